@@ -1,0 +1,1 @@
+//! What to copy: the images that a chart, a rendered manifest or a list names.

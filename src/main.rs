@@ -1,0 +1,3 @@
+//! Starts, runs, exits: nothing else.
+
+fn main() {}

@@ -1,0 +1,62 @@
+//! Descriptors: the edges of an image's graph (OCI image specification, "Content Descriptors").
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, MediaType, Platform, digest::DigestError};
+
+/// What a parent says about a child: its type, its digest, its size in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// The child's media type.
+    pub media_type: MediaType,
+    /// The child's digest.
+    pub digest: Digest,
+    /// The child's size in bytes.
+    pub size: u64,
+    /// For a child of an index: the platform it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// Whether the parent marks it as an attestation about another manifest.
+    #[serde(skip)]
+    pub attestation: bool,
+}
+
+impl Descriptor {
+    /// A descriptor of a blob: no platform, no mark.
+    #[must_use]
+    pub fn new(media_type: MediaType, digest: Digest, size: u64) -> Self {
+        Self { media_type, digest, size, platform: None, attestation: false }
+    }
+
+    /// The platform, unless it is an attestation's `unknown/unknown`.
+    #[must_use]
+    pub fn runnable_platform(&self) -> Option<&Platform> {
+        self.platform.as_ref().filter(|platform| !self.attestation && !platform.is_unknown())
+    }
+}
+
+impl TryFrom<&oci_spec::image::Descriptor> for Descriptor {
+    type Error = DigestError;
+
+    fn try_from(read: &oci_spec::image::Descriptor) -> Result<Self, DigestError> {
+        let platform = read.platform().as_ref().map(|platform| {
+            Platform::new(
+                &platform.os().to_string(),
+                &platform.architecture().to_string(),
+                platform.variant().as_deref(),
+            )
+        });
+        let attestation = read.annotations().as_ref().is_some_and(|annotations| {
+            annotations.get("vnd.docker.reference.type").is_some_and(|kind| kind == "attestation-manifest")
+        });
+        Ok(Self {
+            media_type: read.media_type().to_string().as_str().into(),
+            digest: read.digest().to_string().parse()?,
+            size: read.size(),
+            platform,
+            attestation,
+        })
+    }
+}

@@ -1,0 +1,300 @@
+//! Manifests: the bytes exactly as they were read, and a typed view of what they say.
+//!
+//! The bytes are never written again from the view: digests are over bytes, and signatures are over digests.
+
+use bytes::Bytes;
+use oci_spec::image::{ImageIndex, ImageManifest};
+use serde::Deserialize;
+
+use super::{
+    Descriptor, Digest, MediaType,
+    digest::DigestError,
+    media_type::{OCI_INDEX, OCI_MANIFEST, Structure},
+};
+
+/// The largest manifest that is read, in bytes. The specification asks registries for 4 MiB at least.
+pub const LARGEST_MANIFEST: usize = 8 * 1024 * 1024;
+
+/// Why bytes cannot be used as a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// The bytes have another digest than the one they were asked for by.
+    #[error("the manifest's bytes have the digest {found}, not {expected}")]
+    Digest {
+        /// What was asked for.
+        expected: Digest,
+        /// What the bytes hash to.
+        found: Digest,
+    },
+    /// The bytes have another length than their parent's descriptor says.
+    #[error("the manifest {digest} has {found} bytes, its descriptor says {expected}")]
+    Size {
+        /// Which manifest.
+        digest: Digest,
+        /// The descriptor's size.
+        expected: u64,
+        /// The number of bytes that came.
+        found: u64,
+    },
+    /// Not JSON, or a required field is missing or of the wrong type.
+    #[error("the manifest cannot be read: {}", .0.escape_debug())]
+    Unreadable(String),
+    /// `mediaType` in the body differs from the `Content-Type` it was served with (CVE-2021-41190).
+    #[error("the manifest was served as `{}` but calls itself `{}`", .served.as_str().escape_debug(), .claimed.as_str().escape_debug())]
+    TypeConfusion {
+        /// The `Content-Type` header.
+        served: MediaType,
+        /// The body's `mediaType`.
+        claimed: MediaType,
+    },
+    /// Both an index's `manifests` and an image's `layers` (CVE-2021-41190).
+    #[error("the manifest has both `manifests` and `layers`: it could be read as two different images")]
+    Ambiguous,
+    /// Docker's schema 1.
+    #[error(
+        "the image is in Docker's schema 1 format, which registries no longer accept: \
+         push it again with a current builder"
+    )]
+    Schema1,
+    /// A descriptor's digest is malformed.
+    #[error("the manifest names a malformed digest")]
+    Digests(#[from] DigestError),
+}
+
+/// A manifest as it was read: bytes, digest, media type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawManifest {
+    media_type: MediaType,
+    digest: Digest,
+    bytes: Bytes,
+}
+
+/// What a manifest refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Contents {
+    /// An index: other manifests, in the order they are written.
+    Index {
+        /// The children.
+        manifests: Vec<Descriptor>,
+        /// The manifest that this one is about.
+        subject: Option<Descriptor>,
+    },
+    /// An image or artifact manifest: blobs.
+    Image {
+        /// The config blob.
+        config: Descriptor,
+        /// The layers, lowest first.
+        layers: Vec<Descriptor>,
+        /// The manifest that this one is about.
+        subject: Option<Descriptor>,
+    },
+}
+
+/// The fields that decide what a manifest is, before anything else in it is trusted.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shape {
+    schema_version: Option<u64>,
+    media_type: Option<String>,
+    #[serde(default)]
+    manifests: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    layers: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    config: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    fs_layers: Option<serde::de::IgnoredAny>,
+}
+
+impl RawManifest {
+    /// Takes bytes that a registry served with `content_type`, checks them against the digest they were
+    /// asked for by (if any), and decides their media type.
+    pub fn read(
+        content_type: Option<&str>,
+        bytes: Bytes,
+        expected: Option<&Digest>,
+    ) -> Result<Self, ManifestError> {
+        let digest = match expected {
+            Some(expected) => {
+                let mut hasher = expected.hasher();
+                hasher.update(&bytes);
+                let found = hasher.finish();
+                if found != *expected {
+                    return Err(ManifestError::Digest { expected: expected.clone(), found });
+                }
+                found
+            }
+            None => Digest::sha256(&bytes),
+        };
+        let media_type = decide_media_type(content_type, &bytes)?;
+        Ok(Self { media_type, digest, bytes })
+    }
+
+    /// The media type to push it with.
+    #[must_use]
+    pub fn media_type(&self) -> &MediaType {
+        &self.media_type
+    }
+
+    /// The digest of the bytes.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The bytes as they were read.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Its length in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// A descriptor of this manifest, without a platform.
+    #[must_use]
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::new(self.media_type.clone(), self.digest.clone(), self.size())
+    }
+
+    /// Checks the length against what the parent says.
+    pub fn check_size(&self, expected: &Descriptor) -> Result<(), ManifestError> {
+        if self.size() == expected.size {
+            return Ok(());
+        }
+        Err(ManifestError::Size { digest: self.digest.clone(), expected: expected.size, found: self.size() })
+    }
+
+    /// What it refers to.
+    pub fn contents(&self) -> Result<Contents, ManifestError> {
+        let unreadable = |error: oci_spec::OciSpecError| ManifestError::Unreadable(error.to_string());
+        match self.media_type.structure() {
+            Structure::Index => {
+                let index = ImageIndex::from_reader(self.bytes.as_ref()).map_err(unreadable)?;
+                Ok(Contents::Index {
+                    manifests: descriptors(index.manifests())?,
+                    subject: index.subject().as_ref().map(Descriptor::try_from).transpose()?,
+                })
+            }
+            Structure::Image => {
+                let image = ImageManifest::from_reader(self.bytes.as_ref()).map_err(unreadable)?;
+                Ok(Contents::Image {
+                    config: image.config().try_into()?,
+                    layers: descriptors(image.layers())?,
+                    subject: image.subject().as_ref().map(Descriptor::try_from).transpose()?,
+                })
+            }
+            Structure::Schema1 => Err(ManifestError::Schema1),
+            Structure::Unknown => {
+                Err(ManifestError::Unreadable(format!("its media type is `{}`", self.media_type)))
+            }
+        }
+    }
+}
+
+fn descriptors(read: &[oci_spec::image::Descriptor]) -> Result<Vec<Descriptor>, ManifestError> {
+    read.iter().map(|descriptor| Descriptor::try_from(descriptor).map_err(ManifestError::from)).collect()
+}
+
+/// The body's own `mediaType` wins where the header says nothing specific; both must agree otherwise.
+fn decide_media_type(content_type: Option<&str>, bytes: &[u8]) -> Result<MediaType, ManifestError> {
+    let shape: Shape =
+        serde_json::from_slice(bytes).map_err(|error| ManifestError::Unreadable(error.to_string()))?;
+    if shape.manifests.is_some() && (shape.layers.is_some() || shape.config.is_some()) {
+        return Err(ManifestError::Ambiguous);
+    }
+    if shape.fs_layers.is_some() || shape.schema_version == Some(1) {
+        return Err(ManifestError::Schema1);
+    }
+    let served = content_type
+        .and_then(|text| text.split(';').next())
+        .map(|text| MediaType::from(text.trim()))
+        .filter(|media_type| media_type.structure() != Structure::Unknown);
+    let claimed = shape.media_type.as_deref().map(MediaType::from);
+    let media_type = match (served, claimed) {
+        (Some(served), Some(claimed)) if served != claimed => {
+            return Err(ManifestError::TypeConfusion { served, claimed });
+        }
+        (Some(media_type), _) | (None, Some(media_type)) => media_type,
+        (None, None) if shape.manifests.is_some() => OCI_INDEX.into(),
+        (None, None) => OCI_MANIFEST.into(),
+    };
+    let structure_agrees = match media_type.structure() {
+        Structure::Index => shape.manifests.is_some(),
+        Structure::Image => shape.manifests.is_none(),
+        Structure::Schema1 => return Err(ManifestError::Schema1),
+        Structure::Unknown => true,
+    };
+    if structure_agrees { Ok(media_type) } else { Err(ManifestError::Ambiguous) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::oci::media_type::DOCKER_MANIFEST;
+
+    const BLOB: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn read(content_type: Option<&str>, text: &str) -> Result<RawManifest, ManifestError> {
+        RawManifest::read(content_type, Bytes::copy_from_slice(text.as_bytes()), None)
+    }
+
+    fn image(media_type: &str) -> String {
+        format!(
+            r#"{{ "schemaVersion": 2, {media_type}
+  "config": {{"mediaType":"application/x.new","digest":"{BLOB}","size":0}}, "layers": [ ] }}"#
+        )
+    }
+
+    #[test]
+    fn keeps_odd_white_space_and_media_types_it_never_heard_of() {
+        let text = image("");
+        let manifest = read(None, &text).unwrap();
+        assert_eq!(manifest.bytes(), text.as_bytes());
+        assert_eq!(manifest.media_type().as_str(), OCI_MANIFEST);
+        let Contents::Image { config, .. } = manifest.contents().unwrap() else { panic!("an image") };
+        assert_eq!(config.media_type.as_str(), "application/x.new");
+    }
+
+    #[test]
+    fn refuses_type_confusion() {
+        let text = image(&format!(r#""mediaType":"{DOCKER_MANIFEST}","#));
+        assert!(matches!(read(Some(OCI_MANIFEST), &text), Err(ManifestError::TypeConfusion { .. })));
+        assert!(read(Some("application/json; charset=utf-8"), &text).is_ok());
+        assert_eq!(read(None, r#"{"manifests":[],"layers":[]}"#), Err(ManifestError::Ambiguous));
+        assert_eq!(read(Some(OCI_INDEX), &image("")), Err(ManifestError::Ambiguous));
+        assert_eq!(read(None, r#"{"schemaVersion":1,"fsLayers":[]}"#), Err(ManifestError::Schema1));
+    }
+
+    #[test]
+    fn refuses_bytes_of_another_digest() {
+        let expected: Digest = BLOB.parse().unwrap();
+        let error = RawManifest::read(None, Bytes::from_static(b"{}"), Some(&expected)).unwrap_err();
+        assert!(matches!(error, ManifestError::Digest { .. }));
+    }
+
+    #[test]
+    fn refuses_malformed_digests_and_negative_sizes() {
+        for text in [
+            image("").replace(BLOB, "sha256:../../x"),
+            image("").replace("\"size\":0", "\"size\":-1"),
+            image("").replace("\"layers\": [ ]", "\"layers\": {}"),
+        ] {
+            assert!(read(None, &text).unwrap().contents().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(text in "\\PC{0,200}") {
+            if let Ok(manifest) = read(None, &text) {
+                let _ = manifest.contents();
+            }
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Where each image goes: from a source reference to a destination reference, without asking anyone.
+
+use std::{collections::BTreeMap, str::FromStr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, Reference, Repository, Target, reference::ReferenceError};
+
+/// The repository prefix of the vendor's own images.
+pub const VENDOR_PREFIX: &str = "us-east4-docker.pkg.dev/thoras-registry/platform";
+
+/// How a destination's repository is named after its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Naming {
+    /// What stands below the source prefix; host dropped for images outside it.
+    #[default]
+    Relative,
+    /// The last path component only.
+    Last,
+    /// Host and path.
+    Full,
+}
+
+/// `REGISTRY[/PATH]`: where the mirror lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    registry: String,
+    path: Option<String>,
+}
+
+impl Root {
+    /// `HOST` or `HOST:PORT`.
+    #[must_use]
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    fn repository(&self, below: &str) -> Result<Repository, ReferenceError> {
+        match &self.path {
+            Some(path) => Repository::new(&self.registry, &format!("{path}/{below}")),
+            None => Repository::new(&self.registry, below),
+        }
+    }
+}
+
+impl FromStr for Root {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        if text.contains("://") {
+            return Err(ReferenceError::Url(text.to_owned()));
+        }
+        let trimmed = text.strip_suffix('/').unwrap_or(text);
+        let (registry, path) = match trimmed.split_once('/') {
+            Some((registry, path)) => (registry, Some(path)),
+            None => (trimmed, None),
+        };
+        let registry = super::reference::normalise_registry(registry);
+        Repository::new(&registry, path.unwrap_or("x"))?;
+        Ok(Self { registry, path: path.map(str::to_owned) })
+    }
+}
+
+impl std::fmt::Display for Root {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.registry)?;
+        self.path.iter().try_for_each(|path| write!(formatter, "/{path}"))
+    }
+}
+
+/// One image on its way: where it comes from, where it goes, under which tag.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mapping {
+    /// What is pulled.
+    pub source: Reference,
+    /// The repository it is pushed to.
+    pub repository: Repository,
+    /// The tag it is pushed under.
+    pub tag: String,
+}
+
+impl Mapping {
+    /// The destination as a person writes it.
+    #[must_use]
+    pub fn destination(&self) -> String {
+        format!("{}:{}", self.repository, self.tag)
+    }
+
+    /// The destination's tag as a target.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        Target::Tag(self.tag.clone())
+    }
+}
+
+/// Why images cannot be given destinations.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MappingError {
+    /// Two different sources would be pushed to one destination.
+    #[error("{} sources would be pushed to {destination}: {}", .sources.len(), join(.sources))]
+    Collision {
+        /// The destination.
+        destination: String,
+        /// All the sources that end there.
+        sources: Vec<Reference>,
+    },
+    /// The destination would not be a legal name.
+    #[error("{reference} cannot be named below the destination")]
+    Name {
+        /// The source.
+        reference: Reference,
+        /// What is wrong with the name.
+        source: ReferenceError,
+    },
+}
+
+fn join(references: &[Reference]) -> String {
+    references.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The rule that names destinations.
+#[derive(Debug, Clone)]
+pub struct Namer {
+    naming: Naming,
+    prefix: Option<String>,
+    root: Root,
+}
+
+impl Namer {
+    /// `prefix` is what `relative` cuts off: `HOST[/PATH]`, see [`common_prefix`].
+    #[must_use]
+    pub fn new(root: Root, naming: Naming, prefix: Option<String>) -> Self {
+        Self { naming, prefix, root }
+    }
+
+    /// Names one image's destination.
+    pub fn map(&self, source: &Reference) -> Result<Mapping, MappingError> {
+        let refused = |error| MappingError::Name { reference: source.clone(), source: error };
+        let repository = self.root.repository(&self.below(source.repository())).map_err(refused)?;
+        let tag = match (source.tag(), source.digest()) {
+            (Some(tag), _) => tag.to_owned(),
+            (None, Some(digest)) => tag_for_digest(digest),
+            (None, None) => "latest".to_owned(),
+        };
+        Ok(Mapping { source: source.clone(), repository, tag })
+    }
+
+    /// Names all images and refuses two sources for one destination. Two references to the same
+    /// repository that pin the same digest, or that pin nothing and have one tag, are one source.
+    pub fn map_all(&self, sources: &[Reference]) -> Result<Vec<Mapping>, MappingError> {
+        let mappings = sources.iter().map(|source| self.map(source)).collect::<Result<Vec<_>, _>>()?;
+        let mut by_destination: BTreeMap<String, Vec<&Reference>> = BTreeMap::new();
+        for mapping in &mappings {
+            by_destination.entry(mapping.destination()).or_default().push(&mapping.source);
+        }
+        for (destination, sources) in by_destination {
+            let same_digest = sources.windows(2).all(|pair| match pair {
+                [one, other] => one.digest().is_some() && one.digest() == other.digest(),
+                _ => true,
+            });
+            if sources.len() > 1 && !same_digest {
+                return Err(MappingError::Collision {
+                    destination,
+                    sources: sources.into_iter().cloned().collect(),
+                });
+            }
+        }
+        Ok(mappings)
+    }
+
+    fn below(&self, repository: &Repository) -> String {
+        match self.naming {
+            Naming::Last => last_component(repository.path()).to_owned(),
+            // A port's colon and an IPv6 address's brackets cannot stand in a repository name.
+            Naming::Full => {
+                let host = repository.registry().replace(['[', ']'], "").replace(':', "-");
+                format!("{host}/{}", repository.path())
+            }
+            Naming::Relative => match &self.prefix {
+                Some(prefix) if repository.is_below(prefix) => {
+                    let full = repository.to_string();
+                    full.get(prefix.trim_end_matches('/').len() + 1..).unwrap_or(repository.path()).to_owned()
+                }
+                _ => repository.path().to_owned(),
+            },
+        }
+    }
+}
+
+/// `mirror-` and 16 digits. Not `sha256-…`, which is the fallback tag of the referrers API.
+fn tag_for_digest(digest: &Digest) -> String {
+    format!("mirror-{}", digest.hex().get(..16).unwrap_or_default())
+}
+
+fn last_component(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// What `relative` naming cuts off when no prefix was asked for: the vendor's prefix if any image stands
+/// below it, else the longest `HOST[/PATH]` that all images share, else nothing.
+#[must_use]
+pub fn common_prefix(references: &[Reference]) -> Option<String> {
+    if references.iter().any(|reference| reference.repository().is_below(VENDOR_PREFIX)) {
+        return Some(VENDOR_PREFIX.to_owned());
+    }
+    let parents: Vec<String> = references
+        .iter()
+        .map(|reference| {
+            let full = reference.repository().to_string();
+            full.rsplit_once('/').map_or(full.clone(), |(parent, _)| parent.to_owned())
+        })
+        .collect();
+    let (first, rest) = parents.split_first()?;
+    let shared = first
+        .split('/')
+        .enumerate()
+        .take_while(|(position, component)| {
+            rest.iter().all(|other| other.split('/').nth(*position) == Some(component))
+        })
+        .map(|(_, component)| component)
+        .collect::<Vec<_>>()
+        .join("/");
+    (!shared.is_empty()).then_some(shared)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn references(texts: &[&str]) -> Vec<Reference> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn map(naming: Naming, texts: &[&str]) -> Result<Vec<String>, MappingError> {
+        let sources = references(texts);
+        let namer = Namer::new("reg:5000/mirror".parse().unwrap(), naming, common_prefix(&sources));
+        Ok(namer.map_all(&sources)?.iter().map(Mapping::destination).collect())
+    }
+
+    const VENDOR: &str = "us-east4-docker.pkg.dev/thoras-registry/platform/services:4.53.0";
+
+    #[test]
+    fn relative_relocates_the_whole_chart() {
+        assert_eq!(
+            map(Naming::Relative, &[VENDOR, "quay.io/x/y:1", "nginx:1"]).unwrap(),
+            ["reg:5000/mirror/services:4.53.0", "reg:5000/mirror/x/y:1", "reg:5000/mirror/library/nginx:1"]
+        );
+        assert_eq!(
+            map(Naming::Relative, &["quay.io/a/b/c:1", "quay.io/a/d:1"]).unwrap(),
+            ["reg:5000/mirror/b/c:1", "reg:5000/mirror/d:1"]
+        );
+        assert_eq!(map(Naming::Relative, &["quay.io/a/b/c:1"]).unwrap(), ["reg:5000/mirror/c:1"]);
+        assert_eq!(
+            map(Naming::Relative, &["quay.io/a/b:1", "ghcr.io/a/b2:1"]).unwrap(),
+            ["reg:5000/mirror/a/b:1", "reg:5000/mirror/a/b2:1"]
+        );
+    }
+
+    #[test]
+    fn last_and_full() {
+        assert_eq!(map(Naming::Last, &["quay.io/a/b:1"]).unwrap(), ["reg:5000/mirror/b:1"]);
+        assert_eq!(map(Naming::Full, &["h:5000/a/b:1"]).unwrap(), ["reg:5000/mirror/h-5000/a/b:1"]);
+    }
+
+    #[test]
+    fn digests_only_get_a_tag_of_their_own() {
+        let one = format!("quay.io/a/b@sha256:{}", "1".repeat(64));
+        let two = format!("quay.io/a/b@sha256:{}", "2".repeat(64));
+        assert_eq!(
+            map(Naming::Relative, &[&one, &two]).unwrap(),
+            ["reg:5000/mirror/b:mirror-1111111111111111", "reg:5000/mirror/b:mirror-2222222222222222"]
+        );
+    }
+
+    #[test]
+    fn a_collision_names_every_source() {
+        let error = map(Naming::Last, &["quay.io/a/app:1", "quay.io/b/app:1"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "2 sources would be pushed to reg:5000/mirror/app:1: quay.io/a/app:1, quay.io/b/app:1"
+        );
+    }
+
+    #[test]
+    fn roots_are_checked() {
+        for text in ["", "https://x.io", "x.io/UP", "x.io//a", "x y"] {
+            assert!(text.parse::<Root>().is_err(), "{text}");
+        }
+        assert_eq!("X.io/a/".parse::<Root>().unwrap().to_string(), "x.io/a");
+        assert_eq!("localhost:5000".parse::<Root>().unwrap().to_string(), "localhost:5000");
+    }
+
+    proptest! {
+        #[test]
+        fn full_naming_never_collides_for_different_repositories(
+            names in prop::collection::btree_set("[a-z]{1,4}\\.io/[a-z]{1,3}(/[a-z]{1,3}){0,2}", 1..6)
+        ) {
+            let sources: Vec<String> = names.iter().map(|name| format!("{name}:1")).collect();
+            let texts: Vec<&str> = sources.iter().map(String::as_str).collect();
+            let mapped = map(Naming::Full, &texts).unwrap();
+            let distinct: std::collections::BTreeSet<_> = mapped.iter().collect();
+            prop_assert_eq!(distinct.len(), names.len());
+        }
+    }
+}

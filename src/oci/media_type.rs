@@ -1,0 +1,89 @@
+//! Media types of manifests, and what each means for a copy.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `application/vnd.oci.image.index.v1+json`
+pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// `application/vnd.oci.image.manifest.v1+json`
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// `application/vnd.docker.distribution.manifest.list.v2+json`
+pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// `application/vnd.docker.distribution.manifest.v2+json`
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
+/// The four types that are asked for at once (`Accept`) whenever a manifest is read.
+pub const ACCEPTED: [&str; 4] = [OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST];
+
+/// A media type, kept exactly as it was written.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MediaType(Arc<str>);
+
+/// What a media type says about a manifest's structure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Structure {
+    /// A list of manifests: an OCI index or a Docker manifest list.
+    Index,
+    /// A config and layers.
+    Image,
+    /// Docker's schema 1, which digests and pushes differently and is refused.
+    Schema1,
+    /// Something this program has no name for.
+    Unknown,
+}
+
+impl MediaType {
+    /// The text as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What kind of manifest it names.
+    #[must_use]
+    pub fn structure(&self) -> Structure {
+        match self.as_str() {
+            OCI_INDEX | DOCKER_INDEX => Structure::Index,
+            OCI_MANIFEST | DOCKER_MANIFEST => Structure::Image,
+            text if text.starts_with("application/vnd.docker.distribution.manifest.v1") => Structure::Schema1,
+            _ => Structure::Unknown,
+        }
+    }
+
+    /// Layers that licences forbid to redistribute; registries often do not hold them.
+    #[must_use]
+    pub fn is_foreign_layer(&self) -> bool {
+        self.0.contains(".nondistributable.") || self.0.contains("rootfs.foreign.")
+    }
+}
+
+impl From<&str> for MediaType {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for MediaType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for MediaType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl JsonSchema for MediaType {
+    fn schema_name() -> Cow<'static, str> {
+        "MediaType".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "description": "A media type, as the registry wrote it." })
+    }
+}

@@ -1,0 +1,406 @@
+//! Image references: `[registry[:port]/]repository[:tag][@digest]`.
+//!
+//! The grammar is that of the OCI distribution specification ("Pulling manifests") with the short forms
+//! that Docker made common: `nginx` means `docker.io/library/nginx:latest`.
+
+use std::{fmt, str::FromStr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::digest::{Digest, DigestError};
+
+const DOCKER_HUB: &str = "docker.io";
+const LONGEST_REPOSITORY: usize = 255;
+const LONGEST_TAG: usize = 128;
+
+/// Why a text is not an image reference.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReferenceError {
+    /// Nothing stood there.
+    #[error("an image reference cannot be empty")]
+    Empty,
+    /// A URL was given where a reference was expected.
+    #[error("`{}` is a URL: write an image reference without `scheme://`", .0.escape_debug())]
+    Url(String),
+    /// The host part is not a host name, an address or `host:port`.
+    #[error("`{}` is not a registry: expected HOST or HOST:PORT", .0.escape_debug())]
+    Registry(String),
+    /// The path does not follow the specification's grammar.
+    #[error(
+        "`{}` is not a repository name: lower-case letters, digits and single separators (. _ __ -) \
+         between slashes, 255 characters at most",
+        .0.escape_debug()
+    )]
+    Repository(String),
+    /// The tag does not follow the specification's grammar.
+    #[error("`{}` is not a tag: letters, digits, _ . and -, not starting with . or -, 128 characters at most", .0.escape_debug())]
+    Tag(String),
+    /// What stands behind `@` is not a digest.
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+}
+
+/// A repository on one registry: what a blob or a manifest belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Repository {
+    registry: String,
+    path: String,
+}
+
+impl Repository {
+    /// Checks both parts.
+    pub fn new(registry: &str, path: &str) -> Result<Self, ReferenceError> {
+        check_registry(registry)?;
+        check_path(path)?;
+        Ok(Self { registry: registry.to_owned(), path: path.to_owned() })
+    }
+
+    /// `HOST` or `HOST:PORT`, Docker Hub always as `docker.io`.
+    #[must_use]
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    /// The name below the registry, without a leading slash.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether it stands below `prefix`, a normalised `HOST[/PATH]`, at a component boundary.
+    #[must_use]
+    pub fn is_below(&self, prefix: &str) -> bool {
+        let full = self.to_string();
+        full.strip_prefix(prefix.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+    }
+}
+
+impl FromStr for Repository {
+    type Err = ReferenceError;
+
+    /// Reads `REGISTRY/PATH`; the registry cannot be left out.
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        let (registry, path) =
+            text.split_once('/').ok_or_else(|| ReferenceError::Repository(text.to_owned()))?;
+        Self::new(registry, path)
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.registry, self.path)
+    }
+}
+
+/// How a manifest is asked for within its repository.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Target {
+    /// By a tag, which can move.
+    Tag(String),
+    /// By its digest.
+    Digest(Digest),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(tag) => formatter.write_str(tag),
+            Self::Digest(digest) => digest.fmt(formatter),
+        }
+    }
+}
+
+/// A complete, normalised image reference. It has a tag, a digest, or both.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Reference {
+    repository: Repository,
+    tag: Option<String>,
+    digest: Option<Digest>,
+}
+
+impl Reference {
+    /// A reference by tag.
+    pub fn tagged(repository: Repository, tag: &str) -> Result<Self, ReferenceError> {
+        check_tag(tag)?;
+        Ok(Self { repository, tag: Some(tag.to_owned()), digest: None })
+    }
+
+    /// A reference by digest.
+    #[must_use]
+    pub fn pinned(repository: Repository, digest: Digest) -> Self {
+        Self { repository, tag: None, digest: Some(digest) }
+    }
+
+    /// Registry and path.
+    #[must_use]
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// The tag, if one was written (or implied: `latest`).
+    #[must_use]
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// The digest, if one was written.
+    #[must_use]
+    pub fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
+    }
+
+    /// What to pull: the digest wins over the tag.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        match (&self.digest, &self.tag) {
+            (Some(digest), _) => Target::Digest(digest.clone()),
+            (None, Some(tag)) => Target::Tag(tag.clone()),
+            (None, None) => Target::Tag("latest".to_owned()),
+        }
+    }
+}
+
+impl FromStr for Reference {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        if text.is_empty() {
+            return Err(ReferenceError::Empty);
+        }
+        if text.contains("://") {
+            return Err(ReferenceError::Url(text.to_owned()));
+        }
+        let (name_and_tag, digest) = match text.split_once('@') {
+            Some((name, digest)) => (name, Some(digest.parse::<Digest>()?)),
+            None => (text, None),
+        };
+        let (name, tag) = split_tag(name_and_tag);
+        let repository = normalise(name)?;
+        if let Some(tag) = tag {
+            check_tag(tag)?;
+        }
+        let tag = match (tag, &digest) {
+            (None, None) => Some("latest".to_owned()),
+            (tag, _) => tag.map(str::to_owned),
+        };
+        Ok(Self { repository, tag, digest })
+    }
+}
+
+/// A colon after the last slash begins a tag; one before it belongs to the registry's port.
+fn split_tag(text: &str) -> (&str, Option<&str>) {
+    let last = text.rfind('/').map_or(0, |slash| slash + 1);
+    match text.get(last..).and_then(|component| component.split_once(':')) {
+        Some((component, tag)) => (text.get(..last + component.len()).unwrap_or(text), Some(tag)),
+        None => (text, None),
+    }
+}
+
+/// Docker's rule: the first component is a registry when it could not be a Docker Hub user.
+fn normalise(name: &str) -> Result<Repository, ReferenceError> {
+    let (registry, path) = match name.split_once('/') {
+        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest),
+        _ => (DOCKER_HUB, name),
+    };
+    let registry = normalise_registry(registry);
+    if registry == DOCKER_HUB && !path.contains('/') {
+        return Repository::new(&registry, &format!("library/{path}"));
+    }
+    Repository::new(&registry, path)
+}
+
+/// Lower-case, with Docker Hub's other names folded into `docker.io`.
+#[must_use]
+pub fn normalise_registry(registry: &str) -> String {
+    let lower = registry.to_ascii_lowercase();
+    match lower.as_str() {
+        "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => DOCKER_HUB.to_owned(),
+        _ => lower,
+    }
+}
+
+fn check_registry(registry: &str) -> Result<(), ReferenceError> {
+    let refused = || ReferenceError::Registry(registry.to_owned());
+    let (host, port) = match registry.strip_prefix('[') {
+        Some(rest) => {
+            let (address, after) = rest.split_once(']').ok_or_else(refused)?;
+            address.parse::<std::net::Ipv6Addr>().map_err(|_| refused())?;
+            match after.strip_prefix(':') {
+                Some(port) => ("v6", Some(port)),
+                None if after.is_empty() => ("v6", None),
+                None => return Err(refused()),
+            }
+        }
+        None => match registry.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (registry, None),
+        },
+    };
+    let label = |text: &str| {
+        !text.is_empty()
+            && !text.starts_with('-')
+            && !text.ends_with('-')
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let host_is_fine = host.len() <= 253 && host.split('.').all(label);
+    let port_is_fine = port.is_none_or(|port| {
+        port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if host_is_fine && port_is_fine { Ok(()) } else { Err(refused()) }
+}
+
+fn check_path(path: &str) -> Result<(), ReferenceError> {
+    let fine = path.len() <= LONGEST_REPOSITORY && path.split('/').all(is_path_component);
+    if fine { Ok(()) } else { Err(ReferenceError::Repository(path.to_owned())) }
+}
+
+/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
+fn is_path_component(component: &str) -> bool {
+    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bounded = component.bytes().next().is_some_and(alphanumeric)
+        && component.bytes().next_back().is_some_and(alphanumeric);
+    bounded
+        && component
+            .split(|character: char| character.is_ascii_lowercase() || character.is_ascii_digit())
+            .all(|separator| {
+                matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|byte| byte == b'-')
+            })
+}
+
+fn check_tag(tag: &str) -> Result<(), ReferenceError> {
+    let fine = (1..=LONGEST_TAG).contains(&tag.len())
+        && !tag.starts_with(['.', '-'])
+        && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+    if fine { Ok(()) } else { Err(ReferenceError::Tag(tag.to_owned())) }
+}
+
+impl TryFrom<String> for Reference {
+    type Error = ReferenceError;
+
+    fn try_from(text: String) -> Result<Self, ReferenceError> {
+        text.parse()
+    }
+}
+
+impl From<Reference> for String {
+    fn from(reference: Reference) -> Self {
+        reference.to_string()
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(formatter, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(formatter, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl JsonSchema for Reference {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Reference".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "A normalised image reference: REGISTRY/REPOSITORY[:TAG][@DIGEST]."
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn normal(text: &str) -> String {
+        text.parse::<Reference>().unwrap().to_string()
+    }
+
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn short_forms_are_completed() {
+        assert_eq!(normal("nginx"), "docker.io/library/nginx:latest");
+        assert_eq!(normal("grafana/grafana:11"), "docker.io/grafana/grafana:11");
+        assert_eq!(normal("index.docker.io/nginx"), "docker.io/library/nginx:latest");
+        assert_eq!(normal("localhost/a"), "localhost/a:latest");
+        assert_eq!(normal("Registry.Example.COM/a:B"), "registry.example.com/a:B");
+        assert_eq!(normal("host:5000/a/b__c"), "host:5000/a/b__c:latest");
+        assert_eq!(normal("[::1]:5000/a:1"), "[::1]:5000/a:1");
+        assert_eq!(normal("a--b/c.d_e"), "docker.io/a--b/c.d_e:latest");
+    }
+
+    #[test]
+    fn digests_are_kept_with_and_without_a_tag() {
+        assert_eq!(normal(&format!("quay.io/a/b@{DIGEST}")), format!("quay.io/a/b@{DIGEST}"));
+        let both: Reference = format!("quay.io/a/b:1@{DIGEST}").parse().unwrap();
+        assert_eq!(both.tag(), Some("1"));
+        assert_eq!(both.target(), Target::Digest(DIGEST.parse().unwrap()));
+    }
+
+    #[test]
+    fn refuses_what_the_grammar_refuses() {
+        for text in [
+            "",
+            "a:",
+            ":1",
+            "A/b",
+            "a//b",
+            "a/../b",
+            "host:99999/a",
+            "host:/a",
+            "a b",
+            "-x.io/a",
+            "a:-b",
+            "https://quay.io/a",
+            "a@sha256:00",
+            "a.b/c___d",
+            "a/b-",
+            "[::g]:1/a",
+            "a:b:c",
+            "é/a",
+        ] {
+            assert!(text.parse::<Reference>().is_err(), "{text}");
+        }
+        assert!(format!("a:{}", "x".repeat(129)).parse::<Reference>().is_err());
+    }
+
+    #[test]
+    fn below_stops_at_component_boundaries() {
+        let repository: Repository = "host/platform/services".parse().unwrap();
+        assert!(repository.is_below("host/platform"));
+        assert!(repository.is_below("host"));
+        assert!(!repository.is_below("host/plat"));
+        assert!(!repository.is_below("host/platform/services"));
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(text in "\\PC{0,60}") {
+            let _ = text.parse::<Reference>();
+        }
+
+        #[test]
+        fn what_is_printed_parses_back(
+            host in "[a-z]{1,8}\\.[a-z]{2,4}(:[1-9][0-9]{0,3})?",
+            path in "[a-z0-9]{1,6}((\\.|_|__|-{1,3})[a-z0-9]{1,6}){0,2}(/[a-z0-9]{1,6}){0,3}",
+            tag in "[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}",
+            pinned in any::<bool>(),
+        ) {
+            let digest = if pinned { format!("@{DIGEST}") } else { String::new() };
+            let text = format!("{host}/{path}:{tag}{digest}");
+            let reference: Reference = text.parse().unwrap();
+            prop_assert_eq!(reference.to_string(), text);
+        }
+    }
+}

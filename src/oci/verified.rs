@@ -1,0 +1,161 @@
+//! Verified reading: bytes are hashed once while they stream, and the last piece is held back until the
+//! digest and the size match, so that no reader ever completes a blob that is not what it claims to be.
+
+use bytes::Bytes;
+
+use super::{Descriptor, Digest, Hasher};
+
+/// How bytes differ from their descriptor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    /// More bytes came than the descriptor says.
+    #[error("blob {digest} is longer than the {expected} bytes that its descriptor says")]
+    TooLong {
+        /// Which blob.
+        digest: Digest,
+        /// The descriptor's size.
+        expected: u64,
+    },
+    /// The bytes ended early.
+    #[error("blob {digest} ended after {found} of {expected} bytes")]
+    TooShort {
+        /// Which blob.
+        digest: Digest,
+        /// The descriptor's size.
+        expected: u64,
+        /// How many bytes came.
+        found: u64,
+    },
+    /// The right number of bytes, with another digest.
+    #[error("blob {expected} arrived as other bytes: they hash to {found}")]
+    Digest {
+        /// The descriptor's digest.
+        expected: Digest,
+        /// What the bytes hash to.
+        found: Digest,
+    },
+}
+
+/// Checks one blob as it streams past. Memory: the hash state and one piece.
+#[derive(Debug)]
+pub struct Verifier {
+    digest: Digest,
+    size: u64,
+    seen: u64,
+    hasher: Hasher,
+    held: Option<Bytes>,
+}
+
+impl Verifier {
+    /// A check against `expected`.
+    #[must_use]
+    pub fn new(expected: &Descriptor) -> Self {
+        Self {
+            digest: expected.digest.clone(),
+            size: expected.size,
+            seen: 0,
+            hasher: expected.digest.hasher(),
+            held: None,
+        }
+    }
+
+    /// How many bytes have been hashed.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Takes the next piece and gives back the one before it, which may now be passed on.
+    pub fn push(&mut self, piece: Bytes) -> Result<Option<Bytes>, Mismatch> {
+        if piece.is_empty() {
+            return Ok(None);
+        }
+        self.seen += piece.len() as u64;
+        if self.seen > self.size {
+            return Err(Mismatch::TooLong { digest: self.digest.clone(), expected: self.size });
+        }
+        self.hasher.update(&piece);
+        Ok(self.held.replace(piece))
+    }
+
+    /// Whether all the bytes that the descriptor promises have been seen.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.seen == self.size
+    }
+
+    /// Releases the last piece (none for an empty blob) when size and digest match.
+    pub fn finish(self) -> Result<Option<Bytes>, Mismatch> {
+        if self.seen < self.size {
+            return Err(Mismatch::TooShort { digest: self.digest, expected: self.size, found: self.seen });
+        }
+        let found = self.hasher.finish();
+        if found != self.digest {
+            return Err(Mismatch::Digest { expected: self.digest, found });
+        }
+        Ok(self.held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn descriptor_of(bytes: &[u8]) -> Descriptor {
+        Descriptor::new("application/x".into(), Digest::sha256(bytes), bytes.len() as u64)
+    }
+
+    /// What a consumer would have received, and how it ended.
+    fn stream(expected: &Descriptor, pieces: &[Vec<u8>]) -> (Vec<u8>, Result<(), Mismatch>) {
+        let mut verifier = Verifier::new(expected);
+        let mut received = Vec::new();
+        for piece in pieces {
+            match verifier.push(Bytes::copy_from_slice(piece)) {
+                Ok(passed) => received.extend(passed.into_iter().flatten()),
+                Err(mismatch) => return (received, Err(mismatch)),
+            }
+        }
+        match verifier.finish() {
+            Ok(last) => {
+                received.extend(last.into_iter().flatten());
+                (received, Ok(()))
+            }
+            Err(mismatch) => (received, Err(mismatch)),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn right_bytes_pass_whole(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8)) {
+            let whole = pieces.concat();
+            let (received, end) = stream(&descriptor_of(&whole), &pieces);
+            prop_assert_eq!(end, Ok(()));
+            prop_assert_eq!(received, whole);
+        }
+
+        #[test]
+        fn a_flipped_bit_never_completes(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 1..8),
+            at in any::<prop::sample::Index>(),
+            bit in 0_u8..8,
+        ) {
+            let expected = descriptor_of(&pieces.concat());
+            let mut wrong = pieces.clone();
+            let piece = at.index(wrong.len());
+            wrong[piece][0] ^= 1 << bit;
+            let (received, end) = stream(&expected, &wrong);
+            prop_assert!(end.is_err());
+            prop_assert!((received.len() as u64) < expected.size, "the last piece must be held back");
+        }
+    }
+
+    #[test]
+    fn wrong_lengths_are_named() {
+        let expected = descriptor_of(b"abc");
+        assert!(matches!(stream(&expected, &[b"ab".to_vec()]).1, Err(Mismatch::TooShort { found: 2, .. })));
+        assert!(matches!(stream(&expected, &[b"abcd".to_vec()]).1, Err(Mismatch::TooLong { .. })));
+        assert_eq!(stream(&descriptor_of(b""), &[]).1, Ok(()));
+    }
+}

@@ -1,0 +1,1 @@
+//! A registry over a folder: pull and push, with nothing to install.
