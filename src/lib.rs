@@ -5,6 +5,12 @@
 //! - [`enumerate`]: which images does the chart need, and why each;
 //! - [`oci`]: the vocabulary, without I/O.
 
+pub mod endpoint;
 pub mod enumerate;
+pub mod error;
+pub mod event;
 pub mod oci;
+pub mod outcome;
+pub mod problem;
+pub mod report;
 pub mod serve;

@@ -1,0 +1,173 @@
+//! What a person sees when something failed: one line, the causes below it, a hint, and an exit code.
+//!
+//! Modules have error enums of their own; everything ends here, in a [`Failure`], before it is reported.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What kind of failure it was. The exit code follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// An image could not be copied, for a reason with no kind of its own.
+    Image,
+    /// The command line or a setting is wrong.
+    Usage,
+    /// Input could not be read or understood: a chart, a manifest, a list, a lock.
+    Input,
+    /// A registry refused the credentials, or the rights that they have.
+    Authentication,
+    /// `verify` found a difference.
+    Difference,
+    /// Bytes did not match their digest or size.
+    Integrity,
+    /// The run was stopped by a signal.
+    Interrupted,
+}
+
+/// Exit codes, documented in the README.
+pub mod exit {
+    /// Everything is there and confirmed.
+    pub const SUCCESS: u8 = 0;
+    /// An image failed, or failures of several kinds.
+    pub const IMAGE: u8 = 1;
+    /// Usage or settings.
+    pub const USAGE: u8 = 2;
+    /// Unreadable input.
+    pub const INPUT: u8 = 3;
+    /// Authentication refused.
+    pub const AUTHENTICATION: u8 = 4;
+    /// `verify` found a difference.
+    pub const DIFFERENCE: u8 = 5;
+    /// Digest or size while copying.
+    pub const INTEGRITY: u8 = 6;
+    /// SIGINT, as a shell counts it.
+    pub const INTERRUPTED: u8 = 130;
+    /// SIGTERM, as a shell counts it.
+    pub const TERMINATED: u8 = 143;
+}
+
+impl Kind {
+    /// The exit code of a run that failed in this way only.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Image => exit::IMAGE,
+            Self::Usage => exit::USAGE,
+            Self::Input => exit::INPUT,
+            Self::Authentication => exit::AUTHENTICATION,
+            Self::Difference => exit::DIFFERENCE,
+            Self::Integrity => exit::INTEGRITY,
+            Self::Interrupted => exit::INTERRUPTED,
+        }
+    }
+}
+
+/// The exit code of a run with these failures: their common one, or 1 where they differ.
+#[must_use]
+pub fn exit_code_of(kinds: impl IntoIterator<Item = Kind>) -> u8 {
+    let mut kinds = kinds.into_iter();
+    match kinds.next() {
+        None => exit::SUCCESS,
+        Some(first) if kinds.all(|kind| kind == first) => first.exit_code(),
+        Some(_) => exit::IMAGE,
+    }
+}
+
+/// A failure, ready to be shown. Its texts are already free of secrets and control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// The kind, for the exit code and for programs.
+    pub kind: Kind,
+    /// One line: what failed, and where.
+    pub message: String,
+    /// Why, the nearest cause first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure with one line and nothing else.
+    #[must_use]
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: escape(&message.into()), causes: Vec::new(), hint: None }
+    }
+
+    /// A failure from an error and the chain of its sources.
+    #[must_use]
+    pub fn from_error(kind: Kind, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut failure = Self::new(kind, error.to_string());
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let text = escape(&cause.to_string());
+            // Libraries often repeat their source in their own text; a person needs it once.
+            let said =
+                std::iter::once(&failure.message).chain(&failure.causes).any(|line| line.contains(&text));
+            if !said {
+                failure.causes.push(text);
+            }
+            source = cause.source();
+        }
+        failure
+    }
+
+    /// The same failure with a hint.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(escape(&hint.into()));
+        self
+    }
+
+    /// The same failure with a hint where there is one.
+    #[must_use]
+    pub fn with_optional_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint.map(|text| escape(&text)).or(self.hint);
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+/// Escapes control characters, so that no registry, chart or helper can write to the terminal.
+/// Line breaks stay: helm's own messages have several lines.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        let invisible = character.is_control()
+            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if invisible && character != '\n' {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_of_several_kinds_exit_with_one() {
+        assert_eq!(exit_code_of([]), 0);
+        assert_eq!(exit_code_of([Kind::Authentication, Kind::Authentication]), 4);
+        assert_eq!(exit_code_of([Kind::Authentication, Kind::Integrity]), 1);
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(escape("a\u{1b}[2Jb\r\n\u{202e}c"), "a\\u{1b}[2Jb\\r\n\\u{202e}c");
+    }
+}
