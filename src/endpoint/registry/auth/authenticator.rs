@@ -1,0 +1,307 @@
+//! Authorises the requests of one side: remembers what each registry asked for, and answers it.
+
+use std::{
+    collections::HashMap,
+    error::Error,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures::FutureExt;
+use http::{HeaderMap, HeaderValue, Method};
+use reqwest::{Client, Request};
+use tokio::sync::OnceCell;
+
+use super::{
+    challenge::{Bearer, Challenge},
+    credentials::Credentials,
+    error::{AuthError, Denial},
+    exchange,
+    origin::{Origin, redacted},
+    realm,
+    token::{Question, Token},
+    token_cache::{Key, TokenCache},
+};
+use crate::oci::Repository;
+
+/// Gives the client for an origin. It must not follow redirects, send `Referer` or keep cookies; TLS
+/// settings may differ from host to host.
+pub type Clients = Arc<dyn Fn(&Origin) -> Result<Client, Box<dyn Error + Send + Sync>> + Send + Sync>;
+
+/// What a request wants to do in one repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// The repository's path below the registry.
+    pub repository: String,
+    /// To read.
+    pub pull: bool,
+    /// To write.
+    pub push: bool,
+}
+
+impl Scope {
+    /// To read from a repository.
+    #[must_use]
+    pub fn pull(repository: &Repository) -> Self {
+        Self { repository: repository.path().to_owned(), pull: true, push: false }
+    }
+
+    /// To read from and write to a repository.
+    #[must_use]
+    pub fn push(repository: &Repository) -> Self {
+        Self { repository: repository.path().to_owned(), pull: true, push: true }
+    }
+
+    fn actions(&self) -> Vec<&'static str> {
+        [(self.pull, "pull"), (self.push, "push")]
+            .into_iter()
+            .filter_map(|(wanted, name)| wanted.then_some(name))
+            .collect()
+    }
+}
+
+/// `repository:team/app:pull,push`, as token servers read it.
+impl fmt::Display for Scope {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "repository:{}:{}", self.repository, self.actions().join(","))
+    }
+}
+
+/// A request as far as authorisation is concerned.
+#[derive(Debug, Clone, Copy)]
+pub struct Access<'a> {
+    /// Where the request goes.
+    pub registry: &'a Origin,
+    /// Whose credential is used.
+    pub repository: &'a Repository,
+    /// What the token must allow. Two only for a mount: some registries refuse a token for two repositories.
+    pub scopes: &'a [Scope],
+}
+
+impl Access<'_> {
+    fn key(&self) -> Key {
+        let scopes = self.scopes.iter().filter(|scope| scope.pull || scope.push);
+        let mut scopes: Vec<String> = scopes.map(ToString::to_string).collect();
+        scopes.sort();
+        scopes.dedup();
+        Key { registry: self.registry.clone(), repository: self.repository.clone(), scopes }
+    }
+
+    fn action(&self) -> &'static str {
+        if self.scopes.iter().any(|scope| scope.push) { "push" } else { "pull" }
+    }
+}
+
+/// Authorises requests; cheap to clone, one for each side, shared by all its requests.
+#[derive(Clone)]
+pub struct Authenticator {
+    shared: Arc<Inner>,
+}
+
+struct Inner {
+    credentials: Credentials,
+    clients: Clients,
+    challenges: Mutex<HashMap<Origin, Challenge>>,
+    /// What `/v2/` answered, for registries whose 401 said nothing.
+    asked: Mutex<HashMap<Origin, Arc<OnceCell<Option<Challenge>>>>>,
+    tokens: Arc<TokenCache>,
+}
+
+impl Authenticator {
+    /// Nothing is read or asked yet.
+    #[must_use]
+    pub fn new(credentials: Credentials, clients: Clients) -> Self {
+        let (challenges, asked, tokens) = (Mutex::default(), Mutex::default(), Arc::default());
+        Self { shared: Arc::new(Inner { credentials, clients, challenges, asked, tokens }) }
+    }
+
+    /// The credentials that are used.
+    #[must_use]
+    pub fn credentials(&self) -> &Credentials {
+        &self.shared.credentials
+    }
+
+    /// The `Authorization` header to send with a request, marked as sensitive. `None` as long as the registry
+    /// has not asked for any: the request goes out bare, and its 401 teaches us.
+    ///
+    /// Call it anew before every request: tokens are refreshed before they expire.
+    pub async fn authorization(&self, access: Access<'_>) -> Result<Option<HeaderValue>, AuthError> {
+        let challenge = lock(&self.shared.challenges).get(access.registry).cloned();
+        match challenge {
+            None => Ok(None),
+            Some(Challenge::Basic) => self.basic(access).await,
+            Some(Challenge::Bearer(bearer)) => {
+                self.token(access, bearer).await.map(|token| Some(token.header().clone()))
+            }
+        }
+    }
+
+    /// Learns from a 401 and returns the header to try once more with. The 401 came from `access.registry`
+    /// itself, not from where it redirected to; `headers` are its own, `sent` is the `Authorization` that was
+    /// refused, if any.
+    ///
+    /// [`AuthError::Denied`] when there is nothing better to send. A 401 on the second attempt is final: see
+    /// [`Self::denied`].
+    pub async fn challenged(
+        &self,
+        access: Access<'_>,
+        headers: &HeaderMap,
+        sent: Option<&HeaderValue>,
+    ) -> Result<HeaderValue, AuthError> {
+        match self.learn(access.registry, headers).await? {
+            Challenge::Basic => match self.basic(access).await? {
+                Some(header) if sent != Some(&header) => Ok(header),
+                _ => Err(self.denied(access, access.action(), None).await),
+            },
+            Challenge::Bearer(bearer) => {
+                if let Some(refused) = sent {
+                    self.shared.tokens.forget(&access.key(), refused);
+                }
+                self.token(access, bearer).await.map(|token| token.header().clone())
+            }
+        }
+    }
+
+    /// Forgets the token that was sent with a request. For a caller who knows that it is of no use, though
+    /// the registry answered with something other than 401.
+    pub fn invalidate(&self, access: Access<'_>, sent: &HeaderValue) {
+        self.shared.tokens.forget(&access.key(), sent);
+    }
+
+    /// The error for a request that was refused for good, saying which credential was used. `message` is the
+    /// registry's own.
+    pub async fn denied(&self, access: Access<'_>, action: &str, message: Option<String>) -> AuthError {
+        let found = match self.shared.credentials.for_repository(access.registry, access.repository).await {
+            Ok(found) => found,
+            Err(error) => return error.into(),
+        };
+        let message =
+            message.map(|text| found.as_ref().map_or(text.clone(), |found| found.credential.redact(&text)));
+        AuthError::Denied(Box::new(Denial {
+            by: access.registry.to_string(),
+            repository: access.repository.clone(),
+            action: action.to_owned(),
+            provenance: found.map(|found| found.provenance),
+            message,
+        }))
+    }
+
+    async fn basic(&self, access: Access<'_>) -> Result<Option<HeaderValue>, AuthError> {
+        let found = self.shared.credentials.for_repository(access.registry, access.repository).await?;
+        Ok(found.map(|found| found.credential.basic_header()))
+    }
+
+    async fn token(&self, access: Access<'_>, bearer: Bearer) -> Result<Token, AuthError> {
+        let (key, action) = (access.key(), access.action());
+        let inner = Arc::clone(&self.shared);
+        let fetched = key.clone();
+        let fetch = || async move { inner.fetch(&fetched, &bearer, action).await }.boxed();
+        self.shared.tokens.get(key, fetch).await
+    }
+
+    /// What the registry asks for: in this answer, earlier, or on `/v2/`, which is asked once.
+    async fn learn(&self, registry: &Origin, headers: &HeaderMap) -> Result<Challenge, AuthError> {
+        if let Some(challenge) = Challenge::from_headers(headers) {
+            let mut kept = challenge.clone();
+            if let Challenge::Bearer(bearer) = &mut kept {
+                // The scope belongs to this one request; realm and service to the registry.
+                bearer.scopes.clear();
+            }
+            lock(&self.shared.challenges).insert(registry.clone(), kept);
+            return Ok(challenge);
+        }
+        let known = lock(&self.shared.challenges).get(registry).cloned();
+        if let Some(challenge) = known {
+            return Ok(challenge);
+        }
+        let asked = Arc::clone(lock(&self.shared.asked).entry(registry.clone()).or_default());
+        let answer = asked.get_or_try_init(|| self.shared.ask_for_challenge(registry)).await?;
+        let challenge =
+            answer.clone().ok_or_else(|| AuthError::NoChallenge { registry: registry.clone() })?;
+        lock(&self.shared.challenges).insert(registry.clone(), challenge.clone());
+        Ok(challenge)
+    }
+}
+
+impl Inner {
+    async fn fetch(&self, key: &Key, bearer: &Bearer, action: &str) -> Result<Token, AuthError> {
+        let found = self.credentials.for_repository(&key.registry, &key.repository).await?;
+        let provenance = found.as_ref().map(|found| &found.provenance);
+        let realm =
+            realm::judge(&key.registry, &bearer.realm, provenance).map_err(|refusal| AuthError::Realm {
+                registry: key.registry.clone(),
+                // The realm is a stranger's text: it is shown as a URL or, if it is none, not at all.
+                realm: url::Url::parse(&bearer.realm)
+                    .map_or_else(|_| "(not a URL)".to_owned(), |url| redacted(&url)),
+                refusal,
+            })?;
+        let server =
+            Origin::of(&realm).map_err(|_| AuthError::NoChallenge { registry: key.registry.clone() })?;
+        let client = self.client(&server)?;
+        let scopes = merge(&key.scopes, &bearer.scopes);
+        let (service, found) = (bearer.service.as_deref(), found.as_ref());
+        Question {
+            client: &client,
+            realm,
+            service,
+            scopes: &scopes,
+            found,
+            repository: &key.repository,
+            action,
+        }
+        .ask()
+        .await
+    }
+
+    async fn ask_for_challenge(&self, registry: &Origin) -> Result<Option<Challenge>, AuthError> {
+        let client = self.client(registry)?;
+        let url = registry.url("/v2/").map_err(|_| AuthError::NoChallenge { registry: registry.clone() })?;
+        let answer = exchange::send(&client, Request::new(Method::GET, url)).await?;
+        Ok(Challenge::from_headers(&answer.headers).map(|challenge| match challenge {
+            // What `/v2/` needs is not what a repository needs.
+            Challenge::Bearer(bearer) => Challenge::Bearer(Bearer { scopes: Vec::new(), ..bearer }),
+            Challenge::Basic => Challenge::Basic,
+        }))
+    }
+
+    fn client(&self, origin: &Origin) -> Result<Client, AuthError> {
+        (self.clients)(origin)
+            .map_err(|error| AuthError::Client { origin: origin.clone(), source: Arc::from(error) })
+    }
+}
+
+/// What the request wants and what the challenge says it needs, without what is there already, the scope with
+/// push first: some servers read only the first.
+fn merge(wanted: &[String], needed: &[String]) -> Vec<String> {
+    let mut merged = wanted.to_vec();
+    merged
+        .extend(needed.iter().filter(|scope| !wanted.iter().any(|wanted| includes(wanted, scope))).cloned());
+    merged.sort_by_key(|scope| !actions(scope).1.contains("push"));
+    merged
+}
+
+/// Whether `repository:a:pull,push` includes `repository:a:pull`.
+fn includes(wanted: &str, needed: &str) -> bool {
+    let ((resource, allowed), (needed_resource, needed)) = (actions(wanted), actions(needed));
+    resource == needed_resource && needed.split(',').all(|action| allowed.split(',').any(|one| one == action))
+}
+
+/// The resource and its actions, which stand behind the last colon.
+fn actions(scope: &str) -> (&str, &str) {
+    scope.rsplit_once(':').unwrap_or((scope, ""))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let challenges = lock(&self.shared.challenges);
+        formatter
+            .debug_struct("Authenticator")
+            .field("credentials", &self.shared.credentials)
+            .field("challenges", &*challenges)
+            .finish_non_exhaustive()
+    }
+}

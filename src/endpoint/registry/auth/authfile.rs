@@ -1,0 +1,250 @@
+//! Files that hold credentials: a Docker configuration, or the Kubernetes Secret made from one.
+//!
+//! A platform engineer often has only the second: the pull secret of the cluster, as `kubectl get secret -o
+//! yaml` prints it or as it lies in a repository.
+
+use std::path::Path;
+
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use serde_json::{Value, json};
+
+use super::{credential::CredentialError, docker_config::DockerConfig};
+
+/// No file of credentials is anywhere near as long.
+const LONGEST_FILE: u64 = 4 * 1024 * 1024;
+
+/// Kubernetes writes padding, people do not always keep it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Where a Secret keeps a configuration, and whether that is a whole one or its `auths` only.
+const SECRET_KEYS: [(&str, bool); 2] = [(".dockerconfigjson", true), (".dockercfg", false)];
+
+/// Reads a file that was named (`--authfile`, `REGISTRY_AUTH_FILE`): it must be there.
+pub fn read(path: &Path) -> Result<DockerConfig, CredentialError> {
+    parse(&read_text(path)?, &path.display().to_string())
+}
+
+/// Reads a file that may be there: one that is not is no error, one that cannot be read is.
+pub fn read_if_present(path: &Path) -> Result<Option<DockerConfig>, CredentialError> {
+    match std::fs::metadata(path) {
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+        {
+            Ok(None)
+        }
+        _ => read(path).map(Some),
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, CredentialError> {
+    let failed = |reason: String| CredentialError::File { path: path.to_owned(), reason };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
+    let mut limited = std::io::Read::take(file, LONGEST_FILE + 1);
+    std::io::Read::read_to_string(&mut limited, &mut text).map_err(|error| failed(error.to_string()))?;
+    if text.len() as u64 > LONGEST_FILE {
+        return Err(failed("it is longer than 4 MiB, so it does not hold credentials".to_owned()));
+    }
+    Ok(text)
+}
+
+/// Reads the content of such a file. `source` names it in errors; the content never appears in one.
+pub fn parse(text: &str, source: &str) -> Result<DockerConfig, CredentialError> {
+    let refused =
+        |reason: &str| CredentialError::Config { origin: source.to_owned(), reason: reason.to_owned() };
+    let text = text.trim_start_matches('\u{feff}');
+    if text.trim().is_empty() {
+        // Docker and Podman take an empty file for an empty configuration.
+        return DockerConfig::from_value(&json!({}), source);
+    }
+    let documents = documents(text).map_err(|reason| refused(&reason))?;
+    let is_secret = |value: &&Value| value.get("kind").is_some() || value.get("apiVersion").is_some();
+    if documents.iter().any(|document| is_secret(&document)) {
+        let mut secrets = documents.iter().flat_map(items);
+        let content = secrets.find_map(secret_content);
+        let (key, content) =
+            content.ok_or_else(|| refused("no Secret in it holds .dockerconfigjson or .dockercfg"))?;
+        let config = content.and_then(|text| unwrap_secret(key, &text)).map_err(|reason| refused(&reason))?;
+        return DockerConfig::from_value(&config, &format!("{source} ({key})"));
+    }
+    match documents.as_slice() {
+        [document] if is_bare_auths(document) => {
+            DockerConfig::from_value(&json!({ "auths": document }), source)
+        }
+        [document] => DockerConfig::from_value(document, source),
+        _ => Err(refused("it holds several documents and none of them is a Kubernetes Secret")),
+    }
+}
+
+/// JSON first, because its errors are the better ones for a file that is meant to be JSON.
+fn documents(text: &str) -> Result<Vec<Value>, String> {
+    match serde_json::from_str(text) {
+        Ok(value) => Ok(vec![value]),
+        // Only the place: a parser's message may quote what it read.
+        Err(error) if text.trim_start().starts_with('{') => {
+            Err(format!("not valid JSON at line {}, column {}", error.line(), error.column()))
+        }
+        Err(_) => serde_saphyr::from_multiple(text).map_err(|_| "neither JSON nor YAML".to_owned()),
+    }
+}
+
+/// The objects of a `List`, or the object itself.
+fn items(document: &Value) -> Vec<&Value> {
+    match document.get("items").and_then(Value::as_array) {
+        Some(items) => items.iter().collect(),
+        None => vec![document],
+    }
+}
+
+type Content = Result<String, String>;
+
+/// The key and the decoded text of the first known key of a Secret. `stringData` wins over `data`, as when
+/// Kubernetes applies it.
+fn secret_content(object: &Value) -> Option<(&'static str, Content)> {
+    if object.get("kind").and_then(Value::as_str) != Some("Secret") {
+        return None;
+    }
+    let text = |field: &str, key: &str| object.get(field)?.get(key)?.as_str();
+    SECRET_KEYS.into_iter().find_map(|(key, _)| {
+        let plain = text("stringData", key).map(|text| Ok(text.to_owned()));
+        let content = plain.or_else(|| text("data", key).map(|encoded| decode(key, encoded)))?;
+        Some((key, content))
+    })
+}
+
+fn decode(key: &str, encoded: &str) -> Content {
+    let compact: String = encoded.split_ascii_whitespace().collect();
+    let bytes = BASE64.decode(compact).map_err(|_| format!("data[\"{key}\"] is not base64"))?;
+    String::from_utf8(bytes).map_err(|_| format!("data[\"{key}\"] is not text"))
+}
+
+fn unwrap_secret(key: &str, text: &str) -> Result<Value, String> {
+    let value: Value = serde_json::from_str(text).map_err(|error| {
+        format!("the JSON in {key} is not valid at line {}, column {}", error.line(), error.column())
+    })?;
+    let whole = SECRET_KEYS.into_iter().any(|(name, whole)| name == key && whole);
+    Ok(if whole { value } else { json!({ "auths": value }) })
+}
+
+/// A `.dockercfg` by itself: host names over entries, without the `auths` around them.
+fn is_bare_auths(document: &Value) -> bool {
+    let is_entry = |value: &Value| {
+        ["auth", "username", "identitytoken"]
+            .into_iter()
+            .any(|field| value.get(field).is_some_and(Value::is_string))
+    };
+    document
+        .as_object()
+        .is_some_and(|map| !map.is_empty() && !map.contains_key("auths") && map.values().all(is_entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::STANDARD as PADDED;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        endpoint::registry::auth::{
+            credential::{Credential, Found},
+            helper::Helpers,
+            origin::{Origin, Scheme},
+        },
+        oci::Repository,
+    };
+
+    const CONFIG: &str = r#"{"auths":{"quay.io/team":{"username":"u","password":"p","auth":"dTpw"}}}"#;
+    const BARE: &str = r#"{"quay.io/team":{"auth":"dTpw"}}"#;
+
+    async fn found(text: &str) -> Found {
+        let config = parse(text, "secret.yaml").unwrap();
+        let repository: Repository = "quay.io/team/app".parse().unwrap();
+        let registry = Origin::of_registry("quay.io", Scheme::Https).unwrap();
+        let found = config.find(&registry, &repository, &Helpers::default()).await.unwrap().unwrap();
+        assert!(matches!(&found.credential, Credential::Basic { username, .. } if username == "u"));
+        found
+    }
+
+    fn secret(field: &str, key: &str, content: &str) -> String {
+        json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "x" }, field: { key: content } })
+            .to_string()
+    }
+
+    #[tokio::test]
+    async fn docker_configurations_and_bare_ones_are_read() {
+        found(CONFIG).await;
+        found(&format!("\u{feff}{CONFIG}\n")).await;
+        found(BARE).await;
+    }
+
+    #[tokio::test]
+    async fn secrets_are_read_in_json_and_yaml() {
+        let encoded = PADDED.encode(CONFIG);
+        let found_in = found(&secret("data", ".dockerconfigjson", &encoded)).await;
+        assert_eq!(found_in.provenance.to_string(), "secret.yaml (.dockerconfigjson), key `quay.io/team`");
+        found(&secret("data", ".dockerconfigjson", encoded.trim_end_matches('='))).await;
+        found(&secret("stringData", ".dockerconfigjson", CONFIG)).await;
+        found(&secret("data", ".dockercfg", &PADDED.encode(BARE))).await;
+        found(&secret("stringData", ".dockercfg", BARE)).await;
+        let (first, second) = encoded.split_at(20);
+        found(&format!(
+            "# pull secret\napiVersion: v1\nkind: Secret\ntype: kubernetes.io/dockerconfigjson\n\
+             data:\n  .dockerconfigjson: |\n    {first}\n    {second}\n"
+        ))
+        .await;
+        found(&format!("kind: ConfigMap\n---\nkind: Secret\nstringData:\n  .dockerconfigjson: '{CONFIG}'\n"))
+            .await;
+        let list: Value = serde_json::from_str(&secret("stringData", ".dockercfg", BARE)).unwrap();
+        found(&json!({ "kind": "List", "items": [{ "kind": "ConfigMap" }, list] }).to_string()).await;
+    }
+
+    #[test]
+    fn what_is_neither_is_refused_without_its_content() {
+        for (text, reason) in [
+            ("{\"auths\": s3cret}", "line 1, column 11"),
+            ("s3cret", "not a JSON object"),
+            ("kind: Secret\nstringData:\n  password: s3cret\n", ".dockerconfigjson"),
+            ("kind: Secret\ndata:\n  .dockerconfigjson: s3cret!\n", "not base64"),
+            ("kind: Secret\nstringData:\n  .dockerconfigjson: '{s3cret'\n", "not valid at line 1"),
+            ("kind: ConfigMap\ndata:\n  .dockerconfigjson: s3cret\n", "no Secret"),
+            ("a: 1\n---\nb: s3cret\n", "several documents"),
+            ("a: [s3cret", "neither JSON nor YAML"),
+        ] {
+            let error = parse(text, "file").unwrap_err();
+            assert!(error.to_string().contains(reason), "{error}");
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_named_file_must_be_there_and_a_default_one_need_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let absent = folder.path().join("config.json");
+        assert!(matches!(read(&absent).unwrap_err(), CredentialError::File { .. }));
+        assert!(read_if_present(&absent).unwrap().is_none());
+        assert!(read_if_present(folder.path()).is_err(), "a folder cannot be read");
+        std::fs::write(&absent, "").unwrap();
+        assert!(read_if_present(&absent).unwrap().is_some(), "empty is an empty configuration");
+        assert!(read_if_present(&absent.join("below")).unwrap().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "(\\PC|\\n){0,200}") {
+            let _ = parse(&text, "file");
+        }
+
+        #[test]
+        fn no_secret_makes_it_panic(field in "(data|stringData)", content in "\\PC{0,80}") {
+            let _ = parse(&secret(&field, ".dockerconfigjson", &content), "file");
+            let _ = parse(&secret(&field, ".dockercfg", &content), "file");
+        }
+    }
+}

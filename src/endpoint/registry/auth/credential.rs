@@ -1,0 +1,236 @@
+//! A credential and where it came from. Nothing here can be printed by accident.
+
+use std::{fmt, path::PathBuf};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+
+/// The user name under which registries that know identity tokens accept one as a password (Azure's
+/// documentation names it; others that take a token ignore the user).
+const TOKEN_USER: &str = "00000000-0000-0000-0000-000000000000";
+
+/// What proves who we are.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// User name and password.
+    Basic {
+        /// The user name.
+        username: String,
+        /// The password.
+        password: SecretString,
+    },
+    /// An `OAuth2` refresh token, as `docker login` stores for Azure: good at the token server only.
+    IdentityToken(SecretString),
+}
+
+impl Credential {
+    /// A user name and a password.
+    #[must_use]
+    pub fn basic(username: impl Into<String>, password: impl Into<String>) -> Self {
+        Self::Basic { username: username.into(), password: SecretString::from(password.into()) }
+    }
+
+    /// The `Authorization: Basic` header (RFC 7617), marked as sensitive.
+    #[must_use]
+    pub fn basic_header(&self) -> HeaderValue {
+        let (username, secret) = match self {
+            Self::Basic { username, password } => (username.as_str(), password),
+            Self::IdentityToken(token) => (TOKEN_USER, token),
+        };
+        let encoded = STANDARD.encode(format!("{username}:{}", secret.expose_secret()));
+        // Base64 is always a legal header value, so the fallback is never taken.
+        let mut header = HeaderValue::try_from(format!("Basic {encoded}"))
+            .unwrap_or_else(|_| HeaderValue::from_static("Basic"));
+        header.set_sensitive(true);
+        header
+    }
+
+    /// Replaces this secret in a text that came from outside, in case a server repeats what it was sent.
+    #[must_use]
+    pub fn redact(&self, text: &str) -> String {
+        let secret = match self {
+            Self::Basic { password, .. } => password,
+            Self::IdentityToken(token) => token,
+        };
+        let header = self.basic_header();
+        let encoded = header.to_str().ok().and_then(|value| value.strip_prefix("Basic "));
+        [Some(secret.expose_secret()), encoded]
+            .into_iter()
+            .flatten()
+            .filter(|secret| !secret.is_empty())
+            .fold(text.to_owned(), |text, secret| text.replace(secret, "[redacted]"))
+    }
+}
+
+/// Where a credential came from, in words that help to find it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Provenance {
+    /// A flag or an environment variable, by name, for example `--to-username`.
+    Explicit(String),
+    /// The vendor's licence.
+    License,
+    /// An entry of a Docker configuration.
+    Entry {
+        /// The file, or the name of the variable that held its content.
+        source: String,
+        /// The key as it is written there.
+        key: String,
+    },
+    /// A credential helper's answer.
+    Helper {
+        /// The program, for example `docker-credential-gcloud`.
+        program: String,
+        /// The file, or the name of the variable, that names the helper.
+        source: String,
+        /// What the helper was asked for.
+        server: String,
+    },
+}
+
+impl fmt::Display for Provenance {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Explicit(flag) => formatter.write_str(flag),
+            Self::License => formatter.write_str("the licence"),
+            Self::Entry { source, key } => {
+                write!(formatter, "{}, key `{}`", source.escape_debug(), key.escape_debug())
+            }
+            Self::Helper { program, source, server } => write!(
+                formatter,
+                "{} for `{}` (named in {})",
+                program.escape_debug(),
+                server.escape_debug(),
+                source.escape_debug()
+            ),
+        }
+    }
+}
+
+/// A credential that matched a repository.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What to send.
+    pub credential: Credential,
+    /// Where it came from.
+    pub provenance: Provenance,
+}
+
+/// Why the credentials on this machine could not be read. A credential that cannot be read is an error,
+/// never an anonymous attempt: the silent downgrade would surface later as a confusing refusal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialError {
+    /// A file that was named, or that is there, cannot be read.
+    #[error("cannot read {}: {reason}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's words.
+        reason: String,
+    },
+    /// A configuration does not have the form it should have. Its content is never repeated.
+    #[error("{} is not a usable Docker configuration: {reason}", .origin.escape_debug())]
+    Config {
+        /// The file, or the name of the variable that held the content.
+        origin: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// One entry of a configuration cannot be used.
+    #[error("the entry `{}` in {} cannot be used: {reason}", .key.escape_debug(), .origin.escape_debug())]
+    Entry {
+        /// The file, or the name of the variable that held the content.
+        origin: String,
+        /// The key as written.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A credential helper that a configuration names is not installed.
+    #[error("{} names the credential helper `{}`, which is not in PATH", .origin.escape_debug(), .program.escape_debug())]
+    HelperMissing {
+        /// The program.
+        program: String,
+        /// The file that names it.
+        origin: String,
+    },
+    /// A credential helper ran and failed.
+    #[error("the credential helper `{}` failed for `{}`: {message}", .program.escape_debug(), .server.escape_debug())]
+    Helper {
+        /// The program.
+        program: String,
+        /// What it was asked for.
+        server: String,
+        /// Its own words, escaped, or ours when it had none.
+        message: String,
+    },
+    /// The licence cannot be what was meant.
+    #[error("the licence {origin} {reason}")]
+    License {
+        /// `in FILE`, `from standard input` or `in VARIABLE`.
+        origin: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl CredentialError {
+    /// What the person can do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "check that the file exists and that this user may read it",
+            Self::Config { .. } => {
+                "expected a Docker config.json, or a Kubernetes Secret with .dockerconfigjson or .dockercfg"
+            }
+            Self::Entry { .. } => "log in again (`docker login HOST`), or give the credential with a flag",
+            Self::HelperMissing { .. } => {
+                "install the helper, or give the credential with a flag or another file (--authfile)"
+            }
+            Self::Helper { .. } => "run the helper by hand: echo HOST | docker-credential-NAME get",
+            Self::License { .. } => "give the licence key file exactly as the vendor sent it",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let found = Found {
+            credential: Credential::basic("user", "s3cret"),
+            provenance: Provenance::Explicit("--to-username".to_owned()),
+        };
+        let token = Credential::IdentityToken(SecretString::from("s3cret"));
+        let shown = format!("{found:?} {token:?} {:?}", found.credential.basic_header());
+        assert!(!shown.contains("s3cret"), "{shown}");
+        assert!(!shown.contains(&STANDARD.encode("user:s3cret")), "{shown}");
+    }
+
+    #[test]
+    fn basic_headers_follow_the_rfc() {
+        let header = Credential::basic("Aladdin", "open sesame").basic_header();
+        assert_eq!(header.to_str().unwrap(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert!(header.is_sensitive());
+        let header = Credential::IdentityToken(SecretString::from("t")).basic_header();
+        let encoded = header.to_str().unwrap().strip_prefix("Basic ").unwrap().to_owned();
+        assert_eq!(STANDARD.decode(encoded).unwrap(), format!("{TOKEN_USER}:t").as_bytes());
+    }
+
+    #[test]
+    fn what_a_server_repeats_is_redacted() {
+        let credential = Credential::basic("Aladdin", "open sesame");
+        let text = credential.redact("bad password open sesame in QWxhZGRpbjpvcGVuIHNlc2FtZQ== for Aladdin");
+        assert_eq!(text, "bad password [redacted] in [redacted] for Aladdin");
+        assert_eq!(Credential::basic("u", "").redact("abc"), "abc");
+    }
+
+    #[test]
+    fn provenance_names_the_place_and_escapes_it() {
+        let entry = Provenance::Entry { source: "/h/config.json".to_owned(), key: "a\u{1b}[31m".to_owned() };
+        assert_eq!(entry.to_string(), "/h/config.json, key `a\\u{1b}[31m`");
+        assert_eq!(Provenance::License.to_string(), "the licence");
+    }
+}

@@ -1,0 +1,342 @@
+//! All the places where a credential can stand, in the order in which they are asked.
+//!
+//! 1. what was given for this side (`--to-username`, `--to-password`), bound to the host of `--to`;
+//! 2. the licence, bound to the vendor's registry ([`super::license`]);
+//! 3. `--authfile`;
+//! 4. `REGISTRY_AUTH_FILE`, `DOCKER_AUTH_CONFIG`, `DOCKER_CONFIG` or `~/.docker/config.json`, and the
+//!    `auth.json` of Podman, Skopeo and Buildah.
+//!
+//! The first that has a key for the repository wins. The last group is read when it is first needed, so a
+//! broken file on the machine does not disturb a run that never asks it.
+
+use std::{env, ffi::OsString, path::PathBuf};
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::OnceCell;
+
+use super::{
+    authfile,
+    credential::{Credential, CredentialError, Found, Provenance},
+    docker_config::DockerConfig,
+    helper::Helpers,
+    license::License,
+    origin::Origin,
+};
+use crate::oci::Repository;
+
+/// The variables that say where credentials are. [`Default`] is an environment without any.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// `REGISTRY_AUTH_FILE`: a file, which must exist.
+    pub registry_auth_file: Option<PathBuf>,
+    /// `DOCKER_AUTH_CONFIG`: the content of a Docker configuration.
+    pub docker_auth_config: Option<SecretString>,
+    /// `DOCKER_CONFIG`: the folder of `config.json`, instead of `~/.docker`.
+    pub docker_config: Option<PathBuf>,
+    /// `HOME`.
+    pub home: Option<PathBuf>,
+    /// `XDG_RUNTIME_DIR`: holds `containers/auth.json`.
+    pub runtime: Option<PathBuf>,
+    /// `XDG_CONFIG_HOME`: holds `containers/auth.json`, instead of `~/.config`.
+    pub config_home: Option<PathBuf>,
+}
+
+impl Environment {
+    /// The environment of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self::of(|name| env::var_os(name))
+    }
+
+    /// Reads each variable with `variable`; an empty one counts as unset.
+    fn of(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let text = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let path = |name: &str| text(name).map(PathBuf::from);
+        Self {
+            registry_auth_file: path("REGISTRY_AUTH_FILE"),
+            docker_auth_config: text("DOCKER_AUTH_CONFIG")
+                .map(|content| SecretString::from(content.to_string_lossy().into_owned())),
+            docker_config: path("DOCKER_CONFIG"),
+            home: path("HOME"),
+            runtime: path("XDG_RUNTIME_DIR"),
+            config_home: path("XDG_CONFIG_HOME"),
+        }
+    }
+
+    fn places(&self) -> Vec<Place> {
+        let below_home = |name: &str| self.home.as_ref().map(|home| home.join(name));
+        let docker = self.docker_config.clone().or_else(|| below_home(".docker"));
+        let config_home = self.config_home.clone().or_else(|| below_home(".config"));
+        let containers = |folder: PathBuf| Place::Optional(folder.join("containers/auth.json"));
+        [
+            self.registry_auth_file.clone().map(Place::Required),
+            self.docker_auth_config.clone().map(Place::Content),
+            docker.map(|folder| Place::Optional(folder.join("config.json"))),
+            self.runtime.clone().map(containers),
+            config_home.map(containers),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// A place that is read when it is first needed.
+#[derive(Debug)]
+enum Place {
+    Required(PathBuf),
+    Optional(PathBuf),
+    Content(SecretString),
+}
+
+impl Place {
+    fn read(&self) -> Result<Option<DockerConfig>, CredentialError> {
+        match self {
+            Self::Required(path) => authfile::read(path).map(Some),
+            Self::Optional(path) => authfile::read_if_present(path),
+            Self::Content(text) => authfile::parse(text.expose_secret(), "DOCKER_AUTH_CONFIG").map(Some),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Explicit {
+    registry: Origin,
+    credential: Credential,
+    flag: String,
+}
+
+#[derive(Debug)]
+struct Lazy {
+    place: Place,
+    config: OnceCell<Result<Option<DockerConfig>, CredentialError>>,
+}
+
+/// The credentials of one side, source or destination.
+#[derive(Debug)]
+pub struct Credentials {
+    explicit: Option<Explicit>,
+    license: Option<License>,
+    authfile: Option<DockerConfig>,
+    environment: Vec<Lazy>,
+    helpers: Helpers,
+}
+
+impl Credentials {
+    /// Only what the environment offers.
+    #[must_use]
+    pub fn new(environment: &Environment) -> Self {
+        let lazy = |place| Lazy { place, config: OnceCell::new() };
+        Self {
+            explicit: None,
+            license: None,
+            authfile: None,
+            environment: environment.places().into_iter().map(lazy).collect(),
+            helpers: Helpers::default(),
+        }
+    }
+
+    /// Adds what was given for this side by the flag or variable `flag`; only `registry` ever gets it.
+    #[must_use]
+    pub fn with_explicit(mut self, registry: Origin, credential: Credential, flag: &str) -> Self {
+        self.explicit = Some(Explicit { registry, credential, flag: flag.to_owned() });
+        self
+    }
+
+    /// Adds the licence.
+    #[must_use]
+    pub fn with_license(mut self, license: License) -> Self {
+        self.license = Some(license);
+        self
+    }
+
+    /// Adds the content of `--authfile`; see [`authfile::read`].
+    #[must_use]
+    pub fn with_authfile(mut self, config: DockerConfig) -> Self {
+        self.authfile = Some(config);
+        self
+    }
+
+    /// The credential for a repository, or `None` when no place has one. `registry` must be the origin that
+    /// serves the repository's registry; for any other, such as the target of a redirect, there is none.
+    pub async fn for_repository(
+        &self,
+        registry: &Origin,
+        repository: &Repository,
+    ) -> Result<Option<Found>, CredentialError> {
+        let serves = Origin::of_registry(repository.registry(), registry.scheme());
+        if serves.as_ref() != Ok(registry) {
+            return Ok(None);
+        }
+        if let Some(explicit) = self.explicit.as_ref().filter(|explicit| explicit.registry == *registry) {
+            let provenance = Provenance::Explicit(explicit.flag.clone());
+            return Ok(Some(Found { credential: explicit.credential.clone(), provenance }));
+        }
+        if let Some(license) = self.license.as_ref().filter(|license| license.covers(registry, repository)) {
+            return Ok(Some(Found { credential: license.credential(), provenance: Provenance::License }));
+        }
+        if let Some(config) = &self.authfile
+            && let Some(found) = config.find(registry, repository, &self.helpers).await?
+        {
+            return Ok(Some(found));
+        }
+        for lazy in &self.environment {
+            let config = lazy.config.get_or_init(async || lazy.place.read()).await.as_ref();
+            if let Some(config) = config.map_err(Clone::clone)?
+                && let Some(found) = config.find(registry, repository, &self.helpers).await?
+            {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use serde_json::json;
+
+    use super::*;
+    use crate::endpoint::registry::auth::origin::Scheme;
+
+    const VENDOR: &str = "us-east4-docker.pkg.dev/thoras-registry/platform/services";
+
+    fn config(registry: &str, user: &str) -> String {
+        json!({ "auths": { registry: { "auth": STANDARD.encode(format!("{user}:p")) } } }).to_string()
+    }
+
+    fn write(folder: &std::path::Path, name: &str, content: &str) -> PathBuf {
+        let file = folder.join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, content).unwrap();
+        file
+    }
+
+    async fn user(credentials: &Credentials, repository: &str) -> Option<String> {
+        let repository: Repository = repository.parse().unwrap();
+        let registry = Origin::of_registry(repository.registry(), Scheme::Https).unwrap();
+        let found = credentials.for_repository(&registry, &repository).await.unwrap()?;
+        match found.credential {
+            Credential::Basic { username, .. } => Some(username),
+            Credential::IdentityToken(_) => None,
+        }
+    }
+
+    fn license() -> License {
+        License::from_content("a2V5", "in f").unwrap()
+    }
+
+    #[tokio::test]
+    async fn places_are_asked_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        write(path, "docker/config.json", &config("quay.io", "docker"));
+        write(path, "run/containers/auth.json", &config("quay.io", "runtime"));
+        write(path, "home/.config/containers/auth.json", &config("quay.io", "config-home"));
+        write(path, "home/.docker/config.json", &config("quay.io", "home"));
+        let mut environment = Environment {
+            registry_auth_file: Some(write(path, "auth.json", &config("quay.io", "file"))),
+            docker_auth_config: Some(SecretString::from(config("quay.io", "content"))),
+            docker_config: Some(path.join("docker")),
+            home: Some(path.join("home")),
+            runtime: Some(path.join("run")),
+            config_home: None,
+        };
+        let authfile = authfile::parse(&config("quay.io", "authfile"), "f").unwrap();
+        let all = Credentials::new(&environment).with_authfile(authfile);
+        assert_eq!(user(&all, "quay.io/a").await.unwrap(), "authfile");
+        let mut order = Vec::new();
+        for forget in [
+            |_: &mut Environment| {},
+            |environment: &mut Environment| environment.registry_auth_file = None,
+            |environment: &mut Environment| environment.docker_auth_config = None,
+            |environment: &mut Environment| environment.docker_config = None,
+        ] {
+            forget(&mut environment);
+            order.push(user(&Credentials::new(&environment), "quay.io/a").await.unwrap());
+        }
+        assert_eq!(order, ["file", "content", "docker", "home"]);
+        std::fs::remove_dir_all(path.join("home/.docker")).unwrap();
+        assert_eq!(user(&Credentials::new(&environment), "quay.io/a").await.unwrap(), "runtime");
+        environment.runtime = None;
+        assert_eq!(user(&Credentials::new(&environment), "quay.io/a").await.unwrap(), "config-home");
+        assert_eq!(user(&Credentials::new(&environment), "ghcr.io/a").await, None);
+    }
+
+    #[tokio::test]
+    async fn explicit_credentials_are_bound_to_their_host() {
+        let to = Origin::of_registry("mirror.example", Scheme::Https).unwrap();
+        let credentials = Credentials::new(&Environment::default()).with_explicit(
+            to,
+            Credential::basic("me", "p"),
+            "--to-username",
+        );
+        assert_eq!(user(&credentials, "mirror.example/any/path").await.unwrap(), "me");
+        assert_eq!(user(&credentials, "mirror.example:8443/a").await, None);
+        assert_eq!(user(&credentials, "other.example/a").await, None);
+        let repository: Repository = "mirror.example/a".parse().unwrap();
+        let plain = Origin::of_registry("mirror.example", Scheme::Http).unwrap();
+        assert!(credentials.for_repository(&plain, &repository).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_licence_comes_before_the_files_and_for_its_own_place_only() {
+        let authfile = authfile::parse(&config("us-east4-docker.pkg.dev", "file"), "f").unwrap();
+        let credentials =
+            Credentials::new(&Environment::default()).with_license(license()).with_authfile(authfile);
+        assert_eq!(user(&credentials, VENDOR).await.unwrap(), "_json_key_base64");
+        assert_eq!(user(&credentials, "us-east4-docker.pkg.dev/other/app").await.unwrap(), "file");
+        assert_eq!(user(&credentials, "quay.io/thoras-registry/app").await, None);
+    }
+
+    #[tokio::test]
+    async fn another_origin_than_the_registrys_own_gets_nothing() {
+        let credentials = Credentials::new(&Environment::default()).with_license(license());
+        let repository: Repository = VENDOR.parse().unwrap();
+        for registry in ["evil.example", "us-east4-docker.pkg.dev:8443"] {
+            let registry = Origin::of_registry(registry, Scheme::Https).unwrap();
+            assert!(credentials.for_repository(&registry, &repository).await.unwrap().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broken_file_is_an_error_only_when_it_is_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "config.json", "{\"auths\": s3cret");
+        let environment =
+            Environment { docker_config: Some(folder.path().to_owned()), ..Environment::default() };
+        let credentials = Credentials::new(&environment).with_license(license());
+        assert!(user(&credentials, VENDOR).await.is_some());
+        let repository: Repository = "quay.io/a".parse().unwrap();
+        let registry = Origin::of_registry("quay.io", Scheme::Https).unwrap();
+        let error = credentials.for_repository(&registry, &repository).await.unwrap_err();
+        assert!(
+            error.to_string().contains("config.json") && !error.to_string().contains("s3cret"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn empty_variables_count_as_unset() {
+        let environment =
+            Environment::of(|name| Some(if name == "HOME" { "/h".into() } else { OsString::new() }));
+        assert_eq!(environment.home, Some(PathBuf::from("/h")));
+        assert!(environment.registry_auth_file.is_none() && environment.docker_auth_config.is_none());
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let environment = Environment {
+            docker_auth_config: Some(SecretString::from(config("quay.io", "s3cret"))),
+            ..Environment::default()
+        };
+        let to = Origin::of_registry("mirror.example", Scheme::Https).unwrap();
+        let credentials = Credentials::new(&environment).with_explicit(
+            to,
+            Credential::basic("me", "s3cret"),
+            "--to-username",
+        );
+        assert!(!format!("{credentials:?} {environment:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,156 @@
+//! One small request and its answer: what the token server and `/v2/` are asked with.
+//!
+//! Bodies are read up to a limit, redirects are answers like any other (the clients handed in do not follow
+//! them, and a credential must not), and [`pause_before_retry`] alone decides what is tried again.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
+use reqwest::{Client, Request};
+use serde_json::Value;
+
+use super::{error::AuthError, origin::redacted};
+
+/// The longest token answer that is read.
+pub(super) const LONGEST_BODY: usize = 128 * 1024;
+
+const LONGEST_MESSAGE: usize = 300;
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+const ATTEMPTS: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What came back. It may hold a token, so it has no `Debug`.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// Up to [`LONGEST_BODY`] bytes.
+    pub(super) body: Vec<u8>,
+    /// There was more.
+    pub(super) is_cut: bool,
+}
+
+/// Sends a request whose body, if any, is in memory, up to three times.
+pub(super) async fn send(client: &Client, request: Request) -> Result<Answer, AuthError> {
+    let url = redacted(request.url());
+    let mut request = request;
+    request.timeout_mut().get_or_insert(TIME_LIMIT);
+    let mut attempt = 1;
+    loop {
+        let next = request.try_clone();
+        let outcome = send_once(client, request).await;
+        let (Some(pause), Some(next)) = (pause_before_retry(&outcome, attempt), next) else {
+            // The error's own URL may carry what must not be shown; ours is redacted.
+            let hidden = |error: reqwest::Error| Arc::new(error.without_url());
+            return outcome.map_err(|error| AuthError::Unreachable { url, source: hidden(error) });
+        };
+        tokio::time::sleep(pause).await;
+        request = next;
+        attempt += 1;
+    }
+}
+
+async fn send_once(client: &Client, request: Request) -> Result<Answer, reqwest::Error> {
+    let mut response = client.execute(request).await?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let mut body = Vec::new();
+    let mut is_cut = false;
+    while let Some(chunk) = response.chunk().await? {
+        let room = LONGEST_BODY - body.len();
+        body.extend(chunk.iter().take(room));
+        if chunk.len() > room {
+            is_cut = true;
+            break;
+        }
+    }
+    Ok(Answer { status, headers, body, is_cut })
+}
+
+/// Whether an outcome is worth another attempt, and after which pause.
+fn pause_before_retry(outcome: &Result<Answer, reqwest::Error>, attempt: u32) -> Option<Duration> {
+    if attempt >= ATTEMPTS {
+        return None;
+    }
+    let usual = FIRST_PAUSE * 2_u32.pow(attempt - 1);
+    match outcome {
+        // A request that could not even be built will not do better the next time.
+        Err(error) if error.is_builder() => None,
+        Err(_) => Some(usual),
+        Ok(answer) if is_passing(answer.status) => {
+            let asked =
+                answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+            Some(asked.map_or(usual, Duration::from_secs).min(LONGEST_PAUSE))
+        }
+        Ok(_) => None,
+    }
+}
+
+fn is_passing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
+}
+
+/// The words of an error body: the distribution specification's envelope (`errors[].message`), `OAuth2`'s
+/// `error_description`, or what token servers use instead.
+pub(super) fn message(body: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let errors = value.get("errors").and_then(Value::as_array);
+    let source = errors.and_then(|errors| errors.first()).unwrap_or(&value);
+    let text = |name: &str| source.get(name)?.as_str().map(str::trim).filter(|text| !text.is_empty());
+    let names = ["message", "error_description", "details", "detail", "error", "code"];
+    let message = names.into_iter().find_map(text)?;
+    Some(message.chars().take(LONGEST_MESSAGE).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn pause(status: u16, retry_after: Option<&str>, attempt: u32) -> Option<Duration> {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from_str(value).unwrap());
+        }
+        let status = StatusCode::from_u16(status).unwrap();
+        pause_before_retry(&Ok(Answer { status, headers, body: Vec::new(), is_cut: false }), attempt)
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_three_times() {
+        for status in [408, 429, 499, 500, 502, 503, 504, 522] {
+            assert_eq!(pause(status, None, 1), Some(FIRST_PAUSE), "{status}");
+            assert_eq!(pause(status, None, 2), Some(FIRST_PAUSE * 2), "{status}");
+            assert_eq!(pause(status, None, 3), None, "{status}");
+        }
+        for status in [200, 302, 400, 401, 403, 404, 405, 501] {
+            assert_eq!(pause(status, None, 1), None, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_servers_own_pause_is_kept_within_reason() {
+        assert_eq!(pause(429, Some("3"), 1), Some(Duration::from_secs(3)));
+        assert_eq!(pause(503, Some("86400"), 1), Some(LONGEST_PAUSE));
+        assert_eq!(pause(503, Some("soon"), 1), Some(FIRST_PAUSE));
+    }
+
+    #[test]
+    fn the_servers_own_words_are_found() {
+        for (body, expected) in [
+            (r#"{"errors":[{"code":"DENIED","message":"no right"}]}"#, Some("no right")),
+            (r#"{"errors":[{"code":"DENIED"}]}"#, Some("DENIED")),
+            (r#"{"error":"invalid_grant","error_description":"token expired"}"#, Some("token expired")),
+            (r#"{"details":"incorrect username or password"}"#, Some("incorrect username or password")),
+            (r#"{"errors":[]}"#, None),
+            (r#"{"message":""}"#, None),
+            ("<html>", None),
+            ("[]", None),
+            ("", None),
+        ] {
+            assert_eq!(message(body.as_bytes()).as_deref(), expected, "{body}");
+        }
+        let long = format!(r#"{{"message":"{}"}}"#, "x".repeat(9000));
+        assert_eq!(message(long.as_bytes()).unwrap().len(), LONGEST_MESSAGE);
+    }
+}

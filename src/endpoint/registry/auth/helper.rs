@@ -1,0 +1,343 @@
+//! Credential helpers: programs named `docker-credential-NAME` that are asked on standard input and answer
+//! in JSON (the protocol of docker/docker-credential-helpers).
+//!
+//! `docker_credential` speaks this protocol too, but waits for ever, hands our own secrets down in the
+//! environment, and cannot tell a helper that is missing from one that has nothing to say. The protocol is
+//! small; those three things are most of this file.
+
+use std::{
+    collections::HashMap,
+    ffi::{OsStr, OsString},
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    process::{Child, Command},
+    sync::OnceCell,
+};
+
+use super::credential::{Credential, CredentialError};
+
+/// Long enough for a helper that opens a browser-less login, short enough for a pipeline.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// Cloud helpers hand out tokens that live for an hour or more: asked again after this, a long run never
+/// sends a stale one.
+const ANSWER_LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+const LONGEST_ANSWER: u64 = 256 * 1024;
+const LONGEST_MESSAGE: usize = 300;
+
+/// Variables that may hold the licence or the destination's password begin with these.
+const OUR_VARIABLES: [&str; 2] = ["THORAS_LICENSE", "THORAS_MIRROR_"];
+
+type Answer = Result<Option<Credential>, CredentialError>;
+
+/// Runs helpers and remembers their answers, so that each is run once for each server.
+#[derive(Debug)]
+pub struct Helpers {
+    time_limit: Duration,
+    /// Where programs are looked for instead of `PATH`.
+    search_path: Option<OsString>,
+    answers: Mutex<HashMap<(String, String), Remembered>>,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    since: Instant,
+    answer: Arc<OnceCell<Answer>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Response {
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    secret: String,
+}
+
+struct Output {
+    success: bool,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Default for Helpers {
+    fn default() -> Self {
+        Self { time_limit: TIME_LIMIT, search_path: None, answers: Mutex::default() }
+    }
+}
+
+impl Helpers {
+    /// The program behind a helper's short name.
+    #[must_use]
+    pub fn program(name: &str) -> String {
+        format!("docker-credential-{name}")
+    }
+
+    /// Asks the helper `name` for the credential of `server`; `None` when it has none. `origin` is the
+    /// configuration that names the helper, for errors.
+    pub async fn ask(&self, name: &str, server: &str, origin: &str) -> Answer {
+        let answer = self.remembered(name, server);
+        answer.get_or_init(|| self.run(name, server, origin)).await.clone()
+    }
+
+    fn remembered(&self, name: &str, server: &str) -> Arc<OnceCell<Answer>> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Remembered { since: Instant::now(), answer: Arc::default() };
+        let entry = answers.entry((name.to_owned(), server.to_owned())).or_insert_with(fresh);
+        if entry.since.elapsed() > ANSWER_LIFETIME {
+            *entry = fresh();
+        }
+        Arc::clone(&entry.answer)
+    }
+
+    async fn run(&self, name: &str, server: &str, origin: &str) -> Answer {
+        let program = Self::program(name);
+        let failed = |message: String| CredentialError::Helper {
+            program: program.clone(),
+            server: server.to_owned(),
+            message,
+        };
+        if !is_program_name(name) {
+            return Err(failed("the name is not that of a program".to_owned()));
+        }
+        let child = self.command(&program).spawn().map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                CredentialError::HelperMissing { program: program.clone(), origin: origin.to_owned() }
+            }
+            _ => failed(format!("it cannot be started: {error}")),
+        })?;
+        let output = tokio::time::timeout(self.time_limit, converse(child, server))
+            .await
+            .map_err(|_| failed(format!("no answer within {} seconds", self.time_limit.as_secs())))?
+            .map_err(|error| failed(format!("it cannot be talked to: {error}")))?;
+        judge(&output).map_err(failed)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // When the time is up the future is dropped, and the helper with it.
+        command.kill_on_drop(true);
+        for (name, _) in std::env::vars_os() {
+            if is_ours(&name) {
+                command.env_remove(&name);
+            }
+        }
+        if let Some(path) = &self.search_path {
+            command.env("PATH", path);
+        }
+        command
+    }
+}
+
+/// Sends the question and collects the answer; both streams are read at once so that neither can block.
+async fn converse(mut child: Child, server: &str) -> std::io::Result<Output> {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let question = async {
+        if let Some(mut stdin) = stdin {
+            // A helper that fails at once may never read its question; its exit says more than the pipe.
+            let _ = stdin.write_all(server.as_bytes()).await;
+        }
+    };
+    let ((), stdout, stderr) = tokio::join!(question, read_some(stdout), read_some(stderr));
+    let success = child.wait().await?.success();
+    Ok(Output { success, stdout: stdout?, stderr: stderr? })
+}
+
+async fn read_some(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(stream) = stream {
+        stream.take(LONGEST_ANSWER).read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
+}
+
+/// What the output means; an error is the message for the person.
+fn judge(output: &Output) -> Result<Option<Credential>, String> {
+    if !output.success {
+        // The protocol puts the message on standard output; what crashed writes on standard error.
+        let message = [&output.stdout, &output.stderr]
+            .into_iter()
+            .map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned())
+            .find(|message| !message.is_empty());
+        return match message {
+            Some(message) if message.to_ascii_lowercase().contains("credentials not found") => Ok(None),
+            Some(message) => Err(shown(&message)),
+            None => Err("it failed without a message".to_owned()),
+        };
+    }
+    // What a successful helper printed holds the secret: nothing of it goes into an error.
+    let response: Response = serde_json::from_slice(&output.stdout)
+        .map_err(|_| "its answer is not the JSON of the protocol".to_owned())?;
+    match (response.username.as_str(), response.secret.as_str()) {
+        ("", "") => Ok(None),
+        (_, "") => Err("its answer holds no secret".to_owned()),
+        ("<token>", _) => Ok(Some(Credential::IdentityToken(SecretString::from(response.secret)))),
+        _ => Ok(Some(Credential::basic(response.username, response.secret))),
+    }
+}
+
+fn shown(message: &str) -> String {
+    let mut short: String = message.chars().take(LONGEST_MESSAGE).collect();
+    if short.len() < message.len() {
+        short.push('…');
+    }
+    short.escape_debug().to_string()
+}
+
+/// A short name, never a path: a configuration must not be able to start any other program.
+fn is_program_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// Whether a variable may hold one of our own secrets.
+fn is_ours(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    OUR_VARIABLES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::process::Command as BlockingCommand;
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    /// A folder with `docker-credential-NAME`, which runs `body` in a shell with the question in `$server`.
+    pub(in crate::endpoint::registry::auth) fn helper(
+        name: &str,
+        body: &str,
+    ) -> (tempfile::TempDir, Helpers) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(Helpers::program(name));
+        // Another process writes the file: a fork of this one by another test could otherwise still hold it
+        // open for writing while it is being started (ETXTBSY).
+        let script = format!("#!/bin/sh\nread -r server\ncd '{}'\n{body}\n", folder.path().display());
+        let written = BlockingCommand::new("sh")
+            .args(["-c", "printf '%s' \"$1\" > \"$2\" && chmod 755 \"$2\"", "sh", &script])
+            .arg(&file)
+            .status()
+            .unwrap();
+        assert!(written.success());
+        let mut search_path = folder.path().as_os_str().to_owned();
+        search_path.push(":/usr/bin:/bin");
+        let helpers = Helpers { search_path: Some(search_path), ..Helpers::default() };
+        (folder, helpers)
+    }
+
+    fn failure(answer: Answer) -> String {
+        answer.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_password_is_returned() {
+        let (_folder, helpers) = helper(
+            "good",
+            r#"echo "{\"ServerURL\":\"$server\",\"Username\":\"u $server\",\"Secret\":\"p\"}""#,
+        );
+        let Some(Credential::Basic { username, password }) =
+            helpers.ask("good", "quay.io", "f").await.unwrap()
+        else {
+            panic!("expected a password");
+        };
+        assert_eq!((username.as_str(), password.expose_secret()), ("u quay.io", "p"));
+    }
+
+    #[tokio::test]
+    async fn the_user_token_marks_an_identity_token() {
+        let (_folder, helpers) = helper("acr", r#"echo '{"Username":"<token>","Secret":"t"}'"#);
+        let answer = helpers.ask("acr", "x.azurecr.io", "f").await.unwrap();
+        assert!(matches!(answer, Some(Credential::IdentityToken(token)) if token.expose_secret() == "t"));
+    }
+
+    #[tokio::test]
+    async fn nothing_found_is_not_an_error_but_a_missing_helper_is() {
+        let (_folder, helpers) = helper("none", "echo 'credentials not found in native keychain'; exit 1");
+        assert!(helpers.ask("none", "quay.io", "f").await.unwrap().is_none());
+        let error = helpers.ask("gone", "quay.io", "/h/config.json").await.unwrap_err();
+        assert!(matches!(error, CredentialError::HelperMissing { .. }));
+        assert_eq!(
+            error.to_string(),
+            "/h/config.json names the credential helper `docker-credential-gone`, which is not in PATH"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failing_helpers_own_message_is_shown_and_escaped() {
+        let (_folder, helpers) = helper("bad", r"printf 'token expired\033[2J: log in again\n'; exit 1");
+        assert_eq!(
+            failure(helpers.ask("bad", "quay.io", "f").await),
+            "the credential helper `docker-credential-bad` failed for `quay.io`: \
+             token expired\\u{1b}[2J: log in again"
+        );
+        let (_folder, helpers) = helper("worse", "echo 'no such module' >&2; exit 1");
+        assert!(failure(helpers.ask("worse", "quay.io", "f").await).ends_with(": no such module"));
+        let (_folder, helpers) = helper("silent", "exit 3");
+        assert!(failure(helpers.ask("silent", "quay.io", "f").await).ends_with("without a message"));
+    }
+
+    #[tokio::test]
+    async fn a_malformed_answer_is_never_repeated() {
+        for body in
+            ["echo s3cret", r#"echo '{"Username":"u","Secret":"s3cret"'"#, r#"echo '{"Username":"s3cret"}'"#]
+        {
+            let (_folder, helpers) = helper("odd", body);
+            let error = helpers.ask("odd", "quay.io", "f").await.unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hanging_helper_is_stopped() {
+        let (_folder, mut helpers) = helper("slow", "exec sleep 600");
+        helpers.time_limit = Duration::from_millis(200);
+        let error = failure(helpers.ask("slow", "quay.io", "f").await);
+        assert!(error.contains("no answer within"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_helper_runs_once_for_each_server_even_when_it_fails() {
+        for end in [r#"echo '{"Username":"u","Secret":"p"}'"#, "exit 1"] {
+            let (folder, helpers) = helper("count", &format!("echo \"$server\" >> asked\n{end}"));
+            let questions = (0..20).map(|_| helpers.ask("count", "quay.io", "f"));
+            futures::future::join_all(questions).await;
+            let _ = helpers.ask("count", "ghcr.io", "f").await;
+            let asked = std::fs::read_to_string(folder.path().join("asked")).unwrap();
+            assert_eq!(asked, "quay.io\nghcr.io\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_configuration_cannot_name_a_path() {
+        let helpers = Helpers::default();
+        for name in ["../../bin/sh", "a/b", "", "a b"] {
+            let error = failure(helpers.ask(name, "quay.io", "f").await);
+            assert!(error.contains("not that of a program"), "{error}");
+        }
+    }
+
+    #[test]
+    fn our_own_secrets_stay_out_of_its_environment() {
+        for name in ["THORAS_LICENSE", "THORAS_LICENSE_FILE", "THORAS_MIRROR_TO_PASSWORD"] {
+            assert!(is_ours(OsStr::new(name)), "{name}");
+        }
+        for name in ["PATH", "HOME", "DOCKER_CONFIG", "THORAS", "MY_THORAS_LICENSE"] {
+            assert!(!is_ours(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn long_messages_are_cut() {
+        assert!(shown(&"x".repeat(5000)).len() < 400);
+    }
+}

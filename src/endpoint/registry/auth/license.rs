@@ -1,0 +1,223 @@
+//! The vendor's licence key as a registry credential.
+//!
+//! The key opens one vendor's registry and must never be shown to another: it is bound to a registry and a
+//! path ([`VENDOR_SCOPE`]) that only the person can change (`--license-for`), and a token server on another
+//! host does not get it either (see [`super::realm`]).
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    credential::{Credential, CredentialError},
+    origin::Origin,
+};
+use crate::oci::{Repository, mapping::Root, reference::ReferenceError};
+
+/// Where the licence is good when nobody says otherwise.
+pub const VENDOR_SCOPE: &str = "us-east4-docker.pkg.dev/thoras-registry";
+
+/// The user name that Google's registries expect beside an encoded service account key.
+pub const LICENSE_USER: &str = "_json_key_base64";
+
+/// No licence key is anywhere near as long.
+pub const LONGEST_LICENSE: usize = 64 * 1024;
+
+/// The licence and the one place where it may be used.
+#[derive(Debug, Clone)]
+pub struct License {
+    password: SecretString,
+    scope: Scope,
+}
+
+/// `HOST[:PORT][/PATH]`: the repositories for which the licence may be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Scope {
+    registry: String,
+    path: Option<String>,
+    /// A person named the place, so a registry they asked to be reached over plain http is meant too.
+    named: bool,
+}
+
+impl License {
+    /// Reads the content of a key file, of standard input or of an environment variable. `origin` says which
+    /// in an error: `in FILE`, `from standard input`, `in VARIABLE`.
+    ///
+    /// Raw service account JSON is encoded, an encoded key is taken as it is, and line ends are not part of
+    /// either.
+    pub fn from_content(content: &str, origin: &str) -> Result<Self, CredentialError> {
+        let refused =
+            |reason: &str| CredentialError::License { origin: origin.to_owned(), reason: reason.to_owned() };
+        if content.len() > LONGEST_LICENSE {
+            return Err(refused("is longer than 64 KiB, so it is not a licence key"));
+        }
+        let text = content.trim_start_matches('\u{feff}').trim();
+        if text.is_empty() {
+            return Err(refused("is empty"));
+        }
+        let password = if text.starts_with('{') {
+            STANDARD.encode(check_json(text).map_err(refused)?)
+        } else {
+            unwrap_lines(text).map_err(refused)?
+        };
+        let scope = Scope::vendor();
+        Ok(Self { password: SecretString::from(password), scope })
+    }
+
+    /// Binds the licence to another `HOST[:PORT][/PATH]` instead of the vendor's (`--license-for`).
+    pub fn bound_to(self, place: &str) -> Result<Self, ReferenceError> {
+        let root = place.parse::<Root>()?;
+        let full = root.to_string();
+        let path = full.split_once('/').map(|(_, path)| path.to_owned());
+        let scope = Scope { registry: root.registry().to_owned(), path, named: true };
+        Ok(Self { scope, ..self })
+    }
+
+    /// Whether the licence may be used for this repository as reached at `registry`.
+    #[must_use]
+    pub fn covers(&self, registry: &Origin, repository: &Repository) -> bool {
+        self.scope.covers(registry, repository)
+    }
+
+    /// The licence as a user name and a password.
+    #[must_use]
+    pub fn credential(&self) -> Credential {
+        Credential::basic(LICENSE_USER, self.password.expose_secret())
+    }
+}
+
+impl Scope {
+    fn vendor() -> Self {
+        let (registry, path) = VENDOR_SCOPE.split_once('/').unwrap_or((VENDOR_SCOPE, ""));
+        Self { registry: registry.to_owned(), path: Some(path.to_owned()), named: false }
+    }
+
+    fn covers(&self, registry: &Origin, repository: &Repository) -> bool {
+        let here =
+            Origin::of_registry(&self.registry, registry.scheme()).is_ok_and(|origin| origin == *registry);
+        let below = self.path.as_deref().is_none_or(|path| is_at_or_below(repository.path(), path));
+        here && below && (registry.is_https() || self.named)
+    }
+}
+
+/// Path components, not characters: `thoras-registry-evil` is not below `thoras-registry`.
+fn is_at_or_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn check_json(text: &str) -> Result<&str, &'static str> {
+    let value: serde_json::Value =
+        serde_json::from_str(text).map_err(|_| "starts as JSON but is not: it may have been cut short")?;
+    let is_other = |name: &str| value.get(name).is_some();
+    if is_other("auths") || is_other("credHelpers") || is_other("credsStore") || is_other("kind") {
+        return Err("is a Docker configuration or a Kubernetes object, which belongs to --authfile");
+    }
+    Ok(text)
+}
+
+/// `base64` breaks its output into lines; the registry would refuse the line breaks.
+fn unwrap_lines(text: &str) -> Result<String, &'static str> {
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let is_encoded = |line: &&str| {
+        line.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'='))
+    };
+    if lines.len() > 1 && !lines.iter().all(is_encoded) {
+        return Err("has several lines that are not base64, so it is not a licence key");
+    }
+    let joined = lines.concat();
+    if !joined.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("holds spaces or unprintable characters, so it is not a licence key");
+    }
+    Ok(joined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::registry::auth::origin::Scheme;
+
+    fn license(content: &str) -> License {
+        License::from_content(content, "in licence.key").unwrap()
+    }
+
+    fn password(license: &License) -> String {
+        license.password.expose_secret().to_owned()
+    }
+
+    fn covers(license: &License, scheme: Scheme, repository: &str) -> bool {
+        let repository: Repository = repository.parse().unwrap();
+        let registry = Origin::of_registry(repository.registry(), scheme).unwrap();
+        license.covers(&registry, &repository)
+    }
+
+    #[test]
+    fn line_ends_are_not_part_of_the_key() {
+        for content in ["a2V5", "a2V5\n", "a2V5\r\n", "\u{feff}a2V5\n\n", "a2\nV5\n", "a2\r\nV5\r\n"] {
+            assert_eq!(password(&license(content)), "a2V5", "{content:?}");
+        }
+    }
+
+    #[test]
+    fn raw_json_is_encoded() {
+        let encoded = password(&license("{\"type\":\"service_account\"}\n"));
+        assert_eq!(STANDARD.decode(encoded).unwrap(), b"{\"type\":\"service_account\"}");
+    }
+
+    #[test]
+    fn the_user_is_the_vendors() {
+        let Credential::Basic { username, .. } = license("a2V5").credential() else { panic!() };
+        assert_eq!(username, "_json_key_base64");
+    }
+
+    #[test]
+    fn what_cannot_be_a_licence_is_refused_without_repeating_it() {
+        for (content, reason) in [
+            ("", "is empty"),
+            (" \r\n", "is empty"),
+            ("{\"type\": \"serv", "cut short"),
+            ("{\"auths\":{}}", "--authfile"),
+            ("{\"kind\":\"Secret\"}", "--authfile"),
+            ("-----BEGIN PRIVATE KEY-----\ns3cret\n", "several lines"),
+            ("apiVersion: v1\nkind: Secret", "several lines"),
+            ("s3cret with spaces", "spaces"),
+            ("s3cret\u{0}", "unprintable"),
+        ] {
+            let error = License::from_content(content, "in licence.key").unwrap_err().to_string();
+            assert!(error.starts_with("the licence in licence.key ") && error.contains(reason), "{error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+        assert!(License::from_content(&"x".repeat(LONGEST_LICENSE + 1), "in f").is_err());
+    }
+
+    #[test]
+    fn it_is_bound_to_the_vendors_registry_and_path() {
+        let license = license("a2V5");
+        let covered = |repository| covers(&license, Scheme::Https, repository);
+        assert!(covered("us-east4-docker.pkg.dev/thoras-registry/platform/services"));
+        assert!(covered("us-east4-docker.pkg.dev:443/thoras-registry/platform/services"));
+        assert!(!covered("us-east4-docker.pkg.dev/thoras-registry-evil/platform"));
+        assert!(!covered("us-east4-docker.pkg.dev/other/thoras-registry/platform"));
+        assert!(!covered("us-east4-docker.pkg.dev:8443/thoras-registry/platform"));
+        assert!(!covered("us-east5-docker.pkg.dev/thoras-registry/platform"));
+        assert!(!covered("us-east4-docker.pkg.dev.evil.example/thoras-registry/platform"));
+        assert!(!covers(&license, Scheme::Http, "us-east4-docker.pkg.dev/thoras-registry/platform/services"));
+    }
+
+    #[test]
+    fn license_for_moves_it() {
+        let moved = license("a2V5").bound_to("proxy.example:8443/thoras").unwrap();
+        assert!(covers(&moved, Scheme::Https, "proxy.example:8443/thoras/services"));
+        assert!(covers(&moved, Scheme::Https, "proxy.example:8443/thoras"));
+        assert!(!covers(&moved, Scheme::Https, "proxy.example:8443/thorasx/services"));
+        assert!(!covers(&moved, Scheme::Https, "proxy.example/thoras/services"));
+        assert!(!covers(&moved, Scheme::Https, "us-east4-docker.pkg.dev/thoras-registry/platform/services"));
+        let whole_host = license("a2V5").bound_to("127.0.0.1:5000").unwrap();
+        assert!(covers(&whole_host, Scheme::Http, "127.0.0.1:5000/any/thing"));
+        assert!(license("a2V5").bound_to("https://x").is_err());
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        assert!(!format!("{:?}", license("s3cret")).contains("s3cret"));
+    }
+}

@@ -1,0 +1,254 @@
+//! Asking a token server: the distribution specification's token authentication (GET with Basic) and its
+//! `OAuth2` variant (POST) for identity tokens.
+
+use std::time::{Duration, Instant};
+
+use http::{
+    HeaderValue, Method, StatusCode,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+};
+use reqwest::{Client, Request};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde_json::Value;
+use url::{Url, form_urlencoded};
+
+use super::{
+    credential::{Credential, Found},
+    error::{AuthError, Denial},
+    exchange::{Answer, message, send},
+    origin::redacted,
+};
+use crate::oci::Repository;
+
+/// A token without `expires_in` lives this long, and no token is taken to live for less: servers that say 0
+/// would otherwise be asked before every request.
+const SHORTEST_LIFE: u64 = 60;
+
+/// A server that says more is asked again after a day.
+const LONGEST_LIFE: u64 = 24 * 60 * 60;
+
+/// Named to the token server in the POST form, where the parameter is required.
+const CLIENT_ID: &str = "thoras-mirror";
+
+/// A token, as the header it is sent in. `Debug` does not show it: the header is marked as sensitive.
+#[derive(Debug, Clone)]
+pub struct Token {
+    header: HeaderValue,
+    refresh_at: Instant,
+}
+
+impl Token {
+    /// `Bearer …`, marked as sensitive.
+    #[must_use]
+    pub fn header(&self) -> &HeaderValue {
+        &self.header
+    }
+
+    #[cfg(test)]
+    pub(super) fn until(refresh_at: Instant, header: &'static str) -> Self {
+        Self { header: HeaderValue::from_static(header), refresh_at }
+    }
+
+    /// Whether it can still be used at `now`. It ends early, so that it does not expire on its way.
+    #[must_use]
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        now < self.refresh_at
+    }
+}
+
+/// What is asked, of whom, for whom.
+pub(super) struct Question<'a> {
+    pub(super) client: &'a Client,
+    /// Judged already: see [`super::realm::judge`].
+    pub(super) realm: Url,
+    pub(super) service: Option<&'a str>,
+    /// The one with push first: some servers read only the first.
+    pub(super) scopes: &'a [String],
+    pub(super) found: Option<&'a Found>,
+    /// For the error when the answer is no.
+    pub(super) repository: &'a Repository,
+    pub(super) action: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<Value>,
+}
+
+impl Question<'_> {
+    /// Asks until there is a token or a reason why there is none.
+    pub(super) async fn ask(&self) -> Result<Token, AuthError> {
+        if let Some(Credential::IdentityToken(token)) = self.found.map(|found| &found.credential) {
+            let asked_at = Instant::now();
+            let answer = send(self.client, self.post(token.expose_secret())).await?;
+            // Servers without the POST form say so in different ways; a GET settles whether it was that.
+            if !matches!(answer.status.as_u16(), 400 | 401 | 404 | 405) {
+                return self.judge(&answer, asked_at);
+            }
+        }
+        let asked_at = Instant::now();
+        let answer = send(self.client, self.get()).await?;
+        self.judge(&answer, asked_at)
+    }
+
+    fn get(&self) -> Request {
+        let mut url = self.realm.clone();
+        {
+            let mut query = url.query_pairs_mut();
+            query.extend_pairs(self.service.map(|service| ("service", service)));
+            query.extend_pairs(self.scopes.iter().map(|scope| ("scope", scope)));
+        }
+        if url.query() == Some("") {
+            url.set_query(None);
+        }
+        let mut request = Request::new(Method::GET, url);
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(found) = self.found {
+            request.headers_mut().insert(AUTHORIZATION, found.credential.basic_header());
+        }
+        request
+    }
+
+    fn post(&self, refresh_token: &str) -> Request {
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "refresh_token")
+            .extend_pairs(self.service.map(|service| ("service", service)))
+            .append_pair("client_id", CLIENT_ID)
+            .append_pair("scope", &self.scopes.join(" "))
+            .append_pair("refresh_token", refresh_token)
+            .finish();
+        let mut request = Request::new(Method::POST, self.realm.clone());
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        *request.body_mut() = Some(form.into());
+        request
+    }
+
+    fn judge(&self, answer: &Answer, asked_at: Instant) -> Result<Token, AuthError> {
+        let url = redacted(&self.realm);
+        if answer.status.is_success() {
+            return read_token(answer, asked_at).map_err(|problem| AuthError::Answer { url, problem });
+        }
+        let words = message(&answer.body);
+        // A clumsy server may repeat what it was sent.
+        let message =
+            words.map(|words| self.found.map_or(words.clone(), |found| found.credential.redact(&words)));
+        if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Err(AuthError::Denied(Box::new(Denial {
+                by: format!("the token server {url}"),
+                repository: self.repository.clone(),
+                action: self.action.to_owned(),
+                provenance: self.found.map(|found| found.provenance.clone()),
+                message,
+            })));
+        }
+        let message = message.or_else(|| {
+            answer
+                .status
+                .is_redirection()
+                .then(|| "a redirect, which a token request never follows".to_owned())
+        });
+        Err(AuthError::TokenServer { url, status: answer.status.as_u16(), message })
+    }
+}
+
+fn read_token(answer: &Answer, asked_at: Instant) -> Result<Token, &'static str> {
+    if answer.is_cut {
+        return Err("it is longer than 128 KiB");
+    }
+    let body: Body = serde_json::from_slice(&answer.body).map_err(|_| "it is not the JSON of a token")?;
+    let token = [body.token, body.access_token].into_iter().flatten().find(|token| !token.is_empty());
+    let token = token.ok_or("it has neither `token` nor `access_token`")?;
+    let mut header =
+        HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| "the token cannot stand in a header")?;
+    header.set_sensitive(true);
+    Ok(Token { header, refresh_at: asked_at + usable_for(body.expires_in.as_ref()) })
+}
+
+/// How long a token is used: its life less a quarter, at most a minute. Only `expires_in` is believed;
+/// `issued_at` depends on the server's clock.
+fn usable_for(expires_in: Option<&Value>) -> Duration {
+    let seconds = match expires_in {
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(value) => value.as_u64(),
+        None => None,
+    };
+    let life = seconds.unwrap_or(SHORTEST_LIFE).clamp(SHORTEST_LIFE, LONGEST_LIFE);
+    Duration::from_secs(life - (life / 4).min(60))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(body: &[u8]) -> Result<Token, &'static str> {
+        let (status, headers) = (StatusCode::OK, HeaderMap::new());
+        read_token(&Answer { status, headers, body: body.to_vec(), is_cut: false }, Instant::now())
+    }
+
+    #[test]
+    fn either_name_of_the_token_will_do() {
+        for body in [
+            r#"{"token":"t"}"#,
+            r#"{"access_token":"t"}"#,
+            r#"{"token":"","access_token":"t"}"#,
+            r#"{"token":null,"access_token":"t","expires_in":null,"issued_at":"yesterday"}"#,
+            r#"{"token":"t","access_token":"other"}"#,
+        ] {
+            let token = read(body.as_bytes()).unwrap();
+            assert_eq!(token.header().to_str().unwrap(), "Bearer t", "{body}");
+            assert!(token.header().is_sensitive());
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_token_is_an_error_that_repeats_nothing() {
+        for body in ["{}", "", "<html>", r#"{"token":""}"#, r#"{"token":"s3\ncret"}"#, r#"{"token":7}"#, "[]"]
+        {
+            assert!(read(body.as_bytes()).is_err(), "{body}");
+        }
+        assert!(!format!("{:?}", read(br#"{"token":"s3cret"}"#).unwrap()).contains("s3cret"));
+    }
+
+    #[test]
+    fn lifetimes_have_a_default_a_floor_and_an_early_end() {
+        let usable = |value: Value| usable_for(Some(&value)).as_secs();
+        assert_eq!(usable_for(None).as_secs(), 45);
+        for (value, expected) in [
+            (json!(0), 45),
+            (json!(-5), 45),
+            (json!(10), 45),
+            (json!("x"), 45),
+            (json!(300), 240),
+            (json!("300"), 240),
+            (json!(3600), 3540),
+            (json!(u64::MAX), LONGEST_LIFE - 60),
+        ] {
+            assert_eq!(usable(value.clone()), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_fresh_until_shortly_before_its_end() {
+        let token = read(br#"{"token":"t","expires_in":300}"#).unwrap();
+        let now = Instant::now();
+        assert!(token.is_fresh(now + Duration::from_secs(230)));
+        assert!(!token.is_fresh(now + Duration::from_secs(250)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200), seconds in any::<f64>()) {
+            let _ = read(&body);
+            let _ = read(format!(r#"{{"token":"t","expires_in":{seconds}}}"#).as_bytes());
+        }
+    }
+}
