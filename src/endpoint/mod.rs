@@ -1,9 +1,24 @@
 //! Places that hold images. A copy reads from a [`Source`] and writes to a [`Destination`].
+//!
+//! The traits are small so that one pipeline serves every pair of places. A place names content by
+//! repository and digest; what those mean on the wire or on disk is its own affair.
 
-use std::fmt;
+pub mod body;
+pub mod error;
+pub mod registry;
 
+use std::{fmt, future::Future};
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use self::{
+    body::VerifiedBody,
+    error::{Cause, Error, Operation},
+};
+use crate::oci::{Descriptor, Digest, RawManifest, Repository, Target};
 
 /// Which end of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -22,4 +37,84 @@ impl fmt::Display for Side {
             Self::Destination => "destination",
         })
     }
+}
+
+/// A blob's bytes as they arrive, not yet verified.
+pub type BlobStream = BoxStream<'static, Result<Bytes, Error>>;
+
+/// A place that images can be read from.
+pub trait Source: Send + Sync + 'static {
+    /// Which end of a copy it is, for errors.
+    fn side(&self) -> Side;
+
+    /// The digest that a tag names, as cheaply as the place can tell; `None` when there is no such tag.
+    fn digest(
+        &self,
+        repository: &Repository,
+        tag: &str,
+    ) -> impl Future<Output = Result<Option<Digest>, Error>> + Send;
+
+    /// A manifest's bytes, checked against the digest if that is how it was asked for; `None` when there
+    /// is no such manifest.
+    fn manifest(
+        &self,
+        repository: &Repository,
+        target: &Target,
+    ) -> impl Future<Output = Result<Option<RawManifest>, Error>> + Send;
+
+    /// The size in bytes that the place names for a blob; `None` when it does not have it.
+    fn blob_size(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> impl Future<Output = Result<Option<u64>, Error>> + Send;
+
+    /// A blob's bytes from `offset` on. The stream survives interruptions by itself where it can.
+    fn open_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        offset: u64,
+    ) -> impl Future<Output = Result<BlobStream, Error>> + Send;
+}
+
+/// What a destination says when a blob is about to be written.
+#[derive(Debug)]
+pub enum Begun<S> {
+    /// It is there already.
+    Present,
+    /// It was linked from another repository of the same place.
+    Mounted,
+    /// Its bytes are wanted.
+    Wanted(S),
+}
+
+/// A place that images can be written to.
+pub trait Destination: Source {
+    /// An opened upload of one blob.
+    type Sink: BlobSink;
+
+    /// Opens the upload of a blob, before its source is opened. `mount` names a repository of the same
+    /// place that is known to hold the blob.
+    fn begin_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        mount: Option<&Repository>,
+    ) -> impl Future<Output = Result<Begun<Self::Sink>, Error>> + Send;
+
+    /// Writes a manifest, byte for byte, under a tag or its digest.
+    fn put_manifest(
+        &self,
+        repository: &Repository,
+        target: &Target,
+        manifest: &RawManifest,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// An opened upload of one blob.
+pub trait BlobSink: Send {
+    /// Takes all the bytes and makes the blob visible. The body ends early with an error when the bytes
+    /// are not the blob's; nothing must become visible then.
+    fn write(self, body: VerifiedBody) -> impl Future<Output = Result<(), Error>> + Send;
 }

@@ -112,7 +112,7 @@ pub enum MappingError {
         /// The source.
         reference: Reference,
         /// What is wrong with the name.
-        source: ReferenceError,
+        source: Box<ReferenceError>,
     },
 }
 
@@ -137,7 +137,7 @@ impl Namer {
 
     /// Names one image's destination.
     pub fn map(&self, source: &Reference) -> Result<Mapping, MappingError> {
-        let refused = |error| MappingError::Name { reference: source.clone(), source: error };
+        let refused = |error| MappingError::Name { reference: source.clone(), source: Box::new(error) };
         let repository = self.root.repository(&self.below(source.repository())).map_err(refused)?;
         let tag = match (source.tag(), source.digest()) {
             (Some(tag), _) => tag.to_owned(),

@@ -53,6 +53,15 @@ impl MediaType {
         }
     }
 
+    /// Whether it is the config of a runnable image, which names a platform.
+    #[must_use]
+    pub fn is_image_config(&self) -> bool {
+        matches!(
+            self.as_str(),
+            "application/vnd.oci.image.config.v1+json" | "application/vnd.docker.container.image.v1+json"
+        )
+    }
+
     /// Layers that licences forbid to redistribute; registries often do not hold them.
     #[must_use]
     pub fn is_foreign_layer(&self) -> bool {

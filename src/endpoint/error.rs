@@ -1,0 +1,246 @@
+//! Why an endpoint could not do what it was asked: the operation, the side, the place, and the cause.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{Side, registry::auth::AuthError};
+use crate::{
+    error::{Failure, Kind},
+    oci::{manifest::ManifestError, verified::Mismatch},
+};
+
+/// What was being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Finding out how a registry is reached.
+    Connect,
+    /// GET or HEAD of a manifest.
+    ReadManifest,
+    /// HEAD of a blob.
+    CheckBlob,
+    /// GET of a blob.
+    ReadBlob,
+    /// POST that opens an upload or mounts a blob.
+    BeginUpload,
+    /// PUT of a blob's bytes.
+    UploadBlob,
+    /// PUT of a manifest.
+    PushManifest,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Connect => "reach registry",
+            Self::ReadManifest => "read manifest",
+            Self::CheckBlob => "look for blob",
+            Self::ReadBlob => "read blob",
+            Self::BeginUpload => "begin the upload of blob",
+            Self::UploadBlob => "upload blob",
+            Self::PushManifest => "push manifest",
+        })
+    }
+}
+
+/// An operation that failed for good.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("cannot {operation} {place} ({side}){}", Tries(*attempts, *elapsed))]
+pub struct Error {
+    /// What was being done.
+    pub operation: Operation,
+    /// On which side.
+    pub side: Side,
+    /// Registry, repository and tag or digest.
+    pub place: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// How long that took altogether.
+    pub elapsed: Duration,
+    /// Why it failed the last time.
+    #[source]
+    pub cause: Cause,
+}
+
+struct Tries(u32, Duration);
+
+impl fmt::Display for Tries {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 | 1 => Ok(()),
+            attempts => write!(formatter, ", tried {attempts} times in {:.1} s", self.1.as_secs_f32()),
+        }
+    }
+}
+
+/// Why an operation failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Cause {
+    /// No connection came about: name look-up, TCP or TLS.
+    #[error("no connection: {0}")]
+    Unreachable(String),
+    /// A connection broke before the answer was whole.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// Nothing moved for so long that the other side must be taken for dead.
+    #[error("nothing moved for {} s", .0.as_secs())]
+    Stalled(Duration),
+    /// The registry answered with an error.
+    #[error("the registry answered {}", Answer(*.status, .code.as_deref(), .message))]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The registry's own code, for example `MANIFEST_UNKNOWN`.
+        code: Option<String>,
+        /// The registry's own message, control characters escaped.
+        message: String,
+        /// How long the registry asked to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The registry wants credentials that it was not given, or does not accept them.
+    #[error(transparent)]
+    Auth(Arc<AuthError>),
+    /// There is no such manifest.
+    #[error("it does not exist there")]
+    NoSuchManifest,
+    /// There is no such blob, though a manifest names it.
+    #[error("it does not exist there, although a manifest names it")]
+    NoSuchBlob,
+    /// The bytes that came are not a usable manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The bytes that came are not the blob that was asked for.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    /// The registry sent the client somewhere it must not go.
+    #[error("refused to follow the registry: {0}")]
+    Redirect(String),
+    /// The registry's answer makes no sense.
+    #[error("the registry's answer makes no sense: {0}")]
+    Protocol(String),
+    /// A setting of this side cannot be used.
+    #[error("{0}")]
+    Settings(String),
+}
+
+/// `404 MANIFEST_UNKNOWN: manifest unknown`
+struct Answer<'a>(u16, Option<&'a str>, &'a str);
+
+impl fmt::Display for Answer<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(status, code, message) = *self;
+        write!(formatter, "{status}")?;
+        if let Some(code) = code {
+            write!(formatter, " {}", code.escape_debug())?;
+        } else if let Some(reason) =
+            http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason())
+        {
+            write!(formatter, " {reason}")?;
+        }
+        if message.is_empty() { Ok(()) } else { write!(formatter, ": {message}") }
+    }
+}
+
+impl Cause {
+    /// The kind of failure this is for a person.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Auth(_) | Self::Refused { status: 401 | 403, .. } => Kind::Authentication,
+            Self::Mismatch(_) | Self::Manifest(ManifestError::Digest { .. } | ManifestError::Size { .. }) => {
+                Kind::Integrity
+            }
+            Self::Refused { code: Some(code), .. } if code == "DIGEST_INVALID" || code == "SIZE_INVALID" => {
+                Kind::Integrity
+            }
+            Self::Settings(_) => Kind::Usage,
+            _ => Kind::Image,
+        }
+    }
+}
+
+impl Error {
+    /// A failure of one try that took no time worth telling.
+    #[must_use]
+    pub fn new(operation: Operation, side: Side, place: impl Into<String>, cause: impl Into<Cause>) -> Self {
+        Self {
+            operation,
+            side,
+            place: place.into(),
+            attempts: 1,
+            elapsed: Duration::ZERO,
+            cause: cause.into(),
+        }
+    }
+
+    /// What a person sees.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        Failure::from_error(self.cause.kind(), self).with_optional_hint(self.hint())
+    }
+
+    fn hint(&self) -> Option<String> {
+        let registry = self.place.split('/').next().unwrap_or(&self.place);
+        match &self.cause {
+            Cause::Auth(error) => error.hint().map(str::to_owned),
+            Cause::Refused { status: 401 | 403, .. } => Some(match self.side {
+                Side::Source => {
+                    format!("check the credentials for {registry} and that they may pull this image")
+                }
+                Side::Destination => {
+                    format!("check that the credentials for {registry} may push to this repository")
+                }
+            }),
+            Cause::Refused { status: 404, code: Some(code), .. }
+                if code == "NAME_UNKNOWN" && self.side == Side::Destination =>
+            {
+                Some("this registry does not create repositories by itself: create it first".to_owned())
+            }
+            Cause::Unreachable(reason)
+                if reason.contains("ertificate") || reason.contains("UnknownIssuer") =>
+            {
+                Some("pass the registry's certificate authority with --ca-cert FILE".to_owned())
+            }
+            Cause::Unreachable(_) => Some(format!(
+                "check the name and port of {registry}, the network, and whether it speaks plain http \
+                 (--plain-http {registry})"
+            )),
+            Cause::NoSuchManifest => Some(
+                "check the spelling and the tag; some registries hide what the credentials may not pull"
+                    .to_owned(),
+            ),
+            Cause::Mismatch(_) => Some(
+                "nothing wrong was stored; if it happens again, the bytes are damaged where they come from"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_operation_place_side_tries_and_the_registrys_own_words() {
+        let error = Error {
+            operation: Operation::PushManifest,
+            side: Side::Destination,
+            place: "reg.example.com/thoras/services:4.53.0".to_owned(),
+            attempts: 3,
+            elapsed: Duration::from_millis(2500),
+            cause: Cause::Refused {
+                status: 403,
+                code: Some("DENIED".to_owned()),
+                message: "no push for you".to_owned(),
+                retry_after: None,
+            },
+        };
+        let failure = error.failure();
+        assert_eq!(
+            failure.message,
+            "cannot push manifest reg.example.com/thoras/services:4.53.0 (destination), tried 3 times in 2.5 s"
+        );
+        assert_eq!(failure.causes, ["the registry answered 403 DENIED: no push for you"]);
+        assert_eq!(failure.kind, Kind::Authentication);
+    }
+}

@@ -1,0 +1,302 @@
+//! Reading a blob (distribution specification, "Pulling blobs"), across interruptions.
+//!
+//! A stream that breaks is continued with a `Range` request to the registry itself (a signed URL may have
+//! expired), while whoever consumes it waits and notices nothing. What the registry answers to a range is
+//! not believed: it must begin where it was asked to and end where the blob ends.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use reqwest::Response;
+
+use super::{
+    auth::Scope,
+    host::{Call, Host, discard},
+    limits,
+    network::cause_of,
+    retry::{self, Tries},
+};
+use crate::{
+    endpoint::{BlobStream, Cause, Error, Operation},
+    event::Event,
+    oci::{Descriptor, Digest, Repository, verified::Mismatch},
+};
+
+/// Every so many bytes of progress buy one more interruption.
+const BYTES_PER_INTERRUPTION: u64 = 1024 * 1024;
+/// So many interruptions in a row, without that progress, are the end.
+const INTERRUPTIONS: u32 = 5;
+
+/// The size that the registry names for a blob.
+pub(super) async fn size(
+    host: &Host,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Option<u64>, Error> {
+    let call = blob_call(host, Operation::CheckBlob, repository, digest, Method::HEAD, 0)?;
+    let response = host.send(&call, &[StatusCode::NOT_FOUND]).await?;
+    if response.status() == StatusCode::NOT_FOUND {
+        return Ok(None);
+    }
+    let length = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length = length.and_then(|text| text.parse().ok());
+    length.map(Some).ok_or_else(|| {
+        let cause = Cause::Protocol("it names no size for a blob that it has".to_owned());
+        host.error(call.operation, &call.place, &Tries::new(), cause)
+    })
+}
+
+/// Opens a blob at an offset.
+pub(super) async fn open(
+    host: Arc<Host>,
+    repository: &Repository,
+    blob: &Descriptor,
+    offset: u64,
+) -> Result<BlobStream, Error> {
+    let mut download = Download {
+        host,
+        repository: repository.clone(),
+        blob: blob.clone(),
+        offset,
+        response: None,
+        skip: 0,
+        tries: Tries::new(),
+        patience: INTERRUPTIONS,
+        progress: 0,
+    };
+    download.connect().await?;
+    let pieces = stream::try_unfold(download, |mut download| async {
+        let piece = download.next().await?;
+        Ok(piece.map(|bytes| (bytes, download)))
+    });
+    Ok(pieces.boxed())
+}
+
+struct Download {
+    host: Arc<Host>,
+    repository: Repository,
+    blob: Descriptor,
+    /// How many bytes of the blob have been given out.
+    offset: u64,
+    response: Option<Response>,
+    /// Bytes to drop because the registry ignored the range and began at zero.
+    skip: u64,
+    tries: Tries,
+    patience: u32,
+    progress: u64,
+}
+
+impl Download {
+    /// The next piece, or `None` at the end of the blob. Never more than the blob's size and one byte,
+    /// which is enough for the reader to see that there is too much.
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            let Some(response) = &mut self.response else {
+                self.connect().await?;
+                continue;
+            };
+            let cause = match tokio::time::timeout(limits::STALL, response.chunk()).await {
+                Ok(Ok(Some(piece))) => match self.take(piece) {
+                    Some(piece) => return Ok(Some(piece)),
+                    None => continue,
+                },
+                Ok(Ok(None)) if self.offset >= self.blob.size => return Ok(None),
+                Ok(Ok(None)) => Cause::Mismatch(Mismatch::TooShort {
+                    digest: self.blob.digest.clone(),
+                    expected: self.blob.size,
+                    found: self.offset,
+                }),
+                Ok(Err(error)) => cause_of(&error),
+                Err(_) => Cause::Stalled(limits::STALL),
+            };
+            self.interrupted(cause).await?;
+        }
+    }
+
+    /// Drops what is to be skipped, counts the rest.
+    fn take(&mut self, mut piece: Bytes) -> Option<Bytes> {
+        let dropped = self.skip.min(piece.len() as u64);
+        self.skip -= dropped;
+        let rest = piece.split_off(usize::try_from(dropped).unwrap_or(piece.len()));
+        if rest.is_empty() {
+            return None;
+        }
+        self.offset += rest.len() as u64;
+        self.progress += rest.len() as u64;
+        if self.progress >= BYTES_PER_INTERRUPTION {
+            self.progress = 0;
+            self.patience = (self.patience + 1).min(INTERRUPTIONS);
+        }
+        Some(rest)
+    }
+
+    /// Waits before the download goes on, or ends it.
+    async fn interrupted(&mut self, cause: Cause) -> Result<(), Error> {
+        self.response = None;
+        let may_pass =
+            retry::is_transient(&cause) || matches!(cause, Cause::Mismatch(Mismatch::TooShort { .. }));
+        if !may_pass || self.patience == 0 {
+            return Err(self.error(cause));
+        }
+        self.patience -= 1;
+        let pause = retry::pause(INTERRUPTIONS - self.patience, &cause, retry::random());
+        self.host.events().emit(Event::Retrying {
+            side: self.host.side,
+            reason: format!(
+                "{} broke off after {} of {} bytes: {cause}",
+                self.place(),
+                self.offset,
+                self.blob.size
+            ),
+            pause,
+        });
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    /// Asks the registry for the bytes from `offset` on.
+    async fn connect(&mut self) -> Result<(), Error> {
+        self.tries.begin();
+        let call = blob_call(
+            &self.host,
+            Operation::ReadBlob,
+            &self.repository,
+            &self.blob.digest,
+            Method::GET,
+            self.offset,
+        )?;
+        let response = self.host.send(&call, &[StatusCode::NOT_FOUND]).await?;
+        match check_answer(&response, self.offset, &self.blob) {
+            Ok(skip) => {
+                self.skip = skip;
+                self.response = Some(response);
+                Ok(())
+            }
+            Err(cause) => {
+                discard(response).await;
+                Err(self.error(cause))
+            }
+        }
+    }
+
+    fn error(&self, cause: Cause) -> Error {
+        self.host.error(Operation::ReadBlob, &self.place(), &self.tries, cause)
+    }
+
+    fn place(&self) -> String {
+        place(&self.repository, &self.blob.digest)
+    }
+}
+
+/// Whether the answer is the blob from `offset` on. Returns how many bytes to drop at its beginning.
+fn check_answer(response: &Response, offset: u64, blob: &Descriptor) -> Result<u64, Cause> {
+    let text = |name: header::HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let (skip, expected) = match response.status() {
+        StatusCode::NOT_FOUND => return Err(Cause::NoSuchBlob),
+        StatusCode::PARTIAL_CONTENT => {
+            let range = text(header::CONTENT_RANGE).unwrap_or_default();
+            if !is_range_to_the_end(range, offset, blob.size) {
+                let asked = format!("bytes {offset}-{}/{}", blob.size.saturating_sub(1), blob.size);
+                let reason = format!("asked for `{asked}`, it sends `{}`", range.escape_debug());
+                return Err(Cause::Protocol(reason));
+            }
+            (0, blob.size - offset)
+        }
+        // The range was ignored: everything comes again, and its beginning is dropped.
+        _ => (offset, blob.size),
+    };
+    let announced = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    match announced {
+        Some(length) if length > expected => {
+            Err(Mismatch::TooLong { digest: blob.digest.clone(), expected: blob.size }.into())
+        }
+        Some(length) if length < expected => Err(Mismatch::TooShort {
+            digest: blob.digest.clone(),
+            expected: blob.size,
+            found: blob.size - expected + length,
+        }
+        .into()),
+        _ => Ok(skip),
+    }
+}
+
+/// `bytes START-END/SIZE` (RFC 9110, section 14.4) from exactly `offset` to exactly the end.
+fn is_range_to_the_end(range: &str, offset: u64, size: u64) -> bool {
+    let parse = || {
+        let (unit, rest) = range.trim().split_once(' ')?;
+        let (span, total) = rest.split_once('/')?;
+        let (start, end) = span.split_once('-')?;
+        let number = |text: &str| text.trim().parse::<u64>().ok();
+        let total_agrees = total.trim() == "*" || number(total) == Some(size);
+        Some(
+            unit.eq_ignore_ascii_case("bytes")
+                && number(start)? == offset
+                && number(end)?.checked_add(1)? == size
+                && total_agrees,
+        )
+    };
+    parse().unwrap_or(false)
+}
+
+fn blob_call<'a>(
+    host: &Host,
+    operation: Operation,
+    repository: &'a Repository,
+    digest: &Digest,
+    method: Method,
+    offset: u64,
+) -> Result<Call<'a>, Error> {
+    let place = place(repository, digest);
+    let url = host
+        .url(repository, &format!("blobs/{digest}"))
+        .map_err(|cause| host.error(operation, &place, &Tries::new(), cause))?;
+    let range = (offset > 0).then(|| HeaderValue::from_str(&format!("bytes={offset}-")).ok()).flatten();
+    Ok(Call {
+        operation,
+        repository,
+        place,
+        scopes: vec![Scope::pull(repository)],
+        method,
+        url,
+        headers: range.map(|value| (header::RANGE, value)).into_iter().collect::<HeaderMap>(),
+        body: None,
+    })
+}
+
+fn place(repository: &Repository, digest: &Digest) -> String {
+    format!("{repository}@{digest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_the_range_that_was_asked_for_is_accepted() {
+        assert!(is_range_to_the_end("bytes 3-9/10", 3, 10));
+        assert!(is_range_to_the_end("Bytes 3-9/*", 3, 10));
+        for range in [
+            "",
+            "bytes 0-9/10",
+            "bytes 3-8/10",
+            "bytes 3-9/11",
+            "bytes 4-9/10",
+            "items 3-9/10",
+            "bytes */10",
+            "bytes 3-18446744073709551615/10",
+        ] {
+            assert!(!is_range_to_the_end(range, 3, 10), "{range}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reading_a_range_never_panics(text in "\\PC{0,40}", offset: u64, size: u64) {
+            let _ = is_range_to_the_end(&text, offset, size);
+        }
+    }
+}

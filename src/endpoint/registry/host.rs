@@ -1,0 +1,253 @@
+//! One registry: its address, what has been learnt about it, and the one way a request reaches it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use reqwest::Response;
+use tokio::sync::Semaphore;
+use url::Url;
+
+use super::{
+    answer,
+    auth::{Access, AuthError, Authenticator, Origin, Scope},
+    limits,
+    network::{Network, cause_of},
+    redirect,
+    retry::Tries,
+};
+use crate::{
+    endpoint::{Cause, Error, Operation, Side},
+    event::{Event, EventSink},
+    oci::Repository,
+};
+
+/// Whether a mount from a repository into itself tells that the blob is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SelfMount {
+    /// Not known yet.
+    Unknown = 0,
+    /// It answers 201 when the blob is there (CNCF distribution does).
+    Answers = 1,
+    /// It opens an upload all the same.
+    Ignored = 2,
+}
+
+/// A registry as one side of a copy sees it.
+pub(super) struct Host {
+    pub(super) side: Side,
+    pub(super) origin: Origin,
+    network: Arc<Network>,
+    authenticator: Authenticator,
+    events: Arc<dyn EventSink>,
+    requests: Semaphore,
+    self_mount: AtomicU8,
+}
+
+/// A request that can be sent again: its body, if any, is in memory.
+pub(super) struct Call<'a> {
+    pub(super) operation: Operation,
+    pub(super) repository: &'a Repository,
+    /// What the request is about, for errors: `REGISTRY/REPOSITORY:TAG` or `…@DIGEST`.
+    pub(super) place: String,
+    pub(super) scopes: Vec<Scope>,
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Option<Bytes>,
+}
+
+impl Host {
+    pub(super) fn new(
+        side: Side,
+        origin: Origin,
+        network: Arc<Network>,
+        authenticator: Authenticator,
+        events: Arc<dyn EventSink>,
+    ) -> Self {
+        Self {
+            side,
+            origin,
+            network,
+            authenticator,
+            events,
+            requests: Semaphore::new(limits::REQUESTS_PER_HOST),
+            self_mount: AtomicU8::new(SelfMount::Unknown as u8),
+        }
+    }
+
+    pub(super) fn self_mount(&self) -> SelfMount {
+        match self.self_mount.load(Ordering::Relaxed) {
+            1 => SelfMount::Answers,
+            2 => SelfMount::Ignored,
+            _ => SelfMount::Unknown,
+        }
+    }
+
+    pub(super) fn learn_self_mount(&self, learnt: SelfMount) {
+        self.self_mount.store(learnt as u8, Ordering::Relaxed);
+    }
+
+    /// `/v2/REPOSITORY/REST` on this registry.
+    pub(super) fn url(&self, repository: &Repository, rest: &str) -> Result<Url, Cause> {
+        self.origin
+            .url(&format!("/v2/{}/{rest}", repository.path()))
+            .map_err(|error| Cause::Settings(error.to_string()))
+    }
+
+    pub(super) fn error(&self, operation: Operation, place: &str, tries: &Tries, cause: Cause) -> Error {
+        Error {
+            operation,
+            side: self.side,
+            place: place.to_owned(),
+            attempts: tries.count(),
+            elapsed: tries.elapsed(),
+            cause,
+        }
+    }
+
+    /// Sends a request until it is answered with success, or with a status that the caller wants to see
+    /// (`expected`), or until trying again makes no sense. Redirects are followed.
+    pub(super) async fn send(&self, call: &Call<'_>, expected: &[StatusCode]) -> Result<Response, Error> {
+        // A closed semaphore cannot be: nothing closes it. Without a permit the request is merely unbounded.
+        let _permit = self.requests.acquire().await.ok();
+        let mut tries = Tries::new();
+        loop {
+            tries.begin();
+            let cause = match self.send_once(call).await {
+                Ok(response) if is_wanted(&response, expected) => return Ok(response),
+                Ok(response) => answer::refusal(response).await,
+                Err(cause) => cause,
+            };
+            let Some(pause) = tries.next_pause(&cause) else {
+                return Err(self.error(call.operation, &call.place, &tries, cause));
+            };
+            self.events.emit(Event::Retrying {
+                side: self.side,
+                reason: format!("cannot {} {}: {cause}", call.operation, call.place),
+                pause,
+            });
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One try: with credentials where the registry asks for them, through its redirects.
+    async fn send_once(&self, call: &Call<'_>) -> Result<Response, Cause> {
+        let mut url = call.url.clone();
+        for _ in 0..=limits::REDIRECTS {
+            let response = self.send_to(&url, call).await?;
+            let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+            let location = response.headers().get(header::LOCATION).filter(|_| is_redirect);
+            let Some(location) = location else { return Ok(response) };
+            let location =
+                location.to_str().map_err(|_| Cause::Redirect("its `Location` is not text".to_owned()))?;
+            if call.method != Method::GET && call.method != Method::HEAD {
+                return Err(Cause::Redirect(format!("it redirects a {}", call.method)));
+            }
+            url = redirect::resolve(&url, location)?;
+        }
+        Err(Cause::Redirect(format!("it redirects more than {} times", limits::REDIRECTS)))
+    }
+
+    /// One request to one URL. Credentials only if the URL is this registry's own origin.
+    async fn send_to(&self, url: &Url, call: &Call<'_>) -> Result<Response, Cause> {
+        let origin = Origin::of(url).map_err(|error| Cause::Redirect(error.to_string()))?;
+        if origin != self.origin {
+            return self.attempt(&origin, url, call, None).await;
+        }
+        let access = self.access(call.repository, &call.scopes);
+        let known = self.authenticator.authorization(access).await.map_err(auth)?;
+        let response = self.attempt(&origin, url, call, known.as_ref()).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let headers = response.headers().clone();
+        discard(response).await;
+        let fresh = self.authenticator.challenged(access, &headers, known.as_ref()).await.map_err(auth)?;
+        let response = self.attempt(&origin, url, call, Some(&fresh)).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let message = match answer::refusal(response).await {
+            Cause::Refused { message, .. } if !message.is_empty() => Some(message),
+            _ => None,
+        };
+        let action = if call.scopes.iter().any(|scope| scope.push) { "push" } else { "pull" };
+        Err(auth(self.authenticator.denied(access, action, message).await))
+    }
+
+    fn access<'a>(&'a self, repository: &'a Repository, scopes: &'a [Scope]) -> Access<'a> {
+        Access { registry: &self.origin, repository, scopes }
+    }
+
+    /// The `Authorization` for a request whose body can be sent only once.
+    pub(super) async fn authorization(
+        &self,
+        repository: &Repository,
+        scopes: &[Scope],
+    ) -> Result<Option<HeaderValue>, Cause> {
+        self.authenticator.authorization(self.access(repository, scopes)).await.map_err(auth)
+    }
+
+    /// Forgets a token that was refused although it should still have been good.
+    pub(super) fn forget(&self, repository: &Repository, scopes: &[Scope], sent: &HeaderValue) {
+        self.authenticator.invalidate(self.access(repository, scopes), sent);
+    }
+
+    async fn attempt(
+        &self,
+        origin: &Origin,
+        url: &Url,
+        call: &Call<'_>,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, Cause> {
+        let mut request = self
+            .network
+            .client(origin)?
+            .request(call.method.clone(), url.clone())
+            .headers(call.headers.clone())
+            .header(header::ACCEPT_ENCODING, "identity");
+        if let Some(authorization) = authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        if let Some(body) = &call.body {
+            request = request.body(body.clone());
+        } else if call.method == Method::POST {
+            request = request.header(header::CONTENT_LENGTH, 0);
+        }
+        match tokio::time::timeout(limits::STALL, request.send()).await {
+            Ok(answered) => answered.map_err(|error| cause_of(&error)),
+            Err(_) => Err(Cause::Stalled(limits::STALL)),
+        }
+    }
+
+    pub(super) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    pub(super) fn events(&self) -> &dyn EventSink {
+        self.events.as_ref()
+    }
+}
+
+fn auth(error: AuthError) -> Cause {
+    Cause::Auth(Arc::new(error))
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Host").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+fn is_wanted(response: &Response, expected: &[StatusCode]) -> bool {
+    response.status().is_success() || expected.contains(&response.status())
+}
+
+/// Reads a short answer to its end, so that its connection can be used again.
+pub(super) async fn discard(response: Response) {
+    let _ = answer::refusal(response).await;
+}

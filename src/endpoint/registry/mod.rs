@@ -1,0 +1,151 @@
+//! Registries over HTTP: the OCI distribution specification as real registries speak it.
+//!
+//! [`Registries`] is one side of a copy and knows any number of hosts. Each concern has one place:
+//! [`network`] opens connections, [`auth`] says who we are, `host` sends a request (credentials, redirects,
+//! retries), `manifests`, `download` and `upload` are the operations, `retry` decides what is tried again,
+//! `redirect` where the client may be sent, `answer` reads refusals, `limits` holds the bounds.
+
+mod answer;
+pub mod auth;
+mod download;
+mod host;
+mod limits;
+mod manifests;
+pub mod network;
+mod redirect;
+pub(crate) mod retry;
+mod upload;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::OnceCell;
+
+use self::{auth::Authenticator, host::Host, network::Network, retry::Tries};
+use super::{Begun, BlobStream, Destination, Error, Operation, Side, Source};
+use crate::{
+    event::EventSink,
+    oci::{Descriptor, Digest, RawManifest, Repository, Target},
+};
+
+/// All the registries on one side of a copy.
+pub struct Registries {
+    side: Side,
+    network: Arc<Network>,
+    authenticator: Authenticator,
+    events: Arc<dyn EventSink>,
+    hosts: Mutex<HashMap<String, Arc<OnceCell<Arc<Host>>>>>,
+}
+
+impl Registries {
+    /// Nothing is asked before the first operation.
+    #[must_use]
+    pub fn new(
+        side: Side,
+        network: Arc<Network>,
+        authenticator: Authenticator,
+        events: Arc<dyn EventSink>,
+    ) -> Self {
+        Self { side, network, authenticator, events, hosts: Mutex::default() }
+    }
+
+    /// The host of a registry, its scheme found out once however many ask at the same time.
+    async fn host(&self, repository: &Repository) -> Result<Arc<Host>, Error> {
+        let registry = repository.registry();
+        let cell = {
+            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(hosts.entry(registry.to_owned()).or_default())
+        };
+        let host = cell.get_or_try_init(|| self.find(registry)).await?;
+        Ok(Arc::clone(host))
+    }
+
+    async fn find(&self, registry: &str) -> Result<Arc<Host>, Error> {
+        let mut tries = Tries::new();
+        loop {
+            tries.begin();
+            let cause = match self.network.origin(registry).await {
+                Ok(origin) => {
+                    return Ok(Arc::new(Host::new(
+                        self.side,
+                        origin,
+                        Arc::clone(&self.network),
+                        self.authenticator.clone(),
+                        Arc::clone(&self.events),
+                    )));
+                }
+                Err(cause) => cause,
+            };
+            match tries.next_pause(&cause) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => {
+                    return Err(Error {
+                        operation: Operation::Connect,
+                        side: self.side,
+                        place: registry.to_owned(),
+                        attempts: tries.count(),
+                        elapsed: tries.elapsed(),
+                        cause,
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Source for Registries {
+    fn side(&self) -> Side {
+        self.side
+    }
+
+    async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
+        manifests::digest(&*self.host(repository).await?, repository, tag).await
+    }
+
+    async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
+        manifests::get(&*self.host(repository).await?, repository, target).await
+    }
+
+    async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
+        download::size(&*self.host(repository).await?, repository, digest).await
+    }
+
+    async fn open_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        offset: u64,
+    ) -> Result<BlobStream, Error> {
+        download::open(self.host(repository).await?, repository, blob, offset).await
+    }
+}
+
+impl Destination for Registries {
+    type Sink = upload::Upload;
+
+    async fn begin_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        mount: Option<&Repository>,
+    ) -> Result<Begun<Self::Sink>, Error> {
+        upload::begin(self.host(repository).await?, repository, blob, mount).await
+    }
+
+    async fn put_manifest(
+        &self,
+        repository: &Repository,
+        target: &Target,
+        manifest: &RawManifest,
+    ) -> Result<(), Error> {
+        manifests::put(&*self.host(repository).await?, repository, target, manifest).await
+    }
+}
+
+impl std::fmt::Debug for Registries {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Registries").field("side", &self.side).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,83 @@
+//! Where a registry may send the client: redirects, and the `Location` of an upload.
+//!
+//! Credentials are judged anew at every hop: they go only to the registry's own origin. Libraries that
+//! follow redirects themselves have leaked tokens on the second hop, so ours does not.
+
+use url::Url;
+
+use super::auth::{Origin, Reach, origin::redacted};
+use crate::endpoint::Cause;
+
+/// Resolves `location` against the URL it was received from, and refuses what no registry may ask:
+/// another scheme than http(s), a step from https to http, a step from a public host to this machine or
+/// its link (where clouds serve credentials).
+pub(super) fn resolve(from: &Url, location: &str) -> Result<Url, Cause> {
+    let to = from
+        .join(location)
+        .map_err(|_| Cause::Redirect("its `Location` is not a URL that can be resolved".to_owned()))?;
+    let refused = |reason: &str| Cause::Redirect(format!("{reason}: {}", redacted(&to)));
+    let (Ok(here), Ok(there)) = (Origin::of(from), Origin::of(&to)) else {
+        return Err(refused("its `Location` is neither http nor https"));
+    };
+    if here.is_https() && !there.is_https() {
+        return Err(refused("it leads from https to http"));
+    }
+    if there.reach() != Reach::Remote && here.reach() == Reach::Remote {
+        return Err(refused("it leads from a public host to this machine or its link"));
+    }
+    Ok(to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn go(from: &str, location: &str) -> Result<String, String> {
+        resolve(&Url::parse(from).unwrap(), location).map(String::from).map_err(|cause| cause.to_string())
+    }
+
+    #[test]
+    fn every_form_of_location_is_resolved_and_its_query_left_alone() {
+        let from = "https://reg.example.com/v2/a/blobs/uploads/";
+        for (location, expected) in [
+            (
+                "/v2/a/blobs/uploads/1?_state=a%2Fb+c==",
+                "https://reg.example.com/v2/a/blobs/uploads/1?_state=a%2Fb+c==",
+            ),
+            ("2", "https://reg.example.com/v2/a/blobs/uploads/2"),
+            ("//cdn.example.com/x", "https://cdn.example.com/x"),
+            ("https://reg.example.com:443/x", "https://reg.example.com/x"),
+        ] {
+            assert_eq!(go(from, location).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn never_from_https_to_http_nor_to_this_machine() {
+        let from = "https://reg.example.com/v2/";
+        for location in [
+            "http://reg.example.com/x",
+            "https://127.0.0.1/x",
+            "https://localhost/x",
+            "https://a.localhost./x",
+            "https://169.254.169.254/latest/meta-data",
+            "https://[::1]/x",
+            "https://[::ffff:127.0.0.1]/x",
+            "https://[fe80::1]/x",
+            "https://0.0.0.0/x",
+            "https://2130706433/x",
+            "file:///etc/passwd",
+            "ftp://x/y",
+        ] {
+            assert!(go(from, location).is_err(), "{location}");
+        }
+        assert!(go(from, "https://10.0.0.1/x").is_ok(), "registries live in private ranges");
+        assert!(go("http://127.0.0.1:5000/", "http://127.0.0.1:5001/x").is_ok());
+    }
+
+    #[test]
+    fn a_refused_location_is_shown_without_its_secrets() {
+        let message = go("https://a.example.com/", "http://u:p@x/b?sig=abc").unwrap_err();
+        assert!(!message.contains("abc") && !message.contains("u:p"), "{message}");
+    }
+}
