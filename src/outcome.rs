@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Failure, Kind},
-    oci::{Digest, MediaType, Platform, Reference},
+    oci::{Digest, Mapping, MediaType, Platform, Reference},
     problem::Problem,
 };
 
@@ -105,6 +105,26 @@ impl Bytes {
 }
 
 impl ImageOutcome {
+    /// An image of which nothing is known yet.
+    #[must_use]
+    pub fn new(image: &Mapping, status: Status) -> Self {
+        Self {
+            source: image.source.clone(),
+            destination: image.destination(),
+            status,
+            digest: None,
+            media_type: None,
+            platforms: Vec::new(),
+            attestations: 0,
+            waived: Vec::new(),
+            moved_from: None,
+            bytes: Bytes::default(),
+            milliseconds: 0,
+            problems: Vec::new(),
+            failure: None,
+        }
+    }
+
     /// Whether the destination was read and found to be what was asked for.
     #[must_use]
     pub const fn is_confirmed(&self) -> bool {

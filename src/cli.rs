@@ -1,0 +1,402 @@
+//! What can be typed: clap types only. What it means is decided in [`crate::settings`].
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
+
+use crate::{
+    confirm::Level,
+    oci::{Naming, Platform},
+    waiver::Waiver,
+};
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 all there and confirmed; 1 an image failed; 2 usage; 3 unreadable input;
+4 authentication refused; 5 verify found a difference; 6 digest or size mismatch; 130 interrupted.";
+
+/// Mirror the images of a Helm chart into your own registry, every platform kept and confirmed.
+#[derive(Debug, Parser)]
+#[command(name = "thoras-mirror", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// How much is said.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
+}
+
+/// How much is said on stderr.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Verbosity {
+    /// Say nothing but warnings and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say more: what is skipped and why, what is tried again
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the images that would be mirrored, and why each is there
+    Images(Images),
+    /// Copy the images, read them again at the destination, and write the lock
+    Sync(Box<Sync>),
+    /// Compare the mirror with the lock, or with the source
+    Verify(Box<Verify>),
+    /// Show platforms, digests and sizes of images
+    Inspect(Inspect),
+    /// Serve a folder as a registry
+    Serve(Serve),
+}
+
+/// `thoras-mirror images`
+#[derive(Debug, Args)]
+pub struct Images {
+    /// Which images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
+    /// Show every place that names an image
+    #[arg(long)]
+    pub why: bool,
+
+    /// The form of the answer; by default one reference a line
+    #[arg(long, short, value_enum, env = "THORAS_MIRROR_OUTPUT", default_value_t = ImagesOutput::List)]
+    pub output: ImagesOutput,
+}
+
+/// The forms of `images`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImagesOutput {
+    /// One reference a line, sorted.
+    List,
+    /// A table.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+/// The forms of every other answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A table.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+/// `thoras-mirror sync`
+#[derive(Debug, Args)]
+pub struct Sync {
+    /// Which images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
+    /// Where to.
+    #[command(flatten)]
+    pub destination: DestinationArgs,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+
+    /// Which platforms must be there.
+    #[command(flatten)]
+    pub platforms: PlatformArgs,
+
+    /// Show what would be copied, and copy nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// How closely the destination is read before and after: its manifests, or every blob as well
+    #[arg(long, value_enum, default_value_t = Check::Manifests, env = "THORAS_MIRROR_CHECK")]
+    pub check: Check,
+
+    /// Copy exactly the digests of the lock
+    #[arg(long, conflicts_with_all = ["rendered", "images", "image", "chart", "include", "exclude"])]
+    pub locked: bool,
+
+    /// The record of the run
+    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_LOCK", default_value = "thoras-mirror.lock")]
+    pub lock: PathBuf,
+
+    /// Fail an image whose tag names another digest at the destination, instead of moving the tag
+    #[arg(long, env = "THORAS_MIRROR_NO_OVERWRITE")]
+    pub no_overwrite: bool,
+
+    /// Move at most this many blobs at once [default: adaptive, at most 16]
+    #[arg(long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
+    pub jobs: Option<u16>,
+
+    /// Begin no further image after the first that fails
+    #[arg(long, env = "THORAS_MIRROR_FAIL_FAST")]
+    pub fail_fast: bool,
+
+    /// The form of the answer
+    #[arg(long, short, value_enum, env = "THORAS_MIRROR_OUTPUT", default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// What a sync looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Check {
+    /// The manifest under the tag and its children.
+    Manifests,
+    /// Every blob as well.
+    Blobs,
+}
+
+/// `thoras-mirror verify`
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Which images, with `--to`.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
+    /// Compare this mirror with the source, instead of reading a lock
+    #[arg(long, value_name = "REGISTRY/PATH", env = "THORAS_MIRROR_TO")]
+    pub to: Option<String>,
+
+    /// How the destination is asked.
+    #[command(flatten)]
+    pub naming: NamingArgs,
+
+    /// Who we are there.
+    #[command(flatten)]
+    pub login: LoginArgs,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+
+    /// Which platforms must be there.
+    #[command(flatten)]
+    pub platforms: PlatformArgs,
+
+    /// How closely to read: index and child manifests, every blob's presence and size, or every byte
+    #[arg(long, value_enum, default_value_t = Level::Blobs, env = "THORAS_MIRROR_LEVEL")]
+    pub level: Level,
+
+    /// The record to compare with [default: thoras-mirror.lock]
+    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_LOCK", conflicts_with = "to")]
+    pub lock: Option<PathBuf>,
+
+    /// The form of the answer
+    #[arg(long, short, value_enum, env = "THORAS_MIRROR_OUTPUT", default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `thoras-mirror inspect`
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// The images to show
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+
+    /// Print the manifest's bytes exactly as the registry holds them
+    #[arg(long, conflicts_with = "output")]
+    pub raw: bool,
+
+    /// The form of the answer
+    #[arg(long, short, value_enum, env = "THORAS_MIRROR_OUTPUT", default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `thoras-mirror serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The folder to serve; created if it does not exist
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+
+    /// The address to listen on; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000", env = "THORAS_MIRROR_LISTEN")]
+    pub listen: SocketAddr,
+}
+
+/// Which images.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which images")]
+pub struct SelectionArgs {
+    /// Images to mirror, instead of a chart's
+    #[arg(value_name = "IMAGE", conflicts_with_all = ["rendered", "images", "chart"])]
+    pub image: Vec<String>,
+
+    /// A chart: a name in --repo, a folder, a .tgz file or an oci:// reference
+    #[arg(long, value_name = "CHART", env = "THORAS_MIRROR_CHART", conflicts_with_all = ["rendered", "images"])]
+    pub chart: Option<String>,
+
+    /// The Helm repository of a chart that is only a name [default: the vendor's]
+    #[arg(long, value_name = "URL", env = "THORAS_MIRROR_REPO")]
+    pub repo: Option<String>,
+
+    /// The chart's version [default: the latest]
+    #[arg(long, value_name = "VERSION", env = "THORAS_MIRROR_CHART_VERSION")]
+    pub chart_version: Option<String>,
+
+    /// Values for the chart (repeatable)
+    #[arg(long, short = 'f', value_name = "FILE", env = "THORAS_MIRROR_VALUES", value_delimiter = ',')]
+    pub values: Vec<PathBuf>,
+
+    /// One value for the chart, as helm's --set (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", hide_env_values = true)]
+    pub set: Vec<String>,
+
+    /// One value that is always text, as helm's --set-string (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set_string: Vec<String>,
+
+    /// One value from a file, as helm's --set-file (repeatable)
+    #[arg(long, value_name = "KEY=FILE")]
+    pub set_file: Vec<String>,
+
+    /// The namespace to render for
+    #[arg(long, short, value_name = "NAMESPACE", env = "THORAS_MIRROR_NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// The Kubernetes version to render for
+    #[arg(long, value_name = "VERSION", env = "THORAS_MIRROR_KUBE_VERSION")]
+    pub kube_version: Option<String>,
+
+    /// A Kubernetes API that the cluster has (repeatable)
+    #[arg(long, value_name = "GROUP/VERSION")]
+    pub api_versions: Vec<String>,
+
+    /// Render the chart's custom resource definitions as well
+    #[arg(long)]
+    pub include_crds: bool,
+
+    /// One more argument for helm template (repeatable)
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub helm_arg: Vec<String>,
+
+    /// The helm program [default: helm on PATH]
+    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_HELM")]
+    pub helm: Option<PathBuf>,
+
+    /// Manifests that are rendered already; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "images")]
+    pub rendered: Option<String>,
+
+    /// A list of images, one a line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub images: Option<String>,
+
+    /// Also take what names an image below this registry in environments, arguments and ConfigMaps (repeatable)
+    #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_IMAGE_PREFIX", value_delimiter = ',')]
+    pub image_prefix: Vec<String>,
+
+    /// Keep only images that this glob matches (repeatable)
+    #[arg(long, value_name = "GLOB", env = "THORAS_MIRROR_INCLUDE", value_delimiter = ',')]
+    pub include: Vec<String>,
+
+    /// Leave out images that this glob matches (repeatable)
+    #[arg(long, value_name = "GLOB", env = "THORAS_MIRROR_EXCLUDE", value_delimiter = ',')]
+    pub exclude: Vec<String>,
+}
+
+/// Where images go.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where to")]
+pub struct DestinationArgs {
+    /// The registry, and the path below it, that the images go to
+    #[arg(long, value_name = "REGISTRY/PATH", env = "THORAS_MIRROR_TO")]
+    pub to: String,
+
+    /// How names are made.
+    #[command(flatten)]
+    pub naming: NamingArgs,
+
+    /// Who we are there.
+    #[command(flatten)]
+    pub login: LoginArgs,
+}
+
+/// How images are named at the destination.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where to")]
+pub struct NamingArgs {
+    /// How images are named there: what stands below the source prefix, the last part only, or all of it
+    #[arg(long, value_enum, default_value_t = Naming::Relative, env = "THORAS_MIRROR_NAMING")]
+    pub naming: Naming,
+
+    /// What `relative` cuts off [default: the vendor's, else what all images share]
+    #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX")]
+    pub source_prefix: Option<String>,
+}
+
+/// Who we are at the destination.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Credentials (besides Docker's own configuration)")]
+pub struct LoginArgs {
+    /// User name for --to
+    #[arg(long, value_name = "NAME", env = "THORAS_MIRROR_TO_USERNAME", value_parser = NonEmptyStringValueParser::new())]
+    pub to_username: Option<String>,
+
+    /// Read the password for --to from standard input (or set `THORAS_MIRROR_TO_PASSWORD`)
+    #[arg(long, requires = "to_username")]
+    pub to_password_stdin: bool,
+}
+
+/// How registries are reached, and who we are to the vendor.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registries")]
+pub struct RegistryArgs {
+    /// The vendor's licence key; - is standard input (or set `THORAS_LICENSE` or `THORAS_LICENSE_FILE`)
+    #[arg(long, value_name = "FILE", help_heading = "Credentials (besides Docker's own configuration)")]
+    pub license: Option<String>,
+
+    /// Where the licence may be sent instead of the vendor's registry
+    #[arg(
+        long,
+        value_name = "HOST[/PATH]",
+        env = "THORAS_MIRROR_LICENSE_FOR",
+        help_heading = "Credentials (besides Docker's own configuration)"
+    )]
+    pub license_for: Option<String>,
+
+    /// A Docker configuration or a Kubernetes Secret with credentials
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "THORAS_MIRROR_AUTHFILE",
+        help_heading = "Credentials (besides Docker's own configuration)"
+    )]
+    pub authfile: Option<PathBuf>,
+
+    /// Speak plain http with this registry (repeatable)
+    #[arg(long, value_name = "HOST[:PORT]", env = "THORAS_MIRROR_PLAIN_HTTP", value_delimiter = ',')]
+    pub plain_http: Vec<String>,
+
+    /// Trust this certificate authority as well as the system's (repeatable)
+    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_CA_CERT", value_delimiter = ',')]
+    pub ca_cert: Vec<PathBuf>,
+}
+
+/// Which platforms must be there.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Platforms")]
+pub struct PlatformArgs {
+    /// A platform that every image must have (repeatable)
+    #[arg(
+        long,
+        value_name = "OS/ARCHITECTURE",
+        env = "THORAS_MIRROR_PLATFORM",
+        value_delimiter = ',',
+        default_values = ["linux/amd64", "linux/arm64"]
+    )]
+    pub platform: Vec<Platform>,
+
+    /// Let an image lack a platform, or any (repeatable)
+    #[arg(long, value_name = "IMAGE[=PLATFORM]", env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM", value_delimiter = ',')]
+    pub allow_missing_platform: Vec<Waiver>,
+}

@@ -1,0 +1,196 @@
+//! Reading a destination again: what is really there, and everything that is wrong with it.
+//!
+//! The same walk tells `sync` what is there already, confirms what it pushed, and is all that `verify` does.
+
+use futures::{StreamExt, stream};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    endpoint::{Cause, Error, Operation, Source, VerifiedBody, body},
+    oci::{Descriptor, Digest, Platform, Repository, Target, manifest::ManifestError, verified::Mismatch},
+    problem::Problem,
+    resolve::{self, Graph, Known},
+};
+
+/// How many blobs of one image are looked at at once, and how many are read.
+const LOOKED_AT_ONCE: usize = 16;
+const READ_AT_ONCE: usize = 4;
+
+/// How closely a destination is read.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The manifest under the tag and every child manifest, their bytes hashed.
+    Platforms,
+    /// Every blob as well: it is there, with its size.
+    Blobs,
+    /// Every byte of every blob, hashed.
+    Bytes,
+}
+
+/// What stands under a tag.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// Everything that could be read; `None` when there is nothing under the tag.
+    pub graph: Option<Graph>,
+    /// What is wrong with it in itself.
+    pub problems: Vec<Problem>,
+}
+
+impl Survey {
+    /// The digest that the tag names.
+    #[must_use]
+    pub fn digest(&self) -> Option<&Digest> {
+        self.graph.as_ref().and_then(Graph::root).map(|root| &root.descriptor.digest)
+    }
+
+    /// The manifests that are there, for whoever would otherwise read them from elsewhere.
+    #[must_use]
+    pub fn known(&self) -> Known {
+        let nodes = self.graph.iter().flat_map(|graph| &graph.nodes);
+        nodes.map(|node| (node.descriptor.digest.clone(), node.manifest.clone())).collect()
+    }
+}
+
+/// What should stand under a tag.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected<'a> {
+    /// The digest that the tag should name; `None` when only completeness is asked for.
+    pub digest: Option<&'a Digest>,
+    /// Platforms that must be there, the waived ones left out.
+    pub platforms: &'a [Platform],
+}
+
+/// Reads what stands under a tag. Errors are only those that prevent reading; everything that is wrong
+/// with what is there becomes a problem.
+pub async fn survey<S: Source>(
+    place: &S,
+    repository: &Repository,
+    target: &Target,
+    level: Level,
+) -> Result<Survey, Error> {
+    let root = match place.manifest(repository, target).await {
+        Ok(Some(root)) => root,
+        Ok(None) => return Ok(Survey { graph: None, problems: vec![Problem::MissingTag] }),
+        Err(error) => return unusable_root(error),
+    };
+    let graph = resolve::survey(place, repository, root, &Known::new()).await?;
+    let mut problems: Vec<Problem> = graph
+        .missing
+        .iter()
+        .map(|child| Problem::MissingManifest {
+            digest: child.digest.clone(),
+            platform: child.platform.clone(),
+        })
+        .collect();
+    problems.extend(graph.unusable.iter().map(|(child, error)| Problem::BadManifest {
+        digest: child.digest.clone(),
+        reason: error.to_string(),
+    }));
+    problems.extend(check_blobs(place, repository, &graph, level).await?);
+    Ok(Survey { graph: Some(graph), problems })
+}
+
+/// A root whose bytes are not what they were asked for by is a problem; anything else stays an error.
+fn unusable_root(error: Error) -> Result<Survey, Error> {
+    match error.cause {
+        Cause::Manifest(ManifestError::Digest { expected, found }) => {
+            let reason = format!("its bytes have the digest {found}");
+            Ok(Survey { graph: None, problems: vec![Problem::BadManifest { digest: expected, reason }] })
+        }
+        _ => Err(error),
+    }
+}
+
+/// Holds a survey against what should be there. Returns all problems, those of the survey first.
+#[must_use]
+pub fn judge(survey: &Survey, expected: Expected<'_>) -> Vec<Problem> {
+    let mut problems = survey.problems.clone();
+    let Some(graph) = &survey.graph else { return problems };
+    if let (Some(expected), Some(found)) = (expected.digest, survey.digest())
+        && expected != found
+    {
+        problems.push(Problem::OtherDigest { expected: expected.clone(), found: found.clone() });
+    }
+    let available = graph.platform_names();
+    // A platform whose manifest the index names, but which is not there, has been named already.
+    let named_missing = |platform: &Platform| {
+        graph
+            .missing
+            .iter()
+            .any(|child| child.platform.as_ref().is_some_and(|other| platform.is_served_by(other)))
+    };
+    let lacking = graph.lacks(expected.platforms).into_iter().filter(|platform| !named_missing(platform));
+    problems
+        .extend(lacking.map(|platform| Problem::MissingPlatform { platform, available: available.clone() }));
+    problems
+}
+
+async fn check_blobs<S: Source>(
+    place: &S,
+    repository: &Repository,
+    graph: &Graph,
+    level: Level,
+) -> Result<Vec<Problem>, Error> {
+    let at_once = match level {
+        Level::Platforms => return Ok(Vec::new()),
+        Level::Blobs => LOOKED_AT_ONCE,
+        Level::Bytes => READ_AT_ONCE,
+    };
+    let blobs: Vec<Descriptor> = graph.blobs().into_iter().cloned().collect();
+    let found: Vec<Result<Option<Problem>, Error>> = stream::iter(blobs)
+        .map(|blob| async move {
+            match level {
+                Level::Bytes => read_blob(place, repository, &blob).await,
+                _ => look_at_blob(place, repository, &blob).await,
+            }
+        })
+        .buffered(at_once)
+        .collect()
+        .await;
+    found.into_iter().filter_map(Result::transpose).collect()
+}
+
+async fn look_at_blob<S: Source>(
+    place: &S,
+    repository: &Repository,
+    blob: &Descriptor,
+) -> Result<Option<Problem>, Error> {
+    Ok(match place.blob_size(repository, &blob.digest).await? {
+        None => Some(Problem::MissingBlob { digest: blob.digest.clone(), size: blob.size }),
+        Some(found) if found != blob.size => {
+            Some(Problem::WrongSize { digest: blob.digest.clone(), expected: blob.size, found })
+        }
+        Some(_) => None,
+    })
+}
+
+async fn read_blob<S: Source>(
+    place: &S,
+    repository: &Repository,
+    blob: &Descriptor,
+) -> Result<Option<Problem>, Error> {
+    let read = async {
+        let stream = place.open_blob(repository, blob, 0).await?;
+        let at = format!("{repository}@{}", blob.digest);
+        let error = Error::new(Operation::ReadBlob, place.side(), at, Cause::NoSuchBlob);
+        body::drain(VerifiedBody::new(stream, blob, error, Box::new(|_| ()))).await
+    };
+    let digest = blob.digest.clone();
+    match read.await {
+        Ok(_) => Ok(None),
+        Err(error) => match error.cause {
+            Cause::NoSuchBlob => Ok(Some(Problem::MissingBlob { digest, size: blob.size })),
+            Cause::Mismatch(Mismatch::TooShort { expected, found, .. }) => {
+                Ok(Some(Problem::WrongSize { digest, expected, found }))
+            }
+            Cause::Mismatch(mismatch) => {
+                Ok(Some(Problem::CorruptBlob { digest, reason: mismatch.to_string() }))
+            }
+            _ => Err(error),
+        },
+    }
+}

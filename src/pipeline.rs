@@ -1,0 +1,356 @@
+//! The whole journey of every image: resolve, plan, transfer, confirm. Commands only choose its endpoints
+//! and options.
+//!
+//! All images run at once. What is at the destination is read first: it answers most questions of a second
+//! run, and whatever manifests it has need not be read from the source.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use futures::{StreamExt, stream};
+use tokio::task::JoinSet;
+
+use crate::{
+    confirm::{self, Expected, Level, Survey},
+    endpoint::{Cause, Destination, Error, Operation, Source},
+    error::{Failure, Kind},
+    event::{Event, EventSink},
+    oci::{Descriptor, Digest, Mapping, Platform, RawManifest, Target},
+    outcome::{Bytes, ImageOutcome, Status},
+    plan::{Planner, Presence},
+    problem::Problem,
+    resolve::{self, Graph},
+    transfer::{Admitted, Transfer},
+    waiver::Waivers,
+};
+
+/// How many blobs a dry run looks for at once.
+const LOOKED_AT_ONCE: usize = 16;
+
+/// How images are mirrored.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Platforms that every image must have.
+    pub platforms: Vec<Platform>,
+    /// Leave to lack some of them.
+    pub waivers: Waivers,
+    /// How closely the destination is read: manifests, or every blob as well.
+    pub check: Level,
+    /// Whether a tag that names another digest may be moved.
+    pub overwrite: bool,
+    /// Only plan.
+    pub dry_run: bool,
+    /// At most so many blobs move at once.
+    pub jobs: usize,
+    /// Begin no further image after the first failure.
+    pub fail_fast: bool,
+}
+
+/// One image at the end of its journey.
+#[derive(Debug)]
+pub struct Mirrored {
+    /// How it ended.
+    pub outcome: ImageOutcome,
+    /// What it is made of, as far as that became known.
+    pub graph: Option<Graph>,
+}
+
+/// Mirrors images. Returns one entry for each mapping, in the same order. Dropping the future stops every
+/// transfer.
+pub async fn mirror<S: Source, D: Destination>(
+    source: Arc<S>,
+    destination: Arc<D>,
+    mappings: Vec<Mapping>,
+    options: Options,
+    events: Arc<dyn EventSink>,
+) -> Vec<Mirrored> {
+    let mappings: Vec<Arc<Mapping>> = mappings.into_iter().map(Arc::new).collect();
+    events.emit(Event::Started { images: mappings.clone() });
+    let transfer =
+        Transfer::new(Arc::clone(&source), Arc::clone(&destination), options.jobs, Arc::clone(&events));
+    let run = Arc::new(Run {
+        source,
+        destination,
+        transfer,
+        planner: Mutex::default(),
+        options,
+        events,
+        failed: AtomicBool::new(false),
+    });
+    let mut tasks = JoinSet::new();
+    for (position, image) in mappings.iter().enumerate() {
+        let (run, image) = (Arc::clone(&run), Arc::clone(image));
+        tasks.spawn(async move { (position, run.image(&image).await) });
+    }
+    let mut ended: HashMap<usize, Mirrored> = HashMap::new();
+    while let Some(joined) = tasks.join_next().await {
+        if let Ok((position, mirrored)) = joined {
+            ended.insert(position, mirrored);
+        }
+    }
+    let lost = |image: &Mapping| Mirrored {
+        outcome: ImageOutcome {
+            failure: Some(Failure::new(Kind::Image, "an internal error ended this image; please report it")),
+            ..ImageOutcome::new(image, Status::Failed)
+        },
+        graph: None,
+    };
+    mappings.iter().enumerate().map(|(at, image)| ended.remove(&at).unwrap_or_else(|| lost(image))).collect()
+}
+
+struct Run<S, D> {
+    source: Arc<S>,
+    destination: Arc<D>,
+    transfer: Transfer<S, D>,
+    planner: Mutex<Planner>,
+    options: Options,
+    events: Arc<dyn EventSink>,
+    failed: AtomicBool,
+}
+
+/// An image that could not be mirrored: what to report of it.
+struct Stopped {
+    failure: Failure,
+    problems: Vec<Problem>,
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self { failure: error.failure(), problems: Vec::new() }
+    }
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self { failure, problems: Vec::new() }
+    }
+}
+
+impl<S: Source, D: Destination> Run<S, D> {
+    async fn image(&self, image: &Arc<Mapping>) -> Mirrored {
+        let begun = Instant::now();
+        let mut mirrored = Mirrored { outcome: ImageOutcome::new(image, Status::Failed), graph: None };
+        if self.stops() {
+            mirrored.outcome.status = Status::Skipped;
+        } else if let Err(stopped) = self.journey(image, &mut mirrored).await {
+            self.failed.store(true, Ordering::Relaxed);
+            mirrored.outcome.status = Status::Failed;
+            mirrored.outcome.failure = Some(stopped.failure);
+            mirrored.outcome.problems = stopped.problems;
+        }
+        let elapsed = begun.elapsed().as_millis();
+        mirrored.outcome.milliseconds = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        self.events.emit(Event::Finished { outcome: Arc::new(mirrored.outcome.clone()) });
+        mirrored
+    }
+
+    fn stops(&self) -> bool {
+        self.options.fail_fast && self.failed.load(Ordering::Relaxed)
+    }
+
+    /// resolve -> plan -> transfer -> confirm.
+    async fn journey(&self, image: &Arc<Mapping>, mirrored: &mut Mirrored) -> Result<(), Stopped> {
+        let required = self.required(image);
+        let target = image.target();
+        let level = self.options.check;
+        let there = confirm::survey(&*self.destination, &image.repository, &target, level).await?;
+        let root = self.root(image, &there).await?;
+        let graph = resolve::resolve(&*self.source, image.source.repository(), root, &there.known()).await?;
+        self.describe(image, &graph, mirrored)?;
+        let digest = mirrored.outcome.digest.clone();
+        refuse_missing_platforms(&graph, &required)?;
+        let moved_from = there.digest().filter(|old| Some(*old) != digest.as_ref()).cloned();
+        self.refuse_overwrite(image, moved_from.as_ref())?;
+        if self.stops() {
+            mirrored.outcome.status = Status::Skipped;
+            return Ok(());
+        }
+        let presence = self.presence(image, &graph, &there).await?;
+        let (admitted, idle, planned) = self.plan(image, &graph, &presence);
+        mirrored.outcome.bytes = planned;
+        let was_there = moved_from.is_none() && there.digest().is_some();
+        mirrored.outcome.moved_from = moved_from;
+        if self.options.dry_run {
+            mirrored.outcome.status = if idle { Status::UpToDate } else { Status::Planned };
+            return Ok(());
+        }
+        let after = if idle {
+            there
+        } else {
+            mirrored.outcome.bytes = self.transfer.run(image, &graph, admitted).await?;
+            confirm::survey(&*self.destination, &image.repository, &target, level).await?
+        };
+        let expected = Expected { digest: digest.as_ref(), platforms: &required };
+        let problems = confirm::judge(&after, expected);
+        if !problems.is_empty() {
+            return Err(unconfirmed(problems));
+        }
+        if let Some(graph) = &after.graph {
+            mirrored.outcome.platforms.clone_from(&graph.platforms);
+        }
+        mirrored.outcome.status = match (idle, was_there) {
+            (true, _) => Status::UpToDate,
+            (false, true) => Status::Repaired,
+            (false, false) => Status::Copied,
+        };
+        Ok(())
+    }
+
+    fn required(&self, image: &Mapping) -> Vec<Platform> {
+        let waived = |platform: &&Platform| !self.options.waivers.covers(&image.source, platform);
+        self.options.platforms.iter().filter(waived).cloned().collect()
+    }
+
+    /// The root's bytes. A digest that was written is not asked for again; a tag is, by HEAD, when what the
+    /// destination has may be all that is needed.
+    async fn root(&self, image: &Mapping, there: &Survey) -> Result<RawManifest, Error> {
+        let source = image.source.repository();
+        let target = match (image.source.target(), there.graph.is_some()) {
+            (Target::Tag(tag), true) => match self.source.digest(source, &tag).await? {
+                Some(digest) => Target::Digest(digest),
+                None => return Err(self.no_such_image(image)),
+            },
+            (target, _) => target,
+        };
+        if let Target::Digest(digest) = &target
+            && let Some(root) = there.graph.as_ref().and_then(Graph::root)
+            && root.descriptor.digest == *digest
+        {
+            return Ok(root.manifest.clone());
+        }
+        self.source.manifest(source, &target).await?.ok_or_else(|| self.no_such_image(image))
+    }
+
+    fn no_such_image(&self, image: &Mapping) -> Error {
+        Error::new(
+            Operation::ReadManifest,
+            self.source.side(),
+            image.source.to_string(),
+            Cause::NoSuchManifest,
+        )
+    }
+
+    /// Notes what the image is made of and says so.
+    fn describe(&self, image: &Arc<Mapping>, graph: &Graph, mirrored: &mut Mirrored) -> Result<(), Failure> {
+        let Some(root) = graph.root() else {
+            return Err(Failure::new(Kind::Image, format!("{} has no manifest", image.source)));
+        };
+        mirrored.outcome.digest = Some(root.descriptor.digest.clone());
+        mirrored.outcome.media_type = Some(root.manifest.media_type().clone());
+        mirrored.outcome.platforms.clone_from(&graph.platforms);
+        mirrored.outcome.attestations = graph.attestations();
+        mirrored.outcome.waived = graph
+            .lacks(&self.options.platforms)
+            .into_iter()
+            .filter(|platform| self.options.waivers.covers(&image.source, platform))
+            .collect();
+        mirrored.graph = Some(graph.clone());
+        self.events.emit(Event::Resolved {
+            image: Arc::clone(image),
+            digest: root.descriptor.digest.clone(),
+            platforms: graph.platform_names(),
+        });
+        if graph.foreign_layers() > 0 {
+            self.events.emit(Event::Warning {
+                image: Some(image.source.clone()),
+                message: format!(
+                    "{} foreign layers are left out: their licence forbids to copy them, and nodes fetch \
+                     them from the URLs in the manifest",
+                    graph.foreign_layers()
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    fn refuse_overwrite(&self, image: &Mapping, moved_from: Option<&Digest>) -> Result<(), Failure> {
+        match moved_from {
+            Some(old) if !self.options.overwrite => Err(Failure::new(
+                Kind::Image,
+                format!("{} already names {old}, and --no-overwrite forbids to move it", image.destination()),
+            )
+            .with_hint("leave --no-overwrite out, or delete the tag at the destination")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn presence(&self, image: &Mapping, graph: &Graph, there: &Survey) -> Result<Presence, Error> {
+        let mut presence = Presence {
+            tag: there.digest().cloned(),
+            manifests: there.known().into_keys().collect::<HashSet<_>>(),
+            blobs: HashMap::new(),
+        };
+        for problem in &there.problems {
+            if let Problem::MissingBlob { digest, .. } | Problem::WrongSize { digest, .. } = problem {
+                presence.blobs.insert(digest.clone(), false);
+            }
+        }
+        if self.options.dry_run {
+            let blobs: Vec<Descriptor> = graph.blobs().into_iter().cloned().collect();
+            let looked: Vec<Result<_, Error>> = stream::iter(blobs)
+                .map(|blob| async move {
+                    let size = self.destination.blob_size(&image.repository, &blob.digest).await?;
+                    Ok((blob.digest, size == Some(blob.size)))
+                })
+                .buffer_unordered(LOOKED_AT_ONCE)
+                .collect()
+                .await;
+            presence.blobs.extend(looked.into_iter().collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(presence)
+    }
+
+    /// Plans and takes on the plan's duties without waiting in between, as [`Transfer::admit`] asks.
+    fn plan(&self, image: &Arc<Mapping>, graph: &Graph, presence: &Presence) -> (Admitted, bool, Bytes) {
+        let source = image.source.repository();
+        let same_registry = source.registry() == image.repository.registry();
+        let mut planner = self.planner.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = planner.add(graph, &image.repository, same_registry.then_some(source), presence);
+        let (idle, bytes) = (plan.is_idle(), plan.bytes());
+        self.events.emit(Event::Planned {
+            image: Arc::clone(image),
+            blobs: plan.moving(),
+            bytes: bytes.copied + bytes.mounted,
+        });
+        (self.transfer.admit(image, plan), idle, bytes)
+    }
+}
+
+fn refuse_missing_platforms(graph: &Graph, required: &[Platform]) -> Result<(), Stopped> {
+    let available = graph.platform_names();
+    let problems: Vec<Problem> = graph
+        .lacks(required)
+        .into_iter()
+        .map(|platform| Problem::MissingPlatform { platform, available: available.clone() })
+        .collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let lacking: Vec<String> = graph.lacks(required).iter().map(ToString::to_string).collect();
+    let failure = Failure::new(Kind::Image, format!("the source has no {}", lacking.join(" and no ")))
+        .with_hint(
+            "if that is as it should be, pass --allow-missing-platform IMAGE[=PLATFORM], or name the \
+             platforms that your nodes have with --platform",
+        );
+    Err(Stopped { failure, problems })
+}
+
+fn unconfirmed(problems: Vec<Problem>) -> Stopped {
+    let integrity = problems.iter().any(|problem| {
+        matches!(
+            problem,
+            Problem::WrongSize { .. } | Problem::BadManifest { .. } | Problem::CorruptBlob { .. }
+        )
+    });
+    let kind = if integrity { Kind::Integrity } else { Kind::Image };
+    let failure = Failure::new(kind, "the destination, read again, does not hold what was pushed").with_hint(
+        "somebody else may be writing to it, or it may be losing data: run the same command again",
+    );
+    Stopped { failure, problems }
+}

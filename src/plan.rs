@@ -1,0 +1,154 @@
+//! What has to be done for an image: its graph held against what the destination has. No I/O.
+//!
+//! The planner is incremental: images are added as they are resolved, and a blob that an earlier image
+//! brings is mounted, not copied, for every later one.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::{
+    oci::{Descriptor, Digest, Repository},
+    outcome::Bytes,
+    resolve::{Graph, Node},
+};
+
+/// What is known about one repository of the destination before anything is moved.
+#[derive(Debug, Default)]
+pub struct Presence {
+    /// The digest that the tag names.
+    pub tag: Option<Digest>,
+    /// Manifests that are there.
+    pub manifests: HashSet<Digest>,
+    /// Blobs that were looked for: whether they are there. Of others, those below a manifest that is
+    /// there are taken to be there as well, and nothing is known of the rest.
+    pub blobs: HashMap<Digest, bool>,
+}
+
+/// What is done about a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing: it is there.
+    Skip,
+    /// Its bytes are read from the source, unless the destination turns out to have them.
+    Copy,
+    /// It is linked from another repository of the destination, once it is there.
+    Mount {
+        /// The repository that has it, or will have it.
+        from: Repository,
+    },
+    /// Another image brings it to the same repository.
+    Await,
+}
+
+/// One blob of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobStep {
+    /// The blob.
+    pub blob: Descriptor,
+    /// What is done about it.
+    pub action: Action,
+}
+
+/// What has to be done for one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Every blob of the image once.
+    pub blobs: Vec<BlobStep>,
+    /// Manifests to push by digest: positions in the graph's nodes, children before parents.
+    pub manifests: Vec<usize>,
+    /// Whether the root has to be pushed under the tag.
+    pub tag: bool,
+}
+
+impl Plan {
+    /// Whether nothing has to be done.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        !self.tag && self.manifests.is_empty() && self.blobs.iter().all(|step| step.action == Action::Skip)
+    }
+
+    /// Bytes by what is done about them. Copies count in full: some may turn out to be there.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        let mut bytes = Bytes::default();
+        for step in &self.blobs {
+            match step.action {
+                Action::Copy => bytes.copied += step.blob.size,
+                Action::Mount { .. } => bytes.mounted += step.blob.size,
+                Action::Skip | Action::Await => bytes.present += step.blob.size,
+            }
+        }
+        bytes
+    }
+
+    /// How many blobs have to be brought.
+    #[must_use]
+    pub fn moving(&self) -> usize {
+        self.blobs.iter().filter(|step| step.action != Action::Skip).count()
+    }
+}
+
+/// Remembers which repository of the destination has, or will have, which blob.
+#[derive(Debug, Default)]
+pub struct Planner {
+    holders: HashMap<Digest, Vec<Repository>>,
+}
+
+impl Planner {
+    /// Plans one image for `repository`. `source` is the repository it is read from if that stands on the
+    /// destination's own registry, where blobs can be mounted instead of copied.
+    pub fn add(
+        &mut self,
+        graph: &Graph,
+        repository: &Repository,
+        source: Option<&Repository>,
+        presence: &Presence,
+    ) -> Plan {
+        let is_there = |node: &Node| presence.manifests.contains(&node.descriptor.digest);
+        let below_present: HashSet<&Digest> = graph
+            .nodes
+            .iter()
+            .filter(|node| is_there(node))
+            .flat_map(Node::blobs)
+            .map(|blob| &blob.digest)
+            .collect();
+        let blobs = graph
+            .blobs()
+            .into_iter()
+            .map(|blob| {
+                let known = presence.blobs.get(&blob.digest).copied();
+                let there = known.unwrap_or_else(|| below_present.contains(&blob.digest));
+                let action = if there { Action::Skip } else { self.bring(&blob.digest, repository, source) };
+                self.remember(&blob.digest, repository);
+                BlobStep { blob: blob.clone(), action }
+            })
+            .collect();
+        let root = graph.nodes.len().saturating_sub(1);
+        let manifests = graph
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(position, node)| *position != root && !is_there(node))
+            .map(|(position, _)| position)
+            .collect();
+        let tag = graph.root().map(|root| &root.descriptor.digest) != presence.tag.as_ref();
+        Plan { blobs, manifests, tag }
+    }
+
+    fn bring(&self, digest: &Digest, repository: &Repository, source: Option<&Repository>) -> Action {
+        let holders = self.holders.get(digest).map_or([].as_slice(), Vec::as_slice);
+        if holders.contains(repository) {
+            return Action::Await;
+        }
+        match holders.first().or(source).filter(|from| *from != repository) {
+            Some(from) => Action::Mount { from: from.clone() },
+            None => Action::Copy,
+        }
+    }
+
+    fn remember(&mut self, digest: &Digest, repository: &Repository) {
+        let holders = self.holders.entry(digest.clone()).or_default();
+        if !holders.contains(repository) {
+            holders.push(repository.clone());
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! From a reference to everything that the image is made of: manifests with their bytes, and blobs.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
+
+use crate::{
+    endpoint::{Cause, Error, Operation, Source, VerifiedBody},
+    oci::{Contents, Descriptor, Digest, Platform, RawManifest, Repository, Target, manifest::ManifestError},
+    outcome::PlatformOutcome,
+};
+
+/// How deep indexes may be nested.
+const DEEPEST: usize = 8;
+/// How many manifests one image may have.
+const MOST_MANIFESTS: usize = 2000;
+/// How many manifests of one image are read at once.
+const AT_ONCE: usize = 8;
+/// The largest config that is read to learn a platform, in bytes.
+const LARGEST_CONFIG: u64 = 8 * 1024 * 1024;
+
+/// Manifests that have been read already, by digest. They need not be read again from anywhere.
+pub type Known = HashMap<Digest, RawManifest>;
+
+/// One manifest of an image.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// What its parent says about it.
+    pub descriptor: Descriptor,
+    /// Its bytes.
+    pub manifest: RawManifest,
+    /// What it refers to.
+    pub contents: Contents,
+    /// 0 for a manifest without child manifests, else one more than its highest child.
+    pub height: usize,
+}
+
+/// Everything that an image is made of, as far as it could be read.
+#[derive(Debug, Clone, Default)]
+pub struct Graph {
+    /// Children before parents; the root is the last.
+    pub nodes: Vec<Node>,
+    /// The platforms that a node can run, in the order of the index.
+    pub platforms: Vec<PlatformOutcome>,
+    /// Manifests that a parent names and that are not there.
+    pub missing: Vec<Descriptor>,
+    /// Manifests that are there and cannot be used.
+    pub unusable: Vec<(Descriptor, ManifestError)>,
+}
+
+impl Graph {
+    /// The manifest that the tag names.
+    #[must_use]
+    pub fn root(&self) -> Option<&Node> {
+        self.nodes.last()
+    }
+
+    /// Every blob once, in the order of the manifests. Foreign layers are left out: their licence forbids
+    /// to pass them on, and registries accept manifests without them.
+    #[must_use]
+    pub fn blobs(&self) -> Vec<&Descriptor> {
+        let mut seen = HashSet::new();
+        self.nodes.iter().flat_map(Node::blobs).filter(|blob| seen.insert(&blob.digest)).collect()
+    }
+
+    /// The foreign layers that [`Graph::blobs`] leaves out.
+    #[must_use]
+    pub fn foreign_layers(&self) -> usize {
+        let layers = self.nodes.iter().filter_map(|node| match &node.contents {
+            Contents::Image { layers, .. } => Some(layers),
+            Contents::Index { .. } => None,
+        });
+        layers.flatten().filter(|layer| layer.media_type.is_foreign_layer()).count()
+    }
+
+    /// Attestation manifests: they travel with the index and are no platform.
+    #[must_use]
+    pub fn attestations(&self) -> usize {
+        let is_attestation = |descriptor: &Descriptor| {
+            descriptor.attestation || descriptor.platform.as_ref().is_some_and(Platform::is_unknown)
+        };
+        self.nodes.iter().filter(|node| is_attestation(&node.descriptor)).count()
+    }
+
+    /// The names of the platforms.
+    #[must_use]
+    pub fn platform_names(&self) -> Vec<Platform> {
+        self.platforms.iter().map(|outcome| outcome.platform.clone()).collect()
+    }
+
+    /// The required platforms that are not there.
+    #[must_use]
+    pub fn lacks(&self, required: &[Platform]) -> Vec<Platform> {
+        let served = |platform: &Platform| {
+            self.platforms.iter().any(|available| platform.is_served_by(&available.platform))
+        };
+        required.iter().filter(|platform| !served(platform)).cloned().collect()
+    }
+}
+
+impl Node {
+    /// The blobs that this manifest names: config first, foreign layers left out.
+    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        let (config, layers) = match &self.contents {
+            Contents::Image { config, layers, .. } => (Some(config), layers.as_slice()),
+            Contents::Index { .. } => (None, [].as_slice()),
+        };
+        config.into_iter().chain(layers).filter(|blob| !blob.media_type.is_foreign_layer())
+    }
+
+    fn children(&self) -> &[Descriptor] {
+        match &self.contents {
+            Contents::Index { manifests, .. } => manifests,
+            Contents::Image { .. } => &[],
+        }
+    }
+}
+
+/// Reads an image's whole graph. A child that is missing or unusable is an error.
+pub async fn resolve<S: Source>(
+    source: &S,
+    repository: &Repository,
+    root: RawManifest,
+    known: &Known,
+) -> Result<Graph, Error> {
+    let graph = survey(source, repository, root, known).await?;
+    if let Some((descriptor, error)) = graph.unusable.first() {
+        let place = format!("{repository}@{}", descriptor.digest);
+        return Err(Error::new(Operation::ReadManifest, source.side(), place, error.clone()));
+    }
+    if let Some(missing) = graph.missing.first() {
+        let place = format!("{repository}@{}", missing.digest);
+        return Err(Error::new(Operation::ReadManifest, source.side(), place, Cause::NoSuchManifest));
+    }
+    Ok(graph)
+}
+
+/// Reads as much of an image's graph as is there. Only what prevents reading at all is an error.
+pub async fn survey<S: Source>(
+    place: &S,
+    repository: &Repository,
+    root: RawManifest,
+    known: &Known,
+) -> Result<Graph, Error> {
+    let mut walk = Walk::default();
+    let root_digest = root.digest().clone();
+    let mut level = vec![(root.descriptor(), Some(Ok(root)))];
+    for _ in 0..=DEEPEST {
+        let wanted = walk.take(std::mem::take(&mut level));
+        if wanted.is_empty() {
+            break;
+        }
+        walk.check_bounds(place, repository)?;
+        level = stream::iter(wanted)
+            .map(|child| read_child(place, repository, child, known))
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+    }
+    if !level.is_empty() {
+        let error = ManifestError::Unreadable(format!("indexes are nested more than {DEEPEST} deep"));
+        let at = format!("{repository}@{root_digest}");
+        return Err(Error::new(Operation::ReadManifest, place.side(), at, error));
+    }
+    let mut graph = walk.into_graph(&root_digest);
+    graph.platforms = platforms(place, repository, &graph).await?;
+    Ok(graph)
+}
+
+/// A child that was asked for: absent, unusable, or read.
+type Found = (Descriptor, Option<Result<RawManifest, ManifestError>>);
+
+async fn read_child<S: Source>(
+    place: &S,
+    repository: &Repository,
+    child: Descriptor,
+    known: &Known,
+) -> Result<Found, Error> {
+    let read = match known.get(&child.digest) {
+        Some(manifest) => Some(manifest.clone()),
+        None => match place.manifest(repository, &Target::Digest(child.digest.clone())).await {
+            Ok(manifest) => manifest,
+            Err(Error { cause: Cause::Manifest(error), .. }) => return Ok((child, Some(Err(error)))),
+            Err(error) => return Err(error),
+        },
+    };
+    let checked = read.map(|manifest| manifest.check_size(&child).map(|()| manifest));
+    Ok((child, checked))
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct Walk {
+    nodes: HashMap<Digest, Node>,
+    asked: HashSet<Digest>,
+    missing: Vec<Descriptor>,
+    unusable: Vec<(Descriptor, ManifestError)>,
+}
+
+impl Walk {
+    /// Sorts what came into nodes, missing and unusable; returns the children to ask for next.
+    fn take(&mut self, found: Vec<Found>) -> Vec<Descriptor> {
+        let mut wanted = Vec::new();
+        for (descriptor, read) in found {
+            let contents = match read {
+                None => {
+                    self.missing.push(descriptor);
+                    continue;
+                }
+                Some(read) => read.and_then(|manifest| Ok((manifest.contents()?, manifest))),
+            };
+            match contents {
+                Err(error) => self.unusable.push((descriptor, error)),
+                Ok((contents, manifest)) => {
+                    self.asked.insert(descriptor.digest.clone());
+                    let node = Node { descriptor, manifest, contents, height: 0 };
+                    let new = |child: &&Descriptor| self.asked.insert(child.digest.clone());
+                    wanted.extend(node.children().iter().filter(new).cloned());
+                    self.nodes.insert(node.descriptor.digest.clone(), node);
+                }
+            }
+        }
+        wanted
+    }
+
+    fn check_bounds<S: Source>(&self, place: &S, repository: &Repository) -> Result<(), Error> {
+        if self.asked.len() <= MOST_MANIFESTS {
+            return Ok(());
+        }
+        let error = ManifestError::Unreadable(format!("the image has more than {MOST_MANIFESTS} manifests"));
+        Err(Error::new(Operation::ReadManifest, place.side(), repository.to_string(), error))
+    }
+
+    /// Orders the nodes: children before parents, the root last.
+    fn into_graph(mut self, root: &Digest) -> Graph {
+        let mut nodes = Vec::with_capacity(self.nodes.len());
+        self.settle(root, &mut nodes);
+        Graph { nodes, platforms: Vec::new(), missing: self.missing, unusable: self.unusable }
+    }
+
+    /// Moves a node behind its children and returns its height. The depth was bounded while reading.
+    fn settle(&mut self, digest: &Digest, settled: &mut Vec<Node>) -> usize {
+        let Some(mut node) = self.nodes.remove(digest) else {
+            return settled
+                .iter()
+                .find(|node| node.descriptor.digest == *digest)
+                .map_or(0, |node| node.height);
+        };
+        let heights =
+            node.children().to_vec().into_iter().map(|child| self.settle(&child.digest, settled) + 1);
+        node.height = heights.max().unwrap_or(0);
+        let height = node.height;
+        settled.push(node);
+        height
+    }
+}
+
+/// The platforms of all image manifests. An index names them; where it does not, the config does.
+async fn platforms<S: Source>(
+    place: &S,
+    repository: &Repository,
+    graph: &Graph,
+) -> Result<Vec<PlatformOutcome>, Error> {
+    let mut found = Vec::new();
+    for node in &graph.nodes {
+        let Contents::Image { config, .. } = &node.contents else { continue };
+        let platform = match &node.descriptor.platform {
+            Some(_) => node.descriptor.runnable_platform().cloned(),
+            None if node.descriptor.attestation => None,
+            None => platform_of_config(place, repository, config).await?,
+        };
+        if let Some(platform) = platform {
+            found.push(PlatformOutcome { platform, digest: node.descriptor.digest.clone() });
+        }
+    }
+    Ok(found)
+}
+
+/// The fields of an image config that name its platform (OCI image specification, "Image Configuration").
+#[derive(Deserialize)]
+struct Config {
+    os: Option<String>,
+    architecture: Option<String>,
+    variant: Option<String>,
+}
+
+/// The platform that a config names; `None` when it is not an image's config or is not there.
+async fn platform_of_config<S: Source>(
+    place: &S,
+    repository: &Repository,
+    config: &Descriptor,
+) -> Result<Option<Platform>, Error> {
+    if config.size > LARGEST_CONFIG || !config.media_type.is_image_config() {
+        return Ok(None);
+    }
+    let stream = match place.open_blob(repository, config, 0).await {
+        Ok(stream) => stream,
+        // Its absence is found, and reported, where blobs are looked at.
+        Err(Error { cause: Cause::NoSuchBlob, .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let at = format!("{repository}@{}", config.digest);
+    let error = Error::new(Operation::ReadBlob, place.side(), at, Cause::NoSuchBlob);
+    let body = VerifiedBody::new(stream, config, error, Box::new(|_| ()));
+    let bytes = body.try_fold(Vec::new(), |mut whole, piece| async move {
+        whole.extend_from_slice(&piece);
+        Ok(whole)
+    });
+    let Ok(Config { os: Some(os), architecture: Some(architecture), variant }) =
+        serde_json::from_slice(&bytes.await?)
+    else {
+        return Ok(None);
+    };
+    let platform = Platform::new(&os, &architecture, variant.as_deref());
+    Ok((!platform.is_unknown()).then_some(platform))
+}

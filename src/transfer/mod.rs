@@ -1,0 +1,160 @@
+//! Runs plans: all images at once, each blob once, children before parents, the tag last.
+
+mod board;
+mod journey;
+mod slots;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, FuturesUnordered},
+};
+
+use self::{
+    board::{Board, Ticket},
+    journey::Journey,
+    slots::Slots,
+};
+use crate::{
+    endpoint::{Destination, Error, Source},
+    event::{Event, EventSink, Landing},
+    oci::{Mapping, Target},
+    outcome::Bytes,
+    plan::{Action, BlobStep, Plan},
+    resolve::{Graph, Node},
+};
+
+/// How many manifests of one image are pushed at once.
+const MANIFESTS_AT_ONCE: usize = 8;
+
+/// Moves what plans say between one source and one destination.
+pub struct Transfer<S, D> {
+    source: Arc<S>,
+    destination: Arc<D>,
+    events: Arc<dyn EventSink>,
+    slots: Slots,
+    board: Arc<Board>,
+}
+
+/// A plan whose duties have been taken on.
+pub struct Admitted {
+    steps: Vec<(BlobStep, Option<Ticket>)>,
+    plan: Plan,
+}
+
+impl<S: Source, D: Destination> Transfer<S, D> {
+    /// At most `jobs` blobs move at once.
+    #[must_use]
+    pub fn new(source: Arc<S>, destination: Arc<D>, jobs: usize, events: Arc<dyn EventSink>) -> Self {
+        Self { source, destination, events, slots: Slots::new(jobs), board: Arc::default() }
+    }
+
+    /// Takes on a plan. Must be called in the order in which plans are made, without waiting in between:
+    /// a later plan counts on the blobs that this one brings.
+    #[must_use]
+    pub fn admit(&self, image: &Mapping, plan: Plan) -> Admitted {
+        let take = |step: &BlobStep| match step.action {
+            Action::Copy | Action::Mount { .. } => {
+                self.board.claim(&(step.blob.digest.clone(), image.repository.clone()))
+            }
+            Action::Skip | Action::Await => None,
+        };
+        let steps = plan.blobs.iter().map(|step| (step.clone(), take(step))).collect();
+        Admitted { steps, plan }
+    }
+
+    /// Brings one image's blobs, then its manifests, then its tag. Dropped half-way, it leaves no tag and
+    /// no manifest that names anything missing.
+    pub async fn run(&self, image: &Arc<Mapping>, graph: &Graph, admitted: Admitted) -> Result<Bytes, Error> {
+        let Admitted { steps, plan } = admitted;
+        let blobs: FuturesUnordered<_> =
+            steps.into_iter().map(|(step, ticket)| self.bring(image, step, ticket)).collect();
+        let bytes = blobs.try_fold(Bytes::default(), |sum, more| async move { Ok(sum.plus(more)) }).await?;
+        self.events.emit(Event::Confirming { image: Arc::clone(image) });
+        self.push_manifests(image, graph, &plan).await?;
+        Ok(bytes)
+    }
+
+    async fn bring(
+        &self,
+        image: &Arc<Mapping>,
+        step: BlobStep,
+        ticket: Option<Ticket>,
+    ) -> Result<Bytes, Error> {
+        let BlobStep { blob, action } = step;
+        let size = blob.size;
+        let ticket = match (&action, ticket) {
+            (Action::Skip, _) => return Ok(Bytes { present: size, ..Bytes::default() }),
+            (_, Some(ticket)) => ticket,
+            (_, None) => {
+                let place = (blob.digest.clone(), image.repository.clone());
+                match board::wait_or_take_over(&self.board, &place).await {
+                    Some(ticket) => ticket,
+                    None => return Ok(Bytes { present: size, ..Bytes::default() }),
+                }
+            }
+        };
+        let mount = match action {
+            Action::Mount { from } => {
+                self.board.wait(&(blob.digest.clone(), from.clone())).await.then_some(from)
+            }
+            _ => None,
+        };
+        // A mount moves no bytes: it needs no place among the large.
+        let _slot = self.slots.acquire(if mount.is_some() { 0 } else { size }).await;
+        self.events.emit(Event::BlobStarted { image: Arc::clone(image), blob: blob.clone() });
+        let journey = Journey {
+            source: &*self.source,
+            destination: &*self.destination,
+            events: &self.events,
+            image,
+            blob: &blob,
+            mount: mount.as_ref(),
+        };
+        let how = journey.run().await?;
+        ticket.landed();
+        self.events.emit(Event::BlobFinished { image: Arc::clone(image), blob: blob.clone(), how });
+        Ok(match how {
+            Landing::Copied => Bytes { copied: size, ..Bytes::default() },
+            Landing::Mounted => Bytes { mounted: size, ..Bytes::default() },
+            Landing::Present => Bytes { present: size, ..Bytes::default() },
+        })
+    }
+
+    /// Height by height: manifests of one height do not name each other.
+    async fn push_manifests(&self, image: &Mapping, graph: &Graph, plan: &Plan) -> Result<(), Error> {
+        let mut by_height: BTreeMap<usize, Vec<Node>> = BTreeMap::new();
+        for node in plan.manifests.iter().filter_map(|position| graph.nodes.get(*position)) {
+            by_height.entry(node.height).or_default().push(node.clone());
+        }
+        for nodes in by_height.into_values() {
+            stream::iter(nodes)
+                .map(|node| async move {
+                    let target = Target::Digest(node.descriptor.digest);
+                    self.destination.put_manifest(&image.repository, &target, &node.manifest).await
+                })
+                .buffer_unordered(MANIFESTS_AT_ONCE)
+                .try_collect::<()>()
+                .await?;
+        }
+        match graph.root() {
+            Some(root) if plan.tag => {
+                self.destination.put_manifest(&image.repository, &image.target(), &root.manifest).await
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<S, D> std::fmt::Debug for Transfer<S, D> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Transfer").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Admitted {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Admitted").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,99 @@
+//! Leave to lack a platform: `IMAGE[=PLATFORM]`.
+
+use std::str::FromStr;
+
+use globset::{Glob, GlobMatcher};
+
+use crate::oci::{Platform, Reference, platform::PlatformError};
+
+/// Leave for the images that a glob matches, for one platform or for all.
+#[derive(Debug, Clone)]
+pub struct Waiver {
+    image: GlobMatcher,
+    platform: Option<Platform>,
+}
+
+/// Why a text is not a waiver.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WaiverError {
+    /// The image part is not a pattern.
+    #[error("`{}` is not an image or a glob of images", .0.escape_debug())]
+    Image(String),
+    /// The platform part is not a platform.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+}
+
+impl FromStr for Waiver {
+    type Err = WaiverError;
+
+    fn from_str(text: &str) -> Result<Self, WaiverError> {
+        let (image, platform) = match text.split_once('=') {
+            Some((image, platform)) => (image, Some(platform.parse()?)),
+            None => (text, None),
+        };
+        let refused = || WaiverError::Image(image.to_owned());
+        if image.is_empty() {
+            return Err(refused());
+        }
+        // A short name means what it means everywhere else: `nginx` is docker.io/library/nginx:latest.
+        let glob = Glob::new(image).map_err(|_| refused())?;
+        Ok(Self { image: glob.compile_matcher(), platform })
+    }
+}
+
+/// All the leave that was given.
+#[derive(Debug, Clone, Default)]
+pub struct Waivers(Vec<Waiver>);
+
+impl Waivers {
+    /// From what was typed.
+    #[must_use]
+    pub fn new(waivers: Vec<Waiver>) -> Self {
+        Self(waivers)
+    }
+
+    /// Whether an image may lack a platform. The pattern is held against the normalised reference, the
+    /// repository without tag, and the name behind the last slash with and without tag.
+    #[must_use]
+    pub fn covers(&self, image: &Reference, platform: &Platform) -> bool {
+        let whole = image.to_string();
+        let repository = image.repository().to_string();
+        let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
+        let names = [last(&whole), last(&repository), whole, repository];
+        self.0.iter().any(|waiver| {
+            waiver.platform.as_ref().is_none_or(|waived| waived.is_served_by(platform))
+                && names.iter().any(|name| waiver.image.is_match(name))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn covers(waiver: &str, platform: &str) -> bool {
+        let image = "quay.io/a/services:4.53.0".parse().unwrap();
+        Waivers::new(vec![waiver.parse().unwrap()]).covers(&image, &platform.parse().unwrap())
+    }
+
+    #[test]
+    fn names_references_and_globs() {
+        for waiver in
+            ["services", "services:4.53.0", "quay.io/a/services", "quay.io/a/services:4.53.0", "*services*"]
+        {
+            assert!(covers(waiver, "linux/arm64"), "{waiver}");
+        }
+        assert!(!covers("service", "linux/arm64"));
+        assert!(covers("services=linux/arm64", "linux/arm64/v8"));
+        assert!(!covers("services=linux/arm64", "linux/amd64"));
+    }
+
+    #[test]
+    fn refuses_what_says_nothing() {
+        assert!("".parse::<Waiver>().is_err());
+        assert!("=linux/arm64".parse::<Waiver>().is_err());
+        assert!("a=arm64".parse::<Waiver>().is_err());
+        assert!("a[".parse::<Waiver>().is_err());
+    }
+}
