@@ -1,0 +1,80 @@
+//! Pulling and deleting blobs: OCI distribution specification, "Pulling blobs", "Deleting Blobs".
+
+use std::io::{self, Seek as _, SeekFrom};
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use super::{
+    body::AnswerBody,
+    names::RepositoryName,
+    range::{self, Selection, Span},
+    response::{Answer, DOCKER_CONTENT_DIGEST, ErrorCode, Refusal, checked_value, empty},
+    service::Registry,
+    storage::OpenFile,
+};
+use crate::oci::Digest;
+
+impl Registry {
+    /// `HEAD …/blobs/DIGEST`
+    pub(super) async fn head_blob(&self, name: RepositoryName, digest: Digest) -> Result<Answer, Refusal> {
+        let wanted = digest.clone();
+        let size = self.storage(move |storage| storage.blob_size(&name, &wanted)).await??;
+        let size = size.ok_or_else(Refusal::blob_unknown)?;
+        let mut answer = empty(StatusCode::OK);
+        describe(&mut answer, &digest);
+        answer.headers_mut().insert(header::CONTENT_LENGTH, size.into());
+        Ok(answer)
+    }
+
+    /// `GET …/blobs/DIGEST`, whole or in part.
+    pub(super) async fn get_blob(
+        &self,
+        name: RepositoryName,
+        digest: Digest,
+        headers: &HeaderMap,
+    ) -> Result<Answer, Refusal> {
+        let range = headers.get(header::RANGE).cloned();
+        let wanted = digest.clone();
+        let mut answer = self
+            .storage(move |storage| {
+                let content = storage.open_blob(&name, &wanted)?.ok_or_else(Refusal::blob_unknown)?;
+                match range::select(range.as_ref().and_then(|range| range.to_str().ok()), content.size) {
+                    Selection::Whole => Ok(Response::new(AnswerBody::read_file(content.file, content.size)?)),
+                    Selection::Part(span) => Ok(partial(content, span)?),
+                    Selection::Unsatisfiable => Err(unsatisfiable(content.size)),
+                }
+            })
+            .await??;
+        describe(&mut answer, &digest);
+        Ok(answer)
+    }
+
+    /// `DELETE …/blobs/DIGEST`
+    pub(super) async fn delete_blob(&self, name: RepositoryName, digest: Digest) -> Result<Answer, Refusal> {
+        let deleted = self.storage(move |storage| storage.delete_blob(&name, &digest)).await??;
+        if deleted { Ok(empty(StatusCode::ACCEPTED)) } else { Err(Refusal::blob_unknown()) }
+    }
+}
+
+fn describe(answer: &mut Answer, digest: &Digest) {
+    let headers = answer.headers_mut();
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::ETAG, checked_value(format!("\"{digest}\"")));
+    headers.insert(DOCKER_CONTENT_DIGEST, checked_value(digest.as_str()));
+}
+
+fn partial(mut content: OpenFile, span: Span) -> io::Result<Answer> {
+    content.file.seek(SeekFrom::Start(span.start))?;
+    let mut answer = Response::new(AnswerBody::read_file(content.file, span.length())?);
+    *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let range = format!("bytes {}-{}/{}", span.start, span.end, content.size);
+    answer.headers_mut().insert(header::CONTENT_RANGE, checked_value(range));
+    Ok(answer)
+}
+
+fn unsatisfiable(size: u64) -> Refusal {
+    let message = format!("the blob has {size} bytes");
+    Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::SizeInvalid, message)
+        .with(header::CONTENT_RANGE, checked_value(format!("bytes */{size}")))
+}

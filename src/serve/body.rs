@@ -1,0 +1,227 @@
+//! Bodies of requests and answers as streams of small pieces, so that memory does not grow with a blob.
+
+use std::{
+    fs::File,
+    future::Future as _,
+    io::{self, Read as _},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::task::JoinHandle;
+
+/// How many bytes are read from or written to a file at a time. A transfer holds at most two such pieces,
+/// beside the connection's own buffers.
+pub(super) const PIECE: usize = 256 * 1024;
+
+/// The body of an answer: nothing, a document, or a part of a file.
+#[derive(Debug)]
+pub(super) enum AnswerBody {
+    /// All of it at once; `None` when it has been taken.
+    Whole(Option<Bytes>),
+    /// A file that is read while it is sent.
+    File(FileBody),
+}
+
+/// A part of a file, read one piece ahead of the connection.
+#[derive(Debug)]
+pub(super) struct FileBody {
+    /// Bytes that the connection has not been given yet.
+    left: u64,
+    /// The piece to give next, if it has been read.
+    piece: Option<Bytes>,
+    /// The piece after that, being read.
+    reading: Option<JoinHandle<io::Result<Pieces>>>,
+}
+
+/// A piece of a file, and the file behind it.
+#[derive(Debug)]
+struct Pieces {
+    file: File,
+    piece: Bytes,
+}
+
+impl AnswerBody {
+    /// No bytes.
+    pub(super) fn empty() -> Self {
+        Self::Whole(None)
+    }
+
+    /// These bytes.
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        Self::Whole(Some(bytes))
+    }
+
+    /// The next `length` bytes of a file, from where it stands. The first piece is read at once: the caller is
+    /// on a thread that may block.
+    pub(super) fn read_file(file: File, length: u64) -> io::Result<Self> {
+        let Pieces { file, piece } = read_piece(file, length)?;
+        if piece.len() as u64 == length {
+            return Ok(Self::whole(piece));
+        }
+        let reading = read_ahead(file, length - piece.len() as u64);
+        Ok(Self::File(FileBody { left: length, piece: Some(piece), reading }))
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::File(file) => {
+                file.poll_piece(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.size_hint().exact() == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(match self {
+            Self::Whole(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            Self::File(file) => file.left,
+        })
+    }
+}
+
+impl FileBody {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let piece = if let Some(piece) = self.piece.take() {
+            piece
+        } else {
+            let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
+            let read = ready!(Pin::new(reading).poll(context));
+            self.reading = None;
+            match read.map_err(io::Error::other).flatten() {
+                Ok(Pieces { file, piece }) => {
+                    self.reading = read_ahead(file, self.left.saturating_sub(piece.len() as u64));
+                    piece
+                }
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        };
+        self.left = self.left.saturating_sub(piece.len() as u64);
+        Poll::Ready(Some(Ok(piece)))
+    }
+}
+
+/// Starts to read the next piece, if anything is left to read.
+fn read_ahead(file: File, left: u64) -> Option<JoinHandle<io::Result<Pieces>>> {
+    (left > 0).then(|| tokio::task::spawn_blocking(move || read_piece(file, left)))
+}
+
+/// Reads one piece, or what is left of `left` bytes.
+fn read_piece(file: File, left: u64) -> io::Result<Pieces> {
+    let length = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
+    let mut piece = Vec::with_capacity(length);
+    (&file).take(length as u64).read_to_end(&mut piece)?;
+    if piece.len() < length {
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the file became shorter while it was read",
+        ));
+    }
+    Ok(Pieces { file, piece: piece.into() })
+}
+
+/// The body of a request, which counts what arrived.
+#[derive(Debug)]
+pub(super) struct RequestBody {
+    incoming: Incoming,
+    received: u64,
+}
+
+impl RequestBody {
+    /// Over hyper's.
+    pub(super) fn new(incoming: Incoming) -> Self {
+        Self { incoming, received: 0 }
+    }
+
+    /// Bytes that arrived so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The length that the client announced, if it did.
+    pub(super) fn announced(&self) -> Option<u64> {
+        self.incoming.size_hint().exact().map(|left| left + self.received)
+    }
+
+    /// The next bytes; `None` at the end, an error when the connection broke.
+    pub(super) async fn next(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+        loop {
+            match self.incoming.frame().await? {
+                Ok(frame) => {
+                    // Trailers mean nothing to this protocol.
+                    if let Ok(bytes) = frame.into_data() {
+                        self.received += bytes.len() as u64;
+                        return Some(Ok(bytes));
+                    }
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// Reads a short rest to its end: a connection that is closed while the client still sends is reset, and
+    /// the client never sees why it was refused.
+    pub(super) async fn drain(&mut self, limit: u64) {
+        let end = self.received.saturating_add(limit);
+        if self.announced().is_some_and(|length| length > end) {
+            return;
+        }
+        while self.received < end
+            && let Some(Ok(_)) = self.next().await
+        {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek as _, SeekFrom, Write as _};
+
+    use super::*;
+
+    /// What is read of a file of `length` bytes after its first `skipped`, and what should have been.
+    async fn read_and_expected(length: usize, skipped: usize) -> (Vec<u8>, Vec<u8>) {
+        let mut bytes: Vec<u8> = (0..=250).cycle().take(length).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        file.seek(SeekFrom::Start(skipped as u64)).unwrap();
+        let expected = bytes.split_off(skipped);
+        let body = AnswerBody::read_file(file, expected.len() as u64).unwrap();
+        assert_eq!(body.size_hint().exact(), Some(expected.len() as u64));
+        (body.collect().await.unwrap().to_bytes().to_vec(), expected)
+    }
+
+    #[tokio::test]
+    async fn files_of_every_size_around_a_piece_come_whole() {
+        for length in [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 5] {
+            let (read, expected) = read_and_expected(length, 0).await;
+            assert!(read == expected, "{length}");
+        }
+        let (read, expected) = read_and_expected(2 * PIECE, 7).await;
+        assert!(read == expected);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_became_shorter_is_an_error_not_a_short_body() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![1; PIECE + 1]).unwrap();
+        file.rewind().unwrap();
+        let body = AnswerBody::read_file(file, PIECE as u64 + 2).unwrap();
+        assert!(body.collect().await.is_err());
+    }
+}

@@ -1,0 +1,184 @@
+//! Answers: what every answer carries, and the error envelope of the OCI distribution specification,
+//! "Error Codes".
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{body::AnswerBody, names::RepositoryName, routes::RouteError};
+use crate::oci::Digest;
+
+/// The digest of what an answer is about.
+pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+/// The subject of the manifest that was pushed: tells the client that the referrers list is kept by us.
+pub(super) const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+/// Which filters a referrers list went through.
+pub(super) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+/// The identifier of an upload session, which older Docker clients read.
+pub(super) const DOCKER_UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+
+/// An answer.
+pub(super) type Answer = Response<AnswerBody>;
+
+/// The specification's error codes that this registry uses, and `UNKNOWN`, which registries use for their
+/// own failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum ErrorCode {
+    BlobUnknown,
+    BlobUploadInvalid,
+    BlobUploadUnknown,
+    DigestInvalid,
+    ManifestBlobUnknown,
+    ManifestInvalid,
+    ManifestUnknown,
+    NameInvalid,
+    NameUnknown,
+    SizeInvalid,
+    Unknown,
+    Unsupported,
+}
+
+/// A request that is answered with an error: status, headers of its own, one or more errors.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    errors: Vec<ErrorEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorEntry {
+    code: ErrorCode,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<serde_json::Value>,
+}
+
+impl Refusal {
+    /// One error. Text that came from outside must be escaped by the caller.
+    pub(super) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
+        let error = ErrorEntry { code, message: message.into(), detail: None };
+        Self { status, headers: Vec::new(), errors: vec![error] }
+    }
+
+    /// A manifest's children that the repository lacks, one error each.
+    pub(super) fn missing_children(missing: &[Digest]) -> Self {
+        let entry = |digest: &Digest| ErrorEntry {
+            code: ErrorCode::ManifestBlobUnknown,
+            message: "the manifest names a blob or manifest that this repository lacks".to_owned(),
+            detail: Some(json!({ "digest": digest })),
+        };
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            headers: Vec::new(),
+            errors: missing.iter().map(entry).collect(),
+        }
+    }
+
+    /// With a header.
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// A method that the endpoint does not have.
+    pub(super) fn method(allowed: &'static str) -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            ErrorCode::Unsupported,
+            format!("this endpoint answers {allowed}"),
+        )
+        .with(header::ALLOW, HeaderValue::from_static(allowed))
+    }
+
+    /// Anything that would change a registry that is served read-only.
+    pub(super) fn read_only() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, "this registry is served read-only")
+            .with(header::ALLOW, HeaderValue::from_static("GET, HEAD"))
+    }
+
+    /// A path that is no endpoint. A tag outside the grammar is one that nobody can have: asking for it finds
+    /// nothing, pushing it is a mistake.
+    pub(super) fn route(error: &RouteError, method: &Method) -> Self {
+        let (status, code) = match error {
+            RouteError::NoEndpoint => (StatusCode::NOT_FOUND, ErrorCode::Unsupported),
+            RouteError::Name(_) => (StatusCode::BAD_REQUEST, ErrorCode::NameInvalid),
+            RouteError::Digest(_) => (StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid),
+            RouteError::Tag(_) if method == Method::PUT => {
+                (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid)
+            }
+            RouteError::Tag(_) => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
+            RouteError::Upload => (StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
+        };
+        Self::new(status, code, error.to_string())
+    }
+
+    /// The blob is not in the repository.
+    pub(super) fn blob_unknown() -> Self {
+        Self::new(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown, "this repository has no such blob")
+    }
+
+    /// The manifest or tag is not in the repository.
+    pub(super) fn manifest_unknown() -> Self {
+        Self::new(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown, "this repository has no such manifest")
+    }
+
+    /// The answer that says so.
+    pub(super) fn into_answer(self) -> Answer {
+        let mut answer = json_answer(&json!({ "errors": self.errors }));
+        *answer.status_mut() = self.status;
+        answer.headers_mut().extend(self.headers);
+        answer
+    }
+}
+
+impl From<std::io::Error> for Refusal {
+    fn from(error: std::io::Error) -> Self {
+        let status = match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                StatusCode::INSUFFICIENT_STORAGE
+            }
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let message = format!("the registry's storage failed: {}", error.to_string().escape_debug());
+        Self::new(status, ErrorCode::Unknown, message)
+    }
+}
+
+/// An answer without a body.
+pub(super) fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(AnswerBody::empty());
+    *answer.status_mut() = status;
+    answer
+}
+
+/// 200 with a JSON document.
+pub(super) fn json_answer(document: &impl Serialize) -> Answer {
+    // Our own documents have string keys only: there is nothing in them that JSON could not hold.
+    let text = serde_json::to_vec(document).unwrap_or_default();
+    let mut answer = Response::new(AnswerBody::whole(Bytes::from(text)));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// A header value of text whose grammar has been checked (digests, names, numbers, URLs made of them).
+pub(super) fn checked_value(text: impl AsRef<str>) -> HeaderValue {
+    HeaderValue::from_str(text.as_ref()).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// 201, with where the content can be pulled from.
+pub(super) fn created(name: &RepositoryName, kind: &'static str, digest: &Digest) -> Answer {
+    let mut answer = empty(StatusCode::CREATED);
+    let headers = answer.headers_mut();
+    headers.insert(header::LOCATION, checked_value(format!("/v2/{name}/{kind}/{digest}")));
+    headers.insert(DOCKER_CONTENT_DIGEST, checked_value(digest.as_str()));
+    answer
+}
+
+/// What every answer carries.
+pub(super) fn mark_version(answer: &mut Answer) {
+    answer.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+}

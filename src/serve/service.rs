@@ -1,0 +1,137 @@
+//! From a request to its answer: which endpoint, which method, and the access log.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Instant};
+
+use http::{Method, Request, header, request::Parts};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use serde_json::json;
+use url::form_urlencoded;
+
+use super::{
+    AccessLog, AccessRecord,
+    body::RequestBody,
+    response::{Answer, Refusal, json_answer, mark_version},
+    routes::Route,
+    session::Sessions,
+    storage::Storage,
+};
+
+/// How much of a refused request's body is read, so that the client gets to see the refusal.
+const DRAINED: u64 = 1024 * 1024;
+
+/// What all connections share. Its endpoints are in the modules of their workflows.
+pub(super) struct Registry {
+    pub(super) storage: Arc<Storage>,
+    pub(super) sessions: Sessions,
+    pub(super) writable: bool,
+    pub(super) access_log: Option<AccessLog>,
+}
+
+/// The query of a request, decoded.
+#[derive(Debug)]
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn parse(text: &str) -> Self {
+        Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
+    }
+
+    /// The first value of a parameter.
+    pub(super) fn get(&self, name: &str) -> Option<String> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+    }
+}
+
+impl Registry {
+    /// Answers one request; every failure is an answer too.
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Answer, Infallible> {
+        let started = Instant::now();
+        let (parts, incoming) = request.into_parts();
+        let mut body = RequestBody::new(incoming);
+        let route = Route::parse(parts.uri.path());
+        let repository = route.as_ref().ok().and_then(Route::repository).map(ToString::to_string);
+        let answered = match route {
+            Ok(route) => self.answer(route, &parts, &mut body).await,
+            Err(error) => Err(Refusal::route(&error, &parts.method)),
+        };
+        let mut answer = match answered {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                // Who waits for "100 Continue" has sent nothing, and should not be asked to.
+                if !parts.headers.contains_key(header::EXPECT) {
+                    body.drain(DRAINED).await;
+                }
+                refusal.into_answer()
+            }
+        };
+        mark_version(&mut answer);
+        if let Some(log) = &self.access_log {
+            log(&AccessRecord {
+                peer,
+                method: parts.method,
+                path: parts.uri.path().to_owned(),
+                query: parts.uri.query().map(str::to_owned),
+                repository,
+                status: answer.status(),
+                received: body.received(),
+                sent: answer.body().size_hint().exact().unwrap_or_default(),
+                elapsed: started.elapsed(),
+            });
+        }
+        Ok(answer)
+    }
+
+    async fn answer(&self, route: Route, parts: &Parts, body: &mut RequestBody) -> Result<Answer, Refusal> {
+        let method = &parts.method;
+        let reading = method == Method::GET || method == Method::HEAD;
+        if !reading && !self.writable {
+            return Err(Refusal::read_only());
+        }
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        match route {
+            Route::Base if reading => Ok(json_answer(&json!({}))),
+            Route::Tags(name) if reading => self.list_tags(name, &query).await,
+            Route::Referrers(name, digest) if reading => self.list_referrers(name, digest, &query).await,
+            Route::Base | Route::Tags(_) | Route::Referrers(..) => Err(Refusal::method("GET, HEAD")),
+            Route::Blob(name, digest) => match *method {
+                Method::GET => self.get_blob(name, digest, &parts.headers).await,
+                Method::HEAD => self.head_blob(name, digest).await,
+                Method::DELETE => self.delete_blob(name, digest).await,
+                _ => Err(Refusal::method("GET, HEAD, DELETE")),
+            },
+            Route::Manifest(name, reference) => match *method {
+                Method::GET => self.get_manifest(name, reference, true).await,
+                Method::HEAD => self.get_manifest(name, reference, false).await,
+                Method::PUT => self.put_manifest(name, reference, &parts.headers, body).await,
+                Method::DELETE => self.delete_manifest(name, reference).await,
+                _ => Err(Refusal::method("GET, HEAD, PUT, DELETE")),
+            },
+            Route::Uploads(name) => match *method {
+                Method::POST => self.start_upload(name, &query, body).await,
+                _ => Err(Refusal::method("POST")),
+            },
+            Route::Upload(name, id) => match *method {
+                Method::GET | Method::HEAD => self.upload_status(&name, &id),
+                Method::PATCH => self.append_to_upload(&name, &id, &parts.headers, body).await,
+                Method::PUT => self.finish_upload(&name, &id, &query, &parts.headers, body).await,
+                Method::DELETE => self.cancel_upload(&name, &id).await,
+                _ => Err(Refusal::method("GET, PATCH, PUT, DELETE")),
+            },
+        }
+    }
+
+    /// Runs work that blocks on a thread that may.
+    pub(super) async fn storage<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Storage) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let storage = Arc::clone(&self.storage);
+        let done = tokio::task::spawn_blocking(move || work(&storage)).await;
+        done.map_err(|error| Refusal::from(std::io::Error::other(error)))
+    }
+}

@@ -1,0 +1,287 @@
+//! Upload sessions: where a blob is while its bytes arrive.
+//!
+//! A session holds the hash of what it has received, so that a resumed upload is hashed once. Its bytes lie in
+//! a private file, which becomes a blob only when the hash matches. Sessions live as long as the process.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read as _, Seek as _, Write as _},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use tokio::{sync::OwnedMutexGuard, task::JoinHandle};
+
+use super::{
+    body::{PIECE, RequestBody},
+    names::{RepositoryName, UploadId},
+    storage::Storage,
+};
+use crate::oci::{Algorithm, Digest, Hasher};
+
+/// The sessions that are open.
+#[derive(Debug, Default)]
+pub(super) struct Sessions(Mutex<HashMap<UploadId, Session>>);
+
+/// One upload. Clones are the same session.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    /// Its identifier.
+    pub(super) id: UploadId,
+    /// The repository that it was opened in.
+    pub(super) repository: RepositoryName,
+    received: Arc<AtomicU64>,
+    writer: Arc<tokio::sync::Mutex<Writer>>,
+}
+
+/// The right to write to a session: one request at a time has it. It moves to the thread that writes and back,
+/// so that a request that is dropped half-way leaves the session whole.
+pub(super) type WriterGuard = OwnedMutexGuard<Writer>;
+
+/// What a session writes to.
+#[derive(Debug)]
+pub(super) struct Writer {
+    id: UploadId,
+    storage: Arc<Storage>,
+    /// Open while a request writes; idle sessions hold no file handle.
+    file: Option<File>,
+    hasher: Option<(Algorithm, Hasher)>,
+    received: Arc<AtomicU64>,
+    /// Committed or discarded: a request that found the session just before must not write to it.
+    closed: bool,
+}
+
+/// Why a session cannot be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unavailable {
+    /// Another request is writing.
+    Busy,
+    /// The upload was finished or cancelled a moment ago.
+    Closed,
+}
+
+/// Why an upload did not become a blob.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CommitError {
+    /// The bytes have another digest.
+    #[error("the upload's bytes have the digest {0}")]
+    Mismatch(Digest),
+    /// The disk failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Why the bytes of a request did not all arrive in the session.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReceiveError {
+    /// The connection broke; what had arrived is kept.
+    #[error("the request's body ended early")]
+    Broken,
+    /// The disk failed; the session is of no further use.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Sessions {
+    /// Opens a session. Nothing is written before bytes arrive.
+    pub(super) fn open(&self, storage: &Arc<Storage>, repository: &RepositoryName) -> io::Result<Session> {
+        let id = UploadId::random()?;
+        let received = Arc::new(AtomicU64::new(0));
+        let writer = Writer {
+            id: id.clone(),
+            storage: Arc::clone(storage),
+            file: None,
+            hasher: None,
+            received: Arc::clone(&received),
+            closed: false,
+        };
+        let session = Session {
+            id: id.clone(),
+            repository: repository.clone(),
+            received,
+            writer: Arc::new(tokio::sync::Mutex::new(writer)),
+        };
+        self.table().insert(id, session.clone());
+        Ok(session)
+    }
+
+    /// The session, if it is open and belongs to this repository.
+    pub(super) fn find(&self, repository: &RepositoryName, id: &UploadId) -> Option<Session> {
+        self.table().get(id).filter(|session| session.repository == *repository).cloned()
+    }
+
+    /// Forgets a session; its private file is its writer's to remove.
+    pub(super) fn forget(&self, id: &UploadId) {
+        self.table().remove(id);
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<UploadId, Session>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    /// How many bytes it has received.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Acquire)
+    }
+
+    /// The right to write.
+    pub(super) fn writer(&self) -> Result<WriterGuard, Unavailable> {
+        let writer = Arc::clone(&self.writer).try_lock_owned().map_err(|_| Unavailable::Busy)?;
+        if writer.closed { Err(Unavailable::Closed) } else { Ok(writer) }
+    }
+}
+
+impl Writer {
+    /// Hashes and writes. Blocks.
+    fn append(&mut self, pieces: &[Bytes], algorithm: Algorithm) -> io::Result<()> {
+        let mut file = self.take_file()?;
+        let (_, hasher) = self.hasher.get_or_insert_with(|| (algorithm, Hasher::new(algorithm)));
+        let mut length = 0;
+        for piece in pieces {
+            hasher.update(piece);
+            file.write_all(piece)?;
+            length += piece.len() as u64;
+        }
+        self.received.fetch_add(length, Ordering::AcqRel);
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Makes the bytes a blob of the repository if they have this digest, and drops them otherwise. Blocks.
+    pub(super) fn commit(&mut self, repository: &RepositoryName, digest: &Digest) -> Result<(), CommitError> {
+        self.closed = true;
+        self.try_commit(repository, digest).inspect_err(|_| {
+            // What cannot be removed now is swept at the next start.
+            let _ = self.storage.discard_upload(&self.id);
+        })
+    }
+
+    fn try_commit(&mut self, repository: &RepositoryName, digest: &Digest) -> Result<(), CommitError> {
+        let mut file = self.take_file()?;
+        let found = match self.hasher.take() {
+            Some((algorithm, hasher)) if algorithm == digest.algorithm() => hasher.finish(),
+            // Earlier chunks were hashed before the client said that it wanted another algorithm.
+            _ => hash_again(&mut file, digest.algorithm())?,
+        };
+        if found != *digest {
+            return Err(CommitError::Mismatch(found));
+        }
+        self.storage.commit_upload(&self.id, &file, repository, digest)?;
+        Ok(())
+    }
+
+    /// Drops the bytes. Blocks.
+    pub(super) fn discard(&mut self) -> io::Result<()> {
+        self.closed = true;
+        self.file = None;
+        self.storage.discard_upload(&self.id)
+    }
+
+    fn take_file(&mut self) -> io::Result<File> {
+        match self.file.take() {
+            Some(file) => Ok(file),
+            None => self.storage.append_upload(&self.id),
+        }
+    }
+
+    /// Gives the file handle back until the next request.
+    pub(super) fn rest(&mut self) {
+        self.file = None;
+    }
+}
+
+fn hash_again(file: &mut File, algorithm: Algorithm) -> io::Result<Digest> {
+    let mut hasher = Hasher::new(algorithm);
+    let mut piece = vec![0; PIECE];
+    file.rewind()?;
+    loop {
+        let length = file.read(&mut piece)?;
+        if length == 0 {
+            return Ok(hasher.finish());
+        }
+        hasher.update(piece.get(..length).unwrap_or_default());
+    }
+}
+
+/// Takes a request's bytes into a session: while one piece is hashed and written, the next one arrives.
+/// `algorithm` is used when these are the session's first bytes.
+pub(super) async fn receive(
+    body: &mut RequestBody,
+    writer: WriterGuard,
+    algorithm: Algorithm,
+) -> Result<WriterGuard, ReceiveError> {
+    let mut writing = Writing::Done(writer);
+    let end = loop {
+        let Gathered { pieces, end } = gather(body).await;
+        if !pieces.is_empty() {
+            writing = Writing::start(writing.done().await?, pieces, algorithm);
+        }
+        if end != End::More {
+            break end;
+        }
+    };
+    let mut writer = writing.done().await?;
+    match end {
+        End::Broken => {
+            writer.rest();
+            Err(ReceiveError::Broken)
+        }
+        End::More | End::Complete => Ok(writer),
+    }
+}
+
+/// About one piece of a request's body.
+struct Gathered {
+    pieces: Vec<Bytes>,
+    end: End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    More,
+    Complete,
+    Broken,
+}
+
+async fn gather(body: &mut RequestBody) -> Gathered {
+    let (mut pieces, mut length) = (Vec::new(), 0);
+    while length < PIECE {
+        match body.next().await {
+            Some(Ok(bytes)) => {
+                length += bytes.len();
+                pieces.push(bytes);
+            }
+            Some(Err(_)) => return Gathered { pieces, end: End::Broken },
+            None => return Gathered { pieces, end: End::Complete },
+        }
+    }
+    Gathered { pieces, end: End::More }
+}
+
+/// A writer, or the thread that has it.
+enum Writing {
+    Done(WriterGuard),
+    Running(JoinHandle<io::Result<WriterGuard>>),
+}
+
+impl Writing {
+    fn start(mut writer: WriterGuard, pieces: Vec<Bytes>, algorithm: Algorithm) -> Self {
+        Self::Running(tokio::task::spawn_blocking(move || {
+            writer.append(&pieces, algorithm)?;
+            Ok(writer)
+        }))
+    }
+
+    async fn done(self) -> io::Result<WriterGuard> {
+        match self {
+            Self::Done(writer) => Ok(writer),
+            Self::Running(thread) => thread.await.map_err(io::Error::other)?,
+        }
+    }
+}

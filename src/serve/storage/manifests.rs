@@ -1,0 +1,175 @@
+//! Manifests, tags and referrers of a repository.
+
+use std::io::{self, ErrorKind};
+
+use bytes::Bytes;
+
+use super::{
+    NewManifest, OpenFile, Storage, content_path, manifest_link, referrer_path, referrers_folder, tag_path,
+    tags_folder,
+};
+use crate::{
+    oci::{Descriptor, Digest, RawManifest, media_type::Structure},
+    serve::{
+        names::{RepositoryName, TagName},
+        routes::Reference,
+    },
+};
+
+/// Why a manifest was not stored.
+#[derive(Debug, thiserror::Error)]
+pub(in super::super) enum PutError {
+    /// The repository lacks some of its children.
+    #[error("the repository lacks {} of the manifest's blobs or manifests", .0.len())]
+    Missing(Vec<Digest>),
+    /// The disk failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A manifest that is open for reading.
+#[derive(Debug)]
+pub(in super::super) struct StoredManifest {
+    /// Its digest.
+    pub(in super::super) digest: Digest,
+    /// The media type that it was pushed with.
+    pub(in super::super) media_type: String,
+    /// Its bytes.
+    pub(in super::super) content: OpenFile,
+}
+
+impl Storage {
+    /// Stores a manifest once its children are there, and points the tag at it last of all.
+    pub(in super::super) fn put_manifest(
+        &self,
+        name: &RepositoryName,
+        tag: Option<&TagName>,
+        manifest: &NewManifest,
+    ) -> Result<(), PutError> {
+        let _adding = self.adding_references();
+        let missing = self.missing_children(name, &manifest.children)?;
+        if !missing.is_empty() {
+            return Err(PutError::Missing(missing));
+        }
+        let raw = &manifest.raw;
+        let digest = raw.digest();
+        self.folder.write(&content_path(digest), raw.bytes())?;
+        self.folder.write(&manifest_link(name, digest), raw.media_type().as_str().as_bytes())?;
+        if let Some(referrer) = &manifest.referrer {
+            self.folder.write(&referrer_path(name, &referrer.subject, digest), &referrer.descriptor)?;
+        }
+        if let Some(tag) = tag {
+            self.folder.write(&tag_path(name, tag), digest.as_str().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn missing_children(&self, name: &RepositoryName, children: &[Descriptor]) -> io::Result<Vec<Digest>> {
+        let mut missing = Vec::new();
+        for child in children {
+            let present = match child.media_type.structure() {
+                Structure::Index | Structure::Image => self.has_manifest(name, &child.digest)?,
+                Structure::Schema1 | Structure::Unknown => self.blob_size(name, &child.digest)?.is_some(),
+            };
+            if !present {
+                missing.push(child.digest.clone());
+            }
+        }
+        Ok(missing)
+    }
+
+    fn has_manifest(&self, name: &RepositoryName, digest: &Digest) -> io::Result<bool> {
+        Ok(self.folder.exists(&manifest_link(name, digest))? && self.folder.exists(&content_path(digest))?)
+    }
+
+    /// Opens a manifest; `None` when the repository has no such tag or manifest.
+    pub(in super::super) fn open_manifest(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+    ) -> io::Result<Option<StoredManifest>> {
+        let digest = match reference {
+            Reference::Digest(digest) => digest.clone(),
+            Reference::Tag(tag) => match self.tag_target(name, tag)? {
+                Some(digest) => digest,
+                None => return Ok(None),
+            },
+        };
+        let Some(media_type) = self.folder.read_text(&manifest_link(name, &digest))? else { return Ok(None) };
+        let content = self.folder.open(&content_path(&digest))?;
+        Ok(content.map(|content| StoredManifest { digest, media_type, content }))
+    }
+
+    /// The digest that a tag points at.
+    fn tag_target(&self, name: &RepositoryName, tag: &TagName) -> io::Result<Option<Digest>> {
+        let Some(text) = self.folder.read_text(&tag_path(name, tag))? else { return Ok(None) };
+        text.parse().map(Some).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+    }
+
+    /// The repository's tags in ASCII order.
+    pub(in super::super) fn tags(&self, name: &RepositoryName) -> io::Result<Vec<TagName>> {
+        let names = self.folder.list(&tags_folder(name))?;
+        let mut tags: Vec<TagName> = names.iter().filter_map(|name| TagName::new(name).ok()).collect();
+        tags.sort_unstable();
+        Ok(tags)
+    }
+
+    /// Removes a tag and leaves what it pointed at; `false` when there is none.
+    pub(in super::super) fn delete_tag(&self, name: &RepositoryName, tag: &TagName) -> io::Result<bool> {
+        let _removing = self.removing_references();
+        self.folder.remove(&tag_path(name, tag))
+    }
+
+    /// Removes a manifest from the repository with the tags that point at it and its place among its
+    /// subject's referrers; `false` when the repository does not have it.
+    pub(in super::super) fn delete_manifest(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> io::Result<bool> {
+        let _removing = self.removing_references();
+        let link = manifest_link(name, digest);
+        if !self.folder.exists(&link)? {
+            return Ok(false);
+        }
+        for tag in self.tags(name)? {
+            if self.tag_target(name, &tag)?.as_ref() == Some(digest) {
+                self.folder.remove(&tag_path(name, &tag))?;
+            }
+        }
+        if let Some(subject) = self.subject_of(name, digest)? {
+            self.folder.remove(&referrer_path(name, &subject, digest))?;
+        }
+        self.folder.remove(&link)?;
+        self.discard_unreferenced(digest)?;
+        Ok(true)
+    }
+
+    fn subject_of(&self, name: &RepositoryName, digest: &Digest) -> io::Result<Option<Digest>> {
+        let Some(stored) = self.open_manifest(name, &Reference::Digest(digest.clone()))? else {
+            return Ok(None);
+        };
+        let bytes = Bytes::from(stored.content.read_all()?);
+        // Content that was damaged on disk names no subject that could be trusted.
+        let manifest = RawManifest::read(Some(&stored.media_type), bytes, Some(digest)).ok();
+        let manifest = manifest.and_then(|manifest| NewManifest::read(manifest).ok());
+        Ok(manifest.and_then(|manifest| manifest.referrer).map(|referrer| referrer.subject))
+    }
+
+    /// The descriptors (JSON) of the manifests that are about `subject`, in the order of their digests.
+    pub(in super::super) fn referrers(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+    ) -> io::Result<Vec<String>> {
+        let folder = referrers_folder(name, subject);
+        let mut names = self.folder.list(&folder)?;
+        names.sort_unstable();
+        let mut descriptors = Vec::with_capacity(names.len());
+        for name in names {
+            // One that was deleted since the folder was listed is left out.
+            descriptors.extend(self.folder.read_text(&format!("{folder}/{name}"))?);
+        }
+        Ok(descriptors)
+    }
+}

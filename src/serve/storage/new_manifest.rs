@@ -1,0 +1,148 @@
+//! What a pushed manifest asks of the store. Pure: no I/O.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::oci::{Contents, Descriptor, Digest, MediaType, RawManifest, manifest::ManifestError};
+
+/// A manifest to store, with what must be there before it.
+#[derive(Debug)]
+pub(in super::super) struct NewManifest {
+    /// The bytes, their digest and media type.
+    pub(in super::super) raw: RawManifest,
+    /// What the repository must already have: the blobs of an image, the manifests of an index. Foreign layers
+    /// are not among them: their bytes may never be pushed.
+    pub(in super::super) children: Vec<Descriptor>,
+    /// Its place among the referrers of its subject, if it has one.
+    pub(in super::super) referrer: Option<Referrer>,
+}
+
+/// An entry in the list of a subject's referrers.
+#[derive(Debug)]
+pub(in super::super) struct Referrer {
+    /// The manifest that the entry's manifest is about; it need not be there (yet).
+    pub(in super::super) subject: Digest,
+    /// The entry, a descriptor in JSON.
+    pub(in super::super) descriptor: Vec<u8>,
+}
+
+/// The fields of a manifest that its entry repeats, beyond those that every descriptor has.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Origin {
+    artifact_type: Option<String>,
+    config: Option<Config>,
+    annotations: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Config {
+    media_type: String,
+}
+
+/// OCI distribution specification, "Listing Referrers".
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry<'a> {
+    media_type: &'a MediaType,
+    digest: &'a Digest,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<Map<String, Value>>,
+}
+
+impl NewManifest {
+    /// Works out children and subject.
+    pub(in super::super) fn read(raw: RawManifest) -> Result<Self, ManifestError> {
+        let (mut children, subject) = match raw.contents()? {
+            Contents::Index { manifests, subject } => (manifests, subject),
+            Contents::Image { config, mut layers, subject } => {
+                layers.push(config);
+                (layers, subject)
+            }
+        };
+        children.retain(|child| !child.media_type.is_foreign_layer());
+        let referrer = match subject {
+            Some(subject) => Some(Referrer { subject: subject.digest, descriptor: describe_referrer(&raw)? }),
+            None => None,
+        };
+        Ok(Self { raw, children, referrer })
+    }
+}
+
+fn describe_referrer(raw: &RawManifest) -> Result<Vec<u8>, ManifestError> {
+    let unreadable = |error: serde_json::Error| ManifestError::Unreadable(error.to_string());
+    let origin: Origin = serde_json::from_slice(raw.bytes()).map_err(unreadable)?;
+    let stated = origin.artifact_type.filter(|artifact_type| !artifact_type.is_empty());
+    let entry = Entry {
+        media_type: raw.media_type(),
+        digest: raw.digest(),
+        size: raw.size(),
+        artifact_type: stated.or_else(|| origin.config.map(|config| config.media_type)),
+        annotations: origin.annotations,
+    };
+    serde_json::to_vec(&entry).map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde_json::json;
+
+    use super::*;
+    use crate::oci::media_type::{OCI_INDEX, OCI_MANIFEST};
+
+    const BLOB: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn read(document: &Value) -> NewManifest {
+        let raw = RawManifest::read(None, Bytes::from(document.to_string()), None).unwrap();
+        NewManifest::read(raw).unwrap()
+    }
+
+    fn descriptor(media_type: &str) -> Value {
+        json!({"mediaType": media_type, "digest": BLOB, "size": 0})
+    }
+
+    fn entry(manifest: &NewManifest) -> Value {
+        serde_json::from_slice(&manifest.referrer.as_ref().unwrap().descriptor).unwrap()
+    }
+
+    #[test]
+    fn foreign_layers_need_not_be_there() {
+        let manifest = read(&json!({
+            "schemaVersion": 2,
+            "config": descriptor("application/c"),
+            "layers": [
+                descriptor("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
+                descriptor("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"),
+                descriptor("application/l"),
+            ],
+        }));
+        let types: Vec<&str> = manifest.children.iter().map(|child| child.media_type.as_str()).collect();
+        assert_eq!(types, ["application/l", "application/c"]);
+        assert!(manifest.referrer.is_none());
+    }
+
+    #[test]
+    fn a_referrers_entry_shows_artifact_type_and_annotations() {
+        let stated = read(&json!({
+            "schemaVersion": 2, "artifactType": "application/sbom", "annotations": {"a": "b"},
+            "config": descriptor("application/c"), "layers": [], "subject": descriptor(OCI_MANIFEST),
+        }));
+        assert_eq!(entry(&stated)["artifactType"], "application/sbom");
+        assert_eq!(entry(&stated)["annotations"], json!({"a": "b"}));
+        assert_eq!(entry(&stated)["size"], stated.raw.size());
+        let implied = read(&json!({
+            "schemaVersion": 2, "config": descriptor("application/c"), "layers": [],
+            "subject": descriptor(OCI_MANIFEST),
+        }));
+        assert_eq!(entry(&implied)["artifactType"], "application/c");
+        let index = read(&json!({
+            "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [], "subject": descriptor(OCI_MANIFEST),
+        }));
+        assert_eq!(entry(&index).get("artifactType"), None);
+    }
+}

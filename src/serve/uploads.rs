@@ -1,0 +1,233 @@
+//! Pushing blobs: OCI distribution specification, "Pushing blobs".
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::{
+    body::RequestBody,
+    names::{RepositoryName, UploadId},
+    range,
+    response::{Answer, DOCKER_UPLOAD_UUID, ErrorCode, Refusal, checked_value, created, empty},
+    service::{Query, Registry},
+    session::{CommitError, ReceiveError, Session, Unavailable, WriterGuard, receive},
+};
+use crate::oci::{Algorithm, Digest};
+
+impl Registry {
+    /// `POST …/blobs/uploads/`: a mount, a whole blob, or a new session.
+    pub(super) async fn start_upload(
+        &self,
+        name: RepositoryName,
+        query: &Query,
+        body: &mut RequestBody,
+    ) -> Result<Answer, Refusal> {
+        if let Some(mount) = query.get("mount") {
+            let digest = parse_digest(&mount)?;
+            if self.mount(&name, query, &digest).await? {
+                return Ok(created(&name, "blobs", &digest));
+            }
+        } else if let Some(digest) = query.get("digest") {
+            let digest = parse_digest(&digest)?;
+            let session = self.sessions.open(&self.storage, &name)?;
+            return self.finish(&session, session_writer(&session)?, body, digest, OnBreak::Cancel).await;
+        }
+        let session = self.sessions.open(&self.storage, &name)?;
+        Ok(progress(StatusCode::ACCEPTED, &session))
+    }
+
+    /// Without `from`, a blob that any repository has is mounted ("Mounting a blob from another repository",
+    /// automatic content discovery). `from` this very repository asks whether the blob is there already.
+    async fn mount(&self, name: &RepositoryName, query: &Query, digest: &Digest) -> Result<bool, Refusal> {
+        let from = query.get("from").map(|from| RepositoryName::new(&from)).transpose().map_err(|error| {
+            Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::NameInvalid, error.to_string())
+        })?;
+        let (name, digest) = (name.clone(), digest.clone());
+        Ok(self.storage(move |storage| storage.mount_blob(&name, from.as_ref(), &digest)).await??)
+    }
+
+    /// `GET …/blobs/uploads/ID`: how far is it?
+    pub(super) fn upload_status(&self, name: &RepositoryName, id: &UploadId) -> Result<Answer, Refusal> {
+        Ok(progress(StatusCode::NO_CONTENT, &self.session(name, id)?))
+    }
+
+    /// `PATCH …/blobs/uploads/ID`: a chunk, or a stream of unknown length.
+    pub(super) async fn append_to_upload(
+        &self,
+        name: &RepositoryName,
+        id: &UploadId,
+        headers: &HeaderMap,
+        body: &mut RequestBody,
+    ) -> Result<Answer, Refusal> {
+        let session = self.session(name, id)?;
+        let writer = session_writer(&session)?;
+        check_chunk(&session, headers, body)?;
+        let mut writer = self.take_in(&session, writer, body, Algorithm::Sha256).await?;
+        writer.rest();
+        Ok(progress(StatusCode::ACCEPTED, &session))
+    }
+
+    /// `PUT …/blobs/uploads/ID?digest=`: the last chunk, the whole blob, or nothing more.
+    pub(super) async fn finish_upload(
+        &self,
+        name: &RepositoryName,
+        id: &UploadId,
+        query: &Query,
+        headers: &HeaderMap,
+        body: &mut RequestBody,
+    ) -> Result<Answer, Refusal> {
+        let session = self.session(name, id)?;
+        let digest = query.get("digest").ok_or_else(|| {
+            let message = "an upload is finished with its digest: PUT …?digest=sha256:…";
+            Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, message)
+        })?;
+        let digest = parse_digest(&digest)?;
+        let writer = session_writer(&session)?;
+        check_chunk(&session, headers, body)?;
+        self.finish(&session, writer, body, digest, OnBreak::Keep).await
+    }
+
+    /// `DELETE …/blobs/uploads/ID`: gives the upload up.
+    pub(super) async fn cancel_upload(
+        &self,
+        name: &RepositoryName,
+        id: &UploadId,
+    ) -> Result<Answer, Refusal> {
+        let session = self.session(name, id)?;
+        let writer = session_writer(&session)?;
+        self.cancel(&session, Some(writer)).await?;
+        Ok(empty(StatusCode::NO_CONTENT))
+    }
+
+    fn session(&self, name: &RepositoryName, id: &UploadId) -> Result<Session, Refusal> {
+        self.sessions.find(name, id).ok_or_else(upload_unknown)
+    }
+
+    async fn take_in(
+        &self,
+        session: &Session,
+        writer: WriterGuard,
+        body: &mut RequestBody,
+        algorithm: Algorithm,
+    ) -> Result<WriterGuard, Refusal> {
+        match receive(body, writer, algorithm).await {
+            Ok(writer) => Ok(writer),
+            Err(error @ ReceiveError::Broken) => {
+                Err(Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, error.to_string()))
+            }
+            Err(ReceiveError::Io(error)) => {
+                self.cancel(session, None).await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn finish(
+        &self,
+        session: &Session,
+        writer: WriterGuard,
+        body: &mut RequestBody,
+        digest: Digest,
+        on_break: OnBreak,
+    ) -> Result<Answer, Refusal> {
+        let mut writer = match self.take_in(session, writer, body, digest.algorithm()).await {
+            Ok(writer) => writer,
+            Err(refusal) => {
+                if on_break == OnBreak::Cancel {
+                    self.cancel(session, None).await?;
+                }
+                return Err(refusal);
+            }
+        };
+        let (repository, wanted) = (session.repository.clone(), digest.clone());
+        let committed = self.storage(move |_| writer.commit(&repository, &wanted)).await?;
+        self.sessions.forget(&session.id);
+        match committed {
+            Ok(()) => Ok(created(&session.repository, "blobs", &digest)),
+            Err(error @ CommitError::Mismatch(_)) => Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                ErrorCode::DigestInvalid,
+                format!("{error}, not {digest}: the upload is dropped"),
+            )),
+            Err(CommitError::Io(error)) => Err(error.into()),
+        }
+    }
+
+    /// Ends a session and removes what it wrote. Without the writer (a failed write lost it), the file is
+    /// removed by name.
+    async fn cancel(&self, session: &Session, writer: Option<WriterGuard>) -> Result<(), Refusal> {
+        self.sessions.forget(&session.id);
+        let id = session.id.clone();
+        self.storage(move |storage| match writer {
+            Some(mut writer) => writer.discard(),
+            None => storage.discard_upload(&id),
+        })
+        .await?
+        .map_err(Refusal::from)
+    }
+}
+
+/// What becomes of a session when the connection breaks: nobody but its client can resume it, and the client
+/// of a single POST never learnt its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnBreak {
+    Keep,
+    Cancel,
+}
+
+fn parse_digest(text: &str) -> Result<Digest, Refusal> {
+    text.parse::<Digest>()
+        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, error.to_string()))
+}
+
+fn upload_unknown() -> Refusal {
+    let message = "no such upload: it was finished, cancelled, or the registry was started again";
+    Refusal::new(StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown, message)
+}
+
+fn session_writer(session: &Session) -> Result<WriterGuard, Refusal> {
+    session.writer().map_err(|unavailable| match unavailable {
+        Unavailable::Closed => upload_unknown(),
+        Unavailable::Busy => {
+            let message = "another request is writing to this upload";
+            Refusal::new(StatusCode::CONFLICT, ErrorCode::BlobUploadInvalid, message)
+        }
+    })
+}
+
+/// A chunk that says where it belongs must begin where the session ends, and be as long as it says.
+fn check_chunk(session: &Session, headers: &HeaderMap, body: &RequestBody) -> Result<(), Refusal> {
+    let Some(header) = headers.get(header::CONTENT_RANGE) else { return Ok(()) };
+    let span = header.to_str().ok().and_then(range::chunk).ok_or_else(|| {
+        let message = "Content-Range of a chunk is START-END, both included";
+        Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
+    })?;
+    if span.start != session.received() {
+        let message = format!("the next chunk begins at byte {}", session.received());
+        let refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BlobUploadInvalid, message);
+        return Err(refusal
+            .with(header::LOCATION, location(session))
+            .with(header::RANGE, received_range(session)));
+    }
+    if body.announced().is_some_and(|length| length != span.length()) {
+        let message = "Content-Range and Content-Length contradict each other";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, message));
+    }
+    Ok(())
+}
+
+fn progress(status: StatusCode, session: &Session) -> Answer {
+    let mut answer = empty(status);
+    let headers = answer.headers_mut();
+    headers.insert(header::LOCATION, location(session));
+    headers.insert(header::RANGE, received_range(session));
+    headers.insert(DOCKER_UPLOAD_UUID, checked_value(session.id.as_str()));
+    answer
+}
+
+fn location(session: &Session) -> HeaderValue {
+    checked_value(format!("/v2/{}/blobs/uploads/{}", session.repository, session.id))
+}
+
+/// `0-LAST`. The specification has no form for "nothing yet"; `0-0` is what registries send.
+fn received_range(session: &Session) -> HeaderValue {
+    checked_value(format!("0-{}", session.received().saturating_sub(1)))
+}
