@@ -51,7 +51,8 @@ impl Bars {
         if snapshot.total == 0 {
             return;
         }
-        let layout = Layout::of(usize::from(self.terminal.width()), usize::from(self.terminal.height()));
+        let (width, height) = (self.terminal.width(), self.terminal.height());
+        let layout = Layout::of(width.into(), height.into(), snapshot.longest_label);
         let shown: Vec<&Active> = snapshot.active.iter().take(layout.rows).collect();
         while self.rows.len() < shown.len() {
             let row = bar(self.symbols, "{prefix} {wide_bar:.cyan} {msg}");
@@ -66,7 +67,7 @@ impl Bars {
         }
         let rate = snapshot.rate.map(units::rate).unwrap_or_default();
         let message = layout.message(snapshot.done, snapshot.planned, &rate);
-        let images = format!("{} of {} images", snapshot.finished, snapshot.total);
+        let images = format!("{} of {}", snapshot.finished, units::counted(snapshot.total, "image"));
         set(&self.total, snapshot.done, snapshot.planned, layout.label(&images, self.symbols), message);
         self.note.set_message(layout.cut(&note(snapshot, shown.len()), self.symbols));
     }
@@ -105,8 +106,7 @@ fn doing(image: &Active) -> String {
         _ if image.silent >= SILENCE => format!("silent {}", units::whole_seconds(image.silent)),
         (Stage::Confirming, _) => "confirming".to_owned(),
         (_, 0) => "waiting".to_owned(),
-        (_, 1) => "copying 1 blob".to_owned(),
-        (_, blobs) => format!("copying {blobs} blobs"),
+        (_, blobs) => format!("copying {}", units::counted(blobs, "blob")),
     }
 }
 
@@ -145,10 +145,14 @@ struct Layout {
 impl Layout {
     const AMOUNT: usize = 22;
     const SHARE: usize = 4;
-    const WHAT: usize = 15;
+    /// As wide as `silent 9 min 59 s`.
+    const WHAT: usize = 17;
     const NARROWEST_BAR: usize = 10;
+    /// As wide as `30 of 30 images`, on most terminals.
+    const NARROWEST_LABEL: usize = 15;
+    const WIDEST_LABEL: usize = 40;
 
-    fn of(width: usize, height: usize) -> Self {
+    fn of(width: usize, height: usize, longest_label: usize) -> Self {
         let roomy = width >= 70;
         let amount = if roomy { Self::AMOUNT } else { Self::SHARE };
         // Two blanks around the bar, two before what is being done.
@@ -157,7 +161,10 @@ impl Layout {
             width,
             // The total, the note and the lines that scroll past need room too.
             rows: ROWS.min(height.saturating_sub(4)),
-            label: width.saturating_sub(beside).clamp(8, 40),
+            label: width
+                .saturating_sub(beside)
+                .min(longest_label)
+                .clamp(Self::NARROWEST_LABEL, Self::WIDEST_LABEL),
             roomy,
         }
     }
@@ -195,17 +202,17 @@ mod tests {
 
     #[test]
     fn long_labels_keep_their_end() {
-        let layout = Layout::of(80, 24);
+        let layout = Layout::of(80, 24, 60);
         let label = layout.label("prometheus-operator/prometheus-config-reloader:v0.80.0", Symbols::UNICODE);
-        assert_eq!(label, "…heus-config-reloader:v0.80.0");
+        assert_eq!(label, "…us-config-reloader:v0.80.0");
         assert_eq!(measure_text_width(&label), layout.label);
     }
 
     #[test]
     fn every_width_leaves_room_for_a_bar() {
-        for width in 40..200 {
-            let layout = Layout::of(width, 24);
-            let beside = layout.label + measure_text_width(&layout.message(5, 10, "copying 3 blobs")) + 2;
+        for width in 50..200 {
+            let layout = Layout::of(width, 24, 60);
+            let beside = layout.label + measure_text_width(&layout.message(5, 10, "silent 9 min 59 s")) + 2;
             assert!(beside + 5 <= width, "{width}");
         }
     }

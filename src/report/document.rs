@@ -4,13 +4,13 @@
 //! its failure, so that a program always has one thing to parse. Each document names its schema; the
 //! schemas are committed in `src/report/schema/`. Within a version, fields are added, never changed.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::{Failure, Kind, escape, exit_code_of},
+    error::{Failure, escape, exit_code_of},
     oci::Digest,
     outcome::{Bytes, ImageOutcome},
 };
@@ -42,7 +42,7 @@ pub struct RunDocument {
     pub totals: Totals,
     /// Failures outside any single image.
     pub failures: Vec<Failure>,
-    /// What the process exits with.
+    /// What the process exits with. It follows from the failures; a run that a signal ended sets 130 or 143.
     pub exit_code: u8,
 }
 
@@ -144,12 +144,6 @@ impl RunDocument {
     pub fn time(&self) -> Duration {
         Duration::from_millis(self.totals.milliseconds)
     }
-
-    /// The kinds of everything that failed.
-    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
-        let images = self.images.iter().filter_map(ImageOutcome::failure_kind);
-        images.chain(self.failures.iter().map(|failure| failure.kind))
-    }
 }
 
 /// A document as text. JSON allows characters in strings that terminals obey; they are written as
@@ -166,7 +160,8 @@ pub(super) fn to_json(document: &impl Serialize) -> Result<String, serde_json::E
             safe.push(character);
         } else {
             for unit in character.encode_utf16(&mut [0; 2]) {
-                safe.push_str(&format!("\\u{unit:04x}"));
+                // Writing to a string cannot fail.
+                let _ = write!(safe, "\\u{unit:04x}");
             }
         }
     }
@@ -178,7 +173,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::report::{samples, schema};
+    use crate::{
+        error::Kind,
+        report::{samples, schema},
+    };
 
     fn run() -> RunDocument {
         let images = vec![samples::copied(), samples::up_to_date(), samples::failed(), samples::different()];

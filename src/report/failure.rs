@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{label::Labels, style::Palette};
+use super::{label::Labels, style::Palette, units};
 use crate::{
     error::{Failure, escape},
     outcome::ImageOutcome,
@@ -42,9 +42,8 @@ pub(super) fn of_image(
         return failure;
     }
     let mut lines = failure.unwrap_or_else(|| {
-        let count = outcome.problems.len();
-        let noun = if count == 1 { "problem" } else { "problems" };
-        format!("{} {label}: {count} {noun} at {}", palette.error("error:"), escape(&outcome.destination))
+        let count = units::counted(outcome.problems.len(), "problem");
+        format!("{} {label}: {count} at {}", palette.error("error:"), escape(&outcome.destination))
     });
     for remedy in Remedy::ALL {
         let mut found = false;
@@ -85,8 +84,8 @@ impl Remedy {
             Self::Sync => repair.to_owned(),
             Self::SyncCheckingBlobs => format!("{repair} --check blobs"),
             Self::DeleteFirst => format!(
-                "a registry keeps what it believes to have, so delete it there and collect the garbage\n    \
-                 (or restore its storage), then: {repair} --check blobs"
+                "delete it in that registry and collect the garbage there, because a registry keeps\n    \
+                 what it believes to have; then: {repair} --check blobs"
             ),
         }
     }
@@ -154,8 +153,8 @@ mod tests {
           blob sha256:62c66a7a5dd70c3146618063c344e531e6d4b59e379808443ce962b3abd63c5a (1234 bytes) is missing
             repair: thoras-mirror sync --to registry.example.com/thoras --check blobs
           blob sha256:2e7d2c03a9507ae265ecf5b5356885a53393a2029d241394997265a1a25aefc6 is corrupt: its bytes hash to \u{1b}[31mothers
-            repair: a registry keeps what it believes to have, so delete it there and collect the garbage
-            (or restore its storage), then: thoras-mirror sync --to registry.example.com/thoras --check blobs
+            repair: delete it in that registry and collect the garbage there, because a registry keeps
+            what it believes to have; then: thoras-mirror sync --to registry.example.com/thoras --check blobs
         "#);
     }
 

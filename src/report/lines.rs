@@ -48,14 +48,11 @@ impl Lines {
 
 /// `12.3 MiB of 146.0 MiB, 8.1 MiB/s, 17 s left; 2 of 6 images done; now services:4.53.0`
 fn moving(snapshot: &Snapshot) -> String {
-    let mut line = format!("{} of {}", units::bytes(snapshot.done), units::bytes(snapshot.planned));
-    if let Some(rate) = snapshot.rate {
-        line.push_str(&format!(", {}", units::rate(rate)));
-    }
-    if let Some(left) = snapshot.time_left() {
-        line.push_str(&format!(", {} left", units::whole_seconds(left)));
-    }
-    format!("{line}; {}; now {}", images_done(snapshot), now(snapshot))
+    let amount = format!("{} of {}", units::bytes(snapshot.done), units::bytes(snapshot.planned));
+    let rate = snapshot.rate.map(units::rate);
+    let left = snapshot.time_left().map(|left| format!("{} left", units::whole_seconds(left)));
+    let bytes: Vec<String> = std::iter::once(amount).chain(rate).chain(left).collect();
+    format!("{}; {}; now {}", bytes.join(", "), images_done(snapshot), now(snapshot))
 }
 
 /// What is said when no byte has moved for a while.
@@ -71,18 +68,17 @@ fn still(snapshot: &Snapshot) -> String {
 }
 
 fn images_done(snapshot: &Snapshot) -> String {
-    let mut text = format!("{} of {} images done", snapshot.finished, snapshot.total);
-    if snapshot.failed > 0 {
-        text.push_str(&format!(", {} failed", snapshot.failed));
-    }
-    text
+    let done = format!("{} of {} done", snapshot.finished, units::counted(snapshot.total, "image"));
+    if snapshot.failed == 0 { done } else { format!("{done}, {} failed", snapshot.failed) }
 }
 
 /// The image that has been at work the longest, what is done to it, and how many others there are.
 fn now(snapshot: &Snapshot) -> String {
     match snapshot.active.split_first() {
-        None if snapshot.reading > 0 => format!("reading the manifests of {} images", snapshot.reading),
-        None => format!("{} images waiting", snapshot.queued),
+        None if snapshot.reading > 0 => {
+            format!("reading the manifests of {}", units::counted(snapshot.reading, "image"))
+        }
+        None => format!("{} waiting", units::counted(snapshot.queued, "image")),
         Some((first, [])) => doing(first),
         Some((first, rest)) => format!("{} and {} more", doing(first), rest.len()),
     }

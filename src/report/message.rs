@@ -66,8 +66,9 @@ impl Voice {
     fn milestone(self, event: &Event, progress: &Progress) -> Option<String> {
         match event {
             Event::Planned { image, blobs, bytes } if !self.bars && *bytes > 0 => Some(format!(
-                "{}: begins, {blobs} blobs, {}",
+                "{}: begins, {}, {}",
                 progress.label_of(&image.source),
+                units::counted(*blobs, "blob"),
                 units::bytes(*bytes)
             )),
             Event::Finished { outcome } => Some(self.finished(outcome, progress)),
@@ -85,26 +86,23 @@ impl Voice {
         let label = progress.label_of(&outcome.source);
         let said = match (&outcome.failure, outcome.status) {
             (Some(failure), _) => escape(&failure.message),
-            (None, Status::Different) => format!("different, {} problems", outcome.problems.len()),
+            (None, Status::Different) => {
+                format!("different, {}", units::counted(outcome.problems.len(), "problem"))
+            }
             (None, status) => table::status(status).to_owned(),
         };
         if outcome.failure_kind().is_some() {
             return format!("{} {label}: {said}", self.palette.error(self.symbols.bad));
         }
-        let mut line = format!("{} {label}: {said}", self.palette.good(self.symbols.good));
-        let platforms: Vec<String> = outcome.platforms.iter().map(|one| one.platform.to_string()).collect();
-        if outcome.is_confirmed() && !platforms.is_empty() {
-            line.push_str(", confirmed ");
-            line.push_str(&platforms.join(" "));
+        let mut parts = vec![format!("{} {label}: {said}", self.palette.good(self.symbols.good))];
+        if outcome.is_confirmed() {
+            parts.push(format!("{} confirmed", units::counted(outcome.platforms.len(), "platform")));
         }
-        let bytes = outcome.bytes;
-        for (count, how) in [(bytes.copied, "copied"), (bytes.mounted, "mounted")] {
-            if count > 0 {
-                line.push_str(&format!(", {} {how}", units::bytes(count)));
-            }
+        if outcome.bytes.copied > 0 {
+            parts.push(units::bytes(outcome.bytes.copied));
         }
-        line.push_str(&format!(", {}", units::elapsed(Duration::from_millis(outcome.milliseconds))));
-        line
+        parts.push(units::elapsed(Duration::from_millis(outcome.milliseconds)));
+        parts.join(", ")
     }
 }
 
@@ -135,7 +133,7 @@ fn detail(event: &Event, progress: &Progress) -> Option<String> {
             format!("{side}: {}; again in {}", escape(reason), units::elapsed(*pause))
         }
         Event::Detail { message } => escape(message),
-        Event::Started { images } => format!("{} images", images.len()),
+        Event::Started { images } => units::counted(images.len(), "image"),
         _ => return None,
     })
 }

@@ -111,7 +111,7 @@ mod tests {
         let failures = vec![Failure::new(Kind::Input, "thoras-mirror.lock: no space left on device")];
         let document = RunDocument::new(Command::Sync, images, failures, Duration::from_secs(3));
         let texts = failure_texts(&document, "thoras-mirror sync --to x", style::Palette::plain());
-        assert_snapshot!(texts.join("\n"), @r#"
+        assert_snapshot!(texts.join("\n").trim_start(), @r#"
         error: source: cannot read the manifest of timescaledb:2.21.3-pg16
           because the registry answered 403 Forbidden: DENIED: no rights
         hint: is the licence valid? `thoras-mirror doctor` tells

@@ -50,6 +50,7 @@ pub(super) struct Progress {
 #[derive(Default)]
 struct State {
     labels: Labels,
+    longest_label: usize,
     images: HashMap<Arc<Mapping>, Image>,
     total: usize,
     finished: usize,
@@ -85,6 +86,8 @@ impl Image {
 /// A run at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Snapshot {
+    /// Characters of the longest label of the run, so that columns need not move.
+    pub(super) longest_label: usize,
     pub(super) total: usize,
     pub(super) finished: usize,
     pub(super) failed: usize,
@@ -210,8 +213,10 @@ impl State {
         self.labels = Labels::of(images.iter().map(|image| &image.source));
         self.total += images.len();
         for image in images {
+            let label = self.labels.label(&image.source);
+            self.longest_label = self.longest_label.max(label.len());
             let started = Image {
-                label: self.labels.label(&image.source),
+                label,
                 stage: Stage::Reading,
                 place: None,
                 blobs_moving: 0,
@@ -264,6 +269,7 @@ impl State {
         let last_sign = self.images.values().map(|image| image.last_sign.load(Ordering::Relaxed)).max();
         let last_sign = Duration::from_millis(last_sign.unwrap_or_default()).max(self.last_event);
         Snapshot {
+            longest_label: self.longest_label,
             total: self.total,
             finished: self.finished,
             failed: self.failed,

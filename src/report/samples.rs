@@ -55,7 +55,7 @@ pub(super) fn up_to_date() -> ImageOutcome {
     let waived = vec!["linux/arm64".parse().unwrap()];
     let mut outcome = outcome("nginx:1.29.4-alpine3.23-slim", Status::UpToDate);
     outcome.platforms.truncate(1);
-    ImageOutcome { bytes, waived, ..outcome }
+    ImageOutcome { waived, bytes, ..outcome }
 }
 
 pub(super) fn planned() -> ImageOutcome {

@@ -193,8 +193,8 @@ fn verify_summary(outcomes: &[&ImageOutcome], level: &str, time: Duration) -> St
 fn count_of(outcomes: &[&ImageOutcome], verb: &str, counts: impl Fn(&ImageOutcome) -> bool) -> String {
     let all = outcomes.len();
     let counted = outcomes.iter().filter(|outcome| counts(outcome)).count();
-    let noun = if all == 1 { "image" } else { "images" };
-    if counted == all { format!("{all} {noun} {verb}") } else { format!("{counted} of {all} {noun} {verb}") }
+    let images = units::counted(all, "image");
+    if counted == all { format!("{images} {verb}") } else { format!("{counted} of {images} {verb}") }
 }
 
 /// `; 1 failed, 2 different, 3 skipped`, or nothing.

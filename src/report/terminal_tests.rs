@@ -131,14 +131,14 @@ fn names(count: usize) -> Vec<String> {
     std::iter::once(long).chain((1..count).map(|number| format!("service-{number:02}:4.53.0"))).collect()
 }
 
-/// Thirty images of which three are done, nine at work, ten waiting and eight unread.
-fn thirty(columns: u16, rows: u16) -> (Stage, InMemoryTerm) {
+/// Thirty images of which three are done, nine at work, the other `planned` ones waiting, the rest unread.
+fn thirty(columns: u16, rows: u16, planned: usize) -> (Stage, InMemoryTerm) {
     let (stage, terminal) = Stage::on_terminal(&names(30), columns, rows);
-    (0..22).for_each(|index| stage.plan(index, 100 + 3 * index as u64));
+    (0..planned).for_each(|index| stage.plan(index, 100 + 3 * index as u64));
     stage.reporter.tick();
     (0..12).for_each(|index| stage.begin(index, 1 + index % 3));
     for second in 0..8 {
-        (0..12).for_each(|index| stage.advance(index, 1 + (index as u64 + second) % 4));
+        (0..12).for_each(|index| stage.advance(index, 1 + (7 * index as u64 + second) % (2 + index as u64)));
         stage.pass(1);
     }
     stage.finish(1, ImageOutcome { problems: Vec::new(), ..samples::copied() });
@@ -151,59 +151,58 @@ fn thirty(columns: u16, rows: u16) -> (Stage, InMemoryTerm) {
 
 #[test]
 fn thirty_images_on_a_small_terminal() {
-    let (_stage, terminal) = thirty(80, 24);
+    let (_stage, terminal) = thirty(80, 24, 22);
     assert_snapshot!(terminal.contents(), @r#"
-    ✓ service-01:4.53.0: copied, confirmed linux/amd64 linux/arm64, 146.0 MiB copied
-    , 30.0 MiB mounted, 12.4 s
+    ✓ service-01:4.53.0: copied, 2 platforms confirmed, 146.0 MiB, 12.4 s
     ✗ service-04:4.53.0: source: cannot read the manifest of timescaledb:2.21.3-pg16
-    ✓ service-05:4.53.0: up-to-date, confirmed linux/amd64, 0.8 s
-    …with-a-very-long-name:4.53.0 ━━╸───────  20.0 MiB of 100.0 MiB  copying 1 blob
-    service-02:4.53.0             ━╸────────  20.0 MiB of 106.0 MiB  copying 3 blobs
-    service-03:4.53.0             ━╸────────  20.0 MiB of 109.0 MiB  confirming
-    service-06:4.53.0             ━╸────────  20.0 MiB of 118.0 MiB  copying 1 blob
-    service-07:4.53.0             ━╸────────  20.0 MiB of 121.0 MiB  copying 2 blobs
-    service-08:4.53.0             ━╸────────  20.0 MiB of 124.0 MiB  copying 3 blobs
-    3 of 30 images                ━╸────────   418.0 MiB of 2.7 GiB  26.7 MiB/s
+    ✓ service-05:4.53.0: up-to-date, 1 platform confirmed, 0.8 s
+    …th-a-very-long-name:4.53.0 ━╸────────  12.0 MiB of 100.0 MiB  copying 1 blob
+    service-02:4.53.0           ━╸────────  20.0 MiB of 106.0 MiB  copying 3 blobs
+    service-03:4.53.0           ━━╸───────  24.0 MiB of 109.0 MiB  confirming
+    service-06:4.53.0           ━━━╸──────  36.0 MiB of 118.0 MiB  copying 1 blob
+    service-07:4.53.0           ━━━╸──────  41.0 MiB of 121.0 MiB  copying 2 blobs
+    service-08:4.53.0           ━━━╸──────  44.0 MiB of 124.0 MiB  copying 3 blobs
+    3 of 30 images              ━╸────────   557.0 MiB of 2.7 GiB  42.8 MiB/s
     3 more at work, 10 waiting, 8 not read yet, 1 failed
     "#);
 }
 
 #[test]
 fn thirty_images_on_a_large_terminal() {
-    let (_stage, terminal) = thirty(120, 40);
+    let (_stage, terminal) = thirty(120, 40, 30);
     assert_snapshot!(terminal.contents(), @r#"
-    ✓ service-01:4.53.0: copied, confirmed linux/amd64 linux/arm64, 146.0 MiB copied, 30.0 MiB mounted, 12.4 s
+    ✓ service-01:4.53.0: copied, 2 platforms confirmed, 146.0 MiB, 12.4 s
     ✗ service-04:4.53.0: source: cannot read the manifest of timescaledb:2.21.3-pg16
-    ✓ service-05:4.53.0: up-to-date, confirmed linux/amd64, 0.8 s
-    …-dashboard-with-a-very-long-name:4.53.0 ━━━━━━━╸───────────────────────────────  20.0 MiB of 100.0 MiB  copying 1 blob
-    service-02:4.53.0                        ━━━━━━━╸───────────────────────────────  20.0 MiB of 106.0 MiB  copying 3 blobs
-    service-03:4.53.0                        ━━━━━━━╸───────────────────────────────  20.0 MiB of 109.0 MiB  confirming
-    service-06:4.53.0                        ━━━━━━╸────────────────────────────────  20.0 MiB of 118.0 MiB  copying 1 blob
-    service-07:4.53.0                        ━━━━━━╸────────────────────────────────  20.0 MiB of 121.0 MiB  copying 2 blobs
-    service-08:4.53.0                        ━━━━━━╸────────────────────────────────  20.0 MiB of 124.0 MiB  copying 3 blobs
-    3 of 30 images                           ━━━━━╸─────────────────────────────────   418.0 MiB of 2.7 GiB  26.7 MiB/s
-    3 more at work, 10 waiting, 8 not read yet, 1 failed
+    ✓ service-05:4.53.0: up-to-date, 1 platform confirmed, 0.8 s
+    …-dashboard-with-a-very-long-name:4.53.0 ━━━━╸────────────────────────────────  12.0 MiB of 100.0 MiB  copying 1 blob
+    service-02:4.53.0                        ━━━━━━╸──────────────────────────────  20.0 MiB of 106.0 MiB  copying 3 blobs
+    service-03:4.53.0                        ━━━━━━━━╸────────────────────────────  24.0 MiB of 109.0 MiB  confirming
+    service-06:4.53.0                        ━━━━━━━━━━━╸─────────────────────────  36.0 MiB of 118.0 MiB  copying 1 blob
+    service-07:4.53.0                        ━━━━━━━━━━━━╸────────────────────────  41.0 MiB of 121.0 MiB  copying 2 blobs
+    service-08:4.53.0                        ━━━━━━━━━━━━━╸───────────────────────  44.0 MiB of 124.0 MiB  copying 3 blobs
+    3 of 30 images                           ━━━━╸────────────────────────────────   557.0 MiB of 4.1 GiB  42.8 MiB/s
+    1 min 26 s left; 3 more at work, 18 waiting, 1 failed
     "#);
 }
 
 #[test]
 fn thirty_images_on_a_sliver() {
-    let (_stage, terminal) = thirty(50, 8);
+    let (_stage, terminal) = thirty(50, 8, 22);
     assert_snapshot!(terminal.contents(), @r#"
-    ✓ service-05:4.53.0: up-to-date, confirmed linux/a
-    md64, 0.8 s
-    …long-name:4.53.0 ━━╸───────  20%  copying 1 blob
-    service-02:4.53.0 ━╸────────  18%  copying 3 blobs
-    service-03:4.53.0 ━╸────────  18%  confirming
-    service-06:4.53.0 ━╸────────  16%  copying 1 blob
-    3 of 30 images    ━╸────────  14%  26.7 MiB/s
+    ✓ service-05:4.53.0: up-to-date, 1 platform confir
+    med, 0.8 s
+    …ng-name:4.53.0 ━╸────────  12%  copying 1 blob
+    …vice-02:4.53.0 ━╸────────  18%  copying 3 blobs
+    …vice-03:4.53.0 ━━╸───────  22%  confirming
+    …vice-06:4.53.0 ━━━╸──────  30%  copying 1 blob
+    3 of 30 images  ━╸────────  19%  42.8 MiB/s
     5 more at work, 10 waiting, 8 not read yet, 1 fa…
     "#);
 }
 
 #[test]
 fn no_line_is_wider_than_the_terminal() {
-    for columns in 44..130 {
+    for columns in 50..130 {
         let (stage, terminal) = Stage::on_terminal(&names(9), columns, 40);
         (0..9).for_each(|index| stage.plan(index, 900));
         (0..9).for_each(|index| stage.begin(index, 3));
@@ -216,7 +215,7 @@ fn no_line_is_wider_than_the_terminal() {
 
 #[test]
 fn the_end_leaves_a_clean_terminal() {
-    let (stage, terminal) = thirty(80, 24);
+    let (stage, terminal) = thirty(80, 24, 22);
     stage.reporter.finish();
     let lines = terminal.contents();
     assert_eq!(lines.lines().count(), 3, "only the finished images stay:\n{lines}");
@@ -233,8 +232,8 @@ fn silence_is_said_beside_the_bar() {
     stage.advance(1, 50);
     stage.pass(75);
     assert_snapshot!(terminal.contents(), @r#"
-    service-01:4.53.0             ━━━━╸───  50.0 MiB of 100.0 MiB  silent 1 min 15 s
-    0 of 2 images                 ━━━━━╸────  50.0 MiB of 100.0 MiB  0 B/s
+    service-01:4.53.0           ━━━━━╸────  50.0 MiB of 100.0 MiB  silent 1 min 15 s
+    0 of 2 images               ━━━━━╸────  50.0 MiB of 100.0 MiB  0 B/s
     nothing has happened for 1 min 15 s; 1 not read yet
     "#);
 }
@@ -261,7 +260,7 @@ fn a_log_gets_a_line_every_few_seconds() {
     service-05:4.53.0: begins, 4 blobs, 100.0 MiB
     40.0 MiB of 600.0 MiB, 8.0 MiB/s, 1 min 10 s left; 0 of 6 images done; now thoras-dashboard-with-a-very-long-name:4.53.0 and 1 more
     80.0 MiB of 600.0 MiB, 8.0 MiB/s, 1 min 5 s left; 0 of 6 images done; now thoras-dashboard-with-a-very-long-name:4.53.0 and 1 more
-    ✓ thoras-dashboard-with-a-very-long-name:4.53.0: copied, confirmed linux/amd64 linux/arm64, 146.0 MiB copied, 30.0 MiB mounted, 12.4 s
+    ✓ thoras-dashboard-with-a-very-long-name:4.53.0: copied, 2 platforms confirmed, 146.0 MiB, 12.4 s
     ✗ service-01:4.53.0: source: cannot read the manifest of timescaledb:2.21.3-pg16
     "#);
 }
@@ -370,8 +369,8 @@ fn verbose_says_everything() {
     service-01:4.53.0: begins, 4 blobs, 10.0 MiB
     service-01:4.53.0: sha256:8fad34bbb0c1 begins, 1.0 MiB
     service-01:4.53.0: sha256:8fad34bbb0c1 copied, 1.0 MiB
-    ✓ service-01:4.53.0: copied, confirmed linux/amd64 linux/arm64, 146.0 MiB copied, 30.0 MiB mounted, 12.4 s
-    nothing has happened for 1 min 0 s; 1 of 2 images done; now reading the manifests of 1 images
+    ✓ service-01:4.53.0: copied, 2 platforms confirmed, 146.0 MiB, 12.4 s
+    nothing has happened for 1 min 0 s; 1 of 2 images done; now reading the manifests of 1 image
     "#);
 }
 

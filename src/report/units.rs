@@ -40,6 +40,12 @@ pub fn average(bytes: u64, time: Duration) -> Option<u64> {
     Some(u64::try_from(scaled).unwrap_or(u64::MAX))
 }
 
+/// `1 image`, `2 images`.
+#[must_use]
+pub fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A time that has passed: `0.3 s`, `12.4 s`, `2 min 5 s`, `1 h 2 min`.
 #[must_use]
 pub fn elapsed(time: Duration) -> String {
@@ -105,6 +111,11 @@ mod tests {
         ] {
             assert_eq!((elapsed(time).as_str(), whole_seconds(time).as_str()), (passed, whole));
         }
+    }
+
+    #[test]
+    fn one_is_not_plural() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "blob")), ["0 blobs", "1 blob", "2 blobs"]);
     }
 
     #[test]
