@@ -1,1 +1,122 @@
 //! Events in; a terminal, JSON and exit codes out. The only module that prints.
+//!
+//! While the work is done, a [`Reporter`] takes events and shows progress on standard error. When it is
+//! done, [`present_run`] writes the closing table or the JSON document to standard output, and everything
+//! that failed to standard error. Whatever came from a registry, a chart or helm is escaped on its way out.
+
+mod bars;
+pub mod document;
+mod failure;
+mod grid;
+pub mod inspect;
+mod label;
+mod lines;
+mod message;
+pub mod print;
+mod progress;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+pub(crate) mod schema;
+mod style;
+pub mod table;
+mod terminal;
+pub mod units;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use document::{Chart, Command, RunDocument, Totals};
+pub use inspect::{Attestation, InspectDocument, InspectedImage, InspectedPlatform};
+pub use label::Labels;
+pub use message::Verbosity;
+pub use table::Closing;
+pub use terminal::Reporter;
+
+use crate::error::Failure;
+
+/// `--output`: in which form results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Tables for people.
+    #[default]
+    Text,
+    /// One document for programs.
+    Json,
+}
+
+/// Writes a run's end: the closing table or the document to standard output, then every failure in full to
+/// standard error. `repair` begins the command that puts problems right: `thoras-mirror sync --to REG/PATH`
+/// with whatever else this run was given. Finish the [`Reporter`] first.
+pub fn present_run(
+    document: &RunDocument,
+    closing: Closing<'_>,
+    format: Format,
+    verbosity: Verbosity,
+    repair: &str,
+) -> Result<(), Failure> {
+    let printed = match format {
+        Format::Json => print::document(document),
+        Format::Text if verbosity == Verbosity::Quiet || document.images.is_empty() => Ok(()),
+        Format::Text => {
+            print::result(&table::closing_text(closing, &document.images, document.time(), stdout_width()))
+        }
+    };
+    for text in failure_texts(document, repair, style::Palette::of_stderr()) {
+        print::diagnostic(&text);
+    }
+    printed
+}
+
+/// Writes what `inspect` found, then every failure in full to standard error.
+pub fn present_inspection(document: &InspectDocument, format: Format) -> Result<(), Failure> {
+    let printed = match format {
+        Format::Json => print::document(document),
+        Format::Text if document.images.is_empty() => Ok(()),
+        Format::Text => print::result(&inspect::inspect_text(&document.images, stdout_width())),
+    };
+    document.failures.iter().for_each(print::print_failure);
+    printed
+}
+
+/// Everything that failed in a run, images first, an empty line before each.
+fn failure_texts(document: &RunDocument, repair: &str, palette: style::Palette) -> Vec<String> {
+    let labels = Labels::of(document.images.iter().map(|image| &image.source));
+    let images =
+        document.images.iter().filter_map(|image| failure::of_image(image, &labels, repair, palette));
+    let others = document.failures.iter().map(|failure| failure::text(failure, None, palette));
+    let lonely = document.images.is_empty();
+    images.chain(others).map(|text| if lonely { text } else { format!("\n{text}") }).collect()
+}
+
+/// The terminal's width in columns; `None` where standard output is none, so that nothing is folded.
+fn stdout_width() -> Option<usize> {
+    let (_, columns) = console::Term::stdout().size_checked()?;
+    Some(usize::from(columns))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn failures_follow_the_table_in_full() {
+        let images = vec![samples::copied(), samples::failed()];
+        let failures = vec![Failure::new(Kind::Input, "thoras-mirror.lock: no space left on device")];
+        let document = RunDocument::new(Command::Sync, images, failures, Duration::from_secs(3));
+        let texts = failure_texts(&document, "thoras-mirror sync --to x", style::Palette::plain());
+        assert_snapshot!(texts.join("\n").trim_start(), @r#"
+        error: source: cannot read the manifest of timescaledb:2.21.3-pg16
+          because the registry answered 403 Forbidden: DENIED: no rights
+        hint: is the licence valid? `thoras-mirror doctor` tells
+
+        error: thoras-mirror.lock: no space left on device
+        "#);
+    }
+}

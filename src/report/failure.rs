@@ -1,0 +1,166 @@
+//! Failures and problems as lines: what failed, because of what, and what to do about it.
+
+use std::fmt::Write as _;
+
+use super::{label::Labels, style::Palette, units};
+use crate::{
+    error::{Failure, escape},
+    outcome::ImageOutcome,
+    problem::Problem,
+};
+
+/// `error:` and one line, `because` and a line for every cause, `hint:` and what to do. `subject` names
+/// what the failure is about, unless its message does so itself.
+pub(super) fn text(failure: &Failure, subject: Option<&str>, palette: Palette) -> String {
+    let mut lines = palette.error("error:");
+    match subject.filter(|subject| !failure.message.contains(subject)) {
+        Some(subject) => write_indented(&mut lines, &format!(" {subject}: {}", failure.message)),
+        None => write_indented(&mut lines, &format!(" {}", failure.message)),
+    }
+    for cause in &failure.causes {
+        write_indented(&mut lines, &format!("\n  because {cause}"));
+    }
+    if let Some(hint) = &failure.hint {
+        lines.push('\n');
+        lines.push_str(&palette.hint("hint:"));
+        write_indented(&mut lines, &format!(" {hint}"));
+    }
+    lines
+}
+
+/// Everything that is wrong with one image: its failure, then every problem with the command that repairs
+/// it. `None` when nothing is wrong. `repair` begins the command: `thoras-mirror sync --to REG/PATH …`.
+pub(super) fn of_image(
+    outcome: &ImageOutcome,
+    labels: &Labels,
+    repair: &str,
+    palette: Palette,
+) -> Option<String> {
+    let label = labels.label(&outcome.source);
+    let failure = outcome.failure.as_ref().map(|failure| text(failure, Some(&label), palette));
+    if outcome.problems.is_empty() {
+        return failure;
+    }
+    let mut lines = failure.unwrap_or_else(|| {
+        let count = units::counted(outcome.problems.len(), "problem");
+        format!("{} {label}: {count} at {}", palette.error("error:"), escape(&outcome.destination))
+    });
+    for remedy in Remedy::ALL {
+        let mut found = false;
+        for problem in outcome.problems.iter().filter(|problem| Remedy::of(problem) == remedy) {
+            write_indented(&mut lines, &format!("\n  {problem}"));
+            found = true;
+        }
+        if found {
+            let _ = write!(lines, "\n    {} {}", palette.hint("repair:"), remedy.command(repair));
+        }
+    }
+    Some(lines)
+}
+
+/// What puts problems right. Problems with one remedy are listed together, above it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remedy {
+    Sync,
+    SyncCheckingBlobs,
+    DeleteFirst,
+}
+
+impl Remedy {
+    const ALL: [Self; 3] = [Self::Sync, Self::SyncCheckingBlobs, Self::DeleteFirst];
+
+    const fn of(problem: &Problem) -> Self {
+        if !problem.sync_repairs() {
+            Self::DeleteFirst
+        } else if problem.needs_blob_check() {
+            Self::SyncCheckingBlobs
+        } else {
+            Self::Sync
+        }
+    }
+
+    fn command(self, repair: &str) -> String {
+        match self {
+            Self::Sync => repair.to_owned(),
+            Self::SyncCheckingBlobs => format!("{repair} --check blobs"),
+            Self::DeleteFirst => format!(
+                "delete it in that registry and collect the garbage there, because a registry keeps\n    \
+                 what it believes to have; then: {repair} --check blobs"
+            ),
+        }
+    }
+}
+
+/// Appends a text whose later lines stand below its first, so that `error:` begins every failure and
+/// nothing inside one.
+fn write_indented(lines: &mut String, text: &str) {
+    let mut rest = text.split('\n').peekable();
+    // A leading line break belongs to the caller's layout.
+    if text.starts_with('\n') {
+        rest.next();
+        lines.push('\n');
+    }
+    let mut first = true;
+    for line in rest {
+        if !first {
+            lines.push_str("\n    ");
+        }
+        lines.push_str(&escape(line.trim_end()));
+        first = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::{error::Kind, report::samples};
+
+    #[test]
+    fn a_failure_says_what_why_and_what_to_do() {
+        let failure = Failure {
+            kind: Kind::Input,
+            message: "helm cannot render the chart".to_owned(),
+            causes: vec!["helm ended with 1:\nError: no such file\u{1b}[2J".to_owned()],
+            hint: Some("look at --values".to_owned()),
+        };
+        assert_snapshot!(text(&failure, Some("thoras 4.53.0"), Palette::plain()), @r#"
+        error: thoras 4.53.0: helm cannot render the chart
+          because helm ended with 1:
+            Error: no such file\u{1b}[2J
+        hint: look at --values
+        "#);
+    }
+
+    #[test]
+    fn a_subject_is_not_said_twice() {
+        let failure = Failure::new(Kind::Image, "services:4.53.0 is not there");
+        let shown = text(&failure, Some("services:4.53.0"), Palette::plain());
+        assert_eq!(shown, "error: services:4.53.0 is not there");
+    }
+
+    #[test]
+    fn every_problem_stands_above_the_command_that_repairs_it() {
+        let outcome = samples::different();
+        let labels = Labels::of([&outcome.source]);
+        let repair = "thoras-mirror sync --to registry.example.com/thoras";
+        assert_snapshot!(of_image(&outcome, &labels, repair, Palette::plain()).unwrap(), @r#"
+        error: services:4.53.0: 4 problems at registry.example.com/thoras/services:4.53.0
+          platform linux/arm64 is missing; there is linux/amd64
+          the tag names sha256:252f10c83610ebca1a059c0bae8255eba2f95be4d1d7bcfa89d7248a82d9f111, not sha256:3f79bb7b435b05321651daefd374cdc681dc06faa65e374e38337b88ca046dea
+            repair: thoras-mirror sync --to registry.example.com/thoras
+          blob sha256:62c66a7a5dd70c3146618063c344e531e6d4b59e379808443ce962b3abd63c5a (1234 bytes) is missing
+            repair: thoras-mirror sync --to registry.example.com/thoras --check blobs
+          blob sha256:2e7d2c03a9507ae265ecf5b5356885a53393a2029d241394997265a1a25aefc6 is corrupt: its bytes hash to \u{1b}[31mothers
+            repair: delete it in that registry and collect the garbage there, because a registry keeps
+            what it believes to have; then: thoras-mirror sync --to registry.example.com/thoras --check blobs
+        "#);
+    }
+
+    #[test]
+    fn an_image_without_problems_has_no_text() {
+        let outcome = samples::copied();
+        assert_eq!(of_image(&outcome, &Labels::default(), "x", Palette::plain()), None);
+    }
+}

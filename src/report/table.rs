@@ -1,0 +1,330 @@
+//! The closing tables: what a run did to every image, or would do, or found.
+
+use std::{borrow::Borrow, time::Duration};
+
+use super::{
+    grid::{Column, Grid},
+    label::Labels,
+    units,
+};
+use crate::{
+    error::escape,
+    oci::Platform,
+    outcome::{Bytes, ImageOutcome, Status},
+};
+
+/// Which table a run closes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing<'a> {
+    /// Images were copied and confirmed.
+    Sync,
+    /// `--dry-run`: nothing was written.
+    Plan,
+    /// The destination was compared, down to this level.
+    Verify {
+        /// `platforms`, `blobs` or `bytes`.
+        level: &'a str,
+    },
+}
+
+/// The closing table, what is worth a note below it, and one line that sums up. `width` is the terminal's,
+/// in columns; `None` where standard output is no terminal, so that every image stays on one line.
+#[must_use]
+pub fn closing_text(
+    closing: Closing<'_>,
+    outcomes: &[impl Borrow<ImageOutcome>],
+    time: Duration,
+    width: Option<usize>,
+) -> String {
+    let outcomes: Vec<&ImageOutcome> = outcomes.iter().map(Borrow::borrow).collect();
+    let labels = Labels::of(outcomes.iter().map(|outcome| &outcome.source));
+    let mut lines = match closing {
+        Closing::Sync => sync_lines(&outcomes, &labels, width),
+        Closing::Plan => plan_lines(&outcomes, &labels, width),
+        Closing::Verify { level } => verify_lines(&outcomes, &labels, level, width),
+    };
+    let notes = notes(closing, &outcomes, &labels);
+    if !notes.is_empty() {
+        lines.push(String::new());
+        lines.extend(notes);
+    }
+    lines.push(String::new());
+    lines.push(match closing {
+        Closing::Sync => sync_summary(&outcomes, time),
+        Closing::Plan => plan_summary(&outcomes),
+        Closing::Verify { level } => verify_summary(&outcomes, level, time),
+    });
+    lines.join("\n")
+}
+
+fn sync_lines(outcomes: &[&ImageOutcome], labels: &Labels, width: Option<usize>) -> Vec<String> {
+    let columns = [
+        Column::Left("IMAGE"),
+        Column::Left("STATUS"),
+        Column::Left("DIGEST"),
+        Column::Left("PLATFORMS"),
+        Column::Right("COPIED"),
+        Column::Right("MOUNTED"),
+        Column::Right("THERE"),
+        Column::Right("TIME"),
+    ];
+    let mut grid = Grid::new(columns, 3);
+    for outcome in outcomes {
+        grid.push([
+            labels.label(&outcome.source),
+            status(outcome.status).to_owned(),
+            short_digest(outcome),
+            if outcome.is_confirmed() { platforms(outcome) } else { "-".to_owned() },
+            units::bytes(outcome.bytes.copied),
+            units::bytes(outcome.bytes.mounted),
+            units::bytes(outcome.bytes.present),
+            time(outcome),
+        ]);
+    }
+    grid.lines(width)
+}
+
+fn plan_lines(outcomes: &[&ImageOutcome], labels: &Labels, width: Option<usize>) -> Vec<String> {
+    let columns = [
+        Column::Left("IMAGE"),
+        Column::Left("STATUS"),
+        Column::Left("DIGEST"),
+        Column::Left("PLATFORMS"),
+        Column::Right("TO COPY"),
+        Column::Right("TO MOUNT"),
+        Column::Right("THERE"),
+    ];
+    let mut grid = Grid::new(columns, 3);
+    for outcome in outcomes {
+        grid.push([
+            labels.label(&outcome.source),
+            status(outcome.status).to_owned(),
+            short_digest(outcome),
+            platforms(outcome),
+            units::bytes(outcome.bytes.copied),
+            units::bytes(outcome.bytes.mounted),
+            units::bytes(outcome.bytes.present),
+        ]);
+    }
+    grid.lines(width)
+}
+
+fn verify_lines(
+    outcomes: &[&ImageOutcome],
+    labels: &Labels,
+    level: &str,
+    width: Option<usize>,
+) -> Vec<String> {
+    let columns = [
+        Column::Left("IMAGE"),
+        Column::Left("RESULT"),
+        Column::Left("DIGEST"),
+        Column::Left("PLATFORMS"),
+        Column::Left("LEVEL"),
+        Column::Right("PROBLEMS"),
+        Column::Right("TIME"),
+    ];
+    let mut grid = Grid::new(columns, 3);
+    for outcome in outcomes {
+        grid.push([
+            labels.label(&outcome.source),
+            status(outcome.status).to_owned(),
+            short_digest(outcome),
+            if outcome.is_confirmed() { platforms(outcome) } else { "-".to_owned() },
+            level.to_owned(),
+            outcome.problems.len().to_string(),
+            time(outcome),
+        ]);
+    }
+    grid.lines(width)
+}
+
+/// What a table has no column for: tags that were moved, platforms that are missing with leave.
+fn notes(closing: Closing<'_>, outcomes: &[&ImageOutcome], labels: &Labels) -> Vec<String> {
+    let mut notes = Vec::new();
+    for outcome in outcomes {
+        let label = labels.label(&outcome.source);
+        if let (Some(old), Some(new)) = (&outcome.moved_from, &outcome.digest) {
+            let verb = if closing == Closing::Plan { "would be moved" } else { "moved" };
+            notes.push(format!("{}: {verb} {old} -> {new}", escape(&outcome.destination)));
+        }
+        if !outcome.waived.is_empty() {
+            notes.push(format!("{label}: waived {}", join(&outcome.waived)));
+        }
+    }
+    notes
+}
+
+fn sync_summary(outcomes: &[&ImageOutcome], time: Duration) -> String {
+    let bytes = total(outcomes);
+    let speed = units::average(bytes.copied, time)
+        .filter(|_| bytes.copied > 0)
+        .map(|average| format!(" ({})", units::rate(average)))
+        .unwrap_or_default();
+    format!(
+        "{} in {}{speed}: {} copied, {} mounted, {} there already{}",
+        count_of(outcomes, "confirmed", ImageOutcome::is_confirmed),
+        units::elapsed(time),
+        units::bytes(bytes.copied),
+        units::bytes(bytes.mounted),
+        units::bytes(bytes.present),
+        not_done(outcomes),
+    )
+}
+
+fn plan_summary(outcomes: &[&ImageOutcome]) -> String {
+    let bytes = total(outcomes);
+    format!(
+        "{}: {} to copy, {} to mount, {} there already; nothing was written{}",
+        count_of(outcomes, "planned", |outcome| outcome.failure_kind().is_none()),
+        units::bytes(bytes.copied),
+        units::bytes(bytes.mounted),
+        units::bytes(bytes.present),
+        not_done(outcomes),
+    )
+}
+
+fn verify_summary(outcomes: &[&ImageOutcome], level: &str, time: Duration) -> String {
+    let counted = count_of(outcomes, "verified", ImageOutcome::is_confirmed);
+    format!("{counted} in {}, level {level}{}", units::elapsed(time), not_done(outcomes))
+}
+
+/// `5 images confirmed` or `4 of 5 images confirmed`.
+fn count_of(outcomes: &[&ImageOutcome], verb: &str, counts: impl Fn(&ImageOutcome) -> bool) -> String {
+    let all = outcomes.len();
+    let counted = outcomes.iter().filter(|outcome| counts(outcome)).count();
+    let images = units::counted(all, "image");
+    if counted == all { format!("{images} {verb}") } else { format!("{counted} of {images} {verb}") }
+}
+
+/// `; 1 failed, 2 different, 3 skipped`, or nothing.
+fn not_done(outcomes: &[&ImageOutcome]) -> String {
+    let counts: Vec<String> = [Status::Failed, Status::Different, Status::Skipped]
+        .into_iter()
+        .map(|kind| (kind, outcomes.iter().filter(|outcome| outcome.status == kind).count()))
+        .filter(|(_, count)| *count > 0)
+        .map(|(kind, count)| format!("{count} {}", status(kind)))
+        .collect();
+    if counts.is_empty() { String::new() } else { format!("; {}", counts.join(", ")) }
+}
+
+fn total(outcomes: &[&ImageOutcome]) -> Bytes {
+    outcomes.iter().map(|outcome| outcome.bytes).fold(Bytes::default(), Bytes::plus)
+}
+
+fn short_digest(outcome: &ImageOutcome) -> String {
+    outcome.digest.as_ref().map_or("-", |digest| digest.short()).to_owned()
+}
+
+fn time(outcome: &ImageOutcome) -> String {
+    units::elapsed(Duration::from_millis(outcome.milliseconds))
+}
+
+/// `linux/amd64,linux/arm64`: no blank, so that a column is one word for `awk` and `cut`.
+fn platforms(outcome: &ImageOutcome) -> String {
+    if outcome.platforms.is_empty() {
+        return "-".to_owned();
+    }
+    outcome.platforms.iter().map(|one| one.platform.to_string()).collect::<Vec<_>>().join(",")
+}
+
+fn join(platforms: &[Platform]) -> String {
+    platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// An image's end in one word.
+pub(super) const fn status(status: Status) -> &'static str {
+    match status {
+        Status::Copied => "copied",
+        Status::Repaired => "repaired",
+        Status::UpToDate => "up-to-date",
+        Status::Planned => "planned",
+        Status::Verified => "verified",
+        Status::Different => "different",
+        Status::Failed => "failed",
+        Status::Skipped => "skipped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::report::samples;
+
+    const TIME: Duration = Duration::from_millis(34_200);
+
+    fn sync(width: Option<usize>) -> String {
+        let outcomes = [samples::copied(), samples::up_to_date(), samples::failed()];
+        closing_text(Closing::Sync, &outcomes, TIME, width)
+    }
+
+    #[test]
+    fn sync_on_a_wide_terminal() {
+        assert_snapshot!(sync(None), @r#"
+        IMAGE                         STATUS      DIGEST               PLATFORMS                   COPIED   MOUNTED     THERE    TIME
+        services:4.53.0               copied      sha256:916d2876cd08  linux/amd64,linux/arm64  146.0 MiB  30.0 MiB       0 B  12.4 s
+        nginx:1.29.4-alpine3.23-slim  up-to-date  sha256:4ed695ff3634  linux/amd64                    0 B       0 B  61.0 MiB   0.8 s
+        timescaledb:2.21.3-pg16       failed      -                    -                              0 B       0 B       0 B   0.8 s
+
+        registry.example.com/thoras/services:4.53.0: moved sha256:6db7d803e74f1ffa7d8f5adc0bf95b3e15bf4c8373fffadf546227cc6c6742cb -> sha256:916d2876cd080dae0a8d1d5993ae46412f58d701a5762fd25b1e4222f0995b94
+        nginx:1.29.4-alpine3.23-slim: waived linux/arm64
+
+        2 of 3 images confirmed in 34.2 s (4.3 MiB/s): 146.0 MiB copied, 30.0 MiB mounted, 61.0 MiB there already; 1 failed
+        "#);
+    }
+
+    #[test]
+    fn sync_fits_a_hundred_columns() {
+        assert_snapshot!(sync(Some(100)), @r#"
+        IMAGE                         STATUS      DIGEST
+          PLATFORMS                   COPIED   MOUNTED     THERE    TIME
+        services:4.53.0               copied      sha256:916d2876cd08
+          linux/amd64,linux/arm64  146.0 MiB  30.0 MiB       0 B  12.4 s
+        nginx:1.29.4-alpine3.23-slim  up-to-date  sha256:4ed695ff3634
+          linux/amd64                    0 B       0 B  61.0 MiB   0.8 s
+        timescaledb:2.21.3-pg16       failed      -
+          -                              0 B       0 B       0 B   0.8 s
+
+        registry.example.com/thoras/services:4.53.0: moved sha256:6db7d803e74f1ffa7d8f5adc0bf95b3e15bf4c8373fffadf546227cc6c6742cb -> sha256:916d2876cd080dae0a8d1d5993ae46412f58d701a5762fd25b1e4222f0995b94
+        nginx:1.29.4-alpine3.23-slim: waived linux/arm64
+
+        2 of 3 images confirmed in 34.2 s (4.3 MiB/s): 146.0 MiB copied, 30.0 MiB mounted, 61.0 MiB there already; 1 failed
+        "#);
+        assert_eq!(sync(Some(80)), sync(Some(100)), "two lines a row fit the narrowest terminal too");
+    }
+
+    #[test]
+    fn a_dry_run_shows_what_would_move() {
+        let outcomes = [samples::planned(), samples::up_to_date()];
+        assert_snapshot!(closing_text(Closing::Plan, &outcomes, TIME, None), @r#"
+        IMAGE                         STATUS      DIGEST               PLATFORMS                TO COPY  TO MOUNT     THERE
+        thoras-forecast:4.53.0        planned     sha256:263cf5a4d686  linux/amd64,linux/arm64  1.3 GiB   3.0 MiB     512 B
+        nginx:1.29.4-alpine3.23-slim  up-to-date  sha256:4ed695ff3634  linux/amd64                  0 B       0 B  61.0 MiB
+
+        nginx:1.29.4-alpine3.23-slim: waived linux/arm64
+
+        2 images planned: 1.3 GiB to copy, 3.0 MiB to mount, 61.0 MiB there already; nothing was written
+        "#);
+    }
+
+    #[test]
+    fn verify_counts_problems() {
+        let outcomes = [samples::verified(), samples::different()];
+        let closing = Closing::Verify { level: "blobs" };
+        assert_snapshot!(closing_text(closing, &outcomes, TIME, None), @r#"
+        IMAGE                       RESULT     DIGEST               PLATFORMS                LEVEL  PROBLEMS   TIME
+        thoras-dashboard-v2:4.53.0  verified   sha256:e71c7a673350  linux/amd64,linux/arm64  blobs         0  0.8 s
+        services:4.53.0             different  sha256:916d2876cd08  -                        blobs         4  0.8 s
+
+        1 of 2 images verified in 34.2 s, level blobs; 1 different
+        "#);
+    }
+
+    #[test]
+    fn one_image_is_not_plural() {
+        let text = closing_text(Closing::Verify { level: "bytes" }, &[samples::verified()], TIME, None);
+        assert!(text.ends_with("1 image verified in 34.2 s, level bytes"), "{text}");
+    }
+}

@@ -1,0 +1,383 @@
+//! What a person sees of a run, drawn into a terminal in memory or written as lines.
+
+use std::{
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use indicatif::{InMemoryTerm, ProgressDrawTarget};
+use insta::assert_snapshot;
+
+use super::*;
+use crate::{
+    endpoint::Side,
+    error::{Failure, Kind},
+    event::Landing,
+    oci::{Descriptor, Mapping, media_type::OCI_INDEX},
+    outcome::{ImageOutcome, Status},
+    report::samples,
+};
+
+const MEBIBYTE: u64 = 1024 * 1024;
+
+/// A reporter, the clock that it reads and what it shows.
+struct Stage {
+    reporter: Reporter,
+    seconds: Arc<AtomicU64>,
+    images: Vec<Arc<Mapping>>,
+}
+
+/// Standard error, for the lines.
+#[derive(Clone, Default)]
+struct Capture(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Capture {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Capture {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Stage {
+    fn new(names: &[String], verbosity: Verbosity, bars: bool, display: Display) -> Self {
+        let seconds = Arc::new(AtomicU64::new(0));
+        let clock = Arc::clone(&seconds);
+        let voice = Voice { verbosity, palette: Palette::plain(), symbols: Symbols::UNICODE, bars };
+        let reporter = Reporter::assemble(
+            voice,
+            display,
+            Box::new(move || Duration::from_secs(clock.load(Ordering::Relaxed))),
+        );
+        let images: Vec<Arc<Mapping>> = names.iter().map(|name| mapping(name)).collect();
+        reporter.emit(Event::Started { images: images.clone() });
+        Self { reporter, seconds, images }
+    }
+
+    fn on_terminal(names: &[String], columns: u16, rows: u16) -> (Self, InMemoryTerm) {
+        let terminal = InMemoryTerm::new(rows, columns);
+        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+        let bars = Bars::new(target, Box::new(terminal.clone()), Symbols::UNICODE);
+        (Self::new(names, Verbosity::Normal, true, Display::Bars(bars)), terminal)
+    }
+
+    fn in_a_log(names: &[String], verbosity: Verbosity) -> (Self, Capture) {
+        let capture = Capture::default();
+        let lines = Lines::new(Box::new(capture.clone()));
+        (Self::new(names, verbosity, false, Display::Lines(lines)), capture)
+    }
+
+    fn image(&self, index: usize) -> Arc<Mapping> {
+        Arc::clone(&self.images[index])
+    }
+
+    /// Lets time pass with a tick in every second, as the real ticker would.
+    fn pass(&self, seconds: u64) {
+        for _ in 0..seconds {
+            self.seconds.fetch_add(1, Ordering::Relaxed);
+            self.reporter.tick();
+        }
+    }
+
+    fn plan(&self, index: usize, mebibytes: u64) {
+        let image = self.image(index);
+        let (digest, platforms) = (samples::digest("root"), vec!["linux/amd64".parse().unwrap()]);
+        self.reporter.emit(Event::Resolved { image: Arc::clone(&image), digest, platforms });
+        self.reporter.emit(Event::Planned { image, blobs: 4, bytes: mebibytes * MEBIBYTE });
+    }
+
+    fn begin(&self, index: usize, blobs: usize) {
+        for number in 0..blobs {
+            let blob = blob(&format!("{index} {number}"), MEBIBYTE);
+            self.reporter.emit(Event::BlobStarted { image: self.image(index), blob });
+        }
+    }
+
+    fn advance(&self, index: usize, mebibytes: u64) {
+        let bytes = mebibytes * MEBIBYTE;
+        self.reporter.emit(Event::BlobProgress { image: self.image(index), bytes });
+    }
+
+    fn finish(&self, index: usize, outcome: ImageOutcome) {
+        let source = self.image(index).source.clone();
+        self.reporter.emit(Event::Finished { outcome: Arc::new(ImageOutcome { source, ..outcome }) });
+    }
+}
+
+fn mapping(name: &str) -> Arc<Mapping> {
+    let source = samples::source(name);
+    let repository = source.repository().clone();
+    Arc::new(Mapping { repository, tag: source.tag().unwrap().to_owned(), source })
+}
+
+fn blob(seed: &str, size: u64) -> Descriptor {
+    Descriptor::new(OCI_INDEX.into(), samples::digest(seed), size)
+}
+
+fn names(count: usize) -> Vec<String> {
+    let long = "thoras-dashboard-with-a-very-long-name:4.53.0".to_owned();
+    std::iter::once(long).chain((1..count).map(|number| format!("service-{number:02}:4.53.0"))).collect()
+}
+
+/// Thirty images of which three are done, nine at work, the other `planned` ones waiting, the rest unread.
+fn thirty(columns: u16, rows: u16, planned: usize) -> (Stage, InMemoryTerm) {
+    let (stage, terminal) = Stage::on_terminal(&names(30), columns, rows);
+    (0..planned).for_each(|index| stage.plan(index, 100 + 3 * index as u64));
+    stage.reporter.tick();
+    (0..12).for_each(|index| stage.begin(index, 1 + index % 3));
+    for second in 0..8 {
+        (0..12).for_each(|index| stage.advance(index, 1 + (7 * index as u64 + second) % (2 + index as u64)));
+        stage.pass(1);
+    }
+    stage.finish(1, ImageOutcome { problems: Vec::new(), ..samples::copied() });
+    stage.finish(4, samples::failed());
+    stage.finish(5, samples::up_to_date());
+    stage.reporter.emit(Event::Confirming { image: stage.image(3) });
+    stage.pass(1);
+    (stage, terminal)
+}
+
+#[test]
+fn thirty_images_on_a_small_terminal() {
+    let (_stage, terminal) = thirty(80, 24, 22);
+    assert_snapshot!(terminal.contents(), @r#"
+    ✓ service-01:4.53.0: copied, 2 platforms confirmed, 146.0 MiB, 12.4 s
+    ✗ service-04:4.53.0: source: cannot read the manifest of timescaledb:2.21.3-pg16
+    ✓ service-05:4.53.0: up-to-date, 1 platform confirmed, 0.8 s
+    …th-a-very-long-name:4.53.0 ━╸────────  12.0 MiB of 100.0 MiB  copying 1 blob
+    service-02:4.53.0           ━╸────────  20.0 MiB of 106.0 MiB  copying 3 blobs
+    service-03:4.53.0           ━━╸───────  24.0 MiB of 109.0 MiB  confirming
+    service-06:4.53.0           ━━━╸──────  36.0 MiB of 118.0 MiB  copying 1 blob
+    service-07:4.53.0           ━━━╸──────  41.0 MiB of 121.0 MiB  copying 2 blobs
+    service-08:4.53.0           ━━━╸──────  44.0 MiB of 124.0 MiB  copying 3 blobs
+    3 of 30 images              ━╸────────   557.0 MiB of 2.7 GiB  42.8 MiB/s
+    3 more at work, 10 waiting, 8 not read yet, 1 failed
+    "#);
+}
+
+#[test]
+fn thirty_images_on_a_large_terminal() {
+    let (_stage, terminal) = thirty(120, 40, 30);
+    assert_snapshot!(terminal.contents(), @r#"
+    ✓ service-01:4.53.0: copied, 2 platforms confirmed, 146.0 MiB, 12.4 s
+    ✗ service-04:4.53.0: source: cannot read the manifest of timescaledb:2.21.3-pg16
+    ✓ service-05:4.53.0: up-to-date, 1 platform confirmed, 0.8 s
+    …-dashboard-with-a-very-long-name:4.53.0 ━━━━╸────────────────────────────────  12.0 MiB of 100.0 MiB  copying 1 blob
+    service-02:4.53.0                        ━━━━━━╸──────────────────────────────  20.0 MiB of 106.0 MiB  copying 3 blobs
+    service-03:4.53.0                        ━━━━━━━━╸────────────────────────────  24.0 MiB of 109.0 MiB  confirming
+    service-06:4.53.0                        ━━━━━━━━━━━╸─────────────────────────  36.0 MiB of 118.0 MiB  copying 1 blob
+    service-07:4.53.0                        ━━━━━━━━━━━━╸────────────────────────  41.0 MiB of 121.0 MiB  copying 2 blobs
+    service-08:4.53.0                        ━━━━━━━━━━━━━╸───────────────────────  44.0 MiB of 124.0 MiB  copying 3 blobs
+    3 of 30 images                           ━━━━╸────────────────────────────────   557.0 MiB of 4.1 GiB  42.8 MiB/s
+    1 min 26 s left; 3 more at work, 18 waiting, 1 failed
+    "#);
+}
+
+#[test]
+fn thirty_images_on_a_sliver() {
+    let (_stage, terminal) = thirty(50, 8, 22);
+    assert_snapshot!(terminal.contents(), @r#"
+    ✓ service-05:4.53.0: up-to-date, 1 platform confir
+    med, 0.8 s
+    …ng-name:4.53.0 ━╸────────  12%  copying 1 blob
+    …vice-02:4.53.0 ━╸────────  18%  copying 3 blobs
+    …vice-03:4.53.0 ━━╸───────  22%  confirming
+    …vice-06:4.53.0 ━━━╸──────  30%  copying 1 blob
+    3 of 30 images  ━╸────────  19%  42.8 MiB/s
+    5 more at work, 10 waiting, 8 not read yet, 1 fa…
+    "#);
+}
+
+#[test]
+fn no_line_is_wider_than_the_terminal() {
+    for columns in 50..130 {
+        let (stage, terminal) = Stage::on_terminal(&names(9), columns, 40);
+        (0..9).for_each(|index| stage.plan(index, 900));
+        (0..9).for_each(|index| stage.begin(index, 3));
+        stage.advance(0, 500);
+        stage.pass(1);
+        // Six rows, the total and the note: a wrapped line would make more.
+        assert_eq!(terminal.contents().lines().count(), 8, "{columns}:\n{}", terminal.contents());
+    }
+}
+
+#[test]
+fn the_end_leaves_a_clean_terminal() {
+    let (stage, terminal) = thirty(80, 24, 22);
+    stage.reporter.finish();
+    let lines = terminal.contents();
+    assert_eq!(lines.lines().count(), 3, "only the finished images stay:\n{lines}");
+    stage.reporter.tick();
+    drop(stage);
+    assert_eq!(terminal.contents(), lines);
+}
+
+#[test]
+fn silence_is_said_beside_the_bar() {
+    let (stage, terminal) = Stage::on_terminal(&names(2), 80, 24);
+    stage.plan(1, 100);
+    stage.begin(1, 1);
+    stage.advance(1, 50);
+    stage.pass(75);
+    assert_snapshot!(terminal.contents(), @r#"
+    service-01:4.53.0           ━━━━━╸────  50.0 MiB of 100.0 MiB  silent 1 min 15 s
+    0 of 2 images               ━━━━━╸────  50.0 MiB of 100.0 MiB  0 B/s
+    nothing has happened for 1 min 15 s; 1 not read yet
+    "#);
+}
+
+#[test]
+fn a_log_gets_a_line_every_few_seconds() {
+    let (stage, log) = Stage::in_a_log(&names(6), Verbosity::Normal);
+    (0..6).for_each(|index| stage.plan(index, 100));
+    (0..2).for_each(|index| stage.begin(index, 1));
+    for _ in 0..12 {
+        stage.advance(0, 8);
+        stage.pass(1);
+    }
+    stage.finish(0, samples::copied());
+    stage.finish(1, samples::failed());
+    stage.advance(2, 1);
+    stage.pass(1);
+    assert_snapshot!(log.text(), @r#"
+    thoras-dashboard-with-a-very-long-name:4.53.0: begins, 4 blobs, 100.0 MiB
+    service-01:4.53.0: begins, 4 blobs, 100.0 MiB
+    service-02:4.53.0: begins, 4 blobs, 100.0 MiB
+    service-03:4.53.0: begins, 4 blobs, 100.0 MiB
+    service-04:4.53.0: begins, 4 blobs, 100.0 MiB
+    service-05:4.53.0: begins, 4 blobs, 100.0 MiB
+    40.0 MiB of 600.0 MiB, 8.0 MiB/s, 1 min 10 s left; 0 of 6 images done; now thoras-dashboard-with-a-very-long-name:4.53.0 and 1 more
+    80.0 MiB of 600.0 MiB, 8.0 MiB/s, 1 min 5 s left; 0 of 6 images done; now thoras-dashboard-with-a-very-long-name:4.53.0 and 1 more
+    ✓ thoras-dashboard-with-a-very-long-name:4.53.0: copied, 2 platforms confirmed, 146.0 MiB, 12.4 s
+    ✗ service-01:4.53.0: source: cannot read the manifest of timescaledb:2.21.3-pg16
+    "#);
+}
+
+#[test]
+fn a_log_is_told_of_silence() {
+    let (stage, log) = Stage::in_a_log(&names(3), Verbosity::Normal);
+    stage.pass(61);
+    stage.plan(1, 100);
+    stage.begin(1, 1);
+    stage.reporter.emit(Event::Confirming { image: stage.image(1) });
+    stage.pass(125);
+    assert_snapshot!(log.text(), @r#"
+    nothing has happened for 1 min 0 s; 0 of 3 images done; now reading the manifests of 3 images
+    service-01:4.53.0: begins, 4 blobs, 100.0 MiB
+    no byte has moved for a while; 0 of 3 images done; now service-01:4.53.0 (confirming)
+    nothing has happened for 1 min 59 s; 0 of 3 images done; now service-01:4.53.0 (silent for 1 min 59 s)
+    "#);
+}
+
+#[test]
+fn a_restart_takes_its_bytes_back_and_what_is_there_counts_as_done() {
+    let (stage, _log) = Stage::in_a_log(&names(2), Verbosity::Quiet);
+    stage.plan(0, 100);
+    stage.begin(0, 1);
+    stage.advance(0, 30);
+    let image = stage.image(0);
+    let restarted =
+        Event::BlobRestarted { image: Arc::clone(&image), blob: blob("x", 0), bytes: 20 * MEBIBYTE };
+    stage.reporter.emit(restarted);
+    let landed = blob("y", 40 * MEBIBYTE);
+    stage.reporter.emit(Event::BlobFinished { image, blob: landed, how: Landing::Mounted });
+    let snapshot = stage.reporter.progress.snapshot();
+    assert_eq!(snapshot.done, 50 * MEBIBYTE);
+    assert_eq!(snapshot.moved, 30 * MEBIBYTE, "the rate knows what the network did");
+
+    stage.finish(0, ImageOutcome { status: Status::Skipped, ..samples::verified() });
+    let snapshot = stage.reporter.progress.snapshot();
+    assert_eq!((snapshot.done, snapshot.planned), (50 * MEBIBYTE, 50 * MEBIBYTE), "the rest left the total");
+}
+
+#[test]
+fn time_left_waits_until_the_total_is_known() {
+    let (stage, _log) = Stage::in_a_log(&names(2), Verbosity::Quiet);
+    stage.plan(0, 100);
+    stage.begin(0, 1);
+    stage.reporter.progress.snapshot();
+    stage.advance(0, 20);
+    stage.seconds.fetch_add(2, Ordering::Relaxed);
+    assert_eq!(stage.reporter.progress.snapshot().time_left(), None);
+    stage.plan(1, 100);
+    let snapshot = stage.reporter.progress.snapshot();
+    assert_eq!(snapshot.rate, Some(10 * MEBIBYTE));
+    assert_eq!(snapshot.time_left(), Some(Duration::from_secs(18)));
+}
+
+fn talk(stage: &Stage) {
+    let image = Some(stage.image(1).source.clone());
+    let retrying = |pause| Event::Retrying {
+        side: Side::Source,
+        reason: "503 Service\u{1b}[2J Unavailable\nok fake: done".to_owned(),
+        pause: Duration::from_secs(pause),
+    };
+    for event in [
+        Event::Warning { image, message: "the tag moved\u{202e} while it was read".to_owned() },
+        Event::Warning { image: None, message: "no lock is written".to_owned() },
+        retrying(1),
+        retrying(30),
+        Event::Detail { message: "token for a\u{9b}b".to_owned() },
+        Event::Failed { failure: Failure::new(Kind::Input, "the lock cannot be written") },
+    ] {
+        stage.reporter.emit(event);
+    }
+    stage.plan(1, 10);
+    stage.begin(1, 1);
+    let finished =
+        Event::BlobFinished { image: stage.image(1), blob: blob("1 0", MEBIBYTE), how: Landing::Copied };
+    stage.reporter.emit(finished);
+    stage.finish(1, samples::copied());
+    stage.pass(70);
+}
+
+#[test]
+fn quiet_says_warnings_only() {
+    let (stage, log) = Stage::in_a_log(&names(2), Verbosity::Quiet);
+    talk(&stage);
+    assert_snapshot!(log.text(), @r#"
+    warning: service-01:4.53.0: the tag moved\u{202e} while it was read
+    warning: no lock is written
+    "#);
+}
+
+#[test]
+fn verbose_says_everything() {
+    let (stage, log) = Stage::in_a_log(&names(2), Verbosity::Verbose);
+    talk(&stage);
+    assert_snapshot!(log.text(), @r#"
+    2 images
+    warning: service-01:4.53.0: the tag moved\u{202e} while it was read
+    warning: no lock is written
+    source: 503 Service\u{1b}[2J Unavailable ok fake: done; again in 1.0 s
+    source: 503 Service\u{1b}[2J Unavailable ok fake: done; again in 30 s
+    token for a\u{9b}b
+    ✗ the lock cannot be written
+    service-01:4.53.0: sha256:4813494d137e1631bba301d5acab6e7bb7aa74ce1185d456565ef51d737677b2, linux/amd64
+    service-01:4.53.0: begins, 4 blobs, 10.0 MiB
+    service-01:4.53.0: sha256:8fad34bbb0c1 begins, 1.0 MiB
+    service-01:4.53.0: sha256:8fad34bbb0c1 copied, 1.0 MiB
+    ✓ service-01:4.53.0: copied, 2 platforms confirmed, 146.0 MiB, 12.4 s
+    nothing has happened for 1 min 0 s; 1 of 2 images done; now reading the manifests of 1 image
+    "#);
+}
+
+#[test]
+fn no_outside_text_reaches_a_log_unescaped() {
+    let (stage, log) = Stage::in_a_log(&names(2), Verbosity::Verbose);
+    talk(&stage);
+    assert_eq!(crate::error::escape(&log.text()), log.text());
+    assert!(!log.text().contains("\nok fake"));
+}

@@ -1,0 +1,148 @@
+//! Quantities as a person reads them: bytes in binary units, rates, and durations.
+
+use std::time::Duration;
+
+const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
+/// A count of bytes with one decimal: `0 B`, `1023 B`, `1.0 KiB`, `146.0 MiB`. Nine characters at most
+/// below one EiB, so that columns of them line up.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut unit = 1024_u128;
+    let mut names = UNITS.iter();
+    let mut name = names.next();
+    loop {
+        // Rounded before it is judged, so that 1023.99 KiB becomes 1.0 MiB rather than 1024.0 KiB.
+        let tenths = (u128::from(count) * 10 + unit / 2) / unit;
+        let next = names.next();
+        if tenths < 10_240 || next.is_none() {
+            return format!("{}.{} {}", tenths / 10, tenths % 10, name.unwrap_or(&"B"));
+        }
+        unit *= 1024;
+        name = next;
+    }
+}
+
+/// Bytes per second: `8.1 MiB/s`.
+#[must_use]
+pub fn rate(bytes_per_second: u64) -> String {
+    format!("{}/s", bytes(bytes_per_second))
+}
+
+/// Bytes per second over a span of time; `None` where the span is too short to say.
+#[must_use]
+pub fn average(bytes: u64, time: Duration) -> Option<u64> {
+    let milliseconds = time.as_millis();
+    let scaled = (u128::from(bytes) * 1000).checked_div(milliseconds)?;
+    Some(u64::try_from(scaled).unwrap_or(u64::MAX))
+}
+
+/// `1 image`, `2 images`.
+#[must_use]
+pub fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A time that has passed: `0.3 s`, `12.4 s`, `2 min 5 s`, `1 h 2 min`.
+#[must_use]
+pub fn elapsed(time: Duration) -> String {
+    let tenths = (time.as_millis() + 50) / 100;
+    if tenths < 600 {
+        return format!("{}.{} s", tenths / 10, tenths % 10);
+    }
+    long(time.as_secs() + u64::from(time.subsec_millis() >= 500))
+}
+
+/// A time in whole seconds, rounded up: `1 s`, `17 s`, `2 min 5 s`, `1 h 2 min`.
+#[must_use]
+pub fn whole_seconds(time: Duration) -> String {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    if seconds < 60 { format!("{seconds} s") } else { long(seconds) }
+}
+
+fn long(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        ..600 => format!("{minutes} min {} s", seconds % 60),
+        600..3600 => format!("{minutes} min"),
+        3600..86_400 => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn bytes_are_binary_with_one_decimal() {
+        for (count, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1024 * 1024 - 1, "1.0 MiB"),
+            (146 * 1024 * 1024, "146.0 MiB"),
+            (1_288_490_189, "1.2 GiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+        assert_eq!(rate(8_493_466), "8.1 MiB/s");
+    }
+
+    #[test]
+    fn times_show_what_matters_at_their_size() {
+        let milliseconds = Duration::from_millis;
+        for (time, passed, whole) in [
+            (milliseconds(0), "0.0 s", "0 s"),
+            (milliseconds(340), "0.3 s", "1 s"),
+            (milliseconds(12_449), "12.4 s", "13 s"),
+            (milliseconds(59_949), "59.9 s", "1 min 0 s"),
+            (milliseconds(59_950), "1 min 0 s", "1 min 0 s"),
+            (milliseconds(125_000), "2 min 5 s", "2 min 5 s"),
+            (milliseconds(1_859_000), "30 min", "30 min"),
+            (milliseconds(3_720_000), "1 h 2 min", "1 h 2 min"),
+            (milliseconds(97_200_000), "1 d 3 h", "1 d 3 h"),
+        ] {
+            assert_eq!((elapsed(time).as_str(), whole_seconds(time).as_str()), (passed, whole));
+        }
+    }
+
+    #[test]
+    fn one_is_not_plural() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "blob")), ["0 blobs", "1 blob", "2 blobs"]);
+    }
+
+    #[test]
+    fn an_average_needs_time() {
+        assert_eq!(average(2048, Duration::from_secs(2)), Some(1024));
+        assert_eq!(average(2048, Duration::ZERO), None);
+    }
+
+    proptest! {
+        /// What is shown, read back, is within half a unit of the last digit.
+        #[test]
+        fn bytes_are_never_misleading(count in any::<u64>()) {
+            let text = bytes(count);
+            let (number, unit) = text.split_once(' ').unwrap();
+            let power = UNITS.iter().position(|name| *name == unit).map_or(0, |position| position + 1);
+            let scale = 1024_f64.powi(i32::try_from(power).unwrap());
+            let shown: f64 = number.parse().unwrap();
+            #[expect(clippy::cast_precision_loss, reason = "compared with a tolerance")]
+            let error = (shown - count as f64 / scale).abs();
+            prop_assert!(error <= 0.0501, "{count} shown as {text}");
+            prop_assert!(shown < 1024.0 && text.len() <= 10, "{text}");
+        }
+
+        #[test]
+        fn times_fit_their_column(seconds in 0_u64..8_640_000) {
+            prop_assert!(elapsed(Duration::from_secs(seconds)).len() <= 11);
+            prop_assert!(whole_seconds(Duration::from_secs(seconds)).len() <= 11);
+        }
+    }
+}
