@@ -1,1 +1,13 @@
 //! Integration tests: one binary, one module per command.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+#[allow(dead_code, unreachable_pub, reason = "a library for tests: each takes what it needs")]
+mod support;
+mod support_works;

@@ -1,0 +1,177 @@
+//! An HTTP/1.1 server on loopback whose answers may break off: the ground of [`super::token_server`] and
+//! [`super::scripted`].
+
+use std::{future::Future, io};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    task::JoinSet,
+};
+
+use super::{Address, tls::Authority};
+
+/// Returned by a handler that drops the connection without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the script closes this connection")]
+pub struct Dropped;
+
+/// How an answer's body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum End {
+    /// All of it is sent.
+    #[default]
+    Whole,
+    /// The connection closes after this many bytes (exactly, up to the 64 KiB that a socket takes at once).
+    CutAfter(usize),
+    /// Nothing comes after this many bytes, and the connection stays open.
+    StallAfter(usize),
+}
+
+/// An HTTP response that has not been sent yet.
+#[derive(Debug, Clone, Default)]
+pub struct Answer {
+    /// The status line's code.
+    pub status: StatusCode,
+    /// All headers. Without `Content-Length`, the body's length is added.
+    pub headers: HeaderMap,
+    /// The body, before [`Answer::end`] shortens it.
+    pub body: Bytes,
+    /// How the body ends.
+    pub end: End,
+}
+
+impl Answer {
+    /// An answer without a body.
+    pub fn status(code: u16) -> Self {
+        Self { status: StatusCode::from_u16(code).unwrap(), ..Self::default() }
+    }
+
+    /// An answer with a JSON body.
+    pub fn json(code: u16, body: &serde_json::Value) -> Self {
+        Self::status(code).header("content-type", "application/json").body(body.to_string())
+    }
+
+    /// A registry's error envelope.
+    pub fn error(code: u16, name: &str) -> Self {
+        Self::json(code, &serde_json::json!({ "errors": [{ "code": name, "message": "as scripted" }] }))
+    }
+
+    /// The same answer with one more header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
+        self
+    }
+
+    /// The same answer with this body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    fn into_response(mut self, head_only: bool) -> Response<Body> {
+        let length = HeaderValue::from(self.body.len());
+        self.headers.entry("content-length").or_insert(length);
+        // A stream has no length of its own, so hyper sends the `Content-Length` above, right or wrong.
+        let body = if head_only { stream::empty().boxed() } else { frames(&self.body, self.end) };
+        let mut response = Response::new(StreamBody::new(body).boxed_unsync());
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
+    }
+}
+
+type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+fn frames(body: &Bytes, end: End) -> stream::BoxStream<'static, io::Result<Frame<Bytes>>> {
+    let length = match end {
+        End::Whole => body.len(),
+        End::CutAfter(length) | End::StallAfter(length) => length.min(body.len()),
+    };
+    let start = stream::iter([Ok(Frame::data(body.slice(..length)))]);
+    let rest = stream::once(async move {
+        // hyper flushes when the body is not ready; a bad end at once would take the first bytes with it.
+        tokio::task::yield_now().await;
+        match end {
+            End::Whole => None,
+            End::CutAfter(_) => Some(Err(io::Error::other(Dropped))),
+            End::StallAfter(_) => std::future::pending().await,
+        }
+    });
+    start.chain(rest.filter_map(std::future::ready)).boxed()
+}
+
+/// A running server. It stops, with all its connections, when it is dropped.
+#[derive(Debug)]
+pub struct HttpServer {
+    address: Address,
+    _accepting: JoinSet<()>,
+}
+
+impl HttpServer {
+    /// Listens on a free port, with TLS if there is an authority, and answers requests with `handler`.
+    pub async fn start<H, F>(authority: Option<&Authority>, handler: H) -> Self
+    where
+        H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<Answer, Dropped>> + Send,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address {
+            host_port: listener.local_addr().unwrap().to_string(),
+            plain_http: authority.is_none(),
+            authority: authority.map(Authority::certificate_file),
+        };
+        let acceptor = authority.map(Authority::acceptor);
+        let mut accepting = JoinSet::new();
+        accepting.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, handler) = (acceptor.clone(), handler.clone());
+                connections.spawn(async move {
+                    match acceptor {
+                        None => serve(stream, handler).await,
+                        // A failed handshake is the client's to report.
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                serve(stream, handler).await;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, _accepting: accepting }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
+async fn serve<S, H, F>(stream: S, handler: H)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    H: Fn(Request<Incoming>) -> F + Send + Sync,
+    F: Future<Output = Result<Answer, Dropped>> + Send,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let head_only = request.method() == Method::HEAD;
+        let answer = handler(request);
+        async move { answer.await.map(|answer| answer.into_response(head_only)) }
+    });
+    // Errors are expected here: half of the scripts break connections.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}

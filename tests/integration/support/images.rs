@@ -1,0 +1,304 @@
+//! Small images in every shape that registries hold, built from a name: the same name, the same bytes.
+//!
+//! Layers are pseudo-random bytes, not archives: a mirror must not care what is in them. Only their first bytes are
+//! those of their media type's compression, since skopeo would compress other layers while it copies.
+
+use std::{collections::BTreeMap, path::Path};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use thoras_mirror::oci::{
+    Algorithm, Digest, Hasher,
+    media_type::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST},
+};
+
+/// The platforms of the images that have several, as `(architecture, variant)` of Linux.
+const PLATFORMS: [(&str, Option<&str>); 2] = [("amd64", None), ("arm64", Some("v8"))];
+
+/// Any layer's default size in bytes: several TCP segments, no weight.
+const LAYER_SIZE: usize = 20_000;
+
+/// One manifest of an image.
+#[derive(Debug, Clone)]
+pub struct SampleManifest {
+    /// The digest of `bytes`.
+    pub digest: Digest,
+    /// What it is served as.
+    pub media_type: String,
+    /// Exactly what must arrive.
+    pub bytes: Bytes,
+}
+
+/// An image with everything that it is made of.
+#[derive(Debug, Clone)]
+pub struct SampleImage {
+    /// Its tag, after its name.
+    pub tag: String,
+    /// Children before parents, the root last.
+    pub manifests: Vec<SampleManifest>,
+    /// Configs and layers.
+    pub blobs: BTreeMap<Digest, Bytes>,
+}
+
+impl SampleImage {
+    /// An OCI index for linux/amd64 and linux/arm64/v8. All such images share their base layers.
+    pub fn multi_platform(name: &str) -> Self {
+        Builder::new(name).multi_platform(Format::Oci).into_image()
+    }
+
+    /// The same in Docker's format: a manifest list.
+    pub fn docker(name: &str) -> Self {
+        Builder::new(name).multi_platform(Format::Docker).into_image()
+    }
+
+    /// An OCI index whose layers have this many bytes each.
+    pub fn with_layer_size(name: &str, bytes: usize) -> Self {
+        let mut builder = Builder::new(name);
+        builder.layer_size = bytes;
+        builder.multi_platform(Format::Oci).into_image()
+    }
+
+    /// One OCI manifest without an index; its config names the platform.
+    pub fn single_platform(name: &str, architecture: &str) -> Self {
+        let mut builder = Builder::new(name);
+        builder.platform_image(Format::Oci, (architecture, None), &[]);
+        builder.into_image()
+    }
+
+    /// An index whose children have attestations, as `BuildKit` writes them (platform unknown/unknown).
+    pub fn with_attestations(name: &str) -> Self {
+        let mut builder = Builder::new(name);
+        let mut children = Vec::new();
+        for platform in PLATFORMS {
+            let image = builder.platform_image(Format::Oci, platform, &[]);
+            let subject = image["digest"].clone();
+            let statement = json!({ "_type": "https://in-toto.io/Statement/v0.1", "for": subject });
+            let layer = builder.blob("application/vnd.in-toto+json", statement.to_string());
+            let config = builder.blob(Format::Oci.config(), "{}");
+            let mut attestation = builder.manifest(Format::Oci, &config, &[layer]);
+            attestation["platform"] = json!({ "architecture": "unknown", "os": "unknown" });
+            attestation["annotations"] = json!({
+                "vnd.docker.reference.digest": subject,
+                "vnd.docker.reference.type": "attestation-manifest",
+            });
+            children.extend([image, attestation]);
+        }
+        builder.index(Format::Oci, &children);
+        builder.into_image()
+    }
+
+    /// An index of which one child is an index.
+    pub fn nested(name: &str) -> Self {
+        let mut builder = Builder::new(name);
+        let [amd64, arm64] = PLATFORMS.map(|platform| builder.platform_image(Format::Oci, platform, &[]));
+        let inner = builder.index(Format::Oci, &[arm64]);
+        builder.index(Format::Oci, &[amd64, inner]);
+        builder.into_image()
+    }
+
+    /// Manifests with white space, key order, escapes and fields that no serialiser would write again.
+    pub fn odd_bytes(name: &str) -> Self {
+        let mut builder = Builder::new(name);
+        let children = PLATFORMS.map(|platform| builder.platform_image(Format::Oci, platform, &[]));
+        let text = format!(
+            "\n{{ \"annotations\" :{{\"note\":\"\\u0041 \\/ {name}\"}},\r\n\t\"manifests\": {},\n\"x-unknown\":1.0e2,\
+             \n  \"mediaType\":\"{OCI_INDEX}\" , \"schemaVersion\"  : 2 }}\n\n",
+            Value::from(children.to_vec())
+        );
+        builder.manifest_bytes(OCI_INDEX, text);
+        builder.into_image()
+    }
+
+    /// One manifest with rare layers: zstd, an empty blob, and a media type that nobody has heard of.
+    pub fn odd_layers(name: &str) -> Self {
+        let mut builder = Builder::new(name);
+        let zstd = builder.layer("zstd", "application/vnd.oci.image.layer.v1.tar+zstd");
+        let unknown = builder.layer("unknown", "application/vnd.example.made-up.v7+thing");
+        let empty = builder.blob("application/vnd.oci.image.layer.v1.tar", "");
+        builder.platform_image(Format::Oci, PLATFORMS[0], &[zstd, unknown, empty]);
+        builder.into_image()
+    }
+
+    /// One manifest with a layer under a SHA-512 digest.
+    pub fn with_sha512_layer(name: &str) -> Self {
+        let mut builder = Builder::new(name);
+        let bytes = pseudo_random(&format!("{name}/sha512"), LAYER_SIZE);
+        let mut hasher = Hasher::new(Algorithm::Sha512);
+        hasher.update(&bytes);
+        let layer = builder.blob_under(hasher.finish(), Format::Oci.layer(), bytes);
+        builder.platform_image(Format::Oci, PLATFORMS[0], &[layer]);
+        builder.into_image()
+    }
+
+    /// The manifest that the tag points to.
+    pub fn root(&self) -> &SampleManifest {
+        self.manifests.last().unwrap()
+    }
+
+    /// The configs' and layers' sizes together, in bytes.
+    pub fn blob_bytes(&self) -> u64 {
+        self.blobs.values().map(|blob| blob.len() as u64).sum()
+    }
+
+    /// Writes the image as an OCI layout whose only reference is the tag.
+    pub fn write_oci_layout(&self, folder: &Path) {
+        let manifests = self.manifests.iter().map(|manifest| (&manifest.digest, &manifest.bytes));
+        for (digest, bytes) in manifests.chain(&self.blobs) {
+            let (algorithm, hex) = digest.as_str().split_once(':').unwrap();
+            let blobs = folder.join("blobs").join(algorithm);
+            std::fs::create_dir_all(&blobs).unwrap();
+            std::fs::write(blobs.join(hex), bytes).unwrap();
+        }
+        let mut root = descriptor(&self.root().media_type, &self.root().digest, &self.root().bytes);
+        root["annotations"] = json!({ "org.opencontainers.image.ref.name": self.tag });
+        let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [root] });
+        std::fs::write(folder.join("index.json"), index.to_string()).unwrap();
+        std::fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    }
+}
+
+/// Which family of media types an image uses.
+#[derive(Clone, Copy)]
+enum Format {
+    Oci,
+    Docker,
+}
+
+impl Format {
+    fn index(self) -> &'static str {
+        match self {
+            Self::Oci => OCI_INDEX,
+            Self::Docker => DOCKER_INDEX,
+        }
+    }
+
+    fn manifest(self) -> &'static str {
+        match self {
+            Self::Oci => OCI_MANIFEST,
+            Self::Docker => DOCKER_MANIFEST,
+        }
+    }
+
+    fn config(self) -> &'static str {
+        match self {
+            Self::Oci => "application/vnd.oci.image.config.v1+json",
+            Self::Docker => "application/vnd.docker.container.image.v1+json",
+        }
+    }
+
+    fn layer(self) -> &'static str {
+        match self {
+            Self::Oci => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Self::Docker => "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        }
+    }
+}
+
+/// Collects manifests and blobs; every method returns the descriptor of what it added.
+struct Builder {
+    name: String,
+    layer_size: usize,
+    manifests: Vec<SampleManifest>,
+    blobs: BTreeMap<Digest, Bytes>,
+}
+
+impl Builder {
+    fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), layer_size: LAYER_SIZE, manifests: Vec::new(), blobs: BTreeMap::new() }
+    }
+
+    fn into_image(self) -> SampleImage {
+        SampleImage { tag: self.name, manifests: self.manifests, blobs: self.blobs }
+    }
+
+    fn multi_platform(mut self, format: Format) -> Self {
+        let children = PLATFORMS.map(|platform| self.platform_image(format, platform, &[]));
+        self.index(format, &children);
+        self
+    }
+
+    /// An image of a base layer that every image for this platform shares, a layer of its own, and `more`.
+    fn platform_image(
+        &mut self,
+        format: Format,
+        (architecture, variant): (&str, Option<&str>),
+        more: &[Value],
+    ) -> Value {
+        let mut platform = json!({ "architecture": architecture, "os": "linux" });
+        if let Some(variant) = variant {
+            platform["variant"] = variant.into();
+        }
+        let base = self.blob(
+            format.layer(),
+            compressed(format.layer(), &format!("base/{architecture}"), self.layer_size),
+        );
+        let own = self.layer(architecture, format.layer());
+        let mut config = platform.clone();
+        config["config"] = json!({ "Labels": { "name": self.name } });
+        config["rootfs"] = json!({ "type": "layers", "diff_ids": [base["digest"], own["digest"]] });
+        let config = self.blob(format.config(), config.to_string());
+        let mut image = self.manifest(format, &config, &[&[base, own], more].concat());
+        image["platform"] = platform;
+        image
+    }
+
+    fn layer(&mut self, seed: &str, media_type: &str) -> Value {
+        self.blob(media_type, compressed(media_type, &format!("{}/{seed}", self.name), self.layer_size))
+    }
+
+    fn blob(&mut self, media_type: &str, bytes: impl Into<Bytes>) -> Value {
+        let bytes = bytes.into();
+        self.blob_under(Digest::sha256(&bytes), media_type, bytes)
+    }
+
+    fn blob_under(&mut self, digest: Digest, media_type: &str, bytes: impl Into<Bytes>) -> Value {
+        let bytes = bytes.into();
+        let descriptor = descriptor(media_type, &digest, &bytes);
+        self.blobs.insert(digest, bytes);
+        descriptor
+    }
+
+    fn manifest(&mut self, format: Format, config: &Value, layers: &[Value]) -> Value {
+        let media_type = format.manifest();
+        let manifest =
+            json!({ "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers });
+        self.manifest_bytes(media_type, manifest.to_string())
+    }
+
+    fn index(&mut self, format: Format, manifests: &[Value]) -> Value {
+        let media_type = format.index();
+        let index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests });
+        self.manifest_bytes(media_type, index.to_string())
+    }
+
+    fn manifest_bytes(&mut self, media_type: &str, bytes: String) -> Value {
+        let bytes = Bytes::from(bytes);
+        let digest = Digest::sha256(&bytes);
+        let descriptor = descriptor(media_type, &digest, &bytes);
+        self.manifests.push(SampleManifest { digest, media_type: media_type.to_owned(), bytes });
+        descriptor
+    }
+}
+
+fn descriptor(media_type: &str, digest: &Digest, bytes: &[u8]) -> Value {
+    json!({ "mediaType": media_type, "digest": digest.as_str(), "size": bytes.len() })
+}
+
+/// Pseudo-random bytes that begin as this media type's compression does (RFC 1952, RFC 8878).
+fn compressed(media_type: &str, seed: &str, length: usize) -> Vec<u8> {
+    let magic: &[u8] =
+        if media_type.ends_with("gzip") { &[0x1f, 0x8b, 8] } else { &[0x28, 0xb5, 0x2f, 0xfd] };
+    [magic, &pseudo_random(seed, length - magic.len())].concat()
+}
+
+/// Bytes that depend on `seed` alone and do not compress (xorshift64*, Vigna 2016).
+pub fn pseudo_random(seed: &str, length: usize) -> Vec<u8> {
+    let mut state = u64::from_str_radix(&Digest::sha256(seed.as_bytes()).hex()[..16], 16).unwrap() | 1;
+    let words = std::iter::repeat_with(|| {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes()
+    });
+    words.flatten().take(length).collect()
+}

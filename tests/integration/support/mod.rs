@@ -1,0 +1,63 @@
+//! What the integration tests stand on: real registries, images to put into them, faults, other programs.
+//!
+//! - [`images`] builds images from nothing; [`client`] pushes them and reads them back without this project's code;
+//! - [`registry`] runs CNCF distribution, [`storage`] looks into (and damages) its files;
+//! - [`token_server`] hands out the tokens that such a registry trusts;
+//! - [`scripted`] is a small registry that misbehaves on demand;
+//! - [`process`] runs the program under test; [`skopeo`] and [`helm`] run others.
+
+pub mod client;
+pub mod graph;
+pub mod helm;
+pub mod http_server;
+pub mod images;
+pub mod process;
+pub mod programs;
+pub mod registry;
+pub mod scripted;
+pub mod skopeo;
+pub mod storage;
+pub mod tls;
+pub mod token_server;
+
+use std::path::PathBuf;
+
+/// Where a server listens, and what a client must know to talk to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// `127.0.0.1:PORT`.
+    pub host_port: String,
+    /// Whether it speaks http, not https.
+    pub plain_http: bool,
+    /// For https: the PEM file of the authority that vouches for it.
+    pub authority: Option<PathBuf>,
+}
+
+impl Address {
+    /// The same server under its other name: a different host for everything that compares host names.
+    pub fn as_localhost(&self) -> Self {
+        Self { host_port: self.host_port.replace("127.0.0.1", "localhost"), ..self.clone() }
+    }
+
+    /// `http://HOST:PORT` or `https://HOST:PORT`.
+    pub fn url(&self) -> String {
+        let scheme = if self.plain_http { "http" } else { "https" };
+        format!("{scheme}://{}", self.host_port)
+    }
+
+    /// `HOST:PORT/REPOSITORY:TAG`.
+    pub fn image(&self, repository: &str, tag: &str) -> String {
+        format!("{}/{repository}:{tag}", self.host_port)
+    }
+    /// A client of the tests' own: it trusts the server's authority, ignores proxies, follows no redirect.
+    pub fn http_client(&self) -> reqwest::Client {
+        let authorities = self.authority.iter().map(|file| std::fs::read(file).unwrap());
+        let certificates = authorities.map(|pem| reqwest::Certificate::from_pem(&pem).unwrap());
+        reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .tls_certs_only(certificates)
+            .build()
+            .unwrap()
+    }
+}

@@ -1,0 +1,193 @@
+//! Runs the program under test: a clean environment, captured output, a deadline.
+
+use std::{
+    ffi::OsString,
+    fmt,
+    path::Path,
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    process::{Child, Command},
+    task::JoinHandle,
+};
+
+/// How long a run may take before it counts as hanging.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A run that has not started.
+///
+/// Nothing of the environment is inherited but `PATH`; the working directory, `HOME` and `DOCKER_CONFIG` are folders of
+/// its own.
+#[derive(Debug)]
+pub struct Mirror {
+    command: Command,
+    folder: Arc<TempDir>,
+    stdin: Vec<u8>,
+}
+
+impl Mirror {
+    /// `thoras-mirror ARGUMENTS…`
+    pub fn new<A: Into<OsString>>(arguments: impl IntoIterator<Item = A>) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        for name in ["work", "home", "docker"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_thoras-mirror"));
+        command
+            .args(arguments.into_iter().map(Into::into))
+            .env_clear()
+            .env("HOME", folder.path().join("home"))
+            .env("DOCKER_CONFIG", folder.path().join("docker"))
+            .env("NO_COLOR", "1")
+            .current_dir(folder.path().join("work"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        // The second is for coverage measurement, which counts in files.
+        for name in ["PATH", "LLVM_PROFILE_FILE"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        Self { command, folder, stdin: Vec::new() }
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.command.env(name, value.into());
+        self
+    }
+
+    /// Runs in this folder, for example that of an earlier run.
+    #[must_use]
+    pub fn in_folder(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// What the program finds on its standard input: nothing, unless told.
+    #[must_use]
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// Runs to the end.
+    pub async fn run(self) -> Outcome {
+        self.start().outcome().await
+    }
+
+    /// Starts in the background.
+    pub fn start(mut self) -> Running {
+        let mut child = self.command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = self.stdin;
+        // A program that does not read its input is no failure of the test's.
+        tokio::spawn(async move { drop(stdin.write_all(&input).await) });
+        let stdout = read_all(child.stdout.take().unwrap());
+        let stderr = read_all(child.stderr.take().unwrap());
+        Running { child, stdout, stderr, folder: self.folder }
+    }
+}
+
+/// A run in the background. It is killed when it is dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    stdout: JoinHandle<String>,
+    stderr: JoinHandle<String>,
+    folder: Arc<TempDir>,
+}
+
+impl Running {
+    /// Sends SIGINT, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    /// Sends SIGTERM, as Kubernetes does.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends SIGKILL: the program cannot do anything about it.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = self.child.id().expect("the program has ended");
+        kill_process(Pid::from_raw(id.cast_signed()).unwrap(), signal).unwrap();
+    }
+
+    /// Waits for the end; a run that hangs fails the test with what it has printed.
+    pub async fn outcome(mut self) -> Outcome {
+        let ended = tokio::time::timeout(DEADLINE, self.child.wait()).await;
+        if ended.is_err() {
+            self.child.kill().await.unwrap();
+        }
+        let outcome = Outcome {
+            status: self.child.wait().await.unwrap(),
+            stdout: self.stdout.await.unwrap(),
+            stderr: self.stderr.await.unwrap(),
+            folder: self.folder,
+        };
+        assert!(ended.is_ok(), "no end after {DEADLINE:?}: {outcome}");
+        outcome
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// Results.
+    pub stdout: String,
+    /// Progress, logs and errors.
+    pub stderr: String,
+    folder: Arc<TempDir>,
+}
+
+impl Outcome {
+    /// The working directory, for as long as the outcome lives.
+    pub fn folder(&self) -> std::path::PathBuf {
+        self.folder.path().join("work")
+    }
+
+    /// Fails the test, with all output, unless the program ended with this code.
+    #[must_use]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.status.code(), Some(code), "{self}");
+        self
+    }
+
+    /// The same for success.
+    #[must_use]
+    pub fn expect_success(self) -> Self {
+        self.expect_code(0)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, stdout, stderr, .. } = self;
+        write!(formatter, "thoras-mirror: {status}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
+    }
+}
+
+fn read_all(mut pipe: impl AsyncRead + Send + Unpin + 'static) -> JoinHandle<String> {
+    tokio::spawn(async move {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).await.unwrap();
+        String::from_utf8(bytes).expect("output is UTF-8")
+    })
+}

@@ -1,0 +1,241 @@
+//! A real registry: CNCF distribution as Debian packages it (`docker-registry`), one process per test.
+
+use std::{
+    fs::{self, File},
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::Stdio,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::{Address, programs, storage::Storage, tls::Authority, token_server::TokenServer};
+
+/// How long a registry may take to answer at all, on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a registry is to be like. The default: http, open to everyone, deleting allowed.
+#[derive(Debug, Default)]
+pub struct Options<'a> {
+    authority: Option<&'a Authority>,
+    auth: Option<Value>,
+    htpasswd: Option<String>,
+}
+
+impl<'a> Options<'a> {
+    /// Serves https with a certificate of this authority.
+    #[must_use]
+    pub fn tls(self, authority: &'a Authority) -> Self {
+        Self { authority: Some(authority), ..self }
+    }
+
+    /// Asks for this user and password (Basic), for everything.
+    #[must_use]
+    pub fn htpasswd(self, user: &str, password: &str) -> Self {
+        const CHEAPEST: u32 = 4;
+        let hash = bcrypt::hash(password, CHEAPEST).unwrap();
+        Self { htpasswd: Some(format!("{user}:{hash}\n")), ..self }
+    }
+
+    /// Sends clients to this token server (Bearer) and trusts its tokens.
+    #[must_use]
+    pub fn tokens(self, server: &TokenServer) -> Self {
+        Self { auth: Some(json!({ "token": server.registry_configuration() })), ..self }
+    }
+}
+
+/// One request that a registry has answered, as its access log tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedRequest {
+    /// `GET`, `HEAD`, …
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// The answer's status.
+    pub status: u16,
+    /// The `User-Agent` header.
+    pub user_agent: String,
+}
+
+/// A running registry. Its process and its files go when it is dropped.
+#[derive(Debug)]
+pub struct Registry {
+    address: Address,
+    // Before the folder: fields are dropped in this order.
+    process: Child,
+    folder: TempDir,
+    client: reqwest::Client,
+    markers: AtomicUsize,
+    cleared: AtomicUsize,
+}
+
+impl Registry {
+    /// Starts an open registry on a free port.
+    pub async fn start() -> Self {
+        Self::start_with(Options::default()).await
+    }
+
+    /// Starts a registry on a free port.
+    pub async fn start_with(options: Options<'_>) -> Self {
+        // Between finding a free port and listening on it, another process may take it.
+        for _ in 0..10 {
+            if let Some(registry) = Self::try_start(&options).await {
+                return registry;
+            }
+        }
+        panic!("docker-registry found every port taken");
+    }
+
+    async fn try_start(options: &Options<'_>) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        fs::write(folder.path().join("config.json"), configuration(options, folder.path(), listen)).unwrap();
+        let open = |name: &str| Stdio::from(File::create(folder.path().join(name)).unwrap());
+        let process = Command::new(programs::find("THORAS_MIRROR_TEST_REGISTRY", "docker-registry"))
+            .arg("serve")
+            .arg(folder.path().join("config.json"))
+            .env("OTEL_TRACES_EXPORTER", "none")
+            .stdin(Stdio::null())
+            .stdout(open("access.log"))
+            .stderr(open("error.log"))
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let address = Address {
+            host_port: listen.to_string(),
+            plain_http: options.authority.is_none(),
+            authority: options.authority.map(Authority::certificate_file),
+        };
+        let client = address.http_client();
+        let (markers, cleared) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let mut registry = Self { address, process, folder, client, markers, cleared };
+        registry.answers().await.then_some(registry)
+    }
+
+    /// Waits until this process, not another one on its port, answers. False: the port was taken.
+    async fn answers(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                let log = self.error_log();
+                assert!(log.contains("address already in use"), "docker-registry {status}: {log}");
+                return false;
+            }
+            if self
+                .send_marker()
+                .await
+                .is_some_and(|marker| self.log_lines().iter().any(|line| line.contains(&marker)))
+            {
+                return true;
+            }
+            assert!(Instant::now() < deadline, "docker-registry does not answer: {}", self.error_log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Its files.
+    pub fn storage(&self) -> Storage {
+        Storage::new(self.folder.path())
+    }
+
+    /// What it printed on stderr.
+    pub fn error_log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("error.log")).unwrap()
+    }
+
+    /// All requests since the start or since [`Registry::clear_requests`].
+    ///
+    /// The log is written after the answer: a request of our own, sent now, shows up behind all that were answered
+    /// before it.
+    pub async fn requests(&self) -> Vec<LoggedRequest> {
+        let all = self.all_requests().await;
+        all[self.cleared.load(Ordering::SeqCst)..].to_vec()
+    }
+
+    /// How many of [`Registry::requests`] have this method and this text in their path (`"PUT", "/manifests/"`).
+    pub async fn count(&self, method: &str, path: &str) -> usize {
+        let requests = self.requests().await;
+        requests.iter().filter(|request| request.method == method && request.path.contains(path)).count()
+    }
+
+    /// Forgets the requests so far.
+    pub async fn clear_requests(&self) {
+        let all = self.all_requests().await;
+        self.cleared.store(all.len(), Ordering::SeqCst);
+    }
+
+    async fn all_requests(&self) -> Vec<LoggedRequest> {
+        let deadline = Instant::now() + PATIENCE;
+        let marker = self.send_marker().await.expect("docker-registry no longer answers");
+        loop {
+            let lines = self.log_lines();
+            if lines.iter().any(|line| line.contains(&marker)) {
+                return lines.iter().filter(|line| !line.contains(MARKER)).map(|line| parse(line)).collect();
+            }
+            assert!(Instant::now() < deadline, "{marker} is not in docker-registry's log");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Sends a request that can be recognised in the log and returns the text to look for.
+    async fn send_marker(&self) -> Option<String> {
+        let marker = format!("{MARKER}{}.", self.markers.fetch_add(1, Ordering::SeqCst));
+        let answer = self.client.get(format!("{}/v2/?{marker}", self.address.url())).send().await;
+        answer.is_ok().then_some(marker)
+    }
+
+    /// The complete lines of the access log.
+    fn log_lines(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.folder.path().join("access.log")).unwrap();
+        log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
+    }
+}
+
+const MARKER: &str = "test-marker=";
+
+/// The configuration file. It is YAML, of which JSON is a part.
+fn configuration(options: &Options<'_>, folder: &Path, listen: SocketAddr) -> String {
+    let mut configuration = json!({
+        "version": "0.1",
+        "log": { "level": "error", "accesslog": { "disabled": false } },
+        "storage": { "filesystem": { "rootdirectory": folder }, "delete": { "enabled": true } },
+        "http": { "addr": listen.to_string() },
+    });
+    if let Some(authority) = options.authority {
+        configuration["http"]["tls"] = json!({
+            "certificate": authority.server_certificate_file(),
+            "key": authority.server_key_file(),
+        });
+    }
+    if let Some(auth) = &options.auth {
+        configuration["auth"] = auth.clone();
+    }
+    if let Some(htpasswd) = &options.htpasswd {
+        let path = folder.join("htpasswd");
+        fs::write(&path, htpasswd).unwrap();
+        configuration["auth"] = json!({ "htpasswd": { "realm": "test", "path": path } });
+    }
+    configuration.to_string()
+}
+
+/// Reads a line of the combined log format: `… "METHOD PATH HTTP/1.1" STATUS SIZE "REFERRER" "USER AGENT"`.
+fn parse(line: &str) -> LoggedRequest {
+    let quoted: Vec<&str> = line.split('"').collect();
+    let (request, numbers, user_agent) = (quoted[1], quoted[2], quoted[5]);
+    let mut words = request.split(' ');
+    LoggedRequest {
+        method: words.next().unwrap().to_owned(),
+        path: words.next().unwrap().to_owned(),
+        status: numbers.split_whitespace().next().unwrap().parse().unwrap(),
+        user_agent: user_agent.to_owned(),
+    }
+}

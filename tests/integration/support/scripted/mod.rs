@@ -1,0 +1,361 @@
+//! A registry in memory that is correct until a script tells it not to be.
+//!
+//! [`Scripted::on`] names requests, an [`Action`] says what happens to them. Every request is recorded, and every tag
+//! that appears before the images below it are complete is a [`Scripted::violations`].
+
+mod store;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, header::AUTHORIZATION};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::watch;
+
+pub use super::http_server::{Answer, End};
+use super::{
+    Address,
+    http_server::{Dropped, HttpServer},
+    tls::Authority,
+};
+pub use store::Store;
+
+/// A request as it arrived.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// Its method.
+    pub method: Method,
+    /// Path and query.
+    pub path: String,
+    /// All headers, `Authorization` included.
+    pub headers: HeaderMap,
+    /// The body's length in bytes, once all of it has arrived.
+    pub body_length: Option<usize>,
+}
+
+impl Recorded {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    fn is(&self, method: &str, path: &str) -> bool {
+        self.method.as_str() == method && self.path.contains(path)
+    }
+}
+
+/// What happens to a request that a rule names.
+#[derive(Clone)]
+pub enum Action {
+    /// The body is read, this is answered, and the registry never hears of it.
+    Answer(Answer),
+    /// This is answered before the body is read.
+    AnswerEarly(Answer),
+    /// The registry serves the request; its answer is changed on the way.
+    Alter(Arc<dyn Fn(Answer) -> Answer + Send + Sync>),
+    /// The connection closes before the body is read.
+    Close,
+    /// The registry serves the request, and the connection closes in place of its answer.
+    ServeThenClose,
+    /// The connection closes after this many bytes of the request's body, which the registry keeps or loses.
+    CutUpload {
+        /// How many bytes arrive.
+        after: usize,
+        /// Whether the upload can be resumed behind them.
+        keep: bool,
+    },
+    /// No answer ever comes; the body is not read.
+    Stall,
+    /// The registry serves the request once the gate opens.
+    Hold(Gate),
+}
+
+impl Action {
+    /// Answers with a status and a registry's error envelope.
+    pub fn error(status: u16, code: &str) -> Self {
+        Self::Answer(Answer::error(status, code))
+    }
+
+    /// Answers with a redirect.
+    pub fn redirect(url: &str) -> Self {
+        Self::Answer(Answer::status(307).header("location", url))
+    }
+
+    /// Changes the registry's own answer.
+    pub fn alter(change: impl Fn(Answer) -> Answer + Send + Sync + 'static) -> Self {
+        Self::Alter(Arc::new(change))
+    }
+
+    /// Ends the answer's body in a way of its own.
+    pub fn end(end: End) -> Self {
+        Self::alter(move |answer| Answer { end, ..answer })
+    }
+
+    /// Flips a bit of the body's byte at this place.
+    pub fn flip_bit(at: usize) -> Self {
+        Self::alter(move |answer| {
+            let mut body = answer.body.to_vec();
+            body[at] ^= 1;
+            answer.body(body)
+        })
+    }
+
+    /// Replaces a header of the registry's answer.
+    pub fn header(name: &'static str, value: &str) -> Self {
+        let value = value.to_owned();
+        Self::alter(move |mut answer| {
+            answer.headers.remove(name);
+            answer.header(name, &value)
+        })
+    }
+}
+
+/// Holds requests back until a test opens it.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    open: Arc<watch::Sender<bool>>,
+    waiting: Arc<watch::Sender<usize>>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { open: Arc::new(watch::Sender::new(false)), waiting: Arc::new(watch::Sender::new(0)) }
+    }
+}
+
+impl Gate {
+    /// Lets everyone pass from now on.
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// Returns when this many requests have come to the gate.
+    pub async fn reached_by(&self, requests: usize) {
+        self.waiting.subscribe().wait_for(|&waiting| waiting >= requests).await.unwrap();
+    }
+
+    async fn pass(&self) {
+        self.waiting.send_modify(|waiting| *waiting += 1);
+        self.open.subscribe().wait_for(|&open| open).await.unwrap();
+    }
+}
+
+/// Which requests an action is for: those whose path and query contain a text.
+struct Rule {
+    method: String,
+    path: String,
+    skipped: usize,
+    left: usize,
+    action: Action,
+}
+
+/// A rule that still lacks its action: see [`Scripted::on`].
+pub struct On<'a> {
+    registry: &'a Scripted,
+    method: String,
+    path: String,
+    skipped: usize,
+    times: usize,
+}
+
+impl On<'_> {
+    /// Only the `n`th such request, counted from 1.
+    #[must_use]
+    pub fn nth(self, n: usize) -> Self {
+        Self { skipped: n - 1, times: 1, ..self }
+    }
+
+    /// Only the first `n` such requests.
+    #[must_use]
+    pub fn first(self, n: usize) -> Self {
+        Self { skipped: 0, times: n, ..self }
+    }
+
+    /// What happens to them.
+    pub fn then(self, action: Action) {
+        let Self { registry, method, path, skipped, times: left } = self;
+        registry.shared.state().rules.push(Rule { method, path, skipped, left, action });
+    }
+
+    /// Shorthand: they are answered with this.
+    pub fn answer(self, answer: Answer) {
+        self.then(Action::Answer(answer));
+    }
+}
+
+/// A running scripted registry. It stops when it is dropped.
+pub struct Scripted {
+    server: HttpServer,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// How many requests have arrived.
+    arrived: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct State {
+    store: Store,
+    rules: Vec<Rule>,
+    requests: Vec<Recorded>,
+    auth: Option<Demand>,
+}
+
+/// The challenge for requests without one of these `Authorization` headers.
+struct Demand {
+    challenge: String,
+    accepted: Vec<String>,
+}
+
+impl Scripted {
+    /// Starts over http.
+    pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// Starts over https with a certificate of this authority.
+    pub async fn start_tls(authority: &Authority) -> Self {
+        Self::start_with(Some(authority)).await
+    }
+
+    async fn start_with(authority: Option<&Authority>) -> Self {
+        let shared = Arc::new(Shared::default());
+        let handler = {
+            let shared = Arc::clone(&shared);
+            move |request| {
+                let shared = Arc::clone(&shared);
+                async move { shared.handle(request).await }
+            }
+        };
+        Self { server: HttpServer::start(authority, handler).await, shared }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        self.server.address()
+    }
+
+    /// Names requests by method and a part of their path and query: all of them, unless limited further.
+    ///
+    /// Of several rules for a request, the one that was added last wins.
+    pub fn on(&self, method: &str, path: &str) -> On<'_> {
+        On { registry: self, method: method.to_owned(), path: path.to_owned(), skipped: 0, times: usize::MAX }
+    }
+
+    /// From now on, requests below `/v2/` need one of these `Authorization` headers, else get 401 and the challenge.
+    pub fn demand(&self, challenge: &str, accepted: &[&str]) {
+        let accepted = accepted.iter().map(|&header| header.to_owned()).collect();
+        self.shared.state().auth = Some(Demand { challenge: challenge.to_owned(), accepted });
+    }
+
+    /// What the registry holds, to read and to change.
+    pub fn with_store<T>(&self, look: impl FnOnce(&mut Store) -> T) -> T {
+        look(&mut self.shared.state().store)
+    }
+
+    /// Every moment at which a tag was put on an incomplete image.
+    pub fn violations(&self) -> Vec<String> {
+        self.with_store(|store| store.violations.clone())
+    }
+
+    /// All requests, in the order in which they arrived.
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.shared.state().requests.clone()
+    }
+
+    /// How many requests had this method and this text in their path and query.
+    pub fn count(&self, method: &str, path: &str) -> usize {
+        self.shared.state().requests.iter().filter(|request| request.is(method, path)).count()
+    }
+
+    /// Returns when this many such requests have arrived.
+    pub async fn wait_for(&self, requests: usize, method: &str, path: &str) {
+        let mut arrived = self.shared.arrived.subscribe();
+        arrived.wait_for(|_| self.count(method, path) >= requests).await.unwrap();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    async fn handle(&self, request: Request<Incoming>) -> Result<Answer, Dropped> {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path_and_query().unwrap().to_string();
+        let recorded = Recorded { method: head.method, path, headers: head.headers, body_length: None };
+        let (index, action) = self.record(recorded.clone());
+        match &action {
+            Some(Action::AnswerEarly(answer)) => return Ok(answer.clone()),
+            Some(Action::Close) => return Err(Dropped),
+            Some(Action::Stall) => return std::future::pending().await,
+            Some(Action::Hold(gate)) => gate.pass().await,
+            Some(Action::CutUpload { after, keep }) => {
+                let start = read_start(body, *after).await;
+                if *keep {
+                    self.state().store.keep_partial_upload(&recorded.path, &start);
+                }
+                return Err(Dropped);
+            }
+            Some(Action::Answer(_) | Action::Alter(_) | Action::ServeThenClose) | None => (),
+        }
+        let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
+        self.state().requests[index].body_length = Some(body.len());
+        match action {
+            Some(Action::Answer(answer)) => Ok(answer),
+            Some(Action::Alter(change)) => Ok(change(self.serve(&recorded, body))),
+            Some(Action::ServeThenClose) => {
+                self.serve(&recorded, body);
+                Err(Dropped)
+            }
+            _ => Ok(self.serve(&recorded, body)),
+        }
+    }
+
+    /// Notes a request and finds what the script says about it.
+    fn record(&self, request: Recorded) -> (usize, Option<Action>) {
+        let mut state = self.state();
+        let mut action = None;
+        for rule in state.rules.iter_mut().filter(|rule| request.is(&rule.method, &rule.path)) {
+            if rule.skipped > 0 {
+                rule.skipped -= 1;
+            } else if rule.left > 0 {
+                rule.left -= 1;
+                action = Some(rule.action.clone());
+            }
+        }
+        state.requests.push(request);
+        let arrived = state.requests.len();
+        drop(state);
+        self.arrived.send_replace(arrived);
+        (arrived - 1, action)
+    }
+
+    /// What a correct registry answers.
+    fn serve(&self, request: &Recorded, body: Bytes) -> Answer {
+        let mut state = self.state();
+        if let Some(demand) = &state.auth {
+            let given = request.header(AUTHORIZATION.as_str());
+            if !demand.accepted.iter().any(|accepted| Some(accepted.as_str()) == given) {
+                return Answer::error(401, "UNAUTHORIZED").header("www-authenticate", &demand.challenge);
+            }
+        }
+        state.store.serve(request, body)
+    }
+}
+
+/// The first bytes of a body: `length` of them, fewer if it ends before.
+async fn read_start(mut body: Incoming, length: usize) -> Bytes {
+    let mut start = Vec::new();
+    while start.len() < length
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        start.extend(frame.into_data().unwrap_or_default());
+    }
+    start.truncate(length);
+    start.into()
+}

@@ -1,0 +1,15 @@
+//! Runs skopeo, an independent reader and writer of registries and bundles.
+
+use super::{Address, programs};
+
+/// What `skopeo ARGUMENTS…` prints. Signature policies are not what is tested here, and not every machine has one.
+pub async fn run(arguments: &[&str]) -> Vec<u8> {
+    let program = programs::find("THORAS_MIRROR_TEST_SKOPEO", "skopeo");
+    programs::run(program, ["--insecure-policy"].iter().chain(arguments).copied()).await
+}
+
+/// The manifest that a registry serves for a tag or digest (`REPOSITORY:TAG`, `REPOSITORY@DIGEST`), byte for byte.
+pub async fn manifest(address: &Address, name: &str) -> Vec<u8> {
+    let image = format!("docker://{}/{name}", address.host_port);
+    run(&["inspect", "--raw", "--tls-verify=false", &image]).await
+}

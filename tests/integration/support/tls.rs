@@ -1,0 +1,75 @@
+//! A private certificate authority, and the server certificate that it issues.
+
+use std::{path::PathBuf, sync::Arc};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
+use tempfile::TempDir;
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        crypto::aws_lc_rs,
+        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    },
+};
+
+/// An authority that nobody trusts until they are told to, and a certificate of it for `localhost` and `127.0.0.1`.
+#[derive(Debug)]
+pub struct Authority {
+    folder: TempDir,
+    server_certificate: rcgen::Certificate,
+    server_key: KeyPair,
+}
+
+impl Authority {
+    /// A new authority with keys of its own.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "test authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+
+        let server_key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "test server");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let server_certificate = params.signed_by(&server_key, &issuer).unwrap();
+
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("authority.pem"), issuer.pem()).unwrap();
+        std::fs::write(folder.path().join("server.pem"), server_certificate.pem()).unwrap();
+        std::fs::write(folder.path().join("server.key"), server_key.serialize_pem()).unwrap();
+        Self { folder, server_certificate, server_key }
+    }
+
+    /// The file that a client must trust.
+    pub fn certificate_file(&self) -> PathBuf {
+        self.folder.path().join("authority.pem")
+    }
+
+    /// The server's certificate, in PEM.
+    pub fn server_certificate_file(&self) -> PathBuf {
+        self.folder.path().join("server.pem")
+    }
+
+    /// The server's private key, in PEM.
+    pub fn server_key_file(&self) -> PathBuf {
+        self.folder.path().join("server.key")
+    }
+
+    /// What turns a TCP connection into the server's side of a TLS connection.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.server_key.serialize_der()));
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.server_certificate.der().clone()], key)
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
