@@ -43,7 +43,7 @@ pub struct Verbosity {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the images that would be mirrored, and why each is there
-    Images(Images),
+    Images(Box<Images>),
     /// Copy the images, read them again at the destination, and write the lock
     Sync(Box<Sync>),
     /// Compare the mirror with the lock, or with the source
@@ -92,6 +92,7 @@ pub enum Output {
 
 /// `thoras-mirror sync`
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub struct Sync {
     /// Which images.
     #[command(flatten)]
@@ -245,7 +246,7 @@ pub struct SelectionArgs {
 
     /// Values for the chart (repeatable)
     #[arg(long, short = 'f', value_name = "FILE", env = "THORAS_MIRROR_VALUES", value_delimiter = ',')]
-    pub values: Vec<PathBuf>,
+    pub values: Vec<String>,
 
     /// One value for the chart, as helm's --set (repeatable)
     #[arg(long, value_name = "KEY=VALUE", hide_env_values = true)]
@@ -291,7 +292,7 @@ pub struct SelectionArgs {
     #[arg(long, value_name = "FILE")]
     pub images: Option<String>,
 
-    /// Also take what names an image below this registry in environments, arguments and ConfigMaps (repeatable)
+    /// Also take what names an image below this registry in environments, arguments and config maps (repeatable)
     #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_IMAGE_PREFIX", value_delimiter = ',')]
     pub image_prefix: Vec<String>,
 
@@ -397,6 +398,11 @@ pub struct PlatformArgs {
     pub platform: Vec<Platform>,
 
     /// Let an image lack a platform, or any (repeatable)
-    #[arg(long, value_name = "IMAGE[=PLATFORM]", env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "IMAGE[=PLATFORM]",
+        env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM",
+        value_delimiter = ','
+    )]
     pub allow_missing_platform: Vec<Waiver>,
 }

@@ -103,8 +103,10 @@ impl LockError {
             _ => Kind::Input,
         };
         let hint = match self {
-            Self::Absent(_) => "run `thoras-mirror sync --to REGISTRY/PATH` first, which writes it; or name a lock \
-                                with --lock FILE; or verify without one: `thoras-mirror verify --to REGISTRY/PATH`",
+            Self::Absent(_) => {
+                "run `thoras-mirror sync --to REGISTRY/PATH` first, which writes it; or name a lock \
+                                with --lock FILE; or verify without one: `thoras-mirror verify --to REGISTRY/PATH`"
+            }
             Self::Unwritable(..) => "choose another file with --lock FILE",
             _ => "write a new one with `thoras-mirror sync --to REGISTRY/PATH`",
         };

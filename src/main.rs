@@ -1,3 +1,10 @@
 //! Starts, runs, exits: nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use thoras_mirror::{cli::Cli, commands};
+
+fn main() -> ExitCode {
+    ExitCode::from(commands::start(Cli::parse()))
+}

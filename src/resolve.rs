@@ -77,10 +77,7 @@ impl Graph {
     /// Attestation manifests: they travel with the index and are no platform.
     #[must_use]
     pub fn attestations(&self) -> usize {
-        let is_attestation = |descriptor: &Descriptor| {
-            descriptor.attestation || descriptor.platform.as_ref().is_some_and(Platform::is_unknown)
-        };
-        self.nodes.iter().filter(|node| is_attestation(&node.descriptor)).count()
+        self.nodes.iter().filter(|node| node.descriptor.is_attestation()).count()
     }
 
     /// The names of the platforms.

@@ -18,22 +18,31 @@ pub struct Descriptor {
     /// For a child of an index: the platform it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
-    /// Whether the parent marks it as an attestation about another manifest.
+    /// Whether the parent marks it as an attestation.
     #[serde(skip)]
     pub attestation: bool,
+    /// The manifest that the attestation is about.
+    #[serde(skip)]
+    pub about: Option<Digest>,
 }
 
 impl Descriptor {
     /// A descriptor of a blob: no platform, no mark.
     #[must_use]
     pub fn new(media_type: MediaType, digest: Digest, size: u64) -> Self {
-        Self { media_type, digest, size, platform: None, attestation: false }
+        Self { media_type, digest, size, platform: None, attestation: false, about: None }
+    }
+
+    /// Whether it is an attestation: marked as one, or for a platform that no node has.
+    #[must_use]
+    pub fn is_attestation(&self) -> bool {
+        self.attestation || self.platform.as_ref().is_some_and(Platform::is_unknown)
     }
 
     /// The platform, unless it is an attestation's `unknown/unknown`.
     #[must_use]
     pub fn runnable_platform(&self) -> Option<&Platform> {
-        self.platform.as_ref().filter(|platform| !self.attestation && !platform.is_unknown())
+        self.platform.as_ref().filter(|_| !self.is_attestation())
     }
 }
 
@@ -48,15 +57,18 @@ impl TryFrom<&oci_spec::image::Descriptor> for Descriptor {
                 platform.variant().as_deref(),
             )
         });
-        let attestation = read.annotations().as_ref().is_some_and(|annotations| {
-            annotations.get("vnd.docker.reference.type").is_some_and(|kind| kind == "attestation-manifest")
-        });
+        let annotation =
+            |name: &str| read.annotations().as_ref().and_then(|annotations| annotations.get(name));
+        let attestation =
+            annotation("vnd.docker.reference.type").is_some_and(|kind| kind == "attestation-manifest");
+        let about = annotation("vnd.docker.reference.digest").and_then(|digest| digest.parse().ok());
         Ok(Self {
             media_type: read.media_type().to_string().as_str().into(),
             digest: read.digest().to_string().parse()?,
             size: read.size(),
             platform,
             attestation,
+            about,
         })
     }
 }

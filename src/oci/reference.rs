@@ -133,6 +133,12 @@ impl Reference {
         Self { repository, tag: None, digest: Some(digest) }
     }
 
+    /// The same reference, pinned to a digest.
+    #[must_use]
+    pub fn with_digest(self, digest: Digest) -> Self {
+        Self { digest: Some(digest), ..self }
+    }
+
     /// Registry and path.
     #[must_use]
     pub fn repository(&self) -> &Repository {

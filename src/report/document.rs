@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    enumerate::ChartIdentity,
     error::{Failure, escape, exit_code_of},
-    oci::Digest,
     outcome::{Bytes, ImageOutcome},
 };
 
@@ -35,7 +35,7 @@ pub struct RunDocument {
     pub level: Option<String>,
     /// The chart that the images came from, if one was read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub chart: Option<Chart>,
+    pub chart: Option<ChartIdentity>,
     /// How each image ended, in the order in which they were asked for.
     pub images: Vec<ImageOutcome>,
     /// Counts over all images.
@@ -76,19 +76,6 @@ pub enum Command {
     Doctor,
     /// `diff`
     Diff,
-}
-
-/// A chart's identity.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Chart {
-    /// From `Chart.yaml`.
-    pub name: String,
-    /// From `Chart.yaml`.
-    pub version: String,
-    /// The digest of the chart's archive, where there was one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
 }
 
 /// Counts over all images of a run.
@@ -184,7 +171,7 @@ mod tests {
         let mut document = RunDocument::new(Command::Sync, images, failures, Duration::from_secs(34));
         document.destination = Some("registry.example.com/thoras".to_owned());
         document.level = Some("blobs".to_owned());
-        document.chart = Some(Chart {
+        document.chart = Some(ChartIdentity {
             name: "thoras".to_owned(),
             version: "4.53.0".to_owned(),
             digest: Some(samples::digest("chart")),

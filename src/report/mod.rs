@@ -8,6 +8,7 @@ mod bars;
 pub mod document;
 mod failure;
 mod grid;
+pub mod images;
 pub mod inspect;
 mod label;
 mod lines;
@@ -26,7 +27,8 @@ pub mod units;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use document::{Chart, Command, RunDocument, Totals};
+pub use document::{Command, RunDocument, Totals};
+pub use images::{ImagesDocument, present_images};
 pub use inspect::{Attestation, InspectDocument, InspectedImage, InspectedPlatform};
 pub use label::Labels;
 pub use message::Verbosity;

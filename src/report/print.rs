@@ -26,6 +26,23 @@ pub fn document(document: &impl Serialize) -> Result<(), Failure> {
     result(&text)
 }
 
+/// Writes bytes to standard output as they are: a manifest, whose digest is over every one of them.
+pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stream = io::stdout().lock();
+    let written = stream.write_all(bytes).and_then(|()| stream.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::from_error(Kind::Image, &OutputError(error)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line of a log to standard error.
+pub fn log(line: &str) {
+    diagnostic(&escape(line));
+}
+
 /// Writes a failure to standard error: what failed, why, and what to do.
 pub fn print_failure(failure: &Failure) {
     diagnostic(&failure::text(failure, None, Palette::of_stderr()));

@@ -77,7 +77,7 @@ impl Network {
 
     /// The origin of a registry. Remote hosts are https unless plain http was asked for. A registry on
     /// loopback may be either; it is asked once, without credentials.
-    pub(super) async fn origin(&self, registry: &str) -> Result<Origin, Cause> {
+    pub async fn origin(&self, registry: &str) -> Result<Origin, Cause> {
         let settings = |error: super::auth::origin::OriginError| Cause::Settings(error.to_string());
         let plain = Origin::of_registry(registry, Scheme::Http).map_err(settings)?;
         if self.settings.plain_http.contains(registry) {

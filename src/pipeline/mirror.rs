@@ -1,5 +1,4 @@
-//! The whole journey of every image: resolve, plan, transfer, confirm. Commands only choose its endpoints
-//! and options.
+//! The whole journey of every image: resolve, plan, transfer, confirm.
 //!
 //! All images run at once. What is at the destination is read first: it answers most questions of a second
 //! run, and whatever manifests it has need not be read from the source.

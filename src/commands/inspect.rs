@@ -1,0 +1,105 @@
+//! `inspect`: platforms, digests and sizes of images where they are.
+
+use std::collections::HashMap;
+
+use super::{Session, format};
+use crate::{
+    cli::Inspect,
+    endpoint::{Cause, Error, Operation, Side, Source, registry::Registries},
+    error::{Failure, Kind},
+    oci::{Contents, Digest, RawManifest, Reference},
+    report::{Attestation, InspectDocument, InspectedImage, InspectedPlatform, present_inspection, print},
+    resolve::{self, Graph, Known, Node},
+    settings::{self, Access},
+};
+
+pub(super) async fn run(args: Inspect, session: &Session) -> Result<u8, Failure> {
+    settings::check_stdin(None, &args.registries, None)?;
+    let references: Vec<Reference> = args
+        .images
+        .iter()
+        .map(|text| text.parse::<Reference>().map_err(|error| Failure::from_error(Kind::Usage, &error)))
+        .collect::<Result<_, _>>()?;
+    let access = Access::new(&args.registries, session.events())?;
+    let source = access.source()?;
+    if args.raw {
+        return raw(&source, &references).await;
+    }
+    let (mut images, mut failures) = (Vec::new(), Vec::new());
+    for reference in references {
+        match inspect(&source, &reference).await {
+            Ok(image) => images.push(image),
+            Err(error) => failures.push(error.failure()),
+        }
+    }
+    session.reporter.finish();
+    let document = InspectDocument::new(images, failures);
+    present_inspection(&document, format(args.output))?;
+    Ok(document.exit_code)
+}
+
+/// The bytes as the registry holds them, so that `| sha256sum` gives the digest.
+async fn raw(source: &Registries, references: &[Reference]) -> Result<u8, Failure> {
+    let [reference] = references else {
+        return Err(Failure::new(Kind::Usage, "--raw shows one image at a time"));
+    };
+    let root = root(source, reference).await.map_err(|error| error.failure())?;
+    print::raw(root.bytes())?;
+    Ok(0)
+}
+
+async fn root(source: &Registries, reference: &Reference) -> Result<RawManifest, Error> {
+    source.manifest(reference.repository(), &reference.target()).await?.ok_or_else(|| {
+        Error::new(Operation::ReadManifest, Side::Source, reference.to_string(), Cause::NoSuchManifest)
+    })
+}
+
+async fn inspect(source: &Registries, reference: &Reference) -> Result<InspectedImage, Error> {
+    let root = root(source, reference).await?;
+    let (digest, media_type, manifest_size) = (root.digest().clone(), root.media_type().clone(), root.size());
+    let graph = resolve::resolve(source, reference.repository(), root, &Known::new()).await?;
+    let manifests: u64 = graph.nodes.iter().map(|node| node.manifest.size()).sum();
+    let blobs: u64 = graph.blobs().iter().map(|blob| blob.size).sum();
+    Ok(InspectedImage {
+        reference: reference.clone(),
+        digest,
+        media_type,
+        manifest_size,
+        total_size: manifests + blobs,
+        platforms: platforms(&graph),
+        attestations: attestations(&graph),
+    })
+}
+
+/// The platforms in the order of the index.
+fn platforms(graph: &Graph) -> Vec<InspectedPlatform> {
+    let nodes: HashMap<&Digest, &Node> =
+        graph.nodes.iter().map(|node| (&node.descriptor.digest, node)).collect();
+    let describe = |platform: &crate::outcome::PlatformOutcome| {
+        let node = nodes.get(&platform.digest)?;
+        let Contents::Image { config, layers, .. } = &node.contents else { return None };
+        let blobs: u64 = layers.iter().map(|layer| layer.size).sum();
+        Some(InspectedPlatform {
+            platform: platform.platform.clone(),
+            digest: platform.digest.clone(),
+            media_type: node.manifest.media_type().clone(),
+            manifest_size: node.manifest.size(),
+            config_digest: config.digest.clone(),
+            layers: layers.len(),
+            total_size: node.manifest.size() + config.size + blobs,
+        })
+    };
+    graph.platforms.iter().filter_map(describe).collect()
+}
+
+fn attestations(graph: &Graph) -> Vec<Attestation> {
+    graph
+        .nodes
+        .iter()
+        .filter(|node| node.descriptor.is_attestation())
+        .map(|node| Attestation {
+            digest: node.descriptor.digest.clone(),
+            about: node.descriptor.about.clone(),
+        })
+        .collect()
+}

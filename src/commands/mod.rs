@@ -1,0 +1,171 @@
+//! One small file for each command: it chooses endpoints and options, the pipeline does the work.
+
+mod images;
+mod inspect;
+mod serve;
+mod sync;
+mod verify;
+
+use std::sync::Arc;
+
+use crate::{
+    cli::{Cli, Command, ImagesOutput, Output, SelectionArgs, Verbosity as VerbosityArgs},
+    enumerate::{self, Enumeration, ErrorKind},
+    error::{Failure, Kind, exit},
+    event::{Event, EventSink},
+    report::{self, Format, Reporter, RunDocument, Verbosity, print},
+    settings,
+};
+
+/// Starts the runtime, runs a command, and returns the exit code. A signal ends the command where it is:
+/// every transfer is dropped, and what is at the destination stays consistent.
+#[must_use]
+pub fn start(cli: Cli) -> u8 {
+    let mut builder = match cli.command {
+        // A server answers many clients; a copy is bound by the network, and one thread costs less.
+        Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    match builder.enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(run(cli));
+            // A read of standard input that nobody waits for any more must not keep the process alive.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => {
+            let failure = Failure::new(Kind::Image, format!("cannot start: {error}"));
+            print::print_failure(&failure);
+            failure.kind.exit_code()
+        }
+    }
+}
+
+/// Runs a command to its end and returns the exit code. Everything that it has to say has been said then.
+pub async fn run(cli: Cli) -> u8 {
+    let verbosity = verbosity(cli.verbosity);
+    let reporter = Arc::new(Reporter::new(verbosity));
+    let session = Session { reporter: Arc::clone(&reporter), verbosity };
+    let (command, format) = describe(&cli.command);
+    let work = async {
+        match cli.command {
+            Command::Images(args) => images::run(*args, &session).await,
+            Command::Sync(args) => sync::run(*args, &session).await,
+            Command::Verify(args) => verify::run(*args, &session).await,
+            Command::Inspect(args) => inspect::run(args, &session).await,
+            Command::Serve(args) => serve::run(args).await,
+        }
+    };
+    let ended = tokio::select! {
+        biased;
+        code = signal() => Err(interrupted(code)),
+        ended = ticking(&reporter, work) => ended.map_err(|failure| (failure.kind.exit_code(), failure)),
+    };
+    reporter.finish();
+    ended.unwrap_or_else(|(code, failure)| report_failure(command, format, failure, code))
+}
+
+/// What every command needs to speak.
+struct Session {
+    reporter: Arc<Reporter>,
+    verbosity: Verbosity,
+}
+
+impl Session {
+    fn events(&self) -> Arc<dyn EventSink> {
+        let events: Arc<dyn EventSink> = Arc::<Reporter>::clone(&self.reporter);
+        events
+    }
+}
+
+/// Lets the reporter draw while the work goes on.
+async fn ticking<T>(reporter: &Reporter, work: impl Future<Output = T>) -> T {
+    let mut ticks = tokio::time::interval(Reporter::TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut work => return ended,
+            _ = ticks.tick() => reporter.tick(),
+        }
+    }
+}
+
+/// Waits for SIGINT or SIGTERM and returns the exit code that a shell expects then.
+async fn signal() -> u8 {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // Without handlers the system ends the process, which is as consistent and only less polite.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => exit::INTERRUPTED,
+        _ = terminate.recv() => exit::TERMINATED,
+    }
+}
+
+fn interrupted(code: u8) -> (u8, Failure) {
+    let failure = Failure::new(Kind::Interrupted, "interrupted")
+        .with_hint("nothing incomplete carries a tag; run the same command again to finish the work");
+    (code, failure)
+}
+
+/// A command that failed before it had anything to show for it.
+fn report_failure(command: report::Command, format: Format, failure: Failure, code: u8) -> u8 {
+    let mut document = RunDocument::new(command, Vec::new(), vec![failure], std::time::Duration::ZERO);
+    document.exit_code = code;
+    if format == Format::Json
+        && let Err(failure) = print::document(&document)
+    {
+        print::print_failure(&failure);
+    }
+    document.failures.iter().for_each(print::print_failure);
+    code
+}
+
+fn describe(command: &Command) -> (report::Command, Format) {
+    match command {
+        Command::Images(args) => (
+            report::Command::Images,
+            if args.output == ImagesOutput::Json { Format::Json } else { Format::Text },
+        ),
+        Command::Sync(args) => (report::Command::Sync, format(args.output)),
+        Command::Verify(args) => (report::Command::Verify, format(args.output)),
+        Command::Inspect(args) => (report::Command::Inspect, format(args.output)),
+        Command::Serve(_) => (report::Command::Serve, Format::Text),
+    }
+}
+
+fn format(output: Output) -> Format {
+    match output {
+        Output::Table => Format::Text,
+        Output::Json => Format::Json,
+    }
+}
+
+fn verbosity(args: VerbosityArgs) -> Verbosity {
+    match (args.quiet, args.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    }
+}
+
+/// Finds the images that were asked for, and says what was left out on the way.
+async fn enumerate(args: &SelectionArgs, session: &Session) -> Result<Enumeration, Failure> {
+    let found = enumerate::enumerate(&settings::selection(args)).await.map_err(|error| {
+        let kind = match error.kind() {
+            ErrorKind::Usage => Kind::Usage,
+            ErrorKind::Input => Kind::Input,
+        };
+        Failure::from_error(kind, &error).with_optional_hint(error.hint())
+    })?;
+    for note in &found.notes {
+        let message = format!("{}: {}", note.place.place(), note.reason);
+        session.reporter.emit(Event::Warning { image: None, message });
+    }
+    Ok(found)
+}

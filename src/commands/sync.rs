@@ -1,0 +1,122 @@
+//! `sync`: copy, confirm, write the lock.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{Session, enumerate, format};
+use crate::{
+    cli::{Check, Sync},
+    confirm::Level,
+    enumerate::ChartIdentity,
+    error::{Failure, Kind},
+    lock::{Lock, LockFile},
+    oci::{Mapping, Reference, Repository, mapping::Root},
+    pipeline::{self, Mirrored, Options},
+    report::{Closing, Command, RunDocument, present_run},
+    settings::{self, Access},
+};
+
+/// How many blobs move at once when nothing else is asked for.
+const JOBS: u16 = 16;
+
+pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
+    let begun = Instant::now();
+    settings::check_stdin(Some(&args.selection), &args.registries, Some(&args.destination.login))?;
+    let root = settings::root(&args.destination.to)?;
+    let access = Access::new(&args.registries, session.events())?;
+    let (mappings, chart) = mappings(&args, &root, session).await?;
+    // Found out before a byte moves, not after the last.
+    let lock_file = if args.dry_run {
+        None
+    } else {
+        Some(LockFile::prepare(&args.lock).map_err(|error| error.failure())?)
+    };
+    let source = Arc::new(access.source()?);
+    let destination = Arc::new(access.destination(&root, &args.destination.login).await?);
+    let options = options(&args);
+    let platforms = options.platforms.clone();
+    let mirrored = pipeline::mirror(source, destination, mappings, options, session.events()).await;
+    session.reporter.finish();
+    let mut failures = Vec::new();
+    if let Some(file) = lock_file {
+        let lock = Lock::new(chart.clone(), &platforms, &mirrored);
+        failures.extend(file.write(&lock).err().map(|error| error.failure()));
+    }
+    let outcomes = mirrored.into_iter().map(|one: Mirrored| one.outcome).collect();
+    let mut document = RunDocument::new(Command::Sync, outcomes, failures, begun.elapsed());
+    document.destination = Some(root.to_string());
+    document.level = Some(check_name(args.check).to_owned());
+    document.chart = chart;
+    let closing = if args.dry_run { Closing::Plan } else { Closing::Sync };
+    let repair = format!("thoras-mirror sync --to {root}");
+    present_run(&document, closing, format(args.output), session.verbosity, &repair)?;
+    Ok(document.exit_code)
+}
+
+fn options(args: &Sync) -> Options {
+    Options {
+        platforms: args.platforms.platform.clone(),
+        waivers: settings::waivers(&args.platforms),
+        check: match args.check {
+            Check::Manifests => Level::Platforms,
+            Check::Blobs => Level::Blobs,
+        },
+        overwrite: !args.no_overwrite,
+        dry_run: args.dry_run,
+        jobs: usize::from(args.jobs.unwrap_or(JOBS)),
+        fail_fast: args.fail_fast,
+    }
+}
+
+fn check_name(check: Check) -> &'static str {
+    match check {
+        Check::Manifests => "manifests",
+        Check::Blobs => "blobs",
+    }
+}
+
+/// What goes where: from the chart or list, or with `--locked` from the lock.
+async fn mappings(
+    args: &Sync,
+    root: &Root,
+    session: &Session,
+) -> Result<(Vec<Mapping>, Option<ChartIdentity>), Failure> {
+    let (references, prefix, chart) = if args.locked {
+        let lock = Lock::read(&args.lock).map_err(|error| error.failure())?;
+        let (references, prefix) = locked(&lock, args)?;
+        (references, prefix, lock.chart)
+    } else {
+        let found = enumerate(&args.selection, session).await?;
+        let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
+        (references, found.source_prefix, found.chart)
+    };
+    let namer = settings::namer(root.clone(), &args.destination.naming, prefix);
+    let mappings = namer.map_all(&references).map_err(|error| {
+        Failure::from_error(Kind::Usage, &error)
+            .with_hint("give them different names with --naming full, or leave one out with --exclude")
+    })?;
+    Ok((mappings, chart))
+}
+
+/// The lock's images, pinned to its digests.
+fn locked(lock: &Lock, args: &Sync) -> Result<(Vec<Reference>, Option<String>), Failure> {
+    let all: Vec<Reference> = lock.images.iter().map(|image| image.source.clone()).collect();
+    let prefix = crate::oci::mapping::common_prefix(&all);
+    let pinned = lock.images.iter().map(|image| {
+        let digest = image.digest.as_ref().ok_or_else(|| {
+            Failure::new(
+                Kind::Input,
+                format!("the lock {} has no digest for {}", args.lock.display(), image.source),
+            )
+            .with_hint("that image failed when the lock was written: run sync without --locked")
+        })?;
+        let source: &Reference = &image.source;
+        let repository: Repository = source.repository().clone();
+        Ok(match source.tag() {
+            Some(tag) => Reference::tagged(repository, tag)
+                .map_err(|error| Failure::from_error(Kind::Input, &error))?
+                .with_digest(digest.clone()),
+            None => Reference::pinned(repository, digest.clone()),
+        })
+    });
+    Ok((pinned.collect::<Result<_, Failure>>()?, prefix))
+}

@@ -1,0 +1,8 @@
+//! The journey of every image: resolve, plan, transfer, confirm; and the same without the transfer.
+//! Commands only choose endpoints and options.
+
+pub mod mirror;
+pub mod verify;
+
+pub use mirror::{Mirrored, Options, mirror};
+pub use verify::{Expectation, verify};

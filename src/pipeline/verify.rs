@@ -1,0 +1,100 @@
+//! Holding a mirror against what it should be: every image is read at the destination, nothing is moved.
+
+use std::{sync::Arc, time::Instant};
+
+use futures::{StreamExt, stream};
+
+use crate::{
+    confirm::{self, Expected, Level},
+    endpoint::{Error, Source},
+    event::{Event, EventSink},
+    oci::{Digest, Mapping, Platform},
+    outcome::{ImageOutcome, Status},
+    problem::Problem,
+};
+
+/// How many images are verified at once; each reads several manifests and blobs at once.
+const AT_ONCE: usize = 8;
+
+/// What an image should be at the destination.
+#[derive(Debug, Clone)]
+pub struct Expectation {
+    /// The image and where it should be.
+    pub image: Arc<Mapping>,
+    /// The digest that it should have; `Err` says why nobody knows.
+    pub digest: Result<Digest, Unknown>,
+    /// The platforms that it must have, the waived ones left out.
+    pub platforms: Vec<Platform>,
+    /// Required platforms that may be missing.
+    pub waived: Vec<Platform>,
+}
+
+/// Why the digest that an image should have is not known.
+#[derive(Debug, Clone)]
+pub enum Unknown {
+    /// The run that wrote the lock never confirmed it.
+    NeverConfirmed,
+    /// The source could not be asked.
+    Source(Error),
+}
+
+/// Verifies images. Returns one outcome for each, in the same order.
+pub async fn verify<D: Source>(
+    destination: Arc<D>,
+    expectations: Vec<Expectation>,
+    level: Level,
+    events: Arc<dyn EventSink>,
+) -> Vec<ImageOutcome> {
+    let images = expectations.iter().map(|expectation| Arc::clone(&expectation.image)).collect();
+    events.emit(Event::Started { images });
+    stream::iter(expectations)
+        .map(|expectation| {
+            let (destination, events) = (Arc::clone(&destination), Arc::clone(&events));
+            async move {
+                let begun = Instant::now();
+                let mut outcome = one(&*destination, expectation, level).await;
+                outcome.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                events.emit(Event::Finished { outcome: Arc::new(outcome.clone()) });
+                outcome
+            }
+        })
+        .buffered(AT_ONCE)
+        .collect()
+        .await
+}
+
+async fn one<D: Source>(destination: &D, expectation: Expectation, level: Level) -> ImageOutcome {
+    let image = &expectation.image;
+    let mut outcome = ImageOutcome::new(image, Status::Failed);
+    outcome.waived.clone_from(&expectation.waived);
+    let survey = match confirm::survey(destination, &image.repository, &image.target(), level).await {
+        Ok(survey) => survey,
+        Err(error) => {
+            outcome.failure = Some(error.failure());
+            return outcome;
+        }
+    };
+    if let Some(graph) = &survey.graph {
+        outcome.platforms.clone_from(&graph.platforms);
+        outcome.attestations = graph.attestations();
+        outcome.digest = survey.digest().cloned();
+        outcome.media_type = graph.root().map(|root| root.manifest.media_type().clone());
+        outcome.bytes.present = graph.blobs().iter().map(|blob| blob.size).sum();
+    }
+    if let Err(Unknown::Source(error)) = &expectation.digest {
+        outcome.failure = Some(error.failure());
+        outcome.problems = survey.problems;
+        return outcome;
+    }
+    let expected = Expected { digest: expectation.digest.as_ref().ok(), platforms: &expectation.platforms };
+    outcome.problems = confirm::judge(&survey, expected);
+    if expectation.digest.is_err() {
+        outcome.problems.push(Problem::NeverConfirmed);
+    }
+    if let Some(graph) = &survey.graph {
+        // Only what is really missing was waived.
+        outcome.waived = graph.lacks(&outcome.waived);
+    }
+    outcome.status = if outcome.problems.is_empty() { Status::Verified } else { Status::Different };
+    outcome
+}
