@@ -1,1 +1,107 @@
 //! What to copy: the images that a chart, a rendered manifest or a list names.
+//!
+//! [`enumerate`] turns a [`Selection`] (what was asked for) into an [`Enumeration`] (the images, each with
+//! every place that names it). Manifests are read as YAML, never as lines, in two passes: [`manifests`]
+//! first collects what is an image by its position (a container of a pod spec, a field of a custom
+//! resource), then looks for mentions of the registries seen there in environment values, arguments and
+//! `ConfigMap`s. Rendered manifests hold Secrets: they stay in memory, and no error repeats their text.
+
+mod chart;
+mod error;
+mod filter;
+mod image;
+mod input;
+mod list;
+mod manifests;
+
+pub use chart::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, SetError};
+pub use error::{EnumerateError, ErrorKind};
+pub use image::{ChartIdentity, Confidence, Enumeration, Image, ImageUse, Note};
+pub use input::Input;
+
+use crate::oci::{Reference, mapping};
+use filter::Filter;
+use image::ImageSet;
+
+/// Where the images are named.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A chart that Helm renders.
+    Chart(Box<ChartOptions>),
+    /// Manifests that somebody has rendered already.
+    Rendered(Input),
+    /// A list: one reference a line, `#` comments and blank lines allowed.
+    List(Input),
+    /// References as they were typed.
+    References(Vec<String>),
+}
+
+/// What was asked for.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// Where the images are named.
+    pub source: Source,
+    /// Registry prefixes (`HOST[/PATH]`) whose mention in an environment value, an argument or a
+    /// `ConfigMap` names an image, besides those that pod specs and custom resources show.
+    pub image_prefixes: Vec<String>,
+    /// Globs on the normalised reference, with and without its tag: keep only what matches one of them.
+    pub include: Vec<String>,
+    /// Globs on the normalised reference, with and without its tag: drop what matches one of them. It wins
+    /// over `include`.
+    pub exclude: Vec<String>,
+}
+
+impl Selection {
+    /// Everything that `source` names, unfiltered.
+    #[must_use]
+    pub fn all_of(source: Source) -> Self {
+        Self { source, image_prefixes: Vec::new(), include: Vec::new(), exclude: Vec::new() }
+    }
+}
+
+/// Finds the images that `selection` asks for.
+///
+/// Dropping the future ends Helm, if it is running. Zero images, before or after the filters, are an error:
+/// an empty mirror is never what was meant.
+pub async fn enumerate(selection: &Selection) -> Result<Enumeration, EnumerateError> {
+    let filter = Filter::new(&selection.include, &selection.exclude)?;
+    let prefixes = manifests::parse_prefixes(&selection.image_prefixes)?;
+    let mut images = ImageSet::default();
+    let mut notes = Vec::new();
+    let mut identity = None;
+    let from = match &selection.source {
+        Source::Chart(options) => {
+            let rendered = chart::render(options).await?;
+            let name = format!("chart {}", options.chart);
+            notes = manifests::scan(&name, &rendered.manifests, &prefixes, &mut images)?;
+            identity = Some(rendered.identity);
+            name
+        }
+        Source::Rendered(input) => {
+            let text = input.read().await?;
+            notes = manifests::scan(&input.to_string(), &text, &prefixes, &mut images)?;
+            input.to_string()
+        }
+        Source::List(input) => {
+            list::scan(&input.to_string(), &input.read().await?, &mut images)?;
+            input.to_string()
+        }
+        Source::References(references) => {
+            list::parse_arguments(references, &mut images)?;
+            "the command line".to_owned()
+        }
+    };
+    let images = images.into_sorted();
+    if images.is_empty() {
+        return Err(EnumerateError::NoImages { from });
+    }
+    // Names at the destination must not depend on the filters, so the prefix is taken before them.
+    let references: Vec<Reference> = images.iter().map(|image| image.reference.clone()).collect();
+    let source_prefix = mapping::common_prefix(&references);
+    let found = images.len();
+    let images: Vec<Image> = images.into_iter().filter(|image| filter.keeps(&image.reference)).collect();
+    if images.is_empty() {
+        return Err(EnumerateError::FilteredOut { found });
+    }
+    Ok(Enumeration { images, chart: identity, source_prefix, notes })
+}

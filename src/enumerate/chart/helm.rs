@@ -1,0 +1,205 @@
+//! Runs Helm: where, with which environment, and within which bounds.
+
+use std::{
+    ffi::OsStr, fs::Permissions, io, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Stdio,
+};
+
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, Command},
+};
+
+use super::{
+    super::{EnumerateError, error::escape},
+    ChartOptions, values,
+};
+
+/// More than any chart renders to.
+const LARGEST_OUTPUT: u64 = 256 * 1024 * 1024;
+/// What is kept of Helm's complaints.
+const LARGEST_MESSAGE: u64 = 64 * 1024;
+/// Shorter values are left in messages: taking every `1` out of a text helps nobody.
+const SHORTEST_SECRET: usize = 4;
+
+/// An installed Helm and the private folder (mode 0700, gone when this is dropped) in which it runs.
+pub(super) struct Helm {
+    program: PathBuf,
+    workspace: TempDir,
+    /// What is taken out of its messages.
+    secrets: Vec<String>,
+}
+
+impl Helm {
+    /// Prepares the folder; whether Helm is there shows when it is run.
+    pub(super) fn new(options: &ChartOptions) -> Result<Self, EnumerateError> {
+        let program = match &options.helm {
+            // The working folder changes, so a relative path would come to mean something else.
+            Some(path) if path.components().count() > 1 => {
+                std::path::absolute(path).map_err(EnumerateError::Workspace)?
+            }
+            Some(name) => name.clone(),
+            None => PathBuf::from("helm"),
+        };
+        let workspace = tempfile::Builder::new()
+            .prefix("thoras-mirror-helm-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir()
+            .map_err(EnumerateError::Workspace)?;
+        std::fs::create_dir(workspace.path().join("empty")).map_err(EnumerateError::Workspace)?;
+        let mut secrets: Vec<String> = values::secrets(options)
+            .iter()
+            .flat_map(|value| value.lines().chain([value.as_str()]))
+            .filter(|text| text.len() >= SHORTEST_SECRET)
+            .map(str::to_owned)
+            .collect();
+        // The longest first, or a part that is a value itself would leave the rest of a longer one.
+        secrets.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        Ok(Self { program, workspace, secrets })
+    }
+
+    /// A folder below the private one, created if it is not there.
+    pub(super) fn private_folder(&self, name: &str) -> Result<PathBuf, EnumerateError> {
+        let path = self.workspace.path().join(name);
+        std::fs::create_dir_all(&path).map_err(EnumerateError::Workspace)?;
+        Ok(path)
+    }
+
+    /// Runs one subcommand and returns its standard output. Dropping the future ends the process.
+    pub(super) async fn run(
+        &self,
+        operation: &'static str,
+        arguments: Vec<String>,
+        standard_input: Option<Vec<u8>>,
+    ) -> Result<String, EnumerateError> {
+        let mut child = self.spawn(&arguments, standard_input.is_some())?;
+        let unusable = |source| EnumerateError::HelmUnusable { program: self.program.clone(), source };
+        let (output, message) = talk(&mut child, standard_input).await.map_err(|source| {
+            if source.kind() == io::ErrorKind::FileTooLarge {
+                EnumerateError::HelmOutput { operation, reason: source.to_string() }
+            } else {
+                unusable(source)
+            }
+        })?;
+        let status = child.wait().await.map_err(unusable)?;
+        if !status.success() {
+            let status = status.to_string();
+            return Err(EnumerateError::HelmFailed { operation, status, message: self.readable(&message) });
+        }
+        String::from_utf8(output)
+            .map_err(|_| EnumerateError::HelmOutput { operation, reason: "is not UTF-8 text".to_owned() })
+    }
+
+    fn spawn(&self, arguments: &[String], has_input: bool) -> Result<Child, EnumerateError> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments)
+            .current_dir(self.workspace.path().join("empty"))
+            .stdin(if has_input { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        for (name, _) in std::env::vars_os() {
+            if is_ours(&name) {
+                command.env_remove(name);
+            }
+        }
+        command.spawn().map_err(|source| {
+            let program = self.program.clone();
+            if source.kind() == io::ErrorKind::NotFound {
+                EnumerateError::HelmMissing { program }
+            } else {
+                EnumerateError::HelmUnusable { program, source }
+            }
+        })
+    }
+
+    /// Helm's complaint on one line: from `Error:` on, without the values that were set.
+    fn readable(&self, message: &[u8]) -> String {
+        let mut text = String::from_utf8_lossy(message).into_owned();
+        for secret in &self.secrets {
+            text = text.replace(secret.as_str(), "***");
+        }
+        let text =
+            text.find("Error: ").and_then(|start| text.get(start + "Error: ".len()..)).unwrap_or(&text);
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        if lines.is_empty() { "it said nothing".to_owned() } else { escape(&lines.join("; ")) }
+    }
+}
+
+/// The licence and this program's own settings, which hold credentials, are none of Helm's business.
+fn is_ours(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name == b"THORAS_LICENSE" || name == b"THORAS_LICENSE_FILE" || name.starts_with(b"THORAS_MIRROR_")
+}
+
+/// Feeds standard input and drains both outputs at once, so that no full pipe can stop Helm.
+async fn talk(child: &mut Child, standard_input: Option<Vec<u8>>) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let (input, output, message) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let feed = async {
+        if let (Some(mut pipe), Some(bytes)) = (input, standard_input) {
+            // Helm may fail before it reads; its own message then says more than a broken pipe.
+            let _ = pipe.write_all(&bytes).await;
+        }
+        Ok(())
+    };
+    let collect = async {
+        let output = read_at_most(output, LARGEST_OUTPUT + 1).await?;
+        if output.len() as u64 > LARGEST_OUTPUT {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "is larger than 256 MiB"));
+        }
+        Ok(output)
+    };
+    let complain = async {
+        let mut message = message;
+        let kept = read_at_most(message.as_mut(), LARGEST_MESSAGE).await?;
+        if let Some(rest) = &mut message {
+            tokio::io::copy(rest, &mut tokio::io::sink()).await?;
+        }
+        Ok(kept)
+    };
+    let ((), output, kept) = tokio::try_join!(feed, collect, complain)?;
+    Ok((output, kept))
+}
+
+async fn read_at_most(pipe: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(pipe) = pipe {
+        pipe.take(limit).read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_lose_values_and_control_characters() {
+        let options =
+            ChartOptions { set: vec!["a=hunter2,b=hunter2-longer,c=x".into()], ..ChartOptions::default() };
+        let helm = Helm::new(&options).unwrap();
+        let message = b"WARNING: noise\nError: bad hunter2-longer\x1b[31m and hunter2\n\n  at line x\n";
+        assert_eq!(helm.readable(message), r"bad ***\u{1b}[31m and ***; at line x");
+        assert_eq!(helm.readable(b""), "it said nothing");
+    }
+
+    #[test]
+    fn credentials_are_recognised() {
+        for name in ["THORAS_LICENSE", "THORAS_LICENSE_FILE", "THORAS_MIRROR_TO_PASSWORD", "THORAS_MIRROR_X"]
+        {
+            assert!(is_ours(OsStr::new(name)), "{name}");
+        }
+        for name in ["THORAS_LICENSES", "HELM_CACHE_HOME", "PATH"] {
+            assert!(!is_ours(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_workspace_is_private() {
+        let helm = Helm::new(&ChartOptions::default()).unwrap();
+        let mode = std::fs::metadata(helm.workspace.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        assert!(helm.workspace.path().join("empty").is_dir());
+    }
+}

@@ -1,0 +1,157 @@
+//! Renders a chart with the Helm that is installed.
+//!
+//! Helm runs in an empty private folder, because it prefers a local folder of a chart's name to the
+//! repository; every path is made absolute before. A chart that is not local is pulled first, so that what
+//! is identified, hashed and rendered is one and the same file. What the sub-modules are for:
+//!
+//! - [`location`] tells a local chart from one to pull, and makes paths absolute;
+//! - [`arguments`] writes Helm's command lines and checks raw ones;
+//! - [`values`] brings `--set` and `--set-string` to Helm without showing them to `ps`, with [`strvals`]
+//!   reading their grammar;
+//! - [`helm`] runs the program.
+
+mod arguments;
+mod helm;
+mod location;
+mod strvals;
+mod values;
+
+pub use strvals::SetError;
+
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use tokio::io::AsyncReadExt as _;
+
+use crate::oci::{Algorithm, Digest, Hasher};
+
+use super::{ChartIdentity, EnumerateError};
+use helm::Helm;
+use location::Location;
+
+/// The chart that is meant when none is named.
+pub const DEFAULT_CHART: &str = "thoras";
+/// The vendor's chart repository, in which a bare chart name is looked up by default.
+pub const DEFAULT_REPOSITORY: &str = "https://thoras-ai.github.io/helm-charts";
+
+/// What Helm is told, in the words of its own flags.
+#[derive(Debug, Clone)]
+pub struct ChartOptions {
+    /// A bare name (looked up in `repository`), `ALIAS/NAME`, `oci://…`, a URL, a folder or a `.tgz`.
+    pub chart: String,
+    /// The chart repository's URL; it applies to a bare name only.
+    pub repository: String,
+    /// A version or a range; the newest if absent.
+    pub version: Option<String>,
+    /// Values files: paths, URLs, or `-` for standard input.
+    pub values: Vec<String>,
+    /// `KEY=VALUE`, typed as Helm types them. Kept secret: a value may be a password.
+    pub set: Vec<SecretString>,
+    /// `KEY=VALUE`, always text. Kept secret.
+    pub set_string: Vec<SecretString>,
+    /// `KEY=PATH`: the file's content is the value.
+    pub set_file: Vec<String>,
+    /// The namespace to render for.
+    pub namespace: Option<String>,
+    /// The Kubernetes version to render for.
+    pub kube_version: Option<String>,
+    /// API versions that the chart may find.
+    pub api_versions: Vec<String>,
+    /// Whether custom resource definitions are part of the output; they name no images either way.
+    pub include_crds: bool,
+    /// More arguments for `helm template`; those about downloads go to `helm pull` as well.
+    pub helm_args: Vec<String>,
+    /// The program; `helm` on the `PATH` if absent.
+    pub helm: Option<PathBuf>,
+}
+
+impl Default for ChartOptions {
+    fn default() -> Self {
+        Self {
+            chart: DEFAULT_CHART.to_owned(),
+            repository: DEFAULT_REPOSITORY.to_owned(),
+            version: None,
+            values: Vec::new(),
+            set: Vec::new(),
+            set_string: Vec::new(),
+            set_file: Vec::new(),
+            namespace: None,
+            kube_version: None,
+            api_versions: Vec::new(),
+            include_crds: false,
+            helm_args: Vec::new(),
+            helm: None,
+        }
+    }
+}
+
+/// What Helm made of a chart. The manifests hold Secrets: they are never written anywhere.
+pub(super) struct Rendered {
+    pub(super) manifests: String,
+    pub(super) identity: ChartIdentity,
+}
+
+/// Renders a chart: pull if needed, identify, template.
+pub(super) async fn render(options: &ChartOptions) -> Result<Rendered, EnumerateError> {
+    let passed = arguments::check(&options.helm_args)?;
+    let helm = Helm::new(options)?;
+    let location = Location::find(&options.chart)?;
+    let chart = match &location {
+        Location::Local(path) => path.clone(),
+        Location::Remote => pull(&helm, options, &passed).await?,
+    };
+    let values = values::prepare(&helm, options).await?;
+    let identity = identify(&helm, &chart).await?;
+    let arguments = arguments::template(options, &values.flags, &passed, &chart);
+    let manifests = helm.run("template", arguments, values.standard_input).await?;
+    Ok(Rendered { manifests, identity })
+}
+
+/// Downloads the packaged chart into the private folder.
+async fn pull(
+    helm: &Helm,
+    options: &ChartOptions,
+    passed: &arguments::Passed,
+) -> Result<PathBuf, EnumerateError> {
+    let folder = helm.private_folder("pulled")?;
+    helm.run("pull", arguments::pull(options, passed, &folder), None).await?;
+    let is_package = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "tgz");
+    let package = std::fs::read_dir(&folder)
+        .map_err(EnumerateError::Workspace)?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .find(is_package);
+    package.ok_or(EnumerateError::HelmOutput { operation: "pull", reason: "is no packaged chart".to_owned() })
+}
+
+/// The fields of `Chart.yaml` that are recorded.
+#[derive(Deserialize)]
+struct ChartYaml {
+    name: String,
+    version: String,
+}
+
+async fn identify(helm: &Helm, chart: &Path) -> Result<ChartIdentity, EnumerateError> {
+    let shown = helm.run("show", arguments::show(chart), None).await?;
+    let ChartYaml { name, version } = serde_saphyr::from_str(&shown).map_err(|_| {
+        let reason = "is no Chart.yaml with a name and a version".to_owned();
+        EnumerateError::HelmOutput { operation: "show", reason }
+    })?;
+    let digest = if chart.is_file() { Some(hash(chart).await?) } else { None };
+    Ok(ChartIdentity { name, version, digest })
+}
+
+/// The digest of a packaged chart, as a chart repository's index and an OCI registry give it.
+async fn hash(package: &Path) -> Result<Digest, EnumerateError> {
+    let failed = |source| EnumerateError::Read { input: package.display().to_string(), source };
+    let mut file = tokio::fs::File::open(package).await.map_err(failed)?;
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = file.read(&mut buffer).await.map_err(failed)?;
+        match buffer.get(..read) {
+            Some(bytes) if !bytes.is_empty() => hasher.update(bytes),
+            _ => return Ok(hasher.finish()),
+        }
+    }
+}

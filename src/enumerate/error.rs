@@ -1,0 +1,212 @@
+//! Why images could not be enumerated.
+
+use std::{io, path::PathBuf};
+
+use crate::oci::reference::ReferenceError;
+
+use super::chart::SetError;
+
+/// What kind of failure it is; the program's exit code follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// What was typed cannot be done.
+    Usage,
+    /// What was named cannot be read, or does not hold what it should.
+    Input,
+}
+
+/// Why images could not be enumerated. No text repeats what a manifest or a value holds, except a
+/// reference that was found in an image's place.
+#[derive(Debug, thiserror::Error)]
+pub enum EnumerateError {
+    /// There is no Helm.
+    #[error("`{}` was not found, and rendering a chart takes Helm", .program.display())]
+    HelmMissing {
+        /// What was looked for.
+        program: PathBuf,
+    },
+    /// Helm is there but could not be started or talked to.
+    #[error("`{}` could not be run", .program.display())]
+    HelmUnusable {
+        /// What was started.
+        program: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Helm said no.
+    #[error("helm {operation} failed ({status}): {message}")]
+    HelmFailed {
+        /// Helm's subcommand.
+        operation: &'static str,
+        /// Its exit status.
+        status: String,
+        /// What it wrote to standard error: escaped, with values that were set taken out.
+        message: String,
+    },
+    /// Helm ended well but its output cannot be used.
+    #[error("the output of helm {operation} {reason}")]
+    HelmOutput {
+        /// Helm's subcommand.
+        operation: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The private folder for Helm could not be set up.
+    #[error("a private folder for Helm could not be prepared")]
+    Workspace(#[source] io::Error),
+    /// An argument for Helm that has an option of its own, or that would undo a guarantee.
+    #[error("`--helm-arg={}` is refused: {reason}", .argument.escape_debug())]
+    HelmArgument {
+        /// The flag, without its value.
+        argument: String,
+        /// Why, and what to write instead.
+        reason: &'static str,
+    },
+    /// A `--set`, `--set-string` or `--set-file` that Helm would not accept, or that cannot reach it unseen.
+    #[error("`{flag}` number {number} {reason}")]
+    Set {
+        /// The option.
+        flag: &'static str,
+        /// Which of them, counted from 1: the text itself may be secret.
+        number: usize,
+        /// What is wrong with it.
+        reason: SetError,
+    },
+    /// A file, or standard input, could not be read.
+    #[error("{input} could not be read")]
+    Read {
+        /// Its name.
+        input: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A document is not YAML.
+    #[error("{input}, line {line}: {reason}")]
+    Yaml {
+        /// The file.
+        input: String,
+        /// The line in the whole file, counted from 1.
+        line: usize,
+        /// What is wrong, without the text that stands there.
+        reason: &'static str,
+    },
+    /// A line of a list is not a reference.
+    #[error("{input}, line {line}: {source}")]
+    ListedReference {
+        /// The list.
+        input: String,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: ReferenceError,
+    },
+    /// An argument is not a reference.
+    #[error(transparent)]
+    Argument(#[from] ReferenceError),
+    /// A pod spec names an image that no registry could hold.
+    #[error("{place}: {source}")]
+    PodImage {
+        /// Resource, path and template.
+        place: String,
+        /// What is wrong with it.
+        source: ReferenceError,
+    },
+    /// A pod spec has an image field with nothing, or no text, in it.
+    #[error("{place}: the image is {found}")]
+    PodImageMissing {
+        /// Resource, path and template.
+        place: String,
+        /// What stands there instead of a reference.
+        found: &'static str,
+    },
+    /// A prefix is not `HOST[/PATH]`.
+    #[error("`{}` is not an image prefix", .prefix.escape_debug())]
+    Prefix {
+        /// As it was written.
+        prefix: String,
+        /// What is wrong with it.
+        source: ReferenceError,
+    },
+    /// A filter is not a glob.
+    #[error("`{}` is not a pattern", .pattern.escape_debug())]
+    Pattern {
+        /// As it was written.
+        pattern: String,
+        /// What is wrong with it.
+        source: globset::Error,
+    },
+    /// Nothing was found.
+    #[error("{} names no image", .from.escape_debug())]
+    NoImages {
+        /// Where it was looked.
+        from: String,
+    },
+    /// Nothing was left.
+    #[error("the filters leave none of the {found} images found")]
+    FilteredOut {
+        /// How many there were before the filters.
+        found: usize,
+    },
+}
+
+impl EnumerateError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::HelmArgument { .. }
+            | Self::Set { .. }
+            | Self::Argument(_)
+            | Self::Prefix { .. }
+            | Self::Pattern { .. }
+            | Self::FilteredOut { .. } => ErrorKind::Usage,
+            _ => ErrorKind::Input,
+        }
+    }
+
+    /// What to do about it, where that is not plain from the error itself.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::HelmMissing { .. } => {
+                "install Helm 3 (https://helm.sh/docs/intro/install/) or name it with `--helm PATH`; without \
+                 Helm, pass manifests that are rendered already with `--rendered FILE`, or a list of images \
+                 with `--images FILE`"
+            }
+            Self::HelmFailed { operation: "pull", .. } => {
+                "check `--chart`, `--repo` and `--chart-version`; without access to the chart repository, pass \
+                 a chart file, `--rendered FILE` or `--images FILE`"
+            }
+            Self::Set { reason, .. } => return reason.hint().map(str::to_owned),
+            Self::PodImage { .. } | Self::PodImageMissing { .. } => {
+                "set the chart value that this image is made of with `--set` or `--values`"
+            }
+            Self::Yaml { .. } => {
+                "pass the output of `helm template`, or use `--images` for a plain list of images"
+            }
+            Self::NoImages { .. } => {
+                "check the chart's values; `--image-prefix HOST/PATH` finds images that are named only in \
+                 environment values, arguments or ConfigMaps"
+            }
+            Self::FilteredOut { .. } => {
+                "patterns match the whole normalised reference, for example `--include '*services*'` or \
+                 `--exclude 'quay.io/**'`; `thoras-mirror images` without filters lists the references"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Text from outside as it may be shown: control characters escaped, everything else as it is.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            escaped.extend(character.escape_debug());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}

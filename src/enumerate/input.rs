@@ -1,0 +1,71 @@
+//! A file or standard input, read whole and within bounds.
+
+use std::{fmt, io, path::PathBuf};
+
+use tokio::io::AsyncReadExt as _;
+
+use super::EnumerateError;
+
+/// More than any rendering: the largest public chart renders to a few megabytes.
+const LARGEST_INPUT: u64 = 256 * 1024 * 1024;
+
+/// A file, or standard input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// This file.
+    File(PathBuf),
+    /// Standard input, written `-`.
+    Stdin,
+}
+
+impl From<&str> for Input {
+    /// `-` is standard input, as everywhere.
+    fn from(text: &str) -> Self {
+        if text == "-" { Self::Stdin } else { Self::File(PathBuf::from(text)) }
+    }
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(formatter, "{}", path.display().to_string().escape_debug()),
+            Self::Stdin => formatter.write_str("standard input"),
+        }
+    }
+}
+
+impl Input {
+    pub(super) async fn read(&self) -> Result<String, EnumerateError> {
+        let failed = |source| EnumerateError::Read { input: self.to_string(), source };
+        let bytes = match self {
+            Self::File(path) => read_file(path).await,
+            Self::Stdin => read_stdin().await,
+        }
+        .map_err(failed)?;
+        String::from_utf8(bytes)
+            .map_err(|_| failed(io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text")))
+    }
+}
+
+async fn read_file(path: &PathBuf) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    tokio::fs::File::open(path).await?.take(LARGEST_INPUT + 1).read_to_end(&mut bytes).await?;
+    within_bounds(bytes)
+}
+
+/// Reads standard input on a thread of its own, because it cannot be polled.
+pub(super) async fn read_stdin() -> io::Result<Vec<u8>> {
+    let read = tokio::task::spawn_blocking(|| {
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(io::stdin().lock(), LARGEST_INPUT + 1), &mut bytes)?;
+        Ok::<_, io::Error>(bytes)
+    });
+    within_bounds(read.await.map_err(io::Error::other)??)
+}
+
+fn within_bounds(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    if bytes.len() as u64 > LARGEST_INPUT {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 256 MiB"));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,214 @@
+//! The shapes in which custom resources write an image.
+//!
+//! One string (`image`, `thanosImage`, `dockerImage`), or parts: `registry`/`repository`/`tag`/`digest` as
+//! Helm values and most operators have it, `repository`/`image`/`version` (NVIDIA's operators),
+//! `baseImage` with `version`, `tag` or `sha` (older Prometheus operators), `imageRepository`/`imageTag`,
+//! and `name`/`newName`/`newTag` (Kustomize).
+
+use serde_json::{Map, Value};
+
+use crate::oci::Reference;
+
+/// An image put together from several fields of one object.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Composed {
+    /// The field that holds the name, where the object holds more than an image.
+    pub(super) key: Option<&'static str>,
+    /// The reference as its parts write it.
+    pub(super) written: String,
+}
+
+/// Whether a string under this key is meant to be an image, given that it looks like one.
+pub(super) fn is_image_key(key: &str) -> bool {
+    const ENDINGS: [&str; 9] = [
+        "Image",
+        "ImageName",
+        "ImageRef",
+        "ImageReference",
+        "imageName",
+        "imageRef",
+        "imageReference",
+        "_image",
+        "-image",
+    ];
+    key == "image" || ENDINGS.iter().any(|ending| key.ends_with(ending))
+}
+
+/// Whether the children of this key are images.
+pub(super) fn is_images_key(key: &str) -> bool {
+    key == "images" || key.ends_with("Images")
+}
+
+/// Whether a string carries a tag or a digest of its own.
+pub(super) fn has_version(written: &str) -> bool {
+    let last = written.rsplit('/').next().unwrap_or(written);
+    last.contains([':', '@'])
+}
+
+/// Whether a string begins with a registry: a first component that could not be a Docker Hub user.
+pub(super) fn has_registry(written: &str) -> bool {
+    written.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost")
+}
+
+/// Reads one string under the key `image`, which may be as short as `nginx` but is no picture.
+pub(super) fn plain(written: &str) -> Option<Reference> {
+    const PICTURES: [&str; 10] =
+        [".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp", ".ico", ".iso", ".img", ".qcow2"];
+    let lower = written.to_ascii_lowercase();
+    let is_picture = PICTURES.iter().any(|extension| lower.ends_with(extension)) && !has_version(written);
+    if is_picture { None } else { written.parse().ok() }
+}
+
+/// Puts an image together from the fields of `object`; `under_image_key` says that the object itself is
+/// called an image, so that less evidence is enough.
+pub(super) fn compose(object: &Map<String, Value>, under_image_key: bool) -> Option<Composed> {
+    let field = |key: &str| object.get(key).and_then(scalar);
+    from_image_name(&field)
+        .or_else(|| from_repository(&field, under_image_key))
+        .or_else(|| from_base_image(&field))
+        .or_else(|| from_flat_fields(&field))
+}
+
+/// `image` holds a name without a version, and its neighbours hold the rest.
+fn from_image_name(field: &impl Fn(&str) -> Option<String>) -> Option<Composed> {
+    let image = field("image").filter(|image| !has_version(image))?;
+    let parents: Vec<String> = ["registry", "repository"].iter().filter_map(|key| field(key)).collect();
+    let name = parents.iter().rev().fold(image, |name, parent| below(parent, &name));
+    let version = field("version").filter(|_| !parents.is_empty());
+    let tag = field("tag").or_else(|| field("imageTag")).or(version);
+    join(&name, tag, digest(field)).map(|written| Composed { key: Some("image"), written })
+}
+
+/// `repository` and its relatives.
+fn from_repository(field: &impl Fn(&str) -> Option<String>, under_image_key: bool) -> Option<Composed> {
+    let name = field("name").filter(|_| under_image_key);
+    let repository = field("repository").or_else(|| field("newName")).or(name)?;
+    let registry = field("registry");
+    if !under_image_key && registry.is_none() && !repository.contains('/') {
+        return None;
+    }
+    let name = registry.map_or_else(|| repository.clone(), |registry| below(&registry, &repository));
+    let version = field("version").filter(|_| under_image_key);
+    let tag = field("tag").or_else(|| field("newTag")).or(version);
+    let whole = || (under_image_key && has_version(&repository)).then(|| name.clone());
+    join(&name, tag, digest(field)).or_else(whole).map(|written| Composed { key: None, written })
+}
+
+fn from_base_image(field: &impl Fn(&str) -> Option<String>) -> Option<Composed> {
+    let name = field("baseImage").filter(|name| !has_version(name))?;
+    let digest = digest(field);
+    let tag = field("tag").or_else(|| field("version")).filter(|_| digest.is_none());
+    join(&name, tag, digest).map(|written| Composed { key: Some("baseImage"), written })
+}
+
+fn from_flat_fields(field: &impl Fn(&str) -> Option<String>) -> Option<Composed> {
+    let (key, name) = ["imageRepository", "imageRepo", "imageName"]
+        .into_iter()
+        .find_map(|key| field(key).filter(|name| !has_version(name)).map(|name| (key, name)))?;
+    let name = field("imageRegistry").map_or_else(|| name.clone(), |registry| below(&registry, &name));
+    let tag = field("imageTag").or_else(|| field("imageVersion"));
+    join(&name, tag, field("imageDigest")).map(|written| Composed { key: Some(key), written })
+}
+
+fn digest(field: &impl Fn(&str) -> Option<String>) -> Option<String> {
+    let sha = || field("sha").map(|hex| format!("sha256:{}", hex.trim_start_matches("sha256:")));
+    field("digest").or_else(sha)
+}
+
+/// Text or a whole number (`tag: 8`). A fraction has lost its spelling (`1.10` reads as 1.1), and the API
+/// server would refuse it where text is due.
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// `parent/name`, unless the name begins with the parent already.
+fn below(parent: &str, name: &str) -> String {
+    let parent = parent.trim_end_matches('/');
+    match name.strip_prefix(parent) {
+        Some(rest) if rest.starts_with('/') => name.to_owned(),
+        _ => format!("{parent}/{name}"),
+    }
+}
+
+fn join(name: &str, tag: Option<String>, digest: Option<String>) -> Option<String> {
+    match (tag, digest) {
+        (None, None) => None,
+        // Some charts put the digest where the tag belongs.
+        (Some(tag), None) if tag.starts_with("sha256:") => Some(format!("{name}@{tag}")),
+        (Some(tag), None) => Some(format!("{name}:{tag}")),
+        (None, Some(digest)) => Some(format!("{name}@{digest}")),
+        (Some(tag), Some(digest)) if tag.contains('@') => {
+            Some(format!("{name}:{tag}")).filter(|text| text.ends_with(&digest))
+        }
+        (Some(tag), Some(digest)) => Some(format!("{name}:{tag}@{digest}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn composed(value: &Value, under_image_key: bool) -> Option<String> {
+        compose(value.as_object().unwrap(), under_image_key).map(|composed| composed.written)
+    }
+
+    #[test]
+    fn parts_are_put_together() {
+        let hex = "a".repeat(64);
+        for (value, under_image_key, expected) in [
+            (json!({"registry": "quay.io", "repository": "a/b", "tag": "1"}), true, "quay.io/a/b:1"),
+            (json!({"registry": "quay.io", "repository": "quay.io/a/b", "tag": 8}), false, "quay.io/a/b:8"),
+            (json!({"registry": "", "repository": "a/b", "tag": "1", "digest": ""}), true, "a/b:1"),
+            (json!({"repository": "a/b", "digest": "sha256:00"}), true, "a/b@sha256:00"),
+            (json!({"repository": "a/b", "tag": "1", "digest": "sha256:00"}), true, "a/b:1@sha256:00"),
+            (json!({"repository": "a/b", "tag": "sha256:00"}), true, "a/b@sha256:00"),
+            (json!({"repository": "a/b:1", "pullPolicy": "Always"}), true, "a/b:1"),
+            (json!({"name": "nginx", "newTag": "1"}), true, "nginx:1"),
+            (json!({"name": "nginx", "newName": "q.io/nginx", "newTag": "1"}), true, "q.io/nginx:1"),
+            (
+                json!({"repository": "nvcr.io/nvidia", "image": "driver", "version": "5"}),
+                false,
+                "nvcr.io/nvidia/driver:5",
+            ),
+            (json!({"image": "quay.io/a/b", "tag": "1"}), false, "quay.io/a/b:1"),
+            (json!({"baseImage": "quay.io/p/p", "version": "v2"}), false, "quay.io/p/p:v2"),
+            (
+                json!({"baseImage": "quay.io/p/p", "version": "v2", "sha": hex}),
+                false,
+                &format!("quay.io/p/p@sha256:{hex}"),
+            ),
+            (json!({"imageRepository": "a/b", "imageTag": "1"}), false, "a/b:1"),
+        ] {
+            assert_eq!(composed(&value, under_image_key).as_deref(), Some(expected), "{value}");
+        }
+    }
+
+    #[test]
+    fn other_objects_are_left_alone() {
+        for value in [
+            json!({"image": "quay.io/a/b:1", "version": "v2"}),
+            json!({"image": "quay.io/a/b", "version": "v2"}),
+            json!({"repository": "stable", "tag": "1"}),
+            json!({"name": "web", "version": "1"}),
+            json!({"repository": "a/b", "tag": 1.5}),
+            json!({"chart": "a", "repository": "https"}),
+        ] {
+            assert_eq!(composed(&value, false), None, "{value}");
+        }
+        assert_eq!(composed(&json!({"repository": "a/b"}), true), None, "no version, no guess");
+    }
+
+    #[test]
+    fn pictures_are_no_images() {
+        assert!(plain("logo.PNG").is_none());
+        assert!(plain("https://x.io/a:1").is_none());
+        assert!(plain("a/logo.png:1").is_some());
+        assert!(plain("alpine").is_some());
+    }
+}
