@@ -4,6 +4,8 @@
 //!
 //! - [`enumerate`]: which images does the chart need, and why each;
 //! - [`oci`]: the vocabulary, without I/O.
+//!
+//! Beside the flow stands [`serve`], a registry over a folder.
 
 pub mod enumerate;
 pub mod oci;
