@@ -3,10 +3,10 @@
 //! It speaks the OCI distribution specification 1.1: pulling, pushing, content discovery and content
 //! management, over plain HTTP/1.1, on the loopback interface unless told otherwise. A request passes through
 //!
-//! - [`service`]: method and endpoint, the access log; [`routes`], [`names`] and [`range`] parse, purely;
-//! - `blobs`, `uploads` (with [`session`]), `manifests`, `discovery`: one module per workflow of the
-//!   specification, each a part of [`service::Registry`];
-//! - [`storage`]: the folder, whose layout its module describes.
+//! - `service`: method and endpoint, the access log; `routes`, `names` and `range` parse, purely;
+//! - `blobs`, `uploads` (with `session`), `manifests`, `discovery`: one module per workflow of the
+//!   specification, each a part of `service::Registry`;
+//! - `storage`: the folder, whose layout its module describes.
 //!
 //! What holds whatever happens:
 //!

@@ -70,6 +70,10 @@ impl Registry {
             }
         };
         mark_version(&mut answer);
+        let sent = match parts.method {
+            Method::HEAD => 0,
+            _ => answer.body().size_hint().exact().unwrap_or_default(),
+        };
         if let Some(log) = &self.access_log {
             log(&AccessRecord {
                 peer,
@@ -79,7 +83,7 @@ impl Registry {
                 repository,
                 status: answer.status(),
                 received: body.received(),
-                sent: answer.body().size_hint().exact().unwrap_or_default(),
+                sent,
                 elapsed: started.elapsed(),
             });
         }
