@@ -2,18 +2,12 @@
 
 use std::{io, path::PathBuf};
 
-use crate::oci::reference::ReferenceError;
+use crate::{
+    error::{Failure, Kind},
+    oci::reference::ReferenceError,
+};
 
 use super::chart::SetError;
-
-/// What kind of failure it is; the program's exit code follows from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// What was typed cannot be done.
-    Usage,
-    /// What was named cannot be read, or does not hold what it should.
-    Input,
-}
 
 /// Why images could not be enumerated. No text repeats what a manifest or a value holds, except a
 /// reference that was found in an image's place.
@@ -40,7 +34,7 @@ pub enum EnumerateError {
         operation: &'static str,
         /// Its exit status.
         status: String,
-        /// What it wrote to standard error: escaped, with values that were set taken out.
+        /// What it wrote to standard error: escaped, without values that were set, in lines.
         message: String,
     },
     /// Helm ended well but its output cannot be used.
@@ -150,17 +144,17 @@ pub enum EnumerateError {
 }
 
 impl EnumerateError {
-    /// What kind of failure it is.
+    /// What kind of failure it is: [`Kind::Usage`] or [`Kind::Input`].
     #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+    pub fn kind(&self) -> Kind {
         match self {
             Self::HelmArgument { .. }
             | Self::Set { .. }
             | Self::Argument(_)
             | Self::Prefix { .. }
             | Self::Pattern { .. }
-            | Self::FilteredOut { .. } => ErrorKind::Usage,
-            _ => ErrorKind::Input,
+            | Self::FilteredOut { .. } => Kind::Usage,
+            _ => Kind::Input,
         }
     }
 
@@ -198,15 +192,8 @@ impl EnumerateError {
     }
 }
 
-/// Text from outside as it may be shown: control characters escaped, everything else as it is.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            escaped.extend(character.escape_debug());
-        } else {
-            escaped.push(character);
-        }
+impl From<EnumerateError> for Failure {
+    fn from(error: EnumerateError) -> Self {
+        Self::from_error(error.kind(), &error).with_optional_hint(error.hint())
     }
-    escaped
 }

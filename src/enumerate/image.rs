@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::oci::{Digest, Reference};
-
-use super::error::escape;
+use crate::{
+    error::escape,
+    oci::{Digest, Reference},
+};
 
 /// How sure it is that a place names an image. The order is from the surest to the least sure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -44,13 +45,13 @@ pub struct ImageUse {
 }
 
 impl ImageUse {
-    /// The place as a person reads it, control characters escaped.
+    /// The place as a person reads it, on one line, control characters escaped.
     #[must_use]
     pub fn place(&self) -> String {
         let namespace = self.namespace.as_ref().map(|name| format!("{name}/")).unwrap_or_default();
         let template = self.template.as_ref().map(|file| format!(" ({file})")).unwrap_or_default();
         let place = format!("{} {namespace}{} at {}{template}", self.kind, self.name, self.path);
-        escape(&place)
+        escape(&place).replace('\n', "\\n")
     }
 }
 

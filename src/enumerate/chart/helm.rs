@@ -10,10 +10,8 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{
-    super::{EnumerateError, error::escape},
-    ChartOptions, values,
-};
+use super::{super::EnumerateError, ChartOptions, values};
+use crate::error::escape;
 
 /// More than any chart renders to.
 const LARGEST_OUTPUT: u64 = 256 * 1024 * 1024;
@@ -114,7 +112,7 @@ impl Helm {
         })
     }
 
-    /// Helm's complaint on one line: from `Error:` on, without the values that were set.
+    /// Helm's complaint from `Error:` on, without blank lines and without the values that were set.
     fn readable(&self, message: &[u8]) -> String {
         let mut text = String::from_utf8_lossy(message).into_owned();
         for secret in &self.secrets {
@@ -123,7 +121,7 @@ impl Helm {
         let text =
             text.find("Error: ").and_then(|start| text.get(start + "Error: ".len()..)).unwrap_or(&text);
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        if lines.is_empty() { "it said nothing".to_owned() } else { escape(&lines.join("; ")) }
+        if lines.is_empty() { "it said nothing".to_owned() } else { escape(&lines.join("\n")) }
     }
 }
 
@@ -180,7 +178,11 @@ mod tests {
             ChartOptions { set: vec!["a=hunter2,b=hunter2-longer,c=x".into()], ..ChartOptions::default() };
         let helm = Helm::new(&options).unwrap();
         let message = b"WARNING: noise\nError: bad hunter2-longer\x1b[31m and hunter2\n\n  at line x\n";
-        assert_eq!(helm.readable(message), r"bad ***\u{1b}[31m and ***; at line x");
+        assert_eq!(
+            helm.readable(message),
+            "bad ***\\u{1b}[31m and ***
+at line x"
+        );
         assert_eq!(helm.readable(b""), "it said nothing");
     }
 

@@ -155,3 +155,6 @@ async fn hash(package: &Path) -> Result<Digest, EnumerateError> {
         }
     }
 }
+
+#[cfg(test)]
+mod comparison;
