@@ -171,6 +171,10 @@ impl EnumerateError {
                 "check `--chart`, `--repo` and `--chart-version`; without access to the chart repository, pass \
                  a chart file, `--rendered FILE` or `--images FILE`"
             }
+            Self::HelmFailed { operation: "template", .. } => {
+                "pass the values that the chart asks for with `--values` or `--set`; `helm template` with the \
+                 same options says the same"
+            }
             Self::Set { reason, .. } => return reason.hint().map(str::to_owned),
             Self::PodImage { .. } | Self::PodImageMissing { .. } => {
                 "set the chart value that this image is made of with `--set` or `--values`"

@@ -1,7 +1,7 @@
 //! What to copy: the images that a chart, a rendered manifest or a list names.
 //!
 //! [`enumerate`] turns a [`Selection`] (what was asked for) into an [`Enumeration`] (the images, each with
-//! every place that names it). Manifests are read as YAML, never as lines, in two passes: [`manifests`]
+//! every place that names it). Manifests are read as YAML, never as lines, in two passes: `manifests`
 //! first collects what is an image by its position (a container of a pod spec, a field of a custom
 //! resource), then looks for mentions of the registries seen there in environment values, arguments and
 //! `ConfigMap`s. Rendered manifests hold Secrets: they stay in memory, and no error repeats their text.

@@ -204,7 +204,9 @@ impl Walker<'_> {
     }
 
     fn note(&mut self, reason: String) {
-        let place = self.resource.place(&self.path, Confidence::PodSpec);
+        let is_custom = self.resource.class == Class::Custom;
+        let confidence = if is_custom { Confidence::CustomResource } else { Confidence::PodSpec };
+        let place = self.resource.place(&self.path, confidence);
         self.findings.notes.push(Note { place, reason });
     }
 
