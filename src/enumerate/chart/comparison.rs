@@ -4,7 +4,7 @@ use std::fs;
 
 use secrecy::SecretString;
 
-use super::{ChartOptions, arguments, helm::Helm, values};
+use super::{super::EnumerateError, ChartOptions, arguments, helm::Helm, values};
 
 /// A chart that prints the values it was given, and how it would print one of them in text.
 struct Probe {
@@ -69,7 +69,12 @@ impl Probe {
         arguments.extend(flags("set-string", case.set_string));
         arguments.extend(options.set_file.iter().map(|text| format!("--set-file={text}")));
         arguments.push(options.chart.clone());
-        helm.run("template", arguments, None).await.ok()
+        match helm.run("template", arguments, None).await {
+            Ok(output) => Some(output),
+            Err(EnumerateError::HelmFailed { .. }) => None,
+            // A test that cannot run has not passed.
+            Err(error) => panic!("{error}: run scripts/test, or set THORAS_MIRROR_TEST_HELM to Helm's path"),
+        }
     }
 
     /// What it prints with the values where nobody can see them.
