@@ -9,6 +9,24 @@ use crate::{
 
 use super::chart::SetError;
 
+/// What kind of failure it is; the program's exit code follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// What was typed cannot be done.
+    Usage,
+    /// What was named cannot be read, or does not hold what it should.
+    Input,
+}
+
+impl From<ErrorKind> for Kind {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Usage => Self::Usage,
+            ErrorKind::Input => Self::Input,
+        }
+    }
+}
+
 /// Why images could not be enumerated. No text repeats what a manifest or a value holds, except a
 /// reference that was found in an image's place.
 #[derive(Debug, thiserror::Error)]
@@ -144,17 +162,17 @@ pub enum EnumerateError {
 }
 
 impl EnumerateError {
-    /// What kind of failure it is: [`Kind::Usage`] or [`Kind::Input`].
+    /// What kind of failure it is.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         match self {
             Self::HelmArgument { .. }
             | Self::Set { .. }
             | Self::Argument(_)
             | Self::Prefix { .. }
             | Self::Pattern { .. }
-            | Self::FilteredOut { .. } => Kind::Usage,
-            _ => Kind::Input,
+            | Self::FilteredOut { .. } => ErrorKind::Usage,
+            _ => ErrorKind::Input,
         }
     }
 
@@ -198,6 +216,6 @@ impl EnumerateError {
 
 impl From<EnumerateError> for Failure {
     fn from(error: EnumerateError) -> Self {
-        Self::from_error(error.kind(), &error).with_optional_hint(error.hint())
+        Self::from_error(error.kind().into(), &error).with_optional_hint(error.hint())
     }
 }

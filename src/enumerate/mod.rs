@@ -15,7 +15,7 @@ mod list;
 mod manifests;
 
 pub use chart::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, SetError};
-pub use error::EnumerateError;
+pub use error::{EnumerateError, ErrorKind};
 pub use image::{ChartIdentity, Confidence, Enumeration, Image, ImageUse, Note};
 pub use input::Input;
 

@@ -5,7 +5,9 @@ mod run_helm;
 use std::path::Path;
 
 use thoras_mirror::{
-    enumerate::{ChartOptions, Confidence, EnumerateError, Enumeration, Input, Selection, Source, enumerate},
+    enumerate::{
+        ChartOptions, Confidence, EnumerateError, Enumeration, ErrorKind, Input, Selection, Source, enumerate,
+    },
     error::{Failure, Kind},
     oci::mapping::{Namer, Naming},
 };
@@ -130,7 +132,7 @@ async fn filters_keep_and_drop_but_names_do_not_depend_on_them() {
     selection.exclude = vec!["*:1.4.2".to_owned()];
     let error = enumerate(&selection).await.unwrap_err();
     assert_eq!(error.to_string(), "the filters leave none of the 10 images found");
-    assert_eq!(error.kind(), Kind::Usage);
+    assert_eq!(error.kind(), ErrorKind::Usage);
 
     selection.exclude = vec!["**/worker".to_owned()];
     let found = enumerate(&selection).await.unwrap();
@@ -163,7 +165,7 @@ async fn lists_and_arguments_are_normalised_and_unique() {
 
     let typed = Source::References(vec!["quay.io/a/b:1".to_owned(), "UPPER/case".to_owned()]);
     let error = enumerate(&Selection::all_of(typed)).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Usage);
+    assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("UPPER/case"));
 }
 
@@ -181,7 +183,7 @@ async fn unreadable_input_is_named_with_its_line_and_without_its_content() {
     assert!(!format!("{error:?}").contains("hunter2"));
 
     let error = rendered("kind: Service\n").await.unwrap_err();
-    assert!(matches!(error, EnumerateError::NoImages { .. }) && error.kind() == Kind::Input);
+    assert!(matches!(error, EnumerateError::NoImages { .. }) && error.kind() == ErrorKind::Input);
 }
 
 #[tokio::test]

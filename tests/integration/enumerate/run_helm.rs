@@ -7,7 +7,7 @@ use std::{
 };
 
 use thoras_mirror::{
-    enumerate::{ChartOptions, EnumerateError},
+    enumerate::{ChartOptions, EnumerateError, ErrorKind},
     error::{Failure, Kind},
     oci::Digest,
 };
@@ -178,7 +178,7 @@ async fn helms_own_message_is_told_without_the_values_that_were_set() {
     let path = folder.path().display().to_string();
     let options = ChartOptions { set: vec!["password=hunter2".into()], ..chart(&path) };
     let error = images_of(options).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Input);
+    assert_eq!(error.kind(), ErrorKind::Input);
     let message = error.to_string();
     assert!(message.contains(r"\u{1b}[31mthe password *** is too short"), "{message}");
     assert!(!format!("{error:?}").contains("hunter2"));
@@ -189,7 +189,7 @@ async fn an_assignment_that_cannot_be_used_is_counted_not_quoted() {
     let set = vec!["a=1".into(), "password=abc,hunter2".into()];
     let error = images_of(ChartOptions { set, ..chart(SAMPLE) }).await.unwrap_err();
     assert_eq!(error.to_string(), "`--set` number 2 has a key without a value");
-    assert_eq!(error.kind(), Kind::Usage);
+    assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.hint().unwrap().contains("\\,"));
 
     let options = ChartOptions { set: vec!["image.tag=20240101".into()], ..chart(SAMPLE) };
