@@ -78,8 +78,8 @@ impl Origin {
             "https" => Scheme::Https,
             _ => return Err(refused()),
         };
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(refused)?;
-        let host = host.strip_suffix('.').unwrap_or(host).to_owned();
+        let host = url.host_str().map(|host| host.strip_suffix('.').unwrap_or(host));
+        let host = host.filter(|host| !host.is_empty()).ok_or_else(refused)?.to_owned();
         Ok(Self { scheme, host, port: url.port().unwrap_or(scheme.default_port()) })
     }
 
@@ -90,7 +90,8 @@ impl Origin {
         let host = if normal == DOCKER_HUB.0 { DOCKER_HUB.1 } else { normal.as_str() };
         let url = Url::parse(&format!("{}://{host}/", scheme.as_str()))
             .map_err(|_| OriginError(registry.to_owned()))?;
-        if url.path() != "/" || !url.username().is_empty() || url.password().is_some() {
+        let has_more = url.query().is_some() || url.fragment().is_some() || url.password().is_some();
+        if has_more || url.path() != "/" || !url.username().is_empty() {
             return Err(OriginError(registry.to_owned()));
         }
         Self::of(&url)
@@ -210,7 +211,7 @@ mod tests {
         let local = Origin::of_registry("[::1]:5000", Scheme::Http).unwrap();
         assert_eq!((local.host(), local.port()), ("[::1]", 5000));
         assert_eq!(local.to_string(), "http://[::1]:5000");
-        for text in ["", "a/b", "user@host", "user:pass@host", "a b", "host:99999"] {
+        for text in ["", ".", ".?", "a?b", "a#b", "a/b", "user@host", "user:pass@host", "a b", "host:99999"] {
             assert!(Origin::of_registry(text, Scheme::Https).is_err(), "{text}");
         }
         assert!(Origin::of(&Url::parse("ftp://a.example").unwrap()).is_err());
