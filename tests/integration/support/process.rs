@@ -12,9 +12,9 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader},
     process::{Child, Command},
-    task::JoinHandle,
+    sync::watch,
 };
 
 /// How long a run may take before it counts as hanging.
@@ -92,8 +92,8 @@ impl Mirror {
         let input = self.stdin;
         // A program that does not read its input is no failure of the test's.
         tokio::spawn(async move { drop(stdin.write_all(&input).await) });
-        let stdout = read_all(child.stdout.take().unwrap());
-        let stderr = read_all(child.stderr.take().unwrap());
+        let stdout = Output::read(child.stdout.take().unwrap());
+        let stderr = Output::read(child.stderr.take().unwrap());
         Running { child, stdout, stderr, folder: self.folder }
     }
 }
@@ -102,8 +102,8 @@ impl Mirror {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    stdout: JoinHandle<String>,
-    stderr: JoinHandle<String>,
+    stdout: Output,
+    stderr: Output,
     folder: Arc<TempDir>,
 }
 
@@ -128,6 +128,18 @@ impl Running {
         kill_process(Pid::from_raw(id.cast_signed()).unwrap(), signal).unwrap();
     }
 
+    /// Waits for a line with this text on standard error, and returns the line.
+    pub async fn stderr_line(&self, text: &str) -> String {
+        let line = self.stderr.line_with(text);
+        tokio::time::timeout(DEADLINE, line).await.unwrap_or_else(|_| panic!("no line with {text:?}"))
+    }
+
+    /// The same on standard output.
+    pub async fn stdout_line(&self, text: &str) -> String {
+        let line = self.stdout.line_with(text);
+        tokio::time::timeout(DEADLINE, line).await.unwrap_or_else(|_| panic!("no line with {text:?}"))
+    }
+
     /// Waits for the end; a run that hangs fails the test with what it has printed.
     pub async fn outcome(mut self) -> Outcome {
         let ended = tokio::time::timeout(DEADLINE, self.child.wait()).await;
@@ -136,8 +148,8 @@ impl Running {
         }
         let outcome = Outcome {
             status: self.child.wait().await.unwrap(),
-            stdout: self.stdout.await.unwrap(),
-            stderr: self.stderr.await.unwrap(),
+            stdout: self.stdout.all().await,
+            stderr: self.stderr.all().await,
             folder: self.folder,
         };
         assert!(ended.is_ok(), "no end after {DEADLINE:?}: {outcome}");
@@ -184,10 +196,38 @@ impl fmt::Display for Outcome {
     }
 }
 
-fn read_all(mut pipe: impl AsyncRead + Send + Unpin + 'static) -> JoinHandle<String> {
-    tokio::spawn(async move {
-        let mut bytes = Vec::new();
-        pipe.read_to_end(&mut bytes).await.unwrap();
-        String::from_utf8(bytes).expect("output is UTF-8")
-    })
+/// What a program prints into one pipe, readable while it still prints.
+#[derive(Debug)]
+struct Output {
+    text: watch::Receiver<String>,
+}
+
+impl Output {
+    fn read(pipe: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        let (sender, text) = watch::channel(String::new());
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(pipe);
+            let mut line = String::new();
+            while lines.read_line(&mut line).await.expect("output is UTF-8") > 0 {
+                sender.send_modify(|text| text.push_str(&line));
+                line.clear();
+            }
+        });
+        Self { text }
+    }
+
+    async fn line_with(&self, wanted: &str) -> String {
+        let find = |text: &str| text.lines().find(|line| line.contains(wanted)).map(str::to_owned);
+        let mut text = self.text.clone();
+        let seen = text.wait_for(|text| find(text).is_some()).await.map(|text| text.clone());
+        seen.ok()
+            .and_then(|text| find(&text))
+            .unwrap_or_else(|| panic!("ended without a line with {wanted:?}"))
+    }
+
+    /// All of it, once the pipe is closed.
+    async fn all(mut self) -> String {
+        while self.text.changed().await.is_ok() {}
+        self.text.borrow().clone()
+    }
 }

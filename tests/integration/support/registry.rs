@@ -98,7 +98,6 @@ impl Registry {
         let process = Command::new(programs::find("THORAS_MIRROR_TEST_REGISTRY", "docker-registry"))
             .arg("serve")
             .arg(folder.path().join("config.json"))
-            .env("OTEL_TRACES_EXPORTER", "none")
             .stdin(Stdio::null())
             .stdout(open("access.log"))
             .stderr(open("error.log"))
@@ -125,11 +124,8 @@ impl Registry {
                 assert!(log.contains("address already in use"), "docker-registry {status}: {log}");
                 return false;
             }
-            if self
-                .send_marker()
-                .await
-                .is_some_and(|marker| self.log_lines().iter().any(|line| line.contains(&marker)))
-            {
+            let marker = self.send_marker().await;
+            if marker.is_some_and(|marker| self.log_lines().iter().any(|line| line.contains(&marker))) {
                 return true;
             }
             assert!(Instant::now() < deadline, "docker-registry does not answer: {}", self.error_log());
@@ -154,8 +150,8 @@ impl Registry {
 
     /// All requests since the start or since [`Registry::clear_requests`].
     ///
-    /// The log is written after the answer: a request of our own, sent now, shows up behind all that were answered
-    /// before it.
+    /// A request is logged when its handler returns, so a request of our own, sent now, shows up behind all that were
+    /// answered before it.
     pub async fn requests(&self) -> Vec<LoggedRequest> {
         let all = self.all_requests().await;
         all[self.cleared.load(Ordering::SeqCst)..].to_vec()
@@ -189,8 +185,8 @@ impl Registry {
     /// Sends a request that can be recognised in the log and returns the text to look for.
     async fn send_marker(&self) -> Option<String> {
         let marker = format!("{MARKER}{}.", self.markers.fetch_add(1, Ordering::SeqCst));
-        let answer = self.client.get(format!("{}/v2/?{marker}", self.address.url())).send().await;
-        answer.is_ok().then_some(marker)
+        let request = self.client.get(format!("{}/v2/?{marker}", self.address.url())).timeout(PATIENCE);
+        request.send().await.is_ok().then_some(marker)
     }
 
     /// The complete lines of the access log.

@@ -1,5 +1,7 @@
 //! Other programs and the one under test are found, fed and watched.
 
+use std::os::unix::process::ExitStatusExt as _;
+
 use crate::support::{helm, process::Mirror};
 
 #[tokio::test]
@@ -11,4 +13,18 @@ async fn helm_runs() {
 async fn the_program_under_test_runs_in_a_folder_of_its_own() {
     let outcome = Mirror::new(["--version"]).run().await.expect_success();
     assert!(outcome.folder().is_dir());
+}
+
+#[tokio::test]
+async fn a_running_program_is_read_interrupted_and_killed() {
+    let start = || Mirror::new(["serve", ".", "--listen", "127.0.0.1:0"]).start();
+    let running = start();
+    let line = running.stdout_line("serving").await;
+    running.interrupt();
+    let outcome = running.outcome().await.expect_code(130);
+    assert_eq!(outcome.stdout, format!("{line}\n"));
+
+    let running = start();
+    running.kill();
+    assert_eq!(running.outcome().await.status.signal(), Some(9));
 }
