@@ -45,6 +45,11 @@ pub(super) fn of_image(
         let count = units::counted(outcome.problems.len(), "problem");
         format!("{} {label}: {count} at {}", palette.error("error:"), escape(&outcome.destination))
     });
+    if outcome.failure.is_some() {
+        // The failure's own hint says what to do; a sync that failed is not mended by the same sync.
+        outcome.problems.iter().for_each(|problem| write_indented(&mut lines, &format!("\n  {problem}")));
+        return Some(lines);
+    }
     for remedy in Remedy::ALL {
         let mut found = false;
         for problem in outcome.problems.iter().filter(|problem| Remedy::of(problem) == remedy) {

@@ -82,14 +82,40 @@ pub fn present_inspection(document: &InspectDocument, format: Format) -> Result<
     printed
 }
 
-/// Everything that failed in a run, images first, an empty line before each.
+/// Everything that failed in a run, images first, an empty line before each. Images that failed for one and
+/// the same reason (a registry that nobody reaches) share one text.
 fn failure_texts(document: &RunDocument, repair: &str, palette: style::Palette) -> Vec<String> {
     let labels = Labels::of(document.images.iter().map(|image| &image.source));
-    let images =
-        document.images.iter().filter_map(|image| failure::of_image(image, &labels, repair, palette));
-    let others = document.failures.iter().map(|failure| failure::text(failure, None, palette));
+    let mut shared: Vec<(&Failure, Vec<String>)> = Vec::new();
+    let mut texts = Vec::new();
+    for image in &document.images {
+        match &image.failure {
+            Some(failure) if image.problems.is_empty() => {
+                let label = labels.label(&image.source);
+                match shared.iter_mut().find(|(same, _)| *same == failure) {
+                    Some((_, subjects)) => subjects.push(label),
+                    None => shared.push((failure, vec![label])),
+                }
+            }
+            _ => texts.extend(failure::of_image(image, &labels, repair, palette)),
+        }
+    }
+    texts.extend(
+        shared.iter().map(|(failure, subjects)| failure::text(failure, Some(&subject(subjects)), palette)),
+    );
+    texts.extend(document.failures.iter().map(|failure| failure::text(failure, None, palette)));
     let lonely = document.images.is_empty();
-    images.chain(others).map(|text| if lonely { text } else { format!("\n{text}") }).collect()
+    texts.into_iter().map(|text| if lonely { text } else { format!("\n{text}") }).collect()
+}
+
+/// One image, or a few and how many more.
+fn subject(labels: &[String]) -> String {
+    const NAMED: usize = 3;
+    let named = labels.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match labels.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
 }
 
 /// The terminal's width in columns; `None` where standard output is none, so that nothing is folded.

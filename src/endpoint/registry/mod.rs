@@ -30,13 +30,17 @@ use crate::{
     oci::{Descriptor, Digest, RawManifest, Repository, Target},
 };
 
+/// A registry as it was found, or why it was not. Found once for a run: if nobody listens, thirty images
+/// should not find that out one after the other.
+type Found = Result<Arc<Host>, Error>;
+
 /// All the registries on one side of a copy.
 pub struct Registries {
     side: Side,
     network: Arc<Network>,
     authenticator: Authenticator,
     events: Arc<dyn EventSink>,
-    hosts: Mutex<HashMap<String, Arc<OnceCell<Arc<Host>>>>>,
+    hosts: Mutex<HashMap<String, Arc<OnceCell<Found>>>>,
 }
 
 impl Registries {
@@ -58,11 +62,10 @@ impl Registries {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(hosts.entry(registry.to_owned()).or_default())
         };
-        let host = cell.get_or_try_init(|| self.find(registry)).await?;
-        Ok(Arc::clone(host))
+        cell.get_or_init(|| self.find(registry)).await.clone()
     }
 
-    async fn find(&self, registry: &str) -> Result<Arc<Host>, Error> {
+    async fn find(&self, registry: &str) -> Found {
         let mut tries = Tries::new();
         loop {
             tries.begin();
