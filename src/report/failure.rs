@@ -37,19 +37,19 @@ pub(super) fn of_image(
     palette: Palette,
 ) -> Option<String> {
     let label = labels.label(&outcome.source);
-    let failure = outcome.failure.as_ref().map(|failure| text(failure, Some(&label), palette));
+    if let Some(failure) = &outcome.failure {
+        // Its own hint says what to do: a sync that failed is not mended by the same sync.
+        let problems = outcome.problems.iter().map(ToString::to_string);
+        let causes = failure.causes.iter().cloned().chain(problems).collect();
+        let failure = Failure { causes, ..failure.clone() };
+        return Some(text(&failure, Some(&label), palette));
+    }
     if outcome.problems.is_empty() {
-        return failure;
+        return None;
     }
-    let mut lines = failure.unwrap_or_else(|| {
-        let count = units::counted(outcome.problems.len(), "problem");
-        format!("{} {label}: {count} at {}", palette.error("error:"), escape(&outcome.destination))
-    });
-    if outcome.failure.is_some() {
-        // The failure's own hint says what to do; a sync that failed is not mended by the same sync.
-        outcome.problems.iter().for_each(|problem| write_indented(&mut lines, &format!("\n  {problem}")));
-        return Some(lines);
-    }
+    let count = units::counted(outcome.problems.len(), "problem");
+    let mut lines =
+        format!("{} {label}: {count} at {}", palette.error("error:"), escape(&outcome.destination));
     for remedy in Remedy::ALL {
         let mut found = false;
         for problem in outcome.problems.iter().filter(|problem| Remedy::of(problem) == remedy) {
