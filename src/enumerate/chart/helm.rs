@@ -10,7 +10,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{super::EnumerateError, ChartOptions, values};
+use super::{super::EnumerateError, ChartOptions, secrets};
 use crate::error::escape;
 
 /// More than any chart renders to.
@@ -45,7 +45,7 @@ impl Helm {
             .tempdir()
             .map_err(EnumerateError::Workspace)?;
         std::fs::create_dir(workspace.path().join("empty")).map_err(EnumerateError::Workspace)?;
-        let mut secrets: Vec<String> = values::secrets(options)
+        let mut secrets: Vec<String> = secrets::of(options)
             .iter()
             .flat_map(|value| value.lines().chain([value.as_str()]))
             .filter(|text| text.len() >= SHORTEST_SECRET)

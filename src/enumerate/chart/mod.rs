@@ -8,11 +8,12 @@
 //! - [`arguments`] writes Helm's command lines and checks raw ones;
 //! - [`values`] brings `--set` and `--set-string` to Helm without showing them to `ps`, with [`strvals`]
 //!   reading their grammar;
-//! - [`helm`] runs the program.
+//! - [`helm`] runs the program, and keeps what [`secrets`] finds out of its messages.
 
 mod arguments;
 mod helm;
 mod location;
+mod secrets;
 mod strvals;
 mod values;
 

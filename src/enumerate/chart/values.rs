@@ -57,28 +57,6 @@ pub(super) async fn prepare(helm: &Helm, options: &ChartOptions) -> Result<Prepa
     Ok(Prepared { flags, standard_input })
 }
 
-/// Every text that an assignment sets, so that it can be taken out of Helm's messages.
-pub(super) fn secrets(options: &ChartOptions) -> Vec<String> {
-    let mut secrets = Vec::new();
-    for text in options.set.iter().chain(&options.set_string) {
-        let mut values = Map::new();
-        // What cannot be read never reaches Helm.
-        if strvals::assign(text.expose_secret(), Typing::Text, &mut values).is_ok() {
-            collect_text(&Value::Object(values), &mut secrets);
-        }
-    }
-    secrets
-}
-
-fn collect_text(value: &Value, texts: &mut Vec<String>) {
-    match value {
-        Value::String(text) => texts.push(text.clone()),
-        Value::Array(items) => items.iter().for_each(|item| collect_text(item, texts)),
-        Value::Object(fields) => fields.values().for_each(|field| collect_text(field, texts)),
-        _ => {}
-    }
-}
-
 /// The values files as absolute paths. Standard input, which is needed for the assignments, moves to a
 /// private file. Like Helm, splits at commas, unless there is a file of the whole name.
 async fn files(helm: &Helm, given: &[String]) -> Result<Vec<String>, EnumerateError> {
