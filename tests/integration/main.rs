@@ -8,6 +8,8 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod help;
+mod images;
 mod serve;
 #[allow(dead_code, unreachable_pub, reason = "a library for tests: each takes what it needs")]
 mod support;
