@@ -10,6 +10,7 @@
 
 mod help;
 mod images;
+mod inspect;
 mod serve;
 #[allow(dead_code, unreachable_pub, reason = "a library for tests: each takes what it needs")]
 mod support;
