@@ -1,5 +1,7 @@
 //! What can be typed: clap types only. What it means is decided in [`crate::settings`].
 
+#![expect(clippy::doc_markdown, reason = "these comments are the help, where backticks are noise")]
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
@@ -10,9 +12,19 @@ use crate::{
     waiver::Waiver,
 };
 
+/// The platforms that every image must have unless others are named: those of the clusters that the vendor
+/// supports. Sorted.
+pub const DEFAULT_PLATFORMS: [&str; 2] = ["linux/amd64", "linux/arm64"];
+
 const AFTER_HELP: &str = "\
-Exit codes: 0 all there and confirmed; 1 an image failed; 2 usage; 3 unreadable input;
-4 authentication refused; 5 verify found a difference; 6 digest or size mismatch; 130 interrupted.";
+Begin with:
+  thoras-mirror images                     what would be mirrored
+  thoras-mirror sync --to REGISTRY/PATH    mirror it
+  thoras-mirror verify                     prove that it is all there
+
+Exit codes: 0 all there and confirmed; 1 an image failed, or failures of several kinds;
+2 usage or settings; 3 unreadable input; 4 authentication refused; 5 verify found a difference;
+6 digest or size mismatch while copying; 130 or 143 ended by a signal.";
 
 /// Mirror the images of a Helm chart into your own registry, every platform kept and confirmed.
 #[derive(Debug, Parser)]
@@ -31,11 +43,11 @@ pub struct Cli {
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Verbosity {
     /// Say nothing but warnings and errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, display_order = 100, conflicts_with = "verbose")]
     pub quiet: bool,
 
     /// Say more: what is skipped and why, what is tried again
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 101)]
     pub verbose: bool,
 }
 
@@ -46,28 +58,28 @@ pub enum Command {
     Images(Box<Images>),
     /// Copy the images, read them again at the destination, and write the lock
     Sync(Box<Sync>),
-    /// Compare the mirror with the lock, or with the source
+    /// Read the mirror again and compare it with the lock, or with the source
     Verify(Box<Verify>),
     /// Show platforms, digests and sizes of images
     Inspect(Inspect),
-    /// Serve a folder as a registry
+    /// Serve a folder as a registry, to push to and pull from
     Serve(Serve),
 }
 
 /// `thoras-mirror images`
 #[derive(Debug, Args)]
 pub struct Images {
-    /// Which images.
-    #[command(flatten)]
-    pub selection: SelectionArgs,
-
     /// Show every place that names an image
     #[arg(long)]
     pub why: bool,
 
-    /// The form of the answer; by default one reference a line
+    /// The form of the answer
     #[arg(long, short, value_enum, env = "THORAS_MIRROR_OUTPUT", default_value_t = ImagesOutput::List)]
     pub output: ImagesOutput,
+
+    /// Which images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
 }
 
 /// The forms of `images`.
@@ -94,35 +106,19 @@ pub enum Output {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub struct Sync {
-    /// Which images.
-    #[command(flatten)]
-    pub selection: SelectionArgs,
-
-    /// Where to.
-    #[command(flatten)]
-    pub destination: DestinationArgs,
-
-    /// How registries are reached.
-    #[command(flatten)]
-    pub registries: RegistryArgs,
-
-    /// Which platforms must be there.
-    #[command(flatten)]
-    pub platforms: PlatformArgs,
-
     /// Show what would be copied, and copy nothing
     #[arg(long)]
     pub dry_run: bool,
 
-    /// How closely the destination is read before and after: its manifests, or every blob as well
+    /// How closely the destination is read, before and after
     #[arg(long, value_enum, default_value_t = Check::Manifests, env = "THORAS_MIRROR_CHECK")]
     pub check: Check,
 
-    /// Copy exactly the digests of the lock
+    /// Copy exactly the digests of the lock, with the names that it gave them
     #[arg(long, conflicts_with_all = ["rendered", "images", "image", "chart", "include", "exclude"])]
     pub locked: bool,
 
-    /// The record of the run
+    /// The record of the run, which verify reads
     #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_LOCK", default_value = "thoras-mirror.lock")]
     pub lock: PathBuf,
 
@@ -141,6 +137,22 @@ pub struct Sync {
     /// The form of the answer
     #[arg(long, short, value_enum, env = "THORAS_MIRROR_OUTPUT", default_value_t = Output::Table)]
     pub output: Output,
+
+    /// Which images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
+    /// Where to.
+    #[command(flatten)]
+    pub destination: DestinationArgs,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+
+    /// Which platforms must be there.
+    #[command(flatten)]
+    pub platforms: PlatformArgs,
 }
 
 /// What a sync looks at.
@@ -155,13 +167,30 @@ pub enum Check {
 /// `thoras-mirror verify`
 #[derive(Debug, Args)]
 pub struct Verify {
+    /// Compare this mirror with the source, instead of reading a lock
+    ///
+    /// [env: THORAS_MIRROR_TO]
+    // The environment of this and of `lock` is read in `settings`: here, the variables would conflict like flags.
+    #[arg(long, value_name = "REGISTRY/PATH", verbatim_doc_comment)]
+    pub to: Option<String>,
+
+    /// How closely to read; each level includes those before it
+    #[arg(long, value_enum, default_value_t = Level::Blobs, env = "THORAS_MIRROR_LEVEL")]
+    pub level: Level,
+
+    /// The record to compare with, as sync wrote it
+    ///
+    /// [env: THORAS_MIRROR_LOCK] [default: thoras-mirror.lock]
+    #[arg(long, value_name = "FILE", verbatim_doc_comment, conflicts_with = "to")]
+    pub lock: Option<PathBuf>,
+
+    /// The form of the answer
+    #[arg(long, short, value_enum, env = "THORAS_MIRROR_OUTPUT", default_value_t = Output::Table)]
+    pub output: Output,
+
     /// Which images, with `--to`.
     #[command(flatten)]
     pub selection: SelectionArgs,
-
-    /// Compare this mirror with the source, instead of reading a lock
-    #[arg(long, value_name = "REGISTRY/PATH", env = "THORAS_MIRROR_TO")]
-    pub to: Option<String>,
 
     /// How the destination is asked.
     #[command(flatten)]
@@ -178,18 +207,6 @@ pub struct Verify {
     /// Which platforms must be there.
     #[command(flatten)]
     pub platforms: PlatformArgs,
-
-    /// How closely to read: index and child manifests, every blob's presence and size, or every byte
-    #[arg(long, value_enum, default_value_t = Level::Blobs, env = "THORAS_MIRROR_LEVEL")]
-    pub level: Level,
-
-    /// The record to compare with [default: thoras-mirror.lock]
-    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_LOCK", conflicts_with = "to")]
-    pub lock: Option<PathBuf>,
-
-    /// The form of the answer
-    #[arg(long, short, value_enum, env = "THORAS_MIRROR_OUTPUT", default_value_t = Output::Table)]
-    pub output: Output,
 }
 
 /// `thoras-mirror inspect`
@@ -199,17 +216,17 @@ pub struct Inspect {
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<String>,
 
-    /// How registries are reached.
-    #[command(flatten)]
-    pub registries: RegistryArgs,
-
-    /// Print the manifest's bytes exactly as the registry holds them
-    #[arg(long, conflicts_with = "output")]
+    /// Print the manifest's bytes exactly as the registry holds them, whatever --output says
+    #[arg(long)]
     pub raw: bool,
 
     /// The form of the answer
     #[arg(long, short, value_enum, env = "THORAS_MIRROR_OUTPUT", default_value_t = Output::Table)]
     pub output: Output,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
 }
 
 /// `thoras-mirror serve`
@@ -228,12 +245,15 @@ pub struct Serve {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Which images")]
 pub struct SelectionArgs {
-    /// Images to mirror, instead of a chart's
+    /// Image references, instead of a chart's
     #[arg(value_name = "IMAGE", conflicts_with_all = ["rendered", "images", "chart"])]
     pub image: Vec<String>,
 
     /// A chart: a name in --repo, a folder, a .tgz file or an oci:// reference
-    #[arg(long, value_name = "CHART", env = "THORAS_MIRROR_CHART", conflicts_with_all = ["rendered", "images"])]
+    ///
+    /// [env: THORAS_MIRROR_CHART] [default: thoras]
+    // The environment is read in `settings`: here, a variable would count as a flag that conflicts with others.
+    #[arg(long, value_name = "CHART", verbatim_doc_comment, conflicts_with_all = ["rendered", "images"])]
     pub chart: Option<String>,
 
     /// The Helm repository of a chart that is only a name [default: the vendor's]
@@ -260,11 +280,11 @@ pub struct SelectionArgs {
     #[arg(long, value_name = "KEY=FILE")]
     pub set_file: Vec<String>,
 
-    /// The namespace to render for
+    /// The namespace to render the chart for
     #[arg(long, short, value_name = "NAMESPACE", env = "THORAS_MIRROR_NAMESPACE")]
     pub namespace: Option<String>,
 
-    /// The Kubernetes version to render for
+    /// The Kubernetes version to render the chart for
     #[arg(long, value_name = "VERSION", env = "THORAS_MIRROR_KUBE_VERSION")]
     pub kube_version: Option<String>,
 
@@ -292,11 +312,12 @@ pub struct SelectionArgs {
     #[arg(long, value_name = "FILE")]
     pub images: Option<String>,
 
-    /// Also take what names an image below this registry in environments, arguments and config maps (repeatable)
+    /// A registry whose images also count where only an environment value, an argument or a ConfigMap names
+    /// them (repeatable)
     #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_IMAGE_PREFIX", value_delimiter = ',')]
     pub image_prefix: Vec<String>,
 
-    /// Keep only images that this glob matches (repeatable)
+    /// Keep only images that this glob matches, such as '*services*' (repeatable)
     #[arg(long, value_name = "GLOB", env = "THORAS_MIRROR_INCLUDE", value_delimiter = ',')]
     pub include: Vec<String>,
 
@@ -326,11 +347,11 @@ pub struct DestinationArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where to")]
 pub struct NamingArgs {
-    /// How images are named there: what stands below the source prefix, the last part only, or all of it
-    #[arg(long, value_enum, default_value_t = Naming::Relative, env = "THORAS_MIRROR_NAMING")]
-    pub naming: Naming,
+    /// How images are named there [default: relative, or with --locked as in the lock]
+    #[arg(long, value_enum, env = "THORAS_MIRROR_NAMING")]
+    pub naming: Option<Naming>,
 
-    /// What `relative` cuts off [default: the vendor's, else what all images share]
+    /// What relative naming cuts off [default: the vendor's prefix, else what all images share]
     #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX")]
     pub source_prefix: Option<String>,
 }
@@ -343,7 +364,7 @@ pub struct LoginArgs {
     #[arg(long, value_name = "NAME", env = "THORAS_MIRROR_TO_USERNAME", value_parser = NonEmptyStringValueParser::new())]
     pub to_username: Option<String>,
 
-    /// Read the password for --to from standard input (or set `THORAS_MIRROR_TO_PASSWORD`)
+    /// Read the password for --to from standard input (or set THORAS_MIRROR_TO_PASSWORD)
     #[arg(long, requires = "to_username")]
     pub to_password_stdin: bool,
 }
@@ -352,11 +373,11 @@ pub struct LoginArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registries")]
 pub struct RegistryArgs {
-    /// The vendor's licence key; - is standard input (or set `THORAS_LICENSE` or `THORAS_LICENSE_FILE`)
+    /// The file with your licence key; - is standard input (or set THORAS_LICENSE or THORAS_LICENSE_FILE)
     #[arg(long, value_name = "FILE", help_heading = "Credentials (besides Docker's own configuration)")]
     pub license: Option<String>,
 
-    /// Where the licence may be sent instead of the vendor's registry
+    /// The one registry that the licence may be sent to [default: us-east4-docker.pkg.dev/thoras-registry]
     #[arg(
         long,
         value_name = "HOST[/PATH]",
@@ -393,7 +414,7 @@ pub struct PlatformArgs {
         value_name = "OS/ARCHITECTURE",
         env = "THORAS_MIRROR_PLATFORM",
         value_delimiter = ',',
-        default_values = ["linux/amd64", "linux/arm64"]
+        default_values = DEFAULT_PLATFORMS
     )]
     pub platform: Vec<Platform>,
 
@@ -405,4 +426,10 @@ pub struct PlatformArgs {
         value_delimiter = ','
     )]
     pub allow_missing_platform: Vec<Waiver>,
+}
+
+/// A choice as it is typed.
+#[must_use]
+pub fn value_name(choice: &impl ValueEnum) -> String {
+    choice.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }

@@ -38,6 +38,8 @@ pub struct Survey {
     pub graph: Option<Graph>,
     /// What is wrong with it in itself.
     pub problems: Vec<Problem>,
+    /// Why some blobs could not be looked at: what they are like is not known.
+    pub unread: Option<Error>,
 }
 
 impl Survey {
@@ -64,7 +66,7 @@ pub struct Expected<'a> {
     pub platforms: &'a [Platform],
 }
 
-/// Reads what stands under a tag. Errors are only those that prevent reading; everything that is wrong
+/// Reads what stands under a tag, whole. Errors are only those that prevent reading; everything that is wrong
 /// with what is there becomes a problem.
 pub async fn survey<S: Source>(
     place: &S,
@@ -72,9 +74,23 @@ pub async fn survey<S: Source>(
     target: &Target,
     level: Level,
 ) -> Result<Survey, Error> {
+    let mut survey = survey_what_answers(place, repository, target, level).await?;
+    match survey.unread.take() {
+        Some(error) => Err(error),
+        None => Ok(survey),
+    }
+}
+
+/// The same, keeping what was found out when some blobs could not be looked at.
+pub async fn survey_what_answers<S: Source>(
+    place: &S,
+    repository: &Repository,
+    target: &Target,
+    level: Level,
+) -> Result<Survey, Error> {
     let root = match place.manifest(repository, target).await {
         Ok(Some(root)) => root,
-        Ok(None) => return Ok(Survey { graph: None, problems: vec![Problem::MissingTag] }),
+        Ok(None) => return Ok(Survey { problems: vec![Problem::MissingTag], ..Survey::default() }),
         Err(error) => return unusable_root(error),
     };
     let graph = resolve::survey(place, repository, root, &Known::new()).await?;
@@ -90,8 +106,14 @@ pub async fn survey<S: Source>(
         digest: child.digest.clone(),
         reason: error.to_string(),
     }));
-    problems.extend(check_blobs(place, repository, &graph, level).await?);
-    Ok(Survey { graph: Some(graph), problems })
+    let mut unread = None;
+    for looked_at in check_blobs(place, repository, &graph, level).await {
+        match looked_at {
+            Ok(problem) => problems.extend(problem),
+            Err(error) => drop(unread.get_or_insert(error)),
+        }
+    }
+    Ok(Survey { graph: Some(graph), problems, unread })
 }
 
 /// A root whose bytes are not what they were asked for by is a problem; anything else stays an error.
@@ -99,7 +121,8 @@ fn unusable_root(error: Error) -> Result<Survey, Error> {
     match error.cause {
         Cause::Manifest(ManifestError::Digest { expected, found }) => {
             let reason = format!("its bytes have the digest {found}");
-            Ok(Survey { graph: None, problems: vec![Problem::BadManifest { digest: expected, reason }] })
+            let problems = vec![Problem::BadManifest { digest: expected, reason }];
+            Ok(Survey { problems, ..Survey::default() })
         }
         _ => Err(error),
     }
@@ -134,14 +157,14 @@ async fn check_blobs<S: Source>(
     repository: &Repository,
     graph: &Graph,
     level: Level,
-) -> Result<Vec<Problem>, Error> {
+) -> Vec<Result<Option<Problem>, Error>> {
     let at_once = match level {
-        Level::Platforms => return Ok(Vec::new()),
+        Level::Platforms => return Vec::new(),
         Level::Blobs => LOOKED_AT_ONCE,
         Level::Bytes => READ_AT_ONCE,
     };
     let blobs: Vec<Descriptor> = graph.blobs().into_iter().cloned().collect();
-    let found: Vec<Result<Option<Problem>, Error>> = stream::iter(blobs)
+    stream::iter(blobs)
         .map(|blob| async move {
             match level {
                 Level::Bytes => read_blob(place, repository, &blob).await,
@@ -150,8 +173,7 @@ async fn check_blobs<S: Source>(
         })
         .buffered(at_once)
         .collect()
-        .await;
-    found.into_iter().filter_map(Result::transpose).collect()
+        .await
 }
 
 async fn look_at_blob<S: Source>(
@@ -188,9 +210,18 @@ async fn read_blob<S: Source>(
                 Ok(Some(Problem::WrongSize { digest, expected, found }))
             }
             Cause::Mismatch(mismatch) => {
-                Ok(Some(Problem::CorruptBlob { digest, reason: mismatch.to_string() }))
+                Ok(Some(Problem::CorruptBlob { digest, reason: corruption(&mismatch) }))
             }
             _ => Err(error),
         },
+    }
+}
+
+/// How the bytes differ, without naming the blob again.
+fn corruption(mismatch: &Mismatch) -> String {
+    match mismatch {
+        Mismatch::Digest { found, .. } => format!("its bytes hash to {found}"),
+        Mismatch::TooLong { expected, .. } => format!("it is longer than {expected} bytes"),
+        Mismatch::TooShort { expected, found, .. } => format!("it ends after {found} of {expected} bytes"),
     }
 }

@@ -17,7 +17,10 @@ use tempfile::NamedTempFile;
 use crate::{
     enumerate::ChartIdentity,
     error::{Failure, Kind},
-    oci::{Digest, MediaType, Platform, Reference},
+    oci::{
+        Digest, MediaType, Naming, Platform, Reference,
+        mapping::{Namer, Root},
+    },
     outcome::PlatformOutcome,
     pipeline::Mirrored,
 };
@@ -36,12 +39,36 @@ pub struct Lock {
     /// The chart that the images come from; absent for rendered manifests and lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<ChartIdentity>,
+    /// Where the images were copied to, and how they are named there.
+    pub placement: Placement,
     /// The platforms that every image had to have.
     pub platforms: Vec<Platform>,
     /// The images, sorted by source.
     pub images: Vec<LockedImage>,
     /// Every blob of the images with its size in bytes.
     pub blobs: BTreeMap<Digest, u64>,
+}
+
+/// The rule by which the images of a run were named, so that `sync --locked` and repairs give the same names again:
+/// filters may have left out images that had a part in the shared prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Placement {
+    /// `REGISTRY[/PATH]`: what `--to` was.
+    pub to: String,
+    /// What `--naming` was.
+    pub naming: Naming,
+    /// What relative naming cut off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_prefix: Option<String>,
+}
+
+impl Placement {
+    /// The rule itself, below `root`.
+    #[must_use]
+    pub fn namer(&self, root: Root) -> Namer {
+        Namer::new(root, self.naming, self.source_prefix.clone())
+    }
 }
 
 /// One image of a lock.
@@ -104,8 +131,9 @@ impl LockError {
         };
         let hint = match self {
             Self::Absent(_) => {
-                "run `thoras-mirror sync --to REGISTRY/PATH` first, which writes it; or name a lock \
-                                with --lock FILE; or verify without one: `thoras-mirror verify --to REGISTRY/PATH`"
+                "write one: `thoras-mirror sync --to REGISTRY/PATH`\n\
+                 name another: `thoras-mirror verify --lock FILE`\n\
+                 or do without, comparing with the source: `thoras-mirror verify --to REGISTRY/PATH`"
             }
             Self::Unwritable(..) => "choose another file with --lock FILE",
             _ => "write a new one with `thoras-mirror sync --to REGISTRY/PATH`",
@@ -117,7 +145,12 @@ impl LockError {
 impl Lock {
     /// The record of a run.
     #[must_use]
-    pub fn new(chart: Option<ChartIdentity>, platforms: &[Platform], mirrored: &[Mirrored]) -> Self {
+    pub fn new(
+        chart: Option<ChartIdentity>,
+        placement: Placement,
+        platforms: &[Platform],
+        mirrored: &[Mirrored],
+    ) -> Self {
         let mut images: BTreeMap<Reference, LockedImage> = BTreeMap::new();
         let mut blobs = BTreeMap::new();
         for one in mirrored {
@@ -133,7 +166,8 @@ impl Lock {
         let mut platforms = platforms.to_vec();
         platforms.sort();
         platforms.dedup();
-        Self { schema: SCHEMA.to_owned(), chart, platforms, images: images.into_values().collect(), blobs }
+        let images = images.into_values().collect();
+        Self { schema: SCHEMA.to_owned(), chart, placement, platforms, images, blobs }
     }
 
     /// Reads a lock.
@@ -225,7 +259,9 @@ mod tests {
     use super::*;
 
     fn empty() -> Lock {
-        Lock::new(None, &["linux/arm64".parse().unwrap(), "linux/amd64".parse().unwrap()], &[])
+        let placement =
+            Placement { to: "reg.example.com/a".to_owned(), naming: Naming::Last, source_prefix: None };
+        Lock::new(None, placement, &["linux/arm64".parse().unwrap(), "linux/amd64".parse().unwrap()], &[])
     }
 
     #[test]

@@ -135,8 +135,9 @@ impl ImageOutcome {
     #[must_use]
     pub fn failure_kind(&self) -> Option<Kind> {
         match (&self.failure, self.status) {
+            // A difference stays one, whatever else could not be read.
+            (_, Status::Different) => Some(Kind::Difference),
             (Some(failure), _) => Some(failure.kind),
-            (None, Status::Different) => Some(Kind::Difference),
             (None, Status::Failed | Status::Skipped) => Some(Kind::Image),
             (None, _) => None,
         }

@@ -12,7 +12,7 @@ use std::{
 use secrecy::SecretString;
 
 use crate::{
-    cli::{LoginArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs},
+    cli::{LoginArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, Verify},
     endpoint::{
         Side,
         registry::{
@@ -24,10 +24,8 @@ use crate::{
     enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, Selection, Source},
     error::{Failure, Kind},
     event::EventSink,
-    oci::{
-        mapping::{Namer, Root},
-        reference::normalise_registry,
-    },
+    lock::Placement,
+    oci::{Naming, mapping::Root, reference::normalise_registry},
     waiver::Waivers,
 };
 
@@ -37,8 +35,21 @@ const LICENSE_VARIABLE: &str = "THORAS_LICENSE";
 const LICENSE_FILE_VARIABLE: &str = "THORAS_LICENSE_FILE";
 /// The password for `--to`, where standard input is not at hand.
 const TO_PASSWORD_VARIABLE: &str = "THORAS_MIRROR_TO_PASSWORD";
+/// The chart, unless the command line says what to mirror.
+const CHART_VARIABLE: &str = "THORAS_MIRROR_CHART";
+/// The lock to verify, unless the command line says what to verify.
+const LOCK_VARIABLE: &str = "THORAS_MIRROR_LOCK";
+/// The mirror to verify, unless the command line or a lock says so.
+const TO_VARIABLE: &str = "THORAS_MIRROR_TO";
+/// The lock that is read when none is named.
+const DEFAULT_LOCK: &str = "thoras-mirror.lock";
 /// No password is longer than this many bytes.
 const LONGEST_SECRET: u64 = 64 * 1024;
+
+/// A variable's value; an empty one counts as none.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
 
 fn usage(message: impl Into<String>) -> Failure {
     Failure::new(Kind::Usage, message)
@@ -86,7 +97,11 @@ pub fn selection(args: &SelectionArgs) -> Selection {
 
 fn chart(args: &SelectionArgs) -> ChartOptions {
     ChartOptions {
-        chart: args.chart.clone().unwrap_or_else(|| DEFAULT_CHART.to_owned()),
+        chart: args
+            .chart
+            .clone()
+            .or_else(|| variable(CHART_VARIABLE))
+            .unwrap_or_else(|| DEFAULT_CHART.to_owned()),
         repository: args.repo.clone().unwrap_or_else(|| DEFAULT_REPOSITORY.to_owned()),
         version: args.chart_version.clone(),
         values: args.values.clone(),
@@ -110,10 +125,36 @@ pub fn root(to: &str) -> Result<Root, Failure> {
     })
 }
 
-/// The rule that names destinations. `found` is the prefix that the images share.
+/// Where images go and how they are named there. `usual` is what counts where nothing was typed.
 #[must_use]
-pub fn namer(root: Root, naming: &NamingArgs, found: Option<String>) -> Namer {
-    Namer::new(root, naming.naming, naming.source_prefix.clone().or(found))
+pub fn placement(root: &Root, args: &NamingArgs, usual: (Naming, Option<String>)) -> Placement {
+    let (naming, source_prefix) = usual;
+    Placement {
+        to: root.to_string(),
+        naming: args.naming.unwrap_or(naming),
+        source_prefix: args.source_prefix.clone().or(source_prefix),
+    }
+}
+
+/// What a mirror is compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Yardstick {
+    /// The record in this file.
+    Lock(PathBuf),
+    /// The source; the mirror is here.
+    Source(String),
+}
+
+/// What `verify` compares with. A flag wins over the environment, and there a lock wins over `--to`: who records
+/// runs wants them verified.
+#[must_use]
+pub fn yardstick(args: &Verify) -> Yardstick {
+    let typed_lock = args.lock.clone().map(Yardstick::Lock);
+    let typed = args.to.clone().map(Yardstick::Source).or(typed_lock);
+    typed
+        .or_else(|| variable(LOCK_VARIABLE).map(|path| Yardstick::Lock(path.into())))
+        .or_else(|| variable(TO_VARIABLE).map(Yardstick::Source))
+        .unwrap_or_else(|| Yardstick::Lock(DEFAULT_LOCK.into()))
 }
 
 /// Leave to lack platforms.
@@ -202,9 +243,8 @@ fn license(args: &RegistryArgs) -> Result<Option<License>, Failure> {
     let refused = |error: crate::endpoint::registry::auth::CredentialError| {
         Failure::from_error(Kind::Usage, &error).with_hint(error.hint())
     };
-    let file =
-        args.license.clone().or_else(|| env::var(LICENSE_FILE_VARIABLE).ok().filter(|path| !path.is_empty()));
-    let content = env::var(LICENSE_VARIABLE).ok().filter(|content| !content.is_empty());
+    let file = args.license.clone().or_else(|| variable(LICENSE_FILE_VARIABLE));
+    let content = variable(LICENSE_VARIABLE);
     let license = match (args.license.as_deref(), content, file) {
         (Some("-"), ..) => {
             License::from_content(&read_secret_from_stdin("--license -")?, "from standard input")

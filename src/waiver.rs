@@ -1,6 +1,6 @@
 //! Leave to lack a platform: `IMAGE[=PLATFORM]`.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use globset::{Glob, GlobMatcher};
 
@@ -11,6 +11,13 @@ use crate::oci::{Platform, Reference, platform::PlatformError};
 pub struct Waiver {
     image: GlobMatcher,
     platform: Option<Platform>,
+}
+
+impl fmt::Display for Waiver {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.image.glob().glob())?;
+        self.platform.iter().try_for_each(|platform| write!(formatter, "={platform}"))
+    }
 }
 
 /// Why a text is not a waiver.

@@ -2,11 +2,14 @@
 
 mod images;
 mod inspect;
+mod repair;
 mod serve;
 mod sync;
 mod verify;
 
 use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     cli::{Cli, Command, ImagesOutput, Output, SelectionArgs, Verbosity as VerbosityArgs},
@@ -47,18 +50,20 @@ pub async fn run(cli: Cli) -> u8 {
     let reporter = Arc::new(Reporter::new(verbosity));
     let session = Session { reporter: Arc::clone(&reporter), verbosity };
     let (command, format) = describe(&cli.command);
+    // A signal is how a server is meant to end, so it sees to that by itself.
+    let is_server = matches!(cli.command, Command::Serve(_));
     let work = async {
         match cli.command {
             Command::Images(args) => images::run(*args, &session).await,
             Command::Sync(args) => sync::run(*args, &session).await,
             Command::Verify(args) => verify::run(*args, &session).await,
             Command::Inspect(args) => inspect::run(args, &session).await,
-            Command::Serve(args) => serve::run(args).await,
+            Command::Serve(args) => serve::run(args, &session).await,
         }
     };
     let ended = tokio::select! {
         biased;
-        code = signal() => Err(interrupted(code)),
+        code = ended_by_signal(), if !is_server => Err(interrupted(code)),
         ended = ticking(&reporter, work) => ended.map_err(|failure| (failure.kind.exit_code(), failure)),
     };
     reporter.finish();
@@ -92,18 +97,32 @@ async fn ticking<T>(reporter: &Reporter, work: impl Future<Output = T>) -> T {
     }
 }
 
-/// Waits for SIGINT or SIGTERM and returns the exit code that a shell expects then.
-async fn signal() -> u8 {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+/// SIGINT and SIGTERM, caught from [`Signals::listen`] on.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one and returns the exit code that a shell expects then.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => exit::INTERRUPTED,
+            _ = self.terminate.recv() => exit::TERMINATED,
+        }
+    }
+}
+
+/// Waits until a signal ends the command.
+async fn ended_by_signal() -> u8 {
+    match Signals::listen() {
+        Ok(mut signals) => signals.next().await,
         // Without handlers the system ends the process, which is as consistent and only less polite.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => exit::INTERRUPTED,
-        _ = terminate.recv() => exit::TERMINATED,
+        Err(_) => std::future::pending().await,
     }
 }
 

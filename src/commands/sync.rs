@@ -8,8 +8,8 @@ use crate::{
     confirm::Level,
     enumerate::ChartIdentity,
     error::{Failure, Kind},
-    lock::{Lock, LockFile},
-    oci::{Mapping, Reference, Repository, mapping::Root},
+    lock::{Lock, LockFile, Placement},
+    oci::{Mapping, Naming, Reference, Repository, mapping::Root},
     pipeline::{self, Mirrored, Options},
     report::{Closing, Command, RunDocument, present_run},
     settings::{self, Access},
@@ -23,7 +23,7 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     settings::check_stdin(Some(&args.selection), &args.registries, Some(&args.destination.login))?;
     let root = settings::root(&args.destination.to)?;
     let access = Access::new(&args.registries, session.events())?;
-    let (mappings, chart) = mappings(&args, &root, session).await?;
+    let (mappings, placement, chart) = mappings(&args, &root, session).await?;
     // Found out before a byte moves, not after the last.
     let lock_file = if args.dry_run {
         None
@@ -38,7 +38,7 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     session.reporter.finish();
     let mut failures = Vec::new();
     if let Some(file) = lock_file {
-        let lock = Lock::new(chart.clone(), &platforms, &mirrored);
+        let lock = Lock::new(chart.clone(), placement, &platforms, &mirrored);
         failures.extend(file.write(&lock).err().map(|error| error.failure()));
     }
     let outcomes = mirrored.into_iter().map(|one: Mirrored| one.outcome).collect();
@@ -79,28 +79,26 @@ async fn mappings(
     args: &Sync,
     root: &Root,
     session: &Session,
-) -> Result<(Vec<Mapping>, Option<ChartIdentity>), Failure> {
-    let (references, prefix, chart) = if args.locked {
+) -> Result<(Vec<Mapping>, Placement, Option<ChartIdentity>), Failure> {
+    let (references, usual, chart) = if args.locked {
         let lock = Lock::read(&args.lock).map_err(|error| error.failure())?;
-        let (references, prefix) = locked(&lock, args)?;
-        (references, prefix, lock.chart)
+        let references = locked(&lock, args)?;
+        (references, (lock.placement.naming, lock.placement.source_prefix), lock.chart)
     } else {
         let found = enumerate(&args.selection, session).await?;
         let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
-        (references, found.source_prefix, found.chart)
+        (references, (Naming::default(), found.source_prefix), found.chart)
     };
-    let namer = settings::namer(root.clone(), &args.destination.naming, prefix);
-    let mappings = namer.map_all(&references).map_err(|error| {
+    let placement = settings::placement(root, &args.destination.naming, usual);
+    let mappings = placement.namer(root.clone()).map_all(&references).map_err(|error| {
         Failure::from_error(Kind::Usage, &error)
             .with_hint("give them different names with --naming full, or leave one out with --exclude")
     })?;
-    Ok((mappings, chart))
+    Ok((mappings, placement, chart))
 }
 
 /// The lock's images, pinned to its digests.
-fn locked(lock: &Lock, args: &Sync) -> Result<(Vec<Reference>, Option<String>), Failure> {
-    let all: Vec<Reference> = lock.images.iter().map(|image| image.source.clone()).collect();
-    let prefix = crate::oci::mapping::common_prefix(&all);
+fn locked(lock: &Lock, args: &Sync) -> Result<Vec<Reference>, Failure> {
     let pinned = lock.images.iter().map(|image| {
         let digest = image.digest.as_ref().ok_or_else(|| {
             Failure::new(
@@ -118,5 +116,5 @@ fn locked(lock: &Lock, args: &Sync) -> Result<(Vec<Reference>, Option<String>), 
             None => Reference::pinned(repository, digest.clone()),
         })
     });
-    Ok((pinned.collect::<Result<_, Failure>>()?, prefix))
+    pinned.collect()
 }

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use futures::{StreamExt, stream};
 
-use super::{Session, enumerate, format};
+use super::{Session, enumerate, format, repair};
 use crate::{
     cli::Verify,
     confirm::Level,
@@ -12,14 +12,12 @@ use crate::{
     enumerate::ChartIdentity,
     error::{Failure, Kind},
     lock::{Lock, LockedImage},
-    oci::{Mapping, Platform, Reference, Target, mapping::Root},
+    oci::{Mapping, Naming, Platform, Reference, Target, mapping::Root},
     pipeline::{self, Expectation, verify::Unknown},
     report::{Closing, Command, RunDocument, present_run},
-    settings::{self, Access},
+    settings::{self, Access, Yardstick},
 };
 
-/// The lock that is read when none is named.
-const DEFAULT_LOCK: &str = "thoras-mirror.lock";
 /// How many references are resolved at once at the source.
 const AT_ONCE: usize = 16;
 
@@ -28,15 +26,17 @@ struct Task {
     root: Root,
     expectations: Vec<Expectation>,
     chart: Option<ChartIdentity>,
+    /// The command that puts problems right.
+    repair: String,
 }
 
 pub(super) async fn run(args: Verify, session: &Session) -> Result<u8, Failure> {
     let begun = Instant::now();
     settings::check_stdin(Some(&args.selection), &args.registries, Some(&args.login))?;
     let access = Access::new(&args.registries, session.events())?;
-    let task = match &args.to {
-        Some(to) => from_source(to, &args, &access, session).await?,
-        None => from_lock(&args)?,
+    let task = match settings::yardstick(&args) {
+        Yardstick::Source(to) => from_source(&to, &args, &access, session).await?,
+        Yardstick::Lock(path) => from_lock(&path, &args)?,
     };
     let destination = Arc::new(access.destination(&task.root, &args.login).await?);
     let outcomes = pipeline::verify(destination, task.expectations, args.level, session.events()).await;
@@ -45,15 +45,8 @@ pub(super) async fn run(args: Verify, session: &Session) -> Result<u8, Failure> 
     document.destination = Some(task.root.to_string());
     document.level = Some(level_name(args.level).to_owned());
     document.chart = task.chart;
-    // Which selection was mirrored is not known here, so the command names the lock, which knows it.
-    let repair = match &args.to {
-        Some(_) => format!("thoras-mirror sync --to {}", task.root),
-        None => {
-            format!("thoras-mirror sync --locked --lock {} --to {}", lock_path(&args).display(), task.root)
-        }
-    };
     let closing = Closing::Verify { level: level_name(args.level) };
-    present_run(&document, closing, format(args.output), session.verbosity, &repair)?;
+    present_run(&document, closing, format(args.output), session.verbosity, &task.repair)?;
     Ok(document.exit_code)
 }
 
@@ -65,13 +58,8 @@ fn level_name(level: Level) -> &'static str {
     }
 }
 
-fn lock_path(args: &Verify) -> &Path {
-    args.lock.as_deref().unwrap_or(Path::new(DEFAULT_LOCK))
-}
-
 /// Everything that the lock recorded.
-fn from_lock(args: &Verify) -> Result<Task, Failure> {
-    let path = lock_path(args);
+fn from_lock(path: &Path, args: &Verify) -> Result<Task, Failure> {
     if !args.selection.image.is_empty() {
         return Err(Failure::new(Kind::Usage, "images are named, but no --to").with_hint(
             "verify reads the lock's images; to verify others, say where they are with --to REGISTRY/PATH",
@@ -100,11 +88,16 @@ fn from_lock(args: &Verify) -> Result<Task, Failure> {
         .flat_map(|image| image.destinations.iter().map(move |destination| (image, destination)))
         .map(|(image, destination)| expectation(image, destination))
         .collect();
-    let first = expectations
-        .first()
-        .ok_or_else(|| Failure::new(Kind::Input, format!("the lock {} names no images", path.display())))?;
-    let root = settings::root(first.image.repository.registry())?;
-    Ok(Task { root, expectations, chart: lock.chart })
+    if expectations.is_empty() {
+        return Err(Failure::new(Kind::Input, format!("the lock {} names no images", path.display())));
+    }
+    let unusable = |error| {
+        let message = format!("the lock {} does not say where its images are: {error}", path.display());
+        Failure::new(Kind::Input, message)
+    };
+    let root = lock.placement.to.parse().map_err(unusable)?;
+    let repair = repair::from_lock(args, &lock, path);
+    Ok(Task { root, expectations, chart: lock.chart, repair })
 }
 
 /// Everything that the chart or list names, with the digests that the source has now.
@@ -112,8 +105,11 @@ async fn from_source(to: &str, args: &Verify, access: &Access, session: &Session
     let root = settings::root(to)?;
     let found = enumerate(&args.selection, session).await?;
     let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
-    let namer = settings::namer(root.clone(), &args.naming, found.source_prefix);
-    let mappings = namer.map_all(&references).map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    let placement = settings::placement(&root, &args.naming, (Naming::default(), found.source_prefix));
+    let mappings = placement
+        .namer(root.clone())
+        .map_all(&references)
+        .map_err(|error| Failure::from_error(Kind::Usage, &error))?;
     let source = access.source()?;
     let waivers = settings::waivers(&args.platforms);
     let expectations = stream::iter(mappings)
@@ -130,7 +126,7 @@ async fn from_source(to: &str, args: &Verify, access: &Access, session: &Session
         .buffered(AT_ONCE)
         .collect()
         .await;
-    Ok(Task { root, expectations, chart: found.chart })
+    Ok(Task { root, expectations, chart: found.chart, repair: repair::from_source(args, to) })
 }
 
 async fn resolve<S: Source>(source: &S, mapping: &Mapping) -> Result<crate::oci::Digest, Error> {

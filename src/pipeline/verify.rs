@@ -67,13 +67,15 @@ async fn one<D: Source>(destination: &D, expectation: Expectation, level: Level)
     let image = &expectation.image;
     let mut outcome = ImageOutcome::new(image, Status::Failed);
     outcome.waived.clone_from(&expectation.waived);
-    let survey = match confirm::survey(destination, &image.repository, &image.target(), level).await {
+    let read = confirm::survey_what_answers(destination, &image.repository, &image.target(), level).await;
+    let survey = match read {
         Ok(survey) => survey,
         Err(error) => {
             outcome.failure = Some(error.failure());
             return outcome;
         }
     };
+    outcome.failure = survey.unread.as_ref().map(Error::failure);
     if let Some(graph) = &survey.graph {
         outcome.platforms.clone_from(&graph.platforms);
         outcome.attestations = graph.attestations();
@@ -81,20 +83,25 @@ async fn one<D: Source>(destination: &D, expectation: Expectation, level: Level)
         outcome.media_type = graph.root().map(|root| root.manifest.media_type().clone());
         outcome.bytes.present = graph.blobs().iter().map(|blob| blob.size).sum();
     }
-    if let Err(Unknown::Source(error)) = &expectation.digest {
-        outcome.failure = Some(error.failure());
-        outcome.problems = survey.problems;
-        return outcome;
-    }
-    let expected = Expected { digest: expectation.digest.as_ref().ok(), platforms: &expectation.platforms };
-    outcome.problems = confirm::judge(&survey, expected);
-    if expectation.digest.is_err() {
-        outcome.problems.push(Problem::NeverConfirmed);
+    match &expectation.digest {
+        Err(Unknown::Source(error)) => {
+            outcome.failure = Some(error.failure());
+            outcome.problems.clone_from(&survey.problems);
+        }
+        digest => {
+            let expected = Expected { digest: digest.as_ref().ok(), platforms: &expectation.platforms };
+            outcome.problems = confirm::judge(&survey, expected);
+            outcome.problems.extend(digest.is_err().then_some(Problem::NeverConfirmed));
+        }
     }
     if let Some(graph) = &survey.graph {
         // Only what is really missing was waived.
         outcome.waived = graph.lacks(&outcome.waived);
     }
-    outcome.status = if outcome.problems.is_empty() { Status::Verified } else { Status::Different };
+    outcome.status = match (outcome.problems.is_empty(), &outcome.failure) {
+        (false, _) => Status::Different,
+        (true, Some(_)) => Status::Failed,
+        (true, None) => Status::Verified,
+    };
     outcome
 }

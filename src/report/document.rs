@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     enumerate::ChartIdentity,
-    error::{Failure, escape, exit_code_of},
+    error::{Failure, Kind, escape, exit_code_of},
     outcome::{Bytes, ImageOutcome},
 };
 
@@ -98,8 +98,13 @@ impl RunDocument {
     /// The document of a run. Totals and the exit code follow from the images and the failures.
     #[must_use]
     pub fn new(command: Command, images: Vec<ImageOutcome>, failures: Vec<Failure>, time: Duration) -> Self {
-        let kinds = images.iter().filter_map(ImageOutcome::failure_kind);
-        let exit_code = exit_code_of(kinds.chain(failures.iter().map(|failure| failure.kind)));
+        let kinds: Vec<Kind> = images.iter().filter_map(ImageOutcome::failure_kind).collect();
+        // Whoever asks `verify` whether the mirror differs is answered, whatever else could not be read.
+        let exit_code = if command == Command::Verify && kinds.contains(&Kind::Difference) {
+            Kind::Difference.exit_code()
+        } else {
+            exit_code_of(kinds.into_iter().chain(failures.iter().map(|failure| failure.kind)))
+        };
         let totals = Totals {
             images: images.len(),
             confirmed: images.iter().filter(|image| image.is_confirmed()).count(),

@@ -9,7 +9,12 @@
 )]
 
 mod enumerate;
+mod help;
+mod images;
+mod inspect;
 mod serve;
+mod serve_command;
 #[allow(dead_code, unreachable_pub, reason = "a library for tests: each takes what it needs")]
 mod support;
 mod support_works;
+mod verify;

@@ -4,9 +4,12 @@
 //! - [`registry`] runs CNCF distribution, [`storage`] looks into (and damages) its files;
 //! - [`token_server`] hands out the tokens that such a registry trusts;
 //! - [`scripted`] is a small registry that misbehaves on demand;
-//! - [`process`] runs the program under test; [`skopeo`] and [`helm`] run others.
+//! - [`process`] runs the program under test, [`documents`] checks the JSON that it prints;
+//! - [`skopeo`] and [`helm`] run other programs, [`fake_helm`] stands in Helm's place and writes down what it saw.
 
 pub mod client;
+pub mod documents;
+pub mod fake_helm;
 pub mod graph;
 pub mod helm;
 pub mod http_server;

@@ -114,6 +114,11 @@ impl Storage {
         fs::write(self.data(digest), data).unwrap();
     }
 
+    /// Shortens the bytes behind a digest to this length.
+    pub fn truncate_data(&self, digest: &Digest, length: u64) {
+        fs::File::options().write(true).open(self.data(digest)).unwrap().set_len(length).unwrap();
+    }
+
     fn repository(&self, repository: &str) -> PathBuf {
         self.root.join("repositories").join(repository)
     }

@@ -1,0 +1,17 @@
+//! The JSON documents that commands print, held against their committed schemas.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+/// The document on standard output. Fails the test when it does not follow `src/report/schema/FILE`.
+pub fn parse(stdout: &str, schema_file: &str) -> Value {
+    let document: Value = serde_json::from_str(stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/schema").join(schema_file);
+    let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> =
+        validator.iter_errors(&document).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{schema_file}: {errors:#?}");
+    document
+}

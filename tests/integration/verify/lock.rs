@@ -1,0 +1,118 @@
+//! Which lock is read, and what is said when there is none or it says that an image failed.
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use super::{Site, find, last_words, problem_kinds, redact, repair_commands, vendor};
+use crate::support::{client, documents, images::SampleImage, process::Mirror, registry::Registry};
+
+#[tokio::test]
+async fn without_a_lock_it_names_the_file_and_the_three_ways_on() {
+    let outcome = Mirror::new(["verify"]).run().await.expect_code(2);
+    assert_snapshot!("missing_lock", outcome.stderr);
+    assert!(outcome.stderr.contains("thoras-mirror.lock"));
+    for way in ["sync --to REGISTRY/PATH", "verify --lock FILE", "verify --to REGISTRY/PATH"] {
+        assert!(outcome.stderr.contains(way), "{outcome}");
+    }
+    let outcome = Mirror::new(["verify", "--lock", "other.lock", "-o", "json"]).run().await.expect_code(2);
+    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    assert_eq!(document["failures"][0]["message"], "there is no lock at other.lock");
+}
+
+#[tokio::test]
+async fn a_broken_lock_is_unreadable_input() {
+    let folder = tempfile::tempdir().unwrap();
+    for (content, expected) in [
+        ("{", "thoras-mirror.lock is not a lock of this program"),
+        ("{\"schema\":\"thoras-mirror/lock/v9\"}", "this program reads `thoras-mirror/lock/v1`"),
+    ] {
+        std::fs::write(folder.path().join("thoras-mirror.lock"), content).unwrap();
+        let outcome = Mirror::new(["verify"]).in_folder(folder.path()).run().await.expect_code(3);
+        assert!(outcome.stderr.contains(expected), "{outcome}");
+    }
+}
+
+#[tokio::test]
+async fn images_without_to_are_refused_because_the_lock_names_its_own() {
+    let outcome = Mirror::new(["verify", "quay.io/a/b:1"]).run().await.expect_code(2);
+    assert!(outcome.stderr.contains("--to REGISTRY/PATH"), "{outcome}");
+    let outcome = Mirror::new(["verify", "--to", "reg.example.com/a", "--lock", "x"]).run().await;
+    assert!(outcome.expect_code(2).stderr.contains("cannot be used with"));
+}
+
+#[tokio::test]
+async fn flags_win_over_the_environment_in_what_is_verified() {
+    let image = SampleImage::multi_platform("web");
+    let site = Site::of(&[&image]).await;
+    let lock = site.folder().join("thoras-mirror.lock");
+    // As a pipeline has it, for sync: both are set, and neither is in the way of the other.
+    let verify = |arguments: &[&str]| {
+        Mirror::new(["verify"].iter().chain(arguments))
+            .env("THORAS_MIRROR_TO", "127.0.0.1:1/elsewhere")
+            .env("THORAS_MIRROR_LOCK", "absent.lock")
+            .env("THORAS_MIRROR_CHART", "absent")
+    };
+    let _ = verify(&["--lock", lock.to_str().unwrap()]).run().await.expect_success();
+    let prefix = format!("{}/vendor", site.source.address().host_port);
+    let from_source = ["--to", &site.to(), &site.reference(&image), "--source-prefix", &prefix];
+    let _ = verify(&from_source).run().await.expect_success();
+    let outcome = verify(&[]).run().await.expect_code(2);
+    assert!(outcome.stderr.contains("absent.lock"), "{outcome}");
+}
+
+#[tokio::test]
+async fn an_image_that_failed_stays_unconfirmed_until_the_printed_repair_ran() {
+    let [good, late] = ["good", "late"].map(SampleImage::multi_platform);
+    let (source, mirror) = tokio::join!(Registry::start(), Registry::start());
+    client::push(&good, source.address(), &vendor(&good)).await;
+    let references = [&good, &late].map(|image| source.address().image(&vendor(image), &image.tag));
+    let to = format!("{}/mirror", mirror.address().host_port);
+    let sync = ["sync", "--to", &to, &references[0], &references[1]];
+    let synced = Mirror::new(sync).run().await.expect_code(1);
+    let site = Site { source, mirror, synced };
+    let lock: Value =
+        serde_json::from_slice(&std::fs::read(site.folder().join("thoras-mirror.lock")).unwrap()).unwrap();
+    assert_eq!(lock["images"][0]["confirmed"], true, "{lock}");
+    assert_eq!(lock["images"][1]["confirmed"], false, "{lock}");
+
+    let (code, document) = site.verify_json("platforms").await;
+    assert_eq!(code, Some(5));
+    assert_eq!(find(&document, &good)["status"], "verified");
+    assert_eq!(problem_kinds(&document, &late), ["missing-tag", "never-confirmed"]);
+
+    let outcome = site.run(["verify"]).await.expect_code(5);
+    redact(&site).bind(|| assert_snapshot!("never_confirmed", last_words(&outcome)));
+    client::push(&late, site.source.address(), &vendor(&late)).await;
+    for command in repair_commands(&outcome.stderr) {
+        let _ = site.repair(&command).await.expect_success();
+    }
+    let _ = site.run(["verify"]).await.expect_success();
+}
+
+#[tokio::test]
+async fn a_repair_keeps_the_names_and_platforms_of_the_lock_bug() {
+    // Names must not be made anew from the images that the filters left, nor platforms be asked for anew.
+    let [web, worker] = ["web", "worker"].map(|name| SampleImage::single_platform(name, "amd64"));
+    let (source, mirror) = tokio::join!(Registry::start(), Registry::start());
+    client::push(&web, source.address(), "vendor/deep/web").await;
+    client::push(&worker, source.address(), "vendor/worker").await;
+    let references =
+        [source.address().image("vendor/deep/web", "web"), source.address().image("vendor/worker", "worker")];
+    let to = format!("{}/mirror", mirror.address().host_port);
+    let sync = ["sync", "--to", &to, "--include", "*web*", "--platform", "linux/amd64", "--lock", "my lock"];
+    let synced = Mirror::new(sync.into_iter().chain(references.iter().map(String::as_str))).run().await;
+    let site = Site { source, mirror, synced: synced.expect_success() };
+    let tags = site.mirror.storage().tags();
+    assert!(tags.contains_key("mirror/deep/web:web"), "{tags:?}");
+
+    site.mirror.storage().unlink_blob("mirror/deep/web", &super::own_layer(&web));
+    let outcome = site.run(["verify", "--lock", "my lock"]).await.expect_code(5);
+    let commands = repair_commands(&outcome.stderr);
+    let expected = format!(
+        "thoras-mirror sync --locked --lock 'my lock' --to {to} --platform linux/amd64 --check blobs"
+    );
+    assert_eq!(commands, [expected]);
+    let _ = site.repair(&commands[0]).await.expect_success();
+    let _ = site.run(["verify", "--lock", "my lock"]).await.expect_success();
+    assert_eq!(site.mirror.storage().tags(), tags, "nothing was pushed under another name");
+}
