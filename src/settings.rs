@@ -19,6 +19,7 @@ use crate::{
             Registries,
             auth::{Authenticator, Credential, Credentials, Environment, License, authfile},
             network::{Network, NetworkSettings},
+            state_folder,
         },
     },
     enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, Selection, Source},
@@ -203,7 +204,8 @@ impl Access {
                 .map_err(|cause| Failure::from_error(cause.kind(), &cause_at(root, cause)))?;
             credentials = credentials.with_explicit(origin, credential, flag);
         }
-        Ok(self.registries(Side::Destination, credentials))
+        let state = state_folder(|name| env::var_os(name));
+        Ok(self.registries(Side::Destination, credentials).with_state(state))
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {

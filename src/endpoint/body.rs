@@ -3,12 +3,16 @@
 //! [`VerifiedBody`] is an HTTP body with an exact length. When the source fails or lies, the body ends in
 //! an error before its announced length is reached, so no receiver can take it for complete. The error
 //! itself is kept aside: the receiver's client would only report that "the body failed".
+//!
+//! A receiver that has the beginning of a blob already says so with a [`Start`]. The source is then read from
+//! the last [`Snapshot`] of the hash before that point, so that nothing is hashed twice, and what the receiver
+//! has is hashed (from the snapshot on) but not passed on.
 
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
 };
@@ -16,28 +20,90 @@ use std::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::Notify;
 
 use super::{BlobStream, Cause, Error, error::Operation};
-use crate::oci::{Descriptor, verified::Verifier};
+use crate::oci::{Descriptor, Hasher, verified::Verifier};
+
+/// The hash of a blob's first `offset` bytes.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// How many bytes have been hashed.
+    pub offset: u64,
+    /// Their hash.
+    pub hasher: Hasher,
+}
+
+/// From where on a receiver wants a blob's bytes.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// The last known hash at or before `received`; the source is read from its offset.
+    pub hashed: Snapshot,
+    /// How many bytes the receiver has.
+    pub received: u64,
+    /// Take a snapshot after so many bytes; `None` when nobody will ever need one.
+    pub snapshot_every: Option<u64>,
+}
+
+impl Start {
+    /// At the blob's first byte, without snapshots.
+    #[must_use]
+    pub fn at_the_beginning(blob: &Descriptor) -> Self {
+        let hashed = Snapshot { offset: 0, hasher: blob.digest.hasher() };
+        Self { hashed, received: 0, snapshot_every: None }
+    }
+}
 
 /// What can be seen of a body from outside while somebody else consumes it.
 #[derive(Debug, Default)]
 pub struct Watch {
     moved: AtomicU64,
+    passed: AtomicU64,
+    waits: AtomicBool,
     failure: OnceLock<Error>,
+    snapshots: Mutex<Vec<Snapshot>>,
+    taken: Notify,
 }
 
 impl Watch {
-    /// Bytes that have come from the source so far.
+    /// Bytes that have come from the source so far, those before the start left out.
     #[must_use]
     pub fn moved(&self) -> u64 {
         self.moved.load(Ordering::Relaxed)
+    }
+
+    /// The place in the blob up to which bytes have been passed on to the receiver.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.passed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the receiver wants more than the source has given.
+    #[must_use]
+    pub fn waits_for_source(&self) -> bool {
+        self.waits.load(Ordering::Relaxed)
     }
 
     /// Why the source side failed, if it did.
     #[must_use]
     pub fn failure(&self) -> Option<&Error> {
         self.failure.get()
+    }
+
+    /// The snapshots since this was last called.
+    #[must_use]
+    pub fn take_snapshots(&self) -> Vec<Snapshot> {
+        std::mem::take(&mut self.snapshots.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until there is a snapshot to take.
+    pub async fn snapshot_taken(&self) {
+        self.taken.notified().await;
+    }
+
+    fn add_snapshot(&self, snapshot: Snapshot) {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).push(snapshot);
+        self.taken.notify_one();
     }
 }
 
@@ -49,22 +115,43 @@ pub struct VerifiedBody {
     // `http_body` users want `Sync`, which streams are not; `get_mut` on the mutex never locks.
     stream: Mutex<BlobStream>,
     verifier: Option<Verifier>,
+    /// Bytes of the stream that the receiver has already.
+    skip: u64,
     remaining: u64,
+    snapshot_every: Option<u64>,
+    last_snapshot: u64,
     place: Error,
     watch: Arc<Watch>,
     on_progress: OnProgress,
 }
 
 impl VerifiedBody {
-    /// Wraps the bytes of `blob`. `place` is what a mismatch is reported as; its cause is replaced.
+    /// Wraps all the bytes of `blob`. `place` is what a mismatch is reported as; its cause is replaced.
     #[must_use]
     pub fn new(stream: BlobStream, blob: &Descriptor, place: Error, on_progress: OnProgress) -> Self {
+        Self::starting(stream, blob, Start::at_the_beginning(blob), place, on_progress)
+    }
+
+    /// Wraps the bytes of `blob` from `start.hashed.offset` on; those from `start.received` on are passed on.
+    #[must_use]
+    pub fn starting(
+        stream: BlobStream,
+        blob: &Descriptor,
+        start: Start,
+        place: Error,
+        on_progress: OnProgress,
+    ) -> Self {
+        let Start { hashed: Snapshot { offset, hasher }, received, snapshot_every } = start;
+        let watch = Watch { passed: AtomicU64::new(received), ..Watch::default() };
         Self {
             stream: Mutex::new(stream),
-            verifier: Some(Verifier::new(blob)),
-            remaining: blob.size,
+            verifier: Some(Verifier::resumed(blob, offset, hasher)),
+            skip: received.saturating_sub(offset),
+            remaining: blob.size.saturating_sub(received),
+            snapshot_every,
+            last_snapshot: offset,
             place: Error { operation: Operation::ReadBlob, ..place },
-            watch: Arc::default(),
+            watch: Arc::new(watch),
             on_progress,
         }
     }
@@ -98,6 +185,13 @@ impl VerifiedBody {
         let Some(verifier) = &mut self.verifier else { return Ok(None) };
         let length = piece.len() as u64;
         let passed = verifier.push(piece);
+        let seen = verifier.seen();
+        if passed.is_ok()
+            && self.snapshot_every.is_some_and(|every| seen.saturating_sub(self.last_snapshot) >= every)
+        {
+            self.last_snapshot = seen;
+            self.watch.add_snapshot(Snapshot { offset: seen, hasher: verifier.hasher().clone() });
+        }
         self.watch.moved.fetch_add(length, Ordering::Relaxed);
         (self.on_progress)(length);
         passed.map_err(|mismatch| self.fail_with(mismatch))
@@ -111,6 +205,17 @@ impl VerifiedBody {
             Some(Err(mismatch)) => Err(self.fail_with(mismatch)),
         }
     }
+
+    /// Drops what the receiver has already, counts the rest.
+    fn pass_on(&mut self, mut bytes: Bytes) -> Option<Bytes> {
+        let dropped = self.skip.min(bytes.len() as u64);
+        self.skip -= dropped;
+        let rest = bytes.split_off(usize::try_from(dropped).unwrap_or(bytes.len()));
+        let length = rest.len() as u64;
+        self.remaining = self.remaining.saturating_sub(length);
+        self.watch.passed.fetch_add(length, Ordering::Relaxed);
+        (length > 0).then_some(rest)
+    }
 }
 
 impl Stream for VerifiedBody {
@@ -118,18 +223,17 @@ impl Stream for VerifiedBody {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         while self.verifier.is_some() {
-            let stream = self.stream.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let step = match futures::ready!(stream.poll_next_unpin(context)) {
+            let stream = self.stream.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let polled = stream.poll_next_unpin(context);
+            self.watch.waits.store(polled.is_pending(), Ordering::Relaxed);
+            let step = match futures::ready!(polled) {
                 Some(Ok(piece)) => self.accept(piece),
                 Some(Err(error)) => Err(self.fail(error)),
                 None => self.complete(),
             };
-            match step {
+            match step.map(|bytes| bytes.and_then(|bytes| self.pass_on(bytes))) {
                 Ok(None) => {}
-                Ok(Some(bytes)) => {
-                    self.remaining = self.remaining.saturating_sub(bytes.len() as u64);
-                    return Poll::Ready(Some(Ok(bytes)));
-                }
+                Ok(Some(bytes)) => return Poll::Ready(Some(Ok(bytes))),
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
         }
@@ -171,4 +275,58 @@ pub async fn drain(mut body: VerifiedBody) -> Result<u64, Error> {
         length += piece?.len() as u64;
     }
     Ok(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt, stream};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::endpoint::Side;
+
+    fn run(blob: &Descriptor, start: Start, pieces: Vec<Vec<u8>>) -> (Vec<u8>, bool, Vec<Snapshot>) {
+        let stream = stream::iter(pieces.into_iter().map(|piece| Ok(Bytes::from(piece)))).boxed();
+        let place = Error::new(Operation::ReadBlob, Side::Source, "x", Cause::NoSuchBlob);
+        let mut body = VerifiedBody::starting(stream, blob, start, place, Box::new(|_| ()));
+        let (watch, announced) = (body.watch(), body.length());
+        let mut received = Vec::new();
+        while let Some(item) = body.next().now_or_never().unwrap() {
+            match item {
+                Ok(bytes) => received.extend(bytes),
+                Err(_) => return (received, false, watch.take_snapshots()),
+            }
+        }
+        assert_eq!(received.len() as u64, announced);
+        assert_eq!(watch.passed(), blob.size);
+        (received, true, watch.take_snapshots())
+    }
+
+    proptest! {
+        #[test]
+        fn from_any_snapshot_exactly_the_missing_bytes_pass(
+            bytes in prop::collection::vec(any::<u8>(), 1..400),
+            received in any::<prop::sample::Index>(),
+            which in any::<prop::sample::Index>(),
+            damage in any::<bool>(),
+        ) {
+            let blob = Descriptor::new("x/y".into(), crate::oci::Digest::sha256(&bytes), bytes.len() as u64);
+            let start = Start { snapshot_every: Some(50), ..Start::at_the_beginning(&blob) };
+            let pieces = |bytes: &[u8]| bytes.chunks(7).map(<[u8]>::to_vec).collect::<Vec<_>>();
+            let (whole, is_right, snapshots) = run(&blob, start.clone(), pieces(&bytes));
+            prop_assert!(is_right && whole == bytes);
+
+            let received = received.index(bytes.len());
+            let mut usable = vec![start.hashed];
+            usable.extend(snapshots.into_iter().filter(|snapshot| snapshot.offset <= received as u64));
+            let hashed = usable.swap_remove(which.index(usable.len()));
+            let mut rest = bytes[usize::try_from(hashed.offset).unwrap()..].to_vec();
+            *rest.last_mut().unwrap() ^= u8::from(damage);
+            let start = Start { hashed, received: received as u64, snapshot_every: None };
+            let (passed, is_right, _) = run(&blob, start, pieces(&rest));
+            prop_assert_eq!(is_right, !damage);
+            prop_assert!(bytes[received..].starts_with(&passed));
+            prop_assert_eq!(passed.len() == bytes.len() - received, !damage);
+        }
+    }
 }

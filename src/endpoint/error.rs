@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{Side, registry::auth::AuthError};
 use crate::{
     error::{Failure, Kind},
-    oci::{manifest::ManifestError, verified::Mismatch},
+    oci::{Digest, manifest::ManifestError, verified::Mismatch},
 };
 
 /// What was being done.
@@ -110,6 +110,12 @@ pub enum Cause {
     /// The bytes that came are not the blob that was asked for.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
+    /// The registry does not take a blob in pieces.
+    #[error("the registry takes no chunks of blobs: it answered {0} to a PATCH")]
+    NoChunks(u16),
+    /// The tag names this manifest, and the registry does not let tags be moved.
+    #[error("the tag names {0} there already, and the registry does not let it be moved")]
+    Immutable(Digest),
     /// The registry sent the client somewhere it must not go.
     #[error("refused to follow the registry: {0}")]
     Redirect(String),
@@ -157,6 +163,30 @@ impl Cause {
     }
 }
 
+impl Cause {
+    /// Whether a registry refused a manifest because of blobs or manifests that it says it does not have.
+    #[must_use]
+    pub fn names_missing_content(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { code: Some(code), .. }
+                if matches!(code.as_str(), "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN" | "MANIFEST_UNKNOWN")
+        )
+    }
+
+    /// Whether a registry refused a manifest for what it is.
+    #[must_use]
+    pub fn refuses_manifest(&self) -> bool {
+        match self {
+            Self::Refused { status: 415 | 422, .. } => true,
+            Self::Refused { code: Some(code), .. } => {
+                matches!(code.as_str(), "MANIFEST_INVALID" | "UNSUPPORTED")
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Error {
     /// A failure of one try that took no time worth telling.
     #[must_use]
@@ -192,7 +222,22 @@ impl Error {
             Cause::Refused { status: 404, code: Some(code), .. }
                 if code == "NAME_UNKNOWN" && self.side == Side::Destination =>
             {
-                Some("this registry does not create repositories by itself: create it first".to_owned())
+                let repository = self.place.split('@').next().unwrap_or(&self.place);
+                Some(format!(
+                    "this registry does not create repositories by itself: create {repository} first \
+                     (`thoras-mirror sync --dry-run` lists all that are needed)"
+                ))
+            }
+            Cause::Refused { status: 413, .. } => Some(format!(
+                "{registry}, or a proxy in front of it, limits how large a request may be: raise that limit \
+                 (nginx: client_max_body_size)"
+            )),
+            cause if self.operation == Operation::PushManifest && cause.refuses_manifest() => Some(format!(
+                "{registry} does not take manifests like this one: allow its type there, or leave the image \
+                 out with --exclude"
+            )),
+            Cause::Immutable(_) => {
+                Some("delete the tag at the destination, or allow tags to be overwritten there".to_owned())
             }
             Cause::Unreachable(reason)
                 if reason.contains("ertificate") || reason.contains("UnknownIssuer") =>

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    body::VerifiedBody,
+    body::{Start, VerifiedBody},
     error::{Cause, Error, Operation},
 };
 use crate::oci::{Descriptor, Digest, RawManifest, Repository, Target};
@@ -85,6 +85,8 @@ pub enum Begun<S> {
     Present,
     /// It was linked from another repository of the same place.
     Mounted,
+    /// An upload that had broken off turned out to be whole.
+    Completed,
     /// Its bytes are wanted.
     Wanted(S),
 }
@@ -114,7 +116,11 @@ pub trait Destination: Source {
 
 /// An opened upload of one blob.
 pub trait BlobSink: Send {
-    /// Takes all the bytes and makes the blob visible. The body ends early with an error when the bytes
+    /// From where on the bytes are wanted: an upload that broke off, in this run or in an earlier one, goes
+    /// on where the place has it.
+    fn start(&self) -> Start;
+
+    /// Takes the bytes from [`BlobSink::start`] on and makes the blob visible. The body ends early with an error when the bytes
     /// are not the blob's; nothing must become visible then.
     fn write(self, body: VerifiedBody) -> impl Future<Output = Result<(), Error>> + Send;
 }

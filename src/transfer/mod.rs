@@ -19,7 +19,7 @@ use self::{
 use crate::{
     endpoint::{Destination, Error, Source},
     event::{Event, EventSink, Landing},
-    oci::{Mapping, Target},
+    oci::{Descriptor, Mapping, Repository, Target},
     outcome::Bytes,
     plan::{Action, BlobStep, Plan},
     resolve::{Graph, Node},
@@ -104,15 +104,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         // A mount moves no bytes: it needs no place among the large.
         let _slot = self.slots.acquire(if mount.is_some() { 0 } else { size }).await;
         self.events.emit(Event::BlobStarted { image: Arc::clone(image), blob: blob.clone() });
-        let journey = Journey {
-            source: &*self.source,
-            destination: &*self.destination,
-            events: &self.events,
-            image,
-            blob: &blob,
-            mount: mount.as_ref(),
-        };
-        let how = journey.run().await?;
+        let how = self.journey(image, &blob, mount.as_ref()).run().await?;
         ticket.landed();
         self.events.emit(Event::BlobFinished { image: Arc::clone(image), blob: blob.clone(), how });
         Ok(match how {
@@ -123,7 +115,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
     }
 
     /// Height by height: manifests of one height do not name each other.
-    async fn push_manifests(&self, image: &Mapping, graph: &Graph, plan: &Plan) -> Result<(), Error> {
+    async fn push_manifests(&self, image: &Arc<Mapping>, graph: &Graph, plan: &Plan) -> Result<(), Error> {
         let mut by_height: BTreeMap<usize, Vec<Node>> = BTreeMap::new();
         for node in plan.manifests.iter().filter_map(|position| graph.nodes.get(*position)) {
             by_height.entry(node.height).or_default().push(node.clone());
@@ -131,19 +123,58 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         for nodes in by_height.into_values() {
             stream::iter(nodes)
                 .map(|node| async move {
-                    let target = Target::Digest(node.descriptor.digest);
-                    self.destination.put_manifest(&image.repository, &target, &node.manifest).await
+                    let target = Target::Digest(node.descriptor.digest.clone());
+                    self.push_manifest(image, &node, &target).await
                 })
                 .buffer_unordered(MANIFESTS_AT_ONCE)
                 .try_collect::<()>()
                 .await?;
         }
         match graph.root() {
-            Some(root) if plan.tag => {
-                self.destination.put_manifest(&image.repository, &image.target(), &root.manifest).await
-            }
+            Some(root) if plan.tag => self.push_manifest(image, root, &image.target()).await,
             _ => Ok(()),
         }
+    }
+
+    /// Pushes a manifest. If the registry insists that blobs are missing, those that it really does not have
+    /// are brought again, once.
+    async fn push_manifest(&self, image: &Arc<Mapping>, node: &Node, target: &Target) -> Result<(), Error> {
+        match self.destination.put_manifest(&image.repository, target, &node.manifest).await {
+            Err(error) if error.cause.names_missing_content() => {
+                if !self.bring_missing(image, node).await? {
+                    return Err(error);
+                }
+                self.destination.put_manifest(&image.repository, target, &node.manifest).await
+            }
+            ended => ended,
+        }
+    }
+
+    /// Brings the blobs of a manifest that the destination does not have after all. Tells whether there were
+    /// any.
+    async fn bring_missing(&self, image: &Arc<Mapping>, node: &Node) -> Result<bool, Error> {
+        let mut missing = false;
+        for blob in node.blobs() {
+            if self.destination.blob_size(&image.repository, &blob.digest).await? == Some(blob.size) {
+                continue;
+            }
+            missing = true;
+            let message = format!("{} lost blob {}: it is brought again", image.repository, blob.digest);
+            self.events.emit(Event::Warning { image: Some(image.source.clone()), message });
+            let _slot = self.slots.acquire(blob.size).await;
+            self.journey(image, blob, None).run().await?;
+        }
+        Ok(missing)
+    }
+
+    fn journey<'a>(
+        &'a self,
+        image: &'a Arc<Mapping>,
+        blob: &'a Descriptor,
+        mount: Option<&'a Repository>,
+    ) -> Journey<'a, S, D> {
+        let (source, destination, events) = (&*self.source, &*self.destination, &self.events);
+        Journey { source, destination, events, image, blob, mount }
     }
 }
 

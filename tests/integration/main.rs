@@ -9,6 +9,7 @@
 )]
 
 mod enumerate;
+mod faults;
 mod help;
 mod images;
 mod inspect;

@@ -14,8 +14,8 @@ use reqwest::Response;
 use super::{
     auth::Scope,
     host::{Call, Host, discard},
-    limits,
     network::cause_of,
+    pace::Permit,
     retry::{self, Tries},
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Every so many bytes of progress buy one more interruption.
-const BYTES_PER_INTERRUPTION: u64 = 1024 * 1024;
+const BYTES_PER_INTERRUPTION: u64 = 256 * 1024;
 /// So many interruptions in a row, without that progress, are the end.
 const INTERRUPTIONS: u32 = 5;
 
@@ -36,7 +36,12 @@ pub(super) async fn size(
     digest: &Digest,
 ) -> Result<Option<u64>, Error> {
     let call = blob_call(host, Operation::CheckBlob, repository, digest, Method::HEAD, 0)?;
-    let response = host.send(&call, &[StatusCode::NOT_FOUND]).await?;
+    let mut response = host.send(&call, &[StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED]).await?;
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        // The head of the answer to a GET says the same; its body is not read.
+        let call = Call { method: Method::GET, ..call.clone() };
+        response = host.send(&call, &[StatusCode::NOT_FOUND]).await?;
+    }
     if response.status() == StatusCode::NOT_FOUND {
         return Ok(None);
     }
@@ -44,7 +49,7 @@ pub(super) async fn size(
     let length = length.and_then(|text| text.parse().ok());
     length.map(Some).ok_or_else(|| {
         let cause = Cause::Protocol("it names no size for a blob that it has".to_owned());
-        host.error(call.operation, &call.place, &Tries::new(), cause)
+        host.error(call.operation, &call.place, &Tries::new(1), cause)
     })
 }
 
@@ -55,18 +60,23 @@ pub(super) async fn open(
     blob: &Descriptor,
     offset: u64,
 ) -> Result<BlobStream, Error> {
+    let permit = host.pace.blob().await;
     let mut download = Download {
         host,
+        _permit: permit,
+        ranges: true,
         repository: repository.clone(),
         blob: blob.clone(),
         offset,
         response: None,
         skip: 0,
-        tries: Tries::new(),
+        tries: Tries::new(retry::ATTEMPTS),
         patience: INTERRUPTIONS,
         progress: 0,
     };
-    download.connect().await?;
+    while download.response.is_none() {
+        download.connect().await?;
+    }
     let pieces = stream::try_unfold(download, |mut download| async {
         let piece = download.next().await?;
         Ok(piece.map(|bytes| (bytes, download)))
@@ -76,6 +86,10 @@ pub(super) async fn open(
 
 struct Download {
     host: Arc<Host>,
+    _permit: Permit,
+    /// Whether the registry's answers to ranges can be used; otherwise everything is read again from the
+    /// beginning.
+    ranges: bool,
     repository: Repository,
     blob: Descriptor,
     /// How many bytes of the blob have been given out.
@@ -97,19 +111,23 @@ impl Download {
                 self.connect().await?;
                 continue;
             };
-            let cause = match tokio::time::timeout(limits::STALL, response.chunk()).await {
+            let stall = self.host.tuning().stall;
+            let cause = match tokio::time::timeout(stall, response.chunk()).await {
                 Ok(Ok(Some(piece))) => match self.take(piece) {
                     Some(piece) => return Ok(Some(piece)),
                     None => continue,
                 },
-                Ok(Ok(None)) if self.offset >= self.blob.size => return Ok(None),
+                Ok(Ok(None)) if self.offset >= self.blob.size => {
+                    self.host.pace.moved();
+                    return Ok(None);
+                }
                 Ok(Ok(None)) => Cause::Mismatch(Mismatch::TooShort {
                     digest: self.blob.digest.clone(),
                     expected: self.blob.size,
                     found: self.offset,
                 }),
                 Ok(Err(error)) => cause_of(&error),
-                Err(_) => Cause::Stalled(limits::STALL),
+                Err(_) => Cause::Stalled(stall),
             };
             self.interrupted(cause).await?;
         }
@@ -135,8 +153,8 @@ impl Download {
     /// Waits before the download goes on, or ends it.
     async fn interrupted(&mut self, cause: Cause) -> Result<(), Error> {
         self.response = None;
-        let may_pass =
-            retry::is_transient(&cause) || matches!(cause, Cause::Mismatch(Mismatch::TooShort { .. }));
+        let may_pass = retry::is_transient(&cause)
+            || matches!(cause, Cause::Mismatch(Mismatch::TooShort { .. }) | Cause::Protocol(_));
         if !may_pass || self.patience == 0 {
             return Err(self.error(cause));
         }
@@ -156,27 +174,28 @@ impl Download {
         Ok(())
     }
 
-    /// Asks the registry for the bytes from `offset` on.
+    /// Asks the registry for the bytes from `offset` on. An answer to a range that makes no sense is not
+    /// asked for again: the blob is read from its beginning then, and what has been given out is dropped.
     async fn connect(&mut self) -> Result<(), Error> {
         self.tries.begin();
-        let call = blob_call(
-            &self.host,
-            Operation::ReadBlob,
-            &self.repository,
-            &self.blob.digest,
-            Method::GET,
-            self.offset,
-        )?;
-        let response = self.host.send(&call, &[StatusCode::NOT_FOUND]).await?;
-        match check_answer(&response, self.offset, &self.blob) {
+        let from = if self.ranges { self.offset } else { 0 };
+        let (operation, digest) = (Operation::ReadBlob, &self.blob.digest);
+        let call = blob_call(&self.host, operation, &self.repository, digest, Method::GET, from)?;
+        let expected = [StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
+        let response = self.host.send(&call, &expected).await?;
+        match check_answer(&response, from, &self.blob) {
             Ok(skip) => {
-                self.skip = skip;
+                self.skip = skip + (self.offset - from);
                 self.response = Some(response);
                 Ok(())
             }
             Err(cause) => {
                 discard(response).await;
-                Err(self.error(cause))
+                if from == 0 || !matches!(cause, Cause::Protocol(_)) {
+                    return Err(self.error(cause));
+                }
+                self.ranges = false;
+                self.interrupted(cause).await
             }
         }
     }
@@ -195,6 +214,9 @@ fn check_answer(response: &Response, offset: u64, blob: &Descriptor) -> Result<u
     let text = |name: header::HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
     let (skip, expected) = match response.status() {
         StatusCode::NOT_FOUND => return Err(Cause::NoSuchBlob),
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            return Err(Cause::Protocol(format!("it has nothing from byte {offset} on")));
+        }
         StatusCode::PARTIAL_CONTENT => {
             let range = text(header::CONTENT_RANGE).unwrap_or_default();
             if !is_range_to_the_end(range, offset, blob.size) {
@@ -251,7 +273,7 @@ fn blob_call<'a>(
     let place = place(repository, digest);
     let url = host
         .url(repository, &format!("blobs/{digest}"))
-        .map_err(|cause| host.error(operation, &place, &Tries::new(), cause))?;
+        .map_err(|cause| host.error(operation, &place, &Tries::new(1), cause))?;
     let range = (offset > 0).then(|| HeaderValue::from_str(&format!("bytes={offset}-")).ok()).flatten();
     Ok(Call {
         operation,
@@ -262,6 +284,7 @@ fn blob_call<'a>(
         url,
         headers: range.map(|value| (header::RANGE, value)).into_iter().collect::<HeaderMap>(),
         body: None,
+        attempts: retry::ATTEMPTS,
     })
 }
 

@@ -1,40 +1,28 @@
 //! One registry: its address, what has been learnt about it, and the one way a request reaches it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, Ordering},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::Response;
-use tokio::sync::Semaphore;
 use url::Url;
 
 use super::{
     answer,
     auth::{Access, AuthError, Authenticator, Origin, Scope},
-    limits,
+    learnt::Learnt,
+    limits::{self, Tuning},
     network::{Network, cause_of},
+    pace::Pace,
     redirect,
     retry::Tries,
+    upload::Shelf,
 };
 use crate::{
     endpoint::{Cause, Error, Operation, Side},
     event::{Event, EventSink},
     oci::Repository,
 };
-
-/// Whether a mount from a repository into itself tells that the blob is there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SelfMount {
-    /// Not known yet.
-    Unknown = 0,
-    /// It answers 201 when the blob is there (CNCF distribution does).
-    Answers = 1,
-    /// It opens an upload all the same.
-    Ignored = 2,
-}
 
 /// A registry as one side of a copy sees it.
 pub(super) struct Host {
@@ -43,10 +31,16 @@ pub(super) struct Host {
     network: Arc<Network>,
     authenticator: Authenticator,
     events: Arc<dyn EventSink>,
-    requests: Semaphore,
-    self_mount: AtomicU8,
+    tuning: Tuning,
+    /// How fast it is asked.
+    pub(super) pace: Pace,
+    /// What has been learnt about it.
+    pub(super) learnt: Learnt,
+    /// Uploads that broke off.
+    pub(super) shelf: Shelf,
 }
 
+#[derive(Clone)]
 /// A request that can be sent again: its body, if any, is in memory.
 pub(super) struct Call<'a> {
     pub(super) operation: Operation,
@@ -58,37 +52,26 @@ pub(super) struct Call<'a> {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: Option<Bytes>,
+    /// How often it is tried at most.
+    pub(super) attempts: u32,
 }
 
 impl Host {
+    /// Nothing is asked yet. `state` is the folder for what outlives the process.
     pub(super) fn new(
         side: Side,
         origin: Origin,
         network: Arc<Network>,
         authenticator: Authenticator,
         events: Arc<dyn EventSink>,
+        (tuning, state): (Tuning, Option<PathBuf>),
     ) -> Self {
-        Self {
-            side,
-            origin,
-            network,
-            authenticator,
-            events,
-            requests: Semaphore::new(limits::REQUESTS_PER_HOST),
-            self_mount: AtomicU8::new(SelfMount::Unknown as u8),
-        }
+        let (learnt, shelf) = (Learnt::new(&origin), Shelf::new(state));
+        Self { side, origin, network, authenticator, events, tuning, pace: Pace::new(), learnt, shelf }
     }
 
-    pub(super) fn self_mount(&self) -> SelfMount {
-        match self.self_mount.load(Ordering::Relaxed) {
-            1 => SelfMount::Answers,
-            2 => SelfMount::Ignored,
-            _ => SelfMount::Unknown,
-        }
-    }
-
-    pub(super) fn learn_self_mount(&self, learnt: SelfMount) {
-        self.self_mount.store(learnt as u8, Ordering::Relaxed);
+    pub(super) fn tuning(&self) -> Tuning {
+        self.tuning
     }
 
     /// `/v2/REPOSITORY/REST` on this registry.
@@ -112,17 +95,29 @@ impl Host {
     /// Sends a request until it is answered with success, or with a status that the caller wants to see
     /// (`expected`), or until trying again makes no sense. Redirects are followed.
     pub(super) async fn send(&self, call: &Call<'_>, expected: &[StatusCode]) -> Result<Response, Error> {
-        // A closed semaphore cannot be: nothing closes it. Without a permit the request is merely unbounded.
-        let _permit = self.requests.acquire().await.ok();
-        let mut tries = Tries::new();
+        let mut tries = Tries::new(call.attempts);
+        let mut asked_anew = false;
         loop {
+            let permit = self.pace.request().await;
             tries.begin();
             let cause = match self.send_once(call).await {
-                Ok(response) if is_wanted(&response, expected) => return Ok(response),
-                Ok(response) => answer::refusal(response).await,
+                Ok((response, _)) if is_wanted(&response, expected) => {
+                    self.pace.answered();
+                    return Ok(response);
+                }
+                // The registry's redirect had expired when it was followed: a new one is good.
+                Ok((response, true)) if is_expired(response.status()) && !asked_anew => {
+                    asked_anew = true;
+                    discard(response).await;
+                    continue;
+                }
+                Ok((response, _)) => answer::refusal(response).await,
                 Err(cause) => cause,
             };
-            let Some(pause) = tries.next_pause(&cause) else {
+            self.pace.failed(&cause);
+            // Nobody waits for a request that only pauses.
+            drop(permit);
+            let Some(pause) = tries.next_pause(&cause, self.pace.answers()) else {
                 return Err(self.error(call.operation, &call.place, &tries, cause));
             };
             self.events.emit(Event::Retrying {
@@ -134,14 +129,15 @@ impl Host {
         }
     }
 
-    /// One try: with credentials where the registry asks for them, through its redirects.
-    async fn send_once(&self, call: &Call<'_>) -> Result<Response, Cause> {
+    /// One try: with credentials where the registry asks for them, through its redirects. Tells whether there
+    /// were any.
+    async fn send_once(&self, call: &Call<'_>) -> Result<(Response, bool), Cause> {
         let mut url = call.url.clone();
-        for _ in 0..=limits::REDIRECTS {
+        for hop in 0..=limits::REDIRECTS {
             let response = self.send_to(&url, call).await?;
             let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
             let location = response.headers().get(header::LOCATION).filter(|_| is_redirect);
-            let Some(location) = location else { return Ok(response) };
+            let Some(location) = location else { return Ok((response, hop > 0)) };
             let location =
                 location.to_str().map_err(|_| Cause::Redirect("its `Location` is not text".to_owned()))?;
             if call.method != Method::GET && call.method != Method::HEAD {
@@ -218,9 +214,9 @@ impl Host {
         } else if call.method == Method::POST {
             request = request.header(header::CONTENT_LENGTH, 0);
         }
-        match tokio::time::timeout(limits::STALL, request.send()).await {
+        match tokio::time::timeout(self.tuning.stall, request.send()).await {
             Ok(answered) => answered.map_err(|error| cause_of(&error)),
-            Err(_) => Err(Cause::Stalled(limits::STALL)),
+            Err(_) => Err(Cause::Stalled(self.tuning.stall)),
         }
     }
 
@@ -245,6 +241,11 @@ impl std::fmt::Debug for Host {
 
 fn is_wanted(response: &Response, expected: &[StatusCode]) -> bool {
     response.status().is_success() || expected.contains(&response.status())
+}
+
+/// What a store answers to a signed URL that is no longer good.
+fn is_expired(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 401 | 403 | 410)
 }
 
 /// Reads a short answer to its end, so that its connection can be used again.

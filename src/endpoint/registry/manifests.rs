@@ -1,5 +1,7 @@
 //! Manifests over HTTP (distribution specification, "Pulling manifests" and "Pushing manifests").
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::Response;
@@ -7,12 +9,12 @@ use reqwest::Response;
 use super::{
     auth::Scope,
     host::{Call, Host, discard},
-    limits,
     network::cause_of,
-    retry::Tries,
+    retry::{self, Tries},
 };
 use crate::{
     endpoint::{Cause, Error, Operation},
+    error::escape,
     event::Event,
     oci::{
         Digest, RawManifest, Repository, Target,
@@ -22,6 +24,8 @@ use crate::{
 };
 
 const DIGEST_HEADER: &str = "docker-content-digest";
+/// How often a manifest is pushed whose blobs the registry does not see yet.
+const LATE_BLOB_ATTEMPTS: u32 = 4;
 
 /// The digest that the registry names for a tag. HEAD costs nothing against most quotas; a registry that
 /// does not answer it usefully is asked for the manifest itself.
@@ -48,7 +52,7 @@ pub(super) async fn get(
     target: &Target,
 ) -> Result<Option<RawManifest>, Error> {
     let call = read_call(host, repository, target, Method::GET)?;
-    let mut tries = Tries::new();
+    let mut tries = Tries::new(retry::ATTEMPTS);
     loop {
         tries.begin();
         let response = host.send(&call, &[StatusCode::NOT_FOUND]).await?;
@@ -61,7 +65,7 @@ pub(super) async fn get(
             Err(cause) => cause,
         };
         // The head of the answer came, its body broke off.
-        match tries.next_pause(&cause) {
+        match tries.next_pause(&cause, host.pace.answers()) {
             Some(pause) => tokio::time::sleep(pause).await,
             None => return Err(host.error(call.operation, &call.place, &tries, cause)),
         }
@@ -78,7 +82,7 @@ async fn accept_manifest(
     let content_type =
         response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let named = named_digest(&response);
-    let bytes = read_body(response).await?;
+    let bytes = read_body(response, host.tuning().stall).await?;
     let expected = match target {
         Target::Digest(digest) => Some(digest),
         Target::Tag(_) => None,
@@ -95,43 +99,85 @@ pub(super) async fn put(
     target: &Target,
     manifest: &RawManifest,
 ) -> Result<(), Error> {
-    let place = place(repository, target);
-    let tries = Tries::new();
-    let failed = |cause: Cause| host.error(Operation::PushManifest, &place, &tries, cause);
-    let content_type = HeaderValue::from_str(manifest.media_type().as_str())
-        .map_err(|_| failed(Cause::Protocol("its media type cannot be sent in a header".to_owned())))?;
-    let call = Call {
-        operation: Operation::PushManifest,
-        repository,
-        place: place.clone(),
-        scopes: vec![Scope::push(repository)],
-        method: Method::PUT,
-        url: manifest_url(host, repository, target).map_err(failed)?,
-        headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]),
-        body: Some(manifest.bytes().clone()),
-    };
-    match host.send(&call, &[]).await {
-        Ok(response) => {
-            discard(response).await;
-            Ok(())
+    let call = put_call(host, repository, target, manifest)?;
+    let mut tries = Tries::new(LATE_BLOB_ATTEMPTS);
+    loop {
+        tries.begin();
+        let error = match host.send(&call, &[]).await {
+            Ok(response) => {
+                discard(response).await;
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        // What was uploaded a moment ago may not have reached every part of the registry.
+        if error.cause.names_missing_content() && tries.count() < LATE_BLOB_ATTEMPTS {
+            tokio::time::sleep(retry::pause(tries.count(), &error.cause, retry::random())).await;
+            continue;
         }
-        // A registry with immutable tags refuses to write the tag again, even with the same digest:
-        // https://github.com/aws/containers-roadmap/issues/2380
-        Err(error)
-            if is_refused_as_immutable(&error) && is_there(host, repository, target, manifest).await =>
-        {
-            Ok(())
-        }
-        Err(error) => Err(error),
+        return judge_refusal(host, repository, target, manifest, error).await;
     }
 }
 
-fn is_refused_as_immutable(error: &Error) -> bool {
-    matches!(&error.cause, Cause::Refused { status: 400 | 403 | 405 | 409 | 412, .. })
+/// What a refusal of a manifest means: nothing, when the tag cannot be moved and names this very manifest.
+async fn judge_refusal(
+    host: &Host,
+    repository: &Repository,
+    target: &Target,
+    manifest: &RawManifest,
+    mut error: Error,
+) -> Result<(), Error> {
+    // A registry with immutable tags refuses to write the tag again, even with the same digest:
+    // https://github.com/aws/containers-roadmap/issues/2380
+    if matches!(error.cause, Cause::Refused { status: 400 | 403 | 405 | 409 | 412, .. })
+        && let Ok(Some(found)) = get(host, repository, target).await
+    {
+        if found.digest() == manifest.digest() {
+            return Ok(());
+        }
+        if says_immutable(&error.cause) {
+            return Err(Error { cause: Cause::Immutable(found.digest().clone()), ..error });
+        }
+    }
+    if error.cause.refuses_manifest()
+        && let Cause::Refused { message, .. } = &mut error.cause
+    {
+        let media_type = escape(manifest.media_type().as_str());
+        *message = format!("{message} (the manifest's type is {media_type})");
+    }
+    Err(error)
 }
 
-async fn is_there(host: &Host, repository: &Repository, target: &Target, manifest: &RawManifest) -> bool {
-    matches!(get(host, repository, target).await, Ok(Some(found)) if found.digest() == manifest.digest())
+/// Each registry has words of its own. Of a 403 they are needed: it may be about anything.
+fn says_immutable(cause: &Cause) -> bool {
+    let Cause::Refused { status, code, message, .. } = cause else { return false };
+    let text = format!("{} {message}", code.as_deref().unwrap_or_default()).to_ascii_lowercase();
+    let words = ["immutable", "already exists", "alreadyexists", "overwrit", "locked"];
+    matches!(status, 409 | 412) || words.iter().any(|word| text.contains(word))
+}
+
+fn put_call<'a>(
+    host: &Host,
+    repository: &'a Repository,
+    target: &Target,
+    manifest: &RawManifest,
+) -> Result<Call<'a>, Error> {
+    let place = place(repository, target);
+    let failed = |cause: Cause| host.error(Operation::PushManifest, &place, &Tries::new(1), cause);
+    let content_type = HeaderValue::from_str(manifest.media_type().as_str())
+        .map_err(|_| failed(Cause::Protocol("its media type cannot be sent in a header".to_owned())))?;
+    let url = manifest_url(host, repository, target).map_err(failed)?;
+    Ok(Call {
+        operation: Operation::PushManifest,
+        repository,
+        place,
+        scopes: vec![Scope::push(repository)],
+        method: Method::PUT,
+        url,
+        headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]),
+        body: Some(manifest.bytes().clone()),
+        attempts: retry::ATTEMPTS,
+    })
 }
 
 fn read_call<'a>(
@@ -142,7 +188,7 @@ fn read_call<'a>(
 ) -> Result<Call<'a>, Error> {
     let place = place(repository, target);
     let url = manifest_url(host, repository, target)
-        .map_err(|cause| host.error(Operation::ReadManifest, &place, &Tries::new(), cause))?;
+        .map_err(|cause| host.error(Operation::ReadManifest, &place, &Tries::new(1), cause))?;
     Ok(Call {
         operation: Operation::ReadManifest,
         repository,
@@ -152,6 +198,7 @@ fn read_call<'a>(
         url,
         headers: HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept()))]),
         body: None,
+        attempts: retry::ATTEMPTS,
     })
 }
 
@@ -176,12 +223,12 @@ fn named_digest(response: &Response) -> Option<Digest> {
     response.headers().get(DIGEST_HEADER)?.to_str().ok()?.parse().ok()
 }
 
-async fn read_body(mut response: Response) -> Result<Bytes, Cause> {
+async fn read_body(mut response: Response, stall: Duration) -> Result<Bytes, Cause> {
     let mut bytes = BytesMut::new();
     loop {
-        let piece = tokio::time::timeout(limits::STALL, response.chunk())
+        let piece = tokio::time::timeout(stall, response.chunk())
             .await
-            .map_err(|_| Cause::Stalled(limits::STALL))?
+            .map_err(|_| Cause::Stalled(stall))?
             .map_err(|error| cause_of(&error))?;
         let Some(piece) = piece else { return Ok(bytes.freeze()) };
         bytes.extend_from_slice(&piece);

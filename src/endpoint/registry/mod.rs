@@ -3,27 +3,32 @@
 //! [`Registries`] is one side of a copy and knows any number of hosts. Each concern has one place:
 //! [`network`] opens connections, [`auth`] says who we are, `host` sends a request (credentials, redirects,
 //! retries), `manifests`, `download` and `upload` are the operations, `retry` decides what is tried again,
-//! `redirect` where the client may be sent, `answer` reads refusals, `limits` holds the bounds.
+//! `pace` how fast a host is asked, `learnt` is what it has taught us, `redirect` where the client may be
+//! sent, `answer` reads refusals, `limits` holds the bounds.
 
 mod answer;
 pub mod auth;
 mod download;
 mod host;
+mod learnt;
 mod limits;
 mod manifests;
 pub mod network;
+mod pace;
 mod redirect;
 pub(crate) mod retry;
 mod upload;
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::OnceCell;
 
 use self::{auth::Authenticator, host::Host, network::Network, retry::Tries};
+pub use self::{limits::Tuning, upload::state_folder};
 use super::{Begun, BlobStream, Destination, Error, Operation, Side, Source};
 use crate::{
     event::EventSink,
@@ -40,6 +45,8 @@ pub struct Registries {
     network: Arc<Network>,
     authenticator: Authenticator,
     events: Arc<dyn EventSink>,
+    tuning: Tuning,
+    state: Option<PathBuf>,
     hosts: Mutex<HashMap<String, Arc<OnceCell<Found>>>>,
 }
 
@@ -52,7 +59,21 @@ impl Registries {
         authenticator: Authenticator,
         events: Arc<dyn EventSink>,
     ) -> Self {
-        Self { side, network, authenticator, events, hosts: Mutex::default() }
+        let tuning = Tuning::default();
+        Self { side, network, authenticator, events, tuning, state: None, hosts: Mutex::default() }
+    }
+
+    /// Keeps in this folder what a later process needs to go on with large uploads. Without one, nothing
+    /// outlives the process.
+    #[must_use]
+    pub fn with_state(self, folder: Option<PathBuf>) -> Self {
+        Self { state: folder, ..self }
+    }
+
+    /// Other bounds than the usual ones.
+    #[must_use]
+    pub fn with_tuning(self, tuning: Tuning) -> Self {
+        Self { tuning, ..self }
     }
 
     /// The host of a registry, its scheme found out once however many ask at the same time.
@@ -66,7 +87,7 @@ impl Registries {
     }
 
     async fn find(&self, registry: &str) -> Found {
-        let mut tries = Tries::new();
+        let mut tries = Tries::new(retry::ATTEMPTS);
         loop {
             tries.begin();
             let cause = match self.network.origin(registry).await {
@@ -77,11 +98,12 @@ impl Registries {
                         Arc::clone(&self.network),
                         self.authenticator.clone(),
                         Arc::clone(&self.events),
+                        (self.tuning, self.state.clone()),
                     )));
                 }
                 Err(cause) => cause,
             };
-            match tries.next_pause(&cause) {
+            match tries.next_pause(&cause, 0) {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => {
                     return Err(Error {

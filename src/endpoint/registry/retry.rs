@@ -6,7 +6,10 @@ use crate::endpoint::Cause;
 
 /// How often one request is tried.
 pub(crate) const ATTEMPTS: u32 = 5;
+/// How often one request is tried at a registry that is overloaded but serves others in between.
+const MOST_ATTEMPTS: u32 = 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
 
@@ -22,13 +25,31 @@ pub(crate) fn is_transient(cause: &Cause) -> bool {
     }
 }
 
+/// Whether the registry says that it has too much to do, not that something is wrong.
+#[must_use]
+pub(crate) fn is_overload(cause: &Cause) -> bool {
+    matches!(cause, Cause::Refused { status: 429 | 503, .. })
+}
+
+/// How long nobody should ask this registry anything, if it says so.
+#[must_use]
+pub(crate) fn asked_for(cause: &Cause) -> Option<Duration> {
+    match cause {
+        Cause::Refused { retry_after: Some(asked), .. } if is_transient(cause) => {
+            Some((*asked).min(LONGEST_RETRY_AFTER))
+        }
+        _ => None,
+    }
+}
+
 /// Whether a blob's upload may succeed when it is opened anew. More than [`is_transient`]: a session can
 /// be lost, and bytes can be damaged on the way.
 #[must_use]
 pub(crate) fn is_worth_a_new_upload(cause: &Cause) -> bool {
     match cause {
         // 401: the token may have expired while the bytes were streaming; the next POST gets a new one.
-        Cause::Mismatch(_) | Cause::Refused { status: 401, .. } => true,
+        // 413: chunks, or smaller ones. 416: the registry has fewer or more bytes than it said.
+        Cause::Mismatch(_) | Cause::NoChunks(_) | Cause::Refused { status: 401 | 413 | 416, .. } => true,
         Cause::Refused { code: Some(code), .. }
             if matches!(code.as_str(), "BLOB_UPLOAD_UNKNOWN" | "BLOB_UPLOAD_INVALID" | "DIGEST_INVALID") =>
         {
@@ -39,15 +60,19 @@ pub(crate) fn is_worth_a_new_upload(cause: &Cause) -> bool {
 }
 
 /// The pause before attempt number `attempt + 1`: what the registry asked for, else full jitter over a
-/// doubling bound. `random` is in `0..=u32::MAX`.
+/// doubling bound. None where waiting changes nothing: another way to upload is taken, or a new session.
+/// `random` is in `0..=u32::MAX`.
 #[must_use]
 pub(crate) fn pause(attempt: u32, cause: &Cause, random: u32) -> Duration {
-    if let Cause::Refused { retry_after: Some(asked), .. } = cause {
-        return (*asked).min(LONGEST_RETRY_AFTER);
+    if let Some(asked) = asked_for(cause) {
+        return asked;
+    }
+    if !is_transient(cause) && is_worth_a_new_upload(cause) {
+        return Duration::ZERO;
     }
     let bound = FIRST_PAUSE.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(LONGEST_PAUSE);
     let share = f64::from(random) / f64::from(u32::MAX);
-    bound.mul_f64(0.5 + share / 2.0)
+    bound.mul_f64(share).max(SHORTEST_PAUSE)
 }
 
 /// A random number for the jitter: unpredictable enough that many clients do not come back together.
@@ -75,13 +100,17 @@ pub(crate) fn retry_after(value: &str) -> Option<Duration> {
 pub(crate) struct Tries {
     begun: Instant,
     count: u32,
+    /// How often it may be tried before that counts as failure.
+    granted: u32,
+    /// Answers that the host had given when the last try failed.
+    answers_seen: u64,
 }
 
 impl Tries {
-    /// Starts the clock.
+    /// Starts the clock of an operation that is tried so often.
     #[must_use]
-    pub(crate) fn new() -> Self {
-        Self { begun: Instant::now(), count: 0 }
+    pub(crate) fn new(granted: u32) -> Self {
+        Self { begun: Instant::now(), count: 0, granted, answers_seen: 0 }
     }
 
     /// One more try begins.
@@ -101,10 +130,20 @@ impl Tries {
         self.begun.elapsed()
     }
 
-    /// The pause before the next try, or `None` when there is none.
+    /// The pause before the next try, or `None` when there is none. `answers` counts what the same host has
+    /// answered well, to anybody: an overloaded one that works through its queue is given more time.
     #[must_use]
-    pub(crate) fn next_pause(&self, cause: &Cause) -> Option<Duration> {
-        (self.count < ATTEMPTS && is_transient(cause)).then(|| pause(self.count, cause, random()))
+    pub(crate) fn next_pause(&mut self, cause: &Cause, answers: u64) -> Option<Duration> {
+        let serves_others = self.count > 1 && answers > self.answers_seen;
+        self.answers_seen = answers;
+        // "Later" is an answer to nothing that was asked: a request that is to be tried once has not been.
+        if matches!(cause, Cause::Refused { status: 429, .. }) {
+            self.granted = self.granted.max(ATTEMPTS);
+        }
+        if is_overload(cause) && serves_others && self.granted >= ATTEMPTS {
+            self.granted = (self.granted + 1).min(MOST_ATTEMPTS);
+        }
+        (self.count < self.granted && is_transient(cause)).then(|| pause(self.count, cause, random()))
     }
 }
 
@@ -125,6 +164,8 @@ mod tests {
             Cause::Stalled(Duration::from_secs(60)),
             Cause::NoSuchManifest,
             Cause::Redirect("x".into()),
+            Cause::Protocol("x".into()),
+            Cause::NoChunks(405),
         ]
         .into_iter()
         .chain(
@@ -158,6 +199,32 @@ mod tests {
         assert_eq!(pause(1, &cause, u32::MAX), FIRST_PAUSE);
         assert_eq!(pause(3, &cause, u32::MAX), FIRST_PAUSE * 4);
         assert_eq!(pause(40, &cause, u32::MAX), LONGEST_PAUSE);
-        assert_eq!(pause(1, &cause, 0), FIRST_PAUSE / 2);
+        assert_eq!(pause(3, &cause, 0), SHORTEST_PAUSE, "full jitter");
+    }
+
+    #[test]
+    fn what_waiting_does_not_change_is_not_waited_for() {
+        for cause in [refused(413, None), refused(404, Some("BLOB_UPLOAD_UNKNOWN")), refused(401, None)] {
+            assert_eq!(pause(1, &cause, u32::MAX), Duration::ZERO, "{cause}");
+        }
+    }
+
+    #[test]
+    fn an_overloaded_registry_that_serves_others_is_given_more_tries_but_not_endlessly() {
+        let tries_until_the_end = |cause: &Cause, answers_each_time: u64| {
+            let mut tries = Tries::new(ATTEMPTS);
+            let mut answers = 0;
+            loop {
+                tries.begin();
+                answers += answers_each_time;
+                if tries.next_pause(cause, answers).is_none() {
+                    return tries.count();
+                }
+            }
+        };
+        assert_eq!(tries_until_the_end(&refused(503, None), 0), ATTEMPTS);
+        assert_eq!(tries_until_the_end(&refused(503, None), 1), MOST_ATTEMPTS);
+        assert_eq!(tries_until_the_end(&refused(500, None), 1), ATTEMPTS, "it is broken, not busy");
+        assert_eq!(tries_until_the_end(&refused(404, None), 1), 1);
     }
 }

@@ -43,7 +43,7 @@ pub enum End {
 pub struct Answer {
     /// The status line's code.
     pub status: StatusCode,
-    /// All headers. Without `Content-Length`, the body's length is added.
+    /// All headers. Without `Content-Length` and `Transfer-Encoding`, the body's length is added.
     pub headers: HeaderMap,
     /// The body, before [`Answer::end`] shortens it.
     pub body: Bytes,
@@ -83,7 +83,9 @@ impl Answer {
 
     fn into_response(mut self, head_only: bool) -> Response<Body> {
         let length = HeaderValue::from(self.body.len());
-        self.headers.entry("content-length").or_insert(length);
+        if !self.headers.contains_key("transfer-encoding") {
+            self.headers.entry("content-length").or_insert(length);
+        }
         // A stream has no length of its own, so hyper sends the `Content-Length` above, right or wrong.
         let body = if head_only { stream::empty().boxed() } else { frames(&self.body, self.end) };
         let mut response = Response::new(StreamBody::new(body).boxed_unsync());

@@ -58,6 +58,14 @@ impl SampleImage {
         builder.multi_platform(Format::Oci).into_image()
     }
 
+    /// One OCI manifest for linux/amd64 with a third layer of this many bytes.
+    pub fn with_large_layer(name: &str, bytes: usize) -> Self {
+        let mut builder = Builder::new(name);
+        let layer = builder.blob(Format::Oci.layer(), compressed(Format::Oci.layer(), "large", bytes));
+        builder.platform_image(Format::Oci, PLATFORMS[0], &[layer]);
+        builder.into_image()
+    }
+
     /// One OCI manifest without an index; its config names the platform.
     pub fn single_platform(name: &str, architecture: &str) -> Self {
         let mut builder = Builder::new(name);

@@ -59,6 +59,13 @@ impl Mirror {
         Self { command, folder, stdin: Vec::new() }
     }
 
+    /// Adds arguments.
+    #[must_use]
+    pub fn arguments<A: Into<OsString>>(mut self, more: impl IntoIterator<Item = A>) -> Self {
+        self.command.args(more.into_iter().map(Into::into));
+        self
+    }
+
     /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {

@@ -5,7 +5,10 @@
 
 mod store;
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, header::AUTHORIZATION};
@@ -32,6 +35,8 @@ pub struct Recorded {
     pub headers: HeaderMap,
     /// The body's length in bytes, once all of it has arrived.
     pub body_length: Option<usize>,
+    /// When its head arrived.
+    pub at: Instant,
 }
 
 impl Recorded {
@@ -41,7 +46,7 @@ impl Recorded {
     }
 
     fn is(&self, method: &str, path: &str) -> bool {
-        self.method.as_str() == method && self.path.contains(path)
+        (method.is_empty() || self.method.as_str() == method) && self.path.contains(path)
     }
 }
 
@@ -69,6 +74,8 @@ pub enum Action {
     Stall,
     /// The registry serves the request once the gate opens.
     Hold(Gate),
+    /// This is answered once the gate opens, and the registry never hears of the request.
+    HoldThen(Gate, Answer),
 }
 
 impl Action {
@@ -203,6 +210,8 @@ struct State {
     rules: Vec<Rule>,
     requests: Vec<Recorded>,
     auth: Option<Demand>,
+    open: usize,
+    most_open: usize,
 }
 
 /// The challenge for requests without one of these `Authorization` headers.
@@ -239,7 +248,8 @@ impl Scripted {
         self.server.address()
     }
 
-    /// Names requests by method and a part of their path and query: all of them, unless limited further.
+    /// Names requests by method (any, if empty) and a part of their path and query: all of them, unless limited
+    /// further.
     ///
     /// Of several rules for a request, the one that was added last wins.
     pub fn on(&self, method: &str, path: &str) -> On<'_> {
@@ -272,6 +282,24 @@ impl Scripted {
         self.shared.state().requests.iter().filter(|request| request.is(method, path)).count()
     }
 
+    /// How many requests had arrived and not been answered, at most.
+    pub fn most_at_once(&self) -> usize {
+        self.shared.state().most_open
+    }
+
+    /// Counts [`Scripted::most_at_once`] from now on.
+    pub fn forget_most_at_once(&self) {
+        self.shared.state().most_open = 0;
+    }
+
+    /// Forgets the requests and rules so far, not what the registry holds.
+    pub fn clear(&self) {
+        let mut state = self.shared.state();
+        state.requests.clear();
+        state.rules.clear();
+        state.most_open = 0;
+    }
+
     /// Returns when this many such requests have arrived.
     pub async fn wait_for(&self, requests: usize, method: &str, path: &str) {
         let mut arrived = self.shared.arrived.subscribe();
@@ -285,15 +313,17 @@ impl Shared {
     }
 
     async fn handle(&self, request: Request<Incoming>) -> Result<Answer, Dropped> {
+        let _open = Open::new(self);
         let (head, body) = request.into_parts();
         let path = head.uri.path_and_query().unwrap().to_string();
-        let recorded = Recorded { method: head.method, path, headers: head.headers, body_length: None };
+        let (method, headers, at) = (head.method, head.headers, Instant::now());
+        let recorded = Recorded { method, path, headers, body_length: None, at };
         let (index, action) = self.record(recorded.clone());
         match &action {
             Some(Action::AnswerEarly(answer)) => return Ok(answer.clone()),
             Some(Action::Close) => return Err(Dropped),
             Some(Action::Stall) => return std::future::pending().await,
-            Some(Action::Hold(gate)) => gate.pass().await,
+            Some(Action::Hold(gate) | Action::HoldThen(gate, _)) => gate.pass().await,
             Some(Action::CutUpload { after, keep }) => {
                 let start = read_start(body, *after).await;
                 if *keep {
@@ -304,9 +334,11 @@ impl Shared {
             Some(Action::Answer(_) | Action::Alter(_) | Action::ServeThenClose) | None => (),
         }
         let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
-        self.state().requests[index].body_length = Some(body.len());
+        if let Some(request) = self.state().requests.get_mut(index) {
+            request.body_length = Some(body.len());
+        }
         match action {
-            Some(Action::Answer(answer)) => Ok(answer),
+            Some(Action::Answer(answer) | Action::HoldThen(_, answer)) => Ok(answer),
             Some(Action::Alter(change)) => Ok(change(self.serve(&recorded, body))),
             Some(Action::ServeThenClose) => {
                 self.serve(&recorded, body);
@@ -345,6 +377,24 @@ impl Shared {
             }
         }
         state.store.serve(request, body)
+    }
+}
+
+/// A request that has not been answered: counted for as long as this lives.
+struct Open<'a>(&'a Shared);
+
+impl<'a> Open<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        let mut state = shared.state();
+        state.open += 1;
+        state.most_open = state.most_open.max(state.open);
+        Self(shared)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.state().open -= 1;
     }
 }
 

@@ -1,0 +1,242 @@
+//! How fast one host is asked: what it says about it (`Retry-After`, 429) holds for everybody who asks it.
+//!
+//! Two [`Lane`]s bound what runs at once: requests, and blobs on their way. Each finds its width by itself:
+//! additive increase, multiplicative decrease (Chiu and Jain, 1989). Until the first 429 every success widens
+//! a lane, because a registry that has never complained is probably not near its limit.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+use super::{limits, retry};
+use crate::endpoint::Cause;
+
+/// All 429s within this time are answers to the same excess and halve a lane once.
+const EPOCH: Duration = Duration::from_millis(100);
+
+/// The pace at which one host is asked.
+#[derive(Debug)]
+pub(super) struct Pace {
+    requests: Arc<Lane>,
+    blobs: Arc<Lane>,
+    not_before: Mutex<Option<Instant>>,
+    answers: AtomicU64,
+}
+
+impl Pace {
+    /// Nothing is known of the host.
+    pub(super) fn new() -> Self {
+        Self {
+            requests: Lane::new(limits::REQUESTS_PER_HOST),
+            blobs: Lane::new(limits::BLOBS_PER_HOST),
+            not_before: Mutex::default(),
+            answers: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits for the right to send a request.
+    pub(super) async fn request(&self) -> Permit {
+        let permit = self.requests.enter().await;
+        self.ready().await;
+        permit
+    }
+
+    /// Waits for the right to move a blob. Whoever needs it at the destination and at the source takes it
+    /// there first, always in this order, so that two can never wait for each other.
+    pub(super) async fn blob(&self) -> Permit {
+        self.blobs.enter().await
+    }
+
+    /// Waits until the host wants to be asked again.
+    pub(super) async fn ready(&self) {
+        loop {
+            let until = *lock(&self.not_before);
+            match until {
+                Some(until) if until > Instant::now() => tokio::time::sleep_until(until).await,
+                _ => return,
+            }
+        }
+    }
+
+    /// A request was answered well.
+    pub(super) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.requests.widen();
+    }
+
+    /// A blob has moved.
+    pub(super) fn moved(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.blobs.widen();
+    }
+
+    /// How many requests have been answered well.
+    pub(super) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    /// A request failed: a pause that the host asks for is everybody's.
+    pub(super) fn failed(&self, cause: &Cause) {
+        if let Some(asked) = retry::asked_for(cause) {
+            let until = Instant::now() + asked;
+            let mut not_before = lock(&self.not_before);
+            *not_before = Some(not_before.map_or(until, |earlier| earlier.max(until)));
+        }
+        if matches!(cause, Cause::Refused { status: 429, .. }) {
+            let now = Instant::now();
+            self.requests.halve(now);
+            self.blobs.halve(now);
+        }
+    }
+}
+
+/// The right to do one thing beside others.
+#[derive(Debug)]
+pub(super) struct Permit {
+    lane: Arc<Lane>,
+    inner: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut width = lock(&self.lane.width);
+        if width.excess > 0
+            && let Some(permit) = self.inner.take()
+        {
+            width.excess -= 1;
+            permit.forget();
+        }
+    }
+}
+
+/// What may run at once, first come, first served.
+#[derive(Debug)]
+struct Lane {
+    permits: Arc<Semaphore>,
+    width: Mutex<Width>,
+    widest: usize,
+}
+
+#[derive(Debug)]
+struct Width {
+    now: usize,
+    /// Permits that are out although the lane has been narrowed; they do not come back.
+    excess: usize,
+    /// Successes since the lane was last changed.
+    earned: usize,
+    halved_at: Option<Instant>,
+}
+
+impl Lane {
+    fn new((start, widest): (usize, usize)) -> Arc<Self> {
+        let width = Width { now: start, excess: 0, earned: 0, halved_at: None };
+        Arc::new(Self { permits: Arc::new(Semaphore::new(start)), width: Mutex::new(width), widest })
+    }
+
+    async fn enter(self: &Arc<Self>) -> Permit {
+        // A closed semaphore cannot be: nothing closes it. Without a permit the work is merely unbounded.
+        let inner = Arc::clone(&self.permits).acquire_owned().await.ok();
+        Permit { lane: Arc::clone(self), inner }
+    }
+
+    fn widen(&self) {
+        let mut width = lock(&self.width);
+        width.earned += 1;
+        let price = if width.halved_at.is_some() { width.now } else { 1 };
+        if width.now >= self.widest || width.earned < price {
+            return;
+        }
+        width.earned = 0;
+        width.now += 1;
+        if width.excess > 0 {
+            width.excess -= 1;
+        } else {
+            self.permits.add_permits(1);
+        }
+    }
+
+    fn halve(&self, now: Instant) {
+        let mut width = lock(&self.width);
+        if width.halved_at.is_some_and(|at| now.saturating_duration_since(at) < EPOCH) {
+            return;
+        }
+        let narrower = (width.now / 2).max(1);
+        let too_many = width.now - narrower;
+        width.excess += too_many - self.permits.forget_permits(too_many);
+        width.now = narrower;
+        width.earned = 0;
+        width.halved_at = Some(now);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn enter(lane: &Arc<Lane>) -> Option<Permit> {
+        lane.enter().now_or_never()
+    }
+
+    fn too_many(asked: Duration) -> Cause {
+        Cause::Refused { status: 429, code: None, message: String::new(), retry_after: Some(asked) }
+    }
+
+    #[test]
+    fn a_lane_is_halved_once_an_epoch_and_takes_effect_as_permits_return() {
+        let lane = Lane::new((8, 16));
+        let now = Instant::now();
+        let mut out: Vec<Permit> = std::iter::from_fn(|| enter(&lane)).collect();
+        assert_eq!(out.len(), 8);
+        lane.halve(now);
+        lane.halve(now);
+        out.truncate(4);
+        assert!(enter(&lane).is_none(), "four are still out, and four is the width");
+        out.truncate(3);
+        out.extend(enter(&lane));
+        assert_eq!(out.len(), 4);
+        lane.halve(now + EPOCH);
+        out.clear();
+        assert_eq!(std::iter::from_fn(|| enter(&lane)).collect::<Vec<_>>().len(), 2);
+    }
+
+    #[test]
+    fn a_lane_never_closes_and_widens_by_one_a_window_after_it_was_halved() {
+        let lane = Lane::new((2, 4));
+        for epoch in 0..5 {
+            lane.halve(Instant::now() + EPOCH * epoch);
+        }
+        assert_eq!(lock(&lane.width).now, 1);
+        let widen = || {
+            lane.widen();
+            lock(&lane.width).now
+        };
+        assert_eq!(std::iter::repeat_with(widen).take(7).collect::<Vec<_>>(), [2, 2, 3, 3, 3, 4, 4]);
+        assert_eq!(std::iter::from_fn(|| enter(&lane)).collect::<Vec<_>>().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_pause_is_everybodys_and_the_longest_counts() {
+        let pace = Pace::new();
+        let before = Instant::now();
+        pace.failed(&too_many(Duration::from_millis(60)));
+        pace.failed(&too_many(Duration::from_millis(20)));
+        drop(pace.request().await);
+        assert!(before.elapsed() >= Duration::from_millis(60));
+        assert!(pace.request().now_or_never().is_some());
+    }
+}

@@ -1,0 +1,141 @@
+//! A blob in chunks: PATCH requests, each with its length, then a PUT without bytes.
+//!
+//! The way for registries and proxies that refuse large requests, and for the rest of an upload that broke off.
+//! A chunk is a part of the stream as it passes, so its size costs no memory.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures::Stream;
+use http::{HeaderValue, Method};
+use http_body::{Frame, SizeHint};
+use reqwest::Body;
+
+use super::{
+    super::{host::discard, learnt::Way},
+    Push,
+    send::{self, Outgoing, Record, transmit},
+    session::Session,
+};
+use crate::endpoint::{Cause, Error, VerifiedBody, body::Watch};
+
+/// Sends the bytes from `offset` on.
+pub(super) async fn all(
+    push: &Push,
+    session: &mut Session,
+    (way, offset): (Way, u64),
+    body: VerifiedBody,
+    watch: &Watch,
+    record: &mut Record,
+) -> Result<(), Cause> {
+    let source = Arc::new(Mutex::new(Pieces { body, left: Bytes::new() }));
+    let mut offset = offset;
+    while offset < push.blob.size {
+        let length = length_of_next(way, session.chunk_minimum, push.blob.size - offset);
+        let range = format!("{offset}-{}", offset + length - 1);
+        let chunk = Chunk { source: Arc::clone(&source), remaining: length };
+        let outgoing = Outgoing {
+            method: Method::PATCH,
+            url: session.location.clone(),
+            range: HeaderValue::from_str(&range).ok(),
+            length,
+            body: Body::wrap(chunk),
+        };
+        let response = transmit(push, outgoing, watch, record).await.map_err(unless_chunks_are_unknown)?;
+        // Its `Range` is not looked at: ECR's is stale (aws/containers-roadmap#2831), and the digest decides.
+        session.moved_by(&response)?;
+        discard(response).await;
+        offset += length;
+        if let Some(journal) = &mut record.journal {
+            journal.note_session(session, &push.host.origin);
+        }
+    }
+    send::close(push, session, watch, record).await
+}
+
+/// Tells a registry that knows no PATCH (Artifact Registry documents none) from one that has lost a session.
+fn unless_chunks_are_unknown(cause: Cause) -> Cause {
+    match cause {
+        Cause::Refused { status: status @ (404 | 405 | 501), code, .. }
+            if !code.as_deref().is_some_and(|code| code.starts_with("BLOB_UPLOAD_")) =>
+        {
+            Cause::NoChunks(status)
+        }
+        other => other,
+    }
+}
+
+/// A registry's minimum wins over the size that we would choose; the blob's end wins over both.
+fn length_of_next(way: Way, minimum: u64, remaining: u64) -> u64 {
+    match way {
+        Way::Whole => remaining,
+        Way::Chunks(size) => size.max(minimum).min(remaining),
+    }
+}
+
+/// The body that all chunks are parts of.
+struct Pieces {
+    body: VerifiedBody,
+    /// What is left of the piece that the last chunk ended in.
+    left: Bytes,
+}
+
+/// The next bytes of a body, as a body.
+struct Chunk {
+    source: Arc<Mutex<Pieces>>,
+    remaining: u64,
+}
+
+impl http_body::Body for Chunk {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.remaining == 0 {
+            return Poll::Ready(None);
+        }
+        let source = Arc::clone(&self.source);
+        // Never contended: chunks follow each other.
+        let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
+        if source.left.is_empty() {
+            match ready!(Pin::new(&mut source.body).poll_next(context)) {
+                Some(Ok(piece)) => source.left = piece,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        let length = source.left.len().min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+        self.remaining -= length as u64;
+        Poll::Ready(Some(Ok(Frame::data(source.left.split_to(length)))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.remaining)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.remaining == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_as_large_as_the_registry_demands_and_never_larger_than_the_blob() {
+        const TIB: u64 = 1 << 40;
+        assert_eq!(length_of_next(Way::Chunks(5), 0, 12), 5);
+        assert_eq!(length_of_next(Way::Chunks(5), 8, 12), 8);
+        assert_eq!(length_of_next(Way::Chunks(5), 8, 4), 4);
+        assert_eq!(length_of_next(Way::Chunks(5), TIB, 12), 12);
+        assert_eq!(length_of_next(Way::Whole, 0, 12), 12);
+    }
+}

@@ -1,0 +1,361 @@
+//! A large upload's journal on disk, so that the next process can go on where this one was killed.
+//!
+//! One file for each upload, only ever appended to: a line says which blob, the others where the session is
+//! and what the hash was at some offset. A line that was being written when the process died is left out; a
+//! file that makes no sense, or is about another registry, is removed. While an upload runs, its journal is
+//! locked: no second process goes on with the same session.
+//!
+//! A session's URL is a capability. It is kept only when it is useless without the registry's credentials:
+//! of the registry's own origin, and not signed.
+
+use std::{
+    ffi::OsString,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::{super::auth::Origin, session::Session};
+use crate::{
+    endpoint::body::Snapshot,
+    oci::{Descriptor, Digest, Hasher, Repository},
+};
+
+const VERSION: u32 = 1;
+/// No registry keeps a session for longer (CNCF distribution sweeps after a week).
+const OLDEST: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+/// Larger journals are not ours: this is enough for a terabyte.
+const LARGEST: u64 = 32 * 1024 * 1024;
+const EXTENSION: &str = "upload";
+
+/// Where journals are kept: `$XDG_STATE_HOME/thoras-mirror/uploads`, else below `~/.local/state` (XDG Base
+/// Directory Specification, which has relative paths ignored). `variable` reads the environment.
+pub fn state_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    Some(state.join("thoras-mirror/uploads"))
+}
+
+/// An open, locked journal.
+#[derive(Debug)]
+pub(super) struct Journal {
+    file: File,
+    path: PathBuf,
+}
+
+/// What a journal tells.
+#[derive(Debug)]
+pub(super) struct Entries {
+    pub(super) session: Session,
+    pub(super) snapshots: Vec<Snapshot>,
+}
+
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Line {
+    Upload { version: u32, registry: String, repository: String, digest: Digest, size: u64 },
+    Session { location: String, chunk_minimum: u64 },
+    Hash { offset: u64, state: String },
+}
+
+impl Line {
+    fn about(registry: &Origin, repository: &Repository, blob: &Descriptor) -> Self {
+        Self::Upload {
+            version: VERSION,
+            registry: registry.to_string(),
+            repository: repository.path().to_owned(),
+            digest: blob.digest.clone(),
+            size: blob.size,
+        }
+    }
+}
+
+impl Journal {
+    /// Starts a journal. `None` when another process has it, or the disk does not want it: the upload then
+    /// cannot be gone on with, and is none the worse otherwise.
+    pub(super) fn create(
+        folder: &Path,
+        registry: &Origin,
+        repository: &Repository,
+        blob: &Descriptor,
+    ) -> Option<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).ok()?;
+        let path = folder.join(file_name(registry, repository, blob));
+        let mut options = OpenOptions::new();
+        let file = options.create(true).append(true).read(true).mode(0o600).open(&path).ok()?;
+        file.try_lock().ok()?;
+        file.set_len(0).ok()?;
+        let mut journal = Self { file, path };
+        journal.append(&Line::about(registry, repository, blob));
+        Some(journal)
+    }
+
+    /// The journal of an upload that another process left behind, and what it tells.
+    pub(super) fn open(
+        folder: &Path,
+        registry: &Origin,
+        repository: &Repository,
+        blob: &Descriptor,
+    ) -> Option<(Self, Entries)> {
+        let path = folder.join(file_name(registry, repository, blob));
+        let file = OpenOptions::new().append(true).read(true).open(&path).ok()?;
+        file.try_lock().ok()?;
+        let mut bytes = Vec::new();
+        (&file).take(LARGEST).read_to_end(&mut bytes).ok()?;
+        let mut journal = Self { file, path };
+        let expected = Line::about(registry, repository, blob);
+        let Some(entries) = read(&bytes, registry, &expected, &blob.digest) else {
+            journal.remove();
+            return None;
+        };
+        // The next line must not become a part of one that was cut off.
+        journal.write(b"\n");
+        Some((journal, entries))
+    }
+
+    /// Notes where the upload goes on, unless that is a secret.
+    pub(super) fn note_session(&mut self, session: &Session, registry: &Origin) {
+        let location = if may_be_stored(&session.location, registry) {
+            session.location.as_str()
+        } else {
+            // What was noted before may no longer lead anywhere.
+            ""
+        };
+        let line = Line::Session { location: location.to_owned(), chunk_minimum: session.chunk_minimum };
+        self.append(&line);
+    }
+
+    /// Notes the state of the hash.
+    pub(super) fn note_snapshot(&mut self, snapshot: &Snapshot) {
+        let state = BASE64.encode(snapshot.hasher.save());
+        self.append(&Line::Hash { offset: snapshot.offset, state });
+    }
+
+    /// The upload is over.
+    pub(super) fn remove(self) {
+        // While it is locked: nobody else can have begun with it.
+        let _ = fs::remove_file(&self.path);
+    }
+
+    fn append(&mut self, line: &Line) {
+        if let Ok(mut text) = serde_json::to_vec(line) {
+            text.push(b'\n');
+            self.write(&text);
+        }
+    }
+
+    /// Best effort: a journal that cannot be written only makes the next process begin anew. Not synced: it
+    /// has to outlive the process, not the machine.
+    fn write(&mut self, bytes: &[u8]) {
+        let _ = self.file.write_all(bytes);
+    }
+}
+
+/// Removes journals that nobody will ever go on with.
+pub(super) fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        let is_old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > OLDEST));
+        if is_old && path.extension().is_some_and(|extension| extension == EXTENSION) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn file_name(registry: &Origin, repository: &Repository, blob: &Descriptor) -> String {
+    let key = format!("{registry}/v2/{}/blobs/{}", repository.path(), blob.digest);
+    format!("{}.{EXTENSION}", Digest::sha256(key.as_bytes()).hex())
+}
+
+/// What a journal tells about this upload, if it can be believed.
+fn read(bytes: &[u8], registry: &Origin, expected: &Line, digest: &Digest) -> Option<Entries> {
+    let mut lines = bytes.split(|byte| *byte == b'\n').map(serde_json::from_slice::<Line>);
+    if lines.next()?.ok()? != *expected {
+        return None;
+    }
+    let (mut session, mut snapshots) = (None, Vec::new());
+    for line in lines.flatten() {
+        match line {
+            Line::Session { location, chunk_minimum } => {
+                let location = Url::parse(&location).ok().filter(|url| may_be_stored(url, registry));
+                session = location.map(|location| Session { location, chunk_minimum });
+            }
+            Line::Hash { offset, state } => {
+                let hasher = Hasher::restore(digest.algorithm(), &BASE64.decode(state).ok()?)?;
+                snapshots.push(Snapshot { offset, hasher });
+            }
+            Line::Upload { .. } => return None,
+        }
+    }
+    Some(Entries { session: session?, snapshots })
+}
+
+/// Whether a session's URL is worth nothing to whoever finds it.
+fn may_be_stored(location: &Url, registry: &Origin) -> bool {
+    const SIGNED: [&str; 4] = ["x-amz-", "x-goog-", "signature", "token"];
+    let is_signed = location.query_pairs().any(|(name, _)| {
+        let name = name.to_ascii_lowercase();
+        name == "sig" || SIGNED.iter().any(|part| name.contains(part))
+    });
+    let is_ours = Origin::of(location).is_ok_and(|origin| origin == *registry);
+    let has_login = !location.username().is_empty() || location.password().is_some();
+    is_ours && !is_signed && !has_login
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use proptest::prelude::*;
+
+    use super::{super::super::auth::origin::Scheme, *};
+
+    fn registry() -> Origin {
+        Origin::of_registry("registry.example.com", Scheme::Https).unwrap()
+    }
+
+    fn repository() -> Repository {
+        "registry.example.com/thoras/services".parse().unwrap()
+    }
+
+    fn blob() -> Descriptor {
+        Descriptor::new("x/y".into(), Digest::sha256(b"blob"), 4)
+    }
+
+    fn session(location: &str) -> Session {
+        Session { location: Url::parse(location).unwrap(), chunk_minimum: 7 }
+    }
+
+    fn create(folder: &Path) -> Journal {
+        Journal::create(folder, &registry(), &repository(), &blob()).unwrap()
+    }
+
+    fn open(folder: &Path) -> Option<(Journal, Entries)> {
+        Journal::open(folder, &registry(), &repository(), &blob())
+    }
+
+    const OURS: &str = "https://registry.example.com/v2/thoras/services/blobs/uploads/1?_state=a%2Fb";
+
+    #[test]
+    fn what_was_noted_is_found_even_behind_a_line_that_was_cut_off() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("state/uploads");
+        let mut journal = create(&folder);
+        journal.note_session(&session(OURS), &registry());
+        let mut hasher = blob().digest.hasher();
+        hasher.update(b"bl");
+        journal.note_snapshot(&Snapshot { offset: 2, hasher: hasher.clone() });
+        journal.write(b"{\"hash\":{\"offset\":3,\"sta");
+        drop(journal);
+        for _ in 0..2 {
+            let (mut journal, entries) = open(&folder).unwrap();
+            journal.note_snapshot(&Snapshot { offset: 3, hasher: hasher.clone() });
+            assert_eq!(entries.session.location.as_str(), OURS);
+            assert_eq!(entries.session.chunk_minimum, 7);
+            let mut found = entries.snapshots[0].clone();
+            assert_eq!(found.offset, 2);
+            found.hasher.update(b"ob");
+            assert_eq!(found.hasher.finish(), blob().digest);
+        }
+        assert_eq!(open(&folder).unwrap().1.snapshots.len(), 3);
+    }
+
+    #[test]
+    fn the_state_folder_is_where_the_base_directory_specification_says() {
+        let folder = |state: Option<&str>, home: Option<&str>| {
+            state_folder(|name| if name == "HOME" { home } else { state }.map(OsString::from))
+        };
+        assert_eq!(folder(Some("/s"), Some("/h")).unwrap(), Path::new("/s/thoras-mirror/uploads"));
+        let at_home = Path::new("/h/.local/state/thoras-mirror/uploads");
+        assert_eq!(folder(None, Some("/h")).unwrap(), at_home);
+        assert_eq!(folder(Some("relative"), Some("/h")).unwrap(), at_home);
+        assert_eq!(folder(None, None), None);
+    }
+
+    #[test]
+    fn only_the_owner_can_read_it() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("state/uploads");
+        let journal = create(&folder);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700);
+        assert_eq!(mode(&root.path().join("state")), 0o700);
+        assert_eq!(mode(&journal.path), 0o600);
+    }
+
+    #[test]
+    fn while_an_upload_runs_nobody_else_goes_on_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = create(folder.path());
+        journal.note_session(&session(OURS), &registry());
+        assert!(open(folder.path()).is_none());
+        assert!(Journal::create(folder.path(), &registry(), &repository(), &blob()).is_none());
+        drop(journal);
+        open(folder.path()).unwrap().0.remove();
+        assert!(open(folder.path()).is_none());
+    }
+
+    #[test]
+    fn capabilities_are_never_stored() {
+        for location in [
+            "https://storage.example.com/v2/thoras/services/blobs/uploads/1",
+            "http://registry.example.com/v2/uploads/1",
+            "https://registry.example.com:8443/v2/uploads/1",
+            "https://user:pw@registry.example.com/v2/uploads/1",
+            "https://registry.example.com/u?X-Amz-Signature=5ecret",
+            "https://registry.example.com/u?x-goog-credential=5ecret",
+            "https://registry.example.com/u?sv=1&sig=5ecret",
+            "https://registry.example.com/u?Signature=5ecret",
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut journal = create(folder.path());
+            journal.note_session(&session(OURS), &registry());
+            journal.note_session(&session(location), &registry());
+            let text = fs::read_to_string(&journal.path).unwrap();
+            assert!(!text.contains("5ecret") && !text.contains("storage.") && !text.contains("pw"), "{text}");
+            drop(journal);
+            assert!(open(folder.path()).is_none(), "the earlier place is no longer the right one");
+        }
+    }
+
+    #[test]
+    fn a_journal_that_leads_elsewhere_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = create(folder.path());
+        let path = journal.path.clone();
+        drop(journal);
+        let head = fs::read_to_string(&path).unwrap();
+        let foreign = r#"{"session":{"location":"https://evil.example.com/u","chunk_minimum":0}}"#;
+        for text in [
+            format!("{head}{foreign}\n"),
+            head.replace("thoras", "other") + foreign,
+            format!("{head}{}\n", foreign.replace("evil", "registry"))
+                .replace("\"version\":1", "\"version\":2"),
+            String::new(),
+            "\u{0}\u{0}\u{0}".to_owned(),
+        ] {
+            fs::write(&path, &text).unwrap();
+            assert!(open(folder.path()).is_none(), "{text}");
+            assert!(!path.exists(), "what is of no use is removed: {text}");
+        }
+        let good = format!("{head}{}\n", foreign.replace("evil", "registry"));
+        fs::write(&path, good).unwrap();
+        assert!(open(folder.path()).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_harmless(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let expected = Line::about(&registry(), &repository(), &blob());
+            prop_assert!(read(&bytes, &registry(), &expected, &blob().digest).is_none());
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Writing a blob (distribution specification, "Pushing blobs"): one POST, then one PUT of known length.
+//!
+//! Nothing needs chunks or a buffer, because the descriptor gives the size before the first byte. The POST
+//! asks for a mount at the same time: from another repository that is known to hold the blob, or from the
+//! repository itself, which CNCF distribution answers with 201 when the blob is there. The session that a
+//! refused mount opens is used, not wasted.
+//!
+//! Registries differ in everything else, and what differs has its place:
+//!
+//! - [`session`]: where an upload goes to; how far it is; giving it back;
+//! - [`send`]: one request with bytes, watched while they go out; [`chunks`]: many of them, for registries that
+//!   refuse large requests (which way is taken is learnt for each host);
+//! - [`shelf`]: uploads that broke off, until somebody goes on with them; [`journal`]: those that outlive the
+//!   process.
+
+mod chunks;
+mod journal;
+mod send;
+mod session;
+mod shelf;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, StatusCode};
+use reqwest::Response;
+use url::Url;
+
+use self::{
+    send::Record,
+    session::Session,
+    shelf::{Continued, Fate, Suspended},
+};
+use super::{
+    auth::Scope,
+    download,
+    host::{Call, Host, discard},
+    learnt::{SelfMount, Way},
+    pace::Permit,
+    retry::{self, Tries},
+};
+use crate::{
+    endpoint::{Begun, BlobSink, Cause, Error, Operation, VerifiedBody, body::Start},
+    oci::{Descriptor, Repository},
+};
+
+pub use self::journal::state_folder;
+pub(super) use self::shelf::Shelf;
+
+/// After so many resets of one blob's upload, something on the way may be refusing large requests.
+const SUSPICIOUS_RESETS: u32 = 2;
+
+/// One blob and the repository that it is pushed to.
+#[derive(Debug, Clone)]
+struct Push {
+    host: Arc<Host>,
+    repository: Repository,
+    blob: Descriptor,
+}
+
+/// An opened upload.
+#[derive(Debug)]
+pub struct Upload {
+    push: Push,
+    session: Session,
+    start: Start,
+    record: Record,
+    way: Way,
+    _permit: Permit,
+}
+
+/// Opens the upload of a blob, goes on with one that broke off, or finds that none is needed.
+pub(super) async fn begin(
+    host: Arc<Host>,
+    repository: &Repository,
+    blob: &Descriptor,
+    mount: Option<&Repository>,
+) -> Result<Begun<Upload>, Error> {
+    let permit = host.pace.blob().await;
+    let push = Push { host, repository: repository.clone(), blob: blob.clone() };
+    let mut resets = 0;
+    if let Some(suspended) = push.host.shelf.take(&push) {
+        resets = suspended.record.resets;
+        // It may have been committed, and only the answer was lost.
+        if push.is_there().await? {
+            suspended.record.finish();
+            return Ok(Begun::Completed);
+        }
+        match suspended.resume(&push).await {
+            Fate::Continued(continued) => return Ok(Begun::Wanted(Upload::new(push, *continued, permit))),
+            Fate::Completed => return Ok(Begun::Completed),
+            Fate::Dead => {}
+        }
+    }
+    match push.open(mount).await? {
+        Opened::Present => Ok(Begun::Present),
+        Opened::Mounted => Ok(Begun::Mounted),
+        Opened::Session(session) => {
+            let record = Record::new(&push, &session, resets);
+            let start = Start { snapshot_every: push.snapshot_every(), ..Start::at_the_beginning(blob) };
+            Ok(Begun::Wanted(Upload::new(push, Continued { session, start, record }, permit)))
+        }
+    }
+}
+
+/// What a POST led to.
+enum Opened {
+    Present,
+    Mounted,
+    Session(Session),
+}
+
+impl Push {
+    fn scopes(&self) -> Vec<Scope> {
+        vec![Scope::push(&self.repository)]
+    }
+
+    fn place(&self) -> String {
+        format!("{}@{}", self.repository, self.blob.digest)
+    }
+
+    /// Whether it is worth going on with its upload when it breaks off.
+    fn is_resumable(&self) -> bool {
+        self.blob.size >= self.host.tuning().resume_from
+    }
+
+    fn snapshot_every(&self) -> Option<u64> {
+        self.is_resumable().then_some(self.host.tuning().snapshot_every)
+    }
+
+    fn failed(&self, operation: Operation, cause: Cause) -> Error {
+        let mut tries = Tries::new(1);
+        tries.begin();
+        self.host.error(operation, &self.place(), &tries, cause)
+    }
+
+    /// A request without a body about an upload.
+    fn call(&self, operation: Operation, method: Method, url: Url) -> Call<'_> {
+        Call {
+            operation,
+            repository: &self.repository,
+            place: self.place(),
+            scopes: self.scopes(),
+            method,
+            url,
+            headers: HeaderMap::new(),
+            body: None,
+            attempts: retry::ATTEMPTS,
+        }
+    }
+
+    async fn is_there(&self) -> Result<bool, Error> {
+        match download::size(&self.host, &self.repository, &self.blob.digest).await {
+            Ok(size) => Ok(size == Some(self.blob.size)),
+            // Some registries forbid to ask, though they take uploads: Artifactory answers 403.
+            Err(error) if matches!(error.cause, Cause::Refused { status: 403 | 405, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// POST: a mount, the news that the blob is there, or a session.
+    async fn open(&self, mount: Option<&Repository>) -> Result<Opened, Error> {
+        let learnt = &self.host.learnt;
+        let mount = mount.filter(|from| **from != self.repository && learnt.mounts());
+        let asks_itself = mount.is_none();
+        if asks_itself && learnt.self_mount() == SelfMount::Ignored && self.is_there().await? {
+            return Ok(Opened::Present);
+        }
+        let from = match learnt.self_mount() {
+            SelfMount::Ignored => mount,
+            _ => Some(mount.unwrap_or(&self.repository)),
+        };
+        let (response, url) = self.post(from).await?;
+        if response.status() == StatusCode::CREATED {
+            discard(response).await;
+            if asks_itself {
+                learnt.set_self_mount(SelfMount::Answers);
+                return Ok(Opened::Present);
+            }
+            learnt.mount_answered(true);
+            return Ok(Opened::Mounted);
+        }
+        let session =
+            Session::opened(&url, &response).map_err(|cause| self.failed(Operation::BeginUpload, cause))?;
+        discard(response).await;
+        if asks_itself && learnt.self_mount() == SelfMount::Unknown && self.is_there().await? {
+            // It opened a session for a blob that was there all along.
+            learnt.set_self_mount(SelfMount::Ignored);
+            session.cancel(self).await;
+            return Ok(Opened::Present);
+        }
+        Ok(Opened::Session(session))
+    }
+
+    /// POST, with `mount` and `from` where there is a repository to mount from. A registry that refuses
+    /// because of the mount (its token, its policy, its version, its bugs) is asked again without it.
+    async fn post(&self, from: Option<&Repository>) -> Result<(Response, Url), Error> {
+        let mut url = self
+            .host
+            .url(&self.repository, "blobs/uploads/")
+            .map_err(|cause| self.failed(Operation::BeginUpload, cause))?;
+        let mut scopes = self.scopes();
+        if let Some(from) = from {
+            url.query_pairs_mut()
+                .append_pair("mount", self.blob.digest.as_str())
+                .append_pair("from", from.path());
+            scopes.extend((*from != self.repository).then(|| Scope::pull(from)));
+        }
+        let attempts = if from.is_some() { 1 } else { retry::ATTEMPTS };
+        let call = Call { scopes, attempts, ..self.call(Operation::BeginUpload, Method::POST, url.clone()) };
+        match (self.host.send(&call, &[]).await, from) {
+            (Ok(response), _) => Ok((response, url)),
+            (Err(error), Some(from)) => {
+                // What may pass says nothing about a registry, except that mounts may be beyond it.
+                let may_pass = retry::is_transient(&error.cause);
+                if *from != self.repository {
+                    self.host.learnt.mount_answered(false);
+                } else if !may_pass {
+                    self.host.learnt.set_self_mount(SelfMount::Ignored);
+                }
+                Box::pin(self.post(None)).await
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// After the first blob that was really uploaded: does this registry answer a mount from a repository
+    /// into itself? It saves a request for every blob that follows.
+    async fn learn_self_mount(&self) {
+        let learnt = &self.host.learnt;
+        if learnt.self_mount() != SelfMount::Unknown {
+            return;
+        }
+        learnt.set_self_mount(SelfMount::Ignored);
+        let Ok((response, url)) = self.post(Some(&self.repository)).await else { return };
+        if response.status() == StatusCode::CREATED {
+            learnt.set_self_mount(SelfMount::Answers);
+            discard(response).await;
+        } else if let Ok(session) = Session::opened(&url, &response) {
+            discard(response).await;
+            session.cancel(self).await;
+        }
+    }
+}
+
+impl Upload {
+    fn new(push: Push, Continued { session, start, record }: Continued, permit: Permit) -> Self {
+        let learnt = &push.host.learnt;
+        let way = if record.resets >= SUSPICIOUS_RESETS { learnt.chunks() } else { learnt.way() };
+        Self { push, session, start, record, way, _permit: permit }
+    }
+}
+
+impl BlobSink for Upload {
+    fn start(&self) -> Start {
+        self.start.clone()
+    }
+
+    async fn write(self, body: VerifiedBody) -> Result<(), Error> {
+        let Self { push, mut session, start, mut record, way, _permit } = self;
+        let watch = body.watch();
+        let sent = match way {
+            Way::Whole if start.received == 0 => {
+                send::whole(&push, &session, body, &watch, &mut record).await
+            }
+            _ => chunks::all(&push, &mut session, (way, start.received), body, &watch, &mut record).await,
+        };
+        match sent {
+            Ok(()) => {
+                if record.resets >= SUSPICIOUS_RESETS {
+                    push.host.learnt.adopt(way);
+                }
+                record.finish();
+                push.host.pace.moved();
+                push.learn_self_mount().await;
+                Ok(())
+            }
+            Err(cause) => {
+                push.host.learnt.failed(way, &cause);
+                Suspended::keep_or_cancel(&push, session, record, &watch, &cause).await;
+                Err(push.failed(Operation::UploadBlob, cause))
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! One request with bytes of a blob, watched while they go out.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Method, StatusCode, header};
+use reqwest::{Body, Response};
+use tokio::time::Instant;
+use url::Url;
+
+use super::{
+    super::{
+        answer,
+        auth::Origin,
+        host::{Host, discard},
+        network::cause_of,
+    },
+    Push,
+    journal::Journal,
+    session::Session,
+};
+use crate::{
+    endpoint::{
+        Cause, VerifiedBody,
+        body::{Snapshot, Watch},
+    },
+    event::Event,
+};
+
+/// What is noted of an upload on its way, for whoever has to go on with it.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) snapshots: Vec<Snapshot>,
+    pub(super) journal: Option<Journal>,
+    /// How often a request of this blob's upload has broken off.
+    pub(super) resets: u32,
+}
+
+impl Record {
+    /// Of a new session.
+    pub(super) fn new(push: &Push, session: &Session, resets: u32) -> Self {
+        let mut journal = push.host.shelf.new_journal(push);
+        if let Some(journal) = &mut journal {
+            journal.note_session(session, &push.host.origin);
+        }
+        Self { snapshots: Vec::new(), journal, resets }
+    }
+
+    /// Takes over what the body has noted.
+    pub(super) fn update(&mut self, watch: &Watch) {
+        for snapshot in watch.take_snapshots() {
+            if let Some(journal) = &mut self.journal {
+                journal.note_snapshot(&snapshot);
+            }
+            self.snapshots.push(snapshot);
+        }
+    }
+
+    /// Nobody has to go on with this upload.
+    pub(super) fn finish(self) {
+        if let Some(journal) = self.journal {
+            journal.remove();
+        }
+    }
+}
+
+/// Bytes on their way out.
+pub(super) struct Outgoing {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    /// `Content-Range`, for a chunk.
+    pub(super) range: Option<HeaderValue>,
+    pub(super) length: u64,
+    pub(super) body: Body,
+}
+
+/// Sends a whole blob. The length is announced, so a body that ends early can never be taken for whole.
+pub(super) async fn whole(
+    push: &Push,
+    session: &Session,
+    body: VerifiedBody,
+    watch: &Watch,
+    record: &mut Record,
+) -> Result<(), Cause> {
+    let (method, url, length) = (Method::PUT, session.closing_url(&push.blob), body.length());
+    let outgoing = Outgoing { method, url, range: None, length, body: Body::wrap(body) };
+    discard(transmit(push, outgoing, watch, record).await?).await;
+    Ok(())
+}
+
+/// Makes a blob of a session that has all the bytes.
+pub(super) async fn close(
+    push: &Push,
+    session: &Session,
+    watch: &Watch,
+    record: &mut Record,
+) -> Result<(), Cause> {
+    let (method, url) = (Method::PUT, session.closing_url(&push.blob));
+    let outgoing = Outgoing { method, url, range: None, length: 0, body: Body::default() };
+    discard(transmit(push, outgoing, watch, record).await?).await;
+    Ok(())
+}
+
+/// Sends one request whose body can be sent only once, and returns a successful answer.
+pub(super) async fn transmit(
+    push: &Push,
+    outgoing: Outgoing,
+    watch: &Watch,
+    record: &mut Record,
+) -> Result<Response, Cause> {
+    let host = &push.host;
+    host.pace.ready().await;
+    let origin = Origin::of(&outgoing.url).map_err(|error| Cause::Redirect(error.to_string()))?;
+    let mut request = host
+        .network()
+        .client(&origin)?
+        .request(outgoing.method.clone(), outgoing.url)
+        .header(header::CONTENT_LENGTH, outgoing.length)
+        .header(header::CONTENT_TYPE, "application/octet-stream");
+    if let Some(range) = outgoing.range {
+        request = request.header(header::CONTENT_RANGE, range);
+    }
+    // A session may live on another host; the registry's credentials do not go there.
+    let authorization = if origin == host.origin {
+        host.authorization(&push.repository, &push.scopes()).await?
+    } else {
+        None
+    };
+    if let Some(value) = &authorization {
+        request = request.header(header::AUTHORIZATION, value);
+    }
+    let send = request.body(outgoing.body).send();
+    let answered = supervise(push, watch, record, send).await;
+    record.update(watch);
+    let cause = match answered {
+        Ok(response) if response.status().is_success() => return Ok(response),
+        Ok(response) if response.status().is_redirection() => {
+            Cause::Redirect(format!("it redirects a {}", outgoing.method))
+        }
+        Ok(response) => {
+            if let (StatusCode::UNAUTHORIZED, Some(sent)) = (response.status(), &authorization) {
+                host.forget(&push.repository, &push.scopes(), sent);
+            }
+            answer::refusal(response).await
+        }
+        Err(cause) => cause,
+    };
+    host.pace.failed(&cause);
+    Err(cause)
+}
+
+/// Waits for the answer while the bytes go out, notes how far they are, and ends what stands still. A read
+/// time-out would not notice: nothing is read while the bytes go out.
+async fn supervise(
+    push: &Push,
+    watch: &Watch,
+    record: &mut Record,
+    send: impl Future<Output = reqwest::Result<Response>>,
+) -> Result<Response, Cause> {
+    let mut stillness = Stillness::new(push);
+    let mut ticks = tokio::time::interval(stillness.tick());
+    tokio::pin!(send);
+    loop {
+        tokio::select! {
+            biased;
+            answered = &mut send => return answered.map_err(|error| cause_of(&error)),
+            () = watch.snapshot_taken() => record.update(watch),
+            _ = ticks.tick() => stillness.check(&push.host, watch)?,
+        }
+    }
+}
+
+/// For how long nothing has moved.
+struct Stillness {
+    place: String,
+    size: u64,
+    stall: Duration,
+    commit: Duration,
+    moved: u64,
+    since: Instant,
+    reported: u32,
+}
+
+impl Stillness {
+    fn new(push: &Push) -> Self {
+        let tuning = push.host.tuning();
+        Self {
+            place: push.place(),
+            size: push.blob.size,
+            stall: tuning.stall,
+            commit: tuning.commit,
+            moved: 0,
+            since: Instant::now(),
+            reported: 0,
+        }
+    }
+
+    fn tick(&self) -> Duration {
+        (self.stall / 10).clamp(Duration::from_millis(1), Duration::from_secs(1))
+    }
+
+    fn check(&mut self, host: &Host, watch: &Watch) -> Result<(), Cause> {
+        // A source that stands still has a watch of its own, and may yet go on.
+        if watch.moved() != self.moved || watch.waits_for_source() {
+            self.moved = watch.moved();
+            self.since = Instant::now();
+            self.reported = 0;
+        }
+        let still = self.since.elapsed();
+        let is_committing = watch.passed() >= self.size;
+        let patience = if is_committing { self.commit } else { self.stall };
+        if still >= patience {
+            return Err(Cause::Stalled(patience));
+        }
+        if still >= self.stall * (self.reported + 1) {
+            self.reported += 1;
+            let message = format!(
+                "{} has all bytes of {} and has not answered for {} s",
+                host.origin,
+                self.place,
+                still.as_secs()
+            );
+            host.events().emit(Event::Warning { image: None, message });
+        }
+        Ok(())
+    }
+}

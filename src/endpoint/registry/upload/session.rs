@@ -1,0 +1,134 @@
+//! An upload session: the URL that a blob's bytes go to, how many it has, and giving it back.
+
+use http::{Method, StatusCode, header};
+use reqwest::Response;
+use url::Url;
+
+use super::{
+    super::{host::discard, redirect},
+    Push,
+};
+use crate::{
+    endpoint::{Cause, Operation},
+    oci::Descriptor,
+};
+
+/// The smallest chunk that a registry takes, in bytes.
+const CHUNK_MINIMUM: &str = "oci-chunk-min-length";
+
+/// Where an upload goes on. It is a capability: whoever knows it may write.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    pub(super) location: Url,
+    /// The registry takes no smaller chunks, except the last.
+    pub(super) chunk_minimum: u64,
+}
+
+impl Session {
+    /// The session that an answer to `asked` names.
+    pub(super) fn opened(asked: &Url, response: &Response) -> Result<Self, Cause> {
+        let location = location_of(asked, response)?.ok_or_else(|| {
+            Cause::Protocol("it opened an upload without saying where (`Location`)".to_owned())
+        })?;
+        let minimum = response.headers().get(CHUNK_MINIMUM).and_then(|value| value.to_str().ok());
+        let chunk_minimum = minimum.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        Ok(Self { location, chunk_minimum })
+    }
+
+    /// After a chunk: the next one may go elsewhere.
+    pub(super) fn moved_by(&mut self, response: &Response) -> Result<(), Cause> {
+        if let Some(location) = location_of(&self.location, response)? {
+            self.location = location;
+        }
+        Ok(())
+    }
+
+    /// The URL that makes a blob of the session. `digest=` is appended and nothing else touched: the query
+    /// may be signed, or hold the session's state.
+    pub(super) fn closing_url(&self, blob: &Descriptor) -> Url {
+        let mut url = self.location.clone();
+        let query = match url.query() {
+            Some(query) if !query.is_empty() => format!("{query}&digest={}", blob.digest),
+            _ => format!("digest={}", blob.digest),
+        };
+        url.set_query(Some(&query));
+        url
+    }
+
+    /// How many bytes it has, as far as it can be gone on with; zero for a session that is dead, or of which
+    /// the registry says what makes no sense. Moves to where the registry wants the rest.
+    pub(super) async fn received(&mut self, push: &Push, sent: u64) -> u64 {
+        let call = push.call(Operation::UploadBlob, Method::GET, self.location.clone());
+        let Ok(response) = push.host.send(&call, &[StatusCode::NOT_FOUND]).await else { return 0 };
+        let is_alive = response.status() == StatusCode::NO_CONTENT && self.moved_by(&response).is_ok();
+        let range = response.headers().get(header::RANGE).and_then(|value| value.to_str().ok());
+        let received = range.filter(|_| is_alive).and_then(bytes_received);
+        discard(response).await;
+        received.filter(|received| *received <= sent).unwrap_or(0)
+    }
+
+    /// Gives it back. Best effort: registries sweep dead sessions by themselves.
+    pub(super) async fn cancel(&self, push: &Push) {
+        let mut call = push.call(Operation::UploadBlob, Method::DELETE, self.location.clone());
+        call.attempts = 1;
+        if let Ok(response) = push.host.send(&call, &[StatusCode::NOT_FOUND]).await {
+            discard(response).await;
+        }
+    }
+}
+
+/// Where an answer leads, resolved against the URL that was asked.
+fn location_of(asked: &Url, response: &Response) -> Result<Option<Url>, Cause> {
+    let Some(location) = response.headers().get(header::LOCATION) else { return Ok(None) };
+    let location =
+        location.to_str().map_err(|_| Cause::Protocol("the upload's `Location` is not text".to_owned()))?;
+    redirect::resolve(asked, location).map(Some)
+}
+
+/// Reads a session's `Range`: `0-LAST`, with `bytes=` before it or not. The specification has no form for
+/// "nothing yet", for which registries send `0-0`: one byte is not worth finding out.
+fn bytes_received(range: &str) -> Option<u64> {
+    let range = range.trim();
+    let (first, last) = range.strip_prefix("bytes=").unwrap_or(range).split_once('-')?;
+    let last: u64 = last.parse().ok()?;
+    if first != "0" || last == 0 { None } else { last.checked_add(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Digest;
+
+    #[test]
+    fn the_query_of_a_session_is_kept_as_it_is() {
+        let blob = Descriptor::new("x/y".into(), Digest::sha256(b""), 0);
+        let url = |text: &str| {
+            let session = Session { location: Url::parse(text).unwrap(), chunk_minimum: 0 };
+            session.closing_url(&blob).to_string()
+        };
+        let digest = blob.digest.as_str();
+        assert_eq!(
+            url("https://r/u?_state=a%2Bb==&z=+"),
+            format!("https://r/u?_state=a%2Bb==&z=+&digest={digest}")
+        );
+        assert_eq!(url("https://r/u"), format!("https://r/u?digest={digest}"));
+        assert_eq!(url("https://r/u?"), format!("https://r/u?digest={digest}"));
+    }
+
+    #[test]
+    fn only_a_range_from_the_beginning_says_how_much_is_there() {
+        for (range, expected) in [
+            ("0-99", Some(100)),
+            (" bytes=0-99 ", Some(100)),
+            ("0-0", None),
+            ("0--1", None),
+            ("5-99", None),
+            ("0-18446744073709551615", None),
+            ("0-", None),
+            ("", None),
+            ("99", None),
+        ] {
+            assert_eq!(bytes_received(range), expected, "{range}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Uploads that broke off, until somebody goes on with them: the next attempt, or the next process.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    Push,
+    journal::{self, Journal},
+    send::{self, Record},
+    session::Session,
+};
+use crate::{
+    endpoint::{
+        Cause,
+        body::{Snapshot, Start, Watch},
+    },
+    oci::{Digest, Repository},
+};
+
+/// The uploads to one host that broke off.
+#[derive(Debug)]
+pub(in super::super) struct Shelf {
+    folder: Option<PathBuf>,
+    uploads: Mutex<HashMap<(Repository, Digest), Suspended>>,
+}
+
+/// An upload that broke off.
+#[derive(Debug)]
+pub(super) struct Suspended {
+    session: Session,
+    pub(super) record: Record,
+    /// The registry cannot have more bytes than this.
+    sent: u64,
+}
+
+/// What becomes of it.
+pub(super) enum Fate {
+    /// The rest is wanted.
+    Continued(Box<Continued>),
+    /// It had all the bytes and is a blob now.
+    Completed,
+    /// A new one must be opened: no byte is ever sent twice to one session.
+    Dead,
+}
+
+/// An upload that goes on: where to, from where on, and what is noted of it.
+pub(super) struct Continued {
+    pub(super) session: Session,
+    pub(super) start: Start,
+    pub(super) record: Record,
+}
+
+impl Shelf {
+    /// An empty one. Journals of large uploads are kept in the folder.
+    pub(in super::super) fn new(folder: Option<PathBuf>) -> Self {
+        Self { folder, uploads: Mutex::default() }
+    }
+
+    /// The broken upload of a blob, by this process or an earlier one.
+    pub(super) fn take(&self, push: &Push) -> Option<Suspended> {
+        let key = (push.repository.clone(), push.blob.digest.clone());
+        if let Some(suspended) = self.uploads().remove(&key) {
+            return Some(suspended);
+        }
+        let folder = self.folder.as_deref().filter(|_| push.is_resumable())?;
+        let (journal, entries) = Journal::open(folder, &push.host.origin, &push.repository, &push.blob)?;
+        let record = Record { snapshots: entries.snapshots, journal: Some(journal), resets: 0 };
+        // How much was sent is not noted: that would cost a write for every piece.
+        Some(Suspended { session: entries.session, record, sent: push.blob.size })
+    }
+
+    /// A journal for an upload that has just been opened, if it is worth one.
+    pub(super) fn new_journal(&self, push: &Push) -> Option<Journal> {
+        let folder = self.folder.as_deref().filter(|_| push.is_resumable())?;
+        journal::sweep(folder);
+        Journal::create(folder, &push.host.origin, &push.repository, &push.blob)
+    }
+
+    fn keep(&self, push: &Push, suspended: Suspended) {
+        let key = (push.repository.clone(), push.blob.digest.clone());
+        self.uploads().insert(key, suspended);
+    }
+
+    fn uploads(&self) -> MutexGuard<'_, HashMap<(Repository, Digest), Suspended>> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Suspended {
+    /// After a failure: keeps the session if it may still be good, gives it back otherwise.
+    pub(super) async fn keep_or_cancel(
+        push: &Push,
+        session: Session,
+        mut record: Record,
+        watch: &Watch,
+        cause: &Cause,
+    ) {
+        if matches!(cause, Cause::Broken(_)) && watch.failure().is_none() {
+            record.resets += 1;
+        }
+        if may_be_good(watch, cause) {
+            push.host.shelf.keep(push, Self { session, record, sent: watch.passed() });
+            return;
+        }
+        record.finish();
+        if !is_gone(cause) {
+            session.cancel(push).await;
+        }
+    }
+
+    /// Asks the registry how far the upload came. Only large ones are gone on with.
+    pub(super) async fn resume(self, push: &Push) -> Fate {
+        let Self { mut session, mut record, sent } = self;
+        let may_go_on = push.is_resumable() && push.host.learnt.takes_chunks();
+        let received = if may_go_on { session.received(push, sent).await } else { 0 };
+        if received == push.blob.size
+            && received > 0
+            && send::close(push, &session, &Watch::default(), &mut record).await.is_ok()
+        {
+            record.finish();
+            return Fate::Completed;
+        }
+        if received == 0 || received == push.blob.size {
+            record.finish();
+            session.cancel(push).await;
+            return Fate::Dead;
+        }
+        // The break was not in vain: it says nothing about the size of requests.
+        record.resets = 0;
+        if let Some(journal) = &mut record.journal {
+            journal.note_session(&session, &push.host.origin);
+        }
+        let hashed = last_before(&record.snapshots, received)
+            .unwrap_or_else(|| Start::at_the_beginning(&push.blob).hashed);
+        let start = Start { hashed, received, snapshot_every: push.snapshot_every() };
+        Fate::Continued(Box::new(Continued { session, start, record }))
+    }
+}
+
+fn last_before(snapshots: &[Snapshot], offset: u64) -> Option<Snapshot> {
+    let usable = snapshots.iter().filter(|snapshot| snapshot.offset <= offset);
+    usable.max_by_key(|snapshot| snapshot.offset).cloned()
+}
+
+/// Whether the bytes that were sent are right, as far as is known, and the session may still have them.
+fn may_be_good(watch: &Watch, cause: &Cause) -> bool {
+    if let Some(failure) = watch.failure() {
+        return !matches!(failure.cause, Cause::Mismatch(_));
+    }
+    match cause {
+        Cause::Broken(_) | Cause::Stalled(_) | Cause::Unreachable(_) => true,
+        Cause::Refused { status, .. } => *status == 416 || *status >= 500 || [408, 429, 499].contains(status),
+        _ => false,
+    }
+}
+
+/// Whether there is nothing left to give back.
+fn is_gone(cause: &Cause) -> bool {
+    matches!(cause, Cause::Refused { code: Some(code), .. } if code == "BLOB_UPLOAD_UNKNOWN")
+}

@@ -1,0 +1,234 @@
+//! The process is killed in the middle of a large blob, and another one goes on.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use http::Method;
+use thoras_mirror::serve::{AccessRecord, Options, Server};
+use tokio::sync::mpsc;
+
+use super::{Case, REPOSITORY, requests};
+use crate::support::{
+    Address,
+    images::SampleImage,
+    process::{Mirror, Outcome},
+    registry::Registry,
+    scripted::{Action, End},
+};
+
+const MIB: usize = 1024 * 1024;
+/// Above the size from which the program resumes, with two snapshots on the way.
+const LARGE: usize = 48 * MIB;
+/// Where the source falls silent, behind both snapshots.
+const SILENCE: usize = 40 * MIB;
+
+/// An image of a large and two small blobs.
+fn large_image() -> SampleImage {
+    SampleImage::with_large_layer("1", LARGE)
+}
+
+/// The program, told to copy the only image of a case. `home` outlives it.
+fn sync(case: &Case, destination: &Address, home: &Path) -> Mirror {
+    let image = case.source.address().image("vendor/app", &case.image.tag);
+    let to = format!("{}/mirror", destination.host_port);
+    Mirror::new([
+        "sync",
+        "--to",
+        &to,
+        "--source-prefix",
+        &format!("{}/vendor", case.source.address().host_port),
+    ])
+    .arguments(["--platform", "linux/amd64", &image])
+    .env("HOME", home)
+}
+
+/// Runs until the source has fallen silent in mid-blob and what came before has been sent on, then kills.
+async fn killed_in_mid_blob(case: &Case, destination: &Address, home: &Path) {
+    let (digest, _) = case.layer();
+    case.source.on("GET", digest.as_str()).nth(1).then(Action::end(End::StallAfter(SILENCE)));
+    let running = sync(case, destination, home).start();
+    let journal = home.join(".local/state/thoras-mirror/uploads");
+    let noted = || {
+        let files = std::fs::read_dir(&journal).into_iter().flatten().flatten();
+        files
+            .map(|file| std::fs::read_to_string(file.path()).unwrap().matches("\"hash\"").count())
+            .sum::<usize>()
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while noted() < 2 {
+        assert!(Instant::now() < deadline, "no hash was noted: {}", running.outcome().await);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.kill();
+    let outcome: Outcome = running.outcome().await;
+    assert_eq!(outcome.status.code(), None, "{outcome}");
+}
+
+/// Where the source was read from, by each run.
+fn offsets(case: &Case) -> Vec<usize> {
+    let (digest, _) = case.layer();
+    let gets = requests(&case.source, "GET", digest.as_str());
+    let range = |value: &str| value["bytes=".len()..].trim_end_matches('-').parse().unwrap();
+    gets.iter().map(|request| request.header("range").map_or(0, range)).collect()
+}
+
+/// The registry that the program brings along, over a folder of its own.
+struct Serve {
+    _root: tempfile::TempDir,
+    address: Address,
+    access: mpsc::UnboundedReceiver<AccessRecord>,
+}
+
+impl Serve {
+    async fn start() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let (record, access) = mpsc::unbounded_channel();
+        let options = Options {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            writable: true,
+            access_log: Some(std::sync::Arc::new(move |shown: &AccessRecord| {
+                drop(record.send(shown.clone()));
+            })),
+            ..Options::new(root.path())
+        };
+        let server = Server::bind(options).await.unwrap();
+        let host_port = server.address().to_string();
+        tokio::spawn(server.run(std::future::pending()));
+        Self { _root: root, address: Address { host_port, plain_http: true, authority: None }, access }
+    }
+
+    /// The requests about uploads since this was last asked.
+    fn uploads(&mut self) -> Vec<AccessRecord> {
+        let records = std::iter::from_fn(|| self.access.try_recv().ok());
+        records.filter(|record| record.path.contains("/blobs/uploads/")).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_upload_goes_on_after_the_process_was_killed() {
+    let case = Case::with(large_image()).await;
+    let home = tempfile::tempdir().unwrap();
+    let mut serve = Serve::start().await;
+    killed_in_mid_blob(&case, &serve.address, home.path()).await;
+    serve.uploads();
+
+    let outcome = sync(&case, &serve.address, home.path()).run().await.expect_success();
+    let uploads = serve.uploads();
+    let of = |method: Method| uploads.iter().filter(|record| record.method == method).collect::<Vec<_>>();
+    assert_eq!(of(Method::GET).len(), 1, "it was asked how far it is");
+    let [patch] = of(Method::PATCH)[..] else { panic!("one request for the rest, not {uploads:?}") };
+    let kept = LARGE - usize::try_from(patch.received).unwrap();
+    let [0, offset] = offsets(&case)[..] else { panic!("the source is asked once by each run") };
+    assert!(offset >= 16 * MIB && offset <= kept && kept <= SILENCE, "{offset} {kept}");
+    assert!(
+        kept - offset < 17 * MIB,
+        "only what came after the last snapshot is hashed again: {offset} {kept}"
+    );
+    assert!(!outcome.to_string().contains("/blobs/uploads/"), "a session is nobody's business: {outcome}");
+    crate::support::client::assert_present(&case.image, &serve.address, REPOSITORY).await;
+
+    let state = home.path().join(".local/state/thoras-mirror/uploads");
+    assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0, "nothing is left to go on with");
+    let again = sync(&case, &serve.address, home.path()).run().await.expect_success();
+    assert!(serve.uploads().is_empty(), "{again}");
+}
+
+#[tokio::test]
+async fn a_registry_that_forgets_cut_sessions_gets_the_blob_anew_without_an_error() {
+    let case = Case::with(large_image()).await;
+    let home = tempfile::tempdir().unwrap();
+    let registry = Registry::start().await;
+    killed_in_mid_blob(&case, registry.address(), home.path()).await;
+
+    let outcome = sync(&case, registry.address(), home.path()).run().await.expect_success();
+    assert!(!outcome.stderr.contains("error:"), "{outcome}");
+    assert_eq!(offsets(&case), [0, 0]);
+    let requests = registry.requests().await;
+    let asked =
+        requests.iter().find(|request| request.method == "GET" && request.path.contains("/blobs/uploads/"));
+    assert_eq!(asked.unwrap().status, 404, "docker-registry 2.8");
+    crate::support::client::assert_present(&case.image, registry.address(), REPOSITORY).await;
+}
+
+/// A run that ends with an error leaves a journal as a killed one does; the next process has only that.
+#[tokio::test]
+async fn another_run_goes_on_where_one_gave_up() {
+    let case = Case::resumable().await;
+    let (digest, _) = case.only_one_layer_is_missing();
+    case.destination
+        .on("PUT", "/blobs/uploads/")
+        .nth(1)
+        .then(Action::CutUpload { after: 250_000, keep: true });
+    case.destination
+        .on("GET", "/blobs/uploads/")
+        .then(Action::Hold(crate::support::scripted::Gate::default()));
+    let (names, events) = ([("vendor/app", REPOSITORY)], std::sync::Arc::new(thoras_mirror::event::Silent));
+    tokio::select! {
+        _ = case.pipeline(case.destination.address(), &names, events) => panic!("it cannot end"),
+        () = case.destination.wait_for(1, "GET", "/blobs/uploads/") => {}
+    }
+    assert_eq!(case.journals(), 1);
+    case.destination.clear();
+    case.source.clear();
+    case.run().await.expect_success();
+    let patch = &requests(&case.destination, "PATCH", "/blobs/uploads/")[0];
+    assert_eq!(patch.header("content-range"), Some("250000-399999"));
+    let get = &requests(&case.source, "GET", digest.as_str())[0];
+    assert!(get.header("range").is_some(), "what was hashed is not read again");
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_journal_that_is_damaged_stale_or_about_a_dead_session_is_harmless() {
+    for damage in ["empty", "noise", "dead"] {
+        let case = Case::resumable().await;
+        case.only_one_layer_is_missing();
+        case.destination.on("PUT", "/blobs/uploads/").then(Action::Stall);
+        let (names, events) =
+            ([("vendor/app", REPOSITORY)], std::sync::Arc::new(thoras_mirror::event::Silent));
+        tokio::select! {
+            _ = case.pipeline(case.destination.address(), &names, events) => panic!("it cannot end"),
+            () = case.destination.wait_for(1, "PUT", "/blobs/uploads/") => {}
+        }
+        let journal = std::fs::read_dir(case.state()).unwrap().next().unwrap().unwrap().path();
+        match damage {
+            "empty" => std::fs::write(journal, "").unwrap(),
+            "noise" => std::fs::write(journal, [0xff, 0, b'\n', 7]).unwrap(),
+            _ => case.destination.with_store(|store| store.uploads.clear()),
+        }
+        case.destination.clear();
+        let ended = case.run().await.expect_success();
+        assert_eq!(ended.retries(), 0, "{damage}: {}", ended.text());
+        case.converges().await;
+    }
+}
+
+#[tokio::test]
+async fn a_signed_or_foreign_location_is_never_written_to_disk() {
+    let query = format!("X-Amz-Signature={}", super::SECRET);
+    let case = Case::resumable().await;
+    case.only_one_layer_is_missing();
+    let location = format!("/v2/{REPOSITORY}/blobs/uploads/1?{query}");
+    case.destination.on("POST", "/blobs/uploads/").then(Action::alter(move |answer| {
+        let is_session = answer.status == 202;
+        let (location, kept) = (location.clone(), answer.clone());
+        if is_session {
+            crate::support::scripted::Answer::status(202).header("location", &location)
+        } else {
+            kept
+        }
+    }));
+    case.destination.on("PUT", "/blobs/uploads/").then(Action::Stall);
+    let (names, events) = ([("vendor/app", REPOSITORY)], std::sync::Arc::new(thoras_mirror::event::Silent));
+    tokio::select! {
+        _ = case.pipeline(case.destination.address(), &names, events) => panic!("it cannot end"),
+        () = case.destination.wait_for(1, "PUT", "/blobs/uploads/") => {}
+    }
+    let journal = std::fs::read_dir(case.state()).unwrap().next().unwrap().unwrap().path();
+    let text = std::fs::read_to_string(journal).unwrap();
+    assert!(!text.contains(super::SECRET), "{text}");
+    case.converges().await;
+}

@@ -1,0 +1,153 @@
+//! Faults of registries with manifests.
+
+use thoras_mirror::{oci::Digest, outcome::Status};
+
+use super::{Case, REPOSITORY, requests};
+use crate::support::{
+    images::SampleImage,
+    scripted::{Action, Answer},
+};
+
+const MANIFESTS: &str = "/manifests/";
+
+/// Answers with another success, without the headers that say what was stored.
+fn tersely(status: u16) -> Action {
+    Action::alter(move |answer| if answer.status.is_success() { Answer::status(status) } else { answer })
+}
+
+#[tokio::test]
+async fn any_success_without_location_and_digest_is_success() {
+    for status in [200, 201, 202] {
+        let case = Case::with(SampleImage::nested("1")).await;
+        case.destination.on("PUT", MANIFESTS).then(tersely(status));
+        case.survives().await;
+    }
+}
+
+#[tokio::test]
+async fn a_registry_without_head_is_asked_with_get() {
+    for status in [405, 400] {
+        let case = Case::start().await;
+        case.survives().await;
+        for registry in [&case.source, &case.destination] {
+            registry.on("HEAD", MANIFESTS).then(Action::error(status, "UNSUPPORTED"));
+        }
+        let ended = case.run().await.expect_success();
+        assert_eq!(ended.outcomes[0].status, Status::UpToDate, "HEAD answers {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_the_registry_sees_late_is_waited_for() {
+    let case = Case::start().await;
+    case.destination.on("PUT", MANIFESTS).first(2).then(Action::error(404, "MANIFEST_BLOB_UNKNOWN"));
+    case.run().await.expect_success();
+    assert_eq!(
+        case.destination.count("POST", "/blobs/uploads/"),
+        case.destination.count("PUT", "/blobs/uploads/") + 1
+    );
+    assert_eq!(requests(&case.destination, "PUT", MANIFESTS).len(), 3, "the same manifest, again");
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_blob_that_the_registry_lost_is_brought_again() {
+    let case = Case::start().await;
+    let (digest, _) = case.layer();
+    // Taken and lost: a success is answered for an upload that never arrived.
+    case.destination.on("PUT", digest.as_str()).nth(1).answer(Answer::status(201));
+    let ended = case.run().await.expect_success();
+    assert!(ended.text().contains(&format!("lost blob {digest}: it is brought again")), "{}", ended.text());
+    assert_eq!(case.destination.count("PUT", digest.as_str()), 2);
+    case.forgive_violations();
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_registry_that_insists_on_missing_blobs_is_believed_in_the_end() {
+    let case = Case::start().await;
+    case.destination.on("PUT", MANIFESTS).then(Action::error(404, "MANIFEST_BLOB_UNKNOWN"));
+    let failure = case.run().await.expect_failure();
+    assert!(
+        failure.contains("cannot push manifest") && failure.contains("MANIFEST_BLOB_UNKNOWN"),
+        "{failure}"
+    );
+    assert_eq!(requests(&case.destination, "PUT", MANIFESTS).len(), 4);
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn an_immutable_tag_with_the_same_digest_is_success() {
+    for (status, code) in [(400, "TAG_INVALID"), (403, "DENIED"), (409, "CONFLICT"), (412, "PRECONDITION")] {
+        let case = Case::start().await;
+        // The tag appears between our look at it and our PUT, as when two mirrors run at once.
+        case.destination.on("PUT", "/manifests/1").nth(1).then(Action::alter(move |answer| {
+            assert!(answer.status.is_success());
+            Answer::error(status, code)
+        }));
+        case.survives().await;
+    }
+}
+
+#[tokio::test]
+async fn an_immutable_tag_with_another_digest_fails_clearly() {
+    let case = Case::start().await;
+    let other = SampleImage::multi_platform("1");
+    case.destination.with_store(|store| store.insert(REPOSITORY, &other));
+    let refusal = serde_json::json!({ "errors": [{
+        "code": "TAG_INVALID",
+        "message": "The image tag '1' already exists and cannot be overwritten because the tag is immutable.",
+    }] });
+    case.destination.on("PUT", "/manifests/1").answer(Answer::json(400, &refusal));
+    let failure = case.run().await.expect_failure();
+    let expected = format!("the tag names {} there already", other.root().digest);
+    assert!(failure.contains(&expected) && failure.contains("does not let it be moved"), "{failure}");
+    assert!(failure.contains("delete the tag"), "{failure}");
+    case.nothing_wrong_is_stored();
+}
+
+#[tokio::test]
+async fn a_refusal_for_another_reason_is_not_taken_for_an_immutable_tag() {
+    let case = Case::start().await;
+    case.destination.with_store(|store| store.insert(REPOSITORY, &SampleImage::multi_platform("1")));
+    case.destination.on("PUT", "/manifests/1").then(Action::error(403, "DENIED"));
+    let failure = case.run().await.expect_failure();
+    assert!(failure.contains("403 DENIED: as scripted") && failure.contains("may push"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_manifest_that_the_registry_does_not_take_is_named_with_its_type_and_a_way_on() {
+    for (status, code) in [(400, "MANIFEST_INVALID"), (415, "UNSUPPORTED")] {
+        let case = Case::with(SampleImage::with_attestations("1")).await;
+        case.destination.on("PUT", MANIFESTS).then(Action::error(status, code));
+        let failure = case.run().await.expect_failure();
+        assert!(failure.contains(&format!("{REPOSITORY}@sha256:")), "which: {failure}");
+        assert!(failure.contains(&format!("{status} {code}: as scripted")), "why: {failure}");
+        assert!(failure.contains("application/vnd.oci.image.manifest.v1+json"), "of what type: {failure}");
+        assert!(failure.contains("--exclude"), "what helps: {failure}");
+        case.converges().await;
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_whose_body_broke_off_is_read_again() {
+    let case = Case::start().await;
+    let end = crate::support::scripted::End::CutAfter(10);
+    case.source.on("GET", MANIFESTS).nth(1).then(Action::end(end));
+    case.survives().await;
+}
+
+#[tokio::test]
+async fn a_manifest_with_other_bytes_is_refused() {
+    let case = Case::with(SampleImage::multi_platform("1")).await;
+    let child: &Digest = &case.image.manifests[0].digest;
+    case.source.on("GET", child.as_str()).then(Action::flip_bit(2));
+    let failure = case.run().await.expect_failure();
+    assert!(failure.contains("the manifest's bytes have the digest"), "{failure}");
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn odd_white_space_is_kept_byte_for_byte() {
+    Case::with(SampleImage::odd_bytes("1")).await.survives().await;
+}

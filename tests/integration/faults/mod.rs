@@ -1,0 +1,290 @@
+//! Everything that registries do to a client, one test each.
+//!
+//! A [`Case`] copies images from one scripted registry to another in this process, with bounds that are small
+//! enough for tests. [`Case::converges`] holds what must be true after every fault: nothing wrong is stored, no
+//! tag was ever put on an incomplete image, a second run moves nothing, and no secret was said.
+
+mod death;
+mod download;
+mod manifests;
+mod rate;
+mod upload;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use thoras_mirror::{
+    confirm::Level,
+    endpoint::{
+        Side,
+        registry::{
+            Registries, Tuning,
+            auth::{Authenticator, Credentials, Environment},
+            network::{Network, NetworkSettings},
+        },
+    },
+    event::{Event, EventSink},
+    oci::{Digest, Mapping, Reference, Repository},
+    outcome::{ImageOutcome, Status},
+    pipeline::{self, Options},
+    waiver::Waivers,
+};
+
+use crate::support::{
+    Address,
+    images::SampleImage,
+    scripted::{Recorded, Scripted},
+};
+
+/// Stands in whatever no output may repeat.
+const SECRET: &str = "5ecret";
+
+/// Where everything goes.
+const REPOSITORY: &str = "mirror/app";
+
+/// A copy of one image between two scripted registries.
+struct Case {
+    source: Scripted,
+    destination: Scripted,
+    image: SampleImage,
+    tuning: Tuning,
+    state: TempDir,
+    jobs: usize,
+}
+
+/// How a run ended, and everything that it said.
+struct Ended {
+    outcomes: Vec<ImageOutcome>,
+    events: Vec<Event>,
+}
+
+#[derive(Default)]
+struct Recorder(Mutex<Vec<Event>>);
+
+impl EventSink for Recorder {
+    fn emit(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+impl Case {
+    /// An image of one config and two layers of 20 kB, none of which is worth resuming.
+    async fn start() -> Self {
+        Self::with(SampleImage::single_platform("1", "amd64")).await
+    }
+
+    /// The same with layers that are resumed.
+    async fn resumable() -> Self {
+        let mut case = Self::with(SampleImage::with_layer_size("1", 400_000)).await;
+        case.tuning.resume_from = 100_000;
+        case.tuning.snapshot_every = 50_000;
+        case
+    }
+
+    async fn with(image: SampleImage) -> Self {
+        let (source, destination) = (Scripted::start().await, Scripted::start().await);
+        source.with_store(|store| store.insert("vendor/app", &image));
+        let tuning = Tuning {
+            stall: Duration::from_secs(1),
+            commit: Duration::from_secs(2),
+            resume_from: u64::MAX,
+            ..Tuning::default()
+        };
+        Self { source, destination, image, tuning, state: tempfile::tempdir().unwrap(), jobs: 4 }
+    }
+
+    /// The largest blob.
+    fn layer(&self) -> (Digest, Vec<u8>) {
+        let (digest, bytes) = self.image.blobs.iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+        (digest.clone(), bytes.to_vec())
+    }
+
+    /// Makes it the only blob that is not at the destination yet, and returns it: scripts that count requests
+    /// are then about this blob alone.
+    fn only_one_layer_is_missing(&self) -> (Digest, Vec<u8>) {
+        let layer = self.layer();
+        self.destination.with_store(|store| {
+            let contents = store.repository(REPOSITORY);
+            contents.blobs = self.image.blobs.clone();
+            contents.blobs.remove(&layer.0);
+        });
+        layer
+    }
+
+    /// Copies the image.
+    async fn run(&self) -> Ended {
+        self.run_all(&[("vendor/app", REPOSITORY)]).await
+    }
+
+    /// Copies the image from several repositories into several.
+    async fn run_all(&self, names: &[(&str, &str)]) -> Ended {
+        let destination = self.destination.address().clone();
+        self.run_to(&destination, names).await
+    }
+
+    async fn run_to(&self, destination: &Address, names: &[(&str, &str)]) -> Ended {
+        let recorder = Arc::new(Recorder::default());
+        let mirrored = self.pipeline(destination, names, Arc::<Recorder>::clone(&recorder)).await;
+        let outcomes = mirrored.into_iter().map(|mirrored| mirrored.outcome).collect();
+        Ended { outcomes, events: std::mem::take(&mut recorder.0.lock().unwrap()) }
+    }
+
+    async fn pipeline(
+        &self,
+        destination: &Address,
+        names: &[(&str, &str)],
+        events: Arc<dyn EventSink>,
+    ) -> Vec<pipeline::Mirrored> {
+        let mappings = names.iter().map(|(from, to)| self.mapping(destination, from, to)).collect();
+        let source = Arc::new(self.registries(Side::Source, &events));
+        let destination =
+            Arc::new(self.registries(Side::Destination, &events).with_state(Some(self.state())));
+        let options = Options {
+            platforms: Vec::new(),
+            waivers: Waivers::default(),
+            check: Level::Platforms,
+            overwrite: true,
+            dry_run: false,
+            jobs: self.jobs,
+            fail_fast: false,
+        };
+        pipeline::mirror(source, destination, mappings, options, events).await
+    }
+
+    fn mapping(&self, destination: &Address, from: &str, to: &str) -> Mapping {
+        let source: Reference = self.source.address().image(from, &self.image.tag).parse().unwrap();
+        let repository: Repository = format!("{}/{to}", destination.host_port).parse().unwrap();
+        Mapping { source, repository, tag: self.image.tag.clone() }
+    }
+
+    fn registries(&self, side: Side, events: &Arc<dyn EventSink>) -> Registries {
+        let network = Arc::new(Network::new(NetworkSettings::default()));
+        let clients = Arc::clone(&network);
+        let clients = Arc::new(move |origin: &_| clients.client(origin).map_err(Into::into));
+        let authenticator = Authenticator::new(Credentials::new(&Environment::default()), clients);
+        Registries::new(side, network, authenticator, Arc::clone(events)).with_tuning(self.tuning)
+    }
+
+    fn state(&self) -> PathBuf {
+        self.state.path().join("uploads")
+    }
+
+    /// Journals of uploads that could be gone on with.
+    fn journals(&self) -> usize {
+        std::fs::read_dir(self.state()).map_or(0, Iterator::count)
+    }
+
+    /// Runs, survives, and leaves everything as it should be.
+    async fn survives(&self) -> Ended {
+        let ended = self.run().await.expect_success();
+        self.converges().await;
+        ended
+    }
+
+    /// What must be true after every fault, once it is over.
+    async fn converges(&self) {
+        self.nothing_wrong_is_stored();
+        for registry in [&self.source, &self.destination] {
+            registry.clear();
+        }
+        self.run().await.expect_success();
+        self.holds_the_image(REPOSITORY);
+        assert_eq!(self.journals(), 0);
+        self.destination.clear();
+        let again = self.run().await.expect_success();
+        assert_eq!(again.outcomes[0].status, Status::UpToDate);
+        for method in ["POST", "PATCH", "PUT", "DELETE"] {
+            assert_eq!(self.destination.count(method, ""), 0, "a second run is idle");
+        }
+    }
+
+    /// For scripts in which the registry loses blobs that were uploaded: that is no fault of the copy.
+    fn forgive_violations(&self) {
+        self.destination.with_store(|store| store.violations.clear());
+    }
+
+    fn nothing_wrong_is_stored(&self) {
+        assert_eq!(self.destination.violations(), [""; 0]);
+        self.destination.with_store(|store| {
+            for contents in store.repositories.values() {
+                for (digest, bytes) in &contents.blobs {
+                    assert!(digest.matches(bytes), "{digest}");
+                }
+            }
+        });
+    }
+
+    fn holds_the_image(&self, repository: &str) {
+        self.destination.with_store(|store| {
+            let contents = store.repository(repository);
+            assert_eq!(contents.tags.get(&self.image.tag), Some(&self.image.root().digest));
+            for (digest, bytes) in &self.image.blobs {
+                assert!(contents.blobs.get(digest) == Some(bytes), "{digest}");
+            }
+        });
+    }
+}
+
+impl Ended {
+    /// What a person can read of it: failures, warnings, and why something was tried again.
+    fn text(&self) -> String {
+        let failures: Vec<_> = self.outcomes.iter().filter_map(|outcome| outcome.failure.clone()).collect();
+        let events: Vec<&String> = self.events.iter().filter_map(message).collect();
+        format!("{failures:#?}\n{events:#?}")
+    }
+
+    fn says_no_secret(&self) {
+        let text = format!("{:?} {:?}", self.outcomes, self.events);
+        for secret in [SECRET, "_state=a", "Authorization"] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
+
+    #[track_caller]
+    fn expect_success(self) -> Self {
+        self.says_no_secret();
+        for outcome in &self.outcomes {
+            assert!(outcome.failure.is_none(), "{}", self.text());
+        }
+        self
+    }
+
+    /// The failure of the only image: message, causes and hint, joined.
+    #[track_caller]
+    fn expect_failure(&self) -> String {
+        self.says_no_secret();
+        let failure =
+            self.outcomes[0].failure.as_ref().unwrap_or_else(|| panic!("no failure in {}", self.text()));
+        let hint = failure.hint.iter().cloned();
+        [failure.message.clone()]
+            .into_iter()
+            .chain(failure.causes.clone())
+            .chain(hint)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    /// How often something was tried again.
+    fn retries(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event, Event::Retrying { .. })).count()
+    }
+}
+
+fn message(event: &Event) -> Option<&String> {
+    match event {
+        Event::Retrying { reason: message, .. }
+        | Event::Warning { message, .. }
+        | Event::Detail { message } => Some(message),
+        _ => None,
+    }
+}
+
+/// The requests of a method whose path contains a text.
+fn requests(registry: &Scripted, method: &str, path: &str) -> Vec<Recorded> {
+    let all = registry.requests().into_iter();
+    all.filter(|request| request.method.as_str() == method && request.path.contains(path)).collect()
+}

@@ -1,0 +1,460 @@
+//! Faults of the registry that images go to, while a blob is uploaded.
+
+use std::sync::Arc;
+
+use thoras_mirror::{
+    event::{Event, EventSink, Silent},
+    oci::Digest,
+    outcome::Status,
+};
+
+use super::{Case, REPOSITORY, SECRET, requests};
+use crate::support::{
+    images::SampleImage,
+    scripted::{Action, Answer, Recorded, Scripted},
+};
+
+const UPLOADS: &str = "/blobs/uploads/";
+
+/// What was asked about the largest blob's uploads, in order: `POST`, `PATCH 0-4` (a chunk with its range), …
+/// Other blobs are there already and cost a POST each, which mounts them.
+fn uploads(case: &Case) -> Vec<String> {
+    let (digest, _) = case.layer();
+    let is_about_another = |path: &str| path.contains("mount=") && !path.contains(digest.hex());
+    let all = case.destination.requests().into_iter();
+    let ours = all.filter(|request| request.path.contains(UPLOADS) && !is_about_another(&request.path));
+    ours.map(|request| in_short(&request)).collect()
+}
+
+fn in_short(request: &Recorded) -> String {
+    let range = request.header("content-range").map(|range| format!(" {range}")).unwrap_or_default();
+    format!("{}{range}", request.method)
+}
+
+fn heads(case: &Case, digest: &Digest) -> usize {
+    requests(&case.destination, "HEAD", digest.as_str()).len()
+}
+
+/// The bodies of the requests that brought bytes, in order; `None` for those that broke off.
+fn lengths(case: &Case, method: &str) -> Vec<Option<usize>> {
+    requests(&case.destination, method, UPLOADS).iter().map(|request| request.body_length).collect()
+}
+
+#[tokio::test]
+async fn a_blob_is_one_post_and_one_put_with_its_length() {
+    let case = Case::start().await;
+    case.only_one_layer_is_missing();
+    case.run().await.expect_success();
+    let put = &requests(&case.destination, "PUT", UPLOADS)[0];
+    assert_eq!(put.header("content-length"), Some("20000"));
+    assert_eq!(put.header("transfer-encoding"), None);
+    assert!(
+        put.path.contains("?_state=a%2Fb%3D%3D&digest=sha256:"),
+        "the registry's query is kept: {}",
+        put.path
+    );
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn every_form_of_location_is_followed() {
+    for form in ["http://{host}{path}", "{path}", "//{host}{path}", "{id}"] {
+        let case = Case::start().await;
+        let own = case.destination.address().host_port.clone();
+        case.destination.on("POST", UPLOADS).then(Action::alter(move |mut answer| {
+            let path = answer.headers.remove("location").unwrap().to_str().unwrap().to_owned();
+            let id = path.rsplit('/').next().unwrap();
+            let location = form.replace("{host}", &own).replace("{path}", &path).replace("{id}", id);
+            answer.header("location", &location)
+        }));
+        case.survives().await;
+    }
+}
+
+#[tokio::test]
+async fn a_location_on_another_host_gets_the_bytes_and_no_credentials() {
+    let case = Case::start().await;
+    let (digest, bytes) = case.only_one_layer_is_missing();
+    let storage = Scripted::start().await;
+    let location = format!("{}/put?X-Amz-Signature={SECRET}", storage.address().as_localhost().url());
+    case.destination.on("POST", UPLOADS).then(Action::header("location", &location));
+    // The registry never hears of what its storage took, so the copy cannot succeed.
+    storage.on("PUT", "/put").answer(Answer::status(200));
+    case.run().await.expect_failure();
+    let put = &requests(&storage, "PUT", "/put")[0];
+    assert_eq!(put.body_length, Some(bytes.len()));
+    assert_eq!(put.header("authorization"), None);
+    assert!(put.path.ends_with(&format!("&digest={digest}")), "{}", put.path);
+    case.forgive_violations();
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn mounts_are_used_and_their_refusals_survived() {
+    let both = [("vendor/app", REPOSITORY), ("vendor/app", "mirror/second")];
+    for (status, code) in [
+        (201, ""),
+        (202, ""),
+        (401, "UNAUTHORIZED"),
+        (403, "DENIED"),
+        (404, "NAME_UNKNOWN"),
+        (405, "UNSUPPORTED"),
+        (500, "UNKNOWN"),
+    ] {
+        let case = Case::start().await;
+        let cross = "mirror/second/blobs/uploads/?mount=";
+        if status == 202 {
+            case.destination.on("POST", cross).then(Action::alter(|answer| answer));
+            case.destination.on("POST", "from=mirror%2Fapp").then(Action::alter(|answer| answer));
+        } else if status > 202 {
+            case.destination.on("POST", cross).then(Action::error(status, code));
+        }
+        case.run_all(&both).await.expect_success();
+        case.holds_the_image(REPOSITORY);
+        case.holds_the_image("mirror/second");
+        let second_puts = case.destination.count("PUT", "mirror/second/blobs/uploads/");
+        assert_eq!(second_puts == 0, status <= 202, "{status}: {second_puts} blobs were uploaded again");
+        let second_posts = requests(&case.destination, "POST", "mirror/second/blobs/uploads/").len();
+        assert!(
+            second_posts <= 6,
+            "{status}: a refused mount is not asked for again and again: {second_posts}"
+        );
+        case.converges().await;
+    }
+}
+
+#[tokio::test]
+async fn the_session_that_a_refused_mount_opens_is_used() {
+    let case = Case::start().await;
+    case.destination.with_store(|store| store.insert("mirror/other", &case.image));
+    let ended =
+        case.run_all(&[("vendor/app", "mirror/other"), ("vendor/app", REPOSITORY)]).await.expect_success();
+    assert_eq!(ended.outcomes[0].status, Status::UpToDate);
+    let case = Case::start().await;
+    // The registry has forgotten the blobs that are to be mounted, so it opens sessions instead.
+    case.destination.on("POST", "mirror/second/blobs/uploads/").then(Action::alter(|answer| answer));
+    case.run_all(&[("vendor/app", REPOSITORY), ("vendor/app", "mirror/second")]).await.expect_success();
+    let posts = case.destination.count("POST", "mirror/second/");
+    let puts = case.destination.count("PUT", "mirror/second/blobs/");
+    assert!(posts <= 3 && puts <= 3, "{posts} sessions, {puts} of them used");
+}
+
+#[tokio::test]
+async fn too_large_for_one_request_goes_in_chunks_and_is_remembered() {
+    for early in [true, false] {
+        let case = Case::with(SampleImage::with_layer_size("1", 6 * 1024 * 1024)).await;
+        let case = Case { jobs: 1, ..case };
+        let refusal = Answer::error(413, "SIZE_INVALID");
+        let action = if early { Action::AnswerEarly(refusal) } else { Action::Answer(refusal) };
+        case.destination.on("PUT", UPLOADS).nth(1).then(action);
+        case.run().await.expect_success();
+        let chunks = requests(&case.destination, "PATCH", UPLOADS);
+        assert!(chunks.iter().all(|chunk| chunk.body_length <= Some(5 * 1024 * 1024)));
+        assert!(chunks.iter().all(|chunk| chunk.header("content-length").is_some()));
+        assert!(chunks.iter().any(|chunk| chunk.header("content-range") == Some("0-5242879")));
+        let whole = lengths(&case, "PUT").into_iter().skip(1).filter(|length| *length != Some(0)).count();
+        assert_eq!(whole, 0, "one refusal is enough for the whole host");
+        case.converges().await;
+    }
+}
+
+#[tokio::test]
+async fn resets_that_hide_a_413_lead_to_chunks() {
+    let case = Case::start().await;
+    case.only_one_layer_is_missing();
+    case.destination.on("PUT", UPLOADS).first(2).then(Action::CutUpload { after: 10_000, keep: false });
+    case.run().await.expect_success();
+    assert_eq!(
+        uploads(&case)[..],
+        ["POST", "PUT", "DELETE", "POST", "PUT", "DELETE", "POST", "PATCH 0-19999", "PUT"]
+    );
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_registry_that_knows_no_chunks_gets_none() {
+    let case = Case::start().await;
+    case.only_one_layer_is_missing();
+    case.destination.on("PUT", UPLOADS).first(2).then(Action::CutUpload { after: 10_000, keep: false });
+    case.destination.on("PATCH", UPLOADS).then(Action::error(405, "UNSUPPORTED"));
+    case.run().await.expect_success();
+    assert_eq!(
+        uploads(&case)[4..],
+        ["PUT", "DELETE", "POST", "PATCH 0-19999", "DELETE", "POST", "PUT"],
+        "what had only broken off is sent whole again"
+    );
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_limit_for_chunks_too_is_found_and_an_impossible_one_named() {
+    let case = Case::start().await;
+    case.only_one_layer_is_missing();
+    case.destination.on("PUT", "digest=").nth(1).then(Action::error(413, "SIZE_INVALID"));
+    case.destination.on("PATCH", UPLOADS).first(2).then(Action::error(413, "SIZE_INVALID"));
+    case.run().await.expect_success();
+    case.converges().await;
+
+    let case = Case::start().await;
+    for method in ["PUT", "PATCH"] {
+        case.destination.on(method, UPLOADS).then(Action::error(413, "SIZE_INVALID"));
+    }
+    let failure = case.run().await.expect_failure();
+    assert!(failure.contains("413 SIZE_INVALID") && failure.contains("client_max_body_size"), "{failure}");
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_chunk_minimum_of_a_tebibyte_is_no_more_than_the_blob() {
+    let case = Case::start().await;
+    case.only_one_layer_is_missing();
+    case.destination.on("POST", UPLOADS).then(Action::header("oci-chunk-min-length", "1099511627776"));
+    case.destination.on("PUT", UPLOADS).nth(1).then(Action::error(413, "SIZE_INVALID"));
+    case.run().await.expect_success();
+    assert_eq!(uploads(&case).last().unwrap(), "PUT");
+    assert_eq!(lengths(&case, "PATCH"), [Some(20_000)]);
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_small_blob_that_broke_off_starts_over_in_a_new_session() {
+    let case = Case::start().await;
+    let (digest, _) = case.only_one_layer_is_missing();
+    case.destination.on("PUT", UPLOADS).nth(1).then(Action::CutUpload { after: 10_000, keep: true });
+    let ended = case.run().await.expect_success();
+    assert_eq!(
+        uploads(&case)[..5],
+        ["POST", "PUT", "DELETE", "POST", "PUT"],
+        "no byte is replayed on the old one"
+    );
+    assert_eq!(ended.retries(), 1);
+    assert!(heads(&case, &digest) >= 1, "it might have been committed");
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_large_blob_that_broke_off_goes_on_where_the_registry_has_it() {
+    let case = Case::resumable().await;
+    let (digest, bytes) = case.only_one_layer_is_missing();
+    case.destination.on("PUT", UPLOADS).nth(1).then(Action::CutUpload { after: 250_000, keep: true });
+    case.run().await.expect_success();
+    assert_eq!(uploads(&case)[..5], ["POST", "PUT", "GET", "PATCH 250000-399999", "PUT"]);
+    assert_eq!(lengths(&case, "PATCH"), [Some(bytes.len() - 250_000)]);
+    let source = requests(&case.source, "GET", digest.as_str());
+    let from: u64 =
+        source[1].header("range").unwrap()["bytes=".len()..].trim_end_matches('-').parse().unwrap();
+    assert!((100_000..=250_000).contains(&from), "hashed from the last snapshot on, not from {from}");
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_often_but_moves_is_no_failure() {
+    let case = Case::resumable().await;
+    case.only_one_layer_is_missing();
+    for method in ["PUT", "PATCH"] {
+        let times = if method == "PUT" { 1 } else { 6 };
+        case.destination
+            .on(method, UPLOADS)
+            .first(times)
+            .then(Action::CutUpload { after: 50_000, keep: true });
+    }
+    case.run().await.expect_success();
+    assert_eq!(uploads(&case).iter().filter(|request| *request == "POST").count(), 1);
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_dead_or_lies_is_left_and_a_new_one_opened() {
+    let status = |range: &str| {
+        Answer::status(204).header("range", range).header("location", "/v2/mirror/app/blobs/uploads/1")
+    };
+    for (name, answer) in [
+        ("404 BLOB_UPLOAD_INVALID", Answer::error(404, "BLOB_UPLOAD_INVALID")),
+        ("404 BLOB_UPLOAD_UNKNOWN", Answer::error(404, "BLOB_UPLOAD_UNKNOWN")),
+        ("0-0", status("0-0")),
+        ("more than was sent", status("0-399998")),
+        ("not from the beginning", status("5-99")),
+        ("nothing", status("")),
+        ("200", Answer::status(200).header("range", "0-99")),
+        ("403", Answer::error(403, "DENIED")),
+    ] {
+        let case = Case::resumable().await;
+        case.only_one_layer_is_missing();
+        case.destination.on("PUT", UPLOADS).nth(1).then(Action::CutUpload { after: 60_000, keep: true });
+        case.destination.on("GET", UPLOADS).answer(answer);
+        case.run().await.expect_success();
+        assert_eq!(uploads(&case)[..6], ["POST", "PUT", "GET", "DELETE", "POST", "PUT"], "{name}");
+        assert_eq!(lengths(&case, "PUT")[..2], [None, Some(400_000)], "{name}");
+        case.converges().await;
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_that_does_not_fit_makes_us_ask_where_the_registry_is() {
+    let case = Case::resumable().await;
+    case.only_one_layer_is_missing();
+    case.destination.on("PUT", UPLOADS).nth(1).then(Action::CutUpload { after: 250_000, keep: true });
+    // The first status is stale, as ECR's is; the chunk that follows it gets the truth: 416.
+    case.destination.on("GET", UPLOADS).nth(1).then(Action::header("range", "0-99999"));
+    case.run().await.expect_success();
+    assert_eq!(
+        uploads(&case)[..7],
+        ["POST", "PUT", "GET", "PATCH 100000-399999", "GET", "PATCH 250000-399999", "PUT"]
+    );
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn committed_though_the_answer_was_lost() {
+    let case = Case::start().await;
+    let (digest, _) = case.only_one_layer_is_missing();
+    case.destination.on("PUT", UPLOADS).nth(1).then(Action::ServeThenClose);
+    case.run().await.expect_success();
+    assert_eq!(case.destination.count("PUT", UPLOADS), 1, "it was there");
+    assert!(heads(&case, &digest) >= 1);
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn an_upload_that_only_lacked_its_last_put_is_closed_without_reading_the_source() {
+    let case = Case::resumable().await;
+    let (digest, _) = case.only_one_layer_is_missing();
+    case.destination.on("PUT", UPLOADS).nth(1).then(Action::CutUpload { after: 250_000, keep: true });
+    case.destination.on("PUT", UPLOADS).nth(2).then(Action::Close);
+    case.run().await.expect_success();
+    assert_eq!(uploads(&case)[..7], ["POST", "PUT", "GET", "PATCH 250000-399999", "PUT", "GET", "PUT"]);
+    assert_eq!(case.source.count("GET", digest.as_str()), 2);
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_lost_session_is_opened_anew() {
+    let case = Case::start().await;
+    case.only_one_layer_is_missing();
+    case.destination.on("PUT", UPLOADS).nth(1).then(Action::error(404, "BLOB_UPLOAD_UNKNOWN"));
+    case.run().await.expect_success();
+    assert_eq!(uploads(&case)[..4], ["POST", "PUT", "POST", "PUT"]);
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_digest_that_the_registry_disputes_is_sent_once_more_and_no_more() {
+    let case = Case::start().await;
+    case.only_one_layer_is_missing();
+    case.destination.on("PUT", UPLOADS).nth(1).then(Action::error(400, "DIGEST_INVALID"));
+    case.survives().await;
+
+    let case = Case::start().await;
+    case.only_one_layer_is_missing();
+    case.destination.on("PUT", UPLOADS).then(Action::error(400, "DIGEST_INVALID"));
+    let failure = case.run().await.expect_failure();
+    assert!(failure.contains("400 DIGEST_INVALID: as scripted"), "{failure}");
+    assert_eq!(case.destination.count("PUT", UPLOADS), 2);
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_token_that_expires_while_the_bytes_go_out_costs_one_restart_at_most() {
+    let case = Case::start().await;
+    case.only_one_layer_is_missing();
+    case.destination.on("PUT", UPLOADS).nth(1).then(Action::error(401, "UNAUTHORIZED"));
+    case.run().await.expect_success();
+    assert_eq!(uploads(&case)[..5], ["POST", "PUT", "DELETE", "POST", "PUT"]);
+    case.converges().await;
+
+    let case = Case::start().await;
+    case.only_one_layer_is_missing();
+    case.destination.on("PUT", UPLOADS).then(Action::error(401, "UNAUTHORIZED"));
+    let failure = case.run().await.expect_failure();
+    assert!(failure.contains("401 UNAUTHORIZED"), "{failure}");
+    assert_eq!(case.destination.count("PUT", UPLOADS), 2);
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_stands_still_is_left() {
+    let case = Case::with(SampleImage::with_layer_size("1", 8 * 1024 * 1024)).await;
+    case.only_one_layer_is_missing();
+    case.destination.on("PUT", UPLOADS).nth(1).then(Action::Stall);
+    let ended = case.run().await.expect_success();
+    assert!(ended.text().contains("nothing moved for 1 s"), "{}", ended.text());
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_registry_that_takes_its_time_to_commit_is_waited_for_and_reported() {
+    let case = Case::start().await;
+    case.only_one_layer_is_missing();
+    case.destination.on("PUT", UPLOADS).nth(1).then(Action::Stall);
+    let ended = case.run().await.expect_success();
+    let waited = ended.events.iter().any(|event| {
+        matches!(event, Event::Warning { message, .. } if message.contains("has not answered for 1 s"))
+    });
+    assert!(waited, "{}", ended.text());
+    assert!(ended.text().contains("nothing moved for 2 s"), "the longer patience: {}", ended.text());
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_source_that_lies_leaves_nothing_behind_that_could_be_gone_on_with() {
+    let case = Case::resumable().await;
+    let (digest, _) = case.only_one_layer_is_missing();
+    case.source.on("GET", digest.as_str()).nth(1).then(Action::flip_bit(1));
+    case.run().await.expect_success();
+    assert_eq!(
+        uploads(&case)[..5],
+        ["POST", "PUT", "DELETE", "POST", "PUT"],
+        "wrong bytes are not built upon"
+    );
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_repository_that_must_be_created_first_is_named() {
+    let case = Case::start().await;
+    case.destination.on("POST", UPLOADS).then(Action::error(404, "NAME_UNKNOWN"));
+    let failure = case.run().await.expect_failure();
+    let repository = format!("create {}/{REPOSITORY} first", case.destination.address().host_port);
+    assert!(failure.contains("404 NAME_UNKNOWN") && failure.contains(&repository), "{failure}");
+    assert!(
+        failure.contains("cannot begin the upload of blob") && failure.contains("(destination)"),
+        "{failure}"
+    );
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_registry_that_forbids_to_look_for_blobs_still_gets_them() {
+    for status in [403, 405] {
+        let case = Case::start().await;
+        case.destination.on("HEAD", "/blobs/").then(Action::error(status, "DENIED"));
+        case.survives().await;
+    }
+}
+
+/// Cancelled, the copy stops at once: no task goes on behind its back, and its sessions can be gone on with.
+#[test]
+fn a_cancelled_copy_leaves_no_task_behind() {
+    let servers = tokio::runtime::Runtime::new().unwrap();
+    let case = servers.block_on(Case::resumable());
+    case.destination.on("PUT", UPLOADS).then(Action::Stall);
+    let client = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let events: Arc<dyn EventSink> = Arc::new(Silent);
+    client.block_on(async {
+        let address = case.destination.address().clone();
+        let names = [("vendor/app", REPOSITORY)];
+        tokio::select! {
+            _ = case.pipeline(&address, &names, events) => panic!("it cannot end"),
+            () = case.destination.wait_for(2, "PUT", UPLOADS) => {}
+        }
+    });
+    client.block_on(async {
+        let metrics = tokio::runtime::Handle::current().metrics();
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+        while metrics.num_alive_tasks() > 0 {
+            assert!(tokio::time::Instant::now() < deadline, "{} tasks go on", metrics.num_alive_tasks());
+            tokio::task::yield_now().await;
+        }
+    });
+    servers.block_on(case.converges());
+}
