@@ -378,9 +378,26 @@ pub struct RegistryArgs {
     #[arg(long, value_name = "HOST[:PORT]", env = "THORAS_MIRROR_PLAIN_HTTP", value_delimiter = ',')]
     pub plain_http: Vec<String>,
 
-    /// Trust this certificate authority as well as the system's (repeatable)
-    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_CA_CERT", value_delimiter = ',')]
-    pub ca_cert: Vec<PathBuf>,
+    /// Trust this certificate authority as well as the system's, for one registry or all (repeatable)
+    #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CA_CERT", value_delimiter = ',')]
+    pub ca_cert: Vec<String>,
+
+    /// Show this client certificate to a registry that asks for one, or to all (repeatable)
+    #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CLIENT_CERT", value_delimiter = ',')]
+    pub client_cert: Vec<String>,
+
+    /// The private key of --client-cert, unless it stands in the same file (repeatable)
+    #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CLIENT_KEY", value_delimiter = ',')]
+    pub client_key: Vec<String>,
+
+    /// Accept any certificate of this registry: whoever is on the way can read and change what passes
+    /// (repeatable)
+    #[arg(long, value_name = "HOST[:PORT]", env = "THORAS_MIRROR_INSECURE", value_delimiter = ',')]
+    pub insecure: Vec<String>,
+
+    /// How long a connection may take to come about, in seconds [default: 10]
+    #[arg(long, value_name = "SECONDS", env = "THORAS_MIRROR_CONNECT_TIMEOUT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub connect_timeout: Option<u16>,
 }
 
 /// Which platforms must be there.

@@ -194,10 +194,24 @@ impl Error {
             {
                 Some("this registry does not create repositories by itself: create it first".to_owned())
             }
+            // The server's words about our certificate, or about its absence.
+            Cause::Unreachable(reason) if reason.contains("fatal alert") && reason.contains("ertificate") => {
+                Some(format!(
+                    "{registry} accepts only clients with a certificate that it knows: --client-cert FILE \
+                     --client-key FILE"
+                ))
+            }
+            Cause::Unreachable(reason) if reason.contains("tunnel error") => Some(format!(
+                "the proxy does not lead to {registry}: check HTTPS_PROXY and its password, or except the \
+                 registry with NO_PROXY"
+            )),
             Cause::Unreachable(reason)
                 if reason.contains("ertificate") || reason.contains("UnknownIssuer") =>
             {
-                Some("pass the registry's certificate authority with --ca-cert FILE".to_owned())
+                Some(format!(
+                    "pass the registry's certificate authority with --ca-cert FILE, or accept any certificate \
+                     of it with --insecure {registry}"
+                ))
             }
             Cause::Unreachable(_) => Some(format!(
                 "check the name and port of {registry}, the network, and whether it speaks plain http \
