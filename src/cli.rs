@@ -50,6 +50,8 @@ pub enum Command {
     Verify(Box<Verify>),
     /// Show platforms, digests and sizes of images
     Inspect(Inspect),
+    /// Find out before a long run what would go wrong: helm, credentials, push rights, TLS
+    Doctor(Box<Doctor>),
     /// Serve a folder as a registry
     Serve(Serve),
 }
@@ -206,6 +208,34 @@ pub struct Inspect {
     /// Print the manifest's bytes exactly as the registry holds them
     #[arg(long, conflicts_with = "output")]
     pub raw: bool,
+
+    /// The form of the answer
+    #[arg(long, short, value_enum, env = "THORAS_MIRROR_OUTPUT", default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `thoras-mirror doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Which images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
+    /// Where to.
+    #[command(flatten)]
+    pub destination: DestinationArgs,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+
+    /// The record that a sync would write
+    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_LOCK", default_value = "thoras-mirror.lock")]
+    pub lock: PathBuf,
+
+    /// How long a check may take, in seconds; rendering a chart may take a minute
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub timeout: u16,
 
     /// The form of the answer
     #[arg(long, short, value_enum, env = "THORAS_MIRROR_OUTPUT", default_value_t = Output::Table)]

@@ -25,6 +25,8 @@ pub enum Operation {
     UploadBlob,
     /// PUT of a manifest.
     PushManifest,
+    /// A question that leaves nothing behind.
+    Probe,
 }
 
 impl fmt::Display for Operation {
@@ -37,6 +39,7 @@ impl fmt::Display for Operation {
             Self::BeginUpload => "begin the upload of blob",
             Self::UploadBlob => "upload blob",
             Self::PushManifest => "push manifest",
+            Self::Probe => "ask about repository",
         })
     }
 }

@@ -3,7 +3,7 @@
 //! [`Registries`] is one side of a copy and knows any number of hosts. Each concern has one place:
 //! [`network`] opens connections, [`auth`] says who we are, `host` sends a request (credentials, redirects,
 //! retries), `manifests`, `download` and `upload` are the operations, `retry` decides what is tried again,
-//! `redirect` where the client may be sent, `answer` reads refusals, `limits` holds the bounds.
+//! `redirect` where the client may be sent, `probe` asks what `doctor` wants to know, `answer` reads refusals, `limits` holds the bounds.
 
 mod answer;
 pub mod auth;
@@ -12,6 +12,7 @@ mod host;
 mod limits;
 mod manifests;
 pub mod network;
+mod probe;
 mod redirect;
 pub(crate) mod retry;
 mod upload;
@@ -23,6 +24,7 @@ use std::{
 
 use tokio::sync::OnceCell;
 
+pub use self::probe::Greeting;
 use self::{auth::Authenticator, host::Host, network::Network, retry::Tries};
 use super::{Begun, BlobStream, Destination, Error, Operation, Side, Source};
 use crate::{
