@@ -62,6 +62,8 @@ pub enum Command {
     Verify(Box<Verify>),
     /// Show platforms, digests and sizes of images
     Inspect(Inspect),
+    /// Find out before a long run what would go wrong: helm, credentials, push rights, TLS
+    Doctor(Box<Doctor>),
     /// Serve a folder as a registry, to push to and pull from
     Serve(Serve),
 }
@@ -227,6 +229,34 @@ pub struct Inspect {
     /// How registries are reached.
     #[command(flatten)]
     pub registries: RegistryArgs,
+}
+
+/// `thoras-mirror doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Which images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
+    /// Where to.
+    #[command(flatten)]
+    pub destination: DestinationArgs,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+
+    /// The record that a sync would write
+    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_LOCK", default_value = "thoras-mirror.lock")]
+    pub lock: PathBuf,
+
+    /// How long a check may take, in seconds; rendering a chart may take a minute
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub timeout: u16,
+
+    /// The form of the answer
+    #[arg(long, short, value_enum, env = "THORAS_MIRROR_OUTPUT", default_value_t = Output::Table)]
+    pub output: Output,
 }
 
 /// `thoras-mirror serve`
@@ -399,9 +429,26 @@ pub struct RegistryArgs {
     #[arg(long, value_name = "HOST[:PORT]", env = "THORAS_MIRROR_PLAIN_HTTP", value_delimiter = ',')]
     pub plain_http: Vec<String>,
 
-    /// Trust this certificate authority as well as the system's (repeatable)
-    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_CA_CERT", value_delimiter = ',')]
-    pub ca_cert: Vec<PathBuf>,
+    /// Trust this certificate authority as well as the system's, for one registry or all (repeatable)
+    #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CA_CERT", value_delimiter = ',')]
+    pub ca_cert: Vec<String>,
+
+    /// Show this client certificate to a registry that asks for one, or to all (repeatable)
+    #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CLIENT_CERT", value_delimiter = ',')]
+    pub client_cert: Vec<String>,
+
+    /// The private key of --client-cert, unless it stands in the same file (repeatable)
+    #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CLIENT_KEY", value_delimiter = ',')]
+    pub client_key: Vec<String>,
+
+    /// Accept any certificate of this registry: whoever is on the way can read and change what passes
+    /// (repeatable)
+    #[arg(long, value_name = "HOST[:PORT]", env = "THORAS_MIRROR_INSECURE", value_delimiter = ',')]
+    pub insecure: Vec<String>,
+
+    /// How long a connection may take to come about, in seconds [default: 10]
+    #[arg(long, value_name = "SECONDS", env = "THORAS_MIRROR_CONNECT_TIMEOUT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub connect_timeout: Option<u16>,
 }
 
 /// Which platforms must be there.

@@ -15,6 +15,7 @@
 //! | the steps are done | [`transfer`] |
 //! | the destination is read again | [`confirm`], with what can be wrong in [`problem`] |
 //! | what happened is shown, and recorded | [`event`], [`outcome`], [`report`], [`lock`] |
+//! | what would go wrong, found out before | [`doctor`] |
 //! | places that hold images | [`endpoint`], with registries in [`endpoint::registry`] |
 //! | a registry of our own | [`serve`] |
 //! | the vocabulary, without I/O | [`oci`] |
@@ -50,6 +51,7 @@
 pub mod cli;
 pub mod commands;
 pub mod confirm;
+pub mod doctor;
 pub mod endpoint;
 pub mod enumerate;
 pub mod error;

@@ -2,6 +2,8 @@
 //!
 //! Flags win over the environment, which clap has merged already; defaults come last.
 
+mod network;
+
 use std::{
     env, fs,
     io::Read,
@@ -18,7 +20,7 @@ use crate::{
         registry::{
             Registries,
             auth::{Authenticator, Credential, Credentials, Environment, License, authfile},
-            network::{Network, NetworkSettings},
+            network::Network,
             state_folder,
         },
     },
@@ -26,7 +28,7 @@ use crate::{
     error::{Failure, Kind},
     event::EventSink,
     lock::Placement,
-    oci::{Naming, mapping::Root, reference::normalise_registry},
+    oci::{Naming, mapping::Root},
     waiver::Waivers,
 };
 
@@ -175,11 +177,7 @@ pub struct Access {
 impl Access {
     /// Reads certificates and the licence; opens no connection.
     pub fn new(args: &RegistryArgs, events: Arc<dyn EventSink>) -> Result<Self, Failure> {
-        let plain_http =
-            args.plain_http.iter().map(|registry| plain_registry(registry)).collect::<Result<_, _>>()?;
-        let ca_certificates =
-            args.ca_cert.iter().map(|path| read_file(path, "--ca-cert")).collect::<Result<Vec<_>, _>>()?;
-        let network = Arc::new(Network::new(NetworkSettings { plain_http, ca_certificates }));
+        let network = Arc::new(Network::new(network::settings(args)?));
         let license = license(args)?;
         Ok(Self { network, license, authfile: args.authfile.clone(), events })
     }
@@ -231,14 +229,6 @@ fn cause_at(root: &Root, cause: crate::endpoint::Cause) -> crate::endpoint::Erro
         root.registry(),
         cause,
     )
-}
-
-fn plain_registry(registry: &str) -> Result<String, Failure> {
-    let normal = normalise_registry(registry);
-    match normal.parse::<Root>() {
-        Ok(root) if root.to_string() == normal && !normal.contains('/') => Ok(normal),
-        _ => Err(usage(format!("--plain-http {registry}: expected HOST or HOST:PORT"))),
-    }
 }
 
 fn license(args: &RegistryArgs) -> Result<Option<License>, Failure> {

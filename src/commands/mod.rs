@@ -1,5 +1,6 @@
 //! One small file for each command: it chooses endpoints and options, the pipeline does the work.
 
+mod doctor;
 mod images;
 mod inspect;
 mod repair;
@@ -58,6 +59,7 @@ pub async fn run(cli: Cli) -> u8 {
             Command::Sync(args) => sync::run(*args, &session).await,
             Command::Verify(args) => verify::run(*args, &session).await,
             Command::Inspect(args) => inspect::run(args, &session).await,
+            Command::Doctor(args) => Box::pin(doctor::run(*args, &session)).await,
             Command::Serve(args) => serve::run(args, &session).await,
         }
     };
@@ -154,6 +156,7 @@ fn describe(command: &Command) -> (report::Command, Format) {
         Command::Sync(args) => (report::Command::Sync, format(args.output)),
         Command::Verify(args) => (report::Command::Verify, format(args.output)),
         Command::Inspect(args) => (report::Command::Inspect, format(args.output)),
+        Command::Doctor(args) => (report::Command::Doctor, format(args.output)),
         Command::Serve(_) => (report::Command::Serve, Format::Text),
     }
 }

@@ -86,14 +86,19 @@ impl Words {
 
     /// How registries are reached, and who we are there. Passwords and the licence itself never were arguments.
     fn access(&mut self, args: &Verify) {
-        let RegistryArgs { license, license_for, authfile, plain_http, ca_cert } = &args.registries;
+        let RegistryArgs { license, license_for, authfile, plain_http, ca_cert, .. } = &args.registries;
+        let RegistryArgs { client_cert, client_key, insecure, connect_timeout, .. } = &args.registries;
         self.flag("--to-username", &args.login.to_username);
         self.switch("--to-password-stdin", args.login.to_password_stdin);
         self.flag("--license", license);
         self.flag("--license-for", license_for);
         self.flag("--authfile", authfile.iter().map(|path| path.display()));
         self.flag("--plain-http", plain_http);
-        self.flag("--ca-cert", ca_cert.iter().map(|path| path.display()));
+        self.flag("--insecure", insecure);
+        self.flag("--ca-cert", ca_cert);
+        self.flag("--client-cert", client_cert);
+        self.flag("--client-key", client_key);
+        self.flag("--connect-timeout", connect_timeout);
     }
 
     fn selection(&mut self, args: &SelectionArgs) {

@@ -25,6 +25,8 @@ pub enum Operation {
     UploadBlob,
     /// PUT of a manifest.
     PushManifest,
+    /// A question that leaves nothing behind.
+    Probe,
 }
 
 impl fmt::Display for Operation {
@@ -37,6 +39,7 @@ impl fmt::Display for Operation {
             Self::BeginUpload => "begin the upload of blob",
             Self::UploadBlob => "upload blob",
             Self::PushManifest => "push manifest",
+            Self::Probe => "ask about repository",
         })
     }
 }
@@ -239,10 +242,24 @@ impl Error {
             Cause::Immutable(_) => {
                 Some("delete the tag at the destination, or allow tags to be overwritten there".to_owned())
             }
+            // The server's words about our certificate, or about its absence.
+            Cause::Unreachable(reason) if reason.contains("fatal alert") && reason.contains("ertificate") => {
+                Some(format!(
+                    "{registry} accepts only clients with a certificate that it knows: --client-cert FILE \
+                     --client-key FILE"
+                ))
+            }
+            Cause::Unreachable(reason) if reason.contains("tunnel error") => Some(format!(
+                "the proxy does not lead to {registry}: check HTTPS_PROXY and its password, or except the \
+                 registry with NO_PROXY"
+            )),
             Cause::Unreachable(reason)
                 if reason.contains("ertificate") || reason.contains("UnknownIssuer") =>
             {
-                Some("pass the registry's certificate authority with --ca-cert FILE".to_owned())
+                Some(format!(
+                    "pass the registry's certificate authority with --ca-cert FILE, or accept any certificate \
+                     of it with --insecure {registry}"
+                ))
             }
             Cause::Unreachable(_) => Some(format!(
                 "check the name and port of {registry}, the network, and whether it speaks plain http \

@@ -5,6 +5,7 @@
 //! that failed to standard error. Whatever came from a registry, a chart or helm is escaped on its way out.
 
 mod bars;
+pub mod doctor;
 pub mod document;
 mod failure;
 mod grid;
@@ -27,6 +28,7 @@ pub mod units;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use doctor::{DoctorDocument, present_findings};
 pub use document::{Command, RunDocument, Totals};
 pub use images::{ImagesDocument, present_images};
 pub use inspect::{Attestation, InspectDocument, InspectedImage, InspectedPlatform};

@@ -14,6 +14,11 @@ impl Palette {
         Self { coloured: console::colors_enabled_stderr() }
     }
 
+    /// What standard output takes.
+    pub(super) fn of_stdout() -> Self {
+        Self { coloured: console::colors_enabled() }
+    }
+
     /// No colours.
     #[cfg(test)]
     pub(super) const fn plain() -> Self {

@@ -8,11 +8,13 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod doctor;
 mod enumerate;
 mod faults;
 mod help;
 mod images;
 mod inspect;
+mod network;
 mod serve;
 mod serve_command;
 #[allow(dead_code, unreachable_pub, reason = "a library for tests: each takes what it needs")]

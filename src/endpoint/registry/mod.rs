@@ -4,7 +4,7 @@
 //! [`network`] opens connections, [`auth`] says who we are, `host` sends a request (credentials, redirects,
 //! retries), `manifests`, `download` and `upload` are the operations, `retry` decides what is tried again,
 //! `pace` how fast a host is asked, `learnt` is what it has taught us, `redirect` where the client may be
-//! sent, `answer` reads refusals, `limits` holds the bounds.
+//! sent, `probe` asks what `doctor` wants to know, `answer` reads refusals, `limits` holds the bounds.
 
 mod answer;
 pub mod auth;
@@ -15,6 +15,7 @@ mod limits;
 mod manifests;
 pub mod network;
 mod pace;
+mod probe;
 mod redirect;
 pub(crate) mod retry;
 mod upload;
@@ -27,6 +28,7 @@ use std::{
 
 use tokio::sync::OnceCell;
 
+pub use self::probe::Greeting;
 use self::{auth::Authenticator, host::Host, network::Network, retry::Tries};
 pub use self::{limits::Tuning, upload::state_folder};
 use super::{Begun, BlobStream, Destination, Error, Operation, Side, Source};

@@ -4,6 +4,7 @@
 //! - [`registry`] runs CNCF distribution, [`storage`] looks into (and damages) its files;
 //! - [`token_server`] hands out the tokens that such a registry trusts;
 //! - [`scripted`] is a small registry that misbehaves on demand;
+//! - [`proxy`] is a forward proxy; [`secrets`] looks for what must never be shown;
 //! - [`process`] runs the program under test, [`documents`] checks the JSON that it prints;
 //! - [`skopeo`] and [`helm`] run other programs, [`fake_helm`] stands in Helm's place and writes down what it saw.
 
@@ -16,8 +17,10 @@ pub mod http_server;
 pub mod images;
 pub mod process;
 pub mod programs;
+pub mod proxy;
 pub mod registry;
 pub mod scripted;
+pub mod secrets;
 pub mod skopeo;
 pub mod storage;
 pub mod tls;
@@ -52,15 +55,26 @@ impl Address {
     pub fn image(&self, repository: &str, tag: &str) -> String {
         format!("{}/{repository}:{tag}", self.host_port)
     }
+
     /// A client of the tests' own: it trusts the server's authority, ignores proxies, follows no redirect.
     pub fn http_client(&self) -> reqwest::Client {
+        self.http_client_builder().build().unwrap()
+    }
+
+    /// The same, with the client certificate of this authority.
+    pub fn http_client_with(&self, authority: &tls::Authority) -> reqwest::Client {
+        let mut pem = std::fs::read(authority.client_certificate_file()).unwrap();
+        pem.extend(std::fs::read(authority.client_key_file()).unwrap());
+        let identity = reqwest::Identity::from_pem(&pem).unwrap();
+        self.http_client_builder().identity(identity).build().unwrap()
+    }
+
+    fn http_client_builder(&self) -> reqwest::ClientBuilder {
         let authorities = self.authority.iter().map(|file| std::fs::read(file).unwrap());
         let certificates = authorities.map(|pem| reqwest::Certificate::from_pem(&pem).unwrap());
         reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .tls_certs_only(certificates)
-            .build()
-            .unwrap()
     }
 }

@@ -24,6 +24,8 @@ pub struct Options<'a> {
     authority: Option<&'a Authority>,
     auth: Option<Value>,
     htpasswd: Option<String>,
+    asks_for_certificate: bool,
+    ipv6: bool,
 }
 
 impl<'a> Options<'a> {
@@ -31,6 +33,18 @@ impl<'a> Options<'a> {
     #[must_use]
     pub fn tls(self, authority: &'a Authority) -> Self {
         Self { authority: Some(authority), ..self }
+    }
+
+    /// Serves https with a certificate of this authority, to clients that show a certificate of the same authority.
+    #[must_use]
+    pub fn mutual_tls(self, authority: &'a Authority) -> Self {
+        Self { authority: Some(authority), asks_for_certificate: true, ..self }
+    }
+
+    /// Listens on `[::1]`.
+    #[must_use]
+    pub fn ipv6(self) -> Self {
+        Self { ipv6: true, ..self }
     }
 
     /// Asks for this user and password (Basic), for everything.
@@ -92,7 +106,11 @@ impl Registry {
 
     async fn try_start(options: &Options<'_>) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let loopback = if options.ipv6 { "[::1]:0" } else { "127.0.0.1:0" };
+        let listen = TcpListener::bind(loopback)
+            .unwrap_or_else(|error| panic!("this machine has no loopback address for {loopback}: {error}"))
+            .local_addr()
+            .unwrap();
         fs::write(folder.path().join("config.json"), configuration(options, folder.path(), listen)).unwrap();
         let open = |name: &str| Stdio::from(File::create(folder.path().join(name)).unwrap());
         let process = Command::new(programs::find("THORAS_MIRROR_TEST_REGISTRY", "docker-registry"))
@@ -109,7 +127,10 @@ impl Registry {
             plain_http: options.authority.is_none(),
             authority: options.authority.map(Authority::certificate_file),
         };
-        let client = address.http_client();
+        let client = match options.authority.filter(|_| options.asks_for_certificate) {
+            Some(authority) => address.http_client_with(authority),
+            None => address.http_client(),
+        };
         let (markers, cleared) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let mut registry = Self { address, process, folder, client, markers, cleared };
         registry.answers().await.then_some(registry)
@@ -211,6 +232,9 @@ fn configuration(options: &Options<'_>, folder: &Path, listen: SocketAddr) -> St
             "certificate": authority.server_certificate_file(),
             "key": authority.server_key_file(),
         });
+        if options.asks_for_certificate {
+            configuration["http"]["tls"]["clientcas"] = json!([authority.certificate_file()]);
+        }
     }
     if let Some(auth) = &options.auth {
         configuration["auth"] = auth.clone();

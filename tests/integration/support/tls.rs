@@ -1,4 +1,4 @@
-//! A private certificate authority, and the server certificate that it issues.
+//! A private certificate authority, and the certificates that it issues: one for a server, one for a client.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -16,7 +16,10 @@ use tokio_rustls::{
     },
 };
 
-/// An authority that nobody trusts until they are told to, and a certificate of it for `localhost` and `127.0.0.1`.
+/// A host that no name server knows, for servers that are reached through a proxy.
+pub const REMOTE_HOST: &str = "registry.test";
+
+/// An authority that nobody trusts until they are told to, and a certificate of it for this machine and [`REMOTE_HOST`].
 #[derive(Debug)]
 pub struct Authority {
     folder: TempDir,
@@ -34,12 +37,21 @@ impl Authority {
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
 
         let server_key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        let names = ["localhost", "127.0.0.1", "::1", REMOTE_HOST].map(str::to_owned);
+        let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, "test server");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let server_certificate = params.signed_by(&server_key, &issuer).unwrap();
 
+        let client_key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "test client");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let client_certificate = params.signed_by(&client_key, &issuer).unwrap();
+
         let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("client.pem"), client_certificate.pem()).unwrap();
+        std::fs::write(folder.path().join("client.key"), client_key.serialize_pem()).unwrap();
         std::fs::write(folder.path().join("authority.pem"), issuer.pem()).unwrap();
         std::fs::write(folder.path().join("server.pem"), server_certificate.pem()).unwrap();
         std::fs::write(folder.path().join("server.key"), server_key.serialize_pem()).unwrap();
@@ -59,6 +71,16 @@ impl Authority {
     /// The server's private key, in PEM.
     pub fn server_key_file(&self) -> PathBuf {
         self.folder.path().join("server.key")
+    }
+
+    /// A client's certificate, in PEM.
+    pub fn client_certificate_file(&self) -> PathBuf {
+        self.folder.path().join("client.pem")
+    }
+
+    /// The client's private key, in PEM.
+    pub fn client_key_file(&self) -> PathBuf {
+        self.folder.path().join("client.key")
     }
 
     /// What turns a TCP connection into the server's side of a TLS connection.

@@ -126,11 +126,7 @@ impl Helpers {
         command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // When the time is up the future is dropped, and the helper with it.
         command.kill_on_drop(true);
-        for (name, _) in std::env::vars_os() {
-            if is_ours(&name) {
-                command.env_remove(&name);
-            }
-        }
+        withhold_secrets(&mut command);
         if let Some(path) = &self.search_path {
             command.env("PATH", path);
         }
@@ -197,6 +193,15 @@ fn shown(message: &str) -> String {
 fn is_program_name(name: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// Takes our own secrets out of the environment of another program.
+pub(crate) fn withhold_secrets(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if is_ours(&name) {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// Whether a variable may hold one of our own secrets.

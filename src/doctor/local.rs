@@ -1,0 +1,67 @@
+//! What stands on this machine: helm, and the folder of the lock.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tokio::process::Command;
+
+use super::{Check, Finding};
+use crate::{
+    endpoint::registry::auth::helper::withhold_secrets,
+    error::{Failure, Kind},
+    lock::LockFile,
+};
+
+const INSTALL: &str = "install Helm 3 (https://helm.sh/docs/intro/install/) or name it with --helm FILE; without Helm, \
+                       pass --rendered FILE or --images FILE";
+
+/// Whether helm is there, and which.
+pub async fn helm(program: Option<PathBuf>, limit: Duration) -> Finding {
+    let program = program.unwrap_or_else(|| PathBuf::from("helm"));
+    match version(&program, limit).await {
+        Ok(version) if version.starts_with("v2.") => Finding::warning(
+            Check::Helm,
+            format!("{} is {version}, which is no longer maintained", program.display()),
+            INSTALL,
+        ),
+        Ok(version) => Finding::ok(Check::Helm, format!("{} is {version}", program.display())),
+        Err(reason) => {
+            let message = format!("{} {reason}", program.display());
+            Finding::problem(Check::Helm, Failure::new(Kind::Input, message).with_hint(INSTALL))
+        }
+    }
+}
+
+async fn version(program: &Path, limit: Duration) -> Result<String, String> {
+    let mut command = Command::new(program);
+    command.args(["version", "--short", "--client"]).stdin(Stdio::null()).kill_on_drop(true);
+    withhold_secrets(&mut command);
+    let output = match tokio::time::timeout(limit, command.output()).await {
+        Err(_) => return Err(format!("did not answer within {} s", limit.as_secs())),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err("was not found, and rendering a chart takes Helm".to_owned());
+        }
+        Ok(Err(error)) => return Err(format!("cannot be run: {error}")),
+        Ok(Ok(output)) => output,
+    };
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    // Helm 2 calls it `Client: v2.17.0+g…`.
+    let version = text.strip_prefix("Client:").unwrap_or(&text).trim().to_owned();
+    if output.status.success() && version.starts_with('v') {
+        Ok(version)
+    } else {
+        Err("does not say which version it is".to_owned())
+    }
+}
+
+/// Whether the lock can be written when the run is over.
+#[must_use]
+pub fn lock(path: &Path) -> Finding {
+    match LockFile::prepare(path) {
+        Ok(_) => Finding::ok(Check::Lock, format!("{} can be written", path.display())),
+        Err(error) => Finding::problem(Check::Lock, error.failure()),
+    }
+}

@@ -1,0 +1,52 @@
+//! The registries that images come from.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+
+use super::{Check, Finding, Patience};
+use crate::{
+    endpoint::{
+        Cause, Error, Operation, Side, Source,
+        registry::{Registries, auth::Provenance},
+    },
+    oci::{Reference, Target},
+};
+
+/// One finding for each registry: whether it gives the first of its images.
+pub async fn registries(source: &Registries, images: &[Reference], patience: &Patience) -> Vec<Finding> {
+    let mut first = BTreeMap::new();
+    for image in images {
+        first.entry(image.repository().registry()).or_insert(image);
+    }
+    join_all(first.into_values().map(|image| registry(source, image, patience))).await
+}
+
+async fn registry(source: &Registries, image: &Reference, patience: &Patience) -> Finding {
+    let registry = image.repository().registry();
+    match patience.ask(Side::Source, registry, pull(source, image)).await {
+        Ok(provenance) => {
+            let with = credential(provenance.as_ref());
+            Finding::ok(Check::Source, format!("{registry} gives {image} {with}"))
+        }
+        Err(failure) => Finding::problem(Check::Source, failure),
+    }
+}
+
+async fn pull(source: &Registries, image: &Reference) -> Result<Option<Provenance>, Error> {
+    let repository = image.repository();
+    let is_there = match image.target() {
+        Target::Tag(tag) => source.digest(repository, &tag).await?.is_some(),
+        target @ Target::Digest(_) => source.manifest(repository, &target).await?.is_some(),
+    };
+    if !is_there {
+        let (operation, place) = (Operation::ReadManifest, image.to_string());
+        return Err(Error::new(operation, Side::Source, place, Cause::NoSuchManifest));
+    }
+    source.provenance(repository).await
+}
+
+/// `with the licence` or `without a credential`: where it comes from, never what it is.
+pub(super) fn credential(provenance: Option<&Provenance>) -> String {
+    provenance.map_or_else(|| "without a credential".to_owned(), |from| format!("with {from}"))
+}

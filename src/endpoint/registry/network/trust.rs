@@ -1,0 +1,229 @@
+//! Whom TLS trusts, and who we are to a server that asks for a certificate: for every registry, or for one.
+//!
+//! Everything is checked when the settings are read, so that a wrong file is a usage error with a name and
+//! not a failed connection an hour later.
+
+use std::{collections::BTreeSet, fmt};
+
+use reqwest::{Certificate, Client, ClientBuilder, Identity};
+
+use super::super::auth::Origin;
+
+/// A text that is not what a setting needs. It never repeats what a file holds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TrustError(String);
+
+/// What holds for one registry, or for all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope(Option<Origin>);
+
+impl Scope {
+    /// For every registry.
+    pub const EVERY: Self = Self(None);
+
+    /// For one registry only.
+    #[must_use]
+    pub fn only(origin: Origin) -> Self {
+        Self(Some(origin))
+    }
+
+    fn covers(&self, origin: &Origin) -> bool {
+        self.0.as_ref().is_none_or(|own| own == origin)
+    }
+
+    fn is_about(&self, origin: &Origin) -> bool {
+        self.0.as_ref() == Some(origin)
+    }
+}
+
+/// Certificate authorities beside the system's, client certificates, and registries that are not verified.
+#[derive(Clone, Default)]
+pub struct Trust {
+    authorities: Vec<(Scope, Vec<Certificate>)>,
+    identities: Vec<(Scope, Identity)>,
+    unverified: BTreeSet<Origin>,
+}
+
+impl Trust {
+    /// Trusts the authorities in a PEM file as well as the system's.
+    pub fn add_authorities(&mut self, scope: Scope, pem: &[u8]) -> Result<(), TrustError> {
+        let certificates = Certificate::from_pem_bundle(pem).unwrap_or_default();
+        if certificates.is_empty() {
+            return Err(TrustError("it holds no certificate in PEM form".to_owned()));
+        }
+        let probe = Client::builder().no_proxy().tls_certs_only(certificates.clone()).build();
+        probe.map_err(|error| {
+            TrustError(format!("it holds a certificate that cannot be used: {}", super::chain(&error)))
+        })?;
+        self.authorities.push((scope, certificates));
+        Ok(())
+    }
+
+    /// Shows a certificate to servers that ask for one. `pem` holds the certificate, what it is signed with,
+    /// and its private key.
+    pub fn add_identity(&mut self, scope: Scope, pem: &[u8]) -> Result<(), TrustError> {
+        let labels = labels(pem);
+        let refused = |reason: &str| Err(TrustError(reason.to_owned()));
+        if !labels.iter().any(|label| label == "CERTIFICATE") {
+            return refused("there is no certificate in PEM form");
+        }
+        if labels.iter().any(|label| label == "ENCRYPTED PRIVATE KEY") {
+            return refused("the private key is encrypted: decrypt it first (`openssl pkey -in FILE`)");
+        }
+        if !labels.iter().any(|label| label.ends_with("PRIVATE KEY")) {
+            return refused("there is no private key in PEM form");
+        }
+        if self.identities.iter().any(|(other, _)| *other == scope) {
+            return refused("a second client certificate for the same registries");
+        }
+        // Building a client checks that the key is the certificate's.
+        let identity = Identity::from_pem(pem).and_then(|identity| {
+            Client::builder().no_proxy().tls_certs_only([]).identity(identity.clone()).build()?;
+            Ok(identity)
+        });
+        let identity = identity.map_err(|error| {
+            TrustError(format!(
+                "certificate and private key cannot be used together: {}",
+                super::chain(&error)
+            ))
+        })?;
+        self.identities.push((scope, identity));
+        Ok(())
+    }
+
+    /// Accepts whatever certificate this registry shows.
+    pub fn accept_any(&mut self, origin: Origin) {
+        self.unverified.insert(origin);
+    }
+
+    /// Whether this registry's certificate is accepted unseen.
+    #[must_use]
+    pub fn accepts_any(&self, origin: &Origin) -> bool {
+        self.unverified.contains(origin)
+    }
+
+    /// Whether anything holds for this origin alone, so that it needs connections of its own.
+    pub(super) fn is_particular(&self, origin: &Origin) -> bool {
+        self.accepts_any(origin)
+            || self.authorities.iter().any(|(scope, _)| scope.is_about(origin))
+            || self.identities.iter().any(|(scope, _)| scope.is_about(origin))
+    }
+
+    /// What holds for an https origin. The system's authorities are read here, and nowhere else.
+    pub(super) fn apply(&self, builder: ClientBuilder, origin: &Origin) -> ClientBuilder {
+        let authorities = self.authorities.iter().filter(|(scope, _)| scope.covers(origin));
+        let builder = if self.accepts_any(origin) {
+            builder.tls_certs_only([]).tls_danger_accept_invalid_certs(true)
+        } else {
+            builder.tls_certs_merge(authorities.flat_map(|(_, certificates)| certificates.clone()))
+        };
+        let own = self.identities.iter().find(|(scope, _)| scope.is_about(origin));
+        let identity = own.or_else(|| self.identities.iter().find(|(scope, _)| scope.covers(origin)));
+        match identity {
+            Some((_, identity)) => builder.identity(identity.clone()),
+            None => builder,
+        }
+    }
+}
+
+/// The labels of a file's PEM sections.
+fn labels(pem: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(pem);
+    let label = |line: &str| {
+        let label = line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----")?;
+        Some(label.to_owned())
+    };
+    text.lines().filter_map(label).collect()
+}
+
+/// Counts only: an identity holds a private key.
+impl fmt::Debug for Trust {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Trust")
+            .field("authorities", &self.authorities.len())
+            .field("identities", &self.identities.len())
+            .field("unverified", &self.unverified)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+    use crate::endpoint::registry::auth::Scheme;
+
+    fn origin(registry: &str) -> Origin {
+        Origin::of_registry(registry, Scheme::Https).unwrap()
+    }
+
+    fn pair() -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new(["a.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn identity(pem: &str) -> Result<(), String> {
+        Trust::default().add_identity(Scope::EVERY, pem.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_client_certificate_needs_its_own_private_key() {
+        let ((certificate, key), (_, foreign)) = (pair(), pair());
+        assert_eq!(identity(&format!("{certificate}{key}")), Ok(()));
+        assert_eq!(identity(&format!("{key}{certificate}")), Ok(()), "in any order");
+        assert_eq!(identity(&certificate).unwrap_err(), "there is no private key in PEM form");
+        assert_eq!(identity(&key).unwrap_err(), "there is no certificate in PEM form");
+        let mismatch = identity(&format!("{certificate}{foreign}")).unwrap_err();
+        assert!(mismatch.starts_with("certificate and private key cannot be used together: "), "{mismatch}");
+        let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        assert!(identity(&format!("{certificate}{encrypted}")).unwrap_err().contains("is encrypted"));
+    }
+
+    #[test]
+    fn an_authority_must_be_a_certificate() {
+        let add = |pem: &str| Trust::default().add_authorities(Scope::EVERY, pem.as_bytes());
+        let (certificate, key) = pair();
+        assert_eq!(add(&certificate.repeat(2)), Ok(()));
+        for text in
+            ["", "not PEM", key.as_str(), "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"]
+        {
+            assert!(add(text).unwrap_err().to_string().contains("no certificate"), "{text}");
+        }
+        let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(add(junk).unwrap_err().to_string().contains("cannot be used"));
+    }
+
+    #[test]
+    fn what_holds_for_one_registry_concerns_no_other() {
+        let (certificate, key) = pair();
+        let mut trust = Trust::default();
+        trust.add_authorities(Scope::EVERY, certificate.as_bytes()).unwrap();
+        assert!(!trust.is_particular(&origin("a.example")), "what all share needs no connections of its own");
+        trust
+            .add_identity(Scope::only(origin("a.example")), format!("{certificate}{key}").as_bytes())
+            .unwrap();
+        trust.accept_any(origin("b.example:8443"));
+        for (registry, particular, any) in [
+            ("a.example", true, false),
+            ("b.example:8443", true, true),
+            ("a.example:8443", false, false),
+            ("b.example", false, false),
+        ] {
+            assert_eq!(trust.is_particular(&origin(registry)), particular, "{registry}");
+            assert_eq!(trust.accepts_any(&origin(registry)), any, "{registry}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let (certificate, key) = pair();
+        let mut trust = Trust::default();
+        trust.add_identity(Scope::EVERY, format!("{certificate}{key}").as_bytes()).unwrap();
+        assert_eq!(format!("{trust:?}"), "Trust { authorities: 0, identities: 1, unverified: {} }");
+    }
+}

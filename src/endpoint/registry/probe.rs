@@ -1,0 +1,139 @@
+//! Questions that leave nothing behind: does a registry answer, whom does it take us for, may we push, does it
+//! know referrers.
+
+use std::time::SystemTime;
+
+use http::{HeaderMap, Method, StatusCode, header};
+use reqwest::Response;
+use tokio::time::Instant;
+use url::Url;
+
+use super::{
+    Registries,
+    auth::{Origin, Provenance, Scope},
+    host::{Call, Host, discard},
+    limits,
+    network::{Route, cause_of},
+    redirect,
+    retry::{self, Tries},
+};
+use crate::{
+    endpoint::{Cause, Error, Operation},
+    oci::{Digest, Repository},
+};
+
+/// How a registry answered `/v2/`, asked once and without a credential.
+#[derive(Debug)]
+pub struct Greeting {
+    /// Where it was found.
+    pub origin: Origin,
+    /// The proxy on the way to it.
+    pub route: Option<Route>,
+    /// Its certificate was accepted unseen.
+    pub is_unverified: bool,
+    /// The HTTP status: 200, or 401 where it wants to know who asks.
+    pub status: u16,
+    /// What its clock said when it answered.
+    pub clock: Option<SystemTime>,
+    /// How long the answer took.
+    pub time: std::time::Duration,
+}
+
+impl Registries {
+    /// Asks a repository's registry whether it is there.
+    pub async fn greet(&self, repository: &Repository) -> Result<Greeting, Error> {
+        let host = self.host(repository).await?;
+        let mut tries = Tries::new(1);
+        tries.begin();
+        greet(&host)
+            .await
+            .map_err(|cause| host.error(Operation::Connect, repository.registry(), &tries, cause))
+    }
+
+    /// Where the credential for a repository comes from; `None` when none matches.
+    pub async fn provenance(&self, repository: &Repository) -> Result<Option<Provenance>, Error> {
+        let host = self.host(repository).await?;
+        let found = self.authenticator.credentials().for_repository(&host.origin, repository).await;
+        found.map(|found| found.map(|found| found.provenance)).map_err(|error| {
+            let cause = Cause::Auth(std::sync::Arc::new(error.into()));
+            Error::new(Operation::Connect, self.side, repository.registry(), cause)
+        })
+    }
+
+    /// Opens an upload in a repository and gives it back: whether it may be pushed to, and exists where a
+    /// registry does not create repositories by itself.
+    pub async fn probe_push(&self, repository: &Repository) -> Result<(), Error> {
+        let host = self.host(repository).await?;
+        let url = host.url(repository, "blobs/uploads/").map_err(|cause| failed(&host, repository, cause))?;
+        let response = ask(&host, repository, Method::POST, url.clone(), &[]).await?;
+        let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+        let session = location.and_then(|location| redirect::resolve(&url, location).ok());
+        discard(response).await;
+        if let Some(session) = session {
+            // Registries sweep sessions that nobody gives back.
+            if let Ok(response) = ask(&host, repository, Method::DELETE, session, &[]).await {
+                discard(response).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the registry has the referrers API (distribution specification 1.1).
+    pub async fn has_referrers(&self, repository: &Repository) -> Result<bool, Error> {
+        let host = self.host(repository).await?;
+        let nothing = Digest::sha256(b"");
+        let url = host
+            .url(repository, &format!("referrers/{nothing}"))
+            .map_err(|cause| failed(&host, repository, cause))?;
+        let absent = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::BAD_REQUEST];
+        let response = ask(&host, repository, Method::GET, url, &absent).await?;
+        let is_known = response.status().is_success();
+        discard(response).await;
+        Ok(is_known)
+    }
+}
+
+async fn greet(host: &Host) -> Result<Greeting, Cause> {
+    let url = host.origin.url("/v2/").map_err(|error| Cause::Settings(error.to_string()))?;
+    let network = host.network();
+    let begun = Instant::now();
+    let request = network.client(&host.origin)?.get(url).timeout(limits::STALL);
+    let response = request.send().await.map_err(|error| cause_of(&error))?;
+    let date = response.headers().get(header::DATE).and_then(|value| value.to_str().ok());
+    let greeting = Greeting {
+        origin: host.origin.clone(),
+        route: network.route(&host.origin)?,
+        is_unverified: network.settings().trust.accepts_any(&host.origin),
+        status: response.status().as_u16(),
+        clock: date.and_then(|date| httpdate::parse_http_date(date).ok()),
+        time: begun.elapsed(),
+    };
+    discard(response).await;
+    Ok(greeting)
+}
+
+async fn ask(
+    host: &Host,
+    repository: &Repository,
+    method: Method,
+    url: Url,
+    expected: &[StatusCode],
+) -> Result<Response, Error> {
+    let scope = if method == Method::GET { Scope::pull(repository) } else { Scope::push(repository) };
+    let call = Call {
+        operation: Operation::Probe,
+        repository,
+        place: repository.to_string(),
+        scopes: vec![scope],
+        method,
+        url,
+        headers: HeaderMap::new(),
+        body: None,
+        attempts: retry::ATTEMPTS,
+    };
+    host.send(&call, expected).await
+}
+
+fn failed(host: &Host, repository: &Repository, cause: Cause) -> Error {
+    host.error(Operation::Probe, &repository.to_string(), &Tries::new(1), cause)
+}

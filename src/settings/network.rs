@@ -1,0 +1,132 @@
+//! What the flags about connections mean: plain http, certificates, proxies, for every registry or for one.
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use super::{read_file, usage};
+use crate::{
+    cli::RegistryArgs,
+    endpoint::registry::{
+        auth::{Origin, Scheme},
+        network::{NetworkSettings, Proxies, Scope, Trust},
+    },
+    error::Failure,
+    oci::{mapping::Root, reference::normalise_registry},
+};
+
+/// Reads and checks everything; opens no connection.
+pub(super) fn settings(args: &RegistryArgs) -> Result<NetworkSettings, Failure> {
+    let plain_http = args
+        .plain_http
+        .iter()
+        .map(|name| registry("--plain-http", name))
+        .collect::<Result<BTreeSet<_>, _>>()?;
+    let mut trust = Trust::default();
+    for text in &args.ca_cert {
+        let file = ScopedFile::parse(text)?;
+        let pem = read_file(&file.path, "--ca-cert")?;
+        trust
+            .add_authorities(file.scope, &pem)
+            .map_err(|error| usage(format!("--ca-cert {}: {error}", file.path.display())))?;
+    }
+    add_identities(&mut trust, args)?;
+    for name in &args.insecure {
+        trust.accept_any(origin(&registry("--insecure", name)?)?);
+    }
+    let connect_timeout = args.connect_timeout.map(|seconds| Duration::from_secs(seconds.into()));
+    Ok(NetworkSettings { plain_http, trust, proxies: Proxies::of_process(), connect_timeout })
+}
+
+/// Joins every client certificate with its key: the file's own, or the `--client-key` for the same registries.
+fn add_identities(trust: &mut Trust, args: &RegistryArgs) -> Result<(), Failure> {
+    let parse =
+        |texts: &[String]| texts.iter().map(|text| ScopedFile::parse(text)).collect::<Result<Vec<_>, _>>();
+    let mut keys = parse(&args.client_key)?;
+    for certificate in parse(&args.client_cert)? {
+        let mut pem = read_file(&certificate.path, "--client-cert")?;
+        let mut shown = format!("--client-cert {}", certificate.path.display());
+        if let Some(at) = keys.iter().position(|key| key.scope == certificate.scope) {
+            let key = keys.remove(at);
+            pem.push(b'\n');
+            pem.extend(read_file(&key.path, "--client-key")?);
+            shown = format!("{shown} with --client-key {}", key.path.display());
+        }
+        trust.add_identity(certificate.scope, &pem).map_err(|error| {
+            usage(format!("{shown}: {error}")).with_hint(
+                "both are PEM files; the key may stand in the certificate's file or in --client-key FILE, and both \
+                 flags name the same registry or none",
+            )
+        })?;
+    }
+    match keys.first() {
+        Some(key) => Err(usage(format!(
+            "--client-key {} belongs to no --client-cert for the same registry",
+            key.path.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// `[HOST[:PORT]=]FILE`
+#[derive(Debug, PartialEq, Eq)]
+struct ScopedFile {
+    scope: Scope,
+    path: PathBuf,
+}
+
+impl ScopedFile {
+    /// What stands before the first `=` is a registry if it can be one. A file whose name looks like that can be
+    /// written as `./HOST=FILE`.
+    fn parse(text: &str) -> Result<Self, Failure> {
+        if let Some((name, path)) = text.split_once('=')
+            && let Ok(name) = registry("", name)
+        {
+            return Ok(Self { scope: Scope::only(origin(&name)?), path: path.into() });
+        }
+        Ok(Self { scope: Scope::EVERY, path: text.into() })
+    }
+}
+
+/// `HOST[:PORT]` in its normal form.
+fn registry(flag: &str, name: &str) -> Result<String, Failure> {
+    let normal = normalise_registry(name);
+    match normal.parse::<Root>() {
+        Ok(root) if root.to_string() == normal && !normal.contains('/') => Ok(normal),
+        _ => Err(usage(format!("{flag} {name}: expected HOST or HOST:PORT"))),
+    }
+}
+
+/// Where a registry speaks TLS: what certificates are set for.
+fn origin(registry: &str) -> Result<Origin, Failure> {
+    Origin::of_registry(registry, Scheme::Https).map_err(|error| usage(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> (Scope, String) {
+        let file = ScopedFile::parse(text).unwrap();
+        (file.scope, file.path.display().to_string())
+    }
+
+    #[test]
+    fn a_file_is_for_one_registry_or_for_all() {
+        let only = |name: &str| Scope::only(Origin::of_registry(name, Scheme::Https).unwrap());
+        assert_eq!(parsed("ca.pem"), (Scope::EVERY, "ca.pem".to_owned()));
+        assert_eq!(parsed("reg.example=a=b.pem"), (only("reg.example"), "a=b.pem".to_owned()));
+        assert_eq!(parsed("[::1]:5000=/etc/ca.pem"), (only("[::1]:5000"), "/etc/ca.pem".to_owned()));
+        assert_eq!(parsed("docker.io=ca.pem"), (only("registry-1.docker.io"), "ca.pem".to_owned()));
+        assert_eq!(parsed("./reg.example=ca.pem"), (Scope::EVERY, "./reg.example=ca.pem".to_owned()));
+    }
+
+    #[test]
+    fn a_registry_is_a_host_and_a_port() {
+        for name in ["reg.example", "localhost:5000", "[::1]:5000", "10.0.0.1"] {
+            assert_eq!(registry("--insecure", name).unwrap(), name);
+        }
+        for name in ["", "https://reg.example", "reg.example/path", "a b", "reg.example:x"] {
+            let failure = registry("--insecure", name).unwrap_err();
+            assert_eq!(failure.message, format!("--insecure {name}: expected HOST or HOST:PORT"));
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! `doctor`: every check runs whatever the others find, nothing is left behind, and the exit code says the kind.
+
+use serde_json::Value;
+
+use crate::support::{
+    helm,
+    images::SampleImage,
+    process::{Mirror, Outcome},
+    registry::{Options, Registry},
+    scripted::{Action, Answer, Scripted},
+    secrets,
+    tls::Authority,
+    token_server::TokenServer,
+};
+
+const LOGIN: (&str, &str) = ("pusher", "d0ctor-s3cret");
+
+async fn source() -> Scripted {
+    let source = Scripted::start().await;
+    source.with_store(|store| store.insert("team/app", &SampleImage::multi_platform("1")));
+    source
+}
+
+fn doctor(source: &Scripted, to: &str) -> Mirror {
+    Mirror::new(["doctor", &source.address().image("team/app", "1"), "--to", to])
+}
+
+/// Compares standard output with the snapshot `name`, without what differs from run to run.
+fn assert_output(name: &str, outcome: &Outcome, source: &str, destination: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(source, "SOURCE");
+    settings.add_filter(destination, "DESTINATION");
+    settings.add_filter(r"in \d+ ms", "in [time]");
+    settings.add_filter(r"in \d+\.\d s", "in [time]");
+    settings.bind(|| insta::assert_snapshot!(name, outcome.stdout));
+}
+
+#[tokio::test]
+async fn all_is_well_and_nothing_is_left_behind() {
+    let (source, mirror) = (source().await, Registry::start().await);
+    let to = &mirror.address().host_port;
+    let outcome = doctor(&source, &format!("{to}/mirror")).run().await.expect_success();
+    assert_output("all_is_well", &outcome, &source.address().host_port, to);
+    assert_eq!(outcome.stderr, "");
+    assert_eq!(mirror.count("POST", "/v2/mirror/app/blobs/uploads/").await, 1);
+    assert_eq!(mirror.count("DELETE", "/v2/mirror/app/blobs/uploads/").await, 1);
+    assert_eq!(mirror.count("PUT", "").await + mirror.count("PATCH", "").await, 0);
+    assert_eq!(std::fs::read_dir(outcome.folder()).unwrap().count(), 0, "no lock, nothing beside it");
+}
+
+#[tokio::test]
+async fn the_document_follows_its_schema_and_names_every_destination() {
+    let (source, mirror) = (source().await, Registry::start().await);
+    let to = format!("{}/mirror", mirror.address().host_port);
+    let outcome = doctor(&source, &to).arg("--output").arg("json").run().await.expect_success();
+    let document: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let schema: Value = serde_json::from_str(include_str!("../../src/report/schema/doctor.v1.json")).unwrap();
+    assert!(jsonschema::is_valid(&schema, &document), "{document:#}");
+    assert_eq!(document["names"][0]["destination"], format!("{to}/app:1"));
+    assert_eq!(document["exitCode"], 0);
+}
+
+#[tokio::test]
+async fn nothing_listening_is_a_problem_and_the_other_checks_run() {
+    let source = source().await;
+    // Bound and not listened on: nobody else gets the port, and nobody answers.
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let to = reserved.to_string();
+    let outcome = doctor(&source, &to).run().await.expect_code(1);
+    assert_output("nothing_listening", &outcome, &source.address().host_port, &to);
+}
+
+#[tokio::test]
+async fn an_unknown_authority_is_named_with_the_remedy() {
+    let (source, authority) = (source().await, Authority::new());
+    let mirror = Registry::start_with(Options::default().tls(&authority)).await;
+    let to = &mirror.address().host_port;
+    let outcome = doctor(&source, to).run().await.expect_code(1);
+    assert_output("unknown_authority", &outcome, &source.address().host_port, to);
+    let trusting = doctor(&source, to).arg("--ca-cert").arg(authority.certificate_file());
+    assert!(trusting.run().await.expect_success().stdout.contains("over https with a trusted certificate"));
+    let careless = doctor(&source, to).arg("--insecure").arg(to).run().await.expect_success();
+    assert!(careless.stdout.contains("warning   destination  "), "{careless}");
+}
+
+#[tokio::test]
+async fn https_asked_of_a_plain_http_registry_is_a_problem() {
+    let (source, mirror) = (source().await, Registry::start().await);
+    let to = &mirror.address().host_port;
+    // Certificates set for a registry say that it speaks TLS.
+    let outcome = doctor(&source, to).arg("--insecure").arg(to).run().await.expect_code(1);
+    assert!(outcome.stdout.contains("problem   destination  cannot reach registry"), "{outcome}");
+    assert!(outcome.stdout.contains(&format!("--plain-http {to}")), "{outcome}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_exit_code_4_and_named_by_where_it_came_from() {
+    let source = source().await;
+    let mirror = Registry::start_with(Options::default().htpasswd(LOGIN.0, "right")).await;
+    let to = &mirror.address().host_port;
+    let run =
+        doctor(&source, to).arg("--to-username").arg(LOGIN.0).env("THORAS_MIRROR_TO_PASSWORD", LOGIN.1).run();
+    let outcome = run.await.expect_code(4);
+    assert_output("wrong_password", &outcome, &source.address().host_port, to);
+    secrets::assert_hidden(&outcome, &[LOGIN]);
+}
+
+#[tokio::test]
+async fn the_right_to_pull_alone_is_found_out() {
+    let (source, tokens) = (source().await, TokenServer::start(None).await);
+    tokens.allow(LOGIN.0, LOGIN.1, "*", &["pull"]);
+    let mirror = Registry::start_with(Options::default().tokens(&tokens)).await;
+    let run = doctor(&source, &mirror.address().host_port)
+        .arg("--to-username")
+        .arg(LOGIN.0)
+        .env("THORAS_MIRROR_TO_PASSWORD", LOGIN.1)
+        .run();
+    let outcome = run.await.expect_code(4);
+    assert!(outcome.stdout.contains("refused push on"), "{outcome}");
+    assert!(outcome.stdout.contains("with --to-username"), "{outcome}");
+    secrets::assert_hidden(&outcome, &[LOGIN]);
+}
+
+#[tokio::test]
+async fn missing_repositories_are_all_named() {
+    let (source, mirror) = (source().await, Scripted::start().await);
+    source.with_store(|store| store.insert("team/two", &SampleImage::multi_platform("1")));
+    mirror.on("POST", "/blobs/uploads/").then(Action::error(404, "NAME_UNKNOWN"));
+    let to = mirror.address().host_port.clone();
+    let run = doctor(&source, &to).arg(source.address().image("team/two", "1")).run().await.expect_code(1);
+    let line = format!("problem   push         these repositories do not exist: {to}/app, {to}/two\n");
+    assert!(run.stdout.contains(&line), "{run}");
+}
+
+#[tokio::test]
+async fn a_registry_that_hangs_is_a_problem_after_the_time_set() {
+    let (source, mirror) = (source().await, Scripted::start().await);
+    mirror.on("POST", "/blobs/uploads/").then(Action::Stall);
+    source.on("HEAD", "/manifests/").then(Action::Answer(Answer::status(503).header("retry-after", "60")));
+    source.on("GET", "/manifests/").then(Action::Answer(Answer::status(503).header("retry-after", "60")));
+    let to = &mirror.address().host_port;
+    let run = doctor(&source, to).arg("--timeout").arg("1").run().await.expect_code(1);
+    assert!(
+        run.stdout.contains(&format!("problem   push         {to}/app did not answer within 1 s\n")),
+        "{run}"
+    );
+    let said = "did not answer within 1 s; before that: cannot read manifest";
+    assert!(run.stdout.contains(said) && run.stdout.contains("503 Service Unavailable"), "{run}");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_is_a_warning() {
+    let (source, mirror) = (source().await, Scripted::start().await);
+    mirror.on("GET", "/v2/").then(Action::header("date", "Sun, 06 Nov 1994 08:49:37 GMT"));
+    let run = doctor(&source, &mirror.address().host_port).run().await.expect_success();
+    assert!(run.stdout.contains("warning   clock        this machine's clock is "), "{run}");
+    assert!(run.stdout.contains("no problem, 1 warning"), "{run}");
+}
+
+#[tokio::test]
+async fn an_index_that_is_there_already_proves_that_indexes_are_taken() {
+    let (source, mirror) = (source().await, Scripted::start().await);
+    mirror.with_store(|store| store.insert("app", &SampleImage::multi_platform("1")));
+    let to = &mirror.address().host_port;
+    let run = doctor(&source, to).run().await.expect_success();
+    assert!(run.stdout.contains(&format!("ok        indexes      {to}/app:1 is an index already")), "{run}");
+}
+
+#[tokio::test]
+async fn a_lock_that_cannot_be_written_and_names_that_collide_are_usage_problems() {
+    let (source, mirror) = (source().await, Registry::start().await);
+    source.with_store(|store| store.insert("other/app", &SampleImage::multi_platform("1")));
+    let run = doctor(&source, &mirror.address().host_port)
+        .arg(source.address().image("other/app", "1"))
+        .arg("--naming")
+        .arg("last")
+        .arg("--lock")
+        .arg("/no/such/folder/a.lock");
+    let outcome = run.run().await.expect_code(2);
+    assert!(outcome.stdout.contains("problem   names        2 sources would be pushed to"), "{outcome}");
+    assert!(outcome.stdout.contains("untested  push"), "{outcome}");
+    assert!(outcome.stdout.contains("problem   lock         cannot write the lock"), "{outcome}");
+}
+
+#[tokio::test]
+async fn a_chart_is_rendered_and_helms_version_shown() {
+    let mirror = Registry::start().await;
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/charts/sample");
+    let doctor = |helm: std::path::PathBuf| {
+        Mirror::new([
+            "doctor",
+            "--chart",
+            chart,
+            "--to",
+            &mirror.address().host_port,
+            "--timeout",
+            "2",
+            "--helm",
+        ])
+        .arg(helm)
+        .run()
+    };
+    let outcome = doctor(helm::program()).await;
+    assert!(outcome.stdout.contains(" is v3."), "{outcome}");
+    assert!(outcome.stdout.contains(" in chart sample "), "{outcome}");
+
+    let without = doctor("/no/such/helm".into()).await.expect_code(3);
+    assert!(without.stdout.contains("problem   helm         /no/such/helm was not found"), "{without}");
+    assert!(without.stdout.contains("untested  push"), "{without}");
+    assert!(without.stdout.contains("ok        destination"), "the other checks run: {without}");
+}

@@ -1,0 +1,116 @@
+//! Proxies: the variables that curl and Go programs obey, against a real forward proxy.
+
+use http::Method;
+
+use crate::support::{
+    Address,
+    images::SampleImage,
+    process::Mirror,
+    proxy::Proxy,
+    registry::Registry,
+    scripted::Scripted,
+    secrets,
+    tls::{Authority, REMOTE_HOST},
+};
+
+const LOGIN: (&str, &str) = ("me", "pr0xy-s3cret");
+
+/// The name by which only the proxy finds a registry.
+fn remote(address: &Address) -> String {
+    address.host_port.replace("127.0.0.1", REMOTE_HOST)
+}
+
+async fn registry(authority: Option<&Authority>) -> Scripted {
+    let registry = match authority {
+        Some(authority) => Scripted::start_tls(authority).await,
+        None => Scripted::start().await,
+    };
+    registry.with_store(|store| store.insert("team/app", &SampleImage::multi_platform("1")));
+    registry
+}
+
+#[tokio::test]
+async fn https_goes_through_a_tunnel_and_this_machine_is_reached_directly() {
+    let authority = Authority::new();
+    let (source, mirror) = (registry(Some(&authority)).await, Registry::start().await);
+    let proxy = Proxy::start_with_login(LOGIN.0, LOGIN.1).await;
+    let from = remote(source.address());
+    let ca = authority.certificate_file();
+    let arguments =
+        ["sync", &format!("{from}/team/app:1"), "--to", &mirror.address().host_port, "-v", "--ca-cert"];
+    let run = Mirror::new(arguments)
+        .arg(ca)
+        .env("HTTPS_PROXY", proxy.url_with(LOGIN.0, LOGIN.1))
+        .env("HTTP_PROXY", proxy.url_with(LOGIN.0, LOGIN.1));
+    let outcome = run.run().await.expect_success();
+    secrets::assert_hidden(&outcome, &[LOGIN]);
+    let asked = proxy.requests();
+    assert!(!asked.is_empty());
+    for request in asked {
+        assert_eq!((request.method, request.target), (Method::CONNECT, from.clone()));
+        assert_eq!(request.authorization.as_deref(), Some("Basic bWU6cHIweHktczNjcmV0"));
+    }
+    assert!(source.requests().iter().all(|request| request.header("proxy-authorization").is_none()));
+    assert_eq!(mirror.count("PUT", "/manifests/1").await, 1);
+}
+
+#[tokio::test]
+async fn plain_http_is_handed_to_the_proxy_request_by_request() {
+    let source = registry(None).await;
+    let proxy = Proxy::start_with_login(LOGIN.0, LOGIN.1).await;
+    let from = remote(source.address());
+    let run = Mirror::new(["inspect", &format!("{from}/team/app:1"), "--plain-http", &from])
+        .env("ALL_PROXY", proxy.url_with(LOGIN.0, LOGIN.1));
+    secrets::assert_hidden(&run.run().await.expect_success(), &[LOGIN]);
+    let asked = proxy.requests();
+    assert_eq!(asked[0].target, format!("http://{from}/v2/team/app/manifests/1"));
+    assert_eq!(asked.len(), source.requests().len());
+    assert!(asked.iter().all(|request| request.authorization.is_some()));
+}
+
+#[tokio::test]
+async fn an_exception_with_the_registrys_port_is_obeyed() {
+    let source = registry(None).await;
+    let proxy = Proxy::start().await;
+    let from = remote(source.address());
+    let inspect = |exceptions: &str| {
+        Mirror::new(["inspect", &format!("{from}/team/app:1"), "--plain-http", &from])
+            .env("http_proxy", proxy.url())
+            .env("no_proxy", exceptions)
+            .run()
+    };
+    // Without the proxy nobody knows the name.
+    let _ = inspect(&from).await.expect_code(1);
+    assert!(proxy.requests().is_empty());
+    let _ = inspect(&format!("{REMOTE_HOST}:1,other.test")).await.expect_success();
+    assert!(!proxy.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
+    let authority = Authority::new();
+    let source = registry(Some(&authority)).await;
+    let proxy = Proxy::start_with_login("someone", "else").await;
+    let run = Mirror::new(["inspect", &format!("{}/team/app:1", remote(source.address()))])
+        .env("HTTPS_PROXY", proxy.url_with(LOGIN.0, LOGIN.1));
+    let outcome = run.run().await.expect_code(1);
+    assert!(
+        outcome.stderr.contains("proxy authorization required\nhint: the proxy does not lead to"),
+        "{outcome}"
+    );
+    secrets::assert_hidden(&outcome, &[LOGIN]);
+    assert!(source.requests().is_empty());
+}
+
+#[tokio::test]
+async fn an_unusable_proxy_is_a_usage_error_where_it_would_be_used() {
+    let value = format!("socks5://{}:{}@127.0.0.1:1080", LOGIN.0, LOGIN.1);
+    let run = Mirror::new(["inspect", "registry.test/team/app:1"]).env("HTTPS_PROXY", &value);
+    let outcome = run.run().await.expect_code(2);
+    assert!(outcome.stderr.contains("HTTPS_PROXY is not the address of an http or https proxy"), "{outcome}");
+    secrets::assert_hidden(&outcome, &[LOGIN]);
+
+    let source = registry(None).await;
+    let run = Mirror::new(["inspect", &source.address().image("team/app", "1")]).env("ALL_PROXY", value);
+    let _ = run.run().await.expect_success();
+}
