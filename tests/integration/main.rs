@@ -12,3 +12,4 @@ mod serve;
 #[allow(dead_code, unreachable_pub, reason = "a library for tests: each takes what it needs")]
 mod support;
 mod support_works;
+mod sync;
