@@ -2,7 +2,7 @@
 //!
 //! - [`servers`]: which registries and credentials it works with; [`contents`]: what must arrive unchanged;
 //! - [`sharing`], [`idle`], [`repair`]: how little is moved, counted at the servers;
-//! - [`naming`], [`platforms`], [`moving`], [`output`]: what it is told, and what it says;
+//! - [`naming`], [`platforms`], [`moving`], [`lock`], [`output`], [`messages`]: what it is told, and what it says;
 //! - [`integrity`], [`failures`], [`interrupt`], [`kill`]: what holds whatever happens.
 
 mod contents;
@@ -11,6 +11,8 @@ mod idle;
 mod integrity;
 mod interrupt;
 mod kill;
+mod lock;
+mod messages;
 mod moving;
 mod naming;
 mod output;
