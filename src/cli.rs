@@ -4,7 +4,10 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{BoolishValueParser, NonEmptyStringValueParser},
+};
 
 use crate::{
     confirm::Level,
@@ -125,7 +128,7 @@ pub struct Sync {
     pub lock: PathBuf,
 
     /// Fail an image whose tag names another digest at the destination, instead of moving the tag
-    #[arg(long, env = "THORAS_MIRROR_NO_OVERWRITE")]
+    #[arg(long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
     pub no_overwrite: bool,
 
     /// Move at most this many blobs at once [default: adaptive, at most 16]
@@ -133,7 +136,7 @@ pub struct Sync {
     pub jobs: Option<u16>,
 
     /// Begin no further image after the first that fails
-    #[arg(long, env = "THORAS_MIRROR_FAIL_FAST")]
+    #[arg(long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new())]
     pub fail_fast: bool,
 
     /// The form of the answer

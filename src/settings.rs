@@ -122,10 +122,20 @@ fn chart(args: &SelectionArgs) -> ChartOptions {
 
 /// The root of the mirror: `--to`.
 pub fn root(to: &str) -> Result<Root, Failure> {
-    to.parse().map_err(|error| {
-        usage(format!("--to {to}: {error}"))
-            .with_hint("write it as REGISTRY/PATH, for example registry.example.com/thoras")
-    })
+    let refused = if to.is_empty() {
+        usage("--to is empty")
+    } else if to.contains('@') {
+        // Not shown: what is before the `@` may be a password.
+        usage("--to cannot hold a user: name the user with --to-username")
+    } else if to.contains("://") {
+        usage(format!("--to {to} is a URL, not the name of a place for images"))
+    } else {
+        match to.parse() {
+            Ok(root) => return Ok(root),
+            Err(error) => usage(format!("--to {to}: {error}")),
+        }
+    };
+    Err(refused.with_hint("write it as REGISTRY/PATH, for example registry.example.com/thoras"))
 }
 
 /// Where images go and how they are named there. `usual` is what counts where nothing was typed.

@@ -135,6 +135,8 @@ impl<S: Source, D: Destination> Run<S, D> {
     async fn image(&self, image: &Arc<Mapping>) -> Mirrored {
         let begun = Instant::now();
         let mut mirrored = Mirrored { outcome: ImageOutcome::new(image, Status::Failed), graph: None };
+        // What was asked for by digest is known by digest even if it fails: the lock must not forget it.
+        mirrored.outcome.digest = image.source.digest().cloned();
         if self.stops() {
             mirrored.outcome.status = Status::Skipped;
         } else if let Err(stopped) = self.journey(image, &mut mirrored).await {
@@ -312,11 +314,14 @@ impl<S: Source, D: Destination> Run<S, D> {
         let mut planner = self.planner.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = planner.add(graph, &image.repository, same_registry.then_some(source), presence);
         let (idle, bytes) = (plan.is_idle(), plan.bytes());
-        self.events.emit(Event::Planned {
-            image: Arc::clone(image),
-            blobs: plan.moving(),
-            bytes: bytes.copied + bytes.mounted,
-        });
+        // A dry run begins nothing that could be announced.
+        if !self.options.dry_run {
+            self.events.emit(Event::Planned {
+                image: Arc::clone(image),
+                blobs: plan.moving(),
+                bytes: bytes.copied + bytes.mounted,
+            });
+        }
         (self.transfer.admit(image, plan), idle, bytes)
     }
 }

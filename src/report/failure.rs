@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{label::Labels, style::Palette, units};
 use crate::{
     error::{Failure, escape},
-    outcome::ImageOutcome,
+    outcome::{ImageOutcome, Status},
     problem::Problem,
 };
 
@@ -28,8 +28,8 @@ pub(super) fn text(failure: &Failure, subject: Option<&str>, palette: Palette) -
     lines
 }
 
-/// Everything that is wrong with one image: its failure, then every problem with the command that repairs
-/// it. `None` when nothing is wrong. `repair` begins the command: `thoras-mirror sync --to REG/PATH …`.
+/// Everything that is wrong with one image, `None` when nothing is: why it failed, or what differs at the
+/// destination and the command that repairs it. `repair` begins that command: `thoras-mirror sync --to REG/PATH …`.
 pub(super) fn of_image(
     outcome: &ImageOutcome,
     labels: &Labels,
@@ -37,19 +37,18 @@ pub(super) fn of_image(
     palette: Palette,
 ) -> Option<String> {
     let label = labels.label(&outcome.source);
-    if let Some(failure) = &outcome.failure {
-        // Its own hint says what to do: a sync that failed is not mended by the same sync.
-        let problems = outcome.problems.iter().map(ToString::to_string);
-        let causes = failure.causes.iter().cloned().chain(problems).collect();
-        let failure = Failure { causes, ..failure.clone() };
-        return Some(text(&failure, Some(&label), palette));
+    let failed = |failure: &Failure| text(failure, Some(&label), palette);
+    if outcome.status != Status::Different {
+        return outcome.failure.as_ref().map(|failure| failed(&because_of(failure, &outcome.problems)));
     }
+    let failure = outcome.failure.as_ref().map(failed);
     if outcome.problems.is_empty() {
-        return None;
+        return failure;
     }
-    let count = units::counted(outcome.problems.len(), "problem");
-    let mut lines =
-        format!("{} {label}: {count} at {}", palette.error("error:"), escape(&outcome.destination));
+    let mut lines = failure.unwrap_or_else(|| {
+        let count = units::counted(outcome.problems.len(), "problem");
+        format!("{} {label}: {count} at {}", palette.error("error:"), escape(&outcome.destination))
+    });
     for remedy in Remedy::ALL {
         let mut found = false;
         for problem in outcome.problems.iter().filter(|problem| Remedy::of(problem) == remedy) {
@@ -61,6 +60,13 @@ pub(super) fn of_image(
         }
     }
     Some(lines)
+}
+
+/// A copy that failed because of problems. Its own hint says what to do: the same copy again would fail again.
+fn because_of(failure: &Failure, problems: &[Problem]) -> Failure {
+    let mut failure = failure.clone();
+    failure.causes.extend(problems.iter().map(Problem::to_string));
+    failure
 }
 
 /// What puts problems right. Problems with one remedy are listed together, above it.
@@ -160,6 +166,25 @@ mod tests {
           blob sha256:2e7d2c03a9507ae265ecf5b5356885a53393a2029d241394997265a1a25aefc6 is corrupt: its bytes hash to \u{1b}[31mothers
             repair: delete it in that registry and collect the garbage there, because a registry keeps
             what it believes to have; then: thoras-mirror sync --to registry.example.com/thoras --check blobs
+        "#);
+    }
+
+    #[test]
+    fn a_copy_that_failed_is_not_told_to_copy_again() {
+        let mut outcome = samples::failed();
+        outcome.failure = Some(
+            Failure::new(Kind::Image, "the source has no linux/arm64")
+                .with_hint("pass --allow-missing-platform IMAGE"),
+        );
+        outcome.problems = vec![Problem::MissingPlatform {
+            platform: "linux/arm64".parse().unwrap(),
+            available: vec!["linux/amd64".parse().unwrap()],
+        }];
+        let labels = Labels::of([&outcome.source]);
+        assert_snapshot!(of_image(&outcome, &labels, "thoras-mirror sync", Palette::plain()).unwrap(), @r#"
+        error: timescaledb:2.21.3-pg16: the source has no linux/arm64
+          because platform linux/arm64 is missing; there is linux/amd64
+        hint: pass --allow-missing-platform IMAGE
         "#);
     }
 

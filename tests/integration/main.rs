@@ -20,4 +20,5 @@ mod serve_command;
 #[allow(dead_code, unreachable_pub, reason = "a library for tests: each takes what it needs")]
 mod support;
 mod support_works;
+mod sync;
 mod verify;

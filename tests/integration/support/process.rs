@@ -190,14 +190,12 @@ impl Outcome {
     }
 
     /// Fails the test, with all output, unless the program ended with this code.
-    #[must_use]
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.status.code(), Some(code), "{self}");
         self
     }
 
     /// The same for success.
-    #[must_use]
     pub fn expect_success(self) -> Self {
         self.expect_code(0)
     }

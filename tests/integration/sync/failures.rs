@@ -1,0 +1,96 @@
+//! One failing image does not stop the others, and the exit code tells what kind of failure it was.
+
+use super::*;
+use crate::support::scripted::{Action, Gate};
+
+/// Three images, `a`, `b` and `c`.
+async fn three() -> ScriptedPair {
+    let images = ["a", "b", "c"].map(SampleImage::multi_platform);
+    ScriptedPair::with(&[("team/a", &images[0]), ("team/b", &images[1]), ("team/c", &images[2])]).await
+}
+
+/// The exit code, and that `c` is there, when `a` and `b` fail in these ways.
+async fn exit_code(a: Action, b: Action) -> i32 {
+    let pair = three().await;
+    pair.source.on("GET", "/v2/team/a/manifests/").then(a);
+    pair.source.on("GET", "/v2/team/b/manifests/sha256:").then(b);
+    let outcome = pair.sync(&["--output", "json"]).run().await;
+    let document = document(&outcome);
+    assert_eq!(statuses(&document), ["failed", "failed", "copied"]);
+    assert_eq!(pair.tags(), ["mirror/c:c"]);
+    assert_eq!(document["totals"]["failed"], 2);
+    outcome.status.code().unwrap()
+}
+
+#[tokio::test]
+async fn missing_images_exit_with_1() {
+    assert_eq!(
+        exit_code(Action::error(404, "MANIFEST_UNKNOWN"), Action::error(404, "MANIFEST_UNKNOWN")).await,
+        1
+    );
+}
+
+#[tokio::test]
+async fn refused_credentials_exit_with_4() {
+    assert_eq!(exit_code(Action::error(403, "DENIED"), Action::error(403, "DENIED")).await, 4);
+}
+
+#[tokio::test]
+async fn damaged_manifests_exit_with_6() {
+    let flipped = || Action::flip_bit(100);
+    let pair = three().await;
+    pair.source.on("GET", "/manifests/sha256:").then(flipped());
+    pair.sync(&[]).run().await.expect_code(6);
+}
+
+#[tokio::test]
+async fn failures_of_several_kinds_exit_with_1() {
+    assert_eq!(exit_code(Action::error(403, "DENIED"), Action::flip_bit(100)).await, 1);
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_read_exits_with_3() {
+    let pair = three().await;
+    let to = mirror_at(pair.destination.address());
+    let outcome = sync(&[], &to, &["--images", "nowhere.txt"]).run().await.expect_code(3);
+    assert!(outcome.stderr.contains("nowhere.txt"), "{outcome}");
+}
+
+#[tokio::test]
+async fn a_list_without_images_is_an_error() {
+    let pair = three().await;
+    let to = mirror_at(pair.destination.address());
+    let run = sync(&[], &to, &["--images", "-"]).stdin("# nothing\n\n");
+    let outcome = run.run().await.expect_code(3);
+    assert!(outcome.stderr.contains("no image"), "{outcome}");
+}
+
+#[tokio::test]
+async fn a_password_and_a_list_cannot_both_come_from_standard_input() {
+    let pair = three().await;
+    let to = mirror_at(pair.destination.address());
+    let more = ["--images", "-", "--to-username", "u", "--to-password-stdin"];
+    let outcome = sync(&[], &to, &more).run().await.expect_code(2);
+    assert!(outcome.stderr.contains("--images -, --to-password-stdin"), "{outcome}");
+}
+
+#[tokio::test]
+async fn fail_fast_begins_nothing_after_the_first_failure() {
+    let pair = three().await;
+    pair.source.on("GET", "/v2/team/a/manifests/").then(Action::error(404, "MANIFEST_UNKNOWN"));
+    let gate = Gate::default();
+    for other in ["b", "c"] {
+        pair.source
+            .on("GET", &format!("/v2/team/{other}/manifests/{other}"))
+            .then(Action::Hold(gate.clone()));
+    }
+    let run = pair.sync(&["--fail-fast", "--output", "json"]).start();
+    gate.reached_by(2).await;
+    pair.source.wait_for(1, "GET", "/v2/team/a/manifests/").await;
+    gate.open();
+    let outcome = run.outcome().await.expect_code(1);
+    assert_eq!(statuses(&document(&outcome)), ["failed", "skipped", "skipped"]);
+    assert_eq!(pair.writes(), 0);
+    let lock = lock_of(&outcome);
+    assert!(lock["images"].as_array().unwrap().iter().all(|image| image["confirmed"] == false));
+}

@@ -1,0 +1,66 @@
+//! Ctrl-C and SIGTERM: the end comes at once, says what to do, and leaves nothing incomplete under a tag.
+
+use super::*;
+use crate::support::{
+    process::Running,
+    scripted::{Action, Gate},
+};
+
+/// A run that waits for a blob which does not come.
+async fn stuck(more: &[&str]) -> (ScriptedPair, Running, Gate) {
+    let image = SampleImage::multi_platform("1");
+    let pair = ScriptedPair::with(&[("team/app", &image)]).await;
+    let gate = Gate::default();
+    pair.source.on("GET", "/blobs/").nth(2).then(Action::Hold(gate.clone()));
+    let running = pair.sync(more).start();
+    gate.reached_by(1).await;
+    (pair, running, gate)
+}
+
+#[tokio::test]
+async fn an_interrupt_exits_with_130_and_a_second_run_finishes_the_work() {
+    let (pair, running, gate) = stuck(&[]).await;
+    running.interrupt();
+    let outcome = running.outcome().await.expect_code(130);
+    assert!(outcome.stderr.contains("error: interrupted"), "{outcome}");
+    assert!(outcome.stderr.contains("hint: ") && outcome.stderr.contains("again"), "{outcome}");
+    assert_eq!(pair.tags(), [""; 0]);
+    assert_eq!(std::fs::read_dir(outcome.folder()).unwrap().count(), 0, "half a lock is left behind");
+    gate.open();
+
+    pair.sync(&[]).run().await.expect_success();
+    assert_eq!(pair.tags(), ["mirror/app:1"]);
+    assert_eq!(pair.destination.violations(), [""; 0]);
+}
+
+#[tokio::test]
+async fn sigterm_exits_with_143() {
+    let (pair, running, _gate) = stuck(&[]).await;
+    running.terminate();
+    running.outcome().await.expect_code(143);
+    assert_eq!(pair.tags(), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_interrupted_run_prints_a_document_too() {
+    let (_pair, running, _gate) = stuck(&["--output", "json"]).await;
+    running.interrupt();
+    let outcome = running.outcome().await.expect_code(130);
+    assert_eq!(document(&outcome)["failures"][0]["kind"], "interrupted");
+}
+
+#[tokio::test]
+async fn the_lock_of_an_earlier_run_survives_an_interrupt() {
+    let image = SampleImage::multi_platform("1");
+    let mut pair = ScriptedPair::with(&[("team/app", &image)]).await;
+    let first = pair.sync(&[]).run().await.expect_success();
+    let lock = std::fs::read(lock_path(&first)).unwrap();
+
+    pair.add("team/other", &SampleImage::multi_platform("2"));
+    pair.source.on("GET", "/v2/team/other/").then(Action::Stall);
+    let running = pair.sync(&[]).in_folder(&first.folder()).start();
+    pair.source.wait_for(1, "GET", "/v2/team/other/").await;
+    running.interrupt();
+    running.outcome().await.expect_code(130);
+    assert!(std::fs::read(lock_path(&first)).unwrap() == lock);
+}

@@ -1,0 +1,159 @@
+//! The record of a run, and runs that follow it.
+
+use thoras_mirror::oci::Digest;
+
+use super::*;
+use crate::support::{helm, scripted::Action};
+
+async fn two_images() -> (SampleImage, SampleImage, ScriptedPair) {
+    let (app, web) = (SampleImage::multi_platform("1"), SampleImage::nested("2"));
+    let pair = ScriptedPair::with(&[("team/web", &web), ("team/app", &app)]).await;
+    (app, web, pair)
+}
+
+#[tokio::test]
+async fn it_names_its_schema_and_everything_by_digest_sorted() {
+    let (app, web, pair) = two_images().await;
+    let outcome = pair.sync(&["--platform", "linux/arm64,linux/amd64"]).run().await.expect_success();
+    let lock = lock_of(&outcome);
+    assert_eq!(lock["schema"], "thoras-mirror/lock/v1");
+    assert_eq!(lock["platforms"], serde_json::json!(["linux/amd64", "linux/arm64"]));
+    for (at, (name, image)) in [("app", &app), ("web", &web)].into_iter().enumerate() {
+        let locked = &lock["images"][at];
+        let tag = &image.tag;
+        assert_eq!(locked["source"], pair.source.address().image(&format!("team/{name}"), tag));
+        let destination = pair.destination.address().image(&format!("mirror/{name}"), tag);
+        assert_eq!(locked["destinations"], serde_json::json!([destination]));
+        assert_eq!(locked["digest"], image.root().digest.as_str());
+        assert_eq!(locked["mediaType"], image.root().media_type);
+        assert_eq!(locked["platforms"].as_array().unwrap().len(), 2);
+        assert_eq!(locked["confirmed"], true);
+        let blobs: Vec<&str> = image.blobs.keys().map(Digest::as_str).collect();
+        assert_eq!(locked["blobs"], serde_json::json!(blobs), "sorted, as in a map");
+        for (digest, bytes) in &image.blobs {
+            assert_eq!(lock["blobs"][digest.as_str()], bytes.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_is_replaced_whole_and_leaves_no_file_beside_it() {
+    let (_, _, pair) = two_images().await;
+    let first = pair.sync(&[]).run().await.expect_success();
+    std::fs::write(lock_path(&first), "an earlier lock").unwrap();
+    let hard_link = first.folder().join("kept");
+    std::fs::hard_link(lock_path(&first), &hard_link).unwrap();
+    pair.sync(&[]).in_folder(&first.folder()).run().await.expect_success();
+    assert_eq!(lock_of(&first)["schema"], "thoras-mirror/lock/v1");
+    assert_eq!(std::fs::read_to_string(&hard_link).unwrap(), "an earlier lock", "it was renamed into place");
+    assert_eq!(std::fs::read_dir(first.folder()).unwrap().count(), 2);
+}
+
+#[tokio::test]
+async fn a_folder_that_takes_no_lock_is_found_before_any_request() {
+    let (_, _, pair) = two_images().await;
+    // The second: a folder in the lock's own place.
+    for place in ["no/such/folder/a.lock", "."] {
+        let outcome = pair.sync(&["--lock", place]).run().await.expect_code(2);
+        assert!(outcome.stderr.contains(&format!("error: cannot write the lock {place}")), "{outcome}");
+        assert!(outcome.stderr.contains("--lock FILE"), "{outcome}");
+    }
+    assert_eq!(pair.source.requests().len() + pair.destination.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn an_image_that_failed_stays_in_it_unconfirmed() {
+    let (_, web, pair) = two_images().await;
+    pair.source.on("GET", "/v2/team/app/").then(Action::error(404, "MANIFEST_UNKNOWN"));
+    let outcome = pair.sync(&[]).run().await.expect_code(1);
+    let lock = lock_of(&outcome);
+    let [app, other] = lock["images"].as_array().unwrap().as_slice() else { panic!("{lock}") };
+    assert_eq!((&app["confirmed"], app.get("digest")), (&false.into(), None));
+    assert_eq!(other["confirmed"], true);
+    assert_eq!(other["digest"], web.root().digest.as_str());
+}
+
+/// A mirror with its lock, whose source has moved its tag since.
+async fn moved_on() -> (SampleImage, ScriptedPair, Outcome) {
+    let old = SampleImage::multi_platform("1");
+    let pair = ScriptedPair::with(&[("team/app", &old)]).await;
+    let first = pair.sync(&[]).run().await.expect_success();
+    let new = SampleImage { tag: "1".to_owned(), ..SampleImage::multi_platform("next") };
+    pair.source.with_store(|store| store.insert("team/app", &new));
+    (old, pair, first)
+}
+
+fn locked(pair: &ScriptedPair, earlier: &Outcome, more: &[&str]) -> Mirror {
+    let more: Vec<&str> = ["--locked"].iter().chain(more).copied().collect();
+    sync(&[], &mirror_at(pair.destination.address()), &more).in_folder(&earlier.folder())
+}
+
+#[tokio::test]
+async fn a_locked_run_copies_the_locks_digests_whatever_the_tags_name_now() {
+    let (old, pair, first) = moved_on().await;
+    pair.destination.with_store(|store| store.repositories.clear());
+    locked(&pair, &first, &[]).run().await.expect_success();
+    assert_eq!(pair.tag("mirror/app", "1"), Some(old.root().digest.to_string()));
+    client::assert_present(&old, pair.destination.address(), "mirror/app").await;
+    assert_eq!(lock_of(&first)["images"][0]["digest"], old.root().digest.as_str());
+}
+
+#[tokio::test]
+async fn a_locked_run_that_finds_everything_in_place_does_not_ask_the_source() {
+    let (_, pair, first) = moved_on().await;
+    let asked = pair.source.requests().len();
+    let outcome = locked(&pair, &first, &["--output", "json"]).run().await.expect_success();
+    assert_eq!(statuses(&document(&outcome)), ["up-to-date"]);
+    assert_eq!(pair.source.requests().len(), asked);
+}
+
+#[tokio::test]
+async fn a_locked_run_that_fails_does_not_lose_the_locks_digests_bug() {
+    let (old, pair, first) = moved_on().await;
+    pair.destination.with_store(|store| store.repositories.clear());
+    pair.source.on("GET", "/manifests/").first(1).then(Action::error(403, "DENIED"));
+    locked(&pair, &first, &[]).run().await.expect_code(4);
+    let lock = lock_of(&first);
+    assert_eq!(lock["images"][0]["confirmed"], false);
+    assert_eq!(lock["images"][0]["digest"], old.root().digest.as_str());
+    locked(&pair, &first, &[]).run().await.expect_success();
+    assert_eq!(pair.tag("mirror/app", "1"), Some(old.root().digest.to_string()));
+}
+
+#[tokio::test]
+async fn a_locked_run_without_a_lock_says_what_to_do() {
+    let (_, _, pair) = two_images().await;
+    let to = mirror_at(pair.destination.address());
+    let outcome = sync(&[], &to, &["--locked"]).run().await.expect_code(2);
+    assert!(outcome.stderr.contains("error: there is no lock at thoras-mirror.lock"), "{outcome}");
+    assert!(outcome.stderr.contains("hint:") && outcome.stderr.contains("sync --to"), "{outcome}");
+    assert_eq!(pair.destination.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn it_holds_the_chart_and_no_value_and_no_password() {
+    let image = SampleImage::multi_platform("1");
+    let pair = ScriptedPair::with(&[("team/app", &image)]).await;
+    let chart = tempfile::tempdir().unwrap();
+    std::fs::create_dir(chart.path().join("templates")).unwrap();
+    std::fs::write(chart.path().join("Chart.yaml"), "apiVersion: v2\nname: shop\nversion: 1.2.3\n").unwrap();
+    let template = "apiVersion: v1\nkind: Pod\nmetadata: {name: shop}\nspec:\n  containers:\n  - name: app\n    \
+                    image: {{ .Values.image }}\n    env: [{name: KEY, value: {{ .Values.key }}}]\n";
+    std::fs::write(chart.path().join("templates/pod.yaml"), template).unwrap();
+
+    let (folder, set) = (chart.path().to_str().unwrap(), format!("image={}", pair.images[0]));
+    let more = ["--chart", folder, "--set", &set, "--set", "key=very-secret", "--to-username", "user"];
+    let run = sync(&[], &mirror_at(pair.destination.address()), &more);
+    let run = run.env("THORAS_MIRROR_HELM", helm::program()).env("THORAS_MIRROR_TO_PASSWORD", "also-secret");
+    let outcome = run.run().await.expect_success();
+    let text = std::fs::read_to_string(lock_path(&outcome)).unwrap();
+    let lock = lock_of(&outcome);
+    assert_eq!((&lock["chart"]["name"], &lock["chart"]["version"]), (&"shop".into(), &"1.2.3".into()));
+    assert_eq!(lock["images"][0]["source"], pair.images[0]);
+    for secret in ["very-secret", "also-secret"] {
+        assert!(
+            !text.contains(secret) && !outcome.to_string().contains(secret),
+            "{secret}: {text} {outcome}"
+        );
+    }
+}
