@@ -1,5 +1,7 @@
 //! What can be typed: clap types only. What it means is decided in [`crate::settings`].
 
+#![expect(clippy::doc_markdown, reason = "these comments are the help, where backticks are noise")]
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};

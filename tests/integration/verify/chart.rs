@@ -20,7 +20,7 @@ async fn vendor_registry() -> (Registry, Vec<String>) {
     let registry = Registry::start().await;
     for name in TAGGED {
         let mut image = SampleImage::multi_platform(name);
-        image.tag = "1.4.2".to_owned();
+        "1.4.2".clone_into(&mut image.tag);
         client::push(&image, registry.address(), &format!("vendor/{name}")).await;
     }
     let mut flags = vec!["--chart".to_owned(), chart("sample")];
