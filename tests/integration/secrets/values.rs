@@ -8,7 +8,7 @@ use crate::support::{
     scripted::Scripted,
 };
 
-const VALUE: &str = "set>s3cret?~/+value";
+const VALUE: &str = "set~s3cret+value";
 
 fn with_values(command: &[&str], helm: &FakeHelm) -> Mirror {
     let (program, chart) = (helm.program().display().to_string(), chart("sample"));
@@ -69,5 +69,20 @@ async fn a_value_that_cannot_be_set_is_not_repeated() {
             Mirror::new(["images", "--chart", &chart, "--helm", &program, "--set", &assignment]).run().await;
         assert_hidden(&outcome, &[VALUE], &assignment);
         assert_ne!(outcome.status.code(), Some(0), "{outcome}");
+    }
+}
+
+#[tokio::test]
+async fn the_password_of_a_chart_repository_is_taken_out_of_helms_message_bug() {
+    let helm = FakeHelm::failing(&format!("Error: looks like \"https://me:{VALUE}@charts\" is not valid\n"));
+    let program = helm.program().display().to_string();
+    let repository = format!("https://me:{VALUE}@charts.example.com");
+    let attached = format!("--helm-arg=--password={VALUE}");
+    let separate = format!("--helm-arg={VALUE}");
+    for more in [&["--repo", &repository] as &[&str], &[&attached], &["--helm-arg=--password", &separate]] {
+        let images = ["-v", "images", "--chart", "private", "--helm", &program];
+        let outcome = Mirror::new(images.iter().chain(more)).run().await;
+        assert_hidden(&outcome, &[VALUE], &more.join(" "));
+        assert!(outcome.expect_code(3).stderr.contains("https://me:***@charts"), "helm's own words stay");
     }
 }
