@@ -32,6 +32,8 @@ Exit codes: 0 all there and confirmed; 1 an image failed, or failures of several
 /// Mirror the images of a Helm chart into your own registry, every platform kept and confirmed.
 #[derive(Debug, Parser)]
 #[command(name = "thoras-mirror", version, after_help = AFTER_HELP, max_term_width = 100)]
+// Help is the same wherever it is read; what the environment holds (a URL with a password, say) is not part of it.
+#[command(mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true))))]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

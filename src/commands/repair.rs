@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use url::Url;
+
 use crate::{
     cli::{NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, Verify},
     lock::Lock,
@@ -102,10 +104,10 @@ impl Words {
     }
 
     fn selection(&mut self, args: &SelectionArgs) {
-        self.flag("--chart", &args.chart);
-        self.flag("--repo", &args.repo);
+        self.flag("--chart", args.chart.iter().map(|text| without_password(text)));
+        self.flag("--repo", args.repo.iter().map(|text| without_password(text)));
         self.flag("--chart-version", &args.chart_version);
-        self.flag("--values", &args.values);
+        self.flag("--values", args.values.iter().map(|text| without_password(text)));
         self.flag("--set", args.set.iter().map(|text| without_value(text)));
         self.flag("--set-string", args.set_string.iter().map(|text| without_value(text)));
         self.flag("--set-file", &args.set_file);
@@ -140,6 +142,12 @@ fn without_value(text: &str) -> String {
     }
 }
 
+/// A URL without the password in it; anything else as it is.
+fn without_password(text: &str) -> String {
+    let password = Url::parse(text).ok().and_then(|url| url.password().map(str::to_owned));
+    password.map_or_else(|| text.to_owned(), |password| text.replacen(&format!(":{password}@"), ":***@", 1))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -169,9 +177,11 @@ mod tests {
     fn values_that_may_be_secret_are_left_out() {
         let text = repaired(
             "--set password=hunter2,other=hunter2 --set-string token=hunter2 \
-             --helm-arg=--password --helm-arg=hunter2 --helm-arg=--password=hunter2",
+             --helm-arg=--password --helm-arg=hunter2 --helm-arg=--password=hunter2 \
+             --chart x --repo https://me:hunter2@charts.example.com/",
         );
         assert!(!text.contains("hunter2"), "{text}");
         assert!(text.contains("--set 'password=***' --set-string 'token=***'"), "{text}");
+        assert!(text.contains("--repo 'https://me:***@charts.example.com/'"), "{text}");
     }
 }

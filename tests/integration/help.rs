@@ -8,8 +8,13 @@ use crate::support::process::Mirror;
 async fn help() {
     for command in ["", "images", "sync", "verify", "inspect", "serve"] {
         let arguments = [command, "--help"].into_iter().filter(|word| !word.is_empty());
-        let outcome = Mirror::new(arguments).env("COLUMNS", "100").run().await.expect_success();
+        let outcome = Mirror::new(arguments)
+            .env("THORAS_MIRROR_REPO", "https://user:s3cret@charts.example.com")
+            .run()
+            .await;
+        let outcome = outcome.expect_success();
         assert_eq!(outcome.stderr, "");
+        assert!(!outcome.stdout.contains("s3cret"), "the environment is not part of the help");
         let name = if command.is_empty() { "thoras-mirror" } else { command };
         assert_snapshot!(name, outcome.stdout);
     }

@@ -15,6 +15,7 @@ mod help;
 mod images;
 mod inspect;
 mod network;
+mod secrets;
 mod serve;
 mod serve_command;
 #[allow(dead_code, unreachable_pub, reason = "a library for tests: each takes what it needs")]

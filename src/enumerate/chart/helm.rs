@@ -9,6 +9,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, Command},
 };
+use url::Url;
 
 use super::{super::EnumerateError, ChartOptions, secrets};
 use crate::error::escape;
@@ -47,6 +48,7 @@ impl Helm {
         std::fs::create_dir(workspace.path().join("empty")).map_err(EnumerateError::Workspace)?;
         let mut secrets: Vec<String> = secrets::of(options)
             .iter()
+            .chain(&chart_passwords(options))
             .flat_map(|value| value.lines().chain([value.as_str()]))
             .filter(|text| text.len() >= SHORTEST_SECRET)
             .map(str::to_owned)
@@ -123,6 +125,16 @@ impl Helm {
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         if lines.is_empty() { "it said nothing".to_owned() } else { escape(&lines.join("\n")) }
     }
+}
+
+/// Passwords for the chart's own repository, which Helm repeats when it cannot reach it.
+fn chart_passwords(options: &ChartOptions) -> Vec<String> {
+    let places = [&options.chart, &options.repository].into_iter().chain(&options.values);
+    let in_urls = places.filter_map(|text| Url::parse(text).ok()?.password().map(str::to_owned));
+    let arguments = &options.helm_args;
+    let attached = arguments.iter().filter_map(|text| text.strip_prefix("--password=").map(str::to_owned));
+    let separate = arguments.iter().skip_while(|text| *text != "--password").nth(1).cloned();
+    in_urls.chain(attached).chain(separate).collect()
 }
 
 /// The licence and this program's own settings, which hold credentials, are none of Helm's business.

@@ -1,0 +1,251 @@
+//! Every way to hand over a credential, against registries that fail in every way, with `--verbose`: what is printed
+//! and what is written never holds it.
+
+use std::path::PathBuf;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use futures::{StreamExt as _, stream};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{assert_hidden, basic};
+use crate::support::{
+    Address,
+    images::SampleImage,
+    process::Mirror,
+    scripted::{Action, Answer, Scripted},
+    tls::Authority,
+};
+
+const USER: &str = "robot";
+/// With characters that look different in base64 and in URLs.
+const PASSWORD: &str = "pa55>w?rd/s3cret+~ÿ";
+/// As a token server hands it out.
+const TOKEN: &str = "dDBrZW4tczNjcmV0/+a.b-c_d==";
+/// How many runs go on at once.
+const AT_ONCE: usize = 4;
+
+/// How a credential is handed over.
+#[derive(Debug, Clone, Copy)]
+enum Given {
+    Stdin,
+    Environment,
+    DockerConfig,
+    Authfile,
+    KubernetesSecret,
+}
+
+const EVERY_WAY: [Given; 5] =
+    [Given::Stdin, Given::Environment, Given::DockerConfig, Given::Authfile, Given::KubernetesSecret];
+
+impl Given {
+    /// A command with the credential for `host`; files go into `folder`.
+    fn command(self, arguments: &[String], host: &str, folder: &TempDir) -> Mirror {
+        let auth = BASE64_STANDARD.encode(format!("{USER}:{PASSWORD}"));
+        let config = json!({ "auths": { host: { "auth": auth } } }).to_string();
+        let write = |name: &str, content: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            path.display().to_string()
+        };
+        let with = |more: &[&str]| {
+            Mirror::new(arguments.iter().cloned().chain(more.iter().map(ToString::to_string)))
+        };
+        match self {
+            Self::Stdin => with(&["--to-username", USER, "--to-password-stdin"]).stdin(PASSWORD),
+            Self::Environment => with(&["--to-username", USER]).env("THORAS_MIRROR_TO_PASSWORD", PASSWORD),
+            Self::DockerConfig => {
+                write("config.json", &config);
+                with(&[]).env("DOCKER_CONFIG", folder.path())
+            }
+            Self::Authfile => with(&["--authfile", &write("auth.json", &config)]),
+            Self::KubernetesSecret => {
+                let data = BASE64_STANDARD.encode(&config);
+                let secret = json!({
+                    "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockerconfigjson",
+                    "metadata": { "name": "pull" }, "data": { ".dockerconfigjson": data },
+                });
+                with(&["--authfile", &write("secret.yaml", &secret.to_string())])
+            }
+        }
+    }
+}
+
+/// A registry with one image that anybody may pull.
+async fn open_source() -> (Scripted, String) {
+    let source = Scripted::start().await;
+    source.with_store(|store| store.insert("vendor/web", &SampleImage::multi_platform("web")));
+    let image = source.address().image("vendor/web", "web");
+    (source, image)
+}
+
+fn sync(to: &Address, image: &str) -> Vec<String> {
+    let to = format!("{}/mirror", to.host_port);
+    ["--verbose", "sync", "--output", "json", "--to", &to, image].map(str::to_owned).to_vec()
+}
+
+fn verify(to: &Address, image: &str) -> Vec<String> {
+    let to = format!("{}/mirror", to.host_port);
+    ["--verbose", "verify", "--to", &to, image].map(str::to_owned).to_vec()
+}
+
+/// Runs `sync` and `verify` with every credential against a registry and returns the exit codes that were seen.
+async fn run_all(to: &Address, what: &str) -> Vec<i32> {
+    let (_source, image) = open_source().await;
+    let commands = [sync(to, &image), verify(to, &image)];
+    let runs = EVERY_WAY.into_iter().flat_map(|given| commands.iter().map(move |command| (given, command)));
+    let codes = stream::iter(runs).map(|(given, command)| async move {
+        let folder = tempfile::tempdir().unwrap();
+        let outcome = given.command(command, &to.host_port, &folder).run().await;
+        let header = basic(USER, PASSWORD);
+        let encoded = header.strip_prefix("Basic ").unwrap();
+        assert_hidden(&outcome, &[PASSWORD, encoded, TOKEN], &format!("{what}, {given:?}: {command:?}"));
+        outcome.status.code().unwrap()
+    });
+    let mut codes: Vec<i32> = codes.buffered(AT_ONCE).collect().await;
+    codes.sort_unstable();
+    codes.dedup();
+    codes
+}
+
+/// A test that no credential reached would prove nothing.
+fn assert_was_sent(registry: &Scripted, header: &str) {
+    let sent =
+        registry.requests().iter().filter(|request| request.header("authorization") == Some(header)).count();
+    assert!(sent > 0, "{header} was never sent");
+}
+
+fn demand_basic(registry: &Scripted, accepted: &[&str]) {
+    registry.demand("Basic realm=\"test\"", accepted);
+}
+
+fn demand_token(registry: &Scripted) {
+    let realm = format!("{}/token", registry.address().url());
+    let accepted = format!("Bearer {TOKEN}");
+    registry.demand(&format!("Bearer realm=\"{realm}\",service=\"test\""), &[&accepted]);
+}
+
+/// A refusal that repeats what it was told.
+fn echo(status: u16, heard: &[&str]) -> Answer {
+    let said = heard.join(" ");
+    let error = json!({ "code": "DENIED", "message": said, "detail": { "said": said } });
+    Answer::json(status, &json!({ "errors": [error] }))
+}
+
+#[tokio::test]
+async fn a_registry_that_accepts() {
+    let registry = Scripted::start().await;
+    demand_basic(&registry, &[&basic(USER, PASSWORD)]);
+    let codes = run_all(registry.address(), "accepts").await;
+    assert!(codes == [0] || codes == [0, 5], "verify may come before the first sync: {codes:?}");
+}
+
+#[tokio::test]
+async fn a_registry_that_refuses_the_password() {
+    let registry = Scripted::start().await;
+    demand_basic(&registry, &[]);
+    assert_eq!(run_all(registry.address(), "refuses").await, [4]);
+    assert_was_sent(&registry, &basic(USER, PASSWORD));
+}
+
+#[tokio::test]
+async fn a_token_server_that_denies() {
+    for status in [401, 403, 500] {
+        let registry = Scripted::start().await;
+        demand_token(&registry);
+        registry.on("GET", "/token").then(Action::error(status, "DENIED"));
+        let codes = run_all(registry.address(), "no token").await;
+        assert!(!codes.contains(&0), "{codes:?}");
+        assert_was_sent(&registry, &basic(USER, PASSWORD));
+    }
+}
+
+#[tokio::test]
+async fn a_token_server_that_repeats_the_credential() {
+    let registry = Scripted::start().await;
+    demand_token(&registry);
+    registry.on("GET", "/token").answer(echo(403, &[PASSWORD, &basic(USER, PASSWORD)]));
+    assert_eq!(run_all(registry.address(), "token server echoes").await, [4]);
+    assert_was_sent(&registry, &basic(USER, PASSWORD));
+}
+
+#[tokio::test]
+async fn a_token_that_is_accepted() {
+    let registry = Scripted::start().await;
+    demand_token(&registry);
+    registry.on("GET", "/token").answer(Answer::json(200, &json!({ "token": TOKEN })));
+    let codes = run_all(registry.address(), "token").await;
+    assert!(codes == [0] || codes == [0, 5], "verify may come before the first sync: {codes:?}");
+    assert_was_sent(&registry, &format!("Bearer {TOKEN}"));
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_good_enough() {
+    let registry = Scripted::start().await;
+    demand_token(&registry);
+    registry.on("GET", "/token").answer(Answer::json(200, &json!({ "token": "t0ken-s3cret-for-nothing" })));
+    let (_source, image) = open_source().await;
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = sync(registry.address(), &image);
+    let outcome = Given::Stdin.command(&arguments, &registry.address().host_port, &folder).run().await;
+    assert_hidden(&outcome, &[PASSWORD, "t0ken-s3cret-for-nothing"], "denied token");
+    let _ = outcome.expect_code(4);
+    assert_was_sent(&registry, "Bearer t0ken-s3cret-for-nothing");
+}
+
+#[tokio::test]
+async fn a_registry_that_redirects_elsewhere() {
+    let (registry, elsewhere) = (Scripted::start().await, Scripted::start().await);
+    demand_basic(&registry, &[&basic(USER, PASSWORD)]);
+    let web = SampleImage::multi_platform("web");
+    registry.with_store(|store| store.insert("mirror/web", &web));
+    for method in ["GET", "HEAD"] {
+        let away = format!("{}/signed?sig=t0ken", elsewhere.address().as_localhost().url());
+        registry.on(method, "/blobs/sha256:").then(Action::redirect(&away));
+    }
+    run_all(registry.address(), "redirects").await;
+    for request in elsewhere.requests() {
+        assert_eq!(request.header("authorization"), None, "{request:?}");
+        assert_eq!(request.header("referer"), None, "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_there() {
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let address = Address { host_port: closed.to_string(), plain_http: true, authority: None };
+    assert_eq!(run_all(&address, "unreachable").await, [1]);
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for() {
+    let authority = Authority::new();
+    let registry = Scripted::start_tls(&authority).await;
+    demand_basic(&registry, &[&basic(USER, PASSWORD)]);
+    assert_eq!(run_all(registry.address(), "untrusted").await, [1]);
+    assert!(registry.requests().is_empty(), "nothing is said before the certificate is believed");
+}
+
+#[tokio::test]
+async fn credentials_that_cannot_be_read_are_not_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| -> PathBuf {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    for content in [
+        format!("{{\"auths\": {{\"h\": {{\"auth\": \"{PASSWORD}\" x"),
+        format!("{{\"auths\": \"{PASSWORD}\"}}"),
+        format!("auths: [{PASSWORD}"),
+        format!("apiVersion: v1\nkind: Secret\ndata: {{.dockerconfigjson: \"{PASSWORD}\"}}\n"),
+        format!("{{\"auths\": {{\"127.0.0.1:1\": {{\"auth\": \"{PASSWORD}\"}}}}}}"),
+    ] {
+        let file = write("broken", &content).display().to_string();
+        let outcome = Mirror::new(["-v", "inspect", "--authfile", &file, "127.0.0.1:1/a/b:1"]).run().await;
+        assert_hidden(&outcome, &[PASSWORD], &content);
+        assert_ne!(outcome.status.code(), Some(0));
+        let license = Mirror::new(["-v", "inspect", "--license", &file, "127.0.0.1:1/a/b:1"]).run().await;
+        assert_hidden(&license, &[PASSWORD], &content);
+    }
+}
