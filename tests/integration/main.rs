@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod access;
 mod doctor;
 mod enumerate;
 mod faults;

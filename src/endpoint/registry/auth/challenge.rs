@@ -227,6 +227,21 @@ mod tests {
     }
 
     #[test]
+    fn a_bare_scheme_before_another_does_not_hide_it() {
+        for line in [
+            r#"Negotiate, Bearer realm="https://a/t",service="s""#,
+            r#"Negotiate, Bearer service="s", realm="https://a/t""#,
+            r#"NTLM,Negotiate,Bearer realm="https://a/t",service="s""#,
+            r#"Bearer realm="https://a/t",service="s",Negotiate"#,
+            "bEARER REALM=\"https://a/t\" , SERVICE=\"s\",error=\"insufficient_scope\"",
+            r#"Basic realm="x, y", Bearer realm="https://a/t",service="s""#,
+        ] {
+            let found: Vec<_> = parse(line).into_iter().filter(|one| *one != Challenge::Basic).collect();
+            assert_eq!(found, [bearer("https://a/t", Some("s"), &[])], "{line}");
+        }
+    }
+
+    #[test]
     fn a_bearer_challenge_without_a_realm_is_none() {
         assert_eq!(parse(r#"Bearer service="s""#), []);
         assert_eq!(parse(r#"Bearer realm="",service="s""#), []);

@@ -1,0 +1,134 @@
+//! Credentials as people have them on disk.
+
+use std::path::Path;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+
+use super::{
+    LOGIN, authorizations, basic, basic_of, config, config_of, inspect, inspect_with, registry, run,
+};
+use crate::support::{process::Mirror, scripted::Scripted};
+
+async fn basic_registry() -> Scripted {
+    let registry = registry().await;
+    registry.demand("Basic realm=\"scripted\"", &[&basic()]);
+    registry
+}
+
+#[tokio::test]
+async fn the_closest_key_with_a_path_wins() {
+    let registry = basic_registry().await;
+    let host = &registry.address().host_port;
+    let mut all = config(&format!("{host}/team"));
+    let other = ("other", "0ther-s3cret");
+    for key in [host.clone(), format!("{host}/team/application"), format!("https://{host}/te")] {
+        all["auths"][&key] = config_of(&key, other)["auths"][&key].clone();
+    }
+    let outcome = run(inspect_with(&registry, &all), 0).await;
+    crate::support::secrets::assert_hidden(&outcome, &[other]);
+    let sent = authorizations(&registry, "/manifests/");
+    assert!(sent.iter().flatten().all(|header| *header == basic()), "{sent:?}");
+}
+
+/// What `kubectl create secret docker-registry --docker-server=HOST/PATH --dry-run=client -o yaml` prints.
+#[tokio::test]
+async fn kubernetes_secrets_are_taken_as_they_are() {
+    let registry = basic_registry().await;
+    let key = format!("{}/team", registry.address().host_port);
+    let config = config(&key);
+    let secrets: [(&str, &str, &Value); 2] = [
+        (".dockerconfigjson", "kubernetes.io/dockerconfigjson", &config),
+        (".dockercfg", "kubernetes.io/dockercfg", &config["auths"]),
+    ];
+    for (field, kind, content) in secrets {
+        let secret = format!(
+            "apiVersion: v1\nkind: Secret\ntype: {kind}\nmetadata:\n  name: pull\ndata:\n  {field}: {}\n",
+            BASE64_STANDARD.encode(content.to_string())
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), secret).unwrap();
+        let image = registry.address().image("team/app", "1");
+        let inspect = Mirror::new(["inspect", &image, "--authfile"]).arg(file.path());
+        let _ = run(inspect, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_empty_entry_is_no_credential() {
+    let registry = basic_registry().await;
+    let host = &registry.address().host_port;
+    let outcome = run(inspect_with(&registry, &json!({ "auths": { host: { "auth": "" } } })), 4).await;
+    assert!(outcome.stderr.contains("without a credential"), "{outcome}");
+    assert!(outcome.stderr.contains("hint: no credential matched: `docker login HOST`"), "{outcome}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_once_and_named_by_where_it_stands() {
+    let registry = basic_registry().await;
+    let host = &registry.address().host_port;
+    let wrong = ("puller", "wr0ng-s3cret");
+    let outcome = run(inspect_with(&registry, &config_of(host, wrong)), 4).await;
+    crate::support::secrets::assert_hidden(&outcome, &[wrong]);
+    assert!(outcome.stderr.contains(&format!("with DOCKER_AUTH_CONFIG, key `{host}`")), "{outcome}");
+    let sent = authorizations(&registry, "/manifests/");
+    assert_eq!(sent, [None, Some(basic_of(wrong))], "and nobody goes on anonymously");
+}
+
+/// A folder with a credential helper, to stand first on `PATH`.
+fn helper(script: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("docker-credential-scripted");
+    // Another process writes it: a fork of this one could still hold it open for writing when it is started.
+    let status = std::process::Command::new("sh")
+        .args([
+            "-c",
+            "printf '#!/bin/sh\\nread -r server\\n%s\\n' \"$1\" > \"$2\" && chmod 755 \"$2\"",
+            "sh",
+            script,
+        ])
+        .arg(&file)
+        .status();
+    assert!(status.unwrap().success());
+    folder
+}
+
+fn with_helper(registry: &Scripted, folder: &Path) -> Mirror {
+    let config = json!({ "credHelpers": { &registry.address().host_port: "scripted" } });
+    let path = format!("{}:/usr/bin:/bin", folder.display());
+    inspect_with(registry, &config).env("PATH", path).env("THORAS_LICENSE", "bGljZW5jZS1zM2NyZXQ=")
+}
+
+#[tokio::test]
+async fn a_credential_helper_is_asked_without_our_own_secrets() {
+    let registry = basic_registry().await;
+    let folder = helper(&format!(
+        r#"[ -z "$THORAS_LICENSE" ] || exit 1; echo '{{"Username":"{}","Secret":"{}"}}'"#,
+        LOGIN.0, LOGIN.1
+    ));
+    let _ = run(with_helper(&registry, folder.path()), 0).await;
+}
+
+#[tokio::test]
+async fn a_helper_that_is_missing_and_one_that_fails_are_told_apart() {
+    let registry = basic_registry().await;
+    let nothing = tempfile::tempdir().unwrap();
+    let missing = run(with_helper(&registry, nothing.path()), 4).await;
+    let line =
+        "DOCKER_AUTH_CONFIG names the credential helper `docker-credential-scripted`, which is not in PATH";
+    assert!(missing.stderr.contains(line), "{missing}");
+
+    let folder = helper("echo 'session expired: run cloud login'; exit 1");
+    let failed = run(with_helper(&registry, folder.path()), 4).await;
+    assert!(failed.stderr.contains(": session expired: run cloud login"), "the helper's own words: {failed}");
+    let sent = authorizations(&registry, "/manifests/");
+    assert!(sent.iter().all(Option::is_none), "and nobody goes on with another credential: {sent:?}");
+}
+
+#[tokio::test]
+async fn a_broken_configuration_is_named_and_its_content_is_not() {
+    let registry = basic_registry().await;
+    let text = format!("{{\"auths\": {}", LOGIN.1);
+    let outcome = run(inspect(&registry).env("DOCKER_AUTH_CONFIG", text), 4).await;
+    assert!(outcome.stderr.contains("DOCKER_AUTH_CONFIG is not a usable Docker configuration"), "{outcome}");
+}
