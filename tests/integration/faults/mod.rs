@@ -8,6 +8,7 @@ mod death;
 mod download;
 mod manifests;
 mod rate;
+mod resume;
 mod upload;
 
 use std::{

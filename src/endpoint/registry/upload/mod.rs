@@ -276,6 +276,7 @@ impl BlobSink for Upload {
             }
             Err(cause) => {
                 push.host.learnt.failed(way, &cause);
+                let record = (start.received, record);
                 Suspended::keep_or_cancel(&push, session, record, &watch, &cause).await;
                 Err(push.failed(Operation::UploadBlob, cause))
             }

@@ -33,6 +33,8 @@ pub(super) struct Record {
     pub(super) journal: Option<Journal>,
     /// How often a request of this blob's upload has broken off.
     pub(super) resets: u32,
+    /// The registry said that it had so many bytes, and then did not take the rest.
+    pub(super) disputed: Option<u64>,
 }
 
 impl Record {
@@ -42,7 +44,7 @@ impl Record {
         if let Some(journal) = &mut journal {
             journal.note_session(session, &push.host.origin);
         }
-        Self { snapshots: Vec::new(), journal, resets }
+        Self { snapshots: Vec::new(), journal, resets, disputed: None }
     }
 
     /// Takes over what the body has noted.

@@ -67,7 +67,8 @@ impl Shelf {
         }
         let folder = self.folder.as_deref().filter(|_| push.is_resumable())?;
         let (journal, entries) = Journal::open(folder, &push.host.origin, &push.repository, &push.blob)?;
-        let record = Record { snapshots: entries.snapshots, journal: Some(journal), resets: 0 };
+        let (snapshots, journal) = (entries.snapshots, Some(journal));
+        let record = Record { snapshots, journal, resets: 0, disputed: None };
         // How much was sent is not noted: that would cost a write for every piece.
         Some(Suspended { session: entries.session, record, sent: push.blob.size })
     }
@@ -94,12 +95,15 @@ impl Suspended {
     pub(super) async fn keep_or_cancel(
         push: &Push,
         session: Session,
-        mut record: Record,
+        (began_at, mut record): (u64, Record),
         watch: &Watch,
         cause: &Cause,
     ) {
         if matches!(cause, Cause::Broken(_)) && watch.failure().is_none() {
             record.resets += 1;
+        }
+        if matches!(cause, Cause::Refused { status: 416, .. }) {
+            record.disputed = Some(began_at);
         }
         if may_be_good(watch, cause) {
             push.host.shelf.keep(push, Self { session, record, sent: watch.passed() });
@@ -123,7 +127,7 @@ impl Suspended {
             record.finish();
             return Fate::Completed;
         }
-        if received == 0 || received == push.blob.size {
+        if received == 0 || received == push.blob.size || record.disputed == Some(received) {
             record.finish();
             session.cancel(push).await;
             return Fate::Dead;
