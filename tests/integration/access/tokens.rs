@@ -29,7 +29,9 @@ async fn fifty_images_of_one_repository_ask_for_one_token() {
     let (source, mirror) = (token_registry().await, Registry::start().await);
     let names: Vec<String> = (0..50).map(|number| format!("v{number}")).collect();
     source.with_store(|store| {
-        names.iter().for_each(|name| store.insert("team/app", &SampleImage::single_platform(name, "amd64")));
+        for name in &names {
+            store.insert("team/app", &SampleImage::single_platform(name, "amd64"));
+        }
     });
     let mut sync = Mirror::new(["sync", "--platform", "linux/amd64", "--to", &mirror.address().host_port])
         .env("DOCKER_AUTH_CONFIG", super::config(&source.address().host_port).to_string());
