@@ -1,5 +1,7 @@
 //! Reading what a registry says when it refuses: the specification's error envelope, or anything else.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::HeaderValue;
 use oci_client::errors::{OciEnvelope, OciErrorCode};
 use reqwest::{Response, header::RETRY_AFTER};
 
@@ -8,6 +10,33 @@ use crate::{endpoint::Cause, error::escape};
 
 /// The longest message that is repeated to a person, in characters.
 const LONGEST_MESSAGE: usize = 400;
+
+/// The `Authorization` that a request was sent with, kept with its answer: some registries repeat in an
+/// error what they were sent.
+#[derive(Clone)]
+struct Sent(HeaderValue);
+
+impl Sent {
+    /// Takes the credential out of a text that came from the registry.
+    fn conceal(&self, text: &str) -> String {
+        let header = String::from_utf8_lossy(self.0.as_bytes());
+        let credential = header.split_once(' ').map_or(&*header, |(_, credential)| credential);
+        let decoded = STANDARD.decode(credential).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let password = decoded.as_deref().and_then(|pair| pair.split_once(':')).map(|(_, password)| password);
+        [Some(credential), password]
+            .into_iter()
+            .flatten()
+            .filter(|secret| !secret.is_empty())
+            .fold(text.to_owned(), |text, secret| text.replace(secret, "[redacted]"))
+    }
+}
+
+/// Keeps with an answer what its request was authorised with.
+pub(super) fn remember(response: &mut Response, authorization: Option<&HeaderValue>) {
+    if let Some(authorization) = authorization {
+        response.extensions_mut().insert(Sent(authorization.clone()));
+    }
+}
 
 /// Turns an error answer into a cause. Reads at most [`limits::ERROR_BODY`] bytes of it.
 pub(super) async fn refusal(mut response: Response) -> Cause {
@@ -25,28 +54,45 @@ pub(super) async fn refusal(mut response: Response) -> Cause {
             break;
         }
     }
-    let (code, message) = read_envelope(&body);
+    let sent = response.extensions().get::<Sent>();
+    // Before it is shortened and escaped, either of which could leave a part that is not recognised.
+    let conceal = |text: &str| sent.map_or_else(|| text.to_owned(), |sent| sent.conceal(text));
+    let (code, message) = read_envelope(&body, conceal);
     Cause::Refused { status, code, message, retry_after }
 }
 
 /// The first error's code and message, with all further messages appended; of anything that is not an
 /// envelope, the first line of text.
-fn read_envelope(body: &[u8]) -> (Option<String>, String) {
+fn read_envelope(body: &[u8], conceal: impl Fn(&str) -> String) -> (Option<String>, String) {
     match serde_json::from_slice::<OciEnvelope>(body) {
         Ok(envelope) if !envelope.errors.is_empty() => {
-            let code = envelope.errors.first().map(|error| code_text(&error.code));
+            let code = envelope.errors.first().map(|error| conceal(&code_text(&error.code)));
             let messages: Vec<String> = envelope
                 .errors
                 .iter()
                 .map(|error| match &error.detail {
                     serde_json::Value::Null => error.message.clone(),
-                    detail => format!("{} ({detail})", error.message),
+                    detail => format!("{} ({})", error.message, conceal_within(detail, &conceal)),
                 })
                 .filter(|message| !message.is_empty())
                 .collect();
-            (code, shorten(&messages.join("; ")))
+            (code, shorten(&conceal(&messages.join("; "))))
         }
-        _ => (None, shorten(&plain_text(body))),
+        _ => (None, shorten(&conceal(&plain_text(body)))),
+    }
+}
+
+/// The detail as it is shown. Its texts are concealed one by one: written as JSON, quotes in a secret would be
+/// escaped and the secret not recognised.
+fn conceal_within(detail: &serde_json::Value, conceal: &impl Fn(&str) -> String) -> serde_json::Value {
+    use serde_json::Value;
+    match detail {
+        Value::String(text) => Value::String(conceal(text)),
+        Value::Array(items) => items.iter().map(|item| conceal_within(item, conceal)).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (conceal(name), conceal_within(value, conceal))).collect()
+        }
+        other => other.clone(),
     }
 }
 
@@ -83,26 +129,40 @@ mod tests {
     fn envelopes_pages_and_lines() {
         let envelope = br#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown","detail":{"digest":"x"}},{"code":"X","message":"y"}]}"#;
         assert_eq!(
-            read_envelope(envelope),
+            read_envelope(envelope, str::to_owned),
             (Some("MANIFEST_BLOB_UNKNOWN".into()), r#"blob unknown ({"digest":"x"}); y"#.into())
         );
-        assert_eq!(read_envelope(b"<html>\n<body>"), (None, String::new()));
-        assert_eq!(read_envelope(b"\n upstream gone \n"), (None, "upstream gone".into()));
-        assert_eq!(read_envelope(b"").1, "");
+        assert_eq!(read_envelope(b"<html>\n<body>", str::to_owned), (None, String::new()));
+        assert_eq!(read_envelope(b"\n upstream gone \n", str::to_owned), (None, "upstream gone".into()));
+        assert_eq!(read_envelope(b"", str::to_owned).1, "");
     }
 
     /// A registry must not be able to write to the terminal of the person who reads its message.
     #[test]
     fn control_characters_in_a_message_are_escaped() {
-        let (code, message) =
-            read_envelope(b"{\"errors\":[{\"code\":\"\\u001b[31mX\",\"message\":\"a\\u001b[2Jb\"}]}");
+        let (code, message) = read_envelope(
+            b"{\"errors\":[{\"code\":\"\\u001b[31mX\",\"message\":\"a\\u001b[2Jb\"}]}",
+            str::to_owned,
+        );
         assert_eq!(code.as_deref(), Some("\\u{1b}[31mX"));
         assert_eq!(message, "a\\u{1b}[2Jb");
     }
 
     #[test]
+    fn what_was_sent_is_not_repeated() {
+        let basic =
+            Sent(HeaderValue::from_str(&format!("Basic {}", STANDARD.encode("me:pa55:word"))).unwrap());
+        let bearer = Sent(HeaderValue::from_static("Bearer t0ken.x"));
+        assert_eq!(
+            basic.conceal(&format!("no pa55:word, {}", STANDARD.encode("me:pa55:word"))),
+            "no [redacted], [redacted]"
+        );
+        assert_eq!(bearer.conceal("no Bearer t0ken.x"), "no Bearer [redacted]");
+    }
+
+    #[test]
     fn long_messages_are_cut_at_a_character() {
-        let (_, message) = read_envelope("ü".repeat(2000).as_bytes());
+        let (_, message) = read_envelope("ü".repeat(2000).as_bytes(), str::to_owned);
         assert_eq!(message.chars().count(), LONGEST_MESSAGE + 1);
     }
 }

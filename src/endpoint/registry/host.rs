@@ -215,7 +215,11 @@ impl Host {
             request = request.header(header::CONTENT_LENGTH, 0);
         }
         match tokio::time::timeout(self.tuning.stall, request.send()).await {
-            Ok(answered) => answered.map_err(|error| cause_of(&error)),
+            Ok(answered) => {
+                let mut response = answered.map_err(|error| cause_of(&error))?;
+                answer::remember(&mut response, authorization);
+                Ok(response)
+            }
             Err(_) => Err(Cause::Stalled(self.tuning.stall)),
         }
     }

@@ -101,13 +101,11 @@ async fn guarded_mirror() -> Scripted {
 #[tokio::test]
 async fn a_put_is_never_sent_elsewhere() {
     let (source, elsewhere) = (registry().await, registry().await);
-    for (path, words) in
-        [("/manifests/", "it redirects a PUT"), ("/blobs/uploads/", "307 Temporary Redirect")]
-    {
+    for path in ["/manifests/", "/blobs/uploads/"] {
         let mirror = guarded_mirror().await;
         mirror.on("PUT", path).then(Action::redirect(&at(&elsewhere, "/x")));
         let outcome = run(sync(&source, &mirror), 1).await;
-        assert!(outcome.stderr.contains(words), "{path}: {outcome}");
+        assert!(outcome.stderr.contains("it redirects a PUT"), "{path}: {outcome}");
     }
     assert!(elsewhere.requests().is_empty());
 }

@@ -249,3 +249,28 @@ async fn credentials_that_cannot_be_read_are_not_repeated() {
         assert_hidden(&license, &[PASSWORD], &content);
     }
 }
+
+#[tokio::test]
+async fn a_registry_that_repeats_the_credential() {
+    for status in [400, 403, 500] {
+        let registry = Scripted::start().await;
+        demand_basic(&registry, &[&basic(USER, PASSWORD)]);
+        // Uploads come after the first challenge, so the header has been sent.
+        registry.on("POST", "/mirror/").answer(echo(status, &[PASSWORD, &basic(USER, PASSWORD)]));
+        let codes = run_all(registry.address(), "registry echoes").await;
+        assert!(!codes.contains(&0), "{codes:?}");
+        assert_was_sent(&registry, &basic(USER, PASSWORD));
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_repeats_the_token() {
+    let registry = Scripted::start().await;
+    demand_token(&registry);
+    registry.on("GET", "/token").answer(Answer::json(200, &json!({ "token": TOKEN })));
+    registry.on("POST", "/mirror/").answer(echo(400, &[TOKEN]));
+    let codes = run_all(registry.address(), "registry echoes the token").await;
+    assert!(!codes.contains(&0), "{codes:?}");
+    assert_was_sent(&registry, &format!("Bearer {TOKEN}"));
+    assert!(registry.count("POST", "/mirror/") > 0);
+}

@@ -138,7 +138,8 @@ pub(super) async fn transmit(
         Ok(response) if response.status().is_redirection() => {
             Cause::Redirect(format!("it redirects a {}", outgoing.method))
         }
-        Ok(response) => {
+        Ok(mut response) => {
+            answer::remember(&mut response, authorization.as_ref());
             if let (StatusCode::UNAUTHORIZED, Some(sent)) = (response.status(), &authorization) {
                 host.forget(&push.repository, &push.scopes(), sent);
             }
