@@ -64,10 +64,12 @@ impl Waivers {
     /// repository without tag, and the name behind the last slash with and without tag.
     #[must_use]
     pub fn covers(&self, image: &Reference, platform: &Platform) -> bool {
-        let whole = image.to_string();
+        // A reference that is pinned to a digest has the same name as before.
+        let tag = image.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
+        let whole = format!("{}{tag}", image.repository());
         let repository = image.repository().to_string();
         let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
-        let names = [last(&whole), last(&repository), whole, repository];
+        let names = [last(&whole), last(&repository), whole, repository, image.to_string()];
         self.0.iter().any(|waiver| {
             waiver.platform.as_ref().is_none_or(|waived| waived.is_served_by(platform))
                 && names.iter().any(|name| waiver.image.is_match(name))
@@ -92,6 +94,10 @@ mod tests {
             assert!(covers(waiver, "linux/arm64"), "{waiver}");
         }
         assert!(!covers("service", "linux/arm64"));
+        let digest = crate::oci::Digest::sha256(b"");
+        let pinned: Reference = format!("quay.io/a/services:4.53.0@{digest}").parse().unwrap();
+        let waivers = Waivers::new(vec!["services:4.53.0".parse().unwrap()]);
+        assert!(waivers.covers(&pinned, &"linux/arm64".parse().unwrap()));
         assert!(covers("services=linux/arm64", "linux/arm64/v8"));
         assert!(!covers("services=linux/arm64", "linux/amd64"));
     }

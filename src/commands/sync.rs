@@ -23,7 +23,7 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     settings::check_stdin(Some(&args.selection), &args.registries, Some(&args.destination.login))?;
     let root = settings::root(&args.destination.to)?;
     let access = Access::new(&args.registries, session.events())?;
-    let (mappings, placement, chart) = mappings(&args, &root, session).await?;
+    let Work { sources, mappings, placement, chart } = work(&args, &root, session).await?;
     // Found out before a byte moves, not after the last.
     let lock_file = if args.dry_run {
         None
@@ -34,8 +34,10 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     let destination = Arc::new(access.destination(&root, &args.destination.login).await?);
     let options = options(&args);
     let platforms = options.platforms.clone();
-    let mirrored = pipeline::mirror(source, destination, mappings, options, session.events()).await;
+    let mut mirrored = pipeline::mirror(source, destination, mappings, options, session.events()).await;
     session.reporter.finish();
+    // The lock's digests were pinned to its references for this run; they stay in it as they were written.
+    mirrored.iter_mut().zip(sources).for_each(|(one, source)| one.outcome.source = source);
     let mut failures = Vec::new();
     if let Some(file) = lock_file {
         let lock = Lock::new(chart.clone(), placement, &platforms, &mirrored);
@@ -74,27 +76,33 @@ fn check_name(check: Check) -> &'static str {
     }
 }
 
-/// What goes where: from the chart or list, or with `--locked` from the lock.
-async fn mappings(
-    args: &Sync,
-    root: &Root,
-    session: &Session,
-) -> Result<(Vec<Mapping>, Placement, Option<ChartIdentity>), Failure> {
-    let (references, usual, chart) = if args.locked {
+/// What goes where.
+struct Work {
+    /// The references as they were asked for, one for each mapping.
+    sources: Vec<Reference>,
+    mappings: Vec<Mapping>,
+    placement: Placement,
+    chart: Option<ChartIdentity>,
+}
+
+/// From the chart or list, or with `--locked` from the lock.
+async fn work(args: &Sync, root: &Root, session: &Session) -> Result<Work, Failure> {
+    let (sources, references, usual, chart) = if args.locked {
         let lock = Lock::read(&args.lock).map_err(|error| error.failure())?;
         let references = locked(&lock, args)?;
-        (references, (lock.placement.naming, lock.placement.source_prefix), lock.chart)
+        let sources = lock.images.into_iter().map(|image| image.source).collect();
+        (sources, references, (lock.placement.naming, lock.placement.source_prefix), lock.chart)
     } else {
         let found = enumerate(&args.selection, session).await?;
         let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
-        (references, (Naming::default(), found.source_prefix), found.chart)
+        (references.clone(), references, (Naming::default(), found.source_prefix), found.chart)
     };
     let placement = settings::placement(root, &args.destination.naming, usual);
     let mappings = placement.namer(root.clone()).map_all(&references).map_err(|error| {
         Failure::from_error(Kind::Usage, &error)
             .with_hint("give them different names with --naming full, or leave one out with --exclude")
     })?;
-    Ok((mappings, placement, chart))
+    Ok(Work { sources, mappings, placement, chart })
 }
 
 /// The lock's images, pinned to its digests.

@@ -108,6 +108,15 @@ async fn a_locked_run_that_finds_everything_in_place_does_not_ask_the_source() {
 }
 
 #[tokio::test]
+async fn a_locked_run_leaves_the_locks_bytes_as_they_were_bug() {
+    let (_, pair, first) = moved_on().await;
+    let path = first.folder().join("thoras-mirror.lock");
+    let before = std::fs::read(&path).unwrap();
+    locked(&pair, &first, &[]).run().await.expect_success();
+    assert_eq!(String::from_utf8(std::fs::read(&path).unwrap()), String::from_utf8(before));
+}
+
+#[tokio::test]
 async fn a_locked_run_that_fails_does_not_lose_the_locks_digests_bug() {
     let (old, pair, first) = moved_on().await;
     pair.destination.with_store(|store| store.repositories.clear());
