@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod chaos;
 mod enumerate;
 mod serve;
 #[allow(dead_code, unreachable_pub, reason = "a library for tests: each takes what it needs")]

@@ -3,10 +3,12 @@
 //! - [`images`] builds images from nothing; [`client`] pushes them and reads them back without this project's code;
 //! - [`registry`] runs CNCF distribution, [`storage`] looks into (and damages) its files;
 //! - [`token_server`] hands out the tokens that such a registry trusts;
-//! - [`scripted`] is a small registry that misbehaves on demand;
+//! - [`scripted`] is a small registry that misbehaves on demand; [`fault_proxy`] stands before a real one and breaks
+//!   requests at random;
 //! - [`process`] runs the program under test; [`skopeo`] and [`helm`] run others.
 
 pub mod client;
+pub mod fault_proxy;
 pub mod graph;
 pub mod helm;
 pub mod http_server;
