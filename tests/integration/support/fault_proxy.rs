@@ -32,6 +32,10 @@ use super::{
 /// A brief pause: long enough for requests to overtake each other.
 const STALL: Duration = Duration::from_millis(30);
 
+/// How long the registry may take. A connection that a restart leaves open answers nothing ever, and the client under
+/// test would wait for as long as it does for slow registries.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Headers that are about one connection.
 const HOP_BY_HOP: [HeaderName; 2] = [CONNECTION, TRANSFER_ENCODING];
 
@@ -218,7 +222,7 @@ impl State {
         let url = format!("{}{}", self.registry, head.uri);
         let has_body =
             head.headers.contains_key("content-length") || head.headers.contains_key(TRANSFER_ENCODING);
-        let mut upstream = self.client.request(head.method, url).headers(head.headers);
+        let mut upstream = self.client.request(head.method, url).headers(head.headers).timeout(PATIENCE);
         if has_body {
             let pieces = BodyStream::new(body).filter_map(async |frame| match frame {
                 Ok(frame) => frame.into_data().ok().map(Ok),
