@@ -8,6 +8,8 @@
 mod answer;
 pub mod auth;
 mod download;
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod limits;
 mod manifests;
