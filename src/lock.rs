@@ -181,9 +181,13 @@ impl Lock {
             let error = io::Error::other(format!("it is larger than {LARGEST} bytes"));
             return Err(LockError::Unreadable(path.to_owned(), error));
         }
-        let bytes = fs::read(path).map_err(unreadable)?;
+        Self::parse(&fs::read(path).map_err(unreadable)?, path)
+    }
+
+    /// Reads a lock's content. `path` names it in errors.
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, LockError> {
         let malformed = |error| LockError::Malformed(path.to_owned(), error);
-        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(malformed)?;
+        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(malformed)?;
         match value.get("schema").and_then(serde_json::Value::as_str) {
             Some(SCHEMA) | None => serde_json::from_value(value).map_err(malformed),
             Some(other) => Err(LockError::Version { path: path.to_owned(), schema: other.to_owned() }),

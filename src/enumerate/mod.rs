@@ -9,6 +9,8 @@
 mod chart;
 mod error;
 mod filter;
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 mod input;
 mod list;

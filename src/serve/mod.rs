@@ -21,6 +21,8 @@
 mod blobs;
 mod body;
 mod discovery;
+#[doc(hidden)]
+pub mod fuzzing;
 mod manifests;
 mod names;
 mod range;

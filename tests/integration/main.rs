@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod chaos;
 mod doctor;
 mod enumerate;
 mod faults;

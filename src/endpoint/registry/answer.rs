@@ -63,7 +63,7 @@ pub(super) async fn refusal(mut response: Response) -> Cause {
 
 /// The first error's code and message, with all further messages appended; of anything that is not an
 /// envelope, the first line of text.
-fn read_envelope(body: &[u8], conceal: impl Fn(&str) -> String) -> (Option<String>, String) {
+pub(super) fn read_envelope(body: &[u8], conceal: impl Fn(&str) -> String) -> (Option<String>, String) {
     match serde_json::from_slice::<OciEnvelope>(body) {
         Ok(envelope) if !envelope.errors.is_empty() => {
             let code = envelope.errors.first().map(|error| conceal(&code_text(&error.code)));

@@ -245,7 +245,7 @@ fn check_answer(response: &Response, offset: u64, blob: &Descriptor) -> Result<u
 }
 
 /// `bytes START-END/SIZE` (RFC 9110, section 14.4) from exactly `offset` to exactly the end.
-fn is_range_to_the_end(range: &str, offset: u64, size: u64) -> bool {
+pub(super) fn is_range_to_the_end(range: &str, offset: u64, size: u64) -> bool {
     let parse = || {
         let (unit, rest) = range.trim().split_once(' ')?;
         let (span, total) = rest.split_once('/')?;

@@ -9,6 +9,8 @@
 mod answer;
 pub mod auth;
 mod download;
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod learnt;
 mod limits;

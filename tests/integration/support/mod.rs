@@ -3,7 +3,8 @@
 //! - [`images`] builds images from nothing; [`client`] pushes them and reads them back without this project's code;
 //! - [`registry`] runs CNCF distribution, [`storage`] looks into (and damages) its files;
 //! - [`token_server`] hands out the tokens that such a registry trusts;
-//! - [`scripted`] is a small registry that misbehaves on demand;
+//! - [`scripted`] is a small registry that misbehaves on demand; [`fault_proxy`] stands before a real one and breaks
+//!   requests at random;
 //! - [`proxy`] is a forward proxy; [`secrets`] looks for what must never be shown;
 //! - [`process`] runs the program under test, [`documents`] checks the JSON that it prints;
 //! - [`skopeo`] and [`helm`] run other programs, [`fake_helm`] stands in Helm's place and writes down what it saw.
@@ -11,6 +12,7 @@
 pub mod client;
 pub mod documents;
 pub mod fake_helm;
+pub mod fault_proxy;
 pub mod graph;
 pub mod helm;
 pub mod http_server;

@@ -154,6 +154,11 @@ impl Running {
         tokio::time::timeout(DEADLINE, line).await.unwrap_or_else(|_| panic!("no line with {text:?}"))
     }
 
+    /// Waits for the end, however long it takes.
+    pub async fn ended(&mut self) {
+        self.child.wait().await.unwrap();
+    }
+
     /// Waits for the end; a run that hangs fails the test with what it has printed.
     pub async fn outcome(mut self) -> Outcome {
         let ended = tokio::time::timeout(DEADLINE, self.child.wait()).await;

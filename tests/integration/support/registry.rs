@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -112,16 +113,7 @@ impl Registry {
             .local_addr()
             .unwrap();
         fs::write(folder.path().join("config.json"), configuration(options, folder.path(), listen)).unwrap();
-        let open = |name: &str| Stdio::from(File::create(folder.path().join(name)).unwrap());
-        let process = Command::new(programs::find("THORAS_MIRROR_TEST_REGISTRY", "docker-registry"))
-            .arg("serve")
-            .arg(folder.path().join("config.json"))
-            .stdin(Stdio::null())
-            .stdout(open("access.log"))
-            .stderr(open("error.log"))
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let process = spawn(folder.path());
         let address = Address {
             host_port: listen.to_string(),
             plain_http: options.authority.is_none(),
@@ -151,6 +143,25 @@ impl Registry {
             }
             assert!(Instant::now() < deadline, "docker-registry does not answer: {}", self.error_log());
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Ends the process and starts another one on the same port, over the same files.
+    ///
+    /// Requests in flight may end first: CNCF distribution writes some files in place and believes in half a manifest
+    /// for ever, so that killing it would test its storage, not its clients.
+    pub async fn restart(&mut self) {
+        let id = self.process.id().expect("docker-registry has ended");
+        kill_process(Pid::from_raw(id.cast_signed()).unwrap(), Signal::TERM).unwrap();
+        self.process.wait().await.unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.process = spawn(self.folder.path());
+            if self.answers().await {
+                return;
+            }
+            // Somebody's outgoing connection has the port; it does not keep it for long.
+            assert!(Instant::now() < deadline, "{} stays taken", self.address.host_port);
         }
     }
 
@@ -219,13 +230,32 @@ impl Registry {
 
 const MARKER: &str = "test-marker=";
 
+/// Starts a process over a folder that holds its configuration.
+fn spawn(folder: &Path) -> Child {
+    let append = |name: &str| {
+        let file = File::options().create(true).append(true).open(folder.join(name)).unwrap();
+        Stdio::from(file)
+    };
+    // Only what this process writes tells whether it found its port taken.
+    let error_log = File::create(folder.join("error.log")).unwrap();
+    Command::new(programs::find("THORAS_MIRROR_TEST_REGISTRY", "docker-registry"))
+        .arg("serve")
+        .arg(folder.join("config.json"))
+        .stdin(Stdio::null())
+        .stdout(append("access.log"))
+        .stderr(error_log)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
 /// The configuration file. It is YAML, of which JSON is a part.
 fn configuration(options: &Options<'_>, folder: &Path, listen: SocketAddr) -> String {
     let mut configuration = json!({
         "version": "0.1",
         "log": { "level": "error", "accesslog": { "disabled": false } },
         "storage": { "filesystem": { "rootdirectory": folder }, "delete": { "enabled": true } },
-        "http": { "addr": listen.to_string() },
+        "http": { "addr": listen.to_string(), "draintimeout": "2s" },
     });
     if let Some(authority) = options.authority {
         configuration["http"]["tls"] = json!({

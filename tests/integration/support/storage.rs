@@ -31,8 +31,9 @@ impl Storage {
             for tag in entries(&self.repository(&repository).join("_manifests/tags")) {
                 let link = tag.join("current/link");
                 let name = tag.file_name().unwrap().to_str().unwrap();
-                // A tag's folder exists for a moment before its link does.
-                if let Ok(digest) = fs::read_to_string(link) {
+                // A tag's folder exists for a moment before its link does, and the link before its text.
+                let digest = fs::read_to_string(link).unwrap_or_default();
+                if !digest.is_empty() {
                     tags.insert(format!("{repository}:{name}"), digest.parse().unwrap());
                 }
             }

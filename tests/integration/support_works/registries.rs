@@ -35,6 +35,18 @@ async fn the_log_counts_requests() {
 }
 
 #[tokio::test]
+async fn a_restart_keeps_the_port_the_files_and_the_log() {
+    let mut registry = Registry::start().await;
+    let image = SampleImage::single_platform("1", "amd64");
+    client::push(&image, registry.address(), "app").await;
+    let before = registry.requests().await;
+    let address = registry.address().clone();
+    registry.restart().await;
+    assert_eq!(registry.requests().await, before);
+    client::assert_present(&image, &address, "app").await;
+}
+
+#[tokio::test]
 async fn a_password_is_asked_for() {
     let registry = Registry::start_with(Options::default().htpasswd("anna", "right")).await;
     let image = SampleImage::single_platform("1", "amd64");

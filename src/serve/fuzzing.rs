@@ -1,0 +1,28 @@
+//! Readers of what clients send that are private otherwise, for the targets in `fuzz/`. No part of the interface.
+
+use super::{
+    range::{self, Selection},
+    routes::Route,
+};
+
+/// The repository that a path names, if it is a path of a registry and names one.
+#[must_use]
+pub fn repository(path: &str) -> Option<String> {
+    let route = Route::parse(path).ok()?;
+    route.repository().map(|name| name.as_str().to_owned())
+}
+
+/// The first and the last byte that a `Range` selects of so many bytes, where it selects some.
+#[must_use]
+pub fn range(header: &str, size: u64) -> Option<(u64, u64)> {
+    match range::select(Some(header), size) {
+        Selection::Part(span) => Some((span.start, span.end)),
+        Selection::Whole | Selection::Unsatisfiable => None,
+    }
+}
+
+/// The first and the last byte of a chunk's `Content-Range`.
+#[must_use]
+pub fn chunk(header: &str) -> Option<(u64, u64)> {
+    range::chunk(header).map(|span| (span.start, span.end))
+}

@@ -1,0 +1,208 @@
+//! Syncs under random faults between real registries: whatever happens, no tag names an incomplete graph, and a calm
+//! run ends in a mirror whose every byte is right.
+//!
+//! `scripts/chaos [SEEDS] [FIRST_SEED]` runs as many seeds as one likes; the normal tests run a few.
+
+use std::{collections::BTreeMap, env, ffi::OsString, sync::Arc, thread};
+
+use futures::{StreamExt, stream};
+use tempfile::TempDir;
+
+use crate::support::{
+    client,
+    fault_proxy::{Dice, FaultProxy},
+    images::SampleImage,
+    process::{Mirror, Outcome},
+    registry::Registry,
+};
+
+/// How many seeds run at once. They spend most of their time in the pauses before requests are tried again.
+const AT_ONCE: usize = 4;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_mirror_converges_whatever_the_faults() {
+    let first = number("THORAS_MIRROR_CHAOS_FIRST").unwrap_or(0);
+    let count = number("THORAS_MIRROR_CHAOS_SEEDS").unwrap_or(10);
+    let corpus = Arc::new(Corpus::push().await);
+    let runs = stream::iter(first..first + count).map(|seed| {
+        let corpus = Arc::clone(&corpus);
+        async move { tokio::spawn(run_seed(seed, corpus)).await.err().map(|_| seed) }
+    });
+    let failed: Vec<usize> = runs.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
+    assert_eq!(failed, Vec::<usize>::new(), "these seeds failed, for the reasons above");
+}
+
+fn number(variable: &str) -> Option<usize> {
+    env::var(variable).ok().map(|text| text.parse().unwrap())
+}
+
+/// The images that every seed mirrors, and the registry that holds them.
+struct Corpus {
+    registry: Registry,
+    images: Vec<SampleImage>,
+}
+
+impl Corpus {
+    /// Shapes that differ, layers that are shared, and one image whose blobs are larger than socket buffers.
+    async fn push() -> Self {
+        let registry = Registry::start().await;
+        let images = vec![
+            SampleImage::multi_platform("app"),
+            SampleImage::docker("web"),
+            SampleImage::with_attestations("attested"),
+            SampleImage::nested("nested"),
+            SampleImage::with_layer_size("large", 300_000),
+        ];
+        for image in &images {
+            client::push(image, registry.address(), &format!("vendor/{}", image.tag)).await;
+        }
+        Self { registry, images }
+    }
+}
+
+/// Several syncs with faults, then one without, which must succeed.
+async fn run_seed(seed: usize, corpus: Arc<Corpus>) {
+    let mut dice = Dice::new(&format!("seed {seed}"));
+    let mut run = Run::start(seed, corpus, &mut dice).await;
+    for _ in 0..2 + dice.below(2) {
+        run.disturbed_sync(&mut dice).await;
+    }
+    run.calm_sync().await;
+    run.verify_every_byte().await;
+}
+
+/// What happens while a sync runs, when the destination gets its request of this number.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Kill(usize),
+    Restart(usize),
+    Nothing,
+}
+
+impl Event {
+    fn draw(dice: &mut Dice) -> Self {
+        // A whole sync asks the destination about a hundred times.
+        let request = 1 + dice.below(100);
+        match dice.below(5) {
+            0 | 1 => Self::Kill(request),
+            2 | 3 => Self::Restart(request),
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// One seed's registry, the proxies around it, and what has happened.
+struct Run {
+    seed: usize,
+    corpus: Arc<Corpus>,
+    registry: Registry,
+    source: FaultProxy,
+    destination: FaultProxy,
+    folder: TempDir,
+    log: Vec<String>,
+}
+
+impl Run {
+    async fn start(seed: usize, corpus: Arc<Corpus>, dice: &mut Dice) -> Self {
+        let registry = Registry::start().await;
+        let percent = [5, 15, 30][dice.below(3)];
+        let [from, to] = ["source", "destination"].map(|side| format!("{seed}/{side}"));
+        let source = FaultProxy::start(corpus.registry.address(), &from, percent).await;
+        let destination = FaultProxy::start(registry.address(), &to, percent).await;
+        let folder = tempfile::tempdir().unwrap();
+        let log = vec![format!("{percent} of 100 requests suffer a fault")];
+        Self { seed, corpus, registry, source, destination, folder, log }
+    }
+
+    /// A sync that may succeed or fail, or be killed; the registry behind it may be restarted.
+    async fn disturbed_sync(&mut self, dice: &mut Dice) {
+        let event = Event::draw(dice);
+        self.log.push(format!("sync, {event:?}"));
+        let mut running = self.sync().start();
+        match event {
+            Event::Kill(request) => tokio::select! {
+                () = running.ended() => (),
+                () = self.destination.requests(request) => running.kill(),
+            },
+            Event::Restart(request) => tokio::select! {
+                () = running.ended() => (),
+                () = self.destination.requests(request) => self.registry.restart().await,
+            },
+            Event::Nothing => (),
+        }
+        let outcome = running.outcome().await;
+        self.judge(&outcome);
+        // 1: an image failed; 6: bytes were damaged on the way; none: killed.
+        assert!(matches!(outcome.status.code(), None | Some(0 | 1 | 6)), "{outcome}");
+    }
+
+    async fn calm_sync(&mut self) {
+        self.log.push("calm sync".to_owned());
+        self.source.calm();
+        self.destination.calm();
+        let outcome = self.sync().run().await.expect_success();
+        self.judge(&outcome);
+    }
+
+    async fn verify_every_byte(&mut self) {
+        self.log.push("verify".to_owned());
+        let arguments = ["verify", "--level", "bytes", "--lock"].map(OsString::from);
+        let verify = self.mirror(arguments.into_iter().chain([self.lock()]));
+        let _ = verify.run().await.expect_success();
+    }
+
+    fn sync(&self) -> Mirror {
+        let to = format!("{}/mirror", self.destination.address().host_port);
+        let options = ["sync", "--to", &to, "--lock"].map(OsString::from);
+        let images =
+            self.corpus.images.iter().map(|image| {
+                self.source.address().image(&format!("vendor/{}", image.tag), &image.tag).into()
+            });
+        self.mirror(options.into_iter().chain([self.lock()]).chain(images))
+    }
+
+    /// The program; a connection that breaks at the very first request must not make it guess https.
+    fn mirror(&self, arguments: impl Iterator<Item = OsString>) -> Mirror {
+        let plain = [&self.source, &self.destination].map(|proxy| proxy.address().host_port.clone());
+        Mirror::new(arguments).env("THORAS_MIRROR_PLAIN_HTTP", plain.join(","))
+    }
+
+    fn lock(&self) -> OsString {
+        self.folder.path().join("lock").into()
+    }
+
+    /// What must hold after every run, however it ended.
+    fn judge(&mut self, outcome: &Outcome) {
+        self.log.push(format!("ended with {}", outcome.status));
+        assert!(!outcome.stderr.contains("panicked"), "{outcome}");
+        let storage = self.registry.storage();
+        assert_eq!(storage.incomplete_tags(), BTreeMap::new(), "{outcome}");
+        if outcome.status.success() {
+            let expected = self
+                .corpus
+                .images
+                .iter()
+                .map(|image| (format!("mirror/{0}:{0}", image.tag), image.root().digest.clone()));
+            assert_eq!(storage.tags(), expected.collect(), "{outcome}");
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the test machinery shows it with the failure")]
+impl Drop for Run {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        let seed = self.seed;
+        eprintln!("seed {seed} failed; alone: scripts/chaos 1 {seed}");
+        for (what, lines) in [
+            ("what happened", self.log.clone()),
+            ("requests to the source", self.source.history()),
+            ("requests to the destination", self.destination.history()),
+        ] {
+            eprintln!("--- seed {seed}: {what}\n{}", lines.join("\n"));
+        }
+        eprintln!("--- seed {seed}: what the registry said\n{}", self.registry.error_log());
+    }
+}

@@ -1,0 +1,292 @@
+//! A proxy between a client and a registry that breaks requests at random, from a seed.
+//!
+//! What befalls a request depends on the seed, on what is asked for and on how often it was asked for before, not on
+//! the order in which requests arrive: a seed that fails fails again, however a concurrent client interleaves them.
+
+use std::{
+    collections::HashMap,
+    fmt, io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::{
+    HeaderName, Request,
+    header::{CONNECTION, TRANSFER_ENCODING},
+};
+use http_body_util::BodyStream;
+use hyper::body::Incoming;
+use tokio::sync::watch;
+
+use super::{
+    Address,
+    http_server::{Answer, Dropped, End, HttpServer},
+    images::pseudo_random,
+};
+
+/// A brief pause: long enough for requests to overtake each other.
+const STALL: Duration = Duration::from_millis(30);
+
+/// How long the registry may take. A connection that a restart leaves open answers nothing ever, and the client under
+/// test would wait for as long as it does for slow registries.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Headers that are about one connection.
+const HOP_BY_HOP: [HeaderName; 2] = [CONNECTION, TRANSFER_ENCODING];
+
+/// What befalls one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// The connection closes after this many bytes of the request's body, which the registry gets.
+    CutRequest(usize),
+    /// The connection closes after this many bytes of the answer's body.
+    CutAnswer(usize),
+    /// The registry serves the request, and the connection closes in place of its answer.
+    LoseAnswer,
+    /// The registry hears of the request only after a pause.
+    Stall,
+    /// This status is answered, and the registry never hears of the request. 429 says `Retry-After: 0`.
+    Refuse(u16),
+    /// One bit of the answer's body, where there is one and its digest is known, arrives changed.
+    FlipBit(usize),
+}
+
+/// Numbers that depend on text alone.
+#[derive(Debug)]
+pub struct Dice(std::vec::IntoIter<u8>);
+
+impl Dice {
+    /// The numbers of this text.
+    pub fn new(text: &str) -> Self {
+        Self(pseudo_random(text, 256).into_iter())
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
+        let bytes = std::array::from_fn(|_| self.0.next().expect("few numbers are drawn from one text"));
+        usize::try_from(u32::from_le_bytes(bytes)).unwrap() % bound
+    }
+}
+
+impl Fault {
+    /// Draws a fault; `percent` of all requests suffer one.
+    fn draw(dice: &mut Dice, percent: usize) -> Self {
+        if dice.below(100) >= percent {
+            return Self::None;
+        }
+        // Bodies are manifests of a kilobyte, layers of some 20, and one image's layers of hundreds.
+        let bytes = match dice.below(3) {
+            0 => dice.below(300),
+            1 => dice.below(20_000),
+            _ => dice.below(300_000),
+        };
+        match dice.below(8) {
+            0 => Self::CutRequest(bytes),
+            1 => Self::CutAnswer(bytes),
+            2 => Self::LoseAnswer,
+            3 => Self::Stall,
+            4 => Self::Refuse(429),
+            5 => Self::Refuse(500),
+            6 => Self::Refuse(503),
+            _ => Self::FlipBit(bytes),
+        }
+    }
+}
+
+/// A running proxy. It stops when it is dropped.
+#[derive(Debug)]
+pub struct FaultProxy {
+    server: HttpServer,
+    state: Arc<State>,
+}
+
+struct State {
+    seed: String,
+    percent: usize,
+    registry: String,
+    client: reqwest::Client,
+    calm: AtomicBool,
+    seen: Mutex<HashMap<String, usize>>,
+    history: Mutex<Vec<String>>,
+    requests: watch::Sender<usize>,
+}
+
+impl FaultProxy {
+    /// Stands before `registry`, which speaks http, and breaks `percent` of all requests.
+    pub async fn start(registry: &Address, seed: &str, percent: usize) -> Self {
+        let state = Arc::new(State {
+            seed: seed.to_owned(),
+            percent,
+            registry: registry.url(),
+            client: registry.http_client(),
+            calm: AtomicBool::new(false),
+            seen: Mutex::default(),
+            history: Mutex::default(),
+            requests: watch::Sender::new(0),
+        });
+        let handler = {
+            let state = Arc::clone(&state);
+            move |request| {
+                let state = Arc::clone(&state);
+                async move { state.answer(request).await }
+            }
+        };
+        Self { server: HttpServer::start(None, handler).await, state }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        self.server.address()
+    }
+
+    /// From now on, nothing befalls any request.
+    pub fn calm(&self) {
+        self.state.calm.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until so many more requests have come in.
+    pub async fn requests(&self, more: usize) {
+        let mut requests = self.state.requests.subscribe();
+        let wanted = *requests.borrow() + more;
+        requests.wait_for(|&count| count >= wanted).await.unwrap();
+    }
+
+    /// What befell which request, one a line, in the order in which they arrived.
+    pub fn history(&self) -> Vec<String> {
+        self.state.history.lock().unwrap().clone()
+    }
+}
+
+impl State {
+    async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Dropped> {
+        let fault = self.fault(&request);
+        self.requests.send_modify(|count| *count += 1);
+        match fault {
+            Fault::Refuse(status) => Ok(Answer::error(status, "AS_DRAWN").header("retry-after", "0")),
+            Fault::Stall => {
+                tokio::time::sleep(STALL).await;
+                self.forward(request, None).await
+            }
+            Fault::CutRequest(bytes) => {
+                let length = request.headers().get("content-length").and_then(|value| value.to_str().ok());
+                let length = length.map_or(0, |text| text.parse().unwrap());
+                self.forward(request, Some(bytes.min(length))).await.and(Err(Dropped))
+            }
+            Fault::LoseAnswer => self.forward(request, None).await.and(Err(Dropped)),
+            Fault::CutAnswer(bytes) => {
+                let answer = self.forward(request, None).await?;
+                Ok(Answer { end: End::CutAfter(bytes), ..answer })
+            }
+            Fault::FlipBit(position) => {
+                self.forward(request, None).await.map(|answer| flip(answer, position))
+            }
+            Fault::None => self.forward(request, None).await,
+        }
+    }
+
+    /// Draws what befalls a request, and notes it.
+    fn fault(&self, request: &Request<Incoming>) -> Fault {
+        let key = key(request);
+        let times = {
+            let mut seen = self.seen.lock().unwrap();
+            let times = seen.entry(key.clone()).or_default();
+            *times += 1;
+            *times
+        };
+        let fault = if self.calm.load(Ordering::SeqCst) {
+            Fault::None
+        } else {
+            Fault::draw(&mut Dice::new(&format!("{}/{key}/{times}", self.seed)), self.percent)
+        };
+        let fault = match fault {
+            // Nothing but TLS vouches for what a tag names: changed bytes are another image.
+            Fault::FlipBit(_) if is_manifest_by_tag(request.uri().path()) => Fault::None,
+            fault => fault,
+        };
+        self.history.lock().unwrap().push(format!("{key} #{times}: {fault:?}"));
+        fault
+    }
+
+    /// Lets the registry serve a request, of whose body it gets so many bytes before the connection breaks.
+    ///
+    /// The `Host` header stays, so that the registry writes `Location`s that lead through the proxy again.
+    async fn forward(&self, request: Request<Incoming>, cut: Option<usize>) -> Result<Answer, Dropped> {
+        let (head, body) = request.into_parts();
+        let url = format!("{}{}", self.registry, head.uri);
+        let has_body =
+            head.headers.contains_key("content-length") || head.headers.contains_key(TRANSFER_ENCODING);
+        let mut upstream = self.client.request(head.method, url).headers(head.headers).timeout(PATIENCE);
+        if has_body {
+            let pieces = BodyStream::new(body).filter_map(async |frame| match frame {
+                Ok(frame) => frame.into_data().ok().map(Ok),
+                Err(error) => Some(Err(io::Error::other(error))),
+            });
+            upstream = upstream.body(match cut {
+                None => reqwest::Body::wrap_stream(pieces),
+                Some(bytes) => {
+                    let start = collect_start(pieces.boxed(), bytes).await;
+                    reqwest::Body::wrap_stream(stream::iter([start, Err(io::Error::other(Dropped))]))
+                }
+            });
+        }
+        let response = upstream.send().await.map_err(|_| Dropped)?;
+        let mut answer = Answer::status(response.status().as_u16());
+        answer.headers = response.headers().clone();
+        for name in &HOP_BY_HOP {
+            answer.headers.remove(name);
+        }
+        Ok(answer.body(response.bytes().await.map_err(|_| Dropped)?))
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("State").field("seed", &self.seed).finish_non_exhaustive()
+    }
+}
+
+/// The first bytes of a body.
+async fn collect_start(
+    mut pieces: stream::BoxStream<'_, io::Result<Bytes>>,
+    bytes: usize,
+) -> io::Result<Bytes> {
+    let mut start = Vec::new();
+    while start.len() < bytes {
+        match pieces.next().await {
+            Some(piece) => start.extend(piece?),
+            None => break,
+        }
+    }
+    start.truncate(bytes);
+    Ok(start.into())
+}
+
+fn flip(answer: Answer, position: usize) -> Answer {
+    let mut body = answer.body.to_vec();
+    if !body.is_empty() {
+        let position = position % body.len();
+        body[position] ^= 1 << (position % 8);
+    }
+    answer.body(body)
+}
+
+fn is_manifest_by_tag(path: &str) -> bool {
+    path.rsplit_once("/manifests/").is_some_and(|(_, reference)| !reference.contains(':'))
+}
+
+/// What is asked for, without what is new in every run: the identifier and the state of an upload.
+fn key(request: &Request<Incoming>) -> String {
+    let path = request.uri().path();
+    let path = path.split_once("/uploads/").map_or(path, |(before, _)| before);
+    let query = url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
+    let digest = query.filter(|(name, _)| name == "digest" || name == "mount").map(|(_, value)| value);
+    let digest = digest.last().unwrap_or_default();
+    format!("{} {path} {digest}", request.method())
+}
