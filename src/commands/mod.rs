@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     cli::{Cli, Command, ImagesOutput, Output, SelectionArgs, Verbosity as VerbosityArgs},
-    enumerate::{self, Enumeration, ErrorKind},
+    enumerate::{self, Enumeration},
     error::{Failure, Kind, exit},
     event::{Event, EventSink},
     report::{self, Format, Reporter, RunDocument, Verbosity, print},
@@ -178,13 +178,7 @@ fn verbosity(args: VerbosityArgs) -> Verbosity {
 
 /// Finds the images that were asked for, and says what was left out on the way.
 async fn enumerate(args: &SelectionArgs, session: &Session) -> Result<Enumeration, Failure> {
-    let found = enumerate::enumerate(&settings::selection(args)).await.map_err(|error| {
-        let kind = match error.kind() {
-            ErrorKind::Usage => Kind::Usage,
-            ErrorKind::Input => Kind::Input,
-        };
-        Failure::from_error(kind, &error).with_optional_hint(error.hint())
-    })?;
+    let found = enumerate::enumerate(&settings::selection(args)).await?;
     for note in &found.notes {
         let message = format!("{}: {}", note.place.place(), note.reason);
         session.reporter.emit(Event::Warning { image: None, message });
