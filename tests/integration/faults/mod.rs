@@ -4,6 +4,7 @@
 //! enough for tests. [`Case::converges`] holds what must be true after every fault: nothing wrong is stored, no
 //! tag was ever put on an incomplete image, a second run moves nothing, and no secret was said.
 
+mod damage;
 mod death;
 mod download;
 mod manifests;
