@@ -285,8 +285,7 @@ fn message(event: &Event) -> Option<&String> {
     }
 }
 
-/// The requests of a method whose path contains a text.
+/// The requests of a method (any, if empty) whose path contains a text.
 fn requests(registry: &Scripted, method: &str, path: &str) -> Vec<Recorded> {
-    let all = registry.requests().into_iter();
-    all.filter(|request| request.method.as_str() == method && request.path.contains(path)).collect()
+    registry.requests().into_iter().filter(|request| request.is(method, path)).collect()
 }
