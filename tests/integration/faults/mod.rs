@@ -7,6 +7,7 @@
 mod damage;
 mod death;
 mod download;
+mod foreign;
 mod manifests;
 mod rate;
 mod resume;
