@@ -30,13 +30,13 @@ pub enum ManifestError {
     #[error(
         "the registry names the digest {named}, but the tag brought bytes with {} and then with {}: something on the \
          way damages what it carries",
-        .readings[0], .readings[1]
+        .readings.0, .readings.1
     )]
     Unstable {
         /// The digest that the registry names.
         named: Digest,
         /// What the bytes hash to, each time.
-        readings: Box<[Digest; 2]>,
+        readings: Box<(Digest, Digest)>,
     },
     /// The bytes have another length than their parent's descriptor says.
     #[error("the manifest {digest} has {found} bytes, its descriptor says {expected}")]

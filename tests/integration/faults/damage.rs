@@ -18,11 +18,13 @@ fn reads(case: &Case, path: &str) -> usize {
 }
 
 fn warnings(ended: &Ended) -> Vec<&String> {
-    let warning = |event| match event {
-        &Event::Warning { ref message, .. } => Some(message),
-        _ => None,
-    };
-    ended.events.iter().filter_map(warning).collect()
+    let mut said = Vec::new();
+    for event in &ended.events {
+        if let Event::Warning { message, .. } = event {
+            said.push(message);
+        }
+    }
+    said
 }
 
 /// A digest that no registry has.

@@ -100,7 +100,7 @@ async fn settle(host: &Host, call: &Call<'_>, first: &Reading, named: &Digest) -
         }
         (None, None) => Err(host.error(call.operation, &call.place, &Tries::new(1), Cause::NoSuchManifest)),
         (None, Some(again)) if stands_by_it && again.bytes != first.bytes => {
-            let readings = Box::new([found, Digest::sha256(&again.bytes)]);
+            let readings = Box::new((found, Digest::sha256(&again.bytes)));
             Err(refused(host, call, ManifestError::Unstable { named: named.clone(), readings }))
         }
         (None, Some(again)) => {
