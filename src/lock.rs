@@ -150,7 +150,12 @@ impl LockError {
                  or do without, comparing with the source: `thoras-mirror verify --to REGISTRY/PATH`"
             }
             Self::Unwritable(..) => "choose another file with --lock FILE",
-            _ => "write a new one with `thoras-mirror sync --to REGISTRY/PATH`",
+            Self::Unreadable(..) => "check that it is a file that this user may read",
+            Self::Version { .. } => {
+                "use the version of thoras-mirror that wrote it, or write a new one with `thoras-mirror sync \
+                 --to REGISTRY/PATH`"
+            }
+            Self::Malformed(..) => "write a new one with `thoras-mirror sync --to REGISTRY/PATH`",
         };
         Failure::from_error(kind, self).with_hint(hint)
     }

@@ -218,7 +218,7 @@ impl Error {
     fn hint(&self) -> Option<String> {
         let registry = self.place.split('/').next().unwrap_or(&self.place);
         match &self.cause {
-            Cause::Auth(error) => error.hint().map(str::to_owned),
+            Cause::Auth(error) => error.hint(self.side),
             Cause::Bundle(error) => error.hint().map(str::to_owned),
             Cause::Refused { status: 401 | 403, .. } => Some(match self.side {
                 Side::Source => {

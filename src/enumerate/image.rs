@@ -105,6 +105,9 @@ pub struct Enumeration {
     pub source_prefix: Option<String>,
     /// What was passed over and why. Worth showing: an operator may pull an image that is named there.
     pub notes: Vec<Note>,
+    /// The filters that match none of what was found, as they would be typed: misspelt, most likely.
+    #[serde(skip)]
+    pub idle_filters: Vec<String>,
 }
 
 /// Images under collection, one entry for each normalised reference.
