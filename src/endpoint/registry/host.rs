@@ -12,7 +12,7 @@ use super::{
     auth::{Access, AuthError, Authenticator, Origin, Scope},
     learnt::Learnt,
     limits::{self, Tuning},
-    network::{Network, cause_of},
+    network::Network,
     pace::Pace,
     redirect,
     retry::Tries,
@@ -212,11 +212,11 @@ impl Host {
             request = request.header(header::CONTENT_LENGTH, 0);
         }
         match tokio::time::timeout(self.tuning.stall, request.send()).await {
-            Ok(answered) => {
-                let mut response = answered.map_err(|error| cause_of(&error))?;
+            Ok(Ok(mut response)) => {
                 answer::remember(&mut response, authorization);
                 Ok(response)
             }
+            Ok(Err(error)) => Err(self.network.explain(origin, &error).await),
             Err(_) => Err(Cause::Stalled(self.tuning.stall)),
         }
     }

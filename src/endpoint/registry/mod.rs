@@ -161,8 +161,7 @@ impl Destination for Registries {
         blob: &Descriptor,
         mount: Option<&Repository>,
     ) -> Result<Begun<Self::Sink>, Error> {
-        let shelf = Arc::clone(&self.shelf);
-        upload::begin(self.host(repository).await?, shelf, repository, blob, mount).await
+        upload::begin(self.host(repository).await?, Arc::clone(&self.shelf), repository, blob, mount).await
     }
 
     async fn put_manifest(
