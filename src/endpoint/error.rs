@@ -229,6 +229,13 @@ impl Error {
         Failure::from_error(self.cause.kind(), self).with_optional_hint(self.hint())
     }
 
+    /// Whether the destination refused because somebody has to create the repository first (ECR, for one).
+    #[must_use]
+    pub fn lacks_repository(&self) -> bool {
+        self.side == Side::Destination
+            && matches!(&self.cause, Cause::Refused { status: 404, code: Some(code), .. } if code == "NAME_UNKNOWN")
+    }
+
     fn hint(&self) -> Option<String> {
         let registry = self.place.split('/').next().unwrap_or(&self.place);
         match &self.cause {
@@ -242,9 +249,7 @@ impl Error {
                     format!("check that the credentials for {registry} may push to this repository")
                 }
             }),
-            Cause::Refused { status: 404, code: Some(code), .. }
-                if code == "NAME_UNKNOWN" && self.side == Side::Destination =>
-            {
+            _ if self.lacks_repository() => {
                 let repository = self.place.split('@').next().unwrap_or(&self.place);
                 Some(format!(
                     "this registry does not create repositories by itself: create {repository} first"
