@@ -1,7 +1,6 @@
 //! Bodies of requests and answers as streams of small pieces, so that memory does not grow with a blob.
 
 use std::{
-    fs::File,
     future::Future as _,
     io::{self, Read as _},
     pin::Pin,
@@ -14,22 +13,24 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::task::JoinHandle;
 
+use super::storage::Source;
+
 /// How many bytes are read from or written to a file at a time. A transfer holds at most two such pieces,
 /// beside the connection's own buffers.
 pub(super) const PIECE: usize = 256 * 1024;
 
-/// The body of an answer: nothing, a document, or a part of a file.
+/// The body of an answer: nothing, a document, or a part of stored content.
 #[derive(Debug)]
 pub(super) enum AnswerBody {
     /// All of it at once; `None` when it has been taken.
     Whole(Option<Bytes>),
-    /// A file that is read while it is sent.
-    File(FileBody),
+    /// Content that is read while it is sent.
+    Read(ReadBody),
 }
 
-/// A part of a file, read one piece ahead of the connection.
+/// A part of stored content, read one piece ahead of the connection.
 #[derive(Debug)]
-pub(super) struct FileBody {
+pub(super) struct ReadBody {
     /// Bytes that the connection has not been given yet.
     left: u64,
     /// The piece to give next, if it has been read.
@@ -38,10 +39,10 @@ pub(super) struct FileBody {
     reading: Option<JoinHandle<io::Result<Pieces>>>,
 }
 
-/// A piece of a file, and the file behind it.
+/// A piece of stored content, and the source behind it.
 #[derive(Debug)]
 struct Pieces {
-    file: File,
+    source: Source,
     piece: Bytes,
 }
 
@@ -56,15 +57,15 @@ impl AnswerBody {
         Self::Whole(Some(bytes))
     }
 
-    /// The next `length` bytes of a file, from where it stands. The first piece is read at once: the caller is
-    /// on a thread that may block.
-    pub(super) fn read_file(file: File, length: u64) -> io::Result<Self> {
-        let Pieces { file, piece } = read_piece(file, length)?;
+    /// The next `length` bytes of a source. The first piece is read at once: the caller is on a thread that may
+    /// block.
+    pub(super) fn read(source: Source, length: u64) -> io::Result<Self> {
+        let Pieces { source, piece } = read_piece(source, length)?;
         if piece.len() as u64 == length {
             return Ok(Self::whole(piece));
         }
-        let reading = read_ahead(file, length - piece.len() as u64);
-        Ok(Self::File(FileBody { left: length, piece: Some(piece), reading }))
+        let reading = read_ahead(source, length - piece.len() as u64);
+        Ok(Self::Read(ReadBody { left: length, piece: Some(piece), reading }))
     }
 }
 
@@ -78,8 +79,8 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::File(file) => {
-                file.poll_piece(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+            Self::Read(body) => {
+                body.poll_piece(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
             }
         }
     }
@@ -91,12 +92,12 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match self {
             Self::Whole(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
-            Self::File(file) => file.left,
+            Self::Read(body) => body.left,
         })
     }
 }
 
-impl FileBody {
+impl ReadBody {
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         let piece = if let Some(piece) = self.piece.take() {
             piece
@@ -105,8 +106,8 @@ impl FileBody {
             let read = ready!(Pin::new(reading).poll(context));
             self.reading = None;
             match read.map_err(io::Error::other).flatten() {
-                Ok(Pieces { file, piece }) => {
-                    self.reading = read_ahead(file, self.left.saturating_sub(piece.len() as u64));
+                Ok(Pieces { source, piece }) => {
+                    self.reading = read_ahead(source, self.left.saturating_sub(piece.len() as u64));
                     piece
                 }
                 Err(error) => return Poll::Ready(Some(Err(error))),
@@ -118,22 +119,22 @@ impl FileBody {
 }
 
 /// Starts to read the next piece, if anything is left to read.
-fn read_ahead(file: File, left: u64) -> Option<JoinHandle<io::Result<Pieces>>> {
-    (left > 0).then(|| tokio::task::spawn_blocking(move || read_piece(file, left)))
+fn read_ahead(source: Source, left: u64) -> Option<JoinHandle<io::Result<Pieces>>> {
+    (left > 0).then(|| tokio::task::spawn_blocking(move || read_piece(source, left)))
 }
 
 /// Reads one piece, or what is left of `left` bytes.
-fn read_piece(file: File, left: u64) -> io::Result<Pieces> {
+fn read_piece(mut source: Source, left: u64) -> io::Result<Pieces> {
     let length = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
     let mut piece = Vec::with_capacity(length);
-    (&file).take(length as u64).read_to_end(&mut piece)?;
+    source.by_ref().take(length as u64).read_to_end(&mut piece)?;
     if piece.len() < length {
         return Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
-            "the file became shorter while it was read",
+            "the content became shorter while it was read",
         ));
     }
-    Ok(Pieces { file, piece: piece.into() })
+    Ok(Pieces { source, piece: piece.into() })
 }
 
 /// The body of a request, which counts what arrived.
@@ -201,7 +202,7 @@ mod tests {
         file.write_all(&bytes).unwrap();
         file.seek(SeekFrom::Start(skipped as u64)).unwrap();
         let expected = bytes.split_off(skipped);
-        let body = AnswerBody::read_file(file, expected.len() as u64).unwrap();
+        let body = AnswerBody::read(Source::File(file), expected.len() as u64).unwrap();
         assert_eq!(body.size_hint().exact(), Some(expected.len() as u64));
         (body.collect().await.unwrap().to_bytes().to_vec(), expected)
     }
@@ -221,7 +222,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![1; PIECE + 1]).unwrap();
         file.rewind().unwrap();
-        let body = AnswerBody::read_file(file, PIECE as u64 + 2).unwrap();
+        let body = AnswerBody::read(Source::File(file), PIECE as u64 + 2).unwrap();
         assert!(body.collect().await.is_err());
     }
 }

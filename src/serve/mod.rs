@@ -6,7 +6,7 @@
 //! - `service`: method and endpoint, the access log; `routes`, `names` and `range` parse, purely;
 //! - `blobs`, `uploads` (with `session`), `manifests`, `discovery`: one module per workflow of the
 //!   specification, each a part of `service::Registry`;
-//! - `storage`: the folder, whose layout its module describes.
+//! - `storage`: what is served; the layout of a writable folder is described in `storage::folder`.
 //!
 //! What holds whatever happens:
 //!
@@ -50,7 +50,11 @@ use tokio::{
 };
 
 pub use self::storage::StorageError;
-use self::{service::Registry, session::Sessions, storage::Storage};
+use self::{
+    service::Registry,
+    session::Sessions,
+    storage::{FolderStorage, Storage},
+};
 
 /// The port that registries listen on by custom.
 pub const DEFAULT_PORT: u16 = 5000;
@@ -172,16 +176,22 @@ impl Server {
     /// Opens the folder and the port.
     pub async fn bind(options: Options) -> Result<Self, ServeError> {
         let Options { root, listen, writable, access_log } = options;
-        let open =
-            move || if writable { Storage::open_writable(&root) } else { Storage::open_read_only(&root) };
-        let storage = tokio::task::spawn_blocking(open)
+        let open = move || {
+            if writable { FolderStorage::open_writable(&root) } else { FolderStorage::open_read_only(&root) }
+        };
+        let folder = tokio::task::spawn_blocking(open)
             .await
             .map_err(|error| ServeError::Thread(io::Error::other(error)))??;
         let not_listening = |source| ServeError::Listen { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(not_listening)?;
         let address = listener.local_addr().map_err(not_listening)?;
-        let registry =
-            Registry { storage: Arc::new(storage), sessions: Sessions::default(), writable, access_log };
+        let folder = Arc::new(folder);
+        let registry = Registry {
+            pushes: writable.then(|| Arc::clone(&folder)),
+            storage: Arc::new(Storage::Folder(folder)),
+            sessions: Sessions::default(),
+            access_log,
+        };
         Ok(Self { listener, address, registry: Arc::new(registry) })
     }
 

@@ -14,7 +14,7 @@ use super::{
     response::{Answer, Refusal, json_answer, mark_version},
     routes::Route,
     session::Sessions,
-    storage::Storage,
+    storage::{FolderStorage, Storage},
 };
 
 /// How much of a refused request's body is read, so that the client gets to see the refusal.
@@ -24,7 +24,8 @@ const DRAINED: u64 = 1024 * 1024;
 pub(super) struct Registry {
     pub(super) storage: Arc<Storage>,
     pub(super) sessions: Sessions,
-    pub(super) writable: bool,
+    /// Where pushes and deletions go; `None` when nothing may change.
+    pub(super) pushes: Option<Arc<FolderStorage>>,
     pub(super) access_log: Option<AccessLog>,
 }
 
@@ -35,6 +36,11 @@ pub(super) struct Query(Vec<(String, String)>);
 impl Query {
     fn parse(text: &str) -> Self {
         Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
+    }
+
+    /// All values of a parameter.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The first value of a parameter.
@@ -93,8 +99,8 @@ impl Registry {
     async fn answer(&self, route: Route, parts: &Parts, body: &mut RequestBody) -> Result<Answer, Refusal> {
         let method = &parts.method;
         let reading = method == Method::GET || method == Method::HEAD;
-        if !reading && !self.writable {
-            return Err(Refusal::read_only());
+        if !reading {
+            self.writable()?;
         }
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         match route {
@@ -111,7 +117,7 @@ impl Registry {
             Route::Manifest(name, reference) => match *method {
                 Method::GET => self.get_manifest(name, reference, true).await,
                 Method::HEAD => self.get_manifest(name, reference, false).await,
-                Method::PUT => self.put_manifest(name, reference, &parts.headers, body).await,
+                Method::PUT => self.put_manifest(name, reference, &query, &parts.headers, body).await,
                 Method::DELETE => self.delete_manifest(name, reference).await,
                 _ => Err(Refusal::method("GET, HEAD, PUT, DELETE")),
             },
@@ -127,6 +133,21 @@ impl Registry {
                 _ => Err(Refusal::method("GET, PATCH, PUT, DELETE")),
             },
         }
+    }
+
+    /// Where pushes go, if they may go anywhere.
+    pub(super) fn writable(&self) -> Result<&Arc<FolderStorage>, Refusal> {
+        self.pushes.as_ref().ok_or_else(Refusal::read_only)
+    }
+
+    /// Runs a change of what is served, which blocks, on a thread that may.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&FolderStorage) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let folder = Arc::clone(self.writable()?);
+        let done = tokio::task::spawn_blocking(move || work(&folder)).await;
+        done.map_err(|error| Refusal::from(std::io::Error::other(error)))
     }
 
     /// Runs work that blocks on a thread that may.

@@ -19,7 +19,7 @@ use tokio::{sync::OwnedMutexGuard, task::JoinHandle};
 use super::{
     body::{PIECE, RequestBody},
     names::{RepositoryName, UploadId},
-    storage::Storage,
+    storage::FolderStorage,
 };
 use crate::oci::{Algorithm, Digest, Hasher};
 
@@ -46,7 +46,7 @@ pub(super) type WriterGuard = OwnedMutexGuard<Writer>;
 #[derive(Debug)]
 pub(super) struct Writer {
     id: UploadId,
-    storage: Arc<Storage>,
+    storage: Arc<FolderStorage>,
     /// Open while a request writes; idle sessions hold no file handle.
     file: Option<File>,
     hasher: Option<(Algorithm, Hasher)>,
@@ -88,7 +88,11 @@ pub(super) enum ReceiveError {
 
 impl Sessions {
     /// Opens a session. Nothing is written before bytes arrive.
-    pub(super) fn open(&self, storage: &Arc<Storage>, repository: &RepositoryName) -> io::Result<Session> {
+    pub(super) fn open(
+        &self,
+        storage: &Arc<FolderStorage>,
+        repository: &RepositoryName,
+    ) -> io::Result<Session> {
         let id = UploadId::random()?;
         let received = Arc::new(AtomicU64::new(0));
         let writer = Writer {

@@ -6,7 +6,7 @@ use super::{
     body::RequestBody,
     names::{RepositoryName, UploadId},
     range,
-    response::{Answer, DOCKER_UPLOAD_UUID, ErrorCode, Refusal, checked_value, created, empty},
+    response::{Answer, DOCKER_UPLOAD_UUID, ErrorCode, Refusal, checked_value, created, empty, parse_digest},
     service::{Query, Registry},
     session::{CommitError, ReceiveError, Session, Unavailable, WriterGuard, receive},
 };
@@ -27,10 +27,10 @@ impl Registry {
             }
         } else if let Some(digest) = query.get("digest") {
             let digest = parse_digest(&digest)?;
-            let session = self.sessions.open(&self.storage, &name)?;
+            let session = self.sessions.open(self.writable()?, &name)?;
             return self.finish(&session, session_writer(&session)?, body, digest, OnBreak::Cancel).await;
         }
-        let session = self.sessions.open(&self.storage, &name)?;
+        let session = self.sessions.open(self.writable()?, &name)?;
         Ok(progress(StatusCode::ACCEPTED, &session))
     }
 
@@ -41,7 +41,7 @@ impl Registry {
             Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::NameInvalid, error.to_string())
         })?;
         let (name, digest) = (name.clone(), digest.clone());
-        Ok(self.storage(move |storage| storage.mount_blob(&name, from.as_ref(), &digest)).await??)
+        Ok(self.change(move |folder| folder.mount_blob(&name, from.as_ref(), &digest)).await??)
     }
 
     /// `GET …/blobs/uploads/ID`: how far is it?
@@ -138,7 +138,7 @@ impl Registry {
             }
         };
         let (repository, wanted) = (session.repository.clone(), digest.clone());
-        let committed = self.storage(move |_| writer.commit(&repository, &wanted)).await?;
+        let committed = self.change(move |_| writer.commit(&repository, &wanted)).await?;
         self.sessions.forget(&session.id);
         match committed {
             Ok(()) => Ok(created(&session.repository, "blobs", &digest)),
@@ -156,9 +156,9 @@ impl Registry {
     async fn cancel(&self, session: &Session, writer: Option<WriterGuard>) -> Result<(), Refusal> {
         self.sessions.forget(&session.id);
         let id = session.id.clone();
-        self.storage(move |storage| match writer {
+        self.change(move |folder| match writer {
             Some(mut writer) => writer.discard(),
-            None => storage.discard_upload(&id),
+            None => folder.discard_upload(&id),
         })
         .await?
         .map_err(Refusal::from)
@@ -171,11 +171,6 @@ impl Registry {
 enum OnBreak {
     Keep,
     Cancel,
-}
-
-fn parse_digest(text: &str) -> Result<Digest, Refusal> {
-    text.parse::<Digest>()
-        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, error.to_string()))
 }
 
 fn upload_unknown() -> Refusal {

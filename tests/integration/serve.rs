@@ -5,6 +5,7 @@
 mod clients;
 mod content_discovery;
 mod content_management;
+mod data;
 mod durability;
 mod manifests;
 mod pull;
