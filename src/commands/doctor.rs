@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Session, enumerate, format};
+use super::{Session, enumerate};
 use crate::{
     cli::Doctor,
     doctor::{Check, Finding, Listener, Patience, Verdict, destination, local, source},
@@ -39,7 +39,7 @@ pub(super) async fn run(args: Doctor, session: &Session) -> Result<u8, Failure> 
     }
     session.reporter.finish();
     let document = DoctorDocument::new(root.to_string(), findings, &images.mappings);
-    present_findings(&document, format(args.output))?;
+    present_findings(&document, args.output)?;
     Ok(document.exit_code)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Session, format};
+use super::Session;
 use crate::{
     cli::Inspect,
     endpoint::{Cause, Error, Operation, Side, Source, registry::Registries},
@@ -34,7 +34,7 @@ pub(super) async fn run(args: Inspect, session: &Session) -> Result<u8, Failure>
     }
     session.reporter.finish();
     let document = InspectDocument::new(images, failures);
-    present_inspection(&document, format(args.output))?;
+    present_inspection(&document, args.output)?;
     Ok(document.exit_code)
 }
 

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    cli::{Cli, Command, ImagesOutput, Output, SelectionArgs, Verbosity as VerbosityArgs},
+    cli::{Cli, Command, SelectionArgs, Verbosity as VerbosityArgs},
     enumerate::{self, Enumeration},
     error::{Failure, Kind, exit},
     event::{Event, EventSink},
-    report::{self, Format, Reporter, RunDocument, Verbosity, print},
+    report::{self, Format, ImagesOutput, Reporter, RunDocument, Verbosity, print},
     settings,
 };
 
@@ -151,20 +151,13 @@ fn describe(command: &Command) -> (report::Command, Format) {
     match command {
         Command::Images(args) => (
             report::Command::Images,
-            if args.output == ImagesOutput::Json { Format::Json } else { Format::Text },
+            if args.output == ImagesOutput::Json { Format::Json } else { Format::Table },
         ),
-        Command::Sync(args) => (report::Command::Sync, format(args.output)),
-        Command::Verify(args) => (report::Command::Verify, format(args.output)),
-        Command::Inspect(args) => (report::Command::Inspect, format(args.output)),
-        Command::Doctor(args) => (report::Command::Doctor, format(args.output)),
-        Command::Serve(_) => (report::Command::Serve, Format::Text),
-    }
-}
-
-fn format(output: Output) -> Format {
-    match output {
-        Output::Table => Format::Text,
-        Output::Json => Format::Json,
+        Command::Sync(args) => (report::Command::Sync, args.output),
+        Command::Verify(args) => (report::Command::Verify, args.output),
+        Command::Inspect(args) => (report::Command::Inspect, args.output),
+        Command::Doctor(args) => (report::Command::Doctor, args.output),
+        Command::Serve(_) => (report::Command::Serve, Format::Table),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Session, enumerate, format};
+use super::{Session, enumerate};
 use crate::{
     cli::{Check, Sync},
     confirm::Level,
@@ -50,7 +50,7 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     document.chart = chart;
     let closing = if args.dry_run { Closing::Plan } else { Closing::Sync };
     let repair = format!("thoras-mirror sync --to {root}");
-    present_run(&document, closing, format(args.output), session.verbosity, &repair)?;
+    present_run(&document, closing, args.output, session.verbosity, &repair)?;
     Ok(document.exit_code)
 }
 

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use futures::{StreamExt, stream};
 
-use super::{Session, enumerate, format, repair};
+use super::{Session, enumerate, repair};
 use crate::{
     cli::Verify,
     confirm::Level,
@@ -46,7 +46,7 @@ pub(super) async fn run(args: Verify, session: &Session) -> Result<u8, Failure> 
     document.level = Some(level_name(args.level).to_owned());
     document.chart = task.chart;
     let closing = Closing::Verify { level: level_name(args.level) };
-    present_run(&document, closing, format(args.output), session.verbosity, &task.repair)?;
+    present_run(&document, closing, args.output, session.verbosity, &task.repair)?;
     Ok(document.exit_code)
 }
 

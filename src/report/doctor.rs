@@ -57,7 +57,7 @@ impl DoctorDocument {
 pub fn present_findings(document: &DoctorDocument, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => print::document(document),
-        Format::Text => print::result(&text(document, Palette::of_stdout())),
+        Format::Table => print::result(&text(document, Palette::of_stdout())),
     }
 }
 

@@ -8,10 +8,20 @@ use super::{
     print, stdout_width,
 };
 use crate::{
-    cli::ImagesOutput,
     enumerate::{Confidence, Enumeration, Image, ImageUse},
     error::{Failure, escape},
 };
+
+/// `images --output`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ImagesOutput {
+    /// One reference a line, sorted.
+    List,
+    /// A table.
+    Table,
+    /// One JSON document.
+    Json,
+}
 
 /// The schema of [`ImagesDocument`].
 pub const IMAGES_SCHEMA: &str = "thoras-mirror/images/v1";

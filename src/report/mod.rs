@@ -25,12 +25,9 @@ pub mod table;
 mod terminal;
 pub mod units;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 pub use doctor::{DoctorDocument, present_findings};
 pub use document::{Command, RunDocument, Totals};
-pub use images::{ImagesDocument, present_images};
+pub use images::{ImagesDocument, ImagesOutput, present_images};
 pub use inspect::{Attestation, InspectDocument, InspectedImage, InspectedPlatform};
 pub use label::Labels;
 pub use message::Verbosity;
@@ -40,13 +37,11 @@ pub use terminal::Reporter;
 use crate::error::Failure;
 
 /// `--output`: in which form results are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// Tables for people.
-    #[default]
-    Text,
-    /// One document for programs.
+    /// A table.
+    Table,
+    /// One JSON document.
     Json,
 }
 
@@ -62,8 +57,8 @@ pub fn present_run(
 ) -> Result<(), Failure> {
     let printed = match format {
         Format::Json => print::document(document),
-        Format::Text if verbosity == Verbosity::Quiet || document.images.is_empty() => Ok(()),
-        Format::Text => {
+        Format::Table if verbosity == Verbosity::Quiet || document.images.is_empty() => Ok(()),
+        Format::Table => {
             print::result(&table::closing_text(closing, &document.images, document.time(), stdout_width()))
         }
     };
@@ -77,8 +72,8 @@ pub fn present_run(
 pub fn present_inspection(document: &InspectDocument, format: Format) -> Result<(), Failure> {
     let printed = match format {
         Format::Json => print::document(document),
-        Format::Text if document.images.is_empty() => Ok(()),
-        Format::Text => print::result(&inspect::inspect_text(&document.images, stdout_width())),
+        Format::Table if document.images.is_empty() => Ok(()),
+        Format::Table => print::result(&inspect::inspect_text(&document.images, stdout_width())),
     };
     document.failures.iter().for_each(print::print_failure);
     printed

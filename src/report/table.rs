@@ -38,10 +38,13 @@ pub fn closing_text(
 ) -> String {
     let outcomes: Vec<&ImageOutcome> = outcomes.iter().map(Borrow::borrow).collect();
     let labels = Labels::of(outcomes.iter().map(|outcome| &outcome.source));
+    let level = if let Closing::Verify { level } = closing { level } else { "" };
+    let row = |outcome| Row { outcome, label: labels.label(&outcome.source), level };
+    let rows: Vec<Row<'_>> = outcomes.iter().copied().map(row).collect();
     let mut lines = match closing {
-        Closing::Sync => sync_lines(&outcomes, &labels, width),
-        Closing::Plan => plan_lines(&outcomes, &labels, width),
-        Closing::Verify { level } => verify_lines(&outcomes, &labels, level, width),
+        Closing::Sync => grid_lines(SYNC, &rows, width),
+        Closing::Plan => grid_lines(PLAN, &rows, width),
+        Closing::Verify { .. } => grid_lines(VERIFY, &rows, width),
     };
     let notes = notes(closing, &outcomes, &labels);
     if !notes.is_empty() {
@@ -57,86 +60,90 @@ pub fn closing_text(
     lines.join("\n")
 }
 
-fn sync_lines(outcomes: &[&ImageOutcome], labels: &Labels, width: Option<usize>) -> Vec<String> {
-    let columns = [
-        Column::Left("IMAGE"),
-        Column::Left("STATUS"),
-        Column::Left("DIGEST"),
-        Column::Left("PLATFORMS"),
-        Column::Right("COPIED"),
-        Column::Right("MOUNTED"),
-        Column::Right("THERE"),
-        Column::Right("TIME"),
-    ];
-    let mut grid = Grid::new(columns, 3);
-    for outcome in outcomes {
-        grid.push([
-            labels.label(&outcome.source),
-            status(outcome.status).to_owned(),
-            short_digest(outcome),
-            if outcome.is_confirmed() { platforms(outcome) } else { "-".to_owned() },
-            units::bytes(outcome.bytes.copied),
-            units::bytes(outcome.bytes.mounted),
-            units::bytes(outcome.bytes.present),
-            time(outcome),
-        ]);
-    }
-    grid.lines(width)
-}
+/// A column, and what stands in it for an image.
+type Field = (Column, fn(&Row<'_>) -> String);
 
-fn plan_lines(outcomes: &[&ImageOutcome], labels: &Labels, width: Option<usize>) -> Vec<String> {
-    let columns = [
-        Column::Left("IMAGE"),
-        Column::Left("STATUS"),
-        Column::Left("DIGEST"),
-        Column::Left("PLATFORMS"),
-        Column::Right("TO COPY"),
-        Column::Right("TO MOUNT"),
-        Column::Right("THERE"),
-    ];
-    let mut grid = Grid::new(columns, 3);
-    for outcome in outcomes {
-        grid.push([
-            labels.label(&outcome.source),
-            status(outcome.status).to_owned(),
-            short_digest(outcome),
-            platforms(outcome),
-            units::bytes(outcome.bytes.copied),
-            units::bytes(outcome.bytes.mounted),
-            units::bytes(outcome.bytes.present),
-        ]);
-    }
-    grid.lines(width)
-}
+const SYNC: [Field; 8] = [
+    (Column::Left("IMAGE"), label),
+    (Column::Left("STATUS"), end),
+    (Column::Left("DIGEST"), digest),
+    (Column::Left("PLATFORMS"), confirmed_platforms),
+    (Column::Right("COPIED"), |row| units::bytes(row.outcome.bytes.copied)),
+    (Column::Right("MOUNTED"), |row| units::bytes(row.outcome.bytes.mounted)),
+    (Column::Right("THERE"), |row| units::bytes(row.outcome.bytes.present)),
+    (Column::Right("TIME"), time),
+];
 
-fn verify_lines(
-    outcomes: &[&ImageOutcome],
-    labels: &Labels,
-    level: &str,
+const PLAN: [Field; 7] = [
+    (Column::Left("IMAGE"), label),
+    (Column::Left("STATUS"), end),
+    (Column::Left("DIGEST"), digest),
+    (Column::Left("PLATFORMS"), platforms),
+    (Column::Right("TO COPY"), |row| units::bytes(row.outcome.bytes.copied)),
+    (Column::Right("TO MOUNT"), |row| units::bytes(row.outcome.bytes.mounted)),
+    (Column::Right("THERE"), |row| units::bytes(row.outcome.bytes.present)),
+];
+
+const VERIFY: [Field; 7] = [
+    (Column::Left("IMAGE"), label),
+    (Column::Left("RESULT"), end),
+    (Column::Left("DIGEST"), digest),
+    (Column::Left("PLATFORMS"), confirmed_platforms),
+    (Column::Left("LEVEL"), |row| row.level.to_owned()),
+    (Column::Right("PROBLEMS"), |row| row.outcome.problems.len().to_string()),
+    (Column::Right("TIME"), time),
+];
+
+/// The columns that stay in a row's first line where the terminal is too narrow for one.
+const HEAD: usize = 3;
+
+/// The table with these fields, a row for every image.
+fn grid_lines<const FIELDS: usize>(
+    fields: [Field; FIELDS],
+    rows: &[Row<'_>],
     width: Option<usize>,
 ) -> Vec<String> {
-    let columns = [
-        Column::Left("IMAGE"),
-        Column::Left("RESULT"),
-        Column::Left("DIGEST"),
-        Column::Left("PLATFORMS"),
-        Column::Left("LEVEL"),
-        Column::Right("PROBLEMS"),
-        Column::Right("TIME"),
-    ];
-    let mut grid = Grid::new(columns, 3);
-    for outcome in outcomes {
-        grid.push([
-            labels.label(&outcome.source),
-            status(outcome.status).to_owned(),
-            short_digest(outcome),
-            if outcome.is_confirmed() { platforms(outcome) } else { "-".to_owned() },
-            level.to_owned(),
-            outcome.problems.len().to_string(),
-            time(outcome),
-        ]);
+    let mut grid = Grid::new(fields.map(|(column, _)| column), HEAD);
+    for row in rows {
+        grid.push(fields.map(|(_, cell)| cell(row)));
     }
     grid.lines(width)
+}
+
+/// What a table says about an image.
+struct Row<'a> {
+    outcome: &'a ImageOutcome,
+    label: String,
+    /// How closely it was verified; empty where nothing was.
+    level: &'a str,
+}
+
+fn label(row: &Row<'_>) -> String {
+    row.label.clone()
+}
+
+fn end(row: &Row<'_>) -> String {
+    status(row.outcome.status).to_owned()
+}
+
+fn digest(row: &Row<'_>) -> String {
+    row.outcome.digest.as_ref().map_or("-", |digest| digest.short()).to_owned()
+}
+
+/// `linux/amd64,linux/arm64`: no blank, so that a column is one word for `awk` and `cut`.
+fn platforms(row: &Row<'_>) -> String {
+    if row.outcome.platforms.is_empty() {
+        return "-".to_owned();
+    }
+    row.outcome.platforms.iter().map(|one| one.platform.to_string()).collect::<Vec<_>>().join(",")
+}
+
+fn confirmed_platforms(row: &Row<'_>) -> String {
+    if row.outcome.is_confirmed() { platforms(row) } else { "-".to_owned() }
+}
+
+fn time(row: &Row<'_>) -> String {
+    units::elapsed(Duration::from_millis(row.outcome.milliseconds))
 }
 
 /// What a table has no column for: tags that were moved, platforms that are missing with leave.
@@ -210,22 +217,6 @@ fn not_done(outcomes: &[&ImageOutcome]) -> String {
 
 fn total(outcomes: &[&ImageOutcome]) -> Bytes {
     outcomes.iter().map(|outcome| outcome.bytes).fold(Bytes::default(), Bytes::plus)
-}
-
-fn short_digest(outcome: &ImageOutcome) -> String {
-    outcome.digest.as_ref().map_or("-", |digest| digest.short()).to_owned()
-}
-
-fn time(outcome: &ImageOutcome) -> String {
-    units::elapsed(Duration::from_millis(outcome.milliseconds))
-}
-
-/// `linux/amd64,linux/arm64`: no blank, so that a column is one word for `awk` and `cut`.
-fn platforms(outcome: &ImageOutcome) -> String {
-    if outcome.platforms.is_empty() {
-        return "-".to_owned();
-    }
-    outcome.platforms.iter().map(|one| one.platform.to_string()).collect::<Vec<_>>().join(",")
 }
 
 fn join(platforms: &[Platform]) -> String {

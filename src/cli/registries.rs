@@ -1,0 +1,57 @@
+//! How registries are reached, on both sides, and which credentials they are shown.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// How registries are reached, and who we are to the vendor.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registries")]
+pub struct RegistryArgs {
+    /// The file with your licence key; - is standard input (or set THORAS_LICENSE or THORAS_LICENSE_FILE)
+    #[arg(long, value_name = "FILE", help_heading = "Credentials (besides Docker's own configuration)")]
+    pub license: Option<String>,
+
+    /// The one registry that the licence may be sent to [default: us-east4-docker.pkg.dev/thoras-registry]
+    #[arg(
+        long,
+        value_name = "HOST[/PATH]",
+        env = "THORAS_MIRROR_LICENSE_FOR",
+        help_heading = "Credentials (besides Docker's own configuration)"
+    )]
+    pub license_for: Option<String>,
+
+    /// A Docker configuration or a Kubernetes Secret with credentials
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "THORAS_MIRROR_AUTHFILE",
+        help_heading = "Credentials (besides Docker's own configuration)"
+    )]
+    pub authfile: Option<PathBuf>,
+
+    /// Speak plain http with this registry (repeatable)
+    #[arg(long, value_name = "HOST[:PORT]", env = "THORAS_MIRROR_PLAIN_HTTP", value_delimiter = ',')]
+    pub plain_http: Vec<String>,
+
+    /// Trust this certificate authority as well as the system's, for one registry or all (repeatable)
+    #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CA_CERT", value_delimiter = ',')]
+    pub ca_cert: Vec<String>,
+
+    /// Show this client certificate to a registry that asks for one, or to all (repeatable)
+    #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CLIENT_CERT", value_delimiter = ',')]
+    pub client_cert: Vec<String>,
+
+    /// The private key of --client-cert, unless it stands in the same file (repeatable)
+    #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CLIENT_KEY", value_delimiter = ',')]
+    pub client_key: Vec<String>,
+
+    /// Accept any certificate of this registry: whoever is on the way can read and change what passes
+    /// (repeatable)
+    #[arg(long, value_name = "HOST[:PORT]", env = "THORAS_MIRROR_INSECURE", value_delimiter = ',')]
+    pub insecure: Vec<String>,
+
+    /// How long a connection may take to come about, in seconds [default: 10]
+    #[arg(long, value_name = "SECONDS", env = "THORAS_MIRROR_CONNECT_TIMEOUT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub connect_timeout: Option<u16>,
+}

@@ -1,0 +1,90 @@
+//! Which images: a chart, rendered manifests, a list or references, and which of them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Which images.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which images")]
+pub struct SelectionArgs {
+    /// Image references, instead of a chart's
+    #[arg(value_name = "IMAGE", conflicts_with_all = ["rendered", "images", "chart"])]
+    pub image: Vec<String>,
+
+    /// A chart: a name in --repo, a folder, a .tgz file or an oci:// reference
+    ///
+    /// [env: THORAS_MIRROR_CHART] [default: thoras]
+    // The environment is read in `settings`: here, a variable would count as a flag that conflicts with others.
+    #[arg(long, value_name = "CHART", verbatim_doc_comment, conflicts_with_all = ["rendered", "images"])]
+    pub chart: Option<String>,
+
+    /// The Helm repository of a chart that is only a name [default: the vendor's]
+    #[arg(long, value_name = "URL", env = "THORAS_MIRROR_REPO")]
+    pub repo: Option<String>,
+
+    /// The chart's version [default: the latest]
+    #[arg(long, value_name = "VERSION", env = "THORAS_MIRROR_CHART_VERSION")]
+    pub chart_version: Option<String>,
+
+    /// Values for the chart (repeatable)
+    #[arg(long, short = 'f', value_name = "FILE", env = "THORAS_MIRROR_VALUES", value_delimiter = ',')]
+    pub values: Vec<String>,
+
+    /// One value for the chart, as helm's --set (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", hide_env_values = true)]
+    pub set: Vec<String>,
+
+    /// One value that is always text, as helm's --set-string (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set_string: Vec<String>,
+
+    /// One value from a file, as helm's --set-file (repeatable)
+    #[arg(long, value_name = "KEY=FILE")]
+    pub set_file: Vec<String>,
+
+    /// The namespace to render the chart for
+    #[arg(long, short, value_name = "NAMESPACE", env = "THORAS_MIRROR_NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// The Kubernetes version to render the chart for
+    #[arg(long, value_name = "VERSION", env = "THORAS_MIRROR_KUBE_VERSION")]
+    pub kube_version: Option<String>,
+
+    /// A Kubernetes API that the cluster has (repeatable)
+    #[arg(long, value_name = "GROUP/VERSION")]
+    pub api_versions: Vec<String>,
+
+    /// Render the chart's custom resource definitions as well
+    #[arg(long)]
+    pub include_crds: bool,
+
+    /// One more argument for helm template (repeatable)
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub helm_arg: Vec<String>,
+
+    /// The helm program [default: helm on PATH]
+    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_HELM")]
+    pub helm: Option<PathBuf>,
+
+    /// Manifests that are rendered already; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "images")]
+    pub rendered: Option<String>,
+
+    /// A list of images, one a line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub images: Option<String>,
+
+    /// A registry whose images also count where only an environment value, an argument or a ConfigMap names
+    /// them (repeatable)
+    #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_IMAGE_PREFIX", value_delimiter = ',')]
+    pub image_prefix: Vec<String>,
+
+    /// Keep only images that this glob matches, such as '*services*' (repeatable)
+    #[arg(long, value_name = "GLOB", env = "THORAS_MIRROR_INCLUDE", value_delimiter = ',')]
+    pub include: Vec<String>,
+
+    /// Leave out images that this glob matches (repeatable)
+    #[arg(long, value_name = "GLOB", env = "THORAS_MIRROR_EXCLUDE", value_delimiter = ',')]
+    pub exclude: Vec<String>,
+}

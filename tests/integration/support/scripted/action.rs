@@ -1,0 +1,106 @@
+//! What a script does to a request: answers of its own, changed answers, cut connections, and waits.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{Answer, End};
+
+/// What happens to a request that a rule names.
+#[derive(Clone)]
+pub enum Action {
+    /// The body is read, this is answered, and the registry never hears of it.
+    Answer(Answer),
+    /// This is answered before the body is read.
+    AnswerEarly(Answer),
+    /// The registry serves the request; its answer is changed on the way.
+    Alter(Arc<dyn Fn(Answer) -> Answer + Send + Sync>),
+    /// The connection closes before the body is read.
+    Close,
+    /// The registry serves the request, and the connection closes in place of its answer.
+    ServeThenClose,
+    /// The connection closes after this many bytes of the request's body, which the registry keeps or loses.
+    CutUpload {
+        /// How many bytes arrive.
+        after: usize,
+        /// Whether the upload can be resumed behind them.
+        keep: bool,
+    },
+    /// No answer ever comes; the body is not read.
+    Stall,
+    /// The registry serves the request once the gate opens.
+    Hold(Gate),
+    /// This is answered once the gate opens, and the registry never hears of the request.
+    HoldThen(Gate, Answer),
+}
+
+impl Action {
+    /// Answers with a status and a registry's error envelope.
+    pub fn error(status: u16, code: &str) -> Self {
+        Self::Answer(Answer::error(status, code))
+    }
+
+    /// Answers with a redirect.
+    pub fn redirect(url: &str) -> Self {
+        Self::Answer(Answer::status(307).header("location", url))
+    }
+
+    /// Changes the registry's own answer.
+    pub fn alter(change: impl Fn(Answer) -> Answer + Send + Sync + 'static) -> Self {
+        Self::Alter(Arc::new(change))
+    }
+
+    /// Ends the answer's body in a way of its own.
+    pub fn end(end: End) -> Self {
+        Self::alter(move |answer| Answer { end, ..answer })
+    }
+
+    /// Flips a bit of the body's byte at this place.
+    pub fn flip_bit(at: usize) -> Self {
+        Self::alter(move |answer| {
+            let mut body = answer.body.to_vec();
+            body[at] ^= 1;
+            answer.body(body)
+        })
+    }
+
+    /// Replaces a header of the registry's answer.
+    pub fn header(name: &'static str, value: &str) -> Self {
+        let value = value.to_owned();
+        Self::alter(move |mut answer| {
+            answer.headers.remove(name);
+            answer.header(name, &value)
+        })
+    }
+}
+
+/// Holds requests back until a test opens it.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    open: Arc<watch::Sender<bool>>,
+    waiting: Arc<watch::Sender<usize>>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { open: Arc::new(watch::Sender::new(false)), waiting: Arc::new(watch::Sender::new(0)) }
+    }
+}
+
+impl Gate {
+    /// Lets everyone pass from now on.
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// Returns when this many requests have come to the gate.
+    pub async fn reached_by(&self, requests: usize) {
+        self.waiting.subscribe().wait_for(|&waiting| waiting >= requests).await.unwrap();
+    }
+
+    /// Waits until it is open.
+    pub(super) async fn pass(&self) {
+        self.waiting.send_modify(|waiting| *waiting += 1);
+        self.open.subscribe().wait_for(|&open| open).await.unwrap();
+    }
+}
