@@ -24,7 +24,7 @@ pub use inspect::Inspect;
 pub use platforms::{DEFAULT_PLATFORMS, PlatformArgs};
 pub use registries::RegistryArgs;
 pub use selection::SelectionArgs;
-pub use serve::Serve;
+pub use serve::{Serve, ServeAccess};
 pub use sync::{Check, Sync};
 pub use verify::Verify;
 

@@ -5,9 +5,11 @@ use std::{
     io::{self, Read as _},
     pin::Pin,
     task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -137,17 +139,46 @@ fn read_piece(mut source: Source, left: u64) -> io::Result<Pieces> {
     Ok(Pieces { source, piece: piece.into() })
 }
 
-/// The body of a request, which counts what arrived.
+/// How much of a request's body must arrive in the stall time: less is standing still.
+const PROGRESS: usize = 16 * 1024;
+
+/// The body of a request, which counts what arrived and does not wait for ever.
 #[derive(Debug)]
 pub(super) struct RequestBody {
     incoming: Incoming,
     received: u64,
+    stall_time: Duration,
+    /// How long the client may still be waited for before the next [`PROGRESS`] bytes have arrived. Time that
+    /// this side takes to store them does not count.
+    patience: Duration,
+    progress: usize,
+}
+
+/// Why a request's body did not arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BodyError {
+    /// The connection broke, or what came is not HTTP.
+    #[error("the request's body ended early")]
+    Broken,
+    /// Too little came for too long.
+    #[error("the request's body stood still for too long")]
+    Stalled,
+}
+
+impl BodyError {
+    /// The status of the answer that says so.
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::Broken => StatusCode::BAD_REQUEST,
+            Self::Stalled => StatusCode::REQUEST_TIMEOUT,
+        }
+    }
 }
 
 impl RequestBody {
     /// Over hyper's.
-    pub(super) fn new(incoming: Incoming) -> Self {
-        Self { incoming, received: 0 }
+    pub(super) fn new(incoming: Incoming, stall_time: Duration) -> Self {
+        Self { incoming, received: 0, stall_time, patience: stall_time, progress: 0 }
     }
 
     /// Bytes that arrived so far.
@@ -160,19 +191,34 @@ impl RequestBody {
         self.incoming.size_hint().exact().map(|left| left + self.received)
     }
 
-    /// The next bytes; `None` at the end, an error when the connection broke.
-    pub(super) async fn next(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+    /// The next bytes; `None` at the end.
+    pub(super) async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
         loop {
-            match self.incoming.frame().await? {
+            let asked = Instant::now();
+            let Ok(frame) = tokio::time::timeout(self.patience, self.incoming.frame()).await else {
+                self.patience = Duration::ZERO;
+                return Some(Err(BodyError::Stalled));
+            };
+            self.patience = self.patience.saturating_sub(asked.elapsed());
+            match frame? {
                 Ok(frame) => {
                     // Trailers mean nothing to this protocol.
                     if let Ok(bytes) = frame.into_data() {
-                        self.received += bytes.len() as u64;
+                        self.note(bytes.len());
                         return Some(Ok(bytes));
                     }
                 }
-                Err(error) => return Some(Err(error)),
+                Err(_) => return Some(Err(BodyError::Broken)),
             }
+        }
+    }
+
+    fn note(&mut self, length: usize) {
+        self.received += length as u64;
+        self.progress += length;
+        if self.progress >= PROGRESS {
+            self.progress = 0;
+            self.patience = self.stall_time;
         }
     }
 

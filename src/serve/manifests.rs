@@ -15,10 +15,7 @@ use super::{
     service::{Query, Registry},
     storage::{NewManifest, PutError},
 };
-use crate::oci::{
-    Digest, RawManifest,
-    manifest::{LARGEST_MANIFEST, ManifestError},
-};
+use crate::oci::{Digest, RawManifest, manifest::ManifestError};
 
 /// How many tags one request may give to a manifest. The specification asks for 10 at least.
 const MOST_TAGS: usize = 100;
@@ -63,7 +60,7 @@ impl Registry {
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.map(str::to_owned);
         let Names { digest, tags, requested } = Names::read(reference, query)?;
-        let bytes = collect(body).await?;
+        let bytes = collect(body, self.limits.manifest_bytes).await?;
         self.change(move |folder| {
             let manifest = RawManifest::read(content_type.as_deref(), bytes, digest.as_ref())
                 .and_then(NewManifest::read)
@@ -136,21 +133,19 @@ impl Names {
 }
 
 /// All of a manifest's bytes, up to the limit.
-async fn collect(body: &mut RequestBody) -> Result<Bytes, Refusal> {
+async fn collect(body: &mut RequestBody, limit: usize) -> Result<Bytes, Refusal> {
     let too_large = || {
-        let message = format!("a manifest may have {LARGEST_MANIFEST} bytes at most");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, message)
+        let message = format!("a manifest may have {limit} bytes at most");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
     };
-    if body.announced().is_some_and(|length| length > LARGEST_MANIFEST as u64) {
+    if body.announced().is_some_and(|length| length > limit as u64) {
         return Err(too_large());
     }
     let mut bytes = BytesMut::new();
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|_| {
-            let message = "the request's body ended early";
-            Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, message)
-        })?;
-        if bytes.len() + piece.len() > LARGEST_MANIFEST {
+        let piece = piece
+            .map_err(|error| Refusal::new(error.status(), ErrorCode::ManifestInvalid, error.to_string()))?;
+        if bytes.len() + piece.len() > limit {
             return Err(too_large());
         }
         bytes.extend_from_slice(&piece);

@@ -32,6 +32,7 @@ pub(super) enum ErrorCode {
     BlobUnknown,
     BlobUploadInvalid,
     BlobUploadUnknown,
+    Denied,
     DigestInvalid,
     ManifestBlobUnknown,
     ManifestInvalid,
@@ -39,6 +40,9 @@ pub(super) enum ErrorCode {
     NameInvalid,
     NameUnknown,
     SizeInvalid,
+    #[serde(rename = "TOOMANYREQUESTS")]
+    TooManyRequests,
+    Unauthorized,
     Unknown,
     Unsupported,
 }
@@ -94,6 +98,13 @@ impl Refusal {
             format!("this endpoint answers {allowed}"),
         )
         .with(header::ALLOW, HeaderValue::from_static(allowed))
+    }
+
+    /// A change by a user who may only pull.
+    pub(super) fn denied(user: &str) -> Self {
+        let message =
+            format!("the user `{}` may pull from this registry, not push to it", user.escape_debug());
+        Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
     }
 
     /// Anything that would change a registry that is served read-only.

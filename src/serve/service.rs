@@ -1,6 +1,11 @@
 //! From a request to its answer: which endpoint, which method, and the access log.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use http::{Method, Request, header, request::Parts};
 use http_body::Body as _;
@@ -9,12 +14,14 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::{
-    AccessLog, AccessRecord,
+    access_log::{AccessLog, AccessRecord},
     body::RequestBody,
+    options::Limits,
     response::{Answer, Refusal, json_answer, mark_version},
     routes::Route,
     session::Sessions,
     storage::{FolderStorage, Storage},
+    users::{User, Users},
 };
 
 /// How much of a refused request's body is read, so that the client gets to see the refusal.
@@ -26,6 +33,9 @@ pub(super) struct Registry {
     pub(super) sessions: Sessions,
     /// Where pushes and deletions go; `None` when nothing may change.
     pub(super) pushes: Option<Arc<FolderStorage>>,
+    /// Who may come in; everybody where this is `None`.
+    pub(super) users: Option<Arc<Users>>,
+    pub(super) limits: Limits,
     pub(super) access_log: Option<AccessLog>,
 }
 
@@ -56,14 +66,21 @@ impl Registry {
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Result<Answer, Infallible> {
-        let started = Instant::now();
+        let (started, time) = (Instant::now(), SystemTime::now());
         let (parts, incoming) = request.into_parts();
-        let mut body = RequestBody::new(incoming);
+        let mut body = RequestBody::new(incoming, self.limits.stall_time);
         let route = Route::parse(parts.uri.path());
         let repository = route.as_ref().ok().and_then(Route::repository).map(ToString::to_string);
-        let answered = match route {
-            Ok(route) => self.answer(route, &parts, &mut body).await,
-            Err(error) => Err(Refusal::route(&error, &parts.method)),
+        let (user, answered) = match self.admit(&parts).await {
+            Ok(user) => {
+                let answered = match (may_ask(user.as_ref(), &parts.method), route) {
+                    (Err(refusal), _) => Err(refusal),
+                    (Ok(()), Ok(route)) => self.answer(route, &parts, &mut body).await,
+                    (Ok(()), Err(error)) => Err(Refusal::route(&error, &parts.method)),
+                };
+                (user.map(|user| user.name), answered)
+            }
+            Err(refusal) => (None, Err(refusal)),
         };
         let mut answer = match answered {
             Ok(answer) => answer,
@@ -83,6 +100,8 @@ impl Registry {
         if let Some(log) = &self.access_log {
             log(&AccessRecord {
                 peer,
+                user,
+                time,
                 method: parts.method,
                 path: parts.uri.path().to_owned(),
                 query: parts.uri.query().map(str::to_owned),
@@ -96,9 +115,17 @@ impl Registry {
         Ok(answer)
     }
 
+    /// Who asks, where that matters.
+    async fn admit(&self, parts: &Parts) -> Result<Option<User>, Refusal> {
+        match &self.users {
+            Some(users) => users.admit(&parts.headers).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn answer(&self, route: Route, parts: &Parts, body: &mut RequestBody) -> Result<Answer, Refusal> {
         let method = &parts.method;
-        let reading = method == Method::GET || method == Method::HEAD;
+        let reading = is_reading(method);
         if !reading {
             self.writable()?;
         }
@@ -159,4 +186,16 @@ impl Registry {
         let done = tokio::task::spawn_blocking(move || work(&storage)).await;
         done.map_err(|error| Refusal::from(std::io::Error::other(error)))
     }
+}
+
+/// Users who may only pull ask for nothing else.
+fn may_ask(user: Option<&User>, method: &Method) -> Result<(), Refusal> {
+    match user {
+        Some(user) if !user.may_push && !is_reading(method) => Err(Refusal::denied(&user.name)),
+        _ => Ok(()),
+    }
+}
+
+fn is_reading(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
 }
