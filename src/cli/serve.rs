@@ -4,16 +4,27 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 
+use crate::oci::mapping::Naming;
+
 /// `thoras-mirror serve`
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// The folder to serve; created if it does not exist
-    #[arg(value_name = "FOLDER")]
-    pub folder: PathBuf,
+    /// What to serve: a folder to push to and pull from, created if it does not exist; or, read-only, a bundle or
+    /// an OCI layout, as a tar or a folder
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
 
     /// The address to listen on; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000", env = "THORAS_MIRROR_LISTEN")]
     pub listen: SocketAddr,
+
+    /// How the images of a bundle are named [default: as it was exported, else relative]
+    #[arg(long, value_enum, env = "THORAS_MIRROR_NAMING")]
+    pub naming: Option<Naming>,
+
+    /// What relative naming cuts off [default: the vendor's prefix, else what all images share]
+    #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX")]
+    pub source_prefix: Option<String>,
 
     /// Let nobody push or delete
     #[arg(long)]

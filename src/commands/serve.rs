@@ -1,4 +1,4 @@
-//! `serve`: a folder as a registry.
+//! `serve`: a folder or a bundle as a registry.
 
 use std::{
     fs::{File, OpenOptions},
@@ -18,7 +18,10 @@ use crate::{
     cli::{Serve, ServeAccess},
     error::{Failure, Kind, escape, exit},
     report::{Verbosity, print},
-    serve::{AccessLog, AccessRecord, Limits, Options, Reloader, Server, TlsFiles, UserFile},
+    serve::{
+        AccessLog, AccessRecord, Limits, Names, Options, Reloader, ServeError, Server, StorageError,
+        TlsFiles, UserFile,
+    },
 };
 
 /// Serves until a signal comes, which is how a server is meant to end: requests in flight may finish, then it
@@ -35,7 +38,7 @@ pub(super) async fn run(args: Serve, session: &Session) -> Result<u8, Failure> {
     let mut signals = Signals::listen().map_err(cannot_listen)?;
     let mut reloads = signal(SignalKind::hangup()).map_err(cannot_listen)?;
     warn_of_open_doors(&options);
-    let server = Server::bind(options).await.map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    let server = Server::bind(options).await.map_err(|error| failure(&error))?;
     announce(&args, &server, quiet)?;
     let reloader = server.reloader();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -53,10 +56,18 @@ pub(super) async fn run(args: Serve, session: &Session) -> Result<u8, Failure> {
     }
 }
 
+fn failure(error: &ServeError) -> Failure {
+    match error {
+        ServeError::Storage(StorageError::Bundle(error)) => error.failure(),
+        error => Failure::from_error(Kind::Usage, error),
+    }
+}
+
 fn options(args: &Serve, access_log: Option<AccessLog>) -> Options {
     let ServeAccess { tls_cert, tls_key, htpasswd, push_user } = &args.access;
     let defaults = Limits::default();
     Options {
+        names: Names { naming: args.naming, source_prefix: args.source_prefix.clone() },
         listen: args.listen,
         writable: !args.read_only,
         tls: tls_cert
@@ -72,7 +83,7 @@ fn options(args: &Serve, access_log: Option<AccessLog>) -> Options {
             ..defaults
         },
         access_log,
-        ..Options::new(&args.folder)
+        ..Options::new(&args.path)
     }
 }
 
@@ -108,7 +119,7 @@ fn warn_of_open_doors(options: &Options) {
 fn announce(args: &Serve, server: &Server, quiet: bool) -> Result<(), Failure> {
     let address = server.address();
     let scheme = if server.is_encrypted() { "https" } else { "http" };
-    print::result(&format!("serving {} on {scheme}://{address}", args.folder.display()))?;
+    print::result(&format!("serving {} on {scheme}://{address}", args.path.display()))?;
     if quiet {
         return Ok(());
     }
@@ -118,7 +129,7 @@ fn announce(args: &Serve, server: &Server, quiet: bool) -> Result<(), Failure> {
     if args.access.htpasswd.is_some() {
         print::log(&format!("log in: docker login {host}"));
     }
-    if !args.read_only {
+    if server.is_writable() {
         let plain = !server.is_encrypted() && !address.ip().is_loopback();
         let how = if plain { format!(" --plain-http {host}") } else { String::new() };
         print::log(&format!("push:   thoras-mirror sync --to {host}{how}"));

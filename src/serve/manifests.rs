@@ -59,7 +59,7 @@ impl Registry {
     ) -> Result<Answer, Refusal> {
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.map(str::to_owned);
-        let Names { digest, tags, requested } = Names::read(reference, query)?;
+        let Wanted { digest, tags, requested } = Wanted::read(reference, query)?;
         let bytes = collect(body, self.limits.manifest_bytes).await?;
         self.change(move |folder| {
             let manifest = RawManifest::read(content_type.as_deref(), bytes, digest.as_ref())
@@ -98,7 +98,7 @@ impl Registry {
 }
 
 /// What a pushed manifest is to be called.
-struct Names {
+struct Wanted {
     /// What its bytes must hash to, where the client says so.
     digest: Option<Digest>,
     /// The tags to point at it, those from the query last.
@@ -107,7 +107,7 @@ struct Names {
     requested: usize,
 }
 
-impl Names {
+impl Wanted {
     fn read(reference: Reference, query: &Query) -> Result<Self, Refusal> {
         let (mut digest, mut tags) = match reference {
             Reference::Digest(digest) => (Some(digest), Vec::new()),

@@ -1,4 +1,4 @@
-//! A registry over a folder: pull and push, with nothing to install.
+//! A registry over a folder or a bundle: pull and push, with nothing to install.
 //!
 //! It speaks the OCI distribution specification 1.1: pulling, pushing, content discovery and content
 //! management, over HTTP/1.1 with or without TLS, on the loopback interface unless told otherwise. A request
@@ -8,7 +8,8 @@
 //! - `service`: `users`, method and endpoint, the access log; `routes`, `names` and `range` parse, purely;
 //! - `blobs`, `uploads` (with `session`), `manifests`, `discovery`: one module per workflow of the
 //!   specification, each a part of `service::Registry`;
-//! - `storage`: what is served; the layout of a writable folder is described in `storage::folder`.
+//! - `storage`: what is served; the layout of a writable folder is described in `storage::folder`, and a
+//!   bundle is read in place by `storage::layout`.
 //!
 //! What holds whatever happens:
 //!
@@ -49,7 +50,7 @@ use std::{io, net::SocketAddr};
 pub use self::{
     access_log::{AccessLog, AccessRecord},
     htpasswd::{HtpasswdError, LineProblem},
-    options::{DEFAULT_PORT, Limits, Options, TlsFiles, UserFile},
+    options::{DEFAULT_PORT, Limits, Names, Options, TlsFiles, UserFile},
     server::{Reloader, Server},
     storage::StorageError,
     tls::TlsError,

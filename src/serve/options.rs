@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::access_log::AccessLog;
-use crate::oci::manifest::LARGEST_MANIFEST;
+use crate::oci::{manifest::LARGEST_MANIFEST, mapping::Naming};
 
 /// The port that registries listen on by custom.
 pub const DEFAULT_PORT: u16 = 5000;
@@ -16,11 +16,14 @@ pub const DEFAULT_PORT: u16 = 5000;
 /// What to serve, and where.
 #[derive(Clone)]
 pub struct Options {
-    /// The folder. Served writable, it is created (mode 0700) when it does not exist.
+    /// What to serve: a folder of this registry's own, or, read-only, a bundle: an OCI image layout as a tar or a
+    /// folder. A folder that is served writable is created (mode 0700) when it does not exist.
     pub root: PathBuf,
+    /// How the repositories of a bundle are named.
+    pub names: Names,
     /// Where to listen; port 0 picks a free one.
     pub listen: SocketAddr,
-    /// Whether clients may push and delete.
+    /// Whether clients may push and delete, where that is possible.
     pub writable: bool,
     /// HTTPS instead of HTTP.
     pub tls: Option<TlsFiles>,
@@ -30,6 +33,15 @@ pub struct Options {
     pub limits: Limits,
     /// Told about every request.
     pub access_log: Option<AccessLog>,
+}
+
+/// How the repositories of a bundle are named: as those of a mirror would be, so that charts find their images.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// The rule: as the bundle was exported, else relative.
+    pub naming: Option<Naming>,
+    /// What relative naming cuts off: the vendor's prefix, else what all images share.
+    pub source_prefix: Option<String>,
 }
 
 /// Where the certificate is. Both are read at the start and whenever [`super::Reloader`] is told to.
@@ -103,6 +115,7 @@ impl Options {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
+            names: Names::default(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             writable: true,
             tls: None,
@@ -118,6 +131,7 @@ impl fmt::Debug for Options {
         formatter
             .debug_struct("Options")
             .field("root", &self.root)
+            .field("names", &self.names)
             .field("listen", &self.listen)
             .field("writable", &self.writable)
             .field("tls", &self.tls)

@@ -1,6 +1,6 @@
 //! Connections: accepted up to the limit, encrypted where asked, ended in order.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::Path, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -18,10 +18,10 @@ use tokio_io_timeout::TimeoutStream;
 
 use super::{
     ServeError,
-    options::{Limits, Options},
+    options::{Limits, Names, Options},
     service::Registry,
     session::Sessions,
-    storage::{FolderStorage, Storage},
+    storage::{FolderStorage, LayoutStorage, Storage, StorageError, is_layout},
     tls::Tls,
     users::Users,
 };
@@ -70,25 +70,21 @@ impl Reloader {
 impl Server {
     /// Opens the folder, the files that it needs, and the port.
     pub async fn bind(options: Options) -> Result<Self, ServeError> {
-        let Options { root, listen, writable, tls, users, limits, access_log } = options;
+        let Options { root, names, listen, writable, tls, users, limits, access_log } = options;
         let open = move || -> Result<_, ServeError> {
             let tls = tls.map(Tls::open).transpose()?.map(Arc::new);
             let users = users.map(Users::open).transpose()?.map(Arc::new);
-            let folder = if writable {
-                FolderStorage::open_writable(&root)
-            } else {
-                FolderStorage::open_read_only(&root)
-            };
-            Ok((tls, users, Arc::new(folder?)))
+            Ok((tls, users, open_storage(&root, &names, writable)?))
         };
         let opened = tokio::task::spawn_blocking(open).await;
-        let (tls, users, folder) = opened.map_err(|error| ServeError::Thread(io::Error::other(error)))??;
+        let (tls, users, (storage, pushes)) =
+            opened.map_err(|error| ServeError::Thread(io::Error::other(error)))??;
         let not_listening = |source| ServeError::Listen { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(not_listening)?;
         let address = listener.local_addr().map_err(not_listening)?;
         let registry = Registry {
-            pushes: writable.then(|| Arc::clone(&folder)),
-            storage: Arc::new(Storage::Folder(folder)),
+            pushes,
+            storage: Arc::new(storage),
             sessions: Sessions::default(),
             users,
             limits,
@@ -107,6 +103,12 @@ impl Server {
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// Whether clients may push and delete.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.registry.pushes.is_some()
     }
 
     /// What reads certificates and users again.
@@ -148,6 +150,21 @@ impl Server {
         let _ = timeout(limits.shutdown_time, graceful.shutdown()).await;
         tasks.shutdown().await;
     }
+}
+
+/// Opens what is served, and says where pushes go, if they may go anywhere.
+fn open_storage(
+    root: &Path,
+    names: &Names,
+    writable: bool,
+) -> Result<(Storage, Option<Arc<FolderStorage>>), StorageError> {
+    if is_layout(root) {
+        return Ok((Storage::Layout(LayoutStorage::open(root, names)?), None));
+    }
+    let folder =
+        if writable { FolderStorage::open_writable(root)? } else { FolderStorage::open_read_only(root)? };
+    let folder = Arc::new(folder);
+    Ok((Storage::Folder(Arc::clone(&folder)), writable.then_some(folder)))
 }
 
 /// The next connection, once there is room for it.

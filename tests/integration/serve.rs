@@ -2,6 +2,7 @@
 //!
 //! The modules are named after the workflows of the OCI conformance tests.
 
+mod bundles;
 mod clients;
 mod content_discovery;
 mod content_management;

@@ -6,6 +6,7 @@
 //! All calls block: they belong on a thread that may.
 
 mod folder;
+mod layout;
 
 use std::{
     fs::File,
@@ -14,18 +15,23 @@ use std::{
 };
 
 pub use self::folder::StorageError;
-pub(super) use self::folder::{FolderStorage, NewManifest, PutError};
+pub(super) use self::{
+    folder::{FolderStorage, NewManifest, PutError},
+    layout::{LayoutStorage, is_layout},
+};
 use super::{
     names::{RepositoryName, TagName},
     routes::Reference,
 };
-use crate::oci::Digest;
+use crate::{endpoint::bundle::BlobReader, oci::Digest};
 
 /// A place that is served.
 #[derive(Debug)]
 pub(super) enum Storage {
     /// A folder of this registry's own layout, which can be pushed to.
     Folder(Arc<FolderStorage>),
+    /// A bundle, which cannot.
+    Layout(LayoutStorage),
 }
 
 /// A manifest that is open for reading.
@@ -44,6 +50,7 @@ impl Storage {
     pub(super) fn has_repository(&self, name: &RepositoryName) -> io::Result<bool> {
         match self {
             Self::Folder(folder) => folder.has_repository(name),
+            Self::Layout(layout) => Ok(layout.has_repository(name)),
         }
     }
 
@@ -51,6 +58,7 @@ impl Storage {
     pub(super) fn tags(&self, name: &RepositoryName) -> io::Result<Vec<TagName>> {
         match self {
             Self::Folder(folder) => folder.tags(name),
+            Self::Layout(layout) => Ok(layout.tags(name)),
         }
     }
 
@@ -62,6 +70,7 @@ impl Storage {
     ) -> io::Result<Option<StoredManifest>> {
         match self {
             Self::Folder(folder) => folder.open_manifest(name, reference),
+            Self::Layout(layout) => layout.open_manifest(name, reference),
         }
     }
 
@@ -69,6 +78,7 @@ impl Storage {
     pub(super) fn referrers(&self, name: &RepositoryName, subject: &Digest) -> io::Result<Vec<String>> {
         match self {
             Self::Folder(folder) => folder.referrers(name, subject),
+            Self::Layout(layout) => Ok(layout.referrers(name, subject)),
         }
     }
 
@@ -76,6 +86,7 @@ impl Storage {
     pub(super) fn blob_size(&self, name: &RepositoryName, digest: &Digest) -> io::Result<Option<u64>> {
         match self {
             Self::Folder(folder) => folder.blob_size(name, digest),
+            Self::Layout(layout) => Ok(layout.blob(name, digest).map(BlobReader::size)),
         }
     }
 
@@ -83,6 +94,7 @@ impl Storage {
     pub(super) fn open_blob(&self, name: &RepositoryName, digest: &Digest) -> io::Result<Option<Content>> {
         match self {
             Self::Folder(folder) => folder.open_blob(name, digest),
+            Self::Layout(layout) => Ok(layout.blob(name, digest).cloned().map(Content::of_blob)),
         }
     }
 }
@@ -99,6 +111,13 @@ pub(super) struct Content {
 pub(super) enum Source {
     /// A file, from where it stands.
     File(File),
+    /// A blob of a bundle, from `offset` on.
+    Blob {
+        /// Where it lies.
+        reader: BlobReader,
+        /// The next byte.
+        offset: u64,
+    },
 }
 
 impl Content {
@@ -119,6 +138,7 @@ impl Content {
                 file.seek(SeekFrom::Start(start))?;
                 Ok(Source::File(file))
             }
+            Source::Blob { reader, .. } => Ok(Source::Blob { reader, offset: start }),
         }
     }
 
@@ -134,6 +154,14 @@ impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::File(file) => file.read(buffer),
+            Self::Blob { reader, offset } => {
+                let left = usize::try_from(reader.size().saturating_sub(*offset)).unwrap_or(usize::MAX);
+                let length = left.min(buffer.len());
+                let Some(part) = buffer.get_mut(..length) else { return Ok(0) };
+                reader.read_exact_at(part, *offset)?;
+                *offset += length as u64;
+                Ok(length)
+            }
         }
     }
 }

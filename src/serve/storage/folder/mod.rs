@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use self::files::{Folder, UPLOADS};
 pub(in crate::serve) use self::{manifests::PutError, new_manifest::NewManifest};
 use crate::{
+    endpoint::bundle::BundleError,
     oci::Digest,
     serve::names::{RepositoryName, TagName},
 };
@@ -73,6 +74,28 @@ pub enum StorageError {
         path: PathBuf,
         /// The version that the marker names.
         found: u32,
+    },
+    /// The bundle cannot be opened.
+    #[error(transparent)]
+    Bundle(Box<BundleError>),
+    /// A manifest of the bundle is damaged.
+    #[error("the bundle's manifest {digest} cannot be served")]
+    Manifest {
+        /// Which.
+        digest: Digest,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// An image of the bundle has no name that could be served.
+    #[error("the images of the bundle cannot be named: try another --naming")]
+    Unnameable(#[source] io::Error),
+    /// Two images of the bundle would have one name.
+    #[error("two images of the bundle would be {name}:{tag}: try another --naming")]
+    Collision {
+        /// The repository.
+        name: String,
+        /// The tag.
+        tag: String,
     },
     /// Another process serves the folder.
     #[error("another process is serving {0:?}: stop it, or name another folder")]
