@@ -180,8 +180,6 @@ impl LogFile {
 
 fn open_to_append(path: &Path) -> Result<File, Failure> {
     OpenOptions::new().create(true).append(true).open(path).map_err(|error| {
-        let cause = Failure::from_error(Kind::Usage, &error);
-        let message = format!("cannot write the access log {path:?}: {cause}");
-        Failure::new(Kind::Usage, message)
+        Failure::new(Kind::Usage, format!("cannot write the access log {}: {error}", path.display()))
     })
 }

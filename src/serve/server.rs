@@ -159,7 +159,7 @@ fn open_storage(
     writable: bool,
 ) -> Result<(Storage, Option<Arc<FolderStorage>>), StorageError> {
     if is_layout(root) {
-        return Ok((Storage::Layout(LayoutStorage::open(root, names)?), None));
+        return Ok((Storage::Layout(Box::new(LayoutStorage::open(root, names)?)), None));
     }
     let folder =
         if writable { FolderStorage::open_writable(root)? } else { FolderStorage::open_read_only(root)? };

@@ -64,7 +64,7 @@ impl LayoutStorage {
     pub(in crate::serve) fn open(path: &Path, names: &Names) -> Result<Self, StorageError> {
         let bundle = Bundle::open(path)?;
         let mut repositories: BTreeMap<RepositoryName, Repository> = BTreeMap::new();
-        for (name, tag, root) in named(&bundle, names)? {
+        for (name, tag, root) in name_images(&bundle, names)? {
             let repository = repositories.entry(name.clone()).or_default();
             if let Some(other) = repository.tags.insert(tag.clone(), root.digest.clone())
                 && other != root.digest
@@ -191,24 +191,27 @@ fn damaged(descriptor: &Descriptor, source: io::Error) -> StorageError {
 }
 
 /// Where each image stands: as in a mirror, by what was asked for, else as the bundle was exported.
-fn named(bundle: &Bundle, names: &Names) -> Result<Vec<(RepositoryName, TagName, Descriptor)>, StorageError> {
+fn name_images(
+    bundle: &Bundle,
+    names: &Names,
+) -> Result<Vec<(RepositoryName, TagName, Descriptor)>, StorageError> {
     let index = &bundle.head().index;
     let references: Vec<ImageReference> =
         index.images.iter().filter_map(|image| image.reference.clone()).collect();
-    let namer = namer(bundle, names, &references)?;
-    let mut named = Vec::with_capacity(index.images.len());
+    let rule = namer(bundle, names, &references)?;
+    let mut images = Vec::with_capacity(index.images.len());
     for image in &index.images {
         let (repository, tag) = match &image.reference {
             Some(reference) => {
-                let mapping = namer.map(reference).map_err(unnameable)?;
+                let mapping = rule.map(reference).map_err(unnameable)?;
                 (mapping.repository.path().to_owned(), mapping.tag)
             }
             None => name_of_nameless(bundle.path(), image),
         };
         let repository = RepositoryName::new(&repository).map_err(unnameable)?;
-        named.push((repository, TagName::new(&tag).map_err(unnameable)?, image.root.clone()));
+        images.push((repository, TagName::new(&tag).map_err(unnameable)?, image.root.clone()));
     }
-    Ok(named)
+    Ok(images)
 }
 
 fn namer(bundle: &Bundle, names: &Names, references: &[ImageReference]) -> Result<Namer, StorageError> {

@@ -31,7 +31,7 @@ pub(super) enum Storage {
     /// A folder of this registry's own layout, which can be pushed to.
     Folder(Arc<FolderStorage>),
     /// A bundle, which cannot.
-    Layout(LayoutStorage),
+    Layout(Box<LayoutStorage>),
 }
 
 /// A manifest that is open for reading.
