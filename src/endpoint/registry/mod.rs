@@ -8,6 +8,7 @@
 
 mod answer;
 pub mod auth;
+mod detail;
 mod download;
 #[doc(hidden)]
 pub mod fuzzing;
