@@ -4,6 +4,7 @@
 
 #![expect(clippy::doc_markdown, reason = "these comments are the help, where backticks are noise")]
 
+mod bundle;
 mod destination;
 mod doctor;
 mod images;
@@ -17,6 +18,7 @@ mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use bundle::{Bundle, Export};
 pub use destination::{DestinationArgs, LoginArgs, NamingArgs};
 pub use doctor::Doctor;
 pub use images::Images;
@@ -76,6 +78,9 @@ pub enum Command {
     Verify(Box<Verify>),
     /// Show platforms, digests and sizes of images
     Inspect(Inspect),
+    /// Carry images in a file where no network leads: export, import, verify, inspect
+    #[command(subcommand)]
+    Bundle(Bundle),
     /// Find out before a long run what would go wrong: helm, credentials, push rights, TLS
     Doctor(Box<Doctor>),
     /// Serve a folder or a bundle as a registry

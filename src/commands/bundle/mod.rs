@@ -1,0 +1,23 @@
+//! `bundle`: images in a file.
+
+mod export;
+
+use super::Session;
+use crate::{
+    cli::Bundle,
+    error::Failure,
+    report::{Command, Format},
+};
+
+pub(super) async fn run(command: Bundle, session: &Session) -> Result<u8, Failure> {
+    match command {
+        Bundle::Export(args) => export::run(*args, session).await,
+    }
+}
+
+/// What a document calls the command, and the form of its answer.
+pub(super) fn describe(command: &Bundle) -> (Command, Format) {
+    match command {
+        Bundle::Export(args) => (Command::BundleExport, args.format),
+    }
+}
