@@ -47,6 +47,19 @@ pub struct Lock {
     pub images: Vec<LockedImage>,
     /// Every blob of the images with its size in bytes.
     pub blobs: BTreeMap<Digest, u64>,
+    /// In a bundle that is a delta: what it leaves out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
+}
+
+/// What a delta leaves out because the far side has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Base {
+    /// The id of the bundle that the delta builds on, or the digest of its lock.
+    pub id: Digest,
+    /// The blobs that are left out, each with the places that hold it: repositories of sources and destinations.
+    pub blobs: BTreeMap<Digest, Vec<String>>,
 }
 
 /// The rule by which the images of a run were named, so that `sync --locked` and repairs give the same names again:
@@ -54,8 +67,9 @@ pub struct Lock {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Placement {
-    /// `REGISTRY[/PATH]`: what `--to` was.
-    pub to: String,
+    /// `REGISTRY[/PATH]`: what `--to` was; absent in a bundle, which can go anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
     /// What `--naming` was.
     pub naming: Naming,
     /// What relative naming cut off.
@@ -172,7 +186,7 @@ impl Lock {
         platforms.sort();
         platforms.dedup();
         let images = images.into_values().collect();
-        Self { schema: SCHEMA.to_owned(), chart, placement, platforms, images, blobs }
+        Self { schema: SCHEMA.to_owned(), chart, placement, platforms, images, blobs, base: None }
     }
 
     /// Reads a lock.
@@ -187,6 +201,14 @@ impl Lock {
             return Err(LockError::Unreadable(path.to_owned(), error));
         }
         Self::parse(&fs::read(path).map_err(unreadable)?, path)
+    }
+
+    /// Reads a lock from inside a bundle. Errors are one line of text.
+    pub fn from_slice(bytes: &[u8]) -> Result<Self, String> {
+        Self::parse(bytes, Path::new("thoras-mirror.lock")).map_err(|error| {
+            let source = std::error::Error::source(&error);
+            source.map_or_else(|| error.to_string(), ToString::to_string)
+        })
     }
 
     /// Reads a lock's content. `path` names it in errors.
@@ -269,7 +291,7 @@ mod tests {
 
     fn empty() -> Lock {
         let placement =
-            Placement { to: "reg.example.com/a".to_owned(), naming: Naming::Last, source_prefix: None };
+            Placement { to: Some("reg.example.com/a".to_owned()), naming: Naming::Last, source_prefix: None };
         Lock::new(None, placement, &["linux/arm64".parse().unwrap(), "linux/amd64".parse().unwrap()], &[])
     }
 

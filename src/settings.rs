@@ -157,7 +157,7 @@ pub fn root(to: &str) -> Result<Root, Failure> {
 pub fn placement(root: &Root, args: &NamingArgs, usual: (Naming, Option<String>)) -> Placement {
     let (naming, source_prefix) = usual;
     Placement {
-        to: root.to_string(),
+        to: Some(root.to_string()),
         naming: args.naming.unwrap_or(naming),
         source_prefix: args.source_prefix.clone().or(source_prefix),
     }

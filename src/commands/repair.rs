@@ -34,7 +34,7 @@ pub(super) fn from_lock(args: &Verify, lock: &Lock, path: &Path) -> Repair {
     let all_known = lock.images.iter().all(|image| image.digest.is_some());
     let mut words = Words::new(if all_known { &["sync", "--locked"] } else { &["sync"] });
     words.flag("--lock", [&path]);
-    words.flag("--to", [&lock.placement.to]);
+    words.flag("--to", &lock.placement.to);
     words.required(&lock.platforms);
     for image in &lock.images {
         let waivers = image.waived.iter().map(|platform| format!("{}={platform}", image.source));

@@ -90,6 +90,12 @@ fn from_lock(path: &Path, args: &Verify, session: &Session) -> Result<Task, Fail
         .flat_map(|image| image.destinations.iter().map(move |destination| (image, destination)))
         .map(|(image, destination)| expectation(image, destination))
         .collect();
+    let Some(to) = &lock.placement.to else {
+        let message = format!("the lock {} was taken from a bundle: it names no registry", path.display());
+        return Err(Failure::new(Kind::Input, message).with_hint(
+            "`thoras-mirror bundle import` writes one that does; `thoras-mirror bundle verify` reads the bundle itself",
+        ));
+    };
     if expectations.is_empty() {
         return Err(Failure::new(Kind::Input, format!("the lock {} names no images", path.display())));
     }
@@ -97,7 +103,7 @@ fn from_lock(path: &Path, args: &Verify, session: &Session) -> Result<Task, Fail
         let message = format!("the lock {} does not say where its images are: {error}", path.display());
         Failure::new(Kind::Input, message)
     };
-    let root = lock.placement.to.parse().map_err(unusable)?;
+    let root = to.parse().map_err(unusable)?;
     let repair = repair::from_lock(args, &lock, path);
     Ok(Task { root, expectations, chart: lock.chart, repair })
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Side, registry::auth::AuthError};
+use super::{Side, bundle::BundleError, registry::auth::AuthError};
 use crate::{
     error::{Failure, Kind},
     oci::{Digest, manifest::ManifestError, verified::Mismatch},
@@ -128,6 +128,9 @@ pub enum Cause {
     /// A setting of this side cannot be used.
     #[error("{0}")]
     Settings(String),
+    /// A bundle cannot be read or written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
 }
 
 /// `404 MANIFEST_UNKNOWN: manifest unknown`
@@ -161,6 +164,7 @@ impl Cause {
                 Kind::Integrity
             }
             Self::Settings(_) => Kind::Usage,
+            Self::Bundle(error) => error.kind(),
             _ => Kind::Image,
         }
     }
@@ -214,6 +218,7 @@ impl Error {
         let registry = self.place.split('/').next().unwrap_or(&self.place);
         match &self.cause {
             Cause::Auth(error) => error.hint(self.side),
+            Cause::Bundle(error) => error.hint().map(str::to_owned),
             Cause::Refused { status: 401 | 403, .. } => Some(match self.side {
                 Side::Source => {
                     format!("check the credentials for {registry} and that they may pull this image")

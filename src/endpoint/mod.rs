@@ -4,6 +4,7 @@
 //! repository and digest; what those mean on the wire or on disk is its own affair.
 
 pub mod body;
+pub mod bundle;
 pub mod error;
 pub mod registry;
 

@@ -1,0 +1,107 @@
+//! Which manifests and blobs a layout needs: everything that can be reached from its index.
+//!
+//! Manifests may come in any order; a child may stand before its parent. Once every manifest that was named has come,
+//! the blobs are known, with their sizes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+
+use super::error::BundleError;
+use crate::oci::{
+    Contents, Descriptor, Digest, RawManifest,
+    manifest::{LARGEST_MANIFEST, ManifestError},
+};
+
+/// How many bytes of manifests one bundle may have.
+const MOST_BYTES: u64 = 48 * 1024 * 1024;
+
+/// What has been reached so far.
+#[derive(Debug, Default)]
+pub(super) struct Closure {
+    /// The manifests that were reached and have come.
+    pub(super) manifests: BTreeMap<Digest, RawManifest>,
+    /// The configs, by digest.
+    pub(super) configs: BTreeMap<Digest, Descriptor>,
+    /// The layers that are no configs, by digest.
+    pub(super) layers: BTreeMap<Digest, Descriptor>,
+    /// The manifests that were reached and cannot be used.
+    pub(super) damaged: BTreeMap<Digest, ManifestError>,
+    /// Named by an index and not there yet.
+    wanted: HashSet<Digest>,
+    /// There and not named by anything yet.
+    unclaimed: HashMap<Digest, Bytes>,
+    bytes: u64,
+}
+
+impl Closure {
+    /// Nothing but the roots is wanted.
+    pub(super) fn new<'a>(roots: impl IntoIterator<Item = &'a Digest>) -> Self {
+        Self { wanted: roots.into_iter().cloned().collect(), ..Self::default() }
+    }
+
+    /// Whether every manifest that is named has come, usable or not.
+    pub(super) fn is_complete(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
+    /// The manifests that are named and have not come.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = &Digest> {
+        self.wanted.iter()
+    }
+
+    /// Takes bytes that stand under `digest`. They may turn out to be a manifest.
+    pub(super) fn add(&mut self, digest: Digest, bytes: Bytes) -> Result<(), BundleError> {
+        self.bytes += bytes.len() as u64;
+        if self.bytes > MOST_BYTES || bytes.len() > LARGEST_MANIFEST {
+            return Err(BundleError::TooManyManifests { limit: MOST_BYTES });
+        }
+        self.unclaimed.insert(digest.clone(), bytes);
+        let mut next = vec![digest];
+        while let Some(digest) = next.pop() {
+            if !self.wanted.contains(&digest) {
+                continue;
+            }
+            let Some(bytes) = self.unclaimed.remove(&digest) else { continue };
+            self.wanted.remove(&digest);
+            let read = RawManifest::read(None, bytes, Some(&digest))
+                .and_then(|manifest| Ok((manifest.contents()?, manifest)));
+            match read {
+                Ok((contents, manifest)) => next.extend(self.reach(manifest, contents)),
+                Err(error) => drop(self.damaged.insert(digest, error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what a manifest names; returns the child manifests.
+    fn reach(&mut self, manifest: RawManifest, contents: Contents) -> Vec<Digest> {
+        self.manifests.insert(manifest.digest().clone(), manifest);
+        match contents {
+            Contents::Index { manifests, .. } => {
+                let children: Vec<Digest> = manifests.into_iter().map(|child| child.digest).collect();
+                let is_new = |child: &&Digest| {
+                    !self.manifests.contains_key(*child) && !self.damaged.contains_key(*child)
+                };
+                self.wanted.extend(children.iter().filter(is_new).cloned());
+                children
+            }
+            Contents::Image { config, layers, .. } => {
+                self.layers.remove(&config.digest);
+                self.configs.insert(config.digest.clone(), config);
+                let layers = layers.into_iter().filter(|layer| !layer.media_type.is_foreign_layer());
+                for layer in layers {
+                    if !self.configs.contains_key(&layer.digest) {
+                        self.layers.insert(layer.digest.clone(), layer);
+                    }
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// Configs and layers.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        self.configs.values().chain(self.layers.values())
+    }
+}

@@ -1,0 +1,170 @@
+//! Why a bundle cannot be used, for a person.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use super::{header::HeaderError, names::NameError};
+use crate::{
+    error::{Failure, Kind},
+    oci::{Digest, manifest::ManifestError},
+};
+
+/// Why a bundle cannot be opened, read or written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BundleError {
+    /// The system refuses to read it.
+    #[error("cannot read {}: {source}", .path.display())]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// The system refuses to write it.
+    #[error("cannot write {}: {source}", .path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// It is no OCI image layout.
+    #[error("{} is not an OCI image layout: {reason}", .path.display())]
+    NotALayout {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// The archive is damaged or hostile.
+    #[error("the archive cannot be read at byte {offset}: {error}")]
+    Header {
+        /// Where.
+        offset: u64,
+        /// What is wrong.
+        #[source]
+        error: HeaderError,
+    },
+    /// An entry's name is refused.
+    #[error("`{}` is refused: {error}", .path.escape_debug())]
+    Name {
+        /// The name.
+        path: String,
+        /// What is wrong.
+        #[source]
+        error: NameError,
+    },
+    /// An entry is there twice.
+    #[error("`{}` is there twice", .path.escape_debug())]
+    Duplicate {
+        /// The name.
+        path: String,
+    },
+    /// The file ends in the middle of an entry.
+    #[error("`{}` is cut off: its {size} bytes would end {beyond} bytes behind the end of the file", .path.escape_debug())]
+    Truncated {
+        /// The entry.
+        path: String,
+        /// Its size in bytes.
+        size: u64,
+        /// How many bytes are missing.
+        beyond: u64,
+    },
+    /// The archive has no end mark.
+    #[error("the archive ends without an end mark: it is cut off")]
+    NoEnd,
+    /// More entries than any bundle has.
+    #[error("it has more than {limit} entries")]
+    TooManyEntries {
+        /// How many are read.
+        limit: usize,
+    },
+    /// More manifests than are read into memory.
+    #[error("its manifests are larger than {limit} bytes together, or one is no manifest at all")]
+    TooManyManifests {
+        /// How many bytes are read.
+        limit: u64,
+    },
+    /// A file that is read whole is larger than it may be.
+    #[error("{name} has {size} bytes, at most {limit} are read")]
+    TooLarge {
+        /// Which file.
+        name: &'static str,
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// `index.json` cannot be understood.
+    #[error("index.json cannot be read: {}", .0.escape_debug())]
+    Index(String),
+    /// `thoras-mirror.lock` cannot be understood.
+    #[error("thoras-mirror.lock cannot be read: {}", .0.escape_debug())]
+    Lock(String),
+    /// A manifest cannot be used.
+    #[error("manifest {digest} cannot be used: {error}")]
+    Manifest {
+        /// Which.
+        digest: Digest,
+        /// What is wrong.
+        error: ManifestError,
+    },
+    /// A manifest that is named is not there.
+    #[error("manifest {digest} is named and not there")]
+    NoManifest {
+        /// Which.
+        digest: Digest,
+    },
+    /// Volumes that hold what is needed are not there.
+    #[error("{} of the bundle is not there: {}", if .names.len() == 1 { "a volume" } else { "a part" }, .names.join(", "))]
+    Absent {
+        /// The volumes' names.
+        names: Vec<String>,
+    },
+    /// A thread died.
+    #[error("reading was ended by an internal error: {0}")]
+    Internal(String),
+}
+
+impl BundleError {
+    /// A read that failed.
+    pub(super) fn unreadable(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Unreadable { path: path.into(), source: Arc::new(source) }
+    }
+
+    /// The kind of failure this is for a person.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Unreadable { .. } | Self::NotALayout { .. } | Self::Absent { .. } => Kind::Input,
+            Self::Unwritable { .. } | Self::Internal(_) => Kind::Image,
+            _ => Kind::Integrity,
+        }
+    }
+
+    /// What a person sees.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        Failure::from_error(self.kind(), self).with_optional_hint(self.hint().map(str::to_owned))
+    }
+
+    /// What helps.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotALayout { .. } => Some(
+                "a bundle is a tar archive or a folder with the files `oci-layout` and `index.json`; an archive of \
+                 `docker save` before Docker 25 has none: change it with \
+                 `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG`",
+            ),
+            Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("make room and run the same command again: what is there already is kept")
+            }
+            Self::Unreadable { .. } | Self::Unwritable { .. } => None,
+            Self::Absent { .. } => Some("name every volume, or put them beside the others"),
+            Self::Internal(_) => Some("please report this"),
+            _ => Some(
+                "copy the bundle again from where it was written: `bundle verify` there shows whether it was whole",
+            ),
+        }
+    }
+}

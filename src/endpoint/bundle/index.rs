@@ -1,0 +1,154 @@
+//! `index.json`: which references a layout holds (OCI image specification, "Image Layout", "index.json file").
+//!
+//! Ours is flat: one descriptor for each reference, named in full by both annotations that readers look at. Others name
+//! images by a tag alone, or not at all.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::BundleError;
+use crate::oci::{Descriptor, Digest, MediaType, Reference, media_type::OCI_INDEX};
+
+/// Read by skopeo, regctl and oras.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// Read by containerd and Docker.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// The largest index that is read, in bytes.
+pub(super) const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// One image of a layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its full name, if it has one.
+    pub reference: Option<Reference>,
+    /// What the layout calls it if that is no full name: a tag, for example.
+    pub label: Option<String>,
+    /// Its root.
+    pub root: Descriptor,
+}
+
+/// A layout's index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// The images in the order of the index.
+    pub images: Vec<Named>,
+    /// The digest of the index's bytes: the id of the bundle.
+    pub id: Digest,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    schema_version: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    media_type: Option<String>,
+    manifests: Vec<Written>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    media_type: String,
+    digest: String,
+    size: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+}
+
+/// Writes the index of these images: the same bytes for the same images in any order.
+#[must_use]
+pub fn write<'a>(images: impl IntoIterator<Item = (&'a Reference, &'a Descriptor)>) -> Vec<u8> {
+    let mut manifests: Vec<Written> = images
+        .into_iter()
+        .map(|(reference, root)| Written {
+            media_type: root.media_type.to_string(),
+            digest: root.digest.to_string(),
+            size: root.size,
+            annotations: [CONTAINERD_NAME, REF_NAME]
+                .map(|name| (name.to_owned(), reference.to_string()))
+                .into(),
+        })
+        .collect();
+    manifests.sort_by(|one, other| one.annotations.cmp(&other.annotations));
+    let document = Document { schema_version: 2, media_type: Some(OCI_INDEX.to_owned()), manifests };
+    // Text, numbers and maps with text keys are always JSON.
+    serde_json::to_vec(&document).unwrap_or_default()
+}
+
+impl Index {
+    /// Reads an index.
+    pub fn read(bytes: &[u8]) -> Result<Self, BundleError> {
+        let document: Document =
+            serde_json::from_slice(bytes).map_err(|error| BundleError::Index(error.to_string()))?;
+        let images = document.manifests.iter().map(named).collect::<Result<_, _>>()?;
+        Ok(Self { images, id: Digest::sha256(bytes) })
+    }
+}
+
+fn named(written: &Written) -> Result<Named, BundleError> {
+    let digest: Digest =
+        written.digest.parse().map_err(|error| BundleError::Index(format!("{}: {error}", written.digest)))?;
+    let root = Descriptor::new(MediaType::from(written.media_type.as_str()), digest, written.size);
+    let names = || [CONTAINERD_NAME, REF_NAME].into_iter().filter_map(|name| written.annotations.get(name));
+    let reference = names().find_map(|name| full_name(name));
+    let label = names().next_back().filter(|_| reference.is_none()).cloned();
+    Ok(Named { reference, label, root })
+}
+
+/// A name that says where the image comes from. `latest` or `app` alone do not: they would be taken for images of
+/// Docker Hub, which nobody wrote.
+fn full_name(name: &str) -> Option<Reference> {
+    let (first, _) = name.split_once('/')?;
+    let names_host = first == "localhost" || first.contains(['.', ':']);
+    names_host.then(|| name.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> Descriptor {
+        Descriptor::new(OCI_INDEX.into(), Digest::sha256(b"root"), 4)
+    }
+
+    #[test]
+    fn what_is_written_reads_back_in_one_order() {
+        let names = ["reg.example.com/b:1", "reg.example.com/a:1", "docker.io/library/busybox:latest"];
+        let references: Vec<Reference> = names.iter().map(|name| name.parse().unwrap()).collect();
+        let root = root();
+        let forth = write(references.iter().map(|reference| (reference, &root)));
+        let back = write(references.iter().rev().map(|reference| (reference, &root)));
+        assert_eq!(forth, back);
+        let index = Index::read(&forth).unwrap();
+        assert_eq!(index.id, Digest::sha256(&forth));
+        let read: Vec<String> =
+            index.images.iter().map(|image| image.reference.as_ref().unwrap().to_string()).collect();
+        assert_eq!(read, ["docker.io/library/busybox:latest", "reg.example.com/a:1", "reg.example.com/b:1"]);
+        assert_eq!(index.images[0].root, root);
+    }
+
+    #[test]
+    fn a_tag_alone_is_a_label_and_no_image_of_docker_hub() {
+        let read = |annotations: &str| {
+            let digest = Digest::sha256(b"x");
+            let text = format!(
+                r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"m","digest":"{digest}","size":1{annotations}}}]}}"#
+            );
+            Index::read(text.as_bytes()).unwrap().images.remove(0)
+        };
+        let image = read(r#","annotations":{"org.opencontainers.image.ref.name":"latest"}"#);
+        assert_eq!((image.reference, image.label.as_deref()), (None, Some("latest")));
+        let image = read("");
+        assert_eq!((image.reference, image.label), (None, None));
+        let docker = r#","annotations":{"io.containerd.image.name":"docker.io/library/x:1","org.opencontainers.image.ref.name":"1"}"#;
+        assert_eq!(read(docker).reference.unwrap().to_string(), "docker.io/library/x:1");
+    }
+
+    #[test]
+    fn a_digest_that_is_none_is_refused() {
+        let text = r#"{"schemaVersion":2,"manifests":[{"mediaType":"m","digest":"sha256:../x","size":1}]}"#;
+        assert!(Index::read(text.as_bytes()).is_err());
+        assert!(Index::read(b"[]").is_err());
+    }
+}

@@ -1,0 +1,122 @@
+//! Where everything stands in a bundle of ours: known from the descriptors alone, before a byte of a blob is there.
+//!
+//! Order: `oci-layout`, `index.json`, `thoras-mirror.lock`, manifests, configs, layers, each group by digest. The same
+//! images give the same bytes.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+
+use super::{
+    closure::Closure,
+    header::{self, END},
+    names,
+};
+use crate::oci::{Descriptor, Digest};
+
+/// Where a file's content stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The first byte's place in the archive.
+    pub offset: u64,
+    /// The number of bytes.
+    pub size: u64,
+}
+
+impl Extent {
+    /// The place behind the last byte.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(self.size)
+    }
+}
+
+/// A blob's entry.
+#[derive(Debug, Clone)]
+pub struct BlobEntry {
+    /// The blob.
+    pub blob: Descriptor,
+    /// The blocks before its content.
+    pub header: Vec<u8>,
+    /// Its content.
+    pub extent: Extent,
+}
+
+/// A bundle's places.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    head: Bytes,
+    blobs: Vec<BlobEntry>,
+    positions: HashMap<Digest, usize>,
+    length: u64,
+}
+
+impl Layout {
+    /// Lays out a bundle. `absent` are blobs that the far side has already.
+    pub(super) fn new(
+        index: &[u8],
+        lock: Option<&[u8]>,
+        closure: &Closure,
+        absent: &HashSet<Digest>,
+    ) -> Self {
+        let mut head = Vec::new();
+        append(&mut head, names::MARKER, names::MARKER_CONTENT);
+        append(&mut head, names::INDEX, index);
+        if let Some(lock) = lock {
+            append(&mut head, names::LOCK, lock);
+        }
+        for (digest, manifest) in &closure.manifests {
+            append(&mut head, &names::of_blob(digest), manifest.bytes());
+        }
+        let mut end = head.len() as u64;
+        let kept = closure.blobs().filter(|blob| !absent.contains(&blob.digest));
+        let blobs: Vec<BlobEntry> = kept
+            .map(|blob| {
+                let header = header::encode(&names::of_blob(&blob.digest), blob.size);
+                let extent = Extent { offset: end + header.len() as u64, size: blob.size };
+                end = extent.end() + header::padding(blob.size);
+                BlobEntry { blob: blob.clone(), header, extent }
+            })
+            .collect();
+        let positions =
+            blobs.iter().enumerate().map(|(position, entry)| (entry.blob.digest.clone(), position)).collect();
+        Self { head: head.into(), blobs, positions, length: end + END }
+    }
+
+    /// Everything before the first blob's header.
+    #[must_use]
+    pub fn head(&self) -> &Bytes {
+        &self.head
+    }
+
+    /// The blobs in their order.
+    #[must_use]
+    pub fn blobs(&self) -> &[BlobEntry] {
+        &self.blobs
+    }
+
+    /// Where a blob stands.
+    #[must_use]
+    pub fn blob(&self, digest: &Digest) -> Option<&BlobEntry> {
+        self.positions.get(digest).and_then(|position| self.blobs.get(*position))
+    }
+
+    /// The length of the whole bundle in bytes, its end mark included.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Where the blobs stand.
+    #[must_use]
+    pub fn extents(&self) -> HashMap<Digest, Extent> {
+        self.blobs.iter().map(|entry| (entry.blob.digest.clone(), entry.extent)).collect()
+    }
+}
+
+fn append(head: &mut Vec<u8>, path: &str, content: &[u8]) {
+    let size = content.len() as u64;
+    head.extend(header::encode(path, size));
+    head.extend_from_slice(content);
+    head.extend(std::iter::repeat_n(0, usize::try_from(header::padding(size)).unwrap_or_default()));
+}

@@ -1,0 +1,50 @@
+//! Bundles: OCI image layouts as one tar, as volumes of one, or as a folder (OCI image specification, "Image Layout").
+//!
+//! # The format
+//!
+//! A bundle of ours is a plain tar whose bytes depend on the images alone: `oci-layout`, a flat `index.json` that names
+//! every image in full, `thoras-mirror.lock`, then manifests, configs and layers, each by digest. What the head says
+//! fixes the place of every blob, so blobs can be written and read in any order, in parallel, without a second copy.
+//! The bundle's id is the digest of `index.json`.
+//!
+//! # The map
+//!
+//! | what | where |
+//! |---|---|
+//! | the files of a layout, by name | `names` |
+//! | one entry's head in a tar | `header` |
+//! | which images there are | [`index`] |
+//! | what can be reached from them | `closure` |
+//! | index, lock and manifests together | `head` |
+//! | the place of everything in a bundle of ours | `layout` |
+//! | the place of everything in anybody's tar | `scan` |
+//! | one file or many as one range of bytes | `slices` |
+//! | blobs in a tar or a folder | `storage` |
+//! | an opened bundle, which is a [`Source`](super::Source) | `reader` |
+//!
+//! Nothing is ever unpacked, so no name in an archive ever becomes a path on this machine.
+
+mod closure;
+mod error;
+mod head;
+mod header;
+pub mod index;
+mod layout;
+mod names;
+mod reader;
+mod scan;
+mod slices;
+mod storage;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use self::{
+    error::BundleError,
+    head::Head,
+    header::HeaderError,
+    layout::{BlobEntry, Extent, Layout},
+    names::NameError,
+    reader::Bundle,
+    slices::{Part, Slices},
+    storage::BlobReader,
+};

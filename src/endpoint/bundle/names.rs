@@ -1,0 +1,101 @@
+//! The names of an OCI image layout's files (OCI image specification, "Image Layout"), and no others.
+
+use crate::oci::Digest;
+
+pub(super) const MARKER: &str = "oci-layout";
+pub(super) const INDEX: &str = "index.json";
+pub(super) const LOCK: &str = "thoras-mirror.lock";
+
+/// The marker file's content.
+pub(super) const MARKER_CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// What a file of a layout is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Name {
+    /// `oci-layout`
+    Marker,
+    /// `index.json`
+    Index,
+    /// `thoras-mirror.lock`
+    Lock,
+    /// `blobs/ALGORITHM/HEX`
+    Blob(Digest),
+    /// A file or folder that other programs put into a layout, and that means nothing here.
+    Other,
+}
+
+/// Why a name is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// It leads out of the layout, or could be taken to do so.
+    #[error("its name leads out of the bundle")]
+    Outside,
+    /// It stands among the blobs without being one.
+    #[error("it stands among the blobs, and its name is not a digest")]
+    NotADigest,
+}
+
+/// Reads a name. A leading `./` is what some programs write.
+pub(super) fn read(path: &str) -> Result<Name, NameError> {
+    let path = path.strip_prefix("./").unwrap_or(path);
+    let path = if path == "/" { path } else { path.strip_suffix('/').unwrap_or(path) };
+    let is_plain = |part: &str| {
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && !part.contains(|c: char| c == '\\' || c.is_control())
+    };
+    if path.is_empty() || path == "." {
+        return Ok(Name::Other);
+    }
+    if !path.split('/').all(is_plain) {
+        return Err(NameError::Outside);
+    }
+    match path {
+        MARKER => return Ok(Name::Marker),
+        INDEX => return Ok(Name::Index),
+        LOCK => return Ok(Name::Lock),
+        _ => {}
+    }
+    let Some(below) = path.strip_prefix("blobs/") else { return Ok(Name::Other) };
+    match below.split_once('/') {
+        // `blobs/sha256` itself, a folder.
+        None => Ok(Name::Other),
+        Some((algorithm, hex)) => {
+            format!("{algorithm}:{hex}").parse().map(Name::Blob).map_err(|_| NameError::NotADigest)
+        }
+    }
+}
+
+/// `blobs/ALGORITHM/HEX`
+pub(super) fn of_blob(digest: &Digest) -> String {
+    format!("blobs/{}", digest.as_str().replacen(':', "/", 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_a_layout() {
+        let digest = Digest::sha256(b"x");
+        assert_eq!(read(&of_blob(&digest)), Ok(Name::Blob(digest.clone())));
+        assert_eq!(read(&format!("./{}", of_blob(&digest))), Ok(Name::Blob(digest)));
+        assert_eq!(read("oci-layout"), Ok(Name::Marker));
+        assert_eq!(read("index.json"), Ok(Name::Index));
+        for other in ["./", "blobs", "blobs/", "blobs/sha256/", "manifest.json", "a/b"] {
+            assert_eq!(read(other), Ok(Name::Other), "{other}");
+        }
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        for outside in ["/etc/passwd", "../x", "blobs/../../x", "a//b", "a/./b", "..", "a\\b", "x\0y", "/"] {
+            assert_eq!(read(outside), Err(NameError::Outside), "{outside}");
+        }
+        for stray in ["blobs/sha256/abc", "blobs/md5/0", "blobs/sha256/../x/y"] {
+            assert!(read(stray).is_err(), "{stray}");
+        }
+        assert_eq!(read("blobs/sha256/ABC"), Err(NameError::NotADigest));
+    }
+}

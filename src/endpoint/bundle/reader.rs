@@ -1,0 +1,253 @@
+//! An opened bundle: whose it may be, and reading it as a [`Source`].
+
+use std::{collections::HashMap, fs::File, path::Path, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    error::BundleError,
+    head::Head,
+    index,
+    layout::{Extent, Layout},
+    names::{self, Name},
+    scan::Scan,
+    slices::Slices,
+    storage::{BlobReader, Storage},
+};
+use crate::{
+    endpoint::{BlobStream, Cause, Error, Operation, Side, Source},
+    oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target, manifest::LARGEST_MANIFEST},
+};
+
+/// The largest marker and lock that are read, in bytes.
+const LARGEST_MARKER: u64 = 4096;
+const LARGEST_LOCK: u64 = 32 * 1024 * 1024;
+
+/// A bundle that can be read at any place.
+#[derive(Debug)]
+pub struct Bundle {
+    head: Head,
+    storage: Storage,
+    /// Set when the bundle is one of ours, byte for byte in its head.
+    layout: Option<Layout>,
+    names: HashMap<(Repository, Target), Descriptor>,
+    side: Side,
+}
+
+impl Bundle {
+    /// Opens an archive or a folder.
+    pub fn open(path: &Path) -> Result<Self, BundleError> {
+        let metadata = path.metadata().map_err(|error| BundleError::unreadable(path, error))?;
+        if metadata.is_dir() {
+            return Self::from_folder(path);
+        }
+        let file = File::open(path).map_err(|error| BundleError::unreadable(path, error))?;
+        let slices = Slices::new(vec![(path.display().to_string(), Some(file), metadata.len())]);
+        Self::from_slices(slices, path)
+    }
+
+    /// Opens an archive that lies in `slices`. `path` names it in messages.
+    pub fn from_slices(slices: Slices, path: &Path) -> Result<Self, BundleError> {
+        if let Some((head, layout)) = our_head(&slices, path)? {
+            let blobs = Arc::new(layout.extents());
+            let storage = Storage::Archive { slices, blobs, path: path.to_owned() };
+            return Ok(Self::new(head, storage, Some(layout)));
+        }
+        let mut scan = Scan::new(&slices, path);
+        while scan.next_file()?.is_some() {}
+        Self::from_scan(slices.clone(), scan.finish()?, path)
+    }
+
+    fn from_scan(slices: Slices, found: HashMap<Name, Extent>, path: &Path) -> Result<Self, BundleError> {
+        let file = |name: Name| found.get(&name).map(|extent| BlobReader::new(slices.clone(), *extent));
+        let small = |name, called, limit| file(name).map(|file| file.whole(called, limit, path)).transpose();
+        let marker = small(Name::Marker, names::MARKER, LARGEST_MARKER)?;
+        let index = small(Name::Index, names::INDEX, index::LARGEST)?;
+        let lock = small(Name::Lock, names::LOCK, LARGEST_LOCK)?;
+        let blobs = found.into_iter().filter_map(|(name, extent)| match name {
+            Name::Blob(digest) => Some((digest, extent)),
+            _ => None,
+        });
+        let storage = Storage::Archive { slices, blobs: Arc::new(blobs.collect()), path: path.to_owned() };
+        Self::of_anybody(marker.as_ref(), index, lock, storage)
+    }
+
+    fn from_folder(path: &Path) -> Result<Self, BundleError> {
+        let storage = Storage::open_folder(path)?;
+        let marker = storage.small(names::MARKER, LARGEST_MARKER)?;
+        let index = storage.small(names::INDEX, index::LARGEST)?;
+        let lock = storage.small(names::LOCK, LARGEST_LOCK)?;
+        Self::of_anybody(marker.as_ref(), index, lock, storage)
+    }
+
+    /// A layout whose files may stand in any order.
+    fn of_anybody(
+        marker: Option<&Bytes>,
+        index: Option<Bytes>,
+        lock: Option<Bytes>,
+        storage: Storage,
+    ) -> Result<Self, BundleError> {
+        let refused = |reason| BundleError::NotALayout { path: storage.path().to_owned(), reason };
+        if marker.is_none() {
+            return Err(refused("it has no file `oci-layout`"));
+        }
+        let index = index.ok_or_else(|| refused("it has no file `index.json`"))?;
+        let mut head = Head::new(index, lock)?;
+        loop {
+            let wanted: Vec<Digest> = head.closure.wanted().cloned().collect();
+            let mut found = false;
+            for digest in wanted {
+                if let Some(manifest) = storage.blob(&digest)? {
+                    let bytes = manifest.whole("a manifest", LARGEST_MANIFEST as u64, storage.path())?;
+                    head.closure.add(digest, bytes)?;
+                    found = true;
+                }
+            }
+            if !found {
+                return Ok(Self::new(head, storage, None));
+            }
+        }
+    }
+
+    fn new(head: Head, storage: Storage, layout: Option<Layout>) -> Self {
+        let images = head.index.images.iter().filter_map(|image| {
+            let reference = image.reference.as_ref()?;
+            Some((reference.clone(), image.root.clone()))
+        });
+        let names = names_of(images);
+        Self { head, storage, layout, names, side: Side::Source }
+    }
+
+    /// The same bundle, whose images have these names.
+    #[must_use]
+    pub fn with_names(self, images: impl IntoIterator<Item = (Reference, Descriptor)>) -> Self {
+        Self { names: names_of(images), ..self }
+    }
+
+    /// What is in it.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The file or folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.storage.path()
+    }
+
+    /// Where everything stands, when the bundle is one of ours.
+    #[must_use]
+    pub fn layout(&self) -> Option<&Layout> {
+        self.layout.as_ref()
+    }
+
+    /// A blob, to be read at any place; `None` when it is not there.
+    pub fn blob(&self, digest: &Digest) -> Result<Option<BlobReader>, BundleError> {
+        self.storage.blob(digest)
+    }
+
+    /// Every blob that is there, with its size in bytes.
+    pub fn blobs(&self) -> Result<HashMap<Digest, u64>, BundleError> {
+        self.storage.blobs()
+    }
+
+    fn error(&self, operation: Operation, place: String, cause: impl Into<Cause>) -> Error {
+        Error::new(operation, self.side, place, cause)
+    }
+}
+
+fn names_of(
+    images: impl IntoIterator<Item = (Reference, Descriptor)>,
+) -> HashMap<(Repository, Target), Descriptor> {
+    let place = |(reference, root): (Reference, Descriptor)| {
+        let tag = reference.tag().map(|tag| Target::Tag(tag.to_owned()));
+        ((reference.repository().clone(), tag.unwrap_or_else(|| reference.target())), root)
+    };
+    images.into_iter().map(place).collect()
+}
+
+/// The head and the layout of an archive that begins as ours do; `None` when it is somebody else's.
+fn our_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
+    let mut scan = Scan::new(slices, path);
+    let mut small = |wanted: Name, called, limit| -> Result<Option<Bytes>, BundleError> {
+        match scan.next_file() {
+            Ok(Some((name, extent))) if name == wanted && extent.size <= limit => {
+                BlobReader::new(slices.clone(), extent).whole(called, limit, path).map(Some)
+            }
+            // A volume that is missing is one whoever the archive is from.
+            Err(error @ BundleError::Absent { .. }) => Err(error),
+            // The walk over the whole archive says what is wrong with it.
+            Ok(_) | Err(_) => Ok(None),
+        }
+    };
+    let marker = small(Name::Marker, names::MARKER, LARGEST_MARKER)?;
+    if marker.is_none_or(|marker| marker != names::MARKER_CONTENT) {
+        return Ok(None);
+    }
+    let Some(index) = small(Name::Index, names::INDEX, index::LARGEST)? else { return Ok(None) };
+    let Some(lock) = small(Name::Lock, names::LOCK, LARGEST_LOCK)? else { return Ok(None) };
+    let Ok(mut head) = Head::new(index, Some(lock)) else { return Ok(None) };
+    while !head.closure.is_complete() {
+        match scan.next_file() {
+            Ok(Some((Name::Blob(digest), extent))) if extent.size <= LARGEST_MANIFEST as u64 => {
+                let bytes = BlobReader::new(slices.clone(), extent).whole(
+                    "a manifest",
+                    LARGEST_MANIFEST as u64,
+                    path,
+                )?;
+                head.closure.add(digest, bytes)?;
+            }
+            Err(error @ BundleError::Absent { .. }) => return Err(error),
+            _ => return Ok(None),
+        }
+    }
+    let layout = head.layout();
+    let mut begins = vec![0; layout.head().len()];
+    let same = slices.read_exact_at(&mut begins, 0).is_ok() && begins == *layout.head();
+    Ok(same.then_some((head, layout)))
+}
+
+impl Source for Bundle {
+    fn side(&self) -> Side {
+        self.side
+    }
+
+    async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
+        let named = self.names.get(&(repository.clone(), Target::Tag(tag.to_owned())));
+        Ok(named.map(|root| root.digest.clone()))
+    }
+
+    async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
+        let digest = match target {
+            Target::Digest(digest) => digest,
+            Target::Tag(_) => match self.names.get(&(repository.clone(), target.clone())) {
+                Some(root) => &root.digest,
+                None => return Ok(None),
+            },
+        };
+        if let Some(error) = self.head.closure.damaged.get(digest) {
+            let place = format!("{}@{digest}", self.storage.path().display());
+            return Err(self.error(Operation::ReadManifest, place, error.clone()));
+        }
+        Ok(self.head.closure.manifests.get(digest).cloned())
+    }
+
+    async fn blob_size(&self, _: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
+        let found = self
+            .storage
+            .blob(digest)
+            .map_err(|error| self.error(Operation::CheckBlob, digest.to_string(), Cause::Bundle(error)))?;
+        Ok(found.map(|blob| blob.size()))
+    }
+
+    async fn open_blob(&self, _: &Repository, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        let place = format!("{}@{}", self.storage.path().display(), blob.digest);
+        let place = self.error(Operation::ReadBlob, place, Cause::NoSuchBlob);
+        match self.storage.blob(&blob.digest) {
+            Ok(Some(reader)) => Ok(reader.stream(offset, place)),
+            Ok(None) => Err(place),
+            Err(error) => Err(Error { cause: Cause::Bundle(error), ..place }),
+        }
+    }
+}

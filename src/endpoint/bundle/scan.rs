@@ -1,0 +1,125 @@
+//! Reading an archive's structure: the name and the place of every entry. Contents are passed over.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    error::BundleError,
+    header::{BLOCK, Block, Entry, Headers, Step, padding},
+    layout::Extent,
+    names::{self, Name},
+    slices::Slices,
+};
+
+/// How many entries one archive may have.
+pub(super) const MOST_ENTRIES: usize = 200_000;
+
+/// Walks an archive from its first byte on.
+pub(super) struct Scan<'a> {
+    slices: &'a Slices,
+    path: PathBuf,
+    headers: Headers,
+    seen: HashMap<Name, Extent>,
+    entries: usize,
+    at: u64,
+    /// Whether the end mark was there.
+    ended: bool,
+}
+
+impl<'a> Scan<'a> {
+    /// `path` names the archive in errors.
+    pub(super) fn new(slices: &'a Slices, path: &Path) -> Self {
+        let path = path.to_owned();
+        Self {
+            slices,
+            path,
+            headers: Headers::default(),
+            seen: HashMap::new(),
+            entries: 0,
+            at: 0,
+            ended: false,
+        }
+    }
+
+    /// The next file whose name means something; `None` at the end.
+    pub(super) fn next_file(&mut self) -> Result<Option<(Name, Extent)>, BundleError> {
+        while !self.ended {
+            let Some(block) = self.block()? else { break };
+            let header = |error| BundleError::Header { offset: self.at - BLOCK, error };
+            match self.headers.block(&block).map_err(header)? {
+                Step::Zeros => self.ended = true,
+                Step::Extension { size } => self.extension(size)?,
+                Step::Entry(entry) => {
+                    if let Some(file) = self.entry(entry)? {
+                        return Ok(Some(file));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// After the last file: whether the archive was whole.
+    pub(super) fn finish(self) -> Result<HashMap<Name, Extent>, BundleError> {
+        if self.ended { Ok(self.seen) } else { Err(BundleError::NoEnd) }
+    }
+
+    fn block(&mut self) -> Result<Option<Block>, BundleError> {
+        if self.at + BLOCK > self.slices.length() {
+            return Ok(None);
+        }
+        let mut block = [0; size_of::<Block>()];
+        self.read(&mut block, self.at)?;
+        self.at += BLOCK;
+        Ok(Some(block))
+    }
+
+    fn read(&self, buffer: &mut [u8], offset: u64) -> Result<(), BundleError> {
+        let absent = self.slices.absent(offset, buffer.len() as u64);
+        if !absent.is_empty() {
+            return Err(BundleError::Absent { names: absent });
+        }
+        let read = self.slices.read_exact_at(buffer, offset);
+        read.map_err(|error| BundleError::unreadable(&self.path, error))
+    }
+
+    fn extension(&mut self, size: u64) -> Result<(), BundleError> {
+        let offset = self.at;
+        self.skip("an extended header", size)?;
+        // Its size was bounded where the header was read.
+        let mut content = vec![0; usize::try_from(size).unwrap_or_default()];
+        self.read(&mut content, offset)?;
+        self.headers.extend(&content).map_err(|error| BundleError::Header { offset, error })
+    }
+
+    fn entry(&mut self, entry: Entry) -> Result<Option<(Name, Extent)>, BundleError> {
+        self.entries += 1;
+        if self.entries > MOST_ENTRIES {
+            return Err(BundleError::TooManyEntries { limit: MOST_ENTRIES });
+        }
+        let name = names::read(&entry.path)
+            .map_err(|error| BundleError::Name { path: entry.path.clone(), error })?;
+        let extent = Extent { offset: self.at, size: entry.size };
+        self.skip(&entry.path, entry.size)?;
+        if name == Name::Other || entry.folder {
+            return Ok(None);
+        }
+        if self.seen.insert(name.clone(), extent).is_some() {
+            return Err(BundleError::Duplicate { path: entry.path });
+        }
+        Ok(Some((name, extent)))
+    }
+
+    fn skip(&mut self, path: &str, size: u64) -> Result<(), BundleError> {
+        let length = self.slices.length();
+        let end = self.at.saturating_add(size);
+        if end > length {
+            return Err(BundleError::Truncated { path: path.to_owned(), size, beyond: end - length });
+        }
+        // The padding of the last entry may be cut off together with the end mark, which is noticed there.
+        self.at = end.saturating_add(padding(size));
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! The bytes of one archive, wherever they lie: one file, or volumes that are slices of it.
+
+use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
+
+/// One file that holds a part of the archive.
+#[derive(Debug, Clone)]
+struct Slice {
+    /// `None` when it is not there.
+    file: Option<Arc<File>>,
+    name: String,
+    offset: u64,
+    size: u64,
+}
+
+/// Reads and writes at places of an archive. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Slices {
+    slices: Arc<[Slice]>,
+}
+
+/// A file for [`Slices`]: its name for messages, the file if it is there, its size in bytes.
+pub type Part = (String, Option<File>, u64);
+
+impl Slices {
+    /// Puts files one after the other.
+    #[must_use]
+    pub fn new(parts: Vec<Part>) -> Self {
+        let mut offset = 0;
+        let slices = parts.into_iter().map(|(name, file, size)| {
+            let slice = Slice { file: file.map(Arc::new), name, offset, size };
+            offset += size;
+            slice
+        });
+        Self { slices: slices.collect() }
+    }
+
+    /// The length of the whole in bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.slices.last().map_or(0, |slice| slice.offset + slice.size)
+    }
+
+    /// The names of the files that hold these bytes, and that are not there.
+    #[must_use]
+    pub fn absent(&self, offset: u64, size: u64) -> Vec<String> {
+        self.touching(offset, size)
+            .filter(|slice| slice.file.is_none())
+            .map(|slice| slice.name.clone())
+            .collect()
+    }
+
+    /// Fills `buffer` from `offset` on.
+    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut rest = buffer;
+        self.each(offset, rest.len() as u64, |file, at, length| {
+            let (now, later) = std::mem::take(&mut rest).split_at_mut(length);
+            rest = later;
+            file.read_exact_at(now, at)
+        })
+    }
+
+    /// Writes all of `bytes` from `offset` on.
+    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut rest = bytes;
+        self.each(offset, rest.len() as u64, |file, at, length| {
+            let (now, later) = rest.split_at(length);
+            rest = later;
+            file.write_all_at(now, at)
+        })
+    }
+
+    /// Every file that is there.
+    pub fn files(&self) -> impl Iterator<Item = &File> {
+        self.slices.iter().filter_map(|slice| slice.file.as_deref())
+    }
+
+    fn touching(&self, offset: u64, size: u64) -> impl Iterator<Item = &Slice> {
+        let end = offset.saturating_add(size);
+        self.slices.iter().filter(move |slice| slice.offset < end && offset < slice.offset + slice.size)
+    }
+
+    /// Calls `act` with every file that holds a part of the range, the place in it, and the part's length.
+    fn each(
+        &self,
+        offset: u64,
+        length: u64,
+        mut act: impl FnMut(&File, u64, usize) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let end = offset.saturating_add(length);
+        if end > self.length() {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
+        for slice in self.touching(offset, length) {
+            let (from, to) = (offset.max(slice.offset), end.min(slice.offset + slice.size));
+            let Some(file) = &slice.file else {
+                return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is not there", slice.name)));
+            };
+            act(file, from - slice.offset, usize::try_from(to - from).unwrap_or(usize::MAX))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn part(name: &str, content: &[u8]) -> Part {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        (name.to_owned(), Some(file), content.len() as u64)
+    }
+
+    #[test]
+    fn ranges_cross_files() {
+        let slices = Slices::new(vec![part("a", b"012"), part("b", b"34"), part("c", b"56789")]);
+        assert_eq!(slices.length(), 10);
+        for from in 0..10 {
+            for to in from..=10 {
+                let mut buffer = vec![0; to - from];
+                slices.read_exact_at(&mut buffer, from as u64).unwrap();
+                assert_eq!(buffer, &b"0123456789"[from..to]);
+            }
+        }
+        slices.write_all_at(b"abcd", 2).unwrap();
+        let mut buffer = [0; 10];
+        slices.read_exact_at(&mut buffer, 0).unwrap();
+        assert_eq!(&buffer, b"01abcd6789");
+        assert_eq!(slices.read_exact_at(&mut [0; 2], 9).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_missing_file_is_named_where_it_is_needed() {
+        let slices = Slices::new(vec![part("a", b"012"), ("b".to_owned(), None, 2), part("c", b"5")]);
+        assert_eq!(slices.absent(0, 3), Vec::<String>::new());
+        assert_eq!(slices.absent(2, 2), ["b"]);
+        assert_eq!(slices.absent(5, 1), Vec::<String>::new());
+        assert!(slices.read_exact_at(&mut [0; 1], 5).is_ok());
+        assert!(slices.read_exact_at(&mut [0; 3], 2).unwrap_err().to_string().contains("b is not there"));
+    }
+}

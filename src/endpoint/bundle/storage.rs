@@ -1,0 +1,226 @@
+//! Where a layout's blobs are: in an archive, or in a folder.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use cap_std::fs::Dir;
+use futures::{StreamExt, stream};
+use tokio::task::JoinHandle;
+
+use super::{
+    error::BundleError,
+    layout::Extent,
+    names::{self, Name},
+    slices::Slices,
+};
+use crate::{
+    endpoint::{BlobStream, Cause, Error},
+    oci::Digest,
+};
+
+/// How much is read at a time, in bytes. Two pieces are in memory: one on its way, one being read.
+const PIECE: usize = 256 * 1024;
+
+/// A layout's files.
+#[derive(Debug, Clone)]
+pub(super) enum Storage {
+    /// Entries of an archive.
+    Archive {
+        /// The archive.
+        slices: Slices,
+        /// Where each blob is.
+        blobs: Arc<HashMap<Digest, Extent>>,
+        /// For messages.
+        path: PathBuf,
+    },
+    /// Files below a folder that nothing leads out of.
+    Folder {
+        /// The folder.
+        folder: Arc<Dir>,
+        /// For messages.
+        path: PathBuf,
+    },
+}
+
+impl Storage {
+    pub(super) fn open_folder(path: &Path) -> Result<Self, BundleError> {
+        let folder = Dir::open_ambient_dir(path, cap_std::ambient_authority())
+            .map_err(|error| BundleError::unreadable(path, error))?;
+        Ok(Self::Folder { folder: Arc::new(folder), path: path.to_owned() })
+    }
+
+    /// The file or folder, for messages.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Archive { path, .. } | Self::Folder { path, .. } => path,
+        }
+    }
+
+    /// A blob, to be read at any place; `None` when it is not there.
+    pub(super) fn blob(&self, digest: &Digest) -> Result<Option<BlobReader>, BundleError> {
+        match self {
+            Self::Archive { slices, blobs, .. } => {
+                let extent = blobs.get(digest).copied();
+                Ok(extent.map(|extent| BlobReader { slices: slices.clone(), extent }))
+            }
+            Self::Folder { .. } => self.file(&names::of_blob(digest)),
+        }
+    }
+
+    /// A file of a folder, opened.
+    pub(super) fn file(&self, name: &str) -> Result<Option<BlobReader>, BundleError> {
+        let Self::Folder { folder, path } = self else { return Ok(None) };
+        let opened = folder.open(name).and_then(|file| Ok((file.metadata()?, file)));
+        match opened {
+            Ok((metadata, file)) if metadata.is_file() => {
+                let size = metadata.len();
+                let slices = Slices::new(vec![(name.to_owned(), Some(file.into_std()), size)]);
+                Ok(Some(BlobReader { slices, extent: Extent { offset: 0, size } }))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BundleError::unreadable(path.join(name), error)),
+        }
+    }
+
+    /// The whole of a small file.
+    pub(super) fn small(&self, name: &'static str, limit: u64) -> Result<Option<Bytes>, BundleError> {
+        match self.file(name)? {
+            Some(file) => file.whole(name, limit, self.path()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Every blob with its size.
+    pub(super) fn blobs(&self) -> Result<HashMap<Digest, u64>, BundleError> {
+        match self {
+            Self::Archive { blobs, .. } => {
+                Ok(blobs.iter().map(|(digest, extent)| (digest.clone(), extent.size)).collect())
+            }
+            Self::Folder { folder, path } => {
+                list(folder).map_err(|error| BundleError::unreadable(path.join("blobs"), error))
+            }
+        }
+    }
+}
+
+fn list(folder: &Dir) -> io::Result<HashMap<Digest, u64>> {
+    let mut found = HashMap::new();
+    for algorithm in folder.read_dir("blobs")? {
+        let algorithm = algorithm?;
+        if !algorithm.file_type()?.is_dir() {
+            continue;
+        }
+        for file in algorithm.open_dir()?.entries()? {
+            let file = file?;
+            let name = format!(
+                "blobs/{}/{}",
+                algorithm.file_name().to_string_lossy(),
+                file.file_name().to_string_lossy()
+            );
+            // What is no blob by its name is nothing that a reader of the layout could ask for.
+            if let Ok(Name::Blob(digest)) = names::read(&name)
+                && file.file_type()?.is_file()
+            {
+                found.insert(digest, file.metadata()?.len());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A blob that can be read at any place. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct BlobReader {
+    slices: Slices,
+    extent: Extent,
+}
+
+impl BlobReader {
+    pub(super) fn new(slices: Slices, extent: Extent) -> Self {
+        Self { slices, extent }
+    }
+
+    /// Its size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.extent.size
+    }
+
+    /// The volumes that it needs and that are not there.
+    #[must_use]
+    pub fn absent(&self) -> Vec<String> {
+        self.slices.absent(self.extent.offset, self.extent.size)
+    }
+
+    /// Fills `buffer` from a place in the blob on. Blocks.
+    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(buffer.len() as u64).filter(|end| *end <= self.extent.size);
+        if end.is_none() {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
+        self.slices.read_exact_at(buffer, self.extent.offset.saturating_add(offset))
+    }
+
+    /// The bytes from `offset` on, at most `limit` of them.
+    fn piece(&self, offset: u64, limit: usize) -> io::Result<Bytes> {
+        let rest = self.extent.size.saturating_sub(offset);
+        let mut buffer = vec![0; limit.min(usize::try_from(rest).unwrap_or(limit))];
+        self.read_exact_at(&mut buffer, offset)?;
+        Ok(buffer.into())
+    }
+
+    /// All of it, if that is not more than `limit` bytes.
+    pub(super) fn whole(&self, name: &'static str, limit: u64, path: &Path) -> Result<Bytes, BundleError> {
+        let size = self.extent.size;
+        if size > limit {
+            return Err(BundleError::TooLarge { name, size, limit });
+        }
+        let absent = self.absent();
+        if !absent.is_empty() {
+            return Err(BundleError::Absent { names: absent });
+        }
+        let whole = self.piece(0, usize::try_from(size).unwrap_or(usize::MAX));
+        whole.map_err(|error| BundleError::unreadable(path, error))
+    }
+
+    /// Streams from `offset` on, one piece ahead of its consumer. `place` is what a failed read is reported as.
+    #[must_use]
+    pub fn stream(self, offset: u64, place: Error) -> BlobStream {
+        let absent = self.absent();
+        if !absent.is_empty() {
+            let error = Error { cause: Cause::Bundle(BundleError::Absent { names: absent }), ..place };
+            return stream::once(async { Err(error) }).boxed();
+        }
+        let first = self.read_ahead(offset);
+        stream::try_unfold((self, first), move |(reader, reading)| {
+            let place = place.clone();
+            async move {
+                let Some((reading, end)) = reading else { return Ok(None) };
+                let read = reading.await.map_err(|error| BundleError::Internal(error.to_string()));
+                let piece =
+                    read.and_then(|read| read.map_err(|error| BundleError::unreadable("the bundle", error)));
+                let piece = piece.map_err(|error| Error { cause: Cause::Bundle(error), ..place })?;
+                let next = reader.read_ahead(end);
+                Ok(Some((piece, (reader, next))))
+            }
+        })
+        .boxed()
+    }
+
+    /// Begins to read the piece at `offset`; says where it ends.
+    fn read_ahead(&self, offset: u64) -> Option<(JoinHandle<io::Result<Bytes>>, u64)> {
+        let rest = self.extent.size.saturating_sub(offset);
+        if rest == 0 {
+            return None;
+        }
+        let reader = self.clone();
+        let end = offset + rest.min(PIECE as u64);
+        Some((tokio::task::spawn_blocking(move || reader.piece(offset, PIECE)), end))
+    }
+}

@@ -1,0 +1,175 @@
+use std::{fs, io::Write as _};
+
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+
+use super::{closure::Closure, *};
+use crate::{
+    endpoint::{Cause, Error, Operation, Side, Source},
+    oci::{
+        Descriptor, Digest, Naming, RawManifest, Reference, Target,
+        media_type::{OCI_INDEX, OCI_MANIFEST},
+    },
+};
+
+/// An image of two platforms in a bundle of ours, in memory.
+pub(crate) struct Sample {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) layout: Layout,
+    pub(crate) reference: Reference,
+    pub(crate) root: Descriptor,
+    pub(crate) layer: Digest,
+}
+
+pub(crate) fn sample() -> Sample {
+    let mut contents = std::collections::HashMap::new();
+    let mut blob = |media_type: &str, bytes: Vec<u8>| {
+        let digest = Digest::sha256(&bytes);
+        let descriptor = Descriptor::new(media_type.into(), digest.clone(), bytes.len() as u64);
+        contents.insert(digest, bytes);
+        descriptor
+    };
+    let written = |descriptor: &Descriptor| serde_json::json!({"mediaType": descriptor.media_type, "digest": descriptor.digest, "size": descriptor.size});
+    let layer = blob("application/vnd.oci.image.layer.v1.tar+gzip", vec![7; 700_001]);
+    let mut children = Vec::new();
+    for architecture in ["amd64", "arm64"] {
+        let config = format!(r#"{{"os":"linux","architecture":"{architecture}"}}"#);
+        let config = blob("application/vnd.oci.image.config.v1+json", config.into_bytes());
+        let manifest = serde_json::json!({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": written(&config), "layers": [written(&layer)],
+        });
+        let mut child = written(&blob(OCI_MANIFEST, serde_json::to_vec(&manifest).unwrap()));
+        child["platform"] = serde_json::json!({"os": "linux", "architecture": architecture});
+        children.push(child);
+    }
+    let root = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children});
+    let root = blob(OCI_INDEX, serde_json::to_vec(&root).unwrap());
+
+    let reference: Reference = "reg.example.com/team/app:1".parse().unwrap();
+    let index = index::write([(&reference, &root)]);
+    let placement = crate::lock::Placement { to: None, naming: Naming::Relative, source_prefix: None };
+    let lock = crate::lock::Lock::new(None, placement, &[], &[]);
+    let lock = serde_json::to_vec(&lock).unwrap();
+    let mut closure = Closure::new([&root.digest]);
+    loop {
+        let wanted = closure.wanted().next().cloned();
+        let Some(digest) = wanted else { break };
+        let bytes = contents[&digest].clone().into();
+        closure.add(digest, bytes).unwrap();
+    }
+    let layout = Layout::new(&index, Some(&lock), &closure, &std::collections::HashSet::new());
+    let mut bytes = layout.head().to_vec();
+    for entry in layout.blobs() {
+        bytes.extend(&entry.header);
+        assert_eq!(bytes.len() as u64, entry.extent.offset);
+        bytes.extend(&contents[&entry.blob.digest]);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+    }
+    bytes.resize(bytes.len() + 1024, 0);
+    assert_eq!(bytes.len() as u64, layout.length());
+    Sample { bytes, layout, reference, root, layer: layer.digest }
+}
+
+pub(crate) fn open(bytes: &[u8]) -> Result<Bundle, BundleError> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    Bundle::open(file.path())
+}
+
+async fn read(
+    bundle: &Bundle,
+    reference: &Reference,
+    digest: &Digest,
+    offset: u64,
+) -> Result<Vec<u8>, Error> {
+    let size = bundle.blob_size(reference.repository(), digest).await?.unwrap();
+    let blob = Descriptor::new("x".into(), digest.clone(), size);
+    let stream = bundle.open_blob(reference.repository(), &blob, offset).await?;
+    stream.map_ok(|piece| piece.to_vec()).try_concat().await
+}
+
+#[tokio::test]
+async fn a_bundle_of_ours_is_recognised_and_read() {
+    let sample = sample();
+    let bundle = open(&sample.bytes).unwrap();
+    assert_eq!(bundle.layout().unwrap().length(), sample.layout.length());
+    let repository = sample.reference.repository();
+    assert_eq!(bundle.digest(repository, "1").await.unwrap(), Some(sample.root.digest.clone()));
+    assert_eq!(bundle.digest(repository, "2").await.unwrap(), None);
+    let root: RawManifest = bundle.manifest(repository, &Target::Tag("1".into())).await.unwrap().unwrap();
+    assert_eq!(*root.digest(), sample.root.digest);
+    for offset in [0, 1, 262_144, 700_000, 700_001] {
+        let bytes = read(&bundle, &sample.reference, &sample.layer, offset).await.unwrap();
+        assert_eq!(bytes.len() as u64, 700_001 - offset);
+        assert!(bytes.iter().all(|byte| *byte == 7));
+    }
+}
+
+#[test]
+fn what_is_written_is_an_archive_that_others_read() {
+    let sample = sample();
+    let mut archive = tar::Archive::new(sample.bytes.as_slice());
+    let names: Vec<String> = archive
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+        .collect();
+    assert_eq!(names[..3], ["oci-layout", "index.json", "thoras-mirror.lock"]);
+    assert_eq!(names.len(), 3 + 3 + 2 + 1);
+    let mut sorted = names[3..6].to_vec();
+    sorted.sort();
+    assert_eq!(names[3..6], sorted);
+}
+
+#[tokio::test]
+async fn an_archive_and_a_folder_in_any_order_are_read() {
+    let sample = sample();
+    let folder = tempfile::tempdir().unwrap();
+    tar::Archive::new(sample.bytes.as_slice()).unpack(folder.path()).unwrap();
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append_dir_all("./blobs", folder.path().join("blobs")).unwrap();
+    for name in ["oci-layout", "index.json"] {
+        builder.append_path_with_name(folder.path().join(name), name).unwrap();
+    }
+    let archive = open(&builder.into_inner().unwrap()).unwrap();
+    let folder = Bundle::open(folder.path()).unwrap();
+    for bundle in [archive, folder] {
+        assert!(bundle.layout().is_none());
+        assert_eq!(bundle.blobs().unwrap().len(), 6);
+        let bytes = read(&bundle, &sample.reference, &sample.layer, 0).await.unwrap();
+        assert_eq!(bytes, vec![7; 700_001]);
+    }
+}
+
+#[test]
+fn an_archive_without_the_marker_is_refused_with_what_to_do() {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    builder.append_data(&mut header, "manifest.json", std::io::empty()).unwrap();
+    let error = open(&builder.into_inner().unwrap()).unwrap_err();
+    assert!(matches!(error, BundleError::NotALayout { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("docker-archive"));
+}
+
+#[tokio::test]
+async fn a_folder_never_leads_out_through_a_link() {
+    let sample = sample();
+    let folder = tempfile::tempdir().unwrap();
+    tar::Archive::new(sample.bytes.as_slice()).unpack(folder.path()).unwrap();
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    let blob = folder.path().join("blobs/sha256").join(sample.layer.hex());
+    fs::remove_file(&blob).unwrap();
+    std::os::unix::fs::symlink(outside.path(), &blob).unwrap();
+    let bundle = Bundle::open(folder.path()).unwrap();
+    assert!(bundle.blob(&sample.layer).is_err());
+    assert!(!bundle.blobs().unwrap().contains_key(&sample.layer));
+}
+
+#[test]
+fn a_missing_volume_is_named_by_the_stream() {
+    let slices = Slices::new(vec![("thoras.tar.001".to_owned(), None, 10)]);
+    let place = Error::new(Operation::ReadBlob, Side::Source, "x", Cause::NoSuchBlob);
+    let reader = BlobReader::new(slices, Extent { offset: 2, size: 3 });
+    let error = reader.stream(0, place).next().now_or_never().unwrap().unwrap().unwrap_err();
+    assert!(error.cause.to_string().contains("thoras.tar.001"), "{}", error.cause);
+}
