@@ -189,6 +189,15 @@ impl Lock {
         Self { schema: SCHEMA.to_owned(), chart, placement, platforms, images, blobs, base: None }
     }
 
+    /// The lock as a file holds it.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Text, numbers and maps with text keys are always JSON.
+        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+
     /// Reads a lock.
     pub fn read(path: &Path) -> Result<Self, LockError> {
         let unreadable = |error: io::Error| match error.kind() {
@@ -276,9 +285,7 @@ impl LockFile {
     pub fn write(mut self, lock: &Lock) -> Result<(), LockError> {
         let path = self.path;
         let unwritable = |error| LockError::Unwritable(path.clone(), error);
-        let mut bytes = serde_json::to_vec_pretty(lock).map_err(|error| unwritable(error.into()))?;
-        bytes.push(b'\n');
-        self.beside.write_all(&bytes).map_err(unwritable)?;
+        self.beside.write_all(&lock.to_bytes()).map_err(unwritable)?;
         self.beside.as_file().sync_all().map_err(unwritable)?;
         self.beside.persist(&path).map_err(|error| unwritable(error.error))?;
         Ok(())

@@ -157,9 +157,10 @@ impl Cause {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Auth(_) | Self::Refused { status: 401 | 403, .. } => Kind::Authentication,
-            Self::Mismatch(_) | Self::Manifest(ManifestError::Digest { .. } | ManifestError::Size { .. }) => {
-                Kind::Integrity
-            }
+            Self::Mismatch(_)
+            | Self::Manifest(
+                ManifestError::Digest { .. } | ManifestError::Size { .. } | ManifestError::Unstable { .. },
+            ) => Kind::Integrity,
             Self::Refused { code: Some(code), .. } if code == "DIGEST_INVALID" || code == "SIZE_INVALID" => {
                 Kind::Integrity
             }
@@ -274,7 +275,8 @@ impl Error {
                 "check the spelling and the tag; some registries hide what the credentials may not pull"
                     .to_owned(),
             ),
-            Cause::Mismatch(_) => Some(
+            Cause::Mismatch(_)
+            | Cause::Manifest(ManifestError::Digest { .. } | ManifestError::Unstable { .. }) => Some(
                 "nothing wrong was stored; if it happens again, the bytes are damaged where they come from"
                     .to_owned(),
             ),

@@ -12,7 +12,7 @@ use crate::{
 
 /// How sure it is that a place names an image. The order is from the surest to the least sure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Confidence {
     /// A container or an image volume of a pod spec: the kubelet will pull it.
     PodSpec,
