@@ -4,6 +4,7 @@ mod doctor;
 mod images;
 mod inspect;
 mod repair;
+mod repositories;
 mod serve;
 mod sync;
 mod verify;

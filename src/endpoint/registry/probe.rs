@@ -12,8 +12,7 @@ use super::{
     Registries,
     auth::{Origin, Provenance, Scope},
     host::{Call, Host, discard},
-    limits,
-    network::{Route, cause_of},
+    network::Route,
     redirect,
     retry::{self, Tries},
 };
@@ -97,8 +96,13 @@ async fn greet(host: &Host) -> Result<Greeting, Cause> {
     let url = host.origin.url("/v2/").map_err(|error| Cause::Settings(error.to_string()))?;
     let network = host.network();
     let begun = Instant::now();
-    let request = network.client(&host.origin)?.get(url).timeout(limits::STALL);
-    let response = request.send().await.map_err(|error| cause_of(&error))?;
+    let stall = host.tuning().stall;
+    let request = network.client(&host.origin)?.get(url).send();
+    let response = match tokio::time::timeout(stall, request).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => return Err(network.explain(&host.origin, &error).await),
+        Err(_) => return Err(Cause::Stalled(stall)),
+    };
     let date = response.headers().get(header::DATE).and_then(|value| value.to_str().ok());
     let greeting = Greeting {
         origin: host.origin.clone(),
