@@ -38,7 +38,7 @@ pub(super) async fn run(args: Serve, session: &Session) -> Result<u8, Failure> {
     let mut signals = Signals::listen().map_err(cannot_listen)?;
     let mut reloads = signal(SignalKind::hangup()).map_err(cannot_listen)?;
     warn_of_open_doors(&options);
-    let server = Server::bind(options).await.map_err(|error| failure(&error))?;
+    let server = Server::bind(options).await.map_err(|error| failure(&error, &args.path))?;
     announce(&args, &server, quiet)?;
     let reloader = server.reloader();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -56,9 +56,12 @@ pub(super) async fn run(args: Serve, session: &Session) -> Result<u8, Failure> {
     }
 }
 
-fn failure(error: &ServeError) -> Failure {
+fn failure(error: &ServeError, path: &Path) -> Failure {
     match error {
-        ServeError::Storage(StorageError::Bundle(error)) => error.failure(),
+        ServeError::Storage(StorageError::Bundle(error)) => {
+            let message = escape(&format!("cannot serve {}: {error}", path.display()));
+            Failure { message, ..error.failure() }
+        }
         error => Failure::from_error(Kind::Usage, error),
     }
 }

@@ -178,7 +178,7 @@ async fn a_guarded_registry_is_pushed_to_over_tls() {
     let reference = source.address().image("vendor/web", "web");
     let sync = async |name: &str, password: &str| {
         let run = Mirror::new(["sync", "--to", &to, "--to-username", name, "--to-password-stdin"]);
-        run.arg("--ca-cert").arg(&authority.certificate_file()).arg(&reference).stdin(password).run().await
+        run.arg("--ca-cert").arg(authority.certificate_file()).arg(&reference).stdin(password).run().await
     };
     sync("ann", "cup").await.expect_code(4);
     sync("bob", "cup").await.expect_code(4);

@@ -112,9 +112,10 @@ async fn indexes() {
     let image = registry.image("a", "layer").await;
     let image = push(&registry, OCI_MANIFEST, &image).await;
     let platform = with(image.clone(), "platform", json!({ "os": "linux", "architecture": "arm64" }));
-    let inner = with(index(&[platform.clone()]), "annotations", json!({ "org.example": "inner" }));
+    let inner =
+        with(index(std::slice::from_ref(&platform)), "annotations", json!({ "org.example": "inner" }));
     let inner = push(&registry, OCI_INDEX, &inner).await;
-    let artifact = with(index(&[platform.clone()]), "artifactType", json!(EXAMPLE));
+    let artifact = with(index(std::slice::from_ref(&platform)), "artifactType", json!(EXAMPLE));
     for document in [
         index(&[]),
         index(&[platform]),
@@ -161,7 +162,7 @@ async fn tags_and_digests_in_the_query() {
     }
 
     let other = Digest::sha256(b"other");
-    let many: String = (0..=100).map(|number| format!("&tag=t{number}")).collect();
+    let many = (0..=100).map(|number| format!("&tag=t{number}")).collect::<Vec<_>>().concat();
     for (query, status, code) in [
         (format!("four?digest={other}"), StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
         ("four?digest=sha256:00".to_owned(), StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
