@@ -41,6 +41,10 @@ const LICENSE_FILE_VARIABLE: &str = "THORAS_LICENSE_FILE";
 const TO_PASSWORD_VARIABLE: &str = "THORAS_MIRROR_TO_PASSWORD";
 /// The chart, unless the command line says what to mirror.
 const CHART_VARIABLE: &str = "THORAS_MIRROR_CHART";
+/// Which images to keep, unless the command line says so; `--locked` takes all that the lock names.
+const INCLUDE_VARIABLE: &str = "THORAS_MIRROR_INCLUDE";
+/// Which images to leave out, unless the command line says so.
+const EXCLUDE_VARIABLE: &str = "THORAS_MIRROR_EXCLUDE";
 /// The lock to verify, unless the command line says what to verify.
 const LOCK_VARIABLE: &str = "THORAS_MIRROR_LOCK";
 /// The mirror to verify, unless the command line or a lock says so.
@@ -94,9 +98,17 @@ pub fn selection(args: &SelectionArgs) -> Selection {
     Selection {
         source,
         image_prefixes: args.image_prefix.clone(),
-        include: args.include.clone(),
-        exclude: args.exclude.clone(),
+        include: globs(&args.include, INCLUDE_VARIABLE),
+        exclude: globs(&args.exclude, EXCLUDE_VARIABLE),
     }
+}
+
+/// What was typed, else what the environment holds.
+fn globs(typed: &[String], name: &str) -> Vec<String> {
+    if !typed.is_empty() {
+        return typed.to_vec();
+    }
+    variable(name).map(|value| value.split(',').map(str::to_owned).collect()).unwrap_or_default()
 }
 
 fn chart(args: &SelectionArgs) -> ChartOptions {
@@ -130,6 +142,8 @@ pub fn root(to: &str) -> Result<Root, Failure> {
         usage("--to cannot hold a user: name the user with --to-username")
     } else if to.contains("://") {
         usage(format!("--to {to} is a URL, not the name of a place for images"))
+    } else if to.rsplit_once('/').is_some_and(|(_, last)| last.contains(':')) {
+        usage(format!("--to {to} ends in a tag, but every image keeps its own"))
     } else {
         match to.parse() {
             Ok(root) => return Ok(root),

@@ -24,7 +24,7 @@ pub use inspect::Inspect;
 pub use platforms::{DEFAULT_PLATFORMS, PlatformArgs};
 pub use registries::RegistryArgs;
 pub use selection::SelectionArgs;
-pub use serve::Serve;
+pub use serve::{Serve, ServeAccess};
 pub use sync::{Check, Sync};
 pub use verify::Verify;
 
@@ -78,7 +78,7 @@ pub enum Command {
     Inspect(Inspect),
     /// Find out before a long run what would go wrong: helm, credentials, push rights, TLS
     Doctor(Box<Doctor>),
-    /// Serve a folder as a registry, to push to and pull from
+    /// Serve a folder or a bundle as a registry
     Serve(Serve),
 }
 

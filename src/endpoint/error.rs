@@ -172,9 +172,10 @@ impl Cause {
         match self {
             Self::Auth(error) => error.kind(),
             Self::Refused { status: 401 | 403, .. } => Kind::Authentication,
-            Self::Mismatch(_) | Self::Manifest(ManifestError::Digest { .. } | ManifestError::Size { .. }) => {
-                Kind::Integrity
-            }
+            Self::Mismatch(_)
+            | Self::Manifest(
+                ManifestError::Digest { .. } | ManifestError::Size { .. } | ManifestError::Unstable { .. },
+            ) => Kind::Integrity,
             Self::Refused { code: Some(code), .. } if code == "DIGEST_INVALID" || code == "SIZE_INVALID" => {
                 Kind::Integrity
             }
@@ -239,7 +240,7 @@ impl Error {
     fn hint(&self) -> Option<String> {
         let registry = self.place.split('/').next().unwrap_or(&self.place);
         match &self.cause {
-            Cause::Auth(error) => error.hint().map(str::to_owned),
+            Cause::Auth(error) => error.hint(self.side),
             Cause::Bundle(error) => error.hint().map(str::to_owned),
             Cause::Refused { status: 401 | 403, .. } => Some(match self.side {
                 Side::Source => {
@@ -313,7 +314,8 @@ impl Error {
                 "check the spelling and the tag; some registries hide what the credentials may not pull"
                     .to_owned(),
             ),
-            Cause::Mismatch(_) => Some(
+            Cause::Mismatch(_)
+            | Cause::Manifest(ManifestError::Digest { .. } | ManifestError::Unstable { .. }) => Some(
                 "nothing wrong was stored; if it happens again, the bytes are damaged where they come from"
                     .to_owned(),
             ),

@@ -219,12 +219,13 @@ impl<S: Source, D: Destination> Run<S, D> {
     /// destination has may be all that is needed.
     async fn root(&self, image: &Mapping, there: &Survey) -> Result<RawManifest, Error> {
         let source = image.source.repository();
-        let target = match (image.source.target(), there.graph.is_some()) {
-            (Target::Tag(tag), true) => match self.source.digest(source, &tag).await? {
+        let written = image.source.target();
+        let target = match (&written, there.graph.is_some()) {
+            (Target::Tag(tag), true) => match self.source.digest(source, tag).await? {
                 Some(digest) => Target::Digest(digest),
                 None => return Err(self.no_such_image(image)),
             },
-            (target, _) => target,
+            (target, _) => target.clone(),
         };
         if let Target::Digest(digest) = &target
             && let Some(root) = there.graph.as_ref().and_then(Graph::root)
@@ -232,7 +233,12 @@ impl<S: Source, D: Destination> Run<S, D> {
         {
             return Ok(root.manifest.clone());
         }
-        self.source.manifest(source, &target).await?.ok_or_else(|| self.no_such_image(image))
+        let read = match self.source.manifest(source, &target).await? {
+            // What HEAD named is not there: its header is wrong, or the tag has been moved since.
+            None if target != written => self.source.manifest(source, &written).await?,
+            read => read,
+        };
+        read.ok_or_else(|| self.no_such_image(image))
     }
 
     fn no_such_image(&self, image: &Mapping) -> Error {

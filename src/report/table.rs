@@ -3,6 +3,7 @@
 use std::{borrow::Borrow, time::Duration};
 
 use super::{
+    failure::Repair,
     grid::{Column, Grid},
     label::Labels,
     units,
@@ -24,6 +25,8 @@ pub enum Closing<'a> {
     Verify {
         /// `platforms`, `blobs` or `bytes`.
         level: &'a str,
+        /// What puts differences right.
+        repair: &'a Repair,
     },
 }
 
@@ -38,7 +41,7 @@ pub fn closing_text(
 ) -> String {
     let outcomes: Vec<&ImageOutcome> = outcomes.iter().map(Borrow::borrow).collect();
     let labels = Labels::of(outcomes.iter().map(|outcome| &outcome.source));
-    let level = if let Closing::Verify { level } = closing { level } else { "" };
+    let level = if let Closing::Verify { level, .. } = closing { level } else { "" };
     let row = |outcome| Row { outcome, label: labels.label(&outcome.source), level };
     let rows: Vec<Row<'_>> = outcomes.iter().copied().map(row).collect();
     let mut lines = match closing {
@@ -55,7 +58,7 @@ pub fn closing_text(
     lines.push(match closing {
         Closing::Sync => sync_summary(&outcomes, time),
         Closing::Plan => plan_summary(&outcomes),
-        Closing::Verify { level } => verify_summary(&outcomes, level, time),
+        Closing::Verify { level, .. } => verify_summary(&outcomes, level, time),
     });
     lines.join("\n")
 }
@@ -303,7 +306,7 @@ mod tests {
     #[test]
     fn verify_counts_problems() {
         let outcomes = [samples::verified(), samples::different()];
-        let closing = Closing::Verify { level: "blobs" };
+        let closing = Closing::Verify { level: "blobs", repair: &Repair::default() };
         assert_snapshot!(closing_text(closing, &outcomes, TIME, None), @r#"
         IMAGE                       RESULT     DIGEST               PLATFORMS                LEVEL  PROBLEMS   TIME
         thoras-dashboard-v2:4.53.0  verified   sha256:e71c7a673350  linux/amd64,linux/arm64  blobs         0  0.8 s
@@ -315,7 +318,8 @@ mod tests {
 
     #[test]
     fn one_image_is_not_plural() {
-        let text = closing_text(Closing::Verify { level: "bytes" }, &[samples::verified()], TIME, None);
+        let closing = Closing::Verify { level: "bytes", repair: &Repair::default() };
+        let text = closing_text(closing, &[samples::verified()], TIME, None);
         assert!(text.ends_with("1 image verified in 34.2 s, level bytes"), "{text}");
     }
 }

@@ -16,6 +16,7 @@ mod faults;
 mod help;
 mod images;
 mod inspect;
+mod mistakes;
 mod network;
 mod secrets;
 mod serve;

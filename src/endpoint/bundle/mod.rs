@@ -21,30 +21,43 @@
 //! | one file or many as one range of bytes | `slices` |
 //! | blobs in a tar or a folder | `storage` |
 //! | an opened bundle, which is a [`Source`](super::Source) | `reader` |
+//! | a bundle as it is going to be | `draft` |
+//! | the files it is written to | `output` |
+//! | what an earlier run left of it | `partial`, with `moves` and `hashing` |
+//! | writing it, as a [`Destination`](super::Destination) | `writer` |
 //!
 //! Nothing is ever unpacked, so no name in an archive ever becomes a path on this machine.
 
 mod closure;
+mod draft;
 mod error;
+mod hashing;
 mod head;
 mod header;
 pub mod index;
 mod layout;
+mod moves;
 mod names;
+mod output;
+mod partial;
 mod reader;
 mod scan;
 mod slices;
 mod storage;
 #[cfg(test)]
 pub(crate) mod tests;
+mod writer;
 
 pub use self::{
+    draft::Draft,
     error::BundleError,
     head::Head,
     header::HeaderError,
     layout::{BlobEntry, Extent, Layout},
     names::NameError,
+    output::Output,
     reader::Bundle,
     slices::{Part, Slices},
     storage::BlobReader,
+    writer::Writer,
 };

@@ -168,7 +168,7 @@ fn names_of(
 }
 
 /// The head and the layout of an archive that begins as ours do; `None` when it is somebody else's.
-fn our_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
+pub(super) fn our_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
     let mut scan = Scan::new(slices, path);
     let mut small = |wanted: Name, called, limit| -> Result<Option<Bytes>, BundleError> {
         match scan.next_file() {

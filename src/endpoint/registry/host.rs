@@ -1,6 +1,6 @@
 //! One registry: its address, what has been learnt about it, and the one way a request reaches it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -117,13 +117,15 @@ impl Host {
             let Some(pause) = tries.next_pause(&cause, self.pace.answers()) else {
                 return Err(self.error(call.operation, &call.place, &tries, cause));
             };
-            self.events.emit(Event::Retrying {
-                side: self.side,
-                reason: format!("cannot {} {}: {cause}", call.operation, call.place),
-                pause,
-            });
-            tokio::time::sleep(pause).await;
+            self.wait(call, &cause, pause).await;
         }
+    }
+
+    /// Says why a request is sent again, and waits until it is.
+    pub(super) async fn wait(&self, call: &Call<'_>, cause: &Cause, pause: Duration) {
+        let reason = format!("cannot {} {}: {cause}", call.operation, call.place);
+        self.events.emit(Event::Retrying { side: self.side, reason, pause });
+        tokio::time::sleep(pause).await;
     }
 
     /// One try: with credentials where the registry asks for them, through its redirects. Tells whether there

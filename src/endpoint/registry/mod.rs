@@ -9,6 +9,7 @@
 mod answer;
 pub mod auth;
 mod certificate;
+mod detail;
 mod download;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -192,22 +192,30 @@ impl CredentialError {
 
     /// What the person can do about it.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
-        match self {
+    pub fn hint(&self) -> String {
+        let hint = match self {
             Self::File { .. } => "check that the file exists and that this user may read it",
             Self::Config { .. } => {
                 "expected a Docker config.json, or a Kubernetes Secret with .dockerconfigjson or .dockercfg"
             }
-            Self::Entry { .. } => "log in again (`docker login HOST`), or give the credential with a flag",
+            Self::Entry { key, .. } => {
+                return format!(
+                    "log in again with `docker login {key}`, or name another file that holds the credential \
+                     with --authfile"
+                );
+            }
             Self::HelperMissing { .. } => {
-                "install the helper, or give the credential with a flag or another file (--authfile)"
+                "install the helper, or name a file that holds the credential itself with --authfile"
             }
-            Self::Helper { .. } => {
-                "run the helper by hand: echo HOST | docker-credential-NAME get; one that is only slow is waited for \
-                 with --helper-timeout SECONDS"
+            Self::Helper { program, server, .. } => {
+                return format!(
+                    "see what it says by itself: echo {server} | {program} get; one that is only slow is waited \
+                     for with --helper-timeout SECONDS"
+                );
             }
-            Self::License { .. } => "give the licence key file exactly as the vendor sent it",
-        }
+            Self::License { .. } => "pass the licence key exactly as the vendor sent it",
+        };
+        hint.to_owned()
     }
 }
 

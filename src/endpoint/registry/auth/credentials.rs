@@ -1,6 +1,6 @@
 //! All the places where a credential can stand, in the order in which they are asked.
 //!
-//! 1. what was given for this side (`--to-username`, `--to-password`), bound to the host of `--to`;
+//! 1. what was given for this side (`--to-username` and its password), bound to the host of `--to`;
 //! 2. the licence, bound to the vendor's registry ([`super::license`]);
 //! 3. `--authfile`;
 //! 4. `REGISTRY_AUTH_FILE`, `DOCKER_AUTH_CONFIG`, `DOCKER_CONFIG` or `~/.docker/config.json`, and the
