@@ -4,10 +4,11 @@
 //! [`network`] opens connections, [`auth`] says who we are, `host` sends a request (credentials, redirects,
 //! retries), `manifests`, `download` and `upload` are the operations, `retry` decides what is tried again,
 //! `pace` how fast a host is asked, `learnt` is what it has taught us, `redirect` where the client may be
-//! sent, `probe` asks what `doctor` wants to know, `answer` reads refusals, `limits` holds the bounds.
+//! sent, `probe` asks what `doctor` wants to know, `certificate` reads what TLS was shown, `answer` reads refusals, `limits` holds the bounds.
 
 mod answer;
 pub mod auth;
+mod certificate;
 mod detail;
 mod download;
 #[doc(hidden)]
@@ -31,8 +32,8 @@ use std::{
 
 use tokio::sync::OnceCell;
 
-pub use self::probe::Greeting;
 use self::{auth::Authenticator, host::Host, network::Network, retry::Tries, upload::Shelf};
+pub use self::{certificate::ShownCertificate, probe::Greeting};
 pub use self::{limits::Tuning, upload::state_folder};
 use super::{Begun, BlobStream, Destination, Error, Operation, Side, Source};
 use crate::{

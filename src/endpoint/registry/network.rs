@@ -93,12 +93,17 @@ impl Network {
         if let Some(client) = clients.get(&manner) {
             return Ok(client.clone());
         }
-        let client = self.build(origin, route.as_ref())?;
+        let client = self.build(origin, route.as_ref(), false)?;
         clients.insert(manner, client.clone());
         Ok(client)
     }
 
-    fn build(&self, origin: &Origin, route: Option<&Route>) -> Result<Client, Cause> {
+    /// A client of its own, whose answers tell the server's certificate. All others are spared the copies.
+    pub(super) fn client_that_tells_certificates(&self, origin: &Origin) -> Result<Client, Cause> {
+        self.build(origin, self.route(origin)?.as_ref(), true)
+    }
+
+    fn build(&self, origin: &Origin, route: Option<&Route>, tells: bool) -> Result<Client, Cause> {
         let mut builder = Client::builder()
             .redirect(Policy::none())
             .referer(false)
@@ -106,6 +111,7 @@ impl Network {
             .connect_timeout(self.connect_timeout())
             .pool_idle_timeout(limits::IDLE)
             .http1_only()
+            .tls_info(tells)
             // The environment is read by `Proxies`, which knows more rules.
             .no_proxy();
         if let Some(route) = route {

@@ -11,6 +11,7 @@ use url::Url;
 use super::{
     Registries,
     auth::{Origin, Provenance, Scope},
+    certificate::ShownCertificate,
     host::{Call, Host, discard},
     network::Route,
     redirect,
@@ -30,6 +31,8 @@ pub struct Greeting {
     pub route: Option<Route>,
     /// Its certificate was accepted unseen.
     pub is_unverified: bool,
+    /// The certificate that it showed; none over plain http.
+    pub certificate: Option<ShownCertificate>,
     /// The HTTP status: 200, or 401 where it wants to know who asks.
     pub status: u16,
     /// What its clock said when it answered.
@@ -97,7 +100,7 @@ async fn greet(host: &Host) -> Result<Greeting, Cause> {
     let network = host.network();
     let begun = Instant::now();
     let stall = host.tuning().stall;
-    let request = network.client(&host.origin)?.get(url).send();
+    let request = network.client_that_tells_certificates(&host.origin)?.get(url).send();
     let response = match tokio::time::timeout(stall, request).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => return Err(network.explain(&host.origin, &error).await),
@@ -108,6 +111,7 @@ async fn greet(host: &Host) -> Result<Greeting, Cause> {
         origin: host.origin.clone(),
         route: network.route(&host.origin)?,
         is_unverified: network.settings().trust.accepts_any(&host.origin),
+        certificate: ShownCertificate::of(&response),
         status: response.status().as_u16(),
         clock: date.and_then(|date| httpdate::parse_http_date(date).ok()),
         time: begun.elapsed(),
