@@ -9,7 +9,7 @@ use crate::{
     endpoint::bundle::Output,
     error::{Failure, Kind},
     lock::{Lock, LockFile, Placement},
-    oci::{Naming, Reference},
+    oci::Reference,
     outcome::ImageOutcome,
     pipeline::{Exported, Exporter, Options, Record, Written},
     report::{BundleSummary, Closing, Command, Format, RunDocument, present_run, present_run_on_stderr},
@@ -33,7 +33,7 @@ pub(super) async fn run(args: Export, session: &Session) -> Result<u8, Failure> 
     let lock_file = args.lock.as_deref().map(prepare).transpose()?;
     let placement = Placement {
         to: None,
-        naming: args.naming.naming.unwrap_or(Naming::default()),
+        naming: args.naming.naming.unwrap_or_default(),
         source_prefix: args.naming.source_prefix.clone().or(found.source_prefix),
     };
     let record = Record { chart: found.chart.clone(), placement, base: None };
@@ -44,18 +44,18 @@ pub(super) async fn run(args: Export, session: &Session) -> Result<u8, Failure> 
         keep_going: args.keep_going,
         events: session.events(),
     };
-    let exported = if is_stream {
+    let ended = if is_stream {
         exporter.to_stream(references, tokio::io::stdout()).await?
     } else {
         let output = Output { path: args.output.clone(), volume: None };
         exporter.to_files(references, output).await?
     };
     session.reporter.finish();
-    let failures = match (&exported.written, lock_file) {
+    let failures = match (&ended.written, lock_file) {
         (Some(written), Some(file)) => write_lock(file, &written.lock),
         _ => None,
     };
-    let document = document(&args, exported, failures, found.chart, begun);
+    let document = document(&args, ended, failures, found.chart, begun);
     // Where the bundle itself is standard output, nothing else may be.
     if is_stream {
         present_run_on_stderr(

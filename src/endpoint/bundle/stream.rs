@@ -3,7 +3,7 @@
 //! The bytes are those of the file. Blobs are begun a little ahead of their turn; small ones are whole in memory then, of
 //! large ones only the connection is open. When one fails for good, the stream ends without its end mark.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, hash::BuildHasher};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -27,10 +27,10 @@ enum Begun {
 }
 
 /// Writes the bundle to `out`. `holders` tells from which repository each blob is read.
-pub async fn write<S: Source, W: AsyncWrite + Unpin>(
+pub async fn write<S: Source, W: AsyncWrite + Unpin, H: BuildHasher + Sync>(
     draft: &Draft,
     source: &S,
-    holders: &HashMap<Digest, Repository>,
+    holders: &HashMap<Digest, Repository, H>,
     mut out: W,
     progress: impl Fn(&Descriptor) -> OnProgress + Sync,
 ) -> Result<(), Error> {
@@ -58,9 +58,9 @@ pub async fn write<S: Source, W: AsyncWrite + Unpin>(
     out.flush().await.map_err(unwritable)
 }
 
-async fn begin<S: Source>(
+async fn begin<S: Source, H: BuildHasher>(
     source: &S,
-    holders: &HashMap<Digest, Repository>,
+    holders: &HashMap<Digest, Repository, H>,
     entry: &BlobEntry,
     progress: &(impl Fn(&Descriptor) -> OnProgress + Sync),
 ) -> Result<Begun, Error> {
