@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use super::{header::HeaderError, names::NameError};
+use super::{header::HeaderError, names::NameError, volumes::VolumeError};
 use crate::{
     error::{Failure, Kind},
     oci::{Digest, manifest::ManifestError},
@@ -120,6 +120,9 @@ pub enum BundleError {
         /// The volumes' names.
         names: Vec<String>,
     },
+    /// The files are no volumes of one bundle.
+    #[error(transparent)]
+    Volumes(#[from] VolumeError),
     /// A thread died.
     #[error("reading was ended by an internal error: {0}")]
     Internal(String),
@@ -137,6 +140,7 @@ impl BundleError {
         match self {
             Self::Unreadable { .. } | Self::NotALayout { .. } | Self::Absent { .. } => Kind::Input,
             Self::Unwritable { .. } | Self::Internal(_) => Kind::Image,
+            Self::Volumes(error) => error.kind(),
             _ => Kind::Integrity,
         }
     }
@@ -161,6 +165,7 @@ impl BundleError {
             }
             Self::Unreadable { .. } | Self::Unwritable { .. } => None,
             Self::Absent { .. } => Some("name every volume, or put them beside the others"),
+            Self::Volumes(error) => error.hint(),
             Self::Internal(_) => Some("please report this"),
             _ => Some(
                 "copy the bundle again from where it was written: `bundle verify` there shows whether it was whole",

@@ -19,6 +19,7 @@
 //! | the place of everything in a bundle of ours | `layout` |
 //! | the place of everything in anybody's tar | `scan` |
 //! | one file or many as one range of bytes | `slices` |
+//! | files that are volumes of a tar | [`volumes`] |
 //! | blobs in a tar or a folder | `storage` |
 //! | an opened bundle, which is a [`Source`](super::Source) | `reader` |
 //!
@@ -37,6 +38,7 @@ mod slices;
 mod storage;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod volumes;
 
 pub use self::{
     error::BundleError,
