@@ -1,6 +1,6 @@
 //! An opened bundle: whose it may be, and reading it as a [`Source`].
 
-use std::{collections::HashMap, fs::File, path::Path, sync::Arc};
+use std::{collections::HashMap, fs::File, io, path::Path, sync::Arc};
 
 use bytes::Bytes;
 
@@ -21,7 +21,7 @@ use crate::{
 
 /// The largest marker and lock that are read, in bytes.
 const LARGEST_MARKER: u64 = 4096;
-const LARGEST_LOCK: u64 = 32 * 1024 * 1024;
+const LARGEST_LOCK: u64 = 16 * 1024 * 1024;
 
 /// A bundle that can be read at any place.
 #[derive(Debug)]
@@ -40,6 +40,10 @@ impl Bundle {
         let metadata = path.metadata().map_err(|error| BundleError::unreadable(path, error))?;
         if metadata.is_dir() {
             return Self::from_folder(path);
+        }
+        // Opening a named pipe would wait for whoever writes into it.
+        if !metadata.is_file() {
+            return Err(BundleError::unreadable(path, io::Error::other("it is neither a file nor a folder")));
         }
         let file = File::open(path).map_err(|error| BundleError::unreadable(path, error))?;
         let slices = Slices::new(vec![(path.display().to_string(), Some(file), metadata.len())]);
@@ -93,20 +97,16 @@ impl Bundle {
         }
         let index = index.ok_or_else(|| refused("it has no file `index.json`"))?;
         let mut head = Head::new(index, lock)?;
-        loop {
-            let wanted: Vec<Digest> = head.closure.wanted().cloned().collect();
-            let mut found = false;
-            for digest in wanted {
-                if let Some(manifest) = storage.blob(&digest)? {
-                    let bytes = manifest.whole("a manifest", LARGEST_MANIFEST as u64, storage.path())?;
-                    head.closure.add(digest, bytes)?;
-                    found = true;
-                }
+        let mut wanted: Vec<Digest> = head.closure.wanted().cloned().collect();
+        while let Some(digest) = wanted.pop() {
+            let Some(manifest) = storage.blob(&digest)? else { continue };
+            if manifest.size() > LARGEST_MANIFEST as u64 {
+                return Err(BundleError::LargeManifest { digest, size: manifest.size() });
             }
-            if !found {
-                return Ok(Self::new(head, storage, None));
-            }
+            let bytes = manifest.whole("a manifest", LARGEST_MANIFEST as u64, storage.path())?;
+            wanted.extend(head.closure.add(digest, bytes)?);
         }
+        Ok(Self::new(head, storage, None))
     }
 
     fn new(head: Head, storage: Storage, layout: Option<Layout>) -> Self {
@@ -196,7 +196,9 @@ pub(super) fn our_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Lay
                     LARGEST_MANIFEST as u64,
                     path,
                 )?;
-                head.closure.add(digest, bytes)?;
+                if head.closure.add(digest, bytes).is_err() {
+                    return Ok(None);
+                }
             }
             Err(error @ BundleError::Absent { .. }) => return Err(error),
             _ => return Ok(None),

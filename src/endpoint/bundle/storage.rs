@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use futures::{StreamExt, stream};
 use tokio::task::JoinHandle;
 
@@ -75,7 +75,10 @@ impl Storage {
     /// A file of a folder, opened.
     pub(super) fn file(&self, name: &str) -> Result<Option<BlobReader>, BundleError> {
         let Self::Folder { folder, path } = self else { return Ok(None) };
-        let opened = folder.open(name).and_then(|file| Ok((file.metadata()?, file)));
+        // A named pipe must not keep us waiting for whoever writes into it.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        let opened = folder.open_with(name, &options).and_then(|file| Ok((file.metadata()?, file)));
         match opened {
             Ok((metadata, file)) if metadata.is_file() => {
                 let size = metadata.len();
