@@ -4,6 +4,7 @@
 
 #![expect(clippy::doc_markdown, reason = "these comments are the help, where backticks are noise")]
 
+mod bundle;
 mod destination;
 mod doctor;
 mod images;
@@ -17,6 +18,7 @@ mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use bundle::{Bundle, BundleInspect, BundleVerify};
 pub use destination::{DestinationArgs, LoginArgs, NamingArgs};
 pub use doctor::Doctor;
 pub use images::Images;
@@ -78,6 +80,9 @@ pub enum Command {
     Inspect(Inspect),
     /// Find out before a long run what would go wrong: helm, credentials, push rights, TLS
     Doctor(Box<Doctor>),
+    /// Carry images across an air gap in one file, an OCI image layout
+    #[command(subcommand)]
+    Bundle(Bundle),
     /// Serve a folder as a registry, to push to and pull from
     Serve(Serve),
 }

@@ -29,6 +29,9 @@ pub struct RunDocument {
     /// `REGISTRY[/PATH]` or the path of a bundle, where the command has a destination.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
+    /// The id of the bundle that the command wrote or read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<crate::oci::Digest>,
     /// How deep the destination was checked: `manifests` or `blobs` for `sync`, `platforms`, `blobs` or
     /// `bytes` for `verify`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +119,7 @@ impl RunDocument {
             schema: RUN_SCHEMA,
             command,
             destination: None,
+            bundle: None,
             level: None,
             chart: None,
             images,

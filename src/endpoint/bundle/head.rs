@@ -39,6 +39,16 @@ impl Head {
         &self.index.id
     }
 
+    /// The bytes of `index.json`.
+    pub(super) fn index_bytes(&self) -> &Bytes {
+        &self.index_bytes
+    }
+
+    /// The bytes of the lock.
+    pub(super) fn lock_bytes(&self) -> Option<&Bytes> {
+        self.lock_bytes.as_ref()
+    }
+
     /// The blobs that the bundle leaves out because the far side has them.
     #[must_use]
     pub fn absent(&self) -> HashSet<Digest> {

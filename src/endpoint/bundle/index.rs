@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::BundleError;
-use crate::oci::{Descriptor, Digest, MediaType, Reference, digest::DigestError, media_type::OCI_INDEX};
+use crate::oci::{
+    Descriptor, Digest, MediaType, Reference, Repository, digest::DigestError, media_type::OCI_INDEX,
+    reference::ReferenceError,
+};
 
 /// Read by skopeo, regctl and oras.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -19,6 +22,9 @@ const LOCK_DIGEST: &str = "com.thoras.mirror.lock.digest";
 /// The largest index that is read, in bytes.
 pub(super) const LARGEST: u64 = 16 * 1024 * 1024;
 
+/// How many images one bundle may have.
+const MOST_IMAGES: usize = 20_000;
+
 /// One image of a layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
@@ -28,6 +34,8 @@ pub struct Named {
     pub label: Option<String>,
     /// Its root.
     pub root: Descriptor,
+    /// What reports call it: its name, or one that no registry has (RFC 2606, `.invalid`).
+    pub handle: Reference,
 }
 
 /// A layout's index.
@@ -92,6 +100,9 @@ impl Index {
     pub fn read(bytes: &[u8]) -> Result<Self, BundleError> {
         let document: Document =
             serde_json::from_slice(bytes).map_err(|error| BundleError::Index(error.to_string()))?;
+        if document.manifests.len() > MOST_IMAGES {
+            return Err(BundleError::Index(format!("it names more than {MOST_IMAGES} images")));
+        }
         let images = document.manifests.iter().map(named).collect::<Result<_, _>>()?;
         let lock = document.annotations.get(LOCK_DIGEST);
         let not_a_digest = |error: DigestError| BundleError::Index(format!("{LOCK_DIGEST}: {error}"));
@@ -107,7 +118,23 @@ fn named(written: &Written) -> Result<Named, BundleError> {
     let names = || [CONTAINERD_NAME, REF_NAME].into_iter().filter_map(|name| written.annotations.get(name));
     let reference = names().find_map(|name| full_name(name));
     let label = names().next_back().filter(|_| reference.is_none()).cloned();
-    Ok(Named { reference, label, root })
+    let handle = match &reference {
+        Some(reference) => reference.clone(),
+        None => {
+            stand_in(label.as_deref(), &root.digest).map_err(|error| BundleError::Index(error.to_string()))?
+        }
+    };
+    Ok(Named { reference, label, root, handle })
+}
+
+/// A name for an image that has none. A label that is no tag is left out.
+fn stand_in(label: Option<&str>, digest: &Digest) -> Result<Reference, ReferenceError> {
+    let repository = Repository::new("unnamed.invalid", "image")?;
+    let tagged = label.and_then(|label| Reference::tagged(repository.clone(), label).ok());
+    Ok(match tagged {
+        Some(reference) => reference.with_digest(digest.clone()),
+        None => Reference::pinned(repository, digest.clone()),
+    })
 }
 
 /// A name that says where the image comes from. `latest` or `app` alone do not: they would be taken for images of
@@ -155,8 +182,11 @@ mod tests {
         };
         let image = read(r#","annotations":{"org.opencontainers.image.ref.name":"latest"}"#);
         assert_eq!((image.reference, image.label.as_deref()), (None, Some("latest")));
+        let digest = Digest::sha256(b"x");
+        assert_eq!(image.handle.to_string(), format!("unnamed.invalid/image:latest@{digest}"));
         let image = read("");
         assert_eq!((image.reference, image.label), (None, None));
+        assert_eq!(image.handle.to_string(), format!("unnamed.invalid/image@{digest}"));
         let docker = r#","annotations":{"io.containerd.image.name":"docker.io/library/x:1","org.opencontainers.image.ref.name":"1"}"#;
         assert_eq!(read(docker).reference.unwrap().to_string(), "docker.io/library/x:1");
     }

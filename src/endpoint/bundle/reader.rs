@@ -142,9 +142,23 @@ impl Bundle {
         self.layout.as_ref()
     }
 
+    /// Where its blobs are.
+    pub(super) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// A blob, to be read at any place; `None` when it is not there.
     pub fn blob(&self, digest: &Digest) -> Result<Option<BlobReader>, BundleError> {
         self.storage.blob(digest)
+    }
+
+    /// How many bytes it has: those of the archive, or of a folder's blobs.
+    pub fn size(&self) -> Result<u64, BundleError> {
+        match (&self.layout, self.storage.archive()) {
+            (Some(layout), _) => Ok(layout.length()),
+            (None, Some(slices)) => Ok(slices.length()),
+            (None, None) => Ok(self.blobs()?.into_values().fold(0, u64::saturating_add)),
+        }
     }
 
     /// Every blob that is there, with its size in bytes.
