@@ -60,12 +60,12 @@ pub(super) async fn run(args: Export, session: &Session) -> Result<u8, Failure> 
     if is_stream {
         present_run_on_stderr(
             &document,
-            Closing::Export { bundle: document.bundle.as_ref() },
+            Closing::Export { bundle: document.written.as_ref() },
             session.verbosity,
         );
         return Ok(document.exit_code);
     }
-    let closing = Closing::Export { bundle: document.bundle.as_ref() };
+    let closing = Closing::Export { bundle: document.written.as_ref() };
     present_run(&document, closing, args.format, session.verbosity)?;
     Ok(document.exit_code)
 }
@@ -123,7 +123,8 @@ fn document(
     let mut document = RunDocument::new(Command::BundleExport, outcomes, failures, begun.elapsed());
     document.destination = Some(args.output.display().to_string());
     document.chart = chart;
-    document.bundle = exported.written.map(|written| summary(&written));
+    document.bundle = exported.written.as_ref().map(|written| written.id.clone());
+    document.written = exported.written.map(|written| summary(&written));
     document
 }
 
