@@ -1,5 +1,6 @@
 //! `bundle`: images in a file, across an air gap.
 
+mod base;
 mod export;
 mod inspect;
 mod verify;
