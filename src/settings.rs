@@ -9,6 +9,7 @@ use std::{
     io::Read,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use secrecy::SecretString;
@@ -18,7 +19,7 @@ use crate::{
     endpoint::{
         Side,
         registry::{
-            Registries,
+            Registries, Tuning,
             auth::{Authenticator, Credential, Credentials, Environment, License, authfile},
             network::Network,
             state_folder,
@@ -195,6 +196,8 @@ pub struct Access {
     network: Arc<Network>,
     license: Option<License>,
     authfile: Option<PathBuf>,
+    helper_timeout: Option<Duration>,
+    tuning: Tuning,
     events: Arc<dyn EventSink>,
 }
 
@@ -203,7 +206,9 @@ impl Access {
     pub fn new(args: &RegistryArgs, events: Arc<dyn EventSink>) -> Result<Self, Failure> {
         let network = Arc::new(Network::new(network::settings(args)?));
         let license = license(args)?;
-        Ok(Self { network, license, authfile: args.authfile.clone(), events })
+        let helper_timeout = args.helper_timeout.map(|seconds| Duration::from_secs(seconds.into()));
+        let (authfile, tuning) = (args.authfile.clone(), network::tuning(args));
+        Ok(Self { network, license, authfile, helper_timeout, tuning, events })
     }
 
     /// The registries that images come from. The licence is for them alone.
@@ -231,7 +236,10 @@ impl Access {
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {
-        let credentials = Credentials::new(&Environment::of_process());
+        let mut credentials = Credentials::new(&Environment::of_process());
+        if let Some(limit) = self.helper_timeout {
+            credentials = credentials.with_helper_timeout(limit);
+        }
         let Some(path) = &self.authfile else { return Ok(credentials) };
         let config = authfile::read(path)
             .map_err(|error| Failure::from_error(Kind::Usage, &error).with_hint(error.hint()))?;
@@ -242,7 +250,8 @@ impl Access {
         let network = Arc::clone(&self.network);
         let clients = Arc::new(move |origin: &_| network.client(origin).map_err(Into::into));
         let authenticator = Authenticator::new(credentials, clients);
-        Registries::new(side, Arc::clone(&self.network), authenticator, Arc::clone(&self.events))
+        let events = Arc::clone(&self.events);
+        Registries::new(side, Arc::clone(&self.network), authenticator, events).with_tuning(self.tuning)
     }
 }
 

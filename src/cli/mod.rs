@@ -18,7 +18,7 @@ mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use bundle::{Bundle, BundleInspect, BundleVerify};
+pub use bundle::{Bundle, BundleInspect, BundleVerify, Export};
 pub use destination::{DestinationArgs, LoginArgs, NamingArgs};
 pub use doctor::Doctor;
 pub use images::Images;
@@ -26,7 +26,7 @@ pub use inspect::Inspect;
 pub use platforms::{DEFAULT_PLATFORMS, PlatformArgs};
 pub use registries::RegistryArgs;
 pub use selection::SelectionArgs;
-pub use serve::Serve;
+pub use serve::{Serve, ServeAccess};
 pub use sync::{Check, Sync};
 pub use verify::Verify;
 
@@ -78,12 +78,12 @@ pub enum Command {
     Verify(Box<Verify>),
     /// Show platforms, digests and sizes of images
     Inspect(Inspect),
-    /// Find out before a long run what would go wrong: helm, credentials, push rights, TLS
-    Doctor(Box<Doctor>),
-    /// Carry images across an air gap in one file, an OCI image layout
+    /// Carry images in a file where no network leads: export, import, verify, inspect
     #[command(subcommand)]
     Bundle(Bundle),
-    /// Serve a folder as a registry, to push to and pull from
+    /// Find out before a long run what would go wrong: helm, credentials, push rights, TLS
+    Doctor(Box<Doctor>),
+    /// Serve a folder or a bundle as a registry
     Serve(Serve),
 }
 

@@ -5,6 +5,7 @@ mod doctor;
 mod images;
 mod inspect;
 mod repair;
+mod repositories;
 mod serve;
 mod sync;
 mod verify;
@@ -63,8 +64,8 @@ pub async fn run(cli: Cli) -> u8 {
             Command::Sync(args) => sync::run(*args, &session).await,
             Command::Verify(args) => verify::run(*args, &session).await,
             Command::Inspect(args) => inspect::run(args, &session).await,
+            Command::Bundle(command) => Box::pin(bundle::run(command, &session)).await,
             Command::Doctor(args) => Box::pin(doctor::run(*args, &session)).await,
-            Command::Bundle(command) => bundle::run(command, &session).await,
             Command::Serve(args) => serve::run(args, &session).await,
         }
     };

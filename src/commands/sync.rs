@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Session, enumerate, name_all, warn_of_idle_waivers};
+use super::{Session, enumerate, name_all, repositories, warn_of_idle_waivers};
 use crate::{
     cli::{Check, Sync},
     confirm::Level,
@@ -44,6 +44,8 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
         let lock = Lock::new(chart.clone(), placement, &platforms, &mirrored);
         failures.extend(file.write(&lock).err().map(|error| error.failure()));
     }
+    let missing = mirrored.iter().filter_map(|one| one.missing_repository.clone()).collect();
+    failures.extend(repositories::missing(&missing));
     let outcomes = mirrored.into_iter().map(|one: Mirrored| one.outcome).collect();
     let mut document = RunDocument::new(Command::Sync, outcomes, failures, begun.elapsed());
     document.destination = Some(root.to_string());

@@ -6,7 +6,9 @@
 pub mod body;
 pub mod bundle;
 pub mod error;
+pub mod nowhere;
 pub mod registry;
+pub mod resolved;
 
 use std::{fmt, future::Future};
 

@@ -28,7 +28,7 @@ pub mod units;
 
 pub use bundle::{BundleDocument, BundledImage, DeltaBase, present_bundle};
 pub use doctor::{DoctorDocument, present_findings};
-pub use document::{Command, RunDocument, Totals};
+pub use document::{BundleSummary, Command, RunDocument, Totals};
 pub use failure::Repair;
 pub use images::{ImagesDocument, ImagesOutput, present_images};
 pub use inspect::{Attestation, InspectDocument, InspectedImage, InspectedPlatform};
@@ -68,6 +68,16 @@ pub fn present_run(
         print::diagnostic(&text);
     }
     printed
+}
+
+/// The same on standard error alone, where standard output carries something else.
+pub fn present_run_on_stderr(document: &RunDocument, closing: Closing<'_>, verbosity: Verbosity) {
+    if verbosity > Verbosity::Quiet && !document.images.is_empty() {
+        print::diagnostic(&table::closing_text(closing, &document.images, document.time(), None));
+    }
+    for text in failure_texts(document, None, style::Palette::of_stderr()) {
+        print::diagnostic(&text);
+    }
 }
 
 /// Writes what `inspect` found, then every failure in full to standard error.

@@ -3,6 +3,7 @@
 use std::{borrow::Borrow, time::Duration};
 
 use super::{
+    document::BundleSummary,
     failure::Repair,
     grid::{Column, Grid},
     label::Labels,
@@ -19,6 +20,11 @@ use crate::{
 pub enum Closing<'a> {
     /// Images were copied and confirmed.
     Sync,
+    /// Images were written to a bundle and read back.
+    Export {
+        /// The bundle, if it was finished.
+        bundle: Option<&'a BundleSummary>,
+    },
     /// `--dry-run`: nothing was written.
     Plan,
     /// The destination was compared, down to this level.
@@ -46,6 +52,7 @@ pub fn closing_text(
     let rows: Vec<Row<'_>> = outcomes.iter().copied().map(row).collect();
     let mut lines = match closing {
         Closing::Sync => grid_lines(SYNC, &rows, width),
+        Closing::Export { .. } => grid_lines(EXPORT, &rows, width),
         Closing::Plan => grid_lines(PLAN, &rows, width),
         Closing::Verify { .. } => grid_lines(VERIFY, &rows, width),
     };
@@ -57,6 +64,7 @@ pub fn closing_text(
     lines.push(String::new());
     lines.push(match closing {
         Closing::Sync => sync_summary(&outcomes, time),
+        Closing::Export { bundle } => export_summary(&outcomes, bundle, time),
         Closing::Plan => plan_summary(&outcomes),
         Closing::Verify { level, .. } => verify_summary(&outcomes, level, time),
     });
@@ -74,6 +82,16 @@ const SYNC: [Field; 8] = [
     (Column::Right("COPIED"), |row| units::bytes(row.outcome.bytes.copied)),
     (Column::Right("MOUNTED"), |row| units::bytes(row.outcome.bytes.mounted)),
     (Column::Right("THERE"), |row| units::bytes(row.outcome.bytes.present)),
+    (Column::Right("TIME"), time),
+];
+
+const EXPORT: [Field; 7] = [
+    (Column::Left("IMAGE"), label),
+    (Column::Left("STATUS"), end),
+    (Column::Left("DIGEST"), digest),
+    (Column::Left("PLATFORMS"), platforms),
+    (Column::Right("COPIED"), |row| units::bytes(row.outcome.bytes.copied)),
+    (Column::Right("THERE"), |row| units::bytes(row.outcome.bytes.present + row.outcome.bytes.mounted)),
     (Column::Right("TIME"), time),
 ];
 
@@ -179,6 +197,30 @@ fn sync_summary(outcomes: &[&ImageOutcome], time: Duration) -> String {
         units::bytes(bytes.mounted),
         units::bytes(bytes.present),
         not_done(outcomes),
+    )
+}
+
+/// The bundle's name, size and id, or that there is none.
+fn export_summary(outcomes: &[&ImageOutcome], bundle: Option<&BundleSummary>, time: Duration) -> String {
+    let Some(bundle) = bundle else {
+        return format!("no bundle was written in {}{}", units::elapsed(time), not_done(outcomes));
+    };
+    let place = match bundle.files.as_slice() {
+        [] => "standard output".to_owned(),
+        [file] => escape(file),
+        [first, .., last] => format!("{} to {}", escape(first), escape(last)),
+    };
+    let mut parts = vec![format!("{} copied", units::bytes(total(outcomes).copied))];
+    parts.extend((bundle.kept > 0).then(|| format!("{} kept from before", units::bytes(bundle.kept))));
+    parts.extend((bundle.left_out > 0).then(|| format!("{} left out", units::bytes(bundle.left_out))));
+    format!(
+        "{} in {place}, {} in {}: {}{}\nid {}",
+        count_of(outcomes, "whole", ImageOutcome::is_confirmed),
+        units::bytes(bundle.length),
+        units::elapsed(time),
+        parts.join(", "),
+        not_done(outcomes),
+        bundle.id,
     )
 }
 

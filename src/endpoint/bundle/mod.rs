@@ -24,6 +24,7 @@
 //! | a bundle as it is going to be | `draft` |
 //! | the files it is written to | `output` |
 //! | what an earlier run left of it | `partial`, with `moves` and `hashing` |
+//! | writing it in order | [`stream`] |
 //! | reading all of it, for whatever is wrong | [`check`] |
 //! | writing it, as a [`Destination`](super::Destination) | `writer` |
 //!
@@ -46,12 +47,13 @@ mod reader;
 mod scan;
 mod slices;
 mod storage;
+pub mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
 mod writer;
 
 pub use self::{
-    draft::Draft,
+    draft::{Draft, Expectation, tag_of},
     error::BundleError,
     head::Head,
     header::HeaderError,

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs::{self, File},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures::StreamExt;
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A bundle that is being written, as a [`Destination`]. Manifests and tags are in its head already; what is missing are
-/// blobs.
+/// blobs. A name is shown once everything below it has come.
 #[derive(Debug)]
 pub struct Writer {
     output: Output,
@@ -41,6 +41,8 @@ pub struct Writer {
 
 #[derive(Debug)]
 struct State {
+    /// Tags that may be seen: those below which everything is there.
+    tags: HashSet<(Repository, Target)>,
     landed: HashSet<Digest>,
     begun: HashMap<Digest, (u64, Hasher)>,
 }
@@ -59,7 +61,7 @@ impl Writer {
             output,
             draft,
             partial,
-            state: Arc::new(Mutex::new(State { landed, begun })),
+            state: Arc::new(Mutex::new(State { tags: HashSet::new(), landed, begun })),
             changed,
             kept,
         })
@@ -105,6 +107,10 @@ impl Writer {
         Ok(self.partial.files.into_iter().map(|file| file.whole).collect())
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn error(operation: Operation, place: String, cause: impl Into<Cause>) -> Error {
         Error::new(operation, Side::Destination, place, cause)
     }
@@ -132,11 +138,15 @@ impl Source for Writer {
     }
 
     async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
-        Ok(self.draft.roots.get(&(repository.clone(), Target::Tag(tag.to_owned()))).cloned())
+        let place = (repository.clone(), Target::Tag(tag.to_owned()));
+        let is_visible = self.state().tags.contains(&place);
+        Ok(self.draft.roots.get(&place).filter(|_| is_visible).cloned())
     }
 
     async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
-        let named = self.draft.roots.get(&(repository.clone(), target.clone()));
+        let place = (repository.clone(), target.clone());
+        let is_visible = self.state().tags.contains(&place);
+        let named = self.draft.roots.get(&place).filter(|_| is_visible);
         let digest = match (target, named) {
             (Target::Digest(digest), _) | (_, Some(digest)) => digest,
             (Target::Tag(_), None) => return Ok(None),
@@ -145,7 +155,7 @@ impl Source for Writer {
     }
 
     async fn blob_size(&self, _: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
-        let is_there = self.state.lock().unwrap_or_else(PoisonError::into_inner).landed.contains(digest);
+        let is_there = self.state().landed.contains(digest);
         let entry = self.draft.layout.blob(digest);
         Ok(match entry {
             Some(entry) => is_there.then_some(entry.extent.size),
@@ -180,7 +190,7 @@ impl Destination for Writer {
             let error = BundleError::Changed { place: place.clone(), found: blob.digest.clone() };
             return Err(Self::error(Operation::BeginUpload, place, error));
         };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         if state.landed.contains(&blob.digest) {
             return Ok(Begun::Present);
         }
@@ -209,10 +219,12 @@ impl Destination for Writer {
         manifest: &RawManifest,
     ) -> Result<(), Error> {
         // It is in the head, or the image is another one than the bundle was laid out for.
-        let named = self.draft.roots.get(&(repository.clone(), target.clone()));
+        let place = (repository.clone(), target.clone());
+        let named = self.draft.roots.get(&place);
         let fits = self.draft.manifests.contains_key(manifest.digest())
             && (matches!(target, Target::Digest(_)) || named == Some(manifest.digest()));
         if fits {
+            self.state().tags.insert(place);
             return Ok(());
         }
         let place = format!("{repository}:{target}");

@@ -47,18 +47,24 @@ pub(super) async fn refusal(mut response: Response) -> Cause {
         .and_then(|value| value.to_str().ok())
         .and_then(retry::retry_after);
     let mut body = Vec::new();
-    while let Ok(Ok(Some(piece))) = tokio::time::timeout(limits::STALL, response.chunk()).await {
-        let room = limits::ERROR_BODY - body.len();
-        body.extend(piece.iter().take(room));
-        if body.len() == limits::ERROR_BODY {
-            break;
-        }
-    }
+    // The status says more than the body: what has come when the time is up is enough.
+    let _ = tokio::time::timeout(limits::ERROR_BODY_PATIENCE, read_start(&mut response, &mut body)).await;
     let sent = response.extensions().get::<Sent>();
     // Before it is shortened and escaped, either of which could leave a part that is not recognised.
     let conceal = |text: &str| sent.map_or_else(|| text.to_owned(), |sent| sent.conceal(text));
     let (code, message) = read_envelope(&body, conceal);
     Cause::Refused { status, code, message, retry_after }
+}
+
+/// Reads at most [`limits::ERROR_BODY`] bytes.
+async fn read_start(response: &mut Response, body: &mut Vec<u8>) {
+    while let Ok(Some(piece)) = response.chunk().await {
+        let room = limits::ERROR_BODY - body.len();
+        body.extend(piece.iter().take(room));
+        if body.len() == limits::ERROR_BODY {
+            return;
+        }
+    }
 }
 
 /// The first error's code and message, with all further messages appended; of anything that is not an

@@ -20,10 +20,13 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
 #[must_use]
 pub(crate) fn is_transient(cause: &Cause) -> bool {
     match cause {
-        Cause::Broken(_) | Cause::Stalled(_) => true,
+        Cause::Broken(_) | Cause::Stalled(_) | Cause::NeitherScheme { .. } => true,
         // A certificate that is not trusted now will not be trusted in a second.
         Cause::Unreachable(reason) => !reason.contains("ertificate"),
-        Cause::Refused { status, .. } => matches!(status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522),
+        Cause::Refused { status, .. } | Cause::ProxyRefused(status) => {
+            matches!(status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
+        }
+        // Of `NotTls`: a server does not learn TLS in a second either.
         _ => false,
     }
 }
@@ -189,6 +192,11 @@ mod tests {
         let table: Vec<String> = [
             Cause::Unreachable("refused".into()),
             Cause::Unreachable("invalid peer certificate".into()),
+            Cause::NotTls,
+            Cause::NeitherScheme { http: "cut".into(), https: "cut".into() },
+            Cause::ProxyRefused(403),
+            Cause::ProxyRefused(407),
+            Cause::ProxyRefused(503),
             Cause::Broken("reset".into()),
             Cause::Stalled(Duration::from_secs(60)),
             Cause::NoSuchManifest,

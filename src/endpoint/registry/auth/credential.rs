@@ -6,6 +6,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::error::Kind;
+
 /// The user name under which registries that know identity tokens accept one as a password (Azure's
 /// documentation names it; others that take a token ignore the user).
 const TOKEN_USER: &str = "00000000-0000-0000-0000-000000000000";
@@ -175,6 +177,19 @@ pub enum CredentialError {
 }
 
 impl CredentialError {
+    /// What kind of failure this is: a file or a setting is at fault, except where a helper ran and gave nothing.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Helper { .. } => Kind::Authentication,
+            Self::File { .. }
+            | Self::Config { .. }
+            | Self::Entry { .. }
+            | Self::HelperMissing { .. }
+            | Self::License { .. } => Kind::Usage,
+        }
+    }
+
     /// What the person can do about it.
     #[must_use]
     pub fn hint(&self) -> String {
@@ -193,7 +208,10 @@ impl CredentialError {
                 "install the helper, or name a file that holds the credential itself with --authfile"
             }
             Self::Helper { program, server, .. } => {
-                return format!("see what it says by itself: echo {server} | {program} get");
+                return format!(
+                    "see what it says by itself: echo {server} | {program} get; one that is only slow is waited \
+                     for with --helper-timeout SECONDS"
+                );
             }
             Self::License { .. } => "pass the licence key exactly as the vendor sent it",
         };

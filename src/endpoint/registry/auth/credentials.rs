@@ -9,7 +9,7 @@
 //! The first that has a key for the repository wins. The last group is read when it is first needed, so a
 //! broken file on the machine does not disturb a run that never asks it.
 
-use std::{env, ffi::OsString, path::PathBuf};
+use std::{env, ffi::OsString, path::PathBuf, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
@@ -154,6 +154,13 @@ impl Credentials {
     #[must_use]
     pub fn with_authfile(mut self, config: DockerConfig) -> Self {
         self.authfile = Some(config);
+        self
+    }
+
+    /// Gives credential helpers this long to answer.
+    #[must_use]
+    pub fn with_helper_timeout(mut self, limit: Duration) -> Self {
+        self.helpers = self.helpers.with_time_limit(limit);
         self
     }
 

@@ -8,7 +8,7 @@ use super::{
     origin::Origin,
     realm::RealmRefusal,
 };
-use crate::{endpoint::Side, oci::Repository};
+use crate::{endpoint::Side, error::Kind, oci::Repository};
 
 /// A refusal by the registry or its token server: it knows us and says no, or will not talk to strangers.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -148,7 +148,16 @@ impl AuthError {
         Some(hint.to_owned())
     }
 
-    /// Whether authentication was refused, as opposed to impossible to attempt (exit code 4).
+    /// What kind of failure this is: a setting that cannot be used is not a refusal.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Credential(error) => error.kind(),
+            _ => Kind::Authentication,
+        }
+    }
+
+    /// Whether authentication was refused, as opposed to impossible to attempt.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Denied(_))
