@@ -89,7 +89,7 @@ async fn what_stands_around_hostile_entries_is_sound() {
 async fn hostile_entries_are_refused_by_name() {
     let huge = |header: &mut Header| {
         header.as_mut_bytes()[124..136]
-            .copy_from_slice(&[0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff])
+            .copy_from_slice(&[0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
     };
     let larger = |header: &mut Header| header.set_size(1 << 32);
     let stray = format!("blobs/sha256/{}", "A".repeat(64));
