@@ -166,8 +166,8 @@ fn describe(command: &Command) -> (report::Command, Format) {
         Command::Sync(args) => (report::Command::Sync, args.output),
         Command::Verify(args) => (report::Command::Verify, args.output),
         Command::Inspect(args) => (report::Command::Inspect, args.output),
-        Command::Doctor(args) => (report::Command::Doctor, args.output),
         Command::Bundle(command) => bundle::describe(command),
+        Command::Doctor(args) => (report::Command::Doctor, args.output),
         Command::Serve(_) => (report::Command::Serve, Format::Table),
     }
 }

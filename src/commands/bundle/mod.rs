@@ -1,16 +1,14 @@
-//! `bundle`: images in a file.
+//! `bundle`: images in a file, across an air gap.
 
+mod base;
 mod export;
 mod inspect;
 mod verify;
 
-use std::path::PathBuf;
-
 use super::Session;
 use crate::{
     cli::Bundle,
-    endpoint::bundle,
-    error::{Failure, Kind},
+    error::Failure,
     report::{Command, Format},
 };
 
@@ -32,7 +30,6 @@ pub(super) fn describe(command: &Bundle) -> (Command, Format) {
 }
 
 /// Opens what was named. Blocks.
-fn open(paths: &[PathBuf]) -> Result<bundle::Bundle, Failure> {
-    let [path] = paths else { return Err(Failure::new(Kind::Usage, "one bundle at a time")) };
-    bundle::Bundle::open(path).map_err(|error| error.failure())
+fn open(paths: &[std::path::PathBuf]) -> Result<crate::endpoint::bundle::Bundle, Failure> {
+    crate::endpoint::bundle::Bundle::open_all(paths).map_err(|error| error.failure())
 }

@@ -6,12 +6,12 @@ use super::{Session, open};
 use crate::{
     cli::BundleVerify,
     endpoint::bundle::{
-        Bundle, BundleError,
+        Bundle,
         check::{self, Fault, Required},
     },
     error::{Failure, Kind},
     oci::Digest,
-    report::{BundleSummary, Closing, Command, Format, Repair, RunDocument, Verbosity, present_run, print},
+    report::{Closing, Command, Format, Repair, RunDocument, Verbosity, present_run, print},
     waiver::Waivers,
 };
 
@@ -28,7 +28,7 @@ pub(super) async fn run(args: BundleVerify, session: &Session) -> Result<u8, Fai
     let failures = checked.faults.iter().map(Fault::failure).collect();
     let mut document = RunDocument::new(Command::BundleVerify, checked.images, failures, begun.elapsed());
     document.destination = Some(bundle.path().display().to_string());
-    document.bundle = Some(summary(&bundle).map_err(|error| error.failure())?);
+    document.bundle = Some(bundle.head().id().clone());
     document.level = Some("bytes".to_owned());
     document.chart = bundle.head().lock.as_ref().and_then(|lock| lock.chart.clone());
     // What is wrong with a bundle is put right where it was written.
@@ -38,19 +38,6 @@ pub(super) async fn run(args: BundleVerify, session: &Session) -> Result<u8, Fai
         print::result(&format!("bundle {}", bundle.head().id()))?;
     }
     Ok(document.exit_code)
-}
-
-fn summary(bundle: &Bundle) -> Result<BundleSummary, BundleError> {
-    let lock = bundle.head().lock.iter();
-    let absent = bundle.head().absent();
-    let sizes = lock.flat_map(|lock| &lock.blobs).filter(|(digest, _)| absent.contains(digest));
-    Ok(BundleSummary {
-        id: bundle.head().id().clone(),
-        files: vec![bundle.path().display().to_string()],
-        length: bundle.size()?,
-        kept: 0,
-        left_out: sizes.map(|(_, size)| *size).fold(0, u64::saturating_add),
-    })
 }
 
 /// Refuses a bundle that is not the one that was meant.

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::File,
+    fs::{self, File},
     path::PathBuf,
 };
 
 use super::{
     closure::Closure, hashing, index, layout::Layout, output::Output, slices::Slices, storage::BlobReader,
+    volumes::VolumeSet,
 };
 use crate::{
     lock::Lock,
@@ -90,13 +91,14 @@ impl Draft {
 #[derive(Debug)]
 pub struct Expectation {
     layout: Layout,
+    id: Digest,
 }
 
 impl Draft {
     /// What a whole bundle of these images is.
     #[must_use]
     pub fn expectation(&self) -> Expectation {
-        Expectation { layout: self.layout.clone() }
+        Expectation { layout: self.layout.clone(), id: self.id.clone() }
     }
 }
 
@@ -119,6 +121,13 @@ impl Expectation {
             slices.read_exact_at(&mut header, at).is_ok_and(|()| header == entry.header)
                 && hashing::is_intact(&BlobReader::new(slices.clone(), entry.extent), &entry.blob.digest)
         });
-        intact.into_iter().all(|intact| intact).then(|| files.into_iter().map(|file| file.whole).collect())
+        let mut names: Vec<PathBuf> = files.into_iter().map(|file| file.whole).collect();
+        if output.volume.is_some() {
+            let index = output.index();
+            let set = VolumeSet::from_slice(&fs::read(&index).ok()?).ok()?;
+            (set.bundle == self.id).then_some(())?;
+            names.push(index);
+        }
+        intact.into_iter().all(|intact| intact).then_some(names)
     }
 }

@@ -19,6 +19,7 @@
 //! | the place of everything in a bundle of ours | `layout` |
 //! | the place of everything in anybody's tar | `scan` |
 //! | one file or many as one range of bytes | `slices` |
+//! | files that are volumes of a tar | [`volumes`] |
 //! | blobs in a tar or a folder | `storage` |
 //! | an opened bundle, which is a [`Source`](super::Source) | `reader` |
 //! | a bundle as it is going to be | `draft` |
@@ -50,6 +51,7 @@ mod storage;
 pub mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod volumes;
 mod writer;
 
 pub use self::{

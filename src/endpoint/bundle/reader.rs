@@ -1,6 +1,12 @@
 //! An opened bundle: whose it may be, and reading it as a [`Source`].
 
-use std::{collections::HashMap, fs::File, io, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -13,6 +19,7 @@ use super::{
     scan::Scan,
     slices::Slices,
     storage::{BlobReader, Storage},
+    volumes::{self, Opened, VolumeError},
 };
 use crate::{
     endpoint::{BlobStream, Cause, Error, Operation, Side, Source},
@@ -48,6 +55,24 @@ impl Bundle {
         let file = File::open(path).map_err(|error| BundleError::unreadable(path, error))?;
         let slices = Slices::new(vec![(path.display().to_string(), Some(file), metadata.len())]);
         Self::from_slices(slices, path)
+    }
+
+    /// Opens what these files are together: an archive, a folder, or volumes of one archive in any order, with or
+    /// without their index. Volumes may be missing: whatever lies in them cannot be read.
+    pub fn open_all(paths: &[PathBuf]) -> Result<Self, BundleError> {
+        match volumes::open(paths)? {
+            Opened::One(path) => Self::open(&path),
+            Opened::Set(set, slices, path) => {
+                let bundle = Self::from_slices(slices, &path)?;
+                let is_described = bundle.head.id() == &set.bundle
+                    && bundle.layout.as_ref().is_some_and(|layout| layout.length() == set.length);
+                if is_described { Ok(bundle) } else { Err(VolumeError::Head { bundle: set.bundle }.into()) }
+            }
+            Opened::Numbered(slices, path) => match our_head(&slices, &path)? {
+                Some(_) => Self::from_slices(slices, &path),
+                None => Err(VolumeError::NotABeginning(path).into()),
+            },
+        }
     }
 
     /// Opens an archive that lies in `slices`. `path` names it in messages.

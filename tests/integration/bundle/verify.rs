@@ -31,7 +31,7 @@ async fn a_whole_bundle_is_verified_and_its_id_told() {
     let outcome = verify(&bundle.bytes, &["-o", "json"]).await.expect_success();
     let document = documents::parse(&outcome.stdout, "run.v1.json");
     assert_eq!(document["command"], "bundle-verify");
-    assert_eq!(document["bundle"]["id"], bundle.id.as_str());
+    assert_eq!(document["bundle"], bundle.id.as_str());
     assert_eq!(document["images"][0]["status"], "verified");
     assert_eq!(document["images"][1]["digest"], images[1].root().digest.as_str());
 }
