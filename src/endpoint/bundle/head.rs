@@ -7,6 +7,9 @@ use bytes::Bytes;
 use super::{closure::Closure, error::BundleError, index::Index, layout::Layout};
 use crate::{lock::Lock, oci::Digest};
 
+/// How many values a lock may have: more than fit into the largest one that this program writes.
+const MOST_LOCK_VALUES: usize = 300_000;
+
 /// What stands before a bundle's blobs.
 #[derive(Debug)]
 pub struct Head {
@@ -27,6 +30,11 @@ impl Head {
             && !expected.matches(bytes)
         {
             return Err(BundleError::Lock(format!("index.json names one with the digest {expected}")));
+        }
+        // Short values take many times their length in memory; a lock's own are digests and names.
+        let values = |bytes: &Bytes| bytes.split(|byte| *byte == b',').count();
+        if lock_bytes.as_ref().is_some_and(|bytes| values(bytes) > MOST_LOCK_VALUES) {
+            return Err(BundleError::Lock(format!("it has more than {MOST_LOCK_VALUES} values")));
         }
         let lock = lock_bytes.as_deref().map(Lock::from_slice).transpose().map_err(BundleError::Lock)?;
         let closure = Closure::new(index.images.iter().map(|image| &image.root.digest));

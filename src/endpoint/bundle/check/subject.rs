@@ -17,7 +17,7 @@ use crate::{
     oci::{Contents, Descriptor, Digest, Mapping, Platform, Reference, Target},
     outcome::{ImageOutcome, Status},
     problem::Problem,
-    resolve::Graph,
+    resolve::{Graph, Node},
 };
 
 /// The config of a packaged Helm chart, which has no platform.
@@ -139,7 +139,7 @@ impl Surveyed<'_> {
             Some(Problem::BadManifest { digest: self.subject.root.digest.clone(), reason })
         }));
         let mut seen = HashSet::new();
-        let blobs = graph.nodes.iter().flat_map(|node| node.blobs());
+        let blobs = graph.nodes.iter().flat_map(Node::blobs);
         let needed = blobs.filter(|blob| !absent.contains(&blob.digest));
         let distinct = needed.filter(|blob| seen.insert((&blob.digest, blob.size)));
         problems.extend(distinct.filter_map(|blob| examined.problem(blob)));
