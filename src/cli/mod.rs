@@ -4,6 +4,7 @@
 
 #![expect(clippy::doc_markdown, reason = "these comments are the help, where backticks are noise")]
 
+mod bundle;
 mod destination;
 mod doctor;
 mod images;
@@ -17,6 +18,7 @@ mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use bundle::{Bundle, Import};
 pub use destination::{DestinationArgs, LoginArgs, NamingArgs};
 pub use doctor::Doctor;
 pub use images::Images;
@@ -36,7 +38,7 @@ Begin with:
 
 Exit codes: 0 all there and confirmed; 1 an image failed, or failures of several kinds;
 2 usage or settings; 3 unreadable input; 4 authentication refused; 5 verify found a difference;
-6 digest or size mismatch while copying; 130 or 143 ended by a signal.";
+6 digest or size mismatch while copying, or a bundle that is not whole; 130 or 143 ended by a signal.";
 
 /// Mirror the images of a Helm chart into your own registry, every platform kept and confirmed.
 #[derive(Debug, Parser)]
@@ -78,6 +80,9 @@ pub enum Command {
     Inspect(Inspect),
     /// Find out before a long run what would go wrong: helm, credentials, push rights, TLS
     Doctor(Box<Doctor>),
+    /// Carry images where no network leads
+    #[command(subcommand)]
+    Bundle(Bundle),
     /// Serve a folder as a registry, to push to and pull from
     Serve(Serve),
 }

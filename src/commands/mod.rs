@@ -1,5 +1,6 @@
 //! One small file for each command: it chooses endpoints and options, the pipeline does the work.
 
+mod bundle;
 mod doctor;
 mod images;
 mod inspect;
@@ -60,6 +61,7 @@ pub async fn run(cli: Cli) -> u8 {
             Command::Verify(args) => verify::run(*args, &session).await,
             Command::Inspect(args) => inspect::run(args, &session).await,
             Command::Doctor(args) => Box::pin(doctor::run(*args, &session)).await,
+            Command::Bundle(command) => Box::pin(bundle::run(command, &session)).await,
             Command::Serve(args) => serve::run(args, &session).await,
         }
     };
@@ -157,6 +159,7 @@ fn describe(command: &Command) -> (report::Command, Format) {
         Command::Verify(args) => (report::Command::Verify, args.output),
         Command::Inspect(args) => (report::Command::Inspect, args.output),
         Command::Doctor(args) => (report::Command::Doctor, args.output),
+        Command::Bundle(command) => bundle::describe(command),
         Command::Serve(_) => (report::Command::Serve, Format::Table),
     }
 }

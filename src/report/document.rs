@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     enumerate::ChartIdentity,
     error::{Failure, Kind, escape, exit_code_of},
+    oci::Digest,
     outcome::{Bytes, ImageOutcome},
 };
 
@@ -29,6 +30,9 @@ pub struct RunDocument {
     /// `REGISTRY[/PATH]` or the path of a bundle, where the command has a destination.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
+    /// The id of the bundle that was written or read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Digest>,
     /// How deep the destination was checked: `manifests` or `blobs` for `sync`, `platforms`, `blobs` or
     /// `bytes` for `verify`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +120,7 @@ impl RunDocument {
             schema: RUN_SCHEMA,
             command,
             destination: None,
+            bundle: None,
             level: None,
             chart: None,
             images,

@@ -21,6 +21,7 @@
 //! | one file or many as one range of bytes | `slices` |
 //! | files that are volumes of a tar | [`volumes`] |
 //! | blobs in a tar or a folder | `storage` |
+//! | what an image lacks | `wholeness` |
 //! | an opened bundle, which is a [`Source`](super::Source) | `reader` |
 //!
 //! Nothing is ever unpacked, so no name in an archive ever becomes a path on this machine.
@@ -29,6 +30,7 @@ mod closure;
 mod error;
 mod head;
 mod header;
+mod incoming;
 pub mod index;
 mod layout;
 mod names;
@@ -39,14 +41,17 @@ mod storage;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod volumes;
+mod wholeness;
 
 pub use self::{
     error::BundleError,
     head::Head,
     header::HeaderError,
+    incoming::{Incoming, Kept, Next},
     layout::{BlobEntry, Extent, Layout},
     names::NameError,
     reader::Bundle,
     slices::{Part, Slices},
     storage::BlobReader,
+    wholeness::Lack,
 };

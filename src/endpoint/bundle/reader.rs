@@ -26,8 +26,8 @@ use crate::{
 };
 
 /// The largest marker and lock that are read, in bytes.
-const LARGEST_MARKER: u64 = 4096;
-const LARGEST_LOCK: u64 = 32 * 1024 * 1024;
+pub(super) const LARGEST_MARKER: u64 = 4096;
+pub(super) const LARGEST_LOCK: u64 = 32 * 1024 * 1024;
 
 /// A bundle that can be read at any place.
 #[derive(Debug)]
@@ -37,6 +37,7 @@ pub struct Bundle {
     /// Set when the bundle is one of ours, byte for byte in its head.
     layout: Option<Layout>,
     names: HashMap<(Repository, Target), Descriptor>,
+    is_from_docker: bool,
     side: Side,
 }
 
@@ -88,12 +89,14 @@ impl Bundle {
         let marker = small(Name::Marker, names::MARKER, LARGEST_MARKER)?;
         let index = small(Name::Index, names::INDEX, index::LARGEST)?;
         let lock = small(Name::Lock, names::LOCK, LARGEST_LOCK)?;
+        let is_from_docker = found.contains_key(&Name::Docker);
         let blobs = found.into_iter().filter_map(|(name, extent)| match name {
             Name::Blob(digest) => Some((digest, extent)),
             _ => None,
         });
         let storage = Storage::Archive { slices, blobs: Arc::new(blobs.collect()), path: path.to_owned() };
-        Self::of_anybody(marker.as_ref(), index, lock, storage)
+        let bundle = Self::of_anybody(marker.as_ref(), index, lock, storage)?;
+        Ok(Self { is_from_docker, ..bundle })
     }
 
     fn from_folder(path: &Path) -> Result<Self, BundleError> {
@@ -101,7 +104,9 @@ impl Bundle {
         let marker = storage.small(names::MARKER, LARGEST_MARKER)?;
         let index = storage.small(names::INDEX, index::LARGEST)?;
         let lock = storage.small(names::LOCK, LARGEST_LOCK)?;
-        Self::of_anybody(marker.as_ref(), index, lock, storage)
+        let is_from_docker = storage.file(names::DOCKER)?.is_some();
+        let bundle = Self::of_anybody(marker.as_ref(), index, lock, storage)?;
+        Ok(Self { is_from_docker, ..bundle })
     }
 
     /// A layout whose files may stand in any order.
@@ -112,9 +117,8 @@ impl Bundle {
         storage: Storage,
     ) -> Result<Self, BundleError> {
         let refused = |reason| BundleError::NotALayout { path: storage.path().to_owned(), reason };
-        if marker.is_none() {
-            return Err(refused("it has no file `oci-layout`"));
-        }
+        let Some(marker) = marker else { return Err(refused("it has no file `oci-layout`")) };
+        names::check_marker(marker)?;
         let index = index.ok_or_else(|| refused("it has no file `index.json`"))?;
         let mut head = Head::new(index, lock)?;
         loop {
@@ -133,13 +137,13 @@ impl Bundle {
         }
     }
 
-    fn new(head: Head, storage: Storage, layout: Option<Layout>) -> Self {
+    pub(super) fn new(head: Head, storage: Storage, layout: Option<Layout>) -> Self {
         let images = head.index.images.iter().filter_map(|image| {
             let reference = image.reference.as_ref()?;
             Some((reference.clone(), image.root.clone()))
         });
         let names = names_of(images);
-        Self { head, storage, layout, names, side: Side::Source }
+        Self { head, storage, layout, names, is_from_docker: false, side: Side::Source }
     }
 
     /// The same bundle, whose images have these names.
@@ -158,6 +162,21 @@ impl Bundle {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.storage.path()
+    }
+
+    /// Whether Docker wrote it: then it has pushed or built the images anew, and their digests may not be those that a
+    /// registry has.
+    #[must_use]
+    pub fn is_from_docker(&self) -> bool {
+        self.is_from_docker
+    }
+
+    /// The archive's bytes; `None` for a folder.
+    pub(super) fn slices(&self) -> Option<&Slices> {
+        match &self.storage {
+            Storage::Archive { slices, .. } => Some(slices),
+            Storage::Folder { .. } => None,
+        }
     }
 
     /// Where everything stands, when the bundle is one of ours.
@@ -227,9 +246,17 @@ fn our_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, Bund
         }
     }
     let layout = head.layout();
+    // In somebody else's archive of the same files, other things stand between them.
+    if scan.position() != layout.head().len() as u64 {
+        return Ok(None);
+    }
     let mut begins = vec![0; layout.head().len()];
-    let same = slices.read_exact_at(&mut begins, 0).is_ok() && begins == *layout.head();
-    Ok(same.then_some((head, layout)))
+    slices.read_exact_at(&mut begins, 0).map_err(|error| BundleError::unreadable(path, error))?;
+    match begins.iter().zip(layout.head()).position(|(found, written)| found != written) {
+        Some(differs) => Err(BundleError::Altered { offset: differs as u64 }),
+        None if !head.index_is_ours() => Err(BundleError::Index("it is not as it was written".to_owned())),
+        None => Ok(Some((head, layout))),
+    }
 }
 
 impl Source for Bundle {

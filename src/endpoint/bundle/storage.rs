@@ -152,6 +152,16 @@ impl BlobReader {
         self.extent.size
     }
 
+    pub(super) fn slices(&self) -> &Slices {
+        &self.slices
+    }
+
+    /// Whether the archive ends before it does.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.extent.end() > self.slices.length()
+    }
+
     /// The volumes that it needs and that are not there.
     #[must_use]
     pub fn absent(&self) -> Vec<String> {
