@@ -104,7 +104,7 @@ pub async fn survey_what_answers<S: Source>(
         .collect();
     problems.extend(graph.unusable.iter().map(|(child, error)| Problem::BadManifest {
         digest: child.digest.clone(),
-        reason: error.to_string(),
+        reason: error.cause.to_string(),
     }));
     let mut unread = None;
     for looked_at in check_blobs(place, repository, &graph, level).await {
@@ -118,14 +118,15 @@ pub async fn survey_what_answers<S: Source>(
 
 /// A root whose bytes are not what they were asked for by is a problem; anything else stays an error.
 fn unusable_root(error: Error) -> Result<Survey, Error> {
-    match error.cause {
+    let (digest, reason) = match &error.cause {
         Cause::Manifest(ManifestError::Digest { expected, found }) => {
-            let reason = format!("its bytes have the digest {found}");
-            let problems = vec![Problem::BadManifest { digest: expected, reason }];
-            Ok(Survey { problems, ..Survey::default() })
+            (expected, format!("its bytes have the digest {found}"))
         }
-        _ => Err(error),
-    }
+        Cause::Manifest(unstable @ ManifestError::Unstable { named, .. }) => (named, unstable.to_string()),
+        _ => return Err(error),
+    };
+    let problems = vec![Problem::BadManifest { digest: digest.clone(), reason }];
+    Ok(Survey { problems, ..Survey::default() })
 }
 
 /// Holds a survey against what should be there. Returns all problems, those of the survey first.

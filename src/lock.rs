@@ -150,7 +150,12 @@ impl LockError {
                  or do without, comparing with the source: `thoras-mirror verify --to REGISTRY/PATH`"
             }
             Self::Unwritable(..) => "choose another file with --lock FILE",
-            _ => "write a new one with `thoras-mirror sync --to REGISTRY/PATH`",
+            Self::Unreadable(..) => "check that it is a file that this user may read",
+            Self::Version { .. } => {
+                "use the version of thoras-mirror that wrote it, or write a new one with `thoras-mirror sync \
+                 --to REGISTRY/PATH`"
+            }
+            Self::Malformed(..) => "write a new one with `thoras-mirror sync --to REGISTRY/PATH`",
         };
         Failure::from_error(kind, self).with_hint(hint)
     }
@@ -182,6 +187,15 @@ impl Lock {
         platforms.dedup();
         let images = images.into_values().collect();
         Self { schema: SCHEMA.to_owned(), chart, placement, platforms, images, blobs, base: None }
+    }
+
+    /// The lock as a file holds it.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Text, numbers and maps with text keys are always JSON.
+        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
     }
 
     /// Reads a lock.
@@ -271,9 +285,7 @@ impl LockFile {
     pub fn write(mut self, lock: &Lock) -> Result<(), LockError> {
         let path = self.path;
         let unwritable = |error| LockError::Unwritable(path.clone(), error);
-        let mut bytes = serde_json::to_vec_pretty(lock).map_err(|error| unwritable(error.into()))?;
-        bytes.push(b'\n');
-        self.beside.write_all(&bytes).map_err(unwritable)?;
+        self.beside.write_all(&lock.to_bytes()).map_err(unwritable)?;
         self.beside.as_file().sync_all().map_err(unwritable)?;
         self.beside.persist(&path).map_err(|error| unwritable(error.error))?;
         Ok(())

@@ -45,8 +45,8 @@ pub struct Graph {
     pub platforms: Vec<PlatformOutcome>,
     /// Manifests that a parent names and that are not there.
     pub missing: Vec<Descriptor>,
-    /// Manifests that are there and cannot be used.
-    pub unusable: Vec<(Descriptor, ManifestError)>,
+    /// Manifests that are there and cannot be used; every cause is a [`Cause::Manifest`].
+    pub unusable: Vec<(Descriptor, Error)>,
 }
 
 impl Graph {
@@ -122,9 +122,8 @@ pub async fn resolve<S: Source>(
     known: &Known,
 ) -> Result<Graph, Error> {
     let graph = survey(source, repository, root, known).await?;
-    if let Some((descriptor, error)) = graph.unusable.first() {
-        let place = format!("{repository}@{}", descriptor.digest);
-        return Err(Error::new(Operation::ReadManifest, source.side(), place, error.clone()));
+    if let Some((_, error)) = graph.unusable.first() {
+        return Err(error.clone());
     }
     if let Some(missing) = graph.missing.first() {
         let place = format!("{repository}@{}", missing.digest);
@@ -142,7 +141,9 @@ pub async fn survey<S: Source>(
 ) -> Result<Graph, Error> {
     let mut walk = Walk::default();
     let root_digest = root.digest().clone();
-    let mut level = vec![(root.descriptor(), Some(Ok(root)))];
+    let descriptor = root.descriptor();
+    let read = opened(place, repository, &descriptor, root);
+    let mut level = vec![(descriptor, Some(read))];
     for _ in 0..=DEEPEST {
         let wanted = walk.take(std::mem::take(&mut level));
         if wanted.is_empty() {
@@ -166,7 +167,7 @@ pub async fn survey<S: Source>(
 }
 
 /// A child that was asked for: absent, unusable, or read.
-type Found = (Descriptor, Option<Result<RawManifest, ManifestError>>);
+type Found = (Descriptor, Option<Result<(Contents, RawManifest), Error>>);
 
 async fn read_child<S: Source>(
     place: &S,
@@ -178,12 +179,27 @@ async fn read_child<S: Source>(
         Some(manifest) => Some(manifest.clone()),
         None => match place.manifest(repository, &Target::Digest(child.digest.clone())).await {
             Ok(manifest) => manifest,
-            Err(Error { cause: Cause::Manifest(error), .. }) => return Ok((child, Some(Err(error)))),
+            Err(error @ Error { cause: Cause::Manifest(_), .. }) => return Ok((child, Some(Err(error)))),
             Err(error) => return Err(error),
         },
     };
-    let checked = read.map(|manifest| manifest.check_size(&child).map(|()| manifest));
-    Ok((child, checked))
+    let opened = read.map(|manifest| opened(place, repository, &child, manifest));
+    Ok((child, opened))
+}
+
+/// A manifest with what it refers to, if it is what its parent says and can be understood.
+fn opened<S: Source>(
+    place: &S,
+    repository: &Repository,
+    descriptor: &Descriptor,
+    manifest: RawManifest,
+) -> Result<(Contents, RawManifest), Error> {
+    let contents = manifest.check_size(descriptor).and_then(|()| manifest.contents());
+    let at = || format!("{repository}@{}", descriptor.digest);
+    match contents {
+        Ok(contents) => Ok((contents, manifest)),
+        Err(error) => Err(Error::new(Operation::ReadManifest, place.side(), at(), error)),
+    }
 }
 
 /// What has been read so far.
@@ -192,7 +208,7 @@ struct Walk {
     nodes: HashMap<Digest, Node>,
     asked: HashSet<Digest>,
     missing: Vec<Descriptor>,
-    unusable: Vec<(Descriptor, ManifestError)>,
+    unusable: Vec<(Descriptor, Error)>,
 }
 
 impl Walk {
@@ -200,16 +216,10 @@ impl Walk {
     fn take(&mut self, found: Vec<Found>) -> Vec<Descriptor> {
         let mut wanted = Vec::new();
         for (descriptor, read) in found {
-            let contents = match read {
-                None => {
-                    self.missing.push(descriptor);
-                    continue;
-                }
-                Some(read) => read.and_then(|manifest| Ok((manifest.contents()?, manifest))),
-            };
-            match contents {
-                Err(error) => self.unusable.push((descriptor, error)),
-                Ok((contents, manifest)) => {
+            match read {
+                None => self.missing.push(descriptor),
+                Some(Err(error)) => self.unusable.push((descriptor, error)),
+                Some(Ok((contents, manifest))) => {
                     self.asked.insert(descriptor.digest.clone());
                     let node = Node { descriptor, manifest, contents, height: 0 };
                     let new = |child: &&Descriptor| self.asked.insert(child.digest.clone());

@@ -9,6 +9,7 @@ use std::{
     io::Read,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use secrecy::SecretString;
@@ -18,7 +19,7 @@ use crate::{
     endpoint::{
         Side,
         registry::{
-            Registries,
+            Registries, Tuning,
             auth::{Authenticator, Credential, Credentials, Environment, License, authfile},
             network::Network,
             state_folder,
@@ -40,6 +41,10 @@ const LICENSE_FILE_VARIABLE: &str = "THORAS_LICENSE_FILE";
 const TO_PASSWORD_VARIABLE: &str = "THORAS_MIRROR_TO_PASSWORD";
 /// The chart, unless the command line says what to mirror.
 const CHART_VARIABLE: &str = "THORAS_MIRROR_CHART";
+/// Which images to keep, unless the command line says so; `--locked` takes all that the lock names.
+const INCLUDE_VARIABLE: &str = "THORAS_MIRROR_INCLUDE";
+/// Which images to leave out, unless the command line says so.
+const EXCLUDE_VARIABLE: &str = "THORAS_MIRROR_EXCLUDE";
 /// The lock to verify, unless the command line says what to verify.
 const LOCK_VARIABLE: &str = "THORAS_MIRROR_LOCK";
 /// The mirror to verify, unless the command line or a lock says so.
@@ -93,9 +98,17 @@ pub fn selection(args: &SelectionArgs) -> Selection {
     Selection {
         source,
         image_prefixes: args.image_prefix.clone(),
-        include: args.include.clone(),
-        exclude: args.exclude.clone(),
+        include: globs(&args.include, INCLUDE_VARIABLE),
+        exclude: globs(&args.exclude, EXCLUDE_VARIABLE),
     }
+}
+
+/// What was typed, else what the environment holds.
+fn globs(typed: &[String], name: &str) -> Vec<String> {
+    if !typed.is_empty() {
+        return typed.to_vec();
+    }
+    variable(name).map(|value| value.split(',').map(str::to_owned).collect()).unwrap_or_default()
 }
 
 fn chart(args: &SelectionArgs) -> ChartOptions {
@@ -129,6 +142,8 @@ pub fn root(to: &str) -> Result<Root, Failure> {
         usage("--to cannot hold a user: name the user with --to-username")
     } else if to.contains("://") {
         usage(format!("--to {to} is a URL, not the name of a place for images"))
+    } else if to.rsplit_once('/').is_some_and(|(_, last)| last.contains(':')) {
+        usage(format!("--to {to} ends in a tag, but every image keeps its own"))
     } else {
         match to.parse() {
             Ok(root) => return Ok(root),
@@ -181,6 +196,8 @@ pub struct Access {
     network: Arc<Network>,
     license: Option<License>,
     authfile: Option<PathBuf>,
+    helper_timeout: Option<Duration>,
+    tuning: Tuning,
     events: Arc<dyn EventSink>,
 }
 
@@ -189,7 +206,9 @@ impl Access {
     pub fn new(args: &RegistryArgs, events: Arc<dyn EventSink>) -> Result<Self, Failure> {
         let network = Arc::new(Network::new(network::settings(args)?));
         let license = license(args)?;
-        Ok(Self { network, license, authfile: args.authfile.clone(), events })
+        let helper_timeout = args.helper_timeout.map(|seconds| Duration::from_secs(seconds.into()));
+        let (authfile, tuning) = (args.authfile.clone(), network::tuning(args));
+        Ok(Self { network, license, authfile, helper_timeout, tuning, events })
     }
 
     /// The registries that images come from. The licence is for them alone.
@@ -217,7 +236,10 @@ impl Access {
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {
-        let credentials = Credentials::new(&Environment::of_process());
+        let mut credentials = Credentials::new(&Environment::of_process());
+        if let Some(limit) = self.helper_timeout {
+            credentials = credentials.with_helper_timeout(limit);
+        }
         let Some(path) = &self.authfile else { return Ok(credentials) };
         let config = authfile::read(path)
             .map_err(|error| Failure::from_error(Kind::Usage, &error).with_hint(error.hint()))?;
@@ -228,7 +250,8 @@ impl Access {
         let network = Arc::clone(&self.network);
         let clients = Arc::new(move |origin: &_| network.client(origin).map_err(Into::into));
         let authenticator = Authenticator::new(credentials, clients);
-        Registries::new(side, Arc::clone(&self.network), authenticator, Arc::clone(&self.events))
+        let events = Arc::clone(&self.events);
+        Registries::new(side, Arc::clone(&self.network), authenticator, events).with_tuning(self.tuning)
     }
 }
 

@@ -13,6 +13,20 @@ pub struct Waiver {
     platform: Option<Platform>,
 }
 
+impl Waiver {
+    /// Whether it is for this image. The pattern is held against the normalised reference, the repository
+    /// without tag, and the name behind the last slash with and without tag.
+    fn is_for(&self, image: &Reference) -> bool {
+        // A reference that is pinned to a digest has the same name as before.
+        let tag = image.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
+        let whole = format!("{}{tag}", image.repository());
+        let repository = image.repository().to_string();
+        let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
+        let names = [last(&whole), last(&repository), whole, repository, image.to_string()];
+        names.iter().any(|name| self.image.is_match(name))
+    }
+}
+
 impl fmt::Display for Waiver {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.image.glob().glob())?;
@@ -70,20 +84,18 @@ impl Waivers {
         Self(waivers)
     }
 
-    /// Whether an image may lack a platform. The pattern is held against the normalised reference, the
-    /// repository without tag, and the name behind the last slash with and without tag.
+    /// Whether an image may lack a platform.
     #[must_use]
     pub fn covers(&self, image: &Reference, platform: &Platform) -> bool {
-        // A reference that is pinned to a digest has the same name as before.
-        let tag = image.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
-        let whole = format!("{}{tag}", image.repository());
-        let repository = image.repository().to_string();
-        let last = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
-        let names = [last(&whole), last(&repository), whole, repository, image.to_string()];
         self.0.iter().any(|waiver| {
             waiver.platform.as_ref().is_none_or(|waived| waived.is_served_by(platform))
-                && names.iter().any(|name| waiver.image.is_match(name))
+                && waiver.is_for(image)
         })
+    }
+
+    /// Those that are for none of the images: misspelt, most likely.
+    pub fn idle<'a>(&'a self, images: &'a [Reference]) -> impl Iterator<Item = &'a Waiver> {
+        self.0.iter().filter(|waiver| !images.iter().any(|image| waiver.is_for(image)))
     }
 }
 

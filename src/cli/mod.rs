@@ -18,7 +18,7 @@ mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use bundle::{Bundle, Import};
+pub use bundle::{Bundle, Export, Import};
 pub use destination::{DestinationArgs, LoginArgs, NamingArgs};
 pub use doctor::Doctor;
 pub use images::Images;
@@ -26,7 +26,7 @@ pub use inspect::Inspect;
 pub use platforms::{DEFAULT_PLATFORMS, PlatformArgs};
 pub use registries::RegistryArgs;
 pub use selection::SelectionArgs;
-pub use serve::Serve;
+pub use serve::{Serve, ServeAccess};
 pub use sync::{Check, Sync};
 pub use verify::Verify;
 
@@ -38,7 +38,7 @@ Begin with:
 
 Exit codes: 0 all there and confirmed; 1 an image failed, or failures of several kinds;
 2 usage or settings; 3 unreadable input; 4 authentication refused; 5 verify found a difference;
-6 digest or size mismatch while copying, or a bundle that is not whole; 130 or 143 ended by a signal.";
+6 digest or size mismatch while copying; 130 or 143 ended by a signal.";
 
 /// Mirror the images of a Helm chart into your own registry, every platform kept and confirmed.
 #[derive(Debug, Parser)]
@@ -78,12 +78,12 @@ pub enum Command {
     Verify(Box<Verify>),
     /// Show platforms, digests and sizes of images
     Inspect(Inspect),
-    /// Find out before a long run what would go wrong: helm, credentials, push rights, TLS
-    Doctor(Box<Doctor>),
-    /// Carry images where no network leads
+    /// Carry images in a file where no network leads: export, import, verify, inspect
     #[command(subcommand)]
     Bundle(Bundle),
-    /// Serve a folder as a registry, to push to and pull from
+    /// Find out before a long run what would go wrong: helm, credentials, push rights, TLS
+    Doctor(Box<Doctor>),
+    /// Serve a folder or a bundle as a registry
     Serve(Serve),
 }
 

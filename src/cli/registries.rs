@@ -54,4 +54,12 @@ pub struct RegistryArgs {
     /// How long a connection may take to come about, in seconds [default: 10]
     #[arg(long, value_name = "SECONDS", env = "THORAS_MIRROR_CONNECT_TIMEOUT", value_parser = clap::value_parser!(u16).range(1..))]
     pub connect_timeout: Option<u16>,
+
+    /// How long nothing may move before an attempt counts as failed, in seconds [default: 60]
+    #[arg(long, value_name = "SECONDS", env = "THORAS_MIRROR_STALL_TIMEOUT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub stall_timeout: Option<u16>,
+
+    /// How long a credential helper may take to answer, in seconds [default: 30]
+    #[arg(long, value_name = "SECONDS", env = "THORAS_MIRROR_HELPER_TIMEOUT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub helper_timeout: Option<u16>,
 }

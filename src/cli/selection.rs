@@ -81,10 +81,15 @@ pub struct SelectionArgs {
     pub image_prefix: Vec<String>,
 
     /// Keep only images that this glob matches, such as '*services*' (repeatable)
-    #[arg(long, value_name = "GLOB", env = "THORAS_MIRROR_INCLUDE", value_delimiter = ',')]
+    ///
+    /// [env: THORAS_MIRROR_INCLUDE]
+    // The environment of this and of `exclude` is read in `settings`, like that of `chart`.
+    #[arg(long, value_name = "GLOB", verbatim_doc_comment, value_delimiter = ',')]
     pub include: Vec<String>,
 
     /// Leave out images that this glob matches (repeatable)
-    #[arg(long, value_name = "GLOB", env = "THORAS_MIRROR_EXCLUDE", value_delimiter = ',')]
+    ///
+    /// [env: THORAS_MIRROR_EXCLUDE]
+    #[arg(long, value_name = "GLOB", verbatim_doc_comment, value_delimiter = ',')]
     pub exclude: Vec<String>,
 }

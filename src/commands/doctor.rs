@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Session, enumerate};
+use super::{Session, enumerate, name_all};
 use crate::{
     cli::Doctor,
     doctor::{Check, Finding, Listener, Patience, Verdict, destination, local, source},
@@ -82,10 +82,8 @@ fn name(args: &Doctor, root: &Root, found: Enumeration) -> Images {
     let count = units::counted(references.len(), "image");
     let mut findings = vec![Finding::ok(Check::Images, format!("{count}{}", chart.unwrap_or_default()))];
     let usual = (Naming::default(), found.source_prefix);
-    let namer = settings::placement(root, &args.destination.naming, usual).namer(root.clone());
-    let mappings = namer.map_all(&references).unwrap_or_else(|error| {
-        let failure = Failure::from_error(Kind::Usage, &error)
-            .with_hint("give them different names with --naming full, or leave one out with --exclude");
+    let placement = settings::placement(root, &args.destination.naming, usual);
+    let mappings = name_all(&placement, root, &references).unwrap_or_else(|failure| {
         findings.push(Finding::problem(Check::Names, failure));
         Vec::new()
     });

@@ -5,6 +5,7 @@ mod doctor;
 mod images;
 mod inspect;
 mod repair;
+mod repositories;
 mod serve;
 mod sync;
 mod verify;
@@ -18,8 +19,11 @@ use crate::{
     enumerate::{self, Enumeration},
     error::{Failure, Kind, exit},
     event::{Event, EventSink},
+    lock::Placement,
+    oci::{Mapping, Reference, mapping::Root},
     report::{self, Format, ImagesOutput, Reporter, RunDocument, Verbosity, print},
     settings,
+    waiver::Waivers,
 };
 
 /// Starts the runtime, runs a command, and returns the exit code. A signal ends the command where it is:
@@ -60,8 +64,8 @@ pub async fn run(cli: Cli) -> u8 {
             Command::Sync(args) => sync::run(*args, &session).await,
             Command::Verify(args) => verify::run(*args, &session).await,
             Command::Inspect(args) => inspect::run(args, &session).await,
-            Command::Doctor(args) => Box::pin(doctor::run(*args, &session)).await,
             Command::Bundle(command) => Box::pin(bundle::run(command, &session)).await,
+            Command::Doctor(args) => Box::pin(doctor::run(*args, &session)).await,
             Command::Serve(args) => serve::run(args, &session).await,
         }
     };
@@ -84,6 +88,10 @@ impl Session {
     fn events(&self) -> Arc<dyn EventSink> {
         let events: Arc<dyn EventSink> = Arc::<Reporter>::clone(&self.reporter);
         events
+    }
+
+    fn warn(&self, message: String) {
+        self.reporter.emit(Event::Warning { image: None, message });
     }
 }
 
@@ -158,8 +166,8 @@ fn describe(command: &Command) -> (report::Command, Format) {
         Command::Sync(args) => (report::Command::Sync, args.output),
         Command::Verify(args) => (report::Command::Verify, args.output),
         Command::Inspect(args) => (report::Command::Inspect, args.output),
-        Command::Doctor(args) => (report::Command::Doctor, args.output),
         Command::Bundle(command) => bundle::describe(command),
+        Command::Doctor(args) => (report::Command::Doctor, args.output),
         Command::Serve(_) => (report::Command::Serve, Format::Table),
     }
 }
@@ -176,8 +184,27 @@ fn verbosity(args: VerbosityArgs) -> Verbosity {
 async fn enumerate(args: &SelectionArgs, session: &Session) -> Result<Enumeration, Failure> {
     let found = enumerate::enumerate(&settings::selection(args)).await?;
     for note in &found.notes {
-        let message = format!("{}: {}", note.place.place(), note.reason);
-        session.reporter.emit(Event::Warning { image: None, message });
+        session.warn(format!("{}: {}", note.place.place(), note.reason));
+    }
+    for filter in &found.idle_filters {
+        session.warn(format!("`{filter}` matches none of the images: check its spelling"));
     }
     Ok(found)
+}
+
+/// Says which leave to lack a platform helps nobody.
+fn warn_of_idle_waivers(waivers: &Waivers, images: &[Reference], session: &Session) {
+    for waiver in waivers.idle(images) {
+        session.warn(format!(
+            "`--allow-missing-platform {waiver}` matches none of the images: check its spelling"
+        ));
+    }
+}
+
+/// The names of the images at the destination, every one its own.
+fn name_all(placement: &Placement, root: &Root, references: &[Reference]) -> Result<Vec<Mapping>, Failure> {
+    placement.namer(root.clone()).map_all(references).map_err(|error| {
+        Failure::from_error(Kind::Usage, &error)
+            .with_hint("give them different names with --naming full, or leave one out with --exclude")
+    })
 }

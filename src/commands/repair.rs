@@ -11,23 +11,24 @@ use crate::{
     cli::{NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, Verify},
     lock::Lock,
     oci::Platform,
+    report::Repair,
 };
 
 /// Stands where a value must be put back by hand.
 const HIDDEN: &str = "***";
 
 /// Repairs a mirror that was compared with its source.
-pub(super) fn from_source(args: &Verify, to: &str) -> String {
+pub(super) fn from_source(args: &Verify, to: &str) -> Repair {
     let mut words = Words::new(&["sync", "--to", to]);
     words.naming(&args.naming);
     words.platforms(&args.platforms);
     words.access(args);
     words.selection(&args.selection);
-    words.text()
+    words.repair()
 }
 
 /// Repairs a mirror that was compared with a lock.
-pub(super) fn from_lock(args: &Verify, lock: &Lock, path: &Path) -> String {
+pub(super) fn from_lock(args: &Verify, lock: &Lock, path: &Path) -> Repair {
     let path = path.display().to_string();
     // An image that failed before its digest was known cannot be copied by digest.
     let all_known = lock.images.iter().all(|image| image.digest.is_some());
@@ -45,7 +46,7 @@ pub(super) fn from_lock(args: &Verify, lock: &Lock, path: &Path) -> String {
         words.flag("--source-prefix", lock.placement.source_prefix.iter());
         words.0.extend(lock.images.iter().map(|image| image.source.to_string()));
     }
-    words.text()
+    words.repair()
 }
 
 /// The words of a command line.
@@ -127,9 +128,13 @@ impl Words {
     }
 
     /// The command, quoted for a shell.
-    fn text(&self) -> String {
+    fn repair(&self) -> Repair {
         let quoted = self.0.iter().map(|word| shlex::try_quote(word).unwrap_or(HIDDEN.into()));
-        quoted.collect::<Vec<_>>().join(" ")
+        let command = quoted.collect::<Vec<_>>().join(" ");
+        let note = command.contains(HIDDEN).then(|| {
+            format!("(put your own value in each place of {HIDDEN}: it may be secret, so it is not shown)")
+        });
+        Repair { command, note }
     }
 }
 
@@ -155,7 +160,7 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
 
-    fn repaired(arguments: &str) -> String {
+    fn repaired(arguments: &str) -> Repair {
         let words =
             shlex::split(&format!("thoras-mirror verify --to reg.example.com/a {arguments}")).unwrap();
         let Command::Verify(args) = Cli::try_parse_from(words).unwrap().command else { panic!("verify") };
@@ -169,18 +174,21 @@ mod tests {
             "--naming full --platform linux/amd64 --allow-missing-platform 'nginx=linux/arm64' --images list.txt",
             "--to-username ci --to-password-stdin --plain-http reg:5000 --ca-cert 'my ca.pem' quay.io/a/b:1",
         ] {
-            assert_eq!(repaired(given), format!("thoras-mirror sync --to reg.example.com/a {given}"));
+            let repair = repaired(given);
+            assert_eq!(repair.command, format!("thoras-mirror sync --to reg.example.com/a {given}"));
+            assert_eq!(repair.note, None);
         }
     }
 
     #[test]
     fn values_that_may_be_secret_are_left_out() {
-        let text = repaired(
+        let Repair { command: text, note } = repaired(
             "--set password=hunter2,other=hunter2 --set-string token=hunter2 \
              --helm-arg=--password --helm-arg=hunter2 --helm-arg=--password=hunter2 \
              --chart x --repo https://me:hunter2@charts.example.com/",
         );
         assert!(!text.contains("hunter2"), "{text}");
+        assert!(note.is_some_and(|note| note.contains("in each place of ***")));
         assert!(text.contains("--set 'password=***' --set-string 'token=***'"), "{text}");
         assert!(text.contains("--repo 'https://me:***@charts.example.com/'"), "{text}");
     }

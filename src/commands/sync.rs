@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Session, enumerate};
+use super::{Session, enumerate, name_all, repositories, warn_of_idle_waivers};
 use crate::{
     cli::{Check, Sync},
     confirm::Level,
     enumerate::ChartIdentity,
     error::{Failure, Kind},
-    lock::{Lock, LockFile, Placement},
+    lock::{Lock, LockError, LockFile, Placement},
     oci::{Mapping, Naming, Reference, Repository, mapping::Root},
     pipeline::{self, Mirrored, Options},
     report::{Closing, Command, RunDocument, present_run},
@@ -33,6 +33,7 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     let source = Arc::new(access.source()?);
     let destination = Arc::new(access.destination(&root, &args.destination.login).await?);
     let options = options(&args);
+    warn_of_idle_waivers(&options.waivers, &sources, session);
     let platforms = options.platforms.clone();
     let mut mirrored = pipeline::mirror(source, destination, mappings, options, session.events()).await;
     session.reporter.finish();
@@ -43,14 +44,15 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
         let lock = Lock::new(chart.clone(), placement, &platforms, &mirrored);
         failures.extend(file.write(&lock).err().map(|error| error.failure()));
     }
+    let missing = mirrored.iter().filter_map(|one| one.missing_repository.clone()).collect();
+    failures.extend(repositories::missing(&missing));
     let outcomes = mirrored.into_iter().map(|one: Mirrored| one.outcome).collect();
     let mut document = RunDocument::new(Command::Sync, outcomes, failures, begun.elapsed());
     document.destination = Some(root.to_string());
     document.level = Some(check_name(args.check).to_owned());
     document.chart = chart;
     let closing = if args.dry_run { Closing::Plan } else { Closing::Sync };
-    let repair = format!("thoras-mirror sync --to {root}");
-    present_run(&document, closing, args.output, session.verbosity, &repair)?;
+    present_run(&document, closing, args.output, session.verbosity)?;
     Ok(document.exit_code)
 }
 
@@ -88,7 +90,7 @@ struct Work {
 /// From the chart or list, or with `--locked` from the lock.
 async fn work(args: &Sync, root: &Root, session: &Session) -> Result<Work, Failure> {
     let (sources, references, usual, chart) = if args.locked {
-        let lock = Lock::read(&args.lock).map_err(|error| error.failure())?;
+        let lock = Lock::read(&args.lock).map_err(|error| unreadable(&error))?;
         let references = locked(&lock, args)?;
         let sources = lock.images.into_iter().map(|image| image.source).collect();
         (sources, references, (lock.placement.naming, lock.placement.source_prefix), lock.chart)
@@ -98,11 +100,20 @@ async fn work(args: &Sync, root: &Root, session: &Session) -> Result<Work, Failu
         (references.clone(), references, (Naming::default(), found.source_prefix), found.chart)
     };
     let placement = settings::placement(root, &args.destination.naming, usual);
-    let mappings = placement.namer(root.clone()).map_all(&references).map_err(|error| {
-        Failure::from_error(Kind::Usage, &error)
-            .with_hint("give them different names with --naming full, or leave one out with --exclude")
-    })?;
+    let mappings = name_all(&placement, root, &references)?;
     Ok(Work { sources, mappings, placement, chart })
+}
+
+/// Without a lock there is nothing that `--locked` could repeat.
+fn unreadable(error: &LockError) -> Failure {
+    let failure = error.failure();
+    match error {
+        LockError::Absent(_) => failure.with_hint(
+            "--locked repeats what an earlier sync recorded: run sync once without --locked, or name its \
+             record with --lock FILE",
+        ),
+        _ => failure,
+    }
 }
 
 /// The lock's images, pinned to its digests.

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use futures::{StreamExt, stream};
 
-use super::{Session, enumerate, repair};
+use super::{Session, enumerate, name_all, repair, warn_of_idle_waivers};
 use crate::{
     cli::Verify,
     confirm::Level,
@@ -14,7 +14,7 @@ use crate::{
     lock::{Lock, LockedImage},
     oci::{Mapping, Naming, Platform, Reference, Target, mapping::Root},
     pipeline::{self, Expectation, verify::Unknown},
-    report::{Closing, Command, RunDocument, present_run},
+    report::{Closing, Command, Repair, RunDocument, present_run},
     settings::{self, Access, Yardstick},
 };
 
@@ -27,7 +27,7 @@ struct Task {
     expectations: Vec<Expectation>,
     chart: Option<ChartIdentity>,
     /// The command that puts problems right.
-    repair: String,
+    repair: Repair,
 }
 
 pub(super) async fn run(args: Verify, session: &Session) -> Result<u8, Failure> {
@@ -36,7 +36,7 @@ pub(super) async fn run(args: Verify, session: &Session) -> Result<u8, Failure> 
     let access = Access::new(&args.registries, session.events())?;
     let task = match settings::yardstick(&args) {
         Yardstick::Source(to) => from_source(&to, &args, &access, session).await?,
-        Yardstick::Lock(path) => from_lock(&path, &args)?,
+        Yardstick::Lock(path) => from_lock(&path, &args, session)?,
     };
     let destination = Arc::new(access.destination(&task.root, &args.login).await?);
     let outcomes = pipeline::verify(destination, task.expectations, args.level, session.events()).await;
@@ -45,8 +45,8 @@ pub(super) async fn run(args: Verify, session: &Session) -> Result<u8, Failure> 
     document.destination = Some(task.root.to_string());
     document.level = Some(level_name(args.level).to_owned());
     document.chart = task.chart;
-    let closing = Closing::Verify { level: level_name(args.level) };
-    present_run(&document, closing, args.output, session.verbosity, &task.repair)?;
+    let closing = Closing::Verify { level: level_name(args.level), repair: &task.repair };
+    present_run(&document, closing, args.output, session.verbosity)?;
     Ok(document.exit_code)
 }
 
@@ -59,7 +59,7 @@ fn level_name(level: Level) -> &'static str {
 }
 
 /// Everything that the lock recorded.
-fn from_lock(path: &Path, args: &Verify) -> Result<Task, Failure> {
+fn from_lock(path: &Path, args: &Verify, session: &Session) -> Result<Task, Failure> {
     if !args.selection.image.is_empty() {
         return Err(Failure::new(Kind::Usage, "images are named, but no --to").with_hint(
             "verify reads the lock's images; to verify others, say where they are with --to REGISTRY/PATH",
@@ -67,6 +67,8 @@ fn from_lock(path: &Path, args: &Verify) -> Result<Task, Failure> {
     }
     let lock = Lock::read(path).map_err(|error| error.failure())?;
     let waivers = settings::waivers(&args.platforms);
+    let sources: Vec<Reference> = lock.images.iter().map(|image| image.source.clone()).collect();
+    warn_of_idle_waivers(&waivers, &sources, session);
     let expectation = |image: &LockedImage, destination: &Reference| {
         let waived =
             |platform: &&Platform| image.waived.contains(platform) || waivers.covers(&image.source, platform);
@@ -112,12 +114,10 @@ async fn from_source(to: &str, args: &Verify, access: &Access, session: &Session
     let found = enumerate(&args.selection, session).await?;
     let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
     let placement = settings::placement(&root, &args.naming, (Naming::default(), found.source_prefix));
-    let mappings = placement
-        .namer(root.clone())
-        .map_all(&references)
-        .map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+    let mappings = name_all(&placement, &root, &references)?;
     let source = access.source()?;
     let waivers = settings::waivers(&args.platforms);
+    warn_of_idle_waivers(&waivers, &references, session);
     let expectations = stream::iter(mappings)
         .map(|mapping| async {
             let digest = resolve(&source, &mapping).await.map_err(Unknown::Source);

@@ -12,7 +12,7 @@ use crate::{
     endpoint::{
         Side, Source,
         registry::{
-            Greeting, Registries,
+            Greeting, Registries, ShownCertificate,
             auth::{Reach, Scheme},
         },
     },
@@ -23,6 +23,10 @@ use crate::{
 /// Certificates and tokens are valid to the minute; this much difference begins to matter.
 const LARGEST_SKEW: Duration = Duration::from_secs(120);
 
+const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
+/// A certificate that ends sooner should have been renewed.
+const SHORTEST_VALIDITY: Duration = Duration::from_secs(14 * SECONDS_PER_DAY);
+
 /// Whether the registry answers, how, and whether its clock is right. Any repository on it will do.
 pub async fn registry(
     destination: &Registries,
@@ -31,10 +35,14 @@ pub async fn registry(
 ) -> Vec<Finding> {
     let registry = repository.registry();
     match patience.ask(Side::Destination, registry, destination.greet(repository)).await {
-        Ok(greeting) => [Some(answer(registry, &greeting)), clock(registry, &greeting, SystemTime::now())]
-            .into_iter()
-            .flatten()
-            .collect(),
+        Ok(greeting) => {
+            let now = SystemTime::now();
+            let certificate = greeting.certificate.as_ref().map(|shown| certificate(shown, now));
+            [Some(answer(registry, &greeting)), certificate, clock(registry, &greeting, now)]
+                .into_iter()
+                .flatten()
+                .collect()
+        }
         Err(failure) => vec![Finding::problem(Check::Destination, failure)],
     }
 }
@@ -61,6 +69,25 @@ fn answer(registry: &str, greeting: &Greeting) -> Finding {
         return Finding::warning(Check::Destination, message, hint);
     }
     Finding::ok(Check::Destination, message)
+}
+
+/// Who issued the certificate, and how long it holds. One that has ended gets here only unverified.
+fn certificate(shown: &ShownCertificate, now: SystemTime) -> Finding {
+    let by = format!("issued by {}", shown.issuer);
+    let ends = httpdate::fmt_http_date(shown.ends);
+    let hint = "renew it before it ends: whoever pulls from this registry would be refused";
+    match shown.ends.duration_since(now) {
+        Ok(left) => {
+            let days = left.as_secs() / SECONDS_PER_DAY;
+            let message = format!("{by}; valid until {ends}, {days} days left");
+            if left < SHORTEST_VALIDITY {
+                Finding::warning(Check::Certificate, message, hint)
+            } else {
+                Finding::ok(Check::Certificate, message)
+            }
+        }
+        Err(_) => Finding::warning(Check::Certificate, format!("{by}; ended on {ends}"), hint),
+    }
 }
 
 fn clock(registry: &str, greeting: &Greeting, now: SystemTime) -> Option<Finding> {
@@ -179,4 +206,25 @@ async fn referrers(
         "the registry has no referrers API: signatures and SBOMs are found by their tags"
     };
     Some(Finding::ok(Check::Referrers, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Verdict;
+
+    #[test]
+    fn a_certificate_is_a_warning_from_its_last_fortnight_on() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000);
+        let judged = |ends: SystemTime| {
+            let finding = certificate(&ShownCertificate { issuer: "CN=ca".to_owned(), ends }, now);
+            (finding.verdict, finding.message)
+        };
+        let day = Duration::from_secs(SECONDS_PER_DAY);
+        assert_eq!(judged(now + day * 14).0, Verdict::Ok);
+        let (verdict, message) = judged(now + day * 14 - Duration::from_secs(1));
+        assert_eq!(verdict, Verdict::Warning);
+        assert_eq!(message, "issued by CN=ca; valid until Sun, 31 Mar 2030 17:46:39 GMT, 13 days left");
+        assert!(judged(now - day).1.contains("; ended on "));
+    }
 }

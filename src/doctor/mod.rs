@@ -39,6 +39,8 @@ pub enum Check {
     Source,
     /// The registry that images go to answers.
     Destination,
+    /// Its certificate holds for a while yet.
+    Certificate,
     /// Its clock and ours agree.
     Clock,
     /// Its repositories may be pushed to.
@@ -60,6 +62,7 @@ impl fmt::Display for Check {
             Self::Images => "images",
             Self::Source => "source",
             Self::Destination => "destination",
+            Self::Certificate => "certificate",
             Self::Clock => "clock",
             Self::Push => "push",
             Self::Indexes => "indexes",

@@ -83,6 +83,20 @@ pub enum Cause {
     /// No connection came about: name look-up, TCP or TLS.
     #[error("no connection: {0}")]
     Unreachable(String),
+    /// TLS was begun with a server that speaks plain http.
+    #[error("it speaks plain http where https was expected")]
+    NotTls,
+    /// A registry of this machine that is neither an http server nor an https server, as far as can be told.
+    #[error("asked over http: {http}; asked over https: {https}")]
+    NeitherScheme {
+        /// What became of the question over http.
+        http: String,
+        /// What became of it over https.
+        https: String,
+    },
+    /// The proxy on the way leads nowhere: its status for `CONNECT`.
+    #[error("the proxy answered {} to CONNECT", Answer(*.0, None, ""))]
+    ProxyRefused(u16),
     /// A connection broke before the answer was whole.
     #[error("the connection broke: {0}")]
     Broken(String),
@@ -159,10 +173,12 @@ impl Cause {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Auth(_) | Self::Refused { status: 401 | 403, .. } => Kind::Authentication,
-            Self::Mismatch(_) | Self::Manifest(ManifestError::Digest { .. } | ManifestError::Size { .. }) => {
-                Kind::Integrity
-            }
+            Self::Auth(error) => error.kind(),
+            Self::Refused { status: 401 | 403, .. } => Kind::Authentication,
+            Self::Mismatch(_)
+            | Self::Manifest(
+                ManifestError::Digest { .. } | ManifestError::Size { .. } | ManifestError::Unstable { .. },
+            ) => Kind::Integrity,
             Self::Refused { code: Some(code), .. } if code == "DIGEST_INVALID" || code == "SIZE_INVALID" => {
                 Kind::Integrity
             }
@@ -217,10 +233,17 @@ impl Error {
         Failure::from_error(self.cause.kind(), self).with_optional_hint(self.hint())
     }
 
+    /// Whether the destination refused because somebody has to create the repository first (ECR, for one).
+    #[must_use]
+    pub fn lacks_repository(&self) -> bool {
+        self.side == Side::Destination
+            && matches!(&self.cause, Cause::Refused { status: 404, code: Some(code), .. } if code == "NAME_UNKNOWN")
+    }
+
     fn hint(&self) -> Option<String> {
         let registry = self.place.split('/').next().unwrap_or(&self.place);
         match &self.cause {
-            Cause::Auth(error) => error.hint().map(str::to_owned),
+            Cause::Auth(error) => error.hint(self.side),
             Cause::Bundle(error) => error.hint().map(str::to_owned),
             Cause::Refused { status: 401 | 403, .. } => Some(match self.side {
                 Side::Source => {
@@ -230,13 +253,10 @@ impl Error {
                     format!("check that the credentials for {registry} may push to this repository")
                 }
             }),
-            Cause::Refused { status: 404, code: Some(code), .. }
-                if code == "NAME_UNKNOWN" && self.side == Side::Destination =>
-            {
+            _ if self.lacks_repository() => {
                 let repository = self.place.split('@').next().unwrap_or(&self.place);
                 Some(format!(
-                    "this registry does not create repositories by itself: create {repository} first \
-                     (`thoras-mirror sync --dry-run` lists all that are needed)"
+                    "this registry does not create repositories by itself: create {repository} first"
                 ))
             }
             Cause::Refused { status: 413, .. } => Some(format!(
@@ -257,9 +277,29 @@ impl Error {
                      --client-key FILE"
                 ))
             }
+            Cause::ProxyRefused(407) => Some(format!(
+                "give the proxy's user and password in HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT), or except \
+                 {registry} with NO_PROXY"
+            )),
+            Cause::ProxyRefused(_) => Some(format!(
+                "the proxy does not lead to {registry}: have it allowed there, or except the registry with NO_PROXY"
+            )),
             Cause::Unreachable(reason) if reason.contains("tunnel error") => Some(format!(
-                "the proxy does not lead to {registry}: check HTTPS_PROXY and its password, or except the \
-                 registry with NO_PROXY"
+                "the proxy does not lead to {registry}: check HTTPS_PROXY, or except the registry with NO_PROXY"
+            )),
+            Cause::NotTls => Some(format!(
+                "if {registry} is meant to be asked without encryption: --plain-http {registry}"
+            )),
+            Cause::NeitherScheme { .. } => Some(format!(
+                "check that a healthy registry listens there; if it speaks plain http, say so with \
+                 --plain-http {registry}"
+            )),
+            Cause::Stalled(_) if self.operation == Operation::Connect => Some(format!(
+                "check the network between here and {registry}; a slow one needs --connect-timeout SECONDS"
+            )),
+            Cause::Stalled(_) => Some(format!(
+                "check {registry} and the network between here and there; where both are only slow, wait longer \
+                 with --stall-timeout SECONDS"
             )),
             Cause::Unreachable(reason)
                 if reason.contains("ertificate") || reason.contains("UnknownIssuer") =>
@@ -277,7 +317,8 @@ impl Error {
                 "check the spelling and the tag; some registries hide what the credentials may not pull"
                     .to_owned(),
             ),
-            Cause::Mismatch(_) => Some(
+            Cause::Mismatch(_)
+            | Cause::Manifest(ManifestError::Digest { .. } | ManifestError::Unstable { .. }) => Some(
                 "nothing wrong was stored; if it happens again, the bytes are damaged where they come from"
                     .to_owned(),
             ),

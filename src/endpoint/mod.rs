@@ -7,7 +7,9 @@ pub mod body;
 pub mod bundle;
 pub mod error;
 pub mod landed;
+pub mod nowhere;
 pub mod registry;
+pub mod resolved;
 
 use std::{fmt, future::Future};
 

@@ -153,6 +153,12 @@ pub enum EnumerateError {
         /// Where it was looked.
         from: String,
     },
+    /// A list without a reference.
+    #[error("{input} lists no image")]
+    EmptyList {
+        /// The list.
+        input: String,
+    },
     /// Nothing was left.
     #[error("the filters leave none of the {found} images found")]
     FilteredOut {
@@ -203,6 +209,16 @@ impl EnumerateError {
             Self::NoImages { .. } => {
                 "check the chart's values; `--image-prefix HOST/PATH` finds images that are named only in \
                  environment values, arguments or ConfigMaps"
+            }
+            Self::Read { .. } => "check the path, and that this user may read what is there",
+            Self::EmptyList { .. } => {
+                "write one image a line, for example quay.io/team/app:1.0; a line that begins with # is a comment"
+            }
+            Self::ListedReference { .. } => {
+                "write one image a line; for rendered manifests, pass `--rendered FILE` instead of `--images`"
+            }
+            Self::HelmUnusable { .. } => {
+                "check that it is a program that this user may run, or name another with `--helm PATH`"
             }
             Self::FilteredOut { .. } => {
                 "patterns match the whole normalised reference, for example `--include '*services*'` or \

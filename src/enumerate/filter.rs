@@ -1,5 +1,7 @@
 //! `--include` and `--exclude`: globs on normalised references.
 
+use std::collections::HashSet;
+
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::oci::Reference;
@@ -8,22 +10,50 @@ use super::EnumerateError;
 
 /// Which images to keep. `*` crosses slashes, because patterns such as `*services*` are meant to.
 pub(super) struct Filter {
-    include: Option<GlobSet>,
-    exclude: GlobSet,
+    include: Patterns,
+    exclude: Patterns,
 }
 
 impl Filter {
     pub(super) fn new(include: &[String], exclude: &[String]) -> Result<Self, EnumerateError> {
-        let include = if include.is_empty() { None } else { Some(compile(include)?) };
-        Ok(Self { include, exclude: compile(exclude)? })
+        Ok(Self { include: Patterns::new(include)?, exclude: Patterns::new(exclude)? })
     }
 
-    /// Matches the whole reference and the repository alone, so that a pattern need not end in `*`.
     pub(super) fn keeps(&self, reference: &Reference) -> bool {
-        let full = reference.to_string();
-        let repository = reference.repository().to_string();
-        let matches = |set: &GlobSet| set.is_match(&full) || set.is_match(&repository);
-        self.include.as_ref().is_none_or(matches) && !matches(&self.exclude)
+        let included = self.include.written.is_empty() || !self.include.matching(reference).is_empty();
+        included && self.exclude.matching(reference).is_empty()
+    }
+
+    /// The patterns that match none of these, as they would be typed.
+    pub(super) fn idle(&self, references: &[Reference]) -> Vec<String> {
+        let typed = |flag: &'static str| move |pattern| format!("{flag} {pattern}");
+        let include = self.include.idle(references).map(typed("--include"));
+        include.chain(self.exclude.idle(references).map(typed("--exclude"))).collect()
+    }
+}
+
+/// The patterns of one flag.
+struct Patterns {
+    written: Vec<String>,
+    compiled: GlobSet,
+}
+
+impl Patterns {
+    fn new(written: &[String]) -> Result<Self, EnumerateError> {
+        Ok(Self { written: written.to_vec(), compiled: compile(written)? })
+    }
+
+    /// The indices of the patterns that match the whole reference or the repository alone, so that a pattern
+    /// need not end in `*`.
+    fn matching(&self, reference: &Reference) -> Vec<usize> {
+        let mut matching = self.compiled.matches(reference.to_string());
+        matching.extend(self.compiled.matches(reference.repository().to_string()));
+        matching
+    }
+
+    fn idle(&self, references: &[Reference]) -> impl Iterator<Item = &String> {
+        let busy: HashSet<usize> = references.iter().flat_map(|reference| self.matching(reference)).collect();
+        self.written.iter().enumerate().filter(move |(at, _)| !busy.contains(at)).map(|(_, text)| text)
     }
 }
 
@@ -57,6 +87,13 @@ mod tests {
         assert_eq!(kept(&["*/web:2", "*:1.29"], &[]), ["quay.io/a/web:2", "docker.io/library/nginx:1.29"]);
         assert_eq!(kept(&[], &["quay.io/**"]), ["docker.io/library/nginx:1.29"]);
         assert_eq!(kept(&["quay.io/*"], &["*{web,nginx}*"]), ["quay.io/a/services:1"]);
+    }
+
+    #[test]
+    fn patterns_that_match_nothing_are_known() {
+        let filter = Filter::new(&["*/web".into(), "*wbe*".into()], &["quay.io/**".into(), "nginx".into()]);
+        let references = ["quay.io/a/web:2".parse().unwrap()];
+        assert_eq!(filter.unwrap().idle(&references), ["--include *wbe*", "--exclude nginx"]);
     }
 
     #[test]

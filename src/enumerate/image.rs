@@ -12,7 +12,7 @@ use crate::{
 
 /// How sure it is that a place names an image. The order is from the surest to the least sure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Confidence {
     /// A container or an image volume of a pod spec: the kubelet will pull it.
     PodSpec,
@@ -105,6 +105,9 @@ pub struct Enumeration {
     pub source_prefix: Option<String>,
     /// What was passed over and why. Worth showing: an operator may pull an image that is named there.
     pub notes: Vec<Note>,
+    /// The filters that match none of what was found, as they would be typed: misspelt, most likely.
+    #[serde(skip)]
+    pub idle_filters: Vec<String>,
 }
 
 /// Images under collection, one entry for each normalised reference.

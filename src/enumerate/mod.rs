@@ -95,7 +95,10 @@ pub async fn enumerate(selection: &Selection) -> Result<Enumeration, EnumerateEr
     };
     let images = images.into_sorted();
     if images.is_empty() {
-        return Err(EnumerateError::NoImages { from });
+        return Err(match &selection.source {
+            Source::List(_) => EnumerateError::EmptyList { input: from },
+            _ => EnumerateError::NoImages { from },
+        });
     }
     // Names at the destination must not depend on the filters, so the prefix is taken before them.
     let references: Vec<Reference> = images.iter().map(|image| image.reference.clone()).collect();
@@ -105,5 +108,6 @@ pub async fn enumerate(selection: &Selection) -> Result<Enumeration, EnumerateEr
     if images.is_empty() {
         return Err(EnumerateError::FilteredOut { found });
     }
-    Ok(Enumeration { images, chart: identity, source_prefix, notes })
+    let idle_filters = filter.idle(&references);
+    Ok(Enumeration { images, chart: identity, source_prefix, notes, idle_filters })
 }

@@ -26,6 +26,18 @@ pub enum ManifestError {
         /// What the bytes hash to.
         found: Digest,
     },
+    /// The same tag brought different bytes, none of which has the digest that the registry names.
+    #[error(
+        "the registry names the digest {named}, but the tag brought bytes with {} and then with {}: something on the \
+         way damages what it carries",
+        .readings.0, .readings.1
+    )]
+    Unstable {
+        /// The digest that the registry names.
+        named: Digest,
+        /// What the bytes hash to, each time.
+        readings: Box<(Digest, Digest)>,
+    },
     /// The bytes have another length than their parent's descriptor says.
     #[error("the manifest {digest} has {found} bytes, its descriptor says {expected}")]
     Size {

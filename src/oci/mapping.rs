@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Reference, Repository, Target, reference::ReferenceError};
+use super::{
+    Digest, Reference, Repository, Target,
+    reference::{ReferenceError, hide_login},
+};
 
 /// The repository prefix of the vendor's own images.
 pub const VENDOR_PREFIX: &str = "us-east4-docker.pkg.dev/thoras-registry/platform";
@@ -50,7 +53,10 @@ impl FromStr for Root {
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         if text.contains("://") {
-            return Err(ReferenceError::Url(text.to_owned()));
+            return Err(ReferenceError::Url(hide_login(text)));
+        }
+        if text.contains('@') {
+            return Err(ReferenceError::Login(hide_login(text)));
         }
         let trimmed = text.strip_suffix('/').unwrap_or(text);
         let (registry, path) = match trimmed.split_once('/') {

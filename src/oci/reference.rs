@@ -21,9 +21,12 @@ pub enum ReferenceError {
     /// Nothing stood there.
     #[error("an image reference cannot be empty")]
     Empty,
-    /// A URL was given where a reference was expected.
+    /// A URL was given where a reference was expected. Without the user and password that it may have held.
     #[error("`{}` is a URL: write an image reference without `scheme://`", .0.escape_debug())]
     Url(String),
+    /// A user was written before the host. Without it, and without the password.
+    #[error("`{}` names a user: write an image reference without `user:password@`", .0.escape_debug())]
+    Login(String),
     /// The host part is not a host name, an address or `host:port`.
     #[error("`{}` is not a registry: expected HOST or HOST:PORT", .0.escape_debug())]
     Registry(String),
@@ -177,7 +180,10 @@ impl FromStr for Reference {
             return Err(ReferenceError::Empty);
         }
         if text.contains("://") {
-            return Err(ReferenceError::Url(text.to_owned()));
+            return Err(ReferenceError::Url(hide_login(text)));
+        }
+        if names_a_user(text) {
+            return Err(ReferenceError::Login(hide_login(text)));
         }
         let (name_and_tag, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest.parse::<Digest>()?)),
@@ -194,6 +200,24 @@ impl FromStr for Reference {
         };
         Ok(Self { repository, tag, digest })
     }
+}
+
+/// Whether an at sign ends a user's name (and password) rather than beginning a digest, in which there is no slash.
+fn names_a_user(text: &str) -> bool {
+    text.rsplit_once('@').is_some_and(|(before, after)| before.contains('@') || after.contains('/'))
+}
+
+/// A malformed reference as it may be repeated: up to the last at sign that does not begin a digest there may be a
+/// password, whatever characters it is made of.
+pub(crate) fn hide_login(text: &str) -> String {
+    let (name, digest) = match text.rsplit_once('@') {
+        Some((name, digest)) if digest.parse::<Digest>().is_ok() => (name, Some(digest)),
+        _ => (text, None),
+    };
+    let Some((login, rest)) = name.rsplit_once('@') else { return text.to_owned() };
+    let scheme = login.split_once("://").map_or(String::new(), |(scheme, _)| format!("{scheme}://"));
+    let digest = digest.map_or(String::new(), |digest| format!("@{digest}"));
+    format!("{scheme}***@{rest}{digest}")
 }
 
 /// A colon after the last slash begins a tag; one before it belongs to the registry's port.
@@ -325,6 +349,27 @@ mod tests {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
         assert!(format!("a:{}", "x".repeat(129)).parse::<Reference>().is_err());
+    }
+
+    #[test]
+    fn a_password_in_a_reference_is_not_repeated() {
+        for (text, shown) in [
+            ("https://user:pa55@quay.io/a:1", "`https://***@quay.io/a:1` is a URL"),
+            ("https://user:p@55/pa55@quay.io/a", "`https://***@quay.io/a` is a URL"),
+            ("user:pa55@quay.io/a:1", "`***@quay.io/a:1` names a user"),
+            ("user:pa55@pa55@quay.io/a", "`***@quay.io/a` names a user"),
+            ("pa55@quay.io/a", "`***@quay.io/a` names a user"),
+            ("user:pa55@quay.io", "`quay.io` is not a digest"),
+        ] {
+            for digest in ["", "@DIGEST"] {
+                let text = format!("{text}{}", digest.replace("DIGEST", DIGEST));
+                let error = text.parse::<Reference>().unwrap_err();
+                assert!(!format!("{error} {error:?}").contains("pa55"), "{text}: {error:?}");
+                let shown = shown.split('`').nth(1).unwrap();
+                assert!(error.to_string().contains(shown), "{text}: {error}");
+            }
+            assert!(text.parse::<Reference>().unwrap_err().to_string().starts_with(shown), "{text}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::{
     endpoint::{Cause, Destination, Error, Operation, Source},
     error::{Failure, Kind},
     event::{Event, EventSink},
-    oci::{Descriptor, Digest, Mapping, Platform, RawManifest, Target},
+    oci::{Descriptor, Digest, Mapping, Platform, RawManifest, Repository, Target},
     outcome::{Bytes, ImageOutcome, Status},
     plan::{Planner, Presence},
     problem::Problem,
@@ -58,6 +58,8 @@ pub struct Mirrored {
     pub outcome: ImageOutcome,
     /// What it is made of, as far as that became known.
     pub graph: Option<Graph>,
+    /// The repository that has to be created before this image can be pushed to it.
+    pub missing_repository: Option<Repository>,
 }
 
 /// Mirrors images. Returns one entry for each mapping, in the same order. Dropping the future stops every
@@ -99,6 +101,7 @@ pub async fn mirror<S: Source, D: Destination>(
             ..ImageOutcome::new(image, Status::Failed)
         },
         graph: None,
+        missing_repository: None,
     };
     mappings.iter().enumerate().map(|(at, image)| ended.remove(&at).unwrap_or_else(|| lost(image))).collect()
 }
@@ -117,24 +120,27 @@ struct Run<S, D> {
 struct Stopped {
     failure: Failure,
     problems: Vec<Problem>,
+    lacks_repository: bool,
 }
 
 impl From<Error> for Stopped {
     fn from(error: Error) -> Self {
-        Self { failure: error.failure(), problems: Vec::new() }
+        let lacks_repository = error.lacks_repository();
+        Self { lacks_repository, ..error.failure().into() }
     }
 }
 
 impl From<Failure> for Stopped {
     fn from(failure: Failure) -> Self {
-        Self { failure, problems: Vec::new() }
+        Self { failure, problems: Vec::new(), lacks_repository: false }
     }
 }
 
 impl<S: Source, D: Destination> Run<S, D> {
     async fn image(&self, image: &Arc<Mapping>) -> Mirrored {
         let begun = Instant::now();
-        let mut mirrored = Mirrored { outcome: ImageOutcome::new(image, Status::Failed), graph: None };
+        let outcome = ImageOutcome::new(image, Status::Failed);
+        let mut mirrored = Mirrored { outcome, graph: None, missing_repository: None };
         // What was asked for by digest is known by digest even if it fails: the lock must not forget it.
         mirrored.outcome.digest = image.source.digest().cloned();
         if self.stops() {
@@ -144,6 +150,7 @@ impl<S: Source, D: Destination> Run<S, D> {
             mirrored.outcome.status = Status::Failed;
             mirrored.outcome.failure = Some(stopped.failure);
             mirrored.outcome.problems = stopped.problems;
+            mirrored.missing_repository = stopped.lacks_repository.then(|| image.repository.clone());
         }
         let elapsed = begun.elapsed().as_millis();
         mirrored.outcome.milliseconds = u64::try_from(elapsed).unwrap_or(u64::MAX);
@@ -212,12 +219,13 @@ impl<S: Source, D: Destination> Run<S, D> {
     /// destination has may be all that is needed.
     async fn root(&self, image: &Mapping, there: &Survey) -> Result<RawManifest, Error> {
         let source = image.source.repository();
-        let target = match (image.source.target(), there.graph.is_some()) {
-            (Target::Tag(tag), true) => match self.source.digest(source, &tag).await? {
+        let written = image.source.target();
+        let target = match (&written, there.graph.is_some()) {
+            (Target::Tag(tag), true) => match self.source.digest(source, tag).await? {
                 Some(digest) => Target::Digest(digest),
                 None => return Err(self.no_such_image(image)),
             },
-            (target, _) => target,
+            (target, _) => target.clone(),
         };
         if let Target::Digest(digest) = &target
             && let Some(root) = there.graph.as_ref().and_then(Graph::root)
@@ -225,7 +233,12 @@ impl<S: Source, D: Destination> Run<S, D> {
         {
             return Ok(root.manifest.clone());
         }
-        self.source.manifest(source, &target).await?.ok_or_else(|| self.no_such_image(image))
+        let read = match self.source.manifest(source, &target).await? {
+            // What HEAD named is not there: its header is wrong, or the tag has been moved since.
+            None if target != written => self.source.manifest(source, &written).await?,
+            read => read,
+        };
+        read.ok_or_else(|| self.no_such_image(image))
     }
 
     fn no_such_image(&self, image: &Mapping) -> Error {
@@ -342,7 +355,7 @@ fn refuse_missing_platforms(graph: &Graph, required: &[Platform]) -> Result<(), 
             "if that is as it should be, pass --allow-missing-platform IMAGE[=PLATFORM], or name the \
              platforms that your nodes have with --platform",
         );
-    Err(Stopped { failure, problems })
+    Err(Stopped { problems, ..failure.into() })
 }
 
 fn unconfirmed(problems: Vec<Problem>) -> Stopped {
@@ -356,5 +369,5 @@ fn unconfirmed(problems: Vec<Problem>) -> Stopped {
     let failure = Failure::new(kind, "the destination, read again, does not hold what was pushed").with_hint(
         "somebody else may be writing to it, or it may be losing data: run the same command again",
     );
-    Stopped { failure, problems }
+    Stopped { problems, ..failure.into() }
 }

@@ -1,8 +1,10 @@
 //! The journey of every image: resolve, plan, transfer, confirm; and the same without the transfer.
 //! Commands only choose endpoints and options.
 
+pub mod export;
 pub mod mirror;
 pub mod verify;
 
+pub use export::{Exported, Exporter, Record, Written};
 pub use mirror::{Mirrored, Options, mirror};
 pub use verify::{Expectation, verify};

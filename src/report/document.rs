@@ -30,9 +30,6 @@ pub struct RunDocument {
     /// `REGISTRY[/PATH]` or the path of a bundle, where the command has a destination.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
-    /// The id of the bundle that was written or read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bundle: Option<Digest>,
     /// How deep the destination was checked: `manifests` or `blobs` for `sync`, `platforms`, `blobs` or
     /// `bytes` for `verify`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,6 +37,9 @@ pub struct RunDocument {
     /// The chart that the images came from, if one was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chart: Option<ChartIdentity>,
+    /// The bundle that was written or read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundleSummary>,
     /// How each image ended, in the order in which they were asked for.
     pub images: Vec<ImageOutcome>,
     /// Counts over all images.
@@ -82,6 +82,22 @@ pub enum Command {
     Diff,
 }
 
+/// A bundle in a few words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BundleSummary {
+    /// The digest of its index.
+    pub id: Digest,
+    /// Its files; none where it was a stream.
+    pub files: Vec<String>,
+    /// Its length in bytes, all files together.
+    pub length: u64,
+    /// Bytes of blobs that an export which broke off had brought.
+    pub kept: u64,
+    /// Bytes of blobs that it leaves out, because its base has them.
+    pub left_out: u64,
+}
+
 /// Counts over all images of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -120,9 +136,9 @@ impl RunDocument {
             schema: RUN_SCHEMA,
             command,
             destination: None,
-            bundle: None,
             level: None,
             chart: None,
+            bundle: None,
             images,
             totals,
             failures,

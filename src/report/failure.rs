@@ -29,11 +29,11 @@ pub(super) fn text(failure: &Failure, subject: Option<&str>, palette: Palette) -
 }
 
 /// Everything that is wrong with one image, `None` when nothing is: why it failed, or what differs at the
-/// destination and the command that repairs it. `repair` begins that command: `thoras-mirror sync --to REG/PATH …`.
+/// destination and, where one is known, the command that repairs it.
 pub(super) fn of_image(
     outcome: &ImageOutcome,
     labels: &Labels,
-    repair: &str,
+    repair: Option<&Repair>,
     palette: Palette,
 ) -> Option<String> {
     let label = labels.label(&outcome.source);
@@ -55,8 +55,11 @@ pub(super) fn of_image(
             write_indented(&mut lines, &format!("\n  {problem}"));
             found = true;
         }
-        if found {
-            let _ = write!(lines, "\n    {} {}", palette.hint("repair:"), remedy.command(repair));
+        if let Some(repair) = repair.filter(|_| found) {
+            let _ = write!(lines, "\n    {} {}", palette.hint("repair:"), remedy.command(&repair.command));
+            if let Some(note) = &repair.note {
+                let _ = write!(lines, "\n    {note}");
+            }
         }
     }
     Some(lines)
@@ -67,6 +70,16 @@ fn because_of(failure: &Failure, problems: &[Problem]) -> Failure {
     let mut failure = failure.clone();
     failure.causes.extend(problems.iter().map(Problem::to_string));
     failure
+}
+
+/// The command that puts problems right, ready for a shell: `thoras-mirror sync --to REGISTRY/PATH` with whatever
+/// else the run was given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repair {
+    /// The command.
+    pub command: String,
+    /// What has to be done to it before it can be run.
+    pub note: Option<String>,
 }
 
 /// What puts problems right. Problems with one remedy are listed together, above it.
@@ -155,8 +168,9 @@ mod tests {
     fn every_problem_stands_above_the_command_that_repairs_it() {
         let outcome = samples::different();
         let labels = Labels::of([&outcome.source]);
-        let repair = "thoras-mirror sync --to registry.example.com/thoras";
-        assert_snapshot!(of_image(&outcome, &labels, repair, Palette::plain()).unwrap(), @r#"
+        let command = "thoras-mirror sync --to registry.example.com/thoras".to_owned();
+        let repair = Repair { command, note: None };
+        assert_snapshot!(of_image(&outcome, &labels, Some(&repair), Palette::plain()).unwrap(), @r#"
         error: services:4.53.0: 4 problems at registry.example.com/thoras/services:4.53.0
           platform linux/arm64 is missing; there is linux/amd64
           the tag names sha256:252f10c83610ebca1a059c0bae8255eba2f95be4d1d7bcfa89d7248a82d9f111, not sha256:3f79bb7b435b05321651daefd374cdc681dc06faa65e374e38337b88ca046dea
@@ -181,7 +195,7 @@ mod tests {
             available: vec!["linux/amd64".parse().unwrap()],
         }];
         let labels = Labels::of([&outcome.source]);
-        assert_snapshot!(of_image(&outcome, &labels, "thoras-mirror sync", Palette::plain()).unwrap(), @r#"
+        assert_snapshot!(of_image(&outcome, &labels, None, Palette::plain()).unwrap(), @r#"
         error: timescaledb:2.21.3-pg16: the source has no linux/arm64
           because platform linux/arm64 is missing; there is linux/amd64
         hint: pass --allow-missing-platform IMAGE
@@ -191,6 +205,6 @@ mod tests {
     #[test]
     fn an_image_without_problems_has_no_text() {
         let outcome = samples::copied();
-        assert_eq!(of_image(&outcome, &Labels::default(), "x", Palette::plain()), None);
+        assert_eq!(of_image(&outcome, &Labels::default(), None, Palette::plain()), None);
     }
 }

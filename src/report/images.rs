@@ -141,6 +141,7 @@ mod tests {
             chart: None,
             source_prefix: Some("quay.io/a".to_owned()),
             notes: Vec::new(),
+            idle_filters: Vec::new(),
         }
     }
 

@@ -26,7 +26,8 @@ mod terminal;
 pub mod units;
 
 pub use doctor::{DoctorDocument, present_findings};
-pub use document::{Command, RunDocument, Totals};
+pub use document::{BundleSummary, Command, RunDocument, Totals};
+pub use failure::Repair;
 pub use images::{ImagesDocument, ImagesOutput, present_images};
 pub use inspect::{Attestation, InspectDocument, InspectedImage, InspectedPlatform};
 pub use label::Labels;
@@ -46,14 +47,12 @@ pub enum Format {
 }
 
 /// Writes a run's end: the closing table or the document to standard output, then every failure in full to
-/// standard error. `repair` begins the command that puts problems right: `thoras-mirror sync --to REG/PATH`
-/// with whatever else this run was given. Finish the [`Reporter`] first.
+/// standard error. Finish the [`Reporter`] first.
 pub fn present_run(
     document: &RunDocument,
     closing: Closing<'_>,
     format: Format,
     verbosity: Verbosity,
-    repair: &str,
 ) -> Result<(), Failure> {
     let printed = match format {
         Format::Json => print::document(document),
@@ -62,10 +61,21 @@ pub fn present_run(
             print::result(&table::closing_text(closing, &document.images, document.time(), stdout_width()))
         }
     };
+    let repair = if let Closing::Verify { repair, .. } = closing { Some(repair) } else { None };
     for text in failure_texts(document, repair, style::Palette::of_stderr()) {
         print::diagnostic(&text);
     }
     printed
+}
+
+/// The same on standard error alone, where standard output carries something else.
+pub fn present_run_on_stderr(document: &RunDocument, closing: Closing<'_>, verbosity: Verbosity) {
+    if verbosity > Verbosity::Quiet && !document.images.is_empty() {
+        print::diagnostic(&table::closing_text(closing, &document.images, document.time(), None));
+    }
+    for text in failure_texts(document, None, style::Palette::of_stderr()) {
+        print::diagnostic(&text);
+    }
 }
 
 /// Writes what `inspect` found, then every failure in full to standard error.
@@ -81,7 +91,7 @@ pub fn present_inspection(document: &InspectDocument, format: Format) -> Result<
 
 /// Everything that failed in a run, images first, an empty line before each. Images that failed for one and
 /// the same reason (a registry that nobody reaches) share one text.
-fn failure_texts(document: &RunDocument, repair: &str, palette: style::Palette) -> Vec<String> {
+fn failure_texts(document: &RunDocument, repair: Option<&Repair>, palette: style::Palette) -> Vec<String> {
     let labels = Labels::of(document.images.iter().map(|image| &image.source));
     let mut shared: Vec<(&Failure, Vec<String>)> = Vec::new();
     let mut texts = Vec::new();
@@ -135,7 +145,7 @@ mod tests {
         let images = vec![samples::copied(), samples::failed()];
         let failures = vec![Failure::new(Kind::Input, "thoras-mirror.lock: no space left on device")];
         let document = RunDocument::new(Command::Sync, images, failures, Duration::from_secs(3));
-        let texts = failure_texts(&document, "thoras-mirror sync --to x", style::Palette::plain());
+        let texts = failure_texts(&document, None, style::Palette::plain());
         assert_snapshot!(texts.join("\n").trim_start(), @r#"
         error: source: cannot read the manifest of timescaledb:2.21.3-pg16
           because the registry answered 403 Forbidden: DENIED: no rights

@@ -16,7 +16,7 @@ use crate::error::{Failure, Kind, escape};
 pub fn result(text: &str) -> Result<(), Failure> {
     write_whole(&mut io::stdout().lock(), text).map_err(|error| {
         Failure::from_error(Kind::Image, &error)
-            .with_hint("the work itself is done; see where the output goes")
+            .with_hint("standard output could not be written, everything else is done: check the disk or pipe that it goes to")
     })
 }
 

@@ -3,6 +3,8 @@
 use std::{borrow::Borrow, time::Duration};
 
 use super::{
+    document::BundleSummary,
+    failure::Repair,
     grid::{Column, Grid},
     label::Labels,
     units,
@@ -18,12 +20,19 @@ use crate::{
 pub enum Closing<'a> {
     /// Images were copied and confirmed.
     Sync,
+    /// Images were written to a bundle and read back.
+    Export {
+        /// The bundle, if it was finished.
+        bundle: Option<&'a BundleSummary>,
+    },
     /// `--dry-run`: nothing was written.
     Plan,
     /// The destination was compared, down to this level.
     Verify {
         /// `platforms`, `blobs` or `bytes`.
         level: &'a str,
+        /// What puts differences right.
+        repair: &'a Repair,
     },
 }
 
@@ -38,11 +47,12 @@ pub fn closing_text(
 ) -> String {
     let outcomes: Vec<&ImageOutcome> = outcomes.iter().map(Borrow::borrow).collect();
     let labels = Labels::of(outcomes.iter().map(|outcome| &outcome.source));
-    let level = if let Closing::Verify { level } = closing { level } else { "" };
+    let level = if let Closing::Verify { level, .. } = closing { level } else { "" };
     let row = |outcome| Row { outcome, label: labels.label(&outcome.source), level };
     let rows: Vec<Row<'_>> = outcomes.iter().copied().map(row).collect();
     let mut lines = match closing {
         Closing::Sync => grid_lines(SYNC, &rows, width),
+        Closing::Export { .. } => grid_lines(EXPORT, &rows, width),
         Closing::Plan => grid_lines(PLAN, &rows, width),
         Closing::Verify { .. } => grid_lines(VERIFY, &rows, width),
     };
@@ -54,8 +64,9 @@ pub fn closing_text(
     lines.push(String::new());
     lines.push(match closing {
         Closing::Sync => sync_summary(&outcomes, time),
+        Closing::Export { bundle } => export_summary(&outcomes, bundle, time),
         Closing::Plan => plan_summary(&outcomes),
-        Closing::Verify { level } => verify_summary(&outcomes, level, time),
+        Closing::Verify { level, .. } => verify_summary(&outcomes, level, time),
     });
     lines.join("\n")
 }
@@ -71,6 +82,16 @@ const SYNC: [Field; 8] = [
     (Column::Right("COPIED"), |row| units::bytes(row.outcome.bytes.copied)),
     (Column::Right("MOUNTED"), |row| units::bytes(row.outcome.bytes.mounted)),
     (Column::Right("THERE"), |row| units::bytes(row.outcome.bytes.present)),
+    (Column::Right("TIME"), time),
+];
+
+const EXPORT: [Field; 7] = [
+    (Column::Left("IMAGE"), label),
+    (Column::Left("STATUS"), end),
+    (Column::Left("DIGEST"), digest),
+    (Column::Left("PLATFORMS"), platforms),
+    (Column::Right("COPIED"), |row| units::bytes(row.outcome.bytes.copied)),
+    (Column::Right("THERE"), |row| units::bytes(row.outcome.bytes.present + row.outcome.bytes.mounted)),
     (Column::Right("TIME"), time),
 ];
 
@@ -176,6 +197,30 @@ fn sync_summary(outcomes: &[&ImageOutcome], time: Duration) -> String {
         units::bytes(bytes.mounted),
         units::bytes(bytes.present),
         not_done(outcomes),
+    )
+}
+
+/// The bundle's name, size and id, or that there is none.
+fn export_summary(outcomes: &[&ImageOutcome], bundle: Option<&BundleSummary>, time: Duration) -> String {
+    let Some(bundle) = bundle else {
+        return format!("no bundle was written in {}{}", units::elapsed(time), not_done(outcomes));
+    };
+    let place = match bundle.files.as_slice() {
+        [] => "standard output".to_owned(),
+        [file] => escape(file),
+        [first, .., last] => format!("{} to {}", escape(first), escape(last)),
+    };
+    let mut parts = vec![format!("{} copied", units::bytes(total(outcomes).copied))];
+    parts.extend((bundle.kept > 0).then(|| format!("{} kept from before", units::bytes(bundle.kept))));
+    parts.extend((bundle.left_out > 0).then(|| format!("{} left out", units::bytes(bundle.left_out))));
+    format!(
+        "{} in {place}, {} in {}: {}{}\nid {}",
+        count_of(outcomes, "whole", ImageOutcome::is_confirmed),
+        units::bytes(bundle.length),
+        units::elapsed(time),
+        parts.join(", "),
+        not_done(outcomes),
+        bundle.id,
     )
 }
 
@@ -303,7 +348,7 @@ mod tests {
     #[test]
     fn verify_counts_problems() {
         let outcomes = [samples::verified(), samples::different()];
-        let closing = Closing::Verify { level: "blobs" };
+        let closing = Closing::Verify { level: "blobs", repair: &Repair::default() };
         assert_snapshot!(closing_text(closing, &outcomes, TIME, None), @r#"
         IMAGE                       RESULT     DIGEST               PLATFORMS                LEVEL  PROBLEMS   TIME
         thoras-dashboard-v2:4.53.0  verified   sha256:e71c7a673350  linux/amd64,linux/arm64  blobs         0  0.8 s
@@ -315,7 +360,8 @@ mod tests {
 
     #[test]
     fn one_image_is_not_plural() {
-        let text = closing_text(Closing::Verify { level: "bytes" }, &[samples::verified()], TIME, None);
+        let closing = Closing::Verify { level: "bytes", repair: &Repair::default() };
+        let text = closing_text(closing, &[samples::verified()], TIME, None);
         assert!(text.ends_with("1 image verified in 34.2 s, level bytes"), "{text}");
     }
 }

@@ -1,6 +1,6 @@
 //! Pulling and deleting blobs: OCI distribution specification, "Pulling blobs", "Deleting Blobs".
 
-use std::io::{self, Seek as _, SeekFrom};
+use std::io;
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
@@ -10,7 +10,7 @@ use super::{
     range::{self, Selection, Span},
     response::{Answer, DOCKER_CONTENT_DIGEST, ErrorCode, Refusal, checked_value, empty},
     service::Registry,
-    storage::OpenFile,
+    storage::Content,
 };
 use crate::oci::Digest;
 
@@ -38,10 +38,11 @@ impl Registry {
         let mut answer = self
             .storage(move |storage| {
                 let content = storage.open_blob(&name, &wanted)?.ok_or_else(Refusal::blob_unknown)?;
-                match range::select(range.as_ref().and_then(|range| range.to_str().ok()), content.size) {
-                    Selection::Whole => Ok(Response::new(AnswerBody::read_file(content.file, content.size)?)),
+                let size = content.size();
+                match range::select(range.as_ref().and_then(|range| range.to_str().ok()), size) {
+                    Selection::Whole => Ok(Response::new(AnswerBody::read(content.skip_to(0)?, size)?)),
                     Selection::Part(span) => Ok(partial(content, span)?),
-                    Selection::Unsatisfiable => Err(unsatisfiable(content.size)),
+                    Selection::Unsatisfiable => Err(unsatisfiable(size)),
                 }
             })
             .await??;
@@ -51,7 +52,7 @@ impl Registry {
 
     /// `DELETE …/blobs/DIGEST`
     pub(super) async fn delete_blob(&self, name: RepositoryName, digest: Digest) -> Result<Answer, Refusal> {
-        let deleted = self.storage(move |storage| storage.delete_blob(&name, &digest)).await??;
+        let deleted = self.change(move |folder| folder.delete_blob(&name, &digest)).await??;
         if deleted { Ok(empty(StatusCode::ACCEPTED)) } else { Err(Refusal::blob_unknown()) }
     }
 }
@@ -64,11 +65,11 @@ fn describe(answer: &mut Answer, digest: &Digest) {
     headers.insert(DOCKER_CONTENT_DIGEST, checked_value(digest.as_str()));
 }
 
-fn partial(mut content: OpenFile, span: Span) -> io::Result<Answer> {
-    content.file.seek(SeekFrom::Start(span.start))?;
-    let mut answer = Response::new(AnswerBody::read_file(content.file, span.length())?);
+fn partial(content: Content, span: Span) -> io::Result<Answer> {
+    let size = content.size();
+    let mut answer = Response::new(AnswerBody::read(content.skip_to(span.start)?, span.length())?);
     *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
-    let range = format!("bytes {}-{}/{}", span.start, span.end, content.size);
+    let range = format!("bytes {}-{}/{}", span.start, span.end, size);
     answer.headers_mut().insert(header::CONTENT_RANGE, checked_value(range));
     Ok(answer)
 }

@@ -1,35 +1,38 @@
 //! Bodies of requests and answers as streams of small pieces, so that memory does not grow with a blob.
 
 use std::{
-    fs::File,
     future::Future as _,
     io::{self, Read as _},
     pin::Pin,
     task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::task::JoinHandle;
 
+use super::storage::Source;
+
 /// How many bytes are read from or written to a file at a time. A transfer holds at most two such pieces,
 /// beside the connection's own buffers.
 pub(super) const PIECE: usize = 256 * 1024;
 
-/// The body of an answer: nothing, a document, or a part of a file.
+/// The body of an answer: nothing, a document, or a part of stored content.
 #[derive(Debug)]
 pub(super) enum AnswerBody {
     /// All of it at once; `None` when it has been taken.
     Whole(Option<Bytes>),
-    /// A file that is read while it is sent.
-    File(FileBody),
+    /// Content that is read while it is sent.
+    Read(ReadBody),
 }
 
-/// A part of a file, read one piece ahead of the connection.
+/// A part of stored content, read one piece ahead of the connection.
 #[derive(Debug)]
-pub(super) struct FileBody {
+pub(super) struct ReadBody {
     /// Bytes that the connection has not been given yet.
     left: u64,
     /// The piece to give next, if it has been read.
@@ -38,10 +41,10 @@ pub(super) struct FileBody {
     reading: Option<JoinHandle<io::Result<Pieces>>>,
 }
 
-/// A piece of a file, and the file behind it.
+/// A piece of stored content, and the source behind it.
 #[derive(Debug)]
 struct Pieces {
-    file: File,
+    source: Source,
     piece: Bytes,
 }
 
@@ -56,15 +59,15 @@ impl AnswerBody {
         Self::Whole(Some(bytes))
     }
 
-    /// The next `length` bytes of a file, from where it stands. The first piece is read at once: the caller is
-    /// on a thread that may block.
-    pub(super) fn read_file(file: File, length: u64) -> io::Result<Self> {
-        let Pieces { file, piece } = read_piece(file, length)?;
+    /// The next `length` bytes of a source. The first piece is read at once: the caller is on a thread that may
+    /// block.
+    pub(super) fn read(source: Source, length: u64) -> io::Result<Self> {
+        let Pieces { source, piece } = read_piece(source, length)?;
         if piece.len() as u64 == length {
             return Ok(Self::whole(piece));
         }
-        let reading = read_ahead(file, length - piece.len() as u64);
-        Ok(Self::File(FileBody { left: length, piece: Some(piece), reading }))
+        let reading = read_ahead(source, length - piece.len() as u64);
+        Ok(Self::Read(ReadBody { left: length, piece: Some(piece), reading }))
     }
 }
 
@@ -78,8 +81,8 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::File(file) => {
-                file.poll_piece(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+            Self::Read(body) => {
+                body.poll_piece(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
             }
         }
     }
@@ -91,12 +94,12 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match self {
             Self::Whole(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
-            Self::File(file) => file.left,
+            Self::Read(body) => body.left,
         })
     }
 }
 
-impl FileBody {
+impl ReadBody {
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         let piece = if let Some(piece) = self.piece.take() {
             piece
@@ -105,8 +108,8 @@ impl FileBody {
             let read = ready!(Pin::new(reading).poll(context));
             self.reading = None;
             match read.map_err(io::Error::other).flatten() {
-                Ok(Pieces { file, piece }) => {
-                    self.reading = read_ahead(file, self.left.saturating_sub(piece.len() as u64));
+                Ok(Pieces { source, piece }) => {
+                    self.reading = read_ahead(source, self.left.saturating_sub(piece.len() as u64));
                     piece
                 }
                 Err(error) => return Poll::Ready(Some(Err(error))),
@@ -118,35 +121,64 @@ impl FileBody {
 }
 
 /// Starts to read the next piece, if anything is left to read.
-fn read_ahead(file: File, left: u64) -> Option<JoinHandle<io::Result<Pieces>>> {
-    (left > 0).then(|| tokio::task::spawn_blocking(move || read_piece(file, left)))
+fn read_ahead(source: Source, left: u64) -> Option<JoinHandle<io::Result<Pieces>>> {
+    (left > 0).then(|| tokio::task::spawn_blocking(move || read_piece(source, left)))
 }
 
 /// Reads one piece, or what is left of `left` bytes.
-fn read_piece(file: File, left: u64) -> io::Result<Pieces> {
+fn read_piece(mut source: Source, left: u64) -> io::Result<Pieces> {
     let length = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
     let mut piece = Vec::with_capacity(length);
-    (&file).take(length as u64).read_to_end(&mut piece)?;
+    source.by_ref().take(length as u64).read_to_end(&mut piece)?;
     if piece.len() < length {
         return Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
-            "the file became shorter while it was read",
+            "the content became shorter while it was read",
         ));
     }
-    Ok(Pieces { file, piece: piece.into() })
+    Ok(Pieces { source, piece: piece.into() })
 }
 
-/// The body of a request, which counts what arrived.
+/// How much of a request's body must arrive in the stall time: less is standing still.
+const PROGRESS: usize = 16 * 1024;
+
+/// The body of a request, which counts what arrived and does not wait for ever.
 #[derive(Debug)]
 pub(super) struct RequestBody {
     incoming: Incoming,
     received: u64,
+    stall_time: Duration,
+    /// How long the client may still be waited for before the next [`PROGRESS`] bytes have arrived. Time that
+    /// this side takes to store them does not count.
+    patience: Duration,
+    progress: usize,
+}
+
+/// Why a request's body did not arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BodyError {
+    /// The connection broke, or what came is not HTTP.
+    #[error("the request's body ended early")]
+    Broken,
+    /// Too little came for too long.
+    #[error("the request's body stood still for too long")]
+    Stalled,
+}
+
+impl BodyError {
+    /// The status of the answer that says so.
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::Broken => StatusCode::BAD_REQUEST,
+            Self::Stalled => StatusCode::REQUEST_TIMEOUT,
+        }
+    }
 }
 
 impl RequestBody {
     /// Over hyper's.
-    pub(super) fn new(incoming: Incoming) -> Self {
-        Self { incoming, received: 0 }
+    pub(super) fn new(incoming: Incoming, stall_time: Duration) -> Self {
+        Self { incoming, received: 0, stall_time, patience: stall_time, progress: 0 }
     }
 
     /// Bytes that arrived so far.
@@ -159,19 +191,34 @@ impl RequestBody {
         self.incoming.size_hint().exact().map(|left| left + self.received)
     }
 
-    /// The next bytes; `None` at the end, an error when the connection broke.
-    pub(super) async fn next(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+    /// The next bytes; `None` at the end.
+    pub(super) async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
         loop {
-            match self.incoming.frame().await? {
+            let asked = Instant::now();
+            let Ok(frame) = tokio::time::timeout(self.patience, self.incoming.frame()).await else {
+                self.patience = Duration::ZERO;
+                return Some(Err(BodyError::Stalled));
+            };
+            self.patience = self.patience.saturating_sub(asked.elapsed());
+            match frame? {
                 Ok(frame) => {
                     // Trailers mean nothing to this protocol.
                     if let Ok(bytes) = frame.into_data() {
-                        self.received += bytes.len() as u64;
+                        self.note(bytes.len());
                         return Some(Ok(bytes));
                     }
                 }
-                Err(error) => return Some(Err(error)),
+                Err(_) => return Some(Err(BodyError::Broken)),
             }
+        }
+    }
+
+    fn note(&mut self, length: usize) {
+        self.received += length as u64;
+        self.progress += length;
+        if self.progress >= PROGRESS {
+            self.progress = 0;
+            self.patience = self.stall_time;
         }
     }
 
@@ -201,7 +248,7 @@ mod tests {
         file.write_all(&bytes).unwrap();
         file.seek(SeekFrom::Start(skipped as u64)).unwrap();
         let expected = bytes.split_off(skipped);
-        let body = AnswerBody::read_file(file, expected.len() as u64).unwrap();
+        let body = AnswerBody::read(Source::File(file), expected.len() as u64).unwrap();
         assert_eq!(body.size_hint().exact(), Some(expected.len() as u64));
         (body.collect().await.unwrap().to_bytes().to_vec(), expected)
     }
@@ -221,7 +268,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![1; PIECE + 1]).unwrap();
         file.rewind().unwrap();
-        let body = AnswerBody::read_file(file, PIECE as u64 + 2).unwrap();
+        let body = AnswerBody::read(Source::File(file), PIECE as u64 + 2).unwrap();
         assert!(body.collect().await.is_err());
     }
 }

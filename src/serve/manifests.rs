@@ -6,18 +6,19 @@ use http::{HeaderMap, Response, StatusCode, header};
 
 use super::{
     body::{AnswerBody, RequestBody},
-    names::RepositoryName,
+    names::{RepositoryName, TagName},
     response::{
-        Answer, DOCKER_CONTENT_DIGEST, ErrorCode, OCI_SUBJECT, Refusal, checked_value, created, empty,
+        Answer, DOCKER_CONTENT_DIGEST, ErrorCode, OCI_SUBJECT, OCI_TAG, Refusal, checked_value, created,
+        empty, parse_digest,
     },
     routes::Reference,
-    service::Registry,
+    service::{Query, Registry},
     storage::{NewManifest, PutError},
 };
-use crate::oci::{
-    RawManifest,
-    manifest::{LARGEST_MANIFEST, ManifestError},
-};
+use crate::oci::{Digest, RawManifest, manifest::ManifestError};
+
+/// How many tags one request may give to a manifest. The specification asks for 10 at least.
+const MOST_TAGS: usize = 100;
 
 impl Registry {
     /// `GET` and `HEAD …/manifests/REFERENCE`
@@ -29,9 +30,9 @@ impl Registry {
     ) -> Result<Answer, Refusal> {
         self.storage(move |storage| {
             let manifest = storage.open_manifest(&name, &reference)?.ok_or_else(Refusal::manifest_unknown)?;
-            let size = manifest.content.size;
+            let size = manifest.content.size();
             let body = if with_body {
-                AnswerBody::read_file(manifest.content.file, size)?
+                AnswerBody::read(manifest.content.skip_to(0)?, size)?
             } else {
                 AnswerBody::empty()
             };
@@ -46,32 +47,34 @@ impl Registry {
         .await?
     }
 
-    /// `PUT …/manifests/REFERENCE`
+    /// `PUT …/manifests/REFERENCE?digest=&tag=`: `tag`, as often as wanted, gives more tags to what is pushed by
+    /// its digest, which is how a tag is given to a manifest whose digest is not sha256.
     pub(super) async fn put_manifest(
         &self,
         name: RepositoryName,
         reference: Reference,
+        query: &Query,
         headers: &HeaderMap,
         body: &mut RequestBody,
     ) -> Result<Answer, Refusal> {
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.map(str::to_owned);
-        let bytes = collect(body).await?;
-        self.storage(move |storage| {
-            let (digest, tag) = match &reference {
-                Reference::Digest(digest) => (Some(digest), None),
-                Reference::Tag(tag) => (None, Some(tag)),
-            };
-            let manifest = RawManifest::read(content_type.as_deref(), bytes, digest)
+        let Wanted { digest, tags, requested } = Wanted::read(reference, query)?;
+        let bytes = collect(body, self.limits.manifest_bytes).await?;
+        self.change(move |folder| {
+            let manifest = RawManifest::read(content_type.as_deref(), bytes, digest.as_ref())
                 .and_then(NewManifest::read)
                 .map_err(|error| invalid(&error))?;
-            storage.put_manifest(&name, tag, &manifest).map_err(|error| match error {
+            folder.put_manifest(&name, &tags, &manifest).map_err(|error| match error {
                 PutError::Missing(children) => Refusal::missing_children(&children),
                 PutError::Io(error) => error.into(),
             })?;
             let mut answer = created(&name, "manifests", manifest.raw.digest());
             if let Some(referrer) = &manifest.referrer {
                 answer.headers_mut().insert(OCI_SUBJECT, checked_value(referrer.subject.as_str()));
+            }
+            for tag in tags.iter().skip(tags.len() - requested) {
+                answer.headers_mut().append(OCI_TAG, checked_value(tag.as_str()));
             }
             Ok(answer)
         })
@@ -85,31 +88,64 @@ impl Registry {
         reference: Reference,
     ) -> Result<Answer, Refusal> {
         let deleted = self
-            .storage(move |storage| match &reference {
-                Reference::Tag(tag) => storage.delete_tag(&name, tag),
-                Reference::Digest(digest) => storage.delete_manifest(&name, digest),
+            .change(move |folder| match &reference {
+                Reference::Tag(tag) => folder.delete_tag(&name, tag),
+                Reference::Digest(digest) => folder.delete_manifest(&name, digest),
             })
             .await??;
         if deleted { Ok(empty(StatusCode::ACCEPTED)) } else { Err(Refusal::manifest_unknown()) }
     }
 }
 
+/// What a pushed manifest is to be called.
+struct Wanted {
+    /// What its bytes must hash to, where the client says so.
+    digest: Option<Digest>,
+    /// The tags to point at it, those from the query last.
+    tags: Vec<TagName>,
+    /// How many of them come from the query: only these are confirmed in the answer.
+    requested: usize,
+}
+
+impl Wanted {
+    fn read(reference: Reference, query: &Query) -> Result<Self, Refusal> {
+        let (mut digest, mut tags) = match reference {
+            Reference::Digest(digest) => (Some(digest), Vec::new()),
+            Reference::Tag(tag) => (None, vec![tag]),
+        };
+        if let (None, Some(text)) = (&digest, query.get("digest")) {
+            digest = Some(parse_digest(&text)?);
+        }
+        let before = tags.len();
+        for text in query.all("tag") {
+            let tag = TagName::new(text).map_err(|error| {
+                Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, error.to_string())
+            })?;
+            tags.push(tag);
+        }
+        let requested = tags.len() - before;
+        if requested > MOST_TAGS {
+            let message = format!("a manifest may be given {MOST_TAGS} tags at a time");
+            return Err(Refusal::new(StatusCode::URI_TOO_LONG, ErrorCode::Unsupported, message));
+        }
+        Ok(Self { digest, tags, requested })
+    }
+}
+
 /// All of a manifest's bytes, up to the limit.
-async fn collect(body: &mut RequestBody) -> Result<Bytes, Refusal> {
+async fn collect(body: &mut RequestBody, limit: usize) -> Result<Bytes, Refusal> {
     let too_large = || {
-        let message = format!("a manifest may have {LARGEST_MANIFEST} bytes at most");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, message)
+        let message = format!("a manifest may have {limit} bytes at most");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
     };
-    if body.announced().is_some_and(|length| length > LARGEST_MANIFEST as u64) {
+    if body.announced().is_some_and(|length| length > limit as u64) {
         return Err(too_large());
     }
     let mut bytes = BytesMut::new();
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|_| {
-            let message = "the request's body ended early";
-            Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid, message)
-        })?;
-        if bytes.len() + piece.len() > LARGEST_MANIFEST {
+        let piece = piece
+            .map_err(|error| Refusal::new(error.status(), ErrorCode::ManifestInvalid, error.to_string()))?;
+        if bytes.len() + piece.len() > limit {
             return Err(too_large());
         }
         bytes.extend_from_slice(&piece);

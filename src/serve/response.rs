@@ -13,6 +13,8 @@ use crate::oci::Digest;
 pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 /// The subject of the manifest that was pushed: tells the client that the referrers list is kept by us.
 pub(super) const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+/// A tag from the query that the manifest was given.
+pub(super) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 /// Which filters a referrers list went through.
 pub(super) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 /// The identifier of an upload session, which older Docker clients read.
@@ -30,6 +32,7 @@ pub(super) enum ErrorCode {
     BlobUnknown,
     BlobUploadInvalid,
     BlobUploadUnknown,
+    Denied,
     DigestInvalid,
     ManifestBlobUnknown,
     ManifestInvalid,
@@ -37,6 +40,9 @@ pub(super) enum ErrorCode {
     NameInvalid,
     NameUnknown,
     SizeInvalid,
+    #[serde(rename = "TOOMANYREQUESTS")]
+    TooManyRequests,
+    Unauthorized,
     Unknown,
     Unsupported,
 }
@@ -92,6 +98,13 @@ impl Refusal {
             format!("this endpoint answers {allowed}"),
         )
         .with(header::ALLOW, HeaderValue::from_static(allowed))
+    }
+
+    /// A change by a user who may only pull.
+    pub(super) fn denied(user: &str) -> Self {
+        let message =
+            format!("the user `{}` may pull from this registry, not push to it", user.escape_debug());
+        Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
     }
 
     /// Anything that would change a registry that is served read-only.
@@ -176,6 +189,12 @@ pub(super) fn created(name: &RepositoryName, kind: &'static str, digest: &Digest
     headers.insert(header::LOCATION, checked_value(format!("/v2/{name}/{kind}/{digest}")));
     headers.insert(DOCKER_CONTENT_DIGEST, checked_value(digest.as_str()));
     answer
+}
+
+/// A digest in a query.
+pub(super) fn parse_digest(text: &str) -> Result<Digest, Refusal> {
+    text.parse::<Digest>()
+        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, error.to_string()))
 }
 
 /// What every answer carries.

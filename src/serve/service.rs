@@ -1,6 +1,11 @@
 //! From a request to its answer: which endpoint, which method, and the access log.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use http::{Method, Request, header, request::Parts};
 use http_body::Body as _;
@@ -9,12 +14,14 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::{
-    AccessLog, AccessRecord,
+    access_log::{AccessLog, AccessRecord},
     body::RequestBody,
+    options::Limits,
     response::{Answer, Refusal, json_answer, mark_version},
     routes::Route,
     session::Sessions,
-    storage::Storage,
+    storage::{FolderStorage, Storage},
+    users::{User, Users},
 };
 
 /// How much of a refused request's body is read, so that the client gets to see the refusal.
@@ -24,7 +31,11 @@ const DRAINED: u64 = 1024 * 1024;
 pub(super) struct Registry {
     pub(super) storage: Arc<Storage>,
     pub(super) sessions: Sessions,
-    pub(super) writable: bool,
+    /// Where pushes and deletions go; `None` when nothing may change.
+    pub(super) pushes: Option<Arc<FolderStorage>>,
+    /// Who may come in; everybody where this is `None`.
+    pub(super) users: Option<Arc<Users>>,
+    pub(super) limits: Limits,
     pub(super) access_log: Option<AccessLog>,
 }
 
@@ -35,6 +46,11 @@ pub(super) struct Query(Vec<(String, String)>);
 impl Query {
     fn parse(text: &str) -> Self {
         Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
+    }
+
+    /// All values of a parameter.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The first value of a parameter.
@@ -50,14 +66,21 @@ impl Registry {
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Result<Answer, Infallible> {
-        let started = Instant::now();
+        let (started, time) = (Instant::now(), SystemTime::now());
         let (parts, incoming) = request.into_parts();
-        let mut body = RequestBody::new(incoming);
+        let mut body = RequestBody::new(incoming, self.limits.stall_time);
         let route = Route::parse(parts.uri.path());
         let repository = route.as_ref().ok().and_then(Route::repository).map(ToString::to_string);
-        let answered = match route {
-            Ok(route) => self.answer(route, &parts, &mut body).await,
-            Err(error) => Err(Refusal::route(&error, &parts.method)),
+        let (user, answered) = match self.admit(&parts).await {
+            Ok(user) => {
+                let answered = match (may_ask(user.as_ref(), &parts.method), route) {
+                    (Err(refusal), _) => Err(refusal),
+                    (Ok(()), Ok(route)) => self.answer(route, &parts, &mut body).await,
+                    (Ok(()), Err(error)) => Err(Refusal::route(&error, &parts.method)),
+                };
+                (user.map(|user| user.name), answered)
+            }
+            Err(refusal) => (None, Err(refusal)),
         };
         let mut answer = match answered {
             Ok(answer) => answer,
@@ -77,6 +100,8 @@ impl Registry {
         if let Some(log) = &self.access_log {
             log(&AccessRecord {
                 peer,
+                user,
+                time,
                 method: parts.method,
                 path: parts.uri.path().to_owned(),
                 query: parts.uri.query().map(str::to_owned),
@@ -90,11 +115,19 @@ impl Registry {
         Ok(answer)
     }
 
+    /// Who asks, where that matters.
+    async fn admit(&self, parts: &Parts) -> Result<Option<User>, Refusal> {
+        match &self.users {
+            Some(users) => users.admit(&parts.headers).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn answer(&self, route: Route, parts: &Parts, body: &mut RequestBody) -> Result<Answer, Refusal> {
         let method = &parts.method;
-        let reading = method == Method::GET || method == Method::HEAD;
-        if !reading && !self.writable {
-            return Err(Refusal::read_only());
+        let reading = is_reading(method);
+        if !reading {
+            self.writable()?;
         }
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         match route {
@@ -111,7 +144,7 @@ impl Registry {
             Route::Manifest(name, reference) => match *method {
                 Method::GET => self.get_manifest(name, reference, true).await,
                 Method::HEAD => self.get_manifest(name, reference, false).await,
-                Method::PUT => self.put_manifest(name, reference, &parts.headers, body).await,
+                Method::PUT => self.put_manifest(name, reference, &query, &parts.headers, body).await,
                 Method::DELETE => self.delete_manifest(name, reference).await,
                 _ => Err(Refusal::method("GET, HEAD, PUT, DELETE")),
             },
@@ -129,6 +162,21 @@ impl Registry {
         }
     }
 
+    /// Where pushes go, if they may go anywhere.
+    pub(super) fn writable(&self) -> Result<&Arc<FolderStorage>, Refusal> {
+        self.pushes.as_ref().ok_or_else(Refusal::read_only)
+    }
+
+    /// Runs a change of what is served, which blocks, on a thread that may.
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&FolderStorage) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let folder = Arc::clone(self.writable()?);
+        let done = tokio::task::spawn_blocking(move || work(&folder)).await;
+        done.map_err(|error| Refusal::from(std::io::Error::other(error)))
+    }
+
     /// Runs work that blocks on a thread that may.
     pub(super) async fn storage<T: Send + 'static>(
         &self,
@@ -138,4 +186,16 @@ impl Registry {
         let done = tokio::task::spawn_blocking(move || work(&storage)).await;
         done.map_err(|error| Refusal::from(std::io::Error::other(error)))
     }
+}
+
+/// Users who may only pull ask for nothing else.
+fn may_ask(user: Option<&User>, method: &Method) -> Result<(), Refusal> {
+    match user {
+        Some(user) if !user.may_push && !is_reading(method) => Err(Refusal::denied(&user.name)),
+        _ => Ok(()),
+    }
+}
+
+fn is_reading(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
 }

@@ -1,7 +1,8 @@
 //! Upload sessions: where a blob is while its bytes arrive.
 //!
 //! A session holds the hash of what it has received, so that a resumed upload is hashed once. Its bytes lie in
-//! a private file, which becomes a blob only when the hash matches. Sessions live as long as the process.
+//! a private file, which becomes a blob only when the hash matches. Sessions live as long as the process, if
+//! somebody writes to them.
 
 use std::{
     collections::HashMap,
@@ -11,15 +12,16 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use tokio::{sync::OwnedMutexGuard, task::JoinHandle};
 
 use super::{
-    body::{PIECE, RequestBody},
+    body::{BodyError, PIECE, RequestBody},
     names::{RepositoryName, UploadId},
-    storage::Storage,
+    storage::FolderStorage,
 };
 use crate::oci::{Algorithm, Digest, Hasher};
 
@@ -35,6 +37,8 @@ pub(super) struct Session {
     /// The repository that it was opened in.
     pub(super) repository: RepositoryName,
     received: Arc<AtomicU64>,
+    /// When a request last had the right to write.
+    used: Arc<Mutex<Instant>>,
     writer: Arc<tokio::sync::Mutex<Writer>>,
 }
 
@@ -46,7 +50,7 @@ pub(super) type WriterGuard = OwnedMutexGuard<Writer>;
 #[derive(Debug)]
 pub(super) struct Writer {
     id: UploadId,
-    storage: Arc<Storage>,
+    storage: Arc<FolderStorage>,
     /// Open while a request writes; idle sessions hold no file handle.
     file: Option<File>,
     hasher: Option<(Algorithm, Hasher)>,
@@ -78,9 +82,12 @@ pub(super) enum CommitError {
 /// Why the bytes of a request did not all arrive in the session.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReceiveError {
-    /// The connection broke; what had arrived is kept.
-    #[error("the request's body ended early")]
-    Broken,
+    /// The client sent no more; what had arrived is kept.
+    #[error(transparent)]
+    Body(BodyError),
+    /// More than a blob may have; the session is of no further use.
+    #[error("a blob may have {0} bytes at most")]
+    TooLarge(u64),
     /// The disk failed; the session is of no further use.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -88,7 +95,11 @@ pub(super) enum ReceiveError {
 
 impl Sessions {
     /// Opens a session. Nothing is written before bytes arrive.
-    pub(super) fn open(&self, storage: &Arc<Storage>, repository: &RepositoryName) -> io::Result<Session> {
+    pub(super) fn open(
+        &self,
+        storage: &Arc<FolderStorage>,
+        repository: &RepositoryName,
+    ) -> io::Result<Session> {
         let id = UploadId::random()?;
         let received = Arc::new(AtomicU64::new(0));
         let writer = Writer {
@@ -103,6 +114,7 @@ impl Sessions {
             id: id.clone(),
             repository: repository.clone(),
             received,
+            used: Arc::new(Mutex::new(Instant::now())),
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
         };
         self.table().insert(id, session.clone());
@@ -112,6 +124,16 @@ impl Sessions {
     /// The session, if it is open and belongs to this repository.
     pub(super) fn find(&self, repository: &RepositoryName, id: &UploadId) -> Option<Session> {
         self.table().get(id).filter(|session| session.repository == *repository).cloned()
+    }
+
+    /// How many are open.
+    pub(super) fn count(&self) -> usize {
+        self.table().len()
+    }
+
+    /// Those that nobody has written to for this long.
+    pub(super) fn idle(&self, time: Duration) -> Vec<Session> {
+        self.table().values().filter(|session| session.unused() >= time).cloned().collect()
     }
 
     /// Forgets a session; its private file is its writer's to remove.
@@ -128,6 +150,16 @@ impl Session {
     /// How many bytes it has received.
     pub(super) fn received(&self) -> u64 {
         self.received.load(Ordering::Acquire)
+    }
+
+    /// For how long nobody has written to it.
+    fn unused(&self) -> Duration {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Notes that somebody writes to it.
+    pub(super) fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// The right to write.
@@ -210,15 +242,26 @@ fn hash_again(file: &mut File, algorithm: Algorithm) -> io::Result<Digest> {
 }
 
 /// Takes a request's bytes into a session: while one piece is hashed and written, the next one arrives.
-/// `algorithm` is used when these are the session's first bytes.
+/// `algorithm` is used when these are the session's first bytes; `limit` is how many the session may have.
 pub(super) async fn receive(
     body: &mut RequestBody,
     writer: WriterGuard,
     algorithm: Algorithm,
+    limit: u64,
 ) -> Result<WriterGuard, ReceiveError> {
+    let before = writer.received.load(Ordering::Acquire);
+    let start = body.received();
+    let has_room = |received: u64| before.saturating_add(received - start) <= limit;
+    if !body.announced().is_none_or(has_room) {
+        return Err(ReceiveError::TooLarge(limit));
+    }
     let mut writing = Writing::Done(writer);
     let end = loop {
         let Gathered { pieces, end } = gather(body).await;
+        if !has_room(body.received()) {
+            writing.done().await?;
+            return Err(ReceiveError::TooLarge(limit));
+        }
         if !pieces.is_empty() {
             writing = Writing::start(writing.done().await?, pieces, algorithm);
         }
@@ -228,9 +271,9 @@ pub(super) async fn receive(
     };
     let mut writer = writing.done().await?;
     match end {
-        End::Broken => {
+        End::Failed(error) => {
             writer.rest();
-            Err(ReceiveError::Broken)
+            Err(ReceiveError::Body(error))
         }
         End::More | End::Complete => Ok(writer),
     }
@@ -246,7 +289,7 @@ struct Gathered {
 enum End {
     More,
     Complete,
-    Broken,
+    Failed(BodyError),
 }
 
 async fn gather(body: &mut RequestBody) -> Gathered {
@@ -257,7 +300,7 @@ async fn gather(body: &mut RequestBody) -> Gathered {
                 length += bytes.len();
                 pieces.push(bytes);
             }
-            Some(Err(_)) => return Gathered { pieces, end: End::Broken },
+            Some(Err(error)) => return Gathered { pieces, end: End::Failed(error) },
             None => return Gathered { pieces, end: End::Complete },
         }
     }

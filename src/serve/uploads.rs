@@ -6,7 +6,7 @@ use super::{
     body::RequestBody,
     names::{RepositoryName, UploadId},
     range,
-    response::{Answer, DOCKER_UPLOAD_UUID, ErrorCode, Refusal, checked_value, created, empty},
+    response::{Answer, DOCKER_UPLOAD_UUID, ErrorCode, Refusal, checked_value, created, empty, parse_digest},
     service::{Query, Registry},
     session::{CommitError, ReceiveError, Session, Unavailable, WriterGuard, receive},
 };
@@ -27,10 +27,10 @@ impl Registry {
             }
         } else if let Some(digest) = query.get("digest") {
             let digest = parse_digest(&digest)?;
-            let session = self.sessions.open(&self.storage, &name)?;
+            let session = self.open_session(&name)?;
             return self.finish(&session, session_writer(&session)?, body, digest, OnBreak::Cancel).await;
         }
-        let session = self.sessions.open(&self.storage, &name)?;
+        let session = self.open_session(&name)?;
         Ok(progress(StatusCode::ACCEPTED, &session))
     }
 
@@ -41,7 +41,7 @@ impl Registry {
             Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::NameInvalid, error.to_string())
         })?;
         let (name, digest) = (name.clone(), digest.clone());
-        Ok(self.storage(move |storage| storage.mount_blob(&name, from.as_ref(), &digest)).await??)
+        Ok(self.change(move |folder| folder.mount_blob(&name, from.as_ref(), &digest)).await??)
     }
 
     /// `GET …/blobs/uploads/ID`: how far is it?
@@ -97,6 +97,25 @@ impl Registry {
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
+    fn open_session(&self, name: &RepositoryName) -> Result<Session, Refusal> {
+        if self.sessions.count() >= self.limits.open_uploads {
+            let message = "too many uploads are open: finish or cancel some";
+            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message));
+        }
+        Ok(self.sessions.open(self.writable()?, name)?)
+    }
+
+    /// Drops the uploads that nobody has written to for the time that the limits say.
+    pub(super) async fn sweep_uploads(&self) {
+        for session in self.sessions.idle(self.limits.idle_upload_time) {
+            // A request that has the right to write is not idle, however slow it is.
+            if let Ok(writer) = session.writer() {
+                // What cannot be removed now is swept at the next start.
+                let _ = self.cancel(&session, Some(writer)).await;
+            }
+        }
+    }
+
     fn session(&self, name: &RepositoryName, id: &UploadId) -> Result<Session, Refusal> {
         self.sessions.find(name, id).ok_or_else(upload_unknown)
     }
@@ -108,10 +127,17 @@ impl Registry {
         body: &mut RequestBody,
         algorithm: Algorithm,
     ) -> Result<WriterGuard, Refusal> {
-        match receive(body, writer, algorithm).await {
+        session.touch();
+        let received = receive(body, writer, algorithm, self.limits.blob_bytes).await;
+        session.touch();
+        match received {
             Ok(writer) => Ok(writer),
-            Err(error @ ReceiveError::Broken) => {
-                Err(Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, error.to_string()))
+            Err(ReceiveError::Body(error)) => {
+                Err(Refusal::new(error.status(), ErrorCode::BlobUploadInvalid, error.to_string()))
+            }
+            Err(error @ ReceiveError::TooLarge(_)) => {
+                self.cancel(session, None).await?;
+                Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, error.to_string()))
             }
             Err(ReceiveError::Io(error)) => {
                 self.cancel(session, None).await?;
@@ -138,7 +164,7 @@ impl Registry {
             }
         };
         let (repository, wanted) = (session.repository.clone(), digest.clone());
-        let committed = self.storage(move |_| writer.commit(&repository, &wanted)).await?;
+        let committed = self.change(move |_| writer.commit(&repository, &wanted)).await?;
         self.sessions.forget(&session.id);
         match committed {
             Ok(()) => Ok(created(&session.repository, "blobs", &digest)),
@@ -156,9 +182,9 @@ impl Registry {
     async fn cancel(&self, session: &Session, writer: Option<WriterGuard>) -> Result<(), Refusal> {
         self.sessions.forget(&session.id);
         let id = session.id.clone();
-        self.storage(move |storage| match writer {
+        self.change(move |folder| match writer {
             Some(mut writer) => writer.discard(),
-            None => storage.discard_upload(&id),
+            None => folder.discard_upload(&id),
         })
         .await?
         .map_err(Refusal::from)
@@ -171,11 +197,6 @@ impl Registry {
 enum OnBreak {
     Keep,
     Cancel,
-}
-
-fn parse_digest(text: &str) -> Result<Digest, Refusal> {
-    text.parse::<Digest>()
-        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, error.to_string()))
 }
 
 fn upload_unknown() -> Refusal {

@@ -6,6 +6,7 @@ use super::{read_file, usage};
 use crate::{
     cli::RegistryArgs,
     endpoint::registry::{
+        Tuning,
         auth::{Origin, Scheme},
         network::{NetworkSettings, Proxies, Scope, Trust},
     },
@@ -34,6 +35,14 @@ pub(super) fn settings(args: &RegistryArgs) -> Result<NetworkSettings, Failure> 
     }
     let connect_timeout = args.connect_timeout.map(|seconds| Duration::from_secs(seconds.into()));
     Ok(NetworkSettings { plain_http, trust, proxies: Proxies::of_process(), connect_timeout })
+}
+
+/// How long registries are waited for. One that may be silent for long may take as long to commit a blob.
+pub(super) fn tuning(args: &RegistryArgs) -> Tuning {
+    let usual = Tuning::default();
+    let Some(seconds) = args.stall_timeout else { return usual };
+    let stall = Duration::from_secs(seconds.into());
+    Tuning { stall, commit: usual.commit.max(stall), ..usual }
 }
 
 /// Joins every client certificate with its key: the file's own, or the `--client-key` for the same registries.

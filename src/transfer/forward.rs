@@ -55,11 +55,12 @@ impl<D: Destination> Forward<'_, D> {
             if let Some((blob, image)) = self.wanted.get(&digest) {
                 if size != blob.size {
                     let expected = blob.size;
-                    let mismatch = match size > expected {
-                        true => Mismatch::TooLong { digest, expected },
-                        false => Mismatch::TooShort { digest, expected, found: size },
+                    let mismatch = if size > expected {
+                        Mismatch::TooLong { digest, expected }
+                    } else {
+                        Mismatch::TooShort { digest, expected, found: size }
                     };
-                    return Err(self.place(image, blob, mismatch.into()));
+                    return Err(place(image, blob, mismatch.into()));
                 }
                 self.one(image, blob, Origin::Stream(incoming)).await?;
             }
@@ -98,7 +99,7 @@ impl<D: Destination> Forward<'_, D> {
         self.events.emit(Event::BlobStarted { image: Arc::clone(image), blob: blob.clone() });
         if blob.size == 0 {
             // A body without bytes is never read, so nobody would compare its digest.
-            Verifier::new(blob).finish().map_err(|mismatch| self.place(image, blob, mismatch.into()))?;
+            Verifier::new(blob).finish().map_err(|mismatch| place(image, blob, mismatch.into()))?;
         }
         let sink = match self.destination.begin_blob(repository, blob, None).await? {
             Begun::Present => return Ok(Landing::Present),
@@ -126,13 +127,8 @@ impl<D: Destination> Forward<'_, D> {
         let on_progress = move |bytes| {
             events.emit(Event::BlobProgress { image: Arc::clone(&image_of_events), bytes });
         };
-        let place = self.place(image, blob, Cause::NoSuchBlob);
-        (sender, VerifiedBody::starting(pieces, blob, start, place, Box::new(on_progress)))
-    }
-
-    fn place(&self, image: &Mapping, blob: &Descriptor, cause: Cause) -> Error {
-        let place = format!("{}@{}", image.source.repository(), blob.digest);
-        Error::new(Operation::ReadBlob, Side::Source, place, cause)
+        let failed = place(image, blob, Cause::NoSuchBlob);
+        (sender, VerifiedBody::starting(pieces, blob, start, failed, Box::new(on_progress)))
     }
 }
 
@@ -177,6 +173,11 @@ async fn feed<R: AsyncRead + Unpin + Send>(
             }
         }
     }
+}
+
+fn place(image: &Mapping, blob: &Descriptor, cause: Cause) -> Error {
+    let place = format!("{}@{}", image.source.repository(), blob.digest);
+    Error::new(Operation::ReadBlob, Side::Source, place, cause)
 }
 
 /// The stream itself failed.

@@ -37,7 +37,7 @@ impl<S: Source, D: Destination> Journey<'_, S, D> {
             furthest = furthest.max(received);
             // What has been tried so often already is not tried again from here.
             if error.attempts >= retry::ATTEMPTS
-                || in_vain >= attempts_for(&error.cause)
+                || in_vain >= retry::attempts_for(&error.cause)
                 || !retry::is_worth_a_new_upload(&error.cause)
             {
                 return Err(Error {
@@ -103,14 +103,5 @@ impl<S: Source, D: Destination> Journey<'_, S, D> {
     fn source_error(&self) -> Error {
         let place = format!("{}@{}", self.image.source.repository(), self.blob.digest);
         Error::new(Operation::ReadBlob, self.source.side(), place, Cause::NoSuchBlob)
-    }
-}
-
-/// Wrong bytes may have been damaged on the way, once; after that they are wrong where they come from.
-fn attempts_for(cause: &Cause) -> u32 {
-    match cause {
-        Cause::Mismatch(_) | Cause::Refused { status: 401, .. } => 2,
-        Cause::Refused { code: Some(code), .. } if code == "DIGEST_INVALID" => 2,
-        _ => retry::ATTEMPTS,
     }
 }

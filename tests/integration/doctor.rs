@@ -78,7 +78,12 @@ async fn an_unknown_authority_is_named_with_the_remedy() {
     let outcome = doctor(&source, to).run().await.expect_code(1);
     assert_output("unknown_authority", &outcome, &source.address().host_port, to);
     let trusting = doctor(&source, to).arg("--ca-cert").arg(authority.certificate_file());
-    assert!(trusting.run().await.expect_success().stdout.contains("over https with a trusted certificate"));
+    let trusted = trusting.run().await.expect_success();
+    assert!(trusted.stdout.contains("over https with a trusted certificate"), "{trusted}");
+    assert!(
+        trusted.stdout.contains("ok        certificate  issued by CN=test authority; valid until "),
+        "{trusted}"
+    );
     let careless = doctor(&source, to).arg("--insecure").arg(to).run().await.expect_success();
     assert!(careless.stdout.contains("warning   destination  "), "{careless}");
 }

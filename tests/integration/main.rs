@@ -17,6 +17,7 @@ mod faults;
 mod help;
 mod images;
 mod inspect;
+mod mistakes;
 mod network;
 mod secrets;
 mod serve;

@@ -1,5 +1,7 @@
-//! How registries are reached: certificates, proxies, addresses. Every server here is a real one.
+//! How registries are reached: certificates, proxies, addresses, schemes, and how long they are waited for. Every server here is a real one.
 
 mod addresses;
 mod certificates;
 mod proxies;
+mod schemes;
+mod timeouts;

@@ -2,13 +2,19 @@
 //!
 //! The modules are named after the workflows of the OCI conformance tests.
 
+mod bundles;
 mod clients;
 mod content_discovery;
 mod content_management;
+mod data;
 mod durability;
+mod encryption;
+mod hostile;
+mod limits;
 mod manifests;
 mod pull;
 mod push;
+mod users;
 
 use std::{
     net::SocketAddr,
@@ -20,7 +26,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use thoras_mirror::{
     oci::{Digest, media_type::OCI_MANIFEST},
-    serve::{AccessRecord, Options, ServeError, Server},
+    serve::{AccessRecord, Limits, Options, Reloader, ServeError, Server},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -32,6 +38,8 @@ use tokio::{
 /// A registry that runs in the test's own process.
 struct Registry {
     address: SocketAddr,
+    scheme: &'static str,
+    reloader: Reloader,
     client: Client,
     access: Mutex<mpsc::UnboundedReceiver<AccessRecord>>,
     stop: oneshot::Sender<()>,
@@ -47,23 +55,35 @@ impl Registry {
     }
 
     async fn over(root: &Path, writable: bool) -> Result<Self, ServeError> {
+        Self::with(Options { writable, ..Options::new(root) }).await
+    }
+
+    /// Over a folder of its own, with limits that a test can reach.
+    async fn limited(limits: Limits) -> (tempfile::TempDir, Self) {
+        let root = tempfile::tempdir().unwrap();
+        let registry = Self::with(Options { limits, ..Options::new(root.path()) }).await.unwrap();
+        (root, registry)
+    }
+
+    /// On a free port, with an access log that the test can read.
+    async fn with(options: Options) -> Result<Self, ServeError> {
         let (record, access) = mpsc::unbounded_channel();
         let options = Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            writable,
             access_log: Some(Arc::new(move |shown: &AccessRecord| {
                 let _ = record.send(shown.clone());
             })),
-            ..Options::new(root)
+            ..options
         };
         let server = Server::bind(options).await?;
-        let address = server.address();
+        let (address, reloader) = (server.address(), server.reloader());
+        let scheme = if server.is_encrypted() { "https" } else { "http" };
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async {
             let _ = stopped.await;
         }));
         let client = Client::builder().no_proxy().build().unwrap();
-        Ok(Self { address, client, access: Mutex::new(access), stop, running })
+        Ok(Self { address, scheme, reloader, client, access: Mutex::new(access), stop, running })
     }
 
     async fn stop(self) {
@@ -73,7 +93,7 @@ impl Registry {
     }
 
     fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     net::TcpListener,
@@ -13,6 +14,7 @@ use crate::support::{
     images::SampleImage,
     process::{Mirror, Outcome},
     registry::Registry,
+    tls::Authority,
 };
 
 /// A server that is read line by line while it runs, which [`Mirror`] does not do.
@@ -26,9 +28,13 @@ struct Serving {
 impl Serving {
     /// Starts on a free port and reads where from its standard output, as a script would.
     async fn start(folder: &Path, more: &[&str]) -> Self {
+        Self::start_at(folder, &[&["--listen", "127.0.0.1:0"], more].concat()).await
+    }
+
+    async fn start_at(folder: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_thoras-mirror"))
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(more)
+            .arg("serve")
+            .args(arguments)
             .arg(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -39,18 +45,22 @@ impl Serving {
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
         let line = stdout.next_line().await.unwrap().unwrap();
-        let (start, url) = line.split_once(" on http://").unwrap();
+        let (start, url) = line.split_once(" on http").unwrap();
         assert_eq!(start, format!("serving {}", folder.display()));
-        let listening: SocketAddr = url.parse().unwrap();
+        let listening: SocketAddr = url.rsplit_once("://").unwrap().1.parse().unwrap();
         assert_ne!(listening.port(), 0);
         let address = Address { host_port: listening.to_string(), plain_http: true, authority: None };
         Self { child, address, stdout, stderr }
     }
 
+    fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
+        kill_process(id, signal).unwrap();
+    }
+
     /// Sends a signal and waits for the end. Returns the exit code and what was printed on the way.
-    async fn end(mut self, signal: rustix::process::Signal) -> (Option<i32>, Vec<String>) {
-        let id = rustix::process::Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
-        rustix::process::kill_process(id, signal).unwrap();
+    async fn end(mut self, signal: Signal) -> (Option<i32>, Vec<String>) {
+        self.signal(signal);
         let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await.unwrap();
         assert_eq!(self.stdout.next_line().await.unwrap(), None, "one line is all that stdout holds");
         let mut log = Vec::new();
@@ -79,15 +89,18 @@ async fn a_mirror_is_made_verified_and_found_again_after_a_restart() {
     let synced = Mirror::new(["sync", "--to", &to, &reference]).run().await.expect_success();
     let verify = Mirror::new(["verify", "--level", "bytes"]).in_folder(&synced.folder());
     let _ = verify.run().await.expect_success();
-    let (code, log) = serving.end(rustix::process::Signal::INT).await;
+    let host_port = serving.address.host_port.clone();
+    let (code, log) = serving.end(Signal::INT).await;
     assert_eq!(code, Some(0), "{log:#?}");
     let pushed = |line: &&String| line.contains("PUT /v2/mirror/web/manifests/web 201");
     assert_eq!(log.iter().filter(pushed).count(), 1, "{log:#?}");
-    assert!(log.iter().all(|line| line.starts_with("127.0.0.1:")), "a log and no errors: {log:#?}");
+    assert_eq!(log[0], format!("push:   thoras-mirror sync --to {host_port}"));
+    assert_eq!(log[1], format!("pull:   docker pull {host_port}/REPOSITORY:TAG"));
+    assert!(log[2..].iter().all(|line| line.starts_with("127.0.0.1:")), "a log and no errors: {log:#?}");
 
     let serving = Serving::start(&root, &["--quiet"]).await;
     client::assert_present(&image, &serving.address, "mirror/web").await;
-    let (code, log) = serving.end(rustix::process::Signal::TERM).await;
+    let (code, log) = serving.end(Signal::TERM).await;
     assert_eq!((code, log), (Some(0), Vec::new()), "quiet means no access log");
 }
 
@@ -104,9 +117,9 @@ async fn a_folder_of_somebody_elses_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_file_is_no_folder() {
+async fn a_file_that_is_no_bundle_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let outcome = serve(&["--listen", "127.0.0.1:0", file.path().to_str().unwrap()]).await.expect_code(2);
+    let outcome = serve(&["--listen", "127.0.0.1:0", file.path().to_str().unwrap()]).await.expect_code(6);
     assert!(outcome.stderr.contains(file.path().to_str().unwrap()), "{outcome}");
 }
 
@@ -133,4 +146,117 @@ async fn one_folder_has_one_server() {
 async fn an_address_that_is_none_is_a_usage_error() {
     let outcome = serve(&["--listen", "nowhere", "x"]).await.expect_code(2);
     assert!(outcome.stderr.contains("--listen"), "{outcome}");
+}
+
+/// All of it at once, as an engineer would set it up; a mirror is made with it, and a renewal needs no restart.
+#[tokio::test]
+async fn a_guarded_registry_is_pushed_to_over_tls() {
+    let (image, authority, folder) =
+        (SampleImage::multi_platform("web"), Authority::new(), tempfile::tempdir().unwrap());
+    let source = Registry::start().await;
+    client::push(&image, source.address(), "vendor/web").await;
+    let htpasswd = folder.path().join("htpasswd");
+    let line = |name: &str, password: &str| format!("{name}:{}\n", bcrypt::hash(password, 4).unwrap());
+    std::fs::write(&htpasswd, line("ann", "pen") + &line("bob", "cup")).unwrap();
+    let (certificate, key) = (authority.server_certificate_file(), authority.server_key_file());
+    let log = folder.path().join("access.log");
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    let arguments = [
+        "--tls-cert",
+        &path(&certificate),
+        "--tls-key",
+        &path(&key),
+        "--htpasswd",
+        &path(&htpasswd),
+        "--push-user",
+        "ann",
+        "--access-log",
+        &path(&log),
+    ];
+    let serving = Serving::start(&folder.path().join("registry"), &arguments).await;
+    let to = format!("{}/mirror", serving.address.host_port);
+    let reference = source.address().image("vendor/web", "web");
+    let sync = async |name: &str, password: &str| {
+        let run = Mirror::new(["sync", "--to", &to, "--to-username", name, "--to-password-stdin"]);
+        run.arg("--ca-cert").arg(authority.certificate_file()).arg(&reference).stdin(password).run().await
+    };
+    sync("ann", "cup").await.expect_code(4);
+    sync("bob", "cup").await.expect_code(4);
+    let _ = sync("ann", "pen").await.expect_success();
+    let written = std::fs::read_to_string(&log).unwrap();
+    assert!(
+        written
+            .lines()
+            .any(|line| line.contains(" ann [") && line.contains("PUT /v2/mirror/web/manifests/web 201"))
+    );
+    assert!(written.lines().any(|line| line.contains(" bob [") && line.contains(" 403 ")), "{written}");
+
+    // What logrotate does, and a password that was changed.
+    std::fs::rename(&log, folder.path().join("access.log.1")).unwrap();
+    std::fs::write(&htpasswd, line("ann", "quill")).unwrap();
+    serving.signal(Signal::HUP);
+    while !log.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    sync("ann", "pen").await.expect_code(4);
+    let _ = sync("ann", "quill").await.expect_success();
+    assert!(std::fs::read_to_string(&log).unwrap().contains(" ann ["));
+    let (code, said) = serving.end(Signal::TERM).await;
+    assert_eq!(code, Some(0));
+    assert!(said[0].starts_with("log in: docker login 127.0.0.1:"), "{said:#?}");
+    assert_eq!(said.len(), 3, "the log is in its file: {said:#?}");
+}
+
+#[tokio::test]
+async fn doors_that_stand_open_to_others_are_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |more: &[&str]| {
+        let mut arguments = vec!["--listen", "0.0.0.0:0"];
+        arguments.extend(more);
+        arguments.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let warnings = async |more: &[&str]| {
+        let arguments = start(more);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let serving = Serving::start_at(&folder.path().join("registry"), &arguments).await;
+        let (_, log) = serving.end(Signal::TERM).await;
+        log.into_iter().filter(|line| line.starts_with("warning:")).collect::<Vec<_>>()
+    };
+    let open = warnings(&[]).await;
+    assert!(open.len() == 1 && open[0].contains("may push and delete: give --htpasswd"), "{open:#?}");
+    assert_eq!(warnings(&["--read-only"]).await, Vec::<String>::new());
+    let htpasswd = folder.path().join("htpasswd");
+    std::fs::write(&htpasswd, format!("ann:{}", bcrypt::hash("pen", 4).unwrap())).unwrap();
+    let unencrypted = warnings(&["--htpasswd", htpasswd.to_str().unwrap()]).await;
+    assert!(unencrypted.len() == 1 && unencrypted[0].contains("unencrypted"), "{unencrypted:#?}");
+}
+
+#[tokio::test]
+async fn a_hash_other_than_bcrypt_is_refused_with_its_line_and_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let htpasswd = folder.path().join("users");
+    std::fs::write(&htpasswd, "# staff\nann:{SHA}VBPuJHI7uixaa6LQGWx4s+5GKNE=\n").unwrap();
+    let root = folder.path().join("registry");
+    let outcome =
+        serve(&["--htpasswd", htpasswd.to_str().unwrap(), root.to_str().unwrap()]).await.expect_code(2);
+    assert!(outcome.stderr.contains("users") && outcome.stderr.contains("line 2"), "{outcome}");
+    assert!(outcome.stderr.contains("`htpasswd -B FILE ann`"), "{outcome}");
+    assert!(!outcome.stderr.contains("VBPuJHI7"), "{outcome}");
+}
+
+#[tokio::test]
+async fn a_folder_is_served_read_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = Serving::start(folder.path(), &[]).await;
+    let image = SampleImage::multi_platform("web");
+    client::push(&image, &serving.address, "web").await;
+    serving.end(Signal::TERM).await;
+    let serving = Serving::start(folder.path(), &["--read-only"]).await;
+    client::assert_present(&image, &serving.address, "web").await;
+    let upload = format!("http://{}/v2/web/blobs/uploads/", serving.address.host_port);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    assert_eq!(client.post(upload).send().await.unwrap().status(), 405);
+    let (code, said) = serving.end(Signal::TERM).await;
+    assert_eq!(code, Some(0));
+    assert!(!said.iter().any(|line| line.starts_with("push:")), "{said:#?}");
 }

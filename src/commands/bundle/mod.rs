@@ -1,22 +1,26 @@
-//! One small file for each bundle command.
+//! `bundle`: images in a file.
 
+mod export;
 mod import;
 
 use super::Session;
 use crate::{
     cli::Bundle,
     error::Failure,
-    report::{self, Format},
+    report::{Command, Format},
 };
 
 pub(super) async fn run(command: Bundle, session: &Session) -> Result<u8, Failure> {
     match command {
+        Bundle::Export(args) => export::run(*args, session).await,
         Bundle::Import(args) => import::run(*args, session).await,
     }
 }
 
-pub(super) fn describe(command: &Bundle) -> (report::Command, Format) {
+/// What a document calls the command, and the form of its answer.
+pub(super) fn describe(command: &Bundle) -> (Command, Format) {
     match command {
-        Bundle::Import(args) => (report::Command::BundleImport, args.output),
+        Bundle::Export(args) => (Command::BundleExport, args.format),
+        Bundle::Import(args) => (Command::BundleImport, args.output),
     }
 }

@@ -8,9 +8,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bytes::Bytes;
 
 use super::error::BundleError;
-use crate::oci::{
-    Contents, Descriptor, Digest, RawManifest,
-    manifest::{LARGEST_MANIFEST, ManifestError},
+use crate::{
+    oci::{
+        Contents, Descriptor, Digest, RawManifest,
+        manifest::{LARGEST_MANIFEST, ManifestError},
+    },
+    resolve::Graph,
 };
 
 /// How many bytes of manifests one bundle may have.
@@ -38,6 +41,16 @@ impl Closure {
     /// Nothing but the roots is wanted.
     pub(super) fn new<'a>(roots: impl IntoIterator<Item = &'a Digest>) -> Self {
         Self { wanted: roots.into_iter().cloned().collect(), ..Self::default() }
+    }
+
+    /// What these images are made of.
+    pub(super) fn of_graphs<'a>(graphs: impl IntoIterator<Item = &'a Graph>) -> Self {
+        let mut closure = Self::default();
+        for node in graphs.into_iter().flat_map(|graph| &graph.nodes) {
+            closure.reach(node.manifest.clone(), node.contents.clone());
+        }
+        closure.wanted.clear();
+        closure
     }
 
     /// Whether every manifest that is named has come, usable or not.

@@ -135,6 +135,30 @@ pub enum BundleError {
         /// The volumes' names.
         names: Vec<String>,
     },
+    /// Another run writes the same bundle.
+    #[error("another run is writing {} at this moment", .path.display())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The disk is too small.
+    #[error("{} has room for {available} bytes, the bundle needs {needed} more", .folder.display())]
+    NoRoom {
+        /// The folder that it is written to.
+        folder: PathBuf,
+        /// Bytes that are missing for it.
+        needed: u64,
+        /// Bytes that the file system has left.
+        available: u64,
+    },
+    /// A manifest changed after the bundle was laid out.
+    #[error("{place} changed while the bundle was being written: it is now {found}")]
+    Changed {
+        /// Which reference.
+        place: String,
+        /// The digest it has now.
+        found: Digest,
+    },
     /// The files are no volumes of one bundle.
     #[error(transparent)]
     Volumes(#[from] VolumeError),
@@ -152,6 +176,11 @@ impl BundleError {
         Self::Unreadable { path: path.into(), source: Arc::new(source) }
     }
 
+    /// A write that failed.
+    pub(super) fn unwritable(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Unwritable { path: path.into(), source: Arc::new(source) }
+    }
+
     /// The kind of failure this is for a person.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -159,7 +188,10 @@ impl BundleError {
             Self::Unreadable { .. } | Self::NotALayout { .. } | Self::Absent { .. } | Self::IndexTooLate => {
                 Kind::Input
             }
-            Self::Unwritable { .. } | Self::Internal(_) => Kind::Image,
+            Self::Busy { .. } => Kind::Usage,
+            Self::Unwritable { .. } | Self::NoRoom { .. } | Self::Changed { .. } | Self::Internal(_) => {
+                Kind::Image
+            }
             Self::Volumes(error) => error.kind(),
             _ => Kind::Integrity,
         }
@@ -183,6 +215,9 @@ impl BundleError {
             Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("make room and run the same command again: what is there already is kept")
             }
+            Self::NoRoom { .. } => Some("make room, or write to another disk: nothing has been written"),
+            Self::Busy { .. } => Some("wait for it, or choose another name with --output"),
+            Self::Changed { .. } => Some("run the same command again: what is there already is kept"),
             Self::Unreadable { .. } | Self::Unwritable { .. } => None,
             Self::Absent { .. } => Some("name every volume, or put them beside the others"),
             Self::Volumes(error) => error.hint(),

@@ -64,7 +64,7 @@ impl Bundle {
                     && bundle.layout.as_ref().is_some_and(|layout| layout.length() == set.length);
                 if is_described { Ok(bundle) } else { Err(VolumeError::Head { bundle: set.bundle }.into()) }
             }
-            Opened::Numbered(slices, path) => match our_head(&slices, &path)? {
+            Opened::Numbered(slices, path) => match unaltered_head(&slices, &path)? {
                 Some(_) => Self::from_slices(slices, &path),
                 None => Err(VolumeError::NotABeginning(path).into()),
             },
@@ -73,7 +73,7 @@ impl Bundle {
 
     /// Opens an archive that lies in `slices`. `path` names it in messages.
     pub fn from_slices(slices: Slices, path: &Path) -> Result<Self, BundleError> {
-        if let Some((head, layout)) = our_head(&slices, path)? {
+        if let Some((head, layout)) = unaltered_head(&slices, path)? {
             let blobs = Arc::new(layout.extents());
             let storage = Storage::Archive { slices, blobs, path: path.to_owned() };
             return Ok(Self::new(head, storage, Some(layout)));
@@ -179,6 +179,17 @@ impl Bundle {
         }
     }
 
+    /// Its length in bytes: the archive's, or that of all blobs of a folder; 0 while an archive of somebody else's is on
+    /// its way.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        match &self.storage {
+            Storage::Archive { slices, .. } if slices.length() > 0 => slices.length(),
+            Storage::Archive { .. } => self.layout.as_ref().map_or(0, Layout::length),
+            Storage::Folder { .. } => self.storage.blobs().map_or(0, |blobs| blobs.values().sum()),
+        }
+    }
+
     /// Where everything stands, when the bundle is one of ours.
     #[must_use]
     pub fn layout(&self) -> Option<&Layout> {
@@ -210,8 +221,16 @@ fn names_of(
     images.into_iter().map(place).collect()
 }
 
-/// The head and the layout of an archive that begins as ours do; `None` when it is somebody else's.
-fn our_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
+/// The head and the layout of an archive that begins as ours do; `None` when it does not, for whatever reason.
+pub(super) fn our_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
+    match unaltered_head(slices, path) {
+        Err(BundleError::Altered { .. } | BundleError::Index(_)) => Ok(None),
+        found => found,
+    }
+}
+
+/// The same; `None` when the archive is somebody else's, and an error when it is ours with other bytes in its head.
+fn unaltered_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
     let mut scan = Scan::new(slices, path);
     let mut small = |wanted: Name, called, limit| -> Result<Option<Bytes>, BundleError> {
         match scan.next_file() {

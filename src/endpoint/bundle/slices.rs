@@ -3,6 +3,9 @@
 use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
 use bytes::Bytes;
+use rustix::fs::{FallocateFlags, SeekFrom};
+
+use super::layout::Extent;
 
 /// One file that holds a part of the archive.
 #[derive(Debug, Clone)]
@@ -87,6 +90,28 @@ impl Slices {
     /// Every file that is there.
     pub fn files(&self) -> impl Iterator<Item = &File> {
         self.slices.iter().filter_map(|slice| slice.file.as_deref())
+    }
+
+    /// How many bytes from the start of this range on may have been written: up to the first hole, where the file system
+    /// tells holes from data, else all.
+    #[must_use]
+    pub(super) fn data_from(&self, extent: Extent) -> u64 {
+        let Some(slice) = self.touching(extent.offset, extent.size).next() else { return extent.size };
+        let Some(file) = &slice.file else { return 0 };
+        let Ok(hole) = rustix::fs::seek(file, SeekFrom::Hole(extent.offset - slice.offset)) else {
+            return extent.size;
+        };
+        let end = slice.offset.saturating_add(hole);
+        if hole >= slice.size { extent.size } else { end.min(extent.end()).saturating_sub(extent.offset) }
+    }
+
+    /// Makes a hole where the file system can; a range of which nothing is there is read as zeros.
+    pub(super) fn punch(&self, extent: Extent) {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        // It only saves a download that would be found out by its digest.
+        let _ = self.each(extent.offset, extent.size, |file, at, length| {
+            rustix::fs::fallocate(file, flags, at, length as u64).map_err(io::Error::from)
+        });
     }
 
     fn touching(&self, offset: u64, size: u64) -> impl Iterator<Item = &Slice> {

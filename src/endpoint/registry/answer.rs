@@ -5,7 +5,7 @@ use http::HeaderValue;
 use oci_client::errors::{OciEnvelope, OciErrorCode};
 use reqwest::{Response, header::RETRY_AFTER};
 
-use super::{limits, retry};
+use super::{detail, limits, retry};
 use crate::{endpoint::Cause, error::escape};
 
 /// The longest message that is repeated to a person, in characters.
@@ -47,18 +47,24 @@ pub(super) async fn refusal(mut response: Response) -> Cause {
         .and_then(|value| value.to_str().ok())
         .and_then(retry::retry_after);
     let mut body = Vec::new();
-    while let Ok(Ok(Some(piece))) = tokio::time::timeout(limits::STALL, response.chunk()).await {
-        let room = limits::ERROR_BODY - body.len();
-        body.extend(piece.iter().take(room));
-        if body.len() == limits::ERROR_BODY {
-            break;
-        }
-    }
+    // The status says more than the body: what has come when the time is up is enough.
+    let _ = tokio::time::timeout(limits::ERROR_BODY_PATIENCE, read_start(&mut response, &mut body)).await;
     let sent = response.extensions().get::<Sent>();
     // Before it is shortened and escaped, either of which could leave a part that is not recognised.
     let conceal = |text: &str| sent.map_or_else(|| text.to_owned(), |sent| sent.conceal(text));
     let (code, message) = read_envelope(&body, conceal);
     Cause::Refused { status, code, message, retry_after }
+}
+
+/// Reads at most [`limits::ERROR_BODY`] bytes.
+async fn read_start(response: &mut Response, body: &mut Vec<u8>) {
+    while let Ok(Some(piece)) = response.chunk().await {
+        let room = limits::ERROR_BODY - body.len();
+        body.extend(piece.iter().take(room));
+        if body.len() == limits::ERROR_BODY {
+            return;
+        }
+    }
 }
 
 /// The first error's code and message, with all further messages appended; of anything that is not an
@@ -70,9 +76,8 @@ pub(super) fn read_envelope(body: &[u8], conceal: impl Fn(&str) -> String) -> (O
             let messages: Vec<String> = envelope
                 .errors
                 .iter()
-                .map(|error| match &error.detail {
-                    serde_json::Value::Null => error.message.clone(),
-                    detail => format!("{} ({})", error.message, conceal_within(detail, &conceal)),
+                .map(|error| {
+                    with_detail(&error.message, &detail::words(&conceal_within(&error.detail, &conceal)))
                 })
                 .filter(|message| !message.is_empty())
                 .collect();
@@ -82,7 +87,17 @@ pub(super) fn read_envelope(body: &[u8], conceal: impl Fn(&str) -> String) -> (O
     }
 }
 
-/// The detail as it is shown. Its texts are concealed one by one: written as JSON, quotes in a secret would be
+/// A message and what its detail adds to it.
+fn with_detail(message: &str, detail: &str) -> String {
+    match (message, detail) {
+        (_, "") => message.to_owned(),
+        ("", _) => detail.to_owned(),
+        _ if message.contains(detail) => message.to_owned(),
+        _ => format!("{message} ({detail})"),
+    }
+}
+
+/// The detail without secrets. Its texts are concealed one by one: written as JSON, quotes in a secret would be
 /// escaped and the secret not recognised.
 fn conceal_within(detail: &serde_json::Value, conceal: &impl Fn(&str) -> String) -> serde_json::Value {
     use serde_json::Value;
@@ -130,7 +145,7 @@ mod tests {
         let envelope = br#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown","detail":{"digest":"x"}},{"code":"X","message":"y"}]}"#;
         assert_eq!(
             read_envelope(envelope, str::to_owned),
-            (Some("MANIFEST_BLOB_UNKNOWN".into()), r#"blob unknown ({"digest":"x"}); y"#.into())
+            (Some("MANIFEST_BLOB_UNKNOWN".into()), "blob unknown (digest=x); y".into())
         );
         assert_eq!(read_envelope(b"<html>\n<body>", str::to_owned), (None, String::new()));
         assert_eq!(read_envelope(b"\n upstream gone \n", str::to_owned), (None, "upstream gone".into()));
@@ -140,12 +155,11 @@ mod tests {
     /// A registry must not be able to write to the terminal of the person who reads its message.
     #[test]
     fn control_characters_in_a_message_are_escaped() {
-        let (code, message) = read_envelope(
-            b"{\"errors\":[{\"code\":\"\\u001b[31mX\",\"message\":\"a\\u001b[2Jb\"}]}",
-            str::to_owned,
-        );
+        let envelope =
+            br#"{"errors":[{"code":"\u001b[31mX","message":"a\u001b[2Jb","detail":{"k\u0007":["c\nd"]}}]}"#;
+        let (code, message) = read_envelope(envelope, str::to_owned);
         assert_eq!(code.as_deref(), Some("\\u{1b}[31mX"));
-        assert_eq!(message, "a\\u{1b}[2Jb");
+        assert_eq!(message, "a\\u{1b}[2Jb (k\\u{7}=c d)");
     }
 
     #[test]

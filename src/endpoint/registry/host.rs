@@ -1,6 +1,6 @@
 //! One registry: its address, what has been learnt about it, and the one way a request reaches it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -12,11 +12,10 @@ use super::{
     auth::{Access, AuthError, Authenticator, Origin, Scope},
     learnt::Learnt,
     limits::{self, Tuning},
-    network::{Network, cause_of},
+    network::Network,
     pace::Pace,
     redirect,
     retry::Tries,
-    upload::Shelf,
 };
 use crate::{
     endpoint::{Cause, Error, Operation, Side},
@@ -36,12 +35,10 @@ pub(super) struct Host {
     pub(super) pace: Pace,
     /// What has been learnt about it.
     pub(super) learnt: Learnt,
-    /// Uploads that broke off.
-    pub(super) shelf: Shelf,
 }
 
-#[derive(Clone)]
 /// A request that can be sent again: its body, if any, is in memory.
+#[derive(Clone)]
 pub(super) struct Call<'a> {
     pub(super) operation: Operation,
     pub(super) repository: &'a Repository,
@@ -57,17 +54,17 @@ pub(super) struct Call<'a> {
 }
 
 impl Host {
-    /// Nothing is asked yet. `state` is the folder for what outlives the process.
+    /// Nothing is asked yet.
     pub(super) fn new(
         side: Side,
         origin: Origin,
         network: Arc<Network>,
         authenticator: Authenticator,
         events: Arc<dyn EventSink>,
-        (tuning, state): (Tuning, Option<PathBuf>),
+        tuning: Tuning,
     ) -> Self {
-        let (learnt, shelf) = (Learnt::new(&origin), Shelf::new(state));
-        Self { side, origin, network, authenticator, events, tuning, pace: Pace::new(), learnt, shelf }
+        let (pace, learnt) = (Pace::new(), Learnt::new(&origin));
+        Self { side, origin, network, authenticator, events, tuning, pace, learnt }
     }
 
     pub(super) fn tuning(&self) -> Tuning {
@@ -120,13 +117,15 @@ impl Host {
             let Some(pause) = tries.next_pause(&cause, self.pace.answers()) else {
                 return Err(self.error(call.operation, &call.place, &tries, cause));
             };
-            self.events.emit(Event::Retrying {
-                side: self.side,
-                reason: format!("cannot {} {}: {cause}", call.operation, call.place),
-                pause,
-            });
-            tokio::time::sleep(pause).await;
+            self.wait(call, &cause, pause).await;
         }
+    }
+
+    /// Says why a request is sent again, and waits until it is.
+    pub(super) async fn wait(&self, call: &Call<'_>, cause: &Cause, pause: Duration) {
+        let reason = format!("cannot {} {}: {cause}", call.operation, call.place);
+        self.events.emit(Event::Retrying { side: self.side, reason, pause });
+        tokio::time::sleep(pause).await;
     }
 
     /// One try: with credentials where the registry asks for them, through its redirects. Tells whether there
@@ -215,11 +214,11 @@ impl Host {
             request = request.header(header::CONTENT_LENGTH, 0);
         }
         match tokio::time::timeout(self.tuning.stall, request.send()).await {
-            Ok(answered) => {
-                let mut response = answered.map_err(|error| cause_of(&error))?;
+            Ok(Ok(mut response)) => {
                 answer::remember(&mut response, authorization);
                 Ok(response)
             }
+            Ok(Err(error)) => Err(self.network.explain(origin, &error).await),
             Err(_) => Err(Cause::Stalled(self.tuning.stall)),
         }
     }

@@ -27,6 +27,8 @@ pub(super) enum SelfMount {
     Answers = 1,
     /// It opens an upload all the same, or refuses.
     Ignored = 2,
+    /// It looks like CNCF distribution, and has not been put to the test.
+    Expected = 3,
 }
 
 /// How a blob's bytes are sent.
@@ -42,6 +44,7 @@ pub(super) enum Way {
 #[derive(Debug)]
 pub(super) struct Learnt {
     self_mount: AtomicU8,
+    self_mount_tested: AtomicBool,
     mount_refusals: AtomicU32,
     way: Mutex<Way>,
     chunk: u64,
@@ -53,6 +56,7 @@ impl Learnt {
     pub(super) fn new(origin: &Origin) -> Self {
         Self {
             self_mount: AtomicU8::new(SelfMount::Unknown as u8),
+            self_mount_tested: AtomicBool::new(false),
             mount_refusals: AtomicU32::new(0),
             way: Mutex::new(Way::Whole),
             chunks_refused: AtomicBool::new(false),
@@ -64,12 +68,26 @@ impl Learnt {
         match self.self_mount.load(Ordering::Relaxed) {
             1 => SelfMount::Answers,
             2 => SelfMount::Ignored,
+            3 => SelfMount::Expected,
             _ => SelfMount::Unknown,
         }
     }
 
     pub(super) fn set_self_mount(&self, learnt: SelfMount) {
         self.self_mount.store(learnt as u8, Ordering::Relaxed);
+    }
+
+    /// An answer suggests what a mount from a repository into itself would tell. What is known is not changed.
+    pub(super) fn expect_self_mount(&self) {
+        let (unknown, expected) = (SelfMount::Unknown as u8, SelfMount::Expected as u8);
+        let _ = self.self_mount.compare_exchange(unknown, expected, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Whether the caller is the one that puts the self-mount to the test, now that there is a blob to do it
+    /// with. Nobody does where there is nothing left to learn.
+    pub(super) fn tests_self_mount(&self) -> bool {
+        let is_open = matches!(self.self_mount(), SelfMount::Unknown | SelfMount::Expected);
+        is_open && !self.self_mount_tested.swap(true, Ordering::Relaxed)
     }
 
     /// Whether mounts from other repositories are worth asking for.
@@ -181,6 +199,20 @@ mod tests {
         learnt.failed(Way::Whole, &refused(413));
         learnt.failed(Way::Whole, &refused(413));
         assert_eq!(learnt.way(), Way::Chunks(CHUNK));
+    }
+
+    #[test]
+    fn a_self_mount_is_tested_once_and_what_is_known_outweighs_what_is_expected() {
+        let learnt = learnt("registry.example.com");
+        learnt.expect_self_mount();
+        assert_eq!(learnt.self_mount(), SelfMount::Expected);
+        assert_eq!([learnt.tests_self_mount(), learnt.tests_self_mount()], [true, false]);
+        learnt.set_self_mount(SelfMount::Ignored);
+        learnt.expect_self_mount();
+        assert_eq!(learnt.self_mount(), SelfMount::Ignored);
+        let known = self::learnt("registry.example.com");
+        known.set_self_mount(SelfMount::Answers);
+        assert!(!known.tests_self_mount());
     }
 
     #[test]

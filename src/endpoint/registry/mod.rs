@@ -4,10 +4,12 @@
 //! [`network`] opens connections, [`auth`] says who we are, `host` sends a request (credentials, redirects,
 //! retries), `manifests`, `download` and `upload` are the operations, `retry` decides what is tried again,
 //! `pace` how fast a host is asked, `learnt` is what it has taught us, `redirect` where the client may be
-//! sent, `probe` asks what `doctor` wants to know, `answer` reads refusals, `limits` holds the bounds.
+//! sent, `probe` asks what `doctor` wants to know, `certificate` reads what TLS was shown, `answer` reads refusals, `limits` holds the bounds.
 
 mod answer;
 pub mod auth;
+mod certificate;
+mod detail;
 mod download;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -30,8 +32,8 @@ use std::{
 
 use tokio::sync::OnceCell;
 
-pub use self::probe::Greeting;
-use self::{auth::Authenticator, host::Host, network::Network, retry::Tries};
+use self::{auth::Authenticator, host::Host, network::Network, retry::Tries, upload::Shelf};
+pub use self::{certificate::ShownCertificate, probe::Greeting};
 pub use self::{limits::Tuning, upload::state_folder};
 use super::{Begun, BlobStream, Destination, Error, Operation, Side, Source};
 use crate::{
@@ -50,7 +52,8 @@ pub struct Registries {
     authenticator: Authenticator,
     events: Arc<dyn EventSink>,
     tuning: Tuning,
-    state: Option<PathBuf>,
+    /// Uploads that broke off.
+    shelf: Arc<Shelf>,
     hosts: Mutex<HashMap<String, Arc<OnceCell<Found>>>>,
 }
 
@@ -63,15 +66,15 @@ impl Registries {
         authenticator: Authenticator,
         events: Arc<dyn EventSink>,
     ) -> Self {
-        let tuning = Tuning::default();
-        Self { side, network, authenticator, events, tuning, state: None, hosts: Mutex::default() }
+        let (tuning, shelf) = (Tuning::default(), Arc::new(Shelf::new(None)));
+        Self { side, network, authenticator, events, tuning, shelf, hosts: Mutex::default() }
     }
 
     /// Keeps in this folder what a later process needs to go on with large uploads. Without one, nothing
     /// outlives the process.
     #[must_use]
     pub fn with_state(self, folder: Option<PathBuf>) -> Self {
-        Self { state: folder, ..self }
+        Self { shelf: Arc::new(Shelf::new(folder)), ..self }
     }
 
     /// Other bounds than the usual ones.
@@ -102,7 +105,7 @@ impl Registries {
                         Arc::clone(&self.network),
                         self.authenticator.clone(),
                         Arc::clone(&self.events),
-                        (self.tuning, self.state.clone()),
+                        self.tuning,
                     )));
                 }
                 Err(cause) => cause,
@@ -160,7 +163,7 @@ impl Destination for Registries {
         blob: &Descriptor,
         mount: Option<&Repository>,
     ) -> Result<Begun<Self::Sink>, Error> {
-        upload::begin(self.host(repository).await?, repository, blob, mount).await
+        upload::begin(self.host(repository).await?, Arc::clone(&self.shelf), repository, blob, mount).await
     }
 
     async fn put_manifest(

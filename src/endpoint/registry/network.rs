@@ -8,11 +8,13 @@ mod trust;
 
 use std::{
     collections::{BTreeSet, HashMap},
+    error::Error as _,
     sync::Mutex,
     time::Duration,
 };
 
-use reqwest::{Client, redirect::Policy};
+use reqwest::{Client, StatusCode, redirect::Policy};
+use url::Url;
 
 pub use self::{
     proxies::{Proxies, Route},
@@ -20,9 +22,14 @@ pub use self::{
 };
 use super::{
     auth::{Origin, Reach, Scheme},
-    limits,
+    limits, retry,
 };
 use crate::endpoint::Cause;
+
+/// How often a registry of this machine is asked over http before it is asked over https.
+const PLAIN_QUESTIONS: u32 = 2;
+/// What the HTTP client says when a proxy answers `CONNECT` with anything but success or 407.
+const REFUSED_TUNNEL: &str = "tunnel error: unsuccessful";
 
 /// What the settings say about connections.
 #[derive(Debug, Clone, Default)]
@@ -86,12 +93,17 @@ impl Network {
         if let Some(client) = clients.get(&manner) {
             return Ok(client.clone());
         }
-        let client = self.build(origin, route.as_ref())?;
+        let client = self.build(origin, route.as_ref(), false)?;
         clients.insert(manner, client.clone());
         Ok(client)
     }
 
-    fn build(&self, origin: &Origin, route: Option<&Route>) -> Result<Client, Cause> {
+    /// A client of its own, whose answers tell the server's certificate. All others are spared the copies.
+    pub(super) fn client_that_tells_certificates(&self, origin: &Origin) -> Result<Client, Cause> {
+        self.build(origin, self.route(origin)?.as_ref(), true)
+    }
+
+    fn build(&self, origin: &Origin, route: Option<&Route>, tells: bool) -> Result<Client, Cause> {
         let mut builder = Client::builder()
             .redirect(Policy::none())
             .referer(false)
@@ -99,6 +111,7 @@ impl Network {
             .connect_timeout(self.connect_timeout())
             .pool_idle_timeout(limits::IDLE)
             .http1_only()
+            .tls_info(tells)
             // The environment is read by `Proxies`, which knows more rules.
             .no_proxy();
         if let Some(route) = route {
@@ -131,29 +144,98 @@ impl Network {
         let encrypted = Origin::of_registry(registry, Scheme::Https).map_err(settings)?;
         // Whoever sets certificates for a registry of this machine has answered the question.
         let is_asked = plain.reach() == Reach::Loopback && !self.settings.trust.is_particular(&encrypted);
-        if is_asked && self.answers_plainly(&plain).await? {
-            return Ok(plain);
-        }
-        Ok(encrypted)
+        if is_asked { self.find_scheme(plain, encrypted).await } else { Ok(encrypted) }
     }
 
-    /// Whether a loopback registry speaks http. A TLS server answers plain http with a 400 or hangs up.
-    async fn answers_plainly(&self, origin: &Origin) -> Result<bool, Cause> {
-        let url = origin.url("/v2/").map_err(|error| Cause::Settings(error.to_string()))?;
-        let patience = self.connect_timeout();
-        let asked = self.client(origin)?.get(url).timeout(patience).send().await;
-        match asked {
-            Ok(response) => Ok(response.status() != reqwest::StatusCode::BAD_REQUEST),
-            Err(error) if error.is_connect() => Err(cause_of(&error)),
-            Err(error) if error.is_timeout() => Err(Cause::Stalled(patience)),
-            Err(_) => Ok(false),
+    /// Which of two schemes a loopback registry speaks. A TLS server answers plain http with a 400 or an alert;
+    /// one that hangs up may be anything, and is asked again and then over https.
+    async fn find_scheme(&self, plain: Origin, encrypted: Origin) -> Result<Origin, Cause> {
+        let mut cut = String::new();
+        for _ in 0..PLAIN_QUESTIONS {
+            match self.ask_plainly(&plain).await? {
+                Plainly::Answered => return Ok(plain),
+                Plainly::Foreign => return Ok(encrypted),
+                Plainly::Cut(reason) => cut = reason,
+            }
+        }
+        match self.ask_encrypted(&encrypted).await {
+            Err(Cause::NotTls) => Ok(plain),
+            Err(cause) if retry::is_transient(&cause) => {
+                Err(Cause::NeitherScheme { http: cut, https: cause.to_string() })
+            }
+            // What is wrong with its certificate, or with ours, the first real request tells.
+            Ok(()) | Err(_) => Ok(encrypted),
         }
     }
+
+    async fn ask_plainly(&self, origin: &Origin) -> Result<Plainly, Cause> {
+        let patience = self.connect_timeout();
+        match self.client(origin)?.get(greeting_url(origin)?).timeout(patience).send().await {
+            Ok(response) if response.status() == StatusCode::BAD_REQUEST => Ok(Plainly::Foreign),
+            Ok(_) => Ok(Plainly::Answered),
+            Err(error) if error.is_connect() => Err(cause_of(&error)),
+            Err(error) if error.is_timeout() => Err(Cause::Stalled(patience)),
+            Err(error) if is_no_http(&error) => Ok(Plainly::Foreign),
+            Err(error) => Ok(Plainly::Cut(cause_of(&error).to_string())),
+        }
+    }
+
+    async fn ask_encrypted(&self, origin: &Origin) -> Result<(), Cause> {
+        let patience = self.connect_timeout();
+        let asked = self.client(origin)?.get(greeting_url(origin)?).timeout(patience).send().await;
+        asked.map(drop).map_err(|error| cause_of(&error))
+    }
+
+    /// Why a request to an origin failed; of a proxy that refuses, with its status.
+    pub(super) async fn explain(&self, origin: &Origin, error: &reqwest::Error) -> Cause {
+        let cause = cause_of(error);
+        let is_tunnel = matches!(&cause, Cause::Unreachable(reason) if reason == REFUSED_TUNNEL);
+        let Ok(Some(route)) = self.route(origin) else { return cause };
+        if !is_tunnel {
+            return cause;
+        }
+        match tokio::time::timeout(self.connect_timeout(), route.status(origin)).await {
+            Ok(Ok(status)) if !(200..300).contains(&status) => Cause::ProxyRefused(status),
+            _ => cause,
+        }
+    }
+}
+
+/// How a server took a question in plain http.
+enum Plainly {
+    /// It speaks http.
+    Answered,
+    /// It said that it does not, or something that is not http.
+    Foreign,
+    /// It hung up.
+    Cut(String),
+}
+
+fn greeting_url(origin: &Origin) -> Result<Url, Cause> {
+    origin.url("/v2/").map_err(|error| Cause::Settings(error.to_string()))
+}
+
+/// Whether the answer was there and was not http.
+fn is_no_http(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 /// Sorts a client error into the causes that decide about retries. Its URL is left out: it may be signed.
 pub(super) fn cause_of(error: &reqwest::Error) -> Cause {
     let text = chain(error);
+    if text.contains("InvalidContentType") {
+        return Cause::NotTls;
+    }
+    if text == "tunnel error: proxy authorization required" {
+        return Cause::ProxyRefused(407);
+    }
     // In TLS 1.3 a server that misses a client certificate says so when the connection stands already.
     if error.is_connect() || text.contains("received fatal alert") {
         Cause::Unreachable(text)

@@ -11,9 +11,9 @@ use url::Url;
 use super::{
     Registries,
     auth::{Origin, Provenance, Scope},
+    certificate::ShownCertificate,
     host::{Call, Host, discard},
-    limits,
-    network::{Route, cause_of},
+    network::Route,
     redirect,
     retry::{self, Tries},
 };
@@ -31,6 +31,8 @@ pub struct Greeting {
     pub route: Option<Route>,
     /// Its certificate was accepted unseen.
     pub is_unverified: bool,
+    /// The certificate that it showed; none over plain http.
+    pub certificate: Option<ShownCertificate>,
     /// The HTTP status: 200, or 401 where it wants to know who asks.
     pub status: u16,
     /// What its clock said when it answered.
@@ -97,13 +99,19 @@ async fn greet(host: &Host) -> Result<Greeting, Cause> {
     let url = host.origin.url("/v2/").map_err(|error| Cause::Settings(error.to_string()))?;
     let network = host.network();
     let begun = Instant::now();
-    let request = network.client(&host.origin)?.get(url).timeout(limits::STALL);
-    let response = request.send().await.map_err(|error| cause_of(&error))?;
+    let stall = host.tuning().stall;
+    let request = network.client_that_tells_certificates(&host.origin)?.get(url).send();
+    let response = match tokio::time::timeout(stall, request).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => return Err(network.explain(&host.origin, &error).await),
+        Err(_) => return Err(Cause::Stalled(stall)),
+    };
     let date = response.headers().get(header::DATE).and_then(|value| value.to_str().ok());
     let greeting = Greeting {
         origin: host.origin.clone(),
         route: network.route(&host.origin)?,
         is_unverified: network.settings().trust.accepts_any(&host.origin),
+        certificate: ShownCertificate::of(&response),
         status: response.status().as_u16(),
         clock: date.and_then(|date| httpdate::parse_http_date(date).ok()),
         time: begun.elapsed(),

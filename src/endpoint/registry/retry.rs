@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::endpoint::Cause;
+use crate::{endpoint::Cause, oci::manifest::ManifestError};
 
 /// How often one request is tried.
 pub(crate) const ATTEMPTS: u32 = 5;
+/// How often something is read or sent that arrives as other bytes: they may have been damaged on the way, once;
+/// after that they are wrong where they come from.
+const DAMAGED_ATTEMPTS: u32 = 2;
 /// How often one request is tried at a registry that is overloaded but serves others in between.
 const MOST_ATTEMPTS: u32 = 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -17,10 +20,13 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
 #[must_use]
 pub(crate) fn is_transient(cause: &Cause) -> bool {
     match cause {
-        Cause::Broken(_) | Cause::Stalled(_) => true,
+        Cause::Broken(_) | Cause::Stalled(_) | Cause::NeitherScheme { .. } => true,
         // A certificate that is not trusted now will not be trusted in a second.
         Cause::Unreachable(reason) => !reason.contains("ertificate"),
-        Cause::Refused { status, .. } => matches!(status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522),
+        Cause::Refused { status, .. } | Cause::ProxyRefused(status) => {
+            matches!(status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
+        }
+        // Of `NotTls`: a server does not learn TLS in a second either.
         _ => false,
     }
 }
@@ -42,6 +48,23 @@ pub(crate) fn asked_for(cause: &Cause) -> Option<Duration> {
     }
 }
 
+/// Whether bytes came that are not those that were asked for.
+#[must_use]
+fn is_damage(cause: &Cause) -> bool {
+    matches!(cause, Cause::Mismatch(_) | Cause::Manifest(ManifestError::Digest { .. }))
+}
+
+/// How often a blob is brought in vain before that counts as failure.
+#[must_use]
+pub(crate) fn attempts_for(cause: &Cause) -> u32 {
+    match cause {
+        Cause::Refused { status: 401, .. } => DAMAGED_ATTEMPTS,
+        Cause::Refused { code: Some(code), .. } if code == "DIGEST_INVALID" => DAMAGED_ATTEMPTS,
+        cause if is_damage(cause) => DAMAGED_ATTEMPTS,
+        _ => ATTEMPTS,
+    }
+}
+
 /// Whether a blob's upload may succeed when it is opened anew. More than [`is_transient`]: a session can
 /// be lost, and bytes can be damaged on the way.
 #[must_use]
@@ -49,13 +72,13 @@ pub(crate) fn is_worth_a_new_upload(cause: &Cause) -> bool {
     match cause {
         // 401: the token may have expired while the bytes were streaming; the next POST gets a new one.
         // 413: chunks, or smaller ones. 416: the registry has fewer or more bytes than it said.
-        Cause::Mismatch(_) | Cause::NoChunks(_) | Cause::Refused { status: 401 | 413 | 416, .. } => true,
+        Cause::NoChunks(_) | Cause::Refused { status: 401 | 413 | 416, .. } => true,
         Cause::Refused { code: Some(code), .. }
             if matches!(code.as_str(), "BLOB_UPLOAD_UNKNOWN" | "BLOB_UPLOAD_INVALID" | "DIGEST_INVALID") =>
         {
             true
         }
-        other => is_transient(other),
+        other => is_damage(other) || is_transient(other),
     }
 }
 
@@ -102,6 +125,8 @@ pub(crate) struct Tries {
     count: u32,
     /// How often it may be tried before that counts as failure.
     granted: u32,
+    /// How many of them brought other bytes than those that were asked for.
+    damaged: u32,
     /// Answers that the host had given when the last try failed.
     answers_seen: u64,
 }
@@ -110,7 +135,7 @@ impl Tries {
     /// Starts the clock of an operation that is tried so often.
     #[must_use]
     pub(crate) fn new(granted: u32) -> Self {
-        Self { begun: Instant::now(), count: 0, granted, answers_seen: 0 }
+        Self { begun: Instant::now(), count: 0, granted, damaged: 0, answers_seen: 0 }
     }
 
     /// One more try begins.
@@ -143,13 +168,20 @@ impl Tries {
         if is_overload(cause) && serves_others && self.granted >= ATTEMPTS {
             self.granted = (self.granted + 1).min(MOST_ATTEMPTS);
         }
-        (self.count < self.granted && is_transient(cause)).then(|| pause(self.count, cause, random()))
+        let may_pass = if is_damage(cause) {
+            self.damaged += 1;
+            self.damaged < DAMAGED_ATTEMPTS
+        } else {
+            is_transient(cause)
+        };
+        (self.count < self.granted && may_pass).then(|| pause(self.count, cause, random()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::Digest;
 
     fn refused(status: u16, code: Option<&str>) -> Cause {
         Cause::Refused { status, code: code.map(str::to_owned), message: String::new(), retry_after: None }
@@ -160,12 +192,22 @@ mod tests {
         let table: Vec<String> = [
             Cause::Unreachable("refused".into()),
             Cause::Unreachable("invalid peer certificate".into()),
+            Cause::NotTls,
+            Cause::NeitherScheme { http: "cut".into(), https: "cut".into() },
+            Cause::ProxyRefused(403),
+            Cause::ProxyRefused(407),
+            Cause::ProxyRefused(503),
             Cause::Broken("reset".into()),
             Cause::Stalled(Duration::from_secs(60)),
             Cause::NoSuchManifest,
             Cause::Redirect("x".into()),
             Cause::Protocol("x".into()),
             Cause::NoChunks(405),
+            Cause::Manifest(ManifestError::Digest {
+                expected: Digest::sha256(b"a"),
+                found: Digest::sha256(b"b"),
+            }),
+            Cause::Manifest(ManifestError::Ambiguous),
         ]
         .into_iter()
         .chain(

@@ -30,12 +30,10 @@ impl Location {
         if !is_local {
             return Ok(Self::Remote);
         }
-        let failed = |source| EnumerateError::Read { input: chart.to_owned(), source };
+        let failed = |source| EnumerateError::Read { input: format!("chart {chart}"), source };
         let path = absolute(chart).map_err(failed)?;
         // Helm would take a missing folder for a repository's alias and complain about that.
-        path.try_exists()
-            .and_then(|exists| if exists { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) })
-            .map_err(failed)?;
+        std::fs::metadata(&path).map_err(failed)?;
         Ok(Self::Local(path))
     }
 }
@@ -58,6 +56,15 @@ pub(super) fn absolute_text(text: &str) -> String {
     absolute(text).map_or_else(|_| text.to_owned(), |path| path.display().to_string())
 }
 
+/// Fails where a path of this machine leads nowhere. A URL is Helm's to look up.
+pub(super) fn check_readable(text: &str, what: &str) -> Result<(), EnumerateError> {
+    if text.contains("://") {
+        return Ok(());
+    }
+    let failed = |source| EnumerateError::Read { input: format!("{what} {text}"), source };
+    std::fs::File::open(text).map(drop).map_err(failed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,7 +79,7 @@ mod tests {
             assert!(path.is_absolute());
         }
         let error = Location::find("./missing").unwrap_err();
-        assert_eq!(error.to_string(), "./missing could not be read");
+        assert_eq!(error.to_string(), "chart ./missing could not be read");
     }
 
     #[test]

@@ -70,6 +70,8 @@ async fn files(helm: &Helm, given: &[String]) -> Result<Vec<String>, EnumerateEr
                 let bytes = input::read_stdin().await.map_err(failed)?;
                 private_file(helm, "standard-input.yaml", &bytes)?.display().to_string()
             } else {
+                // Helm would name the private folder that it runs in.
+                location::check_readable(part, "values file")?;
                 location::absolute_text(part)
             };
             files.push(file);

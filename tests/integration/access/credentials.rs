@@ -1,6 +1,9 @@
 //! Credentials as people have them on disk.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
@@ -60,7 +63,8 @@ async fn an_empty_entry_is_no_credential() {
     let host = &registry.address().host_port;
     let outcome = run(inspect_with(&registry, &json!({ "auths": { host: { "auth": "" } } })), 4).await;
     assert!(outcome.stderr.contains("without a credential"), "{outcome}");
-    assert!(outcome.stderr.contains("hint: no credential matched: `docker login HOST`"), "{outcome}");
+    let hint = format!("hint: no credential for {host} was found: run `docker login {host}`");
+    assert!(outcome.stderr.contains(&hint), "{outcome}");
 }
 
 #[tokio::test]
@@ -113,7 +117,7 @@ async fn a_credential_helper_is_asked_without_our_own_secrets() {
 async fn a_helper_that_is_missing_and_one_that_fails_are_told_apart() {
     let registry = basic_registry().await;
     let nothing = tempfile::tempdir().unwrap();
-    let missing = run(with_helper(&registry, nothing.path()), 4).await;
+    let missing = run(with_helper(&registry, nothing.path()), 2).await;
     let line =
         "DOCKER_AUTH_CONFIG names the credential helper `docker-credential-scripted`, which is not in PATH";
     assert!(missing.stderr.contains(line), "{missing}");
@@ -125,10 +129,37 @@ async fn a_helper_that_is_missing_and_one_that_fails_are_told_apart() {
     assert!(sent.iter().all(Option::is_none), "and nobody goes on with another credential: {sent:?}");
 }
 
+/// A helper is often a script that waits for another program.
+#[tokio::test]
+async fn a_helper_that_hangs_is_ended_with_everything_it_started() {
+    let registry = basic_registry().await;
+    let folder = helper("sleep 600 & echo $! > \"${0%/*}/child\"; wait");
+    let hanging = with_helper(&registry, folder.path()).env("THORAS_MIRROR_HELPER_TIMEOUT", "1");
+    let outcome = run(hanging, 4).await;
+    assert!(
+        outcome.stderr.contains("`docker-credential-scripted` failed for")
+            && outcome.stderr.contains("no answer within 1 seconds"),
+        "{outcome}"
+    );
+    assert!(outcome.stderr.contains("--helper-timeout SECONDS"), "{outcome}");
+    let child = std::fs::read_to_string(folder.path().join("child")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while is_alive(child.trim()) {
+        assert!(Instant::now() < deadline, "process {child} goes on");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Whether a process runs; one that has ended and that nobody has waited for does not.
+fn is_alive(process: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"));
+    status.is_ok_and(|status| !status.contains("State:\tZ"))
+}
+
 #[tokio::test]
 async fn a_broken_configuration_is_named_and_its_content_is_not() {
     let registry = basic_registry().await;
     let text = format!("{{\"auths\": {}", LOGIN.1);
-    let outcome = run(inspect(&registry).env("DOCKER_AUTH_CONFIG", text), 4).await;
+    let outcome = run(inspect(&registry).env("DOCKER_AUTH_CONFIG", text), 2).await;
     assert!(outcome.stderr.contains("DOCKER_AUTH_CONFIG is not a usable Docker configuration"), "{outcome}");
 }

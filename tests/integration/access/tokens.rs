@@ -10,7 +10,7 @@ use crate::support::{
     images::SampleImage,
     process::Mirror,
     registry::{Options, Registry},
-    scripted::{Action, Answer},
+    scripted::{Action, Answer, Scripted},
     token_server::TokenServer,
 };
 
@@ -106,6 +106,36 @@ async fn a_token_that_ends_between_post_and_put_is_replaced_and_the_blob_begun_o
     let blobs = SampleImage::multi_platform("1").blobs.len();
     assert_eq!(mirror.count("PUT", "/blobs/uploads/"), blobs + 1, "one blob went twice, the others once");
     assert_eq!(source.count("GET", "/blobs/sha256:"), blobs + 1);
+    assert_eq!(mirror.violations(), [""; 0]);
+}
+
+/// The registry looks at the token again when a large blob has streamed, as some front ends do. (One that answers
+/// before it has read everything resets the connection: no client sees that 401.)
+#[tokio::test]
+async fn a_token_refused_in_mid_put_costs_one_more_token_and_one_restart_of_that_blob() {
+    const LARGE: usize = 8 * 1024 * 1024;
+    let (source, mirror, tokens) =
+        tokio::join!(Scripted::start(), Scripted::start(), TokenServer::start(None));
+    tokens.allow(LOGIN.0, LOGIN.1, "*", &["pull", "push"]);
+    let image = SampleImage::with_large_layer("1", LARGE);
+    source.with_store(|store| store.insert("team/app", &image));
+    let (large, _) = image.blobs.iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    let challenge = format!("Bearer realm=\"{}\",service=\"test registry\"", tokens.realm());
+    let refusal = Answer::error(401, "UNAUTHORIZED").header("www-authenticate", &challenge);
+    mirror.on("POST", "/blobs/uploads/").first(1).answer(refusal.clone());
+    let put = format!("digest={large}");
+    mirror.on("PUT", &put).nth(1).answer(refusal);
+    let to = &mirror.address().host_port;
+    let from = source.address().image("team/app", "1");
+    let sync = Mirror::new(["sync", &from, "--to", to, "--platform", "linux/amd64", "--jobs", "1"])
+        .env("DOCKER_AUTH_CONFIG", super::config(to).to_string());
+    let _ = run(sync, 0).await;
+
+    let pushes = tokens.requests().into_iter().filter(|request| request.scopes.concat().contains("push"));
+    assert_eq!(pushes.count(), 2, "the first token, and one in place of the refused");
+    assert_eq!(mirror.count("PUT", &put), 2);
+    assert_eq!(mirror.count("PUT", "/blobs/uploads/"), image.blobs.len() + 1, "no other blob went twice");
+    assert_eq!(source.count("GET", &format!("/blobs/{large}")), 2);
     assert_eq!(mirror.violations(), [""; 0]);
 }
 

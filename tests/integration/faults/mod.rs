@@ -4,8 +4,10 @@
 //! enough for tests. [`Case::converges`] holds what must be true after every fault: nothing wrong is stored, no
 //! tag was ever put on an incomplete image, a second run moves nothing, and no secret was said.
 
+mod damage;
 mod death;
 mod download;
+mod foreign;
 mod manifests;
 mod rate;
 mod resume;
@@ -284,8 +286,7 @@ fn message(event: &Event) -> Option<&String> {
     }
 }
 
-/// The requests of a method whose path contains a text.
+/// The requests of a method (any, if empty) whose path contains a text.
 fn requests(registry: &Scripted, method: &str, path: &str) -> Vec<Recorded> {
-    let all = registry.requests().into_iter();
-    all.filter(|request| request.method.as_str() == method && request.path.contains(path)).collect()
+    registry.requests().into_iter().filter(|request| request.is(method, path)).collect()
 }

@@ -11,6 +11,8 @@ use thoras_mirror::{
 use super::{Case, REPOSITORY, SECRET, requests};
 use crate::support::{
     images::SampleImage,
+    process::Mirror,
+    proxy::Proxy,
     scripted::{Action, Answer, Recorded, Scripted},
 };
 
@@ -156,6 +158,29 @@ async fn too_large_for_one_request_goes_in_chunks_and_is_remembered() {
         assert_eq!(whole, 0, "one refusal is enough for the whole host");
         case.converges().await;
     }
+}
+
+/// Through a proxy, which leads every name to this machine.
+#[tokio::test]
+async fn ghcr_gets_no_chunk_that_it_would_refuse() {
+    const MIB: usize = 1024 * 1024;
+    let case = Case::with(SampleImage::with_large_layer("1", 9 * MIB)).await;
+    let (digest, bytes) = case.layer();
+    case.destination.on("PUT", digest.as_str()).nth(1).then(Action::error(413, "SIZE_INVALID"));
+    let proxy = Proxy::start().await;
+    let ghcr = case.destination.address().host_port.replace("127.0.0.1", "ghcr.io");
+    let from = case.source.address().image("vendor/app", "1");
+    let run = Mirror::new(["sync", &from, "--to", &format!("{ghcr}/mirror"), "--plain-http", &ghcr])
+        .arguments(["--platform", "linux/amd64", "--jobs", "1"])
+        .env("HTTP_PROXY", proxy.url());
+    let _ = run.run().await.expect_success();
+    let chunks = requests(&case.destination, "PATCH", UPLOADS);
+    let large: Vec<_> = chunks.iter().filter(|chunk| chunk.body_length == Some(4 * MIB)).collect();
+    assert_eq!(large.len(), 2);
+    assert!(chunks.iter().all(|chunk| chunk.body_length <= Some(4 * MIB)), "{chunks:#?}");
+    case.destination.with_store(|store| {
+        assert!(store.repository(REPOSITORY).blobs[&digest] == bytes);
+    });
 }
 
 #[tokio::test]

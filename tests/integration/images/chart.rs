@@ -48,12 +48,12 @@ async fn each_way_of_naming_an_image_is_told_by_its_place() {
     assert_eq!(document["sourcePrefix"], "registry.example.com/vendor");
     let found = document["images"].as_array().unwrap();
     for (image, kind, confidence) in [
-        ("report:1.4.2", "CronJob", "podSpec"),
-        ("migrate:1.4.2", "Job", "podSpec"),
-        ("worker:1.4.2", "Deployment", "podSpec"),
+        ("report:1.4.2", "CronJob", "pod-spec"),
+        ("migrate:1.4.2", "Job", "pod-spec"),
+        ("worker:1.4.2", "Deployment", "pod-spec"),
         ("forecast:1.4.2", "Deployment", "environment"),
         ("sidecar:1.4.2", "Deployment", "environment"),
-        ("proxy:1.4.2", "Gateway", "customResource"),
+        ("proxy:1.4.2", "Gateway", "custom-resource"),
         ("runner:1.4.2", "ConfigMap", "environment"),
     ] {
         let reference = format!("registry.example.com/vendor/{image}");

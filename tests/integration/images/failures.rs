@@ -66,3 +66,14 @@ async fn helm_sees_values_on_standard_input_alone_and_none_of_our_credentials() 
     let values: serde_json::Value = serde_json::from_str(&helm.standard_input("template")).unwrap();
     assert_eq!(values, serde_json::json!({ "password": "set-s3cret", "token": "string-s3cret" }));
 }
+
+#[tokio::test]
+async fn a_password_in_an_image_is_not_repeated() {
+    for image in ["https://user:pa55@quay.io/a/b:1", "user:pa55@quay.io/a/b:1", "user:p@pa55@quay.io/a/b:1"] {
+        for command in ["images", "inspect"] {
+            let outcome = Mirror::new([command, "--output", "json", image]).run().await.expect_code(2);
+            assert!(outcome.stderr.contains("***@quay.io/a/b:1`"), "what it was about: {outcome}");
+            assert!(!outcome.to_string().contains("pa55"), "{outcome}");
+        }
+    }
+}

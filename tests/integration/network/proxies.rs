@@ -94,12 +94,30 @@ async fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
     let run = Mirror::new(["inspect", &format!("{}/team/app:1", remote(source.address()))])
         .env("HTTPS_PROXY", proxy.url_with(LOGIN.0, LOGIN.1));
     let outcome = run.run().await.expect_code(1);
-    assert!(
-        outcome.stderr.contains("proxy authorization required\nhint: the proxy does not lead to"),
-        "{outcome}"
-    );
+    let said = "the proxy answered 407 Proxy Authentication Required to CONNECT\nhint: give the proxy's user and password";
+    assert!(outcome.stderr.contains(said), "{outcome}");
     secrets::assert_hidden(&outcome, &[LOGIN]);
     assert!(source.requests().is_empty());
+    assert_eq!(proxy.requests().len(), 1, "a password that is wrong stays wrong");
+}
+
+/// Every attempt is two requests: the HTTP client does not tell the status of a tunnel, so it is asked for.
+#[tokio::test]
+async fn a_proxy_that_forbids_is_asked_once_and_one_that_is_overloaded_again() {
+    for (status, attempts, said) in [
+        (403, 1, "the proxy answered 403 Forbidden to CONNECT"),
+        (503, 5, "503 Service Unavailable to CONNECT"),
+    ] {
+        let proxy = Proxy::start_refusing(status).await;
+        let run = Mirror::new(["inspect", &format!("{REMOTE_HOST}/team/app:1")])
+            .env("HTTPS_PROXY", proxy.url_with(LOGIN.0, LOGIN.1));
+        let outcome = run.run().await.expect_code(1);
+        assert!(outcome.stderr.contains(said), "{outcome}");
+        assert!(outcome.stderr.contains("hint: the proxy does not lead to registry.test: "), "{outcome}");
+        secrets::assert_hidden(&outcome, &[LOGIN]);
+        assert_eq!(proxy.requests().len(), 2 * attempts, "{outcome}");
+        assert!(proxy.requests().iter().all(|request| request.target == format!("{REMOTE_HOST}:443")));
+    }
 }
 
 #[tokio::test]

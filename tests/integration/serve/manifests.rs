@@ -122,7 +122,7 @@ async fn large_manifests_are_taken_and_larger_ones_refused() {
     let stream = futures::stream::iter(pieces);
     let request = registry.request(Method::PUT, "/v2/a/manifests/larger");
     let answer = request.body(reqwest::Body::wrap_stream(stream)).send().await.unwrap();
-    assert_refused(answer, StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID").await;
+    assert_refused(answer, StatusCode::PAYLOAD_TOO_LARGE, "MANIFEST_INVALID").await;
     let announced = "PUT /v2/a/manifests/x HTTP/1.1\r\nhost: x\r\ncontent-length: 8388609\r\n\r\n";
     assert_eq!(registry.raw(announced).await, 413, "refused before the bytes are sent");
 }

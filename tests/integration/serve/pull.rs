@@ -48,6 +48,10 @@ async fn a_blob_is_pulled_in_part() {
         assert_eq!(header(&answer, "content-range"), format!("bytes {from}-{}/600000", to - 1));
         assert!(answer.bytes().await.unwrap() == bytes[from..to], "{range}");
     }
+    for range in ["bytes=700000-800000", "bytes=500-0"] {
+        let answer = registry.request(Method::GET, &path).header("range", range).send().await.unwrap();
+        assert_refused(answer, StatusCode::RANGE_NOT_SATISFIABLE, "SIZE_INVALID").await;
+    }
     let beyond = registry.request(Method::GET, &path).header("range", "bytes=600000-").send().await.unwrap();
     assert_eq!(header(&beyond, "content-range"), "bytes */600000");
     assert_refused(beyond, StatusCode::RANGE_NOT_SATISFIABLE, "SIZE_INVALID").await;

@@ -127,6 +127,26 @@ impl SampleImage {
         builder.into_image()
     }
 
+    /// One manifest with two layers that may not be passed on, in both formats' words, of which the registry holds
+    /// neither. Returned beside it: the layers. `urls` is where each says it can be found.
+    pub fn with_foreign_layers(name: &str, urls: &[&str]) -> (Self, BTreeMap<Digest, Bytes>) {
+        let mut builder = Builder::new(name);
+        let types = [
+            "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        ];
+        let layers = types.map(|media_type| {
+            let mut layer = builder.layer(media_type, media_type);
+            layer["urls"] = urls.into();
+            layer
+        });
+        builder.platform_image(Format::Oci, PLATFORMS[0], &layers);
+        let mut image = builder.into_image();
+        let foreign = layers.map(|layer| layer["digest"].as_str().unwrap().parse().unwrap());
+        let foreign = foreign.map(|digest| image.blobs.remove_entry(&digest).unwrap());
+        (image, foreign.into())
+    }
+
     /// One manifest with a layer under a SHA-512 digest.
     pub fn with_sha512_layer(name: &str) -> Self {
         let mut builder = Builder::new(name);

@@ -32,6 +32,15 @@ pub mod token_server;
 
 use std::path::PathBuf;
 
+/// Whether a request is of this method, any if empty, and has this text in its path and query.
+///
+/// All that counts requests asks this, so that nowhere an empty method means "none" and makes a count of zero vacuous.
+pub fn is_request(seen: (&str, &str), method: &str, path: &str) -> bool {
+    const METHODS: [&str; 7] = ["", "GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"];
+    assert!(METHODS.contains(&method), "no request ever has the method {method}");
+    (method.is_empty() || seen.0 == method) && seen.1.contains(path)
+}
+
 /// Where a server listens, and what a client must know to talk to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {

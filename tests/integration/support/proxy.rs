@@ -38,6 +38,8 @@ pub struct Proxy {
 struct Shared {
     /// The `Proxy-Authorization` without which it refuses.
     demanded: Option<String>,
+    /// What it answers everyone instead of serving them.
+    refusal: Option<StatusCode>,
     requests: Mutex<Vec<ProxyRequest>>,
     client: reqwest::Client,
 }
@@ -45,22 +47,27 @@ struct Shared {
 impl Proxy {
     /// Serves everyone.
     pub async fn start() -> Self {
-        Self::start_with(None).await
+        Self::start_with(None, None).await
+    }
+
+    /// Refuses everyone with this status.
+    pub async fn start_refusing(status: u16) -> Self {
+        Self::start_with(None, Some(StatusCode::from_u16(status).unwrap())).await
     }
 
     /// Serves whoever knows this user and password.
     pub async fn start_with_login(user: &str, password: &str) -> Self {
-        Self::start_with(Some(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))))
-            .await
+        let login = format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")));
+        Self::start_with(Some(login), None).await
     }
 
-    async fn start_with(demanded: Option<String>) -> Self {
+    async fn start_with(demanded: Option<String>, refusal: Option<StatusCode>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host_port = listener.local_addr().unwrap().to_string();
         let redirects = reqwest::redirect::Policy::none();
         let client = reqwest::Client::builder().no_proxy().redirect(redirects).tls_certs_only([]);
         let client = client.build().unwrap();
-        let shared = Arc::new(Shared { demanded, requests: Mutex::default(), client });
+        let shared = Arc::new(Shared { demanded, refusal, requests: Mutex::default(), client });
         let mut accepting = JoinSet::new();
         let serving = Arc::clone(&shared);
         accepting.spawn(async move {
@@ -107,6 +114,9 @@ impl Shared {
             target: request.uri().to_string(),
             authorization,
         });
+        if let Some(refusal) = self.refusal {
+            return status(refusal);
+        }
         if !is_welcome {
             return status(StatusCode::PROXY_AUTHENTICATION_REQUIRED);
         }

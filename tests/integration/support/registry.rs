@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::{Address, programs, storage::Storage, tls::Authority, token_server::TokenServer};
+use super::{Address, is_request, programs, storage::Storage, tls::Authority, token_server::TokenServer};
 
 /// How long a registry may take to answer at all, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -189,10 +189,10 @@ impl Registry {
         all[self.cleared.load(Ordering::SeqCst)..].to_vec()
     }
 
-    /// How many of [`Registry::requests`] have this method and this text in their path (`"PUT", "/manifests/"`).
+    /// How many of [`Registry::requests`] have this method (any, if empty) and this text in their path (`"PUT", "/manifests/"`).
     pub async fn count(&self, method: &str, path: &str) -> usize {
         let requests = self.requests().await;
-        requests.iter().filter(|request| request.method == method && request.path.contains(path)).count()
+        requests.iter().filter(|request| is_request((&request.method, &request.path), method, path)).count()
     }
 
     /// Forgets the requests so far.

@@ -5,6 +5,7 @@ use reqwest::{Client, RequestBuilder};
 use crate::support::{
     client::{self, RepositoryClient},
     images::SampleImage,
+    is_request,
     scripted::{Action, Answer, End, Gate, Scripted},
     skopeo,
     tls::Authority,
@@ -187,4 +188,12 @@ async fn authorization_is_demanded() {
     let requests = held.registry.requests();
     assert_eq!(requests[1].header("authorization"), Some("Bearer good"));
     assert_eq!(requests[1].body_length, Some(0));
+}
+
+#[tokio::test]
+async fn an_empty_method_counts_all_requests_and_no_assertion_is_vacuous_bug() {
+    let held = Held::start().await;
+    let _ = held.get_layer().send().await.unwrap();
+    assert_eq!((held.registry.count("", "/v2/"), held.registry.count("GET", "/v2/")), (1, 1));
+    assert!(std::panic::catch_unwind(|| is_request(("GET", "/v2/"), "get", "")).is_err());
 }

@@ -94,3 +94,21 @@ async fn fail_fast_begins_nothing_after_the_first_failure() {
     let lock = lock_of(&outcome);
     assert!(lock["images"].as_array().unwrap().iter().all(|image| image["confirmed"] == false));
 }
+
+#[tokio::test]
+async fn repositories_that_must_be_created_first_are_all_named_once_to_copy() {
+    let pair = three().await;
+    for missing in ["/v2/mirror/a/", "/v2/mirror/c/"] {
+        pair.destination.on("POST", missing).then(Action::error(404, "NAME_UNKNOWN"));
+    }
+    let outcome = pair.sync(&["--output", "json"]).run().await.expect_code(1);
+    let document = document(&outcome);
+    assert_eq!(statuses(&document), ["failed", "copied", "failed"]);
+    let to = mirror_at(pair.destination.address());
+    let lines = format!("create them, then run this again:\n{to}/a\n{to}/c");
+    assert_eq!(document["failures"].as_array().unwrap().len(), 1, "{outcome}");
+    assert_eq!(document["failures"][0]["message"], "2 repositories do not exist at the destination");
+    assert!(document["failures"][0]["hint"].as_str().unwrap().ends_with(&lines), "{outcome}");
+    let shown = outcome.stderr.split("error: 2 repositories do not exist").nth(1).unwrap();
+    assert!(shown.contains(&format!("\n    {to}/a\n    {to}/c")), "{outcome}");
+}

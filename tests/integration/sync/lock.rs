@@ -135,7 +135,7 @@ async fn a_locked_run_without_a_lock_says_what_to_do() {
     let to = mirror_at(pair.destination.address());
     let outcome = sync(&[], &to, &["--locked"]).run().await.expect_code(2);
     assert!(outcome.stderr.contains("error: there is no lock at thoras-mirror.lock"), "{outcome}");
-    assert!(outcome.stderr.contains("hint:") && outcome.stderr.contains("sync --to"), "{outcome}");
+    assert!(outcome.stderr.contains("hint: --locked repeats what an earlier sync recorded"), "{outcome}");
     assert_eq!(pair.destination.requests().len(), 0);
 }
 
@@ -165,4 +165,17 @@ async fn it_holds_the_chart_and_no_value_and_no_password() {
             "{secret}: {text} {outcome}"
         );
     }
+}
+
+#[tokio::test]
+async fn locked_takes_no_filter_from_the_environment_and_refuses_one_that_was_typed() {
+    let (_, _, pair) = two_images().await;
+    let first = pair.sync(&[]).run().await.expect_success();
+    let to = mirror_at(pair.destination.address());
+    let locked = || sync(&[], &to, &["--locked"]).in_folder(&first.folder());
+    let run = locked().env("THORAS_MIRROR_INCLUDE", "*/app").env("THORAS_MIRROR_EXCLUDE", "*");
+    let outcome = run.run().await.expect_success();
+    assert!(outcome.stdout.contains("2 images confirmed"), "{outcome}");
+    let outcome = locked().arguments(["--exclude", "*/app"]).run().await.expect_code(2);
+    assert!(outcome.stderr.contains("'--locked' cannot be used with '--exclude"), "{outcome}");
 }

@@ -1,7 +1,7 @@
 //! `sync` as a person runs it: the built program between real registries, and between registries that misbehave.
 //!
 //! - [`servers`]: which registries and credentials it works with; [`contents`]: what must arrive unchanged;
-//! - [`sharing`], [`idle`], [`repair`]: how little is moved, counted at the servers;
+//! - [`sharing`], [`requests`], [`idle`], [`repair`]: how little is moved and asked, counted at the servers;
 //! - [`naming`], [`platforms`], [`moving`], [`lock`], [`output`], [`messages`]: what it is told, and what it says;
 //! - [`integrity`], [`failures`], [`interrupt`], [`kill`]: what holds whatever happens.
 
@@ -18,6 +18,7 @@ mod naming;
 mod output;
 mod platforms;
 mod repair;
+mod requests;
 mod servers;
 mod sharing;
 

@@ -84,3 +84,20 @@ async fn a_single_manifests_platform_is_read_from_its_config() {
     assert_eq!(document["images"][0]["platforms"][0]["platform"], "linux/arm64");
     assert_eq!(document["images"][0]["platforms"][0]["digest"], image.root().digest.as_str());
 }
+
+/// A pattern that is misspelt gives no leave, and would not be missed until the platform is.
+#[tokio::test]
+async fn leave_that_matches_no_image_is_named() {
+    let pair = ScriptedPair::with(&[("team/app", &SampleImage::multi_platform("1"))]).await;
+    let arguments = ["--allow-missing-platform", "ap=linux/arm64", "--allow-missing-platform", "app"];
+    let warning = "warning: `--allow-missing-platform ap=linux/arm64` matches none of the images";
+    let synced = pair.sync(&arguments).run().await.expect_success();
+    let verify = || Mirror::new(["verify"]).arguments(arguments).in_folder(&synced.folder());
+    let from_lock = verify().run().await.expect_success();
+    let to = mirror_at(pair.destination.address());
+    let from_source = verify().arguments(["--to", &to]).arguments(pair.images.clone()).run().await;
+    for outcome in [synced, from_lock, from_source.expect_success()] {
+        assert!(outcome.stderr.contains(warning), "{outcome}");
+        assert_eq!(outcome.stderr.matches("matches none").count(), 1, "{outcome}");
+    }
+}

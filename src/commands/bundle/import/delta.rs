@@ -82,8 +82,8 @@ impl Run<'_> {
             let candidate = if place.registry() == self.root.registry() {
                 Some(place)
             } else {
-                let named = Reference::tagged(place, "latest").ok();
-                named.and_then(|reference| namer.map(&reference).ok()).map(|mapping| mapping.repository)
+                let reference = Reference::tagged(place, "latest").ok();
+                reference.and_then(|reference| namer.map(&reference).ok()).map(|mapping| mapping.repository)
             };
             candidates.extend(candidate);
         }

@@ -17,7 +17,7 @@ mod stdin;
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use self::order::Order;
-use super::super::{Session, sync::check_name};
+use super::super::{Session, repositories, sync::check_name};
 use crate::{
     cli::Import,
     endpoint::{
@@ -30,7 +30,7 @@ use crate::{
     lock::{Lock, LockFile},
     oci::mapping::Root,
     pipeline::{self, Mirrored},
-    report::{Closing, Command, Format, RunDocument, Verbosity, present_run, print},
+    report::{BundleSummary, Closing, Command, Format, RunDocument, Verbosity, present_run, print},
     settings::{self, Access},
 };
 
@@ -49,32 +49,45 @@ pub(super) async fn run(args: Import, session: &Session) -> Result<u8, Failure> 
     let destination = Arc::new(access.destination(&root, &args.destination.login).await?);
     let run = Run { args: &args, root, destination, events: session.events() };
     let (order, mirrored) =
-        if from_stdin { Box::pin(run.from_stdin()).await? } else { run.from_files().await? };
+        if from_stdin { Box::pin(run.standard_input()).await? } else { run.files().await? };
     session.reporter.finish();
     let mut failures = Vec::new();
     if let Some(file) = lock_file {
         let lock = Lock::new(order.chart.clone(), order.placement, &order.options.platforms, &mirrored);
         failures.extend(file.write(&lock).err().map(|error| error.failure()));
     }
+    let missing = mirrored.iter().filter_map(|one| one.missing_repository.clone()).collect();
+    failures.extend(repositories::missing(&missing));
     let outcomes = mirrored.into_iter().map(|one: Mirrored| one.outcome).collect();
     let mut document = RunDocument::new(Command::BundleImport, outcomes, failures, begun.elapsed());
     document.destination = Some(run.root.to_string());
-    document.bundle = Some(order.id.clone());
+    document.bundle = Some(order.summary.clone());
     document.level = Some(check_name(args.check).to_owned());
     document.chart = order.chart;
     let closing = if args.dry_run { Closing::Plan } else { Closing::Sync };
-    present_run(&document, closing, args.output, session.verbosity, &repair(&args.files, &run.root))?;
+    present_run(&document, closing, args.output, session.verbosity)?;
     if args.output == Format::Table && session.verbosity != Verbosity::Quiet {
-        print::result(&format!("bundle {}", order.id))?;
+        print::result(&format!("bundle {}", order.summary.id))?;
     }
     Ok(document.exit_code)
 }
 
-/// The command that tries again.
-fn repair(files: &[PathBuf], root: &Root) -> String {
-    let files = files.iter().map(|file| file.display().to_string());
-    let quoted = files.map(|file| shlex::try_quote(&file).map_or_else(|_| "FILE".to_owned(), Into::into));
-    format!("thoras-mirror bundle import {} --to {root}", quoted.collect::<Vec<_>>().join(" "))
+/// What a document says of the bundle.
+fn summary(bundle: &Bundle, files: &[PathBuf]) -> BundleSummary {
+    let head = bundle.head();
+    let (left_out, sizes) = (head.absent(), head.lock.as_ref().map(|lock| &lock.blobs));
+    let sizes = sizes.into_iter().flatten().filter(|(digest, _)| left_out.contains(digest));
+    BundleSummary {
+        id: head.id().clone(),
+        files: files
+            .iter()
+            .filter(|file| file.as_os_str() != "-")
+            .map(|file| file.display().to_string())
+            .collect(),
+        length: bundle.length(),
+        kept: 0,
+        left_out: sizes.map(|(_, size)| size).sum(),
+    }
 }
 
 /// One import.
@@ -87,9 +100,9 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// From files that can be read at any place.
-    async fn from_files(&self) -> Result<(Order, Vec<Mirrored>), Failure> {
+    async fn files(&self) -> Result<(Order, Vec<Mirrored>), Failure> {
         let bundle = Bundle::open_all(&self.args.files).map_err(|error| error.failure())?;
-        let mut order = Order::new(bundle.head(), self.args, &self.root, bundle.path())?;
+        let mut order = Order::new(&bundle, self.args, &self.root)?;
         self.say_what_it_is(&bundle, &order);
         let affected = order.split(|image| bundle.lacks(&image.root))?;
         if !affected.is_empty() && !self.args.keep_going {
@@ -105,7 +118,7 @@ impl Run<'_> {
     }
 
     fn say_what_it_is(&self, bundle: &Bundle, order: &Order) {
-        let message = format!("{} is the bundle {}", bundle.path().display(), order.id);
+        let message = format!("{} is the bundle {}", bundle.path().display(), order.summary.id);
         self.events.emit(Event::Detail { message });
         if bundle.is_from_docker() {
             let path = bundle.path().display();

@@ -6,7 +6,7 @@ use super::names::{self, Imported};
 use crate::{
     cli::{DEFAULT_PLATFORMS, Import},
     confirm::Level,
-    endpoint::bundle::Head,
+    endpoint::bundle::Bundle,
     enumerate::ChartIdentity,
     error::{Failure, Kind},
     lock::{Lock, Placement},
@@ -15,6 +15,7 @@ use crate::{
         mapping::{self, Root},
     },
     pipeline::Options,
+    report::BundleSummary,
     settings,
     waiver::{Waiver, Waivers},
 };
@@ -24,8 +25,8 @@ const JOBS: u16 = 16;
 
 /// What is imported.
 pub(super) struct Order {
-    /// The bundle's id.
-    pub(super) id: Digest,
+    /// The bundle.
+    pub(super) summary: BundleSummary,
     /// The images, one for each mapping.
     pub(super) images: Vec<Imported>,
     pub(super) mappings: Vec<Mapping>,
@@ -35,8 +36,9 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Decides everything that the head of a bundle decides. `path` names the bundle in messages.
-    pub(super) fn new(head: &Head, args: &Import, root: &Root, path: &Path) -> Result<Self, Failure> {
+    /// Decides everything that the head of a bundle decides.
+    pub(super) fn new(bundle: &Bundle, args: &Import, root: &Root) -> Result<Self, Failure> {
+        let (head, path) = (bundle.head(), bundle.path());
         refuse_other(head.id(), args.expect.as_ref(), path)?;
         head.check_lock().map_err(|error| error.failure())?;
         let images = names::images(head, &args.names, path)?;
@@ -51,7 +53,7 @@ impl Order {
         })?;
         let chart = head.lock.as_ref().and_then(|lock| lock.chart.clone());
         let options = options(args, head.lock.as_ref());
-        Ok(Self { id: head.id().clone(), images, mappings, placement, chart, options })
+        Ok(Self { summary: super::summary(bundle, &args.files), images, mappings, placement, chart, options })
     }
 }
 

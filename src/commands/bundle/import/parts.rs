@@ -108,6 +108,6 @@ impl Affected {
             failure: Some(failure),
             ..ImageOutcome::new(&self.mapping, Status::Failed)
         };
-        Mirrored { outcome, graph: None }
+        Mirrored { outcome, graph: None, missing_repository: None }
     }
 }

@@ -38,10 +38,10 @@ pub(super) fn is_asked_for(args: &Import) -> Result<bool, Failure> {
 
 impl Run<'_> {
     /// From standard input.
-    pub(super) async fn from_stdin(&self) -> Result<(Order, Vec<Mirrored>), Failure> {
+    pub(super) async fn standard_input(&self) -> Result<(Order, Vec<Mirrored>), Failure> {
         let mut incoming = Incoming::new(input()?);
         let (bundle, kept, next) = incoming.head().await.map_err(|error| error.failure())?;
-        let mut order = Order::new(bundle.head(), self.args, &self.root, bundle.path())?;
+        let mut order = Order::new(&bundle, self.args, &self.root)?;
         self.say_what_it_is(&bundle, &order);
         let base = self.base(&bundle, &mut order).await?;
         let landed = Landed::default();

@@ -6,6 +6,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::error::Kind;
+
 /// The user name under which registries that know identity tokens accept one as a password (Azure's
 /// documentation names it; others that take a token ignore the user).
 const TOKEN_USER: &str = "00000000-0000-0000-0000-000000000000";
@@ -175,21 +177,45 @@ pub enum CredentialError {
 }
 
 impl CredentialError {
+    /// What kind of failure this is: a file or a setting is at fault, except where a helper ran and gave nothing.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Helper { .. } => Kind::Authentication,
+            Self::File { .. }
+            | Self::Config { .. }
+            | Self::Entry { .. }
+            | Self::HelperMissing { .. }
+            | Self::License { .. } => Kind::Usage,
+        }
+    }
+
     /// What the person can do about it.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
-        match self {
+    pub fn hint(&self) -> String {
+        let hint = match self {
             Self::File { .. } => "check that the file exists and that this user may read it",
             Self::Config { .. } => {
                 "expected a Docker config.json, or a Kubernetes Secret with .dockerconfigjson or .dockercfg"
             }
-            Self::Entry { .. } => "log in again (`docker login HOST`), or give the credential with a flag",
-            Self::HelperMissing { .. } => {
-                "install the helper, or give the credential with a flag or another file (--authfile)"
+            Self::Entry { key, .. } => {
+                return format!(
+                    "log in again with `docker login {key}`, or name another file that holds the credential \
+                     with --authfile"
+                );
             }
-            Self::Helper { .. } => "run the helper by hand: echo HOST | docker-credential-NAME get",
-            Self::License { .. } => "give the licence key file exactly as the vendor sent it",
-        }
+            Self::HelperMissing { .. } => {
+                "install the helper, or name a file that holds the credential itself with --authfile"
+            }
+            Self::Helper { program, server, .. } => {
+                return format!(
+                    "see what it says by itself: echo {server} | {program} get; one that is only slow is waited \
+                     for with --helper-timeout SECONDS"
+                );
+            }
+            Self::License { .. } => "pass the licence key exactly as the vendor sent it",
+        };
+        hint.to_owned()
     }
 }
 

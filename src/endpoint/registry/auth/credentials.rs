@@ -1,6 +1,6 @@
 //! All the places where a credential can stand, in the order in which they are asked.
 //!
-//! 1. what was given for this side (`--to-username`, `--to-password`), bound to the host of `--to`;
+//! 1. what was given for this side (`--to-username` and its password), bound to the host of `--to`;
 //! 2. the licence, bound to the vendor's registry ([`super::license`]);
 //! 3. `--authfile`;
 //! 4. `REGISTRY_AUTH_FILE`, `DOCKER_AUTH_CONFIG`, `DOCKER_CONFIG` or `~/.docker/config.json`, and the
@@ -9,7 +9,7 @@
 //! The first that has a key for the repository wins. The last group is read when it is first needed, so a
 //! broken file on the machine does not disturb a run that never asks it.
 
-use std::{env, ffi::OsString, path::PathBuf};
+use std::{env, ffi::OsString, path::PathBuf, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
@@ -154,6 +154,13 @@ impl Credentials {
     #[must_use]
     pub fn with_authfile(mut self, config: DockerConfig) -> Self {
         self.authfile = Some(config);
+        self
+    }
+
+    /// Gives credential helpers this long to answer.
+    #[must_use]
+    pub fn with_helper_timeout(mut self, limit: Duration) -> Self {
+        self.helpers = self.helpers.with_time_limit(limit);
         self
     }
 

@@ -4,10 +4,11 @@ use std::{error::Error, sync::Arc};
 
 use super::{
     credential::{CredentialError, Provenance},
+    license::VENDOR_SCOPE,
     origin::Origin,
     realm::RealmRefusal,
 };
-use crate::oci::Repository;
+use crate::{endpoint::Side, error::Kind, oci::Repository};
 
 /// A refusal by the registry or its token server: it knows us and says no, or will not talk to strangers.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -27,6 +28,34 @@ pub struct Denial {
     pub provenance: Option<Provenance>,
     /// The other side's own words.
     pub message: Option<String>,
+}
+
+impl Denial {
+    fn hint(&self, side: Side) -> String {
+        let (repository, registry) = (&self.repository, self.repository.registry());
+        match (&self.provenance, side) {
+            (None, Side::Destination) => format!(
+                "no credential for {registry} was found: run `docker login {registry}`, name a file that holds \
+                 one with --authfile, or pass --to-username NAME with --to-password-stdin (or \
+                 THORAS_MIRROR_TO_PASSWORD)"
+            ),
+            (None, Side::Source) if repository.is_below(VENDOR_SCOPE) => "these images need the vendor's \
+                 licence key: pass its file with --license, or set THORAS_LICENSE to the key or \
+                 THORAS_LICENSE_FILE to its file"
+                .to_owned(),
+            (None, Side::Source) => format!(
+                "no credential for {registry} was found: run `docker login {registry}`, or name a file that \
+                 holds one with --authfile"
+            ),
+            (Some(Provenance::License), _) => {
+                format!("check that the licence key is complete, still valid and meant for {registry}")
+            }
+            (Some(_), _) => format!(
+                "check that this user name and password are still valid, and that this user may {} {repository}",
+                if self.action.contains("push") { "push to" } else { "pull from" }
+            ),
+        }
+    }
 }
 
 /// Why a request could not be authorised. Cheap to clone: everyone who waited for one token learns why it
@@ -97,35 +126,38 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// What the person can do about it.
+    /// What the person can do about it. The sides take credentials from different flags.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Denied(denial) => Some(match &denial.provenance {
-                None => {
-                    "no credential matched: `docker login HOST`, --authfile, or a user name and password for this side"
-                }
-                Some(Provenance::License) => {
-                    "check that the licence key is complete, valid and meant for this registry"
-                }
-                Some(_) => "check that this credential is still valid and has the right to do this",
-            }),
+    pub fn hint(&self, side: Side) -> Option<String> {
+        let hint = match self {
+            Self::Denied(denial) => return Some(denial.hint(side)),
             Self::Realm { refusal: RealmRefusal::NotTheLicensedHost, .. } => {
-                Some("use a credential made for this registry instead of the licence")
+                "use a credential made for this registry instead of the licence: `docker login`, or --authfile \
+                 FILE"
             }
-            Self::Realm { .. } => Some(
-                "a token server must answer over https, and from outside this machine when the registry does",
-            ),
-            Self::NoChallenge { .. } => Some("check that the address is that of a registry"),
-            Self::Credential(error) => Some(error.hint()),
+            Self::Realm { .. } => {
+                "a token server must answer over https, and from outside this machine when the registry does"
+            }
+            Self::NoChallenge { .. } => "check that the address is that of a registry",
+            Self::Credential(error) => return Some(error.hint()),
             Self::TokenServer { .. }
             | Self::Answer { .. }
             | Self::Unreachable { .. }
-            | Self::Client { .. } => None,
+            | Self::Client { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// What kind of failure this is: a setting that cannot be used is not a refusal.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Credential(error) => error.kind(),
+            _ => Kind::Authentication,
         }
     }
 
-    /// Whether authentication was refused, as opposed to impossible to attempt (exit code 4).
+    /// Whether authentication was refused, as opposed to impossible to attempt.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Denied(_))
@@ -154,6 +186,31 @@ mod tests {
             denied.to_string(),
             "https://quay.io refused push on quay.io/team/app without a credential"
         );
-        assert!(denied.hint().unwrap().contains("docker login") && denied.is_denied());
+        assert!(denied.is_denied());
+    }
+
+    fn hint(repository: &str, provenance: Option<Provenance>, side: Side) -> String {
+        let denial = Denial {
+            by: "the registry".to_owned(),
+            repository: repository.parse().unwrap(),
+            action: "pull".to_owned(),
+            provenance,
+            message: None,
+        };
+        AuthError::Denied(Box::new(denial)).hint(side).unwrap()
+    }
+
+    #[test]
+    fn each_side_is_told_of_its_own_flags() {
+        insta::assert_snapshot!(
+            [
+                hint("reg.example.com/a/b", None, Side::Destination),
+                hint("us-east4-docker.pkg.dev/thoras-registry/platform/services", None, Side::Source),
+                hint("quay.io/team/app", None, Side::Source),
+                hint("us-east4-docker.pkg.dev/thoras-registry/x", Some(Provenance::License), Side::Source),
+                hint("quay.io/team/app", Some(Provenance::Explicit("x".to_owned())), Side::Destination),
+            ]
+            .join("\n")
+        );
     }
 }

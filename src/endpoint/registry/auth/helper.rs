@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::SecretString;
 use serde::Deserialize;
 use tokio::{
@@ -81,6 +82,12 @@ impl Helpers {
         format!("docker-credential-{name}")
     }
 
+    /// Other patience than the usual.
+    #[must_use]
+    pub fn with_time_limit(self, time_limit: Duration) -> Self {
+        Self { time_limit, ..self }
+    }
+
     /// Asks the helper `name` for the credential of `server`; `None` when it has none. `origin` is the
     /// configuration that names the helper, for errors.
     pub async fn ask(&self, name: &str, server: &str, origin: &str) -> Answer {
@@ -124,8 +131,8 @@ impl Helpers {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // When the time is up the future is dropped, and the helper with it.
-        command.kill_on_drop(true);
+        // A group of its own, so that whatever the helper starts can be ended with it.
+        command.process_group(0);
         withhold_secrets(&mut command);
         if let Some(path) = &self.search_path {
             command.env("PATH", path);
@@ -134,8 +141,24 @@ impl Helpers {
     }
 }
 
-/// Sends the question and collects the answer; both streams are read at once so that neither can block.
-async fn converse(mut child: Child, server: &str) -> std::io::Result<Output> {
+/// A running helper and all that it has started: they end when this is dropped, unless the helper has ended.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // The child's identifier is known until it has been waited for, so it cannot be another's by now.
+        let leader = self.0.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        if let Some(leader) = leader {
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+/// Sends the question and collects the answer; both streams are read at once so that neither can block. When
+/// the time is up this future is dropped, and the helper with it.
+async fn converse(child: Child, server: &str) -> std::io::Result<Output> {
+    let mut group = Group(child);
+    let child = &mut group.0;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let question = async {
         if let Some(mut stdin) = stdin {

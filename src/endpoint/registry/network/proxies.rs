@@ -4,17 +4,24 @@
 //! container tool written in Go, this machine is never reached through a proxy, and an entry of `NO_PROXY`
 //! may name a port. The rest of the rules of `NO_PROXY` is [`Matcher`]'s.
 
-use std::fmt;
+use std::{fmt, io};
 
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+};
 
 use super::super::auth::{Origin, Reach, Scheme};
 use crate::endpoint::Cause;
 
 /// A proxy that is not asked: it stands for any in the question whether one would be.
 const SOME_PROXY: &str = "http://proxy.invalid";
+
+/// In bytes.
+const LONGEST_STATUS_LINE: u64 = 1024;
 
 /// What the environment says about proxies. [`Default`] is an environment that says nothing.
 #[derive(Debug, Clone, Default)]
@@ -124,6 +131,28 @@ impl Route {
             Some(header) => proxy.custom_http_auth(header.clone()),
             None => proxy,
         })
+    }
+
+    /// The status with which the proxy answers `CONNECT`, which the HTTP client keeps to itself: it decides
+    /// whether trying again makes sense. Not to be had of a proxy that is reached over TLS.
+    pub(super) async fn status(&self, target: &Origin) -> io::Result<u16> {
+        let unreadable = || io::Error::other("no status");
+        let host = self.address.host().filter(|_| !self.is_https()).ok_or_else(unreadable)?;
+        let port = self.address.port_u16().unwrap_or(80);
+        let mut stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+        let target = format!("{}:{}", target.host(), target.port());
+        let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n").into_bytes();
+        if let Some(authorization) = &self.authorization {
+            request.extend_from_slice(b"Proxy-Authorization: ");
+            request.extend_from_slice(authorization.as_bytes());
+            request.extend_from_slice(b"\r\n");
+        }
+        request.extend_from_slice(b"\r\n");
+        stream.write_all(&request).await?;
+        let mut line = Vec::new();
+        BufReader::new(stream).take(LONGEST_STATUS_LINE).read_until(b'\n', &mut line).await?;
+        let line = String::from_utf8_lossy(&line);
+        line.split_whitespace().nth(1).and_then(|status| status.parse().ok()).ok_or_else(unreadable)
     }
 
     /// Whether the proxy itself is reached over TLS.

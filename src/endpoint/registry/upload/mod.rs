@@ -3,7 +3,8 @@
 //! Nothing needs chunks or a buffer, because the descriptor gives the size before the first byte. The POST
 //! asks for a mount at the same time: from another repository that is known to hold the blob, or from the
 //! repository itself, which CNCF distribution answers with 201 when the blob is there. The session that a
-//! refused mount opens is used, not wasted.
+//! refused mount opens is used, not wasted. A registry that shows itself to be made from distribution is taken
+//! to do the same until the first blob that was uploaded proves it; of any other, a HEAD finds out.
 //!
 //! Registries differ in everything else, and what differs has its place:
 //!
@@ -53,6 +54,7 @@ const SUSPICIOUS_RESETS: u32 = 2;
 #[derive(Debug, Clone)]
 struct Push {
     host: Arc<Host>,
+    shelf: Arc<Shelf>,
     repository: Repository,
     blob: Descriptor,
 }
@@ -71,14 +73,15 @@ pub struct Upload {
 /// Opens the upload of a blob, goes on with one that broke off, or finds that none is needed.
 pub(super) async fn begin(
     host: Arc<Host>,
+    shelf: Arc<Shelf>,
     repository: &Repository,
     blob: &Descriptor,
     mount: Option<&Repository>,
 ) -> Result<Begun<Upload>, Error> {
     let permit = host.pace.blob().await;
-    let push = Push { host, repository: repository.clone(), blob: blob.clone() };
+    let push = Push { host, shelf, repository: repository.clone(), blob: blob.clone() };
     let mut resets = 0;
-    if let Some(suspended) = push.host.shelf.take(&push) {
+    if let Some(suspended) = push.shelf.take(&push) {
         resets = suspended.record.resets;
         // It may have been committed, and only the answer was lost.
         if push.is_there().await? {
@@ -182,11 +185,15 @@ impl Push {
         let session =
             Session::opened(&url, &response).map_err(|cause| self.failed(Operation::BeginUpload, cause))?;
         discard(response).await;
-        if asks_itself && learnt.self_mount() == SelfMount::Unknown && self.is_there().await? {
-            // It opened a session for a blob that was there all along.
-            learnt.set_self_mount(SelfMount::Ignored);
-            session.cancel(self).await;
-            return Ok(Opened::Present);
+        if asks_itself && learnt.self_mount() == SelfMount::Unknown {
+            if session.is_of_distribution() {
+                learnt.expect_self_mount();
+            } else if self.is_there().await? {
+                // It opened a session for a blob that was there all along.
+                learnt.set_self_mount(SelfMount::Ignored);
+                session.cancel(self).await;
+                return Ok(Opened::Present);
+            }
         }
         Ok(Opened::Session(session))
     }
@@ -224,18 +231,25 @@ impl Push {
     }
 
     /// After the first blob that was really uploaded: does this registry answer a mount from a repository
-    /// into itself? It saves a request for every blob that follows.
+    /// into itself? It saves a request for every blob that follows. Not to be found out any earlier: an upload
+    /// opened for a blob that is not there is the right answer, and says nothing.
     async fn learn_self_mount(&self) {
         let learnt = &self.host.learnt;
-        if learnt.self_mount() != SelfMount::Unknown {
+        if !learnt.tests_self_mount() {
             return;
         }
-        learnt.set_self_mount(SelfMount::Ignored);
-        let Ok((response, url)) = self.post(Some(&self.repository)).await else { return };
+        if learnt.self_mount() == SelfMount::Unknown {
+            learnt.set_self_mount(SelfMount::Ignored);
+        }
+        let Ok((response, url)) = self.post(Some(&self.repository)).await else {
+            return learnt.set_self_mount(SelfMount::Ignored);
+        };
         if response.status() == StatusCode::CREATED {
             learnt.set_self_mount(SelfMount::Answers);
-            discard(response).await;
-        } else if let Ok(session) = Session::opened(&url, &response) {
+            return discard(response).await;
+        }
+        learnt.set_self_mount(SelfMount::Ignored);
+        if let Ok(session) = Session::opened(&url, &response) {
             discard(response).await;
             session.cancel(self).await;
         }

@@ -40,7 +40,7 @@ pub(super) struct Record {
 impl Record {
     /// Of a new session.
     pub(super) fn new(push: &Push, session: &Session, resets: u32) -> Self {
-        let mut journal = push.host.shelf.new_journal(push);
+        let mut journal = push.shelf.new_journal(push);
         if let Some(journal) = &mut journal {
             journal.note_session(session, &push.host.origin);
         }

@@ -35,6 +35,12 @@ impl Session {
         Ok(Self { location, chunk_minimum })
     }
 
+    /// Whether the registry is CNCF distribution or made from it, as far as the session's URL tells: its query
+    /// carries the upload's sealed `_state`.
+    pub(super) fn is_of_distribution(&self) -> bool {
+        self.location.query_pairs().any(|(name, _)| name == "_state")
+    }
+
     /// After a chunk: the next one may go elsewhere.
     pub(super) fn moved_by(&mut self, response: &Response) -> Result<(), Cause> {
         if let Some(location) = location_of(&self.location, response)? {

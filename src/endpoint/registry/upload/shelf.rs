@@ -20,7 +20,7 @@ use crate::{
     oci::{Digest, Repository},
 };
 
-/// The uploads to one host that broke off.
+/// The uploads of one side that broke off.
 #[derive(Debug)]
 pub(in super::super) struct Shelf {
     folder: Option<PathBuf>,
@@ -106,7 +106,7 @@ impl Suspended {
             record.disputed = Some(began_at);
         }
         if may_be_good(watch, cause) {
-            push.host.shelf.keep(push, Self { session, record, sent: watch.passed() });
+            push.shelf.keep(push, Self { session, record, sent: watch.passed() });
             return;
         }
         record.finish();

@@ -22,6 +22,7 @@ pub use super::http_server::{Answer, End};
 use super::{
     Address,
     http_server::{Dropped, HttpServer},
+    is_request,
     tls::Authority,
 };
 pub use store::Store;
@@ -47,8 +48,9 @@ impl Recorded {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    fn is(&self, method: &str, path: &str) -> bool {
-        (method.is_empty() || self.method.as_str() == method) && self.path.contains(path)
+    /// Whether it has this method (any, if empty) and this text in its path and query.
+    pub fn is(&self, method: &str, path: &str) -> bool {
+        is_request((self.method.as_str(), &self.path), method, path)
     }
 }
 
@@ -181,7 +183,7 @@ impl Scripted {
         self.shared.state().requests.clone()
     }
 
-    /// How many requests had this method and this text in their path and query.
+    /// How many requests had this method (any, if empty) and this text in their path and query.
     pub fn count(&self, method: &str, path: &str) -> usize {
         self.shared.state().requests.iter().filter(|request| request.is(method, path)).count()
     }

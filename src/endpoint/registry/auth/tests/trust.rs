@@ -3,6 +3,7 @@
 use std::error::Error as _;
 
 use super::*;
+use crate::endpoint::Side;
 use crate::endpoint::registry::auth::{License, authfile, realm::RealmRefusal};
 
 fn license(place: &str) -> License {
@@ -28,7 +29,7 @@ async fn without_a_credential_basic_is_denied_with_a_hint() {
     let fixture = Fixture::start(nobody, |_| reply(200, "")).await;
     let error = fixture.challenged(&headers("Basic")).await.unwrap_err();
     assert!(error.to_string().ends_with("without a credential"), "{error}");
-    assert!(error.hint().unwrap().contains("docker login"));
+    assert!(error.hint(Side::Source).unwrap().contains("docker login"));
 }
 
 #[tokio::test]

@@ -7,23 +7,23 @@ use crate::oci::{Contents, Descriptor, Digest, MediaType, RawManifest, manifest:
 
 /// A manifest to store, with what must be there before it.
 #[derive(Debug)]
-pub(in super::super) struct NewManifest {
+pub(in crate::serve) struct NewManifest {
     /// The bytes, their digest and media type.
-    pub(in super::super) raw: RawManifest,
+    pub(in crate::serve) raw: RawManifest,
     /// What the repository must already have: the blobs of an image, the manifests of an index. Foreign layers
     /// are not among them: their bytes may never be pushed.
-    pub(in super::super) children: Vec<Descriptor>,
+    pub(in crate::serve) children: Vec<Descriptor>,
     /// Its place among the referrers of its subject, if it has one.
-    pub(in super::super) referrer: Option<Referrer>,
+    pub(in crate::serve) referrer: Option<Referrer>,
 }
 
 /// An entry in the list of a subject's referrers.
 #[derive(Debug)]
-pub(in super::super) struct Referrer {
+pub(in crate::serve) struct Referrer {
     /// The manifest that the entry's manifest is about; it need not be there (yet).
-    pub(in super::super) subject: Digest,
+    pub(in crate::serve) subject: Digest,
     /// The entry, a descriptor in JSON.
-    pub(in super::super) descriptor: Vec<u8>,
+    pub(in crate::serve) descriptor: Vec<u8>,
 }
 
 /// The fields of a manifest that its entry repeats, beyond those that every descriptor has.
@@ -56,7 +56,7 @@ struct Entry<'a> {
 
 impl NewManifest {
     /// Works out children and subject.
-    pub(in super::super) fn read(raw: RawManifest) -> Result<Self, ManifestError> {
+    pub(in crate::serve) fn read(raw: RawManifest) -> Result<Self, ManifestError> {
         let (mut children, subject) = match raw.contents()? {
             Contents::Index { manifests, subject } => (manifests, subject),
             Contents::Image { config, mut layers, subject } => {

@@ -2,18 +2,18 @@
 
 use std::{fs::File, io};
 
-use super::{
-    Storage, blob_link, content_path,
-    folder::{OpenFile, UPLOADS},
-};
+use super::{FolderStorage, blob_link, content_path, files::UPLOADS};
 use crate::{
     oci::Digest,
-    serve::names::{RepositoryName, UploadId},
+    serve::{
+        names::{RepositoryName, UploadId},
+        storage::Content,
+    },
 };
 
-impl Storage {
+impl FolderStorage {
     /// The blob's length in bytes; `None` when the repository does not have it.
-    pub(in super::super) fn blob_size(
+    pub(in crate::serve) fn blob_size(
         &self,
         name: &RepositoryName,
         digest: &Digest,
@@ -25,11 +25,11 @@ impl Storage {
     }
 
     /// Opens a blob; `None` when the repository does not have it.
-    pub(in super::super) fn open_blob(
+    pub(in crate::serve) fn open_blob(
         &self,
         name: &RepositoryName,
         digest: &Digest,
-    ) -> io::Result<Option<OpenFile>> {
+    ) -> io::Result<Option<Content>> {
         if !self.folder.exists(&blob_link(name, digest))? {
             return Ok(None);
         }
@@ -38,7 +38,7 @@ impl Storage {
 
     /// Lets the repository `name` have a blob that `from` has, or, without `from`, that any repository has.
     /// `false` when it is not there.
-    pub(in super::super) fn mount_blob(
+    pub(in crate::serve) fn mount_blob(
         &self,
         name: &RepositoryName,
         from: Option<&RepositoryName>,
@@ -57,7 +57,7 @@ impl Storage {
 
     /// Takes the blob out of the repository, and its bytes off the disk when no other repository has them.
     /// `false` when the repository does not have it.
-    pub(in super::super) fn delete_blob(&self, name: &RepositoryName, digest: &Digest) -> io::Result<bool> {
+    pub(in crate::serve) fn delete_blob(&self, name: &RepositoryName, digest: &Digest) -> io::Result<bool> {
         let _removing = self.removing_references();
         let removed = self.folder.remove(&blob_link(name, digest))?;
         if removed {
@@ -67,13 +67,13 @@ impl Storage {
     }
 
     /// The private file of an upload, open for appending.
-    pub(in super::super) fn append_upload(&self, id: &UploadId) -> io::Result<File> {
+    pub(in crate::serve) fn append_upload(&self, id: &UploadId) -> io::Result<File> {
         self.folder.append(&upload_path(id))
     }
 
     /// Makes an upload, whose bytes have been checked against `digest`, a blob of the repository. Content that
     /// was there already is replaced, which repairs it if it was damaged.
-    pub(in super::super) fn commit_upload(
+    pub(in crate::serve) fn commit_upload(
         &self,
         id: &UploadId,
         bytes: &File,
@@ -87,7 +87,7 @@ impl Storage {
     }
 
     /// Removes the private file of an upload, if it has one.
-    pub(in super::super) fn discard_upload(&self, id: &UploadId) -> io::Result<()> {
+    pub(in crate::serve) fn discard_upload(&self, id: &UploadId) -> io::Result<()> {
         self.folder.discard(&upload_path(id))
     }
 }
@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    fn push(storage: &Storage, name: &RepositoryName, bytes: &[u8]) -> Digest {
+    fn push(storage: &FolderStorage, name: &RepositoryName, bytes: &[u8]) -> Digest {
         let (id, digest) = (UploadId::random().unwrap(), Digest::sha256(bytes));
         let mut file = storage.append_upload(&id).unwrap();
         file.write_all(bytes).unwrap();
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_blob_belongs_to_a_repository_until_mounted_elsewhere() {
         let root = tempfile::tempdir().unwrap();
-        let storage = Storage::open_writable(root.path()).unwrap();
+        let storage = FolderStorage::open_writable(root.path()).unwrap();
         let [one, two, three] = ["one", "two", "three/deep"].map(|name| RepositoryName::new(name).unwrap());
         let digest = push(&storage, &one, b"blob");
         assert_eq!(storage.blob_size(&one, &digest).unwrap(), Some(4));
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn content_is_deleted_with_its_last_reference() {
         let root = tempfile::tempdir().unwrap();
-        let storage = Storage::open_writable(root.path()).unwrap();
+        let storage = FolderStorage::open_writable(root.path()).unwrap();
         let [one, deep] = ["one", "one/deep"].map(|name| RepositoryName::new(name).unwrap());
         let digest = push(&storage, &one, b"blob");
         push(&storage, &deep, b"blob");
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn pushing_again_repairs_damaged_content() {
         let root = tempfile::tempdir().unwrap();
-        let storage = Storage::open_writable(root.path()).unwrap();
+        let storage = FolderStorage::open_writable(root.path()).unwrap();
         let name = RepositoryName::new("one").unwrap();
         let digest = push(&storage, &name, b"blob");
         std::fs::write(root.path().join(content_path(&digest)), b"bl").unwrap();

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use bytes::Bytes;
 
 use super::{
-    NewManifest, OpenFile, Storage, content_path, manifest_link, referrer_path, referrers_folder, tag_path,
+    FolderStorage, NewManifest, content_path, manifest_link, referrer_path, referrers_folder, tag_path,
     tags_folder,
 };
 use crate::{
@@ -13,12 +13,13 @@ use crate::{
     serve::{
         names::{RepositoryName, TagName},
         routes::Reference,
+        storage::StoredManifest,
     },
 };
 
 /// Why a manifest was not stored.
 #[derive(Debug, thiserror::Error)]
-pub(in super::super) enum PutError {
+pub(in crate::serve) enum PutError {
     /// The repository lacks some of its children.
     #[error("the repository lacks {} of the manifest's blobs or manifests", .0.len())]
     Missing(Vec<Digest>),
@@ -27,23 +28,12 @@ pub(in super::super) enum PutError {
     Io(#[from] io::Error),
 }
 
-/// A manifest that is open for reading.
-#[derive(Debug)]
-pub(in super::super) struct StoredManifest {
-    /// Its digest.
-    pub(in super::super) digest: Digest,
-    /// The media type that it was pushed with.
-    pub(in super::super) media_type: String,
-    /// Its bytes.
-    pub(in super::super) content: OpenFile,
-}
-
-impl Storage {
-    /// Stores a manifest once its children are there, and points the tag at it last of all.
-    pub(in super::super) fn put_manifest(
+impl FolderStorage {
+    /// Stores a manifest once its children are there, and points the tags at it last of all.
+    pub(in crate::serve) fn put_manifest(
         &self,
         name: &RepositoryName,
-        tag: Option<&TagName>,
+        tags: &[TagName],
         manifest: &NewManifest,
     ) -> Result<(), PutError> {
         let _adding = self.adding_references();
@@ -58,7 +48,7 @@ impl Storage {
         if let Some(referrer) = &manifest.referrer {
             self.folder.write(&referrer_path(name, &referrer.subject, digest), &referrer.descriptor)?;
         }
-        if let Some(tag) = tag {
+        for tag in tags {
             self.folder.write(&tag_path(name, tag), digest.as_str().as_bytes())?;
         }
         Ok(())
@@ -83,7 +73,7 @@ impl Storage {
     }
 
     /// Opens a manifest; `None` when the repository has no such tag or manifest.
-    pub(in super::super) fn open_manifest(
+    pub(in crate::serve) fn open_manifest(
         &self,
         name: &RepositoryName,
         reference: &Reference,
@@ -107,7 +97,7 @@ impl Storage {
     }
 
     /// The repository's tags in ASCII order.
-    pub(in super::super) fn tags(&self, name: &RepositoryName) -> io::Result<Vec<TagName>> {
+    pub(in crate::serve) fn tags(&self, name: &RepositoryName) -> io::Result<Vec<TagName>> {
         let names = self.folder.list(&tags_folder(name))?;
         let mut tags: Vec<TagName> = names.iter().filter_map(|name| TagName::new(name).ok()).collect();
         tags.sort_unstable();
@@ -115,14 +105,14 @@ impl Storage {
     }
 
     /// Removes a tag and leaves what it pointed at; `false` when there is none.
-    pub(in super::super) fn delete_tag(&self, name: &RepositoryName, tag: &TagName) -> io::Result<bool> {
+    pub(in crate::serve) fn delete_tag(&self, name: &RepositoryName, tag: &TagName) -> io::Result<bool> {
         let _removing = self.removing_references();
         self.folder.remove(&tag_path(name, tag))
     }
 
     /// Removes a manifest from the repository with the tags that point at it and its place among its
     /// subject's referrers; `false` when the repository does not have it.
-    pub(in super::super) fn delete_manifest(
+    pub(in crate::serve) fn delete_manifest(
         &self,
         name: &RepositoryName,
         digest: &Digest,
@@ -157,7 +147,7 @@ impl Storage {
     }
 
     /// The descriptors (JSON) of the manifests that are about `subject`, in the order of their digests.
-    pub(in super::super) fn referrers(
+    pub(in crate::serve) fn referrers(
         &self,
         name: &RepositoryName,
         subject: &Digest,

@@ -5,13 +5,13 @@
 
 use std::{
     fs::File,
-    io::{self, ErrorKind, Read as _, Write as _},
+    io::{self, ErrorKind, Write as _},
     path::Path,
 };
 
 use cap_std::fs::{Dir, OpenOptions};
 
-use super::super::names::UploadId;
+use crate::serve::{names::UploadId, storage::Content};
 
 /// Where files are written before they are renamed into place.
 pub(super) const UPLOADS: &str = "uploads";
@@ -20,24 +20,6 @@ pub(super) const UPLOADS: &str = "uploads";
 #[derive(Debug)]
 pub(super) struct Folder(Dir);
 
-/// A file that is open for reading.
-#[derive(Debug)]
-pub(in super::super) struct OpenFile {
-    /// The file, at its beginning.
-    pub(in super::super) file: File,
-    /// Its length in bytes.
-    pub(in super::super) size: u64,
-}
-
-impl OpenFile {
-    /// All of it; for files that are known to be small.
-    pub(in super::super) fn read_all(self) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(usize::try_from(self.size).unwrap_or_default());
-        self.file.take(self.size).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    }
-}
-
 impl Folder {
     /// The folder at `root`, which must exist.
     pub(super) fn open_root(root: &Path) -> io::Result<Self> {
@@ -45,13 +27,13 @@ impl Folder {
     }
 
     /// Opens a regular file; `None` when there is none.
-    pub(super) fn open(&self, path: &str) -> io::Result<Option<OpenFile>> {
+    pub(super) fn open(&self, path: &str) -> io::Result<Option<Content>> {
         let Some(file) = absent_as_none(self.0.open(path))? else { return Ok(None) };
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::new(ErrorKind::InvalidData, "not a regular file"));
         }
-        Ok(Some(OpenFile { file: file.into_std(), size: metadata.len() }))
+        Ok(Some(Content::of_file(file.into_std(), metadata.len())))
     }
 
     /// The text of a small file; `None` when there is none.

@@ -1,0 +1,122 @@
+//! A bundle as it is going to be: every byte but those of the blobs.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    path::PathBuf,
+};
+
+use super::{
+    closure::Closure, hashing, index, layout::Layout, output::Output, slices::Slices, storage::BlobReader,
+};
+use crate::{
+    lock::Lock,
+    oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
+    resolve::Graph,
+};
+
+/// What a bundle is going to hold.
+#[derive(Debug)]
+pub struct Draft {
+    pub(super) layout: Layout,
+    pub(super) manifests: HashMap<Digest, RawManifest>,
+    pub(super) roots: HashMap<(Repository, Target), Digest>,
+    /// Blobs that the far side has, with their sizes in bytes.
+    pub(super) absent: HashMap<Digest, u64>,
+    images: Vec<(Reference, Digest)>,
+    id: Digest,
+}
+
+/// What stands for a tag in a bundle: whatever follows the repository in the image's name, so that two images are never
+/// one because they share a tag.
+#[must_use]
+pub fn tag_of(reference: &Reference) -> String {
+    let digest = reference.digest().map(Digest::as_str);
+    match (reference.tag(), digest) {
+        (Some(tag), Some(digest)) => format!("{tag}@{digest}"),
+        (Some(text), None) | (None, Some(text)) => text.to_owned(),
+        (None, None) => "latest".to_owned(),
+    }
+}
+
+impl Draft {
+    /// A bundle of these images. `absent` are blobs that the far side has.
+    #[must_use]
+    pub fn new(images: &[(&Reference, &Graph)], lock: &Lock, absent: &HashSet<Digest>) -> Self {
+        let roots: Vec<(&Reference, Descriptor)> = images
+            .iter()
+            .filter_map(|(reference, graph)| Some((*reference, graph.root()?.manifest.descriptor())))
+            .collect();
+        let index = index::write(roots.iter().map(|(reference, root)| (*reference, root)));
+        let closure = Closure::of_graphs(images.iter().map(|(_, graph)| *graph));
+        let layout = Layout::new(&index, Some(&lock.to_bytes()), &closure, absent);
+        let left_out = closure.blobs().filter(|blob| absent.contains(&blob.digest));
+        let absent = left_out.map(|blob| (blob.digest.clone(), blob.size)).collect();
+        let place = |(reference, root): &(&Reference, Descriptor)| {
+            ((reference.repository().clone(), Target::Tag(tag_of(reference))), root.digest.clone())
+        };
+        Self {
+            layout,
+            absent,
+            manifests: closure.manifests.into_iter().collect(),
+            images: roots.iter().map(|(name, root)| ((*name).clone(), root.digest.clone())).collect(),
+            roots: roots.iter().map(place).collect(),
+            id: Digest::sha256(&index),
+        }
+    }
+
+    /// The bundle's id: the digest of its index.
+    #[must_use]
+    pub fn id(&self) -> &Digest {
+        &self.id
+    }
+
+    /// Where everything is going to stand.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The images by name, each with its root.
+    #[must_use]
+    pub fn images(&self) -> &[(Reference, Digest)] {
+        &self.images
+    }
+}
+
+/// What a whole bundle must be to need no writing.
+#[derive(Debug)]
+pub struct Expectation {
+    layout: Layout,
+}
+
+impl Draft {
+    /// What a whole bundle of these images is.
+    #[must_use]
+    pub fn expectation(&self) -> Expectation {
+        Expectation { layout: self.layout.clone() }
+    }
+}
+
+impl Expectation {
+    /// The files of the output, if they are this bundle, whole and with the right bytes. Blocks.
+    #[must_use]
+    pub fn is_met_by(&self, output: &Output) -> Option<Vec<PathBuf>> {
+        let files = output.files(self.layout.length());
+        let parts = files.iter().map(|file| {
+            let opened = File::open(&file.whole).ok()?;
+            let fits = opened.metadata().is_ok_and(|found| found.is_file() && found.len() == file.size);
+            fits.then(|| (file.whole.display().to_string(), Some(opened), file.size))
+        });
+        let slices = Slices::new(parts.collect::<Option<_>>()?);
+        let mut head = vec![0; self.layout.head().len()];
+        slices.read_exact_at(&mut head, 0).ok().filter(|()| head == *self.layout.head())?;
+        let intact = hashing::on_every_core(self.layout.blobs().iter().collect(), |entry| {
+            let mut header = vec![0; entry.header.len()];
+            let at = entry.extent.offset - header.len() as u64;
+            slices.read_exact_at(&mut header, at).is_ok_and(|()| header == entry.header)
+                && hashing::is_intact(&BlobReader::new(slices.clone(), entry.extent), &entry.blob.digest)
+        });
+        intact.into_iter().all(|intact| intact).then(|| files.into_iter().map(|file| file.whole).collect())
+    }
+}

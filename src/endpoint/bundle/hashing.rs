@@ -1,0 +1,55 @@
+//! Hashing what lies in a file, on every core. Blocks: call it where blocking is allowed.
+
+use std::{
+    io,
+    num::NonZero,
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use super::storage::BlobReader;
+use crate::oci::{Digest, Hasher};
+
+/// How much is read at a time, in bytes; one piece for each thread is in memory.
+const PIECE: usize = 512 * 1024;
+
+/// Does `work` for every item, on as many threads as there are cores; results come in the order of the items.
+pub(super) fn on_every_core<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(items.len());
+    let queue = Mutex::new(items.into_iter().enumerate());
+    let results = Mutex::new(Vec::new());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((position, item)) = next() {
+                    let result = work(item);
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push((position, result));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(position, _)| *position);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// The hash of a blob's first `length` bytes.
+pub(super) fn hash(reader: &BlobReader, digest: &Digest, length: u64) -> io::Result<Hasher> {
+    let mut hasher = digest.hasher();
+    let mut buffer = vec![0; PIECE];
+    let mut offset = 0;
+    while offset < length {
+        let wanted = usize::try_from(length - offset).unwrap_or(PIECE).min(PIECE);
+        let piece = buffer.get_mut(..wanted).unwrap_or_default();
+        reader.read_exact_at(piece, offset)?;
+        hasher.update(piece);
+        offset += wanted as u64;
+    }
+    Ok(hasher)
+}
+
+/// Whether all the bytes of a blob are there and have its digest.
+pub(super) fn is_intact(reader: &BlobReader, digest: &Digest) -> bool {
+    hash(reader, digest, reader.size()).is_ok_and(|hasher| hasher.finish() == *digest)
+}

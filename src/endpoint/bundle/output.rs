@@ -1,0 +1,134 @@
+//! The files that a bundle is written to: `FILE`, or `FILE.001`, `FILE.002` and so on, each with `.partial` behind its name
+//! until all are whole.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::error::BundleError;
+
+/// Where a bundle goes.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// The name that was asked for.
+    pub path: PathBuf,
+    /// The largest volume in bytes; `None` for one file.
+    pub volume: Option<u64>,
+}
+
+/// One file of an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OutputFile {
+    /// Its name while it is being written.
+    pub(super) partial: PathBuf,
+    /// Its name when it is whole.
+    pub(super) whole: PathBuf,
+    /// Its size in bytes.
+    pub(super) size: u64,
+}
+
+impl Output {
+    /// The files of a bundle of `length` bytes.
+    pub(super) fn files(&self, length: u64) -> Vec<OutputFile> {
+        let Some(volume) = self.volume.filter(|volume| *volume > 0) else {
+            return vec![self.file(0, length)];
+        };
+        let count = length.div_ceil(volume).max(1);
+        (0..count).map(|number| self.file(number, volume.min(length - number * volume))).collect()
+    }
+
+    fn file(&self, number: u64, size: u64) -> OutputFile {
+        let whole = match self.volume {
+            None => self.path.clone(),
+            Some(_) => with_suffix(&self.path, &format!(".{:03}", number + 1)),
+        };
+        OutputFile { partial: with_suffix(&whole, ".partial"), whole, size }
+    }
+
+    /// The files that an earlier run left unfinished, in order, with the sizes that they have now.
+    pub(super) fn unfinished(&self) -> Vec<OutputFile> {
+        let numbers = 0..if self.volume.is_some() { u64::MAX } else { 1 };
+        let file = |number| {
+            let file = self.file(number, 0);
+            let size = fs::metadata(&file.partial).ok().filter(fs::Metadata::is_file)?.len();
+            Some(OutputFile { size, ..file })
+        };
+        numbers.map_while(file).collect()
+    }
+
+    /// Where moves within the file are noted.
+    pub(super) fn journal(&self) -> PathBuf {
+        with_suffix(&self.path, ".partial.moves")
+    }
+
+    /// The folder that everything is written to.
+    pub(super) fn folder(&self) -> &Path {
+        match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        }
+    }
+}
+
+/// The path with something behind its name.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Opens a file for reading and writing, creates it if need be, and keeps other runs off it.
+pub(super) fn open_alone(path: &Path) -> Result<File, BundleError> {
+    let unwritable = |error| BundleError::unwritable(path, error);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(unwritable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(BundleError::Busy { path: path.to_owned() }),
+        // A file system without locks: two runs at once are the person's own affair there.
+        Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
+        Err(fs::TryLockError::Error(error)) => Err(unwritable(error)),
+    }
+}
+
+/// Makes a rename in this folder survive a crash.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_are_slices_of_the_whole() {
+        let output = Output { path: "a/thoras.tar".into(), volume: Some(10) };
+        let sizes = |length| output.files(length).iter().map(|file| file.size).collect::<Vec<_>>();
+        assert_eq!(sizes(25), [10, 10, 5]);
+        assert_eq!(sizes(20), [10, 10]);
+        assert_eq!(sizes(1), [1]);
+        assert_eq!(output.files(25)[2].partial, Path::new("a/thoras.tar.003.partial"));
+        let single = Output { volume: None, ..output };
+        assert_eq!(single.files(25).len(), 1);
+        assert_eq!(single.files(25)[0].whole, Path::new("a/thoras.tar"));
+        assert_eq!(single.journal(), Path::new("a/thoras.tar.partial.moves"));
+    }
+
+    #[test]
+    fn two_runs_never_write_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.partial");
+        let first = open_alone(&path).unwrap();
+        assert!(matches!(open_alone(&path), Err(BundleError::Busy { .. })));
+        drop(first);
+        open_alone(&path).unwrap();
+    }
+}

@@ -1,0 +1,91 @@
+//! Writing a bundle in order, to somewhere that cannot be written at any place: a pipe, an object store, a tape.
+//!
+//! The bytes are those of the file. Blobs are begun a little ahead of their turn; small ones are whole in memory then, of
+//! large ones only the connection is open. When one fails for good, the stream ends without its end mark.
+
+use std::{collections::HashMap, hash::BuildHasher};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::{draft::Draft, error::BundleError, header, layout::BlobEntry};
+use crate::{
+    endpoint::{Cause, Error, Operation, Side, Source, VerifiedBody, body::OnProgress},
+    oci::{Descriptor, Digest, Repository},
+};
+
+/// How many blobs are begun ahead of their turn.
+const AHEAD: usize = 4;
+/// A blob of at most so many bytes is read whole ahead of its turn.
+const SMALL: u64 = 128 * 1024;
+
+/// A blob whose turn comes soon.
+enum Begun {
+    Whole(Bytes),
+    Open(Box<VerifiedBody>),
+}
+
+/// Writes the bundle to `out`. `holders` tells from which repository each blob is read.
+pub async fn write<S: Source, W: AsyncWrite + Unpin, H: BuildHasher + Sync>(
+    draft: &Draft,
+    source: &S,
+    holders: &HashMap<Digest, Repository, H>,
+    mut out: W,
+    progress: impl Fn(&Descriptor) -> OnProgress + Sync,
+) -> Result<(), Error> {
+    let layout = draft.layout();
+    send(&mut out, layout.head()).await?;
+    let progress = &progress;
+    let begun = stream::iter(layout.blobs())
+        .map(|entry| async move { Ok::<_, Error>((entry, begin(source, holders, entry, progress).await?)) });
+    let mut begun = std::pin::pin!(begun.buffered(AHEAD));
+    let zeros = [0; 2 * size_of::<header::Block>()];
+    while let Some((entry, blob)) = begun.try_next().await? {
+        send(&mut out, &entry.header).await?;
+        match blob {
+            Begun::Whole(bytes) => send(&mut out, &bytes).await?,
+            Begun::Open(mut body) => {
+                while let Some(piece) = body.next().await {
+                    send(&mut out, &piece?).await?;
+                }
+            }
+        }
+        let padding = usize::try_from(header::padding(entry.extent.size)).unwrap_or_default();
+        send(&mut out, zeros.get(..padding).unwrap_or_default()).await?;
+    }
+    send(&mut out, &zeros).await?;
+    out.flush().await.map_err(unwritable)
+}
+
+async fn begin<S: Source, H: BuildHasher>(
+    source: &S,
+    holders: &HashMap<Digest, Repository, H>,
+    entry: &BlobEntry,
+    progress: &(impl Fn(&Descriptor) -> OnProgress + Sync),
+) -> Result<Begun, Error> {
+    let blob = &entry.blob;
+    let missing =
+        || Error::new(Operation::ReadBlob, source.side(), blob.digest.to_string(), Cause::NoSuchBlob);
+    let repository = holders.get(&blob.digest).ok_or_else(missing)?;
+    let place = Error { place: format!("{repository}@{}", blob.digest), ..missing() };
+    let stream = source.open_blob(repository, blob, 0).await?;
+    let body = VerifiedBody::new(stream, blob, place, progress(blob));
+    if blob.size > SMALL {
+        return Ok(Begun::Open(Box::new(body)));
+    }
+    let whole = body.try_fold(Vec::new(), |mut whole, piece| async move {
+        whole.extend_from_slice(&piece);
+        Ok(whole)
+    });
+    Ok(Begun::Whole(whole.await?.into()))
+}
+
+async fn send<W: AsyncWrite + Unpin>(out: &mut W, bytes: &[u8]) -> Result<(), Error> {
+    out.write_all(bytes).await.map_err(unwritable)
+}
+
+fn unwritable(error: std::io::Error) -> Error {
+    let error = BundleError::unwritable("standard output", error);
+    Error::new(Operation::UploadBlob, Side::Destination, "standard output", error)
+}

@@ -1,0 +1,265 @@
+//! Writing a bundle: blobs land in their places in any order, in parallel, each once.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, File},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures::StreamExt;
+
+use super::{
+    draft::Draft,
+    error::BundleError,
+    hashing,
+    layout::Extent,
+    output::{self, Output},
+    partial::Partial,
+    slices::Slices,
+    storage::BlobReader,
+};
+use crate::{
+    endpoint::{
+        Begun, BlobSink, BlobStream, Cause, Destination, Error, Operation, Side, Source, VerifiedBody,
+        body::{Snapshot, Start},
+    },
+    oci::{Descriptor, Digest, Hasher, RawManifest, Reference, Repository, Target},
+};
+
+/// A bundle that is being written, as a [`Destination`]. Manifests and tags are in its head already; what is missing are
+/// blobs. A name is shown once everything below it has come.
+#[derive(Debug)]
+pub struct Writer {
+    output: Output,
+    draft: Draft,
+    partial: Partial,
+    state: Arc<Mutex<State>>,
+    changed: Vec<(Reference, Digest, Digest)>,
+    kept: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Tags that may be seen: those below which everything is there.
+    tags: HashSet<(Repository, Target)>,
+    landed: HashSet<Digest>,
+    begun: HashMap<Digest, (u64, Hasher)>,
+}
+
+impl Writer {
+    /// Opens the output and keeps what is intact of an earlier run. Blocks.
+    pub fn open(output: Output, draft: Draft) -> Result<Self, BundleError> {
+        let mut partial = Partial::open(&output, &draft)?;
+        let landed = std::mem::take(&mut partial.landed);
+        let begun = std::mem::take(&mut partial.begun);
+        let sizes =
+            landed.iter().filter_map(|digest| draft.layout.blob(digest)).map(|entry| entry.extent.size);
+        let kept = sizes.chain(begun.values().map(|(there, _)| *there)).sum();
+        let changed = changed(&partial, &draft);
+        Ok(Self {
+            output,
+            draft,
+            partial,
+            state: Arc::new(Mutex::new(State { tags: HashSet::new(), landed, begun })),
+            changed,
+            kept,
+        })
+    }
+
+    /// References that named something else when the earlier run began: reference, then, now.
+    #[must_use]
+    pub fn changed(&self) -> &[(Reference, Digest, Digest)] {
+        &self.changed
+    }
+
+    /// How many bytes of blobs an earlier run had brought.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    /// What is being written.
+    #[must_use]
+    pub fn draft(&self) -> &Draft {
+        &self.draft
+    }
+
+    /// Reads everything back and returns the blobs that are not what they should be. Blocks.
+    pub fn read_back(&self) -> Vec<Digest> {
+        let checked = hashing::on_every_core(self.draft.layout.blobs().iter().collect(), |entry| {
+            let reader = BlobReader::new(self.partial.slices.clone(), entry.extent);
+            (!hashing::is_intact(&reader, &entry.blob.digest)).then(|| entry.blob.digest.clone())
+        });
+        checked.into_iter().flatten().collect()
+    }
+
+    /// Syncs everything and gives the files their names. Blocks.
+    pub fn finish(self) -> Result<Vec<std::path::PathBuf>, BundleError> {
+        let unwritable = |path: &Path, error| BundleError::unwritable(path, error);
+        let slices = &self.partial.slices;
+        slices.files().try_for_each(File::sync_all).map_err(|error| unwritable(&self.output.path, error))?;
+        for file in &self.partial.files {
+            fs::rename(&file.partial, &file.whole).map_err(|error| unwritable(&file.whole, error))?;
+        }
+        let folder = self.output.folder();
+        output::sync_folder(folder).map_err(|error| unwritable(folder, error))?;
+        Ok(self.partial.files.into_iter().map(|file| file.whole).collect())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn error(operation: Operation, place: String, cause: impl Into<Cause>) -> Error {
+        Error::new(operation, Side::Destination, place, cause)
+    }
+}
+
+/// What the earlier run's head says about references that are named again.
+fn changed(partial: &Partial, draft: &Draft) -> Vec<(Reference, Digest, Digest)> {
+    let Some(earlier) = &partial.earlier else { return Vec::new() };
+    let then: HashMap<&Reference, &Digest> = earlier
+        .index
+        .images
+        .iter()
+        .filter_map(|image| Some((image.reference.as_ref()?, &image.root.digest)))
+        .collect();
+    let moved = |(reference, now): &(Reference, Digest)| {
+        let then = then.get(reference).filter(|then| **then != now)?;
+        Some((reference.clone(), (*then).clone(), now.clone()))
+    };
+    draft.images().iter().filter_map(moved).collect()
+}
+
+impl Source for Writer {
+    fn side(&self) -> Side {
+        Side::Destination
+    }
+
+    async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
+        let place = (repository.clone(), Target::Tag(tag.to_owned()));
+        let is_visible = self.state().tags.contains(&place);
+        Ok(self.draft.roots.get(&place).filter(|_| is_visible).cloned())
+    }
+
+    async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
+        let place = (repository.clone(), target.clone());
+        let is_visible = self.state().tags.contains(&place);
+        let named = self.draft.roots.get(&place).filter(|_| is_visible);
+        let digest = match (target, named) {
+            (Target::Digest(digest), _) | (_, Some(digest)) => digest,
+            (Target::Tag(_), None) => return Ok(None),
+        };
+        Ok(self.draft.manifests.get(digest).cloned())
+    }
+
+    async fn blob_size(&self, _: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
+        let is_there = self.state().landed.contains(digest);
+        let entry = self.draft.layout.blob(digest);
+        Ok(match entry {
+            Some(entry) => is_there.then_some(entry.extent.size),
+            // A delta leaves it out: the far side has it.
+            None => self.draft.absent.get(digest).copied(),
+        })
+    }
+
+    async fn open_blob(&self, _: &Repository, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        let place = format!("{}@{}", self.output.path.display(), blob.digest);
+        let place = Self::error(Operation::ReadBlob, place, Cause::NoSuchBlob);
+        match self.draft.layout.blob(&blob.digest) {
+            Some(entry) => {
+                Ok(BlobReader::new(self.partial.slices.clone(), entry.extent).stream(offset, place))
+            }
+            None => Err(place),
+        }
+    }
+}
+
+impl Destination for Writer {
+    type Sink = Sink;
+
+    async fn begin_blob(
+        &self,
+        _: &Repository,
+        blob: &Descriptor,
+        _: Option<&Repository>,
+    ) -> Result<Begun<Sink>, Error> {
+        let place = format!("{}@{}", self.output.path.display(), blob.digest);
+        let Some(entry) = self.draft.layout.blob(&blob.digest) else {
+            let error = BundleError::Changed { place: place.clone(), found: blob.digest.clone() };
+            return Err(Self::error(Operation::BeginUpload, place, error));
+        };
+        let mut state = self.state();
+        if state.landed.contains(&blob.digest) {
+            return Ok(Begun::Present);
+        }
+        let start = match state.begun.remove(&blob.digest) {
+            Some((there, hasher)) => {
+                Start { hashed: Snapshot { offset: there, hasher }, received: there, snapshot_every: None }
+            }
+            None => Start::at_the_beginning(blob),
+        };
+        let slices = self.partial.slices.clone();
+        let state = Arc::clone(&self.state);
+        Ok(Begun::Wanted(Sink {
+            slices,
+            extent: entry.extent,
+            digest: blob.digest.clone(),
+            start,
+            state,
+            place,
+        }))
+    }
+
+    async fn put_manifest(
+        &self,
+        repository: &Repository,
+        target: &Target,
+        manifest: &RawManifest,
+    ) -> Result<(), Error> {
+        // It is in the head, or the image is another one than the bundle was laid out for.
+        let place = (repository.clone(), target.clone());
+        let named = self.draft.roots.get(&place);
+        let fits = self.draft.manifests.contains_key(manifest.digest())
+            && (matches!(target, Target::Digest(_)) || named == Some(manifest.digest()));
+        if fits {
+            self.state().tags.insert(place);
+            return Ok(());
+        }
+        let place = format!("{repository}:{target}");
+        let error = BundleError::Changed { place: place.clone(), found: manifest.digest().clone() };
+        Err(Self::error(Operation::PushManifest, place, error))
+    }
+}
+
+/// The place of one blob.
+#[derive(Debug)]
+pub struct Sink {
+    slices: Slices,
+    extent: Extent,
+    digest: Digest,
+    start: Start,
+    state: Arc<Mutex<State>>,
+    place: String,
+}
+
+impl BlobSink for Sink {
+    fn start(&self) -> Start {
+        self.start.clone()
+    }
+
+    async fn write(self, mut body: VerifiedBody) -> Result<(), Error> {
+        let mut at = self.extent.offset + self.start.received;
+        while let Some(piece) = body.next().await {
+            let piece = piece?;
+            self.slices.write_all_at(&piece, at).map_err(|error| {
+                let error = BundleError::unwritable("the bundle", error);
+                Writer::error(Operation::UploadBlob, self.place.clone(), error)
+            })?;
+            at += piece.len() as u64;
+        }
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).landed.insert(self.digest);
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! A destination that has nothing and takes nothing: what is planned for it is everything.
+
+use super::{
+    Begun, BlobSink, BlobStream, Cause, Destination, Error, Operation, Side, Source, Start, VerifiedBody,
+};
+use crate::oci::{Descriptor, Digest, RawManifest, Repository, Target};
+
+/// See the module's text.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nowhere;
+
+impl Source for Nowhere {
+    fn side(&self) -> Side {
+        Side::Destination
+    }
+
+    async fn digest(&self, _: &Repository, _: &str) -> Result<Option<Digest>, Error> {
+        Ok(None)
+    }
+
+    async fn manifest(&self, _: &Repository, _: &Target) -> Result<Option<RawManifest>, Error> {
+        Ok(None)
+    }
+
+    async fn blob_size(&self, _: &Repository, _: &Digest) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
+
+    async fn open_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        _: u64,
+    ) -> Result<BlobStream, Error> {
+        let place = format!("{repository}@{}", blob.digest);
+        Err(Error::new(Operation::ReadBlob, Side::Destination, place, Cause::NoSuchBlob))
+    }
+}
+
+impl Destination for Nowhere {
+    type Sink = NoSink;
+
+    async fn begin_blob(
+        &self,
+        _: &Repository,
+        _: &Descriptor,
+        _: Option<&Repository>,
+    ) -> Result<Begun<NoSink>, Error> {
+        Ok(Begun::Present)
+    }
+
+    async fn put_manifest(&self, _: &Repository, _: &Target, _: &RawManifest) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// There is none.
+#[derive(Debug)]
+pub enum NoSink {}
+
+impl BlobSink for NoSink {
+    fn start(&self) -> Start {
+        match *self {}
+    }
+
+    async fn write(self, _: VerifiedBody) -> Result<(), Error> {
+        match self {}
+    }
+}

@@ -1,0 +1,26 @@
+//! Manifests over HTTP (distribution specification, "Pulling manifests" and "Pushing manifests").
+
+mod push;
+mod read;
+
+pub(super) use self::{
+    push::put,
+    read::{digest, get},
+};
+use super::host::Host;
+use crate::{
+    endpoint::Cause,
+    oci::{Repository, Target},
+};
+
+fn url(host: &Host, repository: &Repository, target: &Target) -> Result<url::Url, Cause> {
+    host.url(repository, &format!("manifests/{target}"))
+}
+
+/// What a request is about, for errors.
+fn place(repository: &Repository, target: &Target) -> String {
+    match target {
+        Target::Tag(tag) => format!("{repository}:{tag}"),
+        Target::Digest(digest) => format!("{repository}@{digest}"),
+    }
+}

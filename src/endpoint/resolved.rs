@@ -1,0 +1,62 @@
+//! A source of which everything but the blobs has been read: what a tag named then is what it names for the whole run.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{BlobStream, Error, Side, Source};
+use crate::{
+    oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
+    resolve::Graph,
+};
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Resolved<S> {
+    inner: Arc<S>,
+    roots: HashMap<(Repository, Target), Digest>,
+    manifests: HashMap<Digest, RawManifest>,
+}
+
+impl<S: Source> Resolved<S> {
+    /// `images` are all that will be asked for.
+    pub fn new<'a>(inner: Arc<S>, images: impl IntoIterator<Item = (&'a Reference, &'a Graph)>) -> Self {
+        let (mut roots, mut manifests) = (HashMap::new(), HashMap::new());
+        for (reference, graph) in images {
+            let place = (reference.repository().clone(), reference.target());
+            roots.extend(graph.root().map(|root| (place, root.descriptor.digest.clone())));
+            let nodes = graph.nodes.iter();
+            manifests.extend(nodes.map(|node| (node.descriptor.digest.clone(), node.manifest.clone())));
+        }
+        Self { inner, roots, manifests }
+    }
+}
+
+impl<S: Source> Source for Resolved<S> {
+    fn side(&self) -> Side {
+        self.inner.side()
+    }
+
+    async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
+        Ok(self.roots.get(&(repository.clone(), Target::Tag(tag.to_owned()))).cloned())
+    }
+
+    async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
+        let digest = match target {
+            Target::Digest(digest) => Some(digest),
+            Target::Tag(_) => self.roots.get(&(repository.clone(), target.clone())),
+        };
+        Ok(digest.and_then(|digest| self.manifests.get(digest)).cloned())
+    }
+
+    async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
+        self.inner.blob_size(repository, digest).await
+    }
+
+    async fn open_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        offset: u64,
+    ) -> Result<BlobStream, Error> {
+        self.inner.open_blob(repository, blob, offset).await
+    }
+}

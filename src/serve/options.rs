@@ -1,0 +1,142 @@
+//! What to serve, where, to whom, and how much of it one client may take.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use super::access_log::AccessLog;
+use crate::oci::{manifest::LARGEST_MANIFEST, mapping::Naming};
+
+/// The port that registries listen on by custom.
+pub const DEFAULT_PORT: u16 = 5000;
+
+/// What to serve, and where.
+#[derive(Clone)]
+pub struct Options {
+    /// What to serve: a folder of this registry's own, or, read-only, a bundle: an OCI image layout as a tar or a
+    /// folder. A folder that is served writable is created (mode 0700) when it does not exist.
+    pub root: PathBuf,
+    /// How the repositories of a bundle are named.
+    pub names: Names,
+    /// Where to listen; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Whether clients may push and delete, where that is possible.
+    pub writable: bool,
+    /// HTTPS instead of HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Who may come in; everybody where this is `None`.
+    pub users: Option<UserFile>,
+    /// What one client may take.
+    pub limits: Limits,
+    /// Told about every request.
+    pub access_log: Option<AccessLog>,
+}
+
+/// How the repositories of a bundle are named: as those of a mirror would be, so that charts find their images.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// The rule: as the bundle was exported, else relative.
+    pub naming: Option<Naming>,
+    /// What relative naming cuts off: the vendor's prefix, else what all images share.
+    pub source_prefix: Option<String>,
+}
+
+/// Where the certificate is. Both are read at the start and whenever [`super::Reloader`] is told to.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The server's certificate and those between it and its authority, in PEM.
+    pub certificate: PathBuf,
+    /// Its private key, in PEM, not encrypted.
+    pub key: PathBuf,
+}
+
+/// Where the users are. Read at the start and whenever [`super::Reloader`] is told to.
+#[derive(Debug, Clone)]
+pub struct UserFile {
+    /// Lines of `NAME:BCRYPT`, as `htpasswd -B` writes them.
+    pub htpasswd: PathBuf,
+    /// Who may push and delete; everybody in the file where this is empty.
+    pub pushers: Vec<String>,
+}
+
+/// How much one client may take, so that it leaves something for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections that are served at once: 512. Further ones wait in the system's queue.
+    pub connections: usize,
+    /// Bytes of a request's head: 64 KiB, at least 8 KiB. A longer one is answered with 431.
+    pub head_bytes: usize,
+    /// Header lines of a request: 100. More are answered with 431.
+    pub header_lines: usize,
+    /// Bytes of a manifest: 8 MiB, which is what this program reads at most; the specification asks for 4 MiB at
+    /// least. A longer one is answered with 413.
+    pub manifest_bytes: usize,
+    /// Bytes of a blob: as many as the disk holds. A longer one is answered with 413, and a full disk with 507.
+    pub blob_bytes: u64,
+    /// Uploads that may be open at once: 10,000. Opening more is answered with 429.
+    pub open_uploads: usize,
+    /// How long a TLS handshake, or a request's head, may take, and how long a connection may wait for its next
+    /// request: 30 seconds. Then it is closed.
+    pub head_time: Duration,
+    /// How long a body may stand still in either direction: 60 seconds. Standing still is less than 16 KiB in
+    /// that time, so that a client that sends a byte now and then counts too. Then the request is answered with
+    /// 408, and the connection is closed.
+    pub stall_time: Duration,
+    /// How long an upload is kept that nobody writes to: an hour. Then its bytes are removed.
+    pub idle_upload_time: Duration,
+    /// How long requests in flight may go on after the shutdown began: 10 seconds.
+    pub shutdown_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            head_bytes: 64 * 1024,
+            header_lines: 100,
+            manifest_bytes: LARGEST_MANIFEST,
+            blob_bytes: u64::MAX,
+            open_uploads: 10_000,
+            head_time: Duration::from_secs(30),
+            stall_time: Duration::from_secs(60),
+            idle_upload_time: Duration::from_secs(60 * 60),
+            shutdown_time: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Options {
+    /// Pull and push over `root` for everybody, on the loopback interface and the customary port, without TLS and
+    /// without an access log.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            names: Names::default(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            writable: true,
+            tls: None,
+            users: None,
+            limits: Limits::default(),
+            access_log: None,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Options")
+            .field("root", &self.root)
+            .field("names", &self.names)
+            .field("listen", &self.listen)
+            .field("writable", &self.writable)
+            .field("tls", &self.tls)
+            .field("users", &self.users)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,217 @@
+//! Connections: accepted up to the limit, encrypted where asked, ended in order.
+
+use std::{io, net::SocketAddr, path::Path, pin::pin, sync::Arc, time::Duration};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::{GracefulShutdown, Watcher},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_io_timeout::TimeoutStream;
+
+use super::{
+    ServeError,
+    options::{Limits, Names, Options},
+    service::Registry,
+    session::Sessions,
+    storage::{FolderStorage, LayoutStorage, Storage, StorageError, is_layout},
+    tls::Tls,
+    users::Users,
+};
+
+/// How long to wait before the next try when a connection could not be accepted (no file handle is left, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A registry that listens. It answers from [`Server::run`] on; until then connections wait.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Arc<Tls>>,
+    registry: Arc<Registry>,
+}
+
+/// Reads certificates and users again while the registry runs.
+#[derive(Debug, Clone)]
+pub struct Reloader {
+    tls: Option<Arc<Tls>>,
+    users: Option<Arc<Users>>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Reloader {
+    /// Reads all files again. When one of them is wrong, everything stays as it is. Blocks for the time that
+    /// small files take.
+    pub fn reload(&self) -> Result<(), ServeError> {
+        let tls = self.tls.as_ref().map(|tls| tls.read_again().map(|config| (tls, config))).transpose()?;
+        let users =
+            self.users.as_ref().map(|users| users.read_again().map(|table| (users, table))).transpose()?;
+        if let Some((tls, config)) = tls {
+            tls.replace(config);
+        }
+        if let Some((users, table)) = users {
+            users.replace(table);
+        }
+        Ok(())
+    }
+}
+
+impl Server {
+    /// Opens the folder, the files that it needs, and the port.
+    pub async fn bind(options: Options) -> Result<Self, ServeError> {
+        let Options { root, names, listen, writable, tls, users, limits, access_log } = options;
+        let open = move || -> Result<_, ServeError> {
+            let tls = tls.map(Tls::open).transpose()?.map(Arc::new);
+            let users = users.map(Users::open).transpose()?.map(Arc::new);
+            Ok((tls, users, open_storage(&root, &names, writable)?))
+        };
+        let opened = tokio::task::spawn_blocking(open).await;
+        let (tls, users, (storage, pushes)) =
+            opened.map_err(|error| ServeError::Thread(io::Error::other(error)))??;
+        let not_listening = |source| ServeError::Listen { address: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(not_listening)?;
+        let address = listener.local_addr().map_err(not_listening)?;
+        let registry = Registry {
+            pushes,
+            storage: Arc::new(storage),
+            sessions: Sessions::default(),
+            users,
+            limits,
+            access_log,
+        };
+        Ok(Self { listener, address, tls, registry: Arc::new(registry) })
+    }
+
+    /// Where it listens, the port that was picked included.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether it speaks HTTPS.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Whether clients may push and delete.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.registry.pushes.is_some()
+    }
+
+    /// What reads certificates and users again.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader { tls: self.tls.clone(), users: self.registry.users.clone() }
+    }
+
+    /// Answers until `shutdown` completes; then takes no new connections, lets requests in flight go on for the
+    /// time that the limits say, and ends. Meanwhile uploads are swept that nobody writes to any more.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { listener, tls, registry, .. } = self;
+        let limits = registry.limits;
+        let graceful = GracefulShutdown::new();
+        let slots = Arc::new(Semaphore::new(limits.connections));
+        let mut tasks = JoinSet::new();
+        let mut sweeps = interval((limits.idle_upload_time / 4).max(Duration::from_millis(10)));
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                accepted = accept(&listener, &slots) => match accepted {
+                    Ok((stream, peer, slot)) => {
+                        let connection = Connection { registry: Arc::clone(&registry), peer, _slot: slot };
+                        tasks.spawn(connection.serve(stream, tls.clone(), graceful.watcher()));
+                    }
+                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+                },
+                _ = sweeps.tick() => {
+                    let registry = Arc::clone(&registry);
+                    tasks.spawn(async move { registry.sweep_uploads().await });
+                }
+                Some(_) = tasks.join_next() => {}
+            }
+        }
+        drop(listener);
+        // Connections that outlive the grace are cut: their uploads were never acknowledged.
+        let _ = timeout(limits.shutdown_time, graceful.shutdown()).await;
+        tasks.shutdown().await;
+    }
+}
+
+/// Opens what is served, and says where pushes go, if they may go anywhere.
+fn open_storage(
+    root: &Path,
+    names: &Names,
+    writable: bool,
+) -> Result<(Storage, Option<Arc<FolderStorage>>), StorageError> {
+    if is_layout(root) {
+        return Ok((Storage::Layout(Box::new(LayoutStorage::open(root, names)?)), None));
+    }
+    let folder =
+        if writable { FolderStorage::open_writable(root)? } else { FolderStorage::open_read_only(root)? };
+    let folder = Arc::new(folder);
+    Ok((Storage::Folder(Arc::clone(&folder)), writable.then_some(folder)))
+}
+
+/// The next connection, once there is room for it.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, slot))
+}
+
+/// A connection that was accepted.
+struct Connection {
+    registry: Arc<Registry>,
+    peer: SocketAddr,
+    /// Given back when the connection ends.
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    /// Serves it to its end. What ends it early (a reset, a malformed request) is the client's affair.
+    async fn serve(self, stream: TcpStream, tls: Option<Arc<Tls>>, watcher: Watcher) {
+        // Answers are written whole: waiting for more to send with them only delays them.
+        let _ = stream.set_nodelay(true);
+        match tls {
+            None => self.answer(stream, watcher).await,
+            Some(tls) => {
+                let handshake = tls.acceptor().accept(stream);
+                if let Ok(Ok(stream)) = timeout(self.registry.limits.head_time, handshake).await {
+                    self.answer(stream, watcher).await;
+                }
+            }
+        }
+    }
+
+    async fn answer(self, stream: impl AsyncRead + AsyncWrite + Send + 'static, watcher: Watcher) {
+        let Limits { head_bytes, header_lines, head_time, stall_time, .. } = self.registry.limits;
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(stall_time));
+        let service = service_fn(|request| Arc::clone(&self.registry).serve(request, self.peer));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(head_time)
+            .max_headers(header_lines)
+            .max_header_size(head_bytes)
+            .serve_connection(TokioIo::new(Box::pin(stream)), service);
+        let _ = watcher.watch(connection).await;
+    }
+}

@@ -1,0 +1,250 @@
+//! A read-only store over a bundle: an OCI image layout as a tar or a folder (OCI image specification, "Image
+//! Layout").
+//!
+//! When it is opened, the images are named as a mirror's would be, and their manifests are walked once to learn
+//! which repository has what. Nothing is unpacked, and no blob is read before somebody asks for it: who pulls it
+//! checks its digest.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    path::Path,
+    str::FromStr as _,
+};
+
+use bytes::Bytes;
+
+use super::{Content, NewManifest, Source, StorageError, StoredManifest};
+use crate::{
+    endpoint::bundle::{BlobReader, Bundle, BundleError, index::Named},
+    oci::{
+        Contents, Descriptor, Digest, RawManifest, Reference as ImageReference,
+        manifest::LARGEST_MANIFEST,
+        mapping::{self, Namer, Root},
+        media_type::Structure,
+    },
+    serve::{
+        names::{RepositoryName, TagName},
+        options::Names,
+        routes::Reference,
+    },
+};
+
+/// What stands where the rule of naming wants a registry: this one.
+const THIS_REGISTRY: &str = "localhost:5000";
+/// The repository of images without a name in a layout whose file name is no repository's.
+const NAMELESS: &str = "image";
+
+/// A bundle that is open, by repository.
+#[derive(Debug)]
+pub(in crate::serve) struct LayoutStorage {
+    bundle: Bundle,
+    repositories: BTreeMap<RepositoryName, Repository>,
+}
+
+/// What can be pulled from one repository.
+#[derive(Debug, Default)]
+struct Repository {
+    tags: BTreeMap<TagName, Digest>,
+    /// Manifests with their media types.
+    manifests: HashMap<Digest, String>,
+    /// Blobs that the bundle holds.
+    blobs: HashMap<Digest, BlobReader>,
+    /// By subject, then by referrer: descriptors in JSON.
+    referrers: HashMap<Digest, BTreeMap<Digest, String>>,
+}
+
+/// Whether the path is a bundle: a file, or a folder that says that it is an OCI image layout.
+pub(in crate::serve) fn is_layout(path: &Path) -> bool {
+    path.is_file() || path.join("oci-layout").is_file()
+}
+
+impl LayoutStorage {
+    /// Opens a bundle, and names its images by `names`.
+    pub(in crate::serve) fn open(path: &Path, names: &Names) -> Result<Self, StorageError> {
+        let bundle = Bundle::open(path)?;
+        let mut repositories: BTreeMap<RepositoryName, Repository> = BTreeMap::new();
+        for (name, tag, root) in name_images(&bundle, names)? {
+            let repository = repositories.entry(name.clone()).or_default();
+            if let Some(other) = repository.tags.insert(tag.clone(), root.digest.clone())
+                && other != root.digest
+            {
+                return Err(StorageError::Collision { name: name.to_string(), tag: tag.to_string() });
+            }
+            repository.add(&bundle, root)?;
+        }
+        Ok(Self { bundle, repositories })
+    }
+
+    /// Whether an image of the bundle is named so.
+    pub(in crate::serve) fn has_repository(&self, name: &RepositoryName) -> bool {
+        self.repositories.contains_key(name)
+    }
+
+    /// The repository's tags in ASCII order.
+    pub(in crate::serve) fn tags(&self, name: &RepositoryName) -> Vec<TagName> {
+        self.repositories
+            .get(name)
+            .map(|repository| repository.tags.keys().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// Opens a manifest.
+    pub(in crate::serve) fn open_manifest(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+    ) -> io::Result<Option<StoredManifest>> {
+        let Some(repository) = self.repositories.get(name) else { return Ok(None) };
+        let digest = match reference {
+            Reference::Digest(digest) => Some(digest),
+            Reference::Tag(tag) => repository.tags.get(tag),
+        };
+        let known = digest.and_then(|digest| repository.manifests.get_key_value(digest));
+        let Some((digest, media_type)) = known else { return Ok(None) };
+        let reader = self.bundle.blob(digest).map_err(io::Error::other)?;
+        Ok(reader.map(|reader| StoredManifest {
+            digest: digest.clone(),
+            media_type: media_type.clone(),
+            content: Content::of_blob(reader),
+        }))
+    }
+
+    /// The descriptors (JSON) of the manifests that are about `subject`, in the order of their digests.
+    pub(in crate::serve) fn referrers(&self, name: &RepositoryName, subject: &Digest) -> Vec<String> {
+        let referrers = self.repositories.get(name).and_then(|repository| repository.referrers.get(subject));
+        referrers.map(|referrers| referrers.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// A blob, or a manifest asked for as one.
+    pub(in crate::serve) fn blob(&self, name: &RepositoryName, digest: &Digest) -> Option<&BlobReader> {
+        self.repositories.get(name)?.blobs.get(digest)
+    }
+}
+
+impl Repository {
+    /// Adds a manifest and all that it leads to. What the bundle leaves out (foreign layers, the blobs of a base,
+    /// platforms that were not asked for) is left out here too.
+    fn add(&mut self, bundle: &Bundle, root: Descriptor) -> Result<(), StorageError> {
+        let mut waiting = vec![root];
+        while let Some(descriptor) = waiting.pop() {
+            if self.manifests.contains_key(&descriptor.digest) {
+                continue;
+            }
+            let Some(reader) = bundle.blob(&descriptor.digest)? else { continue };
+            let bytes = read_manifest(&reader).map_err(|source| damaged(&descriptor, source))?;
+            let raw =
+                RawManifest::read(Some(descriptor.media_type.as_str()), bytes, Some(&descriptor.digest))
+                    .and_then(|raw| Ok((raw.contents()?, NewManifest::read(raw)?)));
+            let (contents, manifest) = raw.map_err(|error| damaged(&descriptor, io::Error::other(error)))?;
+            self.note(&manifest)?;
+            match contents {
+                Contents::Index { manifests, .. } => {
+                    let (below, blobs): (Vec<_>, Vec<_>) = manifests.into_iter().partition(is_manifest);
+                    waiting.extend(below);
+                    self.add_blobs(bundle, blobs)?;
+                }
+                Contents::Image { config, mut layers, .. } => {
+                    layers.push(config);
+                    self.add_blobs(bundle, layers)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, manifest: &NewManifest) -> Result<(), StorageError> {
+        let digest = manifest.raw.digest();
+        self.manifests.insert(digest.clone(), manifest.raw.media_type().as_str().to_owned());
+        if let Some(referrer) = &manifest.referrer {
+            let entry = String::from_utf8(referrer.descriptor.clone()).map_err(|error| {
+                StorageError::Manifest { digest: digest.clone(), source: io::Error::other(error) }
+            })?;
+            self.referrers.entry(referrer.subject.clone()).or_default().insert(digest.clone(), entry);
+        }
+        Ok(())
+    }
+
+    fn add_blobs(&mut self, bundle: &Bundle, blobs: Vec<Descriptor>) -> Result<(), StorageError> {
+        for blob in blobs {
+            if let Some(reader) = bundle.blob(&blob.digest)? {
+                self.blobs.insert(blob.digest, reader);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_manifest(descriptor: &Descriptor) -> bool {
+    matches!(descriptor.media_type.structure(), Structure::Index | Structure::Image)
+}
+
+fn read_manifest(reader: &BlobReader) -> io::Result<Bytes> {
+    let length = usize::try_from(reader.size()).ok().filter(|length| *length <= LARGEST_MANIFEST);
+    let mut bytes = vec![0; length.ok_or(io::ErrorKind::FileTooLarge)?];
+    reader.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes.into())
+}
+
+fn damaged(descriptor: &Descriptor, source: io::Error) -> StorageError {
+    StorageError::Manifest { digest: descriptor.digest.clone(), source }
+}
+
+/// Where each image stands: as in a mirror, by what was asked for, else as the bundle was exported.
+fn name_images(
+    bundle: &Bundle,
+    names: &Names,
+) -> Result<Vec<(RepositoryName, TagName, Descriptor)>, StorageError> {
+    let index = &bundle.head().index;
+    let references: Vec<ImageReference> =
+        index.images.iter().filter_map(|image| image.reference.clone()).collect();
+    let rule = namer(bundle, names, &references)?;
+    let mut images = Vec::with_capacity(index.images.len());
+    for image in &index.images {
+        let (repository, tag) = match &image.reference {
+            Some(reference) => {
+                let mapping = rule.map(reference).map_err(unnameable)?;
+                (mapping.repository.path().to_owned(), mapping.tag)
+            }
+            None => name_of_nameless(bundle.path(), image),
+        };
+        let repository = RepositoryName::new(&repository).map_err(unnameable)?;
+        images.push((repository, TagName::new(&tag).map_err(unnameable)?, image.root.clone()));
+    }
+    Ok(images)
+}
+
+fn namer(bundle: &Bundle, names: &Names, references: &[ImageReference]) -> Result<Namer, StorageError> {
+    let root = Root::from_str(THIS_REGISTRY).map_err(unnameable)?;
+    let exported = bundle.head().lock.as_ref().map(|lock| &lock.placement);
+    if let (None, None, Some(placement)) = (names.naming, &names.source_prefix, exported) {
+        return Ok(placement.namer(root));
+    }
+    let prefix = names.source_prefix.clone().or_else(|| mapping::common_prefix(references));
+    Ok(Namer::new(root, names.naming.unwrap_or_default(), prefix))
+}
+
+/// What skopeo and crane write has a tag at most: the repository is called as the file is.
+fn name_of_nameless(path: &Path, image: &Named) -> (String, String) {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let repository = if RepositoryName::new(&stem).is_ok() { stem } else { NAMELESS.to_owned() };
+    let label = image.label.clone().filter(|label| TagName::new(label).is_ok());
+    (repository, label.unwrap_or_else(|| "latest".to_owned()))
+}
+
+fn unnameable(error: impl std::error::Error + Send + Sync + 'static) -> StorageError {
+    StorageError::Unnameable(io::Error::other(error))
+}
+
+impl From<BundleError> for StorageError {
+    fn from(error: BundleError) -> Self {
+        Self::Bundle(Box::new(error))
+    }
+}
+
+impl Content {
+    /// A whole blob of a bundle.
+    pub(super) fn of_blob(reader: BlobReader) -> Self {
+        Self { size: reader.size(), source: Source::Blob { reader, offset: 0 } }
+    }
+}

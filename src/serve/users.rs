@@ -1,0 +1,244 @@
+//! Who may come in, and who of them may push: Basic authentication over an `htpasswd` file.
+//!
+//! A check costs what the file's bcrypt cost says, for users that do not exist too. It runs on a thread that may
+//! block, a few at a time; a password that was right once is remembered as a hash with a key that only this
+//! process knows, so that the next request is admitted at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use secrecy::{ExposeSecret as _, SecretSlice};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+
+use super::{
+    htpasswd::{self, HtpasswdError, PasswordHash},
+    options::UserFile,
+    response::{ErrorCode, Refusal},
+};
+
+/// How many right passwords are remembered.
+const REMEMBERED: usize = 1024;
+
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"thoras-mirror\", charset=\"UTF-8\"");
+
+/// Why nobody can be let in.
+#[derive(Debug, thiserror::Error)]
+pub enum UsersError {
+    /// The file cannot be read.
+    #[error("cannot read {path:?}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A line of the file is no user.
+    #[error("{path:?}, {source}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Which line, and why.
+        source: HtpasswdError,
+    },
+    /// No line in the file.
+    #[error("{0:?} names no user: `htpasswd -B FILE NAME` adds one")]
+    Nobody(PathBuf),
+    /// Somebody who may push but is not in the file.
+    #[error("{name:?} should push but has no line in {path:?}")]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// Who.
+        name: String,
+    },
+    /// No key for what is remembered.
+    #[error("the system has no randomness")]
+    Randomness(#[source] io::Error),
+}
+
+/// The users of a file, which can be read again.
+#[derive(Debug)]
+pub(super) struct Users {
+    file: UserFile,
+    table: RwLock<Arc<Table>>,
+    /// Checks that may run at once: as many as there are cores, so that guessing does not starve transfers of
+    /// threads.
+    checks: Semaphore,
+}
+
+/// One reading of the file.
+pub(super) struct Table {
+    hashes: BTreeMap<String, PasswordHash>,
+    /// `None`: everybody.
+    pushers: Option<BTreeSet<String>>,
+    /// What a password is checked against whose user does not exist.
+    decoy: PasswordHash,
+    key: [u8; 32],
+    remembered: Mutex<HashSet<[u8; 32]>>,
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Table").field("users", &self.hashes.len()).finish_non_exhaustive()
+    }
+}
+
+/// A user whose password was right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct User {
+    pub(super) name: String,
+    pub(super) may_push: bool,
+}
+
+struct Login {
+    name: String,
+    password: SecretSlice<u8>,
+}
+
+impl Users {
+    pub(super) fn open(file: UserFile) -> Result<Self, UsersError> {
+        let table = RwLock::new(Arc::new(Table::read(&file)?));
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Ok(Self { file, table, checks: Semaphore::new(cores) })
+    }
+
+    /// Reads the file again, for [`Self::replace`].
+    pub(super) fn read_again(&self) -> Result<Table, UsersError> {
+        Table::read(&self.file)
+    }
+
+    /// Asks the users of another reading from now on; what was remembered is forgotten.
+    pub(super) fn replace(&self, table: Table) {
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+    }
+
+    /// Lets a request in if it carries a name and the right password.
+    pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<User, Refusal> {
+        let login = headers.get(header::AUTHORIZATION).and_then(Login::read).ok_or_else(unauthorized)?;
+        let table = Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner));
+        let fingerprint = table.fingerprint(&login);
+        if !table.remembers(&fingerprint) {
+            let _permit = self.checks.acquire().await.map_err(|_| unauthorized())?;
+            // Requests that came at once wait for the first one's check, and are let in by it.
+            if !table.remembers(&fingerprint) && !check(&table, &login).await? {
+                return Err(unauthorized());
+            }
+            table.remember(fingerprint);
+        }
+        let may_push = table.pushers.as_ref().is_none_or(|pushers| pushers.contains(&login.name));
+        Ok(User { name: login.name, may_push })
+    }
+}
+
+/// Whether the password is right. Takes as long for users that do not exist.
+async fn check(table: &Table, login: &Login) -> Result<bool, Refusal> {
+    let known = table.hashes.get(&login.name);
+    let hash = known.unwrap_or(&table.decoy).text.clone();
+    let password = login.password.clone();
+    let checking = tokio::task::spawn_blocking(move || bcrypt::verify(password.expose_secret(), &hash));
+    let checked = checking.await.map_err(|error| Refusal::from(io::Error::other(error)))?;
+    // What bcrypt cannot hash (a NUL in it, say) is nobody's password.
+    Ok(checked.unwrap_or(false) && known.is_some())
+}
+
+impl Table {
+    fn read(file: &UserFile) -> Result<Self, UsersError> {
+        let path = &file.htpasswd;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| UsersError::Unreadable { path: path.clone(), source })?;
+        let hashes =
+            htpasswd::parse(&text).map_err(|source| UsersError::Line { path: path.clone(), source })?;
+        let cost = hashes.values().map(|hash| hash.cost).max();
+        let cost = cost.ok_or_else(|| UsersError::Nobody(path.clone()))?;
+        if let Some(name) = file.pushers.iter().find(|name| !hashes.contains_key(*name)) {
+            return Err(UsersError::Unknown { path: path.clone(), name: name.clone() });
+        }
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|error| UsersError::Randomness(error.into()))?;
+        let pushers = (!file.pushers.is_empty()).then(|| file.pushers.iter().cloned().collect());
+        Ok(Self { hashes, pushers, decoy: decoy(cost), key, remembered: Mutex::default() })
+    }
+
+    /// Tells one name and password from all others, to nobody but this process.
+    fn fingerprint(&self, login: &Login) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        hasher.update(self.key);
+        hasher.update((login.name.len() as u64).to_be_bytes());
+        hasher.update(login.name.as_bytes());
+        hasher.update(login.password.expose_secret());
+        hasher.finalize().into()
+    }
+
+    fn remembers(&self, fingerprint: &[u8; 32]) -> bool {
+        self.remembered().contains(fingerprint)
+    }
+
+    fn remember(&self, fingerprint: [u8; 32]) {
+        let mut remembered = self.remembered();
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(fingerprint);
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, HashSet<[u8; 32]>> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A well-formed hash of no known password.
+fn decoy(cost: u32) -> PasswordHash {
+    PasswordHash { text: format!("$2y${cost:02}${:.<53}", ""), cost }
+}
+
+impl Login {
+    /// Reads `Basic BASE64`: RFC 7617.
+    fn read(value: &HeaderValue) -> Option<Self> {
+        let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let decoded = SecretSlice::from(STANDARD.decode(encoded.trim()).ok()?);
+        let bytes = decoded.expose_secret();
+        let colon = bytes.iter().position(|byte| *byte == b':')?;
+        let (name, password) = bytes.split_at_checked(colon)?;
+        let name = String::from_utf8(name.to_vec()).ok()?;
+        Some(Self { name, password: SecretSlice::from(password.get(1..)?.to_vec()) })
+    }
+}
+
+/// The one answer to a missing, malformed, unknown or wrong login.
+fn unauthorized() -> Refusal {
+    let message = "this registry asks for a user and a password that it knows";
+    Refusal::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
+        .with(header::WWW_AUTHENTICATE, CHALLENGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_are_read_and_never_shown() {
+        let read = |text: &str| Login::read(&HeaderValue::from_str(text).unwrap());
+        let login = read("bAsIc YW5uOnA6dw==").unwrap();
+        assert_eq!((login.name.as_str(), login.password.expose_secret()), ("ann", b"p:w".as_slice()));
+        for text in ["Basic", "Basic !", "Basic YW5u", "Bearer YW5uOnA6dw==", "YW5uOnA6dw==", "Basic /zpw"] {
+            assert!(read(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_decoy_costs_a_check_and_is_nobodys() {
+        let decoy = decoy(4);
+        assert!(!bcrypt::verify("", &decoy.text).unwrap());
+        assert!(!bcrypt::verify("password", &decoy.text).unwrap());
+    }
+}

@@ -1,0 +1,160 @@
+//! Manifests whose bytes are not what they should be: damaged on the way, or served by a registry that is wrong about
+//! itself.
+
+use thoras_mirror::{error::Kind, event::Event, oci::Digest, outcome::Status};
+
+use super::{Case, Ended, requests};
+use crate::support::{
+    images::SampleImage,
+    scripted::{Action, Answer},
+};
+
+const TAG: &str = "/manifests/1";
+const BY_DIGEST: &str = "/manifests/sha256:";
+const DIGEST_HEADER: &str = "docker-content-digest";
+
+fn reads(case: &Case, path: &str) -> usize {
+    requests(&case.source, "GET", path).len()
+}
+
+fn warnings(ended: &Ended) -> Vec<&String> {
+    let mut said = Vec::new();
+    for event in &ended.events {
+        if let Event::Warning { message, .. } = event {
+            said.push(message);
+        }
+    }
+    said
+}
+
+/// A digest that no registry has.
+fn nowhere() -> Digest {
+    Digest::sha256(b"nowhere")
+}
+
+/// Serves the root as it is, under the header of another manifest.
+fn named(digest: &Digest) -> Action {
+    Action::header(DIGEST_HEADER, digest.as_str())
+}
+
+#[tokio::test]
+async fn a_manifest_by_digest_that_was_damaged_once_is_read_again() {
+    let case = Case::with(SampleImage::multi_platform("1")).await;
+    let child = &case.image.manifests[0].digest;
+    case.source.on("GET", child.as_str()).nth(1).then(Action::flip_bit(2));
+    let ended = case.run().await.expect_success();
+    assert_eq!((reads(&case, child.as_str()), ended.retries()), (2, 1));
+    assert!(
+        ended.text().contains("the manifest's bytes have the digest"),
+        "it is reported: {}",
+        ended.text()
+    );
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_manifest_by_digest_that_is_always_damaged_is_refused_after_two_tries() {
+    let case = Case::with(SampleImage::multi_platform("1")).await;
+    let child = &case.image.manifests[0].digest;
+    case.source.on("GET", child.as_str()).then(Action::flip_bit(2));
+    let failure = case.run().await.expect_failure();
+    assert!(failure.contains(&format!("@{child} (source), tried 2 times")), "{failure}");
+    assert!(failure.contains("the manifest's bytes have the digest"), "{failure}");
+    assert!(failure.contains("nothing wrong was stored"), "{failure}");
+    assert_eq!(reads(&case, child.as_str()), 2);
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_cut_does_not_use_up_the_second_try_of_a_damaged_manifest() {
+    let case = Case::with(SampleImage::multi_platform("1")).await;
+    let child = &case.image.manifests[0].digest;
+    let cut = crate::support::scripted::End::CutAfter(10);
+    case.source.on("GET", child.as_str()).nth(1).then(Action::end(cut));
+    case.source.on("GET", child.as_str()).nth(2).then(Action::flip_bit(2));
+    case.run().await.expect_success();
+    assert_eq!(reads(&case, child.as_str()), 3);
+    case.converges().await;
+}
+
+/// The bug that the chaos runs showed: a flipped bit in the answer to a tag became the mirrored truth.
+#[tokio::test]
+async fn a_bit_flipped_in_a_root_that_is_read_by_tag_heals_bug() {
+    // In the JSON's structure, where it cannot be read any more, and within a text, where it can.
+    for at in [0, 30] {
+        let case = Case::with(SampleImage::multi_platform("1")).await;
+        case.source.on("GET", TAG).nth(1).then(Action::flip_bit(at));
+        let ended = case.run().await.expect_success();
+        assert_eq!(ended.outcomes[0].digest.as_ref(), Some(&case.image.root().digest));
+        assert_eq!((reads(&case, TAG), reads(&case, case.image.root().digest.as_str())), (2, 1));
+        assert_eq!(warnings(&ended), [""; 0], "the registry did nothing wrong");
+        case.converges().await;
+    }
+}
+
+#[tokio::test]
+async fn a_root_that_is_damaged_whenever_its_tag_is_read_is_taken_by_its_digest_and_said() {
+    let case = Case::with(SampleImage::multi_platform("1")).await;
+    case.source.on("GET", TAG).then(Action::flip_bit(30));
+    let ended = case.run().await.expect_success();
+    assert_eq!(ended.outcomes[0].digest.as_ref(), Some(&case.image.root().digest));
+    assert_eq!((reads(&case, TAG), reads(&case, case.image.root().digest.as_str())), (2, 1));
+    let said = warnings(&ended);
+    assert!(said.len() == 1 && said[0].contains("the manifest of that digest is taken"), "{said:?}");
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_registry_whose_header_names_what_it_does_not_have_is_believed_about_the_bytes() {
+    let case = Case::start().await;
+    case.source.on("", TAG).then(named(&nowhere()));
+    let ended = case.run().await.expect_success();
+    assert_eq!((reads(&case, TAG), reads(&case, BY_DIGEST)), (2, 1));
+    let said = warnings(&ended);
+    let expected = format!("names the digest {}, its bytes have {}", nowhere(), case.image.root().digest);
+    assert!(said.len() == 1 && said[0].contains(&expected), "{said:?}");
+    case.holds_the_image(super::REPOSITORY);
+    // HEAD names the same absent digest: that must not look like an image that is gone.
+    let again = case.run().await.expect_success();
+    assert_eq!(again.outcomes[0].status, Status::UpToDate);
+}
+
+#[tokio::test]
+async fn a_header_that_was_wrong_once_is_forgotten_when_the_tag_agrees_with_itself() {
+    let case = Case::start().await;
+    case.source.on("GET", TAG).nth(1).then(named(&nowhere()));
+    let ended = case.run().await.expect_success();
+    assert_eq!((reads(&case, TAG), reads(&case, BY_DIGEST)), (2, 1));
+    assert_eq!(warnings(&ended), [""; 0]);
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_tag_that_brings_other_bytes_each_time_and_never_those_it_names_is_refused() {
+    let case = Case::start().await;
+    let root = case.image.root();
+    for (n, at) in [(1, 30), (2, 31)] {
+        let mut damaged = root.bytes.to_vec();
+        damaged[at] ^= 1;
+        let answer = Answer::status(200).header("content-type", &root.media_type);
+        let answer = answer.header(DIGEST_HEADER, nowhere().as_str()).body(damaged);
+        case.source.on("GET", TAG).nth(n).answer(answer);
+    }
+    let ended = case.run().await;
+    let failure = ended.expect_failure();
+    assert!(failure.contains("something on the way damages what it carries"), "{failure}");
+    assert_eq!(ended.outcomes[0].failure_kind(), Some(Kind::Integrity), "exit code 6");
+    assert!(failure.contains(nowhere().as_str()), "{failure}");
+    assert_eq!(case.destination.count("PUT", ""), 0);
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn a_tag_that_vanishes_between_two_readings_does_not_exist() {
+    let case = Case::start().await;
+    case.source.on("GET", TAG).then(Action::error(404, "MANIFEST_UNKNOWN"));
+    case.source.on("GET", TAG).nth(1).then(named(&nowhere()));
+    let failure = case.run().await.expect_failure();
+    assert!(failure.contains("it does not exist there"), "{failure}");
+    case.converges().await;
+}

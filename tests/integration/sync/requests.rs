@@ -1,0 +1,86 @@
+//! How many requests a cold copy costs at the destination, to the last one.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::support::scripted::{Action, Answer};
+
+/// What an empty registry is asked: a POST and a PUT for every distinct blob, a POST for every mount, a PUT for
+/// every manifest and a GET that confirms it, a GET of the tag; once, whether it speaks http; once, whether it tells
+/// of blobs that it has; and the config of an image without an index, which alone names its platform.
+#[tokio::test]
+async fn a_cold_copy_asks_nothing_in_vain() {
+    let images = [
+        SampleImage::multi_platform("a"),
+        SampleImage::multi_platform("b"),
+        SampleImage::docker("c"),
+        SampleImage::with_attestations("d"),
+        SampleImage::single_platform("e", "amd64"),
+    ];
+    let named: Vec<(String, &SampleImage)> =
+        images.iter().map(|image| (format!("team/{}", image.tag), image)).collect();
+    let named: Vec<(&str, &SampleImage)> =
+        named.iter().map(|(name, image)| (name.as_str(), *image)).collect();
+    let pair = RealPair::with(&named).await;
+    let platforms = ["--allow-missing-platform", "*"];
+    let outcome = pair.sync(&platforms).run().await.expect_success();
+
+    let requests = pair.destination.requests().await;
+    let count = |method: &str, path: &str| {
+        requests.iter().filter(|request| request.method == method && request.path.contains(path)).count()
+    };
+    let blobs: usize = images.iter().map(|image| image.blobs.len()).sum();
+    let distinct: BTreeSet<_> = images.iter().flat_map(|image| image.blobs.keys()).collect();
+    let manifests: usize = images.iter().map(|image| image.manifests.len()).sum();
+    assert!(blobs > distinct.len(), "some are shared");
+    let expected = [
+        ("GET", "/v2/", 1 + images.len() + manifests + 1),
+        ("HEAD", "", 0),
+        ("POST", "/blobs/uploads/?mount=", blobs + 1),
+        ("PUT", "/blobs/uploads/", distinct.len()),
+        ("PUT", "/manifests/", manifests),
+        ("DELETE", "", 0),
+        ("PATCH", "", 0),
+    ];
+    for (method, path, expected) in expected {
+        assert_eq!(count(method, path), expected, "{method} {path}: {requests:#?}");
+    }
+    let sum: usize = expected.iter().map(|(.., count)| count).sum();
+    assert_eq!(requests.len(), sum, "{outcome}");
+}
+
+/// Registries made from distribution show its sessions; not all have its self-mount.
+#[tokio::test]
+async fn a_registry_that_only_looks_like_distribution_is_found_out_after_one_blob() {
+    let image = SampleImage::multi_platform("1");
+    let pair = ScriptedPair::with(&[("team/app", &image)]).await;
+    let ignores_mounts =
+        Action::alter(
+            |answer: Answer| {
+                if answer.status == 201 { Answer::error(400, "UNSUPPORTED") } else { answer }
+            },
+        );
+    pair.destination.on("POST", "from=mirror%2Fapp").then(ignores_mounts);
+    pair.sync(&["--jobs", "1"]).run().await.expect_success();
+    assert_eq!(pair.destination.count("POST", "mount="), 2, "the first blob, and the question about it");
+    assert_eq!(pair.destination.count("HEAD", "/blobs/"), image.blobs.len() - 1);
+    assert_eq!(pair.destination.count("PUT", "/blobs/uploads/"), image.blobs.len());
+    assert_eq!(pair.destination.violations(), [""; 0]);
+}
+
+/// Neither a session that tells anything nor a mount that answers: every blob is looked for.
+#[tokio::test]
+async fn a_registry_of_another_make_is_sent_no_blob_that_it_has() {
+    let image = SampleImage::multi_platform("1");
+    let pair = ScriptedPair::with(&[("team/app", &image)]).await;
+    pair.destination.with_store(|store| store.repository("mirror/app").blobs = image.blobs.clone());
+    let other_make = |answer: Answer| match answer.status.as_u16() {
+        202 => answer,
+        _ => Answer::status(202).header("location", "/v2/mirror/app/blobs/uploads/1"),
+    };
+    pair.destination.on("POST", "from=mirror%2Fapp").then(Action::alter(other_make));
+    pair.sync(&[]).run().await.expect_success();
+    assert_eq!(pair.destination.count("PUT", "/blobs/uploads/"), 0);
+    assert_eq!(pair.destination.count("HEAD", "/blobs/"), image.blobs.len());
+    assert_eq!(pair.tags(), ["mirror/app:1"]);
+}
