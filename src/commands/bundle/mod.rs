@@ -1,7 +1,10 @@
-//! `bundle`: images in a file.
+//! `bundle`: images in a file, across an air gap.
 
+mod base;
 mod export;
 mod import;
+mod inspect;
+mod verify;
 
 use super::Session;
 use crate::{
@@ -14,6 +17,8 @@ pub(super) async fn run(command: Bundle, session: &Session) -> Result<u8, Failur
     match command {
         Bundle::Export(args) => export::run(*args, session).await,
         Bundle::Import(args) => import::run(*args, session).await,
+        Bundle::Verify(args) => verify::run(*args, session).await,
+        Bundle::Inspect(args) => inspect::run(*args, session).await,
     }
 }
 
@@ -22,5 +27,12 @@ pub(super) fn describe(command: &Bundle) -> (Command, Format) {
     match command {
         Bundle::Export(args) => (Command::BundleExport, args.format),
         Bundle::Import(args) => (Command::BundleImport, args.output),
+        Bundle::Verify(args) => (Command::BundleVerify, args.output),
+        Bundle::Inspect(args) => (Command::BundleInspect, args.output),
     }
+}
+
+/// Opens what was named. Blocks.
+fn open(paths: &[std::path::PathBuf]) -> Result<crate::endpoint::bundle::Bundle, Failure> {
+    crate::endpoint::bundle::Bundle::open_all(paths).map_err(|error| error.failure())
 }

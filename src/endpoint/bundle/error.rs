@@ -5,7 +5,10 @@ use std::{io, path::PathBuf, sync::Arc};
 use super::{header::HeaderError, names::NameError, volumes::VolumeError};
 use crate::{
     error::{Failure, Kind},
-    oci::{Digest, manifest::ManifestError},
+    oci::{
+        Digest,
+        manifest::{LARGEST_MANIFEST, ManifestError},
+    },
 };
 
 /// Why a bundle cannot be opened, read or written.
@@ -122,6 +125,14 @@ pub enum BundleError {
         digest: Digest,
         /// What is wrong.
         error: ManifestError,
+    },
+    /// A manifest is larger than any manifest may be.
+    #[error("manifest {digest} has {size} bytes, at most {LARGEST_MANIFEST} are read")]
+    LargeManifest {
+        /// Which.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
     },
     /// A manifest that is named is not there.
     #[error("manifest {digest} is named and not there")]

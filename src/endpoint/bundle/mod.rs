@@ -27,10 +27,12 @@
 //! | the files it is written to | `output` |
 //! | what an earlier run left of it | `partial`, with `moves` and `hashing` |
 //! | writing it in order | [`stream`] |
+//! | reading all of it, for whatever is wrong | [`check`] |
 //! | writing it, as a [`Destination`](super::Destination) | `writer` |
 //!
 //! Nothing is ever unpacked, so no name in an archive ever becomes a path on this machine.
 
+pub mod check;
 mod closure;
 mod draft;
 mod error;

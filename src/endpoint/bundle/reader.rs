@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fs::File,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -27,7 +28,7 @@ use crate::{
 
 /// The largest marker and lock that are read, in bytes.
 pub(super) const LARGEST_MARKER: u64 = 4096;
-pub(super) const LARGEST_LOCK: u64 = 32 * 1024 * 1024;
+pub(super) const LARGEST_LOCK: u64 = 16 * 1024 * 1024;
 
 /// A bundle that can be read at any place.
 #[derive(Debug)]
@@ -47,6 +48,10 @@ impl Bundle {
         let metadata = path.metadata().map_err(|error| BundleError::unreadable(path, error))?;
         if metadata.is_dir() {
             return Self::from_folder(path);
+        }
+        // Opening a named pipe would wait for whoever writes into it.
+        if !metadata.is_file() {
+            return Err(BundleError::unreadable(path, io::Error::other("it is neither a file nor a folder")));
         }
         let file = File::open(path).map_err(|error| BundleError::unreadable(path, error))?;
         let slices = Slices::new(vec![(path.display().to_string(), Some(file), metadata.len())]);
@@ -121,20 +126,16 @@ impl Bundle {
         names::check_marker(marker)?;
         let index = index.ok_or_else(|| refused("it has no file `index.json`"))?;
         let mut head = Head::new(index, lock)?;
-        loop {
-            let wanted: Vec<Digest> = head.closure.wanted().cloned().collect();
-            let mut found = false;
-            for digest in wanted {
-                if let Some(manifest) = storage.blob(&digest)? {
-                    let bytes = manifest.whole("a manifest", LARGEST_MANIFEST as u64, storage.path())?;
-                    head.closure.add(digest, bytes)?;
-                    found = true;
-                }
+        let mut wanted: Vec<Digest> = head.closure.wanted().cloned().collect();
+        while let Some(digest) = wanted.pop() {
+            let Some(manifest) = storage.blob(&digest)? else { continue };
+            if manifest.size() > LARGEST_MANIFEST as u64 {
+                return Err(BundleError::LargeManifest { digest, size: manifest.size() });
             }
-            if !found {
-                return Ok(Self::new(head, storage, None));
-            }
+            let bytes = manifest.whole("a manifest", LARGEST_MANIFEST as u64, storage.path())?;
+            wanted.extend(head.closure.add(digest, bytes)?);
         }
+        Ok(Self::new(head, storage, None))
     }
 
     pub(super) fn new(head: Head, storage: Storage, layout: Option<Layout>) -> Self {
@@ -179,26 +180,29 @@ impl Bundle {
         }
     }
 
-    /// Its length in bytes: the archive's, or that of all blobs of a folder; 0 while an archive of somebody else's is on
-    /// its way.
-    #[must_use]
-    pub fn length(&self) -> u64 {
-        match &self.storage {
-            Storage::Archive { slices, .. } if slices.length() > 0 => slices.length(),
-            Storage::Archive { .. } => self.layout.as_ref().map_or(0, Layout::length),
-            Storage::Folder { .. } => self.storage.blobs().map_or(0, |blobs| blobs.values().sum()),
-        }
-    }
-
     /// Where everything stands, when the bundle is one of ours.
     #[must_use]
     pub fn layout(&self) -> Option<&Layout> {
         self.layout.as_ref()
     }
 
+    /// Where its blobs are.
+    pub(super) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// A blob, to be read at any place; `None` when it is not there.
     pub fn blob(&self, digest: &Digest) -> Result<Option<BlobReader>, BundleError> {
         self.storage.blob(digest)
+    }
+
+    /// How many bytes it has: those of the archive, or of a folder's blobs.
+    pub fn size(&self) -> Result<u64, BundleError> {
+        match (&self.layout, self.storage.archive()) {
+            (Some(layout), _) => Ok(layout.length()),
+            (None, Some(slices)) => Ok(slices.length()),
+            (None, None) => Ok(self.blobs()?.into_values().fold(0, u64::saturating_add)),
+        }
     }
 
     /// Every blob that is there, with its size in bytes.
@@ -258,7 +262,9 @@ fn unaltered_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>
                     LARGEST_MANIFEST as u64,
                     path,
                 )?;
-                head.closure.add(digest, bytes)?;
+                if head.closure.add(digest, bytes).is_err() {
+                    return Ok(None);
+                }
             }
             Err(error @ BundleError::Absent { .. }) => return Err(error),
             _ => return Ok(None),

@@ -2,7 +2,7 @@
 
 use thoras_mirror::oci::Digest;
 
-use super::*;
+use super::importing::*;
 use crate::support::client;
 
 /// The layer that both images have in common.

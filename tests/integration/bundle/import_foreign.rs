@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::*;
+use super::importing::*;
 use crate::support::{client, skopeo};
 
 /// An image in a registry, pulled by skopeo to `destination`, which may end in a name.

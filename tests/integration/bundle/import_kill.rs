@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 
-use super::*;
+use super::importing::*;
 use crate::support::images::pseudo_random;
 
 const SEEDS: u64 = 25;

@@ -1,6 +1,6 @@
 //! One pass over standard input: nothing is stored on the way, nothing incomplete is tagged.
 
-use super::*;
+use super::importing::*;
 use crate::support::scripted::{Answer, Scripted};
 
 /// `thoras-mirror bundle import - --to TO MORE…` with these bytes on standard input.
@@ -134,7 +134,7 @@ async fn somebody_elses_archive_is_imported_when_its_head_comes_first() {
     let manifests = team.app.manifests.iter().map(|manifest| &manifest.digest);
     let others = team.app.blobs.keys().filter(|digest| *digest != config);
     for digest in [config].into_iter().chain(manifests).chain(others) {
-        let path = crate::support::bundle::path_of(digest);
+        let path = crate::support::built_bundle::path_of(digest);
         builder.append_path_with_name(folder.path().join(&path), &path).unwrap();
     }
     let bytes = builder.into_inner().unwrap();

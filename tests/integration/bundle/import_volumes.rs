@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use super::*;
+use super::importing::*;
 
 const SIZE: usize = 40_000;
 

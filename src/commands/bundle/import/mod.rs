@@ -14,7 +14,7 @@ mod order;
 mod parts;
 mod stdin;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use self::order::Order;
 use super::super::{Session, repositories, sync::check_name};
@@ -30,7 +30,7 @@ use crate::{
     lock::{Lock, LockFile},
     oci::mapping::Root,
     pipeline::{self, Mirrored},
-    report::{BundleSummary, Closing, Command, Format, RunDocument, Verbosity, present_run, print},
+    report::{Closing, Command, Format, RunDocument, Verbosity, present_run, print},
     settings::{self, Access},
 };
 
@@ -61,33 +61,15 @@ pub(super) async fn run(args: Import, session: &Session) -> Result<u8, Failure> 
     let outcomes = mirrored.into_iter().map(|one: Mirrored| one.outcome).collect();
     let mut document = RunDocument::new(Command::BundleImport, outcomes, failures, begun.elapsed());
     document.destination = Some(run.root.to_string());
-    document.bundle = Some(order.summary.clone());
+    document.bundle = Some(order.id.clone());
     document.level = Some(check_name(args.check).to_owned());
     document.chart = order.chart;
     let closing = if args.dry_run { Closing::Plan } else { Closing::Sync };
     present_run(&document, closing, args.output, session.verbosity)?;
     if args.output == Format::Table && session.verbosity != Verbosity::Quiet {
-        print::result(&format!("bundle {}", order.summary.id))?;
+        print::result(&format!("bundle {}", order.id))?;
     }
     Ok(document.exit_code)
-}
-
-/// What a document says of the bundle.
-fn summary(bundle: &Bundle, files: &[PathBuf]) -> BundleSummary {
-    let head = bundle.head();
-    let (left_out, sizes) = (head.absent(), head.lock.as_ref().map(|lock| &lock.blobs));
-    let sizes = sizes.into_iter().flatten().filter(|(digest, _)| left_out.contains(digest));
-    BundleSummary {
-        id: head.id().clone(),
-        files: files
-            .iter()
-            .filter(|file| file.as_os_str() != "-")
-            .map(|file| file.display().to_string())
-            .collect(),
-        length: bundle.length(),
-        kept: 0,
-        left_out: sizes.map(|(_, size)| size).sum(),
-    }
 }
 
 /// One import.
@@ -118,7 +100,7 @@ impl Run<'_> {
     }
 
     fn say_what_it_is(&self, bundle: &Bundle, order: &Order) {
-        let message = format!("{} is the bundle {}", bundle.path().display(), order.summary.id);
+        let message = format!("{} is the bundle {}", bundle.path().display(), order.id);
         self.events.emit(Event::Detail { message });
         if bundle.is_from_docker() {
             let path = bundle.path().display();

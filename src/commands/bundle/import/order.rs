@@ -15,7 +15,6 @@ use crate::{
         mapping::{self, Root},
     },
     pipeline::Options,
-    report::BundleSummary,
     settings,
     waiver::{Waiver, Waivers},
 };
@@ -25,8 +24,8 @@ const JOBS: u16 = 16;
 
 /// What is imported.
 pub(super) struct Order {
-    /// The bundle.
-    pub(super) summary: BundleSummary,
+    /// The bundle's id.
+    pub(super) id: Digest,
     /// The images, one for each mapping.
     pub(super) images: Vec<Imported>,
     pub(super) mappings: Vec<Mapping>,
@@ -53,7 +52,7 @@ impl Order {
         })?;
         let chart = head.lock.as_ref().and_then(|lock| lock.chart.clone());
         let options = options(args, head.lock.as_ref());
-        Ok(Self { summary: super::summary(bundle, &args.files), images, mappings, placement, chart, options })
+        Ok(Self { id: head.id().clone(), images, mappings, placement, chart, options })
     }
 }
 
