@@ -9,6 +9,7 @@ pub mod error;
 pub mod nowhere;
 pub mod registry;
 pub mod resolved;
+pub mod with_chart;
 
 use std::{fmt, future::Future};
 

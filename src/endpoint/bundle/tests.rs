@@ -46,7 +46,8 @@ pub(crate) fn sample() -> Sample {
 
     let reference: Reference = "reg.example.com/team/app:1".parse().unwrap();
     let index = index::write([(&reference, &root)]);
-    let placement = crate::lock::Placement { to: None, naming: Naming::Relative, source_prefix: None };
+    let placement =
+        crate::lock::Placement { to: None, naming: Naming::Relative, source_prefix: None, chart: None };
     let lock = crate::lock::Lock::new(None, placement, &[], &[]);
     let lock = serde_json::to_vec(&lock).unwrap();
     let mut closure = Closure::new([&root.digest]);
