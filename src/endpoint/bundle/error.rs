@@ -2,10 +2,13 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use super::{header::HeaderError, names::NameError};
+use super::{header::HeaderError, names::NameError, volumes::VolumeError};
 use crate::{
     error::{Failure, Kind},
-    oci::{Digest, manifest::ManifestError},
+    oci::{
+        Digest,
+        manifest::{LARGEST_MANIFEST, ManifestError},
+    },
 };
 
 /// Why a bundle cannot be opened, read or written.
@@ -108,6 +111,14 @@ pub enum BundleError {
         /// What is wrong.
         error: ManifestError,
     },
+    /// A manifest is larger than any manifest may be.
+    #[error("manifest {digest} has {size} bytes, at most {LARGEST_MANIFEST} are read")]
+    LargeManifest {
+        /// Which.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+    },
     /// A manifest that is named is not there.
     #[error("manifest {digest} is named and not there")]
     NoManifest {
@@ -144,6 +155,9 @@ pub enum BundleError {
         /// The digest it has now.
         found: Digest,
     },
+    /// The files are no volumes of one bundle.
+    #[error(transparent)]
+    Volumes(#[from] VolumeError),
     /// A thread died.
     #[error("reading was ended by an internal error: {0}")]
     Internal(String),
@@ -169,6 +183,7 @@ impl BundleError {
             Self::Unwritable { .. } | Self::NoRoom { .. } | Self::Changed { .. } | Self::Internal(_) => {
                 Kind::Image
             }
+            Self::Volumes(error) => error.kind(),
             _ => Kind::Integrity,
         }
     }
@@ -196,6 +211,7 @@ impl BundleError {
             Self::Changed { .. } => Some("run the same command again: what is there already is kept"),
             Self::Unreadable { .. } | Self::Unwritable { .. } => None,
             Self::Absent { .. } => Some("name every volume, or put them beside the others"),
+            Self::Volumes(error) => error.hint(),
             Self::Internal(_) => Some("please report this"),
             _ => Some(
                 "copy the bundle again from where it was written: `bundle verify` there shows whether it was whole",

@@ -23,6 +23,11 @@ impl Head {
     /// Reads the two files that stand first. Manifests are added as they come.
     pub(super) fn new(index_bytes: Bytes, lock_bytes: Option<Bytes>) -> Result<Self, BundleError> {
         let index = Index::read(&index_bytes)?;
+        if let (Some(expected), Some(bytes)) = (&index.lock, lock_bytes.as_deref())
+            && !expected.matches(bytes)
+        {
+            return Err(BundleError::Lock(format!("index.json names one with the digest {expected}")));
+        }
         let lock = lock_bytes.as_deref().map(Lock::from_slice).transpose().map_err(BundleError::Lock)?;
         let closure = Closure::new(index.images.iter().map(|image| &image.root.digest));
         Ok(Self { index, lock, index_bytes, lock_bytes, closure })
@@ -32,6 +37,16 @@ impl Head {
     #[must_use]
     pub fn id(&self) -> &Digest {
         &self.index.id
+    }
+
+    /// The bytes of `index.json`.
+    pub(super) fn index_bytes(&self) -> &Bytes {
+        &self.index_bytes
+    }
+
+    /// The bytes of the lock.
+    pub(super) fn lock_bytes(&self) -> Option<&Bytes> {
+        self.lock_bytes.as_ref()
     }
 
     /// The blobs that the bundle leaves out because the far side has them.

@@ -19,16 +19,19 @@
 //! | the place of everything in a bundle of ours | `layout` |
 //! | the place of everything in anybody's tar | `scan` |
 //! | one file or many as one range of bytes | `slices` |
+//! | files that are volumes of a tar | [`volumes`] |
 //! | blobs in a tar or a folder | `storage` |
 //! | an opened bundle, which is a [`Source`](super::Source) | `reader` |
 //! | a bundle as it is going to be | `draft` |
 //! | the files it is written to | `output` |
 //! | what an earlier run left of it | `partial`, with `moves` and `hashing` |
 //! | writing it in order | [`stream`] |
+//! | reading all of it, for whatever is wrong | [`check`] |
 //! | writing it, as a [`Destination`](super::Destination) | `writer` |
 //!
 //! Nothing is ever unpacked, so no name in an archive ever becomes a path on this machine.
 
+pub mod check;
 mod closure;
 mod draft;
 mod error;
@@ -48,6 +51,7 @@ mod storage;
 pub mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod volumes;
 mod writer;
 
 pub use self::{

@@ -1,6 +1,12 @@
 //! An opened bundle: whose it may be, and reading it as a [`Source`].
 
-use std::{collections::HashMap, fs::File, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -13,6 +19,7 @@ use super::{
     scan::Scan,
     slices::Slices,
     storage::{BlobReader, Storage},
+    volumes::{self, Opened, VolumeError},
 };
 use crate::{
     endpoint::{BlobStream, Cause, Error, Operation, Side, Source},
@@ -21,7 +28,7 @@ use crate::{
 
 /// The largest marker and lock that are read, in bytes.
 const LARGEST_MARKER: u64 = 4096;
-const LARGEST_LOCK: u64 = 32 * 1024 * 1024;
+const LARGEST_LOCK: u64 = 16 * 1024 * 1024;
 
 /// A bundle that can be read at any place.
 #[derive(Debug)]
@@ -41,9 +48,31 @@ impl Bundle {
         if metadata.is_dir() {
             return Self::from_folder(path);
         }
+        // Opening a named pipe would wait for whoever writes into it.
+        if !metadata.is_file() {
+            return Err(BundleError::unreadable(path, io::Error::other("it is neither a file nor a folder")));
+        }
         let file = File::open(path).map_err(|error| BundleError::unreadable(path, error))?;
         let slices = Slices::new(vec![(path.display().to_string(), Some(file), metadata.len())]);
         Self::from_slices(slices, path)
+    }
+
+    /// Opens what these files are together: an archive, a folder, or volumes of one archive in any order, with or
+    /// without their index. Volumes may be missing: whatever lies in them cannot be read.
+    pub fn open_all(paths: &[PathBuf]) -> Result<Self, BundleError> {
+        match volumes::open(paths)? {
+            Opened::One(path) => Self::open(&path),
+            Opened::Set(set, slices, path) => {
+                let bundle = Self::from_slices(slices, &path)?;
+                let is_described = bundle.head.id() == &set.bundle
+                    && bundle.layout.as_ref().is_some_and(|layout| layout.length() == set.length);
+                if is_described { Ok(bundle) } else { Err(VolumeError::Head { bundle: set.bundle }.into()) }
+            }
+            Opened::Numbered(slices, path) => match our_head(&slices, &path)? {
+                Some(_) => Self::from_slices(slices, &path),
+                None => Err(VolumeError::NotABeginning(path).into()),
+            },
+        }
     }
 
     /// Opens an archive that lies in `slices`. `path` names it in messages.
@@ -93,20 +122,16 @@ impl Bundle {
         }
         let index = index.ok_or_else(|| refused("it has no file `index.json`"))?;
         let mut head = Head::new(index, lock)?;
-        loop {
-            let wanted: Vec<Digest> = head.closure.wanted().cloned().collect();
-            let mut found = false;
-            for digest in wanted {
-                if let Some(manifest) = storage.blob(&digest)? {
-                    let bytes = manifest.whole("a manifest", LARGEST_MANIFEST as u64, storage.path())?;
-                    head.closure.add(digest, bytes)?;
-                    found = true;
-                }
+        let mut wanted: Vec<Digest> = head.closure.wanted().cloned().collect();
+        while let Some(digest) = wanted.pop() {
+            let Some(manifest) = storage.blob(&digest)? else { continue };
+            if manifest.size() > LARGEST_MANIFEST as u64 {
+                return Err(BundleError::LargeManifest { digest, size: manifest.size() });
             }
-            if !found {
-                return Ok(Self::new(head, storage, None));
-            }
+            let bytes = manifest.whole("a manifest", LARGEST_MANIFEST as u64, storage.path())?;
+            wanted.extend(head.closure.add(digest, bytes)?);
         }
+        Ok(Self::new(head, storage, None))
     }
 
     fn new(head: Head, storage: Storage, layout: Option<Layout>) -> Self {
@@ -142,9 +167,23 @@ impl Bundle {
         self.layout.as_ref()
     }
 
+    /// Where its blobs are.
+    pub(super) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// A blob, to be read at any place; `None` when it is not there.
     pub fn blob(&self, digest: &Digest) -> Result<Option<BlobReader>, BundleError> {
         self.storage.blob(digest)
+    }
+
+    /// How many bytes it has: those of the archive, or of a folder's blobs.
+    pub fn size(&self) -> Result<u64, BundleError> {
+        match (&self.layout, self.storage.archive()) {
+            (Some(layout), _) => Ok(layout.length()),
+            (None, Some(slices)) => Ok(slices.length()),
+            (None, None) => Ok(self.blobs()?.into_values().fold(0, u64::saturating_add)),
+        }
     }
 
     /// Every blob that is there, with its size in bytes.
@@ -196,7 +235,9 @@ pub(super) fn our_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Lay
                     LARGEST_MANIFEST as u64,
                     path,
                 )?;
-                head.closure.add(digest, bytes)?;
+                if head.closure.add(digest, bytes).is_err() {
+                    return Ok(None);
+                }
             }
             Err(error @ BundleError::Absent { .. }) => return Err(error),
             _ => return Ok(None),

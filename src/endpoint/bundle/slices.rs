@@ -2,6 +2,7 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
+use bytes::Bytes;
 use rustix::fs::{FallocateFlags, SeekFrom};
 
 use super::layout::Extent;
@@ -20,6 +21,8 @@ struct Slice {
 #[derive(Debug, Clone)]
 pub struct Slices {
     slices: Arc<[Slice]>,
+    /// The first bytes, where they are known without the files.
+    head: Bytes,
 }
 
 /// A file for [`Slices`]: its name for messages, the file if it is there, its size in bytes.
@@ -35,7 +38,13 @@ impl Slices {
             offset += size;
             slice
         });
-        Self { slices: slices.collect() }
+        Self { slices: slices.collect(), head: Bytes::new() }
+    }
+
+    /// The same, with the first bytes known: they are read from nowhere else.
+    #[must_use]
+    pub fn with_head(self, head: Bytes) -> Self {
+        Self { head, ..self }
     }
 
     /// The length of the whole in bytes.
@@ -47,7 +56,8 @@ impl Slices {
     /// The names of the files that hold these bytes, and that are not there.
     #[must_use]
     pub fn absent(&self, offset: u64, size: u64) -> Vec<String> {
-        self.touching(offset, size)
+        let known = (self.head.len() as u64).saturating_sub(offset).min(size);
+        self.touching(offset + known, size - known)
             .filter(|slice| slice.file.is_none())
             .map(|slice| slice.name.clone())
             .collect()
@@ -55,7 +65,11 @@ impl Slices {
 
     /// Fills `buffer` from `offset` on.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let mut rest = buffer;
+        let known =
+            usize::try_from(offset).ok().and_then(|offset| self.head.get(offset..)).unwrap_or_default();
+        let (from_head, mut rest) = buffer.split_at_mut(known.len().min(buffer.len()));
+        from_head.iter_mut().zip(known).for_each(|(to, from)| *to = *from);
+        let offset = offset.saturating_add(from_head.len() as u64);
         self.each(offset, rest.len() as u64, |file, at, length| {
             let (now, later) = std::mem::take(&mut rest).split_at_mut(length);
             rest = later;
@@ -102,7 +116,8 @@ impl Slices {
 
     fn touching(&self, offset: u64, size: u64) -> impl Iterator<Item = &Slice> {
         let end = offset.saturating_add(size);
-        self.slices.iter().filter(move |slice| slice.offset < end && offset < slice.offset + slice.size)
+        let touches = move |slice: &&Slice| slice.offset < end && offset < slice.offset + slice.size;
+        self.slices.iter().filter(move |slice| size > 0 && touches(slice))
     }
 
     /// Calls `act` with every file that holds a part of the range, the place in it, and the part's length.
@@ -155,6 +170,18 @@ mod tests {
         slices.read_exact_at(&mut buffer, 0).unwrap();
         assert_eq!(&buffer, b"01abcd6789");
         assert_eq!(slices.read_exact_at(&mut [0; 2], 9).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_known_head_is_read_from_no_file() {
+        let slices = Slices::new(vec![("a".to_owned(), None, 3), part("b", b"345")]);
+        let slices = slices.with_head(Bytes::from_static(b"0123"));
+        assert_eq!(slices.absent(0, 6), Vec::<String>::new());
+        for from in 0..6 {
+            let mut buffer = vec![0; 6 - from];
+            slices.read_exact_at(&mut buffer, from as u64).unwrap();
+            assert_eq!(buffer, &b"012345"[from..]);
+        }
     }
 
     #[test]

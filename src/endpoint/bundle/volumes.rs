@@ -1,0 +1,233 @@
+//! Volumes: slices of a bundle's tar, for media that are smaller than it, and the small index that describes them.
+//!
+//! `cat` in order gives the tar itself, so nobody depends on the index. It makes the set robust: a volume is known by
+//! its size and its first bytes, whatever it is called, and the bundle's head is there even when the first volume is
+//! not.
+
+mod opening;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub(super) use self::opening::{Opened, open};
+use crate::{error::Kind, oci::Digest};
+
+/// The version of the format that this program writes.
+pub const SCHEMA: &str = "thoras-mirror/volumes/v1";
+/// What an index's name ends with.
+pub const SUFFIX: &str = ".volumes.json";
+/// A volume is known by the digest of so many of its first bytes, or of all of them if it is smaller.
+pub const BEGINNING: u64 = 64 * 1024;
+/// The largest index that is read, in bytes: a head of the largest size in base64.
+const LARGEST: u64 = 160 * 1024 * 1024;
+/// How many volumes a set may have.
+const MOST_VOLUMES: usize = 10_000;
+
+/// The index of a set of volumes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VolumeSet {
+    /// `thoras-mirror/volumes/v1`
+    pub schema: String,
+    /// The bundle's id.
+    pub bundle: Digest,
+    /// The length of the whole tar in bytes.
+    pub length: u64,
+    /// Everything before the first blob's header.
+    #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+    pub head: Bytes,
+    /// The volumes in the order of their bytes.
+    pub volumes: Vec<Volume>,
+}
+
+/// One volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Volume {
+    /// The name of its file when it was written.
+    pub name: String,
+    /// The place of its first byte in the tar.
+    pub offset: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The digest of all its bytes.
+    pub sha256: Digest,
+    /// The digest of its first [`BEGINNING`] bytes.
+    pub beginning: Digest,
+}
+
+impl Volume {
+    /// How many bytes [`Volume::beginning`] is the digest of.
+    #[must_use]
+    pub fn beginning_size(&self) -> u64 {
+        self.size.min(BEGINNING)
+    }
+}
+
+impl VolumeSet {
+    /// The index of these volumes. `length` is the whole tar's.
+    #[must_use]
+    pub fn new(bundle: Digest, length: u64, head: Bytes, volumes: Vec<Volume>) -> Self {
+        Self { schema: SCHEMA.to_owned(), bundle, length, head, volumes }
+    }
+
+    /// Writes it.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Text, numbers and lists of them are always JSON.
+        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// Reads one. Errors are one line of text.
+    pub fn from_slice(bytes: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema: String,
+        }
+        let version: Version = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if version.schema != SCHEMA {
+            return Err(format!("its format is `{}`, this program reads `{SCHEMA}`", version.schema));
+        }
+        let set: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        set.check()?;
+        Ok(set)
+    }
+
+    /// Whether the volumes stand one behind the other, and have names that are no paths.
+    fn check(&self) -> Result<(), String> {
+        if self.volumes.is_empty() || self.volumes.len() > MOST_VOLUMES {
+            return Err(format!("it has {} volumes", self.volumes.len()));
+        }
+        let mut end = 0_u64;
+        for volume in &self.volumes {
+            let name = &volume.name;
+            let is_plain = !matches!(name.as_str(), "" | "." | "..")
+                && !name.contains(|c: char| c == '/' || c == '\\' || c.is_control());
+            if !is_plain {
+                return Err(format!("`{name}` is not a file's name"));
+            }
+            if volume.offset != end || volume.size == 0 {
+                return Err(format!("{name} does not begin where the volume before it ends"));
+            }
+            end = end.checked_add(volume.size).ok_or_else(|| format!("{name} is too large"))?;
+        }
+        if end == self.length {
+            Ok(())
+        } else {
+            Err(format!("its volumes have {end} bytes together, the bundle has {}", self.length))
+        }
+    }
+}
+
+fn to_base64<S: Serializer>(head: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(head))
+}
+
+fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    STANDARD.decode(text).map(Bytes::from).map_err(serde::de::Error::custom)
+}
+
+/// Why files cannot be read as volumes of one bundle.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum VolumeError {
+    /// The index cannot be understood.
+    #[error("{} cannot be read as the index of volumes: {}", .path.display(), .reason.escape_debug())]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The index's head is not that of the bundle which the index names.
+    #[error("the head in the index of volumes is not that of bundle {bundle}")]
+    Head {
+        /// The bundle that the index names.
+        bundle: Digest,
+    },
+    /// A named file is no volume of the set.
+    #[error("{} is no volume of bundle {bundle}: no volume has its size ({size} bytes) and its first bytes", .path.display())]
+    Stranger {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// The set's bundle.
+        bundle: Digest,
+    },
+    /// Volumes of two bundles.
+    #[error("the files belong to two bundles: {one} and {other}")]
+    Mixed {
+        /// One of them.
+        one: Digest,
+        /// Another.
+        other: Digest,
+    },
+    /// A folder beside other files.
+    #[error("{} is a folder: it is a bundle by itself and goes with no other file", .0.display())]
+    Folder(PathBuf),
+    /// Several files, and nothing that says how they belong together.
+    #[error("there are {count} files, and no index (*{SUFFIX}) says in which order they make up a bundle")]
+    NoIndex {
+        /// How many files were named.
+        count: usize,
+    },
+    /// Numbered files that do not begin as a bundle of ours does.
+    #[error("{} does not begin as a bundle does, so the files are not put together", .0.display())]
+    NotABeginning(PathBuf),
+}
+
+impl VolumeError {
+    /// The kind of failure this is for a person.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Head { .. } => Kind::Integrity,
+            _ => Kind::Input,
+        }
+    }
+
+    /// What helps.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Index { .. } | Self::Head { .. } => {
+                Some("copy the index again from where the bundle was written")
+            }
+            Self::Stranger { .. } => {
+                Some("leave the file out, or copy it again if it should be a volume: it may be cut off")
+            }
+            Self::Mixed { .. } => Some("name the volumes of one bundle only"),
+            Self::Folder(_) => None,
+            Self::NoIndex { .. } => Some(
+                "name the index as well, or put it beside the volumes; without it, all volumes must be named, and be \
+                 called NAME.001, NAME.002 and so on",
+            ),
+            Self::NotABeginning(_) => Some("name all volumes, the first one included"),
+        }
+    }
+}
+
+fn read_index(path: &Path) -> Result<VolumeSet, VolumeError> {
+    let refused = |reason| VolumeError::Index { path: path.to_owned(), reason };
+    let read = || -> io::Result<Vec<u8>> {
+        let size = path.metadata()?.len();
+        if size > LARGEST {
+            return Err(io::Error::other(format!("it is larger than {LARGEST} bytes")));
+        }
+        std::fs::read(path)
+    };
+    let bytes = read().map_err(|error| refused(error.to_string()))?;
+    VolumeSet::from_slice(&bytes).map_err(refused)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
