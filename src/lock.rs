@@ -18,7 +18,7 @@ use crate::{
     enumerate::ChartIdentity,
     error::{Failure, Kind},
     oci::{
-        Digest, MediaType, Naming, Platform, Reference,
+        ArtifactKind, Digest, MediaType, Naming, Platform, Reference,
         mapping::{Namer, Root},
     },
     outcome::PlatformOutcome,
@@ -75,13 +75,16 @@ pub struct Placement {
     /// What relative naming cut off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_prefix: Option<String>,
+    /// The packaged chart among the images, which is `charts/NAME` below the root whatever the naming is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart: Option<Reference>,
 }
 
 impl Placement {
     /// The rule itself, below `root`.
     #[must_use]
     pub fn namer(&self, root: Root) -> Namer {
-        Namer::new(root, self.naming, self.source_prefix.clone())
+        Namer::new(root, self.naming, self.source_prefix.clone()).with_chart(self.chart.clone())
     }
 }
 
@@ -99,6 +102,9 @@ pub struct LockedImage {
     /// The root's media type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<MediaType>,
+    /// What it is, unless it is a container image; only an image must have platforms.
+    #[serde(default, skip_serializing_if = "ArtifactKind::is_image")]
+    pub kind: ArtifactKind,
     /// The platforms that are there, each with its manifest.
     pub platforms: Vec<PlatformOutcome>,
     /// Required platforms that are missing with leave.
@@ -249,6 +255,7 @@ impl LockedImage {
             destinations: vec![outcome.destination.parse().ok()?],
             digest: outcome.digest.clone(),
             media_type: outcome.media_type.clone(),
+            kind: outcome.kind,
             platforms: outcome.platforms.clone(),
             waived: outcome.waived.clone(),
             blobs,
@@ -304,8 +311,12 @@ mod tests {
     use super::*;
 
     fn empty() -> Lock {
-        let placement =
-            Placement { to: Some("reg.example.com/a".to_owned()), naming: Naming::Last, source_prefix: None };
+        let placement = Placement {
+            to: Some("reg.example.com/a".to_owned()),
+            naming: Naming::Last,
+            source_prefix: None,
+            chart: None,
+        };
         Lock::new(None, placement, &["linux/arm64".parse().unwrap(), "linux/amd64".parse().unwrap()], &[])
     }
 

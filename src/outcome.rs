@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Failure, Kind},
-    oci::{Digest, Mapping, MediaType, Platform, Reference},
+    oci::{ArtifactKind, Digest, Mapping, MediaType, Platform, Reference},
     problem::Problem,
 };
 
@@ -25,6 +25,9 @@ pub struct ImageOutcome {
     /// The root's media type, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<MediaType>,
+    /// What it is, unless it is a container image; only an image must have platforms.
+    #[serde(default, skip_serializing_if = "ArtifactKind::is_image")]
+    pub kind: ArtifactKind,
     /// The platforms a node can run, each with its manifest: as read back from the destination when
     /// `status` says confirmed, otherwise as the source has them.
     pub platforms: Vec<PlatformOutcome>,
@@ -114,6 +117,7 @@ impl ImageOutcome {
             status,
             digest: None,
             media_type: None,
+            kind: ArtifactKind::Image,
             platforms: Vec::new(),
             attestations: 0,
             waived: Vec::new(),

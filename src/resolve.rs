@@ -7,7 +7,10 @@ use serde::Deserialize;
 
 use crate::{
     endpoint::{Cause, Error, Operation, Source, VerifiedBody},
-    oci::{Contents, Descriptor, Digest, Platform, RawManifest, Repository, Target, manifest::ManifestError},
+    oci::{
+        ArtifactKind, Contents, Descriptor, Digest, Platform, RawManifest, Repository, Target,
+        manifest::ManifestError,
+    },
     outcome::PlatformOutcome,
 };
 
@@ -86,12 +89,24 @@ impl Graph {
         self.platforms.iter().map(|outcome| outcome.platform.clone()).collect()
     }
 
-    /// The required platforms that are not there.
+    /// What it is, as its config says.
+    #[must_use]
+    pub fn kind(&self) -> ArtifactKind {
+        match self.root().map(|root| &root.contents) {
+            Some(Contents::Image { config, .. }) => ArtifactKind::of_config(&config.media_type),
+            _ => ArtifactKind::Image,
+        }
+    }
+
+    /// The required platforms that are not there. A chart runs nowhere, so it lacks none.
     #[must_use]
     pub fn lacks(&self, required: &[Platform]) -> Vec<Platform> {
         let served = |platform: &Platform| {
             self.platforms.iter().any(|available| platform.is_served_by(&available.platform))
         };
+        if !self.kind().is_image() {
+            return Vec::new();
+        }
         required.iter().filter(|platform| !served(platform)).cloned().collect()
     }
 }

@@ -28,7 +28,7 @@ use crate::{
             state_folder,
         },
     },
-    enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, Selection, Source},
+    enumerate::{ChartIdentity, ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, Selection, Source},
     error::{Failure, Kind},
     event::EventSink,
     lock::Placement,
@@ -103,6 +103,7 @@ pub fn selection(args: &SelectionArgs) -> Selection {
         image_prefixes: args.image_prefix.clone(),
         include: globs(&args.include, INCLUDE_VARIABLE),
         exclude: globs(&args.exclude, EXCLUDE_VARIABLE),
+        with_chart: false,
     }
 }
 
@@ -116,11 +117,7 @@ fn globs(typed: &[String], name: &str) -> Vec<String> {
 
 fn chart(args: &SelectionArgs) -> ChartOptions {
     ChartOptions {
-        chart: args
-            .chart
-            .clone()
-            .or_else(|| variable(CHART_VARIABLE))
-            .unwrap_or_else(|| DEFAULT_CHART.to_owned()),
+        chart: named_chart(args).unwrap_or_else(|| DEFAULT_CHART.to_owned()),
         repository: args.repo.clone().unwrap_or_else(|| DEFAULT_REPOSITORY.to_owned()),
         version: args.chart_version.clone(),
         values: args.values.clone(),
@@ -133,6 +130,21 @@ fn chart(args: &SelectionArgs) -> ChartOptions {
         include_crds: args.include_crds,
         helm_args: args.helm_arg.clone(),
         helm: args.helm.clone(),
+    }
+}
+
+fn named_chart(args: &SelectionArgs) -> Option<String> {
+    args.chart.clone().or_else(|| variable(CHART_VARIABLE))
+}
+
+/// The chart of an earlier run, to be packaged again: by the name and version that its lock has, unless another
+/// place is named.
+#[must_use]
+pub fn locked_chart(args: &SelectionArgs, locked: &ChartIdentity) -> ChartOptions {
+    ChartOptions {
+        chart: named_chart(args).unwrap_or_else(|| locked.name.clone()),
+        version: args.chart_version.clone().or_else(|| Some(locked.version.clone())),
+        ..chart(args)
     }
 }
 
@@ -164,6 +176,7 @@ pub fn placement(root: &Root, args: &NamingArgs, usual: (Naming, Option<String>)
         to: Some(root.to_string()),
         naming: args.naming.unwrap_or(naming),
         source_prefix: args.source_prefix.clone().or(source_prefix),
+        chart: None,
     }
 }
 

@@ -20,8 +20,12 @@ pub struct Sync {
     pub check: Check,
 
     /// Copy exactly the digests of the lock, with the names that it gave them
-    #[arg(long, conflicts_with_all = ["rendered", "images", "image", "chart", "include", "exclude"])]
+    #[arg(long, conflicts_with_all = ["rendered", "images", "image", "include", "exclude"])]
     pub locked: bool,
+
+    /// Copy the packaged chart as well, to charts/NAME below --to, where helm finds it as oci://REGISTRY/PATH/charts/NAME
+    #[arg(long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
+    pub with_chart: bool,
 
     /// The record of the run, which verify reads
     #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_LOCK", default_value = "thoras-mirror.lock")]

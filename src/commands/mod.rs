@@ -16,7 +16,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     cli::{Cli, Command, SelectionArgs, Verbosity as VerbosityArgs},
-    enumerate::{self, Enumeration},
+    endpoint::with_chart::MadeHere,
+    enumerate::{self, ChartPackage, Enumeration, Selection},
     error::{Failure, Kind, exit},
     event::{Event, EventSink},
     lock::Placement,
@@ -182,7 +183,17 @@ fn verbosity(args: VerbosityArgs) -> Verbosity {
 
 /// Finds the images that were asked for, and says what was left out on the way.
 async fn enumerate(args: &SelectionArgs, session: &Session) -> Result<Enumeration, Failure> {
-    let found = enumerate::enumerate(&settings::selection(args)).await?;
+    enumerate_with(args, false, session).await
+}
+
+/// The same, and the chart itself where it is wanted.
+async fn enumerate_with(
+    args: &SelectionArgs,
+    with_chart: bool,
+    session: &Session,
+) -> Result<Enumeration, Failure> {
+    let selection = Selection { with_chart, ..settings::selection(args) };
+    let found = enumerate::enumerate(&selection).await?;
     for note in &found.notes {
         session.warn(format!("{}: {}", note.place.place(), note.reason));
     }
@@ -190,6 +201,12 @@ async fn enumerate(args: &SelectionArgs, session: &Session) -> Result<Enumeratio
         session.warn(format!("`{filter}` matches none of the images: check its spelling"));
     }
     Ok(found)
+}
+
+/// What a run holds of its chart, where no registry has it.
+fn made_here(package: Option<ChartPackage>) -> Option<MadeHere> {
+    let ChartPackage { reference, artifact, .. } = package?;
+    artifact.map(|artifact| MadeHere { reference, artifact: Some(artifact) })
 }
 
 /// Says which leave to lack a platform helps nobody.

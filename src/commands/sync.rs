@@ -2,14 +2,15 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Session, enumerate, name_all, repositories, warn_of_idle_waivers};
+use super::{Session, enumerate_with, made_here, name_all, repositories, warn_of_idle_waivers};
 use crate::{
     cli::{Check, Sync},
     confirm::Level,
-    enumerate::ChartIdentity,
+    endpoint::with_chart::{MadeHere, WithChart},
+    enumerate::{self, ChartIdentity},
     error::{Failure, Kind},
     lock::{Lock, LockError, LockFile, Placement},
-    oci::{Mapping, Naming, Reference, Repository, mapping::Root},
+    oci::{Mapping, Naming, Reference, Repository, chart, mapping::Root},
     pipeline::{self, Mirrored, Options},
     report::{Closing, Command, RunDocument, present_run},
     settings::{self, Access},
@@ -23,14 +24,14 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     settings::check_stdin(Some(&args.selection), &args.registries, Some(&args.destination.login))?;
     let root = settings::root(&args.destination.to)?;
     let access = Access::new(&args.registries, session.events())?;
-    let Work { sources, mappings, placement, chart } = work(&args, &root, session).await?;
+    let Work { sources, mappings, placement, chart, made_here } = work(&args, &root, session).await?;
     // Found out before a byte moves, not after the last.
     let lock_file = if args.dry_run {
         None
     } else {
         Some(LockFile::prepare(&args.lock).map_err(|error| error.failure())?)
     };
-    let source = Arc::new(access.source()?);
+    let source = Arc::new(WithChart::new(access.source()?, made_here));
     let destination = Arc::new(access.destination(&root, &args.destination.login).await?);
     let options = options(&args);
     warn_of_idle_waivers(&options.waivers, &sources, session);
@@ -85,23 +86,66 @@ struct Work {
     mappings: Vec<Mapping>,
     placement: Placement,
     chart: Option<ChartIdentity>,
+    /// The chart itself, where it goes along and no registry has it.
+    made_here: Option<MadeHere>,
 }
 
 /// From the chart or list, or with `--locked` from the lock.
 async fn work(args: &Sync, root: &Root, session: &Session) -> Result<Work, Failure> {
-    let (sources, references, usual, chart) = if args.locked {
+    let naming = &args.destination.naming;
+    if args.locked {
         let lock = Lock::read(&args.lock).map_err(|error| unreadable(&error))?;
         let references = locked(&lock, args)?;
+        let made_here = locked_chart(&lock, args).await?;
+        let Placement { naming: usual, source_prefix, chart, .. } = lock.placement;
+        let placement = settings::placement(root, naming, (usual, source_prefix));
+        let placement = Placement { chart, ..placement };
+        let mappings = name_all(&placement, root, &references)?;
         let sources = lock.images.into_iter().map(|image| image.source).collect();
-        (sources, references, (lock.placement.naming, lock.placement.source_prefix), lock.chart)
-    } else {
-        let found = enumerate(&args.selection, session).await?;
-        let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
-        (references.clone(), references, (Naming::default(), found.source_prefix), found.chart)
+        return Ok(Work { sources, mappings, placement, chart: lock.chart, made_here });
+    }
+    let found = enumerate_with(&args.selection, args.with_chart, session).await?;
+    let mut sources: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
+    let chart = found.package.as_ref().map(|package| package.reference.clone());
+    sources.extend(chart.clone());
+    let placement = settings::placement(root, naming, (Naming::default(), found.source_prefix));
+    let placement = Placement { chart, ..placement };
+    let mappings = name_all(&placement, root, &sources)?;
+    Ok(Work { sources, mappings, placement, chart: found.chart, made_here: made_here(found.package) })
+}
+
+/// The lock's chart, packaged again if that was asked for: it must turn out to be the same.
+async fn locked_chart(lock: &Lock, args: &Sync) -> Result<Option<MadeHere>, Failure> {
+    if !args.with_chart && args.selection.chart.is_some() {
+        return Err(Failure::new(Kind::Usage, "--locked cannot be used with --chart").with_hint(
+            "the lock names the images; --chart is only where --with-chart finds the chart itself",
+        ));
+    }
+    let (reference, identity) = match (&lock.placement.chart, &lock.chart) {
+        (Some(reference), Some(identity)) => (reference, identity),
+        _ if args.with_chart => {
+            let message = format!("the lock {} has no packaged chart", args.lock.display());
+            return Err(Failure::new(Kind::Usage, message)
+                .with_hint("run sync with --with-chart and without --locked: it writes one that has"));
+        }
+        _ => return Ok(None),
     };
-    let placement = settings::placement(root, &args.destination.naming, usual);
-    let mappings = name_all(&placement, root, &references)?;
-    Ok(Work { sources, mappings, placement, chart })
+    if !chart::is_made_here(reference) {
+        return Ok(None);
+    }
+    if !args.with_chart {
+        return Ok(Some(MadeHere { reference: reference.clone(), artifact: None }));
+    }
+    let package = enumerate::package_chart(&settings::locked_chart(&args.selection, identity)).await?;
+    let locked = lock.images.iter().find(|image| image.source == *reference);
+    let locked = locked.and_then(|image| image.digest.as_ref());
+    let found = package.artifact.as_ref().map(|artifact| artifact.manifest().digest());
+    if found != locked || package.reference != *reference {
+        let message = format!("the chart {} is not the one that the lock names", package.reference);
+        return Err(Failure::new(Kind::Input, message)
+            .with_hint("name the chart of that run with --chart and --repo, or run sync without --locked"));
+    }
+    Ok(made_here(Some(package)))
 }
 
 /// Without a lock there is nothing that `--locked` could repeat.

@@ -121,6 +121,9 @@ pub enum Cause {
     /// There is no such manifest.
     #[error("it does not exist there")]
     NoSuchManifest,
+    /// A chart that this program made into an artifact in an earlier run, and has not made again in this one.
+    #[error("it is a chart that was packaged on the way, and no registry has it")]
+    NotPackaged,
     /// There is no such blob, though a manifest names it.
     #[error("it does not exist there, although a manifest names it")]
     NoSuchBlob,
@@ -245,6 +248,10 @@ impl Error {
         match &self.cause {
             Cause::Auth(error) => error.hint(self.side),
             Cause::Bundle(error) => error.hint().map(str::to_owned),
+            Cause::NotPackaged => {
+                let hint = "add --with-chart, with the --chart and --repo of the run that wrote the lock, to package it again";
+                Some(hint.to_owned())
+            }
             Cause::Refused { status: 401 | 403, .. } => Some(match self.side {
                 Side::Source => {
                     format!("check the credentials for {registry} and that they may pull this image")

@@ -10,6 +10,7 @@ pub mod landed;
 pub mod nowhere;
 pub mod registry;
 pub mod resolved;
+pub mod with_chart;
 
 use std::{fmt, future::Future};
 

@@ -147,6 +147,20 @@ pub enum EnumerateError {
         /// What is wrong with it.
         source: globset::Error,
     },
+    /// The chart itself is wanted where there is none.
+    #[error("--with-chart needs a chart, and the images come from {}", .from.escape_debug())]
+    NoChart {
+        /// What names the images.
+        from: String,
+    },
+    /// A chart's name or version is none that a registry takes.
+    #[error("the chart `{}` cannot be kept in a registry", .name.escape_debug())]
+    ChartName {
+        /// The chart's own name.
+        name: String,
+        /// What is wrong with it.
+        source: ReferenceError,
+    },
     /// Nothing was found.
     #[error("{} names no image", .from.escape_debug())]
     NoImages {
@@ -177,6 +191,7 @@ impl EnumerateError {
             | Self::Argument(_)
             | Self::Prefix { .. }
             | Self::Pattern { .. }
+            | Self::NoChart { .. }
             | Self::FilteredOut { .. } => ErrorKind::Usage,
             _ => ErrorKind::Input,
         }
@@ -206,6 +221,11 @@ impl EnumerateError {
             Self::Yaml { .. } => {
                 "pass the output of `helm template`, or use `--images` for a plain list of images"
             }
+            Self::HelmFailed { operation: "package", .. } => {
+                "`helm package` of the same folder says the same; without --with-chart, the chart is not packaged"
+            }
+            Self::NoChart { .. } => "leave --with-chart out, or name the chart with --chart",
+            Self::ChartName { .. } => "leave --with-chart out, and take the package along as a file",
             Self::NoImages { .. } => {
                 "check the chart's values; `--image-prefix HOST/PATH` finds images that are named only in \
                  environment values, arguments or ConfigMaps"

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ChartPackage;
 use crate::{
     error::escape,
     oci::{Digest, Reference},
@@ -99,6 +100,9 @@ pub struct Enumeration {
     /// The chart, when one was rendered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chart: Option<ChartIdentity>,
+    /// The chart itself, where it was asked for.
+    #[serde(skip)]
+    pub package: Option<ChartPackage>,
     /// What relative naming cuts off, taken from all images before the filters; see
     /// [`common_prefix`](crate::oci::mapping::common_prefix).
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -16,7 +16,7 @@ mod input;
 mod list;
 mod manifests;
 
-pub use chart::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, SetError};
+pub use chart::{ChartOptions, ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, SetError, package_chart};
 pub use error::{EnumerateError, ErrorKind};
 pub use image::{ChartIdentity, Confidence, Enumeration, Image, ImageUse, Note};
 pub use input::Input;
@@ -51,13 +51,21 @@ pub struct Selection {
     /// Globs on the normalised reference, with and without its tag: drop what matches one of them. It wins
     /// over `include`.
     pub exclude: Vec<String>,
+    /// Whether the chart itself is wanted, as a [`ChartPackage`].
+    pub with_chart: bool,
 }
 
 impl Selection {
     /// Everything that `source` names, unfiltered.
     #[must_use]
     pub fn all_of(source: Source) -> Self {
-        Self { source, image_prefixes: Vec::new(), include: Vec::new(), exclude: Vec::new() }
+        Self {
+            source,
+            image_prefixes: Vec::new(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            with_chart: false,
+        }
     }
 }
 
@@ -70,13 +78,13 @@ pub async fn enumerate(selection: &Selection) -> Result<Enumeration, EnumerateEr
     let prefixes = manifests::parse_prefixes(&selection.image_prefixes)?;
     let mut images = ImageSet::default();
     let mut notes = Vec::new();
-    let mut identity = None;
+    let (mut identity, mut package) = (None, None);
     let from = match &selection.source {
         Source::Chart(options) => {
-            let rendered = chart::render(options).await?;
+            let rendered = chart::render(options, selection.with_chart).await?;
             let name = format!("chart {}", options.chart);
             notes = manifests::scan(&name, &rendered.manifests, &prefixes, &mut images)?;
-            identity = Some(rendered.identity);
+            (identity, package) = (Some(rendered.identity), rendered.package);
             name
         }
         Source::Rendered(input) => {
@@ -93,6 +101,9 @@ pub async fn enumerate(selection: &Selection) -> Result<Enumeration, EnumerateEr
             "the command line".to_owned()
         }
     };
+    if selection.with_chart && package.is_none() {
+        return Err(EnumerateError::NoChart { from });
+    }
     let images = images.into_sorted();
     if images.is_empty() {
         return Err(match &selection.source {
@@ -109,5 +120,5 @@ pub async fn enumerate(selection: &Selection) -> Result<Enumeration, EnumerateEr
         return Err(EnumerateError::FilteredOut { found });
     }
     let idle_filters = filter.idle(&references);
-    Ok(Enumeration { images, chart: identity, source_prefix, notes, idle_filters })
+    Ok(Enumeration { images, chart: identity, package, source_prefix, notes, idle_filters })
 }

@@ -13,6 +13,9 @@ use super::{
 /// The repository prefix of the vendor's own images.
 pub const VENDOR_PREFIX: &str = "us-east4-docker.pkg.dev/thoras-registry/platform";
 
+/// Where the packaged chart stands below the root.
+pub const CHARTS: &str = "charts";
+
 /// How a destination's repository is named after its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -131,6 +134,7 @@ fn join(references: &[Reference]) -> String {
 pub struct Namer {
     naming: Naming,
     prefix: Option<String>,
+    chart: Option<Reference>,
     root: Root,
 }
 
@@ -138,13 +142,19 @@ impl Namer {
     /// `prefix` is what `relative` cuts off: `HOST[/PATH]`, see [`common_prefix`].
     #[must_use]
     pub fn new(root: Root, naming: Naming, prefix: Option<String>) -> Self {
-        Self { naming, prefix, root }
+        Self { naming, prefix, chart: None, root }
+    }
+
+    /// Names this chart as `helm` users look for it, `charts/NAME`, whatever the rule for images is.
+    #[must_use]
+    pub fn with_chart(self, chart: Option<Reference>) -> Self {
+        Self { chart, ..self }
     }
 
     /// Names one image's destination.
     pub fn map(&self, source: &Reference) -> Result<Mapping, MappingError> {
         let refused = |error| MappingError::Name { reference: source.clone(), source: Box::new(error) };
-        let repository = self.root.repository(&self.below(source.repository())).map_err(refused)?;
+        let repository = self.root.repository(&self.below(source)).map_err(refused)?;
         let tag = match (source.tag(), source.digest()) {
             (Some(tag), _) => tag.to_owned(),
             (None, Some(digest)) => tag_for_digest(digest),
@@ -176,7 +186,18 @@ impl Namer {
         Ok(mappings)
     }
 
-    fn below(&self, repository: &Repository) -> String {
+    /// Whether it is the chart, with or without its digest.
+    fn is_chart(&self, source: &Reference) -> bool {
+        let is_same =
+            |chart: &Reference| (chart.repository(), chart.tag()) == (source.repository(), source.tag());
+        self.chart.as_ref().is_some_and(is_same)
+    }
+
+    fn below(&self, source: &Reference) -> String {
+        let repository = source.repository();
+        if self.is_chart(source) {
+            return format!("{CHARTS}/{}", last_component(repository.path()));
+        }
         match self.naming {
             Naming::Last => last_component(repository.path()).to_owned(),
             // A port's colon and an IPv6 address's brackets cannot stand in a repository name.
@@ -270,6 +291,33 @@ mod tests {
     fn last_and_full() {
         assert_eq!(map(Naming::Last, &["quay.io/a/b:1"]).unwrap(), ["reg:5000/mirror/b:1"]);
         assert_eq!(map(Naming::Full, &["h:5000/a/b:1"]).unwrap(), ["reg:5000/mirror/h-5000/a/b:1"]);
+    }
+
+    #[test]
+    fn a_chart_has_its_own_place_whatever_the_naming() {
+        let chart: Reference = "localhost/charts/shop:1.2.3_b".parse().unwrap();
+        let published: Reference = "ghcr.io/team/deep/shop:1.2.3".parse().unwrap();
+        for naming in [Naming::Relative, Naming::Last, Naming::Full] {
+            let repository = |chart: &Reference, source: &Reference| {
+                let root = "reg:5000/mirror".parse().unwrap();
+                let namer = Namer::new(root, naming, Some("ghcr.io/team".to_owned()));
+                namer.with_chart(Some(chart.clone())).map(source).unwrap().repository.to_string()
+            };
+            assert_eq!(repository(&chart, &chart), "reg:5000/mirror/charts/shop");
+            let locked = chart.clone().with_digest(Digest::sha256(b"chart"));
+            assert_eq!(repository(&chart, &locked), "reg:5000/mirror/charts/shop");
+            assert_eq!(repository(&published, &published), "reg:5000/mirror/charts/shop");
+            let as_image = repository(&chart, &published);
+            assert_ne!(as_image, "reg:5000/mirror/charts/shop", "an image like any other");
+        }
+    }
+
+    #[test]
+    fn an_image_in_the_charts_place_is_a_collision() {
+        let sources = references(&["localhost/charts/shop:1", "quay.io/charts/shop:1"]);
+        let namer = Namer::new("reg:5000/mirror".parse().unwrap(), Naming::Relative, None)
+            .with_chart(sources.first().cloned());
+        assert!(matches!(namer.map_all(&sources), Err(MappingError::Collision { .. })));
     }
 
     #[test]

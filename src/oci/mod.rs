@@ -3,6 +3,7 @@
 //! Nothing here performs I/O. Everything that arrives from outside (a reference on the command line, a
 //! digest in a manifest) is parsed into one of these types before it can become part of a URL or a path.
 
+pub mod chart;
 pub mod descriptor;
 pub mod digest;
 pub mod manifest;
@@ -12,6 +13,7 @@ pub mod platform;
 pub mod reference;
 pub mod verified;
 
+pub use chart::{ArtifactKind, ChartArtifact};
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, Hasher};
 pub use manifest::{Contents, RawManifest};

@@ -257,6 +257,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         };
         mirrored.outcome.digest = Some(root.descriptor.digest.clone());
         mirrored.outcome.media_type = Some(root.manifest.media_type().clone());
+        mirrored.outcome.kind = graph.kind();
         mirrored.outcome.platforms.clone_from(&graph.platforms);
         mirrored.outcome.attestations = graph.attestations();
         mirrored.outcome.waived = graph

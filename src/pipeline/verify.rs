@@ -77,6 +77,7 @@ async fn one<D: Source>(destination: &D, expectation: Expectation, level: Level)
     };
     outcome.failure = survey.unread.as_ref().map(Error::failure);
     if let Some(graph) = &survey.graph {
+        outcome.kind = graph.kind();
         outcome.platforms.clone_from(&graph.platforms);
         outcome.attestations = graph.attestations();
         outcome.digest = survey.digest().cloned();

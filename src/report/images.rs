@@ -139,6 +139,7 @@ mod tests {
                 image("quay.io/a/listed:1", Vec::new()),
             ],
             chart: None,
+            package: None,
             source_prefix: Some("quay.io/a".to_owned()),
             notes: Vec::new(),
             idle_filters: Vec::new(),

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Failure, Kind},
-    oci::{Digest, Reference, media_type::OCI_INDEX},
+    oci::{ArtifactKind, Digest, Reference, media_type::OCI_INDEX},
     outcome::{Bytes, ImageOutcome, PlatformOutcome, Status},
     problem::Problem,
 };
@@ -29,6 +29,7 @@ fn outcome(name: &str, status: Status) -> ImageOutcome {
         status,
         digest: Some(digest(name)),
         media_type: Some(OCI_INDEX.into()),
+        kind: ArtifactKind::Image,
         platforms: vec![platform("linux/amd64"), platform("linux/arm64")],
         attestations: 2,
         waived: Vec::new(),

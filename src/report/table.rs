@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::escape,
-    oci::Platform,
+    oci::{ArtifactKind, Platform},
     outcome::{Bytes, ImageOutcome, Status},
 };
 
@@ -153,6 +153,9 @@ fn digest(row: &Row<'_>) -> String {
 
 /// `linux/amd64,linux/arm64`: no blank, so that a column is one word for `awk` and `cut`.
 fn platforms(row: &Row<'_>) -> String {
+    if row.outcome.kind == ArtifactKind::Chart {
+        return "chart".to_owned();
+    }
     if row.outcome.platforms.is_empty() {
         return "-".to_owned();
     }

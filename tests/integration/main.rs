@@ -27,3 +27,4 @@ mod support;
 mod support_works;
 mod sync;
 mod verify;
+mod with_chart;

@@ -25,6 +25,10 @@ pub struct Export {
     #[arg(long, value_name = "LOCK|BUNDLE")]
     pub base: Option<PathBuf>,
 
+    /// Put the packaged chart into the bundle as well
+    #[arg(long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
+    pub with_chart: bool,
+
     /// Write the bundle without the images that fail
     #[arg(long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
     pub keep_going: bool,

@@ -3,13 +3,13 @@
 use std::{io::IsTerminal as _, path::Path, sync::Arc, time::Instant};
 
 use super::{
-    super::{Session, enumerate, warn_of_idle_waivers},
+    super::{Session, enumerate_with, made_here, warn_of_idle_waivers},
     base,
 };
 use crate::{
     cli::Export,
     confirm::Level,
-    endpoint::bundle::Output,
+    endpoint::{bundle::Output, with_chart::WithChart},
     error::{Failure, Kind},
     lock::{Base, Lock, LockFile, Placement},
     oci::Reference,
@@ -29,21 +29,24 @@ pub(super) async fn run(args: Export, session: &Session) -> Result<u8, Failure> 
     let volume = volume(&args, session)?;
     settings::check_stdin(Some(&args.selection), &args.registries, None)?;
     let access = Access::new(&args.registries, session.events())?;
-    let found = enumerate(&args.selection, session).await?;
-    let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
+    let found = enumerate_with(&args.selection, args.with_chart, session).await?;
+    let mut references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
     let options = options(&args);
     warn_of_idle_waivers(&options.waivers, &references, session);
+    let chart = found.package.as_ref().map(|package| package.reference.clone());
+    references.extend(chart.clone());
     let prepare = |path| LockFile::prepare(path).map_err(|error| error.failure());
     let lock_file = args.lock.as_deref().map(prepare).transpose()?;
     let placement = Placement {
         to: None,
         naming: args.naming.naming.unwrap_or_default(),
         source_prefix: args.naming.source_prefix.clone().or(found.source_prefix),
+        chart,
     };
     let base = base(&args, session)?;
     let record = Record { chart: found.chart.clone(), placement, base };
     let exporter = Exporter {
-        source: Arc::new(access.source()?),
+        source: Arc::new(WithChart::new(access.source()?, made_here(found.package))),
         options,
         record,
         keep_going: args.keep_going,

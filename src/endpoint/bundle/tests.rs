@@ -79,7 +79,7 @@ fn lock_of(
     platforms: Vec<PlatformOutcome>,
     closure: &Closure,
 ) -> Lock {
-    let placement = Placement { to: None, naming: Naming::Relative, source_prefix: None };
+    let placement = Placement { to: None, naming: Naming::Relative, source_prefix: None, chart: None };
     let required = platforms.iter().map(|one| one.platform.clone()).collect();
     let mut blobs: Vec<Digest> = closure.blobs().map(|blob| blob.digest.clone()).collect();
     blobs.sort();
@@ -88,6 +88,7 @@ fn lock_of(
         destinations: Vec::new(),
         digest: Some(root.digest.clone()),
         media_type: Some(root.media_type.clone()),
+        kind: crate::oci::ArtifactKind::Image,
         platforms,
         waived: Vec::new(),
         blobs,

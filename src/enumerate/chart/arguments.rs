@@ -125,6 +125,12 @@ pub(super) fn pull(options: &ChartOptions, passed: &Passed, folder: &Path) -> Ve
     arguments
 }
 
+/// `helm package` of a folder into `output`.
+pub(super) fn package(folder: &Path, output: &Path) -> Vec<String> {
+    let output = format!("--destination={}", output.display());
+    vec!["package".to_owned(), output, "--".to_owned(), folder.display().to_string()]
+}
+
 /// `helm show chart`.
 pub(super) fn show(chart: &Path) -> Vec<String> {
     ["show", "chart", "--"].map(str::to_owned).into_iter().chain([chart.display().to_string()]).collect()

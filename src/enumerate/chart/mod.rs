@@ -8,21 +8,25 @@
 //! - [`arguments`] writes Helm's command lines and checks raw ones;
 //! - [`values`] brings `--set` and `--set-string` to Helm without showing them to `ps`, with [`strvals`]
 //!   reading their grammar;
+//! - [`package`] makes the chart itself into something that can be copied;
 //! - [`helm`] runs the program, and keeps what [`secrets`] finds out of its messages.
 
 mod arguments;
 mod helm;
 mod location;
+mod package;
 mod secrets;
 mod strvals;
 mod values;
 
+pub use package::ChartPackage;
 pub use strvals::SetError;
 
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 
 use crate::oci::{Algorithm, Digest, Hasher};
@@ -91,22 +95,49 @@ impl Default for ChartOptions {
 pub(super) struct Rendered {
     pub(super) manifests: String,
     pub(super) identity: ChartIdentity,
+    /// The chart itself, where it was asked for.
+    pub(super) package: Option<ChartPackage>,
 }
 
-/// Renders a chart: pull if needed, identify, template.
-pub(super) async fn render(options: &ChartOptions) -> Result<Rendered, EnumerateError> {
+/// Renders a chart: pull if needed, identify, template; and package it if `with_chart`.
+pub(super) async fn render(options: &ChartOptions, with_chart: bool) -> Result<Rendered, EnumerateError> {
     let passed = arguments::check(&options.helm_args)?;
     let helm = Helm::new(options)?;
-    let location = Location::find(&options.chart)?;
-    let chart = match &location {
-        Location::Local(path) => path.clone(),
-        Location::Remote => pull(&helm, options, &passed).await?,
-    };
+    let chart = obtain(&helm, options, &passed).await?;
     let values = values::prepare(&helm, options).await?;
-    let identity = identify(&helm, &chart).await?;
+    let metadata = show(&helm, &chart).await?;
+    let mut identity = identify(&metadata, &chart).await?;
+    let package = if with_chart {
+        let package = package::package(&helm, options, &chart, &metadata).await?;
+        identity.digest = Some(package.digest.clone());
+        Some(package)
+    } else {
+        None
+    };
     let arguments = arguments::template(options, &values.flags, &passed, &chart);
     let manifests = helm.run("template", arguments, values.standard_input).await?;
-    Ok(Rendered { manifests, identity })
+    Ok(Rendered { manifests, identity, package })
+}
+
+/// Packages a chart without rendering it.
+pub async fn package_chart(options: &ChartOptions) -> Result<ChartPackage, EnumerateError> {
+    let passed = arguments::check(&options.helm_args)?;
+    let helm = Helm::new(options)?;
+    let chart = obtain(&helm, options, &passed).await?;
+    let metadata = show(&helm, &chart).await?;
+    package::package(&helm, options, &chart, &metadata).await
+}
+
+/// The chart as a folder or a package on this machine.
+async fn obtain(
+    helm: &Helm,
+    options: &ChartOptions,
+    passed: &arguments::Passed,
+) -> Result<PathBuf, EnumerateError> {
+    match Location::find(&options.chart)? {
+        Location::Local(path) => Ok(path),
+        Location::Remote => pull(helm, options, passed).await,
+    }
 }
 
 /// Downloads the packaged chart into the private folder.
@@ -117,12 +148,7 @@ async fn pull(
 ) -> Result<PathBuf, EnumerateError> {
     let folder = helm.private_folder("pulled")?;
     helm.run("pull", arguments::pull(options, passed, &folder), None).await?;
-    let is_package = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "tgz");
-    let package = std::fs::read_dir(&folder)
-        .map_err(EnumerateError::Workspace)?
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .find(is_package);
-    package.ok_or(EnumerateError::HelmOutput { operation: "pull", reason: "is no packaged chart".to_owned() })
+    package::find(&folder, "pull")
 }
 
 /// The fields of `Chart.yaml` that are recorded.
@@ -132,12 +158,19 @@ struct ChartYaml {
     version: String,
 }
 
-async fn identify(helm: &Helm, chart: &Path) -> Result<ChartIdentity, EnumerateError> {
+/// `Chart.yaml` as Helm reads it.
+async fn show(helm: &Helm, chart: &Path) -> Result<Value, EnumerateError> {
     let shown = helm.run("show", arguments::show(chart), None).await?;
-    let ChartYaml { name, version } = serde_saphyr::from_str(&shown).map_err(|_| {
-        let reason = "is no Chart.yaml with a name and a version".to_owned();
-        EnumerateError::HelmOutput { operation: "show", reason }
-    })?;
+    serde_saphyr::from_str(&shown).map_err(|_| not_a_chart())
+}
+
+fn not_a_chart() -> EnumerateError {
+    let reason = "is no Chart.yaml with a name and a version".to_owned();
+    EnumerateError::HelmOutput { operation: "show", reason }
+}
+
+async fn identify(metadata: &Value, chart: &Path) -> Result<ChartIdentity, EnumerateError> {
+    let ChartYaml { name, version } = ChartYaml::deserialize(metadata).map_err(|_| not_a_chart())?;
     let digest = if chart.is_file() { Some(hash(chart).await?) } else { None };
     Ok(ChartIdentity { name, version, digest })
 }

@@ -220,8 +220,12 @@ fn namer(bundle: &Bundle, names: &Names, references: &[ImageReference]) -> Resul
     if let (None, None, Some(placement)) = (names.naming, &names.source_prefix, exported) {
         return Ok(placement.namer(root));
     }
-    let prefix = names.source_prefix.clone().or_else(|| mapping::common_prefix(references));
-    Ok(Namer::new(root, names.naming.unwrap_or_default(), prefix))
+    // A chart has a place of its own: it has no part in what the images share.
+    let chart = exported.and_then(|placement| placement.chart.clone());
+    let images: Vec<ImageReference> =
+        references.iter().filter(|reference| Some(*reference) != chart.as_ref()).cloned().collect();
+    let prefix = names.source_prefix.clone().or_else(|| mapping::common_prefix(&images));
+    Ok(Namer::new(root, names.naming.unwrap_or_default(), prefix).with_chart(chart))
 }
 
 /// What skopeo and crane write has a tag at most: the repository is called as the file is.

@@ -37,7 +37,7 @@ impl SampleBundle {
         for image in images {
             read.push((reference(image), graph(image).await));
         }
-        let placement = Placement { to: None, naming: Naming::Relative, source_prefix: None };
+        let placement = Placement { to: None, naming: Naming::Relative, source_prefix: None, chart: None };
         let mut lock = Lock::new(None, placement, &[], &[]);
         lock.platforms = platforms.iter().map(|platform| platform.parse().unwrap()).collect();
         lock.images = read.iter().map(|(reference, graph)| locked(reference, graph)).collect();
@@ -89,6 +89,7 @@ fn locked(reference: &Reference, graph: &Graph) -> LockedImage {
         destinations: Vec::new(),
         digest: Some(root.manifest.digest().clone()),
         media_type: Some(root.manifest.media_type().clone()),
+        kind: graph.kind(),
         platforms: graph.platforms.clone(),
         waived: Vec::new(),
         blobs,

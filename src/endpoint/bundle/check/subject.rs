@@ -14,14 +14,11 @@ use crate::{
     },
     error::{Failure, Kind},
     lock::LockedImage,
-    oci::{Contents, Descriptor, Digest, Mapping, Platform, Reference, Target},
+    oci::{ArtifactKind, Descriptor, Digest, Mapping, Platform, Reference, Target},
     outcome::{ImageOutcome, Status},
     problem::Problem,
     resolve::{Graph, Node},
 };
-
-/// The config of a packaged Helm chart, which has no platform.
-const CHART_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
 
 /// One image, and what it has to be.
 pub(super) struct Subject {
@@ -80,9 +77,7 @@ impl Surveyed<'_> {
     }
 
     pub(super) fn is_chart(&self) -> bool {
-        self.graph().and_then(Graph::root).is_some_and(|root| {
-            matches!(&root.contents, Contents::Image { config, .. } if config.media_type.as_str() == CHART_CONFIG)
-        })
+        self.graph().is_some_and(|graph| graph.kind() == ArtifactKind::Chart)
     }
 
     /// How it is, once all blobs have been read.
@@ -96,6 +91,7 @@ impl Surveyed<'_> {
         outcome.destination = place;
         outcome.digest = Some(self.subject.root.digest.clone());
         if let Some(graph) = self.graph() {
+            outcome.kind = graph.kind();
             outcome.platforms.clone_from(&graph.platforms);
             outcome.attestations = graph.attestations();
             outcome.media_type = graph.root().map(|root| root.manifest.media_type().clone());
@@ -119,8 +115,8 @@ impl Surveyed<'_> {
 
     fn problems(&self, examined: &Examined, absent: &HashSet<Digest>) -> Vec<Problem> {
         let Ok(survey) = &self.survey else { return Vec::new() };
-        let required = if self.is_chart() { &[] } else { self.subject.required.as_slice() };
-        let mut problems = confirm::judge(survey, Expected { digest: None, platforms: required });
+        let expected = Expected { digest: None, platforms: &self.subject.required };
+        let mut problems = confirm::judge(survey, expected);
         for problem in &mut problems {
             // Nothing stands under the root's digest: there are no tags here.
             if *problem == Problem::MissingTag {

@@ -1,0 +1,199 @@
+//! A packaged Helm chart as an OCI artifact, as `helm push` makes it, so that `helm pull`, `helm install` and every
+//! registry know it: a config with the fields of `Chart.yaml`, one layer with the package, and a manifest.
+//!
+//! The same chart gives the same bytes: of Helm's annotations, the time of the push is left out.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    Digest, MediaType, RawManifest, Reference, Repository, manifest::ManifestError, mapping::CHARTS,
+    media_type::OCI_MANIFEST, reference::ReferenceError,
+};
+
+/// The config's media type.
+pub const HELM_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
+/// The layer's media type.
+pub const HELM_CONTENT: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+
+/// The registry in the name of an artifact that was made on this machine, as Podman and Buildah call what they build.
+const MADE_HERE: &str = "localhost";
+
+/// What an artifact is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ArtifactKind {
+    /// A container image, or something unknown that is taken for one.
+    #[default]
+    Image,
+    /// A Helm chart, which has no platform.
+    Chart,
+}
+
+impl ArtifactKind {
+    /// What has a config of this type.
+    #[must_use]
+    pub fn of_config(media_type: &MediaType) -> Self {
+        if media_type.as_str() == HELM_CONFIG { Self::Chart } else { Self::Image }
+    }
+
+    /// Whether it must have platforms. By reference, as serde wants it.
+    #[must_use]
+    pub fn is_image(&self) -> bool {
+        *self == Self::Image
+    }
+}
+
+/// A chart's artifact with all its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChartArtifact {
+    manifest: RawManifest,
+    blobs: [Bytes; 2],
+}
+
+impl ChartArtifact {
+    /// `metadata` is `Chart.yaml`, `package` the `.tgz` file.
+    pub fn new(metadata: &Value, package: Bytes) -> Result<Self, ManifestError> {
+        let config = Bytes::from(metadata.to_string());
+        let descriptor = |media_type: &str, bytes: &Bytes| json!({ "mediaType": media_type, "digest": Digest::sha256(bytes), "size": bytes.len() });
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": descriptor(HELM_CONFIG, &config),
+            "layers": [descriptor(HELM_CONTENT, &package)],
+            "annotations": annotations(metadata),
+        });
+        let manifest = RawManifest::read(Some(OCI_MANIFEST), Bytes::from(manifest.to_string()), None)?;
+        Ok(Self { manifest, blobs: [config, package] })
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &RawManifest {
+        &self.manifest
+    }
+
+    /// The config or the package.
+    #[must_use]
+    pub fn blob(&self, digest: &Digest) -> Option<&Bytes> {
+        self.blobs.iter().find(|bytes| Digest::sha256(bytes) == *digest)
+    }
+}
+
+/// The manifest's annotations as Helm (from 3.12 on) takes them from `Chart.yaml`: those of the specification, where
+/// there is something to say, then the chart's own, which cannot change its name and version.
+fn annotations(metadata: &Value) -> BTreeMap<String, String> {
+    let text = |field: &str| metadata.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let source = metadata.get("sources").and_then(|sources| sources.get(0)).and_then(Value::as_str);
+    let standard = [
+        ("description", text("description")),
+        ("title", text("name")),
+        ("version", text("version")),
+        ("url", text("home")),
+        ("source", source.unwrap_or_default().to_owned()),
+        ("authors", authors(metadata)),
+    ];
+    let mut annotations: BTreeMap<String, String> = standard
+        .into_iter()
+        .filter(|(_, value)| !value.trim().is_empty())
+        .map(|(name, value)| (format!("org.opencontainers.image.{name}"), value))
+        .collect();
+    let own = metadata.get("annotations").and_then(Value::as_object).into_iter().flatten();
+    for (name, value) in own {
+        let is_fixed = ["title", "version"].map(|fixed| format!("org.opencontainers.image.{fixed}"));
+        if let Some(value) = value.as_str().filter(|_| !is_fixed.contains(name)) {
+            annotations.insert(name.clone(), value.to_owned());
+        }
+    }
+    annotations
+}
+
+/// `NAME (EMAIL), NAME`
+fn authors(metadata: &Value) -> String {
+    let maintainers = metadata.get("maintainers").and_then(Value::as_array).into_iter().flatten();
+    let author = |maintainer: &Value| {
+        let text =
+            |field: &str| maintainer.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let email = text("email").map(|email| format!(" ({email})")).unwrap_or_default();
+        format!("{}{email}", text("name").unwrap_or_default())
+    };
+    maintainers.map(author).collect::<Vec<_>>().join(", ")
+}
+
+/// The tag for a version: tags have no `+`, for which Helm writes, and reads, `_`.
+#[must_use]
+pub fn tag_of(version: &str) -> String {
+    version.replace('+', "_")
+}
+
+/// The name of an artifact that is made on this machine.
+pub fn made_here(name: &str, version: &str) -> Result<Reference, ReferenceError> {
+    Reference::tagged(Repository::new(MADE_HERE, &format!("{CHARTS}/{name}"))?, &tag_of(version))
+}
+
+/// Whether a chart was made into an artifact on this machine, so that no registry can be asked for it.
+#[must_use]
+pub fn is_made_here(chart: &Reference) -> bool {
+    chart.repository().registry() == MADE_HERE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Contents;
+
+    fn metadata() -> Value {
+        json!({
+            "annotations": { "x/y": "z", "org.opencontainers.image.version": "9" },
+            "apiVersion": "v2",
+            "description": "",
+            "home": "https://shop.example.com",
+            "maintainers": [{ "name": "Ann", "email": "ann@example.com" }, { "name": "Ben" }],
+            "name": "shop",
+            "sources": ["https://git.example.com/shop", "https://other.example.com"],
+            "version": "1.2.3+b",
+        })
+    }
+
+    #[test]
+    fn an_artifact_is_what_helm_pushes_without_the_time() {
+        let artifact = ChartArtifact::new(&metadata(), Bytes::from_static(b"package")).unwrap();
+        let Contents::Image { config, layers, .. } = artifact.manifest().contents().unwrap() else {
+            panic!("an image manifest")
+        };
+        assert_eq!(config.media_type.as_str(), HELM_CONFIG);
+        assert_eq!(ArtifactKind::of_config(&config.media_type), ArtifactKind::Chart);
+        let [layer] = layers.as_slice() else { panic!("one layer") };
+        assert_eq!(layer.media_type.as_str(), HELM_CONTENT);
+        assert_eq!(artifact.blob(&layer.digest).unwrap(), "package");
+        assert_eq!(
+            serde_json::from_slice::<Value>(artifact.blob(&config.digest).unwrap()).unwrap(),
+            metadata()
+        );
+        let manifest: Value = serde_json::from_slice(artifact.manifest().bytes()).unwrap();
+        assert_eq!(
+            manifest["annotations"],
+            json!({
+                "org.opencontainers.image.authors": "Ann (ann@example.com), Ben",
+                "org.opencontainers.image.source": "https://git.example.com/shop",
+                "org.opencontainers.image.title": "shop",
+                "org.opencontainers.image.url": "https://shop.example.com",
+                "org.opencontainers.image.version": "1.2.3+b",
+                "x/y": "z",
+            })
+        );
+    }
+
+    #[test]
+    fn a_chart_made_here_is_named_so() {
+        let reference = made_here("shop", "1.2.3+build.5").unwrap();
+        assert_eq!(reference.to_string(), "localhost/charts/shop:1.2.3_build.5");
+        assert!(is_made_here(&reference));
+        assert!(!is_made_here(&"ghcr.io/team/shop:1".parse().unwrap()));
+        assert!(made_here("Shop", "1").is_err(), "no registry takes upper case in a repository's name");
+    }
+}
