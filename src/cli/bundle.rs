@@ -30,6 +30,10 @@ pub struct Export {
     #[arg(long, value_name = "LOCK|BUNDLE")]
     pub base: Option<PathBuf>,
 
+    /// Put foreign layers into it as well, from the source or from the URLs in their manifests
+    #[arg(long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
+    pub foreign_layers: bool,
+
     /// Write the bundle without the images that fail
     #[arg(long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
     pub keep_going: bool,

@@ -12,6 +12,7 @@ use crate::{
     oci::{Mapping, Naming, Reference, Repository, mapping::Root},
     pipeline::{self, Mirrored, Options},
     report::{Closing, Command, RunDocument, present_run},
+    resolve::ForeignLayers,
     settings::{self, Access},
 };
 
@@ -23,16 +24,16 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     settings::check_stdin(Some(&args.selection), &args.registries, Some(&args.destination.login))?;
     let root = settings::root(&args.destination.to)?;
     let access = Access::new(&args.registries, session.events())?;
-    let Work { sources, mappings, placement, chart } = work(&args, &root, session).await?;
+    let Work { sources, mappings, placement, chart, foreign_layers } = work(&args, &root, session).await?;
     // Found out before a byte moves, not after the last.
     let lock_file = if args.dry_run {
         None
     } else {
         Some(LockFile::prepare(&args.lock).map_err(|error| error.failure())?)
     };
-    let source = Arc::new(access.source()?);
+    let source = Arc::new(access.source()?.with_foreign_layers(foreign_layers));
     let destination = Arc::new(access.destination(&root, &args.destination.login).await?);
-    let options = options(&args);
+    let options = options(&args, foreign_layers);
     warn_of_idle_waivers(&options.waivers, &sources, session);
     let platforms = options.platforms.clone();
     let mut mirrored = pipeline::mirror(source, destination, mappings, options, session.events()).await;
@@ -41,7 +42,7 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     mirrored.iter_mut().zip(sources).for_each(|(one, source)| one.outcome.source = source);
     let mut failures = Vec::new();
     if let Some(file) = lock_file {
-        let lock = Lock::new(chart.clone(), placement, &platforms, &mirrored);
+        let lock = Lock::new(chart.clone(), placement, &platforms, foreign_layers, &mirrored);
         failures.extend(file.write(&lock).err().map(|error| error.failure()));
     }
     let missing = mirrored.iter().filter_map(|one| one.missing_repository.clone()).collect();
@@ -56,7 +57,7 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     Ok(document.exit_code)
 }
 
-fn options(args: &Sync) -> Options {
+fn options(args: &Sync, foreign_layers: ForeignLayers) -> Options {
     Options {
         platforms: args.platforms.platform.clone(),
         waivers: settings::waivers(&args.platforms),
@@ -64,6 +65,7 @@ fn options(args: &Sync) -> Options {
             Check::Manifests => Level::Platforms,
             Check::Blobs => Level::Blobs,
         },
+        foreign_layers,
         overwrite: !args.no_overwrite,
         dry_run: args.dry_run,
         jobs: usize::from(args.jobs.unwrap_or(JOBS)),
@@ -85,13 +87,16 @@ struct Work {
     mappings: Vec<Mapping>,
     placement: Placement,
     chart: Option<ChartIdentity>,
+    foreign_layers: ForeignLayers,
 }
 
 /// From the chart or list, or with `--locked` from the lock.
 async fn work(args: &Sync, root: &Root, session: &Session) -> Result<Work, Failure> {
+    let mut foreign_layers = args.foreign_layers;
     let (sources, references, usual, chart) = if args.locked {
         let lock = Lock::read(&args.lock).map_err(|error| unreadable(&error))?;
         let references = locked(&lock, args)?;
+        foreign_layers |= lock.foreign_layers;
         let sources = lock.images.into_iter().map(|image| image.source).collect();
         (sources, references, (lock.placement.naming, lock.placement.source_prefix), lock.chart)
     } else {
@@ -101,7 +106,7 @@ async fn work(args: &Sync, root: &Root, session: &Session) -> Result<Work, Failu
     };
     let placement = settings::placement(root, &args.destination.naming, usual);
     let mappings = name_all(&placement, root, &references)?;
-    Ok(Work { sources, mappings, placement, chart })
+    Ok(Work { sources, mappings, placement, chart, foreign_layers: foreign_layers.into() })
 }
 
 /// Without a lock there is nothing that `--locked` could repeat.

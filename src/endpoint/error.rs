@@ -19,6 +19,8 @@ pub enum Operation {
     CheckBlob,
     /// GET of a blob.
     ReadBlob,
+    /// GET of a foreign layer from a URL in its manifest.
+    ReadForeignLayer,
     /// POST that opens an upload or mounts a blob.
     BeginUpload,
     /// PUT of a blob's bytes.
@@ -36,6 +38,7 @@ impl fmt::Display for Operation {
             Self::ReadManifest => "read manifest",
             Self::CheckBlob => "look for blob",
             Self::ReadBlob => "read blob",
+            Self::ReadForeignLayer => "fetch foreign layer",
             Self::BeginUpload => "begin the upload of blob",
             Self::UploadBlob => "upload blob",
             Self::PushManifest => "push manifest",
@@ -242,6 +245,11 @@ impl Error {
         match &self.cause {
             Cause::Auth(error) => error.hint(self.side),
             Cause::Bundle(error) => error.hint().map(str::to_owned),
+            cause if self.operation == Operation::ReadForeignLayer && cause.kind() != Kind::Integrity => Some(
+                "the registry does not hold this layer, and such URLs are asked without credentials; without \
+                 --foreign-layers it is left out"
+                    .to_owned(),
+            ),
             Cause::Refused { status: 401 | 403, .. } => Some(match self.side {
                 Side::Source => {
                     format!("check the credentials for {registry} and that they may pull this image")

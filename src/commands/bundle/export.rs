@@ -38,7 +38,7 @@ pub(super) async fn run(args: Export, session: &Session) -> Result<u8, Failure> 
     };
     let record = Record { chart: found.chart.clone(), placement, base: None };
     let exporter = Exporter {
-        source: Arc::new(access.source()?),
+        source: Arc::new(access.source()?.with_foreign_layers(options.foreign_layers)),
         options,
         record,
         keep_going: args.keep_going,
@@ -104,6 +104,7 @@ fn options(args: &Export) -> Options {
         platforms: args.platforms.platform.clone(),
         waivers: settings::waivers(&args.platforms),
         check: Level::Blobs,
+        foreign_layers: args.foreign_layers.into(),
         overwrite: true,
         dry_run: false,
         jobs: usize::from(args.jobs.unwrap_or(JOBS)),

@@ -48,7 +48,8 @@ impl Draft {
             .filter_map(|(reference, graph)| Some((*reference, graph.root()?.manifest.descriptor())))
             .collect();
         let index = index::write(roots.iter().map(|(reference, root)| (*reference, root)));
-        let closure = Closure::of_graphs(images.iter().map(|(_, graph)| *graph));
+        let graphs = images.iter().map(|(_, graph)| *graph);
+        let closure = Closure::of_graphs(graphs, lock.foreign_layers.into());
         let layout = Layout::new(&index, Some(&lock.to_bytes()), &closure, absent);
         let left_out = closure.blobs().filter(|blob| absent.contains(&blob.digest));
         let absent = left_out.map(|blob| (blob.digest.clone(), blob.size)).collect();

@@ -24,7 +24,9 @@ impl Head {
     pub(super) fn new(index_bytes: Bytes, lock_bytes: Option<Bytes>) -> Result<Self, BundleError> {
         let index = Index::read(&index_bytes)?;
         let lock = lock_bytes.as_deref().map(Lock::from_slice).transpose().map_err(BundleError::Lock)?;
-        let closure = Closure::new(index.images.iter().map(|image| &image.root.digest));
+        let foreign_layers = lock.as_ref().is_some_and(|lock| lock.foreign_layers).into();
+        let roots = index.images.iter().map(|image| &image.root.digest);
+        let closure = Closure::new(roots, foreign_layers);
         Ok(Self { index, lock, index_bytes, lock_bytes, closure })
     }
 

@@ -9,6 +9,7 @@ use crate::{
         Descriptor, Digest, Naming, RawManifest, Reference, Target,
         media_type::{OCI_INDEX, OCI_MANIFEST},
     },
+    resolve::ForeignLayers,
 };
 
 /// An image of two platforms in a bundle of ours, in memory.
@@ -47,9 +48,9 @@ pub(crate) fn sample() -> Sample {
     let reference: Reference = "reg.example.com/team/app:1".parse().unwrap();
     let index = index::write([(&reference, &root)]);
     let placement = crate::lock::Placement { to: None, naming: Naming::Relative, source_prefix: None };
-    let lock = crate::lock::Lock::new(None, placement, &[], &[]);
+    let lock = crate::lock::Lock::new(None, placement, &[], ForeignLayers::Optional, &[]);
     let lock = serde_json::to_vec(&lock).unwrap();
-    let mut closure = Closure::new([&root.digest]);
+    let mut closure = Closure::new([&root.digest], ForeignLayers::Optional);
     loop {
         let wanted = closure.wanted().next().cloned();
         let Some(digest) = wanted else { break };
