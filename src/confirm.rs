@@ -10,7 +10,7 @@ use crate::{
     endpoint::{Cause, Error, Operation, Source, VerifiedBody, body},
     oci::{Descriptor, Digest, Platform, Repository, Target, manifest::ManifestError, verified::Mismatch},
     problem::Problem,
-    resolve::{self, Graph, Known},
+    resolve::{self, ForeignLayers, Graph, Known},
 };
 
 /// How many blobs of one image are looked at at once, and how many are read.
@@ -73,8 +73,9 @@ pub async fn survey<S: Source>(
     repository: &Repository,
     target: &Target,
     level: Level,
+    foreign_layers: ForeignLayers,
 ) -> Result<Survey, Error> {
-    let mut survey = survey_what_answers(place, repository, target, level).await?;
+    let mut survey = survey_what_answers(place, repository, target, level, foreign_layers).await?;
     match survey.unread.take() {
         Some(error) => Err(error),
         None => Ok(survey),
@@ -87,6 +88,7 @@ pub async fn survey_what_answers<S: Source>(
     repository: &Repository,
     target: &Target,
     level: Level,
+    foreign_layers: ForeignLayers,
 ) -> Result<Survey, Error> {
     let root = match place.manifest(repository, target).await {
         Ok(Some(root)) => root,
@@ -94,6 +96,7 @@ pub async fn survey_what_answers<S: Source>(
         Err(error) => return unusable_root(error),
     };
     let graph = resolve::survey(place, repository, root, &Known::new()).await?;
+    let graph = graph.with_foreign_layers(foreign_layers);
     let mut problems: Vec<Problem> = graph
         .missing
         .iter()

@@ -23,6 +23,7 @@ use crate::{
     },
     outcome::PlatformOutcome,
     pipeline::Mirrored,
+    resolve::ForeignLayers,
 };
 
 /// The version of the format that this program writes.
@@ -47,6 +48,9 @@ pub struct Lock {
     pub images: Vec<LockedImage>,
     /// Every blob of the images with its size in bytes.
     pub blobs: BTreeMap<Digest, u64>,
+    /// Whether foreign layers are among them; absent when they were left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub foreign_layers: bool,
     /// In a bundle that is a delta: what it leaves out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
@@ -180,6 +184,7 @@ impl Lock {
         chart: Option<ChartIdentity>,
         placement: Placement,
         platforms: &[Platform],
+        foreign_layers: ForeignLayers,
         mirrored: &[Mirrored],
     ) -> Self {
         let mut images: BTreeMap<Reference, LockedImage> = BTreeMap::new();
@@ -198,7 +203,9 @@ impl Lock {
         platforms.sort();
         platforms.dedup();
         let images = images.into_values().collect();
-        Self { schema: SCHEMA.to_owned(), chart, placement, platforms, images, blobs, base: None }
+        let foreign_layers = foreign_layers == ForeignLayers::Required;
+        let schema = SCHEMA.to_owned();
+        Self { schema, chart, placement, platforms, images, blobs, foreign_layers, base: None }
     }
 
     /// The lock as a file holds it.
@@ -317,7 +324,8 @@ mod tests {
             source_prefix: None,
             chart: None,
         };
-        Lock::new(None, placement, &["linux/arm64".parse().unwrap(), "linux/amd64".parse().unwrap()], &[])
+        let platforms = ["linux/arm64", "linux/amd64"].map(|platform| platform.parse().unwrap());
+        Lock::new(None, placement, &platforms, ForeignLayers::Optional, &[])
     }
 
     #[test]
@@ -327,6 +335,14 @@ mod tests {
         LockFile::prepare(&path).unwrap().write(&empty()).unwrap();
         assert_eq!(Lock::read(&path).unwrap(), empty());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing stays beside it");
+    }
+
+    #[test]
+    fn foreign_layers_are_mentioned_only_where_they_were_copied() {
+        let without = String::from_utf8(empty().to_bytes()).unwrap();
+        assert!(!without.contains("foreignLayers"), "{without}");
+        let with = Lock { foreign_layers: true, ..empty() };
+        assert_eq!(Lock::from_slice(&with.to_bytes()), Ok(with));
     }
 
     #[test]

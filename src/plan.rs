@@ -108,7 +108,7 @@ impl Planner {
             .nodes
             .iter()
             .filter(|node| is_there(node))
-            .flat_map(Node::blobs)
+            .flat_map(|node| graph.blobs_of(node))
             .map(|blob| &blob.digest)
             .collect();
         let blobs = graph

@@ -23,6 +23,32 @@ const AT_ONCE: usize = 8;
 /// The largest config that is read to learn a platform, in bytes.
 const LARGEST_CONFIG: u64 = 8 * 1024 * 1024;
 
+/// Whether foreign layers belong to an image. Their licence forbids to pass them on, registries accept manifests
+/// without them, and nodes fetch them from elsewhere.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ForeignLayers {
+    /// They may be missing, and are not copied.
+    #[default]
+    Optional,
+    /// They are blobs like any other: the nodes cannot fetch them, and whoever runs this may pass them on.
+    Required,
+}
+
+/// What a flag says.
+impl From<bool> for ForeignLayers {
+    fn from(required: bool) -> Self {
+        if required { Self::Required } else { Self::Optional }
+    }
+}
+
+impl ForeignLayers {
+    /// Whether a blob belongs to an image.
+    #[must_use]
+    pub fn admit(self, blob: &Descriptor) -> bool {
+        self == Self::Required || !blob.media_type.is_foreign_layer()
+    }
+}
+
 /// Manifests that have been read already, by digest. They need not be read again from anywhere.
 pub type Known = HashMap<Digest, RawManifest>;
 
@@ -50,31 +76,43 @@ pub struct Graph {
     pub missing: Vec<Descriptor>,
     /// Manifests that are there and cannot be used; every cause is a [`Cause::Manifest`].
     pub unusable: Vec<(Descriptor, Error)>,
+    /// Whether its foreign layers are among its blobs.
+    pub foreign_layers: ForeignLayers,
 }
 
 impl Graph {
+    /// The same image, with its foreign layers or without them.
+    #[must_use]
+    pub fn with_foreign_layers(self, foreign_layers: ForeignLayers) -> Self {
+        Self { foreign_layers, ..self }
+    }
+
     /// The manifest that the tag names.
     #[must_use]
     pub fn root(&self) -> Option<&Node> {
         self.nodes.last()
     }
 
-    /// Every blob once, in the order of the manifests. Foreign layers are left out: their licence forbids
-    /// to pass them on, and registries accept manifests without them.
+    /// Every blob once, in the order of the manifests.
     #[must_use]
     pub fn blobs(&self) -> Vec<&Descriptor> {
         let mut seen = HashSet::new();
-        self.nodes.iter().flat_map(Node::blobs).filter(|blob| seen.insert(&blob.digest)).collect()
+        let blobs = self.nodes.iter().flat_map(|node| self.blobs_of(node));
+        blobs.filter(|blob| seen.insert(&blob.digest)).collect()
     }
 
-    /// The foreign layers that [`Graph::blobs`] leaves out.
+    /// The blobs of this image that one of its manifests names: config first.
+    pub fn blobs_of<'a>(&self, node: &'a Node) -> impl Iterator<Item = &'a Descriptor> + use<'a> {
+        let foreign_layers = self.foreign_layers;
+        node.named_blobs().filter(move |blob| foreign_layers.admit(blob))
+    }
+
+    /// How many foreign layers [`Graph::blobs`] leaves out.
     #[must_use]
-    pub fn foreign_layers(&self) -> usize {
-        let layers = self.nodes.iter().filter_map(|node| match &node.contents {
-            Contents::Image { layers, .. } => Some(layers),
-            Contents::Index { .. } => None,
-        });
-        layers.flatten().filter(|layer| layer.media_type.is_foreign_layer()).count()
+    pub fn left_out(&self) -> usize {
+        let named: HashSet<&Digest> =
+            self.nodes.iter().flat_map(Node::named_blobs).map(|blob| &blob.digest).collect();
+        named.len() - self.blobs().len()
     }
 
     /// Attestation manifests: they travel with the index and are no platform.
@@ -112,13 +150,13 @@ impl Graph {
 }
 
 impl Node {
-    /// The blobs that this manifest names: config first, foreign layers left out.
-    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+    /// The blobs that this manifest names, foreign layers included: config first.
+    fn named_blobs(&self) -> impl Iterator<Item = &Descriptor> {
         let (config, layers) = match &self.contents {
             Contents::Image { config, layers, .. } => (Some(config), layers.as_slice()),
             Contents::Index { .. } => (None, [].as_slice()),
         };
-        config.into_iter().chain(layers).filter(|blob| !blob.media_type.is_foreign_layer())
+        config.into_iter().chain(layers)
     }
 
     fn children(&self) -> &[Descriptor] {
@@ -258,7 +296,8 @@ impl Walk {
     fn into_graph(mut self, root: &Digest) -> Graph {
         let mut nodes = Vec::with_capacity(self.nodes.len());
         self.settle(root, &mut nodes);
-        Graph { nodes, platforms: Vec::new(), missing: self.missing, unusable: self.unusable }
+        let Self { missing, unusable, .. } = self;
+        Graph { nodes, missing, unusable, ..Graph::default() }
     }
 
     /// Moves a node behind its children and returns its height. The depth was bounded while reading.

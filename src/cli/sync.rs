@@ -31,6 +31,10 @@ pub struct Sync {
     #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_LOCK", default_value = "thoras-mirror.lock")]
     pub lock: PathBuf,
 
+    /// Copy foreign layers as well, from the source or from the URLs in their manifests
+    #[arg(long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
+    pub foreign_layers: bool,
+
     /// Fail an image whose tag names another digest at the destination, instead of moving the tag
     #[arg(long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
     pub no_overwrite: bool,

@@ -42,6 +42,7 @@ pub(super) fn from_lock(args: &Verify, lock: &Lock, path: &Path) -> Repair {
     }
     words.access(args);
     if !all_known {
+        words.switch("--foreign-layers", lock.foreign_layers);
         words.flag("--naming", [crate::cli::value_name(&lock.placement.naming)]);
         words.flag("--source-prefix", lock.placement.source_prefix.iter());
         words.0.extend(lock.images.iter().map(|image| image.source.to_string()));

@@ -13,6 +13,7 @@ use crate::{
     oci::{Mapping, Naming, Reference, Repository, chart, mapping::Root},
     pipeline::{self, Mirrored, Options},
     report::{Closing, Command, RunDocument, present_run},
+    resolve::ForeignLayers,
     settings::{self, Access},
 };
 
@@ -24,16 +25,18 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     settings::check_stdin(Some(&args.selection), &args.registries, Some(&args.destination.login))?;
     let root = settings::root(&args.destination.to)?;
     let access = Access::new(&args.registries, session.events())?;
-    let Work { sources, mappings, placement, chart, made_here } = work(&args, &root, session).await?;
+    let Work { sources, mappings, placement, chart, made_here, foreign_layers } =
+        work(&args, &root, session).await?;
     // Found out before a byte moves, not after the last.
     let lock_file = if args.dry_run {
         None
     } else {
         Some(LockFile::prepare(&args.lock).map_err(|error| error.failure())?)
     };
-    let source = Arc::new(WithChart::new(access.source()?, made_here));
+    let source = access.source()?.with_foreign_layers(foreign_layers);
+    let source = Arc::new(WithChart::new(source, made_here));
     let destination = Arc::new(access.destination(&root, &args.destination.login).await?);
-    let options = options(&args);
+    let options = options(&args, foreign_layers);
     warn_of_idle_waivers(&options.waivers, &sources, session);
     let platforms = options.platforms.clone();
     let mut mirrored = pipeline::mirror(source, destination, mappings, options, session.events()).await;
@@ -42,7 +45,7 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     mirrored.iter_mut().zip(sources).for_each(|(one, source)| one.outcome.source = source);
     let mut failures = Vec::new();
     if let Some(file) = lock_file {
-        let lock = Lock::new(chart.clone(), placement, &platforms, &mirrored);
+        let lock = Lock::new(chart.clone(), placement, &platforms, foreign_layers, &mirrored);
         failures.extend(file.write(&lock).err().map(|error| error.failure()));
     }
     let missing = mirrored.iter().filter_map(|one| one.missing_repository.clone()).collect();
@@ -57,7 +60,7 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     Ok(document.exit_code)
 }
 
-fn options(args: &Sync) -> Options {
+fn options(args: &Sync, foreign_layers: ForeignLayers) -> Options {
     Options {
         platforms: args.platforms.platform.clone(),
         waivers: settings::waivers(&args.platforms),
@@ -65,6 +68,7 @@ fn options(args: &Sync) -> Options {
             Check::Manifests => Level::Platforms,
             Check::Blobs => Level::Blobs,
         },
+        foreign_layers,
         overwrite: !args.no_overwrite,
         dry_run: args.dry_run,
         jobs: usize::from(args.jobs.unwrap_or(JOBS)),
@@ -88,6 +92,8 @@ struct Work {
     chart: Option<ChartIdentity>,
     /// The chart itself, where it goes along and no registry has it.
     made_here: Option<MadeHere>,
+    /// Whether foreign layers are copied: asked for now, or by the lock.
+    foreign_layers: ForeignLayers,
 }
 
 /// From the chart or list, or with `--locked` from the lock.
@@ -97,12 +103,13 @@ async fn work(args: &Sync, root: &Root, session: &Session) -> Result<Work, Failu
         let lock = Lock::read(&args.lock).map_err(|error| unreadable(&error))?;
         let references = locked(&lock, args)?;
         let made_here = locked_chart(&lock, args).await?;
+        let foreign_layers = (args.foreign_layers || lock.foreign_layers).into();
         let Placement { naming: usual, source_prefix, chart, .. } = lock.placement;
         let placement = settings::placement(root, naming, (usual, source_prefix));
         let placement = Placement { chart, ..placement };
         let mappings = name_all(&placement, root, &references)?;
         let sources = lock.images.into_iter().map(|image| image.source).collect();
-        return Ok(Work { sources, mappings, placement, chart: lock.chart, made_here });
+        return Ok(Work { sources, mappings, placement, chart: lock.chart, made_here, foreign_layers });
     }
     let found = enumerate_with(&args.selection, args.with_chart, session).await?;
     let mut sources: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
@@ -111,7 +118,9 @@ async fn work(args: &Sync, root: &Root, session: &Session) -> Result<Work, Failu
     let placement = settings::placement(root, naming, (Naming::default(), found.source_prefix));
     let placement = Placement { chart, ..placement };
     let mappings = name_all(&placement, root, &sources)?;
-    Ok(Work { sources, mappings, placement, chart: found.chart, made_here: made_here(found.package) })
+    let (chart, made_here) = (found.chart, made_here(found.package));
+    let foreign_layers = args.foreign_layers.into();
+    Ok(Work { sources, mappings, placement, chart, made_here, foreign_layers })
 }
 
 /// The lock's chart, packaged again if that was asked for: it must turn out to be the same.

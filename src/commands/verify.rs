@@ -15,6 +15,7 @@ use crate::{
     oci::{Mapping, Naming, Platform, Reference, Target, mapping::Root},
     pipeline::{self, Expectation, verify::Unknown},
     report::{Closing, Command, Repair, RunDocument, present_run},
+    resolve::ForeignLayers,
     settings::{self, Access, Yardstick},
 };
 
@@ -82,6 +83,7 @@ fn from_lock(path: &Path, args: &Verify, session: &Session) -> Result<Task, Fail
             digest: image.digest.clone().filter(|_| image.confirmed).ok_or(Unknown::NeverConfirmed),
             platforms,
             waived,
+            foreign_layers: lock.foreign_layers.into(),
         }
     };
     let expectations: Vec<Expectation> = lock
@@ -127,7 +129,8 @@ async fn from_source(to: &str, args: &Verify, access: &Access, session: &Session
                 .iter()
                 .cloned()
                 .partition(|platform| waivers.covers(&mapping.source, platform));
-            Expectation { image: Arc::new(mapping), digest, platforms, waived }
+            let (image, foreign_layers) = (Arc::new(mapping), ForeignLayers::Optional);
+            Expectation { image, digest, platforms, waived, foreign_layers }
         })
         .buffered(AT_ONCE)
         .collect()

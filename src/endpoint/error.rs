@@ -21,6 +21,8 @@ pub enum Operation {
     ReadBlob,
     /// Reading on in a bundle that comes through a pipe.
     ReadBundle,
+    /// GET of a foreign layer from a URL in its manifest.
+    ReadForeignLayer,
     /// POST that opens an upload or mounts a blob.
     BeginUpload,
     /// PUT of a blob's bytes.
@@ -39,6 +41,7 @@ impl fmt::Display for Operation {
             Self::CheckBlob => "look for blob",
             Self::ReadBlob => "read blob",
             Self::ReadBundle => "read the bundle from",
+            Self::ReadForeignLayer => "fetch foreign layer",
             Self::BeginUpload => "begin the upload of blob",
             Self::UploadBlob => "upload blob",
             Self::PushManifest => "push manifest",
@@ -252,6 +255,11 @@ impl Error {
                 let hint = "add --with-chart, with the --chart and --repo of the run that wrote the lock, to package it again";
                 Some(hint.to_owned())
             }
+            cause if self.operation == Operation::ReadForeignLayer && cause.kind() != Kind::Integrity => Some(
+                "the registry does not hold this layer, and such URLs are asked without credentials; without \
+                 --foreign-layers it is left out"
+                    .to_owned(),
+            ),
             Cause::Refused { status: 401 | 403, .. } => Some(match self.side {
                 Side::Source => {
                     format!("check the credentials for {registry} and that they may pull this image")

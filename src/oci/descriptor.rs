@@ -1,5 +1,7 @@
 //! Descriptors: the edges of an image's graph (OCI image specification, "Content Descriptors").
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,13 +26,42 @@ pub struct Descriptor {
     /// The manifest that the attestation is about.
     #[serde(skip)]
     pub about: Option<Digest>,
+    /// Where else the child can be had, in the words of whoever wrote the parent.
+    #[serde(skip)]
+    pub urls: Urls,
+}
+
+/// Texts that should be URLs. They may be signed or hold passwords, so `Debug` tells only how many there are.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Urls(Vec<String>);
+
+impl Urls {
+    /// The texts as they were written.
+    #[must_use]
+    pub fn as_slice(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Urls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} URLs", self.0.len())
+    }
 }
 
 impl Descriptor {
     /// A descriptor of a blob: no platform, no mark.
     #[must_use]
     pub fn new(media_type: MediaType, digest: Digest, size: u64) -> Self {
-        Self { media_type, digest, size, platform: None, attestation: false, about: None }
+        Self {
+            media_type,
+            digest,
+            size,
+            platform: None,
+            attestation: false,
+            about: None,
+            urls: Urls::default(),
+        }
     }
 
     /// Whether it is an attestation: marked as one, or for a platform that no node has.
@@ -69,6 +100,7 @@ impl TryFrom<&oci_spec::image::Descriptor> for Descriptor {
             platform,
             attestation,
             about,
+            urls: Urls(read.urls().clone().unwrap_or_default()),
         })
     }
 }

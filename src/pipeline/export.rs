@@ -181,7 +181,8 @@ impl<S: Source> Exporter<S> {
     /// The lock inside the bundle: written before the blobs, it holds for the whole bundle only.
     fn lock(&self, mirrored: &[Mirrored]) -> Lock {
         let Record { chart, placement, base } = self.record.clone();
-        let mut lock = Lock::new(chart, placement, &self.options.platforms, mirrored);
+        let Options { platforms, foreign_layers, .. } = &self.options;
+        let mut lock = Lock::new(chart, placement, platforms, *foreign_layers, mirrored);
         let needed: HashSet<&Digest> = lock.blobs.keys().collect();
         let base = base.map(|mut base| {
             base.blobs.retain(|digest, _| needed.contains(digest));

@@ -24,7 +24,7 @@ use crate::{
     outcome::{Bytes, ImageOutcome, Status},
     plan::{Planner, Presence},
     problem::Problem,
-    resolve::{self, Graph},
+    resolve::{self, ForeignLayers, Graph},
     transfer::{Admitted, Transfer},
     waiver::Waivers,
 };
@@ -41,6 +41,8 @@ pub struct Options {
     pub waivers: Waivers,
     /// How closely the destination is read: manifests, or every blob as well.
     pub check: Level,
+    /// Whether foreign layers are copied as well.
+    pub foreign_layers: ForeignLayers,
     /// Whether a tag that names another digest may be moved.
     pub overwrite: bool,
     /// Only plan.
@@ -165,11 +167,10 @@ impl<S: Source, D: Destination> Run<S, D> {
     /// resolve -> plan -> transfer -> confirm.
     async fn journey(&self, image: &Arc<Mapping>, mirrored: &mut Mirrored) -> Result<(), Stopped> {
         let required = self.required(image);
-        let target = image.target();
-        let level = self.options.check;
-        let there = confirm::survey(&*self.destination, &image.repository, &target, level).await?;
+        let there = self.survey(image).await?;
         let root = self.root(image, &there).await?;
         let graph = resolve::resolve(&*self.source, image.source.repository(), root, &there.known()).await?;
+        let graph = graph.with_foreign_layers(self.options.foreign_layers);
         self.describe(image, &graph, mirrored)?;
         let digest = mirrored.outcome.digest.clone();
         refuse_missing_platforms(&graph, &required)?;
@@ -192,7 +193,7 @@ impl<S: Source, D: Destination> Run<S, D> {
             there
         } else {
             mirrored.outcome.bytes = self.transfer.run(image, &graph, admitted).await?;
-            confirm::survey(&*self.destination, &image.repository, &target, level).await?
+            self.survey(image).await?
         };
         let expected = Expected { digest: digest.as_ref(), platforms: &required };
         let problems = confirm::judge(&after, expected);
@@ -208,6 +209,13 @@ impl<S: Source, D: Destination> Run<S, D> {
             (false, false) => Status::Copied,
         };
         Ok(())
+    }
+
+    /// What the destination has.
+    async fn survey(&self, image: &Mapping) -> Result<Survey, Error> {
+        let Options { check, foreign_layers, .. } = self.options;
+        let target = image.target();
+        confirm::survey(&*self.destination, &image.repository, &target, check, foreign_layers).await
     }
 
     fn required(&self, image: &Mapping) -> Vec<Platform> {
@@ -271,13 +279,13 @@ impl<S: Source, D: Destination> Run<S, D> {
             digest: root.descriptor.digest.clone(),
             platforms: graph.platform_names(),
         });
-        if graph.foreign_layers() > 0 {
+        let left_out = graph.left_out();
+        if left_out > 0 {
             self.events.emit(Event::Warning {
                 image: Some(image.source.clone()),
                 message: format!(
-                    "{} foreign layers are left out: their licence forbids to copy them, and nodes fetch \
-                     them from the URLs in the manifest",
-                    graph.foreign_layers()
+                    "{left_out} foreign layers are left out: their licence forbids to pass them on, and nodes \
+                     fetch them from the URLs in the manifest; --foreign-layers copies them"
                 ),
             });
         }
@@ -306,19 +314,29 @@ impl<S: Source, D: Destination> Run<S, D> {
                 presence.blobs.insert(digest.clone(), false);
             }
         }
-        if self.options.dry_run {
-            let blobs: Vec<Descriptor> = graph.blobs().into_iter().cloned().collect();
-            let looked: Vec<Result<_, Error>> = stream::iter(blobs)
-                .map(|blob| async move {
-                    let size = self.destination.blob_size(&image.repository, &blob.digest).await?;
-                    Ok((blob.digest, size == Some(blob.size)))
-                })
-                .buffer_unordered(LOOKED_AT_ONCE)
-                .collect()
-                .await;
-            presence.blobs.extend(looked.into_iter().collect::<Result<Vec<_>, _>>()?);
-        }
+        let looked: Vec<Result<_, Error>> = stream::iter(self.to_look_for(graph, there))
+            .map(|blob| async move {
+                let size = self.destination.blob_size(&image.repository, &blob.digest).await?;
+                Ok((blob.digest, size == Some(blob.size)))
+            })
+            .buffer_unordered(LOOKED_AT_ONCE)
+            .collect()
+            .await;
+        presence.blobs.extend(looked.into_iter().collect::<Result<Vec<_>, _>>()?);
         Ok(presence)
+    }
+
+    /// The blobs to look for one by one. A dry run looks for all, since it begins no upload that would tell. Else a
+    /// manifest that is there stands for its blobs, but not for its foreign layers: an earlier run may have left
+    /// them out.
+    fn to_look_for(&self, graph: &Graph, there: &Survey) -> Vec<Descriptor> {
+        let is_unproven = |blob: &Descriptor| {
+            there.graph.is_some()
+                && self.options.check == Level::Platforms
+                && blob.media_type.is_foreign_layer()
+        };
+        let blobs = graph.blobs().into_iter();
+        blobs.filter(|blob| self.options.dry_run || is_unproven(blob)).cloned().collect()
     }
 
     /// Plans and takes on the plan's duties without waiting in between, as [`Transfer::admit`] asks.

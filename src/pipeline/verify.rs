@@ -11,6 +11,7 @@ use crate::{
     oci::{Digest, Mapping, Platform},
     outcome::{ImageOutcome, Status},
     problem::Problem,
+    resolve::ForeignLayers,
 };
 
 /// How many images are verified at once; each reads several manifests and blobs at once.
@@ -27,6 +28,8 @@ pub struct Expectation {
     pub platforms: Vec<Platform>,
     /// Required platforms that may be missing.
     pub waived: Vec<Platform>,
+    /// Whether its foreign layers must be there.
+    pub foreign_layers: ForeignLayers,
 }
 
 /// Why the digest that an image should have is not known.
@@ -67,8 +70,10 @@ async fn one<D: Source>(destination: &D, expectation: Expectation, level: Level)
     let image = &expectation.image;
     let mut outcome = ImageOutcome::new(image, Status::Failed);
     outcome.waived.clone_from(&expectation.waived);
-    let read = confirm::survey_what_answers(destination, &image.repository, &image.target(), level).await;
-    let survey = match read {
+    let (repository, target) = (&image.repository, image.target());
+    let foreign_layers = expectation.foreign_layers;
+    let read = confirm::survey_what_answers(destination, repository, &target, level, foreign_layers);
+    let survey = match read.await {
         Ok(survey) => survey,
         Err(error) => {
             outcome.failure = Some(error.failure());

@@ -125,24 +125,30 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             stream::iter(nodes)
                 .map(|node| async move {
                     let target = Target::Digest(node.descriptor.digest.clone());
-                    self.push_manifest(image, &node, &target).await
+                    self.push_manifest(image, graph, &node, &target).await
                 })
                 .buffer_unordered(MANIFESTS_AT_ONCE)
                 .try_collect::<()>()
                 .await?;
         }
         match graph.root() {
-            Some(root) if plan.tag => self.push_manifest(image, root, &image.target()).await,
+            Some(root) if plan.tag => self.push_manifest(image, graph, root, &image.target()).await,
             _ => Ok(()),
         }
     }
 
     /// Pushes a manifest. If the registry insists that blobs are missing, those that it really does not have
     /// are brought again, once.
-    async fn push_manifest(&self, image: &Arc<Mapping>, node: &Node, target: &Target) -> Result<(), Error> {
+    async fn push_manifest(
+        &self,
+        image: &Arc<Mapping>,
+        graph: &Graph,
+        node: &Node,
+        target: &Target,
+    ) -> Result<(), Error> {
         match self.destination.put_manifest(&image.repository, target, &node.manifest).await {
             Err(error) if error.cause.names_missing_content() => {
-                if !self.bring_missing(image, node).await? {
+                if !self.bring_missing(image, graph.blobs_of(node)).await? {
                     return Err(error);
                 }
                 self.destination.put_manifest(&image.repository, target, &node.manifest).await
@@ -153,9 +159,13 @@ impl<S: Source, D: Destination> Transfer<S, D> {
 
     /// Brings the blobs of a manifest that the destination does not have after all. Tells whether there were
     /// any.
-    async fn bring_missing(&self, image: &Arc<Mapping>, node: &Node) -> Result<bool, Error> {
+    async fn bring_missing(
+        &self,
+        image: &Arc<Mapping>,
+        blobs: impl Iterator<Item = &Descriptor>,
+    ) -> Result<bool, Error> {
         let mut missing = false;
-        for blob in node.blobs() {
+        for blob in blobs {
             if self.destination.blob_size(&image.repository, &blob.digest).await? == Some(blob.size) {
                 continue;
             }

@@ -14,6 +14,7 @@ mod chaos;
 mod doctor;
 mod enumerate;
 mod faults;
+mod foreign_layers;
 mod help;
 mod images;
 mod inspect;

@@ -28,6 +28,9 @@ pub struct Export {
     /// Put the packaged chart into the bundle as well
     #[arg(long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
     pub with_chart: bool,
+    /// Put foreign layers into it as well, from the source or from the URLs in their manifests
+    #[arg(long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
+    pub foreign_layers: bool,
 
     /// Write the bundle without the images that fail
     #[arg(long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]

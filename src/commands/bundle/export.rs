@@ -46,7 +46,10 @@ pub(super) async fn run(args: Export, session: &Session) -> Result<u8, Failure> 
     let base = base(&args, session)?;
     let record = Record { chart: found.chart.clone(), placement, base };
     let exporter = Exporter {
-        source: Arc::new(WithChart::new(access.source()?, made_here(found.package))),
+        source: Arc::new(WithChart::new(
+            access.source()?.with_foreign_layers(options.foreign_layers),
+            made_here(found.package),
+        )),
         options,
         record,
         keep_going: args.keep_going,
@@ -138,6 +141,7 @@ fn options(args: &Export) -> Options {
         platforms: args.platforms.platform.clone(),
         waivers: settings::waivers(&args.platforms),
         check: Level::Blobs,
+        foreign_layers: args.foreign_layers.into(),
         overwrite: true,
         dry_run: false,
         jobs: usize::from(args.jobs.unwrap_or(JOBS)),

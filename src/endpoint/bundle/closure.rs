@@ -13,7 +13,7 @@ use crate::{
         Contents, Descriptor, Digest, RawManifest,
         manifest::{LARGEST_MANIFEST, ManifestError},
     },
-    resolve::Graph,
+    resolve::{ForeignLayers, Graph},
 };
 
 /// How many bytes of manifests one bundle may have.
@@ -30,6 +30,8 @@ pub(super) struct Closure {
     pub(super) layers: BTreeMap<Digest, Descriptor>,
     /// The manifests that were reached and cannot be used.
     pub(super) damaged: BTreeMap<Digest, ManifestError>,
+    /// Whether foreign layers are among the layers.
+    foreign_layers: ForeignLayers,
     /// Named by an index and not there yet.
     wanted: HashSet<Digest>,
     /// There and not named by anything yet.
@@ -39,13 +41,19 @@ pub(super) struct Closure {
 
 impl Closure {
     /// Nothing but the roots is wanted.
-    pub(super) fn new<'a>(roots: impl IntoIterator<Item = &'a Digest>) -> Self {
-        Self { wanted: roots.into_iter().cloned().collect(), ..Self::default() }
+    pub(super) fn new<'a>(
+        roots: impl IntoIterator<Item = &'a Digest>,
+        foreign_layers: ForeignLayers,
+    ) -> Self {
+        Self { wanted: roots.into_iter().cloned().collect(), foreign_layers, ..Self::default() }
     }
 
     /// What these images are made of.
-    pub(super) fn of_graphs<'a>(graphs: impl IntoIterator<Item = &'a Graph>) -> Self {
-        let mut closure = Self::default();
+    pub(super) fn of_graphs<'a>(
+        graphs: impl IntoIterator<Item = &'a Graph>,
+        foreign_layers: ForeignLayers,
+    ) -> Self {
+        let mut closure = Self { foreign_layers, ..Self::default() };
         for node in graphs.into_iter().flat_map(|graph| &graph.nodes) {
             closure.reach(node.manifest.clone(), node.contents.clone());
         }
@@ -110,8 +118,7 @@ impl Closure {
             Contents::Image { config, layers, .. } => {
                 self.layers.remove(&config.digest);
                 self.configs.insert(config.digest.clone(), config);
-                let layers = layers.into_iter().filter(|layer| !layer.media_type.is_foreign_layer());
-                for layer in layers {
+                for layer in layers.into_iter().filter(|layer| self.foreign_layers.admit(layer)) {
                     if !self.configs.contains_key(&layer.digest) {
                         self.layers.insert(layer.digest.clone(), layer);
                     }

@@ -10,6 +10,7 @@ use super::{
     index::{self, Index},
     layout::Layout,
 };
+use crate::resolve::ForeignLayers;
 use crate::{
     lock::{Lock, LockedImage},
     oci::{Descriptor, Digest, Reference},
@@ -45,7 +46,9 @@ impl Head {
             return Err(BundleError::Lock(format!("it has more than {MOST_LOCK_VALUES} values")));
         }
         let lock = lock_bytes.as_deref().map(Lock::from_slice).transpose().map_err(BundleError::Lock)?;
-        let closure = Closure::new(index.images.iter().map(|image| &image.root.digest));
+        let foreign_layers = foreign_layers(lock.as_ref());
+        let roots = index.images.iter().map(|image| &image.root.digest);
+        let closure = Closure::new(roots, foreign_layers);
         Ok(Self { index, lock, index_bytes, lock_bytes, closure })
     }
 
@@ -79,6 +82,12 @@ impl Head {
         self.index_bytes == index::write(images, self.index.lock.as_ref())
     }
 
+    /// Whether the bundle must hold the foreign layers of its images.
+    #[must_use]
+    pub fn foreign_layers(&self) -> ForeignLayers {
+        foreign_layers(self.lock.as_ref())
+    }
+
     /// The bundle's id.
     #[must_use]
     pub fn id(&self) -> &Digest {
@@ -106,4 +115,8 @@ impl Head {
     pub(super) fn layout(&self) -> Layout {
         Layout::new(&self.index_bytes, self.lock_bytes.as_deref(), &self.closure, &self.absent())
     }
+}
+
+fn foreign_layers(lock: Option<&Lock>) -> ForeignLayers {
+    lock.is_some_and(|lock| lock.foreign_layers).into()
 }

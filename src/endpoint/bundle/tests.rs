@@ -11,6 +11,7 @@ use crate::{
         media_type::{OCI_INDEX, OCI_MANIFEST},
     },
     outcome::PlatformOutcome,
+    resolve::ForeignLayers,
 };
 
 /// An image of two platforms in a bundle of ours, in memory.
@@ -47,7 +48,7 @@ pub(crate) fn sample() -> Sample {
     let root = blob(OCI_INDEX, serde_json::to_vec(&root).unwrap());
 
     let reference: Reference = "reg.example.com/team/app:1".parse().unwrap();
-    let mut closure = Closure::new([&root.digest]);
+    let mut closure = Closure::new([&root.digest], ForeignLayers::Optional);
     loop {
         let wanted = closure.wanted().next().cloned();
         let Some(digest) = wanted else { break };
@@ -95,7 +96,12 @@ fn lock_of(
         confirmed: true,
     };
     let blobs = closure.blobs().map(|blob| (blob.digest.clone(), blob.size)).collect();
-    Lock { platforms: required, images: vec![image], blobs, ..Lock::new(None, placement, &[], &[]) }
+    Lock {
+        platforms: required,
+        images: vec![image],
+        blobs,
+        ..Lock::new(None, placement, &[], ForeignLayers::Optional, &[])
+    }
 }
 
 pub(crate) fn open(bytes: &[u8]) -> Result<Bundle, BundleError> {

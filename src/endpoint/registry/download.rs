@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::Response;
+use url::Url;
 
 use super::{
     auth::Scope,
@@ -35,7 +36,8 @@ pub(super) async fn size(
     repository: &Repository,
     digest: &Digest,
 ) -> Result<Option<u64>, Error> {
-    let call = blob_call(host, Operation::CheckBlob, repository, digest, Method::HEAD, 0)?;
+    let place = Place::in_repository(host, Operation::CheckBlob, repository, digest)?;
+    let call = place.call(Method::HEAD, 0);
     let mut response = host.send(&call, &[StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED]).await?;
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         // The head of the answer to a GET says the same; its body is not read.
@@ -53,10 +55,21 @@ pub(super) async fn size(
     })
 }
 
-/// Opens a blob at an offset.
+/// Opens a blob of a repository at an offset.
 pub(super) async fn open(
     host: Arc<Host>,
     repository: &Repository,
+    blob: &Descriptor,
+    offset: u64,
+) -> Result<BlobStream, Error> {
+    let place = Place::in_repository(&host, Operation::ReadBlob, repository, &blob.digest)?;
+    open_at(host, place, blob, offset).await
+}
+
+/// Opens a blob at an offset, wherever it is.
+pub(super) async fn open_at(
+    host: Arc<Host>,
+    place: Place,
     blob: &Descriptor,
     offset: u64,
 ) -> Result<BlobStream, Error> {
@@ -65,7 +78,7 @@ pub(super) async fn open(
         host,
         _permit: permit,
         ranges: true,
-        repository: repository.clone(),
+        place,
         blob: blob.clone(),
         offset,
         response: None,
@@ -90,7 +103,7 @@ struct Download {
     /// Whether the registry's answers to ranges can be used; otherwise everything is read again from the
     /// beginning.
     ranges: bool,
-    repository: Repository,
+    place: Place,
     blob: Descriptor,
     /// How many bytes of the blob have been given out.
     offset: u64,
@@ -164,9 +177,7 @@ impl Download {
             side: self.host.side,
             reason: format!(
                 "{} broke off after {} of {} bytes: {cause}",
-                self.place(),
-                self.offset,
-                self.blob.size
+                self.place.name, self.offset, self.blob.size
             ),
             pause,
         });
@@ -179,8 +190,7 @@ impl Download {
     async fn connect(&mut self) -> Result<(), Error> {
         self.tries.begin();
         let from = if self.ranges { self.offset } else { 0 };
-        let (operation, digest) = (Operation::ReadBlob, &self.blob.digest);
-        let call = blob_call(&self.host, operation, &self.repository, digest, Method::GET, from)?;
+        let call = self.place.call(Method::GET, from);
         let expected = [StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
         let response = self.host.send(&call, &expected).await?;
         match check_answer(&response, from, &self.blob) {
@@ -201,11 +211,7 @@ impl Download {
     }
 
     fn error(&self, cause: Cause) -> Error {
-        self.host.error(Operation::ReadBlob, &self.place(), &self.tries, cause)
-    }
-
-    fn place(&self) -> String {
-        place(&self.repository, &self.blob.digest)
+        self.host.error(self.place.operation, &self.place.name, &self.tries, cause)
     }
 }
 
@@ -262,34 +268,50 @@ pub(super) fn is_range_to_the_end(range: &str, offset: u64, size: u64) -> bool {
     parse().unwrap_or(false)
 }
 
-fn blob_call<'a>(
-    host: &Host,
-    operation: Operation,
-    repository: &'a Repository,
-    digest: &Digest,
-    method: Method,
-    offset: u64,
-) -> Result<Call<'a>, Error> {
-    let place = place(repository, digest);
-    let url = host
-        .url(repository, &format!("blobs/{digest}"))
-        .map_err(|cause| host.error(operation, &place, &Tries::new(1), cause))?;
-    let range = (offset > 0).then(|| HeaderValue::from_str(&format!("bytes={offset}-")).ok()).flatten();
-    Ok(Call {
-        operation,
-        repository,
-        place,
-        scopes: vec![Scope::pull(repository)],
-        method,
-        url,
-        headers: range.map(|value| (header::RANGE, value)).into_iter().collect::<HeaderMap>(),
-        body: None,
-        attempts: retry::ATTEMPTS,
-    })
+/// Where a blob is.
+pub(super) struct Place {
+    /// What asking it is called.
+    pub(super) operation: Operation,
+    /// The repository that it belongs to.
+    pub(super) repository: Repository,
+    pub(super) url: Url,
+    /// What leave is needed.
+    pub(super) scopes: Vec<Scope>,
+    /// What it is called in errors.
+    pub(super) name: String,
 }
 
-fn place(repository: &Repository, digest: &Digest) -> String {
-    format!("{repository}@{digest}")
+impl Place {
+    /// Where the registry itself has it.
+    fn in_repository(
+        host: &Host,
+        operation: Operation,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Self, Error> {
+        let name = format!("{repository}@{digest}");
+        let url = host
+            .url(repository, &format!("blobs/{digest}"))
+            .map_err(|cause| host.error(operation, &name, &Tries::new(1), cause))?;
+        let scopes = vec![Scope::pull(repository)];
+        Ok(Self { operation, repository: repository.clone(), url, scopes, name })
+    }
+
+    /// The request for everything from `offset` on.
+    fn call(&self, method: Method, offset: u64) -> Call<'_> {
+        let range = (offset > 0).then(|| HeaderValue::from_str(&format!("bytes={offset}-")).ok()).flatten();
+        Call {
+            operation: self.operation,
+            repository: &self.repository,
+            place: self.name.clone(),
+            scopes: self.scopes.clone(),
+            method,
+            url: self.url.clone(),
+            headers: range.map(|value| (header::RANGE, value)).into_iter().collect::<HeaderMap>(),
+            body: None,
+            attempts: retry::ATTEMPTS,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,8 @@ pub(super) struct Host {
     pub(super) side: Side,
     pub(super) origin: Origin,
     network: Arc<Network>,
-    authenticator: Authenticator,
+    /// Who we are there; nobody, for a host that is no registry.
+    authenticator: Option<Authenticator>,
     events: Arc<dyn EventSink>,
     tuning: Tuning,
     /// How fast it is asked.
@@ -54,12 +55,12 @@ pub(super) struct Call<'a> {
 }
 
 impl Host {
-    /// Nothing is asked yet.
+    /// Nothing is asked yet. Without an authenticator no request ever holds a credential.
     pub(super) fn new(
         side: Side,
         origin: Origin,
         network: Arc<Network>,
-        authenticator: Authenticator,
+        authenticator: Option<Authenticator>,
         events: Arc<dyn EventSink>,
         tuning: Tuning,
     ) -> Self {
@@ -150,18 +151,18 @@ impl Host {
     /// One request to one URL. Credentials only if the URL is this registry's own origin.
     async fn send_to(&self, url: &Url, call: &Call<'_>) -> Result<Response, Cause> {
         let origin = Origin::of(url).map_err(|error| Cause::Redirect(error.to_string()))?;
-        if origin != self.origin {
+        let Some(authenticator) = self.authenticator.as_ref().filter(|_| origin == self.origin) else {
             return self.attempt(&origin, url, call, None).await;
-        }
+        };
         let access = self.access(call.repository, &call.scopes);
-        let known = self.authenticator.authorization(access).await.map_err(auth)?;
+        let known = authenticator.authorization(access).await.map_err(auth)?;
         let response = self.attempt(&origin, url, call, known.as_ref()).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         let headers = response.headers().clone();
         discard(response).await;
-        let fresh = self.authenticator.challenged(access, &headers, known.as_ref()).await.map_err(auth)?;
+        let fresh = authenticator.challenged(access, &headers, known.as_ref()).await.map_err(auth)?;
         let response = self.attempt(&origin, url, call, Some(&fresh)).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
@@ -171,7 +172,7 @@ impl Host {
             _ => None,
         };
         let action = if call.scopes.iter().any(|scope| scope.push) { "push" } else { "pull" };
-        Err(auth(self.authenticator.denied(access, action, message).await))
+        Err(auth(authenticator.denied(access, action, message).await))
     }
 
     fn access<'a>(&'a self, repository: &'a Repository, scopes: &'a [Scope]) -> Access<'a> {
@@ -184,12 +185,15 @@ impl Host {
         repository: &Repository,
         scopes: &[Scope],
     ) -> Result<Option<HeaderValue>, Cause> {
-        self.authenticator.authorization(self.access(repository, scopes)).await.map_err(auth)
+        let Some(authenticator) = &self.authenticator else { return Ok(None) };
+        authenticator.authorization(self.access(repository, scopes)).await.map_err(auth)
     }
 
     /// Forgets a token that was refused although it should still have been good.
     pub(super) fn forget(&self, repository: &Repository, scopes: &[Scope], sent: &HeaderValue) {
-        self.authenticator.invalidate(self.access(repository, scopes), sent);
+        if let Some(authenticator) = &self.authenticator {
+            authenticator.invalidate(self.access(repository, scopes), sent);
+        }
     }
 
     async fn attempt(

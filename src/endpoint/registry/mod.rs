@@ -4,13 +4,14 @@
 //! [`network`] opens connections, [`auth`] says who we are, `host` sends a request (credentials, redirects,
 //! retries), `manifests`, `download` and `upload` are the operations, `retry` decides what is tried again,
 //! `pace` how fast a host is asked, `learnt` is what it has taught us, `redirect` where the client may be
-//! sent, `probe` asks what `doctor` wants to know, `certificate` reads what TLS was shown, `answer` reads refusals, `limits` holds the bounds.
+//! sent, `foreign` what is fetched from elsewhere, `probe` asks what `doctor` wants to know, `certificate` reads what TLS was shown, `answer` reads refusals, `limits` holds the bounds.
 
 mod answer;
 pub mod auth;
 mod certificate;
 mod detail;
 mod download;
+mod foreign;
 #[doc(hidden)]
 pub mod fuzzing;
 mod host;
@@ -32,10 +33,17 @@ use std::{
 
 use tokio::sync::OnceCell;
 
-use self::{auth::Authenticator, host::Host, network::Network, retry::Tries, upload::Shelf};
+use self::{
+    auth::{Authenticator, Origin},
+    foreign::LayerUrls,
+    host::Host,
+    network::Network,
+    retry::Tries,
+    upload::Shelf,
+};
 pub use self::{certificate::ShownCertificate, probe::Greeting};
 pub use self::{limits::Tuning, upload::state_folder};
-use super::{Begun, BlobStream, Destination, Error, Operation, Side, Source};
+use super::{Begun, BlobStream, Cause, Destination, Error, Operation, Side, Source};
 use crate::{
     event::EventSink,
     oci::{Descriptor, Digest, RawManifest, Repository, Target},
@@ -55,6 +63,8 @@ pub struct Registries {
     /// Uploads that broke off.
     shelf: Arc<Shelf>,
     hosts: Mutex<HashMap<String, Arc<OnceCell<Found>>>>,
+    /// Where foreign layers come from; `None` when the URLs in manifests are not followed.
+    layer_urls: Option<LayerUrls>,
 }
 
 impl Registries {
@@ -67,7 +77,8 @@ impl Registries {
         events: Arc<dyn EventSink>,
     ) -> Self {
         let (tuning, shelf) = (Tuning::default(), Arc::new(Shelf::new(None)));
-        Self { side, network, authenticator, events, tuning, shelf, hosts: Mutex::default() }
+        let (hosts, layer_urls) = (Mutex::default(), None);
+        Self { side, network, authenticator, events, tuning, shelf, hosts, layer_urls }
     }
 
     /// Keeps in this folder what a later process needs to go on with large uploads. Without one, nothing
@@ -93,20 +104,18 @@ impl Registries {
         cell.get_or_init(|| self.find(registry)).await.clone()
     }
 
+    fn new_host(&self, origin: Origin, authenticator: Option<Authenticator>) -> Host {
+        let (network, events) = (Arc::clone(&self.network), Arc::clone(&self.events));
+        Host::new(self.side, origin, network, authenticator, events, self.tuning)
+    }
+
     async fn find(&self, registry: &str) -> Found {
         let mut tries = Tries::new(retry::ATTEMPTS);
         loop {
             tries.begin();
             let cause = match self.network.origin(registry).await {
                 Ok(origin) => {
-                    return Ok(Arc::new(Host::new(
-                        self.side,
-                        origin,
-                        Arc::clone(&self.network),
-                        self.authenticator.clone(),
-                        Arc::clone(&self.events),
-                        self.tuning,
-                    )));
+                    return Ok(Arc::new(self.new_host(origin, Some(self.authenticator.clone()))));
                 }
                 Err(cause) => cause,
             };
@@ -150,7 +159,16 @@ impl Source for Registries {
         blob: &Descriptor,
         offset: u64,
     ) -> Result<BlobStream, Error> {
-        download::open(self.host(repository).await?, repository, blob, offset).await
+        let host = self.host(repository).await?;
+        let opened = download::open(Arc::clone(&host), repository, blob, offset).await;
+        match (&self.layer_urls, opened) {
+            (Some(urls), Err(absent @ Error { cause: Cause::NoSuchBlob, .. }))
+                if blob.media_type.is_foreign_layer() =>
+            {
+                self.open_by_url(urls, &host.origin, (repository, blob), offset, absent).await
+            }
+            (_, opened) => opened,
+        }
     }
 }
 

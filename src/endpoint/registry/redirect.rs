@@ -1,4 +1,4 @@
-//! Where a registry may send the client: redirects, and the `Location` of an upload.
+//! Where a registry may send the client: redirects, the `Location` of an upload, the URLs in a manifest.
 //!
 //! Credentials are judged anew at every hop: they go only to the registry's own origin. Libraries that
 //! follow redirects themselves have leaked tokens on the second hop, so ours does not.
@@ -22,10 +22,34 @@ pub(super) fn resolve(from: &Url, location: &str) -> Result<Url, Cause> {
     if here.is_https() && !there.is_https() {
         return Err(refused("it leads from https to http"));
     }
-    if there.reach() != Reach::Remote && here.reach() == Reach::Remote {
+    if leads_inside(&here, &there) {
         return Err(refused("it leads from a public host to this machine or its link"));
     }
     Ok(to)
+}
+
+/// A URL that a manifest of this registry names for a layer. It may be http though the registry is https: no
+/// credential goes there, and the digest vouches for what comes. From there on, redirects are followed as ever.
+pub(super) fn named_in_manifest(registry: &Origin, text: &str) -> Result<Url, Cause> {
+    // Of a text that is no URL nothing is repeated: it could be anything.
+    let to = Url::parse(text)
+        .map_err(|_| Cause::Redirect("the manifest names something that is not a URL".to_owned()))?;
+    let refused = |reason: &str| Cause::Redirect(format!("{reason}: {}", redacted(&to)));
+    let Ok(there) = Origin::of(&to) else {
+        return Err(refused("the manifest's URL is neither http nor https"));
+    };
+    if !to.username().is_empty() || to.password().is_some() {
+        return Err(refused("the manifest's URL holds a user"));
+    }
+    if leads_inside(registry, &there) {
+        return Err(refused("the manifest's URL leads from a public host to this machine or its link"));
+    }
+    Ok(to)
+}
+
+/// Whether somebody elsewhere names this machine, or its link.
+fn leads_inside(here: &Origin, there: &Origin) -> bool {
+    there.reach() != Reach::Remote && here.reach() == Reach::Remote
 }
 
 #[cfg(test)]
@@ -72,6 +96,7 @@ mod tests {
             assert!(go(from, location).is_err(), "{location}");
         }
         assert!(go(from, "https://10.0.0.1/x").is_ok(), "registries live in private ranges");
+        assert!(go("http://layers.example.com/x", "https://layers.example.com/x").is_ok());
         assert!(go("http://127.0.0.1:5000/", "http://127.0.0.1:5001/x").is_ok());
     }
 
@@ -79,5 +104,33 @@ mod tests {
     fn a_refused_location_is_shown_without_its_secrets() {
         let message = go("https://a.example.com/", "http://u:p@x/b?sig=abc").unwrap_err();
         assert!(!message.contains("abc") && !message.contains("u:p"), "{message}");
+    }
+
+    #[test]
+    fn a_manifest_names_http_and_https_anywhere_but_inside() {
+        let named = |registry: &str, text: &str| {
+            let registry = Origin::of(&Url::parse(registry).unwrap()).unwrap();
+            named_in_manifest(&registry, text).map(String::from).map_err(|cause| cause.to_string())
+        };
+        let registry = "https://reg.example.com/";
+        for text in
+            ["https://layers.example.com/x?a=%2F", "http://layers.example.com/x", "http://10.0.0.1:8080/x"]
+        {
+            assert_eq!(named(registry, text).as_deref(), Ok(text));
+        }
+        for (text, reason) in [
+            ("/x", "not a URL"),
+            ("file:///etc/passwd", "neither http nor https"),
+            ("http://user:s3cret@layers.example.com/x", "holds a user"),
+            ("http://user@layers.example.com/x", "holds a user"),
+            ("http://127.0.0.1/x", "to this machine"),
+            ("http://[::ffff:127.0.0.1]/x", "to this machine"),
+            ("http://localhost/x", "to this machine"),
+            ("http://169.254.169.254/latest/meta-data", "or its link"),
+        ] {
+            let refused = named(registry, text).unwrap_err();
+            assert!(refused.contains(reason) && !refused.contains("s3cret"), "{refused}");
+        }
+        assert!(named("http://127.0.0.1:5000", "http://localhost:8080/x").is_ok(), "it is here as well");
     }
 }

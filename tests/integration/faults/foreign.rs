@@ -1,9 +1,66 @@
-//! Layers that may not be passed on.
+//! Layers that may not be passed on: left out, or fetched from wherever their manifests say.
 
-use thoras_mirror::event::Event;
+use std::collections::BTreeMap;
 
-use super::{Case, REPOSITORY};
-use crate::support::images::SampleImage;
+use bytes::Bytes;
+use thoras_mirror::{error::Kind, event::Event, oci::Digest, outcome::Status, resolve::ForeignLayers};
+
+use super::{Case, Ended, REPOSITORY};
+use crate::support::{
+    images::SampleImage,
+    scripted::{Action, Answer, Scripted},
+};
+
+/// Somebody who hands out layers: any http server, here one that knows ranges.
+async fn layer_host(layers: &BTreeMap<Digest, Bytes>) -> Scripted {
+    let host = Scripted::start().await;
+    host.with_store(|store| store.repository("layers").blobs = layers.clone());
+    host
+}
+
+/// Where such a host has a layer.
+fn url(host: &Scripted) -> String {
+    format!("{}/v2/layers/blobs/{{}}", host.address().url())
+}
+
+/// A case in which foreign layers are wanted, and only these URLs lead to them.
+async fn wanted(urls: &[&str]) -> (Case, BTreeMap<Digest, Bytes>) {
+    let (image, layers) = SampleImage::with_foreign_layers("1", urls);
+    let mut case = Case::with(image).await;
+    case.foreign_layers = ForeignLayers::Required;
+    (case, layers)
+}
+
+/// The same with a host that has them.
+async fn fetched() -> (Case, BTreeMap<Digest, Bytes>, Scripted) {
+    let host = layer_host(&BTreeMap::new()).await;
+    let (case, layers) = wanted(&[&url(&host)]).await;
+    host.with_store(|store| store.repository("layers").blobs = layers.clone());
+    (case, layers, host)
+}
+
+fn holds(case: &Case, layers: &BTreeMap<Digest, Bytes>) {
+    case.destination.with_store(|store| {
+        let blobs = &store.repository(REPOSITORY).blobs;
+        for (digest, bytes) in layers {
+            assert!(blobs.get(digest) == Some(bytes), "{digest}");
+        }
+    });
+}
+
+fn nothing_is_tagged(case: &Case) {
+    case.nothing_wrong_is_stored();
+    case.destination.with_store(|store| assert!(store.repository(REPOSITORY).tags.is_empty()));
+}
+
+/// The image's repository at the source.
+fn vendor(case: &Case) -> String {
+    format!("{}/vendor/app", case.source.address().host_port)
+}
+
+fn kind(ended: &Ended) -> Kind {
+    ended.outcomes[0].failure.as_ref().unwrap().kind
+}
 
 #[tokio::test]
 async fn foreign_layers_are_left_out_with_a_warning_and_are_no_problem() {
@@ -16,6 +73,7 @@ async fn foreign_layers_are_left_out_with_a_warning_and_are_no_problem() {
     };
     let warnings: Vec<String> = ended.events.iter().filter_map(warning).collect();
     assert!(warnings.len() == 1 && warnings[0].starts_with("2 foreign layers are left out"), "{warnings:?}");
+    assert!(warnings[0].ends_with("--foreign-layers copies them"), "{warnings:?}");
     assert_eq!(layers.len(), 2);
     for digest in layers.keys() {
         for registry in [&case.source, &case.destination] {
@@ -27,4 +85,155 @@ async fn foreign_layers_are_left_out_with_a_warning_and_are_no_problem() {
         let (_, bytes) = &store.repository(REPOSITORY).manifests[&root.digest];
         assert_eq!(bytes, &root.bytes, "the manifest names them as before");
     });
+}
+
+#[tokio::test]
+async fn wanted_foreign_layers_come_from_the_registry_when_it_has_them() {
+    let (case, layers, host) = fetched().await;
+    case.source.with_store(|store| store.repository("vendor/app").blobs.extend(layers.clone()));
+    let ended = case.survives().await;
+    assert!(!ended.text().contains("foreign"), "{}", ended.text());
+    holds(&case, &layers);
+    assert_eq!(host.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn wanted_foreign_layers_come_from_their_urls_when_the_registry_does_not_have_them() {
+    let (case, layers, host) = fetched().await;
+    let ended = case.run().await.expect_success();
+    assert_eq!(ended.outcomes[0].status, Status::Copied);
+    let foreign: u64 = layers.values().map(|layer| layer.len() as u64).sum();
+    assert_eq!(ended.outcomes[0].bytes.copied, case.image.blob_bytes() + foreign);
+    assert_eq!(host.requests().len(), 2, "once each");
+    holds(&case, &layers);
+    case.converges().await;
+    assert_eq!(host.requests().len(), 2, "never again");
+}
+
+#[tokio::test]
+async fn foreign_layers_that_an_earlier_run_left_out_are_brought_later() {
+    let (mut case, layers, host) = fetched().await;
+    case.foreign_layers = ForeignLayers::Optional;
+    case.run().await.expect_success();
+    assert_eq!(host.requests().len(), 0);
+    case.foreign_layers = ForeignLayers::Required;
+    case.destination.clear();
+    let ended = case.run().await.expect_success();
+    assert_eq!(ended.outcomes[0].status, Status::Repaired);
+    assert_eq!(case.destination.count("PUT", "/blobs/uploads/"), 2, "the other blobs are there");
+    assert_eq!(case.destination.count("PUT", "/manifests/"), 0);
+    holds(&case, &layers);
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn the_next_url_is_asked_when_one_does_not_have_the_layer() {
+    for (status, message) in [(404, "it does not exist there"), (403, "403 DENIED"), (401, "401 DENIED")] {
+        let (broken, host) = tokio::join!(Scripted::start(), Scripted::start());
+        let (case, layers) = wanted(&[&url(&broken), "ftp://layers.example.com/{}", &url(&host)]).await;
+        host.with_store(|store| store.repository("layers").blobs = layers.clone());
+        broken.on("GET", "/v2/layers/").then(Action::error(status, "DENIED"));
+        let ended = case.survives().await;
+        holds(&case, &layers);
+        let text = ended.text();
+        for digest in layers.keys() {
+            let broken = url(&broken).replace("{}", digest.as_str());
+            let place = format!("vendor/app@{digest} from {broken} (source): ");
+            assert!(text.contains(&place) && text.contains(message), "{place}: {text}");
+        }
+        assert!(text.contains("neither http nor https: ftp:…"), "{text}");
+        assert_eq!((broken.requests().len(), host.requests().len()), (2, 2));
+    }
+}
+
+#[tokio::test]
+async fn the_next_url_is_asked_when_one_sends_other_bytes() {
+    let (liar, host) = tokio::join!(Scripted::start(), Scripted::start());
+    let (case, layers) = wanted(&[&url(&liar), &url(&host)]).await;
+    for other in [&liar, &host] {
+        other.with_store(|store| store.repository("layers").blobs = layers.clone());
+    }
+    liar.on("GET", "/v2/layers/").then(Action::flip_bit(10_000));
+    case.survives().await;
+    holds(&case, &layers);
+    assert_eq!((liar.requests().len(), host.requests().len()), (2, 2));
+}
+
+#[tokio::test]
+async fn other_bytes_under_the_only_url_are_never_stored() {
+    for lie in [
+        Action::flip_bit(10_000),
+        Action::Answer(Answer::status(200).body("a page that asks to accept the licence")),
+    ] {
+        let (case, _, host) = fetched().await;
+        host.on("GET", "/v2/layers/").then(lie);
+        let ended = case.run().await;
+        let failure = ended.expect_failure();
+        assert_eq!(kind(&ended), Kind::Integrity, "{failure}");
+        assert!(failure.contains("nothing wrong was stored"), "{failure}");
+        nothing_is_tagged(&case);
+        host.clear();
+        case.converges().await;
+    }
+}
+
+#[tokio::test]
+async fn a_layer_that_nobody_has_fails_with_its_url_and_a_way_on() {
+    let (case, layers, host) = fetched().await;
+    host.with_store(|store| store.repository("layers").blobs.clear());
+    let ended = case.run().await;
+    let failure = ended.expect_failure();
+    assert_eq!(kind(&ended), Kind::Image);
+    let named = layers.keys().any(|digest| {
+        let url = url(&host).replace("{}", digest.as_str());
+        failure
+            .contains(&format!("cannot fetch foreign layer {}@{digest} from {url} (source)", vendor(&case)))
+    });
+    assert!(named && failure.contains("without --foreign-layers it is left out"), "{failure}");
+    nothing_is_tagged(&case);
+}
+
+#[tokio::test]
+async fn a_layer_without_urls_that_the_registry_does_not_have_fails() {
+    let (case, _) = wanted(&[]).await;
+    let failure = case.run().await.expect_failure();
+    assert!(failure.contains("cannot read blob") && failure.contains("it does not exist there"), "{failure}");
+    nothing_is_tagged(&case);
+}
+
+#[tokio::test]
+async fn a_url_with_a_user_in_it_is_refused_without_repeating_the_password() {
+    let host = Scripted::start().await;
+    let with_user = url(&host).replace("http://", &format!("http://user:{}@", super::SECRET));
+    let (case, layers) = wanted(&[&with_user]).await;
+    host.with_store(|store| store.repository("layers").blobs = layers.clone());
+    let failure = case.run().await.expect_failure();
+    assert!(failure.contains("the manifest's URL holds a user"), "{failure}");
+    assert_eq!(host.requests().len(), 0);
+    nothing_is_tagged(&case);
+}
+
+#[tokio::test]
+async fn a_url_is_redirected_to_where_the_layer_is() {
+    let (case, layers, host) = fetched().await;
+    let store = layer_host(&layers).await;
+    for digest in layers.keys() {
+        let location = format!("{}?sig={}", url(&store).replace("{}", digest.as_str()), super::SECRET);
+        host.on("GET", digest.as_str()).then(Action::redirect(&location));
+    }
+    case.survives().await;
+    holds(&case, &layers);
+    assert_eq!((host.requests().len(), store.requests().len()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_layer_that_breaks_off_under_its_url_goes_on_in_the_middle() {
+    let (case, layers, host) = fetched().await;
+    let end = crate::support::scripted::End::CutAfter(7_000);
+    host.on("GET", "/v2/layers/").first(2).then(Action::end(end));
+    case.survives().await;
+    holds(&case, &layers);
+    let ranges =
+        host.requests().iter().filter(|request| request.header("range") == Some("bytes=7000-")).count();
+    assert_eq!((ranges, host.requests().len()), (2, 4));
 }

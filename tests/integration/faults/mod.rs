@@ -34,6 +34,7 @@ use thoras_mirror::{
     oci::{Digest, Mapping, Reference, Repository},
     outcome::{ImageOutcome, Status},
     pipeline::{self, Options},
+    resolve::ForeignLayers,
     waiver::Waivers,
 };
 
@@ -57,6 +58,7 @@ struct Case {
     tuning: Tuning,
     state: TempDir,
     jobs: usize,
+    foreign_layers: ForeignLayers,
 }
 
 /// How a run ended, and everything that it said.
@@ -97,7 +99,8 @@ impl Case {
             resume_from: u64::MAX,
             ..Tuning::default()
         };
-        Self { source, destination, image, tuning, state: tempfile::tempdir().unwrap(), jobs: 4 }
+        let (state, foreign_layers) = (tempfile::tempdir().unwrap(), ForeignLayers::Optional);
+        Self { source, destination, image, tuning, state, jobs: 4, foreign_layers }
     }
 
     /// The largest blob.
@@ -143,13 +146,15 @@ impl Case {
         events: Arc<dyn EventSink>,
     ) -> Vec<pipeline::Mirrored> {
         let mappings = names.iter().map(|(from, to)| self.mapping(destination, from, to)).collect();
-        let source = Arc::new(self.registries(Side::Source, &events));
+        let source = self.registries(Side::Source, &events).with_foreign_layers(self.foreign_layers);
+        let source = Arc::new(source);
         let destination =
             Arc::new(self.registries(Side::Destination, &events).with_state(Some(self.state())));
         let options = Options {
             platforms: Vec::new(),
             waivers: Waivers::default(),
             check: Level::Platforms,
+            foreign_layers: self.foreign_layers,
             overwrite: true,
             dry_run: false,
             jobs: self.jobs,

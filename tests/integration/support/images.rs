@@ -128,7 +128,7 @@ impl SampleImage {
     }
 
     /// One manifest with two layers that may not be passed on, in both formats' words, of which the registry holds
-    /// neither. Returned beside it: the layers. `urls` is where each says it can be found.
+    /// neither. Returned beside it: the layers. `urls` is where each says it can be found, `{}` being its digest.
     pub fn with_foreign_layers(name: &str, urls: &[&str]) -> (Self, BTreeMap<Digest, Bytes>) {
         let mut builder = Builder::new(name);
         let types = [
@@ -137,7 +137,8 @@ impl SampleImage {
         ];
         let layers = types.map(|media_type| {
             let mut layer = builder.layer(media_type, media_type);
-            layer["urls"] = urls.into();
+            let digest = layer["digest"].as_str().unwrap();
+            layer["urls"] = urls.iter().map(|url| url.replace("{}", digest)).collect();
             layer
         });
         builder.platform_image(Format::Oci, PLATFORMS[0], &layers);

@@ -47,6 +47,8 @@ impl Order {
             None => (Naming::default(), mapping::common_prefix(&references)),
         };
         let placement = settings::placement(root, &args.destination.naming, usual);
+        let chart = head.lock.as_ref().and_then(|lock| lock.placement.chart.clone());
+        let placement = Placement { chart, ..placement };
         let mappings = placement.namer(root.clone()).map_all(&references).map_err(|error| {
             Failure::from_error(Kind::Usage, &error).with_hint("give them different names with --naming full")
         })?;
@@ -84,6 +86,7 @@ fn options(args: &Import, lock: Option<&Lock>) -> Options {
         dry_run: args.dry_run,
         jobs: usize::from(args.jobs.unwrap_or(JOBS)),
         fail_fast: args.fail_fast,
+        foreign_layers: lock.is_some_and(|lock| lock.foreign_layers).into(),
     }
 }
 

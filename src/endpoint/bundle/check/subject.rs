@@ -17,7 +17,7 @@ use crate::{
     oci::{ArtifactKind, Descriptor, Digest, Mapping, Platform, Reference, Target},
     outcome::{ImageOutcome, Status},
     problem::Problem,
-    resolve::{Graph, Node},
+    resolve::Graph,
 };
 
 /// One image, and what it has to be.
@@ -55,7 +55,14 @@ impl Subject {
     pub(super) async fn survey(&self, bundle: &Bundle) -> Surveyed<'_> {
         let target = Target::Digest(self.root.digest.clone());
         let repository = &self.image.repository;
-        let survey = confirm::survey_what_answers(bundle, repository, &target, Level::Platforms).await;
+        let survey = confirm::survey_what_answers(
+            bundle,
+            repository,
+            &target,
+            Level::Platforms,
+            bundle.head().foreign_layers(),
+        )
+        .await;
         Surveyed { subject: self, survey }
     }
 }
@@ -135,7 +142,7 @@ impl Surveyed<'_> {
             Some(Problem::BadManifest { digest: self.subject.root.digest.clone(), reason })
         }));
         let mut seen = HashSet::new();
-        let blobs = graph.nodes.iter().flat_map(Node::blobs);
+        let blobs = graph.nodes.iter().flat_map(|node| graph.blobs_of(node));
         let needed = blobs.filter(|blob| !absent.contains(&blob.digest));
         let distinct = needed.filter(|blob| seen.insert((&blob.digest, blob.size)));
         problems.extend(distinct.filter_map(|blob| examined.problem(blob)));

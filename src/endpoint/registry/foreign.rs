@@ -1,0 +1,112 @@
+//! Foreign layers: blobs that a registry need not hold, because their descriptors say where else they can be had
+//! (OCI image specification, `urls` in "Content Descriptors").
+//!
+//! Those URLs are the words of whoever wrote the manifest, so they are asked as nobody: no credential goes there, not
+//! even where one is set for that very host (CVE-2020-15157), and what comes is the layer only if its digest says so.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::{
+    Registries,
+    auth::{Origin, origin::redacted},
+    download::{self, Place},
+    host::Host,
+    limits, redirect,
+};
+use crate::{
+    endpoint::{BlobStream, Cause, Error, Operation},
+    event::Event,
+    oci::{Descriptor, Digest, Repository},
+    resolve::ForeignLayers,
+};
+
+/// What is known of the places that layers are fetched from.
+#[derive(Default)]
+pub(super) struct LayerUrls {
+    /// A registry may be among them, as a stranger.
+    hosts: Mutex<HashMap<Origin, Arc<Host>>>,
+    /// How often each layer was asked for.
+    asked: Mutex<HashMap<Digest, usize>>,
+}
+
+impl LayerUrls {
+    /// A layer's URLs in the order in which they are asked. Whoever asks for a layer again did not get it from the
+    /// URL that came first, so another comes first then.
+    fn of<'a>(&self, blob: &'a Descriptor) -> impl Iterator<Item = &'a str> + use<'a> {
+        let urls = blob.urls.as_slice();
+        let urls = urls.get(..limits::LAYER_URLS).unwrap_or(urls);
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = asked.entry(blob.digest.clone()).or_default();
+        let first = times.checked_rem(urls.len()).unwrap_or_default();
+        *times += 1;
+        urls.iter().cycle().skip(first).take(urls.len()).map(String::as_str)
+    }
+
+    fn host(&self, origin: &Origin, new: impl FnOnce() -> Host) -> Arc<Host> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(hosts.entry(origin.clone()).or_insert_with(|| Arc::new(new())))
+    }
+}
+
+impl Registries {
+    /// Fetches foreign layers that are required, and that a registry does not have, from the URLs in their manifests.
+    #[must_use]
+    pub fn with_foreign_layers(self, foreign_layers: ForeignLayers) -> Self {
+        let is_required = foreign_layers == ForeignLayers::Required;
+        Self { layer_urls: is_required.then(LayerUrls::default), ..self }
+    }
+
+    /// Opens a foreign layer that its registry does not have: by the first of its URLs that answers. `absent` is the
+    /// registry's answer, and stands where there is no URL.
+    pub(super) async fn open_by_url(
+        &self,
+        urls: &LayerUrls,
+        registry: &Origin,
+        (repository, blob): (&Repository, &Descriptor),
+        offset: u64,
+        absent: Error,
+    ) -> Result<BlobStream, Error> {
+        let mut failed = absent;
+        for (position, text) in urls.of(blob).enumerate() {
+            if position > 0 {
+                let reason = format!("{failed}: {}", failed.cause);
+                self.events.emit(Event::Retrying { side: self.side, reason, pause: Duration::ZERO });
+            }
+            let name = format!("{repository}@{}", blob.digest);
+            let opened = match self.place(urls, registry, repository, &name, text) {
+                Ok((host, place)) => download::open_at(host, place, blob, offset).await,
+                Err(cause) => Err(Error::new(Operation::ReadForeignLayer, self.side, name, cause)),
+            };
+            match opened {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    fn place(
+        &self,
+        urls: &LayerUrls,
+        registry: &Origin,
+        repository: &Repository,
+        name: &str,
+        text: &str,
+    ) -> Result<(Arc<Host>, Place), Cause> {
+        let url = redirect::named_in_manifest(registry, text)?;
+        let origin = Origin::of(&url).map_err(|error| Cause::Redirect(error.to_string()))?;
+        let place = Place {
+            operation: Operation::ReadForeignLayer,
+            repository: repository.clone(),
+            name: format!("{name} from {}", redacted(&url)),
+            url,
+            scopes: Vec::new(),
+        };
+        let host = urls.host(&origin, || self.new_host(origin.clone(), None));
+        Ok((host, place))
+    }
+}

@@ -1,0 +1,271 @@
+//! `--foreign-layers` as a person uses it: which runs bring such layers, who remembers that, and who gets no
+//! credential on the way. What can go wrong under a URL is in `faults::foreign`.
+
+use std::{collections::BTreeMap, path::Path};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use thoras_mirror::oci::Digest;
+
+use crate::support::{
+    images::SampleImage,
+    process::{Mirror, Outcome},
+    scripted::{Answer, Scripted},
+};
+
+/// What opens every registry here.
+const PASSWORD: &str = "hunter2-hunter2";
+
+fn basic() -> String {
+    BASE64_STANDARD.encode(format!("user:{PASSWORD}"))
+}
+
+/// A registry with an image, of whose layers two are elsewhere; and an empty registry.
+struct Site {
+    source: Scripted,
+    elsewhere: Scripted,
+    destination: Scripted,
+    image: SampleImage,
+    layers: BTreeMap<Digest, Bytes>,
+}
+
+impl Site {
+    async fn start() -> Self {
+        let (source, elsewhere, destination) =
+            tokio::join!(Scripted::start(), Scripted::start(), Scripted::start());
+        let url = format!("{}/v2/layers/blobs/{{}}", elsewhere.address().url());
+        let (image, layers) = SampleImage::with_foreign_layers("1", &[&url]);
+        source.with_store(|store| store.insert("team/app", &image));
+        elsewhere.with_store(|store| store.repository("layers").blobs = layers.clone());
+        Self { source, elsewhere, destination, image, layers }
+    }
+
+    fn reference(&self) -> String {
+        self.source.address().image("team/app", &self.image.tag)
+    }
+
+    fn to(&self) -> String {
+        format!("{}/mirror", self.destination.address().host_port)
+    }
+
+    fn sync(&self, more: &[&str]) -> Mirror {
+        Mirror::new(["sync", "--platform", "linux/amd64", "--to", &self.to()]).arguments(more.iter().copied())
+    }
+
+    /// The same in the folder of an earlier run, by its lock.
+    fn sync_locked(&self, earlier: &Outcome) -> Mirror {
+        self.sync(&["--locked"]).in_folder(&earlier.folder())
+    }
+
+    /// How many of the layers are at the destination, with the right bytes.
+    fn brought(&self) -> usize {
+        self.destination.with_store(|store| {
+            let blobs = &store.repository("mirror/app").blobs;
+            self.layers.iter().filter(|(digest, bytes)| blobs.get(digest) == Some(bytes)).count()
+        })
+    }
+
+    fn lose_the_layers(&self) {
+        self.destination.with_store(|store| {
+            store.repository("mirror/app").blobs.retain(|digest, _| !self.layers.contains_key(digest));
+        });
+    }
+}
+
+fn lock_text(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("thoras-mirror.lock")).unwrap()
+}
+
+#[tokio::test]
+async fn the_flag_and_the_variable_bring_them() {
+    for (typed, variable, brought) in [
+        (false, "", 0),
+        (true, "", 2),
+        (false, "true", 2),
+        (false, "1", 2),
+        (false, "false", 0),
+        (true, "no", 2),
+    ] {
+        let site = Site::start().await;
+        let mut run = site.sync(&[&site.reference()]);
+        if typed {
+            run = run.arg("--foreign-layers");
+        }
+        if !variable.is_empty() {
+            run = run.env("THORAS_MIRROR_FOREIGN_LAYERS", variable);
+        }
+        let outcome = run.run().await.expect_success();
+        assert_eq!(site.brought(), brought, "typed {typed}, variable {variable}");
+        let is_said = outcome.stderr.contains("2 foreign layers are left out");
+        assert_eq!(is_said, brought == 0, "{outcome}");
+        assert_eq!(lock_text(&outcome.folder()).contains("\"foreignLayers\": true"), brought == 2);
+    }
+}
+
+#[tokio::test]
+async fn a_second_run_is_idle_and_leaves_the_lock_as_it_was() {
+    let site = Site::start().await;
+    let first = site.sync(&["--foreign-layers", &site.reference()]).run().await.expect_success();
+    let lock = lock_text(&first.folder());
+    for digest in site.layers.keys() {
+        assert_eq!(lock.matches(digest.as_str()).count(), 2, "as a blob of the image and with its size");
+    }
+    for requests in [&site.destination, &site.elsewhere] {
+        requests.clear();
+    }
+    for check in ["manifests", "blobs"] {
+        let again = site.sync(&["--foreign-layers", "--check", check, &site.reference()]);
+        let outcome = again.in_folder(&first.folder()).run().await.expect_success();
+        assert!(outcome.stdout.contains(" up-to-date "), "{outcome}");
+    }
+    assert_eq!(lock_text(&first.folder()), lock);
+    assert_eq!(site.elsewhere.requests().len(), 0);
+    for method in ["POST", "PATCH", "PUT", "DELETE"] {
+        assert_eq!(site.destination.count(method, ""), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_plans_them_and_asks_nobody_elsewhere() {
+    let site = Site::start().await;
+    let outcome = site.sync(&["--dry-run", "--foreign-layers", "-o", "json", &site.reference()]).run().await;
+    let document: serde_json::Value = serde_json::from_str(&outcome.expect_success().stdout).unwrap();
+    let foreign: u64 = site.layers.values().map(|layer| layer.len() as u64).sum();
+    assert_eq!(document["images"][0]["bytes"]["copied"], site.image.blob_bytes() + foreign);
+    assert_eq!(site.elsewhere.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn verify_and_sync_locked_do_as_the_lock_says() {
+    let site = Site::start().await;
+    let without = site.sync(&[&site.reference()]).run().await.expect_success();
+    let with = site.sync(&["--foreign-layers", &site.reference()]).run().await.expect_success();
+    let verify = |outcome: &Outcome, level: &str| {
+        Mirror::new(["verify", "--level", level]).in_folder(&outcome.folder()).run()
+    };
+    for level in ["blobs", "bytes"] {
+        let _ = verify(&with, level).await.expect_success();
+    }
+    site.lose_the_layers();
+    for level in ["blobs", "bytes"] {
+        let _ = verify(&without, level).await.expect_success();
+        let outcome = verify(&with, level).await.expect_code(5);
+        for digest in site.layers.keys() {
+            assert!(outcome.to_string().contains(digest.as_str()), "{outcome}");
+        }
+    }
+    let _ = site.sync_locked(&without).run().await.expect_success();
+    assert_eq!(site.brought(), 0);
+    let _ = site.sync_locked(&with).run().await.expect_success();
+    assert_eq!(site.brought(), 2);
+    let _ = verify(&with, "bytes").await.expect_success();
+    assert!(
+        lock_text(&with.folder()).contains("\"foreignLayers\": true"),
+        "the next run inherits it as well"
+    );
+}
+
+#[tokio::test]
+async fn other_bytes_exit_with_6_and_are_tagged_nowhere() {
+    let site = Site::start().await;
+    site.elsewhere.on("GET", "/v2/layers/").answer(Answer::status(200).body(vec![7; 20_000]));
+    let outcome = site.sync(&["--foreign-layers", &site.reference()]).run().await.expect_code(6);
+    assert!(outcome.stderr.contains("nothing wrong was stored"), "{outcome}");
+    site.destination.with_store(|store| assert!(store.repository("mirror/app").tags.is_empty()));
+    assert_eq!(site.brought(), 0);
+}
+
+#[tokio::test]
+async fn a_bundle_holds_them_when_it_is_asked_to() {
+    let site = Site::start().await;
+    for (flag, entries) in [(None, 0), (Some("--foreign-layers"), 2)] {
+        let export = ["bundle", "export", "--output", "thoras.tar", "--platform", "linux/amd64"];
+        let run = Mirror::new(export.iter().copied().chain(flag)).arg(site.reference());
+        let outcome = run.run().await.expect_success();
+        let bundle = outcome.folder().join("thoras.tar");
+        let mut archive = tar::Archive::new(std::fs::File::open(&bundle).unwrap());
+        let names: Vec<String> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect();
+        let holds = |digest: &&Digest| names.iter().any(|name| name.ends_with(digest.hex()));
+        assert_eq!(site.layers.keys().filter(holds).count(), entries, "{names:?}");
+        // The same again finds the bundle whole, and whole means with these layers.
+        let requests = site.elsewhere.requests().len();
+        let again = Mirror::new(export.iter().copied().chain(flag)).arg(site.reference());
+        let again = again.in_folder(&outcome.folder()).run().await.expect_success();
+        assert!(again.stdout.contains(" up-to-date "), "{again}");
+        assert_eq!(site.elsewhere.requests().len(), requests);
+    }
+}
+
+/// Credentials for these registries in a file.
+fn authfile(folder: &Path, registries: &[&Scripted]) -> String {
+    let of =
+        |registry: &&Scripted| (registry.address().host_port.clone(), serde_json::json!({ "auth": basic() }));
+    let auths: serde_json::Map<String, serde_json::Value> = registries.iter().map(of).collect();
+    let path = folder.join("auth.json");
+    std::fs::write(&path, serde_json::json!({ "auths": auths }).to_string()).unwrap();
+    path.display().to_string()
+}
+
+fn authorizations(registry: &Scripted, path: &str) -> usize {
+    let requests = registry.requests();
+    requests.iter().filter(|one| one.is("", path) && one.header("authorization").is_some()).count()
+}
+
+#[tokio::test]
+async fn no_credential_goes_to_a_url_although_there_is_one_for_its_host() {
+    let site = Site::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let authfile = authfile(folder.path(), &[&site.source, &site.elsewhere]);
+    site.source.demand("Basic realm=\"source\"", &[&format!("Basic {}", basic())]);
+    let more = ["-v", "--foreign-layers", "--authfile", &authfile, &site.reference()];
+    let outcome = site.sync(&more).run().await.expect_success();
+    assert_eq!(site.brought(), 2);
+    assert!(authorizations(&site.source, "") > 0);
+    assert_eq!((authorizations(&site.elsewhere, ""), site.elsewhere.requests().len()), (0, 2));
+    assert!(!outcome.to_string().contains(PASSWORD) && !outcome.to_string().contains(&basic()));
+}
+
+#[tokio::test]
+async fn not_even_when_it_asks() {
+    let site = Site::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let authfile = authfile(folder.path(), &[&site.source, &site.elsewhere]);
+    for challenge in [
+        "Basic realm=\"elsewhere\"".to_owned(),
+        format!("Bearer realm=\"{}/token\",service=\"elsewhere\"", site.elsewhere.address().url()),
+    ] {
+        site.elsewhere.clear();
+        site.elsewhere.demand(&challenge, &[&format!("Basic {}", basic())]);
+        let run = site.sync(&["-v", "--foreign-layers", "--authfile", &authfile, &site.reference()]);
+        let outcome = run.run().await.expect_code(4);
+        assert!(outcome.stderr.contains("such URLs are asked without credentials"), "{outcome}");
+        assert_eq!(authorizations(&site.elsewhere, ""), 0);
+        assert_eq!(site.elsewhere.count("", "/token"), 0, "nor is a token fetched");
+    }
+}
+
+#[tokio::test]
+async fn not_even_when_the_url_leads_back_to_the_registry() {
+    let source = Scripted::start().await;
+    let url = format!("{}/v2/layers/blobs/{{}}", source.address().url());
+    let (image, layers) = SampleImage::with_foreign_layers("1", &[&url]);
+    let site = Site { source, image, layers, ..Site::start().await };
+    site.source.with_store(|store| store.insert("team/app", &site.image));
+    site.source.demand("Basic realm=\"source\"", &[&format!("Basic {}", basic())]);
+    for (digest, bytes) in &site.layers {
+        let open = format!("/v2/layers/blobs/{digest}");
+        site.source.on("GET", &open).answer(Answer::status(200).body(bytes.clone()));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let authfile = authfile(folder.path(), &[&site.source]);
+    let run = site.sync(&["-v", "--foreign-layers", "--authfile", &authfile, &site.reference()]);
+    let _ = run.run().await.expect_success();
+    assert_eq!(site.brought(), 2);
+    assert!(authorizations(&site.source, "/v2/team/app/") > 0);
+    assert_eq!(authorizations(&site.source, "/v2/layers/"), 0);
+    assert_eq!(site.source.count("GET", "/v2/layers/"), 2);
+}
