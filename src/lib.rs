@@ -16,7 +16,7 @@
 //! | the destination is read again | [`confirm`], with what can be wrong in [`problem`] |
 //! | what happened is shown, and recorded | [`event`], [`outcome`], [`report`], [`lock`] |
 //! | what would go wrong, found out before | [`doctor`] |
-//! | places that hold images | [`endpoint`], with registries in [`endpoint::registry`] |
+//! | places that hold images | [`endpoint`]: [`endpoint::registry`] and [`endpoint::bundle`] |
 //! | a registry of our own | [`serve`] |
 //! | the vocabulary, without I/O | [`oci`] |
 //! | what a person sees when something failed | [`error`] |
@@ -39,7 +39,7 @@
 //!    ([`confirm`])
 //! 8. A second run converges: it repairs what its check sees and moves no blob that is there.
 //! 9. Memory does not grow with the size of blobs. ([`endpoint::body`])
-//! 10. Files appear whole or not at all. ([`lock`])
+//! 10. Files appear whole or not at all. ([`lock`], [`endpoint::bundle::Writer`])
 //!
 //! # ARCHITECTURE
 //!
@@ -47,6 +47,8 @@
 //!   makes the others wait for it, and lets them help themselves when it fails.
 //! - [`confirm::survey`] serves three purposes: it tells `sync` what is there, confirms what was pushed, and
 //!   is all that `verify` does. Whatever it has read is not read again from the source.
+//! - A bundle is written by the same pipeline as a mirror, twice: once against [`endpoint::nowhere`], to learn every size,
+//!   and once for the blobs, from a source whose manifests are known ([`endpoint::resolved`]).
 
 pub mod cli;
 pub mod commands;

@@ -18,7 +18,7 @@ mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use bundle::{Bundle, BundleInspect, BundleVerify, Export};
+pub use bundle::{Bundle, BundleInspect, BundleVerify, Export, Import};
 pub use destination::{DestinationArgs, LoginArgs, NamingArgs};
 pub use doctor::Doctor;
 pub use images::Images;

@@ -72,7 +72,7 @@ fn options(args: &Sync) -> Options {
     }
 }
 
-fn check_name(check: Check) -> &'static str {
+pub(super) fn check_name(check: Check) -> &'static str {
     match check {
         Check::Manifests => "manifests",
         Check::Blobs => "blobs",

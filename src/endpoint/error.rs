@@ -19,6 +19,8 @@ pub enum Operation {
     CheckBlob,
     /// GET of a blob.
     ReadBlob,
+    /// Reading on in a bundle that comes through a pipe.
+    ReadBundle,
     /// POST that opens an upload or mounts a blob.
     BeginUpload,
     /// PUT of a blob's bytes.
@@ -36,6 +38,7 @@ impl fmt::Display for Operation {
             Self::ReadManifest => "read manifest",
             Self::CheckBlob => "look for blob",
             Self::ReadBlob => "read blob",
+            Self::ReadBundle => "read the bundle from",
             Self::BeginUpload => "begin the upload of blob",
             Self::UploadBlob => "upload blob",
             Self::PushManifest => "push manifest",

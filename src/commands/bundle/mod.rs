@@ -2,6 +2,7 @@
 
 mod base;
 mod export;
+mod import;
 mod inspect;
 mod verify;
 
@@ -15,6 +16,7 @@ use crate::{
 pub(super) async fn run(command: Bundle, session: &Session) -> Result<u8, Failure> {
     match command {
         Bundle::Export(args) => export::run(*args, session).await,
+        Bundle::Import(args) => import::run(*args, session).await,
         Bundle::Verify(args) => verify::run(*args, session).await,
         Bundle::Inspect(args) => inspect::run(*args, session).await,
     }
@@ -24,6 +26,7 @@ pub(super) async fn run(command: Bundle, session: &Session) -> Result<u8, Failur
 pub(super) fn describe(command: &Bundle) -> (Command, Format) {
     match command {
         Bundle::Export(args) => (Command::BundleExport, args.format),
+        Bundle::Import(args) => (Command::BundleImport, args.output),
         Bundle::Verify(args) => (Command::BundleVerify, args.output),
         Bundle::Inspect(args) => (Command::BundleInspect, args.output),
     }

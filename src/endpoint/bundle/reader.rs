@@ -27,8 +27,8 @@ use crate::{
 };
 
 /// The largest marker and lock that are read, in bytes.
-const LARGEST_MARKER: u64 = 4096;
-const LARGEST_LOCK: u64 = 16 * 1024 * 1024;
+pub(super) const LARGEST_MARKER: u64 = 4096;
+pub(super) const LARGEST_LOCK: u64 = 16 * 1024 * 1024;
 
 /// A bundle that can be read at any place.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ pub struct Bundle {
     /// Set when the bundle is one of ours, byte for byte in its head.
     layout: Option<Layout>,
     names: HashMap<(Repository, Target), Descriptor>,
+    is_from_docker: bool,
     side: Side,
 }
 
@@ -68,7 +69,7 @@ impl Bundle {
                     && bundle.layout.as_ref().is_some_and(|layout| layout.length() == set.length);
                 if is_described { Ok(bundle) } else { Err(VolumeError::Head { bundle: set.bundle }.into()) }
             }
-            Opened::Numbered(slices, path) => match our_head(&slices, &path)? {
+            Opened::Numbered(slices, path) => match unaltered_head(&slices, &path)? {
                 Some(_) => Self::from_slices(slices, &path),
                 None => Err(VolumeError::NotABeginning(path).into()),
             },
@@ -77,7 +78,7 @@ impl Bundle {
 
     /// Opens an archive that lies in `slices`. `path` names it in messages.
     pub fn from_slices(slices: Slices, path: &Path) -> Result<Self, BundleError> {
-        if let Some((head, layout)) = our_head(&slices, path)? {
+        if let Some((head, layout)) = unaltered_head(&slices, path)? {
             let blobs = Arc::new(layout.extents());
             let storage = Storage::Archive { slices, blobs, path: path.to_owned() };
             return Ok(Self::new(head, storage, Some(layout)));
@@ -93,12 +94,14 @@ impl Bundle {
         let marker = small(Name::Marker, names::MARKER, LARGEST_MARKER)?;
         let index = small(Name::Index, names::INDEX, index::LARGEST)?;
         let lock = small(Name::Lock, names::LOCK, LARGEST_LOCK)?;
+        let is_from_docker = found.contains_key(&Name::Docker);
         let blobs = found.into_iter().filter_map(|(name, extent)| match name {
             Name::Blob(digest) => Some((digest, extent)),
             _ => None,
         });
         let storage = Storage::Archive { slices, blobs: Arc::new(blobs.collect()), path: path.to_owned() };
-        Self::of_anybody(marker.as_ref(), index, lock, storage)
+        let bundle = Self::of_anybody(marker.as_ref(), index, lock, storage)?;
+        Ok(Self { is_from_docker, ..bundle })
     }
 
     fn from_folder(path: &Path) -> Result<Self, BundleError> {
@@ -106,7 +109,9 @@ impl Bundle {
         let marker = storage.small(names::MARKER, LARGEST_MARKER)?;
         let index = storage.small(names::INDEX, index::LARGEST)?;
         let lock = storage.small(names::LOCK, LARGEST_LOCK)?;
-        Self::of_anybody(marker.as_ref(), index, lock, storage)
+        let is_from_docker = storage.file(names::DOCKER)?.is_some();
+        let bundle = Self::of_anybody(marker.as_ref(), index, lock, storage)?;
+        Ok(Self { is_from_docker, ..bundle })
     }
 
     /// A layout whose files may stand in any order.
@@ -117,9 +122,8 @@ impl Bundle {
         storage: Storage,
     ) -> Result<Self, BundleError> {
         let refused = |reason| BundleError::NotALayout { path: storage.path().to_owned(), reason };
-        if marker.is_none() {
-            return Err(refused("it has no file `oci-layout`"));
-        }
+        let Some(marker) = marker else { return Err(refused("it has no file `oci-layout`")) };
+        names::check_marker(marker)?;
         let index = index.ok_or_else(|| refused("it has no file `index.json`"))?;
         let mut head = Head::new(index, lock)?;
         let mut wanted: Vec<Digest> = head.closure.wanted().cloned().collect();
@@ -134,13 +138,13 @@ impl Bundle {
         Ok(Self::new(head, storage, None))
     }
 
-    fn new(head: Head, storage: Storage, layout: Option<Layout>) -> Self {
+    pub(super) fn new(head: Head, storage: Storage, layout: Option<Layout>) -> Self {
         let images = head.index.images.iter().filter_map(|image| {
             let reference = image.reference.as_ref()?;
             Some((reference.clone(), image.root.clone()))
         });
         let names = names_of(images);
-        Self { head, storage, layout, names, side: Side::Source }
+        Self { head, storage, layout, names, is_from_docker: false, side: Side::Source }
     }
 
     /// The same bundle, whose images have these names.
@@ -159,6 +163,21 @@ impl Bundle {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.storage.path()
+    }
+
+    /// Whether Docker wrote it: then it has pushed or built the images anew, and their digests may not be those that a
+    /// registry has.
+    #[must_use]
+    pub fn is_from_docker(&self) -> bool {
+        self.is_from_docker
+    }
+
+    /// The archive's bytes; `None` for a folder.
+    pub(super) fn slices(&self) -> Option<&Slices> {
+        match &self.storage {
+            Storage::Archive { slices, .. } => Some(slices),
+            Storage::Folder { .. } => None,
+        }
     }
 
     /// Where everything stands, when the bundle is one of ours.
@@ -206,8 +225,16 @@ fn names_of(
     images.into_iter().map(place).collect()
 }
 
-/// The head and the layout of an archive that begins as ours do; `None` when it is somebody else's.
+/// The head and the layout of an archive that begins as ours do; `None` when it does not, for whatever reason.
 pub(super) fn our_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
+    match unaltered_head(slices, path) {
+        Err(BundleError::Altered { .. } | BundleError::Index(_)) => Ok(None),
+        found => found,
+    }
+}
+
+/// The same; `None` when the archive is somebody else's, and an error when it is ours with other bytes in its head.
+fn unaltered_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
     let mut scan = Scan::new(slices, path);
     let mut small = |wanted: Name, called, limit| -> Result<Option<Bytes>, BundleError> {
         match scan.next_file() {
@@ -244,9 +271,17 @@ pub(super) fn our_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Lay
         }
     }
     let layout = head.layout();
+    // In somebody else's archive of the same files, other things stand between them.
+    if scan.position() != layout.head().len() as u64 {
+        return Ok(None);
+    }
     let mut begins = vec![0; layout.head().len()];
-    let same = slices.read_exact_at(&mut begins, 0).is_ok() && begins == *layout.head();
-    Ok(same.then_some((head, layout)))
+    slices.read_exact_at(&mut begins, 0).map_err(|error| BundleError::unreadable(path, error))?;
+    match begins.iter().zip(layout.head()).position(|(found, written)| found != written) {
+        Some(differs) => Err(BundleError::Altered { offset: differs as u64 }),
+        None if !head.index_is_ours() => Err(BundleError::Index("it is not as it was written".to_owned())),
+        None => Ok(Some((head, layout))),
+    }
 }
 
 impl Source for Bundle {

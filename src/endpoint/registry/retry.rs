@@ -82,6 +82,13 @@ pub(crate) fn is_worth_a_new_upload(cause: &Cause) -> bool {
     }
 }
 
+/// Whether the registry is still busy with an earlier request about the same upload. It may not have noticed yet
+/// that the client of that request is gone.
+#[must_use]
+pub(crate) fn is_busy_upload(cause: &Cause) -> bool {
+    matches!(cause, Cause::Refused { status: 409, code: Some(code), .. } if code.starts_with("BLOB_UPLOAD_"))
+}
+
 /// The pause before attempt number `attempt + 1`: what the registry asked for, else full jitter over a
 /// doubling bound. None where waiting changes nothing: another way to upload is taken, or a new session.
 /// `random` is in `0..=u32::MAX`.
@@ -90,7 +97,7 @@ pub(crate) fn pause(attempt: u32, cause: &Cause, random: u32) -> Duration {
     if let Some(asked) = asked_for(cause) {
         return asked;
     }
-    if !is_transient(cause) && is_worth_a_new_upload(cause) {
+    if !is_transient(cause) && is_worth_a_new_upload(cause) && !is_busy_upload(cause) {
         return Duration::ZERO;
     }
     let bound = FIRST_PAUSE.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(LONGEST_PAUSE);
@@ -214,7 +221,11 @@ mod tests {
             [400, 401, 403, 404, 405, 408, 409, 413, 416, 429, 499, 500, 501, 502, 503, 504, 522]
                 .map(|status| refused(status, None)),
         )
-        .chain([refused(404, Some("BLOB_UPLOAD_UNKNOWN")), refused(400, Some("DIGEST_INVALID"))])
+        .chain([
+            refused(404, Some("BLOB_UPLOAD_UNKNOWN")),
+            refused(409, Some("BLOB_UPLOAD_INVALID")),
+            refused(400, Some("DIGEST_INVALID")),
+        ])
         .map(|cause| format!("{:5} {:5} {cause}", is_transient(&cause), is_worth_a_new_upload(&cause)))
         .collect();
         insta::assert_snapshot!(table.join("\n"));
@@ -249,6 +260,8 @@ mod tests {
         for cause in [refused(413, None), refused(404, Some("BLOB_UPLOAD_UNKNOWN")), refused(401, None)] {
             assert_eq!(pause(1, &cause, u32::MAX), Duration::ZERO, "{cause}");
         }
+        let busy = refused(409, Some("BLOB_UPLOAD_INVALID"));
+        assert_eq!(pause(1, &busy, u32::MAX), FIRST_PAUSE, "an upload becomes free by itself");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `bundle verify`: what it says of whole and damaged bundles.
 
+use thoras_mirror::{lock::Lock, oci::Digest};
+
 use crate::support::{
     bundle::{SampleBundle, reference},
     documents,
@@ -47,7 +49,7 @@ async fn a_damaged_blob_is_told_for_every_image_that_contains_it() {
     // Their base layers are the same.
     let images = [SampleImage::multi_platform("a"), SampleImage::multi_platform("b")];
     let bundle = SampleBundle::new(&[&images[0], &images[1]], &PLATFORMS).await;
-    let is_shared = |digest: &&thoras_mirror::oci::Digest| images[1].blobs.contains_key(*digest);
+    let is_shared = |digest: &&Digest| images[1].blobs.contains_key(*digest);
     let shared = images[0].blobs.keys().find(is_shared).unwrap();
     let mut bytes = bundle.bytes.clone();
     bytes[usize::try_from(bundle.layout.blob(shared).unwrap().extent.offset).unwrap()] ^= 1;
@@ -71,12 +73,15 @@ async fn platforms_are_those_of_the_lock_unless_others_are_named() {
     verify(&bundle.bytes, &["--allow-missing-platform", "app"]).await.expect_success();
 }
 
+/// What is changed in a lock.
+type Lie<'a> = Box<dyn Fn(&mut Lock) + 'a>;
+
 #[tokio::test]
 async fn a_lock_that_lies_is_refused() {
     let image = SampleImage::multi_platform("a");
     let name = reference(&image).to_string();
     let blob = image.blobs.keys().next().unwrap().clone();
-    let lies: [(&str, Box<dyn Fn(&mut thoras_mirror::lock::Lock)>); 4] = [
+    let lies: [(&str, Lie<'_>); 4] = [
         (&name, Box::new(|lock| lock.images.clear())),
         (&name, Box::new(|lock| drop(lock.images[0].blobs.pop()))),
         (&name, Box::new(|lock| lock.images[0].platforms[0].digest = blob.clone())),

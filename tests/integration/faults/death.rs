@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::Method;
+use http::{Method, StatusCode};
 use thoras_mirror::serve::{AccessRecord, Options, Server};
 use tokio::sync::mpsc;
 
@@ -24,6 +24,9 @@ const MIB: usize = 1024 * 1024;
 const LARGE: usize = 48 * MIB;
 /// Where the source falls silent, behind both snapshots.
 const SILENCE: usize = 40 * MIB;
+
+/// How long anything may take, on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An image of a large and two small blobs.
 fn large_image() -> SampleImage {
@@ -45,26 +48,27 @@ fn sync(case: &Case, destination: &Address, home: &Path) -> Mirror {
     .env("HOME", home)
 }
 
-/// Runs until the source has fallen silent in mid-blob and what came before has been sent on, then kills.
-async fn killed_in_mid_blob(case: &Case, destination: &Address, home: &Path) {
+/// Runs until the journal holds both snapshots of the hash, then kills. Returns where the upload was sent to.
+async fn killed_in_mid_blob(case: &Case, destination: &Address, home: &Path) -> String {
     let (digest, _) = case.layer();
     case.source.on("GET", digest.as_str()).nth(1).then(Action::end(End::StallAfter(SILENCE)));
     let running = sync(case, destination, home).start();
     let journal = home.join(".local/state/thoras-mirror/uploads");
     let noted = || {
         let files = std::fs::read_dir(&journal).into_iter().flatten().flatten();
-        files
-            .map(|file| std::fs::read_to_string(file.path()).unwrap().matches("\"hash\"").count())
-            .sum::<usize>()
+        files.map(|file| std::fs::read_to_string(file.path()).unwrap()).collect::<String>()
     };
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while noted() < 2 {
+    let deadline = Instant::now() + PATIENCE;
+    while noted().matches("\"hash\"").count() < 2 {
         assert!(Instant::now() < deadline, "no hash was noted: {}", running.outcome().await);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     running.kill();
     let outcome: Outcome = running.outcome().await;
     assert_eq!(outcome.status.code(), None, "{outcome}");
+    let lines = noted();
+    let mut lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.find_map(|line| Some(line["session"]["location"].as_str()?.to_owned())).unwrap()
 }
 
 /// Where the source was read from, by each run.
@@ -100,6 +104,18 @@ impl Serve {
         Self { _root: root, address: Address { host_port, plain_http: true, authority: None }, access }
     }
 
+    /// Waits until the registry has read all that a killed client sent, and has noticed that it is gone: until
+    /// then it refuses every other request to write to the upload.
+    async fn lets_go_of(&self, upload: &str) {
+        let client = self.address.http_client();
+        let deadline = Instant::now() + PATIENCE;
+        // Without a byte, so that nothing changes.
+        while client.patch(upload).send().await.unwrap().status() == StatusCode::CONFLICT {
+            assert!(Instant::now() < deadline, "the dead client's request has no end");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// The requests about uploads since this was last asked.
     fn uploads(&mut self) -> Vec<AccessRecord> {
         let records = std::iter::from_fn(|| self.access.try_recv().ok());
@@ -112,7 +128,8 @@ async fn a_large_upload_goes_on_after_the_process_was_killed() {
     let case = Case::with(large_image()).await;
     let home = tempfile::tempdir().unwrap();
     let mut serve = Serve::start().await;
-    killed_in_mid_blob(&case, &serve.address, home.path()).await;
+    let upload = killed_in_mid_blob(&case, &serve.address, home.path()).await;
+    serve.lets_go_of(&upload).await;
     serve.uploads();
 
     let outcome = sync(&case, &serve.address, home.path()).run().await.expect_success();
@@ -121,7 +138,9 @@ async fn a_large_upload_goes_on_after_the_process_was_killed() {
     assert_eq!(of(Method::GET).len(), 1, "it was asked how far it is");
     let [patch] = of(Method::PATCH)[..] else { panic!("one request for the rest, not {uploads:?}") };
     let kept = LARGE - usize::try_from(patch.received).unwrap();
-    let [0, offset] = offsets(&case)[..] else { panic!("the source is asked once by each run") };
+    let [0, offset] = offsets(&case)[..] else {
+        panic!("the source is asked once by each run, not {:?}", offsets(&case))
+    };
     assert!(offset >= 16 * MIB && offset <= kept && kept <= SILENCE, "{offset} {kept}");
     assert!(
         kept - offset < 17 * MIB,

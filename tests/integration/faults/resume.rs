@@ -108,6 +108,31 @@ async fn a_registry_that_stands_by_a_wrong_answer_gets_the_blob_anew() {
     case.converges().await;
 }
 
+/// The registry may not have noticed yet that the client of the broken request is gone.
+#[tokio::test]
+async fn an_upload_that_the_registry_is_still_busy_with_is_gone_on_with_a_little_later() {
+    let case = Case::resumable().await;
+    case.only_one_layer_is_missing();
+    case.destination.on("PUT", UPLOADS).nth(1).then(Action::CutUpload { after: 250_000, keep: true });
+    case.destination.on("PATCH", UPLOADS).first(2).then(Action::error(409, "BLOB_UPLOAD_INVALID"));
+    case.run().await.expect_success();
+    let chunk = "PATCH 250000-399999";
+    assert_eq!(uploads(&case)[..], ["POST", "PUT", "GET", chunk, "GET", chunk, "GET", chunk, "PUT"]);
+    case.converges().await;
+}
+
+#[tokio::test]
+async fn an_upload_that_the_registry_stays_busy_with_is_left_and_a_new_one_opened() {
+    let case = Case::resumable().await;
+    case.only_one_layer_is_missing();
+    case.destination.on("PUT", UPLOADS).nth(1).then(Action::CutUpload { after: 250_000, keep: true });
+    case.destination.on("PATCH", UPLOADS).then(Action::error(409, "BLOB_UPLOAD_INVALID"));
+    case.run().await.expect_success();
+    let asked = ["GET", "PATCH 250000-399999"].repeat(4);
+    assert_eq!(uploads(&case)[..], [&["POST", "PUT"], &asked[..], &["DELETE", "POST", "PUT"]].concat());
+    case.converges().await;
+}
+
 #[tokio::test]
 async fn committed_though_the_answer_was_lost() {
     let case = Case::start().await;

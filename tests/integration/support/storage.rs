@@ -6,11 +6,16 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use thoras_mirror::oci::Digest;
 
 use super::graph::missing_below;
+
+/// How long the registry may take to write a link, on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A registry's storage folder.
 #[derive(Debug, Clone)]
@@ -29,12 +34,10 @@ impl Storage {
         let mut tags = BTreeMap::new();
         for repository in self.repositories() {
             for tag in entries(&self.repository(&repository).join("_manifests/tags")) {
-                let link = tag.join("current/link");
                 let name = tag.file_name().unwrap().to_str().unwrap();
-                // A tag's folder exists for a moment before its link does, and the link before its text.
-                let digest = fs::read_to_string(link).unwrap_or_default();
-                if !digest.is_empty() {
-                    tags.insert(format!("{repository}:{name}"), digest.parse().unwrap());
+                // A tag's folder exists for a moment before its link does.
+                if let Some(digest) = read_link(&tag.join("current/link")) {
+                    tags.insert(format!("{repository}:{name}"), digest);
                 }
             }
         }
@@ -68,13 +71,12 @@ impl Storage {
 
     /// Whether a repository holds this manifest, whole.
     pub fn has_manifest(&self, repository: &str, digest: &Digest) -> bool {
-        self.is_whole(&self.revision(repository, digest).join("link"), digest)
+        self.is_whole(&self.manifest_link(repository, digest), digest)
     }
 
     /// Follows a link, which names its data by SHA-256 even where it stands for a SHA-512 digest.
     fn is_whole(&self, link: &Path, digest: &Digest) -> bool {
-        let linked = fs::read_to_string(link).ok().and_then(|target| target.parse().ok());
-        linked.and_then(|target| self.read(&target)).is_some_and(|data| digest.matches(&data))
+        read_link(link).and_then(|target| self.read(&target)).is_some_and(|data| digest.matches(&data))
     }
 
     /// Every tag that points to an incomplete graph, and what is missing or damaged below it.
@@ -120,6 +122,11 @@ impl Storage {
         fs::File::options().write(true).open(self.data(digest)).unwrap().set_len(length).unwrap();
     }
 
+    /// The file that says that a repository has this manifest.
+    pub fn manifest_link(&self, repository: &str, digest: &Digest) -> PathBuf {
+        self.revision(repository, digest).join("link")
+    }
+
     fn repository(&self, repository: &str) -> PathBuf {
         self.root.join("repositories").join(repository)
     }
@@ -135,6 +142,22 @@ impl Storage {
     fn data(&self, digest: &Digest) -> PathBuf {
         let (algorithm, hex) = digest.as_str().split_once(':').unwrap();
         self.root.join("blobs").join(algorithm).join(&hex[..2]).join(hex).join("data")
+    }
+}
+
+/// The digest that a link names; nothing if there is no such link.
+///
+/// CNCF distribution writes links in place, and again whenever a manifest is pushed or a blob mounted that is there
+/// already: it empties the file, then fills it. An empty link is one that is being written, on behalf of a client that
+/// may have been killed long ago. It is read until it is whole; a link that is missing is never waited for.
+fn read_link(path: &Path) -> Option<Digest> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let target = fs::read_to_string(path).ok()?;
+        if !target.is_empty() || Instant::now() >= deadline {
+            return target.parse().ok();
+        }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Real registries: their log, their locks and their files.
 
-use std::slice::from_ref;
+use std::{collections::BTreeMap, fs, slice::from_ref, sync::Arc, thread};
 
 use crate::support::{
     Address,
@@ -133,4 +133,32 @@ async fn damage_to_the_files_shows() {
     assert_eq!(storage.incomplete_tags()["d:1"], from_ref(layer));
     storage.delete_data(layer);
     assert!(RepositoryClient::new(registry.address(), "d").await.blob(layer).await.is_err());
+}
+
+/// CNCF distribution empties a link before it writes it again, when a manifest is pushed that is there already: a scan
+/// of the files in between must not take its tag for incomplete.
+#[tokio::test]
+async fn a_link_that_is_written_again_is_not_missing() {
+    let registry = Registry::start().await;
+    let image = SampleImage::multi_platform("1");
+    client::push(&image, registry.address(), "app").await;
+    let storage = registry.storage();
+    let link = storage.manifest_link("app", &image.manifests[0].digest);
+    let digest = fs::read(&link).unwrap();
+    let (scanning, expected) = (Arc::new(()), storage.tags());
+    let writes = {
+        let scanning = Arc::downgrade(&scanning);
+        thread::spawn(move || {
+            while scanning.strong_count() > 0 {
+                // As the registry does it: the file is emptied, then filled.
+                fs::write(&link, &digest).unwrap();
+            }
+        })
+    };
+    for _ in 0..25 {
+        assert_eq!(storage.incomplete_tags(), BTreeMap::new());
+        assert_eq!(storage.tags(), expected);
+    }
+    drop(scanning);
+    writes.join().unwrap();
 }

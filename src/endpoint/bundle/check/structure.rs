@@ -19,7 +19,7 @@ pub(super) fn faults(bundle: &Bundle) -> Vec<Fault> {
     match bundle.layout() {
         Some(layout) => faults.extend(end_faults(bundle, slices, layout)),
         // With our lock in it, it was ours once.
-        None if bundle.head().lock.is_some() => faults.extend(head_fault(bundle, slices)),
+        None if bundle.head().lock.is_some() => faults.push(head_fault(bundle, slices)),
         None => {}
     }
     faults
@@ -51,16 +51,16 @@ fn end_faults(bundle: &Bundle, slices: &Slices, layout: &Layout) -> Option<Fault
 }
 
 /// Where the head begins to be another one than would be written for what it says.
-fn head_fault(bundle: &Bundle, slices: &Slices) -> Option<Fault> {
+fn head_fault(bundle: &Bundle, slices: &Slices) -> Fault {
     let layout = bundle.head().layout();
     let mut found = vec![0; layout.head().len()];
     let there = usize::try_from(slices.length()).unwrap_or(usize::MAX).min(found.len());
     let part = found.get_mut(..there).unwrap_or_default();
     if let Err(error) = slices.read_exact_at(part, 0) {
-        return Some(BundleError::unreadable(bundle.path(), error).into());
+        return BundleError::unreadable(bundle.path(), error).into();
     }
     let same = found.iter().zip(layout.head()).take(there).take_while(|(one, other)| one == other).count();
-    Some(Fault::Head { offset: same as u64 })
+    Fault::Head { offset: same as u64 }
 }
 
 /// The header and the padding of one blob.

@@ -1,7 +1,9 @@
 use std::{io::Write as _, sync::Arc};
 
-use proptest::prelude::Rng as _;
-use proptest::test_runner::{RngAlgorithm, TestRng};
+use proptest::{
+    prelude::{Rng as _, *},
+    test_runner::{RngAlgorithm, TestRng},
+};
 
 use super::*;
 use crate::{
@@ -171,4 +173,37 @@ async fn a_required_platform_that_is_missing_is_a_problem_unless_it_is_waived() 
     let waived = check(&bundle, &Required { platforms, waivers }, Arc::new(Silent)).await;
     assert!(waived.is_sound(), "{waived:?}");
     assert_eq!(waived.images[0].waived.len(), 1);
+}
+
+/// Makes the checksum of every block that begins an entry right again, so that a change is read and not only noticed.
+fn mend_checksums(bytes: &mut [u8]) {
+    for block in bytes.chunks_exact_mut(512) {
+        if &block[257..262] == b"ustar" {
+            let mut header = tar::Header::from_byte_slice(block).clone();
+            header.set_cksum();
+            block.copy_from_slice(header.as_bytes());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn archives_changed_at_random_are_read_or_refused(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
+        end in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut bytes = sample().bytes;
+        let head = bytes.len() - 700_001;
+        for (place, byte) in changes {
+            bytes[place.index(head)] = byte;
+        }
+        mend_checksums(&mut bytes);
+        if let Some(end) = end {
+            bytes.truncate(end.index(bytes.len()));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for text in runtime.block_on(complaints(&bytes)) {
+            prop_assert!(!text.contains(|character: char| character.is_control() && character != '\n'), "{text:?}");
+        }
+    }
 }

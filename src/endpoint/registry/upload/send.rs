@@ -35,6 +35,8 @@ pub(super) struct Record {
     pub(super) resets: u32,
     /// The registry said that it had so many bytes, and then did not take the rest.
     pub(super) disputed: Option<u64>,
+    /// How often the registry was busy with an earlier request about this upload.
+    pub(super) conflicts: u32,
 }
 
 impl Record {
@@ -44,7 +46,7 @@ impl Record {
         if let Some(journal) = &mut journal {
             journal.note_session(session, &push.host.origin);
         }
-        Self { snapshots: Vec::new(), journal, resets, disputed: None }
+        Self { snapshots: Vec::new(), journal, resets, disputed: None, conflicts: 0 }
     }
 
     /// Takes over what the body has noted.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    super::retry,
     Push,
     journal::{self, Journal},
     send::{self, Record},
@@ -19,6 +20,9 @@ use crate::{
     },
     oci::{Digest, Repository},
 };
+
+/// So often is an upload gone on with that the registry is busy with: after that, a new one is opened.
+const CONFLICTS: u32 = 3;
 
 /// The uploads of one side that broke off.
 #[derive(Debug)]
@@ -68,7 +72,7 @@ impl Shelf {
         let folder = self.folder.as_deref().filter(|_| push.is_resumable())?;
         let (journal, entries) = Journal::open(folder, &push.host.origin, &push.repository, &push.blob)?;
         let (snapshots, journal) = (entries.snapshots, Some(journal));
-        let record = Record { snapshots, journal, resets: 0, disputed: None };
+        let record = Record { snapshots, journal, resets: 0, disputed: None, conflicts: 0 };
         // How much was sent is not noted: that would cost a write for every piece.
         Some(Suspended { session: entries.session, record, sent: push.blob.size })
     }
@@ -105,7 +109,10 @@ impl Suspended {
         if matches!(cause, Cause::Refused { status: 416, .. }) {
             record.disputed = Some(began_at);
         }
-        if may_be_good(watch, cause) {
+        if retry::is_busy_upload(cause) {
+            record.conflicts += 1;
+        }
+        if may_be_good(watch, cause) && record.conflicts <= CONFLICTS {
             push.shelf.keep(push, Self { session, record, sent: watch.passed() });
             return;
         }
@@ -156,6 +163,7 @@ fn may_be_good(watch: &Watch, cause: &Cause) -> bool {
     }
     match cause {
         Cause::Broken(_) | Cause::Stalled(_) | Cause::Unreachable(_) => true,
+        busy if retry::is_busy_upload(busy) => true,
         Cause::Refused { status, .. } => *status == 416 || *status >= 500 || [408, 429, 499].contains(status),
         _ => false,
     }
