@@ -114,6 +114,12 @@ pub struct LockedImage {
     pub confirmed: bool,
 }
 
+/// What a lock of any version says.
+#[derive(Deserialize)]
+struct Version {
+    schema: Option<String>,
+}
+
 /// Why a lock cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
@@ -230,10 +236,11 @@ impl Lock {
     /// Reads a lock's content. `path` names it in errors.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, LockError> {
         let malformed = |error| LockError::Malformed(path.to_owned(), error);
-        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(malformed)?;
-        match value.get("schema").and_then(serde_json::Value::as_str) {
-            Some(SCHEMA) | None => serde_json::from_value(value).map_err(malformed),
-            Some(other) => Err(LockError::Version { path: path.to_owned(), schema: other.to_owned() }),
+        // Nothing but the version is kept of it here: a tree of any JSON takes many times the bytes that it is made of.
+        let version: Version = serde_json::from_slice(bytes).map_err(malformed)?;
+        match version.schema {
+            Some(schema) if schema != SCHEMA => Err(LockError::Version { path: path.to_owned(), schema }),
+            _ => serde_json::from_slice(bytes).map_err(malformed),
         }
     }
 }

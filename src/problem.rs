@@ -68,6 +68,13 @@ pub enum Problem {
         /// How they differ.
         reason: String,
     },
+    /// A blob is there and cannot be read, or lies in a volume that is not there.
+    UnreadableBlob {
+        /// The blob.
+        digest: Digest,
+        /// Why.
+        reason: String,
+    },
     /// The lock says that the run which wrote it never confirmed this image.
     NeverConfirmed,
 }
@@ -83,7 +90,13 @@ impl Problem {
     /// Whether `sync` sees it only with `--check blobs`.
     #[must_use]
     pub const fn needs_blob_check(&self) -> bool {
-        matches!(self, Self::MissingBlob { .. } | Self::WrongSize { .. } | Self::CorruptBlob { .. })
+        matches!(
+            self,
+            Self::MissingBlob { .. }
+                | Self::WrongSize { .. }
+                | Self::CorruptBlob { .. }
+                | Self::UnreadableBlob { .. }
+        )
     }
 }
 
@@ -118,6 +131,9 @@ impl fmt::Display for Problem {
             }
             Self::CorruptBlob { digest, reason } => {
                 write!(formatter, "blob {digest} is corrupt: {}", escape(reason))
+            }
+            Self::UnreadableBlob { digest, reason } => {
+                write!(formatter, "blob {digest} cannot be read: {}", escape(reason))
             }
             Self::NeverConfirmed => write!(formatter, "the run that wrote the lock did not confirm it"),
         }

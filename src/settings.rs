@@ -3,6 +3,9 @@
 //! Flags win over the environment, which clap has merged already; defaults come last.
 
 mod network;
+mod volume;
+
+pub use volume::volume_size;
 
 use std::{
     env, fs,

@@ -34,6 +34,16 @@ impl fmt::Display for Waiver {
     }
 }
 
+impl Waiver {
+    /// Leave for this image and this platform alone; `None` for a name that cannot be a pattern.
+    #[must_use]
+    pub fn exact(image: &Reference, platform: &Platform) -> Option<Self> {
+        let tag = image.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
+        let glob = Glob::new(&globset::escape(&format!("{}{tag}", image.repository()))).ok()?;
+        Some(Self { image: glob.compile_matcher(), platform: Some(platform.clone()) })
+    }
+}
+
 /// Why a text is not a waiver.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WaiverError {

@@ -18,7 +18,7 @@ mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use bundle::{Bundle, Export};
+pub use bundle::{Bundle, BundleInspect, BundleVerify, Export, Import};
 pub use destination::{DestinationArgs, LoginArgs, NamingArgs};
 pub use doctor::Doctor;
 pub use images::Images;
@@ -78,7 +78,7 @@ pub enum Command {
     Verify(Box<Verify>),
     /// Show platforms, digests and sizes of images
     Inspect(Inspect),
-    /// Carry images in a file where no network leads: export, import, verify, inspect
+    /// Carry images across an air gap in one file, an OCI image layout
     #[command(subcommand)]
     Bundle(Bundle),
     /// Find out before a long run what would go wrong: helm, credentials, push rights, TLS

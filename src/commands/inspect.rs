@@ -72,7 +72,7 @@ async fn inspect(source: &Registries, reference: &Reference) -> Result<Inspected
 }
 
 /// The platforms in the order of the index.
-fn platforms(graph: &Graph) -> Vec<InspectedPlatform> {
+pub(super) fn platforms(graph: &Graph) -> Vec<InspectedPlatform> {
     let nodes: HashMap<&Digest, &Node> =
         graph.nodes.iter().map(|node| (&node.descriptor.digest, node)).collect();
     let describe = |platform: &crate::outcome::PlatformOutcome| {

@@ -73,7 +73,7 @@ fn options(args: &Sync, foreign_layers: ForeignLayers) -> Options {
     }
 }
 
-fn check_name(check: Check) -> &'static str {
+pub(super) fn check_name(check: Check) -> &'static str {
     match check {
         Check::Manifests => "manifests",
         Check::Blobs => "blobs",

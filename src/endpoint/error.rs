@@ -21,6 +21,8 @@ pub enum Operation {
     ReadBlob,
     /// GET of a foreign layer from a URL in its manifest.
     ReadForeignLayer,
+    /// Reading on in a bundle that comes through a pipe.
+    ReadBundle,
     /// POST that opens an upload or mounts a blob.
     BeginUpload,
     /// PUT of a blob's bytes.
@@ -39,6 +41,7 @@ impl fmt::Display for Operation {
             Self::CheckBlob => "look for blob",
             Self::ReadBlob => "read blob",
             Self::ReadForeignLayer => "fetch foreign layer",
+            Self::ReadBundle => "read the bundle from",
             Self::BeginUpload => "begin the upload of blob",
             Self::UploadBlob => "upload blob",
             Self::PushManifest => "push manifest",

@@ -6,6 +6,7 @@
 pub mod body;
 pub mod bundle;
 pub mod error;
+pub mod landed;
 pub mod nowhere;
 pub mod registry;
 pub mod resolved;

@@ -93,7 +93,10 @@ impl<S: Source> Exporter<S> {
             let draft = self.draft(&mirrored)?;
             let lock = self.lock(&mirrored);
             if let Some(written) = self.is_there(&output, &draft, &lock).await? {
-                ready(&mut mirrored).for_each(|one| one.outcome.status = Status::UpToDate);
+                for one in ready(&mut mirrored) {
+                    one.outcome.status = Status::UpToDate;
+                    one.outcome.bytes = Bytes { present: size(one), ..Bytes::default() };
+                }
                 return Ok(Exported { mirrored, written: Some(written) });
             }
             let before = failed(&mirrored);
@@ -144,8 +147,7 @@ impl<S: Source> Exporter<S> {
         let lock = self.lock(&mirrored);
         for one in ready(&mut mirrored) {
             one.outcome.status = Status::Copied;
-            let bytes = one.graph.iter().flat_map(|graph| graph.blobs()).map(|blob| blob.size).sum();
-            one.outcome.bytes = Bytes { copied: bytes, ..Bytes::default() };
+            one.outcome.bytes = Bytes { copied: size(one), ..Bytes::default() };
         }
         let written = self.written(&draft, lock);
         Ok(Exported { mirrored, written: Some(written) })
@@ -293,6 +295,11 @@ fn ready(mirrored: &mut [Mirrored]) -> impl Iterator<Item = &mut Mirrored> {
 
 fn failed(mirrored: &[Mirrored]) -> usize {
     mirrored.iter().filter(|one| one.outcome.failure_kind().is_some()).count()
+}
+
+/// The bytes of an image's blobs.
+fn size(one: &Mirrored) -> u64 {
+    one.graph.iter().flat_map(|graph| graph.blobs()).map(|blob| blob.size).sum()
 }
 
 /// For every blob a repository that has it.

@@ -30,6 +30,9 @@ pub struct RunDocument {
     /// `REGISTRY[/PATH]` or the path of a bundle, where the command has a destination.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
+    /// The id of the bundle that the command wrote or read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<crate::oci::Digest>,
     /// How deep the destination was checked: `manifests` or `blobs` for `sync`, `platforms`, `blobs` or
     /// `bytes` for `verify`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,9 +40,9 @@ pub struct RunDocument {
     /// The chart that the images came from, if one was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chart: Option<ChartIdentity>,
-    /// The bundle that was written or read.
+    /// The bundle that was written.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub bundle: Option<BundleSummary>,
+    pub written: Option<BundleSummary>,
     /// How each image ended, in the order in which they were asked for.
     pub images: Vec<ImageOutcome>,
     /// Counts over all images.
@@ -82,7 +85,7 @@ pub enum Command {
     Diff,
 }
 
-/// A bundle in a few words.
+/// A bundle that was written, in a few words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BundleSummary {
@@ -136,6 +139,7 @@ impl RunDocument {
             schema: RUN_SCHEMA,
             command,
             destination: None,
+            written: None,
             level: None,
             chart: None,
             bundle: None,

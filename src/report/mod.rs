@@ -5,6 +5,7 @@
 //! that failed to standard error. Whatever came from a registry, a chart or helm is escaped on its way out.
 
 mod bars;
+pub mod bundle;
 pub mod doctor;
 pub mod document;
 mod failure;
@@ -25,6 +26,7 @@ pub mod table;
 mod terminal;
 pub mod units;
 
+pub use bundle::{BundleDocument, BundledImage, DeltaBase, present_bundle};
 pub use doctor::{DoctorDocument, present_findings};
 pub use document::{BundleSummary, Command, RunDocument, Totals};
 pub use failure::Repair;

@@ -208,7 +208,8 @@ fn export_summary(outcomes: &[&ImageOutcome], bundle: Option<&BundleSummary>, ti
     let place = match bundle.files.as_slice() {
         [] => "standard output".to_owned(),
         [file] => escape(file),
-        [first, .., last] => format!("{} to {}", escape(first), escape(last)),
+        [volume, index] => format!("{} with {}", escape(volume), escape(index)),
+        [first, .., last, index] => format!("{} to {} with {}", escape(first), escape(last), escape(index)),
     };
     let mut parts = vec![format!("{} copied", units::bytes(total(outcomes).copied))];
     parts.extend((bundle.kept > 0).then(|| format!("{} kept from before", units::bytes(bundle.kept))));

@@ -1,6 +1,7 @@
 //! Runs plans: all images at once, each blob once, children before parents, the tag last.
 
 mod board;
+pub mod forward;
 mod journey;
 mod slots;
 

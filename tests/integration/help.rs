@@ -6,8 +6,8 @@ use crate::support::process::Mirror;
 
 #[tokio::test]
 async fn help() {
-    for command in ["", "images", "sync", "verify", "inspect", "serve"] {
-        let arguments = [command, "--help"].into_iter().filter(|word| !word.is_empty());
+    for command in ["", "images", "sync", "verify", "inspect", "serve", "bundle verify", "bundle inspect"] {
+        let arguments = command.split(' ').chain(["--help"]).filter(|word| !word.is_empty());
         let outcome = Mirror::new(arguments)
             .env("THORAS_MIRROR_REPO", "https://user:s3cret@charts.example.com")
             .run()
@@ -15,7 +15,7 @@ async fn help() {
         let outcome = outcome.expect_success();
         assert_eq!(outcome.stderr, "");
         assert!(!outcome.stdout.contains("s3cret"), "the environment is not part of the help");
-        let name = if command.is_empty() { "thoras-mirror" } else { command };
+        let name = if command.is_empty() { "thoras-mirror".to_owned() } else { command.replace(' ', "-") };
         assert_snapshot!(name, outcome.stdout);
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod bundle;
 mod chaos;
 mod doctor;
 mod enumerate;

@@ -2,13 +2,16 @@
 
 use std::{io::IsTerminal as _, path::Path, sync::Arc, time::Instant};
 
-use super::super::{Session, enumerate, warn_of_idle_waivers};
+use super::{
+    super::{Session, enumerate, warn_of_idle_waivers},
+    base,
+};
 use crate::{
     cli::Export,
     confirm::Level,
     endpoint::bundle::Output,
     error::{Failure, Kind},
-    lock::{Lock, LockFile, Placement},
+    lock::{Base, Lock, LockFile, Placement},
     oci::Reference,
     outcome::ImageOutcome,
     pipeline::{Exported, Exporter, Options, Record, Written},
@@ -23,6 +26,7 @@ pub(super) async fn run(args: Export, session: &Session) -> Result<u8, Failure> 
     let begun = Instant::now();
     let is_stream = args.output == Path::new("-");
     check(&args, is_stream)?;
+    let volume = volume(&args, session)?;
     settings::check_stdin(Some(&args.selection), &args.registries, None)?;
     let access = Access::new(&args.registries, session.events())?;
     let found = enumerate(&args.selection, session).await?;
@@ -36,7 +40,8 @@ pub(super) async fn run(args: Export, session: &Session) -> Result<u8, Failure> 
         naming: args.naming.naming.unwrap_or_default(),
         source_prefix: args.naming.source_prefix.clone().or(found.source_prefix),
     };
-    let record = Record { chart: found.chart.clone(), placement, base: None };
+    let base = base(&args, session)?;
+    let record = Record { chart: found.chart.clone(), placement, base };
     let exporter = Exporter {
         source: Arc::new(access.source()?.with_foreign_layers(options.foreign_layers)),
         options,
@@ -47,7 +52,7 @@ pub(super) async fn run(args: Export, session: &Session) -> Result<u8, Failure> 
     let ended = if is_stream {
         exporter.to_stream(references, tokio::io::stdout()).await?
     } else {
-        let output = Output { path: args.output.clone(), volume: None };
+        let output = Output { path: args.output.clone(), volume };
         exporter.to_files(references, output).await?
     };
     session.reporter.finish();
@@ -60,14 +65,34 @@ pub(super) async fn run(args: Export, session: &Session) -> Result<u8, Failure> 
     if is_stream {
         present_run_on_stderr(
             &document,
-            Closing::Export { bundle: document.bundle.as_ref() },
+            Closing::Export { bundle: document.written.as_ref() },
             session.verbosity,
         );
         return Ok(document.exit_code);
     }
-    let closing = Closing::Export { bundle: document.bundle.as_ref() };
+    let closing = Closing::Export { bundle: document.written.as_ref() };
     present_run(&document, closing, args.format, session.verbosity)?;
     Ok(document.exit_code)
+}
+
+/// What the far side has.
+fn base(args: &Export, session: &Session) -> Result<Option<Base>, Failure> {
+    let Some(path) = &args.base else { return Ok(None) };
+    session.warn(
+        "a bundle with --base is for `thoras-mirror bundle import` only: to other tools it is incomplete"
+            .to_owned(),
+    );
+    base::read(path).map(Some)
+}
+
+/// The size of volumes in bytes.
+fn volume(args: &Export, session: &Session) -> Result<Option<u64>, Failure> {
+    let Some(text) = &args.split else { return Ok(None) };
+    let (size, warning) = settings::volume_size(text)?;
+    if let Some(warning) = warning {
+        session.warn(warning.to_owned());
+    }
+    Ok(Some(size))
 }
 
 fn write_lock(file: LockFile, lock: &Lock) -> Option<Failure> {
@@ -87,6 +112,12 @@ fn check(args: &Export, is_stream: bool) -> Result<(), Failure> {
         return usage(
             "standard output is a terminal, which a bundle would make unreadable",
             "pipe it somewhere, for example `| ssh HOST 'cat > thoras.tar'`, or name a file with --output FILE",
+        );
+    }
+    if is_stream && args.split.is_some() {
+        return usage(
+            "--split writes files, and --output - is a stream",
+            "name a file with --output, or cut the stream yourself, for example with split(1)",
         );
     }
     if args.output == Path::new("json") || args.output == Path::new("table") {
@@ -124,7 +155,8 @@ fn document(
     let mut document = RunDocument::new(Command::BundleExport, outcomes, failures, begun.elapsed());
     document.destination = Some(args.output.display().to_string());
     document.chart = chart;
-    document.bundle = exported.written.map(|written| summary(&written));
+    document.bundle = exported.written.as_ref().map(|written| written.id.clone());
+    document.written = exported.written.map(|written| summary(&written));
     document
 }
 

@@ -1,6 +1,10 @@
-//! `bundle`: images in a file.
+//! `bundle`: images in a file, across an air gap.
 
+mod base;
 mod export;
+mod import;
+mod inspect;
+mod verify;
 
 use super::Session;
 use crate::{
@@ -12,6 +16,9 @@ use crate::{
 pub(super) async fn run(command: Bundle, session: &Session) -> Result<u8, Failure> {
     match command {
         Bundle::Export(args) => export::run(*args, session).await,
+        Bundle::Import(args) => import::run(*args, session).await,
+        Bundle::Verify(args) => verify::run(*args, session).await,
+        Bundle::Inspect(args) => inspect::run(*args, session).await,
     }
 }
 
@@ -19,5 +26,13 @@ pub(super) async fn run(command: Bundle, session: &Session) -> Result<u8, Failur
 pub(super) fn describe(command: &Bundle) -> (Command, Format) {
     match command {
         Bundle::Export(args) => (Command::BundleExport, args.format),
+        Bundle::Import(args) => (Command::BundleImport, args.output),
+        Bundle::Verify(args) => (Command::BundleVerify, args.output),
+        Bundle::Inspect(args) => (Command::BundleInspect, args.output),
     }
+}
+
+/// Opens what was named. Blocks.
+fn open(paths: &[std::path::PathBuf]) -> Result<crate::endpoint::bundle::Bundle, Failure> {
+    crate::endpoint::bundle::Bundle::open_all(paths).map_err(|error| error.failure())
 }

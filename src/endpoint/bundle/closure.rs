@@ -31,7 +31,7 @@ pub(super) struct Closure {
     /// The manifests that were reached and cannot be used.
     pub(super) damaged: BTreeMap<Digest, ManifestError>,
     /// Whether foreign layers are among the layers.
-    foreign_layers: ForeignLayers,
+    pub(super) foreign_layers: ForeignLayers,
     /// Named by an index and not there yet.
     wanted: HashSet<Digest>,
     /// There and not named by anything yet.
@@ -71,14 +71,16 @@ impl Closure {
         self.wanted.iter()
     }
 
-    /// Takes bytes that stand under `digest`. They may turn out to be a manifest.
-    pub(super) fn add(&mut self, digest: Digest, bytes: Bytes) -> Result<(), BundleError> {
+    /// Takes bytes that stand under `digest`. They may turn out to be a manifest. Returns what is named now, was not
+    /// before, and has not come.
+    pub(super) fn add(&mut self, digest: Digest, bytes: Bytes) -> Result<Vec<Digest>, BundleError> {
         self.bytes += bytes.len() as u64;
         if self.bytes > MOST_BYTES || bytes.len() > LARGEST_MANIFEST {
             return Err(BundleError::TooManyManifests { limit: MOST_BYTES });
         }
         self.unclaimed.insert(digest.clone(), bytes);
         let mut next = vec![digest];
+        let mut named = Vec::new();
         while let Some(digest) = next.pop() {
             if !self.wanted.contains(&digest) {
                 continue;
@@ -88,23 +90,29 @@ impl Closure {
             let read = RawManifest::read(None, bytes, Some(&digest))
                 .and_then(|manifest| Ok((manifest.contents()?, manifest)));
             match read {
-                Ok((contents, manifest)) => next.extend(self.reach(manifest, contents)),
+                Ok((contents, manifest)) => {
+                    let children = self.reach(manifest, contents);
+                    named.extend(children.iter().cloned());
+                    next.extend(children);
+                }
                 Err(error) => drop(self.damaged.insert(digest, error)),
             }
         }
-        Ok(())
+        named.retain(|digest| self.wanted.contains(digest));
+        Ok(named)
     }
 
-    /// Notes what a manifest names; returns the child manifests.
+    /// Notes what a manifest names; returns the child manifests that nothing named before.
     fn reach(&mut self, manifest: RawManifest, contents: Contents) -> Vec<Digest> {
         self.manifests.insert(manifest.digest().clone(), manifest);
         match contents {
             Contents::Index { manifests, .. } => {
-                let children: Vec<Digest> = manifests.into_iter().map(|child| child.digest).collect();
-                let is_new = |child: &&Digest| {
-                    !self.manifests.contains_key(*child) && !self.damaged.contains_key(*child)
-                };
-                self.wanted.extend(children.iter().filter(is_new).cloned());
+                let mut children: Vec<Digest> = manifests.into_iter().map(|child| child.digest).collect();
+                children.retain(|child| {
+                    !self.manifests.contains_key(child)
+                        && !self.damaged.contains_key(child)
+                        && self.wanted.insert(child.clone())
+                });
                 children
             }
             Contents::Image { config, layers, .. } => {

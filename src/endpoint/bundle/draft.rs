@@ -2,12 +2,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::File,
+    fs::{self, File},
     path::PathBuf,
 };
 
 use super::{
     closure::Closure, hashing, index, layout::Layout, output::Output, slices::Slices, storage::BlobReader,
+    volumes::VolumeSet,
 };
 use crate::{
     lock::Lock,
@@ -47,10 +48,12 @@ impl Draft {
             .iter()
             .filter_map(|(reference, graph)| Some((*reference, graph.root()?.manifest.descriptor())))
             .collect();
-        let index = index::write(roots.iter().map(|(reference, root)| (*reference, root)));
-        let graphs = images.iter().map(|(_, graph)| *graph);
-        let closure = Closure::of_graphs(graphs, lock.foreign_layers.into());
-        let layout = Layout::new(&index, Some(&lock.to_bytes()), &closure, absent);
+        let foreign_layers = lock.foreign_layers.into();
+        let lock = lock.to_bytes();
+        let named = roots.iter().map(|(reference, root)| (*reference, root));
+        let index = index::write(named, Some(&Digest::sha256(&lock)));
+        let closure = Closure::of_graphs(images.iter().map(|(_, graph)| *graph), foreign_layers);
+        let layout = Layout::new(&index, Some(&lock), &closure, absent);
         let left_out = closure.blobs().filter(|blob| absent.contains(&blob.digest));
         let absent = left_out.map(|blob| (blob.digest.clone(), blob.size)).collect();
         let place = |(reference, root): &(&Reference, Descriptor)| {
@@ -89,13 +92,14 @@ impl Draft {
 #[derive(Debug)]
 pub struct Expectation {
     layout: Layout,
+    id: Digest,
 }
 
 impl Draft {
     /// What a whole bundle of these images is.
     #[must_use]
     pub fn expectation(&self) -> Expectation {
-        Expectation { layout: self.layout.clone() }
+        Expectation { layout: self.layout.clone(), id: self.id.clone() }
     }
 }
 
@@ -118,6 +122,13 @@ impl Expectation {
             slices.read_exact_at(&mut header, at).is_ok_and(|()| header == entry.header)
                 && hashing::is_intact(&BlobReader::new(slices.clone(), entry.extent), &entry.blob.digest)
         });
-        intact.into_iter().all(|intact| intact).then(|| files.into_iter().map(|file| file.whole).collect())
+        let mut names: Vec<PathBuf> = files.into_iter().map(|file| file.whole).collect();
+        if output.volume.is_some() {
+            let index = output.index();
+            let set = VolumeSet::from_slice(&fs::read(&index).ok()?).ok()?;
+            (set.bundle == self.id).then_some(())?;
+            names.push(index);
+        }
+        intact.into_iter().all(|intact| intact).then_some(names)
     }
 }

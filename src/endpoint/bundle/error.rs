@@ -5,7 +5,10 @@ use std::{io, path::PathBuf, sync::Arc};
 use super::{header::HeaderError, names::NameError, volumes::VolumeError};
 use crate::{
     error::{Failure, Kind},
-    oci::{Digest, manifest::ManifestError},
+    oci::{
+        Digest,
+        manifest::{LARGEST_MANIFEST, ManifestError},
+    },
 };
 
 /// Why a bundle cannot be opened, read or written.
@@ -69,6 +72,21 @@ pub enum BundleError {
         /// How many bytes are missing.
         beyond: u64,
     },
+    /// The marker file does not say that this is a layout that can be read.
+    #[error("`oci-layout` does not name version 1.0.0 of the OCI image layout")]
+    Marker,
+    /// The archive begins as a bundle of ours, except that some bytes are others.
+    #[error("byte {offset} of the bundle is not as it was written")]
+    Altered {
+        /// The first such byte.
+        offset: u64,
+    },
+    /// The record of the export and the index tell different stories.
+    #[error("index.json and thoras-mirror.lock do not agree about {what}")]
+    Disagreement {
+        /// An image or a blob.
+        what: String,
+    },
     /// The archive has no end mark.
     #[error("the archive ends without an end mark: it is cut off")]
     NoEnd,
@@ -107,6 +125,14 @@ pub enum BundleError {
         digest: Digest,
         /// What is wrong.
         error: ManifestError,
+    },
+    /// A manifest is larger than any manifest may be.
+    #[error("manifest {digest} has {size} bytes, at most {LARGEST_MANIFEST} are read")]
+    LargeManifest {
+        /// Which.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
     },
     /// A manifest that is named is not there.
     #[error("manifest {digest} is named and not there")]
@@ -147,6 +173,9 @@ pub enum BundleError {
     /// The files are no volumes of one bundle.
     #[error(transparent)]
     Volumes(#[from] VolumeError),
+    /// A pipe cannot be read backwards.
+    #[error("its index or a manifest stands behind blobs, so it cannot be read from standard input")]
+    IndexTooLate,
     /// A thread died.
     #[error("reading was ended by an internal error: {0}")]
     Internal(String),
@@ -167,7 +196,9 @@ impl BundleError {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Unreadable { .. } | Self::NotALayout { .. } | Self::Absent { .. } => Kind::Input,
+            Self::Unreadable { .. } | Self::NotALayout { .. } | Self::Absent { .. } | Self::IndexTooLate => {
+                Kind::Input
+            }
             Self::Busy { .. } => Kind::Usage,
             Self::Unwritable { .. } | Self::NoRoom { .. } | Self::Changed { .. } | Self::Internal(_) => {
                 Kind::Image
@@ -201,6 +232,10 @@ impl BundleError {
             Self::Unreadable { .. } | Self::Unwritable { .. } => None,
             Self::Absent { .. } => Some("name every volume, or put them beside the others"),
             Self::Volumes(error) => error.hint(),
+            Self::IndexTooLate => Some("store it in a file first, and import the file"),
+            Self::Altered { .. } => Some(
+                "copy the bundle again from where it was written; if it was packed anew, unpack it and name the folder",
+            ),
             Self::Internal(_) => Some("please report this"),
             _ => Some(
                 "copy the bundle again from where it was written: `bundle verify` there shows whether it was whole",

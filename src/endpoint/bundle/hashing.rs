@@ -36,6 +36,16 @@ pub(super) fn on_every_core<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) ->
 
 /// The hash of a blob's first `length` bytes.
 pub(super) fn hash(reader: &BlobReader, digest: &Digest, length: u64) -> io::Result<Hasher> {
+    hash_telling(reader, digest, length, |_| ())
+}
+
+/// The same, saying after every piece how many bytes it had.
+pub(super) fn hash_telling(
+    reader: &BlobReader,
+    digest: &Digest,
+    length: u64,
+    mut progress: impl FnMut(u64),
+) -> io::Result<Hasher> {
     let mut hasher = digest.hasher();
     let mut buffer = vec![0; PIECE];
     let mut offset = 0;
@@ -45,6 +55,7 @@ pub(super) fn hash(reader: &BlobReader, digest: &Digest, length: u64) -> io::Res
         reader.read_exact_at(piece, offset)?;
         hasher.update(piece);
         offset += wanted as u64;
+        progress(wanted as u64);
     }
     Ok(hasher)
 }

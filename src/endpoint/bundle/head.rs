@@ -1,11 +1,23 @@
 //! The head of a bundle: what is in it, without its blobs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
-use super::{closure::Closure, error::BundleError, index::Index, layout::Layout};
-use crate::{lock::Lock, oci::Digest};
+use super::{
+    closure::Closure,
+    error::BundleError,
+    index::{self, Index},
+    layout::Layout,
+};
+use crate::{
+    lock::{Lock, LockedImage},
+    oci::{Descriptor, Digest, Reference},
+    resolve::ForeignLayers,
+};
+
+/// How many values a lock may have: more than fit into the largest one that this program writes.
+const MOST_LOCK_VALUES: usize = 300_000;
 
 /// What stands before a bundle's blobs.
 #[derive(Debug)]
@@ -23,6 +35,16 @@ impl Head {
     /// Reads the two files that stand first. Manifests are added as they come.
     pub(super) fn new(index_bytes: Bytes, lock_bytes: Option<Bytes>) -> Result<Self, BundleError> {
         let index = Index::read(&index_bytes)?;
+        if let (Some(expected), Some(bytes)) = (&index.lock, lock_bytes.as_deref())
+            && !expected.matches(bytes)
+        {
+            return Err(BundleError::Lock(format!("index.json names one with the digest {expected}")));
+        }
+        // Short values take many times their length in memory; a lock's own are digests and names.
+        let values = |bytes: &Bytes| bytes.split(|byte| *byte == b',').count();
+        if lock_bytes.as_ref().is_some_and(|bytes| values(bytes) > MOST_LOCK_VALUES) {
+            return Err(BundleError::Lock(format!("it has more than {MOST_LOCK_VALUES} values")));
+        }
         let lock = lock_bytes.as_deref().map(Lock::from_slice).transpose().map_err(BundleError::Lock)?;
         let foreign_layers = lock.as_ref().is_some_and(|lock| lock.foreign_layers).into();
         let roots = index.images.iter().map(|image| &image.root.digest);
@@ -30,10 +52,56 @@ impl Head {
         Ok(Self { index, lock, index_bytes, lock_bytes, closure })
     }
 
+    /// Whether the bundle is meant to hold the foreign layers of its images.
+    #[must_use]
+    pub fn foreign_layers(&self) -> ForeignLayers {
+        self.closure.foreign_layers
+    }
+
+    /// Whether the record of the export, if there is one, names the same images and the same blobs.
+    pub fn check_lock(&self) -> Result<(), BundleError> {
+        let Some(lock) = &self.lock else { return Ok(()) };
+        let roots: HashMap<&Reference, &Digest> = self
+            .index
+            .images
+            .iter()
+            .filter_map(|image| Some((image.reference.as_ref()?, &image.root.digest)))
+            .collect();
+        let disagrees = |image: &&LockedImage| roots.get(&image.source).copied() != image.digest.as_ref();
+        if let Some(image) = lock.images.iter().filter(|image| image.confirmed).find(disagrees) {
+            return Err(BundleError::Disagreement { what: image.source.to_string() });
+        }
+        let other_size =
+            |blob: &&Descriptor| lock.blobs.get(&blob.digest).is_some_and(|size| *size != blob.size);
+        match self.closure.blobs().find(other_size) {
+            Some(blob) => {
+                Err(BundleError::Disagreement { what: format!("the size of blob {}", blob.digest) })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the index's bytes are those that this program writes for its images.
+    pub(super) fn index_is_ours(&self) -> bool {
+        let images =
+            self.index.images.iter().filter_map(|image| Some((image.reference.as_ref()?, &image.root)));
+        self.index_bytes == index::write(images, self.index.lock.as_ref())
+    }
+
     /// The bundle's id.
     #[must_use]
     pub fn id(&self) -> &Digest {
         &self.index.id
+    }
+
+    /// The bytes of `index.json`.
+    pub(super) fn index_bytes(&self) -> &Bytes {
+        &self.index_bytes
+    }
+
+    /// The bytes of the lock.
+    pub(super) fn lock_bytes(&self) -> Option<&Bytes> {
+        self.lock_bytes.as_ref()
     }
 
     /// The blobs that the bundle leaves out because the far side has them.

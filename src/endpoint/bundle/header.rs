@@ -91,6 +91,16 @@ pub enum HeaderError {
     /// An extension that cannot be read.
     #[error("an extended header cannot be read: {0}")]
     Extension(&'static str),
+    /// Two sizes for one entry: readers would take different bytes for its content.
+    #[error("`{}` has {header} bytes by its header and {extended} by its extended header", .path.escape_debug())]
+    Sizes {
+        /// The entry's name.
+        path: String,
+        /// The header's size in bytes.
+        header: u64,
+        /// The extended header's size in bytes.
+        extended: u64,
+    },
     /// The name is not text.
     #[error("an entry's name is not UTF-8")]
     Name,
@@ -147,8 +157,20 @@ impl Headers {
             return Ok(Step::Extension { size });
         }
         let written = String::from_utf8(header.path_bytes().into_owned()).map_err(|_| HeaderError::Name)?;
-        let (path, size) = (self.path.take().unwrap_or(written), self.size.take().unwrap_or(size));
+        let path = self.path.take().unwrap_or(written);
+        let size = match self.size.take() {
+            None => size,
+            // A record stands for what eleven octal digits cannot say; where they can, they say it themselves.
+            Some(extended) if extended < LARGE && extended != size => {
+                return Err(HeaderError::Sizes { path, header: size, extended });
+            }
+            Some(extended) => extended,
+        };
         match kind {
+            // Some readers take such a name for a folder's, whatever the type says.
+            EntryType::Regular | EntryType::Continuous if path.ends_with('/') => {
+                Err(HeaderError::Forbidden { path, what: "file with a folder's name" })
+            }
             EntryType::Regular | EntryType::Continuous => {
                 Ok(Step::Entry(Entry { path, size, folder: false }))
             }
@@ -167,8 +189,15 @@ impl Headers {
                 Ok(())
             }
             Some(EntryType::XHeader) => self.records(content),
-            // Global extensions carry comments only where archives are made for bundles.
-            _ => Ok(()),
+            // What a global extension says of names and sizes some readers heed and some do not.
+            Some(_) => {
+                let mut global = Self::default();
+                global.records(content)?;
+                let says_more = global.path.is_some() || global.size.is_some();
+                let refused = HeaderError::Extension("a global record names or measures entries");
+                if says_more { Err(refused) } else { Ok(()) }
+            }
+            None => Ok(()),
         }
     }
 
@@ -291,5 +320,47 @@ mod tests {
         header.set_size(1 << 40);
         header.set_cksum();
         assert!(Headers::default().block(header.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn two_sizes_for_one_entry_are_refused() {
+        let header = |size| {
+            let mut header = plain(EntryType::Regular);
+            header.set_path("x").unwrap();
+            header.set_size(size);
+            header.set_cksum();
+            *header.as_bytes()
+        };
+        let read = |record: &[u8], size| {
+            let mut headers = Headers { extending: Some(EntryType::XHeader), ..Headers::default() };
+            headers.extend(record)?;
+            headers.block(&header(size))
+        };
+        let refused = HeaderError::Sizes { path: "x".to_owned(), header: 5, extended: 7 };
+        assert_eq!(read(&record("size", "7"), 5), Err(refused));
+        assert!(read(&record("size", "5"), 5).is_ok());
+        assert!(read(&record("size", &LARGE.to_string()), 0).is_ok());
+    }
+
+    #[test]
+    fn a_global_header_may_say_nothing_of_entries() {
+        let read = |record: &[u8]| {
+            Headers { extending: Some(EntryType::XGlobalHeader), ..Headers::default() }.extend(record)
+        };
+        assert!(read(&record("comment", "0123")).is_ok());
+        assert!(read(&record("size", "7")).is_err());
+        assert!(read(&record("path", "oci-layout")).is_err());
+    }
+
+    #[test]
+    fn a_file_with_the_name_of_a_folder_is_refused() {
+        let mut block = encode("blobs/sha256", 1);
+        assert_eq!(block.len(), 512);
+        let mut header = Header::from_byte_slice(&block).clone();
+        header.as_mut_bytes()[12] = b'/';
+        header.set_cksum();
+        block.copy_from_slice(header.as_bytes());
+        let refused = Headers::default().block(&block.try_into().unwrap());
+        assert!(matches!(refused, Err(HeaderError::Forbidden { .. })), "{refused:?}");
     }
 }

@@ -8,14 +8,22 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::error::BundleError;
-use crate::oci::{Descriptor, Digest, MediaType, Reference, media_type::OCI_INDEX};
+use crate::oci::{
+    Descriptor, Digest, MediaType, Reference, Repository, digest::DigestError, media_type::OCI_INDEX,
+    reference::ReferenceError,
+};
 
 /// Read by skopeo, regctl and oras.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Read by containerd and Docker.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// Of the index itself: the digest of the lock beside it, so that the bundle's id vouches for the lock as well.
+const LOCK_DIGEST: &str = "com.thoras.mirror.lock.digest";
 /// The largest index that is read, in bytes.
 pub(super) const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// How many images one bundle may have.
+const MOST_IMAGES: usize = 20_000;
 
 /// One image of a layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +34,8 @@ pub struct Named {
     pub label: Option<String>,
     /// Its root.
     pub root: Descriptor,
+    /// What reports call it: its name, or one that no registry has (RFC 2606, `.invalid`).
+    pub handle: Reference,
 }
 
 /// A layout's index.
@@ -33,6 +43,8 @@ pub struct Named {
 pub struct Index {
     /// The images in the order of the index.
     pub images: Vec<Named>,
+    /// The digest of the lock beside the index, in bundles of ours.
+    pub lock: Option<Digest>,
     /// The digest of the index's bytes: the id of the bundle.
     pub id: Digest,
 }
@@ -44,6 +56,8 @@ struct Document {
     #[serde(skip_serializing_if = "Option::is_none")]
     media_type: Option<String>,
     manifests: Vec<Written>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,9 +70,12 @@ struct Written {
     annotations: BTreeMap<String, String>,
 }
 
-/// Writes the index of these images: the same bytes for the same images in any order.
+/// Writes the index of these images and of the lock with this digest: the same bytes for the same images in any order.
 #[must_use]
-pub fn write<'a>(images: impl IntoIterator<Item = (&'a Reference, &'a Descriptor)>) -> Vec<u8> {
+pub fn write<'a>(
+    images: impl IntoIterator<Item = (&'a Reference, &'a Descriptor)>,
+    lock: Option<&Digest>,
+) -> Vec<u8> {
     let mut manifests: Vec<Written> = images
         .into_iter()
         .map(|(reference, root)| Written {
@@ -71,7 +88,9 @@ pub fn write<'a>(images: impl IntoIterator<Item = (&'a Reference, &'a Descriptor
         })
         .collect();
     manifests.sort_by(|one, other| one.annotations.cmp(&other.annotations));
-    let document = Document { schema_version: 2, media_type: Some(OCI_INDEX.to_owned()), manifests };
+    let annotations = lock.map(|digest| (LOCK_DIGEST.to_owned(), digest.to_string())).into_iter().collect();
+    let document =
+        Document { schema_version: 2, media_type: Some(OCI_INDEX.to_owned()), manifests, annotations };
     // Text, numbers and maps with text keys are always JSON.
     serde_json::to_vec(&document).unwrap_or_default()
 }
@@ -81,19 +100,41 @@ impl Index {
     pub fn read(bytes: &[u8]) -> Result<Self, BundleError> {
         let document: Document =
             serde_json::from_slice(bytes).map_err(|error| BundleError::Index(error.to_string()))?;
+        if document.manifests.len() > MOST_IMAGES {
+            return Err(BundleError::Index(format!("it names more than {MOST_IMAGES} images")));
+        }
         let images = document.manifests.iter().map(named).collect::<Result<_, _>>()?;
-        Ok(Self { images, id: Digest::sha256(bytes) })
+        let lock = document.annotations.get(LOCK_DIGEST);
+        let not_a_digest = |error: DigestError| BundleError::Index(format!("{LOCK_DIGEST}: {error}"));
+        let lock = lock.map(|digest| digest.parse().map_err(not_a_digest)).transpose()?;
+        Ok(Self { images, lock, id: Digest::sha256(bytes) })
     }
 }
 
 fn named(written: &Written) -> Result<Named, BundleError> {
     let digest: Digest =
-        written.digest.parse().map_err(|error| BundleError::Index(format!("{}: {error}", written.digest)))?;
+        written.digest.parse().map_err(|error: DigestError| BundleError::Index(error.to_string()))?;
     let root = Descriptor::new(MediaType::from(written.media_type.as_str()), digest, written.size);
     let names = || [CONTAINERD_NAME, REF_NAME].into_iter().filter_map(|name| written.annotations.get(name));
     let reference = names().find_map(|name| full_name(name));
     let label = names().next_back().filter(|_| reference.is_none()).cloned();
-    Ok(Named { reference, label, root })
+    let handle = match &reference {
+        Some(reference) => reference.clone(),
+        None => {
+            stand_in(label.as_deref(), &root.digest).map_err(|error| BundleError::Index(error.to_string()))?
+        }
+    };
+    Ok(Named { reference, label, root, handle })
+}
+
+/// A name for an image that has none. A label that is no tag is left out.
+fn stand_in(label: Option<&str>, digest: &Digest) -> Result<Reference, ReferenceError> {
+    let repository = Repository::new("unnamed.invalid", "image")?;
+    let tagged = label.and_then(|label| Reference::tagged(repository.clone(), label).ok());
+    Ok(match tagged {
+        Some(reference) => reference.with_digest(digest.clone()),
+        None => Reference::pinned(repository, digest.clone()),
+    })
 }
 
 /// A name that says where the image comes from. `latest` or `app` alone do not: they would be taken for images of
@@ -117,11 +158,13 @@ mod tests {
         let names = ["reg.example.com/b:1", "reg.example.com/a:1", "docker.io/library/busybox:latest"];
         let references: Vec<Reference> = names.iter().map(|name| name.parse().unwrap()).collect();
         let root = root();
-        let forth = write(references.iter().map(|reference| (reference, &root)));
-        let back = write(references.iter().rev().map(|reference| (reference, &root)));
+        let lock = Digest::sha256(b"lock");
+        let forth = write(references.iter().map(|reference| (reference, &root)), Some(&lock));
+        let back = write(references.iter().rev().map(|reference| (reference, &root)), Some(&lock));
         assert_eq!(forth, back);
         let index = Index::read(&forth).unwrap();
         assert_eq!(index.id, Digest::sha256(&forth));
+        assert_eq!(index.lock, Some(lock));
         let read: Vec<String> =
             index.images.iter().map(|image| image.reference.as_ref().unwrap().to_string()).collect();
         assert_eq!(read, ["docker.io/library/busybox:latest", "reg.example.com/a:1", "reg.example.com/b:1"]);
@@ -139,8 +182,11 @@ mod tests {
         };
         let image = read(r#","annotations":{"org.opencontainers.image.ref.name":"latest"}"#);
         assert_eq!((image.reference, image.label.as_deref()), (None, Some("latest")));
+        let digest = Digest::sha256(b"x");
+        assert_eq!(image.handle.to_string(), format!("unnamed.invalid/image:latest@{digest}"));
         let image = read("");
         assert_eq!((image.reference, image.label), (None, None));
+        assert_eq!(image.handle.to_string(), format!("unnamed.invalid/image@{digest}"));
         let docker = r#","annotations":{"io.containerd.image.name":"docker.io/library/x:1","org.opencontainers.image.ref.name":"1"}"#;
         assert_eq!(read(docker).reference.unwrap().to_string(), "docker.io/library/x:1");
     }

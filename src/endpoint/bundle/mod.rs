@@ -21,21 +21,25 @@
 //! | one file or many as one range of bytes | `slices` |
 //! | files that are volumes of a tar | [`volumes`] |
 //! | blobs in a tar or a folder | `storage` |
+//! | what an image lacks | `wholeness` |
 //! | an opened bundle, which is a [`Source`](super::Source) | `reader` |
 //! | a bundle as it is going to be | `draft` |
 //! | the files it is written to | `output` |
 //! | what an earlier run left of it | `partial`, with `moves` and `hashing` |
 //! | writing it in order | [`stream`] |
+//! | reading all of it, for whatever is wrong | [`check`] |
 //! | writing it, as a [`Destination`](super::Destination) | `writer` |
 //!
 //! Nothing is ever unpacked, so no name in an archive ever becomes a path on this machine.
 
+pub mod check;
 mod closure;
 mod draft;
 mod error;
 mod hashing;
 mod head;
 mod header;
+mod incoming;
 pub mod index;
 mod layout;
 mod moves;
@@ -50,6 +54,7 @@ pub mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod volumes;
+mod wholeness;
 mod writer;
 
 pub use self::{
@@ -57,11 +62,13 @@ pub use self::{
     error::BundleError,
     head::Head,
     header::HeaderError,
+    incoming::{Incoming, Kept, Next},
     layout::{BlobEntry, Extent, Layout},
     names::NameError,
     output::Output,
     reader::Bundle,
     slices::{Part, Slices},
     storage::BlobReader,
+    wholeness::Lack,
     writer::Writer,
 };

@@ -1,13 +1,30 @@
 //! The names of an OCI image layout's files (OCI image specification, "Image Layout"), and no others.
 
+use serde::Deserialize;
+
+use super::error::BundleError;
 use crate::oci::Digest;
 
 pub(super) const MARKER: &str = "oci-layout";
 pub(super) const INDEX: &str = "index.json";
 pub(super) const LOCK: &str = "thoras-mirror.lock";
+pub(super) const DOCKER: &str = "manifest.json";
 
 /// The marker file's content.
 pub(super) const MARKER_CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// Checks the marker's content. Newer versions of the layout do not exist; one would be read wrongly.
+pub(super) fn check_marker(content: &[u8]) -> Result<(), BundleError> {
+    #[derive(Deserialize)]
+    struct Marker {
+        #[serde(rename = "imageLayoutVersion")]
+        version: String,
+    }
+    match serde_json::from_slice::<Marker>(content) {
+        Ok(Marker { version }) if version == "1.0.0" => Ok(()),
+        _ => Err(BundleError::Marker),
+    }
+}
 
 /// What a file of a layout is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -18,6 +35,8 @@ pub(super) enum Name {
     Index,
     /// `thoras-mirror.lock`
     Lock,
+    /// `manifest.json`, which Docker writes beside the layout's own files
+    Docker,
     /// `blobs/ALGORITHM/HEX`
     Blob(Digest),
     /// A file or folder that other programs put into a layout, and that means nothing here.
@@ -55,6 +74,7 @@ pub(super) fn read(path: &str) -> Result<Name, NameError> {
         MARKER => return Ok(Name::Marker),
         INDEX => return Ok(Name::Index),
         LOCK => return Ok(Name::Lock),
+        DOCKER => return Ok(Name::Docker),
         _ => {}
     }
     let Some(below) = path.strip_prefix("blobs/") else { return Ok(Name::Other) };
@@ -83,7 +103,8 @@ mod tests {
         assert_eq!(read(&format!("./{}", of_blob(&digest))), Ok(Name::Blob(digest)));
         assert_eq!(read("oci-layout"), Ok(Name::Marker));
         assert_eq!(read("index.json"), Ok(Name::Index));
-        for other in ["./", "blobs", "blobs/", "blobs/sha256/", "manifest.json", "a/b"] {
+        assert_eq!(read("manifest.json"), Ok(Name::Docker));
+        for other in ["./", "blobs", "blobs/", "blobs/sha256/", "repositories", "a/b"] {
             assert_eq!(read(other), Ok(Name::Other), "{other}");
         }
     }

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::error::BundleError;
+use super::{error::BundleError, volumes};
 
 /// Where a bundle goes.
 #[derive(Debug, Clone)]
@@ -64,6 +64,11 @@ impl Output {
         with_suffix(&self.path, ".partial.moves")
     }
 
+    /// The index of the volumes.
+    pub(super) fn index(&self) -> PathBuf {
+        with_suffix(&self.path, volumes::SUFFIX)
+    }
+
     /// The folder that everything is written to.
     pub(super) fn folder(&self) -> &Path {
         match self.path.parent() {
@@ -97,6 +102,17 @@ pub(super) fn open_alone(path: &Path) -> Result<File, BundleError> {
         Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
         Err(fs::TryLockError::Error(error)) => Err(unwritable(error)),
     }
+}
+
+/// Writes a small file whole: beside its name first, then under it.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write as _;
+    let beside = with_suffix(path, ".partial");
+    let mut file = File::create(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    sync_folder(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }
 
 /// Makes a rename in this folder survive a crash.

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fs::File,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,8 +27,8 @@ use crate::{
 };
 
 /// The largest marker and lock that are read, in bytes.
-const LARGEST_MARKER: u64 = 4096;
-const LARGEST_LOCK: u64 = 32 * 1024 * 1024;
+pub(super) const LARGEST_MARKER: u64 = 4096;
+pub(super) const LARGEST_LOCK: u64 = 16 * 1024 * 1024;
 
 /// A bundle that can be read at any place.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub struct Bundle {
     /// Set when the bundle is one of ours, byte for byte in its head.
     layout: Option<Layout>,
     names: HashMap<(Repository, Target), Descriptor>,
+    is_from_docker: bool,
     side: Side,
 }
 
@@ -46,6 +48,10 @@ impl Bundle {
         let metadata = path.metadata().map_err(|error| BundleError::unreadable(path, error))?;
         if metadata.is_dir() {
             return Self::from_folder(path);
+        }
+        // Opening a named pipe would wait for whoever writes into it.
+        if !metadata.is_file() {
+            return Err(BundleError::unreadable(path, io::Error::other("it is neither a file nor a folder")));
         }
         let file = File::open(path).map_err(|error| BundleError::unreadable(path, error))?;
         let slices = Slices::new(vec![(path.display().to_string(), Some(file), metadata.len())]);
@@ -63,7 +69,7 @@ impl Bundle {
                     && bundle.layout.as_ref().is_some_and(|layout| layout.length() == set.length);
                 if is_described { Ok(bundle) } else { Err(VolumeError::Head { bundle: set.bundle }.into()) }
             }
-            Opened::Numbered(slices, path) => match our_head(&slices, &path)? {
+            Opened::Numbered(slices, path) => match unaltered_head(&slices, &path)? {
                 Some(_) => Self::from_slices(slices, &path),
                 None => Err(VolumeError::NotABeginning(path).into()),
             },
@@ -72,7 +78,7 @@ impl Bundle {
 
     /// Opens an archive that lies in `slices`. `path` names it in messages.
     pub fn from_slices(slices: Slices, path: &Path) -> Result<Self, BundleError> {
-        if let Some((head, layout)) = our_head(&slices, path)? {
+        if let Some((head, layout)) = unaltered_head(&slices, path)? {
             let blobs = Arc::new(layout.extents());
             let storage = Storage::Archive { slices, blobs, path: path.to_owned() };
             return Ok(Self::new(head, storage, Some(layout)));
@@ -88,12 +94,14 @@ impl Bundle {
         let marker = small(Name::Marker, names::MARKER, LARGEST_MARKER)?;
         let index = small(Name::Index, names::INDEX, index::LARGEST)?;
         let lock = small(Name::Lock, names::LOCK, LARGEST_LOCK)?;
+        let is_from_docker = found.contains_key(&Name::Docker);
         let blobs = found.into_iter().filter_map(|(name, extent)| match name {
             Name::Blob(digest) => Some((digest, extent)),
             _ => None,
         });
         let storage = Storage::Archive { slices, blobs: Arc::new(blobs.collect()), path: path.to_owned() };
-        Self::of_anybody(marker.as_ref(), index, lock, storage)
+        let bundle = Self::of_anybody(marker.as_ref(), index, lock, storage)?;
+        Ok(Self { is_from_docker, ..bundle })
     }
 
     fn from_folder(path: &Path) -> Result<Self, BundleError> {
@@ -101,7 +109,9 @@ impl Bundle {
         let marker = storage.small(names::MARKER, LARGEST_MARKER)?;
         let index = storage.small(names::INDEX, index::LARGEST)?;
         let lock = storage.small(names::LOCK, LARGEST_LOCK)?;
-        Self::of_anybody(marker.as_ref(), index, lock, storage)
+        let is_from_docker = storage.file(names::DOCKER)?.is_some();
+        let bundle = Self::of_anybody(marker.as_ref(), index, lock, storage)?;
+        Ok(Self { is_from_docker, ..bundle })
     }
 
     /// A layout whose files may stand in any order.
@@ -112,34 +122,29 @@ impl Bundle {
         storage: Storage,
     ) -> Result<Self, BundleError> {
         let refused = |reason| BundleError::NotALayout { path: storage.path().to_owned(), reason };
-        if marker.is_none() {
-            return Err(refused("it has no file `oci-layout`"));
-        }
+        let Some(marker) = marker else { return Err(refused("it has no file `oci-layout`")) };
+        names::check_marker(marker)?;
         let index = index.ok_or_else(|| refused("it has no file `index.json`"))?;
         let mut head = Head::new(index, lock)?;
-        loop {
-            let wanted: Vec<Digest> = head.closure.wanted().cloned().collect();
-            let mut found = false;
-            for digest in wanted {
-                if let Some(manifest) = storage.blob(&digest)? {
-                    let bytes = manifest.whole("a manifest", LARGEST_MANIFEST as u64, storage.path())?;
-                    head.closure.add(digest, bytes)?;
-                    found = true;
-                }
+        let mut wanted: Vec<Digest> = head.closure.wanted().cloned().collect();
+        while let Some(digest) = wanted.pop() {
+            let Some(manifest) = storage.blob(&digest)? else { continue };
+            if manifest.size() > LARGEST_MANIFEST as u64 {
+                return Err(BundleError::LargeManifest { digest, size: manifest.size() });
             }
-            if !found {
-                return Ok(Self::new(head, storage, None));
-            }
+            let bytes = manifest.whole("a manifest", LARGEST_MANIFEST as u64, storage.path())?;
+            wanted.extend(head.closure.add(digest, bytes)?);
         }
+        Ok(Self::new(head, storage, None))
     }
 
-    fn new(head: Head, storage: Storage, layout: Option<Layout>) -> Self {
+    pub(super) fn new(head: Head, storage: Storage, layout: Option<Layout>) -> Self {
         let images = head.index.images.iter().filter_map(|image| {
             let reference = image.reference.as_ref()?;
             Some((reference.clone(), image.root.clone()))
         });
         let names = names_of(images);
-        Self { head, storage, layout, names, side: Side::Source }
+        Self { head, storage, layout, names, is_from_docker: false, side: Side::Source }
     }
 
     /// The same bundle, whose images have these names.
@@ -160,15 +165,44 @@ impl Bundle {
         self.storage.path()
     }
 
+    /// Whether Docker wrote it: then it has pushed or built the images anew, and their digests may not be those that a
+    /// registry has.
+    #[must_use]
+    pub fn is_from_docker(&self) -> bool {
+        self.is_from_docker
+    }
+
+    /// The archive's bytes; `None` for a folder.
+    pub(super) fn slices(&self) -> Option<&Slices> {
+        match &self.storage {
+            Storage::Archive { slices, .. } => Some(slices),
+            Storage::Folder { .. } => None,
+        }
+    }
+
     /// Where everything stands, when the bundle is one of ours.
     #[must_use]
     pub fn layout(&self) -> Option<&Layout> {
         self.layout.as_ref()
     }
 
+    /// Where its blobs are.
+    pub(super) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// A blob, to be read at any place; `None` when it is not there.
     pub fn blob(&self, digest: &Digest) -> Result<Option<BlobReader>, BundleError> {
         self.storage.blob(digest)
+    }
+
+    /// How many bytes it has: those of the archive, or of a folder's blobs.
+    pub fn size(&self) -> Result<u64, BundleError> {
+        match (&self.layout, self.storage.archive()) {
+            (Some(layout), _) => Ok(layout.length()),
+            (None, Some(slices)) => Ok(slices.length()),
+            (None, None) => Ok(self.blobs()?.into_values().fold(0, u64::saturating_add)),
+        }
     }
 
     /// Every blob that is there, with its size in bytes.
@@ -191,8 +225,16 @@ fn names_of(
     images.into_iter().map(place).collect()
 }
 
-/// The head and the layout of an archive that begins as ours do; `None` when it is somebody else's.
+/// The head and the layout of an archive that begins as ours do; `None` when it does not, for whatever reason.
 pub(super) fn our_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
+    match unaltered_head(slices, path) {
+        Err(BundleError::Altered { .. } | BundleError::Index(_)) => Ok(None),
+        found => found,
+    }
+}
+
+/// The same; `None` when the archive is somebody else's, and an error when it is ours with other bytes in its head.
+fn unaltered_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
     let mut scan = Scan::new(slices, path);
     let mut small = |wanted: Name, called, limit| -> Result<Option<Bytes>, BundleError> {
         match scan.next_file() {
@@ -220,16 +262,26 @@ pub(super) fn our_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Lay
                     LARGEST_MANIFEST as u64,
                     path,
                 )?;
-                head.closure.add(digest, bytes)?;
+                if head.closure.add(digest, bytes).is_err() {
+                    return Ok(None);
+                }
             }
             Err(error @ BundleError::Absent { .. }) => return Err(error),
             _ => return Ok(None),
         }
     }
     let layout = head.layout();
+    // In somebody else's archive of the same files, other things stand between them.
+    if scan.position() != layout.head().len() as u64 {
+        return Ok(None);
+    }
     let mut begins = vec![0; layout.head().len()];
-    let same = slices.read_exact_at(&mut begins, 0).is_ok() && begins == *layout.head();
-    Ok(same.then_some((head, layout)))
+    slices.read_exact_at(&mut begins, 0).map_err(|error| BundleError::unreadable(path, error))?;
+    match begins.iter().zip(layout.head()).position(|(found, written)| found != written) {
+        Some(differs) => Err(BundleError::Altered { offset: differs as u64 }),
+        None if !head.index_is_ours() => Err(BundleError::Index("it is not as it was written".to_owned())),
+        None => Ok(Some((head, layout))),
+    }
 }
 
 impl Source for Bundle {

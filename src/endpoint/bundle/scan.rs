@@ -61,6 +61,11 @@ impl<'a> Scan<'a> {
         Ok(None)
     }
 
+    /// Where the next header stands.
+    pub(super) fn position(&self) -> u64 {
+        self.at
+    }
+
     /// After the last file: whether the archive was whole.
     pub(super) fn finish(self) -> Result<HashMap<Name, Extent>, BundleError> {
         if self.ended { Ok(self.seen) } else { Err(BundleError::NoEnd) }

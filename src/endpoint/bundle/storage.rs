@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use futures::{StreamExt, stream};
 use tokio::task::JoinHandle;
 
@@ -72,10 +72,33 @@ impl Storage {
         }
     }
 
+    /// The archive; `None` for a folder.
+    pub(super) fn archive(&self) -> Option<&Slices> {
+        match self {
+            Self::Archive { slices, .. } => Some(slices),
+            Self::Folder { .. } => None,
+        }
+    }
+
+    /// Every blob that is there, in the order in which reading is fastest.
+    pub(super) fn in_order(&self) -> Result<Vec<Digest>, BundleError> {
+        let mut placed: Vec<(u64, Digest)> = match self {
+            Self::Archive { blobs, .. } => {
+                blobs.iter().map(|(digest, extent)| (extent.offset, digest.clone())).collect()
+            }
+            Self::Folder { .. } => self.blobs()?.into_keys().map(|digest| (0, digest)).collect(),
+        };
+        placed.sort();
+        Ok(placed.into_iter().map(|(_, digest)| digest).collect())
+    }
+
     /// A file of a folder, opened.
     pub(super) fn file(&self, name: &str) -> Result<Option<BlobReader>, BundleError> {
         let Self::Folder { folder, path } = self else { return Ok(None) };
-        let opened = folder.open(name).and_then(|file| Ok((file.metadata()?, file)));
+        // A named pipe must not keep us waiting for whoever writes into it.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        let opened = folder.open_with(name, &options).and_then(|file| Ok((file.metadata()?, file)));
         match opened {
             Ok((metadata, file)) if metadata.is_file() => {
                 let size = metadata.len();
@@ -150,6 +173,21 @@ impl BlobReader {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.extent.size
+    }
+
+    pub(super) fn slices(&self) -> &Slices {
+        &self.slices
+    }
+
+    /// Whether the archive ends before it does.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.extent.end() > self.slices.length()
+    }
+
+    /// How many of its bytes stand before the end of the archive.
+    pub(super) fn before_the_end(&self) -> u64 {
+        self.slices.length().saturating_sub(self.extent.offset).min(self.extent.size)
     }
 
     /// The volumes that it needs and that are not there.

@@ -5,10 +5,12 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use super::{closure::Closure, *};
 use crate::{
     endpoint::{Cause, Error, Operation, Side, Source},
+    lock::{Lock, LockedImage, Placement},
     oci::{
         Descriptor, Digest, Naming, RawManifest, Reference, Target,
         media_type::{OCI_INDEX, OCI_MANIFEST},
     },
+    outcome::PlatformOutcome,
     resolve::ForeignLayers,
 };
 
@@ -42,14 +44,10 @@ pub(crate) fn sample() -> Sample {
         child["platform"] = serde_json::json!({"os": "linux", "architecture": architecture});
         children.push(child);
     }
-    let root = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children});
+    let root = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children.clone()});
     let root = blob(OCI_INDEX, serde_json::to_vec(&root).unwrap());
 
     let reference: Reference = "reg.example.com/team/app:1".parse().unwrap();
-    let index = index::write([(&reference, &root)]);
-    let placement = crate::lock::Placement { to: None, naming: Naming::Relative, source_prefix: None };
-    let lock = crate::lock::Lock::new(None, placement, &[], ForeignLayers::Optional, &[]);
-    let lock = serde_json::to_vec(&lock).unwrap();
     let mut closure = Closure::new([&root.digest], ForeignLayers::Optional);
     loop {
         let wanted = closure.wanted().next().cloned();
@@ -57,6 +55,12 @@ pub(crate) fn sample() -> Sample {
         let bytes = contents[&digest].clone().into();
         closure.add(digest, bytes).unwrap();
     }
+    let platform = |child: &serde_json::Value| PlatformOutcome {
+        platform: format!("linux/{}", child["platform"]["architecture"].as_str().unwrap()).parse().unwrap(),
+        digest: child["digest"].as_str().unwrap().parse().unwrap(),
+    };
+    let lock = lock_of(&reference, &root, children.iter().map(platform).collect(), &closure).to_bytes();
+    let index = index::write([(&reference, &root)], Some(&Digest::sha256(&lock)));
     let layout = Layout::new(&index, Some(&lock), &closure, &std::collections::HashSet::new());
     let mut bytes = layout.head().to_vec();
     for entry in layout.blobs() {
@@ -68,6 +72,31 @@ pub(crate) fn sample() -> Sample {
     bytes.resize(bytes.len() + 1024, 0);
     assert_eq!(bytes.len() as u64, layout.length());
     Sample { bytes, layout, reference, root, layer: layer.digest }
+}
+
+fn lock_of(
+    reference: &Reference,
+    root: &Descriptor,
+    platforms: Vec<PlatformOutcome>,
+    closure: &Closure,
+) -> Lock {
+    let placement = Placement { to: None, naming: Naming::Relative, source_prefix: None };
+    let required = platforms.iter().map(|one| one.platform.clone()).collect();
+    let mut blobs: Vec<Digest> = closure.blobs().map(|blob| blob.digest.clone()).collect();
+    blobs.sort();
+    let image = LockedImage {
+        source: reference.clone(),
+        destinations: Vec::new(),
+        digest: Some(root.digest.clone()),
+        media_type: Some(root.media_type.clone()),
+        platforms,
+        waived: Vec::new(),
+        blobs,
+        confirmed: true,
+    };
+    let blobs = closure.blobs().map(|blob| (blob.digest.clone(), blob.size)).collect();
+    let empty = Lock::new(None, placement, &[], ForeignLayers::Optional, &[]);
+    Lock { platforms: required, images: vec![image], blobs, ..empty }
 }
 
 pub(crate) fn open(bytes: &[u8]) -> Result<Bundle, BundleError> {

@@ -3,7 +3,8 @@
 use std::{
     collections::{HashMap, HashSet},
     fs::{self, File},
-    path::Path,
+    io,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -18,6 +19,7 @@ use super::{
     partial::Partial,
     slices::Slices,
     storage::BlobReader,
+    volumes::{self, Volume, VolumeSet},
 };
 use crate::{
     endpoint::{
@@ -94,17 +96,46 @@ impl Writer {
         checked.into_iter().flatten().collect()
     }
 
-    /// Syncs everything and gives the files their names. Blocks.
-    pub fn finish(self) -> Result<Vec<std::path::PathBuf>, BundleError> {
+    /// Syncs everything and gives the files their names; volumes are read back and described by an index. Blocks.
+    pub fn finish(self) -> Result<Vec<PathBuf>, BundleError> {
         let unwritable = |path: &Path, error| BundleError::unwritable(path, error);
         let slices = &self.partial.slices;
         slices.files().try_for_each(File::sync_all).map_err(|error| unwritable(&self.output.path, error))?;
+        let index = self.output.volume.map(|_| self.volumes()).transpose();
+        let index = index.map_err(|error| unwritable(&self.output.path, error))?;
         for file in &self.partial.files {
             fs::rename(&file.partial, &file.whole).map_err(|error| unwritable(&file.whole, error))?;
         }
         let folder = self.output.folder();
         output::sync_folder(folder).map_err(|error| unwritable(folder, error))?;
-        Ok(self.partial.files.into_iter().map(|file| file.whole).collect())
+        let mut files: Vec<PathBuf> = self.partial.files.into_iter().map(|file| file.whole).collect();
+        if let Some(index) = index {
+            let path = self.output.index();
+            output::write_whole(&path, &index.to_bytes()).map_err(|error| unwritable(&path, error))?;
+            files.push(path);
+        }
+        Ok(files)
+    }
+
+    /// Describes the volumes as they are on the disk now.
+    fn volumes(&self) -> io::Result<VolumeSet> {
+        let mut end = 0;
+        let places = self.partial.files.iter().map(|file| {
+            let offset = end;
+            end += file.size;
+            (file, Extent { offset, size: file.size })
+        });
+        let described = hashing::on_every_core(places.collect(), |(file, extent)| {
+            let reader = BlobReader::new(self.partial.slices.clone(), extent);
+            let hash =
+                |length| hashing::hash(&reader, self.draft.id(), length).map(crate::oci::Hasher::finish);
+            let name = file.whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let (sha256, beginning) = (hash(extent.size)?, hash(extent.size.min(volumes::BEGINNING))?);
+            Ok(Volume { name, offset: extent.offset, size: extent.size, sha256, beginning })
+        });
+        let described = described.into_iter().collect::<io::Result<_>>()?;
+        let (layout, id) = (self.draft.layout(), self.draft.id().clone());
+        Ok(VolumeSet::new(id, layout.length(), layout.head().clone(), described))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -185,6 +216,9 @@ impl Destination for Writer {
         blob: &Descriptor,
         _: Option<&Repository>,
     ) -> Result<Begun<Sink>, Error> {
+        if self.draft.absent.contains_key(&blob.digest) {
+            return Ok(Begun::Present);
+        }
         let place = format!("{}@{}", self.output.path.display(), blob.digest);
         let Some(entry) = self.draft.layout.blob(&blob.digest) else {
             let error = BundleError::Changed { place: place.clone(), found: blob.digest.clone() };

@@ -1,6 +1,7 @@
 //! What the integration tests stand on: real registries, images to put into them, faults, other programs.
 //!
 //! - [`images`] builds images from nothing; [`client`] pushes them and reads them back without this project's code;
+//! - [`bundle`] lays them out as bundles of ours; [`built_bundle`] does so from the format's description alone;
 //! - [`registry`] runs CNCF distribution, [`storage`] looks into (and damages) its files;
 //! - [`token_server`] hands out the tokens that such a registry trusts;
 //! - [`scripted`] is a small registry that misbehaves on demand; [`fault_proxy`] stands before a real one and breaks
@@ -9,6 +10,8 @@
 //! - [`process`] runs the program under test, [`documents`] checks the JSON that it prints;
 //! - [`skopeo`] and [`helm`] run other programs, [`fake_helm`] stands in Helm's place and writes down what it saw.
 
+pub mod built_bundle;
+pub mod bundle;
 pub mod client;
 pub mod documents;
 pub mod fake_helm;

@@ -13,3 +13,10 @@ pub async fn manifest(address: &Address, name: &str) -> Vec<u8> {
     let image = format!("docker://{}/{name}", address.host_port);
     run(&["inspect", "--raw", "--tls-verify=false", &image]).await
 }
+
+/// Its version: major, minor.
+pub async fn version() -> (u32, u32) {
+    let text = String::from_utf8(run(&["--version"]).await).unwrap();
+    let mut numbers = text.rsplit(' ').next().unwrap().split('.').map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}

@@ -42,12 +42,11 @@ pub(in super::super) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
     let (indexes, files): (Vec<PathBuf>, Vec<PathBuf>) =
         paths.iter().cloned().partition(|path| is_index(path));
     let mut candidates = files.iter().map(|path| Candidate::open(path)).collect::<Result<Vec<_>, _>>()?;
-    let found = match indexes.is_empty() {
-        false => indexes
-            .iter()
-            .map(|path| Ok((path.clone(), read_index(path)?)))
-            .collect::<Result<Vec<_>, VolumeError>>()?,
-        true => beside(&mut candidates)?,
+    let found = if indexes.is_empty() {
+        beside(&mut candidates)?
+    } else {
+        let read = |path: &PathBuf| Ok((path.clone(), read_index(path)?));
+        indexes.iter().map(read).collect::<Result<Vec<_>, VolumeError>>()?
     };
     let mut sets = found.into_iter();
     if let Some((path, set)) = sets.next() {

@@ -1,18 +1,13 @@
-//! What `bundle` can be told.
+//! What `bundle export` can be told.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, builder::BoolishValueParser};
+use clap::{Args, builder::BoolishValueParser};
 
-use super::{NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs};
-use crate::report::Format;
-
-/// `thoras-mirror bundle`
-#[derive(Debug, Subcommand)]
-pub enum Bundle {
-    /// Write the images into one file, or into volumes, to be carried elsewhere
-    Export(Box<Export>),
-}
+use crate::{
+    cli::{NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs},
+    report::Format,
+};
 
 /// `thoras-mirror bundle export`
 #[derive(Debug, Args)]

@@ -1,0 +1,61 @@
+//! `--base`: what the far side has already, as a lock or a bundle tells.
+
+use std::{collections::BTreeMap, path::Path};
+
+use crate::{
+    endpoint::bundle::Bundle,
+    error::{Failure, Kind},
+    lock::{Base, Lock},
+    oci::{Digest, Reference},
+};
+
+/// Reads the lock of a mirror or of a bundle, or a bundle.
+pub(super) fn read(path: &Path) -> Result<Base, Failure> {
+    let (lock, id) = if path.is_dir() || looks_like_an_archive(path) {
+        let bundle = Bundle::open(path).map_err(|error| error.failure())?;
+        let id = bundle.head().id().clone();
+        let lock = bundle.head().lock.clone().ok_or_else(|| without_lock(path))?;
+        (lock, id)
+    } else {
+        let lock = Lock::read(path).map_err(|error| error.failure())?;
+        let id = Digest::sha256(&lock.to_bytes());
+        (lock, id)
+    };
+    let base = Base { id, blobs: places(&lock) };
+    if base.blobs.is_empty() {
+        let message = format!("--base {}: no image in it was ever confirmed", path.display());
+        return Err(Failure::new(Kind::Input, message).with_hint("leave --base out to write a whole bundle"));
+    }
+    Ok(base)
+}
+
+/// Whether the file is anything but JSON.
+fn looks_like_an_archive(path: &Path) -> bool {
+    use std::io::Read as _;
+    let mut first = [0];
+    std::fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut first).is_ok() && first != *b"{")
+}
+
+fn without_lock(path: &Path) -> Failure {
+    let message =
+        format!("--base {}: another program wrote this bundle, and it holds no lock", path.display());
+    Failure::new(Kind::Input, message)
+        .with_hint("name the lock that `bundle import` or `sync` wrote at the far side")
+}
+
+/// Every blob of the confirmed images, with the repositories that have it.
+fn places(lock: &Lock) -> BTreeMap<Digest, Vec<String>> {
+    let mut places: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
+    for image in lock.images.iter().filter(|image| image.confirmed) {
+        let repository = |reference: &Reference| reference.repository().to_string();
+        let here: Vec<String> =
+            std::iter::once(&image.source).chain(&image.destinations).map(repository).collect();
+        for blob in &image.blobs {
+            let known = places.entry(blob.clone()).or_default();
+            known.extend(here.iter().cloned());
+            known.sort();
+            known.dedup();
+        }
+    }
+    places
+}

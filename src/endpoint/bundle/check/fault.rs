@@ -1,0 +1,99 @@
+//! What can be wrong with a bundle beside its images.
+
+use crate::{
+    endpoint::bundle::BundleError,
+    error::{Failure, Kind},
+    oci::{Digest, Reference},
+};
+
+/// One thing that is wrong with the archive itself, with its lock, or with something that no image needs.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Fault {
+    /// A volume is not there.
+    #[error("volume {name} is not there")]
+    Volume {
+        /// Its name.
+        name: String,
+    },
+    /// The archive ends before its end.
+    #[error("the archive is cut off: {missing} bytes are missing at its end")]
+    CutOff {
+        /// How many bytes.
+        missing: u64,
+    },
+    /// The archive goes on behind its end.
+    #[error("{count} bytes follow the end of the archive, from byte {offset} on")]
+    Behind {
+        /// Where the archive ends.
+        offset: u64,
+        /// How many bytes follow.
+        count: u64,
+    },
+    /// The files before the blobs are not byte for byte what this program writes.
+    #[error("the head differs at byte {offset} from what was written: it was damaged, or packed anew")]
+    Head {
+        /// The first byte that differs.
+        offset: u64,
+    },
+    /// The header of a blob's entry is not the one that was written.
+    #[error("the header of `blobs/{blob}` at byte {offset} is damaged")]
+    Header {
+        /// Which blob.
+        blob: Digest,
+        /// Where the header begins.
+        offset: u64,
+    },
+    /// There is something else than zeros behind a blob.
+    #[error("the padding of `blobs/{blob}` at byte {offset} is damaged")]
+    Padding {
+        /// Which blob.
+        blob: Digest,
+        /// Where the padding begins.
+        offset: u64,
+    },
+    /// The two blocks of zeros at the end are not zeros.
+    #[error("the end mark at byte {offset} is damaged")]
+    End {
+        /// Where it begins.
+        offset: u64,
+    },
+    /// `index.json` is not what this program writes for its images and its lock.
+    #[error("index.json is not as it was written")]
+    Index,
+    /// The index names a lock, which is not there.
+    #[error("index.json names thoras-mirror.lock, which is not there")]
+    NoLock,
+    /// The lock says something else than the images.
+    #[error("thoras-mirror.lock is wrong about {subject}: {reason}")]
+    Lock {
+        /// The image or blob that it is wrong about.
+        subject: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An image that was to be in the bundle and could not be copied.
+    #[error("{image} is not in the bundle: it could not be copied when the bundle was written")]
+    LeftOut {
+        /// Which.
+        image: Reference,
+    },
+    /// A blob that no image needs is not what its name says.
+    #[error("blob {blob}, which no image needs, {reason}")]
+    Blob {
+        /// Which.
+        blob: Digest,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Something cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] BundleError),
+}
+
+impl Fault {
+    /// What a person sees.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        Failure::from_error(Kind::Integrity, self)
+    }
+}

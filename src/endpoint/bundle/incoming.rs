@@ -1,0 +1,219 @@
+//! A bundle that comes through a pipe: read once, from its first byte to its last.
+//!
+//! What stands before the blobs is kept, so that images are known before the first blob comes. Bundles of ours are made
+//! that way; other archives are where their index and manifests happen to stand first.
+
+use std::{collections::HashSet, io, path::Path};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::{
+    Bundle, BundleError, Head,
+    header::{BLOCK, Block, Entry, Headers, Step, padding},
+    index,
+    names::{self, Name},
+    reader::{LARGEST_LOCK, LARGEST_MARKER},
+    scan::MOST_ENTRIES,
+    slices::Slices,
+    storage::Storage,
+};
+use crate::oci::{Digest, manifest::LARGEST_MANIFEST};
+
+/// How much is read at a time, in bytes.
+const PIECE: usize = 256 * 1024;
+
+/// A bundle on its way.
+#[derive(Debug)]
+pub struct Incoming<R> {
+    input: R,
+    headers: Headers,
+    seen: HashSet<Name>,
+    entries: usize,
+    at: u64,
+    /// Bytes of the current entry that have not been read, and its padding.
+    rest: u64,
+    padding: u64,
+    ended: bool,
+}
+
+/// The blob that comes next: its digest, and its size in bytes.
+pub type Next = (Digest, u64);
+
+/// Small blobs that came before it was known what they are, by digest.
+pub type Kept = Vec<(Digest, Bytes)>;
+
+impl<R: AsyncRead + Unpin + Send> Incoming<R> {
+    /// Nothing is read yet.
+    pub fn new(input: R) -> Self {
+        let (headers, seen) = (Headers::default(), HashSet::new());
+        Self { input, headers, seen, entries: 0, at: 0, rest: 0, padding: 0, ended: false }
+    }
+
+    /// Reads everything that stands before the blobs. Also returns what came among it and is no manifest, and the blob
+    /// that comes next.
+    pub async fn head(&mut self) -> Result<(Bundle, Kept, Option<Next>), BundleError> {
+        let (mut marker, mut index, mut lock) = (false, None, None);
+        let mut head: Option<Head> = None;
+        let mut kept: Kept = Vec::new();
+        loop {
+            if head.as_ref().is_some_and(|head| head.closure.is_complete()) {
+                break;
+            }
+            let Some((name, size)) = self.next_file().await? else { break };
+            match name {
+                Name::Marker => {
+                    names::check_marker(&self.whole(names::MARKER, LARGEST_MARKER).await?)?;
+                    marker = true;
+                }
+                Name::Index => index = Some(self.whole(names::INDEX, index::LARGEST).await?),
+                Name::Lock => lock = Some(self.whole(names::LOCK, LARGEST_LOCK).await?),
+                Name::Blob(digest) => {
+                    if head.is_none() {
+                        let index: Bytes = index.take().ok_or(BundleError::IndexTooLate)?;
+                        head = Some(Head::new(index, lock.take())?);
+                    }
+                    if size > LARGEST_MANIFEST as u64 {
+                        return Err(BundleError::IndexTooLate);
+                    }
+                    let bytes = self.whole("a manifest", LARGEST_MANIFEST as u64).await?;
+                    kept.push((digest.clone(), bytes.clone()));
+                    if let Some(head) = &mut head {
+                        head.closure.add(digest, bytes)?;
+                    }
+                }
+                Name::Docker | Name::Other => {}
+            }
+        }
+        let path = Path::new("standard input");
+        let refused = |reason| BundleError::NotALayout { path: path.to_owned(), reason };
+        let head = match (head, index) {
+            (Some(head), _) => head,
+            (None, Some(index)) => Head::new(index, lock)?,
+            (None, None) => return Err(refused("it has no file `index.json`")),
+        };
+        if !marker {
+            return Err(refused("it has no file `oci-layout`"));
+        }
+        let blobs: HashSet<&Digest> = head.closure.blobs().map(|blob| &blob.digest).collect();
+        kept.retain(|(digest, _)| blobs.contains(digest));
+        let slices = Slices::new(Vec::new());
+        let storage = Storage::Archive { slices, blobs: std::sync::Arc::default(), path: path.to_owned() };
+        let next = self.next_blob().await?;
+        Ok((Bundle::new(head, storage, None), kept, next))
+    }
+
+    /// Goes on to the next blob, past whatever is left of the one before. `None` at the archive's end mark.
+    pub async fn next_blob(&mut self) -> Result<Option<Next>, BundleError> {
+        while let Some((name, size)) = self.next_file().await? {
+            if let Name::Blob(digest) = name {
+                return Ok(Some((digest, size)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next bytes of the current blob; `None` at its end.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, BundleError> {
+        if self.rest == 0 {
+            return Ok(None);
+        }
+        let mut piece = BytesMut::with_capacity(PIECE.min(usize::try_from(self.rest).unwrap_or(PIECE)));
+        let mut limited = (&mut self.input).take(self.rest);
+        // A pipe gives a few pages at a time; larger pieces cost fewer wake-ups on their way.
+        while piece.len() < piece.capacity() {
+            let read = limited.read_buf(&mut piece).await.map_err(unreadable)?;
+            if read == 0 {
+                return Err(BundleError::NoEnd);
+            }
+        }
+        self.rest -= piece.len() as u64;
+        self.at += piece.len() as u64;
+        Ok(Some(piece.freeze()))
+    }
+
+    async fn next_file(&mut self) -> Result<Option<(Name, u64)>, BundleError> {
+        while !self.ended {
+            self.pass_over().await?;
+            let block = self.block().await?;
+            let offset = self.at - BLOCK;
+            let header = |error| BundleError::Header { offset, error };
+            match self.headers.block(&block).map_err(header)? {
+                Step::Zeros => self.finish().await?,
+                Step::Extension { size } => {
+                    (self.rest, self.padding) = (size, padding(size));
+                    let mut content = Vec::new();
+                    while let Some(piece) = self.piece().await? {
+                        content.extend_from_slice(&piece);
+                    }
+                    self.headers.extend(&content).map_err(header)?;
+                }
+                Step::Entry(entry) => {
+                    if let Some(file) = self.entry(entry)? {
+                        return Ok(Some(file));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn entry(&mut self, entry: Entry) -> Result<Option<(Name, u64)>, BundleError> {
+        self.entries += 1;
+        if self.entries > MOST_ENTRIES {
+            return Err(BundleError::TooManyEntries { limit: MOST_ENTRIES });
+        }
+        let name = names::read(&entry.path)
+            .map_err(|error| BundleError::Name { path: entry.path.clone(), error })?;
+        (self.rest, self.padding) = (entry.size, padding(entry.size));
+        if name == Name::Other || entry.folder {
+            return Ok(None);
+        }
+        if !self.seen.insert(name.clone()) {
+            return Err(BundleError::Duplicate { path: entry.path });
+        }
+        Ok(Some((name, entry.size)))
+    }
+
+    /// Reads to the end, so that the program on the other side of the pipe does not die of writing on.
+    async fn finish(&mut self) -> Result<(), BundleError> {
+        self.ended = true;
+        tokio::io::copy(&mut self.input, &mut tokio::io::sink()).await.map_err(unreadable)?;
+        Ok(())
+    }
+
+    /// Reads what is left of an entry. Its padding is zeros in bundles of ours, and nobody's concern in others.
+    async fn pass_over(&mut self) -> Result<(), BundleError> {
+        while self.piece().await?.is_some() {}
+        self.rest = std::mem::take(&mut self.padding);
+        while self.piece().await?.is_some() {}
+        Ok(())
+    }
+
+    async fn block(&mut self) -> Result<Block, BundleError> {
+        let mut block = [0; size_of::<Block>()];
+        match self.input.read_exact(&mut block).await {
+            Ok(_) => {
+                self.at += BLOCK;
+                Ok(block)
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(BundleError::NoEnd),
+            Err(error) => Err(unreadable(error)),
+        }
+    }
+
+    async fn whole(&mut self, name: &'static str, limit: u64) -> Result<Bytes, BundleError> {
+        if self.rest > limit {
+            return Err(BundleError::TooLarge { name, size: self.rest, limit });
+        }
+        let mut content = BytesMut::new();
+        while let Some(piece) = self.piece().await? {
+            content.extend_from_slice(&piece);
+        }
+        Ok(content.freeze())
+    }
+}
+
+fn unreadable(error: io::Error) -> BundleError {
+    BundleError::unreadable("standard input", error)
+}

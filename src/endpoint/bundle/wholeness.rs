@@ -1,0 +1,205 @@
+//! What an image of a bundle lacks, as far as it can be told without reading blobs: asked before anything is copied.
+
+use std::{collections::HashSet, fmt};
+
+use super::{Bundle, BundleError, Head, Layout, header, layout::BlobEntry, storage::BlobReader};
+use crate::oci::{Contents, Descriptor, Digest, manifest::ManifestError};
+
+/// Something that an image needs and that the bundle does not have, or not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lack {
+    /// A manifest that is named is not there.
+    Manifest(Digest),
+    /// A manifest is there and cannot be used.
+    Damaged(Digest, ManifestError),
+    /// A blob that a manifest names is not there.
+    Blob(Digest),
+    /// A blob has another size in bytes than its manifest says.
+    Size {
+        /// The blob.
+        digest: Digest,
+        /// What the manifest says.
+        expected: u64,
+        /// What the bundle has.
+        found: u64,
+    },
+    /// The bundle ends before the blob does.
+    CutOff(Digest),
+    /// The archive differs from what was written in front of a blob or behind it.
+    Altered {
+        /// The blob.
+        digest: Digest,
+        /// The place in the archive.
+        offset: u64,
+    },
+    /// A blob lies in volumes that are not there.
+    Volumes {
+        /// The blob.
+        digest: Digest,
+        /// The volumes.
+        names: Vec<String>,
+    },
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Manifest(digest) => write!(formatter, "manifest {digest} is not in it"),
+            Self::Damaged(_, error) => write!(formatter, "{error}"),
+            Self::Blob(digest) => write!(formatter, "blob {digest} is not in it"),
+            Self::Size { digest, expected, found } => {
+                write!(formatter, "blob {digest} has {found} bytes instead of {expected}")
+            }
+            Self::CutOff(digest) => write!(formatter, "blob {digest} is cut off"),
+            Self::Altered { digest, offset } => {
+                write!(formatter, "byte {offset} beside blob {digest} is not as it was written")
+            }
+            Self::Volumes { digest, names } => {
+                write!(formatter, "blob {digest} lies in {}, which is not there", names.join(" and "))
+            }
+        }
+    }
+}
+
+/// What can be reached from an image's root.
+#[derive(Debug, Default)]
+struct Reached {
+    blobs: Vec<Descriptor>,
+    lacks: Vec<Lack>,
+}
+
+impl Head {
+    /// Every blob that an image needs, once, as far as its manifests are there. Foreign layers are left out.
+    #[must_use]
+    pub fn blobs_below(&self, root: &Digest) -> Vec<Descriptor> {
+        self.reach(root).blobs
+    }
+
+    /// What an image lacks of its manifests.
+    #[must_use]
+    pub fn manifest_lacks(&self, root: &Descriptor) -> Vec<Lack> {
+        let mut lacks = self.reach(&root.digest).lacks;
+        if let Some(found) = self.closure.manifests.get(&root.digest)
+            && let Err(error) = found.check_size(root)
+        {
+            lacks.push(Lack::Damaged(root.digest.clone(), error));
+        }
+        lacks
+    }
+
+    /// The manifests below an image's root, itself left out.
+    #[must_use]
+    pub fn manifests_below(&self, root: &Digest) -> HashSet<Digest> {
+        let mut seen = HashSet::new();
+        let mut next = vec![root.clone()];
+        while let Some(digest) = next.pop() {
+            let Some(manifest) = self.closure.manifests.get(&digest) else { continue };
+            if let Ok(Contents::Index { manifests, .. }) = manifest.contents() {
+                next.extend(
+                    manifests
+                        .into_iter()
+                        .map(|child| child.digest)
+                        .filter(|child| seen.insert(child.clone())),
+                );
+            }
+        }
+        seen
+    }
+
+    /// Whether a manifest is about another one: a signature, for example.
+    #[must_use]
+    pub fn has_subject(&self, digest: &Digest) -> bool {
+        let contents = self.closure.manifests.get(digest).and_then(|manifest| manifest.contents().ok());
+        matches!(
+            contents,
+            Some(Contents::Index { subject: Some(_), .. } | Contents::Image { subject: Some(_), .. })
+        )
+    }
+
+    fn reach(&self, root: &Digest) -> Reached {
+        let mut reached = Reached::default();
+        let mut seen = HashSet::from([root.clone()]);
+        let mut next = vec![root.clone()];
+        while let Some(digest) = next.pop() {
+            if let Some(error) = self.closure.damaged.get(&digest) {
+                reached.lacks.push(Lack::Damaged(digest, error.clone()));
+                continue;
+            }
+            let Some(manifest) = self.closure.manifests.get(&digest) else {
+                reached.lacks.push(Lack::Manifest(digest));
+                continue;
+            };
+            match manifest.contents() {
+                Err(error) => reached.lacks.push(Lack::Damaged(digest, error)),
+                Ok(Contents::Index { manifests, .. }) => {
+                    let children = manifests.into_iter().map(|child| child.digest);
+                    next.extend(children.filter(|child| seen.insert(child.clone())));
+                }
+                Ok(Contents::Image { config, layers, .. }) => {
+                    let blobs = [config].into_iter().chain(layers);
+                    let blobs = blobs.filter(|blob| self.closure.foreign_layers.admit(blob));
+                    reached.blobs.extend(blobs.filter(|blob| seen.insert(blob.digest.clone())));
+                }
+            }
+        }
+        reached
+    }
+}
+
+impl Bundle {
+    /// Everything that an image lacks. What a delta leaves out is no lack.
+    pub fn lacks(&self, root: &Descriptor) -> Result<Vec<Lack>, BundleError> {
+        let blobs = self.head().blobs_below(&root.digest);
+        let mut lacks = self.head().manifest_lacks(root);
+        let left_out = self.head().absent();
+        for blob in blobs.into_iter().filter(|blob| !left_out.contains(&blob.digest)) {
+            lacks.extend(self.lack(blob)?);
+        }
+        Ok(lacks)
+    }
+
+    fn lack(&self, blob: Descriptor) -> Result<Option<Lack>, BundleError> {
+        let Descriptor { digest, size: expected, .. } = blob;
+        let Some(reader) = self.blob(&digest)? else { return Ok(Some(Lack::Blob(digest))) };
+        let found = reader.size();
+        if found != expected {
+            return Ok(Some(Lack::Size { digest, expected, found }));
+        }
+        if reader.is_cut_off() {
+            return Ok(Some(Lack::CutOff(digest)));
+        }
+        let names = reader.absent();
+        if !names.is_empty() {
+            return Ok(Some(Lack::Volumes { digest, names }));
+        }
+        let entry = self.layout().and_then(|layout| layout.blob(&digest));
+        let altered = entry.and_then(|entry| altered_beside(&reader, entry));
+        Ok(altered.map(|offset| Lack::Altered { digest, offset }))
+    }
+
+    /// Whether the archive ends as it was written to end. Only of bundles of ours it is known how they should.
+    pub fn has_end(&self) -> Result<bool, BundleError> {
+        let Some(length) = self.layout().map(Layout::length) else { return Ok(true) };
+        let mut end = vec![1; usize::try_from(header::END).unwrap_or_default()];
+        let slices = self.slices();
+        let start = length.saturating_sub(header::END);
+        if slices.is_none_or(|slices| !slices.absent(start, header::END).is_empty()) {
+            return Ok(true);
+        }
+        let read = slices.is_some_and(|slices| slices.read_exact_at(&mut end, start).is_ok());
+        Ok(read && end.iter().all(|byte| *byte == 0))
+    }
+}
+
+/// The place of the first byte that differs in a blob's header or padding. What cannot be read is found when the blob is.
+fn altered_beside(reader: &BlobReader, entry: &BlobEntry) -> Option<u64> {
+    let slices = reader.slices();
+    let padding = usize::try_from(header::padding(entry.extent.size)).unwrap_or_default();
+    let before = (entry.extent.offset - entry.header.len() as u64, entry.header.clone());
+    [before, (entry.extent.end(), vec![0; padding])].into_iter().find_map(|(offset, wanted)| {
+        let mut found = vec![0; wanted.len()];
+        slices.read_exact_at(&mut found, offset).ok()?;
+        let differs = found.iter().zip(&wanted).position(|(found, wanted)| found != wanted)?;
+        Some(offset + differs as u64)
+    })
+}

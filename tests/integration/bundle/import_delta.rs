@@ -1,0 +1,84 @@
+//! Deltas: what they leave out is found at the destination, or they are refused before a byte moves.
+
+use thoras_mirror::oci::Digest;
+
+use super::importing::*;
+use crate::support::client;
+
+/// The layer that both images have in common.
+fn shared(team: &Team) -> Digest {
+    let is_layer = |digest: &&Digest| !team.app.blobs[*digest].starts_with(b"{");
+    let mut both =
+        team.app.blobs.keys().filter(|digest| team.web.blobs.contains_key(digest)).filter(is_layer);
+    both.next().unwrap().clone()
+}
+
+/// The bundle of both images without the layer that both share, which `places` are said to hold.
+fn delta(team: &Team, places: &[&str]) -> SampleBundle {
+    team.builder().without(&Digest::sha256(b"base"), &[(&shared(team), places)]).build()
+}
+
+#[tokio::test]
+async fn what_the_target_repositories_hold_is_not_missed() {
+    let team = Team::start().await;
+    let old = SampleImage::multi_platform("old");
+    for repository in ["mirror/app", "mirror/web"] {
+        client::push(&old, team.registry.address(), repository).await;
+    }
+    let file = team.file(&delta(&team, &[]).bytes);
+    import(&file, &team.to(), &[]).run().await.expect_success();
+    let tags = team.registry.storage().tags();
+    assert_eq!(tags["mirror/app:1"], team.app.root().digest);
+    assert_eq!(tags["mirror/web:2"], team.web.root().digest);
+    assert!(team.registry.storage().incomplete_tags().is_empty());
+}
+
+#[tokio::test]
+async fn what_the_bases_repositories_hold_is_mounted() {
+    for place in ["registry.example.com/team/old", "DESTINATION/mirror/old", "DESTINATION/other/place"] {
+        let team = Team::start().await;
+        let address = team.registry.address().clone();
+        let place = place.replace("DESTINATION", &address.host_port);
+        let holder = if place.contains("other/place") { "other/place" } else { "mirror/old" };
+        client::push(&team.app, &address, holder).await;
+        team.registry.clear_requests().await;
+        let bundle = delta(&team, &["ignored.example.com/x", "not a repository", &place]);
+        let file = team.file(&bundle.bytes);
+        let outcome = import(&file, &team.to(), &[]).run().await.expect_success();
+        let shared = shared(&team);
+        let storage = team.registry.storage();
+        assert!(
+            storage.has_blob("mirror/app", &shared) && storage.has_blob("mirror/web", &shared),
+            "{outcome}"
+        );
+        assert!(storage.incomplete_tags().is_empty());
+        assert_eq!(storage.tags()["mirror/app:1"], team.app.root().digest);
+        assert_eq!(team.registry.count("GET", shared.as_str()).await, 0, "{place}: mounted, not copied");
+    }
+}
+
+#[tokio::test]
+async fn a_delta_comes_through_standard_input_too() {
+    let team = Team::start().await;
+    client::push(&team.app, team.registry.address(), "mirror/old").await;
+    let bundle = delta(&team, &["registry.example.com/team/old"]);
+    import(Path::new("-"), &team.to(), &[]).stdin(bundle.bytes).run().await.expect_success();
+    let tags = team.registry.storage().tags();
+    assert_eq!(tags["mirror/web:2"], team.web.root().digest);
+    assert!(team.registry.storage().incomplete_tags().is_empty());
+}
+
+#[tokio::test]
+async fn a_delta_whose_base_is_not_there_is_refused_before_a_byte_moves() {
+    let team = Team::start().await;
+    let bundle = delta(&team, &["registry.example.com/team/old"]);
+    let file = team.file(&bundle.bytes);
+    for run in
+        [import(&file, &team.to(), &[]), import(Path::new("-"), &team.to(), &[]).stdin(bundle.bytes.clone())]
+    {
+        let outcome = run.run().await.expect_code(1);
+        assert!(outcome.stderr.contains(shared(&team).as_str()), "{outcome}");
+        assert!(outcome.stderr.contains(Digest::sha256(b"base").as_str()), "{outcome}");
+        team.assert_untouched().await;
+    }
+}

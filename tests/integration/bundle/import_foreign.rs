@@ -1,0 +1,135 @@
+//! Layouts that skopeo, crane, oras and Docker write.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::importing::*;
+use crate::support::{client, skopeo};
+
+/// An image in a registry, pulled by skopeo to `destination`, which may end in a name.
+async fn pulled_by_skopeo(image: &SampleImage, destination: &str) {
+    let source = Registry::start().await;
+    client::push(image, source.address(), "team/app").await;
+    let from = format!("docker://{}", source.address().image("team/app", &image.tag));
+    skopeo::run(&["copy", "--all", "--src-tls-verify=false", &from, destination]).await;
+}
+
+#[tokio::test]
+async fn an_archive_of_skopeos_with_a_full_name() {
+    let team = Team::start().await;
+    let file = team.folder.path().join("skopeo.tar");
+    pulled_by_skopeo(&team.app, &format!("oci-archive:{}:{APP}", file.display())).await;
+    import(&file, &team.to(), &[]).run().await.expect_success();
+    assert_eq!(team.registry.storage().tags()["mirror/app:1"], team.app.root().digest);
+}
+
+#[tokio::test]
+async fn an_archive_of_skopeos_without_a_name_is_named_by_hand() {
+    let team = Team::start().await;
+    let file = team.folder.path().join("skopeo.tar");
+    pulled_by_skopeo(&team.app, &format!("oci-archive:{}", file.display())).await;
+    let outcome = import(&file, &team.to(), &[]).run().await.expect_code(2);
+    assert!(outcome.stderr.contains("--as registry.example.com/team/app:1.0"), "{outcome}");
+    assert!(outcome.stderr.contains(team.app.root().digest.as_str()), "{outcome}");
+    team.assert_untouched().await;
+    import(&file, &team.to(), &["--as", APP]).run().await.expect_success();
+    assert_eq!(team.registry.storage().tags()["mirror/app:1"], team.app.root().digest);
+}
+
+/// What `crane pull --format=oci` writes: a folder whose index names nothing.
+fn as_crane(image: &SampleImage, folder: &Path) {
+    image.write_oci_layout(folder);
+    change_index(folder, |index| drop(index["manifests"][0].as_object_mut().unwrap().remove("annotations")));
+}
+
+/// What `oras cp --to-oci-layout` writes: children stand beside their index, without a name.
+fn as_oras(image: &SampleImage, folder: &Path) {
+    image.write_oci_layout(folder);
+    let children: Vec<Value> = image.manifests[..image.manifests.len() - 1]
+        .iter()
+        .map(|child| json!({ "mediaType": child.media_type, "digest": child.digest, "size": child.bytes.len() }))
+        .collect();
+    change_index(folder, |index| index["manifests"].as_array_mut().unwrap().extend(children));
+}
+
+/// What `docker save` writes since Docker 25: a layout that classic `docker load` reads as well.
+fn as_docker(image: &SampleImage, folder: &Path, name: &str) {
+    image.write_oci_layout(folder);
+    change_index(folder, |index| {
+        index["manifests"][0]["annotations"]["io.containerd.image.name"] = name.into();
+    });
+    let manifest = json!([{ "Config": "blobs/sha256/x", "RepoTags": [name], "Layers": [] }]);
+    fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
+    fs::write(folder.join("repositories"), "{}").unwrap();
+}
+
+fn change_index(folder: &Path, change: impl FnOnce(&mut Value)) {
+    let path = folder.join("index.json");
+    let mut index: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut index);
+    fs::write(path, index.to_string()).unwrap();
+}
+
+/// An archive of a folder as GNU tar makes it: with entries for folders, the index not first.
+fn archive_of(folder: &Path) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append_dir_all(".", folder).unwrap();
+    builder.into_inner().unwrap()
+}
+
+#[tokio::test]
+async fn a_folder_of_cranes_is_named_by_hand() {
+    let team = Team::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    as_crane(&team.app, folder.path());
+    import(folder.path(), &team.to(), &["--as", APP]).run().await.expect_success();
+    assert_eq!(team.registry.storage().tags()["mirror/app:1"], team.app.root().digest);
+}
+
+#[tokio::test]
+async fn a_layout_of_oras_has_one_image_though_its_index_lists_the_children_too() {
+    let team = Team::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    as_oras(&team.app, folder.path());
+    let file = team.file(&archive_of(folder.path()));
+    let outcome = import(&file, &team.to(), &[]).run().await.expect_code(2);
+    assert!(outcome.stderr.contains("`1` is sha256:"), "{outcome}");
+    import(&file, &team.to(), &["--as", &format!("1={APP}")]).run().await.expect_success();
+    let tags = team.registry.storage().tags();
+    assert_eq!(tags.keys().collect::<Vec<_>>(), ["mirror/app:1"]);
+    assert_eq!(tags["mirror/app:1"], team.app.root().digest);
+}
+
+#[tokio::test]
+async fn what_docker_saves_is_imported_with_a_warning_about_digests() {
+    let team = Team::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    as_docker(&team.app, folder.path(), "docker.io/library/app:1");
+    let file = team.file(&archive_of(folder.path()));
+    let outcome = import(&file, &team.to(), &[]).run().await.expect_success();
+    assert!(outcome.stderr.contains("written by Docker"), "{outcome}");
+    assert_eq!(team.registry.storage().tags()["mirror/app:1"], team.app.root().digest);
+}
+
+#[tokio::test]
+async fn several_nameless_images_are_listed_and_named_one_by_one() {
+    let team = Team::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    team.web.write_oci_layout(folder.path());
+    let web: Value = serde_json::from_slice(&fs::read(folder.path().join("index.json")).unwrap()).unwrap();
+    as_crane(&team.app, folder.path());
+    change_index(folder.path(), |index| {
+        index["manifests"].as_array_mut().unwrap().push(web["manifests"][0].clone());
+    });
+    let outcome = import(folder.path(), &team.to(), &["--as", APP]).run().await.expect_code(2);
+    assert!(outcome.stderr.contains("2 images of "), "{outcome}");
+    assert!(outcome.stderr.contains("`2` is "), "{outcome}");
+    let app = format!("{}={APP}", team.app.root().digest);
+    let web = format!("2={WEB}");
+    import(folder.path(), &team.to(), &["--as", &web, "--as", &app]).run().await.expect_success();
+    team.assert_imported();
+    let unknown =
+        import(folder.path(), &team.to(), &["--as", &web, "--as", &app, "--as", "x=y:1"]).run().await;
+    assert!(unknown.expect_code(2).stderr.contains("no image of"));
+}

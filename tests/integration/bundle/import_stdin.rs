@@ -1,0 +1,152 @@
+//! One pass over standard input: nothing is stored on the way, nothing incomplete is tagged.
+
+use super::importing::*;
+use crate::support::scripted::{Answer, Scripted};
+
+/// `thoras-mirror bundle import - --to TO MORE…` with these bytes on standard input.
+fn import_bytes(bytes: &[u8], to: &str, more: &[&str]) -> Mirror {
+    import(Path::new("-"), to, more).stdin(bytes)
+}
+
+#[tokio::test]
+async fn a_bundle_is_imported_in_one_pass_each_blob_sent_once() {
+    let team = Team::start().await;
+    let bundle = team.bundle();
+    let outcome = import_bytes(&bundle.bytes, &team.to(), &[]).run().await.expect_success();
+    team.assert_imported();
+    assert!(outcome.stdout.contains(bundle.id.as_str()), "{outcome}");
+    let blobs: std::collections::BTreeSet<_> = team.app.blobs.keys().chain(team.web.blobs.keys()).collect();
+    assert_eq!(team.registry.count("PUT", "/blobs/uploads/").await, blobs.len());
+    Mirror::new(["verify", "--level", "bytes"]).in_folder(&outcome.folder()).run().await.expect_success();
+}
+
+#[tokio::test]
+async fn what_is_there_already_is_passed_over() {
+    let team = Team::start().await;
+    let bundle = team.bundle();
+    import_bytes(&bundle.bytes, &team.to(), &[]).run().await.expect_success();
+    team.registry.clear_requests().await;
+    import_bytes(&bundle.bytes, &team.to(), &[]).run().await.expect_success();
+    team.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_reads_everything_and_writes_nothing() {
+    let team = Team::start().await;
+    let mut bundle = team.bundle();
+    import_bytes(&bundle.bytes, &team.to(), &["--dry-run"]).run().await.expect_success();
+    let blob = team.app.blobs.keys().next().unwrap();
+    let at = bundle.blob(blob).start;
+    bundle.bytes[at] ^= 1;
+    import_bytes(&bundle.bytes, &team.to(), &["--dry-run"]).run().await.expect_code(6);
+    team.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn a_truncated_stream_is_an_integrity_error_and_nothing_incomplete_is_tagged() {
+    let team = Team::start().await;
+    let bundle = team.bundle();
+    for length in
+        [10, bundle.head - 100, bundle.head + 700, bundle.bytes.len() - 5000, bundle.bytes.len() - 1024]
+    {
+        let outcome = import_bytes(&bundle.bytes[..length], &team.to(), &[]).run().await.expect_code(6);
+        assert!(outcome.stderr.contains("cut off"), "{length}: {outcome}");
+        team.assert_nothing_imported();
+    }
+    // Whoever goes on gets what is whole: here, everything but the end mark was there.
+    let almost = &bundle.bytes[..bundle.bytes.len() - 1024];
+    import_bytes(almost, &team.to(), &["--keep-going"]).run().await.expect_success();
+    team.assert_imported();
+}
+
+#[tokio::test]
+async fn with_keep_going_a_truncated_stream_gives_the_images_that_are_whole() {
+    let team = Team::start().await;
+    let bundle = team.bundle();
+    let last = team
+        .app
+        .blobs
+        .keys()
+        .chain(team.web.blobs.keys())
+        .max_by_key(|digest| bundle.blob(digest).start)
+        .unwrap();
+    let cut = &bundle.bytes[..bundle.blob(last).end - 1];
+    let outcome = import_bytes(cut, &team.to(), &["--keep-going"]).run().await.expect_code(1);
+    let tags = team.registry.storage().tags();
+    for (tag, image) in [("mirror/app:1", &team.app), ("mirror/web:2", &team.web)] {
+        assert_eq!(tags.contains_key(tag), !image.blobs.contains_key(last), "{outcome}");
+    }
+    assert!(team.registry.storage().incomplete_tags().is_empty());
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_never_committed() {
+    let team = Team::start().await;
+    let mut bundle = team.bundle();
+    let blob = team.app.blobs.keys().next().unwrap().clone();
+    let at = bundle.blob(&blob).start;
+    bundle.bytes[at] ^= 1;
+    let outcome = import_bytes(&bundle.bytes, &team.to(), &[]).run().await.expect_code(6);
+    assert!(outcome.stderr.contains(blob.as_str()), "{outcome}");
+    team.assert_nothing_imported();
+}
+
+#[tokio::test]
+async fn a_broken_upload_cannot_be_retried_and_says_what_to_do() {
+    let team = Team::start().await;
+    let destination = Scripted::start().await;
+    destination.on("PUT", "/blobs/uploads/").first(1).answer(Answer::error(500, "UNKNOWN"));
+    let to = format!("{}/mirror", destination.address().host_port);
+    let outcome = import_bytes(&team.bundle().bytes, &to, &[]).run().await.expect_code(1);
+    assert!(outcome.stderr.contains("cannot be sent twice"), "{outcome}");
+    assert!(
+        destination.with_store(|store| store.repositories.values().all(|contents| contents.tags.is_empty()))
+    );
+}
+
+#[tokio::test]
+async fn an_archive_whose_index_comes_last_is_refused_with_the_hint_to_import_the_file() {
+    let team = Team::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    SampleImage::with_layer_size("1", 9_000_000).write_oci_layout(folder.path());
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append_dir_all("blobs", folder.path().join("blobs")).unwrap();
+    for name in ["index.json", "oci-layout"] {
+        builder.append_path_with_name(folder.path().join(name), name).unwrap();
+    }
+    let bytes = builder.into_inner().unwrap();
+    let outcome = import_bytes(&bytes, &team.to(), &["--as", APP]).run().await.expect_code(3);
+    assert!(outcome.stderr.contains("import the file"), "{outcome}");
+    team.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn somebody_elses_archive_is_imported_when_its_head_comes_first() {
+    let team = Team::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    team.app.write_oci_layout(folder.path());
+    let mut builder = tar::Builder::new(Vec::new());
+    for name in ["oci-layout", "index.json"] {
+        builder.append_path_with_name(folder.path().join(name), name).unwrap();
+    }
+    // A config stands before the manifests: it is kept until it is known what it is.
+    let config = team.app.blobs.iter().find(|(_, bytes)| bytes.starts_with(b"{")).unwrap().0;
+    let manifests = team.app.manifests.iter().map(|manifest| &manifest.digest);
+    let others = team.app.blobs.keys().filter(|digest| *digest != config);
+    for digest in [config].into_iter().chain(manifests).chain(others) {
+        let path = crate::support::built_bundle::path_of(digest);
+        builder.append_path_with_name(folder.path().join(&path), &path).unwrap();
+    }
+    let bytes = builder.into_inner().unwrap();
+    import_bytes(&bytes, &team.to(), &["--as", APP]).run().await.expect_success();
+    assert_eq!(team.registry.storage().tags()["mirror/app:1"], team.app.root().digest);
+    assert!(team.registry.storage().incomplete_tags().is_empty());
+}
+
+#[tokio::test]
+async fn standard_input_is_read_once() {
+    let team = Team::start().await;
+    let outcome = import_bytes(b"", &team.to(), &["other.tar"]).run().await.expect_code(2);
+    assert!(outcome.stderr.contains("not from both"), "{outcome}");
+    import_bytes(b"", &team.to(), &["--license", "-"]).run().await.expect_code(2);
+}

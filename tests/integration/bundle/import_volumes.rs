@@ -1,0 +1,111 @@
+//! Volumes: read in place, in any order, under any names; what is missing is named.
+
+use std::{fs, path::PathBuf};
+
+use super::importing::*;
+
+const SIZE: usize = 40_000;
+
+/// A bundle in volumes in a folder of its own.
+fn sliced(team: &Team) -> (tempfile::TempDir, Vec<PathBuf>) {
+    let folder = tempfile::tempdir().unwrap();
+    let set = team.bundle().write_volumes(folder.path(), "thoras.tar", SIZE);
+    let volumes = set.volumes.iter().map(|volume| folder.path().join(&volume.name)).collect();
+    (folder, volumes)
+}
+
+#[tokio::test]
+async fn volumes_in_any_order_under_other_names_are_imported_in_place() {
+    let team = Team::start().await;
+    let (folder, volumes) = sliced(&team);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut moved: Vec<String> = Vec::new();
+    for (position, volume) in volumes.iter().enumerate().rev() {
+        let path = elsewhere.path().join(format!("disk {position}"));
+        fs::rename(volume, &path).unwrap();
+        moved.push(path.display().to_string());
+    }
+    let index = folder.path().join("thoras.tar.volumes.json");
+    let more: Vec<&str> = moved.iter().map(String::as_str).collect();
+    import(&index, &team.to(), &more).run().await.expect_success();
+    team.assert_imported();
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), moved.len(), "nothing was joined");
+}
+
+#[tokio::test]
+async fn any_volume_or_the_index_alone_finds_the_rest() {
+    let team = Team::start().await;
+    let (folder, volumes) = sliced(&team);
+    for file in [&volumes[2], &folder.path().join("thoras.tar.volumes.json")] {
+        import(file, &team.to(), &["--dry-run"]).run().await.expect_success();
+    }
+    import(&volumes[0], &team.to(), &[]).run().await.expect_success();
+    team.assert_imported();
+}
+
+#[tokio::test]
+async fn a_missing_volume_is_named_with_its_images_and_the_others_are_imported_when_asked() {
+    let team = Team::start().await;
+    let bundle = team.bundle();
+    let folder = tempfile::tempdir().unwrap();
+    let set = bundle.write_volumes(folder.path(), "thoras.tar", 4096);
+    let own = team.web.blobs.keys().find(|digest| !team.app.blobs.contains_key(digest)).unwrap();
+    let lost = &set.volumes[bundle.blob(own).start / 4096].name;
+    // The volume's neighbours in it may belong to the other image.
+    let shares = team.app.blobs.keys().any(|digest| {
+        let (ours, theirs) = (bundle.blob(digest), bundle.blob(own).start / 4096 * 4096);
+        ours.start < theirs + 4096 && theirs < ours.end
+    });
+    fs::remove_file(folder.path().join(lost)).unwrap();
+    let index = folder.path().join("thoras.tar.volumes.json");
+    let outcome = import(&index, &team.to(), &[]).run().await.expect_code(3);
+    assert!(outcome.stderr.contains(lost.as_str()), "{outcome}");
+    assert!(outcome.stderr.contains(WEB), "{outcome}");
+    assert_eq!(outcome.stderr.contains(APP), shares, "{outcome}");
+    team.assert_untouched().await;
+    let outcome = import(&index, &team.to(), &["--keep-going"]).run().await.expect_code(1);
+    assert!(outcome.stderr.contains(lost.as_str()), "{outcome}");
+    let tags = team.registry.storage().tags();
+    assert_eq!(tags.contains_key("mirror/app:1"), !shares);
+    assert!(!tags.contains_key("mirror/web:2"));
+    assert!(team.registry.storage().incomplete_tags().is_empty());
+}
+
+#[tokio::test]
+async fn the_first_volume_may_be_lost_when_it_holds_the_head_alone() {
+    let team = Team::start().await;
+    let bundle = team.bundle();
+    let folder = tempfile::tempdir().unwrap();
+    let set = bundle.write_volumes(folder.path(), "thoras.tar", bundle.head);
+    fs::remove_file(folder.path().join(&set.volumes[0].name)).unwrap();
+    import(&folder.path().join("thoras.tar.volumes.json"), &team.to(), &[]).run().await.expect_success();
+    team.assert_imported();
+}
+
+#[tokio::test]
+async fn a_damaged_volume_is_never_accepted() {
+    let team = Team::start().await;
+    let bundle = team.bundle();
+    let (folder, _) = sliced(&team);
+    let shared = team.app.blobs.keys().find(|digest| team.web.blobs.contains_key(digest)).unwrap();
+    let at = bundle.blob(shared).start + 5;
+    let volume = folder.path().join(format!("thoras.tar.{:03}", at / SIZE + 1));
+    let mut bytes = fs::read(&volume).unwrap();
+    bytes[at % SIZE] ^= 4;
+    fs::write(&volume, bytes).unwrap();
+    let outcome = import(&volume, &team.to(), &[]).run().await.expect_code(6);
+    assert!(outcome.stderr.contains(shared.hex()), "{outcome}");
+    team.assert_nothing_imported();
+}
+
+#[tokio::test]
+async fn a_file_that_belongs_to_no_volume_is_named() {
+    let team = Team::start().await;
+    let (folder, _) = sliced(&team);
+    let stranger = folder.path().join("holiday.jpg");
+    fs::write(&stranger, "x").unwrap();
+    let index = folder.path().join("thoras.tar.volumes.json");
+    let outcome = import(&index, &team.to(), &[stranger.to_str().unwrap()]).run().await.expect_code(3);
+    assert!(outcome.stderr.contains("holiday.jpg is no volume"), "{outcome}");
+    team.assert_untouched().await;
+}

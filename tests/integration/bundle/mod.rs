@@ -1,0 +1,14 @@
+//! `bundle`: images in one file.
+
+mod hostile;
+mod import;
+mod import_damage;
+mod import_delta;
+mod import_foreign;
+mod import_kill;
+mod import_stdin;
+mod import_volumes;
+mod importing;
+mod inspect;
+mod readers;
+mod verify;
