@@ -285,7 +285,8 @@ impl<S: Source, D: Destination> Run<S, D> {
                 image: Some(image.source.clone()),
                 message: format!(
                     "{left_out} foreign layers are left out: their licence forbids to pass them on, and nodes \
-                     fetch them from the URLs in the manifest; --foreign-layers copies them"
+                     fetch them from the URLs in the manifest; sync and bundle export copy them with \
+                     --foreign-layers"
                 ),
             });
         }

@@ -196,6 +196,14 @@ async fn a_bundle_holds_them_when_it_is_asked_to() {
         let again = Mirror::new(export.iter().copied().chain(flag)).arg(site.reference());
         let again = again.in_folder(&outcome.folder()).run().await.expect_success();
         assert!(again.stdout.contains(" up-to-date "), "{again}");
+        // What is in it is what is expected of it, and what arrives.
+        let command =
+            |arguments: &[&str]| Mirror::new(["bundle"].iter().chain(arguments)).in_folder(&outcome.folder());
+        let _ = command(&["verify", "thoras.tar"]).run().await.expect_success();
+        let _ = command(&["import", "thoras.tar", "--to", &site.to()]).run().await.expect_success();
+        assert_eq!(site.brought(), entries);
+        let is_recorded = lock_text(&outcome.folder()).contains("\"foreignLayers\": true");
+        assert_eq!(is_recorded, entries > 0);
         assert_eq!(site.elsewhere.requests().len(), requests);
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Closure {
     /// The manifests that were reached and cannot be used.
     pub(super) damaged: BTreeMap<Digest, ManifestError>,
     /// Whether foreign layers are among the layers.
-    foreign_layers: ForeignLayers,
+    pub(super) foreign_layers: ForeignLayers,
     /// Named by an index and not there yet.
     wanted: HashSet<Digest>,
     /// There and not named by anything yet.

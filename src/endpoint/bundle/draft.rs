@@ -48,12 +48,12 @@ impl Draft {
             .iter()
             .filter_map(|(reference, graph)| Some((*reference, graph.root()?.manifest.descriptor())))
             .collect();
-        let bytes = lock.to_bytes();
+        let foreign_layers = lock.foreign_layers.into();
+        let lock = lock.to_bytes();
         let named = roots.iter().map(|(reference, root)| (*reference, root));
-        let index = index::write(named, Some(&Digest::sha256(&bytes)));
-        let graphs = images.iter().map(|(_, graph)| *graph);
-        let closure = Closure::of_graphs(graphs, lock.foreign_layers.into());
-        let layout = Layout::new(&index, Some(&bytes), &closure, absent);
+        let index = index::write(named, Some(&Digest::sha256(&lock)));
+        let closure = Closure::of_graphs(images.iter().map(|(_, graph)| *graph), foreign_layers);
+        let layout = Layout::new(&index, Some(&lock), &closure, absent);
         let left_out = closure.blobs().filter(|blob| absent.contains(&blob.digest));
         let absent = left_out.map(|blob| (blob.digest.clone(), blob.size)).collect();
         let place = |(reference, root): &(&Reference, Descriptor)| {

@@ -10,10 +10,10 @@ use super::{
     index::{self, Index},
     layout::Layout,
 };
-use crate::resolve::ForeignLayers;
 use crate::{
     lock::{Lock, LockedImage},
     oci::{Descriptor, Digest, Reference},
+    resolve::ForeignLayers,
 };
 
 /// How many values a lock may have: more than fit into the largest one that this program writes.
@@ -46,10 +46,16 @@ impl Head {
             return Err(BundleError::Lock(format!("it has more than {MOST_LOCK_VALUES} values")));
         }
         let lock = lock_bytes.as_deref().map(Lock::from_slice).transpose().map_err(BundleError::Lock)?;
-        let foreign_layers = foreign_layers(lock.as_ref());
+        let foreign_layers = lock.as_ref().is_some_and(|lock| lock.foreign_layers).into();
         let roots = index.images.iter().map(|image| &image.root.digest);
         let closure = Closure::new(roots, foreign_layers);
         Ok(Self { index, lock, index_bytes, lock_bytes, closure })
+    }
+
+    /// Whether the bundle is meant to hold the foreign layers of its images.
+    #[must_use]
+    pub fn foreign_layers(&self) -> ForeignLayers {
+        self.closure.foreign_layers
     }
 
     /// Whether the record of the export, if there is one, names the same images and the same blobs.
@@ -82,12 +88,6 @@ impl Head {
         self.index_bytes == index::write(images, self.index.lock.as_ref())
     }
 
-    /// Whether the bundle must hold the foreign layers of its images.
-    #[must_use]
-    pub fn foreign_layers(&self) -> ForeignLayers {
-        foreign_layers(self.lock.as_ref())
-    }
-
     /// The bundle's id.
     #[must_use]
     pub fn id(&self) -> &Digest {
@@ -115,8 +115,4 @@ impl Head {
     pub(super) fn layout(&self) -> Layout {
         Layout::new(&self.index_bytes, self.lock_bytes.as_deref(), &self.closure, &self.absent())
     }
-}
-
-fn foreign_layers(lock: Option<&Lock>) -> ForeignLayers {
-    lock.is_some_and(|lock| lock.foreign_layers).into()
 }

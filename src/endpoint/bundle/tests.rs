@@ -96,12 +96,8 @@ fn lock_of(
         confirmed: true,
     };
     let blobs = closure.blobs().map(|blob| (blob.digest.clone(), blob.size)).collect();
-    Lock {
-        platforms: required,
-        images: vec![image],
-        blobs,
-        ..Lock::new(None, placement, &[], ForeignLayers::Optional, &[])
-    }
+    let empty = Lock::new(None, placement, &[], ForeignLayers::Optional, &[]);
+    Lock { platforms: required, images: vec![image], blobs, ..empty }
 }
 
 pub(crate) fn open(bytes: &[u8]) -> Result<Bundle, BundleError> {

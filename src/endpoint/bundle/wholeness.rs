@@ -137,7 +137,7 @@ impl Head {
                 }
                 Ok(Contents::Image { config, layers, .. }) => {
                     let blobs = [config].into_iter().chain(layers);
-                    let blobs = blobs.filter(|blob| self.foreign_layers().admit(blob));
+                    let blobs = blobs.filter(|blob| self.closure.foreign_layers.admit(blob));
                     reached.blobs.extend(blobs.filter(|blob| seen.insert(blob.digest.clone())));
                 }
             }

@@ -9,7 +9,7 @@ use thoras_mirror::{
     },
     lock::{Lock, LockedImage, Placement},
     oci::{Digest, Naming, Reference, Target},
-    resolve::{self, Graph, Known},
+    resolve::{self, ForeignLayers, Graph, Known},
 };
 
 use super::images::SampleImage;
@@ -38,7 +38,7 @@ impl SampleBundle {
             read.push((reference(image), graph(image).await));
         }
         let placement = Placement { to: None, naming: Naming::Relative, source_prefix: None, chart: None };
-        let mut lock = Lock::new(None, placement, &[], thoras_mirror::resolve::ForeignLayers::Optional, &[]);
+        let mut lock = Lock::new(None, placement, &[], ForeignLayers::Optional, &[]);
         lock.platforms = platforms.iter().map(|platform| platform.parse().unwrap()).collect();
         lock.images = read.iter().map(|(reference, graph)| locked(reference, graph)).collect();
         let blobs = read.iter().flat_map(|(_, graph)| graph.blobs());

@@ -29,7 +29,7 @@ use crate::{
     event::{Event, EventSink},
     lock::{Lock, LockFile},
     oci::mapping::Root,
-    pipeline::{self, Mirrored, Options},
+    pipeline::{self, Mirrored},
     report::{Closing, Command, Format, RunDocument, Verbosity, present_run, print},
     settings::{self, Access},
 };
@@ -53,7 +53,7 @@ pub(super) async fn run(args: Import, session: &Session) -> Result<u8, Failure> 
     session.reporter.finish();
     let mut failures = Vec::new();
     if let Some(file) = lock_file {
-        let Options { platforms, foreign_layers, .. } = &order.options;
+        let pipeline::Options { platforms, foreign_layers, .. } = &order.options;
         let lock = Lock::new(order.chart.clone(), order.placement, platforms, *foreign_layers, &mirrored);
         failures.extend(file.write(&lock).err().map(|error| error.failure()));
     }

@@ -55,15 +55,10 @@ impl Subject {
     pub(super) async fn survey(&self, bundle: &Bundle) -> Surveyed<'_> {
         let target = Target::Digest(self.root.digest.clone());
         let repository = &self.image.repository;
-        let survey = confirm::survey_what_answers(
-            bundle,
-            repository,
-            &target,
-            Level::Platforms,
-            bundle.head().foreign_layers(),
-        )
-        .await;
-        Surveyed { subject: self, survey }
+        let foreign_layers = bundle.head().foreign_layers();
+        let survey =
+            confirm::survey_what_answers(bundle, repository, &target, Level::Platforms, foreign_layers);
+        Surveyed { subject: self, survey: survey.await }
     }
 }
 
