@@ -166,7 +166,12 @@ async fn layouts_that_cannot_be_are_refused() {
         ("empty archive", vec![0; 1024], 3, "is not an OCI image layout"),
         ("cut off", cut, 6, "is cut off"),
         ("no end mark", endless, 6, "without an end mark"),
-        ("no index", [file("oci-layout", b"{}"), vec![0; 1024]].concat(), 3, "no file `index.json`"),
+        (
+            "no index",
+            [file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#), vec![0; 1024]].concat(),
+            3,
+            "no file `index.json`",
+        ),
         ("index is no JSON", layout("{", &[]), 6, "index.json cannot be read"),
         (
             "digest is none",
