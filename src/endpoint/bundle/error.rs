@@ -152,6 +152,22 @@ pub enum BundleError {
         /// The file.
         path: PathBuf,
     },
+    /// Nothing can be written there.
+    #[error("a bundle cannot be written to {}: {reason}", .path.display())]
+    Output {
+        /// What was asked for.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// More volumes than any reader takes.
+    #[error("volumes of this size would be {count}, at most {limit} are written")]
+    TooManyVolumes {
+        /// How many there would be.
+        count: u64,
+        /// How many there may be.
+        limit: usize,
+    },
     /// The disk is too small.
     #[error("{} has room for {available} bytes, the bundle needs {needed} more", .folder.display())]
     NoRoom {
@@ -176,6 +192,12 @@ pub enum BundleError {
     /// A pipe cannot be read backwards.
     #[error("its index or a manifest stands behind blobs, so it cannot be read from standard input")]
     IndexTooLate,
+    /// What was written is not what is read.
+    #[error("{}, read again, does not hold what was written", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
     /// A thread died.
     #[error("reading was ended by an internal error: {0}")]
     Internal(String),
@@ -199,7 +221,7 @@ impl BundleError {
             Self::Unreadable { .. } | Self::NotALayout { .. } | Self::Absent { .. } | Self::IndexTooLate => {
                 Kind::Input
             }
-            Self::Busy { .. } => Kind::Usage,
+            Self::Busy { .. } | Self::Output { .. } | Self::TooManyVolumes { .. } => Kind::Usage,
             Self::Unwritable { .. } | Self::NoRoom { .. } | Self::Changed { .. } | Self::Internal(_) => {
                 Kind::Image
             }
@@ -227,6 +249,13 @@ impl BundleError {
                 Some("make room and run the same command again: what is there already is kept")
             }
             Self::NoRoom { .. } => Some("make room, or write to another disk: nothing has been written"),
+            Self::Output { .. } => Some(
+                "name a file in a folder that is there and can be written to, or write to standard output with --output -",
+            ),
+            Self::Damaged { .. } => {
+                Some("the disk may be failing: run the same command again, or write to another disk")
+            }
+            Self::TooManyVolumes { .. } => Some("choose a larger size with --split"),
             Self::Busy { .. } => Some("wait for it, or choose another name with --output"),
             Self::Changed { .. } => Some("run the same command again: what is there already is kept"),
             Self::Unreadable { .. } | Self::Unwritable { .. } => None,

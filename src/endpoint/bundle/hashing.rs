@@ -3,7 +3,10 @@
 use std::{
     io,
     num::NonZero,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -34,9 +37,14 @@ pub(super) fn on_every_core<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) ->
     results.into_iter().map(|(_, result)| result).collect()
 }
 
+/// How many bytes have been read (or moved) so far, for whoever waits: see [`crate::event::Event::Rereading`].
+pub type Meter = AtomicU64;
+
 /// The hash of a blob's first `length` bytes.
-pub(super) fn hash(reader: &BlobReader, digest: &Digest, length: u64) -> io::Result<Hasher> {
-    hash_telling(reader, digest, length, |_| ())
+pub(super) fn hash(reader: &BlobReader, digest: &Digest, length: u64, meter: &Meter) -> io::Result<Hasher> {
+    hash_telling(reader, digest, length, |bytes| {
+        meter.fetch_add(bytes, Ordering::Relaxed);
+    })
 }
 
 /// The same, saying after every piece how many bytes it had.
@@ -61,6 +69,6 @@ pub(super) fn hash_telling(
 }
 
 /// Whether all the bytes of a blob are there and have its digest.
-pub(super) fn is_intact(reader: &BlobReader, digest: &Digest) -> bool {
-    hash(reader, digest, reader.size()).is_ok_and(|hasher| hasher.finish() == *digest)
+pub(super) fn is_intact(reader: &BlobReader, digest: &Digest, meter: &Meter) -> bool {
+    hash(reader, digest, reader.size(), meter).is_ok_and(|hasher| hasher.finish() == *digest)
 }

@@ -60,6 +60,7 @@ mod writer;
 pub use self::{
     draft::{Draft, Expectation, tag_of},
     error::BundleError,
+    hashing::Meter,
     head::Head,
     header::HeaderError,
     incoming::{Incoming, Kept, Next},

@@ -27,7 +27,7 @@ pub const BEGINNING: u64 = 64 * 1024;
 /// The largest index that is read, in bytes: a head of the largest size in base64.
 const LARGEST: u64 = 160 * 1024 * 1024;
 /// How many volumes a set may have.
-const MOST_VOLUMES: usize = 10_000;
+pub(super) const MOST_VOLUMES: usize = 10_000;
 
 /// The index of a set of volumes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use futures::StreamExt;
 use super::{
     draft::Draft,
     error::BundleError,
-    hashing,
+    hashing::{self, Meter},
     layout::Extent,
     output::{self, Output},
     partial::Partial,
@@ -51,8 +51,8 @@ struct State {
 
 impl Writer {
     /// Opens the output and keeps what is intact of an earlier run. Blocks.
-    pub fn open(output: Output, draft: Draft) -> Result<Self, BundleError> {
-        let mut partial = Partial::open(&output, &draft)?;
+    pub fn open(output: Output, draft: Draft, meter: &Meter) -> Result<Self, BundleError> {
+        let mut partial = Partial::open(&output, &draft, meter)?;
         let landed = std::mem::take(&mut partial.landed);
         let begun = std::mem::take(&mut partial.begun);
         let sizes =
@@ -88,21 +88,32 @@ impl Writer {
     }
 
     /// Reads everything back and returns the blobs that are not what they should be. Blocks.
-    pub fn read_back(&self) -> Vec<Digest> {
+    ///
+    /// # Errors
+    /// When the bytes around the blobs are not what they should be, which concerns every image.
+    pub fn read_back(&self, meter: &Meter) -> Result<Vec<Digest>, BundleError> {
+        let unreadable = |error| BundleError::unreadable(&self.output.path, error);
+        if !self.draft.layout.frame_is_at(&self.partial.slices).map_err(unreadable)? {
+            return Err(BundleError::Damaged { path: self.output.path.clone() });
+        }
         let checked = hashing::on_every_core(self.draft.layout.blobs().iter().collect(), |entry| {
             let reader = BlobReader::new(self.partial.slices.clone(), entry.extent);
-            (!hashing::is_intact(&reader, &entry.blob.digest)).then(|| entry.blob.digest.clone())
+            (!hashing::is_intact(&reader, &entry.blob.digest, meter)).then(|| entry.blob.digest.clone())
         });
-        checked.into_iter().flatten().collect()
+        Ok(checked.into_iter().flatten().collect())
     }
 
     /// Syncs everything and gives the files their names; volumes are read back and described by an index. Blocks.
-    pub fn finish(self) -> Result<Vec<PathBuf>, BundleError> {
+    pub fn finish(self, meter: &Meter) -> Result<Vec<PathBuf>, BundleError> {
         let unwritable = |path: &Path, error| BundleError::unwritable(path, error);
         let slices = &self.partial.slices;
         slices.files().try_for_each(File::sync_all).map_err(|error| unwritable(&self.output.path, error))?;
-        let index = self.output.volume.map(|_| self.volumes()).transpose();
+        let index = self.output.volume.map(|_| self.volumes(meter)).transpose();
         let index = index.map_err(|error| unwritable(&self.output.path, error))?;
+        let older = match &index {
+            Some(_) => output::forget_index(&self.output.index())?,
+            None => Vec::new(),
+        };
         for file in &self.partial.files {
             fs::rename(&file.partial, &file.whole).map_err(|error| unwritable(&file.whole, error))?;
         }
@@ -110,6 +121,9 @@ impl Writer {
         output::sync_folder(folder).map_err(|error| unwritable(folder, error))?;
         let mut files: Vec<PathBuf> = self.partial.files.into_iter().map(|file| file.whole).collect();
         if let Some(index) = index {
+            for volume in older.iter().filter(|volume| !files.contains(volume)) {
+                output::remove(volume)?;
+            }
             let path = self.output.index();
             output::write_whole(&path, &index.to_bytes()).map_err(|error| unwritable(&path, error))?;
             files.push(path);
@@ -118,7 +132,7 @@ impl Writer {
     }
 
     /// Describes the volumes as they are on the disk now.
-    fn volumes(&self) -> io::Result<VolumeSet> {
+    fn volumes(&self, meter: &Meter) -> io::Result<VolumeSet> {
         let mut end = 0;
         let places = self.partial.files.iter().map(|file| {
             let offset = end;
@@ -127,8 +141,9 @@ impl Writer {
         });
         let described = hashing::on_every_core(places.collect(), |(file, extent)| {
             let reader = BlobReader::new(self.partial.slices.clone(), extent);
-            let hash =
-                |length| hashing::hash(&reader, self.draft.id(), length).map(crate::oci::Hasher::finish);
+            let hash = |length| {
+                hashing::hash(&reader, self.draft.id(), length, meter).map(crate::oci::Hasher::finish)
+            };
             let name = file.whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let (sha256, beginning) = (hash(extent.size)?, hash(extent.size.min(volumes::BEGINNING))?);
             Ok(Volume { name, offset: extent.offset, size: extent.size, sha256, beginning })

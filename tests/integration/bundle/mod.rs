@@ -1,5 +1,6 @@
 //! `bundle`: images in one file.
 
+mod export;
 mod hostile;
 mod import;
 mod import_damage;

@@ -99,6 +99,14 @@ impl Mirror {
         self.start().outcome().await
     }
 
+    /// Runs to the end, with nothing on standard input, and keeps what comes on standard output byte for byte.
+    pub async fn run_captured(mut self) -> Captured {
+        let output = self.command.stdin(Stdio::null()).output();
+        let output = tokio::time::timeout(DEADLINE, output).await.expect("it ends").unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        Captured { status: output.status, stdout: output.stdout, stderr }
+    }
+
     /// Starts in the background.
     pub fn start(mut self) -> Running {
         let mut child = self.command.spawn().unwrap();
@@ -112,6 +120,17 @@ impl Mirror {
     }
 }
 
+/// How a run ended whose standard output is no text.
+#[derive(Debug)]
+pub struct Captured {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// Every byte.
+    pub stdout: Vec<u8>,
+    /// Progress, logs and errors.
+    pub stderr: String,
+}
+
 /// A run in the background. It is killed when it is dropped.
 #[derive(Debug)]
 pub struct Running {
@@ -122,6 +141,14 @@ pub struct Running {
 }
 
 impl Running {
+    /// The most memory that it ever had in use at once, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let id = self.child.id().expect("the program has ended");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Sends SIGINT, as Ctrl-C does.
     pub fn interrupt(&self) {
         self.signal(Signal::INT);

@@ -1,0 +1,143 @@
+//! `bundle export` as a person runs it, and as an enemy would: built program, real and misbehaving registries.
+//!
+//! - [`contents`]: which bytes are written, and how little is asked for them; [`names`]: what images are called in them;
+//! - [`resume`], [`changed`], [`kill`]: what an earlier run left is used, whatever happened to it;
+//! - [`failures`], [`output`], [`usage`]: what is refused, and what is said; [`base`]: deltas;
+//! - [`limits`]: memory and secrets.
+
+mod base;
+mod changed;
+mod contents;
+mod failures;
+mod kill;
+mod limits;
+mod names;
+mod output;
+mod resume;
+mod usage;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use thoras_mirror::{
+    endpoint::bundle::{Bundle, Extent},
+    oci::Digest,
+};
+
+use crate::support::{
+    documents,
+    images::SampleImage,
+    process::{Mirror, Outcome},
+    scripted::{Action, Answer, Scripted},
+};
+
+/// `thoras-mirror bundle export -o OUTPUT IMAGES… MORE…`
+fn export(images: &[String], output: &Path, more: &[&str]) -> Mirror {
+    let program = Mirror::new(["bundle", "export", "-o"]).arg(output);
+    program.arguments(images.iter().map(String::as_str)).arguments(more.iter().copied())
+}
+
+/// A scripted registry with images, and a folder for what is written.
+struct Site {
+    source: Scripted,
+    images: Vec<String>,
+    folder: TempDir,
+}
+
+impl Site {
+    /// Each image in the repository `team/TAG`.
+    async fn with(images: &[&SampleImage]) -> Self {
+        let mut site = Self {
+            source: Scripted::start().await,
+            images: Vec::new(),
+            folder: tempfile::tempdir().unwrap(),
+        };
+        images.iter().for_each(|image| site.add(image));
+        site
+    }
+
+    fn add(&mut self, image: &SampleImage) {
+        let repository = format!("team/{}", image.tag);
+        self.source.with_store(|store| store.insert(&repository, image));
+        self.images.push(self.source.address().image(&repository, &image.tag));
+    }
+
+    /// From now on the tag names another image.
+    fn retag(&self, tag: &str, image: &SampleImage) {
+        let image = SampleImage { tag: tag.to_owned(), ..image.clone() };
+        self.source.with_store(|store| store.insert(&format!("team/{tag}"), &image));
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn export(&self, name: &str, more: &[&str]) -> Mirror {
+        export(&self.images, &self.path(name), more)
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap()
+    }
+
+    /// What an export that nothing disturbs writes; the requests for it are forgotten.
+    async fn undisturbed(&self, more: &[&str]) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.tar");
+        export(&self.images, &path, more).run().await.expect_success();
+        self.source.clear();
+        std::fs::read(path).unwrap()
+    }
+
+    /// The source no longer has this blob.
+    fn lose(&self, blob: &Digest) {
+        self.source.on("GET", blob.as_str()).answer(Answer::error(404, "BLOB_UNKNOWN"));
+    }
+
+    /// The blobs that were asked for, one entry for each request.
+    fn fetched(&self) -> Vec<Digest> {
+        let requests = self.source.requests().into_iter().filter(|request| request.is("GET", "/blobs/"));
+        requests.map(|request| request.path.rsplit('/').next().unwrap().parse().unwrap()).collect()
+    }
+
+    /// The names in the folder, sorted.
+    fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// Where a bundle's blobs are.
+fn extents(bundle: &[u8]) -> Vec<(Digest, Extent)> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b.tar");
+    std::fs::write(&path, bundle).unwrap();
+    let bundle = Bundle::open(&path).unwrap();
+    let layout = bundle.layout().expect("one of ours");
+    layout.blobs().iter().map(|entry| (entry.blob.digest.clone(), entry.extent)).collect()
+}
+
+/// The bytes at an extent; none where the file ends before.
+fn at(bytes: &[u8], extent: Extent) -> &[u8] {
+    let range = usize::try_from(extent.offset).unwrap()..usize::try_from(extent.end()).unwrap();
+    bytes.get(range).unwrap_or_default()
+}
+
+/// A bundle's lock.
+fn lock_of(path: &Path) -> Value {
+    let bundle = Bundle::open_all(&[path.to_owned()]).unwrap();
+    serde_json::from_slice(&bundle.head().lock.as_ref().unwrap().to_bytes()).unwrap()
+}
+
+fn document(outcome: &Outcome) -> Value {
+    documents::parse(&outcome.stdout, "run.v1.json")
+}
+
+/// An action after which the connection stays open, silent.
+fn stall_after(bytes: usize) -> Action {
+    Action::end(crate::support::scripted::End::StallAfter(bytes))
+}
