@@ -5,10 +5,8 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
-
-use futures::StreamExt;
 
 use super::{
     draft::Draft,
@@ -17,16 +15,13 @@ use super::{
     layout::Extent,
     output::{self, Output},
     partial::Partial,
-    slices::Slices,
+    sink::{Arrivals, Sink},
     storage::BlobReader,
     volumes::{self, Volume, VolumeSet},
 };
 use crate::{
-    endpoint::{
-        Begun, BlobSink, BlobStream, Cause, Destination, Error, Operation, Side, Source, VerifiedBody,
-        body::{Snapshot, Start},
-    },
-    oci::{Descriptor, Digest, Hasher, RawManifest, Reference, Repository, Target},
+    endpoint::{Begun, BlobStream, Cause, Destination, Error, Operation, Side, Source},
+    oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
 };
 
 /// A bundle that is being written, as a [`Destination`]. Manifests and tags are in its head already; what is missing are
@@ -36,17 +31,11 @@ pub struct Writer {
     output: Output,
     draft: Draft,
     partial: Partial,
-    state: Arc<Mutex<State>>,
+    arrivals: Arrivals,
+    /// Tags that may be seen: those below which everything is there.
+    tags: Mutex<HashSet<(Repository, Target)>>,
     changed: Vec<(Reference, Digest, Digest)>,
     kept: u64,
-}
-
-#[derive(Debug)]
-struct State {
-    /// Tags that may be seen: those below which everything is there.
-    tags: HashSet<(Repository, Target)>,
-    landed: HashSet<Digest>,
-    begun: HashMap<Digest, (u64, Hasher)>,
 }
 
 impl Writer {
@@ -63,7 +52,8 @@ impl Writer {
             output,
             draft,
             partial,
-            state: Arc::new(Mutex::new(State { tags: HashSet::new(), landed, begun })),
+            arrivals: Arrivals::new(landed, begun),
+            tags: Mutex::default(),
             changed,
             kept,
         })
@@ -89,6 +79,8 @@ impl Writer {
 
     /// Reads everything back and returns the blobs that are not what they should be. Blocks.
     ///
+    /// A blob whose digest was right when it came in this run is compared by the checksum of what was written then.
+    ///
     /// # Errors
     /// When the bytes around the blobs are not what they should be, which concerns every image.
     pub fn read_back(&self, meter: &Meter) -> Result<Vec<Digest>, BundleError> {
@@ -98,7 +90,11 @@ impl Writer {
         }
         let checked = hashing::on_every_core(self.draft.layout.blobs().iter().collect(), |entry| {
             let reader = BlobReader::new(self.partial.slices.clone(), entry.extent);
-            (!hashing::is_intact(&reader, &entry.blob.digest, meter)).then(|| entry.blob.digest.clone())
+            let is_intact = match self.arrivals.checksum(&entry.blob.digest) {
+                Some(written) => hashing::checksum(&reader, meter).is_ok_and(|found| found == written),
+                None => hashing::is_intact(&reader, &entry.blob.digest, meter),
+            };
+            (!is_intact).then(|| entry.blob.digest.clone())
         });
         Ok(checked.into_iter().flatten().collect())
     }
@@ -153,8 +149,8 @@ impl Writer {
         Ok(VolumeSet::new(id, layout.length(), layout.head().clone(), described))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tags(&self) -> MutexGuard<'_, HashSet<(Repository, Target)>> {
+        self.tags.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn error(operation: Operation, place: String, cause: impl Into<Cause>) -> Error {
@@ -185,13 +181,13 @@ impl Source for Writer {
 
     async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
         let place = (repository.clone(), Target::Tag(tag.to_owned()));
-        let is_visible = self.state().tags.contains(&place);
+        let is_visible = self.tags().contains(&place);
         Ok(self.draft.roots.get(&place).filter(|_| is_visible).cloned())
     }
 
     async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
         let place = (repository.clone(), target.clone());
-        let is_visible = self.state().tags.contains(&place);
+        let is_visible = self.tags().contains(&place);
         let named = self.draft.roots.get(&place).filter(|_| is_visible);
         let digest = match (target, named) {
             (Target::Digest(digest), _) | (_, Some(digest)) => digest,
@@ -201,7 +197,7 @@ impl Source for Writer {
     }
 
     async fn blob_size(&self, _: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
-        let is_there = self.state().landed.contains(digest);
+        let is_there = self.arrivals.has(digest);
         let entry = self.draft.layout.blob(digest);
         Ok(match entry {
             Some(entry) => is_there.then_some(entry.extent.size),
@@ -239,26 +235,8 @@ impl Destination for Writer {
             let error = BundleError::Changed { place: place.clone(), found: blob.digest.clone() };
             return Err(Self::error(Operation::BeginUpload, place, error));
         };
-        let mut state = self.state();
-        if state.landed.contains(&blob.digest) {
-            return Ok(Begun::Present);
-        }
-        let start = match state.begun.remove(&blob.digest) {
-            Some((there, hasher)) => {
-                Start { hashed: Snapshot { offset: there, hasher }, received: there, snapshot_every: None }
-            }
-            None => Start::at_the_beginning(blob),
-        };
-        let slices = self.partial.slices.clone();
-        let state = Arc::clone(&self.state);
-        Ok(Begun::Wanted(Sink {
-            slices,
-            extent: entry.extent,
-            digest: blob.digest.clone(),
-            start,
-            state,
-            place,
-        }))
+        let sink = Sink::open(&self.arrivals, entry, self.partial.slices.clone(), place);
+        Ok(sink.map_or(Begun::Present, Begun::Wanted))
     }
 
     async fn put_manifest(
@@ -273,42 +251,11 @@ impl Destination for Writer {
         let fits = self.draft.manifests.contains_key(manifest.digest())
             && (matches!(target, Target::Digest(_)) || named == Some(manifest.digest()));
         if fits {
-            self.state().tags.insert(place);
+            self.tags().insert(place);
             return Ok(());
         }
         let place = format!("{repository}:{target}");
         let error = BundleError::Changed { place: place.clone(), found: manifest.digest().clone() };
         Err(Self::error(Operation::PushManifest, place, error))
-    }
-}
-
-/// The place of one blob.
-#[derive(Debug)]
-pub struct Sink {
-    slices: Slices,
-    extent: Extent,
-    digest: Digest,
-    start: Start,
-    state: Arc<Mutex<State>>,
-    place: String,
-}
-
-impl BlobSink for Sink {
-    fn start(&self) -> Start {
-        self.start.clone()
-    }
-
-    async fn write(self, mut body: VerifiedBody) -> Result<(), Error> {
-        let mut at = self.extent.offset + self.start.received;
-        while let Some(piece) = body.next().await {
-            let piece = piece?;
-            self.slices.write_all_at(&piece, at).map_err(|error| {
-                let error = BundleError::unwritable("the bundle", error);
-                Writer::error(Operation::UploadBlob, self.place.clone(), error)
-            })?;
-            at += piece.len() as u64;
-        }
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).landed.insert(self.digest);
-        Ok(())
     }
 }
