@@ -1,7 +1,6 @@
 //! Deltas: only what the far side does not have travels.
 
 use super::*;
-use crate::support::client;
 
 /// A base of `a` in the form that is asked for, and the path to it.
 async fn base(site: &Site, form: &str) -> PathBuf {
@@ -64,7 +63,7 @@ async fn only_blobs_that_the_base_lacks_travel() {
         assert!(outcome.stderr.contains("to other tools it is incomplete"), "{outcome}");
         let lock = lock_of(&site.path("d.tar"));
         let absent: Vec<&String> = lock["base"]["blobs"].as_object().unwrap().keys().collect();
-        assert_eq!(absent, a.blobs.keys().map(|digest| digest.as_str()).collect::<Vec<_>>(), "{form}");
+        assert_eq!(absent, a.blobs.keys().map(Digest::as_str).collect::<Vec<_>>(), "{form}");
         // The same again, and as a stream.
         site.source.clear();
         site.export("d.tar", &more[..2]).run().await.expect_success();
@@ -118,5 +117,4 @@ async fn a_failed_image_leaves_nothing_out() {
     site.export("d.tar", &more).run().await.expect_code(1);
     let verified = Mirror::new(["bundle", "verify"]).arg(site.path("d.tar")).run().await;
     assert!(!verified.stderr.contains("is wrong about"), "{verified}");
-    let _ = client::push;
 }

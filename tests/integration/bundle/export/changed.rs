@@ -2,18 +2,21 @@
 
 use super::*;
 
-/// What one run left when `lost` could not be had, and the next run is asked for other images.
-async fn left_behind(images: &[&SampleImage], lost: &Digest, more: &[&str]) -> Site {
+/// What one run left when `lost` could not be had, and which blobs are whole in it.
+async fn left_behind(images: &[&SampleImage], lost: &Digest, more: &[&str]) -> (Site, HashSet<Digest>) {
     let site = Site::with(images).await;
-    site.lose(lost);
-    site.export("b.tar", more).run().await.expect_code(1);
-    site.source.clear();
-    site
+    let whole = site.undisturbed(&[]).await;
+    let kept = fail_without(&site, lost, more, &whole).await;
+    (site, kept)
 }
 
-fn own_blob(image: &SampleImage, others: &[&SampleImage]) -> Digest {
-    let shared = |digest: &&Digest| others.iter().any(|other| other.blobs.contains_key(*digest));
-    image.blobs.keys().find(|digest| !shared(digest)).unwrap().clone()
+/// One run that cannot have `lost`. Which blobs are whole in what it leaves?
+async fn fail_without(site: &Site, lost: &Digest, more: &[&str], whole: &[u8]) -> HashSet<Digest> {
+    site.lose(lost);
+    site.export("b.tar", more).run().await.expect_code(1);
+    assert!(site.files().iter().all(|name| name.ends_with(".partial")), "{:?}", site.files());
+    site.source.clear();
+    intact(&site.joined("b.tar"), whole)
 }
 
 #[tokio::test]
@@ -22,25 +25,19 @@ async fn a_moved_tag_is_named_and_only_what_is_new_is_fetched() {
         let (a, b, new) =
             (SampleImage::multi_platform("a"), SampleImage::docker("b"), SampleImage::multi_platform("new"));
         let lost = own_blob(&b, &[&a, &new]);
-        let site = left_behind(&[&a, &b], &lost, split).await;
+        let (site, kept) = left_behind(&[&a, &b], &lost, split).await;
         site.retag("a", &new);
         let expected = site.undisturbed(&[]).await;
         let outcome = site.export("b.tar", split).run().await.expect_success();
         let told =
             format!("changed since the export that broke off: {} -> {}", a.root().digest, new.root().digest);
         assert!(outcome.stderr.contains(&told), "{outcome}");
-        let mut fetched = site.fetched();
-        fetched.sort();
-        let is_new = |digest: &&Digest| {
-            **digest == lost || (!a.blobs.contains_key(*digest) && !b.blobs.contains_key(*digest))
-        };
-        let mut wanted: Vec<Digest> =
-            new.blobs.keys().chain(b.blobs.keys()).filter(is_new).cloned().collect();
-        wanted.sort();
-        assert_eq!(fetched, wanted, "{outcome}");
-        let files: Vec<String> = site.files().into_iter().filter(|name| !name.ends_with("json")).collect();
-        assert!(files.iter().flat_map(|name| site.read(name)).eq(expected), "{split:?}");
-        assert!(!files.iter().any(|name| name.ends_with(".partial")), "{files:?}");
+        let needed = |digest: &Digest| new.blobs.contains_key(digest) || b.blobs.contains_key(digest);
+        let fetched = site.fetched();
+        assert!(fetched.iter().all(|digest| needed(digest) && !kept.contains(digest)), "{outcome}");
+        assert!(a.blobs.keys().any(|digest| kept.contains(digest)), "{split:?}");
+        assert!(site.joined("b.tar") == expected, "{split:?}");
+        assert!(!site.files().iter().any(|name| name.ends_with(".partial")), "{:?}", site.files());
     }
 }
 
@@ -51,32 +48,29 @@ async fn blobs_move_both_ways_when_images_come_and_go() {
         (0..12).map(|number| SampleImage::multi_platform(&format!("more{number}"))).collect();
     let lost = own_blob(&images[0], &[&images[1]]);
     for split in [&[][..], &["--split", "65536"]] {
-        let mut site = left_behind(&images.iter().collect::<Vec<_>>(), &lost, split).await;
+        let (mut site, kept) = left_behind(&images.iter().collect::<Vec<_>>(), &lost, split).await;
         // The head grows by far, and the lost image does not come back.
         site.images.remove(0);
-        more.iter().for_each(|image| site.add(image));
+        for image in &more {
+            site.add(image);
+        }
         let expected = site.undisturbed(&[]).await;
         site.lose(&own_blob(&more[3], &[&images[0]]));
         site.export("b.tar", split).run().await.expect_code(1);
-        let fetched = site.fetched();
-        assert!(!images.iter().any(|old| old.blobs.keys().any(|blob| fetched.contains(blob))), "{split:?}");
+        assert!(site.fetched().iter().all(|blob| !kept.contains(blob)), "{split:?}");
+        let kept = intact(&site.joined("b.tar"), &expected);
         site.source.clear();
         site.export("b.tar", split).run().await.expect_success();
-        assert_eq!(site.fetched().len(), 1);
-        let volumes: Vec<String> = site.files().into_iter().filter(|name| !name.ends_with("json")).collect();
-        assert!(volumes.iter().flat_map(|name| site.read(name)).eq(expected), "{split:?}");
+        assert!(site.fetched().iter().all(|blob| !kept.contains(blob)), "{split:?}");
+        assert!(site.joined("b.tar") == expected, "{split:?}");
         // And it shrinks again, in a run of its own.
         site.files().iter().for_each(|name| std::fs::remove_file(site.path(name)).unwrap());
-        let last = site.images.len() - 1;
-        site.lose(&own_blob(&more[11], &[&images[0]]));
-        site.export("b.tar", split).run().await.expect_code(1);
-        site.source.clear();
-        site.images.drain(5..=last);
+        let kept = fail_without(&site, &own_blob(&more[11], &[&images[0]]), split, &expected).await;
+        site.images.truncate(5);
         let expected = site.undisturbed(&[]).await;
         site.export("b.tar", split).run().await.expect_success();
-        assert_eq!(site.fetched(), []);
-        let volumes: Vec<String> = site.files().into_iter().filter(|name| !name.ends_with("json")).collect();
-        assert!(volumes.iter().flat_map(|name| site.read(name)).eq(expected), "{split:?}: {volumes:?}");
+        assert!(site.fetched().iter().all(|blob| !kept.contains(blob)), "{split:?}");
+        assert!(site.joined("b.tar") == expected, "{split:?}: {:?}", site.files());
     }
 }
 
@@ -84,12 +78,11 @@ async fn blobs_move_both_ways_when_images_come_and_go() {
 async fn volumes_of_another_size_are_written_anew() {
     let (a, b) = (SampleImage::multi_platform("a"), SampleImage::docker("b"));
     let lost = own_blob(&b, &[&a]);
-    let site = left_behind(&[&a, &b], &lost, &["--split", "70000"]).await;
+    let (site, _) = left_behind(&[&a, &b], &lost, &["--split", "70000"]).await;
     site.export("b.tar", &["--split", "100000"]).run().await.expect_success();
     assert!(!site.files().iter().any(|name| name.contains("partial")), "{:?}", site.files());
     // Volumes of a set that is replaced go with it.
     site.export("b.tar", &["--split", "200000"]).run().await.expect_success();
     let expected = site.undisturbed(&[]).await;
-    let volumes: Vec<String> = site.files().into_iter().filter(|name| !name.ends_with("json")).collect();
-    assert!(volumes.iter().flat_map(|name| site.read(name)).eq(expected), "{volumes:?}");
+    assert!(site.joined("b.tar") == expected, "{:?}", site.files());
 }

@@ -1,7 +1,7 @@
 //! SIGKILL at a hundred moments: no final file is ever there before it is whole, and the next runs finish the work with
 //! what is intact.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 
@@ -28,26 +28,11 @@ fn moment(seed: u64, turn: u64, most_requests: usize) -> Moment {
     Moment { requests, delay: Duration::from_micros(number(8) % LATEST) }
 }
 
-/// The blobs whose bytes are all where they belong in what a killed run left.
-fn intact(site: &Site, expected: &[u8], split: &[&str]) -> HashSet<Digest> {
-    let mut bytes = Vec::new();
-    let names: Vec<String> = match split {
-        [] => vec!["b.tar".to_owned()],
-        _ => (1..=expected.len()).map(|number| format!("b.tar.{number:03}")).collect(),
-    };
-    for name in names {
-        let partial = std::fs::read(site.path(&format!("{name}.partial")));
-        match partial.or_else(|_| std::fs::read(site.path(&name))) {
-            Ok(more) => bytes.extend(more),
-            Err(_) => break,
-        }
-    }
+/// The blobs that a killed run left whole, below a head that says where they are.
+fn kept_by(site: &Site, expected: &[u8]) -> HashSet<Digest> {
+    let bytes = site.joined("b.tar");
     let head = usize::try_from(extents(expected)[0].1.offset).unwrap();
-    if bytes.get(..head) != Some(&expected[..head]) {
-        return HashSet::new();
-    }
-    let is_there = |(_, extent): &(Digest, Extent)| at(&bytes, *extent) == at(expected, *extent);
-    extents(expected).into_iter().filter(is_there).map(|(digest, _)| digest).collect()
+    if bytes.get(..head) == Some(&expected[..head]) { intact(&bytes, expected) } else { HashSet::new() }
 }
 
 /// Kills a run at a moment. Whatever has its final name then is whole.
@@ -71,12 +56,12 @@ async fn kill(site: &Site, split: &[&str], expected: &[u8], moment: Moment, seed
 }
 
 async fn kill_and_run_again(seed: u64) {
-    let split: &[&str] = if seed % 2 == 0 { &[] } else { &["--split", "70000"] };
+    let split: &[&str] = if seed.is_multiple_of(2) { &[] } else { &["--split", "70000"] };
     let mut site = Site::with(&[&SampleImage::multi_platform("a"), &SampleImage::docker("b")]).await;
     let mut expected = site.undisturbed(&[]).await;
     let blobs = extents(&expected).len();
     kill(&site, split, &expected, moment(seed, 0, blobs + 6), seed).await;
-    let mut kept = intact(&site, &expected, split);
+    let mut kept = kept_by(&site, &expected);
     if seed % 4 >= 2 {
         // The images change, and the run that moves the blobs is killed as well.
         site.retag("a", &SampleImage::multi_platform("new"));
@@ -92,7 +77,7 @@ async fn kill_and_run_again(seed: u64) {
             .filter(|name| !name.contains("partial"))
             .for_each(|name| std::fs::remove_file(site.path(name)).unwrap());
         kill(&site, &all, &other, moment(seed, 1, 8), seed).await;
-        kept = intact(&site, &other, split);
+        kept = kept_by(&site, &other);
         expected = other;
         site.source.clear();
         site.export("b.tar", &all).run().await.expect_success();

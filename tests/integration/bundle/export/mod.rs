@@ -16,7 +16,10 @@ mod output;
 mod resume;
 mod usage;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -53,7 +56,9 @@ impl Site {
             images: Vec::new(),
             folder: tempfile::tempdir().unwrap(),
         };
-        images.iter().for_each(|image| site.add(image));
+        for image in images {
+            site.add(image);
+        }
         site
     }
 
@@ -101,6 +106,12 @@ impl Site {
         requests.map(|request| request.path.rsplit('/').next().unwrap().parse().unwrap()).collect()
     }
 
+    /// The volumes, or the one file, of a bundle that may be only begun, joined.
+    fn joined(&self, name: &str) -> Vec<u8> {
+        let is_part = |file: &String| file.starts_with(name) && !file.contains("volumes.json");
+        self.files().iter().filter(|file| is_part(file)).flat_map(|file| self.read(file)).collect()
+    }
+
     /// The names in the folder, sorted.
     fn files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.folder.path()).unwrap();
@@ -109,6 +120,20 @@ impl Site {
         names.sort();
         names
     }
+}
+
+/// A blob that no other of these images has.
+fn own_blob(image: &SampleImage, others: &[&SampleImage]) -> Digest {
+    let shared = |digest: &&Digest| others.iter().any(|other| other.blobs.contains_key(*digest));
+    image.blobs.keys().find(|digest| !shared(digest)).unwrap().clone()
+}
+
+/// The blobs whose bytes are all where they belong.
+///
+/// Which these are after a failure is chance: what the failed image was still bringing is let go.
+fn intact(bytes: &[u8], expected: &[u8]) -> HashSet<Digest> {
+    let is_there = |(_, extent): &(Digest, Extent)| at(bytes, *extent) == at(expected, *extent);
+    extents(expected).into_iter().filter(is_there).map(|(digest, _)| digest).collect()
 }
 
 /// Where a bundle's blobs are.

@@ -46,7 +46,7 @@ async fn places_where_no_bundle_can_be_are_refused_before_anything_is_asked_of_a
         ("folder/", "the name of a folder"),
         ("new/", "the name of a folder"),
         ("missing/b.tar", "No such file or directory"),
-        ("file/b.tar", "Not a directory"),
+        ("file/b.tar", "is not a folder"),
         ("pipe", "something else than a file"),
     ] {
         let outcome = site.export(name, &[]).run().await.expect_code(2);

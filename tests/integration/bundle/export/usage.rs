@@ -12,7 +12,7 @@ async fn what_cannot_be_meant_is_refused() {
         (&["-o", "-", "--split", "4GiB"], "--split writes files"),
         (&["-o", "-", "--format", "json"], "both want standard output"),
         (&["-o", "b.tar", "--split", "12 parrots"], "it is not a size"),
-        (&["-o", "b.tar", "--split", "-1"], "it is not a size"),
+        (&["-o", "b.tar", "--split", "-1"], "unexpected argument"),
         (&["-o", "b.tar", "--split", "1KiB"], "64 KiB at least"),
         (&["-o", "b.tar", "--split", ""], "it is not a size"),
         (&["-o", "b.tar", "--lock", "b.tar"], "name the same file"),
