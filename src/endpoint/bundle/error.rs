@@ -38,6 +38,14 @@ pub enum BundleError {
         /// What is missing.
         reason: &'static str,
     },
+    /// It is no tar archive, nor was it ever.
+    #[error("{} is no bundle: {found}", .path.display())]
+    NotAnArchive {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        found: &'static str,
+    },
     /// The archive is damaged or hostile.
     #[error("the archive cannot be read at byte {offset}: {error}")]
     Header {
@@ -196,9 +204,11 @@ impl BundleError {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Unreadable { .. } | Self::NotALayout { .. } | Self::Absent { .. } | Self::IndexTooLate => {
-                Kind::Input
-            }
+            Self::Unreadable { .. }
+            | Self::NotALayout { .. }
+            | Self::NotAnArchive { .. }
+            | Self::Absent { .. }
+            | Self::IndexTooLate => Kind::Input,
             Self::Busy { .. } => Kind::Usage,
             Self::Unwritable { .. } | Self::NoRoom { .. } | Self::Changed { .. } | Self::Internal(_) => {
                 Kind::Image
@@ -222,6 +232,9 @@ impl BundleError {
                 "a bundle is a tar archive or a folder with the files `oci-layout` and `index.json`; an archive of \
                  `docker save` before Docker 25 has none: change it with \
                  `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG`",
+            ),
+            Self::NotAnArchive { .. } => Some(
+                "a bundle is a tar archive, not compressed, or a folder, with the files `oci-layout` and `index.json`",
             ),
             Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("make room and run the same command again: what is there already is kept")

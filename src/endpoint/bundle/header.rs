@@ -74,6 +74,24 @@ fn record(key: &str, value: &str) -> Vec<u8> {
     format!("{length} {key}={value}\n").into_bytes()
 }
 
+/// What a file is, going by its first block, that is no archive at all. One that is damaged still has one of the two
+/// marks of a header, the format's name or a checksum; a file may also end before its first block does.
+pub(super) fn other_than_an_archive(beginning: &[u8]) -> Option<&'static str> {
+    const FORMAT: std::ops::Range<usize> = 257..262;
+    let known = match beginning {
+        [] => "it is empty",
+        [0x1f, 0x8b, ..] => "it is compressed (gzip)",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "it is compressed (zstd)",
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => "it is compressed (xz)",
+        [b'P', b'K', 3, 4, ..] => "it is a zip archive",
+        _ => "it does not begin as a tar archive does",
+    };
+    let Some(block) = beginning.first_chunk::<{ size_of::<Block>() }>() else { return Some(known) };
+    let is_header = block.get(FORMAT) == Some(b"ustar") || Header::from_byte_slice(block).cksum().is_ok();
+    let is_end = block.iter().all(|byte| *byte == 0);
+    (!is_header && !is_end).then_some(known)
+}
+
 /// Why an archive cannot be read on from some place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
