@@ -38,7 +38,7 @@ pub(super) async fn run(args: Serve, session: &Session) -> Result<u8, Failure> {
     let mut signals = Signals::listen().map_err(cannot_listen)?;
     let mut reloads = signal(SignalKind::hangup()).map_err(cannot_listen)?;
     warn_of_open_doors(&options);
-    let server = Server::bind(options).await.map_err(|error| failure(&error, &args.path))?;
+    let server = Server::bind(options).await.map_err(|error| failure(&error, &args.paths))?;
     announce(&args, &server, quiet)?;
     let reloader = server.reloader();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -56,13 +56,24 @@ pub(super) async fn run(args: Serve, session: &Session) -> Result<u8, Failure> {
     }
 }
 
-fn failure(error: &ServeError, path: &Path) -> Failure {
+fn failure(error: &ServeError, paths: &[PathBuf]) -> Failure {
     match error {
         ServeError::Storage(StorageError::Bundle(error)) => {
-            let message = escape(&format!("cannot serve {}: {error}", path.display()));
+            let message = escape(&format!("cannot serve {}: {error}", shown(paths)));
             Failure { message, ..error.failure() }
         }
+        ServeError::Storage(StorageError::Manifest { .. }) => Failure::from_error(Kind::Integrity, error)
+            .with_hint("copy the bundle again from where it was written"),
         error => Failure::from_error(Kind::Usage, error),
+    }
+}
+
+fn shown(paths: &[PathBuf]) -> String {
+    let first = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
+    match paths.len() {
+        0 | 1 => first,
+        2 => format!("{first} and another file"),
+        count => format!("{first} and {} other files", count - 1),
     }
 }
 
@@ -86,7 +97,7 @@ fn options(args: &Serve, access_log: Option<AccessLog>) -> Options {
             ..defaults
         },
         access_log,
-        ..Options::new(&args.path)
+        ..Options::over(args.paths.clone())
     }
 }
 
@@ -122,7 +133,7 @@ fn warn_of_open_doors(options: &Options) {
 fn announce(args: &Serve, server: &Server, quiet: bool) -> Result<(), Failure> {
     let address = server.address();
     let scheme = if server.is_encrypted() { "https" } else { "http" };
-    print::result(&format!("serving {} on {scheme}://{address}", args.path.display()))?;
+    print::result(&format!("serving {} on {scheme}://{address}", shown(&args.paths)))?;
     if quiet {
         return Ok(());
     }

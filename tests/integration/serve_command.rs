@@ -119,7 +119,7 @@ async fn a_folder_of_somebody_elses_is_refused_and_left_alone() {
 #[tokio::test]
 async fn a_file_that_is_no_bundle_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let outcome = serve(&["--listen", "127.0.0.1:0", file.path().to_str().unwrap()]).await.expect_code(6);
+    let outcome = serve(&["--listen", "127.0.0.1:0", file.path().to_str().unwrap()]).await.expect_code(3);
     assert!(outcome.stderr.contains(file.path().to_str().unwrap()), "{outcome}");
 }
 

@@ -180,6 +180,12 @@ impl Bundle {
         }
     }
 
+    /// The names of the volumes that are not there.
+    #[must_use]
+    pub fn absent_volumes(&self) -> Vec<String> {
+        self.slices().map(|slices| slices.absent(0, slices.length())).unwrap_or_default()
+    }
+
     /// Where everything stands, when the bundle is one of ours.
     #[must_use]
     pub fn layout(&self) -> Option<&Layout> {

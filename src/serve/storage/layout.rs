@@ -8,7 +8,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     str::FromStr as _,
 };
 
@@ -54,15 +54,33 @@ struct Repository {
     referrers: HashMap<Digest, BTreeMap<Digest, String>>,
 }
 
-/// Whether the path is a bundle: a file, or a folder that says that it is an OCI image layout.
+/// Whether the path is, or should be, a bundle: whatever is no folder, a folder that says that it is an OCI image
+/// layout, and what is not there but is called as only files are. Anything else is a folder of our own, or becomes one.
 pub(in crate::serve) fn is_layout(path: &Path) -> bool {
-    path.is_file() || path.join("oci-layout").is_file()
+    match path.metadata() {
+        Ok(metadata) => !metadata.is_dir() || path.join("oci-layout").is_file(),
+        Err(_) => is_called_as_a_file(path),
+    }
+}
+
+/// A bundle's name, mistyped, must not become an empty registry.
+fn is_called_as_a_file(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let is_number = extension.len() >= 3 && extension.bytes().all(|byte| byte.is_ascii_digit());
+    is_number || matches!(extension, "tar" | "tgz" | "gz" | "json")
 }
 
 impl LayoutStorage {
-    /// Opens a bundle, and names its images by `names`.
-    pub(in crate::serve) fn open(path: &Path, names: &Names) -> Result<Self, StorageError> {
-        let bundle = Bundle::open(path)?;
+    /// Opens what these files are together, all of which must be there, and names its images by `names`.
+    pub(in crate::serve) fn open(paths: &[PathBuf], names: &Names) -> Result<Self, StorageError> {
+        let bundle = Bundle::open_all(paths)?;
+        let absent = bundle.absent_volumes();
+        if !absent.is_empty() {
+            return Err(BundleError::Absent { names: absent }.into());
+        }
+        if !bundle.has_end()? {
+            return Err(BundleError::NoEnd.into());
+        }
         let mut repositories: BTreeMap<RepositoryName, Repository> = BTreeMap::new();
         for (name, tag, root) in name_images(&bundle, names)? {
             let repository = repositories.entry(name.clone()).or_default();

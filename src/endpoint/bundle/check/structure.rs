@@ -15,7 +15,7 @@ use crate::{
 pub(super) fn faults(bundle: &Bundle) -> Vec<Fault> {
     let mut faults = index_faults(bundle);
     let Some(slices) = bundle.storage().archive() else { return faults };
-    faults.extend(slices.absent(0, slices.length()).into_iter().map(|name| Fault::Volume { name }));
+    faults.extend(bundle.absent_volumes().into_iter().map(|name| Fault::Volume { name }));
     match bundle.layout() {
         Some(layout) => faults.extend(end_faults(bundle, slices, layout)),
         // With our lock in it, it was ours once.
