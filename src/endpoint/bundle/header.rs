@@ -12,6 +12,8 @@ pub(super) const BLOCK: u64 = 512;
 pub(super) type Block = [u8; 512];
 /// The end of an archive: two blocks of zeros.
 pub(super) const END: u64 = 2 * BLOCK;
+/// What stands there.
+pub(super) const END_MARK: [u8; 2 * size_of::<Block>()] = [0; 2 * size_of::<Block>()];
 /// From this size on a PAX record carries the size (eleven octal digits hold less).
 const LARGE: u64 = 8 << 30;
 /// The largest extension that is read, in bytes: names and sizes are all that is wanted of them.

@@ -12,3 +12,4 @@ mod importing;
 mod inspect;
 mod readers;
 mod verify;
+mod verify_volumes;

@@ -191,6 +191,9 @@ fn assemble(set: &VolumeSet, index: &Path, candidates: Vec<Candidate>) -> Result
             return Err(VolumeError::Stranger { path, size, bundle: set.bundle.clone() }.into());
         };
         if let Some(part) = parts.get_mut(position) {
+            if candidate.name() != Some(&part.0) {
+                part.0 = format!("{} ({})", part.0, candidate.path.display());
+            }
             fill(part, candidate.file, candidate.size);
         }
     }
