@@ -10,6 +10,11 @@ use super::importing::*;
 /// So small that a layer lies in several.
 const SIZE: usize = 10_000;
 
+/// The volume that holds a byte.
+fn volume_of(offset: usize) -> String {
+    format!("b.tar.{:03}", offset / SIZE + 1)
+}
+
 /// A bundle of two images in volumes.
 struct Volumes {
     team: Team,
@@ -30,18 +35,13 @@ impl Volumes {
         self.folder.path().join("b.tar.volumes.json")
     }
 
-    /// The volume that holds a byte.
-    fn at(&self, offset: usize) -> String {
-        format!("b.tar.{:03}", offset / SIZE + 1)
-    }
-
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Changes one bit; twice is as if nothing had been.
     fn flip(&self, offset: usize) {
-        let path = self.path(&self.at(offset));
+        let path = self.path(&volume_of(offset));
         let mut bytes = fs::read(&path).unwrap();
         bytes[offset % SIZE] ^= 1;
         fs::write(path, bytes).unwrap();
@@ -62,7 +62,7 @@ async fn verify<P: AsRef<Path>>(paths: &[P], code: i32) -> Outcome {
 #[tokio::test]
 async fn a_whole_set_is_verified_by_any_volume_its_index_or_all_of_them() {
     let volumes = Volumes::new().await;
-    let all: Vec<PathBuf> = (0..volumes.count).rev().map(|at| volumes.path(&volumes.at(at * SIZE))).collect();
+    let all: Vec<PathBuf> = (0..volumes.count).rev().map(|at| volumes.path(&volume_of(at * SIZE))).collect();
     for paths in [vec![volumes.index()], vec![all[0].clone()], vec![all[3].clone()], all] {
         let outcome = verify(&paths, 0).await;
         assert!(outcome.stdout.contains("2 images verified"), "{outcome}");
@@ -74,7 +74,7 @@ async fn a_whole_set_is_verified_by_any_volume_its_index_or_all_of_them() {
 async fn volumes_under_other_names_are_recognised_and_named_by_both() {
     let volumes = Volumes::new().await;
     let shared = volumes.shared();
-    let (name, disk) = (volumes.at(shared.start + 1), volumes.path("the second disk"));
+    let (name, disk) = (volume_of(shared.start + 1), volumes.path("the second disk"));
     fs::rename(volumes.path(&name), &disk).unwrap();
     verify(&[volumes.index(), disk.clone()], 0).await;
 
@@ -90,7 +90,7 @@ async fn volumes_under_other_names_are_recognised_and_named_by_both() {
 #[tokio::test]
 async fn a_missing_or_short_volume_is_named_with_the_images_that_it_affects() {
     let volumes = Volumes::new().await;
-    let name = volumes.at(volumes.shared().start + 1);
+    let name = volume_of(volumes.shared().start + 1);
     let path = volumes.path(&name);
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..SIZE - 1]).unwrap();
@@ -123,7 +123,7 @@ async fn a_flipped_bit_is_named_with_blob_images_and_volume() {
     }
     let told: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains(hex)).collect();
     assert_eq!(told.len(), 2, "for each image: {outcome}");
-    assert!(told.iter().all(|line| line.contains(&volumes.at(place))), "{outcome}");
+    assert!(told.iter().all(|line| line.contains(&volume_of(place))), "{outcome}");
 }
 
 /// The head is read from the index of the volumes, where the first volume may be another.
@@ -143,7 +143,7 @@ async fn a_flipped_bit_around_the_blobs_is_named_with_its_volume() {
         volumes.flip(place);
         let outcome = verify(&[volumes.index()], 6).await;
         let line = outcome.stderr.lines().find(|line| line.contains(told)).unwrap_or_default();
-        let named = format!("byte {place}, which lies in {}", volumes.at(place));
+        let named = format!("byte {place}, which lies in {}", volume_of(place));
         assert!(line.contains(&named), "{named}: {outcome}");
         assert!(outcome.stderr.matches("error: ").count() == 1, "{outcome}");
         volumes.flip(place);
@@ -168,6 +168,6 @@ async fn a_damaged_index_is_told_from_damaged_volumes() {
     assert!(outcome.stderr.contains("b.tar.volumes.json cannot be read as the index"), "{outcome}");
     // Without it, all volumes still are the bundle.
     fs::remove_file(volumes.index()).unwrap();
-    let all: Vec<PathBuf> = (0..volumes.count).map(|at| volumes.path(&volumes.at(at * SIZE))).collect();
+    let all: Vec<PathBuf> = (0..volumes.count).map(|at| volumes.path(&volume_of(at * SIZE))).collect();
     verify(&all, 0).await;
 }
