@@ -13,7 +13,10 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{Session, Signals};
+use super::{
+    Session, Signals,
+    bundle::opening::{self, shown},
+};
 use crate::{
     cli::{Serve, ServeAccess},
     error::{Failure, Kind, escape, exit},
@@ -27,6 +30,7 @@ use crate::{
 /// Serves until a signal comes, which is how a server is meant to end: requests in flight may finish, then it
 /// exits with success. A second signal ends it at once. SIGHUP reads certificate and users again.
 pub(super) async fn run(args: Serve, session: &Session) -> Result<u8, Failure> {
+    opening::refuse_standard_input(&args.paths)?;
     let log = match &args.access_log {
         Some(path) => Some(Arc::new(LogFile::open(path)?)),
         None => None,
@@ -58,22 +62,10 @@ pub(super) async fn run(args: Serve, session: &Session) -> Result<u8, Failure> {
 
 fn failure(error: &ServeError, paths: &[PathBuf]) -> Failure {
     match error {
-        ServeError::Storage(StorageError::Bundle(error)) => {
-            let message = escape(&format!("cannot serve {}: {error}", shown(paths)));
-            Failure { message, ..error.failure() }
-        }
+        ServeError::Storage(StorageError::Bundle(error)) => opening::failure(error, paths),
         ServeError::Storage(StorageError::Manifest { .. }) => Failure::from_error(Kind::Integrity, error)
             .with_hint("copy the bundle again from where it was written"),
         error => Failure::from_error(Kind::Usage, error),
-    }
-}
-
-fn shown(paths: &[PathBuf]) -> String {
-    let first = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
-    match paths.len() {
-        0 | 1 => first,
-        2 => format!("{first} and another file"),
-        count => format!("{first} and {} other files", count - 1),
     }
 }
 

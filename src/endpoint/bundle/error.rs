@@ -38,6 +38,12 @@ pub enum BundleError {
         /// What is missing.
         reason: &'static str,
     },
+    /// It is what Docker wrote when it did not write layouts.
+    #[error("{} looks like an archive of `docker save` before Docker 25, which is no OCI image layout", .path.display())]
+    OldDocker {
+        /// The file.
+        path: PathBuf,
+    },
     /// It is no tar archive, nor was it ever.
     #[error("{} is no bundle: {found}", .path.display())]
     NotAnArchive {
@@ -207,6 +213,7 @@ impl BundleError {
             Self::Unreadable { .. }
             | Self::NotALayout { .. }
             | Self::NotAnArchive { .. }
+            | Self::OldDocker { .. }
             | Self::Absent { .. }
             | Self::IndexTooLate => Kind::Input,
             Self::Busy { .. } => Kind::Usage,
@@ -228,12 +235,10 @@ impl BundleError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NotALayout { .. } => Some(
-                "a bundle is a tar archive or a folder with the files `oci-layout` and `index.json`; an archive of \
-                 `docker save` before Docker 25 has none: change it with \
-                 `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG`",
+            Self::OldDocker { .. } => Some(
+                "change it with `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG`, and name NEW",
             ),
-            Self::NotAnArchive { .. } => Some(
+            Self::NotALayout { .. } | Self::NotAnArchive { .. } => Some(
                 "a bundle is a tar archive, not compressed, or a folder, with the files `oci-layout` and `index.json`",
             ),
             Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
@@ -242,7 +247,17 @@ impl BundleError {
             Self::NoRoom { .. } => Some("make room, or write to another disk: nothing has been written"),
             Self::Busy { .. } => Some("wait for it, or choose another name with --output"),
             Self::Changed { .. } => Some("run the same command again: what is there already is kept"),
-            Self::Unreadable { .. } | Self::Unwritable { .. } => None,
+            Self::Unreadable { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => Some(
+                    "see whether the path is right: it is taken from the folder that the command runs in",
+                ),
+                io::ErrorKind::PermissionDenied => {
+                    Some("let this user read it, or run the command as one who may")
+                }
+                io::ErrorKind::Unsupported => Some("only `bundle import -` reads from a pipe: `… < PIPE`"),
+                _ => None,
+            },
+            Self::Unwritable { .. } => None,
             Self::Absent { .. } => Some("name every volume, or put them beside the others"),
             Self::Volumes(error) => error.hint(),
             Self::IndexTooLate => Some("store it in a file first, and import the file"),

@@ -102,6 +102,9 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         }
         let path = Path::new(STANDARD_INPUT);
         let refused = |reason| BundleError::NotALayout { path: path.to_owned(), reason };
+        if !marker && self.seen.contains(&Name::Docker) {
+            return Err(BundleError::OldDocker { path: path.to_owned() });
+        }
         let head = match (head, index) {
             (Some(head), _) => head,
             (None, Some(index)) => Head::new(index, lock)?,

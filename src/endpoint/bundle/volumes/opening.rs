@@ -10,6 +10,7 @@ use std::{
 use super::{
     super::{
         error::BundleError,
+        reader::metadata,
         slices::{Part, Slices},
     },
     BEGINNING, SCHEMA, SUFFIX, Volume, VolumeError, VolumeSet, read_index,
@@ -32,7 +33,7 @@ pub(in super::super) enum Opened {
 /// Sorts out what the files are. Opens them; reads an index and the first bytes of every volume.
 pub(in super::super) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
     for path in paths {
-        refuse_devices(path)?;
+        metadata(path)?;
     }
     if let [folder] = paths
         && folder.is_dir()
@@ -65,15 +66,6 @@ pub(in super::super) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
         [one] => Ok(Opened::One(one.clone())),
         _ => numbered(candidates, files.len()),
     }
-}
-
-/// Opening a named pipe would wait for whoever writes into it, and some devices never end.
-fn refuse_devices(path: &Path) -> Result<(), BundleError> {
-    let metadata = path.metadata().map_err(|error| BundleError::unreadable(path, error))?;
-    if metadata.is_dir() || metadata.is_file() {
-        return Ok(());
-    }
-    Err(BundleError::unreadable(path, io::Error::other("it is neither a file nor a folder")))
 }
 
 /// Whether a file says that it is the index of volumes, by its name or by its first bytes.
