@@ -43,6 +43,7 @@ pub(super) async fn run(args: Serve, session: &Session) -> Result<u8, Failure> {
     let mut reloads = signal(SignalKind::hangup()).map_err(cannot_listen)?;
     warn_of_open_doors(&options);
     let server = Server::bind(options).await.map_err(|error| failure(&error, &args.paths))?;
+    warn_of_a_delta(&server);
     announce(&args, &server, quiet)?;
     let reloader = server.reloader();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -118,6 +119,19 @@ fn warn_of_open_doors(options: &Options) {
             "whoever reaches {address} may push and delete: give --htpasswd, or --read-only"
         ));
     }
+}
+
+/// Its images cannot be pulled whole, which a node finds out in the middle of a pull.
+fn warn_of_a_delta(server: &Server) {
+    let blobs = match server.left_out() {
+        0 => return,
+        1 => "one blob".to_owned(),
+        count => format!("{count} blobs"),
+    };
+    print::warning(&format!(
+        "this bundle was exported with --base and leaves out {blobs}: images that need them cannot be pulled from here; \
+         `bundle import` puts it together with its base"
+    ));
 }
 
 /// One line of result for scripts (one that asked for port 0 reads the address from it), and what a person does

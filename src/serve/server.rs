@@ -111,6 +111,12 @@ impl Server {
         self.registry.pushes.is_some()
     }
 
+    /// How many blobs cannot be pulled because the bundle is a delta, and leaves them to its base.
+    #[must_use]
+    pub fn left_out(&self) -> usize {
+        self.registry.storage.left_out()
+    }
+
     /// What reads certificates and users again.
     #[must_use]
     pub fn reloader(&self) -> Reloader {

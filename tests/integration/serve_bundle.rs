@@ -128,6 +128,20 @@ async fn what_is_not_all_of_one_bundle_is_refused_before_anybody_pulls() {
     assert!(said.contains("whole.tar") && said.contains("cut off"), "{said}");
 }
 
+#[tokio::test]
+async fn a_delta_is_served_with_a_warning() {
+    let vendor = vendor().await;
+    let base = vendor.export("base.tar", &["--include", "*services*"]).await;
+    let delta = vendor.export("delta.tar", &["--base", base.to_str().unwrap()]).await;
+    let serving = Serving::start(&delta, &["--quiet"]).await;
+    let (repository, image) = &vendor.images[0];
+    let name = format!("{repository}:{}", image.tag);
+    assert!(skopeo::manifest(&serving.address, &name).await == image.root().bytes);
+    let (_, log) = serving.end(Signal::TERM).await;
+    let told = format!("leaves out {} blobs: images that need them cannot be pulled", image.blobs.len());
+    assert!(log.len() == 1 && log[0].starts_with("warning: ") && log[0].contains(&told), "{log:#?}");
+}
+
 /// It became an empty registry, into which an unlucky engineer could have pushed.
 #[tokio::test]
 async fn a_mistyped_name_is_no_new_registry() {

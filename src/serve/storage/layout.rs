@@ -37,6 +37,7 @@ const NAMELESS: &str = "image";
 #[derive(Debug)]
 pub(in crate::serve) struct LayoutStorage {
     repositories: BTreeMap<RepositoryName, Repository>,
+    left_out: usize,
 }
 
 /// What can be pulled from one repository.
@@ -87,7 +88,12 @@ impl LayoutStorage {
             }
             repository.add(&bundle, root)?;
         }
-        Ok(Self { repositories })
+        Ok(Self { repositories, left_out: bundle.head().absent().len() })
+    }
+
+    /// How many blobs the bundle leaves out because its base has them.
+    pub(in crate::serve) fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// Whether an image of the bundle is named so.

@@ -48,6 +48,14 @@ pub(super) struct StoredManifest {
 }
 
 impl Storage {
+    /// How many blobs its images need that it is known not to have.
+    pub(super) fn left_out(&self) -> usize {
+        match self {
+            Self::Folder(_) => 0,
+            Self::Layout(layout) => layout.left_out(),
+        }
+    }
+
     /// Whether anything was ever pushed to the repository.
     pub(super) fn has_repository(&self, name: &RepositoryName) -> io::Result<bool> {
         match self {
