@@ -12,7 +12,7 @@ use crate::{
 /// Reads the lock of a mirror or of a bundle, or a bundle.
 pub(super) fn read(path: &Path) -> Result<Base, Failure> {
     let (lock, id) = if is_a_bundle(path) {
-        let bundle = super::open(&[path.to_owned()])?;
+        let bundle = super::opening::open(&[path.to_owned()])?;
         let id = bundle.head().id().clone();
         let lock = bundle.head().lock.clone().ok_or_else(|| without_lock(path))?;
         (lock, id)

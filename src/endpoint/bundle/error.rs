@@ -38,6 +38,20 @@ pub enum BundleError {
         /// What is missing.
         reason: &'static str,
     },
+    /// It is what Docker wrote when it did not write layouts.
+    #[error("{} looks like an archive of `docker save` before Docker 25, which is no OCI image layout", .path.display())]
+    OldDocker {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is no tar archive, nor was it ever.
+    #[error("{} is no bundle: {found}", .path.display())]
+    NotAnArchive {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        found: &'static str,
+    },
     /// The archive is damaged or hostile.
     #[error("the archive cannot be read at byte {offset}: {error}")]
     Header {
@@ -218,9 +232,12 @@ impl BundleError {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Unreadable { .. } | Self::NotALayout { .. } | Self::Absent { .. } | Self::IndexTooLate => {
-                Kind::Input
-            }
+            Self::Unreadable { .. }
+            | Self::NotALayout { .. }
+            | Self::NotAnArchive { .. }
+            | Self::OldDocker { .. }
+            | Self::Absent { .. }
+            | Self::IndexTooLate => Kind::Input,
             Self::Busy { .. } | Self::Output { .. } | Self::TooManyVolumes { .. } => Kind::Usage,
             Self::Unwritable { .. } | Self::NoRoom { .. } | Self::Changed { .. } | Self::Internal(_) => {
                 Kind::Image
@@ -240,10 +257,11 @@ impl BundleError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NotALayout { .. } => Some(
-                "a bundle is a tar archive or a folder with the files `oci-layout` and `index.json`; an archive of \
-                 `docker save` before Docker 25 has none: change it with \
-                 `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG`",
+            Self::OldDocker { .. } => Some(
+                "change it with `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG`, and name NEW",
+            ),
+            Self::NotALayout { .. } | Self::NotAnArchive { .. } => Some(
+                "a bundle is a tar archive, not compressed, or a folder, with the files `oci-layout` and `index.json`",
             ),
             Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("make room and run the same command again: what is there already is kept")
@@ -258,7 +276,17 @@ impl BundleError {
             Self::TooManyVolumes { .. } => Some("choose a larger size with --split"),
             Self::Busy { .. } => Some("wait for it, or choose another name with --output"),
             Self::Changed { .. } => Some("run the same command again: what is there already is kept"),
-            Self::Unreadable { .. } | Self::Unwritable { .. } => None,
+            Self::Unreadable { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => Some(
+                    "see whether the path is right: it is taken from the folder that the command runs in",
+                ),
+                io::ErrorKind::PermissionDenied => {
+                    Some("let this user read it, or run the command as one who may")
+                }
+                io::ErrorKind::Unsupported => Some("only `bundle import -` reads from a pipe: `… < PIPE`"),
+                _ => None,
+            },
+            Self::Unwritable { .. } => None,
             Self::Absent { .. } => Some("name every volume, or put them beside the others"),
             Self::Volumes(error) => error.hint(),
             Self::IndexTooLate => Some("store it in a file first, and import the file"),

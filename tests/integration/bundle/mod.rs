@@ -11,5 +11,7 @@ mod import_stdin;
 mod import_volumes;
 mod importing;
 mod inspect;
+mod mistakes;
 mod readers;
 mod verify;
+mod verify_volumes;

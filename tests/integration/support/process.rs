@@ -29,6 +29,8 @@ pub struct Mirror {
     command: Command,
     folder: Arc<TempDir>,
     stdin: Vec<u8>,
+    /// In place of a pipe with the bytes.
+    stdin_file: Option<std::fs::File>,
 }
 
 impl Mirror {
@@ -56,7 +58,7 @@ impl Mirror {
                 command.env(name, value);
             }
         }
-        Self { command, folder, stdin: Vec::new() }
+        Self { command, folder, stdin: Vec::new(), stdin_file: None }
     }
 
     /// Adds arguments.
@@ -94,6 +96,13 @@ impl Mirror {
         self
     }
 
+    /// The same from a file or a device.
+    #[must_use]
+    pub fn stdin_from(mut self, file: std::fs::File) -> Self {
+        self.stdin_file = Some(file);
+        self
+    }
+
     /// Runs to the end.
     pub async fn run(self) -> Outcome {
         self.start().outcome().await
@@ -109,11 +118,15 @@ impl Mirror {
 
     /// Starts in the background.
     pub fn start(mut self) -> Running {
+        if let Some(file) = self.stdin_file {
+            self.command.stdin(file);
+        }
         let mut child = self.command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let input = self.stdin;
-        // A program that does not read its input is no failure of the test's.
-        tokio::spawn(async move { drop(stdin.write_all(&input).await) });
+        if let Some(mut stdin) = child.stdin.take() {
+            let input = self.stdin;
+            // A program that does not read its input is no failure of the test's.
+            tokio::spawn(async move { drop(stdin.write_all(&input).await) });
+        }
         let stdout = Output::read(child.stdout.take().unwrap());
         let stderr = Output::read(child.stderr.take().unwrap());
         Running { child, stdout, stderr, folder: self.folder }

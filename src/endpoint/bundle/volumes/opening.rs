@@ -10,6 +10,7 @@ use std::{
 use super::{
     super::{
         error::BundleError,
+        reader::metadata,
         slices::{Part, Slices},
     },
     BEGINNING, SCHEMA, SUFFIX, Volume, VolumeError, VolumeSet, read_index,
@@ -31,6 +32,9 @@ pub(in super::super) enum Opened {
 
 /// Sorts out what the files are. Opens them; reads an index and the first bytes of every volume.
 pub(in super::super) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
+    for path in paths {
+        metadata(path)?;
+    }
     if let [folder] = paths
         && folder.is_dir()
     {
@@ -179,6 +183,9 @@ fn assemble(set: &VolumeSet, index: &Path, candidates: Vec<Candidate>) -> Result
             return Err(VolumeError::Stranger { path, size, bundle: set.bundle.clone() }.into());
         };
         if let Some(part) = parts.get_mut(position) {
+            if candidate.name() != Some(&part.0) {
+                part.0 = format!("{} ({})", part.0, candidate.path.display());
+            }
             fill(part, candidate.file, candidate.size);
         }
     }
