@@ -29,6 +29,7 @@ use crate::{
     oci::{Descriptor, Digest, Mapping, Reference, Repository},
     outcome::{Bytes, Status},
     problem::Problem,
+    resolve::Graph,
 };
 
 /// What a bundle's lock records beside the images.
@@ -101,6 +102,11 @@ impl<S: Source> Exporter<S> {
                 for one in ready(&mut mirrored) {
                     one.outcome.status = Status::UpToDate;
                     one.outcome.bytes = Bytes { present: size(one), ..Bytes::default() };
+                }
+                if kept.is_some() {
+                    // It was begun with an image that then failed.
+                    let work = move |_: &Meter| output.discard_unfinished();
+                    blocking("removing what is not needed", &*self.events, work).await?;
                 }
                 return Ok(Exported { mirrored, written: Some(written) });
             }
@@ -318,7 +324,7 @@ fn failed(mirrored: &[Mirrored]) -> usize {
 
 /// The bytes of an image's blobs.
 fn size(one: &Mirrored) -> u64 {
-    one.graph.iter().flat_map(|graph| graph.blobs()).map(|blob| blob.size).sum()
+    one.graph.as_ref().map_or(0, Graph::blob_bytes)
 }
 
 /// Which image brings each blob of a stream, for what is said of it.
@@ -335,12 +341,12 @@ impl<'a> Carriers<'a> {
         events.emit(Event::Started { images: good.iter().map(|(image, _)| Arc::clone(image)).collect() });
         let mut images = HashMap::new();
         for (image, one) in good {
-            let (mut blobs, mut bytes) = (0, 0);
+            let (mut blobs, mut bytes) = (0, 0_u64);
             for blob in one.graph.iter().flat_map(|graph| graph.blobs()) {
                 if draft.layout().blob(&blob.digest).is_some() && !images.contains_key(&blob.digest) {
                     images.insert(blob.digest.clone(), Arc::clone(&image));
                     blobs += 1;
-                    bytes += blob.size;
+                    bytes = bytes.saturating_add(blob.size);
                 }
             }
             events.emit(Event::Planned { image, blobs, bytes });

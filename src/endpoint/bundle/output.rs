@@ -88,6 +88,12 @@ impl Output {
         numbers.map_while(file).collect()
     }
 
+    /// Removes the files that are unfinished: nothing needs them. Blocks.
+    pub fn discard_unfinished(&self) -> Result<(), BundleError> {
+        self.unfinished().iter().try_for_each(|file| remove(&file.partial))?;
+        remove(&self.journal())
+    }
+
     /// Where moves within the file are noted.
     pub(super) fn journal(&self) -> PathBuf {
         with_suffix(&self.path, ".partial.moves")

@@ -128,6 +128,12 @@ fn own_blob(image: &SampleImage, others: &[&SampleImage]) -> Digest {
     image.blobs.keys().find(|digest| !shared(digest)).unwrap().clone()
 }
 
+/// The config of an image for one platform: which platform that is stands there alone, so it is read before all else.
+fn config_of(image: &SampleImage) -> Digest {
+    let manifest: Value = serde_json::from_slice(&image.manifests[0].bytes).unwrap();
+    manifest["config"]["digest"].as_str().unwrap().parse().unwrap()
+}
+
 /// The blobs whose bytes are all where they belong.
 ///
 /// Which these are after a failure is chance: what the failed image was still bringing is let go.

@@ -16,7 +16,7 @@ async fn what_cannot_be_meant_is_refused() {
         (&["-o", "b.tar", "--split", "1KiB"], "64 KiB at least"),
         (&["-o", "b.tar", "--split", ""], "it is not a size"),
         (&["-o", "b.tar", "--lock", "b.tar"], "name the same file"),
-        (&["-o", ""], "a bundle cannot be written to"),
+        (&["-o", ""], "a value is required"),
     ] {
         let program = Mirror::new(["bundle", "export"]).in_folder(folder.path());
         let outcome = program.arguments(arguments.iter().copied()).arg(&image[0]).run().await;
