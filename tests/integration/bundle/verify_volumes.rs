@@ -166,8 +166,18 @@ async fn a_damaged_index_is_told_from_damaged_volumes() {
     fs::write(volumes.index(), &text[..text.len() / 2]).unwrap();
     let outcome = verify(&[volumes.index()], 3).await;
     assert!(outcome.stderr.contains("b.tar.volumes.json cannot be read as the index"), "{outcome}");
-    // Without it, all volumes still are the bundle.
+}
+
+/// The first was told to be cut off, the others not to be bundles.
+#[tokio::test]
+async fn without_an_index_all_volumes_are_the_bundle_and_one_says_what_it_is() {
+    let volumes = Volumes::new().await;
     fs::remove_file(volumes.index()).unwrap();
+    for offset in [0, SIZE] {
+        let outcome = verify(&[volumes.path(&volume_of(offset))], 3).await;
+        assert!(outcome.stderr.contains(" is one of several volumes, and no index"), "{outcome}");
+        assert!(outcome.stderr.contains("hint: name the index as well"), "{outcome}");
+    }
     let all: Vec<PathBuf> = (0..volumes.count).map(|at| volumes.path(&volume_of(at * SIZE))).collect();
     verify(&all, 0).await;
 }

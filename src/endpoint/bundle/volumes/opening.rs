@@ -10,6 +10,7 @@ use std::{
 use super::{
     super::{
         error::BundleError,
+        header::{BLOCK, other_than_an_archive},
         reader::metadata,
         slices::{Part, Slices},
     },
@@ -63,6 +64,7 @@ pub(in super::super) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
         return Ok(Opened::Set(Box::new(set), slices, path));
     }
     match files.as_slice() {
+        [one] if is_one_of_several(one) => Err(VolumeError::Alone(one.clone()).into()),
         [one] => Ok(Opened::One(one.clone())),
         _ => numbered(candidates, files.len()),
     }
@@ -212,12 +214,31 @@ fn fill(part: &mut Part, found: File, found_size: u64) {
     }
 }
 
+/// The number in a volume's name.
+fn number_of(path: &Path) -> Option<usize> {
+    let digits = path.extension()?.to_str()?;
+    let is_number = digits.len() >= 3 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok()).flatten()
+}
+
+/// Whether a file that nothing describes is called as a volume is, and cannot be the whole.
+fn is_one_of_several(path: &Path) -> bool {
+    let begins_otherwise = || {
+        let mut beginning = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(BLOCK).read_to_end(&mut beginning));
+        read.is_ok() && other_than_an_archive(&beginning).is_some()
+    };
+    match number_of(path) {
+        Some(1) => path.with_extension("002").is_file(),
+        Some(_) => begins_otherwise(),
+        None => false,
+    }
+}
+
 /// Files called `NAME.001`, `NAME.002` and so on, all of them, in any order.
 fn numbered(mut candidates: Vec<Candidate>, count: usize) -> Result<Opened, BundleError> {
     let number = |candidate: &Candidate| -> Option<(PathBuf, usize)> {
-        let digits = candidate.path.extension()?.to_str()?;
-        let is_number = digits.len() >= 3 && digits.bytes().all(|byte| byte.is_ascii_digit());
-        is_number.then(|| Some((candidate.path.with_extension(""), digits.parse().ok()?))).flatten()
+        Some((candidate.path.with_extension(""), number_of(&candidate.path)?))
     };
     candidates.sort_by_cached_key(number);
     let numbers: Option<Vec<(PathBuf, usize)>> = candidates.iter().map(number).collect();
