@@ -18,7 +18,7 @@ use crate::{
     cli::{Cli, Command, SelectionArgs, Verbosity as VerbosityArgs},
     endpoint::with_chart::MadeHere,
     enumerate::{self, ChartPackage, Enumeration, Selection},
-    error::{Failure, Kind, exit},
+    error::{Failure, Kind, exit, hide_logins},
     event::{Event, EventSink},
     lock::Placement,
     oci::{Mapping, Reference, mapping::Root},
@@ -49,6 +49,18 @@ pub fn start(cli: Cli) -> u8 {
             failure.kind.exit_code()
         }
     }
+}
+
+/// Shows what is wrong with the command line, or the help that it asks for, and returns the exit code.
+#[must_use]
+pub fn refuse(error: &clap::Error) -> u8 {
+    if !error.use_stderr() {
+        // Whoever does not read on has seen enough.
+        let _ = error.print();
+        return exit::SUCCESS;
+    }
+    print::usage_error(&error.render(), std::env::args().skip(1));
+    exit::USAGE
 }
 
 /// Runs a command to its end and returns the exit code. Everything that it has to say has been said then.
@@ -92,7 +104,7 @@ impl Session {
     }
 
     fn warn(&self, message: String) {
-        self.reporter.emit(Event::Warning { image: None, message });
+        self.reporter.emit(Event::Warning { image: None, message: hide_logins(&message) });
     }
 }
 
