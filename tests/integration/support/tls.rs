@@ -10,9 +10,10 @@ use tempfile::TempDir;
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        ServerConfig,
+        RootCertStore, ServerConfig,
         crypto::aws_lc_rs,
-        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+        pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+        server::WebPkiClientVerifier,
     },
 };
 
@@ -23,6 +24,7 @@ pub const REMOTE_HOST: &str = "registry.test";
 #[derive(Debug)]
 pub struct Authority {
     folder: TempDir,
+    certificate: CertificateDer<'static>,
     server_certificate: rcgen::Certificate,
     server_key: KeyPair,
 }
@@ -55,7 +57,8 @@ impl Authority {
         std::fs::write(folder.path().join("authority.pem"), issuer.pem()).unwrap();
         std::fs::write(folder.path().join("server.pem"), server_certificate.pem()).unwrap();
         std::fs::write(folder.path().join("server.key"), server_key.serialize_pem()).unwrap();
-        Self { folder, server_certificate, server_key }
+        let certificate = issuer.der().clone();
+        Self { folder, certificate, server_certificate, server_key }
     }
 
     /// The file that a client must trust.
@@ -83,13 +86,18 @@ impl Authority {
         self.folder.path().join("client.key")
     }
 
-    /// What turns a TCP connection into the server's side of a TLS connection.
+    /// What turns a TCP connection into the server's side of a TLS connection. It asks for a client's certificate, and
+    /// is content without one.
     pub fn acceptor(&self) -> TlsAcceptor {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.server_key.serialize_der()));
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap())
             .with_single_cert(vec![self.server_certificate.der().clone()], key)
             .unwrap();
         TlsAcceptor::from(Arc::new(config))
