@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{Side, bundle::BundleError, registry::auth::AuthError};
 use crate::{
     error::{Failure, Kind},
-    oci::{Digest, manifest::ManifestError, verified::Mismatch},
+    oci::{Digest, Platform, manifest::ManifestError, verified::Mismatch},
 };
 
 /// What was being done.
@@ -124,6 +124,9 @@ pub enum Cause {
     /// There is no such manifest.
     #[error("it does not exist there")]
     NoSuchManifest,
+    /// There is no such manifest, though an index names it; for this platform, if it says so.
+    #[error("it does not exist there, although an index names it{}", For(.0.as_ref()))]
+    NoSuchChild(Option<Platform>),
     /// A chart that this program made into an artifact in an earlier run, and has not made again in this one.
     #[error("it is a chart that was packaged on the way, and no registry has it")]
     NotPackaged,
@@ -154,6 +157,15 @@ pub enum Cause {
     /// A bundle cannot be read or written.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+}
+
+/// ` for linux/arm64`
+struct For<'a>(Option<&'a Platform>);
+
+impl fmt::Display for For<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|platform| write!(formatter, " for {platform}"))
+    }
 }
 
 /// `404 MANIFEST_UNKNOWN: manifest unknown`
@@ -316,6 +328,16 @@ impl Error {
                 "check {registry} and the network between here and there; where both are only slow, wait longer \
                  with --stall-timeout SECONDS"
             )),
+            Cause::Unreachable(reason) if reason.contains("Expired") || reason.contains("NotValidYet") => Some(format!(
+                "check this machine's clock and have {registry}'s certificate renewed; until then, accept any certificate \
+                 of it with --insecure {registry}"
+            )),
+            Cause::Unreachable(reason) if reason.contains("NotValidForName") || reason.contains("not valid for name") => {
+                Some(format!(
+                    "the certificate is for other names: use one of them in place of {registry}, or accept any \
+                     certificate of it with --insecure {registry}"
+                ))
+            }
             Cause::Unreachable(reason)
                 if reason.contains("ertificate") || reason.contains("UnknownIssuer") =>
             {
@@ -330,6 +352,10 @@ impl Error {
             )),
             Cause::NoSuchManifest => Some(
                 "check the spelling and the tag; some registries hide what the credentials may not pull"
+                    .to_owned(),
+            ),
+            Cause::NoSuchChild(_) => Some(
+                "the image is incomplete there: have whoever publishes it push it again, or leave it out with --exclude"
                     .to_owned(),
             ),
             Cause::Mismatch(_)
