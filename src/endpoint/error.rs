@@ -195,7 +195,10 @@ impl Cause {
             Self::Refused { status: 401 | 403, .. } => Kind::Authentication,
             Self::Mismatch(_)
             | Self::Manifest(
-                ManifestError::Digest { .. } | ManifestError::Size { .. } | ManifestError::Unstable { .. },
+                ManifestError::Digest { .. }
+                | ManifestError::Size { .. }
+                | ManifestError::Unstable { .. }
+                | ManifestError::Contradicted { .. },
             ) => Kind::Integrity,
             Self::Refused { code: Some(code), .. } if code == "DIGEST_INVALID" || code == "SIZE_INVALID" => {
                 Kind::Integrity

@@ -38,6 +38,16 @@ pub enum ManifestError {
         /// What the bytes hash to, each time.
         readings: Box<(Digest, Digest)>,
     },
+    /// A tag for which the registry names one manifest and sends another: what a node gets depends on how it asks.
+    #[error(
+        "the registry names the digest {named} for the tag, but the tag brings bytes with the digest {found}"
+    )]
+    Contradicted {
+        /// The digest in the registry's header, under which there is a manifest.
+        named: Digest,
+        /// What the tag's bytes hash to.
+        found: Digest,
+    },
     /// The bytes have another length than their parent's descriptor says.
     #[error("the manifest {digest} has {found} bytes, its descriptor says {expected}")]
     Size {

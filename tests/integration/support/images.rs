@@ -320,18 +320,20 @@ impl Builder {
 
     fn manifest(&mut self, format: Format, config: &Value, layers: &[Value]) -> Value {
         let media_type = format.manifest();
-        self.document(media_type, json!({ "schemaVersion": 2, "config": config, "layers": layers }))
+        self.document(media_type, json!({ "config": config, "layers": layers }))
     }
 
     fn index(&mut self, format: Format, manifests: &[Value]) -> Value {
         let media_type = format.index();
-        self.document(media_type, json!({ "schemaVersion": 2, "manifests": manifests }))
+        self.document(media_type, json!({ "manifests": manifests }))
     }
 
-    fn document(&mut self, media_type: &str, mut document: Value) -> Value {
+    fn document(&mut self, media_type: &str, mut contents: Value) -> Value {
+        let mut document = json!({ "schemaVersion": 2 });
         if self.says_media_types {
             document["mediaType"] = media_type.into();
         }
+        document.as_object_mut().unwrap().append(contents.as_object_mut().unwrap());
         self.manifest_bytes(media_type, document.to_string())
     }
 
