@@ -180,7 +180,7 @@ pub async fn resolve<S: Source>(
     }
     if let Some(missing) = graph.missing.first() {
         let place = format!("{repository}@{}", missing.digest);
-        let cause = Cause::NoSuchChild(missing.platform.clone());
+        let cause = Cause::NoSuchChild(missing.platform.clone().map(Box::new));
         return Err(Error::new(Operation::ReadManifest, source.side(), place, cause));
     }
     Ok(graph)

@@ -261,7 +261,7 @@ impl Access {
         let Some(path) = &self.authfile else { return Ok(credentials) };
         refuse_content(path, "--authfile")?;
         let config = authfile::read(path)
-            .map_err(|error| Failure::from_error(Kind::Usage, &error).with_hint(error.hint()))?;
+            .map_err(|error| usage(format!("--authfile: {error}")).with_hint(error.hint()))?;
         Ok(credentials.with_authfile(config))
     }
 

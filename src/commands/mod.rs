@@ -103,8 +103,9 @@ impl Session {
         events
     }
 
-    fn warn(&self, message: String) {
-        self.reporter.emit(Event::Warning { image: None, message: hide_logins(&message) });
+    fn warn(&self, message: impl Into<String>) {
+        let message = hide_logins(&message.into());
+        self.reporter.emit(Event::Warning { image: None, message });
     }
 }
 

@@ -125,8 +125,8 @@ pub enum Cause {
     #[error("it does not exist there")]
     NoSuchManifest,
     /// There is no such manifest, though an index names it; for this platform, if it says so.
-    #[error("it does not exist there, although an index names it{}", For(.0.as_ref()))]
-    NoSuchChild(Option<Platform>),
+    #[error("it does not exist there, although an index names it{}", For(.0.as_deref()))]
+    NoSuchChild(Option<Box<Platform>>),
     /// A chart that this program made into an artifact in an earlier run, and has not made again in this one.
     #[error("it is a chart that was packaged on the way, and no registry has it")]
     NotPackaged,
@@ -320,6 +320,12 @@ impl Error {
             Cause::NotTls => Some(format!(
                 "if {registry} is meant to be asked without encryption: --plain-http {registry}"
             )),
+            // A TLS alert in place of a status line, or what Go's servers say instead.
+            Cause::Broken(reason) | Cause::Refused { status: 400, message: reason, .. }
+                if reason.contains("invalid HTTP version") || reason.contains("HTTP request to an HTTPS server") =>
+            {
+                Some(format!("{registry} may speak https: if so, leave out --plain-http {registry}"))
+            }
             Cause::NeitherScheme { .. } => Some(format!(
                 "check that a healthy registry listens there; if it speaks plain http, say so with \
                  --plain-http {registry}"
@@ -331,23 +337,10 @@ impl Error {
                 "check {registry} and the network between here and there; where both are only slow, wait longer \
                  with --stall-timeout SECONDS"
             )),
-            Cause::Unreachable(reason) if reason.contains("Expired") || reason.contains("NotValidYet") => Some(format!(
-                "check this machine's clock and have {registry}'s certificate renewed; until then, accept any certificate \
-                 of it with --insecure {registry}"
-            )),
-            Cause::Unreachable(reason) if reason.contains("NotValidForName") || reason.contains("not valid for name") => {
-                Some(format!(
-                    "the certificate is for other names: use one of them in place of {registry}, or accept any \
-                     certificate of it with --insecure {registry}"
-                ))
-            }
             Cause::Unreachable(reason)
                 if reason.contains("ertificate") || reason.contains("UnknownIssuer") =>
             {
-                Some(format!(
-                    "pass the registry's certificate authority with --ca-cert FILE, or accept any certificate \
-                     of it with --insecure {registry}"
-                ))
+                Some(certificate_hint(registry, reason))
             }
             Cause::Unreachable(_) => Some(format!(
                 "check the name and port of {registry}, the network, and whether it speaks plain http \
@@ -369,6 +362,20 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// What helps against a certificate that TLS refused, for this reason.
+fn certificate_hint(registry: &str, reason: &str) -> String {
+    let remedy = if reason.contains("expired") {
+        format!("have the certificate of {registry} renewed, and check this machine's clock")
+    } else if reason.contains("not valid yet") {
+        "check this machine's clock".to_owned()
+    } else if reason.contains("not valid for name") {
+        format!("use a name that the certificate is for in place of {registry}")
+    } else {
+        "pass the registry's certificate authority with --ca-cert FILE".to_owned()
+    };
+    format!("{remedy}, or accept any certificate of it with --insecure {registry}")
 }
 
 #[cfg(test)]

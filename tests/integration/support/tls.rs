@@ -32,6 +32,25 @@ pub struct Authority {
 impl Authority {
     /// A new authority with keys of its own.
     pub fn new() -> Self {
+        Self::with_server(|_| ())
+    }
+
+    /// One whose server's certificate ended long ago.
+    pub fn expired() -> Self {
+        Self::with_server(|params| {
+            params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+        })
+    }
+
+    /// One whose server's certificate is for another name.
+    pub fn for_another_name() -> Self {
+        Self::with_server(|params| {
+            params.subject_alt_names = vec![rcgen::SanType::DnsName(REMOTE_HOST.try_into().unwrap())];
+        })
+    }
+
+    fn with_server(change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "test authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -43,6 +62,7 @@ impl Authority {
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, "test server");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        change(&mut params);
         let server_certificate = params.signed_by(&server_key, &issuer).unwrap();
 
         let client_key = KeyPair::generate().unwrap();
