@@ -21,6 +21,8 @@ fn hide_in_word(word: &str) -> String {
     let (before, rest) = word.split_at(begin);
     let has_scheme = before.ends_with("://");
     match end_of_login(rest) {
+        // Somebody who knows the password has hidden it already, and left the user.
+        Some(at) if rest.get(..at).is_some_and(|login| login.ends_with(":***")) => word.to_owned(),
         Some(at) if has_scheme || holds_colon(rest, at) => {
             format!("{before}{HIDDEN}{}", rest.get(at..).unwrap_or_default())
         }
@@ -86,6 +88,7 @@ mod tests {
             "write an image reference without `user:password@`",
             "git@github.com: denied\n  and  two spaces",
             "http://HOST:PORT/charts",
+            "https://me:***@charts.example.com",
             "",
         ] {
             assert_eq!(hide_logins(text), text);
