@@ -86,6 +86,13 @@ pub enum Event {
         /// How long the pause is.
         pause: Duration,
     },
+    /// No image moves, because files are read, moved or synced. Said every few seconds, so that nobody has to wonder.
+    Waiting {
+        /// What is being done, in a few words.
+        what: &'static str,
+        /// How many bytes it has done so far.
+        bytes: u64,
+    },
     /// Something a person should know, though the work goes on.
     Warning {
         /// Which image it concerns.

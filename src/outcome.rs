@@ -96,13 +96,13 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    /// The sum of two counts.
+    /// The sum of two counts. Descriptors may claim any size.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self {
-            copied: self.copied + other.copied,
-            mounted: self.mounted + other.mounted,
-            present: self.present + other.present,
+            copied: self.copied.saturating_add(other.copied),
+            mounted: self.mounted.saturating_add(other.mounted),
+            present: self.present.saturating_add(other.present),
         }
     }
 }

@@ -69,15 +69,13 @@ impl Plan {
     /// Bytes by what is done about them. Copies count in full: some may turn out to be there.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
-        let mut bytes = Bytes::default();
-        for step in &self.blobs {
-            match step.action {
-                Action::Copy => bytes.copied += step.blob.size,
-                Action::Mount { .. } => bytes.mounted += step.blob.size,
-                Action::Skip | Action::Await => bytes.present += step.blob.size,
-            }
-        }
-        bytes
+        let nothing = Bytes::default();
+        let steps = self.blobs.iter().map(|step| match step.action {
+            Action::Copy => Bytes { copied: step.blob.size, ..nothing },
+            Action::Mount { .. } => Bytes { mounted: step.blob.size, ..nothing },
+            Action::Skip | Action::Await => Bytes { present: step.blob.size, ..nothing },
+        });
+        steps.fold(nothing, Bytes::plus)
     }
 
     /// How many blobs have to be brought.

@@ -101,6 +101,12 @@ impl Graph {
         blobs.filter(|blob| seen.insert(&blob.digest)).collect()
     }
 
+    /// How many bytes all of them have by their descriptors, which may claim anything.
+    #[must_use]
+    pub fn blob_bytes(&self) -> u64 {
+        self.blobs().iter().fold(0, |sum, blob| sum.saturating_add(blob.size))
+    }
+
     /// The blobs of this image that one of its manifests names: config first.
     pub fn blobs_of<'a>(&self, node: &'a Node) -> impl Iterator<Item = &'a Descriptor> + use<'a> {
         let foreign_layers = self.foreign_layers;

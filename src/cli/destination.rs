@@ -25,7 +25,7 @@ pub struct DestinationArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where to")]
 pub struct NamingArgs {
-    /// How images are named there [default: relative, or with --locked as in the lock]
+    /// How images are named there [default: as in the lock of --locked or of a bundle, else relative]
     #[arg(long, value_enum, env = "THORAS_MIRROR_NAMING")]
     pub naming: Option<Naming>,
 

@@ -44,7 +44,7 @@ Exit codes: 0 all there and confirmed; 1 an image failed, or failures of several
 #[derive(Debug, Parser)]
 #[command(name = "thoras-mirror", version, after_help = AFTER_HELP, max_term_width = 100)]
 // Help is the same wherever it is read; what the environment holds (a URL with a password, say) is not part of it.
-#[command(mut_subcommands(|command| command.mut_args(|arg| arg.hide_env_values(true))))]
+#[command(mut_subcommands(hide_environment))]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -53,6 +53,11 @@ pub struct Cli {
     /// How much is said.
     #[command(flatten)]
     pub verbosity: Verbosity,
+}
+
+/// Of a command, and of the commands below it.
+fn hide_environment(command: clap::Command) -> clap::Command {
+    command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(hide_environment)
 }
 
 /// How much is said on stderr.

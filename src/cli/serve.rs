@@ -10,9 +10,9 @@ use crate::oci::mapping::Naming;
 #[derive(Debug, Args)]
 pub struct Serve {
     /// What to serve: a folder to push to and pull from, created if it does not exist; or, read-only, a bundle or
-    /// an OCI layout, as a tar or a folder
-    #[arg(value_name = "PATH")]
-    pub path: PathBuf,
+    /// an OCI layout, as a tar, a folder, or volumes (one of them, or their index, finds those that lie beside it)
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
 
     /// The address to listen on; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000", env = "THORAS_MIRROR_LISTEN")]

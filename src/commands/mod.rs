@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    cli::{Cli, Command, SelectionArgs, Verbosity as VerbosityArgs},
+    cli::{self, Cli, Command, SelectionArgs, Verbosity as VerbosityArgs},
     endpoint::with_chart::MadeHere,
     enumerate::{self, ChartPackage, Enumeration, Selection},
     error::{Failure, Kind, exit, hide_logins},
@@ -32,8 +32,11 @@ use crate::{
 #[must_use]
 pub fn start(cli: Cli) -> u8 {
     let mut builder = match cli.command {
-        // A server answers many clients; a copy is bound by the network, and one thread costs less.
-        Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        // A server answers many clients, and a bundle is hashed at the speed of the disk; a copy is bound by the network,
+        // and one thread costs less.
+        Command::Serve(_) | Command::Bundle(cli::Bundle::Export(_)) => {
+            tokio::runtime::Builder::new_multi_thread()
+        }
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     match builder.enable_all().build() {

@@ -13,7 +13,10 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{Session, Signals};
+use super::{
+    Session, Signals,
+    bundle::opening::{self, shown},
+};
 use crate::{
     cli::{Serve, ServeAccess},
     error::{Failure, Kind, escape, exit},
@@ -27,6 +30,7 @@ use crate::{
 /// Serves until a signal comes, which is how a server is meant to end: requests in flight may finish, then it
 /// exits with success. A second signal ends it at once. SIGHUP reads certificate and users again.
 pub(super) async fn run(args: Serve, session: &Session) -> Result<u8, Failure> {
+    opening::refuse_standard_input(&args.paths)?;
     let log = match &args.access_log {
         Some(path) => Some(Arc::new(LogFile::open(path)?)),
         None => None,
@@ -38,7 +42,8 @@ pub(super) async fn run(args: Serve, session: &Session) -> Result<u8, Failure> {
     let mut signals = Signals::listen().map_err(cannot_listen)?;
     let mut reloads = signal(SignalKind::hangup()).map_err(cannot_listen)?;
     warn_of_open_doors(&options);
-    let server = Server::bind(options).await.map_err(|error| failure(&error, &args.path))?;
+    let server = Server::bind(options).await.map_err(|error| failure(&error, &args.paths))?;
+    warn_of_a_delta(&server);
     announce(&args, &server, quiet)?;
     let reloader = server.reloader();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -56,12 +61,11 @@ pub(super) async fn run(args: Serve, session: &Session) -> Result<u8, Failure> {
     }
 }
 
-fn failure(error: &ServeError, path: &Path) -> Failure {
+fn failure(error: &ServeError, paths: &[PathBuf]) -> Failure {
     match error {
-        ServeError::Storage(StorageError::Bundle(error)) => {
-            let message = escape(&format!("cannot serve {}: {error}", path.display()));
-            Failure { message, ..error.failure() }
-        }
+        ServeError::Storage(StorageError::Bundle(error)) => opening::failure(error, paths),
+        ServeError::Storage(StorageError::Manifest { .. }) => Failure::from_error(Kind::Integrity, error)
+            .with_hint("copy the bundle again from where it was written"),
         error => Failure::from_error(Kind::Usage, error),
     }
 }
@@ -86,7 +90,7 @@ fn options(args: &Serve, access_log: Option<AccessLog>) -> Options {
             ..defaults
         },
         access_log,
-        ..Options::new(&args.path)
+        ..Options::over(args.paths.clone())
     }
 }
 
@@ -117,12 +121,25 @@ fn warn_of_open_doors(options: &Options) {
     }
 }
 
+/// Its images cannot be pulled whole, which a node finds out in the middle of a pull.
+fn warn_of_a_delta(server: &Server) {
+    let blobs = match server.left_out() {
+        0 => return,
+        1 => "one blob".to_owned(),
+        count => format!("{count} blobs"),
+    };
+    print::warning(&format!(
+        "this bundle was exported with --base and leaves out {blobs}: images that need them cannot be pulled from here; \
+         `bundle import` puts it together with its base"
+    ));
+}
+
 /// One line of result for scripts (one that asked for port 0 reads the address from it), and what a person does
 /// next.
 fn announce(args: &Serve, server: &Server, quiet: bool) -> Result<(), Failure> {
     let address = server.address();
     let scheme = if server.is_encrypted() { "https" } else { "http" };
-    print::result(&format!("serving {} on {scheme}://{address}", args.path.display()))?;
+    print::result(&format!("serving {} on {scheme}://{address}", shown(&args.paths)))?;
     if quiet {
         return Ok(());
     }

@@ -4,7 +4,7 @@
 //! [`Relay`] reads such a blob back from the destination; [`Aided`] spares it the journey: it is there, or it is mounted.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -15,6 +15,8 @@ use crate::oci::{Descriptor, Digest, RawManifest, Repository, Target};
 #[derive(Debug, Default)]
 pub struct Landed {
     places: Mutex<HashMap<Digest, Vec<Repository>>>,
+    /// What this run has sent, and no image has counted yet.
+    uncounted: Mutex<HashSet<(Digest, Repository)>>,
 }
 
 impl Landed {
@@ -22,6 +24,20 @@ impl Landed {
     pub fn add(&self, digest: Digest, repository: Repository) {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.entry(digest).or_default().push(repository);
+    }
+
+    /// Notes that this run has sent a blob to a repository. It counts as copied for the first image that asks for it.
+    pub fn add_sent(&self, digest: Digest, repository: Repository) {
+        let mut uncounted = self.uncounted.lock().unwrap_or_else(PoisonError::into_inner);
+        uncounted.insert((digest.clone(), repository.clone()));
+        drop(uncounted);
+        self.add(digest, repository);
+    }
+
+    /// Whether this run has sent a blob to a repository; `true` once.
+    fn count_sent(&self, digest: &Digest, repository: &Repository) -> bool {
+        let mut uncounted = self.uncounted.lock().unwrap_or_else(PoisonError::into_inner);
+        uncounted.remove(&(digest.clone(), repository.clone()))
     }
 
     /// Whether a repository is known to hold a blob.
@@ -149,6 +165,9 @@ impl<D: Destination> Destination for Aided<D> {
         blob: &Descriptor,
         mount: Option<&Repository>,
     ) -> Result<Begun<Self::Sink>, Error> {
+        if self.landed.count_sent(&blob.digest, repository) {
+            return Ok(Begun::Completed);
+        }
         if self.landed.is_in(&blob.digest, repository) {
             return Ok(Begun::Present);
         }

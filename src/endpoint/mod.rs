@@ -90,7 +90,7 @@ pub enum Begun<S> {
     Present,
     /// It was linked from another repository of the same place.
     Mounted,
-    /// An upload that had broken off turned out to be whole.
+    /// It was sent before: by this run, or by an upload that had broken off and turned out to be whole.
     Completed,
     /// Its bytes are wanted.
     Wanted(S),

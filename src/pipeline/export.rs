@@ -4,27 +4,32 @@
 use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::io::AsyncWrite;
 
-use super::{Mirrored, Options, mirror};
+use super::{Mirrored, Options, mirror, waiting::blocking};
 use crate::{
     confirm::Level,
     endpoint::{
         Error, Source,
-        bundle::{self, BundleError, Draft, Output, Writer},
+        body::OnProgress,
+        bundle::{self, Draft, Meter, Output, Writer},
         nowhere::Nowhere,
         resolved::Resolved,
     },
     enumerate::ChartIdentity,
     error::{Failure, Kind},
-    event::{Event, EventSink},
+    event::{Event, EventSink, Landing},
     lock::{Base, Lock, Placement},
-    oci::{Digest, Mapping, Reference, Repository},
+    oci::{Descriptor, Digest, Mapping, Reference, Repository},
     outcome::{Bytes, Status},
     problem::Problem,
+    resolve::Graph,
 };
 
 /// What a bundle's lock records beside the images.
@@ -89,33 +94,42 @@ impl<S: Source> Exporter<S> {
     pub async fn to_files(&self, references: Vec<Reference>, output: Output) -> Result<Exported, Failure> {
         let mut mirrored = self.gather(references).await;
         let mut events = Arc::clone(&self.events);
-        loop {
-            let draft = self.draft(&mirrored)?;
+        let mut kept = None;
+        while ready(&mut mirrored).next().is_some() {
+            let draft = self.draft(&mut mirrored);
             let lock = self.lock(&mirrored);
             if let Some(written) = self.is_there(&output, &draft, &lock).await? {
                 for one in ready(&mut mirrored) {
                     one.outcome.status = Status::UpToDate;
                     one.outcome.bytes = Bytes { present: size(one), ..Bytes::default() };
                 }
+                if kept.is_some() {
+                    // It was begun with an image that then failed.
+                    let work = move |_: &Meter| output.discard_unfinished();
+                    blocking("removing what is not needed", &*self.events, work).await?;
+                }
                 return Ok(Exported { mirrored, written: Some(written) });
             }
             let before = failed(&mirrored);
-            let writer = self.open(&output, draft).await?;
-            self.bring(&mut mirrored, &writer, &events).await;
-            if failed(&mirrored) > before && self.keep_going && ready(&mut mirrored).next().is_some() {
+            let writer = self.open(&output, draft, kept.is_none()).await?;
+            self.bring(&mut mirrored, &writer, &events, kept.is_some()).await;
+            kept.get_or_insert(writer.kept());
+            if failed(&mirrored) > before && self.keep_going {
                 // The bundle is laid out anew without what failed; everything else is there already.
                 events = Arc::new(crate::event::Silent);
                 continue;
             }
             let writer = self.read_back(&mut mirrored, writer).await?;
             if failed(&mirrored) > 0 && (!self.keep_going || failed(&mirrored) > before) {
-                return Ok(Exported { mirrored, written: None });
+                break;
             }
-            let mut written = self.written(writer.draft(), lock);
-            written.kept = writer.kept();
-            written.files = blocking(move || writer.finish()).await?;
+            let mut written = written(writer.draft(), lock);
+            written.kept = kept.unwrap_or_default();
+            let finishing = "writing everything to the disk";
+            written.files = blocking(finishing, &*self.events, move |meter| writer.finish(meter)).await?;
             return Ok(Exported { mirrored, written: Some(written) });
         }
+        Ok(Exported { mirrored, written: None })
     }
 
     /// Writes to `out`, in order. Nothing is written when an image cannot be resolved.
@@ -125,32 +139,24 @@ impl<S: Source> Exporter<S> {
         out: impl AsyncWrite + Unpin,
     ) -> Result<Exported, Failure> {
         let mut mirrored = self.gather(references).await;
-        if failed(&mirrored) > 0 && !self.keep_going {
+        if (failed(&mirrored) > 0 && !self.keep_going) || ready(&mut mirrored).next().is_none() {
             return Ok(Exported { mirrored, written: None });
         }
-        let draft = self.draft(&mirrored)?;
-        let images: Vec<Arc<Mapping>> =
-            ready(&mut mirrored).map(|one| Arc::new(as_it_is(&one.outcome.source))).collect();
-        self.events.emit(Event::Started { images: images.clone() });
-        let holders = holders(&mirrored);
-        let progress = |_: &crate::oci::Descriptor| -> crate::endpoint::body::OnProgress {
-            let (events, images) = (Arc::clone(&self.events), images.clone());
-            Box::new(move |bytes| {
-                if let Some(image) = images.first() {
-                    events.emit(Event::BlobProgress { image: Arc::clone(image), bytes });
-                }
-            })
-        };
-        if let Err(error) = bundle::stream::write(&draft, &*self.source, &holders, out, progress).await {
+        let draft = self.draft(&mut mirrored);
+        let carriers = Carriers::new(&mut mirrored, &draft, &self.events);
+        let progress = |blob: &Descriptor| carriers.progress(blob);
+        if let Err(error) =
+            bundle::stream::write(&draft, &*self.source, &carriers.holders(), out, progress).await
+        {
             return Err(cut_off(&error));
         }
         let lock = self.lock(&mirrored);
         for one in ready(&mut mirrored) {
             one.outcome.status = Status::Copied;
             one.outcome.bytes = Bytes { copied: size(one), ..Bytes::default() };
+            self.events.emit(Event::Finished { outcome: Arc::new(one.outcome.clone()) });
         }
-        let written = self.written(&draft, lock);
-        Ok(Exported { mirrored, written: Some(written) })
+        Ok(Exported { mirrored, written: Some(written(&draft, lock)) })
     }
 
     /// Resolves every image: what it is made of, and whether it has the platforms it must have.
@@ -166,16 +172,13 @@ impl<S: Source> Exporter<S> {
         mirrored
     }
 
-    fn draft(&self, mirrored: &[Mirrored]) -> Result<Draft, Failure> {
-        let good = mirrored.iter().filter(|one| one.outcome.failure_kind().is_none());
+    /// A bundle of the images that have not failed.
+    fn draft(&self, mirrored: &mut [Mirrored]) -> Draft {
+        let lock = self.lock(mirrored);
         let images: Vec<_> =
-            good.filter_map(|one| Some((&one.outcome.source, one.graph.as_ref()?))).collect();
-        if images.is_empty() {
-            let failures = mirrored.iter().find_map(|one| one.outcome.failure.clone());
-            return Err(failures.unwrap_or_else(|| Failure::new(Kind::Image, "there is no image to write")));
-        }
+            ready(mirrored).filter_map(|one| Some((&one.outcome.source, one.graph.as_ref()?))).collect();
         let absent = self.record.base.iter().flat_map(|base| base.blobs.keys().cloned()).collect();
-        Ok(Draft::new(&images, &self.lock(mirrored), &absent))
+        Draft::new(&images, &lock, &absent)
     }
 
     /// The lock inside the bundle: written before the blobs, it holds for the whole bundle only.
@@ -183,7 +186,10 @@ impl<S: Source> Exporter<S> {
         let Record { chart, placement, base } = self.record.clone();
         let Options { platforms, foreign_layers, .. } = &self.options;
         let mut lock = Lock::new(chart, placement, platforms, *foreign_layers, mirrored);
-        let needed: HashSet<&Digest> = lock.blobs.keys().collect();
+        // What only a failed image needs is not left out: it does not travel anyway.
+        let good = mirrored.iter().filter(|one| one.outcome.failure_kind().is_none());
+        let blobs = good.flat_map(|one| one.graph.iter()).flat_map(|graph| graph.blobs());
+        let needed: HashSet<&Digest> = blobs.map(|blob| &blob.digest).collect();
         let base = base.map(|mut base| {
             base.blobs.retain(|digest, _| needed.contains(digest));
             base
@@ -208,13 +214,20 @@ impl<S: Source> Exporter<S> {
         lock: &Lock,
     ) -> Result<Option<Written>, Failure> {
         let (output, wanted) = (output.clone(), draft.expectation());
-        let there = blocking(move || Ok(wanted.is_met_by(&output))).await?;
-        Ok(there.map(|files| Written { files, ..self.written(draft, lock.clone()) }))
+        let checking = "reading the bundle that is there already";
+        let work = move |meter: &Meter| Ok(wanted.is_met_by(&output, meter));
+        let there = blocking(checking, &*self.events, work).await?;
+        Ok(there.map(|files| Written { files, ..written(draft, lock.clone()) }))
     }
 
-    async fn open(&self, output: &Output, draft: Draft) -> Result<Arc<Writer>, Failure> {
+    async fn open(&self, output: &Output, draft: Draft, is_first: bool) -> Result<Arc<Writer>, Failure> {
         let output = output.clone();
-        let writer = blocking(move || Writer::open(output, draft)).await?;
+        let reading = "reading what an earlier export left";
+        let work = move |meter: &Meter| Writer::open(output, draft, meter);
+        let writer = blocking(reading, &*self.events, work).await?;
+        if !is_first {
+            return Ok(Arc::new(writer));
+        }
         for (reference, then, now) in writer.changed() {
             let message = format!("{reference} changed since the export that broke off: {then} -> {now}");
             self.events.emit(Event::Warning { image: Some(reference.clone()), message });
@@ -227,7 +240,15 @@ impl<S: Source> Exporter<S> {
     }
 
     /// Brings what is missing. The outcomes of the images that were good so far are replaced.
-    async fn bring(&self, mirrored: &mut [Mirrored], writer: &Arc<Writer>, events: &Arc<dyn EventSink>) {
+    ///
+    /// What an image moved the first time is what it moved, though it is there when the bundle is laid out again.
+    async fn bring(
+        &self,
+        mirrored: &mut [Mirrored],
+        writer: &Arc<Writer>,
+        events: &Arc<dyn EventSink>,
+        again: bool,
+    ) {
         let mappings = ready(mirrored).map(|one| as_it_is(&one.outcome.source)).collect();
         let images = mirrored.iter().filter_map(|one| Some((&one.outcome.source, one.graph.as_ref()?)));
         let source = Arc::new(Resolved::new(Arc::clone(&self.source), images));
@@ -235,7 +256,11 @@ impl<S: Source> Exporter<S> {
             Options { check: Level::Blobs, overwrite: true, dry_run: false, ..self.options.clone() };
         let brought = mirror(source, Arc::clone(writer), mappings, options, Arc::clone(events)).await;
         for (one, brought) in ready(mirrored).zip(brought) {
+            let before = one.outcome.bytes;
             one.outcome = brought.outcome;
+            if again {
+                one.outcome.bytes = before;
+            }
             one.outcome.destination = one.outcome.source.to_string();
         }
     }
@@ -246,7 +271,9 @@ impl<S: Source> Exporter<S> {
             return alone(writer);
         }
         let reading = Arc::clone(&writer);
-        let damaged: HashSet<Digest> = blocking(move || Ok(reading.read_back())).await?.into_iter().collect();
+        let work = move |meter: &Meter| reading.read_back(meter);
+        let damaged = blocking("reading the bundle back", &*self.events, work).await?;
+        let damaged: HashSet<Digest> = damaged.into_iter().collect();
         for one in mirrored.iter_mut().filter(|one| one.outcome.failure_kind().is_none()) {
             let blobs = one.graph.iter().flat_map(|graph| graph.blobs());
             let reason = "the file, read again, has other bytes";
@@ -267,13 +294,11 @@ impl<S: Source> Exporter<S> {
         }
         alone(writer)
     }
+}
 
-    fn written(&self, draft: &Draft, lock: Lock) -> Written {
-        let base = self.record.base.iter().flat_map(|base| base.blobs.keys());
-        let left_out = base.filter_map(|digest| lock.blobs.get(digest)).sum();
-        let (id, length) = (draft.id().clone(), draft.layout().length());
-        Written { id, length, files: Vec::new(), kept: 0, left_out, lock }
-    }
+fn written(draft: &Draft, lock: Lock) -> Written {
+    let (id, length, left_out) = (draft.id().clone(), draft.layout().length(), draft.left_out());
+    Written { id, length, files: Vec::new(), kept: 0, left_out, lock }
 }
 
 /// Nobody else holds the writer once the transfers are over.
@@ -299,33 +324,62 @@ fn failed(mirrored: &[Mirrored]) -> usize {
 
 /// The bytes of an image's blobs.
 fn size(one: &Mirrored) -> u64 {
-    one.graph.iter().flat_map(|graph| graph.blobs()).map(|blob| blob.size).sum()
+    one.graph.as_ref().map_or(0, Graph::blob_bytes)
 }
 
-/// For every blob a repository that has it.
-fn holders(mirrored: &[Mirrored]) -> HashMap<Digest, Repository> {
-    let mut holders = HashMap::new();
-    for one in mirrored {
-        for blob in one.graph.iter().flat_map(|graph| graph.blobs()) {
-            holders.entry(blob.digest.clone()).or_insert_with(|| one.outcome.source.repository().clone());
+/// Which image brings each blob of a stream, for what is said of it.
+struct Carriers<'a> {
+    images: HashMap<Digest, Arc<Mapping>>,
+    events: &'a Arc<dyn EventSink>,
+}
+
+impl<'a> Carriers<'a> {
+    /// Says which images are about to be brought.
+    fn new(mirrored: &mut [Mirrored], draft: &Draft, events: &'a Arc<dyn EventSink>) -> Self {
+        let good: Vec<(Arc<Mapping>, &Mirrored)> =
+            ready(mirrored).map(|one| (Arc::new(as_it_is(&one.outcome.source)), &*one)).collect();
+        events.emit(Event::Started { images: good.iter().map(|(image, _)| Arc::clone(image)).collect() });
+        let mut images = HashMap::new();
+        for (image, one) in good {
+            let (mut blobs, mut bytes) = (0, 0_u64);
+            for blob in one.graph.iter().flat_map(|graph| graph.blobs()) {
+                if draft.layout().blob(&blob.digest).is_some() && !images.contains_key(&blob.digest) {
+                    images.insert(blob.digest.clone(), Arc::clone(&image));
+                    blobs += 1;
+                    bytes = bytes.saturating_add(blob.size);
+                }
+            }
+            events.emit(Event::Planned { image, blobs, bytes });
         }
+        Self { images, events }
     }
-    holders
+
+    /// For every blob a repository that has it.
+    fn holders(&self) -> HashMap<Digest, Repository> {
+        let holder = |(digest, image): (&Digest, &Arc<Mapping>)| (digest.clone(), image.repository.clone());
+        self.images.iter().map(holder).collect()
+    }
+
+    /// Says that a blob begins to move, and how far it is.
+    fn progress(&self, blob: &Descriptor) -> OnProgress {
+        let Some(image) = self.images.get(&blob.digest).cloned() else { return Box::new(|_| ()) };
+        let (events, blob) = (Arc::clone(self.events), blob.clone());
+        events.emit(Event::BlobStarted { image: Arc::clone(&image), blob: blob.clone() });
+        let moved = AtomicU64::new(0);
+        Box::new(move |bytes| {
+            events.emit(Event::BlobProgress { image: Arc::clone(&image), bytes });
+            if moved.fetch_add(bytes, Ordering::Relaxed) + bytes == blob.size {
+                let (image, blob) = (Arc::clone(&image), blob.clone());
+                events.emit(Event::BlobFinished { image, blob, how: Landing::Copied });
+            }
+        })
+    }
 }
 
 fn cut_off(error: &Error) -> Failure {
     let failure = error.failure();
     let hint = "what was written is cut off and must be thrown away: a stream cannot be taken up again";
     failure.with_hint(hint)
-}
-
-/// Runs what blocks beside the transfers.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, BundleError> + Send + 'static,
-) -> Result<T, Failure> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(BundleError::Internal(error.to_string())))
-        .map_err(|error| error.failure())
 }
 
 /// What a person hears while images are resolved: the rest is said when they are brought.

@@ -4,6 +4,7 @@
 pub mod export;
 pub mod mirror;
 pub mod verify;
+mod waiting;
 
 pub use export::{Exported, Exporter, Record, Written};
 pub use mirror::{Mirrored, Options, mirror};

@@ -87,7 +87,7 @@ async fn one<D: Source>(destination: &D, expectation: Expectation, level: Level)
         outcome.attestations = graph.attestations();
         outcome.digest = survey.digest().cloned();
         outcome.media_type = graph.root().map(|root| root.manifest.media_type().clone());
-        outcome.bytes.present = graph.blobs().iter().map(|blob| blob.size).sum();
+        outcome.bytes.present = graph.blob_bytes();
     }
     match &expectation.digest {
         Err(Unknown::Source(error)) => {

@@ -75,6 +75,8 @@ impl Voice {
             Event::Retrying { side, reason, pause } if *pause >= NOTICEABLE_PAUSE => {
                 Some(format!("{side}: {}; again in {}", escape(reason), units::whole_seconds(*pause)))
             }
+            Event::Waiting { what, bytes: 0 } => Some((*what).to_owned()),
+            Event::Waiting { what, bytes } => Some(format!("{what}: {} so far", units::bytes(*bytes))),
             Event::Failed { failure } => {
                 Some(format!("{} {}", self.palette.error(self.symbols.bad), escape(&failure.message)))
             }

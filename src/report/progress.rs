@@ -184,6 +184,7 @@ impl Progress {
             }
             Event::BlobProgress { .. }
             | Event::Retrying { .. }
+            | Event::Waiting { .. }
             | Event::Warning { .. }
             | Event::Detail { .. }
             | Event::Failed { .. } => {}

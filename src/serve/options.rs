@@ -16,9 +16,10 @@ pub const DEFAULT_PORT: u16 = 5000;
 /// What to serve, and where.
 #[derive(Clone)]
 pub struct Options {
-    /// What to serve: a folder of this registry's own, or, read-only, a bundle: an OCI image layout as a tar or a
-    /// folder. A folder that is served writable is created (mode 0700) when it does not exist.
-    pub root: PathBuf,
+    /// What to serve: a folder of this registry's own, or, read-only, a bundle: an OCI image layout as a tar, as a
+    /// folder, or as volumes, the only thing that takes more than one path. A folder that is served writable is
+    /// created (mode 0700) when it does not exist.
+    pub paths: Vec<PathBuf>,
     /// How the repositories of a bundle are named.
     pub names: Names,
     /// Where to listen; port 0 picks a free one.
@@ -109,12 +110,18 @@ impl Default for Limits {
 }
 
 impl Options {
-    /// Pull and push over `root` for everybody, on the loopback interface and the customary port, without TLS and
+    /// Pull and push over `path` for everybody, on the loopback interface and the customary port, without TLS and
     /// without an access log.
     #[must_use]
-    pub fn new(root: impl Into<PathBuf>) -> Self {
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self::over(vec![path.into()])
+    }
+
+    /// The same over the files of one bundle.
+    #[must_use]
+    pub fn over(paths: Vec<PathBuf>) -> Self {
         Self {
-            root: root.into(),
+            paths,
             names: Names::default(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             writable: true,
@@ -130,7 +137,7 @@ impl fmt::Debug for Options {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Options")
-            .field("root", &self.root)
+            .field("paths", &self.paths)
             .field("names", &self.names)
             .field("listen", &self.listen)
             .field("writable", &self.writable)

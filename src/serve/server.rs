@@ -1,6 +1,6 @@
 //! Connections: accepted up to the limit, encrypted where asked, ended in order.
 
-use std::{io, net::SocketAddr, path::Path, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -70,11 +70,11 @@ impl Reloader {
 impl Server {
     /// Opens the folder, the files that it needs, and the port.
     pub async fn bind(options: Options) -> Result<Self, ServeError> {
-        let Options { root, names, listen, writable, tls, users, limits, access_log } = options;
+        let Options { paths, names, listen, writable, tls, users, limits, access_log } = options;
         let open = move || -> Result<_, ServeError> {
             let tls = tls.map(Tls::open).transpose()?.map(Arc::new);
             let users = users.map(Users::open).transpose()?.map(Arc::new);
-            Ok((tls, users, open_storage(&root, &names, writable)?))
+            Ok((tls, users, open_storage(&paths, &names, writable)?))
         };
         let opened = tokio::task::spawn_blocking(open).await;
         let (tls, users, (storage, pushes)) =
@@ -109,6 +109,12 @@ impl Server {
     #[must_use]
     pub fn is_writable(&self) -> bool {
         self.registry.pushes.is_some()
+    }
+
+    /// How many blobs cannot be pulled because the bundle is a delta, and leaves them to its base.
+    #[must_use]
+    pub fn left_out(&self) -> usize {
+        self.registry.storage.left_out()
     }
 
     /// What reads certificates and users again.
@@ -154,15 +160,16 @@ impl Server {
 
 /// Opens what is served, and says where pushes go, if they may go anywhere.
 fn open_storage(
-    root: &Path,
+    paths: &[PathBuf],
     names: &Names,
     writable: bool,
 ) -> Result<(Storage, Option<Arc<FolderStorage>>), StorageError> {
-    if is_layout(root) {
-        return Ok((Storage::Layout(Box::new(LayoutStorage::open(root, names)?)), None));
-    }
+    let folder = match paths {
+        [folder] if !is_layout(folder) => folder,
+        _ => return Ok((Storage::Layout(Box::new(LayoutStorage::open(paths, names)?)), None)),
+    };
     let folder =
-        if writable { FolderStorage::open_writable(root)? } else { FolderStorage::open_read_only(root)? };
+        if writable { FolderStorage::open_writable(folder)? } else { FolderStorage::open_read_only(folder)? };
     let folder = Arc::new(folder);
     Ok((Storage::Folder(Arc::clone(&folder)), writable.then_some(folder)))
 }

@@ -81,7 +81,11 @@ impl<D: Destination> Forward<'_, D> {
             return fed.and(read.map(drop));
         }
         let how = self.bring(image, blob, origin).await?;
-        self.landed.add(blob.digest.clone(), image.repository.clone());
+        let (digest, repository) = (blob.digest.clone(), image.repository.clone());
+        match how {
+            Landing::Copied => self.landed.add_sent(digest, repository),
+            Landing::Mounted | Landing::Present => self.landed.add(digest, repository),
+        }
         self.events.emit(Event::BlobFinished { image: Arc::clone(image), blob: blob.clone(), how });
         Ok(())
     }

@@ -6,7 +6,21 @@ use crate::support::process::Mirror;
 
 #[tokio::test]
 async fn help() {
-    for command in ["", "images", "sync", "verify", "inspect", "serve", "bundle verify", "bundle inspect"] {
+    const COMMANDS: [&str; 12] = [
+        "",
+        "images",
+        "sync",
+        "verify",
+        "inspect",
+        "doctor",
+        "serve",
+        "bundle",
+        "bundle export",
+        "bundle import",
+        "bundle verify",
+        "bundle inspect",
+    ];
+    for command in COMMANDS {
         let arguments = command.split(' ').chain(["--help"]).filter(|word| !word.is_empty());
         let outcome = Mirror::new(arguments)
             .env("THORAS_MIRROR_REPO", "https://user:s3cret@charts.example.com")

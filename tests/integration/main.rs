@@ -22,6 +22,7 @@ mod mistakes;
 mod network;
 mod secrets;
 mod serve;
+mod serve_bundle;
 mod serve_command;
 #[allow(dead_code, unreachable_pub, reason = "a library for tests: each takes what it needs")]
 mod support;

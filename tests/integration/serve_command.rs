@@ -1,75 +1,18 @@
 //! `serve` as a program: its address, its log, how it ends, and a mirror made with it.
 
-use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
+use std::{path::Path, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader, Lines},
-    net::TcpListener,
-    process::{Child, ChildStderr, ChildStdout, Command},
-};
+use rustix::process::Signal;
+use tokio::net::TcpListener;
 
 use crate::support::{
-    Address, client,
+    client,
     images::SampleImage,
     process::{Mirror, Outcome},
     registry::Registry,
+    serving::Serving,
     tls::Authority,
 };
-
-/// A server that is read line by line while it runs, which [`Mirror`] does not do.
-struct Serving {
-    child: Child,
-    address: Address,
-    stdout: Lines<BufReader<ChildStdout>>,
-    stderr: Lines<BufReader<ChildStderr>>,
-}
-
-impl Serving {
-    /// Starts on a free port and reads where from its standard output, as a script would.
-    async fn start(folder: &Path, more: &[&str]) -> Self {
-        Self::start_at(folder, &[&["--listen", "127.0.0.1:0"], more].concat()).await
-    }
-
-    async fn start_at(folder: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_thoras-mirror"))
-            .arg("serve")
-            .args(arguments)
-            .arg(folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-        let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
-        let line = stdout.next_line().await.unwrap().unwrap();
-        let (start, url) = line.split_once(" on http").unwrap();
-        assert_eq!(start, format!("serving {}", folder.display()));
-        let listening: SocketAddr = url.rsplit_once("://").unwrap().1.parse().unwrap();
-        assert_ne!(listening.port(), 0);
-        let address = Address { host_port: listening.to_string(), plain_http: true, authority: None };
-        Self { child, address, stdout, stderr }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let id = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
-        kill_process(id, signal).unwrap();
-    }
-
-    /// Sends a signal and waits for the end. Returns the exit code and what was printed on the way.
-    async fn end(mut self, signal: Signal) -> (Option<i32>, Vec<String>) {
-        self.signal(signal);
-        let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await.unwrap();
-        assert_eq!(self.stdout.next_line().await.unwrap(), None, "one line is all that stdout holds");
-        let mut log = Vec::new();
-        while let Some(line) = self.stderr.next_line().await.unwrap() {
-            log.push(line);
-        }
-        (ended.unwrap().code(), log)
-    }
-}
 
 async fn serve(arguments: &[&str]) -> Outcome {
     Mirror::new(["serve"].iter().chain(arguments)).run().await
@@ -119,7 +62,7 @@ async fn a_folder_of_somebody_elses_is_refused_and_left_alone() {
 #[tokio::test]
 async fn a_file_that_is_no_bundle_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let outcome = serve(&["--listen", "127.0.0.1:0", file.path().to_str().unwrap()]).await.expect_code(6);
+    let outcome = serve(&["--listen", "127.0.0.1:0", file.path().to_str().unwrap()]).await.expect_code(3);
     assert!(outcome.stderr.contains(file.path().to_str().unwrap()), "{outcome}");
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use crate::{
-    endpoint::bundle::Bundle,
+    endpoint::bundle::volumes,
     error::{Failure, Kind},
     lock::{Base, Lock},
     oci::{Digest, Reference},
@@ -11,8 +11,8 @@ use crate::{
 
 /// Reads the lock of a mirror or of a bundle, or a bundle.
 pub(super) fn read(path: &Path) -> Result<Base, Failure> {
-    let (lock, id) = if path.is_dir() || looks_like_an_archive(path) {
-        let bundle = Bundle::open(path).map_err(|error| error.failure())?;
+    let (lock, id) = if is_a_bundle(path) {
+        let bundle = super::opening::open(&[path.to_owned()])?;
         let id = bundle.head().id().clone();
         let lock = bundle.head().lock.clone().ok_or_else(|| without_lock(path))?;
         (lock, id)
@@ -29,9 +29,12 @@ pub(super) fn read(path: &Path) -> Result<Base, Failure> {
     Ok(base)
 }
 
-/// Whether the file is anything but JSON.
-fn looks_like_an_archive(path: &Path) -> bool {
+/// Whether it is anything but a lock: a folder, the index of volumes, or a file that is not JSON.
+fn is_a_bundle(path: &Path) -> bool {
     use std::io::Read as _;
+    if path.is_dir() || path.to_string_lossy().ends_with(volumes::SUFFIX) {
+        return true;
+    }
     let mut first = [0];
     std::fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut first).is_ok() && first != *b"{")
 }

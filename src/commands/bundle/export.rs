@@ -26,7 +26,10 @@ pub(super) async fn run(args: Export, session: &Session) -> Result<u8, Failure> 
     let begun = Instant::now();
     let is_stream = args.output == Path::new("-");
     check(&args, is_stream)?;
-    let volume = volume(&args, session)?;
+    let output = Output { path: args.output.clone(), volume: volume(&args, session)? };
+    if !is_stream {
+        output.check().map_err(|error| error.failure())?;
+    }
     settings::check_stdin(Some(&args.selection), &args.registries, None)?;
     let access = Access::new(&args.registries, session.events())?;
     let found = enumerate_with(&args.selection, args.with_chart, session).await?;
@@ -58,7 +61,6 @@ pub(super) async fn run(args: Export, session: &Session) -> Result<u8, Failure> 
     let ended = if is_stream {
         exporter.to_stream(references, tokio::io::stdout()).await?
     } else {
-        let output = Output { path: args.output.clone(), volume };
         exporter.to_files(references, output).await?
     };
     session.reporter.finish();
@@ -124,6 +126,12 @@ fn check(args: &Export, is_stream: bool) -> Result<(), Failure> {
         return usage(
             "--split writes files, and --output - is a stream",
             "name a file with --output, or cut the stream yourself, for example with split(1)",
+        );
+    }
+    if !is_stream && args.lock.as_ref() == Some(&args.output) {
+        return usage(
+            "--output and --lock name the same file",
+            "the bundle holds the lock: leave --lock out",
         );
     }
     if args.output == Path::new("json") || args.output == Path::new("table") {

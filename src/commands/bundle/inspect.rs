@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Session, open};
+use super::{Session, opening::open};
 use crate::{
     cli::BundleInspect,
     commands::inspect::platforms,

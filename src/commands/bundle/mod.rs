@@ -4,6 +4,7 @@ mod base;
 mod export;
 mod import;
 mod inspect;
+pub(super) mod opening;
 mod verify;
 
 use super::Session;
@@ -30,9 +31,4 @@ pub(super) fn describe(command: &Bundle) -> (Command, Format) {
         Bundle::Verify(args) => (Command::BundleVerify, args.output),
         Bundle::Inspect(args) => (Command::BundleInspect, args.output),
     }
-}
-
-/// Opens what was named. Blocks.
-fn open(paths: &[std::path::PathBuf]) -> Result<crate::endpoint::bundle::Bundle, Failure> {
-    crate::endpoint::bundle::Bundle::open_all(paths).map_err(|error| error.failure())
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Session, open};
+use super::{Session, opening::open};
 use crate::{
     cli::BundleVerify,
     endpoint::bundle::{

@@ -7,8 +7,14 @@ use std::{
 };
 
 use super::{
-    closure::Closure, hashing, index, layout::Layout, output::Output, slices::Slices, storage::BlobReader,
-    volumes::VolumeSet,
+    closure::Closure,
+    hashing::{self, Meter},
+    index,
+    layout::{BlobEntry, Layout},
+    output::{Output, OutputFile},
+    slices::Slices,
+    storage::BlobReader,
+    volumes::{Volume, VolumeSet},
 };
 use crate::{
     lock::Lock,
@@ -81,6 +87,12 @@ impl Draft {
         &self.layout
     }
 
+    /// How many bytes are left out because the far side has them.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.absent.values().fold(0, |sum, size| sum.saturating_add(*size))
+    }
+
     /// The images by name, each with its root.
     #[must_use]
     pub fn images(&self) -> &[(Reference, Digest)] {
@@ -106,7 +118,8 @@ impl Draft {
 impl Expectation {
     /// The files of the output, if they are this bundle, whole and with the right bytes. Blocks.
     #[must_use]
-    pub fn is_met_by(&self, output: &Output) -> Option<Vec<PathBuf>> {
+    pub fn is_met_by(&self, output: &Output, meter: &Meter) -> Option<Vec<PathBuf>> {
+        output.check_count(self.layout.length()).ok()?;
         let files = output.files(self.layout.length());
         let parts = files.iter().map(|file| {
             let opened = File::open(&file.whole).ok()?;
@@ -114,21 +127,30 @@ impl Expectation {
             fits.then(|| (file.whole.display().to_string(), Some(opened), file.size))
         });
         let slices = Slices::new(parts.collect::<Option<_>>()?);
-        let mut head = vec![0; self.layout.head().len()];
-        slices.read_exact_at(&mut head, 0).ok().filter(|()| head == *self.layout.head())?;
-        let intact = hashing::on_every_core(self.layout.blobs().iter().collect(), |entry| {
-            let mut header = vec![0; entry.header.len()];
-            let at = entry.extent.offset - header.len() as u64;
-            slices.read_exact_at(&mut header, at).is_ok_and(|()| header == entry.header)
-                && hashing::is_intact(&BlobReader::new(slices.clone(), entry.extent), &entry.blob.digest)
-        });
-        let mut names: Vec<PathBuf> = files.into_iter().map(|file| file.whole).collect();
+        let whole = self.layout.frame_is_at(&slices).is_ok_and(|is_right| is_right);
+        let intact = |entry: &BlobEntry| {
+            hashing::is_intact(&BlobReader::new(slices.clone(), entry.extent), &entry.blob.digest, meter)
+        };
         if output.volume.is_some() {
-            let index = output.index();
-            let set = VolumeSet::from_slice(&fs::read(&index).ok()?).ok()?;
-            (set.bundle == self.id).then_some(())?;
-            names.push(index);
+            is_described(&self.id, output, &files).then_some(())?;
         }
-        intact.into_iter().all(|intact| intact).then_some(names)
+        let is_intact = whole
+            && hashing::on_every_core(self.layout.blobs().iter().collect(), intact)
+                .into_iter()
+                .all(|one| one);
+        let index = output.volume.map(|_| output.index());
+        is_intact.then(|| files.into_iter().map(|file| file.whole).chain(index).collect())
     }
+}
+
+/// Whether the index beside the volumes is this bundle's, and these are its volumes.
+pub(super) fn is_described(id: &Digest, output: &Output, files: &[OutputFile]) -> bool {
+    let read = fs::read(output.index()).ok().and_then(|bytes| VolumeSet::from_slice(&bytes).ok());
+    read.is_some_and(|set| {
+        let is_same = |(volume, file): (&Volume, &OutputFile)| {
+            let name = file.whole.file_name().unwrap_or_default().to_string_lossy();
+            volume.name == name && volume.size == file.size
+        };
+        set.bundle == *id && set.volumes.len() == files.len() && set.volumes.iter().zip(files).all(is_same)
+    })
 }

@@ -38,6 +38,20 @@ pub enum BundleError {
         /// What is missing.
         reason: &'static str,
     },
+    /// It is what Docker wrote when it did not write layouts.
+    #[error("{} looks like an archive of `docker save` before Docker 25, which is no OCI image layout", .path.display())]
+    OldDocker {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is no tar archive, nor was it ever.
+    #[error("{} is no bundle: {found}", .path.display())]
+    NotAnArchive {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        found: &'static str,
+    },
     /// The archive is damaged or hostile.
     #[error("the archive cannot be read at byte {offset}: {error}")]
     Header {
@@ -152,6 +166,22 @@ pub enum BundleError {
         /// The file.
         path: PathBuf,
     },
+    /// Nothing can be written there.
+    #[error("a bundle cannot be written to {}: {reason}", .path.display())]
+    Output {
+        /// What was asked for.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// More volumes than any reader takes.
+    #[error("volumes of this size would be {count}, at most {limit} are written")]
+    TooManyVolumes {
+        /// How many there would be.
+        count: u64,
+        /// How many there may be.
+        limit: usize,
+    },
     /// The disk is too small.
     #[error("{} has room for {available} bytes, the bundle needs {needed} more", .folder.display())]
     NoRoom {
@@ -176,6 +206,12 @@ pub enum BundleError {
     /// A pipe cannot be read backwards.
     #[error("its index or a manifest stands behind blobs, so it cannot be read from standard input")]
     IndexTooLate,
+    /// What was written is not what is read.
+    #[error("{}, read again, does not hold what was written", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
     /// A thread died.
     #[error("reading was ended by an internal error: {0}")]
     Internal(String),
@@ -196,10 +232,13 @@ impl BundleError {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Unreadable { .. } | Self::NotALayout { .. } | Self::Absent { .. } | Self::IndexTooLate => {
-                Kind::Input
-            }
-            Self::Busy { .. } => Kind::Usage,
+            Self::Unreadable { .. }
+            | Self::NotALayout { .. }
+            | Self::NotAnArchive { .. }
+            | Self::OldDocker { .. }
+            | Self::Absent { .. }
+            | Self::IndexTooLate => Kind::Input,
+            Self::Busy { .. } | Self::Output { .. } | Self::TooManyVolumes { .. } => Kind::Usage,
             Self::Unwritable { .. } | Self::NoRoom { .. } | Self::Changed { .. } | Self::Internal(_) => {
                 Kind::Image
             }
@@ -218,18 +257,36 @@ impl BundleError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NotALayout { .. } => Some(
-                "a bundle is a tar archive or a folder with the files `oci-layout` and `index.json`; an archive of \
-                 `docker save` before Docker 25 has none: change it with \
-                 `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG`",
+            Self::OldDocker { .. } => Some(
+                "change it with `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG`, and name NEW",
+            ),
+            Self::NotALayout { .. } | Self::NotAnArchive { .. } => Some(
+                "a bundle is a tar archive, not compressed, or a folder, with the files `oci-layout` and `index.json`",
             ),
             Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("make room and run the same command again: what is there already is kept")
             }
             Self::NoRoom { .. } => Some("make room, or write to another disk: nothing has been written"),
+            Self::Output { .. } => Some(
+                "name a file in a folder that is there and can be written to, or write to standard output with --output -",
+            ),
+            Self::Damaged { .. } => {
+                Some("the disk may be failing: run the same command again, or write to another disk")
+            }
+            Self::TooManyVolumes { .. } => Some("choose a larger size with --split"),
             Self::Busy { .. } => Some("wait for it, or choose another name with --output"),
             Self::Changed { .. } => Some("run the same command again: what is there already is kept"),
-            Self::Unreadable { .. } | Self::Unwritable { .. } => None,
+            Self::Unreadable { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => Some(
+                    "see whether the path is right: it is taken from the folder that the command runs in",
+                ),
+                io::ErrorKind::PermissionDenied => {
+                    Some("let this user read it, or run the command as one who may")
+                }
+                io::ErrorKind::Unsupported => Some("only `bundle import -` reads from a pipe: `… < PIPE`"),
+                _ => None,
+            },
+            Self::Unwritable { .. } => None,
             Self::Absent { .. } => Some("name every volume, or put them beside the others"),
             Self::Volumes(error) => error.hint(),
             Self::IndexTooLate => Some("store it in a file first, and import the file"),

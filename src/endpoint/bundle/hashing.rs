@@ -3,7 +3,10 @@
 use std::{
     io,
     num::NonZero,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -34,9 +37,14 @@ pub(super) fn on_every_core<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) ->
     results.into_iter().map(|(_, result)| result).collect()
 }
 
+/// How many bytes have been read (or moved) so far, for whoever waits: see [`crate::event::Event::Waiting`].
+pub type Meter = AtomicU64;
+
 /// The hash of a blob's first `length` bytes.
-pub(super) fn hash(reader: &BlobReader, digest: &Digest, length: u64) -> io::Result<Hasher> {
-    hash_telling(reader, digest, length, |_| ())
+pub(super) fn hash(reader: &BlobReader, digest: &Digest, length: u64, meter: &Meter) -> io::Result<Hasher> {
+    hash_telling(reader, digest, length, |bytes| {
+        meter.fetch_add(bytes, Ordering::Relaxed);
+    })
 }
 
 /// The same, saying after every piece how many bytes it had.
@@ -47,20 +55,38 @@ pub(super) fn hash_telling(
     mut progress: impl FnMut(u64),
 ) -> io::Result<Hasher> {
     let mut hasher = digest.hasher();
+    read_through(reader, length, |piece| {
+        hasher.update(piece);
+        progress(piece.len() as u64);
+    })?;
+    Ok(hasher)
+}
+
+/// Whether all the bytes of a blob are there and have its digest.
+pub(super) fn is_intact(reader: &BlobReader, digest: &Digest, meter: &Meter) -> bool {
+    hash(reader, digest, reader.size(), meter).is_ok_and(|hasher| hasher.finish() == *digest)
+}
+
+/// The checksum of a blob's bytes as they are read now.
+pub(super) fn checksum(reader: &BlobReader, meter: &Meter) -> io::Result<u32> {
+    let mut checksum = crc32fast::Hasher::new();
+    read_through(reader, reader.size(), |piece| {
+        checksum.update(piece);
+        meter.fetch_add(piece.len() as u64, Ordering::Relaxed);
+    })?;
+    Ok(checksum.finalize())
+}
+
+/// Hands over a blob's first `length` bytes, piece by piece.
+fn read_through(reader: &BlobReader, length: u64, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let mut buffer = vec![0; PIECE];
     let mut offset = 0;
     while offset < length {
         let wanted = usize::try_from(length - offset).unwrap_or(PIECE).min(PIECE);
         let piece = buffer.get_mut(..wanted).unwrap_or_default();
         reader.read_exact_at(piece, offset)?;
-        hasher.update(piece);
+        take(piece);
         offset += wanted as u64;
-        progress(wanted as u64);
     }
-    Ok(hasher)
-}
-
-/// Whether all the bytes of a blob are there and have its digest.
-pub(super) fn is_intact(reader: &BlobReader, digest: &Digest) -> bool {
-    hash(reader, digest, reader.size()).is_ok_and(|hasher| hasher.finish() == *digest)
+    Ok(())
 }

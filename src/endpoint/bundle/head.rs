@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     lock::{Lock, LockedImage},
-    oci::{Descriptor, Digest, Reference},
+    oci::{Descriptor, Digest, RawManifest, Reference, manifest::ManifestError},
     resolve::ForeignLayers,
 };
 
@@ -50,6 +50,14 @@ impl Head {
         let roots = index.images.iter().map(|image| &image.root.digest);
         let closure = Closure::new(roots, foreign_layers);
         Ok(Self { index, lock, index_bytes, lock_bytes, closure })
+    }
+
+    /// A manifest that an image needs; `None` when it is not there.
+    pub fn manifest(&self, digest: &Digest) -> Result<Option<&RawManifest>, ManifestError> {
+        match self.closure.damaged.get(digest) {
+            Some(error) => Err(error.clone()),
+            None => Ok(self.closure.manifests.get(digest)),
+        }
     }
 
     /// Whether the bundle is meant to hold the foreign layers of its images.

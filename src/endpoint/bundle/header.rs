@@ -12,6 +12,8 @@ pub(super) const BLOCK: u64 = 512;
 pub(super) type Block = [u8; 512];
 /// The end of an archive: two blocks of zeros.
 pub(super) const END: u64 = 2 * BLOCK;
+/// What stands there.
+pub(super) const END_MARK: [u8; 2 * size_of::<Block>()] = [0; 2 * size_of::<Block>()];
 /// From this size on a PAX record carries the size (eleven octal digits hold less).
 const LARGE: u64 = 8 << 30;
 /// The largest extension that is read, in bytes: names and sizes are all that is wanted of them.
@@ -72,6 +74,24 @@ fn record(key: &str, value: &str) -> Vec<u8> {
         length += 1;
     }
     format!("{length} {key}={value}\n").into_bytes()
+}
+
+/// What a file is, going by its first block, that is no archive at all. One that is damaged still has one of the two
+/// marks of a header, the format's name or a checksum; a file may also end before its first block does.
+pub(super) fn other_than_an_archive(beginning: &[u8]) -> Option<&'static str> {
+    const FORMAT: std::ops::Range<usize> = 257..262;
+    let known = match beginning {
+        [] => "it is empty",
+        [0x1f, 0x8b, ..] => "it is compressed (gzip)",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "it is compressed (zstd)",
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => "it is compressed (xz)",
+        [b'P', b'K', 3, 4, ..] => "it is a zip archive",
+        _ => "it does not begin as a tar archive does",
+    };
+    let Some(block) = beginning.first_chunk::<{ size_of::<Block>() }>() else { return Some(known) };
+    let is_header = block.get(FORMAT) == Some(b"ustar") || Header::from_byte_slice(block).cksum().is_ok();
+    let is_end = block.iter().all(|byte| *byte == 0);
+    (!is_header && !is_end).then_some(known)
 }
 
 /// Why an archive cannot be read on from some place.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
     Bundle, BundleError, Head,
-    header::{BLOCK, Block, Entry, Headers, Step, padding},
+    header::{BLOCK, Block, Entry, Headers, Step, other_than_an_archive, padding},
     index,
     names::{self, Name},
     reader::{LARGEST_LOCK, LARGEST_MARKER},
@@ -22,6 +22,10 @@ use crate::oci::{Digest, manifest::LARGEST_MANIFEST};
 
 /// How much is read at a time, in bytes.
 const PIECE: usize = 256 * 1024;
+/// How much may follow the end mark, in bytes: archivers fill up their last record.
+const LONGEST_TAIL: u64 = 16 * 1024 * 1024;
+/// What stands for a path in messages.
+const STANDARD_INPUT: &str = "standard input";
 
 /// A bundle on its way.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub struct Incoming<R> {
     /// Bytes of the current entry that have not been read, and its padding.
     rest: u64,
     padding: u64,
+    /// The first byte of padding that is not zero.
+    altered: Option<u64>,
     ended: bool,
 }
 
@@ -46,8 +52,17 @@ pub type Kept = Vec<(Digest, Bytes)>;
 impl<R: AsyncRead + Unpin + Send> Incoming<R> {
     /// Nothing is read yet.
     pub fn new(input: R) -> Self {
-        let (headers, seen) = (Headers::default(), HashSet::new());
-        Self { input, headers, seen, entries: 0, at: 0, rest: 0, padding: 0, ended: false }
+        Self {
+            input,
+            headers: Headers::default(),
+            seen: HashSet::new(),
+            entries: 0,
+            at: 0,
+            rest: 0,
+            padding: 0,
+            altered: None,
+            ended: false,
+        }
     }
 
     /// Reads everything that stands before the blobs. Also returns what came among it and is no manifest, and the blob
@@ -85,8 +100,11 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
                 Name::Docker | Name::Other => {}
             }
         }
-        let path = Path::new("standard input");
+        let path = Path::new(STANDARD_INPUT);
         let refused = |reason| BundleError::NotALayout { path: path.to_owned(), reason };
+        if !marker && self.seen.contains(&Name::Docker) {
+            return Err(BundleError::OldDocker { path: path.to_owned() });
+        }
         let head = match (head, index) {
             (Some(head), _) => head,
             (None, Some(index)) => Head::new(index, lock)?,
@@ -175,31 +193,49 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         Ok(Some((name, entry.size)))
     }
 
-    /// Reads to the end, so that the program on the other side of the pipe does not die of writing on.
+    /// Reads to the end, so that the program on the other side of the pipe does not die of writing on. A pipe that never
+    /// ends is nobody's archive.
     async fn finish(&mut self) -> Result<(), BundleError> {
         self.ended = true;
-        tokio::io::copy(&mut self.input, &mut tokio::io::sink()).await.map_err(unreadable)?;
+        if self.entries == 0 {
+            return Ok(());
+        }
+        let mut tail = (&mut self.input).take(LONGEST_TAIL);
+        tokio::io::copy(&mut tail, &mut tokio::io::sink()).await.map_err(unreadable)?;
         Ok(())
     }
 
-    /// Reads what is left of an entry. Its padding is zeros in bundles of ours, and nobody's concern in others.
+    /// Reads what is left of an entry, and its padding, which is zeros in bundles of ours (they have a lock) and
+    /// nobody's concern in others.
     async fn pass_over(&mut self) -> Result<(), BundleError> {
         while self.piece().await?.is_some() {}
+        let offset = self.at;
         self.rest = std::mem::take(&mut self.padding);
-        while self.piece().await?.is_some() {}
-        Ok(())
+        while let Some(padding) = self.piece().await? {
+            let altered = padding.iter().position(|byte| *byte != 0);
+            self.altered = self.altered.or(altered.map(|position| offset + position as u64));
+        }
+        match self.altered {
+            Some(offset) if self.seen.contains(&Name::Lock) => Err(BundleError::Altered { offset }),
+            _ => Ok(()),
+        }
     }
 
     async fn block(&mut self) -> Result<Block, BundleError> {
         let mut block = [0; size_of::<Block>()];
-        match self.input.read_exact(&mut block).await {
-            Ok(_) => {
-                self.at += BLOCK;
-                Ok(block)
+        let mut there = 0;
+        while let Some(rest) = block.get_mut(there..).filter(|rest| !rest.is_empty()) {
+            match self.input.read(rest).await.map_err(unreadable)? {
+                0 => break,
+                read => there += read,
             }
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(BundleError::NoEnd),
-            Err(error) => Err(unreadable(error)),
         }
+        let beginning = block.get(..there).filter(|_| self.at == 0);
+        if let Some(found) = beginning.and_then(other_than_an_archive) {
+            return Err(BundleError::NotAnArchive { path: STANDARD_INPUT.into(), found });
+        }
+        self.at += BLOCK;
+        if there < block.len() { Err(BundleError::NoEnd) } else { Ok(block) }
     }
 
     async fn whole(&mut self, name: &'static str, limit: u64) -> Result<Bytes, BundleError> {
@@ -215,5 +251,5 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
 }
 
 fn unreadable(error: io::Error) -> BundleError {
-    BundleError::unreadable("standard input", error)
+    BundleError::unreadable(STANDARD_INPUT, error)
 }

@@ -3,7 +3,10 @@
 //! Order: `oci-layout`, `index.json`, `thoras-mirror.lock`, manifests, configs, layers, each group by digest. The same
 //! images give the same bytes.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+};
 
 use bytes::Bytes;
 
@@ -11,6 +14,7 @@ use super::{
     closure::Closure,
     header::{self, END},
     names,
+    slices::Slices,
 };
 use crate::oci::{Descriptor, Digest};
 
@@ -73,14 +77,15 @@ impl Layout {
         let blobs: Vec<BlobEntry> = kept
             .map(|blob| {
                 let header = header::encode(&names::of_blob(&blob.digest), blob.size);
-                let extent = Extent { offset: end + header.len() as u64, size: blob.size };
-                end = extent.end() + header::padding(blob.size);
+                // Descriptors may claim anything; what is too large for any disk is refused before it is written.
+                let extent = Extent { offset: end.saturating_add(header.len() as u64), size: blob.size };
+                end = extent.end().saturating_add(header::padding(blob.size));
                 BlobEntry { blob: blob.clone(), header, extent }
             })
             .collect();
         let positions =
             blobs.iter().enumerate().map(|(position, entry)| (entry.blob.digest.clone(), position)).collect();
-        Self { head: head.into(), blobs, positions, length: end + END }
+        Self { head: head.into(), blobs, positions, length: end.saturating_add(END) }
     }
 
     /// Everything before the first blob's header.
@@ -99,6 +104,31 @@ impl Layout {
     #[must_use]
     pub fn blob(&self, digest: &Digest) -> Option<&BlobEntry> {
         self.positions.get(digest).and_then(|position| self.blobs.get(*position))
+    }
+
+    /// Whether every byte that is no blob's is as it should be.
+    pub(super) fn frame_is_at(&self, slices: &Slices) -> io::Result<bool> {
+        self.frame().try_fold(true, |so_far, (offset, bytes)| {
+            let mut found = vec![0; bytes.len()];
+            slices.read_exact_at(&mut found, offset)?;
+            Ok(so_far && found == bytes)
+        })
+    }
+
+    /// Writes every byte that is no blob's.
+    pub(super) fn write_frame(&self, slices: &Slices) -> io::Result<()> {
+        self.frame().try_for_each(|(offset, bytes)| slices.write_all_at(&bytes, offset))
+    }
+
+    /// Every byte that is no blob's: where, and what.
+    fn frame(&self) -> impl Iterator<Item = (u64, Bytes)> {
+        let zeros = |length: u64| Bytes::from(vec![0; usize::try_from(length).unwrap_or_default()]);
+        let around = self.blobs.iter().flat_map(move |entry| {
+            let header = (entry.extent.offset - entry.header.len() as u64, entry.header.clone().into());
+            [header, (entry.extent.end(), zeros(header::padding(entry.extent.size)))]
+        });
+        let end = (self.length - END, zeros(END));
+        std::iter::once((0, self.head.clone())).chain(around).chain([end])
     }
 
     /// The length of the whole bundle in bytes, its end mark included.

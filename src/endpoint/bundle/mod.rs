@@ -5,7 +5,7 @@
 //! A bundle of ours is a plain tar whose bytes depend on the images alone: `oci-layout`, a flat `index.json` that names
 //! every image in full, `thoras-mirror.lock`, then manifests, configs and layers, each by digest. What the head says
 //! fixes the place of every blob, so blobs can be written and read in any order, in parallel, without a second copy.
-//! The bundle's id is the digest of `index.json`.
+//! The bundle's id is the digest of `index.json`, which names the lock's digest too: it vouches for both.
 //!
 //! # The map
 //!
@@ -28,7 +28,7 @@
 //! | what an earlier run left of it | `partial`, with `moves` and `hashing` |
 //! | writing it in order | [`stream`] |
 //! | reading all of it, for whatever is wrong | [`check`] |
-//! | writing it, as a [`Destination`](super::Destination) | `writer` |
+//! | writing it, as a [`Destination`](super::Destination) | `writer`, each blob through a `sink` |
 //!
 //! Nothing is ever unpacked, so no name in an archive ever becomes a path on this machine.
 
@@ -48,6 +48,7 @@ mod output;
 mod partial;
 mod reader;
 mod scan;
+mod sink;
 mod slices;
 mod storage;
 pub mod stream;
@@ -60,6 +61,7 @@ mod writer;
 pub use self::{
     draft::{Draft, Expectation, tag_of},
     error::BundleError,
+    hashing::Meter,
     head::Head,
     header::HeaderError,
     incoming::{Incoming, Kept, Next},

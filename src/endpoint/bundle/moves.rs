@@ -3,11 +3,11 @@
 //! Blobs stand in the same order in every layout, so those that move to the right go first, the last of them first, and
 //! those that move to the left follow, the first of them first: then no blob is ever written over another.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, sync::atomic::Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::slices::Slices;
+use super::{hashing::Meter, output, slices::Slices};
 use crate::oci::Digest;
 
 /// How much is moved at a time, in bytes.
@@ -37,13 +37,14 @@ pub(super) fn compatible(mut moves: Vec<Move>) -> Vec<Move> {
 }
 
 /// Moves blobs. They must be [`compatible`].
-pub(super) fn carry_out(slices: &Slices, moves: &[Move]) -> io::Result<()> {
+pub(super) fn carry_out(slices: &Slices, moves: &[Move], meter: &Meter) -> io::Result<()> {
     for one in moves.iter().rev().filter(|one| one.to > one.from) {
         let mut end = one.size;
         while end > 0 {
             let length = end.min(PIECE);
             end -= length;
             copy(slices, one.from + end, one.to + end, length)?;
+            meter.fetch_add(length, Ordering::Relaxed);
         }
     }
     for one in moves.iter().filter(|one| one.to < one.from) {
@@ -51,6 +52,7 @@ pub(super) fn carry_out(slices: &Slices, moves: &[Move]) -> io::Result<()> {
         while at < one.size {
             let length = (one.size - at).min(PIECE);
             copy(slices, one.from + at, one.to + at, length)?;
+            meter.fetch_add(length, Ordering::Relaxed);
             at += length;
         }
     }
@@ -65,9 +67,7 @@ fn copy(slices: &Slices, from: u64, to: u64, length: u64) -> io::Result<()> {
 
 /// Notes moves before they begin, so that a run that is killed amidst them finds what has been moved.
 pub(super) fn note(journal: &Path, moves: &[Move]) -> io::Result<()> {
-    let file = fs::File::create(journal)?;
-    serde_json::to_writer(&file, moves)?;
-    file.sync_all()
+    output::write_whole(journal, &serde_json::to_vec(moves)?)
 }
 
 /// The moves that a killed run had begun; none when there was no such run, or its journal is damaged.
@@ -110,7 +110,7 @@ mod tests {
             let slices = Slices::new(vec![("x".to_owned(), Some(file), length)]);
             let kept = compatible(moves.clone());
             prop_assert_eq!(&kept, &moves);
-            carry_out(&slices, &kept).unwrap();
+            carry_out(&slices, &kept, &Meter::default()).unwrap();
             for (number, one) in moves.iter().enumerate() {
                 let mut bytes = vec![0; usize::try_from(one.size).unwrap()];
                 slices.read_exact_at(&mut bytes, one.to).unwrap();

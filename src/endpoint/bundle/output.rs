@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{error::BundleError, volumes};
+use super::{
+    error::BundleError,
+    volumes::{self, VolumeSet},
+};
 
 /// Where a bundle goes.
 #[derive(Debug, Clone)]
@@ -31,7 +34,33 @@ pub(super) struct OutputFile {
 }
 
 impl Output {
-    /// The files of a bundle of `length` bytes.
+    /// Finds out, before anything is fetched, whether a bundle can be written there at all.
+    pub fn check(&self) -> Result<(), BundleError> {
+        let refused = |reason: String| Err(BundleError::Output { path: self.path.clone(), reason });
+        let names_a_folder = self.path.as_os_str().as_encoded_bytes().ends_with(b"/") || self.path.is_dir();
+        if names_a_folder || self.path.file_name().is_none() {
+            return refused("it is the name of a folder".to_owned());
+        }
+        // Renaming a file over a device or a pipe would replace it.
+        if fs::metadata(&self.path).is_ok_and(|found| !found.is_file()) {
+            return refused("there is something else than a file".to_owned());
+        }
+        let folder = self.folder();
+        match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
+            Ok(()) if folder.is_dir() => Ok(()),
+            Ok(()) => refused(format!("{} is not a folder", folder.display())),
+            Err(error) => refused(format!("{}: {}", folder.display(), io::Error::from(error))),
+        }
+    }
+
+    /// Refuses to write more volumes than are read.
+    pub(super) fn check_count(&self, length: u64) -> Result<(), BundleError> {
+        let count = self.volume.filter(|volume| *volume > 0).map_or(1, |volume| length.div_ceil(volume));
+        let limit = volumes::MOST_VOLUMES;
+        if count > limit as u64 { Err(BundleError::TooManyVolumes { count, limit }) } else { Ok(()) }
+    }
+
+    /// The files of a bundle of `length` bytes, of which [`Output::check_count`] holds.
     pub(super) fn files(&self, length: u64) -> Vec<OutputFile> {
         let Some(volume) = self.volume.filter(|volume| *volume > 0) else {
             return vec![self.file(0, length)];
@@ -57,6 +86,12 @@ impl Output {
             Some(OutputFile { size, ..file })
         };
         numbers.map_while(file).collect()
+    }
+
+    /// Removes the files that are unfinished: nothing needs them. Blocks.
+    pub fn discard_unfinished(&self) -> Result<(), BundleError> {
+        self.unfinished().iter().try_for_each(|file| remove(&file.partial))?;
+        remove(&self.journal())
     }
 
     /// Where moves within the file are noted.
@@ -96,12 +131,23 @@ pub(super) fn open_alone(path: &Path) -> Result<File, BundleError> {
         .open(path)
         .map_err(unwritable)?;
     match file.try_lock() {
+        // Between opening and locking it, the run that held it may have given it its name: it is no longer ours to write.
+        Ok(()) if !is_at(&file, path).map_err(unwritable)? => {
+            Err(BundleError::Busy { path: path.to_owned() })
+        }
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(BundleError::Busy { path: path.to_owned() }),
         // A file system without locks: two runs at once are the person's own affair there.
         Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
         Err(fs::TryLockError::Error(error)) => Err(unwritable(error)),
     }
+}
+
+/// Whether an opened file is still the one with this name.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let opened = file.metadata()?;
+    Ok(fs::metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())))
 }
 
 /// Writes a small file whole: beside its name first, then under it.
@@ -113,6 +159,31 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&beside, path)?;
     sync_folder(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
+/// Removes the index of an older set of volumes, which describes nothing any more once others take their names. Returns
+/// the older volumes.
+pub(super) fn forget_index(path: &Path) -> Result<Vec<PathBuf>, BundleError> {
+    let read = fs::read(path).ok().and_then(|bytes| VolumeSet::from_slice(&bytes).ok());
+    remove(path)?;
+    let index = path.file_name().unwrap_or_default().to_string_lossy();
+    let ours = index.strip_suffix(volumes::SUFFIX).unwrap_or_default();
+    let volumes = read.into_iter().flat_map(|set| set.volumes);
+    // An index may come from anywhere: nothing but a volume of this very output is removed.
+    let is_ours = |name: &str| {
+        let number = name.strip_prefix(ours).and_then(|rest| rest.strip_prefix('.'));
+        number.is_some_and(|number| number.len() >= 3 && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let volumes = volumes.filter(|volume| is_ours(&volume.name));
+    Ok(volumes.map(|volume| path.with_file_name(volume.name)).collect())
+}
+
+/// Removes a file if it is there.
+pub(super) fn remove(path: &Path) -> Result<(), BundleError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(BundleError::unwritable(path, error)),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a rename in this folder survive a crash.

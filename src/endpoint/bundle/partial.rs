@@ -9,11 +9,10 @@ use std::{
 };
 
 use super::{
-    draft::Draft,
+    draft::{self, Draft},
     error::BundleError,
-    hashing,
+    hashing::{self, Meter},
     head::Head,
-    header,
     layout::{BlobEntry, Extent, Layout},
     moves::{self, Move},
     output::{self, Output, OutputFile},
@@ -43,58 +42,69 @@ pub(super) struct Partial {
 
 impl Partial {
     /// Opens what an earlier run left, or begins anew. Whatever is not intact is as good as not there. Blocks.
-    pub(super) fn open(output: &Output, draft: &Draft) -> Result<Self, BundleError> {
+    pub(super) fn open(output: &Output, draft: &Draft, meter: &Meter) -> Result<Self, BundleError> {
         let layout = &draft.layout;
         let unwritable = |error| BundleError::unwritable(&output.path, error);
+        output.check_count(layout.length())?;
         let files = output.files(layout.length());
-        let left = usable(output)?;
+        take_back(output, draft, &files)?;
+        let left = Handles::of_earlier_run(output)?;
         check_room(output, &left, layout.length())?;
-        let handles = Handles::open(&files, &left)?;
-        let before = handles.slices(|number| left.get(number).map(|file| file.size)).map_err(unwritable)?;
-        let earlier = reader::our_head(&before, &output.path)?;
+        let earlier = reader::our_head(&left.slices().map_err(unwritable)?, &output.path)?;
+        let is_new = left.0.is_empty();
+        let handles = left.with(&files)?;
         let working = handles.grow().map_err(unwritable)?;
-        let (landed, begun) = match &earlier {
-            Some((_, old)) if old.head() == layout.head() => {
-                let landed = intact(&working, layout);
-                let begun = beginnings(&working, layout, &landed);
-                (landed, begun)
-            }
-            Some((_, old)) => {
-                let landed = rearrange(&working, old, layout, &output.journal()).map_err(unwritable)?;
-                (landed, HashMap::new())
-            }
-            None => Default::default(),
+        let journal = output.journal();
+        // Without a head that can be read, what is there can only stand where it belongs now, or where it was moved to.
+        let old = earlier.as_ref().map_or(layout, |(_, old)| old);
+        let (landed, begun) = if is_new {
+            Default::default()
+        } else if old.head() == layout.head() && !journal.exists() {
+            let landed = intact(&working, layout, meter);
+            let begun = beginnings(&working, layout, &landed, meter);
+            (landed, begun)
+        } else {
+            (rearrange(&working, old, layout, &journal, meter).map_err(unwritable)?, HashMap::new())
         };
-        write_skeleton(&working, layout).map_err(unwritable)?;
+        layout.write_frame(&working).map_err(unwritable)?;
         let slices = handles.fit(&files).map_err(unwritable)?;
         slices.files().try_for_each(File::sync_all).map_err(unwritable)?;
-        forget(&output.journal()).map_err(unwritable)?;
+        output::remove(&journal)?;
         output::sync_folder(output.folder()).map_err(unwritable)?;
         Ok(Self { slices, files, landed, begun, earlier: earlier.map(|(head, _)| head) })
     }
 }
 
-/// The files of an earlier run. Volumes of another size cannot be used, and are removed.
-fn usable(output: &Output) -> Result<Vec<OutputFile>, BundleError> {
-    let left = output.unfinished();
-    let fits = |(number, file): (usize, &OutputFile)| {
-        number + 1 == left.len() || output.volume.is_none_or(|volume| file.size == volume)
-    };
-    let last_fits = left.last().is_none_or(|file| output.volume.is_none_or(|volume| file.size <= volume));
-    if last_fits && left.iter().enumerate().all(fits) {
-        return Ok(left);
+/// Makes volumes unfinished again that have their names already, when the run that named them died before it had named
+/// all of them or had written their index.
+fn take_back(output: &Output, draft: &Draft, files: &[OutputFile]) -> Result<(), BundleError> {
+    if output.volume.is_none() || draft::is_described(draft.id(), output, files) {
+        return Ok(());
     }
-    for file in &left {
-        fs::remove_file(&file.partial).map_err(|error| BundleError::unwritable(&file.partial, error))?;
+    let parts = files.iter().map(|file| {
+        let path = if file.partial.exists() { &file.partial } else { &file.whole };
+        let opened = File::open(path).ok()?;
+        let fits = opened.metadata().is_ok_and(|found| found.is_file() && found.len() == file.size);
+        fits.then(|| (path.display().to_string(), Some(opened), file.size))
+    });
+    let Some(parts) = parts.collect::<Option<_>>() else { return Ok(()) };
+    let mut head = vec![0; draft.layout.head().len()];
+    if Slices::new(parts).read_exact_at(&mut head, 0).is_err() || head != *draft.layout.head() {
+        return Ok(());
     }
-    Ok(Vec::new())
+    for file in files.iter().take_while(|file| !file.partial.exists()) {
+        let _alone = output::open_alone(&file.whole)?;
+        fs::rename(&file.whole, &file.partial)
+            .map_err(|error| BundleError::unwritable(&file.whole, error))?;
+    }
+    Ok(())
 }
 
 /// Whether the disk has room for what is not there yet.
-fn check_room(output: &Output, left: &[OutputFile], length: u64) -> Result<(), BundleError> {
+fn check_room(output: &Output, left: &Handles, length: u64) -> Result<(), BundleError> {
     use std::os::unix::fs::MetadataExt as _;
-    let allocated = |file: &OutputFile| fs::metadata(&file.partial).map_or(0, |found| found.blocks() * 512);
-    let needed = length.saturating_sub(left.iter().map(allocated).sum());
+    let allocated = |(_, file): &(OutputFile, File)| file.metadata().map_or(0, |found| found.blocks() * 512);
+    let needed = length.saturating_sub(left.0.iter().map(allocated).sum());
     let folder = output.folder();
     let space = rustix::fs::statvfs(folder)
         .map_err(|error| BundleError::unwritable(folder, io::Error::from(error)))?;
@@ -105,60 +115,91 @@ fn check_room(output: &Output, left: &[OutputFile], length: u64) -> Result<(), B
     Ok(())
 }
 
-/// The opened files: those of the new layout, and those that an older, longer one needed.
+/// The opened files, which no other run can open now: those of the new layout, and those that an older, longer one
+/// needed. The sizes are those of the layouts, in bytes.
 struct Handles(Vec<(OutputFile, File)>);
 
 impl Handles {
-    fn open(files: &[OutputFile], left: &[OutputFile]) -> Result<Self, BundleError> {
-        let longest = if files.len() >= left.len() { files } else { left };
-        let open = |(number, file): (usize, &OutputFile)| {
-            let size = |files: &[OutputFile]| files.get(number).map_or(0, |file| file.size);
-            let size = size(files).max(size(left));
-            Ok((OutputFile { size, ..file.clone() }, output::open_alone(&file.partial)?))
+    /// The files of an earlier run. Volumes of another size cannot be used, and are removed.
+    fn of_earlier_run(output: &Output) -> Result<Self, BundleError> {
+        let mut left = Vec::new();
+        for file in output.unfinished() {
+            let opened = output::open_alone(&file.partial)?;
+            let size =
+                opened.metadata().map_err(|error| BundleError::unwritable(&file.partial, error))?.len();
+            left.push((OutputFile { size, ..file }, opened));
+        }
+        let Some(volume) = output.volume else { return Ok(Self(left)) };
+        let last = left.len().saturating_sub(1);
+        let fits = |(number, (file, _)): (usize, &(OutputFile, File))| {
+            file.size == volume || (number == last && file.size < volume)
         };
-        longest.iter().enumerate().map(open).collect::<Result<_, _>>().map(Self)
+        if left.iter().enumerate().all(fits) {
+            return Ok(Self(left));
+        }
+        for (file, _) in &left {
+            fs::remove_file(&file.partial).map_err(|error| BundleError::unwritable(&file.partial, error))?;
+        }
+        Ok(Self(Vec::new()))
     }
 
-    /// The files, as long as `size` says; those that it does not name are left out.
-    fn slices(&self, size: impl Fn(usize) -> Option<u64>) -> io::Result<Slices> {
-        let sized = self.0.iter().enumerate().filter_map(|(number, file)| Some((file, size(number)?)));
-        let parts = sized.map(|((name, file), size)| {
-            Ok((name.partial.display().to_string(), Some(file.try_clone()?), size))
-        });
+    /// The same and those of a new layout.
+    fn with(mut self, files: &[OutputFile]) -> Result<Self, BundleError> {
+        for (number, file) in files.iter().enumerate() {
+            match self.0.get_mut(number) {
+                Some((name, _)) => name.size = name.size.max(file.size),
+                None => self.0.push((file.clone(), output::open_alone(&file.partial)?)),
+            }
+        }
+        Ok(self)
+    }
+
+    fn slices(&self) -> io::Result<Slices> {
+        let parts = self
+            .0
+            .iter()
+            .map(|(name, file)| Ok((name.partial.display().to_string(), Some(file.try_clone()?), name.size)));
         Ok(Slices::new(parts.collect::<io::Result<_>>()?))
     }
 
     /// Makes every file as long as the longer of its two layouts.
     fn grow(&self) -> io::Result<Slices> {
         self.0.iter().try_for_each(|(name, file)| file.set_len(name.size))?;
-        self.slices(|number| self.0.get(number).map(|(name, _)| name.size))
+        self.slices()
     }
 
     /// Makes every file as long as the new layout, and removes those that it does not need.
-    fn fit(self, files: &[OutputFile]) -> io::Result<Slices> {
-        for (number, (name, file)) in self.0.iter().enumerate() {
-            match files.get(number) {
-                Some(wanted) => file.set_len(wanted.size)?,
-                None => fs::remove_file(&name.partial)?,
-            }
+    fn fit(mut self, files: &[OutputFile]) -> io::Result<Slices> {
+        for (name, _) in self.0.iter().skip(files.len()) {
+            fs::remove_file(&name.partial)?;
         }
-        self.slices(|number| files.get(number).map(|file| file.size))
+        self.0.truncate(files.len());
+        for ((name, file), wanted) in self.0.iter_mut().zip(files) {
+            name.size = wanted.size;
+            file.set_len(wanted.size)?;
+        }
+        self.slices()
     }
 }
 
 /// The blobs that are whole where they belong.
-fn intact(slices: &Slices, layout: &Layout) -> HashSet<Digest> {
+fn intact(slices: &Slices, layout: &Layout, meter: &Meter) -> HashSet<Digest> {
     let whole = |entry: &&BlobEntry| written(slices, entry) == entry.extent.size;
     let candidates: Vec<&BlobEntry> = layout.blobs().iter().filter(whole).collect();
     let checked = hashing::on_every_core(candidates, |entry| {
         let reader = BlobReader::new(slices.clone(), entry.extent);
-        hashing::is_intact(&reader, &entry.blob.digest).then(|| entry.blob.digest.clone())
+        hashing::is_intact(&reader, &entry.blob.digest, meter).then(|| entry.blob.digest.clone())
     });
     checked.into_iter().flatten().collect()
 }
 
 /// The blobs whose beginning is there, with its hash.
-fn beginnings(slices: &Slices, layout: &Layout, landed: &HashSet<Digest>) -> HashMap<Digest, (u64, Hasher)> {
+fn beginnings(
+    slices: &Slices,
+    layout: &Layout,
+    landed: &HashSet<Digest>,
+    meter: &Meter,
+) -> HashMap<Digest, (u64, Hasher)> {
     let begun = |entry: &BlobEntry| {
         let there = written(slices, entry);
         let worth = (WORTH_RESUMING..entry.extent.size).contains(&there);
@@ -167,7 +208,7 @@ fn beginnings(slices: &Slices, layout: &Layout, landed: &HashSet<Digest>) -> Has
     let candidates: Vec<(BlobEntry, u64)> = layout.blobs().iter().filter_map(begun).collect();
     let hashed = hashing::on_every_core(candidates, |(entry, there)| {
         let reader = BlobReader::new(slices.clone(), entry.extent);
-        let hasher = hashing::hash(&reader, &entry.blob.digest, there).ok()?;
+        let hasher = hashing::hash(&reader, &entry.blob.digest, there, meter).ok()?;
         Some((entry.blob.digest, (there, hasher)))
     });
     hashed.into_iter().flatten().collect()
@@ -198,18 +239,27 @@ fn written(slices: &Slices, entry: &BlobEntry) -> u64 {
 }
 
 /// Brings intact blobs of an older layout to their places in the new one. Returns those that are there then.
-fn rearrange(slices: &Slices, old: &Layout, new: &Layout, journal: &Path) -> io::Result<HashSet<Digest>> {
-    let noted: HashMap<Digest, u64> =
-        moves::noted(journal).into_iter().map(|one| (one.digest, one.to)).collect();
+fn rearrange(
+    slices: &Slices,
+    old: &Layout,
+    new: &Layout,
+    journal: &Path,
+    meter: &Meter,
+) -> io::Result<HashSet<Digest>> {
+    let noted: HashMap<Digest, [u64; 2]> =
+        moves::noted(journal).into_iter().map(|one| (one.digest, [one.to, one.from])).collect();
     let candidates = new.blobs().iter().map(|entry| {
         let digest = &entry.blob.digest;
         let places = old.blob(digest).map(|old| old.extent.offset);
-        (entry, places.into_iter().chain(noted.get(digest).copied()).collect::<Vec<u64>>())
+        (
+            entry,
+            places.into_iter().chain(noted.get(digest).copied().into_iter().flatten()).collect::<Vec<u64>>(),
+        )
     });
     let found = hashing::on_every_core(candidates.collect(), |(entry, places)| {
         let at = |offset: &u64| {
             let extent = Extent { offset: *offset, size: entry.extent.size };
-            hashing::is_intact(&BlobReader::new(slices.clone(), extent), &entry.blob.digest)
+            hashing::is_intact(&BlobReader::new(slices.clone(), extent), &entry.blob.digest, meter)
         };
         let from = places.into_iter().find(at)?;
         let digest = entry.blob.digest.clone();
@@ -217,30 +267,11 @@ fn rearrange(slices: &Slices, old: &Layout, new: &Layout, journal: &Path) -> io:
     });
     let moves = moves::compatible(found.into_iter().flatten().collect());
     moves::note(journal, &moves)?;
-    moves::carry_out(slices, &moves)?;
+    moves::carry_out(slices, &moves, meter)?;
     let landed: HashSet<Digest> = moves.into_iter().map(|one| one.digest).collect();
     // What is left of other blobs must not be taken for the beginning of those that come.
     for entry in new.blobs().iter().filter(|entry| !landed.contains(&entry.blob.digest)) {
         slices.punch(entry.extent);
     }
     Ok(landed)
-}
-
-/// Writes everything but the blobs. What stood there before is of no use any more.
-fn write_skeleton(slices: &Slices, layout: &Layout) -> io::Result<()> {
-    slices.write_all_at(layout.head(), 0)?;
-    let zeros = [0; 2 * size_of::<header::Block>()];
-    for entry in layout.blobs() {
-        slices.write_all_at(&entry.header, entry.extent.offset - entry.header.len() as u64)?;
-        let padding = usize::try_from(header::padding(entry.extent.size)).unwrap_or_default();
-        slices.write_all_at(zeros.get(..padding).unwrap_or_default(), entry.extent.end())?;
-    }
-    slices.write_all_at(&zeros, layout.length() - header::END)
-}
-
-fn forget(journal: &Path) -> io::Result<()> {
-    match fs::remove_file(journal) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }

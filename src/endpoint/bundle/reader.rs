@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
+    fs::{File, Metadata},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -45,13 +45,9 @@ pub struct Bundle {
 impl Bundle {
     /// Opens an archive or a folder.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
-        let metadata = path.metadata().map_err(|error| BundleError::unreadable(path, error))?;
+        let metadata = metadata(path)?;
         if metadata.is_dir() {
             return Self::from_folder(path);
-        }
-        // Opening a named pipe would wait for whoever writes into it.
-        if !metadata.is_file() {
-            return Err(BundleError::unreadable(path, io::Error::other("it is neither a file nor a folder")));
         }
         let file = File::open(path).map_err(|error| BundleError::unreadable(path, error))?;
         let slices = Slices::new(vec![(path.display().to_string(), Some(file), metadata.len())]);
@@ -99,6 +95,9 @@ impl Bundle {
             Name::Blob(digest) => Some((digest, extent)),
             _ => None,
         });
+        if is_from_docker && marker.is_none() {
+            return Err(BundleError::OldDocker { path: path.to_owned() });
+        }
         let storage = Storage::Archive { slices, blobs: Arc::new(blobs.collect()), path: path.to_owned() };
         let bundle = Self::of_anybody(marker.as_ref(), index, lock, storage)?;
         Ok(Self { is_from_docker, ..bundle })
@@ -180,6 +179,12 @@ impl Bundle {
         }
     }
 
+    /// The names of the volumes that are not there.
+    #[must_use]
+    pub fn absent_volumes(&self) -> Vec<String> {
+        self.slices().map(|slices| slices.absent(0, slices.length())).unwrap_or_default()
+    }
+
     /// Where everything stands, when the bundle is one of ours.
     #[must_use]
     pub fn layout(&self) -> Option<&Layout> {
@@ -223,6 +228,17 @@ fn names_of(
         ((reference.repository().clone(), tag.unwrap_or_else(|| reference.target())), root)
     };
     images.into_iter().map(place).collect()
+}
+
+/// What a path leads to: a file or a folder. Opening a named pipe would wait for whoever writes into it, and some
+/// devices never end.
+pub(super) fn metadata(path: &Path) -> Result<Metadata, BundleError> {
+    let metadata = path.metadata().map_err(|error| BundleError::unreadable(path, error))?;
+    if metadata.is_dir() || metadata.is_file() {
+        return Ok(metadata);
+    }
+    let special = io::Error::new(io::ErrorKind::Unsupported, "it is neither a file nor a folder");
+    Err(BundleError::unreadable(path, special))
 }
 
 /// The head and the layout of an archive that begins as ours do; `None` when it does not, for whatever reason.

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     error::BundleError,
-    header::{BLOCK, Block, Entry, Headers, Step, padding},
+    header::{BLOCK, Block, Entry, Headers, Step, other_than_an_archive, padding},
     layout::Extent,
     names::{self, Name},
     slices::Slices,
@@ -72,11 +72,18 @@ impl<'a> Scan<'a> {
     }
 
     fn block(&mut self) -> Result<Option<Block>, BundleError> {
-        if self.at + BLOCK > self.slices.length() {
+        let there = self.slices.length().saturating_sub(self.at).min(BLOCK);
+        if there < BLOCK && self.at > 0 {
             return Ok(None);
         }
         let mut block = [0; size_of::<Block>()];
-        self.read(&mut block, self.at)?;
+        let part = block.get_mut(..usize::try_from(there).unwrap_or_default()).unwrap_or_default();
+        self.read(part, self.at)?;
+        if self.at == 0
+            && let Some(found) = other_than_an_archive(part)
+        {
+            return Err(BundleError::NotAnArchive { path: self.path.clone(), found });
+        }
         self.at += BLOCK;
         Ok(Some(block))
     }

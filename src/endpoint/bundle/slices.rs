@@ -63,6 +63,33 @@ impl Slices {
             .collect()
     }
 
+    /// The names of the files that hold these bytes, there or not; none where one file holds everything.
+    #[must_use]
+    pub(super) fn volumes(&self, extent: Extent) -> Vec<String> {
+        if self.slices.len() < 2 {
+            return Vec::new();
+        }
+        self.touching(extent.offset, extent.size).map(|slice| slice.name.clone()).collect()
+    }
+
+    /// The place of the first byte in the files that is not as expected. What is not there is not compared.
+    pub(super) fn first_difference(&self, expected: &[u8], offset: u64) -> io::Result<Option<u64>> {
+        for slice in self.touching(offset, expected.len() as u64) {
+            let Some(file) = &slice.file else { continue };
+            let from = offset.max(slice.offset);
+            let skipped = usize::try_from(from - offset).unwrap_or(usize::MAX);
+            let held = usize::try_from(slice.offset + slice.size - from).unwrap_or(usize::MAX);
+            let expected = expected.get(skipped..).unwrap_or_default();
+            let expected = expected.get(..held).unwrap_or(expected);
+            let mut found = vec![0; expected.len()];
+            file.read_exact_at(&mut found, from - slice.offset)?;
+            if let Some(position) = found.iter().zip(expected).position(|(one, other)| one != other) {
+                return Ok(Some(from + position as u64));
+            }
+        }
+        Ok(None)
+    }
+
     /// Fills `buffer` from `offset` on.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let known =
@@ -182,6 +209,18 @@ mod tests {
             slices.read_exact_at(&mut buffer, from as u64).unwrap();
             assert_eq!(buffer, &b"012345"[from..]);
         }
+    }
+
+    #[test]
+    fn differences_are_found_in_the_files_that_are_there() {
+        let parts = vec![part("a", b"012"), ("b".to_owned(), None, 2), part("c", b"5678")];
+        let slices = Slices::new(parts).with_head(Bytes::from_static(b"xx"));
+        let difference = |expected: &[u8], offset| slices.first_difference(expected, offset).unwrap();
+        assert_eq!(difference(b"012..5678", 0), None);
+        assert_eq!(difference(b"0x2", 0), Some(1), "the files, not what is known of them");
+        assert_eq!(difference(b"2..5x", 2), Some(6));
+        assert_eq!(difference(b"78 and more", 7), None, "behind the end there is nothing to compare");
+        assert_eq!(slices.volumes(Extent { offset: 2, size: 2 }), ["a", "b"]);
     }
 
     #[test]

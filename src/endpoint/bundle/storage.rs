@@ -196,6 +196,11 @@ impl BlobReader {
         self.slices.absent(self.extent.offset, self.extent.size)
     }
 
+    /// The volumes that it lies in, where there are several.
+    pub(super) fn volumes(&self) -> Vec<String> {
+        self.slices.volumes(self.extent)
+    }
+
     /// Fills `buffer` from a place in the blob on. Blocks.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset.checked_add(buffer.len() as u64).filter(|end| *end <= self.extent.size);

@@ -178,7 +178,7 @@ fn an_archive_without_the_marker_is_refused_with_what_to_do() {
     header.set_size(0);
     builder.append_data(&mut header, "manifest.json", std::io::empty()).unwrap();
     let error = open(&builder.into_inner().unwrap()).unwrap_err();
-    assert!(matches!(error, BundleError::NotALayout { .. }), "{error}");
+    assert!(matches!(error, BundleError::OldDocker { .. }), "{error}");
     assert!(error.hint().unwrap().contains("docker-archive"));
 }
 

@@ -27,7 +27,7 @@ pub const BEGINNING: u64 = 64 * 1024;
 /// The largest index that is read, in bytes: a head of the largest size in base64.
 const LARGEST: u64 = 160 * 1024 * 1024;
 /// How many volumes a set may have.
-const MOST_VOLUMES: usize = 10_000;
+pub(super) const MOST_VOLUMES: usize = 10_000;
 
 /// The index of a set of volumes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +180,9 @@ pub enum VolumeError {
         /// How many files were named.
         count: usize,
     },
+    /// A volume by itself.
+    #[error("{} is one of several volumes, and no index (*{SUFFIX}) beside it says which are the others", .0.display())]
+    Alone(PathBuf),
     /// Numbered files that do not begin as a bundle of ours does.
     #[error("{} does not begin as a bundle does, so the files are not put together", .0.display())]
     NotABeginning(PathBuf),
@@ -207,7 +210,7 @@ impl VolumeError {
             }
             Self::Mixed { .. } => Some("name the volumes of one bundle only"),
             Self::Folder(_) => None,
-            Self::NoIndex { .. } => Some(
+            Self::NoIndex { .. } | Self::Alone(_) => Some(
                 "name the index as well, or put it beside the volumes; without it, all volumes must be named, and be \
                  called NAME.001, NAME.002 and so on",
             ),

@@ -1,8 +1,12 @@
 //! What an image of a bundle lacks, as far as it can be told without reading blobs: asked before anything is copied.
 
-use std::{collections::HashSet, fmt};
+use std::{collections::HashSet, fmt, io};
 
-use super::{Bundle, BundleError, Head, Layout, header, layout::BlobEntry, storage::BlobReader};
+use super::{
+    Bundle, BundleError, Head, Layout, Slices,
+    header::{self, END},
+    layout::BlobEntry,
+};
 use crate::oci::{Contents, Descriptor, Digest, manifest::ManifestError};
 
 /// Something that an image needs and that the bundle does not have, or not as it was written.
@@ -173,33 +177,41 @@ impl Bundle {
             return Ok(Some(Lack::Volumes { digest, names }));
         }
         let entry = self.layout().and_then(|layout| layout.blob(&digest));
-        let altered = entry.and_then(|entry| altered_beside(&reader, entry));
-        Ok(altered.map(|offset| Lack::Altered { digest, offset }))
+        // What cannot be read is found when the blob is.
+        let altered = entry.and_then(|entry| altered_around(reader.slices(), entry).next()?.ok());
+        Ok(altered.map(|(_, offset)| Lack::Altered { digest, offset }))
     }
 
     /// Whether the archive ends as it was written to end. Only of bundles of ours it is known how they should.
     pub fn has_end(&self) -> Result<bool, BundleError> {
-        let Some(length) = self.layout().map(Layout::length) else { return Ok(true) };
-        let mut end = vec![1; usize::try_from(header::END).unwrap_or_default()];
-        let slices = self.slices();
-        let start = length.saturating_sub(header::END);
-        if slices.is_none_or(|slices| !slices.absent(start, header::END).is_empty()) {
+        let (Some(length), Some(slices)) = (self.layout().map(Layout::length), self.slices()) else {
             return Ok(true);
+        };
+        if slices.length() < length {
+            return Ok(false);
         }
-        let read = slices.is_some_and(|slices| slices.read_exact_at(&mut end, start).is_ok());
-        Ok(read && end.iter().all(|byte| *byte == 0))
+        let altered = slices.first_difference(&header::END_MARK, length.saturating_sub(END));
+        altered.map(|place| place.is_none()).map_err(|error| BundleError::unreadable(self.path(), error))
     }
 }
 
-/// The place of the first byte that differs in a blob's header or padding. What cannot be read is found when the blob is.
-fn altered_beside(reader: &BlobReader, entry: &BlobEntry) -> Option<u64> {
-    let slices = reader.slices();
-    let padding = usize::try_from(header::padding(entry.extent.size)).unwrap_or_default();
-    let before = (entry.extent.offset - entry.header.len() as u64, entry.header.clone());
-    [before, (entry.extent.end(), vec![0; padding])].into_iter().find_map(|(offset, wanted)| {
-        let mut found = vec![0; wanted.len()];
-        slices.read_exact_at(&mut found, offset).ok()?;
-        let differs = found.iter().zip(&wanted).position(|(found, wanted)| found != wanted)?;
-        Some(offset + differs as u64)
+/// What stands around a blob in an archive of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Around {
+    Header,
+    Padding,
+}
+
+/// Where the header and the padding of a blob begin to differ from what was written, as far as they are there.
+pub(super) fn altered_around(
+    slices: &Slices,
+    entry: &BlobEntry,
+) -> impl Iterator<Item = io::Result<(Around, u64)>> {
+    let before = entry.extent.offset.saturating_sub(entry.header.len() as u64);
+    let padding = vec![0; usize::try_from(header::padding(entry.extent.size)).unwrap_or_default()];
+    let parts =
+        [(Around::Header, before, entry.header.clone()), (Around::Padding, entry.extent.end(), padding)];
+    parts.into_iter().filter_map(|(part, offset, written)| {
+        slices.first_difference(&written, offset).map(|place| Some((part, place?))).transpose()
     })
 }

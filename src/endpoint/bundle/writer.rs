@@ -5,28 +5,23 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
-
-use futures::StreamExt;
 
 use super::{
     draft::Draft,
     error::BundleError,
-    hashing,
+    hashing::{self, Meter},
     layout::Extent,
     output::{self, Output},
     partial::Partial,
-    slices::Slices,
+    sink::{Arrivals, Sink},
     storage::BlobReader,
     volumes::{self, Volume, VolumeSet},
 };
 use crate::{
-    endpoint::{
-        Begun, BlobSink, BlobStream, Cause, Destination, Error, Operation, Side, Source, VerifiedBody,
-        body::{Snapshot, Start},
-    },
-    oci::{Descriptor, Digest, Hasher, RawManifest, Reference, Repository, Target},
+    endpoint::{Begun, BlobStream, Cause, Destination, Error, Operation, Side, Source},
+    oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
 };
 
 /// A bundle that is being written, as a [`Destination`]. Manifests and tags are in its head already; what is missing are
@@ -36,23 +31,17 @@ pub struct Writer {
     output: Output,
     draft: Draft,
     partial: Partial,
-    state: Arc<Mutex<State>>,
+    arrivals: Arrivals,
+    /// Tags that may be seen: those below which everything is there.
+    tags: Mutex<HashSet<(Repository, Target)>>,
     changed: Vec<(Reference, Digest, Digest)>,
     kept: u64,
 }
 
-#[derive(Debug)]
-struct State {
-    /// Tags that may be seen: those below which everything is there.
-    tags: HashSet<(Repository, Target)>,
-    landed: HashSet<Digest>,
-    begun: HashMap<Digest, (u64, Hasher)>,
-}
-
 impl Writer {
     /// Opens the output and keeps what is intact of an earlier run. Blocks.
-    pub fn open(output: Output, draft: Draft) -> Result<Self, BundleError> {
-        let mut partial = Partial::open(&output, &draft)?;
+    pub fn open(output: Output, draft: Draft, meter: &Meter) -> Result<Self, BundleError> {
+        let mut partial = Partial::open(&output, &draft, meter)?;
         let landed = std::mem::take(&mut partial.landed);
         let begun = std::mem::take(&mut partial.begun);
         let sizes =
@@ -63,7 +52,8 @@ impl Writer {
             output,
             draft,
             partial,
-            state: Arc::new(Mutex::new(State { tags: HashSet::new(), landed, begun })),
+            arrivals: Arrivals::new(landed, begun),
+            tags: Mutex::default(),
             changed,
             kept,
         })
@@ -88,21 +78,38 @@ impl Writer {
     }
 
     /// Reads everything back and returns the blobs that are not what they should be. Blocks.
-    pub fn read_back(&self) -> Vec<Digest> {
+    ///
+    /// A blob whose digest was right when it came in this run is compared by the checksum of what was written then.
+    ///
+    /// # Errors
+    /// When the bytes around the blobs are not what they should be, which concerns every image.
+    pub fn read_back(&self, meter: &Meter) -> Result<Vec<Digest>, BundleError> {
+        let unreadable = |error| BundleError::unreadable(&self.output.path, error);
+        if !self.draft.layout.frame_is_at(&self.partial.slices).map_err(unreadable)? {
+            return Err(BundleError::Damaged { path: self.output.path.clone() });
+        }
         let checked = hashing::on_every_core(self.draft.layout.blobs().iter().collect(), |entry| {
             let reader = BlobReader::new(self.partial.slices.clone(), entry.extent);
-            (!hashing::is_intact(&reader, &entry.blob.digest)).then(|| entry.blob.digest.clone())
+            let is_intact = match self.arrivals.checksum(&entry.blob.digest) {
+                Some(written) => hashing::checksum(&reader, meter).is_ok_and(|found| found == written),
+                None => hashing::is_intact(&reader, &entry.blob.digest, meter),
+            };
+            (!is_intact).then(|| entry.blob.digest.clone())
         });
-        checked.into_iter().flatten().collect()
+        Ok(checked.into_iter().flatten().collect())
     }
 
     /// Syncs everything and gives the files their names; volumes are read back and described by an index. Blocks.
-    pub fn finish(self) -> Result<Vec<PathBuf>, BundleError> {
+    pub fn finish(self, meter: &Meter) -> Result<Vec<PathBuf>, BundleError> {
         let unwritable = |path: &Path, error| BundleError::unwritable(path, error);
         let slices = &self.partial.slices;
         slices.files().try_for_each(File::sync_all).map_err(|error| unwritable(&self.output.path, error))?;
-        let index = self.output.volume.map(|_| self.volumes()).transpose();
+        let index = self.output.volume.map(|_| self.volumes(meter)).transpose();
         let index = index.map_err(|error| unwritable(&self.output.path, error))?;
+        let older = match &index {
+            Some(_) => output::forget_index(&self.output.index())?,
+            None => Vec::new(),
+        };
         for file in &self.partial.files {
             fs::rename(&file.partial, &file.whole).map_err(|error| unwritable(&file.whole, error))?;
         }
@@ -110,6 +117,9 @@ impl Writer {
         output::sync_folder(folder).map_err(|error| unwritable(folder, error))?;
         let mut files: Vec<PathBuf> = self.partial.files.into_iter().map(|file| file.whole).collect();
         if let Some(index) = index {
+            for volume in older.iter().filter(|volume| !files.contains(volume)) {
+                output::remove(volume)?;
+            }
             let path = self.output.index();
             output::write_whole(&path, &index.to_bytes()).map_err(|error| unwritable(&path, error))?;
             files.push(path);
@@ -118,7 +128,7 @@ impl Writer {
     }
 
     /// Describes the volumes as they are on the disk now.
-    fn volumes(&self) -> io::Result<VolumeSet> {
+    fn volumes(&self, meter: &Meter) -> io::Result<VolumeSet> {
         let mut end = 0;
         let places = self.partial.files.iter().map(|file| {
             let offset = end;
@@ -127,8 +137,9 @@ impl Writer {
         });
         let described = hashing::on_every_core(places.collect(), |(file, extent)| {
             let reader = BlobReader::new(self.partial.slices.clone(), extent);
-            let hash =
-                |length| hashing::hash(&reader, self.draft.id(), length).map(crate::oci::Hasher::finish);
+            let hash = |length| {
+                hashing::hash(&reader, self.draft.id(), length, meter).map(crate::oci::Hasher::finish)
+            };
             let name = file.whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let (sha256, beginning) = (hash(extent.size)?, hash(extent.size.min(volumes::BEGINNING))?);
             Ok(Volume { name, offset: extent.offset, size: extent.size, sha256, beginning })
@@ -138,8 +149,8 @@ impl Writer {
         Ok(VolumeSet::new(id, layout.length(), layout.head().clone(), described))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tags(&self) -> MutexGuard<'_, HashSet<(Repository, Target)>> {
+        self.tags.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn error(operation: Operation, place: String, cause: impl Into<Cause>) -> Error {
@@ -170,13 +181,13 @@ impl Source for Writer {
 
     async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
         let place = (repository.clone(), Target::Tag(tag.to_owned()));
-        let is_visible = self.state().tags.contains(&place);
+        let is_visible = self.tags().contains(&place);
         Ok(self.draft.roots.get(&place).filter(|_| is_visible).cloned())
     }
 
     async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
         let place = (repository.clone(), target.clone());
-        let is_visible = self.state().tags.contains(&place);
+        let is_visible = self.tags().contains(&place);
         let named = self.draft.roots.get(&place).filter(|_| is_visible);
         let digest = match (target, named) {
             (Target::Digest(digest), _) | (_, Some(digest)) => digest,
@@ -186,7 +197,7 @@ impl Source for Writer {
     }
 
     async fn blob_size(&self, _: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
-        let is_there = self.state().landed.contains(digest);
+        let is_there = self.arrivals.has(digest);
         let entry = self.draft.layout.blob(digest);
         Ok(match entry {
             Some(entry) => is_there.then_some(entry.extent.size),
@@ -224,26 +235,8 @@ impl Destination for Writer {
             let error = BundleError::Changed { place: place.clone(), found: blob.digest.clone() };
             return Err(Self::error(Operation::BeginUpload, place, error));
         };
-        let mut state = self.state();
-        if state.landed.contains(&blob.digest) {
-            return Ok(Begun::Present);
-        }
-        let start = match state.begun.remove(&blob.digest) {
-            Some((there, hasher)) => {
-                Start { hashed: Snapshot { offset: there, hasher }, received: there, snapshot_every: None }
-            }
-            None => Start::at_the_beginning(blob),
-        };
-        let slices = self.partial.slices.clone();
-        let state = Arc::clone(&self.state);
-        Ok(Begun::Wanted(Sink {
-            slices,
-            extent: entry.extent,
-            digest: blob.digest.clone(),
-            start,
-            state,
-            place,
-        }))
+        let sink = Sink::open(&self.arrivals, entry, self.partial.slices.clone(), place);
+        Ok(sink.map_or(Begun::Present, Begun::Wanted))
     }
 
     async fn put_manifest(
@@ -258,42 +251,11 @@ impl Destination for Writer {
         let fits = self.draft.manifests.contains_key(manifest.digest())
             && (matches!(target, Target::Digest(_)) || named == Some(manifest.digest()));
         if fits {
-            self.state().tags.insert(place);
+            self.tags().insert(place);
             return Ok(());
         }
         let place = format!("{repository}:{target}");
         let error = BundleError::Changed { place: place.clone(), found: manifest.digest().clone() };
         Err(Self::error(Operation::PushManifest, place, error))
-    }
-}
-
-/// The place of one blob.
-#[derive(Debug)]
-pub struct Sink {
-    slices: Slices,
-    extent: Extent,
-    digest: Digest,
-    start: Start,
-    state: Arc<Mutex<State>>,
-    place: String,
-}
-
-impl BlobSink for Sink {
-    fn start(&self) -> Start {
-        self.start.clone()
-    }
-
-    async fn write(self, mut body: VerifiedBody) -> Result<(), Error> {
-        let mut at = self.extent.offset + self.start.received;
-        while let Some(piece) = body.next().await {
-            let piece = piece?;
-            self.slices.write_all_at(&piece, at).map_err(|error| {
-                let error = BundleError::unwritable("the bundle", error);
-                Writer::error(Operation::UploadBlob, self.place.clone(), error)
-            })?;
-            at += piece.len() as u64;
-        }
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).landed.insert(self.digest);
-        Ok(())
     }
 }

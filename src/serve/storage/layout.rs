@@ -8,18 +8,16 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     str::FromStr as _,
 };
-
-use bytes::Bytes;
 
 use super::{Content, NewManifest, Source, StorageError, StoredManifest};
 use crate::{
     endpoint::bundle::{BlobReader, Bundle, BundleError, index::Named},
     oci::{
         Contents, Descriptor, Digest, RawManifest, Reference as ImageReference,
-        manifest::LARGEST_MANIFEST,
+        manifest::ManifestError,
         mapping::{self, Namer, Root},
         media_type::Structure,
     },
@@ -38,31 +36,48 @@ const NAMELESS: &str = "image";
 /// A bundle that is open, by repository.
 #[derive(Debug)]
 pub(in crate::serve) struct LayoutStorage {
-    bundle: Bundle,
     repositories: BTreeMap<RepositoryName, Repository>,
+    left_out: usize,
 }
 
 /// What can be pulled from one repository.
 #[derive(Debug, Default)]
 struct Repository {
     tags: BTreeMap<TagName, Digest>,
-    /// Manifests with their media types.
-    manifests: HashMap<Digest, String>,
+    manifests: HashMap<Digest, RawManifest>,
     /// Blobs that the bundle holds.
     blobs: HashMap<Digest, BlobReader>,
     /// By subject, then by referrer: descriptors in JSON.
     referrers: HashMap<Digest, BTreeMap<Digest, String>>,
 }
 
-/// Whether the path is a bundle: a file, or a folder that says that it is an OCI image layout.
+/// Whether the path is, or should be, a bundle: whatever is no folder, a folder that says that it is an OCI image
+/// layout, and what is not there but is called as only files are. Anything else is a folder of our own, or becomes one.
 pub(in crate::serve) fn is_layout(path: &Path) -> bool {
-    path.is_file() || path.join("oci-layout").is_file()
+    match path.metadata() {
+        Ok(metadata) => !metadata.is_dir() || path.join("oci-layout").is_file(),
+        Err(_) => is_called_as_a_file(path),
+    }
+}
+
+/// A bundle's name, mistyped, must not become an empty registry.
+fn is_called_as_a_file(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let is_number = extension.len() >= 3 && extension.bytes().all(|byte| byte.is_ascii_digit());
+    is_number || matches!(extension, "tar" | "tgz" | "gz" | "json")
 }
 
 impl LayoutStorage {
-    /// Opens a bundle, and names its images by `names`.
-    pub(in crate::serve) fn open(path: &Path, names: &Names) -> Result<Self, StorageError> {
-        let bundle = Bundle::open(path)?;
+    /// Opens what these files are together, all of which must be there, and names its images by `names`.
+    pub(in crate::serve) fn open(paths: &[PathBuf], names: &Names) -> Result<Self, StorageError> {
+        let bundle = Bundle::open_all(paths)?;
+        let absent = bundle.absent_volumes();
+        if !absent.is_empty() {
+            return Err(BundleError::Absent { names: absent }.into());
+        }
+        if !bundle.has_end()? {
+            return Err(BundleError::NoEnd.into());
+        }
         let mut repositories: BTreeMap<RepositoryName, Repository> = BTreeMap::new();
         for (name, tag, root) in name_images(&bundle, names)? {
             let repository = repositories.entry(name.clone()).or_default();
@@ -73,7 +88,12 @@ impl LayoutStorage {
             }
             repository.add(&bundle, root)?;
         }
-        Ok(Self { bundle, repositories })
+        Ok(Self { repositories, left_out: bundle.head().absent().len() })
+    }
+
+    /// How many blobs the bundle leaves out because its base has them.
+    pub(in crate::serve) fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// Whether an image of the bundle is named so.
@@ -89,25 +109,23 @@ impl LayoutStorage {
             .unwrap_or_default()
     }
 
-    /// Opens a manifest.
-    pub(in crate::serve) fn open_manifest(
+    /// A manifest.
+    pub(in crate::serve) fn manifest(
         &self,
         name: &RepositoryName,
         reference: &Reference,
-    ) -> io::Result<Option<StoredManifest>> {
-        let Some(repository) = self.repositories.get(name) else { return Ok(None) };
+    ) -> Option<StoredManifest> {
+        let repository = self.repositories.get(name)?;
         let digest = match reference {
-            Reference::Digest(digest) => Some(digest),
-            Reference::Tag(tag) => repository.tags.get(tag),
+            Reference::Digest(digest) => digest,
+            Reference::Tag(tag) => repository.tags.get(tag)?,
         };
-        let known = digest.and_then(|digest| repository.manifests.get_key_value(digest));
-        let Some((digest, media_type)) = known else { return Ok(None) };
-        let reader = self.bundle.blob(digest).map_err(io::Error::other)?;
-        Ok(reader.map(|reader| StoredManifest {
+        let manifest = repository.manifests.get(digest)?;
+        Some(StoredManifest {
             digest: digest.clone(),
-            media_type: media_type.clone(),
-            content: Content::of_blob(reader),
-        }))
+            media_type: manifest.media_type().as_str().to_owned(),
+            content: Content::of_bytes(manifest.bytes().clone()),
+        })
     }
 
     /// The descriptors (JSON) of the manifests that are about `subject`, in the order of their digests.
@@ -116,7 +134,7 @@ impl LayoutStorage {
         referrers.map(|referrers| referrers.values().cloned().collect()).unwrap_or_default()
     }
 
-    /// A blob, or a manifest asked for as one.
+    /// A blob.
     pub(in crate::serve) fn blob(&self, name: &RepositoryName, digest: &Digest) -> Option<&BlobReader> {
         self.repositories.get(name)?.blobs.get(digest)
     }
@@ -131,13 +149,13 @@ impl Repository {
             if self.manifests.contains_key(&descriptor.digest) {
                 continue;
             }
-            let Some(reader) = bundle.blob(&descriptor.digest)? else { continue };
-            let bytes = read_manifest(&reader).map_err(|source| damaged(&descriptor, source))?;
-            let raw =
-                RawManifest::read(Some(descriptor.media_type.as_str()), bytes, Some(&descriptor.digest))
-                    .and_then(|raw| Ok((raw.contents()?, NewManifest::read(raw)?)));
-            let (contents, manifest) = raw.map_err(|error| damaged(&descriptor, io::Error::other(error)))?;
-            self.note(&manifest)?;
+            let found = bundle.head().manifest(&descriptor.digest);
+            let Some(found) = found.map_err(|error| damaged(&descriptor, error))? else { continue };
+            let media_type = Some(descriptor.media_type.as_str());
+            let raw = RawManifest::read(media_type, found.bytes().clone(), Some(&descriptor.digest))
+                .and_then(|raw| Ok((raw.contents()?, NewManifest::read(raw)?)));
+            let (contents, manifest) = raw.map_err(|error| damaged(&descriptor, error))?;
+            self.note(manifest)?;
             match contents {
                 Contents::Index { manifests, .. } => {
                     let (below, blobs): (Vec<_>, Vec<_>) = manifests.into_iter().partition(is_manifest);
@@ -153,15 +171,16 @@ impl Repository {
         Ok(())
     }
 
-    fn note(&mut self, manifest: &NewManifest) -> Result<(), StorageError> {
-        let digest = manifest.raw.digest();
-        self.manifests.insert(digest.clone(), manifest.raw.media_type().as_str().to_owned());
-        if let Some(referrer) = &manifest.referrer {
-            let entry = String::from_utf8(referrer.descriptor.clone()).map_err(|error| {
-                StorageError::Manifest { digest: digest.clone(), source: io::Error::other(error) }
+    fn note(&mut self, manifest: NewManifest) -> Result<(), StorageError> {
+        let digest = manifest.raw.digest().clone();
+        if let Some(referrer) = manifest.referrer {
+            let entry = String::from_utf8(referrer.descriptor).map_err(|error| StorageError::Manifest {
+                digest: digest.clone(),
+                source: io::Error::other(error),
             })?;
-            self.referrers.entry(referrer.subject.clone()).or_default().insert(digest.clone(), entry);
+            self.referrers.entry(referrer.subject).or_default().insert(digest.clone(), entry);
         }
+        self.manifests.insert(digest, manifest.raw);
         Ok(())
     }
 
@@ -179,15 +198,8 @@ fn is_manifest(descriptor: &Descriptor) -> bool {
     matches!(descriptor.media_type.structure(), Structure::Index | Structure::Image)
 }
 
-fn read_manifest(reader: &BlobReader) -> io::Result<Bytes> {
-    let length = usize::try_from(reader.size()).ok().filter(|length| *length <= LARGEST_MANIFEST);
-    let mut bytes = vec![0; length.ok_or(io::ErrorKind::FileTooLarge)?];
-    reader.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes.into())
-}
-
-fn damaged(descriptor: &Descriptor, source: io::Error) -> StorageError {
-    StorageError::Manifest { digest: descriptor.digest.clone(), source }
+fn damaged(descriptor: &Descriptor, error: ManifestError) -> StorageError {
+    StorageError::Manifest { digest: descriptor.digest.clone(), source: io::Error::other(error) }
 }
 
 /// Where each image stands: as in a mirror, by what was asked for, else as the bundle was exported.

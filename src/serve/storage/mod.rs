@@ -10,9 +10,11 @@ mod layout;
 
 use std::{
     fs::File,
-    io::{self, Read, Seek as _, SeekFrom},
+    io::{self, Cursor, Read, Seek as _, SeekFrom},
     sync::Arc,
 };
+
+use bytes::Bytes;
 
 pub use self::folder::StorageError;
 pub(super) use self::{
@@ -46,6 +48,14 @@ pub(super) struct StoredManifest {
 }
 
 impl Storage {
+    /// How many blobs its images need that it is known not to have.
+    pub(super) fn left_out(&self) -> usize {
+        match self {
+            Self::Folder(_) => 0,
+            Self::Layout(layout) => layout.left_out(),
+        }
+    }
+
     /// Whether anything was ever pushed to the repository.
     pub(super) fn has_repository(&self, name: &RepositoryName) -> io::Result<bool> {
         match self {
@@ -70,7 +80,7 @@ impl Storage {
     ) -> io::Result<Option<StoredManifest>> {
         match self {
             Self::Folder(folder) => folder.open_manifest(name, reference),
-            Self::Layout(layout) => layout.open_manifest(name, reference),
+            Self::Layout(layout) => Ok(layout.manifest(name, reference)),
         }
     }
 
@@ -118,12 +128,19 @@ pub(super) enum Source {
         /// The next byte.
         offset: u64,
     },
+    /// Something small that is in memory.
+    Memory(Cursor<Bytes>),
 }
 
 impl Content {
     /// A whole file of `size` bytes, which stands at its beginning.
     pub(super) fn of_file(file: File, size: u64) -> Self {
         Self { source: Source::File(file), size }
+    }
+
+    /// All of these bytes.
+    pub(super) fn of_bytes(bytes: Bytes) -> Self {
+        Self { size: bytes.len() as u64, source: Source::Memory(Cursor::new(bytes)) }
     }
 
     /// Its length in bytes.
@@ -139,6 +156,10 @@ impl Content {
                 Ok(Source::File(file))
             }
             Source::Blob { reader, .. } => Ok(Source::Blob { reader, offset: start }),
+            Source::Memory(mut bytes) => {
+                bytes.set_position(start);
+                Ok(Source::Memory(bytes))
+            }
         }
     }
 
@@ -154,6 +175,7 @@ impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::File(file) => file.read(buffer),
+            Self::Memory(bytes) => bytes.read(buffer),
             Self::Blob { reader, offset } => {
                 let left = usize::try_from(reader.size().saturating_sub(*offset)).unwrap_or(usize::MAX);
                 let length = left.min(buffer.len());

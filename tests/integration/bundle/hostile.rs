@@ -161,8 +161,8 @@ async fn layouts_that_cannot_be_are_refused() {
     let looped = index(&[descriptor(digest.as_str())]);
     let looped_entry = file(&format!("blobs/sha256/{}", digest.hex()), looped.as_bytes());
     let cases = [
-        ("nothing", Vec::new(), 6, "without an end mark"),
-        ("no tar", b"PK\x03\x04".repeat(400), 6, "there is no tar header"),
+        ("nothing", Vec::new(), 3, "is no bundle: it is empty"),
+        ("no tar", b"PK\x03\x04".repeat(400), 3, "is no bundle: it is a zip archive"),
         ("empty archive", vec![0; 1024], 3, "is not an OCI image layout"),
         ("cut off", cut, 6, "is cut off"),
         ("no end mark", endless, 6, "without an end mark"),
@@ -183,6 +183,32 @@ async fn layouts_that_cannot_be_are_refused() {
         ("missing root", layout(&index(&[descriptor(digest.as_str())]), &[]), 6, digest.as_str()),
         ("deep JSON", layout(&"[".repeat(100_000), &[]), 6, "index.json cannot be read"),
         ("no lock", around(&[file("thoras-mirror.lock", b"{}")]), 6, "thoras-mirror.lock cannot be read"),
+    ];
+    for (called, bundle, code, text) in cases {
+        assert_refused(called, &bundle, code, text).await;
+    }
+}
+
+/// An input that never was a bundle is not a damaged one (6).
+#[tokio::test]
+async fn what_is_no_bundle_at_all_is_told_apart_from_a_damaged_one() {
+    let readme = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let whole = around(&[]);
+    let damaged = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let foreign = "it does not begin as a tar archive does";
+    let cases = [
+        ("README", readme, 3, foreign),
+        ("a few bytes", b"hello".to_vec(), 3, foreign),
+        ("gzip", [vec![0x1f, 0x8b, 8], vec![7; 2000]].concat(), 3, "it is compressed (gzip)"),
+        ("zstd", [vec![0x28, 0xb5, 0x2f, 0xfd], vec![7; 2000]].concat(), 3, "it is compressed (zstd)"),
+        ("its first header", damaged(0), 6, "there is no tar header"),
+        ("the mark of its first header", damaged(258), 6, "there is no tar header"),
+        ("the checksum of its first header", damaged(149), 6, "there is no tar header"),
+        ("its second header", damaged(1024), 6, "there is no tar header"),
     ];
     for (called, bundle, code, text) in cases {
         assert_refused(called, &bundle, code, text).await;

@@ -108,6 +108,7 @@ async fn a_file_that_is_no_bundle_is_refused_with_what_to_do() {
     builder.append_data(&mut header, "manifest.json", std::io::empty()).unwrap();
     let file = team.file(&builder.into_inner().unwrap());
     let outcome = import(&file, &team.to(), &[]).run().await.expect_code(3);
-    assert!(outcome.stderr.contains("docker-archive"), "{outcome}");
+    assert!(outcome.stderr.contains("bundle.tar looks like an archive of `docker save`"), "{outcome}");
+    assert!(outcome.stderr.contains("skopeo copy docker-archive:FILE"), "{outcome}");
     import(&team.folder.path().join("none"), &team.to(), &[]).run().await.expect_code(3);
 }

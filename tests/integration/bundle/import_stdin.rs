@@ -20,6 +20,55 @@ async fn a_bundle_is_imported_in_one_pass_each_blob_sent_once() {
     Mirror::new(["verify", "--level", "bytes"]).in_folder(&outcome.folder()).run().await.expect_success();
 }
 
+/// They were told as "there already", because the pipeline finds them at the destination.
+#[tokio::test]
+async fn blobs_that_came_through_the_stream_count_as_copied() {
+    let team = Team::start().await;
+    let bundle = team.bundle().bytes;
+    let outcome = import_bytes(&bundle, &team.to(), &["--output", "json"]).run().await.expect_success();
+    let bytes = |image: &SampleImage| image.blobs.values().map(|blob| blob.len() as u64).sum::<u64>();
+    let shared = team.app.blobs.iter().filter(|(digest, _)| team.web.blobs.contains_key(*digest));
+    let shared: u64 = shared.map(|(_, blob)| blob.len() as u64).sum();
+    let totals = &document(&outcome)["totals"]["bytes"];
+    assert_eq!(totals["copied"], bytes(&team.app) + bytes(&team.web) - shared, "{outcome}");
+    assert_eq!((&totals["mounted"], &totals["present"]), (&shared.into(), &0.into()), "{outcome}");
+
+    let outcome = import_bytes(&bundle, &team.to(), &["--output", "json"]).run().await.expect_success();
+    let totals = &document(&outcome)["totals"]["bytes"];
+    assert_eq!(totals["copied"], 0, "{outcome}");
+    assert_eq!(totals["present"], bytes(&team.app) + bytes(&team.web), "{outcome}");
+}
+
+/// From files it always was.
+#[tokio::test]
+async fn padding_in_a_stream_is_held_against_zeros() {
+    let team = Team::start().await;
+    let bundle = team.bundle();
+    let padded = bundle.entries.values().filter(|place| place.end % 512 != 0);
+    for place in padded {
+        let mut bytes = bundle.bytes.clone();
+        bytes[place.end.next_multiple_of(512) - 1] = 1;
+        let outcome = import_bytes(&bytes, &team.to(), &["--dry-run"]).run().await.expect_code(6);
+        let told = format!("byte {} of the bundle", place.end.next_multiple_of(512) - 1);
+        assert!(outcome.stderr.contains(&told), "{told}: {outcome}");
+    }
+    team.assert_untouched().await;
+}
+
+/// `/dev/zero` is the end of an archive without end.
+#[tokio::test]
+async fn a_stream_that_never_ends_is_refused() {
+    let team = Team::start().await;
+    for input in ["/dev/zero", "/dev/urandom", "/dev/null"] {
+        let input = std::fs::File::open(input).unwrap();
+        let run = import(Path::new("-"), &team.to(), &[]).stdin_from(input);
+        let outcome = run.run().await.expect_code(3);
+        assert!(outcome.stderr.contains("error: ") && outcome.stderr.contains("standard input"), "{outcome}");
+        assert!(outcome.stderr.contains("hint: a bundle is a tar archive"), "{outcome}");
+    }
+    team.assert_untouched().await;
+}
+
 #[tokio::test]
 async fn what_is_there_already_is_passed_over() {
     let team = Team::start().await;
@@ -46,8 +95,10 @@ async fn a_dry_run_reads_everything_and_writes_nothing() {
 async fn a_truncated_stream_is_an_integrity_error_and_nothing_incomplete_is_tagged() {
     let team = Team::start().await;
     let bundle = team.bundle();
+    let outcome = import_bytes(&bundle.bytes[..10], &team.to(), &[]).run().await.expect_code(3);
+    assert!(outcome.stderr.contains("does not begin as a tar archive"), "{outcome}");
     for length in
-        [10, bundle.head - 100, bundle.head + 700, bundle.bytes.len() - 5000, bundle.bytes.len() - 1024]
+        [600, bundle.head - 100, bundle.head + 700, bundle.bytes.len() - 5000, bundle.bytes.len() - 1024]
     {
         let outcome = import_bytes(&bundle.bytes[..length], &team.to(), &[]).run().await.expect_code(6);
         assert!(outcome.stderr.contains("cut off"), "{length}: {outcome}");

@@ -1,5 +1,6 @@
 //! `bundle`: images in one file.
 
+mod export;
 mod hostile;
 mod import;
 mod import_damage;
@@ -10,5 +11,7 @@ mod import_stdin;
 mod import_volumes;
 mod importing;
 mod inspect;
+mod mistakes;
 mod readers;
 mod verify;
+mod verify_volumes;

@@ -7,7 +7,8 @@
 //! - [`scripted`] is a small registry that misbehaves on demand; [`fault_proxy`] stands before a real one and breaks
 //!   requests at random;
 //! - [`proxy`] is a forward proxy; [`secrets`] looks for what must never be shown;
-//! - [`process`] runs the program under test, [`documents`] checks the JSON that it prints;
+//! - [`vendor`] is a vendor's registry and chart, exported by the program itself;
+//! - [`process`] runs the program under test, [`serving`] its registry, [`documents`] checks the JSON that it prints;
 //! - [`skopeo`] and [`helm`] run other programs, [`fake_helm`] stands in Helm's place and writes down what it saw.
 
 pub mod built_bundle;
@@ -26,10 +27,12 @@ pub mod proxy;
 pub mod registry;
 pub mod scripted;
 pub mod secrets;
+pub mod serving;
 pub mod skopeo;
 pub mod storage;
 pub mod tls;
 pub mod token_server;
+pub mod vendor;
 
 use std::path::PathBuf;
 

@@ -29,6 +29,8 @@ pub struct Mirror {
     command: Command,
     folder: Arc<TempDir>,
     stdin: Vec<u8>,
+    /// In place of a pipe with the bytes.
+    stdin_file: Option<std::fs::File>,
 }
 
 impl Mirror {
@@ -56,7 +58,7 @@ impl Mirror {
                 command.env(name, value);
             }
         }
-        Self { command, folder, stdin: Vec::new() }
+        Self { command, folder, stdin: Vec::new(), stdin_file: None }
     }
 
     /// Adds arguments.
@@ -94,22 +96,52 @@ impl Mirror {
         self
     }
 
+    /// The same from a file or a device.
+    #[must_use]
+    pub fn stdin_from(mut self, file: std::fs::File) -> Self {
+        self.stdin_file = Some(file);
+        self
+    }
+
     /// Runs to the end.
     pub async fn run(self) -> Outcome {
         self.start().outcome().await
     }
 
+    /// Runs to the end, with nothing on standard input, and keeps what comes on standard output byte for byte.
+    pub async fn run_captured(mut self) -> Captured {
+        let output = self.command.stdin(Stdio::null()).output();
+        let output = tokio::time::timeout(DEADLINE, output).await.expect("it ends").unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        Captured { status: output.status, stdout: output.stdout, stderr }
+    }
+
     /// Starts in the background.
     pub fn start(mut self) -> Running {
+        if let Some(file) = self.stdin_file {
+            self.command.stdin(file);
+        }
         let mut child = self.command.spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let input = self.stdin;
-        // A program that does not read its input is no failure of the test's.
-        tokio::spawn(async move { drop(stdin.write_all(&input).await) });
+        if let Some(mut stdin) = child.stdin.take() {
+            let input = self.stdin;
+            // A program that does not read its input is no failure of the test's.
+            tokio::spawn(async move { drop(stdin.write_all(&input).await) });
+        }
         let stdout = Output::read(child.stdout.take().unwrap());
         let stderr = Output::read(child.stderr.take().unwrap());
         Running { child, stdout, stderr, folder: self.folder }
     }
+}
+
+/// How a run ended whose standard output is no text.
+#[derive(Debug)]
+pub struct Captured {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// Every byte.
+    pub stdout: Vec<u8>,
+    /// Progress, logs and errors.
+    pub stderr: String,
 }
 
 /// A run in the background. It is killed when it is dropped.
@@ -122,6 +154,14 @@ pub struct Running {
 }
 
 impl Running {
+    /// The most memory that it ever had in use at once, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let id = self.child.id().expect("the program has ended");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Sends SIGINT, as Ctrl-C does.
     pub fn interrupt(&self) {
         self.signal(Signal::INT);

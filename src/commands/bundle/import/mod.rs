@@ -17,7 +17,10 @@ mod stdin;
 use std::{sync::Arc, time::Instant};
 
 use self::order::Order;
-use super::super::{Session, repositories, sync::check_name};
+use super::{
+    super::{Session, repositories, sync::check_name},
+    opening::open,
+};
 use crate::{
     cli::Import,
     endpoint::{
@@ -84,7 +87,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// From files that can be read at any place.
     async fn files(&self) -> Result<(Order, Vec<Mirrored>), Failure> {
-        let bundle = Bundle::open_all(&self.args.files).map_err(|error| error.failure())?;
+        let bundle = open(&self.args.files)?;
         let mut order = Order::new(&bundle, self.args, &self.root)?;
         self.say_what_it_is(&bundle, &order);
         let affected = order.split(|image| bundle.lacks(&image.root))?;

@@ -1,6 +1,6 @@
 //! `bundle import -`: one pass. Blobs go to the destination as they come; the pipeline finds them there.
 
-use std::{collections::HashMap, os::fd::AsFd, path::Path, sync::Arc};
+use std::{collections::HashMap, io::IsTerminal, os::fd::AsFd, path::Path, sync::Arc};
 
 use super::{Run, names::Imported, order::Order, parts::Affected};
 use crate::{
@@ -103,6 +103,10 @@ impl Run<'_> {
 
 /// Standard input without a buffer of its own: pieces are large.
 fn input() -> Result<tokio::fs::File, Failure> {
+    if std::io::stdin().is_terminal() {
+        return Err(Failure::new(Kind::Usage, "standard input is a terminal: no bundle comes from there")
+            .with_hint("give it a file or a pipe (`… | thoras-mirror bundle import -`), or name the file"));
+    }
     let unreadable =
         |error| BundleError::Unreadable { path: "standard input".into(), source: Arc::new(error) };
     let descriptor = std::io::stdin().as_fd().try_clone_to_owned();

@@ -24,8 +24,8 @@ struct Found {
 }
 
 enum Damage {
-    /// Its bytes hash to something else.
-    Corrupt(Digest),
+    /// Its bytes hash to something else; the volumes that hold them, where there are several.
+    Corrupt(Digest, Vec<String>),
     /// The file ends after so many of its bytes.
     CutOff(u64),
     Unreadable(String),
@@ -68,8 +68,9 @@ impl Examined {
             return Some(Problem::WrongSize { digest, expected, found: found.size });
         }
         Some(match found.damage.as_ref()? {
-            Damage::Corrupt(other) => {
-                Problem::CorruptBlob { digest, reason: format!("its bytes hash to {other}") }
+            Damage::Corrupt(other, volumes) => {
+                let place = lying_in(volumes);
+                Problem::CorruptBlob { digest, reason: format!("its bytes hash to {other}{place}") }
             }
             Damage::CutOff(there) => Problem::WrongSize { digest, expected, found: *there },
             Damage::Unreadable(reason) => Problem::UnreadableBlob { digest, reason: reason.clone() },
@@ -80,11 +81,15 @@ impl Examined {
 impl Damage {
     fn of_a_stray(&self) -> String {
         match self {
-            Self::Corrupt(found) => format!("has bytes that hash to {found}"),
+            Self::Corrupt(found, volumes) => format!("has bytes that hash to {found}{}", lying_in(volumes)),
             Self::CutOff(there) => format!("is cut off after {there} bytes"),
             Self::Unreadable(reason) => format!("cannot be read: {reason}"),
         }
     }
+}
+
+fn lying_in(volumes: &[String]) -> String {
+    if volumes.is_empty() { String::new() } else { format!("; it lies in {}", volumes.join(" and ")) }
 }
 
 fn examine(
@@ -126,7 +131,7 @@ fn read(reader: &BlobReader, digest: &Digest, progress: impl FnMut(u64)) -> Foun
     } else {
         match hashing::hash_telling(reader, digest, size, progress).map(crate::oci::Hasher::finish) {
             Ok(found) if found == *digest => None,
-            Ok(found) => Some(Damage::Corrupt(found)),
+            Ok(found) => Some(Damage::Corrupt(found, reader.volumes())),
             Err(error) => Some(Damage::Unreadable(error.to_string())),
         }
     };

@@ -1,10 +1,38 @@
 //! What can be wrong with a bundle beside its images.
 
+use std::fmt;
+
 use crate::{
-    endpoint::bundle::BundleError,
+    endpoint::bundle::{BundleError, Extent, Slices},
     error::{Failure, Kind},
     oci::{Digest, Reference},
 };
+
+/// A byte of the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Counted from the beginning of the whole archive.
+    pub offset: u64,
+    /// The volume that it lies in, where there are several.
+    pub volume: Option<String>,
+}
+
+impl Place {
+    pub(super) fn of(slices: &Slices, offset: u64) -> Self {
+        let volume = slices.volumes(Extent { offset, size: 1 }).pop();
+        Self { offset, volume }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "byte {}", self.offset)?;
+        match &self.volume {
+            Some(volume) => write!(formatter, ", which lies in {volume}"),
+            None => Ok(()),
+        }
+    }
+}
 
 /// One thing that is wrong with the archive itself, with its lock, or with something that no image needs.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -30,32 +58,32 @@ pub enum Fault {
         count: u64,
     },
     /// The files before the blobs are not byte for byte what this program writes.
-    #[error("the head differs at byte {offset} from what was written: it was damaged, or packed anew")]
+    #[error("the head differs at {place} from what was written: it was damaged, or packed anew")]
     Head {
         /// The first byte that differs.
-        offset: u64,
+        place: Place,
     },
     /// The header of a blob's entry is not the one that was written.
-    #[error("the header of `blobs/{blob}` at byte {offset} is damaged")]
+    #[error("the header of `blobs/{blob}` is damaged at {place}")]
     Header {
         /// Which blob.
         blob: Digest,
-        /// Where the header begins.
-        offset: u64,
+        /// The first byte that differs.
+        place: Place,
     },
     /// There is something else than zeros behind a blob.
-    #[error("the padding of `blobs/{blob}` at byte {offset} is damaged")]
+    #[error("the padding of `blobs/{blob}` is damaged at {place}")]
     Padding {
         /// Which blob.
         blob: Digest,
-        /// Where the padding begins.
-        offset: u64,
+        /// The first byte that differs.
+        place: Place,
     },
     /// The two blocks of zeros at the end are not zeros.
-    #[error("the end mark at byte {offset} is damaged")]
+    #[error("the end mark is damaged at {place}")]
     End {
-        /// Where it begins.
-        offset: u64,
+        /// The first byte that differs.
+        place: Place,
     },
     /// `index.json` is not what this program writes for its images and its lock.
     #[error("index.json is not as it was written")]

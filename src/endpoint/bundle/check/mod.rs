@@ -14,7 +14,7 @@ mod tests;
 
 use std::{sync::Arc, time::Instant};
 
-pub use self::fault::Fault;
+pub use self::fault::{Fault, Place};
 use self::{
     blobs::{Examined, Owners},
     subject::Subject,

@@ -1,12 +1,15 @@
 //! The archive around the blobs: headers, padding, the end mark, the head as it was written.
 
-use super::Fault;
+use std::io;
+
+use super::{Fault, fault::Place};
 use crate::{
     endpoint::bundle::{
         Bundle, BundleError, Layout, Slices,
-        header::{self, END},
+        header::{END, END_MARK},
         index,
         layout::BlobEntry,
+        wholeness::{Around, altered_around},
     },
     oci::{Descriptor, Digest, Reference},
 };
@@ -15,11 +18,14 @@ use crate::{
 pub(super) fn faults(bundle: &Bundle) -> Vec<Fault> {
     let mut faults = index_faults(bundle);
     let Some(slices) = bundle.storage().archive() else { return faults };
-    faults.extend(slices.absent(0, slices.length()).into_iter().map(|name| Fault::Volume { name }));
+    faults.extend(bundle.absent_volumes().into_iter().map(|name| Fault::Volume { name }));
     match bundle.layout() {
-        Some(layout) => faults.extend(end_faults(bundle, slices, layout)),
+        Some(layout) => {
+            faults.extend(stored_head_fault(bundle, slices, layout));
+            faults.extend(end_faults(bundle, slices, layout));
+        }
         // With our lock in it, it was ours once.
-        None if bundle.head().lock.is_some() => faults.push(head_fault(bundle, slices)),
+        None if bundle.head().lock.is_some() => faults.extend(head_fault(bundle, slices)),
         None => {}
     }
     faults
@@ -46,50 +52,48 @@ fn end_faults(bundle: &Bundle, slices: &Slices, layout: &Layout) -> Option<Fault
     if found > expected {
         return Some(Fault::Behind { offset: expected, count: found - expected });
     }
-    let offset = expected.saturating_sub(END);
-    differs(bundle, slices, offset, &[0; 2 * size_of::<header::Block>()], || Fault::End { offset })
+    let altered = slices.first_difference(&END_MARK, expected.saturating_sub(END));
+    told(bundle, altered, |offset| Fault::End { place: Place::of(slices, offset) })
+}
+
+/// Where the files differ from a head that was read from elsewhere: from the index of volumes.
+fn stored_head_fault(bundle: &Bundle, slices: &Slices, layout: &Layout) -> Option<Fault> {
+    let altered = slices.first_difference(layout.head(), 0);
+    told(bundle, altered, |offset| Fault::Head { place: Place::of(slices, offset) })
 }
 
 /// Where the head begins to be another one than would be written for what it says.
-fn head_fault(bundle: &Bundle, slices: &Slices) -> Fault {
+fn head_fault(bundle: &Bundle, slices: &Slices) -> Option<Fault> {
     let layout = bundle.head().layout();
-    let mut found = vec![0; layout.head().len()];
-    let there = usize::try_from(slices.length()).unwrap_or(usize::MAX).min(found.len());
-    let part = found.get_mut(..there).unwrap_or_default();
-    if let Err(error) = slices.read_exact_at(part, 0) {
-        return BundleError::unreadable(bundle.path(), error).into();
-    }
-    let same = found.iter().zip(layout.head()).take(there).take_while(|(one, other)| one == other).count();
-    Fault::Head { offset: same as u64 }
+    let shorter = slices.length() < layout.head().len() as u64;
+    let altered = slices.first_difference(layout.head(), 0);
+    let altered = altered.map(|place| place.or(shorter.then(|| slices.length())));
+    told(bundle, altered, |offset| Fault::Head { place: Place::of(slices, offset) })
 }
 
 /// The header and the padding of one blob.
 pub(super) fn entry_faults(bundle: &Bundle, slices: &Slices, entry: &BlobEntry) -> Vec<Fault> {
-    let blob = &entry.blob.digest;
-    let offset = entry.extent.offset.saturating_sub(entry.header.len() as u64);
-    let header =
-        differs(bundle, slices, offset, &entry.header, || Fault::Header { blob: blob.clone(), offset });
-    let offset = entry.extent.end();
-    let padding = vec![0; usize::try_from(header::padding(entry.extent.size)).unwrap_or_default()];
-    let padding = differs(bundle, slices, offset, &padding, || Fault::Padding { blob: blob.clone(), offset });
-    header.into_iter().chain(padding).collect()
+    let fault = |altered: io::Result<(Around, u64)>| match altered {
+        Ok((part, offset)) => {
+            let (blob, place) = (entry.blob.digest.clone(), Place::of(slices, offset));
+            match part {
+                Around::Header => Fault::Header { blob, place },
+                Around::Padding => Fault::Padding { blob, place },
+            }
+        }
+        Err(error) => BundleError::unreadable(bundle.path(), error).into(),
+    };
+    altered_around(slices, entry).map(fault).collect()
 }
 
-/// A fault unless these bytes stand there. What is not there at all is told elsewhere, once.
-fn differs(
+/// A fault where something differs, or cannot be read.
+fn told(
     bundle: &Bundle,
-    slices: &Slices,
-    offset: u64,
-    expected: &[u8],
-    fault: impl FnOnce() -> Fault,
+    altered: io::Result<Option<u64>>,
+    fault: impl FnOnce(u64) -> Fault,
 ) -> Option<Fault> {
-    let length = expected.len() as u64;
-    if offset.saturating_add(length) > slices.length() || !slices.absent(offset, length).is_empty() {
-        return None;
-    }
-    let mut found = vec![0; expected.len()];
-    match slices.read_exact_at(&mut found, offset) {
-        Ok(()) => (found != expected).then(fault),
+    match altered {
+        Ok(place) => place.map(fault),
         Err(error) => Some(BundleError::unreadable(bundle.path(), error).into()),
     }
 }

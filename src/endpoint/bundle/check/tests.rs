@@ -102,7 +102,7 @@ async fn regions_that_no_image_needs_are_named() {
     let cases = [
         (at(entry.extent.offset) - 1, "the header of `blobs/"),
         (at(entry.extent.end()), "the padding of `blobs/"),
-        (sample.bytes.len() - 1, "the end mark at byte"),
+        (sample.bytes.len() - 1, "the end mark is damaged at byte"),
     ];
     for (place, expected) in cases {
         let mut bytes = sample.bytes.clone();

@@ -10,6 +10,8 @@ use std::{
 use super::{
     super::{
         error::BundleError,
+        header::{BLOCK, other_than_an_archive},
+        reader::metadata,
         slices::{Part, Slices},
     },
     BEGINNING, SCHEMA, SUFFIX, Volume, VolumeError, VolumeSet, read_index,
@@ -31,6 +33,9 @@ pub(in super::super) enum Opened {
 
 /// Sorts out what the files are. Opens them; reads an index and the first bytes of every volume.
 pub(in super::super) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
+    for path in paths {
+        metadata(path)?;
+    }
     if let [folder] = paths
         && folder.is_dir()
     {
@@ -59,6 +64,7 @@ pub(in super::super) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
         return Ok(Opened::Set(Box::new(set), slices, path));
     }
     match files.as_slice() {
+        [one] if is_one_of_several(one) => Err(VolumeError::Alone(one.clone()).into()),
         [one] => Ok(Opened::One(one.clone())),
         _ => numbered(candidates, files.len()),
     }
@@ -179,6 +185,9 @@ fn assemble(set: &VolumeSet, index: &Path, candidates: Vec<Candidate>) -> Result
             return Err(VolumeError::Stranger { path, size, bundle: set.bundle.clone() }.into());
         };
         if let Some(part) = parts.get_mut(position) {
+            if candidate.name() != Some(&part.0) {
+                part.0 = format!("{} ({})", part.0, candidate.path.display());
+            }
             fill(part, candidate.file, candidate.size);
         }
     }
@@ -205,12 +214,31 @@ fn fill(part: &mut Part, found: File, found_size: u64) {
     }
 }
 
+/// The number in a volume's name.
+fn number_of(path: &Path) -> Option<usize> {
+    let digits = path.extension()?.to_str()?;
+    let is_number = digits.len() >= 3 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok()).flatten()
+}
+
+/// Whether a file that nothing describes is called as a volume is, and cannot be the whole.
+fn is_one_of_several(path: &Path) -> bool {
+    let begins_otherwise = || {
+        let mut beginning = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(BLOCK).read_to_end(&mut beginning));
+        read.is_ok() && other_than_an_archive(&beginning).is_some()
+    };
+    match number_of(path) {
+        Some(1) => path.with_extension("002").is_file(),
+        Some(_) => begins_otherwise(),
+        None => false,
+    }
+}
+
 /// Files called `NAME.001`, `NAME.002` and so on, all of them, in any order.
 fn numbered(mut candidates: Vec<Candidate>, count: usize) -> Result<Opened, BundleError> {
     let number = |candidate: &Candidate| -> Option<(PathBuf, usize)> {
-        let digits = candidate.path.extension()?.to_str()?;
-        let is_number = digits.len() >= 3 && digits.bytes().all(|byte| byte.is_ascii_digit());
-        is_number.then(|| Some((candidate.path.with_extension(""), digits.parse().ok()?))).flatten()
+        Some((candidate.path.with_extension(""), number_of(&candidate.path)?))
     };
     candidates.sort_by_cached_key(number);
     let numbers: Option<Vec<(PathBuf, usize)>> = candidates.iter().map(number).collect();

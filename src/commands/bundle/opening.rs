@@ -1,0 +1,44 @@
+//! Opening what was named, and saying which it was when that fails.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    endpoint::bundle::{Bundle, BundleError},
+    error::{Failure, Kind, escape},
+};
+
+/// Opens what was named. Blocks.
+pub(in crate::commands) fn open(paths: &[PathBuf]) -> Result<Bundle, Failure> {
+    refuse_standard_input(paths)?;
+    Bundle::open_all(paths).map_err(|error| failure(&error, paths))
+}
+
+/// Standard input runs once and forward; only an import can do with that.
+pub(in crate::commands) fn refuse_standard_input(paths: &[PathBuf]) -> Result<(), Failure> {
+    if !paths.iter().any(|path| path.as_path() == Path::new("-")) {
+        return Ok(());
+    }
+    Err(Failure::new(Kind::Usage, "only `bundle import` reads a bundle from standard input")
+        .with_hint("store it in a file first, and name the file"))
+}
+
+/// Why files cannot be opened, with their name.
+pub(in crate::commands) fn failure(error: &BundleError, paths: &[PathBuf]) -> Failure {
+    let failure = error.failure();
+    let first = paths.first().map(|path| escape(&path.display().to_string())).unwrap_or_default();
+    if failure.message.contains(&first) {
+        return failure;
+    }
+    let message = format!("cannot read {}: {}", escape(&shown(paths)), failure.message);
+    Failure { message, ..failure }
+}
+
+/// Several files in a few words.
+pub(in crate::commands) fn shown(paths: &[PathBuf]) -> String {
+    let first = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
+    match paths.len() {
+        0 | 1 => first,
+        2 => format!("{first} and another file"),
+        count => format!("{first} and {} other files", count - 1),
+    }
+}

@@ -1,0 +1,105 @@
+//! One image fails: no bundle without being asked for it, and never a word that is not so.
+
+use super::*;
+
+async fn verify(path: &Path) -> Outcome {
+    Mirror::new(["bundle", "verify"]).arg(path).run().await
+}
+
+/// `web` cannot be resolved, or cannot be brought.
+async fn site(in_transfer: bool) -> (Site, Vec<u8>) {
+    let (app, web) = (SampleImage::multi_platform("app"), SampleImage::docker("web"));
+    let site = Site::with(&[&app, &web]).await;
+    let whole = site.undisturbed(&[]).await;
+    if in_transfer {
+        site.lose(&own_blob(&web, &[&app]));
+    } else {
+        site.source.on("", "/team/web/manifests/").answer(Answer::error(404, "MANIFEST_UNKNOWN"));
+    }
+    (site, whole)
+}
+
+#[tokio::test]
+async fn without_an_image_there_is_no_bundle_and_the_rest_is_kept() {
+    for in_transfer in [true, false] {
+        let (site, whole) = site(in_transfer).await;
+        let outcome = site.export("b.tar", &[]).run().await.expect_code(1);
+        assert_eq!(site.files(), ["b.tar.partial"], "{outcome}");
+        assert!(outcome.stderr.contains("team/web") || outcome.stderr.contains("web:web"), "{outcome}");
+        assert!(outcome.stdout.contains("no bundle was written"), "{outcome}");
+        site.source.clear();
+        site.export("b.tar", &[]).run().await.expect_success();
+        let app = SampleImage::multi_platform("app");
+        assert!(!site.fetched().iter().any(|digest| app.blobs.contains_key(digest)));
+        assert!(site.read("b.tar") == whole);
+    }
+}
+
+#[tokio::test]
+async fn keep_going_writes_the_bundle_without_it_and_says_so() {
+    for in_transfer in [true, false] {
+        let (site, _) = site(in_transfer).await;
+        let outcome = site.export("b.tar", &["--keep-going", "--format", "json"]).run().await.expect_code(1);
+        assert_eq!(site.files(), ["b.tar"], "{outcome}");
+        let document = document(&outcome);
+        assert_eq!(document["images"][0]["status"], "copied", "{outcome}");
+        assert_eq!(document["images"][1]["status"], "failed");
+        assert_eq!(document["written"]["kept"], 0, "nothing is from an earlier run: {outcome}");
+        let app = SampleImage::multi_platform("app");
+        assert_eq!(document["images"][0]["bytes"]["copied"], app.blob_bytes(), "{outcome}");
+        let confirmed: Vec<_> = lock_of(&site.path("b.tar"))["images"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["confirmed"].clone())
+            .collect();
+        assert_eq!(confirmed, [true, false]);
+        let found = verify(&site.path("b.tar")).await;
+        assert!(found.stderr.contains("team/web"), "{found}");
+        assert!(!found.stderr.contains("is wrong about"), "{found}");
+        // It says the same when it is there already.
+        let again = site.export("b.tar", &["--keep-going"]).run().await.expect_code(1);
+        assert_eq!(site.files(), ["b.tar"], "{again}");
+    }
+}
+
+#[tokio::test]
+async fn when_every_image_fails_each_is_named() {
+    let site = Site::with(&[&SampleImage::multi_platform("app"), &SampleImage::docker("web")]).await;
+    site.source.on("", "/manifests/").answer(Answer::error(404, "MANIFEST_UNKNOWN"));
+    for more in [&[][..], &["--keep-going"]] {
+        for output in ["b.tar", "-"] {
+            let output = if output == "-" { PathBuf::from("-") } else { site.path(output) };
+            let outcome = export(&site.images, &output, more).run().await.expect_code(1);
+            assert!(outcome.stderr.contains("team/app") && outcome.stderr.contains("team/web"), "{outcome}");
+            assert_eq!(site.files(), Vec::<String>::new());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_layer_that_claims_more_than_any_disk_has_is_refused_before_a_byte_is_written() {
+    for (size, split) in
+        [(1_u64 << 50, None), (u64::MAX / 2, None), (1 << 50, Some("65536")), (1 << 50, Some("1TiB"))]
+    {
+        let mut site = Site::with(&[&SampleImage::multi_platform("good")]).await;
+        let mut huge = SampleImage::single_platform("huge", "amd64");
+        let manifest = String::from_utf8(huge.manifests[0].bytes.to_vec()).unwrap();
+        // Both of its layers.
+        let bytes = manifest.replace("\"size\":20000", &format!("\"size\":{size}"));
+        assert_ne!(bytes, manifest);
+        huge.manifests[0].digest = Digest::sha256(bytes.as_bytes());
+        huge.manifests[0].bytes = bytes.into();
+        site.add(&huge);
+        let more: Vec<&str> = ["--platform", "linux/amd64"]
+            .into_iter()
+            .chain(split.iter().flat_map(|size| ["--split", size]))
+            .collect();
+        let outcome = site.export("b.tar", &more).run().await;
+        let refused = outcome.stderr.contains("has room for") || outcome.stderr.contains("--split");
+        assert!(refused && matches!(outcome.status.code(), Some(1 | 2)), "{size} {split:?}: {outcome}");
+        assert_eq!(site.files(), Vec::<String>::new());
+        // Which platform it is for stands in its config alone.
+        assert!(site.fetched().iter().all(|digest| *digest == config_of(&huge)), "{outcome}");
+    }
+}

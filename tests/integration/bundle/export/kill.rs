@@ -1,0 +1,123 @@
+//! SIGKILL at a hundred moments: no final file is ever there before it is whole, and the next runs finish the work with
+//! what is intact.
+
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+
+use super::*;
+use crate::support::images::pseudo_random;
+
+const SEEDS: u64 = 25;
+const AT_ONCE: usize = 4;
+/// The last writes follow the source's last answer within this many microseconds.
+const LATEST: u64 = 40_000;
+
+/// Numbers that follow from a seed.
+struct Moment {
+    /// Killed when the source has seen so many requests …
+    requests: usize,
+    /// … and so much later.
+    delay: Duration,
+}
+
+fn moment(seed: u64, turn: u64, most_requests: usize) -> Moment {
+    let random = pseudo_random(&format!("export {seed} {turn}"), 16);
+    let number = |at: usize| u64::from_le_bytes(random[at..at + 8].try_into().unwrap());
+    let requests = usize::try_from(number(0)).unwrap() % (most_requests + 1);
+    Moment { requests, delay: Duration::from_micros(number(8) % LATEST) }
+}
+
+/// The blobs that a killed run left whole, below a head that says where they are.
+fn kept_by(site: &Site, expected: &[u8]) -> HashSet<Digest> {
+    let bytes = site.joined("b.tar");
+    let head = usize::try_from(extents(expected)[0].1.offset).unwrap();
+    if bytes.get(..head) == Some(&expected[..head]) { intact(&bytes, expected) } else { HashSet::new() }
+}
+
+/// Kills a run at a moment. Whatever has its final name then is whole.
+async fn kill(site: &Site, split: &[&str], more: &[&str], expected: &[u8], moment: Moment, seed: u64) {
+    site.source.clear();
+    let running = site.export("b.tar", &[split, more].concat()).start();
+    site.source.wait_for(moment.requests, "GET", "").await;
+    // Not to wait for anything: the moment is the seed's.
+    tokio::time::sleep(moment.delay).await;
+    running.kill();
+    running.outcome().await;
+    let volume = if split.is_empty() { usize::MAX } else { 70_000 };
+    for name in site.files() {
+        let is_final = !name.contains("partial") && !name.ends_with("json");
+        if is_final {
+            let number: usize = name.strip_prefix("b.tar.").map_or(1, |number| number.parse().unwrap());
+            let slice = expected.chunks(volume).nth(number - 1).unwrap();
+            assert!(site.read(&name) == slice, "seed {seed}: {name} is not whole");
+        }
+    }
+}
+
+async fn kill_and_run_again(seed: u64) {
+    let split: &[&str] = if seed.is_multiple_of(2) { &[] } else { &["--split", "70000"] };
+    let mut site = Site::with(&[&SampleImage::multi_platform("a"), &SampleImage::docker("b")]).await;
+    let mut expected = site.undisturbed(&[]).await;
+    let blobs = extents(&expected).len();
+    kill(&site, split, &[], &expected, moment(seed, 0, blobs + 6), seed).await;
+    let mut kept = kept_by(&site, &expected);
+    if seed % 4 >= 2 {
+        // The images change, and the run that moves the blobs is killed as well.
+        site.retag("a", &SampleImage::multi_platform("new"));
+        for number in 0..seed % 5 {
+            site.add(&SampleImage::multi_platform(&format!("more{number}")));
+        }
+        let more = ["--platform", "linux/amd64"];
+        let other = site.undisturbed(&more).await;
+        let all = [split, &more].concat();
+        // A killed run may have left a whole set of the old images.
+        site.files()
+            .iter()
+            .filter(|name| !name.contains("partial"))
+            .for_each(|name| std::fs::remove_file(site.path(name)).unwrap());
+        kill(&site, split, &more, &other, moment(seed, 1, 8), seed).await;
+        kept = kept_by(&site, &other);
+        expected = other;
+        site.source.clear();
+        site.export("b.tar", &all).run().await.expect_success();
+    } else {
+        site.source.clear();
+        site.export("b.tar", split).run().await.expect_success();
+    }
+    let fetched = site.fetched();
+    let again: Vec<&Digest> = fetched.iter().filter(|blob| kept.contains(*blob)).collect();
+    assert!(again.is_empty(), "seed {seed}: intact blobs were fetched again: {again:?}");
+    let mut files: Vec<String> =
+        site.files().into_iter().filter(|name| !name.ends_with(".volumes.json")).collect();
+    files.sort();
+    assert!(!files.iter().any(|name| name.contains("partial")), "seed {seed}: {files:?}");
+    assert!(files.iter().flat_map(|name| site.read(name)).eq(expected), "seed {seed}: {files:?}");
+}
+
+async fn kill_at_the_seeds_from(first: u64) {
+    stream::iter((first..first + SEEDS).map(kill_and_run_again))
+        .buffer_unordered(AT_ONCE)
+        .collect::<()>()
+        .await;
+}
+
+#[tokio::test]
+async fn killed_at_seeds_0_to_24() {
+    kill_at_the_seeds_from(0).await;
+}
+
+#[tokio::test]
+async fn killed_at_seeds_25_to_49() {
+    kill_at_the_seeds_from(25).await;
+}
+
+#[tokio::test]
+async fn killed_at_seeds_50_to_74() {
+    kill_at_the_seeds_from(50).await;
+}
+
+#[tokio::test]
+async fn killed_at_seeds_75_to_99() {
+    kill_at_the_seeds_from(75).await;
+}

@@ -1,0 +1,126 @@
+//! Where a bundle can go, and what is there already.
+
+use std::{fs, os::unix::fs::MetadataExt};
+
+use super::*;
+use crate::support::scripted::Gate;
+
+#[tokio::test]
+async fn two_exports_never_write_one_file() {
+    for (first, second) in [(&[][..], &[][..]), (&["--split", "70000"], &["--split", "100000"])] {
+        let image = SampleImage::multi_platform("a");
+        let site = Site::with(&[&image]).await;
+        let expected = site.undisturbed(&[]).await;
+        let gate = Gate::default();
+        site.source
+            .on("GET", extents(&expected).last().unwrap().0.as_str())
+            .first(1)
+            .then(Action::Hold(gate.clone()));
+        let running = site.export("b.tar", first).start();
+        gate.reached_by(1).await;
+        let refused = site.export("b.tar", second).run().await.expect_code(2);
+        assert!(refused.stderr.contains("another run is writing"), "{refused}");
+        gate.open();
+        running.outcome().await.expect_success();
+        let volumes: Vec<String> = site.files().into_iter().filter(|name| !name.ends_with("json")).collect();
+        assert!(volumes.iter().flat_map(|name| site.read(name)).eq(expected), "{volumes:?}");
+    }
+}
+
+#[tokio::test]
+async fn places_where_no_bundle_can_be_are_refused_before_anything_is_asked_of_a_registry() {
+    let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
+    fs::create_dir(site.path("folder")).unwrap();
+    fs::write(site.path("file"), "").unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        site.path("pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    let before = site.files();
+    for (name, reason) in [
+        ("folder", "the name of a folder"),
+        ("folder/", "the name of a folder"),
+        ("new/", "the name of a folder"),
+        ("missing/b.tar", "No such file or directory"),
+        ("file/b.tar", "is not a folder"),
+        ("pipe", "something else than a file"),
+    ] {
+        let outcome = site.export(name, &[]).run().await.expect_code(2);
+        assert!(outcome.stderr.contains(reason), "{name}: {outcome}");
+        assert_eq!(site.source.requests().len(), 0, "{name}");
+        assert_eq!(site.files(), before);
+    }
+}
+
+#[tokio::test]
+async fn a_bundle_that_is_there_is_left_alone() {
+    for split in [&[][..], &["--split", "70000"]] {
+        let image = SampleImage::multi_platform("a");
+        let site = Site::with(&[&image]).await;
+        site.export("b.tar", split).run().await.expect_success();
+        let state = || {
+            let files = site.files().into_iter();
+            files
+                .map(|name| {
+                    let found = fs::metadata(site.path(&name)).unwrap();
+                    (name, found.ino(), found.mtime(), found.mtime_nsec())
+                })
+                .collect::<Vec<_>>()
+        };
+        let before = state();
+        site.source.clear();
+        let outcome =
+            site.export("b.tar", &[split, &["--format", "json"]].concat()).run().await.expect_success();
+        assert_eq!(site.fetched(), []);
+        assert_eq!(site.source.count("GET", "/manifests/"), image.manifests.len());
+        assert_eq!(state(), before);
+        assert_eq!(document(&outcome)["images"][0]["status"], "up-to-date", "{outcome}");
+    }
+}
+
+#[tokio::test]
+async fn a_bundle_with_one_wrong_byte_is_not_taken_for_the_same() {
+    let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
+    let expected = site.undisturbed(&[]).await;
+    let blobs = extents(&expected);
+    let padding = usize::try_from(blobs[2].1.end()).unwrap();
+    for at in [100, padding, usize::try_from(blobs[3].1.offset).unwrap() + 7, expected.len() - 1] {
+        let mut damaged = expected.clone();
+        damaged[at] ^= 1;
+        fs::write(site.path("b.tar"), damaged).unwrap();
+        site.export("b.tar", &[]).run().await.expect_success();
+        assert!(site.read("b.tar") == expected, "{at}");
+    }
+}
+
+#[tokio::test]
+async fn another_file_of_this_name_stays_until_the_bundle_is_whole() {
+    let image = SampleImage::multi_platform("a");
+    let site = Site::with(&[&image]).await;
+    let expected = site.undisturbed(&[]).await;
+    fs::write(site.path("b.tar"), "something else").unwrap();
+    site.lose(&extents(&expected).last().unwrap().0);
+    site.export("b.tar", &[]).run().await.expect_code(1);
+    assert_eq!(site.read("b.tar"), b"something else");
+    site.source.clear();
+    site.export("b.tar", &[]).run().await.expect_success();
+    assert!(site.read("b.tar") == expected);
+    assert_eq!(site.files(), ["b.tar"]);
+}
+
+#[tokio::test]
+async fn an_interrupted_export_ends_at_once_and_keeps_what_it_has() {
+    let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
+    let expected = site.undisturbed(&[]).await;
+    let gate = Gate::default();
+    site.source.on("GET", extents(&expected).last().unwrap().0.as_str()).then(Action::Hold(gate.clone()));
+    let running = site.export("b.tar", &[]).start();
+    gate.reached_by(1).await;
+    running.interrupt();
+    running.outcome().await.expect_code(130);
+    assert_eq!(site.files(), ["b.tar.partial"]);
+}

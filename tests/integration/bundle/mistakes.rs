@@ -1,0 +1,129 @@
+//! Whatever else may be named in a bundle's place: every command says what it is, where, and what to do, and none waits.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{CWD, Mode};
+
+use super::importing::*;
+
+/// The commands that read a bundle, without its path.
+const COMMANDS: [&[&str]; 4] = [
+    &["bundle", "verify"],
+    &["bundle", "inspect"],
+    &["bundle", "import", "--to", "127.0.0.1:1/mirror"],
+    &["serve", "--listen", "127.0.0.1:0"],
+];
+
+/// A tar with these empty files.
+fn tar(path: &Path, names: &[&str]) {
+    let mut builder = tar::Builder::new(fs::File::create(path).unwrap());
+    for name in names {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        header.set_cksum();
+        builder.append_data(&mut header, name, std::io::empty()).unwrap();
+    }
+    builder.finish().unwrap();
+}
+
+/// Fails with this code, naming the path, with this text and a hint.
+async fn assert_refused(command: &[&str], path: &Path, code: i32, text: &str, hint: &str) {
+    let outcome = Mirror::new(command.iter().copied()).arg(path).run().await.expect_code(code);
+    let called = format!("{command:?} {}: {outcome}", path.display());
+    let error = outcome.stderr.lines().find(|line| line.starts_with("error: ")).expect(&called);
+    assert!(error.contains(path.to_str().unwrap()), "where: {called}");
+    assert!(error.contains(text), "what: {called}");
+    let hints: Vec<&str> = outcome.stderr.lines().filter(|line| line.starts_with("hint: ")).collect();
+    assert!(hints.len() == 1 && hints[0].contains(hint), "what to do: {called}");
+    assert_eq!(outcome.stdout, "", "{called}");
+}
+
+#[tokio::test]
+async fn what_is_no_bundle_is_named_with_what_it_is_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("README.md"), "# Not a bundle\n".repeat(100)).unwrap();
+    fs::write(at("empty"), "").unwrap();
+    fs::write(at("b.tar.gz"), [0x1f, 0x8b, 8, 0, 0, 0]).unwrap();
+    tar(&at("photos.tar"), &["2024/beach.jpg", "2024/sea.jpg"]);
+    tar(&at("docker.tar"), &["manifest.json", "abc/layer.tar", "repositories"]);
+    rustix::fs::mkfifoat(CWD, at("pipe"), Mode::RUSR | Mode::WUSR).unwrap();
+    std::os::unix::fs::symlink("nowhere", at("link.tar")).unwrap();
+    let layout = "with the files `oci-layout` and `index.json`";
+    let cases: [(PathBuf, &str, &str); 9] = [
+        (at("missing.tar"), "No such file", "see whether the path is right"),
+        (at("link.tar"), "No such file", "see whether the path is right"),
+        (at("README.md"), "is no bundle: it does not begin as a tar archive does", layout),
+        (at("empty"), "is no bundle: it is empty", layout),
+        (at("b.tar.gz"), "is no bundle: it is compressed (gzip)", "not compressed"),
+        (at("photos.tar"), "is not an OCI image layout: it has no file `oci-layout`", layout),
+        (
+            at("docker.tar"),
+            "looks like an archive of `docker save` before Docker 25",
+            "skopeo copy docker-archive:",
+        ),
+        (at("pipe"), "it is neither a file nor a folder", "`… < PIPE`"),
+        ("/dev/zero".into(), "it is neither a file nor a folder", "`… < PIPE`"),
+    ];
+    for command in COMMANDS {
+        for (path, text, hint) in &cases {
+            assert_refused(command, path, 3, text, hint).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_folder_of_something_else_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("beach.jpg"), "x").unwrap();
+    let path = folder.path();
+    for command in &COMMANDS[..3] {
+        let hint = "with the files `oci-layout` and `index.json`";
+        assert_refused(command, path, 3, "has no file `oci-layout`", hint).await;
+    }
+    assert_eq!(fs::read_dir(path).unwrap().count(), 1);
+}
+
+/// They looked for a file of that name; `serve` made a folder of it.
+#[tokio::test]
+async fn standard_input_is_for_import_alone() {
+    for command in [COMMANDS[0], COMMANDS[1], COMMANDS[3]] {
+        let outcome = Mirror::new(command.iter().copied()).arg("-").run().await.expect_code(2);
+        let told = "error: only `bundle import` reads a bundle from standard input";
+        assert!(outcome.stderr.contains(told), "{outcome}");
+        assert!(outcome.stderr.contains("hint: store it in a file first"), "{outcome}");
+        assert_eq!(fs::read_dir(outcome.folder()).unwrap().count(), 0, "{outcome}");
+    }
+}
+
+/// "the archive cannot be read at byte 512" of which file?
+#[tokio::test]
+async fn damage_is_told_with_the_file_that_it_is_in() {
+    let team = Team::start().await;
+    let mut bytes = team.bundle().bytes;
+    bytes[1024] ^= 1;
+    let path = team.file(&bytes);
+    for command in COMMANDS {
+        assert_refused(command, &path, 6, "byte 1024", "copy the bundle again").await;
+    }
+}
+
+#[tokio::test]
+async fn a_pipe_with_something_else_is_told_as_files_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("docker.tar");
+    tar(&path, &["manifest.json", "abc/layer.tar"]);
+    let docker = fs::read(&path).unwrap();
+    let cases = [
+        (docker, "standard input looks like an archive of `docker save` before Docker 25"),
+        (vec![0x1f, 0x8b, 8], "standard input is no bundle: it is compressed (gzip)"),
+    ];
+    for (bytes, text) in cases {
+        let run = import(Path::new("-"), "127.0.0.1:1/mirror", &[]).stdin(bytes);
+        let outcome = run.run().await.expect_code(3);
+        assert!(outcome.stderr.contains(text) && outcome.stderr.contains("hint: "), "{outcome}");
+    }
+}
