@@ -21,7 +21,7 @@ use crate::{
     cli::{self, Cli, Command, SelectionArgs, Verbosity as VerbosityArgs},
     endpoint::with_chart::MadeHere,
     enumerate::{self, ChartPackage, Enumeration, Selection},
-    error::{Failure, Kind, exit},
+    error::{Failure, Kind, exit, hide_logins},
     event::{Event, EventSink},
     lock::Placement,
     oci::{Mapping, Reference, mapping::Root},
@@ -65,6 +65,18 @@ fn runtime(command: &Command) -> std::io::Result<Runtime> {
     builder.max_blocking_threads(FILES_AT_ONCE).enable_all().build()
 }
 
+/// Shows what is wrong with the command line, or the help that it asks for, and returns the exit code.
+#[must_use]
+pub fn refuse(error: &clap::Error) -> u8 {
+    if !error.use_stderr() {
+        // Whoever does not read on has seen enough.
+        let _ = error.print();
+        return exit::SUCCESS;
+    }
+    print::usage_error(&error.render(), std::env::args().skip(1));
+    exit::USAGE
+}
+
 /// Runs a command to its end and returns the exit code. Everything that it has to say has been said then.
 pub async fn run(cli: Cli) -> u8 {
     let verbosity = verbosity(cli.verbosity);
@@ -105,7 +117,8 @@ impl Session {
         events
     }
 
-    fn warn(&self, message: String) {
+    fn warn(&self, message: impl Into<String>) {
+        let message = hide_logins(&message.into());
         self.reporter.emit(Event::Warning { image: None, message });
     }
 }
