@@ -11,14 +11,18 @@ use crate::{
 
 /// Reads the lock of a mirror or of a bundle, or a bundle.
 pub(super) fn read(path: &Path) -> Result<Base, Failure> {
-    let (lock, id) = if is_a_bundle(path) {
-        let bundle = super::opening::open(&[path.to_owned()])?;
-        let id = bundle.head().id().clone();
-        let lock = bundle.head().lock.clone().ok_or_else(|| without_lock(path))?;
+    let named = |failure: Failure| {
+        let message = format!("--base: {}", failure.message);
+        Failure { message, ..failure }
+    };
+    let (lock, id) = if is_a_lock(path) {
+        let lock = Lock::read(path).map_err(|error| named(error.failure()))?;
+        let id = Digest::sha256(&lock.to_bytes());
         (lock, id)
     } else {
-        let lock = Lock::read(path).map_err(|error| error.failure())?;
-        let id = Digest::sha256(&lock.to_bytes());
+        let bundle = super::opening::open(&[path.to_owned()]).map_err(named)?;
+        let id = bundle.head().id().clone();
+        let lock = bundle.head().lock.clone().ok_or_else(|| without_lock(path))?;
         (lock, id)
     };
     let base = Base { id, blobs: places(&lock) };
@@ -29,14 +33,14 @@ pub(super) fn read(path: &Path) -> Result<Base, Failure> {
     Ok(base)
 }
 
-/// Whether it is anything but a lock: a folder, the index of volumes, or a file that is not JSON.
-fn is_a_bundle(path: &Path) -> bool {
+/// Whether it is a file that begins as JSON does, and not the index of volumes.
+fn is_a_lock(path: &Path) -> bool {
     use std::io::Read as _;
-    if path.is_dir() || path.to_string_lossy().ends_with(volumes::SUFFIX) {
-        return true;
+    if !path.is_file() || path.to_string_lossy().ends_with(volumes::SUFFIX) {
+        return false;
     }
     let mut first = [0];
-    std::fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut first).is_ok() && first != *b"{")
+    std::fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut first).is_ok() && first == *b"{")
 }
 
 fn without_lock(path: &Path) -> Failure {

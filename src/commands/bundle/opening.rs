@@ -25,7 +25,8 @@ pub(in crate::commands) fn refuse_standard_input(paths: &[PathBuf]) -> Result<()
 /// Why files cannot be opened, with their name.
 pub(in crate::commands) fn failure(error: &BundleError, paths: &[PathBuf]) -> Failure {
     let failure = error.failure();
-    let first = paths.first().map(|path| escape(&path.display().to_string())).unwrap_or_default();
+    let first = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
+    let first = escape(&hide_logins(&first));
     if failure.message.contains(&first) {
         return failure;
     }

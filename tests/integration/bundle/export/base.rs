@@ -89,8 +89,8 @@ async fn what_is_no_base_is_refused() {
         ("foreign", "another program wrote this bundle"),
         ("unconfirmed.lock", "no image in it was ever confirmed"),
         ("json", "json"),
-        ("text", "text"),
-        ("missing", "missing"),
+        ("text", "is no bundle"),
+        ("missing", "error: --base: cannot read"),
     ] {
         site.source.clear();
         let base = site.path(name);
