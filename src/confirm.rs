@@ -125,7 +125,9 @@ fn unusable_root(error: Error) -> Result<Survey, Error> {
         Cause::Manifest(ManifestError::Digest { expected, found }) => {
             (expected, format!("its bytes have the digest {found}"))
         }
-        Cause::Manifest(unstable @ ManifestError::Unstable { named, .. }) => (named, unstable.to_string()),
+        Cause::Manifest(
+            error @ (ManifestError::Unstable { named, .. } | ManifestError::Contradicted { named, .. }),
+        ) => (named, error.to_string()),
         _ => return Err(error),
     };
     let problems = vec![Problem::BadManifest { digest: digest.clone(), reason }];

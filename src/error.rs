@@ -2,10 +2,14 @@
 //!
 //! Modules have error enums of their own; everything ends here, in a [`Failure`], before it is reported.
 
+mod logins;
+
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use self::logins::hide_logins;
 
 /// What kind of failure it was. The exit code follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -96,7 +100,7 @@ impl Failure {
     /// A failure with one line and nothing else.
     #[must_use]
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: escape(&message.into()), causes: Vec::new(), hint: None }
+        Self { kind, message: clean(&message.into()), causes: Vec::new(), hint: None }
     }
 
     /// A failure from an error and the chain of its sources.
@@ -105,7 +109,7 @@ impl Failure {
         let mut failure = Self::new(kind, error.to_string());
         let mut source = error.source();
         while let Some(cause) = source {
-            let text = escape(&cause.to_string());
+            let text = clean(&cause.to_string());
             // Libraries often repeat their source in their own text; a person needs it once.
             let said =
                 std::iter::once(&failure.message).chain(&failure.causes).any(|line| line.contains(&text));
@@ -120,14 +124,14 @@ impl Failure {
     /// The same failure with a hint.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(escape(&hint.into()));
+        self.hint = Some(clean(&hint.into()));
         self
     }
 
     /// The same failure with a hint where there is one.
     #[must_use]
     pub fn with_optional_hint(mut self, hint: Option<String>) -> Self {
-        self.hint = hint.map(|text| escape(&text)).or(self.hint);
+        self.hint = hint.map(|text| clean(&text)).or(self.hint);
         self
     }
 }
@@ -136,6 +140,11 @@ impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.message)
     }
+}
+
+/// A text as it may be shown, wherever it came from.
+fn clean(text: &str) -> String {
+    escape(&hide_logins(text))
 }
 
 /// Escapes control characters, so that no registry, chart or helper can write to the terminal.

@@ -6,5 +6,8 @@ use clap::Parser;
 use thoras_mirror::{cli::Cli, commands};
 
 fn main() -> ExitCode {
-    ExitCode::from(commands::start(Cli::parse()))
+    ExitCode::from(match Cli::try_parse() {
+        Ok(cli) => commands::start(cli),
+        Err(error) => commands::refuse(&error),
+    })
 }

@@ -186,7 +186,8 @@ pub async fn resolve<S: Source>(
     }
     if let Some(missing) = graph.missing.first() {
         let place = format!("{repository}@{}", missing.digest);
-        return Err(Error::new(Operation::ReadManifest, source.side(), place, Cause::NoSuchManifest));
+        let cause = Cause::NoSuchChild(missing.platform.clone().map(Box::new));
+        return Err(Error::new(Operation::ReadManifest, source.side(), place, cause));
     }
     Ok(graph)
 }

@@ -32,7 +32,7 @@ use crate::{
     error::{Failure, Kind},
     event::EventSink,
     lock::Placement,
-    oci::{Naming, mapping::Root},
+    oci::{Naming, mapping::Root, reference::hide_login},
     waiver::Waivers,
 };
 
@@ -54,6 +54,8 @@ const LOCK_VARIABLE: &str = "THORAS_MIRROR_LOCK";
 const TO_VARIABLE: &str = "THORAS_MIRROR_TO";
 /// The lock that is read when none is named.
 const DEFAULT_LOCK: &str = "thoras-mirror.lock";
+/// Hardly a file's name without a dot is longer than this many bytes, and no licence key is as short.
+const LONGEST_NAME: usize = 128;
 /// No password is longer than this many bytes.
 const LONGEST_SECRET: u64 = 64 * 1024;
 
@@ -257,8 +259,9 @@ impl Access {
             credentials = credentials.with_helper_timeout(limit);
         }
         let Some(path) = &self.authfile else { return Ok(credentials) };
+        refuse_content(path, "--authfile")?;
         let config = authfile::read(path)
-            .map_err(|error| Failure::from_error(Kind::Usage, &error).with_hint(error.hint()))?;
+            .map_err(|error| usage(format!("--authfile: {error}")).with_hint(error.hint()))?;
         Ok(credentials.with_authfile(config))
     }
 
@@ -299,7 +302,10 @@ fn license(args: &RegistryArgs) -> Result<Option<License>, Failure> {
     }
     .map_err(refused)?;
     let Some(place) = &args.license_for else { return Ok(Some(license)) };
-    license.bound_to(place).map(Some).map_err(|error| usage(format!("--license-for {place}: {error}")))
+    license
+        .bound_to(place)
+        .map(Some)
+        .map_err(|error| usage(format!("--license-for {}: {error}", hide_login(place))))
 }
 
 fn bind_nothing(args: &RegistryArgs) -> Result<Option<License>, Failure> {
@@ -338,5 +344,19 @@ fn read_secret_from_stdin(flag: &str) -> Result<String, Failure> {
 }
 
 fn read_file(path: &Path, what: &str) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| usage(format!("{what}: cannot read {}: {error}", path.display())))
+    refuse_content(path, what)?;
+    let shown = || hide_login(&path.display().to_string());
+    fs::read(path).map_err(|error| usage(format!("{what}: cannot read {}: {error}", shown())))
+}
+
+/// Refuses what is the content of a file rather than its name, a key most likely, without repeating it.
+fn refuse_content(path: &Path, what: &str) -> Result<(), Failure> {
+    let text = path.to_string_lossy();
+    let is_encoded = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte);
+    let is_key = text.len() > LONGEST_NAME && !text.starts_with('/') && text.bytes().all(is_encoded);
+    if !(is_key || text.contains('\n') || text.trim_start().starts_with('{')) {
+        return Ok(());
+    }
+    Err(usage(format!("{what}: what was given is not the name of a file, and is not repeated here"))
+        .with_hint("write it into a file and name that one: others can read what stands on a command line"))
 }

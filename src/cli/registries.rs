@@ -38,7 +38,8 @@ pub struct RegistryArgs {
     #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CA_CERT", value_delimiter = ',')]
     pub ca_cert: Vec<String>,
 
-    /// Show this client certificate to a registry that asks for one, or to all (repeatable)
+    /// Show this client certificate to one host that asks for one, or to all registries, but to no other host that they
+    /// name (repeatable)
     #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CLIENT_CERT", value_delimiter = ',')]
     pub client_cert: Vec<String>,
 

@@ -12,6 +12,8 @@ use crate::{confirm::Level, report::Format};
 pub struct Verify {
     /// Compare this mirror with the source, instead of reading a lock
     ///
+    /// Which digest a tag has there is the source's word; --level bytes reads its manifest.
+    ///
     /// [env: THORAS_MIRROR_TO]
     // The environment of this and of `lock` is read in `settings`: here, the variables would conflict like flags.
     #[arg(long, value_name = "REGISTRY/PATH", verbatim_doc_comment)]

@@ -12,13 +12,16 @@ mod verify;
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use crate::{
     cli::{self, Cli, Command, SelectionArgs, Verbosity as VerbosityArgs},
     endpoint::with_chart::MadeHere,
     enumerate::{self, ChartPackage, Enumeration, Selection},
-    error::{Failure, Kind, exit},
+    error::{Failure, Kind, exit, hide_logins},
     event::{Event, EventSink},
     lock::Placement,
     oci::{Mapping, Reference, mapping::Root},
@@ -27,19 +30,14 @@ use crate::{
     waiver::Waivers,
 };
 
+/// How many threads wait for files at once. What they read ahead stays with them, so memory grows with their number.
+const FILES_AT_ONCE: usize = 4;
+
 /// Starts the runtime, runs a command, and returns the exit code. A signal ends the command where it is:
 /// every transfer is dropped, and what is at the destination stays consistent.
 #[must_use]
 pub fn start(cli: Cli) -> u8 {
-    let mut builder = match cli.command {
-        // A server answers many clients, and a bundle is hashed at the speed of the disk; a copy is bound by the network,
-        // and one thread costs less.
-        Command::Serve(_) | Command::Bundle(cli::Bundle::Export(_)) => {
-            tokio::runtime::Builder::new_multi_thread()
-        }
-        _ => tokio::runtime::Builder::new_current_thread(),
-    };
-    match builder.enable_all().build() {
+    match runtime(&cli.command) {
         Ok(runtime) => {
             let code = runtime.block_on(run(cli));
             // A read of standard input that nobody waits for any more must not keep the process alive.
@@ -52,6 +50,31 @@ pub fn start(cli: Cli) -> u8 {
             failure.kind.exit_code()
         }
     }
+}
+
+/// As many threads as a command makes use of: each costs memory.
+fn runtime(command: &Command) -> std::io::Result<Runtime> {
+    let mut builder = match command {
+        // Many clients.
+        Command::Serve(_) => return Builder::new_multi_thread().enable_all().build(),
+        // Hashed at the speed of the disk.
+        Command::Bundle(cli::Bundle::Export(_)) => Builder::new_multi_thread(),
+        // Bound by the network.
+        _ => Builder::new_current_thread(),
+    };
+    builder.max_blocking_threads(FILES_AT_ONCE).enable_all().build()
+}
+
+/// Shows what is wrong with the command line, or the help that it asks for, and returns the exit code.
+#[must_use]
+pub fn refuse(error: &clap::Error) -> u8 {
+    if !error.use_stderr() {
+        // Whoever does not read on has seen enough.
+        let _ = error.print();
+        return exit::SUCCESS;
+    }
+    print::usage_error(&error.render(), std::env::args().skip(1));
+    exit::USAGE
 }
 
 /// Runs a command to its end and returns the exit code. Everything that it has to say has been said then.
@@ -94,7 +117,8 @@ impl Session {
         events
     }
 
-    fn warn(&self, message: String) {
+    fn warn(&self, message: impl Into<String>) {
+        let message = hide_logins(&message.into());
         self.reporter.emit(Event::Warning { image: None, message });
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     enumerate::ChartIdentity,
     error::{Failure, Kind},
     lock::{Lock, LockedImage},
-    oci::{Mapping, Naming, Platform, Reference, Target, mapping::Root},
+    oci::{Digest, Mapping, Naming, Platform, Reference, Target, mapping::Root},
     pipeline::{self, Expectation, verify::Unknown},
     report::{Closing, Command, Repair, RunDocument, present_run},
     resolve::ForeignLayers,
@@ -122,7 +122,7 @@ async fn from_source(to: &str, args: &Verify, access: &Access, session: &Session
     warn_of_idle_waivers(&waivers, &references, session);
     let expectations = stream::iter(mappings)
         .map(|mapping| async {
-            let digest = resolve(&source, &mapping).await.map_err(Unknown::Source);
+            let digest = resolve(&source, &mapping, args.level).await.map_err(Unknown::Source);
             let (waived, platforms) = args
                 .platforms
                 .platform
@@ -138,10 +138,15 @@ async fn from_source(to: &str, args: &Verify, access: &Access, session: &Session
     Ok(Task { root, expectations, chart: found.chart, repair: repair::from_source(args, to) })
 }
 
-async fn resolve<S: Source>(source: &S, mapping: &Mapping) -> Result<crate::oci::Digest, Error> {
+/// The digest that the source has now. Its word (the answer to HEAD, which counts against no quota) is enough but
+/// where every byte is to be read.
+async fn resolve<S: Source>(source: &S, mapping: &Mapping, level: Level) -> Result<Digest, Error> {
     let repository = mapping.source.repository();
     let found = match mapping.source.target() {
         Target::Digest(digest) => Some(digest),
+        tag @ Target::Tag(_) if level == Level::Bytes => {
+            source.manifest(repository, &tag).await?.map(|manifest| manifest.digest().clone())
+        }
         Target::Tag(tag) => source.digest(repository, &tag).await?,
     };
     found.ok_or_else(|| {

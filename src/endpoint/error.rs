@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::{Side, bundle::BundleError, registry::auth::AuthError};
 use crate::{
     error::{Failure, Kind},
-    oci::{Digest, manifest::ManifestError, verified::Mismatch},
+    oci::{Digest, Platform, manifest::ManifestError, verified::Mismatch},
 };
 
 /// What was being done.
@@ -124,6 +124,9 @@ pub enum Cause {
     /// There is no such manifest.
     #[error("it does not exist there")]
     NoSuchManifest,
+    /// There is no such manifest, though an index names it; for this platform, if it says so.
+    #[error("it does not exist there, although an index names it{}", For(.0.as_deref()))]
+    NoSuchChild(Option<Box<Platform>>),
     /// A chart that this program made into an artifact in an earlier run, and has not made again in this one.
     #[error("it is a chart that was packaged on the way, and no registry has it")]
     NotPackaged,
@@ -156,6 +159,15 @@ pub enum Cause {
     Bundle(#[from] BundleError),
 }
 
+/// ` for linux/arm64`
+struct For<'a>(Option<&'a Platform>);
+
+impl fmt::Display for For<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|platform| write!(formatter, " for {platform}"))
+    }
+}
+
 /// `404 MANIFEST_UNKNOWN: manifest unknown`
 struct Answer<'a>(u16, Option<&'a str>, &'a str);
 
@@ -183,7 +195,10 @@ impl Cause {
             Self::Refused { status: 401 | 403, .. } => Kind::Authentication,
             Self::Mismatch(_)
             | Self::Manifest(
-                ManifestError::Digest { .. } | ManifestError::Size { .. } | ManifestError::Unstable { .. },
+                ManifestError::Digest { .. }
+                | ManifestError::Size { .. }
+                | ManifestError::Unstable { .. }
+                | ManifestError::Contradicted { .. },
             ) => Kind::Integrity,
             Self::Refused { code: Some(code), .. } if code == "DIGEST_INVALID" || code == "SIZE_INVALID" => {
                 Kind::Integrity
@@ -305,6 +320,12 @@ impl Error {
             Cause::NotTls => Some(format!(
                 "if {registry} is meant to be asked without encryption: --plain-http {registry}"
             )),
+            // A TLS alert in place of a status line, or what Go's servers say instead.
+            Cause::Broken(reason) | Cause::Refused { status: 400, message: reason, .. }
+                if reason.contains("invalid HTTP version") || reason.contains("HTTP request to an HTTPS server") =>
+            {
+                Some(format!("{registry} may speak https: if so, leave out --plain-http {registry}"))
+            }
             Cause::NeitherScheme { .. } => Some(format!(
                 "check that a healthy registry listens there; if it speaks plain http, say so with \
                  --plain-http {registry}"
@@ -319,10 +340,7 @@ impl Error {
             Cause::Unreachable(reason)
                 if reason.contains("ertificate") || reason.contains("UnknownIssuer") =>
             {
-                Some(format!(
-                    "pass the registry's certificate authority with --ca-cert FILE, or accept any certificate \
-                     of it with --insecure {registry}"
-                ))
+                Some(certificate_hint(registry, reason))
             }
             Cause::Unreachable(_) => Some(format!(
                 "check the name and port of {registry}, the network, and whether it speaks plain http \
@@ -330,6 +348,10 @@ impl Error {
             )),
             Cause::NoSuchManifest => Some(
                 "check the spelling and the tag; some registries hide what the credentials may not pull"
+                    .to_owned(),
+            ),
+            Cause::NoSuchChild(_) => Some(
+                "the image is incomplete there: have whoever publishes it push it again, or leave it out with --exclude"
                     .to_owned(),
             ),
             Cause::Mismatch(_)
@@ -340,6 +362,20 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// What helps against a certificate that TLS refused, for this reason.
+fn certificate_hint(registry: &str, reason: &str) -> String {
+    let remedy = if reason.contains("expired") {
+        format!("have the certificate of {registry} renewed, and check this machine's clock")
+    } else if reason.contains("not valid yet") {
+        "check this machine's clock".to_owned()
+    } else if reason.contains("not valid for name") {
+        format!("use a name that the certificate is for in place of {registry}")
+    } else {
+        "pass the registry's certificate authority with --ca-cert FILE".to_owned()
+    };
+    format!("{remedy}, or accept any certificate of it with --insecure {registry}")
 }
 
 #[cfg(test)]

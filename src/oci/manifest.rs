@@ -38,6 +38,16 @@ pub enum ManifestError {
         /// What the bytes hash to, each time.
         readings: Box<(Digest, Digest)>,
     },
+    /// A tag for which the registry names one manifest and sends another: what a node gets depends on how it asks.
+    #[error(
+        "the registry names the digest {named} for the tag, but the tag brings bytes with the digest {found}"
+    )]
+    Contradicted {
+        /// The digest in the registry's header, under which there is a manifest.
+        named: Digest,
+        /// What the tag's bytes hash to.
+        found: Digest,
+    },
     /// The bytes have another length than their parent's descriptor says.
     #[error("the manifest {digest} has {found} bytes, its descriptor says {expected}")]
     Size {
@@ -62,6 +72,9 @@ pub enum ManifestError {
     /// Both an index's `manifests` and an image's `layers` (CVE-2021-41190).
     #[error("the manifest has both `manifests` and `layers`: it could be read as two different images")]
     Ambiguous,
+    /// An index by its type and an image by its content, or the other way round.
+    #[error("the manifest's type is `{}`, and its content is {}", .0.as_str().escape_debug(), content_of(.0))]
+    OtherContent(MediaType),
     /// Docker's schema 1.
     #[error(
         "the image is in Docker's schema 1 format, which registries no longer accept: \
@@ -240,7 +253,12 @@ fn decide_media_type(content_type: Option<&str>, bytes: &[u8]) -> Result<MediaTy
         Structure::Schema1 => return Err(ManifestError::Schema1),
         Structure::Unknown => true,
     };
-    if structure_agrees { Ok(media_type) } else { Err(ManifestError::Ambiguous) }
+    if structure_agrees { Ok(media_type) } else { Err(ManifestError::OtherContent(media_type)) }
+}
+
+/// What a manifest is that is not of its own type.
+fn content_of(media_type: &MediaType) -> &'static str {
+    if media_type.structure() == Structure::Index { "an image" } else { "an index" }
 }
 
 #[cfg(test)]
@@ -279,7 +297,11 @@ mod tests {
         assert!(matches!(read(Some(OCI_MANIFEST), &text), Err(ManifestError::TypeConfusion { .. })));
         assert!(read(Some("application/json; charset=utf-8"), &text).is_ok());
         assert_eq!(read(None, r#"{"manifests":[],"layers":[]}"#), Err(ManifestError::Ambiguous));
-        assert_eq!(read(Some(OCI_INDEX), &image("")), Err(ManifestError::Ambiguous));
+        let error = read(Some(OCI_INDEX), &image("")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("the manifest's type is `{OCI_INDEX}`, and its content is an image")
+        );
         assert_eq!(read(None, r#"{"schemaVersion":1,"fsLayers":[]}"#), Err(ManifestError::Schema1));
     }
 

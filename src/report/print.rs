@@ -10,7 +10,10 @@ use std::io::{self, ErrorKind, Write};
 use serde::Serialize;
 
 use super::{document, failure, style::Palette};
-use crate::error::{Failure, Kind, escape};
+use crate::{
+    error::{Failure, Kind, escape, hide_logins},
+    oci::reference::hide_login,
+};
 
 /// Writes a result to standard output, with a line break at its end.
 pub fn result(text: &str) -> Result<(), Failure> {
@@ -51,6 +54,22 @@ pub fn print_failure(failure: &Failure) {
 /// Writes a warning to standard error.
 pub fn warning(message: &str) {
     diagnostic(&format!("{} {}", Palette::of_stderr().warning("warning:"), escape(message)));
+}
+
+/// Writes to standard error what is wrong with a command line, which it repeats in part. `typed` are its words: where
+/// one holds a login, it is hidden whole, whatever characters the password is made of.
+pub fn usage_error(error: &clap::builder::StyledStr, typed: impl Iterator<Item = String>) {
+    let mut text =
+        if Palette::of_stderr() == Palette::plain() { error.to_string() } else { error.ansi().to_string() };
+    for word in typed {
+        let value =
+            word.split_once('=').filter(|_| word.starts_with('-')).map_or(word.as_str(), |(_, value)| value);
+        let shown = hide_login(value);
+        if shown != value {
+            text = text.replace(value, &shown);
+        }
+    }
+    diagnostic(hide_logins(&text).trim_end());
 }
 
 /// Writes lines that are already escaped to standard error.

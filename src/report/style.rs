@@ -20,7 +20,6 @@ impl Palette {
     }
 
     /// No colours.
-    #[cfg(test)]
     pub(super) const fn plain() -> Self {
         Self { coloured: false }
     }

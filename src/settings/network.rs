@@ -16,11 +16,7 @@ use crate::{
 
 /// Reads and checks everything; opens no connection.
 pub(super) fn settings(args: &RegistryArgs) -> Result<NetworkSettings, Failure> {
-    let plain_http = args
-        .plain_http
-        .iter()
-        .map(|name| registry("--plain-http", name))
-        .collect::<Result<BTreeSet<_>, _>>()?;
+    let plain_http = registries("--plain-http", &args.plain_http)?;
     let mut trust = Trust::default();
     for text in &args.ca_cert {
         let file = ScopedFile::parse(text)?;
@@ -30,8 +26,8 @@ pub(super) fn settings(args: &RegistryArgs) -> Result<NetworkSettings, Failure> 
             .map_err(|error| usage(format!("--ca-cert {}: {error}", file.path.display())))?;
     }
     add_identities(&mut trust, args)?;
-    for name in &args.insecure {
-        trust.accept_any(origin(&registry("--insecure", name)?)?);
+    for name in registries("--insecure", &args.insecure)? {
+        trust.accept_any(origin(&name)?);
     }
     let connect_timeout = args.connect_timeout.map(|seconds| Duration::from_secs(seconds.into()));
     Ok(NetworkSettings { plain_http, trust, proxies: Proxies::of_process(), connect_timeout })
@@ -87,7 +83,7 @@ impl ScopedFile {
     /// written as `./HOST=FILE`.
     fn parse(text: &str) -> Result<Self, Failure> {
         if let Some((name, path)) = text.split_once('=')
-            && let Ok(name) = registry("", name)
+            && let Some(name) = registry(name)
         {
             return Ok(Self { scope: Scope::only(origin(&name)?), path: path.into() });
         }
@@ -95,13 +91,21 @@ impl ScopedFile {
     }
 }
 
-/// `HOST[:PORT]` in its normal form.
-fn registry(flag: &str, name: &str) -> Result<String, Failure> {
-    let normal = normalise_registry(name);
-    match normal.parse::<Root>() {
-        Ok(root) if root.to_string() == normal && !normal.contains('/') => Ok(normal),
-        _ => Err(usage(format!("{flag} {name}: expected HOST or HOST:PORT"))),
+/// What a flag names, in normal form.
+fn registries(flag: &str, names: &[String]) -> Result<BTreeSet<String>, Failure> {
+    // A password may hold the comma that separates values, so beside an at sign none of them is repeated.
+    if names.iter().any(|name| name.contains('@')) {
+        return Err(usage(format!("{flag}: expected HOST or HOST:PORT, without a user")));
     }
+    let refused = |name: &String| usage(format!("{flag} {name}: expected HOST or HOST:PORT"));
+    names.iter().map(|name| registry(name).ok_or_else(|| refused(name))).collect()
+}
+
+/// `HOST[:PORT]` in its normal form.
+fn registry(name: &str) -> Option<String> {
+    let normal = normalise_registry(name);
+    let root: Root = normal.parse().ok()?;
+    (root.to_string() == normal && !normal.contains('/')).then_some(normal)
 }
 
 /// Where a registry speaks TLS: what certificates are set for.
@@ -130,12 +134,20 @@ mod tests {
 
     #[test]
     fn a_registry_is_a_host_and_a_port() {
+        let read = |name: &str| registries("--insecure", &[name.to_owned()]);
         for name in ["reg.example", "localhost:5000", "[::1]:5000", "10.0.0.1"] {
-            assert_eq!(registry("--insecure", name).unwrap(), name);
+            assert_eq!(read(name).unwrap(), BTreeSet::from([name.to_owned()]));
         }
         for name in ["", "https://reg.example", "reg.example/path", "a b", "reg.example:x"] {
-            let failure = registry("--insecure", name).unwrap_err();
+            let failure = read(name).unwrap_err();
             assert_eq!(failure.message, format!("--insecure {name}: expected HOST or HOST:PORT"));
         }
+    }
+
+    #[test]
+    fn a_password_with_a_comma_is_not_repeated_bug() {
+        let typed = ["user:s3".to_owned(), "cret@reg.example".to_owned()];
+        let failure = registries("--plain-http", &typed).unwrap_err();
+        assert_eq!(failure.message, "--plain-http: expected HOST or HOST:PORT, without a user");
     }
 }

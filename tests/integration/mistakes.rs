@@ -1,5 +1,7 @@
 //! The mistakes that newcomers make most, and what they read then. Ports and paths differ from run to run.
 
+mod registries;
+
 use std::{fs, net::TcpListener};
 
 use insta::assert_snapshot;
@@ -20,12 +22,19 @@ const IMAGE: &str = "quay.io/team/app:1";
 /// Compares what was said with the snapshot `name`.
 fn assert_said(name: &str, outcome: &Outcome) {
     assert_eq!(outcome.stdout, "", "{outcome}");
+    assert_read(name, &outcome.stderr);
+}
+
+fn assert_read(name: &str, text: &str) {
     insta::with_settings!({ filters => [
         (r"127\.0\.0\.1:\d+", "HOST:PORT"),
         (r"/[^ \n`]*/testdata/", "…/testdata/"),
         (r"/tmp/[^ \n`:]*", "FOLDER"),
         (r"in \d+\.\d s", "in N.N s"),
-    ], omit_expression => true }, { assert_snapshot!(name, outcome.stderr) });
+        (r"sha256:([0-9a-f]{4})[0-9a-f]{60}", "sha256:$1…"),
+        (r"verification time \d+", "verification time NOW"),
+        (r"\(\d+ seconds ago\)", "(LONG ago)"),
+    ], omit_expression => true }, { assert_snapshot!(name, text) });
 }
 
 /// Bound and not listened on: nobody else gets the port, and nobody answers.

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod certificates;
+mod client_certificates;
 mod proxies;
 mod schemes;
 mod timeouts;

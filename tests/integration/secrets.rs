@@ -2,6 +2,7 @@
 
 mod foreign_hosts;
 mod output;
+mod typed;
 mod values;
 
 use std::path::Path;

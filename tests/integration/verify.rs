@@ -6,6 +6,7 @@ mod levels;
 mod lock;
 mod signals;
 mod source;
+mod trust;
 
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     endpoint::bundle::{Bundle, BundleError},
-    error::{Failure, Kind, escape},
+    error::{Failure, Kind, escape, hide_logins},
 };
 
 /// Opens what was named. Blocks.
@@ -29,7 +29,7 @@ pub(in crate::commands) fn failure(error: &BundleError, paths: &[PathBuf]) -> Fa
     if failure.message.contains(&first) {
         return failure;
     }
-    let message = format!("cannot read {}: {}", escape(&shown(paths)), failure.message);
+    let message = format!("cannot read {}: {}", escape(&hide_logins(&shown(paths))), failure.message);
     Failure { message, ..failure }
 }
 

@@ -203,9 +203,11 @@ impl Host {
         call: &Call<'_>,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, Cause> {
-        let mut request = self
-            .network
-            .client(origin)?
+        let client = match &self.authenticator {
+            Some(_) => self.network.client(origin)?,
+            None => self.network.client_of_nobody(origin)?,
+        };
+        let mut request = client
             .request(call.method.clone(), url.clone())
             .headers(call.headers.clone())
             .header(header::ACCEPT_ENCODING, "identity");

@@ -7,9 +7,9 @@ mod proxies;
 mod trust;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     error::Error as _,
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use url::Url;
 
 pub use self::{
     proxies::{Proxies, Route},
-    trust::{Scope, Trust, TrustError},
+    trust::{Scope, Standing, Trust, TrustError},
 };
 use super::{
     auth::{Origin, Reach, Scheme},
@@ -52,6 +52,8 @@ struct Manner {
     own: Option<Origin>,
     /// Whether it is reached through the environment's proxy for its scheme.
     is_proxied: bool,
+    /// Where client certificates are set: which of them it is shown.
+    standing: Option<Standing>,
 }
 
 /// Connection pools. Plain-http hosts share one that never loads a certificate.
@@ -59,13 +61,16 @@ struct Manner {
 pub struct Network {
     settings: NetworkSettings,
     clients: Mutex<HashMap<Manner, Client>>,
+    /// Every registry that was asked for by its name: they alone are shown a client certificate that is for all. Hosts
+    /// that answers and manifests name are not among them.
+    registries: Mutex<HashSet<Origin>>,
 }
 
 impl Network {
     /// Nothing is opened or read yet.
     #[must_use]
     pub fn new(settings: NetworkSettings) -> Self {
-        Self { settings, clients: Mutex::default() }
+        Self { settings, clients: Mutex::default(), registries: Mutex::default() }
     }
 
     /// The settings.
@@ -79,31 +84,54 @@ impl Network {
         self.settings.proxies.route(origin)
     }
 
-    /// The client for an origin. It never follows a redirect, never sends a `Referer`, keeps no cookies
-    /// and decodes nothing, so that bytes arrive as they are stored.
+    /// The client for an origin that is a registry or was named by one. It never follows a redirect, never sends a
+    /// `Referer`, keeps no cookies and decodes nothing, so that bytes arrive as they are stored.
     pub fn client(&self, origin: &Origin) -> Result<Client, Cause> {
+        self.client_for(origin, self.standing(origin))
+    }
+
+    /// The same for an origin that only a manifest names: it is not told who we are.
+    pub(super) fn client_of_nobody(&self, origin: &Origin) -> Result<Client, Cause> {
+        self.client_for(origin, Standing::Unknown)
+    }
+
+    fn client_for(&self, origin: &Origin, standing: Standing) -> Result<Client, Cause> {
         let route = self.route(origin)?;
-        let is_particular = origin.is_https() && self.settings.trust.is_particular(origin);
+        let trust = &self.settings.trust;
+        let is_particular = origin.is_https() && trust.is_particular(origin);
+        let shows = origin.is_https() && trust.has_identities();
         let manner = Manner {
             scheme: origin.scheme(),
             own: is_particular.then(|| origin.clone()),
             is_proxied: route.is_some(),
+            standing: shows.then_some(standing),
         };
-        let mut clients = self.clients.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&manner) {
             return Ok(client.clone());
         }
-        let client = self.build(origin, route.as_ref(), false)?;
+        let client = self.build(origin, standing, route.as_ref(), false)?;
         clients.insert(manner, client.clone());
         Ok(client)
     }
 
-    /// A client of its own, whose answers tell the server's certificate. All others are spared the copies.
-    pub(super) fn client_that_tells_certificates(&self, origin: &Origin) -> Result<Client, Cause> {
-        self.build(origin, self.route(origin)?.as_ref(), true)
+    fn standing(&self, origin: &Origin) -> Standing {
+        let registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        if registries.contains(origin) { Standing::Registry } else { Standing::Referred }
     }
 
-    fn build(&self, origin: &Origin, route: Option<&Route>, tells: bool) -> Result<Client, Cause> {
+    /// A client of its own, whose answers tell the server's certificate. All others are spared the copies.
+    pub(super) fn client_that_tells_certificates(&self, origin: &Origin) -> Result<Client, Cause> {
+        self.build(origin, self.standing(origin), self.route(origin)?.as_ref(), true)
+    }
+
+    fn build(
+        &self,
+        origin: &Origin,
+        standing: Standing,
+        route: Option<&Route>,
+        tells: bool,
+    ) -> Result<Client, Cause> {
         let mut builder = Client::builder()
             .redirect(Policy::none())
             .referer(false)
@@ -121,7 +149,7 @@ impl Network {
             builder = builder.proxy(proxy);
         }
         builder = if origin.is_https() || route.is_some_and(Route::is_https) {
-            self.settings.trust.apply(builder, origin)
+            self.settings.trust.apply(builder, origin, standing)
         } else {
             // Without any root, building a client that will never speak TLS costs no certificate parsing.
             builder.tls_certs_only([])
@@ -142,6 +170,7 @@ impl Network {
             return Ok(plain);
         }
         let encrypted = Origin::of_registry(registry, Scheme::Https).map_err(settings)?;
+        self.registries.lock().unwrap_or_else(PoisonError::into_inner).insert(encrypted.clone());
         // Whoever sets certificates for a registry of this machine has answered the question.
         let is_asked = plain.reach() == Reach::Loopback && !self.settings.trust.is_particular(&encrypted);
         if is_asked { self.find_scheme(plain, encrypted).await } else { Ok(encrypted) }

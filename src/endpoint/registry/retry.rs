@@ -207,6 +207,7 @@ mod tests {
             Cause::Broken("reset".into()),
             Cause::Stalled(Duration::from_secs(60)),
             Cause::NoSuchManifest,
+            Cause::NoSuchChild(Some(Box::new("linux/arm64".parse().unwrap()))),
             Cause::Redirect("x".into()),
             Cause::Protocol("x".into()),
             Cause::NoChunks(405),

@@ -21,6 +21,9 @@ use tokio::{
 
 use super::{Address, tls::Authority};
 
+/// A header that the server adds to every request whose connection showed a client's certificate.
+pub const CLIENT_CERTIFICATE: &str = "x-client-certificate";
+
 /// Returned by a handler that drops the connection without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the script closes this connection")]
@@ -143,11 +146,12 @@ impl HttpServer {
                 let (acceptor, handler) = (acceptor.clone(), handler.clone());
                 connections.spawn(async move {
                     match acceptor {
-                        None => serve(stream, handler).await,
+                        None => serve(stream, false, handler).await,
                         // A failed handshake is the client's to report.
                         Some(acceptor) => {
                             if let Ok(stream) = acceptor.accept(stream).await {
-                                serve(stream, handler).await;
+                                let is_known = stream.get_ref().1.peer_certificates().is_some();
+                                serve(stream, is_known, handler).await;
                             }
                         }
                     }
@@ -163,13 +167,16 @@ impl HttpServer {
     }
 }
 
-async fn serve<S, H, F>(stream: S, handler: H)
+async fn serve<S, H, F>(stream: S, is_known: bool, handler: H)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     H: Fn(Request<Incoming>) -> F + Send + Sync,
     F: Future<Output = Result<Answer, Dropped>> + Send,
 {
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        if is_known {
+            request.headers_mut().insert(CLIENT_CERTIFICATE, HeaderValue::from_static("shown"));
+        }
         let head_only = request.method() == Method::HEAD;
         let answer = handler(request);
         async move { answer.await.map(|answer| answer.into_response(head_only)) }

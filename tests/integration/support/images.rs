@@ -104,6 +104,30 @@ impl SampleImage {
         builder.into_image()
     }
 
+    /// An image below this many indexes, one in the other.
+    pub fn nested_in(name: &str, indexes: usize) -> Self {
+        let mut builder = Builder::new(name);
+        let mut child = builder.platform_image(Format::Oci, PLATFORMS[0], &[]);
+        for _ in 0..indexes {
+            child = builder.index(Format::Oci, &[child]);
+        }
+        builder.into_image()
+    }
+
+    /// An OCI index for several platforms in which no manifest says what it is.
+    pub fn without_media_types(name: &str) -> Self {
+        let mut builder = Builder::new(name);
+        builder.says_media_types = false;
+        builder.multi_platform(Format::Oci).into_image()
+    }
+
+    /// One manifest with these bytes, and nothing that it names.
+    pub fn of_bytes(name: &str, media_type: &str, bytes: &str) -> Self {
+        let mut builder = Builder::new(name);
+        builder.manifest_bytes(media_type, bytes.to_owned());
+        builder.into_image()
+    }
+
     /// Manifests with white space, key order, escapes and fields that no serialiser would write again.
     pub fn odd_bytes(name: &str) -> Self {
         let mut builder = Builder::new(name);
@@ -227,13 +251,20 @@ impl Format {
 struct Builder {
     name: String,
     layer_size: usize,
+    says_media_types: bool,
     manifests: Vec<SampleManifest>,
     blobs: BTreeMap<Digest, Bytes>,
 }
 
 impl Builder {
     fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), layer_size: LAYER_SIZE, manifests: Vec::new(), blobs: BTreeMap::new() }
+        Self {
+            name: name.to_owned(),
+            layer_size: LAYER_SIZE,
+            says_media_types: true,
+            manifests: Vec::new(),
+            blobs: BTreeMap::new(),
+        }
     }
 
     fn into_image(self) -> SampleImage {
@@ -289,15 +320,21 @@ impl Builder {
 
     fn manifest(&mut self, format: Format, config: &Value, layers: &[Value]) -> Value {
         let media_type = format.manifest();
-        let manifest =
-            json!({ "schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers });
-        self.manifest_bytes(media_type, manifest.to_string())
+        self.document(media_type, json!({ "config": config, "layers": layers }))
     }
 
     fn index(&mut self, format: Format, manifests: &[Value]) -> Value {
         let media_type = format.index();
-        let index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests });
-        self.manifest_bytes(media_type, index.to_string())
+        self.document(media_type, json!({ "manifests": manifests }))
+    }
+
+    fn document(&mut self, media_type: &str, mut contents: Value) -> Value {
+        let mut document = json!({ "schemaVersion": 2 });
+        if self.says_media_types {
+            document["mediaType"] = media_type.into();
+        }
+        document.as_object_mut().unwrap().append(contents.as_object_mut().unwrap());
+        self.manifest_bytes(media_type, document.to_string())
     }
 
     fn manifest_bytes(&mut self, media_type: &str, bytes: String) -> Value {

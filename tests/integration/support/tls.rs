@@ -10,9 +10,10 @@ use tempfile::TempDir;
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        ServerConfig,
+        RootCertStore, ServerConfig,
         crypto::aws_lc_rs,
-        pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+        pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+        server::WebPkiClientVerifier,
     },
 };
 
@@ -23,6 +24,7 @@ pub const REMOTE_HOST: &str = "registry.test";
 #[derive(Debug)]
 pub struct Authority {
     folder: TempDir,
+    certificate: CertificateDer<'static>,
     server_certificate: rcgen::Certificate,
     server_key: KeyPair,
 }
@@ -30,6 +32,25 @@ pub struct Authority {
 impl Authority {
     /// A new authority with keys of its own.
     pub fn new() -> Self {
+        Self::with_server(|_| ())
+    }
+
+    /// One whose server's certificate ended long ago.
+    pub fn expired() -> Self {
+        Self::with_server(|params| {
+            params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+        })
+    }
+
+    /// One whose server's certificate is for another name.
+    pub fn for_another_name() -> Self {
+        Self::with_server(|params| {
+            params.subject_alt_names = vec![rcgen::SanType::DnsName(REMOTE_HOST.try_into().unwrap())];
+        })
+    }
+
+    fn with_server(change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "test authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -41,6 +62,7 @@ impl Authority {
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, "test server");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        change(&mut params);
         let server_certificate = params.signed_by(&server_key, &issuer).unwrap();
 
         let client_key = KeyPair::generate().unwrap();
@@ -55,7 +77,8 @@ impl Authority {
         std::fs::write(folder.path().join("authority.pem"), issuer.pem()).unwrap();
         std::fs::write(folder.path().join("server.pem"), server_certificate.pem()).unwrap();
         std::fs::write(folder.path().join("server.key"), server_key.serialize_pem()).unwrap();
-        Self { folder, server_certificate, server_key }
+        let certificate = issuer.der().clone();
+        Self { folder, certificate, server_certificate, server_key }
     }
 
     /// The file that a client must trust.
@@ -83,13 +106,18 @@ impl Authority {
         self.folder.path().join("client.key")
     }
 
-    /// What turns a TCP connection into the server's side of a TLS connection.
+    /// What turns a TCP connection into the server's side of a TLS connection. It asks for a client's certificate, and
+    /// is content without one.
     pub fn acceptor(&self) -> TlsAcceptor {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.server_key.serialize_der()));
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier.allow_unauthenticated().build().unwrap())
             .with_single_cert(vec![self.server_certificate.der().clone()], key)
             .unwrap();
         TlsAcceptor::from(Arc::new(config))

@@ -1,6 +1,7 @@
 //! `sync` as a person runs it: the built program between real registries, and between registries that misbehave.
 //!
 //! - [`servers`]: which registries and credentials it works with; [`contents`]: what must arrive unchanged;
+//!   [`shapes`]: manifests that say too little, too much, or name what is not there;
 //! - [`sharing`], [`requests`], [`idle`], [`repair`]: how little is moved and asked, counted at the servers;
 //! - [`naming`], [`platforms`], [`moving`], [`lock`], [`output`], [`messages`]: what it is told, and what it says;
 //! - [`integrity`], [`failures`], [`interrupt`], [`kill`]: what holds whatever happens.
@@ -20,6 +21,7 @@ mod platforms;
 mod repair;
 mod requests;
 mod servers;
+mod shapes;
 mod sharing;
 
 use std::path::PathBuf;

@@ -20,7 +20,7 @@ use super::{
     place, url,
 };
 use crate::{
-    endpoint::{Cause, Error, Operation},
+    endpoint::{Cause, Error, Operation, Side},
     event::Event,
     oci::{
         Digest, RawManifest, Repository, Target,
@@ -75,7 +75,8 @@ pub(in super::super) async fn get(
 /// Decides about a reading by tag whose bytes are not those that its header names. The manifest is asked for by
 /// the named digest, where its bytes can be checked, and once more by the tag:
 ///
-/// - the digest is there: it is taken. If the tag is answered with a contradiction again, that is said.
+/// - the digest is there: it is taken. If the tag is answered with a contradiction again, that is said; at a
+///   destination whose tag brings the same other bytes again it is an error, since nodes would get either.
 /// - it is not there, and the tag now agrees with itself: that reading is taken.
 /// - it is not there, and the tag brings the same bytes again: the registry's header is wrong, which is said.
 /// - it is not there, and the tag brings other bytes: the line damages what it carries, and nothing is taken.
@@ -92,6 +93,11 @@ async fn settle(host: &Host, call: &Call<'_>, first: &Reading, named: &Digest) -
         host.events().emit(Event::Warning { image: None, message });
     };
     match (verified, again) {
+        (Some(_), Some(again))
+            if stands_by_it && again.bytes == first.bytes && host.side == Side::Destination =>
+        {
+            Err(refused(host, call, ManifestError::Contradicted { named: named.clone(), found }))
+        }
         (Some(manifest), _) => {
             if stands_by_it {
                 warn("the manifest of that digest is taken");

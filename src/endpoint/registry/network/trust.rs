@@ -37,6 +37,17 @@ impl Scope {
     }
 }
 
+/// How a host came to be asked, which decides whether it is told who we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// Images are read from it or written to it.
+    Registry,
+    /// A registry named it: by a redirect, as a token server, or as the place of an upload.
+    Referred,
+    /// A manifest named it, which anybody may have written.
+    Unknown,
+}
+
 /// Certificate authorities beside the system's, client certificates, and registries that are not verified.
 #[derive(Clone, Default)]
 pub struct Trust {
@@ -110,20 +121,31 @@ impl Trust {
             || self.identities.iter().any(|(scope, _)| scope.is_about(origin))
     }
 
+    /// Whether there are client certificates, so that it matters who is asked.
+    pub(super) fn has_identities(&self) -> bool {
+        !self.identities.is_empty()
+    }
+
     /// What holds for an https origin. The system's authorities are read here, and nowhere else.
-    pub(super) fn apply(&self, builder: ClientBuilder, origin: &Origin) -> ClientBuilder {
+    pub(super) fn apply(&self, builder: ClientBuilder, origin: &Origin, standing: Standing) -> ClientBuilder {
         let authorities = self.authorities.iter().filter(|(scope, _)| scope.covers(origin));
         let builder = if self.accepts_any(origin) {
             builder.tls_certs_only([]).tls_danger_accept_invalid_certs(true)
         } else {
             builder.tls_certs_merge(authorities.flat_map(|(_, certificates)| certificates.clone()))
         };
-        let own = self.identities.iter().find(|(scope, _)| scope.is_about(origin));
-        let identity = own.or_else(|| self.identities.iter().find(|(scope, _)| scope.covers(origin)));
-        match identity {
-            Some((_, identity)) => builder.identity(identity.clone()),
+        match self.identity(origin, standing) {
+            Some(identity) => builder.identity(identity.clone()),
             None => builder,
         }
+    }
+
+    /// Who we are there: what is set for this origin alone comes before what is set for every registry.
+    fn identity(&self, origin: &Origin, standing: Standing) -> Option<&Identity> {
+        let common = |scope: &Scope| standing == Standing::Registry && *scope == Scope::EVERY;
+        let own = self.identities.iter().find(|(scope, _)| scope.is_about(origin));
+        let own = own.filter(|_| standing != Standing::Unknown);
+        own.or_else(|| self.identities.iter().find(|(scope, _)| common(scope))).map(|(_, identity)| identity)
     }
 }
 
