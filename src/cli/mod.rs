@@ -38,7 +38,8 @@ Begin with:
 
 Exit codes: 0 all there and confirmed; 1 an image failed, or failures of several kinds;
 2 usage or settings; 3 unreadable input; 4 authentication refused; 5 verify found a difference;
-6 digest or size mismatch while copying; 130 or 143 ended by a signal.";
+6 digest or size mismatch while copying, or a damaged bundle (one that only lacks images which
+export --keep-going went on without: 1); 130 or 143 ended by a signal.";
 
 /// Mirror the images of a Helm chart into your own registry, every platform kept and confirmed.
 #[derive(Debug, Parser)]

@@ -341,6 +341,9 @@ impl<'a> Carriers<'a> {
         events.emit(Event::Started { images: good.iter().map(|(image, _)| Arc::clone(image)).collect() });
         let mut images = HashMap::new();
         for (image, one) in good {
+            if let Some(graph) = &one.graph {
+                super::mirror::warn_of_foreign_layers(&image, graph, &**events);
+            }
             let (mut blobs, mut bytes) = (0, 0_u64);
             for blob in one.graph.iter().flat_map(|graph| graph.blobs()) {
                 if draft.layout().blob(&blob.digest).is_some() && !images.contains_key(&blob.digest) {

@@ -279,17 +279,7 @@ impl<S: Source, D: Destination> Run<S, D> {
             digest: root.descriptor.digest.clone(),
             platforms: graph.platform_names(),
         });
-        let left_out = graph.left_out();
-        if left_out > 0 {
-            self.events.emit(Event::Warning {
-                image: Some(image.source.clone()),
-                message: format!(
-                    "{left_out} foreign layers are left out: their licence forbids to pass them on, and nodes \
-                     fetch them from the URLs in the manifest; sync and bundle export copy them with \
-                     --foreign-layers"
-                ),
-            });
-        }
+        warn_of_foreign_layers(image, graph, &*self.events);
         Ok(())
     }
 
@@ -390,4 +380,16 @@ fn unconfirmed(problems: Vec<Problem>) -> Stopped {
         "somebody else may be writing to it, or it may be losing data: run the same command again",
     );
     Stopped { problems, ..failure.into() }
+}
+
+/// Says that an image's foreign layers are left out.
+pub(super) fn warn_of_foreign_layers(image: &Mapping, graph: &Graph, events: &dyn EventSink) {
+    let left_out = graph.left_out();
+    if left_out > 0 {
+        let message = format!(
+            "{left_out} foreign layers are left out: their licence forbids to pass them on, and nodes fetch them from the \
+             URLs in the manifest; sync and bundle export copy them with --foreign-layers"
+        );
+        events.emit(Event::Warning { image: Some(image.source.clone()), message });
+    }
 }

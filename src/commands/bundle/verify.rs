@@ -9,8 +9,9 @@ use crate::{
         Bundle,
         check::{self, Fault, Required},
     },
-    error::{Failure, Kind},
+    error::{Failure, Kind, exit_code_of},
     oci::Digest,
+    outcome::ImageOutcome,
     report::{Closing, Command, Format, Repair, RunDocument, Verbosity, present_run, print},
     waiver::Waivers,
 };
@@ -25,8 +26,16 @@ pub(super) async fn run(args: BundleVerify, session: &Session) -> Result<u8, Fai
     };
     let checked = check::check(&bundle, &required, session.events()).await;
     session.reporter.finish();
+    // What was left out on purpose must not hide that something is damaged: it decides the code only where nothing is.
+    let damage = checked.faults.iter().filter(|fault| !matches!(fault, Fault::LeftOut { .. }));
+    let damage = damage.map(|fault| fault.failure().kind);
+    let damage = damage.chain(checked.images.iter().filter_map(ImageOutcome::failure_kind));
+    let code = exit_code_of(damage);
     let failures = checked.faults.iter().map(Fault::failure).collect();
     let mut document = RunDocument::new(Command::BundleVerify, checked.images, failures, begun.elapsed());
+    if code != 0 {
+        document.exit_code = code;
+    }
     document.destination = Some(bundle.path().display().to_string());
     document.bundle = Some(bundle.head().id().clone());
     document.level = Some("bytes".to_owned());

@@ -89,6 +89,14 @@ impl Head {
         }
     }
 
+    /// The images that were to be in the bundle and failed when it was written: its lock names them, unconfirmed.
+    pub fn left_out(&self) -> impl Iterator<Item = &Reference> {
+        let there: HashSet<&Reference> =
+            self.index.images.iter().filter_map(|image| image.reference.as_ref()).collect();
+        let failed = self.lock.iter().flat_map(|lock| &lock.images).filter(|image| !image.confirmed);
+        failed.map(|image| &image.source).filter(move |source| !there.contains(source))
+    }
+
     /// Whether the index's bytes are those that this program writes for its images.
     pub(super) fn index_is_ours(&self) -> bool {
         let images =

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     cli::Import,
     endpoint::{
-        bundle::Bundle,
+        bundle::{Bundle, check::left_out},
         landed::{Aided, Landed, Relay},
         registry::Registries,
     },
@@ -60,6 +60,7 @@ pub(super) async fn run(args: Import, session: &Session) -> Result<u8, Failure> 
         let lock = Lock::new(order.chart.clone(), order.placement, platforms, *foreign_layers, &mirrored);
         failures.extend(file.write(&lock).err().map(|error| error.failure()));
     }
+    failures.extend(order.left_out.iter().map(left_out));
     let missing = mirrored.iter().filter_map(|one| one.missing_repository.clone()).collect();
     failures.extend(repositories::missing(&missing));
     let outcomes = mirrored.into_iter().map(|one: Mirrored| one.outcome).collect();

@@ -32,6 +32,8 @@ pub(super) struct Order {
     pub(super) placement: Placement,
     pub(super) chart: Option<ChartIdentity>,
     pub(super) options: Options,
+    /// Images that the export went on without.
+    pub(super) left_out: Vec<Reference>,
 }
 
 impl Order {
@@ -54,7 +56,8 @@ impl Order {
         })?;
         let chart = head.lock.as_ref().and_then(|lock| lock.chart.clone());
         let options = options(args, head.lock.as_ref());
-        Ok(Self { id: head.id().clone(), images, mappings, placement, chart, options })
+        let left_out = head.left_out().cloned().collect();
+        Ok(Self { id: head.id().clone(), images, mappings, placement, chart, options, left_out })
     }
 }
 

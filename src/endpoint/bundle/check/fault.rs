@@ -100,7 +100,7 @@ pub enum Fault {
         reason: String,
     },
     /// An image that was to be in the bundle and could not be copied.
-    #[error("{image} is not in the bundle: it could not be copied when the bundle was written")]
+    #[error("{image} is not in the bundle")]
     LeftOut {
         /// Which.
         image: Reference,
@@ -122,6 +122,18 @@ impl Fault {
     /// What a person sees.
     #[must_use]
     pub fn failure(&self) -> Failure {
-        Failure::from_error(Kind::Integrity, self)
+        match self {
+            // Nothing is damaged: the bundle is what it was written to be.
+            Self::LeftOut { image } => left_out(image),
+            _ => Failure::from_error(Kind::Integrity, self),
+        }
     }
+}
+
+/// What is said of an image that was to be in the bundle, whoever reads it.
+#[must_use]
+pub fn left_out(image: &Reference) -> Failure {
+    let message = format!("{image} is not in the bundle: it could not be copied when the bundle was written");
+    Failure::new(Kind::Image, message)
+        .with_hint("export it again, without --keep-going, where its source can be read")
 }

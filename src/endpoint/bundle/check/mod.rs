@@ -14,7 +14,7 @@ mod tests;
 
 use std::{sync::Arc, time::Instant};
 
-pub use self::fault::{Fault, Place};
+pub use self::fault::{Fault, Place, left_out};
 use self::{
     blobs::{Examined, Owners},
     subject::Subject,

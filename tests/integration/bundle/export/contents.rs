@@ -118,3 +118,16 @@ async fn the_index_of_volumes_describes_them() {
     );
     Mirror::new(["bundle", "verify"]).arg(site.path("v.tar.001")).run().await.expect_success();
 }
+
+#[tokio::test]
+async fn foreign_layers_that_are_left_out_are_told_of_once_in_a_stream_as_in_a_file() {
+    let (image, _) = SampleImage::with_foreign_layers("1", &["http://127.0.0.1:1/{}"]);
+    let platform = ["--platform", "linux/amd64"];
+    let site = Site::with(&[&image]).await;
+    let streamed = export(&site.images, Path::new("-"), &platform).run_captured().await;
+    let written = site.export("b.tar", &platform).run().await.expect_success();
+    for stderr in [&streamed.stderr, &written.stderr] {
+        assert_eq!(stderr.matches("foreign layers are left out").count(), 1, "{stderr}");
+    }
+    assert!(streamed.stdout == site.read("b.tar"));
+}

@@ -54,7 +54,8 @@ async fn keep_going_writes_the_bundle_without_it_and_says_so() {
             .map(|one| one["confirmed"].clone())
             .collect();
         assert_eq!(confirmed, [true, false]);
-        let found = verify(&site.path("b.tar")).await;
+        let found = verify(&site.path("b.tar")).await.expect_code(1);
+        assert!(!found.stderr.contains("damage"), "{found}");
         assert!(found.stderr.contains("team/web"), "{found}");
         assert!(!found.stderr.contains("is wrong about"), "{found}");
         // It says the same when it is there already.
@@ -102,4 +103,28 @@ async fn a_layer_that_claims_more_than_any_disk_has_is_refused_before_a_byte_is_
         // Which platform it is for stands in its config alone.
         assert!(site.fetched().iter().all(|digest| *digest == config_of(&huge)), "{outcome}");
     }
+}
+
+#[tokio::test]
+async fn what_was_left_out_is_told_from_damage_and_named_by_every_reader() {
+    let (site, _) = site(true).await;
+    let path = site.path("b.tar");
+    site.export("b.tar", &["--keep-going"]).run().await.expect_code(1);
+    let destination = Scripted::start().await;
+    let to = format!("{}/mirror", destination.address().host_port);
+    let import = Mirror::new(["bundle", "import", "--to", &to, "--lock"]).arg(site.path("i.lock")).arg(&path);
+    let imported = import.run().await.expect_code(1);
+    assert!(
+        imported.stderr.contains("team/web") && imported.stderr.contains("is not in the bundle"),
+        "{imported}"
+    );
+    assert!(!imported.stderr.contains("team/app"), "{imported}");
+    assert!(destination.count("PUT", "/manifests/") > 0, "what is there is imported");
+    // A damaged byte weighs more than an image that was left out.
+    let mut bytes = site.read("b.tar");
+    let (_, extent) = extents(&bytes).remove(0);
+    bytes[usize::try_from(extent.offset).unwrap()] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let damaged = verify(&path).await.expect_code(6);
+    assert!(damaged.stderr.contains("team/web"), "{damaged}");
 }
