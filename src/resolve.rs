@@ -1,12 +1,14 @@
 //! From a reference to everything that the image is made of: manifests with their bytes, and blobs.
 
+mod platforms;
+
 use std::collections::{HashMap, HashSet};
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use serde::Deserialize;
 
 use crate::{
-    endpoint::{Cause, Error, Operation, Source, VerifiedBody},
+    endpoint::{Cause, Error, Operation, Source},
     oci::{
         ArtifactKind, Contents, Descriptor, Digest, Platform, RawManifest, Repository, Target,
         manifest::ManifestError,
@@ -20,8 +22,6 @@ const DEEPEST: usize = 8;
 const MOST_MANIFESTS: usize = 2000;
 /// How many manifests of one image are read at once.
 const AT_ONCE: usize = 8;
-/// The largest config that is read to learn a platform, in bytes.
-const LARGEST_CONFIG: u64 = 8 * 1024 * 1024;
 
 /// Whether foreign layers belong to an image. Their licence forbids to pass them on, registries accept manifests
 /// without them, and nodes fetch them from elsewhere.
@@ -78,6 +78,8 @@ pub struct Graph {
     pub unusable: Vec<(Descriptor, Error)>,
     /// Whether its foreign layers are among its blobs.
     pub foreign_layers: ForeignLayers,
+    /// Small configs that were read to learn a platform. They need not be read again.
+    pub configs: HashMap<Digest, Bytes>,
 }
 
 impl Graph {
@@ -222,7 +224,7 @@ pub async fn survey<S: Source>(
         return Err(Error::new(Operation::ReadManifest, place.side(), at, error));
     }
     let mut graph = walk.into_graph(&root_digest);
-    graph.platforms = platforms(place, repository, &graph).await?;
+    platforms::learn(place, repository, &mut graph).await?;
     Ok(graph)
 }
 
@@ -322,64 +324,4 @@ impl Walk {
         settled.push(node);
         height
     }
-}
-
-/// The platforms of all image manifests. An index names them; where it does not, the config does.
-async fn platforms<S: Source>(
-    place: &S,
-    repository: &Repository,
-    graph: &Graph,
-) -> Result<Vec<PlatformOutcome>, Error> {
-    let mut found = Vec::new();
-    for node in &graph.nodes {
-        let Contents::Image { config, .. } = &node.contents else { continue };
-        let platform = match &node.descriptor.platform {
-            Some(_) => node.descriptor.runnable_platform().cloned(),
-            None if node.descriptor.attestation => None,
-            None => platform_of_config(place, repository, config).await?,
-        };
-        if let Some(platform) = platform {
-            found.push(PlatformOutcome { platform, digest: node.descriptor.digest.clone() });
-        }
-    }
-    Ok(found)
-}
-
-/// The fields of an image config that name its platform (OCI image specification, "Image Configuration").
-#[derive(Deserialize)]
-struct Config {
-    os: Option<String>,
-    architecture: Option<String>,
-    variant: Option<String>,
-}
-
-/// The platform that a config names; `None` when it is not an image's config or is not there.
-async fn platform_of_config<S: Source>(
-    place: &S,
-    repository: &Repository,
-    config: &Descriptor,
-) -> Result<Option<Platform>, Error> {
-    if config.size > LARGEST_CONFIG || !config.media_type.is_image_config() {
-        return Ok(None);
-    }
-    let stream = match place.open_blob(repository, config, 0).await {
-        Ok(stream) => stream,
-        // Its absence is found, and reported, where blobs are looked at.
-        Err(Error { cause: Cause::NoSuchBlob, .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let at = format!("{repository}@{}", config.digest);
-    let error = Error::new(Operation::ReadBlob, place.side(), at, Cause::NoSuchBlob);
-    let body = VerifiedBody::new(stream, config, error, Box::new(|_| ()));
-    let bytes = body.try_fold(Vec::new(), |mut whole, piece| async move {
-        whole.extend_from_slice(&piece);
-        Ok(whole)
-    });
-    let Ok(Config { os: Some(os), architecture: Some(architecture), variant }) =
-        serde_json::from_slice(&bytes.await?)
-    else {
-        return Ok(None);
-    };
-    let platform = Platform::new(&os, &architecture, variant.as_deref());
-    Ok((!platform.is_unknown()).then_some(platform))
 }

@@ -1,6 +1,9 @@
-//! A source of which everything but the blobs has been read: what a tag named then is what it names for the whole run.
+//! A source of which everything but the layers has been read: what a tag named then is what it names for the whole run.
 
 use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
 
 use super::{BlobStream, Error, Side, Source};
 use crate::{
@@ -14,19 +17,21 @@ pub struct Resolved<S> {
     inner: Arc<S>,
     roots: HashMap<(Repository, Target), Digest>,
     manifests: HashMap<Digest, RawManifest>,
+    configs: HashMap<Digest, Bytes>,
 }
 
 impl<S: Source> Resolved<S> {
     /// `images` are all that will be asked for.
     pub fn new<'a>(inner: Arc<S>, images: impl IntoIterator<Item = (&'a Reference, &'a Graph)>) -> Self {
-        let (mut roots, mut manifests) = (HashMap::new(), HashMap::new());
+        let (mut roots, mut manifests, mut configs) = (HashMap::new(), HashMap::new(), HashMap::new());
         for (reference, graph) in images {
             let place = (reference.repository().clone(), reference.target());
             roots.extend(graph.root().map(|root| (place, root.descriptor.digest.clone())));
             let nodes = graph.nodes.iter();
             manifests.extend(nodes.map(|node| (node.descriptor.digest.clone(), node.manifest.clone())));
+            configs.extend(graph.configs.clone());
         }
-        Self { inner, roots, manifests }
+        Self { inner, roots, manifests, configs }
     }
 }
 
@@ -57,6 +62,10 @@ impl<S: Source> Source for Resolved<S> {
         blob: &Descriptor,
         offset: u64,
     ) -> Result<BlobStream, Error> {
-        self.inner.open_blob(repository, blob, offset).await
+        let config = self.configs.get(&blob.digest);
+        match usize::try_from(offset).ok().zip(config).filter(|(offset, config)| *offset <= config.len()) {
+            Some((offset, config)) => Ok(stream::iter([Ok(config.slice(offset..))]).boxed()),
+            None => self.inner.open_blob(repository, blob, offset).await,
+        }
     }
 }

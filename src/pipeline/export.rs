@@ -1,32 +1,28 @@
 //! Writing a bundle: every image is resolved first, because the place of every blob must be known before the first byte;
 //! then the blobs are brought as to any other destination, the file is read back, and gets its name.
 
-use std::{
-    collections::{HashMap, HashSet},
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
 use tokio::io::AsyncWrite;
 
-use super::{Mirrored, Options, mirror, waiting::blocking};
+use super::{
+    Mirrored, Options, mirror,
+    telling::{Beforehand, Carriers},
+    waiting::blocking,
+};
 use crate::{
     confirm::Level,
     endpoint::{
         Error, Source,
-        body::OnProgress,
         bundle::{self, Draft, Meter, Output, Writer},
         nowhere::Nowhere,
         resolved::Resolved,
     },
     enumerate::ChartIdentity,
     error::{Failure, Kind},
-    event::{Event, EventSink, Landing},
+    event::{Event, EventSink},
     lock::{Base, Lock, Placement},
-    oci::{Descriptor, Digest, Mapping, Reference, Repository},
+    oci::{Descriptor, Digest, Mapping, Reference},
     outcome::{Bytes, Status},
     problem::Problem,
     resolve::Graph,
@@ -142,12 +138,12 @@ impl<S: Source> Exporter<S> {
         if (failed(&mirrored) > 0 && !self.keep_going) || ready(&mut mirrored).next().is_none() {
             return Ok(Exported { mirrored, written: None });
         }
-        let draft = self.draft(&mut mirrored);
-        let carriers = Carriers::new(&mut mirrored, &draft, &self.events);
+        let (draft, source) = (self.draft(&mut mirrored), self.resolved(&mirrored));
+        let images =
+            ready(&mut mirrored).filter_map(|one| Some((as_it_is(&one.outcome.source), one.graph.as_ref()?)));
+        let carriers = Carriers::announce(images, draft.layout(), &self.events);
         let progress = |blob: &Descriptor| carriers.progress(blob);
-        if let Err(error) =
-            bundle::stream::write(&draft, &*self.source, &carriers.holders(), out, progress).await
-        {
+        if let Err(error) = bundle::stream::write(&draft, &source, &carriers.holders(), out, progress).await {
             return Err(cut_off(&error));
         }
         let lock = self.lock(&mirrored);
@@ -207,6 +203,12 @@ impl<S: Source> Exporter<S> {
         lock
     }
 
+    /// The source, of which nothing is read again that is known.
+    fn resolved(&self, mirrored: &[Mirrored]) -> Resolved<S> {
+        let images = mirrored.iter().filter_map(|one| Some((&one.outcome.source, one.graph.as_ref()?)));
+        Resolved::new(Arc::clone(&self.source), images)
+    }
+
     async fn is_there(
         &self,
         output: &Output,
@@ -250,8 +252,7 @@ impl<S: Source> Exporter<S> {
         again: bool,
     ) {
         let mappings = ready(mirrored).map(|one| as_it_is(&one.outcome.source)).collect();
-        let images = mirrored.iter().filter_map(|one| Some((&one.outcome.source, one.graph.as_ref()?)));
-        let source = Arc::new(Resolved::new(Arc::clone(&self.source), images));
+        let source = Arc::new(self.resolved(mirrored));
         let options =
             Options { check: Level::Blobs, overwrite: true, dry_run: false, ..self.options.clone() };
         let brought = mirror(source, Arc::clone(writer), mappings, options, Arc::clone(events)).await;
@@ -327,72 +328,8 @@ fn size(one: &Mirrored) -> u64 {
     one.graph.as_ref().map_or(0, Graph::blob_bytes)
 }
 
-/// Which image brings each blob of a stream, for what is said of it.
-struct Carriers<'a> {
-    images: HashMap<Digest, Arc<Mapping>>,
-    events: &'a Arc<dyn EventSink>,
-}
-
-impl<'a> Carriers<'a> {
-    /// Says which images are about to be brought.
-    fn new(mirrored: &mut [Mirrored], draft: &Draft, events: &'a Arc<dyn EventSink>) -> Self {
-        let good: Vec<(Arc<Mapping>, &Mirrored)> =
-            ready(mirrored).map(|one| (Arc::new(as_it_is(&one.outcome.source)), &*one)).collect();
-        events.emit(Event::Started { images: good.iter().map(|(image, _)| Arc::clone(image)).collect() });
-        let mut images = HashMap::new();
-        for (image, one) in good {
-            if let Some(graph) = &one.graph {
-                super::mirror::warn_of_foreign_layers(&image, graph, &**events);
-            }
-            let (mut blobs, mut bytes) = (0, 0_u64);
-            for blob in one.graph.iter().flat_map(|graph| graph.blobs()) {
-                if draft.layout().blob(&blob.digest).is_some() && !images.contains_key(&blob.digest) {
-                    images.insert(blob.digest.clone(), Arc::clone(&image));
-                    blobs += 1;
-                    bytes = bytes.saturating_add(blob.size);
-                }
-            }
-            events.emit(Event::Planned { image, blobs, bytes });
-        }
-        Self { images, events }
-    }
-
-    /// For every blob a repository that has it.
-    fn holders(&self) -> HashMap<Digest, Repository> {
-        let holder = |(digest, image): (&Digest, &Arc<Mapping>)| (digest.clone(), image.repository.clone());
-        self.images.iter().map(holder).collect()
-    }
-
-    /// Says that a blob begins to move, and how far it is.
-    fn progress(&self, blob: &Descriptor) -> OnProgress {
-        let Some(image) = self.images.get(&blob.digest).cloned() else { return Box::new(|_| ()) };
-        let (events, blob) = (Arc::clone(self.events), blob.clone());
-        events.emit(Event::BlobStarted { image: Arc::clone(&image), blob: blob.clone() });
-        let moved = AtomicU64::new(0);
-        Box::new(move |bytes| {
-            events.emit(Event::BlobProgress { image: Arc::clone(&image), bytes });
-            if moved.fetch_add(bytes, Ordering::Relaxed) + bytes == blob.size {
-                let (image, blob) = (Arc::clone(&image), blob.clone());
-                events.emit(Event::BlobFinished { image, blob, how: Landing::Copied });
-            }
-        })
-    }
-}
-
 fn cut_off(error: &Error) -> Failure {
     let failure = error.failure();
     let hint = "what was written is cut off and must be thrown away: a stream cannot be taken up again";
     failure.with_hint(hint)
-}
-
-/// What a person hears while images are resolved: the rest is said when they are brought.
-struct Beforehand(Arc<dyn EventSink>);
-
-impl EventSink for Beforehand {
-    fn emit(&self, event: Event) {
-        if matches!(event, Event::Retrying { .. } | Event::Warning { image: None, .. } | Event::Detail { .. })
-        {
-            self.0.emit(event);
-        }
-    }
 }

@@ -3,6 +3,7 @@
 
 pub mod export;
 pub mod mirror;
+mod telling;
 pub mod verify;
 mod waiting;
 

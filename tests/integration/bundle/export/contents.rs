@@ -39,6 +39,21 @@ async fn each_blob_and_each_manifest_is_fetched_once() {
 }
 
 #[tokio::test]
+async fn a_config_that_was_read_for_its_platform_is_not_fetched_again() {
+    let image = SampleImage::single_platform("one", "amd64");
+    let site = Site::with(&[&image]).await;
+    for output in [site.path("b.tar"), "-".into()] {
+        site.source.clear();
+        let run = export(&site.images, &output, &["--platform", "linux/amd64"]).run_captured().await;
+        assert!(run.status.success(), "{}", run.stderr);
+        let mut fetched = site.fetched();
+        fetched.sort();
+        assert!(fetched.iter().eq(image.blobs.keys()), "{fetched:?}");
+        assert_eq!(site.source.count("GET", "/manifests/"), 1);
+    }
+}
+
+#[tokio::test]
 async fn the_bytes_depend_on_the_images_alone() {
     let (_registry, mut images, ..) = registry().await;
     let folder = tempfile::tempdir().unwrap();
