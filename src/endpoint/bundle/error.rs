@@ -263,9 +263,15 @@ impl BundleError {
             Self::NotALayout { .. } | Self::NotAnArchive { .. } => Some(
                 "a bundle is a tar archive, not compressed, or a folder, with the files `oci-layout` and `index.json`",
             ),
-            Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+            Self::Unwritable { source, .. }
+                if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
                 Some("make room and run the same command again: what is there already is kept")
             }
+            Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => Some(
+                "the disk or a limit of this shell (`ulimit -f`) allows no file of this size: write volumes, for \
+                 example with --split fat32, or write to another disk",
+            ),
             Self::NoRoom { .. } => Some("make room, or write to another disk: nothing has been written"),
             Self::Output { .. } => Some(
                 "name a file in a folder that is there and can be written to, or write to standard output with --output -",

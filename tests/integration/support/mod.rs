@@ -29,6 +29,7 @@ pub mod scripted;
 pub mod secrets;
 pub mod serving;
 pub mod skopeo;
+pub mod small_disk;
 pub mod storage;
 pub mod tls;
 pub mod token_server;
