@@ -148,14 +148,15 @@ impl Storage {
 /// The digest that a link names; nothing if there is no such link.
 ///
 /// CNCF distribution writes links in place, and again whenever a manifest is pushed or a blob mounted that is there
-/// already: it empties the file, then fills it. An empty link is one that is being written, on behalf of a client that
-/// may have been killed long ago. It is read until it is whole; a link that is missing is never waited for.
+/// already: it empties the file, then fills it. A link that is empty or cut off is one that is being written, on behalf of
+/// a client that may have been killed long ago. It is read until it is whole; a link that is missing is never waited for.
 fn read_link(path: &Path) -> Option<Digest> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let target = fs::read_to_string(path).ok()?;
-        if !target.is_empty() || Instant::now() >= deadline {
-            return target.parse().ok();
+        let digest = target.parse().ok();
+        if digest.is_some() || Instant::now() >= deadline {
+            return digest;
         }
         thread::sleep(Duration::from_millis(1));
     }
