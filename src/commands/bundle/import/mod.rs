@@ -24,7 +24,7 @@ use super::{
 use crate::{
     cli::Import,
     endpoint::{
-        bundle::{Bundle, check::left_out},
+        bundle::Bundle,
         landed::{Aided, Landed, Relay},
         registry::Registries,
     },
@@ -51,16 +51,16 @@ pub(super) async fn run(args: Import, session: &Session) -> Result<u8, Failure> 
     };
     let destination = Arc::new(access.destination(&root, &args.destination.login).await?);
     let run = Run { args: &args, root, destination, events: session.events() };
-    let (order, mirrored) =
+    let (order, mut mirrored) =
         if from_stdin { Box::pin(run.standard_input()).await? } else { run.files().await? };
     session.reporter.finish();
+    mirrored.extend(order.left_out.iter().map(parts::left_out));
     let mut failures = Vec::new();
     if let Some(file) = lock_file {
         let pipeline::Options { platforms, foreign_layers, .. } = &order.options;
         let lock = Lock::new(order.chart.clone(), order.placement, platforms, *foreign_layers, &mirrored);
         failures.extend(file.write(&lock).err().map(|error| error.failure()));
     }
-    failures.extend(order.left_out.iter().map(left_out));
     let missing = mirrored.iter().filter_map(|one| one.missing_repository.clone()).collect();
     failures.extend(repositories::missing(&missing));
     let outcomes = mirrored.into_iter().map(|one: Mirrored| one.outcome).collect();

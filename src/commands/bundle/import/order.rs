@@ -32,8 +32,8 @@ pub(super) struct Order {
     pub(super) placement: Placement,
     pub(super) chart: Option<ChartIdentity>,
     pub(super) options: Options,
-    /// Images that the export went on without.
-    pub(super) left_out: Vec<Reference>,
+    /// Images that the export went on without: they fail, and the lock of the import names them.
+    pub(super) left_out: Vec<Mapping>,
 }
 
 impl Order {
@@ -43,7 +43,7 @@ impl Order {
         refuse_other(head.id(), args.expect.as_ref(), path)?;
         head.check_lock().map_err(|error| error.failure())?;
         let images = names::images(head, &args.names, path)?;
-        let references: Vec<Reference> = images.iter().map(|image| image.reference.clone()).collect();
+        let mut references: Vec<Reference> = images.iter().map(|image| image.reference.clone()).collect();
         let usual = match &head.lock {
             Some(lock) => (lock.placement.naming, lock.placement.source_prefix.clone()),
             None => (Naming::default(), mapping::common_prefix(&references)),
@@ -51,12 +51,13 @@ impl Order {
         let placement = settings::placement(root, &args.destination.naming, usual);
         let chart = head.lock.as_ref().and_then(|lock| lock.placement.chart.clone());
         let placement = Placement { chart, ..placement };
-        let mappings = placement.namer(root.clone()).map_all(&references).map_err(|error| {
+        references.extend(head.left_out().cloned());
+        let mut mappings = placement.namer(root.clone()).map_all(&references).map_err(|error| {
             Failure::from_error(Kind::Usage, &error).with_hint("give them different names with --naming full")
         })?;
         let chart = head.lock.as_ref().and_then(|lock| lock.chart.clone());
         let options = options(args, head.lock.as_ref());
-        let left_out = head.left_out().cloned().collect();
+        let left_out = mappings.split_off(images.len());
         Ok(Self { id: head.id().clone(), images, mappings, placement, chart, options, left_out })
     }
 }

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::{names::Imported, order::Order};
 use crate::{
-    endpoint::bundle::{Bundle, BundleError, Lack},
+    endpoint::bundle::{Bundle, BundleError, Lack, check},
     error::{Failure, Kind},
     event::{Event, EventSink},
     oci::Mapping,
@@ -81,6 +81,15 @@ pub(super) fn check_end(
     Err(Failure::new(Kind::Integrity, message).with_hint(
         "nothing was copied; copy the bundle again from where it was written, or import what is whole with --keep-going",
     ))
+}
+
+/// The end of an image that the export went on without. In the lock it stays unconfirmed, so that `verify` asks for it.
+pub(super) fn left_out(mapping: &Mapping) -> Mirrored {
+    let outcome = ImageOutcome {
+        failure: Some(check::left_out(&mapping.source)),
+        ..ImageOutcome::new(mapping, Status::Failed)
+    };
+    Mirrored { outcome, graph: None, missing_repository: None }
 }
 
 impl Affected {

@@ -1,6 +1,7 @@
 //! One image fails: no bundle without being asked for it, and never a word that is not so.
 
 use super::*;
+use crate::support::registry::Registry;
 
 async fn verify(path: &Path) -> Outcome {
     Mirror::new(["bundle", "verify"]).arg(path).run().await
@@ -143,4 +144,29 @@ async fn what_was_left_out_is_told_from_damage_and_named_by_every_reader() {
     std::fs::write(&path, bytes).unwrap();
     let damaged = verify(&path).await.expect_code(6);
     assert!(damaged.stderr.contains("team/web"), "{damaged}");
+}
+
+/// `verify` at the far side passed without the images that the bundle lacks: the import's lock did not name them.
+#[tokio::test]
+async fn an_image_that_was_left_out_is_asked_for_at_the_far_side_bug() {
+    let (site, _) = site(true).await;
+    let path = site.path("b.tar");
+    site.export("b.tar", &["--keep-going"]).run().await.expect_code(1);
+    for from_stdin in [false, true] {
+        let destination = Registry::start().await;
+        let to = format!("{}/mirror", destination.address().host_port);
+        let import = Mirror::new(["bundle", "import", "--to", &to, "--output", "json"]);
+        let import = if from_stdin { import.arg("-").stdin(site.read("b.tar")) } else { import.arg(&path) };
+        let imported = import.run().await.expect_code(1);
+        let images = document(&imported)["images"].clone();
+        assert_eq!((&images[0]["status"], &images[1]["status"]), (&"copied".into(), &"failed".into()));
+        let lock: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(imported.folder().join("thoras-mirror.lock")).unwrap())
+                .unwrap();
+        assert_eq!(lock["images"][0]["confirmed"], true, "{lock}");
+        assert_eq!(lock["images"][1]["confirmed"], false, "{lock}");
+        let verified = Mirror::new(["verify"]).in_folder(&imported.folder()).run().await.expect_code(5);
+        assert!(verified.stderr.contains("mirror/web:web"), "{verified}");
+        assert!(!verified.stderr.contains("mirror/app:app"), "{verified}");
+    }
 }
