@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::importing::*;
-use crate::support::{client, skopeo};
+use crate::support::{client, programs, skopeo};
 
 /// An image in a registry, pulled by skopeo to `destination`, which may end in a name.
 async fn pulled_by_skopeo(image: &SampleImage, destination: &str) {
@@ -35,6 +35,27 @@ async fn an_archive_of_skopeos_without_a_name_is_named_by_hand() {
     team.assert_untouched().await;
     import(&file, &team.to(), &["--as", APP]).run().await.expect_success();
     assert_eq!(team.registry.storage().tags()["mirror/app:1"], team.app.root().digest);
+}
+
+/// By the programs themselves; below stand the forms that they write.
+#[tokio::test]
+async fn folders_that_crane_and_oras_wrote_are_imported() {
+    let team = Team::start().await;
+    let source = Registry::start().await;
+    client::push(&team.app, source.address(), "team/app").await;
+    let from = source.address().image("team/app", &team.app.tag);
+    let crane = programs::find("THORAS_MIRROR_TEST_CRANE", "crane");
+    let folder = team.folder.path().join("crane");
+    let to = folder.display().to_string();
+    programs::run(crane, ["pull", "--insecure", "--format=oci", &from, &to]).await;
+    import(&folder, &team.to(), &["--as", APP]).run().await.expect_success();
+    assert_eq!(team.registry.storage().tags()["mirror/app:1"], team.app.root().digest);
+    let oras = programs::find("THORAS_MIRROR_TEST_ORAS", "oras");
+    let folder = team.folder.path().join("oras");
+    let to = format!("{}:1", folder.display());
+    programs::run(oras, ["copy", "--from-plain-http", "--to-oci-layout", &from, &to]).await;
+    import(&folder, &team.to(), &["--as", &format!("1={WEB}")]).run().await.expect_success();
+    assert_eq!(team.registry.storage().tags()["mirror/web:2"], team.app.root().digest);
 }
 
 /// What `crane pull --format=oci` writes: a folder whose index names nothing.

@@ -6,8 +6,8 @@ use serde_json::Value;
 use thoras_mirror::oci::{Digest, media_type::OCI_INDEX};
 
 use crate::support::{
-    client::RepositoryClient, images::SampleImage, process::Mirror, registry::Registry, serving::Serving,
-    skopeo, vendor::Vendor,
+    client::RepositoryClient, containerd::Containerd, images::SampleImage, process::Mirror, programs,
+    registry::Registry, serving::Serving, skopeo, vendor::Vendor,
 };
 
 const NESTED: &str = "deep/nested";
@@ -59,6 +59,25 @@ async fn skopeo_reads_every_image_by_its_full_name_and_copies_it_whole() {
     }
 }
 
+#[tokio::test]
+async fn oras_reads_every_image_by_its_digest_and_copies_it_whole() {
+    let vendor = vendor().await;
+    let bundle = vendor.export("b.tar", &["--with-chart"]).await;
+    let registry = Registry::start().await;
+    for (repository, image) in &vendor.images {
+        let from = format!("{}@{}", bundle.display(), image.root().digest);
+        let raw = oras(&["manifest", "fetch", "--oci-layout", &from]).await;
+        assert_eq!(Digest::sha256(&raw), image.root().digest, "{repository}");
+        let to = registry.address().image("far/app", &image.tag);
+        oras(&["copy", "--from-oci-layout", "--to-plain-http", &from, &to]).await;
+        RepositoryClient::new(registry.address(), "far/app").await.assert_present(image).await;
+    }
+}
+
+async fn oras(arguments: &[&str]) -> Vec<u8> {
+    programs::run(programs::find("THORAS_MIRROR_TEST_ORAS", "oras"), arguments.iter().copied()).await
+}
+
 /// What a cluster gets that was never near the vendor's registry: imported into a registry of ours, and from there.
 #[tokio::test]
 async fn what_is_imported_and_what_is_served_is_what_the_vendor_published() {
@@ -81,4 +100,57 @@ async fn what_is_imported_and_what_is_served_is_what_the_vendor_published() {
     }
     let verify = Mirror::new(["verify", "--level", "bytes"]).in_folder(&import.folder());
     verify.run().await.expect_success();
+}
+
+/// A node without any registry, as `ctr images import` feeds it.
+#[tokio::test]
+async fn containerd_imports_every_image_by_its_full_name_with_every_platform() {
+    let vendor = vendor().await;
+    let bundle = vendor.export("b.tar", &["--with-chart"]).await;
+    let node = Containerd::start().await;
+    node.ctr(&["images", "import", "--all-platforms", "--no-unpack", bundle.to_str().unwrap()]).await;
+    let content = node.content().await;
+    for (position, (repository, image)) in vendor.images.iter().enumerate() {
+        let digest = node.digest(&vendor.reference(position)).await;
+        assert_eq!(digest.as_deref(), Some(image.root().digest.as_str()), "{repository}");
+        for digest in image.manifests.iter().map(|manifest| &manifest.digest).chain(image.blobs.keys()) {
+            assert!(content.contains(digest.as_str()), "{repository}: {digest}");
+        }
+    }
+}
+
+/// A node of a cluster that has no registry but a bundle on the disk of some machine.
+#[tokio::test]
+async fn containerd_pulls_every_image_from_a_bundle_that_is_served() {
+    let vendor = vendor().await;
+    let bundle = vendor.export("b.tar", &[]).await;
+    let serving = Serving::start(&bundle, &[]).await;
+    let node = Containerd::start().await;
+    for (repository, image) in &vendor.images {
+        let name = serving.address.image(repository, &image.tag);
+        node.ctr(&["content", "fetch", "--plain-http", "--all-platforms", &name]).await;
+        assert_eq!(node.digest(&name).await.as_deref(), Some(image.root().digest.as_str()), "{repository}");
+        let content = node.content().await;
+        for digest in image.manifests.iter().map(|manifest| &manifest.digest).chain(image.blobs.keys()) {
+            assert!(content.contains(digest.as_str()), "{repository}: {digest}");
+        }
+    }
+}
+
+/// What containerd exports is the layout that `docker save` writes with the containerd image store.
+#[tokio::test]
+async fn what_containerd_exports_is_imported_under_its_name() {
+    let vendor = vendor().await;
+    let bundle = vendor.export("b.tar", &[]).await;
+    let node = Containerd::start().await;
+    node.ctr(&["images", "import", "--all-platforms", "--no-unpack", bundle.to_str().unwrap()]).await;
+    let (repository, image) = &vendor.images[0];
+    let file = vendor.path("exported.tar");
+    let name = vendor.reference(0);
+    node.ctr(&["images", "export", "--all-platforms", file.to_str().unwrap(), &name]).await;
+    let far = Registry::start().await;
+    let to = format!("{}/far", far.address().host_port);
+    let import = Mirror::new(["bundle", "import", "--to", &to]).arg(&file).run().await.expect_success();
+    assert!(import.stderr.contains("digests"), "{import}");
+    RepositoryClient::new(far.address(), &format!("far/{repository}")).await.assert_present(image).await;
 }

@@ -9,11 +9,12 @@
 //! - [`proxy`] is a forward proxy; [`secrets`] looks for what must never be shown;
 //! - [`vendor`] is a vendor's registry and chart, exported by the program itself;
 //! - [`process`] runs the program under test, [`serving`] its registry, [`documents`] checks the JSON that it prints;
-//! - [`skopeo`] and [`helm`] run other programs, [`fake_helm`] stands in Helm's place and writes down what it saw.
+//! - [`skopeo`], [`containerd`] and [`helm`] run other programs, [`fake_helm`] stands in Helm's place and writes down what it saw.
 
 pub mod built_bundle;
 pub mod bundle;
 pub mod client;
+pub mod containerd;
 pub mod documents;
 pub mod fake_helm;
 pub mod fault_proxy;
