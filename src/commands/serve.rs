@@ -42,6 +42,7 @@ pub(super) async fn run(args: Serve, session: &Session) -> Result<u8, Failure> {
     let mut signals = Signals::listen().map_err(cannot_listen)?;
     let mut reloads = signal(SignalKind::hangup()).map_err(cannot_listen)?;
     warn_of_open_doors(&options);
+    opening::warn_of_unfinished(&args.paths);
     let server = Server::bind(options).await.map_err(|error| failure(&error, &args.paths))?;
     warn_of_a_delta(&server);
     announce(&args, &server, quiet)?;
@@ -66,6 +67,15 @@ fn failure(error: &ServeError, paths: &[PathBuf]) -> Failure {
         ServeError::Storage(StorageError::Bundle(error)) => opening::failure(error, paths),
         ServeError::Storage(StorageError::Manifest { .. }) => Failure::from_error(Kind::Integrity, error)
             .with_hint("copy the bundle again from where it was written"),
+        ServeError::Storage(StorageError::Io { source, .. }) => {
+            let hint = match source.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    "name a folder that this user may read and write to (read, with --read-only)"
+                }
+                _ => "name a folder that is there or can be made, on a disk with room",
+            };
+            Failure::from_error(Kind::Usage, error).with_hint(hint)
+        }
         error => Failure::from_error(Kind::Usage, error),
     }
 }

@@ -37,6 +37,8 @@ pub struct BundleDocument {
     pub base: Option<DeltaBase>,
     /// The images in the order of the index.
     pub images: Vec<BundledImage>,
+    /// The images that `bundle export --keep-going` went on without.
+    pub left_out: Vec<Reference>,
     /// Why other images of the index cannot be shown.
     pub failures: Vec<Failure>,
     /// What the process exits with.
@@ -83,7 +85,8 @@ impl BundleDocument {
     pub fn new(id: Digest, images: Vec<BundledImage>, failures: Vec<Failure>) -> Self {
         let exit_code = crate::error::exit_code_of(failures.iter().map(|failure| failure.kind));
         let (path, chart, base) = (String::new(), None, None);
-        Self { schema: BUNDLE_SCHEMA, id, path, size: 0, chart, base, images, failures, exit_code }
+        let left_out = Vec::new();
+        Self { schema: BUNDLE_SCHEMA, id, path, size: 0, chart, base, images, left_out, failures, exit_code }
     }
 }
 
@@ -111,6 +114,8 @@ fn text(document: &BundleDocument, width: Option<usize>) -> String {
         let (blobs, bytes) = (units::counted(base.absent_blobs, "blob"), units::bytes(base.absent_bytes));
         lines.push(format!("base    {}, which has {blobs} ({bytes}) of these images", base.id));
     }
+    let lacks = |image: &Reference| format!("lacks   {image}, which the export went on without");
+    lines.extend(document.left_out.iter().map(lacks));
     lines.push(String::new());
     let columns =
         [Column::Left("IMAGE"), Column::Left("DIGEST"), Column::Left("PLATFORMS"), Column::Right("SIZE")];
@@ -176,6 +181,7 @@ mod tests {
         });
         document.base =
             Some(DeltaBase { id: samples::digest("base"), absent_blobs: 3, absent_bytes: 2_000_000 });
+        document.left_out = vec![samples::source("forecast:4.53.0")];
         document
     }
 
@@ -187,6 +193,7 @@ mod tests {
         size    122.1 MiB (128001024 bytes)
         chart   thoras 4.53.0
         base    sha256:cae662172fd450bb0cd710a769079c05bfc5d8e35efa6576edc7d0377afdd4a2, which has 3 blobs (1.9 MiB) of these images
+        lacks   us-east4-docker.pkg.dev/thoras-registry/platform/forecast:4.53.0, which the export went on without
 
         IMAGE                                                             DIGEST                                                                   PLATFORMS                     SIZE
         us-east4-docker.pkg.dev/thoras-registry/platform/services:4.53.0  sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  linux/amd64,linux/arm64  122.1 MiB

@@ -60,6 +60,17 @@ async fn a_folder_of_somebody_elses_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn a_folder_that_cannot_be_made_is_told_with_what_to_do() {
+    for (path, hint) in [
+        ("/proc/no-such-process/registry", "hint: name a folder that is there or can be made"),
+        ("/dev/null/registry", "hint: name a folder that is there or can be made"),
+    ] {
+        let outcome = serve(&["--listen", "127.0.0.1:0", path]).await.expect_code(2);
+        assert!(outcome.stderr.contains(path) && outcome.stderr.contains(hint), "{outcome}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_bundle_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let outcome = serve(&["--listen", "127.0.0.1:0", file.path().to_str().unwrap()]).await.expect_code(3);

@@ -30,6 +30,7 @@ pub(super) async fn run(args: BundleInspect, session: &Session) -> Result<u8, Fa
     session.reporter.finish();
     let mut document = BundleDocument::new(bundle.head().id().clone(), images, failures);
     document.path = bundle.path().display().to_string();
+    document.left_out = bundle.head().left_out().cloned().collect();
     document.size = bundle.size().map_err(|error| error.failure())?;
     if let Some(lock) = &bundle.head().lock {
         document.chart.clone_from(&lock.chart);

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use crate::{
     endpoint::bundle::{Bundle, BundleError},
     error::{Failure, Kind, escape, hide_logins},
+    report::print,
 };
 
 /// Opens what was named. Blocks.
 pub(in crate::commands) fn open(paths: &[PathBuf]) -> Result<Bundle, Failure> {
     refuse_standard_input(paths)?;
+    warn_of_unfinished(paths);
     Bundle::open_all(paths).map_err(|error| failure(&error, paths))
 }
 
@@ -20,6 +22,16 @@ pub(in crate::commands) fn refuse_standard_input(paths: &[PathBuf]) -> Result<()
     }
     Err(Failure::new(Kind::Usage, "only `bundle import` reads a bundle from standard input")
         .with_hint("store it in a file first, and name the file"))
+}
+
+/// An export gives a bundle its name when it is whole; until then it may be read, but parts of it are missing.
+pub(in crate::commands) fn warn_of_unfinished(paths: &[PathBuf]) {
+    for path in paths.iter().filter(|path| path.extension().is_some_and(|end| end == "partial")) {
+        let path = hide_logins(&path.display().to_string());
+        print::warning(&format!(
+            "{path} is what an export wrote that has not ended: the same `bundle export` again finishes it"
+        ));
+    }
 }
 
 /// Why files cannot be opened, with their name.

@@ -260,6 +260,9 @@ impl BundleError {
             Self::OldDocker { .. } => Some(
                 "change it with `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG`, and name NEW",
             ),
+            Self::NotAnArchive { found, .. } if found.contains("compressed") => Some(
+                "decompress it first (gunzip, unzstd, unxz): a bundle is a tar archive that is not compressed, or a folder",
+            ),
             Self::NotALayout { .. } | Self::NotAnArchive { .. } => Some(
                 "a bundle is a tar archive, not compressed, or a folder, with the files `oci-layout` and `index.json`",
             ),

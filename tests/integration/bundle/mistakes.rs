@@ -58,7 +58,7 @@ async fn what_is_no_bundle_is_named_with_what_it_is_and_what_to_do() {
         (at("link.tar"), "No such file", "see whether the path is right"),
         (at("README.md"), "is no bundle: it does not begin as a tar archive does", layout),
         (at("empty"), "is no bundle: it is empty", layout),
-        (at("b.tar.gz"), "is no bundle: it is compressed (gzip)", "not compressed"),
+        (at("b.tar.gz"), "is no bundle: it is compressed (gzip)", "decompress it first (gunzip"),
         (at("photos.tar"), "is not an OCI image layout: it has no file `oci-layout`", layout),
         (
             at("docker.tar"),
@@ -125,5 +125,18 @@ async fn a_pipe_with_something_else_is_told_as_files_are() {
         let run = import(Path::new("-"), "127.0.0.1:1/mirror", &[]).stdin(bytes);
         let outcome = run.run().await.expect_code(3);
         assert!(outcome.stderr.contains(text) && outcome.stderr.contains("hint: "), "{outcome}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_export_has_not_finished_is_called_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = SampleImage::multi_platform("1");
+    let path = folder.path().join("b.tar.partial");
+    fs::write(&path, BundleBuilder::new(&[(APP, &image)]).build().bytes).unwrap();
+    for command in COMMANDS.iter().filter(|command| command[0] == "bundle") {
+        let outcome = Mirror::new(command.iter().copied()).arg(&path).run().await;
+        let warning = outcome.stderr.lines().find(|line| line.starts_with("warning: ")).unwrap();
+        assert!(warning.contains("the same `bundle export` again finishes it"), "{outcome}");
     }
 }

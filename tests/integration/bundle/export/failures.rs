@@ -1,7 +1,7 @@
 //! One image fails: no bundle without being asked for it, and never a word that is not so.
 
 use super::*;
-use crate::support::registry::Registry;
+use crate::support::{documents, registry::Registry};
 
 async fn verify(path: &Path) -> Outcome {
     Mirror::new(["bundle", "verify"]).arg(path).run().await
@@ -137,6 +137,13 @@ async fn what_was_left_out_is_told_from_damage_and_named_by_every_reader() {
     );
     assert!(!imported.stderr.contains("team/app"), "{imported}");
     assert!(destination.count("PUT", "/manifests/") > 0, "what is there is imported");
+    let inspect = async |form: &str| {
+        Mirror::new(["bundle", "inspect", "-o", form]).arg(&path).run().await.expect_success().stdout
+    };
+    let lacks = inspect("table").await.lines().find(|line| line.starts_with("lacks ")).unwrap().to_owned();
+    assert!(lacks.contains("/team/web:web, which the export went on without"), "{lacks}");
+    let document = documents::parse(&inspect("json").await, "bundle.v1.json");
+    assert_eq!(document["leftOut"].as_array().unwrap().len(), 1, "{document}");
     // A damaged byte weighs more than an image that was left out.
     let mut bytes = site.read("b.tar");
     let (_, extent) = extents(&bytes).remove(0);
