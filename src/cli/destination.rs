@@ -2,7 +2,7 @@
 
 use clap::{Args, builder::NonEmptyStringValueParser};
 
-use crate::oci::Naming;
+use crate::oci::{Naming, Repository};
 
 /// Where images go.
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ pub struct NamingArgs {
     pub naming: Option<Naming>,
 
     /// What relative naming cuts off [default: the vendor's prefix, else what all images share]
-    #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX")]
+    #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX", value_parser = parse_source_prefix)]
     pub source_prefix: Option<String>,
 }
 
@@ -45,4 +45,15 @@ pub struct LoginArgs {
     /// Read the password for --to from standard input (or set THORAS_MIRROR_TO_PASSWORD)
     #[arg(long, requires = "to_username")]
     pub to_password_stdin: bool,
+}
+
+/// Refuses a prefix that no image can stand below, such as a URL: names would be other than was meant, in silence.
+pub(super) fn parse_source_prefix(text: &str) -> Result<String, String> {
+    let below = format!("{}/image", text.strip_suffix('/').unwrap_or(text));
+    match below.parse::<Repository>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => {
+            Err("it should be a registry, and may go on with a path: registry.example.com/team".to_owned())
+        }
+    }
 }

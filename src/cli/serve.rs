@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 
+use super::destination::parse_source_prefix;
 use crate::oci::mapping::Naming;
 
 /// `thoras-mirror serve`
@@ -23,7 +24,7 @@ pub struct Serve {
     pub naming: Option<Naming>,
 
     /// What relative naming cuts off [default: the vendor's prefix, else what all images share]
-    #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX")]
+    #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX", value_parser = parse_source_prefix)]
     pub source_prefix: Option<String>,
 
     /// Let nobody push or delete

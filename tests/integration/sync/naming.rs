@@ -92,3 +92,16 @@ async fn a_repository_of_a_registry_without_path_is_a_destination_too() {
     sync(&pair.images, &pair.destination.address().host_port, &[]).run().await.expect_success();
     assert_eq!(pair.tags(), ["app:1"]);
 }
+
+/// Such a prefix was passed over without a word, and images went where nobody looked for them.
+#[tokio::test]
+async fn a_source_prefix_that_no_image_stands_below_is_refused_bug() {
+    for prefix in ["https://registry.example.com/team", "registry.example.com/a b", "/team", ""] {
+        for command in [&["sync", "--images", "-", "--to", "127.0.0.1:1/x"] as &[&str], &["serve", "nowhere"]]
+        {
+            let run = Mirror::new(command.iter().copied()).arg("--source-prefix").arg(prefix).run().await;
+            let outcome = run.expect_code(2);
+            assert!(outcome.stderr.contains("--source-prefix <HOST[/PATH]>"), "{outcome}");
+        }
+    }
+}
