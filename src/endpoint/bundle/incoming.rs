@@ -78,8 +78,10 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
             let Some((name, size)) = self.next_file().await? else { break };
             match name {
                 Name::Marker => {
-                    names::check_marker(&self.whole(names::MARKER, LARGEST_MARKER).await?)?;
-                    marker = true;
+                    marker = names::is_marker(&self.whole(names::MARKER, LARGEST_MARKER).await?);
+                    if !marker {
+                        return Err(BundleError::Marker);
+                    }
                 }
                 Name::Index => index = Some(self.whole(names::INDEX, index::LARGEST).await?),
                 Name::Lock => lock = Some(self.whole(names::LOCK, LARGEST_LOCK).await?),

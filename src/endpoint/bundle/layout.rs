@@ -14,26 +14,9 @@ use super::{
     closure::Closure,
     header::{self, END},
     names,
-    slices::Slices,
+    slices::{Extent, Slices},
 };
 use crate::oci::{Descriptor, Digest};
-
-/// Where a file's content stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
-    /// The first byte's place in the archive.
-    pub offset: u64,
-    /// The number of bytes.
-    pub size: u64,
-}
-
-impl Extent {
-    /// The place behind the last byte.
-    #[must_use]
-    pub fn end(&self) -> u64 {
-        self.offset.saturating_add(self.size)
-    }
-}
 
 /// A blob's entry.
 #[derive(Debug, Clone)]

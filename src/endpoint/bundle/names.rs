@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 
-use super::error::BundleError;
 use crate::oci::Digest;
 
 pub(super) const MARKER: &str = "oci-layout";
@@ -13,17 +12,14 @@ pub(super) const DOCKER: &str = "manifest.json";
 /// The marker file's content.
 pub(super) const MARKER_CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// Checks the marker's content. Newer versions of the layout do not exist; one would be read wrongly.
-pub(super) fn check_marker(content: &[u8]) -> Result<(), BundleError> {
+/// Whether this is the marker's content. Newer versions of the layout do not exist; one would be read wrongly.
+pub(super) fn is_marker(content: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Marker {
         #[serde(rename = "imageLayoutVersion")]
         version: String,
     }
-    match serde_json::from_slice::<Marker>(content) {
-        Ok(Marker { version }) if version == "1.0.0" => Ok(()),
-        _ => Err(BundleError::Marker),
-    }
+    serde_json::from_slice::<Marker>(content).is_ok_and(|marker| marker.version == "1.0.0")
 }
 
 /// What a file of a layout is.

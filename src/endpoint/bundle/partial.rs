@@ -13,11 +13,11 @@ use super::{
     error::BundleError,
     hashing::{self, Meter},
     head::Head,
-    layout::{BlobEntry, Extent, Layout},
+    layout::{BlobEntry, Layout},
     moves::{self, Move},
     output::{self, Output, OutputFile},
     reader,
-    slices::Slices,
+    slices::{Extent, Slices},
     storage::BlobReader,
 };
 use crate::oci::{Digest, Hasher};

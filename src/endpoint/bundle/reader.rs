@@ -14,10 +14,10 @@ use super::{
     error::BundleError,
     head::Head,
     index,
-    layout::{Extent, Layout},
+    layout::Layout,
     names::{self, Name},
     scan::Scan,
-    slices::Slices,
+    slices::{Extent, Slices},
     storage::{BlobReader, Storage},
     volumes::{self, Opened, VolumeError},
 };
@@ -122,7 +122,9 @@ impl Bundle {
     ) -> Result<Self, BundleError> {
         let refused = |reason| BundleError::NotALayout { path: storage.path().to_owned(), reason };
         let Some(marker) = marker else { return Err(refused("it has no file `oci-layout`")) };
-        names::check_marker(marker)?;
+        if !names::is_marker(marker) {
+            return Err(BundleError::Marker);
+        }
         let index = index.ok_or_else(|| refused("it has no file `index.json`"))?;
         let mut head = Head::new(index, lock)?;
         let mut wanted: Vec<Digest> = head.closure.wanted().cloned().collect();

@@ -8,9 +8,8 @@ use std::{
 use super::{
     error::BundleError,
     header::{BLOCK, Block, Entry, Headers, Step, other_than_an_archive, padding},
-    layout::Extent,
     names::{self, Name},
-    slices::Slices,
+    slices::{Extent, Slices},
 };
 
 /// How many entries one archive may have.

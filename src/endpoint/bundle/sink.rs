@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 
 use super::{
     error::BundleError,
-    layout::{BlobEntry, Extent},
-    slices::Slices,
+    layout::BlobEntry,
+    slices::{Extent, Slices},
 };
 use crate::{
     endpoint::{

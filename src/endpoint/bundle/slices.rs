@@ -5,7 +5,22 @@ use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, SeekFrom};
 
-use super::layout::Extent;
+/// Where a file's content stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The first byte's place in the archive.
+    pub offset: u64,
+    /// The number of bytes.
+    pub size: u64,
+}
+
+impl Extent {
+    /// The place behind the last byte.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(self.size)
+    }
+}
 
 /// One file that holds a part of the archive.
 #[derive(Debug, Clone)]

@@ -14,9 +14,8 @@ use tokio::task::JoinHandle;
 
 use super::{
     error::BundleError,
-    layout::Extent,
     names::{self, Name},
-    slices::Slices,
+    slices::{Extent, Slices},
 };
 use crate::{
     endpoint::{BlobStream, Cause, Error},

@@ -12,10 +12,10 @@ use super::{
     draft::Draft,
     error::BundleError,
     hashing::{self, Meter},
-    layout::Extent,
     output::{self, Output},
     partial::Partial,
     sink::{Arrivals, Sink},
+    slices::Extent,
     storage::BlobReader,
     volumes::{self, Volume, VolumeSet},
 };
