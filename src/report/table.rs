@@ -208,11 +208,12 @@ fn export_summary(outcomes: &[&ImageOutcome], bundle: Option<&BundleSummary>, ti
     let Some(bundle) = bundle else {
         return format!("no bundle was written in {}{}", units::elapsed(time), not_done(outcomes));
     };
+    let name = |file: &str| escape(file).replace('\n', " ");
     let place = match bundle.files.as_slice() {
         [] => "standard output".to_owned(),
-        [file] => escape(file),
-        [volume, index] => format!("{} with {}", escape(volume), escape(index)),
-        [first, .., last, index] => format!("{} to {} with {}", escape(first), escape(last), escape(index)),
+        [file] => name(file),
+        [volume, index] => format!("{} with {}", name(volume), name(index)),
+        [first, .., last, index] => format!("{} to {} with {}", name(first), name(last), name(index)),
     };
     let mut parts = vec![format!("{} copied", units::bytes(total(outcomes).copied))];
     parts.extend((bundle.kept > 0).then(|| format!("{} kept from before", units::bytes(bundle.kept))));

@@ -163,13 +163,13 @@ pub enum VolumeError {
         /// The set's bundle.
         bundle: Digest,
     },
-    /// Volumes of two bundles.
-    #[error("the files belong to two bundles: {one} and {other}")]
+    /// Volumes of two bundles, or of one that was split twice.
+    #[error("the files belong to two sets of volumes, that of {} and that of {}", .one.display(), .other.display())]
     Mixed {
-        /// One of them.
-        one: Digest,
-        /// Another.
-        other: Digest,
+        /// The index of one of them.
+        one: PathBuf,
+        /// The index of another.
+        other: PathBuf,
     },
     /// A folder beside other files.
     #[error("{} is a folder: it is a bundle by itself and goes with no other file", .0.display())]
@@ -208,7 +208,7 @@ impl VolumeError {
             Self::Stranger { .. } => {
                 Some("leave the file out, or copy it again if it should be a volume: it may be cut off")
             }
-            Self::Mixed { .. } => Some("name the volumes of one bundle only"),
+            Self::Mixed { .. } => Some("name the volumes of one set only"),
             Self::Folder(_) => None,
             Self::NoIndex { .. } | Self::Alone(_) => Some(
                 "name the index as well, or put it beside the volumes; without it, all volumes must be named, and be \

@@ -55,10 +55,10 @@ pub(in super::super) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
     };
     let mut sets = found.into_iter();
     if let Some((path, set)) = sets.next() {
-        if let Some((_, other)) =
+        if let Some((other, _)) =
             sets.find(|(_, other)| other.bundle != set.bundle || other.volumes != set.volumes)
         {
-            return Err(VolumeError::Mixed { one: set.bundle, other: other.bundle }.into());
+            return Err(VolumeError::Mixed { one: path, other }.into());
         }
         let slices = assemble(&set, &path, candidates)?;
         return Ok(Opened::Set(Box::new(set), slices, path));

@@ -170,7 +170,11 @@ fn files_that_do_not_belong_together_are_refused_by_name() {
     other.bundle = Digest::sha256(b"other");
     let second = sliced.folder.path().join("other.volumes.json");
     fs::write(&second, other.to_bytes()).unwrap();
-    assert!(matches!(refused(&[sliced.index(), second.clone()]), VolumeError::Mixed { .. }));
+    let both = refused(&[sliced.index(), second.clone()]);
+    assert!(
+        matches!(&both, VolumeError::Mixed { one, other } if *one == sliced.index() && *other == second),
+        "{both}"
+    );
     assert!(matches!(refused(&[second]), VolumeError::Head { .. }));
 }
 
