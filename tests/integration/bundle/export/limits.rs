@@ -1,4 +1,4 @@
-//! Memory that does not grow with blobs, and secrets that stay out of bundles.
+//! Memory that does not grow with blobs, many images, and secrets that stay out of bundles.
 
 use super::*;
 use crate::support::{registry, registry::Registry, scripted::Gate};
@@ -27,6 +27,34 @@ async fn peak_memory(bytes: usize) -> u64 {
 async fn memory_does_not_grow_with_the_blob() {
     let (small, large) = (peak_memory(8 * MIB).await, peak_memory(64 * MIB).await);
     assert!(large < small + 6 * 1024, "{small} KiB with 8 MiB, {large} KiB with 64 MiB");
+}
+
+#[tokio::test]
+async fn two_hundred_images_cost_one_request_for_each_manifest_and_blob() {
+    let images: Vec<SampleImage> =
+        (0..200).map(|number| SampleImage::multi_platform(&format!("app-{number}"))).collect();
+    let site = Site::with(&images.iter().collect::<Vec<_>>()).await;
+    let blobs: HashSet<&Digest> = images.iter().flat_map(|image| image.blobs.keys()).collect();
+    let manifests: usize = images.iter().map(|image| image.manifests.len()).sum();
+    site.export("b.tar", &[]).run().await.expect_success();
+    let fetched = site.fetched();
+    assert_eq!(fetched.len(), blobs.len());
+    assert_eq!(fetched.iter().collect::<HashSet<_>>(), blobs);
+    assert_eq!(site.source.count("GET", "/manifests/"), manifests);
+    assert_eq!(site.source.count("HEAD", ""), 0);
+    let path = site.path("b.tar");
+    Mirror::new(["bundle", "verify"]).arg(&path).run().await.expect_success();
+    let far = Scripted::start().await;
+    let to = format!("{}/far", far.address().host_port);
+    let import = || Mirror::new(["bundle", "import", "--to", &to, "-o", "json"]).arg(&path);
+    import().run().await.expect_success();
+    assert_eq!(far.count("PUT", "/manifests/"), manifests);
+    far.clear();
+    let again = document(&import().run().await.expect_success());
+    let statuses: HashSet<&str> =
+        again["images"].as_array().unwrap().iter().map(|image| image["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, HashSet::from(["up-to-date"]));
+    assert_eq!((far.count("POST", ""), far.count("PUT", "")), (0, 0));
 }
 
 #[tokio::test]
