@@ -203,7 +203,7 @@ async fn read_blob<S: Source>(
 ) -> Result<Option<Problem>, Error> {
     let read = async {
         let stream = place.open_blob(repository, blob, 0).await?;
-        let at = format!("{repository}@{}", blob.digest);
+        let at = place.blob_place(repository, &blob.digest);
         let error = Error::new(Operation::ReadBlob, place.side(), at, Cause::NoSuchBlob);
         body::drain(VerifiedBody::new(stream, blob, error, Box::new(|_| ()))).await
     };

@@ -112,6 +112,13 @@ impl<S: Source, D: Source> Source for Relay<S, D> {
             None => self.source.open_blob(repository, blob, offset).await,
         }
     }
+
+    fn blob_place(&self, repository: &Repository, digest: &Digest) -> String {
+        match self.landed.first(digest) {
+            Some(place) => self.destination.blob_place(&place, digest),
+            None => self.source.blob_place(repository, digest),
+        }
+    }
 }
 
 /// A destination that is told of what has landed.

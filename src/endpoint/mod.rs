@@ -81,6 +81,11 @@ pub trait Source: Send + Sync + 'static {
         blob: &Descriptor,
         offset: u64,
     ) -> impl Future<Output = Result<BlobStream, Error>> + Send;
+
+    /// Where a blob's bytes come from, for errors.
+    fn blob_place(&self, repository: &Repository, digest: &Digest) -> String {
+        format!("{repository}@{digest}")
+    }
 }
 
 /// What a destination says when a blob is about to be written.

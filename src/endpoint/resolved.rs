@@ -68,4 +68,8 @@ impl<S: Source> Source for Resolved<S> {
             None => self.inner.open_blob(repository, blob, offset).await,
         }
     }
+
+    fn blob_place(&self, repository: &Repository, digest: &Digest) -> String {
+        self.inner.blob_place(repository, digest)
+    }
 }

@@ -85,6 +85,10 @@ impl<S: Source> Source for WithChart<S> {
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         Ok(stream::iter([Ok(bytes.slice(start..))]).boxed())
     }
+
+    fn blob_place(&self, repository: &Repository, digest: &Digest) -> String {
+        self.inner.blob_place(repository, digest)
+    }
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ async fn read<S: Source>(
         Err(Error { cause: Cause::NoSuchBlob, .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let at = format!("{repository}@{}", config.digest);
+    let at = place.blob_place(repository, &config.digest);
     let error = Error::new(Operation::ReadBlob, place.side(), at, Cause::NoSuchBlob);
     let body = VerifiedBody::new(stream, config, error, Box::new(|_| ()));
     let bytes = body.try_fold(Vec::new(), |mut whole, piece| async move {

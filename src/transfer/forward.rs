@@ -60,7 +60,7 @@ impl<D: Destination> Forward<'_, D> {
                     } else {
                         Mismatch::TooShort { digest, expected, found: size }
                     };
-                    return Err(place(image, blob, mismatch.into()));
+                    return Err(place(blob, mismatch.into()));
                 }
                 self.one(image, blob, Origin::Stream(incoming)).await?;
             }
@@ -103,7 +103,7 @@ impl<D: Destination> Forward<'_, D> {
         self.events.emit(Event::BlobStarted { image: Arc::clone(image), blob: blob.clone() });
         if blob.size == 0 {
             // A body without bytes is never read, so nobody would compare its digest.
-            Verifier::new(blob).finish().map_err(|mismatch| place(image, blob, mismatch.into()))?;
+            Verifier::new(blob).finish().map_err(|mismatch| place(blob, mismatch.into()))?;
         }
         let sink = match self.destination.begin_blob(repository, blob, None).await? {
             Begun::Present => return Ok(Landing::Present),
@@ -131,7 +131,7 @@ impl<D: Destination> Forward<'_, D> {
         let on_progress = move |bytes| {
             events.emit(Event::BlobProgress { image: Arc::clone(&image_of_events), bytes });
         };
-        let failed = place(image, blob, Cause::NoSuchBlob);
+        let failed = place(blob, Cause::NoSuchBlob);
         (sender, VerifiedBody::starting(pieces, blob, start, failed, Box::new(on_progress)))
     }
 }
@@ -179,9 +179,8 @@ async fn feed<R: AsyncRead + Unpin + Send>(
     }
 }
 
-fn place(image: &Mapping, blob: &Descriptor, cause: Cause) -> Error {
-    let place = format!("{}@{}", image.source.repository(), blob.digest);
-    Error::new(Operation::ReadBlob, Side::Source, place, cause)
+fn place(blob: &Descriptor, cause: Cause) -> Error {
+    Error::new(Operation::ReadBlob, Side::Source, format!("{} in standard input", blob.digest), cause)
 }
 
 /// The stream itself failed.

@@ -101,7 +101,7 @@ impl<S: Source, D: Destination> Journey<'_, S, D> {
     }
 
     fn source_error(&self) -> Error {
-        let place = format!("{}@{}", self.image.source.repository(), self.blob.digest);
+        let place = self.source.blob_place(self.image.source.repository(), &self.blob.digest);
         Error::new(Operation::ReadBlob, self.source.side(), place, Cause::NoSuchBlob)
     }
 }

@@ -335,13 +335,28 @@ impl Source for Bundle {
         Ok(found.map(|blob| blob.size()))
     }
 
-    async fn open_blob(&self, _: &Repository, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
-        let place = format!("{}@{}", self.storage.path().display(), blob.digest);
+    async fn open_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        offset: u64,
+    ) -> Result<BlobStream, Error> {
+        let place = self.blob_place(repository, &blob.digest);
         let place = self.error(Operation::ReadBlob, place, Cause::NoSuchBlob);
         match self.storage.blob(&blob.digest) {
             Ok(Some(reader)) => Ok(reader.stream(offset, place)),
             Ok(None) => Err(place),
             Err(error) => Err(Error { cause: Cause::Bundle(error), ..place }),
+        }
+    }
+
+    /// Its repository is where it came from, which nobody need look at: the files are what may have to be copied again.
+    fn blob_place(&self, _: &Repository, digest: &Digest) -> String {
+        let volumes = self.storage.volumes_of(digest);
+        if volumes.is_empty() {
+            format!("{digest} in {}", self.storage.path().display())
+        } else {
+            format!("{digest} in {}", volumes.join(" and "))
         }
     }
 }

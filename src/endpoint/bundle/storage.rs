@@ -71,6 +71,16 @@ impl Storage {
         }
     }
 
+    /// The names of the volumes that a blob lies in; none where it does not lie in volumes.
+    pub(super) fn volumes_of(&self, digest: &Digest) -> Vec<String> {
+        match self {
+            Self::Archive { slices, blobs, .. } => {
+                blobs.get(digest).map(|extent| slices.volumes(*extent)).unwrap_or_default()
+            }
+            Self::Folder { .. } => Vec::new(),
+        }
+    }
+
     /// The archive; `None` for a folder.
     pub(super) fn archive(&self) -> Option<&Slices> {
         match self {

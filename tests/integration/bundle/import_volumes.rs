@@ -94,7 +94,11 @@ async fn a_damaged_volume_is_never_accepted() {
     bytes[at % SIZE] ^= 4;
     fs::write(&volume, bytes).unwrap();
     let outcome = import(&volume, &team.to(), &[]).run().await.expect_code(6);
-    assert!(outcome.stderr.contains(shared.hex()), "{outcome}");
+    let name = volume.file_name().unwrap().to_str().unwrap();
+    for image in ["app:1", "web:2"] {
+        let error = format!("error: {image}: cannot read blob {shared} in {name} (source)");
+        assert!(outcome.stderr.contains(&error), "{outcome}");
+    }
     team.assert_nothing_imported();
 }
 
