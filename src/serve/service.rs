@@ -23,9 +23,11 @@ use super::{
     storage::{FolderStorage, Storage},
     users::{User, Users},
 };
+use crate::oci::manifest::LARGEST_MANIFEST;
 
-/// How much of a refused request's body is read, so that the client gets to see the refusal.
-const DRAINED: u64 = 1024 * 1024;
+/// How much of a refused request's body is read, so that the client gets to see the refusal: any manifest, whose
+/// sender may be waiting to hear that it must log in. Blobs are refused when they are begun, before they are sent.
+const DRAINED: u64 = LARGEST_MANIFEST as u64;
 
 /// What all connections share. Its endpoints are in the modules of their workflows.
 pub(super) struct Registry {

@@ -57,6 +57,18 @@ async fn nothing_but_the_challenge_is_answered_to_strangers() {
     }
 }
 
+/// Clients that learn from a 401 that they must log in saw a broken connection in its place when the manifest was large.
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_is_still_sending_a_large_manifest_bug() {
+    let (_folder, registry) = guarded().await;
+    let mut stream = registry.connect().await;
+    let body = vec![b' '; 7 * 1024 * 1024];
+    let head = format!("PUT /v2/a/manifests/x HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body).await.unwrap();
+    assert_eq!(status_line(&mut stream).await, 401);
+}
+
 #[tokio::test]
 async fn writers_push_and_readers_pull() {
     let (_folder, registry) = guarded().await;
