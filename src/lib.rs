@@ -25,7 +25,7 @@
 //!
 //! Each has tests that fail when it breaks.
 //!
-//! 1. Manifest bytes are never re-serialised: what was read is what is pushed. ([`oci::RawManifest`])
+//! 1. Manifest bytes are never re-serialized: what was read is what is pushed. ([`oci::RawManifest`])
 //! 2. Children before parents, the tag last: no tag ever names an incomplete graph, whenever the run dies.
 //!    ([`transfer`])
 //! 3. Bytes that do not match their digest and size are never committed: they are hashed once, while

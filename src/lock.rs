@@ -96,7 +96,7 @@ impl Placement {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LockedImage {
-    /// The reference that was asked for, normalised.
+    /// The reference that was asked for, normalized.
     pub source: Reference,
     /// Where it was copied to: `REGISTRY/REPOSITORY:TAG`.
     pub destinations: Vec<Reference>,

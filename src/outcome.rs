@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageOutcome {
-    /// What was asked for, normalised.
+    /// What was asked for, normalized.
     pub source: Reference,
     /// `REGISTRY/REPOSITORY:TAG`.
     pub destination: String,

@@ -23,7 +23,7 @@ const MOST_MANIFESTS: usize = 2000;
 /// How many manifests of one image are read at once.
 const AT_ONCE: usize = 8;
 
-/// Whether foreign layers belong to an image. Their licence forbids to pass them on, registries accept manifests
+/// Whether foreign layers belong to an image. Their license forbids to pass them on, registries accept manifests
 /// without them, and nodes fetch them from elsewhere.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ForeignLayers {

@@ -36,9 +36,9 @@ use crate::{
     waiver::Waivers,
 };
 
-/// The licence key itself.
+/// The license key itself.
 const LICENSE_VARIABLE: &str = "THORAS_LICENSE";
-/// A file with the licence key.
+/// A file with the license key.
 const LICENSE_FILE_VARIABLE: &str = "THORAS_LICENSE_FILE";
 /// The password for `--to`, where standard input is not at hand.
 const TO_PASSWORD_VARIABLE: &str = "THORAS_MIRROR_TO_PASSWORD";
@@ -54,7 +54,7 @@ const LOCK_VARIABLE: &str = "THORAS_MIRROR_LOCK";
 const TO_VARIABLE: &str = "THORAS_MIRROR_TO";
 /// The lock that is read when none is named.
 const DEFAULT_LOCK: &str = "thoras-mirror.lock";
-/// Hardly a file's name without a dot is longer than this many bytes, and no licence key is as short.
+/// Hardly a file's name without a dot is longer than this many bytes, and no license key is as short.
 const LONGEST_NAME: usize = 128;
 /// No password is longer than this many bytes.
 const LONGEST_SECRET: u64 = 64 * 1024;
@@ -220,7 +220,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// Reads certificates and the licence; opens no connection.
+    /// Reads certificates and the license; opens no connection.
     pub fn new(args: &RegistryArgs, events: Arc<dyn EventSink>) -> Result<Self, Failure> {
         let network = Arc::new(Network::new(network::settings(args)?));
         let license = license(args)?;
@@ -229,7 +229,7 @@ impl Access {
         Ok(Self { network, license, authfile, helper_timeout, tuning, events })
     }
 
-    /// The registries that images come from. The licence is for them alone.
+    /// The registries that images come from. The license is for them alone.
     pub fn source(&self) -> Result<Registries, Failure> {
         let mut credentials = self.credentials()?;
         if let Some(license) = &self.license {
@@ -295,7 +295,7 @@ fn license(args: &RegistryArgs) -> Result<Option<License>, Failure> {
         }
         (None, Some(content), _) => License::from_content(&content, &format!("in {LICENSE_VARIABLE}")),
         (_, _, Some(path)) => {
-            let bytes = read_file(Path::new(&path), "the licence")?;
+            let bytes = read_file(Path::new(&path), "the license")?;
             License::from_content(&String::from_utf8_lossy(&bytes), &format!("in {path}"))
         }
         (_, _, None) => return bind_nothing(args),
@@ -310,7 +310,7 @@ fn license(args: &RegistryArgs) -> Result<Option<License>, Failure> {
 
 fn bind_nothing(args: &RegistryArgs) -> Result<Option<License>, Failure> {
     match &args.license_for {
-        Some(_) => Err(usage("--license-for is given, but no licence")
+        Some(_) => Err(usage("--license-for is given, but no license")
             .with_hint(format!("pass --license FILE, or set {LICENSE_VARIABLE} or {LICENSE_FILE_VARIABLE}"))),
         None => Ok(None),
     }

@@ -14,7 +14,7 @@ pub struct Waiver {
 }
 
 impl Waiver {
-    /// Whether it is for this image. The pattern is held against the normalised reference, the repository
+    /// Whether it is for this image. The pattern is held against the normalized reference, the repository
     /// without tag, and the name behind the last slash with and without tag.
     fn is_for(&self, image: &Reference) -> bool {
         // A reference that is pinned to a digest has the same name as before.

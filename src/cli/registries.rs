@@ -8,11 +8,11 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registries")]
 pub struct RegistryArgs {
-    /// The file with your licence key; - is standard input (or set THORAS_LICENSE or THORAS_LICENSE_FILE)
+    /// The file with your license key; - is standard input (or set THORAS_LICENSE or THORAS_LICENSE_FILE)
     #[arg(long, value_name = "FILE", help_heading = "Credentials (besides Docker's own configuration)")]
     pub license: Option<String>,
 
-    /// The one registry that the licence may be sent to [default: us-east4-docker.pkg.dev/thoras-registry]
+    /// The one registry that the license may be sent to [default: us-east4-docker.pkg.dev/thoras-registry]
     #[arg(
         long,
         value_name = "HOST[/PATH]",

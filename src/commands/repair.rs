@@ -88,7 +88,7 @@ impl Words {
         }
     }
 
-    /// How registries are reached, and who we are there. Passwords and the licence itself never were arguments.
+    /// How registries are reached, and who we are there. Passwords and the license itself never were arguments.
     fn access(&mut self, args: &Verify) {
         let RegistryArgs { license, license_for, authfile, plain_http, ca_cert, .. } = &args.registries;
         let RegistryArgs { client_cert, client_key, insecure, connect_timeout, .. } = &args.registries;

@@ -140,7 +140,7 @@ async fn push(destination: &Registries, mappings: &[Mapping], patience: &Patienc
     if let Some(provenance) = allowed.first() {
         let with = credential(provenance.as_ref());
         let count = format!("{} of {}", allowed.len(), counted(repositories.len()));
-        let message = format!("{count} can be pushed to {with} (uploads were opened and cancelled)");
+        let message = format!("{count} can be pushed to {with} (uploads were opened and canceled)");
         findings.insert(0, Finding::ok(Check::Push, message));
     }
     findings

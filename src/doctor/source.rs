@@ -46,7 +46,7 @@ async fn pull(source: &Registries, image: &Reference) -> Result<Option<Provenanc
     source.provenance(repository).await
 }
 
-/// `with the licence` or `without a credential`: where it comes from, never what it is.
+/// `with the license` or `without a credential`: where it comes from, never what it is.
 pub(super) fn credential(provenance: Option<&Provenance>) -> String {
     provenance.map_or_else(|| "without a credential".to_owned(), |from| format!("with {from}"))
 }

@@ -241,7 +241,7 @@ impl EnumerateError {
                 "check that it is a program that this user may run, or name another with `--helm PATH`"
             }
             Self::FilteredOut { .. } => {
-                "patterns match the whole normalised reference, for example `--include '*services*'` or \
+                "patterns match the whole normalized reference, for example `--include '*services*'` or \
                  `--exclude 'quay.io/**'`; `thoras-mirror images` without filters lists the references"
             }
             _ => return None,

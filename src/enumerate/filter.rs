@@ -1,4 +1,4 @@
-//! `--include` and `--exclude`: globs on normalised references.
+//! `--include` and `--exclude`: globs on normalized references.
 
 use std::collections::HashSet;
 

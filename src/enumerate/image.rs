@@ -60,7 +60,7 @@ impl ImageUse {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Image {
-    /// The complete, normalised reference.
+    /// The complete, normalized reference.
     pub reference: Reference,
     /// The reference as it was written where it was first found.
     pub written: String,
@@ -114,7 +114,7 @@ pub struct Enumeration {
     pub idle_filters: Vec<String>,
 }
 
-/// Images under collection, one entry for each normalised reference.
+/// Images under collection, one entry for each normalized reference.
 #[derive(Debug, Default)]
 pub(super) struct ImageSet(BTreeMap<Reference, Image>);
 

@@ -46,9 +46,9 @@ pub struct Selection {
     /// Registry prefixes (`HOST[/PATH]`) whose mention in an environment value, an argument or a
     /// `ConfigMap` names an image, besides those that pod specs and custom resources show.
     pub image_prefixes: Vec<String>,
-    /// Globs on the normalised reference, with and without its tag: keep only what matches one of them.
+    /// Globs on the normalized reference, with and without its tag: keep only what matches one of them.
     pub include: Vec<String>,
-    /// Globs on the normalised reference, with and without its tag: drop what matches one of them. It wins
+    /// Globs on the normalized reference, with and without its tag: drop what matches one of them. It wins
     /// over `include`.
     pub exclude: Vec<String>,
     /// Whether the chart itself is wanted, as a [`ChartPackage`].

@@ -87,7 +87,7 @@ impl Digest {
         &self.0
     }
 
-    /// `sha256:` and the first twelve digits: enough to recognise a digest in a table.
+    /// `sha256:` and the first twelve digits: enough to recognize a digest in a table.
     #[must_use]
     pub fn short(&self) -> &str {
         let end = self.algorithm().name().len() + 1 + 12;

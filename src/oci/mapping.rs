@@ -66,7 +66,7 @@ impl FromStr for Root {
             Some((registry, path)) => (registry, Some(path)),
             None => (trimmed, None),
         };
-        let registry = super::reference::normalise_registry(registry);
+        let registry = super::reference::normalize_registry(registry);
         Repository::new(&registry, path.unwrap_or("x"))?;
         Ok(Self { registry, path: path.map(str::to_owned) })
     }

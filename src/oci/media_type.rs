@@ -62,7 +62,7 @@ impl MediaType {
         )
     }
 
-    /// Layers that licences forbid to redistribute; registries often do not hold them.
+    /// Layers that licenses forbid to redistribute; registries often do not hold them.
     #[must_use]
     pub fn is_foreign_layer(&self) -> bool {
         self.0.contains(".nondistributable.") || self.0.contains("rootfs.foreign.")

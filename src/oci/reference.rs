@@ -72,7 +72,7 @@ impl Repository {
         &self.path
     }
 
-    /// Whether it stands below `prefix`, a normalised `HOST[/PATH]`, at a component boundary.
+    /// Whether it stands below `prefix`, a normalized `HOST[/PATH]`, at a component boundary.
     #[must_use]
     pub fn is_below(&self, prefix: &str) -> bool {
         let full = self.to_string();
@@ -115,7 +115,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// A complete, normalised image reference. It has a tag, a digest, or both.
+/// A complete, normalized image reference. It has a tag, a digest, or both.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Reference {
@@ -190,7 +190,7 @@ impl FromStr for Reference {
             None => (text, None),
         };
         let (name, tag) = split_tag(name_and_tag);
-        let repository = normalise(name)?;
+        let repository = normalize(name)?;
         if let Some(tag) = tag {
             check_tag(tag)?;
         }
@@ -230,12 +230,12 @@ fn split_tag(text: &str) -> (&str, Option<&str>) {
 }
 
 /// Docker's rule: the first component is a registry when it could not be a Docker Hub user.
-fn normalise(name: &str) -> Result<Repository, ReferenceError> {
+fn normalize(name: &str) -> Result<Repository, ReferenceError> {
     let (registry, path) = match name.split_once('/') {
         Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest),
         _ => (DOCKER_HUB, name),
     };
-    let registry = normalise_registry(registry);
+    let registry = normalize_registry(registry);
     if registry == DOCKER_HUB && !path.contains('/') {
         return Repository::new(&registry, &format!("library/{path}"));
     }
@@ -244,7 +244,7 @@ fn normalise(name: &str) -> Result<Repository, ReferenceError> {
 
 /// Lower-case, with Docker Hub's other names folded into `docker.io`.
 #[must_use]
-pub fn normalise_registry(registry: &str) -> String {
+pub fn normalize_registry(registry: &str) -> String {
     let lower = registry.to_ascii_lowercase();
     match lower.as_str() {
         "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => DOCKER_HUB.to_owned(),
@@ -287,7 +287,7 @@ impl JsonSchema for Reference {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": "string",
-            "description": "A normalised image reference: REGISTRY/REPOSITORY[:TAG][@DIGEST]."
+            "description": "A normalized image reference: REGISTRY/REPOSITORY[:TAG][@DIGEST]."
         })
     }
 }

@@ -387,7 +387,7 @@ pub(super) fn warn_of_foreign_layers(image: &Mapping, graph: &Graph, events: &dy
     let left_out = graph.left_out();
     if left_out > 0 {
         let message = format!(
-            "{left_out} foreign layers are left out: their licence forbids to pass them on, and nodes fetch them from the \
+            "{left_out} foreign layers are left out: their license forbids to pass them on, and nodes fetch them from the \
              URLs in the manifest; sync and bundle export copy them with --foreign-layers"
         );
         events.emit(Event::Warning { image: Some(image.source.clone()), message });

@@ -164,14 +164,14 @@ mod tests {
             platforms: vec![platform("linux/amd64"), platform("linux/arm64")],
             attestations: 2,
         };
-        let labelled = BundledImage {
+        let labeled = BundledImage {
             reference: None,
             label: Some("latest\u{1b}[2J".to_owned()),
             platforms: Vec::new(),
             ..named.clone()
         };
         let failures = vec![Failure::new(Kind::Integrity, "a manifest is damaged")];
-        let mut document = BundleDocument::new(samples::digest("bundle"), vec![named, labelled], failures);
+        let mut document = BundleDocument::new(samples::digest("bundle"), vec![named, labeled], failures);
         document.path = "thoras.tar".to_owned();
         document.size = 128_001_024;
         document.chart = Some(ChartIdentity {

@@ -64,7 +64,7 @@ pub fn present_findings(document: &DoctorDocument, format: Format) -> Result<(),
 fn text(document: &DoctorDocument, palette: Palette) -> String {
     let mut lines = Vec::new();
     for finding in &document.findings {
-        // Padded before it is coloured: colours have a width of their own.
+        // Padded before it is colored: colors have a width of their own.
         let verdict = paint(finding.verdict, palette);
         lines.push(format!("{verdict}  {:<11}  {}", finding.check.to_string(), finding.message));
         if let Some(hint) = &finding.hint {

@@ -42,7 +42,7 @@ impl InspectDocument {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InspectedImage {
-    /// What was asked for, normalised.
+    /// What was asked for, normalized.
     pub reference: Reference,
     /// The root's digest.
     pub digest: Digest,

@@ -151,7 +151,7 @@ mod tests {
         assert_snapshot!(texts.join("\n").trim_start(), @r#"
         error: source: cannot read the manifest of timescaledb:2.21.3-pg16
           because the registry answered 403 Forbidden: DENIED: no rights
-        hint: is the licence valid? `thoras-mirror doctor` tells
+        hint: is the license valid? `thoras-mirror doctor` tells
 
         error: thoras-mirror.lock: no space left on device
         "#);

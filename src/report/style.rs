@@ -1,27 +1,27 @@
-//! Colours and symbols, and whether the terminal and its user want them.
+//! Colors and symbols, and whether the terminal and its user want them.
 
 use console::{StyledObject, style};
 
-/// Whether words are coloured. Never where the stream is no terminal or `NO_COLOR` is set.
+/// Whether words are colored. Never where the stream is no terminal or `NO_COLOR` is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Palette {
-    coloured: bool,
+    colored: bool,
 }
 
 impl Palette {
     /// What standard error takes.
     pub(super) fn of_stderr() -> Self {
-        Self { coloured: console::colors_enabled_stderr() }
+        Self { colored: console::colors_enabled_stderr() }
     }
 
     /// What standard output takes.
     pub(super) fn of_stdout() -> Self {
-        Self { coloured: console::colors_enabled() }
+        Self { colored: console::colors_enabled() }
     }
 
-    /// No colours.
+    /// No colors.
     pub(super) const fn plain() -> Self {
-        Self { coloured: false }
+        Self { colored: false }
     }
 
     /// The head of an error.
@@ -45,7 +45,7 @@ impl Palette {
     }
 
     fn paint(self, text: StyledObject<&str>) -> String {
-        text.for_stderr().force_styling(self.coloured).to_string()
+        text.for_stderr().force_styling(self.colored).to_string()
     }
 }
 
@@ -104,6 +104,6 @@ mod tests {
     #[test]
     fn plain_means_no_escape_sequences() {
         assert_eq!(Palette::plain().error("error:"), "error:");
-        assert_eq!(Palette { coloured: true }.error("error:"), "\u{1b}[31m\u{1b}[1merror:\u{1b}[0m");
+        assert_eq!(Palette { colored: true }.error("error:"), "\u{1b}[31m\u{1b}[1merror:\u{1b}[0m");
     }
 }

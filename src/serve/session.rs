@@ -64,7 +64,7 @@ pub(super) struct Writer {
 pub(super) enum Unavailable {
     /// Another request is writing.
     Busy,
-    /// The upload was finished or cancelled a moment ago.
+    /// The upload was finished or canceled a moment ago.
     Closed,
 }
 

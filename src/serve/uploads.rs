@@ -200,7 +200,7 @@ enum OnBreak {
 }
 
 fn upload_unknown() -> Refusal {
-    let message = "no such upload: it was finished, cancelled, or the registry was started again";
+    let message = "no such upload: it was finished, canceled, or the registry was started again";
     Refusal::new(StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown, message)
 }
 

@@ -11,7 +11,7 @@ use crate::{
         network::{NetworkSettings, Proxies, Scope, Trust},
     },
     error::Failure,
-    oci::{mapping::Root, reference::normalise_registry},
+    oci::{mapping::Root, reference::normalize_registry},
 };
 
 /// Reads and checks everything; opens no connection.
@@ -103,7 +103,7 @@ fn registries(flag: &str, names: &[String]) -> Result<BTreeSet<String>, Failure>
 
 /// `HOST[:PORT]` in its normal form.
 fn registry(name: &str) -> Option<String> {
-    let normal = normalise_registry(name);
+    let normal = normalize_registry(name);
     let root: Root = normal.parse().ok()?;
     (root.to_string() == normal && !normal.contains('/')).then_some(normal)
 }

@@ -154,7 +154,7 @@ async fn a_given_prefix_finds_what_no_pod_spec_shows() {
 }
 
 #[tokio::test]
-async fn lists_and_arguments_are_normalised_and_unique() {
+async fn lists_and_arguments_are_normalized_and_unique() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "# ours\nquay.io/a/b:1\n\nnginx # short\ndocker.io/library/nginx:latest\n")
         .unwrap();

@@ -61,13 +61,13 @@ async fn no_network() {
 }
 
 #[tokio::test]
-async fn a_wrong_licence() {
+async fn a_wrong_license() {
     let vendor = Scripted::start().await;
     vendor.demand("Basic realm=\"vendor\"", &["Basic right"]);
     let host = &vendor.address().host_port;
     let image = vendor.address().image("platform/services", "1");
     let run = Mirror::new(["inspect", &image, "--license-for", host]).env("THORAS_LICENSE", "d3Jvbmc=");
-    assert_said("wrong_licence", &run.run().await.expect_code(4));
+    assert_said("wrong_license", &run.run().await.expect_code(4));
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ async fn read(
 }
 
 #[tokio::test]
-async fn a_bundle_of_ours_is_recognised_and_read() {
+async fn a_bundle_of_ours_is_recognized_and_read() {
     let sample = sample();
     let bundle = open(&sample.bytes).unwrap();
     assert_eq!(bundle.layout().unwrap().length(), sample.layout.length());

@@ -31,7 +31,7 @@ impl Sent {
     }
 }
 
-/// Keeps with an answer what its request was authorised with.
+/// Keeps with an answer what its request was authorized with.
 pub(super) fn remember(response: &mut Response, authorization: Option<&HeaderValue>) {
     if let Some(authorization) = authorization {
         response.extensions_mut().insert(Sent(authorization.clone()));
@@ -50,7 +50,7 @@ pub(super) async fn refusal(mut response: Response) -> Cause {
     // The status says more than the body: what has come when the time is up is enough.
     let _ = tokio::time::timeout(limits::ERROR_BODY_PATIENCE, read_start(&mut response, &mut body)).await;
     let sent = response.extensions().get::<Sent>();
-    // Before it is shortened and escaped, either of which could leave a part that is not recognised.
+    // Before it is shortened and escaped, either of which could leave a part that is not recognized.
     let conceal = |text: &str| sent.map_or_else(|| text.to_owned(), |sent| sent.conceal(text));
     let (code, message) = read_envelope(&body, conceal);
     Cause::Refused { status, code, message, retry_after }
@@ -98,7 +98,7 @@ fn with_detail(message: &str, detail: &str) -> String {
 }
 
 /// The detail without secrets. Its texts are concealed one by one: written as JSON, quotes in a secret would be
-/// escaped and the secret not recognised.
+/// escaped and the secret not recognized.
 fn conceal_within(detail: &serde_json::Value, conceal: &impl Fn(&str) -> String) -> serde_json::Value {
     use serde_json::Value;
     match detail {

@@ -137,7 +137,7 @@ fn chart_passwords(options: &ChartOptions) -> Vec<String> {
     in_urls.chain(attached).chain(separate).collect()
 }
 
-/// The licence and this program's own settings, which hold credentials, are none of Helm's business.
+/// The license and this program's own settings, which hold credentials, are none of Helm's business.
 fn is_ours(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     name == b"THORAS_LICENSE" || name == b"THORAS_LICENSE_FILE" || name.starts_with(b"THORAS_MIRROR_")
@@ -199,7 +199,7 @@ at line x"
     }
 
     #[test]
-    fn credentials_are_recognised() {
+    fn credentials_are_recognized() {
         for name in ["THORAS_LICENSE", "THORAS_LICENSE_FILE", "THORAS_MIRROR_TO_PASSWORD", "THORAS_MIRROR_X"]
         {
             assert!(is_ours(OsStr::new(name)), "{name}");

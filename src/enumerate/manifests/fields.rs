@@ -69,7 +69,7 @@ pub(super) fn compose(object: &Map<String, Value>, under_image_key: bool) -> Opt
         .or_else(|| from_flat_fields(&field))
 }
 
-/// `image` holds a name without a version, and its neighbours hold the rest.
+/// `image` holds a name without a version, and its neighbors hold the rest.
 fn from_image_name(field: &impl Fn(&str) -> Option<String>) -> Option<Composed> {
     let image = field("image").filter(|image| !has_version(image))?;
     let parents: Vec<String> = ["registry", "repository"].iter().filter_map(|key| field(key)).collect();

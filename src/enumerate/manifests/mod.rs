@@ -36,7 +36,7 @@ struct Find {
     place: ImageUse,
 }
 
-/// Scans a rendering. `input` names it in errors; `given` are normalised prefixes (`HOST[/PATH]`).
+/// Scans a rendering. `input` names it in errors; `given` are normalized prefixes (`HOST[/PATH]`).
 pub(super) fn scan(
     input: &str,
     text: &str,

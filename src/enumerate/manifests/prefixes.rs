@@ -6,7 +6,7 @@ use crate::oci::{Reference, mapping::Root};
 
 use super::{EnumerateError, fields};
 
-/// How a piece of text was recognised.
+/// How a piece of text was recognized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Match {
     /// It stands below a prefix: beside an image that was found, or below one that was given.
@@ -18,7 +18,7 @@ pub(super) enum Match {
 /// What is known about where this chart's images live.
 #[derive(Debug)]
 pub(super) struct Prefixes {
-    /// Normalised `HOST[/PATH]`.
+    /// Normalized `HOST[/PATH]`.
     below: BTreeSet<String>,
     /// Registries of images that were found, and of prefixes that were given.
     registries: BTreeSet<String>,
@@ -28,17 +28,17 @@ pub(super) struct Prefixes {
     short: BTreeSet<String>,
 }
 
-/// Checks and normalises the prefixes that were given.
+/// Checks and normalizes the prefixes that were given.
 pub(in crate::enumerate) fn parse(given: &[String]) -> Result<Vec<String>, EnumerateError> {
-    let normalise = |prefix: &String| match prefix.trim().parse::<Root>() {
+    let normalize = |prefix: &String| match prefix.trim().parse::<Root>() {
         Ok(root) => Ok(root.to_string()),
         Err(source) => Err(EnumerateError::Prefix { prefix: prefix.clone(), source }),
     };
-    given.iter().map(normalise).collect()
+    given.iter().map(normalize).collect()
 }
 
 impl Prefixes {
-    /// `found` are the first pass's images, normalised and as written; `given` come from [`parse`].
+    /// `found` are the first pass's images, normalized and as written; `given` come from [`parse`].
     pub(super) fn new<'f>(found: impl Iterator<Item = (&'f Reference, &'f str)>, given: &[String]) -> Self {
         let host = |prefix: &String| prefix.split('/').next().unwrap_or(prefix).to_owned();
         let mut prefixes = Self {

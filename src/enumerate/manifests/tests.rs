@@ -160,7 +160,7 @@ fn environment_arguments_and_config_maps_need_a_known_prefix() {
     - {{name: REGISTRY, value: q.io/team}}
     - {{name: WORKER, value: '$(REGISTRY)/worker:1'}}
     - {{name: ELSEWHERE, value: 'other.io/team/x:1'}}
-    - {{name: NEIGHBOUR, value: 'q.io/others/x:1'}}
+    - {{name: NEIGHBOR, value: 'q.io/others/x:1'}}
     - {{name: MODULE, value: 'github.com/team/x'}}
     - {{name: URL, value: 'https://q.io/team/url:1'}}
     args: ['--image=q.io/team/flag:1', '--registry', q.io/team, 'run q.io/team/shell:1 && true', '--x=postgres:5432']

@@ -88,7 +88,7 @@ async fn a_registry_elsewhere_cannot_name_a_realm_on_this_machine() {
 }
 
 #[tokio::test]
-async fn the_licence_goes_to_a_realm_on_the_registrys_own_origin_only() {
+async fn the_license_goes_to_a_realm_on_the_registrys_own_origin_only() {
     let (registry, elsewhere) = (registry().await, registry().await);
     elsewhere.on("GET", "/token").answer(token());
     registry.demand(&challenge(&elsewhere), &[&bearer()]);

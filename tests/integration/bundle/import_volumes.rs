@@ -51,7 +51,7 @@ async fn a_missing_volume_is_named_with_its_images_and_the_others_are_imported_w
     let set = bundle.write_volumes(folder.path(), "thoras.tar", 4096);
     let own = team.web.blobs.keys().find(|digest| !team.app.blobs.contains_key(digest)).unwrap();
     let lost = &set.volumes[bundle.blob(own).start / 4096].name;
-    // The volume's neighbours in it may belong to the other image.
+    // The volume's neighbors in it may belong to the other image.
     let shares = team.app.blobs.keys().any(|digest| {
         let (ours, theirs) = (bundle.blob(digest), bundle.blob(own).start / 4096 * 4096);
         ours.start < theirs + 4096 && theirs < ours.end

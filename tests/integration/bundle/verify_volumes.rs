@@ -1,4 +1,4 @@
-//! `bundle verify` of volumes: found, recognised, and named when they are missing or damaged.
+//! `bundle verify` of volumes: found, recognized, and named when they are missing or damaged.
 
 use std::{
     fs,
@@ -71,7 +71,7 @@ async fn a_whole_set_is_verified_by_any_volume_its_index_or_all_of_them() {
 }
 
 #[tokio::test]
-async fn volumes_under_other_names_are_recognised_and_named_by_both() {
+async fn volumes_under_other_names_are_recognized_and_named_by_both() {
     let volumes = Volumes::new().await;
     let shared = volumes.shared();
     let (name, disk) = (volume_of(shared.start + 1), volumes.path("the second disk"));
@@ -79,7 +79,7 @@ async fn volumes_under_other_names_are_recognised_and_named_by_both() {
     verify(&[volumes.index(), disk.clone()], 0).await;
 
     let mut bytes = fs::read(&disk).unwrap();
-    // Behind what it is recognised by there is nothing in volumes that are this small: the name has to do.
+    // Behind what it is recognized by there is nothing in volumes that are this small: the name has to do.
     bytes[(shared.start + 1) % SIZE] ^= 1;
     fs::write(&disk, bytes).unwrap();
     let outcome = verify(&[volumes.index(), disk.clone()], 3).await;

@@ -34,7 +34,7 @@ fn recording() -> (tempfile::TempDir, PathBuf) {
     (folder, program)
 }
 
-const SECRETS: [&str; 4] = ["typed-hunter2", "text-hunter2", "licence-hunter2", "destination-hunter2"];
+const SECRETS: [&str; 4] = ["typed-hunter2", "text-hunter2", "license-hunter2", "destination-hunter2"];
 
 /// Runs itself again with secrets in the environment, because a test must not change its own.
 #[tokio::test]
@@ -43,8 +43,8 @@ async fn no_secret_reaches_helms_arguments_or_environment() {
         let mut again = tokio::process::Command::new(std::env::current_exe().unwrap());
         again
             .args(["--exact", "enumerate::run_helm::no_secret_reaches_helms_arguments_or_environment"])
-            .env("THORAS_LICENSE", "licence-hunter2")
-            .env("THORAS_LICENSE_FILE", "/licence-hunter2")
+            .env("THORAS_LICENSE", "license-hunter2")
+            .env("THORAS_LICENSE_FILE", "/license-hunter2")
             .env("THORAS_MIRROR_TO_PASSWORD", "destination-hunter2");
         let output = again.output().await.unwrap();
         let text = String::from_utf8_lossy(&output.stdout);

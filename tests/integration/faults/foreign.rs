@@ -163,7 +163,7 @@ async fn the_next_url_is_asked_when_one_sends_other_bytes() {
 async fn other_bytes_under_the_only_url_are_never_stored() {
     for lie in [
         Action::flip_bit(10_000),
-        Action::Answer(Answer::status(200).body("a page that asks to accept the licence")),
+        Action::Answer(Answer::status(200).body("a page that asks to accept the license")),
     ] {
         let (case, _, host) = fetched().await;
         host.on("GET", "/v2/layers/").then(lie);

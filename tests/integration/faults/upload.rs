@@ -346,9 +346,9 @@ async fn a_registry_that_forbids_to_look_for_blobs_still_gets_them() {
     }
 }
 
-/// Cancelled, the copy stops at once: no task goes on behind its back, and its sessions can be gone on with.
+/// Canceled, the copy stops at once: no task goes on behind its back, and its sessions can be gone on with.
 #[test]
-fn a_cancelled_copy_leaves_no_task_behind() {
+fn a_canceled_copy_leaves_no_task_behind() {
     let servers = tokio::runtime::Runtime::new().unwrap();
     let case = servers.block_on(Case::resumable());
     case.destination.on("PUT", UPLOADS).then(Action::Stall);

@@ -1,4 +1,4 @@
-//! To whom the licence and other credentials are sent: to the host they are bound to, and to nobody else.
+//! To whom the license and other credentials are sent: to the host they are bound to, and to nobody else.
 
 use std::collections::BTreeSet;
 
@@ -53,7 +53,7 @@ fn assert_license_hidden(outcome: &Outcome) {
 }
 
 #[tokio::test]
-async fn the_licence_goes_to_the_one_host_it_is_for_however_it_is_given() {
+async fn the_license_goes_to_the_one_host_it_is_for_however_it_is_given() {
     let vendor = vendor_with_license().await;
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &str| {
@@ -81,7 +81,7 @@ async fn the_licence_goes_to_the_one_host_it_is_for_however_it_is_given() {
 }
 
 #[tokio::test]
-async fn a_list_that_names_a_foreign_host_gets_no_licence_even_with_the_same_path() {
+async fn a_list_that_names_a_foreign_host_gets_no_license_even_with_the_same_path() {
     let (vendor, foreign, mirror) = (vendor_with_license().await, vendor().await, Scripted::start().await);
     // Another port is another host, and so is another name of the same machine.
     let other_name = image(&vendor.address().as_localhost());
@@ -103,7 +103,7 @@ async fn a_list_that_names_a_foreign_host_gets_no_licence_even_with_the_same_pat
 }
 
 #[tokio::test]
-async fn the_licence_is_for_the_path_that_was_named_and_the_vendor_alone_by_default() {
+async fn the_license_is_for_the_path_that_was_named_and_the_vendor_alone_by_default() {
     let vendor = vendor_with_license().await;
     let image = image(vendor.address());
     let elsewhere = format!("{}/another-path", vendor.address().host_port);
@@ -116,7 +116,7 @@ async fn the_licence_is_for_the_path_that_was_named_and_the_vendor_alone_by_defa
 }
 
 #[tokio::test]
-async fn a_host_that_is_named_for_the_licence_without_one_is_a_usage_error() {
+async fn a_host_that_is_named_for_the_license_without_one_is_a_usage_error() {
     let outcome = Mirror::new(["inspect", "--license-for", "127.0.0.1:1/a", "127.0.0.1:1/a/b:1"]).run().await;
     assert!(outcome.expect_code(2).stderr.contains("THORAS_LICENSE"));
 }
@@ -184,7 +184,7 @@ async fn a_way_back_from_a_foreign_host_is_judged_anew() {
 }
 
 #[tokio::test]
-async fn a_token_realm_on_a_foreign_host_gets_no_licence() {
+async fn a_token_realm_on_a_foreign_host_gets_no_license() {
     let (vendor, foreign) = (vendor().await, Scripted::start().await);
     let realm = format!("{}/token", foreign.address().as_localhost().url());
     vendor.demand(&format!("Bearer realm=\"{realm}\",service=\"test\""), &[]);

@@ -176,7 +176,7 @@ async fn an_upload_is_finished_with_a_digest() {
 }
 
 #[tokio::test]
-async fn an_upload_is_cancelled() {
+async fn an_upload_is_canceled() {
     let (root, registry) = Registry::start().await;
     let upload = registry.open_upload("a").await;
     assert_eq!(registry.patch(&upload, 0, b"bytes").await.status(), StatusCode::ACCEPTED);

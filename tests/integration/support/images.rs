@@ -128,7 +128,7 @@ impl SampleImage {
         builder.into_image()
     }
 
-    /// Manifests with white space, key order, escapes and fields that no serialiser would write again.
+    /// Manifests with white space, key order, escapes and fields that no serializer would write again.
     pub fn odd_bytes(name: &str) -> Self {
         let mut builder = Builder::new(name);
         let children = PLATFORMS.map(|platform| builder.platform_image(Format::Oci, platform, &[]));

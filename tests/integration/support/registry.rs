@@ -214,7 +214,7 @@ impl Registry {
         }
     }
 
-    /// Sends a request that can be recognised in the log and returns the text to look for.
+    /// Sends a request that can be recognized in the log and returns the text to look for.
     async fn send_marker(&self) -> Option<String> {
         let marker = format!("{MARKER}{}.", self.markers.fetch_add(1, Ordering::SeqCst));
         let request = self.client.get(format!("{}/v2/?{marker}", self.address.url())).timeout(PATIENCE);

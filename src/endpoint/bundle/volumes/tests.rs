@@ -101,7 +101,7 @@ fn volumes_are_found_from_the_index_alone_or_from_any_of_them() {
 }
 
 #[test]
-fn volumes_under_other_names_in_other_folders_are_recognised() {
+fn volumes_under_other_names_in_other_folders_are_recognized() {
     let sample = sample();
     let sliced = Sliced::new(&sample, &SIZES);
     let elsewhere = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Authorises the requests of one side: remembers what each registry asked for, and answers it.
+//! Authorizes the requests of one side: remembers what each registry asked for, and answers it.
 
 use std::{
     collections::HashMap,
@@ -67,7 +67,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// A request as far as authorisation is concerned.
+/// A request as far as authorization is concerned.
 #[derive(Debug, Clone, Copy)]
 pub struct Access<'a> {
     /// Where the request goes.
@@ -92,7 +92,7 @@ impl Access<'_> {
     }
 }
 
-/// Authorises requests; cheap to clone, one for each side, shared by all its requests.
+/// Authorizes requests; cheap to clone, one for each side, shared by all its requests.
 #[derive(Clone)]
 pub struct Authenticator {
     shared: Arc<Inner>,

@@ -6,7 +6,7 @@
 //! the host, and takes `https://host/path` for the whole host. Hence this type.
 
 use super::origin::{Origin, Scheme};
-use crate::oci::{Repository, reference::normalise_registry};
+use crate::oci::{Repository, reference::normalize_registry};
 
 /// The address under which `docker login` stores Docker Hub's credentials, in files and in helpers.
 const DOCKER_HUB_SERVER: &str = "https://index.docker.io/v1/";
@@ -31,7 +31,7 @@ impl ConfigKey {
             (None, None) => (None, text),
         };
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let registry = normalise_registry(host);
+        let registry = normalize_registry(host);
         Origin::of_registry(&registry, Scheme::Https).ok()?;
         let path = without_api_version(path, scheme.is_some()).trim_matches('/').to_owned();
         Some(Self { written: written.to_owned(), scheme, registry, path })

@@ -70,7 +70,7 @@ impl Credential {
 pub enum Provenance {
     /// A flag or an environment variable, by name, for example `--to-username`.
     Explicit(String),
-    /// The vendor's licence.
+    /// The vendor's license.
     License,
     /// An entry of a Docker configuration.
     Entry {
@@ -94,7 +94,7 @@ impl fmt::Display for Provenance {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Explicit(flag) => formatter.write_str(flag),
-            Self::License => formatter.write_str("the licence"),
+            Self::License => formatter.write_str("the license"),
             Self::Entry { source, key } => {
                 write!(formatter, "{}, key `{}`", source.escape_debug(), key.escape_debug())
             }
@@ -166,8 +166,8 @@ pub enum CredentialError {
         /// Its own words, escaped, or ours when it had none.
         message: String,
     },
-    /// The licence cannot be what was meant.
-    #[error("the licence {origin} {reason}")]
+    /// The license cannot be what was meant.
+    #[error("the license {origin} {reason}")]
     License {
         /// `in FILE`, `from standard input` or `in VARIABLE`.
         origin: String,
@@ -213,7 +213,7 @@ impl CredentialError {
                      for with --helper-timeout SECONDS"
                 );
             }
-            Self::License { .. } => "pass the licence key exactly as the vendor sent it",
+            Self::License { .. } => "pass the license key exactly as the vendor sent it",
         };
         hint.to_owned()
     }
@@ -257,6 +257,6 @@ mod tests {
     fn provenance_names_the_place_and_escapes_it() {
         let entry = Provenance::Entry { source: "/h/config.json".to_owned(), key: "a\u{1b}[31m".to_owned() };
         assert_eq!(entry.to_string(), "/h/config.json, key `a\\u{1b}[31m`");
-        assert_eq!(Provenance::License.to_string(), "the licence");
+        assert_eq!(Provenance::License.to_string(), "the license");
     }
 }

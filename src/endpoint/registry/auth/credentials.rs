@@ -1,7 +1,7 @@
 //! All the places where a credential can stand, in the order in which they are asked.
 //!
 //! 1. what was given for this side (`--to-username` and its password), bound to the host of `--to`;
-//! 2. the licence, bound to the vendor's registry ([`super::license`]);
+//! 2. the license, bound to the vendor's registry ([`super::license`]);
 //! 3. `--authfile`;
 //! 4. `REGISTRY_AUTH_FILE`, `DOCKER_AUTH_CONFIG`, `DOCKER_CONFIG` or `~/.docker/config.json`, and the
 //!    `auth.json` of Podman, Skopeo and Buildah.
@@ -143,7 +143,7 @@ impl Credentials {
         self
     }
 
-    /// Adds the licence.
+    /// Adds the license.
     #[must_use]
     pub fn with_license(mut self, license: License) -> Self {
         self.license = Some(license);
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_licence_comes_before_the_files_and_for_its_own_place_only() {
+    async fn the_license_comes_before_the_files_and_for_its_own_place_only() {
         let authfile = authfile::parse(&config("us-east4-docker.pkg.dev", "file"), "f").unwrap();
         let credentials =
             Credentials::new(&Environment::default()).with_license(license()).with_authfile(authfile);

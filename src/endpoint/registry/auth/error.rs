@@ -1,4 +1,4 @@
-//! Why a request could not be authorised.
+//! Why a request could not be authorized.
 
 use std::{error::Error, sync::Arc};
 
@@ -40,7 +40,7 @@ impl Denial {
                  THORAS_MIRROR_TO_PASSWORD)"
             ),
             (None, Side::Source) if repository.is_below(VENDOR_SCOPE) => "these images need the vendor's \
-                 licence key: pass its file with --license, or set THORAS_LICENSE to the key or \
+                 license key: pass its file with --license, or set THORAS_LICENSE to the key or \
                  THORAS_LICENSE_FILE to its file"
                 .to_owned(),
             (None, Side::Source) => format!(
@@ -48,7 +48,7 @@ impl Denial {
                  holds one with --authfile"
             ),
             (Some(Provenance::License), _) => {
-                format!("check that the licence key is complete, still valid and meant for {registry}")
+                format!("check that the license key is complete, still valid and meant for {registry}")
             }
             (Some(_), _) => format!(
                 "check that this user name and password are still valid, and that this user may {} {repository}",
@@ -58,7 +58,7 @@ impl Denial {
     }
 }
 
-/// Why a request could not be authorised. Cheap to clone: everyone who waited for one token learns why it
+/// Why a request could not be authorized. Cheap to clone: everyone who waited for one token learns why it
 /// did not come.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AuthError {
@@ -132,7 +132,7 @@ impl AuthError {
         let hint = match self {
             Self::Denied(denial) => return Some(denial.hint(side)),
             Self::Realm { refusal: RealmRefusal::NotTheLicensedHost, .. } => {
-                "use a credential made for this registry instead of the licence: `docker login`, or --authfile \
+                "use a credential made for this registry instead of the license: `docker login`, or --authfile \
                  FILE"
             }
             Self::Realm { .. } => {

@@ -34,7 +34,7 @@ const ANSWER_LIFETIME: Duration = Duration::from_secs(30 * 60);
 const LONGEST_ANSWER: u64 = 256 * 1024;
 const LONGEST_MESSAGE: usize = 300;
 
-/// Variables that may hold the licence or the destination's password begin with these.
+/// Variables that may hold the license or the destination's password begin with these.
 const OUR_VARIABLES: [&str; 2] = ["THORAS_LICENSE", "THORAS_MIRROR_"];
 
 type Answer = Result<Option<Credential>, CredentialError>;

@@ -1,4 +1,4 @@
-//! The vendor's licence key as a registry credential.
+//! The vendor's license key as a registry credential.
 //!
 //! The key opens one vendor's registry and must never be shown to another: it is bound to a registry and a
 //! path ([`VENDOR_SCOPE`]) that only the person can change (`--license-for`), and a token server on another
@@ -13,23 +13,23 @@ use super::{
 };
 use crate::oci::{Repository, mapping::Root, reference::ReferenceError};
 
-/// Where the licence is good when nobody says otherwise.
+/// Where the license is good when nobody says otherwise.
 pub const VENDOR_SCOPE: &str = "us-east4-docker.pkg.dev/thoras-registry";
 
 /// The user name that Google's registries expect beside an encoded service account key.
 pub const LICENSE_USER: &str = "_json_key_base64";
 
-/// No licence key is anywhere near as long.
+/// No license key is anywhere near as long.
 pub const LONGEST_LICENSE: usize = 64 * 1024;
 
-/// The licence and the one place where it may be used.
+/// The license and the one place where it may be used.
 #[derive(Debug, Clone)]
 pub struct License {
     password: SecretString,
     scope: Scope,
 }
 
-/// `HOST[:PORT][/PATH]`: the repositories for which the licence may be used.
+/// `HOST[:PORT][/PATH]`: the repositories for which the license may be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Scope {
     registry: String,
@@ -48,7 +48,7 @@ impl License {
         let refused =
             |reason: &str| CredentialError::License { origin: origin.to_owned(), reason: reason.to_owned() };
         if content.len() > LONGEST_LICENSE {
-            return Err(refused("is longer than 64 KiB, so it is not a licence key"));
+            return Err(refused("is longer than 64 KiB, so it is not a license key"));
         }
         let text = content.trim_start_matches('\u{feff}').trim();
         if text.is_empty() {
@@ -63,7 +63,7 @@ impl License {
         Ok(Self { password: SecretString::from(password), scope })
     }
 
-    /// Binds the licence to another `HOST[:PORT][/PATH]` instead of the vendor's (`--license-for`).
+    /// Binds the license to another `HOST[:PORT][/PATH]` instead of the vendor's (`--license-for`).
     pub fn bound_to(self, place: &str) -> Result<Self, ReferenceError> {
         let root = place.parse::<Root>()?;
         let full = root.to_string();
@@ -72,13 +72,13 @@ impl License {
         Ok(Self { scope, ..self })
     }
 
-    /// Whether the licence may be used for this repository as reached at `registry`.
+    /// Whether the license may be used for this repository as reached at `registry`.
     #[must_use]
     pub fn covers(&self, registry: &Origin, repository: &Repository) -> bool {
         self.scope.covers(registry, repository)
     }
 
-    /// The licence as a user name and a password.
+    /// The license as a user name and a password.
     #[must_use]
     pub fn credential(&self) -> Credential {
         Credential::basic(LICENSE_USER, self.password.expose_secret())
@@ -122,11 +122,11 @@ fn unwrap_lines(text: &str) -> Result<String, &'static str> {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'='))
     };
     if lines.len() > 1 && !lines.iter().all(is_encoded) {
-        return Err("has several lines that are not base64, so it is not a licence key");
+        return Err("has several lines that are not base64, so it is not a license key");
     }
     let joined = lines.concat();
     if !joined.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("holds spaces or unprintable characters, so it is not a licence key");
+        return Err("holds spaces or unprintable characters, so it is not a license key");
     }
     Ok(joined)
 }
@@ -137,7 +137,7 @@ mod tests {
     use crate::endpoint::registry::auth::origin::Scheme;
 
     fn license(content: &str) -> License {
-        License::from_content(content, "in licence.key").unwrap()
+        License::from_content(content, "in license.key").unwrap()
     }
 
     fn password(license: &License) -> String {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_licence_is_refused_without_repeating_it() {
+    fn what_cannot_be_a_license_is_refused_without_repeating_it() {
         for (content, reason) in [
             ("", "is empty"),
             (" \r\n", "is empty"),
@@ -182,8 +182,8 @@ mod tests {
             ("s3cret with spaces", "spaces"),
             ("s3cret\u{0}", "unprintable"),
         ] {
-            let error = License::from_content(content, "in licence.key").unwrap_err().to_string();
-            assert!(error.starts_with("the licence in licence.key ") && error.contains(reason), "{error}");
+            let error = License::from_content(content, "in license.key").unwrap_err().to_string();
+            assert!(error.starts_with("the license in license.key ") && error.contains(reason), "{error}");
             assert!(!error.contains("s3cret"), "{error}");
         }
         assert!(License::from_content(&"x".repeat(LONGEST_LICENSE + 1), "in f").is_err());

@@ -1,4 +1,4 @@
-//! Who we are to a registry: credentials on disk, the vendor's licence, challenges and tokens.
+//! Who we are to a registry: credentials on disk, the vendor's license, challenges and tokens.
 //!
 //! In the order in which a request meets them:
 //!

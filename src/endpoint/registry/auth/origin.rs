@@ -10,7 +10,7 @@ use std::{
 
 use url::{Host, Url};
 
-use crate::oci::reference::normalise_registry;
+use crate::oci::reference::normalize_registry;
 
 /// Docker Hub's name in references, and the host that serves it.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
@@ -86,7 +86,7 @@ impl Origin {
     /// The origin that serves a registry named `HOST[:PORT]` in references; Docker Hub's API has a host of
     /// its own.
     pub fn of_registry(registry: &str, scheme: Scheme) -> Result<Self, OriginError> {
-        let normal = normalise_registry(registry);
+        let normal = normalize_registry(registry);
         let host = if normal == DOCKER_HUB.0 { DOCKER_HUB.1 } else { normal.as_str() };
         let url = Url::parse(&format!("{}://{host}/", scheme.as_str()))
             .map_err(|_| OriginError(registry.to_owned()))?;

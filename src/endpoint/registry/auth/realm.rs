@@ -26,8 +26,8 @@ pub enum RealmRefusal {
     /// The registry was reached over plain http, where anyone on the way can name a token server.
     #[error("it is on another host, named over plain http, and would receive a credential")]
     NamedInPlainText,
-    /// The licence is for its own host only.
-    #[error("the licence is only given to a token server on the registry's own host")]
+    /// The license is for its own host only.
+    #[error("the license is only given to a token server on the registry's own host")]
     NotTheLicensedHost,
 }
 
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_realm_on_the_same_scheme_host_and_port_gets_the_licence() {
+    fn only_a_realm_on_the_same_scheme_host_and_port_gets_the_license() {
         let judged = |realm| judged("https://us-east4-docker.pkg.dev", realm, Some(&Provenance::License));
         assert!(judged("https://us-east4-docker.pkg.dev/v2/token").is_ok());
         assert!(judged("https://us-east4-docker.pkg.dev:443/v2/token").is_ok());

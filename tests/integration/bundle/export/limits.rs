@@ -73,7 +73,7 @@ async fn no_secret_is_in_a_bundle_or_beside_it() {
     let authfile = folder.path().join("auth.json");
     let (path, lock) = (folder.path().join("b.tar"), folder.path().join("b.lock"));
     let images = [registry.address().image("team/a", "a")];
-    let license = "the-licence-key-of-a-customer";
+    let license = "the-license-key-of-a-customer";
     let more = [
         "--authfile",
         authfile.to_str().unwrap(),

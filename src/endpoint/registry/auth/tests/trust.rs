@@ -7,7 +7,7 @@ use crate::endpoint::Side;
 use crate::endpoint::registry::auth::{License, authfile, realm::RealmRefusal};
 
 fn license(place: &str) -> License {
-    License::from_content("s3cret", "in licence.key").unwrap().bound_to(place).unwrap()
+    License::from_content("s3cret", "in license.key").unwrap().bound_to(place).unwrap()
 }
 
 fn refusal(error: &AuthError) -> RealmRefusal {
@@ -60,7 +60,7 @@ async fn a_credential_that_cannot_be_read_is_never_replaced_by_an_anonymous_atte
 }
 
 #[tokio::test]
-async fn the_licence_goes_to_a_realm_on_the_registrys_own_origin_only() {
+async fn the_license_goes_to_a_realm_on_the_registrys_own_origin_only() {
     let licensed = |credentials: Credentials, registry: &Origin| {
         credentials.with_license(license(&registry.to_string().replace("http://", "")))
     };
@@ -75,7 +75,7 @@ async fn the_licence_goes_to_a_realm_on_the_registrys_own_origin_only() {
 }
 
 #[tokio::test]
-async fn the_licence_is_not_shown_below_another_path() {
+async fn the_license_is_not_shown_below_another_path() {
     let licensed = |credentials: Credentials, registry: &Origin| {
         credentials.with_license(license(&format!("{}/tea", registry.to_string().replace("http://", ""))))
     };
