@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     endpoint::{Cause, Error, Operation, Source, VerifiedBody, body},
+    graph::{ForeignLayers, Graph, KnownManifests},
     oci::{Descriptor, Digest, Platform, Repository, Target, manifest::ManifestError, verified::Mismatch},
     problem::Problem,
-    resolve::{self, ForeignLayers, Graph, Known},
+    resolve,
 };
 
 /// How many blobs of one image are looked at at once, and how many are read.
@@ -51,7 +52,7 @@ impl Survey {
 
     /// The manifests that are there, for whoever would otherwise read them from elsewhere.
     #[must_use]
-    pub fn known(&self) -> Known {
+    pub fn known(&self) -> KnownManifests {
         let nodes = self.graph.iter().flat_map(|graph| &graph.nodes);
         nodes.map(|node| (node.descriptor.digest.clone(), node.manifest.clone())).collect()
     }
@@ -95,7 +96,7 @@ pub async fn survey_what_answers<S: Source>(
         Ok(None) => return Ok(Survey { problems: vec![Problem::MissingTag], ..Survey::default() }),
         Err(error) => return unusable_root(error),
     };
-    let graph = resolve::survey(place, repository, root, &Known::new()).await?;
+    let graph = resolve::survey(place, repository, root, &KnownManifests::new()).await?;
     let graph = graph.with_foreign_layers(foreign_layers);
     let mut problems: Vec<Problem> = graph
         .missing
@@ -107,7 +108,7 @@ pub async fn survey_what_answers<S: Source>(
         .collect();
     problems.extend(graph.unusable.iter().map(|(child, error)| Problem::BadManifest {
         digest: child.digest.clone(),
-        reason: error.cause.to_string(),
+        reason: error.to_string(),
     }));
     let mut unread = None;
     for looked_at in check_blobs(place, repository, &graph, level).await {

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    endpoint::Side,
     error::Failure,
     oci::{Descriptor, Digest, Mapping, Platform, Reference},
     outcome::ImageOutcome,
+    problem::Side,
 };
 
 /// Something that happened.

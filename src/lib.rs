@@ -6,8 +6,8 @@
 //!
 //! | what is done | where |
 //! |---|---|
-//! | what was typed, and what it means | [`cli`], [`settings`] |
-//! | one small file for each command | [`commands`] |
+//! | what was typed, and what it means | [`cli`], [`request`] |
+//! | one small file for each command | [`jobs`] |
 //! | which images does the chart need, and why each | [`enumerate`] |
 //! | the journey of every image | [`pipeline`] |
 //! | a reference becomes a graph of manifests and blobs | [`resolve`] |
@@ -15,7 +15,7 @@
 //! | the steps are done | [`transfer`] |
 //! | the destination is read again | [`confirm`], with what can be wrong in [`problem`] |
 //! | what happened is shown, and recorded | [`event`], [`outcome`], [`report`], [`lock`] |
-//! | what would go wrong, found out before | [`doctor`] |
+//! | what would go wrong, found out before | [`jobs::doctor`] |
 //! | places that hold images | [`endpoint`]: [`endpoint::registry`] and [`endpoint::bundle`] |
 //! | a registry of our own | [`serve`] |
 //! | the vocabulary, without I/O | [`oci`] |
@@ -51,13 +51,13 @@
 //!   and once for the blobs, from a source whose manifests are known ([`endpoint::resolved`]).
 
 pub mod cli;
-pub mod commands;
 pub mod confirm;
-pub mod doctor;
 pub mod endpoint;
 pub mod enumerate;
 pub mod error;
 pub mod event;
+pub mod graph;
+pub mod jobs;
 pub mod lock;
 pub mod oci;
 pub mod outcome;
@@ -65,8 +65,8 @@ pub mod pipeline;
 pub mod plan;
 pub mod problem;
 pub mod report;
+pub mod request;
 pub mod resolve;
 pub mod serve;
-pub mod settings;
 pub mod transfer;
 pub mod waiver;

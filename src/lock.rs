@@ -15,15 +15,13 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use crate::{
-    enumerate::ChartIdentity,
     error::{Failure, Kind},
+    graph::{ForeignLayers, PlatformManifest},
     oci::{
-        ArtifactKind, Digest, MediaType, Naming, Platform, Reference,
+        ArtifactKind, ChartIdentity, Digest, MediaType, Naming, Platform, Reference,
         mapping::{Namer, Root},
     },
-    outcome::PlatformOutcome,
-    pipeline::Mirrored,
-    resolve::ForeignLayers,
+    outcome::Mirrored,
 };
 
 /// The version of the format that this program writes.
@@ -110,7 +108,7 @@ pub struct LockedImage {
     #[serde(default, skip_serializing_if = "ArtifactKind::is_image")]
     pub kind: ArtifactKind,
     /// The platforms that are there, each with its manifest.
-    pub platforms: Vec<PlatformOutcome>,
+    pub platforms: Vec<PlatformManifest>,
     /// Required platforms that are missing with leave.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waived: Vec<Platform>,

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use thoras_mirror::{cli::Cli, commands};
+use thoras_mirror::{cli::Cli, jobs};
 
 fn main() -> ExitCode {
     ExitCode::from(match Cli::try_parse() {
-        Ok(cli) => commands::start(cli),
-        Err(error) => commands::refuse(&error),
+        Ok(cli) => jobs::start(cli),
+        Err(error) => jobs::refuse(&error),
     })
 }

@@ -5,9 +5,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Failure, Kind},
-    oci::{ArtifactKind, Digest, Mapping, MediaType, Platform, Reference},
+    graph::{Graph, PlatformManifest},
+    oci::{ArtifactKind, Digest, Mapping, MediaType, Platform, Reference, Repository},
     problem::Problem,
 };
+
+/// One image at the end of a run.
+#[derive(Debug)]
+pub struct Mirrored {
+    /// How it ended.
+    pub outcome: ImageOutcome,
+    /// What it is made of, as far as that became known.
+    pub graph: Option<Graph>,
+    /// The repository that has to be created before this image can be pushed to it.
+    pub missing_repository: Option<Repository>,
+}
 
 /// One image's end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,7 +42,7 @@ pub struct ImageOutcome {
     pub kind: ArtifactKind,
     /// The platforms a node can run, each with its manifest: as read back from the destination when
     /// `status` says confirmed, otherwise as the source has them.
-    pub platforms: Vec<PlatformOutcome>,
+    pub platforms: Vec<PlatformManifest>,
     /// Attestation manifests, which travel with the index and never count as a platform.
     pub attestations: usize,
     /// Required platforms that are missing with leave.
@@ -71,16 +83,6 @@ pub enum Status {
     Failed,
     /// It was not begun, because another image failed first under `--fail-fast`.
     Skipped,
-}
-
-/// One platform of an image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PlatformOutcome {
-    /// OS/ARCHITECTURE[/VARIANT]
-    pub platform: Platform,
-    /// The manifest for it.
-    pub digest: Digest,
 }
 
 /// Bytes of blobs, by how they came to be at the destination.

@@ -6,9 +6,9 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::{
+    graph::{Graph, Node},
     oci::{Descriptor, Digest, Repository},
     outcome::Bytes,
-    resolve::{Graph, Node},
 };
 
 /// What is known about one repository of the destination before anything is moved.

@@ -5,13 +5,7 @@
 use std::{io::Write as _, path::Path, sync::Arc};
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
-use thoras_mirror::{
-    endpoint::bundle::{
-        Bundle, Slices,
-        check::{self, Required},
-    },
-    event::Silent,
-};
+use thoras_mirror::{endpoint::bundle::{Bundle, Slices}, event::Silent, jobs::check::{self, Required}};
 use thoras_mirror_fuzz::{assert_printable, mutate};
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {

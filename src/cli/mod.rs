@@ -1,4 +1,4 @@
-//! What can be typed: clap types only. What it means is decided in [`crate::settings`].
+//! What can be typed: clap types only. What it means is decided in [`crate::request`].
 //!
 //! A file for each command, and one for each group of arguments that several commands share.
 

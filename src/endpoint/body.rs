@@ -283,7 +283,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::endpoint::Side;
+    use crate::problem::Side;
 
     fn run(blob: &Descriptor, start: Start, pieces: Vec<Vec<u8>>) -> (Vec<u8>, bool, Vec<Snapshot>) {
         let stream = stream::iter(pieces.into_iter().map(|piece| Ok(Bytes::from(piece)))).boxed();

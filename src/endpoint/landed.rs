@@ -8,8 +8,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Begun, BlobStream, Destination, Error, Side, Source};
-use crate::oci::{Descriptor, Digest, RawManifest, Repository, Target};
+use super::{Begun, BlobStream, Destination, Error, Source};
+use crate::{
+    oci::{Descriptor, Digest, RawManifest, Repository, Target},
+    problem::Side,
+};
 
 /// Which repositories of the destination hold which blobs.
 #[derive(Debug, Default)]

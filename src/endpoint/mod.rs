@@ -12,37 +12,19 @@ pub mod registry;
 pub mod resolved;
 pub mod with_chart;
 
-use std::{fmt, future::Future};
+use std::future::Future;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 pub use self::{
     body::{Start, VerifiedBody},
     error::{Cause, Error, Operation},
 };
-use crate::oci::{Descriptor, Digest, RawManifest, Repository, Target};
-
-/// Which end of a copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Side {
-    /// Where images come from.
-    Source,
-    /// Where images go.
-    Destination,
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Source => "source",
-            Self::Destination => "destination",
-        })
-    }
-}
+use crate::{
+    oci::{Descriptor, Digest, RawManifest, Repository, Target},
+    problem::Side,
+};
 
 /// A blob's bytes as they arrive, not yet verified.
 pub type BlobStream = BoxStream<'static, Result<Bytes, Error>>;

@@ -1,9 +1,10 @@
 //! A destination that has nothing and takes nothing: what is planned for it is everything.
 
-use super::{
-    Begun, BlobSink, BlobStream, Cause, Destination, Error, Operation, Side, Source, Start, VerifiedBody,
+use super::{Begun, BlobSink, BlobStream, Cause, Destination, Error, Operation, Source, Start, VerifiedBody};
+use crate::{
+    oci::{Descriptor, Digest, RawManifest, Repository, Target},
+    problem::Side,
 };
-use crate::oci::{Descriptor, Digest, RawManifest, Repository, Target};
 
 /// See the module's text.
 #[derive(Debug, Clone, Copy, Default)]

@@ -5,10 +5,11 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 
-use super::{BlobStream, Error, Side, Source};
+use super::{BlobStream, Error, Source};
 use crate::{
+    graph::Graph,
     oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
-    resolve::Graph,
+    problem::Side,
 };
 
 /// See the module's text.

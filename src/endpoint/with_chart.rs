@@ -2,8 +2,11 @@
 
 use futures::{StreamExt as _, stream};
 
-use super::{BlobStream, Cause, Error, Operation, Side, Source};
-use crate::oci::{ChartArtifact, Descriptor, Digest, RawManifest, Reference, Repository, Target};
+use super::{BlobStream, Cause, Error, Operation, Source};
+use crate::{
+    oci::{ChartArtifact, Descriptor, Digest, RawManifest, Reference, Repository, Target},
+    problem::Side,
+};
 
 /// A chart that was made into an artifact on this machine.
 #[derive(Debug, Clone)]

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::ChartPackage;
 use crate::{
     error::escape,
-    oci::{Digest, Reference},
+    oci::{ChartIdentity, Reference},
 };
 
 /// How sure it is that a place names an image. The order is from the surest to the least sure.
@@ -66,19 +66,6 @@ pub struct Image {
     pub written: String,
     /// Every place that names it, the surest first; empty when it came from a list or the command line.
     pub uses: Vec<ImageUse>,
-}
-
-/// Which chart was rendered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ChartIdentity {
-    /// The chart's own name.
-    pub name: String,
-    /// The chart's own version.
-    pub version: String,
-    /// The digest of the packaged chart; an unpacked folder has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<Digest>,
 }
 
 /// A place that looks like an image but does not name one that could be copied.

@@ -18,7 +18,7 @@ mod manifests;
 
 pub use chart::{ChartOptions, ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, SetError, package_chart};
 pub use error::{EnumerateError, ErrorKind};
-pub use image::{ChartIdentity, Confidence, Enumeration, Image, ImageUse, Note};
+pub use image::{Confidence, Enumeration, Image, ImageUse, Note};
 pub use input::Input;
 
 use crate::oci::{Reference, mapping};

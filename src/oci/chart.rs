@@ -23,6 +23,19 @@ pub const HELM_CONTENT: &str = "application/vnd.cncf.helm.chart.content.v1.tar+g
 /// The registry in the name of an artifact that was made on this machine, as Podman and Buildah call what they build.
 const MADE_HERE: &str = "localhost";
 
+/// Which chart was rendered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChartIdentity {
+    /// The chart's own name.
+    pub name: String,
+    /// The chart's own version.
+    pub version: String,
+    /// The digest of the packaged chart; an unpacked folder has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
 /// What an artifact is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

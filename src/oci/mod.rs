@@ -13,7 +13,7 @@ pub mod platform;
 pub mod reference;
 pub mod verified;
 
-pub use chart::{ArtifactKind, ChartArtifact};
+pub use chart::{ArtifactKind, ChartArtifact, ChartIdentity};
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, Hasher};
 pub use manifest::{Contents, RawManifest};

@@ -6,7 +6,7 @@ use std::{collections::HashSet, path::PathBuf, sync::Arc};
 use tokio::io::AsyncWrite;
 
 use super::{
-    Mirrored, Options, mirror,
+    Options, mirror,
     telling::{Beforehand, Carriers},
     waiting::blocking,
 };
@@ -18,14 +18,13 @@ use crate::{
         nowhere::Nowhere,
         resolved::Resolved,
     },
-    enumerate::ChartIdentity,
     error::{Failure, Kind},
     event::{Event, EventSink},
+    graph::Graph,
     lock::{Base, Lock, Placement},
-    oci::{Descriptor, Digest, Mapping, Reference},
-    outcome::{Bytes, Status},
+    oci::{ChartIdentity, Descriptor, Digest, Mapping, Reference},
+    outcome::{Bytes, Mirrored, Status},
     problem::Problem,
-    resolve::Graph,
 };
 
 /// What a bundle's lock records beside the images.

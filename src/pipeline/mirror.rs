@@ -20,11 +20,12 @@ use crate::{
     endpoint::{Cause, Destination, Error, Operation, Source},
     error::{Failure, Kind},
     event::{Event, EventSink},
-    oci::{Descriptor, Digest, Mapping, Platform, RawManifest, Repository, Target},
-    outcome::{Bytes, ImageOutcome, Status},
+    graph::{ForeignLayers, Graph},
+    oci::{Descriptor, Digest, Mapping, Platform, RawManifest, Target},
+    outcome::{Bytes, ImageOutcome, Mirrored, Status},
     plan::{Planner, Presence},
     problem::Problem,
-    resolve::{self, ForeignLayers, Graph},
+    resolve,
     transfer::{Admitted, Transfer},
     waiver::Waivers,
 };
@@ -51,17 +52,6 @@ pub struct Options {
     pub jobs: usize,
     /// Begin no further image after the first failure.
     pub fail_fast: bool,
-}
-
-/// One image at the end of its journey.
-#[derive(Debug)]
-pub struct Mirrored {
-    /// How it ended.
-    pub outcome: ImageOutcome,
-    /// What it is made of, as far as that became known.
-    pub graph: Option<Graph>,
-    /// The repository that has to be created before this image can be pushed to it.
-    pub missing_repository: Option<Repository>,
 }
 
 /// Mirrors images. Returns one entry for each mapping, in the same order. Dropping the future stops every

@@ -8,5 +8,5 @@ pub mod verify;
 mod waiting;
 
 pub use export::{Exported, Exporter, Record, Written};
-pub use mirror::{Mirrored, Options, mirror};
+pub use mirror::{Options, mirror};
 pub use verify::{Expectation, verify};

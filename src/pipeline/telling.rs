@@ -13,8 +13,8 @@ use super::mirror::warn_of_foreign_layers;
 use crate::{
     endpoint::{body::OnProgress, bundle::Layout},
     event::{Event, EventSink, Landing},
+    graph::Graph,
     oci::{Descriptor, Digest, Mapping, Repository},
-    resolve::Graph,
 };
 
 /// What a person hears while images are resolved: the rest is said when they are brought.

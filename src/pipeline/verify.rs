@@ -8,10 +8,10 @@ use crate::{
     confirm::{self, Expected, Level},
     endpoint::{Error, Source},
     event::{Event, EventSink},
+    graph::ForeignLayers,
     oci::{Digest, Mapping, Platform},
     outcome::{ImageOutcome, Status},
     problem::Problem,
-    resolve::ForeignLayers,
 };
 
 /// How many images are verified at once; each reads several manifests and blobs at once.

@@ -9,9 +9,8 @@ use super::{
     print, stdout_width, units,
 };
 use crate::{
-    enumerate::ChartIdentity,
     error::{Failure, escape},
-    oci::{Digest, MediaType, Reference},
+    oci::{ChartIdentity, Digest, MediaType, Reference},
 };
 
 /// The schema of [`BundleDocument`].

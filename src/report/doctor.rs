@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::{Format, print, style::Palette, units};
 use crate::{
-    doctor::{Finding, Verdict},
     error::{Failure, escape, exit_code_of},
+    jobs::doctor::{Finding, Verdict},
     oci::{Mapping, Reference},
 };
 
@@ -104,8 +104,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        doctor::Check,
         error::Kind,
+        jobs::doctor::Check,
         oci::mapping::{Namer, Naming},
         report::{samples, schema},
     };

@@ -10,9 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    enumerate::ChartIdentity,
     error::{Failure, Kind, escape, exit_code_of},
-    oci::Digest,
+    oci::{ChartIdentity, Digest},
     outcome::{Bytes, ImageOutcome},
 };
 

@@ -2,8 +2,9 @@
 
 use crate::{
     error::{Failure, Kind},
+    graph::PlatformManifest,
     oci::{ArtifactKind, Digest, Reference, media_type::OCI_INDEX},
-    outcome::{Bytes, ImageOutcome, PlatformOutcome, Status},
+    outcome::{Bytes, ImageOutcome, Status},
     problem::Problem,
 };
 
@@ -19,7 +20,7 @@ pub(super) fn digest(seed: &str) -> Digest {
 }
 
 fn outcome(name: &str, status: Status) -> ImageOutcome {
-    let platform = |platform: &str| PlatformOutcome {
+    let platform = |platform: &str| PlatformManifest {
         platform: platform.parse().unwrap(),
         digest: digest(&format!("{name} {platform}")),
     };

@@ -13,11 +13,11 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::{
-    endpoint::Side,
     error::{Failure, Kind},
     event::Landing,
     oci::{Descriptor, Mapping, media_type::OCI_INDEX},
     outcome::{ImageOutcome, Status},
+    problem::Side,
     report::samples,
 };
 

@@ -4,11 +4,10 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use serde::Deserialize;
 
-use super::Graph;
 use crate::{
     endpoint::{Cause, Error, Operation, Source, VerifiedBody},
+    graph::{Graph, PlatformManifest},
     oci::{Contents, Descriptor, Platform, Repository},
-    outcome::PlatformOutcome,
 };
 
 /// The largest config that is read to learn a platform, in bytes.
@@ -37,7 +36,7 @@ pub(super) async fn learn<S: Source>(
             }
         };
         if let Some(platform) = platform {
-            graph.platforms.push(PlatformOutcome { platform, digest: node.descriptor.digest.clone() });
+            graph.platforms.push(PlatformManifest { platform, digest: node.descriptor.digest.clone() });
         }
     }
     Ok(())

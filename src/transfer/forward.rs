@@ -8,7 +8,7 @@ use tokio::{io::AsyncRead, sync::mpsc};
 
 use crate::{
     endpoint::{
-        Begun, BlobSink, BlobStream, Cause, Destination, Error, Operation, Side, Start, VerifiedBody,
+        Begun, BlobSink, BlobStream, Cause, Destination, Error, Operation, Start, VerifiedBody,
         bundle::{Incoming, Kept, Next},
         landed::Landed,
     },
@@ -17,6 +17,7 @@ use crate::{
         Descriptor, Digest, Mapping,
         verified::{Mismatch, Verifier},
     },
+    problem::Side,
 };
 
 /// How many pieces of a blob may be on their way inside this program.

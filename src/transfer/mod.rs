@@ -20,10 +20,10 @@ use self::{
 use crate::{
     endpoint::{Destination, Error, Source},
     event::{Event, EventSink, Landing},
+    graph::{Graph, Node},
     oci::{Descriptor, Mapping, Repository, Target},
     outcome::Bytes,
     plan::{Action, BlobStep, Plan},
-    resolve::{Graph, Node},
 };
 
 /// How many manifests of one image are pushed at once.

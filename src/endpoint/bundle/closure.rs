@@ -9,11 +9,11 @@ use bytes::Bytes;
 
 use super::error::BundleError;
 use crate::{
+    graph::{ForeignLayers, Graph},
     oci::{
         Contents, Descriptor, Digest, RawManifest,
         manifest::{LARGEST_MANIFEST, ManifestError},
     },
-    resolve::{ForeignLayers, Graph},
 };
 
 /// How many bytes of manifests one bundle may have.
@@ -21,17 +21,17 @@ const MOST_BYTES: u64 = 48 * 1024 * 1024;
 
 /// What has been reached so far.
 #[derive(Debug, Default)]
-pub(super) struct Closure {
+pub(crate) struct Closure {
     /// The manifests that were reached and have come.
-    pub(super) manifests: BTreeMap<Digest, RawManifest>,
+    pub(crate) manifests: BTreeMap<Digest, RawManifest>,
     /// The configs, by digest.
-    pub(super) configs: BTreeMap<Digest, Descriptor>,
+    pub(crate) configs: BTreeMap<Digest, Descriptor>,
     /// The layers that are no configs, by digest.
-    pub(super) layers: BTreeMap<Digest, Descriptor>,
+    pub(crate) layers: BTreeMap<Digest, Descriptor>,
     /// The manifests that were reached and cannot be used.
-    pub(super) damaged: BTreeMap<Digest, ManifestError>,
+    pub(crate) damaged: BTreeMap<Digest, ManifestError>,
     /// Whether foreign layers are among the layers.
-    pub(super) foreign_layers: ForeignLayers,
+    pub(crate) foreign_layers: ForeignLayers,
     /// Named by an index and not there yet.
     wanted: HashSet<Digest>,
     /// There and not named by anything yet.
@@ -41,7 +41,7 @@ pub(super) struct Closure {
 
 impl Closure {
     /// Nothing but the roots is wanted.
-    pub(super) fn new<'a>(
+    pub(crate) fn new<'a>(
         roots: impl IntoIterator<Item = &'a Digest>,
         foreign_layers: ForeignLayers,
     ) -> Self {
@@ -49,7 +49,7 @@ impl Closure {
     }
 
     /// What these images are made of.
-    pub(super) fn of_graphs<'a>(
+    pub(crate) fn of_graphs<'a>(
         graphs: impl IntoIterator<Item = &'a Graph>,
         foreign_layers: ForeignLayers,
     ) -> Self {
@@ -62,18 +62,18 @@ impl Closure {
     }
 
     /// Whether every manifest that is named has come, usable or not.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.wanted.is_empty()
     }
 
     /// The manifests that are named and have not come.
-    pub(super) fn wanted(&self) -> impl Iterator<Item = &Digest> {
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = &Digest> {
         self.wanted.iter()
     }
 
     /// Takes bytes that stand under `digest`. They may turn out to be a manifest. Returns what is named now, was not
     /// before, and has not come.
-    pub(super) fn add(&mut self, digest: Digest, bytes: Bytes) -> Result<Vec<Digest>, BundleError> {
+    pub(crate) fn add(&mut self, digest: Digest, bytes: Bytes) -> Result<Vec<Digest>, BundleError> {
         self.bytes += bytes.len() as u64;
         if self.bytes > MOST_BYTES || bytes.len() > LARGEST_MANIFEST {
             return Err(BundleError::TooManyManifests { limit: MOST_BYTES });
@@ -129,7 +129,7 @@ impl Closure {
     }
 
     /// Configs and layers.
-    pub(super) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         self.configs.values().chain(self.layers.values())
     }
 }

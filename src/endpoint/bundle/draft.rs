@@ -17,19 +17,19 @@ use super::{
     volumes::{Volume, VolumeSet},
 };
 use crate::{
+    graph::Graph,
     lock::Lock,
     oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
-    resolve::Graph,
 };
 
 /// What a bundle is going to hold.
 #[derive(Debug)]
 pub struct Draft {
-    pub(super) layout: Layout,
-    pub(super) manifests: HashMap<Digest, RawManifest>,
-    pub(super) roots: HashMap<(Repository, Target), Digest>,
+    pub(crate) layout: Layout,
+    pub(crate) manifests: HashMap<Digest, RawManifest>,
+    pub(crate) roots: HashMap<(Repository, Target), Digest>,
     /// Blobs that the far side has, with their sizes in bytes.
-    pub(super) absent: HashMap<Digest, u64>,
+    pub(crate) absent: HashMap<Digest, u64>,
     images: Vec<(Reference, Digest)>,
     id: Digest,
 }
@@ -144,7 +144,7 @@ impl Expectation {
 }
 
 /// Whether the index beside the volumes is this bundle's, and these are its volumes.
-pub(super) fn is_described(id: &Digest, output: &Output, files: &[OutputFile]) -> bool {
+pub(crate) fn is_described(id: &Digest, output: &Output, files: &[OutputFile]) -> bool {
     let read = fs::read(output.index()).ok().and_then(|bytes| VolumeSet::from_slice(&bytes).ok());
     read.is_some_and(|set| {
         let is_same = |(volume, file): (&Volume, &OutputFile)| {

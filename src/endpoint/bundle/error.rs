@@ -219,12 +219,12 @@ pub enum BundleError {
 
 impl BundleError {
     /// A read that failed.
-    pub(super) fn unreadable(path: impl Into<PathBuf>, source: io::Error) -> Self {
+    pub(crate) fn unreadable(path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Unreadable { path: path.into(), source: Arc::new(source) }
     }
 
     /// A write that failed.
-    pub(super) fn unwritable(path: impl Into<PathBuf>, source: io::Error) -> Self {
+    pub(crate) fn unwritable(path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Unwritable { path: path.into(), source: Arc::new(source) }
     }
 

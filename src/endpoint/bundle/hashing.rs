@@ -17,7 +17,7 @@ use crate::oci::{Digest, Hasher};
 const PIECE: usize = 512 * 1024;
 
 /// Does `work` for every item, on as many threads as there are cores; results come in the order of the items.
-pub(super) fn on_every_core<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+pub(crate) fn on_every_core<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(items.len());
     let queue = Mutex::new(items.into_iter().enumerate());
     let results = Mutex::new(Vec::new());
@@ -41,14 +41,14 @@ pub(super) fn on_every_core<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) ->
 pub type Meter = AtomicU64;
 
 /// The hash of a blob's first `length` bytes.
-pub(super) fn hash(reader: &BlobReader, digest: &Digest, length: u64, meter: &Meter) -> io::Result<Hasher> {
+pub(crate) fn hash(reader: &BlobReader, digest: &Digest, length: u64, meter: &Meter) -> io::Result<Hasher> {
     hash_telling(reader, digest, length, |bytes| {
         meter.fetch_add(bytes, Ordering::Relaxed);
     })
 }
 
 /// The same, saying after every piece how many bytes it had.
-pub(super) fn hash_telling(
+pub(crate) fn hash_telling(
     reader: &BlobReader,
     digest: &Digest,
     length: u64,
@@ -63,12 +63,12 @@ pub(super) fn hash_telling(
 }
 
 /// Whether all the bytes of a blob are there and have its digest.
-pub(super) fn is_intact(reader: &BlobReader, digest: &Digest, meter: &Meter) -> bool {
+pub(crate) fn is_intact(reader: &BlobReader, digest: &Digest, meter: &Meter) -> bool {
     hash(reader, digest, reader.size(), meter).is_ok_and(|hasher| hasher.finish() == *digest)
 }
 
 /// The checksum of a blob's bytes as they are read now.
-pub(super) fn checksum(reader: &BlobReader, meter: &Meter) -> io::Result<u32> {
+pub(crate) fn checksum(reader: &BlobReader, meter: &Meter) -> io::Result<u32> {
     let mut checksum = crc32fast::Hasher::new();
     read_through(reader, reader.size(), |piece| {
         checksum.update(piece);

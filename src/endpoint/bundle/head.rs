@@ -11,9 +11,9 @@ use super::{
     layout::Layout,
 };
 use crate::{
+    graph::ForeignLayers,
     lock::{Lock, LockedImage},
     oci::{Descriptor, Digest, RawManifest, Reference, manifest::ManifestError},
-    resolve::ForeignLayers,
 };
 
 /// How many values a lock may have: more than fit into the largest one that this program writes.
@@ -28,12 +28,12 @@ pub struct Head {
     pub lock: Option<Lock>,
     index_bytes: Bytes,
     lock_bytes: Option<Bytes>,
-    pub(super) closure: Closure,
+    pub(crate) closure: Closure,
 }
 
 impl Head {
     /// Reads the two files that stand first. Manifests are added as they come.
-    pub(super) fn new(index_bytes: Bytes, lock_bytes: Option<Bytes>) -> Result<Self, BundleError> {
+    pub(crate) fn new(index_bytes: Bytes, lock_bytes: Option<Bytes>) -> Result<Self, BundleError> {
         let index = Index::read(&index_bytes)?;
         if let (Some(expected), Some(bytes)) = (&index.lock, lock_bytes.as_deref())
             && !expected.matches(bytes)
@@ -98,7 +98,7 @@ impl Head {
     }
 
     /// Whether the index's bytes are those that this program writes for its images.
-    pub(super) fn index_is_ours(&self) -> bool {
+    pub(crate) fn index_is_ours(&self) -> bool {
         let images =
             self.index.images.iter().filter_map(|image| Some((image.reference.as_ref()?, &image.root)));
         self.index_bytes == index::write(images, self.index.lock.as_ref())
@@ -111,12 +111,12 @@ impl Head {
     }
 
     /// The bytes of `index.json`.
-    pub(super) fn index_bytes(&self) -> &Bytes {
+    pub(crate) fn index_bytes(&self) -> &Bytes {
         &self.index_bytes
     }
 
     /// The bytes of the lock.
-    pub(super) fn lock_bytes(&self) -> Option<&Bytes> {
+    pub(crate) fn lock_bytes(&self) -> Option<&Bytes> {
         self.lock_bytes.as_ref()
     }
 
@@ -128,7 +128,7 @@ impl Head {
     }
 
     /// Where everything stands if the bundle is one of ours.
-    pub(super) fn layout(&self) -> Layout {
+    pub(crate) fn layout(&self) -> Layout {
         Layout::new(&self.index_bytes, self.lock_bytes.as_deref(), &self.closure, &self.absent())
     }
 }

@@ -7,25 +7,25 @@
 use tar::{EntryType, Header, PaxExtensions};
 
 /// The unit of a tar archive, in bytes.
-pub(super) const BLOCK: u64 = 512;
+pub(crate) const BLOCK: u64 = 512;
 /// One block.
-pub(super) type Block = [u8; 512];
+pub(crate) type Block = [u8; 512];
 /// The end of an archive: two blocks of zeros.
-pub(super) const END: u64 = 2 * BLOCK;
+pub(crate) const END: u64 = 2 * BLOCK;
 /// What stands there.
-pub(super) const END_MARK: [u8; 2 * size_of::<Block>()] = [0; 2 * size_of::<Block>()];
+pub(crate) const END_MARK: [u8; 2 * size_of::<Block>()] = [0; 2 * size_of::<Block>()];
 /// From this size on a PAX record carries the size (eleven octal digits hold less).
 const LARGE: u64 = 8 << 30;
 /// The largest extension that is read, in bytes: names and sizes are all that is wanted of them.
 const LARGEST_EXTENSION: u64 = 64 * 1024;
 
 /// How many zeros follow the content of an entry.
-pub(super) fn padding(size: u64) -> u64 {
+pub(crate) fn padding(size: u64) -> u64 {
     size.wrapping_neg() % BLOCK
 }
 
 /// The blocks before the content of a regular file.
-pub(super) fn encode(path: &str, size: u64) -> Vec<u8> {
+pub(crate) fn encode(path: &str, size: u64) -> Vec<u8> {
     let mut extension = Vec::new();
     let mut header = plain(EntryType::Regular);
     if header.set_path(path).is_err() {
@@ -78,7 +78,7 @@ fn record(key: &str, value: &str) -> Vec<u8> {
 
 /// What a file is, going by its first block, that is no archive at all. One that is damaged still has one of the two
 /// marks of a header, the format's name or a checksum; a file may also end before its first block does.
-pub(super) fn other_than_an_archive(beginning: &[u8]) -> Option<&'static str> {
+pub(crate) fn other_than_an_archive(beginning: &[u8]) -> Option<&'static str> {
     const FORMAT: std::ops::Range<usize> = 257..262;
     let known = match beginning {
         [] => "it is empty",
@@ -128,7 +128,7 @@ pub enum HeaderError {
 
 /// What a block means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// The next `size` bytes (and padding) are to be given to [`Headers::extend`].
     Extension { size: u64 },
     /// An entry begins: `size` bytes and padding follow.
@@ -139,18 +139,18 @@ pub(super) enum Step {
 
 /// A file or a folder of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// The name as it was written.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// Bytes of content; 0 for folders.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     /// Whether it is a folder.
-    pub(super) folder: bool,
+    pub(crate) folder: bool,
 }
 
 /// Reads the heads of entries one after the other.
 #[derive(Debug, Default)]
-pub(super) struct Headers {
+pub(crate) struct Headers {
     extending: Option<EntryType>,
     path: Option<String>,
     size: Option<u64>,
@@ -158,7 +158,7 @@ pub(super) struct Headers {
 
 impl Headers {
     /// Takes the next block that is not content.
-    pub(super) fn block(&mut self, block: &Block) -> Result<Step, HeaderError> {
+    pub(crate) fn block(&mut self, block: &Block) -> Result<Step, HeaderError> {
         if block.iter().all(|byte| *byte == 0) {
             return Ok(Step::Zeros);
         }
@@ -200,7 +200,7 @@ impl Headers {
     }
 
     /// Takes the content of an extension, without its padding.
-    pub(super) fn extend(&mut self, content: &[u8]) -> Result<(), HeaderError> {
+    pub(crate) fn extend(&mut self, content: &[u8]) -> Result<(), HeaderError> {
         match self.extending.take() {
             Some(EntryType::GNULongName) => {
                 let end = content.iter().position(|byte| *byte == 0).unwrap_or(content.len());

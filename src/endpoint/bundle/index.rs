@@ -20,7 +20,7 @@ const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// Of the index itself: the digest of the lock beside it, so that the bundle's id vouches for the lock as well.
 const LOCK_DIGEST: &str = "com.thoras.mirror.lock.digest";
 /// The largest index that is read, in bytes.
-pub(super) const LARGEST: u64 = 16 * 1024 * 1024;
+pub(crate) const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// How many images one bundle may have.
 const MOST_IMAGES: usize = 20_000;

@@ -40,7 +40,7 @@ pub struct Layout {
 
 impl Layout {
     /// Lays out a bundle. `absent` are blobs that the far side has already.
-    pub(super) fn new(
+    pub(crate) fn new(
         index: &[u8],
         lock: Option<&[u8]>,
         closure: &Closure,
@@ -90,7 +90,7 @@ impl Layout {
     }
 
     /// Whether every byte that is no blob's is as it should be.
-    pub(super) fn frame_is_at(&self, slices: &Slices) -> io::Result<bool> {
+    pub(crate) fn frame_is_at(&self, slices: &Slices) -> io::Result<bool> {
         self.frame().try_fold(true, |so_far, (offset, bytes)| {
             let mut found = vec![0; bytes.len()];
             slices.read_exact_at(&mut found, offset)?;
@@ -99,7 +99,7 @@ impl Layout {
     }
 
     /// Writes every byte that is no blob's.
-    pub(super) fn write_frame(&self, slices: &Slices) -> io::Result<()> {
+    pub(crate) fn write_frame(&self, slices: &Slices) -> io::Result<()> {
         self.frame().try_for_each(|(offset, bytes)| slices.write_all_at(&bytes, offset))
     }
 

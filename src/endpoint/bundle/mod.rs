@@ -27,21 +27,19 @@
 //! | the files it is written to | `output` |
 //! | what an earlier run left of it | `partial`, with `moves` and `hashing` |
 //! | writing it in order | [`stream`] |
-//! | reading all of it, for whatever is wrong | [`check`] |
 //! | writing it, as a [`Destination`](super::Destination) | `writer`, each blob through a `sink` |
 //!
 //! Nothing is ever unpacked, so no name in an archive ever becomes a path on this machine.
 
-pub mod check;
-mod closure;
+pub(crate) mod closure;
 mod draft;
 mod error;
-mod hashing;
-mod head;
-mod header;
+pub(crate) mod hashing;
+pub(crate) mod head;
+pub(crate) mod header;
 mod incoming;
 pub mod index;
-mod layout;
+pub(crate) mod layout;
 mod moves;
 mod names;
 mod output;
@@ -49,13 +47,13 @@ mod partial;
 mod reader;
 mod scan;
 mod sink;
-mod slices;
-mod storage;
+pub(crate) mod slices;
+pub(crate) mod storage;
 pub mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod volumes;
-mod wholeness;
+pub(crate) mod wholeness;
 mod writer;
 
 pub use self::{

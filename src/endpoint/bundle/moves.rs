@@ -15,15 +15,15 @@ const PIECE: u64 = 1024 * 1024;
 
 /// A blob that is to stand elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Move {
-    pub(super) digest: Digest,
-    pub(super) size: u64,
-    pub(super) from: u64,
-    pub(super) to: u64,
+pub(crate) struct Move {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
 }
 
 /// Keeps of these moves those that do not stand in each other's way, in the order of their places.
-pub(super) fn compatible(mut moves: Vec<Move>) -> Vec<Move> {
+pub(crate) fn compatible(mut moves: Vec<Move>) -> Vec<Move> {
     moves.sort_by_key(|one| one.from);
     let mut kept: Vec<Move> = Vec::new();
     for one in moves {
@@ -37,7 +37,7 @@ pub(super) fn compatible(mut moves: Vec<Move>) -> Vec<Move> {
 }
 
 /// Moves blobs. They must be [`compatible`].
-pub(super) fn carry_out(slices: &Slices, moves: &[Move], meter: &Meter) -> io::Result<()> {
+pub(crate) fn carry_out(slices: &Slices, moves: &[Move], meter: &Meter) -> io::Result<()> {
     for one in moves.iter().rev().filter(|one| one.to > one.from) {
         let mut end = one.size;
         while end > 0 {
@@ -66,12 +66,12 @@ fn copy(slices: &Slices, from: u64, to: u64, length: u64) -> io::Result<()> {
 }
 
 /// Notes moves before they begin, so that a run that is killed amidst them finds what has been moved.
-pub(super) fn note(journal: &Path, moves: &[Move]) -> io::Result<()> {
+pub(crate) fn note(journal: &Path, moves: &[Move]) -> io::Result<()> {
     output::write_whole(journal, &serde_json::to_vec(moves)?)
 }
 
 /// The moves that a killed run had begun; none when there was no such run, or its journal is damaged.
-pub(super) fn noted(journal: &Path) -> Vec<Move> {
+pub(crate) fn noted(journal: &Path) -> Vec<Move> {
     let read = fs::read(journal).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     read.unwrap_or_default()
 }

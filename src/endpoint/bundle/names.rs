@@ -4,16 +4,16 @@ use serde::Deserialize;
 
 use crate::oci::Digest;
 
-pub(super) const MARKER: &str = "oci-layout";
-pub(super) const INDEX: &str = "index.json";
-pub(super) const LOCK: &str = "thoras-mirror.lock";
-pub(super) const DOCKER: &str = "manifest.json";
+pub(crate) const MARKER: &str = "oci-layout";
+pub(crate) const INDEX: &str = "index.json";
+pub(crate) const LOCK: &str = "thoras-mirror.lock";
+pub(crate) const DOCKER: &str = "manifest.json";
 
 /// The marker file's content.
-pub(super) const MARKER_CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(crate) const MARKER_CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// Whether this is the marker's content. Newer versions of the layout do not exist; one would be read wrongly.
-pub(super) fn is_marker(content: &[u8]) -> bool {
+pub(crate) fn is_marker(content: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Marker {
         #[serde(rename = "imageLayoutVersion")]
@@ -24,7 +24,7 @@ pub(super) fn is_marker(content: &[u8]) -> bool {
 
 /// What a file of a layout is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Name {
+pub(crate) enum Name {
     /// `oci-layout`
     Marker,
     /// `index.json`
@@ -51,7 +51,7 @@ pub enum NameError {
 }
 
 /// Reads a name. A leading `./` is what some programs write.
-pub(super) fn read(path: &str) -> Result<Name, NameError> {
+pub(crate) fn read(path: &str) -> Result<Name, NameError> {
     let path = path.strip_prefix("./").unwrap_or(path);
     let path = if path == "/" { path } else { path.strip_suffix('/').unwrap_or(path) };
     let is_plain = |part: &str| {
@@ -84,7 +84,7 @@ pub(super) fn read(path: &str) -> Result<Name, NameError> {
 }
 
 /// `blobs/ALGORITHM/HEX`
-pub(super) fn of_blob(digest: &Digest) -> String {
+pub(crate) fn of_blob(digest: &Digest) -> String {
     format!("blobs/{}", digest.as_str().replacen(':', "/", 1))
 }
 

@@ -24,13 +24,13 @@ pub struct Output {
 
 /// One file of an output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct OutputFile {
+pub(crate) struct OutputFile {
     /// Its name while it is being written.
-    pub(super) partial: PathBuf,
+    pub(crate) partial: PathBuf,
     /// Its name when it is whole.
-    pub(super) whole: PathBuf,
+    pub(crate) whole: PathBuf,
     /// Its size in bytes.
-    pub(super) size: u64,
+    pub(crate) size: u64,
 }
 
 impl Output {
@@ -54,14 +54,14 @@ impl Output {
     }
 
     /// Refuses to write more volumes than are read.
-    pub(super) fn check_count(&self, length: u64) -> Result<(), BundleError> {
+    pub(crate) fn check_count(&self, length: u64) -> Result<(), BundleError> {
         let count = self.volume.filter(|volume| *volume > 0).map_or(1, |volume| length.div_ceil(volume));
         let limit = volumes::MOST_VOLUMES;
         if count > limit as u64 { Err(BundleError::TooManyVolumes { count, limit }) } else { Ok(()) }
     }
 
     /// The files of a bundle of `length` bytes, of which [`Output::check_count`] holds.
-    pub(super) fn files(&self, length: u64) -> Vec<OutputFile> {
+    pub(crate) fn files(&self, length: u64) -> Vec<OutputFile> {
         let Some(volume) = self.volume.filter(|volume| *volume > 0) else {
             return vec![self.file(0, length)];
         };
@@ -78,7 +78,7 @@ impl Output {
     }
 
     /// The files that an earlier run left unfinished, in order, with the sizes that they have now.
-    pub(super) fn unfinished(&self) -> Vec<OutputFile> {
+    pub(crate) fn unfinished(&self) -> Vec<OutputFile> {
         let numbers = 0..if self.volume.is_some() { u64::MAX } else { 1 };
         let file = |number| {
             let file = self.file(number, 0);
@@ -95,17 +95,17 @@ impl Output {
     }
 
     /// Where moves within the file are noted.
-    pub(super) fn journal(&self) -> PathBuf {
+    pub(crate) fn journal(&self) -> PathBuf {
         with_suffix(&self.path, ".partial.moves")
     }
 
     /// The index of the volumes.
-    pub(super) fn index(&self) -> PathBuf {
+    pub(crate) fn index(&self) -> PathBuf {
         with_suffix(&self.path, volumes::SUFFIX)
     }
 
     /// The folder that everything is written to.
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         match self.path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
@@ -114,14 +114,14 @@ impl Output {
 }
 
 /// The path with something behind its name.
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
 /// Opens a file for reading and writing, creates it if need be, and keeps other runs off it.
-pub(super) fn open_alone(path: &Path) -> Result<File, BundleError> {
+pub(crate) fn open_alone(path: &Path) -> Result<File, BundleError> {
     let unwritable = |error| BundleError::unwritable(path, error);
     let file = OpenOptions::new()
         .read(true)
@@ -151,7 +151,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 }
 
 /// Writes a small file whole: beside its name first, then under it.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
     let beside = with_suffix(path, ".partial");
     let mut file = File::create(&beside)?;
@@ -163,7 +163,7 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Removes the index of an older set of volumes, which describes nothing any more once others take their names. Returns
 /// the older volumes.
-pub(super) fn forget_index(path: &Path) -> Result<Vec<PathBuf>, BundleError> {
+pub(crate) fn forget_index(path: &Path) -> Result<Vec<PathBuf>, BundleError> {
     let read = fs::read(path).ok().and_then(|bytes| VolumeSet::from_slice(&bytes).ok());
     remove(path)?;
     let index = path.file_name().unwrap_or_default().to_string_lossy();
@@ -179,7 +179,7 @@ pub(super) fn forget_index(path: &Path) -> Result<Vec<PathBuf>, BundleError> {
 }
 
 /// Removes a file if it is there.
-pub(super) fn remove(path: &Path) -> Result<(), BundleError> {
+pub(crate) fn remove(path: &Path) -> Result<(), BundleError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(BundleError::unwritable(path, error)),
         _ => Ok(()),
@@ -187,7 +187,7 @@ pub(super) fn remove(path: &Path) -> Result<(), BundleError> {
 }
 
 /// Makes a rename in this folder survive a crash.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 

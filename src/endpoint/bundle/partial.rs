@@ -29,20 +29,20 @@ const LOOK_BACK: u64 = 64 * 1024;
 
 /// What is there when the writing begins.
 #[derive(Debug)]
-pub(super) struct Partial {
-    pub(super) slices: Slices,
-    pub(super) files: Vec<OutputFile>,
+pub(crate) struct Partial {
+    pub(crate) slices: Slices,
+    pub(crate) files: Vec<OutputFile>,
     /// Blobs that are whole.
-    pub(super) landed: HashSet<Digest>,
+    pub(crate) landed: HashSet<Digest>,
     /// Blobs whose beginning is there: how many bytes, and their hash.
-    pub(super) begun: HashMap<Digest, (u64, Hasher)>,
+    pub(crate) begun: HashMap<Digest, (u64, Hasher)>,
     /// What an earlier run was writing.
-    pub(super) earlier: Option<Head>,
+    pub(crate) earlier: Option<Head>,
 }
 
 impl Partial {
     /// Opens what an earlier run left, or begins anew. Whatever is not intact is as good as not there. Blocks.
-    pub(super) fn open(output: &Output, draft: &Draft, meter: &Meter) -> Result<Self, BundleError> {
+    pub(crate) fn open(output: &Output, draft: &Draft, meter: &Meter) -> Result<Self, BundleError> {
         let layout = &draft.layout;
         let unwritable = |error| BundleError::unwritable(&output.path, error);
         output.check_count(layout.length())?;

@@ -22,13 +22,14 @@ use super::{
     volumes::{self, Opened, VolumeError},
 };
 use crate::{
-    endpoint::{BlobStream, Cause, Error, Operation, Side, Source},
+    endpoint::{BlobStream, Cause, Error, Operation, Source},
     oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target, manifest::LARGEST_MANIFEST},
+    problem::Side,
 };
 
 /// The largest marker and lock that are read, in bytes.
-pub(super) const LARGEST_MARKER: u64 = 4096;
-pub(super) const LARGEST_LOCK: u64 = 16 * 1024 * 1024;
+pub(crate) const LARGEST_MARKER: u64 = 4096;
+pub(crate) const LARGEST_LOCK: u64 = 16 * 1024 * 1024;
 
 /// A bundle that can be read at any place.
 #[derive(Debug)]
@@ -139,7 +140,7 @@ impl Bundle {
         Ok(Self::new(head, storage, None))
     }
 
-    pub(super) fn new(head: Head, storage: Storage, layout: Option<Layout>) -> Self {
+    pub(crate) fn new(head: Head, storage: Storage, layout: Option<Layout>) -> Self {
         let images = head.index.images.iter().filter_map(|image| {
             let reference = image.reference.as_ref()?;
             Some((reference.clone(), image.root.clone()))
@@ -174,7 +175,7 @@ impl Bundle {
     }
 
     /// The archive's bytes; `None` for a folder.
-    pub(super) fn slices(&self) -> Option<&Slices> {
+    pub(crate) fn slices(&self) -> Option<&Slices> {
         match &self.storage {
             Storage::Archive { slices, .. } => Some(slices),
             Storage::Folder { .. } => None,
@@ -194,7 +195,7 @@ impl Bundle {
     }
 
     /// Where its blobs are.
-    pub(super) fn storage(&self) -> &Storage {
+    pub(crate) fn storage(&self) -> &Storage {
         &self.storage
     }
 
@@ -234,7 +235,7 @@ fn names_of(
 
 /// What a path leads to: a file or a folder. Opening a named pipe would wait for whoever writes into it, and some
 /// devices never end.
-pub(super) fn metadata(path: &Path) -> Result<Metadata, BundleError> {
+pub(crate) fn metadata(path: &Path) -> Result<Metadata, BundleError> {
     let metadata = path.metadata().map_err(|error| BundleError::unreadable(path, error))?;
     if metadata.is_dir() || metadata.is_file() {
         return Ok(metadata);
@@ -244,7 +245,7 @@ pub(super) fn metadata(path: &Path) -> Result<Metadata, BundleError> {
 }
 
 /// The head and the layout of an archive that begins as ours do; `None` when it does not, for whatever reason.
-pub(super) fn our_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
+pub(crate) fn our_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
     match unaltered_head(slices, path) {
         Err(BundleError::Altered { .. } | BundleError::Index(_)) => Ok(None),
         found => found,

@@ -13,10 +13,10 @@ use super::{
 };
 
 /// How many entries one archive may have.
-pub(super) const MOST_ENTRIES: usize = 200_000;
+pub(crate) const MOST_ENTRIES: usize = 200_000;
 
 /// Walks an archive from its first byte on.
-pub(super) struct Scan<'a> {
+pub(crate) struct Scan<'a> {
     slices: &'a Slices,
     path: PathBuf,
     headers: Headers,
@@ -29,7 +29,7 @@ pub(super) struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     /// `path` names the archive in errors.
-    pub(super) fn new(slices: &'a Slices, path: &Path) -> Self {
+    pub(crate) fn new(slices: &'a Slices, path: &Path) -> Self {
         let path = path.to_owned();
         Self {
             slices,
@@ -43,7 +43,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The next file whose name means something; `None` at the end.
-    pub(super) fn next_file(&mut self) -> Result<Option<(Name, Extent)>, BundleError> {
+    pub(crate) fn next_file(&mut self) -> Result<Option<(Name, Extent)>, BundleError> {
         while !self.ended {
             let Some(block) = self.block()? else { break };
             let header = |error| BundleError::Header { offset: self.at - BLOCK, error };
@@ -61,12 +61,12 @@ impl<'a> Scan<'a> {
     }
 
     /// Where the next header stands.
-    pub(super) fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.at
     }
 
     /// After the last file: whether the archive was whole.
-    pub(super) fn finish(self) -> Result<HashMap<Name, Extent>, BundleError> {
+    pub(crate) fn finish(self) -> Result<HashMap<Name, Extent>, BundleError> {
         if self.ended { Ok(self.seen) } else { Err(BundleError::NoEnd) }
     }
 

@@ -15,15 +15,16 @@ use super::{
 };
 use crate::{
     endpoint::{
-        BlobSink, Error, Operation, Side, VerifiedBody,
+        BlobSink, Error, Operation, VerifiedBody,
         body::{Snapshot, Start},
     },
     oci::{Digest, Hasher},
+    problem::Side,
 };
 
 /// Which blobs are there. Cheap to clone: all clones are one.
 #[derive(Debug, Clone)]
-pub(super) struct Arrivals(Arc<Mutex<State>>);
+pub(crate) struct Arrivals(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -35,18 +36,18 @@ struct State {
 
 impl Arrivals {
     /// What an earlier run left.
-    pub(super) fn new(landed: HashSet<Digest>, begun: HashMap<Digest, (u64, Hasher)>) -> Self {
+    pub(crate) fn new(landed: HashSet<Digest>, begun: HashMap<Digest, (u64, Hasher)>) -> Self {
         let landed = landed.into_iter().map(|digest| (digest, None)).collect();
         Self(Arc::new(Mutex::new(State { landed, begun })))
     }
 
     /// Whether all of a blob is there.
-    pub(super) fn has(&self, digest: &Digest) -> bool {
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
         self.state().landed.contains_key(digest)
     }
 
     /// The checksum of a blob that was written from beginning to end.
-    pub(super) fn checksum(&self, digest: &Digest) -> Option<u32> {
+    pub(crate) fn checksum(&self, digest: &Digest) -> Option<u32> {
         self.state().landed.get(digest).copied().flatten()
     }
 
@@ -68,7 +69,7 @@ pub struct Sink {
 
 impl Sink {
     /// The place of a blob that is not there; `place` is what it is called in errors.
-    pub(super) fn open(
+    pub(crate) fn open(
         arrivals: &Arrivals,
         entry: &BlobEntry,
         slices: Slices,

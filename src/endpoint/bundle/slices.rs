@@ -80,7 +80,7 @@ impl Slices {
 
     /// The names of the files that hold these bytes, there or not; none where one file holds everything.
     #[must_use]
-    pub(super) fn volumes(&self, extent: Extent) -> Vec<String> {
+    pub(crate) fn volumes(&self, extent: Extent) -> Vec<String> {
         if self.slices.len() < 2 {
             return Vec::new();
         }
@@ -88,7 +88,7 @@ impl Slices {
     }
 
     /// The place of the first byte in the files that is not as expected. What is not there is not compared.
-    pub(super) fn first_difference(&self, expected: &[u8], offset: u64) -> io::Result<Option<u64>> {
+    pub(crate) fn first_difference(&self, expected: &[u8], offset: u64) -> io::Result<Option<u64>> {
         for slice in self.touching(offset, expected.len() as u64) {
             let Some(file) = &slice.file else { continue };
             let from = offset.max(slice.offset);
@@ -137,7 +137,7 @@ impl Slices {
     /// How many bytes from the start of this range on may have been written: up to the first hole, where the file system
     /// tells holes from data, else all.
     #[must_use]
-    pub(super) fn data_from(&self, extent: Extent) -> u64 {
+    pub(crate) fn data_from(&self, extent: Extent) -> u64 {
         let Some(slice) = self.touching(extent.offset, extent.size).next() else { return extent.size };
         let Some(file) = &slice.file else { return 0 };
         let Ok(hole) = rustix::fs::seek(file, SeekFrom::Hole(extent.offset - slice.offset)) else {
@@ -148,7 +148,7 @@ impl Slices {
     }
 
     /// Makes a hole where the file system can; a range of which nothing is there is read as zeros.
-    pub(super) fn punch(&self, extent: Extent) {
+    pub(crate) fn punch(&self, extent: Extent) {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         // It only saves a download that would be found out by its digest.
         let _ = self.each(extent.offset, extent.size, |file, at, length| {

@@ -27,7 +27,7 @@ const PIECE: usize = 256 * 1024;
 
 /// A layout's files.
 #[derive(Debug, Clone)]
-pub(super) enum Storage {
+pub(crate) enum Storage {
     /// Entries of an archive.
     Archive {
         /// The archive.
@@ -47,21 +47,21 @@ pub(super) enum Storage {
 }
 
 impl Storage {
-    pub(super) fn open_folder(path: &Path) -> Result<Self, BundleError> {
+    pub(crate) fn open_folder(path: &Path) -> Result<Self, BundleError> {
         let folder = Dir::open_ambient_dir(path, cap_std::ambient_authority())
             .map_err(|error| BundleError::unreadable(path, error))?;
         Ok(Self::Folder { folder: Arc::new(folder), path: path.to_owned() })
     }
 
     /// The file or folder, for messages.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Archive { path, .. } | Self::Folder { path, .. } => path,
         }
     }
 
     /// A blob, to be read at any place; `None` when it is not there.
-    pub(super) fn blob(&self, digest: &Digest) -> Result<Option<BlobReader>, BundleError> {
+    pub(crate) fn blob(&self, digest: &Digest) -> Result<Option<BlobReader>, BundleError> {
         match self {
             Self::Archive { slices, blobs, .. } => {
                 let extent = blobs.get(digest).copied();
@@ -72,7 +72,7 @@ impl Storage {
     }
 
     /// The names of the volumes that a blob lies in; none where it does not lie in volumes.
-    pub(super) fn volumes_of(&self, digest: &Digest) -> Vec<String> {
+    pub(crate) fn volumes_of(&self, digest: &Digest) -> Vec<String> {
         match self {
             Self::Archive { slices, blobs, .. } => {
                 blobs.get(digest).map(|extent| slices.volumes(*extent)).unwrap_or_default()
@@ -82,7 +82,7 @@ impl Storage {
     }
 
     /// The archive; `None` for a folder.
-    pub(super) fn archive(&self) -> Option<&Slices> {
+    pub(crate) fn archive(&self) -> Option<&Slices> {
         match self {
             Self::Archive { slices, .. } => Some(slices),
             Self::Folder { .. } => None,
@@ -90,7 +90,7 @@ impl Storage {
     }
 
     /// Every blob that is there, in the order in which reading is fastest.
-    pub(super) fn in_order(&self) -> Result<Vec<Digest>, BundleError> {
+    pub(crate) fn in_order(&self) -> Result<Vec<Digest>, BundleError> {
         let mut placed: Vec<(u64, Digest)> = match self {
             Self::Archive { blobs, .. } => {
                 blobs.iter().map(|(digest, extent)| (extent.offset, digest.clone())).collect()
@@ -102,7 +102,7 @@ impl Storage {
     }
 
     /// A file of a folder, opened.
-    pub(super) fn file(&self, name: &str) -> Result<Option<BlobReader>, BundleError> {
+    pub(crate) fn file(&self, name: &str) -> Result<Option<BlobReader>, BundleError> {
         let Self::Folder { folder, path } = self else { return Ok(None) };
         // A named pipe must not keep us waiting for whoever writes into it.
         let mut options = OpenOptions::new();
@@ -121,7 +121,7 @@ impl Storage {
     }
 
     /// The whole of a small file.
-    pub(super) fn small(&self, name: &'static str, limit: u64) -> Result<Option<Bytes>, BundleError> {
+    pub(crate) fn small(&self, name: &'static str, limit: u64) -> Result<Option<Bytes>, BundleError> {
         match self.file(name)? {
             Some(file) => file.whole(name, limit, self.path()).map(Some),
             None => Ok(None),
@@ -129,7 +129,7 @@ impl Storage {
     }
 
     /// Every blob with its size.
-    pub(super) fn blobs(&self) -> Result<HashMap<Digest, u64>, BundleError> {
+    pub(crate) fn blobs(&self) -> Result<HashMap<Digest, u64>, BundleError> {
         match self {
             Self::Archive { blobs, .. } => {
                 Ok(blobs.iter().map(|(digest, extent)| (digest.clone(), extent.size)).collect())
@@ -174,7 +174,7 @@ pub struct BlobReader {
 }
 
 impl BlobReader {
-    pub(super) fn new(slices: Slices, extent: Extent) -> Self {
+    pub(crate) fn new(slices: Slices, extent: Extent) -> Self {
         Self { slices, extent }
     }
 
@@ -184,7 +184,7 @@ impl BlobReader {
         self.extent.size
     }
 
-    pub(super) fn slices(&self) -> &Slices {
+    pub(crate) fn slices(&self) -> &Slices {
         &self.slices
     }
 
@@ -195,7 +195,7 @@ impl BlobReader {
     }
 
     /// How many of its bytes stand before the end of the archive.
-    pub(super) fn before_the_end(&self) -> u64 {
+    pub(crate) fn before_the_end(&self) -> u64 {
         self.slices.length().saturating_sub(self.extent.offset).min(self.extent.size)
     }
 
@@ -206,7 +206,7 @@ impl BlobReader {
     }
 
     /// The volumes that it lies in, where there are several.
-    pub(super) fn volumes(&self) -> Vec<String> {
+    pub(crate) fn volumes(&self) -> Vec<String> {
         self.slices.volumes(self.extent)
     }
 
@@ -228,7 +228,7 @@ impl BlobReader {
     }
 
     /// All of it, if that is not more than `limit` bytes.
-    pub(super) fn whole(&self, name: &'static str, limit: u64, path: &Path) -> Result<Bytes, BundleError> {
+    pub(crate) fn whole(&self, name: &'static str, limit: u64, path: &Path) -> Result<Bytes, BundleError> {
         let size = self.extent.size;
         if size > limit {
             return Err(BundleError::TooLarge { name, size, limit });

@@ -11,8 +11,9 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::{draft::Draft, error::BundleError, header, layout::BlobEntry};
 use crate::{
-    endpoint::{Cause, Error, Operation, Side, Source, VerifiedBody, body::OnProgress},
+    endpoint::{Cause, Error, Operation, Source, VerifiedBody, body::OnProgress},
     oci::{Descriptor, Digest, Repository},
+    problem::Side,
 };
 
 /// How many blobs are begun ahead of their turn.

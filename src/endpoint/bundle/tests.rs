@@ -4,14 +4,14 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
 use super::{closure::Closure, *};
 use crate::{
-    endpoint::{Cause, Error, Operation, Side, Source},
+    endpoint::{Cause, Error, Operation, Source},
+    graph::{ForeignLayers, PlatformManifest},
     lock::{Lock, LockedImage, Placement},
     oci::{
         Descriptor, Digest, Naming, RawManifest, Reference, Target,
         media_type::{OCI_INDEX, OCI_MANIFEST},
     },
-    outcome::PlatformOutcome,
-    resolve::ForeignLayers,
+    problem::Side,
 };
 
 /// An image of two platforms in a bundle of ours, in memory.
@@ -55,7 +55,7 @@ pub(crate) fn sample() -> Sample {
         let bytes = contents[&digest].clone().into();
         closure.add(digest, bytes).unwrap();
     }
-    let platform = |child: &serde_json::Value| PlatformOutcome {
+    let platform = |child: &serde_json::Value| PlatformManifest {
         platform: format!("linux/{}", child["platform"]["architecture"].as_str().unwrap()).parse().unwrap(),
         digest: child["digest"].as_str().unwrap().parse().unwrap(),
     };
@@ -77,7 +77,7 @@ pub(crate) fn sample() -> Sample {
 fn lock_of(
     reference: &Reference,
     root: &Descriptor,
-    platforms: Vec<PlatformOutcome>,
+    platforms: Vec<PlatformManifest>,
     closure: &Closure,
 ) -> Lock {
     let placement = Placement { to: None, naming: Naming::Relative, source_prefix: None, chart: None };

@@ -15,7 +15,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub(super) use self::opening::{Opened, open};
+pub(crate) use self::opening::{Opened, open};
 use crate::{error::Kind, oci::Digest};
 
 /// The version of the format that this program writes.
@@ -27,7 +27,7 @@ pub const BEGINNING: u64 = 64 * 1024;
 /// The largest index that is read, in bytes: a head of the largest size in base64.
 const LARGEST: u64 = 160 * 1024 * 1024;
 /// How many volumes a set may have.
-pub(super) const MOST_VOLUMES: usize = 10_000;
+pub(crate) const MOST_VOLUMES: usize = 10_000;
 
 /// The index of a set of volumes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -197,13 +197,13 @@ impl Bundle {
 
 /// What stands around a blob in an archive of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Around {
+pub(crate) enum Around {
     Header,
     Padding,
 }
 
 /// Where the header and the padding of a blob begin to differ from what was written, as far as they are there.
-pub(super) fn altered_around(
+pub(crate) fn altered_around(
     slices: &Slices,
     entry: &BlobEntry,
 ) -> impl Iterator<Item = io::Result<(Around, u64)>> {

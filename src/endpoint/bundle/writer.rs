@@ -20,8 +20,9 @@ use super::{
     volumes::{self, Volume, VolumeSet},
 };
 use crate::{
-    endpoint::{Begun, BlobStream, Cause, Destination, Error, Operation, Side, Source},
+    endpoint::{Begun, BlobStream, Cause, Destination, Error, Operation, Source},
     oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
+    problem::Side,
 };
 
 /// A bundle that is being written, as a [`Destination`]. Manifests and tags are in its head already; what is missing are

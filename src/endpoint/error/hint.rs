@@ -1,7 +1,7 @@
 //! What a person can do about an error of an endpoint.
 
 use super::{Cause, Error, Operation};
-use crate::{endpoint::Side, error::Kind, oci::manifest::ManifestError};
+use crate::{error::Kind, oci::manifest::ManifestError, problem::Side};
 
 /// The advice for an error, where there is any.
 pub(super) fn hint(error: &Error) -> Option<String> {

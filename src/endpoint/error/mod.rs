@@ -6,8 +6,7 @@ mod hint;
 use std::{fmt, time::Duration};
 
 pub use self::cause::Cause;
-use super::Side;
-use crate::error::Failure;
+use crate::{error::Failure, problem::Side};
 
 /// What was being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

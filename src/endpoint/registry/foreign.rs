@@ -20,8 +20,8 @@ use super::{
 use crate::{
     endpoint::{BlobStream, Cause, Error, Operation},
     event::Event,
+    graph::ForeignLayers,
     oci::{Descriptor, Digest, Repository},
-    resolve::ForeignLayers,
 };
 
 /// What is known of the places that layers are fetched from.

@@ -18,9 +18,10 @@ use super::{
     retry::Tries,
 };
 use crate::{
-    endpoint::{Cause, Error, Operation, Side},
+    endpoint::{Cause, Error, Operation},
     event::{Event, EventSink},
     oci::Repository,
+    problem::Side,
 };
 
 /// A registry as one side of a copy sees it.

@@ -43,10 +43,11 @@ use self::{
 };
 pub use self::{certificate::ShownCertificate, probe::Greeting};
 pub use self::{limits::Tuning, upload::state_folder};
-use super::{Begun, BlobStream, Cause, Destination, Error, Operation, Side, Source};
+use super::{Begun, BlobStream, Cause, Destination, Error, Operation, Source};
 use crate::{
     event::EventSink,
     oci::{Descriptor, Digest, RawManifest, Repository, Target},
+    problem::Side,
 };
 
 /// A registry as it was found, or why it was not. Found once for a run: if nobody listens, thirty images

@@ -31,7 +31,8 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::oci::{Algorithm, Digest, Hasher};
 
-use super::{ChartIdentity, EnumerateError};
+use super::EnumerateError;
+use crate::oci::ChartIdentity;
 use helm::Helm;
 use location::Location;
 

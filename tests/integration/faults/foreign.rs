@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use thoras_mirror::{error::Kind, event::Event, oci::Digest, outcome::Status, resolve::ForeignLayers};
+use thoras_mirror::{error::Kind, event::Event, graph::ForeignLayers, oci::Digest, outcome::Status};
 
 use super::{Case, Ended, REPOSITORY};
 use crate::support::{

@@ -22,19 +22,17 @@ use std::{
 use tempfile::TempDir;
 use thoras_mirror::{
     confirm::Level,
-    endpoint::{
-        Side,
-        registry::{
-            Registries, Tuning,
-            auth::{Authenticator, Credentials, Environment},
-            network::{Network, NetworkSettings},
-        },
+    endpoint::registry::{
+        Registries, Tuning,
+        auth::{Authenticator, Credentials, Environment},
+        network::{Network, NetworkSettings},
     },
     event::{Event, EventSink},
+    graph::ForeignLayers,
     oci::{Digest, Mapping, Reference, Repository},
     outcome::{ImageOutcome, Status},
     pipeline::{self, Options},
-    resolve::ForeignLayers,
+    problem::Side,
     waiver::Waivers,
 };
 
@@ -144,7 +142,7 @@ impl Case {
         destination: &Address,
         names: &[(&str, &str)],
         events: Arc<dyn EventSink>,
-    ) -> Vec<pipeline::Mirrored> {
+    ) -> Vec<thoras_mirror::outcome::Mirrored> {
         let mappings = names.iter().map(|(from, to)| self.mapping(destination, from, to)).collect();
         let source = self.registries(Side::Source, &events).with_foreign_layers(self.foreign_layers);
         let source = Arc::new(source);

@@ -7,9 +7,10 @@ use thoras_mirror::{
         Source,
         bundle::{Bundle, Draft, Layout},
     },
+    graph::{ForeignLayers, Graph, KnownManifests},
     lock::{Lock, LockedImage, Placement},
     oci::{Digest, Naming, Reference, Target},
-    resolve::{self, ForeignLayers, Graph, Known},
+    resolve,
 };
 
 use super::images::SampleImage;
@@ -77,7 +78,7 @@ async fn graph(image: &SampleImage) -> Graph {
     let reference = reference(image);
     let target = Target::Digest(image.root().digest.clone());
     let root = bundle.manifest(reference.repository(), &target).await.unwrap().unwrap();
-    resolve::resolve(&bundle, reference.repository(), root, &Known::new()).await.unwrap()
+    resolve::resolve(&bundle, reference.repository(), root, &KnownManifests::new()).await.unwrap()
 }
 
 fn locked(reference: &Reference, graph: &Graph) -> LockedImage {

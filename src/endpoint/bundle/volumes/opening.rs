@@ -22,7 +22,7 @@ use crate::oci::{Algorithm, Digest, Hasher};
 const PIECE: usize = 1024 * 1024;
 
 /// What named files turned out to be.
-pub(in super::super) enum Opened {
+pub(crate) enum Opened {
     /// One file or folder that is no volume.
     One(PathBuf),
     /// Volumes, with the index that describes them and the path that stands for them in messages.
@@ -32,7 +32,7 @@ pub(in super::super) enum Opened {
 }
 
 /// Sorts out what the files are. Opens them; reads an index and the first bytes of every volume.
-pub(in super::super) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
+pub(crate) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
     for path in paths {
         metadata(path)?;
     }

@@ -8,7 +8,7 @@ use super::{
     origin::Origin,
     realm::RealmRefusal,
 };
-use crate::{endpoint::Side, error::Kind, oci::Repository};
+use crate::{error::Kind, oci::Repository, problem::Side};
 
 /// A refusal by the registry or its token server: it knows us and says no, or will not talk to strangers.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -20,13 +20,14 @@ use super::{
     place, url,
 };
 use crate::{
-    endpoint::{Cause, Error, Operation, Side},
+    endpoint::{Cause, Error, Operation},
     event::Event,
     oci::{
         Digest, RawManifest, Repository, Target,
         manifest::{LARGEST_MANIFEST, ManifestError},
         media_type::ACCEPTED,
     },
+    problem::Side,
 };
 
 const DIGEST_HEADER: &str = "docker-content-digest";

@@ -1,7 +1,10 @@
 //! Memory that does not grow with blobs, many images, and secrets that stay out of bundles.
 
 use super::*;
-use crate::support::{registry, registry::Registry, scripted::Gate};
+use crate::support::{
+    registry::{self, Registry},
+    scripted::Gate,
+};
 
 const MIB: usize = 1 << 20;
 

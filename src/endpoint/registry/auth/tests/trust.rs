@@ -3,8 +3,8 @@
 use std::error::Error as _;
 
 use super::*;
-use crate::endpoint::Side;
 use crate::endpoint::registry::auth::{License, authfile, realm::RealmRefusal};
+use crate::problem::Side;
 
 fn license(place: &str) -> License {
     License::from_content("s3cret", "in license.key").unwrap().bound_to(place).unwrap()

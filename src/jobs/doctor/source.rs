@@ -7,10 +7,11 @@ use futures::future::join_all;
 use super::{Check, Finding, Patience};
 use crate::{
     endpoint::{
-        Cause, Error, Operation, Side, Source,
+        Cause, Error, Operation, Source,
         registry::{Registries, auth::Provenance},
     },
     oci::{Reference, Target},
+    problem::Side,
 };
 
 /// One finding for each registry: whether it gives the first of its images.

@@ -19,7 +19,7 @@ use self::{
     blobs::{Examined, Owners},
     subject::Subject,
 };
-use super::{Bundle, BundleError};
+use crate::endpoint::bundle::{Bundle, BundleError};
 use crate::{
     event::{Event, EventSink},
     oci::Platform,

@@ -10,7 +10,7 @@ use futures::future::join_all;
 use super::{Check, Finding, Patience, source::credential};
 use crate::{
     endpoint::{
-        Side, Source,
+        Source,
         registry::{
             Greeting, Registries, ShownCertificate,
             auth::{Reach, Scheme},
@@ -18,6 +18,7 @@ use crate::{
     },
     error::{Failure, Kind},
     oci::{Contents, Mapping, Repository},
+    problem::Side,
 };
 
 /// Certificates and tokens are valid to the minute; this much difference begins to matter.
@@ -211,7 +212,7 @@ async fn referrers(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Verdict;
+    use crate::jobs::doctor::Verdict;
 
     #[test]
     fn a_certificate_is_a_warning_from_its_last_fortnight_on() {

@@ -1,7 +1,8 @@
 //! One small file for each command: it chooses endpoints and options, the pipeline does the work.
 
 mod bundle;
-mod doctor;
+pub mod check;
+pub mod doctor;
 mod images;
 mod inspect;
 mod repair;
@@ -26,7 +27,7 @@ use crate::{
     lock::Placement,
     oci::{Mapping, Reference, mapping::Root},
     report::{self, Format, ImagesOutput, Reporter, RunDocument, Verbosity, print},
-    settings,
+    request,
     waiver::Waivers,
 };
 
@@ -92,7 +93,7 @@ pub async fn run(cli: Cli) -> u8 {
             Command::Verify(args) => verify::run(*args, &session).await,
             Command::Inspect(args) => inspect::run(args, &session).await,
             Command::Bundle(command) => Box::pin(bundle::run(command, &session)).await,
-            Command::Doctor(args) => Box::pin(doctor::run(*args, &session)).await,
+            Command::Doctor(args) => Box::pin(doctor::job::run(*args, &session)).await,
             Command::Serve(args) => serve::run(args, &session).await,
         }
     };
@@ -219,7 +220,7 @@ async fn enumerate_with(
     with_chart: bool,
     session: &Session,
 ) -> Result<Enumeration, Failure> {
-    let selection = Selection { with_chart, ..settings::selection(args) };
+    let selection = Selection { with_chart, ..request::selection(args) };
     let found = enumerate::enumerate(&selection).await?;
     for note in &found.notes {
         session.warn(format!("{}: {}", note.place.place(), note.reason));

@@ -13,11 +13,11 @@ use crate::{
         bundle::{Bundle, index::Named},
     },
     error::{Failure, Kind},
+    graph::Graph,
     lock::LockedImage,
     oci::{ArtifactKind, Descriptor, Digest, Mapping, Platform, Reference, Target},
     outcome::{ImageOutcome, Status},
     problem::Problem,
-    resolve::Graph,
 };
 
 /// One image, and what it has to be.

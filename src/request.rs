@@ -19,20 +19,18 @@ use secrecy::SecretString;
 
 use crate::{
     cli::{LoginArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, Verify},
-    endpoint::{
-        Side,
-        registry::{
-            Registries, Tuning,
-            auth::{Authenticator, Credential, Credentials, Environment, License, authfile},
-            network::Network,
-            state_folder,
-        },
+    endpoint::registry::{
+        Registries, Tuning,
+        auth::{Authenticator, Credential, Credentials, Environment, License, authfile},
+        network::Network,
+        state_folder,
     },
-    enumerate::{ChartIdentity, ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, Selection, Source},
+    enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, Selection, Source},
     error::{Failure, Kind},
     event::EventSink,
     lock::Placement,
-    oci::{Naming, mapping::Root, reference::hide_login},
+    oci::{ChartIdentity, Naming, mapping::Root, reference::hide_login},
+    problem::Side,
     waiver::Waivers,
 };
 

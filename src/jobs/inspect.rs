@@ -5,16 +5,18 @@ use std::collections::HashMap;
 use super::Session;
 use crate::{
     cli::Inspect,
-    endpoint::{Cause, Error, Operation, Side, Source, registry::Registries},
+    endpoint::{Cause, Error, Operation, Source, registry::Registries},
     error::{Failure, Kind},
+    graph::{Graph, KnownManifests, Node},
     oci::{Contents, Digest, RawManifest, Reference},
+    problem::Side,
     report::{Attestation, InspectDocument, InspectedImage, InspectedPlatform, present_inspection, print},
-    resolve::{self, Graph, Known, Node},
-    settings::{self, Access},
+    request::{self, Access},
+    resolve,
 };
 
 pub(super) async fn run(args: Inspect, session: &Session) -> Result<u8, Failure> {
-    settings::check_stdin(None, &args.registries, None)?;
+    request::check_stdin(None, &args.registries, None)?;
     let references: Vec<Reference> = args
         .images
         .iter()
@@ -57,7 +59,7 @@ async fn root(source: &Registries, reference: &Reference) -> Result<RawManifest,
 async fn inspect(source: &Registries, reference: &Reference) -> Result<InspectedImage, Error> {
     let root = root(source, reference).await?;
     let (digest, media_type, manifest_size) = (root.digest().clone(), root.media_type().clone(), root.size());
-    let graph = resolve::resolve(source, reference.repository(), root, &Known::new()).await?;
+    let graph = resolve::resolve(source, reference.repository(), root, &KnownManifests::new()).await?;
     let manifests: u64 = graph.nodes.iter().map(|node| node.manifest.size()).sum();
     let blobs: u64 = graph.blobs().iter().map(|blob| blob.size).sum();
     Ok(InspectedImage {
@@ -75,7 +77,7 @@ async fn inspect(source: &Registries, reference: &Reference) -> Result<Inspected
 pub(super) fn platforms(graph: &Graph) -> Vec<InspectedPlatform> {
     let nodes: HashMap<&Digest, &Node> =
         graph.nodes.iter().map(|node| (&node.descriptor.digest, node)).collect();
-    let describe = |platform: &crate::outcome::PlatformOutcome| {
+    let describe = |platform: &crate::graph::PlatformManifest| {
         let node = nodes.get(&platform.digest)?;
         let Contents::Image { config, layers, .. } = &node.contents else { return None };
         let blobs: u64 = layers.iter().map(|layer| layer.size).sum();

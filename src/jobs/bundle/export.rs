@@ -16,7 +16,7 @@ use crate::{
     outcome::ImageOutcome,
     pipeline::{Exported, Exporter, Options, Record, Written},
     report::{BundleSummary, Closing, Command, Format, RunDocument, present_run, present_run_on_stderr},
-    settings::{self, Access},
+    request::{self, Access},
 };
 
 /// How many blobs move at once when nothing else is asked for.
@@ -30,7 +30,7 @@ pub(super) async fn run(args: Export, session: &Session) -> Result<u8, Failure> 
     if !is_stream {
         output.check().map_err(|error| error.failure())?;
     }
-    settings::check_stdin(Some(&args.selection), &args.registries, None)?;
+    request::check_stdin(Some(&args.selection), &args.registries, None)?;
     let access = Access::new(&args.registries, session.events())?;
     let found = enumerate_with(&args.selection, args.with_chart, session).await?;
     let mut references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
@@ -96,7 +96,7 @@ fn base(args: &Export, session: &Session) -> Result<Option<Base>, Failure> {
 /// The size of volumes in bytes.
 fn volume(args: &Export, session: &Session) -> Result<Option<u64>, Failure> {
     let Some(text) = &args.split else { return Ok(None) };
-    let (size, warning) = settings::volume_size(text)?;
+    let (size, warning) = request::volume_size(text)?;
     if let Some(warning) = warning {
         session.warn(warning.to_owned());
     }
@@ -147,7 +147,7 @@ fn check(args: &Export, is_stream: bool) -> Result<(), Failure> {
 fn options(args: &Export) -> Options {
     Options {
         platforms: args.platforms.platform.clone(),
-        waivers: settings::waivers(&args.platforms),
+        waivers: request::waivers(&args.platforms),
         check: Level::Blobs,
         foreign_layers: args.foreign_layers.into(),
         overwrite: true,
@@ -161,7 +161,7 @@ fn document(
     args: &Export,
     exported: Exported,
     failure: Option<Failure>,
-    chart: Option<crate::enumerate::ChartIdentity>,
+    chart: Option<crate::oci::ChartIdentity>,
     begun: Instant,
 ) -> RunDocument {
     let outcomes: Vec<ImageOutcome> = exported.mirrored.into_iter().map(|one| one.outcome).collect();

@@ -6,14 +6,15 @@ use super::{Run, names::Imported, order::Order, parts::Affected};
 use crate::{
     cli::Import,
     endpoint::{
-        Error, Side,
+        Error,
         bundle::{Bundle, BundleError, Incoming, Lack},
         landed::Landed,
     },
     error::{Failure, Kind},
     event::Event,
     oci::{Digest, Mapping},
-    pipeline::Mirrored,
+    outcome::Mirrored,
+    problem::Side,
     transfer::forward::{Forward, Wanted},
 };
 

@@ -7,15 +7,14 @@ use crate::{
     cli::{DEFAULT_PLATFORMS, Import},
     confirm::Level,
     endpoint::bundle::Bundle,
-    enumerate::ChartIdentity,
     error::{Failure, Kind},
     lock::{Lock, Placement},
     oci::{
-        Digest, Mapping, Naming, Platform, Reference,
+        ChartIdentity, Digest, Mapping, Naming, Platform, Reference,
         mapping::{self, Root},
     },
     pipeline::Options,
-    settings,
+    request,
     waiver::{Waiver, Waivers},
 };
 
@@ -48,7 +47,7 @@ impl Order {
             Some(lock) => (lock.placement.naming, lock.placement.source_prefix.clone()),
             None => (Naming::default(), mapping::common_prefix(&references)),
         };
-        let placement = settings::placement(root, &args.destination.naming, usual);
+        let placement = request::placement(root, &args.destination.naming, usual);
         let chart = head.lock.as_ref().and_then(|lock| lock.placement.chart.clone());
         let placement = Placement { chart, ..placement };
         references.extend(head.left_out().cloned());

@@ -2,24 +2,24 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Session, enumerate, name_all};
+use super::super::{Session, enumerate, name_all};
 use crate::{
     cli::Doctor,
-    doctor::{Check, Finding, Listener, Patience, Verdict, destination, local, source},
     endpoint::registry::Registries,
     enumerate::Enumeration,
     error::{Failure, Kind},
+    jobs::doctor::{Check, Finding, Listener, Patience, Verdict, destination, local, source},
     oci::{Mapping, Naming, Reference, Repository, mapping::Root},
     report::{DoctorDocument, present_findings, units},
-    settings::{self, Access},
+    request::{self, Access},
 };
 
 /// A chart may have to be downloaded.
 const SHORTEST_RENDERING: Duration = Duration::from_secs(60);
 
-pub(super) async fn run(args: Doctor, session: &Session) -> Result<u8, Failure> {
-    settings::check_stdin(Some(&args.selection), &args.registries, Some(&args.destination.login))?;
-    let root = settings::root(&args.destination.to)?;
+pub(in crate::jobs) async fn run(args: Doctor, session: &Session) -> Result<u8, Failure> {
+    request::check_stdin(Some(&args.selection), &args.registries, Some(&args.destination.login))?;
+    let root = request::root(&args.destination.to)?;
     let listener = Arc::new(Listener::new(session.events()));
     let access = Access::new(&args.registries, Arc::<Listener>::clone(&listener))?;
     let source = access.source()?;
@@ -82,7 +82,7 @@ fn name(args: &Doctor, root: &Root, found: Enumeration) -> Images {
     let count = units::counted(references.len(), "image");
     let mut findings = vec![Finding::ok(Check::Images, format!("{count}{}", chart.unwrap_or_default()))];
     let usual = (Naming::default(), found.source_prefix);
-    let placement = settings::placement(root, &args.destination.naming, usual);
+    let placement = request::placement(root, &args.destination.naming, usual);
     let mappings = name_all(&placement, root, &references).unwrap_or_else(|failure| {
         findings.push(Finding::problem(Check::Names, failure));
         Vec::new()

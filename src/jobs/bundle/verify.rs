@@ -5,11 +5,9 @@ use std::{sync::Arc, time::Instant};
 use super::{Session, opening::open};
 use crate::{
     cli::BundleVerify,
-    endpoint::bundle::{
-        Bundle,
-        check::{self, Fault, Required},
-    },
+    endpoint::bundle::Bundle,
     error::{Failure, Kind, exit_code_of},
+    jobs::check::{self, Fault, Required},
     oci::Digest,
     outcome::ImageOutcome,
     report::{Closing, Command, Format, Repair, RunDocument, Verbosity, present_run, print},

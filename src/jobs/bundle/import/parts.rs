@@ -4,12 +4,12 @@ use std::{path::Path, sync::Arc};
 
 use super::{names::Imported, order::Order};
 use crate::{
-    endpoint::bundle::{Bundle, BundleError, Lack, check},
+    endpoint::bundle::{Bundle, BundleError, Lack},
     error::{Failure, Kind},
     event::{Event, EventSink},
+    jobs::check,
     oci::Mapping,
-    outcome::{ImageOutcome, Status},
-    pipeline::Mirrored,
+    outcome::{ImageOutcome, Mirrored, Status},
 };
 
 /// How many things that one image lacks are said.

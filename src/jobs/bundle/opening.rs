@@ -9,14 +9,14 @@ use crate::{
 };
 
 /// Opens what was named. Blocks.
-pub(in crate::commands) fn open(paths: &[PathBuf]) -> Result<Bundle, Failure> {
+pub(in crate::jobs) fn open(paths: &[PathBuf]) -> Result<Bundle, Failure> {
     refuse_standard_input(paths)?;
     warn_of_unfinished(paths);
     Bundle::open_all(paths).map_err(|error| failure(&error, paths))
 }
 
 /// Standard input runs once and forward; only an import can do with that.
-pub(in crate::commands) fn refuse_standard_input(paths: &[PathBuf]) -> Result<(), Failure> {
+pub(in crate::jobs) fn refuse_standard_input(paths: &[PathBuf]) -> Result<(), Failure> {
     if !paths.iter().any(|path| path.as_path() == Path::new("-")) {
         return Ok(());
     }
@@ -25,7 +25,7 @@ pub(in crate::commands) fn refuse_standard_input(paths: &[PathBuf]) -> Result<()
 }
 
 /// An export gives a bundle its name when it is whole; until then it may be read, but parts of it are missing.
-pub(in crate::commands) fn warn_of_unfinished(paths: &[PathBuf]) {
+pub(in crate::jobs) fn warn_of_unfinished(paths: &[PathBuf]) {
     for path in paths.iter().filter(|path| path.extension().is_some_and(|end| end == "partial")) {
         let path = hide_logins(&path.display().to_string());
         print::warning(&format!(
@@ -35,7 +35,7 @@ pub(in crate::commands) fn warn_of_unfinished(paths: &[PathBuf]) {
 }
 
 /// Why files cannot be opened, with their name.
-pub(in crate::commands) fn failure(error: &BundleError, paths: &[PathBuf]) -> Failure {
+pub(in crate::jobs) fn failure(error: &BundleError, paths: &[PathBuf]) -> Failure {
     let failure = error.failure();
     let first = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
     let first = escape(&hide_logins(&first));
@@ -47,7 +47,7 @@ pub(in crate::commands) fn failure(error: &BundleError, paths: &[PathBuf]) -> Fa
 }
 
 /// Several files in a few words.
-pub(in crate::commands) fn shown(paths: &[PathBuf]) -> String {
+pub(in crate::jobs) fn shown(paths: &[PathBuf]) -> String {
     let first = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
     match paths.len() {
         0 | 1 => first,

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use super::{Session, opening::open};
 use crate::{
     cli::BundleInspect,
-    commands::inspect::platforms,
     endpoint::{
-        BlobStream, Cause, Error, Operation, Side, Source,
+        BlobStream, Cause, Error, Operation, Source,
         bundle::{Bundle, index::Named},
     },
     error::{Failure, Kind},
+    graph::{KnownManifests, PlatformManifest},
+    jobs::inspect::platforms,
     oci::{Descriptor, Digest, RawManifest, Repository, Target},
-    outcome::PlatformOutcome,
+    problem::Side,
     report::{BundleDocument, BundledImage, DeltaBase, present_bundle},
-    resolve::{self, Known},
+    resolve,
 };
 
 pub(super) async fn run(args: BundleInspect, session: &Session) -> Result<u8, Failure> {
@@ -51,7 +52,7 @@ async fn image(head: &HeadOnly, named: &Named) -> Result<BundledImage, Error> {
         let place = named.handle.to_string();
         return Err(Error::new(Operation::ReadManifest, Side::Source, place, Cause::NoSuchManifest));
     };
-    let mut graph = resolve::resolve(head, repository, root, &Known::new()).await?;
+    let mut graph = resolve::resolve(head, repository, root, &KnownManifests::new()).await?;
     if graph.platforms.is_empty() {
         graph.platforms = locked_platforms(&head.0, named);
     }
@@ -69,7 +70,7 @@ async fn image(head: &HeadOnly, named: &Named) -> Result<BundledImage, Error> {
 }
 
 /// An image without an index names its platform in its config only, which is a blob; the lock has it as well.
-fn locked_platforms(bundle: &Bundle, named: &Named) -> Vec<PlatformOutcome> {
+fn locked_platforms(bundle: &Bundle, named: &Named) -> Vec<PlatformManifest> {
     let lock = bundle.head().lock.iter();
     let image = lock.flat_map(|lock| &lock.images).find(|image| image.source == named.handle);
     image.map(|image| image.platforms.clone()).unwrap_or_default()

@@ -7,6 +7,7 @@
 //! - [`destination`]: the registry that they go to, and their names there.
 
 pub mod destination;
+pub(super) mod job;
 pub mod local;
 pub mod source;
 
@@ -22,9 +23,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    endpoint::{Error, Side},
+    endpoint::Error,
     error::{Failure, Kind},
     event::{Event, EventSink},
+    problem::Side,
 };
 
 /// What is looked at.

@@ -8,15 +8,15 @@ use super::{Session, enumerate, name_all, repair, warn_of_idle_waivers};
 use crate::{
     cli::Verify,
     confirm::Level,
-    endpoint::{Cause, Error, Operation, Side, Source},
-    enumerate::ChartIdentity,
+    endpoint::{Cause, Error, Operation, Source},
     error::{Failure, Kind},
+    graph::ForeignLayers,
     lock::{Lock, LockedImage},
-    oci::{Digest, Mapping, Naming, Platform, Reference, Target, mapping::Root},
+    oci::{ChartIdentity, Digest, Mapping, Naming, Platform, Reference, Target, mapping::Root},
     pipeline::{self, Expectation, verify::Unknown},
+    problem::Side,
     report::{Closing, Command, Repair, RunDocument, present_run},
-    resolve::ForeignLayers,
-    settings::{self, Access, Yardstick},
+    request::{self, Access, Yardstick},
 };
 
 /// How many references are resolved at once at the source.
@@ -33,9 +33,9 @@ struct Task {
 
 pub(super) async fn run(args: Verify, session: &Session) -> Result<u8, Failure> {
     let begun = Instant::now();
-    settings::check_stdin(Some(&args.selection), &args.registries, Some(&args.login))?;
+    request::check_stdin(Some(&args.selection), &args.registries, Some(&args.login))?;
     let access = Access::new(&args.registries, session.events())?;
-    let task = match settings::yardstick(&args) {
+    let task = match request::yardstick(&args) {
         Yardstick::Source(to) => from_source(&to, &args, &access, session).await?,
         Yardstick::Lock(path) => from_lock(&path, &args, session)?,
     };
@@ -67,7 +67,7 @@ fn from_lock(path: &Path, args: &Verify, session: &Session) -> Result<Task, Fail
         ));
     }
     let lock = Lock::read(path).map_err(|error| error.failure())?;
-    let waivers = settings::waivers(&args.platforms);
+    let waivers = request::waivers(&args.platforms);
     let sources: Vec<Reference> = lock.images.iter().map(|image| image.source.clone()).collect();
     warn_of_idle_waivers(&waivers, &sources, session);
     let expectation = |image: &LockedImage, destination: &Reference| {
@@ -112,13 +112,13 @@ fn from_lock(path: &Path, args: &Verify, session: &Session) -> Result<Task, Fail
 
 /// Everything that the chart or list names, with the digests that the source has now.
 async fn from_source(to: &str, args: &Verify, access: &Access, session: &Session) -> Result<Task, Failure> {
-    let root = settings::root(to)?;
+    let root = request::root(to)?;
     let found = enumerate(&args.selection, session).await?;
     let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
-    let placement = settings::placement(&root, &args.naming, (Naming::default(), found.source_prefix));
+    let placement = request::placement(&root, &args.naming, (Naming::default(), found.source_prefix));
     let mappings = name_all(&placement, &root, &references)?;
     let source = access.source()?;
-    let waivers = settings::waivers(&args.platforms);
+    let waivers = request::waivers(&args.platforms);
     warn_of_idle_waivers(&waivers, &references, session);
     let expectations = stream::iter(mappings)
         .map(|mapping| async {

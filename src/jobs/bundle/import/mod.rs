@@ -32,16 +32,17 @@ use crate::{
     event::{Event, EventSink},
     lock::{Lock, LockFile},
     oci::mapping::Root,
-    pipeline::{self, Mirrored},
+    outcome::Mirrored,
+    pipeline,
     report::{Closing, Command, Format, RunDocument, Verbosity, present_run, print},
-    settings::{self, Access},
+    request::{self, Access},
 };
 
 pub(super) async fn run(args: Import, session: &Session) -> Result<u8, Failure> {
     let begun = Instant::now();
-    settings::check_stdin(None, &args.registries, Some(&args.destination.login))?;
+    request::check_stdin(None, &args.registries, Some(&args.destination.login))?;
     let from_stdin = stdin::is_asked_for(&args)?;
-    let root = settings::root(&args.destination.to)?;
+    let root = request::root(&args.destination.to)?;
     let access = Access::new(&args.registries, session.events())?;
     // Found out before a byte moves, not after the last.
     let lock_file = if args.dry_run {

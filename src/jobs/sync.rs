@@ -7,14 +7,15 @@ use crate::{
     cli::{Check, Sync},
     confirm::Level,
     endpoint::with_chart::{MadeHere, WithChart},
-    enumerate::{self, ChartIdentity},
+    enumerate,
     error::{Failure, Kind},
+    graph::ForeignLayers,
     lock::{Lock, LockError, LockFile, Placement},
-    oci::{Mapping, Naming, Reference, Repository, chart, mapping::Root},
-    pipeline::{self, Mirrored, Options},
+    oci::{ChartIdentity, Mapping, Naming, Reference, Repository, chart, mapping::Root},
+    outcome::Mirrored,
+    pipeline::{self, Options},
     report::{Closing, Command, RunDocument, present_run},
-    resolve::ForeignLayers,
-    settings::{self, Access},
+    request::{self, Access},
 };
 
 /// How many blobs move at once when nothing else is asked for.
@@ -22,8 +23,8 @@ const JOBS: u16 = 16;
 
 pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     let begun = Instant::now();
-    settings::check_stdin(Some(&args.selection), &args.registries, Some(&args.destination.login))?;
-    let root = settings::root(&args.destination.to)?;
+    request::check_stdin(Some(&args.selection), &args.registries, Some(&args.destination.login))?;
+    let root = request::root(&args.destination.to)?;
     let access = Access::new(&args.registries, session.events())?;
     let Work { sources, mappings, placement, chart, made_here, foreign_layers } =
         work(&args, &root, session).await?;
@@ -63,7 +64,7 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
 fn options(args: &Sync, foreign_layers: ForeignLayers) -> Options {
     Options {
         platforms: args.platforms.platform.clone(),
-        waivers: settings::waivers(&args.platforms),
+        waivers: request::waivers(&args.platforms),
         check: match args.check {
             Check::Manifests => Level::Platforms,
             Check::Blobs => Level::Blobs,
@@ -105,7 +106,7 @@ async fn work(args: &Sync, root: &Root, session: &Session) -> Result<Work, Failu
         let made_here = locked_chart(&lock, args).await?;
         let foreign_layers = (args.foreign_layers || lock.foreign_layers).into();
         let Placement { naming: usual, source_prefix, chart, .. } = lock.placement;
-        let placement = settings::placement(root, naming, (usual, source_prefix));
+        let placement = request::placement(root, naming, (usual, source_prefix));
         let placement = Placement { chart, ..placement };
         let mappings = name_all(&placement, root, &references)?;
         let sources = lock.images.into_iter().map(|image| image.source).collect();
@@ -115,7 +116,7 @@ async fn work(args: &Sync, root: &Root, session: &Session) -> Result<Work, Failu
     let mut sources: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
     let chart = found.package.as_ref().map(|package| package.reference.clone());
     sources.extend(chart.clone());
-    let placement = settings::placement(root, naming, (Naming::default(), found.source_prefix));
+    let placement = request::placement(root, naming, (Naming::default(), found.source_prefix));
     let placement = Placement { chart, ..placement };
     let mappings = name_all(&placement, root, &sources)?;
     let (chart, made_here) = (found.chart, made_here(found.package));
@@ -145,7 +146,7 @@ async fn locked_chart(lock: &Lock, args: &Sync) -> Result<Option<MadeHere>, Fail
     if !args.with_chart {
         return Ok(Some(MadeHere { reference: reference.clone(), artifact: None }));
     }
-    let package = enumerate::package_chart(&settings::locked_chart(&args.selection, identity)).await?;
+    let package = enumerate::package_chart(&request::locked_chart(&args.selection, identity)).await?;
     let locked = lock.images.iter().find(|image| image.source == *reference);
     let locked = locked.and_then(|image| image.digest.as_ref());
     let found = package.artifact.as_ref().map(|artifact| artifact.manifest().digest());

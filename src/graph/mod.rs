@@ -1,0 +1,171 @@
+//! What an image is made of: a root manifest, the manifests below it, their configs and layers.
+//!
+//! [`successors`] is the only code that knows what a manifest references; resolving, bundles, `serve` and confirmation all
+//! walk through it. A [`Graph`] is what such a walk found in one place. No I/O happens here.
+
+mod successors;
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::successors::{Relation, Successor, blobs, children, subject, successors, walk};
+use crate::oci::{
+    ArtifactKind, Contents, Descriptor, Digest, Platform, RawManifest, manifest::ManifestError,
+};
+
+/// Whether foreign layers belong to an image. Their license forbids redistribution: registries accept manifests without
+/// them, and nodes fetch them from the URLs in the manifest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ForeignLayers {
+    /// They are not copied and may be missing.
+    #[default]
+    Optional,
+    /// They are blobs like any other: the nodes cannot fetch them, and the user may redistribute them.
+    Required,
+}
+
+/// What a flag says.
+impl From<bool> for ForeignLayers {
+    fn from(required: bool) -> Self {
+        if required { Self::Required } else { Self::Optional }
+    }
+}
+
+impl ForeignLayers {
+    /// Whether a blob belongs to an image.
+    #[must_use]
+    pub fn admit(self, blob: &Descriptor) -> bool {
+        self == Self::Required || !blob.media_type.is_foreign_layer()
+    }
+}
+
+/// Manifests that have been read already, by digest. They need not be read again from anywhere.
+pub type KnownManifests = HashMap<Digest, RawManifest>;
+
+/// One platform of an image, and the manifest for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlatformManifest {
+    /// OS/ARCHITECTURE[/VARIANT]
+    pub platform: Platform,
+    /// The manifest for it.
+    pub digest: Digest,
+}
+
+/// One manifest of an image.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// What its parent says about it.
+    pub descriptor: Descriptor,
+    /// Its bytes.
+    pub manifest: RawManifest,
+    /// What it references.
+    pub contents: Contents,
+    /// What refers to it: signatures, attestations, SBOMs. Empty until referrers are resolved.
+    pub referrers: Vec<Descriptor>,
+    /// 0 for a manifest without child manifests, else one more than its highest child.
+    pub height: usize,
+}
+
+impl Node {
+    /// Everything that this manifest leads to: what it references, then what refers to it.
+    pub fn successors(&self) -> impl Iterator<Item = Successor<'_>> {
+        let referrer = |descriptor| Successor { relation: Relation::Referrer, descriptor };
+        successors(&self.contents).chain(self.referrers.iter().map(referrer))
+    }
+}
+
+/// Everything that an image is made of, as far as it could be read.
+#[derive(Debug, Clone, Default)]
+pub struct Graph {
+    /// Children before parents; the root is the last.
+    pub nodes: Vec<Node>,
+    /// The platforms that a node can run, in the order of the index.
+    pub platforms: Vec<PlatformManifest>,
+    /// Manifests that a parent names and that do not exist.
+    pub missing: Vec<Descriptor>,
+    /// Manifests that exist and cannot be used, with the reason.
+    pub unusable: Vec<(Descriptor, ManifestError)>,
+    /// Whether its foreign layers are among its blobs.
+    pub foreign_layers: ForeignLayers,
+    /// Small configs that were read to learn a platform. They need not be read again.
+    pub configs: HashMap<Digest, Bytes>,
+}
+
+impl Graph {
+    /// The same image, with its foreign layers or without them.
+    #[must_use]
+    pub fn with_foreign_layers(self, foreign_layers: ForeignLayers) -> Self {
+        Self { foreign_layers, ..self }
+    }
+
+    /// The manifest that the tag names.
+    #[must_use]
+    pub fn root(&self) -> Option<&Node> {
+        self.nodes.last()
+    }
+
+    /// Every blob once, in the order of the manifests.
+    #[must_use]
+    pub fn blobs(&self) -> Vec<&Descriptor> {
+        let mut seen = HashSet::new();
+        let blobs = self.nodes.iter().flat_map(|node| self.blobs_of(node));
+        blobs.filter(|blob| seen.insert(&blob.digest)).collect()
+    }
+
+    /// The sizes of all blobs added up, in bytes. Descriptors may claim any size, so the sum saturates.
+    #[must_use]
+    pub fn blob_bytes(&self) -> u64 {
+        self.blobs().iter().fold(0, |sum, blob| sum.saturating_add(blob.size))
+    }
+
+    /// The blobs of this image that one of its manifests references: config first.
+    pub fn blobs_of<'a>(&self, node: &'a Node) -> impl Iterator<Item = &'a Descriptor> + use<'a> {
+        let foreign_layers = self.foreign_layers;
+        blobs(&node.contents).filter(move |blob| foreign_layers.admit(blob))
+    }
+
+    /// How many foreign layers [`Graph::blobs`] leaves out.
+    #[must_use]
+    pub fn left_out(&self) -> usize {
+        let all: HashSet<&Digest> =
+            self.nodes.iter().flat_map(|node| blobs(&node.contents)).map(|blob| &blob.digest).collect();
+        all.len() - self.blobs().len()
+    }
+
+    /// How many attestation manifests it has: they travel with the index and are no platform.
+    #[must_use]
+    pub fn attestations(&self) -> usize {
+        self.nodes.iter().filter(|node| node.descriptor.is_attestation()).count()
+    }
+
+    /// The names of the platforms.
+    #[must_use]
+    pub fn platform_names(&self) -> Vec<Platform> {
+        self.platforms.iter().map(|manifest| manifest.platform.clone()).collect()
+    }
+
+    /// What it is, as its config says.
+    #[must_use]
+    pub fn kind(&self) -> ArtifactKind {
+        match self.root().map(|root| &root.contents) {
+            Some(Contents::Image { config, .. }) => ArtifactKind::of_config(&config.media_type),
+            _ => ArtifactKind::Image,
+        }
+    }
+
+    /// The required platforms that are missing. A chart has no platform, so it lacks none.
+    #[must_use]
+    pub fn lacks(&self, required: &[Platform]) -> Vec<Platform> {
+        let served = |platform: &Platform| {
+            self.platforms.iter().any(|available| platform.is_served_by(&available.platform))
+        };
+        if !self.kind().is_image() {
+            return Vec::new();
+        }
+        required.iter().filter(|platform| !served(platform)).cloned().collect()
+    }
+}
