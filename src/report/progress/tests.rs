@@ -1,4 +1,4 @@
-//! What a person sees of a run, drawn into a terminal in memory or written as lines.
+//! What the user sees of a run, drawn into a terminal in memory or written as lines.
 
 use std::{
     io::Write,
@@ -13,7 +13,6 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::{
-    error::{Failure, Kind},
     event::Landing,
     oci::{Descriptor, Mapping, media_type::OCI_INDEX},
     outcome::{ImageOutcome, Status},
@@ -55,9 +54,10 @@ impl Stage {
     fn new(names: &[String], verbosity: Verbosity, bars: bool, display: Display) -> Self {
         let seconds = Arc::new(AtomicU64::new(0));
         let clock = Arc::clone(&seconds);
-        let voice = Voice { verbosity, palette: Palette::plain(), symbols: Symbols::UNICODE, bars };
+        let event_lines =
+            EventLines { verbosity, palette: Palette::plain(), symbols: Symbols::UNICODE, bars };
         let reporter = Reporter::assemble(
-            voice,
+            event_lines,
             display,
             Box::new(move || Duration::from_secs(clock.load(Ordering::Relaxed))),
         );
@@ -75,7 +75,7 @@ impl Stage {
 
     fn in_a_log(names: &[String], verbosity: Verbosity) -> (Self, Capture) {
         let capture = Capture::default();
-        let lines = Lines::new(Box::new(capture.clone()));
+        let lines = LineWriter::new(Box::new(capture.clone()));
         (Self::new(names, verbosity, false, Display::Lines(lines)), capture)
     }
 
@@ -291,11 +291,11 @@ fn a_restart_takes_its_bytes_back_and_what_is_there_counts_as_done() {
     let restarted =
         Event::BlobRestarted { image: Arc::clone(&image), blob: blob("x", 0), bytes: 20 * MEBIBYTE };
     stage.reporter.emit(restarted);
-    let landed = blob("y", 40 * MEBIBYTE);
-    stage.reporter.emit(Event::BlobFinished { image, blob: landed, how: Landing::Mounted });
+    let mounted = blob("y", 40 * MEBIBYTE);
+    stage.reporter.emit(Event::BlobFinished { image, blob: mounted, how: Landing::Mounted });
     let snapshot = stage.reporter.progress.snapshot();
     assert_eq!(snapshot.done, 50 * MEBIBYTE);
-    assert_eq!(snapshot.moved, 30 * MEBIBYTE, "the rate knows what the network did");
+    assert_eq!(snapshot.copied, 30 * MEBIBYTE, "the rate knows what the network did");
 
     stage.finish(0, ImageOutcome { status: Status::Skipped, ..samples::verified() });
     let snapshot = stage.reporter.progress.snapshot();
@@ -330,7 +330,6 @@ fn talk(stage: &Stage) {
         retrying(1),
         retrying(30),
         Event::Detail { message: "token for a\u{9b}b".to_owned() },
-        Event::Failed { failure: Failure::new(Kind::Input, "the lock cannot be written") },
     ] {
         stage.reporter.emit(event);
     }
@@ -364,7 +363,6 @@ fn verbose_says_everything() {
     source: 503 Service\u{1b}[2J Unavailable ok fake: done; again in 1.0 s
     source: 503 Service\u{1b}[2J Unavailable ok fake: done; again in 30 s
     token for a\u{9b}b
-    ✗ the lock cannot be written
     service-01:4.53.0: sha256:4813494d137e1631bba301d5acab6e7bb7aa74ce1185d456565ef51d737677b2, linux/amd64
     service-01:4.53.0: begins, 4 blobs, 10.0 MiB
     service-01:4.53.0: sha256:8fad34bbb0c1 begins, 1.0 MiB

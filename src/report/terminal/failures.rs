@@ -1,16 +1,67 @@
-//! Failures and problems as lines: what failed, because of what, and what to do about it.
+//! Failures and problems: what failed, why, and what to do about it.
 
 use std::fmt::Write as _;
 
-use super::{label::Labels, style::Palette, units};
 use crate::{
     error::{Failure, escape},
-    outcome::{ImageOutcome, Status},
+    outcome::{ImageOutcome, Repair, RunOutcome, Status},
     problem::Problem,
+    report::{Document, short_names::ShortNames, style::Palette},
+    units,
 };
 
-/// `error:` and one line, `because` and a line for every cause, `hint:` and what to do. `subject` names
-/// what the failure is about, unless its message does so itself.
+/// How many images with the same failure are named.
+const NAMED: usize = 3;
+
+/// Everything that failed. Below a table of images, an empty line separates the texts.
+pub(super) fn texts(document: &Document, palette: Palette) -> Vec<String> {
+    let mut texts = Vec::new();
+    let mut follows_table = false;
+    if let Document::Run(document) = document {
+        texts = image_texts(&document.outcome, palette);
+        follows_table = !document.outcome.images.is_empty();
+    }
+    texts.extend(document.failures().iter().map(|failure| text(failure, None, palette)));
+    if follows_table {
+        for text in &mut texts {
+            text.insert(0, '\n');
+        }
+    }
+    texts
+}
+
+/// The failures of images. Images that failed for the same reason (an unreachable registry) share one text.
+fn image_texts(outcome: &RunOutcome, palette: Palette) -> Vec<String> {
+    let names = ShortNames::for_images(outcome.images.iter().map(|image| &image.source));
+    let mut shared: Vec<(&Failure, Vec<String>)> = Vec::new();
+    let mut texts = Vec::new();
+    for image in &outcome.images {
+        let name = names.of(&image.source);
+        match &image.failure {
+            Some(failure) if image.problems.is_empty() => {
+                match shared.iter_mut().find(|(known, _)| *known == failure) {
+                    Some((_, names)) => names.push(name),
+                    None => shared.push((failure, vec![name])),
+                }
+            }
+            _ => texts.extend(image_text(image, &name, outcome.repair.as_ref(), palette)),
+        }
+    }
+    texts.extend(shared.iter().map(|(failure, names)| text(failure, Some(&subject(names)), palette)));
+    texts
+}
+
+/// The first few names, and the number of the others.
+fn subject(names: &[String]) -> String {
+    let first = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+/// `error:` and one line, `because` and a line for every cause, `hint:` and what to do. `subject` names what failed,
+/// unless the message does so itself.
 pub(super) fn text(failure: &Failure, subject: Option<&str>, palette: Palette) -> String {
     let mut lines = palette.error("error:");
     match subject.filter(|subject| !failure.message.contains(subject)) {
@@ -28,30 +79,24 @@ pub(super) fn text(failure: &Failure, subject: Option<&str>, palette: Palette) -
     lines
 }
 
-/// Everything that is wrong with one image, `None` when nothing is: why it failed, or what differs at the
-/// destination and, where one is known, the command that repairs it.
-pub(super) fn of_image(
-    outcome: &ImageOutcome,
-    labels: &Labels,
-    repair: Option<&Repair>,
-    palette: Palette,
-) -> Option<String> {
-    let label = labels.label(&outcome.source);
-    let failed = |failure: &Failure| text(failure, Some(&label), palette);
-    if outcome.status != Status::Different {
-        return outcome.failure.as_ref().map(|failure| failed(&because_of(failure, &outcome.problems)));
+/// Everything that is wrong with one image, `None` if nothing is: why it failed, or the problems at the destination
+/// with the command that repairs them, if one is known.
+fn image_text(image: &ImageOutcome, name: &str, repair: Option<&Repair>, palette: Palette) -> Option<String> {
+    let failed = |failure: &Failure| text(failure, Some(name), palette);
+    if image.status != Status::Different {
+        return image.failure.as_ref().map(|failure| failed(&with_problems(failure, &image.problems)));
     }
-    let failure = outcome.failure.as_ref().map(failed);
-    if outcome.problems.is_empty() {
+    let failure = image.failure.as_ref().map(failed);
+    if image.problems.is_empty() {
         return failure;
     }
     let mut lines = failure.unwrap_or_else(|| {
-        let count = units::counted(outcome.problems.len(), "problem");
-        format!("{} {label}: {count} at {}", palette.error("error:"), escape(&outcome.destination))
+        let count = units::counted(image.problems.len(), "problem");
+        format!("{} {name}: {count} at {}", palette.error("error:"), escape(&image.destination))
     });
     for remedy in Remedy::ALL {
         let mut found = false;
-        for problem in outcome.problems.iter().filter(|problem| Remedy::of(problem) == remedy) {
+        for problem in image.problems.iter().filter(|problem| Remedy::of(problem) == remedy) {
             write_indented(&mut lines, &format!("\n  {problem}"));
             found = true;
         }
@@ -65,24 +110,14 @@ pub(super) fn of_image(
     Some(lines)
 }
 
-/// A copy that failed because of problems. Its own hint says what to do: the same copy again would fail again.
-fn because_of(failure: &Failure, problems: &[Problem]) -> Failure {
+/// The failure of a copy, caused by these problems. Its own hint says what to do: the same copy would fail again.
+fn with_problems(failure: &Failure, problems: &[Problem]) -> Failure {
     let mut failure = failure.clone();
     failure.causes.extend(problems.iter().map(Problem::to_string));
     failure
 }
 
-/// The command that puts problems right, ready for a shell: `thoras-mirror sync --to REGISTRY/PATH` with whatever
-/// else the run was given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Repair {
-    /// The command.
-    pub command: String,
-    /// What has to be done to it before it can be run.
-    pub note: Option<String>,
-}
-
-/// What puts problems right. Problems with one remedy are listed together, above it.
+/// What repairs problems. Problems with the same remedy are listed together, above it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Remedy {
     Sync,
@@ -115,8 +150,7 @@ impl Remedy {
     }
 }
 
-/// Appends a text whose later lines stand below its first, so that `error:` begins every failure and
-/// nothing inside one.
+/// Appends a text with its later lines indented, so that `error:` at the start of a line always begins a failure.
 fn write_indented(lines: &mut String, text: &str) {
     let mut rest = text.split('\n').peekable();
     // A leading line break belongs to the caller's layout.
@@ -139,7 +173,9 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::{error::Kind, report::samples};
+    use std::time::Duration;
+
+    use crate::{error::Kind, outcome::Command, report::samples};
 
     #[test]
     fn a_failure_says_what_why_and_what_to_do() {
@@ -165,12 +201,11 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_stands_above_the_command_that_repairs_it() {
+    fn every_problem_is_listed_above_the_command_that_repairs_it() {
         let outcome = samples::different();
-        let labels = Labels::of([&outcome.source]);
         let command = "thoras-mirror sync --to registry.example.com/thoras".to_owned();
         let repair = Repair { command, note: None };
-        assert_snapshot!(of_image(&outcome, &labels, Some(&repair), Palette::plain()).unwrap(), @r#"
+        assert_snapshot!(image_text(&outcome, "services:4.53.0", Some(&repair), Palette::plain()).unwrap(), @r#"
         error: services:4.53.0: 4 problems at registry.example.com/thoras/services:4.53.0
           platform linux/arm64 is missing; there is linux/amd64
           the tag names sha256:252f10c83610ebca1a059c0bae8255eba2f95be4d1d7bcfa89d7248a82d9f111, not sha256:3f79bb7b435b05321651daefd374cdc681dc06faa65e374e38337b88ca046dea
@@ -194,8 +229,7 @@ mod tests {
             platform: "linux/arm64".parse().unwrap(),
             available: vec!["linux/amd64".parse().unwrap()],
         }];
-        let labels = Labels::of([&outcome.source]);
-        assert_snapshot!(of_image(&outcome, &labels, None, Palette::plain()).unwrap(), @r#"
+        assert_snapshot!(image_text(&outcome, "timescaledb:2.21.3-pg16", None, Palette::plain()).unwrap(), @r#"
         error: timescaledb:2.21.3-pg16: the source has no linux/arm64
           because platform linux/arm64 is missing; there is linux/amd64
         hint: pass --allow-missing-platform IMAGE
@@ -205,6 +239,42 @@ mod tests {
     #[test]
     fn an_image_without_problems_has_no_text() {
         let outcome = samples::copied();
-        assert_eq!(of_image(&outcome, &Labels::default(), None, Palette::plain()), None);
+        assert_eq!(image_text(&outcome, "services:4.53.0", None, Palette::plain()), None);
+    }
+
+    fn run(images: Vec<ImageOutcome>, failures: Vec<Failure>) -> Document {
+        RunOutcome::new(Command::Sync, images, failures, Duration::from_secs(3)).into()
+    }
+
+    #[test]
+    fn failures_follow_the_table_in_full() {
+        let failures = vec![Failure::new(Kind::Input, "thoras-mirror.lock: no space left on device")];
+        let document = run(vec![samples::copied(), samples::failed()], failures);
+        let texts = texts(&document, Palette::plain());
+        assert_snapshot!(texts.join("\n").trim_start(), @r#"
+        error: source: cannot read the manifest of timescaledb:2.21.3-pg16
+          because the registry answered 403 Forbidden: DENIED: no rights
+        hint: is the license valid? `thoras-mirror doctor` tells
+
+        error: thoras-mirror.lock: no space left on device
+        "#);
+    }
+
+    #[test]
+    fn images_that_failed_for_the_same_reason_share_one_text() {
+        let failure = Failure::new(Kind::Image, "cannot connect");
+        let failed = |name: &str| ImageOutcome {
+            source: samples::source(name),
+            failure: Some(failure.clone()),
+            ..samples::failed()
+        };
+        let document = run(["a:1", "b:1", "c:1", "d:1", "e:1"].map(failed).into(), Vec::new());
+        assert_eq!(texts(&document, Palette::plain()), ["\nerror: a:1, b:1, c:1 and 2 more: cannot connect"]);
+    }
+
+    #[test]
+    fn a_failure_without_a_table_begins_without_an_empty_line() {
+        let document = run(Vec::new(), vec![Failure::new(Kind::Usage, "no such chart")]);
+        assert_eq!(texts(&document, Palette::plain()), ["error: no such chart"]);
     }
 }
