@@ -4,7 +4,7 @@ use console::{measure_text_width, pad_str};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use super::{
-    lines::SILENCE,
+    lines::LONG_IDLE,
     state::{Active, Snapshot, Stage},
 };
 use crate::{report::style::Symbols, units};
@@ -102,17 +102,17 @@ fn set(bar: &ProgressBar, done: u64, planned: u64, name: String, message: String
 
 fn doing(image: &Active) -> String {
     match (image.stage, image.blobs) {
-        _ if image.silent >= SILENCE => format!("silent {}", units::whole_seconds(image.silent)),
+        _ if image.idle >= LONG_IDLE => format!("idle {}", units::whole_seconds(image.idle)),
         (Stage::Confirming, _) => "confirming".to_owned(),
         (_, 0) => "waiting".to_owned(),
         (_, blobs) => format!("copying {}", units::counted(blobs, "blob")),
     }
 }
 
-/// `27 s left; 6 more at work, 4 waiting, 8 not read yet, 1 failed`
+/// `27 s left; 6 more active, 4 waiting, 8 not read yet, 1 failed`
 fn note(snapshot: &Snapshot, shown: usize) -> String {
     let counts: Vec<String> = [
-        (snapshot.active.len().saturating_sub(shown), "more at work"),
+        (snapshot.active.len().saturating_sub(shown), "more active"),
         (snapshot.queued, "waiting"),
         (snapshot.reading, "not read yet"),
         (snapshot.failed, "failed"),
@@ -123,8 +123,8 @@ fn note(snapshot: &Snapshot, shown: usize) -> String {
     .collect();
     let left = match snapshot.time_left() {
         Some(left) => Some(format!("{} left", units::whole_seconds(left))),
-        None if snapshot.silent >= SILENCE => {
-            Some(format!("nothing has happened for {}", units::whole_seconds(snapshot.silent)))
+        None if snapshot.idle >= LONG_IDLE => {
+            Some(format!("no activity for {}", units::whole_seconds(snapshot.idle)))
         }
         None => None,
     };
@@ -144,7 +144,7 @@ struct Layout {
 impl Layout {
     const AMOUNT: usize = 22;
     const PERCENTAGE: usize = 4;
-    /// As wide as `silent 9 min 59 s`.
+    /// As wide as `copying 100 blobs`.
     const ACTIVITY: usize = 17;
     const NARROWEST_BAR: usize = 10;
     /// As wide as `30 of 30 images`, on most terminals.
@@ -211,7 +211,7 @@ mod tests {
     fn every_width_leaves_room_for_a_bar() {
         for width in 50..200 {
             let layout = Layout::of(width, 24, 60);
-            let beside = layout.name + measure_text_width(&layout.message(5, 10, "silent 9 min 59 s")) + 2;
+            let beside = layout.name + measure_text_width(&layout.message(5, 10, "idle 9 min 59 s")) + 2;
             assert!(beside + 5 <= width, "{width}");
         }
     }
@@ -224,8 +224,8 @@ mod tests {
             blobs: 2,
             planned: 0,
             done: 0,
-            silent: Duration::from_secs(75),
+            idle: Duration::from_secs(75),
         };
-        assert_eq!(doing(&image), "silent 1 min 15 s".to_owned());
+        assert_eq!(doing(&image), "idle 1 min 15 s".to_owned());
     }
 }

@@ -20,8 +20,8 @@ use crate::{
 const NOTICEABLE_PAUSE: Duration = Duration::from_secs(5);
 /// The time between lines about progress.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Without a sign of life for this long, the user is told.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
+/// After this long without activity, the user is told.
+pub(super) const LONG_IDLE: Duration = Duration::from_secs(60);
 
 /// How events become lines.
 #[derive(Debug, Clone, Copy)]
@@ -61,14 +61,14 @@ impl EventLines {
     fn milestone(self, event: &Event, progress: &Progress) -> Option<String> {
         match event {
             Event::Planned { image, blobs, bytes } if !self.bars && *bytes > 0 => Some(format!(
-                "{}: begins, {}, {}",
+                "{}: started, {}, {}",
                 progress.name_of(&image.source),
                 units::counted(*blobs, "blob"),
                 units::bytes(*bytes)
             )),
             Event::Finished { outcome } => Some(self.finished(outcome, progress)),
             Event::Retrying { side, reason, pause } if *pause >= NOTICEABLE_PAUSE => {
-                Some(format!("{side}: {}; again in {}", escape(reason), units::whole_seconds(*pause)))
+                Some(format!("{side}: {}; retrying in {}", escape(reason), units::whole_seconds(*pause)))
             }
             Event::Waiting { what, bytes: 0 } => Some((*what).to_owned()),
             Event::Waiting { what, bytes } => Some(format!("{what}: {} so far", units::bytes(*bytes))),
@@ -109,22 +109,22 @@ fn detail(event: &Event, progress: &Progress) -> Option<String> {
             format!("{}: {digest}, {}", name(image), platforms.join(" "))
         }
         Event::BlobStarted { image, blob } => {
-            format!("{}: {} begins, {}", name(image), blob.digest.short(), units::bytes(blob.size))
+            format!("{}: {} started, {}", name(image), blob.digest.short(), units::bytes(blob.size))
         }
         Event::BlobFinished { image, blob, how } => {
             let how = match how {
                 Landing::Copied => "copied",
                 Landing::Mounted => "mounted",
-                Landing::Present => "already there",
+                Landing::Present => "already present",
             };
             format!("{}: {} {how}, {}", name(image), blob.digest.short(), units::bytes(blob.size))
         }
         Event::BlobRestarted { image, blob, bytes } => {
-            format!("{}: {} begins anew after {}", name(image), blob.digest.short(), units::bytes(*bytes))
+            format!("{}: {} restarted after {}", name(image), blob.digest.short(), units::bytes(*bytes))
         }
-        Event::Confirming { image } => format!("{}: its manifests are pushed and confirmed", name(image)),
+        Event::Confirming { image } => format!("{}: pushing and confirming its manifests", name(image)),
         Event::Retrying { side, reason, pause } => {
-            format!("{side}: {}; again in {}", escape(reason), units::elapsed(*pause))
+            format!("{side}: {}; retrying in {}", escape(reason), units::elapsed(*pause))
         }
         Event::Detail { message } => escape(message),
         Event::Started { images } => units::counted(images.len(), "image"),
@@ -155,7 +155,7 @@ impl LineWriter {
         let moves = snapshot.copied != self.last_copied;
         let line = if moves && since >= INTERVAL {
             Some(moving(snapshot))
-        } else if since >= SILENCE && (snapshot.total == 0 || snapshot.finished < snapshot.total) {
+        } else if since >= LONG_IDLE && (snapshot.total == 0 || snapshot.finished < snapshot.total) {
             Some(stalled(snapshot))
         } else {
             None
@@ -178,14 +178,14 @@ fn moving(snapshot: &Snapshot) -> String {
 
 /// The line when no byte has been copied for a while.
 fn stalled(snapshot: &Snapshot) -> String {
-    let silence = match snapshot.silent {
-        silent if silent >= SILENCE => format!("nothing has happened for {}", units::whole_seconds(silent)),
-        _ => "no byte has moved for a while".to_owned(),
+    let idle = match snapshot.idle {
+        time if time >= LONG_IDLE => format!("no activity for {}", units::whole_seconds(time)),
+        _ => "nothing copied for a while".to_owned(),
     };
     if snapshot.total == 0 {
-        return format!("{silence}; the images are not known yet");
+        return format!("{idle}; still finding the images");
     }
-    format!("{silence}; {}; now {}", images_done(snapshot), active(snapshot))
+    format!("{idle}; {}; now {}", images_done(snapshot), active(snapshot))
 }
 
 fn images_done(snapshot: &Snapshot) -> String {
@@ -207,7 +207,7 @@ fn active(snapshot: &Snapshot) -> String {
 
 fn doing(image: &Active) -> String {
     let what = match image.stage {
-        _ if image.silent >= SILENCE => format!(" (silent for {})", units::whole_seconds(image.silent)),
+        _ if image.idle >= LONG_IDLE => format!(" (idle for {})", units::whole_seconds(image.idle)),
         Stage::Confirming => " (confirming)".to_owned(),
         Stage::Copying | Stage::Queued | Stage::Reading => String::new(),
     };

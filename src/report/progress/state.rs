@@ -107,7 +107,7 @@ pub(super) struct Snapshot {
     /// Images that are being copied or confirmed, in the order in which they started.
     pub(super) active: Vec<Active>,
     /// The time since the last event.
-    pub(super) silent: Duration,
+    pub(super) idle: Duration,
 }
 
 /// One image that is being copied or confirmed.
@@ -119,7 +119,7 @@ pub(super) struct Active {
     pub(super) blobs: usize,
     pub(super) planned: u64,
     pub(super) done: u64,
-    pub(super) silent: Duration,
+    pub(super) idle: Duration,
 }
 
 impl Snapshot {
@@ -285,7 +285,7 @@ impl State {
             copied,
             rate,
             active,
-            silent: now.saturating_sub(last_event),
+            idle: now.saturating_sub(last_event),
         }
     }
 }
@@ -299,7 +299,7 @@ impl Active {
             blobs: image.blobs,
             planned: image.planned.unwrap_or_default(),
             done: image.done(),
-            silent: now.saturating_sub(last_event),
+            idle: now.saturating_sub(last_event),
         }
     }
 }

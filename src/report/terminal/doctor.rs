@@ -39,7 +39,7 @@ fn summary(findings: &[Finding]) -> String {
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let warnings = units::counted(count(Verdict::Warning), "warning");
     match count(Verdict::Problem) {
-        0 => format!("no problem, {warnings}"),
+        0 => format!("no problems, {warnings}"),
         problems => format!("{}, {warnings}", units::counted(problems, "problem")),
     }
 }
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_registry_said_cannot_imitate_a_line() {
+    fn text_from_a_registry_cannot_imitate_a_line() {
         let failure = Failure::new(Kind::Image, "refused\nok  push  all is well\u{1b}[2J");
         let findings = vec![Finding::problem(Check::Push, failure)];
         let text = text(&DoctorDocument::new("r".to_owned(), findings, &[]), Palette::plain());

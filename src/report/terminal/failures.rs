@@ -143,8 +143,8 @@ impl Remedy {
             Self::Sync => repair.to_owned(),
             Self::SyncCheckingBlobs => format!("{repair} --check blobs"),
             Self::DeleteFirst => format!(
-                "delete it in that registry and collect the garbage there, because a registry keeps\n    \
-                 what it believes to have; then: {repair} --check blobs"
+                "delete it from the registry and run garbage collection there, because a registry does not\n    \
+                 replace what it already has; then: {repair} --check blobs"
             ),
         }
     }
@@ -213,8 +213,8 @@ mod tests {
           blob sha256:62c66a7a5dd70c3146618063c344e531e6d4b59e379808443ce962b3abd63c5a (1234 bytes) is missing
             repair: thoras-mirror sync --to registry.example.com/thoras --check blobs
           blob sha256:2e7d2c03a9507ae265ecf5b5356885a53393a2029d241394997265a1a25aefc6 is corrupt: its bytes hash to \u{1b}[31mothers
-            repair: delete it in that registry and collect the garbage there, because a registry keeps
-            what it believes to have; then: thoras-mirror sync --to registry.example.com/thoras --check blobs
+            repair: delete it from the registry and run garbage collection there, because a registry does not
+            replace what it already has; then: thoras-mirror sync --to registry.example.com/thoras --check blobs
         "#);
     }
 

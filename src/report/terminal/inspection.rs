@@ -78,11 +78,9 @@ pub(super) fn bundle_text(bundle: &BundleContents, width: Option<usize>) -> Stri
     }
     if let Some(base) = &bundle.base {
         let (blobs, bytes) = (units::counted(base.absent_blobs, "blob"), units::bytes(base.absent_bytes));
-        lines.push(format!("base    {}, which has {blobs} ({bytes}) of these images", base.id));
+        lines.push(format!("base    {} has {blobs} ({bytes}) of these images", base.id));
     }
-    lines.extend(
-        bundle.left_out.iter().map(|image| format!("lacks   {image}, which the export went on without")),
-    );
+    lines.extend(bundle.left_out.iter().map(|image| format!("skipped {image}: its export failed")));
     lines.push(String::new());
     let columns = [
         Column::left("IMAGE", name),
@@ -155,14 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn a_person_reads_what_is_in_it() {
+    fn a_bundle_with_its_images() {
         assert_snapshot!(bundle_text(&samples::bundle(), None), @r#"
         thoras.tar
         id      sha256:1e6ed65d77d6364eeaed5a745ba5c4985ae2b700dd85d7cf7f027bdf294a33fc
         size    122.1 MiB (128001024 bytes)
         chart   thoras 4.53.0
-        base    sha256:cae662172fd450bb0cd710a769079c05bfc5d8e35efa6576edc7d0377afdd4a2, which has 3 blobs (1.9 MiB) of these images
-        lacks   us-east4-docker.pkg.dev/thoras-registry/platform/forecast:4.53.0, which the export went on without
+        base    sha256:cae662172fd450bb0cd710a769079c05bfc5d8e35efa6576edc7d0377afdd4a2 has 3 blobs (1.9 MiB) of these images
+        skipped us-east4-docker.pkg.dev/thoras-registry/platform/forecast:4.53.0: its export failed
 
         IMAGE                                                             DIGEST                                                                   PLATFORMS                     SIZE
         us-east4-docker.pkg.dev/thoras-registry/platform/services:4.53.0  sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  linux/amd64,linux/arm64  122.1 MiB

@@ -72,18 +72,18 @@ impl Table {
             Self::Copy => vec![
                 Column::right("COPIED", copied),
                 Column::right("MOUNTED", mounted),
-                Column::right("THERE", present),
+                Column::right("PRESENT", present),
             ],
             Self::Export => vec![
                 Column::right("COPIED", copied),
-                Column::right("THERE", |row| {
+                Column::right("PRESENT", |row| {
                     units::bytes(row.image.bytes.present.saturating_add(row.image.bytes.mounted))
                 }),
             ],
             Self::Plan => vec![
                 Column::right("TO COPY", copied),
                 Column::right("TO MOUNT", mounted),
-                Column::right("THERE", present),
+                Column::right("PRESENT", present),
             ],
             Self::Verify => vec![
                 Column::left("LEVEL", |row: &Row<'a>| row.level.to_owned()),
@@ -171,12 +171,12 @@ fn summary(table: Table, document: &RunDocument) -> String {
         Table::Copy => copy_summary(outcome, totals),
         Table::Export => match &outcome.written {
             Some(bundle) => export_summary(outcome, totals, bundle),
-            None => format!("no bundle was written in {time}{}", failed_counts(&outcome.images)),
+            None => format!("no bundle was written{} ({time})", failed_counts(&outcome.images)),
         },
         Table::Plan => {
             let planned = totals.images - totals.failed;
             format!(
-                "{}: {} to copy, {} to mount, {} there already; nothing was written{}",
+                "{}: {} to copy, {} to mount, {} already present; nothing was written{}",
                 share(planned, totals, "planned"),
                 units::bytes(totals.bytes.copied),
                 units::bytes(totals.bytes.mounted),
@@ -200,7 +200,7 @@ fn copy_summary(outcome: &RunOutcome, totals: &Totals) -> String {
         .map(|average| format!(" ({})", units::rate(average)))
         .unwrap_or_default();
     format!(
-        "{} in {}{speed}: {} copied, {} mounted, {} there already{}",
+        "{} in {}{speed}: {} copied, {} mounted, {} already present{}",
         share(totals.confirmed, totals, "confirmed"),
         units::elapsed(outcome.time),
         units::bytes(bytes.copied),
@@ -221,11 +221,13 @@ fn export_summary(outcome: &RunOutcome, totals: &Totals, bundle: &BundleSummary)
         }
     };
     let mut parts = vec![format!("{} copied", units::bytes(totals.bytes.copied))];
-    parts.extend((bundle.kept > 0).then(|| format!("{} kept from before", units::bytes(bundle.kept))));
-    parts.extend((bundle.left_out > 0).then(|| format!("{} left out", units::bytes(bundle.left_out))));
+    parts.extend((bundle.kept > 0).then(|| format!("{} resumed", units::bytes(bundle.kept))));
+    parts.extend(
+        (bundle.left_out > 0).then(|| format!("{} already in the base", units::bytes(bundle.left_out))),
+    );
     format!(
-        "{} in {files}, {} in {}: {}{}\nid {}",
-        share(totals.confirmed, totals, "whole"),
+        "{} to {files}, {} in {}: {}{}\nid {}",
+        share(totals.confirmed, totals, "exported"),
         units::bytes(bundle.length),
         units::elapsed(outcome.time),
         parts.join(", "),
@@ -289,7 +291,7 @@ mod tests {
     #[test]
     fn sync_on_a_wide_terminal() {
         assert_snapshot!(sync(None), @r#"
-        IMAGE                         STATUS      DIGEST               PLATFORMS                   COPIED   MOUNTED     THERE    TIME
+        IMAGE                         STATUS      DIGEST               PLATFORMS                   COPIED   MOUNTED   PRESENT    TIME
         services:4.53.0               copied      sha256:916d2876cd08  linux/amd64,linux/arm64  146.0 MiB  30.0 MiB       0 B  12.4 s
         nginx:1.29.4-alpine3.23-slim  up-to-date  sha256:4ed695ff3634  linux/amd64                    0 B       0 B  61.0 MiB   0.8 s
         timescaledb:2.21.3-pg16       failed      -                    -                              0 B       0 B       0 B   0.8 s
@@ -297,7 +299,7 @@ mod tests {
         registry.example.com/thoras/services:4.53.0: moved sha256:6db7d803e74f1ffa7d8f5adc0bf95b3e15bf4c8373fffadf546227cc6c6742cb -> sha256:916d2876cd080dae0a8d1d5993ae46412f58d701a5762fd25b1e4222f0995b94
         nginx:1.29.4-alpine3.23-slim: waived linux/arm64
 
-        2 of 3 images confirmed in 34.2 s (4.3 MiB/s): 146.0 MiB copied, 30.0 MiB mounted, 61.0 MiB there already; 1 failed
+        2 of 3 images confirmed in 34.2 s (4.3 MiB/s): 146.0 MiB copied, 30.0 MiB mounted, 61.0 MiB already present; 1 failed
         "#);
     }
 
@@ -305,7 +307,7 @@ mod tests {
     fn sync_fits_a_hundred_columns() {
         assert_snapshot!(sync(Some(100)), @r#"
         IMAGE                         STATUS      DIGEST
-          PLATFORMS                   COPIED   MOUNTED     THERE    TIME
+          PLATFORMS                   COPIED   MOUNTED   PRESENT    TIME
         services:4.53.0               copied      sha256:916d2876cd08
           linux/amd64,linux/arm64  146.0 MiB  30.0 MiB       0 B  12.4 s
         nginx:1.29.4-alpine3.23-slim  up-to-date  sha256:4ed695ff3634
@@ -316,7 +318,7 @@ mod tests {
         registry.example.com/thoras/services:4.53.0: moved sha256:6db7d803e74f1ffa7d8f5adc0bf95b3e15bf4c8373fffadf546227cc6c6742cb -> sha256:916d2876cd080dae0a8d1d5993ae46412f58d701a5762fd25b1e4222f0995b94
         nginx:1.29.4-alpine3.23-slim: waived linux/arm64
 
-        2 of 3 images confirmed in 34.2 s (4.3 MiB/s): 146.0 MiB copied, 30.0 MiB mounted, 61.0 MiB there already; 1 failed
+        2 of 3 images confirmed in 34.2 s (4.3 MiB/s): 146.0 MiB copied, 30.0 MiB mounted, 61.0 MiB already present; 1 failed
         "#);
         assert_eq!(sync(Some(80)), sync(Some(100)), "two lines a row fit the narrowest terminal too");
     }
@@ -325,13 +327,13 @@ mod tests {
     fn a_dry_run_shows_what_would_move() {
         let planned = outcome(Command::Sync, [samples::planned(), samples::up_to_date()]);
         assert_snapshot!(shown(RunOutcome { dry_run: true, ..planned }, None), @r#"
-        IMAGE                         STATUS      DIGEST               PLATFORMS                TO COPY  TO MOUNT     THERE
+        IMAGE                         STATUS      DIGEST               PLATFORMS                TO COPY  TO MOUNT   PRESENT
         thoras-forecast:4.53.0        planned     sha256:263cf5a4d686  linux/amd64,linux/arm64  1.3 GiB   3.0 MiB     512 B
         nginx:1.29.4-alpine3.23-slim  up-to-date  sha256:4ed695ff3634  linux/amd64                  0 B       0 B  61.0 MiB
 
         nginx:1.29.4-alpine3.23-slim: waived linux/arm64
 
-        2 images planned: 1.3 GiB to copy, 3.0 MiB to mount, 61.0 MiB there already; nothing was written
+        2 images planned: 1.3 GiB to copy, 3.0 MiB to mount, 61.0 MiB already present; nothing was written
         "#);
     }
 
@@ -371,8 +373,7 @@ mod tests {
         let summary = BundleSummary { id: id.clone(), files, length: 1 << 30, kept: 2048, left_out: 0 };
         let exported = outcome(Command::BundleExport, [samples::copied()]);
         let text = shown(RunOutcome { bundle: Some(id.clone()), written: Some(summary), ..exported }, None);
-        let end =
-            "1 image whole in thoras.tar, 1.0 GiB in 34.2 s: 146.0 MiB copied, 2.0 KiB kept from before";
+        let end = "1 image exported to thoras.tar, 1.0 GiB in 34.2 s: 146.0 MiB copied, 2.0 KiB resumed";
         assert!(text.ends_with(&format!("{end}\nid {id}")), "{text}");
     }
 
