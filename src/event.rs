@@ -1,9 +1,8 @@
-//! What happens while the work is done. Work emits events; only [`crate::report`] prints.
+//! What happens during a job. Jobs emit events; only [`crate::report`] prints.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    error::Failure,
     oci::{Descriptor, Digest, Mapping, Platform, Reference},
     outcome::ImageOutcome,
     problem::Side,
@@ -12,7 +11,7 @@ use crate::{
 /// Something that happened.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// Images are about to be worked on.
+    /// A job starts to work on images.
     Started {
         /// All of them.
         images: Vec<Arc<Mapping>>,
@@ -26,23 +25,23 @@ pub enum Event {
         /// The platforms that a node can run.
         platforms: Vec<Platform>,
     },
-    /// An image's transfers are known.
+    /// An image's transfers were planned.
     Planned {
         /// Which image.
         image: Arc<Mapping>,
         /// Blobs that will be copied or mounted.
         blobs: usize,
-        /// Bytes that may have to move, at most.
+        /// The most bytes that may have to be copied.
         bytes: u64,
     },
-    /// A blob begins to move.
+    /// The transfer of a blob started.
     BlobStarted {
         /// For which image.
         image: Arc<Mapping>,
         /// Which blob.
         blob: Descriptor,
     },
-    /// Bytes of a blob passed from source to destination.
+    /// Bytes of a blob were copied.
     BlobProgress {
         /// For which image.
         image: Arc<Mapping>,
@@ -58,13 +57,13 @@ pub enum Event {
         /// How it got there.
         how: Landing,
     },
-    /// A transfer of a blob was given up and begins anew; bytes reported for it no longer count.
+    /// The transfer of a blob failed and starts again from the beginning.
     BlobRestarted {
         /// For which image.
         image: Arc<Mapping>,
         /// Which blob.
         blob: Descriptor,
-        /// Bytes that were reported and must move again.
+        /// Bytes that were reported as progress and no longer count.
         bytes: u64,
     },
     /// An image's manifests are being pushed or confirmed.
@@ -72,64 +71,59 @@ pub enum Event {
         /// Which image.
         image: Arc<Mapping>,
     },
-    /// An image is done, well or not.
+    /// An image is done or has failed.
     Finished {
-        /// How it ended.
+        /// Its result.
         outcome: Arc<ImageOutcome>,
     },
-    /// A request failed and will be tried again.
+    /// A request failed and will be retried.
     Retrying {
-        /// On which side.
+        /// The side of the failed request.
         side: Side,
-        /// What failed, in one line.
+        /// Why it failed, in one line.
         reason: String,
-        /// How long the pause is.
+        /// The time until the retry.
         pause: Duration,
     },
-    /// No image moves, because files are read, moved or synced. Said every few seconds, so that nobody has to wonder.
+    /// No blob is being copied because the job is busy with files. Emitted every few seconds as a sign of life.
     Waiting {
-        /// What is being done, in a few words.
+        /// The activity, in a few words.
         what: &'static str,
-        /// How many bytes it has done so far.
+        /// Bytes processed so far.
         bytes: u64,
     },
-    /// Something a person should know, though the work goes on.
+    /// Something the user should know, although the job continues.
     Warning {
-        /// Which image it concerns.
+        /// The image it concerns, if one.
         image: Option<Reference>,
-        /// In one line.
+        /// The message, in one line.
         message: String,
     },
-    /// Something that only `-v` shows.
+    /// Information that only `-v` shows.
     Detail {
-        /// In one line.
+        /// The message, in one line.
         message: String,
-    },
-    /// A failure outside any single image.
-    Failed {
-        /// What failed.
-        failure: Failure,
     },
 }
 
-/// How a blob came to be at the destination.
+/// How a blob reached the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Landing {
     /// Its bytes were copied.
     Copied,
-    /// The destination linked it from another of its repositories.
+    /// The destination mounted it from another repository.
     Mounted,
-    /// It was there already.
+    /// It was already present.
     Present,
 }
 
-/// Where events go.
+/// A receiver of events.
 pub trait EventSink: Send + Sync {
-    /// Takes one event; must not block.
+    /// Receives one event. Must not block.
     fn emit(&self, event: Event);
 }
 
-/// Drops every event: for library users who only want the outcome.
+/// Drops every event, for library users who only need the outcome.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

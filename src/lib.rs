@@ -15,6 +15,7 @@
 //! | the steps are done | [`transfer`] |
 //! | the destination is read again | [`confirm`], with what can be wrong in [`problem`] |
 //! | what happened is shown, and recorded | [`event`], [`outcome`], [`report`], [`lock`] |
+//! | how output is chosen, and quantities as people read them | [`output`], [`units`] |
 //! | what would go wrong, found out before | [`jobs::doctor`] |
 //! | places that hold images | [`endpoint`]: [`endpoint::registry`] and [`endpoint::bundle`] |
 //! | a registry of our own | [`serve`] |
@@ -61,12 +62,14 @@ pub mod jobs;
 pub mod lock;
 pub mod oci;
 pub mod outcome;
+pub mod output;
 pub mod pipeline;
 pub mod plan;
 pub mod problem;
-pub mod report;
+pub(crate) mod report;
 pub mod request;
 pub mod resolve;
 pub mod serve;
 pub mod transfer;
+pub mod units;
 pub mod waiver;

@@ -9,8 +9,9 @@ use crate::{
     error::{Failure, Kind},
     graph::{Graph, KnownManifests, Node},
     oci::{Contents, Digest, RawManifest, Reference},
+    outcome::inspection::{Attestation, InspectedImage, InspectedPlatform, Inspection},
     problem::Side,
-    report::{Attestation, InspectDocument, InspectedImage, InspectedPlatform, present_inspection, print},
+    report::{Document, Presentation, present, print},
     request::{self, Access},
     resolve,
 };
@@ -35,9 +36,9 @@ pub(super) async fn run(args: Inspect, session: &Session) -> Result<u8, Failure>
         }
     }
     session.reporter.finish();
-    let document = InspectDocument::new(images, failures);
-    present_inspection(&document, args.output)?;
-    Ok(document.exit_code)
+    let document = Document::from(Inspection { images, failures });
+    present(&document, Presentation::new(args.output, session.verbosity))?;
+    Ok(document.exit_code())
 }
 
 /// The bytes as the registry holds them, so that `| sha256sum` gives the digest.

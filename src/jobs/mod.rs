@@ -26,7 +26,8 @@ use crate::{
     event::{Event, EventSink},
     lock::Placement,
     oci::{Mapping, Reference, mapping::Root},
-    report::{self, Format, ImagesOutput, Reporter, RunDocument, Verbosity, print},
+    outcome::{self, RunOutcome},
+    report::{Document, Format, Presentation, Reporter, Verbosity, present, print},
     request,
     waiver::Waivers,
 };
@@ -103,7 +104,9 @@ pub async fn run(cli: Cli) -> u8 {
         ended = ticking(&reporter, work) => ended.map_err(|failure| (failure.kind.exit_code(), failure)),
     };
     reporter.finish();
-    ended.unwrap_or_else(|(code, failure)| report_failure(command, format, failure, code))
+    ended.unwrap_or_else(|(code, failure)| {
+        report_failure(command, Presentation::new(format, verbosity), failure, code)
+    })
 }
 
 /// What every command needs to speak.
@@ -174,30 +177,24 @@ fn interrupted(code: u8) -> (u8, Failure) {
 }
 
 /// A command that failed before it had anything to show for it.
-fn report_failure(command: report::Command, format: Format, failure: Failure, code: u8) -> u8 {
-    let mut document = RunDocument::new(command, Vec::new(), vec![failure], std::time::Duration::ZERO);
-    document.exit_code = code;
-    if format == Format::Json
-        && let Err(failure) = print::document(&document)
-    {
+fn report_failure(command: outcome::Command, presentation: Presentation, failure: Failure, code: u8) -> u8 {
+    let document =
+        Document::from(RunOutcome { exit_code: Some(code), ..RunOutcome::failed(command, failure) });
+    if let Err(failure) = present(&document, presentation) {
         print::print_failure(&failure);
     }
-    document.failures.iter().for_each(print::print_failure);
-    code
+    document.exit_code()
 }
 
-fn describe(command: &Command) -> (report::Command, Format) {
+fn describe(command: &Command) -> (outcome::Command, Format) {
     match command {
-        Command::Images(args) => (
-            report::Command::Images,
-            if args.output == ImagesOutput::Json { Format::Json } else { Format::Table },
-        ),
-        Command::Sync(args) => (report::Command::Sync, args.output),
-        Command::Verify(args) => (report::Command::Verify, args.output),
-        Command::Inspect(args) => (report::Command::Inspect, args.output),
+        Command::Images(args) => (outcome::Command::Images, args.output.into()),
+        Command::Sync(args) => (outcome::Command::Sync, args.output),
+        Command::Verify(args) => (outcome::Command::Verify, args.output),
+        Command::Inspect(args) => (outcome::Command::Inspect, args.output),
         Command::Bundle(command) => bundle::describe(command),
-        Command::Doctor(args) => (report::Command::Doctor, args.output),
-        Command::Serve(_) => (report::Command::Serve, Format::Table),
+        Command::Doctor(args) => (outcome::Command::Doctor, args.output),
+        Command::Serve(_) => (outcome::Command::Serve, Format::Table),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     cli::{NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, Verify},
     lock::Lock,
     oci::Platform,
-    report::Repair,
+    outcome::Repair,
 };
 
 /// Stands where a value must be put back by hand.

@@ -12,9 +12,9 @@ use crate::{
     graph::ForeignLayers,
     lock::{Lock, LockError, LockFile, Placement},
     oci::{ChartIdentity, Mapping, Naming, Reference, Repository, chart, mapping::Root},
-    outcome::Mirrored,
+    outcome::{Command, Mirrored, RunOutcome},
     pipeline::{self, Options},
-    report::{Closing, Command, RunDocument, present_run},
+    report::{Document, Presentation, present},
     request::{self, Access},
 };
 
@@ -52,13 +52,15 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     let missing = mirrored.iter().filter_map(|one| one.missing_repository.clone()).collect();
     failures.extend(repositories::missing(&missing));
     let outcomes = mirrored.into_iter().map(|one: Mirrored| one.outcome).collect();
-    let mut document = RunDocument::new(Command::Sync, outcomes, failures, begun.elapsed());
-    document.destination = Some(root.to_string());
-    document.level = Some(check_name(args.check).to_owned());
-    document.chart = chart;
-    let closing = if args.dry_run { Closing::Plan } else { Closing::Sync };
-    present_run(&document, closing, args.output, session.verbosity)?;
-    Ok(document.exit_code)
+    let document = Document::from(RunOutcome {
+        destination: Some(root.to_string()),
+        level: Some(check_name(args.check).to_owned()),
+        chart,
+        dry_run: args.dry_run,
+        ..RunOutcome::new(Command::Sync, outcomes, failures, begun.elapsed())
+    });
+    present(&document, Presentation::new(args.output, session.verbosity))?;
+    Ok(document.exit_code())
 }
 
 fn options(args: &Sync, foreign_layers: ForeignLayers) -> Options {

@@ -13,9 +13,10 @@ use crate::{
     graph::ForeignLayers,
     lock::{Lock, LockedImage},
     oci::{ChartIdentity, Digest, Mapping, Naming, Platform, Reference, Target, mapping::Root},
+    outcome::{Command, Repair, RunOutcome},
     pipeline::{self, Expectation, verify::Unknown},
     problem::Side,
-    report::{Closing, Command, Repair, RunDocument, present_run},
+    report::{Document, Presentation, present},
     request::{self, Access, Yardstick},
 };
 
@@ -42,13 +43,15 @@ pub(super) async fn run(args: Verify, session: &Session) -> Result<u8, Failure> 
     let destination = Arc::new(access.destination(&task.root, &args.login).await?);
     let outcomes = pipeline::verify(destination, task.expectations, args.level, session.events()).await;
     session.reporter.finish();
-    let mut document = RunDocument::new(Command::Verify, outcomes, Vec::new(), begun.elapsed());
-    document.destination = Some(task.root.to_string());
-    document.level = Some(level_name(args.level).to_owned());
-    document.chart = task.chart;
-    let closing = Closing::Verify { level: level_name(args.level), repair: &task.repair };
-    present_run(&document, closing, args.output, session.verbosity)?;
-    Ok(document.exit_code)
+    let document = Document::from(RunOutcome {
+        destination: Some(task.root.to_string()),
+        level: Some(level_name(args.level).to_owned()),
+        chart: task.chart,
+        repair: Some(task.repair),
+        ..RunOutcome::new(Command::Verify, outcomes, Vec::new(), begun.elapsed())
+    });
+    present(&document, Presentation::new(args.output, session.verbosity))?;
+    Ok(document.exit_code())
 }
 
 fn level_name(level: Level) -> &'static str {

@@ -1,229 +1,283 @@
-//! What `--output json` prints: one document on standard output, whatever happens.
+//! What a command has to show when it ends: one [`Document`], which any renderer can show.
 //!
-//! A command that fails before it has seen an image prints a [`RunDocument`] too, without images and with
-//! its failure, so that a program always has one thing to parse. Each document names its schema; the
-//! schemas are committed in `src/report/schema/`. Within a version, fields are added, never changed.
-
-use std::{fmt::Write as _, time::Duration};
+//! A document serializes to the JSON that `--output json` prints. A command that fails before it knows any image has a
+//! [`RunDocument`] too, with its failure and no images, so that programs always have one document to parse. Each kind
+//! of document names its schema; the schemas are in `src/report/schema/`. Within a version of a schema, fields are
+//! added, never changed.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::{Failure, Kind, escape, exit_code_of},
-    oci::{ChartIdentity, Digest},
-    outcome::{Bytes, ImageOutcome},
+    enumerate::Enumeration,
+    error::{Failure, Kind, exit_code_of},
+    jobs::doctor::Finding,
+    oci::{Mapping, Reference},
+    outcome::{
+        Bytes, Command, ImageOutcome, RunOutcome,
+        inspection::{BundleContents, Inspection},
+    },
 };
 
-/// The schema of [`RunDocument`].
-pub const RUN_SCHEMA: &str = "thoras-mirror/run/v1";
+const RUN_SCHEMA: &str = "thoras-mirror/run/v1";
+const IMAGES_SCHEMA: &str = "thoras-mirror/images/v1";
+const INSPECT_SCHEMA: &str = "thoras-mirror/inspect/v1";
+const BUNDLE_SCHEMA: &str = "thoras-mirror/bundle/v1";
+const DOCTOR_SCHEMA: &str = "thoras-mirror/doctor/v1";
 
-/// A run of any command that works on images: what happened to each, and what failed beside them.
+/// What a command has to show. Complete once it is built.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Document {
+    /// A job copied or compared images, or a command failed before it knew any image.
+    Run(RunDocument),
+    /// `images`
+    Images(ImagesDocument),
+    /// `inspect`
+    Inspection(InspectDocument),
+    /// `bundle inspect`
+    Bundle(BundleDocument),
+    /// `doctor`
+    Doctor(DoctorDocument),
+}
+
+impl Document {
+    /// What the process exits with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Run(document) => document.exit_code,
+            Self::Images(_) => crate::error::exit::SUCCESS,
+            Self::Inspection(document) => document.exit_code,
+            Self::Bundle(document) => document.exit_code,
+            Self::Doctor(document) => document.exit_code,
+        }
+    }
+
+    /// The failures that do not belong to a single image of the document.
+    pub(super) fn failures(&self) -> &[Failure] {
+        match self {
+            Self::Run(document) => &document.outcome.failures,
+            Self::Inspection(document) => &document.found.failures,
+            Self::Bundle(document) => &document.contents.failures,
+            Self::Images(_) | Self::Doctor(_) => &[],
+        }
+    }
+}
+
+impl From<RunOutcome> for Document {
+    fn from(outcome: RunOutcome) -> Self {
+        Self::Run(RunDocument::new(outcome))
+    }
+}
+
+impl From<Enumeration> for Document {
+    fn from(found: Enumeration) -> Self {
+        Self::Images(ImagesDocument { schema: IMAGES_SCHEMA, found })
+    }
+}
+
+impl From<Inspection> for Document {
+    fn from(found: Inspection) -> Self {
+        let exit_code = exit_code_of(found.failures.iter().map(|failure| failure.kind));
+        Self::Inspection(InspectDocument { schema: INSPECT_SCHEMA, found, exit_code })
+    }
+}
+
+impl From<BundleContents> for Document {
+    fn from(contents: BundleContents) -> Self {
+        let exit_code = exit_code_of(contents.failures.iter().map(|failure| failure.kind));
+        Self::Bundle(BundleDocument { schema: BUNDLE_SCHEMA, contents, exit_code })
+    }
+}
+
+impl From<DoctorDocument> for Document {
+    fn from(document: DoctorDocument) -> Self {
+        Self::Doctor(document)
+    }
+}
+
+/// A run of any command that works on images: the result of each, and what failed beside them.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RunDocument {
+pub(crate) struct RunDocument {
     #[schemars(extend("const" = RUN_SCHEMA))]
     schema: &'static str,
-    /// The command that ran.
-    pub command: Command,
-    /// `REGISTRY[/PATH]` or the path of a bundle, where the command has a destination.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub destination: Option<String>,
-    /// The id of the bundle that the command wrote or read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bundle: Option<crate::oci::Digest>,
-    /// How deep the destination was checked: `manifests` or `blobs` for `sync`, `platforms`, `blobs` or
-    /// `bytes` for `verify`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub level: Option<String>,
-    /// The chart that the images came from, if one was read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub chart: Option<ChartIdentity>,
-    /// The bundle that was written.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub written: Option<BundleSummary>,
-    /// How each image ended, in the order in which they were asked for.
-    pub images: Vec<ImageOutcome>,
+    /// The command, its settings and its results.
+    #[serde(flatten)]
+    pub(super) outcome: RunOutcome,
     /// Counts over all images.
-    pub totals: Totals,
-    /// Failures outside any single image.
-    pub failures: Vec<Failure>,
-    /// What the process exits with. It follows from the failures; a run that a signal ended sets 130 or 143.
-    pub exit_code: u8,
-}
-
-/// A command, as in `thoras-mirror COMMAND`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Command {
-    /// `images`
-    Images,
-    /// `sync`
-    Sync,
-    /// `verify`
-    Verify,
-    /// `inspect`
-    Inspect,
-    /// `bundle export`
-    BundleExport,
-    /// `bundle import`
-    BundleImport,
-    /// `bundle verify`
-    BundleVerify,
-    /// `bundle inspect`
-    BundleInspect,
-    /// `serve`
-    Serve,
-    /// `values`
-    Values,
-    /// `pull-secret`
-    PullSecret,
-    /// `doctor`
-    Doctor,
-    /// `diff`
-    Diff,
-}
-
-/// A bundle that was written, in a few words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BundleSummary {
-    /// The digest of its index.
-    pub id: Digest,
-    /// Its files; none where it was a stream.
-    pub files: Vec<String>,
-    /// Its length in bytes, all files together.
-    pub length: u64,
-    /// Bytes of blobs that an export which broke off had brought.
-    pub kept: u64,
-    /// Bytes of blobs that it leaves out, because its base has them.
-    pub left_out: u64,
+    pub(super) totals: Totals,
+    /// What the process exits with. It follows from the failures; after a signal it is 130 or 143.
+    exit_code: u8,
 }
 
 /// Counts over all images of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Totals {
-    /// How many images were asked for.
-    pub images: usize,
-    /// How many of them were read at the destination and found to be right.
-    pub confirmed: usize,
-    /// How many failed, differ or were skipped.
-    pub failed: usize,
+pub(crate) struct Totals {
+    /// Requested images.
+    pub(super) images: usize,
+    /// Images that were read back from the destination and are complete.
+    pub(super) confirmed: usize,
+    /// Images that failed, differ or were skipped.
+    pub(super) failed: usize,
     /// The sum of their bytes.
-    pub bytes: Bytes,
+    pub(super) bytes: Bytes,
     /// The run's wall time in milliseconds.
-    pub milliseconds: u64,
+    pub(super) milliseconds: u64,
 }
 
 impl RunDocument {
-    /// The document of a run. Totals and the exit code follow from the images and the failures.
-    #[must_use]
-    pub fn new(command: Command, images: Vec<ImageOutcome>, failures: Vec<Failure>, time: Duration) -> Self {
-        let kinds: Vec<Kind> = images.iter().filter_map(ImageOutcome::failure_kind).collect();
-        // Whoever asks `verify` whether the mirror differs is answered, whatever else could not be read.
-        let exit_code = if command == Command::Verify && kinds.contains(&Kind::Difference) {
-            Kind::Difference.exit_code()
-        } else {
-            exit_code_of(kinds.into_iter().chain(failures.iter().map(|failure| failure.kind)))
-        };
+    fn new(outcome: RunOutcome) -> Self {
+        let images = &outcome.images;
         let totals = Totals {
             images: images.len(),
             confirmed: images.iter().filter(|image| image.is_confirmed()).count(),
             failed: images.iter().filter(|image| image.failure_kind().is_some()).count(),
             bytes: images.iter().map(|image| image.bytes).fold(Bytes::default(), Bytes::plus),
-            milliseconds: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+            milliseconds: u64::try_from(outcome.time.as_millis()).unwrap_or(u64::MAX),
         };
-        Self {
-            schema: RUN_SCHEMA,
-            command,
-            destination: None,
-            written: None,
-            level: None,
-            chart: None,
-            bundle: None,
-            images,
-            totals,
-            failures,
-            exit_code,
-        }
-    }
-
-    /// The document of a command that failed before it knew any image.
-    #[must_use]
-    pub fn failed(command: Command, failure: Failure, time: Duration) -> Self {
-        Self::new(command, Vec::new(), vec![failure], time)
-    }
-
-    /// The run's wall time.
-    #[must_use]
-    pub fn time(&self) -> Duration {
-        Duration::from_millis(self.totals.milliseconds)
+        let exit_code = outcome.exit_code.unwrap_or_else(|| exit_code_of_run(&outcome));
+        Self { schema: RUN_SCHEMA, outcome, totals, exit_code }
     }
 }
 
-/// A document as text. JSON allows characters in strings that terminals obey; they are written as
-/// `\uXXXX`, which every parser reads back as they were.
-pub(super) fn to_json(document: &impl Serialize) -> Result<String, serde_json::Error> {
-    let text = serde_json::to_string_pretty(document)?;
-    if escape(&text) == text {
-        return Ok(text);
+fn exit_code_of_run(outcome: &RunOutcome) -> u8 {
+    let kinds = outcome.images.iter().filter_map(ImageOutcome::failure_kind);
+    // `verify` answers whether the mirror differs, even if something else could not be read.
+    if outcome.command == Command::Verify && kinds.clone().any(|kind| kind == Kind::Difference) {
+        return Kind::Difference.exit_code();
     }
-    let mut safe = String::with_capacity(text.len() + 64);
-    for character in text.chars() {
-        // Outside strings, this writer puts nothing but ASCII and line breaks, which `escape` leaves alone.
-        if escape(character.encode_utf8(&mut [0; 4])).chars().eq([character]) {
-            safe.push(character);
-        } else {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                // Writing to a string cannot fail.
-                let _ = write!(safe, "\\u{unit:04x}");
-            }
-        }
+    exit_code_of(kinds.chain(outcome.failures.iter().map(|failure| failure.kind)))
+}
+
+/// What `images --output json` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ImagesDocument {
+    #[schemars(extend("const" = IMAGES_SCHEMA))]
+    schema: &'static str,
+    /// The images, the chart they come from, and what was skipped.
+    #[serde(flatten)]
+    pub(super) found: Enumeration,
+}
+
+/// What `inspect --output json` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct InspectDocument {
+    #[schemars(extend("const" = INSPECT_SCHEMA))]
+    schema: &'static str,
+    /// The images, and why others could not be read.
+    #[serde(flatten)]
+    pub(super) found: Inspection,
+    /// What the process exits with.
+    exit_code: u8,
+}
+
+/// What `bundle inspect --output json` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BundleDocument {
+    #[schemars(extend("const" = BUNDLE_SCHEMA))]
+    schema: &'static str,
+    /// The bundle and its images.
+    #[serde(flatten)]
+    pub(super) contents: BundleContents,
+    /// What the process exits with.
+    exit_code: u8,
+}
+
+/// What `doctor --output json` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DoctorDocument {
+    #[schemars(extend("const" = DOCTOR_SCHEMA))]
+    schema: &'static str,
+    /// `REGISTRY[/PATH]`
+    destination: String,
+    /// The findings of all checks.
+    pub(super) findings: Vec<Finding>,
+    /// The name that each image would get.
+    pub(super) names: Vec<PlannedName>,
+    /// What the process exits with.
+    exit_code: u8,
+}
+
+/// One image and its name at the destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PlannedName {
+    /// The reference that would be pulled.
+    pub(super) source: Reference,
+    /// `REGISTRY/REPOSITORY:TAG`
+    pub(super) destination: String,
+}
+
+impl DoctorDocument {
+    /// The document of these findings. The exit code follows from the problems among them.
+    pub(crate) fn new(destination: String, findings: Vec<Finding>, mappings: &[Mapping]) -> Self {
+        let exit_code = exit_code_of(findings.iter().filter_map(|finding| finding.kind));
+        let name = |mapping: &Mapping| PlannedName {
+            source: mapping.source.clone(),
+            destination: mapping.destination(),
+        };
+        let names = mappings.iter().map(name).collect();
+        Self { schema: DOCTOR_SCHEMA, destination, findings, names, exit_code }
     }
-    Ok(safe)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use schemars::schema_for;
     use serde_json::json;
 
     use super::*;
     use crate::{
-        error::Kind,
+        jobs::doctor::Check,
         report::{samples, schema},
     };
 
-    fn run() -> RunDocument {
+    fn run() -> Document {
         let images = vec![samples::copied(), samples::up_to_date(), samples::failed(), samples::different()];
         let failures = vec![Failure::new(Kind::Input, "the lock cannot be written")];
-        let mut document = RunDocument::new(Command::Sync, images, failures, Duration::from_secs(34));
-        document.destination = Some("registry.example.com/thoras".to_owned());
-        document.level = Some("blobs".to_owned());
-        document.chart = Some(ChartIdentity {
-            name: "thoras".to_owned(),
-            version: "4.53.0".to_owned(),
-            digest: Some(samples::digest("chart")),
-        });
-        document
+        Document::from(RunOutcome {
+            destination: Some("registry.example.com/thoras".to_owned()),
+            level: Some("blobs".to_owned()),
+            chart: Some(samples::chart()),
+            ..RunOutcome::new(Command::Sync, images, failures, Duration::from_secs(34))
+        })
     }
 
     #[test]
-    fn the_schema_is_current() {
-        schema::assert_current("run.v1.json", &schemars::schema_for!(RunDocument));
+    fn the_schemas_are_current() {
+        schema::assert_current("run.v1.json", &schema_for!(RunDocument));
+        schema::assert_current("images.v1.json", &schema_for!(ImagesDocument));
+        schema::assert_current("inspect.v1.json", &schema_for!(InspectDocument));
+        schema::assert_current("bundle.v1.json", &schema_for!(BundleDocument));
+        schema::assert_current("doctor.v1.json", &schema_for!(DoctorDocument));
     }
 
     #[test]
-    fn documents_follow_their_schema() {
-        let early =
-            RunDocument::failed(Command::Images, Failure::new(Kind::Usage, "no such chart"), Duration::ZERO);
-        for document in [run(), early] {
-            schema::assert_valid("run.v1.json", &serde_json::to_value(document).unwrap());
+    fn documents_follow_their_schemas() {
+        let early = RunOutcome::failed(Command::Images, Failure::new(Kind::Usage, "no such chart"));
+        let failures = vec![Failure::new(Kind::Image, "no such tag")];
+        for (file, document) in [
+            ("run.v1.json", run()),
+            ("run.v1.json", early.into()),
+            ("images.v1.json", samples::enumeration().into()),
+            ("inspect.v1.json", Inspection { images: vec![samples::inspected()], failures }.into()),
+            ("bundle.v1.json", samples::bundle().into()),
+            ("doctor.v1.json", samples::doctor().into()),
+        ] {
+            schema::assert_valid(file, &serde_json::to_value(document).unwrap());
         }
     }
 
     #[test]
-    fn another_version_does_not_pass_for_this_one() {
+    fn a_document_of_another_version_does_not_match_the_schema() {
         let mut value = serde_json::to_value(run()).unwrap();
         value["schema"] = json!("thoras-mirror/run/v2");
         assert!(!schema::validator("run.v1.json").is_valid(&value));
@@ -231,20 +285,45 @@ mod tests {
 
     #[test]
     fn totals_and_exit_code_follow_from_the_images() {
-        let document = run();
+        let Document::Run(document) = run() else { panic!("a run") };
         assert_eq!((document.totals.images, document.totals.confirmed, document.totals.failed), (4, 2, 2));
         assert_eq!(document.exit_code, 1, "failures of several kinds");
         let verified =
-            RunDocument::new(Command::Verify, vec![samples::verified()], Vec::new(), Duration::ZERO);
-        assert_eq!(verified.exit_code, 0);
+            RunOutcome::new(Command::Verify, vec![samples::verified()], Vec::new(), Duration::ZERO);
+        assert_eq!(Document::from(verified).exit_code(), 0);
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_escaped_and_survives() {
-        let hostile = json!({ "reason": "a\u{9b}2J\u{7f}\u{202e}b\u{1b}[0m\n\u{1f600}" });
-        let text = to_json(&hostile).unwrap();
-        assert_eq!(escape(&text), text);
-        assert!(text.contains(r"a\u009b2J\u007f\u202eb\u001b[0m\n"), "{text}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), hostile);
+    fn verify_exits_with_a_difference_whatever_else_failed() {
+        let images = vec![samples::different(), samples::failed()];
+        let outcome = |command| RunOutcome::new(command, images.clone(), Vec::new(), Duration::ZERO);
+        assert_eq!(Document::from(outcome(Command::Verify)).exit_code(), 5);
+        assert_eq!(Document::from(outcome(Command::Sync)).exit_code(), 1);
+    }
+
+    #[test]
+    fn an_exit_code_that_the_job_decided_stays() {
+        let failure = Failure::new(Kind::Interrupted, "interrupted");
+        let outcome = RunOutcome { exit_code: Some(143), ..RunOutcome::failed(Command::Sync, failure) };
+        assert_eq!(Document::from(outcome).exit_code(), 143);
+    }
+
+    #[test]
+    fn the_exit_code_of_an_inspection_follows_from_its_failures() {
+        let failures = vec![Failure::new(Kind::Image, "no such tag")];
+        let inspection = Inspection { images: vec![samples::inspected()], failures };
+        assert_eq!(Document::from(inspection).exit_code(), 1);
+        assert_eq!(Document::from(samples::bundle()).exit_code(), 6);
+        assert_eq!(Document::from(samples::enumeration()).exit_code(), 0);
+    }
+
+    #[test]
+    fn the_exit_code_of_doctor_follows_from_the_problems() {
+        let document = samples::doctor();
+        assert_eq!(document.exit_code, 4);
+        let mut findings = document.findings;
+        findings.push(Finding::problem(Check::Lock, Failure::new(Kind::Usage, "x")));
+        assert_eq!(DoctorDocument::new(String::new(), findings, &[]).exit_code, 1);
+        assert_eq!(DoctorDocument::new(String::new(), Vec::new(), &[]).exit_code, 0);
     }
 }

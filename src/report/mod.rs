@@ -1,159 +1,80 @@
-//! Events in; a terminal, JSON and exit codes out. The only module that prints.
+//! Events and documents in; a terminal, JSON and exit codes out. The only module that prints.
 //!
-//! While the work is done, a [`Reporter`] takes events and shows progress on standard error. When it is
-//! done, [`present_run`] writes the closing table or the JSON document to standard output, and everything
-//! that failed to standard error. Whatever came from a registry, a chart or helm is escaped on its way out.
+//! During a job, a [`Reporter`] receives events and shows progress on standard error. When the job has ended, its
+//! result becomes a [`Document`], and [`present`] writes it in the requested format. All text from registries, charts
+//! and helm is escaped on its way out.
+//!
+//! | task | file |
+//! |---|---|
+//! | add a field to the JSON | `outcome.rs` for results, `document.rs` for what follows from them |
+//! | add a column to a table | the document's file in `terminal/` |
+//! | add a format | a variant of [`Format`], a file beside `json.rs` with one function of the type [`Render`], an arm in [`renderer`] |
+//! | change progress bars or log lines | `progress/` |
 
-mod bars;
-pub mod bundle;
-pub mod doctor;
-pub mod document;
-mod failure;
-mod grid;
-pub mod images;
-pub mod inspect;
-mod label;
-mod lines;
-mod message;
-pub mod print;
+mod document;
+mod json;
+pub(crate) mod print;
 mod progress;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
-pub(crate) mod schema;
+mod schema;
+mod short_names;
 mod style;
-pub mod table;
 mod terminal;
-pub mod units;
 
-pub use bundle::{BundleDocument, BundledImage, DeltaBase, present_bundle};
-pub use doctor::{DoctorDocument, present_findings};
-pub use document::{BundleSummary, Command, RunDocument, Totals};
-pub use failure::Repair;
-pub use images::{ImagesDocument, ImagesOutput, present_images};
-pub use inspect::{Attestation, InspectDocument, InspectedImage, InspectedPlatform};
-pub use label::Labels;
-pub use message::Verbosity;
-pub use table::Closing;
-pub use terminal::Reporter;
+pub(crate) use document::{DoctorDocument, Document};
+pub(crate) use progress::Reporter;
+
+// For the command line, until it reads them from their own module.
+pub(crate) use crate::output::{Format, ImagesOutput, Verbosity};
 
 use crate::error::Failure;
 
-/// `--output`: in which form results are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// A table.
-    Table,
-    /// One JSON document.
-    Json,
+/// How a document is presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Presentation {
+    /// The format of the result.
+    pub(crate) format: Format,
+    /// How much is shown. With [`Verbosity::Quiet`], a run shows no table, only its failures.
+    pub(crate) verbosity: Verbosity,
+    /// `images --why`: show every use of every image. JSON always has them.
+    pub(crate) why: bool,
+    /// Write the result to standard error, because standard output carries the bundle itself.
+    pub(crate) on_stderr: bool,
 }
 
-/// Writes a run's end: the closing table or the document to standard output, then every failure in full to
-/// standard error. Finish the [`Reporter`] first.
-pub fn present_run(
-    document: &RunDocument,
-    closing: Closing<'_>,
-    format: Format,
-    verbosity: Verbosity,
-) -> Result<(), Failure> {
-    let printed = match format {
-        Format::Json => print::document(document),
-        Format::Table if verbosity == Verbosity::Quiet || document.images.is_empty() => Ok(()),
-        Format::Table => {
-            print::result(&table::closing_text(closing, &document.images, document.time(), stdout_width()))
+impl Presentation {
+    /// The result goes to standard output.
+    pub(crate) const fn new(format: Format, verbosity: Verbosity) -> Self {
+        Self { format, verbosity, why: false, on_stderr: false }
+    }
+}
+
+/// What a format implements: a document as text. `None` if the format has nothing to show for it.
+type Render = fn(&Document, Presentation) -> Result<Option<String>, Failure>;
+
+fn renderer(format: Format) -> Render {
+    match format {
+        Format::Json => json::render,
+        Format::Table | Format::List => terminal::render,
+    }
+}
+
+/// Writes the result to standard output, then every failure in full to standard error. Finish the [`Reporter`] first.
+/// Fails if the result could not be written.
+pub(crate) fn present(document: &Document, presentation: Presentation) -> Result<(), Failure> {
+    let written = match renderer(presentation.format)(document, presentation) {
+        Ok(Some(text)) if presentation.on_stderr => {
+            print::diagnostic(&text);
+            Ok(())
         }
+        Ok(Some(text)) => print::result(&text),
+        Ok(None) => Ok(()),
+        Err(failure) => Err(failure),
     };
-    let repair = if let Closing::Verify { repair, .. } = closing { Some(repair) } else { None };
-    for text in failure_texts(document, repair, style::Palette::of_stderr()) {
+    for text in terminal::failure_texts(document) {
         print::diagnostic(&text);
     }
-    printed
-}
-
-/// The same on standard error alone, where standard output carries something else.
-pub fn present_run_on_stderr(document: &RunDocument, closing: Closing<'_>, verbosity: Verbosity) {
-    if verbosity > Verbosity::Quiet && !document.images.is_empty() {
-        print::diagnostic(&table::closing_text(closing, &document.images, document.time(), None));
-    }
-    for text in failure_texts(document, None, style::Palette::of_stderr()) {
-        print::diagnostic(&text);
-    }
-}
-
-/// Writes what `inspect` found, then every failure in full to standard error.
-pub fn present_inspection(document: &InspectDocument, format: Format) -> Result<(), Failure> {
-    let printed = match format {
-        Format::Json => print::document(document),
-        Format::Table if document.images.is_empty() => Ok(()),
-        Format::Table => print::result(&inspect::inspect_text(&document.images, stdout_width())),
-    };
-    document.failures.iter().for_each(print::print_failure);
-    printed
-}
-
-/// Everything that failed in a run, images first, an empty line before each. Images that failed for one and
-/// the same reason (a registry that nobody reaches) share one text.
-fn failure_texts(document: &RunDocument, repair: Option<&Repair>, palette: style::Palette) -> Vec<String> {
-    let labels = Labels::of(document.images.iter().map(|image| &image.source));
-    let mut shared: Vec<(&Failure, Vec<String>)> = Vec::new();
-    let mut texts = Vec::new();
-    for image in &document.images {
-        match &image.failure {
-            Some(failure) if image.problems.is_empty() => {
-                let label = labels.label(&image.source);
-                match shared.iter_mut().find(|(same, _)| *same == failure) {
-                    Some((_, subjects)) => subjects.push(label),
-                    None => shared.push((failure, vec![label])),
-                }
-            }
-            _ => texts.extend(failure::of_image(image, &labels, repair, palette)),
-        }
-    }
-    texts.extend(
-        shared.iter().map(|(failure, subjects)| failure::text(failure, Some(&subject(subjects)), palette)),
-    );
-    texts.extend(document.failures.iter().map(|failure| failure::text(failure, None, palette)));
-    let lonely = document.images.is_empty();
-    texts.into_iter().map(|text| if lonely { text } else { format!("\n{text}") }).collect()
-}
-
-/// One image, or a few and how many more.
-fn subject(labels: &[String]) -> String {
-    const NAMED: usize = 3;
-    let named = labels.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    match labels.len().saturating_sub(NAMED) {
-        0 => named,
-        more => format!("{named} and {more} more"),
-    }
-}
-
-/// The terminal's width in columns; `None` where standard output is none, so that nothing is folded.
-fn stdout_width() -> Option<usize> {
-    let (_, columns) = console::Term::stdout().size_checked()?;
-    Some(usize::from(columns))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use insta::assert_snapshot;
-
-    use super::*;
-    use crate::error::Kind;
-
-    #[test]
-    fn failures_follow_the_table_in_full() {
-        let images = vec![samples::copied(), samples::failed()];
-        let failures = vec![Failure::new(Kind::Input, "thoras-mirror.lock: no space left on device")];
-        let document = RunDocument::new(Command::Sync, images, failures, Duration::from_secs(3));
-        let texts = failure_texts(&document, None, style::Palette::plain());
-        assert_snapshot!(texts.join("\n").trim_start(), @r#"
-        error: source: cannot read the manifest of timescaledb:2.21.3-pg16
-          because the registry answered 403 Forbidden: DENIED: no rights
-        hint: is the license valid? `thoras-mirror doctor` tells
-
-        error: thoras-mirror.lock: no space left on device
-        "#);
-    }
+    written
 }

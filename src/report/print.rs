@@ -1,36 +1,27 @@
-//! The one place that writes to standard output and standard error.
+//! The only place that writes to standard output and standard error.
 //!
-//! Results go to standard output, everything else to standard error. A reader that went away
-//! (`thoras-mirror images | head`) is not an error: what it did not want is dropped in silence, and the
-//! run's own exit code stands, because its work was done whether or not anyone read on. Any other failure
-//! to write a result (a full disk behind `> FILE`) is a failure of the run.
+//! Results go to standard output, everything else to standard error. A closed pipe (`thoras-mirror images | head`) is
+//! not an error: the rest of the output is dropped and the exit code stays, because the work is done. Any other failure
+//! to write a result (a full disk behind `> FILE`) fails the run.
 
 use std::io::{self, ErrorKind, Write};
 
-use serde::Serialize;
-
-use super::{document, failure, style::Palette};
+use super::{style::Palette, terminal};
 use crate::{
     error::{Failure, Kind, escape, hide_logins},
     oci::reference::hide_login,
 };
 
 /// Writes a result to standard output, with a line break at its end.
-pub fn result(text: &str) -> Result<(), Failure> {
+pub(crate) fn result(text: &str) -> Result<(), Failure> {
     write_whole(&mut io::stdout().lock(), text).map_err(|error| {
         Failure::from_error(Kind::Image, &error)
-            .with_hint("standard output could not be written, everything else is done: check the disk or pipe that it goes to")
+            .with_hint("everything else is done; check the disk or pipe that standard output goes to")
     })
 }
 
-/// Writes a JSON document to standard output.
-pub fn document(document: &impl Serialize) -> Result<(), Failure> {
-    let text = document::to_json(document).map_err(|error| Failure::from_error(Kind::Image, &error))?;
-    result(&text)
-}
-
-/// Writes bytes to standard output as they are: a manifest, whose digest is over every one of them.
-pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
+/// Writes bytes to standard output unchanged: a manifest, whose digest covers every byte.
+pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
     let mut stream = io::stdout().lock();
     let written = stream.write_all(bytes).and_then(|()| stream.flush());
     match written {
@@ -42,23 +33,23 @@ pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
 }
 
 /// Writes a line of a log to standard error.
-pub fn log(line: &str) {
+pub(crate) fn log(line: &str) {
     diagnostic(&escape(line));
 }
 
 /// Writes a failure to standard error: what failed, why, and what to do.
-pub fn print_failure(failure: &Failure) {
-    diagnostic(&failure::text(failure, None, Palette::of_stderr()));
+pub(crate) fn print_failure(failure: &Failure) {
+    diagnostic(&terminal::failure_text(failure));
 }
 
 /// Writes a warning to standard error.
-pub fn warning(message: &str) {
+pub(crate) fn warning(message: &str) {
     diagnostic(&format!("{} {}", Palette::of_stderr().warning("warning:"), escape(message)));
 }
 
-/// Writes to standard error what is wrong with a command line, which it repeats in part. `typed` are its words: where
-/// one holds a login, it is hidden whole, whatever characters the password is made of.
-pub fn usage_error(error: &clap::builder::StyledStr, typed: impl Iterator<Item = String>) {
+/// Writes what is wrong with a command line to standard error. The message repeats parts of the command line, `typed`:
+/// a word that contains a login is hidden completely, whatever characters the password has.
+pub(crate) fn usage_error(error: &clap::builder::StyledStr, typed: impl Iterator<Item = String>) {
     let mut text =
         if Palette::of_stderr() == Palette::plain() { error.to_string() } else { error.ansi().to_string() };
     for word in typed {
@@ -74,7 +65,7 @@ pub fn usage_error(error: &clap::builder::StyledStr, typed: impl Iterator<Item =
 
 /// Writes lines that are already escaped to standard error.
 pub(super) fn diagnostic(text: &str) {
-    // Nobody is left to hear that standard error is gone.
+    // If standard error is closed, there is no other place to report it.
     let _ = write_whole(&mut io::stderr().lock(), text);
 }
 
@@ -83,7 +74,7 @@ pub(super) fn diagnostic(text: &str) {
 #[error("cannot write the result to standard output")]
 struct OutputError(#[source] io::Error);
 
-/// Writes a text and a line break, and treats a reader that went away as content.
+/// Writes a text and a line break. A closed pipe is not an error.
 fn write_whole(stream: &mut impl Write, text: &str) -> Result<(), OutputError> {
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let written = stream
@@ -113,12 +104,12 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_went_away_is_no_error() {
+    fn a_closed_pipe_is_not_an_error() {
         assert!(write_whole(&mut Refusing(ErrorKind::BrokenPipe), "text").is_ok());
     }
 
     #[test]
-    fn a_full_disk_is_one() {
+    fn a_full_disk_is_an_error() {
         let error = write_whole(&mut Refusing(ErrorKind::StorageFull), "text").unwrap_err();
         assert_eq!(error.to_string(), "cannot write the result to standard output");
     }

@@ -1,10 +1,22 @@
-//! Outcomes that the tests of this module share.
+//! Outcomes and documents that the tests of this module share.
 
+use super::DoctorDocument;
 use crate::{
+    enumerate::{Confidence, Enumeration, Image, ImageUse},
     error::{Failure, Kind},
     graph::PlatformManifest,
-    oci::{ArtifactKind, Digest, Reference, media_type::OCI_INDEX},
-    outcome::{Bytes, ImageOutcome, Status},
+    jobs::doctor::{Check, Finding},
+    oci::{
+        ArtifactKind, ChartIdentity, Digest, Naming, Reference,
+        mapping::{Namer, VENDOR_PREFIX},
+        media_type::{OCI_INDEX, OCI_MANIFEST},
+    },
+    outcome::{
+        Bytes, ImageOutcome, Status,
+        inspection::{
+            Attestation, BundleContents, BundledImage, DeltaBase, InspectedImage, InspectedPlatform,
+        },
+    },
     problem::Problem,
 };
 
@@ -97,4 +109,119 @@ pub(super) fn different() -> ImageOutcome {
         Problem::OtherDigest { expected: digest("e"), found: digest("f") },
     ];
     ImageOutcome { problems, ..outcome("services:4.53.0", Status::Different) }
+}
+
+pub(super) fn chart() -> ChartIdentity {
+    ChartIdentity { name: "thoras".to_owned(), version: "4.53.0".to_owned(), digest: Some(digest("chart")) }
+}
+
+pub(super) fn enumeration() -> Enumeration {
+    let used = |kind: &str, path: &str, confidence| ImageUse {
+        kind: kind.to_owned(),
+        namespace: None,
+        name: "api".to_owned(),
+        path: path.to_owned(),
+        template: Some("thoras/templates/api.yaml".to_owned()),
+        confidence,
+    };
+    let image = |reference: &str, uses| Image {
+        reference: reference.parse().unwrap(),
+        written: reference.to_owned(),
+        uses,
+    };
+    Enumeration {
+        images: vec![
+            image(
+                "quay.io/a/forecast:1",
+                vec![
+                    used("Deployment", "spec.template.spec.containers[0].image", Confidence::PodSpec),
+                    used(
+                        "Deployment",
+                        "spec.template.spec.containers[0].env[2].value",
+                        Confidence::Environment,
+                    ),
+                ],
+            ),
+            image("quay.io/a/listed:1", Vec::new()),
+        ],
+        chart: None,
+        package: None,
+        source_prefix: Some("quay.io/a".to_owned()),
+        notes: Vec::new(),
+        idle_filters: Vec::new(),
+    }
+}
+
+fn platform(name: &str, layers: usize) -> InspectedPlatform {
+    InspectedPlatform {
+        platform: name.parse().unwrap(),
+        digest: digest(name),
+        media_type: OCI_MANIFEST.into(),
+        manifest_size: 1234,
+        config_digest: digest("config"),
+        layers,
+        total_size: 64_000_000,
+    }
+}
+
+pub(super) fn inspected() -> InspectedImage {
+    InspectedImage {
+        reference: source("services:4.53.0"),
+        digest: digest("index"),
+        media_type: OCI_INDEX.into(),
+        manifest_size: 1609,
+        total_size: 128_000_000,
+        platforms: vec![platform("linux/amd64", 8), platform("linux/arm64", 11)],
+        attestations: vec![
+            Attestation { digest: digest("provenance"), about: Some(digest("linux/amd64")) },
+            Attestation { digest: digest("orphan"), about: None },
+        ],
+    }
+}
+
+pub(super) fn bundle() -> BundleContents {
+    let named = BundledImage {
+        reference: Some(source("services:4.53.0")),
+        label: None,
+        digest: digest("index"),
+        media_type: OCI_INDEX.into(),
+        total_size: 128_000_000,
+        platforms: vec![platform("linux/amd64", 8), platform("linux/arm64", 8)],
+        attestations: 2,
+    };
+    let labeled = BundledImage {
+        reference: None,
+        label: Some("latest\u{1b}[2J".to_owned()),
+        platforms: Vec::new(),
+        ..named.clone()
+    };
+    let failures = vec![Failure::new(Kind::Integrity, "a manifest is damaged")];
+    BundleContents {
+        id: digest("bundle"),
+        path: "thoras.tar".to_owned(),
+        size: 128_001_024,
+        chart: Some(chart()),
+        base: Some(DeltaBase { id: digest("base"), absent_blobs: 3, absent_bytes: 2_000_000 }),
+        images: vec![named, labeled],
+        left_out: vec![source("forecast:4.53.0")],
+        failures,
+    }
+}
+
+pub(super) fn doctor() -> DoctorDocument {
+    let namer = Namer::new(
+        "reg.example.com/mirror".parse().unwrap(),
+        Naming::Relative,
+        Some(VENDOR_PREFIX.to_owned()),
+    );
+    let mappings = namer.map_all(&[source("services:4.53.0")]).unwrap();
+    let refused = Failure::new(Kind::Authentication, "cannot push")
+        .with_hint("check that this credential is still valid");
+    let findings = vec![
+        Finding::ok(Check::Helm, "helm is v3.10.1"),
+        Finding::warning(Check::Clock, "this machine's clock is 600 s behind", "set the clock"),
+        Finding::untested(Check::Indexes, "shows when the first is pushed"),
+        Finding::problem(Check::Push, refused),
+    ];
+    DoctorDocument::new("reg.example.com/mirror".to_owned(), findings, &mappings)
 }

@@ -1,4 +1,4 @@
-//! Tests that the committed schemas are what the types say, and that documents follow them.
+//! Test helpers: the committed schemas match the types, and documents follow them.
 //!
 //! After a change to a document's types: `THORAS_MIRROR_UPDATE_SCHEMAS=1 cargo test schema`.
 
@@ -12,11 +12,13 @@ fn path(file: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/report/schema").join(file)
 }
 
-/// Fails when the committed schema is not this one.
-pub(crate) fn assert_current(file: &str, schema: &Schema) {
+/// Fails if the committed schema differs from this one.
+pub(super) fn assert_current(file: &str, schema: &Schema) {
     let current = format!("{}\n", serde_json::to_string_pretty(schema).unwrap());
     if std::env::var_os("THORAS_MIRROR_UPDATE_SCHEMAS").is_some() {
-        fs::write(path(file), &current).unwrap();
+        // Other tests read the schema at the same time.
+        fs::write(path("new"), &current).unwrap();
+        fs::rename(path("new"), path(file)).unwrap();
     }
     let committed = fs::read_to_string(path(file)).unwrap_or_default();
     assert!(
@@ -26,13 +28,13 @@ pub(crate) fn assert_current(file: &str, schema: &Schema) {
 }
 
 /// A validator for a committed schema.
-pub(crate) fn validator(file: &str) -> Validator {
+pub(super) fn validator(file: &str) -> Validator {
     let schema: Value = serde_json::from_slice(&fs::read(path(file)).unwrap()).unwrap();
     jsonschema::validator_for(&schema).unwrap()
 }
 
-/// Fails when a document does not follow the committed schema.
-pub(crate) fn assert_valid(file: &str, document: &Value) {
+/// Fails if a document does not follow the committed schema.
+pub(super) fn assert_valid(file: &str, document: &Value) {
     let errors: Vec<String> = validator(file)
         .iter_errors(document)
         .map(|error| format!("{}: {error}", error.instance_path()))

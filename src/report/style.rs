@@ -1,20 +1,20 @@
-//! Colors and symbols, and whether the terminal and its user want them.
+//! Colors and symbols, as the terminal and its user want them.
 
 use console::{StyledObject, style};
 
-/// Whether words are colored. Never where the stream is no terminal or `NO_COLOR` is set.
+/// Whether words are colored. Never if the stream is not a terminal or `NO_COLOR` is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Palette {
     colored: bool,
 }
 
 impl Palette {
-    /// What standard error takes.
+    /// For standard error.
     pub(super) fn of_stderr() -> Self {
         Self { colored: console::colors_enabled_stderr() }
     }
 
-    /// What standard output takes.
+    /// For standard output.
     pub(super) fn of_stdout() -> Self {
         Self { colored: console::colors_enabled() }
     }
@@ -39,7 +39,7 @@ impl Palette {
         self.paint(style(text).cyan().bold())
     }
 
-    /// The mark of something that is done well.
+    /// The mark of success.
     pub(super) fn good(self, text: &str) -> String {
         self.paint(style(text).green())
     }
@@ -49,14 +49,14 @@ impl Palette {
     }
 }
 
-/// The characters that not every terminal can show.
+/// Characters that not every terminal can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Symbols {
-    /// Before an image that is done well.
+    /// Before an image that succeeded.
     pub(super) good: &'static str,
-    /// Before an image that is not.
+    /// Before an image that failed.
     pub(super) bad: &'static str,
-    /// In place of what was cut off.
+    /// In place of text that was cut off.
     pub(super) ellipsis: &'static str,
     /// A bar's filled part, its tip and its rest.
     pub(super) bar: &'static str,
@@ -66,7 +66,7 @@ impl Symbols {
     pub(super) const UNICODE: Self = Self { good: "✓", bad: "✗", ellipsis: "…", bar: "━╸─" };
     pub(super) const ASCII: Self = Self { good: "ok", bad: "FAILED", ellipsis: "..", bar: "=>-" };
 
-    /// What the locale promises that the terminal can show.
+    /// The symbols that the locale supports.
     pub(super) fn of_locale() -> Self {
         Self::of_variables(|name| std::env::var(name).ok())
     }

@@ -13,9 +13,9 @@ use crate::{
     error::{Failure, Kind},
     lock::{Base, Lock, LockFile, Placement},
     oci::Reference,
-    outcome::ImageOutcome,
+    outcome::{BundleSummary, Command, RunOutcome},
     pipeline::{Exported, Exporter, Options, Record, Written},
-    report::{BundleSummary, Closing, Command, Format, RunDocument, present_run, present_run_on_stderr},
+    report::{Document, Format, Presentation, present},
     request::{self, Access},
 };
 
@@ -68,19 +68,10 @@ pub(super) async fn run(args: Export, session: &Session) -> Result<u8, Failure> 
         (Some(written), Some(file)) => write_lock(file, &written.lock),
         _ => None,
     };
-    let document = document(&args, ended, failures, found.chart, begun);
-    // Where the bundle itself is standard output, nothing else may be.
-    if is_stream {
-        present_run_on_stderr(
-            &document,
-            Closing::Export { bundle: document.written.as_ref() },
-            session.verbosity,
-        );
-        return Ok(document.exit_code);
-    }
-    let closing = Closing::Export { bundle: document.written.as_ref() };
-    present_run(&document, closing, args.format, session.verbosity)?;
-    Ok(document.exit_code)
+    let document = Document::from(outcome(&args, ended, failures, found.chart, begun));
+    let presentation = Presentation::new(args.format, session.verbosity);
+    present(&document, Presentation { on_stderr: is_stream, ..presentation })?;
+    Ok(document.exit_code())
 }
 
 /// What the far side has.
@@ -157,21 +148,22 @@ fn options(args: &Export) -> Options {
     }
 }
 
-fn document(
+fn outcome(
     args: &Export,
     exported: Exported,
     failure: Option<Failure>,
     chart: Option<crate::oci::ChartIdentity>,
     begun: Instant,
-) -> RunDocument {
-    let outcomes: Vec<ImageOutcome> = exported.mirrored.into_iter().map(|one| one.outcome).collect();
+) -> RunOutcome {
+    let images = exported.mirrored.into_iter().map(|mirrored| mirrored.outcome).collect();
     let failures = failure.into_iter().collect();
-    let mut document = RunDocument::new(Command::BundleExport, outcomes, failures, begun.elapsed());
-    document.destination = Some(args.output.display().to_string());
-    document.chart = chart;
-    document.bundle = exported.written.as_ref().map(|written| written.id.clone());
-    document.written = exported.written.map(|written| summary(&written));
-    document
+    RunOutcome {
+        destination: Some(args.output.display().to_string()),
+        bundle: exported.written.as_ref().map(|written| written.id.clone()),
+        chart,
+        written: exported.written.map(|written| summary(&written)),
+        ..RunOutcome::new(Command::BundleExport, images, failures, begun.elapsed())
+    }
 }
 
 fn summary(written: &Written) -> BundleSummary {

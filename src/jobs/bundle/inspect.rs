@@ -12,9 +12,11 @@ use crate::{
     error::{Failure, Kind},
     graph::{KnownManifests, PlatformManifest},
     jobs::inspect::platforms,
+    lock::Lock,
     oci::{Descriptor, Digest, RawManifest, Repository, Target},
+    outcome::inspection::{BundleContents, BundledImage, DeltaBase},
     problem::Side,
-    report::{BundleDocument, BundledImage, DeltaBase, present_bundle},
+    report::{Document, Presentation, present},
     resolve,
 };
 
@@ -29,20 +31,28 @@ pub(super) async fn run(args: BundleInspect, session: &Session) -> Result<u8, Fa
         }
     }
     session.reporter.finish();
-    let mut document = BundleDocument::new(bundle.head().id().clone(), images, failures);
-    document.path = bundle.path().display().to_string();
-    document.left_out = bundle.head().left_out().cloned().collect();
-    document.size = bundle.size().map_err(|error| error.failure())?;
-    if let Some(lock) = &bundle.head().lock {
-        document.chart.clone_from(&lock.chart);
-        document.base = lock.base.as_ref().map(|base| DeltaBase {
-            id: base.id.clone(),
-            absent_blobs: base.blobs.len(),
-            absent_bytes: base.blobs.keys().filter_map(|digest| lock.blobs.get(digest)).sum(),
-        });
-    }
-    present_bundle(&document, args.output)?;
-    Ok(document.exit_code)
+    let lock = bundle.head().lock.as_ref();
+    let document = Document::from(BundleContents {
+        id: bundle.head().id().clone(),
+        path: bundle.path().display().to_string(),
+        size: bundle.size().map_err(|error| error.failure())?,
+        chart: lock.and_then(|lock| lock.chart.clone()),
+        base: lock.and_then(delta_base),
+        images,
+        left_out: bundle.head().left_out().cloned().collect(),
+        failures,
+    });
+    present(&document, Presentation::new(args.output, session.verbosity))?;
+    Ok(document.exit_code())
+}
+
+fn delta_base(lock: &Lock) -> Option<DeltaBase> {
+    let base = lock.base.as_ref()?;
+    Some(DeltaBase {
+        id: base.id.clone(),
+        absent_blobs: base.blobs.len(),
+        absent_bytes: base.blobs.keys().filter_map(|digest| lock.blobs.get(digest)).sum(),
+    })
 }
 
 async fn image(head: &HeadOnly, named: &Named) -> Result<BundledImage, Error> {

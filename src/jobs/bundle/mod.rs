@@ -8,11 +8,7 @@ pub(super) mod opening;
 mod verify;
 
 use super::Session;
-use crate::{
-    cli::Bundle,
-    error::Failure,
-    report::{Command, Format},
-};
+use crate::{cli::Bundle, error::Failure, outcome::Command, report::Format};
 
 pub(super) async fn run(command: Bundle, session: &Session) -> Result<u8, Failure> {
     match command {

@@ -9,8 +9,8 @@ use crate::{
     error::{Failure, Kind, exit_code_of},
     jobs::check::{self, Fault, Required},
     oci::Digest,
-    outcome::ImageOutcome,
-    report::{Closing, Command, Format, Repair, RunDocument, Verbosity, present_run, print},
+    outcome::{Command, ImageOutcome, RunOutcome},
+    report::{Document, Presentation, present},
     waiver::Waivers,
 };
 
@@ -30,21 +30,16 @@ pub(super) async fn run(args: BundleVerify, session: &Session) -> Result<u8, Fai
     let damage = damage.chain(checked.images.iter().filter_map(ImageOutcome::failure_kind));
     let code = exit_code_of(damage);
     let failures = checked.faults.iter().map(Fault::failure).collect();
-    let mut document = RunDocument::new(Command::BundleVerify, checked.images, failures, begun.elapsed());
-    if code != 0 {
-        document.exit_code = code;
-    }
-    document.destination = Some(bundle.path().display().to_string());
-    document.bundle = Some(bundle.head().id().clone());
-    document.level = Some("bytes".to_owned());
-    document.chart = bundle.head().lock.as_ref().and_then(|lock| lock.chart.clone());
-    // What is wrong with a bundle is put right where it was written.
-    let closing = Closing::Verify { level: "bytes", repair: &Repair::default() };
-    present_run(&document, closing, args.output, session.verbosity)?;
-    if args.output == Format::Table && session.verbosity != Verbosity::Quiet {
-        print::result(&format!("bundle {}", bundle.head().id()))?;
-    }
-    Ok(document.exit_code)
+    let document = Document::from(RunOutcome {
+        destination: Some(bundle.path().display().to_string()),
+        bundle: Some(bundle.head().id().clone()),
+        level: Some("bytes".to_owned()),
+        chart: bundle.head().lock.as_ref().and_then(|lock| lock.chart.clone()),
+        exit_code: (code != 0).then_some(code),
+        ..RunOutcome::new(Command::BundleVerify, checked.images, failures, begun.elapsed())
+    });
+    present(&document, Presentation::new(args.output, session.verbosity))?;
+    Ok(document.exit_code())
 }
 
 /// Refuses a bundle that is not the one that was meant.

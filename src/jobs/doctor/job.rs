@@ -10,8 +10,9 @@ use crate::{
     error::{Failure, Kind},
     jobs::doctor::{Check, Finding, Listener, Patience, Verdict, destination, local, source},
     oci::{Mapping, Naming, Reference, Repository, mapping::Root},
-    report::{DoctorDocument, present_findings, units},
+    report::{DoctorDocument, Document, Presentation, present},
     request::{self, Access},
+    units,
 };
 
 /// A chart may have to be downloaded.
@@ -38,9 +39,9 @@ pub(in crate::jobs) async fn run(args: Doctor, session: &Session) -> Result<u8, 
         findings.extend(some);
     }
     session.reporter.finish();
-    let document = DoctorDocument::new(root.to_string(), findings, &images.mappings);
-    present_findings(&document, args.output)?;
-    Ok(document.exit_code)
+    let document = Document::from(DoctorDocument::new(root.to_string(), findings, &images.mappings));
+    present(&document, Presentation::new(args.output, session.verbosity))?;
+    Ok(document.exit_code())
 }
 
 /// Helm is asked only where a chart has to be rendered.

@@ -32,9 +32,9 @@ use crate::{
     event::{Event, EventSink},
     lock::{Lock, LockFile},
     oci::mapping::Root,
-    outcome::Mirrored,
+    outcome::{Command, Mirrored, RunOutcome},
     pipeline,
-    report::{Closing, Command, Format, RunDocument, Verbosity, present_run, print},
+    report::{Document, Presentation, present},
     request::{self, Access},
 };
 
@@ -65,17 +65,16 @@ pub(super) async fn run(args: Import, session: &Session) -> Result<u8, Failure> 
     let missing = mirrored.iter().filter_map(|one| one.missing_repository.clone()).collect();
     failures.extend(repositories::missing(&missing));
     let outcomes = mirrored.into_iter().map(|one: Mirrored| one.outcome).collect();
-    let mut document = RunDocument::new(Command::BundleImport, outcomes, failures, begun.elapsed());
-    document.destination = Some(run.root.to_string());
-    document.bundle = Some(order.id.clone());
-    document.level = Some(check_name(args.check).to_owned());
-    document.chart = order.chart;
-    let closing = if args.dry_run { Closing::Plan } else { Closing::Sync };
-    present_run(&document, closing, args.output, session.verbosity)?;
-    if args.output == Format::Table && session.verbosity != Verbosity::Quiet {
-        print::result(&format!("bundle {}", order.id))?;
-    }
-    Ok(document.exit_code)
+    let document = Document::from(RunOutcome {
+        destination: Some(run.root.to_string()),
+        bundle: Some(order.id),
+        level: Some(check_name(args.check).to_owned()),
+        chart: order.chart,
+        dry_run: args.dry_run,
+        ..RunOutcome::new(Command::BundleImport, outcomes, failures, begun.elapsed())
+    });
+    present(&document, Presentation::new(args.output, session.verbosity))?;
+    Ok(document.exit_code())
 }
 
 /// One import.

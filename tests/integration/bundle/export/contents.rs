@@ -77,7 +77,10 @@ async fn a_stream_says_how_far_it_is_and_what_came_of_it() {
     let (_registry, images, ..) = registry().await;
     let Captured { stderr, status, .. } = export(&images, Path::new("-"), &[]).run_captured().await;
     assert!(status.success(), "{stderr}");
-    assert!(stderr.contains("begins, ") && stderr.contains("2 images whole in standard output"), "{stderr}");
+    assert!(
+        stderr.contains(": started, ") && stderr.contains("2 images exported to standard output"),
+        "{stderr}"
+    );
 }
 
 #[tokio::test]

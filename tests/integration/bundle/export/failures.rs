@@ -140,8 +140,9 @@ async fn what_was_left_out_is_told_from_damage_and_named_by_every_reader() {
     let inspect = async |form: &str| {
         Mirror::new(["bundle", "inspect", "-o", form]).arg(&path).run().await.expect_success().stdout
     };
-    let lacks = inspect("table").await.lines().find(|line| line.starts_with("lacks ")).unwrap().to_owned();
-    assert!(lacks.contains("/team/web:web, which the export went on without"), "{lacks}");
+    let skipped =
+        inspect("table").await.lines().find(|line| line.starts_with("skipped ")).unwrap().to_owned();
+    assert!(skipped.contains("/team/web:web: its export failed"), "{skipped}");
     let document = documents::parse(&inspect("json").await, "bundle.v1.json");
     assert_eq!(document["leftOut"].as_array().unwrap().len(), 1, "{document}");
     // A damaged byte weighs more than an image that was left out.

@@ -1,7 +1,7 @@
-//! How far a run is: the state that events change and that bars and lines are drawn from. No I/O.
+//! How far a run is: the state that events change and that bars and lines show. No I/O.
 //!
-//! Bytes are the only events that come by the thousand: they take a shared lock and touch atomics.
-//! Everything else takes the lock alone for a moment, and nobody draws while holding it.
+//! Only events about bytes come by the thousand: they take a shared lock and change atomics. All other events take the
+//! lock exclusively for a moment. Nothing is drawn under the lock.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,30 +12,31 @@ use std::{
     time::Duration,
 };
 
-use super::label::Labels;
 use crate::{
     event::{Event, Landing},
     oci::{Mapping, Reference},
     outcome::ImageOutcome,
+    report::short_names::ShortNames,
+    units,
 };
 
-/// The time since the run began.
+/// The time since the start of the run.
 pub(super) type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
 
-/// The span over which the rate is taken: long enough to be calm, short enough to notice a stall.
+/// The rate is an average over this time: long enough to be steady, short enough to show a stall.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 const RATE_SAMPLE: Duration = Duration::from_millis(500);
 
-/// What is being done to an image now.
+/// What is happening to an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Its manifests are being read, or it waits for that.
+    /// Its manifests are being read, or wait to be read.
     Reading,
-    /// Its transfers wait for their turn.
+    /// Its transfers are waiting.
     Queued,
-    /// Blobs are moving.
+    /// Its blobs are being copied.
     Copying,
-    /// Its manifests are being pushed and read back.
+    /// Its manifests are being pushed and confirmed.
     Confirming,
 }
 
@@ -43,82 +44,86 @@ pub(super) enum Stage {
 pub(super) struct Progress {
     clock: Clock,
     state: RwLock<State>,
-    /// Bytes that passed, those that had to pass twice included: what the rate is taken from.
-    moved: AtomicU64,
+    /// Copied bytes, including those copied again after a failure. The rate is computed from them.
+    copied: AtomicU64,
 }
 
 #[derive(Default)]
 struct State {
-    labels: Labels,
-    longest_label: usize,
+    names: ShortNames,
+    longest_name: usize,
     images: HashMap<Arc<Mapping>, Image>,
     total: usize,
     finished: usize,
     failed: usize,
     /// Bytes of finished images.
-    settled: u64,
-    next_place: usize,
+    finished_bytes: u64,
+    next_position: usize,
     last_event: Duration,
     speed: Speed,
 }
 
 struct Image {
-    label: String,
+    name: String,
     stage: Stage,
-    /// The order in which images began to move.
-    place: Option<usize>,
-    blobs_moving: usize,
+    /// Its position among the images that are or were active.
+    position: Option<usize>,
+    /// Blobs that are being copied.
+    blobs: usize,
     planned: Option<u64>,
-    landed: u64,
-    withdrawn: u64,
+    /// Bytes that were mounted or already present.
+    not_copied: u64,
+    /// Reported bytes that no longer count, because their transfer started again.
+    discarded: u64,
     reported: AtomicU64,
-    /// When something last happened to it, in milliseconds of the clock.
-    last_sign: AtomicU64,
+    /// The time of the last event, in milliseconds of the clock.
+    last_event: AtomicU64,
 }
 
 impl Image {
     fn done(&self) -> u64 {
-        let counted = self.reported.load(Ordering::Relaxed).saturating_add(self.landed);
-        counted.saturating_sub(self.withdrawn).min(self.planned.unwrap_or_default())
+        let counted = self.reported.load(Ordering::Relaxed).saturating_add(self.not_copied);
+        counted.saturating_sub(self.discarded).min(self.planned.unwrap_or_default())
     }
 }
 
 /// A run at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Snapshot {
-    /// Characters of the longest label of the run, so that columns need not move.
-    pub(super) longest_label: usize,
+    /// The length of the run's longest name, so that columns keep their width.
+    pub(super) longest_name: usize,
     pub(super) total: usize,
     pub(super) finished: usize,
     pub(super) failed: usize,
-    /// Images whose manifests are not read yet.
+    /// Images whose manifests have not been read yet.
     pub(super) reading: usize,
-    /// Images whose transfers wait.
+    /// Images whose transfers are waiting.
     pub(super) queued: usize,
     pub(super) planned: u64,
     pub(super) done: u64,
-    pub(super) moved: u64,
-    /// Bytes per second, once it can be told.
+    pub(super) copied: u64,
+    /// Bytes per second, once known.
     pub(super) rate: Option<u64>,
-    /// Images that move or are confirmed now, the longest first.
+    /// Images that are being copied or confirmed, in the order in which they started.
     pub(super) active: Vec<Active>,
-    /// How long nothing at all has happened.
-    pub(super) silent: Duration,
+    /// The time since the last event.
+    pub(super) idle: Duration,
 }
 
-/// One image that is being worked on.
+/// One image that is being copied or confirmed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Active {
-    pub(super) label: String,
+    pub(super) name: String,
     pub(super) stage: Stage,
-    pub(super) blobs_moving: usize,
+    /// Blobs that are being copied.
+    pub(super) blobs: usize,
     pub(super) planned: u64,
     pub(super) done: u64,
-    pub(super) silent: Duration,
+    pub(super) idle: Duration,
 }
 
 impl Snapshot {
-    /// How long the rest takes at this rate; `None` while the total still grows or nothing moves.
+    /// The time that the rest takes at this rate. `None` while the total still grows or nothing is copied.
     pub(super) fn time_left(&self) -> Option<Duration> {
         let rate = self.rate.filter(|rate| *rate > 0 && self.reading == 0)?;
         let left = self.planned.saturating_sub(self.done);
@@ -128,26 +133,26 @@ impl Snapshot {
 
 impl Progress {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, state: RwLock::default(), moved: AtomicU64::new(0) }
+        Self { clock, state: RwLock::default(), copied: AtomicU64::new(0) }
     }
 
-    /// The time since the run began.
+    /// The time since the start of the run.
     pub(super) fn now(&self) -> Duration {
         (self.clock)()
     }
 
-    /// How this run calls an image.
-    pub(super) fn label_of(&self, source: &Reference) -> String {
-        self.read().labels.label(source)
+    /// The short name of an image.
+    pub(super) fn name_of(&self, source: &Reference) -> String {
+        self.read().names.of(source)
     }
 
-    /// Takes an event into account.
-    pub(super) fn note(&self, event: &Event) {
+    /// Updates the state.
+    pub(super) fn update(&self, event: &Event) {
         if let Event::BlobProgress { image, bytes } = event {
-            self.moved.fetch_add(*bytes, Ordering::Relaxed);
+            self.copied.fetch_add(*bytes, Ordering::Relaxed);
             if let Some(image) = self.read().images.get(image) {
                 image.reported.fetch_add(*bytes, Ordering::Relaxed);
-                image.last_sign.store(milliseconds(self.now()), Ordering::Relaxed);
+                image.last_event.store(milliseconds(self.now()), Ordering::Relaxed);
             }
             return;
         }
@@ -163,41 +168,40 @@ impl Progress {
                 image.stage = Stage::Queued;
             }),
             Event::BlobStarted { image, .. } => {
-                state.place(image);
+                state.activate(image);
                 state.change(image, now, |image| {
-                    image.blobs_moving += 1;
+                    image.blobs += 1;
                     image.stage = Stage::Copying;
                 });
             }
             Event::BlobFinished { image, blob, how } => state.change(image, now, |image| {
-                image.blobs_moving = image.blobs_moving.saturating_sub(1);
+                image.blobs = image.blobs.saturating_sub(1);
                 if *how != Landing::Copied {
-                    image.landed = image.landed.saturating_add(blob.size);
+                    image.not_copied = image.not_copied.saturating_add(blob.size);
                 }
             }),
             Event::BlobRestarted { image, bytes, .. } => {
-                state.change(image, now, |image| image.withdrawn = image.withdrawn.saturating_add(*bytes));
+                state.change(image, now, |image| image.discarded = image.discarded.saturating_add(*bytes));
             }
             Event::Confirming { image } => {
-                state.place(image);
+                state.activate(image);
                 state.change(image, now, |image| image.stage = Stage::Confirming);
             }
             Event::BlobProgress { .. }
             | Event::Retrying { .. }
             | Event::Waiting { .. }
             | Event::Warning { .. }
-            | Event::Detail { .. }
-            | Event::Failed { .. } => {}
+            | Event::Detail { .. } => {}
         }
     }
 
-    /// The run as it is now. Called at every tick, it also feeds the rate.
+    /// The current state. Each call also adds a sample to the rate.
     pub(super) fn snapshot(&self) -> Snapshot {
         let now = self.now();
-        let moved = self.moved.load(Ordering::Relaxed);
+        let copied = self.copied.load(Ordering::Relaxed);
         let mut state = self.write();
-        let rate = state.speed.sample(now, moved);
-        state.snapshot(now, moved, rate)
+        let rate = state.speed.sample(now, copied);
+        state.snapshot(now, copied, rate)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -211,21 +215,21 @@ impl Progress {
 
 impl State {
     fn start(&mut self, images: &[Arc<Mapping>], now: Duration) {
-        self.labels = Labels::of(images.iter().map(|image| &image.source));
+        self.names = ShortNames::for_images(images.iter().map(|image| &image.source));
         self.total += images.len();
         for image in images {
-            let label = self.labels.label(&image.source);
-            self.longest_label = self.longest_label.max(label.len());
+            let name = self.names.of(&image.source);
+            self.longest_name = self.longest_name.max(name.len());
             let started = Image {
-                label,
+                name,
                 stage: Stage::Reading,
-                place: None,
-                blobs_moving: 0,
+                position: None,
+                blobs: 0,
                 planned: None,
-                landed: 0,
-                withdrawn: 0,
+                not_copied: 0,
+                discarded: 0,
                 reported: AtomicU64::new(0),
-                last_sign: AtomicU64::new(milliseconds(now)),
+                last_event: AtomicU64::new(milliseconds(now)),
             };
             self.images.insert(Arc::clone(image), started);
         }
@@ -233,44 +237,44 @@ impl State {
 
     fn change(&mut self, image: &Arc<Mapping>, now: Duration, change: impl FnOnce(&mut Image)) {
         if let Some(image) = self.images.get_mut(image) {
-            image.last_sign.store(milliseconds(now), Ordering::Relaxed);
+            image.last_event.store(milliseconds(now), Ordering::Relaxed);
             change(image);
         }
     }
 
-    /// Gives an image its place among those that move, once.
-    fn place(&mut self, image: &Arc<Mapping>) {
-        if let Some(image) = self.images.get_mut(image).filter(|image| image.place.is_none()) {
-            image.place = Some(self.next_place);
-            self.next_place += 1;
+    /// Gives an image its position among the active ones, once.
+    fn activate(&mut self, image: &Arc<Mapping>) {
+        if let Some(image) = self.images.get_mut(image).filter(|image| image.position.is_none()) {
+            image.position = Some(self.next_position);
+            self.next_position += 1;
         }
     }
 
-    /// What a finished image did not move will not move any more, so it leaves the total.
+    /// A finished image copies nothing more: what a failed one did not copy leaves the total.
     fn finish(&mut self, outcome: &ImageOutcome) {
         let key = self.images.keys().find(|image| image.source == outcome.source).cloned();
         if let Some(image) = key.and_then(|key| self.images.remove(&key)) {
             let whole = image.planned.unwrap_or_default();
-            let settled = if outcome.failure_kind().is_none() { whole } else { image.done() };
-            self.settled = self.settled.saturating_add(settled);
+            let bytes = if outcome.failure_kind().is_none() { whole } else { image.done() };
+            self.finished_bytes = self.finished_bytes.saturating_add(bytes);
         }
         self.finished += 1;
         self.failed += usize::from(outcome.failure_kind().is_some());
     }
 
-    fn snapshot(&self, now: Duration, moved: u64, rate: Option<u64>) -> Snapshot {
+    fn snapshot(&self, now: Duration, copied: u64, rate: Option<u64>) -> Snapshot {
         let in_stage = |stage| self.images.values().filter(|image| image.stage == stage).count();
-        let mut placed: Vec<(usize, &Image)> =
-            self.images.values().filter_map(|image| Some((image.place?, image))).collect();
-        placed.sort_unstable_by_key(|(place, _)| *place);
-        let active: Vec<Active> = placed.into_iter().map(|(_, image)| Active::at(image, now)).collect();
+        let mut started: Vec<(usize, &Image)> =
+            self.images.values().filter_map(|image| Some((image.position?, image))).collect();
+        started.sort_unstable_by_key(|(position, _)| *position);
+        let active: Vec<Active> = started.into_iter().map(|(_, image)| Active::at(image, now)).collect();
         let sum = |bytes: fn(&Image) -> u64| {
-            self.images.values().map(bytes).fold(self.settled, u64::saturating_add)
+            self.images.values().map(bytes).fold(self.finished_bytes, u64::saturating_add)
         };
-        let last_sign = self.images.values().map(|image| image.last_sign.load(Ordering::Relaxed)).max();
-        let last_sign = Duration::from_millis(last_sign.unwrap_or_default()).max(self.last_event);
+        let last_byte = self.images.values().map(|image| image.last_event.load(Ordering::Relaxed)).max();
+        let last_event = Duration::from_millis(last_byte.unwrap_or_default()).max(self.last_event);
         Snapshot {
-            longest_label: self.longest_label,
+            longest_name: self.longest_name,
             total: self.total,
             finished: self.finished,
             failed: self.failed,
@@ -278,24 +282,24 @@ impl State {
             queued: in_stage(Stage::Queued),
             planned: sum(|image| image.planned.unwrap_or_default()),
             done: sum(Image::done),
-            moved,
+            copied,
             rate,
             active,
-            silent: now.saturating_sub(last_sign),
+            idle: now.saturating_sub(last_event),
         }
     }
 }
 
 impl Active {
     fn at(image: &Image, now: Duration) -> Self {
-        let last_sign = Duration::from_millis(image.last_sign.load(Ordering::Relaxed));
+        let last_event = Duration::from_millis(image.last_event.load(Ordering::Relaxed));
         Self {
-            label: image.label.clone(),
+            name: image.name.clone(),
             stage: image.stage,
-            blobs_moving: image.blobs_moving,
+            blobs: image.blobs,
             planned: image.planned.unwrap_or_default(),
             done: image.done(),
-            silent: now.saturating_sub(last_sign),
+            idle: now.saturating_sub(last_event),
         }
     }
 }
@@ -307,18 +311,18 @@ struct Speed {
 }
 
 impl Speed {
-    fn sample(&mut self, now: Duration, moved: u64) -> Option<u64> {
+    fn sample(&mut self, now: Duration, copied: u64) -> Option<u64> {
         let due = self.samples.back().is_none_or(|(last, _)| now.saturating_sub(*last) >= RATE_SAMPLE);
         if due {
-            self.samples.push_back((now, moved));
+            self.samples.push_back((now, copied));
         }
         while self.samples.get(1).is_some_and(|(time, _)| now.saturating_sub(*time) >= RATE_WINDOW) {
             self.samples.pop_front();
         }
         let (since, before) = *self.samples.front()?;
         let span = now.saturating_sub(since);
-        (moved > 0 && span >= Duration::from_secs(1))
-            .then(|| super::units::average(moved.saturating_sub(before), span))
+        (copied > 0 && span >= Duration::from_secs(1))
+            .then(|| units::average(copied.saturating_sub(before), span))
             .flatten()
     }
 }

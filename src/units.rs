@@ -1,29 +1,16 @@
-//! Quantities as a person reads them: bytes in binary units, rates, and durations.
+//! Quantities as people read them: bytes in binary units, rates, counts and durations.
 
 use std::time::Duration;
 
-const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+use bytesize::ByteSize;
 
 /// A count of bytes with one decimal: `0 B`, `1023 B`, `1.0 KiB`, `146.0 MiB`. Nine characters at most
-/// below one EiB, so that columns of them line up.
+/// below one EiB, so that columns line up.
 #[must_use]
 pub fn bytes(count: u64) -> String {
-    if count < 1024 {
-        return format!("{count} B");
-    }
-    let mut unit = 1024_u128;
-    let mut names = UNITS.iter();
-    let mut name = names.next();
-    loop {
-        // Rounded before it is judged, so that 1023.99 KiB becomes 1.0 MiB rather than 1024.0 KiB.
-        let tenths = (u128::from(count) * 10 + unit / 2) / unit;
-        let next = names.next();
-        if tenths < 10_240 || next.is_none() {
-            return format!("{}.{} {}", tenths / 10, tenths % 10, name.unwrap_or(&"B"));
-        }
-        unit *= 1024;
-        name = next;
-    }
+    let text = ByteSize(count).display().iec().to_string();
+    // Rounding can reach the next unit: 1023.99 KiB is 1.0 MiB.
+    if text.starts_with("1024.0 ") { bytes(count.next_power_of_two()) } else { text }
 }
 
 /// Bytes per second: `8.1 MiB/s`.
@@ -32,7 +19,7 @@ pub fn rate(bytes_per_second: u64) -> String {
     format!("{}/s", bytes(bytes_per_second))
 }
 
-/// Bytes per second over a span of time; `None` where the span is too short to say.
+/// Bytes per second over a span of time; `None` when no time has passed.
 #[must_use]
 pub fn average(bytes: u64, time: Duration) -> Option<u64> {
     let milliseconds = time.as_millis();
@@ -46,7 +33,7 @@ pub fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A time that has passed: `0.3 s`, `12.4 s`, `2 min 5 s`, `1 h 2 min`.
+/// Elapsed time: `0.3 s`, `12.4 s`, `2 min 5 s`, `1 h 2 min`.
 #[must_use]
 pub fn elapsed(time: Duration) -> String {
     let tenths = (time.as_millis() + 50) / 100;
@@ -56,7 +43,7 @@ pub fn elapsed(time: Duration) -> String {
     long(time.as_secs() + u64::from(time.subsec_millis() >= 500))
 }
 
-/// A time in whole seconds, rounded up: `1 s`, `17 s`, `2 min 5 s`, `1 h 2 min`.
+/// Time in whole seconds, rounded up: `1 s`, `17 s`, `2 min 5 s`, `1 h 2 min`.
 #[must_use]
 pub fn whole_seconds(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
@@ -130,7 +117,8 @@ mod tests {
         fn bytes_are_never_misleading(count in any::<u64>()) {
             let text = bytes(count);
             let (number, unit) = text.split_once(' ').unwrap();
-            let power = UNITS.iter().position(|name| *name == unit).map_or(0, |position| position + 1);
+            let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+            let power = units.iter().position(|name| *name == unit).unwrap();
             let scale = 1024_f64.powi(i32::try_from(power).unwrap());
             let shown: f64 = number.parse().unwrap();
             #[expect(clippy::cast_precision_loss, reason = "compared with a tolerance")]

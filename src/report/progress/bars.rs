@@ -1,21 +1,20 @@
-//! Progress on a terminal: a bar for each of a few images, one for the whole, and a line about the rest.
+//! Progress on a terminal: bars for a few images, one for the whole run, and a line about the rest.
 
 use console::{measure_text_width, pad_str};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use super::{
-    lines::SILENCE,
-    progress::{Active, Snapshot, Stage},
-    style::Symbols,
-    units,
+    lines::LONG_IDLE,
+    state::{Active, Snapshot, Stage},
 };
+use crate::{report::style::Symbols, units};
 
-/// More rows than this nobody follows; the images beyond are counted below the total.
+/// Images with a bar of their own; more would be hard to follow. The others are counted below the total.
 const ROWS: usize = 6;
-/// Drawing more often than this is unrest.
+/// Drawing more often would flicker.
 const DRAWS_PER_SECOND: u8 = 10;
 
-/// The bars. Finished images leave them and scroll past as lines.
+/// The bars. Finished images become lines above them.
 pub(super) struct Bars {
     multi: MultiProgress,
     terminal: Box<dyn TermLike>,
@@ -40,19 +39,19 @@ impl Bars {
         Self { multi, terminal, symbols, rows: Vec::new(), total, note }
     }
 
-    /// Prints lines above the bars.
-    pub(super) fn say(&self, line: &str) {
+    /// Prints a line above the bars.
+    pub(super) fn print_above(&self, line: &str) {
         // `println` rather than `suspend`, which panics when the terminal has gone away.
         let _ = self.multi.println(line);
     }
 
-    /// Draws the run as it is now.
+    /// Draws the current state.
     pub(super) fn draw(&mut self, snapshot: &Snapshot) {
         if snapshot.total == 0 {
             return;
         }
         let (width, height) = (self.terminal.width(), self.terminal.height());
-        let layout = Layout::of(width.into(), height.into(), snapshot.longest_label);
+        let layout = Layout::of(width.into(), height.into(), snapshot.longest_name);
         let shown: Vec<&Active> = snapshot.active.iter().take(layout.rows).collect();
         while self.rows.len() < shown.len() {
             let row = bar(self.symbols, "{prefix} {wide_bar:.cyan} {msg}");
@@ -63,16 +62,16 @@ impl Bars {
         }
         for (row, image) in self.rows.iter().zip(&shown) {
             let message = layout.message(image.done, image.planned, &doing(image));
-            set(row, image.done, image.planned, layout.label(&image.label, self.symbols), message);
+            set(row, image.done, image.planned, layout.name(&image.name, self.symbols), message);
         }
         let rate = snapshot.rate.map(units::rate).unwrap_or_default();
         let message = layout.message(snapshot.done, snapshot.planned, &rate);
         let images = format!("{} of {}", snapshot.finished, units::counted(snapshot.total, "image"));
-        set(&self.total, snapshot.done, snapshot.planned, layout.label(&images, self.symbols), message);
+        set(&self.total, snapshot.done, snapshot.planned, layout.name(&images, self.symbols), message);
         self.note.set_message(layout.cut(&note(snapshot, shown.len()), self.symbols));
     }
 
-    /// Takes the bars off the terminal; the lines above stay.
+    /// Removes the bars from the terminal; the lines above stay.
     pub(super) fn clear(&mut self) {
         for row in self.rows.drain(..) {
             row.finish_and_clear();
@@ -83,7 +82,7 @@ impl Bars {
     }
 }
 
-/// A bar of our style that does not show itself before it is added.
+/// A bar in our style, hidden until it is added.
 fn bar(symbols: Symbols, template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -91,29 +90,29 @@ fn bar(symbols: Symbols, template: &str) -> ProgressBar {
     ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::hidden()).with_style(style)
 }
 
-fn set(bar: &ProgressBar, done: u64, planned: u64, label: String, message: String) {
+fn set(bar: &ProgressBar, done: u64, planned: u64, name: String, message: String) {
     bar.update(|state| {
         // An empty bar of length zero would be drawn full.
         state.set_len(planned.max(1));
         state.set_pos(done.min(planned));
     });
-    bar.set_prefix(label);
+    bar.set_prefix(name);
     bar.set_message(message);
 }
 
 fn doing(image: &Active) -> String {
-    match (image.stage, image.blobs_moving) {
-        _ if image.silent >= SILENCE => format!("silent {}", units::whole_seconds(image.silent)),
+    match (image.stage, image.blobs) {
+        _ if image.idle >= LONG_IDLE => format!("idle {}", units::whole_seconds(image.idle)),
         (Stage::Confirming, _) => "confirming".to_owned(),
         (_, 0) => "waiting".to_owned(),
         (_, blobs) => format!("copying {}", units::counted(blobs, "blob")),
     }
 }
 
-/// `27 s left; 6 more at work, 4 waiting, 8 being read, 1 failed`
+/// `27 s left; 6 more active, 4 waiting, 8 not read yet, 1 failed`
 fn note(snapshot: &Snapshot, shown: usize) -> String {
     let counts: Vec<String> = [
-        (snapshot.active.len().saturating_sub(shown), "more at work"),
+        (snapshot.active.len().saturating_sub(shown), "more active"),
         (snapshot.queued, "waiting"),
         (snapshot.reading, "not read yet"),
         (snapshot.failed, "failed"),
@@ -124,47 +123,47 @@ fn note(snapshot: &Snapshot, shown: usize) -> String {
     .collect();
     let left = match snapshot.time_left() {
         Some(left) => Some(format!("{} left", units::whole_seconds(left))),
-        None if snapshot.silent >= SILENCE => {
-            Some(format!("nothing has happened for {}", units::whole_seconds(snapshot.silent)))
+        None if snapshot.idle >= LONG_IDLE => {
+            Some(format!("no activity for {}", units::whole_seconds(snapshot.idle)))
         }
         None => None,
     };
     left.into_iter().chain((!counts.is_empty()).then(|| counts.join(", "))).collect::<Vec<_>>().join("; ")
 }
 
-/// Widths in columns, so that all bars begin and end below each other.
+/// Widths in columns, so that all bars are aligned.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
     width: usize,
     rows: usize,
-    label: usize,
-    /// Whether there is room for `146.0 MiB of 146.0 MiB`; a share of a hundred otherwise.
+    name: usize,
+    /// Whether there is room for `146.0 MiB of 146.0 MiB`; otherwise a percentage is shown.
     roomy: bool,
 }
 
 impl Layout {
     const AMOUNT: usize = 22;
-    const SHARE: usize = 4;
-    /// As wide as `silent 9 min 59 s`.
-    const WHAT: usize = 17;
+    const PERCENTAGE: usize = 4;
+    /// As wide as `copying 100 blobs`.
+    const ACTIVITY: usize = 17;
     const NARROWEST_BAR: usize = 10;
     /// As wide as `30 of 30 images`, on most terminals.
-    const NARROWEST_LABEL: usize = 15;
-    const WIDEST_LABEL: usize = 40;
+    const NARROWEST_NAME: usize = 15;
+    const WIDEST_NAME: usize = 40;
 
-    fn of(width: usize, height: usize, longest_label: usize) -> Self {
+    fn of(width: usize, height: usize, longest_name: usize) -> Self {
         let roomy = width >= 70;
-        let amount = if roomy { Self::AMOUNT } else { Self::SHARE };
-        // Two blanks around the bar, two before what is being done.
-        let beside = amount + Self::WHAT + Self::NARROWEST_BAR + 4;
+        let amount = if roomy { Self::AMOUNT } else { Self::PERCENTAGE };
+        // Two blanks around the bar, two before the activity.
+        let beside = amount + Self::ACTIVITY + Self::NARROWEST_BAR + 4;
         Self {
             width,
             // The total, the note and the lines that scroll past need room too.
             rows: ROWS.min(height.saturating_sub(4)),
-            label: width
+            name: width
                 .saturating_sub(beside)
-                .min(longest_label)
-                .clamp(Self::NARROWEST_LABEL, Self::WIDEST_LABEL),
+                .min(longest_name)
+                .clamp(Self::NARROWEST_NAME, Self::WIDEST_NAME),
             roomy,
         }
     }
@@ -175,17 +174,17 @@ impl Layout {
             (_, true) => format!("{} of {}", units::bytes(done), units::bytes(planned)),
             (_, false) => format!("{}%", u128::from(done) * 100 / u128::from(planned)),
         };
-        let width = if self.roomy { Self::AMOUNT } else { Self::SHARE };
-        format!("{amount:>width$}  {what:<what_width$}", what_width = Self::WHAT)
+        let width = if self.roomy { Self::AMOUNT } else { Self::PERCENTAGE };
+        format!("{amount:>width$}  {what:<activity_width$}", activity_width = Self::ACTIVITY)
     }
 
-    /// A label in its column. The end of a long name tells more than its beginning.
-    fn label(self, label: &str, symbols: Symbols) -> String {
-        let excess = measure_text_width(label).saturating_sub(self.label);
+    /// A name in its column. The end of a long name says more than its beginning.
+    fn name(self, name: &str, symbols: Symbols) -> String {
+        let excess = measure_text_width(name).saturating_sub(self.name);
         if excess == 0 {
-            return pad_str(label, self.label, console::Alignment::Left, None).into_owned();
+            return pad_str(name, self.name, console::Alignment::Left, None).into_owned();
         }
-        let kept = label.chars().skip(excess + measure_text_width(symbols.ellipsis));
+        let kept = name.chars().skip(excess + measure_text_width(symbols.ellipsis));
         std::iter::once(symbols.ellipsis.to_owned()).chain(kept.map(String::from)).collect()
     }
 
@@ -201,32 +200,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_labels_keep_their_end() {
+    fn long_names_keep_their_end() {
         let layout = Layout::of(80, 24, 60);
-        let label = layout.label("prometheus-operator/prometheus-config-reloader:v0.80.0", Symbols::UNICODE);
-        assert_eq!(label, "…us-config-reloader:v0.80.0");
-        assert_eq!(measure_text_width(&label), layout.label);
+        let name = layout.name("prometheus-operator/prometheus-config-reloader:v0.80.0", Symbols::UNICODE);
+        assert_eq!(name, "…us-config-reloader:v0.80.0");
+        assert_eq!(measure_text_width(&name), layout.name);
     }
 
     #[test]
     fn every_width_leaves_room_for_a_bar() {
         for width in 50..200 {
             let layout = Layout::of(width, 24, 60);
-            let beside = layout.label + measure_text_width(&layout.message(5, 10, "silent 9 min 59 s")) + 2;
+            let beside = layout.name + measure_text_width(&layout.message(5, 10, "idle 9 min 59 s")) + 2;
             assert!(beside + 5 <= width, "{width}");
         }
     }
 
     #[test]
-    fn silence_is_said() {
+    fn silence_is_shown() {
         let image = Active {
-            label: String::new(),
+            name: String::new(),
             stage: Stage::Copying,
-            blobs_moving: 2,
+            blobs: 2,
             planned: 0,
             done: 0,
-            silent: Duration::from_secs(75),
+            idle: Duration::from_secs(75),
         };
-        assert_eq!(doing(&image), "silent 1 min 15 s".to_owned());
+        assert_eq!(doing(&image), "idle 1 min 15 s".to_owned());
     }
 }

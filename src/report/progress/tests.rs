@@ -1,4 +1,4 @@
-//! What a person sees of a run, drawn into a terminal in memory or written as lines.
+//! What the user sees of a run, drawn into a terminal in memory or written as lines.
 
 use std::{
     io::Write,
@@ -13,7 +13,6 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::{
-    error::{Failure, Kind},
     event::Landing,
     oci::{Descriptor, Mapping, media_type::OCI_INDEX},
     outcome::{ImageOutcome, Status},
@@ -55,9 +54,10 @@ impl Stage {
     fn new(names: &[String], verbosity: Verbosity, bars: bool, display: Display) -> Self {
         let seconds = Arc::new(AtomicU64::new(0));
         let clock = Arc::clone(&seconds);
-        let voice = Voice { verbosity, palette: Palette::plain(), symbols: Symbols::UNICODE, bars };
+        let event_lines =
+            EventLines { verbosity, palette: Palette::plain(), symbols: Symbols::UNICODE, bars };
         let reporter = Reporter::assemble(
-            voice,
+            event_lines,
             display,
             Box::new(move || Duration::from_secs(clock.load(Ordering::Relaxed))),
         );
@@ -75,7 +75,7 @@ impl Stage {
 
     fn in_a_log(names: &[String], verbosity: Verbosity) -> (Self, Capture) {
         let capture = Capture::default();
-        let lines = Lines::new(Box::new(capture.clone()));
+        let lines = LineWriter::new(Box::new(capture.clone()));
         (Self::new(names, verbosity, false, Display::Lines(lines)), capture)
     }
 
@@ -163,7 +163,7 @@ fn thirty_images_on_a_small_terminal() {
     service-07:4.53.0           ━━━╸──────  41.0 MiB of 121.0 MiB  copying 2 blobs
     service-08:4.53.0           ━━━╸──────  44.0 MiB of 124.0 MiB  copying 3 blobs
     3 of 30 images              ━╸────────   557.0 MiB of 2.7 GiB  42.8 MiB/s
-    3 more at work, 10 waiting, 8 not read yet, 1 failed
+    3 more active, 10 waiting, 8 not read yet, 1 failed
     "#);
 }
 
@@ -181,7 +181,7 @@ fn thirty_images_on_a_large_terminal() {
     service-07:4.53.0                        ━━━━━━━━━━━━╸────────────────────────  41.0 MiB of 121.0 MiB  copying 2 blobs
     service-08:4.53.0                        ━━━━━━━━━━━━━╸───────────────────────  44.0 MiB of 124.0 MiB  copying 3 blobs
     3 of 30 images                           ━━━━╸────────────────────────────────   557.0 MiB of 4.1 GiB  42.8 MiB/s
-    1 min 26 s left; 3 more at work, 18 waiting, 1 failed
+    1 min 26 s left; 3 more active, 18 waiting, 1 failed
     "#);
 }
 
@@ -196,7 +196,7 @@ fn thirty_images_on_a_sliver() {
     …vice-03:4.53.0 ━━╸───────  22%  confirming
     …vice-06:4.53.0 ━━━╸──────  30%  copying 1 blob
     3 of 30 images  ━╸────────  19%  42.8 MiB/s
-    5 more at work, 10 waiting, 8 not read yet, 1 fa…
+    5 more active, 10 waiting, 8 not read yet, 1 fai…
     "#);
 }
 
@@ -225,16 +225,16 @@ fn the_end_leaves_a_clean_terminal() {
 }
 
 #[test]
-fn silence_is_said_beside_the_bar() {
+fn idle_time_is_shown_beside_the_bar() {
     let (stage, terminal) = Stage::on_terminal(&names(2), 80, 24);
     stage.plan(1, 100);
     stage.begin(1, 1);
     stage.advance(1, 50);
     stage.pass(75);
     assert_snapshot!(terminal.contents(), @r#"
-    service-01:4.53.0           ━━━━━╸────  50.0 MiB of 100.0 MiB  silent 1 min 15 s
+    service-01:4.53.0           ━━━━━╸────  50.0 MiB of 100.0 MiB  idle 1 min 15 s
     0 of 2 images               ━━━━━╸────  50.0 MiB of 100.0 MiB  0 B/s
-    nothing has happened for 1 min 15 s; 1 not read yet
+    no activity for 1 min 15 s; 1 not read yet
     "#);
 }
 
@@ -252,12 +252,12 @@ fn a_log_gets_a_line_every_few_seconds() {
     stage.advance(2, 1);
     stage.pass(1);
     assert_snapshot!(log.text(), @r#"
-    thoras-dashboard-with-a-very-long-name:4.53.0: begins, 4 blobs, 100.0 MiB
-    service-01:4.53.0: begins, 4 blobs, 100.0 MiB
-    service-02:4.53.0: begins, 4 blobs, 100.0 MiB
-    service-03:4.53.0: begins, 4 blobs, 100.0 MiB
-    service-04:4.53.0: begins, 4 blobs, 100.0 MiB
-    service-05:4.53.0: begins, 4 blobs, 100.0 MiB
+    thoras-dashboard-with-a-very-long-name:4.53.0: started, 4 blobs, 100.0 MiB
+    service-01:4.53.0: started, 4 blobs, 100.0 MiB
+    service-02:4.53.0: started, 4 blobs, 100.0 MiB
+    service-03:4.53.0: started, 4 blobs, 100.0 MiB
+    service-04:4.53.0: started, 4 blobs, 100.0 MiB
+    service-05:4.53.0: started, 4 blobs, 100.0 MiB
     40.0 MiB of 600.0 MiB, 8.0 MiB/s, 1 min 10 s left; 0 of 6 images done; now thoras-dashboard-with-a-very-long-name:4.53.0 and 1 more
     80.0 MiB of 600.0 MiB, 8.0 MiB/s, 1 min 5 s left; 0 of 6 images done; now thoras-dashboard-with-a-very-long-name:4.53.0 and 1 more
     ✓ thoras-dashboard-with-a-very-long-name:4.53.0: copied, 2 platforms confirmed, 146.0 MiB, 12.4 s
@@ -266,7 +266,7 @@ fn a_log_gets_a_line_every_few_seconds() {
 }
 
 #[test]
-fn a_log_is_told_of_silence() {
+fn a_log_shows_idle_time() {
     let (stage, log) = Stage::in_a_log(&names(3), Verbosity::Normal);
     stage.pass(61);
     stage.plan(1, 100);
@@ -274,15 +274,15 @@ fn a_log_is_told_of_silence() {
     stage.reporter.emit(Event::Confirming { image: stage.image(1) });
     stage.pass(125);
     assert_snapshot!(log.text(), @r#"
-    nothing has happened for 1 min 0 s; 0 of 3 images done; now reading the manifests of 3 images
-    service-01:4.53.0: begins, 4 blobs, 100.0 MiB
-    no byte has moved for a while; 0 of 3 images done; now service-01:4.53.0 (confirming)
-    nothing has happened for 1 min 59 s; 0 of 3 images done; now service-01:4.53.0 (silent for 1 min 59 s)
+    no activity for 1 min 0 s; 0 of 3 images done; now reading the manifests of 3 images
+    service-01:4.53.0: started, 4 blobs, 100.0 MiB
+    nothing copied for a while; 0 of 3 images done; now service-01:4.53.0 (confirming)
+    no activity for 1 min 59 s; 0 of 3 images done; now service-01:4.53.0 (idle for 1 min 59 s)
     "#);
 }
 
 #[test]
-fn a_restart_takes_its_bytes_back_and_what_is_there_counts_as_done() {
+fn a_restart_takes_its_bytes_back_and_mounted_blobs_count_as_done() {
     let (stage, _log) = Stage::in_a_log(&names(2), Verbosity::Quiet);
     stage.plan(0, 100);
     stage.begin(0, 1);
@@ -291,11 +291,11 @@ fn a_restart_takes_its_bytes_back_and_what_is_there_counts_as_done() {
     let restarted =
         Event::BlobRestarted { image: Arc::clone(&image), blob: blob("x", 0), bytes: 20 * MEBIBYTE };
     stage.reporter.emit(restarted);
-    let landed = blob("y", 40 * MEBIBYTE);
-    stage.reporter.emit(Event::BlobFinished { image, blob: landed, how: Landing::Mounted });
+    let mounted = blob("y", 40 * MEBIBYTE);
+    stage.reporter.emit(Event::BlobFinished { image, blob: mounted, how: Landing::Mounted });
     let snapshot = stage.reporter.progress.snapshot();
     assert_eq!(snapshot.done, 50 * MEBIBYTE);
-    assert_eq!(snapshot.moved, 30 * MEBIBYTE, "the rate knows what the network did");
+    assert_eq!(snapshot.copied, 30 * MEBIBYTE, "the rate knows what the network did");
 
     stage.finish(0, ImageOutcome { status: Status::Skipped, ..samples::verified() });
     let snapshot = stage.reporter.progress.snapshot();
@@ -330,7 +330,6 @@ fn talk(stage: &Stage) {
         retrying(1),
         retrying(30),
         Event::Detail { message: "token for a\u{9b}b".to_owned() },
-        Event::Failed { failure: Failure::new(Kind::Input, "the lock cannot be written") },
     ] {
         stage.reporter.emit(event);
     }
@@ -344,7 +343,7 @@ fn talk(stage: &Stage) {
 }
 
 #[test]
-fn quiet_says_warnings_only() {
+fn quiet_shows_warnings_only() {
     let (stage, log) = Stage::in_a_log(&names(2), Verbosity::Quiet);
     talk(&stage);
     assert_snapshot!(log.text(), @r#"
@@ -354,23 +353,22 @@ fn quiet_says_warnings_only() {
 }
 
 #[test]
-fn verbose_says_everything() {
+fn verbose_shows_everything() {
     let (stage, log) = Stage::in_a_log(&names(2), Verbosity::Verbose);
     talk(&stage);
     assert_snapshot!(log.text(), @r#"
     2 images
     warning: service-01:4.53.0: the tag moved\u{202e} while it was read
     warning: no lock is written
-    source: 503 Service\u{1b}[2J Unavailable ok fake: done; again in 1.0 s
-    source: 503 Service\u{1b}[2J Unavailable ok fake: done; again in 30 s
+    source: 503 Service\u{1b}[2J Unavailable ok fake: done; retrying in 1.0 s
+    source: 503 Service\u{1b}[2J Unavailable ok fake: done; retrying in 30 s
     token for a\u{9b}b
-    ✗ the lock cannot be written
     service-01:4.53.0: sha256:4813494d137e1631bba301d5acab6e7bb7aa74ce1185d456565ef51d737677b2, linux/amd64
-    service-01:4.53.0: begins, 4 blobs, 10.0 MiB
-    service-01:4.53.0: sha256:8fad34bbb0c1 begins, 1.0 MiB
+    service-01:4.53.0: started, 4 blobs, 10.0 MiB
+    service-01:4.53.0: sha256:8fad34bbb0c1 started, 1.0 MiB
     service-01:4.53.0: sha256:8fad34bbb0c1 copied, 1.0 MiB
     ✓ service-01:4.53.0: copied, 2 platforms confirmed, 146.0 MiB, 12.4 s
-    nothing has happened for 1 min 0 s; 1 of 2 images done; now reading the manifests of 1 image
+    no activity for 1 min 0 s; 1 of 2 images done; now reading the manifests of 1 image
     "#);
 }
 

@@ -1,0 +1,55 @@
+//! Renders a document as JSON.
+
+use std::fmt::Write as _;
+
+use super::{Document, Presentation};
+use crate::error::{Failure, Kind, escape};
+
+/// Renders the document. JSON allows characters in strings that control a terminal; they become `\uXXXX`, which every
+/// parser reads back unchanged.
+pub(super) fn render(document: &Document, _: Presentation) -> Result<Option<String>, Failure> {
+    let text =
+        serde_json::to_string_pretty(document).map_err(|error| Failure::from_error(Kind::Image, &error))?;
+    Ok(Some(escape_characters(text)))
+}
+
+fn escape_characters(text: String) -> String {
+    if escape(&text) == text {
+        return text;
+    }
+    let mut safe = String::with_capacity(text.len() + 64);
+    for character in text.chars() {
+        // Outside strings, the serializer writes only ASCII and line breaks, which `escape` does not change.
+        if escape(character.encode_utf8(&mut [0; 4])).chars().eq([character]) {
+            safe.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a string cannot fail.
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        outcome::{Command, RunOutcome},
+        output::{Format, Verbosity},
+    };
+
+    #[test]
+    fn control_characters_are_escaped_and_survive() {
+        let hostile = "a\u{9b}2J\u{7f}\u{202e}b\u{1b}[0m\n\u{1f600}";
+        let failure =
+            Failure { kind: Kind::Image, message: hostile.to_owned(), causes: Vec::new(), hint: None };
+        let document = RunOutcome::failed(Command::Sync, failure).into();
+        let text = render(&document, Presentation::new(Format::Json, Verbosity::Normal)).unwrap().unwrap();
+        assert_eq!(escape(&text), text);
+        assert!(text.contains(r"a\u009b2J\u007f\u202eb\u001b[0m\n"), "{text}");
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["failures"][0]["message"], hostile);
+    }
+}

@@ -1,0 +1,122 @@
+//! The reporter: receives events during a job and shows them as bars or as lines.
+//!
+//! [`state`] counts, [`bars`] draws on a terminal, [`lines`] writes elsewhere.
+
+mod bars;
+mod lines;
+mod state;
+
+use std::{
+    io,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use self::{
+    bars::Bars,
+    lines::{EventLines, LineWriter},
+    state::{Clock, Progress},
+};
+use super::style::{Palette, Symbols};
+use crate::{
+    event::{Event, EventSink},
+    output::Verbosity,
+};
+
+/// Shows a run on standard error.
+///
+/// On a terminal it draws bars, elsewhere it writes plain lines. It draws only in [`Reporter::tick`], so an event costs
+/// next to nothing. [`Reporter::finish`], or dropping it, removes the bars from the terminal: call it before anything
+/// else is printed, also after Ctrl-C.
+pub(crate) struct Reporter {
+    progress: Progress,
+    event_lines: EventLines,
+    display: Mutex<Display>,
+}
+
+/// Where progress goes.
+enum Display {
+    Bars(Bars),
+    Lines(LineWriter),
+    /// After the end: events are still written as lines, progress is not.
+    Ended(LineWriter),
+}
+
+impl Reporter {
+    /// The time between calls of [`Reporter::tick`].
+    pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+    /// A reporter for this process's standard error.
+    pub(crate) fn new(verbosity: Verbosity) -> Self {
+        let started = Instant::now();
+        let symbols = Symbols::of_locale();
+        // A terminal that cannot move its cursor (`TERM=dumb`, as in editors) gets lines.
+        let terminal = console::Term::stderr();
+        let bars = terminal.is_term() && !console::is_dumb() && verbosity > Verbosity::Quiet;
+        let display =
+            if bars { Display::Bars(Bars::on_stderr(symbols)) } else { Display::Lines(stderr_lines()) };
+        let event_lines = EventLines { verbosity, palette: Palette::of_stderr(), symbols, bars };
+        Self::assemble(event_lines, display, Box::new(move || started.elapsed()))
+    }
+
+    fn assemble(event_lines: EventLines, display: Display, clock: Clock) -> Self {
+        Self { progress: Progress::new(clock), event_lines, display: Mutex::new(display) }
+    }
+
+    /// Shows how far the run is. It may block on the terminal.
+    pub(crate) fn tick(&self) {
+        if self.event_lines.verbosity == Verbosity::Quiet {
+            return;
+        }
+        let snapshot = self.progress.snapshot();
+        match &mut *self.display() {
+            Display::Bars(bars) => bars.draw(&snapshot),
+            Display::Lines(lines) => lines.tick(self.progress.now(), &snapshot),
+            Display::Ended(_) => {}
+        }
+    }
+
+    /// Removes the bars from the terminal. Later events are still written as lines.
+    pub(crate) fn finish(&self) {
+        let mut display = self.display();
+        let before = std::mem::replace(&mut *display, Display::Ended(stderr_lines()));
+        match before {
+            Display::Bars(mut bars) => bars.clear(),
+            Display::Lines(lines) | Display::Ended(lines) => *display = Display::Ended(lines),
+        }
+    }
+
+    fn display(&self) -> MutexGuard<'_, Display> {
+        self.display.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn stderr_lines() -> LineWriter {
+    LineWriter::new(Box::new(io::stderr()))
+}
+
+impl EventSink for Reporter {
+    fn emit(&self, event: Event) {
+        self.progress.update(&event);
+        let Some(line) = self.event_lines.line(&event, &self.progress) else { return };
+        match &mut *self.display() {
+            Display::Bars(bars) => bars.print_above(&line),
+            Display::Lines(lines) | Display::Ended(lines) => lines.write(&line),
+        }
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl std::fmt::Debug for Reporter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Reporter").field("event_lines", &self.event_lines).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

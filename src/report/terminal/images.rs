@@ -1,0 +1,95 @@
+//! `images`: one reference a line, or a table; with `--why`, every use of each image.
+
+use super::{Column, table_lines};
+use crate::{
+    enumerate::{Confidence, Image, ImageUse},
+    error::escape,
+};
+
+/// One reference a line and nothing else, for the next program; with `why`, the uses indented below it.
+pub(super) fn list(images: &[Image], why: bool) -> String {
+    let mut lines = Vec::new();
+    for image in images {
+        lines.push(image.reference.to_string());
+        if why {
+            lines.extend(image.uses.iter().map(|used| format!("  {}: {}", confidence(used), used.place())));
+        }
+    }
+    lines.join("\n")
+}
+
+/// A line of the table: an image with its first use, or another use of the image above.
+struct Row<'a> {
+    image: Option<&'a Image>,
+    used: Option<&'a ImageUse>,
+}
+
+pub(super) fn table(images: &[Image], why: bool, width: Option<usize>) -> String {
+    let columns = [
+        Column::left("IMAGE", |row: &Row<'_>| {
+            row.image.map(|image| image.reference.to_string()).unwrap_or_default()
+        }),
+        Column::left("FOUND IN", |row| row.used.map_or("list", confidence).to_owned()),
+        Column::right("USES", |row| row.image.map(|image| image.uses.len().to_string()).unwrap_or_default()),
+        Column::left("FIRST USE", |row| row.used.map(location).unwrap_or_default()),
+    ];
+    let mut rows = Vec::new();
+    for image in images {
+        rows.push(Row { image: Some(image), used: image.uses.first() });
+        let others = image.uses.iter().skip(1).filter(|_| why);
+        rows.extend(others.map(|used| Row { image: None, used: Some(used) }));
+    }
+    table_lines(&columns, &rows, 1, width).join("\n")
+}
+
+fn location(used: &ImageUse) -> String {
+    escape(&format!("{} {} {}", used.kind, used.name, used.path))
+}
+
+fn confidence(used: &ImageUse) -> &'static str {
+    match used.confidence {
+        Confidence::PodSpec => "pod spec",
+        Confidence::CustomResource => "custom resource",
+        Confidence::Environment => "environment",
+        Confidence::Heuristic => "heuristic",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::report::samples;
+
+    #[test]
+    fn a_list_is_one_reference_a_line_and_nothing_else() {
+        assert_eq!(list(&samples::enumeration().images, false), "quay.io/a/forecast:1\nquay.io/a/listed:1");
+    }
+
+    #[test]
+    fn every_use_can_be_shown() {
+        let images = samples::enumeration().images;
+        assert_snapshot!(list(&images, true), @r#"
+        quay.io/a/forecast:1
+          pod spec: Deployment api at spec.template.spec.containers[0].image (thoras/templates/api.yaml)
+          environment: Deployment api at spec.template.spec.containers[0].env[2].value (thoras/templates/api.yaml)
+        quay.io/a/listed:1
+        "#);
+        assert_snapshot!(table(&images, true, None), @r#"
+        IMAGE                 FOUND IN     USES  FIRST USE
+        quay.io/a/forecast:1  pod spec        2  Deployment api spec.template.spec.containers[0].image
+                              environment        Deployment api spec.template.spec.containers[0].env[2].value
+        quay.io/a/listed:1    list            0
+        "#);
+    }
+
+    #[test]
+    fn a_table_shows_the_first_use_only_without_why() {
+        assert_snapshot!(table(&samples::enumeration().images, false, None), @r#"
+        IMAGE                 FOUND IN  USES  FIRST USE
+        quay.io/a/forecast:1  pod spec     2  Deployment api spec.template.spec.containers[0].image
+        quay.io/a/listed:1    list         0
+        "#);
+    }
+}

@@ -1,0 +1,170 @@
+//! `inspect` and `bundle inspect`: images with their platforms, digests and sizes.
+
+use super::{Column, joined, one_line, table_lines};
+use crate::{
+    outcome::inspection::{BundleContents, BundledImage, InspectedImage, InspectedPlatform},
+    units,
+};
+
+/// The images, separated by empty lines. `width` is the terminal's, in columns.
+pub(super) fn images_text(images: &[InspectedImage], width: Option<usize>) -> String {
+    images.iter().map(|image| image_text(image, width)).collect::<Vec<_>>().join("\n\n")
+}
+
+fn image_text(image: &InspectedImage, width: Option<usize>) -> String {
+    let mut lines = vec![
+        image.reference.to_string(),
+        format!("digest      {}", image.digest),
+        format!("media type  {}", one_line(image.media_type.as_str())),
+        format!(
+            "size        {} (manifest {})",
+            units::bytes(image.total_size),
+            units::bytes(image.manifest_size)
+        ),
+        String::new(),
+    ];
+    let columns = [
+        Column::left("PLATFORM", |platform: &InspectedPlatform| platform.platform.to_string()),
+        Column::left("DIGEST", |platform| platform.digest.to_string()),
+        Column::right("LAYERS", |platform| platform.layers.to_string()),
+        Column::right("SIZE", |platform| units::bytes(platform.total_size)),
+    ];
+    lines.extend(table_lines(&columns, &image.platforms, 2, width));
+    lines.extend(attestation_lines(image, width));
+    lines.join("\n")
+}
+
+/// A line of the table of attestations.
+struct AttestationRow {
+    digest: String,
+    about: String,
+}
+
+fn attestation_lines(image: &InspectedImage, width: Option<usize>) -> Vec<String> {
+    if image.attestations.is_empty() {
+        return Vec::new();
+    }
+    let rows: Vec<AttestationRow> = image
+        .attestations
+        .iter()
+        .map(|attestation| {
+            let about = attestation.about.as_ref().map(|digest| {
+                // The platform says more than its digest, which is in the table above.
+                let platform = image.platforms.iter().find(|platform| platform.digest == *digest);
+                platform.map_or_else(|| digest.to_string(), |platform| platform.platform.to_string())
+            });
+            AttestationRow {
+                digest: attestation.digest.to_string(),
+                about: about.unwrap_or_else(|| "-".to_owned()),
+            }
+        })
+        .collect();
+    let columns = [
+        Column::left("ATTESTATION", |row: &AttestationRow| row.digest.clone()),
+        Column::left("ABOUT", |row| row.about.clone()),
+    ];
+    std::iter::once(String::new()).chain(table_lines(&columns, &rows, 1, width)).collect()
+}
+
+/// A bundle and its images.
+pub(super) fn bundle_text(bundle: &BundleContents, width: Option<usize>) -> String {
+    let mut lines = vec![
+        one_line(&bundle.path),
+        format!("id      {}", bundle.id),
+        format!("size    {} ({} bytes)", units::bytes(bundle.size), bundle.size),
+    ];
+    if let Some(chart) = &bundle.chart {
+        lines.push(format!("chart   {} {}", one_line(&chart.name), one_line(&chart.version)));
+    }
+    if let Some(base) = &bundle.base {
+        let (blobs, bytes) = (units::counted(base.absent_blobs, "blob"), units::bytes(base.absent_bytes));
+        lines.push(format!("base    {} has {blobs} ({bytes}) of these images", base.id));
+    }
+    lines.extend(bundle.left_out.iter().map(|image| format!("skipped {image}: its export failed")));
+    lines.push(String::new());
+    let columns = [
+        Column::left("IMAGE", name),
+        Column::left("DIGEST", |image| image.digest.to_string()),
+        Column::left("PLATFORMS", |image| joined(image.platforms.iter().map(|platform| &platform.platform))),
+        Column::right("SIZE", |image| units::bytes(image.total_size)),
+    ];
+    lines.extend(table_lines(&columns, &bundle.images, 2, width));
+    lines.join("\n")
+}
+
+fn name(image: &BundledImage) -> String {
+    match (&image.reference, &image.label) {
+        (Some(reference), _) => reference.to_string(),
+        (None, Some(label)) => format!("({})", one_line(label)),
+        (None, None) => "(unnamed)".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::report::samples;
+
+    #[test]
+    fn an_image_on_a_wide_terminal() {
+        assert_snapshot!(images_text(&[samples::inspected()], None), @r#"
+        us-east4-docker.pkg.dev/thoras-registry/platform/services:4.53.0
+        digest      sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6
+        media type  application/vnd.oci.image.index.v1+json
+        size        122.1 MiB (manifest 1.6 KiB)
+
+        PLATFORM     DIGEST                                                                   LAYERS      SIZE
+        linux/amd64  sha256:baf0239e48ff4c47ebac3ba02b5cf1506b69cd5a0c0d0c825a53ba65976fb942       8  61.0 MiB
+        linux/arm64  sha256:b3e3ab55f887c56c0bd8bec3743b0fb54daaa17861e03db5133ef2835eb0da5a      11  61.0 MiB
+
+        ATTESTATION                                                              ABOUT
+        sha256:96d815328a42cb4ef89d5e0b7a1df6be43b484832c83a7b4596d8402c7c0b12b  linux/amd64
+        sha256:88f6811ab5d8fc6d3177f9b7609ae0fcebfda187e5046b62d38bb539e88b74d7  -
+        "#);
+    }
+
+    #[test]
+    fn an_image_on_a_narrow_terminal() {
+        assert_snapshot!(images_text(&[samples::inspected()], Some(90)), @r#"
+        us-east4-docker.pkg.dev/thoras-registry/platform/services:4.53.0
+        digest      sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6
+        media type  application/vnd.oci.image.index.v1+json
+        size        122.1 MiB (manifest 1.6 KiB)
+
+        PLATFORM     DIGEST
+          LAYERS      SIZE
+        linux/amd64  sha256:baf0239e48ff4c47ebac3ba02b5cf1506b69cd5a0c0d0c825a53ba65976fb942
+               8  61.0 MiB
+        linux/arm64  sha256:b3e3ab55f887c56c0bd8bec3743b0fb54daaa17861e03db5133ef2835eb0da5a
+              11  61.0 MiB
+
+        ATTESTATION                                                              ABOUT
+        sha256:96d815328a42cb4ef89d5e0b7a1df6be43b484832c83a7b4596d8402c7c0b12b  linux/amd64
+        sha256:88f6811ab5d8fc6d3177f9b7609ae0fcebfda187e5046b62d38bb539e88b74d7  -
+        "#);
+    }
+
+    #[test]
+    fn a_media_type_cannot_write_to_the_terminal() {
+        let image = InspectedImage { media_type: "x\u{1b}[2J\nimage".into(), ..samples::inspected() };
+        assert!(images_text(&[image], None).contains("media type  x\\u{1b}[2J image"));
+    }
+
+    #[test]
+    fn a_bundle_with_its_images() {
+        assert_snapshot!(bundle_text(&samples::bundle(), None), @r#"
+        thoras.tar
+        id      sha256:1e6ed65d77d6364eeaed5a745ba5c4985ae2b700dd85d7cf7f027bdf294a33fc
+        size    122.1 MiB (128001024 bytes)
+        chart   thoras 4.53.0
+        base    sha256:cae662172fd450bb0cd710a769079c05bfc5d8e35efa6576edc7d0377afdd4a2 has 3 blobs (1.9 MiB) of these images
+        skipped us-east4-docker.pkg.dev/thoras-registry/platform/forecast:4.53.0: its export failed
+
+        IMAGE                                                             DIGEST                                                                   PLATFORMS                     SIZE
+        us-east4-docker.pkg.dev/thoras-registry/platform/services:4.53.0  sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  linux/amd64,linux/arm64  122.1 MiB
+        (latest\u{1b}[2J)                                                 sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  -                        122.1 MiB
+        "#);
+    }
+}

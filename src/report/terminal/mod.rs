@@ -1,0 +1,62 @@
+//! Renders documents for people: tables, lists and summaries. Failures follow the result, in full.
+
+mod columns;
+mod doctor;
+mod failures;
+mod images;
+mod inspection;
+mod run;
+
+pub(super) use self::run::word;
+
+use self::columns::{Column, table_lines};
+use super::{Document, Presentation, style::Palette};
+use crate::{
+    error::{Failure, escape},
+    output::{Format, Verbosity},
+};
+
+/// Renders the document as a table or, if it has one, as a list.
+#[expect(clippy::unnecessary_wraps, reason = "the signature is that of every renderer")]
+pub(super) fn render(document: &Document, presentation: Presentation) -> Result<Option<String>, Failure> {
+    let width = if presentation.on_stderr { None } else { stdout_width() };
+    Ok(match document {
+        Document::Run(_) if presentation.verbosity == Verbosity::Quiet => None,
+        Document::Run(document) => run::text(document, width),
+        Document::Images(document) if presentation.format == Format::List => {
+            Some(images::list(&document.found.images, presentation.why))
+        }
+        Document::Images(document) => Some(images::table(&document.found.images, presentation.why, width)),
+        Document::Inspection(document) if document.found.images.is_empty() => None,
+        Document::Inspection(document) => Some(inspection::images_text(&document.found.images, width)),
+        Document::Bundle(document) => Some(inspection::bundle_text(&document.contents, width)),
+        Document::Doctor(document) => Some(doctor::text(document, Palette::of_stdout())),
+    })
+}
+
+/// Everything that failed, images first, as texts for standard error.
+pub(super) fn failure_texts(document: &Document) -> Vec<String> {
+    failures::texts(document, Palette::of_stderr())
+}
+
+/// One failure as text for standard error.
+pub(super) fn failure_text(failure: &Failure) -> String {
+    failures::text(failure, None, Palette::of_stderr())
+}
+
+/// The terminal's width in columns. `None` if standard output is not a terminal: then no line is folded.
+fn stdout_width() -> Option<usize> {
+    let (_, columns) = console::Term::stdout().size_checked()?;
+    Some(usize::from(columns))
+}
+
+/// Text from outside, as it may stand in one line.
+fn one_line(text: &str) -> String {
+    escape(text).replace('\n', " ")
+}
+
+/// `linux/amd64,linux/arm64` or `-`: no blanks, so that the column is one word for `awk` and `cut`.
+fn joined(platforms: impl Iterator<Item = impl ToString>) -> String {
+    let platforms: Vec<String> = platforms.map(|platform| platform.to_string()).collect();
+    if platforms.is_empty() { "-".to_owned() } else { platforms.join(",") }
+}
