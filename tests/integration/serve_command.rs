@@ -11,6 +11,7 @@ use crate::support::{
     process::{Mirror, Outcome},
     registry::Registry,
     serving::Serving,
+    strace::Strace,
     tls::Authority,
 };
 
@@ -213,4 +214,43 @@ async fn a_folder_is_served_read_only() {
     let (code, said) = serving.end(Signal::TERM).await;
     assert_eq!(code, Some(0));
     assert!(!said.iter().any(|line| line.starts_with("push:")), "{said:#?}");
+}
+
+/// A client that has read 201 does not send the bytes again: they and their names must outlive a power cut.
+#[tokio::test]
+async fn everything_is_durable_before_a_push_is_answered() {
+    let image = SampleImage::multi_platform("web");
+    let (folder, strace) = (tempfile::tempdir().unwrap(), Strace::new());
+    let root = folder.path().join("registry");
+    std::fs::create_dir(&root).unwrap();
+    let serving = Serving::traced_by(&strace, &root).await;
+    // One request after the other, so whatever was named belongs to the next answer.
+    client::push(&image, &serving.address, "team/web").await;
+    serving.end(Signal::TERM).await;
+    let trace = strace.trace().await;
+
+    let pushed = image.blobs.keys().chain(image.manifests.iter().map(|manifest| &manifest.digest));
+    for digest in pushed {
+        trace.durable_rename_to(&root.join("blobs/sha256").join(digest.hex()));
+    }
+    let first = trace.calls.iter().find(|call| call.answers(202) || call.answers(201)).unwrap();
+    let last = trace.answers(201).last().unwrap();
+    let is_named = |path: &Path| path.starts_with(&root) && !path.starts_with(root.join("uploads"));
+    let mut named = 0;
+    for call in trace.calls.iter().filter(|call| first.is_before(call) && call.is_before(last)) {
+        let Some(path) = call.renamed().map(|(_, to)| to).or_else(|| call.created()) else { continue };
+        if !is_named(&path) || !call.succeeded() {
+            continue;
+        }
+        named += 1;
+        if call.renamed().is_some() {
+            trace.durable_rename_to(&path);
+        }
+        let answer = trace.answers(201).find(|answer| call.is_before(answer)).unwrap();
+        let sync = trace.sync_of_folder(path.parent().unwrap(), call);
+        assert!(sync.is_before(answer), "201 is answered before the name of {} is synced", path.display());
+    }
+    // A blob's bytes and its link; a manifest's bytes and its link; a tag.
+    let files = 2 * image.blobs.len() + 2 * image.manifests.len() + 1;
+    assert!(named >= files, "{named} names were seen, and there are {files} files");
 }

@@ -5,3 +5,4 @@ mod images;
 mod programs;
 mod registries;
 mod scripted;
+mod strace;

@@ -2,7 +2,7 @@
 //!
 //! [`super::import`]: names, rules, the lock, what is refused; [`super::import_foreign`]: layouts that others write;
 //! [`super::import_volumes`], [`super::import_stdin`], [`super::import_delta`]: every shape in which a bundle arrives;
-//! [`super::import_damage`], [`super::import_kill`]: what holds whatever happens.
+//! [`super::import_damage`], [`super::import_sizes`], [`super::import_kill`]: what holds whatever happens.
 
 pub(super) use std::path::Path;
 

@@ -7,6 +7,7 @@ mod import_damage;
 mod import_delta;
 mod import_foreign;
 mod import_kill;
+mod import_sizes;
 mod import_stdin;
 mod import_volumes;
 mod importing;

@@ -1,8 +1,14 @@
 //! Registries that have too much to do.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
-use thoras_mirror::event::Event;
+use thoras_mirror::{
+    endpoint::registry::Tuning,
+    event::{Event, EventSink},
+};
 
 use super::{Case, REPOSITORY};
 use crate::support::{
@@ -12,16 +18,6 @@ use crate::support::{
 
 fn too_many() -> Answer {
     Answer::error(429, "TOOMANYREQUESTS")
-}
-
-/// When each request arrived, counted from the first.
-fn arrivals(case: &Case) -> Vec<(String, Duration)> {
-    let requests = case.destination.requests();
-    let first: Instant = requests[0].at;
-    requests
-        .iter()
-        .map(|request| (format!("{} {}", request.method, request.path), request.at - first))
-        .collect()
 }
 
 #[tokio::test]
@@ -42,33 +38,73 @@ fn httpdate(time: std::time::SystemTime) -> String {
     httpdate::fmt_http_date(time)
 }
 
+/// Opens a gate once so many requests are known to be tried again: by then the pause that was asked for has begun.
+struct OpenAfterRetries {
+    gate: Gate,
+    retries: Mutex<usize>,
+    expected: usize,
+}
+
+impl EventSink for OpenAfterRetries {
+    fn emit(&self, event: Event) {
+        if let Event::Retrying { pause, .. } = event {
+            assert_eq!(pause, PAUSE);
+            let mut retries = self.retries.lock().unwrap();
+            *retries += 1;
+            if *retries == self.expected {
+                self.gate.open();
+            }
+        }
+    }
+}
+
+/// What the destination asks for.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Copies two images that share nothing. The first three requests of this kind for the second one are refused with
+/// this status and `Retry-After`. The first image's blobs are answered only after the client has read the refusals, so
+/// its manifest is still to be pushed: it has to wait as well.
+async fn assert_all_requests_wait_when_refused(method: &str, status: u16) {
+    let case = Case::start().await;
+    let second = SampleImage { tag: "1".to_owned(), ..SampleImage::single_platform("second", "arm64") };
+    case.source.with_store(|store| store.insert("vendor/second", &second));
+    let patient = Tuning { stall: Duration::from_secs(30), commit: Duration::from_secs(30), ..case.tuning };
+    let case = Case { jobs: 8, tuning: patient, ..case };
+    let (blobs, refused) = (case.image.blobs.len(), second.blobs.len());
+
+    let (unaffected, refusals) = (Gate::default(), Gate::default());
+    case.destination.on("PUT", "mirror/app/blobs/uploads/").then(Action::Hold(unaffected.clone()));
+    let refusal = Answer::error(status, "TOOMANYREQUESTS").header("retry-after", "1");
+    let action = Action::HoldThen(refusals.clone(), refusal);
+    case.destination.on(method, "mirror/second/blobs/uploads/").first(refused).then(action);
+    let retries = OpenAfterRetries { gate: unaffected.clone(), retries: Mutex::default(), expected: refused };
+    let names = [("vendor/app", REPOSITORY), ("vendor/second", "mirror/second")];
+    let run = case.pipeline(case.destination.address(), &names, Arc::new(retries));
+    let (mirrored, (asked_at, seen)) = tokio::join!(run, async {
+        unaffected.reached_by(blobs).await;
+        refusals.reached_by(refused).await;
+        let (asked_at, seen) = (Instant::now(), case.destination.requests().len());
+        refusals.open();
+        (asked_at, seen)
+    });
+    assert!(mirrored.iter().all(|image| image.outcome.failure.is_none()), "{mirrored:?}");
+
+    let after = case.destination.requests().split_off(seen);
+    assert!(after.iter().any(|request| request.is("PUT", "mirror/app/manifests/1")), "{after:?}");
+    let too_early: Vec<_> = after.iter().filter(|request| request.at < asked_at + PAUSE).collect();
+    assert!(too_early.is_empty(), "{method} {status}: {too_early:?}");
+    case.converges().await;
+}
+
 #[tokio::test]
 async fn a_pause_that_the_registry_asks_for_is_kept_by_all_requests_to_it() {
-    let images =
-        [("vendor/app", REPOSITORY), ("vendor/app", "mirror/second"), ("vendor/app", "mirror/third")];
-    let case = Case::start().await;
-    case.destination
-        .on("POST", "mirror/second/blobs/uploads/")
-        .nth(1)
-        .answer(too_many().header("retry-after", "1"));
-    let ended = case.run_all(&images).await.expect_success();
-    let arrivals = arrivals(&case);
-    let refused =
-        arrivals.iter().find(|(request, _)| request.starts_with("POST /v2/mirror/second/")).unwrap().1;
-    // Those that were on their way when the answer was written had not heard of it.
-    let during: Vec<_> = arrivals
-        .iter()
-        .filter(|(_, at)| {
-            *at > refused + Duration::from_millis(300) && *at < refused + Duration::from_millis(950)
-        })
-        .collect();
-    assert!(during.is_empty(), "{during:?}");
-    let pauses = ended
-        .events
-        .iter()
-        .filter(|event| matches!(event, Event::Retrying { pause, .. } if *pause == Duration::from_secs(1)));
-    assert_eq!(pauses.count(), 1);
-    case.converges().await;
+    assert_all_requests_wait_when_refused("POST", 429).await;
+}
+
+#[tokio::test]
+async fn a_pause_asked_for_in_answer_to_a_blob_is_kept_by_all_requests() {
+    assert_all_requests_wait_when_refused("PUT", 429).await;
+    assert_all_requests_wait_when_refused("PUT", 503).await;
 }
 
 #[tokio::test]

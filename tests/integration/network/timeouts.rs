@@ -1,4 +1,15 @@
-//! How long a registry is waited for.
+//! How long a registry is waited for, and how long a connection is kept.
+
+use std::time::Duration;
+
+use thoras_mirror::endpoint::registry::{
+    auth::{Origin, Scheme},
+    network::{Network, NetworkSettings},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::support::{
     images::SampleImage,
@@ -35,4 +46,48 @@ async fn a_dead_line_is_told_with_how_long_it_was_dead_and_what_to_change() {
     assert!(outcome.stderr.contains("tried 5 times in "), "{outcome}");
     assert!(outcome.stderr.contains("because nothing moved for 1 s\nhint: check "), "{outcome}");
     assert!(outcome.stderr.contains("--stall-timeout SECONDS"), "{outcome}");
+}
+
+/// Answers one request on this connection.
+async fn answer(connection: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(connection.read_u8().await.unwrap());
+    }
+    connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+}
+
+/// A server that forgets an idle connection without a word loses the blob that is sent on it next, and a blob cannot be
+/// sent twice.
+#[tokio::test]
+async fn an_idle_connection_is_used_again_for_some_seconds_and_closed_within_a_minute() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let registry = listener.local_addr().unwrap().to_string();
+    let origin = Origin::of_registry(&registry, Scheme::Http).unwrap();
+    let client = Network::new(NetworkSettings::default()).client(&origin).unwrap();
+    let get =
+        || async { client.get(origin.url("/v2/").unwrap()).send().await.unwrap().bytes().await.unwrap() };
+    let (_, mut connection) = tokio::join!(get(), async {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        answer(&mut connection).await;
+        connection
+    });
+    let moved_on = |seconds| async move {
+        // First the client's own tasks take the connection back; then nothing is under way that could be cut short.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        tokio::time::resume();
+    };
+    moved_on(10).await;
+    // The same connection, or the answer never comes.
+    let answered = async { tokio::join!(get(), answer(&mut connection)) };
+    tokio::time::timeout(Duration::from_secs(30), answered).await.expect("the connection is used again");
+    moved_on(60).await;
+    let mut rest = Vec::new();
+    let closed = tokio::time::timeout(Duration::from_secs(30), connection.read_to_end(&mut rest)).await;
+    closed.expect("the client closes a connection that was idle for a minute").unwrap();
+    assert_eq!(rest, b"");
 }

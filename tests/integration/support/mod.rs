@@ -9,6 +9,7 @@
 //! - [`proxy`] is a forward proxy; [`secrets`] looks for what must never be shown;
 //! - [`vendor`] is a vendor's registry and chart, exported by the program itself;
 //! - [`process`] runs the program under test, [`serving`] its registry, [`documents`] checks the JSON that it prints;
+//! - [`strace`] writes down the system calls of both, and kills them at one;
 //! - [`skopeo`], [`containerd`] and [`helm`] run other programs, [`fake_helm`] stands in Helm's place and writes down what it saw.
 
 pub mod built_bundle;
@@ -32,6 +33,7 @@ pub mod serving;
 pub mod skopeo;
 pub mod small_disk;
 pub mod storage;
+pub mod strace;
 pub mod tls;
 pub mod token_server;
 pub mod vendor;

@@ -17,6 +17,8 @@ use tokio::{
     sync::watch,
 };
 
+use super::strace::Strace;
+
 /// How long a run may take before it counts as hanging.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -47,11 +49,8 @@ impl Mirror {
             .env("HOME", folder.path().join("home"))
             .env("DOCKER_CONFIG", folder.path().join("docker"))
             .env("NO_COLOR", "1")
-            .current_dir(folder.path().join("work"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+            .current_dir(folder.path().join("work"));
+        connect(&mut command);
         // The second is for coverage measurement, which counts in files.
         for name in ["PATH", "LLVM_PROFILE_FILE"] {
             if let Some(value) = std::env::var_os(name) {
@@ -86,6 +85,18 @@ impl Mirror {
     #[must_use]
     pub fn in_folder(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
+        self
+    }
+
+    /// Writes down the system calls of the program as it is described so far.
+    #[must_use]
+    pub fn traced_by(mut self, strace: &Strace) -> Self {
+        let plain = self.command.as_std();
+        let mut traced = strace.command(plain.get_program());
+        traced.args(plain.get_args()).env_clear().current_dir(plain.get_current_dir().unwrap());
+        traced.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        connect(&mut traced);
+        self.command = traced;
         self
     }
 
@@ -131,6 +142,11 @@ impl Mirror {
         let stderr = Output::read(child.stderr.take().unwrap());
         Running { child, stdout, stderr, folder: self.folder }
     }
+}
+
+/// Pipes for everything, and no program that outlives its test.
+fn connect(command: &mut Command) {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
 }
 
 /// How a run ended whose standard output is no text.

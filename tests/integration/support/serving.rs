@@ -8,7 +8,7 @@ use tokio::{
     process::{Child, ChildStderr, ChildStdout, Command},
 };
 
-use super::Address;
+use super::{Address, strace::Strace};
 
 /// A server that is read line by line while it runs, which [`Mirror`] does not do.
 pub struct Serving {
@@ -32,7 +32,17 @@ impl Serving {
 
     /// Over several files, listening where the arguments say.
     pub async fn over(paths: &[&Path], arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_thoras-mirror"))
+        Self::started_by(Command::new(env!("CARGO_BIN_EXE_thoras-mirror")), paths, arguments).await
+    }
+
+    /// On a free port, while its system calls are written down.
+    pub async fn traced_by(strace: &Strace, path: &Path) -> Self {
+        let command = strace.command(env!("CARGO_BIN_EXE_thoras-mirror"));
+        Self::started_by(command, &[path], &["--listen", "127.0.0.1:0"]).await
+    }
+
+    async fn started_by(mut command: Command, paths: &[&Path], arguments: &[&str]) -> Self {
+        let mut child = command
             .arg("serve")
             .args(arguments)
             .args(paths)

@@ -112,3 +112,27 @@ async fn repositories_that_must_be_created_first_are_all_named_once_to_copy() {
     let shown = outcome.stderr.split("error: 2 repositories do not exist").nth(1).unwrap();
     assert!(shown.contains(&format!("\n    {to}/a\n    {to}/c")), "{outcome}");
 }
+
+/// The blobs of an image whose manifest is refused are at the destination, and a later run need not copy them again. Of
+/// an image that was not planned, nothing is counted.
+#[tokio::test]
+async fn a_failed_image_counts_the_bytes_that_the_destination_has_committed() {
+    let pair = three().await;
+    let a = SampleImage::multi_platform("a");
+    pair.destination.on("PUT", "/v2/mirror/a/manifests/").then(Action::error(403, "DENIED"));
+    pair.source.on("GET", "/v2/team/b/manifests/").then(Action::error(404, "MANIFEST_UNKNOWN"));
+    // The layers that `c` shares with `a` are there already: which of the two copies them would not be known.
+    pair.destination.with_store(|store| store.insert("mirror/c", &SampleImage::multi_platform("c")));
+    let outcome = pair.sync(&["--output", "json"]).run().await.expect_code(1);
+    let document = document(&outcome);
+    assert_eq!(statuses(&document), ["failed", "failed", "up-to-date"]);
+    let bytes = |at: usize| &document["images"][at]["bytes"];
+    let moved = |at: usize| bytes(at)["copied"].as_u64().unwrap() + bytes(at)["mounted"].as_u64().unwrap();
+    let committed = pair.destination.with_store(|store| {
+        store.repository("mirror/a").blobs.values().map(|blob| blob.len() as u64).sum::<u64>()
+    });
+    assert_eq!((moved(0), committed), (a.blob_bytes(), a.blob_bytes()), "{outcome}");
+    assert_eq!(bytes(1), &serde_json::json!({ "copied": 0, "mounted": 0, "present": 0 }), "{outcome}");
+    assert_eq!(moved(2), 0, "{outcome}");
+    assert_eq!(document["totals"]["bytes"]["copied"].as_u64(), bytes(0)["copied"].as_u64(), "{outcome}");
+}

@@ -3,7 +3,7 @@
 use thoras_mirror::oci::Digest;
 
 use super::*;
-use crate::support::{helm, scripted::Action};
+use crate::support::{helm, scripted::Action, strace::Strace};
 
 async fn two_images() -> (SampleImage, SampleImage, ScriptedPair) {
     let (app, web) = (SampleImage::multi_platform("1"), SampleImage::nested("2"));
@@ -178,4 +178,13 @@ async fn locked_takes_no_filter_from_the_environment_and_refuses_one_that_was_ty
     assert!(outcome.stdout.contains("2 images confirmed"), "{outcome}");
     let outcome = locked().arguments(["--exclude", "*/app"]).run().await.expect_code(2);
     assert!(outcome.stderr.contains("'--locked' cannot be used with '--exclude"), "{outcome}");
+}
+
+/// Else a power cut could leave an empty lock in place of the one before.
+#[tokio::test]
+async fn it_is_synced_before_it_gets_its_name() {
+    let (_, _, pair) = two_images().await;
+    let strace = Strace::new();
+    let outcome = pair.sync(&[]).traced_by(&strace).run().await.expect_success();
+    strace.trace().await.durable_rename_to(&lock_path(&outcome));
 }

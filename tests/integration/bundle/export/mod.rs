@@ -3,12 +3,13 @@
 //! - [`contents`]: which bytes are written, and how little is asked for them; [`names`]: what images are called in them;
 //! - [`resume`], [`changed`], [`kill`]: what an earlier run left is used, whatever happened to it;
 //! - [`failures`], [`output`], [`usage`]: what is refused, and what is said; [`base`]: deltas;
-//! - [`disk`]: disks that fail; [`limits`]: memory and secrets.
+//! - [`disk`]: disks that fail; [`durability`]: what a power cut leaves; [`limits`]: memory and secrets.
 
 mod base;
 mod changed;
 mod contents;
 mod disk;
+mod durability;
 mod failures;
 mod kill;
 mod limits;

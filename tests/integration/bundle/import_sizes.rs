@@ -1,0 +1,116 @@
+//! Blobs that have another size in a bundle than their manifest says: refused from files before anything is copied, and
+//! from a stream before anything is tagged.
+
+use serde_json::json;
+
+use super::importing::*;
+use crate::support::{built_bundle::path_of, images::SampleManifest};
+use thoras_mirror::oci::Digest;
+
+/// An image in which one layer has another size than its manifest says.
+struct Wrong {
+    called: &'static str,
+    image: SampleImage,
+    layer: Digest,
+    /// What the manifest says.
+    expected: usize,
+    /// What the bundle has.
+    found: usize,
+}
+
+/// The first layer of this size has other bytes than its digest and size say: what they should be and more, or not all
+/// of it.
+fn other_bytes(
+    called: &'static str,
+    mut image: SampleImage,
+    expected: usize,
+    change: impl Fn(&mut Vec<u8>),
+) -> Wrong {
+    let (layer, bytes) = image.blobs.iter().find(|(_, bytes)| bytes.len() == expected).unwrap();
+    let (layer, mut bytes) = (layer.clone(), bytes.to_vec());
+    change(&mut bytes);
+    let found = bytes.len();
+    image.blobs.insert(layer.clone(), bytes.into());
+    Wrong { called, image, layer, expected, found }
+}
+
+/// The layer's bytes have the right digest, and the manifest gives another size.
+fn other_descriptor(called: &'static str, change: impl Fn(usize) -> usize) -> Wrong {
+    let mut image = SampleImage::single_platform("1", "amd64");
+    let SampleManifest { media_type, bytes, .. } = image.manifests.pop().unwrap();
+    let mut manifest: Value = serde_json::from_slice(&bytes).unwrap();
+    let layer: Digest = manifest["layers"][1]["digest"].as_str().unwrap().parse().unwrap();
+    let found = image.blobs[&layer].len();
+    let expected = change(found);
+    manifest["layers"][1]["size"] = json!(expected);
+    let bytes: bytes::Bytes = manifest.to_string().into();
+    image.manifests.push(SampleManifest { digest: Digest::sha256(&bytes), media_type, bytes });
+    Wrong { called, image, layer, expected, found }
+}
+
+fn wrong_images() -> Vec<Wrong> {
+    // Complete when whole pieces of it have been read: nothing but its size tells of the bytes behind them.
+    const LARGE: usize = 1 << 20;
+    let small = || SampleImage::single_platform("1", "amd64");
+    let large = || SampleImage::with_large_layer("1", LARGE);
+    let with_empty = || SampleImage::odd_layers("1");
+    vec![
+        other_bytes("more bytes", small(), 20_000, |bytes| bytes.extend(b"more")),
+        other_bytes("more behind whole pieces", large(), LARGE, |bytes| bytes.extend(b"more")),
+        other_bytes("more behind nothing", with_empty(), 0, |bytes| bytes.extend(b"more")),
+        other_bytes("one byte less", small(), 20_000, |bytes| bytes.truncate(19_999)),
+        other_bytes("no bytes", small(), 20_000, Vec::clear),
+        other_descriptor("a size that is too small", |size| size - 1),
+        other_descriptor("a size that is too large", |size| size + 1),
+    ]
+}
+
+/// Somebody else's archive, in an order in which it can be streamed.
+fn foreign_archive(image: &SampleImage) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    image.write_oci_layout(folder.path());
+    let manifests = image.manifests.iter().map(|manifest| path_of(&manifest.digest));
+    let head = ["oci-layout", "index.json"].map(str::to_owned).into_iter().chain(manifests);
+    let mut builder = tar::Builder::new(Vec::new());
+    for path in head.chain(image.blobs.keys().map(path_of)) {
+        builder.append_path_with_name(folder.path().join(&path), &path).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+/// An archive of ours whose lock says what the manifest says.
+fn our_archive(wrong: &Wrong) -> Vec<u8> {
+    let builder = BundleBuilder::new(&[(APP, &wrong.image)]);
+    builder.lock(|lock| lock["blobs"][wrong.layer.as_str()] = wrong.expected.into()).build().bytes
+}
+
+#[tokio::test]
+async fn a_blob_of_the_wrong_size_in_a_file_is_refused_before_anything_is_copied() {
+    let team = Team::start().await;
+    for wrong in wrong_images() {
+        let folder = tempfile::tempdir().unwrap();
+        wrong.image.write_oci_layout(folder.path());
+        let archive = team.file(&foreign_archive(&wrong.image));
+        for path in [folder.path(), &archive] {
+            let outcome = import(path, &team.to(), &["--as", APP]).run().await.expect_code(6);
+            let Wrong { called, layer, expected, found, .. } = &wrong;
+            let said = format!("blob {layer} has {found} bytes instead of {expected}");
+            assert!(outcome.stderr.contains(&said), "{called}: {outcome}");
+        }
+        let ours = team.file(&our_archive(&wrong));
+        import(&ours, &team.to(), &[]).run().await.expect_code(6);
+        team.assert_untouched().await;
+    }
+}
+
+#[tokio::test]
+async fn a_blob_of_the_wrong_size_in_a_stream_is_refused_and_nothing_is_tagged() {
+    let team = Team::start().await;
+    for wrong in wrong_images() {
+        let stream = |bytes: Vec<u8>, more: &[&str]| import(Path::new("-"), &team.to(), more).stdin(bytes);
+        let foreign = stream(foreign_archive(&wrong.image), &["--as", APP]).run().await.expect_code(6);
+        assert!(foreign.stderr.contains(wrong.layer.as_str()), "{}: {foreign}", wrong.called);
+        stream(our_archive(&wrong), &[]).run().await.expect_code(6);
+        team.assert_nothing_imported();
+    }
+}
