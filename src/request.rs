@@ -25,7 +25,7 @@ use crate::{
         network::Network,
         state_folder,
     },
-    enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, Selection, Source},
+    enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, SelectedFrom, Selection},
     error::{Failure, Kind},
     event::EventSink,
     lock::Placement,
@@ -89,21 +89,20 @@ pub fn check_stdin(
 /// Which images: what [`crate::enumerate`] is asked for.
 #[must_use]
 pub fn selection(args: &SelectionArgs) -> Selection {
-    let source = if let Some(rendered) = &args.rendered {
-        Source::Rendered(Input::from(rendered.as_str()))
+    let from = if let Some(rendered) = &args.rendered {
+        SelectedFrom::Rendered(Input::from(rendered.as_str()))
     } else if let Some(images) = &args.images {
-        Source::List(Input::from(images.as_str()))
+        SelectedFrom::List(Input::from(images.as_str()))
     } else if !args.image.is_empty() {
-        Source::References(args.image.clone())
+        SelectedFrom::References(args.image.clone())
     } else {
-        Source::Chart(Box::new(chart(args)))
+        SelectedFrom::Chart(Box::new(chart(args)))
     };
     Selection {
-        source,
         image_prefixes: args.image_prefix.clone(),
         include: globs(&args.include, INCLUDE_VARIABLE),
         exclude: globs(&args.exclude, EXCLUDE_VARIABLE),
-        with_chart: false,
+        ..Selection::all_of(from)
     }
 }
 

@@ -31,10 +31,10 @@ impl From<ErrorKind> for Kind {
 /// reference that was found in an image's place.
 #[derive(Debug, thiserror::Error)]
 pub enum EnumerateError {
-    /// There is no Helm.
+    /// Helm is not installed.
     #[error("`{}` was not found, and rendering a chart takes Helm", .program.display())]
     HelmMissing {
-        /// What was looked for.
+        /// The program that was looked up.
         program: PathBuf,
     },
     /// Helm is there but could not be started or talked to.
@@ -45,7 +45,7 @@ pub enum EnumerateError {
         /// The system's reason.
         source: io::Error,
     },
-    /// Helm said no.
+    /// Helm failed.
     #[error("helm {operation} failed ({status}): {message}")]
     HelmFailed {
         /// Helm's subcommand.
@@ -55,7 +55,7 @@ pub enum EnumerateError {
         /// What it wrote to standard error: escaped, without values that were set, in lines.
         message: String,
     },
-    /// Helm ended well but its output cannot be used.
+    /// Helm succeeded but its output cannot be used.
     #[error("the output of helm {operation} {reason}")]
     HelmOutput {
         /// Helm's subcommand.
@@ -66,7 +66,7 @@ pub enum EnumerateError {
     /// The private folder for Helm could not be set up.
     #[error("a private folder for Helm could not be prepared")]
     Workspace(#[source] io::Error),
-    /// An argument for Helm that has an option of its own, or that would undo a guarantee.
+    /// An argument for Helm that has its own option here, or that would break a guarantee.
     #[error("`--helm-arg={}` is refused: {reason}", .argument.escape_debug())]
     HelmArgument {
         /// The flag, without its value.
@@ -99,7 +99,7 @@ pub enum EnumerateError {
         input: String,
         /// The line in the whole file, counted from 1.
         line: usize,
-        /// What is wrong, without the text that stands there.
+        /// What is wrong, without quoting the document.
         reason: &'static str,
     },
     /// A line of a list is not a reference.
@@ -116,19 +116,19 @@ pub enum EnumerateError {
     #[error(transparent)]
     Argument(#[from] ReferenceError),
     /// A pod spec names an image that no registry could hold.
-    #[error("{place}: {source}")]
+    #[error("{location}: {source}")]
     PodImage {
         /// Resource, path and template.
-        place: String,
+        location: String,
         /// What is wrong with it.
         source: ReferenceError,
     },
     /// A pod spec has an image field with nothing, or no text, in it.
-    #[error("{place}: the image is {found}")]
+    #[error("{location}: the image is {found}")]
     PodImageMissing {
         /// Resource, path and template.
-        place: String,
-        /// What stands there instead of a reference.
+        location: String,
+        /// What is there instead of a reference.
         found: &'static str,
     },
     /// A prefix is not `HOST[/PATH]`.
@@ -147,13 +147,13 @@ pub enum EnumerateError {
         /// What is wrong with it.
         source: globset::Error,
     },
-    /// The chart itself is wanted where there is none.
+    /// The chart was requested, but the images do not come from a chart.
     #[error("--with-chart needs a chart, and the images come from {}", .from.escape_debug())]
     NoChart {
         /// What names the images.
         from: String,
     },
-    /// A chart's name or version is none that a registry takes.
+    /// A registry does not accept the chart's name or version.
     #[error("the chart `{}` cannot be kept in a registry", .name.escape_debug())]
     ChartName {
         /// The chart's own name.
@@ -161,11 +161,13 @@ pub enum EnumerateError {
         /// What is wrong with it.
         source: ReferenceError,
     },
-    /// Nothing was found.
+    /// No image was found.
     #[error("{} names no image", .from.escape_debug())]
     NoImages {
-        /// Where it was looked.
+        /// What was read.
         from: String,
+        /// What needs an image all the same, as lines.
+        notes: Vec<String>,
     },
     /// A list without a reference.
     #[error("{input} lists no image")]
@@ -173,10 +175,10 @@ pub enum EnumerateError {
         /// The list.
         input: String,
     },
-    /// Nothing was left.
-    #[error("the filters leave none of the {found} images found")]
+    /// The filters match no image.
+    #[error("--include/--exclude match none of the {found} images")]
     FilteredOut {
-        /// How many there were before the filters.
+        /// How many images there were before the filters.
         found: usize,
     },
 }
@@ -203,7 +205,7 @@ impl EnumerateError {
         let hint = match self {
             Self::HelmMissing { .. } => {
                 "install Helm 3 (https://helm.sh/docs/intro/install/) or name it with `--helm PATH`; without \
-                 Helm, pass manifests that are rendered already with `--rendered FILE`, or a list of images \
+                 Helm, pass rendered manifests with `--rendered FILE`, or a list of images \
                  with `--images FILE`"
             }
             Self::HelmFailed { operation: "pull", .. } => {
@@ -224,13 +226,14 @@ impl EnumerateError {
             Self::HelmFailed { operation: "package", .. } => {
                 "`helm package` of the same folder says the same; without --with-chart, the chart is not packaged"
             }
-            Self::NoChart { .. } => "leave --with-chart out, or name the chart with --chart",
-            Self::ChartName { .. } => "leave --with-chart out, and take the package along as a file",
+            Self::NoChart { .. } => "omit --with-chart, or name the chart with --chart",
+            Self::ChartName { .. } => "omit --with-chart, and carry the chart package as a file",
+            Self::NoImages { notes, .. } if !notes.is_empty() => return Some(notes.join("\n")),
             Self::NoImages { .. } => {
-                "check the chart's values; `--image-prefix HOST/PATH` finds images that are named only in \
-                 environment values, arguments or ConfigMaps"
+                "check the chart's values; `--image-prefix HOST/PATH` finds more images in environment values, \
+                 arguments and ConfigMaps, and `--add IMAGE` adds one"
             }
-            Self::Read { .. } => "check the path, and that this user may read what is there",
+            Self::Read { .. } => "check the path (relative to the current directory) and its permissions",
             Self::EmptyList { .. } => {
                 "write one image a line, for example quay.io/team/app:1.0; a line that begins with # is a comment"
             }

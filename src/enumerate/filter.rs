@@ -24,7 +24,7 @@ impl Filter {
         included && self.exclude.matching(reference).is_empty()
     }
 
-    /// The patterns that match none of these, as they would be typed.
+    /// The patterns that match no reference, as a user would type them.
     pub(super) fn idle(&self, references: &[Reference]) -> Vec<String> {
         let typed = |flag: &'static str| move |pattern| format!("{flag} {pattern}");
         let include = self.include.idle(references).map(typed("--include"));

@@ -1,10 +1,15 @@
-//! The reader of renderings without the file around it, for the targets in `fuzz/`. No part of the interface.
+//! The reader of renderings without the file around it, for the targets in `fuzz/`. Not part of the interface.
 
-use super::{EnumerateError, Image, image::ImageSet, manifests};
+use super::{
+    EnumerateError, Image,
+    image::ImageSet,
+    manifests::{self, ScanOptions},
+};
 
 /// The images of a rendering; `prefixes` as in [`super::Selection::image_prefixes`].
 pub fn rendered(text: &str, prefixes: &[String]) -> Result<Vec<Image>, EnumerateError> {
     let mut images = ImageSet::default();
-    manifests::scan("rendering", text, &manifests::parse_prefixes(prefixes)?, &mut images)?;
+    let options = ScanOptions { prefixes: &manifests::parse_prefixes(prefixes)?, test_hooks: true };
+    manifests::scan("rendering", text, options, &mut images)?;
     Ok(images.into_sorted())
 }

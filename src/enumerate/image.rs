@@ -1,11 +1,12 @@
 //! What an enumeration finds: images, the places that name them, and the chart they come from.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::ChartPackage;
+use super::{ChartPackage, Note};
 use crate::{
     error::escape,
     oci::{ChartIdentity, Reference},
@@ -14,27 +15,55 @@ use crate::{
 /// How sure it is that a place names an image. The order is from the surest to the least sure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(transform = retired_confidence)]
 pub enum Confidence {
     /// A container or an image volume of a pod spec: the kubelet will pull it.
     PodSpec,
-    /// A field of a custom resource that has an image's name or shape: an operator will use it.
+    /// A field of a custom resource, or of the Helm values in one, that has an image's name or shape: an operator will
+    /// use it.
     CustomResource,
-    /// An environment value, an argument or `ConfigMap` data that names an image below a known prefix.
-    Environment,
-    /// Any other text that names an image on a registry that the pod specs use.
-    Heuristic,
+    /// An environment value, an argument or `ConfigMap` data whose key says that it is an image, or that is below a
+    /// prefix that was given.
+    Named,
+    /// Any other text that holds a complete reference.
+    Mentioned,
+}
+
+impl Confidence {
+    /// Whether the image is only mentioned in settings, so that it may not exist or not be needed.
+    #[must_use]
+    pub fn is_mention(self) -> bool {
+        matches!(self, Self::Named | Self::Mentioned)
+    }
+}
+
+/// Version 1 of the schema began with two values that are not written any more. They stay in it, so that documents
+/// of both kinds are valid and neither word gets another meaning.
+fn retired_confidence(schema: &mut Schema) {
+    let retired = [
+        (
+            "environment",
+            "Written by 0.1 for what `named` and `mentioned` say now, below a prefix known from pod specs.",
+        ),
+        ("heuristic", "Written by 0.1 for what `mentioned` says now, on a registry known from pod specs."),
+    ];
+    if let Some(values) = schema.get_mut("oneOf").and_then(Value::as_array_mut) {
+        values.extend(retired.map(|(value, description)| {
+            json!({"description": description, "type": "string", "const": value, "deprecated": true})
+        }));
+    }
 }
 
 /// One place that names an image.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageUse {
-    /// The resource's kind, empty where the manifest has none.
+    /// The resource's kind, empty if the manifest has none.
     pub kind: String,
-    /// The resource's namespace, where the manifest gives one.
+    /// The resource's namespace, if the manifest has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The resource's name, empty where the manifest has none.
+    /// The resource's name, empty if the manifest has none.
     pub name: String,
     /// The JSON path within the resource, for example `spec.template.spec.containers[0].image`.
     pub path: String,
@@ -43,16 +72,42 @@ pub struct ImageUse {
     pub template: Option<String>,
     /// How sure it is that this names an image.
     pub confidence: Confidence,
+    /// Whether it is in a manifest or in settings that another resource holds as text.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub embedded: bool,
+    /// Whether only `helm test` creates the resource.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub test_hook: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl ImageUse {
+    /// A place in a resource without a namespace or a template.
+    pub(super) fn at(kind: &str, name: &str, path: &str) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            namespace: None,
+            name: name.to_owned(),
+            path: path.to_owned(),
+            template: None,
+            confidence: Confidence::Mentioned,
+            embedded: false,
+            test_hook: false,
+        }
+    }
+
     /// The place as a person reads it, on one line, control characters escaped.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn location(&self) -> String {
         let namespace = self.namespace.as_ref().map(|name| format!("{name}/")).unwrap_or_default();
         let template = self.template.as_ref().map(|file| format!(" ({file})")).unwrap_or_default();
-        let place = format!("{} {namespace}{} at {}{template}", self.kind, self.name, self.path);
-        escape(&place).replace('\n', "\\n")
+        let path = if self.path.is_empty() { String::new() } else { format!(" at {}", self.path) };
+        let location = format!("{} {namespace}{}{path}{template}", self.kind, self.name);
+        escape(&location).replace('\n', "\\n")
     }
 }
 
@@ -66,16 +121,23 @@ pub struct Image {
     pub written: String,
     /// Every place that names it, the surest first; empty when it came from a list or the command line.
     pub uses: Vec<ImageUse>,
+    /// Whether it is only mentioned: it may not exist, and nothing may need it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub optional: bool,
+    /// Whether only test hooks use it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub test_only: bool,
+    /// Whether it was added to what the chart or the manifests name: by `--add`, `--add-images` or `--annotated`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub added: bool,
 }
 
-/// A place that looks like an image but does not name one that could be copied.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Note {
-    /// Where.
-    pub place: ImageUse,
-    /// What stands there, or does not.
-    pub reason: String,
+impl Image {
+    /// Whether its name at the destination depends on the others, and never the others' names on it.
+    #[must_use]
+    pub fn yields_name(&self) -> bool {
+        self.optional || self.added && self.uses.is_empty()
+    }
 }
 
 /// The images that a selection names.
@@ -90,15 +152,24 @@ pub struct Enumeration {
     /// The chart itself, where it was asked for.
     #[serde(skip)]
     pub package: Option<ChartPackage>,
-    /// What relative naming cuts off, taken from all images before the filters; see
+    /// What relative naming cuts off, taken before the filters from the images of pod specs and custom resources, or
+    /// from all of a list; see
     /// [`common_prefix`](crate::oci::mapping::common_prefix).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_prefix: Option<String>,
-    /// What was passed over and why. Worth showing: an operator may pull an image that is named there.
+    /// What may need an image that is not mirrored, and why it is not. Worth showing.
     pub notes: Vec<Note>,
-    /// The filters that match none of what was found, as they would be typed: misspelt, most likely.
+    /// The filters that match no image, as a user would type them: probably misspelled.
     #[serde(skip)]
     pub idle_filters: Vec<String>,
+}
+
+impl Enumeration {
+    /// The images that give way where two would get one name at the destination: they get host and path.
+    #[must_use]
+    pub fn yielding_names(&self) -> BTreeSet<Reference> {
+        self.images.iter().filter(|image| image.yields_name()).map(|image| image.reference.clone()).collect()
+    }
 }
 
 /// Images under collection, one entry for each normalized reference.
@@ -106,22 +177,47 @@ pub struct Enumeration {
 pub(super) struct ImageSet(BTreeMap<Reference, Image>);
 
 impl ImageSet {
-    /// Adds one find; `place` is missing for references that were listed rather than found.
-    pub(super) fn add(&mut self, reference: Reference, written: &str, place: Option<ImageUse>) {
-        let image = match self.0.entry(reference) {
+    /// Adds one find; `found_at` is missing for references that were listed rather than found.
+    pub(super) fn add(&mut self, reference: Reference, written: &str, found_at: Option<ImageUse>) {
+        self.entry(reference, written).uses.extend(found_at);
+    }
+
+    /// Adds what was asked for beside the images of a chart.
+    pub(super) fn add_extra(&mut self, reference: Reference, written: &str) {
+        self.entry(reference, written).added = true;
+    }
+
+    fn entry(&mut self, reference: Reference, written: &str) -> &mut Image {
+        match self.0.entry(reference) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let reference = entry.key().clone();
-                entry.insert(Image { reference, written: written.to_owned(), uses: Vec::new() })
+                entry.insert(Image {
+                    reference,
+                    written: written.to_owned(),
+                    uses: Vec::new(),
+                    optional: false,
+                    test_only: false,
+                    added: false,
+                })
             }
-        };
-        image.uses.extend(place);
+        }
     }
 
-    pub(super) fn references(&self) -> impl Iterator<Item = (&Reference, &str)> {
-        self.0.values().map(|image| (&image.reference, image.written.as_str()))
+    pub(super) fn contains(&self, reference: &Reference) -> bool {
+        self.0.contains_key(reference)
     }
 
+    pub(super) fn references(&self) -> impl Iterator<Item = &Reference> {
+        self.0.keys()
+    }
+
+    /// What was found, without what was only added.
+    pub(super) fn found(&self) -> impl Iterator<Item = &Reference> {
+        self.0.values().filter(|image| !image.added || !image.uses.is_empty()).map(|image| &image.reference)
+    }
+
+    /// The images in order, each with what its uses say about it.
     pub(super) fn into_sorted(self) -> Vec<Image> {
         let mut images: Vec<Image> = self.0.into_values().collect();
         for image in &mut images {
@@ -129,6 +225,9 @@ impl ImageSet {
                 .uses
                 .sort_by(|one, other| one.confidence.cmp(&other.confidence).then_with(|| one.cmp(other)));
             image.uses.dedup();
+            let is_found = !image.uses.is_empty() && !image.added;
+            image.optional = is_found && image.uses.iter().all(|found_at| found_at.confidence.is_mention());
+            image.test_only = is_found && image.uses.iter().all(|found_at| found_at.test_hook);
         }
         images.sort_by_key(|image| image.reference.to_string());
         images

@@ -23,6 +23,16 @@ pub(super) fn scan(input: &str, text: &str, images: &mut ImageSet) -> Result<(),
     Ok(())
 }
 
+/// Reads what is added to the images of a chart or of manifests.
+pub(super) fn add_extras(input: &str, text: &str, images: &mut ImageSet) -> Result<(), EnumerateError> {
+    let mut extras = ImageSet::default();
+    scan(input, text, &mut extras)?;
+    for image in extras.into_sorted() {
+        images.add_extra(image.reference, &image.written);
+    }
+    Ok(())
+}
+
 /// Reads references as they were typed.
 pub(super) fn parse_arguments(arguments: &[String], images: &mut ImageSet) -> Result<(), EnumerateError> {
     for written in arguments {

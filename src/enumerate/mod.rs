@@ -1,11 +1,12 @@
 //! What to copy: the images that a chart, a rendered manifest or a list names.
 //!
 //! [`enumerate`] turns a [`Selection`] (what was asked for) into an [`Enumeration`] (the images, each with
-//! every place that names it). Manifests are read as YAML, never as lines, in two passes: `manifests`
-//! first collects what is an image by its position (a container of a pod spec, a field of a custom
-//! resource), then looks for mentions of the registries seen there in environment values, arguments and
-//! `ConfigMap`s. Rendered manifests hold Secrets: they stay in memory, and no error repeats their text.
+//! every place that names it). Manifests are read as YAML, never as lines: [`manifests`] collects what is an image by
+//! its position (a container of a pod spec, a field of a custom resource), by its key, or by its shape, and writes a
+//! [`Note`] for what looks like an image and does not count. Rendered manifests hold Secrets: they stay in memory,
+//! Secrets are not read, and no error repeats the text of a manifest.
 
+mod annotations;
 mod chart;
 mod error;
 mod filter;
@@ -15,22 +16,25 @@ mod image;
 mod input;
 mod list;
 mod manifests;
+mod note;
 
 pub use chart::{ChartOptions, ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, SetError, package_chart};
 pub use error::{EnumerateError, ErrorKind};
-pub use image::{Confidence, Enumeration, Image, ImageUse, Note};
+pub use image::{Confidence, Enumeration, Image, ImageUse};
 pub use input::Input;
+pub use note::{Note, NoteKind};
 
-use crate::oci::{Reference, mapping};
+use crate::oci::{ChartIdentity, Reference, mapping};
 use filter::Filter;
 use image::ImageSet;
+use manifests::ScanOptions;
 
-/// Where the images are named.
+/// What names the images.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub enum SelectedFrom {
     /// A chart that Helm renders.
     Chart(Box<ChartOptions>),
-    /// Manifests that somebody has rendered already.
+    /// Rendered manifests.
     Rendered(Input),
     /// A list: one reference a line, `#` comments and blank lines allowed.
     List(Input),
@@ -38,14 +42,47 @@ pub enum Source {
     References(Vec<String>),
 }
 
+/// Which images count that are only mentioned in settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Mentions {
+    /// All complete references, and what a key calls an image.
+    #[default]
+    All,
+    /// Only what a key calls an image, or what is below a given prefix.
+    Named,
+    /// Only pod specs and custom resources.
+    None,
+}
+
+impl Mentions {
+    fn include(self, image: &Image) -> bool {
+        match self {
+            _ if !image.optional => true,
+            Self::All => true,
+            Self::Named => image.uses.iter().any(|found_at| found_at.confidence == Confidence::Named),
+            Self::None => false,
+        }
+    }
+}
+
 /// What was asked for.
 #[derive(Debug, Clone)]
 pub struct Selection {
-    /// Where the images are named.
-    pub source: Source,
-    /// Registry prefixes (`HOST[/PATH]`) whose mention in an environment value, an argument or a
-    /// `ConfigMap` names an image, besides those that pod specs and custom resources show.
+    /// What names the images.
+    pub from: SelectedFrom,
+    /// Registry prefixes (`HOST[/PATH]`) below which a mention in an environment value, an argument or a `ConfigMap`
+    /// is an image, however short it is written.
     pub image_prefixes: Vec<String>,
+    /// Which images count that are only mentioned.
+    pub mentions: Mentions,
+    /// References to add to what a chart or manifests name.
+    pub add: Vec<String>,
+    /// Lists of references to add.
+    pub add_lists: Vec<Input>,
+    /// Whether to add the images that the chart's annotations list.
+    pub annotated: bool,
+    /// Whether resources that only `helm test` creates count.
+    pub test_hooks: bool,
     /// Globs on the normalized reference, with and without its tag: keep only what matches one of them.
     pub include: Vec<String>,
     /// Globs on the normalized reference, with and without its tag: drop what matches one of them. It wins
@@ -56,17 +93,33 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Everything that `source` names, unfiltered.
+    /// Everything that `from` names, unfiltered.
     #[must_use]
-    pub fn all_of(source: Source) -> Self {
+    pub fn all_of(from: SelectedFrom) -> Self {
         Self {
-            source,
+            from,
             image_prefixes: Vec::new(),
+            mentions: Mentions::All,
+            add: Vec::new(),
+            add_lists: Vec::new(),
+            annotated: false,
+            test_hooks: true,
             include: Vec::new(),
             exclude: Vec::new(),
             with_chart: false,
         }
     }
+}
+
+/// What the reading of charts, manifests and lists collects.
+#[derive(Default)]
+struct Collected {
+    images: ImageSet,
+    notes: Vec<Note>,
+    chart: Option<ChartIdentity>,
+    package: Option<ChartPackage>,
+    /// What was read, for messages.
+    from: String,
 }
 
 /// Finds the images that `selection` asks for.
@@ -75,50 +128,86 @@ impl Selection {
 /// an empty mirror is never what was meant.
 pub async fn enumerate(selection: &Selection) -> Result<Enumeration, EnumerateError> {
     let filter = Filter::new(&selection.include, &selection.exclude)?;
-    let prefixes = manifests::parse_prefixes(&selection.image_prefixes)?;
-    let mut images = ImageSet::default();
-    let mut notes = Vec::new();
-    let (mut identity, mut package) = (None, None);
-    let from = match &selection.source {
-        Source::Chart(options) => {
-            let rendered = chart::render(options, selection.with_chart).await?;
-            let name = format!("chart {}", options.chart);
-            notes = manifests::scan(&name, &rendered.manifests, &prefixes, &mut images)?;
-            (identity, package) = (Some(rendered.identity), rendered.package);
-            name
-        }
-        Source::Rendered(input) => {
-            let text = input.read().await?;
-            notes = manifests::scan(&input.to_string(), &text, &prefixes, &mut images)?;
-            input.to_string()
-        }
-        Source::List(input) => {
-            list::scan(&input.to_string(), &input.read().await?, &mut images)?;
-            input.to_string()
-        }
-        Source::References(references) => {
-            list::parse_arguments(references, &mut images)?;
-            "the command line".to_owned()
-        }
-    };
+    let Collected { images, notes, chart, package, from } = collect(selection).await?;
     if selection.with_chart && package.is_none() {
         return Err(EnumerateError::NoChart { from });
     }
-    let images = images.into_sorted();
+    let mut images = images.into_sorted();
+    images.retain(|image| selection.mentions.include(image));
     if images.is_empty() {
-        return Err(match &selection.source {
-            Source::List(_) => EnumerateError::EmptyList { input: from },
-            _ => EnumerateError::NoImages { from },
+        return Err(match &selection.from {
+            SelectedFrom::List(_) => EnumerateError::EmptyList { input: from },
+            _ => EnumerateError::NoImages {
+                from,
+                notes: note::deduplicated(notes).iter().map(Note::message).collect(),
+            },
         });
     }
     // Names at the destination must not depend on the filters, so the prefix is taken before them.
+    let source_prefix = source_prefix(&images);
     let references: Vec<Reference> = images.iter().map(|image| image.reference.clone()).collect();
-    let source_prefix = mapping::common_prefix(&references);
-    let found = images.len();
-    let images: Vec<Image> = images.into_iter().filter(|image| filter.keeps(&image.reference)).collect();
+    images.retain(|image| filter.keeps(&image.reference));
     if images.is_empty() {
-        return Err(EnumerateError::FilteredOut { found });
+        return Err(EnumerateError::FilteredOut { found: references.len() });
     }
     let idle_filters = filter.idle(&references);
-    Ok(Enumeration { images, chart: identity, package, source_prefix, notes, idle_filters })
+    let notes = note::deduplicated(notes);
+    Ok(Enumeration { images, chart, package, source_prefix, notes, idle_filters })
+}
+
+async fn collect(selection: &Selection) -> Result<Collected, EnumerateError> {
+    let prefixes = manifests::parse_prefixes(&selection.image_prefixes)?;
+    let options = ScanOptions { prefixes: &prefixes, test_hooks: selection.test_hooks };
+    let mut collected = Collected::default();
+    let images = &mut collected.images;
+    let mut annotated = Vec::new();
+    collected.from = match &selection.from {
+        SelectedFrom::Chart(chart) => {
+            let rendered = chart::render(chart, selection.with_chart).await?;
+            let from = format!("chart {}", chart.chart);
+            collected.notes = manifests::scan(&from, &rendered.manifests, options, images)?;
+            annotated = rendered.annotated;
+            (collected.chart, collected.package) = (Some(rendered.identity), rendered.package);
+            from
+        }
+        SelectedFrom::Rendered(input) => {
+            collected.notes = manifests::scan(&input.to_string(), &input.read().await?, options, images)?;
+            input.to_string()
+        }
+        SelectedFrom::List(input) => {
+            list::scan(&input.to_string(), &input.read().await?, images)?;
+            input.to_string()
+        }
+        SelectedFrom::References(references) => {
+            list::parse_arguments(references, images)?;
+            "the command line".to_owned()
+        }
+    };
+    for written in &selection.add {
+        images.add_extra(written.trim().parse()?, written.trim());
+    }
+    for input in &selection.add_lists {
+        list::add_extras(&input.to_string(), &input.read().await?, images)?;
+    }
+    if selection.annotated {
+        for image in &annotated {
+            images.add_extra(image.reference.clone(), &image.written);
+        }
+    } else if let Some(chart) = &collected.chart {
+        collected.notes.extend(annotations::compare(&chart.name, &annotated, images));
+    }
+    let is_added = |note: &Note| {
+        let reference = note.reference.as_deref().and_then(|text| text.parse::<Reference>().ok());
+        note.kind == NoteKind::NotTaken && reference.is_some_and(|reference| images.contains(&reference))
+    };
+    collected.notes.retain(|note| !is_added(note));
+    Ok(collected)
+}
+
+/// What relative naming cuts off. Only images whose names do not yield to others decide it, so that a mention or an
+/// added image never renames the rest.
+fn source_prefix(images: &[Image]) -> Option<String> {
+    let deciding: Vec<Reference> =
+        images.iter().filter(|image| !image.yields_name()).map(|image| image.reference.clone()).collect();
+    mapping::common_prefix(&deciding)
 }

@@ -220,7 +220,7 @@ async fn enumerate_with(
     let selection = Selection { with_chart, ..request::selection(args) };
     let found = enumerate::enumerate(&selection).await?;
     for note in &found.notes {
-        session.warn(format!("{}: {}", note.place.place(), note.reason));
+        session.warn(note.message());
     }
     for filter in &found.idle_filters {
         session.warn(format!("`{filter}` matches none of the images: check its spelling"));

@@ -123,11 +123,16 @@ pub(super) fn enumeration() -> Enumeration {
         path: path.to_owned(),
         template: Some("thoras/templates/api.yaml".to_owned()),
         confidence,
+        embedded: false,
+        test_hook: false,
     };
     let image = |reference: &str, uses| Image {
         reference: reference.parse().unwrap(),
         written: reference.to_owned(),
         uses,
+        optional: false,
+        test_only: false,
+        added: false,
     };
     Enumeration {
         images: vec![
@@ -135,11 +140,7 @@ pub(super) fn enumeration() -> Enumeration {
                 "quay.io/a/forecast:1",
                 vec![
                     used("Deployment", "spec.template.spec.containers[0].image", Confidence::PodSpec),
-                    used(
-                        "Deployment",
-                        "spec.template.spec.containers[0].env[2].value",
-                        Confidence::Environment,
-                    ),
+                    used("Deployment", "spec.template.spec.containers[0].env[2].value", Confidence::Named),
                 ],
             ),
             image("quay.io/a/listed:1", Vec::new()),

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use thoras_mirror::{
     enumerate::{
-        ChartOptions, Confidence, EnumerateError, Enumeration, ErrorKind, Input, Selection, Source, enumerate,
+        ChartOptions, Confidence, EnumerateError, Enumeration, ErrorKind, Input, SelectedFrom, Selection,
+        enumerate,
     },
     error::{Failure, Kind},
     oci::mapping::{Namer, Naming},
@@ -25,14 +26,14 @@ fn chart(chart: &str) -> ChartOptions {
 }
 
 async fn images_of(options: ChartOptions) -> Result<Enumeration, EnumerateError> {
-    enumerate(&Selection::all_of(Source::Chart(Box::new(options)))).await
+    enumerate(&Selection::all_of(SelectedFrom::Chart(Box::new(options)))).await
 }
 
 async fn rendered(text: &str) -> Result<Enumeration, EnumerateError> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     let input = Input::File(file.path().to_owned());
-    enumerate(&Selection::all_of(Source::Rendered(input))).await
+    enumerate(&Selection::all_of(SelectedFrom::Rendered(input))).await
 }
 
 fn references(found: &Enumeration) -> Vec<String> {
@@ -61,12 +62,12 @@ async fn the_sample_chart_names_its_images_and_nothing_else() {
         [
             blue.as_str(),
             green.as_str(),
-            "forecast:1.4.2 Environment Deployment spec.template.spec.containers[0].env[0].value web.yaml",
+            "forecast:1.4.2 Named Deployment spec.template.spec.containers[0].env[0].value web.yaml",
             "migrate:1.4.2 PodSpec Job spec.template.spec.containers[0].image migrate.yaml",
             "proxy:1.4.2 CustomResource Gateway spec.proxy.image gateway.yaml",
             "report:1.4.2 PodSpec CronJob spec.jobTemplate.spec.template.spec.containers[0].image report.yaml",
-            r#"runner:1.4.2 Environment ConfigMap data["runner.yaml"].runner.image settings.yaml"#,
-            "sidecar:1.4.2 Environment Deployment spec.template.spec.containers[0].args[0] web.yaml",
+            r#"runner:1.4.2 Named ConfigMap data["runner.yaml"].runner.image settings.yaml"#,
+            "sidecar:1.4.2 Named Deployment spec.template.spec.containers[0].args[0] web.yaml",
             "web:1.4.2 PodSpec Deployment spec.template.spec.containers[0].image web.yaml",
             "worker:1.4.2 PodSpec Deployment spec.template.spec.initContainers[0].image web.yaml",
         ]
@@ -92,7 +93,7 @@ async fn the_committed_rendering_is_current() {
     assert!(current == committed, "write it anew: helm template {SAMPLE} > {RENDERED}");
 
     let input = Input::File(RENDERED.into());
-    let from_file = enumerate(&Selection::all_of(Source::Rendered(input))).await.unwrap();
+    let from_file = enumerate(&Selection::all_of(SelectedFrom::Rendered(input))).await.unwrap();
     let from_chart = images_of(chart(SAMPLE)).await.unwrap();
     assert_eq!(from_file.images, from_chart.images);
     assert_eq!(from_file.chart, None);
@@ -127,11 +128,11 @@ async fn two_repositories_with_one_last_component_collide() {
 
 #[tokio::test]
 async fn filters_keep_and_drop_but_names_do_not_depend_on_them() {
-    let mut selection = Selection::all_of(Source::Rendered(Input::File(RENDERED.into())));
+    let mut selection = Selection::all_of(SelectedFrom::Rendered(Input::File(RENDERED.into())));
     selection.include = vec!["*/w*".to_owned()];
     selection.exclude = vec!["*:1.4.2".to_owned()];
     let error = enumerate(&selection).await.unwrap_err();
-    assert_eq!(error.to_string(), "the filters leave none of the 10 images found");
+    assert_eq!(error.to_string(), "--include/--exclude match none of the 10 images");
     assert_eq!(error.kind(), ErrorKind::Usage);
 
     selection.exclude = vec!["**/worker".to_owned()];
@@ -142,14 +143,14 @@ async fn filters_keep_and_drop_but_names_do_not_depend_on_them() {
 
 #[tokio::test]
 async fn a_given_prefix_finds_what_no_pod_spec_shows() {
-    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {worker: 'reg.example.com/team/worker:1'}\n";
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {worker: 'team/worker:1'}\n";
     assert!(matches!(rendered(text).await, Err(EnumerateError::NoImages { .. })));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
-    let mut selection = Selection::all_of(Source::Rendered(Input::File(file.path().to_owned())));
-    selection.image_prefixes = vec!["reg.example.com/team".to_owned()];
+    let mut selection = Selection::all_of(SelectedFrom::Rendered(Input::File(file.path().to_owned())));
+    selection.image_prefixes = vec!["docker.io/team".to_owned()];
     let found = enumerate(&selection).await.unwrap();
-    assert_eq!(found.images[0].uses[0].confidence, Confidence::Environment);
+    assert_eq!(found.images[0].uses[0].confidence, Confidence::Named);
     assert_eq!(found.images[0].uses[0].path, "data.worker");
 }
 
@@ -158,12 +159,12 @@ async fn lists_and_arguments_are_normalized_and_unique() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "# ours\nquay.io/a/b:1\n\nnginx # short\ndocker.io/library/nginx:latest\n")
         .unwrap();
-    let listed = Source::List(Input::File(file.path().to_owned()));
+    let listed = SelectedFrom::List(Input::File(file.path().to_owned()));
     let found = enumerate(&Selection::all_of(listed)).await.unwrap();
     assert_eq!(references(&found), ["docker.io/library/nginx:latest", "quay.io/a/b:1"]);
     assert_eq!(found.images[0].written, "nginx");
 
-    let typed = Source::References(vec!["quay.io/a/b:1".to_owned(), "UPPER/case".to_owned()]);
+    let typed = SelectedFrom::References(vec!["quay.io/a/b:1".to_owned(), "UPPER/case".to_owned()]);
     let error = enumerate(&Selection::all_of(typed)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("UPPER/case"));
@@ -171,7 +172,7 @@ async fn lists_and_arguments_are_normalized_and_unique() {
 
 #[tokio::test]
 async fn unreadable_input_is_named_with_its_line_and_without_its_content() {
-    let missing = Source::Rendered(Input::File("no/such/file.yaml".into()));
+    let missing = SelectedFrom::Rendered(Input::File("no/such/file.yaml".into()));
     let failure = Failure::from(enumerate(&Selection::all_of(missing)).await.unwrap_err());
     assert_eq!(failure.kind, Kind::Input);
     assert_eq!(failure.message, "no/such/file.yaml could not be read");
@@ -192,7 +193,7 @@ async fn an_enumeration_is_a_document_in_camel_case() {
     let document = serde_json::to_value(&found).unwrap();
     assert_eq!(document["chart"], serde_json::json!({"name": "sample", "version": "1.4.2"}));
     assert_eq!(document["sourcePrefix"], "registry.example.com/vendor");
-    assert_eq!(document["images"][2]["uses"][0]["confidence"], "environment");
+    assert_eq!(document["images"][2]["uses"][0]["confidence"], "named");
     let schema = schemars::schema_for!(Enumeration);
     assert!(jsonschema::is_valid(schema.as_value(), &document));
 }

@@ -245,5 +245,5 @@ async fn without_a_chart_there_is_nothing_to_take_along() {
     let outcome = Mirror::new(["sync", "--to", "127.0.0.1:1/a", "--with-chart", "quay.io/team/app:1"]);
     let outcome = outcome.run().await.expect_code(2);
     assert!(outcome.stderr.contains("error: --with-chart needs a chart"), "{outcome}");
-    assert!(outcome.stderr.contains("hint: leave --with-chart out"), "{outcome}");
+    assert!(outcome.stderr.contains("hint: omit --with-chart"), "{outcome}");
 }

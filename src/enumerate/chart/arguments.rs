@@ -1,6 +1,6 @@
 //! Helm's command lines. None of them holds a value of `--set` or `--set-string`.
 //!
-//! Flags are written `--flag=value` and a `--` stands before the chart, so that nothing that was typed can
+//! Flags are written `--flag=value` and a `--` precedes the chart, so that nothing that was typed can
 //! turn into a flag of its own.
 
 use std::path::Path;
@@ -12,8 +12,11 @@ const REFUSED: [(&str, &str); 11] = [
     ("--set", "use `--set`"),
     ("--set-string", "use `--set-string`"),
     ("--set-file", "use `--set-file`"),
-    ("--set-json", "its value would stand on Helm's command line: put it in a values file (`--values`)"),
-    ("--set-literal", "its value would stand on Helm's command line: put it in a values file (`--values`)"),
+    ("--set-json", "its value would be visible on Helm's command line: put it in a values file (`--values`)"),
+    (
+        "--set-literal",
+        "its value would be visible on Helm's command line: put it in a values file (`--values`)",
+    ),
     ("--values", "use `--values`"),
     ("-f", "use `-f`"),
     ("--repo", "use `--repo`"),
@@ -83,7 +86,7 @@ fn refuse(argument: &str, name: &str) -> Result<(), EnumerateError> {
         return Err(refused(reason));
     }
     if argument == "--" || !argument.starts_with('-') && argument.is_empty() {
-        return Err(refused("it is no flag"));
+        return Err(refused("it is not a flag"));
     }
     Ok(())
 }

@@ -77,7 +77,7 @@ impl Probe {
         }
     }
 
-    /// What it prints with the values where nobody can see them.
+    /// What it prints with the values passed out of sight.
     async fn found(&self, case: Case<'_>) -> Option<String> {
         let options = self.options(case);
         let helm = Helm::new(&options).unwrap();

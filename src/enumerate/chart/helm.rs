@@ -18,7 +18,7 @@ use crate::error::escape;
 const LARGEST_OUTPUT: u64 = 256 * 1024 * 1024;
 /// What is kept of Helm's complaints.
 const LARGEST_MESSAGE: u64 = 64 * 1024;
-/// Shorter values are left in messages: taking every `1` out of a text helps nobody.
+/// Shorter values are left in messages: removing every `1` from a text would make it unreadable.
 const SHORTEST_SECRET: usize = 4;
 
 /// An installed Helm and the private folder (mode 0700, gone when this is dropped) in which it runs.
@@ -137,7 +137,7 @@ fn chart_passwords(options: &ChartOptions) -> Vec<String> {
     in_urls.chain(attached).chain(separate).collect()
 }
 
-/// The license and this program's own settings, which hold credentials, are none of Helm's business.
+/// The license and this program's own settings, which hold credentials, never reach Helm.
 fn is_ours(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     name == b"THORAS_LICENSE" || name == b"THORAS_LICENSE_FILE" || name.starts_with(b"THORAS_MIRROR_")

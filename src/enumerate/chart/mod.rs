@@ -31,17 +31,20 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::oci::{Algorithm, Digest, Hasher};
 
-use super::EnumerateError;
+use super::{
+    EnumerateError,
+    annotations::{self, AnnotatedImage},
+};
 use crate::oci::ChartIdentity;
 use helm::Helm;
 use location::Location;
 
-/// The chart that is meant when none is named.
+/// The default chart.
 pub const DEFAULT_CHART: &str = "thoras";
 /// The vendor's chart repository, in which a bare chart name is looked up by default.
 pub const DEFAULT_REPOSITORY: &str = "https://thoras-ai.github.io/helm-charts";
 
-/// What Helm is told, in the words of its own flags.
+/// Options for Helm, named like its own flags.
 #[derive(Debug, Clone)]
 pub struct ChartOptions {
     /// A bare name (looked up in `repository`), `ALIAS/NAME`, `oci://…`, a URL, a folder or a `.tgz`.
@@ -98,6 +101,8 @@ pub(super) struct Rendered {
     pub(super) identity: ChartIdentity,
     /// The chart itself, where it was asked for.
     pub(super) package: Option<ChartPackage>,
+    /// The images that the chart's annotations list.
+    pub(super) annotated: Vec<AnnotatedImage>,
 }
 
 /// Renders a chart: pull if needed, identify, template; and package it if `with_chart`.
@@ -117,7 +122,7 @@ pub(super) async fn render(options: &ChartOptions, with_chart: bool) -> Result<R
     };
     let arguments = arguments::template(options, &values.flags, &passed, &chart);
     let manifests = helm.run("template", arguments, values.standard_input).await?;
-    Ok(Rendered { manifests, identity, package })
+    Ok(Rendered { manifests, identity, package, annotated: annotations::read(&metadata) })
 }
 
 /// Packages a chart without rendering it.
@@ -166,7 +171,7 @@ async fn show(helm: &Helm, chart: &Path) -> Result<Value, EnumerateError> {
 }
 
 fn not_a_chart() -> EnumerateError {
-    let reason = "is no Chart.yaml with a name and a version".to_owned();
+    let reason = "is not a Chart.yaml with a name and a version".to_owned();
     EnumerateError::HelmOutput { operation: "show", reason }
 }
 

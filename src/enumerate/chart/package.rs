@@ -1,7 +1,7 @@
 //! The chart itself as something that can be copied: where it is in a registry already, or its package made into an
 //! artifact.
 //!
-//! A package that somebody published stays as it is, byte for byte. One that is made here from a folder is written
+//! A published package is kept byte for byte. A package made from a folder is written
 //! again without the times that `helm package` puts into it, so that the same folder gives the same digest.
 
 use std::{
@@ -78,7 +78,7 @@ pub(super) fn find(folder: &Path, operation: &'static str) -> Result<PathBuf, En
         .map_err(EnumerateError::Workspace)?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .find(is_package);
-    package.ok_or(EnumerateError::HelmOutput { operation, reason: "is no packaged chart".to_owned() })
+    package.ok_or(EnumerateError::HelmOutput { operation, reason: "is not a packaged chart".to_owned() })
 }
 
 /// The same files in the same order, every one of the year 1970.

@@ -26,10 +26,10 @@ pub enum SetError {
     /// A `{` without its `}`.
     #[error("has a list without its closing brace")]
     OpenList,
-    /// What stands in brackets is no index, or too large a one.
+    /// The text in brackets is not an index, or is too large.
     #[error("has an index that is not a number from 0 to 65536")]
     Index,
-    /// Something stands between `]` and `=`, `.` or `[`.
+    /// There is text between `]` and `=`, `.` or `[`.
     #[error("has text behind an index, where only = . or [ can stand")]
     BehindIndex,
     /// More than thirty levels.
@@ -85,7 +85,7 @@ enum Progress {
     End,
 }
 
-/// What stands behind `=`.
+/// The text after `=`.
 enum Right {
     List(Vec<Value>),
     Scalar(Value),

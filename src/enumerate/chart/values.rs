@@ -1,18 +1,18 @@
-//! Brings values to Helm so that nobody else on the machine can read them.
+//! Passes values to Helm so that no other user of the machine can read them.
 //!
 //! Everyone can read a process's arguments, so `--set` and `--set-string` are not passed on. Their
 //! assignments are applied here, in Helm's order (all `--set`, then all `--set-string`, over the values files), and
-//! what they change reaches Helm on standard input as the last values file, which is where it stands in
+//! what they change reaches Helm on standard input as the last values file, which is its position in
 //! Helm's own order of precedence. Two things make that exact:
 //!
-//! - An assignment can change one item of a list, or go through a value that is no map. That depends on the
+//! - An assignment can change one item of a list, or go through a value that is not a map. That depends on the
 //!   values files, so Helm itself is asked what they say, by rendering a chart of one line.
 //! - Helm reads numbers in files as floating point. Below a million they print alike; larger ones are
-//!   refused with a way out (`--set-string`) rather than changed silently.
+//!   refused with a hint (`--set-string`) rather than changed silently.
 //!
 //! What remains different: a template that asks for the Go type of a small whole number (`kindIs "int64"`, or `eq`
 //! with an integer literal) sees `float64`, as it does for every number in the chart's own `values.yaml`.
-//! `--set-file` keeps its place behind both, and passes as it is: paths are no secrets.
+//! `--set-file` keeps its place behind both, and passes as it is: paths are not secret.
 
 use std::{
     fs::OpenOptions,

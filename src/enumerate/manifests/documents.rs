@@ -19,7 +19,7 @@ pub(super) struct Document<'t> {
 
 /// Why a document cannot be used.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Broken {
+pub(super) struct Unreadable {
     /// The line within the document, counted from 1.
     pub(super) line: usize,
     /// A fixed text: the parser's own messages quote the document, which may hold secrets.
@@ -65,17 +65,17 @@ fn is_marker(line: &str) -> bool {
 }
 
 /// Reads one document. Aliases, depth and size are bounded by the parser's default budget; its 64 levels are
-/// also what a thread's stack bears (schemas of large CRDs have some forty). Of repeated keys the last one
+/// what a thread's stack can take (schemas of large CRDs have some forty). Of repeated keys the last one
 /// counts, as it does for the Kubernetes API server.
-pub(super) fn parse(text: &str) -> Result<Value, Broken> {
+pub(super) fn parse(text: &str) -> Result<Value, Unreadable> {
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
-        // A tag such as 0755 or 1_000 is no number, and one odd float must not cost the whole rendering.
+        // A tag such as 0755 or 1_000 is not a number, and one odd float must not cost the whole rendering.
         leading_zero_numbers_as_strings: true,
         underscored_numbers_as_strings: true,
         non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::AsString,
     };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| Broken {
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| Unreadable {
         line: error.location().map_or(1, |location| usize::try_from(location.line()).unwrap_or(1).max(1)),
         reason: reason(&error),
     })
@@ -117,9 +117,9 @@ mod tests {
 
     #[test]
     fn errors_hold_a_line_and_nothing_of_the_text() {
-        let broken = parse("a: 1\nb: [hunter2\nc: hunter2: x\n").unwrap_err();
-        assert!(broken.line >= 2, "{broken:?}");
-        assert!(!broken.reason.contains("hunter2"));
+        let unreadable = parse("a: 1\nb: [hunter2\nc: hunter2: x\n").unwrap_err();
+        assert!(unreadable.line >= 2, "{unreadable:?}");
+        assert!(!unreadable.reason.contains("hunter2"));
     }
 
     #[test]

@@ -1,204 +1,243 @@
-//! The second pass: text that names an image on a known registry.
+//! One text: whether it names images, by what its key says and by what it looks like.
 //!
-//! Programs start images whose names reach them in an environment value, an argument or a `ConfigMap`, and
-//! no pod spec shows those. Every string outside the first pass's finds is looked at; `ConfigMap` data that
-//! is YAML or JSON itself is read as such, so that split names are put together there as well.
+//! A value counts if its key says that it is an image, or if it is a complete reference with a host, a path, and a tag
+//! or a digest. An image of a Docker Hub organization that no key calls one counts only beside others of the same
+//! organization. What looks like an image and does not count becomes a note.
 
-use std::collections::BTreeMap;
-
-use serde_json::{Map, Value};
-
-use crate::oci::Reference;
-
-use super::{
-    Confidence, Find, documents, fields,
-    path::Path,
-    prefixes::{Match, Prefixes},
-    resource::{Class, Resource, is_closed_key},
+use crate::{
+    enumerate::{EnumerateError, Note, image::Confidence},
+    oci::Reference,
 };
 
-/// YAML within YAML within YAML is where it ends.
-const DEEPEST_EMBEDDING: usize = 3;
+use super::{
+    charts::ImpliedTag,
+    findings::{Condition, is_worth_a_note},
+    keys::{self, KeyMeaning, Part},
+    not_images::{self, HostEvidence},
+    objects, parts,
+    resource::Category,
+    text::{self, Mention},
+    walk::{Position, Walker},
+};
 
-/// Walks one resource.
-pub(super) fn walk(resource: &Resource<'_>, prefixes: &Prefixes) -> Vec<Find> {
-    let mut walker = Walker {
-        resource,
-        prefixes,
-        path: Path::default(),
-        confidence: base_confidence(resource),
-        variables: BTreeMap::new(),
-        finds: Vec::new(),
-    };
-    match (resource.class, resource.fields.get("data")) {
-        // Binary data is no text, and the rest of a ConfigMap is metadata.
-        (Class::ConfigMap, Some(data)) => walker.inside("data", |walker| {
-            walker.confidence = Confidence::Environment;
-            walker.value(data, 0);
-        }),
-        (Class::ConfigMap, None) => {}
-        _ => walker.object(resource.fields, 0),
-    }
-    walker.finds
-}
-
-fn base_confidence(resource: &Resource<'_>) -> Confidence {
-    if resource.class == Class::Custom { Confidence::CustomResource } else { Confidence::Heuristic }
-}
-
-struct Walker<'r> {
-    resource: &'r Resource<'r>,
-    prefixes: &'r Prefixes,
-    path: Path,
-    /// What a mention below a prefix is worth here.
-    confidence: Confidence,
-    /// The literal environment of the container that is being walked.
-    variables: BTreeMap<String, String>,
-    finds: Vec<Find>,
+/// What is known about the key of a mention.
+struct KeyOf<'k> {
+    key: &'k str,
+    meaning: KeyMeaning,
 }
 
 impl Walker<'_> {
-    fn value(&mut self, value: &Value, embedding: usize) {
-        match value {
-            Value::Object(object) => self.object(object, embedding),
-            Value::Array(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    self.path.push_index(index);
-                    self.value(item, embedding);
-                    self.path.pop();
+    /// A text at `position`.
+    pub(super) fn text(&mut self, text: &str, position: Position<'_>) -> Result<(), EnumerateError> {
+        let text = text.trim();
+        if text.is_empty() || self.embedded(text, position)? {
+            return Ok(());
+        }
+        let meaning = if self.reads_keys() { position.meaning() } else { KeyMeaning::Other };
+        let outer = KeyOf { key: position.key(), meaning };
+        let without_secrets;
+        let readable = if text.contains("Secret") {
+            without_secrets = text::without_secrets(text);
+            &without_secrets
+        } else {
+            text
+        };
+        self.plain_text(readable, &outer);
+        Ok(())
+    }
+
+    fn plain_text(&mut self, text: &str, outer: &KeyOf<'_>) {
+        if outer.meaning == KeyMeaning::Image
+            && !text.contains(char::is_whitespace)
+            && text.starts_with(['<', '{', '$', '%'])
+            && let Some(reason) = not_images::placeholder(text)
+        {
+            return self.note_placeholder(text, reason);
+        }
+        let content = text::read(text);
+        let pairs: Vec<(&str, &str)> =
+            content.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let mut joined_values = Vec::new();
+        if self.reads_keys() && pairs.len() > 1 {
+            self.tag_stems(&pairs);
+            for joined in parts::join_pairs(&pairs) {
+                self.composed(&joined.written, joined.is_sure);
+                joined_values
+                    .extend(joined.taken.iter().filter_map(|&at| pairs.get(at)).map(|(_, value)| *value));
+            }
+        }
+        for mention in
+            content.mentions.iter().filter(|mention| !joined_values.contains(&mention.written.as_str()))
+        {
+            self.mention(mention, text, outer);
+        }
+        for written in &content.unfinished {
+            self.unfinished(written);
+        }
+        let is_single =
+            !text.contains(|character: char| character.is_whitespace() || ",;=".contains(character));
+        if outer.meaning == KeyMeaning::Image
+            && is_single
+            && content.unfinished.is_empty()
+            && !content.mentions.iter().any(|mention| mention.is_whole)
+        {
+            self.not_readable(text);
+        }
+    }
+
+    /// Decides what one reference in a text is.
+    fn mention(&mut self, mention: &Mention, text: &str, outer: &KeyOf<'_>) {
+        let inner = mention.key.as_deref().map(|key| KeyOf { key, meaning: keys::meaning(key) });
+        let key = match &inner {
+            Some(inner) if self.reads_keys() && inner.meaning != KeyMeaning::Other => inner,
+            _ => outer,
+        };
+        let written = mention.written.as_str();
+        if not_images::is_picture(written) {
+            return;
+        }
+        let reference = mention.reference.clone();
+        let has_letter = reference.repository().path().bytes().any(|byte| byte.is_ascii_lowercase());
+        let evidence = match () {
+            () if !has_letter => HostEvidence::NotRegistry,
+            () if mention.has_registry => not_images::host_evidence(&reference),
+            () => HostEvidence::Weak,
+        };
+        if evidence == HostEvidence::NotRegistry {
+            return;
+        }
+        if !mention.has_version {
+            if mention.is_whole {
+                self.without_version(mention, key);
+            }
+            return;
+        }
+        let is_alone = mention.is_whole || mention.written == text;
+        let is_short = !mention.has_registry;
+        let condition = match (key.meaning.is_image(), evidence) {
+            (true, _) => {
+                if let Some(reason) = not_images::placeholder(written) {
+                    return self.note_placeholder(written, reason);
+                }
+                return self.found(reference, written, self.named(), Condition::Always);
+            }
+            (false, HostEvidence::Plausible) => Condition::Always,
+            (false, _) if is_short && is_host_and_port(&reference) => return,
+            (false, _) => {
+                let is_other = key.meaning == KeyMeaning::Other;
+                Condition::IfKnown {
+                    note: is_short
+                        && written.contains('/')
+                        && is_alone
+                        && is_other
+                        && is_worth_a_note(&reference),
                 }
             }
-            Value::String(text) => self.text(text, embedding),
+        };
+        self.found(reference, written, Confidence::Mentioned, condition);
+    }
+
+    /// A whole value without a tag or a digest. It counts where the key leaves no doubt.
+    fn without_version(&mut self, mention: &Mention, key: &KeyOf<'_>) {
+        let written = mention.written.as_str();
+        let is_field =
+            self.scope.category == Category::Custom && !self.scope.is_settings && key.key == "image";
+        match key.meaning {
+            KeyMeaning::Image | KeyMeaning::ImageOrPart => {}
+            KeyMeaning::Part(Part::Repository)
+                if mention.has_registry && key.key.to_ascii_lowercase().contains("image") =>
+            {
+                return self.note_not_taken(written, "its tag is not beside it", true);
+            }
+            _ => return,
+        }
+        if let Some(reason) = not_images::placeholder(written) {
+            return self.note_placeholder(written, reason);
+        }
+        match &self.scope.implied_tag {
+            ImpliedTag::Known(tag) if is_field => {
+                let tagged = format!("{written}:{tag}");
+                return self.composed(&tagged, true);
+            }
+            ImpliedTag::Unknown(reason) if is_field => {
+                let reason = *reason;
+                return self.note_not_taken(written, reason, true);
+            }
             _ => {}
         }
-    }
-
-    fn object(&mut self, object: &Map<String, Value>, embedding: usize) {
-        if self.resource.class == Class::ConfigMap {
-            self.composed(object);
-        }
-        let environment = object.get("env").map(literal_environment);
-        let outer = environment.map(|variables| std::mem::replace(&mut self.variables, variables));
-        for (key, value) in object {
-            if is_closed_key(key) {
-                continue;
-            }
-            self.inside(key, |walker| {
-                walker.confidence = match key.as_str() {
-                    "env" | "args" | "command" => Confidence::Environment,
-                    "annotations" => Confidence::Heuristic,
-                    _ => walker.confidence,
-                };
-                walker.value(value, embedding);
-            });
-        }
-        if let Some(outer) = outer {
-            self.variables = outer;
-        }
-    }
-
-    /// An image in parts within embedded YAML, under the same condition as one in a string.
-    fn composed(&mut self, object: &Map<String, Value>) {
-        if let Some(composed) = fields::compose(object, true)
-            && let Some((reference, matched)) = self.prefixes.judge(&composed.written)
+        if !mention.has_registry
+            && let Some(completed) = self.complete_with_hub(written)
         {
-            match composed.key {
-                Some(key) => self.inside(key, |walker| walker.found(reference, &composed.written, matched)),
-                None => self.found(reference, &composed.written, matched),
-            }
+            return self.composed(&completed, true);
         }
-    }
-
-    fn text(&mut self, text: &str, embedding: usize) {
-        let expanded = expand(text, &self.variables);
-        let text = expanded.as_deref().unwrap_or(text);
-        if !self.prefixes.occur_in(text) {
+        let is_name = written.contains('/') || not_images::is_official(written);
+        if self.scope.is_disabled && is_field {
+            // Something that is switched off and has no version is a default that nothing uses.
+            if written.contains('/') {
+                self.note_not_taken(written, "its component is disabled", true);
+            }
             return;
         }
-        if embedding < DEEPEST_EMBEDDING && self.embedded(text, embedding) {
+        if key.meaning == KeyMeaning::Image && is_name {
+            let condition = Condition::UnlessTagged { stem: keys::stem(key.key) };
+            return self.found(mention.reference.clone(), written, self.named(), condition);
+        }
+        // A single word says nothing where a component is switched off, or in code: `image = name`.
+        let is_empty_word = !written.contains('/') && (self.scope.is_disabled || mention.key.is_some());
+        if !is_empty_word && (key.meaning == KeyMeaning::Image || written.contains('/')) {
+            let reason = if written.contains('/') {
+                "it has no tag"
+            } else {
+                "it is a single word without a tag, and not an official image of Docker Hub"
+            };
+            self.note_not_taken(written, reason, true);
+        }
+    }
+
+    /// A value that its key calls an image, and that cannot be read as one.
+    fn not_readable(&mut self, written: &str) {
+        if written.contains("://") || not_images::is_picture(written) || not_images::is_pattern(written) {
             return;
         }
-        // A whole value, or the value of a flag, may be as short as `bitnami/redis:7`.
-        let whole = text.trim();
-        for written in [whole, whole.rsplit('=').next().unwrap_or(whole)] {
-            if let Some((reference, matched)) = self.prefixes.judge(written) {
-                self.found(reference, written, matched);
-                return;
-            }
+        if let Some(reason) = not_images::placeholder(written) {
+            return self.note_placeholder(written, reason);
         }
-        for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
-            for (written, reference, matched) in self.prefixes.search(line) {
-                self.found(reference, &written, matched);
-            }
+        if written.contains('/') || objects::has_version(written) {
+            self.note_unreadable(written);
         }
     }
 
-    /// Walks a text that is YAML or JSON with a structure of its own; says whether it was.
-    fn embedded(&mut self, text: &str, embedding: usize) -> bool {
-        let may_have_structure =
-            text.contains('\n') || text.trim_start().starts_with(['{', '[']) || text.contains(": ");
-        if !may_have_structure {
-            return false;
+    /// A reference that a placeholder completes.
+    fn unfinished(&mut self, written: &str) {
+        let last = written.rsplit('/').next().unwrap_or(written);
+        let before: String =
+            written.chars().take_while(|character| !"${[(<*~+^%#".contains(*character)).collect();
+        let reference = before.trim_end_matches(['.', ':', '-', '_', '/', '@']).parse::<Reference>();
+        let is_plausible = reference
+            .is_ok_and(|reference| not_images::host_evidence(&reference) != HostEvidence::NotRegistry);
+        if is_plausible && last.contains([':', '@']) && written.contains(['{', '$', '%', '<']) {
+            let found_at = self.found_at(Confidence::Mentioned);
+            let note = Note::not_taken(found_at, written, "a placeholder completes it");
+            self.note(note.with_remedy("add it with --add IMAGE".to_owned()));
         }
-        let values: Result<Vec<Value>, _> =
-            documents::split(text).iter().map(|document| documents::parse(document.text)).collect();
-        let Ok(values) = values else { return false };
-        if !values.iter().all(|value| value.is_object() || value.is_array()) {
-            return false;
-        }
-        for value in &values {
-            self.value(value, embedding + 1);
-        }
-        true
     }
 
-    fn found(&mut self, reference: Reference, written: &str, matched: Match) {
-        let confidence = match matched {
-            Match::BelowPrefix => self.confidence,
-            Match::SameRegistry => Confidence::Heuristic,
-        };
-        let place = self.resource.place(&self.path, confidence);
-        self.finds.push(Find { reference, written: written.to_owned(), place });
+    /// In settings there are templates in plenty, which a program fills in with images that are named elsewhere.
+    fn note_placeholder(&mut self, written: &str, reason: &str) {
+        if !self.scope.is_settings {
+            let found_at = self.found_at(self.named());
+            self.note(Note::not_taken(found_at, written, reason).with_remedy(None));
+        }
     }
 
-    /// Runs `inside` one key deeper and restores the confidence after it.
-    fn inside(&mut self, key: &str, inside: impl FnOnce(&mut Self)) {
-        let confidence = self.confidence;
-        self.path.push_key(key);
-        inside(self);
-        self.path.pop();
-        self.confidence = confidence;
+    fn note_not_taken(&mut self, written: &str, reason: &str, lacks_tag: bool) {
+        let note = Note::not_taken(self.found_at(self.named()), written, reason);
+        self.note(if lacks_tag { note.with_tag_missing() } else { note });
     }
 }
 
-/// The variables of an `env` list that have a literal value.
-fn literal_environment(env: &Value) -> BTreeMap<String, String> {
-    let literal = |variable: &Value| {
-        let text = |key: &str| variable.get(key).and_then(Value::as_str).map(str::to_owned);
-        Some((text("name")?, text("value")?))
-    };
-    env.as_array().into_iter().flatten().filter_map(literal).collect()
-}
-
-/// Expands `$(NAME)` as the kubelet does in arguments and environment values, one level deep. Nothing is
-/// returned when there is nothing to expand.
-fn expand(text: &str, variables: &BTreeMap<String, String>) -> Option<String> {
-    if variables.is_empty() || !text.contains("$(") {
-        return None;
-    }
-    let mut expanded = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("$(") {
-        expanded.push_str(before);
-        let variable = after.split_once(')').and_then(|(name, after)| Some((variables.get(name)?, after)));
-        if let Some((value, after)) = variable {
-            expanded.push_str(value);
-            rest = after;
-        } else {
-            expanded.push_str("$(");
-            rest = after;
-        }
-    }
-    expanded.push_str(rest);
-    Some(expanded)
+/// Whether a name with a tag is rather a host with a port: `postgres:5432`.
+fn is_host_and_port(reference: &Reference) -> bool {
+    let is_port = |tag: &str| tag.len() > 2 && tag.bytes().all(|byte| byte.is_ascii_digit());
+    reference.tag().is_some_and(is_port)
 }

@@ -1,93 +1,73 @@
 //! Finds images in rendered Kubernetes manifests.
 //!
+//! [`scan`] walks every resource once and then settles what was not certain:
+//!
 //! - [`documents`] splits a rendering and reads each document as YAML;
-//! - [`resource`] says what a document is, and what is never looked into: Secrets and CRD schemas;
-//! - [`structure`] is the first pass: images by position, in pod specs and custom resources, with
-//!   [`fields`] knowing the shapes in which custom resources write them;
-//! - [`mentions`] is the second pass: text that names an image on a registry that the first pass saw, with
-//!   [`prefixes`] deciding what counts as one.
+//! - [`resource`] says what a document is, and what is never looked into: Secrets, CRD schemas, live records;
+//! - [`walk`] goes through a resource and knows where it is; [`pod_specs`] reads containers, [`settings`] environment
+//!   variables, arguments and `ConfigMap` data, [`mentions`] a single text, [`embedded`] manifests and settings that are
+//!   text, and [`charts`] resources that name a chart;
+//! - [`keys`] says what a key means, [`text`] finds references in text, and [`not_images`] knows what only looks like an
+//!   image;
+//! - [`composed`] puts images together that are written in parts: [`objects`] knows the shapes of objects, [`parts`] the
+//!   keys that belong together;
+//! - [`findings`] decides on finds that depend on others, with [`known`] registries and organizations.
 
+mod charts;
+mod composed;
 mod documents;
-mod fields;
+mod embedded;
+mod findings;
+mod keys;
+mod known;
 mod mentions;
+mod not_images;
+mod objects;
+mod parts;
 mod path;
-mod prefixes;
+mod pod_specs;
 mod resource;
-mod structure;
+mod settings;
+mod text;
+mod walk;
 
-pub(super) use prefixes::parse as parse_prefixes;
+pub(super) use known::parse_prefixes;
 
-use std::collections::BTreeSet;
+use super::{EnumerateError, Note, image::ImageSet};
+use findings::Findings;
 
-use crate::oci::Reference;
-
-use super::{
-    EnumerateError, Note,
-    image::{Confidence, ImageSet, ImageUse},
-};
-use path::Path;
-use prefixes::Prefixes;
-use resource::Resource;
-
-/// One place that names an image, as the passes report it.
-struct Find {
-    reference: Reference,
-    written: String,
-    place: ImageUse,
+/// What to look for in a rendering.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ScanOptions<'o> {
+    /// Normalized prefixes (`HOST[/PATH]`) below which every mention counts.
+    pub(super) prefixes: &'o [String],
+    /// Whether resources that only `helm test` creates count.
+    pub(super) test_hooks: bool,
 }
 
-/// Scans a rendering. `input` names it in errors; `given` are normalized prefixes (`HOST[/PATH]`).
+/// Scans a rendering and adds its images to `images`. `input` names it in errors.
 pub(super) fn scan(
     input: &str,
     text: &str,
-    given: &[String],
+    options: ScanOptions<'_>,
     images: &mut ImageSet,
 ) -> Result<Vec<Note>, EnumerateError> {
-    let mut parsed = Vec::new();
+    let mut findings = Findings::default();
     for document in documents::split(text) {
         let value = documents::parse(document.text).map_err(|error| EnumerateError::Yaml {
             input: input.to_owned(),
             line: document.first_line + error.line.saturating_sub(1),
             reason: error.reason,
         })?;
-        parsed.push((value, document.template));
-    }
-    let resources: Vec<Resource<'_>> =
-        parsed.iter().flat_map(|(value, template)| resource::unfold(value, *template)).collect();
-
-    let mut notes = Vec::new();
-    let mut taken = Vec::new();
-    for resource in &resources {
-        let found = structure::walk(resource)?;
-        taken.push(found.finds.iter().map(|find| find.place.path.clone()).collect::<BTreeSet<_>>());
-        for find in found.finds {
-            images.add(find.reference, &find.written, Some(find.place));
-        }
-        notes.extend(found.notes);
-    }
-    let prefixes = Prefixes::new(images.references(), given);
-    for (resource, taken) in resources.iter().zip(taken) {
-        for find in mentions::walk(resource, &prefixes) {
-            if !taken.contains(&find.place.path) {
-                images.add(find.reference, &find.written, Some(find.place));
-            }
+        let resources = resource::unfold(&value, document.template);
+        for resource in resources.iter().filter(|resource| options.test_hooks || !resource.is_test_hook) {
+            walk::walk(resource, &mut findings)?;
         }
     }
-    Ok(notes)
+    Ok(findings.settle(options.prefixes, images))
 }
 
-impl Resource<'_> {
-    fn place(&self, path: &Path, confidence: Confidence) -> ImageUse {
-        ImageUse {
-            kind: self.kind.to_owned(),
-            namespace: self.namespace.map(str::to_owned),
-            name: self.name.to_owned(),
-            path: path.to_string(),
-            template: self.template.map(str::to_owned),
-            confidence,
-        }
-    }
-}
-
+#[cfg(test)]
+mod shapes;
 #[cfg(test)]
 mod tests;

@@ -45,7 +45,7 @@ impl fmt::Display for Path {
     }
 }
 
-/// Whether a key can stand behind a dot without being mistaken for two.
+/// Whether a key can follow a dot without being mistaken for two keys.
 fn is_plain(key: &str) -> bool {
     !key.is_empty()
         && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'$'))

@@ -12,20 +12,22 @@ pub(super) struct Resource<'v> {
     pub(super) name: &'v str,
     /// Helm's `# Source:`.
     pub(super) template: Option<&'v str>,
+    /// Whether only `helm test` creates it.
+    pub(super) is_test_hook: bool,
     /// How its images are written.
-    pub(super) class: Class,
+    pub(super) category: Category,
     /// All of it.
     pub(super) fields: &'v Map<String, Value>,
 }
 
 /// How a resource writes images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    /// A resource of Kubernetes itself: images stand in pod specs, and each must be one.
+pub(super) enum Category {
+    /// A resource of Kubernetes itself: images are in pod specs, and each must be valid.
     BuiltIn,
-    /// Settings of programs: an image is only what names one below a known prefix.
-    ConfigMap,
-    /// A custom resource: images stand in fields of many shapes, and may be placeholders.
+    /// Settings of programs: an image has a key that says so, or is a complete reference.
+    Settings,
+    /// A custom resource: images are in fields of many shapes, and may be placeholders.
     Custom,
 }
 
@@ -68,7 +70,7 @@ fn unfold_into<'v>(
     let Value::Object(fields) = value else { return };
     let text = |key: &str| fields.get(key).and_then(Value::as_str);
     let kind = text("kind").unwrap_or(kind_of_items);
-    // `kind: List` and typed lists such as `DeploymentList`, whose items may leave their kind out.
+    // `kind: List` and typed lists such as `DeploymentList`, whose items may omit their kind.
     if let (Some(kind_of_items), Some(Value::Array(items))) = (kind.strip_suffix("List"), fields.get("items"))
         && depth < DEEPEST_LIST
     {
@@ -77,7 +79,7 @@ fn unfold_into<'v>(
         }
         return;
     }
-    let group = text("apiVersion").map(|version| version.rsplit_once('/').map_or("", |(group, _)| group));
+    let group = text("apiVersion").map(group);
     if is_closed(kind, group) {
         return;
     }
@@ -88,34 +90,62 @@ fn unfold_into<'v>(
         namespace: meta("namespace"),
         name: meta("name").or_else(|| meta("generateName")).unwrap_or_default(),
         template,
-        class: classify(kind, group),
+        is_test_hook: is_test_hook(metadata),
+        category: classify(kind, group),
         fields,
     });
 }
 
 /// Whether a resource is never looked into, whatever its group says: a missing or odd `apiVersion` must not
-/// open a Secret.
-fn is_closed(kind: &str, group: Option<&str>) -> bool {
+/// open a Secret. Schemas describe images; what a live cluster records about itself names images of the past.
+pub(super) fn is_closed(kind: &str, group: Option<&str>) -> bool {
     match kind {
         "Secret" | "SealedSecret" => true,
         "CustomResourceDefinition" => group.is_none_or(|group| group == "apiextensions.k8s.io"),
+        "Node" | "Event" => group.is_none_or(|group| group.is_empty() || group == "events.k8s.io"),
+        "ControllerRevision" => group.is_none_or(|group| group == "apps"),
         _ => false,
     }
 }
 
-fn classify(kind: &str, group: Option<&str>) -> Class {
+/// The group of an `apiVersion`; empty for the core group.
+pub(super) fn group(api_version: &str) -> &str {
+    api_version.rsplit_once('/').map_or("", |(group, _)| group)
+}
+
+/// Whether all of a resource's hooks are tests.
+fn is_test_hook(metadata: Option<&Map<String, Value>>) -> bool {
+    let hooks = metadata
+        .and_then(|fields| fields.get("annotations"))
+        .and_then(|annotations| annotations.get("helm.sh/hook"))
+        .and_then(Value::as_str);
+    hooks.is_some_and(|hooks| hooks.split(',').all(|hook| hook.trim().starts_with("test")))
+}
+
+fn classify(kind: &str, group: Option<&str>) -> Category {
     match group {
-        Some("") | None if kind == "ConfigMap" => Class::ConfigMap,
-        Some("") => Class::BuiltIn,
-        Some(group) if BUILT_IN_GROUPS.contains(&group) => Class::BuiltIn,
-        _ => Class::Custom,
+        Some("") | None if kind == "ConfigMap" => Category::Settings,
+        Some("") => Category::BuiltIn,
+        Some(group) if BUILT_IN_GROUPS.contains(&group) => Category::BuiltIn,
+        _ => Category::Custom,
     }
 }
 
 /// Keys below which nothing names an image to pull: a pull secret's name, a schema's descriptions and
-/// defaults, and labels, whose values cannot hold a reference.
+/// defaults, labels, whose values cannot hold a reference, the content of a Secret, and Knative's examples.
 pub(super) fn is_closed_key(key: &str) -> bool {
-    matches!(key, "imagePullSecrets" | "openAPIV3Schema" | "labels" | "matchLabels" | "managedFields")
+    matches!(
+        key,
+        "imagePullSecrets"
+            | "openAPIV3Schema"
+            | "labels"
+            | "matchLabels"
+            | "nodeSelector"
+            | "managedFields"
+            | "stringData"
+            | "encryptedData"
+            | "_example"
+    )
 }
 
 #[cfg(test)]
@@ -124,8 +154,8 @@ mod tests {
 
     use super::*;
 
-    fn seen(value: &Value) -> Vec<(String, String, Class)> {
-        unfold(value, None).iter().map(|r| (r.kind.to_owned(), r.name.to_owned(), r.class)).collect()
+    fn seen(value: &Value) -> Vec<(String, String, Category)> {
+        unfold(value, None).iter().map(|r| (r.kind.to_owned(), r.name.to_owned(), r.category)).collect()
     }
 
     #[test]
@@ -140,20 +170,34 @@ mod tests {
         ]});
         assert_eq!(
             seen(&list),
-            [("Pod".into(), "p".into(), Class::Custom), ("Thing".into(), "t-".into(), Class::Custom)]
+            [("Pod".into(), "p".into(), Category::Custom), ("Thing".into(), "t-".into(), Category::Custom)]
         );
     }
 
     #[test]
-    fn classes_follow_the_group() {
-        let class = |version: &str, kind: &str| {
-            unfold(&json!({"apiVersion": version, "kind": kind}), None).first().map(|resource| resource.class)
+    fn only_hooks_that_are_all_tests_are_test_hooks() {
+        let is_test = |hook: &str| {
+            let pod = json!({"kind": "Pod", "metadata": {"annotations": {"helm.sh/hook": hook}}});
+            unfold(&pod, None)[0].is_test_hook
         };
-        assert_eq!(class("v1", "Pod"), Some(Class::BuiltIn));
-        assert_eq!(class("apps/v1", "Deployment"), Some(Class::BuiltIn));
-        assert_eq!(class("v1", "ConfigMap"), Some(Class::ConfigMap));
-        assert_eq!(class("argoproj.io/v1alpha1", "Workflow"), Some(Class::Custom));
-        assert_eq!(class("v1", "Secret"), None);
-        assert_eq!(class("apiextensions.k8s.io/v1", "CustomResourceDefinition"), None);
+        assert!(is_test("test") && is_test("test-success, test-failure"));
+        assert!(!is_test("pre-install") && !is_test("post-install,test") && !is_test(""));
+    }
+
+    #[test]
+    fn categories_follow_the_group() {
+        let category = |version: &str, kind: &str| {
+            unfold(&json!({"apiVersion": version, "kind": kind}), None)
+                .first()
+                .map(|resource| resource.category)
+        };
+        assert_eq!(category("v1", "Pod"), Some(Category::BuiltIn));
+        assert_eq!(category("apps/v1", "Deployment"), Some(Category::BuiltIn));
+        assert_eq!(category("v1", "ConfigMap"), Some(Category::Settings));
+        assert_eq!(category("argoproj.io/v1alpha1", "Workflow"), Some(Category::Custom));
+        assert_eq!(category("v1", "Secret"), None);
+        assert_eq!(category("v1", "Node"), None);
+        assert_eq!(category("example.com/v1", "Node"), Some(Category::Custom));
+        assert_eq!(category("apiextensions.k8s.io/v1", "CustomResourceDefinition"), None);
     }
 }

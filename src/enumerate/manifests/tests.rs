@@ -2,12 +2,13 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::enumerate::Image;
+use crate::enumerate::{Confidence, Image, ImageUse};
 
 fn scan_all(text: &str, given: &[&str]) -> Result<(Vec<Image>, Vec<Note>), EnumerateError> {
     let given: Vec<String> = given.iter().map(ToString::to_string).collect();
     let mut images = ImageSet::default();
-    let notes = scan("file.yaml", text, &given, &mut images)?;
+    let options = ScanOptions { prefixes: &given, test_hooks: true };
+    let notes = scan("file.yaml", text, options, &mut images)?;
     Ok((images.into_sorted(), notes))
 }
 
@@ -44,7 +45,7 @@ fn every_list_of_a_pod_spec_counts() {
         ]
     );
     let (images, _) = scan_all(&text, &[]).unwrap();
-    assert_eq!(images[0].uses[0].place(), "Pod ns/p at spec.containers[0].image (c/templates/pod.yaml)");
+    assert_eq!(images[0].uses[0].location(), "Pod ns/p at spec.containers[0].image (c/templates/pod.yaml)");
 }
 
 #[test]
@@ -95,7 +96,7 @@ spec: {template: {spec: {containers: [{image: 'q.io/knative:1'}]}}}
     );
     let (_, notes) = scan_all(text, &[]).unwrap();
     assert_eq!(notes.len(), 1, "the placeholder is passed over, but not silently");
-    assert_eq!(notes[0].place.path, "spec.templates[2].container.image");
+    assert_eq!(notes[0].found_at.path, "spec.templates[2].container.image");
 }
 
 #[test]
@@ -150,7 +151,7 @@ spec: {versions: [{schema: {openAPIV3Schema: {properties: {image: 'q.io/default:
 }
 
 #[test]
-fn environment_arguments_and_config_maps_need_a_known_prefix() {
+fn environment_arguments_and_config_maps_name_images_by_key_and_by_shape() {
     let text = format!(
         "{POD}  containers:
   - name: a
@@ -187,18 +188,19 @@ data:
     assert_eq!(
         uses(&text),
         [
-            "q.io/others/x:1 | Heuristic | spec.containers[0].env[4].value",
+            "other.io/team/x:1 | Mentioned | spec.containers[0].env[3].value",
+            "q.io/others/x:1 | Mentioned | spec.containers[0].env[4].value",
             "q.io/team/a:1 | PodSpec | spec.containers[0].image",
-            "q.io/team/data:1 | Environment | data.image",
-            r#"q.io/team/deep:1 | Environment | data["app.yaml"].nested.deep.image"#,
-            "q.io/team/flag:1 | Environment | spec.containers[0].args[0]",
-            "q.io/team/forecast:1 | Environment | spec.containers[0].env[0].value",
-            r#"q.io/team/json:1 | Environment | data["app.json"].image"#,
-            r#"q.io/team/script:1 | Environment | data["run.sh"]"#,
-            "q.io/team/shell:1 | Environment | spec.containers[0].args[3]",
-            r#"q.io/team/split:v1 | Environment | data["app.yaml"].worker.image"#,
-            "q.io/team/worker:1 | Environment | spec.containers[0].env[2].value",
-            r#"q.io/team/yaml:1 | Environment | data["app.yaml"].worker.helper"#,
+            "q.io/team/data:1 | Named | data.image",
+            r#"q.io/team/deep:1 | Named | data["app.yaml"].nested.deep.image"#,
+            "q.io/team/flag:1 | Named | spec.containers[0].args[0]",
+            "q.io/team/forecast:1 | Named | spec.containers[0].env[0].value",
+            r#"q.io/team/json:1 | Named | data["app.json"].image"#,
+            r#"q.io/team/script:1 | Mentioned | data["run.sh"]"#,
+            "q.io/team/shell:1 | Mentioned | spec.containers[0].args[3]",
+            r#"q.io/team/split:v1 | Named | data["app.yaml"].worker.image"#,
+            "q.io/team/worker:1 | Mentioned | spec.containers[0].env[2].value",
+            r#"q.io/team/yaml:1 | Mentioned | data["app.yaml"].worker.helper"#,
         ]
     );
     let (images, _) = scan_all(&text, &["other.io/team"]).unwrap();
@@ -220,7 +222,7 @@ fn a_pod_spec_that_names_no_image_is_an_error_with_its_place() {
         assert_eq!(scan_all(&text, &[]).unwrap_err().to_string(), expected);
     }
     let (_, notes) = scan_all(&format!("{POD}  containers: [{{name: a}}]\n"), &[]).unwrap();
-    assert_eq!(notes[0].reason, "the container names no image");
+    assert_eq!(notes[0].reason, "the container names no image; an operator or a webhook sets it");
 }
 
 #[test]
@@ -280,5 +282,31 @@ proptest! {
         let (images, _) = scan_all(&document.to_string(), &[]).unwrap();
         let found = images.iter().find(|image| image.written == "q.io/team/this:1").unwrap();
         prop_assert_eq!(found.uses[0].confidence, Confidence::PodSpec);
+    }
+
+    /// Nothing of a Secret comes out, wherever it is: alone, in a list, in a custom resource, or in text that may not even
+    /// be YAML.
+    #[test]
+    fn the_content_of_a_secret_never_comes_out(
+        key in prop_oneof![Just("image"), Just("password"), Just("SIDECAR_IMAGE"), Just("config.yaml")],
+        value in prop_oneof![Just("reg.io/hunter2/a:1"), Just("image: hunter2/a:1"), Just("hunter2"), Just("${x}reg.io/hunter2:1"), Just("{image: 'a/hunter2:'}")],
+        field in prop_oneof![Just("stringData"), Just("data")],
+        place in 0..6_usize,
+        broken in any::<bool>(),
+    ) {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, field: {key: value}});
+        let pretty = format!("kind: Secret\napiVersion: v1\n{field}:\n  {key}: {}\n", json!(value));
+        let text = if broken { format!("x: {{{{ .y }}}}: z\n{pretty}") } else { pretty };
+        let config = |data: serde_json::Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data});
+        let document = match place {
+            0 => secret,
+            1 => json!({"apiVersion": "v1", "kind": "List", "items": [secret]}),
+            2 => json!({"apiVersion": "x.io/v1", "kind": "Work", "spec": {"manifests": [secret]}}),
+            3 => config(json!({"a.yaml": text})),
+            4 => config(json!({"a.yaml": format!("kind: Pod\n---\n{text}")})),
+            _ => json!({"apiVersion": "x.io/v1", "kind": "Work", "spec": {"values": text}}),
+        };
+        let shown = format!("{:?}", scan_all(&document.to_string(), &["reg.io", "docker.io/hunter2"]));
+        prop_assert!(!shown.contains("hunter2"), "{} of {}", shown, document);
     }
 }

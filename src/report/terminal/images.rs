@@ -12,7 +12,8 @@ pub(super) fn list(images: &[Image], why: bool) -> String {
     for image in images {
         lines.push(image.reference.to_string());
         if why {
-            lines.extend(image.uses.iter().map(|used| format!("  {}: {}", confidence(used), used.place())));
+            lines
+                .extend(image.uses.iter().map(|used| format!("  {}: {}", confidence(used), used.location())));
         }
     }
     lines.join("\n")
@@ -48,10 +49,11 @@ fn location(used: &ImageUse) -> String {
 
 fn confidence(used: &ImageUse) -> &'static str {
     match used.confidence {
+        Confidence::PodSpec if used.test_hook => "test hook",
         Confidence::PodSpec => "pod spec",
         Confidence::CustomResource => "custom resource",
-        Confidence::Environment => "environment",
-        Confidence::Heuristic => "heuristic",
+        Confidence::Named => "named",
+        Confidence::Mentioned => "mentioned",
     }
 }
 
@@ -73,14 +75,14 @@ mod tests {
         assert_snapshot!(list(&images, true), @r#"
         quay.io/a/forecast:1
           pod spec: Deployment api at spec.template.spec.containers[0].image (thoras/templates/api.yaml)
-          environment: Deployment api at spec.template.spec.containers[0].env[2].value (thoras/templates/api.yaml)
+          named: Deployment api at spec.template.spec.containers[0].env[2].value (thoras/templates/api.yaml)
         quay.io/a/listed:1
         "#);
         assert_snapshot!(table(&images, true, None), @r#"
-        IMAGE                 FOUND IN     USES  FIRST USE
-        quay.io/a/forecast:1  pod spec        2  Deployment api spec.template.spec.containers[0].image
-                              environment        Deployment api spec.template.spec.containers[0].env[2].value
-        quay.io/a/listed:1    list            0
+        IMAGE                 FOUND IN  USES  FIRST USE
+        quay.io/a/forecast:1  pod spec     2  Deployment api spec.template.spec.containers[0].image
+                              named           Deployment api spec.template.spec.containers[0].env[2].value
+        quay.io/a/listed:1    list         0
         "#);
     }
 

@@ -51,10 +51,10 @@ async fn each_way_of_naming_an_image_is_told_by_its_place() {
         ("report:1.4.2", "CronJob", "pod-spec"),
         ("migrate:1.4.2", "Job", "pod-spec"),
         ("worker:1.4.2", "Deployment", "pod-spec"),
-        ("forecast:1.4.2", "Deployment", "environment"),
-        ("sidecar:1.4.2", "Deployment", "environment"),
+        ("forecast:1.4.2", "Deployment", "named"),
+        ("sidecar:1.4.2", "Deployment", "named"),
         ("proxy:1.4.2", "Gateway", "custom-resource"),
-        ("runner:1.4.2", "ConfigMap", "environment"),
+        ("runner:1.4.2", "ConfigMap", "named"),
     ] {
         let reference = format!("registry.example.com/vendor/{image}");
         let entry = found.iter().find(|entry| entry["reference"] == reference).unwrap();
@@ -90,7 +90,7 @@ async fn filters_keep_and_drop() {
     let outcome = sample(&["--exclude", "*engine*"]).run().await.expect_success();
     assert_eq!(outcome.stdout.lines().count(), 8, "{outcome}");
     let outcome = sample(&["--include", "*nothing*"]).run().await.expect_code(2);
-    assert!(outcome.stderr.contains("the filters leave none of the 10 images found"), "{outcome}");
+    assert!(outcome.stderr.contains("--include/--exclude match none of the 10 images"), "{outcome}");
 }
 
 #[tokio::test]

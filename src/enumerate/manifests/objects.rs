@@ -1,4 +1,4 @@
-//! The shapes in which custom resources write an image.
+//! Images that are objects: the shapes in which custom resources and Helm values write one.
 //!
 //! One string (`image`, `thanosImage`, `dockerImage`), or parts: `registry`/`repository`/`tag`/`digest` as
 //! Helm values and most operators have it, `repository`/`image`/`version` (NVIDIA's operators),
@@ -7,8 +7,6 @@
 
 use serde_json::{Map, Value};
 
-use crate::oci::Reference;
-
 /// An image put together from several fields of one object.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Composed {
@@ -16,27 +14,6 @@ pub(super) struct Composed {
     pub(super) key: Option<&'static str>,
     /// The reference as its parts write it.
     pub(super) written: String,
-}
-
-/// Whether a string under this key is meant to be an image, given that it looks like one.
-pub(super) fn is_image_key(key: &str) -> bool {
-    const ENDINGS: [&str; 9] = [
-        "Image",
-        "ImageName",
-        "ImageRef",
-        "ImageReference",
-        "imageName",
-        "imageRef",
-        "imageReference",
-        "_image",
-        "-image",
-    ];
-    key == "image" || ENDINGS.iter().any(|ending| key.ends_with(ending))
-}
-
-/// Whether the children of this key are images.
-pub(super) fn is_images_key(key: &str) -> bool {
-    key == "images" || key.ends_with("Images")
 }
 
 /// Whether a string carries a tag or a digest of its own.
@@ -48,15 +25,6 @@ pub(super) fn has_version(written: &str) -> bool {
 /// Whether a string begins with a registry: a first component that could not be a Docker Hub user.
 pub(super) fn has_registry(written: &str) -> bool {
     written.split_once('/').is_some_and(|(first, _)| first.contains(['.', ':']) || first == "localhost")
-}
-
-/// Reads one string under the key `image`, which may be as short as `nginx` but is no picture.
-pub(super) fn plain(written: &str) -> Option<Reference> {
-    const PICTURES: [&str; 10] =
-        [".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp", ".ico", ".iso", ".img", ".qcow2"];
-    let lower = written.to_ascii_lowercase();
-    let is_picture = PICTURES.iter().any(|extension| lower.ends_with(extension)) && !has_version(written);
-    if is_picture { None } else { written.parse().ok() }
 }
 
 /// Puts an image together from the fields of `object`; `under_image_key` says that the object itself is
@@ -72,7 +40,8 @@ pub(super) fn compose(object: &Map<String, Value>, under_image_key: bool) -> Opt
 /// `image` holds a name without a version, and its neighbors hold the rest.
 fn from_image_name(field: &impl Fn(&str) -> Option<String>) -> Option<Composed> {
     let image = field("image").filter(|image| !has_version(image))?;
-    let parents: Vec<String> = ["registry", "repository"].iter().filter_map(|key| field(key)).collect();
+    let parents: Vec<String> =
+        ["registry", "hub", "repository"].iter().filter_map(|key| field(key)).collect();
     let name = parents.iter().rev().fold(image, |name, parent| below(parent, &name));
     let version = field("version").filter(|_| !parents.is_empty());
     let tag = field("tag").or_else(|| field("imageTag")).or(version);
@@ -81,7 +50,7 @@ fn from_image_name(field: &impl Fn(&str) -> Option<String>) -> Option<Composed> 
 
 /// `repository` and its relatives.
 fn from_repository(field: &impl Fn(&str) -> Option<String>, under_image_key: bool) -> Option<Composed> {
-    let name = field("name").filter(|_| under_image_key);
+    let name = field("name").filter(|name| under_image_key || has_registry(name));
     let repository = field("repository").or_else(|| field("newName")).or(name)?;
     let registry = field("registry");
     if !under_image_key && registry.is_none() && !repository.contains('/') {
@@ -117,7 +86,7 @@ fn digest(field: &impl Fn(&str) -> Option<String>) -> Option<String> {
 
 /// Text or a whole number (`tag: 8`). A fraction has lost its spelling (`1.10` reads as 1.1), and the API
 /// server would refuse it where text is due.
-fn scalar(value: &Value) -> Option<String> {
+pub(super) fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
         Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
@@ -126,7 +95,7 @@ fn scalar(value: &Value) -> Option<String> {
 }
 
 /// `parent/name`, unless the name begins with the parent already.
-fn below(parent: &str, name: &str) -> String {
+pub(super) fn below(parent: &str, name: &str) -> String {
     let parent = parent.trim_end_matches('/');
     match name.strip_prefix(parent) {
         Some(rest) if rest.starts_with('/') => name.to_owned(),
@@ -134,7 +103,7 @@ fn below(parent: &str, name: &str) -> String {
     }
 }
 
-fn join(name: &str, tag: Option<String>, digest: Option<String>) -> Option<String> {
+pub(super) fn join(name: &str, tag: Option<String>, digest: Option<String>) -> Option<String> {
     match (tag, digest) {
         (None, None) => None,
         // Some charts put the digest where the tag belongs.
@@ -202,13 +171,5 @@ mod tests {
             assert_eq!(composed(&value, false), None, "{value}");
         }
         assert_eq!(composed(&json!({"repository": "a/b"}), true), None, "no version, no guess");
-    }
-
-    #[test]
-    fn pictures_are_no_images() {
-        assert!(plain("logo.PNG").is_none());
-        assert!(plain("https://x.io/a:1").is_none());
-        assert!(plain("a/logo.png:1").is_some());
-        assert!(plain("alpine").is_some());
     }
 }

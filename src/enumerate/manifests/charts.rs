@@ -1,0 +1,326 @@
+//! Resources that name a chart, or whose images take their tag from somewhere else in the resource.
+//!
+//! A chart that another program installs is not rendered here: its values may name images, but most are in its
+//! templates. So each such resource becomes a note with the command that lists them.
+
+use serde_json::{Map, Value};
+
+use super::{
+    documents,
+    resource::{self, Category, Resource},
+};
+
+/// What a note about such a chart says.
+pub(super) const REASON: &str = "only the images in its values here are included";
+
+/// A chart that a resource names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NamedChart {
+    pub(super) name: String,
+    /// How to list its images.
+    pub(super) remedy: Option<String>,
+}
+
+/// Whether a text under this key is Helm values, in a resource that installs a chart.
+pub(super) fn is_values_key(key: &str) -> bool {
+    matches!(key, "values" | "valuesContent" | "valuesInline" | "valuesTemplate" | "valuesObject")
+}
+
+/// Helm values with fractions as Helm prints them: a chart whose values say `tag: 1.25` gets the tag `1.25`.
+pub(super) fn as_helm_prints(values: &Map<String, Value>) -> Map<String, Value> {
+    values.iter().map(|(key, value)| (key.clone(), printed(value))).collect()
+}
+
+fn printed(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => Value::Object(as_helm_prints(fields)),
+        Value::Array(items) => items.iter().map(printed).collect(),
+        Value::Number(number) if number.is_f64() => {
+            let text = number.to_string();
+            Value::String(text.strip_suffix(".0").unwrap_or(&text).to_owned())
+        }
+        _ => value.clone(),
+    }
+}
+
+/// The charts that a resource names.
+pub(super) fn named_by(resource: &Resource<'_>) -> Vec<NamedChart> {
+    let spec = resource.fields.get("spec").unwrap_or(&Value::Null);
+    let own_name = resource.name;
+    match (group(resource), resource.kind) {
+        ("argoproj.io", "Application") => argo_sources(spec, own_name),
+        ("argoproj.io", "ApplicationSet") => argo_sources(at(spec, &["template", "spec"]), own_name),
+        ("helm.cattle.io", "HelmChart") => {
+            vec![chart(text(spec, "chart").unwrap_or(own_name), text(spec, "repo"), text(spec, "version"))]
+        }
+        ("helm.cattle.io", "HelmChartConfig") => vec![chart(own_name, None, None)],
+        ("helm.toolkit.fluxcd.io", "HelmRelease") => vec![flux_release(spec, own_name)],
+        ("source.toolkit.fluxcd.io", "HelmChart") => {
+            vec![chart(text(spec, "chart").unwrap_or(own_name), None, text(spec, "version"))]
+        }
+        ("source.toolkit.fluxcd.io", "OCIRepository") => {
+            let reference = at(spec, &["ref"]);
+            let version = text(reference, "tag").or_else(|| text(reference, "semver"));
+            vec![chart(text(spec, "url").unwrap_or(own_name), None, version)]
+        }
+        ("helm.crossplane.io", "Release") => {
+            let wanted = at(spec, &["forProvider", "chart"]);
+            let name = text(wanted, "url").or_else(|| text(wanted, "name")).unwrap_or(own_name);
+            vec![chart(name, text(wanted, "repository"), text(wanted, "version"))]
+        }
+        ("addons.cluster.x-k8s.io", "HelmChartProxy") => {
+            vec![chart(
+                text(spec, "chartName").unwrap_or(own_name),
+                text(spec, "repoURL"),
+                text(spec, "version"),
+            )]
+        }
+        ("fleet.cattle.io", "Bundle") if spec.get("helm").is_some() => {
+            let helm = at(spec, &["helm"]);
+            vec![chart(text(helm, "chart").unwrap_or(own_name), text(helm, "repo"), text(helm, "version"))]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Where images without a tag get it from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ImpliedTag {
+    /// It is the default one.
+    Default,
+    /// The resource says it.
+    Known(String),
+    /// Something outside the resource says it.
+    Unknown(&'static str),
+}
+
+/// The tag of images without one in a resource. That of a Rancher upgrade plan is its version, in the letters that a
+/// tag can have, and what Flux scans for tags is not an image yet.
+pub(super) fn implied_tag(resource: &Resource<'_>) -> ImpliedTag {
+    match (group(resource), resource.kind) {
+        ("upgrade.cattle.io", "Plan") => {
+            let version = resource.fields.get("spec").and_then(|spec| text(spec, "version"));
+            let unknown = ImpliedTag::Unknown("its tag comes from the channel of the plan");
+            version.map_or(unknown, |version| ImpliedTag::Known(version.replace('+', "-")))
+        }
+        ("image.toolkit.fluxcd.io", "ImageRepository") => ImpliedTag::Unknown("it is scanned for tags"),
+        _ => ImpliedTag::Default,
+    }
+}
+
+/// The version of what an operator runs for a custom resource.
+pub(super) fn operand_version<'v>(resource: &Resource<'v>) -> Option<&'v str> {
+    let is_custom = resource.category == Category::Custom;
+    resource.fields.get("spec").and_then(|spec| text(spec, "version")).filter(|_| is_custom)
+}
+
+/// Whether the resource installs a Crossplane package, which is an image.
+pub(super) fn is_package(resource: &Resource<'_>) -> bool {
+    group(resource) == "pkg.crossplane.io"
+}
+
+/// The fields of an Argo CD application whose chart parameters are set in its values, as Argo CD does it: a parameter
+/// may hold the tag of an image whose repository is in the values.
+pub(super) fn with_merged_values(resource: &Resource<'_>) -> Option<Map<String, Value>> {
+    if group(resource) != "argoproj.io" || !matches!(resource.kind, "Application" | "ApplicationSet") {
+        return None;
+    }
+    let mut fields = resource.fields.clone();
+    let mut spec = fields.get_mut("spec")?;
+    if resource.kind == "ApplicationSet" {
+        spec = spec.get_mut("template")?.get_mut("spec")?;
+    }
+    if let Some(source) = spec.get_mut("source") {
+        merge_parameters(source);
+    }
+    if let Some(Value::Array(sources)) = spec.get_mut("sources") {
+        sources.iter_mut().for_each(merge_parameters);
+    }
+    Some(fields)
+}
+
+fn merge_parameters(source: &mut Value) {
+    let Some(Value::Object(helm)) = source.get_mut("helm") else { return };
+    let from_text = helm.get("values").and_then(Value::as_str).and_then(|text| documents::parse(text).ok());
+    let Some(mut values) = helm.get("valuesObject").cloned().or(from_text).filter(Value::is_object) else {
+        return;
+    };
+    let Some(Value::Array(parameters)) = helm.remove("parameters") else { return };
+    for parameter in &parameters {
+        if let (Some(name), Some(value)) = (text(parameter, "name"), text(parameter, "value")) {
+            set(&mut values, name, value);
+        }
+    }
+    helm.remove("values");
+    helm.insert("valuesObject".to_owned(), values);
+}
+
+/// Sets a value by its dotted name. List items and escaped dots are left alone.
+fn set(values: &mut Value, name: &str, value: &str) {
+    if name.contains(['[', '\\']) {
+        return;
+    }
+    let mut target = values;
+    for key in name.split('.') {
+        if !target.is_object() {
+            *target = Value::Object(Map::new());
+        }
+        let Value::Object(fields) = target else { return };
+        target = fields.entry(key.to_owned()).or_insert(Value::Null);
+    }
+    *target = Value::String(value.to_owned());
+}
+
+fn argo_sources(spec: &Value, own_name: &str) -> Vec<NamedChart> {
+    let several = spec.get("sources").and_then(Value::as_array);
+    let sources = several.into_iter().flatten().chain(spec.get("source"));
+    // A source with nothing but a `ref` lends its files to the others.
+    let named = sources.filter(|source| {
+        source.get("chart").is_some() || source.get("path").is_some() || source.get("ref").is_none()
+    });
+    let named = named.map(|source| match (text(source, "chart"), text(source, "path")) {
+        (None, Some(path)) => NamedChart {
+            name: format!("{path} in {}", text(source, "repoURL").unwrap_or(own_name)),
+            remedy: Some(format!("check it out and run thoras-mirror images --chart {path}")),
+        },
+        (name, _) => chart(name.unwrap_or(own_name), text(source, "repoURL"), text(source, "targetRevision")),
+    });
+    named.collect()
+}
+
+fn flux_release(spec: &Value, own_name: &str) -> NamedChart {
+    let wanted = at(spec, &["chart", "spec"]);
+    let referred = spec.get("chartRef").and_then(|reference| text(reference, "name"));
+    chart(text(wanted, "chart").or(referred).unwrap_or(own_name), None, text(wanted, "version"))
+}
+
+fn chart(name: &str, repository: Option<&str>, version: Option<&str>) -> NamedChart {
+    let mut command = match repository {
+        // Argo CD writes an OCI registry without a scheme.
+        Some(repository) if !repository.contains("://") => {
+            format!("thoras-mirror images --chart oci://{}/{name}", repository.trim_end_matches('/'))
+        }
+        Some(repository) if repository.starts_with("oci://") => {
+            format!("thoras-mirror images --chart {}/{name}", repository.trim_end_matches('/'))
+        }
+        Some(repository) => format!("thoras-mirror images --chart {name} --repo {repository}"),
+        None => format!("thoras-mirror images --chart {name}"),
+    };
+    if let Some(version) = version {
+        command.push_str(" --chart-version ");
+        command.push_str(version);
+    }
+    NamedChart { name: name.to_owned(), remedy: Some(format!("run {command}")) }
+}
+
+fn group<'v>(resource: &Resource<'v>) -> &'v str {
+    resource.fields.get("apiVersion").and_then(Value::as_str).map_or("", resource::group)
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
+    value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+fn at<'v>(value: &'v Value, keys: &[&str]) -> &'v Value {
+    keys.iter().fold(value, |value, key| value.get(key).unwrap_or(&Value::Null))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn named(resource: &Value) -> Vec<String> {
+        let resources = resource::unfold(resource, None);
+        named_by(&resources[0])
+            .into_iter()
+            .map(|chart| format!("{}: {}", chart.name, chart.remedy.unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn every_installer_of_charts_is_known() {
+        let resource = |version: &str, kind: &str, spec: Value| json!({"apiVersion": version, "kind": kind, "metadata": {"name": "own"}, "spec": spec});
+        for (resource, expected) in [
+            (
+                resource(
+                    "argoproj.io/v1alpha1",
+                    "Application",
+                    json!({"sources": [
+                        {"repoURL": "https://charts.example.com", "chart": "web", "targetRevision": "1.2"},
+                        {"repoURL": "reg.example.com/charts", "chart": "db"},
+                        {"repoURL": "https://git.example.com/x", "ref": "values"},
+                        {"repoURL": "https://git.example.com/x", "path": "deploy/app"},
+                    ]}),
+                ),
+                &[
+                    "web: run thoras-mirror images --chart web --repo https://charts.example.com --chart-version 1.2",
+                    "db: run thoras-mirror images --chart oci://reg.example.com/charts/db",
+                    "deploy/app in https://git.example.com/x: check it out and run thoras-mirror images --chart deploy/app",
+                ][..],
+            ),
+            (
+                resource(
+                    "argoproj.io/v1alpha1",
+                    "ApplicationSet",
+                    json!({"template": {"spec": {"source": {"helm": {}}}}}),
+                ),
+                &["own: run thoras-mirror images --chart own"],
+            ),
+            (
+                resource(
+                    "helm.cattle.io/v1",
+                    "HelmChart",
+                    json!({"chart": "web", "repo": "https://c.example.com", "version": "2"}),
+                ),
+                &["web: run thoras-mirror images --chart web --repo https://c.example.com --chart-version 2"],
+            ),
+            (
+                resource("helm.cattle.io/v1", "HelmChartConfig", json!({})),
+                &["own: run thoras-mirror images --chart own"],
+            ),
+            (
+                resource(
+                    "helm.toolkit.fluxcd.io/v2",
+                    "HelmRelease",
+                    json!({"chart": {"spec": {"chart": "web", "version": "3"}}}),
+                ),
+                &["web: run thoras-mirror images --chart web --chart-version 3"],
+            ),
+            (
+                resource(
+                    "source.toolkit.fluxcd.io/v1",
+                    "OCIRepository",
+                    json!({"url": "oci://reg.example.com/charts/web", "ref": {"tag": "4"}}),
+                ),
+                &[
+                    "oci://reg.example.com/charts/web: run thoras-mirror images --chart oci://reg.example.com/charts/web --chart-version 4",
+                ],
+            ),
+            (resource("example.com/v1", "Application", json!({"source": {"chart": "x"}})), &[]),
+        ] {
+            assert_eq!(named(&resource), expected, "{resource}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_set_in_the_values() {
+        let application = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "spec": {"source": {"helm": {
+            "values": "image: {repository: q.io/a/b, tag: old}\n",
+            "parameters": [{"name": "image.tag", "value": "new"}, {"name": "list[0].x", "value": "y"}],
+        }}}});
+        let merged = with_merged_values(&resource::unfold(&application, None)[0]).unwrap();
+        let helm = &merged["spec"]["source"]["helm"];
+        assert_eq!(helm, &json!({"valuesObject": {"image": {"repository": "q.io/a/b", "tag": "new"}}}));
+    }
+
+    #[test]
+    fn a_plan_gives_its_version_to_images_as_a_tag() {
+        let plan = json!({"apiVersion": "upgrade.cattle.io/v1", "kind": "Plan", "spec": {"version": "v1.30.1+k3s1"}});
+        assert_eq!(
+            implied_tag(&resource::unfold(&plan, None)[0]),
+            ImpliedTag::Known("v1.30.1-k3s1".to_owned())
+        );
+    }
+}

@@ -1,0 +1,143 @@
+//! Images that the walk puts together from the fields of an object, or from an object and those around it.
+
+use serde_json::{Map, Value};
+
+use crate::{enumerate::Note, oci::Reference};
+
+use super::{
+    findings::Condition,
+    keys::{self, KeyMeaning},
+    not_images::{self, HostEvidence},
+    objects, parts,
+    walk::{Position, Walker},
+};
+
+impl Walker<'_> {
+    pub(super) fn enter_hub(&mut self, object: &Map<String, Value>) {
+        let field = |key: &str| object.get(key).and_then(objects::scalar);
+        if let (Some(hub), Some(tag)) = (field("hub"), field("tag")) {
+            self.scope.hub = Some((hub, tag));
+        }
+    }
+
+    /// An image that the hub and the tag around it complete.
+    pub(super) fn complete_with_hub(&self, name: &str) -> Option<String> {
+        let (hub, tag) = self.scope.hub.as_ref()?;
+        objects::join(&objects::below(hub, name), Some(tag.clone()), None)
+    }
+
+    /// Reads the images that an object writes in parts, and returns the fields that are done with.
+    pub(super) fn image_object<'o>(
+        &mut self,
+        object: &'o Map<String, Value>,
+        position: Position<'_>,
+    ) -> Vec<&'o str> {
+        let mut taken = Vec::new();
+        if let Some(composed) = objects::compose(object, position.is_image()) {
+            let is_sure = position.is_image() || composed.key.is_some();
+            let take = |walker: &mut Self| walker.composed(&composed.written, is_sure);
+            match composed.key {
+                Some(key) => self.inside(key, |walker| take(walker)),
+                None => take(self),
+            }
+            let is_part = |key: &&str| {
+                matches!(*key, "name" | "newName" | "image" | "baseImage" | "imageName" | "imageRepo")
+                    || matches!(keys::meaning(key), KeyMeaning::Part(_)) && keys::stem(key).is_empty()
+            };
+            taken.extend(object.keys().map(String::as_str).filter(is_part));
+        } else if position.is_image() {
+            self.note_repository_alone(object);
+        } else if self.note_name_alone(object) {
+            taken.push("image");
+        }
+        let fields: Vec<(&str, String)> = object
+            .iter()
+            .filter(|(key, _)| !taken.contains(&key.as_str()))
+            .filter_map(|(key, value)| Some((key.as_str(), objects::scalar(value)?)))
+            .collect();
+        let pairs: Vec<(&str, &str)> = fields.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        self.tag_stems(&pairs);
+        // Without a stem, it is what `compose` has judged already.
+        for joined in parts::join_pairs(&pairs) {
+            let Some(&(key, _)) = pairs.get(joined.name_at) else { continue };
+            if keys::stem(key).is_empty() {
+                continue;
+            }
+            self.inside(key, |walker| walker.composed(&joined.written, joined.is_sure));
+            taken.extend(joined.taken.iter().filter_map(|&at| pairs.get(at)).map(|(key, _)| *key));
+        }
+        taken
+    }
+
+    /// Notes an image whose repository is there and whose tag is not: a chart or an operator has a default.
+    fn note_repository_alone(&mut self, object: &Map<String, Value>) {
+        let Some(repository) = object.get("repository").and_then(objects::scalar) else { return };
+        let registry = object.get("registry").and_then(objects::scalar);
+        let written =
+            registry.map_or_else(|| repository.clone(), |registry| objects::below(&registry, &repository));
+        let is_plausible = written.contains('/') && written.parse::<Reference>().is_ok();
+        if is_plausible && !self.scope.is_disabled {
+            let is_number = object.get("tag").is_some_and(Value::is_f64);
+            let reason =
+                if is_number { "its tag is a number without quotes" } else { "its tag is not beside it" };
+            self.note(Note::not_taken(self.found_at(self.named()), &written, reason).with_tag_missing());
+        }
+    }
+
+    /// Notes an image whose name and repository are there and whose tag is not; says whether it was one.
+    fn note_name_alone(&mut self, object: &Map<String, Value>) -> bool {
+        let field = |key: &str| object.get(key).and_then(objects::scalar);
+        let (Some(repository), Some(image)) =
+            (field("repository").or_else(|| field("registry")), field("image"))
+        else {
+            return false;
+        };
+        let written = objects::below(&repository, &image);
+        if objects::has_version(&image) || written.parse::<Reference>().is_err() {
+            return false;
+        }
+        if !self.scope.is_disabled && object.get("enabled") != Some(&Value::Bool(false)) {
+            let note = Note::not_taken(self.found_at(self.named()), &written, "its tag is not beside it");
+            self.note(note.with_tag_missing());
+        }
+        true
+    }
+
+    /// Notes a hub and a tag in which nothing names an image.
+    pub(super) fn note_hub_alone(&mut self, object: &Map<String, Value>, before: (usize, usize)) {
+        let field = |key: &str| object.get(key).and_then(objects::scalar);
+        if let (Some(hub), Some(tag)) = (field("hub"), field("tag"))
+            && self.reads_keys()
+            && self.counts() == before
+            && hub.contains(['.', '/'])
+        {
+            let found_at = self.found_at(self.named());
+            let reason = "its registry and its tag are there, and its name is not";
+            let note = Note::not_taken(found_at, &format!("{hub}/…:{tag}"), reason);
+            self.note(note.with_remedy(format!("add it with --add {hub}/NAME:{tag}")));
+        }
+    }
+
+    /// An image that was put together. `is_sure` says that a key calls it an image.
+    pub(super) fn composed(&mut self, written: &str, is_sure: bool) {
+        let Ok(reference) = written.parse::<Reference>() else {
+            if is_sure {
+                self.note_unreadable(written);
+            }
+            return;
+        };
+        let has_registry = objects::has_registry(written);
+        if not_images::placeholder(written).is_some() {
+            return;
+        }
+        let evidence = if has_registry { not_images::host_evidence(&reference) } else { HostEvidence::Weak };
+        let condition = match evidence {
+            HostEvidence::NotRegistry => return,
+            HostEvidence::Plausible => Condition::Always,
+            HostEvidence::Weak if is_sure || !self.scope.is_settings => Condition::Always,
+            HostEvidence::Weak => Condition::IfKnown { note: true },
+        };
+        let confidence = self.named();
+        self.found(reference, written, confidence, condition);
+    }
+}

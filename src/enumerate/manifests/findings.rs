@@ -1,0 +1,107 @@
+//! What the walk collects, and what becomes of the images it was not sure of.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    enumerate::{
+        Note, NoteKind,
+        image::{Confidence, ImageSet, ImageUse},
+    },
+    oci::Reference,
+};
+
+use super::{known::Known, not_images, objects};
+
+/// One place that names an image.
+pub(super) struct FoundImage {
+    pub(super) reference: Reference,
+    pub(super) written: String,
+    pub(super) found_at: ImageUse,
+    pub(super) condition: Condition,
+}
+
+/// When a find counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Condition {
+    Always,
+    /// Its registry or organization must be one that other images are in. `note` says whether it is worth a note if
+    /// it is not.
+    IfKnown {
+        note: bool,
+    },
+    /// It has no tag, so that the default one is meant, unless a tag for it is written somewhere else.
+    UnlessTagged {
+        stem: Vec<String>,
+    },
+}
+
+/// What the walk over all resources collects.
+#[derive(Default)]
+pub(super) struct Findings {
+    pub(super) images: Vec<FoundImage>,
+    pub(super) notes: Vec<Note>,
+    /// The stems of all keys that hold a tag or a version, see [`super::parts::tag_stems`].
+    pub(super) tag_stems: BTreeSet<Vec<String>>,
+}
+
+impl Findings {
+    /// Decides on the finds that were not certain, adds what counts to `images`, and returns the notes.
+    pub(super) fn settle(self, given: &[String], images: &mut ImageSet) -> Vec<Note> {
+        let Self { images: found, mut notes, tag_stems } = self;
+        let certain = found.iter().filter(|image| image.condition == Condition::Always);
+        let known = Known::new(certain.map(|image| (&image.reference, image.written.as_str())), given);
+        for mut image in found {
+            let refused = match &image.condition {
+                Condition::IfKnown { note } if !known.includes(&image.reference, &image.written) => {
+                    Some(note.then(|| unknown_registry(&image)))
+                }
+                Condition::UnlessTagged { stem } if !stem.is_empty() && tag_stems.contains(stem) => {
+                    Some(Some(tag_elsewhere(&image)))
+                }
+                _ => None,
+            };
+            if let Some(note) = refused {
+                notes.extend(note);
+                continue;
+            }
+            // A prefix that was given says as much as a key.
+            if image.found_at.confidence == Confidence::Mentioned && known.is_given(&image.reference) {
+                image.found_at.confidence = Confidence::Named;
+            }
+            images.add(image.reference, &image.written, Some(image.found_at));
+        }
+        let is_taken = |note: &Note| note.kind == NoteKind::NotTaken && is_taken(note, images);
+        notes.retain(|note| !is_taken(note));
+        notes
+    }
+}
+
+/// Whether an image that a note is about is there after all: the same reference, or, for one without a version, any
+/// of its repository. A single word is the last component of a repository that was named in full elsewhere.
+fn is_taken(note: &Note, images: &ImageSet) -> bool {
+    let Some(written) = note.reference.as_deref() else { return false };
+    let Ok(reference) = written.parse::<Reference>() else { return false };
+    if objects::has_version(written) {
+        return images.contains(&reference);
+    }
+    images.references().map(Reference::repository).any(|repository| {
+        let last = repository.path().rsplit('/').next();
+        repository == reference.repository() || !written.contains('/') && last == Some(written)
+    })
+}
+
+fn unknown_registry(image: &FoundImage) -> Note {
+    let reason = "neither its key nor a registry in front says that it is an image";
+    Note::not_taken(image.found_at.clone(), &image.written, reason)
+}
+
+fn tag_elsewhere(image: &FoundImage) -> Note {
+    Note::not_taken(image.found_at.clone(), &image.written, "its tag is written somewhere else")
+        .with_tag_missing()
+}
+
+/// Whether an organization's image without a registry is worth a note: its tag looks like that of a release.
+pub(super) fn is_worth_a_note(reference: &Reference) -> bool {
+    reference.digest().is_some()
+        || reference.tag().is_some_and(|tag| tag == "latest" || not_images::is_release(tag))
+}

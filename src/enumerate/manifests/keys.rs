@@ -1,0 +1,329 @@
+//! What a key says about its value: a field's name, an environment variable, a flag, a key of a `ConfigMap`.
+//!
+//! Keys are compared by their words, so that `sidecarImage`, `SIDECAR_IMAGE`, `--sidecar-image` and
+//! `sidecar.image` mean the same.
+
+/// What the value of a key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyMeaning {
+    /// An image. Without a tag, the default one is meant: `image`, `SIDECAR_IMAGE`, `RELATED_IMAGE_DB`, `imageRef`.
+    Image,
+    /// An image if it has a tag or a digest, else a part of one: `imageName`, `baseImage`, `IMAGE_WORKER`.
+    ImageOrPart,
+    /// A part of an image.
+    Part(Part),
+    /// Something about an image: `imagePullPolicy`, `IMAGE_SIZE`.
+    AboutImage,
+    /// The key does not mention images.
+    Other,
+}
+
+impl KeyMeaning {
+    /// Whether a complete reference below this key is an image because the key says so.
+    pub(super) fn is_image(self) -> bool {
+        matches!(self, Self::Image | Self::ImageOrPart)
+    }
+}
+
+/// The parts in which an image is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Part {
+    /// The name, without a version.
+    Image,
+    /// A host, perhaps with a path.
+    Registry,
+    /// The path, perhaps with the host.
+    Repository,
+    Tag,
+    /// A version, which often is the tag, and often is not.
+    Version,
+    Digest,
+}
+
+/// Words behind `image` that make the value something other than an image.
+const ATTRIBUTES: &[&str] = &[
+    "address",
+    "annotation",
+    "annotations",
+    "arch",
+    "architecture",
+    "args",
+    "auth",
+    "bucket",
+    "builder",
+    "cache",
+    "cleanup",
+    "command",
+    "count",
+    "credential",
+    "credentials",
+    "dir",
+    "directory",
+    "domain",
+    "enabled",
+    "endpoint",
+    "extension",
+    "extensions",
+    "file",
+    "filename",
+    "folder",
+    "format",
+    "formats",
+    "gc",
+    "height",
+    "id",
+    "ids",
+    "interval",
+    "key",
+    "label",
+    "labels",
+    "limit",
+    "list",
+    "max",
+    "min",
+    "mode",
+    "namespace",
+    "org",
+    "os",
+    "path",
+    "paths",
+    "platform",
+    "policy",
+    "port",
+    "prefix",
+    "processing",
+    "project",
+    "pull",
+    "pullpolicy",
+    "pullsecret",
+    "pullsecrets",
+    "quality",
+    "ratio",
+    "region",
+    "resource",
+    "retention",
+    "secret",
+    "secrets",
+    "size",
+    "sizes",
+    "suffix",
+    "template",
+    "threshold",
+    "timeout",
+    "title",
+    "ttl",
+    "type",
+    "types",
+    "update",
+    "upload",
+    "uri",
+    "url",
+    "urls",
+    "user",
+    "username",
+    "password",
+    "width",
+    "description",
+    "alt",
+    "src",
+];
+
+/// Words before `image` that make it a picture or a disk.
+const PICTURES: &[&str] = &[
+    "ami",
+    "avatar",
+    "background",
+    "banner",
+    "boot",
+    "cover",
+    "disk",
+    "favicon",
+    "header",
+    "hero",
+    "iso",
+    "logo",
+    "machine",
+    "os",
+    "profile",
+    "splash",
+    "vm",
+];
+
+/// The endings of a `ConfigMap`'s keys that say how the value is written.
+const EXTENSIONS: &[&str] =
+    &["cfg", "conf", "env", "ini", "json", "list", "properties", "sh", "toml", "txt", "yaml", "yml"];
+
+/// Says what a key's value is.
+pub(super) fn meaning(key: &str) -> KeyMeaning {
+    let words = words(key);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let Some(at) = words.iter().rposition(|word| is_image_word(word)) else {
+        return words.last().and_then(|word| part(word)).map_or(KeyMeaning::Other, KeyMeaning::Part);
+    };
+    let (before, after) = (words.get(..at).unwrap_or_default(), words.get(at + 1..).unwrap_or_default());
+    if before.last() == Some(&"related") {
+        return KeyMeaning::Image;
+    }
+    if before.last().is_some_and(|word| PICTURES.contains(word)) {
+        return KeyMeaning::AboutImage;
+    }
+    match after {
+        [] if before.contains(&"base") || words.get(at).is_some_and(|word| word.starts_with("base")) => {
+            KeyMeaning::ImageOrPart
+        }
+        [] | ["ref" | "reference"] => KeyMeaning::Image,
+        [last] if last.trim_start_matches('v').bytes().all(|byte| byte.is_ascii_digit()) => KeyMeaning::Image,
+        [.., last] if part(last).is_some() && after.len() == 1 => {
+            part(last).map_or(KeyMeaning::Other, KeyMeaning::Part)
+        }
+        _ if after.iter().any(|word| ATTRIBUTES.contains(word)) => KeyMeaning::AboutImage,
+        [.., last] if part(last).is_some() => part(last).map_or(KeyMeaning::Other, KeyMeaning::Part),
+        _ => KeyMeaning::ImageOrPart,
+    }
+}
+
+/// Whether the children of this key are images: `images`, `relatedImages`, `KAFKA_IMAGES`.
+pub(super) fn is_images_key(key: &str) -> bool {
+    words(key).last().is_some_and(|word| word.ends_with("images"))
+}
+
+/// The words that keys of one image share: `sidecar` for `SIDECAR_IMAGE`, `SIDECAR_IMAGE_TAG` and
+/// `sidecar.tag`; nothing for `image` and `tag`.
+pub(super) fn stem(key: &str) -> Vec<String> {
+    let mut words = words(key);
+    if words.last().is_some_and(|word| part(word).is_some() || word == "name") {
+        words.pop();
+    }
+    words.retain(|word| !matches!(word.as_str(), "image" | "images" | "img"));
+    if words.last().is_some_and(|word| matches!(word.as_str(), "base" | "default")) {
+        words.pop();
+    }
+    words
+}
+
+/// A key without the ending that says how its value is written: `images` for `images.yaml`.
+pub(super) fn without_extension(key: &str) -> &str {
+    match key.rsplit_once('.') {
+        Some((name, extension)) if EXTENSIONS.contains(&extension) => name,
+        _ => key,
+    }
+}
+
+fn is_image_word(word: &str) -> bool {
+    word.ends_with("image") || word.ends_with("images") || matches!(word, "img" | "imgs")
+}
+
+fn part(word: &str) -> Option<Part> {
+    Some(match word {
+        "registry" | "hub" => Part::Registry,
+        "repository" | "repo" => Part::Repository,
+        "tag" | "imagetag" => Part::Tag,
+        "version" => Part::Version,
+        "digest" | "sha" | "sha256" => Part::Digest,
+        _ => return None,
+    })
+}
+
+/// Splits a key at punctuation and where its case changes, in lower case.
+fn words(key: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let characters: Vec<char> = key.chars().collect();
+    for (at, &character) in characters.iter().enumerate() {
+        if !character.is_ascii_alphanumeric() {
+            words.push(String::new());
+            continue;
+        }
+        let before = at.checked_sub(1).and_then(|before| characters.get(before));
+        let after = characters.get(at + 1);
+        let begins_word = character.is_ascii_uppercase()
+            && (before.is_some_and(|before| before.is_ascii_lowercase() || before.is_ascii_digit())
+                || before.is_some_and(char::is_ascii_uppercase)
+                    && after.is_some_and(char::is_ascii_lowercase));
+        if begins_word {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut() {
+            word.push(character.to_ascii_lowercase());
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_every_spelling_mean_an_image() {
+        for key in [
+            "image",
+            "natsImage",
+            "dockerImage",
+            "SIDECAR_IMAGE",
+            "--acme-http01-solver-image",
+            "-nop-image",
+            "RELATED_IMAGE_DB",
+            "RELATED_IMAGE_registry_url",
+            "imageRef",
+            "KAFKA_IMAGES",
+            "relatedImages",
+            "sidecar.istio.io/proxyImage",
+            "spark.kubernetes.container.image",
+            "dockerimage",
+            "image_1",
+            "HTTPImage",
+        ] {
+            assert_eq!(meaning(key), KeyMeaning::Image, "{key}");
+        }
+        for key in ["imageName", "baseImage", "--thanos-default-base-image", "IMAGE_WORKER", "image-renderer"]
+        {
+            assert_eq!(meaning(key), KeyMeaning::ImageOrPart, "{key}");
+        }
+    }
+
+    #[test]
+    fn parts_and_attributes_are_told_from_images() {
+        for (key, expected) in [
+            ("IMAGE_TAG", Part::Tag),
+            ("x.repository", Part::Repository),
+            ("imageRepository", Part::Repository),
+            ("hub", Part::Registry),
+            ("OPERATOR_VERSION", Part::Version),
+            ("image.digest", Part::Digest),
+        ] {
+            assert_eq!(meaning(key), KeyMeaning::Part(expected), "{key}");
+        }
+        for key in [
+            "imagePullPolicy",
+            "IMAGE_SIZE",
+            "backgroundImage",
+            "imagePullSecrets",
+            "osImage",
+            "IMAGE_CACHE_DIR",
+        ] {
+            assert_eq!(meaning(key), KeyMeaning::AboutImage, "{key}");
+        }
+        for key in ["imagine", "SIDECARS", "4.0", "", "name"] {
+            assert_eq!(meaning(key), KeyMeaning::Other, "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_of_one_image_share_a_stem() {
+        for key in [
+            "SIDECAR_IMAGE",
+            "SIDECAR_IMAGE_TAG",
+            "sidecar.tag",
+            "sidecar.image.repository",
+            "sidecarImageName",
+        ] {
+            assert_eq!(stem(key), ["sidecar"], "{key}");
+        }
+        for key in ["image", "tag", "hub", "IMAGE_TAG", "image.registry"] {
+            assert_eq!(stem(key), Vec::<String>::new(), "{key}");
+        }
+        assert_eq!(without_extension("images.yaml"), "images");
+        assert_eq!(without_extension("a.image"), "a.image");
+    }
+}

@@ -1,0 +1,398 @@
+//! Finds image references in text: a single value, a list, a shell line, a properties file.
+//!
+//! Nothing here knows what the text is for. Each [`Mention`] says what was read and under which key it was
+//! written in the text itself; the walk decides whether it counts.
+
+use crate::oci::Reference;
+
+use super::objects::{has_registry, has_version};
+
+/// A piece of text that reads as an image reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mention {
+    /// As it is written.
+    pub(super) written: String,
+    pub(super) reference: Reference,
+    /// The key in front of it: `init` of `--init=quay.io/a/b:1`.
+    pub(super) key: Option<String>,
+    /// Whether the text, or the value of the key, is nothing but this reference.
+    pub(super) is_whole: bool,
+    pub(super) has_registry: bool,
+    pub(super) has_version: bool,
+}
+
+/// What a text holds.
+#[derive(Debug, Default)]
+pub(super) struct TextContent {
+    pub(super) mentions: Vec<Mention>,
+    /// Every `key=value` and `key: value`, to put images together that are written in parts.
+    pub(super) pairs: Vec<(String, String)>,
+    /// References that end or begin in a placeholder: `quay.io/a/b:${TAG}`.
+    pub(super) unfinished: Vec<String>,
+}
+
+/// Reads a text. Lines that are comments are skipped.
+pub(super) fn read(text: &str) -> TextContent {
+    let mut content = TextContent::default();
+    for line in text.lines().map(without_comment).filter(|line| !line.trim().is_empty()) {
+        read_line(line, &mut content);
+    }
+    if let [mention] = content.mentions.as_mut_slice() {
+        mention.is_whole |= mention.written == text.trim();
+    }
+    content
+}
+
+/// The text of a manifest without the documents that are Secrets, for text that cannot be parsed.
+pub(super) fn without_secrets(text: &str) -> String {
+    let mut kept: Vec<Vec<&str>> = vec![Vec::new()];
+    for line in text.lines() {
+        if line.trim_end() == "---" {
+            kept.push(Vec::new());
+        }
+        if let Some(document) = kept.last_mut() {
+            document.push(line);
+        }
+    }
+    let is_secret = |document: &Vec<&str>| {
+        document.iter().any(|line| {
+            let squeezed: String = line
+                .chars()
+                .filter(|character| !character.is_whitespace() && !"\"'".contains(*character))
+                .collect();
+            squeezed.contains("kind:Secret") || squeezed.contains("kind:SealedSecret")
+        })
+    };
+    kept.retain(|document| !is_secret(document));
+    kept.concat().join("\n")
+}
+
+fn without_comment(line: &str) -> &str {
+    let trimmed = line.trim_start();
+    if trimmed.starts_with('#') || trimmed.starts_with("//") || trimmed.starts_with(';') {
+        return "";
+    }
+    line.find(" #").map_or(line, |comment| line.get(..comment).unwrap_or(line))
+}
+
+/// A run of characters that a reference can be made of, with the text around it.
+struct Run<'t> {
+    text: &'t str,
+    /// What separates it from the run before it.
+    gap: &'t str,
+    before: Option<char>,
+    after: &'t str,
+}
+
+fn runs(line: &str) -> Vec<Run<'_>> {
+    let mut runs = Vec::new();
+    let (mut position, mut gap_start) = (0, 0);
+    while let Some(start) = line.get(position..).and_then(|rest| rest.find(is_reference_character)) {
+        let start = position + start;
+        let rest = line.get(start..).unwrap_or_default();
+        let length = rest.find(|character| !is_reference_character(character)).unwrap_or(rest.len());
+        // `${IMAGE:-acme/web:1}`: a tag cannot begin with a dash, so this always separates.
+        let length =
+            rest.get(..length).and_then(|run| run.find(":-")).filter(|at| *at > 0).map_or(length, |at| at);
+        runs.push(Run {
+            text: rest.get(..length).unwrap_or_default(),
+            gap: line.get(gap_start..start).unwrap_or_default(),
+            before: line.get(..start).and_then(|before| before.chars().next_back()),
+            after: rest.get(length..).unwrap_or_default(),
+        });
+        position = start + length;
+        gap_start = position;
+        if line.get(position..).is_some_and(|rest| rest.starts_with(":-")) {
+            position += 2;
+        }
+    }
+    runs
+}
+
+fn read_line(line: &str, content: &mut TextContent) {
+    let runs = runs(line);
+    // The key in force, and whether it was just read.
+    let mut key: Option<(&str, bool)> = None;
+    let mut in_url = false;
+    for (at, run) in runs.iter().enumerate() {
+        let is_separated =
+            run.gap.contains(|character: char| character.is_whitespace() || "\"'`,;".contains(character));
+        in_url &= !is_separated;
+        if run.text == ":" {
+            key = at.checked_sub(1).and_then(|before| runs.get(before)).map(|before| (before.text, true));
+            continue;
+        }
+        let is_list = run.gap.trim_start().starts_with([',', ';']);
+        key = key
+            .filter(|(_, is_new)| *is_new || is_list || !run.gap.contains(char::is_whitespace))
+            .map(|(key, _)| (key, false));
+        // `docker://` is how containers' tools write a transport; any other scheme begins a URL.
+        let text = run.text.strip_prefix("docker://").unwrap_or(run.text);
+        if text.contains("://") {
+            in_url = true;
+            continue;
+        }
+        let next_gap = runs.get(at + 1).map_or("", |next| next.gap);
+        // `3.1:quay.io/acme/web:1`: what is before the first colon is neither a registry nor a name.
+        let (text, is_keyed) = match text.split_once(':') {
+            Some((before, value)) if text.parse::<Reference>().is_err() && is_keyed_value(before, value) => {
+                key = Some((before, false));
+                (value, true)
+            }
+            _ => (text, false),
+        };
+        if let Some(name) = key_at(text, run.after, next_gap) {
+            key = Some((name, true));
+            continue;
+        }
+        if in_url {
+            continue;
+        }
+        if let Some((key, _)) = key
+            && !is_cut_before(run)
+            && !is_cut_after(run.after)
+            && key_position(key, at, &runs).is_some_and(|position| position != KeyPosition::Expression)
+        {
+            content.pairs.push((key.to_owned(), trimmed(text).to_owned()));
+        }
+        let is_whole = key.is_some_and(|(key, _)| is_keyed || is_value_of(key, at, &runs));
+        push(run, text, key.map(|(key, _)| key), is_whole, content);
+    }
+}
+
+/// The key that a run is: `--init` before `=`, `image` of `image: x`, `--image` of `--image x`.
+fn key_at<'t>(text: &'t str, after: &str, next_gap: &str) -> Option<&'t str> {
+    let is_assigned =
+        after.trim_start_matches(['"', '\'', ' ']).starts_with('=') && !after.trim_start().starts_with("==");
+    if after.starts_with(":-") {
+        return Some(text);
+    }
+    let is_flag = text.starts_with('-') && text.len() > 1 && next_gap.contains(char::is_whitespace);
+    if is_assigned || is_flag {
+        return Some(text);
+    }
+    text.strip_suffix(':').filter(|key| !key.is_empty() && !has_registry(key)).filter(|_| {
+        after.is_empty() || after.starts_with([' ', '\t', '"', '\'', '[', '{']) && !after.starts_with("{{")
+    })
+}
+
+fn is_keyed_value(before: &str, value: &str) -> bool {
+    let is_reference = value.contains('/') && has_version(value) && value.parse::<Reference>().is_ok();
+    is_reference && !before.is_empty() && !before.contains('/')
+}
+
+/// Where a key is, which decides how far its value can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeyPosition {
+    /// It begins the line, or is a flag.
+    Assignment,
+    /// It follows a comma, as in `image.repository=acme/web,image.tag=1`.
+    ListItem,
+    /// In an expression: `{image="alpine"}` compares.
+    Expression,
+}
+
+/// Where the key of the run at `at` is; nothing if the run does not follow its key directly.
+fn key_position(key: &str, at: usize, runs: &[Run<'_>]) -> Option<KeyPosition> {
+    let is_key = |run: &Run<'_>| run.text.trim_end_matches(':') == key.trim_end_matches(':');
+    let run = runs.get(at)?;
+    let before = at.checked_sub(1).and_then(|before| runs.get(before))?;
+    if !(is_key(before) || before.text == ":") || run.gap.contains(['(', '{', '[', '$']) {
+        return None;
+    }
+    let position = runs.get(..at)?.iter().rposition(is_key)?;
+    let first = runs.first()?;
+    let is_declared = position == 1 && matches!(first.text, "export" | "-" | "set" | "local");
+    Some(match runs.get(position)? {
+        _ if position == 0 && !first.gap.contains(['{', '(']) || is_declared => KeyPosition::Assignment,
+        key if key.text.starts_with('-') => KeyPosition::Assignment,
+        key if key.gap.starts_with(',')
+            || runs.get(position.wrapping_sub(1)).is_some_and(|flag| flag.text.starts_with('-')) =>
+        {
+            KeyPosition::ListItem
+        }
+        _ => KeyPosition::Expression,
+    })
+}
+
+/// Whether the run at `at` is all of the value of its key.
+fn is_value_of(key: &str, at: usize, runs: &[Run<'_>]) -> bool {
+    let is_last =
+        runs.get(at + 1).is_none_or(|next| next.gap.contains([';', '&', '|']) || key.starts_with('-'));
+    is_last && key_position(key, at, runs) == Some(KeyPosition::Assignment)
+}
+
+fn trimmed(text: &str) -> &str {
+    text.trim_end_matches(['.', ',', ':', '-', '_', '/', '@'])
+}
+
+fn push(run: &Run<'_>, text: &str, key: Option<&str>, is_whole: bool, content: &mut TextContent) {
+    let written = trimmed(text);
+    let is_cut = is_cut_before(run) || is_cut_after(run.after);
+    if is_cut {
+        if has_registry(written)
+            && !is_cut_before(run)
+            && written.len() > 3
+            && written.parse::<Reference>().is_ok()
+        {
+            content
+                .unfinished
+                .push(format!("{text}{}", run.after.split([' ', '"', '\'']).next().unwrap_or_default()));
+        }
+        return;
+    }
+    let Ok(reference) = written.parse::<Reference>() else { return };
+    content.mentions.push(Mention {
+        written: written.to_owned(),
+        key: key.map(str::to_owned),
+        is_whole,
+        has_registry: has_registry(written),
+        has_version: has_version(written),
+        reference,
+    });
+}
+
+/// Whether the run continues something: a placeholder, a path, a pattern.
+fn is_cut_before(run: &Run<'_>) -> bool {
+    let is_open = run.before.is_some_and(|before| "})]*\\$~+^%#&?!".contains(before));
+    // `\n` and `\"` in text that is escaped twice.
+    is_open && !(run.before == Some('\\') && run.text.starts_with('n'))
+}
+
+fn is_cut_after(after: &str) -> bool {
+    let mut characters = after.chars();
+    match characters.next() {
+        Some('\\') => !matches!(characters.next(), Some('n' | 't' | 'r' | '"' | '\'' | '\\')),
+        Some(next) => "${[(<*~+^%#".contains(next),
+        None => false,
+    }
+}
+
+fn is_reference_character(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-' | '/' | ':' | '@')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// `key>written` of every mention that has a version.
+    fn found(text: &str) -> Vec<String> {
+        let mentions = read(text).mentions;
+        mentions
+            .iter()
+            .filter(|mention| mention.has_version)
+            .map(|mention| format!("{}>{}", mention.key.as_deref().unwrap_or_default(), mention.written))
+            .collect()
+    }
+
+    #[test]
+    fn lists_of_every_kind_are_read_to_their_end() {
+        for (text, expected) in [
+            ("quay.io/a/b:1", &[">quay.io/a/b:1"][..]),
+            ("4.0=quay.io/a/b:4.0\n4.1=quay.io/a/b:4.1\n", &["4.0>quay.io/a/b:4.0", "4.1>quay.io/a/b:4.1"]),
+            ("a=quay.io/a/b:1,c=quay.io/c/d:2", &["a>quay.io/a/b:1", "c>quay.io/c/d:2"]),
+            (
+                "quay.io/a/b:1, quay.io/a/c:2; quay.io/a/d:3 quay.io/a/e:4",
+                &[">quay.io/a/b:1", ">quay.io/a/c:2", ">quay.io/a/d:3", ">quay.io/a/e:4"],
+            ),
+            (
+                "run --init=quay.io/a/i:1 --main quay.io/a/m:1 && x",
+                &["--init>quay.io/a/i:1", "--main>quay.io/a/m:1"],
+            ),
+            ("export IMAGE=\"acme/x:1\"; docker run 'quay.io/a/b:2'.", &["IMAGE>acme/x:1", ">quay.io/a/b:2"]),
+            ("image = \"ubuntu:22.04\" # why: not x/y:1", &["image>ubuntu:22.04"]),
+            ("{\"image\": \"acme/x:1\", \"other\":\"acme/y:2\"}", &["image>acme/x:1", "other>acme/y:2"]),
+            ("a:quay.io/a/b:1;3.1:c/d:2", &["a>quay.io/a/b:1", "3.1>c/d:2"]),
+            ("images: a/b:1, c/d:2", &["images>a/b:1", "images>c/d:2"]),
+            ("docker://quay.io/a/b:1", &[">quay.io/a/b:1"]),
+            ("IMAGE=\"${IMAGE:-acme/x:1}\"", &["IMAGE>acme/x:1"]),
+            ("# quay.io/a/b:1\n// quay.io/a/b:2\n", &[]),
+        ] {
+            assert_eq!(found(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn parts_of_something_else_are_not_references() {
+        for text in [
+            "https://quay.io/a/b:1",
+            "oci://quay.io/charts/x:1",
+            "${REGISTRY}/b:1",
+            "quay.io/a/b:${TAG}",
+            "$(R)/x:1",
+            "quay.io/{{ .Name }}:1",
+            "{{ .Hub }}/proxy:1",
+            "quay.io/a/*:1",
+            "^quay\\.io/a/b:1",
+            "user@quay.io/a/b:1",
+            "github.com/a/b@v1.2.3",
+            "quay.io/a/b:v1-${X}",
+            "http://x.io/?image=quay.io/a/b:1",
+            "quay.io/A/b:1",
+        ] {
+            assert_eq!(found(text), Vec::<String>::new(), "{text}");
+        }
+        assert_eq!(read("quay.io/a/b:${TAG} x").unfinished, ["quay.io/a/b:${TAG}"]);
+    }
+
+    #[test]
+    fn pairs_are_kept_for_images_in_parts() {
+        let pairs = read("worker_repository = acme/worker\nworker_tag=1.2\n").pairs;
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(pairs, [pair("worker_repository", "acme/worker"), pair("worker_tag", "1.2")]);
+        let pairs = read("--set image.repository=acme/web,image.tag=1").pairs;
+        assert_eq!(pairs, [pair("image.repository", "acme/web"), pair("image.tag", "1")]);
+        assert_eq!(read("image=$(cat x) tag = get(\"y\") sum(a{image=\"x\"})").pairs, []);
+    }
+
+    #[test]
+    fn secrets_are_taken_out_of_text_that_cannot_be_parsed() {
+        let text = "kind: Pod\nimage: a/b:1\n---\nkind: \"Secret\"\nx: c/d:2\n---\nx: e/f:3";
+        let kept = without_secrets(text);
+        assert!(kept.contains("a/b:1") && kept.contains("e/f:3") && !kept.contains("c/d:2"));
+    }
+
+    #[test]
+    fn a_value_is_whole_only_where_it_cannot_be_compared() {
+        let whole = |text: &str| {
+            let mentions = read(text).mentions;
+            mentions
+                .into_iter()
+                .filter(|mention| mention.is_whole)
+                .map(|mention| mention.written)
+                .collect::<Vec<_>>()
+        };
+        for text in [
+            "image = \"alpine\"",
+            "  image: alpine",
+            "- image: alpine",
+            "export IMAGE=alpine",
+            "run --image alpine now",
+            "alpine",
+        ] {
+            assert_eq!(whole(text), ["alpine"], "{text}");
+        }
+        for text in ["sum(rate(x{image=\"alpine\"}[5m]))", "image: alpine and more", "x, image=alpine"] {
+            assert_eq!(whole(text), Vec::<String>::new(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(text in "(quay\\.io/|--|=|[a-z:@/é,. \"'${}\\n]){0,60}") {
+            read(&text);
+        }
+
+        /// A reference is found whatever ordinary text is around it.
+        #[test]
+        fn a_reference_between_ordinary_text_is_found(
+            before in "([a-z]{1,5}( |=|,|\"|'|;))?", after in "(( |,|\"|'|;|\\))[a-z ]{0,5})?",
+        ) {
+            let text = format!("{before}quay.io/team/web:1.2{after}");
+            prop_assert!(read(&text).mentions.iter().any(|mention| mention.written == "quay.io/team/web:1.2"), "{text}");
+        }
+    }
+}

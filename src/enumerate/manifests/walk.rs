@@ -1,0 +1,349 @@
+//! The walk over one resource: it knows where in the resource it is, and hands each thing to the module that reads it.
+//!
+//! The rest of the walk is beside it: [`super::pod_specs`] reads containers, [`super::settings`] environment
+//! variables, arguments and `ConfigMap` data, [`super::mentions`] a single text, [`super::embedded`] manifests and
+//! settings that are text, and [`super::charts`] resources that name a chart.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use serde_json::{Map, Value};
+
+use crate::{
+    enumerate::{
+        EnumerateError, Note, NoteKind,
+        image::{Confidence, ImageUse},
+    },
+    oci::Reference,
+};
+
+use super::{
+    charts::{self, ImpliedTag},
+    findings::{Condition, Findings, FoundImage},
+    keys::{self, KeyMeaning},
+    not_images, parts,
+    path::Path,
+    resource::{self, Category, Resource, is_closed_key},
+    settings,
+};
+
+/// Walks one resource.
+pub(super) fn walk(resource: &Resource<'_>, findings: &mut Findings) -> Result<(), EnumerateError> {
+    let scope = Scope {
+        category: resource.category,
+        is_settings: resource.category == Category::Settings,
+        embedding: 0,
+        variables: Rc::default(),
+        is_disabled: false,
+        hub: None,
+        implied_tag: ImpliedTag::Default,
+    };
+    Walker { resource, findings, path: Path::default(), scope }.resource(resource)
+}
+
+/// Where a value is in its parent.
+#[derive(Clone, Copy)]
+pub(super) enum Position<'k> {
+    Root,
+    /// The value of this key.
+    Field(&'k str),
+    /// An item of the list under this key.
+    Item(&'k str),
+    /// The value of a key below `images`.
+    ImageField(&'k str),
+}
+
+impl<'k> Position<'k> {
+    pub(super) fn is_container(self) -> bool {
+        matches!(self, Self::Item("containers" | "initContainers" | "ephemeralContainers"))
+    }
+
+    /// Whether a container is described here that is not in a pod spec: a step of Tekton, a template of Argo Workflows.
+    pub(super) fn is_like_container(self) -> bool {
+        matches!(
+            self,
+            Self::Field("container" | "script") | Self::Item("steps" | "sidecars" | "initContainers")
+        ) || self.is_container()
+    }
+
+    pub(super) fn key(self) -> &'k str {
+        match self {
+            Self::Root => "",
+            Self::Field(key) | Self::Item(key) | Self::ImageField(key) => key,
+        }
+    }
+
+    /// What the key says about a text here.
+    pub(super) fn meaning(self) -> KeyMeaning {
+        match self {
+            Self::Root => KeyMeaning::Other,
+            Self::ImageField(key) => match keys::meaning(key) {
+                KeyMeaning::Other | KeyMeaning::Part(keys::Part::Registry) => KeyMeaning::ImageOrPart,
+                meaning => meaning,
+            },
+            Self::Field(key) | Self::Item(key) => keys::meaning(key),
+        }
+    }
+
+    /// Whether an object here is an image in parts.
+    pub(super) fn is_image(self) -> bool {
+        self.meaning().is_image()
+    }
+}
+
+/// What is known about the surroundings of the value that is being walked.
+#[derive(Clone)]
+pub(super) struct Scope {
+    pub(super) category: Category,
+    /// Whether keys and text are settings of a program rather than fields of a resource.
+    pub(super) is_settings: bool,
+    /// How many texts this is inside of.
+    pub(super) embedding: usize,
+    /// The literal environment of the container that is being walked.
+    pub(super) variables: Rc<BTreeMap<String, String>>,
+    /// Whether the component that is being walked is switched off.
+    pub(super) is_disabled: bool,
+    /// `hub` and `tag` of an object around this one: they complete every `image` in it that is a single word.
+    pub(super) hub: Option<(String, String)>,
+    pub(super) implied_tag: ImpliedTag,
+}
+
+pub(super) struct Walker<'r> {
+    /// The resource of the rendering, also while a manifest in its text is walked.
+    resource: &'r Resource<'r>,
+    findings: &'r mut Findings,
+    path: Path,
+    pub(super) scope: Scope,
+}
+
+impl Walker<'_> {
+    /// Walks a resource of the rendering, or of a text in one.
+    pub(super) fn resource(&mut self, resource: &Resource<'_>) -> Result<(), EnumerateError> {
+        let charts = charts::named_by(resource);
+        for chart in &charts {
+            let found_at = self.found_at(Confidence::CustomResource);
+            self.note(
+                Note::new(NoteKind::ChartNotRendered, found_at, Some(&chart.name), charts::REASON)
+                    .with_remedy(chart.remedy.clone()),
+            );
+        }
+        self.scope.implied_tag = charts::implied_tag(resource);
+        if resource.category == Category::Settings {
+            // Binary data is not text, and the rest of a ConfigMap is metadata.
+            return match resource.fields.get("data") {
+                Some(Value::Object(data)) => self.inside("data", |walker| walker.config_map(data)),
+                _ => Ok(()),
+            };
+        }
+        let merged = charts::with_merged_values(resource);
+        let fields = merged.as_ref().unwrap_or(resource.fields);
+        let before = self.counts();
+        self.object(fields, Position::Root)?;
+        let version = charts::operand_version(resource).filter(|_| charts.is_empty());
+        if let Some(version) = version
+            && before == self.counts()
+        {
+            let reason = format!("it names version {version} and no image; its operator chooses one");
+            self.note_no_image(Confidence::CustomResource, &reason);
+        }
+        Ok(())
+    }
+
+    pub(super) fn value(&mut self, value: &Value, position: Position<'_>) -> Result<(), EnumerateError> {
+        match value {
+            Value::Object(object) => self.object(object, position),
+            Value::Array(items) => self.list(items, position),
+            Value::String(text) => self.text(text, position),
+            _ => Ok(()),
+        }
+    }
+
+    fn list(&mut self, items: &[Value], position: Position<'_>) -> Result<(), EnumerateError> {
+        if settings::are_arguments(items, position.key()) {
+            return self.arguments(items, position);
+        }
+        if settings::are_variables(items) {
+            return self.variables(items, position);
+        }
+        let item_position = Position::Item(position.key());
+        items.iter().enumerate().try_for_each(|(index, item)| {
+            self.inside_index(index, |walker| walker.value(item, item_position))
+        })
+    }
+
+    pub(super) fn object(
+        &mut self,
+        object: &Map<String, Value>,
+        position: Position<'_>,
+    ) -> Result<(), EnumerateError> {
+        if is_closed_object(object) {
+            return Ok(());
+        }
+        if position.is_container() {
+            self.container(object);
+        }
+        let outer = self.scope.clone();
+        let before = self.counts();
+        if let Some(env) = object.get("env") {
+            self.scope.variables = Rc::new(settings::literal_environment(env));
+        }
+        let taken = if self.reads_keys() && !position.is_container() {
+            self.image_object(object, position)
+        } else {
+            Vec::new()
+        };
+        self.enter_hub(object);
+        self.scope.is_disabled |= object.get("enabled") == Some(&Value::Bool(false));
+        for (key, value) in object {
+            if is_closed_key(key) || taken.contains(&key.as_str()) || is_record(key, position) {
+                continue;
+            }
+            self.inside(key, |walker| walker.field(key, value, position))?;
+        }
+        self.note_hub_alone(object, before);
+        self.scope = outer;
+        Ok(())
+    }
+
+    /// Walks one field of an object that is at `position`.
+    fn field(&mut self, key: &str, value: &Value, position: Position<'_>) -> Result<(), EnumerateError> {
+        match (key, value) {
+            ("metadata", Value::Object(metadata)) => match metadata.get("annotations") {
+                Some(Value::Object(annotations)) => {
+                    self.inside("annotations", |walker| walker.annotations(annotations))
+                }
+                _ => Ok(()),
+            },
+            ("image", Value::Object(image)) if matches!(position, Position::Item("volumes")) => {
+                self.image_volume(image)
+            }
+            ("image", image)
+                if position.is_container()
+                    && !self.scope.is_settings
+                    && !(self.scope.category == Category::Custom && image.is_object()) =>
+            {
+                self.pod_image(image)
+            }
+            ("image", Value::String(image)) if position.is_like_container() && self.reads_keys() => {
+                self.container_like_image(image)
+            }
+            (key, Value::Object(values)) if charts::is_values_key(key) && !self.scope.is_settings => {
+                self.object(&charts::as_helm_prints(values), Position::Field(key))
+            }
+            ("package", Value::String(image)) if charts::is_package(self.resource) => {
+                self.container_like_image(image)
+            }
+            ("env" | "args" | "command", _) => {
+                self.scope.is_settings = true;
+                self.value(value, Position::Field(key))
+            }
+            (_, Value::String(_))
+                if keys::is_images_key(position.key()) && matches!(position, Position::Field(_)) =>
+            {
+                self.value(value, Position::ImageField(key))
+            }
+            _ => self.value(value, Position::Field(key)),
+        }
+    }
+
+    fn annotations(&mut self, annotations: &Map<String, Value>) -> Result<(), EnumerateError> {
+        self.scope.is_settings = true;
+        annotations
+            .iter()
+            .filter(|(key, _)| !not_images::is_closed_annotation(key))
+            .try_for_each(|(key, value)| self.inside(key, |walker| walker.value(value, Position::Field(key))))
+    }
+
+    /// Whether keys say what is an image here. Resources of Kubernetes itself have fields called `image` that are not container images.
+    pub(super) fn reads_keys(&self) -> bool {
+        self.scope.category != Category::BuiltIn || self.scope.is_settings
+    }
+
+    /// How many images and notes there are: unchanged where nothing was found.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.findings.images.len(), self.findings.notes.len())
+    }
+
+    /// What it is worth here that a key says image.
+    pub(super) fn named(&self) -> Confidence {
+        let is_field = self.scope.category == Category::Custom && !self.scope.is_settings;
+        if is_field { Confidence::CustomResource } else { Confidence::Named }
+    }
+
+    pub(super) fn tag_stems(&mut self, pairs: &[(&str, &str)]) {
+        self.findings.tag_stems.extend(parts::tag_stems(pairs.iter().map(|(key, _)| *key)));
+    }
+
+    pub(super) fn found(
+        &mut self,
+        reference: Reference,
+        written: &str,
+        confidence: Confidence,
+        condition: Condition,
+    ) {
+        let found_at = self.found_at(confidence);
+        self.findings.images.push(FoundImage { reference, written: written.to_owned(), found_at, condition });
+    }
+
+    pub(super) fn note_unreadable(&mut self, written: &str) {
+        if let Err(error) = written.parse::<Reference>() {
+            let found_at = self.found_at(self.named());
+            let shown = crate::oci::reference::hide_login(written);
+            self.note(Note::not_taken(found_at, &shown, &error.to_string()).with_remedy(None));
+        }
+    }
+
+    /// Notes that an image is needed here which nothing names.
+    pub(super) fn note_no_image(&mut self, confidence: Confidence, reason: &str) {
+        let remedy = "find the image in the operator's documentation and add it with --add IMAGE".to_owned();
+        let found_at = self.found_at(confidence);
+        self.note(Note::new(NoteKind::NoImage, found_at, None, reason).with_remedy(remedy));
+    }
+
+    pub(super) fn note(&mut self, note: Note) {
+        self.findings.notes.push(note);
+    }
+
+    pub(super) fn found_at(&self, confidence: Confidence) -> ImageUse {
+        let resource = self.resource;
+        ImageUse {
+            namespace: resource.namespace.map(str::to_owned),
+            template: resource.template.map(str::to_owned),
+            confidence,
+            embedded: self.scope.embedding > 0,
+            test_hook: resource.is_test_hook,
+            ..ImageUse::at(resource.kind, resource.name, &self.path.to_string())
+        }
+    }
+
+    /// Walks the value of `key`; what the scope becomes in it ends with it.
+    pub(super) fn inside<T>(&mut self, key: &str, inside: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = self.scope.clone();
+        self.path.push_key(key);
+        let result = inside(self);
+        self.path.pop();
+        self.scope = outer;
+        result
+    }
+
+    pub(super) fn inside_index<T>(&mut self, index: usize, inside: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push_index(index);
+        let result = inside(self);
+        self.path.pop();
+        result
+    }
+}
+
+/// Whether a key at the top of a resource holds what a live cluster records rather than what was asked for.
+fn is_record(key: &str, position: Position<'_>) -> bool {
+    key == "status" && matches!(position, Position::Root)
+}
+
+/// Whether an object is a Secret, a schema or a record, wherever it is.
+fn is_closed_object(object: &Map<String, Value>) -> bool {
+    let text = |key: &str| object.get(key).and_then(Value::as_str);
+    let holds_data = object.contains_key("data") || object.contains_key("stringData");
+    text("kind").is_some_and(|kind| match text("apiVersion") {
+        Some(version) => resource::is_closed(kind, Some(resource::group(version))),
+        None => holds_data && resource::is_closed(kind, None),
+    })
+}
