@@ -1,6 +1,9 @@
 //! Where each image goes: from a source reference to a destination reference, without asking anyone.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -135,6 +138,7 @@ pub struct Namer {
     naming: Naming,
     prefix: Option<String>,
     chart: Option<Reference>,
+    yielding: BTreeSet<Reference>,
     root: Root,
 }
 
@@ -142,13 +146,19 @@ impl Namer {
     /// `prefix` is what `relative` cuts off: `HOST[/PATH]`, see [`common_prefix`].
     #[must_use]
     pub fn new(root: Root, naming: Naming, prefix: Option<String>) -> Self {
-        Self { naming, prefix, chart: None, root }
+        Self { naming, prefix, chart: None, yielding: BTreeSet::new(), root }
     }
 
     /// Names this chart as `helm` users look for it, `charts/NAME`, whatever the rule for images is.
     #[must_use]
     pub fn with_chart(self, chart: Option<Reference>) -> Self {
         Self { chart, ..self }
+    }
+
+    /// These give way where two images would get one name: they get host and path, and the other keeps its name.
+    #[must_use]
+    pub fn with_yielding(self, yielding: BTreeSet<Reference>) -> Self {
+        Self { yielding, ..self }
     }
 
     /// Names one image's destination.
@@ -166,24 +176,20 @@ impl Namer {
     /// Names all images and refuses two sources for one destination. Two references to the same
     /// repository that pin the same digest, or that pin nothing and have one tag, are one source.
     pub fn map_all(&self, sources: &[Reference]) -> Result<Vec<Mapping>, MappingError> {
-        let mappings = sources.iter().map(|source| self.map(source)).collect::<Result<Vec<_>, _>>()?;
-        let mut by_destination: BTreeMap<String, Vec<&Reference>> = BTreeMap::new();
-        for mapping in &mappings {
-            by_destination.entry(mapping.destination()).or_default().push(&mapping.source);
-        }
-        for (destination, sources) in by_destination {
-            let same_digest = sources.windows(2).all(|pair| match pair {
-                [one, other] => one.digest().is_some() && one.digest() == other.digest(),
-                _ => true,
-            });
-            if sources.len() > 1 && !same_digest {
-                return Err(MappingError::Collision {
-                    destination,
-                    sources: sources.into_iter().cloned().collect(),
-                });
+        let mut mappings = sources.iter().map(|source| self.map(source)).collect::<Result<Vec<_>, _>>()?;
+        if !self.yielding.is_empty() {
+            let full = Self { naming: Naming::Full, yielding: BTreeSet::new(), ..self.clone() };
+            let colliding: BTreeSet<String> = collisions(&mappings).into_keys().collect();
+            for mapping in &mut mappings {
+                if self.yielding.contains(&mapping.source) && colliding.contains(&mapping.destination()) {
+                    *mapping = full.map(&mapping.source)?;
+                }
             }
         }
-        Ok(mappings)
+        match collisions(&mappings).into_iter().next() {
+            Some((destination, sources)) => Err(MappingError::Collision { destination, sources }),
+            None => Ok(mappings),
+        }
     }
 
     /// Whether it is the chart, with or without its digest.
@@ -214,6 +220,22 @@ impl Namer {
             },
         }
     }
+}
+
+/// The destinations that several sources would be pushed to.
+fn collisions(mappings: &[Mapping]) -> BTreeMap<String, Vec<Reference>> {
+    let mut by_destination: BTreeMap<String, Vec<Reference>> = BTreeMap::new();
+    for mapping in mappings {
+        by_destination.entry(mapping.destination()).or_default().push(mapping.source.clone());
+    }
+    by_destination.retain(|_, sources| {
+        let same_digest = sources.windows(2).all(|pair| match pair {
+            [one, other] => one.digest().is_some() && one.digest() == other.digest(),
+            _ => true,
+        });
+        sources.len() > 1 && !same_digest
+    });
+    by_destination
 }
 
 /// `mirror-` and 16 digits. Not `sha256-…`, which is the fallback tag of the referrers API.
@@ -346,6 +368,30 @@ mod tests {
         }
         assert_eq!("X.io/a/".parse::<Root>().unwrap().to_string(), "x.io/a");
         assert_eq!("localhost:5000".parse::<Root>().unwrap().to_string(), "localhost:5000");
+    }
+
+    #[test]
+    fn an_image_that_yields_gets_host_and_path_and_the_other_keeps_its_name() {
+        let sources: Vec<Reference> = ["quay.io/team/web:1", "ghcr.io/team/web:1", "docker.io/other/db:1"]
+            .map(|text| text.parse().unwrap())
+            .into();
+        let namer = |yielding: &[usize]| {
+            let yielding = yielding.iter().map(|&at| sources[at].clone()).collect();
+            Namer::new("reg.io/m".parse().unwrap(), Naming::Relative, None).with_yielding(yielding)
+        };
+        let destinations = |yielding: &[usize]| {
+            let mappings = namer(yielding).map_all(&sources)?;
+            Ok::<_, MappingError>(mappings.iter().map(Mapping::destination).collect::<Vec<_>>())
+        };
+        assert!(matches!(destinations(&[]), Err(MappingError::Collision { .. })));
+        assert_eq!(
+            destinations(&[1, 2]).unwrap(),
+            ["reg.io/m/team/web:1", "reg.io/m/ghcr.io/team/web:1", "reg.io/m/other/db:1"]
+        );
+        assert_eq!(
+            destinations(&[0, 1]).unwrap()[..2],
+            ["reg.io/m/quay.io/team/web:1", "reg.io/m/ghcr.io/team/web:1"]
+        );
     }
 
     proptest! {
