@@ -77,6 +77,7 @@ pub fn check_stdin(
     if let Some(selection) = selection {
         readers.extend(is_stdin(&selection.rendered).then_some("--rendered -"));
         readers.extend(is_stdin(&selection.images).then_some("--images -"));
+        readers.extend(selection.add_images.iter().filter(|file| *file == "-").map(|_| "--add-images -"));
     }
     readers.extend(is_stdin(&registries.license).then_some("--license -"));
     readers.extend(login.is_some_and(|login| login.to_password_stdin).then_some("--to-password-stdin"));
@@ -100,6 +101,11 @@ pub fn selection(args: &SelectionArgs) -> Selection {
     };
     Selection {
         image_prefixes: args.image_prefix.clone(),
+        mentions: args.mentions,
+        add: args.add.clone(),
+        add_lists: args.add_images.iter().map(|file| Input::from(file.as_str())).collect(),
+        annotated: args.annotated,
+        test_hooks: !args.no_test_hooks,
         include: globs(&args.include, INCLUDE_VARIABLE),
         exclude: globs(&args.exclude, EXCLUDE_VARIABLE),
         ..Selection::all_of(from)

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::enumerate::Mentions;
+
 /// Which images.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Which images")]
@@ -75,10 +77,31 @@ pub struct SelectionArgs {
     #[arg(long, value_name = "FILE")]
     pub images: Option<String>,
 
-    /// A registry whose images also count where only an environment value, an argument or a ConfigMap names
-    /// them (repeatable)
+    /// Include images that are only mentioned in environment variables, arguments and ConfigMaps: all complete
+    /// references, those that a key calls an image, or none
+    #[arg(long, value_enum, value_name = "WHICH", env = "THORAS_MIRROR_MENTIONS", default_value_t)]
+    pub mentions: Mentions,
+
+    /// A registry or an organization whose images count wherever they are mentioned, also by a short name:
+    /// docker.io/acme matches acme/web:1 (repeatable)
     #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_IMAGE_PREFIX", value_delimiter = ',')]
     pub image_prefix: Vec<String>,
+
+    /// Add an image to those of the chart or the manifests (repeatable)
+    #[arg(long, value_name = "IMAGE", env = "THORAS_MIRROR_ADD", value_delimiter = ',')]
+    pub add: Vec<String>,
+
+    /// Add a list of images, one a line; - is standard input (repeatable)
+    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_ADD_IMAGES", value_delimiter = ',')]
+    pub add_images: Vec<String>,
+
+    /// Add the images that the chart's annotations list
+    #[arg(long)]
+    pub annotated: bool,
+
+    /// Leave out images that only helm test uses
+    #[arg(long)]
+    pub no_test_hooks: bool,
 
     /// Keep only images that this glob matches, such as '*services*' (repeatable)
     ///

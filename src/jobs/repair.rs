@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::{
     cli::{NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, Verify},
+    enumerate::Mentions,
     lock::Lock,
     oci::Platform,
     outcome::Repair,
@@ -122,7 +123,13 @@ impl Words {
         self.flag("--helm", args.helm.iter().map(|path| path.display()));
         self.flag("--rendered", &args.rendered);
         self.flag("--images", &args.images);
+        let mentions = Some(args.mentions).filter(|mentions| *mentions != Mentions::default());
+        self.flag("--mentions", mentions.iter().map(crate::cli::value_name));
         self.flag("--image-prefix", &args.image_prefix);
+        self.flag("--add", &args.add);
+        self.flag("--add-images", &args.add_images);
+        self.switch("--annotated", args.annotated);
+        self.switch("--no-test-hooks", args.no_test_hooks);
         self.flag("--include", &args.include);
         self.flag("--exclude", &args.exclude);
         self.0.extend(args.image.iter().cloned());

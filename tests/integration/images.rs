@@ -3,6 +3,7 @@
 mod chart;
 mod failures;
 mod input;
+mod selection;
 
 use crate::support::{
     fake_helm::chart,
