@@ -1,6 +1,6 @@
 //! What an image is made of: a root manifest, the manifests below it, their configs and layers.
 //!
-//! [`successors`] is the only code that knows what a manifest references; resolving, bundles, `serve` and confirmation all
+//! [`successors()`] is the only code that knows what a manifest references; resolving, bundles, `serve` and confirmation all
 //! walk through it. A [`Graph`] is what such a walk found in one place. No I/O happens here.
 
 mod successors;

@@ -14,7 +14,7 @@ pub enum Relation {
     /// A layer of an image or artifact.
     Layer,
     /// A manifest whose `subject` is this one: a signature, an attestation, an SBOM. The registry knows these edges, the
-    /// manifest does not, so [`successors`] never yields one; a [`Node`](super::Node) holds them.
+    /// manifest does not, so [`successors()`] never yields one; a [`Node`](super::Node) holds them.
     Referrer,
 }
 
@@ -49,12 +49,12 @@ pub fn successors(contents: &Contents) -> impl Iterator<Item = Successor<'_>> {
         .chain(layers.iter().map(edge(Relation::Layer)))
 }
 
-/// The manifests that a manifest lists: see [`successors`].
+/// The manifests that a manifest lists: see [`successors()`].
 pub fn children(contents: &Contents) -> impl Iterator<Item = &Descriptor> {
     successors(contents).filter(|edge| edge.relation == Relation::Child).map(|edge| edge.descriptor)
 }
 
-/// The blobs that a manifest references, config first: see [`successors`].
+/// The blobs that a manifest references, config first: see [`successors()`].
 pub fn blobs(contents: &Contents) -> impl Iterator<Item = &Descriptor> {
     successors(contents).filter(|edge| !edge.relation.is_manifest()).map(|edge| edge.descriptor)
 }
