@@ -1,6 +1,6 @@
 //! Failures and problems as lines: what failed, because of what, and what to do about it.
 
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _};
 
 use super::{label::Labels, style::Palette, units};
 use crate::{
@@ -56,7 +56,12 @@ pub(super) fn of_image(
             found = true;
         }
         if let Some(repair) = repair.filter(|_| found) {
-            let _ = write!(lines, "\n    {} {}", palette.hint("repair:"), remedy.command(&repair.command));
+            let _ = write!(
+                lines,
+                "\n    {} {}",
+                palette.hint("repair:"),
+                remedy.command(repair.command_for(&outcome.destination))
+            );
             if let Some(note) = &repair.note {
                 let _ = write!(lines, "\n    {note}");
             }
@@ -80,6 +85,14 @@ pub struct Repair {
     pub command: String,
     /// What has to be done to it before it can be run.
     pub note: Option<String>,
+    /// The commands for images at other destinations, by the image's name there.
+    pub elsewhere: HashMap<String, String>,
+}
+
+impl Repair {
+    fn command_for(&self, destination: &str) -> &str {
+        self.elsewhere.get(destination).unwrap_or(&self.command)
+    }
 }
 
 /// What puts problems right. Problems with one remedy are listed together, above it.
@@ -169,7 +182,7 @@ mod tests {
         let outcome = samples::different();
         let labels = Labels::of([&outcome.source]);
         let command = "thoras-mirror sync --to registry.example.com/thoras".to_owned();
-        let repair = Repair { command, note: None };
+        let repair = Repair { command, ..Repair::default() };
         assert_snapshot!(of_image(&outcome, &labels, Some(&repair), Palette::plain()).unwrap(), @r#"
         error: services:4.53.0: 4 problems at registry.example.com/thoras/services:4.53.0
           platform linux/arm64 is missing; there is linux/amd64
