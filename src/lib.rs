@@ -52,6 +52,8 @@
 //!   and once for the blobs, from a source whose manifests are known ([`endpoint::resolved`]).
 
 pub mod cli;
+#[cfg(test)]
+mod committed_schema;
 pub mod confirm;
 pub mod endpoint;
 pub mod enumerate;

@@ -5,7 +5,7 @@
 
 pub mod inspection;
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -133,12 +133,22 @@ pub struct BundleSummary {
 }
 
 /// A command that repairs problems: `thoras-mirror sync --to REGISTRY/PATH` with the other settings of the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repair {
     /// The command, quoted for a shell.
     pub command: String,
     /// What to change in it before running it.
     pub note: Option<String>,
+    /// The commands for images at other destinations, by the image's name there.
+    pub elsewhere: HashMap<String, String>,
+}
+
+impl Repair {
+    /// The command for the image with this name at its destination.
+    #[must_use]
+    pub fn command_for(&self, destination: &str) -> &str {
+        self.elsewhere.get(destination).unwrap_or(&self.command)
+    }
 }
 
 /// One image at the end of a run, with what the lock needs to know of it.

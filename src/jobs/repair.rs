@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::{
     cli::{NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, Verify},
-    lock::Lock,
+    lock::{Lock, Placement},
     oci::Platform,
     outcome::Repair,
 };
@@ -27,14 +27,14 @@ pub(super) fn from_source(args: &Verify, to: &str) -> Repair {
     words.repair()
 }
 
-/// Repairs a mirror that was compared with a lock.
-pub(super) fn from_lock(args: &Verify, lock: &Lock, path: &Path) -> Repair {
+/// Repairs one destination of a lock.
+pub(super) fn from_lock(args: &Verify, lock: &Lock, placement: &Placement, path: &Path) -> Repair {
     let path = path.display().to_string();
     // An image that failed before its digest was known cannot be copied by digest.
     let all_known = lock.images.iter().all(|image| image.digest.is_some());
     let mut words = Words::new(if all_known { &["sync", "--locked"] } else { &["sync"] });
     words.flag("--lock", [&path]);
-    words.flag("--to", &lock.placement.to);
+    words.flag("--to", &placement.to);
     words.required(&lock.platforms);
     for image in &lock.images {
         let waivers = image.waived.iter().map(|platform| format!("{}={platform}", image.source));
@@ -43,8 +43,8 @@ pub(super) fn from_lock(args: &Verify, lock: &Lock, path: &Path) -> Repair {
     words.access(args);
     if !all_known {
         words.switch("--foreign-layers", lock.foreign_layers);
-        words.flag("--naming", [crate::cli::value_name(&lock.placement.naming)]);
-        words.flag("--source-prefix", lock.placement.source_prefix.iter());
+        words.flag("--naming", [crate::cli::value_name(&placement.naming)]);
+        words.flag("--source-prefix", placement.source_prefix.iter());
         words.0.extend(lock.images.iter().map(|image| image.source.to_string()));
     }
     words.repair()
@@ -135,7 +135,7 @@ impl Words {
         let note = command.contains(HIDDEN).then(|| {
             format!("(put your own value in each place of {HIDDEN}: it may be secret, so it is not shown)")
         });
-        Repair { command, note }
+        Repair { command, note, ..Repair::default() }
     }
 }
 
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn values_that_may_be_secret_are_left_out() {
-        let Repair { command: text, note } = repaired(
+        let Repair { command: text, note, .. } = repaired(
             "--set password=hunter2,other=hunter2 --set-string token=hunter2 \
              --helm-arg=--password --helm-arg=hunter2 --helm-arg=--password=hunter2 \
              --chart x --repo https://me:hunter2@charts.example.com/",

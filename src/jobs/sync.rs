@@ -26,7 +26,7 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     request::check_stdin(Some(&args.selection), &args.registries, Some(&args.destination.login))?;
     let root = request::root(&args.destination.to)?;
     let access = Access::new(&args.registries, session.events())?;
-    let Work { sources, mappings, placement, chart, made_here, foreign_layers } =
+    let Work { sources, mappings, placement, chart, made_here, foreign_layers, earlier } =
         work(&args, &root, session).await?;
     // Found out before a byte moves, not after the last.
     let lock_file = if args.dry_run {
@@ -47,7 +47,12 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
     let mut failures = Vec::new();
     if let Some(file) = lock_file {
         let lock = Lock::new(chart.clone(), placement, &platforms, foreign_layers, &mirrored);
-        failures.extend(file.write(&lock).err().map(|error| error.failure()));
+        let lock = match earlier {
+            Some(earlier) => earlier.with_destination(lock).map_err(|error| error.failure()),
+            None => Ok(lock),
+        };
+        let written = lock.and_then(|lock| file.write(&lock).map_err(|error| error.failure()));
+        failures.extend(written.err());
     }
     let missing = mirrored.iter().filter_map(|one| one.missing_repository.clone()).collect();
     failures.extend(repositories::missing(&missing));
@@ -97,6 +102,8 @@ struct Work {
     made_here: Option<MadeHere>,
     /// Whether foreign layers are copied: asked for now, or by the lock.
     foreign_layers: ForeignLayers,
+    /// With `--locked`, the lock: its other destinations stay.
+    earlier: Option<Lock>,
 }
 
 /// From the chart or list, or with `--locked` from the lock.
@@ -106,13 +113,18 @@ async fn work(args: &Sync, root: &Root, session: &Session) -> Result<Work, Failu
         let lock = Lock::read(&args.lock).map_err(|error| unreadable(&error))?;
         let references = locked(&lock, args)?;
         let made_here = locked_chart(&lock, args).await?;
-        let foreign_layers = (args.foreign_layers || lock.foreign_layers).into();
-        let Placement { naming: usual, source_prefix, chart, .. } = lock.placement;
-        let placement = request::placement(root, naming, (usual, source_prefix));
-        let placement = Placement { chart, ..placement };
+        let to = root.to_string();
+        let foreign_layers = args.foreign_layers || lock.foreign_layers;
+        lock.check_foreign_layers(&to, foreign_layers).map_err(|error| error.failure())?;
+        let usual = lock.placement_for(&to).cloned();
+        let chart = usual.as_ref().and_then(|usual| usual.chart.clone());
+        let usual = usual.map(|usual| (usual.naming, usual.source_prefix)).unwrap_or_default();
+        let placement = Placement { chart, ..request::placement(root, naming, usual) };
         let mappings = name_all(&placement, root, &references)?;
-        let sources = lock.images.into_iter().map(|image| image.source).collect();
-        return Ok(Work { sources, mappings, placement, chart: lock.chart, made_here, foreign_layers });
+        let sources = lock.images.iter().map(|image| image.source.clone()).collect();
+        let (chart, foreign_layers) = (lock.chart.clone(), foreign_layers.into());
+        let earlier = Some(lock);
+        return Ok(Work { sources, mappings, placement, chart, made_here, foreign_layers, earlier });
     }
     let found = enumerate_with(&args.selection, args.with_chart, session).await?;
     let mut sources: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
@@ -123,7 +135,7 @@ async fn work(args: &Sync, root: &Root, session: &Session) -> Result<Work, Failu
     let mappings = name_all(&placement, root, &sources)?;
     let (chart, made_here) = (found.chart, made_here(found.package));
     let foreign_layers = args.foreign_layers.into();
-    Ok(Work { sources, mappings, placement, chart, made_here, foreign_layers })
+    Ok(Work { sources, mappings, placement, chart, made_here, foreign_layers, earlier: None })
 }
 
 /// The lock's chart, packaged again if that was asked for: it must turn out to be the same.
@@ -133,7 +145,8 @@ async fn locked_chart(lock: &Lock, args: &Sync) -> Result<Option<MadeHere>, Fail
             "the lock names the images; --chart is only where --with-chart finds the chart itself",
         ));
     }
-    let (reference, identity) = match (&lock.placement.chart, &lock.chart) {
+    let packaged = lock.placement().and_then(|placement| placement.chart.as_ref());
+    let (reference, identity) = match (packaged, &lock.chart) {
         (Some(reference), Some(identity)) => (reference, identity),
         _ if args.with_chart => {
             let message = format!("the lock {} has no packaged chart", args.lock.display());

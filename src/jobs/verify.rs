@@ -11,13 +11,14 @@ use crate::{
     endpoint::{Cause, Error, Operation, Source},
     error::{Failure, Kind},
     graph::ForeignLayers,
-    lock::{Lock, LockedImage},
+    lock::{Lock, LockedCopy, LockedImage},
     oci::{ChartIdentity, Digest, Mapping, Naming, Platform, Reference, Target, mapping::Root},
     outcome::{Command, Repair, RunOutcome},
     pipeline::{self, Expectation, verify::Unknown},
     problem::Side,
     report::{Document, Presentation, present},
     request::{self, Access, Yardstick},
+    waiver::Waivers,
 };
 
 /// How many references are resolved at once at the source.
@@ -28,8 +29,10 @@ struct Task {
     root: Root,
     expectations: Vec<Expectation>,
     chart: Option<ChartIdentity>,
-    /// The command that puts problems right.
+    /// The command that repairs problems.
     repair: Repair,
+    /// The destinations as reports show them.
+    destinations: String,
 }
 
 pub(super) async fn run(args: Verify, session: &Session) -> Result<u8, Failure> {
@@ -44,7 +47,7 @@ pub(super) async fn run(args: Verify, session: &Session) -> Result<u8, Failure> 
     let outcomes = pipeline::verify(destination, task.expectations, args.level, session.events()).await;
     session.reporter.finish();
     let document = Document::from(RunOutcome {
-        destination: Some(task.root.to_string()),
+        destination: Some(task.destinations),
         level: Some(level_name(args.level).to_owned()),
         chart: task.chart,
         repair: Some(task.repair),
@@ -73,44 +76,77 @@ fn from_lock(path: &Path, args: &Verify, session: &Session) -> Result<Task, Fail
     let waivers = request::waivers(&args.platforms);
     let sources: Vec<Reference> = lock.images.iter().map(|image| image.source.clone()).collect();
     warn_of_idle_waivers(&waivers, &sources, session);
-    let expectation = |image: &LockedImage, destination: &Reference| {
-        let waived =
-            |platform: &&Platform| image.waived.contains(platform) || waivers.covers(&image.source, platform);
-        let (waived, platforms) = lock.platforms.iter().cloned().partition(|platform| waived(&platform));
-        Expectation {
-            image: Arc::new(Mapping {
-                source: image.source.clone(),
-                repository: destination.repository().clone(),
-                tag: destination.tag().unwrap_or("latest").to_owned(),
-            }),
-            digest: image.digest.clone().filter(|_| image.confirmed).ok_or(Unknown::NeverConfirmed),
-            platforms,
-            waived,
-            foreign_layers: lock.foreign_layers.into(),
-        }
-    };
-    let expectations: Vec<Expectation> = lock
-        .images
-        .iter()
-        .flat_map(|image| image.destinations.iter().map(move |destination| (image, destination)))
-        .map(|(image, destination)| expectation(image, destination))
-        .collect();
-    let Some(to) = &lock.placement.to else {
+    let registries: Vec<&str> =
+        lock.destinations.iter().filter_map(|placement| placement.to.as_deref()).collect();
+    if registries.len() < lock.destinations.len() {
         let message = format!("the lock {} was taken from a bundle: it names no registry", path.display());
         return Err(Failure::new(Kind::Input, message).with_hint(
             "`thoras-mirror bundle import` writes one that does; `thoras-mirror bundle verify` reads the bundle itself",
         ));
-    };
-    if expectations.is_empty() {
-        return Err(Failure::new(Kind::Input, format!("the lock {} names no images", path.display())));
     }
+    let roots = roots(&registries, args, path)?;
+    let (mut expectations, mut repair) = (Vec::new(), Repair::default());
+    for (position, placement) in lock.destinations.iter().enumerate() {
+        let here: Vec<Expectation> = lock
+            .images
+            .iter()
+            .flat_map(|image| image.destinations.iter().map(move |copy| (image, copy)))
+            .filter(|(_, copy)| copy.to == placement.to)
+            .map(|(image, copy)| expectation(&lock, image, copy, &waivers))
+            .collect();
+        let command = repair::from_lock(args, &lock, placement, path);
+        if position == 0 {
+            repair = command;
+        } else {
+            let commands = here.iter().map(|one| (one.image.destination(), command.command.clone()));
+            repair.elsewhere.extend(commands);
+        }
+        expectations.extend(here);
+    }
+    let Some(root) = roots.into_iter().next().filter(|_| !expectations.is_empty()) else {
+        return Err(Failure::new(Kind::Input, format!("the lock {} names no images", path.display())));
+    };
+    let destinations = registries.join(", ");
+    Ok(Task { root, expectations, chart: lock.chart, repair, destinations })
+}
+
+/// What one copy of an image must be.
+fn expectation(lock: &Lock, image: &LockedImage, copy: &LockedCopy, waivers: &Waivers) -> Expectation {
+    let waived =
+        |platform: &&Platform| image.waived.contains(platform) || waivers.covers(&image.source, platform);
+    let (waived, platforms) = lock.platforms.iter().cloned().partition(|platform| waived(&platform));
+    Expectation {
+        image: Arc::new(Mapping {
+            source: image.source.clone(),
+            repository: copy.reference.repository().clone(),
+            tag: copy.reference.tag().unwrap_or("latest").to_owned(),
+        }),
+        digest: image.digest.clone().filter(|_| copy.confirmed).ok_or(Unknown::NeverConfirmed),
+        platforms,
+        waived,
+        foreign_layers: lock.foreign_layers.into(),
+    }
+}
+
+/// The lock's destinations. One login is for one registry.
+fn roots(registries: &[&str], args: &Verify, path: &Path) -> Result<Vec<Root>, Failure> {
     let unusable = |error| {
         let message = format!("the lock {} does not say where its images are: {error}", path.display());
         Failure::new(Kind::Input, message)
     };
-    let root = to.parse().map_err(unusable)?;
-    let repair = repair::from_lock(args, &lock, path);
-    Ok(Task { root, expectations, chart: lock.chart, repair })
+    let roots: Vec<Root> =
+        registries.iter().map(|to| to.parse().map_err(unusable)).collect::<Result<_, Failure>>()?;
+    let is_one_registry = roots.windows(2).all(|pair| match pair {
+        [one, other] => one.registry() == other.registry(),
+        _ => true,
+    });
+    if args.login.to_username.is_some() && !is_one_registry {
+        let message =
+            format!("--to-username is for one registry, and the lock {} names several", path.display());
+        return Err(Failure::new(Kind::Usage, message)
+            .with_hint("leave --to-username out and pass the logins with --authfile FILE"));
+    }
+    Ok(roots)
 }
 
 /// Everything that the chart or list names, with the digests that the source has now.
@@ -138,7 +174,8 @@ async fn from_source(to: &str, args: &Verify, access: &Access, session: &Session
         .buffered(AT_ONCE)
         .collect()
         .await;
-    Ok(Task { root, expectations, chart: found.chart, repair: repair::from_source(args, to) })
+    let (repair, destinations) = (repair::from_source(args, to), root.to_string());
+    Ok(Task { root, expectations, chart: found.chart, repair, destinations })
 }
 
 /// The digest that the source has now. Its word (the answer to HEAD, which counts against no quota) is enough but

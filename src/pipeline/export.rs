@@ -196,8 +196,8 @@ impl<S: Source> Exporter<S> {
             .map(|one| &one.outcome.source)
             .collect();
         for image in &mut lock.images {
-            image.destinations.clear();
-            image.confirmed = !failed.contains(&image.source);
+            let is_whole = !failed.contains(&image.source);
+            image.destinations.iter_mut().for_each(|copy| copy.confirmed = is_whole);
         }
         lock
     }

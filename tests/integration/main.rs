@@ -18,6 +18,7 @@ mod foreign_layers;
 mod help;
 mod images;
 mod inspect;
+mod lock_v1;
 mod mistakes;
 mod network;
 mod secrets;

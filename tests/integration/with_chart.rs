@@ -125,10 +125,12 @@ async fn the_lock_names_the_chart_by_digest_and_verify_reads_it() {
     let chart = chart_in(&lock);
     assert_eq!(chart["kind"], "chart");
     assert_eq!(chart["source"], "localhost/charts/shop:1.2.3_build.5");
-    assert_eq!(chart["destinations"], json!([format!("{}/charts/shop:1.2.3_build.5", site.to())]));
+    let reference = format!("{}/charts/shop:1.2.3_build.5", site.to());
+    let expected = json!([{ "to": site.to(), "reference": reference, "confirmed": true }]);
+    assert_eq!(chart["destinations"], expected);
     assert_eq!(chart["digest"], site.mirrored_chart("1.2.3_build.5").unwrap().as_str());
-    assert_eq!((&chart["platforms"], &chart["confirmed"]), (&json!([]), &json!(true)));
-    assert_eq!(lock["placement"]["chart"], chart["source"]);
+    assert_eq!(chart["platforms"], json!([]));
+    assert_eq!(lock["destinations"][0]["chart"], chart["source"]);
     let package = lock["chart"]["digest"].as_str().unwrap();
     assert!(chart["blobs"].as_array().unwrap().contains(&package.into()), "the package is a layer: {lock}");
 

@@ -76,7 +76,7 @@ impl Head {
             .filter_map(|image| Some((image.reference.as_ref()?, &image.root.digest)))
             .collect();
         let disagrees = |image: &&LockedImage| roots.get(&image.source).copied() != image.digest.as_ref();
-        if let Some(image) = lock.images.iter().filter(|image| image.confirmed).find(disagrees) {
+        if let Some(image) = lock.images.iter().filter(|image| image.is_confirmed()).find(disagrees) {
             return Err(BundleError::Disagreement { what: image.source.to_string() });
         }
         let other_size =
@@ -93,7 +93,7 @@ impl Head {
     pub fn left_out(&self) -> impl Iterator<Item = &Reference> {
         let there: HashSet<&Reference> =
             self.index.images.iter().filter_map(|image| image.reference.as_ref()).collect();
-        let failed = self.lock.iter().flat_map(|lock| &lock.images).filter(|image| !image.confirmed);
+        let failed = self.lock.iter().flat_map(|lock| &lock.images).filter(|image| !image.is_confirmed());
         failed.map(|image| &image.source).filter(move |source| !there.contains(source))
     }
 

@@ -6,7 +6,7 @@ use super::{closure::Closure, *};
 use crate::{
     endpoint::{Cause, Error, Operation, Source},
     graph::{ForeignLayers, PlatformManifest},
-    lock::{Lock, LockedImage, Placement},
+    lock::{Lock, LockedCopy, LockedImage, Placement},
     oci::{
         Descriptor, Digest, Naming, RawManifest, Reference, Target,
         media_type::{OCI_INDEX, OCI_MANIFEST},
@@ -86,14 +86,15 @@ fn lock_of(
     blobs.sort();
     let image = LockedImage {
         source: reference.clone(),
-        destinations: Vec::new(),
         digest: Some(root.digest.clone()),
         media_type: Some(root.media_type.clone()),
         kind: crate::oci::ArtifactKind::Image,
         platforms,
+        optional: false,
         waived: Vec::new(),
         blobs,
-        confirmed: true,
+        attached: Vec::new(),
+        destinations: vec![LockedCopy { to: None, reference: reference.clone(), confirmed: true }],
     };
     let blobs = closure.blobs().map(|blob| (blob.digest.clone(), blob.size)).collect();
     let empty = Lock::new(None, placement, &[], ForeignLayers::Optional, &[]);

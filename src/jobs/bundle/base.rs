@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use crate::{
     endpoint::bundle::volumes,
     error::{Failure, Kind},
-    lock::{Base, Lock},
+    lock::{Base, Lock, LockError},
     oci::{Digest, Reference},
 };
 
@@ -16,9 +16,9 @@ pub(super) fn read(path: &Path) -> Result<Base, Failure> {
         Failure { message, ..failure }
     };
     let (lock, id) = if is_a_lock(path) {
-        let lock = Lock::read(path).map_err(|error| named(error.failure()))?;
-        let id = Digest::sha256(&lock.to_bytes());
-        (lock, id)
+        let read = |error: LockError| named(error.failure());
+        let bytes = Lock::read_bytes(path).map_err(read)?;
+        (Lock::parse(&bytes, path).map_err(read)?, Digest::sha256(&bytes))
     } else {
         let bundle = super::opening::open(&[path.to_owned()]).map_err(named)?;
         let id = bundle.head().id().clone();
@@ -53,10 +53,10 @@ fn without_lock(path: &Path) -> Failure {
 /// Every blob of the confirmed images, with the repositories that have it.
 fn places(lock: &Lock) -> BTreeMap<Digest, Vec<String>> {
     let mut places: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
-    for image in lock.images.iter().filter(|image| image.confirmed) {
+    for image in lock.images.iter().filter(|image| image.is_confirmed()) {
         let repository = |reference: &Reference| reference.repository().to_string();
-        let here: Vec<String> =
-            std::iter::once(&image.source).chain(&image.destinations).map(repository).collect();
+        let copies = image.destinations.iter().filter(|copy| copy.confirmed).map(|copy| &copy.reference);
+        let here: Vec<String> = std::iter::once(&image.source).chain(copies).map(repository).collect();
         for blob in &image.blobs {
             let known = places.entry(blob.clone()).or_default();
             known.extend(here.iter().cloned());
@@ -65,4 +65,23 @@ fn places(lock: &Lock) -> BTreeMap<Digest, Vec<String>> {
         }
     }
     places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_and_bundles_of_the_previous_version_are_read() {
+        let shared = Digest::sha256(b"shared layer");
+        let source = ["127.0.0.1:5061/team/app", "127.0.0.1:5061/team/tools/agent"].as_slice();
+        let mirror = ["127.0.0.1:5062/mirror/app", "127.0.0.1:5062/mirror/tools/agent"].as_slice();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/lock-v1");
+        for (file, places) in [("sync.lock", [source, mirror].concat()), ("bundle.tar", source.to_vec())] {
+            let base = read(&folder.join(file)).unwrap();
+            assert_eq!(base.blobs[&shared], places, "{file}");
+        }
+        let id = Digest::sha256(&std::fs::read(folder.join("sync.lock")).unwrap());
+        assert_eq!(read(&folder.join("sync.lock")).unwrap().id, id, "the digest of the file as it is");
+    }
 }

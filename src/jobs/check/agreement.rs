@@ -19,7 +19,7 @@ pub(super) fn faults(head: &Head, subjects: &[Subject]) -> Vec<Fault> {
     let missing = lock.images.iter().filter(|image| !there.contains(&image.source));
     let mut faults: Vec<Fault> = missing
         .map(|image| {
-            if image.confirmed {
+            if image.is_confirmed() {
                 wrong(&image.source, "it is not in index.json".to_owned())
             } else {
                 Fault::LeftOut { image: image.source.clone() }

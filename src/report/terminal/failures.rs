@@ -101,7 +101,12 @@ fn image_text(image: &ImageOutcome, name: &str, repair: Option<&Repair>, palette
             found = true;
         }
         if let Some(repair) = repair.filter(|_| found) {
-            let _ = write!(lines, "\n    {} {}", palette.hint("repair:"), remedy.command(&repair.command));
+            let _ = write!(
+                lines,
+                "\n    {} {}",
+                palette.hint("repair:"),
+                remedy.command(repair.command_for(&image.destination))
+            );
             if let Some(note) = &repair.note {
                 let _ = write!(lines, "\n    {note}");
             }
@@ -204,7 +209,7 @@ mod tests {
     fn every_problem_is_listed_above_the_command_that_repairs_it() {
         let outcome = samples::different();
         let command = "thoras-mirror sync --to registry.example.com/thoras".to_owned();
-        let repair = Repair { command, note: None };
+        let repair = Repair { command, ..Repair::default() };
         assert_snapshot!(image_text(&outcome, "services:4.53.0", Some(&repair), Palette::plain()).unwrap(), @r#"
         error: services:4.53.0: 4 problems at registry.example.com/thoras/services:4.53.0
           platform linux/arm64 is missing; there is linux/amd64

@@ -15,6 +15,7 @@ use std::{
 use super::{Content, NewManifest, Source, StorageError, StoredManifest};
 use crate::{
     endpoint::bundle::{BlobReader, Bundle, BundleError, index::Named},
+    lock::Lock,
     oci::{
         Contents, Descriptor, Digest, RawManifest, Reference as ImageReference,
         manifest::ManifestError,
@@ -228,7 +229,7 @@ fn name_images(
 
 fn namer(bundle: &Bundle, names: &Names, references: &[ImageReference]) -> Result<Namer, StorageError> {
     let root = Root::from_str(THIS_REGISTRY).map_err(unnameable)?;
-    let exported = bundle.head().lock.as_ref().map(|lock| &lock.placement);
+    let exported = bundle.head().lock.as_ref().and_then(Lock::placement);
     if let (None, None, Some(placement)) = (names.naming, &names.source_prefix, exported) {
         return Ok(placement.namer(root));
     }

@@ -251,16 +251,22 @@ async fn a_million_entries_are_refused_in_little_memory() {
 
 #[tokio::test]
 async fn huge_heads_are_refused_in_little_memory() {
-    let lock = |member: &str, value: &str| {
+    let lock = |version: &str, member: &str, value: &str| {
         let values = vec![value; 10_000_000 / (value.len() + 1)].join(",");
-        let lock = format!(r#"{{"schema":"thoras-mirror/lock/v1","{member}":[{values}]}}"#);
+        let lock = format!(r#"{{"schema":"thoras-mirror/lock/{version}","{member}":[{values}]}}"#);
         around(&[file("thoras-mirror.lock", lock.as_bytes())])
     };
     let cases = [
         ("index over its limit", layout(&" ".repeat((16 << 20) + 1), &[]), "index.json has 16777217 bytes"),
         ("index of many images", layout(&index_of(120_000), &[]), "more than 20000 images"),
-        ("lock of unknown members", lock("unknown", "0"), "thoras-mirror.lock cannot be read"),
-        ("lock of many platforms", lock("platforms", r#""a/b""#), "thoras-mirror.lock cannot be read"),
+        ("old lock of unknown members", lock("v1", "unknown", "0"), "thoras-mirror.lock cannot be read"),
+        ("lock of unknown members", lock("v2", "unknown", "0"), "thoras-mirror.lock cannot be read"),
+        (
+            "old lock of many platforms",
+            lock("v1", "platforms", r#""a/b""#),
+            "thoras-mirror.lock cannot be read",
+        ),
+        ("lock of many platforms", lock("v2", "platforms", r#""a/b""#), "thoras-mirror.lock cannot be read"),
     ];
     for (called, bundle, text) in cases {
         assert_refused_in_little_memory(called, &bundle, text).await;

@@ -43,7 +43,7 @@ impl Team {
 
     pub(super) fn builder(&self) -> BundleBuilder<'_> {
         BundleBuilder::new(&[(APP, &self.app), (WEB, &self.web)])
-            .lock(|lock| lock["placement"]["sourcePrefix"] = "registry.example.com/team".into())
+            .lock(|lock| lock["destinations"][0]["sourcePrefix"] = "registry.example.com/team".into())
     }
 
     pub(super) fn bundle(&self) -> SampleBundle {

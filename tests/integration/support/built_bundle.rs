@@ -50,13 +50,14 @@ impl<'a> BundleBuilder<'a> {
             let digests: Vec<&Digest> = image.blobs.keys().collect();
             blobs.extend(image.blobs.iter().map(|(digest, bytes)| (digest.to_string(), bytes.len())));
             locked.push(json!({
-                "source": reference.to_string(), "destinations": [], "digest": image.root().digest,
-                "mediaType": image.root().media_type, "platforms": [], "blobs": digests, "confirmed": true,
+                "source": reference.to_string(), "digest": image.root().digest,
+                "mediaType": image.root().media_type, "platforms": [], "blobs": digests,
+                "destinations": [{ "reference": reference.to_string(), "confirmed": true }],
             }));
         }
         locked.sort_by_key(|image| image["source"].to_string());
         let lock = json!({
-            "schema": "thoras-mirror/lock/v1", "placement": { "naming": "relative" },
+            "schema": "thoras-mirror/lock/v2", "destinations": [{ "naming": "relative" }],
             "platforms": ["linux/amd64", "linux/arm64"], "images": locked, "blobs": blobs,
         });
         Self { images, lock, left_out: BTreeSet::new() }

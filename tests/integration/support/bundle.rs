@@ -8,7 +8,7 @@ use thoras_mirror::{
         bundle::{Bundle, Draft, Layout},
     },
     graph::{ForeignLayers, Graph, KnownManifests},
-    lock::{Lock, LockedImage, Placement},
+    lock::{Lock, LockedCopy, LockedImage, Placement},
     oci::{Digest, Naming, Reference, Target},
     resolve,
 };
@@ -87,13 +87,14 @@ fn locked(reference: &Reference, graph: &Graph) -> LockedImage {
     blobs.sort();
     LockedImage {
         source: reference.clone(),
-        destinations: Vec::new(),
         digest: Some(root.manifest.digest().clone()),
         media_type: Some(root.manifest.media_type().clone()),
         kind: graph.kind(),
         platforms: graph.platforms.clone(),
+        optional: false,
         waived: Vec::new(),
         blobs,
-        confirmed: true,
+        attached: Vec::new(),
+        destinations: vec![LockedCopy { to: None, reference: reference.clone(), confirmed: true }],
     }
 }

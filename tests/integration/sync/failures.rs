@@ -92,7 +92,9 @@ async fn fail_fast_begins_nothing_after_the_first_failure() {
     assert_eq!(statuses(&document(&outcome)), ["failed", "skipped", "skipped"]);
     assert_eq!(pair.writes(), 0);
     let lock = lock_of(&outcome);
-    assert!(lock["images"].as_array().unwrap().iter().all(|image| image["confirmed"] == false));
+    assert!(
+        lock["images"].as_array().unwrap().iter().all(|image| image["destinations"][0]["confirmed"] == false)
+    );
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ async fn assert_refused(action: Action, code: i32) {
     assert_eq!(pair.tags(), [""; 0]);
     assert_eq!(pair.destination.count("PUT", "/manifests/"), 0);
     assert_eq!(pair.destination.violations(), [""; 0]);
-    assert_eq!(lock_of(&outcome)["images"][0]["confirmed"], false);
+    assert_eq!(lock_of(&outcome)["images"][0]["destinations"][0]["confirmed"], false);
 }
 
 #[tokio::test]

@@ -82,5 +82,5 @@ async fn a_registry_that_loses_what_it_accepted_is_found_out() {
     let document = document(&outcome);
     assert_eq!(statuses(&document), ["failed"]);
     assert_eq!(document["images"][0]["problems"][0]["kind"], "missing-manifest");
-    assert_eq!(lock_of(&outcome)["images"][0]["confirmed"], false);
+    assert_eq!(lock_of(&outcome)["images"][0]["destinations"][0]["confirmed"], false);
 }

@@ -23,8 +23,8 @@ async fn without_a_lock_it_names_the_file_and_the_three_ways_on() {
 async fn a_broken_lock_is_unreadable_input() {
     let folder = tempfile::tempdir().unwrap();
     for (content, expected) in [
-        ("{", "thoras-mirror.lock is not a lock of this program"),
-        ("{\"schema\":\"thoras-mirror/lock/v9\"}", "this program reads `thoras-mirror/lock/v1`"),
+        ("{", "thoras-mirror.lock is not a thoras-mirror lock file"),
+        ("{\"schema\":\"thoras-mirror/lock/v9\"}", "this program reads `thoras-mirror/lock/v2` and earlier"),
     ] {
         std::fs::write(folder.path().join("thoras-mirror.lock"), content).unwrap();
         let outcome = Mirror::new(["verify"]).in_folder(folder.path()).run().await.expect_code(3);
@@ -72,8 +72,8 @@ async fn an_image_that_failed_stays_unconfirmed_until_the_printed_repair_ran() {
     let site = Site { source, mirror, synced };
     let lock: Value =
         serde_json::from_slice(&std::fs::read(site.folder().join("thoras-mirror.lock")).unwrap()).unwrap();
-    assert_eq!(lock["images"][0]["confirmed"], true, "{lock}");
-    assert_eq!(lock["images"][1]["confirmed"], false, "{lock}");
+    assert_eq!(lock["images"][0]["destinations"][0]["confirmed"], true, "{lock}");
+    assert_eq!(lock["images"][1]["destinations"][0]["confirmed"], false, "{lock}");
 
     let (code, document) = site.verify_json("platforms").await;
     assert_eq!(code, Some(5));

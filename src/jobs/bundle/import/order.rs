@@ -43,12 +43,13 @@ impl Order {
         head.check_lock().map_err(|error| error.failure())?;
         let images = names::images(head, &args.names, path)?;
         let mut references: Vec<Reference> = images.iter().map(|image| image.reference.clone()).collect();
-        let usual = match &head.lock {
-            Some(lock) => (lock.placement.naming, lock.placement.source_prefix.clone()),
+        let exported = head.lock.as_ref().and_then(Lock::placement);
+        let usual = match exported {
+            Some(placement) => (placement.naming, placement.source_prefix.clone()),
             None => (Naming::default(), mapping::common_prefix(&references)),
         };
         let placement = request::placement(root, &args.destination.naming, usual);
-        let chart = head.lock.as_ref().and_then(|lock| lock.placement.chart.clone());
+        let chart = exported.and_then(|placement| placement.chart.clone());
         let placement = Placement { chart, ..placement };
         references.extend(head.left_out().cloned());
         let mut mappings = placement.namer(root.clone()).map_all(&references).map_err(|error| {

@@ -55,7 +55,7 @@ async fn keep_going_writes_the_bundle_without_it_and_says_so() {
             .as_array()
             .unwrap()
             .iter()
-            .map(|one| one["confirmed"].clone())
+            .map(|one| one["destinations"][0]["confirmed"].clone())
             .collect();
         assert_eq!(confirmed, [true, false]);
         let found = verify(&site.path("b.tar")).await.expect_code(1);
@@ -171,8 +171,8 @@ async fn an_image_that_was_left_out_is_asked_for_at_the_far_side_bug() {
         let lock: serde_json::Value =
             serde_json::from_slice(&std::fs::read(imported.folder().join("thoras-mirror.lock")).unwrap())
                 .unwrap();
-        assert_eq!(lock["images"][0]["confirmed"], true, "{lock}");
-        assert_eq!(lock["images"][1]["confirmed"], false, "{lock}");
+        assert_eq!(lock["images"][0]["destinations"][0]["confirmed"], true, "{lock}");
+        assert_eq!(lock["images"][1]["destinations"][0]["confirmed"], false, "{lock}");
         let verified = Mirror::new(["verify"]).in_folder(&imported.folder()).run().await.expect_code(5);
         assert!(verified.stderr.contains("mirror/web:web"), "{verified}");
         assert!(!verified.stderr.contains("mirror/app:app"), "{verified}");
