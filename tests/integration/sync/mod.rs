@@ -2,6 +2,7 @@
 //!
 //! - [`servers`]: which registries and credentials it works with; [`contents`]: what must arrive unchanged;
 //!   [`shapes`]: manifests that say too little, too much, or name what is not there;
+//! - [`order`]: children before parents, held at a gate;
 //! - [`sharing`], [`requests`], [`idle`], [`repair`]: how little is moved and asked, counted at the servers;
 //! - [`naming`], [`platforms`], [`moving`], [`lock`], [`output`], [`messages`]: what it is told, and what it says;
 //! - [`integrity`], [`failures`], [`interrupt`], [`kill`]: what holds whatever happens.
@@ -16,6 +17,7 @@ mod lock;
 mod messages;
 mod moving;
 mod naming;
+mod order;
 mod output;
 mod platforms;
 mod repair;
