@@ -47,6 +47,23 @@ pub fn is_request(seen: (&str, &str), method: &str, path: &str) -> bool {
     (method.is_empty() || seen.0 == method) && seen.1.contains(path)
 }
 
+/// A port of this machine on which nothing listens, and which no other process gets for as long as this lives.
+#[derive(Debug)]
+pub struct ClosedPort {
+    /// `127.0.0.1:PORT`.
+    pub host_port: String,
+    _bound: tokio::net::TcpSocket,
+}
+
+impl ClosedPort {
+    /// Takes a free port.
+    pub fn new() -> Self {
+        let bound = tokio::net::TcpSocket::new_v4().unwrap();
+        bound.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Self { host_port: bound.local_addr().unwrap().to_string(), _bound: bound }
+    }
+}
+
 /// Where a server listens, and what a client must know to talk to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
