@@ -32,6 +32,7 @@ use serde_json::Value;
 
 use crate::support::{
     Address, client,
+    documents::run as document,
     images::SampleImage,
     process::{Mirror, Outcome},
     registry::Registry,
@@ -139,21 +140,6 @@ fn mirror_at(address: &Address) -> String {
 
 fn is_write(method: &str) -> bool {
     !matches!(method, "GET" | "HEAD")
-}
-
-/// The JSON document that a run printed: one, and valid against its schema.
-fn document(outcome: &Outcome) -> Value {
-    let document: Value =
-        serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome}"));
-    let schema: Value = serde_json::from_str(include_str!("../../../src/report/schema/run.v1.json")).unwrap();
-    let errors: Vec<String> = jsonschema::validator_for(&schema)
-        .unwrap()
-        .iter_errors(&document)
-        .map(|error| error.to_string())
-        .collect();
-    assert!(errors.is_empty(), "{errors:?}: {outcome}");
-    assert_eq!(document["exitCode"], outcome.status.code().unwrap_or(-1), "{outcome}");
-    document
 }
 
 /// The statuses of a document's images, in their order.
