@@ -30,7 +30,7 @@ use thoras_mirror::{
             network::{Network, NetworkSettings},
         },
     },
-    event::{Event, EventSink},
+    event::{Event, EventSink, Silent},
     oci::{Digest, Mapping, Reference, Repository},
     outcome::{ImageOutcome, Status},
     pipeline::{self, Options},
@@ -161,6 +161,16 @@ impl Case {
             fail_fast: false,
         };
         pipeline::mirror(source, destination, mappings, options, events).await
+    }
+
+    /// Copies the image until `moment` comes, and drops the copy then.
+    async fn drop_when(&self, moment: impl Future<Output = ()>) {
+        let destination = self.destination.address().clone();
+        let names = [("vendor/app", REPOSITORY)];
+        tokio::select! {
+            _ = self.pipeline(&destination, &names, Arc::new(Silent)) => panic!("it ended before"),
+            () = moment => (),
+        }
     }
 
     fn mapping(&self, destination: &Address, from: &str, to: &str) -> Mapping {

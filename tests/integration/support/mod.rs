@@ -8,13 +8,15 @@
 //!   requests at random;
 //! - [`proxy`] is a forward proxy; [`secrets`] looks for what must never be shown;
 //! - [`vendor`] is a vendor's registry and chart, exported by the program itself;
-//! - [`process`] runs the program under test, [`serving`] its registry, [`documents`] checks the JSON that it prints;
+//! - [`process`] runs the program under test, [`kill`] kills it at moments that [`dice`] draw, [`serving`] runs its
+//!   registry, [`documents`] checks the JSON that it prints;
 //! - [`skopeo`], [`containerd`] and [`helm`] run other programs, [`fake_helm`] stands in Helm's place and writes down what it saw.
 
 pub mod built_bundle;
 pub mod bundle;
 pub mod client;
 pub mod containerd;
+pub mod dice;
 pub mod documents;
 pub mod fake_helm;
 pub mod fault_proxy;
@@ -22,6 +24,7 @@ pub mod graph;
 pub mod helm;
 pub mod http_server;
 pub mod images;
+pub mod kill;
 pub mod process;
 pub mod programs;
 pub mod proxy;

@@ -143,14 +143,13 @@ impl Scripted {
 
     async fn start_with(authority: Option<&Authority>) -> Self {
         let shared = Arc::new(Shared::default());
-        let handler = {
-            let shared = Arc::clone(&shared);
-            move |request| {
-                let shared = Arc::clone(&shared);
-                async move { shared.handle(request).await }
-            }
-        };
-        Self { server: HttpServer::start(authority, handler).await, shared }
+        let server =
+            HttpServer::start(
+                authority,
+                &shared,
+                |shared, request| async move { shared.handle(request).await },
+            );
+        Self { server: server.await, shared }
     }
 
     /// Where it listens.
