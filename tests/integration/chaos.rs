@@ -13,7 +13,7 @@ use crate::support::{
     dice::Dice,
     fault_proxy::FaultProxy,
     images::SampleImage,
-    kill::kill,
+    kill::kill_or_end,
     process::{Mirror, Outcome},
     registry::Registry,
 };
@@ -122,7 +122,7 @@ impl Run {
         self.log.push(format!("sync, {event:?}"));
         let sync = self.sync();
         let outcome = match event {
-            Event::Kill(request) => kill(sync, self.destination.requests(request)).await,
+            Event::Kill(request) => kill_or_end(sync, self.destination.requests(request)).await,
             Event::Restart(request) => {
                 let mut running = sync.start();
                 tokio::select! {

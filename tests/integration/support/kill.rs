@@ -46,8 +46,15 @@ pub async fn for_each_seed<F: Future<Output = ()>>(seeds: Range<usize>, test: im
     stream::iter(seeds.map(test)).buffer_unordered(AT_ONCE).collect::<()>().await;
 }
 
-/// Starts a run and kills it once `moment` has come, unless it has ended by then.
+/// Starts a run and kills it once `moment` has come, unless it has ended well by then.
 pub async fn kill(run: Mirror, moment: impl Future<Output = ()>) -> Outcome {
+    let outcome = kill_or_end(run, moment).await;
+    assert!(matches!(outcome.status.code(), None | Some(0)), "{outcome}");
+    outcome
+}
+
+/// The same where a run may fail before the moment comes.
+pub async fn kill_or_end(run: Mirror, moment: impl Future<Output = ()>) -> Outcome {
     let mut running = run.start();
     tokio::select! {
         () = running.ended() => (),
