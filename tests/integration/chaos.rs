@@ -10,8 +10,10 @@ use tempfile::TempDir;
 
 use crate::support::{
     client,
-    fault_proxy::{Dice, FaultProxy},
+    dice::Dice,
+    fault_proxy::FaultProxy,
     images::SampleImage,
+    kill::kill_or_end,
     process::{Mirror, Outcome},
     registry::Registry,
 };
@@ -118,19 +120,19 @@ impl Run {
     async fn disturbed_sync(&mut self, dice: &mut Dice) {
         let event = Event::draw(dice);
         self.log.push(format!("sync, {event:?}"));
-        let mut running = self.sync().start();
-        match event {
-            Event::Kill(request) => tokio::select! {
-                () = running.ended() => (),
-                () = self.destination.requests(request) => running.kill(),
-            },
-            Event::Restart(request) => tokio::select! {
-                () = running.ended() => (),
-                () = self.destination.requests(request) => self.registry.restart().await,
-            },
-            Event::Nothing => (),
-        }
-        let outcome = running.outcome().await;
+        let sync = self.sync();
+        let outcome = match event {
+            Event::Kill(request) => kill_or_end(sync, self.destination.requests(request)).await,
+            Event::Restart(request) => {
+                let mut running = sync.start();
+                tokio::select! {
+                    () = running.ended() => (),
+                    () = self.destination.requests(request) => self.registry.restart().await,
+                }
+                running.outcome().await
+            }
+            Event::Nothing => sync.run().await,
+        };
         self.judge(&outcome);
         // 1: an image failed; 6: bytes were damaged on the way; none: killed.
         assert!(matches!(outcome.status.code(), None | Some(0 | 1 | 6)), "{outcome}");

@@ -1,9 +1,7 @@
 //! `doctor`: every check runs whatever the others find, nothing is left behind, and the exit code says the kind.
 
-use serde_json::Value;
-
 use crate::support::{
-    helm,
+    ClosedPort, documents, helm,
     images::SampleImage,
     process::{Mirror, Outcome},
     registry::{Options, Registry},
@@ -53,9 +51,7 @@ async fn the_document_follows_its_schema_and_names_every_destination() {
     let (source, mirror) = (source().await, Registry::start().await);
     let to = format!("{}/mirror", mirror.address().host_port);
     let outcome = doctor(&source, &to).arg("--output").arg("json").run().await.expect_success();
-    let document: Value = serde_json::from_str(&outcome.stdout).unwrap();
-    let schema: Value = serde_json::from_str(include_str!("../../src/report/schema/doctor.v1.json")).unwrap();
-    assert!(jsonschema::is_valid(&schema, &document), "{document:#}");
+    let document = documents::parse(&outcome.stdout, "doctor.v1.json");
     assert_eq!(document["names"][0]["destination"], format!("{to}/app:1"));
     assert_eq!(document["exitCode"], 0);
 }
@@ -63,11 +59,10 @@ async fn the_document_follows_its_schema_and_names_every_destination() {
 #[tokio::test]
 async fn nothing_listening_is_a_problem_and_the_other_checks_run() {
     let source = source().await;
-    // Bound and not listened on: nobody else gets the port, and nobody answers.
-    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let to = reserved.to_string();
-    let outcome = doctor(&source, &to).run().await.expect_code(1);
-    assert_output("nothing_listening", &outcome, &source.address().host_port, &to);
+    let closed = ClosedPort::new();
+    let to = &closed.host_port;
+    let outcome = doctor(&source, to).run().await.expect_code(1);
+    assert_output("nothing_listening", &outcome, &source.address().host_port, to);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use thoras_mirror::{
     oci::mapping::{Namer, Naming},
 };
 
-use crate::support::helm;
+use crate::support::{documents, helm};
 
 const SAMPLE: &str = "./testdata/charts/sample";
 const RENDERED: &str = "testdata/rendered/sample.yaml";
@@ -194,5 +194,5 @@ async fn an_enumeration_is_a_document_in_camel_case() {
     assert_eq!(document["sourcePrefix"], "registry.example.com/vendor");
     assert_eq!(document["images"][2]["uses"][0]["confidence"], "environment");
     let schema = schemars::schema_for!(Enumeration);
-    assert!(jsonschema::is_valid(schema.as_value(), &document));
+    documents::assert_follows(&document, schema.as_value());
 }

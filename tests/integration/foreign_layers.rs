@@ -8,6 +8,7 @@ use bytes::Bytes;
 use thoras_mirror::oci::Digest;
 
 use crate::support::{
+    documents,
     images::SampleImage,
     process::{Mirror, Outcome},
     scripted::{Answer, Scripted},
@@ -129,7 +130,7 @@ async fn a_second_run_is_idle_and_leaves_the_lock_as_it_was() {
 async fn a_dry_run_plans_them_and_asks_nobody_elsewhere() {
     let site = Site::start().await;
     let outcome = site.sync(&["--dry-run", "--foreign-layers", "-o", "json", &site.reference()]).run().await;
-    let document: serde_json::Value = serde_json::from_str(&outcome.expect_success().stdout).unwrap();
+    let document = documents::run(&outcome.expect_success());
     let foreign: u64 = site.layers.values().map(|layer| layer.len() as u64).sum();
     assert_eq!(document["images"][0]["bytes"]["copied"], site.image.blob_bytes() + foreign);
     assert_eq!(site.elsewhere.requests().len(), 0);

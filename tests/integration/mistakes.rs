@@ -2,11 +2,12 @@
 
 mod registries;
 
-use std::{fs, net::TcpListener};
+use std::fs;
 
 use insta::assert_snapshot;
 
 use crate::support::{
+    ClosedPort,
     fake_helm::{FakeHelm, chart},
     helm,
     process::{Mirror, Outcome},
@@ -37,11 +38,6 @@ fn assert_read(name: &str, text: &str) {
     ], omit_expression => true }, { assert_snapshot!(name, text) });
 }
 
-/// Bound and not listened on: nobody else gets the port, and nobody answers.
-fn closed_port() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
 fn with_helm(arguments: &[&str]) -> Mirror {
     Mirror::new(arguments.iter().copied()).arg("--helm").arg(helm::program())
 }
@@ -55,7 +51,8 @@ async fn no_helm() {
 
 #[tokio::test]
 async fn no_network() {
-    let repository = format!("http://{}", closed_port());
+    let closed = ClosedPort::new();
+    let repository = format!("http://{}", closed.host_port);
     let run = with_helm(&["images", "--repo", &repository]);
     assert_said("no_network", &run.run().await.expect_code(3));
 }
@@ -108,7 +105,8 @@ async fn an_authfile_that_cannot_be_read() {
 
 #[tokio::test]
 async fn a_closed_port() {
-    let image = format!("{}/team/app:1", closed_port());
+    let closed = ClosedPort::new();
+    let image = format!("{}/team/app:1", closed.host_port);
     assert_said("closed_port", &Mirror::new(["inspect", &image]).run().await.expect_code(1));
 }
 

@@ -80,8 +80,7 @@ async fn a_file_that_is_no_bundle_is_refused() {
 
 #[tokio::test]
 async fn a_port_in_use_is_named() {
-    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let listener = TcpListener::bind(taken).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let folder = tempfile::tempdir().unwrap();
     let outcome = serve(&["--listen", &address, folder.path().to_str().unwrap()]).await.expect_code(2);

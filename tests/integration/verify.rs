@@ -65,7 +65,7 @@ impl Site {
     /// `verify --level LEVEL --output json`: the exit code, and what was found.
     async fn verify_json(&self, level: &str) -> (Option<i32>, Value) {
         let outcome = self.run(["verify", "--level", level, "--output", "json"]).await;
-        let document = documents::parse(&outcome.stdout, "run.v1.json");
+        let document = documents::run(&outcome);
         assert_eq!(document["exitCode"], outcome.status.code().unwrap(), "{outcome}");
         assert_eq!((&document["command"], &document["level"]), (&"verify".into(), &level.into()));
         (outcome.status.code(), document)

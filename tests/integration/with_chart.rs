@@ -136,7 +136,7 @@ async fn the_lock_names_the_chart_by_digest_and_verify_reads_it() {
 
     let verify = ["verify", "--level", "bytes", "--output", "json"];
     let verified = Mirror::new(verify).in_folder(&outcome.folder()).run().await.expect_success();
-    let document = documents::parse(&verified.stdout, "run.v1.json");
+    let document = documents::run(&verified);
     assert_eq!(document["totals"]["confirmed"], 2);
     assert!(document["images"].as_array().unwrap().iter().any(|image| image["kind"] == "chart"));
 
@@ -153,7 +153,7 @@ async fn a_second_run_packages_the_same_bytes_and_writes_nothing() {
     site.mirror.clear_requests().await;
     let second = site.sync(&site.chart()).in_folder(&first.folder()).arguments(["--output", "json"]);
     let second = second.run().await.expect_success();
-    let document = documents::parse(&second.stdout, "run.v1.json");
+    let document = documents::run(&second);
     for image in document["images"].as_array().unwrap() {
         assert_eq!(image["status"], "up-to-date", "{image}");
     }

@@ -152,4 +152,5 @@ async fn an_upload_on_another_host_gets_the_bytes_and_no_password() {
         0,
         "and no tag on missing blobs"
     );
+    assert!(!mirror.take_violations().is_empty(), "the mirror never hears of the blobs");
 }

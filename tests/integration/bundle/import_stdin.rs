@@ -1,7 +1,12 @@
 //! One pass over standard input: nothing is stored on the way, nothing incomplete is tagged.
 
+use std::io::Write as _;
+
 use super::importing::*;
-use crate::support::scripted::{Answer, Scripted};
+use crate::support::{
+    images::pseudo_random,
+    scripted::{Answer, Scripted},
+};
 
 /// `thoras-mirror bundle import - --to TO MORE…` with these bytes on standard input.
 fn import_bytes(bytes: &[u8], to: &str, more: &[&str]) -> Mirror {
@@ -55,16 +60,41 @@ async fn padding_in_a_stream_is_held_against_zeros() {
     team.assert_untouched().await;
 }
 
-/// `/dev/zero` is the end of an archive without end.
+/// The reading end of a pipe into which these bytes are written again and again, until it is closed.
+fn endless(bytes: &[u8]) -> std::io::PipeReader {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let bytes = bytes.to_vec();
+    std::thread::spawn(move || while writer.write_all(&bytes).is_ok() {});
+    reader
+}
+
+/// `/dev/zero` is the end of an archive without end. Noise is the same in every run: a few in a million beginnings of
+/// random bytes are those of an archive, or of a compressed file, as the next test shows.
 #[tokio::test]
 async fn a_stream_that_never_ends_is_refused() {
     let team = Team::start().await;
-    for input in ["/dev/zero", "/dev/urandom", "/dev/null"] {
-        let input = std::fs::File::open(input).unwrap();
-        let run = import(Path::new("-"), &team.to(), &[]).stdin_from(input);
+    let run = || import(Path::new("-"), &team.to(), &[]);
+    let device = |name: &str| run().stdin_from(std::fs::File::open(name).unwrap());
+    let noise = run().stdin_from(endless(&pseudo_random("noise", 4096)));
+    for run in [device("/dev/zero"), device("/dev/null"), noise] {
         let outcome = run.run().await.expect_code(3);
         assert!(outcome.stderr.contains("error: ") && outcome.stderr.contains("standard input"), "{outcome}");
         assert!(outcome.stderr.contains("hint: a bundle is a tar archive"), "{outcome}");
+    }
+    team.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn noise_that_begins_as_something_else_is_told_as_that() {
+    let team = Team::start().await;
+    for (at, beginning, code, told) in
+        [(0, &[0x1f, 0x8b][..], 3, "it is compressed (gzip)"), (257, b"ustar", 6, "there is no tar header")]
+    {
+        let mut noise = pseudo_random("noise", 4096);
+        noise[at..at + beginning.len()].copy_from_slice(beginning);
+        let run = import(Path::new("-"), &team.to(), &[]).stdin_from(endless(&noise));
+        let outcome = run.run().await.expect_code(code);
+        assert!(outcome.stderr.contains(told), "{outcome}");
     }
     team.assert_untouched().await;
 }

@@ -10,6 +10,7 @@ pub(super) use serde_json::Value;
 
 pub(super) use crate::support::{
     built_bundle::{BundleBuilder, SampleBundle},
+    documents::run as document,
     images::SampleImage,
     process::{Mirror, Outcome},
     registry::Registry,
@@ -82,8 +83,4 @@ impl Team {
             requests.iter().filter(|request| !matches!(request.method.as_str(), "GET" | "HEAD")).collect();
         assert!(writes.is_empty(), "{writes:?}");
     }
-}
-
-pub(super) fn document(outcome: &Outcome) -> Value {
-    crate::support::documents::parse(&outcome.stdout, "run.v1.json")
 }

@@ -29,7 +29,7 @@ async fn a_whole_bundle_is_verified_and_its_id_told() {
     );
     assert!(!outcome.stderr.contains("error"), "{outcome}");
     let outcome = verify(&bundle.bytes, &["-o", "json"]).await.expect_success();
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     assert_eq!(document["command"], "bundle-verify");
     assert_eq!(document["bundle"], bundle.id.as_str());
     assert_eq!(document["images"][0]["status"], "verified");
@@ -54,7 +54,7 @@ async fn a_damaged_blob_is_told_for_every_image_that_contains_it() {
     let mut bytes = bundle.bytes.clone();
     bytes[usize::try_from(bundle.layout.blob(shared).unwrap().extent.offset).unwrap()] ^= 1;
     let outcome = verify(&bytes, &["-o", "json"]).await.expect_code(6);
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     for image in document["images"].as_array().unwrap() {
         assert_eq!(image["problems"][0]["kind"], "corrupt-blob");
         assert_eq!(image["problems"][0]["digest"], shared.as_str());

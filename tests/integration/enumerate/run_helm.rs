@@ -4,6 +4,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     os::unix::fs::symlink,
     path::{Path, PathBuf, absolute},
+    sync::Arc,
 };
 
 use thoras_mirror::{
@@ -91,12 +92,9 @@ async fn no_secret_reaches_helms_arguments_or_environment() {
 
 /// Serves `index.yaml` and the packages in `folder`.
 async fn repository(folder: PathBuf) -> HttpServer {
-    HttpServer::start(None, move |request| {
+    HttpServer::start(None, &Arc::new(folder), |folder, request| async move {
         let file = folder.join(request.uri().path().trim_start_matches('/'));
-        async move {
-            Ok(std::fs::read(file)
-                .map_or_else(|_| Answer::status(404), |bytes| Answer::status(200).body(bytes)))
-        }
+        Ok(std::fs::read(file).map_or_else(|_| Answer::status(404), |bytes| Answer::status(200).body(bytes)))
     })
     .await
 }

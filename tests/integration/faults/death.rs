@@ -14,7 +14,8 @@ use super::{Case, REPOSITORY, requests};
 use crate::support::{
     Address,
     images::SampleImage,
-    process::{Mirror, Outcome},
+    kill::kill,
+    process::Mirror,
     registry::Registry,
     scripted::{Action, End},
 };
@@ -52,20 +53,18 @@ fn sync(case: &Case, destination: &Address, home: &Path) -> Mirror {
 async fn killed_in_mid_blob(case: &Case, destination: &Address, home: &Path) -> String {
     let (digest, _) = case.layer();
     case.source.on("GET", digest.as_str()).nth(1).then(Action::end(End::StallAfter(SILENCE)));
-    let running = sync(case, destination, home).start();
     let journal = home.join(".local/state/thoras-mirror/uploads");
     let noted = || {
         let files = std::fs::read_dir(&journal).into_iter().flatten().flatten();
         files.map(|file| std::fs::read_to_string(file.path()).unwrap()).collect::<String>()
     };
-    let deadline = Instant::now() + PATIENCE;
-    while noted().matches("\"hash\"").count() < 2 {
-        assert!(Instant::now() < deadline, "no hash was noted: {}", running.outcome().await);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    running.kill();
-    let outcome: Outcome = running.outcome().await;
-    assert_eq!(outcome.status.code(), None, "{outcome}");
+    let both = async {
+        while noted().matches("\"hash\"").count() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let outcome = kill(sync(case, destination, home), both).await;
+    assert_eq!(outcome.status.code(), None, "it ended before both hashes were noted: {outcome}");
     let lines = noted();
     let mut lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     lines.find_map(|line| Some(line["session"]["location"].as_str()?.to_owned())).unwrap()
@@ -184,11 +183,7 @@ async fn another_run_goes_on_where_one_gave_up() {
     case.destination
         .on("GET", "/blobs/uploads/")
         .then(Action::Hold(crate::support::scripted::Gate::default()));
-    let (names, events) = ([("vendor/app", REPOSITORY)], std::sync::Arc::new(thoras_mirror::event::Silent));
-    tokio::select! {
-        _ = case.pipeline(case.destination.address(), &names, events) => panic!("it cannot end"),
-        () = case.destination.wait_for(1, "GET", "/blobs/uploads/") => {}
-    }
+    case.drop_when(case.destination.wait_for(1, "GET", "/blobs/uploads/")).await;
     assert_eq!(case.journals(), 1);
     case.destination.clear();
     case.source.clear();
@@ -206,12 +201,7 @@ async fn a_journal_that_is_damaged_stale_or_about_a_dead_session_is_harmless() {
         let case = Case::resumable().await;
         case.only_one_layer_is_missing();
         case.destination.on("PUT", "/blobs/uploads/").then(Action::Stall);
-        let (names, events) =
-            ([("vendor/app", REPOSITORY)], std::sync::Arc::new(thoras_mirror::event::Silent));
-        tokio::select! {
-            _ = case.pipeline(case.destination.address(), &names, events) => panic!("it cannot end"),
-            () = case.destination.wait_for(1, "PUT", "/blobs/uploads/") => {}
-        }
+        case.drop_when(case.destination.wait_for(1, "PUT", "/blobs/uploads/")).await;
         let journal = std::fs::read_dir(case.state()).unwrap().next().unwrap().unwrap().path();
         match damage {
             "empty" => std::fs::write(journal, "").unwrap(),
@@ -241,11 +231,7 @@ async fn a_signed_or_foreign_location_is_never_written_to_disk() {
         }
     }));
     case.destination.on("PUT", "/blobs/uploads/").then(Action::Stall);
-    let (names, events) = ([("vendor/app", REPOSITORY)], std::sync::Arc::new(thoras_mirror::event::Silent));
-    tokio::select! {
-        _ = case.pipeline(case.destination.address(), &names, events) => panic!("it cannot end"),
-        () = case.destination.wait_for(1, "PUT", "/blobs/uploads/") => {}
-    }
+    case.drop_when(case.destination.wait_for(1, "PUT", "/blobs/uploads/")).await;
     let journal = std::fs::read_dir(case.state()).unwrap().next().unwrap().unwrap().path();
     let text = std::fs::read_to_string(journal).unwrap();
     assert!(!text.contains(super::SECRET), "{text}");

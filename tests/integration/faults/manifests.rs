@@ -59,7 +59,7 @@ async fn a_blob_that_the_registry_lost_is_brought_again() {
     let ended = case.run().await.expect_success();
     assert!(ended.text().contains(&format!("lost blob {digest}: it is brought again")), "{}", ended.text());
     assert_eq!(case.destination.count("PUT", digest.as_str()), 2);
-    case.forgive_violations();
+    case.expect_violations_for(&digest);
     case.converges().await;
 }
 

@@ -1,8 +1,8 @@
 //! Everything that registries do to a client, one test each.
 //!
 //! A [`Case`] copies images from one scripted registry to another in this process, with bounds that are small
-//! enough for tests. [`Case::converges`] holds what must be true after every fault: nothing wrong is stored, no
-//! tag was ever put on an incomplete image, a second run moves nothing, and no secret was said.
+//! enough for tests. [`Case::converges`] checks what must be true after every fault: nothing wrong is stored, a second
+//! run moves nothing, and no secret was said. The registries check that children came before parents.
 
 mod damage;
 mod death;
@@ -27,7 +27,7 @@ use thoras_mirror::{
         auth::{Authenticator, Credentials, Environment},
         network::{Network, NetworkSettings},
     },
-    event::{Event, EventSink},
+    event::{Event, EventSink, Silent},
     graph::ForeignLayers,
     oci::{Digest, Mapping, Reference, Repository},
     outcome::{ImageOutcome, Status},
@@ -161,6 +161,16 @@ impl Case {
         pipeline::mirror(source, destination, mappings, options, events).await
     }
 
+    /// Copies the image until `moment` comes, and drops the copy then.
+    async fn drop_when(&self, moment: impl Future<Output = ()>) {
+        let destination = self.destination.address().clone();
+        let names = [("vendor/app", REPOSITORY)];
+        tokio::select! {
+            _ = self.pipeline(&destination, &names, Arc::new(Silent)) => panic!("it ended before"),
+            () = moment => (),
+        }
+    }
+
     fn mapping(&self, destination: &Address, from: &str, to: &str) -> Mapping {
         let source: Reference = self.source.address().image(from, &self.image.tag).parse().unwrap();
         let repository: Repository = format!("{}/{to}", destination.host_port).parse().unwrap();
@@ -208,13 +218,16 @@ impl Case {
         }
     }
 
-    /// For scripts in which the registry loses blobs that were uploaded: that is no fault of the copy.
-    fn forgive_violations(&self) {
-        self.destination.with_store(|store| store.violations.clear());
+    /// For scripts in which the registry loses a blob: the manifest that names it was refused for that alone.
+    fn expect_violations_for(&self, blob: &Digest) {
+        let violations = self.destination.take_violations();
+        assert!(!violations.is_empty(), "nothing was refused");
+        for violation in violations {
+            assert!(violation.ends_with(&format!("before {blob}")), "{violation}");
+        }
     }
 
     fn nothing_wrong_is_stored(&self) {
-        assert_eq!(self.destination.violations(), [""; 0]);
         self.destination.with_store(|store| {
             for contents in store.repositories.values() {
                 for (digest, bytes) in &contents.blobs {

@@ -146,7 +146,6 @@ async fn one_job_does_not_wait_for_itself() {
             case.source.on("GET", "/blobs/").first(3).answer(too_many());
         }
         case.run_all(&images).await.expect_success();
-        assert_eq!(case.source.violations(), [""; 0]);
         for (_, repository) in images {
             case.holds_the_image(repository);
         }

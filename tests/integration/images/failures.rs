@@ -31,7 +31,7 @@ async fn helm_says_itself_why_it_failed() {
     assert_eq!(outcome.stdout, "");
 
     let outcome = sample(&["--set", "image=broken", "--output", "json"]).run().await.expect_code(3);
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     assert_eq!(document["failures"][0]["kind"], "input");
 
     let helm = FakeHelm::failing("Error: the \u{1b}[31mmoon is in the wrong house\n");

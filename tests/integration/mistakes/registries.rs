@@ -1,7 +1,8 @@
 //! Registries that are down, asked in the wrong way, or unwilling; and names that are not quite right.
 
-use super::{TO, assert_read, assert_said, closed_port, with_helm};
+use super::{TO, assert_read, assert_said, with_helm};
 use crate::support::{
+    ClosedPort,
     images::SampleImage,
     process::{Mirror, Outcome},
     scripted::{Action, Answer, Scripted},
@@ -28,6 +29,9 @@ impl Pair {
     }
 }
 
+/// Of several uploads that are refused at once, chance decides which is named.
+const ONE_BLOB_AT_A_TIME: [&str; 2] = ["--jobs", "1"];
+
 /// Compares what a failed run said on standard error with a snapshot.
 fn assert_failed(name: &str, outcome: &Outcome, code: i32) {
     assert_eq!(outcome.status.code(), Some(code), "{outcome}");
@@ -38,7 +42,8 @@ fn assert_failed(name: &str, outcome: &Outcome, code: i32) {
 async fn a_destination_that_is_down() {
     let pair = Pair::start().await;
     let image = pair.source.address().image("team/app", "1");
-    let run = Mirror::new(["sync", "-q", "--to", &format!("{}/mirror", closed_port()), &image]);
+    let closed = ClosedPort::new();
+    let run = Mirror::new(["sync", "-q", "--to", &format!("{}/mirror", closed.host_port), &image]);
     assert_failed("destination_down", &run.run().await, 1);
 }
 
@@ -104,14 +109,14 @@ async fn no_password_at_all() {
 async fn a_user_who_may_not_push() {
     let pair = Pair::start().await;
     pair.destination.on("POST", "/blobs/uploads/").then(Action::error(403, "DENIED"));
-    assert_failed("no_push_right", &pair.sync(&[]).run().await, 4);
+    assert_failed("no_push_right", &pair.sync(&ONE_BLOB_AT_A_TIME).run().await, 4);
 }
 
 #[tokio::test]
 async fn a_repository_that_must_be_created_first() {
     let pair = Pair::start().await;
     pair.destination.on("POST", "/blobs/uploads/").then(Action::error(404, "NAME_UNKNOWN"));
-    assert_failed("no_repository", &pair.sync(&[]).run().await, 1);
+    assert_failed("no_repository", &pair.sync(&ONE_BLOB_AT_A_TIME).run().await, 1);
 }
 
 #[tokio::test]

@@ -5,13 +5,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
-    task::JoinSet,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{
+    http_server::Listener,
     images::SampleImage,
     process::Mirror,
     scripted::{Action, Scripted},
@@ -25,27 +22,27 @@ async fn registry() -> Scripted {
 
 /// A server that answers every connection with the same bytes, and counts them.
 struct Parrot {
-    host_port: String,
+    listener: Listener,
     connections: Arc<AtomicUsize>,
-    _accepting: JoinSet<()>,
 }
 
 impl Parrot {
     async fn saying(bytes: &'static [u8]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let host_port = listener.local_addr().unwrap().to_string();
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);
-        let mut accepting = JoinSet::new();
-        accepting.spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                counted.fetch_add(1, Ordering::SeqCst);
+        let listener = Listener::start(move |mut stream| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async move {
                 // Read first: a connection closed over unread bytes is reset, and the answer may be lost.
                 let _ = stream.read(&mut [0; 4096]).await;
                 let _ = stream.write_all(bytes).await;
             }
         });
-        Self { host_port, connections, _accepting: accepting }
+        Self { listener: listener.await, connections }
+    }
+
+    fn host_port(&self) -> &str {
+        self.listener.host_port()
     }
 
     fn connections(&self) -> usize {
@@ -73,11 +70,12 @@ async fn a_registry_that_answers_tls_in_plain_http_is_one_of_plain_http() {
 #[tokio::test]
 async fn what_is_neither_http_nor_https_is_told_with_both_answers() {
     let server = Parrot::saying(b"").await;
-    let outcome = Mirror::new(["inspect", &format!("{}/app:1", server.host_port)]).run().await.expect_code(1);
+    let outcome =
+        Mirror::new(["inspect", &format!("{}/app:1", server.host_port())]).run().await.expect_code(1);
     let stderr = &outcome.stderr;
     assert!(stderr.contains("because asked over http: the connection broke: "), "{outcome}");
     assert!(stderr.contains("; asked over https: no connection: "), "{outcome}");
-    assert!(stderr.contains(&format!("--plain-http {}", server.host_port)), "{outcome}");
+    assert!(stderr.contains(&format!("--plain-http {}", server.host_port())), "{outcome}");
     assert!(stderr.contains("tried 5 times"), "a registry may be starting: {outcome}");
     assert_eq!(server.connections(), 5 * 3);
 }
@@ -85,7 +83,7 @@ async fn what_is_neither_http_nor_https_is_told_with_both_answers() {
 #[tokio::test]
 async fn plain_http_where_https_was_expected_is_asked_once() {
     let server = Parrot::saying(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
-    let host = &server.host_port;
+    let host = server.host_port();
     // Whoever sets certificates for a registry says that it speaks TLS.
     let run = Mirror::new(["inspect", &format!("{host}/app:1"), "--insecure", host]);
     let outcome = run.run().await.expect_code(1);

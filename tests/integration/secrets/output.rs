@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{assert_hidden, basic};
 use crate::support::{
-    Address,
+    Address, ClosedPort,
     images::SampleImage,
     process::Mirror,
     scripted::{Action, Answer, Scripted},
@@ -212,8 +212,8 @@ async fn a_registry_that_redirects_elsewhere() {
 
 #[tokio::test]
 async fn a_host_that_is_not_there() {
-    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let address = Address { host_port: closed.to_string(), plain_http: true, authority: None };
+    let closed = ClosedPort::new();
+    let address = Address { host_port: closed.host_port.clone(), plain_http: true, authority: None };
     assert_eq!(run_all(&address, "unreachable").await, [1]);
 }
 

@@ -15,18 +15,15 @@ use std::{
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use http::{
-    HeaderName, Request,
-    header::{CONNECTION, TRANSFER_ENCODING},
-};
+use http::{Request, header::TRANSFER_ENCODING};
 use http_body_util::BodyStream;
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
 use super::{
     Address,
+    dice::Dice,
     http_server::{Answer, Dropped, End, HttpServer},
-    images::pseudo_random,
 };
 
 /// A brief pause: long enough for requests to overtake each other.
@@ -35,9 +32,6 @@ const STALL: Duration = Duration::from_millis(30);
 /// How long the registry may take. A connection that a restart leaves open answers nothing ever, and the client under
 /// test would wait for as long as it does for slow registries.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Headers that are about one connection.
-const HOP_BY_HOP: [HeaderName; 2] = [CONNECTION, TRANSFER_ENCODING];
 
 /// What befalls one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,23 +50,6 @@ pub enum Fault {
     Refuse(u16),
     /// One bit of the answer's body, where there is one and its digest is known, arrives changed.
     FlipBit(usize),
-}
-
-/// Numbers that depend on text alone.
-#[derive(Debug)]
-pub struct Dice(std::vec::IntoIter<u8>);
-
-impl Dice {
-    /// The numbers of this text.
-    pub fn new(text: &str) -> Self {
-        Self(pseudo_random(text, 256).into_iter())
-    }
-
-    /// A number below `bound`.
-    pub fn below(&mut self, bound: usize) -> usize {
-        let bytes = std::array::from_fn(|_| self.0.next().expect("few numbers are drawn from one text"));
-        usize::try_from(u32::from_le_bytes(bytes)).unwrap() % bound
-    }
 }
 
 impl Fault {
@@ -131,14 +108,9 @@ impl FaultProxy {
             history: Mutex::default(),
             requests: watch::Sender::new(0),
         });
-        let handler = {
-            let state = Arc::clone(&state);
-            move |request| {
-                let state = Arc::clone(&state);
-                async move { state.answer(request).await }
-            }
-        };
-        Self { server: HttpServer::start(None, handler).await, state }
+        let server =
+            HttpServer::start(None, &state, |state, request| async move { state.answer(request).await });
+        Self { server: server.await, state }
     }
 
     /// Where it listens.
@@ -231,13 +203,7 @@ impl State {
                 }
             });
         }
-        let response = upstream.send().await.map_err(|_| Dropped)?;
-        let mut answer = Answer::status(response.status().as_u16());
-        answer.headers = response.headers().clone();
-        for name in &HOP_BY_HOP {
-            answer.headers.remove(name);
-        }
-        Ok(answer.body(response.bytes().await.map_err(|_| Dropped)?))
+        Answer::passed_on(upstream.send().await.map_err(|_| Dropped)?).await
     }
 }
 

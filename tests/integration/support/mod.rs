@@ -8,14 +8,16 @@
 //!   requests at random;
 //! - [`proxy`] is a forward proxy; [`secrets`] looks for what must never be shown;
 //! - [`vendor`] is a vendor's registry and chart, exported by the program itself;
-//! - [`process`] runs the program under test, [`serving`] its registry, [`documents`] checks the JSON that it prints;
-//! - [`strace`] writes down the system calls of both, and kills them at one;
+//! - [`process`] runs the program under test, [`kill`] kills it at moments that [`dice`] draw, [`serving`] runs its
+//!   registry, [`documents`] checks the JSON that it prints;
+//! - [`strace`] records the system calls of both, and kills them at one;
 //! - [`skopeo`], [`containerd`] and [`helm`] run other programs, [`fake_helm`] stands in Helm's place and writes down what it saw.
 
 pub mod built_bundle;
 pub mod bundle;
 pub mod client;
 pub mod containerd;
+pub mod dice;
 pub mod documents;
 pub mod fake_helm;
 pub mod fault_proxy;
@@ -23,6 +25,7 @@ pub mod graph;
 pub mod helm;
 pub mod http_server;
 pub mod images;
+pub mod kill;
 pub mod process;
 pub mod programs;
 pub mod proxy;
@@ -47,6 +50,23 @@ pub fn is_request(seen: (&str, &str), method: &str, path: &str) -> bool {
     const METHODS: [&str; 7] = ["", "GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"];
     assert!(METHODS.contains(&method), "no request ever has the method {method}");
     (method.is_empty() || seen.0 == method) && seen.1.contains(path)
+}
+
+/// A port of this machine on which nothing listens, and which no other process gets for as long as this lives.
+#[derive(Debug)]
+pub struct ClosedPort {
+    /// `127.0.0.1:PORT`.
+    pub host_port: String,
+    _bound: tokio::net::TcpSocket,
+}
+
+impl ClosedPort {
+    /// Takes a free port.
+    pub fn new() -> Self {
+        let bound = tokio::net::TcpSocket::new_v4().unwrap();
+        bound.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Self { host_port: bound.local_addr().unwrap().to_string(), _bound: bound }
+    }
 }
 
 /// Where a server listens, and what a client must know to talk to it.

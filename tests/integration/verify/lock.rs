@@ -15,7 +15,7 @@ async fn without_a_lock_it_names_the_file_and_the_three_ways_on() {
         assert!(outcome.stderr.contains(way), "{outcome}");
     }
     let outcome = Mirror::new(["verify", "--lock", "other.lock", "-o", "json"]).run().await.expect_code(2);
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     assert_eq!(document["failures"][0]["message"], "there is no lock at other.lock");
 }
 

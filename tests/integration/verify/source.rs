@@ -23,7 +23,7 @@ async fn a_mirror_as_its_source_is_verified_without_a_lock() {
     let [web, worker] = ["web", "worker"].map(SampleImage::multi_platform);
     let site = Site::of(&[&web, &worker]).await;
     let outcome = verify(&site, &[&web, &worker], &["-o", "json"]).await.expect_success();
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     assert_eq!(document["totals"]["confirmed"], 2);
     assert_eq!(find(&document, &web)["digest"], web.root().digest.as_str());
     assert_eq!(
@@ -42,7 +42,7 @@ async fn a_tag_that_moved_at_the_source_is_another_digest_and_the_printed_comman
     client::push(&newer, site.source.address(), &vendor(&web)).await;
 
     let outcome = verify(&site, &[&web], &["-o", "json"]).await.expect_code(5);
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     let problem = &find(&document, &web)["problems"][0];
     assert_eq!(problem["expected"], newer.root().digest.as_str());
     assert_eq!(problem["found"], web.root().digest.as_str());
@@ -62,7 +62,7 @@ async fn an_image_that_the_source_lacks_fails_and_the_others_are_verified() {
     let [web, absent] = ["web", "absent"].map(SampleImage::multi_platform);
     let site = Site::of(&[&web]).await;
     let outcome = verify(&site, &[&web, &absent], &["-o", "json"]).await.expect_code(5);
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     assert_eq!(find(&document, &web)["status"], "verified");
     assert_eq!(problem_kinds(&document, &absent), ["missing-tag"]);
     let failure = find(&document, &absent)["failure"]["message"].as_str().unwrap();
@@ -98,7 +98,7 @@ async fn a_blob_that_cannot_be_asked_about_does_not_hide_what_is_wrong_with_the_
     let to = format!("{}/mirror", mirror.address().host_port);
     let reference = source.address().image("vendor/web", "web");
     let outcome = Mirror::new(["verify", "--to", &to, &reference, "-o", "json"]).run().await.expect_code(5);
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     assert_eq!(problem_kinds(&document, &web), ["missing-blob"]);
     assert!(find(&document, &web)["failure"]["message"].as_str().unwrap().contains(forbidden.as_str()));
     assert_eq!(find(&document, &web)["status"], "different");

@@ -60,7 +60,7 @@ async fn a_mirror_that_names_the_right_digest_and_sends_another_image_is_found_o
     site.mirror.on("", "/web/manifests/1").then(named(&site.image.root().digest));
     for level in LEVELS {
         for outcome in [site.by_lock(level).await, site.by_source(level).await] {
-            let document = documents::parse(&outcome.stdout, "run.v1.json");
+            let document = documents::run(&outcome);
             assert_eq!(problem_kinds(&document, &site.image), ["bad-manifest"], "{level}");
             let outcome = outcome.expect_code(5);
             for digest in [site.image.root().digest.as_str(), site.other.root().digest.as_str()] {
@@ -96,7 +96,7 @@ async fn a_source_that_names_an_old_digest_is_found_out_where_every_byte_is_read
     }
     assert_eq!(site.source.count("GET", "/manifests/1"), 1, "only the sync read it");
     let outcome = site.by_source("bytes").await;
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     assert_eq!(problem_kinds(&document, &site.image), ["other-digest"]);
     let _ = outcome.expect_code(5);
 }

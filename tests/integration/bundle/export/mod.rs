@@ -31,7 +31,7 @@ use thoras_mirror::{
 };
 
 use crate::support::{
-    documents,
+    documents::run as document,
     images::SampleImage,
     process::{Mirror, Outcome},
     scripted::{Action, Answer, Scripted},
@@ -164,10 +164,6 @@ fn at(bytes: &[u8], extent: Extent) -> &[u8] {
 fn lock_of(path: &Path) -> Value {
     let bundle = Bundle::open_all(&[path.to_owned()]).unwrap();
     serde_json::from_slice(&bundle.head().lock.as_ref().unwrap().to_bytes()).unwrap()
-}
-
-fn document(outcome: &Outcome) -> Value {
-    documents::parse(&outcome.stdout, "run.v1.json")
 }
 
 /// An action after which the connection stays open, silent.

@@ -3,6 +3,7 @@
 use std::{fs::File, os::unix::fs::FileExt, time::Duration};
 
 use super::*;
+use crate::support::kill::kill;
 
 const LARGE: usize = 6 << 20;
 const SENT: usize = 3 << 20;
@@ -18,18 +19,18 @@ async fn killed_in_mid_blob(name: &str) -> (Site, Digest, Extent, Vec<u8>) {
     let expected = site.undisturbed(&AMD64).await;
     let (large, extent) = extents(&expected).into_iter().max_by_key(|(_, extent)| extent.size).unwrap();
     site.source.on("GET", large.as_str()).first(1).then(stall_after(SENT));
-    let running = site.export(name, &AMD64).start();
     let partial = site.path(&format!("{name}.partial"));
     let last = extent.offset + (SENT - HELD) as u64 - 64;
     let mut found = [0; 64];
-    // Nobody tells when the bytes have come to the file but the file.
-    while File::open(&partial).and_then(|file| file.read_exact_at(&mut found, last)).is_err()
-        || found == [0; 64]
-    {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    running.kill();
-    running.outcome().await;
+    // Only the file tells when the bytes have come to it.
+    let written = async {
+        while File::open(&partial).and_then(|file| file.read_exact_at(&mut found, last)).is_err()
+            || found == [0; 64]
+        {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    kill(site.export(name, &AMD64), written).await;
     site.source.clear();
     (site, large, extent, expected)
 }

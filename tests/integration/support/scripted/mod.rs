@@ -1,14 +1,15 @@
 //! A registry in memory that is correct until a script tells it not to be.
 //!
-//! [`Scripted::on`] names requests, an [`Action`] says what happens to them. Every request is recorded, and every tag
-//! that appears before the images below it are complete is a [`Scripted::violations`].
+//! [`Scripted::on`] names requests, an [`Action`] says what happens to them. Every request is recorded. A manifest that
+//! arrives before everything it names is refused and is a violation: the test fails when the registry is dropped. A test
+//! that provokes violations takes them with [`Scripted::take_violations`].
 
 mod action;
 mod store;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -26,6 +27,9 @@ use super::{
     tls::Authority,
 };
 pub use store::Store;
+
+/// How long no request arrives once a client waits for answers only: far longer than it takes to send the next one.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
@@ -139,14 +143,13 @@ impl Scripted {
 
     async fn start_with(authority: Option<&Authority>) -> Self {
         let shared = Arc::new(Shared::default());
-        let handler = {
-            let shared = Arc::clone(&shared);
-            move |request| {
-                let shared = Arc::clone(&shared);
-                async move { shared.handle(request).await }
-            }
-        };
-        Self { server: HttpServer::start(authority, handler).await, shared }
+        let server =
+            HttpServer::start(
+                authority,
+                &shared,
+                |shared, request| async move { shared.handle(request).await },
+            );
+        Self { server: server.await, shared }
     }
 
     /// Where it listens.
@@ -173,9 +176,9 @@ impl Scripted {
         look(&mut self.shared.state().store)
     }
 
-    /// Every moment at which a tag was put on an incomplete image.
-    pub fn violations(&self) -> Vec<String> {
-        self.with_store(|store| store.violations.clone())
+    /// Takes all violations so far out of account, and returns them: for tests that provoke them.
+    pub fn take_violations(&self) -> Vec<String> {
+        self.with_store(|store| std::mem::take(&mut store.violations))
     }
 
     /// All requests, in the order in which they arrived.
@@ -206,10 +209,26 @@ impl Scripted {
         state.most_open = 0;
     }
 
+    /// Returns when no request has arrived for a while: whoever still waits, waits for an answer.
+    pub async fn quiet(&self) {
+        let mut arrived = self.shared.arrived.subscribe();
+        while tokio::time::timeout(QUIET, arrived.changed()).await.is_ok() {}
+    }
+
     /// Returns when this many such requests have arrived.
     pub async fn wait_for(&self, requests: usize, method: &str, path: &str) {
         let mut arrived = self.shared.arrived.subscribe();
         arrived.wait_for(|_| self.count(method, path) >= requests).await.unwrap();
+    }
+}
+
+/// Children before parents, the tag last: no test may break that without knowing.
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let violations = self.take_violations();
+            assert!(violations.is_empty(), "manifests named what was absent:\n{}", violations.join("\n"));
+        }
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Store {
     pub repositories: BTreeMap<String, Contents>,
     /// Uploads by their number, with the bytes that have arrived.
     pub uploads: BTreeMap<usize, Bytes>,
-    /// Tags that were put on incomplete images (and refused), in words.
+    /// Manifests that named something absent (and were refused), in words.
     pub violations: Vec<String>,
     uploads_begun: usize,
 }
@@ -141,7 +141,7 @@ impl Store {
         if expected.as_ref().is_some_and(|digest| !digest.matches(&body)) {
             return Answer::error(400, "DIGEST_INVALID");
         }
-        let is_tag = expected.is_none();
+        let tag = expected.is_none().then(|| reference.to_owned());
         let digest = expected.unwrap_or_else(|| Digest::sha256(&body));
         let contents = self.repository(name);
         let manifest = |wanted: &Digest| {
@@ -150,13 +150,13 @@ impl Store {
         };
         let missing = missing_below(&digest, &manifest, &|blob| contents.blobs.contains_key(blob));
         if !missing.is_empty() {
-            if is_tag {
-                self.violations.push(format!("{name}:{reference} was put before {missing:?}"));
-            }
+            let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+            let missing = missing.join(", ");
+            self.violations.push(format!("manifest {reference} was pushed to {name} before {missing}"));
             return Answer::error(400, "MANIFEST_BLOB_UNKNOWN");
         }
-        if is_tag {
-            contents.tags.insert(reference.to_owned(), digest.clone());
+        if let Some(tag) = tag {
+            contents.tags.insert(tag, digest.clone());
         }
         contents.manifests.insert(digest.clone(), (media_type.to_owned(), body));
         Answer::status(201)
