@@ -1,4 +1,11 @@
-//! How each image ended: what the closing table, the JSON document and the lock are made from.
+//! Results of jobs. The report and the lock are built from them.
+//!
+//! A job that copies or compares images ends with a [`RunOutcome`], which holds an [`ImageOutcome`] for each image.
+//! [`inspection`] has the results of jobs that only look at images.
+
+pub mod inspection;
+
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,30 +13,154 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{Failure, Kind},
     graph::{Graph, PlatformManifest},
-    oci::{ArtifactKind, Digest, Mapping, MediaType, Platform, Reference, Repository},
+    oci::{ArtifactKind, ChartIdentity, Digest, Mapping, MediaType, Platform, Reference, Repository},
     problem::Problem,
 };
 
-/// One image at the end of a run.
+/// The complete result of a job that copies or compares images.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunOutcome {
+    /// The command that ran.
+    pub command: Command,
+    /// `REGISTRY[/PATH]` or the path of a bundle, if the command has a destination.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// The ID of the bundle that the command wrote or read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Digest>,
+    /// How deep the destination was checked: `manifests` or `blobs` for `sync`, `platforms`, `blobs` or
+    /// `bytes` for `verify`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
+    /// The chart that the images came from, if one was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chart: Option<ChartIdentity>,
+    /// The bundle that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written: Option<BundleSummary>,
+    /// The result of each image, in the order of the request.
+    pub images: Vec<ImageOutcome>,
+    /// Failures that do not belong to a single image.
+    pub failures: Vec<Failure>,
+    /// Wall time.
+    #[serde(skip)]
+    pub time: Duration,
+    /// `--dry-run`: nothing was written.
+    #[serde(skip)]
+    pub dry_run: bool,
+    /// The command that repairs the differences `verify` found.
+    #[serde(skip)]
+    pub repair: Option<Repair>,
+    /// The exit code, if it does not follow from the failures: after a signal, for example.
+    #[serde(skip)]
+    pub exit_code: Option<u8>,
+}
+
+impl RunOutcome {
+    /// The outcome of a command with nothing known but its images and failures. Fill in the rest with struct update
+    /// syntax.
+    #[must_use]
+    pub const fn new(
+        command: Command,
+        images: Vec<ImageOutcome>,
+        failures: Vec<Failure>,
+        time: Duration,
+    ) -> Self {
+        Self {
+            command,
+            destination: None,
+            bundle: None,
+            level: None,
+            chart: None,
+            written: None,
+            images,
+            failures,
+            time,
+            dry_run: false,
+            repair: None,
+            exit_code: None,
+        }
+    }
+
+    /// The outcome of a command that failed before any image was known.
+    #[must_use]
+    pub fn failed(command: Command, failure: Failure) -> Self {
+        Self::new(command, Vec::new(), vec![failure], Duration::ZERO)
+    }
+}
+
+/// A command, as in `thoras-mirror COMMAND`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Command {
+    /// `images`
+    Images,
+    /// `sync`
+    Sync,
+    /// `verify`
+    Verify,
+    /// `inspect`
+    Inspect,
+    /// `bundle export`
+    BundleExport,
+    /// `bundle import`
+    BundleImport,
+    /// `bundle verify`
+    BundleVerify,
+    /// `bundle inspect`
+    BundleInspect,
+    /// `serve`
+    Serve,
+    /// `doctor`
+    Doctor,
+}
+
+/// A bundle that was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BundleSummary {
+    /// The bundle's ID: the digest of its `index.json`.
+    pub id: Digest,
+    /// Its files; empty if it was written to standard output.
+    pub files: Vec<String>,
+    /// The total length of its files in bytes.
+    pub length: u64,
+    /// Bytes of blobs kept from an interrupted export.
+    pub kept: u64,
+    /// Bytes of blobs left out because the base has them.
+    pub left_out: u64,
+}
+
+/// A command that repairs problems: `thoras-mirror sync --to REGISTRY/PATH` with the other settings of the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repair {
+    /// The command, quoted for a shell.
+    pub command: String,
+    /// What to change in it before running it.
+    pub note: Option<String>,
+}
+
+/// One image at the end of a run, with what the lock needs to know of it.
 #[derive(Debug)]
 pub struct Mirrored {
-    /// How it ended.
+    /// Its result.
     pub outcome: ImageOutcome,
-    /// What it is made of, as far as that became known.
+    /// Its manifests and blobs, as far as they became known.
     pub graph: Option<Graph>,
-    /// The repository that has to be created before this image can be pushed to it.
+    /// The repository that must be created before this image can be pushed.
     pub missing_repository: Option<Repository>,
 }
 
-/// One image's end.
+/// The result of one image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageOutcome {
-    /// What was asked for, normalized.
+    /// The requested reference, normalized.
     pub source: Reference,
     /// `REGISTRY/REPOSITORY:TAG`.
     pub destination: String,
-    /// In one word.
+    /// The result in one word.
     pub status: Status,
     /// The root's digest, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,21 +168,21 @@ pub struct ImageOutcome {
     /// The root's media type, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<MediaType>,
-    /// What it is, unless it is a container image; only an image must have platforms.
+    /// What kind of artifact it is, if not a container image. Only images must have platforms.
     #[serde(default, skip_serializing_if = "ArtifactKind::is_image")]
     pub kind: ArtifactKind,
-    /// The platforms a node can run, each with its manifest: as read back from the destination when
-    /// `status` says confirmed, otherwise as the source has them.
+    /// The platforms that a node can run, each with its manifest. Read back from the destination if `status` is
+    /// `copied`, `repaired`, `up-to-date` or `verified`; otherwise as listed by the source.
     pub platforms: Vec<PlatformManifest>,
     /// Attestation manifests, which travel with the index and never count as a platform.
     pub attestations: usize,
-    /// Required platforms that are missing with leave.
+    /// Required platforms that are missing and were waived with `--allow-missing-platform`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waived: Vec<Platform>,
-    /// The digest that the destination's tag named before, where it was moved.
+    /// The digest that the destination's tag pointed to before it was moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_from: Option<Digest>,
-    /// Bytes by how they came to be at the destination.
+    /// Bytes by how they reached the destination.
     pub bytes: Bytes,
     /// Wall time in milliseconds.
     pub milliseconds: u64,
@@ -63,37 +194,37 @@ pub struct ImageOutcome {
     pub failure: Option<Failure>,
 }
 
-/// An image's end in one word.
+/// The result of an image in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// Copied by this run and confirmed by reading the destination again.
     Copied,
-    /// Something that was missing below a correct tag was put back, and confirmed.
+    /// The tag was correct but content below it was missing: copied again and confirmed.
     Repaired,
-    /// It was there already: read and confirmed, nothing moved.
+    /// Already present and confirmed; nothing was copied.
     UpToDate,
-    /// `--dry-run`: what would be done is known.
+    /// `--dry-run`: nothing was copied.
     Planned,
-    /// `verify` found it as it should be.
+    /// `verify` found no difference.
     Verified,
     /// `verify` found differences.
     Different,
     /// It failed.
     Failed,
-    /// It was not begun, because another image failed first under `--fail-fast`.
+    /// Not started, because another image failed first and `--fail-fast` is set.
     Skipped,
 }
 
-/// Bytes of blobs, by how they came to be at the destination.
+/// Bytes of blobs, by how they reached the destination.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Bytes {
     /// Copied from the source (or, in a plan, to be copied).
     pub copied: u64,
-    /// Linked by the destination from another of its repositories (or, in a plan, to be linked).
+    /// Mounted from another repository of the destination (or, in a plan, to be mounted).
     pub mounted: u64,
-    /// There already.
+    /// Already present.
     pub present: u64,
 }
 
@@ -110,7 +241,7 @@ impl Bytes {
 }
 
 impl ImageOutcome {
-    /// An image of which nothing is known yet.
+    /// The result of an image about which nothing else is known.
     #[must_use]
     pub fn new(image: &Mapping, status: Status) -> Self {
         Self {
@@ -131,17 +262,17 @@ impl ImageOutcome {
         }
     }
 
-    /// Whether the destination was read and found to be what was asked for.
+    /// Whether the image was read back from the destination and is complete.
     #[must_use]
     pub const fn is_confirmed(&self) -> bool {
         matches!(self.status, Status::Copied | Status::Repaired | Status::UpToDate | Status::Verified)
     }
 
-    /// The kind of its failure, for the exit code; `None` when nothing is wrong.
+    /// The kind of its failure, for the exit code; `None` if nothing is wrong.
     #[must_use]
     pub fn failure_kind(&self) -> Option<Kind> {
         match (&self.failure, self.status) {
-            // A difference stays one, whatever else could not be read.
+            // A difference counts as one even if something else could not be read.
             (_, Status::Different) => Some(Kind::Difference),
             (Some(failure), _) => Some(failure.kind),
             (None, Status::Failed | Status::Skipped) => Some(Kind::Image),

@@ -1,16 +1,8 @@
-//! `images`: what would be mirrored, and why each image is there.
+//! `images`: which images would be mirrored, and why.
 
-use super::{Session, enumerate};
-use crate::{
-    cli::Images,
-    error::Failure,
-    report::{ImagesDocument, present_images},
-};
+use super::enumerate;
+use crate::{enumerate::Enumeration, error::Failure, event::EventSink, request::Images};
 
-pub(super) async fn run(args: Images, session: &Session) -> Result<u8, Failure> {
-    let found = enumerate(&args.selection, session).await?;
-    session.reporter.finish();
-    let document = ImagesDocument::new(found);
-    present_images(&document, args.output, args.why)?;
-    Ok(0)
+pub(crate) async fn run(request: &Images, events: &dyn EventSink) -> Result<Enumeration, Failure> {
+    enumerate(&request.selection, events).await
 }

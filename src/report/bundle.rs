@@ -4,13 +4,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    Format, InspectedPlatform,
     grid::{Column, Grid},
     print, stdout_width, units,
 };
 use crate::{
     error::{Failure, escape},
-    oci::{ChartIdentity, Digest, MediaType, Reference},
+    oci::{ChartIdentity, Digest, Reference},
+    outcome::inspection::{BundleContents, BundledImage, DeltaBase},
+    output::Format,
 };
 
 /// The schema of [`BundleDocument`].
@@ -44,48 +45,11 @@ pub struct BundleDocument {
     pub exit_code: u8,
 }
 
-/// What a delta leaves out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DeltaBase {
-    /// The bundle or lock that it builds on.
-    pub id: Digest,
-    /// How many blobs are left out.
-    pub absent_blobs: usize,
-    /// Their sizes together, in bytes.
-    pub absent_bytes: u64,
-}
-
-/// One image of a bundle.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BundledImage {
-    /// Its full name, if it has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reference: Option<Reference>,
-    /// What the bundle calls it if that is no full name: a tag, for example.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub label: Option<String>,
-    /// The root's digest.
-    pub digest: Digest,
-    /// The root's media type.
-    pub media_type: MediaType,
-    /// Bytes of everything below the root, the root included; what several platforms share counts once.
-    pub total_size: u64,
-    /// The platforms that a node can run, in the index's order.
-    pub platforms: Vec<InspectedPlatform>,
-    /// How many attestations travel with it.
-    pub attestations: usize,
-}
-
-impl BundleDocument {
-    /// The document about a bundle with these images.
-    #[must_use]
-    pub fn new(id: Digest, images: Vec<BundledImage>, failures: Vec<Failure>) -> Self {
+impl From<BundleContents> for BundleDocument {
+    fn from(contents: BundleContents) -> Self {
+        let BundleContents { id, path, size, chart, base, images, left_out, failures } = contents;
         let exit_code = crate::error::exit_code_of(failures.iter().map(|failure| failure.kind));
-        let (path, chart, base) = (String::new(), None, None);
-        let left_out = Vec::new();
-        Self { schema: BUNDLE_SCHEMA, id, path, size: 0, chart, base, images, left_out, failures, exit_code }
+        Self { schema: BUNDLE_SCHEMA, id, path, size, chart, base, images, left_out, failures, exit_code }
     }
 }
 
@@ -93,7 +57,7 @@ impl BundleDocument {
 pub fn present_bundle(document: &BundleDocument, format: Format) -> Result<(), Failure> {
     let printed = match format {
         Format::Json => print::document(document),
-        Format::Table => print::result(&text(document, stdout_width())),
+        _ => print::result(&text(document, stdout_width())),
     };
     document.failures.iter().for_each(print::print_failure);
     printed
@@ -141,6 +105,7 @@ mod tests {
     use crate::{
         error::Kind,
         oci::media_type::{OCI_INDEX, OCI_MANIFEST},
+        outcome::inspection::InspectedPlatform,
         report::{samples, schema},
     };
 
@@ -170,18 +135,21 @@ mod tests {
             ..named.clone()
         };
         let failures = vec![Failure::new(Kind::Integrity, "a manifest is damaged")];
-        let mut document = BundleDocument::new(samples::digest("bundle"), vec![named, labeled], failures);
-        document.path = "thoras.tar".to_owned();
-        document.size = 128_001_024;
-        document.chart = Some(ChartIdentity {
-            name: "thoras".to_owned(),
-            version: "4.53.0".to_owned(),
-            digest: Some(samples::digest("chart")),
-        });
-        document.base =
-            Some(DeltaBase { id: samples::digest("base"), absent_blobs: 3, absent_bytes: 2_000_000 });
-        document.left_out = vec![samples::source("forecast:4.53.0")];
-        document
+        let contents = BundleContents {
+            id: samples::digest("bundle"),
+            path: "thoras.tar".to_owned(),
+            size: 128_001_024,
+            chart: Some(ChartIdentity {
+                name: "thoras".to_owned(),
+                version: "4.53.0".to_owned(),
+                digest: Some(samples::digest("chart")),
+            }),
+            base: Some(DeltaBase { id: samples::digest("base"), absent_blobs: 3, absent_bytes: 2_000_000 }),
+            images: vec![named, labeled],
+            left_out: vec![samples::source("forecast:4.53.0")],
+            failures,
+        };
+        contents.into()
     }
 
     #[test]

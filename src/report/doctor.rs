@@ -3,11 +3,12 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Format, print, style::Palette, units};
+use super::{print, style::Palette, units};
 use crate::{
     error::{Failure, escape, exit_code_of},
     jobs::doctor::{Finding, Verdict},
     oci::{Mapping, Reference},
+    output::Format,
 };
 
 /// The schema of [`DoctorDocument`].
@@ -57,7 +58,7 @@ impl DoctorDocument {
 pub fn present_findings(document: &DoctorDocument, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => print::document(document),
-        Format::Table => print::result(&text(document, Palette::of_stdout())),
+        _ => print::result(&text(document, Palette::of_stdout())),
     }
 }
 

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Failure, Kind, escape, exit_code_of},
-    oci::{ChartIdentity, Digest},
-    outcome::{Bytes, ImageOutcome},
+    oci::ChartIdentity,
+    outcome::{BundleSummary, Bytes, Command, ImageOutcome, Repair, RunOutcome},
 };
 
 /// The schema of [`RunDocument`].
@@ -50,54 +50,30 @@ pub struct RunDocument {
     pub failures: Vec<Failure>,
     /// What the process exits with. It follows from the failures; a run that a signal ended sets 130 or 143.
     pub exit_code: u8,
+    /// The command that puts differences right.
+    #[serde(skip)]
+    pub repair: Option<Repair>,
+    /// `--dry-run`: nothing was written.
+    #[serde(skip)]
+    pub dry_run: bool,
 }
 
-/// A command, as in `thoras-mirror COMMAND`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Command {
-    /// `images`
-    Images,
-    /// `sync`
-    Sync,
-    /// `verify`
-    Verify,
-    /// `inspect`
-    Inspect,
-    /// `bundle export`
-    BundleExport,
-    /// `bundle import`
-    BundleImport,
-    /// `bundle verify`
-    BundleVerify,
-    /// `bundle inspect`
-    BundleInspect,
-    /// `serve`
-    Serve,
-    /// `values`
-    Values,
-    /// `pull-secret`
-    PullSecret,
-    /// `doctor`
-    Doctor,
-    /// `diff`
-    Diff,
-}
-
-/// A bundle that was written, in a few words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BundleSummary {
-    /// The digest of its index.
-    pub id: Digest,
-    /// Its files; none where it was a stream.
-    pub files: Vec<String>,
-    /// Its length in bytes, all files together.
-    pub length: u64,
-    /// Bytes of blobs that an export which broke off had brought.
-    pub kept: u64,
-    /// Bytes of blobs that it leaves out, because its base has them.
-    pub left_out: u64,
+impl From<RunOutcome> for RunDocument {
+    fn from(outcome: RunOutcome) -> Self {
+        let RunOutcome { command, images, failures, time, .. } = outcome;
+        let document = Self::new(command, images, failures, time);
+        Self {
+            destination: outcome.destination,
+            bundle: outcome.bundle,
+            level: outcome.level,
+            chart: outcome.chart,
+            written: outcome.written,
+            dry_run: outcome.dry_run,
+            repair: outcome.repair,
+            exit_code: outcome.exit_code.unwrap_or(document.exit_code),
+            ..document
+        }
+    }
 }
 
 /// Counts over all images of a run.
@@ -146,6 +122,8 @@ impl RunDocument {
             totals,
             failures,
             exit_code,
+            repair: None,
+            dry_run: false,
         }
     }
 

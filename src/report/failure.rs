@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{label::Labels, style::Palette, units};
 use crate::{
     error::{Failure, escape},
-    outcome::{ImageOutcome, Status},
+    outcome::{ImageOutcome, Repair, Status},
     problem::Problem,
 };
 
@@ -70,16 +70,6 @@ fn because_of(failure: &Failure, problems: &[Problem]) -> Failure {
     let mut failure = failure.clone();
     failure.causes.extend(problems.iter().map(Problem::to_string));
     failure
-}
-
-/// The command that puts problems right, ready for a shell: `thoras-mirror sync --to REGISTRY/PATH` with whatever
-/// else the run was given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Repair {
-    /// The command.
-    pub command: String,
-    /// What has to be done to it before it can be run.
-    pub note: Option<String>,
 }
 
 /// What puts problems right. Problems with one remedy are listed together, above it.

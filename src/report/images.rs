@@ -10,18 +10,8 @@ use super::{
 use crate::{
     enumerate::{Confidence, Enumeration, Image, ImageUse},
     error::{Failure, escape},
+    output::Format,
 };
-
-/// `images --output`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum ImagesOutput {
-    /// One reference a line, sorted.
-    List,
-    /// A table.
-    Table,
-    /// One JSON document.
-    Json,
-}
 
 /// The schema of [`ImagesDocument`].
 pub const IMAGES_SCHEMA: &str = "thoras-mirror/images/v1";
@@ -47,12 +37,12 @@ impl ImagesDocument {
 
 /// Writes the images to standard output. `why` adds every place that names each, where the form allows it;
 /// JSON always has them.
-pub fn present_images(document: &ImagesDocument, output: ImagesOutput, why: bool) -> Result<(), Failure> {
+pub fn present_images(document: &ImagesDocument, output: Format, why: bool) -> Result<(), Failure> {
     let images = &document.found.images;
     match output {
-        ImagesOutput::Json => print::document(document),
-        ImagesOutput::Table => print::result(&table(images, why, stdout_width())),
-        ImagesOutput::List => print::result(&list(images, why)),
+        Format::Json => print::document(document),
+        Format::Table => print::result(&table(images, why, stdout_width())),
+        Format::List => print::result(&list(images, why)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What `inspect` shows of an image: its platforms, digests and sizes, as JSON and as text.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     grid::{Column, Grid},
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{Failure, escape},
-    oci::{Digest, MediaType, Platform, Reference},
+    outcome::inspection::InspectedImage,
 };
 
 /// The schema of [`InspectDocument`].
@@ -36,58 +36,6 @@ impl InspectDocument {
         let exit_code = crate::error::exit_code_of(failures.iter().map(|failure| failure.kind));
         Self { schema: INSPECT_SCHEMA, images, failures, exit_code }
     }
-}
-
-/// One image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct InspectedImage {
-    /// What was asked for, normalized.
-    pub reference: Reference,
-    /// The root's digest.
-    pub digest: Digest,
-    /// The root's media type.
-    pub media_type: MediaType,
-    /// The root manifest's size in bytes.
-    pub manifest_size: u64,
-    /// Bytes of everything below the root, the root included; what several platforms share counts once.
-    pub total_size: u64,
-    /// The platforms that a node can run, in the index's order.
-    pub platforms: Vec<InspectedPlatform>,
-    /// Attestations that travel with the index.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub attestations: Vec<Attestation>,
-}
-
-/// One platform of an image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct InspectedPlatform {
-    /// `OS/ARCHITECTURE[/VARIANT]`
-    pub platform: Platform,
-    /// The manifest for it.
-    pub digest: Digest,
-    /// The manifest's media type.
-    pub media_type: MediaType,
-    /// The manifest's size in bytes.
-    pub manifest_size: u64,
-    /// The config blob.
-    pub config_digest: Digest,
-    /// How many layers it has.
-    pub layers: usize,
-    /// Bytes of the manifest, the config and all layers.
-    pub total_size: u64,
-}
-
-/// An attestation manifest: provenance or an SBOM.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Attestation {
-    /// The attestation's own manifest.
-    pub digest: Digest,
-    /// The manifest that it is about, if it says so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub about: Option<Digest>,
 }
 
 /// All images as text, with an empty line between them. `width` is the terminal's, in columns.
@@ -151,6 +99,7 @@ mod tests {
     use crate::{
         error::Kind,
         oci::media_type::{OCI_INDEX, OCI_MANIFEST},
+        outcome::inspection::{Attestation, InspectedPlatform},
         report::{samples, schema},
     };
 

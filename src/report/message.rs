@@ -11,22 +11,11 @@ use crate::{
     error::escape,
     event::{Event, Landing},
     outcome::{ImageOutcome, Status},
+    output::Verbosity,
 };
 
 /// A pause that a person would notice is announced even without `-v`.
 const NOTICEABLE_PAUSE: Duration = Duration::from_secs(5);
-
-/// How much is said while the work is done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verbosity {
-    /// `-q`: warnings and errors.
-    Quiet,
-    /// Progress, and how every image ends.
-    #[default]
-    Normal,
-    /// `-v`: also every blob, every retry and every detail.
-    Verbose,
-}
 
 /// How lines are worded.
 #[derive(Debug, Clone, Copy)]
@@ -77,9 +66,7 @@ impl Voice {
             }
             Event::Waiting { what, bytes: 0 } => Some((*what).to_owned()),
             Event::Waiting { what, bytes } => Some(format!("{what}: {} so far", units::bytes(*bytes))),
-            Event::Failed { failure } => {
-                Some(format!("{} {}", self.palette.error(self.symbols.bad), escape(&failure.message)))
-            }
+            Event::Request { line } => Some(escape(line)),
             _ => None,
         }
     }

@@ -26,26 +26,135 @@ pub mod table;
 mod terminal;
 pub mod units;
 
-pub use bundle::{BundleDocument, BundledImage, DeltaBase, present_bundle};
+pub use bundle::{BundleDocument, present_bundle};
 pub use doctor::{DoctorDocument, present_findings};
-pub use document::{BundleSummary, Command, RunDocument, Totals};
-pub use failure::Repair;
-pub use images::{ImagesDocument, ImagesOutput, present_images};
-pub use inspect::{Attestation, InspectDocument, InspectedImage, InspectedPlatform};
+pub use document::{RunDocument, Totals};
+pub use images::{ImagesDocument, present_images};
+pub use inspect::InspectDocument;
 pub use label::Labels;
-pub use message::Verbosity;
 pub use table::Closing;
 pub use terminal::Reporter;
 
-use crate::error::Failure;
+use crate::{
+    enumerate::Enumeration,
+    error::{Failure, exit},
+    outcome::{
+        Command, Repair, RunOutcome,
+        inspection::{BundleContents, Inspection},
+    },
+    output::{Format, Verbosity},
+};
 
-/// `--output`: in which form results are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// A table.
-    Table,
-    /// One JSON document.
-    Json,
+/// What a command has to show.
+#[expect(clippy::large_enum_variant, reason = "there is one for each run")]
+pub(crate) enum Document {
+    Run(Box<RunDocument>),
+    Images(ImagesDocument),
+    Inspection(InspectDocument),
+    Bundle(Box<BundleDocument>),
+    Doctor(DoctorDocument),
+}
+
+impl Document {
+    /// What the process exits with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Run(document) => document.exit_code,
+            Self::Images(_) => exit::SUCCESS,
+            Self::Inspection(document) => document.exit_code,
+            Self::Bundle(document) => document.exit_code,
+            Self::Doctor(document) => document.exit_code,
+        }
+    }
+}
+
+impl From<RunOutcome> for Document {
+    fn from(outcome: RunOutcome) -> Self {
+        Self::Run(Box::new(outcome.into()))
+    }
+}
+
+impl From<Enumeration> for Document {
+    fn from(found: Enumeration) -> Self {
+        Self::Images(ImagesDocument::new(found))
+    }
+}
+
+impl From<Inspection> for Document {
+    fn from(found: Inspection) -> Self {
+        Self::Inspection(InspectDocument::new(found.images, found.failures))
+    }
+}
+
+impl From<BundleContents> for Document {
+    fn from(contents: BundleContents) -> Self {
+        Self::Bundle(Box::new(contents.into()))
+    }
+}
+
+impl From<DoctorDocument> for Document {
+    fn from(document: DoctorDocument) -> Self {
+        Self::Doctor(document)
+    }
+}
+
+/// How a document is presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Presentation {
+    /// The format of the result.
+    pub(crate) format: Format,
+    /// How much is shown.
+    pub(crate) verbosity: Verbosity,
+    /// `images --why`: show every use of every image. JSON always has them.
+    pub(crate) why: bool,
+    /// Write the result to standard error, because standard output carries the bundle itself.
+    pub(crate) on_stderr: bool,
+}
+
+impl Presentation {
+    /// The result goes to standard output.
+    pub(crate) const fn new(format: Format, verbosity: Verbosity) -> Self {
+        Self { format, verbosity, why: false, on_stderr: false }
+    }
+}
+
+/// Writes the result to standard output, then every failure in full to standard error. Finish the [`Reporter`] first.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "it will grow")]
+pub(crate) fn present(document: &Document, presentation: &Presentation) -> Result<(), Failure> {
+    let Presentation { format, verbosity, why, on_stderr } = *presentation;
+    match document {
+        Document::Run(document) => {
+            let closing = closing(document);
+            if on_stderr {
+                present_run_on_stderr(document, closing, verbosity);
+                return Ok(());
+            }
+            present_run(document, closing, format, verbosity)?;
+            let names_bundle = matches!(document.command, Command::BundleImport | Command::BundleVerify);
+            match &document.bundle {
+                Some(id) if names_bundle && format != Format::Json && verbosity != Verbosity::Quiet => {
+                    print::result(&format!("bundle {id}"))
+                }
+                _ => Ok(()),
+            }
+        }
+        Document::Images(document) => present_images(document, format, why),
+        Document::Inspection(document) => present_inspection(document, format),
+        Document::Bundle(document) => present_bundle(document, format),
+        Document::Doctor(document) => present_findings(document, format),
+    }
+}
+
+fn closing(document: &RunDocument) -> Closing<'_> {
+    match document.command {
+        Command::BundleExport => Closing::Export { bundle: document.written.as_ref() },
+        Command::Verify | Command::BundleVerify => Closing::Verify {
+            level: document.level.as_deref().unwrap_or_default(),
+            repair: document.repair.as_ref(),
+        },
+        _ if document.dry_run => Closing::Plan,
+        _ => Closing::Sync,
+    }
 }
 
 /// Writes a run's end: the closing table or the document to standard output, then every failure in full to
@@ -58,12 +167,10 @@ pub fn present_run(
 ) -> Result<(), Failure> {
     let printed = match format {
         Format::Json => print::document(document),
-        Format::Table if verbosity == Verbosity::Quiet || document.images.is_empty() => Ok(()),
-        Format::Table => {
-            print::result(&table::closing_text(closing, &document.images, document.time(), stdout_width()))
-        }
+        _ if verbosity == Verbosity::Quiet || document.images.is_empty() => Ok(()),
+        _ => print::result(&table::closing_text(closing, &document.images, document.time(), stdout_width())),
     };
-    let repair = if let Closing::Verify { repair, .. } = closing { Some(repair) } else { None };
+    let repair = if let Closing::Verify { repair, .. } = closing { repair } else { None };
     for text in failure_texts(document, repair, style::Palette::of_stderr()) {
         print::diagnostic(&text);
     }
@@ -84,8 +191,8 @@ pub fn present_run_on_stderr(document: &RunDocument, closing: Closing<'_>, verbo
 pub fn present_inspection(document: &InspectDocument, format: Format) -> Result<(), Failure> {
     let printed = match format {
         Format::Json => print::document(document),
-        Format::Table if document.images.is_empty() => Ok(()),
-        Format::Table => print::result(&inspect::inspect_text(&document.images, stdout_width())),
+        _ if document.images.is_empty() => Ok(()),
+        _ => print::result(&inspect::inspect_text(&document.images, stdout_width())),
     };
     document.failures.iter().for_each(print::print_failure);
     printed

@@ -187,7 +187,8 @@ impl Progress {
             | Event::Waiting { .. }
             | Event::Warning { .. }
             | Event::Detail { .. }
-            | Event::Failed { .. } => {}
+            | Event::Serving { .. }
+            | Event::Request { .. } => {}
         }
     }
 

@@ -9,11 +9,14 @@ use std::{
 use super::{
     bars::Bars,
     lines::Lines,
-    message::{Verbosity, Voice},
+    message::Voice,
     progress::{Clock, Progress},
     style::{Palette, Symbols},
 };
-use crate::event::{Event, EventSink};
+use crate::{
+    event::{Event, EventSink},
+    output::Verbosity,
+};
 
 /// Shows a run on standard error.
 ///
@@ -79,6 +82,18 @@ impl Reporter {
         }
     }
 
+    /// Writes that a server is ready to standard output, where a script reads it, and what to do next to standard error.
+    fn announce(&self, what: &str, url: &str, next_steps: &[String]) {
+        if let Err(failure) = super::print::result(&format!("serving {what} on {url}")) {
+            super::print::print_failure(&failure);
+        }
+        if self.voice.verbosity > Verbosity::Quiet {
+            for step in next_steps {
+                super::print::log(step);
+            }
+        }
+    }
+
     fn display(&self) -> MutexGuard<'_, Display> {
         self.display.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,6 +105,9 @@ fn stderr_lines() -> Lines {
 
 impl EventSink for Reporter {
     fn emit(&self, event: Event) {
+        if let Event::Serving { what, url, next_steps } = &event {
+            return self.announce(what, url, next_steps);
+        }
         self.progress.note(&event);
         let Some(line) = self.voice.line(&event, &self.progress) else { return };
         match &mut *self.display() {

@@ -13,7 +13,6 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::{
-    error::{Failure, Kind},
     event::Landing,
     oci::{Descriptor, Mapping, media_type::OCI_INDEX},
     outcome::{ImageOutcome, Status},
@@ -119,7 +118,7 @@ impl Stage {
 fn mapping(name: &str) -> Arc<Mapping> {
     let source = samples::source(name);
     let repository = source.repository().clone();
-    Arc::new(Mapping { repository, tag: source.tag().unwrap().to_owned(), source })
+    Arc::new(Mapping { repository, tag: source.tag().unwrap().to_owned(), source, pinned: None })
 }
 
 fn blob(seed: &str, size: u64) -> Descriptor {
@@ -330,7 +329,7 @@ fn talk(stage: &Stage) {
         retrying(1),
         retrying(30),
         Event::Detail { message: "token for a\u{9b}b".to_owned() },
-        Event::Failed { failure: Failure::new(Kind::Input, "the lock cannot be written") },
+        Event::Request { line: "GET /v2/ 200".to_owned() },
     ] {
         stage.reporter.emit(event);
     }
@@ -364,7 +363,7 @@ fn verbose_says_everything() {
     source: 503 Service\u{1b}[2J Unavailable ok fake: done; again in 1.0 s
     source: 503 Service\u{1b}[2J Unavailable ok fake: done; again in 30 s
     token for a\u{9b}b
-    ✗ the lock cannot be written
+    GET /v2/ 200
     service-01:4.53.0: sha256:4813494d137e1631bba301d5acab6e7bb7aa74ce1185d456565ef51d737677b2, linux/amd64
     service-01:4.53.0: begins, 4 blobs, 10.0 MiB
     service-01:4.53.0: sha256:8fad34bbb0c1 begins, 1.0 MiB

@@ -1,0 +1,335 @@
+//! Writes a bundle. Every image is resolved first, because the offset of every blob must be known before the first byte.
+//! Then the blobs are copied as to any other destination, and the file is read back and gets its name.
+
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
+
+use tokio::io::AsyncWrite;
+
+use super::{
+    announce::{OwnerOfBlobs, ResolvingEvents},
+    blocking::blocking,
+};
+use crate::{
+    confirm::Level,
+    endpoint::{
+        Error, Source,
+        bundle::{self, Draft, Meter, Output, Writer},
+        nowhere::Nowhere,
+        resolved::Resolved,
+    },
+    error::{Failure, Kind},
+    event::{Event, EventSink},
+    graph::Graph,
+    lock::{Base, Lock, Placement},
+    oci::{ChartIdentity, Descriptor, Digest, Mapping, Reference},
+    outcome::{Bytes, Mirrored, Status},
+    pipeline::{Options, mirror},
+    problem::Problem,
+};
+
+/// What a bundle's lock records besides the images.
+#[derive(Debug, Clone)]
+pub(super) struct Contents {
+    /// The chart that the images come from.
+    pub(super) chart: Option<ChartIdentity>,
+    /// How images are to be named where the bundle is imported.
+    pub(super) placement: Placement,
+    /// What the far side has already.
+    pub(super) base: Option<Base>,
+}
+
+/// A bundle that was written, or was not.
+#[derive(Debug)]
+pub(super) struct Exported {
+    /// How each image ended, in the order in which they were asked for.
+    pub(super) mirrored: Vec<Mirrored>,
+    /// The bundle; `None` when an image failed and no bundle was asked for without it.
+    pub(super) written: Option<Written>,
+}
+
+/// A whole bundle.
+#[derive(Debug, Clone)]
+pub(super) struct Written {
+    /// Its id.
+    pub(super) id: Digest,
+    /// Its length in bytes.
+    pub(super) length: u64,
+    /// Its files; none for a stream.
+    pub(super) files: Vec<PathBuf>,
+    /// Bytes of blobs that an earlier run had brought.
+    pub(super) kept: u64,
+    /// Bytes of blobs that the far side has already.
+    pub(super) left_out: u64,
+    /// The lock that is in it.
+    pub(super) lock: Lock,
+}
+
+/// Writes bundles of images.
+pub(super) struct Exporter<S> {
+    /// Where images come from.
+    pub(super) source: Arc<S>,
+    /// Platforms, waivers, and how many blobs move at once.
+    pub(super) options: Options,
+    /// What the lock records.
+    pub(super) contents: Contents,
+    /// Whether a bundle is written without the images that failed.
+    pub(super) keep_going: bool,
+    /// Told about everything.
+    pub(super) events: Arc<dyn EventSink>,
+}
+
+impl<S: Source> Exporter<S> {
+    /// Writes to files. What an earlier run left is used; what this run cannot finish is left for the next.
+    pub(super) async fn to_files(
+        &self,
+        references: Vec<Reference>,
+        output: Output,
+    ) -> Result<Exported, Failure> {
+        let mut mirrored = self.gather(references).await;
+        let mut events = Arc::clone(&self.events);
+        let mut kept = None;
+        while ready(&mut mirrored).next().is_some() {
+            let draft = self.draft(&mut mirrored);
+            let lock = self.lock(&mirrored);
+            if let Some(written) = self.is_there(&output, &draft, &lock).await? {
+                for image in ready(&mut mirrored) {
+                    image.outcome.status = Status::UpToDate;
+                    image.outcome.bytes = Bytes { present: size(image), ..Bytes::default() };
+                }
+                if kept.is_some() {
+                    // It was begun with an image that then failed.
+                    let work = move |_: &Meter| output.discard_unfinished();
+                    blocking("removing what is not needed", &*self.events, work).await?;
+                }
+                return Ok(Exported { mirrored, written: Some(written) });
+            }
+            let before = failed(&mirrored);
+            let writer = self.open(&output, draft, kept.is_none()).await?;
+            self.bring(&mut mirrored, &writer, &events, kept.is_some()).await;
+            kept.get_or_insert(writer.kept());
+            if failed(&mirrored) > before && self.keep_going {
+                // The bundle is laid out anew without what failed; everything else is there already.
+                events = Arc::new(crate::event::Silent);
+                continue;
+            }
+            let writer = self.read_back(&mut mirrored, writer).await?;
+            if failed(&mirrored) > 0 && (!self.keep_going || failed(&mirrored) > before) {
+                break;
+            }
+            let mut written = written(writer.draft(), lock);
+            written.kept = kept.unwrap_or_default();
+            let finishing = "writing everything to the disk";
+            written.files = blocking(finishing, &*self.events, move |meter| writer.finish(meter)).await?;
+            return Ok(Exported { mirrored, written: Some(written) });
+        }
+        Ok(Exported { mirrored, written: None })
+    }
+
+    /// Writes to `out`, in order. Nothing is written when an image cannot be resolved.
+    pub(super) async fn to_stream(
+        &self,
+        references: Vec<Reference>,
+        out: impl AsyncWrite + Unpin,
+    ) -> Result<Exported, Failure> {
+        let mut mirrored = self.gather(references).await;
+        if (failed(&mirrored) > 0 && !self.keep_going) || ready(&mut mirrored).next().is_none() {
+            return Ok(Exported { mirrored, written: None });
+        }
+        let (draft, source) = (self.draft(&mut mirrored), self.resolved(&mirrored));
+        let images = ready(&mut mirrored)
+            .filter_map(|image| Some((as_it_is(&image.outcome.source), image.graph.as_ref()?)));
+        let owners = OwnerOfBlobs::announce(images, draft.layout(), &self.events);
+        let progress = |blob: &Descriptor| owners.progress(blob);
+        if let Err(error) =
+            bundle::stream::write(&draft, &source, &owners.repositories(), out, progress).await
+        {
+            return Err(cut_off(&error));
+        }
+        let lock = self.lock(&mirrored);
+        for image in ready(&mut mirrored) {
+            image.outcome.status = Status::Copied;
+            image.outcome.bytes = Bytes { copied: size(image), ..Bytes::default() };
+            self.events.emit(Event::Finished { outcome: Arc::new(image.outcome.clone()) });
+        }
+        Ok(Exported { mirrored, written: Some(written(&draft, lock)) })
+    }
+
+    /// Resolves every image: what it is made of, and whether it has the platforms it must have.
+    async fn gather(&self, references: Vec<Reference>) -> Vec<Mirrored> {
+        let mappings = references.iter().map(as_it_is).collect();
+        let options = Options { dry_run: true, check: Level::Platforms, ..self.options.clone() };
+        let events = Arc::new(ResolvingEvents(Arc::clone(&self.events)));
+        let mut mirrored =
+            mirror(Arc::clone(&self.source), Arc::new(Nowhere), mappings, options, events).await;
+        for image in &mut mirrored {
+            image.outcome.destination = image.outcome.source.to_string();
+        }
+        mirrored
+    }
+
+    /// A bundle of the images that have not failed.
+    fn draft(&self, mirrored: &mut [Mirrored]) -> Draft {
+        let lock = self.lock(mirrored);
+        let images: Vec<_> = ready(mirrored)
+            .filter_map(|image| Some((&image.outcome.source, image.graph.as_ref()?)))
+            .collect();
+        let absent = self.contents.base.iter().flat_map(|base| base.blobs.keys().cloned()).collect();
+        Draft::new(&images, &lock, &absent)
+    }
+
+    /// The lock inside the bundle: written before the blobs, it holds for the whole bundle only.
+    fn lock(&self, mirrored: &[Mirrored]) -> Lock {
+        let Contents { chart, placement, base } = self.contents.clone();
+        let Options { platforms, foreign_layers, .. } = &self.options;
+        let mut lock = Lock::new(chart, placement, platforms, *foreign_layers, mirrored);
+        // What only a failed image needs is not left out: it does not travel anyway.
+        let good = mirrored.iter().filter(|image| image.outcome.failure_kind().is_none());
+        let blobs = good.flat_map(|image| image.graph.iter()).flat_map(|graph| graph.blobs());
+        let needed: HashSet<&Digest> = blobs.map(|blob| &blob.digest).collect();
+        let base = base.map(|mut base| {
+            base.blobs.retain(|digest, _| needed.contains(digest));
+            base
+        });
+        lock.base = base;
+        let failed: HashSet<&Reference> = mirrored
+            .iter()
+            .filter(|image| image.outcome.failure_kind().is_some())
+            .map(|image| &image.outcome.source)
+            .collect();
+        for image in &mut lock.images {
+            image.destinations.clear();
+            image.confirmed = !failed.contains(&image.source);
+        }
+        lock
+    }
+
+    /// The source, of which nothing is read again that is known.
+    fn resolved(&self, mirrored: &[Mirrored]) -> Resolved<S> {
+        let images = mirrored.iter().filter_map(|image| Some((&image.outcome.source, image.graph.as_ref()?)));
+        Resolved::new(Arc::clone(&self.source), images)
+    }
+
+    async fn is_there(
+        &self,
+        output: &Output,
+        draft: &Draft,
+        lock: &Lock,
+    ) -> Result<Option<Written>, Failure> {
+        let (output, wanted) = (output.clone(), draft.expectation());
+        let checking = "reading the bundle that is there already";
+        let work = move |meter: &Meter| Ok(wanted.is_met_by(&output, meter));
+        let there = blocking(checking, &*self.events, work).await?;
+        Ok(there.map(|files| Written { files, ..written(draft, lock.clone()) }))
+    }
+
+    async fn open(&self, output: &Output, draft: Draft, is_first: bool) -> Result<Arc<Writer>, Failure> {
+        let output = output.clone();
+        let reading = "reading what an earlier export left";
+        let work = move |meter: &Meter| Writer::open(output, draft, meter);
+        let writer = blocking(reading, &*self.events, work).await?;
+        if !is_first {
+            return Ok(Arc::new(writer));
+        }
+        for (reference, then, now) in writer.changed() {
+            let message = format!("{reference} changed since the export that broke off: {then} -> {now}");
+            self.events.emit(Event::Warning { image: Some(reference.clone()), message });
+        }
+        if writer.kept() > 0 {
+            let message = format!("{} bytes of an earlier export are kept", writer.kept());
+            self.events.emit(Event::Detail { message });
+        }
+        Ok(Arc::new(writer))
+    }
+
+    /// Brings what is missing. The outcomes of the images that were good so far are replaced.
+    ///
+    /// What an image moved the first time is what it moved, though it is there when the bundle is laid out again.
+    async fn bring(
+        &self,
+        mirrored: &mut [Mirrored],
+        writer: &Arc<Writer>,
+        events: &Arc<dyn EventSink>,
+        again: bool,
+    ) {
+        let mappings = ready(mirrored).map(|image| as_it_is(&image.outcome.source)).collect();
+        let source = Arc::new(self.resolved(mirrored));
+        let options =
+            Options { check: Level::Blobs, overwrite: true, dry_run: false, ..self.options.clone() };
+        let brought = mirror(source, Arc::clone(writer), mappings, options, Arc::clone(events)).await;
+        for (image, brought) in ready(mirrored).zip(brought) {
+            let before = image.outcome.bytes;
+            image.outcome = brought.outcome;
+            if again {
+                image.outcome.bytes = before;
+            }
+            image.outcome.destination = image.outcome.source.to_string();
+        }
+    }
+
+    /// Reads every blob of the file again, and fails the images whose blobs are not what was written.
+    async fn read_back(&self, mirrored: &mut [Mirrored], writer: Arc<Writer>) -> Result<Writer, Failure> {
+        if failed(mirrored) > 0 && !self.keep_going {
+            return alone(writer);
+        }
+        let reading = Arc::clone(&writer);
+        let work = move |meter: &Meter| reading.read_back(meter);
+        let damaged = blocking("reading the bundle back", &*self.events, work).await?;
+        let damaged: HashSet<Digest> = damaged.into_iter().collect();
+        for image in mirrored.iter_mut().filter(|image| image.outcome.failure_kind().is_none()) {
+            let blobs = image.graph.iter().flat_map(|graph| graph.blobs());
+            let reason = "the file, read again, has other bytes";
+            let problems: Vec<Problem> = blobs
+                .filter(|blob| damaged.contains(&blob.digest))
+                .map(|blob| Problem::CorruptBlob { digest: blob.digest.clone(), reason: reason.to_owned() })
+                .collect();
+            if !problems.is_empty() {
+                let failure =
+                    Failure::new(Kind::Integrity, "the bundle, read again, does not hold what was written")
+                        .with_hint(
+                            "the disk may be failing: run the same command again, or write to another disk",
+                        );
+                image.outcome.status = Status::Failed;
+                image.outcome.problems = problems;
+                image.outcome.failure = Some(failure);
+            }
+        }
+        alone(writer)
+    }
+}
+
+fn written(draft: &Draft, lock: Lock) -> Written {
+    let (id, length, left_out) = (draft.id().clone(), draft.layout().length(), draft.left_out());
+    Written { id, length, files: Vec::new(), kept: 0, left_out, lock }
+}
+
+/// Nobody else holds the writer once the transfers are over.
+fn alone(writer: Arc<Writer>) -> Result<Writer, Failure> {
+    Arc::try_unwrap(writer)
+        .map_err(|_| Failure::new(Kind::Image, "a transfer is still under way; please report this"))
+}
+
+/// In a bundle an image keeps the name of its source.
+fn as_it_is(reference: &Reference) -> Mapping {
+    let (source, repository) = (reference.clone(), reference.repository().clone());
+    Mapping { source, pinned: None, repository, tag: bundle::tag_of(reference) }
+}
+
+/// The images that have not failed.
+fn ready(mirrored: &mut [Mirrored]) -> impl Iterator<Item = &mut Mirrored> {
+    mirrored.iter_mut().filter(|image| image.outcome.failure_kind().is_none())
+}
+
+fn failed(mirrored: &[Mirrored]) -> usize {
+    mirrored.iter().filter(|image| image.outcome.failure_kind().is_some()).count()
+}
+
+/// The bytes of an image's blobs.
+fn size(image: &Mirrored) -> u64 {
+    image.graph.as_ref().map_or(0, Graph::blob_bytes)
+}
+
+fn cut_off(error: &Error) -> Failure {
+    let failure = error.failure();
+    let hint = "what was written is cut off and must be thrown away: a stream cannot be taken up again";
+    failure.with_hint(hint)
+}

@@ -1,0 +1,129 @@
+//! What `inspect` and `bundle inspect` find.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::Failure,
+    oci::{ChartIdentity, Digest, MediaType, Platform, Reference},
+};
+
+/// What `inspect` found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Inspection {
+    /// The images that could be read, in the order of the request.
+    pub images: Vec<InspectedImage>,
+    /// Why the other images could not be read.
+    pub failures: Vec<Failure>,
+}
+
+/// One image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InspectedImage {
+    /// The requested reference, normalized.
+    pub reference: Reference,
+    /// The root's digest.
+    pub digest: Digest,
+    /// The root's media type.
+    pub media_type: MediaType,
+    /// The root manifest's size in bytes.
+    pub manifest_size: u64,
+    /// Bytes of the root and everything it references; content shared by several platforms counts once.
+    pub total_size: u64,
+    /// The platforms that a node can run, in the index's order.
+    pub platforms: Vec<InspectedPlatform>,
+    /// Attestations that travel with the index.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attestations: Vec<Attestation>,
+}
+
+/// One platform of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InspectedPlatform {
+    /// `OS/ARCHITECTURE[/VARIANT]`
+    pub platform: Platform,
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// The manifest's media type.
+    pub media_type: MediaType,
+    /// The manifest's size in bytes.
+    pub manifest_size: u64,
+    /// The config blob.
+    pub config_digest: Digest,
+    /// The number of layers.
+    pub layers: usize,
+    /// Bytes of the manifest, the config and all layers.
+    pub total_size: u64,
+}
+
+/// An attestation manifest: provenance or an SBOM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attestation {
+    /// The digest of the attestation's own manifest.
+    pub digest: Digest,
+    /// The manifest that it describes, if it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<Digest>,
+}
+
+/// What `bundle inspect` found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BundleContents {
+    /// The bundle's ID: the digest of its `index.json`.
+    pub id: Digest,
+    /// The file or folder.
+    pub path: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The chart that the images came from, if the bundle's lock names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chart: Option<ChartIdentity>,
+    /// The base of a delta bundle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<DeltaBase>,
+    /// The images in the order of the index.
+    pub images: Vec<BundledImage>,
+    /// The images that `bundle export --keep-going` skipped because they failed.
+    pub left_out: Vec<Reference>,
+    /// Why other images of the index cannot be shown.
+    pub failures: Vec<Failure>,
+}
+
+/// What a delta bundle leaves out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeltaBase {
+    /// The ID of the bundle or lock that it builds on.
+    pub id: Digest,
+    /// The number of blobs left out.
+    pub absent_blobs: usize,
+    /// Their total size in bytes.
+    pub absent_bytes: u64,
+}
+
+/// One image of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BundledImage {
+    /// Its full name, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
+    /// Its name in the bundle if that is not a full name: a tag, for example.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The root's digest.
+    pub digest: Digest,
+    /// The root's media type.
+    pub media_type: MediaType,
+    /// Bytes of the root and everything it references; content shared by several platforms counts once.
+    pub total_size: u64,
+    /// The platforms that a node can run, in the index's order.
+    pub platforms: Vec<InspectedPlatform>,
+    /// The number of attestations that travel with it.
+    pub attestations: usize,
+}

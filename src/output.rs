@@ -1,0 +1,38 @@
+//! What users choose about output: its format and how much progress is shown.
+//!
+//! These types carry a choice from the command line to [`crate::report`], so they are below both.
+
+use std::fmt;
+
+/// `--output`: the format of results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A table.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One name per line, for the next program in a pipe. Only `images` offers it.
+    List,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Table => "table",
+            Self::Json => "json",
+            Self::List => "list",
+        })
+    }
+}
+
+/// How much is written to standard error during a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// `-q`: warnings and errors.
+    Quiet,
+    /// Progress, and the result of every image.
+    #[default]
+    Normal,
+    /// `-v`: also every blob, every retry and every detail.
+    Verbose,
+}
