@@ -18,7 +18,7 @@ use crate::{
     serve::{AccessLog, AccessRecord, Options, Reloader, ServeError, Server, StorageError},
 };
 
-/// What the user tells a server that runs.
+/// A command to a running server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Control {
     /// Stop. The second time, stop at once with this exit code.
@@ -48,7 +48,7 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             () = &mut serving => return Ok(exit::SUCCESS),
-            told = control.recv() => match told {
+            command = control.recv() => match command {
                 Some(Control::Reload) => reload(&reloader, log.as_deref(), &*events),
                 Some(Control::Stop(_)) | None => break,
             },
@@ -58,7 +58,7 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             () = &mut serving => return Ok(exit::SUCCESS),
-            Some(told) = control.recv() => if let Control::Stop(code) = told { return Ok(code) },
+            Some(command) = control.recv() => if let Control::Stop(code) = command { return Ok(code) },
         }
     }
 }
@@ -162,7 +162,7 @@ fn announce(request: &Serve, server: &Server, events: &dyn EventSink) {
     events.emit(Event::Serving { what, url, next_steps });
 }
 
-/// Reads the files again. One that is wrong changes nothing.
+/// Reads the files again. A file with an error changes nothing.
 fn reload(reloader: &Reloader, log: Option<&LogFile>, events: &dyn EventSink) {
     if let Err(error) = reloader.reload() {
         let failure = Failure::from_error(Kind::Usage, &error);

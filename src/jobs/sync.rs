@@ -3,9 +3,8 @@
 use std::{path::Path, sync::Arc, time::Instant};
 
 use super::{
-    enumerate, name_all, packaged_chart,
+    images::{enumerate, name_all, packaged_chart, warn_of_idle_waivers},
     record::{Copied, Record},
-    warn_of_idle_waivers,
 };
 use crate::{
     endpoint::with_chart::{MadeHere, WithChart},

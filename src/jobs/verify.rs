@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use futures::{StreamExt, stream};
 
-use super::{enumerate, name_all, warn_of_idle_waivers};
+use super::images::{enumerate, name_all, warn_of_idle_waivers};
 use crate::{
     confirm::Level,
     endpoint::{Cause, Error, Operation, Source},

@@ -58,9 +58,8 @@ pub fn warning(message: &str) {
 
 /// Writes to standard error what is wrong with a command line, which it repeats in part. `typed` are its words: where
 /// one holds a login, it is hidden whole, whatever characters the password is made of.
-pub fn usage_error(error: &clap::builder::StyledStr, typed: impl Iterator<Item = String>) {
-    let mut text =
-        if Palette::of_stderr() == Palette::plain() { error.to_string() } else { error.ansi().to_string() };
+pub fn usage_error(plain: String, colored: String, typed: impl Iterator<Item = String>) {
+    let mut text = if Palette::of_stderr() == Palette::plain() { plain } else { colored };
     for word in typed {
         let value =
             word.split_once('=').filter(|_| word.starts_with('-')).map_or(word.as_str(), |(_, value)| value);

@@ -1,6 +1,6 @@
 //! From a command line to an exit code: starts the runtime, runs the job, presents its outcome.
 //!
-//! [`signals`] ends a job, or tells a server what to do.
+//! [`signals`] end a job, or become commands to a server.
 
 mod signals;
 
@@ -40,7 +40,8 @@ fn refuse(error: &clap::Error) -> u8 {
         let _ = error.print();
         return exit::SUCCESS;
     }
-    print::usage_error(&error.render(), std::env::args().skip(1));
+    let text = error.render();
+    print::usage_error(text.to_string(), text.ansi().to_string(), std::env::args().skip(1));
     exit::USAGE
 }
 

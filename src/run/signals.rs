@@ -49,11 +49,11 @@ pub(super) fn control() -> Result<mpsc::UnboundedReceiver<Control>, Failure> {
     let (send, receive) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         loop {
-            let told = tokio::select! {
+            let command = tokio::select! {
                 code = ending.next() => Control::Stop(code),
                 Some(()) = reload.recv() => Control::Reload,
             };
-            if send.send(told).is_err() {
+            if send.send(command).is_err() {
                 return;
             }
         }

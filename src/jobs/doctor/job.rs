@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    super::{enumerate, name_all},
+    super::images::{enumerate, name_all},
     Check, Finding, Listener, Patience, Verdict, destination, local, source,
 };
 use crate::{

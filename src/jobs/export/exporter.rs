@@ -34,20 +34,20 @@ pub(super) struct Contents {
     pub(super) chart: Option<ChartIdentity>,
     /// How images are to be named where the bundle is imported.
     pub(super) placement: Placement,
-    /// What the far side has already.
+    /// What the far side already has.
     pub(super) base: Option<Base>,
 }
 
-/// A bundle that was written, or was not.
+/// The result of an export.
 #[derive(Debug)]
 pub(super) struct Exported {
-    /// How each image ended, in the order in which they were asked for.
+    /// The result of each image, in the order of the request.
     pub(super) mirrored: Vec<Mirrored>,
-    /// The bundle; `None` when an image failed and no bundle was asked for without it.
+    /// The bundle; `None` if an image failed and no bundle was wanted without it.
     pub(super) written: Option<Written>,
 }
 
-/// A whole bundle.
+/// A complete bundle.
 #[derive(Debug, Clone)]
 pub(super) struct Written {
     /// Its id.
@@ -56,9 +56,9 @@ pub(super) struct Written {
     pub(super) length: u64,
     /// Its files; none for a stream.
     pub(super) files: Vec<PathBuf>,
-    /// Bytes of blobs that an earlier run had brought.
+    /// Bytes of blobs kept from an interrupted export.
     pub(super) kept: u64,
-    /// Bytes of blobs that the far side has already.
+    /// Bytes of blobs left out because the far side has them.
     pub(super) left_out: u64,
     /// The lock that is in it.
     pub(super) lock: Lock,
@@ -68,24 +68,24 @@ pub(super) struct Written {
 pub(super) struct Exporter<S> {
     /// Where images come from.
     pub(super) source: Arc<S>,
-    /// Platforms, waivers, and how many blobs move at once.
+    /// Platforms, waivers, and how many blobs are copied at once.
     pub(super) options: Options,
     /// What the lock records.
     pub(super) contents: Contents,
     /// Whether a bundle is written without the images that failed.
     pub(super) keep_going: bool,
-    /// Told about everything.
+    /// Receives the events.
     pub(super) events: Arc<dyn EventSink>,
 }
 
 impl<S: Source> Exporter<S> {
-    /// Writes to files. What an earlier run left is used; what this run cannot finish is left for the next.
+    /// Writes to files. Continues what an interrupted export left, and leaves what it cannot finish for the next.
     pub(super) async fn to_files(
         &self,
         references: Vec<Reference>,
         output: Output,
     ) -> Result<Exported, Failure> {
-        let mut mirrored = self.gather(references).await;
+        let mut mirrored = self.resolve(references).await;
         let mut events = Arc::clone(&self.events);
         let mut kept = None;
         while ready(&mut mirrored).next().is_some() {
@@ -94,10 +94,10 @@ impl<S: Source> Exporter<S> {
             if let Some(written) = self.is_there(&output, &draft, &lock).await? {
                 for image in ready(&mut mirrored) {
                     image.outcome.status = Status::UpToDate;
-                    image.outcome.bytes = Bytes { present: size(image), ..Bytes::default() };
+                    image.outcome.bytes = Bytes { present: blob_bytes(image), ..Bytes::default() };
                 }
                 if kept.is_some() {
-                    // It was begun with an image that then failed.
+                    // It was started with an image that then failed.
                     let work = move |_: &Meter| output.discard_unfinished();
                     blocking("removing what is not needed", &*self.events, work).await?;
                 }
@@ -105,10 +105,10 @@ impl<S: Source> Exporter<S> {
             }
             let before = failed(&mirrored);
             let writer = self.open(&output, draft, kept.is_none()).await?;
-            self.bring(&mut mirrored, &writer, &events, kept.is_some()).await;
+            self.copy(&mut mirrored, &writer, &events, kept.is_some()).await;
             kept.get_or_insert(writer.kept());
             if failed(&mirrored) > before && self.keep_going {
-                // The bundle is laid out anew without what failed; everything else is there already.
+                // The bundle is laid out again without what failed; everything else is already there.
                 events = Arc::new(crate::event::Silent);
                 continue;
             }
@@ -118,7 +118,7 @@ impl<S: Source> Exporter<S> {
             }
             let mut written = written(writer.draft(), lock);
             written.kept = kept.unwrap_or_default();
-            let finishing = "writing everything to the disk";
+            let finishing = "writing everything to disk";
             written.files = blocking(finishing, &*self.events, move |meter| writer.finish(meter)).await?;
             return Ok(Exported { mirrored, written: Some(written) });
         }
@@ -131,13 +131,13 @@ impl<S: Source> Exporter<S> {
         references: Vec<Reference>,
         out: impl AsyncWrite + Unpin,
     ) -> Result<Exported, Failure> {
-        let mut mirrored = self.gather(references).await;
+        let mut mirrored = self.resolve(references).await;
         if (failed(&mirrored) > 0 && !self.keep_going) || ready(&mut mirrored).next().is_none() {
             return Ok(Exported { mirrored, written: None });
         }
         let (draft, source) = (self.draft(&mut mirrored), self.resolved(&mirrored));
         let images = ready(&mut mirrored)
-            .filter_map(|image| Some((as_it_is(&image.outcome.source), image.graph.as_ref()?)));
+            .filter_map(|image| Some((under_its_own_name(&image.outcome.source), image.graph.as_ref()?)));
         let owners = OwnerOfBlobs::announce(images, draft.layout(), &self.events);
         let progress = |blob: &Descriptor| owners.progress(blob);
         if let Err(error) =
@@ -148,15 +148,15 @@ impl<S: Source> Exporter<S> {
         let lock = self.lock(&mirrored);
         for image in ready(&mut mirrored) {
             image.outcome.status = Status::Copied;
-            image.outcome.bytes = Bytes { copied: size(image), ..Bytes::default() };
+            image.outcome.bytes = Bytes { copied: blob_bytes(image), ..Bytes::default() };
             self.events.emit(Event::Finished { outcome: Arc::new(image.outcome.clone()) });
         }
         Ok(Exported { mirrored, written: Some(written(&draft, lock)) })
     }
 
-    /// Resolves every image: what it is made of, and whether it has the platforms it must have.
-    async fn gather(&self, references: Vec<Reference>) -> Vec<Mirrored> {
-        let mappings = references.iter().map(as_it_is).collect();
+    /// Resolves every image: its manifests and blobs, and whether it has the required platforms.
+    async fn resolve(&self, references: Vec<Reference>) -> Vec<Mirrored> {
+        let mappings = references.iter().map(under_its_own_name).collect();
         let options = Options { dry_run: true, check: Level::Platforms, ..self.options.clone() };
         let events = Arc::new(ResolvingEvents(Arc::clone(&self.events)));
         let mut mirrored =
@@ -177,12 +177,12 @@ impl<S: Source> Exporter<S> {
         Draft::new(&images, &lock, &absent)
     }
 
-    /// The lock inside the bundle: written before the blobs, it holds for the whole bundle only.
+    /// The lock inside the bundle. It is written before the blobs, so it is right only for a complete bundle.
     fn lock(&self, mirrored: &[Mirrored]) -> Lock {
         let Contents { chart, placement, base } = self.contents.clone();
         let Options { platforms, foreign_layers, .. } = &self.options;
         let mut lock = Lock::new(chart, placement, platforms, *foreign_layers, mirrored);
-        // What only a failed image needs is not left out: it does not travel anyway.
+        // Blobs that only a failed image needs are not part of the bundle, so they are not left out either.
         let good = mirrored.iter().filter(|image| image.outcome.failure_kind().is_none());
         let blobs = good.flat_map(|image| image.graph.iter()).flat_map(|graph| graph.blobs());
         let needed: HashSet<&Digest> = blobs.map(|blob| &blob.digest).collect();
@@ -203,7 +203,7 @@ impl<S: Source> Exporter<S> {
         lock
     }
 
-    /// The source, of which nothing is read again that is known.
+    /// The source, without reading known manifests again.
     fn resolved(&self, mirrored: &[Mirrored]) -> Resolved<S> {
         let images = mirrored.iter().filter_map(|image| Some((&image.outcome.source, image.graph.as_ref()?)));
         Resolved::new(Arc::clone(&self.source), images)
@@ -216,7 +216,7 @@ impl<S: Source> Exporter<S> {
         lock: &Lock,
     ) -> Result<Option<Written>, Failure> {
         let (output, wanted) = (output.clone(), draft.expectation());
-        let checking = "reading the bundle that is there already";
+        let checking = "reading the existing bundle";
         let work = move |meter: &Meter| Ok(wanted.is_met_by(&output, meter));
         let there = blocking(checking, &*self.events, work).await?;
         Ok(there.map(|files| Written { files, ..written(draft, lock.clone()) }))
@@ -231,34 +231,34 @@ impl<S: Source> Exporter<S> {
             return Ok(Arc::new(writer));
         }
         for (reference, then, now) in writer.changed() {
-            let message = format!("{reference} changed since the export that broke off: {then} -> {now}");
+            let message = format!("{reference} changed since the interrupted export: {then} -> {now}");
             self.events.emit(Event::Warning { image: Some(reference.clone()), message });
         }
         if writer.kept() > 0 {
-            let message = format!("{} bytes of an earlier export are kept", writer.kept());
+            let message = format!("{} bytes of an interrupted export are kept", writer.kept());
             self.events.emit(Event::Detail { message });
         }
         Ok(Arc::new(writer))
     }
 
-    /// Brings what is missing. The outcomes of the images that were good so far are replaced.
+    /// Copies what is missing, and replaces the results of the images that had not failed.
     ///
-    /// What an image moved the first time is what it moved, though it is there when the bundle is laid out again.
-    async fn bring(
+    /// Byte counts are those of the first time: when the bundle is laid out again, the blobs are already there.
+    async fn copy(
         &self,
         mirrored: &mut [Mirrored],
         writer: &Arc<Writer>,
         events: &Arc<dyn EventSink>,
         again: bool,
     ) {
-        let mappings = ready(mirrored).map(|image| as_it_is(&image.outcome.source)).collect();
+        let mappings = ready(mirrored).map(|image| under_its_own_name(&image.outcome.source)).collect();
         let source = Arc::new(self.resolved(mirrored));
         let options =
             Options { check: Level::Blobs, overwrite: true, dry_run: false, ..self.options.clone() };
-        let brought = mirror(source, Arc::clone(writer), mappings, options, Arc::clone(events)).await;
-        for (image, brought) in ready(mirrored).zip(brought) {
+        let copied = mirror(source, Arc::clone(writer), mappings, options, Arc::clone(events)).await;
+        for (image, copied) in ready(mirrored).zip(copied) {
             let before = image.outcome.bytes;
-            image.outcome = brought.outcome;
+            image.outcome = copied.outcome;
             if again {
                 image.outcome.bytes = before;
             }
@@ -266,10 +266,10 @@ impl<S: Source> Exporter<S> {
         }
     }
 
-    /// Reads every blob of the file again, and fails the images whose blobs are not what was written.
+    /// Reads every blob of the file back, and fails the images whose blobs differ from what was written.
     async fn read_back(&self, mirrored: &mut [Mirrored], writer: Arc<Writer>) -> Result<Writer, Failure> {
         if failed(mirrored) > 0 && !self.keep_going {
-            return alone(writer);
+            return sole_owner(writer);
         }
         let reading = Arc::clone(&writer);
         let work = move |meter: &Meter| reading.read_back(meter);
@@ -277,14 +277,14 @@ impl<S: Source> Exporter<S> {
         let damaged: HashSet<Digest> = damaged.into_iter().collect();
         for image in mirrored.iter_mut().filter(|image| image.outcome.failure_kind().is_none()) {
             let blobs = image.graph.iter().flat_map(|graph| graph.blobs());
-            let reason = "the file, read again, has other bytes";
+            let reason = "the file, read back, has other bytes";
             let problems: Vec<Problem> = blobs
                 .filter(|blob| damaged.contains(&blob.digest))
                 .map(|blob| Problem::CorruptBlob { digest: blob.digest.clone(), reason: reason.to_owned() })
                 .collect();
             if !problems.is_empty() {
                 let failure =
-                    Failure::new(Kind::Integrity, "the bundle, read again, does not hold what was written")
+                    Failure::new(Kind::Integrity, "the bundle, read back, differs from what was written")
                         .with_hint(
                             "the disk may be failing: run the same command again, or write to another disk",
                         );
@@ -293,7 +293,7 @@ impl<S: Source> Exporter<S> {
                 image.outcome.failure = Some(failure);
             }
         }
-        alone(writer)
+        sole_owner(writer)
     }
 }
 
@@ -302,14 +302,14 @@ fn written(draft: &Draft, lock: Lock) -> Written {
     Written { id, length, files: Vec::new(), kept: 0, left_out, lock }
 }
 
-/// Nobody else holds the writer once the transfers are over.
-fn alone(writer: Arc<Writer>) -> Result<Writer, Failure> {
+/// Takes the writer back: no transfer holds it any more.
+fn sole_owner(writer: Arc<Writer>) -> Result<Writer, Failure> {
     Arc::try_unwrap(writer)
-        .map_err(|_| Failure::new(Kind::Image, "a transfer is still under way; please report this"))
+        .map_err(|_| Failure::new(Kind::Image, "a transfer is still in progress; please report this"))
 }
 
-/// In a bundle an image keeps the name of its source.
-fn as_it_is(reference: &Reference) -> Mapping {
+/// In a bundle, an image keeps the name of its source.
+fn under_its_own_name(reference: &Reference) -> Mapping {
     let (source, repository) = (reference.clone(), reference.repository().clone());
     Mapping { source, pinned: None, repository, tag: bundle::tag_of(reference) }
 }
@@ -324,12 +324,12 @@ fn failed(mirrored: &[Mirrored]) -> usize {
 }
 
 /// The bytes of an image's blobs.
-fn size(image: &Mirrored) -> u64 {
+fn blob_bytes(image: &Mirrored) -> u64 {
     image.graph.as_ref().map_or(0, Graph::blob_bytes)
 }
 
 fn cut_off(error: &Error) -> Failure {
     let failure = error.failure();
-    let hint = "what was written is cut off and must be thrown away: a stream cannot be taken up again";
+    let hint = "discard the incomplete output: a stream cannot be resumed";
     failure.with_hint(hint)
 }

@@ -10,7 +10,10 @@ mod exporter;
 use std::{path::Path, sync::Arc, time::Instant};
 
 use self::exporter::{Contents, Exporter, Written};
-use super::{enumerate, packaged_chart, record::Record, warn_of_idle_waivers};
+use super::{
+    images::{enumerate, packaged_chart, warn_of_idle_waivers},
+    record::Record,
+};
 use crate::{
     endpoint::{bundle::Output, with_chart::WithChart},
     error::Failure,
