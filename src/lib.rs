@@ -2,19 +2,21 @@
 //!
 //! # The map
 //!
-//! A run passes through the modules in this order, and each knows only those below it:
+//! A run passes through the modules in this order. [`run`] is on top, then [`report`], [`jobs`], `request`, [`cli`],
+//! [`serve`], [`pipeline`] and so on; a module uses only those below it.
 //!
 //! | what is done | where |
 //! |---|---|
-//! | what was typed, and what it means | [`cli`], [`request`] |
-//! | one small file for each command | [`jobs`] |
+//! | starts, runs a job, presents its outcome, exits | [`run`] |
+//! | what was typed, and what it means: one typed value for each job | [`cli`], `request` |
+//! | one job for each command: a request in, one complete outcome out, nothing printed | [`jobs`] |
 //! | which images does the chart need, and why each | [`enumerate`] |
-//! | the journey of every image | [`pipeline`] |
+//! | what is done with every image | [`pipeline`] |
 //! | a reference becomes a graph of manifests and blobs | [`resolve`] |
 //! | graph and destination become steps | [`plan`] |
 //! | the steps are done | [`transfer`] |
 //! | the destination is read again | [`confirm`], with what can be wrong in [`problem`] |
-//! | what happened is shown, and recorded | [`event`], [`outcome`], [`report`], [`lock`] |
+//! | what happened is shown, and recorded | [`event`], [`outcome`], [`output`], [`report`], [`lock`] |
 //! | what would go wrong, found out before | [`jobs::doctor`] |
 //! | places that hold images | [`endpoint`]: [`endpoint::registry`] and [`endpoint::bundle`] |
 //! | a registry of our own | [`serve`] |

@@ -27,7 +27,7 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         ImagesFrom::Selection(selection) => selected(selection, request, &*events).await?,
         ImagesFrom::Lock { chart } => locked(chart.as_deref(), request).await?,
     };
-    let record = Record::prepare((!copy.dry_run).then_some(request.lock.as_path()))?;
+    let record = Record::prepare((!copy.dry_run).then(|| request.lock()))?;
     let source = access.source()?.with_foreign_layers(foreign_layers);
     let source = Arc::new(WithChart::new(source, packaged));
     let registry = Arc::new(access.destination(&destination.root, destination.login.as_ref()).await?);
@@ -83,7 +83,7 @@ async fn selected(selection: &Selection, request: &Sync, events: &dyn EventSink)
 
 /// The images of the lock, at its digests and under the names that it gave them.
 async fn locked(chart: Option<&LockedChart>, request: &Sync) -> Result<Job, Failure> {
-    let path = &request.lock;
+    let path = request.lock();
     let lock = Lock::read(path).map_err(|error| unreadable(&error))?;
     let sources = lock.images.iter().map(|image| pinned(image, path)).collect::<Result<Vec<_>, _>>()?;
     let packaged = locked_chart(&lock, chart, path).await?;

@@ -119,9 +119,8 @@ impl Presentation {
 }
 
 /// Writes the result to standard output, then every failure in full to standard error. Finish the [`Reporter`] first.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "it will grow")]
-pub(crate) fn present(document: &Document, presentation: &Presentation) -> Result<(), Failure> {
-    let Presentation { format, verbosity, why, on_stderr } = *presentation;
+pub(crate) fn present(document: &Document, presentation: Presentation) -> Result<(), Failure> {
+    let Presentation { format, verbosity, why, on_stderr } = presentation;
     match document {
         Document::Run(document) => {
             let closing = closing(document);

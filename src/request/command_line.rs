@@ -14,7 +14,6 @@ use super::{
     setting::{Origin, Setting},
 };
 use crate::{
-    cli::DEFAULT_LOCK,
     confirm::CheckLevel,
     enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, Selection, Source},
     oci::Platform,
@@ -28,11 +27,8 @@ const HIDDEN: &str = "***";
 pub(crate) fn repair(sync: &Sync) -> Repair {
     let Sync { images, lock, destination, registries, platforms, foreign_layers, copy } = sync;
     let mut words = Words(vec!["thoras-mirror".to_owned(), "sync".to_owned()]);
-    let is_locked = matches!(images, ImagesFrom::Lock { .. });
-    words.switch("--locked", is_locked);
-    if is_locked || lock.as_os_str() != DEFAULT_LOCK {
-        words.flag("--lock", [lock.display()]);
-    }
+    words.switch("--locked", matches!(images, ImagesFrom::Lock { .. }));
+    words.flag("--lock", lock.iter().map(|path| path.display()));
     words.destination(destination);
     words.platforms(platforms);
     words.switch("--foreign-layers", *foreign_layers);

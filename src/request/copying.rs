@@ -1,6 +1,6 @@
 //! `sync`, and `verify`, which knows the `sync` that repairs what it finds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{
     CopySettings, Destination, ImagesFrom, LockedChart, Login, NamingRule, Platforms, RegistrySettings,
@@ -24,8 +24,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Sync {
     pub(crate) images: ImagesFrom,
-    /// The lock to write, and with [`ImagesFrom::Lock`] to read.
-    pub(crate) lock: PathBuf,
+    /// The lock to write, and with [`ImagesFrom::Lock`] to read; by default `thoras-mirror.lock`.
+    pub(crate) lock: Option<PathBuf>,
     pub(crate) destination: Destination,
     pub(crate) registries: RegistrySettings,
     pub(crate) platforms: Platforms,
@@ -44,7 +44,7 @@ impl Sync {
         })?;
         Ok(Self {
             images: ImagesFrom::new(args.selection, args.locked, args.with_chart)?,
-            lock: args.lock,
+            lock: Some(args.lock),
             destination: Destination::new(args.destination)?,
             registries: RegistrySettings::new(args.registries)?,
             platforms: args.platforms.into(),
@@ -57,6 +57,11 @@ impl Sync {
                 fail_fast: args.fail_fast,
             },
         })
+    }
+
+    /// The path of the lock.
+    pub(crate) fn lock(&self) -> &Path {
+        self.lock.as_deref().unwrap_or(Path::new(DEFAULT_LOCK))
     }
 }
 
@@ -129,7 +134,7 @@ impl Verify {
         let CompareWith::Source { selection, root, naming, foreign_layers } = with else { return None };
         Some(Sync {
             images: ImagesFrom::Selection((**selection).clone()),
-            lock: DEFAULT_LOCK.into(),
+            lock: None,
             destination: Destination { root: root.clone(), naming: naming.clone(), login: login.clone() },
             registries: registries.clone(),
             platforms: platforms.clone(),
@@ -167,7 +172,7 @@ impl Verify {
         };
         Some(Sync {
             images,
-            lock: path.clone(),
+            lock: Some(path.clone()),
             destination: Destination { root: root.clone(), naming, login: login.clone() },
             registries: registries.clone(),
             platforms: Platforms { required: lock.platforms.clone(), waivers },

@@ -91,7 +91,7 @@ async fn run(cli: Cli) -> u8 {
     };
     reporter.finish();
     let shown = match result {
-        Ok(End::Document(document)) => present(&document, &presentation).map(|()| document.exit_code()),
+        Ok(End::Document(document)) => present(&document, presentation).map(|()| document.exit_code()),
         Ok(End::Raw(bytes)) => print::raw(&bytes).map(|()| exit::SUCCESS),
         Ok(End::Stopped(code)) => Ok(code),
         Err((code, failure)) => return show_failure(command, presentation, failure, code),
@@ -177,7 +177,7 @@ async fn ticking<T>(reporter: &Reporter, work: impl Future<Output = T>) -> T {
 /// A command that failed before it had anything to show for it.
 fn show_failure(command: Command, presentation: Presentation, failure: Failure, code: u8) -> u8 {
     let outcome = RunOutcome { exit_code: Some(code), ..RunOutcome::failed(command, failure) };
-    if let Err(failure) = present(&outcome.into(), &presentation) {
+    if let Err(failure) = present(&outcome.into(), presentation) {
         print::print_failure(&failure);
     }
     code
