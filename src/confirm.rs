@@ -2,6 +2,8 @@
 //!
 //! The same walk tells `sync` what is there already, confirms what it pushed, and is all that `verify` does.
 
+use std::fmt;
+
 use futures::{StreamExt, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,9 +21,7 @@ const LOOKED_AT_ONCE: usize = 16;
 const READ_AT_ONCE: usize = 4;
 
 /// How closely a destination is read.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// The manifest under the tag and every child manifest, their bytes hashed.
@@ -30,6 +30,45 @@ pub enum Level {
     Blobs,
     /// Every byte of every blob, hashed.
     Bytes,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Platforms => "platforms",
+            Self::Blobs => "blobs",
+            Self::Bytes => "bytes",
+        })
+    }
+}
+
+/// How closely a copy reads the destination, before and after: `--check`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckLevel {
+    /// The manifest under the tag and its children.
+    Manifests,
+    /// Every blob as well.
+    Blobs,
+}
+
+impl CheckLevel {
+    /// How closely [`survey`] reads.
+    #[must_use]
+    pub const fn level(self) -> Level {
+        match self {
+            Self::Manifests => Level::Platforms,
+            Self::Blobs => Level::Blobs,
+        }
+    }
+}
+
+impl fmt::Display for CheckLevel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Manifests => "manifests",
+            Self::Blobs => "blobs",
+        })
+    }
 }
 
 /// What stands under a tag.

@@ -2,25 +2,34 @@
 //!
 //! # The map
 //!
-//! A run passes through the modules in this order, and each knows only those below it:
+//! enumerate → resolve → plan → transfer → confirm → report. A module uses only modules below it; `tests/layering.rs` reads this
+//! table and fails on any other edge.
 //!
-//! | what is done | where |
+//! | module | what it does |
 //! |---|---|
-//! | what was typed, and what it means | [`cli`], [`request`] |
-//! | one small file for each command | [`jobs`] |
-//! | which images does the chart need, and why each | [`enumerate`] |
-//! | the journey of every image | [`pipeline`] |
-//! | a reference becomes a graph of manifests and blobs | [`resolve`] |
-//! | graph and destination become steps | [`plan`] |
-//! | the steps are done | [`transfer`] |
-//! | the destination is read again | [`confirm`], with what can be wrong in [`problem`] |
-//! | what happened is shown, and recorded | [`event`], [`outcome`], [`report`], [`lock`] |
-//! | how output is chosen, and quantities as people read them | [`output`], [`units`] |
-//! | what would go wrong, found out before | [`jobs::doctor`] |
-//! | places that hold images | [`endpoint`]: [`endpoint::registry`] and [`endpoint::bundle`] |
-//! | a registry of our own | [`serve`] |
-//! | the vocabulary, without I/O | [`oci`] |
-//! | what a person sees when something failed | [`error`] |
+//! | [`run`] | starts the runtime, runs a job, presents its outcome; signals and exit codes |
+//! | [`report`] | prints: one document, one renderer for each format; progress from events |
+//! | [`jobs`] | one job for each command: a request and an event sink in, a complete outcome out; prints nothing |
+//! | [`request`] | what was typed means: flags, environment and defaults become one typed value for each job |
+//! | [`cli`] | what can be typed: clap types only |
+//! | [`serve`] | a registry over a folder, a bundle or an OCI layout |
+//! | [`pipeline`] | takes images from a source to a destination, all at once; the same without the transfer |
+//! | [`confirm`] | reads a destination and returns everything that is wrong |
+//! | [`transfer`] | executes plans: which blob next, who waits for it, one blob's transfer |
+//! | [`plan`] | pure: a graph and what the destination has become steps |
+//! | [`resolve`] | a reference becomes a pinned digest and a graph |
+//! | [`enumerate`] | which images a chart, rendered manifests or a list name, and why |
+//! | [`endpoint`] | what holds images: the traits, [`endpoint::registry`], [`endpoint::bundle`] |
+//! | [`lock`] | the record of a run |
+//! | [`event`] | what happens while the work is done |
+//! | [`outcome`] | how each image ended |
+//! | [`output`] | how output is requested |
+//! | [`units`] | sizes, counts and times as people read them |
+//! | [`graph`] | what a manifest references, and what an image is made of |
+//! | [`waiver`] | which image may lack which platform |
+//! | [`problem`] | what can be wrong, and where |
+//! | [`error`] | a failure as a person sees it, and its exit code |
+//! | [`oci`] | references, digests, platforms, media types, verified reading: no I/O |
 //!
 //! # The invariants
 //!
@@ -69,8 +78,9 @@ pub mod pipeline;
 pub mod plan;
 pub mod problem;
 pub(crate) mod report;
-pub mod request;
+mod request;
 pub mod resolve;
+pub mod run;
 pub mod serve;
 pub mod transfer;
 pub mod units;

@@ -1,54 +1,43 @@
 //! `inspect`: platforms, digests and sizes of images where they are.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use super::Session;
+use bytes::Bytes;
+
 use crate::{
-    cli::Inspect,
     endpoint::{Cause, Error, Operation, Source, registry::Registries},
-    error::{Failure, Kind},
+    error::Failure,
+    event::EventSink,
     graph::{Graph, KnownManifests, Node},
     oci::{Contents, Digest, RawManifest, Reference},
     outcome::inspection::{Attestation, InspectedImage, InspectedPlatform, Inspection},
     problem::Side,
-    report::{Document, Presentation, present, print},
-    request::{self, Access},
+    request::{Access, Inspect},
     resolve,
 };
 
-pub(super) async fn run(args: Inspect, session: &Session) -> Result<u8, Failure> {
-    request::check_stdin(None, &args.registries, None)?;
-    let references: Vec<Reference> = args
-        .images
-        .iter()
-        .map(|text| text.parse::<Reference>().map_err(|error| Failure::from_error(Kind::Usage, &error)))
-        .collect::<Result<_, _>>()?;
-    let access = Access::new(&args.registries, session.events())?;
-    let source = access.source()?;
-    if args.raw {
-        return raw(&source, &references).await;
+/// What was asked for.
+pub(crate) enum Found {
+    /// The images.
+    Images(Inspection),
+    /// A manifest as the registry holds it, so that `| sha256sum` gives the digest.
+    Raw(Bytes),
+}
+
+pub(crate) async fn run(request: &Inspect, events: Arc<dyn EventSink>) -> Result<Found, Failure> {
+    let source = Access::open(&request.registries, events)?.source()?;
+    if let (true, Some(reference)) = (request.raw, request.images.first()) {
+        let root = root(&source, reference).await.map_err(|error| error.failure())?;
+        return Ok(Found::Raw(root.bytes().clone()));
     }
     let (mut images, mut failures) = (Vec::new(), Vec::new());
-    for reference in references {
-        match inspect(&source, &reference).await {
+    for reference in &request.images {
+        match inspect(&source, reference).await {
             Ok(image) => images.push(image),
             Err(error) => failures.push(error.failure()),
         }
     }
-    session.reporter.finish();
-    let document = Document::from(Inspection { images, failures });
-    present(&document, Presentation::new(args.output, session.verbosity))?;
-    Ok(document.exit_code())
-}
-
-/// The bytes as the registry holds them, so that `| sha256sum` gives the digest.
-async fn raw(source: &Registries, references: &[Reference]) -> Result<u8, Failure> {
-    let [reference] = references else {
-        return Err(Failure::new(Kind::Usage, "--raw shows one image at a time"));
-    };
-    let root = root(source, reference).await.map_err(|error| error.failure())?;
-    print::raw(root.bytes())?;
-    Ok(0)
+    Ok(Found::Images(Inspection { images, failures }))
 }
 
 async fn root(source: &Registries, reference: &Reference) -> Result<RawManifest, Error> {

@@ -1,6 +1,6 @@
 //! Where each image goes: from a source reference to a destination reference, without asking anyone.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,16 +17,26 @@ pub const VENDOR_PREFIX: &str = "us-east4-docker.pkg.dev/thoras-registry/platfor
 pub const CHARTS: &str = "charts";
 
 /// How a destination's repository is named after its source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Naming {
-    /// What stands below the source prefix; host dropped for images outside it.
+    /// The path below the source prefix; images outside it lose their host.
     #[default]
     Relative,
     /// The last path component only.
     Last,
     /// Host and path.
     Full,
+}
+
+impl fmt::Display for Naming {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Relative => "relative",
+            Self::Last => "last",
+            Self::Full => "full",
+        })
+    }
 }
 
 /// `REGISTRY[/PATH]`: where the mirror lives.
@@ -82,8 +92,10 @@ impl std::fmt::Display for Root {
 /// One image on its way: where it comes from, where it goes, under which tag.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Mapping {
-    /// What is pulled.
+    /// The reference that was requested.
     pub source: Reference,
+    /// The digest to copy where a lock, and not the source, says what the reference's tag names.
+    pub pinned: Option<Digest>,
     /// The repository it is pushed to.
     pub repository: Repository,
     /// The tag it is pushed under.
@@ -91,6 +103,13 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// The reference to read from the source.
+    #[must_use]
+    pub fn pull(&self) -> Reference {
+        let source = self.source.clone();
+        self.pinned.iter().cloned().fold(source, Reference::with_digest)
+    }
+
     /// The destination as a person writes it.
     #[must_use]
     pub fn destination(&self) -> String {
@@ -160,7 +179,7 @@ impl Namer {
             (None, Some(digest)) => tag_for_digest(digest),
             (None, None) => "latest".to_owned(),
         };
-        Ok(Mapping { source: source.clone(), repository, tag })
+        Ok(Mapping { source: source.clone(), pinned: None, repository, tag })
     }
 
     /// Names all images and refuses two sources for one destination. Two references to the same

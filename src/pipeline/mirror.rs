@@ -134,7 +134,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         let outcome = ImageOutcome::new(image, Status::Failed);
         let mut mirrored = Mirrored { outcome, graph: None, missing_repository: None };
         // What was asked for by digest is known by digest even if it fails: the lock must not forget it.
-        mirrored.outcome.digest = image.source.digest().cloned();
+        mirrored.outcome.digest = image.pull().digest().cloned();
         if self.stops() {
             mirrored.outcome.status = Status::Skipped;
         } else if let Err(stopped) = self.journey(image, &mut mirrored).await {
@@ -217,7 +217,7 @@ impl<S: Source, D: Destination> Run<S, D> {
     /// destination has may be all that is needed.
     async fn root(&self, image: &Mapping, there: &Survey) -> Result<RawManifest, Error> {
         let source = image.source.repository();
-        let written = image.source.target();
+        let written = image.pull().target();
         let target = match (&written, there.graph.is_some()) {
             (Target::Tag(tag), true) => match self.source.digest(source, tag).await? {
                 Some(digest) => Target::Digest(digest),
@@ -243,7 +243,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         Error::new(
             Operation::ReadManifest,
             self.source.side(),
-            image.source.to_string(),
+            image.pull().to_string(),
             Cause::NoSuchManifest,
         )
     }
@@ -373,7 +373,7 @@ fn unconfirmed(problems: Vec<Problem>) -> Stopped {
 }
 
 /// Says that an image's foreign layers are left out.
-pub(super) fn warn_of_foreign_layers(image: &Mapping, graph: &Graph, events: &dyn EventSink) {
+pub(crate) fn warn_of_foreign_layers(image: &Mapping, graph: &Graph, events: &dyn EventSink) {
     let left_out = graph.left_out();
     if left_out > 0 {
         let message = format!(

@@ -1,4 +1,4 @@
-//! Holding a mirror against what it should be: every image is read at the destination, nothing is moved.
+//! Compares a mirror with what it should be: every image is read at the destination, nothing is copied.
 
 use std::{sync::Arc, time::Instant};
 
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 8;
 pub struct Expectation {
     /// The image and where it should be.
     pub image: Arc<Mapping>,
-    /// The digest that it should have; `Err` says why nobody knows.
+    /// The digest that it should have; `Err` says why it is unknown.
     pub digest: Result<Digest, Unknown>,
     /// The platforms that it must have, the waived ones left out.
     pub platforms: Vec<Platform>,
@@ -37,7 +37,7 @@ pub struct Expectation {
 pub enum Unknown {
     /// The run that wrote the lock never confirmed it.
     NeverConfirmed,
-    /// The source could not be asked.
+    /// The source could not be read.
     Source(Error),
 }
 
@@ -55,7 +55,7 @@ pub async fn verify<D: Source>(
             let (destination, events) = (Arc::clone(&destination), Arc::clone(&events));
             async move {
                 let begun = Instant::now();
-                let mut outcome = one(&*destination, expectation, level).await;
+                let mut outcome = verify_image(&*destination, expectation, level).await;
                 outcome.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 events.emit(Event::Finished { outcome: Arc::new(outcome.clone()) });
                 outcome
@@ -66,7 +66,7 @@ pub async fn verify<D: Source>(
         .await
 }
 
-async fn one<D: Source>(destination: &D, expectation: Expectation, level: Level) -> ImageOutcome {
+async fn verify_image<D: Source>(destination: &D, expectation: Expectation, level: Level) -> ImageOutcome {
     let image = &expectation.image;
     let mut outcome = ImageOutcome::new(image, Status::Failed);
     outcome.waived.clone_from(&expectation.waived);

@@ -167,6 +167,25 @@ async fn verify_and_sync_locked_do_as_the_lock_says() {
 }
 
 #[tokio::test]
+async fn verify_against_the_source_requires_them_only_on_request_bug() {
+    let site = Site::start().await;
+    let _ = site.sync(&["--foreign-layers", &site.reference()]).run().await.expect_success();
+    let verify = |more: &'static [&'static str]| {
+        let verify = Mirror::new(["verify", "--platform", "linux/amd64", "--to", &site.to()]);
+        verify.arguments(more.iter().copied()).arg(site.reference()).run()
+    };
+    let _ = verify(&["--foreign-layers"]).await.expect_success();
+    site.lose_the_layers();
+    let _ = verify(&[]).await.expect_success();
+    let outcome = verify(&["--foreign-layers"]).await.expect_code(5);
+    for digest in site.layers.keys() {
+        assert!(outcome.to_string().contains(digest.as_str()), "{outcome}");
+    }
+    assert!(outcome.stderr.contains("repair: thoras-mirror sync --to"), "{outcome}");
+    assert!(outcome.stderr.contains(" --foreign-layers "), "{outcome}");
+}
+
+#[tokio::test]
 async fn other_bytes_exit_with_6_and_are_tagged_nowhere() {
     let site = Site::start().await;
     site.elsewhere.on("GET", "/v2/layers/").answer(Answer::status(200).body(vec![7; 20_000]));

@@ -63,8 +63,8 @@ async fn a_folder_of_somebody_elses_is_refused_and_left_alone() {
 #[tokio::test]
 async fn a_folder_that_cannot_be_made_is_told_with_what_to_do() {
     for (path, hint) in [
-        ("/proc/no-such-process/registry", "hint: name a folder that is there or can be made"),
-        ("/dev/null/registry", "hint: name a folder that is there or can be made"),
+        ("/proc/no-such-process/registry", "hint: name a folder that exists or can be created"),
+        ("/dev/null/registry", "hint: name a folder that exists or can be created"),
     ] {
         let outcome = serve(&["--listen", "127.0.0.1:0", path]).await.expect_code(2);
         assert!(outcome.stderr.contains(path) && outcome.stderr.contains(hint), "{outcome}");

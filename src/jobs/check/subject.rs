@@ -45,7 +45,7 @@ impl Subject {
             let (waived, required) = platforms.into_iter().flatten().cloned().partition(is_waived);
             let repository = source.repository().clone();
             let tag = source.tag().unwrap_or("latest").to_owned();
-            let image = Arc::new(Mapping { source, repository, tag });
+            let image = Arc::new(Mapping { pinned: None, source, repository, tag });
             Self { image, root: named.root.clone(), required, waived }
         };
         head.index.images.iter().map(subject).collect()

@@ -1,57 +1,58 @@
-//! `doctor`: what would go wrong, found out before a long run.
+//! `doctor`: finds out before a long run what would go wrong.
 
 use std::{sync::Arc, time::Duration};
 
-use super::super::{Session, enumerate, name_all};
+use super::{
+    super::images::{enumerate, name_all},
+    Check, Finding, Listener, Patience, Verdict, destination, local, source,
+};
 use crate::{
-    cli::Doctor,
     endpoint::registry::Registries,
-    enumerate::Enumeration,
+    enumerate::{Enumeration, Source},
     error::{Failure, Kind},
-    jobs::doctor::{Check, Finding, Listener, Patience, Verdict, destination, local, source},
-    oci::{Mapping, Naming, Reference, Repository, mapping::Root},
-    report::{DoctorDocument, Document, Presentation, present},
-    request::{self, Access},
-    units,
+    event::EventSink,
+    oci::{Mapping, Naming, Reference, Repository},
+    request::{Access, Destination, Doctor},
 };
 
 /// A chart may have to be downloaded.
 const SHORTEST_RENDERING: Duration = Duration::from_secs(60);
 
-pub(in crate::jobs) async fn run(args: Doctor, session: &Session) -> Result<u8, Failure> {
-    request::check_stdin(Some(&args.selection), &args.registries, Some(&args.destination.login))?;
-    let root = request::root(&args.destination.to)?;
-    let listener = Arc::new(Listener::new(session.events()));
-    let access = Access::new(&args.registries, Arc::<Listener>::clone(&listener))?;
-    let source = access.source()?;
-    let patience = Patience::new(Duration::from_secs(args.timeout.into()), listener);
+/// What `doctor` found.
+pub(crate) struct Diagnosis {
+    /// `REGISTRY[/PATH]`
+    pub(crate) destination: String,
+    pub(crate) findings: Vec<Finding>,
+    /// The name that each image would get.
+    pub(crate) names: Vec<Mapping>,
+}
 
-    let ((helm, images), (destination, reached)) = tokio::join!(
-        async { tokio::join!(helm(&args), images(&args, &root, session)) },
-        reach(&args, &root, &access, &patience),
+pub(crate) async fn run(request: &Doctor, events: Arc<dyn EventSink>) -> Result<Diagnosis, Failure> {
+    let Doctor { selection: _, destination, registries, lock, timeout } = request;
+    let listener = Arc::new(Listener::new(Arc::clone(&events)));
+    let access = Access::open(registries, Arc::<Listener>::clone(&listener))?;
+    let source = access.source()?;
+    let patience = Patience::new(*timeout, listener);
+
+    let ((helm, images), (registry, reached)) = tokio::join!(
+        async { tokio::join!(helm(request), images(request, &*events)) },
+        reach(destination, &access, &patience),
     );
     let (sources, pushes) = tokio::join!(
         source::registries(&source, &images.references, &patience),
-        push(destination.as_ref(), &images.mappings, &reached, &patience),
+        push(registry.as_ref(), &images.mappings, &reached, &patience),
     );
     let mut findings: Vec<Finding> = helm.into_iter().collect();
-    for some in [images.findings, sources, reached, pushes, vec![local::lock(&args.lock)]] {
+    for some in [images.findings, sources, reached, pushes, vec![local::lock(lock)]] {
         findings.extend(some);
     }
-    session.reporter.finish();
-    let document = Document::from(DoctorDocument::new(root.to_string(), findings, &images.mappings));
-    present(&document, Presentation::new(args.output, session.verbosity))?;
-    Ok(document.exit_code())
+    Ok(Diagnosis { destination: destination.root.to_string(), findings, names: images.mappings })
 }
 
 /// Helm is asked only where a chart has to be rendered.
-async fn helm(args: &Doctor) -> Option<Finding> {
-    let selection = &args.selection;
-    let is_chart = selection.rendered.is_none() && selection.images.is_none() && selection.image.is_empty();
-    if !is_chart {
-        return None;
-    }
-    Some(local::helm(selection.helm.clone(), Duration::from_secs(args.timeout.into())).await)
+async fn helm(request: &Doctor) -> Option<Finding> {
+    let Source::Chart(options) = &request.selection.source else { return None };
+    Some(local::helm(options.helm.clone(), request.timeout).await)
 }
 
 /// The images that are asked for, and their names.
@@ -62,28 +63,31 @@ struct Images {
     findings: Vec<Finding>,
 }
 
-async fn images(args: &Doctor, root: &Root, session: &Session) -> Images {
-    let limit = SHORTEST_RENDERING.max(Duration::from_secs(args.timeout.into()));
-    let found = tokio::time::timeout(limit, enumerate(&args.selection, session)).await;
+async fn images(request: &Doctor, events: &dyn EventSink) -> Images {
+    let limit = SHORTEST_RENDERING.max(request.timeout);
+    let found = tokio::time::timeout(limit, enumerate(&request.selection, events)).await;
     let found = found.unwrap_or_else(|_| {
         let message = format!("the images were not found within {} s", limit.as_secs());
         Err(Failure::new(Kind::Input, message).with_hint("--timeout SECONDS waits longer"))
     });
     match found {
-        Ok(found) => name(args, root, found),
+        Ok(found) => name(&request.destination, found),
         Err(failure) => {
             Images { findings: vec![Finding::problem(Check::Images, failure)], ..Images::default() }
         }
     }
 }
 
-fn name(args: &Doctor, root: &Root, found: Enumeration) -> Images {
+fn name(destination: &Destination, found: Enumeration) -> Images {
+    let Destination { root, naming, login: _ } = destination;
     let chart = found.chart.map(|chart| format!(" in chart {} {}", chart.name, chart.version));
     let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
-    let count = units::counted(references.len(), "image");
+    let count = match references.len() {
+        1 => "1 image".to_owned(),
+        count => format!("{count} images"),
+    };
     let mut findings = vec![Finding::ok(Check::Images, format!("{count}{}", chart.unwrap_or_default()))];
-    let usual = (Naming::default(), found.source_prefix);
-    let placement = request::placement(root, &args.destination.naming, usual);
+    let placement = naming.placement(Some(root), Naming::default(), found.source_prefix, None);
     let mappings = name_all(&placement, root, &references).unwrap_or_else(|failure| {
         findings.push(Finding::problem(Check::Names, failure));
         Vec::new()
@@ -97,12 +101,12 @@ fn name(args: &Doctor, root: &Root, found: Enumeration) -> Images {
 
 /// The destination, and whether it answers.
 async fn reach(
-    args: &Doctor,
-    root: &Root,
+    destination: &Destination,
     access: &Access,
     patience: &Patience,
 ) -> (Option<Registries>, Vec<Finding>) {
-    let opened = patience.find(root.registry(), access.destination(root, &args.destination.login)).await;
+    let Destination { root, naming: _, login } = destination;
+    let opened = patience.find(root.registry(), access.destination(root, login.as_ref())).await;
     // The repository only says which registry is meant.
     let repository = format!("{root}/doctor").parse::<Repository>();
     match (opened, repository) {

@@ -7,7 +7,7 @@
 //! - [`destination`]: the registry that they go to, and their names there.
 
 pub mod destination;
-pub(super) mod job;
+pub(crate) mod job;
 pub mod local;
 pub mod source;
 

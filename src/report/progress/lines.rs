@@ -72,6 +72,7 @@ impl EventLines {
             }
             Event::Waiting { what, bytes: 0 } => Some((*what).to_owned()),
             Event::Waiting { what, bytes } => Some(format!("{what}: {} so far", units::bytes(*bytes))),
+            Event::Request { line } => Some(escape(line)),
             _ => None,
         }
     }

@@ -137,6 +137,6 @@ async fn what_an_export_has_not_finished_is_called_that() {
     for command in COMMANDS.iter().filter(|command| command[0] == "bundle") {
         let outcome = Mirror::new(command.iter().copied()).arg(&path).run().await;
         let warning = outcome.stderr.lines().find(|line| line.starts_with("warning: ")).unwrap();
-        assert!(warning.contains("the same `bundle export` again finishes it"), "{outcome}");
+        assert!(warning.contains("run the same `bundle export` again to complete it"), "{outcome}");
     }
 }

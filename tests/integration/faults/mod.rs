@@ -174,7 +174,7 @@ impl Case {
     fn mapping(&self, destination: &Address, from: &str, to: &str) -> Mapping {
         let source: Reference = self.source.address().image(from, &self.image.tag).parse().unwrap();
         let repository: Repository = format!("{}/{to}", destination.host_port).parse().unwrap();
-        Mapping { source, repository, tag: self.image.tag.clone() }
+        Mapping { source, pinned: None, repository, tag: self.image.tag.clone() }
     }
 
     fn registries(&self, side: Side, events: &Arc<dyn EventSink>) -> Registries {

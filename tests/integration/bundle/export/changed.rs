@@ -30,7 +30,7 @@ async fn a_moved_tag_is_named_and_only_what_is_new_is_fetched() {
         let expected = site.undisturbed(&[]).await;
         let outcome = site.export("b.tar", split).run().await.expect_success();
         let told =
-            format!("changed since the export that broke off: {} -> {}", a.root().digest, new.root().digest);
+            format!("changed since the interrupted export: {} -> {}", a.root().digest, new.root().digest);
         assert!(outcome.stderr.contains(&told), "{outcome}");
         let needed = |digest: &Digest| new.blobs.contains_key(digest) || b.blobs.contains_key(digest);
         let fetched = site.fetched();

@@ -7,14 +7,14 @@ async fn what_cannot_be_meant_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let image = ["127.0.0.1:1/team/app:1".to_owned()];
     for (arguments, reason) in [
-        (&["-o", "json"][..], "a file of the name `json`"),
-        (&["-o", "table"], "a file of the name `table`"),
+        (&["-o", "json"][..], "a file named `json`"),
+        (&["-o", "table"], "a file named `table`"),
         (&["-o", "-", "--split", "4GiB"], "--split writes files"),
-        (&["-o", "-", "--format", "json"], "both want standard output"),
-        (&["-o", "b.tar", "--split", "12 parrots"], "it is not a size"),
+        (&["-o", "-", "--format", "json"], "both write to standard output"),
+        (&["-o", "b.tar", "--split", "12 parrots"], "not a size"),
         (&["-o", "b.tar", "--split", "-1"], "unexpected argument"),
-        (&["-o", "b.tar", "--split", "1KiB"], "64 KiB at least"),
-        (&["-o", "b.tar", "--split", ""], "it is not a size"),
+        (&["-o", "b.tar", "--split", "1KiB"], "the smallest volume is 64 KiB"),
+        (&["-o", "b.tar", "--split", ""], "not a size"),
         (&["-o", "b.tar", "--lock", "b.tar"], "name the same file"),
         (&["-o", ""], "a value is required"),
     ] {
