@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::error::BundleError;
 use crate::{
-    graph::{ForeignLayers, Graph},
+    graph::{self, ForeignLayers, Graph, Relation, Successor},
     oci::{
         Contents, Descriptor, Digest, RawManifest,
         manifest::{LARGEST_MANIFEST, ManifestError},
@@ -55,7 +55,7 @@ impl Closure {
     ) -> Self {
         let mut closure = Self { foreign_layers, ..Self::default() };
         for node in graphs.into_iter().flat_map(|graph| &graph.nodes) {
-            closure.reach(node.manifest.clone(), node.contents.clone());
+            closure.reach(node.manifest.clone(), &node.contents);
         }
         closure.wanted.clear();
         closure
@@ -91,7 +91,7 @@ impl Closure {
                 .and_then(|manifest| Ok((manifest.contents()?, manifest)));
             match read {
                 Ok((contents, manifest)) => {
-                    let children = self.reach(manifest, contents);
+                    let children = self.reach(manifest, &contents);
                     named.extend(children.iter().cloned());
                     next.extend(children);
                 }
@@ -102,30 +102,31 @@ impl Closure {
         Ok(named)
     }
 
-    /// Notes what a manifest names; returns the child manifests that nothing named before.
-    fn reach(&mut self, manifest: RawManifest, contents: Contents) -> Vec<Digest> {
+    /// Adds what a manifest references. Returns the child manifests that were not known before.
+    fn reach(&mut self, manifest: RawManifest, contents: &Contents) -> Vec<Digest> {
         self.manifests.insert(manifest.digest().clone(), manifest);
-        match contents {
-            Contents::Index { manifests, .. } => {
-                let mut children: Vec<Digest> = manifests.into_iter().map(|child| child.digest).collect();
-                children.retain(|child| {
-                    !self.manifests.contains_key(child)
-                        && !self.damaged.contains_key(child)
-                        && self.wanted.insert(child.clone())
-                });
-                children
-            }
-            Contents::Image { config, layers, .. } => {
-                self.layers.remove(&config.digest);
-                self.configs.insert(config.digest.clone(), config);
-                for layer in layers.into_iter().filter(|layer| self.foreign_layers.admit(layer)) {
-                    if !self.configs.contains_key(&layer.digest) {
-                        self.layers.insert(layer.digest.clone(), layer);
+        let mut children = Vec::new();
+        for Successor { relation, descriptor } in graph::successors(contents) {
+            let digest = &descriptor.digest;
+            match relation {
+                Relation::Child | Relation::Referrer => {
+                    let known = self.manifests.contains_key(digest) || self.damaged.contains_key(digest);
+                    if !known && self.wanted.insert(digest.clone()) {
+                        children.push(digest.clone());
                     }
                 }
-                Vec::new()
+                Relation::Config => {
+                    self.layers.remove(digest);
+                    self.configs.insert(digest.clone(), descriptor.clone());
+                }
+                Relation::Layer => {
+                    if self.foreign_layers.admit(descriptor) && !self.configs.contains_key(digest) {
+                        self.layers.insert(digest.clone(), descriptor.clone());
+                    }
+                }
             }
         }
+        children
     }
 
     /// Configs and layers.

@@ -1,13 +1,16 @@
 //! What an image of a bundle lacks, as far as it can be told without reading blobs: asked before anything is copied.
 
-use std::{collections::HashSet, fmt, io};
+use std::{convert::Infallible, fmt, io};
 
 use super::{
     Bundle, BundleError, Head, Layout, Slices,
     header::{self, END},
     layout::BlobEntry,
 };
-use crate::oci::{Contents, Descriptor, Digest, manifest::ManifestError};
+use crate::{
+    graph::{self, Reachable},
+    oci::{Descriptor, Digest, manifest::ManifestError},
+};
 
 /// Something that an image needs and that the bundle does not have, or not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +69,8 @@ impl fmt::Display for Lack {
 }
 
 /// What can be reached from an image's root.
-#[derive(Debug, Default)]
-struct Reached {
+struct Contents {
+    manifests: Vec<Descriptor>,
     blobs: Vec<Descriptor>,
     lacks: Vec<Lack>,
 }
@@ -75,86 +78,58 @@ struct Reached {
 impl Head {
     /// Every blob that an image needs, once, as far as its manifests are there. Foreign layers are left out.
     #[must_use]
-    pub fn blobs_below(&self, root: &Digest) -> Vec<Descriptor> {
-        self.reach(root).blobs
+    pub fn blobs_below(&self, root: &Descriptor) -> Vec<Descriptor> {
+        self.contents(root).blobs
     }
 
     /// What an image lacks of its manifests.
     #[must_use]
     pub fn manifest_lacks(&self, root: &Descriptor) -> Vec<Lack> {
-        let mut lacks = self.reach(&root.digest).lacks;
-        if let Some(found) = self.closure.manifests.get(&root.digest)
-            && let Err(error) = found.check_size(root)
-        {
-            lacks.push(Lack::Damaged(root.digest.clone(), error));
-        }
-        lacks
+        self.contents(root).lacks
     }
 
     /// The manifests below an image's root, itself left out.
     #[must_use]
-    pub fn manifests_below(&self, root: &Digest) -> HashSet<Digest> {
-        let mut seen = HashSet::new();
-        let mut next = vec![root.clone()];
-        while let Some(digest) = next.pop() {
-            let Some(manifest) = self.closure.manifests.get(&digest) else { continue };
-            if let Ok(Contents::Index { manifests, .. }) = manifest.contents() {
-                next.extend(
-                    manifests
-                        .into_iter()
-                        .map(|child| child.digest)
-                        .filter(|child| seen.insert(child.clone())),
-                );
-            }
-        }
-        seen
+    pub fn manifests_below(&self, root: &Descriptor) -> Vec<Digest> {
+        let manifests = self.contents(root).manifests.into_iter().map(|manifest| manifest.digest);
+        manifests.filter(|digest| *digest != root.digest).collect()
     }
 
     /// Whether a manifest is about another one: a signature, for example.
     #[must_use]
     pub fn has_subject(&self, digest: &Digest) -> bool {
         let contents = self.closure.manifests.get(digest).and_then(|manifest| manifest.contents().ok());
-        matches!(
-            contents,
-            Some(Contents::Index { subject: Some(_), .. } | Contents::Image { subject: Some(_), .. })
-        )
+        contents.is_some_and(|contents| graph::subject(&contents).is_some())
     }
 
-    fn reach(&self, root: &Digest) -> Reached {
-        let mut reached = Reached::default();
-        let mut seen = HashSet::from([root.clone()]);
-        let mut next = vec![root.clone()];
-        while let Some(digest) = next.pop() {
-            if let Some(error) = self.closure.damaged.get(&digest) {
-                reached.lacks.push(Lack::Damaged(digest, error.clone()));
-                continue;
-            }
-            let Some(manifest) = self.closure.manifests.get(&digest) else {
-                reached.lacks.push(Lack::Manifest(digest));
-                continue;
-            };
-            match manifest.contents() {
-                Err(error) => reached.lacks.push(Lack::Damaged(digest, error)),
-                Ok(Contents::Index { manifests, .. }) => {
-                    let children = manifests.into_iter().map(|child| child.digest);
-                    next.extend(children.filter(|child| seen.insert(child.clone())));
+    fn contents(&self, root: &Descriptor) -> Contents {
+        let mut lacks = Vec::new();
+        let read = |manifest: &Descriptor| {
+            let read = self.manifest(&manifest.digest).and_then(|found| {
+                found.map(|found| Ok((found.check_size(root), found.contents()?))).transpose()
+            });
+            match read {
+                Ok(Some((size, contents))) => {
+                    if manifest == root {
+                        lacks.extend(size.err().map(|error| Lack::Damaged(root.digest.clone(), error)));
+                    }
+                    return Ok::<_, Infallible>(Some(contents));
                 }
-                Ok(Contents::Image { config, layers, .. }) => {
-                    let blobs = [config].into_iter().chain(layers);
-                    let blobs = blobs.filter(|blob| self.closure.foreign_layers.admit(blob));
-                    reached.blobs.extend(blobs.filter(|blob| seen.insert(blob.digest.clone())));
-                }
+                Ok(None) => lacks.push(Lack::Manifest(manifest.digest.clone())),
+                Err(error) => lacks.push(Lack::Damaged(manifest.digest.clone(), error)),
             }
-        }
-        reached
+            Ok(None)
+        };
+        let Ok(Reachable { manifests, mut blobs }) = graph::reachable(root, read);
+        blobs.retain(|blob| self.closure.foreign_layers.admit(blob));
+        Contents { manifests, blobs, lacks }
     }
 }
 
 impl Bundle {
     /// Everything that an image lacks. What a delta leaves out is no lack.
     pub fn lacks(&self, root: &Descriptor) -> Result<Vec<Lack>, BundleError> {
-        let blobs = self.head().blobs_below(&root.digest);
-        let mut lacks = self.head().manifest_lacks(root);
+        let Contents { blobs, mut lacks, .. } = self.head().contents(root);
         let left_out = self.head().absent();
         for blob in blobs.into_iter().filter(|blob| !left_out.contains(&blob.digest)) {
             lacks.extend(self.lack(blob)?);

@@ -15,8 +15,9 @@ use std::{
 use super::{Content, NewManifest, Source, StorageError, StoredManifest};
 use crate::{
     endpoint::bundle::{BlobReader, Bundle, BundleError, index::Named},
+    graph,
     oci::{
-        Contents, Descriptor, Digest, RawManifest, Reference as ImageReference,
+        Descriptor, Digest, RawManifest, Reference as ImageReference,
         manifest::ManifestError,
         mapping::{self, Namer, Root},
         media_type::Structure,
@@ -86,7 +87,7 @@ impl LayoutStorage {
             {
                 return Err(StorageError::Collision { name: name.to_string(), tag: tag.to_string() });
             }
-            repository.add(&bundle, root)?;
+            repository.add(&bundle, &root)?;
         }
         Ok(Self { repositories, left_out: bundle.head().absent().len() })
     }
@@ -141,37 +142,31 @@ impl LayoutStorage {
 }
 
 impl Repository {
-    /// Adds a manifest and all that it leads to. What the bundle leaves out (foreign layers, the blobs of a base,
-    /// platforms that were not asked for) is left out here too.
-    fn add(&mut self, bundle: &Bundle, root: Descriptor) -> Result<(), StorageError> {
-        let mut waiting = vec![root];
-        while let Some(descriptor) = waiting.pop() {
+    /// Adds a manifest and everything that can be reached from it. What the bundle leaves out (foreign layers, the
+    /// blobs of a base, platforms that were not requested) is left out here too.
+    fn add(&mut self, bundle: &Bundle, root: &Descriptor) -> Result<(), StorageError> {
+        let reachable = graph::reachable(root, |descriptor| {
+            // Another image may have brought it, with everything below it.
             if self.manifests.contains_key(&descriptor.digest) {
-                continue;
+                return Ok(None);
+            }
+            if descriptor != root && !is_manifest(descriptor) {
+                self.add_blob(bundle, descriptor)?;
+                return Ok(None);
             }
             let found = bundle.head().manifest(&descriptor.digest);
-            let Some(found) = found.map_err(|error| damaged(&descriptor, error))? else { continue };
+            let Some(found) = found.map_err(|error| damaged(descriptor, error))? else { return Ok(None) };
             let media_type = Some(descriptor.media_type.as_str());
             let raw = RawManifest::read(media_type, found.bytes().clone(), Some(&descriptor.digest))
                 .and_then(|raw| Ok((raw.contents()?, NewManifest::read(raw)?)));
-            let (contents, manifest) = raw.map_err(|error| damaged(&descriptor, error))?;
-            self.note(manifest)?;
-            match contents {
-                Contents::Index { manifests, .. } => {
-                    let (below, blobs): (Vec<_>, Vec<_>) = manifests.into_iter().partition(is_manifest);
-                    waiting.extend(below);
-                    self.add_blobs(bundle, blobs)?;
-                }
-                Contents::Image { config, mut layers, .. } => {
-                    layers.push(config);
-                    self.add_blobs(bundle, layers)?;
-                }
-            }
-        }
-        Ok(())
+            let (contents, manifest) = raw.map_err(|error| damaged(descriptor, error))?;
+            self.add_manifest(manifest)?;
+            Ok::<_, StorageError>(Some(contents))
+        })?;
+        reachable.blobs.iter().try_for_each(|blob| self.add_blob(bundle, blob))
     }
 
-    fn note(&mut self, manifest: NewManifest) -> Result<(), StorageError> {
+    fn add_manifest(&mut self, manifest: NewManifest) -> Result<(), StorageError> {
         let digest = manifest.raw.digest().clone();
         if let Some(referrer) = manifest.referrer {
             let entry = String::from_utf8(referrer.descriptor).map_err(|error| StorageError::Manifest {
@@ -184,11 +179,9 @@ impl Repository {
         Ok(())
     }
 
-    fn add_blobs(&mut self, bundle: &Bundle, blobs: Vec<Descriptor>) -> Result<(), StorageError> {
-        for blob in blobs {
-            if let Some(reader) = bundle.blob(&blob.digest)? {
-                self.blobs.insert(blob.digest, reader);
-            }
+    fn add_blob(&mut self, bundle: &Bundle, blob: &Descriptor) -> Result<(), StorageError> {
+        if let Some(reader) = bundle.blob(&blob.digest)? {
+            self.blobs.insert(blob.digest.clone(), reader);
         }
         Ok(())
     }

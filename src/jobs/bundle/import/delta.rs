@@ -63,7 +63,7 @@ impl Run<'_> {
             .filter(|digest| landed.first(digest).is_none())
             .collect();
         let affected = order.split(|image| {
-            let blobs = bundle.head().blobs_below(&image.root.digest);
+            let blobs = bundle.head().blobs_below(&image.root);
             let lost = blobs.into_iter().filter(|blob| missing.contains(&blob.digest));
             Ok(lost.map(|blob| Lack::Blob(blob.digest)).collect())
         })?;
@@ -115,7 +115,7 @@ fn needed(bundle: &Bundle, order: &Order) -> BTreeSet<(Digest, u64, Repository)>
     let left_out = bundle.head().absent();
     let mut needed = BTreeSet::new();
     for (image, mapping) in order.images.iter().zip(&order.mappings) {
-        let blobs = bundle.head().blobs_below(&image.root.digest).into_iter();
+        let blobs = bundle.head().blobs_below(&image.root).into_iter();
         for Descriptor { digest, size, .. } in blobs.filter(|blob| left_out.contains(&blob.digest)) {
             needed.insert((digest, size, mapping.repository.clone()));
         }

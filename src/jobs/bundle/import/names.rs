@@ -1,6 +1,9 @@
 //! Which images of a layout are imported, and what each is called.
 
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use crate::{
     endpoint::bundle::{Head, index::Named},
@@ -19,8 +22,9 @@ pub(super) struct Imported {
 pub(super) fn images(head: &Head, typed: &[String], path: &Path) -> Result<Vec<Imported>, Failure> {
     let mut unnamed: Vec<&Named> =
         head.index.images.iter().filter(|image| image.reference.is_none()).collect();
-    let roots: HashSet<&Digest> = head.index.images.iter().map(|image| &image.root.digest).collect();
-    let below: HashSet<Digest> = roots.into_iter().flat_map(|root| head.manifests_below(root)).collect();
+    let roots: HashMap<&Digest, &Descriptor> =
+        head.index.images.iter().map(|image| (&image.root.digest, &image.root)).collect();
+    let below: HashSet<Digest> = roots.into_values().flat_map(|root| head.manifests_below(root)).collect();
     // Some programs list the children of an index, and what refers to an image, beside the images.
     unnamed.retain(|image| {
         let digest = &image.root.digest;

@@ -87,7 +87,7 @@ impl Run<'_> {
     ) -> Result<Vec<Affected>, Failure> {
         let lacks = |image: &Imported| -> Vec<Lack> {
             let head = bundle.head();
-            let blobs = head.blobs_below(&image.root.digest);
+            let blobs = head.blobs_below(&image.root);
             let manifests = head.manifest_lacks(&image.root);
             manifests
                 .into_iter()
@@ -121,7 +121,7 @@ fn wanted(bundle: &Bundle, order: &Order, there: &Landed) -> Wanted {
     let mut wanted = Wanted::new();
     for (image, mapping) in order.images.iter().zip(&order.mappings) {
         let mapping: Arc<Mapping> = Arc::new(mapping.clone());
-        for blob in bundle.head().blobs_below(&image.root.digest) {
+        for blob in bundle.head().blobs_below(&image.root) {
             if there.first(&blob.digest).is_none() {
                 wanted.entry(blob.digest.clone()).or_insert_with(|| (blob, Arc::clone(&mapping)));
             }
