@@ -6,7 +6,7 @@ use super::{label::Labels, style::Palette, units};
 use crate::{
     error::{Failure, escape},
     outcome::{ImageOutcome, Status},
-    problem::Problem,
+    problem::{FoundBy, Problem, Remedy},
 };
 
 /// `error:` and one line, `because` and a line for every cause, `hint:` and what to do. `subject` names
@@ -49,9 +49,9 @@ pub(super) fn of_image(
         let count = units::counted(outcome.problems.len(), "problem");
         format!("{} {label}: {count} at {}", palette.error("error:"), escape(&outcome.destination))
     });
-    for remedy in Remedy::ALL {
+    for remedy in Remedy::OF_MIRRORS {
         let mut found = false;
-        for problem in outcome.problems.iter().filter(|problem| Remedy::of(problem) == remedy) {
+        for problem in outcome.problems.iter().filter(|problem| problem.remedy(FoundBy::Verify) == remedy) {
             write_indented(&mut lines, &format!("\n  {problem}"));
             found = true;
         }
@@ -80,39 +80,6 @@ pub struct Repair {
     pub command: String,
     /// What has to be done to it before it can be run.
     pub note: Option<String>,
-}
-
-/// What puts problems right. Problems with one remedy are listed together, above it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Remedy {
-    Sync,
-    SyncCheckingBlobs,
-    DeleteFirst,
-}
-
-impl Remedy {
-    const ALL: [Self; 3] = [Self::Sync, Self::SyncCheckingBlobs, Self::DeleteFirst];
-
-    const fn of(problem: &Problem) -> Self {
-        if !problem.sync_repairs() {
-            Self::DeleteFirst
-        } else if problem.needs_blob_check() {
-            Self::SyncCheckingBlobs
-        } else {
-            Self::Sync
-        }
-    }
-
-    fn command(self, repair: &str) -> String {
-        match self {
-            Self::Sync => repair.to_owned(),
-            Self::SyncCheckingBlobs => format!("{repair} --check blobs"),
-            Self::DeleteFirst => format!(
-                "delete it in that registry and collect the garbage there, because a registry keeps\n    \
-                 what it believes to have; then: {repair} --check blobs"
-            ),
-        }
-    }
 }
 
 /// Appends a text whose later lines stand below its first, so that `error:` begins every failure and
@@ -172,14 +139,14 @@ mod tests {
         let repair = Repair { command, note: None };
         assert_snapshot!(of_image(&outcome, &labels, Some(&repair), Palette::plain()).unwrap(), @r#"
         error: services:4.53.0: 4 problems at registry.example.com/thoras/services:4.53.0
-          platform linux/arm64 is missing; there is linux/amd64
+          linux/arm64 is missing (available: linux/amd64)
           the tag names sha256:252f10c83610ebca1a059c0bae8255eba2f95be4d1d7bcfa89d7248a82d9f111, not sha256:3f79bb7b435b05321651daefd374cdc681dc06faa65e374e38337b88ca046dea
             repair: thoras-mirror sync --to registry.example.com/thoras
           blob sha256:62c66a7a5dd70c3146618063c344e531e6d4b59e379808443ce962b3abd63c5a (1234 bytes) is missing
             repair: thoras-mirror sync --to registry.example.com/thoras --check blobs
           blob sha256:2e7d2c03a9507ae265ecf5b5356885a53393a2029d241394997265a1a25aefc6 is corrupt: its bytes hash to \u{1b}[31mothers
-            repair: delete it in that registry and collect the garbage there, because a registry keeps
-            what it believes to have; then: thoras-mirror sync --to registry.example.com/thoras --check blobs
+            repair: delete it in that registry and run the registry's garbage collection, because a registry
+            keeps blobs that it seems to have; then: thoras-mirror sync --to registry.example.com/thoras --check blobs
         "#);
     }
 
@@ -197,7 +164,7 @@ mod tests {
         let labels = Labels::of([&outcome.source]);
         assert_snapshot!(of_image(&outcome, &labels, None, Palette::plain()).unwrap(), @r#"
         error: timescaledb:2.21.3-pg16: the source has no linux/arm64
-          because platform linux/arm64 is missing; there is linux/amd64
+          because linux/arm64 is missing (available: linux/amd64)
         hint: pass --allow-missing-platform IMAGE
         "#);
     }

@@ -42,13 +42,13 @@ pub type Meter = AtomicU64;
 
 /// The hash of a blob's first `length` bytes.
 pub(crate) fn hash(reader: &BlobReader, digest: &Digest, length: u64, meter: &Meter) -> io::Result<Hasher> {
-    hash_telling(reader, digest, length, |bytes| {
+    hash_with_progress(reader, digest, length, |bytes| {
         meter.fetch_add(bytes, Ordering::Relaxed);
     })
 }
 
-/// The same, saying after every piece how many bytes it had.
-pub(crate) fn hash_telling(
+/// The same, calling `progress` with the number of bytes after each piece.
+pub(crate) fn hash_with_progress(
     reader: &BlobReader,
     digest: &Digest,
     length: u64,

@@ -76,22 +76,52 @@ fn record(key: &str, value: &str) -> Vec<u8> {
     format!("{length} {key}={value}\n").into_bytes()
 }
 
-/// What a file is, going by its first block, that is no archive at all. One that is damaged still has one of the two
+/// What a file is that is not a tar archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OtherFormat {
+    /// It has no bytes.
+    #[error("it is empty")]
+    Empty,
+    /// Compressed with gzip.
+    #[error("it is compressed (gzip)")]
+    Gzip,
+    /// Compressed with zstd.
+    #[error("it is compressed (zstd)")]
+    Zstd,
+    /// Compressed with xz.
+    #[error("it is compressed (xz)")]
+    Xz,
+    /// A zip archive.
+    #[error("it is a zip archive")]
+    Zip,
+    /// Anything else.
+    #[error("not a tar archive")]
+    Unknown,
+}
+
+impl OtherFormat {
+    /// Whether decompressing it may give a bundle.
+    pub(super) const fn is_compressed(self) -> bool {
+        matches!(self, Self::Gzip | Self::Zstd | Self::Xz)
+    }
+}
+
+/// What a file is, going by its first block, if it is not a tar archive at all. A damaged archive still has one of the two
 /// marks of a header, the format's name or a checksum; a file may also end before its first block does.
-pub(crate) fn other_than_an_archive(beginning: &[u8]) -> Option<&'static str> {
+pub(crate) fn other_than_an_archive(beginning: &[u8]) -> Option<OtherFormat> {
     const FORMAT: std::ops::Range<usize> = 257..262;
-    let known = match beginning {
-        [] => "it is empty",
-        [0x1f, 0x8b, ..] => "it is compressed (gzip)",
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => "it is compressed (zstd)",
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => "it is compressed (xz)",
-        [b'P', b'K', 3, 4, ..] => "it is a zip archive",
-        _ => "it does not begin as a tar archive does",
+    let other = match beginning {
+        [] => OtherFormat::Empty,
+        [0x1f, 0x8b, ..] => OtherFormat::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => OtherFormat::Zstd,
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => OtherFormat::Xz,
+        [b'P', b'K', 3, 4, ..] => OtherFormat::Zip,
+        _ => OtherFormat::Unknown,
     };
-    let Some(block) = beginning.first_chunk::<{ size_of::<Block>() }>() else { return Some(known) };
+    let Some(block) = beginning.first_chunk::<{ size_of::<Block>() }>() else { return Some(other) };
     let is_header = block.get(FORMAT) == Some(b"ustar") || Header::from_byte_slice(block).cksum().is_ok();
     let is_end = block.iter().all(|byte| *byte == 0);
-    (!is_header && !is_end).then_some(known)
+    (!is_header && !is_end).then_some(other)
 }
 
 /// Why an archive cannot be read on from some place.

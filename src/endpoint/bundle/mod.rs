@@ -21,7 +21,7 @@
 //! | one file or many as one range of bytes | `slices` |
 //! | files that are volumes of a tar | [`volumes`] |
 //! | blobs in a tar or a folder | `storage` |
-//! | what an image lacks | `wholeness` |
+//! | what is missing or damaged, without reading blobs | `completeness` |
 //! | an opened bundle, which is a [`Source`](super::Source) | `reader` |
 //! | a bundle as it is going to be | `draft` |
 //! | the files it is written to | `output` |
@@ -32,6 +32,7 @@
 //! Nothing is ever unpacked, so no name in an archive ever becomes a path on this machine.
 
 pub(crate) mod closure;
+pub(crate) mod completeness;
 mod draft;
 mod error;
 pub(crate) mod hashing;
@@ -53,7 +54,6 @@ pub mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod volumes;
-pub(crate) mod wholeness;
 mod writer;
 
 pub use self::{
@@ -61,7 +61,7 @@ pub use self::{
     error::BundleError,
     hashing::Meter,
     head::Head,
-    header::HeaderError,
+    header::{HeaderError, OtherFormat},
     incoming::{Incoming, Kept, Next},
     layout::{BlobEntry, Layout},
     names::NameError,
@@ -69,6 +69,5 @@ pub use self::{
     reader::Bundle,
     slices::{Extent, Part, Slices},
     storage::BlobReader,
-    wholeness::Lack,
     writer::Writer,
 };

@@ -176,10 +176,7 @@ impl Bundle {
 
     /// The archive's bytes; `None` for a folder.
     pub(crate) fn slices(&self) -> Option<&Slices> {
-        match &self.storage {
-            Storage::Archive { slices, .. } => Some(slices),
-            Storage::Folder { .. } => None,
-        }
+        self.storage.archive()
     }
 
     /// The names of the volumes that are not there.
@@ -206,7 +203,7 @@ impl Bundle {
 
     /// How many bytes it has: those of the archive, or of a folder's blobs.
     pub fn size(&self) -> Result<u64, BundleError> {
-        match (&self.layout, self.storage.archive()) {
+        match (&self.layout, self.slices()) {
             (Some(layout), _) => Ok(layout.length()),
             (None, Some(slices)) => Ok(slices.length()),
             (None, None) => Ok(self.blobs()?.into_values().fold(0, u64::saturating_add)),

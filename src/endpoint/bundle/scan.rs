@@ -127,7 +127,7 @@ impl<'a> Scan<'a> {
         let length = self.slices.length();
         let end = self.at.saturating_add(size);
         if end > length {
-            return Err(BundleError::Truncated { path: path.to_owned(), size, beyond: end - length });
+            return Err(BundleError::Truncated { path: path.to_owned(), size, missing: end - length });
         }
         // The padding of the last entry may be cut off together with the end mark, which is noticed there.
         self.at = end.saturating_add(padding(size));

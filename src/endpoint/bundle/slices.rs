@@ -5,6 +5,8 @@ use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, SeekFrom};
 
+use crate::problem::{ArchivePart, ArchivePosition, Problem};
+
 /// Where a file's content stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
@@ -103,6 +105,22 @@ impl Slices {
             }
         }
         Ok(None)
+    }
+
+    /// The first byte in the files that differs from what was written to this part of the archive.
+    pub(crate) fn first_alteration(
+        &self,
+        part: ArchivePart,
+        written: &[u8],
+        offset: u64,
+    ) -> io::Result<Option<Problem>> {
+        let differs = self.first_difference(written, offset)?;
+        Ok(differs.map(|offset| Problem::AlteredArchive { part, position: self.position(offset) }))
+    }
+
+    /// A byte of the archive, with the volume that it lies in.
+    pub(crate) fn position(&self, offset: u64) -> ArchivePosition {
+        ArchivePosition { offset, volume: self.volumes(Extent { offset, size: 1 }).pop() }
     }
 
     /// Fills `buffer` from `offset` on.

@@ -184,16 +184,6 @@ impl BlobReader {
         self.extent.size
     }
 
-    pub(crate) fn slices(&self) -> &Slices {
-        &self.slices
-    }
-
-    /// Whether the archive ends before it does.
-    #[must_use]
-    pub fn is_cut_off(&self) -> bool {
-        self.extent.end() > self.slices.length()
-    }
-
     /// How many of its bytes stand before the end of the archive.
     pub(crate) fn before_the_end(&self) -> u64 {
         self.slices.length().saturating_sub(self.extent.offset).min(self.extent.size)

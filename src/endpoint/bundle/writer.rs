@@ -233,7 +233,7 @@ impl Destination for Writer {
         }
         let place = format!("{}@{}", self.output.path.display(), blob.digest);
         let Some(entry) = self.draft.layout.blob(&blob.digest) else {
-            let error = BundleError::Changed { place: place.clone(), found: blob.digest.clone() };
+            let error = BundleError::Changed { reference: place.clone(), found: blob.digest.clone() };
             return Err(Self::error(Operation::BeginUpload, place, error));
         };
         let sink = Sink::open(&self.arrivals, entry, self.partial.slices.clone(), place);
@@ -256,7 +256,7 @@ impl Destination for Writer {
             return Ok(());
         }
         let place = format!("{repository}:{target}");
-        let error = BundleError::Changed { place: place.clone(), found: manifest.digest().clone() };
+        let error = BundleError::Changed { reference: place.clone(), found: manifest.digest().clone() };
         Err(Self::error(Operation::PushManifest, place, error))
     }
 }

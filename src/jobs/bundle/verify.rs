@@ -7,9 +7,10 @@ use crate::{
     cli::BundleVerify,
     endpoint::bundle::Bundle,
     error::{Failure, Kind, exit_code_of},
-    jobs::check::{self, Fault, Required},
+    jobs::check::{self, Required},
     oci::Digest,
     outcome::ImageOutcome,
+    problem::{FoundBy, Problem},
     report::{Closing, Command, Format, Repair, RunDocument, Verbosity, present_run, print},
     waiver::Waivers,
 };
@@ -24,12 +25,12 @@ pub(super) async fn run(args: BundleVerify, session: &Session) -> Result<u8, Fai
     };
     let checked = check::check(&bundle, &required, session.events()).await;
     session.reporter.finish();
-    // What was left out on purpose must not hide that something is damaged: it decides the code only where nothing is.
-    let damage = checked.faults.iter().filter(|fault| !matches!(fault, Fault::LeftOut { .. }));
-    let damage = damage.map(|fault| fault.failure().kind);
+    // Images that were left out must not hide damage: they decide the exit code only where nothing is damaged.
+    let damage = checked.problems.iter().filter(|problem| !matches!(problem, Problem::LeftOut { .. }));
+    let damage = damage.map(|problem| problem.failure_kind(FoundBy::BundleVerify));
     let damage = damage.chain(checked.images.iter().filter_map(ImageOutcome::failure_kind));
     let code = exit_code_of(damage);
-    let failures = checked.faults.iter().map(Fault::failure).collect();
+    let failures = checked.problems.iter().map(|problem| problem.failure(FoundBy::BundleVerify)).collect();
     let mut document = RunDocument::new(Command::BundleVerify, checked.images, failures, begun.elapsed());
     if code != 0 {
         document.exit_code = code;

@@ -76,7 +76,7 @@ impl LayoutStorage {
         if !absent.is_empty() {
             return Err(BundleError::Absent { names: absent }.into());
         }
-        if !bundle.has_end()? {
+        if bundle.end_damage()?.is_some() {
             return Err(BundleError::NoEnd.into());
         }
         let mut repositories: BTreeMap<RepositoryName, Repository> = BTreeMap::new();

@@ -83,7 +83,7 @@ async fn volumes_under_other_names_are_recognized_and_named_by_both() {
     bytes[(shared.start + 1) % SIZE] ^= 1;
     fs::write(&disk, bytes).unwrap();
     let outcome = verify(&[volumes.index(), disk.clone()], 3).await;
-    assert!(outcome.stderr.contains("the second disk is no volume"), "{outcome}");
+    assert!(outcome.stderr.contains("the second disk is not a volume"), "{outcome}");
     assert!(outcome.stderr.contains("hint: leave the file out, or copy it again"), "{outcome}");
 }
 
@@ -95,7 +95,7 @@ async fn a_missing_or_short_volume_is_named_with_the_images_that_it_affects() {
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..SIZE - 1]).unwrap();
     let outcome = verify(&[volumes.index()], 6).await;
-    let told = format!("volume {name} (it has 9999 bytes instead of 10000) is not there");
+    let told = format!("volume {name} (it has 9999 bytes instead of 10000) is missing");
     assert!(outcome.stderr.contains(&told), "{outcome}");
     fs::remove_file(path).unwrap();
     let run = Mirror::new(["bundle", "verify", "-o", "json"]).arg(volumes.index());

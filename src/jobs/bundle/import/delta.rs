@@ -7,13 +7,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{Run, order::Order, parts::Affected};
 use crate::{
-    endpoint::{
-        Cause, Error, Source,
-        bundle::{Bundle, Lack},
-        landed::Landed,
-    },
+    endpoint::{Cause, Error, Source, bundle::Bundle, landed::Landed},
     error::{Failure, Kind},
     oci::{Descriptor, Digest, Reference, Repository},
+    problem::Problem,
 };
 
 /// How many blobs are looked for at once.
@@ -65,7 +62,7 @@ impl Run<'_> {
         let affected = order.split(|image| {
             let blobs = bundle.head().blobs_below(&image.root);
             let lost = blobs.into_iter().filter(|blob| missing.contains(&blob.digest));
-            Ok(lost.map(|blob| Lack::Blob(blob.digest)).collect())
+            Ok(lost.map(|blob| Problem::MissingBlob { digest: blob.digest, size: blob.size }).collect())
         })?;
         if affected.is_empty() || self.args.keep_going {
             return Ok(Found { landed, affected });

@@ -92,7 +92,7 @@ impl Run<'_> {
         let bundle = open(&self.args.files)?;
         let mut order = Order::new(&bundle, self.args, &self.root)?;
         self.say_what_it_is(&bundle, &order);
-        let affected = order.split(|image| bundle.lacks(&image.root))?;
+        let affected = order.split(|image| bundle.problems(&image.root))?;
         if !affected.is_empty() && !self.args.keep_going {
             return Err(parts::refuse(&affected, bundle.path(), "nothing was copied"));
         }

@@ -1,117 +1,105 @@
-//! What of a bundle is not there, found before a byte moves: refused, or with `--keep-going` left out by name.
+//! Missing and damaged parts of a bundle, found before any transfer: an error, or with `--keep-going` images that fail.
 
 use std::{path::Path, sync::Arc};
 
 use super::{names::Imported, order::Order};
 use crate::{
-    endpoint::bundle::{Bundle, BundleError, Lack},
+    endpoint::bundle::{Bundle, BundleError},
     error::{Failure, Kind},
     event::{Event, EventSink},
-    jobs::check,
     oci::Mapping,
     outcome::{ImageOutcome, Mirrored, Status},
+    problem::{FoundBy, Problem, Remedy},
 };
 
-/// How many things that one image lacks are said.
-const SAID: usize = 3;
+/// How many problems of one image are shown.
+const SHOWN: usize = 3;
 
-/// An image that cannot be imported whole.
+/// How to import the images without problems.
+const WITHOUT_THEM: &str = "import the complete images with --keep-going";
+
+/// An image that cannot be imported completely.
 pub(super) struct Affected {
     mapping: Mapping,
     image: Imported,
-    /// In one line each.
-    lacks: Vec<String>,
-    is_missing_volumes: bool,
+    problems: Vec<Problem>,
 }
 
 impl Order {
-    /// Takes the images out that lack something.
+    /// Takes out the images that have problems.
     pub(super) fn split(
         &mut self,
-        lacks: impl Fn(&Imported) -> Result<Vec<Lack>, BundleError>,
+        problems: impl Fn(&Imported) -> Result<Vec<Problem>, BundleError>,
     ) -> Result<Vec<Affected>, Failure> {
         let mut affected = Vec::new();
         let images = std::mem::take(&mut self.images).into_iter().zip(std::mem::take(&mut self.mappings));
         for (image, mapping) in images {
-            let lacks = lacks(&image).map_err(|error| error.failure())?;
-            if lacks.is_empty() {
+            let problems = problems(&image).map_err(|error| error.failure())?;
+            if problems.is_empty() {
                 self.images.push(image);
                 self.mappings.push(mapping);
             } else {
-                affected.push(Affected::new(image, mapping, &lacks));
+                affected.push(Affected { mapping, image, problems });
             }
         }
         Ok(affected)
     }
 }
 
-/// Refuses the bundle for what its images lack. `done` says what has been done so far.
+/// Refuses the bundle for the problems of its images. `done` says what has been done so far.
 pub(super) fn refuse(affected: &[Affected], path: &Path, done: &str) -> Failure {
-    let missing_volumes = affected.iter().all(|one| one.is_missing_volumes);
-    let kind = if missing_volumes { Kind::Input } else { Kind::Integrity };
+    let problems = affected.iter().flat_map(|image| &image.problems);
+    let kind = Problem::failure_kind_of(problems, FoundBy::BundleImport);
     let images =
         if affected.len() == 1 { "an image".to_owned() } else { format!("{} images", affected.len()) };
     let mut failure =
-        Failure::new(kind, format!("{} is not whole: {images} cannot be imported", path.display()));
+        Failure::new(kind, format!("{} is incomplete: {images} cannot be imported", path.display()));
     failure.causes =
-        affected.iter().map(|one| format!("{}: {}", one.image.reference, one.summary())).collect();
-    let help = if missing_volumes {
-        "name the missing volumes or put them beside the others"
-    } else {
-        "copy the bundle again from where it was written"
-    };
-    failure.with_hint(format!("{done}; {help}, or import what is whole with --keep-going"))
+        affected.iter().map(|image| format!("{}: {}", image.image.reference, image.summary())).collect();
+    let remedy = if kind == Kind::Input { Remedy::AddVolumes } else { Remedy::CopyBundleAgain };
+    failure.with_hint(format!("{done}; {}, or {WITHOUT_THEM}", remedy.hint()))
 }
 
-/// Refuses an archive of ours whose end is not there, or goes on with a warning.
+/// Refuses an archive that does not end as it was written, or goes on with a warning.
 pub(super) fn check_end(
     bundle: &Bundle,
     keep_going: bool,
     events: &Arc<dyn EventSink>,
 ) -> Result<(), Failure> {
-    if bundle.has_end().map_err(|error| error.failure())? {
-        return Ok(());
-    }
-    let path = bundle.path().display();
-    let message = format!("{path} does not end as it was written to end: it is cut off or damaged");
+    let Some(problem) = bundle.end_damage().map_err(|error| error.failure())? else { return Ok(()) };
+    let message = format!("{}: {problem}", bundle.path().display());
     if keep_going {
         events.emit(Event::Warning { image: None, message });
         return Ok(());
     }
-    Err(Failure::new(Kind::Integrity, message).with_hint(
-        "nothing was copied; copy the bundle again from where it was written, or import what is whole with --keep-going",
-    ))
+    let remedy = problem.remedy(FoundBy::BundleImport).hint();
+    Err(Failure::new(problem.failure_kind(FoundBy::BundleImport), message)
+        .with_hint(format!("nothing was copied; {remedy}, or {WITHOUT_THEM}")))
 }
 
-/// The end of an image that the export went on without. In the lock it stays unconfirmed, so that `verify` asks for it.
+/// The outcome of an image that the export went on without. In the lock it stays unconfirmed, so that `verify` reports it.
 pub(super) fn left_out(mapping: &Mapping) -> Mirrored {
+    let problem = Problem::LeftOut { image: mapping.source.clone() };
     let outcome = ImageOutcome {
-        failure: Some(check::left_out(&mapping.source)),
+        failure: Some(problem.failure(FoundBy::BundleImport)),
         ..ImageOutcome::new(mapping, Status::Failed)
     };
     Mirrored { outcome, graph: None, missing_repository: None }
 }
 
 impl Affected {
-    fn new(image: Imported, mapping: Mapping, lacks: &[Lack]) -> Self {
-        let is_missing_volumes = lacks.iter().all(|lack| matches!(lack, Lack::Volumes { .. }));
-        Self { mapping, image, lacks: lacks.iter().map(ToString::to_string).collect(), is_missing_volumes }
-    }
-
     fn summary(&self) -> String {
-        let said: Vec<&str> = self.lacks.iter().take(SAID).map(String::as_str).collect();
-        let more = self.lacks.len().saturating_sub(SAID);
+        let shown: Vec<String> = self.problems.iter().take(SHOWN).map(ToString::to_string).collect();
+        let more = self.problems.len().saturating_sub(SHOWN);
         let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
-        format!("{}{rest}", said.join("; "))
+        format!("{}{rest}", shown.join("; "))
     }
 
-    /// Its end in a run that goes on without it.
+    /// Its outcome in a run that goes on without it.
     pub(super) fn into_mirrored(self) -> Mirrored {
         let failure =
-            Failure::new(Kind::Image, format!("the bundle does not hold all of it: {}", self.summary()))
-                .with_hint(
-                    "copy the bundle again, and run the same command again: what is there already is kept",
-                );
+            Failure::new(Kind::Image, format!("missing or damaged in the bundle: {}", self.summary()))
+                .with_hint("copy the bundle again, and run the same command again: it resumes");
         let outcome = ImageOutcome {
             digest: Some(self.image.root.digest),
             failure: Some(failure),

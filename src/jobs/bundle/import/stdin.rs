@@ -1,20 +1,20 @@
 //! `bundle import -`: one pass. Blobs go to the destination as they come; the pipeline finds them there.
 
-use std::{collections::HashMap, io::IsTerminal, os::fd::AsFd, path::Path, sync::Arc};
+use std::{collections::HashSet, io::IsTerminal, os::fd::AsFd, path::Path, sync::Arc};
 
 use super::{Run, names::Imported, order::Order, parts::Affected};
 use crate::{
     cli::Import,
     endpoint::{
         Error,
-        bundle::{Bundle, BundleError, Incoming, Lack},
+        bundle::{Bundle, BundleError, Incoming},
         landed::Landed,
     },
     error::{Failure, Kind},
     event::Event,
     oci::{Digest, Mapping},
     outcome::Mirrored,
-    problem::Side,
+    problem::{Problem, Side},
     transfer::forward::{Forward, Wanted},
 };
 
@@ -61,11 +61,10 @@ impl Run<'_> {
             }
             self.events.emit(Event::Warning { image: None, message: failure.to_string() });
         }
-        let missing: HashMap<&Digest, Lack> = if self.args.dry_run {
-            HashMap::new()
+        let missing: HashSet<&Digest> = if self.args.dry_run {
+            HashSet::new()
         } else {
-            let lost = wanted.keys().filter(|digest| landed.first(digest).is_none());
-            lost.map(|digest| (digest, Lack::Blob(digest.clone()))).collect()
+            wanted.keys().filter(|digest| landed.first(digest).is_none()).collect()
         };
         let affected = self.without(&missing, &bundle, &mut order)?;
         for (digest, repository) in base.landed.all() {
@@ -81,20 +80,18 @@ impl Run<'_> {
     /// Takes the images out that what came does not make whole.
     fn without(
         &self,
-        missing: &HashMap<&Digest, Lack>,
+        missing: &HashSet<&Digest>,
         bundle: &Bundle,
         order: &mut Order,
     ) -> Result<Vec<Affected>, Failure> {
-        let lacks = |image: &Imported| -> Vec<Lack> {
+        let problems = |image: &Imported| -> Vec<Problem> {
             let head = bundle.head();
-            let blobs = head.blobs_below(&image.root);
-            let manifests = head.manifest_lacks(&image.root);
-            manifests
-                .into_iter()
-                .chain(blobs.iter().filter_map(|blob| missing.get(&blob.digest).cloned()))
-                .collect()
+            let blobs = head.blobs_below(&image.root).into_iter();
+            let blobs = blobs.filter(|blob| missing.contains(&blob.digest));
+            let blobs = blobs.map(|blob| Problem::MissingBlob { digest: blob.digest, size: blob.size });
+            head.manifest_problems(&image.root).into_iter().chain(blobs).collect()
         };
-        let affected = order.split(|image| Ok(lacks(image)))?;
+        let affected = order.split(|image| Ok(problems(image)))?;
         if affected.is_empty() || self.args.keep_going {
             return Ok(affected);
         }
