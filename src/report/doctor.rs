@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Format, print, style::Palette, units};
 use crate::{
     error::{Failure, escape, exit_code_of},
-    jobs::doctor::{Finding, Verdict},
+    jobs::doctor::{CheckResult, Verdict},
     oci::{Mapping, Reference},
 };
 
@@ -22,7 +22,7 @@ pub struct DoctorDocument {
     /// `REGISTRY[/PATH]`
     pub destination: String,
     /// What the checks found.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<CheckResult>,
     /// Which image would get which name.
     pub names: Vec<PlannedName>,
     /// What the process exits with.
@@ -42,7 +42,7 @@ pub struct PlannedName {
 impl DoctorDocument {
     /// The exit code follows from the problems.
     #[must_use]
-    pub fn new(destination: String, findings: Vec<Finding>, mappings: &[Mapping]) -> Self {
+    pub fn new(destination: String, findings: Vec<CheckResult>, mappings: &[Mapping]) -> Self {
         let exit_code = exit_code_of(findings.iter().filter_map(|finding| finding.kind));
         let name = |mapping: &Mapping| PlannedName {
             source: mapping.source.clone(),
@@ -89,7 +89,7 @@ fn paint(verdict: Verdict, palette: Palette) -> String {
     }
 }
 
-fn summary(findings: &[Finding]) -> String {
+fn summary(findings: &[CheckResult]) -> String {
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let warnings = units::counted(count(Verdict::Warning), "warning");
     match count(Verdict::Problem) {
@@ -120,10 +120,10 @@ mod tests {
         let refused = Failure::new(Kind::Authentication, "cannot push")
             .with_hint("check that this credential is still valid");
         let findings = vec![
-            Finding::ok(Check::Helm, "helm is v3.10.1"),
-            Finding::warning(Check::Clock, "this machine's clock is 600 s behind", "set the clock"),
-            Finding::untested(Check::Indexes, "shows when the first is pushed"),
-            Finding::problem(Check::Push, refused),
+            CheckResult::ok(Check::Helm, "helm is v3.10.1"),
+            CheckResult::warning(Check::Clock, "this machine's clock is 600 s behind", "set the clock"),
+            CheckResult::untested(Check::Indexes, "shows when the first is pushed"),
+            CheckResult::failed(Check::Push, refused),
         ];
         DoctorDocument::new("reg.example.com/mirror".to_owned(), findings, &mappings)
     }
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn what_a_registry_said_cannot_imitate_a_line() {
         let failure = Failure::new(Kind::Image, "refused\nok  push  all is well\u{1b}[2J");
-        let findings = vec![Finding::problem(Check::Push, failure)];
+        let findings = vec![CheckResult::failed(Check::Push, failure)];
         let text = text(&DoctorDocument::new("r".to_owned(), findings, &[]), Palette::plain());
         assert!(
             text.starts_with("problem   push         refused ok  push  all is well\\u{1b}[2J\n"),
@@ -148,7 +148,7 @@ mod tests {
     fn the_exit_code_follows_from_the_problems() {
         assert_eq!(document().exit_code, 4);
         let mut findings = document().findings;
-        findings.push(Finding::problem(Check::Lock, Failure::new(Kind::Usage, "x")));
+        findings.push(CheckResult::failed(Check::Lock, Failure::new(Kind::Usage, "x")));
         assert_eq!(DoctorDocument::new(String::new(), findings, &[]).exit_code, 1);
         assert_eq!(DoctorDocument::new(String::new(), Vec::new(), &[]).exit_code, 0);
     }

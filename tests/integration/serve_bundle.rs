@@ -115,7 +115,7 @@ async fn what_is_not_all_of_one_bundle_is_refused_before_anybody_pulls() {
     assert!(said.contains("whole.tar is not a volume of bundle sha256:"), "{said}");
     let folder = vendor.unpack(&whole, "unpacked");
     let said = refused(&[&volumes[0], &folder], 3).await;
-    assert!(said.contains("goes with no other file"), "{said}");
+    assert!(said.contains("cannot be combined with other files"), "{said}");
 
     std::fs::remove_file(&volumes[2]).unwrap();
     let said = refused(&[&volumes[0]], 3).await;

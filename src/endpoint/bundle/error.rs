@@ -121,12 +121,10 @@ pub enum BundleError {
         limit: u64,
     },
     /// A file that is read whole is too large.
-    #[error("{name} is too large: {}, at most {} are read", ByteSize(*.size), ByteSize(*.limit))]
+    #[error("{name} is larger than {}", ByteSize(*.limit))]
     TooLarge {
         /// Which file.
         name: &'static str,
-        /// Its size in bytes.
-        size: u64,
         /// The limit in bytes.
         limit: u64,
     },
@@ -137,12 +135,10 @@ pub enum BundleError {
     #[error("thoras-mirror.lock cannot be read: {}", .0.escape_debug())]
     Lock(String),
     /// A manifest is larger than any manifest may be.
-    #[error("manifest {digest} is too large: {}, at most {} are read", ByteSize(*.size), ByteSize(LARGEST_MANIFEST as u64))]
+    #[error("manifest {digest} is larger than {}", ByteSize(LARGEST_MANIFEST as u64))]
     LargeManifest {
         /// Which.
         digest: Digest,
-        /// Its size in bytes.
-        size: u64,
     },
     /// Volumes that hold what is needed are missing.
     #[error("{} missing: {}", if .names.len() == 1 { "a volume of the bundle is" } else { "volumes of the bundle are" }, .names.join(", "))]
@@ -252,10 +248,10 @@ impl BundleError {
                 "convert it with `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG`, and name NEW"
             }
             Self::NotAnArchive { found, .. } if found.is_compressed() => {
-                "decompress it first (gunzip, unzstd, unxz): a bundle is an uncompressed tar archive, or a folder"
+                "decompress it first (gunzip, unzstd, unxz): a bundle is a tar archive (not compressed) or a folder"
             }
             Self::NotALayout { .. } | Self::NotAnArchive { .. } => {
-                "a bundle is an uncompressed tar archive, or a folder, with the files `oci-layout` and `index.json`"
+                "a bundle is a tar archive (not compressed) or a folder, with the files `oci-layout` and `index.json`"
             }
             Self::Unwritable { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Remedy::FreeSpace.hint(),
@@ -299,7 +295,7 @@ fn of_volumes(error: &VolumeError) -> Option<&'static str> {
             "copy the index again from where the bundle was written"
         }
         VolumeError::Stranger { .. } => {
-            "leave the file out; if it should be a volume, it may be cut off: copy it again"
+            "leave the file out, or copy it again if it should be a volume: it may be cut off"
         }
         VolumeError::Mixed { .. } => "name the volumes of one set only",
         VolumeError::NoIndex { .. } | VolumeError::Alone(_) => {

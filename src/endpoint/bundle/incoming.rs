@@ -242,7 +242,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
 
     async fn whole(&mut self, name: &'static str, limit: u64) -> Result<Bytes, BundleError> {
         if self.rest > limit {
-            return Err(BundleError::TooLarge { name, size: self.rest, limit });
+            return Err(BundleError::TooLarge { name, limit });
         }
         let mut content = BytesMut::new();
         while let Some(piece) = self.piece().await? {

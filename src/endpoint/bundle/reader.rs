@@ -132,7 +132,7 @@ impl Bundle {
         while let Some(digest) = wanted.pop() {
             let Some(manifest) = storage.blob(&digest)? else { continue };
             if manifest.size() > LARGEST_MANIFEST as u64 {
-                return Err(BundleError::LargeManifest { digest, size: manifest.size() });
+                return Err(BundleError::LargeManifest { digest });
             }
             let bytes = manifest.whole("a manifest", LARGEST_MANIFEST as u64, storage.path())?;
             wanted.extend(head.closure.add(digest, bytes)?);

@@ -221,7 +221,7 @@ impl BlobReader {
     pub(crate) fn whole(&self, name: &'static str, limit: u64, path: &Path) -> Result<Bytes, BundleError> {
         let size = self.extent.size;
         if size > limit {
-            return Err(BundleError::TooLarge { name, size, limit });
+            return Err(BundleError::TooLarge { name, limit });
         }
         let absent = self.absent();
         if !absent.is_empty() {

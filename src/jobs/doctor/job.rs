@@ -1,4 +1,4 @@
-//! `doctor`: what would go wrong, found out before a long run.
+//! `doctor`: checks everything before a long run.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     endpoint::registry::Registries,
     enumerate::Enumeration,
     error::{Failure, Kind},
-    jobs::doctor::{Check, Finding, Listener, Patience, Verdict, destination, local, source},
+    jobs::doctor::{Check, CheckResult, Deadline, RetryListener, Verdict, destination, local, source},
     oci::{Mapping, Naming, Reference, Repository, mapping::Root},
     report::{DoctorDocument, present_findings, units},
     request::{self, Access},
@@ -20,31 +20,31 @@ const SHORTEST_RENDERING: Duration = Duration::from_secs(60);
 pub(in crate::jobs) async fn run(args: Doctor, session: &Session) -> Result<u8, Failure> {
     request::check_stdin(Some(&args.selection), &args.registries, Some(&args.destination.login))?;
     let root = request::root(&args.destination.to)?;
-    let listener = Arc::new(Listener::new(session.events()));
-    let access = Access::new(&args.registries, Arc::<Listener>::clone(&listener))?;
+    let retries = Arc::new(RetryListener::new(session.events()));
+    let access = Access::new(&args.registries, Arc::<RetryListener>::clone(&retries))?;
     let source = access.source()?;
-    let patience = Patience::new(Duration::from_secs(args.timeout.into()), listener);
+    let deadline = Deadline::new(Duration::from_secs(args.timeout.into()), retries);
 
     let ((helm, images), (destination, reached)) = tokio::join!(
         async { tokio::join!(helm(&args), images(&args, &root, session)) },
-        reach(&args, &root, &access, &patience),
+        reach(&args, &root, &access, &deadline),
     );
     let (sources, pushes) = tokio::join!(
-        source::registries(&source, &images.references, &patience),
-        push(destination.as_ref(), &images.mappings, &reached, &patience),
+        source::registries(&source, &images.references, &deadline),
+        push(destination.as_ref(), &images.mappings, &reached, &deadline),
     );
-    let mut findings: Vec<Finding> = helm.into_iter().collect();
-    for some in [images.findings, sources, reached, pushes, vec![local::lock(&args.lock)]] {
-        findings.extend(some);
+    let mut results: Vec<CheckResult> = helm.into_iter().collect();
+    for some in [images.results, sources, reached, pushes, vec![local::lock(&args.lock)]] {
+        results.extend(some);
     }
     session.reporter.finish();
-    let document = DoctorDocument::new(root.to_string(), findings, &images.mappings);
+    let document = DoctorDocument::new(root.to_string(), results, &images.mappings);
     present_findings(&document, args.output)?;
     Ok(document.exit_code)
 }
 
-/// Helm is asked only where a chart has to be rendered.
-async fn helm(args: &Doctor) -> Option<Finding> {
+/// Helm is checked only where a chart has to be rendered.
+async fn helm(args: &Doctor) -> Option<CheckResult> {
     let selection = &args.selection;
     let is_chart = selection.rendered.is_none() && selection.images.is_none() && selection.image.is_empty();
     if !is_chart {
@@ -53,25 +53,25 @@ async fn helm(args: &Doctor) -> Option<Finding> {
     Some(local::helm(selection.helm.clone(), Duration::from_secs(args.timeout.into())).await)
 }
 
-/// The images that are asked for, and their names.
+/// The requested images, and their names.
 #[derive(Default)]
 struct Images {
     references: Vec<Reference>,
     mappings: Vec<Mapping>,
-    findings: Vec<Finding>,
+    results: Vec<CheckResult>,
 }
 
 async fn images(args: &Doctor, root: &Root, session: &Session) -> Images {
     let limit = SHORTEST_RENDERING.max(Duration::from_secs(args.timeout.into()));
     let found = tokio::time::timeout(limit, enumerate(&args.selection, session)).await;
     let found = found.unwrap_or_else(|_| {
-        let message = format!("the images were not found within {} s", limit.as_secs());
+        let message = format!("finding the images took longer than {} s", limit.as_secs());
         Err(Failure::new(Kind::Input, message).with_hint("--timeout SECONDS waits longer"))
     });
     match found {
         Ok(found) => name(args, root, found),
         Err(failure) => {
-            Images { findings: vec![Finding::problem(Check::Images, failure)], ..Images::default() }
+            Images { results: vec![CheckResult::failed(Check::Images, failure)], ..Images::default() }
         }
     }
 }
@@ -80,18 +80,18 @@ fn name(args: &Doctor, root: &Root, found: Enumeration) -> Images {
     let chart = found.chart.map(|chart| format!(" in chart {} {}", chart.name, chart.version));
     let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
     let count = units::counted(references.len(), "image");
-    let mut findings = vec![Finding::ok(Check::Images, format!("{count}{}", chart.unwrap_or_default()))];
+    let mut results = vec![CheckResult::ok(Check::Images, format!("{count}{}", chart.unwrap_or_default()))];
     let usual = (Naming::default(), found.source_prefix);
     let placement = request::placement(root, &args.destination.naming, usual);
     let mappings = name_all(&placement, root, &references).unwrap_or_else(|failure| {
-        findings.push(Finding::problem(Check::Names, failure));
+        results.push(CheckResult::failed(Check::Names, failure));
         Vec::new()
     });
     if !mappings.is_empty() {
-        let message = format!("every image gets a name of its own below {root}");
-        findings.push(Finding::ok(Check::Names, message));
+        let message = format!("every image has its own name below {root}");
+        results.push(CheckResult::ok(Check::Names, message));
     }
-    Images { references, mappings, findings }
+    Images { references, mappings, results }
 }
 
 /// The destination, and whether it answers.
@@ -99,33 +99,33 @@ async fn reach(
     args: &Doctor,
     root: &Root,
     access: &Access,
-    patience: &Patience,
-) -> (Option<Registries>, Vec<Finding>) {
-    let opened = patience.find(root.registry(), access.destination(root, &args.destination.login)).await;
-    // The repository only says which registry is meant.
+    deadline: &Deadline,
+) -> (Option<Registries>, Vec<CheckResult>) {
+    let opened = deadline.find(root.registry(), access.destination(root, &args.destination.login)).await;
+    // Any repository will do: only its registry is asked.
     let repository = format!("{root}/doctor").parse::<Repository>();
     match (opened, repository) {
         (Ok(registries), Ok(repository)) => {
-            let findings = destination::registry(&registries, &repository, patience).await;
-            (Some(registries), findings)
+            let results = destination::registry(&registries, &repository, deadline).await;
+            (Some(registries), results)
         }
-        (Err(failure), _) => (None, vec![Finding::problem(Check::Destination, failure)]),
+        (Err(failure), _) => (None, vec![CheckResult::failed(Check::Destination, failure)]),
         (_, Err(error)) => {
-            (None, vec![Finding::problem(Check::Destination, Failure::from_error(Kind::Usage, &error))])
+            (None, vec![CheckResult::failed(Check::Destination, Failure::from_error(Kind::Usage, &error))])
         }
     }
 }
 
-/// What can be asked only of a destination that answers.
+/// The checks that need a destination that answers.
 async fn push(
     destination: Option<&Registries>,
     mappings: &[Mapping],
-    reached: &[Finding],
-    patience: &Patience,
-) -> Vec<Finding> {
-    let answers = reached.iter().all(|finding| finding.verdict != Verdict::Problem);
+    reached: &[CheckResult],
+    deadline: &Deadline,
+) -> Vec<CheckResult> {
+    let answers = reached.iter().all(|result| result.verdict != Verdict::Problem);
     match destination.filter(|_| answers) {
-        Some(destination) => destination::images(destination, mappings, patience).await,
-        None => vec![Finding::untested(Check::Push, "the destination does not answer")],
+        Some(destination) => destination::images(destination, mappings, deadline).await,
+        None => vec![CheckResult::untested(Check::Push, "the destination does not answer")],
     }
 }

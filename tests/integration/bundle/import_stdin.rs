@@ -49,7 +49,7 @@ async fn padding_in_a_stream_is_held_against_zeros() {
         let mut bytes = bundle.bytes.clone();
         bytes[place.end.next_multiple_of(512) - 1] = 1;
         let outcome = import_bytes(&bytes, &team.to(), &["--dry-run"]).run().await.expect_code(6);
-        let told = format!("byte {} of the bundle", place.end.next_multiple_of(512) - 1);
+        let told = format!("the bundle is damaged at byte {}", place.end.next_multiple_of(512) - 1);
         assert!(outcome.stderr.contains(&told), "{told}: {outcome}");
     }
     team.assert_untouched().await;

@@ -94,7 +94,7 @@ impl Run<'_> {
         self.say_what_it_is(&bundle, &order);
         let affected = order.split(|image| bundle.problems(&image.root))?;
         if !affected.is_empty() && !self.args.keep_going {
-            return Err(parts::refuse(&affected, bundle.path(), "nothing was copied"));
+            return Err(parts::refuse(&affected, &bundle, "nothing was copied"));
         }
         parts::check_end(&bundle, self.args.keep_going, &self.events)?;
         let base = self.base(&bundle, &mut order).await?;

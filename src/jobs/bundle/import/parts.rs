@@ -1,6 +1,6 @@
 //! Missing and damaged parts of a bundle, found before any transfer: an error, or with `--keep-going` images that fail.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use super::{names::Imported, order::Order};
 use crate::{
@@ -47,16 +47,21 @@ impl Order {
 }
 
 /// Refuses the bundle for the problems of its images. `done` says what has been done so far.
-pub(super) fn refuse(affected: &[Affected], path: &Path, done: &str) -> Failure {
-    let problems = affected.iter().flat_map(|image| &image.problems);
-    let kind = Problem::failure_kind_of(problems, FoundBy::BundleImport);
+pub(super) fn refuse(affected: &[Affected], bundle: &Bundle, done: &str) -> Failure {
+    let problems: Vec<&Problem> = affected.iter().flat_map(|image| &image.problems).collect();
+    let kind = Problem::failure_kind_of(problems.iter().copied(), FoundBy::BundleImport);
+    // The problem that decides the exit code decides what to do.
+    let decisive = problems.iter().find(|problem| problem.failure_kind(FoundBy::BundleImport) == kind);
+    let remedy = decisive.map_or(Remedy::CopyBundleAgain, |problem| problem.remedy(FoundBy::BundleImport));
     let images =
         if affected.len() == 1 { "an image".to_owned() } else { format!("{} images", affected.len()) };
     let mut failure =
-        Failure::new(kind, format!("{} is incomplete: {images} cannot be imported", path.display()));
-    failure.causes =
-        affected.iter().map(|image| format!("{}: {}", image.image.reference, image.summary())).collect();
-    let remedy = if kind == Kind::Input { Remedy::AddVolumes } else { Remedy::CopyBundleAgain };
+        Failure::new(kind, format!("{} is incomplete: {images} cannot be imported", bundle.path().display()));
+    // An error of reading the end would hide what is known already.
+    failure.causes = bundle.end_damage().ok().flatten().iter().map(ToString::to_string).collect();
+    failure
+        .causes
+        .extend(affected.iter().map(|image| format!("{}: {}", image.image.reference, image.summary())));
     failure.with_hint(format!("{done}; {}, or {WITHOUT_THEM}", remedy.hint()))
 }
 

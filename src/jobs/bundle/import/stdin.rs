@@ -95,7 +95,7 @@ impl Run<'_> {
         if affected.is_empty() || self.args.keep_going {
             return Ok(affected);
         }
-        Err(super::parts::refuse(&affected, bundle.path(), "no image of it was tagged"))
+        Err(super::parts::refuse(&affected, bundle, "no image of it was tagged"))
     }
 }
 
