@@ -7,7 +7,7 @@ use crate::{
     cli::BundleInspect,
     endpoint::{
         BlobStream, Cause, Error, Operation, Source,
-        bundle::{Bundle, index::Named},
+        bundle::{Bundle, index::IndexEntry},
     },
     error::{Failure, Kind},
     graph::{KnownManifests, PlatformManifest},
@@ -45,7 +45,7 @@ pub(super) async fn run(args: BundleInspect, session: &Session) -> Result<u8, Fa
     Ok(document.exit_code)
 }
 
-async fn image(head: &HeadOnly, named: &Named) -> Result<BundledImage, Error> {
+async fn image(head: &HeadOnly, named: &IndexEntry) -> Result<BundledImage, Error> {
     let repository = named.handle.repository();
     let target = Target::Digest(named.root.digest.clone());
     let Some(root) = head.manifest(repository, &target).await? else {
@@ -70,7 +70,7 @@ async fn image(head: &HeadOnly, named: &Named) -> Result<BundledImage, Error> {
 }
 
 /// An image without an index names its platform in its config only, which is a blob; the lock has it as well.
-fn locked_platforms(bundle: &Bundle, named: &Named) -> Vec<PlatformManifest> {
+fn locked_platforms(bundle: &Bundle, named: &IndexEntry) -> Vec<PlatformManifest> {
     let lock = bundle.head().lock.iter();
     let image = lock.flat_map(|lock| &lock.images).find(|image| image.source == named.handle);
     image.map(|image| image.platforms.clone()).unwrap_or_default()

@@ -10,7 +10,7 @@ use crate::{
     confirm::{self, Expected, Level, Survey},
     endpoint::{
         Error,
-        bundle::{Bundle, index::Named},
+        bundle::{Bundle, index::IndexEntry},
     },
     error::{Failure, Kind},
     graph::Graph,
@@ -36,8 +36,8 @@ impl Image {
         let locked: HashMap<&Reference, &LockedImage> =
             lock.iter().flat_map(|lock| &lock.images).map(|image| (&image.source, image)).collect();
         let platforms = required.platforms.as_ref().or_else(|| lock.map(|lock| &lock.platforms));
-        let image = |named: &Named| {
-            let source = named.handle.clone();
+        let image = |entry: &IndexEntry| {
+            let source = entry.handle.clone();
             let is_waived = |platform: &Platform| {
                 locked.get(&source).is_some_and(|image| image.waived.contains(platform))
                     || required.waivers.covers(&source, platform)
@@ -46,7 +46,7 @@ impl Image {
             let repository = source.repository().clone();
             let tag = source.tag().unwrap_or("latest").to_owned();
             let mapping = Arc::new(Mapping { source, repository, tag });
-            Self { mapping, root: named.root.clone(), required, waived }
+            Self { mapping, root: entry.root.clone(), required, waived }
         };
         head.index.images.iter().map(image).collect()
     }

@@ -14,7 +14,7 @@ use std::{
 
 use super::{Content, NewManifest, Source, StorageError, StoredManifest};
 use crate::{
-    endpoint::bundle::{BlobReader, Bundle, BundleError, index::Named},
+    endpoint::bundle::{BlobReader, Bundle, BundleError, index::IndexEntry},
     graph,
     oci::{
         Descriptor, Digest, RawManifest, Reference as ImageReference,
@@ -234,7 +234,7 @@ fn namer(bundle: &Bundle, names: &Names, references: &[ImageReference]) -> Resul
 }
 
 /// What skopeo and crane write has a tag at most: the repository is called as the file is.
-fn name_of_nameless(path: &Path, image: &Named) -> (String, String) {
+fn name_of_nameless(path: &Path, image: &IndexEntry) -> (String, String) {
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
     let repository = if RepositoryName::new(&stem).is_ok() { stem } else { NAMELESS.to_owned() };
     let label = image.label.clone().filter(|label| TagName::new(label).is_ok());

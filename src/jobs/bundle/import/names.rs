@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    endpoint::bundle::{Head, index::Named},
+    endpoint::bundle::{Head, index::IndexEntry},
     error::{Failure, Kind},
     oci::{Descriptor, Digest, Reference},
 };
@@ -20,7 +20,7 @@ pub(super) struct Imported {
 
 /// Names every image. `typed` is what `--as` was given.
 pub(super) fn images(head: &Head, typed: &[String], path: &Path) -> Result<Vec<Imported>, Failure> {
-    let mut unnamed: Vec<&Named> =
+    let mut unnamed: Vec<&IndexEntry> =
         head.index.images.iter().filter(|image| image.reference.is_none()).collect();
     let roots: HashMap<&Digest, &Descriptor> =
         head.index.images.iter().map(|image| (&image.root.digest, &image.root)).collect();
@@ -50,14 +50,14 @@ pub(super) fn images(head: &Head, typed: &[String], path: &Path) -> Result<Vec<I
 }
 
 /// One `--as`: takes the image that it names out of `unnamed`.
-fn named_by_hand(text: &str, unnamed: &mut Vec<&Named>, path: &Path) -> Result<Imported, Failure> {
+fn named_by_hand(text: &str, unnamed: &mut Vec<&IndexEntry>, path: &Path) -> Result<Imported, Failure> {
     let (label, name) = match text.split_once('=') {
         Some((label, name)) => (Some(label), name),
         None => (None, text),
     };
     let reference: Reference =
         name.parse().map_err(|error| Failure::new(Kind::Usage, format!("--as {text}: {error}")))?;
-    let is_meant = |image: &&Named| match label {
+    let is_meant = |image: &&IndexEntry| match label {
         Some(label) => image.label.as_deref() == Some(label) || image.root.digest.as_str() == label,
         None => true,
     };
@@ -79,8 +79,8 @@ fn named_by_hand(text: &str, unnamed: &mut Vec<&Named>, path: &Path) -> Result<I
     }
 }
 
-fn nameless(unnamed: &[&Named], path: &Path) -> Failure {
-    let label = |image: &Named| image.label.clone().unwrap_or_else(|| image.root.digest.to_string());
+fn nameless(unnamed: &[&IndexEntry], path: &Path) -> Failure {
+    let label = |image: &IndexEntry| image.label.clone().unwrap_or_else(|| image.root.digest.to_string());
     let message = match unnamed {
         [_] => format!("an image of {} has no full name", path.display()),
         several => format!("{} images of {} have no full name", several.len(), path.display()),
