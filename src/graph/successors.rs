@@ -60,6 +60,7 @@ pub fn blobs(contents: &Contents) -> impl Iterator<Item = &Descriptor> {
 }
 
 /// The config of an image or artifact; an index has none.
+#[must_use]
 pub fn config(contents: &Contents) -> Option<&Descriptor> {
     successors(contents).find(|edge| edge.relation == Relation::Config).map(|edge| edge.descriptor)
 }

@@ -224,12 +224,11 @@ impl BundleError {
             | Self::OldDocker { .. }
             | Self::Absent { .. }
             | Self::IndexTooLate => Kind::Input,
+            Self::Volumes(error) => volumes_kind(error),
             Self::Busy { .. } | Self::Output { .. } | Self::TooManyVolumes { .. } => Kind::Usage,
             Self::Unwritable { .. } | Self::NoRoom { .. } | Self::Changed { .. } | Self::Internal(_) => {
                 Kind::Image
             }
-            Self::Volumes(VolumeError::Head { .. }) => Kind::Integrity,
-            Self::Volumes(_) => Kind::Input,
             _ => Kind::Integrity,
         }
     }
@@ -278,7 +277,7 @@ impl BundleError {
             Self::Busy { .. } => "wait for it, or choose another name with --output",
             Self::Changed { .. } => Remedy::RunAgain.hint(),
             Self::Absent { .. } => Remedy::AddVolumes.hint(),
-            Self::Volumes(error) => return of_volumes(error),
+            Self::Volumes(error) => return volumes_hint(error),
             Self::IndexTooLate => "store it in a file first, and import the file",
             Self::Altered { .. } => {
                 "copy the bundle again from where it was written; if it was repacked, unpack it and name the folder"
@@ -289,7 +288,11 @@ impl BundleError {
     }
 }
 
-fn of_volumes(error: &VolumeError) -> Option<&'static str> {
+fn volumes_kind(error: &VolumeError) -> Kind {
+    if matches!(error, VolumeError::Head { .. }) { Kind::Integrity } else { Kind::Input }
+}
+
+fn volumes_hint(error: &VolumeError) -> Option<&'static str> {
     Some(match error {
         VolumeError::Index { .. } | VolumeError::Head { .. } => {
             "copy the index again from where the bundle was written"
