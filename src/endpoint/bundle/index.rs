@@ -137,8 +137,7 @@ fn stand_in(label: Option<&str>, digest: &Digest) -> Result<Reference, Reference
     })
 }
 
-/// A name that says where the image comes from. `latest` or `app` alone do not: they would be taken for images of
-/// Docker Hub, which nobody wrote.
+/// A name with a registry. `latest` or `app` alone would be taken for images of Docker Hub.
 fn full_name(name: &str) -> Option<Reference> {
     let (first, _) = name.split_once('/')?;
     let names_host = first == "localhost" || first.contains(['.', ':']);

@@ -202,7 +202,7 @@ impl Source for Writer {
         let entry = self.draft.layout.blob(digest);
         Ok(match entry {
             Some(entry) => is_there.then_some(entry.extent.size),
-            // A delta leaves it out: the far side has it.
+            // A delta leaves it out: its destination has it.
             None => self.draft.absent.get(digest).copied(),
         })
     }
