@@ -5,7 +5,7 @@
 use std::{io::Write as _, path::Path, sync::Arc};
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
-use thoras_mirror::{endpoint::bundle::{Bundle, Slices}, event::Silent, jobs::check::{self, Required}};
+use thoras_mirror::{endpoint::bundle::{Bundle, Slices}, event::Silent, jobs::check::{self, Required}, problem::FoundBy};
 use thoras_mirror_fuzz::{assert_printable, mutate};
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
@@ -22,8 +22,8 @@ fuzz_target!(|archive: &[u8]| {
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
             let checked =
                 runtime.block_on(check::check(&Arc::new(bundle), &Required::default(), Arc::new(Silent)));
-            for fault in &checked.faults {
-                assert_printable(&fault.failure().to_string());
+            for problem in &checked.problems {
+                assert_printable(&problem.failure(FoundBy::BundleVerify).to_string());
             }
         }
     }

@@ -6,7 +6,7 @@ use super::{inspect::platforms, opening::open};
 use crate::{
     endpoint::{
         BlobStream, Cause, Error, Operation, Source,
-        bundle::{Bundle, index::Named},
+        bundle::{Bundle, index::IndexEntry},
     },
     error::{Failure, Kind},
     event::EventSink,
@@ -51,7 +51,7 @@ fn delta_base(lock: &Lock) -> Option<DeltaBase> {
     })
 }
 
-async fn image(head: &HeadOnly, named: &Named) -> Result<BundledImage, Error> {
+async fn image(head: &HeadOnly, named: &IndexEntry) -> Result<BundledImage, Error> {
     let repository = named.handle.repository();
     let target = Target::Digest(named.root.digest.clone());
     let Some(root) = head.manifest(repository, &target).await? else {
@@ -76,7 +76,7 @@ async fn image(head: &HeadOnly, named: &Named) -> Result<BundledImage, Error> {
 }
 
 /// An image without an index names its platform only in its config, which is a blob; the lock has it as well.
-fn locked_platforms(bundle: &Bundle, named: &Named) -> Vec<PlatformManifest> {
+fn locked_platforms(bundle: &Bundle, named: &IndexEntry) -> Vec<PlatformManifest> {
     let lock = bundle.head().lock.iter();
     let image = lock.flat_map(|lock| &lock.images).find(|image| image.source == named.handle);
     image.map(|image| image.platforms.clone()).unwrap_or_default()

@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    check::{self, Fault, Required},
+    check::{self, Required},
     opening::{expect_id, open},
 };
 use crate::{
     error::{Failure, exit_code_of},
     event::EventSink,
     outcome::{Command, ImageOutcome, RunOutcome},
+    problem::{FoundBy, Problem},
     request::BundleVerify,
     waiver::Waivers,
 };
@@ -21,12 +22,12 @@ pub(crate) async fn run(request: &BundleVerify, events: Arc<dyn EventSink>) -> R
     expect_id(&bundle, expect.as_ref())?;
     let required = Required { platforms: platforms.clone(), waivers: Waivers::new(waivers.clone()) };
     let checked = check::check(&bundle, &required, events).await;
-    // What was left out on purpose must not hide damage: it decides the exit code only if nothing is damaged.
-    let damage = checked.faults.iter().filter(|fault| !matches!(fault, Fault::LeftOut { .. }));
-    let damage = damage.map(|fault| fault.failure().kind);
+    // Images that were left out must not hide damage: they decide the exit code only if nothing is damaged.
+    let damage = checked.problems.iter().filter(|problem| !matches!(problem, Problem::LeftOut { .. }));
+    let damage = damage.map(|problem| problem.failure_kind(FoundBy::BundleVerify));
     let damage = damage.chain(checked.images.iter().filter_map(ImageOutcome::failure_kind));
     let code = exit_code_of(damage);
-    let failures = checked.faults.iter().map(Fault::failure).collect();
+    let failures = checked.problems.iter().map(|problem| problem.failure(FoundBy::BundleVerify)).collect();
     Ok(RunOutcome {
         destination: Some(bundle.path().display().to_string()),
         bundle: Some(bundle.head().id().clone()),

@@ -8,8 +8,8 @@ use crate::{
     endpoint::{Cause, Error, Operation, Source, registry::Registries},
     error::Failure,
     event::EventSink,
-    graph::{Graph, KnownManifests, Node},
-    oci::{Contents, Digest, RawManifest, Reference},
+    graph::{self, Graph, KnownManifests, Node, PlatformManifest},
+    oci::{Digest, RawManifest, Reference},
     outcome::inspection::{Attestation, InspectedImage, InspectedPlatform, Inspection},
     problem::Side,
     request::{Access, Inspect},
@@ -67,18 +67,18 @@ async fn inspect(source: &Registries, reference: &Reference) -> Result<Inspected
 pub(super) fn platforms(graph: &Graph) -> Vec<InspectedPlatform> {
     let nodes: HashMap<&Digest, &Node> =
         graph.nodes.iter().map(|node| (&node.descriptor.digest, node)).collect();
-    let describe = |platform: &crate::graph::PlatformManifest| {
+    let describe = |platform: &PlatformManifest| {
         let node = nodes.get(&platform.digest)?;
-        let Contents::Image { config, layers, .. } = &node.contents else { return None };
-        let blobs: u64 = layers.iter().map(|layer| layer.size).sum();
+        let config = graph::config(&node.contents)?;
+        let blobs: u64 = graph::blobs(&node.contents).map(|blob| blob.size).sum();
         Some(InspectedPlatform {
             platform: platform.platform.clone(),
             digest: platform.digest.clone(),
             media_type: node.manifest.media_type().clone(),
             manifest_size: node.manifest.size(),
             config_digest: config.digest.clone(),
-            layers: layers.len(),
-            total_size: node.manifest.size() + config.size + blobs,
+            layers: graph::layers(&node.contents).count(),
+            total_size: node.manifest.size() + blobs,
         })
     };
     graph.platforms.iter().filter_map(describe).collect()

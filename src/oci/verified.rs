@@ -90,12 +90,6 @@ impl Verifier {
         Ok(self.held.replace(piece))
     }
 
-    /// Whether all the bytes that the descriptor promises have been seen.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.seen == self.size
-    }
-
     /// Releases the last piece (none for an empty blob) when size and digest match.
     pub fn finish(self) -> Result<Option<Bytes>, Mismatch> {
         if self.seen < self.size {

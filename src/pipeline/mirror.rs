@@ -24,7 +24,7 @@ use crate::{
     oci::{Descriptor, Digest, Mapping, Platform, RawManifest, Target},
     outcome::{Bytes, ImageOutcome, Mirrored, Status},
     plan::{Planner, Presence},
-    problem::Problem,
+    problem::{FoundBy, Problem},
     resolve,
     transfer::{Admitted, Transfer},
     waiver::Waivers,
@@ -359,13 +359,7 @@ fn refuse_missing_platforms(graph: &Graph, required: &[Platform]) -> Result<(), 
 }
 
 fn unconfirmed(problems: Vec<Problem>) -> Stopped {
-    let integrity = problems.iter().any(|problem| {
-        matches!(
-            problem,
-            Problem::WrongSize { .. } | Problem::BadManifest { .. } | Problem::CorruptBlob { .. }
-        )
-    });
-    let kind = if integrity { Kind::Integrity } else { Kind::Image };
+    let kind = Problem::failure_kind_of(&problems, FoundBy::Confirmation);
     let failure = Failure::new(kind, "the destination, read again, does not hold what was pushed").with_hint(
         "somebody else may be writing to it, or it may be losing data: run the same command again",
     );

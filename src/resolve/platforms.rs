@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use crate::{
     endpoint::{Cause, Error, Operation, Source, VerifiedBody},
-    graph::{Graph, PlatformManifest},
-    oci::{Contents, Descriptor, Platform, Repository},
+    graph::{self, Graph, PlatformManifest},
+    oci::{Descriptor, Platform, Repository},
 };
 
 /// The largest config that is read to learn a platform, in bytes.
@@ -22,7 +22,7 @@ pub(super) async fn learn<S: Source>(
     graph: &mut Graph,
 ) -> Result<(), Error> {
     for node in &graph.nodes {
-        let Contents::Image { config, .. } = &node.contents else { continue };
+        let Some(config) = graph::config(&node.contents) else { continue };
         let platform = match &node.descriptor.platform {
             Some(_) => node.descriptor.runnable_platform().cloned(),
             None if node.descriptor.attestation => None,

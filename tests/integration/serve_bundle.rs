@@ -112,14 +112,14 @@ async fn what_is_not_all_of_one_bundle_is_refused_before_anybody_pulls() {
     let said = refused(&[&whole, &whole], 3).await;
     assert!(said.contains("there are 2 files, and no index"), "{said}");
     let said = refused(&[&index, &whole], 3).await;
-    assert!(said.contains("whole.tar is no volume of bundle sha256:"), "{said}");
+    assert!(said.contains("whole.tar is not a volume of bundle sha256:"), "{said}");
     let folder = vendor.unpack(&whole, "unpacked");
     let said = refused(&[&volumes[0], &folder], 3).await;
-    assert!(said.contains("goes with no other file"), "{said}");
+    assert!(said.contains("cannot be combined with other files"), "{said}");
 
     std::fs::remove_file(&volumes[2]).unwrap();
     let said = refused(&[&volumes[0]], 3).await;
-    assert!(said.contains("a volume of the bundle is not there: b.tar.003"), "{said}");
+    assert!(said.contains("a volume of the bundle is missing: b.tar.003"), "{said}");
     assert!(said.contains("hint: name every volume"), "{said}");
 
     let length = whole.metadata().unwrap().len();

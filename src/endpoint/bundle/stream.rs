@@ -1,7 +1,7 @@
-//! Writing a bundle in order, to somewhere that cannot be written at any place: a pipe, an object store, a tape.
+//! Writing a bundle in order, to something that cannot seek: a pipe, an object store, a tape.
 //!
-//! The bytes are those of the file. Blobs are begun a little ahead of their turn; small ones are whole in memory then, of
-//! large ones only the connection is open. When one fails for good, the stream ends without its end mark.
+//! The bytes are the same as in a file. Blobs are started a little ahead of their turn: small ones are read into memory, for
+//! large ones only the connection is opened. When one fails for good, the stream ends without its end mark.
 
 use std::{collections::HashMap, hash::BuildHasher};
 
@@ -16,9 +16,9 @@ use crate::{
     problem::Side,
 };
 
-/// How many blobs are begun ahead of their turn.
+/// How many blobs are started ahead of their turn.
 const AHEAD: usize = 4;
-/// A blob of at most so many bytes is read whole ahead of its turn.
+/// A blob of at most this many bytes is read whole ahead of its turn.
 const SMALL: u64 = 128 * 1024;
 
 /// A blob whose turn comes soon.
@@ -27,7 +27,7 @@ enum Begun {
     Open(Box<VerifiedBody>),
 }
 
-/// Writes the bundle to `out`. `holders` tells from which repository each blob is read.
+/// Writes the bundle to `out`. `holders` names the repository that each blob is read from.
 pub async fn write<S: Source, W: AsyncWrite + Unpin, H: BuildHasher + Sync>(
     draft: &Draft,
     source: &S,

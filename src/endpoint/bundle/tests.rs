@@ -14,7 +14,7 @@ use crate::{
     problem::Side,
 };
 
-/// An image of two platforms in a bundle of ours, in memory.
+/// An image of two platforms in a bundle of this program, in memory.
 pub(crate) struct Sample {
     pub(crate) bytes: Vec<u8>,
     pub(crate) layout: Layout,

@@ -32,7 +32,7 @@ async fn complaints(bytes: &[u8]) -> Vec<String> {
                 problems.into_iter().chain(image.failure.iter().map(ToString::to_string)).collect::<Vec<_>>()
             };
             let images = checked.images.iter().flat_map(of_image);
-            images.chain(checked.faults.iter().map(ToString::to_string)).collect()
+            images.chain(checked.problems.iter().map(ToString::to_string)).collect()
         }
     }
 }
@@ -86,7 +86,7 @@ async fn a_damaged_blob_is_named_by_the_image_that_it_affects() {
     let entry = sample.layout.blob(&sample.layer).unwrap();
     bytes[usize::try_from(entry.extent.offset).unwrap() + 1000] ^= 1;
     let checked = checked(&bytes).await.unwrap();
-    assert!(checked.faults.is_empty(), "{checked:?}");
+    assert!(checked.problems.is_empty(), "{checked:?}");
     let problems = &checked.images[0].problems;
     assert!(
         matches!(problems.as_slice(), [Problem::CorruptBlob { digest, .. }] if *digest == sample.layer),
@@ -100,8 +100,8 @@ async fn regions_that_no_image_needs_are_named() {
     let entry = sample.layout.blob(&sample.layer).unwrap();
     let at = |offset: u64| usize::try_from(offset).unwrap();
     let cases = [
-        (at(entry.extent.offset) - 1, "the header of `blobs/"),
-        (at(entry.extent.end()), "the padding of `blobs/"),
+        (at(entry.extent.offset) - 1, "the header of blob sha256:"),
+        (at(entry.extent.end()), "the padding of blob sha256:"),
         (sample.bytes.len() - 1, "the end mark is damaged at byte"),
     ];
     for (place, expected) in cases {
@@ -120,7 +120,7 @@ async fn bytes_behind_the_end_and_missing_ones_are_counted() {
     assert!(complaints(&longer).await[0].starts_with("512 bytes follow the end"), "{longer:?}");
     let shorter = &sample.bytes[..sample.bytes.len() - 2048];
     let complaints = complaints(shorter).await;
-    assert!(complaints.iter().any(|text| text.contains("2048 bytes are missing")), "{complaints:?}");
+    assert!(complaints.iter().any(|text| text.contains("last 2048 bytes are missing")), "{complaints:?}");
     assert!(complaints.iter().any(|text| text.contains(sample.layer.as_str())), "{complaints:?}");
 }
 
@@ -150,12 +150,12 @@ async fn a_missing_volume_is_named_with_the_images_that_it_affects() {
     let bundle = Arc::new(Bundle::from_slices(slices, std::path::Path::new("t.tar")).unwrap());
     let checked = check(&bundle, &Required::default(), Arc::new(Silent)).await;
     assert!(
-        matches!(checked.faults.as_slice(), [Fault::Volume { name }] if name == "t.tar.002"),
+        matches!(checked.problems.as_slice(), [Problem::MissingVolume { name }] if name == "t.tar.002"),
         "{checked:?}"
     );
     let problems = &checked.images[0].problems;
     assert!(
-        matches!(problems.as_slice(), [Problem::UnreadableBlob { reason, .. }] if reason.contains("t.tar.002")),
+        matches!(problems.as_slice(), [Problem::UnreadableBlob { volumes, .. }] if *volumes == ["t.tar.002"]),
         "{problems:?}"
     );
 }

@@ -7,13 +7,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{Job, parts::Affected, plan::Plan};
 use crate::{
-    endpoint::{
-        Cause, Error, Source,
-        bundle::{Bundle, Lack},
-        landed::Landed,
-    },
+    endpoint::{Cause, Error, Source, bundle::Bundle, landed::Landed},
     error::{Failure, Kind},
     oci::{Descriptor, Digest, Reference, Repository},
+    problem::Problem,
 };
 
 /// How many blobs are looked up at once.
@@ -63,9 +60,9 @@ impl Job<'_> {
             .filter(|digest| landed.first(digest).is_none())
             .collect();
         let affected = plan.split(|image| {
-            let blobs = bundle.head().blobs_below(&image.root.digest);
+            let blobs = bundle.head().blobs_below(&image.root);
             let lost = blobs.into_iter().filter(|blob| missing.contains(&blob.digest));
-            Ok(lost.map(|blob| Lack::Blob(blob.digest)).collect())
+            Ok(lost.map(|blob| Problem::MissingBlob { digest: blob.digest, size: blob.size }).collect())
         })?;
         if affected.is_empty() || self.request.keep_going {
             return Ok(Found { landed, affected });
@@ -116,7 +113,7 @@ fn needed(bundle: &Bundle, plan: &Plan) -> BTreeSet<(Digest, u64, Repository)> {
     let left_out = bundle.head().absent();
     let mut needed = BTreeSet::new();
     for (image, mapping) in plan.images.iter().zip(&plan.mappings) {
-        let blobs = bundle.head().blobs_below(&image.root.digest).into_iter();
+        let blobs = bundle.head().blobs_below(&image.root).into_iter();
         for Descriptor { digest, size, .. } in blobs.filter(|blob| left_out.contains(&blob.digest)) {
             needed.insert((digest, size, mapping.repository.clone()));
         }

@@ -77,9 +77,9 @@ impl Job<'_> {
         let bundle = open(paths, &*self.events)?;
         let mut plan = Plan::new(&bundle, self.request)?;
         self.describe(&bundle, &plan);
-        let affected = plan.split(|image| bundle.lacks(&image.root))?;
+        let affected = plan.split(|image| bundle.problems(&image.root))?;
         if !affected.is_empty() && !keep_going {
-            return Err(parts::refuse(&affected, bundle.path(), "nothing was copied"));
+            return Err(parts::refuse(&affected, &bundle, "nothing was copied"));
         }
         parts::check_end(&bundle, keep_going, &*self.events)?;
         let base = self.base(&bundle, &mut plan).await?;

@@ -1,9 +1,12 @@
 //! Which images of a layout are imported, and what each is called.
 
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use crate::{
-    endpoint::bundle::{Head, index::Named},
+    endpoint::bundle::{Head, index::IndexEntry},
     error::{Failure, Kind},
     oci::{Descriptor, Digest, Reference},
 };
@@ -17,10 +20,11 @@ pub(super) struct Imported {
 
 /// Names every image. `typed` is what `--as` was given.
 pub(super) fn images(head: &Head, typed: &[String], path: &Path) -> Result<Vec<Imported>, Failure> {
-    let mut unnamed: Vec<&Named> =
+    let mut unnamed: Vec<&IndexEntry> =
         head.index.images.iter().filter(|image| image.reference.is_none()).collect();
-    let roots: HashSet<&Digest> = head.index.images.iter().map(|image| &image.root.digest).collect();
-    let below: HashSet<Digest> = roots.into_iter().flat_map(|root| head.manifests_below(root)).collect();
+    let roots: HashMap<&Digest, &Descriptor> =
+        head.index.images.iter().map(|image| (&image.root.digest, &image.root)).collect();
+    let below: HashSet<Digest> = roots.into_values().flat_map(|root| head.manifests_below(root)).collect();
     // Some programs list the children of an index, and what refers to an image, beside the images.
     unnamed.retain(|image| {
         let digest = &image.root.digest;
@@ -46,14 +50,14 @@ pub(super) fn images(head: &Head, typed: &[String], path: &Path) -> Result<Vec<I
 }
 
 /// One `--as`: takes the image that it names out of `unnamed`.
-fn named_by_hand(text: &str, unnamed: &mut Vec<&Named>, path: &Path) -> Result<Imported, Failure> {
+fn named_by_hand(text: &str, unnamed: &mut Vec<&IndexEntry>, path: &Path) -> Result<Imported, Failure> {
     let (label, name) = match text.split_once('=') {
         Some((label, name)) => (Some(label), name),
         None => (None, text),
     };
     let reference: Reference =
         name.parse().map_err(|error| Failure::new(Kind::Usage, format!("--as {text}: {error}")))?;
-    let is_meant = |image: &&Named| match label {
+    let is_meant = |image: &&IndexEntry| match label {
         Some(label) => image.label.as_deref() == Some(label) || image.root.digest.as_str() == label,
         None => true,
     };
@@ -75,8 +79,8 @@ fn named_by_hand(text: &str, unnamed: &mut Vec<&Named>, path: &Path) -> Result<I
     }
 }
 
-fn nameless(unnamed: &[&Named], path: &Path) -> Failure {
-    let label = |image: &Named| image.label.clone().unwrap_or_else(|| image.root.digest.to_string());
+fn nameless(unnamed: &[&IndexEntry], path: &Path) -> Failure {
+    let label = |image: &IndexEntry| image.label.clone().unwrap_or_else(|| image.root.digest.to_string());
     let message = match unnamed {
         [_] => format!("an image of {} has no full name", path.display()),
         several => format!("{} images of {} have no full name", several.len(), path.display()),

@@ -1,19 +1,19 @@
 //! `bundle import -`: one pass. Blobs are pushed as they arrive; the pipeline finds them at the destination.
 
-use std::{collections::HashMap, io::IsTerminal, os::fd::AsFd, sync::Arc};
+use std::{collections::HashSet, io::IsTerminal, os::fd::AsFd, sync::Arc};
 
 use super::{Job, names::Imported, parts::Affected, plan::Plan};
 use crate::{
     endpoint::{
         Error,
-        bundle::{Bundle, BundleError, Incoming, Lack},
+        bundle::{Bundle, BundleError, Incoming},
         landed::Landed,
     },
     error::{Failure, Kind},
     event::warn,
     oci::{Digest, Mapping},
     outcome::Mirrored,
-    problem::Side,
+    problem::{Problem, Side},
     transfer::forward::{Forward, Wanted},
 };
 
@@ -44,11 +44,10 @@ impl Job<'_> {
             }
             warn(&*self.events, failure.to_string());
         }
-        let missing: HashMap<&Digest, Lack> = if self.request.copy.dry_run {
-            HashMap::new()
+        let missing: HashSet<&Digest> = if self.request.copy.dry_run {
+            HashSet::new()
         } else {
-            let lost = wanted.keys().filter(|digest| landed.first(digest).is_none());
-            lost.map(|digest| (digest, Lack::Blob(digest.clone()))).collect()
+            wanted.keys().filter(|digest| landed.first(digest).is_none()).collect()
         };
         let affected = self.without(&missing, &bundle, &mut plan)?;
         for (digest, repository) in base.landed.all() {
@@ -64,24 +63,22 @@ impl Job<'_> {
     /// Takes out the images that are incomplete after what arrived.
     fn without(
         &self,
-        missing: &HashMap<&Digest, Lack>,
+        missing: &HashSet<&Digest>,
         bundle: &Bundle,
         plan: &mut Plan,
     ) -> Result<Vec<Affected>, Failure> {
-        let lacks = |image: &Imported| -> Vec<Lack> {
+        let problems = |image: &Imported| -> Vec<Problem> {
             let head = bundle.head();
-            let blobs = head.blobs_below(&image.root.digest);
-            let manifests = head.manifest_lacks(&image.root);
-            manifests
-                .into_iter()
-                .chain(blobs.iter().filter_map(|blob| missing.get(&blob.digest).cloned()))
-                .collect()
+            let blobs = head.blobs_below(&image.root).into_iter();
+            let blobs = blobs.filter(|blob| missing.contains(&blob.digest));
+            let blobs = blobs.map(|blob| Problem::MissingBlob { digest: blob.digest, size: blob.size });
+            head.manifest_problems(&image.root).into_iter().chain(blobs).collect()
         };
-        let affected = plan.split(|image| Ok(lacks(image)))?;
+        let affected = plan.split(|image| Ok(problems(image)))?;
         if affected.is_empty() || self.request.keep_going {
             return Ok(affected);
         }
-        Err(super::parts::refuse(&affected, bundle.path(), "no image of it was tagged"))
+        Err(super::parts::refuse(&affected, bundle, "no image of it was tagged"))
     }
 }
 
@@ -104,7 +101,7 @@ fn wanted(bundle: &Bundle, plan: &Plan, there: &Landed) -> Wanted {
     let mut wanted = Wanted::new();
     for (image, mapping) in plan.images.iter().zip(&plan.mappings) {
         let mapping: Arc<Mapping> = Arc::new(mapping.clone());
-        for blob in bundle.head().blobs_below(&image.root.digest) {
+        for blob in bundle.head().blobs_below(&image.root) {
             if there.first(&blob.digest).is_none() {
                 wanted.entry(blob.digest.clone()).or_insert_with(|| (blob, Arc::clone(&mapping)));
             }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     error::{Failure, escape},
     outcome::{ImageOutcome, Repair, RunOutcome, Status},
-    problem::Problem,
+    problem::{FoundBy, Problem, Remedy},
     report::{Document, short_names::ShortNames, style::Palette},
     units,
 };
@@ -94,9 +94,9 @@ fn image_text(image: &ImageOutcome, name: &str, repair: Option<&Repair>, palette
         let count = units::counted(image.problems.len(), "problem");
         format!("{} {name}: {count} at {}", palette.error("error:"), escape(&image.destination))
     });
-    for remedy in Remedy::ALL {
+    for remedy in Remedy::OF_MIRRORS {
         let mut found = false;
-        for problem in image.problems.iter().filter(|problem| Remedy::of(problem) == remedy) {
+        for problem in image.problems.iter().filter(|problem| problem.remedy(FoundBy::Verify) == remedy) {
             write_indented(&mut lines, &format!("\n  {problem}"));
             found = true;
         }
@@ -120,39 +120,6 @@ fn with_problems(failure: &Failure, problems: &[Problem]) -> Failure {
     let mut failure = failure.clone();
     failure.causes.extend(problems.iter().map(Problem::to_string));
     failure
-}
-
-/// What repairs problems. Problems with the same remedy are listed together, above it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Remedy {
-    Sync,
-    SyncCheckingBlobs,
-    DeleteFirst,
-}
-
-impl Remedy {
-    const ALL: [Self; 3] = [Self::Sync, Self::SyncCheckingBlobs, Self::DeleteFirst];
-
-    const fn of(problem: &Problem) -> Self {
-        if !problem.sync_repairs() {
-            Self::DeleteFirst
-        } else if problem.needs_blob_check() {
-            Self::SyncCheckingBlobs
-        } else {
-            Self::Sync
-        }
-    }
-
-    fn command(self, repair: &str) -> String {
-        match self {
-            Self::Sync => repair.to_owned(),
-            Self::SyncCheckingBlobs => format!("{repair} --check blobs"),
-            Self::DeleteFirst => format!(
-                "delete it from the registry and run garbage collection there, because a registry does not\n    \
-                 replace what it already has; then: {repair} --check blobs"
-            ),
-        }
-    }
 }
 
 /// Appends a text with its later lines indented, so that `error:` at the start of a line always begins a failure.

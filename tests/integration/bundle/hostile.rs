@@ -108,7 +108,7 @@ async fn hostile_entries_are_refused_by_name() {
         ("device", raw(b"x", EntryType::Char, b"", |_| ()), "`x` is a device"),
         ("pipe", raw(b"x", EntryType::Fifo, b"", |_| ()), "`x` is a named pipe"),
         ("sparse file", raw(b"x", EntryType::GNUSparse, b"", |_| ()), "`x` is a sparse file"),
-        ("twice", file("./oci-layout", b"{}"), "`./oci-layout` is there twice"),
+        ("twice", file("./oci-layout", b"{}"), "`./oci-layout` appears twice"),
         ("size beyond the end", raw(b"x", EntryType::Regular, b"x", larger), "`x` is cut off"),
         ("size near 2^64", raw(b"x", EntryType::Regular, b"x", huge), "`x` is cut off"),
         (
@@ -161,8 +161,8 @@ async fn layouts_that_cannot_be_are_refused() {
     let looped = index(&[descriptor(digest.as_str())]);
     let looped_entry = file(&format!("blobs/sha256/{}", digest.hex()), looped.as_bytes());
     let cases = [
-        ("nothing", Vec::new(), 3, "is no bundle: it is empty"),
-        ("no tar", b"PK\x03\x04".repeat(400), 3, "is no bundle: it is a zip archive"),
+        ("nothing", Vec::new(), 3, "is not a bundle: it is empty"),
+        ("no tar", b"PK\x03\x04".repeat(400), 3, "is not a bundle: it is a zip archive"),
         ("empty archive", vec![0; 1024], 3, "is not an OCI image layout"),
         ("cut off", cut, 6, "is cut off"),
         ("no end mark", endless, 6, "without an end mark"),
@@ -199,7 +199,7 @@ async fn what_is_no_bundle_at_all_is_told_apart_from_a_damaged_one() {
         bytes[at] ^= 1;
         bytes
     };
-    let foreign = "it does not begin as a tar archive does";
+    let foreign = "not a tar archive";
     let cases = [
         ("README", readme, 3, foreign),
         ("a few bytes", b"hello".to_vec(), 3, foreign),
@@ -257,7 +257,11 @@ async fn huge_heads_are_refused_in_little_memory() {
         around(&[file("thoras-mirror.lock", lock.as_bytes())])
     };
     let cases = [
-        ("index over its limit", layout(&" ".repeat((16 << 20) + 1), &[]), "index.json has 16777217 bytes"),
+        (
+            "index over its limit",
+            layout(&" ".repeat((16 << 20) + 1), &[]),
+            "index.json is larger than 16.0 MiB",
+        ),
         ("index of many images", layout(&index_of(120_000), &[]), "more than 20000 images"),
         ("old lock of unknown members", lock("v1", "unknown", "0"), "thoras-mirror.lock cannot be read"),
         ("lock of unknown members", lock("v2", "unknown", "0"), "thoras-mirror.lock cannot be read"),
@@ -293,5 +297,5 @@ async fn huge_manifests_are_refused_in_little_memory() {
     }
     let manifests = format!(r#"{{"schemaVersion":2,"manifests":[{manifests}]}}"#);
     let bundle = layout(&manifests, &entries);
-    assert_refused_in_little_memory("manifests", &bundle, "its manifests are larger than").await;
+    assert_refused_in_little_memory("manifests", &bundle, "its manifests exceed 48.0 MiB").await;
 }

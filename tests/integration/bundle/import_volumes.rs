@@ -111,6 +111,6 @@ async fn a_file_that_belongs_to_no_volume_is_named() {
     fs::write(&stranger, "x").unwrap();
     let index = folder.path().join("thoras.tar.volumes.json");
     let outcome = import(&index, &team.to(), &[stranger.to_str().unwrap()]).run().await.expect_code(3);
-    assert!(outcome.stderr.contains("holiday.jpg is no volume"), "{outcome}");
+    assert!(outcome.stderr.contains("holiday.jpg is not a volume"), "{outcome}");
     team.assert_untouched().await;
 }

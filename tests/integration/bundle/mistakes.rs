@@ -54,11 +54,11 @@ async fn what_is_no_bundle_is_named_with_what_it_is_and_what_to_do() {
     std::os::unix::fs::symlink("nowhere", at("link.tar")).unwrap();
     let layout = "with the files `oci-layout` and `index.json`";
     let cases: [(PathBuf, &str, &str); 9] = [
-        (at("missing.tar"), "No such file", "see whether the path is right"),
-        (at("link.tar"), "No such file", "see whether the path is right"),
-        (at("README.md"), "is no bundle: it does not begin as a tar archive does", layout),
-        (at("empty"), "is no bundle: it is empty", layout),
-        (at("b.tar.gz"), "is no bundle: it is compressed (gzip)", "decompress it first (gunzip"),
+        (at("missing.tar"), "No such file", "check the path"),
+        (at("link.tar"), "No such file", "check the path"),
+        (at("README.md"), "is not a bundle: not a tar archive", layout),
+        (at("empty"), "is not a bundle: it is empty", layout),
+        (at("b.tar.gz"), "is not a bundle: it is compressed (gzip)", "decompress it first (gunzip"),
         (at("photos.tar"), "is not an OCI image layout: it has no file `oci-layout`", layout),
         (
             at("docker.tar"),
@@ -119,7 +119,7 @@ async fn a_pipe_with_something_else_is_told_as_files_are() {
     let docker = fs::read(&path).unwrap();
     let cases = [
         (docker, "standard input looks like an archive of `docker save` before Docker 25"),
-        (vec![0x1f, 0x8b, 8], "standard input is no bundle: it is compressed (gzip)"),
+        (vec![0x1f, 0x8b, 8], "standard input is not a bundle: it is compressed (gzip)"),
     ];
     for (bytes, text) in cases {
         let run = import(Path::new("-"), "127.0.0.1:1/mirror", &[]).stdin(bytes);

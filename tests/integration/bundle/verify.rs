@@ -68,7 +68,7 @@ async fn platforms_are_those_of_the_lock_unless_others_are_named() {
     let image = SampleImage::single_platform("one", "arm64");
     let bundle = SampleBundle::new(&[&image], &PLATFORMS).await;
     let outcome = verify(&bundle.bytes, &[]).await.expect_code(6);
-    assert!(outcome.stderr.contains("platform linux/amd64 is missing"), "{outcome}");
+    assert!(outcome.stderr.contains("linux/amd64 is missing (available: linux/arm64"), "{outcome}");
     verify(&bundle.bytes, &["--platform", "linux/arm64"]).await.expect_success();
     verify(&bundle.bytes, &["--allow-missing-platform", "app"]).await.expect_success();
 }

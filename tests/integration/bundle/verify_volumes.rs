@@ -83,7 +83,7 @@ async fn volumes_under_other_names_are_recognized_and_named_by_both() {
     bytes[(shared.start + 1) % SIZE] ^= 1;
     fs::write(&disk, bytes).unwrap();
     let outcome = verify(&[volumes.index(), disk.clone()], 3).await;
-    assert!(outcome.stderr.contains("the second disk is no volume"), "{outcome}");
+    assert!(outcome.stderr.contains("the second disk is not a volume"), "{outcome}");
     assert!(outcome.stderr.contains("hint: leave the file out, or copy it again"), "{outcome}");
 }
 
@@ -95,13 +95,13 @@ async fn a_missing_or_short_volume_is_named_with_the_images_that_it_affects() {
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..SIZE - 1]).unwrap();
     let outcome = verify(&[volumes.index()], 6).await;
-    let told = format!("volume {name} (it has 9999 bytes instead of 10000) is not there");
+    let told = format!("volume {name} (it has 9999 bytes instead of 10000) is missing");
     assert!(outcome.stderr.contains(&told), "{outcome}");
     fs::remove_file(path).unwrap();
     let run = Mirror::new(["bundle", "verify", "-o", "json"]).arg(volumes.index());
     let outcome = run.run().await.expect_code(6);
     let document = document(&outcome);
-    assert_eq!(document["failures"][0]["message"], format!("volume {name} is not there"));
+    assert_eq!(document["failures"][0]["message"], format!("volume {name} is missing"));
     for (image, called) in document["images"].as_array().unwrap().iter().zip([APP, WEB]) {
         assert_eq!(image["source"], called);
         let reason = image["problems"][0]["reason"].as_str().unwrap();
@@ -133,17 +133,17 @@ async fn a_flipped_bit_around_the_blobs_is_named_with_its_volume() {
     let bundle = &volumes.bundle;
     let padded = bundle.entries.values().find(|place| place.start > bundle.head && place.end % 512 != 0);
     let places = [
-        (0, "the head differs"),
-        (bundle.head - 1, "the head differs"),
-        (bundle.head, "the header of `blobs/"),
-        (padded.unwrap().end, "the padding of `blobs/"),
+        (0, "the archive's head differs"),
+        (bundle.head - 1, "the archive's head differs"),
+        (bundle.head, "the header of blob sha256:"),
+        (padded.unwrap().end, "the padding of blob sha256:"),
         (bundle.bytes.len() - 1, "the end mark is damaged"),
     ];
     for (place, told) in places {
         volumes.flip(place);
         let outcome = verify(&[volumes.index()], 6).await;
         let line = outcome.stderr.lines().find(|line| line.contains(told)).unwrap_or_default();
-        let named = format!("byte {place}, which lies in {}", volume_of(place));
+        let named = format!("byte {place} (in {})", volume_of(place));
         assert!(line.contains(&named), "{named}: {outcome}");
         assert!(outcome.stderr.matches("error: ").count() == 1, "{outcome}");
         volumes.flip(place);

@@ -85,8 +85,8 @@ async fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
     for (certificate, key, named, text) in [
         (&absent, &good.key, "absent", "cannot read"),
         (&good.certificate, &absent, "absent", "cannot read"),
-        (&empty, &good.key, "empty.pem", "holds no certificate"),
-        (&good.key, &good.key, "server.key", "holds no certificate"),
+        (&empty, &good.key, "empty.pem", "contains no certificate"),
+        (&good.key, &good.key, "server.key", "contains no certificate"),
         (&good.certificate, &good.certificate, "server.pem", "holds no private key"),
         (&good.certificate, &cut, "cut.key", "a section has no end"),
         (&good.certificate, &garbage, "garbage.key", "not base64"),

@@ -42,8 +42,8 @@ async fn an_image_without_its_blobs_is_refused_and_every_missing_one_named() {
     let named = |index: usize| {
         (errors["errors"][index]["code"].clone(), errors["errors"][index]["detail"]["digest"].clone())
     };
-    assert_eq!(named(0), (json!("MANIFEST_BLOB_UNKNOWN"), json!(layer)));
-    assert_eq!(named(1), (json!("MANIFEST_BLOB_UNKNOWN"), json!(config)));
+    assert_eq!(named(0), (json!("MANIFEST_BLOB_UNKNOWN"), json!(config)));
+    assert_eq!(named(1), (json!("MANIFEST_BLOB_UNKNOWN"), json!(layer)));
     assert_eq!(registry.head("/v2/a/manifests/v1").await.status(), StatusCode::NOT_FOUND);
 }
 

@@ -18,7 +18,7 @@ async fn an_image_without_a_required_platform_fails_and_the_others_do_not() {
     assert_eq!(problem["kind"], "missing-platform");
     assert_eq!(problem["platform"], "linux/arm64");
     assert_eq!(problem["available"], serde_json::json!(["linux/amd64"]));
-    assert!(outcome.stderr.contains("platform linux/arm64 is missing; there is linux/amd64"), "{outcome}");
+    assert!(outcome.stderr.contains("linux/arm64 is missing (available: linux/amd64"), "{outcome}");
     assert_eq!(pair.tags(), ["mirror/both:1"]);
     assert_eq!(pair.source.count("GET", "/v2/team/one/blobs/"), 1, "its config, to learn its platform");
 }
@@ -54,7 +54,7 @@ async fn the_platforms_that_are_asked_for_replace_the_default() {
     pair.sync(&["--platform", "linux/amd64"]).run().await.expect_success();
     let both =
         pair.sync(&["--platform", "linux/amd64", "--platform", "linux/s390x"]).run().await.expect_code(1);
-    assert!(both.stderr.contains("platform linux/s390x is missing; there is linux/amd64"), "{both}");
+    assert!(both.stderr.contains("linux/s390x is missing (available: linux/amd64"), "{both}");
     let listed = pair.sync(&[]).env("THORAS_MIRROR_PLATFORM", "linux/amd64,linux/s390x").run().await;
     listed.expect_code(1);
 }

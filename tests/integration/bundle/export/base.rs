@@ -89,7 +89,7 @@ async fn what_is_no_base_is_refused() {
         ("foreign", "another program wrote this bundle"),
         ("unconfirmed.lock", "no image in it was ever confirmed"),
         ("json", "json"),
-        ("text", "is no bundle"),
+        ("text", "is not a bundle"),
         ("missing", "error: --base: cannot read"),
     ] {
         site.source.clear();

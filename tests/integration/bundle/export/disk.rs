@@ -38,13 +38,13 @@ async fn a_disk_that_fills_up_stops_the_export_and_the_next_goes_on_from_there()
     gate.open();
     let outcome = running.outcome().await.expect_code(1);
     assert!(outcome.stderr.contains("No space left on device"), "{outcome}");
-    assert!(outcome.stderr.contains("hint: make room and run the same command again"), "{outcome}");
+    assert!(outcome.stderr.contains("hint: free disk space and run the same command again"), "{outcome}");
     assert_eq!(site.source.count("GET", large.as_str()), 1, "another attempt finds no more room");
     assert!(!path.exists());
     // Still no room: nothing is asked for, and nothing lost.
     site.source.clear();
     let refused = export(&site.images, &path, &AMD64).run().await.expect_code(1);
-    assert!(refused.stderr.contains("has room for"), "{refused}");
+    assert!(refused.stderr.contains("not enough space"), "{refused}");
     assert!(!site.fetched().contains(&large));
     std::fs::remove_file(disk.path("something else")).unwrap();
     export(&site.images, &path, &AMD64).run().await.expect_success();

@@ -47,7 +47,7 @@ async fn places_where_no_bundle_can_be_are_refused_before_anything_is_asked_of_a
         ("new/", "the name of a folder"),
         ("missing/b.tar", "No such file or directory"),
         ("file/b.tar", "is not a folder"),
-        ("pipe", "something else than a file"),
+        ("pipe", "it exists and is not a file"),
     ] {
         let outcome = site.export(name, &[]).run().await.expect_code(2);
         assert!(outcome.stderr.contains(reason), "{name}: {outcome}");
