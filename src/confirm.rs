@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    endpoint::{Cause, Error, Operation, Source, VerifiedBody, body},
+    endpoint::{Cause, Error, Source, VerifiedBody, body},
     graph::{ForeignLayers, Graph, KnownManifests},
     oci::{Descriptor, Digest, Platform, Repository, Target, manifest::ManifestError, verified::Mismatch},
     problem::Problem,
@@ -70,13 +70,13 @@ pub struct Expected<'a> {
 /// Reads what stands under a tag, whole. Errors are only those that prevent reading; everything that is wrong
 /// with what is there becomes a problem.
 pub async fn survey<S: Source>(
-    place: &S,
+    destination: &S,
     repository: &Repository,
     target: &Target,
     level: Level,
     foreign_layers: ForeignLayers,
 ) -> Result<Survey, Error> {
-    let mut survey = survey_what_answers(place, repository, target, level, foreign_layers).await?;
+    let mut survey = survey_what_answers(destination, repository, target, level, foreign_layers).await?;
     match survey.unread.take() {
         Some(error) => Err(error),
         None => Ok(survey),
@@ -85,18 +85,18 @@ pub async fn survey<S: Source>(
 
 /// The same, keeping what was found out when some blobs could not be looked at.
 pub async fn survey_what_answers<S: Source>(
-    place: &S,
+    destination: &S,
     repository: &Repository,
     target: &Target,
     level: Level,
     foreign_layers: ForeignLayers,
 ) -> Result<Survey, Error> {
-    let root = match place.manifest(repository, target).await {
+    let root = match destination.manifest(repository, target).await {
         Ok(Some(root)) => root,
         Ok(None) => return Ok(Survey { problems: vec![Problem::MissingTag], ..Survey::default() }),
         Err(error) => return unusable_root(error),
     };
-    let graph = resolve::survey(place, repository, root, &KnownManifests::new()).await?;
+    let graph = resolve::survey(destination, repository, root, &KnownManifests::new()).await?;
     let graph = graph.with_foreign_layers(foreign_layers);
     let mut problems: Vec<Problem> = graph
         .missing
@@ -111,7 +111,7 @@ pub async fn survey_what_answers<S: Source>(
         reason: error.to_string(),
     }));
     let mut unread = None;
-    for looked_at in check_blobs(place, repository, &graph, level).await {
+    for looked_at in check_blobs(destination, repository, &graph, level).await {
         match looked_at {
             Ok(problem) => problems.extend(problem),
             Err(error) => drop(unread.get_or_insert(error)),
@@ -160,7 +160,7 @@ pub fn judge(survey: &Survey, expected: Expected<'_>) -> Vec<Problem> {
 }
 
 async fn check_blobs<S: Source>(
-    place: &S,
+    destination: &S,
     repository: &Repository,
     graph: &Graph,
     level: Level,
@@ -174,8 +174,8 @@ async fn check_blobs<S: Source>(
     stream::iter(blobs)
         .map(|blob| async move {
             match level {
-                Level::Bytes => read_blob(place, repository, &blob).await,
-                _ => look_at_blob(place, repository, &blob).await,
+                Level::Bytes => read_blob(destination, repository, &blob).await,
+                _ => look_at_blob(destination, repository, &blob).await,
             }
         })
         .buffered(at_once)
@@ -184,11 +184,11 @@ async fn check_blobs<S: Source>(
 }
 
 async fn look_at_blob<S: Source>(
-    place: &S,
+    destination: &S,
     repository: &Repository,
     blob: &Descriptor,
 ) -> Result<Option<Problem>, Error> {
-    Ok(match place.blob_size(repository, &blob.digest).await? {
+    Ok(match destination.blob_size(repository, &blob.digest).await? {
         None => Some(Problem::MissingBlob { digest: blob.digest.clone(), size: blob.size }),
         Some(found) if found != blob.size => {
             Some(Problem::WrongSize { digest: blob.digest.clone(), expected: blob.size, found })
@@ -198,15 +198,14 @@ async fn look_at_blob<S: Source>(
 }
 
 async fn read_blob<S: Source>(
-    place: &S,
+    destination: &S,
     repository: &Repository,
     blob: &Descriptor,
 ) -> Result<Option<Problem>, Error> {
     let read = async {
-        let stream = place.open_blob(repository, blob, 0).await?;
-        let at = place.blob_place(repository, &blob.digest);
-        let error = Error::new(Operation::ReadBlob, place.side(), at, Cause::NoSuchBlob);
-        body::drain(VerifiedBody::new(stream, blob, error, Box::new(|_| ()))).await
+        let stream = destination.open_blob(repository, blob, 0).await?;
+        let location = destination.blob_location(repository, &blob.digest);
+        body::drain(VerifiedBody::new(stream, blob, location, Box::new(|_| ()))).await
     };
     let digest = blob.digest.clone();
     match read.await {

@@ -25,6 +25,7 @@ use crate::{
         network::Network,
         state_folder,
     },
+    endpoint::{EndpointError as _, Error, Operation},
     enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, Selection, Source},
     error::{Failure, Kind},
     event::EventSink,
@@ -240,11 +241,13 @@ impl Access {
     pub async fn destination(&self, root: &Root, login: &LoginArgs) -> Result<Registries, Failure> {
         let mut credentials = self.credentials()?;
         if let Some((credential, flag)) = destination_login(login)? {
-            let origin = self
-                .network
-                .origin(root.registry())
-                .await
-                .map_err(|cause| Failure::from_error(cause.kind(), &cause_at(root, cause)))?;
+            let origin = self.network.origin(root.registry()).await.map_err(|error| {
+                let kind = error.kind();
+                Failure::from_error(
+                    kind,
+                    &Error::new(Operation::Connect, Side::Destination, root.registry(), error),
+                )
+            })?;
             credentials = credentials.with_explicit(origin, credential, flag);
         }
         let state = state_folder(|name| env::var_os(name));
@@ -270,15 +273,6 @@ impl Access {
         let events = Arc::clone(&self.events);
         Registries::new(side, Arc::clone(&self.network), authenticator, events).with_tuning(self.tuning)
     }
-}
-
-fn cause_at(root: &Root, cause: crate::endpoint::Cause) -> crate::endpoint::Error {
-    crate::endpoint::Error::new(
-        crate::endpoint::Operation::Connect,
-        Side::Destination,
-        root.registry(),
-        cause,
-    )
 }
 
 fn license(args: &RegistryArgs) -> Result<Option<License>, Failure> {

@@ -1,16 +1,20 @@
 //! Places that hold images. A copy reads from a [`Source`] and writes to a [`Destination`].
 //!
-//! The traits are small so that one pipeline serves every pair of places. A place names content by
-//! repository and digest; what those mean on the wire or on disk is its own affair.
+//! The traits are small so that one pipeline serves every pair of places. Content is named by repository and
+//! digest; each endpoint decides what those mean on the wire or on disk. What can fail only at one kind of endpoint
+//! is an [`EndpointError`] of its own, so that an endpoint can be added without a change here.
 
 pub mod body;
 pub mod bundle;
-pub mod error;
-pub mod landed;
-pub mod nowhere;
+mod cause;
+pub mod empty;
+mod error;
+pub mod known_blobs;
+mod location;
+pub mod packaged_chart;
+pub mod pinned;
 pub mod registry;
-pub mod resolved;
-pub mod with_chart;
+pub mod retry;
 
 use std::future::Future;
 
@@ -19,7 +23,10 @@ use futures::stream::BoxStream;
 
 pub use self::{
     body::{Start, VerifiedBody},
-    error::{Cause, Error, Operation},
+    cause::{Cause, EndpointError, Meaning},
+    error::Error,
+    location::{Location, Operation},
+    retry::Retry,
 };
 use crate::{
     oci::{Descriptor, Digest, RawManifest, Repository, Target},
@@ -65,9 +72,22 @@ pub trait Source: Send + Sync + 'static {
     ) -> impl Future<Output = Result<BlobStream, Error>> + Send;
 
     /// Where a blob's bytes come from, for errors.
-    fn blob_place(&self, repository: &Repository, digest: &Digest) -> String {
-        format!("{repository}@{digest}")
+    fn blob_location(&self, repository: &Repository, digest: &Digest) -> Location {
+        Location::new(Operation::ReadBlob, self.side(), format!("{repository}@{digest}"))
     }
+}
+
+/// Blobs that come one after the other, and only once: a pipe, a tape.
+pub trait BlobSequence: Send {
+    /// Goes on to the next blob, past the rest of the current one. Its digest and its size in bytes, as the sequence names
+    /// them; `None` at the end.
+    fn next_blob(&mut self) -> impl Future<Output = Result<Option<(Digest, u64)>, Error>> + Send;
+
+    /// The next bytes of the current blob; `None` at its end.
+    fn piece(&mut self) -> impl Future<Output = Result<Option<Bytes>, Error>> + Send;
+
+    /// Where a blob's bytes come from, for errors.
+    fn location(&self, digest: &Digest) -> Location;
 }
 
 /// What a destination says when a blob is about to be written.

@@ -15,8 +15,8 @@ use crate::{
     endpoint::{
         Error, Source,
         bundle::{self, Draft, Meter, Output, Writer},
-        nowhere::Nowhere,
-        resolved::Resolved,
+        empty::EmptyDestination,
+        pinned::PinnedSource,
     },
     error::{Failure, Kind},
     event::{Event, EventSink},
@@ -94,9 +94,9 @@ impl<S: Source> Exporter<S> {
             let draft = self.draft(&mut mirrored);
             let lock = self.lock(&mirrored);
             if let Some(written) = self.is_there(&output, &draft, &lock).await? {
-                for one in ready(&mut mirrored) {
-                    one.outcome.status = Status::UpToDate;
-                    one.outcome.bytes = Bytes { present: size(one), ..Bytes::default() };
+                for image in ready(&mut mirrored) {
+                    image.outcome.status = Status::UpToDate;
+                    image.outcome.bytes = Bytes { present: size(image), ..Bytes::default() };
                 }
                 if kept.is_some() {
                     // It was begun with an image that then failed.
@@ -137,19 +137,19 @@ impl<S: Source> Exporter<S> {
         if (failed(&mirrored) > 0 && !self.keep_going) || ready(&mut mirrored).next().is_none() {
             return Ok(Exported { mirrored, written: None });
         }
-        let (draft, source) = (self.draft(&mut mirrored), self.resolved(&mirrored));
-        let images =
-            ready(&mut mirrored).filter_map(|one| Some((as_it_is(&one.outcome.source), one.graph.as_ref()?)));
+        let (draft, source) = (self.draft(&mut mirrored), self.pinned(&mirrored));
+        let images = ready(&mut mirrored)
+            .filter_map(|image| Some((as_it_is(&image.outcome.source), image.graph.as_ref()?)));
         let carriers = Carriers::announce(images, draft.layout(), &self.events);
         let progress = |blob: &Descriptor| carriers.progress(blob);
         if let Err(error) = bundle::stream::write(&draft, &source, &carriers.holders(), out, progress).await {
             return Err(cut_off(&error));
         }
         let lock = self.lock(&mirrored);
-        for one in ready(&mut mirrored) {
-            one.outcome.status = Status::Copied;
-            one.outcome.bytes = Bytes { copied: size(one), ..Bytes::default() };
-            self.events.emit(Event::Finished { outcome: Arc::new(one.outcome.clone()) });
+        for image in ready(&mut mirrored) {
+            image.outcome.status = Status::Copied;
+            image.outcome.bytes = Bytes { copied: size(image), ..Bytes::default() };
+            self.events.emit(Event::Finished { outcome: Arc::new(image.outcome.clone()) });
         }
         Ok(Exported { mirrored, written: Some(written(&draft, lock)) })
     }
@@ -160,9 +160,9 @@ impl<S: Source> Exporter<S> {
         let options = Options { dry_run: true, check: Level::Platforms, ..self.options.clone() };
         let events = Arc::new(Beforehand(Arc::clone(&self.events)));
         let mut mirrored =
-            mirror(Arc::clone(&self.source), Arc::new(Nowhere), mappings, options, events).await;
-        for one in &mut mirrored {
-            one.outcome.destination = one.outcome.source.to_string();
+            mirror(Arc::clone(&self.source), Arc::new(EmptyDestination), mappings, options, events).await;
+        for image in &mut mirrored {
+            image.outcome.destination = image.outcome.source.to_string();
         }
         mirrored
     }
@@ -170,8 +170,9 @@ impl<S: Source> Exporter<S> {
     /// A bundle of the images that have not failed.
     fn draft(&self, mirrored: &mut [Mirrored]) -> Draft {
         let lock = self.lock(mirrored);
-        let images: Vec<_> =
-            ready(mirrored).filter_map(|one| Some((&one.outcome.source, one.graph.as_ref()?))).collect();
+        let images: Vec<_> = ready(mirrored)
+            .filter_map(|image| Some((&image.outcome.source, image.graph.as_ref()?)))
+            .collect();
         let absent = self.record.base.iter().flat_map(|base| base.blobs.keys().cloned()).collect();
         Draft::new(&images, &lock, &absent)
     }
@@ -182,8 +183,8 @@ impl<S: Source> Exporter<S> {
         let Options { platforms, foreign_layers, .. } = &self.options;
         let mut lock = Lock::new(chart, placement, platforms, *foreign_layers, mirrored);
         // What only a failed image needs is not left out: it does not travel anyway.
-        let good = mirrored.iter().filter(|one| one.outcome.failure_kind().is_none());
-        let blobs = good.flat_map(|one| one.graph.iter()).flat_map(|graph| graph.blobs());
+        let good = mirrored.iter().filter(|image| image.outcome.failure_kind().is_none());
+        let blobs = good.flat_map(|image| image.graph.iter()).flat_map(|graph| graph.blobs());
         let needed: HashSet<&Digest> = blobs.map(|blob| &blob.digest).collect();
         let base = base.map(|mut base| {
             base.blobs.retain(|digest, _| needed.contains(digest));
@@ -192,8 +193,8 @@ impl<S: Source> Exporter<S> {
         lock.base = base;
         let failed: HashSet<&Reference> = mirrored
             .iter()
-            .filter(|one| one.outcome.failure_kind().is_some())
-            .map(|one| &one.outcome.source)
+            .filter(|image| image.outcome.failure_kind().is_some())
+            .map(|image| &image.outcome.source)
             .collect();
         for image in &mut lock.images {
             image.destinations.clear();
@@ -203,9 +204,9 @@ impl<S: Source> Exporter<S> {
     }
 
     /// The source, of which nothing is read again that is known.
-    fn resolved(&self, mirrored: &[Mirrored]) -> Resolved<S> {
-        let images = mirrored.iter().filter_map(|one| Some((&one.outcome.source, one.graph.as_ref()?)));
-        Resolved::new(Arc::clone(&self.source), images)
+    fn pinned(&self, mirrored: &[Mirrored]) -> PinnedSource<S> {
+        let images = mirrored.iter().filter_map(|image| Some((&image.outcome.source, image.graph.as_ref()?)));
+        PinnedSource::new(Arc::clone(&self.source), images)
     }
 
     async fn is_there(
@@ -250,18 +251,18 @@ impl<S: Source> Exporter<S> {
         events: &Arc<dyn EventSink>,
         again: bool,
     ) {
-        let mappings = ready(mirrored).map(|one| as_it_is(&one.outcome.source)).collect();
-        let source = Arc::new(self.resolved(mirrored));
+        let mappings = ready(mirrored).map(|image| as_it_is(&image.outcome.source)).collect();
+        let source = Arc::new(self.pinned(mirrored));
         let options =
             Options { check: Level::Blobs, overwrite: true, dry_run: false, ..self.options.clone() };
         let brought = mirror(source, Arc::clone(writer), mappings, options, Arc::clone(events)).await;
-        for (one, brought) in ready(mirrored).zip(brought) {
-            let before = one.outcome.bytes;
-            one.outcome = brought.outcome;
+        for (image, brought) in ready(mirrored).zip(brought) {
+            let before = image.outcome.bytes;
+            image.outcome = brought.outcome;
             if again {
-                one.outcome.bytes = before;
+                image.outcome.bytes = before;
             }
-            one.outcome.destination = one.outcome.source.to_string();
+            image.outcome.destination = image.outcome.source.to_string();
         }
     }
 
@@ -274,8 +275,8 @@ impl<S: Source> Exporter<S> {
         let work = move |meter: &Meter| reading.read_back(meter);
         let damaged = blocking("reading the bundle back", &*self.events, work).await?;
         let damaged: HashSet<Digest> = damaged.into_iter().collect();
-        for one in mirrored.iter_mut().filter(|one| one.outcome.failure_kind().is_none()) {
-            let blobs = one.graph.iter().flat_map(|graph| graph.blobs());
+        for image in mirrored.iter_mut().filter(|image| image.outcome.failure_kind().is_none()) {
+            let blobs = image.graph.iter().flat_map(|graph| graph.blobs());
             let reason = "the file, read again, has other bytes";
             let problems: Vec<Problem> = blobs
                 .filter(|blob| damaged.contains(&blob.digest))
@@ -287,9 +288,9 @@ impl<S: Source> Exporter<S> {
                         .with_hint(
                             "the disk may be failing: run the same command again, or write to another disk",
                         );
-                one.outcome.status = Status::Failed;
-                one.outcome.problems = problems;
-                one.outcome.failure = Some(failure);
+                image.outcome.status = Status::Failed;
+                image.outcome.problems = problems;
+                image.outcome.failure = Some(failure);
             }
         }
         alone(writer)
@@ -315,16 +316,16 @@ fn as_it_is(reference: &Reference) -> Mapping {
 
 /// The images that have not failed.
 fn ready(mirrored: &mut [Mirrored]) -> impl Iterator<Item = &mut Mirrored> {
-    mirrored.iter_mut().filter(|one| one.outcome.failure_kind().is_none())
+    mirrored.iter_mut().filter(|image| image.outcome.failure_kind().is_none())
 }
 
 fn failed(mirrored: &[Mirrored]) -> usize {
-    mirrored.iter().filter(|one| one.outcome.failure_kind().is_some()).count()
+    mirrored.iter().filter(|image| image.outcome.failure_kind().is_some()).count()
 }
 
 /// The bytes of an image's blobs.
-fn size(one: &Mirrored) -> u64 {
-    one.graph.as_ref().map_or(0, Graph::blob_bytes)
+fn size(image: &Mirrored) -> u64 {
+    image.graph.as_ref().map_or(0, Graph::blob_bytes)
 }
 
 fn cut_off(error: &Error) -> Failure {

@@ -5,7 +5,7 @@ use futures::TryStreamExt as _;
 use serde::Deserialize;
 
 use crate::{
-    endpoint::{Cause, Error, Operation, Source, VerifiedBody},
+    endpoint::{Cause, Error, Source, VerifiedBody},
     graph::{Graph, PlatformManifest},
     oci::{Contents, Descriptor, Platform, Repository},
 };
@@ -17,7 +17,7 @@ const LARGEST_KEPT: u64 = 64 * 1024;
 
 /// Learns the platforms of all image manifests. An index names them; where it does not, the config does.
 pub(super) async fn learn<S: Source>(
-    place: &S,
+    endpoint: &S,
     repository: &Repository,
     graph: &mut Graph,
 ) -> Result<(), Error> {
@@ -27,7 +27,7 @@ pub(super) async fn learn<S: Source>(
             Some(_) => node.descriptor.runnable_platform().cloned(),
             None if node.descriptor.attestation => None,
             None => {
-                let Some(bytes) = read(place, repository, config).await? else { continue };
+                let Some(bytes) = read(endpoint, repository, config).await? else { continue };
                 let platform = platform_of(&bytes);
                 if config.size <= LARGEST_KEPT {
                     graph.configs.insert(config.digest.clone(), bytes);
@@ -59,22 +59,21 @@ fn platform_of(config: &[u8]) -> Option<Platform> {
 
 /// A config's bytes; `None` when it is not an image's config or is not there.
 async fn read<S: Source>(
-    place: &S,
+    endpoint: &S,
     repository: &Repository,
     config: &Descriptor,
 ) -> Result<Option<Bytes>, Error> {
     if config.size > LARGEST_CONFIG || !config.media_type.is_image_config() {
         return Ok(None);
     }
-    let stream = match place.open_blob(repository, config, 0).await {
+    let stream = match endpoint.open_blob(repository, config, 0).await {
         Ok(stream) => stream,
         // Its absence is found, and reported, where blobs are looked at.
         Err(Error { cause: Cause::NoSuchBlob, .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let at = place.blob_place(repository, &config.digest);
-    let error = Error::new(Operation::ReadBlob, place.side(), at, Cause::NoSuchBlob);
-    let body = VerifiedBody::new(stream, config, error, Box::new(|_| ()));
+    let location = endpoint.blob_location(repository, &config.digest);
+    let body = VerifiedBody::new(stream, config, location, Box::new(|_| ()));
     let bytes = body.try_fold(Vec::new(), |mut whole, piece| async move {
         whole.extend_from_slice(&piece);
         Ok(whole)

@@ -13,12 +13,13 @@ use std::{
 use super::{
     Registries,
     auth::{Origin, origin::redacted},
-    download::{self, Place},
+    download::{self, BlobAddress},
+    error::RegistryError,
     host::Host,
     limits, redirect,
 };
 use crate::{
-    endpoint::{BlobStream, Cause, Error, Operation},
+    endpoint::{BlobStream, Error, Operation},
     event::Event,
     graph::ForeignLayers,
     oci::{Descriptor, Digest, Repository},
@@ -77,8 +78,8 @@ impl Registries {
                 self.events.emit(Event::Retrying { side: self.side, reason, pause: Duration::ZERO });
             }
             let name = format!("{repository}@{}", blob.digest);
-            let opened = match self.place(urls, registry, repository, &name, text) {
-                Ok((host, place)) => download::open_at(host, place, blob, offset).await,
+            let opened = match self.address(urls, registry, repository, &name, text) {
+                Ok((host, address)) => download::open_at(host, address, blob, offset).await,
                 Err(cause) => Err(Error::new(Operation::ReadForeignLayer, self.side, name, cause)),
             };
             match opened {
@@ -89,17 +90,17 @@ impl Registries {
         Err(failed)
     }
 
-    fn place(
+    fn address(
         &self,
         urls: &LayerUrls,
         registry: &Origin,
         repository: &Repository,
         name: &str,
         text: &str,
-    ) -> Result<(Arc<Host>, Place), Cause> {
+    ) -> Result<(Arc<Host>, BlobAddress), RegistryError> {
         let url = redirect::named_in_manifest(registry, text)?;
-        let origin = Origin::of(&url).map_err(|error| Cause::Redirect(error.to_string()))?;
-        let place = Place {
+        let origin = Origin::of(&url).map_err(|error| RegistryError::Redirect(error.to_string()))?;
+        let address = BlobAddress {
             operation: Operation::ReadForeignLayer,
             repository: repository.clone(),
             name: format!("{name} from {}", redacted(&url)),
@@ -107,6 +108,6 @@ impl Registries {
             scopes: Vec::new(),
         };
         let host = urls.host(&origin, || self.new_host(origin.clone(), None));
-        Ok((host, place))
+        Ok((host, address))
     }
 }

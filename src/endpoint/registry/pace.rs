@@ -17,8 +17,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::{limits, retry};
-use crate::endpoint::Cause;
+use super::{
+    error::{Refusal, RegistryError},
+    limits, retry,
+};
 
 /// All 429s within this time are answers to the same excess and halve a lane once.
 const EPOCH: Duration = Duration::from_millis(100);
@@ -85,13 +87,13 @@ impl Pace {
     }
 
     /// A request failed: a pause that the host asks for is everybody's.
-    pub(super) fn failed(&self, cause: &Cause) {
-        if let Some(asked) = retry::asked_for(cause) {
+    pub(super) fn failed(&self, error: &RegistryError) {
+        if let Some(asked) = retry::asked_for(error) {
             let until = Instant::now() + asked;
             let mut not_before = lock(&self.not_before);
             *not_before = Some(not_before.map_or(until, |earlier| earlier.max(until)));
         }
-        if matches!(cause, Cause::Refused { status: 429, .. }) {
+        if matches!(error, RegistryError::Refused(Refusal { status: 429, .. })) {
             let now = Instant::now();
             self.requests.halve(now);
             self.blobs.halve(now);
@@ -192,8 +194,8 @@ mod tests {
         lane.enter().now_or_never()
     }
 
-    fn too_many(asked: Duration) -> Cause {
-        Cause::Refused { status: 429, code: None, message: String::new(), retry_after: Some(asked) }
+    fn too_many(asked: Duration) -> RegistryError {
+        RegistryError::Refused(Refusal { status: 429, retry_after: Some(asked), ..Refusal::default() })
     }
 
     #[test]

@@ -14,8 +14,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::super::auth::{Origin, Reach, Scheme};
-use crate::endpoint::Cause;
+use super::super::{
+    auth::{Origin, Reach, Scheme},
+    error::RegistryError,
+};
 
 /// A proxy that is not asked: it stands for any in the question whether one would be.
 const SOME_PROXY: &str = "http://proxy.invalid";
@@ -76,7 +78,7 @@ impl Proxies {
 
     /// The way to an origin; `None` is the direct one. An unusable variable is an error only where it would
     /// be used.
-    pub(super) fn route(&self, origin: &Origin) -> Result<Option<Route>, Cause> {
+    pub(super) fn route(&self, origin: &Origin) -> Result<Option<Route>, RegistryError> {
         let variable = match origin.scheme() {
             Scheme::Http => &self.http,
             Scheme::Https => &self.https,
@@ -85,7 +87,7 @@ impl Proxies {
             return Ok(None);
         };
         let refused = || {
-            Cause::Settings(format!(
+            RegistryError::Settings(format!(
                 "{} is not the address of an http or https proxy, for example http://proxy.example.com:3128",
                 variable.name
             ))

@@ -1,12 +1,14 @@
-//! What a registry has taught us about itself: it saves a request or a failure for every blob that follows.
+//! What a registry has turned out to be capable of. It saves a request or a failure for every blob that follows.
 
 use std::sync::{
     Mutex, PoisonError,
     atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
 };
 
-use super::auth::Origin;
-use crate::endpoint::Cause;
+use super::{
+    auth::Origin,
+    error::{Refusal, RegistryError},
+};
 
 const MIB: u64 = 1024 * 1024;
 /// Chunks of this size, in bytes, pass everything that limits the size of a request, as far as is known.
@@ -33,32 +35,32 @@ pub(super) enum SelfMount {
 
 /// How a blob's bytes are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum UploadMethod {
     /// In one PUT.
     Whole,
     /// In PATCH requests of at most this many bytes each, unless the registry demands larger ones.
     Chunks(u64),
 }
 
-/// What is known of one registry.
+/// What is known about one registry.
 #[derive(Debug)]
-pub(super) struct Learnt {
+pub(super) struct Capabilities {
     self_mount: AtomicU8,
     self_mount_tested: AtomicBool,
     mount_refusals: AtomicU32,
-    way: Mutex<Way>,
+    method: Mutex<UploadMethod>,
     chunk: u64,
     chunks_refused: AtomicBool,
 }
 
-impl Learnt {
-    /// Nothing, except what everybody knows of this host.
+impl Capabilities {
+    /// Nothing is known, except what holds for this host everywhere.
     pub(super) fn new(origin: &Origin) -> Self {
         Self {
             self_mount: AtomicU8::new(SelfMount::Unknown as u8),
             self_mount_tested: AtomicBool::new(false),
             mount_refusals: AtomicU32::new(0),
-            way: Mutex::new(Way::Whole),
+            method: Mutex::new(UploadMethod::Whole),
             chunks_refused: AtomicBool::new(false),
             chunk: if origin.host() == "ghcr.io" { GHCR_CHUNK } else { CHUNK },
         }
@@ -105,17 +107,17 @@ impl Learnt {
     }
 
     /// How the next blob is sent.
-    pub(super) fn way(&self) -> Way {
-        *self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn method(&self) -> UploadMethod {
+        *self.method.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The way for a blob of which one PUT broke off again and again without an explanation: something on the
-    /// way may refuse bodies of its size without saying so.
-    pub(super) fn chunks(&self) -> Way {
-        match self.way() {
-            Way::Whole if self.takes_chunks() => Way::Chunks(self.chunk),
-            Way::Whole => Way::Whole,
-            chunks @ Way::Chunks(_) => chunks,
+    /// The method for a blob of which one PUT broke off again and again without an explanation: something in
+    /// between may refuse bodies of its size without saying so.
+    pub(super) fn chunks(&self) -> UploadMethod {
+        match self.method() {
+            UploadMethod::Whole if self.takes_chunks() => UploadMethod::Chunks(self.chunk),
+            UploadMethod::Whole => UploadMethod::Whole,
+            chunks @ UploadMethod::Chunks(_) => chunks,
         }
     }
 
@@ -124,29 +126,33 @@ impl Learnt {
         !self.chunks_refused.load(Ordering::Relaxed)
     }
 
-    /// Chunks helped where one PUT broke off: they are for everybody from now on.
-    pub(super) fn adopt(&self, chunks: Way) {
-        *self.way.lock().unwrap_or_else(PoisonError::into_inner) = chunks;
+    /// Chunks helped where one PUT broke off: all blobs are sent in chunks from now on.
+    pub(super) fn adopt(&self, chunks: UploadMethod) {
+        *self.method.lock().unwrap_or_else(PoisonError::into_inner) = chunks;
     }
 
-    /// A blob did not arrive in this way.
-    pub(super) fn failed(&self, way: Way, cause: &Cause) {
-        let next = match (way, cause) {
-            (_, Cause::NoChunks(_)) => {
+    /// A blob did not arrive by this method.
+    pub(super) fn failed(&self, method: UploadMethod, error: &RegistryError) {
+        let next = match (method, error) {
+            (_, RegistryError::NoChunks(_)) => {
                 self.chunks_refused.store(true, Ordering::Relaxed);
-                Way::Whole
+                UploadMethod::Whole
             }
-            (Way::Whole, Cause::Refused { status: 413, .. }) if self.takes_chunks() => {
-                Way::Chunks(self.chunk)
+            (UploadMethod::Whole, RegistryError::Refused(Refusal { status: 413, .. }))
+                if self.takes_chunks() =>
+            {
+                UploadMethod::Chunks(self.chunk)
             }
-            (Way::Chunks(size), Cause::Refused { status: 413, .. }) if size / 2 >= SMALLEST_CHUNK => {
-                Way::Chunks(size / 2)
+            (UploadMethod::Chunks(size), RegistryError::Refused(Refusal { status: 413, .. }))
+                if size / 2 >= SMALLEST_CHUNK =>
+            {
+                UploadMethod::Chunks(size / 2)
             }
             _ => return,
         };
-        let mut current = self.way.lock().unwrap_or_else(PoisonError::into_inner);
-        // Others may have learnt more in the meantime.
-        if *current == way {
+        let mut current = self.method.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another blob may have taught more in the meantime.
+        if *current == method {
             *current = next;
         }
     }
@@ -157,72 +163,76 @@ mod tests {
     use super::*;
     use crate::endpoint::registry::auth::origin::Scheme;
 
-    fn learnt(registry: &str) -> Learnt {
-        Learnt::new(&Origin::of_registry(registry, Scheme::Https).unwrap())
+    fn capabilities(registry: &str) -> Capabilities {
+        Capabilities::new(&Origin::of_registry(registry, Scheme::Https).unwrap())
     }
 
-    fn refused(status: u16) -> Cause {
-        Cause::Refused { status, code: None, message: String::new(), retry_after: None }
+    fn refused(status: u16) -> RegistryError {
+        RegistryError::Refused(Refusal { status, ..Refusal::default() })
     }
 
     #[test]
     fn too_large_leads_to_chunks_and_then_to_smaller_ones() {
-        let learnt = learnt("registry.example.com");
-        let mut ways = Vec::new();
+        let capabilities = capabilities("registry.example.com");
+        let mut methods = Vec::new();
         for _ in 0..7 {
-            ways.push(learnt.way());
-            learnt.failed(learnt.way(), &refused(413));
+            methods.push(capabilities.method());
+            capabilities.failed(capabilities.method(), &refused(413));
         }
-        let chunks: Vec<Way> = [20, 10, 5].map(|quarters| Way::Chunks(quarters * MIB / 4)).to_vec();
-        assert_eq!(ways[..4], [&[Way::Whole], &chunks[..]].concat());
-        assert_eq!(ways[5..], [Way::Chunks(5 * MIB / 16); 2], "an end");
+        let chunks: Vec<UploadMethod> =
+            [20, 10, 5].map(|quarters| UploadMethod::Chunks(quarters * MIB / 4)).to_vec();
+        assert_eq!(methods[..4], [&[UploadMethod::Whole], &chunks[..]].concat());
+        assert_eq!(methods[5..], [UploadMethod::Chunks(5 * MIB / 16); 2], "an end");
     }
 
     #[test]
     fn a_registry_that_knows_no_chunks_is_not_sent_any_again() {
-        let learnt = learnt("registry.example.com");
-        learnt.failed(learnt.chunks(), &Cause::NoChunks(405));
-        learnt.failed(Way::Whole, &refused(413));
-        assert_eq!((learnt.way(), learnt.chunks()), (Way::Whole, Way::Whole));
+        let capabilities = capabilities("registry.example.com");
+        capabilities.failed(capabilities.chunks(), &RegistryError::NoChunks(405));
+        capabilities.failed(UploadMethod::Whole, &refused(413));
+        assert_eq!(
+            (capabilities.method(), capabilities.chunks()),
+            (UploadMethod::Whole, UploadMethod::Whole)
+        );
     }
 
     #[test]
     fn ghcr_gets_chunks_that_it_takes() {
-        let learnt = learnt("ghcr.io");
-        learnt.failed(Way::Whole, &refused(413));
-        assert_eq!(learnt.way(), Way::Chunks(4 * MIB));
+        let capabilities = capabilities("ghcr.io");
+        capabilities.failed(UploadMethod::Whole, &refused(413));
+        assert_eq!(capabilities.method(), UploadMethod::Chunks(4 * MIB));
     }
 
     #[test]
     fn what_one_blob_learnt_is_not_learnt_again_by_those_beside_it() {
-        let learnt = learnt("registry.example.com");
-        learnt.failed(Way::Whole, &refused(413));
-        learnt.failed(Way::Whole, &refused(413));
-        assert_eq!(learnt.way(), Way::Chunks(CHUNK));
+        let capabilities = capabilities("registry.example.com");
+        capabilities.failed(UploadMethod::Whole, &refused(413));
+        capabilities.failed(UploadMethod::Whole, &refused(413));
+        assert_eq!(capabilities.method(), UploadMethod::Chunks(CHUNK));
     }
 
     #[test]
     fn a_self_mount_is_tested_once_and_what_is_known_outweighs_what_is_expected() {
-        let learnt = learnt("registry.example.com");
-        learnt.expect_self_mount();
-        assert_eq!(learnt.self_mount(), SelfMount::Expected);
-        assert_eq!([learnt.tests_self_mount(), learnt.tests_self_mount()], [true, false]);
-        learnt.set_self_mount(SelfMount::Ignored);
-        learnt.expect_self_mount();
-        assert_eq!(learnt.self_mount(), SelfMount::Ignored);
-        let known = self::learnt("registry.example.com");
+        let capabilities = capabilities("registry.example.com");
+        capabilities.expect_self_mount();
+        assert_eq!(capabilities.self_mount(), SelfMount::Expected);
+        assert_eq!([capabilities.tests_self_mount(), capabilities.tests_self_mount()], [true, false]);
+        capabilities.set_self_mount(SelfMount::Ignored);
+        capabilities.expect_self_mount();
+        assert_eq!(capabilities.self_mount(), SelfMount::Ignored);
+        let known = self::capabilities("registry.example.com");
         known.set_self_mount(SelfMount::Answers);
         assert!(!known.tests_self_mount());
     }
 
     #[test]
     fn mounts_are_given_up_after_three_refusals_in_a_row() {
-        let learnt = learnt("registry.example.com");
+        let capabilities = capabilities("registry.example.com");
         for worked in [false, false, true, false, false] {
-            learnt.mount_answered(worked);
-            assert!(learnt.mounts());
+            capabilities.mount_answered(worked);
+            assert!(capabilities.mounts());
         }
-        learnt.mount_answered(false);
-        assert!(!learnt.mounts());
+        capabilities.mount_answered(false);
+        assert!(!capabilities.mounts());
     }
 }
