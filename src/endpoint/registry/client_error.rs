@@ -86,7 +86,10 @@ fn certificate_problem(error: &CertificateError) -> CertificateProblem {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             CertificateProblem::WrongName
         }
-        CertificateError::UnknownIssuer => CertificateProblem::UnknownAuthority,
+        // A bad signature: an authority of the same name is trusted, and it is another one.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            CertificateProblem::UnknownAuthority
+        }
         CertificateError::Other(other) => match find::<webpki::Error>(&*other.0) {
             Some(webpki::Error::CaUsedAsEndEntity) => CertificateProblem::IsAuthority,
             _ => CertificateProblem::Other,
@@ -130,7 +133,7 @@ fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dy
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
     use reqwest::{Certificate, Client, ClientBuilder, Proxy};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -148,8 +151,9 @@ mod tests {
 
     type Authority = CertifiedIssuer<'static, KeyPair>;
 
-    fn authority() -> Authority {
+    fn authority(name: &str) -> Authority {
         let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
     }
@@ -235,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn certificates_are_told_apart() {
-        let (authority, stranger) = (authority(), authority());
+        let (authority, stranger, namesake) = (authority("a"), authority("b"), authority("a"));
         let valid = |_: &mut CertificateParams| ();
         for (acceptor, client, expected) in [
             (
@@ -267,6 +271,11 @@ mod tests {
                 client_that_trusts(&stranger),
                 CertificateProblem::UnknownAuthority,
             ),
+            (
+                server(&authority, valid, false),
+                client_that_trusts(&namesake),
+                CertificateProblem::UnknownAuthority,
+            ),
         ] {
             let url = format!("https://{}/", listen_tls(acceptor).await);
             let error = translate(&get(client, url).await);
@@ -279,7 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_requires_a_client_certificate_is_told_apart() {
-        let authority = authority();
+        let authority = authority("a");
         let address = listen_tls(server(&authority, |_| (), true)).await;
         let error = translate(&get(client_that_trusts(&authority), format!("https://{address}/")).await);
         assert_eq!(problem_of(&error), ConnectionProblem::ClientCertificate, "{error}");
@@ -287,7 +296,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_other_scheme_is_recognized() {
-        let authority = authority();
+        let authority = authority("a");
         let plain = listen_plain("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
         let error = translate(&get(client_that_trusts(&authority), format!("https://{plain}/")).await);
         assert!(matches!(error, RegistryError::NotTls), "{error:?}");

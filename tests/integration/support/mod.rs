@@ -22,6 +22,7 @@ pub mod graph;
 pub mod helm;
 pub mod http_server;
 pub mod images;
+pub mod memory;
 pub mod process;
 pub mod programs;
 pub mod proxy;
