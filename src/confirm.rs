@@ -1,4 +1,4 @@
-//! Reading a destination again: what is really there, and everything that is wrong with it.
+//! Reads a destination: what is really there, and everything that is wrong with it.
 //!
 //! The same walk tells `sync` what is there already, confirms what it pushed, and is all that `verify` does.
 
@@ -14,7 +14,7 @@ use crate::{
     resolve,
 };
 
-/// How many blobs of one image are looked at at once, and how many are read.
+/// How many blobs of one image are checked at once, and how many are read.
 const LOOKED_AT_ONCE: usize = 16;
 const READ_AT_ONCE: usize = 4;
 
@@ -32,14 +32,14 @@ pub enum Level {
     Bytes,
 }
 
-/// What stands under a tag.
+/// What a tag leads to.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// Everything that could be read; `None` when there is nothing under the tag.
     pub graph: Option<Graph>,
     /// What is wrong with it in itself.
     pub problems: Vec<Problem>,
-    /// Why some blobs could not be looked at: what they are like is not known.
+    /// Why some blobs could not be checked.
     pub unread: Option<Error>,
 }
 
@@ -50,7 +50,7 @@ impl Survey {
         self.graph.as_ref().and_then(Graph::root).map(|root| &root.descriptor.digest)
     }
 
-    /// The manifests that are there, for whoever would otherwise read them from elsewhere.
+    /// The manifests that are there. They need not be read from the source.
     #[must_use]
     pub fn known(&self) -> KnownManifests {
         let nodes = self.graph.iter().flat_map(|graph| &graph.nodes);
@@ -58,17 +58,17 @@ impl Survey {
     }
 }
 
-/// What should stand under a tag.
+/// What a tag should lead to.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
-    /// The digest that the tag should name; `None` when only completeness is asked for.
+    /// The digest that the tag should name; `None` when only completeness is checked.
     pub digest: Option<&'a Digest>,
     /// Platforms that must be there, the waived ones left out.
     pub platforms: &'a [Platform],
 }
 
-/// Reads what stands under a tag, whole. Errors are only those that prevent reading; everything that is wrong
-/// with what is there becomes a problem.
+/// Reads everything that a tag leads to. Only what prevents reading is an error; everything that is wrong with what is
+/// there becomes a problem.
 pub async fn survey<S: Source>(
     destination: &S,
     repository: &Repository,
@@ -83,7 +83,7 @@ pub async fn survey<S: Source>(
     }
 }
 
-/// The same, keeping what was found out when some blobs could not be looked at.
+/// The same, but when some blobs could not be checked, what was found out is kept.
 pub async fn survey_what_answers<S: Source>(
     destination: &S,
     repository: &Repository,
@@ -120,7 +120,7 @@ pub async fn survey_what_answers<S: Source>(
     Ok(Survey { graph: Some(graph), problems, unread })
 }
 
-/// A root whose bytes are not what they were asked for by is a problem; anything else stays an error.
+/// A root whose bytes do not match the digest that it was asked for by is a problem; anything else stays an error.
 fn unusable_root(error: Error) -> Result<Survey, Error> {
     let (digest, reason) = match &error.cause {
         Cause::Manifest(ManifestError::Digest { expected, found }) => {
@@ -135,7 +135,7 @@ fn unusable_root(error: Error) -> Result<Survey, Error> {
     Ok(Survey { problems, ..Survey::default() })
 }
 
-/// Holds a survey against what should be there. Returns all problems, those of the survey first.
+/// Compares a survey with what should be there. Returns all problems, those of the survey first.
 #[must_use]
 pub fn judge(survey: &Survey, expected: Expected<'_>) -> Vec<Problem> {
     let mut problems = survey.problems.clone();

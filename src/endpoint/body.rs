@@ -1,4 +1,4 @@
-//! A blob on its way: hashed once while it streams, its last piece held back until the digest matches.
+//! A blob while it streams: hashed once, its last piece held back until the digest matches.
 //!
 //! [`VerifiedBody`] is an HTTP body with an exact length. When the source fails or lies, the body ends in
 //! an error before its announced length is reached, so no receiver can take it for complete. The error
@@ -257,7 +257,7 @@ impl Body for VerifiedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        // An empty blob still has a digest to be checked, but no byte by which a receiver could be told.
+        // An empty blob still has a digest to check, but no byte to hold back from the receiver.
         self.remaining == 0 && self.verifier.is_none()
     }
 }

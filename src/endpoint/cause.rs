@@ -162,3 +162,27 @@ impl fmt::Display for For<'_> {
         self.0.iter().try_for_each(|platform| write!(formatter, " for {platform}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Digest;
+
+    #[test]
+    fn only_damaged_bytes_are_transferred_again() {
+        let (expected, found) = (Digest::sha256(b"a"), Digest::sha256(b"b"));
+        let other = ManifestError::Digest { expected: expected.clone(), found: found.clone() };
+        for damaged in [Cause::Manifest(other), Mismatch::Digest { expected, found }.into()] {
+            assert_eq!(damaged.retry(), Some(Retry::DAMAGED), "{damaged}");
+            assert_eq!(damaged.kind(), Kind::Integrity);
+        }
+        for lasting in [
+            Cause::NoSuchManifest,
+            Cause::NoSuchChild(Some(Box::new("linux/arm64".parse().unwrap()))),
+            Cause::NoSuchBlob,
+            Cause::Manifest(ManifestError::Ambiguous),
+        ] {
+            assert_eq!(lasting.retry(), None, "{lasting}");
+        }
+    }
+}

@@ -51,7 +51,7 @@ impl Error {
         self.cause.retry().filter(|_| self.attempts < retry::ATTEMPTS)
     }
 
-    /// Whether somebody has to create the repository at the destination first.
+    /// Whether the repository at the destination has to be created first.
     #[must_use]
     pub fn lacks_repository(&self) -> bool {
         self.location.side == Side::Destination && self.cause.meaning() == Meaning::RepositoryMissing

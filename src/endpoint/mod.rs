@@ -36,12 +36,12 @@ use crate::{
 /// A blob's bytes as they arrive, not yet verified.
 pub type BlobStream = BoxStream<'static, Result<Bytes, Error>>;
 
-/// A place that images can be read from.
+/// An endpoint that images can be read from.
 pub trait Source: Send + Sync + 'static {
     /// Which end of a copy it is, for errors.
     fn side(&self) -> Side;
 
-    /// The digest that a tag names, as cheaply as the place can tell; `None` when there is no such tag.
+    /// The digest that a tag names, as cheaply as the endpoint can tell; `None` when there is no such tag.
     fn digest(
         &self,
         repository: &Repository,
@@ -56,7 +56,7 @@ pub trait Source: Send + Sync + 'static {
         target: &Target,
     ) -> impl Future<Output = Result<Option<RawManifest>, Error>> + Send;
 
-    /// The size in bytes that the place names for a blob; `None` when it does not have it.
+    /// The size in bytes that the endpoint names for a blob; `None` when it does not have it.
     fn blob_size(
         &self,
         repository: &Repository,
@@ -95,21 +95,21 @@ pub trait BlobSequence: Send {
 pub enum Begun<S> {
     /// It is there already.
     Present,
-    /// It was linked from another repository of the same place.
+    /// It was linked from another repository of the same endpoint.
     Mounted,
-    /// It was sent before: by this run, or by an upload that had broken off and turned out to be whole.
+    /// It was sent before: by this run, or by an upload that had broken off and turned out to be complete.
     Completed,
     /// Its bytes are wanted.
     Wanted(S),
 }
 
-/// A place that images can be written to.
+/// An endpoint that images can be written to.
 pub trait Destination: Source {
     /// An opened upload of one blob.
     type Sink: BlobSink;
 
     /// Opens the upload of a blob, before its source is opened. `mount` names a repository of the same
-    /// place that is known to hold the blob.
+    /// endpoint that is known to hold the blob.
     fn begin_blob(
         &self,
         repository: &Repository,
@@ -128,8 +128,8 @@ pub trait Destination: Source {
 
 /// An opened upload of one blob.
 pub trait BlobSink: Send {
-    /// From where on the bytes are wanted: an upload that broke off, in this run or in an earlier one, goes
-    /// on where the place has it.
+    /// From where on the bytes are wanted: an upload that broke off, in this run or in an earlier one, is resumed
+    /// where it ended.
     fn start(&self) -> Start;
 
     /// Takes the bytes from [`BlobSink::start`] on and makes the blob visible. The body ends early with an error when the bytes

@@ -44,7 +44,7 @@ impl Pause {
     pub fn duration(self, failed: u32) -> Duration {
         match self {
             Self::None => Duration::ZERO,
-            // Without randomness the pause is the same for everybody, which is no reason to fail.
+            // Without random numbers all clients pause equally long, which is no reason to fail.
             Self::Backoff => backoff(failed, getrandom::u32().unwrap_or(u32::MAX)),
             Self::Fixed(asked) => asked,
         }

@@ -30,7 +30,7 @@ use crate::{
     waiver::Waivers,
 };
 
-/// How many blobs a dry run looks for at once.
+/// How many blobs a dry run checks at once.
 const LOOKED_AT_ONCE: usize = 16;
 
 /// How images are mirrored.
@@ -280,9 +280,9 @@ impl<S: Source, D: Destination> Run<S, D> {
         match moved_from {
             Some(old) if !self.options.overwrite => Err(Failure::new(
                 Kind::Image,
-                format!("{} already names {old}, and --no-overwrite forbids to move it", image.destination()),
+                format!("{} already names {old}, and --no-overwrite prevents moving it", image.destination()),
             )
-            .with_hint("leave --no-overwrite out, or delete the tag at the destination")),
+            .with_hint("leave out --no-overwrite, or delete the tag at the destination")),
             _ => Ok(()),
         }
     }
@@ -355,7 +355,7 @@ fn refuse_missing_platforms(graph: &Graph, required: &[Platform]) -> Result<(), 
     let lacking: Vec<String> = graph.lacks(required).iter().map(ToString::to_string).collect();
     let failure = Failure::new(Kind::Image, format!("the source has no {}", lacking.join(" and no ")))
         .with_hint(
-            "if that is as it should be, pass --allow-missing-platform IMAGE[=PLATFORM], or name the \
+            "if this is expected, pass --allow-missing-platform IMAGE[=PLATFORM], or name the \
              platforms that your nodes have with --platform",
         );
     Err(Stopped { problems, ..failure.into() })
@@ -370,7 +370,7 @@ fn unconfirmed(problems: Vec<Problem>) -> Stopped {
     });
     let kind = if integrity { Kind::Integrity } else { Kind::Image };
     let failure = Failure::new(kind, "the destination, read again, does not hold what was pushed").with_hint(
-        "somebody else may be writing to it, or it may be losing data: run the same command again",
+        "another client may be writing to it, or it may be losing data: run the same command again",
     );
     Stopped { problems, ..failure.into() }
 }
@@ -380,7 +380,7 @@ pub(super) fn warn_of_foreign_layers(image: &Mapping, graph: &Graph, events: &dy
     let left_out = graph.left_out();
     if left_out > 0 {
         let message = format!(
-            "{left_out} foreign layers are left out: their license forbids to pass them on, and nodes fetch them from the \
+            "{left_out} foreign layers are left out: they may not be redistributed, and nodes fetch them from the \
              URLs in the manifest; sync and bundle export copy them with --foreign-layers"
         );
         events.emit(Event::Warning { image: Some(image.source.clone()), message });

@@ -17,7 +17,7 @@ const CHUNK: u64 = 5 * MIB;
 const GHCR_CHUNK: u64 = 4 * MIB;
 /// Smaller chunks are not tried: whatever refuses them refuses uploads.
 const SMALLEST_CHUNK: u64 = 256 * 1024;
-/// After so many refused mounts without one that worked, none is asked for any more.
+/// After this many refused mounts in a row, no mount is requested any more.
 const MOUNT_REFUSALS: u32 = 3;
 
 /// Whether a mount from a repository into itself tells that the blob is there already.
@@ -85,8 +85,8 @@ impl Capabilities {
         let _ = self.self_mount.compare_exchange(unknown, expected, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Whether the caller is the one that puts the self-mount to the test, now that there is a blob to do it
-    /// with. Nobody does where there is nothing left to learn.
+    /// Whether the caller should test the self-mount, now that there is a blob to do it with. True once, and never
+    /// where there is nothing left to learn.
     pub(super) fn tests_self_mount(&self) -> bool {
         let is_open = matches!(self.self_mount(), SelfMount::Unknown | SelfMount::Expected);
         is_open && !self.self_mount_tested.swap(true, Ordering::Relaxed)

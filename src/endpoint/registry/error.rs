@@ -212,7 +212,9 @@ impl EndpointError for RegistryError {
                  {registry} with NO_PROXY"
             ),
             Self::ProxyRefused(_) => {
-                format!("allow {registry} at the proxy, or except the registry with NO_PROXY")
+                format!(
+                    "the proxy does not lead to {registry}: allow it there, or except the registry with NO_PROXY"
+                )
             }
             Self::NotTls => {
                 format!("if {registry} is meant to be reached without encryption: --plain-http {registry}")

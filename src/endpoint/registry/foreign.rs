@@ -1,8 +1,8 @@
-//! Foreign layers: blobs that a registry need not hold, because their descriptors say where else they can be had
-//! (OCI image specification, `urls` in "Content Descriptors").
+//! Foreign layers: blobs that a registry need not hold, because their descriptors name other URLs for them (OCI image
+//! specification, `urls` in "Content Descriptors").
 //!
-//! Those URLs are the words of whoever wrote the manifest, so they are asked as nobody: no credential goes there, not
-//! even where one is set for that very host (CVE-2020-15157), and what comes is the layer only if its digest says so.
+//! The author of the manifest chose those URLs, so they are requested anonymously: no credential goes there, not even
+//! one that is set for that very host (CVE-2020-15157), and the bytes are accepted only if their digest matches.
 
 use std::{
     collections::HashMap,
@@ -25,18 +25,18 @@ use crate::{
     oci::{Descriptor, Digest, Repository},
 };
 
-/// What is known of the places that layers are fetched from.
+/// What is known about the hosts that layers are fetched from.
 #[derive(Default)]
 pub(super) struct LayerUrls {
-    /// A registry may be among them, as a stranger.
+    /// A registry may be among them; it gets no credential here.
     hosts: Mutex<HashMap<Origin, Arc<Host>>>,
     /// How often each layer was asked for.
     asked: Mutex<HashMap<Digest, usize>>,
 }
 
 impl LayerUrls {
-    /// A layer's URLs in the order in which they are asked. Whoever asks for a layer again did not get it from the
-    /// URL that came first, so another comes first then.
+    /// A layer's URLs in the order in which they are tried. When a layer is requested again, the first URL did not
+    /// work, so another comes first then.
     fn of<'a>(&self, blob: &'a Descriptor) -> impl Iterator<Item = &'a str> + use<'a> {
         let urls = blob.urls.as_slice();
         let urls = urls.get(..limits::LAYER_URLS).unwrap_or(urls);
@@ -62,7 +62,7 @@ impl Registries {
     }
 
     /// Opens a foreign layer that its registry does not have: by the first of its URLs that answers. `absent` is the
-    /// registry's answer, and stands where there is no URL.
+    /// registry's answer, and the error where there is no URL.
     pub(super) async fn open_by_url(
         &self,
         urls: &LayerUrls,

@@ -30,7 +30,7 @@ pub(super) struct Host {
     pub(super) side: Side,
     pub(super) origin: Origin,
     network: Arc<Network>,
-    /// Who we are there; nobody, for a host that is no registry.
+    /// The credentials; none for a host that is not a registry.
     authenticator: Option<Authenticator>,
     events: Arc<dyn EventSink>,
     tuning: Tuning,
@@ -52,7 +52,7 @@ pub(super) struct Call<'a> {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: Option<Bytes>,
-    /// How often it is tried at most.
+    /// How many attempts it has.
     pub(super) attempts: u32,
 }
 
@@ -92,11 +92,11 @@ impl Host {
         Error { location, attempts: tries.count(), elapsed: tries.elapsed(), cause: cause.into() }
     }
 
-    /// Sends a request until it is answered with success, or with a status that the caller wants to see
-    /// (`expected`), or until trying again makes no sense. Redirects are followed.
+    /// Sends a request until it is answered with success or with a status that the caller handles (`expected`), or until
+    /// another attempt does not help. Follows redirects.
     pub(super) async fn send(&self, call: &Call<'_>, expected: &[StatusCode]) -> Result<Response, Error> {
         let mut tries = Tries::new(call.attempts);
-        let mut asked_anew = false;
+        let mut asked_again = false;
         loop {
             let permit = self.pace.request().await;
             tries.begin();
@@ -105,9 +105,9 @@ impl Host {
                     self.pace.answered();
                     return Ok(response);
                 }
-                // The registry's redirect had expired when it was followed: a new one is good.
-                Ok((response, true)) if is_expired(response.status()) && !asked_anew => {
-                    asked_anew = true;
+                // The registry's redirect had expired when it was followed: ask for a new one.
+                Ok((response, true)) if is_expired(response.status()) && !asked_again => {
+                    asked_again = true;
                     discard(response).await;
                     continue;
                 }
@@ -125,15 +125,15 @@ impl Host {
         }
     }
 
-    /// Says why a request is sent again, and waits until it is.
+    /// Reports why a request is sent again, and waits.
     pub(super) async fn wait(&self, call: &Call<'_>, cause: &Cause, pause: Duration) {
         let reason = format!("cannot {} {}: {cause}", call.operation, call.name);
         self.events.emit(Event::Retrying { side: self.side, reason, pause });
         tokio::time::sleep(pause).await;
     }
 
-    /// One try: with credentials where the registry asks for them, through its redirects. Tells whether there
-    /// were any.
+    /// One attempt: with credentials where the registry asks for them, through its redirects. Tells whether there were
+    /// any.
     async fn send_once(&self, call: &Call<'_>) -> Result<(Response, bool), RegistryError> {
         let mut url = call.url.clone();
         for hop in 0..=limits::REDIRECTS {

@@ -1,11 +1,12 @@
 //! Registries over HTTP: the OCI distribution specification as real registries speak it.
 //!
 //! [`Registries`] is one side of a copy and knows any number of hosts. Each concern has one place:
-//! [`network`] opens connections, [`auth`] says who we are, `host` sends a request (credentials, redirects,
-//! retries), `manifests`, `download` and `upload` are the operations, `retry` decides what is tried again,
-//! `pace` how fast a host is asked, `capabilities` is what a host has turned out to support, `redirect` where the client may be
-//! sent, `foreign` what is fetched from elsewhere, `probe` asks what `doctor` wants to know, `answer` reads refusals, `error` says what can fail and what helps, `client_error` translates the errors of
-//! libraries into it, `limits` holds the bounds.
+//! [`network`] opens connections, [`auth`] provides credentials, `host` sends a request (credentials, redirects,
+//! retries), `manifests`, `download` and `upload` are the operations, `retry` decides what is retried, `pace` how fast a
+//! host is asked, `capabilities` is what a host has turned out to support, `redirect` where the client may be sent,
+//! `foreign` what is fetched from elsewhere, `probe` asks what `doctor` wants to know, `answer` reads refusals, `error`
+//! says what can fail and what helps, `client_error` translates the errors of libraries into it, `limits` holds the
+//! bounds.
 
 mod answer;
 pub mod auth;
@@ -55,7 +56,7 @@ use crate::{
     problem::Side,
 };
 
-/// A registry as it was found, or why it was not. Found once for a run: if nobody listens, thirty images
+/// A registry as it was found, or why it was not. Found once for a run: if nothing listens there, thirty images
 /// should not find that out one after the other.
 type Found = Result<Arc<Host>, Error>;
 
@@ -87,8 +88,8 @@ impl Registries {
         Self { side, network, authenticator, events, tuning, suspended, hosts, layer_urls }
     }
 
-    /// Keeps in this folder what a later process needs to go on with large uploads. Without one, nothing
-    /// outlives the process.
+    /// Keeps in this folder what a later process needs to resume large uploads. Without one, nothing outlives
+    /// the process.
     #[must_use]
     pub fn with_state(self, folder: Option<PathBuf>) -> Self {
         Self { suspended: Arc::new(SuspendedUploads::new(folder)), ..self }

@@ -1,7 +1,7 @@
-//! How hosts are reached: http or https, whom TLS trusts, through which proxy; a connection pool for each
-//! distinct answer.
+//! How hosts are reached: over http or https, trusting which certificates, through which proxy; with a connection pool
+//! for each distinct combination.
 //!
-//! Pools are made when they are first needed: a run that speaks only plain http never reads a certificate.
+//! Pools are created when they are first needed: a run that speaks only plain http never reads a certificate.
 
 mod proxies;
 mod trust;
@@ -26,7 +26,7 @@ use super::{
     limits, retry,
 };
 
-/// How often a registry of this machine is asked over http before it is asked over https.
+/// How often a registry on this machine is asked over http before it is asked over https.
 const PLAIN_QUESTIONS: u32 = 2;
 
 /// What the settings say about connections.
@@ -38,7 +38,7 @@ pub struct NetworkSettings {
     pub trust: Trust,
     /// Proxies.
     pub proxies: Proxies,
-    /// How long a connection may take to come about; ten seconds unless told.
+    /// How long making a connection may take; ten seconds by default.
     pub connect_timeout: Option<Duration>,
 }
 
@@ -59,8 +59,8 @@ struct PoolKey {
 pub struct Network {
     settings: NetworkSettings,
     clients: Mutex<HashMap<PoolKey, Client>>,
-    /// Every registry that was asked for by its name: they alone are shown a client certificate that is for all. Hosts
-    /// that answers and manifests name are not among them.
+    /// Every registry that was asked for by its name: only these are shown a client certificate that is set for all.
+    /// Hosts that answers and manifests name are not among them.
     registries: Mutex<HashSet<Origin>>,
 }
 
@@ -88,7 +88,7 @@ impl Network {
         self.client_for(origin, self.role(origin))
     }
 
-    /// The same for an origin that only a manifest names: it is not told who we are.
+    /// The same for an origin that only a manifest names: it is shown no client certificate.
     pub(super) fn anonymous_client(&self, origin: &Origin) -> Result<Client, RegistryError> {
         self.client_for(origin, HostRole::Unknown)
     }
@@ -118,7 +118,7 @@ impl Network {
         if registries.contains(origin) { HostRole::Registry } else { HostRole::Referred }
     }
 
-    /// A client of its own, whose answers tell the server's certificate. All others are spared the copies.
+    /// A separate client whose answers include the server's certificate. The others do without these copies.
     pub(super) fn client_that_tells_certificates(&self, origin: &Origin) -> Result<Client, RegistryError> {
         self.build(origin, self.role(origin), self.route(origin)?.as_ref(), true)
     }
@@ -171,7 +171,7 @@ impl Network {
         }
         let encrypted = Origin::of_registry(registry, Scheme::Https).map_err(settings)?;
         self.registries.lock().unwrap_or_else(PoisonError::into_inner).insert(encrypted.clone());
-        // Whoever sets certificates for a registry of this machine has answered the question.
+        // Certificates that are set for a registry on this machine answer the question.
         let is_asked = plain.reach() == Reach::Loopback && !self.settings.trust.is_particular(&encrypted);
         if is_asked { self.find_scheme(plain, encrypted).await } else { Ok(encrypted) }
     }
@@ -229,7 +229,7 @@ impl Network {
     }
 }
 
-/// How a server took a question in plain http.
+/// How a server answered a request over plain http.
 enum PlainAnswer {
     /// It speaks http.
     Answered,

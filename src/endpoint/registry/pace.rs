@@ -1,4 +1,4 @@
-//! How fast one host is asked: what it says about it (`Retry-After`, 429) holds for everybody who asks it.
+//! How fast one host is asked. What it says about that (`Retry-After`, 429) applies to all requests to it.
 //!
 //! Two [`Lane`]s bound what runs at once: requests, and blobs on their way. Each finds its width by itself:
 //! additive increase, multiplicative decrease (Chiu and Jain, 1989). Until the first 429 every success widens
@@ -52,8 +52,8 @@ impl Pace {
         permit
     }
 
-    /// Waits for the right to move a blob. Whoever needs it at the destination and at the source takes it
-    /// there first, always in this order, so that two can never wait for each other.
+    /// Waits for the right to move a blob. A transfer that needs it at the destination and at the source takes it
+    /// at the destination first, so that two can never wait for each other.
     pub(super) async fn blob(&self) -> Permit {
         self.blobs.enter().await
     }
@@ -86,7 +86,7 @@ impl Pace {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// A request failed: a pause that the host asks for is everybody's.
+    /// A request failed: a pause that the host asks for applies to all.
     pub(super) fn failed(&self, error: &RegistryError) {
         if let Some(asked) = retry::asked_for(error) {
             let until = Instant::now() + asked;
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pause_is_everybodys_and_the_longest_counts() {
+    async fn a_pause_applies_to_all_requests_and_the_longest_counts() {
         let pace = Pace::new();
         let before = Instant::now();
         pace.failed(&too_many(Duration::from_millis(60)));

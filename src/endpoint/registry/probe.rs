@@ -1,5 +1,5 @@
-//! Questions that leave nothing behind: does a registry answer, whom does it take us for, may we push, does it
-//! know referrers.
+//! Questions that leave nothing behind: does a registry answer, which credential does it get, may we push, does it have the
+//! referrers API.
 
 use std::time::SystemTime;
 
@@ -97,7 +97,7 @@ impl Registries {
         let session = location.and_then(|location| redirect::resolve(&url, location).ok());
         discard(response).await;
         if let Some(session) = session {
-            // Registries sweep sessions that nobody gives back.
+            // Registries sweep sessions that are not given back.
             if let Ok(response) = ask(&host, repository, Method::DELETE, session, &[]).await {
                 discard(response).await;
             }

@@ -1,6 +1,6 @@
 //! Where a registry may send the client: redirects, the `Location` of an upload, the URLs in a manifest.
 //!
-//! Credentials are judged anew at every hop: they go only to the registry's own origin. Libraries that
+//! Credentials are re-evaluated at every hop: they go only to the registry's own origin. Libraries that
 //! follow redirects themselves have leaked tokens on the second hop, so ours does not.
 
 use url::Url;
@@ -31,7 +31,7 @@ pub(super) fn resolve(from: &Url, location: &str) -> Result<Url, RegistryError> 
 }
 
 /// A URL that a manifest of this registry names for a layer. It may be http though the registry is https: no
-/// credential goes there, and the digest vouches for what comes. From there on, redirects are followed as ever.
+/// credential goes there, and the digest is checked. From there on, redirects are followed as usual.
 pub(super) fn named_in_manifest(registry: &Origin, text: &str) -> Result<Url, RegistryError> {
     // Of a text that is no URL nothing is repeated: it could be anything.
     let to = Url::parse(text)
@@ -49,7 +49,7 @@ pub(super) fn named_in_manifest(registry: &Origin, text: &str) -> Result<Url, Re
     Ok(to)
 }
 
-/// Whether somebody elsewhere names this machine, or its link.
+/// Whether a remote host names this machine, or its link.
 fn leads_inside(here: &Origin, there: &Origin) -> bool {
     there.reach() != Reach::Remote && here.reach() == Reach::Remote
 }

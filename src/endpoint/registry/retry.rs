@@ -76,7 +76,7 @@ pub(super) fn of_transfer(error: &RegistryError) -> Option<Retry> {
     }
 }
 
-/// Whether the same request may succeed later without anybody changing anything.
+/// Whether the same request may succeed later.
 pub(super) fn is_transient(error: &RegistryError) -> bool {
     remedy(error) == Remedy::SameRequest
 }
@@ -86,7 +86,7 @@ pub(super) fn is_busy_upload(error: &RegistryError) -> bool {
     remedy(error) == Remedy::FreeUpload
 }
 
-/// How long nobody should ask this registry anything, if it says so.
+/// How long the registry wants no request, if it says so.
 pub(super) fn asked_for(error: &RegistryError) -> Option<Duration> {
     match error {
         RegistryError::Refused(Refusal { retry_after: Some(asked), .. }) if is_transient(error) => {

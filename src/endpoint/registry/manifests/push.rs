@@ -83,7 +83,7 @@ async fn judge_refusal(
     Err(error)
 }
 
-/// Each registry has words of its own. Of a 403 they are needed: it may be about anything.
+/// Each registry words this differently. A 403 may mean anything, so its words decide.
 fn says_immutable(Refusal { status, code, message, .. }: &Refusal) -> bool {
     let text = format!("{} {message}", code.as_deref().unwrap_or_default()).to_ascii_lowercase();
     let words = ["immutable", "already exists", "alreadyexists", "overwrit", "locked"];

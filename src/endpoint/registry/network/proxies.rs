@@ -19,7 +19,7 @@ use super::super::{
     error::RegistryError,
 };
 
-/// A proxy that is not asked: it stands for any in the question whether one would be.
+/// Never contacted: finds out whether any proxy would be used.
 const SOME_PROXY: &str = "http://proxy.invalid";
 
 /// In bytes.
@@ -135,8 +135,8 @@ impl Route {
         })
     }
 
-    /// The status with which the proxy answers `CONNECT`, which the HTTP client keeps to itself: it decides
-    /// whether trying again makes sense. Not to be had of a proxy that is reached over TLS.
+    /// The status with which the proxy answers `CONNECT`, which the HTTP client does not report: it decides whether
+    /// another attempt helps. Not available for a proxy that is reached over TLS.
     pub(super) async fn status(&self, target: &Origin) -> io::Result<u16> {
         let unreadable = || io::Error::other("no status");
         let host = self.address.host().filter(|_| !self.is_https()).ok_or_else(unreadable)?;

@@ -1,4 +1,5 @@
-//! Whom TLS trusts, and who we are to a server that asks for a certificate: for every registry, or for one.
+//! Which authorities TLS trusts, and which certificate is shown to a server that asks for one: for every registry, or for
+//! one.
 //!
 //! Everything is checked when the settings are read, so that a wrong file is a usage error with a name and
 //! not a failed connection an hour later.
@@ -37,14 +38,14 @@ impl Scope {
     }
 }
 
-/// How a host came to be asked, which decides whether it is told who we are.
+/// Why a host is asked, which decides whether it is shown a client certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HostRole {
     /// Images are read from it or written to it.
     Registry,
     /// A registry named it: by a redirect, as a token server, or as the place of an upload.
     Referred,
-    /// A manifest named it, which anybody may have written.
+    /// A manifest named it, whose author is unknown.
     Unknown,
 }
 
@@ -140,7 +141,7 @@ impl Trust {
         }
     }
 
-    /// Who we are there: what is set for this origin alone comes before what is set for every registry.
+    /// The certificate that is shown there: one that is set for this origin alone comes before one for every registry.
     fn identity(&self, origin: &Origin, role: HostRole) -> Option<&Identity> {
         let common = |scope: &Scope| role == HostRole::Registry && *scope == Scope::EVERY;
         let own = self.identities.iter().find(|(scope, _)| scope.is_about(origin));

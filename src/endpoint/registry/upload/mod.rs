@@ -6,7 +6,7 @@
 //! refused mount opens is used, not wasted. A registry that shows itself to be made from distribution is taken
 //! to do the same until the first blob that was uploaded proves it; of any other, a HEAD finds out.
 //!
-//! Registries differ in everything else, and what differs has its place:
+//! Registries differ in everything else:
 //!
 //! - [`session`]: where an upload goes to; how far it is; giving it back;
 //! - [`send`]: one request with bytes, watched while they go out; [`chunks`]: many of them, for registries that
@@ -28,7 +28,7 @@ use url::Url;
 use self::{
     send::Record,
     session::Session,
-    suspended::{Continued, Resumption, SuspendedUpload},
+    suspended::{ResumedUpload, Resumption, SuspendedUpload},
 };
 use super::{
     auth::Scope,
@@ -70,7 +70,7 @@ pub struct Upload {
     _permit: Permit,
 }
 
-/// Opens the upload of a blob, goes on with one that broke off, or finds that none is needed.
+/// Opens the upload of a blob, resumes one that broke off, or finds that none is needed.
 pub(super) async fn begin(
     host: Arc<Host>,
     suspended: Arc<SuspendedUploads>,
@@ -89,8 +89,8 @@ pub(super) async fn begin(
             return Ok(Begun::Completed);
         }
         match suspended.resume(&push).await {
-            Resumption::Continued(continued) => {
-                return Ok(Begun::Wanted(Upload::new(push, *continued, permit)));
+            Resumption::Resumed(resumed) => {
+                return Ok(Begun::Wanted(Upload::new(push, *resumed, permit)));
             }
             Resumption::Completed => return Ok(Begun::Completed),
             Resumption::Dead => {}
@@ -102,7 +102,7 @@ pub(super) async fn begin(
         Opened::Session(session) => {
             let record = Record::new(&push, &session, resets);
             let start = Start { snapshot_every: push.snapshot_every(), ..Start::at_the_beginning(blob) };
-            Ok(Begun::Wanted(Upload::new(push, Continued { session, start, record }, permit)))
+            Ok(Begun::Wanted(Upload::new(push, ResumedUpload { session, start, record }, permit)))
         }
     }
 }
@@ -267,7 +267,7 @@ impl Push {
 }
 
 impl Upload {
-    fn new(push: Push, Continued { session, start, record }: Continued, permit: Permit) -> Self {
+    fn new(push: Push, ResumedUpload { session, start, record }: ResumedUpload, permit: Permit) -> Self {
         let capabilities = &push.host.capabilities;
         let method =
             if record.resets >= SUSPICIOUS_RESETS { capabilities.chunks() } else { capabilities.method() };

@@ -78,7 +78,7 @@ pub(super) struct Outgoing {
     pub(super) body: Body,
 }
 
-/// Sends a whole blob. The length is announced, so a body that ends early can never be taken for whole.
+/// Sends a whole blob. The length is announced, so a body that ends early can never pass for complete.
 pub(super) async fn whole(
     push: &Push,
     session: &Session,
@@ -154,8 +154,8 @@ pub(super) async fn transmit(
     Err(error)
 }
 
-/// Waits for the answer while the bytes go out, notes how far they are, and ends what stands still. A read
-/// time-out would not notice: nothing is read while the bytes go out.
+/// Waits for the answer while the bytes go out, notes how far they are, and ends what stalls. A read timeout would not
+/// notice: nothing is read while the bytes go out.
 async fn supervise(
     push: &Push,
     watch: &Watch,
@@ -205,7 +205,7 @@ impl Stillness {
     }
 
     fn check(&mut self, host: &Host, watch: &Watch) -> Result<(), RegistryError> {
-        // A source that stands still has a watch of its own, and may yet go on.
+        // A stalled source has a timeout of its own, and may recover.
         if watch.moved() != self.moved || watch.waits_for_source() {
             self.moved = watch.moved();
             self.since = Instant::now();

@@ -58,8 +58,8 @@ impl Session {
         url
     }
 
-    /// How many bytes it has, as far as it can be gone on with; zero for a session that is dead, or of which
-    /// the registry says what makes no sense. Moves to where the registry wants the rest.
+    /// How many bytes it has, if it can be resumed; zero for a session that is dead, or about which the registry's answer
+    /// is invalid. Moves to where the registry wants the rest.
     pub(super) async fn received(&mut self, push: &Push, sent: u64) -> u64 {
         let call = push.call(Operation::UploadBlob, Method::GET, self.location.clone());
         let Ok(response) = push.host.send(&call, &[StatusCode::NOT_FOUND]).await else { return 0 };

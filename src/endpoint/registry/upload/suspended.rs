@@ -46,15 +46,15 @@ pub(super) struct SuspendedUpload {
 /// What resuming an upload led to.
 pub(super) enum Resumption {
     /// The rest is wanted.
-    Continued(Box<Continued>),
+    Resumed(Box<ResumedUpload>),
     /// It had all the bytes and is a blob now.
     Completed,
     /// A new one must be opened: no byte is ever sent twice to one session.
     Dead,
 }
 
-/// An upload that goes on: where to, from where on, and what is noted of it.
-pub(super) struct Continued {
+/// A resumed upload: where it goes, from where on, and what is noted about it.
+pub(super) struct ResumedUpload {
     pub(super) session: Session,
     pub(super) start: Start,
     pub(super) record: Record,
@@ -66,7 +66,7 @@ impl SuspendedUploads {
         Self { folder, uploads: Mutex::default() }
     }
 
-    /// The broken upload of a blob, by this process or an earlier one.
+    /// The upload of a blob that broke off, in this process or an earlier one.
     pub(super) fn take(&self, push: &Push) -> Option<SuspendedUpload> {
         let key = (push.repository.clone(), push.blob.digest.clone());
         if let Some(suspended) = self.uploads().remove(&key) {
@@ -126,7 +126,7 @@ impl SuspendedUpload {
         }
     }
 
-    /// Asks the registry how far the upload came. Only large ones are gone on with.
+    /// Asks the registry how far the upload came. Only large ones are resumed.
     pub(super) async fn resume(self, push: &Push) -> Resumption {
         let Self { mut session, mut record, sent } = self;
         let may_go_on = push.is_resumable() && push.host.capabilities.takes_chunks();
@@ -143,7 +143,7 @@ impl SuspendedUpload {
             session.cancel(push).await;
             return Resumption::Dead;
         }
-        // The break was not in vain: it says nothing about the size of requests.
+        // Bytes arrived before the break: it says nothing about the size of requests.
         record.resets = 0;
         if let Some(journal) = &mut record.journal {
             journal.note_session(&session, &push.host.origin);
@@ -151,7 +151,7 @@ impl SuspendedUpload {
         let hashed = last_before(&record.snapshots, received)
             .unwrap_or_else(|| Start::at_the_beginning(&push.blob).hashed);
         let start = Start { hashed, received, snapshot_every: push.snapshot_every() };
-        Resumption::Continued(Box::new(Continued { session, start, record }))
+        Resumption::Resumed(Box::new(ResumedUpload { session, start, record }))
     }
 }
 
