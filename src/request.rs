@@ -19,13 +19,15 @@ use secrecy::SecretString;
 
 use crate::{
     cli::{LoginArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, Verify},
-    endpoint::registry::{
-        Registries, Tuning,
-        auth::{Authenticator, Credential, Credentials, Environment, License, authfile},
-        network::Network,
-        state_folder,
+    endpoint::{
+        Error, Operation,
+        registry::{
+            Registries, Tuning,
+            auth::{Authenticator, Credential, Credentials, Environment, License, authfile},
+            network::Network,
+            state_folder,
+        },
     },
-    endpoint::{EndpointError as _, Error, Operation},
     enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, Selection, Source},
     error::{Failure, Kind},
     event::EventSink,
@@ -242,11 +244,7 @@ impl Access {
         let mut credentials = self.credentials()?;
         if let Some((credential, flag)) = destination_login(login)? {
             let origin = self.network.origin(root.registry()).await.map_err(|error| {
-                let kind = error.kind();
-                Failure::from_error(
-                    kind,
-                    &Error::new(Operation::Connect, Side::Destination, root.registry(), error),
-                )
+                Error::new(Operation::Connect, Side::Destination, root.registry(), error).failure()
             })?;
             credentials = credentials.with_explicit(origin, credential, flag);
         }

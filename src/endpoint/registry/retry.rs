@@ -62,7 +62,8 @@ fn remedy(error: &RegistryError) -> Remedy {
     }
 }
 
-fn is_temporary(status: u16) -> bool {
+/// Whether a server that answers this may answer otherwise later.
+pub(super) fn is_temporary(status: u16) -> bool {
     matches!(status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
 }
 
@@ -103,7 +104,7 @@ pub(super) fn pause(error: &RegistryError) -> Pause {
 
 /// Reads `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).
 #[must_use]
-pub(crate) fn retry_after(value: &str) -> Option<Duration> {
+pub(super) fn retry_after(value: &str) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
