@@ -1,7 +1,7 @@
 //! `images`, and what every job on images begins with: finds the images and names them at the destination.
 
 use crate::{
-    endpoint::with_chart::MadeHere,
+    endpoint::packaged_chart::PackagedChart,
     enumerate::{self, ChartPackage, Enumeration, Selection},
     error::{Failure, Kind},
     event::{EventSink, warn},
@@ -29,9 +29,9 @@ pub(super) async fn enumerate(selection: &Selection, events: &dyn EventSink) -> 
 }
 
 /// The chart of a run as a source has to know it, if no registry has it.
-pub(super) fn packaged_chart(package: Option<ChartPackage>) -> Option<MadeHere> {
+pub(super) fn packaged_chart(package: Option<ChartPackage>) -> Option<PackagedChart> {
     let ChartPackage { reference, artifact, .. } = package?;
-    artifact.map(|artifact| MadeHere { reference, artifact: Some(artifact) })
+    artifact.map(|artifact| PackagedChart { reference, artifact: Some(artifact) })
 }
 
 /// Warns of waivers that match no image.

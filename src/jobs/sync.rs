@@ -7,7 +7,7 @@ use super::{
     record::{Copied, Record},
 };
 use crate::{
-    endpoint::with_chart::{MadeHere, WithChart},
+    endpoint::packaged_chart::{ChartSource, PackagedChart},
     enumerate::{self as enumeration, Selection},
     error::{Failure, Kind},
     event::EventSink,
@@ -29,7 +29,7 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     };
     let record = Record::prepare((!copy.dry_run).then(|| request.lock()))?;
     let source = access.source()?.with_foreign_layers(foreign_layers);
-    let source = Arc::new(WithChart::new(source, packaged));
+    let source = Arc::new(ChartSource::new(source, packaged));
     let registry = Arc::new(access.destination(&destination.root, destination.login.as_ref()).await?);
     let waivers = platforms.waivers();
     let sources: Vec<Reference> = mappings.iter().map(|mapping| mapping.source.clone()).collect();
@@ -59,7 +59,7 @@ struct Job {
     placement: Placement,
     chart: Option<ChartIdentity>,
     /// The chart itself, if it is to be copied and no registry has it.
-    packaged: Option<MadeHere>,
+    packaged: Option<PackagedChart>,
     foreign_layers: ForeignLayers,
     /// With `--locked`, the lock: its other destinations are kept.
     earlier: Option<Lock>,
@@ -125,7 +125,7 @@ async fn locked_chart(
     lock: &Lock,
     wanted: Option<&LockedChart>,
     path: &Path,
-) -> Result<Option<MadeHere>, Failure> {
+) -> Result<Option<PackagedChart>, Failure> {
     let packaged = lock.placement().and_then(|placement| placement.chart.as_ref());
     let (reference, identity) = match (packaged, &lock.chart) {
         (Some(reference), Some(identity)) => (reference, identity),
@@ -140,7 +140,7 @@ async fn locked_chart(
         return Ok(None);
     }
     let Some(wanted) = wanted else {
-        return Ok(Some(MadeHere { reference: reference.clone(), artifact: None }));
+        return Ok(Some(PackagedChart { reference: reference.clone(), artifact: None }));
     };
     let package = enumeration::package_chart(&wanted.options_for(identity)).await?;
     let locked = lock.images.iter().find(|image| image.source == *reference);

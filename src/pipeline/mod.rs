@@ -1,5 +1,5 @@
-//! The way of every image: resolve, plan, transfer, confirm; and the same without the transfer.
-//! Jobs only choose endpoints and options.
+//! What is done with every image: resolve, plan, transfer, confirm; or the same without the transfer. Jobs only choose
+//! endpoints and options.
 
 pub mod mirror;
 pub mod verify;

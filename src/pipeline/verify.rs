@@ -1,4 +1,4 @@
-//! Compares a mirror with what it should be: every image is read at the destination, nothing is copied.
+//! Verifies a mirror: every image is read at the destination and compared with what is expected. Nothing is moved.
 
 use std::{sync::Arc, time::Instant};
 
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 8;
 pub struct Expectation {
     /// The image and where it should be.
     pub image: Arc<Mapping>,
-    /// The digest that it should have; `Err` says why it is unknown.
+    /// The digest that it should have; `Err` says why that is not known.
     pub digest: Result<Digest, Unknown>,
     /// The platforms that it must have, the waived ones left out.
     pub platforms: Vec<Platform>,

@@ -15,7 +15,7 @@ use super::{Login, Password, RegistrySettings, network, registries::LicenseFrom,
 use crate::{
     cli::variable,
     endpoint::{
-        Cause, Error, Operation,
+        Error, Operation,
         registry::{
             Registries, Tuning,
             auth::{Authenticator, Credential, CredentialError, Credentials, Environment, License, authfile},
@@ -76,10 +76,8 @@ impl Access {
         if let Some(login) = login {
             let credential = credential(login)?;
             let origin = self.network.origin(root.registry()).await;
-            let origin = origin.map_err(|cause: Cause| {
-                let kind = cause.kind();
-                let error = Error::new(Operation::Connect, Side::Destination, root.registry(), cause);
-                Failure::from_error(kind, &error)
+            let origin = origin.map_err(|error| {
+                Error::new(Operation::Connect, Side::Destination, root.registry(), error).failure()
             })?;
             credentials = credentials.with_explicit(origin, credential, "--to-username");
         }

@@ -12,6 +12,7 @@ mod access;
 mod bundle;
 mod chaos;
 mod doctor;
+mod endpoints;
 mod enumerate;
 mod faults;
 mod foreign_layers;

@@ -10,6 +10,7 @@ use super::{
     volumes::VolumeError,
 };
 use crate::{
+    endpoint::{EndpointError, Location},
     error::{Failure, Kind},
     oci::{Digest, manifest::LARGEST_MANIFEST},
     problem::Remedy,
@@ -308,4 +309,14 @@ fn volumes_hint(error: &VolumeError) -> Option<&'static str> {
         VolumeError::NotABeginning(_) => "name all volumes, including the first",
         VolumeError::Folder(_) => return None,
     })
+}
+
+impl EndpointError for BundleError {
+    fn kind(&self) -> Kind {
+        self.kind()
+    }
+
+    fn remedy(&self, _: &Location) -> Option<String> {
+        self.hint().map(str::to_owned)
+    }
 }

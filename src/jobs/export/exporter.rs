@@ -14,8 +14,8 @@ use crate::{
     endpoint::{
         Error, Source,
         bundle::{self, Draft, Meter, Output, Writer},
-        nowhere::Nowhere,
-        resolved::Resolved,
+        empty::EmptyDestination,
+        pinned::PinnedSource,
     },
     error::{Failure, Kind},
     event::{Event, EventSink},
@@ -135,7 +135,7 @@ impl<S: Source> Exporter<S> {
         if (failed(&mirrored) > 0 && !self.keep_going) || ready(&mut mirrored).next().is_none() {
             return Ok(Exported { mirrored, written: None });
         }
-        let (draft, source) = (self.draft(&mut mirrored), self.resolved(&mirrored));
+        let (draft, source) = (self.draft(&mut mirrored), self.pinned(&mirrored));
         let images = ready(&mut mirrored)
             .filter_map(|image| Some((under_its_own_name(&image.outcome.source), image.graph.as_ref()?)));
         let owners = OwnerOfBlobs::announce(images, draft.layout(), &self.events);
@@ -160,7 +160,7 @@ impl<S: Source> Exporter<S> {
         let options = Options { dry_run: true, check: Level::Platforms, ..self.options.clone() };
         let events = Arc::new(ResolvingEvents(Arc::clone(&self.events)));
         let mut mirrored =
-            mirror(Arc::clone(&self.source), Arc::new(Nowhere), mappings, options, events).await;
+            mirror(Arc::clone(&self.source), Arc::new(EmptyDestination), mappings, options, events).await;
         for image in &mut mirrored {
             image.outcome.destination = image.outcome.source.to_string();
         }
@@ -204,9 +204,9 @@ impl<S: Source> Exporter<S> {
     }
 
     /// The source, without reading known manifests again.
-    fn resolved(&self, mirrored: &[Mirrored]) -> Resolved<S> {
+    fn pinned(&self, mirrored: &[Mirrored]) -> PinnedSource<S> {
         let images = mirrored.iter().filter_map(|image| Some((&image.outcome.source, image.graph.as_ref()?)));
-        Resolved::new(Arc::clone(&self.source), images)
+        PinnedSource::new(Arc::clone(&self.source), images)
     }
 
     async fn is_there(
@@ -252,7 +252,7 @@ impl<S: Source> Exporter<S> {
         again: bool,
     ) {
         let mappings = ready(mirrored).map(|image| under_its_own_name(&image.outcome.source)).collect();
-        let source = Arc::new(self.resolved(mirrored));
+        let source = Arc::new(self.pinned(mirrored));
         let options =
             Options { check: Level::Blobs, overwrite: true, dry_run: false, ..self.options.clone() };
         let copied = mirror(source, Arc::clone(writer), mappings, options, Arc::clone(events)).await;

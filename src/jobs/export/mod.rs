@@ -15,7 +15,7 @@ use super::{
     record::Record,
 };
 use crate::{
-    endpoint::{bundle::Output, with_chart::WithChart},
+    endpoint::{bundle::Output, packaged_chart::ChartSource},
     error::Failure,
     event::{EventSink, warn},
     lock::Base,
@@ -44,7 +44,7 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     let foreign_layers = request.foreign_layers.into();
     let source = access.source()?.with_foreign_layers(foreign_layers);
     let exporter = Exporter {
-        source: Arc::new(WithChart::new(source, packaged_chart(found.package))),
+        source: Arc::new(ChartSource::new(source, packaged_chart(found.package))),
         options: request.copy.options(platforms.required.clone(), waivers, foreign_layers),
         contents,
         keep_going: *keep_going,

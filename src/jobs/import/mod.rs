@@ -24,7 +24,7 @@ use super::{
 use crate::{
     endpoint::{
         bundle::Bundle,
-        landed::{Aided, Landed, Relay},
+        known_blobs::{KnownBlobs, KnownBlobsDestination, KnownBlobsSource},
         registry::Registries,
     },
     error::Failure,
@@ -103,10 +103,10 @@ impl Job<'_> {
     }
 
     /// Runs the pipeline. Blobs that have `landed` are not copied from the bundle.
-    async fn mirror(&self, bundle: Bundle, landed: Arc<Landed>, plan: &Plan) -> Vec<Mirrored> {
+    async fn mirror(&self, bundle: Bundle, landed: Arc<KnownBlobs>, plan: &Plan) -> Vec<Mirrored> {
         let (bundle, destination) = (Arc::new(bundle), Arc::clone(&self.destination));
-        let source = Arc::new(Relay::new(bundle, Arc::clone(&destination), Arc::clone(&landed)));
-        let destination = Arc::new(Aided::new(destination, landed));
+        let source = Arc::new(KnownBlobsSource::new(bundle, Arc::clone(&destination), Arc::clone(&landed)));
+        let destination = Arc::new(KnownBlobsDestination::new(destination, landed));
         let (mappings, options) = (plan.mappings.clone(), plan.options.clone());
         pipeline::mirror(source, destination, mappings, options, Arc::clone(&self.events)).await
     }

@@ -7,7 +7,7 @@ use crate::{
     endpoint::{
         Error,
         bundle::{Bundle, BundleError, Incoming},
-        landed::Landed,
+        known_blobs::KnownBlobs,
     },
     error::{Failure, Kind},
     event::warn,
@@ -28,16 +28,16 @@ impl Job<'_> {
         let mut plan = Plan::new(&bundle, self.request)?;
         self.describe(&bundle, &plan);
         let base = self.base(&bundle, &mut plan).await?;
-        let landed = Landed::default();
+        let landed = KnownBlobs::default();
         let wanted = wanted(&bundle, &plan, &base.landed);
         let forward = Forward {
             destination: &*self.destination,
             wanted: &wanted,
-            landed: &landed,
+            known: &landed,
             events: &self.events,
             dry_run: self.request.copy.dry_run,
         };
-        let forwarded = forward.all(&mut incoming, kept, next).await.map_err(|error| failure(&error));
+        let forwarded = forward.all(&mut incoming.blobs(kept, next)).await.map_err(|error| failure(&error));
         if let Err(failure) = forwarded {
             if !self.request.keep_going {
                 return Err(failure);
@@ -97,7 +97,7 @@ fn input() -> Result<tokio::fs::File, Failure> {
 }
 
 /// Each blob that is needed, with the first image that needs it.
-fn wanted(bundle: &Bundle, plan: &Plan, there: &Landed) -> Wanted {
+fn wanted(bundle: &Bundle, plan: &Plan, there: &KnownBlobs) -> Wanted {
     let mut wanted = Wanted::new();
     for (image, mapping) in plan.images.iter().zip(&plan.mappings) {
         let mapping: Arc<Mapping> = Arc::new(mapping.clone());
@@ -113,7 +113,7 @@ fn wanted(bundle: &Bundle, plan: &Plan, there: &Landed) -> Wanted {
 /// Standard input cannot be read again.
 fn failure(error: &Error) -> Failure {
     let failure = error.failure();
-    match error.side {
+    match error.location.side {
         Side::Destination => {
             let why = "what comes from standard input cannot be sent twice: store the bundle in a file and import the file";
             Failure { kind: Kind::Image, ..failure.with_hint(why) }

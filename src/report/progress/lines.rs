@@ -123,7 +123,9 @@ fn detail(event: &Event, progress: &Progress) -> Option<String> {
         Event::BlobRestarted { image, blob, bytes } => {
             format!("{}: {} restarted after {}", name(image), blob.digest.short(), units::bytes(*bytes))
         }
-        Event::Confirming { image } => format!("{}: pushing and confirming its manifests", name(image)),
+        Event::Confirming { image } => {
+            format!("{}: its manifests are pushed; reading them back", name(image))
+        }
         Event::Retrying { side, reason, pause } => {
             format!("{side}: {}; retrying in {}", escape(reason), units::elapsed(*pause))
         }

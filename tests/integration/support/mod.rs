@@ -26,6 +26,7 @@ pub mod helm;
 pub mod http_server;
 pub mod images;
 pub mod kill;
+pub mod memory;
 pub mod process;
 pub mod programs;
 pub mod proxy;
