@@ -50,20 +50,20 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         keep_going: *keep_going,
         events,
     };
-    let exported = match files {
+    let ended = match files {
         None => exporter.to_stream(references, tokio::io::stdout()).await?,
         Some(files) => exporter.to_files(references, files).await?,
     };
-    let failure = exported.written.as_ref().and_then(|written| record.write(|| Ok(written.lock.clone())));
-    let outcomes = exported.mirrored.into_iter().map(|image| image.outcome).collect();
+    let failure = ended.written.as_ref().and_then(|written| record.write(|| Ok(written.lock.clone())));
+    let outcomes = ended.mirrored.into_iter().map(|image| image.outcome).collect();
     Ok(RunOutcome {
         destination: Some(match to {
             ExportTo::Stdout => "-".to_owned(),
             ExportTo::Files { path, .. } => path.display().to_string(),
         }),
-        bundle: exported.written.as_ref().map(|written| written.id.clone()),
+        bundle: ended.written.as_ref().map(|written| written.id.clone()),
         chart: found.chart,
-        written: exported.written.as_ref().map(summary),
+        written: ended.written.as_ref().map(summary),
         ..RunOutcome::new(Command::BundleExport, outcomes, failure.into_iter().collect(), started.elapsed())
     })
 }
