@@ -19,7 +19,7 @@ const MOST_MANIFESTS: usize = 2000;
 /// How many manifests of one image are read at once.
 const AT_ONCE: usize = 8;
 
-/// Reads an image's whole graph. A child that is missing or unusable is an error.
+/// Reads an image's whole graph. A child that is missing or unusable is an error, and so is a damaged config.
 pub async fn resolve<S: Source>(
     source: &S,
     repository: &Repository,
@@ -38,7 +38,8 @@ pub async fn resolve<S: Source>(
     Ok(graph)
 }
 
-/// Reads as much of an image's graph as exists. Only what prevents reading at all is an error.
+/// Reads as much of an image's graph as exists. Only what prevents reading at all is an error. A config that is damaged or
+/// missing names no platform here; a look at the blobs finds out why.
 pub async fn survey<S: Source>(
     endpoint: &S,
     repository: &Repository,
@@ -48,7 +49,7 @@ pub async fn survey<S: Source>(
     Ok(read(endpoint, repository, root, known).await?.0)
 }
 
-/// The graph, and why the first of its unusable manifests is unusable.
+/// The graph, and why the first of its unusable manifests or configs is unusable.
 async fn read<S: Source>(
     endpoint: &S,
     repository: &Repository,
@@ -79,8 +80,8 @@ async fn read<S: Source>(
     }
     let unusable = walk.first_error.take();
     let mut graph = walk.into_graph(&root_digest);
-    platforms::learn(endpoint, repository, &mut graph).await?;
-    Ok((graph, unusable))
+    let damaged = platforms::learn(endpoint, repository, &mut graph).await?;
+    Ok((graph, unusable.or(damaged)))
 }
 
 /// A child that was asked for: absent, unusable, or read.

@@ -15,19 +15,29 @@ const LARGEST_CONFIG: u64 = 8 * 1024 * 1024;
 /// The largest config that is kept in memory, in bytes. Those of real images have a few thousand.
 const LARGEST_KEPT: u64 = 64 * 1024;
 
-/// Learns the platforms of all image manifests. An index names them; where it does not, the config does.
+/// Learns the platforms of all image manifests. An index names them; where it does not, the config does. Returns why the
+/// first of the configs whose bytes are not what they should be is unusable.
 pub(super) async fn learn<S: Source>(
     place: &S,
     repository: &Repository,
     graph: &mut Graph,
-) -> Result<(), Error> {
+) -> Result<Option<Error>, Error> {
+    let mut damaged = None;
     for node in &graph.nodes {
         let Contents::Image { config, .. } = &node.contents else { continue };
         let platform = match &node.descriptor.platform {
             Some(_) => node.descriptor.runnable_platform().cloned(),
             None if node.descriptor.attestation => None,
             None => {
-                let Some(bytes) = read(place, repository, config).await? else { continue };
+                let bytes = match read(place, repository, config).await {
+                    Ok(Some(bytes)) => bytes,
+                    Ok(None) => continue,
+                    Err(error @ Error { cause: Cause::Mismatch(_), .. }) => {
+                        damaged.get_or_insert(error);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 let platform = platform_of(&bytes);
                 if config.size <= LARGEST_KEPT {
                     graph.configs.insert(config.digest.clone(), bytes);
@@ -39,7 +49,7 @@ pub(super) async fn learn<S: Source>(
             graph.platforms.push(PlatformManifest { platform, digest: node.descriptor.digest.clone() });
         }
     }
-    Ok(())
+    Ok(damaged)
 }
 
 /// The fields of an image config that name its platform (OCI image specification, "Image Configuration").
