@@ -4,9 +4,13 @@
 //! - [`generate`] draws graphs, [`world`] builds them and says what each image is made of;
 //! - time stands still (tokio's paused clock), so pauses cost nothing and a deadlock fails at once.
 
+mod damage;
+mod failures;
 mod generate;
 mod interruption;
 mod movement;
+mod planner;
+mod survey;
 mod world;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -23,8 +27,9 @@ use thoras_mirror::{
 
 use self::world::World;
 
-/// So many random cases, without files that remember failed ones: those become tests with a name.
+/// So many random cases (`PROPTEST_CASES` in place of them), without files that remember failed ones: those become tests with a name.
 fn cases(cases: u32) -> Config {
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { cases };
     Config { cases, failure_persistence: None, max_shrink_iters: 2000, ..Config::default() }
 }
 

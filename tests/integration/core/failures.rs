@@ -1,0 +1,264 @@
+//! One image fails, the others do not; and bytes that are not the blob's are never committed.
+
+use proptest::{prelude::*, sample::Index};
+use thoras_mirror::{
+    confirm::Level,
+    error::Kind,
+    oci::{Digest, Repository},
+    outcome::{Mirrored, Status},
+    pipeline::Options,
+    problem::{Problem, Side},
+};
+
+use super::{
+    cases,
+    generate::{Spec, empty_world, spec, world},
+    mirror, mirror_all, options, run,
+    world::{Image, World},
+};
+use crate::support::memory::{
+    Act, Answer,
+    faults::{Effect, Fault, Lie},
+};
+
+/// A world whose source and destination have nothing in common.
+fn separate_world() -> impl Strategy<Value = World> {
+    spec(0).prop_map(|spec| World::new(Spec { same_registry: false, ..spec }))
+}
+
+/// A blob that some image needs, and the repository that needs it.
+fn victim(world: &World, index: Index) -> Option<(Digest, Repository)> {
+    let needed: Vec<_> = world.needed().into_iter().collect();
+    (!needed.is_empty()).then(|| index.get(&needed).clone())
+}
+
+fn try_all(world: &World) -> Vec<Mirrored> {
+    let mirrored = run(mirror(world, options(Level::Platforms, world.jobs)));
+    world.destination.history().assert_children_first();
+    mirrored
+}
+
+/// Fails unless exactly the images that `fails` selects have failed, for a reason of this kind that names the victim, and
+/// without a tag.
+fn assert_failed(
+    world: &World,
+    mirrored: &[Mirrored],
+    (victim, kind): (&Digest, Kind),
+    fails: impl Fn(&Image) -> bool,
+) {
+    for (image, mirrored) in world.images.iter().zip(mirrored) {
+        let tag = world
+            .destination
+            .edit(&image.mapping.repository, |contents| contents.tags.get(&image.mapping.tag).cloned());
+        let outcome = &mirrored.outcome;
+        if !fails(image) {
+            assert!(outcome.is_confirmed(), "{outcome:#?}");
+            assert_eq!(tag.as_ref(), Some(&image.root));
+            continue;
+        }
+        assert_eq!((outcome.status, tag), (Status::Failed, None));
+        let failure = outcome.failure.as_ref().unwrap();
+        assert!(failure.message.contains(victim.as_str()), "{failure:?}");
+        assert_eq!(failure.kind, kind, "{failure:?}");
+    }
+}
+
+/// The next run, in which nothing fails, completes everything.
+fn assert_converges(world: &World) {
+    world.destination.begin_anew();
+    world.source.begin_anew();
+    mirror_all(world, Level::Platforms);
+    world.destination.history().assert_children_first();
+    world.assert_complete();
+}
+
+fn lie() -> impl Strategy<Value = Lie> {
+    prop::sample::select(vec![Lie::Wrong, Lie::Short, Lie::Long])
+}
+
+proptest! {
+    #![proptest_config(cases(96))]
+
+    #[test]
+    fn a_blob_that_the_source_has_lost_fails_only_the_images_that_need_it(
+        world in empty_world(),
+        index in any::<Index>(),
+    ) {
+        let Some((lost, _)) = victim(&world, index) else { return Ok(()) };
+        let mut copies = Vec::new();
+        for image in &world.images {
+            let source = image.mapping.source.repository();
+            let bytes = world.source.edit(source, |contents| contents.blobs.remove(&lost));
+            copies.push((source.clone(), bytes));
+        }
+        let mirrored = try_all(&world);
+        assert_failed(&world, &mirrored, (&lost, Kind::Image), |image| image.blobs.contains_key(&lost));
+        for (repository, bytes) in copies {
+            world.source.edit(&repository, |contents| {
+                contents.blobs.extend(bytes.map(|bytes| (lost.clone(), bytes)));
+            });
+        }
+        assert_converges(&world);
+    }
+
+    #[test]
+    fn a_blob_that_one_source_repository_has_lost_is_brought_from_another(
+        world in separate_world(),
+        index in any::<Index>(),
+        from in any::<Index>(),
+    ) {
+        let Some((lost, _)) = victim(&world, index) else { return Ok(()) };
+        let loser = from.get(&world.images).mapping.source.repository().clone();
+        world.source.edit(&loser, |contents| contents.blobs.remove(&lost));
+        let mirrored = try_all(&world);
+        let suffers = |image: &Image| {
+            image.mapping.source.repository() == &loser && image.blobs.contains_key(&lost)
+        };
+        let is_elsewhere = world.images.iter().any(|image| image.blobs.contains_key(&lost) && !suffers(image));
+        for (image, mirrored) in world.images.iter().zip(&mirrored) {
+            let outcome = &mirrored.outcome;
+            prop_assert!(outcome.is_confirmed() || suffers(image), "{:#?}", outcome);
+            prop_assert!(!outcome.is_confirmed() || !suffers(image) || is_elsewhere, "{:#?}", outcome);
+        }
+    }
+
+    #[test]
+    fn a_blob_that_one_repository_refuses_fails_only_its_images(world in empty_world(), index in any::<Index>()) {
+        let Some((refused, repository)) = victim(&world, index) else { return Ok(()) };
+        let fault = Fault::always(Side::Destination, Act::BeginBlob, &refused, Effect::Refuse);
+        world.destination.plan(fault.in_repository(&repository));
+        let mirrored = try_all(&world);
+        assert_failed(&world, &mirrored, (&refused, Kind::Authentication), |image| {
+            image.mapping.repository == repository && image.blobs.contains_key(&refused)
+        });
+        assert_converges(&world);
+    }
+
+    #[test]
+    fn a_blob_that_is_refused_once_fails_one_image_and_another_takes_over(
+        world in empty_world(),
+        index in any::<Index>(),
+    ) {
+        let Some((refused, repository)) = victim(&world, index) else { return Ok(()) };
+        let fault = Fault::always(Side::Destination, Act::BeginBlob, &refused, Effect::Refuse);
+        world.destination.plan(fault.times(1).in_repository(&repository));
+        let mirrored = try_all(&world);
+        let failed: Vec<_> = mirrored.iter().filter(|image| image.outcome.status == Status::Failed).collect();
+        prop_assert_eq!(failed.len(), 1);
+        prop_assert_eq!(failed[0].outcome.failure.as_ref().unwrap().kind, Kind::Authentication);
+        let confirmed = mirrored.iter().filter(|image| image.outcome.is_confirmed()).count();
+        prop_assert_eq!(confirmed, mirrored.len() - 1);
+        assert_converges(&world);
+    }
+
+    #[test]
+    fn a_source_that_lies_commits_nothing(world in separate_world(), index in any::<Index>(), lie in lie()) {
+        let Some((victim, _)) = victim(&world, index) else { return Ok(()) };
+        let is_empty = world.images.iter().any(|image| image.blobs.get(&victim).is_some_and(bytes::Bytes::is_empty));
+        prop_assume!(!is_empty || lie == Lie::Long);
+        world.source.plan(Fault::always(Side::Source, Act::OpenBlob, &victim, Effect::Lie(lie)));
+        let mirrored = try_all(&world);
+        assert_failed(&world, &mirrored, (&victim, Kind::Integrity), |image| image.blobs.contains_key(&victim));
+        let commits = world.destination.history().commits;
+        prop_assert!(commits.iter().all(|(_, digest, _)| *digest != victim));
+        assert_converges(&world);
+    }
+
+    #[test]
+    fn what_breaks_is_tried_again_and_goes_on(
+        world in separate_world(),
+        index in any::<Index>(),
+        effect in prop_oneof![
+            (0_usize..400).prop_map(Effect::BreakAfter),
+            Just(Effect::Break),
+            lie().prop_map(Effect::Lie),
+        ],
+        at_the_source in any::<bool>(),
+        times in 1_usize..5,
+    ) {
+        let Some((victim, repository)) = victim(&world, index) else { return Ok(()) };
+        // Learning a platform is not tried again here: a registry's client does that.
+        prop_assume!(world.images.iter().all(|image| image.learns_from(victim.as_str()) == 0));
+        let fault = match effect {
+            Effect::Break if !at_the_source => Fault::always(Side::Destination, Act::CommitBlob, &victim, effect),
+            // Other bytes are read once more, and no oftener.
+            Effect::Lie(_) => Fault::always(Side::Source, Act::OpenBlob, &victim, effect).times(1),
+            effect => Fault::always(Side::Source, Act::OpenBlob, &victim, effect),
+        };
+        let times = times.min(fault.times);
+        let fault = fault.times(times);
+        world.destination.plan(Fault { repository: None, ..fault.clone() });
+        world.source.plan(fault);
+        let mirrored = try_all(&world);
+        for mirrored in &mirrored {
+            prop_assert!(mirrored.outcome.is_confirmed(), "{:#?}", mirrored.outcome);
+        }
+        let history = world.destination.history();
+        let commits = history.commits.iter().filter(|commit| (&commit.0, &commit.1) == (&repository, &victim));
+        let mounts = history.mounts.iter().filter(|mount| (&mount.0, &mount.1) == (&repository, &victim));
+        prop_assert_eq!(commits.count() + mounts.count(), 1);
+        world.assert_complete();
+    }
+
+    #[test]
+    fn what_always_breaks_fails_in_the_end(world in separate_world(), index in any::<Index>()) {
+        let Some((victim, _)) = victim(&world, index) else { return Ok(()) };
+        world.destination.plan(Fault::always(Side::Destination, Act::CommitBlob, &victim, Effect::Break));
+        let mirrored = try_all(&world);
+        assert_failed(&world, &mirrored, (&victim, Kind::Image), |image| image.blobs.contains_key(&victim));
+        assert_converges(&world);
+    }
+
+    #[test]
+    fn a_destination_that_forgets_is_found_out(world in separate_world(), index in any::<Index>()) {
+        world.destination.accept_incomplete_manifests();
+        let things: Vec<(Repository, String)> = world.images.iter().flat_map(|image| {
+            // What is a root as well is stored under its tag.
+            let is_root = |digest: &Digest| world.images.iter().any(|image| image.root == *digest);
+            let manifests = image.manifests.keys().filter(|digest| !is_root(digest)).map(ToString::to_string);
+            let things = manifests.chain(image.blobs.keys().map(ToString::to_string)).chain([image.mapping.tag.clone()]);
+            things.map(|thing| (image.mapping.repository.clone(), thing)).collect::<Vec<_>>()
+        }).collect();
+        let (repository, forgotten) = index.get(&things);
+        for act in [Act::BeginBlob, Act::CommitBlob, Act::PutManifest] {
+            let fault = Fault::always(Side::Destination, act, forgotten, Effect::Forget);
+            world.destination.plan(fault.in_repository(repository));
+        }
+        let mirrored = run(mirror(&world, options(Level::Blobs, world.jobs)));
+        for (image, mirrored) in world.images.iter().zip(&mirrored) {
+            let digests = image.manifests.keys().chain(image.blobs.keys());
+            let has_it = digests.map(Digest::as_str).chain([image.mapping.tag.as_str()]).any(|thing| thing == forgotten);
+            let suffers = has_it && image.mapping.repository == *repository;
+            let outcome = &mirrored.outcome;
+            prop_assert_eq!(outcome.is_confirmed(), !suffers, "{:#?}", outcome);
+            let named = outcome.problems.iter().any(|problem| match problem {
+                Problem::MissingTag => *forgotten == image.mapping.tag,
+                Problem::MissingManifest { digest, .. } | Problem::MissingBlob { digest, .. } => digest.as_str() == forgotten,
+                _ => false,
+            });
+            prop_assert_eq!(named, suffers, "{:#?}", outcome);
+        }
+    }
+
+    #[test]
+    fn after_a_failure_nothing_more_is_begun_when_that_is_asked_for(world in world(), index in any::<Index>()) {
+        let at = index.index(world.images.len());
+        let image = &world.images[at];
+        world.destination.plan(
+            Fault::always(Side::Destination, Act::ReadManifest, &image.mapping.tag, Effect::Refuse)
+                .in_repository(&image.mapping.repository),
+        );
+        let mirrored = run(mirror(&world, Options { fail_fast: true, ..options(Level::Platforms, world.jobs) }));
+        prop_assert_eq!(mirrored[at].outcome.status, Status::Failed);
+        for (image, mirrored) in world.images.iter().zip(&mirrored) {
+            let history = world.destination.history();
+            let tagged = history.of(Side::Destination, Act::PutManifest).any(|put| {
+                (&put.repository, &put.what) == (&image.mapping.repository, &image.mapping.tag) && put.answer == Answer::Stored
+            });
+            match mirrored.outcome.status {
+                Status::Failed | Status::Skipped | Status::UpToDate => prop_assert!(!tagged),
+                _ => prop_assert!(tagged),
+            }
+        }
+    }
+}
