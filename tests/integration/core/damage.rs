@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proptest::{prelude::*, sample::Index};
+use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::Value;
 use thoras_mirror::{
     confirm::Level,
@@ -13,7 +13,7 @@ use thoras_mirror::{
 
 use super::{
     cases,
-    generate::{Format, ImageSpec, Listed, Node, Spec, empty_world},
+    generate::{Format, ImageSpec, Listed, Node, Spec, empty_world, world},
     mirror, mirror_all, options, run, verify, with_status,
     world::{Image, World},
 };
@@ -224,7 +224,28 @@ proptest! {
     }
 }
 
-/// Found by the property above: the damaged config ended the survey, so nothing named the problem or repaired it.
+proptest! {
+    #![proptest_config(cases(96))]
+
+    #[test]
+    fn one_run_repairs_all_damage_that_its_level_sees(world in world(), damages in vec(any::<Index>(), 1..8)) {
+        let all = Damage::all(&world);
+        for damage in damages {
+            let (repository, damage) = damage.get(&all);
+            // A blob that is made longer, then shorter, has its right size again.
+            if damage.level() <= Level::Blobs && !matches!(damage, Damage::AlterBlob(_, Lie::Short)) {
+                world.destination.edit(repository, |contents| damage.apply(contents));
+            }
+        }
+        mirror_all(&world, Level::Blobs);
+        world.assert_complete();
+        world.destination.begin_anew();
+        let second = mirror_all(&world, Level::Bytes);
+        prop_assert_eq!(with_status(&second, &[Status::UpToDate]).len(), second.len());
+    }
+}
+
+/// Found by the property: the damaged config ended the survey, so nothing named the problem or repaired it.
 #[test]
 fn a_config_that_names_the_platform_and_has_the_wrong_size_is_named_and_repaired() {
     let config_only =

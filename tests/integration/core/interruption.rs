@@ -161,8 +161,8 @@ fn one_world_may_be_killed_at_every_operation_in_turn() {
 fn pushed_while_held(spec: Spec, held: impl Fn(&World) -> String) -> Vec<String> {
     let world = World::new(spec);
     let gate = Gate::closed();
-    let hold = Fault::always(Side::Destination, Act::PutManifest, held(&world), Effect::Hold(gate.clone()));
-    world.destination.plan(hold);
+    let fault = Fault::always(Side::Destination, Act::PutManifest, &held(&world), Effect::Hold(gate.clone()));
+    world.destination.plan(fault);
     run(async {
         let watching = async {
             gate.reached().await;

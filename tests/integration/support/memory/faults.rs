@@ -28,7 +28,7 @@ pub struct Fault {
 
 impl Fault {
     /// It happens every time.
-    pub fn always(side: Side, act: Act, what: impl ToString, effect: Effect) -> Self {
+    pub fn always(side: Side, act: Act, what: &impl ToString, effect: Effect) -> Self {
         Self { side, act, repository: None, what: Some(what.to_string()), times: usize::MAX, effect }
     }
 

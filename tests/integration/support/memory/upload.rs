@@ -29,10 +29,10 @@ impl Upload {
     ) -> Self {
         let mut start = Start::at_the_beginning(&blob);
         if !prefix.is_empty() {
-            let hashed = usize::try_from(random).unwrap() % (prefix.len() + 1);
+            let known = usize::try_from(random).unwrap() % (prefix.len() + 1);
             let mut hasher = blob.digest.hasher();
-            hasher.update(&prefix[..hashed]);
-            start.hashed = Snapshot { offset: hashed as u64, hasher };
+            hasher.update(&prefix[..known]);
+            start.hashed = Snapshot { offset: known as u64, hasher };
             start.received = prefix.len() as u64;
         }
         Self { memory, repository, blob, prefix, start }
