@@ -215,6 +215,10 @@ proptest! {
         }
         let repaired = with_status(&mirrored, &[Status::Copied, Status::Repaired]);
         prop_assert_eq!(repaired.is_empty(), level == Level::Bytes);
+        if matches!(damage, Damage::RemoveBlob(_) | Damage::AlterBlob(..)) {
+            let copied = with_status(&mirrored, &[Status::Copied]);
+            prop_assert!(copied.is_empty(), "the tag was right before");
+        }
         if level != Level::Bytes {
             world.assert_complete();
             let sides = world.destination.history();

@@ -1,10 +1,15 @@
 //! One image fails, the others do not; and bytes that are not the blob's are never committed.
 
+use std::time::Duration;
+
 use proptest::{prelude::*, sample::Index};
 use thoras_mirror::{
     confirm::Level,
     error::Kind,
-    oci::{Digest, Repository},
+    oci::{
+        Digest, Repository,
+        media_type::{OCI_INDEX, OCI_MANIFEST},
+    },
     outcome::{Mirrored, Status},
     pipeline::Options,
     problem::{Problem, Side},
@@ -12,13 +17,13 @@ use thoras_mirror::{
 
 use super::{
     cases,
-    generate::{Spec, empty_world, spec, world},
-    mirror, mirror_all, options, run,
+    generate::{Format, ImageSpec, Listed, Node, Spec, empty_world, spec, world},
+    mirror, mirror_all, options, run, with_status,
     world::{Image, World},
 };
 use crate::support::memory::{
     Act, Answer,
-    faults::{Effect, Fault, Lie},
+    faults::{Effect, Fault, Gate, Lie},
 };
 
 /// A world whose source and destination have nothing in common.
@@ -261,4 +266,69 @@ proptest! {
             }
         }
     }
+}
+
+/// Two images of one manifest each.
+fn two_images() -> World {
+    let image = |layer| Node::Image {
+        config: 3,
+        layers: vec![layer],
+        listed: Listed::Bare,
+        format: Format::Oci,
+        sha512: false,
+    };
+    World::new(Spec {
+        nodes: vec![image(1), image(2)],
+        images: (0..2).map(|root| ImageSpec { root, from: 0, to: 0, pinned: false }).collect(),
+        presets: Vec::new(),
+        same_registry: false,
+        mounts: true,
+        jobs: 1,
+        seed: 1,
+    })
+}
+
+#[test]
+fn an_image_that_is_not_planned_yet_when_another_fails_is_skipped() {
+    let world = two_images();
+    let gate = Gate::closed();
+    let fault = |image: usize, effect| {
+        Fault::always(Side::Destination, Act::ReadManifest, &world.images[image].mapping.tag, effect)
+    };
+    world.destination.plan(fault(0, Effect::Refuse));
+    world.destination.plan(fault(1, Effect::Hold(gate.clone())));
+    let mirrored = run(async {
+        let opening = async {
+            gate.reached().await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            gate.open();
+        };
+        let options = Options { fail_fast: true, ..options(Level::Platforms, 1) };
+        tokio::join!(mirror(&world, options), opening).0
+    });
+    let statuses: Vec<Status> = mirrored.iter().map(|image| image.outcome.status).collect();
+    assert_eq!(statuses, [Status::Failed, Status::Skipped]);
+    assert!(world.destination.history().writes().is_empty());
+}
+
+#[test]
+fn a_manifest_that_is_longer_than_its_index_says_is_refused() {
+    let world = two_images();
+    let image = &world.images[0];
+    let (child, bytes) = image.manifests.first_key_value().unwrap();
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{OCI_MANIFEST}","digest":"{child}","size":{}}}]}}"#,
+        bytes.len() - 1
+    );
+    let index = bytes::Bytes::from(index);
+    world.source.edit(image.mapping.source.repository(), |contents| {
+        let digest = Digest::sha256(&index);
+        contents.manifests.insert(digest.clone(), (Some(OCI_INDEX.to_owned()), index));
+        contents.tags.insert("t0".to_owned(), digest);
+    });
+    let mirrored = try_all(&world);
+    let failure = mirrored[0].outcome.failure.as_ref().unwrap();
+    assert_eq!(failure.kind, Kind::Integrity, "{failure:?}");
+    assert!(mirrored[1].outcome.is_confirmed());
+    assert_eq!(with_status(&mirrored, &[Status::Failed]), [0]);
 }

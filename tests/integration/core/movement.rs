@@ -15,9 +15,16 @@ use super::{
     cases,
     generate::{empty_world, world},
     mirror, mirror_all, options, run,
-    world::World,
+    world::{Image, World},
 };
 use crate::support::memory::Act;
+
+/// What the tag of an image names at the destination.
+fn tag(world: &World, image: &Image) -> Option<Digest> {
+    world
+        .destination
+        .edit(&image.mapping.repository, |contents| contents.tags.get(&image.mapping.tag).cloned())
+}
 
 /// How often the configs of all images have to be read to learn platforms.
 fn learned(world: &World) -> HashMap<String, usize> {
@@ -102,6 +109,9 @@ fn assert_idle(world: &World, first: &[Mirrored], check: Level) {
         assert_eq!(second.moved_from, None);
     }
     assert!(world.destination.history().writes().is_empty(), "{:?}", world.destination.history().writes());
+    let of_the_source = world.source.history();
+    let read = of_the_source.of(Side::Source, Act::ReadManifest).collect::<Vec<_>>();
+    assert!(read.is_empty(), "the destination has all manifests: {read:?}");
     let opened = opened_to_copy(world);
     assert!(opened.values().all(|count| *count == 0), "nothing is read to be copied: {opened:?}");
 }
@@ -116,13 +126,16 @@ proptest! {
     #[test]
     fn each_blob_moves_once_bytes_add_up_and_a_second_run_is_idle(world in world(), check in level()) {
         let there = there(&world);
+        let tags: Vec<Option<Digest>> = world.images.iter().map(|image| tag(&world, image)).collect();
         let mirrored = mirror_all(&world, check);
         world.destination.history().assert_children_first();
         world.assert_complete();
         assert_counts(&world, &mirrored);
         assert_moved_once(&world, &there);
-        for (image, mirrored) in world.images.iter().zip(&mirrored) {
+        for ((image, tag), mirrored) in world.images.iter().zip(tags).zip(&mirrored) {
             prop_assert_eq!(mirrored.outcome.digest.as_ref(), Some(&image.root));
+            let status = if tag.as_ref() == Some(&image.root) { Status::UpToDate } else { Status::Copied };
+            prop_assert_eq!(mirrored.outcome.status, status);
         }
         assert_idle(&world, &mirrored, check);
     }
@@ -167,7 +180,7 @@ proptest! {
             }).collect();
             prop_assert_eq!(&named, &lacking);
             prop_assert_eq!(mirrored.outcome.is_confirmed(), lacking.is_empty());
-            let tag = world.destination.edit(&image.mapping.repository, |contents| contents.tags.get(&image.mapping.tag).cloned());
+            let tag = tag(&world, image);
             prop_assert_eq!(tag.is_some(), lacking.is_empty());
         }
         if mirrored.iter().all(|mirrored| !mirrored.outcome.is_confirmed()) {
@@ -183,22 +196,19 @@ proptest! {
 
     #[test]
     fn a_tag_that_names_another_image_is_moved_only_if_that_is_allowed(world in world(), overwrite in any::<bool>()) {
-        let tag = |image: &super::world::Image| {
-            world.destination.edit(&image.mapping.repository, |contents| contents.tags.get(&image.mapping.tag).cloned())
-        };
-        let before: Vec<Option<Digest>> = world.images.iter().map(tag).collect();
+        let before: Vec<Option<Digest>> = world.images.iter().map(|image| tag(&world, image)).collect();
         let mirrored = run(mirror(&world, Options { overwrite, ..options(Level::Platforms, world.jobs) }));
         for ((image, before), mirrored) in world.images.iter().zip(before).zip(mirrored) {
             let other = before.filter(|before| *before != image.root);
             match other {
                 Some(other) if !overwrite => {
                     prop_assert_eq!(mirrored.outcome.status, Status::Failed);
-                    prop_assert_eq!(tag(image), Some(other));
+                    prop_assert_eq!(tag(&world, image), Some(other));
                 }
                 other => {
                     prop_assert!(mirrored.outcome.is_confirmed(), "{:?}", mirrored.outcome);
                     prop_assert_eq!(mirrored.outcome.moved_from, other);
-                    prop_assert_eq!(tag(image), Some(image.root.clone()));
+                    prop_assert_eq!(tag(&world, image), Some(image.root.clone()));
                 }
             }
         }
