@@ -332,3 +332,35 @@ fn a_manifest_that_is_longer_than_its_index_says_is_refused() {
     assert!(mirrored[1].outcome.is_confirmed());
     assert_eq!(with_status(&mirrored, &[Status::Failed]), [0]);
 }
+
+proptest! {
+    #![proptest_config(cases(96))]
+
+    #[test]
+    fn copied_bytes_add_up_to_what_was_committed_when_images_fail_too(
+        world in world(),
+        index in any::<Index>(),
+        act in prop::sample::select(vec![Act::BeginBlob, Act::CommitBlob, Act::PutManifest]),
+        times in 1_usize..4,
+    ) {
+        let refusals: Vec<_> = world.images.iter().flat_map(|image| {
+            let digests = if act == Act::PutManifest { &image.manifests } else { &image.blobs };
+            let whats = digests.keys().map(ToString::to_string).chain([image.mapping.tag.clone()]);
+            whats.map(|what| (image.mapping.repository.clone(), what)).collect::<Vec<_>>()
+        }).collect();
+        let (repository, what) = index.get(&refusals);
+        let fault = Fault::always(Side::Destination, act, what, Effect::Refuse);
+        world.destination.plan(fault.in_repository(repository).times(times));
+        let mirrored = try_all(&world);
+        let sum = |of: fn(&Mirrored) -> u64| mirrored.iter().map(of).sum::<u64>();
+        let history = world.destination.history();
+        prop_assert_eq!(sum(|image| image.outcome.bytes.copied), history.committed_bytes());
+        prop_assert_eq!(sum(|image| image.outcome.bytes.mounted), history.mounted_bytes());
+        for (image, mirrored) in world.images.iter().zip(&mirrored) {
+            let bytes = mirrored.outcome.bytes;
+            let sum = bytes.copied + bytes.mounted + bytes.present;
+            prop_assert!(sum <= image.blob_bytes(), "{:?}", bytes);
+            prop_assert!(!mirrored.outcome.is_confirmed() || sum == image.blob_bytes(), "{:?}", bytes);
+        }
+    }
+}
