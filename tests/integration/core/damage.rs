@@ -17,7 +17,7 @@ use super::{
     mirror, mirror_all, options, run, verify, with_status,
     world::{Image, World},
 };
-use crate::support::memory::{Act, Contents, Entry, faults::Lie};
+use crate::support::memory_registry::{Act, Contents, Entry, faults::Lie};
 
 /// One change to one repository of the destination.
 #[derive(Debug, Clone)]

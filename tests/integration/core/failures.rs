@@ -21,7 +21,7 @@ use super::{
     mirror, mirror_all, options, run, with_status,
     world::{Image, World},
 };
-use crate::support::memory::{
+use crate::support::memory_registry::{
     Act, Answer,
     faults::{Effect, Fault, Gate, Lie},
 };

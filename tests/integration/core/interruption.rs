@@ -11,7 +11,7 @@ use super::{
     mirror, mirror_all, movement, options, run,
     world::{World, layer},
 };
-use crate::support::memory::{
+use crate::support::memory_registry::{
     Act, Answer,
     faults::{Death, Effect, Fault, Gate},
 };

@@ -17,7 +17,7 @@ use super::{
     mirror, mirror_all, options, run,
     world::{Image, World},
 };
-use crate::support::memory::Act;
+use crate::support::memory_registry::Act;
 
 /// What the tag of an image names at the destination.
 fn tag(world: &World, image: &Image) -> Option<Digest> {

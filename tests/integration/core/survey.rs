@@ -19,7 +19,7 @@ use super::{
     mirror_all, run,
     world::Image,
 };
-use crate::support::memory::{Act, Memory};
+use crate::support::memory_registry::{Act, Memory};
 
 /// Reads an image's graph from one side's repository.
 async fn graph(memory: &Memory, image: &Image, known: &KnownManifests) -> Result<Graph, Error> {

@@ -17,7 +17,7 @@ use thoras_mirror::{
 };
 
 use super::generate::{Format, ImageSpec, LAYERS, Listed, Node, Preset, Spec};
-use crate::support::memory::{Contents, Memory, Settings};
+use crate::support::memory_registry::{Contents, Memory, Settings};
 
 /// How deep indexes are nested at most.
 const DEEPEST: usize = 4;
