@@ -67,7 +67,7 @@ pub enum Event {
         /// Bytes that were reported and must move again.
         bytes: u64,
     },
-    /// An image's manifests are being pushed or confirmed.
+    /// An image's manifests are pushed, and the destination is read again.
     Confirming {
         /// Which image.
         image: Arc<Mapping>,

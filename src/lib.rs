@@ -43,12 +43,12 @@
 //!
 //! # ARCHITECTURE
 //!
-//! - The planner elects which image brings a shared blob before anything moves; the board in [`transfer`]
-//!   makes the others wait for it, and lets them help themselves when it fails.
+//! - The planner elects which image brings a shared blob before anything moves; the claims in [`transfer`]
+//!   make the others wait for it, and pass to one of them when it fails.
 //! - [`confirm::survey`] serves three purposes: it tells `sync` what is there, confirms what was pushed, and
 //!   is all that `verify` does. Whatever it has read is not read again from the source.
-//! - A bundle is written by the same pipeline as a mirror, twice: once against [`endpoint::nowhere`], to learn every size,
-//!   and once for the blobs, from a source whose manifests are known ([`endpoint::resolved`]).
+//! - A bundle is written by the same pipeline as a mirror, twice: once against [`endpoint::empty`], to learn every size,
+//!   and once for the blobs, from a source whose manifests are known ([`endpoint::pinned`]).
 
 pub mod cli;
 pub mod confirm;

@@ -19,11 +19,14 @@ use secrecy::SecretString;
 
 use crate::{
     cli::{LoginArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, Verify},
-    endpoint::registry::{
-        Registries, Tuning,
-        auth::{Authenticator, Credential, Credentials, Environment, License, authfile},
-        network::Network,
-        state_folder,
+    endpoint::{
+        Error, Operation,
+        registry::{
+            Registries, Tuning,
+            auth::{Authenticator, Credential, Credentials, Environment, License, authfile},
+            network::Network,
+            state_folder,
+        },
     },
     enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, Selection, Source},
     error::{Failure, Kind},
@@ -240,11 +243,9 @@ impl Access {
     pub async fn destination(&self, root: &Root, login: &LoginArgs) -> Result<Registries, Failure> {
         let mut credentials = self.credentials()?;
         if let Some((credential, flag)) = destination_login(login)? {
-            let origin = self
-                .network
-                .origin(root.registry())
-                .await
-                .map_err(|cause| Failure::from_error(cause.kind(), &cause_at(root, cause)))?;
+            let origin = self.network.origin(root.registry()).await.map_err(|error| {
+                Error::new(Operation::Connect, Side::Destination, root.registry(), error).failure()
+            })?;
             credentials = credentials.with_explicit(origin, credential, flag);
         }
         let state = state_folder(|name| env::var_os(name));
@@ -270,15 +271,6 @@ impl Access {
         let events = Arc::clone(&self.events);
         Registries::new(side, Arc::clone(&self.network), authenticator, events).with_tuning(self.tuning)
     }
-}
-
-fn cause_at(root: &Root, cause: crate::endpoint::Cause) -> crate::endpoint::Error {
-    crate::endpoint::Error::new(
-        crate::endpoint::Operation::Connect,
-        Side::Destination,
-        root.registry(),
-        cause,
-    )
 }
 
 fn license(args: &RegistryArgs) -> Result<Option<License>, Failure> {

@@ -1,4 +1,4 @@
-//! A blob on its way: hashed once while it streams, its last piece held back until the digest matches.
+//! A blob while it streams: hashed once, its last piece held back until the digest matches.
 //!
 //! [`VerifiedBody`] is an HTTP body with an exact length. When the source fails or lies, the body ends in
 //! an error before its announced length is reached, so no receiver can take it for complete. The error
@@ -22,7 +22,7 @@ use futures::{Stream, StreamExt};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 
-use super::{BlobStream, Cause, Error, error::Operation};
+use super::{BlobStream, Cause, Error, Location};
 use crate::oci::{Descriptor, Hasher, verified::Verifier};
 
 /// The hash of a blob's first `offset` bytes.
@@ -41,7 +41,7 @@ pub struct Start {
     pub hashed: Snapshot,
     /// How many bytes the receiver has.
     pub received: u64,
-    /// Take a snapshot after so many bytes; `None` when nobody will ever need one.
+    /// Take a snapshot after so many bytes; `None` when none will be needed.
     pub snapshot_every: Option<u64>,
 }
 
@@ -54,7 +54,7 @@ impl Start {
     }
 }
 
-/// What can be seen of a body from outside while somebody else consumes it.
+/// What can be seen of a body from outside while it is consumed.
 #[derive(Debug, Default)]
 pub struct Watch {
     moved: AtomicU64,
@@ -72,7 +72,7 @@ impl Watch {
         self.moved.load(Ordering::Relaxed)
     }
 
-    /// The place in the blob up to which bytes have been passed on to the receiver.
+    /// The offset in the blob up to which bytes have been passed on to the receiver.
     #[must_use]
     pub fn passed(&self) -> u64 {
         self.passed.load(Ordering::Relaxed)
@@ -120,16 +120,16 @@ pub struct VerifiedBody {
     remaining: u64,
     snapshot_every: Option<u64>,
     last_snapshot: u64,
-    place: Error,
+    location: Location,
     watch: Arc<Watch>,
     on_progress: OnProgress,
 }
 
 impl VerifiedBody {
-    /// Wraps all the bytes of `blob`. `place` is what a mismatch is reported as; its cause is replaced.
+    /// Wraps all the bytes of `blob`. A mismatch is reported at `location`.
     #[must_use]
-    pub fn new(stream: BlobStream, blob: &Descriptor, place: Error, on_progress: OnProgress) -> Self {
-        Self::starting(stream, blob, Start::at_the_beginning(blob), place, on_progress)
+    pub fn new(stream: BlobStream, blob: &Descriptor, location: Location, on_progress: OnProgress) -> Self {
+        Self::starting(stream, blob, Start::at_the_beginning(blob), location, on_progress)
     }
 
     /// Wraps the bytes of `blob` from `start.hashed.offset` on; those from `start.received` on are passed on.
@@ -138,7 +138,7 @@ impl VerifiedBody {
         stream: BlobStream,
         blob: &Descriptor,
         start: Start,
-        place: Error,
+        location: Location,
         on_progress: OnProgress,
     ) -> Self {
         let Start { hashed: Snapshot { offset, hasher }, received, snapshot_every } = start;
@@ -150,7 +150,7 @@ impl VerifiedBody {
             remaining: blob.size.saturating_sub(received),
             snapshot_every,
             last_snapshot: offset,
-            place: Error { operation: Operation::ReadBlob, ..place },
+            location,
             watch: Arc::new(watch),
             on_progress,
         }
@@ -176,7 +176,7 @@ impl VerifiedBody {
     }
 
     fn fail_with(&mut self, cause: impl Into<Cause>) -> Error {
-        let error = Error { cause: cause.into(), ..self.place.clone() };
+        let error = self.location.clone().error(cause);
         self.fail(error)
     }
 
@@ -257,7 +257,7 @@ impl Body for VerifiedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        // An empty blob still has a digest to be checked, but no byte by which a receiver could be told.
+        // An empty blob still has a digest to check, but no byte to hold back from the receiver.
         self.remaining == 0 && self.verifier.is_none()
     }
 }
@@ -283,12 +283,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::problem::Side;
+    use crate::{endpoint::Operation, problem::Side};
 
     fn run(blob: &Descriptor, start: Start, pieces: Vec<Vec<u8>>) -> (Vec<u8>, bool, Vec<Snapshot>) {
         let stream = stream::iter(pieces.into_iter().map(|piece| Ok(Bytes::from(piece)))).boxed();
-        let place = Error::new(Operation::ReadBlob, Side::Source, "x", Cause::NoSuchBlob);
-        let mut body = VerifiedBody::starting(stream, blob, start, place, Box::new(|_| ()));
+        let location = Location::new(Operation::ReadBlob, Side::Source, "x");
+        let mut body = VerifiedBody::starting(stream, blob, start, location, Box::new(|_| ()));
         let (watch, announced) = (body.watch(), body.length());
         let mut received = Vec::new();
         while let Some(item) = body.next().now_or_never().unwrap() {

@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     cli::{self, Cli, Command, SelectionArgs, Verbosity as VerbosityArgs},
-    endpoint::with_chart::MadeHere,
+    endpoint::packaged_chart::PackagedChart,
     enumerate::{self, ChartPackage, Enumeration, Selection},
     error::{Failure, Kind, exit, hide_logins},
     event::{Event, EventSink},
@@ -232,9 +232,9 @@ async fn enumerate_with(
 }
 
 /// What a run holds of its chart, where no registry has it.
-fn made_here(package: Option<ChartPackage>) -> Option<MadeHere> {
+fn made_here(package: Option<ChartPackage>) -> Option<PackagedChart> {
     let ChartPackage { reference, artifact, .. } = package?;
-    artifact.map(|artifact| MadeHere { reference, artifact: Some(artifact) })
+    artifact.map(|artifact| PackagedChart { reference, artifact: Some(artifact) })
 }
 
 /// Says which leave to lack a platform helps nobody.

@@ -6,7 +6,7 @@ use super::{Session, enumerate_with, made_here, name_all, repositories, warn_of_
 use crate::{
     cli::{Check, Sync},
     confirm::Level,
-    endpoint::with_chart::{MadeHere, WithChart},
+    endpoint::packaged_chart::{ChartSource, PackagedChart},
     enumerate,
     error::{Failure, Kind},
     graph::ForeignLayers,
@@ -35,7 +35,7 @@ pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
         Some(LockFile::prepare(&args.lock).map_err(|error| error.failure())?)
     };
     let source = access.source()?.with_foreign_layers(foreign_layers);
-    let source = Arc::new(WithChart::new(source, made_here));
+    let source = Arc::new(ChartSource::new(source, made_here));
     let destination = Arc::new(access.destination(&root, &args.destination.login).await?);
     let options = options(&args, foreign_layers);
     warn_of_idle_waivers(&options.waivers, &sources, session);
@@ -92,7 +92,7 @@ struct Work {
     placement: Placement,
     chart: Option<ChartIdentity>,
     /// The chart itself, where it goes along and no registry has it.
-    made_here: Option<MadeHere>,
+    made_here: Option<PackagedChart>,
     /// Whether foreign layers are copied: asked for now, or by the lock.
     foreign_layers: ForeignLayers,
 }
@@ -125,7 +125,7 @@ async fn work(args: &Sync, root: &Root, session: &Session) -> Result<Work, Failu
 }
 
 /// The lock's chart, packaged again if that was asked for: it must turn out to be the same.
-async fn locked_chart(lock: &Lock, args: &Sync) -> Result<Option<MadeHere>, Failure> {
+async fn locked_chart(lock: &Lock, args: &Sync) -> Result<Option<PackagedChart>, Failure> {
     if !args.with_chart && args.selection.chart.is_some() {
         return Err(Failure::new(Kind::Usage, "--locked cannot be used with --chart").with_hint(
             "the lock names the images; --chart is only where --with-chart finds the chart itself",
@@ -144,7 +144,7 @@ async fn locked_chart(lock: &Lock, args: &Sync) -> Result<Option<MadeHere>, Fail
         return Ok(None);
     }
     if !args.with_chart {
-        return Ok(Some(MadeHere { reference: reference.clone(), artifact: None }));
+        return Ok(Some(PackagedChart { reference: reference.clone(), artifact: None }));
     }
     let package = enumerate::package_chart(&request::locked_chart(&args.selection, identity)).await?;
     let locked = lock.images.iter().find(|image| image.source == *reference);

@@ -1,22 +1,23 @@
-//! Writing a bundle: every image is resolved first, because the place of every blob must be known before the first byte;
-//! then the blobs are brought as to any other destination, the file is read back, and gets its name.
+//! Writes a bundle. Every image is resolved first, because the offset of every blob must be known before the first byte. Then
+//! the blobs are transferred as to any other destination, the file is read back, and renamed into place.
 
 use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
 use tokio::io::AsyncWrite;
 
 use super::{
-    Options, mirror,
-    telling::{Beforehand, Carriers},
-    waiting::blocking,
+    Options,
+    blocking::blocking,
+    export_events::{ResolveEvents, StreamProgress},
+    mirror,
 };
 use crate::{
     confirm::Level,
     endpoint::{
         Error, Source,
         bundle::{self, Draft, Meter, Output, Writer},
-        nowhere::Nowhere,
-        resolved::Resolved,
+        empty::EmptyDestination,
+        pinned::PinnedSource,
     },
     error::{Failure, Kind},
     event::{Event, EventSink},
@@ -34,7 +35,7 @@ pub struct Record {
     pub chart: Option<ChartIdentity>,
     /// How images are to be named where the bundle is imported.
     pub placement: Placement,
-    /// What the far side has already.
+    /// What the other side has already.
     pub base: Option<Base>,
 }
 
@@ -56,9 +57,9 @@ pub struct Written {
     pub length: u64,
     /// Its files; none for a stream.
     pub files: Vec<PathBuf>,
-    /// Bytes of blobs that an earlier run had brought.
+    /// Bytes of blobs that an earlier run had transferred.
     pub kept: u64,
-    /// Bytes of blobs that the far side has already.
+    /// Bytes of blobs that the other side has already.
     pub left_out: u64,
     /// The lock that is in it.
     pub lock: Lock,
@@ -74,7 +75,7 @@ pub struct Exporter<S> {
     pub record: Record,
     /// Whether a bundle is written without the images that failed.
     pub keep_going: bool,
-    /// Told about everything.
+    /// Hears of everything.
     pub events: Arc<dyn EventSink>,
 }
 
@@ -90,16 +91,16 @@ impl<S: Source> Exporter<S> {
         let mut mirrored = self.gather(references).await;
         let mut events = Arc::clone(&self.events);
         let mut kept = None;
-        while ready(&mut mirrored).next().is_some() {
+        while not_failed(&mut mirrored).next().is_some() {
             let draft = self.draft(&mut mirrored);
             let lock = self.lock(&mirrored);
             if let Some(written) = self.is_there(&output, &draft, &lock).await? {
-                for one in ready(&mut mirrored) {
-                    one.outcome.status = Status::UpToDate;
-                    one.outcome.bytes = Bytes { present: size(one), ..Bytes::default() };
+                for image in not_failed(&mut mirrored) {
+                    image.outcome.status = Status::UpToDate;
+                    image.outcome.bytes = Bytes { present: size(image), ..Bytes::default() };
                 }
                 if kept.is_some() {
-                    // It was begun with an image that then failed.
+                    // It was started with an image that then failed.
                     let work = move |_: &Meter| output.discard_unfinished();
                     blocking("removing what is not needed", &*self.events, work).await?;
                 }
@@ -107,10 +108,10 @@ impl<S: Source> Exporter<S> {
             }
             let before = failed(&mirrored);
             let writer = self.open(&output, draft, kept.is_none()).await?;
-            self.bring(&mut mirrored, &writer, &events, kept.is_some()).await;
+            self.transfer(&mut mirrored, &writer, &events, kept.is_some()).await;
             kept.get_or_insert(writer.kept());
             if failed(&mirrored) > before && self.keep_going {
-                // The bundle is laid out anew without what failed; everything else is there already.
+                // The bundle is laid out again without what failed; everything else is there already.
                 events = Arc::new(crate::event::Silent);
                 continue;
             }
@@ -134,35 +135,35 @@ impl<S: Source> Exporter<S> {
         out: impl AsyncWrite + Unpin,
     ) -> Result<Exported, Failure> {
         let mut mirrored = self.gather(references).await;
-        if (failed(&mirrored) > 0 && !self.keep_going) || ready(&mut mirrored).next().is_none() {
+        if (failed(&mirrored) > 0 && !self.keep_going) || not_failed(&mut mirrored).next().is_none() {
             return Ok(Exported { mirrored, written: None });
         }
-        let (draft, source) = (self.draft(&mut mirrored), self.resolved(&mirrored));
-        let images =
-            ready(&mut mirrored).filter_map(|one| Some((as_it_is(&one.outcome.source), one.graph.as_ref()?)));
-        let carriers = Carriers::announce(images, draft.layout(), &self.events);
-        let progress = |blob: &Descriptor| carriers.progress(blob);
-        if let Err(error) = bundle::stream::write(&draft, &source, &carriers.holders(), out, progress).await {
+        let (draft, source) = (self.draft(&mut mirrored), self.pinned(&mirrored));
+        let images = not_failed(&mut mirrored)
+            .filter_map(|image| Some((under_its_own_name(&image.outcome.source), image.graph.as_ref()?)));
+        let progress = StreamProgress::announce(images, draft.layout(), &self.events);
+        let of_blob = |blob: &Descriptor| progress.of_blob(blob);
+        if let Err(error) = bundle::stream::write(&draft, &source, &progress.holders(), out, of_blob).await {
             return Err(cut_off(&error));
         }
         let lock = self.lock(&mirrored);
-        for one in ready(&mut mirrored) {
-            one.outcome.status = Status::Copied;
-            one.outcome.bytes = Bytes { copied: size(one), ..Bytes::default() };
-            self.events.emit(Event::Finished { outcome: Arc::new(one.outcome.clone()) });
+        for image in not_failed(&mut mirrored) {
+            image.outcome.status = Status::Copied;
+            image.outcome.bytes = Bytes { copied: size(image), ..Bytes::default() };
+            self.events.emit(Event::Finished { outcome: Arc::new(image.outcome.clone()) });
         }
         Ok(Exported { mirrored, written: Some(written(&draft, lock)) })
     }
 
     /// Resolves every image: what it is made of, and whether it has the platforms it must have.
     async fn gather(&self, references: Vec<Reference>) -> Vec<Mirrored> {
-        let mappings = references.iter().map(as_it_is).collect();
+        let mappings = references.iter().map(under_its_own_name).collect();
         let options = Options { dry_run: true, check: Level::Platforms, ..self.options.clone() };
-        let events = Arc::new(Beforehand(Arc::clone(&self.events)));
+        let events = Arc::new(ResolveEvents(Arc::clone(&self.events)));
         let mut mirrored =
-            mirror(Arc::clone(&self.source), Arc::new(Nowhere), mappings, options, events).await;
-        for one in &mut mirrored {
-            one.outcome.destination = one.outcome.source.to_string();
+            mirror(Arc::clone(&self.source), Arc::new(EmptyDestination), mappings, options, events).await;
+        for image in &mut mirrored {
+            image.outcome.destination = image.outcome.source.to_string();
         }
         mirrored
     }
@@ -170,8 +171,9 @@ impl<S: Source> Exporter<S> {
     /// A bundle of the images that have not failed.
     fn draft(&self, mirrored: &mut [Mirrored]) -> Draft {
         let lock = self.lock(mirrored);
-        let images: Vec<_> =
-            ready(mirrored).filter_map(|one| Some((&one.outcome.source, one.graph.as_ref()?))).collect();
+        let images: Vec<_> = not_failed(mirrored)
+            .filter_map(|image| Some((&image.outcome.source, image.graph.as_ref()?)))
+            .collect();
         let absent = self.record.base.iter().flat_map(|base| base.blobs.keys().cloned()).collect();
         Draft::new(&images, &lock, &absent)
     }
@@ -181,9 +183,9 @@ impl<S: Source> Exporter<S> {
         let Record { chart, placement, base } = self.record.clone();
         let Options { platforms, foreign_layers, .. } = &self.options;
         let mut lock = Lock::new(chart, placement, platforms, *foreign_layers, mirrored);
-        // What only a failed image needs is not left out: it does not travel anyway.
-        let good = mirrored.iter().filter(|one| one.outcome.failure_kind().is_none());
-        let blobs = good.flat_map(|one| one.graph.iter()).flat_map(|graph| graph.blobs());
+        // What only a failed image needs is not left out: it is not in the bundle anyway.
+        let good = mirrored.iter().filter(|image| image.outcome.failure_kind().is_none());
+        let blobs = good.flat_map(|image| image.graph.iter()).flat_map(|graph| graph.blobs());
         let needed: HashSet<&Digest> = blobs.map(|blob| &blob.digest).collect();
         let base = base.map(|mut base| {
             base.blobs.retain(|digest, _| needed.contains(digest));
@@ -192,8 +194,8 @@ impl<S: Source> Exporter<S> {
         lock.base = base;
         let failed: HashSet<&Reference> = mirrored
             .iter()
-            .filter(|one| one.outcome.failure_kind().is_some())
-            .map(|one| &one.outcome.source)
+            .filter(|image| image.outcome.failure_kind().is_some())
+            .map(|image| &image.outcome.source)
             .collect();
         for image in &mut lock.images {
             image.destinations.clear();
@@ -203,9 +205,9 @@ impl<S: Source> Exporter<S> {
     }
 
     /// The source, of which nothing is read again that is known.
-    fn resolved(&self, mirrored: &[Mirrored]) -> Resolved<S> {
-        let images = mirrored.iter().filter_map(|one| Some((&one.outcome.source, one.graph.as_ref()?)));
-        Resolved::new(Arc::clone(&self.source), images)
+    fn pinned(&self, mirrored: &[Mirrored]) -> PinnedSource<S> {
+        let images = mirrored.iter().filter_map(|image| Some((&image.outcome.source, image.graph.as_ref()?)));
+        PinnedSource::new(Arc::clone(&self.source), images)
     }
 
     async fn is_there(
@@ -240,42 +242,42 @@ impl<S: Source> Exporter<S> {
         Ok(Arc::new(writer))
     }
 
-    /// Brings what is missing. The outcomes of the images that were good so far are replaced.
+    /// Transfers what is missing. The outcomes of the images that had not failed so far are replaced.
     ///
-    /// What an image moved the first time is what it moved, though it is there when the bundle is laid out again.
-    async fn bring(
+    /// When the bundle is laid out again, everything is there already: the counts of the first time stay.
+    async fn transfer(
         &self,
         mirrored: &mut [Mirrored],
         writer: &Arc<Writer>,
         events: &Arc<dyn EventSink>,
         again: bool,
     ) {
-        let mappings = ready(mirrored).map(|one| as_it_is(&one.outcome.source)).collect();
-        let source = Arc::new(self.resolved(mirrored));
+        let mappings = not_failed(mirrored).map(|image| under_its_own_name(&image.outcome.source)).collect();
+        let source = Arc::new(self.pinned(mirrored));
         let options =
             Options { check: Level::Blobs, overwrite: true, dry_run: false, ..self.options.clone() };
-        let brought = mirror(source, Arc::clone(writer), mappings, options, Arc::clone(events)).await;
-        for (one, brought) in ready(mirrored).zip(brought) {
-            let before = one.outcome.bytes;
-            one.outcome = brought.outcome;
+        let transferred = mirror(source, Arc::clone(writer), mappings, options, Arc::clone(events)).await;
+        for (image, transferred) in not_failed(mirrored).zip(transferred) {
+            let before = image.outcome.bytes;
+            image.outcome = transferred.outcome;
             if again {
-                one.outcome.bytes = before;
+                image.outcome.bytes = before;
             }
-            one.outcome.destination = one.outcome.source.to_string();
+            image.outcome.destination = image.outcome.source.to_string();
         }
     }
 
     /// Reads every blob of the file again, and fails the images whose blobs are not what was written.
     async fn read_back(&self, mirrored: &mut [Mirrored], writer: Arc<Writer>) -> Result<Writer, Failure> {
         if failed(mirrored) > 0 && !self.keep_going {
-            return alone(writer);
+            return sole_owner(writer);
         }
         let reading = Arc::clone(&writer);
         let work = move |meter: &Meter| reading.read_back(meter);
         let damaged = blocking("reading the bundle back", &*self.events, work).await?;
         let damaged: HashSet<Digest> = damaged.into_iter().collect();
-        for one in mirrored.iter_mut().filter(|one| one.outcome.failure_kind().is_none()) {
-            let blobs = one.graph.iter().flat_map(|graph| graph.blobs());
+        for image in mirrored.iter_mut().filter(|image| image.outcome.failure_kind().is_none()) {
+            let blobs = image.graph.iter().flat_map(|graph| graph.blobs());
             let reason = "the file, read again, has other bytes";
             let problems: Vec<Problem> = blobs
                 .filter(|blob| damaged.contains(&blob.digest))
@@ -287,12 +289,12 @@ impl<S: Source> Exporter<S> {
                         .with_hint(
                             "the disk may be failing: run the same command again, or write to another disk",
                         );
-                one.outcome.status = Status::Failed;
-                one.outcome.problems = problems;
-                one.outcome.failure = Some(failure);
+                image.outcome.status = Status::Failed;
+                image.outcome.problems = problems;
+                image.outcome.failure = Some(failure);
             }
         }
-        alone(writer)
+        sole_owner(writer)
     }
 }
 
@@ -301,34 +303,34 @@ fn written(draft: &Draft, lock: Lock) -> Written {
     Written { id, length, files: Vec::new(), kept: 0, left_out, lock }
 }
 
-/// Nobody else holds the writer once the transfers are over.
-fn alone(writer: Arc<Writer>) -> Result<Writer, Failure> {
+/// The writer is not shared any more once the transfers are over.
+fn sole_owner(writer: Arc<Writer>) -> Result<Writer, Failure> {
     Arc::try_unwrap(writer)
         .map_err(|_| Failure::new(Kind::Image, "a transfer is still under way; please report this"))
 }
 
 /// In a bundle an image keeps the name of its source.
-fn as_it_is(reference: &Reference) -> Mapping {
+fn under_its_own_name(reference: &Reference) -> Mapping {
     let (source, repository) = (reference.clone(), reference.repository().clone());
     Mapping { source, repository, tag: bundle::tag_of(reference) }
 }
 
 /// The images that have not failed.
-fn ready(mirrored: &mut [Mirrored]) -> impl Iterator<Item = &mut Mirrored> {
-    mirrored.iter_mut().filter(|one| one.outcome.failure_kind().is_none())
+fn not_failed(mirrored: &mut [Mirrored]) -> impl Iterator<Item = &mut Mirrored> {
+    mirrored.iter_mut().filter(|image| image.outcome.failure_kind().is_none())
 }
 
 fn failed(mirrored: &[Mirrored]) -> usize {
-    mirrored.iter().filter(|one| one.outcome.failure_kind().is_some()).count()
+    mirrored.iter().filter(|image| image.outcome.failure_kind().is_some()).count()
 }
 
 /// The bytes of an image's blobs.
-fn size(one: &Mirrored) -> u64 {
-    one.graph.as_ref().map_or(0, Graph::blob_bytes)
+fn size(image: &Mirrored) -> u64 {
+    image.graph.as_ref().map_or(0, Graph::blob_bytes)
 }
 
 fn cut_off(error: &Error) -> Failure {
     let failure = error.failure();
-    let hint = "what was written is cut off and must be thrown away: a stream cannot be taken up again";
+    let hint = "what was written is incomplete, and a stream cannot be resumed: delete it and run the same command again";
     failure.with_hint(hint)
 }

@@ -1,4 +1,4 @@
-//! The whole journey of every image: resolve, plan, transfer, confirm.
+//! Mirrors every image: resolve, plan, transfer, confirm.
 //!
 //! All images run at once. What is at the destination is read first: it answers most questions of a second
 //! run, and whatever manifests it has need not be read from the source.
@@ -30,7 +30,7 @@ use crate::{
     waiver::Waivers,
 };
 
-/// How many blobs a dry run looks for at once.
+/// How many blobs a dry run checks at once.
 const LOOKED_AT_ONCE: usize = 16;
 
 /// How images are mirrored.
@@ -38,7 +38,7 @@ const LOOKED_AT_ONCE: usize = 16;
 pub struct Options {
     /// Platforms that every image must have.
     pub platforms: Vec<Platform>,
-    /// Leave to lack some of them.
+    /// Permission to lack some of them.
     pub waivers: Waivers,
     /// How closely the destination is read: manifests, or every blob as well.
     pub check: Level,
@@ -48,9 +48,9 @@ pub struct Options {
     pub overwrite: bool,
     /// Only plan.
     pub dry_run: bool,
-    /// At most so many blobs move at once.
+    /// How many blobs move at once at most.
     pub jobs: usize,
-    /// Begin no further image after the first failure.
+    /// Start no further image after the first failure.
     pub fail_fast: bool,
 }
 
@@ -137,7 +137,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         mirrored.outcome.digest = image.source.digest().cloned();
         if self.stops() {
             mirrored.outcome.status = Status::Skipped;
-        } else if let Err(stopped) = self.journey(image, &mut mirrored).await {
+        } else if let Err(stopped) = self.mirror(image, &mut mirrored).await {
             self.failed.store(true, Ordering::Relaxed);
             mirrored.outcome.status = Status::Failed;
             mirrored.outcome.failure = Some(stopped.failure);
@@ -155,7 +155,7 @@ impl<S: Source, D: Destination> Run<S, D> {
     }
 
     /// resolve -> plan -> transfer -> confirm.
-    async fn journey(&self, image: &Arc<Mapping>, mirrored: &mut Mirrored) -> Result<(), Stopped> {
+    async fn mirror(&self, image: &Arc<Mapping>, mirrored: &mut Mirrored) -> Result<(), Stopped> {
         let required = self.required(image);
         let there = self.survey(image).await?;
         let root = self.root(image, &there).await?;
@@ -172,9 +172,11 @@ impl<S: Source, D: Destination> Run<S, D> {
         }
         let presence = self.presence(image, &graph, &there).await?;
         let (admitted, idle, planned) = self.plan(image, &graph, &presence);
-        mirrored.outcome.bytes = planned;
         let was_there = moved_from.is_none() && there.digest().is_some();
         mirrored.outcome.moved_from = moved_from;
+        if idle || self.options.dry_run {
+            mirrored.outcome.bytes = planned;
+        }
         if self.options.dry_run {
             mirrored.outcome.status = if idle { Status::UpToDate } else { Status::Planned };
             return Ok(());
@@ -182,7 +184,8 @@ impl<S: Source, D: Destination> Run<S, D> {
         let after = if idle {
             there
         } else {
-            mirrored.outcome.bytes = self.transfer.run(image, &graph, admitted).await?;
+            self.transfer.run(image, &graph, admitted, &mut mirrored.outcome.bytes).await?;
+            self.events.emit(Event::Confirming { image: Arc::clone(image) });
             self.survey(image).await?
         };
         let expected = Expected { digest: digest.as_ref(), platforms: &required };
@@ -277,9 +280,9 @@ impl<S: Source, D: Destination> Run<S, D> {
         match moved_from {
             Some(old) if !self.options.overwrite => Err(Failure::new(
                 Kind::Image,
-                format!("{} already names {old}, and --no-overwrite forbids to move it", image.destination()),
+                format!("{} already names {old}, and --no-overwrite prevents moving it", image.destination()),
             )
-            .with_hint("leave --no-overwrite out, or delete the tag at the destination")),
+            .with_hint("leave out --no-overwrite, or delete the tag at the destination")),
             _ => Ok(()),
         }
     }
@@ -320,7 +323,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         blobs.filter(|blob| self.options.dry_run || is_unproven(blob)).cloned().collect()
     }
 
-    /// Plans and takes on the plan's duties without waiting in between, as [`Transfer::admit`] asks.
+    /// Plans and claims the plan's blobs without waiting in between, as [`Transfer::admit`] requires.
     fn plan(&self, image: &Arc<Mapping>, graph: &Graph, presence: &Presence) -> (Admitted, bool, Bytes) {
         let source = image.source.repository();
         let same_registry = source.registry() == image.repository.registry();
@@ -352,7 +355,7 @@ fn refuse_missing_platforms(graph: &Graph, required: &[Platform]) -> Result<(), 
     let lacking: Vec<String> = graph.lacks(required).iter().map(ToString::to_string).collect();
     let failure = Failure::new(Kind::Image, format!("the source has no {}", lacking.join(" and no ")))
         .with_hint(
-            "if that is as it should be, pass --allow-missing-platform IMAGE[=PLATFORM], or name the \
+            "if this is expected, pass --allow-missing-platform IMAGE[=PLATFORM], or name the \
              platforms that your nodes have with --platform",
         );
     Err(Stopped { problems, ..failure.into() })
@@ -367,7 +370,7 @@ fn unconfirmed(problems: Vec<Problem>) -> Stopped {
     });
     let kind = if integrity { Kind::Integrity } else { Kind::Image };
     let failure = Failure::new(kind, "the destination, read again, does not hold what was pushed").with_hint(
-        "somebody else may be writing to it, or it may be losing data: run the same command again",
+        "another client may be writing to it, or it may be losing data: run the same command again",
     );
     Stopped { problems, ..failure.into() }
 }
@@ -377,7 +380,7 @@ pub(super) fn warn_of_foreign_layers(image: &Mapping, graph: &Graph, events: &dy
     let left_out = graph.left_out();
     if left_out > 0 {
         let message = format!(
-            "{left_out} foreign layers are left out: their license forbids to pass them on, and nodes fetch them from the \
+            "{left_out} foreign layers are left out: they may not be redistributed, and nodes fetch them from the \
              URLs in the manifest; sync and bundle export copy them with --foreign-layers"
         );
         events.emit(Event::Warning { image: Some(image.source.clone()), message });

@@ -1,11 +1,11 @@
-//! The journey of every image: resolve, plan, transfer, confirm; and the same without the transfer.
-//! Commands only choose endpoints and options.
+//! What is done with every image: resolve, plan, transfer, confirm; or the same without the transfer. Commands only choose
+//! endpoints and options.
 
+mod blocking;
 pub mod export;
+mod export_events;
 pub mod mirror;
-mod telling;
 pub mod verify;
-mod waiting;
 
 pub use export::{Exported, Exporter, Record, Written};
 pub use mirror::{Options, mirror};

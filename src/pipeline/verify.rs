@@ -1,4 +1,4 @@
-//! Holding a mirror against what it should be: every image is read at the destination, nothing is moved.
+//! Verifies a mirror: every image is read at the destination and compared with what is expected. Nothing is moved.
 
 use std::{sync::Arc, time::Instant};
 
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 8;
 pub struct Expectation {
     /// The image and where it should be.
     pub image: Arc<Mapping>,
-    /// The digest that it should have; `Err` says why nobody knows.
+    /// The digest that it should have; `Err` says why that is not known.
     pub digest: Result<Digest, Unknown>,
     /// The platforms that it must have, the waived ones left out.
     pub platforms: Vec<Platform>,
@@ -55,7 +55,7 @@ pub async fn verify<D: Source>(
             let (destination, events) = (Arc::clone(&destination), Arc::clone(&events));
             async move {
                 let begun = Instant::now();
-                let mut outcome = one(&*destination, expectation, level).await;
+                let mut outcome = verify_image(&*destination, expectation, level).await;
                 outcome.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 events.emit(Event::Finished { outcome: Arc::new(outcome.clone()) });
                 outcome
@@ -66,7 +66,7 @@ pub async fn verify<D: Source>(
         .await
 }
 
-async fn one<D: Source>(destination: &D, expectation: Expectation, level: Level) -> ImageOutcome {
+async fn verify_image<D: Source>(destination: &D, expectation: Expectation, level: Level) -> ImageOutcome {
     let image = &expectation.image;
     let mut outcome = ImageOutcome::new(image, Status::Failed);
     outcome.waived.clone_from(&expectation.waived);

@@ -130,7 +130,9 @@ fn detail(event: &Event, progress: &Progress) -> Option<String> {
         Event::BlobRestarted { image, blob, bytes } => {
             format!("{}: {} begins anew after {}", label(image), blob.digest.short(), units::bytes(*bytes))
         }
-        Event::Confirming { image } => format!("{}: its manifests are pushed and confirmed", label(image)),
+        Event::Confirming { image } => {
+            format!("{}: its manifests are pushed; reading them back", label(image))
+        }
         Event::Retrying { side, reason, pause } => {
             format!("{side}: {}; again in {}", escape(reason), units::elapsed(*pause))
         }

@@ -1,9 +1,9 @@
 //! Runs plans: all images at once, each blob once, children before parents, the tag last.
 
-mod board;
+mod blob;
+mod claims;
 pub mod forward;
-mod journey;
-mod slots;
+mod queue;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,12 +13,12 @@ use futures::{
 };
 
 use self::{
-    board::{Board, Ticket},
-    journey::Journey,
-    slots::Slots,
+    blob::BlobTransfer,
+    claims::{Claim, Claims},
+    queue::Queue,
 };
 use crate::{
-    endpoint::{Destination, Error, Source},
+    endpoint::{Destination, Error, Meaning, Source},
     event::{Event, EventSink, Landing},
     graph::{Graph, Node},
     oci::{Descriptor, Mapping, Repository, Target},
@@ -34,13 +34,13 @@ pub struct Transfer<S, D> {
     source: Arc<S>,
     destination: Arc<D>,
     events: Arc<dyn EventSink>,
-    slots: Slots,
-    board: Arc<Board>,
+    queue: Queue,
+    claims: Claims,
 }
 
-/// A plan whose duties have been taken on.
+/// A plan whose blobs have been claimed.
 pub struct Admitted {
-    steps: Vec<(BlobStep, Option<Ticket>)>,
+    steps: Vec<(BlobStep, Option<Claim>)>,
     plan: Plan,
 }
 
@@ -48,65 +48,71 @@ impl<S: Source, D: Destination> Transfer<S, D> {
     /// At most `jobs` blobs move at once.
     #[must_use]
     pub fn new(source: Arc<S>, destination: Arc<D>, jobs: usize, events: Arc<dyn EventSink>) -> Self {
-        Self { source, destination, events, slots: Slots::new(jobs), board: Arc::default() }
+        Self { source, destination, events, queue: Queue::new(jobs), claims: Claims::default() }
     }
 
-    /// Takes on a plan. Must be called in the order in which plans are made, without waiting in between:
-    /// a later plan counts on the blobs that this one brings.
+    /// Claims the blobs of a plan. Must be called in the order in which plans are made, without waiting in between: a
+    /// later plan relies on the blobs that this one transfers.
     #[must_use]
     pub fn admit(&self, image: &Mapping, plan: Plan) -> Admitted {
-        let take = |step: &BlobStep| match step.action {
+        let claim = |step: &BlobStep| match step.action {
             Action::Copy | Action::Mount { .. } => {
-                self.board.claim(&(step.blob.digest.clone(), image.repository.clone()))
+                self.claims.claim(&(step.blob.digest.clone(), image.repository.clone()))
             }
             Action::Skip | Action::Await => None,
         };
-        let steps = plan.blobs.iter().map(|step| (step.clone(), take(step))).collect();
+        let steps = plan.blobs.iter().map(|step| (step.clone(), claim(step))).collect();
         Admitted { steps, plan }
     }
 
-    /// Brings one image's blobs, then its manifests, then its tag. Dropped half-way, it leaves no tag and
-    /// no manifest that names anything missing.
-    pub async fn run(&self, image: &Arc<Mapping>, graph: &Graph, admitted: Admitted) -> Result<Bytes, Error> {
+    /// Transfers one image's blobs, then its manifests, then its tag. Dropped half-way, it leaves no tag and no manifest
+    /// that names anything missing. `bytes` counts the blobs that are at the destination, also when it fails.
+    pub async fn run(
+        &self,
+        image: &Arc<Mapping>,
+        graph: &Graph,
+        admitted: Admitted,
+        bytes: &mut Bytes,
+    ) -> Result<(), Error> {
         let Admitted { steps, plan } = admitted;
-        let blobs: FuturesUnordered<_> =
-            steps.into_iter().map(|(step, ticket)| self.bring(image, step, ticket)).collect();
-        let bytes = blobs.try_fold(Bytes::default(), |sum, more| async move { Ok(sum.plus(more)) }).await?;
-        self.events.emit(Event::Confirming { image: Arc::clone(image) });
-        self.push_manifests(image, graph, &plan).await?;
-        Ok(bytes)
+        let mut blobs: FuturesUnordered<_> =
+            steps.into_iter().map(|(step, claim)| self.transfer(image, step, claim)).collect();
+        while let Some(more) = blobs.try_next().await? {
+            *bytes = bytes.plus(more);
+        }
+        self.push_manifests(image, graph, &plan).await
     }
 
-    async fn bring(
+    async fn transfer(
         &self,
         image: &Arc<Mapping>,
         step: BlobStep,
-        ticket: Option<Ticket>,
+        claim: Option<Claim>,
     ) -> Result<Bytes, Error> {
         let BlobStep { blob, action } = step;
         let size = blob.size;
-        let ticket = match (&action, ticket) {
+        let claim = match (&action, claim) {
             (Action::Skip, _) => return Ok(Bytes { present: size, ..Bytes::default() }),
-            (_, Some(ticket)) => ticket,
+            (_, Some(claim)) => claim,
             (_, None) => {
-                let place = (blob.digest.clone(), image.repository.clone());
-                match board::wait_or_take_over(&self.board, &place).await {
-                    Some(ticket) => ticket,
+                let key = (blob.digest.clone(), image.repository.clone());
+                match self.claims.wait_or_take_over(&key).await {
+                    Some(claim) => claim,
                     None => return Ok(Bytes { present: size, ..Bytes::default() }),
                 }
             }
         };
         let mount = match action {
             Action::Mount { from } => {
-                self.board.wait(&(blob.digest.clone(), from.clone())).await.then_some(from)
+                self.claims.wait(&(blob.digest.clone(), from.clone())).await.then_some(from)
             }
             _ => None,
         };
-        // A mount moves no bytes: it needs no place among the large.
-        let _slot = self.slots.acquire(if mount.is_some() { 0 } else { size }).await;
+        // A mount moves no bytes: it does not count as large.
+        let _slot = self.queue.acquire(if mount.is_some() { 0 } else { size }).await;
         self.events.emit(Event::BlobStarted { image: Arc::clone(image), blob: blob.clone() });
-        let how = self.journey(image, &blob, mount.as_ref()).run().await?;
-        ticket.landed();
+        let how = self.blob(image, &blob, mount.as_ref()).run().await?;
+        claim.done();
         self.events.emit(Event::BlobFinished { image: Arc::clone(image), blob: blob.clone(), how });
         Ok(match how {
             Landing::Copied => Bytes { copied: size, ..Bytes::default() },
@@ -137,8 +143,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         }
     }
 
-    /// Pushes a manifest. If the registry insists that blobs are missing, those that it really does not have
-    /// are brought again, once.
+    /// Pushes a manifest. If the destination insists that blobs are missing, those that it really does not have are
+    /// transferred again, once.
     async fn push_manifest(
         &self,
         image: &Arc<Mapping>,
@@ -147,8 +153,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         target: &Target,
     ) -> Result<(), Error> {
         match self.destination.put_manifest(&image.repository, target, &node.manifest).await {
-            Err(error) if error.cause.names_missing_content() => {
-                if !self.bring_missing(image, graph.blobs_of(node)).await? {
+            Err(error) if error.cause.meaning() == Meaning::ContentMissing => {
+                if !self.transfer_missing(image, graph.blobs_of(node)).await? {
                     return Err(error);
                 }
                 self.destination.put_manifest(&image.repository, target, &node.manifest).await
@@ -157,9 +163,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         }
     }
 
-    /// Brings the blobs of a manifest that the destination does not have after all. Tells whether there were
-    /// any.
-    async fn bring_missing(
+    /// Transfers the blobs of a manifest that the destination does not have after all. Tells whether there were any.
+    async fn transfer_missing(
         &self,
         image: &Arc<Mapping>,
         blobs: impl Iterator<Item = &Descriptor>,
@@ -172,20 +177,20 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             missing = true;
             let message = format!("{} lost blob {}: it is brought again", image.repository, blob.digest);
             self.events.emit(Event::Warning { image: Some(image.source.clone()), message });
-            let _slot = self.slots.acquire(blob.size).await;
-            self.journey(image, blob, None).run().await?;
+            let _slot = self.queue.acquire(blob.size).await;
+            self.blob(image, blob, None).run().await?;
         }
         Ok(missing)
     }
 
-    fn journey<'a>(
+    fn blob<'a>(
         &'a self,
         image: &'a Arc<Mapping>,
         blob: &'a Descriptor,
         mount: Option<&'a Repository>,
-    ) -> Journey<'a, S, D> {
+    ) -> BlobTransfer<'a, S, D> {
         let (source, destination, events) = (&*self.source, &*self.destination, &self.events);
-        Journey { source, destination, events, image, blob, mount }
+        BlobTransfer { source, destination, events, image, blob, mount }
     }
 }
 

@@ -13,6 +13,7 @@ mod bundle;
 mod chaos;
 mod core;
 mod doctor;
+mod endpoints;
 mod enumerate;
 mod faults;
 mod foreign_layers;

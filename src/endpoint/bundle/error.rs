@@ -4,6 +4,7 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use super::{header::HeaderError, names::NameError, volumes::VolumeError};
 use crate::{
+    endpoint::{EndpointError, Location},
     error::{Failure, Kind},
     oci::{
         Digest,
@@ -307,5 +308,15 @@ impl BundleError {
                 "copy the bundle again from where it was written: `bundle verify` there shows whether it was whole",
             ),
         }
+    }
+}
+
+impl EndpointError for BundleError {
+    fn kind(&self) -> Kind {
+        self.kind()
+    }
+
+    fn remedy(&self, _: &Location) -> Option<String> {
+        self.hint().map(str::to_owned)
     }
 }

@@ -18,7 +18,11 @@ use super::{
     slices::Slices,
     storage::Storage,
 };
-use crate::oci::{Digest, manifest::LARGEST_MANIFEST};
+use crate::{
+    endpoint::{BlobSequence, Error, Location, Operation},
+    oci::{Digest, manifest::LARGEST_MANIFEST},
+    problem::Side,
+};
 
 /// How much is read at a time, in bytes.
 const PIECE: usize = 256 * 1024;
@@ -152,6 +156,11 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         Ok(Some(piece.freeze()))
     }
 
+    /// The bundle's blobs in order, after [`Incoming::head`]: first those that it kept, then `next` and all behind it.
+    pub fn blobs(&mut self, kept: Kept, next: Option<Next>) -> IncomingBlobs<'_, R> {
+        IncomingBlobs { incoming: self, kept: kept.into_iter(), next, in_memory: None }
+    }
+
     async fn next_file(&mut self) -> Result<Option<(Name, u64)>, BundleError> {
         while !self.ended {
             self.pass_over().await?;
@@ -250,6 +259,48 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         }
         Ok(content.freeze())
     }
+}
+
+/// The blobs of a bundle on its way. See [`Incoming::blobs`].
+#[derive(Debug)]
+pub struct IncomingBlobs<'a, R> {
+    incoming: &'a mut Incoming<R>,
+    kept: std::vec::IntoIter<(Digest, Bytes)>,
+    /// The first blob of the stream itself.
+    next: Option<Next>,
+    /// The bytes of the current blob, if it was kept.
+    in_memory: Option<Bytes>,
+}
+
+impl<R: AsyncRead + Unpin + Send> BlobSequence for IncomingBlobs<'_, R> {
+    async fn next_blob(&mut self) -> Result<Option<Next>, Error> {
+        if let Some((digest, bytes)) = self.kept.next() {
+            let size = bytes.len() as u64;
+            self.in_memory = Some(bytes);
+            return Ok(Some((digest, size)));
+        }
+        self.in_memory = None;
+        match self.next.take() {
+            Some(next) => Ok(Some(next)),
+            None => self.incoming.next_blob().await.map_err(broken),
+        }
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, Error> {
+        match &mut self.in_memory {
+            Some(bytes) => Ok(Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty())),
+            None => self.incoming.piece().await.map_err(broken),
+        }
+    }
+
+    fn location(&self, digest: &Digest) -> Location {
+        Location::new(Operation::ReadBlob, Side::Source, format!("{digest} in {STANDARD_INPUT}"))
+    }
+}
+
+/// The stream itself failed.
+fn broken(error: BundleError) -> Error {
+    Error::new(Operation::ReadBundle, Side::Source, STANDARD_INPUT, error)
 }
 
 fn unreadable(error: io::Error) -> BundleError {

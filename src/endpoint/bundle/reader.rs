@@ -22,7 +22,7 @@ use super::{
     volumes::{self, Opened, VolumeError},
 };
 use crate::{
-    endpoint::{BlobStream, Cause, Error, Operation, Source},
+    endpoint::{BlobStream, Cause, Error, Location, Operation, Source},
     oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target, manifest::LARGEST_MANIFEST},
     problem::Side,
 };
@@ -332,7 +332,7 @@ impl Source for Bundle {
         let found = self
             .storage
             .blob(digest)
-            .map_err(|error| self.error(Operation::CheckBlob, digest.to_string(), Cause::Bundle(error)))?;
+            .map_err(|error| self.error(Operation::CheckBlob, digest.to_string(), error))?;
         Ok(found.map(|blob| blob.size()))
     }
 
@@ -342,22 +342,22 @@ impl Source for Bundle {
         blob: &Descriptor,
         offset: u64,
     ) -> Result<BlobStream, Error> {
-        let place = self.blob_place(repository, &blob.digest);
-        let place = self.error(Operation::ReadBlob, place, Cause::NoSuchBlob);
+        let location = self.blob_location(repository, &blob.digest);
         match self.storage.blob(&blob.digest) {
-            Ok(Some(reader)) => Ok(reader.stream(offset, place)),
-            Ok(None) => Err(place),
-            Err(error) => Err(Error { cause: Cause::Bundle(error), ..place }),
+            Ok(Some(reader)) => Ok(reader.stream(offset, location)),
+            Ok(None) => Err(location.error(Cause::NoSuchBlob)),
+            Err(error) => Err(location.error(error)),
         }
     }
 
     /// Its repository is where it came from, which nobody need look at: the files are what may have to be copied again.
-    fn blob_place(&self, _: &Repository, digest: &Digest) -> String {
+    fn blob_location(&self, _: &Repository, digest: &Digest) -> Location {
         let volumes = self.storage.volumes_of(digest);
-        if volumes.is_empty() {
+        let name = if volumes.is_empty() {
             format!("{digest} in {}", self.storage.path().display())
         } else {
             format!("{digest} in {}", volumes.join(" and "))
-        }
+        };
+        Location::new(Operation::ReadBlob, self.side, name)
     }
 }

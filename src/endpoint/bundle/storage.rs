@@ -18,7 +18,7 @@ use super::{
     slices::{Extent, Slices},
 };
 use crate::{
-    endpoint::{BlobStream, Cause, Error},
+    endpoint::{BlobStream, Location},
     oci::Digest,
 };
 
@@ -241,23 +241,23 @@ impl BlobReader {
         whole.map_err(|error| BundleError::unreadable(path, error))
     }
 
-    /// Streams from `offset` on, one piece ahead of its consumer. `place` is what a failed read is reported as.
+    /// Streams from `offset` on, one piece ahead of its consumer. A failed read is reported at `location`.
     #[must_use]
-    pub fn stream(self, offset: u64, place: Error) -> BlobStream {
+    pub fn stream(self, offset: u64, location: Location) -> BlobStream {
         let absent = self.absent();
         if !absent.is_empty() {
-            let error = Error { cause: Cause::Bundle(BundleError::Absent { names: absent }), ..place };
+            let error = location.error(BundleError::Absent { names: absent });
             return stream::once(async { Err(error) }).boxed();
         }
         let first = self.read_ahead(offset);
         stream::try_unfold((self, first), move |(reader, reading)| {
-            let place = place.clone();
+            let location = location.clone();
             async move {
                 let Some((reading, end)) = reading else { return Ok(None) };
                 let read = reading.await.map_err(|error| BundleError::Internal(error.to_string()));
                 let piece =
                     read.and_then(|read| read.map_err(|error| BundleError::unreadable("the bundle", error)));
-                let piece = piece.map_err(|error| Error { cause: Cause::Bundle(error), ..place })?;
+                let piece = piece.map_err(|error| location.error(error))?;
                 let next = reader.read_ahead(end);
                 Ok(Some((piece, (reader, next))))
             }

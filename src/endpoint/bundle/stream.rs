@@ -69,9 +69,9 @@ async fn begin<S: Source, H: BuildHasher>(
     let missing =
         || Error::new(Operation::ReadBlob, source.side(), blob.digest.to_string(), Cause::NoSuchBlob);
     let repository = holders.get(&blob.digest).ok_or_else(missing)?;
-    let place = Error { place: format!("{repository}@{}", blob.digest), ..missing() };
+    let location = source.blob_location(repository, &blob.digest);
     let stream = source.open_blob(repository, blob, 0).await?;
-    let body = VerifiedBody::new(stream, blob, place, progress(blob));
+    let body = VerifiedBody::new(stream, blob, location, progress(blob));
     if blob.size > SMALL {
         return Ok(Begun::Open(Box::new(body)));
     }

@@ -4,7 +4,7 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
 use super::{closure::Closure, *};
 use crate::{
-    endpoint::{Cause, Error, Operation, Source},
+    endpoint::{Error, Location, Operation, Source},
     graph::{ForeignLayers, PlatformManifest},
     lock::{Lock, LockedImage, Placement},
     oci::{
@@ -199,8 +199,8 @@ async fn a_folder_never_leads_out_through_a_link() {
 #[test]
 fn a_missing_volume_is_named_by_the_stream() {
     let slices = Slices::new(vec![("thoras.tar.001".to_owned(), None, 10)]);
-    let place = Error::new(Operation::ReadBlob, Side::Source, "x", Cause::NoSuchBlob);
+    let location = Location::new(Operation::ReadBlob, Side::Source, "x");
     let reader = BlobReader::new(slices, Extent { offset: 2, size: 3 });
-    let error = reader.stream(0, place).next().now_or_never().unwrap().unwrap().unwrap_err();
+    let error = reader.stream(0, location).next().now_or_never().unwrap().unwrap().unwrap_err();
     assert!(error.cause.to_string().contains("thoras.tar.001"), "{}", error.cause);
 }

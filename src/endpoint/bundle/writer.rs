@@ -20,7 +20,7 @@ use super::{
     volumes::{self, Volume, VolumeSet},
 };
 use crate::{
-    endpoint::{Begun, BlobStream, Cause, Destination, Error, Operation, Source},
+    endpoint::{Begun, BlobStream, Cause, Destination, Error, Location, Operation, Source},
     oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
     problem::Side,
 };
@@ -208,13 +208,13 @@ impl Source for Writer {
     }
 
     async fn open_blob(&self, _: &Repository, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
-        let place = format!("{}@{}", self.output.path.display(), blob.digest);
-        let place = Self::error(Operation::ReadBlob, place, Cause::NoSuchBlob);
+        let name = format!("{}@{}", self.output.path.display(), blob.digest);
+        let location = Location::new(Operation::ReadBlob, Side::Destination, name);
         match self.draft.layout.blob(&blob.digest) {
             Some(entry) => {
-                Ok(BlobReader::new(self.partial.slices.clone(), entry.extent).stream(offset, place))
+                Ok(BlobReader::new(self.partial.slices.clone(), entry.extent).stream(offset, location))
             }
-            None => Err(place),
+            None => Err(location.error(Cause::NoSuchBlob)),
         }
     }
 }

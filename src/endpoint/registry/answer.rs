@@ -4,12 +4,15 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use oci_client::errors::{OciEnvelope, OciErrorCode};
 use reqwest::{Response, header::RETRY_AFTER};
+use serde_json::Value;
 
-use super::{detail, limits, retry};
-use crate::{endpoint::Cause, error::escape};
+use super::{error::Refusal, limits, retry};
+use crate::error::escape;
 
 /// The longest message that is repeated to a person, in characters.
 const LONGEST_MESSAGE: usize = 400;
+/// The longest detail that is repeated to a person, in characters.
+const LONGEST_DETAIL: usize = 200;
 
 /// The `Authorization` that a request was sent with, kept with its answer: some registries repeat in an
 /// error what they were sent.
@@ -38,8 +41,8 @@ pub(super) fn remember(response: &mut Response, authorization: Option<&HeaderVal
     }
 }
 
-/// Turns an error answer into a cause. Reads at most [`limits::ERROR_BODY`] bytes of it.
-pub(super) async fn refusal(mut response: Response) -> Cause {
+/// Reads an error answer: at most [`limits::ERROR_BODY`] bytes of it.
+pub(super) async fn refusal(mut response: Response) -> Refusal {
     let status = response.status().as_u16();
     let retry_after = response
         .headers()
@@ -53,7 +56,9 @@ pub(super) async fn refusal(mut response: Response) -> Cause {
     // Before it is shortened and escaped, either of which could leave a part that is not recognized.
     let conceal = |text: &str| sent.map_or_else(|| text.to_owned(), |sent| sent.conceal(text));
     let (code, message) = read_envelope(&body, conceal);
-    Cause::Refused { status, code, message, retry_after }
+    // What servers written in Go say when TLS is missing.
+    let wants_tls = status == 400 && message.contains("HTTP request to an HTTPS server");
+    Refusal { status, code, message, retry_after, wants_tls }
 }
 
 /// Reads at most [`limits::ERROR_BODY`] bytes.
@@ -77,7 +82,7 @@ pub(super) fn read_envelope(body: &[u8], conceal: impl Fn(&str) -> String) -> (O
                 .errors
                 .iter()
                 .map(|error| {
-                    with_detail(&error.message, &detail::words(&conceal_within(&error.detail, &conceal)))
+                    with_detail(&error.message, &detail_words(&conceal_within(&error.detail, &conceal)))
                 })
                 .filter(|message| !message.is_empty())
                 .collect();
@@ -99,8 +104,7 @@ fn with_detail(message: &str, detail: &str) -> String {
 
 /// The detail without secrets. Its texts are concealed one by one: written as JSON, quotes in a secret would be
 /// escaped and the secret not recognized.
-fn conceal_within(detail: &serde_json::Value, conceal: &impl Fn(&str) -> String) -> serde_json::Value {
-    use serde_json::Value;
+fn conceal_within(detail: &Value, conceal: &impl Fn(&str) -> String) -> Value {
     match detail {
         Value::String(text) => Value::String(conceal(text)),
         Value::Array(items) => items.iter().map(|item| conceal_within(item, conceal)).collect(),
@@ -115,7 +119,7 @@ fn code_text(code: &OciErrorCode) -> String {
     match code {
         OciErrorCode::Other(text) => escape(text),
         known => match serde_json::to_value(known) {
-            Ok(serde_json::Value::String(text)) => text,
+            Ok(Value::String(text)) => text,
             _ => format!("{known:?}"),
         },
     }
@@ -136,8 +140,42 @@ fn shorten(text: &str) -> String {
     }
 }
 
+/// What a registry adds to an error in `detail`, whose form the specification leaves open: text as it is, objects as `name=value`, without what is empty; a long one is cut. Control characters
+/// are the caller's to escape.
+fn detail_words(detail: &Value) -> String {
+    let text = written(detail);
+    match text.char_indices().nth(LONGEST_DETAIL) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+fn written(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.trim().to_owned(),
+        Value::Array(items) => join(items.iter().map(written), "; "),
+        Value::Object(fields) => join(fields.iter().map(|(name, value)| field(name, value)), ", "),
+        other => other.to_string(),
+    }
+}
+
+fn field(name: &str, value: &Value) -> String {
+    match (value, written(value)) {
+        (_, text) if text.is_empty() => String::new(),
+        (Value::Object(_), text) => format!("{name}: {{{text}}}"),
+        (_, text) => format!("{name}={text}"),
+    }
+}
+
+fn join(parts: impl Iterator<Item = String>, separator: &str) -> String {
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(separator)
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -178,5 +216,33 @@ mod tests {
     fn long_messages_are_cut_at_a_character() {
         let (_, message) = read_envelope("ü".repeat(2000).as_bytes(), str::to_owned);
         assert_eq!(message.chars().count(), LONGEST_MESSAGE + 1);
+    }
+
+    #[test]
+    fn details_of_well_known_registries_read_like_sentences() {
+        for (detail, read) in [
+            (json!(null), ""),
+            (json!({}), ""),
+            (json!("http: request body too large"), "http: request body too large"),
+            (json!({ "Tag": "1.0" }), "Tag=1.0"),
+            // CNCF distribution
+            (
+                json!([{ "Type": "repository", "Class": "", "Name": "team/app", "Action": "pull" }]),
+                "Type=repository, Name=team/app, Action=pull",
+            ),
+            (json!({ "name": "a", "digest": "sha256:0" }), "name=a, digest=sha256:0"),
+            (
+                json!({ "limit": 5, "hit": true, "who": { "ip": "10.0.0.1" } }),
+                "limit=5, hit=true, who: {ip=10.0.0.1}",
+            ),
+            (json!(["one", "two"]), "one; two"),
+        ] {
+            assert_eq!(detail_words(&detail), read, "{detail}");
+        }
+    }
+
+    #[test]
+    fn a_long_detail_is_cut_at_a_character() {
+        assert_eq!(detail_words(&json!("ü".repeat(1000))).chars().count(), LONGEST_DETAIL + 1);
     }
 }

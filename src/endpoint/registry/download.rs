@@ -1,8 +1,8 @@
 //! Reading a blob (distribution specification, "Pulling blobs"), across interruptions.
 //!
 //! A stream that breaks is continued with a `Range` request to the registry itself (a signed URL may have
-//! expired), while whoever consumes it waits and notices nothing. What the registry answers to a range is
-//! not believed: it must begin where it was asked to and end where the blob ends.
+//! expired), while its consumer waits and notices nothing. The registry's answer to a range is checked: it must
+//! begin where it was asked to and end where the blob ends.
 
 use std::sync::Arc;
 
@@ -14,20 +14,24 @@ use url::Url;
 
 use super::{
     auth::Scope,
+    client_error,
+    error::RegistryError,
     host::{Call, Host, discard},
-    network::cause_of,
     pace::Permit,
     retry::{self, Tries},
 };
 use crate::{
-    endpoint::{BlobStream, Cause, Error, Operation},
+    endpoint::{
+        BlobStream, Cause, Error, Operation,
+        retry::{ATTEMPTS, Pause},
+    },
     event::Event,
     oci::{Descriptor, Digest, Repository, verified::Mismatch},
 };
 
-/// Every so many bytes of progress buy one more interruption.
+/// This much progress allows one more interruption.
 const BYTES_PER_INTERRUPTION: u64 = 256 * 1024;
-/// So many interruptions in a row, without that progress, are the end.
+/// How many interruptions in a row, without that progress, are too many.
 const INTERRUPTIONS: u32 = 5;
 
 /// The size that the registry names for a blob.
@@ -36,8 +40,8 @@ pub(super) async fn size(
     repository: &Repository,
     digest: &Digest,
 ) -> Result<Option<u64>, Error> {
-    let place = Place::in_repository(host, Operation::CheckBlob, repository, digest)?;
-    let call = place.call(Method::HEAD, 0);
+    let address = BlobAddress::in_repository(host, Operation::CheckBlob, repository, digest)?;
+    let call = address.call(Method::HEAD, 0);
     let mut response = host.send(&call, &[StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED]).await?;
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         // The head of the answer to a GET says the same; its body is not read.
@@ -50,8 +54,8 @@ pub(super) async fn size(
     let length = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let length = length.and_then(|text| text.parse().ok());
     length.map(Some).ok_or_else(|| {
-        let cause = Cause::Protocol("it names no size for a blob that it has".to_owned());
-        host.error(call.operation, &call.place, &Tries::new(1), cause)
+        let cause = RegistryError::Protocol("it names no size for a blob that it has".to_owned());
+        host.error(call.operation, &call.name, &Tries::new(1), cause)
     })
 }
 
@@ -62,14 +66,14 @@ pub(super) async fn open(
     blob: &Descriptor,
     offset: u64,
 ) -> Result<BlobStream, Error> {
-    let place = Place::in_repository(&host, Operation::ReadBlob, repository, &blob.digest)?;
-    open_at(host, place, blob, offset).await
+    let address = BlobAddress::in_repository(&host, Operation::ReadBlob, repository, &blob.digest)?;
+    open_at(host, address, blob, offset).await
 }
 
 /// Opens a blob at an offset, wherever it is.
 pub(super) async fn open_at(
     host: Arc<Host>,
-    place: Place,
+    address: BlobAddress,
     blob: &Descriptor,
     offset: u64,
 ) -> Result<BlobStream, Error> {
@@ -78,12 +82,12 @@ pub(super) async fn open_at(
         host,
         _permit: permit,
         ranges: true,
-        place,
+        address,
         blob: blob.clone(),
         offset,
         response: None,
         skip: 0,
-        tries: Tries::new(retry::ATTEMPTS),
+        tries: Tries::new(ATTEMPTS),
         patience: INTERRUPTIONS,
         progress: 0,
     };
@@ -103,7 +107,7 @@ struct Download {
     /// Whether the registry's answers to ranges can be used; otherwise everything is read again from the
     /// beginning.
     ranges: bool,
-    place: Place,
+    address: BlobAddress,
     blob: Descriptor,
     /// How many bytes of the blob have been given out.
     offset: u64,
@@ -139,8 +143,8 @@ impl Download {
                     expected: self.blob.size,
                     found: self.offset,
                 }),
-                Ok(Err(error)) => cause_of(&error),
-                Err(_) => Cause::Stalled(stall),
+                Ok(Err(error)) => client_error::translate(&error).into(),
+                Err(_) => RegistryError::Stalled(stall).into(),
             };
             self.interrupted(cause).await?;
         }
@@ -166,18 +170,22 @@ impl Download {
     /// Waits before the download goes on, or ends it.
     async fn interrupted(&mut self, cause: Cause) -> Result<(), Error> {
         self.response = None;
-        let may_pass = retry::is_transient(&cause)
-            || matches!(cause, Cause::Mismatch(Mismatch::TooShort { .. }) | Cause::Protocol(_));
-        if !may_pass || self.patience == 0 {
+        let pause = match (&cause, cause.downcast_ref()) {
+            (Cause::Mismatch(Mismatch::TooShort { .. }), _) => Pause::None,
+            (_, Some(RegistryError::Protocol(_))) => Pause::Backoff,
+            (_, Some(error)) if retry::is_transient(error) => retry::pause(error),
+            _ => return Err(self.error(cause)),
+        };
+        if self.patience == 0 {
             return Err(self.error(cause));
         }
         self.patience -= 1;
-        let pause = retry::pause(INTERRUPTIONS - self.patience, &cause, retry::random());
+        let pause = pause.duration(INTERRUPTIONS - self.patience);
         self.host.events().emit(Event::Retrying {
             side: self.host.side,
             reason: format!(
                 "{} broke off after {} of {} bytes: {cause}",
-                self.place.name, self.offset, self.blob.size
+                self.address.name, self.offset, self.blob.size
             ),
             pause,
         });
@@ -190,7 +198,7 @@ impl Download {
     async fn connect(&mut self) -> Result<(), Error> {
         self.tries.begin();
         let from = if self.ranges { self.offset } else { 0 };
-        let call = self.place.call(Method::GET, from);
+        let call = self.address.call(Method::GET, from);
         let expected = [StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
         let response = self.host.send(&call, &expected).await?;
         match check_answer(&response, from, &self.blob) {
@@ -201,7 +209,7 @@ impl Download {
             }
             Err(cause) => {
                 discard(response).await;
-                if from == 0 || !matches!(cause, Cause::Protocol(_)) {
+                if from == 0 || !matches!(cause.downcast_ref(), Some(RegistryError::Protocol(_))) {
                     return Err(self.error(cause));
                 }
                 self.ranges = false;
@@ -211,7 +219,7 @@ impl Download {
     }
 
     fn error(&self, cause: Cause) -> Error {
-        self.host.error(self.place.operation, &self.place.name, &self.tries, cause)
+        self.host.error(self.address.operation, &self.address.name, &self.tries, cause)
     }
 }
 
@@ -221,14 +229,14 @@ fn check_answer(response: &Response, offset: u64, blob: &Descriptor) -> Result<u
     let (skip, expected) = match response.status() {
         StatusCode::NOT_FOUND => return Err(Cause::NoSuchBlob),
         StatusCode::RANGE_NOT_SATISFIABLE => {
-            return Err(Cause::Protocol(format!("it has nothing from byte {offset} on")));
+            return Err(RegistryError::Protocol(format!("it has nothing from byte {offset} on")).into());
         }
         StatusCode::PARTIAL_CONTENT => {
             let range = text(header::CONTENT_RANGE).unwrap_or_default();
             if !is_range_to_the_end(range, offset, blob.size) {
                 let asked = format!("bytes {offset}-{}/{}", blob.size.saturating_sub(1), blob.size);
                 let reason = format!("asked for `{asked}`, it sends `{}`", range.escape_debug());
-                return Err(Cause::Protocol(reason));
+                return Err(RegistryError::Protocol(reason).into());
             }
             (0, blob.size - offset)
         }
@@ -269,19 +277,19 @@ pub(super) fn is_range_to_the_end(range: &str, offset: u64, size: u64) -> bool {
 }
 
 /// Where a blob is.
-pub(super) struct Place {
+pub(super) struct BlobAddress {
     /// What asking it is called.
     pub(super) operation: Operation,
     /// The repository that it belongs to.
     pub(super) repository: Repository,
     pub(super) url: Url,
-    /// What leave is needed.
+    /// The permissions that a request needs.
     pub(super) scopes: Vec<Scope>,
     /// What it is called in errors.
     pub(super) name: String,
 }
 
-impl Place {
+impl BlobAddress {
     /// Where the registry itself has it.
     fn in_repository(
         host: &Host,
@@ -303,13 +311,13 @@ impl Place {
         Call {
             operation: self.operation,
             repository: &self.repository,
-            place: self.name.clone(),
+            name: self.name.clone(),
             scopes: self.scopes.clone(),
             method,
             url: self.url.clone(),
             headers: range.map(|value| (header::RANGE, value)).into_iter().collect::<HeaderMap>(),
             body: None,
-            attempts: retry::ATTEMPTS,
+            attempts: ATTEMPTS,
         }
     }
 }

@@ -15,7 +15,7 @@ pub(super) const IDLE: Duration = Duration::from_secs(20);
 pub(super) const REDIRECTS: usize = 5;
 /// How many of the URLs that a manifest names for a layer are asked.
 pub(super) const LAYER_URLS: usize = 8;
-/// How long the body of an error answer, or of one that nobody needs, may take altogether.
+/// How long the body of an error answer, or of one that is not needed, may take altogether.
 pub(super) const ERROR_BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// The largest error answer that is read, in bytes.
 pub(super) const ERROR_BODY: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! How fast one host is asked: what it says about it (`Retry-After`, 429) holds for everybody who asks it.
+//! How fast one host is asked. What it says about that (`Retry-After`, 429) applies to all requests to it.
 //!
 //! Two [`Lane`]s bound what runs at once: requests, and blobs on their way. Each finds its width by itself:
 //! additive increase, multiplicative decrease (Chiu and Jain, 1989). Until the first 429 every success widens
@@ -17,8 +17,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::{limits, retry};
-use crate::endpoint::Cause;
+use super::{
+    error::{Refusal, RegistryError},
+    limits, retry,
+};
 
 /// All 429s within this time are answers to the same excess and halve a lane once.
 const EPOCH: Duration = Duration::from_millis(100);
@@ -50,8 +52,8 @@ impl Pace {
         permit
     }
 
-    /// Waits for the right to move a blob. Whoever needs it at the destination and at the source takes it
-    /// there first, always in this order, so that two can never wait for each other.
+    /// Waits for the right to move a blob. A transfer that needs it at the destination and at the source takes it
+    /// at the destination first, so that two can never wait for each other.
     pub(super) async fn blob(&self) -> Permit {
         self.blobs.enter().await
     }
@@ -84,14 +86,14 @@ impl Pace {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// A request failed: a pause that the host asks for is everybody's.
-    pub(super) fn failed(&self, cause: &Cause) {
-        if let Some(asked) = retry::asked_for(cause) {
+    /// A request failed: a pause that the host asks for applies to all.
+    pub(super) fn failed(&self, error: &RegistryError) {
+        if let Some(asked) = retry::asked_for(error) {
             let until = Instant::now() + asked;
             let mut not_before = lock(&self.not_before);
             *not_before = Some(not_before.map_or(until, |earlier| earlier.max(until)));
         }
-        if matches!(cause, Cause::Refused { status: 429, .. }) {
+        if matches!(error, RegistryError::Refused(Refusal { status: 429, .. })) {
             let now = Instant::now();
             self.requests.halve(now);
             self.blobs.halve(now);
@@ -192,8 +194,8 @@ mod tests {
         lane.enter().now_or_never()
     }
 
-    fn too_many(asked: Duration) -> Cause {
-        Cause::Refused { status: 429, code: None, message: String::new(), retry_after: Some(asked) }
+    fn too_many(asked: Duration) -> RegistryError {
+        RegistryError::Refused(Refusal { status: 429, retry_after: Some(asked), ..Refusal::default() })
     }
 
     #[test]
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pause_is_everybodys_and_the_longest_counts() {
+    async fn a_pause_applies_to_all_requests_and_the_longest_counts() {
         let pace = Pace::new();
         let before = Instant::now();
         pace.failed(&too_many(Duration::from_millis(60)));

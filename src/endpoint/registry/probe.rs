@@ -1,24 +1,26 @@
-//! Questions that leave nothing behind: does a registry answer, whom does it take us for, may we push, does it
-//! know referrers.
+//! Questions that leave nothing behind: does a registry answer, which credential does it get, may we push, does it have the
+//! referrers API.
 
 use std::time::SystemTime;
 
 use http::{HeaderMap, Method, StatusCode, header};
-use reqwest::Response;
+use reqwest::{Response, tls::TlsInfo};
 use tokio::time::Instant;
 use url::Url;
+use x509_cert::{Certificate, der::Decode};
 
 use super::{
     Registries,
     auth::{Origin, Provenance, Scope},
-    certificate::ShownCertificate,
+    error::RegistryError,
     host::{Call, Host, discard},
     network::Route,
     redirect,
-    retry::{self, Tries},
+    retry::Tries,
 };
 use crate::{
-    endpoint::{Cause, Error, Operation},
+    endpoint::{Error, Operation, retry::ATTEMPTS},
+    error::escape,
     oci::{Digest, Repository},
 };
 
@@ -41,6 +43,29 @@ pub struct Greeting {
     pub time: std::time::Duration,
 }
 
+/// A certificate as it was shown. Whether it is to be trusted, TLS has decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownCertificate {
+    /// Its issuer's distinguished name as RFC 4514 writes it, control characters escaped.
+    pub issuer: String,
+    /// When it ends.
+    pub ends: SystemTime,
+}
+
+impl ShownCertificate {
+    /// The certificate of the server that answered; `None` over plain http, or where it cannot be read.
+    pub(super) fn of(response: &Response) -> Option<Self> {
+        Self::read(response.extensions().get::<TlsInfo>()?.peer_certificate()?)
+    }
+
+    fn read(der: &[u8]) -> Option<Self> {
+        let certificate = Certificate::from_der(der).ok()?;
+        let body = certificate.tbs_certificate();
+        let ends = body.validity().not_after.to_system_time();
+        Some(Self { issuer: escape(&body.issuer().to_string()).replace('\n', " "), ends })
+    }
+}
+
 impl Registries {
     /// Asks a repository's registry whether it is there.
     pub async fn greet(&self, repository: &Repository) -> Result<Greeting, Error> {
@@ -57,7 +82,7 @@ impl Registries {
         let host = self.host(repository).await?;
         let found = self.authenticator.credentials().for_repository(&host.origin, repository).await;
         found.map(|found| found.map(|found| found.provenance)).map_err(|error| {
-            let cause = Cause::Auth(std::sync::Arc::new(error.into()));
+            let cause = RegistryError::Auth(error.into());
             Error::new(Operation::Connect, self.side, repository.registry(), cause)
         })
     }
@@ -72,7 +97,7 @@ impl Registries {
         let session = location.and_then(|location| redirect::resolve(&url, location).ok());
         discard(response).await;
         if let Some(session) = session {
-            // Registries sweep sessions that nobody gives back.
+            // Registries sweep sessions that are not given back.
             if let Ok(response) = ask(&host, repository, Method::DELETE, session, &[]).await {
                 discard(response).await;
             }
@@ -95,8 +120,8 @@ impl Registries {
     }
 }
 
-async fn greet(host: &Host) -> Result<Greeting, Cause> {
-    let url = host.origin.url("/v2/").map_err(|error| Cause::Settings(error.to_string()))?;
+async fn greet(host: &Host) -> Result<Greeting, RegistryError> {
+    let url = host.origin.url("/v2/").map_err(|error| RegistryError::Settings(error.to_string()))?;
     let network = host.network();
     let begun = Instant::now();
     let stall = host.tuning().stall;
@@ -104,7 +129,7 @@ async fn greet(host: &Host) -> Result<Greeting, Cause> {
     let response = match tokio::time::timeout(stall, request).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => return Err(network.explain(&host.origin, &error).await),
-        Err(_) => return Err(Cause::Stalled(stall)),
+        Err(_) => return Err(RegistryError::Stalled(stall)),
     };
     let date = response.headers().get(header::DATE).and_then(|value| value.to_str().ok());
     let greeting = Greeting {
@@ -131,17 +156,36 @@ async fn ask(
     let call = Call {
         operation: Operation::Probe,
         repository,
-        place: repository.to_string(),
+        name: repository.to_string(),
         scopes: vec![scope],
         method,
         url,
         headers: HeaderMap::new(),
         body: None,
-        attempts: retry::ATTEMPTS,
+        attempts: ATTEMPTS,
     };
     host.send(&call, expected).await
 }
 
-fn failed(host: &Host, repository: &Repository, cause: Cause) -> Error {
+fn failed(host: &Host, repository: &Repository, cause: RegistryError) -> Error {
     host.error(Operation::Probe, &repository.to_string(), &Tries::new(1), cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    #[test]
+    fn issuer_and_end_are_read_and_anything_else_is_nothing() {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "an\u{1b}[2J authority");
+        params.not_after = date_time_ymd(2030, 1, 1);
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let shown = ShownCertificate::read(certificate.der()).unwrap();
+        assert_eq!(shown.issuer, "CN=an\\1b[2J authority");
+        assert_eq!(shown.ends, SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_893_456_000));
+        assert_eq!(ShownCertificate::read(b"junk"), None);
+    }
 }

@@ -1,21 +1,23 @@
 //! Where a registry may send the client: redirects, the `Location` of an upload, the URLs in a manifest.
 //!
-//! Credentials are judged anew at every hop: they go only to the registry's own origin. Libraries that
+//! Credentials are re-evaluated at every hop: they go only to the registry's own origin. Libraries that
 //! follow redirects themselves have leaked tokens on the second hop, so ours does not.
 
 use url::Url;
 
-use super::auth::{Origin, Reach, origin::redacted};
-use crate::endpoint::Cause;
+use super::{
+    auth::{Origin, Reach, origin::redacted},
+    error::RegistryError,
+};
 
 /// Resolves `location` against the URL it was received from, and refuses what no registry may ask:
 /// another scheme than http(s), a step from https to http, a step from a public host to this machine or
 /// its link (where clouds serve credentials).
-pub(super) fn resolve(from: &Url, location: &str) -> Result<Url, Cause> {
-    let to = from
-        .join(location)
-        .map_err(|_| Cause::Redirect("its `Location` is not a URL that can be resolved".to_owned()))?;
-    let refused = |reason: &str| Cause::Redirect(format!("{reason}: {}", redacted(&to)));
+pub(super) fn resolve(from: &Url, location: &str) -> Result<Url, RegistryError> {
+    let to = from.join(location).map_err(|_| {
+        RegistryError::Redirect("its `Location` is not a URL that can be resolved".to_owned())
+    })?;
+    let refused = |reason: &str| RegistryError::Redirect(format!("{reason}: {}", redacted(&to)));
     let (Ok(here), Ok(there)) = (Origin::of(from), Origin::of(&to)) else {
         return Err(refused("its `Location` is neither http nor https"));
     };
@@ -29,12 +31,12 @@ pub(super) fn resolve(from: &Url, location: &str) -> Result<Url, Cause> {
 }
 
 /// A URL that a manifest of this registry names for a layer. It may be http though the registry is https: no
-/// credential goes there, and the digest vouches for what comes. From there on, redirects are followed as ever.
-pub(super) fn named_in_manifest(registry: &Origin, text: &str) -> Result<Url, Cause> {
+/// credential goes there, and the digest is checked. From there on, redirects are followed as usual.
+pub(super) fn named_in_manifest(registry: &Origin, text: &str) -> Result<Url, RegistryError> {
     // Of a text that is no URL nothing is repeated: it could be anything.
     let to = Url::parse(text)
-        .map_err(|_| Cause::Redirect("the manifest names something that is not a URL".to_owned()))?;
-    let refused = |reason: &str| Cause::Redirect(format!("{reason}: {}", redacted(&to)));
+        .map_err(|_| RegistryError::Redirect("the manifest names something that is not a URL".to_owned()))?;
+    let refused = |reason: &str| RegistryError::Redirect(format!("{reason}: {}", redacted(&to)));
     let Ok(there) = Origin::of(&to) else {
         return Err(refused("the manifest's URL is neither http nor https"));
     };
@@ -47,7 +49,7 @@ pub(super) fn named_in_manifest(registry: &Origin, text: &str) -> Result<Url, Ca
     Ok(to)
 }
 
-/// Whether somebody elsewhere names this machine, or its link.
+/// Whether a remote host names this machine, or its link.
 fn leads_inside(here: &Origin, there: &Origin) -> bool {
     there.reach() != Reach::Remote && here.reach() == Reach::Remote
 }

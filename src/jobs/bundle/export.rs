@@ -9,7 +9,7 @@ use super::{
 use crate::{
     cli::Export,
     confirm::Level,
-    endpoint::{bundle::Output, with_chart::WithChart},
+    endpoint::{bundle::Output, packaged_chart::ChartSource},
     error::{Failure, Kind},
     lock::{Base, Lock, LockFile, Placement},
     oci::Reference,
@@ -49,7 +49,7 @@ pub(super) async fn run(args: Export, session: &Session) -> Result<u8, Failure> 
     let base = base(&args, session)?;
     let record = Record { chart: found.chart.clone(), placement, base };
     let exporter = Exporter {
-        source: Arc::new(WithChart::new(
+        source: Arc::new(ChartSource::new(
             access.source()?.with_foreign_layers(options.foreign_layers),
             made_here(found.package),
         )),

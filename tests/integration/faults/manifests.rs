@@ -101,7 +101,7 @@ async fn an_immutable_tag_with_another_digest_fails_clearly() {
     case.destination.on("PUT", "/manifests/1").answer(Answer::json(400, &refusal));
     let failure = case.run().await.expect_failure();
     let expected = format!("the tag names {} there already", other.root().digest);
-    assert!(failure.contains(&expected) && failure.contains("does not let it be moved"), "{failure}");
+    assert!(failure.contains(&expected) && failure.contains("does not allow it to be moved"), "{failure}");
     assert!(failure.contains("delete the tag"), "{failure}");
     case.nothing_wrong_is_stored();
 }

@@ -94,7 +94,7 @@ async fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
     let run = Mirror::new(["inspect", &format!("{}/team/app:1", remote(source.address()))])
         .env("HTTPS_PROXY", proxy.url_with(LOGIN.0, LOGIN.1));
     let outcome = run.run().await.expect_code(1);
-    let said = "the proxy answered 407 Proxy Authentication Required to CONNECT\nhint: give the proxy's user and password";
+    let said = "the proxy answered 407 Proxy Authentication Required to CONNECT\nhint: pass the proxy's user and password";
     assert!(outcome.stderr.contains(said), "{outcome}");
     secrets::assert_hidden(&outcome, &[LOGIN]);
     assert!(source.requests().is_empty());

@@ -23,6 +23,7 @@ pub mod graph;
 pub mod helm;
 pub mod http_server;
 pub mod images;
+pub mod memory;
 pub mod memory_registry;
 pub mod process;
 pub mod programs;

@@ -1,7 +1,7 @@
 //! One small request and its answer: what the token server and `/v2/` are asked with.
 //!
-//! Bodies are read up to a limit, redirects are answers like any other (the clients handed in do not follow
-//! them, and a credential must not), and [`pause_before_retry`] alone decides what is tried again.
+//! Bodies are read up to a limit, and redirects are answers like any other: the clients handed in do not follow them, and
+//! a credential must not. What is retried, the registry's `retry` decides.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,11 @@ use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use reqwest::{Client, Request};
 use serde_json::Value;
 
-use super::{error::AuthError, origin::redacted};
+use super::{
+    super::{client_error, retry},
+    error::AuthError,
+    origin::redacted,
+};
 
 /// The longest token answer that is read.
 pub(super) const LONGEST_BODY: usize = 128 * 1024;
@@ -73,20 +77,15 @@ fn pause_before_retry(outcome: &Result<Answer, reqwest::Error>, attempt: u32) ->
     }
     let usual = FIRST_PAUSE * 2_u32.pow(attempt - 1);
     match outcome {
-        // A request that could not even be built will not do better the next time.
+        // A request that could not even be built fails again.
         Err(error) if error.is_builder() => None,
-        Err(_) => Some(usual),
-        Ok(answer) if is_passing(answer.status) => {
-            let asked =
-                answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-            Some(asked.map_or(usual, Duration::from_secs).min(LONGEST_PAUSE))
+        Err(error) => retry::is_transient(&client_error::translate(error)).then_some(usual),
+        Ok(answer) if retry::is_temporary(answer.status.as_u16()) => {
+            let asked = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            Some(asked.and_then(retry::retry_after).unwrap_or(usual).min(LONGEST_PAUSE))
         }
         Ok(_) => None,
     }
-}
-
-fn is_passing(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
 }
 
 /// The words of an error body: the distribution specification's envelope (`errors[].message`), `OAuth2`'s

@@ -13,14 +13,15 @@ use reqwest::Response;
 use super::{
     super::{
         auth::Scope,
+        client_error,
+        error::RegistryError,
         host::{Call, Host, discard},
-        network::cause_of,
-        retry::{self, Tries},
+        retry::Tries,
     },
-    place, url,
+    name, url,
 };
 use crate::{
-    endpoint::{Cause, Error, Operation},
+    endpoint::{Cause, Error, Operation, retry::ATTEMPTS},
     event::Event,
     oci::{
         Digest, RawManifest, Repository, Target,
@@ -89,7 +90,7 @@ async fn settle(host: &Host, call: &Call<'_>, first: &Reading, named: &Digest) -
     let warn = |conclusion: &str| {
         let message = format!(
             "{}: the registry names the digest {named}, its bytes have {found}; {conclusion}",
-            call.place
+            call.name
         );
         host.events().emit(Event::Warning { image: None, message });
     };
@@ -105,7 +106,7 @@ async fn settle(host: &Host, call: &Call<'_>, first: &Reading, named: &Digest) -
             }
             Ok(manifest)
         }
-        (None, None) => Err(host.error(call.operation, &call.place, &Tries::new(1), Cause::NoSuchManifest)),
+        (None, None) => Err(host.error(call.operation, &call.name, &Tries::new(1), Cause::NoSuchManifest)),
         (None, Some(again)) if stands_by_it && again.bytes != first.bytes => {
             let readings = Box::new((found, Digest::sha256(&again.bytes)));
             Err(refused(host, call, ManifestError::Unstable { named: named.clone(), readings }))
@@ -120,7 +121,7 @@ async fn settle(host: &Host, call: &Call<'_>, first: &Reading, named: &Digest) -
 }
 
 fn refused(host: &Host, call: &Call<'_>, error: ManifestError) -> Error {
-    host.error(call.operation, &call.place, &Tries::new(1), error.into())
+    host.error(call.operation, &call.name, &Tries::new(1), error)
 }
 
 /// A manifest's bytes as they came, and what they are.
@@ -163,7 +164,7 @@ async fn read(host: &Host, call: &Call<'_>, expected: Option<&Digest>) -> Result
             Err(cause) => cause,
         };
         let Some(pause) = tries.next_pause(&cause, host.pace.answers()) else {
-            return Err(host.error(call.operation, &call.place, &tries, cause));
+            return Err(host.error(call.operation, &call.name, &tries, cause));
         };
         host.wait(call, &cause, pause).await;
     }
@@ -175,19 +176,19 @@ fn read_call<'a>(
     target: &Target,
     method: Method,
 ) -> Result<Call<'a>, Error> {
-    let place = place(repository, target);
+    let name = name(repository, target);
     let url = url(host, repository, target)
-        .map_err(|cause| host.error(Operation::ReadManifest, &place, &Tries::new(1), cause))?;
+        .map_err(|cause| host.error(Operation::ReadManifest, &name, &Tries::new(1), cause))?;
     Ok(Call {
         operation: Operation::ReadManifest,
         repository,
-        place,
+        name,
         scopes: vec![Scope::pull(repository)],
         method,
         url,
         headers: HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept()))]),
         body: None,
-        attempts: retry::ATTEMPTS,
+        attempts: ATTEMPTS,
     })
 }
 
@@ -206,8 +207,8 @@ async fn read_body(mut response: Response, stall: Duration) -> Result<Bytes, Cau
     loop {
         let piece = tokio::time::timeout(stall, response.chunk())
             .await
-            .map_err(|_| Cause::Stalled(stall))?
-            .map_err(|error| cause_of(&error))?;
+            .map_err(|_| RegistryError::Stalled(stall))?
+            .map_err(|error| client_error::translate(&error))?;
         let Some(piece) = piece else { return Ok(bytes.freeze()) };
         bytes.extend_from_slice(&piece);
         if bytes.len() > LARGEST_MANIFEST {

@@ -14,10 +14,12 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::super::auth::{Origin, Reach, Scheme};
-use crate::endpoint::Cause;
+use super::super::{
+    auth::{Origin, Reach, Scheme},
+    error::RegistryError,
+};
 
-/// A proxy that is not asked: it stands for any in the question whether one would be.
+/// Never contacted: finds out whether any proxy would be used.
 const SOME_PROXY: &str = "http://proxy.invalid";
 
 /// In bytes.
@@ -76,7 +78,7 @@ impl Proxies {
 
     /// The way to an origin; `None` is the direct one. An unusable variable is an error only where it would
     /// be used.
-    pub(super) fn route(&self, origin: &Origin) -> Result<Option<Route>, Cause> {
+    pub(super) fn route(&self, origin: &Origin) -> Result<Option<Route>, RegistryError> {
         let variable = match origin.scheme() {
             Scheme::Http => &self.http,
             Scheme::Https => &self.https,
@@ -85,7 +87,7 @@ impl Proxies {
             return Ok(None);
         };
         let refused = || {
-            Cause::Settings(format!(
+            RegistryError::Settings(format!(
                 "{} is not the address of an http or https proxy, for example http://proxy.example.com:3128",
                 variable.name
             ))
@@ -133,8 +135,8 @@ impl Route {
         })
     }
 
-    /// The status with which the proxy answers `CONNECT`, which the HTTP client keeps to itself: it decides
-    /// whether trying again makes sense. Not to be had of a proxy that is reached over TLS.
+    /// The status with which the proxy answers `CONNECT`, which the HTTP client does not report: it decides whether
+    /// another attempt helps. Not available for a proxy that is reached over TLS.
     pub(super) async fn status(&self, target: &Origin) -> io::Result<u16> {
         let unreadable = || io::Error::other("no status");
         let host = self.address.host().filter(|_| !self.is_https()).ok_or_else(unreadable)?;

@@ -1,4 +1,5 @@
-//! Whom TLS trusts, and who we are to a server that asks for a certificate: for every registry, or for one.
+//! Which authorities TLS trusts, and which certificate is shown to a server that asks for one: for every registry, or for
+//! one.
 //!
 //! Everything is checked when the settings are read, so that a wrong file is a usage error with a name and
 //! not a failed connection an hour later.
@@ -37,14 +38,14 @@ impl Scope {
     }
 }
 
-/// How a host came to be asked, which decides whether it is told who we are.
+/// Why a host is asked, which decides whether it is shown a client certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Standing {
+pub enum HostRole {
     /// Images are read from it or written to it.
     Registry,
     /// A registry named it: by a redirect, as a token server, or as the place of an upload.
     Referred,
-    /// A manifest named it, which anybody may have written.
+    /// A manifest named it, whose author is unknown.
     Unknown,
 }
 
@@ -65,7 +66,7 @@ impl Trust {
         }
         let probe = Client::builder().no_proxy().tls_certs_only(certificates.clone()).build();
         probe.map_err(|error| {
-            TrustError(format!("it holds a certificate that cannot be used: {}", super::chain(&error)))
+            TrustError(format!("it holds a certificate that cannot be used: {}", super::innermost(&error)))
         })?;
         self.authorities.push((scope, certificates));
         Ok(())
@@ -96,7 +97,7 @@ impl Trust {
         let identity = identity.map_err(|error| {
             TrustError(format!(
                 "certificate and private key cannot be used together: {}",
-                super::chain(&error)
+                super::innermost(&error)
             ))
         })?;
         self.identities.push((scope, identity));
@@ -127,24 +128,24 @@ impl Trust {
     }
 
     /// What holds for an https origin. The system's authorities are read here, and nowhere else.
-    pub(super) fn apply(&self, builder: ClientBuilder, origin: &Origin, standing: Standing) -> ClientBuilder {
+    pub(super) fn apply(&self, builder: ClientBuilder, origin: &Origin, role: HostRole) -> ClientBuilder {
         let authorities = self.authorities.iter().filter(|(scope, _)| scope.covers(origin));
         let builder = if self.accepts_any(origin) {
             builder.tls_certs_only([]).tls_danger_accept_invalid_certs(true)
         } else {
             builder.tls_certs_merge(authorities.flat_map(|(_, certificates)| certificates.clone()))
         };
-        match self.identity(origin, standing) {
+        match self.identity(origin, role) {
             Some(identity) => builder.identity(identity.clone()),
             None => builder,
         }
     }
 
-    /// Who we are there: what is set for this origin alone comes before what is set for every registry.
-    fn identity(&self, origin: &Origin, standing: Standing) -> Option<&Identity> {
-        let common = |scope: &Scope| standing == Standing::Registry && *scope == Scope::EVERY;
+    /// The certificate that is shown there: one that is set for this origin alone comes before one for every registry.
+    fn identity(&self, origin: &Origin, role: HostRole) -> Option<&Identity> {
+        let common = |scope: &Scope| role == HostRole::Registry && *scope == Scope::EVERY;
         let own = self.identities.iter().find(|(scope, _)| scope.is_about(origin));
-        let own = own.filter(|_| standing != Standing::Unknown);
+        let own = own.filter(|_| role != HostRole::Unknown);
         own.or_else(|| self.identities.iter().find(|(scope, _)| common(scope))).map(|(_, identity)| identity)
     }
 }

@@ -1,9 +1,9 @@
-//! A large upload's journal on disk, so that the next process can go on where this one was killed.
+//! A large upload's journal on disk, so that the next process can resume it after this one was killed.
 //!
 //! One file for each upload, only ever appended to: a line says which blob, the others where the session is
 //! and what the hash was at some offset. A line that was being written when the process died is left out; a
 //! file that makes no sense, or is about another registry, is removed. While an upload runs, its journal is
-//! locked: no second process goes on with the same session.
+//! locked: no second process resumes the same session.
 //!
 //! A session's URL is a capability. It is kept only when it is useless without the registry's credentials:
 //! of the registry's own origin, and not signed.
@@ -78,7 +78,7 @@ impl Line {
 
 impl Journal {
     /// Starts a journal. `None` when another process has it, or the disk does not want it: the upload then
-    /// cannot be gone on with, and is none the worse otherwise.
+    /// cannot be resumed, and is otherwise unaffected.
     pub(super) fn create(
         folder: &Path,
         registry: &Origin,
@@ -139,7 +139,7 @@ impl Journal {
 
     /// The upload is over.
     pub(super) fn remove(self) {
-        // While it is locked: nobody else can have begun with it.
+        // While it is locked: no other process can have started with it.
         let _ = fs::remove_file(&self.path);
     }
 
@@ -150,14 +150,14 @@ impl Journal {
         }
     }
 
-    /// Best effort: a journal that cannot be written only makes the next process begin anew. Not synced: it
+    /// Best effort: a journal that cannot be written only makes the next process start over. Not synced: it
     /// has to outlive the process, not the machine.
     fn write(&mut self, bytes: &[u8]) {
         let _ = self.file.write_all(bytes);
     }
 }
 
-/// Removes journals that nobody will ever go on with.
+/// Removes journals that will never be resumed.
 pub(super) fn sweep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
@@ -175,7 +175,7 @@ fn file_name(registry: &Origin, repository: &Repository, blob: &Descriptor) -> S
     format!("{}.{EXTENSION}", Digest::sha256(key.as_bytes()).hex())
 }
 
-/// What a journal tells about this upload, if it can be believed.
+/// What a journal tells about this upload, if it is valid.
 fn read(bytes: &[u8], registry: &Origin, expected: &Line, digest: &Digest) -> Option<Entries> {
     let mut lines = bytes.split(|byte| *byte == b'\n').map(serde_json::from_slice::<Line>);
     if lines.next()?.ok()? != *expected {
@@ -198,7 +198,7 @@ fn read(bytes: &[u8], registry: &Origin, expected: &Line, digest: &Digest) -> Op
     Some(Entries { session: session?, snapshots })
 }
 
-/// Whether a session's URL is worth nothing to whoever finds it.
+/// Whether a session's URL is useless without credentials.
 fn may_be_stored(location: &Url, registry: &Origin) -> bool {
     const SIGNED: [&str; 4] = ["x-amz-", "x-goog-", "signature", "token"];
     let is_signed = location.query_pairs().any(|(name, _)| {
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn while_an_upload_runs_nobody_else_goes_on_with_it() {
+    fn a_running_upload_is_not_resumed_by_another_process() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = create(folder.path());
         journal.note_session(&session(OURS), &registry());
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_that_leads_elsewhere_is_not_believed() {
+    fn a_journal_that_leads_elsewhere_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let journal = create(folder.path());
         let path = journal.path.clone();

@@ -5,18 +5,15 @@ use reqwest::Response;
 use url::Url;
 
 use super::{
-    super::{host::discard, redirect},
+    super::{error::RegistryError, host::discard, redirect},
     Push,
 };
-use crate::{
-    endpoint::{Cause, Operation},
-    oci::Descriptor,
-};
+use crate::{endpoint::Operation, oci::Descriptor};
 
 /// The smallest chunk that a registry takes, in bytes.
 const CHUNK_MINIMUM: &str = "oci-chunk-min-length";
 
-/// Where an upload goes on. It is a capability: whoever knows it may write.
+/// Where an upload goes on. It is a capability: anybody who knows it may write.
 #[derive(Debug, Clone)]
 pub(super) struct Session {
     pub(super) location: Url,
@@ -26,9 +23,9 @@ pub(super) struct Session {
 
 impl Session {
     /// The session that an answer to `asked` names.
-    pub(super) fn opened(asked: &Url, response: &Response) -> Result<Self, Cause> {
+    pub(super) fn opened(asked: &Url, response: &Response) -> Result<Self, RegistryError> {
         let location = location_of(asked, response)?.ok_or_else(|| {
-            Cause::Protocol("it opened an upload without saying where (`Location`)".to_owned())
+            RegistryError::Protocol("it opened an upload without saying where (`Location`)".to_owned())
         })?;
         let minimum = response.headers().get(CHUNK_MINIMUM).and_then(|value| value.to_str().ok());
         let chunk_minimum = minimum.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
@@ -42,7 +39,7 @@ impl Session {
     }
 
     /// After a chunk: the next one may go elsewhere.
-    pub(super) fn moved_by(&mut self, response: &Response) -> Result<(), Cause> {
+    pub(super) fn moved_by(&mut self, response: &Response) -> Result<(), RegistryError> {
         if let Some(location) = location_of(&self.location, response)? {
             self.location = location;
         }
@@ -61,8 +58,8 @@ impl Session {
         url
     }
 
-    /// How many bytes it has, as far as it can be gone on with; zero for a session that is dead, or of which
-    /// the registry says what makes no sense. Moves to where the registry wants the rest.
+    /// How many bytes it has, if it can be resumed; zero for a session that is dead, or about which the registry's answer
+    /// is invalid. Moves to where the registry wants the rest.
     pub(super) async fn received(&mut self, push: &Push, sent: u64) -> u64 {
         let call = push.call(Operation::UploadBlob, Method::GET, self.location.clone());
         let Ok(response) = push.host.send(&call, &[StatusCode::NOT_FOUND]).await else { return 0 };
@@ -84,10 +81,11 @@ impl Session {
 }
 
 /// Where an answer leads, resolved against the URL that was asked.
-fn location_of(asked: &Url, response: &Response) -> Result<Option<Url>, Cause> {
+fn location_of(asked: &Url, response: &Response) -> Result<Option<Url>, RegistryError> {
     let Some(location) = response.headers().get(header::LOCATION) else { return Ok(None) };
-    let location =
-        location.to_str().map_err(|_| Cause::Protocol("the upload's `Location` is not text".to_owned()))?;
+    let location = location
+        .to_str()
+        .map_err(|_| RegistryError::Protocol("the upload's `Location` is not text".to_owned()))?;
     redirect::resolve(asked, location).map(Some)
 }
 

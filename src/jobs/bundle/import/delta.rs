@@ -8,9 +8,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::{Run, order::Order, parts::Affected};
 use crate::{
     endpoint::{
-        Cause, Error, Source,
+        Error, Meaning, Source,
         bundle::{Bundle, Lack},
-        landed::Landed,
+        known_blobs::KnownBlobs,
     },
     error::{Failure, Kind},
     oci::{Descriptor, Digest, Reference, Repository},
@@ -23,7 +23,7 @@ const AT_ONCE: usize = 16;
 #[derive(Default)]
 pub(super) struct Found {
     /// Where it is.
-    pub(super) landed: Landed,
+    pub(super) landed: KnownBlobs,
     /// Images that need what was not found.
     pub(super) affected: Vec<Affected>,
 }
@@ -34,7 +34,7 @@ impl Run<'_> {
         let Some(base) = bundle.head().lock.as_ref().and_then(|lock| lock.base.as_ref()) else {
             return Ok(Found::default());
         };
-        let landed = Landed::default();
+        let landed = KnownBlobs::default();
         let needed: BTreeSet<(Digest, u64, Repository)> = needed(bundle, order);
         let missing: Vec<Option<(Digest, Repository)>> = stream::iter(needed)
             .map(|(digest, size, repository)| {
@@ -102,9 +102,7 @@ impl Run<'_> {
     ) -> Result<bool, Error> {
         match self.destination.blob_size(place, digest).await {
             Ok(found) => Ok(found == Some(size)),
-            Err(error) if place != own && matches!(error.cause, Cause::Auth(_) | Cause::Refused { .. }) => {
-                Ok(false)
-            }
+            Err(error) if place != own && error.cause.meaning() != Meaning::Failed => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -25,7 +25,7 @@ use crate::{
     cli::Import,
     endpoint::{
         bundle::Bundle,
-        landed::{Aided, Landed, Relay},
+        known_blobs::{KnownBlobs, KnownBlobsDestination, KnownBlobsSource},
         registry::Registries,
     },
     error::Failure,
@@ -119,10 +119,10 @@ impl Run<'_> {
     }
 
     /// The pipeline. What has `landed` needs no journey.
-    async fn mirror(&self, bundle: Bundle, landed: Arc<Landed>, order: &Order) -> Vec<Mirrored> {
+    async fn mirror(&self, bundle: Bundle, landed: Arc<KnownBlobs>, order: &Order) -> Vec<Mirrored> {
         let (bundle, destination) = (Arc::new(bundle), Arc::clone(&self.destination));
-        let source = Arc::new(Relay::new(bundle, Arc::clone(&destination), Arc::clone(&landed)));
-        let destination = Arc::new(Aided::new(destination, landed));
+        let source = Arc::new(KnownBlobsSource::new(bundle, Arc::clone(&destination), Arc::clone(&landed)));
+        let destination = Arc::new(KnownBlobsDestination::new(destination, landed));
         let (mappings, options) = (order.mappings.clone(), order.options.clone());
         pipeline::mirror(source, destination, mappings, options, Arc::clone(&self.events)).await
     }

@@ -8,7 +8,7 @@ use crate::{
     endpoint::{
         Error,
         bundle::{Bundle, BundleError, Incoming, Lack},
-        landed::Landed,
+        known_blobs::KnownBlobs,
     },
     error::{Failure, Kind},
     event::Event,
@@ -45,16 +45,16 @@ impl Run<'_> {
         let mut order = Order::new(&bundle, self.args, &self.root)?;
         self.say_what_it_is(&bundle, &order);
         let base = self.base(&bundle, &mut order).await?;
-        let landed = Landed::default();
+        let landed = KnownBlobs::default();
         let wanted = wanted(&bundle, &order, &base.landed);
         let forward = Forward {
             destination: &*self.destination,
             wanted: &wanted,
-            landed: &landed,
+            known: &landed,
             events: &self.events,
             dry_run: self.args.dry_run,
         };
-        let forwarded = forward.all(&mut incoming, kept, next).await.map_err(|error| failure(&error));
+        let forwarded = forward.all(&mut incoming.blobs(kept, next)).await.map_err(|error| failure(&error));
         if let Err(failure) = forwarded {
             if !self.args.keep_going {
                 return Err(failure);
@@ -117,7 +117,7 @@ fn input() -> Result<tokio::fs::File, Failure> {
 }
 
 /// Each blob that is needed, with the first image that needs it.
-fn wanted(bundle: &Bundle, order: &Order, there: &Landed) -> Wanted {
+fn wanted(bundle: &Bundle, order: &Order, there: &KnownBlobs) -> Wanted {
     let mut wanted = Wanted::new();
     for (image, mapping) in order.images.iter().zip(&order.mappings) {
         let mapping: Arc<Mapping> = Arc::new(mapping.clone());
@@ -133,7 +133,7 @@ fn wanted(bundle: &Bundle, order: &Order, there: &Landed) -> Wanted {
 /// Nothing that has passed can be read again.
 fn failure(error: &Error) -> Failure {
     let failure = error.failure();
-    match error.side {
+    match error.location.side {
         Side::Destination => {
             let why = "what comes from standard input cannot be sent twice: store the bundle in a file and import the file";
             Failure { kind: Kind::Image, ..failure.with_hint(why) }

@@ -4,13 +4,43 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use thoras_mirror::{
-    endpoint::{Cause, Error, Operation},
+    endpoint::{Cause, EndpointError, Error, Meaning, Operation, Retry},
+    error::Kind,
     oci::Repository,
     problem::Side,
 };
 use tokio::sync::watch;
 
 use super::{Act, Memory, State};
+
+/// Why an operation failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MemoryError {
+    #[error("access is denied, as planned")]
+    Denied,
+    #[error("the connection breaks, as planned")]
+    Broken,
+    #[error("the manifest names missing content")]
+    ContentMissing,
+}
+
+impl EndpointError for MemoryError {
+    fn kind(&self) -> Kind {
+        if *self == Self::Denied { Kind::Authentication } else { Kind::Image }
+    }
+
+    fn meaning(&self) -> Meaning {
+        match self {
+            Self::Denied => Meaning::Refused,
+            Self::Broken => Meaning::Failed,
+            Self::ContentMissing => Meaning::ContentMissing,
+        }
+    }
+
+    fn retry(&self) -> Option<Retry> {
+        (*self == Self::Broken).then_some(Retry::TRANSIENT)
+    }
+}
 
 /// A fault that waits for its operation.
 #[derive(Debug, Clone)]
@@ -169,28 +199,19 @@ pub(super) fn error(side: Side, act: Act, repository: &Repository, what: &str, c
 }
 
 pub(super) fn denied(side: Side, act: Act, repository: &Repository, what: &str) -> Error {
-    error(side, act, repository, what, refusal(403, "DENIED"))
+    error(side, act, repository, what, MemoryError::Denied.into())
 }
 
 pub(super) fn missing_content(side: Side, repository: &Repository, what: &str) -> Error {
-    error(side, Act::PutManifest, repository, what, refusal(404, "MANIFEST_BLOB_UNKNOWN"))
+    error(side, Act::PutManifest, repository, what, MemoryError::ContentMissing.into())
 }
 
 pub(super) fn broken(side: Side, act: Act, repository: &Repository, what: &str) -> Error {
-    error(side, act, repository, what, Cause::Broken("as planned".to_owned()))
+    error(side, act, repository, what, MemoryError::Broken.into())
 }
 
 pub(super) fn no_such_blob(side: Side, repository: &Repository, what: &str) -> Error {
     error(side, Act::OpenBlob, repository, what, Cause::NoSuchBlob)
-}
-
-fn refusal(status: u16, code: &str) -> Cause {
-    Cause::Refused {
-        status,
-        code: Some(code.to_owned()),
-        message: "as planned".to_owned(),
-        retry_after: None,
-    }
 }
 
 /// Whether the bytes of a blob turned out to be others.

@@ -1,4 +1,4 @@
-//! How many blobs move at once, and which comes next: the largest first, because a large blob that starts
+//! The queue of blobs: how many move at once, and which comes next: the largest first, because a large blob that starts
 //! last keeps everything else waiting.
 //!
 //! Two lanes share the slots. Large blobs are bound by bandwidth and gain nothing from company; small ones
@@ -15,9 +15,9 @@ use tokio::sync::oneshot;
 /// From this size on, in bytes, a blob is large.
 const LARGE: u64 = 1024 * 1024;
 
-/// The slots of one transfer.
+/// The queue of one run.
 #[derive(Debug)]
-pub(super) struct Slots {
+pub(super) struct Queue {
     state: Arc<Mutex<State>>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Slot {
     large: bool,
 }
 
-impl Slots {
+impl Queue {
     /// `at_once` blobs, at least one; three of eight of them may be large.
     pub(super) fn new(at_once: usize) -> Self {
         let free = at_once.max(1);
@@ -138,7 +138,7 @@ impl PartialOrd for Waiter {
 }
 
 impl Ord for Waiter {
-    /// Larger first; among equals, who came first.
+    /// Larger first; among equals, the one that came first.
     fn cmp(&self, other: &Self) -> Ordering {
         self.size.cmp(&other.size).then(other.order.cmp(&self.order))
     }
@@ -150,19 +150,19 @@ mod tests {
 
     use super::*;
 
-    fn waiting(slots: &Arc<Slots>, size: u64) -> BoxFuture<'static, Slot> {
-        let slots = Arc::clone(slots);
-        let mut future = async move { slots.acquire(size).await }.boxed();
+    fn waiting(queue: &Arc<Queue>, size: u64) -> BoxFuture<'static, Slot> {
+        let queue = Arc::clone(queue);
+        let mut future = async move { queue.acquire(size).await }.boxed();
         assert!((&mut future).now_or_never().is_none(), "no slot may be free");
         future
     }
 
     #[test]
     fn the_largest_comes_next() {
-        let slots = Arc::new(Slots::new(1));
-        let first = slots.acquire(1).now_or_never().expect("free");
-        let mut small = waiting(&slots, 2);
-        let mut large = waiting(&slots, 3);
+        let queue = Arc::new(Queue::new(1));
+        let first = queue.acquire(1).now_or_never().expect("free");
+        let mut small = waiting(&queue, 2);
+        let mut large = waiting(&queue, 3);
         drop(first);
         assert!((&mut small).now_or_never().is_none());
         let slot = (&mut large).now_or_never().expect("the largest");
@@ -172,25 +172,25 @@ mod tests {
 
     #[test]
     fn large_blobs_leave_room_for_small_ones() {
-        let slots = Arc::new(Slots::new(2));
-        let _large = slots.acquire(LARGE).now_or_never().expect("free");
-        let _other = waiting(&slots, LARGE);
-        assert!(slots.acquire(1).now_or_never().is_some());
+        let queue = Arc::new(Queue::new(2));
+        let _large = queue.acquire(LARGE).now_or_never().expect("free");
+        let _other = waiting(&queue, LARGE);
+        assert!(queue.acquire(1).now_or_never().is_some());
     }
 
     #[test]
     fn one_slot_serves_large_blobs_too() {
-        let slots = Slots::new(1);
-        assert!(slots.acquire(u64::MAX).now_or_never().is_some());
-        assert!(Slots::new(0).acquire(1).now_or_never().is_some(), "zero would never move anything");
+        let queue = Queue::new(1);
+        assert!(queue.acquire(u64::MAX).now_or_never().is_some());
+        assert!(Queue::new(0).acquire(1).now_or_never().is_some(), "zero would never move anything");
     }
 
     #[test]
-    fn who_gives_up_waiting_takes_no_slot_along() {
-        let slots = Arc::new(Slots::new(1));
-        let first = slots.acquire(1).now_or_never().expect("free");
-        drop(waiting(&slots, 9));
+    fn a_cancelled_wait_takes_no_slot() {
+        let queue = Arc::new(Queue::new(1));
+        let first = queue.acquire(1).now_or_never().expect("free");
+        drop(waiting(&queue, 9));
         drop(first);
-        assert!(slots.acquire(1).now_or_never().is_some());
+        assert!(queue.acquire(1).now_or_never().is_some());
     }
 }

@@ -1,49 +1,65 @@
-//! A source with one chart beside it that no registry has, because it was made into an artifact here.
+//! A source with one chart beside it that is in no registry, because this program packaged it as an artifact.
 
 use futures::{StreamExt as _, stream};
 
-use super::{BlobStream, Cause, Error, Operation, Source};
+use super::{BlobStream, Cause, EndpointError, Error, Location, Operation, Source};
 use crate::{
     oci::{ChartArtifact, Descriptor, Digest, RawManifest, Reference, Repository, Target},
     problem::Side,
 };
 
-/// A chart that was made into an artifact on this machine.
+/// A chart that this program packaged as an artifact.
 #[derive(Debug, Clone)]
-pub struct MadeHere {
+pub struct PackagedChart {
     /// Its name, in a repository that holds nothing else.
     pub reference: Reference,
     /// Its bytes; `None` where only its name is known, from an earlier run. Then asking for it is an error.
     pub artifact: Option<ChartArtifact>,
 }
 
-/// Answers for the chart from memory, and leaves everything else to `inner`.
+/// Answers for the chart from memory, and passes everything else on to `inner`.
 #[derive(Debug)]
-pub struct WithChart<S> {
+pub struct ChartSource<S> {
     inner: S,
-    chart: Option<MadeHere>,
+    chart: Option<PackagedChart>,
 }
 
-impl<S: Source> WithChart<S> {
+/// A chart that an earlier run packaged, and this one did not.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("it is a chart that was packaged by an earlier run, and no registry has it")]
+struct NotPackaged;
+
+impl EndpointError for NotPackaged {
+    fn remedy(&self, _: &Location) -> Option<String> {
+        let remedy = "add --with-chart, with the --chart and --repo of the run that wrote the lock, to package it again";
+        Some(remedy.to_owned())
+    }
+}
+
+impl<S: Source> ChartSource<S> {
     /// Puts the chart, if there is one, beside the source.
-    pub fn new(inner: S, chart: Option<MadeHere>) -> Self {
+    pub fn new(inner: S, chart: Option<PackagedChart>) -> Self {
         Self { inner, chart }
     }
 
-    fn chart_in(&self, repository: &Repository) -> Option<&MadeHere> {
+    fn chart_in(&self, repository: &Repository) -> Option<&PackagedChart> {
         self.chart.as_ref().filter(|chart| chart.reference.repository() == repository)
     }
 
-    fn error(&self, operation: Operation, chart: &MadeHere, cause: Cause) -> Error {
+    fn error(&self, operation: Operation, chart: &PackagedChart, cause: impl Into<Cause>) -> Error {
         Error::new(operation, self.inner.side(), chart.reference.to_string(), cause)
     }
 
-    fn artifact<'a>(&self, operation: Operation, chart: &'a MadeHere) -> Result<&'a ChartArtifact, Error> {
-        chart.artifact.as_ref().ok_or_else(|| self.error(operation, chart, Cause::NotPackaged))
+    fn artifact<'a>(
+        &self,
+        operation: Operation,
+        chart: &'a PackagedChart,
+    ) -> Result<&'a ChartArtifact, Error> {
+        chart.artifact.as_ref().ok_or_else(|| self.error(operation, chart, NotPackaged))
     }
 }
 
-impl<S: Source> Source for WithChart<S> {
+impl<S: Source> Source for ChartSource<S> {
     fn side(&self) -> Side {
         self.inner.side()
     }
@@ -89,8 +105,8 @@ impl<S: Source> Source for WithChart<S> {
         Ok(stream::iter([Ok(bytes.slice(start..))]).boxed())
     }
 
-    fn blob_place(&self, repository: &Repository, digest: &Digest) -> String {
-        self.inner.blob_place(repository, digest)
+    fn blob_location(&self, repository: &Repository, digest: &Digest) -> Location {
+        self.inner.blob_location(repository, digest)
     }
 }
 
@@ -102,7 +118,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        endpoint::nowhere::Nowhere,
+        endpoint::empty::EmptyDestination,
         oci::{Contents, chart},
     };
 
@@ -111,10 +127,10 @@ mod tests {
         ChartArtifact::new(&metadata, Bytes::from_static(b"package")).unwrap()
     }
 
-    fn beside(artifact: Option<ChartArtifact>) -> (WithChart<Nowhere>, Repository) {
+    fn beside(artifact: Option<ChartArtifact>) -> (ChartSource<EmptyDestination>, Repository) {
         let reference = chart::made_here("shop", "1.0.0").unwrap();
         let repository = reference.repository().clone();
-        (WithChart::new(Nowhere, Some(MadeHere { reference, artifact })), repository)
+        (ChartSource::new(EmptyDestination, Some(PackagedChart { reference, artifact })), repository)
     }
 
     #[tokio::test]
@@ -135,7 +151,11 @@ mod tests {
         let rest: Vec<Bytes> = read(4).await.unwrap().try_collect().await.unwrap();
         assert_eq!(rest.concat(), b"age");
         let other = chart::made_here("other", "1.0.0").unwrap();
-        assert_eq!(source.digest(other.repository(), "1.0.0").await.unwrap(), None, "Nowhere has nothing");
+        assert_eq!(
+            source.digest(other.repository(), "1.0.0").await.unwrap(),
+            None,
+            "EmptyDestination has nothing"
+        );
     }
 
     #[tokio::test]

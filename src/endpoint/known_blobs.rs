@@ -1,14 +1,15 @@
-//! Blobs that are at the destination already, although the source does not have them, or cannot give them twice: what a
+//! Blobs that are known to be at the destination although the source does not have them, or cannot give them twice: what a
 //! delta leaves out, and what came through a stream that only runs once.
 //!
-//! [`Relay`] reads such a blob back from the destination; [`Aided`] spares it the journey: it is there, or it is mounted.
+//! [`KnownBlobsSource`] reads such a blob back from the destination; [`KnownBlobsDestination`] does not ask for it again:
+//! it is there, or it is mounted.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Begun, BlobStream, Destination, Error, Source};
+use super::{Begun, BlobStream, Destination, Error, Location, Source};
 use crate::{
     oci::{Descriptor, Digest, RawManifest, Repository, Target},
     problem::Side,
@@ -16,17 +17,17 @@ use crate::{
 
 /// Which repositories of the destination hold which blobs.
 #[derive(Debug, Default)]
-pub struct Landed {
-    places: Mutex<HashMap<Digest, Vec<Repository>>>,
+pub struct KnownBlobs {
+    repositories: Mutex<HashMap<Digest, Vec<Repository>>>,
     /// What this run has sent, and no image has counted yet.
     uncounted: Mutex<HashSet<(Digest, Repository)>>,
 }
 
-impl Landed {
+impl KnownBlobs {
     /// Notes that a repository holds a blob.
     pub fn add(&self, digest: Digest, repository: Repository) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.entry(digest).or_default().push(repository);
+        let mut known = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(digest).or_default().push(repository);
     }
 
     /// Notes that this run has sent a blob to a repository. It counts as copied for the first image that asks for it.
@@ -46,45 +47,45 @@ impl Landed {
     /// Whether a repository is known to hold a blob.
     #[must_use]
     pub fn is_in(&self, digest: &Digest, repository: &Repository) -> bool {
-        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.get(digest).is_some_and(|places| places.contains(repository))
+        let known = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(digest).is_some_and(|repositories| repositories.contains(repository))
     }
 
     /// Everything that is known.
     #[must_use]
     pub fn all(&self) -> Vec<(Digest, Repository)> {
-        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let each = |(digest, places): (&Digest, &Vec<Repository>)| {
-            places.iter().map(|place| (digest.clone(), place.clone())).collect::<Vec<_>>()
+        let known = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
+        let each = |(digest, repositories): (&Digest, &Vec<Repository>)| {
+            repositories.iter().map(|repository| (digest.clone(), repository.clone())).collect::<Vec<_>>()
         };
-        places.iter().flat_map(each).collect()
+        known.iter().flat_map(each).collect()
     }
 
     /// A repository that holds a blob.
     #[must_use]
     pub fn first(&self, digest: &Digest) -> Option<Repository> {
-        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.get(digest).and_then(|places| places.first()).cloned()
+        let known = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(digest).and_then(|repositories| repositories.first()).cloned()
     }
 }
 
-/// A source that reads what has landed from the destination, and everything else from where it comes from.
+/// A source that reads known blobs from the destination, and everything else from the source itself.
 #[derive(Debug)]
-pub struct Relay<S, D> {
+pub struct KnownBlobsSource<S, D> {
     source: Arc<S>,
     destination: Arc<D>,
-    landed: Arc<Landed>,
+    known: Arc<KnownBlobs>,
 }
 
-impl<S, D> Relay<S, D> {
-    /// `landed` may grow later.
+impl<S, D> KnownBlobsSource<S, D> {
+    /// `known` may grow later.
     #[must_use]
-    pub fn new(source: Arc<S>, destination: Arc<D>, landed: Arc<Landed>) -> Self {
-        Self { source, destination, landed }
+    pub fn new(source: Arc<S>, destination: Arc<D>, known: Arc<KnownBlobs>) -> Self {
+        Self { source, destination, known }
     }
 }
 
-impl<S: Source, D: Source> Source for Relay<S, D> {
+impl<S: Source, D: Source> Source for KnownBlobsSource<S, D> {
     fn side(&self) -> Side {
         self.source.side()
     }
@@ -98,8 +99,8 @@ impl<S: Source, D: Source> Source for Relay<S, D> {
     }
 
     async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
-        match self.landed.first(digest) {
-            Some(place) => self.destination.blob_size(&place, digest).await,
+        match self.known.first(digest) {
+            Some(holder) => self.destination.blob_size(&holder, digest).await,
             None => self.source.blob_size(repository, digest).await,
         }
     }
@@ -110,36 +111,36 @@ impl<S: Source, D: Source> Source for Relay<S, D> {
         blob: &Descriptor,
         offset: u64,
     ) -> Result<BlobStream, Error> {
-        match self.landed.first(&blob.digest) {
-            Some(place) => self.destination.open_blob(&place, blob, offset).await,
+        match self.known.first(&blob.digest) {
+            Some(holder) => self.destination.open_blob(&holder, blob, offset).await,
             None => self.source.open_blob(repository, blob, offset).await,
         }
     }
 
-    fn blob_place(&self, repository: &Repository, digest: &Digest) -> String {
-        match self.landed.first(digest) {
-            Some(place) => self.destination.blob_place(&place, digest),
-            None => self.source.blob_place(repository, digest),
+    fn blob_location(&self, repository: &Repository, digest: &Digest) -> Location {
+        match self.known.first(digest) {
+            Some(holder) => self.destination.blob_location(&holder, digest),
+            None => self.source.blob_location(repository, digest),
         }
     }
 }
 
-/// A destination that is told of what has landed.
+/// A destination that is not asked for known blobs.
 #[derive(Debug)]
-pub struct Aided<D> {
+pub struct KnownBlobsDestination<D> {
     destination: Arc<D>,
-    landed: Arc<Landed>,
+    known: Arc<KnownBlobs>,
 }
 
-impl<D> Aided<D> {
-    /// `landed` may grow later.
+impl<D> KnownBlobsDestination<D> {
+    /// `known` may grow later.
     #[must_use]
-    pub fn new(destination: Arc<D>, landed: Arc<Landed>) -> Self {
-        Self { destination, landed }
+    pub fn new(destination: Arc<D>, known: Arc<KnownBlobs>) -> Self {
+        Self { destination, known }
     }
 }
 
-impl<D: Destination> Source for Aided<D> {
+impl<D: Destination> Source for KnownBlobsDestination<D> {
     fn side(&self) -> Side {
         self.destination.side()
     }
@@ -166,7 +167,7 @@ impl<D: Destination> Source for Aided<D> {
     }
 }
 
-impl<D: Destination> Destination for Aided<D> {
+impl<D: Destination> Destination for KnownBlobsDestination<D> {
     type Sink = D::Sink;
 
     async fn begin_blob(
@@ -175,14 +176,14 @@ impl<D: Destination> Destination for Aided<D> {
         blob: &Descriptor,
         mount: Option<&Repository>,
     ) -> Result<Begun<Self::Sink>, Error> {
-        if self.landed.count_sent(&blob.digest, repository) {
+        if self.known.count_sent(&blob.digest, repository) {
             return Ok(Begun::Completed);
         }
-        if self.landed.is_in(&blob.digest, repository) {
+        if self.known.is_in(&blob.digest, repository) {
             return Ok(Begun::Present);
         }
-        let landed = self.landed.first(&blob.digest);
-        self.destination.begin_blob(repository, blob, mount.or(landed.as_ref())).await
+        let known = self.known.first(&blob.digest);
+        self.destination.begin_blob(repository, blob, mount.or(known.as_ref())).await
     }
 
     async fn put_manifest(

@@ -1,17 +1,15 @@
-//! One blob's journey: open the destination, open the source, stream, and begin anew where that helps.
+//! The transfer of one blob: open the destination, open the source, stream, and start over where that helps.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use crate::{
-    endpoint::{
-        Begun, BlobSink, Destination, Error, Operation, Source, VerifiedBody, error::Cause, registry::retry,
-    },
+    endpoint::{Begun, BlobSink, Destination, Error, Location, Source, VerifiedBody},
     event::{Event, EventSink, Landing},
     oci::{Descriptor, Mapping, Repository, verified::Verifier},
 };
 
-/// What a journey needs to know.
-pub(super) struct Journey<'a, S, D> {
+/// One blob, and what its transfer needs.
+pub(super) struct BlobTransfer<'a, S, D> {
     pub(super) source: &'a S,
     pub(super) destination: &'a D,
     pub(super) events: &'a Arc<dyn EventSink>,
@@ -20,40 +18,37 @@ pub(super) struct Journey<'a, S, D> {
     pub(super) mount: Option<&'a Repository>,
 }
 
-impl<S: Source, D: Destination> Journey<'_, S, D> {
-    /// Brings the blob. Gives up when a new attempt makes no sense, or after five that brought nothing: an
-    /// attempt that found more bytes at the destination than the one before it was not in vain.
+impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
+    /// Transfers the blob. Fails when another attempt does not help, or when too many attempts in a row made no
+    /// progress. An attempt that found more bytes at the destination than the one before it made progress.
     pub(super) async fn run(&self) -> Result<Landing, Error> {
-        let mut tries = retry::Tries::new(retry::ATTEMPTS);
-        let (mut in_vain, mut furthest) = (0, 0);
+        let started = Instant::now();
+        let mut attempts = 0;
+        let (mut without_progress, mut furthest) = (0, 0);
         loop {
-            tries.begin();
+            attempts += 1;
             let mut received = 0;
             let error = match self.attempt(&mut received).await {
                 Ok(landing) => return Ok(landing),
                 Err(error) => error,
             };
-            in_vain = if received > furthest { 1 } else { in_vain + 1 };
+            without_progress = if received > furthest { 1 } else { without_progress + 1 };
             furthest = furthest.max(received);
-            // What has been tried so often already is not tried again from here.
-            if error.attempts >= retry::ATTEMPTS
-                || in_vain >= retry::attempts_for(&error.cause)
-                || !retry::is_worth_a_new_upload(&error.cause)
-            {
+            let Some(retry) = error.retry().filter(|retry| without_progress < retry.attempts) else {
                 return Err(Error {
-                    attempts: tries.count().max(error.attempts),
-                    elapsed: tries.elapsed(),
+                    attempts: attempts.max(error.attempts),
+                    elapsed: started.elapsed(),
                     ..error
                 });
-            }
-            let pause = retry::pause(in_vain, &error.cause, retry::random());
+            };
+            let pause = retry.pause.duration(without_progress);
             let reason = format!("{error}: {}", error.cause);
-            self.events.emit(Event::Retrying { side: error.side, reason, pause });
+            self.events.emit(Event::Retrying { side: error.location.side, reason, pause });
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// One upload, new or continued. `received` becomes what the destination had at its beginning.
+    /// One upload, new or resumed. `received` becomes what the destination had when it began.
     async fn attempt(&self, received: &mut u64) -> Result<Landing, Error> {
         if self.blob.size == 0 {
             self.check_empty()?;
@@ -74,7 +69,7 @@ impl<S: Source, D: Destination> Journey<'_, S, D> {
         let on_progress = move |bytes| events.emit(Event::BlobProgress { image: Arc::clone(&image), bytes });
         on_progress(skipped);
         let body =
-            VerifiedBody::starting(stream, self.blob, start, self.source_error(), Box::new(on_progress));
+            VerifiedBody::starting(stream, self.blob, start, self.source_location(), Box::new(on_progress));
         let watch = body.watch();
         match sink.write(body).await {
             Ok(()) => Ok(Landing::Copied),
@@ -94,14 +89,13 @@ impl<S: Source, D: Destination> Journey<'_, S, D> {
         });
     }
 
-    /// A body without bytes is never read, so nobody would compare its digest.
+    /// A body without bytes is never read, so its digest would never be compared.
     fn check_empty(&self) -> Result<(), Error> {
         let checked = Verifier::new(self.blob).finish();
-        checked.map(drop).map_err(|mismatch| Error { cause: mismatch.into(), ..self.source_error() })
+        checked.map(drop).map_err(|mismatch| self.source_location().error(mismatch))
     }
 
-    fn source_error(&self) -> Error {
-        let place = self.source.blob_place(self.image.source.repository(), &self.blob.digest);
-        Error::new(Operation::ReadBlob, self.source.side(), place, Cause::NoSuchBlob)
+    fn source_location(&self) -> Location {
+        self.source.blob_location(self.image.source.repository(), &self.blob.digest)
     }
 }

@@ -1,11 +1,12 @@
-//! A source of which everything but the layers has been read: what a tag named then is what it names for the whole run.
+//! A source whose images have been resolved: manifests and small configs are in memory, and every tag is pinned to what it
+//! named then.
 
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 
-use super::{BlobStream, Error, Source};
+use super::{BlobStream, Error, Location, Source};
 use crate::{
     graph::Graph,
     oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
@@ -14,20 +15,20 @@ use crate::{
 
 /// See the module's text.
 #[derive(Debug)]
-pub struct Resolved<S> {
+pub struct PinnedSource<S> {
     inner: Arc<S>,
     roots: HashMap<(Repository, Target), Digest>,
     manifests: HashMap<Digest, RawManifest>,
     configs: HashMap<Digest, Bytes>,
 }
 
-impl<S: Source> Resolved<S> {
+impl<S: Source> PinnedSource<S> {
     /// `images` are all that will be asked for.
     pub fn new<'a>(inner: Arc<S>, images: impl IntoIterator<Item = (&'a Reference, &'a Graph)>) -> Self {
         let (mut roots, mut manifests, mut configs) = (HashMap::new(), HashMap::new(), HashMap::new());
         for (reference, graph) in images {
-            let place = (reference.repository().clone(), reference.target());
-            roots.extend(graph.root().map(|root| (place, root.descriptor.digest.clone())));
+            let key = (reference.repository().clone(), reference.target());
+            roots.extend(graph.root().map(|root| (key, root.descriptor.digest.clone())));
             let nodes = graph.nodes.iter();
             manifests.extend(nodes.map(|node| (node.descriptor.digest.clone(), node.manifest.clone())));
             configs.extend(graph.configs.clone());
@@ -36,7 +37,7 @@ impl<S: Source> Resolved<S> {
     }
 }
 
-impl<S: Source> Source for Resolved<S> {
+impl<S: Source> Source for PinnedSource<S> {
     fn side(&self) -> Side {
         self.inner.side()
     }
@@ -70,7 +71,7 @@ impl<S: Source> Source for Resolved<S> {
         }
     }
 
-    fn blob_place(&self, repository: &Repository, digest: &Digest) -> String {
-        self.inner.blob_place(repository, digest)
+    fn blob_location(&self, repository: &Repository, digest: &Digest) -> Location {
+        self.inner.blob_location(repository, digest)
     }
 }

@@ -1,5 +1,5 @@
-//! What a person hears of an export: images are resolved before the bundle is laid out, and a stream brings blobs where other
-//! runs bring images.
+//! The events of an export. It differs from other runs in two ways: images are resolved before the bundle is laid out, and a
+//! stream is written blob by blob, not image by image.
 
 use std::{
     collections::HashMap,
@@ -17,10 +17,10 @@ use crate::{
     oci::{Descriptor, Digest, Mapping, Repository},
 };
 
-/// What a person hears while images are resolved: the rest is said when they are brought.
-pub(super) struct Beforehand(pub(super) Arc<dyn EventSink>);
+/// Passes on what a person should see while images are resolved. The other events follow when they are transferred.
+pub(super) struct ResolveEvents(pub(super) Arc<dyn EventSink>);
 
-impl EventSink for Beforehand {
+impl EventSink for ResolveEvents {
     fn emit(&self, event: Event) {
         if matches!(event, Event::Retrying { .. } | Event::Warning { image: None, .. } | Event::Detail { .. })
         {
@@ -29,14 +29,14 @@ impl EventSink for Beforehand {
     }
 }
 
-/// Which image brings each blob of a stream, for what is said of it.
-pub(super) struct Carriers<'a> {
+/// Which image each blob of a stream is written for, to report its progress.
+pub(super) struct StreamProgress<'a> {
     images: HashMap<Digest, Arc<Mapping>>,
     events: &'a Arc<dyn EventSink>,
 }
 
-impl<'a> Carriers<'a> {
-    /// Says which images are about to be brought, and how much each of them brings.
+impl<'a> StreamProgress<'a> {
+    /// Announces the images and how much is written for each of them.
     pub(super) fn announce<'b>(
         images: impl Iterator<Item = (Mapping, &'b Graph)>,
         layout: &Layout,
@@ -44,30 +44,30 @@ impl<'a> Carriers<'a> {
     ) -> Self {
         let images: Vec<_> = images.map(|(image, graph)| (Arc::new(image), graph)).collect();
         events.emit(Event::Started { images: images.iter().map(|(image, _)| Arc::clone(image)).collect() });
-        let mut carriers = HashMap::new();
+        let mut first_images = HashMap::new();
         for (image, graph) in images {
             warn_of_foreign_layers(&image, graph, &**events);
             let (mut blobs, mut bytes) = (0, 0_u64);
             for blob in graph.blobs() {
-                if layout.blob(&blob.digest).is_some() && !carriers.contains_key(&blob.digest) {
-                    carriers.insert(blob.digest.clone(), Arc::clone(&image));
+                if layout.blob(&blob.digest).is_some() && !first_images.contains_key(&blob.digest) {
+                    first_images.insert(blob.digest.clone(), Arc::clone(&image));
                     blobs += 1;
                     bytes = bytes.saturating_add(blob.size);
                 }
             }
             events.emit(Event::Planned { image, blobs, bytes });
         }
-        Self { images: carriers, events }
+        Self { images: first_images, events }
     }
 
-    /// For every blob a repository that has it.
+    /// A repository that has it, for every blob.
     pub(super) fn holders(&self) -> HashMap<Digest, Repository> {
         let holder = |(digest, image): (&Digest, &Arc<Mapping>)| (digest.clone(), image.repository.clone());
         self.images.iter().map(holder).collect()
     }
 
-    /// Says that a blob begins to move, and how far it is.
-    pub(super) fn progress(&self, blob: &Descriptor) -> OnProgress {
+    /// Reports that a blob begins to move, and how far it is.
+    pub(super) fn of_blob(&self, blob: &Descriptor) -> OnProgress {
         let Some(image) = self.images.get(&blob.digest).cloned() else { return Box::new(|_| ()) };
         let (events, blob) = (Arc::clone(self.events), blob.clone());
         events.emit(Event::BlobStarted { image: Arc::clone(&image), blob: blob.clone() });

@@ -1,6 +1,6 @@
-//! A destination that has nothing and takes nothing: what is planned for it is everything.
+//! A destination that has nothing and takes nothing: everything is planned for it.
 
-use super::{Begun, BlobSink, BlobStream, Cause, Destination, Error, Operation, Source, Start, VerifiedBody};
+use super::{Begun, BlobSink, BlobStream, Cause, Destination, Error, Source, Start, VerifiedBody};
 use crate::{
     oci::{Descriptor, Digest, RawManifest, Repository, Target},
     problem::Side,
@@ -8,9 +8,9 @@ use crate::{
 
 /// See the module's text.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Nowhere;
+pub struct EmptyDestination;
 
-impl Source for Nowhere {
+impl Source for EmptyDestination {
     fn side(&self) -> Side {
         Side::Destination
     }
@@ -33,12 +33,11 @@ impl Source for Nowhere {
         blob: &Descriptor,
         _: u64,
     ) -> Result<BlobStream, Error> {
-        let place = format!("{repository}@{}", blob.digest);
-        Err(Error::new(Operation::ReadBlob, Side::Destination, place, Cause::NoSuchBlob))
+        Err(self.blob_location(repository, &blob.digest).error(Cause::NoSuchBlob))
     }
 }
 
-impl Destination for Nowhere {
+impl Destination for EmptyDestination {
     type Sink = NoSink;
 
     async fn begin_blob(
@@ -55,7 +54,7 @@ impl Destination for Nowhere {
     }
 }
 
-/// There is none.
+/// Never made: no blob is wanted.
 #[derive(Debug)]
 pub enum NoSink {}
 

@@ -1,4 +1,4 @@
-//! Work that blocks and takes long, beside everything else, with a word about it now and then.
+//! Work that blocks for long runs on a thread of its own and reports its progress from time to time.
 
 use std::{
     future::Future,
@@ -12,10 +12,10 @@ use crate::{
     event::{Event, EventSink},
 };
 
-/// How often a person hears of it.
+/// How often its progress is reported.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Does work that blocks. It counts in the meter how many bytes it has done.
+/// Does work that blocks. It counts in the meter how many bytes are done.
 pub(super) async fn blocking<T: Send + 'static>(
     what: &'static str,
     events: &dyn EventSink,
@@ -24,13 +24,13 @@ pub(super) async fn blocking<T: Send + 'static>(
     let meter = Arc::new(Meter::default());
     let counted = Arc::clone(&meter);
     let work = tokio::task::spawn_blocking(move || work(&counted));
-    let done = telling(what, events, &meter, INTERVAL, work).await;
+    let done = report_progress(what, events, &meter, INTERVAL, work).await;
     done.unwrap_or_else(|error| Err(BundleError::Internal(error.to_string())))
         .map_err(|error| error.failure())
 }
 
-/// Says at every interval how far some work is.
-async fn telling<T>(
+/// Reports at every interval how far some work is.
+async fn report_progress<T>(
     what: &'static str,
     events: &dyn EventSink,
     meter: &Meter,
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_long_hears_how_far_it_is() {
+    async fn long_work_reports_its_progress() {
         let (heard, meter) = (Heard::default(), Meter::default());
         let work = async {
             while heard.0.lock().unwrap().len() < 3 {
@@ -75,13 +75,13 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        telling("reading", &heard, &meter, Duration::from_millis(1), work).await;
+        report_progress("reading", &heard, &meter, Duration::from_millis(1), work).await;
         let heard = heard.0.into_inner().unwrap();
         assert!(heard.is_sorted() && heard[0] > 0, "{heard:?}");
     }
 
     #[tokio::test]
-    async fn what_is_done_at_once_is_not_worth_a_word() {
+    async fn short_work_reports_nothing() {
         let heard = Heard::default();
         blocking("reading", &heard, |_| Ok(())).await.unwrap();
         assert!(heard.0.into_inner().unwrap().is_empty());

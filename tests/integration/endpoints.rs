@@ -1,0 +1,159 @@
+//! A third kind of endpoint, written outside the crate: everything that it says of its failures reaches the outcome.
+
+use std::sync::{Arc, Mutex};
+
+use thoras_mirror::{
+    confirm::Level,
+    error::Kind,
+    event::{Event, EventSink, Landing},
+    graph::ForeignLayers,
+    oci::{Digest, Mapping},
+    outcome::{Bytes, Mirrored, Status},
+    pipeline::{Options, mirror},
+    problem::Side,
+};
+
+use crate::support::{
+    images::SampleImage,
+    memory::{Memory, MemoryError},
+};
+
+const SOURCE: &str = "from.example.com/app";
+const DESTINATION: &str = "to.example.com/app";
+
+/// The events of a run, as short lines, with what the destination had been sent at that moment.
+struct Heard {
+    destination: Memory,
+    lines: Mutex<Vec<(String, usize)>>,
+}
+
+impl Heard {
+    fn times(&self, wanted: &str) -> usize {
+        self.lines.lock().unwrap().iter().filter(|(line, _)| line == wanted).count()
+    }
+}
+
+impl EventSink for Heard {
+    fn emit(&self, event: Event) {
+        let line = match event {
+            Event::Retrying { .. } => "retry".to_owned(),
+            Event::Confirming { .. } => "confirming".to_owned(),
+            Event::Warning { message, .. } => message,
+            Event::BlobFinished { how: Landing::Copied, .. } => "copied".to_owned(),
+            _ => return,
+        };
+        self.lines.lock().unwrap().push((line, self.destination.written().len()));
+    }
+}
+
+struct Run {
+    image: SampleImage,
+    destination: Memory,
+    heard: Arc<Heard>,
+}
+
+impl Run {
+    fn new() -> Self {
+        let destination = Memory::new(Side::Destination);
+        let heard = Arc::new(Heard { destination: destination.clone(), lines: Mutex::default() });
+        Self { image: SampleImage::multi_platform("1"), destination, heard }
+    }
+
+    async fn mirror(&self) -> Mirrored {
+        let source = Memory::new(Side::Source);
+        source.insert(SOURCE, &self.image);
+        let mapping = Mapping {
+            source: format!("{SOURCE}:{}", self.image.tag).parse().unwrap(),
+            repository: DESTINATION.parse().unwrap(),
+            tag: self.image.tag.clone(),
+        };
+        let options = Options {
+            platforms: vec!["linux/amd64".parse().unwrap(), "linux/arm64".parse().unwrap()],
+            waivers: thoras_mirror::waiver::Waivers::new(Vec::new()),
+            check: Level::Platforms,
+            foreign_layers: ForeignLayers::default(),
+            overwrite: true,
+            dry_run: false,
+            jobs: 1,
+            fail_fast: false,
+        };
+        let events: Arc<dyn EventSink> = Arc::clone(&self.heard) as _;
+        let destination = Arc::new(self.destination.clone());
+        mirror(Arc::new(source), destination, vec![mapping], options, events).await.remove(0)
+    }
+
+    /// The blob that is transferred last, for one blob moves at once and the largest of those that wait comes next: the
+    /// config of the last platform.
+    fn last_blob(&self) -> Digest {
+        let [.., manifest, _index] = self.image.manifests.as_slice() else { panic!("no index") };
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest.bytes).unwrap();
+        manifest["config"]["digest"].as_str().unwrap().parse().unwrap()
+    }
+
+    fn all_bytes(&self) -> u64 {
+        self.image.blobs.values().map(|bytes| bytes.len() as u64).sum()
+    }
+}
+
+#[tokio::test]
+async fn an_image_is_mirrored_between_endpoints_of_another_kind() {
+    let run = Run::new();
+    let Mirrored { outcome, .. } = run.mirror().await;
+    assert_eq!((outcome.status, outcome.failure), (Status::Copied, None));
+    assert_eq!(outcome.bytes, Bytes { copied: run.all_bytes(), ..Bytes::default() });
+    let written = run.destination.written();
+    assert_eq!(written.len(), run.image.blobs.len() + run.image.manifests.len());
+    assert_eq!(written.last(), Some(&run.image.tag), "the tag comes last");
+    assert_eq!(run.mirror().await.outcome.status, Status::UpToDate, "the second run is idle");
+    assert_eq!(run.destination.written(), written);
+}
+
+/// The manifests are pushed when that is said, not before.
+#[tokio::test]
+async fn confirming_is_said_once_everything_is_pushed() {
+    let run = Run::new();
+    let _ = run.mirror().await;
+    let lines = run.heard.lines.lock().unwrap().clone();
+    let confirming: Vec<usize> =
+        lines.iter().filter(|(line, _)| line == "confirming").map(|(_, written)| *written).collect();
+    assert_eq!(confirming, [run.destination.written().len()], "{lines:?}");
+}
+
+#[tokio::test]
+async fn what_its_endpoint_calls_transient_is_retried() {
+    let run = Run::new();
+    run.destination.fail(&run.last_blob(), MemoryError::Busy, 2);
+    assert_eq!(run.mirror().await.outcome.status, Status::Copied);
+    assert_eq!(run.heard.times("retry"), 2);
+}
+
+/// Bytes that were planned, or sent and not taken, are not copied.
+#[tokio::test]
+async fn a_failed_image_counts_only_the_blobs_that_arrived() {
+    let run = Run::new();
+    let refused = run.last_blob();
+    run.destination.fail(&refused, MemoryError::WornOut, u32::MAX);
+    let Mirrored { outcome, .. } = run.mirror().await;
+    let failure = outcome.failure.unwrap();
+    assert_eq!((outcome.status, failure.kind), (Status::Failed, Kind::Usage));
+    assert!(
+        failure.message.starts_with(&format!("cannot upload blob {DESTINATION}@{refused} (destination)"))
+    );
+    assert_eq!(failure.causes, ["the memory is worn out"]);
+    assert_eq!(failure.hint.as_deref(), Some("replace the memory of the destination"));
+    assert_eq!(run.heard.times("retry"), 0, "it said that no other attempt helps");
+    assert_eq!(run.heard.times("confirming"), 0);
+    let arrived = run.all_bytes() - run.image.blobs[&refused].len() as u64;
+    assert_eq!(outcome.bytes, Bytes { copied: arrived, ..Bytes::default() });
+    assert_eq!(run.heard.times("copied"), run.image.blobs.len() - 1);
+}
+
+#[tokio::test]
+async fn content_that_a_manifest_lacks_is_transferred_again() {
+    let run = Run::new();
+    run.destination.forget(&run.last_blob());
+    assert_eq!(run.mirror().await.outcome.status, Status::Copied);
+    let digest = run.last_blob().to_string();
+    let written = run.destination.written();
+    assert_eq!(written.iter().filter(|line| **line == digest).count(), 2, "{written:?}");
+}
