@@ -4,6 +4,7 @@ use futures::StreamExt as _;
 use thoras_mirror::{
     endpoint::{BlobSink, Error, Start, VerifiedBody, body::Snapshot},
     oci::{Descriptor, Repository},
+    problem::Side,
 };
 
 use super::{Act, Answer, Memory, faults, faults::Effect};
@@ -55,14 +56,17 @@ impl BlobSink for Upload {
     async fn write(self, mut body: VerifiedBody) -> Result<(), Error> {
         let what = self.blob.digest.as_str();
         let mut received = self.prefix.clone();
-        while let Some(piece) = body.next().await {
-            match piece {
-                Ok(piece) => received.extend(&piece),
-                Err(error) => {
+        // Like an HTTP client, which does not ask for more than the announced length.
+        while body.length() > 0 {
+            match body.next().await {
+                None => break,
+                Some(Ok(piece)) => received.extend(&piece),
+                Some(Err(error)) => {
                     if faults::is_damage(&error) {
                         self.keep(&[]);
                     }
-                    return Err(error);
+                    // A client only sees that the body ended early. The body's watch knows why.
+                    return Err(faults::broken(Side::Destination, Act::CommitBlob, &self.repository, what));
                 }
             }
             self.keep(&received);
