@@ -23,7 +23,7 @@ const LARGEST_CONFIG: u64 = 8 * 1024 * 1024;
 /// The largest config that is kept in memory, in bytes. Those of real images have a few thousand.
 const LARGEST_KEPT: u64 = 64 * 1024;
 
-/// Reads an image's whole graph. A child that is missing or unusable is an error.
+/// Reads an image's whole graph. A child that is missing or unusable is an error, and so is a damaged config.
 pub async fn resolve<S: Source>(
     source: &S,
     repository: &Repository,
@@ -42,7 +42,8 @@ pub async fn resolve<S: Source>(
     Ok(graph)
 }
 
-/// Reads as much of an image's graph as exists. Only what prevents reading at all is an error.
+/// Reads as much of an image's graph as exists. Only what prevents reading at all is an error. A config that is damaged or
+/// missing names no platform here; a look at the blobs finds out why.
 pub async fn survey<S: Source>(
     endpoint: &S,
     repository: &Repository,
@@ -52,7 +53,7 @@ pub async fn survey<S: Source>(
     Ok(read(endpoint, repository, root, known).await?.0)
 }
 
-/// The graph, and why the first of its unusable manifests is unusable.
+/// The graph, and why the first of its unusable manifests or configs is unusable.
 async fn read<S: Source>(
     endpoint: &S,
     repository: &Repository,
@@ -83,8 +84,8 @@ async fn read<S: Source>(
     }
     let unusable = walk.first_error.take();
     let mut graph = walk.into_graph(&root_digest);
-    add_platforms(endpoint, repository, &mut graph).await?;
-    Ok((graph, unusable))
+    let damaged = add_platforms(endpoint, repository, &mut graph).await?;
+    Ok((graph, unusable.or(damaged)))
 }
 
 /// A child that was asked for: absent, unusable, or read.
@@ -189,19 +190,29 @@ impl Walk {
     }
 }
 
-/// Learns the platforms of all image manifests. An index names them; where it does not, the config does.
+/// Learns the platforms of all image manifests. An index names them; where it does not, the config does. Returns why the
+/// first damaged config cannot be used.
 async fn add_platforms<S: Source>(
     endpoint: &S,
     repository: &Repository,
     graph: &mut Graph,
-) -> Result<(), Error> {
+) -> Result<Option<Error>, Error> {
+    let mut damaged = None;
     for node in &graph.nodes {
         let Contents::Image { config, .. } = &node.contents else { continue };
         let platform = match &node.descriptor.platform {
             Some(_) => node.descriptor.runnable_platform().cloned(),
             None if node.descriptor.attestation => None,
             None => {
-                let Some(bytes) = read_config(endpoint, repository, config).await? else { continue };
+                let bytes = match read_config(endpoint, repository, config).await {
+                    Ok(Some(bytes)) => bytes,
+                    Ok(None) => continue,
+                    Err(error @ Error { cause: Cause::Mismatch(_), .. }) => {
+                        damaged.get_or_insert(error);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 let platform = platform_of(&bytes);
                 if config.size <= LARGEST_KEPT {
                     graph.configs.insert(config.digest.clone(), bytes);
@@ -213,7 +224,7 @@ async fn add_platforms<S: Source>(
             graph.platforms.push(PlatformManifest { platform, digest: node.descriptor.digest.clone() });
         }
     }
-    Ok(())
+    Ok(damaged)
 }
 
 /// The fields of an image config that name its platform (OCI image specification, "Image Configuration").

@@ -11,6 +11,7 @@
 mod access;
 mod bundle;
 mod chaos;
+mod core;
 mod doctor;
 mod endpoints;
 mod enumerate;

@@ -2,6 +2,7 @@
 //!
 //! - [`images`] builds images from nothing; [`client`] pushes them and reads them back without this project's code;
 //! - [`bundle`] lays them out as bundles of ours; [`built_bundle`] does so from the format's description alone;
+//! - [`memory_registry`] is a source and destination in memory, for the core without any registry;
 //! - [`registry`] runs CNCF distribution, [`storage`] looks into (and damages) its files;
 //! - [`token_server`] hands out the tokens that such a registry trusts;
 //! - [`scripted`] is a small registry that misbehaves on demand; [`fault_proxy`] stands before a real one and breaks
@@ -27,6 +28,7 @@ pub mod http_server;
 pub mod images;
 pub mod kill;
 pub mod memory;
+pub mod memory_registry;
 pub mod process;
 pub mod programs;
 pub mod proxy;
