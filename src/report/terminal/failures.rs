@@ -179,14 +179,14 @@ mod tests {
         let repair = Repair { command, ..Repair::default() };
         assert_snapshot!(image_text(&outcome, "services:4.53.0", Some(&repair), Palette::plain()).unwrap(), @r#"
         error: services:4.53.0: 4 problems at registry.example.com/thoras/services:4.53.0
-          platform linux/arm64 is missing; there is linux/amd64
+          linux/arm64 is missing (available: linux/amd64)
           the tag names sha256:252f10c83610ebca1a059c0bae8255eba2f95be4d1d7bcfa89d7248a82d9f111, not sha256:3f79bb7b435b05321651daefd374cdc681dc06faa65e374e38337b88ca046dea
             repair: thoras-mirror sync --to registry.example.com/thoras
           blob sha256:62c66a7a5dd70c3146618063c344e531e6d4b59e379808443ce962b3abd63c5a (1234 bytes) is missing
             repair: thoras-mirror sync --to registry.example.com/thoras --check blobs
           blob sha256:2e7d2c03a9507ae265ecf5b5356885a53393a2029d241394997265a1a25aefc6 is corrupt: its bytes hash to \u{1b}[31mothers
-            repair: delete it from the registry and run garbage collection there, because a registry does not
-            replace what it already has; then: thoras-mirror sync --to registry.example.com/thoras --check blobs
+            repair: delete it in that registry and run the registry's garbage collection, because a registry
+            keeps blobs that it seems to have; then: thoras-mirror sync --to registry.example.com/thoras --check blobs
         "#);
     }
 
@@ -203,7 +203,7 @@ mod tests {
         }];
         assert_snapshot!(image_text(&outcome, "timescaledb:2.21.3-pg16", None, Palette::plain()).unwrap(), @r#"
         error: timescaledb:2.21.3-pg16: the source has no linux/arm64
-          because platform linux/arm64 is missing; there is linux/amd64
+          because linux/arm64 is missing (available: linux/amd64)
         hint: pass --allow-missing-platform IMAGE
         "#);
     }
