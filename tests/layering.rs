@@ -3,6 +3,13 @@
 //! Every `crate::…` and `super::…` path in `src` is an edge between two top-level modules, found in the tokens of the file, so
 //! that an inline path, a macro argument or a nested `use` counts as well. Code for tests only is left out.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

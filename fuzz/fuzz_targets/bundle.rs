@@ -5,7 +5,12 @@
 use std::{io::Write as _, path::Path, sync::Arc};
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
-use thoras_mirror::{endpoint::bundle::{Bundle, Slices}, event::Silent, jobs::check::{self, Required}, problem::FoundBy};
+use thoras_mirror::{
+    endpoint::bundle::{Bundle, Slices},
+    event::Silent,
+    jobs::check::{self, Required},
+    problem::FoundBy,
+};
 use thoras_mirror_fuzz::{assert_printable, mutate};
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {

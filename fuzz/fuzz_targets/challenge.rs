@@ -3,7 +3,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use thoras_mirror::endpoint::registry::auth::{Origin, Scheme, challenge::{self, Challenge}, realm};
+use thoras_mirror::endpoint::registry::auth::{
+    Origin, Scheme,
+    challenge::{self, Challenge},
+    realm,
+};
 
 fuzz_target!(|line: &str| {
     let registry = Origin::of_registry("registry.example.com", Scheme::Https).unwrap();

@@ -113,16 +113,16 @@ fn roots(lock: &Lock, request: &Verify, path: &Path) -> Result<Vec<Root>, Failur
         let message = format!("the lock {} does not say where its images are: {error}", path.display());
         Failure::new(Kind::Input, message)
     };
-    let root = |placement: &Placement| match &placement.to {
-        Some(to) => to.parse().map_err(unusable),
-        None => {
-            let message =
-                format!("the lock {} was taken from a bundle: it names no registry", path.display());
-            Err(Failure::new(Kind::Input, message).with_hint(
-                "`thoras-mirror bundle import` writes a lock with a registry; `thoras-mirror bundle verify` reads the \
-                 bundle itself",
-            ))
-        }
+    let from_bundle = || {
+        let message = format!("the lock {} was taken from a bundle: it names no registry", path.display());
+        Failure::new(Kind::Input, message).with_hint(
+            "`thoras-mirror bundle import` writes a lock with a registry; `thoras-mirror bundle verify` reads the \
+             bundle itself",
+        )
+    };
+    let root = |placement: &Placement| {
+        let to = placement.to.as_ref().ok_or_else(from_bundle)?;
+        to.parse().map_err(unusable)
     };
     let roots: Vec<Root> = lock.destinations.iter().map(root).collect::<Result<_, _>>()?;
     let first = roots.first().map(Root::registry);
