@@ -123,7 +123,7 @@ pub async fn survey<S: Source>(
 }
 
 /// The same, but when some blobs could not be checked, what was found out is kept.
-pub async fn survey_what_answers<S: Source>(
+pub(crate) async fn survey_what_answers<S: Source>(
     destination: &S,
     repository: &Repository,
     target: &Target,

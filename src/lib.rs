@@ -7,6 +7,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`internals`] | what the tests and the fuzz targets of this repository see of the private modules |
 //! | [`run`] | starts the runtime, runs a job, presents its outcome; signals and exit codes |
 //! | [`report`] | prints: one document, one renderer for each format; progress from events |
 //! | [`jobs`] | one job for each command: a request and an event sink in, a complete outcome out; prints nothing |
@@ -60,28 +61,33 @@
 //! - A bundle is written by the same pipeline as a mirror, twice: once against [`endpoint::empty`], to learn every size,
 //!   and once for the blobs, from a source whose manifests are known ([`endpoint::pinned`]).
 
-pub mod cli;
+mod cli;
 #[cfg(test)]
 mod committed_schema;
-pub mod confirm;
+mod confirm;
 pub mod endpoint;
-pub mod enumerate;
+mod enumerate;
 pub mod error;
 pub mod event;
 pub mod graph;
-pub mod jobs;
+#[doc(hidden)]
+pub mod internals;
+mod jobs;
 pub mod lock;
 pub mod oci;
 pub mod outcome;
-pub mod output;
+mod output;
 pub mod pipeline;
-pub mod plan;
+mod plan;
 pub mod problem;
-pub(crate) mod report;
+mod report;
 mod request;
-pub mod resolve;
-pub mod run;
+mod resolve;
+mod run;
 pub mod serve;
-pub mod transfer;
-pub mod units;
+mod transfer;
+mod units;
 pub mod waiver;
+
+#[doc(hidden)]
+pub use self::run::main;

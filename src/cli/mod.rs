@@ -20,7 +20,7 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 
-pub use self::{
+pub(crate) use self::{
     bundle::{Bundle, BundleInspect, BundleVerify, Export, Import},
     commands::{Doctor, Images, Inspect, Serve, ServeAccess, Sync, Verify},
     registries::RegistryArgs,
@@ -31,23 +31,23 @@ pub use self::{
 
 /// The environment variables that `request` reads itself. Read by clap, each would count as a flag that conflicts with
 /// others.
-pub mod variable {
+pub(crate) mod variable {
     /// The chart.
-    pub const CHART: &str = "THORAS_MIRROR_CHART";
+    pub(crate) const CHART: &str = "THORAS_MIRROR_CHART";
     /// Which images to keep.
-    pub const INCLUDE: &str = "THORAS_MIRROR_INCLUDE";
+    pub(crate) const INCLUDE: &str = "THORAS_MIRROR_INCLUDE";
     /// Which images to leave out.
-    pub const EXCLUDE: &str = "THORAS_MIRROR_EXCLUDE";
+    pub(crate) const EXCLUDE: &str = "THORAS_MIRROR_EXCLUDE";
     /// The lock.
-    pub const LOCK: &str = "THORAS_MIRROR_LOCK";
+    pub(crate) const LOCK: &str = "THORAS_MIRROR_LOCK";
     /// The destination.
-    pub const TO: &str = "THORAS_MIRROR_TO";
+    pub(crate) const TO: &str = "THORAS_MIRROR_TO";
     /// The password for the destination.
-    pub const TO_PASSWORD: &str = "THORAS_MIRROR_TO_PASSWORD";
+    pub(crate) const TO_PASSWORD: &str = "THORAS_MIRROR_TO_PASSWORD";
     /// The license key itself.
-    pub const LICENSE: &str = "THORAS_LICENSE";
+    pub(crate) const LICENSE: &str = "THORAS_LICENSE";
     /// A file with the license key.
-    pub const LICENSE_FILE: &str = "THORAS_LICENSE_FILE";
+    pub(crate) const LICENSE_FILE: &str = "THORAS_LICENSE_FILE";
 }
 
 const AFTER_HELP: &str = "\

@@ -14,10 +14,10 @@ use crate::{
 
 /// The platforms that every image must have unless others are named: those of the clusters that the vendor
 /// supports. Sorted.
-pub const DEFAULT_PLATFORMS: [&str; 2] = ["linux/amd64", "linux/arm64"];
+pub(crate) const DEFAULT_PLATFORMS: [&str; 2] = ["linux/amd64", "linux/arm64"];
 
 /// The lock that is read or written when none is named.
-pub const DEFAULT_LOCK: &str = "thoras-mirror.lock";
+pub(crate) const DEFAULT_LOCK: &str = "thoras-mirror.lock";
 
 pub(super) const FORMATS: &[(Format, &str)] =
     &[(Format::Table, "A table"), (Format::Json, "One JSON document")];

@@ -269,7 +269,7 @@ impl std::fmt::Debug for VerifiedBody {
 }
 
 /// Reads a blob to its end only to check it. Memory: one piece.
-pub async fn drain(mut body: VerifiedBody) -> Result<u64, Error> {
+pub(crate) async fn drain(mut body: VerifiedBody) -> Result<u64, Error> {
     let mut length = 0;
     while let Some(piece) = body.next().await {
         length += piece?.len() as u64;

@@ -3,13 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use thoras_mirror::{
-    confirm::Level,
     error::Kind,
     event::{Event, EventSink, Landing},
     graph::ForeignLayers,
     oci::{Digest, Mapping},
     outcome::{Bytes, Mirrored, Status},
-    pipeline::{Options, mirror},
+    pipeline::{Level, Options, mirror},
     problem::Side,
 };
 

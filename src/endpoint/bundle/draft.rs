@@ -36,7 +36,7 @@ pub struct Draft {
 
 /// An image's tag in a bundle: everything after the repository in its name, so that two images that share a tag stay apart.
 #[must_use]
-pub fn tag_of(reference: &Reference) -> String {
+pub(crate) fn tag_of(reference: &Reference) -> String {
     let digest = reference.digest().map(Digest::as_str);
     match (reference.tag(), digest) {
         (Some(tag), Some(digest)) => format!("{tag}@{digest}"),

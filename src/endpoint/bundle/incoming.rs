@@ -48,10 +48,10 @@ pub struct Incoming<R> {
 }
 
 /// The blob that comes next: its digest, and its size in bytes.
-pub type Next = (Digest, u64);
+pub(crate) type Next = (Digest, u64);
 
 /// Small blobs that came before it was known that they are not manifests, by digest.
-pub type Kept = Vec<(Digest, Bytes)>;
+pub(crate) type Kept = Vec<(Digest, Bytes)>;
 
 impl<R: AsyncRead + Unpin + Send> Incoming<R> {
     /// Nothing is read yet.

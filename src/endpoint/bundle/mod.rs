@@ -34,13 +34,13 @@
 
 pub(crate) mod closure;
 pub(crate) mod completeness;
-mod draft;
+pub(crate) mod draft;
 mod error;
 pub(crate) mod hashing;
 pub(crate) mod head;
 pub(crate) mod header;
-mod incoming;
-pub mod index;
+pub(crate) mod incoming;
+pub(crate) mod index;
 pub(crate) mod layout;
 mod names;
 mod output;
@@ -51,24 +51,28 @@ mod scan;
 mod sink;
 pub(crate) mod slices;
 pub(crate) mod storage;
-pub mod stream;
+pub(crate) mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
-pub mod volumes;
+pub(crate) mod volumes;
 mod writer;
 
-pub use self::{
-    draft::{Draft, ExpectedBundle, tag_of},
-    error::BundleError,
+pub(crate) use self::{
+    draft::{Draft, tag_of},
     hashing::Meter,
+    incoming::Incoming,
+    layout::Layout,
+    output::Output,
+    slices::Slices,
+    writer::Writer,
+};
+pub use self::{
+    error::BundleError,
     head::Head,
     header::{HeaderError, OtherFormat},
-    incoming::{Incoming, Kept, Next},
-    layout::{BlobEntry, Layout},
+    index::{Index, IndexEntry},
     names::NameError,
-    output::Output,
     reader::Bundle,
-    slices::{Extent, Part, Slices},
     storage::BlobReader,
-    writer::Writer,
+    volumes::VolumeError,
 };

@@ -74,7 +74,7 @@ impl Bundle {
     }
 
     /// Opens an archive. `path` names it in messages.
-    pub fn from_slices(slices: Slices, path: &Path) -> Result<Self, BundleError> {
+    pub(crate) fn from_slices(slices: Slices, path: &Path) -> Result<Self, BundleError> {
         if let Some((head, layout)) = unaltered_head(&slices, path)? {
             let blobs = Arc::new(layout.extents());
             let storage = Storage::Archive { slices, blobs, path: path.to_owned() };
@@ -186,7 +186,7 @@ impl Bundle {
 
     /// Where everything is, in a bundle of this program.
     #[must_use]
-    pub fn layout(&self) -> Option<&Layout> {
+    pub(crate) fn layout(&self) -> Option<&Layout> {
         self.layout.as_ref()
     }
 

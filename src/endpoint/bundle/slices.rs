@@ -43,7 +43,7 @@ pub struct Slices {
 }
 
 /// A file for [`Slices`]: its name for messages, the file if it is there, its size in bytes.
-pub type Part = (String, Option<File>, u64);
+pub(crate) type Part = (String, Option<File>, u64);
 
 impl Slices {
     /// Puts files one after the other.

@@ -15,9 +15,11 @@ use std::{
 use reqwest::{Client, StatusCode, redirect::Policy};
 use url::Url;
 
+pub(crate) use self::proxies::Route;
+use self::trust::HostRole;
 pub use self::{
-    proxies::{Proxies, Route},
-    trust::{HostRole, Scope, Trust, TrustError},
+    proxies::Proxies,
+    trust::{Scope, Trust, TrustError},
 };
 use super::{
     auth::{Origin, Reach, Scheme},

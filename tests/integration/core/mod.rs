@@ -17,11 +17,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use proptest::test_runner::Config;
 use thoras_mirror::{
-    confirm::Level,
     event::Silent,
     graph::ForeignLayers,
     outcome::{ImageOutcome, Mirrored, Status},
-    pipeline::{self, Expectation, Options},
+    pipeline::{self, Expectation, Level, Options},
     waiver::Waivers,
 };
 

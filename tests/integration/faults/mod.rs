@@ -21,17 +21,15 @@ use std::{
 
 use tempfile::TempDir;
 use thoras_mirror::{
-    confirm::Level,
     endpoint::registry::{
-        Registries, Tuning,
-        auth::{Authenticator, Credentials, Environment},
-        network::{Network, NetworkSettings},
+        Connector, NetworkSettings, Registries, Tuning,
+        auth::{Credentials, Environment},
     },
     event::{Event, EventSink, Silent},
     graph::ForeignLayers,
     oci::{Digest, Mapping, Reference, Repository},
     outcome::{ImageOutcome, Status},
-    pipeline::{self, Options},
+    pipeline::{self, Level, Options},
     problem::Side,
     waiver::Waivers,
 };
@@ -178,11 +176,9 @@ impl Case {
     }
 
     fn registries(&self, side: Side, events: &Arc<dyn EventSink>) -> Registries {
-        let network = Arc::new(Network::new(NetworkSettings::default()));
-        let clients = Arc::clone(&network);
-        let clients = Arc::new(move |origin: &_| clients.client(origin).map_err(Into::into));
-        let authenticator = Authenticator::new(Credentials::new(&Environment::default()), clients);
-        Registries::new(side, network, authenticator, Arc::clone(events)).with_tuning(self.tuning)
+        let connector =
+            Connector::new(NetworkSettings::default(), Arc::clone(events)).with_tuning(self.tuning);
+        connector.open(side, Credentials::new(&Environment::default()))
     }
 
     fn state(&self) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use clap::CommandFactory as _;
 use futures::{StreamExt as _, stream};
-use thoras_mirror::cli::Cli;
+use thoras_mirror::internals::Cli;
 
 use super::assert_hidden;
 use crate::support::process::Mirror;

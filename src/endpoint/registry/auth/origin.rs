@@ -173,7 +173,7 @@ impl fmt::Display for Origin {
 
 /// A URL as it may be shown: without user, password, fragment and the values of its query.
 #[must_use]
-pub fn redacted(url: &Url) -> String {
+pub(crate) fn redacted(url: &Url) -> String {
     let Ok(origin) = Origin::of(url) else {
         return format!("{}:…", url.scheme());
     };
