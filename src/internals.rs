@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, reason = "everything is documented where it is defined")]
 
-pub use crate::cli::Cli;
+pub use crate::cli::command;
 
 pub mod bundle {
     use std::path::Path;

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// `--output`: the format of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// A table.
     Table,
     /// One JSON document.

@@ -66,7 +66,7 @@ export --keep-going left out: 1); 130 or 143 ended by a signal.";
 #[command(name = "thoras-mirror", version, after_help = AFTER_HELP, max_term_width = 100)]
 // Help is the same wherever it is read; what the environment holds (a URL with a password, say) is not part of it.
 #[command(mut_subcommands(hide_environment))]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -76,6 +76,12 @@ pub struct Cli {
     pub verbosity: Verbosity,
 }
 
+/// Every command and flag, for the tests.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Of a command, and of the commands below it.
 fn hide_environment(command: clap::Command) -> clap::Command {
     command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(hide_environment)
@@ -83,7 +89,7 @@ fn hide_environment(command: clap::Command) -> clap::Command {
 
 /// How much is printed to stderr.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct Verbosity {
+pub(crate) struct Verbosity {
     /// Print only warnings and errors
     #[arg(short, long, global = true, display_order = 100, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -95,7 +101,7 @@ pub struct Verbosity {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// List the images that would be mirrored, and why
     Images(Box<Images>),
     /// Copy the images, read them back from the destination, and write the lock

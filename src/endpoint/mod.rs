@@ -22,7 +22,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 pub use self::{
-    body::{OnProgress, Snapshot, Start, VerifiedBody, Watch},
+    body::{OnProgress, Snapshot, Start, VerifiedBody},
     cause::{Cause, EndpointError, Meaning},
     error::Error,
     location::{Location, Operation},

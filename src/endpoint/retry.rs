@@ -41,7 +41,7 @@ impl Retry {
 impl Pause {
     /// The pause after so many failed attempts.
     #[must_use]
-    pub fn duration(self, failed: u32) -> Duration {
+    pub(crate) fn duration(self, failed: u32) -> Duration {
         match self {
             Self::None => Duration::ZERO,
             // Without random numbers all clients pause equally long, which is no reason to fail.

@@ -9,7 +9,7 @@ use thoras_mirror::{
     internals::enumerate::{
         ChartOptions, Confidence, EnumerateError, Enumeration, ErrorKind, Input, Selection, Source, enumerate,
     },
-    oci::mapping::{Namer, Naming},
+    oci::{Namer, Naming},
 };
 
 use crate::support::{documents, helm};

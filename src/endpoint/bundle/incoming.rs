@@ -156,7 +156,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
     }
 
     /// The bundle's blobs in order, after [`Incoming::head`]: first those that it kept, then `next` and all behind it.
-    pub fn blobs(&mut self, kept: Kept, next: Option<Next>) -> IncomingBlobs<'_, R> {
+    pub(crate) fn blobs(&mut self, kept: Kept, next: Option<Next>) -> IncomingBlobs<'_, R> {
         IncomingBlobs { incoming: self, kept: kept.into_iter(), next, in_memory: None }
     }
 
@@ -261,7 +261,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
 
 /// The blobs of a bundle on its way. See [`Incoming::blobs`].
 #[derive(Debug)]
-pub struct IncomingBlobs<'a, R> {
+pub(crate) struct IncomingBlobs<'a, R> {
     incoming: &'a mut Incoming<R>,
     kept: std::vec::IntoIter<(Digest, Bytes)>,
     /// The first blob of the stream itself.

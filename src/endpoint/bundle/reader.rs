@@ -151,7 +151,7 @@ impl Bundle {
 
     /// The same bundle, with these names for its images.
     #[must_use]
-    pub fn with_names(self, images: impl IntoIterator<Item = (Reference, Descriptor)>) -> Self {
+    pub(crate) fn with_names(self, images: impl IntoIterator<Item = (Reference, Descriptor)>) -> Self {
         Self { names: names_of(images), ..self }
     }
 

@@ -75,12 +75,12 @@ impl Network {
 
     /// The settings.
     #[must_use]
-    pub fn settings(&self) -> &NetworkSettings {
+    pub(crate) fn settings(&self) -> &NetworkSettings {
         &self.settings
     }
 
     /// The proxy that an origin is reached through, if any.
-    pub fn route(&self, origin: &Origin) -> Result<Option<Route>, RegistryError> {
+    pub(crate) fn route(&self, origin: &Origin) -> Result<Option<Route>, RegistryError> {
         self.settings.proxies.route(origin)
     }
 

@@ -74,13 +74,13 @@ impl License {
 
     /// Whether the license may be used for this repository as reached at `registry`.
     #[must_use]
-    pub fn covers(&self, registry: &Origin, repository: &Repository) -> bool {
+    pub(crate) fn covers(&self, registry: &Origin, repository: &Repository) -> bool {
         self.scope.covers(registry, repository)
     }
 
     /// The license as a user name and a password.
     #[must_use]
-    pub fn credential(&self) -> Credential {
+    pub(crate) fn credential(&self) -> Credential {
         Credential::basic(LICENSE_USER, self.password.expose_secret())
     }
 }

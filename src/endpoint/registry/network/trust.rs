@@ -111,7 +111,7 @@ impl Trust {
 
     /// Whether this registry's certificate is accepted unseen.
     #[must_use]
-    pub fn accepts_any(&self, origin: &Origin) -> bool {
+    pub(crate) fn accepts_any(&self, origin: &Origin) -> bool {
         self.unverified.contains(origin)
     }
 
