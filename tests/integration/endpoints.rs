@@ -5,10 +5,9 @@ use std::sync::{Arc, Mutex};
 use thoras_mirror::{
     error::Kind,
     event::{Event, EventSink, Landing},
-    graph::ForeignLayers,
     oci::{Digest, Mapping},
     outcome::{Bytes, Mirrored, Status},
-    pipeline::{Level, Options, mirror},
+    pipeline::{Options, mirror},
     problem::Side,
 };
 
@@ -69,13 +68,8 @@ impl Run {
         };
         let options = Options {
             platforms: vec!["linux/amd64".parse().unwrap(), "linux/arm64".parse().unwrap()],
-            waivers: thoras_mirror::waiver::Waivers::new(Vec::new()),
-            check: Level::Platforms,
-            foreign_layers: ForeignLayers::default(),
-            overwrite: true,
-            dry_run: false,
             jobs: 1,
-            fail_fast: false,
+            ..Options::default()
         };
         let events: Arc<dyn EventSink> = Arc::clone(&self.heard) as _;
         let destination = Arc::new(self.destination.clone());

@@ -1,5 +1,19 @@
 //! Bundles: OCI image layouts as one tar, as volumes of one, or as a folder (OCI image specification, "Image Layout").
 //!
+//! ```
+//! use thoras_mirror::endpoint::bundle::Bundle;
+//!
+//! let bundle = Bundle::open("testdata/lock-v1/bundle.tar")?;
+//! for image in &bundle.head().index.images {
+//!     println!("{} {}", image.handle, image.root.digest);
+//! }
+//! # assert_eq!(bundle.head().index.images.len(), 3);
+//! # Ok::<(), thoras_mirror::endpoint::bundle::BundleError>(())
+//! ```
+//!
+//! An opened bundle is a [`Source`](super::Source), so [`mirror`](crate::pipeline::mirror()) pushes its images as it would
+//! those of a registry.
+//!
 //! # The format
 //!
 //! A bundle that this program writes is a plain tar whose bytes depend only on the images: `oci-layout`, a flat `index.json`

@@ -45,7 +45,8 @@ pub struct Bundle {
 
 impl Bundle {
     /// Opens an archive or a folder.
-    pub fn open(path: &Path) -> Result<Self, BundleError> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, BundleError> {
+        let path = path.as_ref();
         let metadata = metadata(path)?;
         if metadata.is_dir() {
             return Self::from_folder(path);

@@ -29,9 +29,8 @@ use thoras_mirror::{
     graph::ForeignLayers,
     oci::{Digest, Mapping, Reference, Repository},
     outcome::{ImageOutcome, Status},
-    pipeline::{self, Level, Options},
+    pipeline::{self, Options},
     problem::Side,
-    waiver::Waivers,
 };
 
 use crate::support::{
@@ -146,16 +145,7 @@ impl Case {
         let source = Arc::new(source);
         let destination =
             Arc::new(self.registries(Side::Destination, &events).with_state(Some(self.state())));
-        let options = Options {
-            platforms: Vec::new(),
-            waivers: Waivers::default(),
-            check: Level::Platforms,
-            foreign_layers: self.foreign_layers,
-            overwrite: true,
-            dry_run: false,
-            jobs: self.jobs,
-            fail_fast: false,
-        };
+        let options = Options { foreign_layers: self.foreign_layers, jobs: self.jobs, ..Options::default() };
         pipeline::mirror(source, destination, mappings, options, events).await
     }
 
