@@ -44,7 +44,7 @@ impl fmt::Display for Level {
 
 /// How closely a copy reads the destination, before and after: `--check`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CheckLevel {
+pub(crate) enum CheckLevel {
     /// The manifest under the tag and its children.
     Manifests,
     /// Every blob as well.
@@ -54,7 +54,7 @@ pub enum CheckLevel {
 impl CheckLevel {
     /// How closely [`survey`] reads.
     #[must_use]
-    pub const fn level(self) -> Level {
+    pub(crate) const fn level(self) -> Level {
         match self {
             Self::Manifests => Level::Platforms,
             Self::Blobs => Level::Blobs,
@@ -123,7 +123,7 @@ pub async fn survey<S: Source>(
 }
 
 /// The same, but when some blobs could not be checked, what was found out is kept.
-pub async fn survey_what_answers<S: Source>(
+pub(crate) async fn survey_what_answers<S: Source>(
     destination: &S,
     repository: &Repository,
     target: &Target,

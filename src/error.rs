@@ -9,7 +9,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::logins::hide_logins;
+pub(crate) use self::logins::hide_logins;
 
 /// The kind of a failure. It decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -32,25 +32,25 @@ pub enum Kind {
 }
 
 /// Exit codes, documented in the README.
-pub mod exit {
+pub(crate) mod exit {
     /// Everything is there and confirmed.
-    pub const SUCCESS: u8 = 0;
+    pub(crate) const SUCCESS: u8 = 0;
     /// An image failed, or failures of several kinds.
-    pub const IMAGE: u8 = 1;
+    pub(crate) const IMAGE: u8 = 1;
     /// Usage or settings.
-    pub const USAGE: u8 = 2;
+    pub(crate) const USAGE: u8 = 2;
     /// Unreadable input.
-    pub const INPUT: u8 = 3;
+    pub(crate) const INPUT: u8 = 3;
     /// Authentication refused.
-    pub const AUTHENTICATION: u8 = 4;
+    pub(crate) const AUTHENTICATION: u8 = 4;
     /// `verify` found a difference.
-    pub const DIFFERENCE: u8 = 5;
+    pub(crate) const DIFFERENCE: u8 = 5;
     /// Digest or size while copying.
-    pub const INTEGRITY: u8 = 6;
+    pub(crate) const INTEGRITY: u8 = 6;
     /// SIGINT, as a shell counts it.
-    pub const INTERRUPTED: u8 = 130;
+    pub(crate) const INTERRUPTED: u8 = 130;
     /// SIGTERM, as a shell counts it.
-    pub const TERMINATED: u8 = 143;
+    pub(crate) const TERMINATED: u8 = 143;
 }
 
 impl Kind {
@@ -71,7 +71,7 @@ impl Kind {
 
 /// The exit code of a run with these failures: the one they share, or 1 if they differ.
 #[must_use]
-pub fn exit_code_of(kinds: impl IntoIterator<Item = Kind>) -> u8 {
+pub(crate) fn exit_code_of(kinds: impl IntoIterator<Item = Kind>) -> u8 {
     let mut kinds = kinds.into_iter();
     match kinds.next() {
         None => exit::SUCCESS,
@@ -130,7 +130,7 @@ impl Failure {
 
     /// The same failure with a hint, if there is one.
     #[must_use]
-    pub fn with_optional_hint(mut self, hint: Option<String>) -> Self {
+    pub(crate) fn with_optional_hint(mut self, hint: Option<String>) -> Self {
         self.hint = hint.map(|text| clean(&text)).or(self.hint);
         self
     }

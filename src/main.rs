@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    thoras_mirror::run::main()
+    thoras_mirror::main()
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// `--output`: the format of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// A table.
     Table,
     /// One JSON document.
@@ -27,7 +27,7 @@ impl fmt::Display for Format {
 
 /// How much is written to standard error during a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verbosity {
+pub(crate) enum Verbosity {
     /// `-q`: warnings and errors.
     Quiet,
     /// Progress, and the result of every image.

@@ -92,7 +92,7 @@ impl Waivers {
     }
 
     /// The waivers that match none of the images; most likely misspelled.
-    pub fn idle<'a>(&'a self, images: &'a [Reference]) -> impl Iterator<Item = &'a Waiver> {
+    pub(crate) fn idle<'a>(&'a self, images: &'a [Reference]) -> impl Iterator<Item = &'a Waiver> {
         self.0.iter().filter(|waiver| !images.iter().any(|image| waiver.matches(image)))
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 
 /// `thoras-mirror bundle`
 #[derive(Debug, Subcommand)]
-pub enum Bundle {
+pub(crate) enum Bundle {
     /// Write the images into one file, or into volumes, to carry elsewhere
     Export(Box<Export>),
     /// Copy the images of a bundle into a registry, read them back, and write the lock
@@ -31,7 +31,7 @@ pub enum Bundle {
 
 /// `thoras-mirror bundle export`
 #[derive(Debug, Args)]
-pub struct Export {
+pub(crate) struct Export {
     /// The bundle to write; - is standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
@@ -89,7 +89,7 @@ pub struct Export {
 /// `thoras-mirror bundle import`
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
-pub struct Import {
+pub(crate) struct Import {
     /// The bundle: an archive, its volumes or their index, or the folder of an OCI layout; - is standard input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
@@ -167,7 +167,7 @@ pub struct Import {
 
 /// `thoras-mirror bundle verify`
 #[derive(Debug, Args)]
-pub struct BundleVerify {
+pub(crate) struct BundleVerify {
     /// The bundle: an archive, its volumes in any order, or an OCI layout's folder
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
@@ -196,7 +196,7 @@ pub struct BundleVerify {
 
 /// `thoras-mirror bundle inspect`
 #[derive(Debug, Args)]
-pub struct BundleInspect {
+pub(crate) struct BundleInspect {
     /// The bundle: an archive, its volumes in any order, or an OCI layout's folder
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,

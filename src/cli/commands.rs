@@ -29,7 +29,7 @@ const LEVELS: &[(Level, &str)] = &[
 
 /// `thoras-mirror images`
 #[derive(Debug, Args)]
-pub struct Images {
+pub(crate) struct Images {
     /// Show every place that names an image
     #[arg(long)]
     pub why: bool,
@@ -46,7 +46,7 @@ pub struct Images {
 /// `thoras-mirror sync`
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
-pub struct Sync {
+pub(crate) struct Sync {
     /// Show what would be copied, and copy nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -106,7 +106,7 @@ pub struct Sync {
 
 /// `thoras-mirror verify`
 #[derive(Debug, Args)]
-pub struct Verify {
+pub(crate) struct Verify {
     /// Compare this mirror with the source, instead of reading a lock
     ///
     /// The source's answer decides which digest a tag should have; --level bytes reads its manifest as well.
@@ -157,7 +157,7 @@ pub struct Verify {
 
 /// `thoras-mirror inspect`
 #[derive(Debug, Args)]
-pub struct Inspect {
+pub(crate) struct Inspect {
     /// The images to show
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<String>,
@@ -177,7 +177,7 @@ pub struct Inspect {
 
 /// `thoras-mirror doctor`
 #[derive(Debug, Args)]
-pub struct Doctor {
+pub(crate) struct Doctor {
     /// Which images.
     #[command(flatten)]
     pub selection: SelectionArgs,
@@ -205,7 +205,7 @@ pub struct Doctor {
 
 /// `thoras-mirror serve`
 #[derive(Debug, Args)]
-pub struct Serve {
+pub(crate) struct Serve {
     /// What to serve: a folder to push to and pull from, created if it does not exist; or, read-only, a bundle or
     /// an OCI layout, as a tar, a folder, or volumes (one of them, or their index, finds the others beside it)
     #[arg(value_name = "PATH", required = true)]
@@ -247,7 +247,7 @@ pub struct Serve {
 /// Encryption and users.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Encryption and users (SIGHUP reads the files again)")]
-pub struct ServeAccess {
+pub(crate) struct ServeAccess {
     /// Serve HTTPS with this certificate (PEM, followed by any intermediate certificates)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,

@@ -20,7 +20,7 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 
-pub use self::{
+pub(crate) use self::{
     bundle::{Bundle, BundleInspect, BundleVerify, Export, Import},
     commands::{Doctor, Images, Inspect, Serve, ServeAccess, Sync, Verify},
     registries::RegistryArgs,
@@ -31,23 +31,23 @@ pub use self::{
 
 /// The environment variables that `request` reads itself. Read by clap, each would count as a flag that conflicts with
 /// others.
-pub mod variable {
+pub(crate) mod variable {
     /// The chart.
-    pub const CHART: &str = "THORAS_MIRROR_CHART";
+    pub(crate) const CHART: &str = "THORAS_MIRROR_CHART";
     /// Which images to keep.
-    pub const INCLUDE: &str = "THORAS_MIRROR_INCLUDE";
+    pub(crate) const INCLUDE: &str = "THORAS_MIRROR_INCLUDE";
     /// Which images to leave out.
-    pub const EXCLUDE: &str = "THORAS_MIRROR_EXCLUDE";
+    pub(crate) const EXCLUDE: &str = "THORAS_MIRROR_EXCLUDE";
     /// The lock.
-    pub const LOCK: &str = "THORAS_MIRROR_LOCK";
+    pub(crate) const LOCK: &str = "THORAS_MIRROR_LOCK";
     /// The destination.
-    pub const TO: &str = "THORAS_MIRROR_TO";
+    pub(crate) const TO: &str = "THORAS_MIRROR_TO";
     /// The password for the destination.
-    pub const TO_PASSWORD: &str = "THORAS_MIRROR_TO_PASSWORD";
+    pub(crate) const TO_PASSWORD: &str = "THORAS_MIRROR_TO_PASSWORD";
     /// The license key itself.
-    pub const LICENSE: &str = "THORAS_LICENSE";
+    pub(crate) const LICENSE: &str = "THORAS_LICENSE";
     /// A file with the license key.
-    pub const LICENSE_FILE: &str = "THORAS_LICENSE_FILE";
+    pub(crate) const LICENSE_FILE: &str = "THORAS_LICENSE_FILE";
 }
 
 const AFTER_HELP: &str = "\
@@ -66,7 +66,7 @@ export --keep-going left out: 1); 130 or 143 ended by a signal.";
 #[command(name = "thoras-mirror", version, after_help = AFTER_HELP, max_term_width = 100)]
 // Help is the same wherever it is read; what the environment holds (a URL with a password, say) is not part of it.
 #[command(mut_subcommands(hide_environment))]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -76,6 +76,12 @@ pub struct Cli {
     pub verbosity: Verbosity,
 }
 
+/// Every command and flag, for the tests.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Of a command, and of the commands below it.
 fn hide_environment(command: clap::Command) -> clap::Command {
     command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(hide_environment)
@@ -83,7 +89,7 @@ fn hide_environment(command: clap::Command) -> clap::Command {
 
 /// How much is printed to stderr.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct Verbosity {
+pub(crate) struct Verbosity {
     /// Print only warnings and errors
     #[arg(short, long, global = true, display_order = 100, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -95,7 +101,7 @@ pub struct Verbosity {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// List the images that would be mirrored, and why
     Images(Box<Images>),
     /// Copy the images, read them back from the destination, and write the lock

@@ -7,7 +7,7 @@ use clap::Args;
 /// How registries are reached, and with which license.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registries")]
-pub struct RegistryArgs {
+pub(crate) struct RegistryArgs {
     /// The file with your license key; - is standard input (or set THORAS_LICENSE or THORAS_LICENSE_FILE)
     #[arg(long, value_name = "FILE", help_heading = "Credentials (besides Docker's own configuration)")]
     pub license: Option<String>,

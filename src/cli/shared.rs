@@ -14,10 +14,10 @@ use crate::{
 
 /// The platforms that every image must have unless others are named: those of the clusters that the vendor
 /// supports. Sorted.
-pub const DEFAULT_PLATFORMS: [&str; 2] = ["linux/amd64", "linux/arm64"];
+pub(crate) const DEFAULT_PLATFORMS: [&str; 2] = ["linux/amd64", "linux/arm64"];
 
 /// The lock that is read or written when none is named.
-pub const DEFAULT_LOCK: &str = "thoras-mirror.lock";
+pub(crate) const DEFAULT_LOCK: &str = "thoras-mirror.lock";
 
 pub(super) const FORMATS: &[(Format, &str)] =
     &[(Format::Table, "A table"), (Format::Json, "One JSON document")];
@@ -36,7 +36,7 @@ pub(super) const NAMINGS: &[(Naming, &str)] = &[
 /// Which images.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Which images")]
-pub struct SelectionArgs {
+pub(crate) struct SelectionArgs {
     /// Image references, instead of a chart's
     #[arg(value_name = "IMAGE", conflicts_with_all = ["rendered", "images", "chart"])]
     pub image: Vec<String>,
@@ -126,7 +126,7 @@ pub struct SelectionArgs {
 /// Where images go.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where to")]
-pub struct DestinationArgs {
+pub(crate) struct DestinationArgs {
     /// The registry to mirror to, and the path below it
     #[arg(long, value_name = "REGISTRY/PATH", env = super::variable::TO)]
     pub to: String,
@@ -143,7 +143,7 @@ pub struct DestinationArgs {
 /// How images are named at the destination.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where to")]
-pub struct NamingArgs {
+pub(crate) struct NamingArgs {
     /// How images are named there [default: as in the lock of --locked or of a bundle, else relative]
     #[arg(long, value_parser = choice(NAMINGS), env = "THORAS_MIRROR_NAMING")]
     pub naming: Option<Naming>,
@@ -156,7 +156,7 @@ pub struct NamingArgs {
 /// How to log in at the destination.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Credentials (besides Docker's own configuration)")]
-pub struct LoginArgs {
+pub(crate) struct LoginArgs {
     /// User name for --to
     #[arg(long, value_name = "NAME", env = "THORAS_MIRROR_TO_USERNAME", value_parser = NonEmptyStringValueParser::new())]
     pub to_username: Option<String>,
@@ -169,7 +169,7 @@ pub struct LoginArgs {
 /// Which platforms every image must have.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Platforms")]
-pub struct PlatformArgs {
+pub(crate) struct PlatformArgs {
     /// A platform that every image must have (repeatable)
     #[arg(
         long,

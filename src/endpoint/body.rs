@@ -56,7 +56,7 @@ impl Start {
 
 /// What can be seen of a body from outside while it is consumed.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub(crate) struct Watch {
     moved: AtomicU64,
     passed: AtomicU64,
     waits: AtomicBool,
@@ -68,36 +68,36 @@ pub struct Watch {
 impl Watch {
     /// Bytes that have come from the source so far, those before the start left out.
     #[must_use]
-    pub fn moved(&self) -> u64 {
+    pub(crate) fn moved(&self) -> u64 {
         self.moved.load(Ordering::Relaxed)
     }
 
     /// The offset in the blob up to which bytes have been passed on to the receiver.
     #[must_use]
-    pub fn passed(&self) -> u64 {
+    pub(crate) fn passed(&self) -> u64 {
         self.passed.load(Ordering::Relaxed)
     }
 
     /// Whether the receiver wants more than the source has given.
     #[must_use]
-    pub fn waits_for_source(&self) -> bool {
+    pub(crate) fn waits_for_source(&self) -> bool {
         self.waits.load(Ordering::Relaxed)
     }
 
     /// Why the source side failed, if it did.
     #[must_use]
-    pub fn failure(&self) -> Option<&Error> {
+    pub(crate) fn failure(&self) -> Option<&Error> {
         self.failure.get()
     }
 
     /// The snapshots since this was last called.
     #[must_use]
-    pub fn take_snapshots(&self) -> Vec<Snapshot> {
+    pub(crate) fn take_snapshots(&self) -> Vec<Snapshot> {
         std::mem::take(&mut self.snapshots.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until there is a snapshot to take.
-    pub async fn snapshot_taken(&self) {
+    pub(crate) async fn snapshot_taken(&self) {
         self.taken.notified().await;
     }
 
@@ -134,7 +134,7 @@ impl VerifiedBody {
 
     /// Wraps the bytes of `blob` from `start.hashed.offset` on; those from `start.received` on are passed on.
     #[must_use]
-    pub fn starting(
+    pub(crate) fn starting(
         stream: BlobStream,
         blob: &Descriptor,
         start: Start,
@@ -158,7 +158,7 @@ impl VerifiedBody {
 
     /// A view that stays when the body has been handed over.
     #[must_use]
-    pub fn watch(&self) -> Arc<Watch> {
+    pub(crate) fn watch(&self) -> Arc<Watch> {
         Arc::clone(&self.watch)
     }
 
@@ -269,7 +269,7 @@ impl std::fmt::Debug for VerifiedBody {
 }
 
 /// Reads a blob to its end only to check it. Memory: one piece.
-pub async fn drain(mut body: VerifiedBody) -> Result<u64, Error> {
+pub(crate) async fn drain(mut body: VerifiedBody) -> Result<u64, Error> {
     let mut length = 0;
     while let Some(piece) = body.next().await {
         length += piece?.len() as u64;

@@ -8,7 +8,7 @@ use crate::{
 
 /// See the module's text.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct EmptyDestination;
+pub(crate) struct EmptyDestination;
 
 impl Source for EmptyDestination {
     fn side(&self) -> Side {
@@ -56,7 +56,7 @@ impl Destination for EmptyDestination {
 
 /// Never made: no blob is wanted.
 #[derive(Debug)]
-pub enum NoSink {}
+pub(crate) enum NoSink {}
 
 impl BlobSink for NoSink {
     fn start(&self) -> Start {

@@ -47,13 +47,13 @@ impl Error {
     /// Whether and how transferring the blob again helps. An operation that was tried often enough already is not
     /// tried again.
     #[must_use]
-    pub fn retry(&self) -> Option<Retry> {
+    pub(crate) fn retry(&self) -> Option<Retry> {
         self.cause.retry().filter(|_| self.attempts < retry::ATTEMPTS)
     }
 
     /// Whether the repository at the destination has to be created first.
     #[must_use]
-    pub fn lacks_repository(&self) -> bool {
+    pub(crate) fn lacks_repository(&self) -> bool {
         self.location.side == Side::Destination && self.cause.meaning() == Meaning::RepositoryMissing
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 
 /// Which repositories of the destination hold which blobs.
 #[derive(Debug, Default)]
-pub struct KnownBlobs {
+pub(crate) struct KnownBlobs {
     repositories: Mutex<HashMap<Digest, Vec<Repository>>>,
     /// What this run has sent, and no image has counted yet.
     uncounted: Mutex<HashSet<(Digest, Repository)>>,
@@ -25,13 +25,13 @@ pub struct KnownBlobs {
 
 impl KnownBlobs {
     /// Notes that a repository holds a blob.
-    pub fn add(&self, digest: Digest, repository: Repository) {
+    pub(crate) fn add(&self, digest: Digest, repository: Repository) {
         let mut known = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
         known.entry(digest).or_default().push(repository);
     }
 
     /// Notes that this run has sent a blob to a repository. It counts as copied for the first image that asks for it.
-    pub fn add_sent(&self, digest: Digest, repository: Repository) {
+    pub(crate) fn add_sent(&self, digest: Digest, repository: Repository) {
         let mut uncounted = self.uncounted.lock().unwrap_or_else(PoisonError::into_inner);
         uncounted.insert((digest.clone(), repository.clone()));
         drop(uncounted);
@@ -46,14 +46,14 @@ impl KnownBlobs {
 
     /// Whether a repository is known to hold a blob.
     #[must_use]
-    pub fn is_in(&self, digest: &Digest, repository: &Repository) -> bool {
+    pub(crate) fn is_in(&self, digest: &Digest, repository: &Repository) -> bool {
         let known = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(digest).is_some_and(|repositories| repositories.contains(repository))
     }
 
     /// Everything that is known.
     #[must_use]
-    pub fn all(&self) -> Vec<(Digest, Repository)> {
+    pub(crate) fn all(&self) -> Vec<(Digest, Repository)> {
         let known = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
         let each = |(digest, repositories): (&Digest, &Vec<Repository>)| {
             repositories.iter().map(|repository| (digest.clone(), repository.clone())).collect::<Vec<_>>()
@@ -63,7 +63,7 @@ impl KnownBlobs {
 
     /// A repository that holds a blob.
     #[must_use]
-    pub fn first(&self, digest: &Digest) -> Option<Repository> {
+    pub(crate) fn first(&self, digest: &Digest) -> Option<Repository> {
         let known = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(digest).and_then(|repositories| repositories.first()).cloned()
     }
@@ -71,7 +71,7 @@ impl KnownBlobs {
 
 /// A source that reads known blobs from the destination, and everything else from the source itself.
 #[derive(Debug)]
-pub struct KnownBlobsSource<S, D> {
+pub(crate) struct KnownBlobsSource<S, D> {
     source: Arc<S>,
     destination: Arc<D>,
     known: Arc<KnownBlobs>,
@@ -80,7 +80,7 @@ pub struct KnownBlobsSource<S, D> {
 impl<S, D> KnownBlobsSource<S, D> {
     /// `known` may grow later.
     #[must_use]
-    pub fn new(source: Arc<S>, destination: Arc<D>, known: Arc<KnownBlobs>) -> Self {
+    pub(crate) fn new(source: Arc<S>, destination: Arc<D>, known: Arc<KnownBlobs>) -> Self {
         Self { source, destination, known }
     }
 }
@@ -127,7 +127,7 @@ impl<S: Source, D: Source> Source for KnownBlobsSource<S, D> {
 
 /// A destination that is not asked for known blobs.
 #[derive(Debug)]
-pub struct KnownBlobsDestination<D> {
+pub(crate) struct KnownBlobsDestination<D> {
     destination: Arc<D>,
     known: Arc<KnownBlobs>,
 }
@@ -135,7 +135,7 @@ pub struct KnownBlobsDestination<D> {
 impl<D> KnownBlobsDestination<D> {
     /// `known` may grow later.
     #[must_use]
-    pub fn new(destination: Arc<D>, known: Arc<KnownBlobs>) -> Self {
+    pub(crate) fn new(destination: Arc<D>, known: Arc<KnownBlobs>) -> Self {
         Self { destination, known }
     }
 }

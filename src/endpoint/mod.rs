@@ -4,17 +4,17 @@
 //! digest; each endpoint decides what those mean on the wire or on disk. What can fail only at one kind of endpoint
 //! is an [`EndpointError`] of its own, so that an endpoint can be added without a change here.
 
-pub mod body;
+pub(crate) mod body;
 pub mod bundle;
 mod cause;
-pub mod empty;
+pub(crate) mod empty;
 mod error;
-pub mod known_blobs;
+pub(crate) mod known_blobs;
 mod location;
-pub mod packaged_chart;
-pub mod pinned;
+pub(crate) mod packaged_chart;
+pub(crate) mod pinned;
 pub mod registry;
-pub mod retry;
+pub(crate) mod retry;
 
 use std::future::Future;
 
@@ -22,7 +22,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 
 pub use self::{
-    body::{Start, VerifiedBody},
+    body::{OnProgress, Snapshot, Start, VerifiedBody},
     cause::{Cause, EndpointError, Meaning},
     error::Error,
     location::{Location, Operation},

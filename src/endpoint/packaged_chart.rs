@@ -10,7 +10,7 @@ use crate::{
 
 /// A chart that this program packaged as an artifact.
 #[derive(Debug, Clone)]
-pub struct PackagedChart {
+pub(crate) struct PackagedChart {
     /// Its name, in a repository that holds nothing else.
     pub reference: Reference,
     /// Its bytes; `None` where only its name is known, from an earlier run. Then asking for it is an error.
@@ -19,7 +19,7 @@ pub struct PackagedChart {
 
 /// Answers for the chart from memory, and passes everything else on to `inner`.
 #[derive(Debug)]
-pub struct ChartSource<S> {
+pub(crate) struct ChartSource<S> {
     inner: S,
     chart: Option<PackagedChart>,
 }
@@ -38,7 +38,7 @@ impl EndpointError for NotPackaged {
 
 impl<S: Source> ChartSource<S> {
     /// Puts the chart, if there is one, beside the source.
-    pub fn new(inner: S, chart: Option<PackagedChart>) -> Self {
+    pub(crate) fn new(inner: S, chart: Option<PackagedChart>) -> Self {
         Self { inner, chart }
     }
 

@@ -15,7 +15,7 @@ use crate::{
 
 /// See the module's text.
 #[derive(Debug)]
-pub struct PinnedSource<S> {
+pub(crate) struct PinnedSource<S> {
     inner: Arc<S>,
     roots: HashMap<(Repository, Target), Digest>,
     manifests: HashMap<Digest, RawManifest>,
@@ -24,7 +24,10 @@ pub struct PinnedSource<S> {
 
 impl<S: Source> PinnedSource<S> {
     /// `images` are all that will be asked for.
-    pub fn new<'a>(inner: Arc<S>, images: impl IntoIterator<Item = (&'a Reference, &'a Graph)>) -> Self {
+    pub(crate) fn new<'a>(
+        inner: Arc<S>,
+        images: impl IntoIterator<Item = (&'a Reference, &'a Graph)>,
+    ) -> Self {
         let (mut roots, mut manifests, mut configs) = (HashMap::new(), HashMap::new(), HashMap::new());
         for (reference, graph) in images {
             let key = (reference.repository().clone(), reference.target());

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 /// How often anything is tried before it counts as failed.
-pub const ATTEMPTS: u32 = 5;
+pub(crate) const ATTEMPTS: u32 = 5;
 /// How often something is tried that arrives as other bytes: they may have been damaged on the way, once; after that
 /// they are wrong where they come from.
-pub const DAMAGED_ATTEMPTS: u32 = 2;
+pub(crate) const DAMAGED_ATTEMPTS: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ impl Retry {
 impl Pause {
     /// The pause after so many failed attempts.
     #[must_use]
-    pub fn duration(self, failed: u32) -> Duration {
+    pub(crate) fn duration(self, failed: u32) -> Duration {
         match self {
             Self::None => Duration::ZERO,
             // Without random numbers all clients pause equally long, which is no reason to fail.

@@ -89,7 +89,7 @@ pub struct Enumeration {
     pub chart: Option<ChartIdentity>,
     /// The chart itself, where it was asked for.
     #[serde(skip)]
-    pub package: Option<ChartPackage>,
+    pub(crate) package: Option<ChartPackage>,
     /// What relative naming cuts off, taken from all images before the filters; see
     /// [`common_prefix`](crate::oci::mapping::common_prefix).
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,17 +9,22 @@
 mod chart;
 mod error;
 mod filter;
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod image;
 mod input;
 mod list;
 mod manifests;
 
-pub use chart::{ChartOptions, ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, SetError, package_chart};
-pub use error::{EnumerateError, ErrorKind};
-pub use image::{Confidence, Enumeration, Image, ImageUse, Note};
-pub use input::Input;
+pub use self::{
+    chart::ChartOptions,
+    error::{EnumerateError, ErrorKind},
+    image::{Confidence, Enumeration},
+    input::Input,
+};
+pub(crate) use self::{
+    chart::{ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, package_chart},
+    image::{Image, ImageUse, Note},
+};
 
 use crate::oci::{Reference, mapping};
 use filter::Filter;

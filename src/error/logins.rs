@@ -9,7 +9,7 @@ const HIDDEN: &str = "***";
 
 /// The same text without `user:password` in words such as `user:password@host` or `scheme://user:password`.
 #[must_use]
-pub fn hide_logins(text: &str) -> String {
+pub(crate) fn hide_logins(text: &str) -> String {
     text.split_inclusive(char::is_whitespace).map(hide_in_word).collect()
 }
 

@@ -11,8 +11,8 @@
 
 pub(crate) mod bundle_inspect;
 pub(crate) mod bundle_verify;
-pub mod check;
-pub mod doctor;
+pub(crate) mod check;
+pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod images;
 pub(crate) mod import;

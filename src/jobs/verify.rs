@@ -14,7 +14,7 @@ use crate::{
     lock::{Lock, LockedCopy, LockedImage, Placement},
     oci::{ChartIdentity, Digest, Mapping, Naming, Platform, Reference, Target, mapping::Root},
     outcome::{Command, Repair, RunOutcome},
-    pipeline::{self, Expectation, verify::Unknown},
+    pipeline::{self, Expectation, Unknown},
     problem::Side,
     request::{self, Access, CompareWith, NamingRule, Verify},
     waiver::Waivers,

@@ -44,7 +44,7 @@ fn too_large() -> io::Error {
 /// A lock about to be written. The file beside it exists already, so that a folder without write permission is found
 /// before any transfer.
 #[derive(Debug)]
-pub struct LockFile {
+pub(crate) struct LockFile {
     path: PathBuf,
     beside: NamedTempFile,
 }
@@ -52,7 +52,7 @@ pub struct LockFile {
 impl LockFile {
     /// Creates a file beside `path`, and removes those that killed runs left there. Refuses to replace a file that is not
     /// a lock, unless it is empty.
-    pub fn prepare(path: &Path) -> Result<Self, LockError> {
+    pub(crate) fn prepare(path: &Path) -> Result<Self, LockError> {
         let unwritable = |error| LockError::Unwritable(path.to_owned(), error);
         check_replaceable(path)?;
         let folder = match path.parent() {
@@ -65,7 +65,7 @@ impl LockFile {
     }
 
     /// Writes the lock whole and puts it in place in one step.
-    pub fn write(mut self, lock: &Lock) -> Result<(), LockError> {
+    pub(crate) fn write(mut self, lock: &Lock) -> Result<(), LockError> {
         let path = self.path;
         let unwritable = |error| LockError::Unwritable(path.clone(), error);
         self.beside.write_all(&lock.to_bytes()).map_err(unwritable)?;

@@ -13,7 +13,7 @@ use crate::{
 
 /// Why two locks cannot be joined.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Disagreement {
+pub(crate) enum Disagreement {
     /// An image has another digest at the destinations that the lock keeps.
     #[error("{image} is {run} at this destination and {earlier} at the others")]
     Digest {
@@ -32,7 +32,7 @@ pub enum Disagreement {
 impl Disagreement {
     /// What a person sees.
     #[must_use]
-    pub fn failure(&self) -> Failure {
+    pub(crate) fn failure(&self) -> Failure {
         let hint = "record this destination in another file with --lock FILE";
         Failure::from_error(Kind::Usage, self).with_hint(hint)
     }
@@ -40,7 +40,7 @@ impl Disagreement {
 
 impl Lock {
     /// Whether a run with or without foreign layers can be recorded beside the destinations other than `to`.
-    pub fn check_foreign_layers(&self, to: &str, foreign_layers: bool) -> Result<(), Disagreement> {
+    pub(crate) fn check_foreign_layers(&self, to: &str, foreign_layers: bool) -> Result<(), Disagreement> {
         let keeps = |other: &Option<String>| other.as_deref().is_some_and(|other| other != to);
         let keeps_others = self.destinations.iter().any(|placement| keeps(&placement.to));
         if keeps_others && self.foreign_layers != foreign_layers {
@@ -53,7 +53,7 @@ impl Lock {
     /// what the lock records about one does not.
     ///
     /// Required platforms and waivers are those of the run: the same digest has the same platforms everywhere.
-    pub fn with_destination(self, run: Self) -> Result<Self, Disagreement> {
+    pub(crate) fn with_destination(self, run: Self) -> Result<Self, Disagreement> {
         let replaced: BTreeSet<&Option<String>> =
             run.destinations.iter().map(|placement| &placement.to).collect();
         let stays = |to: &Option<String>| to.is_some() && !replaced.contains(to);

@@ -21,9 +21,8 @@ mod parse;
 mod tests;
 mod v1;
 
+pub(crate) use self::file::LockFile;
 pub use self::{
     error::{Contradiction, LockError, NotALock},
-    file::LockFile,
-    merge::Disagreement,
     model::{AttachedManifest, Base, Lock, LockedCopy, LockedImage, Placement, SCHEMA, Shard},
 };

@@ -206,7 +206,7 @@ impl Lock {
 
     /// How images are named at `to`: as that destination records it, or for a new destination as the first one does.
     #[must_use]
-    pub fn placement_for(&self, to: &str) -> Option<&Placement> {
+    pub(crate) fn placement_for(&self, to: &str) -> Option<&Placement> {
         let recorded = self.destinations.iter().find(|placement| placement.to.as_deref() == Some(to));
         recorded.or_else(|| self.placement())
     }

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{merge::Disagreement, *};
 use crate::{
     committed_schema,
     graph::{ForeignLayers, PlatformManifest},

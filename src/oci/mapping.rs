@@ -11,10 +11,10 @@ use super::{
 };
 
 /// The repository prefix of the vendor's own images.
-pub const VENDOR_PREFIX: &str = "us-east4-docker.pkg.dev/thoras-registry/platform";
+pub(crate) const VENDOR_PREFIX: &str = "us-east4-docker.pkg.dev/thoras-registry/platform";
 
 /// Where the packaged chart stands below the root.
-pub const CHARTS: &str = "charts";
+pub(crate) const CHARTS: &str = "charts";
 
 /// How a destination's repository is named after its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -166,7 +166,7 @@ impl Namer {
 
     /// Names this chart as `helm` users look for it, `charts/NAME`, whatever the rule for images is.
     #[must_use]
-    pub fn with_chart(self, chart: Option<Reference>) -> Self {
+    pub(crate) fn with_chart(self, chart: Option<Reference>) -> Self {
         Self { chart, ..self }
     }
 
@@ -247,7 +247,7 @@ fn last_component(path: &str) -> &str {
 /// What `relative` naming cuts off when no prefix was asked for: the vendor's prefix if any image stands
 /// below it, else the longest `HOST[/PATH]` that all images share, else nothing.
 #[must_use]
-pub fn common_prefix(references: &[Reference]) -> Option<String> {
+pub(crate) fn common_prefix(references: &[Reference]) -> Option<String> {
     if references.iter().any(|reference| reference.repository().is_below(VENDOR_PREFIX)) {
         return Some(VENDOR_PREFIX.to_owned());
     }

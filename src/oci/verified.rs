@@ -61,19 +61,19 @@ impl Verifier {
 
     /// The same check from `offset` on; `hasher` has seen all bytes before it.
     #[must_use]
-    pub fn resumed(expected: &Descriptor, offset: u64, hasher: Hasher) -> Self {
+    pub(crate) fn resumed(expected: &Descriptor, offset: u64, hasher: Hasher) -> Self {
         Self { seen: offset, hasher, ..Self::new(expected) }
     }
 
     /// The hash over everything that has been pushed.
     #[must_use]
-    pub fn hasher(&self) -> &Hasher {
+    pub(crate) fn hasher(&self) -> &Hasher {
         &self.hasher
     }
 
     /// How many bytes have been hashed.
     #[must_use]
-    pub fn seen(&self) -> u64 {
+    pub(crate) fn seen(&self) -> u64 {
         self.seen
     }
 

@@ -54,6 +54,22 @@ pub struct Options {
     pub fail_fast: bool,
 }
 
+impl Default for Options {
+    /// Copies every image as it is, without requiring any platform, and moves tags that name another digest.
+    fn default() -> Self {
+        Self {
+            platforms: Vec::new(),
+            waivers: Waivers::default(),
+            check: Level::Platforms,
+            foreign_layers: ForeignLayers::default(),
+            overwrite: true,
+            dry_run: false,
+            jobs: 16,
+            fail_fast: false,
+        }
+    }
+}
+
 /// Mirrors images. Returns one entry for each mapping, in the same order. Dropping the future stops every
 /// transfer.
 pub async fn mirror<S: Source, D: Destination>(

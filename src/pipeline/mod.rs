@@ -1,8 +1,11 @@
 //! What is done with every image: resolve, plan, transfer, confirm; or the same without the transfer. Jobs only choose
 //! endpoints and options.
 
-pub mod mirror;
-pub mod verify;
+pub(crate) mod mirror;
+mod verify;
 
-pub use mirror::{Options, mirror};
-pub use verify::{Expectation, verify};
+pub use self::{
+    mirror::{Options, mirror},
+    verify::{Expectation, Unknown, verify},
+};
+pub use crate::confirm::Level;

@@ -32,6 +32,20 @@ pub struct Expectation {
     pub foreign_layers: ForeignLayers,
 }
 
+impl Expectation {
+    /// Expects this digest at the mapping's destination, with everything that it references except foreign layers.
+    #[must_use]
+    pub fn new(image: impl Into<Arc<Mapping>>, digest: Digest) -> Self {
+        Self {
+            image: image.into(),
+            digest: Ok(digest),
+            platforms: Vec::new(),
+            waived: Vec::new(),
+            foreign_layers: ForeignLayers::default(),
+        }
+    }
+}
+
 /// Why the digest that an image should have is not known.
 #[derive(Debug, Clone)]
 pub enum Unknown {

@@ -223,7 +223,10 @@ impl Problem {
 
     /// The kind of failure that several problems are together: damage outweighs what is only missing.
     #[must_use]
-    pub fn failure_kind_of<'a>(problems: impl IntoIterator<Item = &'a Self>, found_by: FoundBy) -> Kind {
+    pub(crate) fn failure_kind_of<'a>(
+        problems: impl IntoIterator<Item = &'a Self>,
+        found_by: FoundBy,
+    ) -> Kind {
         let kinds = problems.into_iter().map(|problem| problem.failure_kind(found_by));
         kinds.reduce(|one, other| if other == Kind::Integrity { other } else { one }).unwrap_or(Kind::Image)
     }

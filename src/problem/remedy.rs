@@ -49,7 +49,7 @@ impl Remedy {
 
     /// The command line that applies it, made from the `sync` command that brings the images again.
     #[must_use]
-    pub fn command(self, sync: &str) -> String {
+    pub(crate) fn command(self, sync: &str) -> String {
         match self {
             Self::SyncCheckingBlobs => format!("{sync} --check blobs"),
             Self::DeleteThenSync => format!(

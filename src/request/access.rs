@@ -14,14 +14,10 @@ use secrecy::ExposeSecret as _;
 use super::{Login, Password, RegistrySettings, network, registries::LicenseFrom, usage};
 use crate::{
     cli::variable,
-    endpoint::{
-        Error, Operation,
-        registry::{
-            Registries, Tuning,
-            auth::{Authenticator, Credential, CredentialError, Credentials, Environment, License, authfile},
-            network::Network,
-            state_folder,
-        },
+    endpoint::registry::{
+        Connector, Registries,
+        auth::{Credential, CredentialError, Credentials, Environment, License, read_authfile},
+        state_folder,
     },
     error::{Failure, Kind},
     event::EventSink,
@@ -36,24 +32,21 @@ const LONGEST_SECRET: u64 = 64 * 1024;
 
 /// How both sides are reached, and with which credentials.
 pub(crate) struct Access {
-    network: Arc<Network>,
+    connector: Connector,
     license: Option<License>,
     authfile: Option<PathBuf>,
     helper_timeout: Option<Duration>,
-    tuning: Tuning,
-    events: Arc<dyn EventSink>,
 }
 
 impl Access {
     /// Reads certificates and the license.
     pub(crate) fn open(settings: &RegistrySettings, events: Arc<dyn EventSink>) -> Result<Self, Failure> {
+        let connector = Connector::new(network::settings(settings)?, events);
         Ok(Self {
-            network: Arc::new(Network::new(network::settings(settings)?)),
+            connector: connector.with_tuning(network::tuning(settings)),
             license: license(settings)?,
             authfile: settings.authfile.clone(),
             helper_timeout: settings.helper_timeout,
-            tuning: network::tuning(settings),
-            events,
         })
     }
 
@@ -63,7 +56,7 @@ impl Access {
         if let Some(license) = &self.license {
             credentials = credentials.with_license(license.clone());
         }
-        Ok(self.registries(Side::Source, credentials))
+        Ok(self.connector.open(Side::Source, credentials))
     }
 
     /// The registry that images go to.
@@ -75,14 +68,12 @@ impl Access {
         let mut credentials = self.credentials()?;
         if let Some(login) = login {
             let credential = credential(login)?;
-            let origin = self.network.origin(root.registry()).await;
-            let origin = origin.map_err(|error| {
-                Error::new(Operation::Connect, Side::Destination, root.registry(), error).failure()
-            })?;
+            let origin = self.connector.origin(Side::Destination, root.registry()).await;
+            let origin = origin.map_err(|error| error.failure())?;
             credentials = credentials.with_explicit(origin, credential, "--to-username");
         }
         let state = state_folder(|name| env::var_os(name));
-        Ok(self.registries(Side::Destination, credentials).with_state(state))
+        Ok(self.connector.open(Side::Destination, credentials).with_state(state))
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {
@@ -92,17 +83,9 @@ impl Access {
         }
         let Some(path) = &self.authfile else { return Ok(credentials) };
         refuse_content(path, "--authfile")?;
-        let config = authfile::read(path)
+        let config = read_authfile(path)
             .map_err(|error| usage(format!("--authfile: {error}")).with_hint(error.hint()))?;
         Ok(credentials.with_authfile(config))
-    }
-
-    fn registries(&self, side: Side, credentials: Credentials) -> Registries {
-        let network = Arc::clone(&self.network);
-        let clients = Arc::new(move |origin: &_| network.client(origin).map_err(Into::into));
-        let authenticator = Authenticator::new(credentials, clients);
-        let events = Arc::clone(&self.events);
-        Registries::new(side, Arc::clone(&self.network), authenticator, events).with_tuning(self.tuning)
     }
 }
 

@@ -16,9 +16,6 @@ use crate::{
     waiver::{Waiver, Waivers},
 };
 
-/// How many blobs are copied at once unless `--jobs` says otherwise.
-const DEFAULT_JOBS: u16 = 16;
-
 /// Where images go.
 #[derive(Debug, Clone)]
 pub(crate) struct Destination {
@@ -179,7 +176,7 @@ impl CopySettings {
             foreign_layers,
             overwrite: self.overwrite,
             dry_run: self.dry_run,
-            jobs: usize::from(self.jobs.unwrap_or(DEFAULT_JOBS)),
+            jobs: self.jobs.map_or(Options::default().jobs, usize::from),
             fail_fast: self.fail_fast,
         }
     }

@@ -5,9 +5,8 @@ use std::{collections::BTreeSet, path::PathBuf};
 use super::{RegistrySettings, access::read_file, usage};
 use crate::{
     endpoint::registry::{
-        Tuning,
+        NetworkSettings, Proxies, Scope, Trust, Tuning,
         auth::{Origin, Scheme},
-        network::{NetworkSettings, Proxies, Scope, Trust},
     },
     error::Failure,
     oci::{mapping::Root, reference::normalize_registry},

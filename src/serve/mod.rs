@@ -27,8 +27,7 @@ mod access_log;
 mod blobs;
 mod body;
 mod discovery;
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod htpasswd;
 mod manifests;
 mod names;

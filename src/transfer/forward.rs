@@ -22,10 +22,10 @@ use crate::{
 const PIECES: usize = 2;
 
 /// The blobs that are needed, each with the image that it is transferred for first.
-pub type Wanted = HashMap<Digest, (Descriptor, Arc<Mapping>)>;
+pub(crate) type Wanted = HashMap<Digest, (Descriptor, Arc<Mapping>)>;
 
 /// Forwards wanted blobs.
-pub struct Forward<'a, D> {
+pub(crate) struct Forward<'a, D> {
     /// Where they go.
     pub destination: &'a D,
     /// What is needed. Everything else is skipped.
@@ -40,7 +40,7 @@ pub struct Forward<'a, D> {
 
 impl<D: Destination> Forward<'_, D> {
     /// Forwards everything that comes, to the end of the stream.
-    pub async fn all(&self, blobs: &mut impl BlobSequence) -> Result<(), Error> {
+    pub(crate) async fn all(&self, blobs: &mut impl BlobSequence) -> Result<(), Error> {
         while let Some((digest, size)) = blobs.next_blob().await? {
             let Some((blob, image)) = self.wanted.get(&digest) else { continue };
             let expected = blob.size;

@@ -2,7 +2,7 @@
 
 mod blob;
 mod claims;
-pub mod forward;
+pub(crate) mod forward;
 mod queue;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -30,7 +30,7 @@ use crate::{
 const MANIFESTS_AT_ONCE: usize = 8;
 
 /// Moves what plans say between one source and one destination.
-pub struct Transfer<S, D> {
+pub(crate) struct Transfer<S, D> {
     source: Arc<S>,
     destination: Arc<D>,
     events: Arc<dyn EventSink>,
@@ -39,7 +39,7 @@ pub struct Transfer<S, D> {
 }
 
 /// A plan whose blobs have been claimed.
-pub struct Admitted {
+pub(crate) struct Admitted {
     steps: Vec<(BlobStep, Option<Claim>)>,
     plan: Plan,
 }
@@ -47,14 +47,14 @@ pub struct Admitted {
 impl<S: Source, D: Destination> Transfer<S, D> {
     /// At most `jobs` blobs move at once.
     #[must_use]
-    pub fn new(source: Arc<S>, destination: Arc<D>, jobs: usize, events: Arc<dyn EventSink>) -> Self {
+    pub(crate) fn new(source: Arc<S>, destination: Arc<D>, jobs: usize, events: Arc<dyn EventSink>) -> Self {
         Self { source, destination, events, queue: Queue::new(jobs), claims: Claims::default() }
     }
 
     /// Claims the blobs of a plan. Must be called in the order in which plans are made, without waiting in between: a
     /// later plan relies on the blobs that this one transfers.
     #[must_use]
-    pub fn admit(&self, image: &Mapping, plan: Plan) -> Admitted {
+    pub(crate) fn admit(&self, image: &Mapping, plan: Plan) -> Admitted {
         let claim = |step: &BlobStep| match step.action {
             Action::Copy | Action::Mount { .. } => {
                 self.claims.claim(&(step.blob.digest.clone(), image.repository.clone()))
@@ -67,7 +67,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
 
     /// Transfers one image's blobs, then its manifests, then its tag. Dropped half-way, it leaves no tag and no manifest
     /// that names anything missing. `bytes` counts the blobs that are at the destination, also when it fails.
-    pub async fn run(
+    pub(crate) async fn run(
         &self,
         image: &Arc<Mapping>,
         graph: &Graph,

@@ -3,10 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use thoras_mirror::{
-    confirm::Level,
     error::Kind,
     event::{Event, EventSink, Landing},
-    graph::ForeignLayers,
     oci::{Digest, Mapping},
     outcome::{Bytes, Mirrored, Status},
     pipeline::{Options, mirror},
@@ -70,13 +68,8 @@ impl Run {
         };
         let options = Options {
             platforms: vec!["linux/amd64".parse().unwrap(), "linux/arm64".parse().unwrap()],
-            waivers: thoras_mirror::waiver::Waivers::new(Vec::new()),
-            check: Level::Platforms,
-            foreign_layers: ForeignLayers::default(),
-            overwrite: true,
-            dry_run: false,
             jobs: 1,
-            fail_fast: false,
+            ..Options::default()
         };
         let events: Arc<dyn EventSink> = Arc::clone(&self.heard) as _;
         let destination = Arc::new(self.destination.clone());

@@ -5,11 +5,11 @@ mod run_helm;
 use std::path::Path;
 
 use thoras_mirror::{
-    enumerate::{
+    error::{Failure, Kind},
+    internals::enumerate::{
         ChartOptions, Confidence, EnumerateError, Enumeration, ErrorKind, Input, Selection, Source, enumerate,
     },
-    error::{Failure, Kind},
-    oci::mapping::{Namer, Naming},
+    oci::{Namer, Naming},
 };
 
 use crate::support::{documents, helm};

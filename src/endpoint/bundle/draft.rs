@@ -36,7 +36,7 @@ pub struct Draft {
 
 /// An image's tag in a bundle: everything after the repository in its name, so that two images that share a tag stay apart.
 #[must_use]
-pub fn tag_of(reference: &Reference) -> String {
+pub(crate) fn tag_of(reference: &Reference) -> String {
     let digest = reference.digest().map(Digest::as_str);
     match (reference.tag(), digest) {
         (Some(tag), Some(digest)) => format!("{tag}@{digest}"),
@@ -88,20 +88,20 @@ impl Draft {
 
     /// How many bytes are left out because the destination of the bundle has them.
     #[must_use]
-    pub fn left_out(&self) -> u64 {
+    pub(crate) fn left_out(&self) -> u64 {
         self.absent.values().fold(0, |sum, size| sum.saturating_add(*size))
     }
 
     /// The images by name, each with its root.
     #[must_use]
-    pub fn images(&self) -> &[(Reference, Digest)] {
+    pub(crate) fn images(&self) -> &[(Reference, Digest)] {
         &self.images
     }
 }
 
 /// What an existing bundle must be so that nothing needs to be written.
 #[derive(Debug)]
-pub struct ExpectedBundle {
+pub(crate) struct ExpectedBundle {
     layout: Layout,
     id: Digest,
 }
@@ -109,7 +109,7 @@ pub struct ExpectedBundle {
 impl Draft {
     /// What a complete bundle of these images is.
     #[must_use]
-    pub fn expectation(&self) -> ExpectedBundle {
+    pub(crate) fn expectation(&self) -> ExpectedBundle {
         ExpectedBundle { layout: self.layout.clone(), id: self.id.clone() }
     }
 }
@@ -117,7 +117,7 @@ impl Draft {
 impl ExpectedBundle {
     /// The files of the output, if they are this bundle, complete and intact. Blocks.
     #[must_use]
-    pub fn is_met_by(&self, output: &Output, meter: &Meter) -> Option<Vec<PathBuf>> {
+    pub(crate) fn is_met_by(&self, output: &Output, meter: &Meter) -> Option<Vec<PathBuf>> {
         output.check_count(self.layout.length()).ok()?;
         let files = output.files(self.layout.length());
         let parts = files.iter().map(|file| {

@@ -38,7 +38,7 @@ pub(crate) fn on_every_core<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) ->
 }
 
 /// How many bytes have been read (or moved) so far, for progress: see [`crate::event::Event::Waiting`].
-pub type Meter = AtomicU64;
+pub(crate) type Meter = AtomicU64;
 
 /// The hash of a blob's first `length` bytes.
 pub(crate) fn hash(reader: &BlobReader, digest: &Digest, length: u64, meter: &Meter) -> io::Result<Hasher> {

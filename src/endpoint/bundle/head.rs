@@ -62,12 +62,12 @@ impl Head {
 
     /// Whether the bundle is meant to hold the foreign layers of its images.
     #[must_use]
-    pub fn foreign_layers(&self) -> ForeignLayers {
+    pub(crate) fn foreign_layers(&self) -> ForeignLayers {
         self.closure.foreign_layers
     }
 
     /// Checks that the record of the export, if there is one, names the same images and blobs.
-    pub fn check_lock(&self) -> Result<(), BundleError> {
+    pub(crate) fn check_lock(&self) -> Result<(), BundleError> {
         let Some(lock) = &self.lock else { return Ok(()) };
         let roots: HashMap<&Reference, &Digest> = self
             .index
@@ -122,7 +122,7 @@ impl Head {
 
     /// The blobs that the bundle leaves out because its destination has them.
     #[must_use]
-    pub fn absent(&self) -> HashSet<Digest> {
+    pub(crate) fn absent(&self) -> HashSet<Digest> {
         let base = self.lock.as_ref().and_then(|lock| lock.base.as_ref());
         base.iter().flat_map(|base| base.blobs.keys().cloned()).collect()
     }

@@ -48,10 +48,10 @@ pub struct Incoming<R> {
 }
 
 /// The blob that comes next: its digest, and its size in bytes.
-pub type Next = (Digest, u64);
+pub(crate) type Next = (Digest, u64);
 
 /// Small blobs that came before it was known that they are not manifests, by digest.
-pub type Kept = Vec<(Digest, Bytes)>;
+pub(crate) type Kept = Vec<(Digest, Bytes)>;
 
 impl<R: AsyncRead + Unpin + Send> Incoming<R> {
     /// Nothing is read yet.
@@ -156,7 +156,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
     }
 
     /// The bundle's blobs in order, after [`Incoming::head`]: first those that it kept, then `next` and all behind it.
-    pub fn blobs(&mut self, kept: Kept, next: Option<Next>) -> IncomingBlobs<'_, R> {
+    pub(crate) fn blobs(&mut self, kept: Kept, next: Option<Next>) -> IncomingBlobs<'_, R> {
         IncomingBlobs { incoming: self, kept: kept.into_iter(), next, in_memory: None }
     }
 
@@ -261,7 +261,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
 
 /// The blobs of a bundle on its way. See [`Incoming::blobs`].
 #[derive(Debug)]
-pub struct IncomingBlobs<'a, R> {
+pub(crate) struct IncomingBlobs<'a, R> {
     incoming: &'a mut Incoming<R>,
     kept: std::vec::IntoIter<(Digest, Bytes)>,
     /// The first blob of the stream itself.

@@ -97,7 +97,7 @@ pub fn write<'a>(
 
 impl Index {
     /// Reads an index.
-    pub fn read(bytes: &[u8]) -> Result<Self, BundleError> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, BundleError> {
         let document: Document =
             serde_json::from_slice(bytes).map_err(|error| BundleError::Index(error.to_string()))?;
         if document.manifests.len() > MOST_IMAGES {

@@ -122,7 +122,7 @@ impl Layout {
 
     /// Where the blobs are.
     #[must_use]
-    pub fn extents(&self) -> HashMap<Digest, Extent> {
+    pub(crate) fn extents(&self) -> HashMap<Digest, Extent> {
         self.blobs.iter().map(|entry| (entry.blob.digest.clone(), entry.extent)).collect()
     }
 }

@@ -1,5 +1,19 @@
 //! Bundles: OCI image layouts as one tar, as volumes of one, or as a folder (OCI image specification, "Image Layout").
 //!
+//! ```
+//! use thoras_mirror::endpoint::bundle::Bundle;
+//!
+//! let bundle = Bundle::open("testdata/lock-v1/bundle.tar")?;
+//! for image in &bundle.head().index.images {
+//!     println!("{} {}", image.handle, image.root.digest);
+//! }
+//! # assert_eq!(bundle.head().index.images.len(), 3);
+//! # Ok::<(), thoras_mirror::endpoint::bundle::BundleError>(())
+//! ```
+//!
+//! An opened bundle is a [`Source`](super::Source), so [`mirror`](crate::pipeline::mirror()) pushes its images as it would
+//! those of a registry.
+//!
 //! # The format
 //!
 //! A bundle that this program writes is a plain tar whose bytes depend only on the images: `oci-layout`, a flat `index.json`
@@ -34,13 +48,13 @@
 
 pub(crate) mod closure;
 pub(crate) mod completeness;
-mod draft;
+pub(crate) mod draft;
 mod error;
 pub(crate) mod hashing;
 pub(crate) mod head;
 pub(crate) mod header;
-mod incoming;
-pub mod index;
+pub(crate) mod incoming;
+pub(crate) mod index;
 pub(crate) mod layout;
 mod names;
 mod output;
@@ -51,24 +65,28 @@ mod scan;
 mod sink;
 pub(crate) mod slices;
 pub(crate) mod storage;
-pub mod stream;
+pub(crate) mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
-pub mod volumes;
+pub(crate) mod volumes;
 mod writer;
 
-pub use self::{
-    draft::{Draft, ExpectedBundle, tag_of},
-    error::BundleError,
+pub(crate) use self::{
+    draft::{Draft, tag_of},
     hashing::Meter,
+    incoming::Incoming,
+    layout::Layout,
+    output::Output,
+    slices::Slices,
+    writer::Writer,
+};
+pub use self::{
+    error::BundleError,
     head::Head,
     header::{HeaderError, OtherFormat},
-    incoming::{Incoming, Kept, Next},
-    layout::{BlobEntry, Layout},
+    index::{Index, IndexEntry},
     names::NameError,
-    output::Output,
     reader::Bundle,
-    slices::{Extent, Part, Slices},
     storage::BlobReader,
-    writer::Writer,
+    volumes::VolumeError,
 };

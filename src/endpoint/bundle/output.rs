@@ -15,7 +15,7 @@ use super::{
 
 /// Where a bundle goes.
 #[derive(Debug, Clone)]
-pub struct Output {
+pub(crate) struct Output {
     /// The requested name.
     pub path: PathBuf,
     /// The largest volume in bytes; `None` for one file.
@@ -35,7 +35,7 @@ pub(crate) struct OutputFile {
 
 impl Output {
     /// Checks, before anything is fetched, whether a bundle can be written there.
-    pub fn check(&self) -> Result<(), BundleError> {
+    pub(crate) fn check(&self) -> Result<(), BundleError> {
         let refused = |reason: String| Err(BundleError::Output { path: self.path.clone(), reason });
         let names_a_folder = self.path.as_os_str().as_encoded_bytes().ends_with(b"/") || self.path.is_dir();
         if names_a_folder || self.path.file_name().is_none() {
@@ -89,7 +89,7 @@ impl Output {
     }
 
     /// Removes unfinished files, which are not needed. Blocks.
-    pub fn discard_unfinished(&self) -> Result<(), BundleError> {
+    pub(crate) fn discard_unfinished(&self) -> Result<(), BundleError> {
         self.unfinished().iter().try_for_each(|file| remove(&file.partial))?;
         remove(&self.journal())
     }

@@ -45,7 +45,8 @@ pub struct Bundle {
 
 impl Bundle {
     /// Opens an archive or a folder.
-    pub fn open(path: &Path) -> Result<Self, BundleError> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, BundleError> {
+        let path = path.as_ref();
         let metadata = metadata(path)?;
         if metadata.is_dir() {
             return Self::from_folder(path);
@@ -74,7 +75,7 @@ impl Bundle {
     }
 
     /// Opens an archive. `path` names it in messages.
-    pub fn from_slices(slices: Slices, path: &Path) -> Result<Self, BundleError> {
+    pub(crate) fn from_slices(slices: Slices, path: &Path) -> Result<Self, BundleError> {
         if let Some((head, layout)) = unaltered_head(&slices, path)? {
             let blobs = Arc::new(layout.extents());
             let storage = Storage::Archive { slices, blobs, path: path.to_owned() };
@@ -151,7 +152,7 @@ impl Bundle {
 
     /// The same bundle, with these names for its images.
     #[must_use]
-    pub fn with_names(self, images: impl IntoIterator<Item = (Reference, Descriptor)>) -> Self {
+    pub(crate) fn with_names(self, images: impl IntoIterator<Item = (Reference, Descriptor)>) -> Self {
         Self { names: names_of(images), ..self }
     }
 
@@ -186,7 +187,7 @@ impl Bundle {
 
     /// Where everything is, in a bundle of this program.
     #[must_use]
-    pub fn layout(&self) -> Option<&Layout> {
+    pub(crate) fn layout(&self) -> Option<&Layout> {
         self.layout.as_ref()
     }
 

@@ -58,7 +58,7 @@ impl WrittenBlobs {
 
 /// The place of one blob.
 #[derive(Debug)]
-pub struct Sink {
+pub(crate) struct Sink {
     slices: Slices,
     extent: Extent,
     digest: Digest,

@@ -43,7 +43,7 @@ pub struct Slices {
 }
 
 /// A file for [`Slices`]: its name for messages, the file if it is there, its size in bytes.
-pub type Part = (String, Option<File>, u64);
+pub(crate) type Part = (String, Option<File>, u64);
 
 impl Slices {
     /// Puts files one after the other.
@@ -60,19 +60,19 @@ impl Slices {
 
     /// The same, with the first bytes known: they are not read from the files.
     #[must_use]
-    pub fn with_head(self, head: Bytes) -> Self {
+    pub(crate) fn with_head(self, head: Bytes) -> Self {
         Self { head, ..self }
     }
 
     /// The length of the whole in bytes.
     #[must_use]
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.slices.last().map_or(0, |slice| slice.offset + slice.size)
     }
 
     /// The names of the missing files that hold these bytes.
     #[must_use]
-    pub fn absent(&self, offset: u64, size: u64) -> Vec<String> {
+    pub(crate) fn absent(&self, offset: u64, size: u64) -> Vec<String> {
         let known = (self.head.len() as u64).saturating_sub(offset).min(size);
         self.touching(offset + known, size - known)
             .filter(|slice| slice.file.is_none())
@@ -124,7 +124,7 @@ impl Slices {
     }
 
     /// Fills `buffer` from `offset` on.
-    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let known =
             usize::try_from(offset).ok().and_then(|offset| self.head.get(offset..)).unwrap_or_default();
         let (from_head, mut rest) = buffer.split_at_mut(known.len().min(buffer.len()));
@@ -138,7 +138,7 @@ impl Slices {
     }
 
     /// Writes all of `bytes` from `offset` on.
-    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    pub(crate) fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut rest = bytes;
         self.each(offset, rest.len() as u64, |file, at, length| {
             let (now, later) = rest.split_at(length);
@@ -148,7 +148,7 @@ impl Slices {
     }
 
     /// Every file that is there.
-    pub fn files(&self) -> impl Iterator<Item = &File> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &File> {
         self.slices.iter().filter_map(|slice| slice.file.as_deref())
     }
 

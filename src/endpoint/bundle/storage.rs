@@ -191,7 +191,7 @@ impl BlobReader {
 
     /// The missing volumes that it needs.
     #[must_use]
-    pub fn absent(&self) -> Vec<String> {
+    pub(crate) fn absent(&self) -> Vec<String> {
         self.slices.absent(self.extent.offset, self.extent.size)
     }
 

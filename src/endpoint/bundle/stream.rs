@@ -28,7 +28,7 @@ enum Begun {
 }
 
 /// Writes the bundle to `out`. `holders` names the repository that each blob is read from.
-pub async fn write<S: Source, W: AsyncWrite + Unpin, H: BuildHasher + Sync>(
+pub(crate) async fn write<S: Source, W: AsyncWrite + Unpin, H: BuildHasher + Sync>(
     draft: &Draft,
     source: &S,
     holders: &HashMap<Digest, Repository, H>,

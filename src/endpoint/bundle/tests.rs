@@ -2,7 +2,7 @@ use std::{fs, io::Write as _};
 
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
-use super::{closure::Closure, *};
+use super::{closure::Closure, slices::Extent, *};
 use crate::{
     endpoint::{Error, Location, Operation, Source},
     graph::{ForeignLayers, PlatformManifest},

@@ -28,7 +28,7 @@ use crate::{
 /// A bundle that is being written, as a [`Destination`]. Its head already holds manifests and tags; blobs are still to come.
 /// A tag is visible once everything below it is there.
 #[derive(Debug)]
-pub struct Writer {
+pub(crate) struct Writer {
     output: Output,
     draft: Draft,
     partial: Partial,
@@ -41,7 +41,7 @@ pub struct Writer {
 
 impl Writer {
     /// Opens the output and keeps what is intact of an earlier run. Blocks.
-    pub fn open(output: Output, draft: Draft, meter: &Meter) -> Result<Self, BundleError> {
+    pub(crate) fn open(output: Output, draft: Draft, meter: &Meter) -> Result<Self, BundleError> {
         let mut partial = Partial::open(&output, &draft, meter)?;
         let complete = std::mem::take(&mut partial.complete);
         let started = std::mem::take(&mut partial.started);
@@ -62,19 +62,19 @@ impl Writer {
 
     /// References that named another image when the earlier run began: reference, old digest, new digest.
     #[must_use]
-    pub fn changed(&self) -> &[(Reference, Digest, Digest)] {
+    pub(crate) fn changed(&self) -> &[(Reference, Digest, Digest)] {
         &self.changed
     }
 
     /// How many bytes of blobs an earlier run left.
     #[must_use]
-    pub fn kept(&self) -> u64 {
+    pub(crate) fn kept(&self) -> u64 {
         self.kept
     }
 
     /// What is being written.
     #[must_use]
-    pub fn draft(&self) -> &Draft {
+    pub(crate) fn draft(&self) -> &Draft {
         &self.draft
     }
 
@@ -84,7 +84,7 @@ impl Writer {
     ///
     /// # Errors
     /// When the bytes around the blobs are damaged, which affects every image.
-    pub fn read_back(&self, meter: &Meter) -> Result<Vec<Digest>, BundleError> {
+    pub(crate) fn read_back(&self, meter: &Meter) -> Result<Vec<Digest>, BundleError> {
         let unreadable = |error| BundleError::unreadable(&self.output.path, error);
         if !self.draft.layout.frame_is_at(&self.partial.slices).map_err(unreadable)? {
             return Err(BundleError::Damaged { path: self.output.path.clone() });
@@ -101,7 +101,7 @@ impl Writer {
     }
 
     /// Syncs everything and gives the files their names; volumes are read back and described by an index. Blocks.
-    pub fn finish(self, meter: &Meter) -> Result<Vec<PathBuf>, BundleError> {
+    pub(crate) fn finish(self, meter: &Meter) -> Result<Vec<PathBuf>, BundleError> {
         let unwritable = |path: &Path, error| BundleError::unwritable(path, error);
         let slices = &self.partial.slices;
         slices.files().try_for_each(File::sync_all).map_err(|error| unwritable(&self.output.path, error))?;

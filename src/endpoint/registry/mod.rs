@@ -1,6 +1,6 @@
 //! Registries over HTTP: the OCI distribution specification as real registries speak it.
 //!
-//! [`Registries`] is one side of a copy and knows any number of hosts. Each concern has one place:
+//! A [`Connector`] opens [`Registries`]: one side of a copy, with any number of hosts. Each concern has one place:
 //! [`network`] opens connections, [`auth`] provides credentials, `host` sends a request (credentials, redirects,
 //! retries), `manifests`, `download` and `upload` are the operations, `retry` decides what is retried, `pace` how fast a
 //! host is asked, `capabilities` is what a host has turned out to support, `redirect` where the client may be sent,
@@ -12,15 +12,15 @@ mod answer;
 pub mod auth;
 mod capabilities;
 mod client_error;
+mod connector;
 mod download;
-pub mod error;
+mod error;
 mod foreign;
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod host;
 mod limits;
 mod manifests;
-pub mod network;
+pub(crate) mod network;
 mod pace;
 mod probe;
 mod redirect;
@@ -44,8 +44,12 @@ use self::{
     upload::SuspendedUploads,
 };
 pub use self::{
-    error::RegistryError,
+    connector::Connector,
+    error::{CertificateProblem, ConnectionProblem, Refusal, RegistryError},
     limits::Tuning,
+    network::{NetworkSettings, Proxies, Scope, Trust, TrustError},
+};
+pub(crate) use self::{
     probe::{Greeting, ShownCertificate},
     upload::state_folder,
 };
@@ -75,15 +79,14 @@ pub struct Registries {
 }
 
 impl Registries {
-    /// Nothing is asked before the first operation.
-    #[must_use]
-    pub fn new(
+    fn new(
         side: Side,
         network: Arc<Network>,
         authenticator: Authenticator,
         events: Arc<dyn EventSink>,
+        tuning: Tuning,
     ) -> Self {
-        let (tuning, suspended) = (Tuning::default(), Arc::new(SuspendedUploads::new(None)));
+        let suspended = Arc::new(SuspendedUploads::new(None));
         let (hosts, layer_urls) = (Mutex::default(), None);
         Self { side, network, authenticator, events, tuning, suspended, hosts, layer_urls }
     }
@@ -93,12 +96,6 @@ impl Registries {
     #[must_use]
     pub fn with_state(self, folder: Option<PathBuf>) -> Self {
         Self { suspended: Arc::new(SuspendedUploads::new(folder)), ..self }
-    }
-
-    /// Other bounds than the usual ones.
-    #[must_use]
-    pub fn with_tuning(self, tuning: Tuning) -> Self {
-        Self { tuning, ..self }
     }
 
     /// The host of a registry, its scheme found out once however many ask at the same time.

@@ -15,9 +15,11 @@ use std::{
 use reqwest::{Client, StatusCode, redirect::Policy};
 use url::Url;
 
+pub(crate) use self::proxies::Route;
+use self::trust::HostRole;
 pub use self::{
-    proxies::{Proxies, Route},
-    trust::{HostRole, Scope, Trust, TrustError},
+    proxies::Proxies,
+    trust::{Scope, Trust, TrustError},
 };
 use super::{
     auth::{Origin, Reach, Scheme},
@@ -73,12 +75,12 @@ impl Network {
 
     /// The settings.
     #[must_use]
-    pub fn settings(&self) -> &NetworkSettings {
+    pub(crate) fn settings(&self) -> &NetworkSettings {
         &self.settings
     }
 
     /// The proxy that an origin is reached through, if any.
-    pub fn route(&self, origin: &Origin) -> Result<Option<Route>, RegistryError> {
+    pub(crate) fn route(&self, origin: &Origin) -> Result<Option<Route>, RegistryError> {
         self.settings.proxies.route(origin)
     }
 

@@ -26,7 +26,7 @@ use crate::{
 
 /// How a registry answered `/v2/`, asked once and without a credential.
 #[derive(Debug)]
-pub struct Greeting {
+pub(crate) struct Greeting {
     /// Where it was found.
     pub origin: Origin,
     /// The proxy on the way to it.
@@ -45,7 +45,7 @@ pub struct Greeting {
 
 /// A certificate as it was shown. Whether it is to be trusted, TLS has decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShownCertificate {
+pub(crate) struct ShownCertificate {
     /// Its issuer's distinguished name as RFC 4514 writes it, control characters escaped.
     pub issuer: String,
     /// When it ends.
@@ -68,7 +68,7 @@ impl ShownCertificate {
 
 impl Registries {
     /// Asks a repository's registry whether it is there.
-    pub async fn greet(&self, repository: &Repository) -> Result<Greeting, Error> {
+    pub(crate) async fn greet(&self, repository: &Repository) -> Result<Greeting, Error> {
         let host = self.host(repository).await?;
         let mut tries = Tries::new(1);
         tries.begin();
@@ -78,7 +78,7 @@ impl Registries {
     }
 
     /// Where the credential for a repository comes from; `None` when none matches.
-    pub async fn provenance(&self, repository: &Repository) -> Result<Option<Provenance>, Error> {
+    pub(crate) async fn provenance(&self, repository: &Repository) -> Result<Option<Provenance>, Error> {
         let host = self.host(repository).await?;
         let found = self.authenticator.credentials().for_repository(&host.origin, repository).await;
         found.map(|found| found.map(|found| found.provenance)).map_err(|error| {
@@ -89,7 +89,7 @@ impl Registries {
 
     /// Opens an upload in a repository and gives it back: whether it may be pushed to, and exists where a
     /// registry does not create repositories by itself.
-    pub async fn probe_push(&self, repository: &Repository) -> Result<(), Error> {
+    pub(crate) async fn probe_push(&self, repository: &Repository) -> Result<(), Error> {
         let host = self.host(repository).await?;
         let url = host.url(repository, "blobs/uploads/").map_err(|cause| failed(&host, repository, cause))?;
         let response = ask(&host, repository, Method::POST, url.clone(), &[]).await?;
@@ -106,7 +106,7 @@ impl Registries {
     }
 
     /// Whether the registry has the referrers API (distribution specification 1.1).
-    pub async fn has_referrers(&self, repository: &Repository) -> Result<bool, Error> {
+    pub(crate) async fn has_referrers(&self, repository: &Repository) -> Result<bool, Error> {
         let host = self.host(repository).await?;
         let nothing = Digest::sha256(b"");
         let url = host

@@ -44,14 +44,6 @@ pub struct Checked {
     pub problems: Vec<Problem>,
 }
 
-impl Checked {
-    /// Whether nothing is wrong.
-    #[must_use]
-    pub fn is_sound(&self) -> bool {
-        self.problems.is_empty() && self.images.iter().all(|image| image.failure_kind().is_none())
-    }
-}
-
 /// Reads all of a bundle.
 pub async fn check(bundle: &Arc<Bundle>, required: &Required, events: Arc<dyn EventSink>) -> Checked {
     let begun = Instant::now();

@@ -22,6 +22,10 @@ async fn checked(bytes: &[u8]) -> Result<Checked, BundleError> {
     Ok(check(&bundle, &Required::default(), Arc::new(Silent)).await)
 }
 
+fn is_sound(checked: &Checked) -> bool {
+    checked.problems.is_empty() && checked.images.iter().all(|image| image.failure_kind().is_none())
+}
+
 /// Everything that was said, an error of opening included.
 async fn complaints(bytes: &[u8]) -> Vec<String> {
     match checked(bytes).await {
@@ -40,7 +44,7 @@ async fn complaints(bytes: &[u8]) -> Vec<String> {
 #[tokio::test]
 async fn a_whole_bundle_is_sound() {
     let checked = checked(&sample().bytes).await.unwrap();
-    assert!(checked.is_sound(), "{checked:?}");
+    assert!(is_sound(&checked), "{checked:?}");
     assert_eq!(checked.images[0].platforms.len(), 2);
 }
 
@@ -131,7 +135,7 @@ async fn a_folder_is_checked_like_an_archive() {
     tar::Archive::new(sample.bytes.as_slice()).unpack(folder.path()).unwrap();
     let bundle = Arc::new(Bundle::open(folder.path()).unwrap());
     let sound = check(&bundle, &Required::default(), Arc::new(Silent)).await;
-    assert!(sound.is_sound(), "{sound:?}");
+    assert!(is_sound(&sound), "{sound:?}");
     std::fs::write(folder.path().join("blobs/sha256").join(sample.layer.hex()), b"other").unwrap();
     let damaged = check(&bundle, &Required::default(), Arc::new(Silent)).await;
     assert!(matches!(damaged.images[0].problems.as_slice(), [Problem::WrongSize { found: 5, .. }]));
@@ -171,7 +175,7 @@ async fn a_required_platform_that_is_missing_is_a_problem_unless_it_is_waived() 
     assert!(matches!(missing.images[0].problems.as_slice(), [Problem::MissingPlatform { .. }]));
     let waivers = Waivers::new(vec!["app=linux/s390x".parse().unwrap()]);
     let waived = check(&bundle, &Required { platforms, waivers }, Arc::new(Silent)).await;
-    assert!(waived.is_sound(), "{waived:?}");
+    assert!(is_sound(&waived), "{waived:?}");
     assert_eq!(waived.images[0].waived.len(), 1);
 }
 

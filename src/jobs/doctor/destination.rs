@@ -29,7 +29,7 @@ const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 const SHORTEST_VALIDITY: Duration = Duration::from_secs(14 * SECONDS_PER_DAY);
 
 /// Whether the registry answers, how, and whether its clock is right. Any of its repositories will do.
-pub async fn registry(
+pub(crate) async fn registry(
     destination: &Registries,
     repository: &Repository,
     deadline: &Deadline,
@@ -105,7 +105,11 @@ fn clock(registry: &str, greeting: &Greeting, now: SystemTime) -> Option<CheckRe
 }
 
 /// Whether images can be pushed: rights, repositories, indexes, referrers.
-pub async fn images(destination: &Registries, mappings: &[Mapping], deadline: &Deadline) -> Vec<CheckResult> {
+pub(crate) async fn images(
+    destination: &Registries,
+    mappings: &[Mapping],
+    deadline: &Deadline,
+) -> Vec<CheckResult> {
     let Some(first) = mappings.first() else {
         return vec![CheckResult::untested(Check::Push, "there are no names to test")];
     };

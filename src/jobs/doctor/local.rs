@@ -19,7 +19,7 @@ const INSTALL: &str = "install Helm 3 (https://helm.sh/docs/intro/install/) or n
                        pass --rendered FILE or --images FILE";
 
 /// Whether helm is installed, and which version.
-pub async fn helm(program: Option<PathBuf>, limit: Duration) -> CheckResult {
+pub(crate) async fn helm(program: Option<PathBuf>, limit: Duration) -> CheckResult {
     let program = program.unwrap_or_else(|| PathBuf::from("helm"));
     match version(&program, limit).await {
         Ok(version) if version.starts_with("v2.") => CheckResult::warning(
@@ -59,7 +59,7 @@ async fn version(program: &Path, limit: Duration) -> Result<String, String> {
 
 /// Whether the lock can be written at the end of a run.
 #[must_use]
-pub fn lock(path: &Path) -> CheckResult {
+pub(crate) fn lock(path: &Path) -> CheckResult {
     match LockFile::prepare(path) {
         Ok(_) => CheckResult::ok(Check::Lock, format!("{} can be written", path.display())),
         Err(error) => CheckResult::failed(Check::Lock, error.failure()),

@@ -7,10 +7,10 @@
 //! - [`destination`]: the registry that they go to, and their names there;
 //! - `job`: the command.
 
-pub mod destination;
+pub(crate) mod destination;
 pub(crate) mod job;
-pub mod local;
-pub mod source;
+pub(crate) mod local;
+pub(crate) mod source;
 
 use std::{
     fmt,
@@ -33,7 +33,7 @@ use crate::{
 /// What is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Check {
+pub(crate) enum Check {
     /// Helm is there.
     Helm,
     /// The chart renders, or the list can be read.
@@ -79,7 +79,7 @@ impl fmt::Display for Check {
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// No problem.
     Ok,
     /// It would take a push to find out, or there was nothing to test.
@@ -93,7 +93,7 @@ pub enum Verdict {
 /// The result of one check. Its texts are free of secrets and control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct CheckResult {
+pub(crate) struct CheckResult {
     /// What was checked.
     pub check: Check,
     /// How it ended.
@@ -116,25 +116,25 @@ impl CheckResult {
 
     /// No problem.
     #[must_use]
-    pub fn ok(check: Check, message: impl Into<String>) -> Self {
+    pub(crate) fn ok(check: Check, message: impl Into<String>) -> Self {
         Self::new(check, Verdict::Ok, message)
     }
 
     /// It is not known whether there is a problem.
     #[must_use]
-    pub fn untested(check: Check, message: impl Into<String>) -> Self {
+    pub(crate) fn untested(check: Check, message: impl Into<String>) -> Self {
         Self::new(check, Verdict::Untested, message)
     }
 
     /// A run may still succeed; `hint` says what to do.
     #[must_use]
-    pub fn warning(check: Check, message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn warning(check: Check, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..Self::new(check, Verdict::Warning, message) }
     }
 
     /// A run would fail with this failure.
     #[must_use]
-    pub fn failed(check: Check, failure: Failure) -> Self {
+    pub(crate) fn failed(check: Check, failure: Failure) -> Self {
         let lines: Vec<String> = std::iter::once(failure.message).chain(failure.causes).collect();
         let result = Self::new(check, Verdict::Problem, lines.join(": "));
         Self { hint: failure.hint, kind: Some(failure.kind), ..result }
@@ -143,7 +143,7 @@ impl CheckResult {
 
 /// How long a check may take, and why its requests were retried meanwhile.
 #[derive(Debug, Clone)]
-pub struct Deadline {
+pub(crate) struct Deadline {
     limit: Duration,
     retries: Arc<RetryListener>,
 }
@@ -151,7 +151,7 @@ pub struct Deadline {
 impl Deadline {
     /// Every check may take this long. When its time is up, the last reason for a retry is shown.
     #[must_use]
-    pub fn new(limit: Duration, retries: Arc<RetryListener>) -> Self {
+    pub(crate) fn new(limit: Duration, retries: Arc<RetryListener>) -> Self {
         Self { limit, retries }
     }
 
@@ -191,7 +191,7 @@ impl Deadline {
 }
 
 /// Passes events on, and remembers the last reason for a retry on each side.
-pub struct RetryListener {
+pub(crate) struct RetryListener {
     next: Arc<dyn EventSink>,
     last: Mutex<[Option<String>; 2]>,
 }
@@ -199,7 +199,7 @@ pub struct RetryListener {
 impl RetryListener {
     /// Passes everything on to `next`.
     #[must_use]
-    pub fn new(next: Arc<dyn EventSink>) -> Self {
+    pub(crate) fn new(next: Arc<dyn EventSink>) -> Self {
         Self { next, last: Mutex::default() }
     }
 

@@ -15,7 +15,11 @@ use crate::{
 };
 
 /// One result for each registry: whether it serves the first of its images.
-pub async fn registries(source: &Registries, images: &[Reference], deadline: &Deadline) -> Vec<CheckResult> {
+pub(crate) async fn registries(
+    source: &Registries,
+    images: &[Reference],
+    deadline: &Deadline,
+) -> Vec<CheckResult> {
     let mut first = BTreeMap::new();
     for image in images {
         first.entry(image.repository().registry()).or_insert(image);

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::Value;
 use thoras_mirror::{
-    confirm::Level,
     oci::{Digest, Repository},
     outcome::Status,
+    pipeline::Level,
     problem::{Problem, Side},
 };
 

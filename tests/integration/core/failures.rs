@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use proptest::{prelude::*, sample::Index};
 use thoras_mirror::{
-    confirm::Level,
     error::Kind,
     oci::{
         Digest, Repository,
         media_type::{OCI_INDEX, OCI_MANIFEST},
     },
     outcome::{Mirrored, Status},
-    pipeline::Options,
+    pipeline::{Level, Options},
     problem::{Problem, Side},
 };
 

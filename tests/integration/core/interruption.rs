@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use proptest::{collection::vec, prelude::*, sample::Index};
-use thoras_mirror::{confirm::Level, problem::Side};
+use thoras_mirror::{pipeline::Level, problem::Side};
 
 use super::{
     cases,

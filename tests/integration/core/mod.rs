@@ -17,12 +17,9 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use proptest::test_runner::Config;
 use thoras_mirror::{
-    confirm::Level,
     event::Silent,
-    graph::ForeignLayers,
     outcome::{ImageOutcome, Mirrored, Status},
-    pipeline::{self, Expectation, Options},
-    waiver::Waivers,
+    pipeline::{self, Expectation, Level, Options},
 };
 
 use self::world::World;
@@ -43,16 +40,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 /// Everything is copied, no platform is required.
 fn options(check: Level, jobs: usize) -> Options {
-    Options {
-        platforms: Vec::new(),
-        waivers: Waivers::default(),
-        check,
-        foreign_layers: ForeignLayers::default(),
-        overwrite: true,
-        dry_run: false,
-        jobs,
-        fail_fast: false,
-    }
+    Options { check, jobs, ..Options::default() }
 }
 
 /// Mirrors all images of a world.
@@ -72,13 +60,7 @@ fn mirror_all(world: &World, check: Level) -> Vec<Mirrored> {
 
 /// Verifies all images of a world against their source.
 fn verify(world: &World, level: Level) -> Vec<ImageOutcome> {
-    let expectation = |image: &world::Image| Expectation {
-        image: Arc::new(image.mapping.clone()),
-        digest: Ok(image.root.clone()),
-        platforms: Vec::new(),
-        waived: Vec::new(),
-        foreign_layers: ForeignLayers::default(),
-    };
+    let expectation = |image: &world::Image| Expectation::new(image.mapping.clone(), image.root.clone());
     let expectations = world.images.iter().map(expectation).collect();
     run(pipeline::verify(Arc::new(world.destination.clone()), expectations, level, Arc::new(Silent)))
 }

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use proptest::prelude::*;
 use thoras_mirror::{
-    confirm::Level,
     oci::{Digest, Platform, Repository},
     outcome::{Mirrored, Status},
-    pipeline::Options,
+    pipeline::{Level, Options},
     problem::{Problem, Side},
 };
 

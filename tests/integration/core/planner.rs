@@ -6,10 +6,12 @@ use proptest::{collection::vec, prelude::*};
 use thoras_mirror::{
     endpoint::Source as _,
     graph::{Graph, KnownManifests},
+    internals::{
+        plan::{Action, Plan, Planner, Presence},
+        resolve,
+    },
     oci::{Digest, Repository, Target},
     outcome::Bytes,
-    plan::{Action, Plan, Planner, Presence},
-    resolve,
 };
 
 use super::{cases, generate::empty_world, run, survey::assert_ordered, world::World};

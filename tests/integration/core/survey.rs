@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 use thoras_mirror::{
-    confirm::{self, Expected, Level},
     endpoint::{Error, Source},
     graph::{ForeignLayers, Graph, KnownManifests, children},
+    internals::{
+        confirm::{self, Expected},
+        resolve,
+    },
     oci::{Digest, Platform, Target},
+    pipeline::Level,
     problem::Side,
-    resolve,
 };
 
 use super::{

@@ -8,8 +8,8 @@ use std::{
 };
 
 use thoras_mirror::{
-    enumerate::{ChartOptions, EnumerateError, ErrorKind},
     error::{Failure, Kind},
+    internals::enumerate::{ChartOptions, EnumerateError, ErrorKind},
     oci::Digest,
 };
 

@@ -21,11 +21,9 @@ use std::{
 
 use tempfile::TempDir;
 use thoras_mirror::{
-    confirm::Level,
     endpoint::registry::{
-        Registries, Tuning,
-        auth::{Authenticator, Credentials, Environment},
-        network::{Network, NetworkSettings},
+        Connector, NetworkSettings, Registries, Tuning,
+        auth::{Credentials, Environment},
     },
     event::{Event, EventSink, Silent},
     graph::ForeignLayers,
@@ -33,7 +31,6 @@ use thoras_mirror::{
     outcome::{ImageOutcome, Status},
     pipeline::{self, Options},
     problem::Side,
-    waiver::Waivers,
 };
 
 use crate::support::{
@@ -148,16 +145,7 @@ impl Case {
         let source = Arc::new(source);
         let destination =
             Arc::new(self.registries(Side::Destination, &events).with_state(Some(self.state())));
-        let options = Options {
-            platforms: Vec::new(),
-            waivers: Waivers::default(),
-            check: Level::Platforms,
-            foreign_layers: self.foreign_layers,
-            overwrite: true,
-            dry_run: false,
-            jobs: self.jobs,
-            fail_fast: false,
-        };
+        let options = Options { foreign_layers: self.foreign_layers, jobs: self.jobs, ..Options::default() };
         pipeline::mirror(source, destination, mappings, options, events).await
     }
 
@@ -178,11 +166,9 @@ impl Case {
     }
 
     fn registries(&self, side: Side, events: &Arc<dyn EventSink>) -> Registries {
-        let network = Arc::new(Network::new(NetworkSettings::default()));
-        let clients = Arc::clone(&network);
-        let clients = Arc::new(move |origin: &_| clients.client(origin).map_err(Into::into));
-        let authenticator = Authenticator::new(Credentials::new(&Environment::default()), clients);
-        Registries::new(side, network, authenticator, Arc::clone(events)).with_tuning(self.tuning)
+        let connector =
+            Connector::new(NetworkSettings::default(), Arc::clone(events)).with_tuning(self.tuning);
+        connector.open(side, Credentials::new(&Environment::default()))
     }
 
     fn state(&self) -> PathBuf {

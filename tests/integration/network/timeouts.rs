@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use thoras_mirror::endpoint::registry::{
-    auth::{Origin, Scheme},
-    network::{Network, NetworkSettings},
+use thoras_mirror::{
+    endpoint::registry::{
+        NetworkSettings,
+        auth::{Origin, Scheme},
+    },
+    internals::registry::Network,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

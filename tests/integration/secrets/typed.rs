@@ -1,8 +1,6 @@
 //! What is refused is repeated, so that the mistake is seen; a password in it is not.
 
-use clap::CommandFactory as _;
 use futures::{StreamExt as _, stream};
-use thoras_mirror::cli::Cli;
 
 use super::assert_hidden;
 use crate::support::process::Mirror;
@@ -32,7 +30,7 @@ fn flags() -> Vec<(Vec<String>, String)> {
         }
     }
     let mut flags = Vec::new();
-    collect(&Cli::command(), &[], &mut flags);
+    collect(&thoras_mirror::internals::command(), &[], &mut flags);
     flags
 }
 

@@ -9,10 +9,7 @@ use std::{
 use bytes::Bytes;
 use serde_json::{Value, json};
 use thoras_mirror::{
-    endpoint::bundle::{
-        index,
-        volumes::{Volume, VolumeSet},
-    },
+    internals::bundle::{Volume, VolumeSet, write_index},
     oci::{Descriptor, Digest, Reference},
 };
 
@@ -85,7 +82,7 @@ impl<'a> BundleBuilder<'a> {
         let roots: Vec<Descriptor> = self.images.iter().map(|(_, image)| root_of(image)).collect();
         let references = self.images.iter().map(|(reference, _)| reference);
         let lock = serde_json::to_vec(&self.lock).unwrap();
-        let index = index::write(references.zip(&roots), Some(&Digest::sha256(&lock)));
+        let index = write_index(references.zip(&roots), Some(&Digest::sha256(&lock)));
         let id = Digest::sha256(&index);
         let mut writer = Writer::default();
         writer.append("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);

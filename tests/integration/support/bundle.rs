@@ -3,14 +3,14 @@
 use std::{collections::HashSet, path::Path};
 
 use thoras_mirror::{
-    endpoint::{
-        Source,
-        bundle::{Bundle, Draft, Layout},
-    },
+    endpoint::{Source, bundle::Bundle},
     graph::{ForeignLayers, Graph, KnownManifests},
+    internals::{
+        bundle::{Draft, Layout},
+        resolve::resolve,
+    },
     lock::{Lock, LockedCopy, LockedImage, Placement},
     oci::{Digest, Naming, Reference, Target},
-    resolve,
 };
 
 use super::images::SampleImage;
@@ -78,7 +78,7 @@ async fn graph(image: &SampleImage) -> Graph {
     let reference = reference(image);
     let target = Target::Digest(image.root().digest.clone());
     let root = bundle.manifest(reference.repository(), &target).await.unwrap().unwrap();
-    resolve::resolve(&bundle, reference.repository(), root, &KnownManifests::new()).await.unwrap()
+    resolve(&bundle, reference.repository(), root, &KnownManifests::new()).await.unwrap()
 }
 
 fn locked(reference: &Reference, graph: &Graph) -> LockedImage {

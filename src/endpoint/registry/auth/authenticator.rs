@@ -26,11 +26,11 @@ use crate::oci::Repository;
 
 /// Gives the client for an origin. It must not follow redirects, send `Referer` or keep cookies; TLS
 /// settings may differ from host to host.
-pub type Clients = Arc<dyn Fn(&Origin) -> Result<Client, Box<dyn Error + Send + Sync>> + Send + Sync>;
+pub(crate) type Clients = Arc<dyn Fn(&Origin) -> Result<Client, Box<dyn Error + Send + Sync>> + Send + Sync>;
 
 /// What a request wants to do in one repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scope {
+pub(crate) struct Scope {
     /// The repository's path below the registry.
     pub repository: String,
     /// To read.
@@ -42,13 +42,13 @@ pub struct Scope {
 impl Scope {
     /// To read from a repository.
     #[must_use]
-    pub fn pull(repository: &Repository) -> Self {
+    pub(crate) fn pull(repository: &Repository) -> Self {
         Self { repository: repository.path().to_owned(), pull: true, push: false }
     }
 
     /// To read from and write to a repository.
     #[must_use]
-    pub fn push(repository: &Repository) -> Self {
+    pub(crate) fn push(repository: &Repository) -> Self {
         Self { repository: repository.path().to_owned(), pull: true, push: true }
     }
 
@@ -69,7 +69,7 @@ impl fmt::Display for Scope {
 
 /// A request as far as authorization is concerned.
 #[derive(Debug, Clone, Copy)]
-pub struct Access<'a> {
+pub(crate) struct Access<'a> {
     /// Where the request goes.
     pub registry: &'a Origin,
     /// Whose credential is used.
@@ -94,7 +94,7 @@ impl Access<'_> {
 
 /// Authorizes requests; cheap to clone, one for each side, shared by all its requests.
 #[derive(Clone)]
-pub struct Authenticator {
+pub(crate) struct Authenticator {
     shared: Arc<Inner>,
 }
 
@@ -110,14 +110,14 @@ struct Inner {
 impl Authenticator {
     /// Nothing is read or asked yet.
     #[must_use]
-    pub fn new(credentials: Credentials, clients: Clients) -> Self {
+    pub(crate) fn new(credentials: Credentials, clients: Clients) -> Self {
         let (challenges, asked, tokens) = (Mutex::default(), Mutex::default(), Arc::default());
         Self { shared: Arc::new(Inner { credentials, clients, challenges, asked, tokens }) }
     }
 
     /// The credentials that are used.
     #[must_use]
-    pub fn credentials(&self) -> &Credentials {
+    pub(crate) fn credentials(&self) -> &Credentials {
         &self.shared.credentials
     }
 
@@ -125,7 +125,7 @@ impl Authenticator {
     /// has not asked for any: the request goes out bare, and its 401 teaches us.
     ///
     /// Call it anew before every request: tokens are refreshed before they expire.
-    pub async fn authorization(&self, access: Access<'_>) -> Result<Option<HeaderValue>, AuthError> {
+    pub(crate) async fn authorization(&self, access: Access<'_>) -> Result<Option<HeaderValue>, AuthError> {
         let challenge = lock(&self.shared.challenges).get(access.registry).cloned();
         match challenge {
             None => Ok(None),
@@ -142,7 +142,7 @@ impl Authenticator {
     ///
     /// [`AuthError::Denied`] when there is nothing better to send. A 401 on the second attempt is final: see
     /// [`Self::denied`].
-    pub async fn challenged(
+    pub(crate) async fn challenged(
         &self,
         access: Access<'_>,
         headers: &HeaderMap,
@@ -164,13 +164,18 @@ impl Authenticator {
 
     /// Forgets the token that was sent with a request. For a caller who knows that it is of no use, though
     /// the registry answered with something other than 401.
-    pub fn invalidate(&self, access: Access<'_>, sent: &HeaderValue) {
+    pub(crate) fn invalidate(&self, access: Access<'_>, sent: &HeaderValue) {
         self.shared.tokens.forget(&access.key(), sent);
     }
 
     /// The error for a request that was refused for good, saying which credential was used. `message` is the
     /// registry's own.
-    pub async fn denied(&self, access: Access<'_>, action: &str, message: Option<String>) -> AuthError {
+    pub(crate) async fn denied(
+        &self,
+        access: Access<'_>,
+        action: &str,
+        message: Option<String>,
+    ) -> AuthError {
         let found = match self.shared.credentials.for_repository(access.registry, access.repository).await {
             Ok(found) => found,
             Err(error) => return error.into(),

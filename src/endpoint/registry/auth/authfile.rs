@@ -32,7 +32,7 @@ pub fn read(path: &Path) -> Result<DockerConfig, CredentialError> {
 }
 
 /// Reads a file that may be there: one that is not is no error, one that cannot be read is.
-pub fn read_if_present(path: &Path) -> Result<Option<DockerConfig>, CredentialError> {
+pub(crate) fn read_if_present(path: &Path) -> Result<Option<DockerConfig>, CredentialError> {
     match std::fs::metadata(path) {
         Err(error)
             if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>

@@ -13,7 +13,7 @@ const DOCKER_HUB_SERVER: &str = "https://index.docker.io/v1/";
 
 /// A key as parsed. It keeps its own spelling, because helpers are asked with that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigKey {
+pub(super) struct ConfigKey {
     written: String,
     scheme: Option<Scheme>,
     registry: String,
@@ -23,7 +23,7 @@ pub struct ConfigKey {
 impl ConfigKey {
     /// Reads a key; `None` when it does not name a registry.
     #[must_use]
-    pub fn parse(written: &str) -> Option<Self> {
+    pub(super) fn parse(written: &str) -> Option<Self> {
         let text = written.trim();
         let (scheme, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
             (Some(rest), _) => (Some(Scheme::Https), rest),
@@ -39,14 +39,14 @@ impl ConfigKey {
 
     /// As it stands in the file.
     #[must_use]
-    pub fn written(&self) -> &str {
+    pub(super) fn written(&self) -> &str {
         &self.written
     }
 
     /// How closely the key fits a repository reached at `registry`: the length of its path, or `None` when
     /// it is for something else. A key that names a scheme is for that scheme only.
     #[must_use]
-    pub fn fit(&self, registry: &Origin, repository: &Repository) -> Option<usize> {
+    pub(super) fn fit(&self, registry: &Origin, repository: &Repository) -> Option<usize> {
         let scheme = registry.scheme();
         let same_scheme = self.scheme.is_none_or(|own| own == scheme);
         let same_origin = || Origin::of_registry(&self.registry, scheme).is_ok_and(|own| own == *registry);
@@ -59,14 +59,14 @@ impl ConfigKey {
 
     /// What a credential helper is asked for: the key as written, or Docker Hub's well-known address.
     #[must_use]
-    pub fn server(&self) -> &str {
+    pub(super) fn server(&self) -> &str {
         if self.path.is_empty() { server_for(&self.registry).unwrap_or(&self.written) } else { &self.written }
     }
 }
 
 /// What a helper is asked for when only the host is known.
 #[must_use]
-pub fn host_server(repository: &Repository) -> &str {
+pub(super) fn host_server(repository: &Repository) -> &str {
     server_for(repository.registry()).unwrap_or(repository.registry())
 }
 

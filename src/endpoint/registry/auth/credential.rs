@@ -35,7 +35,7 @@ impl Credential {
 
     /// The `Authorization: Basic` header (RFC 7617), marked as sensitive.
     #[must_use]
-    pub fn basic_header(&self) -> HeaderValue {
+    pub(crate) fn basic_header(&self) -> HeaderValue {
         let (username, secret) = match self {
             Self::Basic { username, password } => (username.as_str(), password),
             Self::IdentityToken(token) => (TOKEN_USER, token),
@@ -50,7 +50,7 @@ impl Credential {
 
     /// Replaces this secret in a text that came from outside, in case a server repeats what it was sent.
     #[must_use]
-    pub fn redact(&self, text: &str) -> String {
+    pub(crate) fn redact(&self, text: &str) -> String {
         let secret = match self {
             Self::Basic { password, .. } => password,
             Self::IdentityToken(token) => token,
@@ -111,7 +111,7 @@ impl fmt::Display for Provenance {
 
 /// A credential that matched a repository.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub(crate) struct Found {
     /// What to send.
     pub credential: Credential,
     /// Where it came from.

@@ -166,7 +166,7 @@ impl Credentials {
 
     /// The credential for a repository, or `None` when no place has one. `registry` must be the origin that
     /// serves the repository's registry; for any other, such as the target of a redirect, there is none.
-    pub async fn for_repository(
+    pub(crate) async fn for_repository(
         &self,
         registry: &Origin,
         repository: &Repository,

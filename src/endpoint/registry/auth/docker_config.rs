@@ -53,7 +53,7 @@ impl Content {
 
 impl DockerConfig {
     /// Takes the parsed JSON of a `config.json` or an `auth.json`.
-    pub fn from_value(value: &Value, source: &str) -> Result<Self, CredentialError> {
+    pub(crate) fn from_value(value: &Value, source: &str) -> Result<Self, CredentialError> {
         let refused =
             |reason: &str| CredentialError::Config { origin: source.to_owned(), reason: reason.to_owned() };
         let object = |name: &str| match value.get(name) {
@@ -91,7 +91,7 @@ impl DockerConfig {
 
     /// The credential for a repository reached at `registry`: the closest key first (full path, each parent,
     /// the host), at each the helper before the entry; the general store last.
-    pub async fn find(
+    pub(crate) async fn find(
         &self,
         registry: &Origin,
         repository: &Repository,

@@ -156,12 +156,6 @@ impl AuthError {
             _ => Kind::Authentication,
         }
     }
-
-    /// Whether authentication was refused, as opposed to impossible to attempt.
-    #[must_use]
-    pub fn is_denied(&self) -> bool {
-        matches!(self, Self::Denied(_))
-    }
 }
 
 #[cfg(test)]
@@ -186,7 +180,7 @@ mod tests {
             denied.to_string(),
             "https://quay.io refused push on quay.io/team/app without a credential"
         );
-        assert!(denied.is_denied());
+        assert!(matches!(denied, AuthError::Denied(_)));
     }
 
     fn hint(repository: &str, provenance: Option<Provenance>, side: Side) -> String {

@@ -41,7 +41,7 @@ type Answer = Result<Option<Credential>, CredentialError>;
 
 /// Runs helpers and remembers their answers, so that each is run once for each server.
 #[derive(Debug)]
-pub struct Helpers {
+pub(crate) struct Helpers {
     time_limit: Duration,
     /// Where programs are looked for instead of `PATH`.
     search_path: Option<OsString>,
@@ -78,19 +78,19 @@ impl Default for Helpers {
 impl Helpers {
     /// The program behind a helper's short name.
     #[must_use]
-    pub fn program(name: &str) -> String {
+    pub(crate) fn program(name: &str) -> String {
         format!("docker-credential-{name}")
     }
 
     /// Other patience than the usual.
     #[must_use]
-    pub fn with_time_limit(self, time_limit: Duration) -> Self {
+    pub(crate) fn with_time_limit(self, time_limit: Duration) -> Self {
         Self { time_limit, ..self }
     }
 
     /// Asks the helper `name` for the credential of `server`; `None` when it has none. `origin` is the
     /// configuration that names the helper, for errors.
-    pub async fn ask(&self, name: &str, server: &str, origin: &str) -> Answer {
+    pub(crate) async fn ask(&self, name: &str, server: &str, origin: &str) -> Answer {
         let answer = self.remembered(name, server);
         answer.get_or_init(|| self.run(name, server, origin)).await.clone()
     }

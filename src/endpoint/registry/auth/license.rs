@@ -14,13 +14,13 @@ use super::{
 use crate::oci::{Repository, mapping::Root, reference::ReferenceError};
 
 /// Where the license is good when nobody says otherwise.
-pub const VENDOR_SCOPE: &str = "us-east4-docker.pkg.dev/thoras-registry";
+pub(super) const VENDOR_SCOPE: &str = "us-east4-docker.pkg.dev/thoras-registry";
 
 /// The user name that Google's registries expect beside an encoded service account key.
-pub const LICENSE_USER: &str = "_json_key_base64";
+pub(super) const LICENSE_USER: &str = "_json_key_base64";
 
 /// No license key is anywhere near as long.
-pub const LONGEST_LICENSE: usize = 64 * 1024;
+pub(super) const LONGEST_LICENSE: usize = 64 * 1024;
 
 /// The license and the one place where it may be used.
 #[derive(Debug, Clone)]
@@ -74,13 +74,13 @@ impl License {
 
     /// Whether the license may be used for this repository as reached at `registry`.
     #[must_use]
-    pub fn covers(&self, registry: &Origin, repository: &Repository) -> bool {
+    pub(crate) fn covers(&self, registry: &Origin, repository: &Repository) -> bool {
         self.scope.covers(registry, repository)
     }
 
     /// The license as a user name and a password.
     #[must_use]
-    pub fn credential(&self) -> Credential {
+    pub(crate) fn credential(&self) -> Credential {
         Credential::basic(LICENSE_USER, self.password.expose_secret())
     }
 }

@@ -46,7 +46,7 @@ impl Scheme {
 
 /// How far away a host is, judged by its literal name alone (no look-up is made).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub(crate) enum Reach {
     /// This machine: 127.0.0.0/8, `::1`, the unspecified address and `localhost`.
     Loopback,
     /// This network segment, where clouds serve instance metadata: 169.254.0.0/16 and `fe80::/10`.
@@ -70,7 +70,7 @@ pub struct Origin {
 
 impl Origin {
     /// The origin of a URL, its default port filled in.
-    pub fn of(url: &Url) -> Result<Self, OriginError> {
+    pub(crate) fn of(url: &Url) -> Result<Self, OriginError> {
         // Only scheme and host are repeated in the error: the rest of a URL may hold secrets.
         let refused = || OriginError(format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default()));
         let scheme = match url.scheme() {
@@ -123,7 +123,7 @@ impl Origin {
 
     /// How far away the host is.
     #[must_use]
-    pub fn reach(&self) -> Reach {
+    pub(crate) fn reach(&self) -> Reach {
         match Host::parse(&self.host) {
             Ok(Host::Ipv4(address)) => reach_of_v4(address),
             Ok(Host::Ipv6(address)) => reach_of_v6(address),
@@ -173,7 +173,7 @@ impl fmt::Display for Origin {
 
 /// A URL as it may be shown: without user, password, fragment and the values of its query.
 #[must_use]
-pub fn redacted(url: &Url) -> String {
+pub(crate) fn redacted(url: &Url) -> String {
     let Ok(origin) = Origin::of(url) else {
         return format!("{}:…", url.scheme());
     };

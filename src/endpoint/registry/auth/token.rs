@@ -33,7 +33,7 @@ const CLIENT_ID: &str = "thoras-mirror";
 
 /// A token, as the header it is sent in. `Debug` does not show it: the header is marked as sensitive.
 #[derive(Debug, Clone)]
-pub struct Token {
+pub(super) struct Token {
     header: HeaderValue,
     refresh_at: Instant,
 }
@@ -41,7 +41,7 @@ pub struct Token {
 impl Token {
     /// `Bearer …`, marked as sensitive.
     #[must_use]
-    pub fn header(&self) -> &HeaderValue {
+    pub(super) fn header(&self) -> &HeaderValue {
         &self.header
     }
 
@@ -52,7 +52,7 @@ impl Token {
 
     /// Whether it can still be used at `now`. It ends early, so that it does not expire on its way.
     #[must_use]
-    pub fn is_fresh(&self, now: Instant) -> bool {
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
         now < self.refresh_at
     }
 }

@@ -43,7 +43,7 @@ struct Variable {
 
 /// The way to a registry through a proxy.
 #[derive(Clone)]
-pub struct Route {
+pub(crate) struct Route {
     /// The proxy's address, without user and password.
     address: Uri,
     /// `Proxy-Authorization`, marked as sensitive.

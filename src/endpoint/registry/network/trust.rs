@@ -40,7 +40,7 @@ impl Scope {
 
 /// Why a host is asked, which decides whether it is shown a client certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum HostRole {
+pub(super) enum HostRole {
     /// Images are read from it or written to it.
     Registry,
     /// A registry named it: by a redirect, as a token server, or as the place of an upload.
@@ -111,7 +111,7 @@ impl Trust {
 
     /// Whether this registry's certificate is accepted unseen.
     #[must_use]
-    pub fn accepts_any(&self, origin: &Origin) -> bool {
+    pub(crate) fn accepts_any(&self, origin: &Origin) -> bool {
         self.unverified.contains(origin)
     }
 

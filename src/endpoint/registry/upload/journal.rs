@@ -36,7 +36,7 @@ const EXTENSION: &str = "upload";
 
 /// Where journals are kept: `$XDG_STATE_HOME/thoras-mirror/uploads`, else below `~/.local/state` (XDG Base
 /// Directory Specification, which has relative paths ignored). `variable` reads the environment.
-pub fn state_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+pub(crate) fn state_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
     Some(state.join("thoras-mirror/uploads"))

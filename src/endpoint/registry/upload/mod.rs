@@ -44,7 +44,7 @@ use crate::{
     oci::{Descriptor, Repository},
 };
 
-pub use self::journal::state_folder;
+pub(crate) use self::journal::state_folder;
 pub(super) use self::suspended::SuspendedUploads;
 
 /// After so many resets of one blob's upload, something on the way may be refusing large requests.

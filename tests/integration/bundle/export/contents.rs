@@ -132,7 +132,7 @@ async fn the_index_of_volumes_describes_them() {
     assert_eq!(index["bundle"], bundle.head().id().as_str());
     assert_eq!(
         index["head"],
-        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bundle.layout().unwrap().head(),)
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, layout(&bundle).unwrap().head())
     );
     Mirror::new(["bundle", "verify"]).arg(site.path("v.tar.001")).run().await.expect_success();
 }

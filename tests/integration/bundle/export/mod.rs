@@ -26,7 +26,8 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 use thoras_mirror::{
-    endpoint::bundle::{Bundle, Extent},
+    endpoint::bundle::Bundle,
+    internals::bundle::{Extent, layout},
     oci::Digest,
 };
 
@@ -150,7 +151,7 @@ fn extents(bundle: &[u8]) -> Vec<(Digest, Extent)> {
     let path = folder.path().join("b.tar");
     std::fs::write(&path, bundle).unwrap();
     let bundle = Bundle::open(&path).unwrap();
-    let layout = bundle.layout().expect("one of ours");
+    let layout = layout(&bundle).expect("one of ours");
     layout.blobs().iter().map(|entry| (entry.blob.digest.clone(), entry.extent)).collect()
 }
 

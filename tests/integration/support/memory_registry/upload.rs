@@ -2,7 +2,7 @@
 
 use futures::StreamExt as _;
 use thoras_mirror::{
-    endpoint::{BlobSink, Error, Start, VerifiedBody, body::Snapshot},
+    endpoint::{BlobSink, Error, Snapshot, Start, VerifiedBody},
     oci::{Descriptor, Repository},
     problem::Side,
 };

@@ -8,7 +8,8 @@ use http_body_util::Full;
 use reqwest::{Client, redirect::Policy};
 
 use super::{
-    Access, AuthError, Authenticator, Clients, Credential, Credentials, Environment, Origin, Scheme, Scope,
+    Access, AuthError, Authenticator, Credential, Credentials, Environment, Origin, Scheme, Scope,
+    authenticator::Clients,
     test_server::{Seen, TestServer, reply},
 };
 use crate::oci::Repository;

@@ -40,7 +40,7 @@ async fn a_refused_credential_is_never_followed_by_an_anonymous_attempt() {
     })
     .await;
     let error = fixture.challenged(&fixture.bearer("")).await.unwrap_err();
-    assert!(error.is_denied());
+    assert!(matches!(error, AuthError::Denied(_)));
     let text = error.to_string();
     assert!(text.contains("/token") && text.contains("with --to-username: wrong password"), "{text}");
     assert_eq!(fixture.server.seen().len(), 1);
