@@ -34,7 +34,7 @@ fn assert_output(name: &str, outcome: &Outcome, source: &str, destination: &str)
 }
 
 #[tokio::test]
-async fn all_is_well_and_nothing_is_left_behind() {
+async fn a_healthy_setup_passes_and_nothing_is_left_behind() {
     let (source, mirror) = (source().await, Registry::start().await);
     let to = &mirror.address().host_port;
     let outcome = doctor(&source, &format!("{to}/mirror")).run().await.expect_success();
@@ -57,7 +57,7 @@ async fn the_document_follows_its_schema_and_names_every_destination() {
 }
 
 #[tokio::test]
-async fn nothing_listening_is_a_problem_and_the_other_checks_run() {
+async fn a_refused_connection_is_a_problem_and_the_other_checks_run() {
     let source = source().await;
     let closed = ClosedPort::new();
     let to = &closed.host_port;
@@ -94,7 +94,7 @@ async fn https_asked_of_a_plain_http_registry_is_a_problem() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_exit_code_4_and_named_by_where_it_came_from() {
+async fn a_wrong_password_exits_with_4_and_its_origin_is_named() {
     let source = source().await;
     let mirror = Registry::start_with(Options::default().htpasswd(LOGIN.0, "right")).await;
     let to = &mirror.address().host_port;
@@ -106,7 +106,7 @@ async fn a_wrong_password_is_exit_code_4_and_named_by_where_it_came_from() {
 }
 
 #[tokio::test]
-async fn the_right_to_pull_alone_is_found_out() {
+async fn a_pull_only_login_is_reported() {
     let (source, tokens) = (source().await, TokenServer::start(None).await);
     tokens.allow(LOGIN.0, LOGIN.1, "*", &["pull"]);
     let mirror = Registry::start_with(Options::default().tokens(&tokens)).await;
@@ -133,7 +133,7 @@ async fn missing_repositories_are_all_named() {
 }
 
 #[tokio::test]
-async fn a_registry_that_hangs_is_a_problem_after_the_time_set() {
+async fn a_hanging_registry_is_a_problem_after_the_timeout() {
     let (source, mirror) = (source().await, Scripted::start().await);
     mirror.on("POST", "/blobs/uploads/").then(Action::Stall);
     source.on("HEAD", "/manifests/").then(Action::Answer(Answer::status(503).header("retry-after", "60")));
@@ -158,7 +158,7 @@ async fn a_clock_that_is_wrong_is_a_warning() {
 }
 
 #[tokio::test]
-async fn an_index_that_is_there_already_proves_that_indexes_are_taken() {
+async fn an_existing_index_proves_that_indexes_are_supported() {
     let (source, mirror) = (source().await, Scripted::start().await);
     mirror.with_store(|store| store.insert("app", &SampleImage::multi_platform("1")));
     let to = &mirror.address().host_port;
@@ -167,7 +167,7 @@ async fn an_index_that_is_there_already_proves_that_indexes_are_taken() {
 }
 
 #[tokio::test]
-async fn a_lock_that_cannot_be_written_and_names_that_collide_are_usage_problems() {
+async fn an_unwritable_lock_and_colliding_names_are_usage_problems() {
     let (source, mirror) = (source().await, Registry::start().await);
     source.with_store(|store| store.insert("other/app", &SampleImage::multi_platform("1")));
     let run = doctor(&source, &mirror.address().host_port)
@@ -183,7 +183,7 @@ async fn a_lock_that_cannot_be_written_and_names_that_collide_are_usage_problems
 }
 
 #[tokio::test]
-async fn a_chart_is_rendered_and_helms_version_shown() {
+async fn a_chart_is_rendered_and_the_helm_version_shown() {
     let mirror = Registry::start().await;
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/charts/sample");
     let doctor = |helm: std::path::PathBuf| {

@@ -96,7 +96,7 @@ impl Run {
 }
 
 #[tokio::test]
-async fn an_image_is_mirrored_between_endpoints_of_another_kind() {
+async fn an_image_is_mirrored_between_custom_endpoints() {
     let run = Run::new();
     let Mirrored { outcome, .. } = run.mirror().await;
     assert_eq!((outcome.status, outcome.failure), (Status::Copied, None));
@@ -110,7 +110,7 @@ async fn an_image_is_mirrored_between_endpoints_of_another_kind() {
 
 /// The manifests are pushed when that is said, not before.
 #[tokio::test]
-async fn confirming_is_said_once_everything_is_pushed() {
+async fn confirming_is_announced_after_everything_is_pushed() {
     let run = Run::new();
     let _ = run.mirror().await;
     let lines = run.heard.lines.lock().unwrap().clone();
@@ -120,7 +120,7 @@ async fn confirming_is_said_once_everything_is_pushed() {
 }
 
 #[tokio::test]
-async fn what_its_endpoint_calls_transient_is_retried() {
+async fn an_error_that_the_endpoint_calls_transient_is_retried() {
     let run = Run::new();
     run.destination.fail(&run.later_blob(), MemoryError::Busy, 2);
     assert_eq!(run.mirror().await.outcome.status, Status::Copied);
@@ -151,7 +151,7 @@ async fn a_failed_image_counts_only_the_blobs_that_arrived() {
 }
 
 #[tokio::test]
-async fn content_that_a_manifest_lacks_is_transferred_again() {
+async fn content_that_the_destination_lost_is_transferred_again() {
     let run = Run::new();
     run.destination.forget(&run.later_blob());
     assert_eq!(run.mirror().await.outcome.status, Status::Copied);

@@ -78,7 +78,7 @@ fn lock_text(folder: &Path) -> String {
 }
 
 #[tokio::test]
-async fn the_flag_and_the_variable_bring_them() {
+async fn the_flag_and_the_variable_copy_them() {
     for (typed, variable, brought) in [
         (false, "", 0),
         (true, "", 2),
@@ -104,7 +104,7 @@ async fn the_flag_and_the_variable_bring_them() {
 }
 
 #[tokio::test]
-async fn a_second_run_is_idle_and_leaves_the_lock_as_it_was() {
+async fn a_second_run_is_idle_and_leaves_the_lock_unchanged() {
     let site = Site::start().await;
     let first = site.sync(&["--foreign-layers", &site.reference()]).run().await.expect_success();
     let lock = lock_text(&first.folder());
@@ -127,7 +127,7 @@ async fn a_second_run_is_idle_and_leaves_the_lock_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_dry_run_plans_them_and_asks_nobody_elsewhere() {
+async fn a_dry_run_plans_them_without_requests_to_their_urls() {
     let site = Site::start().await;
     let outcome = site.sync(&["--dry-run", "--foreign-layers", "-o", "json", &site.reference()]).run().await;
     let document = documents::run(&outcome.expect_success());
@@ -137,7 +137,7 @@ async fn a_dry_run_plans_them_and_asks_nobody_elsewhere() {
 }
 
 #[tokio::test]
-async fn verify_and_sync_locked_do_as_the_lock_says() {
+async fn verify_and_sync_locked_follow_the_lock() {
     let site = Site::start().await;
     let without = site.sync(&[&site.reference()]).run().await.expect_success();
     let with = site.sync(&["--foreign-layers", &site.reference()]).run().await.expect_success();
@@ -186,7 +186,7 @@ async fn verify_against_the_source_requires_them_only_on_request_bug() {
 }
 
 #[tokio::test]
-async fn other_bytes_exit_with_6_and_are_tagged_nowhere() {
+async fn wrong_bytes_exit_with_6_and_are_never_tagged() {
     let site = Site::start().await;
     site.elsewhere.on("GET", "/v2/layers/").answer(Answer::status(200).body(vec![7; 20_000]));
     let outcome = site.sync(&["--foreign-layers", &site.reference()]).run().await.expect_code(6);
@@ -196,7 +196,7 @@ async fn other_bytes_exit_with_6_and_are_tagged_nowhere() {
 }
 
 #[tokio::test]
-async fn a_bundle_holds_them_when_it_is_asked_to() {
+async fn a_bundle_contains_them_with_the_flag() {
     let site = Site::start().await;
     for (flag, entries) in [(None, 0), (Some("--foreign-layers"), 2)] {
         let export = ["bundle", "export", "--output", "thoras.tar", "--platform", "linux/amd64"];
@@ -244,7 +244,7 @@ fn authorizations(registry: &Scripted, path: &str) -> usize {
 }
 
 #[tokio::test]
-async fn no_credential_goes_to_a_url_although_there_is_one_for_its_host() {
+async fn no_credential_is_sent_to_a_url_even_if_one_matches_its_host() {
     let site = Site::start().await;
     let folder = tempfile::tempdir().unwrap();
     let authfile = authfile(folder.path(), &[&site.source, &site.elsewhere]);
@@ -258,7 +258,7 @@ async fn no_credential_goes_to_a_url_although_there_is_one_for_its_host() {
 }
 
 #[tokio::test]
-async fn not_even_when_it_asks() {
+async fn no_credential_is_sent_to_a_url_that_asks_for_one() {
     let site = Site::start().await;
     let folder = tempfile::tempdir().unwrap();
     let authfile = authfile(folder.path(), &[&site.source, &site.elsewhere]);
@@ -277,7 +277,7 @@ async fn not_even_when_it_asks() {
 }
 
 #[tokio::test]
-async fn not_even_when_the_url_leads_back_to_the_registry() {
+async fn no_credential_is_sent_to_a_url_that_redirects_to_the_registry() {
     let source = Scripted::start().await;
     let url = format!("{}/v2/layers/blobs/{{}}", source.address().url());
     let (image, layers) = SampleImage::with_foreign_layers("1", &[&url]);

@@ -77,7 +77,7 @@ async fn a_bundle_is_verified_imported_and_verified_again() {
 }
 
 #[tokio::test]
-async fn a_lock_is_verified_and_repeated() {
+async fn a_lock_is_verified_and_copied_again() {
     let site = Site::start().await;
     let path = site.earlier_lock();
     let before = std::fs::read(&path).unwrap();

@@ -55,7 +55,7 @@ async fn refused(paths: &[&Path], code: i32) -> String {
 }
 
 #[tokio::test]
-async fn volumes_are_found_by_their_index_by_any_of_them_and_under_other_names() {
+async fn volumes_are_found_by_their_index_by_any_volume_and_under_other_names() {
     let vendor = vendor().await;
     let (volumes, index) = volumes(&vendor).await;
     for path in [&index, &volumes[0], &volumes[2]] {
@@ -105,7 +105,7 @@ async fn skopeo_and_a_second_mirror_pull_from_volumes() {
 }
 
 #[tokio::test]
-async fn what_is_not_all_of_one_bundle_is_refused_before_anybody_pulls() {
+async fn an_incomplete_or_mixed_bundle_is_refused_at_startup() {
     let vendor = vendor().await;
     let (volumes, index) = volumes(&vendor).await;
     let whole = vendor.export("whole.tar", &[]).await;
@@ -144,7 +144,7 @@ async fn a_delta_is_served_with_a_warning() {
 
 /// It became an empty registry, into which an unlucky engineer could have pushed.
 #[tokio::test]
-async fn a_mistyped_name_is_no_new_registry() {
+async fn a_mistyped_name_does_not_create_a_registry() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["b.tra.tar", "b.tar.001", "b.tar.volumes.json"] {
         let path = folder.path().join(name);
@@ -155,7 +155,7 @@ async fn a_mistyped_name_is_no_new_registry() {
 }
 
 #[tokio::test]
-async fn helm_installs_from_a_served_bundle_and_nodes_pull_what_it_names() {
+async fn helm_installs_from_a_served_bundle_and_its_images_can_be_pulled() {
     let vendor = vendor().await;
     let bundle = vendor.export("b.tar", &["--with-chart"]).await;
     let folder = vendor.unpack(&bundle, "unpacked");
@@ -182,7 +182,7 @@ async fn helm_installs_from_a_served_bundle_and_nodes_pull_what_it_names() {
 }
 
 #[tokio::test]
-async fn a_bundle_is_named_as_it_was_exported_unless_asked_otherwise() {
+async fn a_bundle_is_served_under_its_exported_names_unless_flags_override_them() {
     let vendor = vendor().await;
     let name = |serving: &Serving, repository: &str, position: usize| {
         serving.address.image(repository, &vendor.images[position].1.tag)

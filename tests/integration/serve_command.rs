@@ -20,7 +20,7 @@ async fn serve(arguments: &[&str]) -> Outcome {
 }
 
 #[tokio::test]
-async fn a_mirror_is_made_verified_and_found_again_after_a_restart() {
+async fn a_mirror_is_created_verified_and_survives_a_restart() {
     let image = SampleImage::multi_platform("web");
     let source = Registry::start().await;
     client::push(&image, source.address(), "vendor/web").await;
@@ -49,7 +49,7 @@ async fn a_mirror_is_made_verified_and_found_again_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_folder_of_somebody_elses_is_refused_and_left_alone() {
+async fn a_folder_with_other_content_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("thesis.txt"), "years of work").unwrap();
     let path = folder.path().to_str().unwrap();
@@ -61,7 +61,7 @@ async fn a_folder_of_somebody_elses_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_made_is_told_with_what_to_do() {
+async fn a_folder_that_cannot_be_created_is_reported_with_a_remedy() {
     for (path, hint) in [
         ("/proc/no-such-process/registry", "hint: name a folder that exists or can be created"),
         ("/dev/null/registry", "hint: name a folder that exists or can be created"),
@@ -72,7 +72,7 @@ async fn a_folder_that_cannot_be_made_is_told_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_bundle_is_refused() {
+async fn a_file_that_is_not_a_bundle_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let outcome = serve(&["--listen", "127.0.0.1:0", file.path().to_str().unwrap()]).await.expect_code(3);
     assert!(outcome.stderr.contains(file.path().to_str().unwrap()), "{outcome}");
@@ -100,14 +100,14 @@ async fn one_folder_has_one_server() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_is_a_usage_error() {
+async fn an_invalid_address_is_a_usage_error() {
     let outcome = serve(&["--listen", "nowhere", "x"]).await.expect_code(2);
     assert!(outcome.stderr.contains("--listen"), "{outcome}");
 }
 
 /// All of it at once, as an engineer would set it up; a mirror is made with it, and a renewal needs no restart.
 #[tokio::test]
-async fn a_guarded_registry_is_pushed_to_over_tls() {
+async fn a_registry_with_a_login_is_pushed_to_over_tls() {
     let (image, authority, folder) =
         (SampleImage::multi_platform("web"), Authority::new(), tempfile::tempdir().unwrap());
     let source = Registry::start().await;
@@ -165,7 +165,7 @@ async fn a_guarded_registry_is_pushed_to_over_tls() {
 }
 
 #[tokio::test]
-async fn doors_that_stand_open_to_others_are_warned_of() {
+async fn insecure_listeners_give_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let start = |more: &[&str]| {
         let mut arguments = vec!["--listen", "0.0.0.0:0"];

@@ -163,7 +163,7 @@ async fn a_second_run_packages_the_same_bytes_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_published_package_stays_as_it_is() {
+async fn a_packaged_chart_is_copied_unchanged() {
     let site = Site::start().await;
     let package = site.package().await;
     let outcome = site.sync(&package).run().await.expect_success();
@@ -191,7 +191,7 @@ async fn a_chart_from_a_registry_keeps_its_digest() {
 }
 
 #[tokio::test]
-async fn a_locked_run_needs_the_package_only_where_the_mirror_has_lost_it() {
+async fn a_locked_run_needs_the_package_only_if_the_mirror_lost_it() {
     let site = Site::start().await;
     let first = site.sync(&site.chart()).run().await.expect_success();
     let locked = |more: &[&str]| {
@@ -216,7 +216,7 @@ async fn a_locked_run_needs_the_package_only_where_the_mirror_has_lost_it() {
 }
 
 #[tokio::test]
-async fn a_bundle_with_a_chart_is_read_by_others_as_before() {
+async fn other_tools_read_a_bundle_with_a_chart() {
     let site = Site::start().await;
     let (chart, file) = (site.chart().display().to_string(), site.folder.path().join("a.tar"));
     let file = file.display().to_string();
@@ -243,7 +243,7 @@ async fn a_bundle_with_a_chart_is_read_by_others_as_before() {
 }
 
 #[tokio::test]
-async fn without_a_chart_there_is_nothing_to_take_along() {
+async fn with_chart_without_a_chart_is_refused() {
     let outcome = Mirror::new(["sync", "--to", "127.0.0.1:1/a", "--with-chart", "quay.io/team/app:1"]);
     let outcome = outcome.run().await.expect_code(2);
     assert!(outcome.stderr.contains("error: --with-chart needs a chart"), "{outcome}");

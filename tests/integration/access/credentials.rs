@@ -36,7 +36,7 @@ async fn the_closest_key_with_a_path_wins() {
 
 /// What `kubectl create secret docker-registry --docker-server=HOST/PATH --dry-run=client -o yaml` prints.
 #[tokio::test]
-async fn kubernetes_secrets_are_taken_as_they_are() {
+async fn kubernetes_secrets_are_accepted_as_authfiles() {
     let registry = basic_registry().await;
     let key = format!("{}/team", registry.address().host_port);
     let config = config(&key);
@@ -68,7 +68,7 @@ async fn an_empty_entry_is_no_credential() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_refused_once_and_named_by_where_it_stands() {
+async fn a_wrong_password_is_tried_once_and_its_origin_named() {
     let registry = basic_registry().await;
     let host = &registry.address().host_port;
     let wrong = ("puller", "wr0ng-s3cret");
@@ -104,7 +104,7 @@ fn with_helper(registry: &Scripted, folder: &Path) -> Mirror {
 }
 
 #[tokio::test]
-async fn a_credential_helper_is_asked_without_our_own_secrets() {
+async fn a_credential_helper_does_not_see_our_secrets() {
     let registry = basic_registry().await;
     let folder = helper(&format!(
         r#"[ -z "$THORAS_LICENSE" ] || exit 1; echo '{{"Username":"{}","Secret":"{}"}}'"#,
@@ -114,7 +114,7 @@ async fn a_credential_helper_is_asked_without_our_own_secrets() {
 }
 
 #[tokio::test]
-async fn a_helper_that_is_missing_and_one_that_fails_are_told_apart() {
+async fn a_missing_helper_and_a_failing_helper_give_different_errors() {
     let registry = basic_registry().await;
     let nothing = tempfile::tempdir().unwrap();
     let missing = run(with_helper(&registry, nothing.path()), 2).await;
@@ -131,7 +131,7 @@ async fn a_helper_that_is_missing_and_one_that_fails_are_told_apart() {
 
 /// A helper is often a script that waits for another program.
 #[tokio::test]
-async fn a_helper_that_hangs_is_ended_with_everything_it_started() {
+async fn a_hanging_helper_is_killed_with_its_children() {
     let registry = basic_registry().await;
     let folder = helper("sleep 600 & echo $! > \"${0%/*}/child\"; wait");
     let hanging = with_helper(&registry, folder.path()).env("THORAS_MIRROR_HELPER_TIMEOUT", "1");
@@ -157,7 +157,7 @@ fn is_alive(process: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_broken_configuration_is_named_and_its_content_is_not() {
+async fn a_broken_configuration_is_named_without_its_content() {
     let registry = basic_registry().await;
     let text = format!("{{\"auths\": {}", LOGIN.1);
     let outcome = run(inspect(&registry).env("DOCKER_AUTH_CONFIG", text), 2).await;

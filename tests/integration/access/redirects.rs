@@ -44,7 +44,7 @@ async fn a_to_b_to_a_shows_the_password_to_a_only() {
 }
 
 #[tokio::test]
-async fn a_to_b_to_b_never_shows_the_password_to_b_nor_where_we_come_from() {
+async fn a_to_b_to_b_never_shows_b_the_password_or_the_referring_url() {
     let (registry, storage) = pair().await;
     redirect(&registry, &at(&storage, "/first?X-Signature=s1gned"));
     storage.on("GET", "/first").then(Action::redirect(ROOT));
@@ -56,7 +56,7 @@ async fn a_to_b_to_b_never_shows_the_password_to_b_nor_where_we_come_from() {
 }
 
 #[tokio::test]
-async fn a_location_without_a_scheme_keeps_ours() {
+async fn a_location_without_a_scheme_keeps_the_current_scheme() {
     let (registry, storage) = pair().await;
     redirect(&registry, &format!("//{}{ROOT}", storage.address().host_port));
     let _ = run(inspect(&registry), 0).await;
@@ -64,7 +64,7 @@ async fn a_location_without_a_scheme_keeps_ours() {
 }
 
 #[tokio::test]
-async fn a_step_from_https_to_http_is_refused() {
+async fn a_redirect_from_https_to_http_is_refused() {
     let (authority, storage) = (Authority::new(), registry().await);
     let registry = Scripted::start_tls(&authority).await;
     registry.with_store(|store| store.insert("team/app", &SampleImage::multi_platform("1")));
@@ -77,7 +77,7 @@ async fn a_step_from_https_to_http_is_refused() {
 }
 
 #[tokio::test]
-async fn a_loop_ends() {
+async fn a_redirect_loop_ends() {
     let (registry, _) = pair().await;
     redirect(&registry, ROOT);
     let outcome = run(inspect(&registry), 1).await;
@@ -99,7 +99,7 @@ async fn guarded_mirror() -> Scripted {
 }
 
 #[tokio::test]
-async fn a_put_is_never_sent_elsewhere() {
+async fn a_put_never_follows_a_redirect() {
     let (source, elsewhere) = (registry().await, registry().await);
     for path in ["/manifests/", "/blobs/uploads/"] {
         let mirror = guarded_mirror().await;
@@ -111,7 +111,7 @@ async fn a_put_is_never_sent_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_signed_relative_location_is_followed_as_it_is() {
+async fn a_signed_relative_location_is_followed_unchanged() {
     let (source, mirror) = (registry().await, Scripted::start().await);
     source.demand("Basic realm=\"scripted\"", &[&basic()]);
     let query = "X-Signature=s1gned%2Fa+b==&x=%7E";

@@ -78,7 +78,7 @@ async fn assert_refused(called: &str, bundle: &[u8], code: i32, text: &str) {
 }
 
 #[tokio::test]
-async fn what_stands_around_hostile_entries_is_sound() {
+async fn the_bundle_around_hostile_entries_is_valid() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("b.tar");
     std::fs::write(&path, around(&[file("manifest.json", b"[]")])).unwrap();
@@ -150,7 +150,7 @@ async fn hostile_entries_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn layouts_that_cannot_be_are_refused() {
+async fn impossible_layouts_are_refused() {
     let digest = Digest::sha256(b"elsewhere");
     let descriptor = |digest: &str| json!({ "mediaType": OCI_INDEX, "digest": digest, "size": 10 });
     let mut cut = around(&[]);
@@ -191,7 +191,7 @@ async fn layouts_that_cannot_be_are_refused() {
 
 /// An input that never was a bundle is not a damaged one (6).
 #[tokio::test]
-async fn what_is_no_bundle_at_all_is_told_apart_from_a_damaged_one() {
+async fn a_file_that_is_not_a_bundle_is_distinguished_from_a_damaged_bundle() {
     let readme = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let whole = around(&[]);
     let damaged = |at: usize| {
@@ -216,7 +216,7 @@ async fn what_is_no_bundle_at_all_is_told_apart_from_a_damaged_one() {
 }
 
 #[tokio::test]
-async fn indexes_nested_without_end_are_refused() {
+async fn endlessly_nested_indexes_are_refused() {
     let mut entries = Vec::new();
     let mut inner = index(&[]);
     for _ in 0..3000 {
@@ -243,14 +243,14 @@ async fn assert_refused_in_little_memory(called: &str, bundle: &[u8], text: &str
 }
 
 #[tokio::test]
-async fn a_million_entries_are_refused_in_little_memory() {
+async fn a_million_entries_are_refused_within_bounded_memory() {
     let entry = file("x", b"");
     let bundle = [entry.repeat(250_000), vec![0; 1024]].concat();
     assert_refused_in_little_memory("entries", &bundle, "more than 200000 entries").await;
 }
 
 #[tokio::test]
-async fn huge_heads_are_refused_in_little_memory() {
+async fn huge_heads_are_refused_within_bounded_memory() {
     let lock = |version: &str, member: &str, value: &str| {
         let values = vec![value; 10_000_000 / (value.len() + 1)].join(",");
         let lock = format!(r#"{{"schema":"thoras-mirror/lock/{version}","{member}":[{values}]}}"#);
@@ -284,7 +284,7 @@ fn index_of(count: usize) -> String {
 }
 
 #[tokio::test]
-async fn huge_manifests_are_refused_in_little_memory() {
+async fn huge_manifests_are_refused_within_bounded_memory() {
     let mut manifests = String::new();
     let mut entries = Vec::new();
     for number in 0..7 {

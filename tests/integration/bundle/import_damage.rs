@@ -36,7 +36,7 @@ async fn a_flipped_bit_in_any_region_is_never_accepted() {
 }
 
 #[tokio::test]
-async fn a_truncated_bundle_is_refused_before_a_byte_moves_with_the_images_it_affects() {
+async fn a_truncated_bundle_is_refused_before_any_transfer_and_names_the_affected_images() {
     let team = Team::start().await;
     let bundle = team.bundle();
     let last =
@@ -59,7 +59,7 @@ async fn a_truncated_bundle_is_refused_before_a_byte_moves_with_the_images_it_af
 }
 
 #[tokio::test]
-async fn a_bundle_that_ends_in_its_head_is_refused() {
+async fn a_bundle_truncated_within_its_head_is_refused() {
     let team = Team::start().await;
     let bundle = team.bundle();
     for length in [0, 100, 512, 2000, bundle.head - 1] {
@@ -71,7 +71,7 @@ async fn a_bundle_that_ends_in_its_head_is_refused() {
 }
 
 #[tokio::test]
-async fn a_bundle_whose_end_mark_is_cut_off_is_refused_and_imported_when_asked() {
+async fn a_bundle_without_its_end_marker_is_refused_unless_keep_going_is_set() {
     let team = Team::start().await;
     let bundle = team.bundle();
     let file = team.file(&bundle.bytes[..bundle.bytes.len() - 600]);

@@ -19,7 +19,7 @@ fn delta(team: &Team, places: &[&str]) -> SampleBundle {
 }
 
 #[tokio::test]
-async fn what_the_target_repositories_hold_is_not_missed() {
+async fn blobs_already_in_the_target_repositories_are_not_missing() {
     let team = Team::start().await;
     let old = SampleImage::multi_platform("old");
     for repository in ["mirror/app", "mirror/web"] {
@@ -34,7 +34,7 @@ async fn what_the_target_repositories_hold_is_not_missed() {
 }
 
 #[tokio::test]
-async fn what_the_bases_repositories_hold_is_mounted() {
+async fn blobs_in_the_bases_repositories_are_mounted() {
     for place in ["registry.example.com/team/old", "DESTINATION/mirror/old", "DESTINATION/other/place"] {
         let team = Team::start().await;
         let address = team.registry.address().clone();
@@ -58,7 +58,7 @@ async fn what_the_bases_repositories_hold_is_mounted() {
 }
 
 #[tokio::test]
-async fn a_delta_comes_through_standard_input_too() {
+async fn a_delta_can_be_imported_from_standard_input() {
     let team = Team::start().await;
     client::push(&team.app, team.registry.address(), "mirror/old").await;
     let bundle = delta(&team, &["registry.example.com/team/old"]);
@@ -69,7 +69,7 @@ async fn a_delta_comes_through_standard_input_too() {
 }
 
 #[tokio::test]
-async fn a_delta_whose_base_is_not_there_is_refused_before_a_byte_moves() {
+async fn a_delta_with_a_missing_base_is_refused_before_any_transfer() {
     let team = Team::start().await;
     let bundle = delta(&team, &["registry.example.com/team/old"]);
     let file = team.file(&bundle.bytes);

@@ -14,7 +14,7 @@ fn import_bytes(bytes: &[u8], to: &str, more: &[&str]) -> Mirror {
 }
 
 #[tokio::test]
-async fn a_bundle_is_imported_in_one_pass_each_blob_sent_once() {
+async fn a_bundle_is_imported_in_one_pass_and_each_blob_sent_once() {
     let team = Team::start().await;
     let bundle = team.bundle();
     let outcome = import_bytes(&bundle.bytes, &team.to(), &[]).run().await.expect_success();
@@ -27,7 +27,7 @@ async fn a_bundle_is_imported_in_one_pass_each_blob_sent_once() {
 
 /// They were told as "there already", because the pipeline finds them at the destination.
 #[tokio::test]
-async fn blobs_that_came_through_the_stream_count_as_copied() {
+async fn blobs_read_from_the_stream_count_as_copied() {
     let team = Team::start().await;
     let bundle = team.bundle().bytes;
     let outcome = import_bytes(&bundle, &team.to(), &["--output", "json"]).run().await.expect_success();
@@ -46,7 +46,7 @@ async fn blobs_that_came_through_the_stream_count_as_copied() {
 
 /// From files it always was.
 #[tokio::test]
-async fn padding_in_a_stream_is_held_against_zeros() {
+async fn padding_in_a_stream_must_be_zeros() {
     let team = Team::start().await;
     let bundle = team.bundle();
     let padded = bundle.entries.values().filter(|place| place.end % 512 != 0);
@@ -71,7 +71,7 @@ fn endless(bytes: &[u8]) -> std::io::PipeReader {
 /// `/dev/zero` is the end of an archive without end. Noise is the same in every run: a few in a million beginnings of
 /// random bytes are those of an archive, or of a compressed file, as the next test shows.
 #[tokio::test]
-async fn a_stream_that_never_ends_is_refused() {
+async fn an_endless_stream_is_refused() {
     let team = Team::start().await;
     let run = || import(Path::new("-"), &team.to(), &[]);
     let device = |name: &str| run().stdin_from(std::fs::File::open(name).unwrap());
@@ -85,7 +85,7 @@ async fn a_stream_that_never_ends_is_refused() {
 }
 
 #[tokio::test]
-async fn noise_that_begins_as_something_else_is_told_as_that() {
+async fn random_input_that_starts_like_another_format_is_reported_as_that_format() {
     let team = Team::start().await;
     for (at, beginning, code, told) in
         [(0, &[0x1f, 0x8b][..], 3, "it is compressed (gzip)"), (257, b"ustar", 6, "there is no tar header")]
@@ -100,7 +100,7 @@ async fn noise_that_begins_as_something_else_is_told_as_that() {
 }
 
 #[tokio::test]
-async fn what_is_there_already_is_passed_over() {
+async fn blobs_already_present_are_skipped() {
     let team = Team::start().await;
     let bundle = team.bundle();
     import_bytes(&bundle.bytes, &team.to(), &[]).run().await.expect_success();
@@ -141,7 +141,7 @@ async fn a_truncated_stream_is_an_integrity_error_and_nothing_incomplete_is_tagg
 }
 
 #[tokio::test]
-async fn with_keep_going_a_truncated_stream_gives_the_images_that_are_whole() {
+async fn keep_going_imports_the_complete_images_of_a_truncated_stream() {
     let team = Team::start().await;
     let bundle = team.bundle();
     let last = team
@@ -173,7 +173,7 @@ async fn wrong_bytes_are_never_committed() {
 }
 
 #[tokio::test]
-async fn a_broken_upload_cannot_be_retried_and_says_what_to_do() {
+async fn a_broken_upload_cannot_be_retried_and_the_error_says_what_to_do() {
     let team = Team::start().await;
     let destination = Scripted::start().await;
     destination.on("PUT", "/blobs/uploads/").first(1).answer(Answer::error(500, "UNKNOWN"));
@@ -202,7 +202,7 @@ async fn an_archive_whose_index_comes_last_is_refused_with_the_hint_to_import_th
 }
 
 #[tokio::test]
-async fn somebody_elses_archive_is_imported_when_its_head_comes_first() {
+async fn another_tools_archive_is_imported_if_its_index_comes_first() {
     let team = Team::start().await;
     let folder = tempfile::tempdir().unwrap();
     team.app.write_oci_layout(folder.path());
@@ -225,7 +225,7 @@ async fn somebody_elses_archive_is_imported_when_its_head_comes_first() {
 }
 
 #[tokio::test]
-async fn standard_input_is_read_once() {
+async fn standard_input_can_be_named_only_once() {
     let team = Team::start().await;
     let outcome = import_bytes(b"", &team.to(), &["other.tar"]).run().await.expect_code(2);
     assert!(outcome.stderr.contains("not from both"), "{outcome}");

@@ -15,7 +15,7 @@ fn sliced(team: &Team) -> (tempfile::TempDir, Vec<PathBuf>) {
 }
 
 #[tokio::test]
-async fn volumes_in_any_order_under_other_names_are_imported_in_place() {
+async fn renamed_volumes_are_imported_in_place_in_any_order() {
     let team = Team::start().await;
     let (folder, volumes) = sliced(&team);
     let elsewhere = tempfile::tempdir().unwrap();
@@ -44,7 +44,7 @@ async fn any_volume_or_the_index_alone_finds_the_rest() {
 }
 
 #[tokio::test]
-async fn a_missing_volume_is_named_with_its_images_and_the_others_are_imported_when_asked() {
+async fn a_missing_volume_is_named_with_its_images_and_keep_going_imports_the_others() {
     let team = Team::start().await;
     let bundle = team.bundle();
     let folder = tempfile::tempdir().unwrap();
@@ -72,7 +72,7 @@ async fn a_missing_volume_is_named_with_its_images_and_the_others_are_imported_w
 }
 
 #[tokio::test]
-async fn the_first_volume_may_be_lost_when_it_holds_the_head_alone() {
+async fn the_first_volume_may_be_missing_if_it_contains_only_the_head() {
     let team = Team::start().await;
     let bundle = team.bundle();
     let folder = tempfile::tempdir().unwrap();
@@ -104,7 +104,7 @@ async fn a_damaged_volume_is_never_accepted() {
 }
 
 #[tokio::test]
-async fn a_file_that_belongs_to_no_volume_is_named() {
+async fn a_file_that_is_not_a_volume_of_the_set_is_named() {
     let team = Team::start().await;
     let (folder, _) = sliced(&team);
     let stranger = folder.path().join("holiday.jpg");

@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn the_head_alone_is_read() {
+async fn inspect_reads_only_the_head() {
     let images =
         [SampleImage::with_attestations("attested"), SampleImage::single_platform("single", "arm64")];
     let bundle = SampleBundle::new(&[&images[0], &images[1]], &["linux/arm64"]).await;

@@ -42,7 +42,7 @@ async fn assert_refused(command: &[&str], path: &Path, code: i32, text: &str, hi
 }
 
 #[tokio::test]
-async fn what_is_no_bundle_is_named_with_what_it_is_and_what_to_do() {
+async fn a_file_that_is_not_a_bundle_is_identified_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::write(at("README.md"), "# Not a bundle\n".repeat(100)).unwrap();
@@ -76,7 +76,7 @@ async fn what_is_no_bundle_is_named_with_what_it_is_and_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_folder_of_something_else_is_refused() {
+async fn a_folder_without_a_layout_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("beach.jpg"), "x").unwrap();
     let path = folder.path();
@@ -89,7 +89,7 @@ async fn a_folder_of_something_else_is_refused() {
 
 /// They looked for a file of that name; `serve` made a folder of it.
 #[tokio::test]
-async fn standard_input_is_for_import_alone() {
+async fn only_import_reads_standard_input() {
     for command in [COMMANDS[0], COMMANDS[1], COMMANDS[3]] {
         let outcome = Mirror::new(command.iter().copied()).arg("-").run().await.expect_code(2);
         let told = "error: only `bundle import` reads a bundle from standard input";
@@ -101,7 +101,7 @@ async fn standard_input_is_for_import_alone() {
 
 /// "the archive cannot be read at byte 512" of which file?
 #[tokio::test]
-async fn damage_is_told_with_the_file_that_it_is_in() {
+async fn damage_is_reported_with_the_name_of_the_file() {
     let team = Team::start().await;
     let mut bytes = team.bundle().bytes;
     bytes[1024] ^= 1;
@@ -112,7 +112,7 @@ async fn damage_is_told_with_the_file_that_it_is_in() {
 }
 
 #[tokio::test]
-async fn a_pipe_with_something_else_is_told_as_files_are() {
+async fn a_pipe_that_is_not_a_bundle_gives_the_same_message_as_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("docker.tar");
     tar(&path, &["manifest.json", "abc/layer.tar"]);
@@ -129,7 +129,7 @@ async fn a_pipe_with_something_else_is_told_as_files_are() {
 }
 
 #[tokio::test]
-async fn what_an_export_has_not_finished_is_called_that() {
+async fn an_unfinished_export_is_reported_as_unfinished() {
     let folder = tempfile::tempdir().unwrap();
     let image = SampleImage::multi_platform("1");
     let path = folder.path().join("b.tar.partial");

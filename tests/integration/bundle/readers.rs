@@ -34,7 +34,7 @@ fn platforms(index: &[u8]) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn skopeo_reads_every_image_by_its_full_name_and_copies_it_whole() {
+async fn skopeo_copies_every_complete_image_by_its_full_name() {
     let vendor = vendor().await;
     let bundle = vendor.export("b.tar", &["--with-chart"]).await;
     let registry = Registry::start().await;
@@ -60,7 +60,7 @@ async fn skopeo_reads_every_image_by_its_full_name_and_copies_it_whole() {
 }
 
 #[tokio::test]
-async fn oras_reads_every_image_by_its_digest_and_copies_it_whole() {
+async fn oras_copies_every_complete_image_by_its_digest() {
     let vendor = vendor().await;
     let bundle = vendor.export("b.tar", &["--with-chart"]).await;
     let registry = Registry::start().await;
@@ -80,7 +80,7 @@ async fn oras(arguments: &[&str]) -> Vec<u8> {
 
 /// What a cluster gets that was never near the vendor's registry: imported into a registry of ours, and from there.
 #[tokio::test]
-async fn what_is_imported_and_what_is_served_is_what_the_vendor_published() {
+async fn imported_and_served_images_equal_what_the_vendor_published() {
     let vendor = vendor().await;
     let bundle = vendor.export("b.tar", &[]).await;
     let empty = tempfile::tempdir().unwrap();
@@ -121,7 +121,7 @@ async fn containerd_imports_every_image_by_its_full_name_with_every_platform() {
 
 /// A node of a cluster that has no registry but a bundle on the disk of some machine.
 #[tokio::test]
-async fn containerd_pulls_every_image_from_a_bundle_that_is_served() {
+async fn containerd_pulls_every_image_from_a_served_bundle() {
     let vendor = vendor().await;
     let bundle = vendor.export("b.tar", &[]).await;
     let serving = Serving::start(&bundle, &[]).await;
@@ -139,7 +139,7 @@ async fn containerd_pulls_every_image_from_a_bundle_that_is_served() {
 
 /// What containerd exports is the layout that `docker save` writes with the containerd image store.
 #[tokio::test]
-async fn what_containerd_exports_is_imported_under_its_name() {
+async fn a_containerd_export_is_imported_under_its_name() {
     let vendor = vendor().await;
     let bundle = vendor.export("b.tar", &[]).await;
     let node = Containerd::start().await;

@@ -60,7 +60,7 @@ async fn verify<P: AsRef<Path>>(paths: &[P], code: i32) -> Outcome {
 }
 
 #[tokio::test]
-async fn a_whole_set_is_verified_by_any_volume_its_index_or_all_of_them() {
+async fn a_complete_set_is_verified_by_any_volume_by_its_index_or_by_all_volumes() {
     let volumes = Volumes::new().await;
     let all: Vec<PathBuf> = (0..volumes.count).rev().map(|at| volumes.path(&volume_of(at * SIZE))).collect();
     for paths in [vec![volumes.index()], vec![all[0].clone()], vec![all[3].clone()], all] {
@@ -71,7 +71,7 @@ async fn a_whole_set_is_verified_by_any_volume_its_index_or_all_of_them() {
 }
 
 #[tokio::test]
-async fn volumes_under_other_names_are_recognized_and_named_by_both() {
+async fn renamed_volumes_are_recognized_and_reported_with_both_names() {
     let volumes = Volumes::new().await;
     let shared = volumes.shared();
     let (name, disk) = (volume_of(shared.start + 1), volumes.path("the second disk"));
@@ -88,7 +88,7 @@ async fn volumes_under_other_names_are_recognized_and_named_by_both() {
 }
 
 #[tokio::test]
-async fn a_missing_or_short_volume_is_named_with_the_images_that_it_affects() {
+async fn a_missing_or_truncated_volume_is_named_with_the_affected_images() {
     let volumes = Volumes::new().await;
     let name = volume_of(volumes.shared().start + 1);
     let path = volumes.path(&name);
@@ -110,7 +110,7 @@ async fn a_missing_or_short_volume_is_named_with_the_images_that_it_affects() {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_is_named_with_blob_images_and_volume() {
+async fn a_flipped_bit_is_reported_with_its_blob_images_and_volume() {
     let volumes = Volumes::new().await;
     let shared = volumes.shared();
     let place = shared.end - 1;
@@ -128,7 +128,7 @@ async fn a_flipped_bit_is_named_with_blob_images_and_volume() {
 
 /// The head is read from the index of the volumes, where the first volume may be another.
 #[tokio::test]
-async fn a_flipped_bit_around_the_blobs_is_named_with_its_volume() {
+async fn a_flipped_bit_outside_the_blobs_is_reported_with_its_volume() {
     let volumes = Volumes::new().await;
     let bundle = &volumes.bundle;
     let padded = bundle.entries.values().find(|place| place.start > bundle.head && place.end % 512 != 0);
@@ -152,7 +152,7 @@ async fn a_flipped_bit_around_the_blobs_is_named_with_its_volume() {
 }
 
 #[tokio::test]
-async fn a_damaged_index_is_told_from_damaged_volumes() {
+async fn a_damaged_index_is_distinguished_from_damaged_volumes() {
     let volumes = Volumes::new().await;
     let text = fs::read_to_string(volumes.index()).unwrap();
     let mut document: Value = serde_json::from_str(&text).unwrap();
@@ -170,7 +170,7 @@ async fn a_damaged_index_is_told_from_damaged_volumes() {
 
 /// The first was told to be cut off, the others not to be bundles.
 #[tokio::test]
-async fn without_an_index_all_volumes_are_the_bundle_and_one_says_what_it_is() {
+async fn without_an_index_all_volumes_form_the_bundle_and_one_volume_gives_a_hint() {
     let volumes = Volumes::new().await;
     fs::remove_file(volumes.index()).unwrap();
     for offset in [0, SIZE] {

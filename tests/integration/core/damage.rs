@@ -178,7 +178,7 @@ proptest! {
     #![proptest_config(cases(128))]
 
     #[test]
-    fn verify_names_every_damage_that_its_level_sees_and_mirror_repairs_it(
+    fn verify_reports_all_damage_that_its_level_detects_and_mirror_repairs_it(
         world in empty_world(),
         damage in any::<Index>(),
     ) {
@@ -232,7 +232,7 @@ proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn one_run_repairs_all_damage_that_its_level_sees(world in world(), damages in vec(any::<Index>(), 1..8)) {
+    fn one_run_repairs_all_damage_that_its_level_detects(world in world(), damages in vec(any::<Index>(), 1..8)) {
         let all = Damage::all(&world);
         for damage in damages {
             let (repository, damage) = damage.get(&all);
@@ -251,7 +251,7 @@ proptest! {
 
 /// Found by the property: the damaged config ended the survey, so nothing named the problem or repaired it.
 #[test]
-fn a_config_that_names_the_platform_and_has_the_wrong_size_is_named_and_repaired() {
+fn a_platform_config_of_the_wrong_size_is_reported_and_repaired() {
     let config_only =
         Node::Image { config: 1, layers: vec![1], listed: Listed::Bare, format: Format::Oci, sha512: false };
     let world = World::new(Spec {

@@ -92,7 +92,7 @@ proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn a_blob_that_the_source_has_lost_fails_only_the_images_that_need_it(
+    fn a_blob_missing_at_the_source_fails_only_the_images_that_need_it(
         world in empty_world(),
         index in any::<Index>(),
     ) {
@@ -114,7 +114,7 @@ proptest! {
     }
 
     #[test]
-    fn a_blob_that_one_source_repository_has_lost_is_brought_from_another(
+    fn a_blob_missing_in_one_source_repository_is_copied_from_another(
         world in separate_world(),
         index in any::<Index>(),
         from in any::<Index>(),
@@ -135,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn a_blob_that_one_repository_refuses_fails_only_its_images(world in empty_world(), index in any::<Index>()) {
+    fn a_blob_refused_by_one_repository_fails_only_its_images(world in empty_world(), index in any::<Index>()) {
         let Some((refused, repository)) = victim(&world, index) else { return Ok(()) };
         let fault = Fault::always(Side::Destination, Act::BeginBlob, &refused, Effect::Refuse);
         world.destination.plan(fault.in_repository(&repository));
@@ -165,7 +165,7 @@ proptest! {
     }
 
     #[test]
-    fn a_source_that_lies_commits_nothing(world in separate_world(), index in any::<Index>(), lie in lie()) {
+    fn a_source_with_wrong_bytes_commits_nothing(world in separate_world(), index in any::<Index>(), lie in lie()) {
         let Some((victim, _)) = victim(&world, index) else { return Ok(()) };
         let is_empty = world.images.iter().any(|image| image.blobs.get(&victim).is_some_and(bytes::Bytes::is_empty));
         prop_assume!(!is_empty);
@@ -178,7 +178,7 @@ proptest! {
     }
 
     #[test]
-    fn what_breaks_is_tried_again_and_goes_on(
+    fn broken_transfers_are_retried_and_resumed(
         world in separate_world(),
         index in any::<Index>(),
         effect in prop_oneof![
@@ -211,7 +211,7 @@ proptest! {
     }
 
     #[test]
-    fn what_always_breaks_fails_in_the_end(world in separate_world(), index in any::<Index>()) {
+    fn a_transfer_that_always_breaks_fails_eventually(world in separate_world(), index in any::<Index>()) {
         let Some((victim, _)) = victim(&world, index) else { return Ok(()) };
         world.destination.plan(Fault::always(Side::Destination, Act::CommitBlob, &victim, Effect::Break));
         let mirrored = try_all(&world);
@@ -220,7 +220,7 @@ proptest! {
     }
 
     #[test]
-    fn a_destination_that_forgets_is_found_out(world in separate_world(), index in any::<Index>()) {
+    fn a_destination_that_loses_content_is_detected(world in separate_world(), index in any::<Index>()) {
         world.destination.accept_incomplete_manifests();
         let things: Vec<(Repository, String)> = world.images.iter().flat_map(|image| {
             // What is a root as well is stored under its tag.
@@ -251,7 +251,7 @@ proptest! {
     }
 
     #[test]
-    fn after_a_failure_nothing_more_is_begun_when_that_is_asked_for(world in world(), index in any::<Index>()) {
+    fn fail_fast_starts_nothing_after_a_failure(world in world(), index in any::<Index>()) {
         let at = index.index(world.images.len());
         let image = &world.images[at];
         world.destination.plan(
@@ -294,7 +294,7 @@ fn images_of_one_layer(layers: &[u8]) -> World {
 }
 
 #[test]
-fn a_layer_that_is_not_as_empty_as_its_manifest_says_is_refused() {
+fn a_layer_declared_empty_that_has_bytes_is_refused() {
     let world = images_of_one_layer(&[8, 2]);
     let image = &world.images[0];
     let text = String::from_utf8(image.manifests[&image.root].to_vec()).unwrap();
@@ -312,7 +312,7 @@ fn a_layer_that_is_not_as_empty_as_its_manifest_says_is_refused() {
 }
 
 #[test]
-fn a_blob_that_the_destination_loses_once_is_brought_again() {
+fn a_blob_that_the_destination_loses_once_is_copied_again() {
     let world = images_of_one_layer(&[8]);
     let (layer, _) = layer(8);
     let fault = Fault::always(Side::Destination, Act::CommitBlob, &layer, Effect::Forget);
@@ -324,7 +324,7 @@ fn a_blob_that_the_destination_loses_once_is_brought_again() {
 }
 
 #[test]
-fn an_upload_that_gets_further_each_time_is_not_given_up() {
+fn a_transfer_that_makes_progress_is_retried_beyond_the_attempt_limit() {
     let world = images_of_one_layer(&[8]);
     let (layer, _) = layer(8);
     let breaking = Fault::always(Side::Source, Act::OpenBlob, &layer, Effect::BreakAfter(300));
@@ -337,7 +337,7 @@ fn an_upload_that_gets_further_each_time_is_not_given_up() {
 }
 
 #[test]
-fn an_image_that_is_not_planned_yet_when_another_fails_is_skipped() {
+fn an_image_not_yet_planned_when_another_fails_is_skipped() {
     let world = images_of_one_layer(&[1, 2]);
     let gate = Gate::closed();
     let fault = |image: usize, effect| {
@@ -360,7 +360,7 @@ fn an_image_that_is_not_planned_yet_when_another_fails_is_skipped() {
 }
 
 #[test]
-fn a_manifest_that_is_longer_than_its_index_says_is_refused() {
+fn a_manifest_longer_than_its_descriptor_says_is_refused() {
     let world = images_of_one_layer(&[1, 2]);
     let image = &world.images[0];
     let (child, bytes) = image.manifests.first_key_value().unwrap();
@@ -385,7 +385,7 @@ proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn copied_bytes_add_up_to_what_was_committed_when_images_fail_too(
+    fn copied_bytes_equal_committed_bytes_even_when_images_fail(
         world in world(),
         index in any::<Index>(),
         act in prop::sample::select(vec![Act::BeginBlob, Act::CommitBlob, Act::PutManifest]),

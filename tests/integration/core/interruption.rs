@@ -64,7 +64,7 @@ proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn no_tag_is_incomplete_whenever_a_run_ends_and_the_next_run_converges(
+    fn whenever_a_run_ends_no_tag_is_incomplete_and_the_next_run_converges(
         world in world(),
         ends in vec((any::<Index>(), any::<bool>()), 1..6),
     ) {
@@ -77,7 +77,7 @@ proptest! {
     }
 
     #[test]
-    fn no_manifest_is_pushed_while_one_of_its_blobs_is_held(world in empty_world(), victim in any::<Index>()) {
+    fn no_manifest_is_pushed_before_all_of_its_blobs(world in empty_world(), victim in any::<Index>()) {
         let needed: Vec<_> = world.needed().into_iter().collect();
         prop_assume!(!needed.is_empty());
         let (digest, repository) = victim.get(&needed);
@@ -137,7 +137,7 @@ fn nested(seed: u64) -> Spec {
 }
 
 #[test]
-fn a_nested_image_may_be_killed_at_every_operation() {
+fn a_copy_of_a_nested_image_survives_a_kill_at_any_operation() {
     for (seed, death) in [(1, Death::Killed), (2, Death::Denied), (3, Death::Killed)] {
         let spec = nested(seed);
         for at in 0..operations_of_a_run(&spec) {
@@ -149,7 +149,7 @@ fn a_nested_image_may_be_killed_at_every_operation() {
 }
 
 #[test]
-fn one_world_may_be_killed_at_every_operation_in_turn() {
+fn one_destination_survives_a_kill_at_each_operation_in_turn() {
     let world = World::new(nested(4));
     for at in 0..operations_of_a_run(&world.spec) {
         interrupted_run(&world, at, Death::Killed);

@@ -143,7 +143,7 @@ proptest! {
     }
 
     #[test]
-    fn a_dry_run_changes_nothing_and_says_what_will_move(world in world(), check in level()) {
+    fn a_dry_run_changes_nothing_and_reports_what_a_run_would_copy(world in world(), check in level()) {
         let before = world.destination.contents();
         let planned = run(mirror(&world, Options { dry_run: true, ..options(check, 2) }));
         prop_assert!(world.destination.history().writes().is_empty());
@@ -163,7 +163,7 @@ proptest! {
     }
 
     #[test]
-    fn an_image_without_a_required_platform_fails_before_anything_of_it_moves(
+    fn an_image_without_a_required_platform_fails_before_any_transfer(
         world in empty_world(),
         required in prop::sample::subsequence(vec!["linux/amd64", "linux/arm64"], 0..=2),
     ) {
@@ -197,7 +197,7 @@ proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn a_tag_that_names_another_image_is_moved_only_if_that_is_allowed(world in world(), overwrite in any::<bool>()) {
+    fn a_tag_that_names_another_image_is_moved_only_if_overwriting_is_allowed(world in world(), overwrite in any::<bool>()) {
         let before: Vec<Option<Digest>> = world.images.iter().map(|image| tag(&world, image)).collect();
         let mirrored = run(mirror(&world, Options { overwrite, ..options(Level::Platforms, world.jobs) }));
         for ((image, before), mirrored) in world.images.iter().zip(before).zip(mirrored) {

@@ -118,7 +118,7 @@ proptest! {
     #![proptest_config(cases(192))]
 
     #[test]
-    fn plans_do_what_is_needed_and_each_blob_comes_once(
+    fn plans_are_sufficient_and_copy_each_blob_once(
         world in empty_world(),
         present in vec((any::<u64>(), any::<u64>(), any::<u64>(), 0_u8..3), 4),
     ) {
@@ -139,7 +139,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_all_there_needs_nothing(world in empty_world()) {
+    fn a_complete_destination_needs_no_steps(world in empty_world()) {
         let mut planner = Planner::default();
         for (image, graph) in world.images.iter().zip(&graphs(&world)) {
             let presence = presence(graph, u64::MAX, 0, 0, 2);

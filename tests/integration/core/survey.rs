@@ -44,7 +44,7 @@ proptest! {
     #![proptest_config(cases(128))]
 
     #[test]
-    fn a_graph_has_everything_once_and_children_first(world in empty_world()) {
+    fn a_graph_lists_everything_once_with_children_first(world in empty_world()) {
         for image in &world.images {
             let graph = run(graph(&world.source, image, &KnownManifests::new())).unwrap();
             assert_ordered(&graph, &image.root);
@@ -79,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn an_incomplete_graph_is_an_error_to_resolve_and_a_list_to_survey(world in empty_world(), index in any::<Index>()) {
+    fn resolve_fails_on_an_incomplete_graph_and_survey_lists_what_is_missing(world in empty_world(), index in any::<Index>()) {
         let image = &world.images[0];
         let repository = image.mapping.source.repository();
         let children: Vec<&Digest> = image.manifests.keys().filter(|digest| **digest != image.root).collect();
@@ -100,7 +100,7 @@ proptest! {
     }
 
     #[test]
-    fn a_survey_finds_exactly_what_is_wrong(
+    fn a_survey_reports_exactly_what_is_wrong(
         world in empty_world(),
         damages in vec(any::<Index>(), 0..6),
         level in prop::sample::select(vec![Level::Platforms, Level::Blobs, Level::Bytes]),

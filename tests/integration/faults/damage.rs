@@ -79,7 +79,7 @@ async fn a_cut_does_not_use_up_the_second_try_of_a_damaged_manifest() {
 
 /// The bug that the chaos runs showed: a flipped bit in the answer to a tag became the mirrored truth.
 #[tokio::test]
-async fn a_bit_flipped_in_a_root_that_is_read_by_tag_heals_bug() {
+async fn a_bit_flipped_once_in_a_root_read_by_tag_is_retried_bug() {
     // In the JSON's structure, where it cannot be read any more, and within a text, where it can.
     for at in [0, 30] {
         let case = Case::with(SampleImage::multi_platform("1")).await;
@@ -93,7 +93,7 @@ async fn a_bit_flipped_in_a_root_that_is_read_by_tag_heals_bug() {
 }
 
 #[tokio::test]
-async fn a_root_that_is_damaged_whenever_its_tag_is_read_is_taken_by_its_digest_and_said() {
+async fn a_root_always_damaged_under_its_tag_is_read_by_digest_with_a_warning() {
     let case = Case::with(SampleImage::multi_platform("1")).await;
     case.source.on("GET", TAG).then(Action::flip_bit(30));
     let ended = case.run().await.expect_success();
@@ -105,7 +105,7 @@ async fn a_root_that_is_damaged_whenever_its_tag_is_read_is_taken_by_its_digest_
 }
 
 #[tokio::test]
-async fn a_registry_whose_header_names_what_it_does_not_have_is_believed_about_the_bytes() {
+async fn a_digest_header_that_is_always_wrong_is_ignored_with_a_warning() {
     let case = Case::start().await;
     case.source.on("", TAG).then(named(&nowhere()));
     let ended = case.run().await.expect_success();
@@ -120,7 +120,7 @@ async fn a_registry_whose_header_names_what_it_does_not_have_is_believed_about_t
 }
 
 #[tokio::test]
-async fn a_header_that_was_wrong_once_is_forgotten_when_the_tag_agrees_with_itself() {
+async fn a_digest_header_that_is_wrong_once_is_ignored() {
     let case = Case::start().await;
     case.source.on("GET", TAG).nth(1).then(named(&nowhere()));
     let ended = case.run().await.expect_success();
@@ -130,7 +130,7 @@ async fn a_header_that_was_wrong_once_is_forgotten_when_the_tag_agrees_with_itse
 }
 
 #[tokio::test]
-async fn a_tag_that_brings_other_bytes_each_time_and_never_those_it_names_is_refused() {
+async fn a_tag_that_returns_different_wrong_bytes_each_time_is_refused() {
     let case = Case::start().await;
     let root = case.image.root();
     for (n, at) in [(1, 30), (2, 31)] {
@@ -150,7 +150,7 @@ async fn a_tag_that_brings_other_bytes_each_time_and_never_those_it_names_is_ref
 }
 
 #[tokio::test]
-async fn a_tag_that_vanishes_between_two_readings_does_not_exist() {
+async fn a_tag_deleted_between_two_reads_does_not_exist() {
     let case = Case::start().await;
     case.source.on("GET", TAG).then(Action::error(404, "MANIFEST_UNKNOWN"));
     case.source.on("GET", TAG).nth(1).then(named(&nowhere()));

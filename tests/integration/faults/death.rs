@@ -123,7 +123,7 @@ impl Serve {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_upload_goes_on_after_the_process_was_killed() {
+async fn a_large_upload_resumes_after_the_process_was_killed() {
     let case = Case::with(large_image()).await;
     let home = tempfile::tempdir().unwrap();
     let mut serve = Serve::start().await;
@@ -155,7 +155,7 @@ async fn a_large_upload_goes_on_after_the_process_was_killed() {
 }
 
 #[tokio::test]
-async fn a_registry_that_forgets_cut_sessions_gets_the_blob_anew_without_an_error() {
+async fn a_registry_that_forgets_broken_sessions_is_sent_the_whole_blob_without_an_error() {
     let case = Case::with(large_image()).await;
     let home = tempfile::tempdir().unwrap();
     let registry = Registry::start().await;
@@ -173,7 +173,7 @@ async fn a_registry_that_forgets_cut_sessions_gets_the_blob_anew_without_an_erro
 
 /// A run that ends with an error leaves a journal as a killed one does; the next process has only that.
 #[tokio::test]
-async fn another_run_goes_on_where_one_gave_up() {
+async fn a_later_run_resumes_where_a_failed_run_stopped() {
     let case = Case::resumable().await;
     let (digest, _) = case.only_one_layer_is_missing();
     case.destination
@@ -196,7 +196,7 @@ async fn another_run_goes_on_where_one_gave_up() {
 }
 
 #[tokio::test]
-async fn a_journal_that_is_damaged_stale_or_about_a_dead_session_is_harmless() {
+async fn a_damaged_or_stale_journal_or_a_dead_session_is_harmless() {
     for damage in ["empty", "noise", "dead"] {
         let case = Case::resumable().await;
         case.only_one_layer_is_missing();

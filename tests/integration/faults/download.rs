@@ -14,7 +14,7 @@ fn ranges(case: &Case, digest: &Digest) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_cut_download_goes_on_where_it_was() {
+async fn a_broken_download_resumes() {
     for (cut, expected) in [(0, "all"), (1, "bytes=1-"), (9_000, "bytes=9000-"), (19_999, "bytes=19999-")] {
         let case = Case::start().await;
         let (digest, _) = case.only_one_layer_is_missing();
@@ -28,7 +28,7 @@ async fn a_cut_download_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn bytes_are_asked_for_as_they_are_stored() {
+async fn no_content_encoding_is_requested() {
     let case = Case::start().await;
     case.survives().await;
     for request in case.source.requests() {
@@ -37,7 +37,7 @@ async fn bytes_are_asked_for_as_they_are_stored() {
 }
 
 #[tokio::test]
-async fn a_line_that_breaks_again_and_again_but_moves_is_no_failure() {
+async fn a_connection_that_keeps_breaking_but_makes_progress_succeeds() {
     let case = Case::with(SampleImage::with_layer_size("1", 3_500_000)).await;
     let (digest, _) = case.only_one_layer_is_missing();
     // More interruptions than a line that brings nothing is granted.
@@ -48,7 +48,7 @@ async fn a_line_that_breaks_again_and_again_but_moves_is_no_failure() {
 }
 
 #[tokio::test]
-async fn a_line_that_brings_nothing_is_given_up_and_nothing_is_committed() {
+async fn a_connection_without_progress_fails_and_nothing_is_committed() {
     let case = Case::start().await;
     let (digest, _) = case.only_one_layer_is_missing();
     case.source.on("GET", digest.as_str()).then(Action::end(End::CutAfter(0)));
@@ -60,7 +60,7 @@ async fn a_line_that_brings_nothing_is_given_up_and_nothing_is_committed() {
 }
 
 #[tokio::test]
-async fn lies_about_a_range_are_not_believed() {
+async fn a_wrong_content_range_restarts_the_download() {
     let (size, rest) = (20_000, 15_000);
     let lies: [(&str, Action); 6] = [
         ("a wrong start", Action::header("content-range", &format!("bytes 4999-{}/{size}", size - 1))),
@@ -82,7 +82,7 @@ async fn lies_about_a_range_are_not_believed() {
 }
 
 #[tokio::test]
-async fn a_range_that_is_ignored_is_skipped_over() {
+async fn a_full_answer_to_a_range_request_is_skipped_to_the_offset() {
     let case = Case::start().await;
     let (digest, bytes) = case.only_one_layer_is_missing();
     case.source.on("GET", digest.as_str()).nth(1).then(Action::end(End::CutAfter(5_000)));
@@ -93,7 +93,7 @@ async fn a_range_that_is_ignored_is_skipped_over() {
 }
 
 #[tokio::test]
-async fn other_bytes_are_never_committed() {
+async fn wrong_bytes_are_never_committed() {
     for at in [0, 10_000, 19_999] {
         let case = Case::start().await;
         let (digest, _) = case.only_one_layer_is_missing();
@@ -107,7 +107,7 @@ async fn other_bytes_are_never_committed() {
 }
 
 #[tokio::test]
-async fn bytes_that_were_damaged_on_the_way_once_are_read_again() {
+async fn bytes_damaged_once_in_transit_are_read_again() {
     let case = Case::start().await;
     let (digest, _) = case.only_one_layer_is_missing();
     case.source.on("GET", digest.as_str()).nth(1).then(Action::flip_bit(3));
@@ -115,7 +115,7 @@ async fn bytes_that_were_damaged_on_the_way_once_are_read_again() {
 }
 
 #[tokio::test]
-async fn too_much_and_too_little_are_seen_before_they_are_read() {
+async fn a_wrong_content_length_fails_before_the_body_is_read() {
     for (more, expected) in [(true, "is longer than the 20000 bytes"), (false, "ended after 19000 of 20000")]
     {
         let case = Case::start().await;
@@ -129,7 +129,7 @@ async fn too_much_and_too_little_are_seen_before_they_are_read() {
 }
 
 #[tokio::test]
-async fn too_much_behind_an_honest_length_is_cut_off() {
+async fn a_chunked_body_longer_than_the_blob_is_refused() {
     let case = Case::start().await;
     let (digest, bytes) = case.only_one_layer_is_missing();
     let more = [&bytes[..], b"more"].concat();
@@ -142,7 +142,7 @@ async fn too_much_behind_an_honest_length_is_cut_off() {
 }
 
 #[tokio::test]
-async fn an_expired_signed_url_is_asked_for_anew_at_the_registry() {
+async fn an_expired_signed_url_is_requested_again_from_the_registry() {
     let case = Case::start().await;
     let (digest, bytes) = case.only_one_layer_is_missing();
     let storage = Scripted::start().await;
@@ -168,7 +168,7 @@ async fn an_expired_signed_url_is_asked_for_anew_at_the_registry() {
 }
 
 #[tokio::test]
-async fn a_signed_url_that_is_always_refused_is_not_asked_for_endlessly() {
+async fn a_signed_url_that_is_always_refused_fails_after_a_few_attempts() {
     let case = Case::start().await;
     let (digest, _) = case.only_one_layer_is_missing();
     let storage = Scripted::start().await;
@@ -182,7 +182,7 @@ async fn a_signed_url_that_is_always_refused_is_not_asked_for_endlessly() {
 }
 
 #[tokio::test]
-async fn a_source_that_falls_silent_is_asked_again_and_the_upload_waits() {
+async fn a_silent_source_is_retried_while_the_upload_waits() {
     let case = Case::start().await;
     let (digest, _) = case.only_one_layer_is_missing();
     case.source.on("GET", digest.as_str()).nth(1).then(Action::end(End::StallAfter(7_000)));
@@ -194,14 +194,14 @@ async fn a_source_that_falls_silent_is_asked_again_and_the_upload_waits() {
 }
 
 #[tokio::test]
-async fn rare_blobs_pass() {
+async fn unusual_blobs_are_copied() {
     for image in [SampleImage::odd_layers("1"), SampleImage::with_sha512_layer("1")] {
         Case::with(image).await.survives().await;
     }
 }
 
 #[tokio::test]
-async fn an_empty_blob_that_is_not_empty_by_its_digest_is_refused() {
+async fn an_empty_blob_under_another_digest_is_refused() {
     let mut image = SampleImage::odd_layers("1");
     let empty = Digest::sha256(b"");
     let root = String::from_utf8(image.root().bytes.to_vec()).unwrap();

@@ -16,7 +16,7 @@ fn tersely(status: u16) -> Action {
 }
 
 #[tokio::test]
-async fn any_success_without_location_and_digest_is_success() {
+async fn success_needs_no_location_or_digest_header() {
     for status in [200, 201, 202] {
         let case = Case::with(SampleImage::nested("1")).await;
         case.destination.on("PUT", MANIFESTS).then(tersely(status));
@@ -25,7 +25,7 @@ async fn any_success_without_location_and_digest_is_success() {
 }
 
 #[tokio::test]
-async fn a_registry_without_head_is_asked_with_get() {
+async fn a_registry_without_head_is_queried_with_get() {
     for status in [405, 400] {
         let case = Case::start().await;
         case.survives().await;
@@ -38,7 +38,7 @@ async fn a_registry_without_head_is_asked_with_get() {
 }
 
 #[tokio::test]
-async fn a_blob_that_the_registry_sees_late_is_waited_for() {
+async fn a_blob_that_appears_late_at_the_registry_is_waited_for() {
     let case = Case::start().await;
     case.destination.on("PUT", MANIFESTS).first(2).then(Action::error(404, "MANIFEST_BLOB_UNKNOWN"));
     case.run().await.expect_success();
@@ -51,7 +51,7 @@ async fn a_blob_that_the_registry_sees_late_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_blob_that_the_registry_lost_is_brought_again() {
+async fn a_blob_that_the_registry_lost_is_copied_again() {
     let case = Case::start().await;
     let (digest, _) = case.layer();
     // Taken and lost: a success is answered for an upload that never arrived.
@@ -64,7 +64,7 @@ async fn a_blob_that_the_registry_lost_is_brought_again() {
 }
 
 #[tokio::test]
-async fn a_registry_that_insists_on_missing_blobs_is_believed_in_the_end() {
+async fn a_registry_that_keeps_reporting_missing_blobs_fails_the_image() {
     let case = Case::start().await;
     case.destination.on("PUT", MANIFESTS).then(Action::error(404, "MANIFEST_BLOB_UNKNOWN"));
     let failure = case.run().await.expect_failure();
@@ -90,7 +90,7 @@ async fn an_immutable_tag_with_the_same_digest_is_success() {
 }
 
 #[tokio::test]
-async fn an_immutable_tag_with_another_digest_fails_clearly() {
+async fn an_immutable_tag_with_another_digest_fails_with_a_clear_message() {
     let case = Case::start().await;
     let other = SampleImage::multi_platform("1");
     case.destination.with_store(|store| store.insert(REPOSITORY, &other));
@@ -116,7 +116,7 @@ async fn a_refusal_for_another_reason_is_not_taken_for_an_immutable_tag() {
 }
 
 #[tokio::test]
-async fn a_manifest_that_the_registry_does_not_take_is_named_with_its_type_and_a_way_on() {
+async fn a_rejected_manifest_is_named_with_its_type_and_a_remedy() {
     for (status, code) in [(400, "MANIFEST_INVALID"), (415, "UNSUPPORTED")] {
         let case = Case::with(SampleImage::with_attestations("1")).await;
         case.destination.on("PUT", MANIFESTS).then(Action::error(status, code));
@@ -130,7 +130,7 @@ async fn a_manifest_that_the_registry_does_not_take_is_named_with_its_type_and_a
 }
 
 #[tokio::test]
-async fn a_manifest_whose_body_broke_off_is_read_again() {
+async fn a_manifest_with_an_interrupted_body_is_read_again() {
     let case = Case::start().await;
     let end = crate::support::scripted::End::CutAfter(10);
     case.source.on("GET", MANIFESTS).nth(1).then(Action::end(end));
@@ -138,6 +138,6 @@ async fn a_manifest_whose_body_broke_off_is_read_again() {
 }
 
 #[tokio::test]
-async fn odd_white_space_is_kept_byte_for_byte() {
+async fn unusual_white_space_is_kept_byte_for_byte() {
     Case::with(SampleImage::odd_bytes("1")).await.survives().await;
 }

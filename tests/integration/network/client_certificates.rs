@@ -75,7 +75,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn a_certificate_for_all_is_shown_to_registries_and_not_to_whom_they_name_bug() {
+async fn a_global_certificate_is_presented_to_registries_but_not_to_hosts_they_name_bug() {
     let site = Site::start().await;
     site.sync("").await;
     assert_shown(&site.source, "/v2/", true);
@@ -85,7 +85,7 @@ async fn a_certificate_for_all_is_shown_to_registries_and_not_to_whom_they_name_
 }
 
 #[tokio::test]
-async fn a_host_that_a_registry_names_is_shown_the_certificate_that_is_set_for_it() {
+async fn a_host_named_by_a_registry_gets_the_certificate_configured_for_it() {
     for to_storage in [true, false] {
         let site = Site::start().await;
         let named = if to_storage { &site.storage } else { &site.tokens };
@@ -97,7 +97,7 @@ async fn a_host_that_a_registry_names_is_shown_the_certificate_that_is_set_for_i
 }
 
 #[tokio::test]
-async fn an_upload_that_goes_elsewhere_shows_no_certificate() {
+async fn an_upload_to_another_host_presents_no_certificate() {
     let authority = Authority::new();
     let (source, storage, destination) = tokio::join!(
         Scripted::start_tls(&authority),
@@ -115,7 +115,7 @@ async fn an_upload_that_goes_elsewhere_shows_no_certificate() {
 }
 
 #[tokio::test]
-async fn a_url_in_a_manifest_is_asked_without_a_certificate_whoever_is_there() {
+async fn a_foreign_layer_url_never_gets_a_certificate() {
     let authority = Authority::new();
     let (source, elsewhere, destination) = tokio::join!(
         Scripted::start_tls(&authority),

@@ -30,7 +30,7 @@ async fn registry(authority: Option<&Authority>) -> Scripted {
 }
 
 #[tokio::test]
-async fn https_goes_through_a_tunnel_and_this_machine_is_reached_directly() {
+async fn https_uses_a_tunnel_and_loopback_is_reached_directly() {
     let authority = Authority::new();
     let (source, mirror) = (registry(Some(&authority)).await, Registry::start().await);
     let proxy = Proxy::start_with_login(LOGIN.0, LOGIN.1).await;
@@ -55,7 +55,7 @@ async fn https_goes_through_a_tunnel_and_this_machine_is_reached_directly() {
 }
 
 #[tokio::test]
-async fn plain_http_is_handed_to_the_proxy_request_by_request() {
+async fn plain_http_requests_are_forwarded_by_the_proxy() {
     let source = registry(None).await;
     let proxy = Proxy::start_with_login(LOGIN.0, LOGIN.1).await;
     let from = remote(source.address());
@@ -69,7 +69,7 @@ async fn plain_http_is_handed_to_the_proxy_request_by_request() {
 }
 
 #[tokio::test]
-async fn an_exception_with_the_registrys_port_is_obeyed() {
+async fn a_no_proxy_entry_with_the_registrys_port_is_honored() {
     let source = registry(None).await;
     let proxy = Proxy::start().await;
     let from = remote(source.address());
@@ -87,7 +87,7 @@ async fn an_exception_with_the_registrys_port_is_obeyed() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
+async fn a_refusing_proxy_is_named_without_its_password() {
     let authority = Authority::new();
     let source = registry(Some(&authority)).await;
     let proxy = Proxy::start_with_login("someone", "else").await;
@@ -103,7 +103,7 @@ async fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
 
 /// Every attempt is two requests: the HTTP client does not tell the status of a tunnel, so it is asked for.
 #[tokio::test]
-async fn a_proxy_that_forbids_is_asked_once_and_one_that_is_overloaded_again() {
+async fn a_proxys_403_is_not_retried_and_its_503_is() {
     for (status, attempts, said) in [
         (403, 1, "the proxy answered 403 Forbidden to CONNECT"),
         (503, 5, "503 Service Unavailable to CONNECT"),
@@ -121,7 +121,7 @@ async fn a_proxy_that_forbids_is_asked_once_and_one_that_is_overloaded_again() {
 }
 
 #[tokio::test]
-async fn an_unusable_proxy_is_a_usage_error_where_it_would_be_used() {
+async fn an_unusable_proxy_is_a_usage_error_only_if_it_would_be_used() {
     let value = format!("socks5://{}:{}@127.0.0.1:1080", LOGIN.0, LOGIN.1);
     let run = Mirror::new(["inspect", "registry.test/team/app:1"]).env("HTTPS_PROXY", &value);
     let outcome = run.run().await.expect_code(2);

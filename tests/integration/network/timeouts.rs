@@ -25,7 +25,7 @@ async fn source() -> Scripted {
 }
 
 #[tokio::test]
-async fn what_stands_still_for_the_stall_timeout_is_tried_again_and_heals() {
+async fn a_stalled_request_is_retried_after_the_stall_timeout() {
     let (source, mirror) = (source().await, Registry::start().await);
     source.on("GET", "/blobs/sha256:").nth(1).then(Action::end(End::StallAfter(100)));
     source.on("GET", "/blobs/sha256:").nth(2).then(Action::Stall);
@@ -38,7 +38,7 @@ async fn what_stands_still_for_the_stall_timeout_is_tried_again_and_heals() {
 }
 
 #[tokio::test]
-async fn a_dead_line_is_told_with_how_long_it_was_dead_and_what_to_change() {
+async fn a_dead_connection_is_reported_with_its_duration_and_the_flag_to_change() {
     let source = source().await;
     source.on("GET", "/manifests/").then(Action::Stall);
     let image = source.address().image("app", "1");
@@ -60,7 +60,7 @@ async fn answer(connection: &mut TcpStream) {
 /// A server that forgets an idle connection without a word loses the blob that is sent on it next, and a blob cannot be
 /// sent twice.
 #[tokio::test]
-async fn an_idle_connection_is_used_again_for_some_seconds_and_closed_within_a_minute() {
+async fn an_idle_connection_is_reused_for_some_seconds_and_closed_within_a_minute() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let registry = listener.local_addr().unwrap().to_string();
     let origin = Origin::of_registry(&registry, Scheme::Http).unwrap();

@@ -180,7 +180,7 @@ async fn a_token_that_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_good_enough() {
+async fn an_insufficient_token() {
     let registry = Scripted::start().await;
     demand_token(&registry);
     registry.on("GET", "/token").answer(Answer::json(200, &json!({ "token": "t0ken-s3cret-for-nothing" })));
@@ -211,14 +211,14 @@ async fn a_registry_that_redirects_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_not_there() {
+async fn an_unreachable_host() {
     let closed = ClosedPort::new();
     let address = Address { host_port: closed.host_port.clone(), plain_http: true, authority: None };
     assert_eq!(run_all(&address, "unreachable").await, [1]);
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for() {
+async fn an_untrusted_certificate() {
     let authority = Authority::new();
     let registry = Scripted::start_tls(&authority).await;
     demand_basic(&registry, &[&basic(USER, PASSWORD)]);
@@ -227,7 +227,7 @@ async fn a_certificate_that_nobody_vouches_for() {
 }
 
 #[tokio::test]
-async fn credentials_that_cannot_be_read_are_not_repeated() {
+async fn unreadable_credentials_are_not_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &str| -> PathBuf {
         let path = folder.path().join(name);

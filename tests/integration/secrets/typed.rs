@@ -70,7 +70,7 @@ async fn a_password_in_any_flag_of_any_command_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn the_command_line_itself_may_be_wrong() {
+async fn an_invalid_command_line_does_not_repeat_a_password() {
     let typed = "https://user:pa55word@registry.invalid";
     for words in [
         vec!["sync".to_owned(), format!("--{typed}")],
@@ -86,7 +86,7 @@ async fn the_command_line_itself_may_be_wrong() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_still_said() {
+async fn the_error_still_says_what_is_wrong() {
     let cases = [
         (
             ["--plain-http", "https://u:pa55word@reg.example"],
@@ -107,7 +107,7 @@ async fn what_is_wrong_is_still_said() {
 }
 
 #[tokio::test]
-async fn a_key_in_place_of_the_name_of_its_file_is_not_repeated_bug() {
+async fn a_key_passed_instead_of_its_file_name_is_not_repeated_bug() {
     let key = format!("{{\"private_key\":\"{SECRET}\"}}");
     let encoded = "ZXlKaGJHY2lPaUpTVXpJ".repeat(20);
     for (flag, value) in [

@@ -5,7 +5,7 @@ use thoras_mirror::serve::StorageError;
 use super::*;
 
 #[tokio::test]
-async fn content_outlives_the_process_and_uploads_do_not() {
+async fn content_survives_a_restart_and_uploads_do_not() {
     let (root, registry) = Registry::start().await;
     let manifest = registry.push_image("a/b", "v1", "layer").await;
     let upload = registry.open_upload("a/b").await;
@@ -23,7 +23,7 @@ async fn content_outlives_the_process_and_uploads_do_not() {
 
 /// A process that dies while content is written leaves files under `uploads/` and content without a link.
 #[tokio::test]
-async fn a_crash_between_two_files_shows_nothing() {
+async fn a_crash_between_two_files_leaves_nothing_visible() {
     let (root, registry) = Registry::start().await;
     registry.push_blob("a", b"first").await;
     registry.stop().await;
@@ -37,7 +37,7 @@ async fn a_crash_between_two_files_shows_nothing() {
 }
 
 #[tokio::test]
-async fn a_folder_is_served_once_and_only_if_it_is_ours() {
+async fn a_folder_is_served_by_one_process_and_only_if_it_has_our_format() {
     let (root, registry) = Registry::start().await;
     let second = Registry::over(root.path(), true).await.err().unwrap();
     assert!(matches!(second, ServeError::Storage(StorageError::InUse(_))), "{second}");

@@ -35,7 +35,7 @@ async fn pushes_and_pulls_are_encrypted() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_stands_still_holds_nobody_up() {
+async fn a_stalled_handshake_does_not_block_other_clients() {
     let (root, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     let limits =
         Limits { connections: 1, head_time: std::time::Duration::from_millis(100), ..Limits::default() };
@@ -67,7 +67,7 @@ async fn a_renewed_certificate_is_used_without_a_restart() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
+async fn unusable_files_are_named_with_the_problem() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     let good = files(&authority);
     let write = |name: &str, text: &str| {

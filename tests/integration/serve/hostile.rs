@@ -4,7 +4,7 @@ use super::*;
 
 /// Each is answered or refused, and the registry goes on.
 #[tokio::test]
-async fn lengths_that_lie_are_refused() {
+async fn wrong_lengths_are_refused() {
     let (root, registry) = Registry::start().await;
     let upload = registry.open_upload("a").await;
     for headers in [
@@ -34,7 +34,7 @@ async fn lengths_that_lie_are_refused() {
 }
 
 #[tokio::test]
-async fn chunks_from_nowhere_are_refused() {
+async fn malformed_chunk_ranges_are_refused() {
     let (_root, registry) = Registry::start().await;
     let upload = registry.open_upload("a").await;
     for range in ["-1-3", "0--4", "0-18446744073709551616", "0x0-3", "0-3/4", "bytes=0-3", "", "0 - 3", "4-0"]
@@ -97,7 +97,7 @@ async fn reads_race_with_deletions_and_pushes() {
 
 /// A tag that is read while it moves names one of the two images, whole.
 #[tokio::test]
-async fn a_tag_that_moves_is_never_torn() {
+async fn a_moving_tag_is_never_read_half_written() {
     let (_root, registry) = Registry::start().await;
     let images = [registry.push_image("a", "x", "one").await, registry.push_image("a", "x", "two").await];
     let moving = async {
@@ -121,7 +121,7 @@ async fn a_tag_that_moves_is_never_torn() {
 
 /// One connection's second request must not be read out of the first one's body.
 #[tokio::test]
-async fn a_refused_body_is_not_read_as_the_next_request() {
+async fn a_refused_body_is_not_parsed_as_the_next_request() {
     let (_root, registry) = Registry::start().await;
     let smuggled = "DELETE /v2/a/manifests/x HTTP/1.1\r\nhost: x\r\n\r\n";
     let head =

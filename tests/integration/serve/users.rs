@@ -27,7 +27,7 @@ fn login(request: RequestBuilder, name: &str, password: &str) -> RequestBuilder 
 }
 
 #[tokio::test]
-async fn nothing_but_the_challenge_is_answered_to_strangers() {
+async fn unauthenticated_clients_get_only_the_challenge() {
     let (_folder, registry) = guarded().await;
     let digest = Digest::sha256(b"x");
     for (method, path) in [
@@ -95,7 +95,7 @@ async fn writers_push_and_readers_pull() {
 }
 
 #[tokio::test]
-async fn many_requests_at_once_are_let_in() {
+async fn many_concurrent_requests_are_authenticated() {
     let (_folder, registry) = guarded().await;
     let requests = (0..40).map(|_| login(registry.request(Method::GET, "/v2/"), "reader", "glasses").send());
     for answer in futures::future::join_all(requests).await {
@@ -119,7 +119,7 @@ async fn the_access_log_names_users_and_never_passwords() {
 }
 
 #[tokio::test]
-async fn the_file_is_read_again_on_demand() {
+async fn a_changed_file_is_reloaded_on_demand() {
     let (folder, registry) = guarded().await;
     let status = async |password| {
         let request = login(registry.request(Method::GET, "/v2/"), "writer", password);
@@ -137,7 +137,7 @@ async fn the_file_is_read_again_on_demand() {
 }
 
 #[tokio::test]
-async fn a_file_that_lets_nobody_in_is_refused_at_the_start() {
+async fn a_file_that_admits_no_user_is_refused_at_startup() {
     let folder = tempfile::tempdir().unwrap();
     let htpasswd = folder.path().join("htpasswd");
     let refused = async |text: Option<&str>, pushers: &[&str]| {

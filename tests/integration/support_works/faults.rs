@@ -29,7 +29,7 @@ async fn the_same_seed_breaks_the_same_requests() {
 }
 
 #[tokio::test]
-async fn nothing_breaks_once_it_is_calm() {
+async fn nothing_breaks_after_faults_are_switched_off() {
     let registry = Registry::start().await;
     let image = SampleImage::multi_platform("1");
     let proxy = FaultProxy::start(registry.address(), "a", 100).await;

@@ -47,7 +47,7 @@ async fn a_restart_keeps_the_port_the_files_and_the_log() {
 }
 
 #[tokio::test]
-async fn a_password_is_asked_for() {
+async fn a_password_is_required() {
     let registry = Registry::start_with(Options::default().htpasswd("anna", "right")).await;
     let image = SampleImage::single_platform("1", "amd64");
     for (password, is_right) in [("wrong", false), ("right", true)] {
@@ -109,7 +109,7 @@ async fn a_wrong_password_gets_no_token() {
 }
 
 #[tokio::test]
-async fn damage_to_the_files_shows() {
+async fn damage_to_the_files_is_visible() {
     let registry = Registry::start().await;
     let storage = registry.storage();
     let image = SampleImage::multi_platform("1");
@@ -138,7 +138,7 @@ async fn damage_to_the_files_shows() {
 /// CNCF distribution empties a link before it writes it again, when a manifest is pushed that is there already: a scan
 /// of the files in between must not take its tag for incomplete.
 #[tokio::test]
-async fn a_link_that_is_written_again_is_not_missing() {
+async fn a_link_being_rewritten_is_not_missing() {
     let registry = Registry::start().await;
     let image = SampleImage::multi_platform("1");
     client::push(&image, registry.address(), "app").await;

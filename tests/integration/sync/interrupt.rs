@@ -18,7 +18,7 @@ async fn stuck(more: &[&str]) -> (ScriptedPair, Running, Gate) {
 }
 
 #[tokio::test]
-async fn an_interrupt_exits_with_130_and_a_second_run_finishes_the_work() {
+async fn an_interrupt_exits_with_130_and_a_second_run_finishes() {
     let (pair, running, gate) = stuck(&[]).await;
     running.interrupt();
     let outcome = running.outcome().await.expect_code(130);

@@ -25,7 +25,7 @@ async fn move_tag(site: &Site, image: &SampleImage) {
 }
 
 #[tokio::test]
-async fn every_damage_is_named_in_one_run_and_repaired_by_the_printed_commands() {
+async fn all_damage_is_reported_in_one_run_and_repaired_by_the_printed_commands() {
     let [untouched, untagged, moved] = ["untouched", "untagged", "moved"].map(image);
     let [childless, blobless, hollow] = ["childless", "blobless", "hollow"].map(image);
     let images = [&untouched, &untagged, &moved, &childless, &blobless, &hollow];
@@ -73,7 +73,7 @@ async fn every_damage_is_named_in_one_run_and_repaired_by_the_printed_commands()
 }
 
 #[tokio::test]
-async fn several_damages_of_one_image_are_all_named() {
+async fn several_problems_of_one_image_are_all_reported() {
     let image = image("wreck");
     let site = Site::of(&[&image]).await;
     let storage = site.mirror.storage();
@@ -95,7 +95,7 @@ async fn several_damages_of_one_image_are_all_named() {
 }
 
 #[tokio::test]
-async fn wrong_bytes_are_named_with_what_to_do_because_no_copy_would_replace_them() {
+async fn wrong_bytes_are_reported_with_a_remedy_other_than_a_copy() {
     let [short, rotten] = ["short", "rotten"].map(image);
     let site = Site::of(&[&short, &rotten]).await;
     let storage = site.mirror.storage();
@@ -124,7 +124,7 @@ async fn wrong_bytes_are_named_with_what_to_do_because_no_copy_would_replace_the
 }
 
 #[tokio::test]
-async fn a_platform_that_the_mirror_never_had_is_named_with_those_that_are_there() {
+async fn a_platform_that_was_never_mirrored_is_reported_with_those_present() {
     let image = image("web");
     let site = Site::of(&[&image]).await;
     let reference = site.reference(&image);

@@ -7,7 +7,7 @@ use super::{Site, find, last_words, problem_kinds, redact, repair_commands, vend
 use crate::support::{client, documents, images::SampleImage, process::Mirror, registry::Registry};
 
 #[tokio::test]
-async fn without_a_lock_it_names_the_file_and_the_three_ways_on() {
+async fn without_a_lock_it_names_the_file_and_three_remedies() {
     let outcome = Mirror::new(["verify"]).run().await.expect_code(2);
     assert_snapshot!("missing_lock", outcome.stderr);
     assert!(outcome.stderr.contains("thoras-mirror.lock"));
@@ -33,7 +33,7 @@ async fn a_broken_lock_is_unreadable_input() {
 }
 
 #[tokio::test]
-async fn images_without_to_are_refused_because_the_lock_names_its_own() {
+async fn images_require_to_and_exclude_a_lock() {
     let outcome = Mirror::new(["verify", "quay.io/a/b:1"]).run().await.expect_code(2);
     assert!(outcome.stderr.contains("--to REGISTRY/PATH"), "{outcome}");
     let outcome = Mirror::new(["verify", "--to", "reg.example.com/a", "--lock", "x"]).run().await;
@@ -41,7 +41,7 @@ async fn images_without_to_are_refused_because_the_lock_names_its_own() {
 }
 
 #[tokio::test]
-async fn flags_win_over_the_environment_in_what_is_verified() {
+async fn flags_override_the_environment() {
     let image = SampleImage::multi_platform("web");
     let site = Site::of(&[&image]).await;
     let lock = site.folder().join("thoras-mirror.lock");
@@ -61,7 +61,7 @@ async fn flags_win_over_the_environment_in_what_is_verified() {
 }
 
 #[tokio::test]
-async fn an_image_that_failed_stays_unconfirmed_until_the_printed_repair_ran() {
+async fn a_failed_image_stays_unconfirmed_until_the_printed_repair_has_run() {
     let [good, late] = ["good", "late"].map(SampleImage::multi_platform);
     let (source, mirror) = tokio::join!(Registry::start(), Registry::start());
     client::push(&good, source.address(), &vendor(&good)).await;

@@ -52,7 +52,7 @@ fn named(digest: &Digest) -> Action {
 }
 
 #[tokio::test]
-async fn a_mirror_that_names_the_right_digest_and_sends_another_image_is_found_out_bug() {
+async fn a_mirror_that_names_the_right_digest_and_sends_another_image_is_detected_bug() {
     let site = Liars::start().await;
     site.mirror.with_store(|store| {
         store.repository("web").tags.insert("1".to_owned(), site.other.root().digest.clone());
@@ -71,7 +71,7 @@ async fn a_mirror_that_names_the_right_digest_and_sends_another_image_is_found_o
 }
 
 #[tokio::test]
-async fn a_wrong_header_over_the_right_bytes_is_said_and_no_difference() {
+async fn a_wrong_digest_header_over_the_right_bytes_is_a_warning_not_a_difference() {
     let site = Liars::start().await;
     site.mirror.on("", "/web/manifests/1").then(named(&Digest::sha256(b"nothing")));
     for level in LEVELS {
@@ -84,7 +84,7 @@ async fn a_wrong_header_over_the_right_bytes_is_said_and_no_difference() {
 }
 
 #[tokio::test]
-async fn a_source_that_names_an_old_digest_is_found_out_where_every_byte_is_read() {
+async fn a_source_that_names_an_old_digest_is_detected_at_level_bytes() {
     let site = Liars::start().await;
     // The tag has moved on, and a cache before the source still answers HEAD as before.
     site.source.with_store(|store| {

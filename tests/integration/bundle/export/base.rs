@@ -44,7 +44,7 @@ async fn base(site: &Site, form: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn only_blobs_that_the_base_lacks_travel() {
+async fn a_delta_contains_only_blobs_that_the_base_lacks() {
     let (a, b) = (SampleImage::multi_platform("a"), SampleImage::multi_platform("b"));
     let only_b = |digest: &&Digest| !a.blobs.contains_key(*digest);
     let mut wanted: Vec<Digest> = b.blobs.keys().filter(only_b).cloned().collect();
@@ -74,7 +74,7 @@ async fn only_blobs_that_the_base_lacks_travel() {
 }
 
 #[tokio::test]
-async fn what_is_no_base_is_refused() {
+async fn a_file_that_is_not_a_base_is_refused() {
     let a = SampleImage::multi_platform("a");
     let site = Site::with(&[&a]).await;
     a.write_oci_layout(&site.path("foreign"));
@@ -103,7 +103,7 @@ async fn what_is_no_base_is_refused() {
 }
 
 #[tokio::test]
-async fn a_failed_image_leaves_nothing_out() {
+async fn blobs_of_a_failed_image_are_not_left_out() {
     let (a, b) = (SampleImage::multi_platform("a"), SampleImage::docker("b"));
     let site = Site::with(&[&a, &b]).await;
     let base = site.path("base.tar");

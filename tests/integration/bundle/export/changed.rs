@@ -20,7 +20,7 @@ async fn fail_without(site: &Site, lost: &Digest, more: &[&str], whole: &[u8]) -
 }
 
 #[tokio::test]
-async fn a_moved_tag_is_named_and_only_what_is_new_is_fetched() {
+async fn a_moved_tag_is_reported_and_only_new_content_is_fetched() {
     for split in [&[][..], &["--split", "65536"]] {
         let (a, b, new) =
             (SampleImage::multi_platform("a"), SampleImage::docker("b"), SampleImage::multi_platform("new"));
@@ -75,7 +75,7 @@ async fn blobs_move_both_ways_when_images_come_and_go() {
 }
 
 #[tokio::test]
-async fn volumes_of_another_size_are_written_anew() {
+async fn volumes_of_another_size_are_rewritten() {
     let (a, b) = (SampleImage::multi_platform("a"), SampleImage::docker("b"));
     let lost = own_blob(&b, &[&a]);
     let (site, _) = left_behind(&[&a, &b], &lost, &["--split", "70000"]).await;

@@ -28,7 +28,7 @@ async fn waiting_for(blob: &Digest, site: &Site, output: &Path, expected: &[u8])
 }
 
 #[tokio::test]
-async fn a_disk_that_fills_up_stops_the_export_and_the_next_goes_on_from_there() {
+async fn a_full_disk_stops_the_export_and_the_next_run_resumes() {
     let (site, large, config) = large().await;
     let expected = site.undisturbed(&AMD64).await;
     let disk = SmallDisk::of(16 * MIB).await;
@@ -57,7 +57,7 @@ async fn a_disk_that_fills_up_stops_the_export_and_the_next_goes_on_from_there()
 
 /// FAT32 behaves like this, and so does `ulimit -f`.
 #[tokio::test]
-async fn a_disk_that_takes_no_large_files_is_told_of_before_a_blob_is_fetched() {
+async fn a_file_size_limit_is_reported_before_any_blob_is_fetched() {
     let (site, large, _) = large().await;
     let path = site.path("b.tar");
     // Ignored, the signal turns into an error, as on a disk.
@@ -78,7 +78,7 @@ async fn a_disk_that_takes_no_large_files_is_told_of_before_a_blob_is_fetched() 
 }
 
 #[tokio::test]
-async fn a_disk_that_keeps_other_bytes_than_it_was_given_is_found_out() {
+async fn a_disk_that_changes_bytes_is_detected() {
     let image = SampleImage::multi_platform("a");
     let site = Site::with(&[&image]).await;
     let expected = site.undisturbed(&AMD64).await;

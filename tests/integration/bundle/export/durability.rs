@@ -18,7 +18,7 @@ async fn traced(site: &Site, more: &[&str]) -> (Trace, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn a_bundle_is_synced_before_it_gets_its_name_and_its_folder_after() {
+async fn a_bundle_is_synced_before_its_rename_and_its_folder_after() {
     let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
     let (trace, _) = traced(&site, &[]).await;
     let rename = trace.durable_rename_to(&site.path("b.tar"));
@@ -27,7 +27,7 @@ async fn a_bundle_is_synced_before_it_gets_its_name_and_its_folder_after() {
 
 /// The head says where each blob belongs: without it, what a later run finds cannot be told apart.
 #[tokio::test]
-async fn the_head_and_the_name_of_the_partial_file_are_durable_before_the_first_blob() {
+async fn the_head_and_name_of_the_partial_file_are_durable_before_the_first_blob() {
     let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
     let (trace, bundle) = traced(&site, &[]).await;
     let (partial, blobs) = (site.path("b.tar.partial"), extents(&bundle));
@@ -47,7 +47,7 @@ async fn the_head_and_the_name_of_the_partial_file_are_durable_before_the_first_
 }
 
 #[tokio::test]
-async fn volumes_are_durable_under_their_names_before_their_index_is() {
+async fn volumes_are_durable_under_their_final_names_before_their_index() {
     let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
     let (trace, _) = traced(&site, &SPLIT).await;
     let (indexes, volumes): (Vec<_>, Vec<_>) =
@@ -64,7 +64,7 @@ async fn volumes_are_durable_under_their_names_before_their_index_is() {
 
 /// Killed at each of the renames that end an export: of its volumes, one by one, and of their index.
 #[tokio::test]
-async fn an_export_killed_at_any_rename_leaves_no_index_and_is_finished_by_the_same_command() {
+async fn an_export_killed_at_any_rename_leaves_no_index_and_the_same_command_finishes_it() {
     let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
     let expected = site.undisturbed(&[]).await;
     let volumes = expected.len().div_ceil(70_000);

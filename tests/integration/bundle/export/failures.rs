@@ -21,7 +21,7 @@ async fn site(in_transfer: bool) -> (Site, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn without_an_image_there_is_no_bundle_and_the_rest_is_kept() {
+async fn a_failed_image_prevents_the_bundle_and_keeps_the_partial_file() {
     for in_transfer in [true, false] {
         let (site, whole) = site(in_transfer).await;
         let outcome = site.export("b.tar", &[]).run().await.expect_code(1);
@@ -37,7 +37,7 @@ async fn without_an_image_there_is_no_bundle_and_the_rest_is_kept() {
 }
 
 #[tokio::test]
-async fn keep_going_writes_the_bundle_without_it_and_says_so() {
+async fn keep_going_writes_the_bundle_without_the_image_and_reports_it() {
     for in_transfer in [true, false] {
         let (site, _) = site(in_transfer).await;
         let outcome = site.export("b.tar", &["--keep-going", "--format", "json"]).run().await.expect_code(1);
@@ -69,7 +69,7 @@ async fn keep_going_writes_the_bundle_without_it_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_stream_is_whole_without_an_image_that_is_not_there_when_that_is_asked_for() {
+async fn keep_going_streams_a_complete_bundle_without_a_missing_image() {
     let (site, _) = site(false).await;
     let streamed = export(&site.images, Path::new("-"), &["--keep-going"]).run_captured().await;
     assert_eq!(streamed.status.code(), Some(1), "{}", streamed.stderr);
@@ -96,7 +96,7 @@ async fn when_every_image_fails_each_is_named() {
 }
 
 #[tokio::test]
-async fn a_layer_that_claims_more_than_any_disk_has_is_refused_before_a_byte_is_written() {
+async fn a_layer_larger_than_any_disk_is_refused_before_anything_is_written() {
     for (size, split) in
         [(1_u64 << 50, None), (u64::MAX / 2, None), (1 << 50, Some("65536")), (1 << 50, Some("1TiB"))]
     {
@@ -123,7 +123,7 @@ async fn a_layer_that_claims_more_than_any_disk_has_is_refused_before_a_byte_is_
 }
 
 #[tokio::test]
-async fn what_was_left_out_is_told_from_damage_and_named_by_every_reader() {
+async fn every_reader_distinguishes_omitted_images_from_damage_and_names_them() {
     let (site, _) = site(true).await;
     let path = site.path("b.tar");
     site.export("b.tar", &["--keep-going"]).run().await.expect_code(1);
@@ -156,7 +156,7 @@ async fn what_was_left_out_is_told_from_damage_and_named_by_every_reader() {
 
 /// `verify` at the far side passed without the images that the bundle lacks: the import's lock did not name them.
 #[tokio::test]
-async fn an_image_that_was_left_out_is_asked_for_at_the_far_side_bug() {
+async fn importing_a_bundle_with_an_omitted_image_reports_that_image_as_failed_bug() {
     let (site, _) = site(true).await;
     let path = site.path("b.tar");
     site.export("b.tar", &["--keep-going"]).run().await.expect_code(1);

@@ -33,7 +33,7 @@ async fn memory_does_not_grow_with_the_blob() {
 }
 
 #[tokio::test]
-async fn two_hundred_images_cost_one_request_for_each_manifest_and_blob() {
+async fn two_hundred_images_take_one_request_per_manifest_and_blob() {
     let images: Vec<SampleImage> =
         (0..200).map(|number| SampleImage::multi_platform(&format!("app-{number}"))).collect();
     let site = Site::with(&images.iter().collect::<Vec<_>>()).await;
@@ -61,7 +61,7 @@ async fn two_hundred_images_cost_one_request_for_each_manifest_and_blob() {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_a_bundle_or_beside_it() {
+async fn no_secret_is_written_to_a_bundle_or_its_folder() {
     const PASSWORD: &str = "hunter2-is-not-in-any-bundle";
     let registry = Registry::start_with(registry::Options::default().htpasswd("robot", PASSWORD)).await;
     let image = SampleImage::multi_platform("a");

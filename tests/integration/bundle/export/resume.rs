@@ -36,7 +36,7 @@ async fn killed_in_mid_blob(name: &str) -> (Site, Digest, Extent, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn a_blob_goes_on_where_it_broke_off() {
+async fn an_interrupted_blob_is_resumed() {
     let (site, large, _, expected) = killed_in_mid_blob("b.tar").await;
     let outcome =
         site.export("b.tar", &[&AMD64[..], &["--format", "json"]].concat()).run().await.expect_success();
@@ -57,7 +57,7 @@ async fn a_blob_goes_on_where_it_broke_off() {
 }
 
 #[tokio::test]
-async fn a_beginning_that_is_damaged_is_not_believed() {
+async fn a_damaged_partial_blob_is_fetched_again() {
     let (site, large, extent, expected) = killed_in_mid_blob("b.tar").await;
     let partial = File::options().write(true).open(site.path("b.tar.partial")).unwrap();
     partial.write_all_at(b"garbage", extent.offset + 1_000_000).unwrap();
@@ -127,7 +127,7 @@ async fn no_damage_is_ever_accepted() {
 }
 
 #[tokio::test]
-async fn volumes_that_had_their_names_already_are_used_when_the_others_had_not() {
+async fn volumes_already_renamed_are_reused() {
     let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
     let split = ["--split", "70000"];
     site.export("b.tar", &split).run().await.expect_success();
