@@ -1,4 +1,4 @@
-//! A third kind of endpoint, written outside the crate: everything that it says of its failures reaches the outcome.
+//! A third kind of endpoint, written outside the crate: everything that its errors say reaches the outcome.
 
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +21,7 @@ use crate::support::{
 const SOURCE: &str = "from.example.com/app";
 const DESTINATION: &str = "to.example.com/app";
 
-/// The events of a run, as short lines, with what the destination had been sent at that moment.
+/// The events of a run, as short lines, with the number of writes that the destination had received by then.
 struct Heard {
     destination: Memory,
     lines: Mutex<Vec<(String, usize)>>,
@@ -83,7 +83,7 @@ impl Run {
         mirror(Arc::new(source), destination, vec![mapping], options, events).await.remove(0)
     }
 
-    /// A blob that is not transferred first: the config of the last platform.
+    /// A blob that is transferred late: the config of the last platform.
     fn later_blob(&self) -> Digest {
         let [.., manifest, _index] = self.image.manifests.as_slice() else { panic!("no index") };
         let manifest: serde_json::Value = serde_json::from_slice(&manifest.bytes).unwrap();
@@ -108,7 +108,7 @@ async fn an_image_is_mirrored_between_custom_endpoints() {
     assert_eq!(run.destination.written(), written);
 }
 
-/// The manifests are pushed when that is said, not before.
+/// The event comes after all manifests have been pushed.
 #[tokio::test]
 async fn confirming_is_announced_after_everything_is_pushed() {
     let run = Run::new();
@@ -127,7 +127,7 @@ async fn an_error_that_the_endpoint_calls_transient_is_retried() {
     assert_eq!(run.heard.times("retry"), 2);
 }
 
-/// Bytes that were planned, or sent and not taken, are not copied.
+/// Bytes that were planned, or sent and rejected, do not count as copied.
 #[tokio::test]
 async fn a_failed_image_counts_only_the_blobs_that_arrived() {
     let run = Run::new();

@@ -1,4 +1,4 @@
-//! What a newcomer reads first.
+//! The help texts, as snapshots.
 
 use insta::assert_snapshot;
 

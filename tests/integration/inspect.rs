@@ -1,4 +1,4 @@
-//! `inspect`: what an image is, from the registry alone.
+//! `inspect`: an image as the registry shows it.
 
 use insta::assert_snapshot;
 use thoras_mirror::oci::Digest;
@@ -92,7 +92,7 @@ async fn raw_bytes_hash_to_the_digest_whatever_their_white_space() {
     for by in [reference(registry.address(), &image), {
         format!("{}/vendor/app@{}", registry.address().host_port, image.root().digest)
     }] {
-        // A form that the environment asks for is for tables; the manifest stays as it is.
+        // A format from the environment does not apply to `--raw`.
         let raw = Mirror::new(["inspect", "--raw", &by]).env("THORAS_MIRROR_OUTPUT", "json").run().await;
         let raw = raw.expect_success();
         assert_eq!(raw.stdout.as_bytes(), image.root().bytes);

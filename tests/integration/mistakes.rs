@@ -1,4 +1,4 @@
-//! The mistakes that newcomers make most, and what they read then. Ports and paths differ from run to run.
+//! The most common mistakes of new users, and the resulting messages. Ports and paths differ from run to run.
 
 mod registries;
 
@@ -14,13 +14,13 @@ use crate::support::{
     scripted::Scripted,
 };
 
-/// Where images would go if nothing were wrong.
+/// A destination that is never used.
 const TO: &str = "registry.example.com/thoras";
 
-/// An image that is never asked for.
+/// An image that is never requested.
 const IMAGE: &str = "quay.io/team/app:1";
 
-/// Compares what was said with the snapshot `name`.
+/// Compares standard error with the snapshot `name`.
 fn assert_said(name: &str, outcome: &Outcome) {
     assert_eq!(outcome.stdout, "", "{outcome}");
     assert_read(name, &outcome.stderr);

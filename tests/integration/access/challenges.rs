@@ -1,4 +1,4 @@
-//! What a 401 asks for, and which token servers are not asked.
+//! Challenges in a 401, and token servers that must not be contacted.
 
 use super::{LOGIN, authorizations, basic, bearer, challenge, inspect, registry, run, token, token_registry};
 use crate::support::{
@@ -48,7 +48,7 @@ async fn a_registry_that_never_sends_a_challenge_is_reported() {
     assert!(outcome.stderr.contains("asks for a login and does not say how"), "{outcome}");
 }
 
-/// Runs against a registry whose challenge names a realm that must not be asked.
+/// Runs against a registry whose challenge names a realm that must not be contacted.
 async fn assert_realm_refused(registry: &Scripted, inspect: Mirror, realm: &str, reason: &str) {
     registry.demand(&format!("Bearer realm=\"{realm}\",service=\"x\""), &[&bearer()]);
     let outcome = run(inspect, 4).await;

@@ -1,4 +1,4 @@
-//! Credentials as people have them on disk.
+//! Credentials in the forms that users have on disk.
 
 use std::{
     path::Path,
@@ -79,11 +79,11 @@ async fn a_wrong_password_is_tried_once_and_its_origin_named() {
     assert_eq!(sent, [None, Some(basic_of(wrong))], "and nobody goes on anonymously");
 }
 
-/// A folder with a credential helper, to stand first on `PATH`.
+/// A folder with a credential helper, for the front of `PATH`.
 fn helper(script: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("docker-credential-scripted");
-    // Another process writes it: a fork of this one could still hold it open for writing when it is started.
+    // Written by another process: a fork of this one could still have it open for writing when it is started.
     let status = std::process::Command::new("sh")
         .args([
             "-c",
@@ -150,7 +150,7 @@ async fn a_hanging_helper_is_killed_with_its_children() {
     }
 }
 
-/// Whether a process runs; one that has ended and that nobody has waited for does not.
+/// Whether a process is running; a zombie is not.
 fn is_alive(process: &str) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"));
     status.is_ok_and(|status| !status.contains("State:\tZ"))

@@ -1,4 +1,4 @@
-//! Redirects and the `Location` of an upload: credentials are judged anew at every step.
+//! Redirects and the `Location` of an upload: credentials are re-evaluated at every step.
 
 use super::{authorizations, basic, config, inspect, registry, run};
 use crate::support::{
@@ -10,14 +10,14 @@ use crate::support::{
 
 const ROOT: &str = "/v2/team/app/manifests/1";
 
-/// A registry that wants a password, and a storage that has the same image and wants none.
+/// A registry that requires a password, and a storage host with the same image that does not.
 async fn pair() -> (Scripted, Scripted) {
     let (registry, storage) = (registry().await, registry().await);
     registry.demand("Basic realm=\"scripted\"", &[&basic()]);
     (registry, storage)
 }
 
-/// Redirects the requests for the root manifest, once they carry the password.
+/// Redirects requests for the root manifest that carry the password.
 fn redirect(registry: &Scripted, location: &str) {
     let location = location.to_owned();
     registry.on("GET", ROOT).then(Action::alter(move |answer| {

@@ -1,4 +1,4 @@
-//! Tokens: how few are asked for, what they do not allow, and what happens when they end too early.
+//! Tokens: how few are requested, partial grants, and early expiry.
 
 use serde_json::{Value, json};
 
@@ -107,8 +107,8 @@ async fn a_token_that_expires_between_post_and_put_is_replaced_and_the_blob_rest
     assert_eq!(source.count("GET", "/blobs/sha256:"), blobs + 1);
 }
 
-/// The registry looks at the token again when a large blob has streamed, as some front ends do. (One that answers
-/// before it has read everything resets the connection: no client sees that 401.)
+/// The registry checks the token again after a large blob has streamed, as some front ends do. (One that answers before
+/// reading everything resets the connection, and no client sees that 401.)
 #[tokio::test]
 async fn a_token_refused_during_a_put_costs_one_token_and_one_restart_of_that_blob() {
     const LARGE: usize = 8 * 1024 * 1024;

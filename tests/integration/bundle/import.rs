@@ -1,4 +1,4 @@
-//! Names, rules and the lock of an import; what it refuses before it begins.
+//! Names, rules and the lock of an import, and what it refuses before it starts.
 
 use super::importing::*;
 use crate::support::{client, skopeo};

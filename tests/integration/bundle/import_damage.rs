@@ -1,4 +1,4 @@
-//! Damaged and truncated bundles: never accepted, always named, nothing incomplete tagged.
+//! Damaged and truncated bundles are never accepted and always reported, and no incomplete image is tagged.
 
 use futures::{StreamExt, stream};
 
@@ -25,7 +25,7 @@ async fn a_flipped_bit_in_any_region_is_never_accepted() {
             bytes[at] ^= 1;
             let path = team.folder.path().join(format!("{number}.tar"));
             std::fs::write(&path, bytes).unwrap();
-            // In a repository of its own: what another run has brought whole would not be read from this file.
+            // In its own repository: blobs that another run has pushed would not be read from this file.
             let outcome = import(&path, &format!("{}/{number}", team.to()), &[]).run().await;
             assert_eq!(outcome.status.code(), Some(6), "byte {at}, {region}: {outcome}");
             assert!(outcome.stderr.contains("error: "), "{outcome}");
@@ -54,7 +54,7 @@ async fn a_truncated_bundle_is_refused_before_any_transfer_and_names_the_affecte
         assert_eq!(tags.contains_key(tag), !image.blobs.contains_key(last), "{name}: {outcome}");
     }
     assert!(team.registry.storage().incomplete_tags().is_empty());
-    // What was not imported is in the lock, and fails to verify.
+    // An image that was not imported is in the lock and fails verification.
     Mirror::new(["verify"]).in_folder(&outcome.folder()).run().await.expect_code(5);
 }
 

@@ -1,11 +1,11 @@
-//! Deltas: what they leave out is found at the destination, or they are refused before a byte moves.
+//! Deltas: the omitted blobs are found at the destination, or the import fails before any transfer.
 
 use thoras_mirror::oci::Digest;
 
 use super::importing::*;
 use crate::support::client;
 
-/// The layer that both images have in common.
+/// The layer that both images share.
 fn shared(team: &Team) -> Digest {
     let is_layer = |digest: &&Digest| !team.app.blobs[*digest].starts_with(b"{");
     let mut both =
@@ -13,7 +13,7 @@ fn shared(team: &Team) -> Digest {
     both.next().unwrap().clone()
 }
 
-/// The bundle of both images without the layer that both share, which `places` are said to hold.
+/// The bundle of both images without their shared layer, which is in the repositories `places` according to the lock.
 fn delta(team: &Team, places: &[&str]) -> SampleBundle {
     team.builder().without(&Digest::sha256(b"base"), &[(&shared(team), places)]).build()
 }

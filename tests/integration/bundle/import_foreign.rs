@@ -1,4 +1,4 @@
-//! Layouts that skopeo, crane, oras and Docker write.
+//! Layouts written by skopeo, crane, oras and Docker.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::importing::*;
 use crate::support::{client, programs, skopeo};
 
-/// An image in a registry, pulled by skopeo to `destination`, which may end in a name.
+/// Pulls an image from a registry to `destination`, which may end in a name, with skopeo.
 async fn pulled_by_skopeo(image: &SampleImage, destination: &str) {
     let source = Registry::start().await;
     client::push(image, source.address(), "team/app").await;
@@ -37,7 +37,7 @@ async fn a_skopeo_archive_without_a_name_is_named_with_as() {
     assert_eq!(team.registry.storage().tags()["mirror/app:1"], team.app.root().digest);
 }
 
-/// By the programs themselves; below stand the forms that they write.
+/// Written by the tools themselves. The functions below write the same forms by hand.
 #[tokio::test]
 async fn crane_and_oras_layouts_are_imported() {
     let team = Team::start().await;
@@ -58,13 +58,13 @@ async fn crane_and_oras_layouts_are_imported() {
     assert_eq!(team.registry.storage().tags()["mirror/web:2"], team.app.root().digest);
 }
 
-/// What `crane pull --format=oci` writes: a folder whose index names nothing.
+/// What `crane pull --format=oci` writes: a folder whose index has no names.
 fn as_crane(image: &SampleImage, folder: &Path) {
     image.write_oci_layout(folder);
     change_index(folder, |index| drop(index["manifests"][0].as_object_mut().unwrap().remove("annotations")));
 }
 
-/// What `oras cp --to-oci-layout` writes: children stand beside their index, without a name.
+/// What `oras cp --to-oci-layout` writes: children are listed beside their index, without a name.
 fn as_oras(image: &SampleImage, folder: &Path) {
     image.write_oci_layout(folder);
     let children: Vec<Value> = image.manifests[..image.manifests.len() - 1]
@@ -92,7 +92,7 @@ fn change_index(folder: &Path, change: impl FnOnce(&mut Value)) {
     fs::write(path, index.to_string()).unwrap();
 }
 
-/// An archive of a folder as GNU tar makes it: with entries for folders, the index not first.
+/// An archive of a folder as GNU tar writes it: with entries for folders, and the index not first.
 fn archive_of(folder: &Path) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.append_dir_all(".", folder).unwrap();

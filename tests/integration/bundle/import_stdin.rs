@@ -1,4 +1,4 @@
-//! One pass over standard input: nothing is stored on the way, nothing incomplete is tagged.
+//! One pass over standard input: nothing is stored locally, and no incomplete image is tagged.
 
 use std::io::Write as _;
 
@@ -25,7 +25,7 @@ async fn a_bundle_is_imported_in_one_pass_and_each_blob_sent_once() {
     Mirror::new(["verify", "--level", "bytes"]).in_folder(&outcome.folder()).run().await.expect_success();
 }
 
-/// They were told as "there already", because the pipeline finds them at the destination.
+/// They were reported as already present, because the pipeline finds them at the destination.
 #[tokio::test]
 async fn blobs_read_from_the_stream_count_as_copied() {
     let team = Team::start().await;
@@ -44,7 +44,7 @@ async fn blobs_read_from_the_stream_count_as_copied() {
     assert_eq!(totals["present"], bytes(&team.app) + bytes(&team.web), "{outcome}");
 }
 
-/// From files it always was.
+/// Padding in files was always checked.
 #[tokio::test]
 async fn padding_in_a_stream_must_be_zeros() {
     let team = Team::start().await;
@@ -60,7 +60,7 @@ async fn padding_in_a_stream_must_be_zeros() {
     team.assert_untouched().await;
 }
 
-/// The reading end of a pipe into which these bytes are written again and again, until it is closed.
+/// The reading end of a pipe into which these bytes are written repeatedly until it is closed.
 fn endless(bytes: &[u8]) -> std::io::PipeReader {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let bytes = bytes.to_vec();
@@ -68,8 +68,8 @@ fn endless(bytes: &[u8]) -> std::io::PipeReader {
     reader
 }
 
-/// `/dev/zero` is the end of an archive without end. Noise is the same in every run: a few in a million beginnings of
-/// random bytes are those of an archive, or of a compressed file, as the next test shows.
+/// `/dev/zero` is an endless end of an archive. The random bytes are the same in every run: a few in a million random
+/// inputs start like an archive or a compressed file, as the next test shows.
 #[tokio::test]
 async fn an_endless_stream_is_refused() {
     let team = Team::start().await;
@@ -134,7 +134,7 @@ async fn a_truncated_stream_is_an_integrity_error_and_nothing_incomplete_is_tagg
         assert!(outcome.stderr.contains("cut off"), "{length}: {outcome}");
         team.assert_nothing_imported();
     }
-    // Whoever goes on gets what is whole: here, everything but the end mark was there.
+    // `--keep-going` imports what is complete: here, only the end marker is missing.
     let almost = &bundle.bytes[..bundle.bytes.len() - 1024];
     import_bytes(almost, &team.to(), &["--keep-going"]).run().await.expect_success();
     team.assert_imported();
@@ -210,7 +210,7 @@ async fn another_tools_archive_is_imported_if_its_index_comes_first() {
     for name in ["oci-layout", "index.json"] {
         builder.append_path_with_name(folder.path().join(name), name).unwrap();
     }
-    // A config stands before the manifests: it is kept until it is known what it is.
+    // A config precedes the manifests: it is kept until its role is known.
     let config = team.app.blobs.iter().find(|(_, bytes)| bytes.starts_with(b"{")).unwrap().0;
     let manifests = team.app.manifests.iter().map(|manifest| &manifest.digest);
     let others = team.app.blobs.keys().filter(|digest| *digest != config);

@@ -1,4 +1,4 @@
-//! Volumes: read in place, in any order, under any names; what is missing is named.
+//! Volumes are read in place, in any order and under any names; missing volumes are named.
 
 use std::{fs, path::PathBuf};
 
@@ -6,7 +6,7 @@ use super::importing::*;
 
 const SIZE: usize = 40_000;
 
-/// A bundle in volumes in a folder of its own.
+/// A bundle split into volumes, in its own folder.
 fn sliced(team: &Team) -> (tempfile::TempDir, Vec<PathBuf>) {
     let folder = tempfile::tempdir().unwrap();
     let set = team.bundle().write_volumes(folder.path(), "thoras.tar", SIZE);
@@ -51,7 +51,7 @@ async fn a_missing_volume_is_named_with_its_images_and_keep_going_imports_the_ot
     let set = bundle.write_volumes(folder.path(), "thoras.tar", 4096);
     let own = team.web.blobs.keys().find(|digest| !team.app.blobs.contains_key(digest)).unwrap();
     let lost = &set.volumes[bundle.blob(own).start / 4096].name;
-    // The volume's neighbors in it may belong to the other image.
+    // Other blobs in the volume may belong to the other image.
     let shares = team.app.blobs.keys().any(|digest| {
         let (ours, theirs) = (bundle.blob(digest), bundle.blob(own).start / 4096 * 4096);
         ours.start < theirs + 4096 && theirs < ours.end
@@ -96,7 +96,7 @@ async fn a_damaged_volume_is_never_accepted() {
     let outcome = import(&volume, &team.to(), &[]).run().await.expect_code(6);
     let name = volume.file_name().unwrap().to_str().unwrap();
     let failure = format!(": cannot read blob {shared} in {name} (source)");
-    // One line for each image, or one for both: a line says how long the tries took, and equal lines are merged.
+    // One line per image, or one for both: a line contains the elapsed time, and equal lines are merged.
     let errors = outcome.stderr.lines().filter_map(|line| line.strip_prefix("error: ")?.split_once(&failure));
     let failed: Vec<&str> = errors.flat_map(|(images, _)| images.split(", ")).collect();
     assert_eq!(failed, ["app:1", "web:2"], "{outcome}");

@@ -1,4 +1,4 @@
-//! Whatever else may be named in a bundle's place: every command says what it is, where, and what to do, and none waits.
+//! Other input instead of a bundle: every command says what it is, where it is and what to do, and never hangs.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ fn tar(path: &Path, names: &[&str]) {
     builder.finish().unwrap();
 }
 
-/// Fails with this code, naming the path, with this text and a hint.
+/// Asserts that a command fails with this code, the path, this text and a hint.
 async fn assert_refused(command: &[&str], path: &Path, code: i32, text: &str, hint: &str) {
     let outcome = Mirror::new(command.iter().copied()).arg(path).run().await.expect_code(code);
     let called = format!("{command:?} {}: {outcome}", path.display());
@@ -87,7 +87,7 @@ async fn a_folder_without_a_layout_is_refused() {
     assert_eq!(fs::read_dir(path).unwrap().count(), 1);
 }
 
-/// They looked for a file of that name; `serve` made a folder of it.
+/// Commands used to look for a file named `-`, and `serve` created a folder of that name.
 #[tokio::test]
 async fn only_import_reads_standard_input() {
     for command in [COMMANDS[0], COMMANDS[1], COMMANDS[3]] {
@@ -99,7 +99,7 @@ async fn only_import_reads_standard_input() {
     }
 }
 
-/// "the archive cannot be read at byte 512" of which file?
+/// "the archive cannot be read at byte 512" did not name the file.
 #[tokio::test]
 async fn damage_is_reported_with_the_name_of_the_file() {
     let team = Team::start().await;

@@ -1,4 +1,4 @@
-//! `bundle verify`: what it says of whole and damaged bundles.
+//! `bundle verify` of intact and damaged bundles.
 
 use thoras_mirror::{lock::Lock, oci::Digest};
 
@@ -46,7 +46,7 @@ async fn an_unexpected_id_is_refused() {
 
 #[tokio::test]
 async fn a_damaged_blob_is_reported_for_every_image_that_contains_it() {
-    // Their base layers are the same.
+    // They share their base layers.
     let images = [SampleImage::multi_platform("a"), SampleImage::multi_platform("b")];
     let bundle = SampleBundle::new(&[&images[0], &images[1]], &PLATFORMS).await;
     let is_shared = |digest: &&Digest| images[1].blobs.contains_key(*digest);
@@ -73,7 +73,7 @@ async fn required_platforms_come_from_the_lock_unless_a_flag_overrides_them() {
     verify(&bundle.bytes, &["--allow-missing-platform", "app"]).await.expect_success();
 }
 
-/// What is changed in a lock.
+/// A change to a lock.
 type Lie<'a> = Box<dyn Fn(&mut Lock) + 'a>;
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! `bundle verify` of volumes: found, recognized, and named when they are missing or damaged.
+//! `bundle verify` of volumes: they are found, recognized, and named if missing or damaged.
 
 use std::{
     fs,
@@ -7,10 +7,10 @@ use std::{
 
 use super::importing::*;
 
-/// So small that a layer lies in several.
+/// So small that a layer spans several.
 const SIZE: usize = 10_000;
 
-/// The volume that holds a byte.
+/// The volume that contains a byte.
 fn volume_of(offset: usize) -> String {
     format!("b.tar.{:03}", offset / SIZE + 1)
 }
@@ -39,7 +39,7 @@ impl Volumes {
         self.folder.path().join(name)
     }
 
-    /// Changes one bit; twice is as if nothing had been.
+    /// Flips one bit; a second call restores it.
     fn flip(&self, offset: usize) {
         let path = self.path(&volume_of(offset));
         let mut bytes = fs::read(&path).unwrap();
@@ -47,7 +47,7 @@ impl Volumes {
         fs::write(path, bytes).unwrap();
     }
 
-    /// A blob that both images have.
+    /// A blob that both images share.
     fn shared(&self) -> std::ops::Range<usize> {
         let shared = self.team.app.blobs.keys().find(|digest| self.team.web.blobs.contains_key(digest));
         self.bundle.blob(shared.unwrap())
@@ -79,7 +79,7 @@ async fn renamed_volumes_are_recognized_and_reported_with_both_names() {
     verify(&[volumes.index(), disk.clone()], 0).await;
 
     let mut bytes = fs::read(&disk).unwrap();
-    // Behind what it is recognized by there is nothing in volumes that are this small: the name has to do.
+    // Volumes this small have no content to be recognized by: only the name is left.
     bytes[(shared.start + 1) % SIZE] ^= 1;
     fs::write(&disk, bytes).unwrap();
     let outcome = verify(&[volumes.index(), disk.clone()], 3).await;
@@ -126,7 +126,7 @@ async fn a_flipped_bit_is_reported_with_its_blob_images_and_volume() {
     assert!(told.iter().all(|line| line.contains(&volume_of(place))), "{outcome}");
 }
 
-/// The head is read from the index of the volumes, where the first volume may be another.
+/// The head is read from the volume index, because the first volume may be the wrong one.
 #[tokio::test]
 async fn a_flipped_bit_outside_the_blobs_is_reported_with_its_volume() {
     let volumes = Volumes::new().await;
@@ -168,7 +168,7 @@ async fn a_damaged_index_is_distinguished_from_damaged_volumes() {
     assert!(outcome.stderr.contains("b.tar.volumes.json cannot be read as the index"), "{outcome}");
 }
 
-/// The first was told to be cut off, the others not to be bundles.
+/// The first volume was reported as truncated, the others as not being bundles.
 #[tokio::test]
 async fn without_an_index_all_volumes_form_the_bundle_and_one_volume_gives_a_hint() {
     let volumes = Volumes::new().await;

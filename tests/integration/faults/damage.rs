@@ -1,5 +1,4 @@
-//! Manifests whose bytes are not what they should be: damaged on the way, or served by a registry that is wrong about
-//! itself.
+//! Manifests with wrong bytes: damaged in transit, or served by a registry whose headers are wrong.
 
 use thoras_mirror::{error::Kind, event::Event, oci::Digest, outcome::Status};
 
@@ -27,12 +26,12 @@ fn warnings(ended: &Ended) -> Vec<&String> {
     said
 }
 
-/// A digest that no registry has.
+/// A digest that exists nowhere.
 fn nowhere() -> Digest {
     Digest::sha256(b"nowhere")
 }
 
-/// Serves the root as it is, under the header of another manifest.
+/// Serves the root unchanged, with the digest header of another manifest.
 fn named(digest: &Digest) -> Action {
     Action::header(DIGEST_HEADER, digest.as_str())
 }
@@ -77,10 +76,10 @@ async fn a_cut_does_not_use_up_the_second_try_of_a_damaged_manifest() {
     case.converges().await;
 }
 
-/// The bug that the chaos runs showed: a flipped bit in the answer to a tag became the mirrored truth.
+/// A bug found by the chaos runs: a flipped bit in the answer to a tag was mirrored as if it were the image.
 #[tokio::test]
 async fn a_bit_flipped_once_in_a_root_read_by_tag_is_retried_bug() {
-    // In the JSON's structure, where it cannot be read any more, and within a text, where it can.
+    // In the JSON structure, where parsing fails, and within a string, where it does not.
     for at in [0, 30] {
         let case = Case::with(SampleImage::multi_platform("1")).await;
         case.source.on("GET", TAG).nth(1).then(Action::flip_bit(at));
@@ -114,7 +113,7 @@ async fn a_digest_header_that_is_always_wrong_is_ignored_with_a_warning() {
     let expected = format!("names the digest {}, its bytes have {}", nowhere(), case.image.root().digest);
     assert!(said.len() == 1 && said[0].contains(&expected), "{said:?}");
     case.holds_the_image(super::REPOSITORY);
-    // HEAD names the same absent digest: that must not look like an image that is gone.
+    // HEAD names the same absent digest: that must not look like a deleted image.
     let again = case.run().await.expect_success();
     assert_eq!(again.outcomes[0].status, Status::UpToDate);
 }

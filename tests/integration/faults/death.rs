@@ -1,4 +1,4 @@
-//! The process is killed in the middle of a large blob, and another one goes on.
+//! The process is killed in the middle of a large blob, and another process resumes.
 
 use std::{
     net::SocketAddr,
@@ -23,7 +23,7 @@ use crate::support::{
 const MIB: usize = 1024 * 1024;
 /// Above the size from which the program resumes, with two snapshots on the way.
 const LARGE: usize = 48 * MIB;
-/// Where the source falls silent, behind both snapshots.
+/// Where the source stalls: after both snapshots.
 const SILENCE: usize = 40 * MIB;
 
 /// How long anything may take, on a machine that is busy with other tests.
@@ -49,7 +49,7 @@ fn sync(case: &Case, destination: &Address, home: &Path) -> Mirror {
     .env("HOME", home)
 }
 
-/// Runs until the journal holds both snapshots of the hash, then kills. Returns where the upload was sent to.
+/// Runs until the journal has both snapshots of the hash, then kills the process. Returns the upload's location.
 async fn killed_in_mid_blob(case: &Case, destination: &Address, home: &Path) -> String {
     let (digest, _) = case.layer();
     case.source.on("GET", digest.as_str()).nth(1).then(Action::end(End::StallAfter(SILENCE)));
@@ -70,7 +70,7 @@ async fn killed_in_mid_blob(case: &Case, destination: &Address, home: &Path) -> 
     lines.find_map(|line| Some(line["session"]["location"].as_str()?.to_owned())).unwrap()
 }
 
-/// Where the source was read from, by each run.
+/// The offset from which each run read the source.
 fn offsets(case: &Case) -> Vec<usize> {
     let (digest, _) = case.layer();
     let gets = requests(&case.source, "GET", digest.as_str());
@@ -78,7 +78,7 @@ fn offsets(case: &Case) -> Vec<usize> {
     gets.iter().map(|request| request.header("range").map_or(0, range)).collect()
 }
 
-/// The registry that the program brings along, over a folder of its own.
+/// The registry of `thoras-mirror serve`, over its own folder.
 struct Serve {
     _root: tempfile::TempDir,
     address: Address,
@@ -103,19 +103,19 @@ impl Serve {
         Self { _root: root, address: Address { host_port, plain_http: true, authority: None }, access }
     }
 
-    /// Waits until the registry has read all that a killed client sent, and has noticed that it is gone: until
-    /// then it refuses every other request to write to the upload.
+    /// Waits until the registry has read everything that a killed client sent and has noticed the disconnect. Until
+    /// then, it refuses other writes to the upload.
     async fn lets_go_of(&self, upload: &str) {
         let client = self.address.http_client();
         let deadline = Instant::now() + PATIENCE;
-        // Without a byte, so that nothing changes.
+        // An empty chunk, so that nothing changes.
         while client.patch(upload).send().await.unwrap().status() == StatusCode::CONFLICT {
             assert!(Instant::now() < deadline, "the dead client's request has no end");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// The requests about uploads since this was last asked.
+    /// The requests for uploads since the last call.
     fn uploads(&mut self) -> Vec<AccessRecord> {
         let records = std::iter::from_fn(|| self.access.try_recv().ok());
         records.filter(|record| record.path.contains("/blobs/uploads/")).collect()
@@ -171,7 +171,7 @@ async fn a_registry_that_forgets_broken_sessions_is_sent_the_whole_blob_without_
     crate::support::client::assert_present(&case.image, registry.address(), REPOSITORY).await;
 }
 
-/// A run that ends with an error leaves a journal as a killed one does; the next process has only that.
+/// A failed run leaves a journal just as a killed one does. The next process has nothing else.
 #[tokio::test]
 async fn a_later_run_resumes_where_a_failed_run_stopped() {
     let case = Case::resumable().await;

@@ -1,4 +1,4 @@
-//! Faults of the registry that images come from, in the middle of a blob.
+//! Faults of the source registry during a blob download.
 
 use thoras_mirror::oci::Digest;
 
@@ -40,7 +40,7 @@ async fn no_content_encoding_is_requested() {
 async fn a_connection_that_keeps_breaking_but_makes_progress_succeeds() {
     let case = Case::with(SampleImage::with_layer_size("1", 3_500_000)).await;
     let (digest, _) = case.only_one_layer_is_missing();
-    // More interruptions than a line that brings nothing is granted.
+    // More interruptions than the limit for a connection without progress.
     case.source.on("GET", digest.as_str()).first(8).then(Action::end(End::CutAfter(400_000)));
     case.run().await.expect_success();
     assert!(ranges(&case, &digest).len() > 6);
@@ -133,7 +133,7 @@ async fn a_chunked_body_longer_than_the_blob_is_refused() {
     let case = Case::start().await;
     let (digest, bytes) = case.only_one_layer_is_missing();
     let more = [&bytes[..], b"more"].concat();
-    // Without a length that could be compared in advance.
+    // Without a length to compare in advance.
     let endless = Answer::status(200).header("transfer-encoding", "chunked").body(more);
     case.source.on("GET", digest.as_str()).answer(endless);
     let failure = case.run().await.expect_failure();

@@ -1,4 +1,4 @@
-//! Layers that may not be passed on: left out, or fetched from wherever their manifests say.
+//! Layers that may not be redistributed: skipped, or fetched from the URLs in their manifests.
 
 use std::collections::BTreeMap;
 
@@ -11,19 +11,19 @@ use crate::support::{
     scripted::{Action, Answer, Scripted},
 };
 
-/// Somebody who hands out layers: any http server, here one that knows ranges.
+/// A host that serves layers: any HTTP server, here one that supports ranges.
 async fn layer_host(layers: &BTreeMap<Digest, Bytes>) -> Scripted {
     let host = Scripted::start().await;
     host.with_store(|store| store.repository("layers").blobs = layers.clone());
     host
 }
 
-/// Where such a host has a layer.
+/// The URL of a layer on such a host.
 fn url(host: &Scripted) -> String {
     format!("{}/v2/layers/blobs/{{}}", host.address().url())
 }
 
-/// A case in which foreign layers are wanted, and only these URLs lead to them.
+/// A case with `--foreign-layers` where only these URLs have the layers.
 async fn wanted(urls: &[&str]) -> (Case, BTreeMap<Digest, Bytes>) {
     let (image, layers) = SampleImage::with_foreign_layers("1", urls);
     let mut case = Case::with(image).await;
@@ -31,7 +31,7 @@ async fn wanted(urls: &[&str]) -> (Case, BTreeMap<Digest, Bytes>) {
     (case, layers)
 }
 
-/// The same with a host that has them.
+/// The same, with a host that has them.
 async fn fetched() -> (Case, BTreeMap<Digest, Bytes>, Scripted) {
     let host = layer_host(&BTreeMap::new()).await;
     let (case, layers) = wanted(&[&url(&host)]).await;

@@ -1,4 +1,4 @@
-//! Faults of registries with manifests.
+//! Faults of registries that concern manifests.
 
 use thoras_mirror::outcome::Status;
 
@@ -10,7 +10,7 @@ use crate::support::{
 
 const MANIFESTS: &str = "/manifests/";
 
-/// Answers with another success, without the headers that say what was stored.
+/// Answers with another success status, without the headers that name what was stored.
 fn tersely(status: u16) -> Action {
     Action::alter(move |answer| if answer.status.is_success() { Answer::status(status) } else { answer })
 }
@@ -54,7 +54,7 @@ async fn a_blob_that_appears_late_at_the_registry_is_waited_for() {
 async fn a_blob_that_the_registry_lost_is_copied_again() {
     let case = Case::start().await;
     let (digest, _) = case.layer();
-    // Taken and lost: a success is answered for an upload that never arrived.
+    // The upload is answered with success and lost.
     case.destination.on("PUT", digest.as_str()).nth(1).answer(Answer::status(201));
     let ended = case.run().await.expect_success();
     assert!(ended.text().contains(&format!("lost blob {digest}: it is brought again")), "{}", ended.text());
@@ -80,7 +80,7 @@ async fn a_registry_that_keeps_reporting_missing_blobs_fails_the_image() {
 async fn an_immutable_tag_with_the_same_digest_is_success() {
     for (status, code) in [(400, "TAG_INVALID"), (403, "DENIED"), (409, "CONFLICT"), (412, "PRECONDITION")] {
         let case = Case::start().await;
-        // The tag appears between our look at it and our PUT, as when two mirrors run at once.
+        // The tag appears between our check and our PUT, as when two mirrors run at once.
         case.destination.on("PUT", "/manifests/1").nth(1).then(Action::alter(move |answer| {
             assert!(answer.status.is_success());
             Answer::error(status, code)

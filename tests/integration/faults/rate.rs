@@ -1,4 +1,4 @@
-//! Registries that have too much to do.
+//! Overloaded registries.
 
 use std::{
     sync::{Arc, Mutex},
@@ -33,12 +33,12 @@ async fn a_429_is_retried_after_its_seconds_its_date_or_a_backoff() {
     }
 }
 
-/// RFC 9110's preferred form, written by the library that the product reads it with.
+/// The preferred format of RFC 9110, written by the library that the program parses it with.
 fn httpdate(time: std::time::SystemTime) -> String {
     httpdate::fmt_http_date(time)
 }
 
-/// Opens a gate once so many requests are known to be tried again: by then the pause that was asked for has begun.
+/// Opens a gate once this many requests are known to be retried: by then the requested pause has begun.
 struct OpenAfterRetries {
     gate: Gate,
     retries: Mutex<usize>,
@@ -58,12 +58,12 @@ impl EventSink for OpenAfterRetries {
     }
 }
 
-/// What the destination asks for.
+/// The pause that the destination asks for.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Copies two images that share nothing. The first three requests of this kind for the second one are refused with
-/// this status and `Retry-After`. The first image's blobs are answered only after the client has read the refusals, so
-/// its manifest is still to be pushed: it has to wait as well.
+/// Copies two images that share nothing. The first three requests of this kind for the second one are refused with this
+/// status and `Retry-After`. The first image's blobs are answered only after the client has read the refusals, so its
+/// manifest is still pending and must wait as well.
 async fn assert_all_requests_wait_when_refused(method: &str, status: u16) {
     let case = Case::start().await;
     let second = SampleImage { tag: "1".to_owned(), ..SampleImage::single_platform("second", "arm64") };
@@ -153,7 +153,7 @@ async fn one_job_does_not_wait_for_itself() {
     }
 }
 
-/// Twelve images of two blobs each that nobody else has.
+/// Twelve images of two blobs each, none shared.
 async fn many_blobs() -> (Case, Vec<(String, String)>) {
     let case = Case { jobs: 64, ..Case::start().await };
     let names: Vec<(String, String)> =

@@ -1,4 +1,4 @@
-//! Uploads that break off in this run: gone on with, found committed, or begun anew.
+//! Uploads interrupted within a run: resumed, found committed, or restarted.
 
 use super::{
     Case, requests,
@@ -84,7 +84,7 @@ async fn a_chunk_at_the_wrong_offset_queries_the_session_status() {
     let case = Case::resumable().await;
     case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::CutUpload { after: 250_000, keep: true });
-    // The first status is stale, as ECR's is; the chunk that follows it gets the truth: 416.
+    // The first status is stale, as ECR's is; the next chunk gets the correct offset with a 416.
     case.destination.on("GET", UPLOADS).nth(1).then(Action::header("range", "0-99999"));
     case.run().await.expect_success();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Faults of the registry that images go to, while a blob is uploaded.
+//! Faults of the destination registry during a blob upload.
 
 use thoras_mirror::{event::Event, oci::Digest, outcome::Status};
 
@@ -12,8 +12,8 @@ use crate::support::{
 
 pub(super) const UPLOADS: &str = "/blobs/uploads/";
 
-/// What was asked about the largest blob's uploads, in order: `POST`, `PATCH 0-4` (a chunk with its range), …
-/// Other blobs are there already and cost a POST each, which mounts them.
+/// The requests for uploads of the largest blob, in order: `POST`, `PATCH 0-4` (a chunk with its range), … Other blobs
+/// are already present and take one POST each, which mounts them.
 pub(super) fn uploads(case: &Case) -> Vec<String> {
     let (digest, _) = case.layer();
     let is_about_another = |path: &str| path.contains("mount=") && !path.contains(digest.hex());
@@ -31,7 +31,7 @@ pub(super) fn heads(case: &Case, digest: &Digest) -> usize {
     requests(&case.destination, "HEAD", digest.as_str()).len()
 }
 
-/// The bodies of the requests that brought bytes, in order; `None` for those that broke off.
+/// The body lengths of the requests that sent bytes, in order; `None` for interrupted ones.
 pub(super) fn lengths(case: &Case, method: &str) -> Vec<Option<usize>> {
     requests(&case.destination, method, UPLOADS).iter().map(|request| request.body_length).collect()
 }
@@ -74,7 +74,7 @@ async fn a_location_on_another_host_gets_the_bytes_and_no_credentials() {
     let storage = Scripted::start().await;
     let location = format!("{}/put?X-Amz-Signature={SECRET}", storage.address().as_localhost().url());
     case.destination.on("POST", UPLOADS).then(Action::header("location", &location));
-    // The registry never hears of what its storage took, so the copy cannot succeed.
+    // The registry does not learn what its storage received, so the copy cannot succeed.
     storage.on("PUT", "/put").answer(Answer::status(200));
     case.run().await.expect_failure();
     let put = &requests(&storage, "PUT", "/put")[0];
@@ -154,7 +154,7 @@ async fn a_blob_too_large_for_one_request_is_sent_in_chunks_and_so_are_later_blo
     }
 }
 
-/// Through a proxy, which leads every name to this machine.
+/// Through a proxy that resolves every name to this machine.
 #[tokio::test]
 async fn chunks_for_ghcr_stay_within_its_limit() {
     const MIB: usize = 1024 * 1024;
@@ -340,7 +340,7 @@ async fn a_registry_that_denies_blob_head_requests_still_gets_the_blobs() {
     }
 }
 
-/// Canceled, the copy stops at once: no task goes on behind its back, and its sessions can be gone on with.
+/// A canceled copy stops immediately: no task keeps running, and its sessions can be resumed.
 #[test]
 fn a_canceled_copy_leaves_no_task_behind() {
     let servers = tokio::runtime::Runtime::new().unwrap();

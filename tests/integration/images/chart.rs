@@ -1,4 +1,4 @@
-//! The sample chart names images in every way there is, and much that only looks like one.
+//! The sample chart names images in every supported way, and contains text that only looks like an image.
 
 use insta::assert_snapshot;
 
@@ -117,7 +117,7 @@ async fn the_environment_names_the_chart_unless_the_command_line_says_what_to_mi
 #[tokio::test]
 async fn two_images_with_one_destination_fail_before_any_request() {
     let program = crate::support::helm::program().display().to_string();
-    // Nothing listens there, and nothing needs to.
+    // Nothing listens there: it is never contacted.
     let sync = ["sync", "--to", "127.0.0.1:1/mirror", "--naming", "last", "--chart", &chart("collision")];
     let outcome = Mirror::new(sync.into_iter().chain(["--helm", &program])).run().await.expect_code(2);
     for text in

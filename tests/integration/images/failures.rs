@@ -1,4 +1,4 @@
-//! Helm that is missing or fails, and what Helm is shown of our secrets: nothing.
+//! Helm is missing or fails, and Helm sees none of our secrets.
 
 use super::{images, sample};
 use crate::support::{

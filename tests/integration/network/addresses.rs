@@ -1,4 +1,4 @@
-//! Addresses in every form in which a registry can be written.
+//! Registry addresses in every form.
 
 use crate::support::{
     images::SampleImage,

@@ -1,4 +1,4 @@
-//! TLS: private authorities, registries that are not verified, client certificates.
+//! TLS: private authorities, unverified registries, client certificates.
 
 use std::path::Path;
 
@@ -137,7 +137,8 @@ async fn unusable_files_are_usage_errors_before_any_request() {
     assert!(registry.requests().is_empty());
 }
 
-/// The system's certificates cost memory and a quarter of a second; a broken store must not stop a run that needs none.
+/// Loading the system's certificates takes memory and a quarter of a second, and a broken store must not stop a run
+/// that needs none.
 #[tokio::test]
 async fn a_plain_http_run_never_reads_certificates() {
     let registry = Scripted::start().await;

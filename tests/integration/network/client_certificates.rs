@@ -1,5 +1,5 @@
-//! To whom a client certificate is shown: a certificate for all is for all registries, not for every host that an
-//! answer or a manifest names.
+//! Which hosts get a client certificate: a global certificate is for all registries, not for every host that an answer
+//! or a manifest names.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Whether the requests came over connections that showed a certificate: all of them, none of them.
+/// Whether all requests, or none, came over connections with a client certificate.
 #[track_caller]
 fn assert_shown(server: &Scripted, path: &str, expected: bool) {
     let requests = server.requests();
@@ -36,7 +36,7 @@ fn sync(authority: &Authority, scope: &str, image: &str, to: &str) -> Mirror {
         .arguments(["--client-key", &scoped(&authority.client_key_file())])
 }
 
-/// A registry that names a token server and sends every blob's reader to another host.
+/// A registry that names a token server and redirects every blob download to another host.
 struct Site {
     authority: Authority,
     source: Scripted,

@@ -1,4 +1,4 @@
-//! Proxies: the variables that curl and Go programs obey, against a real forward proxy.
+//! Proxies: the variables that curl and Go programs honor, with a real forward proxy.
 
 use http::Method;
 
@@ -15,7 +15,7 @@ use crate::support::{
 
 const LOGIN: (&str, &str) = ("me", "pr0xy-s3cret");
 
-/// The name by which only the proxy finds a registry.
+/// A registry's name that only the proxy can resolve.
 fn remote(address: &Address) -> String {
     address.host_port.replace("127.0.0.1", REMOTE_HOST)
 }
@@ -79,7 +79,7 @@ async fn a_no_proxy_entry_with_the_registrys_port_is_honored() {
             .env("no_proxy", exceptions)
             .run()
     };
-    // Without the proxy nobody knows the name.
+    // Without the proxy, the name does not resolve.
     let _ = inspect(&from).await.expect_code(1);
     assert!(proxy.requests().is_empty());
     let _ = inspect(&format!("{REMOTE_HOST}:1,other.test")).await.expect_success();
@@ -101,7 +101,8 @@ async fn a_refusing_proxy_is_named_without_its_password() {
     assert_eq!(proxy.requests().len(), 1, "a password that is wrong stays wrong");
 }
 
-/// Every attempt is two requests: the HTTP client does not tell the status of a tunnel, so it is asked for.
+/// Every attempt makes two requests: the HTTP client does not report the status of a tunnel, so a second request asks
+/// for it.
 #[tokio::test]
 async fn a_proxys_403_is_not_retried_and_its_503_is() {
     for (status, attempts, said) in [

@@ -1,4 +1,4 @@
-//! How long a registry is waited for, and how long a connection is kept.
+//! Timeouts for registries, and the lifetime of idle connections.
 
 use std::time::Duration;
 
@@ -57,8 +57,8 @@ async fn answer(connection: &mut TcpStream) {
     connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
 }
 
-/// A server that forgets an idle connection without a word loses the blob that is sent on it next, and a blob cannot be
-/// sent twice.
+/// If a server silently drops an idle connection, the next blob sent on it is lost, and a streamed blob cannot be sent
+/// twice.
 #[tokio::test]
 async fn an_idle_connection_is_reused_for_some_seconds_and_closed_within_a_minute() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -73,7 +73,7 @@ async fn an_idle_connection_is_reused_for_some_seconds_and_closed_within_a_minut
         connection
     });
     let moved_on = |seconds| async move {
-        // First the client's own tasks take the connection back; then nothing is under way that could be cut short.
+        // First the client's own tasks return the connection to the pool; after that, nothing is in flight.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -82,7 +82,7 @@ async fn an_idle_connection_is_reused_for_some_seconds_and_closed_within_a_minut
         tokio::time::resume();
     };
     moved_on(10).await;
-    // The same connection, or the answer never comes.
+    // Only this connection is answered.
     let answered = async { tokio::join!(get(), answer(&mut connection)) };
     tokio::time::timeout(Duration::from_secs(30), answered).await.expect("the connection is used again");
     moved_on(60).await;

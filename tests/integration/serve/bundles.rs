@@ -10,7 +10,7 @@ use super::*;
 const WEB: &str = "us-east4-docker.pkg.dev/thoras-registry/platform/services/web:1.0";
 const NODE: &str = "quay.io/prom/node:2";
 
-/// A layout in a folder, with the images that are added to it.
+/// A layout in a folder, to which images can be added.
 struct Layout {
     folder: tempfile::TempDir,
     images: Vec<Value>,
@@ -155,7 +155,7 @@ async fn repositories_are_named_by_the_requested_rule() {
     assert!(refused.to_string().contains("would be node:2"), "{refused}");
 }
 
-/// What crane and skopeo write without a full name is called as the file is.
+/// Layouts that crane and skopeo write without a full name get the name of the file.
 #[tokio::test]
 async fn images_without_a_name_get_the_name_of_the_folder() {
     let mut layout = Layout::new();

@@ -1,4 +1,4 @@
-//! Content management: deletion, gone at once; and registries in which nothing may change.
+//! Content management: deletion, and read-only registries.
 
 use super::*;
 

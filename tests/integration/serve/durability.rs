@@ -1,4 +1,4 @@
-//! What outlives the process, what does not, and who may open the folder.
+//! What survives the process, and which process may open the folder.
 
 use thoras_mirror::serve::StorageError;
 
@@ -61,7 +61,7 @@ async fn a_taken_port_is_named() {
     assert!(error.to_string().contains(&registry.address.to_string()), "{error}");
 }
 
-/// Requests in flight are finished before the registry ends.
+/// Requests in flight finish before the registry exits.
 #[tokio::test]
 async fn shutdown_waits_for_a_push_in_flight() {
     let (root, registry) = Registry::start().await;

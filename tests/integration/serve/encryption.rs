@@ -1,4 +1,4 @@
-//! TLS: certificates that work, certificates that cannot, and one that is renewed.
+//! TLS: valid, unusable and renewed certificates.
 
 use thoras_mirror::serve::{TlsError, TlsFiles};
 
@@ -9,7 +9,7 @@ fn files(authority: &Authority) -> TlsFiles {
     TlsFiles { certificate: authority.server_certificate_file(), key: authority.server_key_file() }
 }
 
-/// A client that trusts this authority and no other.
+/// A client that trusts only this authority.
 fn trusting(authority: &Authority) -> Client {
     let pem = std::fs::read(authority.certificate_file()).unwrap();
     let certificate = reqwest::Certificate::from_pem(&pem).unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Each is answered or refused, and the registry goes on.
+/// Asserts that the registry answers or refuses each and keeps running.
 #[tokio::test]
 async fn wrong_lengths_are_refused() {
     let (root, registry) = Registry::start().await;
@@ -69,7 +69,7 @@ async fn names_at_their_limits() {
     assert_refused(answer, StatusCode::BAD_REQUEST, "MANIFEST_INVALID").await;
 }
 
-/// What is read while it is deleted comes whole, or is not there: never in part, never an error of the server's.
+/// Content that is read while it is deleted is complete or missing, never partial, and never a server error.
 #[tokio::test]
 async fn reads_race_with_deletions_and_pushes() {
     let (_root, registry) = Registry::start().await;
@@ -95,7 +95,7 @@ async fn reads_race_with_deletions_and_pushes() {
     futures::future::join(changing, reading).await;
 }
 
-/// A tag that is read while it moves names one of the two images, whole.
+/// A tag that is read while it moves names one of the two images.
 #[tokio::test]
 async fn a_moving_tag_is_never_read_half_written() {
     let (_root, registry) = Registry::start().await;
@@ -119,7 +119,7 @@ async fn a_moving_tag_is_never_read_half_written() {
     futures::future::join(moving, reading).await;
 }
 
-/// One connection's second request must not be read out of the first one's body.
+/// The second request on a connection must not be parsed from the first one's body.
 #[tokio::test]
 async fn a_refused_body_is_not_parsed_as_the_next_request() {
     let (_root, registry) = Registry::start().await;

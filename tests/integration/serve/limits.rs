@@ -1,4 +1,4 @@
-//! Limits: what one client may take, and that the others do not notice.
+//! Limits on one client, without effect on the others.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const SHORT: Duration = Duration::from_millis(200);
 async fn read_to_close(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let reading = stream.read_to_end(&mut bytes);
-    // A reset is a way to close too.
+    // A reset closes the connection too.
     let _ = tokio::time::timeout(Duration::from_secs(30), reading).await.expect("the connection stays open");
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -60,7 +60,7 @@ async fn a_stalled_body_gets_408_and_can_be_resumed() {
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("MANIFEST_INVALID"), "{answer}");
 }
 
-/// Each byte arrives in time, all of them together do not.
+/// Each byte arrives in time, but the body as a whole is too slow.
 #[tokio::test]
 async fn a_dripping_body_counts_as_stalled() {
     let (_root, registry) = Registry::limited(Limits { stall_time: SHORT, ..Limits::default() }).await;
@@ -81,7 +81,7 @@ async fn a_dripping_body_counts_as_stalled() {
     dripping.abort();
 }
 
-/// The client asks for much and reads nothing: its place is given to somebody else.
+/// The client requests a lot and reads nothing: its connection is closed to make room for others.
 #[tokio::test]
 async fn a_client_that_does_not_read_is_cut_off() {
     let limits = Limits { stall_time: SHORT, connections: 1, ..Limits::default() };

@@ -1,4 +1,4 @@
-//! Push: manifests, and what must be there before them.
+//! Push: manifests, and the content they require.
 
 use thoras_mirror::oci::media_type::{DOCKER_MANIFEST, OCI_INDEX};
 

@@ -1,4 +1,4 @@
-//! Pull: blobs and manifests, whole and in part.
+//! Pull: blobs and manifests, complete and by range.
 
 use super::*;
 

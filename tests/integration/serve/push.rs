@@ -1,4 +1,4 @@
-//! Push: blobs in every way that the specification knows.
+//! Push: blobs by every method in the specification.
 
 use super::*;
 
@@ -111,7 +111,7 @@ async fn a_broken_upload_is_resumed() {
     assert_pulled(&registry, "a", &digest, &bytes).await;
 }
 
-/// The client of a broken single POST never learnt the session's name: nothing of it is kept.
+/// The client of a broken single POST never learned the session's name, so nothing is kept.
 #[tokio::test]
 async fn a_broken_single_post_leaves_nothing_behind() {
     let (root, registry) = Registry::start().await;
@@ -206,7 +206,7 @@ async fn sha512_in_one_piece_and_in_chunks() {
     assert_eq!(answer.status(), StatusCode::CREATED);
     assert_pulled(&registry, "a", &digest(b"one"), b"one").await;
 
-    // Before the PUT, nothing says which algorithm it will be.
+    // Before the PUT, the digest algorithm is unknown.
     let upload = registry.open_upload("a").await;
     registry.patch(&upload, 0, b"tw").await;
     let answer = registry.put(&format!("{upload}?digest={}", digest(b"two")), "o").await;
@@ -246,7 +246,7 @@ async fn a_mount_of_a_missing_blob_opens_an_upload() {
     assert_refused(answer, StatusCode::BAD_REQUEST, "NAME_INVALID").await;
 }
 
-/// One round trip asks whether the blob is there and opens the upload if it is not.
+/// One round trip checks for the blob and opens an upload if it is missing.
 #[tokio::test]
 async fn a_mount_from_the_same_repository_is_an_existence_check() {
     let (_root, registry) = Registry::start().await;

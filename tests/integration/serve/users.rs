@@ -1,10 +1,10 @@
-//! Users: who may come in, who may push, and what the rest see.
+//! Users: who may pull, who may push, and what unauthenticated clients see.
 
 use thoras_mirror::serve::{LineProblem, UserFile, UsersError};
 
 use super::*;
 
-/// The lowest cost that bcrypt knows: tests check passwords, not patience.
+/// The lowest cost that bcrypt supports, for speed.
 const CHEAPEST: u32 = 4;
 
 fn line(name: &str, password: &str) -> String {
@@ -57,7 +57,7 @@ async fn unauthenticated_clients_get_only_the_challenge() {
     }
 }
 
-/// Clients that learn from a 401 that they must log in saw a broken connection in its place when the manifest was large.
+/// Clients that wait for a 401 before they log in saw a broken connection instead if the manifest was large.
 #[tokio::test]
 async fn a_refusal_reaches_a_client_that_is_still_sending_a_large_manifest_bug() {
     let (_folder, registry) = guarded().await;

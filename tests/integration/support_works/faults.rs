@@ -1,8 +1,8 @@
-//! The proxy that breaks requests: what it is told to break, and that it does so again.
+//! The fault proxy: it breaks the share of requests it was told to, the same ones for the same seed.
 
 use crate::support::{client, fault_proxy::FaultProxy, images::SampleImage, registry::Registry};
 
-/// Asks for the same blobs through a new proxy and returns what befell each request.
+/// Requests the same blobs through a new proxy and returns the fault of each request.
 async fn history(registry: &Registry, image: &SampleImage, seed: &str) -> Vec<String> {
     let proxy = FaultProxy::start(registry.address(), seed, 50).await;
     let client = proxy.address().http_client();

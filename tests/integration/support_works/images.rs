@@ -1,4 +1,4 @@
-//! Sample images are what they claim to be, and registries take them.
+//! Sample images have the shapes they claim to have, and registries accept them.
 
 use std::collections::BTreeSet;
 

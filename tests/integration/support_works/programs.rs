@@ -1,4 +1,4 @@
-//! Other programs and the one under test are found, fed and watched.
+//! Running other programs and the program under test.
 
 use std::os::unix::process::ExitStatusExt as _;
 

@@ -1,4 +1,4 @@
-//! Real registries: their log, their locks and their files.
+//! Real registries: access log, login, TLS and files.
 
 use std::{collections::BTreeMap, fs, slice::from_ref, sync::Arc, thread};
 
@@ -135,8 +135,8 @@ async fn damage_to_the_files_is_visible() {
     assert!(RepositoryClient::new(registry.address(), "d").await.blob(layer).await.is_err());
 }
 
-/// CNCF distribution empties a link before it writes it again, when a manifest is pushed that is there already: a scan
-/// of the files in between must not take its tag for incomplete.
+/// When a manifest is pushed again, CNCF distribution truncates its link before rewriting it. A scan of the files in
+/// between must not report its tag as incomplete.
 #[tokio::test]
 async fn a_link_being_rewritten_is_not_missing() {
     let registry = Registry::start().await;
@@ -150,7 +150,7 @@ async fn a_link_being_rewritten_is_not_missing() {
         let scanning = Arc::downgrade(&scanning);
         thread::spawn(move || {
             while scanning.strong_count() > 0 {
-                // As the registry does it: the file is emptied, then filled.
+                // Like the registry: truncate the file, then write it.
                 fs::write(&link, &digest).unwrap();
             }
         })

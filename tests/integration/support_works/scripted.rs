@@ -1,4 +1,4 @@
-//! The scripted registry is correct by default, and wrong exactly as told.
+//! The scripted registry is correct by default and fails exactly as scripted.
 
 use reqwest::{Client, RequestBuilder};
 
@@ -11,7 +11,7 @@ use crate::support::{
     tls::Authority,
 };
 
-/// A registry that holds one image with one manifest, and a layer of it.
+/// A registry with an image of one manifest, and one of its layers.
 struct Held {
     registry: Scripted,
     layer_path: String,

@@ -1,8 +1,8 @@
-//! The images changed between two runs: what is intact is moved, what changed is named.
+//! The images changed between two runs: intact blobs are relocated, changes are reported.
 
 use super::*;
 
-/// What one run left when `lost` could not be had, and which blobs are whole in it.
+/// What a run left behind when `lost` was not available, and which of its blobs are complete.
 async fn left_behind(images: &[&SampleImage], lost: &Digest, more: &[&str]) -> (Site, HashSet<Digest>) {
     let site = Site::with(images).await;
     let whole = site.undisturbed(&[]).await;
@@ -10,7 +10,7 @@ async fn left_behind(images: &[&SampleImage], lost: &Digest, more: &[&str]) -> (
     (site, kept)
 }
 
-/// One run that cannot have `lost`. Which blobs are whole in what it leaves?
+/// Runs an export that fails because `lost` is missing. Returns the blobs that are complete in what it leaves behind.
 async fn fail_without(site: &Site, lost: &Digest, more: &[&str], whole: &[u8]) -> HashSet<Digest> {
     site.lose(lost);
     site.export("b.tar", more).run().await.expect_code(1);
@@ -49,7 +49,7 @@ async fn blobs_move_both_ways_when_images_come_and_go() {
     let lost = own_blob(&images[0], &[&images[1]]);
     for split in [&[][..], &["--split", "65536"]] {
         let (mut site, kept) = left_behind(&images.iter().collect::<Vec<_>>(), &lost, split).await;
-        // The head grows by far, and the lost image does not come back.
+        // The head grows a lot, and the lost image does not return.
         site.images.remove(0);
         for image in &more {
             site.add(image);
@@ -63,7 +63,7 @@ async fn blobs_move_both_ways_when_images_come_and_go() {
         site.export("b.tar", split).run().await.expect_success();
         assert!(site.fetched().iter().all(|blob| !kept.contains(blob)), "{split:?}");
         assert!(site.joined("b.tar") == expected, "{split:?}");
-        // And it shrinks again, in a run of its own.
+        // In another run, it shrinks again.
         site.files().iter().for_each(|name| std::fs::remove_file(site.path(name)).unwrap());
         let kept = fail_without(&site, &own_blob(&more[11], &[&images[0]]), split, &expected).await;
         site.images.truncate(5);
@@ -81,7 +81,7 @@ async fn volumes_of_another_size_are_rewritten() {
     let (site, _) = left_behind(&[&a, &b], &lost, &["--split", "70000"]).await;
     site.export("b.tar", &["--split", "100000"]).run().await.expect_success();
     assert!(!site.files().iter().any(|name| name.contains("partial")), "{:?}", site.files());
-    // Volumes of a set that is replaced go with it.
+    // Volumes of a replaced set are removed.
     site.export("b.tar", &["--split", "200000"]).run().await.expect_success();
     let expected = site.undisturbed(&[]).await;
     assert!(site.joined("b.tar") == expected, "{:?}", site.files());

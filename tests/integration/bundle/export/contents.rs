@@ -1,4 +1,4 @@
-//! Which bytes are written: always the same, each fetched once, in one file, in volumes, or as a stream.
+//! The bytes that are written: always the same, each fetched once, to one file, to volumes or to a stream.
 
 use std::{collections::BTreeSet, path::Path};
 

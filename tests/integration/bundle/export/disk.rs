@@ -1,4 +1,4 @@
-//! Disks that are full, that refuse large files, and that do not keep what they are given.
+//! Disks that are full, that refuse large files, and that corrupt data.
 
 use std::{fs::File, os::unix::fs::FileExt};
 
@@ -15,7 +15,7 @@ async fn large() -> (Site, Digest, Digest) {
     (Site::with(&[&image]).await, large, config_of(&image))
 }
 
-/// An export that waits for `blob` when it has all the others.
+/// An export that waits for `blob` and has all the others.
 async fn waiting_for(blob: &Digest, site: &Site, output: &Path, expected: &[u8]) -> (Running, Gate) {
     let gate = Gate::default();
     site.source.on("GET", blob.as_str()).first(1).then(Action::Hold(gate.clone()));
@@ -41,7 +41,7 @@ async fn a_full_disk_stops_the_export_and_the_next_run_resumes() {
     assert!(outcome.stderr.contains("hint: free disk space and run the same command again"), "{outcome}");
     assert_eq!(site.source.count("GET", large.as_str()), 1, "another attempt finds no more room");
     assert!(!path.exists());
-    // Still no room: nothing is asked for, and nothing lost.
+    // Still no room: nothing is requested, and nothing is lost.
     site.source.clear();
     let refused = export(&site.images, &path, &AMD64).run().await.expect_code(1);
     assert!(refused.stderr.contains("not enough space"), "{refused}");
@@ -60,7 +60,7 @@ async fn a_full_disk_stops_the_export_and_the_next_run_resumes() {
 async fn a_file_size_limit_is_reported_before_any_blob_is_fetched() {
     let (site, large, _) = large().await;
     let path = site.path("b.tar");
-    // Ignored, the signal turns into an error, as on a disk.
+    // If the signal is ignored, the write fails with an error, as on a disk.
     let script = r#"trap "" XFSZ; ulimit -f 4096; exec "$0" "$@""#;
     let program = env!("CARGO_BIN_EXE_thoras-mirror");
     let limited = tokio::process::Command::new("bash")

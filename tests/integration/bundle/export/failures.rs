@@ -1,4 +1,4 @@
-//! One image fails: no bundle without being asked for it, and never a word that is not so.
+//! One image fails: no bundle unless `--keep-going` is passed, and no message is misleading.
 
 use super::*;
 use crate::support::{documents, registry::Registry};
@@ -7,7 +7,7 @@ async fn verify(path: &Path) -> Outcome {
     Mirror::new(["bundle", "verify"]).arg(path).run().await
 }
 
-/// `web` cannot be resolved, or cannot be brought.
+/// A site whose image `web` cannot be resolved or cannot be transferred.
 async fn site(in_transfer: bool) -> (Site, Vec<u8>) {
     let (app, web) = (SampleImage::multi_platform("app"), SampleImage::docker("web"));
     let site = Site::with(&[&app, &web]).await;
@@ -47,7 +47,7 @@ async fn keep_going_writes_the_bundle_without_the_image_and_reports_it() {
         assert_eq!(document["images"][1]["status"], "failed");
         assert_eq!(document["written"]["kept"], 0, "nothing is from an earlier run: {outcome}");
         let app = SampleImage::multi_platform("app");
-        // The failed image may have brought the layer that both have.
+        // The failed image may have fetched the shared layer.
         let bytes = &document["images"][0]["bytes"];
         let (copied, present) = (bytes["copied"].as_u64().unwrap(), bytes["present"].as_u64().unwrap());
         assert!(copied > 0 && copied + present == app.blob_bytes(), "{outcome}");
@@ -62,7 +62,7 @@ async fn keep_going_writes_the_bundle_without_the_image_and_reports_it() {
         assert!(!found.stderr.contains("damage"), "{found}");
         assert!(found.stderr.contains("team/web"), "{found}");
         assert!(!found.stderr.contains("is wrong about"), "{found}");
-        // It says the same when it is there already.
+        // The message is the same if the bundle already exists.
         let again = site.export("b.tar", &["--keep-going"]).run().await.expect_code(1);
         assert_eq!(site.files(), ["b.tar"], "{again}");
     }
@@ -117,7 +117,7 @@ async fn a_layer_larger_than_any_disk_is_refused_before_anything_is_written() {
         let refused = outcome.stderr.contains("not enough space") || outcome.stderr.contains("--split");
         assert!(refused && matches!(outcome.status.code(), Some(1 | 2)), "{size} {split:?}: {outcome}");
         assert_eq!(site.files(), Vec::<String>::new());
-        // Which platform it is for stands in its config alone.
+        // Only its config names the platform.
         assert!(site.fetched().iter().all(|digest| *digest == config_of(&huge)), "{outcome}");
     }
 }
@@ -145,7 +145,7 @@ async fn every_reader_distinguishes_omitted_images_from_damage_and_names_them() 
     assert!(skipped.contains("/team/web:web: its export failed"), "{skipped}");
     let document = documents::parse(&inspect("json").await, "bundle.v1.json");
     assert_eq!(document["leftOut"].as_array().unwrap().len(), 1, "{document}");
-    // A damaged byte weighs more than an image that was left out.
+    // Damage takes precedence over an omitted image.
     let mut bytes = site.read("b.tar");
     let (_, extent) = extents(&bytes).remove(0);
     bytes[usize::try_from(extent.offset).unwrap()] ^= 1;
@@ -154,7 +154,7 @@ async fn every_reader_distinguishes_omitted_images_from_damage_and_names_them() 
     assert!(damaged.stderr.contains("team/web"), "{damaged}");
 }
 
-/// `verify` at the far side passed without the images that the bundle lacks: the import's lock did not name them.
+/// `verify` on the far side passed although images were missing: the import's lock did not record the omitted images.
 #[tokio::test]
 async fn importing_a_bundle_with_an_omitted_image_reports_that_image_as_failed_bug() {
     let (site, _) = site(true).await;

@@ -1,4 +1,4 @@
-//! Memory that does not grow with blobs, many images, and secrets that stay out of bundles.
+//! Memory that does not grow with blob size, many images, and no secrets in bundles.
 
 use super::*;
 use crate::support::{
@@ -12,7 +12,7 @@ const MIB: usize = 1 << 20;
 async fn peak_memory(bytes: usize) -> u64 {
     let image = SampleImage::with_large_layer("big", bytes);
     let site = Site::with(&[&image, &SampleImage::single_platform("last", "amd64")]).await;
-    // The last small blob is held back until the large one has come, so that there is a process to look at.
+    // The last small blob is held back until the large one has arrived, so that the process is still running.
     let last = SampleImage::single_platform("last", "amd64");
     let held = last.blobs.keys().find(|digest| !image.blobs.contains_key(*digest)).unwrap();
     let gate = Gate::default();

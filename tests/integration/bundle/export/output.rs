@@ -1,4 +1,4 @@
-//! Where a bundle can go, and what is there already.
+//! Output paths, and files that already exist there.
 
 use std::{fs, os::unix::fs::MetadataExt};
 

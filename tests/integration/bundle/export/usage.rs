@@ -1,4 +1,4 @@
-//! What cannot be meant, and what is said about it.
+//! Arguments that make no sense, and their messages.
 
 use super::*;
 
