@@ -1,4 +1,5 @@
-//! `doctor`: every check runs whatever the others find, nothing is left behind, and the exit code says the kind.
+//! `doctor`: every check runs whatever the others find, nothing is left behind, and the exit code gives the kind of
+//! problem.
 
 use crate::support::{
     ClosedPort, documents, helm,
@@ -87,7 +88,7 @@ async fn an_unknown_authority_is_named_with_the_remedy() {
 async fn https_asked_of_a_plain_http_registry_is_a_problem() {
     let (source, mirror) = (source().await, Registry::start().await);
     let to = &mirror.address().host_port;
-    // Certificates set for a registry say that it speaks TLS.
+    // A certificate setting for a registry implies TLS.
     let outcome = doctor(&source, to).arg("--insecure").arg(to).run().await.expect_code(1);
     assert!(outcome.stdout.contains("problem   destination  cannot reach registry"), "{outcome}");
     assert!(outcome.stdout.contains(&format!("--plain-http {to}")), "{outcome}");

@@ -19,7 +19,7 @@ const RENDERED: &str = "testdata/rendered/sample.yaml";
 const ONES: &str = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
 const TWOS: &str = "sha256:2222222222222222222222222222222222222222222222222222222222222222";
 
-/// Options for a chart of this repository, with the Helm that the tests use.
+/// Options for a chart in `testdata`, with the Helm of the tests.
 fn chart(chart: &str) -> ChartOptions {
     ChartOptions { chart: chart.to_owned(), helm: Some(helm::program()), ..ChartOptions::default() }
 }

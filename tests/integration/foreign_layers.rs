@@ -1,5 +1,5 @@
-//! `--foreign-layers` as a person uses it: which runs bring such layers, who remembers that, and who gets no
-//! credential on the way. What can go wrong under a URL is in `faults::foreign`.
+//! `--foreign-layers` on the command line: which runs copy such layers, what the lock records, and which hosts get no
+//! credential. Faults of their URLs are in `faults::foreign`.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -14,14 +14,14 @@ use crate::support::{
     scripted::{Answer, Scripted},
 };
 
-/// What opens every registry here.
+/// The login for every registry here.
 const PASSWORD: &str = "hunter2-hunter2";
 
 fn basic() -> String {
     BASE64_STANDARD.encode(format!("user:{PASSWORD}"))
 }
 
-/// A registry with an image, of whose layers two are elsewhere; and an empty registry.
+/// A registry with an image that has two layers elsewhere, and an empty registry.
 struct Site {
     source: Scripted,
     elsewhere: Scripted,
@@ -58,7 +58,7 @@ impl Site {
         self.sync(&["--locked"]).in_folder(&earlier.folder())
     }
 
-    /// How many of the layers are at the destination, with the right bytes.
+    /// The number of the layers present at the destination with the right bytes.
     fn brought(&self) -> usize {
         self.destination.with_store(|store| {
             let blobs = &store.repository("mirror/app").blobs;
@@ -211,12 +211,12 @@ async fn a_bundle_contains_them_with_the_flag() {
             .collect();
         let holds = |digest: &&Digest| names.iter().any(|name| name.ends_with(digest.hex()));
         assert_eq!(site.layers.keys().filter(holds).count(), entries, "{names:?}");
-        // The same again finds the bundle whole, and whole means with these layers.
+        // A second export finds the bundle complete, and these layers are part of it.
         let requests = site.elsewhere.requests().len();
         let again = Mirror::new(export.iter().copied().chain(flag)).arg(site.reference());
         let again = again.in_folder(&outcome.folder()).run().await.expect_success();
         assert!(again.stdout.contains(" up-to-date "), "{again}");
-        // What is in it is what is expected of it, and what arrives.
+        // Verify expects these layers, and import copies them.
         let command =
             |arguments: &[&str]| Mirror::new(["bundle"].iter().chain(arguments)).in_folder(&outcome.folder());
         let _ = command(&["verify", "thoras.tar"]).run().await.expect_success();

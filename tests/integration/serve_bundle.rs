@@ -1,5 +1,5 @@
-//! `serve` over what `bundle export` wrote: whole, unpacked and in volumes; pulled from by other programs, by a second
-//! mirror, by Helm, and as a node of a cluster does it.
+//! `serve` over the output of `bundle export`: one file, unpacked, and in volumes. Other tools, a second mirror, Helm
+//! and a simulated cluster node pull from it.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use crate::support::{
     vendor::{CHART, Vendor},
 };
 
-/// The volumes' size, the least there may be: several to the bundle.
+/// The smallest volume size, so that the bundle has several volumes.
 const SPLIT: &str = "64KiB";
 
 async fn vendor() -> Vendor {
@@ -40,7 +40,7 @@ async fn volumes(vendor: &Vendor) -> (Vec<PathBuf>, PathBuf) {
     (volumes, vendor.path("b.tar.volumes.json"))
 }
 
-/// Reads everything back that the vendor published.
+/// Reads back everything that the vendor published.
 async fn assert_served(vendor: &Vendor, address: &Address) {
     for (repository, image) in &vendor.images {
         client::assert_present(image, address, repository).await;
@@ -142,7 +142,7 @@ async fn a_delta_is_served_with_a_warning() {
     assert!(log.len() == 1 && log[0].starts_with("warning: ") && log[0].contains(&told), "{log:#?}");
 }
 
-/// It became an empty registry, into which an unlucky engineer could have pushed.
+/// It used to create an empty registry that accepted pushes.
 #[tokio::test]
 async fn a_mistyped_name_does_not_create_a_registry() {
     let folder = tempfile::tempdir().unwrap();
@@ -202,8 +202,8 @@ async fn a_bundle_is_served_under_its_exported_names_unless_flags_override_them(
     node.pull(&name(&serving, "ui/dashboard", 1), image).await;
 }
 
-/// A node of a cluster, which pulls as containerd does: the tag is resolved with HEAD, everything else is read by
-/// digest, for one platform, and what breaks off goes on from where it was.
+/// A cluster node that pulls like containerd: it resolves the tag with HEAD, reads everything else by digest for one
+/// platform, and resumes interrupted downloads.
 struct Node {
     architecture: &'static str,
 }
@@ -226,7 +226,7 @@ impl Node {
         let digest = resolved.headers()["docker-content-digest"].to_str().unwrap().to_owned();
         assert_eq!(digest, image.root().digest.as_str());
         let manifest = async |digest: &str| -> Value {
-            // A mirror of another registry is told which.
+            // A client with a registry mirror names the original registry.
             let url = url("manifests", &format!("{digest}?ns=registry.example.com"));
             let answer = client.get(url).header("accept", MANIFESTS).send().await.unwrap();
             assert_eq!(answer.status(), 200, "{digest}");
@@ -248,7 +248,7 @@ impl Node {
     }
 }
 
-/// Reads a third, and then the rest from there.
+/// Reads a third, then resumes from there.
 async fn resume(client: &reqwest::Client, url: &str, size: u64) -> Vec<u8> {
     let part = async |range: String, expected: String| {
         let answer = client.get(url).header("range", range).send().await.unwrap();

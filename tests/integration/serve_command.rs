@@ -1,4 +1,4 @@
-//! `serve` as a program: its address, its log, how it ends, and a mirror made with it.
+//! `serve` as a program: its address, log and shutdown, and a mirror made with it.
 
 use std::{path::Path, time::Duration};
 
@@ -105,7 +105,7 @@ async fn an_invalid_address_is_a_usage_error() {
     assert!(outcome.stderr.contains("--listen"), "{outcome}");
 }
 
-/// All of it at once, as an engineer would set it up; a mirror is made with it, and a renewal needs no restart.
+/// A production setup with TLS and users: a mirror is pushed to it, and a certificate renewal needs no restart.
 #[tokio::test]
 async fn a_registry_with_a_login_is_pushed_to_over_tls() {
     let (image, authority, folder) =
@@ -218,7 +218,7 @@ async fn a_folder_is_served_read_only() {
     assert!(!said.iter().any(|line| line.starts_with("push:")), "{said:#?}");
 }
 
-/// A client that has read 201 does not send the bytes again: they and their names must outlive a power cut.
+/// A client that has read 201 does not send the bytes again: they and their names must survive a power cut.
 #[tokio::test]
 async fn everything_is_durable_before_a_push_is_answered() {
     let image = SampleImage::multi_platform("web");
@@ -226,7 +226,7 @@ async fn everything_is_durable_before_a_push_is_answered() {
     let root = folder.path().join("registry");
     std::fs::create_dir(&root).unwrap();
     let serving = Serving::traced_by(&strace, &root).await;
-    // One request after the other, so whatever was named belongs to the next answer.
+    // Requests are sequential, so every rename belongs to the next answer.
     client::push(&image, &serving.address, "team/web").await;
     serving.end(Signal::TERM).await;
     let trace = strace.trace().await;

@@ -1,4 +1,4 @@
-//! `--with-chart`: the chart travels with its images, and the real Helm finds it at the far side.
+//! `--with-chart`: the chart is mirrored with its images, and the real Helm finds it at the destination.
 
 use std::path::{Path, PathBuf};
 
@@ -76,7 +76,7 @@ impl Site {
         std::fs::read_dir(output).unwrap().next().unwrap().unwrap().path()
     }
 
-    /// The digest of the chart in the mirror, if it is there.
+    /// The digest of the chart in the mirror, if present.
     fn mirrored_chart(&self, tag: &str) -> Option<Digest> {
         self.mirror.storage().tags().remove(&format!("mirror/charts/shop:{tag}"))
     }

@@ -1,4 +1,5 @@
-//! Damage at a destination: how it is done, what each level must say of it, and that `verify` says so and `mirror` repairs it.
+//! Damage at a destination: applying it, what each level must report, and that `verify` reports and `mirror` repairs
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,7 +78,7 @@ impl Damage {
         }
     }
 
-    /// The least level that sees it.
+    /// The lowest level that detects it.
     fn level(&self) -> Level {
         match self {
             Self::RemoveTag(_) | Self::MoveTag(_) | Self::RemoveManifest(_) | Self::AlterManifest(_) => {
@@ -112,7 +113,7 @@ pub(super) fn names(problems: &[Problem]) -> Vec<String> {
     names
 }
 
-/// What is wrong with an image at the destination, as far as this level sees it. Found without the code under test.
+/// The problems of an image at the destination that this level detects, computed without the code under test.
 pub(super) fn expected(image: &Image, contents: &Contents, level: Level) -> Vec<String> {
     let Some(root) = contents.tags.get(&image.mapping.tag) else { return vec!["missing tag".to_owned()] };
     let Some((_, bytes)) = contents.manifests.get(root) else { return vec!["missing tag".to_owned()] };
@@ -161,7 +162,7 @@ fn wrong_blob(digest: &Digest, size: u64, contents: &Contents, level: Level) -> 
     (level == Level::Bytes && !digest.matches(bytes)).then(|| format!("corrupt {digest}"))
 }
 
-/// Fails if blobs were looked at that this level does not look at, apart from configs that name a platform.
+/// Asserts that no blob was read that this level does not need, apart from configs that name a platform.
 pub(super) fn assert_looked_no_further(world: &World, level: Level, entries: &[Entry]) {
     let learned = |what: &str| world.images.iter().any(|image| image.learns_from(what) > 0);
     for entry in entries {
@@ -207,9 +208,9 @@ proptest! {
             let outcome = &mirrored.outcome;
             match (suffers, level) {
                 (false, _) => prop_assert_eq!(outcome.status, Status::UpToDate),
-                // A registry keeps a blob that it believes to have.
+                // A registry keeps a blob that it already has.
                 (true, Level::Bytes) => prop_assert_eq!(outcome.status, Status::Failed),
-                // Another image may have repaired it first.
+                // Another image may already have repaired it.
                 (true, _) => prop_assert!(outcome.is_confirmed(), "{:#?}", outcome),
             }
         }
@@ -236,7 +237,7 @@ proptest! {
         let all = Damage::all(&world);
         for damage in damages {
             let (repository, damage) = damage.get(&all);
-            // A blob that is made longer, then shorter, has its right size again.
+            // A blob that was lengthened, then shortened, has the right size again.
             if damage.level() <= Level::Blobs && !matches!(damage, Damage::AlterBlob(_, Lie::Short)) {
                 world.destination.edit(repository, |contents| damage.apply(contents));
             }
@@ -249,7 +250,8 @@ proptest! {
     }
 }
 
-/// Found by the property: the damaged config ended the survey, so nothing named the problem or repaired it.
+/// A bug found by the property test: the damaged config ended the survey, so the problem was neither reported nor
+/// repaired.
 #[test]
 fn a_platform_config_of_the_wrong_size_is_reported_and_repaired() {
     let config_only =

@@ -50,8 +50,8 @@ fn arrivals(world: &World, repository: &Repository, digest: &Digest) -> usize {
     arrivals.filter(|arrival| (&arrival.0, &arrival.1) == (repository, digest)).count()
 }
 
-/// Fails unless exactly the images that `fails` selects have failed, for a reason of this kind that names the victim, and
-/// without a tag.
+/// Asserts that exactly the images that `fails` selects failed, with an error of this kind that names the victim, and
+/// that they are not tagged.
 fn assert_failed(
     world: &World,
     mirrored: &[Mirrored],
@@ -75,7 +75,7 @@ fn assert_failed(
     }
 }
 
-/// The next run, in which nothing fails, completes everything.
+/// Asserts that the next run, without faults, completes everything.
 fn assert_converges(world: &World) {
     world.destination.begin_anew();
     world.source.begin_anew();
@@ -190,11 +190,11 @@ proptest! {
         times in 1_usize..5,
     ) {
         let Some((victim, repository)) = victim(&world, index) else { return Ok(()) };
-        // Learning a platform is not tried again here: a registry's client does that.
+        // Learning a platform is not retried here: a registry's client does that.
         prop_assume!(world.images.iter().all(|image| image.learns_from(victim.as_str()) == 0));
         let fault = match effect {
             Effect::Break if !at_the_source => Fault::always(Side::Destination, Act::CommitBlob, &victim, effect),
-            // Other bytes are read once more, and no oftener.
+            // Wrong bytes are read again exactly once.
             Effect::Lie(_) => Fault::always(Side::Source, Act::OpenBlob, &victim, effect).times(1),
             effect => Fault::always(Side::Source, Act::OpenBlob, &victim, effect),
         };
@@ -223,7 +223,7 @@ proptest! {
     fn a_destination_that_loses_content_is_detected(world in separate_world(), index in any::<Index>()) {
         world.destination.accept_incomplete_manifests();
         let things: Vec<(Repository, String)> = world.images.iter().flat_map(|image| {
-            // What is a root as well is stored under its tag.
+            // A manifest that is also a root is stored under its tag.
             let is_root = |digest: &Digest| world.images.iter().any(|image| image.root == *digest);
             let manifests = image.manifests.keys().filter(|digest| !is_root(digest)).map(ToString::to_string);
             let things = manifests.chain(image.blobs.keys().map(ToString::to_string)).chain([image.mapping.tag.clone()]);

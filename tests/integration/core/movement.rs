@@ -1,4 +1,4 @@
-//! What moves, how often, and how it is counted.
+//! What is copied, how often, and how it is counted.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::support::memory_registry::Act;
 
-/// What the tag of an image names at the destination.
+/// The digest that an image's tag names at the destination.
 fn tag(world: &World, image: &Image) -> Option<Digest> {
     world
         .destination
@@ -50,7 +50,7 @@ fn opened_to_copy(world: &World) -> HashMap<String, usize> {
     opened
 }
 
-/// The needed blobs that are there, each with its repository of the destination.
+/// The needed blobs that are present, each with its repository at the destination.
 pub(super) fn there(world: &World) -> HashSet<(Digest, Repository)> {
     let contents = world.destination.contents();
     let is_there = |(digest, repository): &(Digest, Repository)| {

@@ -1,4 +1,4 @@
-//! `resolve` and `confirm` by themselves: what they read, what they make of it, and how they judge it.
+//! `resolve` and `confirm` in isolation: what they read and what they report.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -127,7 +127,7 @@ proptest! {
             prop_assert_eq!(&rest, &expected(image, &contents, level), "{:?}", judged);
 
             if let Some(graph) = &survey.graph {
-                // A platform whose manifest is named as missing is not named twice.
+                // A platform whose manifest is reported as missing is not reported twice.
                 let is_named = |platform: &Platform| graph.missing.iter().any(|child| {
                     child.platform.as_ref().is_some_and(|other| platform.is_served_by(other))
                 });

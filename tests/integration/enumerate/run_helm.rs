@@ -1,4 +1,4 @@
-//! How Helm is run: what it may see, where its charts come from, and how its failures are told.
+//! Running Helm: what it may see, where charts come from, and how its failures are reported.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -195,7 +195,7 @@ async fn an_assignment_that_cannot_be_used_is_counted_not_quoted() {
     assert!(matches!(error, EnumerateError::Set { .. }) && error.hint().unwrap().contains("--set-string"));
 }
 
-/// The stand-in holds a pipe open for as long as it lives: reading to its end waits for its death.
+/// The stand-in keeps a pipe open while it runs: reading to the end waits until it exits.
 #[tokio::test]
 async fn dropping_the_future_kills_helm() {
     let (folder, program) = stand_in("hanging-helm");

@@ -1,4 +1,4 @@
-//! Registries that are down, asked in the wrong way, or unwilling; and names that are not quite right.
+//! Registries that are down, addressed by the wrong scheme, or refuse; and misspelled names.
 
 use super::{TO, assert_read, assert_said, with_helm};
 use crate::support::{
@@ -29,10 +29,10 @@ impl Pair {
     }
 }
 
-/// Of several uploads that are refused at once, chance decides which is named.
+/// If several uploads are refused at once, the message names any of them.
 const ONE_BLOB_AT_A_TIME: [&str; 2] = ["--jobs", "1"];
 
-/// Compares what a failed run said on standard error with a snapshot.
+/// Compares the standard error of a failed run with a snapshot.
 fn assert_failed(name: &str, outcome: &Outcome, code: i32) {
     assert_eq!(outcome.status.code(), Some(code), "{outcome}");
     assert_read(name, &outcome.stderr);

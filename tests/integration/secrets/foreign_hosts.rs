@@ -1,4 +1,4 @@
-//! To whom the license and other credentials are sent: to the host they are bound to, and to nobody else.
+//! The license and other credentials are sent only to the host they are bound to.
 
 use std::collections::BTreeSet;
 
@@ -121,7 +121,7 @@ async fn license_for_without_a_license_is_a_usage_error() {
     assert!(outcome.expect_code(2).stderr.contains("THORAS_LICENSE"));
 }
 
-/// Sends every blob through these places before it is served.
+/// Redirects every blob through these hosts before it is served.
 async fn mirror_through(vendor: &Scripted) -> Outcome {
     let mirror = Scripted::start().await;
     let to = format!("{}/mirror", mirror.address().host_port);

@@ -1,5 +1,5 @@
-//! Every way to hand over a credential, against registries that fail in every way, with `--verbose`: what is printed
-//! and what is written never holds it.
+//! Every way to pass a credential, against registries that fail in every way, with `--verbose`: the credential is never
+//! printed or written.
 
 use std::path::PathBuf;
 
@@ -20,12 +20,12 @@ use crate::support::{
 const USER: &str = "robot";
 /// With characters that look different in base64 and in URLs.
 const PASSWORD: &str = "pa55>w?rd/s3cret+~ÿ";
-/// As a token server hands it out.
+/// A token, as a token server issues it.
 const TOKEN: &str = "dDBrZW4tczNjcmV0/+a.b-c_d==";
 /// How many runs go on at once.
 const AT_ONCE: usize = 4;
 
-/// How a credential is handed over.
+/// How a credential is passed.
 #[derive(Debug, Clone, Copy)]
 enum Given {
     Stdin,
@@ -71,7 +71,7 @@ impl Given {
     }
 }
 
-/// A registry with one image that anybody may pull.
+/// A registry with one public image.
 async fn open_source() -> (Scripted, String) {
     let source = Scripted::start().await;
     source.with_store(|store| store.insert("vendor/web", &SampleImage::multi_platform("web")));
@@ -108,7 +108,7 @@ async fn run_all(to: &Address, what: &str) -> Vec<i32> {
     codes
 }
 
-/// A test that no credential reached would prove nothing.
+/// Without this, a test that never sent the credential would prove nothing.
 fn assert_was_sent(registry: &Scripted, header: &str) {
     let sent =
         registry.requests().iter().filter(|request| request.header("authorization") == Some(header)).count();
@@ -125,7 +125,7 @@ fn demand_token(registry: &Scripted) {
     registry.demand(&format!("Bearer realm=\"{realm}\",service=\"test\""), &[&accepted]);
 }
 
-/// A refusal that repeats what it was told.
+/// A refusal that repeats the credential.
 fn echo(status: u16, heard: &[&str]) -> Answer {
     let said = heard.join(" ");
     let error = json!({ "code": "DENIED", "message": said, "detail": { "said": said } });

@@ -1,4 +1,4 @@
-//! What is refused is repeated, so that the mistake is seen; a password in it is not.
+//! Refused arguments are repeated in the message; a password in them is not.
 
 use clap::CommandFactory as _;
 use futures::{StreamExt as _, stream};
@@ -11,7 +11,7 @@ const SECRET: &str = "pa55word";
 /// How many runs go on at once.
 const AT_ONCE: usize = 16;
 
-/// Places for images with a password in them, as they are typed by mistake.
+/// Registries with a password in them, as users type them by mistake.
 const TYPED: [&str; 3] = [
     "user:pa55word@registry.invalid:5000/team",
     "https://user:pa55word@registry.invalid/team/app:1=linux",
@@ -22,7 +22,7 @@ const TYPED: [&str; 3] = [
 fn flags() -> Vec<(Vec<String>, String)> {
     fn collect(command: &clap::Command, path: &[String], flags: &mut Vec<(Vec<String>, String)>) {
         for argument in command.get_arguments().filter(|argument| argument.get_action().takes_values()) {
-            // An argument without a name is a word of its own.
+            // A positional argument is a word by itself.
             let flag = argument.get_long().map_or(String::new(), |name| format!("--{name}"));
             flags.push((path.to_vec(), flag));
         }
@@ -36,7 +36,7 @@ fn flags() -> Vec<(Vec<String>, String)> {
     flags
 }
 
-/// A command that needs nothing but the flag in question to be complete, and reaches nobody.
+/// A command that lacks only the flag under test, and contacts nothing.
 fn command(path: &[String], flag: &str, value: &str) -> Mirror {
     let mut run = Mirror::new(path.iter().cloned());
     let name = path.join(" ");
@@ -47,7 +47,7 @@ fn command(path: &[String], flag: &str, value: &str) -> Mirror {
         run = run.arguments(["--output", "x.tar"]);
     }
     if name == "serve" && flag != "--listen" {
-        // No address of this machine (RFC 5737), or it would serve on.
+        // Not an address of this machine (RFC 5737); otherwise `serve` would keep running.
         run = run.arguments(["--listen", "192.0.2.1:1"]);
     }
     if !flag.is_empty() {

@@ -1,4 +1,4 @@
-//! Values of `--set` are often passwords: Helm's own messages, the lock and every document go without them.
+//! Values of `--set` are often passwords: they never appear in Helm's messages, the lock or a document.
 
 use super::assert_hidden;
 use crate::support::{
@@ -53,7 +53,7 @@ async fn rendered_secrets_and_values_never_reach_a_lock_or_report() {
         let outcome = with_values(command, &helm).run().await.expect_success();
         assert_hidden(&outcome, &[VALUE], &command.join(" "));
     }
-    // A repair that is printed names the key and leaves the value to whoever pastes it.
+    // The printed repair command has the key; the user puts the value back.
     registry.with_store(|store| store.repository("mirror/web").tags.clear());
     let outcome = with_values(&["verify", "--to", &to], &helm).run().await.expect_code(5);
     assert_hidden(&outcome, &[VALUE], "verify");

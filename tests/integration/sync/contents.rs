@@ -1,4 +1,4 @@
-//! What must arrive byte for byte, whatever it is.
+//! Every shape of image arrives byte for byte.
 
 use super::*;
 use crate::support::skopeo;

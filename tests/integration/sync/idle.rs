@@ -1,4 +1,4 @@
-//! A second run that finds everything in place: it reads little and writes nothing.
+//! A second run with nothing to do: it reads little and writes nothing.
 
 use super::*;
 
@@ -66,6 +66,6 @@ async fn the_first_run_reads_and_writes_everything_once() {
     assert_eq!(pair.source.count("HEAD", "/"), 0);
     assert_eq!(pair.destination.count("PUT", "/blobs/uploads/"), blobs);
     assert_eq!(pair.destination.count("PUT", "/manifests/"), manifests);
-    // Once to see that nothing is there, and the whole image to confirm it.
+    // Once to see that nothing is there, and the complete image to confirm it.
     assert_eq!(pair.destination.count("GET", "/manifests/"), 1 + manifests);
 }

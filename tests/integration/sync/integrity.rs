@@ -1,9 +1,9 @@
-//! Bytes that are not what their digest says are committed nowhere; a tag never shows before its children.
+//! Bytes that do not match their digest are never committed; a tag never appears before its children.
 
 use super::*;
 use crate::support::scripted::{Action, Answer, End};
 
-/// An image whose largest blob the source always serves as `action` says: it fails, and nothing of it is visible.
+/// Asserts that an image whose largest blob is always served with `action` fails, and that nothing of it is visible.
 async fn assert_refused(action: Action, code: i32) {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the end comes at once, says what to do, and leaves nothing incomplete under a tag.
+//! Ctrl-C and SIGTERM: the run stops immediately, says what to do, and leaves no incomplete image tagged.
 
 use super::*;
 use crate::support::{
@@ -6,7 +6,7 @@ use crate::support::{
     scripted::{Action, Gate},
 };
 
-/// A run that waits for a blob which does not come.
+/// A run that waits for a blob that never arrives.
 async fn stuck(more: &[&str]) -> (ScriptedPair, Running, Gate) {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;

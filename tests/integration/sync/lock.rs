@@ -55,7 +55,7 @@ async fn it_is_replaced_atomically_without_temporary_files() {
 #[tokio::test]
 async fn an_unwritable_folder_is_detected_before_any_request() {
     let (_, _, pair) = two_images().await;
-    // The second: a folder in the lock's own place.
+    // The second case: a folder at the lock's path.
     for place in ["no/such/folder/a.lock", "."] {
         let outcome = pair.sync(&["--lock", place]).run().await.expect_code(2);
         assert!(outcome.stderr.contains(&format!("error: cannot write the lock {place}")), "{outcome}");
@@ -76,7 +76,7 @@ async fn a_failed_image_stays_in_it_unconfirmed() {
     assert_eq!(other["digest"], web.root().digest.as_str());
 }
 
-/// A mirror with its lock, whose source has moved its tag since.
+/// A mirror with its lock, after the tag has moved at the source.
 async fn moved_on() -> (SampleImage, ScriptedPair, Outcome) {
     let old = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &old)]).await;
@@ -150,7 +150,7 @@ async fn a_locked_run_to_another_registry_adds_a_destination() {
     assert!(copies.contains(&before["images"][0]["destinations"][0]), "{lock}");
     assert!(copies.iter().all(|copy| copy["confirmed"] == true), "{lock}");
 
-    // Whichever of them is synchronized again, nothing changes.
+    // Syncing either of them again changes nothing.
     for to in [&prod, &stage] {
         run(to).await.expect_success();
         assert_eq!(lock_of(&first), lock);
@@ -263,7 +263,7 @@ async fn locked_ignores_filters_from_the_environment_and_refuses_filter_flags() 
     assert!(outcome.stderr.contains("'--locked' cannot be used with '--exclude"), "{outcome}");
 }
 
-/// Else a power cut could leave an empty lock in place of the one before.
+/// Otherwise a power cut could replace the earlier lock with an empty file.
 #[tokio::test]
 async fn it_is_synced_before_its_rename() {
     let (_, _, pair) = two_images().await;

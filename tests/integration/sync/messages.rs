@@ -1,4 +1,4 @@
-//! What a person reads. Ports, times and speeds differ from run to run and are replaced.
+//! Output on a terminal. Ports, times and speeds differ from run to run and are replaced.
 
 use insta::assert_snapshot;
 
@@ -16,7 +16,7 @@ macro_rules! assert_reads {
     };
 }
 
-/// Columns of times shrink to one blank, since their width follows their content.
+/// Columns of times are reduced to one space, because their width follows their content.
 fn redactions() -> Vec<(&'static str, &'static str)> {
     vec![
         (r"127\.0\.0\.1:\d+", "HOST:PORT"),

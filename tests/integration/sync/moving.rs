@@ -1,4 +1,4 @@
-//! Destination tags that name something else.
+//! Destination tags that point to another digest.
 
 use super::*;
 

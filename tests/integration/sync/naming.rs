@@ -1,4 +1,4 @@
-//! Where images go.
+//! Names at the destination.
 
 use super::*;
 
@@ -41,7 +41,7 @@ async fn names_do_not_depend_on_filters() {
     assert_eq!(tags_after(&["--exclude", "*app*"]).await, ["mirror/deep/web:2"]);
 }
 
-/// Mirrors `team/app`, which is named by this suffix: its tags at the destination.
+/// Mirrors `team/app` with this suffix (`:TAG`, `@DIGEST` or both). Returns its tags at the destination.
 async fn tags_for(suffix: &str, image: &SampleImage) -> ScriptedPair {
     let mut pair = ScriptedPair::with(&[("team/app", image)]).await;
     pair.images = vec![format!("{}/team/app{suffix}", pair.source.address().host_port)];
@@ -93,7 +93,7 @@ async fn a_registry_without_a_path_can_be_a_destination() {
     assert_eq!(pair.tags(), ["app:1"]);
 }
 
-/// Such a prefix was passed over without a word, and images went where nobody looked for them.
+/// Such a prefix was silently ignored, and images went to unexpected names.
 #[tokio::test]
 async fn a_source_prefix_that_matches_no_image_is_refused_bug() {
     for prefix in ["https://registry.example.com/team", "registry.example.com/a b", "/team", ""] {

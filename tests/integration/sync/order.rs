@@ -61,7 +61,7 @@ async fn a_refused_shared_blob_fails_one_image_and_the_other_sends_it() {
     for (image, most) in [(copied, 1..=1), (failed, 0..=1)] {
         for (blob, bytes) in image.blobs.iter().filter(|(blob, _)| **blob != shared) {
             assert!(most.contains(&sent(blob)), "{blob} was sent {} times", sent(blob));
-            // Which platform an image is for stands in its config, which is read before all else.
+            // Only the config names the platform, so it is read first.
             let is_config = bytes.starts_with(b"{");
             assert!(most.contains(&(read(blob) - usize::from(is_config))), "{blob} was read too often");
         }

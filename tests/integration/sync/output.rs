@@ -1,4 +1,4 @@
-//! What is printed where, and what a dry run leaves alone.
+//! What is printed where, and what a dry run does not change.
 
 use std::process::Stdio;
 

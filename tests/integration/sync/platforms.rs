@@ -1,4 +1,4 @@
-//! The platforms that must be there, and leave to lack them.
+//! Required platforms, and waivers for missing ones.
 
 use super::*;
 
@@ -85,7 +85,7 @@ async fn a_single_manifests_platform_is_read_from_its_config() {
     assert_eq!(document["images"][0]["platforms"][0]["digest"], image.root().digest.as_str());
 }
 
-/// A pattern that is misspelt gives no leave, and would not be missed until the platform is.
+/// A misspelled pattern waives nothing, and without a warning the mistake would show only when a platform is missing.
 #[tokio::test]
 async fn a_waiver_that_matches_no_image_is_reported() {
     let pair = ScriptedPair::with(&[("team/app", &SampleImage::multi_platform("1"))]).await;

@@ -1,4 +1,4 @@
-//! What is missing below a correct tag: which check finds it, and that it is put back.
+//! Missing content below a correct tag: which check finds it, and that it is restored.
 
 use super::*;
 
@@ -74,7 +74,7 @@ async fn a_registry_that_loses_accepted_content_is_detected() {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     let lost = &image.manifests[0].digest;
-    // It takes the child, and denies it to every later reader.
+    // It accepts the child and then answers 404 to every read of it.
     pair.destination
         .on("GET", &format!("/manifests/{lost}"))
         .then(Action::Answer(Answer::error(404, "MANIFEST_UNKNOWN")));

@@ -1,4 +1,4 @@
-//! The registries and credentials that it works with, read back by programs that share no code with it.
+//! Registries and credentials that `sync` supports, read back by tools that share no code with it.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -16,7 +16,7 @@ use crate::support::{
 const USER: &str = "pusher";
 const PASSWORD: &str = "correct horse: battery";
 
-/// This project's own registry, in the test's process.
+/// The registry of `thoras-mirror serve`, in the test's process.
 struct Served {
     address: Address,
     running: JoinHandle<()>,
@@ -40,7 +40,7 @@ impl Drop for Served {
     }
 }
 
-/// Every platform of an image, copied out by skopeo, holds exactly the sample's bytes.
+/// Asserts that every platform of an image, copied by skopeo, has exactly the sample's bytes.
 async fn assert_skopeo_copies(address: &Address, repository: &str, image: &SampleImage) {
     let folder = tempfile::tempdir().unwrap();
     let from = format!("docker://{}", address.image(repository, &image.tag));
@@ -91,7 +91,7 @@ async fn from_thoras_mirror_serve_into_a_cncf_registry_and_back() {
     assert_mirrored(&back.address, &image).await;
 }
 
-/// An open source with one image, and a destination that wants a password.
+/// A public source with one image, and a destination that requires a password.
 async fn into_htpasswd() -> (SampleImage, RealPair) {
     let image = SampleImage::multi_platform("1");
     let mut pair = RealPair::with(&[("team/app", &image)]).await;

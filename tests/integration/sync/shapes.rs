@@ -1,4 +1,4 @@
-//! Manifests that do not say what they are, that say two things, and indexes that name what is not there.
+//! Manifests without a media type, ambiguous manifests, and indexes that list missing children.
 
 use thoras_mirror::oci::media_type::{DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 
@@ -90,7 +90,7 @@ async fn a_child_missing_at_the_source_is_named_with_its_platform_and_nothing_is
     let child = image.manifests[1].digest.clone();
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     pair.source.with_store(|store| drop(store.repository("team/app").manifests.remove(&child)));
-    // Not even where nobody asks for that platform: the index would be broken all the same.
+    // Even if that platform is not required: the index would be incomplete.
     for more in [&[] as &[&str], &["--platform", "linux/amd64"]] {
         let outcome = pair.sync(more).run().await.expect_code(1);
         assert!(outcome.stderr.contains(&format!("@{child} (source)")), "{outcome}");

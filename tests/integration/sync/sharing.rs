@@ -1,12 +1,12 @@
-//! A blob is read once and moved once, however many images share it.
+//! A blob is read and sent once, however many images share it.
 
 use std::collections::BTreeSet;
 
 use super::*;
 use crate::support::scripted::{Action, Answer};
 
-/// How many blobs a CNCF registry linked from another of its repositories. A mount from a repository into itself is a
-/// question whether the blob is there.
+/// How many blobs a CNCF registry linked from another of its repositories. A mount from a repository into itself only
+/// checks whether the blob is present.
 async fn mounted(registry: &Registry) -> usize {
     let requests = registry.requests().await;
     let links = requests.iter().filter(|request| {
@@ -98,7 +98,7 @@ async fn one_job_does_not_deadlock_on_shared_blobs() {
 async fn when_the_image_that_sends_a_shared_blob_fails_another_image_sends_it() {
     let images = ["a", "b"].map(SampleImage::multi_platform);
     let pair = ScriptedPair::with(&[("team/a", &images[0]), ("team/b", &images[1])]).await;
-    // Whichever image the shared layers are elected for: nothing can be uploaded for `a`.
+    // Nothing can be uploaded for `a`, whichever image is elected to send the shared layers.
     pair.destination.on("POST", "/v2/mirror/a/").then(Action::error(403, "DENIED"));
     let outcome = pair.sync(&["--output", "json"]).run().await.expect_code(4);
     assert_eq!(statuses(&document(&outcome)), ["failed", "copied"]);

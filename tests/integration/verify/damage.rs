@@ -1,4 +1,4 @@
-//! Damage done to a real registry's files, all of it named in one run, and repaired by the commands that are printed.
+//! Damage to a real registry's files: one run reports all of it, and the printed commands repair it.
 
 use insta::assert_snapshot;
 
@@ -9,7 +9,7 @@ fn image(name: &str) -> SampleImage {
     SampleImage::multi_platform(name)
 }
 
-/// Takes the manifest under the tag away, as a person with the API would.
+/// Deletes the manifest under the tag through the API.
 async fn delete_tag(site: &Site, image: &SampleImage) {
     let address = site.mirror.address();
     let url = format!("{}/v2/{}/manifests/{}", address.url(), mirrored(image), image.root().digest);
@@ -87,7 +87,7 @@ async fn several_problems_of_one_image_are_all_reported() {
     assert_eq!(code, Some(5));
     let text = find(&document, &image)["problems"].to_string();
     assert!(text.contains(image.manifests[0].digest.as_str()), "{text}");
-    // What is below a manifest that is gone is not known; what is below the other one is.
+    // The content below a deleted manifest is unknown; the content below the other one is known.
     let below = crate::support::graph::children(&image.manifests[1].bytes);
     for blob in lost.iter().filter(|blob| below.contains(&super::Child::Blob((**blob).clone()))) {
         assert!(text.contains(blob.as_str()), "{blob} is not named: {text}");
@@ -113,7 +113,7 @@ async fn wrong_bytes_are_reported_with_a_remedy_other_than_a_copy() {
     let outcome = site.run(["verify", "--level", "bytes"]).await.expect_code(5);
     redact(&site).bind(|| assert_snapshot!("wrong_bytes", last_words(&outcome)));
 
-    // What the report says: delete it there, then sync.
+    // As the report says: delete it there, then sync.
     for (image, blob) in [(&short, own_layer(&short)), (&rotten, own_layer(&rotten))] {
         storage.unlink_blob(&mirrored(image), &blob);
         storage.delete_data(&blob);

@@ -1,4 +1,4 @@
-//! What each level sees, and what it costs: a level does not report what it cannot see.
+//! What each level detects, and its requests: a level does not report what it cannot detect.
 
 use super::{Site, mirrored, own_layer, problem_kinds};
 use crate::support::images::SampleImage;

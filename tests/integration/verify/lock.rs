@@ -1,4 +1,4 @@
-//! Which lock is read, and what is said when there is none or it says that an image failed.
+//! Which lock is read, and the messages if it is missing or records a failed image.
 
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -45,7 +45,7 @@ async fn flags_override_the_environment() {
     let image = SampleImage::multi_platform("web");
     let site = Site::of(&[&image]).await;
     let lock = site.folder().join("thoras-mirror.lock");
-    // As a pipeline has it, for sync: both are set, and neither is in the way of the other.
+    // As in a pipeline that also runs sync: both are set, and they do not conflict.
     let verify = |arguments: &[&str]| {
         Mirror::new(["verify"].iter().chain(arguments))
             .env("THORAS_MIRROR_TO", "127.0.0.1:1/elsewhere")
@@ -91,7 +91,7 @@ async fn a_failed_image_stays_unconfirmed_until_the_printed_repair_has_run() {
 
 #[tokio::test]
 async fn a_repair_keeps_the_names_and_platforms_of_the_lock_bug() {
-    // Names must not be made anew from the images that the filters left, nor platforms be asked for anew.
+    // The repair must not derive names from the filtered images, or use the default platforms.
     let [web, worker] = ["web", "worker"].map(|name| SampleImage::single_platform(name, "amd64"));
     let (source, mirror) = tokio::join!(Registry::start(), Registry::start());
     client::push(&web, source.address(), "vendor/deep/web").await;

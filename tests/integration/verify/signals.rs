@@ -1,4 +1,4 @@
-//! Signals end a verification that a registry has stalled.
+//! Signals end a stalled verification.
 
 use super::own_layer;
 use crate::support::{

@@ -1,4 +1,4 @@
-//! `verify --to`: no lock, the digests that the source has now.
+//! `verify --to`: without a lock, against the current digests at the source.
 
 use super::{Site, find, own_layer, problem_kinds, repair_commands, vendor};
 use crate::support::{

@@ -1,4 +1,4 @@
-//! Registries that say one digest and send another: what `verify` takes on trust, and what it does not.
+//! Registries whose header names one digest and whose bytes have another: what `verify` trusts, and what it checks.
 
 use thoras_mirror::oci::Digest;
 
@@ -12,7 +12,7 @@ use crate::support::{
 
 const LEVELS: [&str; 3] = ["platforms", "blobs", "bytes"];
 
-/// A source and a mirror of `web:1`, and another image that both hold as well, under no tag.
+/// A source and a mirror of `web:1`. Both also have another, untagged image.
 struct Liars {
     source: Scripted,
     mirror: Scripted,
@@ -46,7 +46,7 @@ impl Liars {
     }
 }
 
-/// Names this digest, whatever is sent.
+/// Names this digest in the header, whatever the bytes are.
 fn named(digest: &Digest) -> Action {
     Action::header("docker-content-digest", digest.as_str())
 }
@@ -86,7 +86,7 @@ async fn a_wrong_digest_header_over_the_right_bytes_is_a_warning_not_a_differenc
 #[tokio::test]
 async fn a_source_that_names_an_old_digest_is_detected_at_level_bytes() {
     let site = Liars::start().await;
-    // The tag has moved on, and a cache before the source still answers HEAD as before.
+    // The tag has moved, and a cache in front of the source still gives the old answer to HEAD.
     site.source.with_store(|store| {
         store.repository("vendor/web").tags.insert("1".to_owned(), site.other.root().digest.clone());
     });
