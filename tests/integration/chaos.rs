@@ -67,9 +67,9 @@ async fn run_seed(seed: usize, corpus: Arc<Corpus>) {
     let mut dice = Dice::new(&format!("seed {seed}"));
     let mut run = Run::start(seed, corpus, &mut dice).await;
     for _ in 0..2 + dice.below(2) {
-        run.disturbed_sync(&mut dice).await;
+        run.sync_with_faults(&mut dice).await;
     }
-    run.calm_sync().await;
+    run.sync_without_faults().await;
     run.verify_every_byte().await;
 }
 
@@ -117,7 +117,7 @@ impl Run {
     }
 
     /// A sync that may succeed or fail, or be killed; the registry behind it may be restarted.
-    async fn disturbed_sync(&mut self, dice: &mut Dice) {
+    async fn sync_with_faults(&mut self, dice: &mut Dice) {
         let event = Event::draw(dice);
         self.log.push(format!("sync, {event:?}"));
         let sync = self.sync();
@@ -133,17 +133,17 @@ impl Run {
             }
             Event::Nothing => sync.run().await,
         };
-        self.judge(&outcome);
+        self.check(&outcome);
         // 1: an image failed; 6: bytes were damaged on the way; none: killed.
         assert!(matches!(outcome.status.code(), None | Some(0 | 1 | 6)), "{outcome}");
     }
 
-    async fn calm_sync(&mut self) {
+    async fn sync_without_faults(&mut self) {
         self.log.push("calm sync".to_owned());
         self.source.calm();
         self.destination.calm();
         let outcome = self.sync().run().await.expect_success();
-        self.judge(&outcome);
+        self.check(&outcome);
     }
 
     async fn verify_every_byte(&mut self) {
@@ -174,7 +174,7 @@ impl Run {
     }
 
     /// Checks what must hold after every run.
-    fn judge(&mut self, outcome: &Outcome) {
+    fn check(&mut self, outcome: &Outcome) {
         self.log.push(format!("ended with {}", outcome.status));
         assert!(!outcome.stderr.contains("panicked"), "{outcome}");
         let storage = self.registry.storage();

@@ -66,7 +66,7 @@ impl Site {
         })
     }
 
-    fn lose_the_layers(&self) {
+    fn delete_layers(&self) {
         self.destination.with_store(|store| {
             store.repository("mirror/app").blobs.retain(|digest, _| !self.layers.contains_key(digest));
         });
@@ -147,7 +147,7 @@ async fn verify_and_sync_locked_follow_the_lock() {
     for level in ["blobs", "bytes"] {
         let _ = verify(&with, level).await.expect_success();
     }
-    site.lose_the_layers();
+    site.delete_layers();
     for level in ["blobs", "bytes"] {
         let _ = verify(&without, level).await.expect_success();
         let outcome = verify(&with, level).await.expect_code(5);
@@ -175,7 +175,7 @@ async fn verify_against_the_source_requires_them_only_on_request_bug() {
         verify.arguments(more.iter().copied()).arg(site.reference()).run()
     };
     let _ = verify(&["--foreign-layers"]).await.expect_success();
-    site.lose_the_layers();
+    site.delete_layers();
     let _ = verify(&[]).await.expect_success();
     let outcome = verify(&["--foreign-layers"]).await.expect_code(5);
     for digest in site.layers.keys() {

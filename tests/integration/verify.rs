@@ -124,7 +124,7 @@ fn own_layer(image: &SampleImage) -> Digest {
 }
 
 /// The final output: results and failures, without progress, whose order varies.
-fn last_words(outcome: &Outcome) -> String {
+fn final_output(outcome: &Outcome) -> String {
     let failures = outcome.stderr.find("\nerror:").map_or("", |start| &outcome.stderr[start..]);
     format!("{}\n{failures}", outcome.stdout)
 }

@@ -92,7 +92,7 @@ fn sync(source: &Scripted, mirror: &Scripted) -> Mirror {
         .env("DOCKER_AUTH_CONFIG", config(to).to_string())
 }
 
-async fn guarded_mirror() -> Scripted {
+async fn mirror_with_login() -> Scripted {
     let mirror = Scripted::start().await;
     mirror.demand("Basic realm=\"scripted\"", &[&basic()]);
     mirror
@@ -102,7 +102,7 @@ async fn guarded_mirror() -> Scripted {
 async fn a_put_never_follows_a_redirect() {
     let (source, elsewhere) = (registry().await, registry().await);
     for path in ["/manifests/", "/blobs/uploads/"] {
-        let mirror = guarded_mirror().await;
+        let mirror = mirror_with_login().await;
         mirror.on("PUT", path).then(Action::redirect(&at(&elsewhere, "/x")));
         let outcome = run(sync(&source, &mirror), 1).await;
         assert!(outcome.stderr.contains("it redirects a PUT"), "{path}: {outcome}");
@@ -134,7 +134,7 @@ async fn a_signed_relative_location_is_followed_unchanged() {
 
 #[tokio::test]
 async fn an_upload_on_another_host_gets_the_bytes_and_no_password() {
-    let (source, mirror, storage) = (registry().await, guarded_mirror().await, Scripted::start().await);
+    let (source, mirror, storage) = (registry().await, mirror_with_login().await, Scripted::start().await);
     let session = at(&storage, "/session?X-Signature=s1gned");
     mirror.on("POST", "/blobs/uploads/").then(Action::alter(move |mut answer| {
         if answer.status == 202 {

@@ -230,7 +230,7 @@ async fn endlessly_nested_indexes_are_refused() {
 }
 
 /// Runs `bundle verify` in a process that is limited to 200 MiB of memory.
-async fn assert_refused_in_little_memory(called: &str, bundle: &[u8], text: &str) {
+async fn assert_refused_within_bounded_memory(called: &str, bundle: &[u8], text: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("b.tar");
     std::fs::write(&path, bundle).unwrap();
@@ -247,7 +247,7 @@ async fn assert_refused_in_little_memory(called: &str, bundle: &[u8], text: &str
 async fn a_million_entries_are_refused_within_bounded_memory() {
     let entry = file("x", b"");
     let bundle = [entry.repeat(250_000), vec![0; 1024]].concat();
-    assert_refused_in_little_memory("entries", &bundle, "more than 200000 entries").await;
+    assert_refused_within_bounded_memory("entries", &bundle, "more than 200000 entries").await;
 }
 
 #[tokio::test]
@@ -274,7 +274,7 @@ async fn huge_heads_are_refused_within_bounded_memory() {
         ("lock of many platforms", lock("v2", "platforms", r#""a/b""#), "thoras-mirror.lock cannot be read"),
     ];
     for (called, bundle, text) in cases {
-        assert_refused_in_little_memory(called, &bundle, text).await;
+        assert_refused_within_bounded_memory(called, &bundle, text).await;
     }
 }
 
@@ -298,5 +298,5 @@ async fn huge_manifests_are_refused_within_bounded_memory() {
     }
     let manifests = format!(r#"{{"schemaVersion":2,"manifests":[{manifests}]}}"#);
     let bundle = layout(&manifests, &entries);
-    assert_refused_in_little_memory("manifests", &bundle, "its manifests exceed 48.0 MiB").await;
+    assert_refused_within_bounded_memory("manifests", &bundle, "its manifests exceed 48.0 MiB").await;
 }

@@ -163,7 +163,7 @@ fn wrong_blob(digest: &Digest, size: u64, contents: &Contents, level: Level) -> 
 }
 
 /// Asserts that no blob was read that this level does not need, apart from configs that name a platform.
-pub(super) fn assert_looked_no_further(world: &World, level: Level, entries: &[Entry]) {
+pub(super) fn assert_no_unneeded_reads(world: &World, level: Level, entries: &[Entry]) {
     let learned = |what: &str| world.images.iter().any(|image| image.learns_from(what) > 0);
     for entry in entries {
         match entry.act {
@@ -188,17 +188,17 @@ proptest! {
         world.destination.edit(&repository, |contents| damage.apply(contents));
         let contents = |image: &Image| world.destination.edit(&image.mapping.repository, |contents| contents.clone());
         for level in [Level::Platforms, Level::Blobs, Level::Bytes] {
-            world.destination.begin_anew();
+            world.destination.clear_history();
             for (image, outcome) in world.images.iter().zip(verify(&world, level)) {
                 let expected = expected(image, &contents(image), level);
                 prop_assert_eq!(&names(&outcome.problems), &expected, "{:?} at {:?}: {:#?}", damage, level, outcome);
                 let status = if expected.is_empty() { Status::Verified } else { Status::Different };
                 prop_assert_eq!((outcome.status, &outcome.failure), (status, &None));
             }
-            assert_looked_no_further(&world, level, &world.destination.history().entries);
+            assert_no_unneeded_reads(&world, level, &world.destination.history().entries);
         }
 
-        world.destination.begin_anew();
+        world.destination.clear_history();
         let level = damage.level();
         let suffers: Vec<bool> =
             world.images.iter().map(|image| !expected(image, &contents(image), level).is_empty()).collect();
@@ -244,7 +244,7 @@ proptest! {
         }
         mirror_all(&world, Level::Blobs);
         world.assert_complete();
-        world.destination.begin_anew();
+        world.destination.clear_history();
         let second = mirror_all(&world, Level::Bytes);
         prop_assert_eq!(with_status(&second, &[Status::UpToDate]).len(), second.len());
     }

@@ -77,8 +77,8 @@ fn assert_failed(
 
 /// Asserts that the next run, without faults, completes everything.
 fn assert_converges(world: &World) {
-    world.destination.begin_anew();
-    world.source.begin_anew();
+    world.destination.clear_history();
+    world.source.clear_history();
     mirror_all(world, Level::Platforms);
     world.destination.history().assert_children_first();
     world.assert_complete();

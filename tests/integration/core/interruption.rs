@@ -25,7 +25,7 @@ fn operations_of_a_run(spec: &Spec) -> usize {
 
 /// A run that ends at this operation, unless it completes first.
 fn interrupted_run(world: &World, at: usize, death: Death) {
-    world.destination.begin_anew();
+    world.destination.clear_history();
     world.destination.end_at(at, death);
     run(async {
         tokio::select! {
@@ -50,7 +50,7 @@ fn assert_nothing_is_incomplete(world: &World) {
 /// A run to the end. Asserts that it completes everything and sends nothing twice.
 fn completing_run(world: &World) {
     let there = movement::there(world);
-    world.destination.begin_anew();
+    world.destination.clear_history();
     mirror_all(world, Level::Platforms);
     let history = world.destination.history();
     history.assert_children_first();

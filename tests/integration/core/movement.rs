@@ -99,8 +99,8 @@ fn assert_moved_once(world: &World, there: &HashSet<(Digest, Repository)>) {
 }
 
 fn assert_idle(world: &World, first: &[Mirrored], check: Level) {
-    world.destination.begin_anew();
-    world.source.begin_anew();
+    world.destination.clear_history();
+    world.source.clear_history();
     let second = mirror_all(world, check);
     for ((image, first), second) in world.images.iter().zip(first).zip(&second) {
         let (first, second) = (&first.outcome, &second.outcome);
@@ -156,7 +156,7 @@ proptest! {
         }
         let sum = |of: fn(&Mirrored) -> u64, images: &[Mirrored]| images.iter().map(of).sum::<u64>();
         let arriving = sum(|image| image.outcome.bytes.copied + image.outcome.bytes.mounted, &planned);
-        world.destination.begin_anew();
+        world.destination.clear_history();
         mirror_all(&world, check);
         let history = world.destination.history();
         prop_assert_eq!(arriving, history.committed_bytes() + history.mounted_bytes());

@@ -14,7 +14,7 @@ use thoras_mirror::{
 
 use super::{
     cases,
-    damage::{Damage, assert_looked_no_further, expected, name},
+    damage::{Damage, assert_no_unneeded_reads, expected, name},
     generate::empty_world,
     mirror_all, run,
     world::Image,
@@ -67,7 +67,7 @@ proptest! {
             let is_known = |(at, _): &(usize, _)| known >> (at % 64) & 1 == 1;
             let known: KnownManifests = whole.nodes.iter().enumerate().filter(is_known)
                 .map(|(_, node)| (node.descriptor.digest.clone(), node.manifest.clone())).collect();
-            world.source.begin_anew();
+            world.source.clear_history();
             let again = run(graph(&world.source, image, &known)).unwrap();
             assert_ordered(&again, &image.root);
             let read: Vec<String> = world.source.history().of(Side::Source, Act::ReadManifest).map(|entry| entry.what.clone()).collect();
@@ -115,9 +115,9 @@ proptest! {
         let required: Vec<Platform> = required.iter().map(|platform| platform.parse().unwrap()).collect();
         for image in &world.images {
             let repository = &image.mapping.repository;
-            world.destination.begin_anew();
+            world.destination.clear_history();
             let survey = run(confirm::survey(&world.destination, repository, &image.mapping.target(), level, ForeignLayers::default())).unwrap();
-            assert_looked_no_further(&world, level, &world.destination.history().entries);
+            assert_no_unneeded_reads(&world, level, &world.destination.history().entries);
 
             let judged = confirm::judge(&survey, Expected { digest: Some(&image.root), platforms: &required });
             let (platforms, rest): (Vec<_>, Vec<_>) = judged.iter().map(name).partition(|name| name.starts_with("no "));

@@ -50,7 +50,7 @@ fn sync(case: &Case, destination: &Address, home: &Path) -> Mirror {
 }
 
 /// Runs until the journal has both snapshots of the hash, then kills the process. Returns the upload's location.
-async fn killed_in_mid_blob(case: &Case, destination: &Address, home: &Path) -> String {
+async fn killed_during_a_blob(case: &Case, destination: &Address, home: &Path) -> String {
     let (digest, _) = case.layer();
     case.source.on("GET", digest.as_str()).nth(1).then(Action::end(End::StallAfter(SILENCE)));
     let journal = home.join(".local/state/thoras-mirror/uploads");
@@ -105,7 +105,7 @@ impl Serve {
 
     /// Waits until the registry has read everything that a killed client sent and has noticed the disconnect. Until
     /// then, it refuses other writes to the upload.
-    async fn lets_go_of(&self, upload: &str) {
+    async fn wait_until_released(&self, upload: &str) {
         let client = self.address.http_client();
         let deadline = Instant::now() + PATIENCE;
         // An empty chunk, so that nothing changes.
@@ -127,8 +127,8 @@ async fn a_large_upload_resumes_after_the_process_was_killed() {
     let case = Case::with(large_image()).await;
     let home = tempfile::tempdir().unwrap();
     let mut serve = Serve::start().await;
-    let upload = killed_in_mid_blob(&case, &serve.address, home.path()).await;
-    serve.lets_go_of(&upload).await;
+    let upload = killed_during_a_blob(&case, &serve.address, home.path()).await;
+    serve.wait_until_released(&upload).await;
     serve.uploads();
 
     let outcome = sync(&case, &serve.address, home.path()).run().await.expect_success();
@@ -159,7 +159,7 @@ async fn a_registry_that_forgets_broken_sessions_is_sent_the_whole_blob_without_
     let case = Case::with(large_image()).await;
     let home = tempfile::tempdir().unwrap();
     let registry = Registry::start().await;
-    killed_in_mid_blob(&case, registry.address(), home.path()).await;
+    killed_during_a_blob(&case, registry.address(), home.path()).await;
 
     let outcome = sync(&case, registry.address(), home.path()).run().await.expect_success();
     assert!(!outcome.stderr.contains("error:"), "{outcome}");

@@ -215,5 +215,5 @@ async fn an_empty_blob_under_another_digest_is_refused() {
     let case = Case::with(image).await;
     let failure = case.run().await.expect_failure();
     assert!(failure.contains("arrived as other bytes"), "{failure}");
-    case.nothing_wrong_is_stored();
+    case.assert_nothing_wrong_is_stored();
 }

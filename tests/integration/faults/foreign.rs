@@ -48,8 +48,8 @@ fn holds(case: &Case, layers: &BTreeMap<Digest, Bytes>) {
     });
 }
 
-fn nothing_is_tagged(case: &Case) {
-    case.nothing_wrong_is_stored();
+fn assert_nothing_is_tagged(case: &Case) {
+    case.assert_nothing_wrong_is_stored();
     case.destination.with_store(|store| assert!(store.repository(REPOSITORY).tags.is_empty()));
 }
 
@@ -171,7 +171,7 @@ async fn wrong_bytes_from_the_only_url_are_never_stored() {
         let failure = ended.expect_failure();
         assert_eq!(kind(&ended), Kind::Integrity, "{failure}");
         assert!(failure.contains("nothing wrong was stored"), "{failure}");
-        nothing_is_tagged(&case);
+        assert_nothing_is_tagged(&case);
         host.clear();
         case.converges().await;
     }
@@ -190,7 +190,7 @@ async fn a_layer_that_cannot_be_found_fails_with_its_url_and_a_remedy() {
             .contains(&format!("cannot fetch foreign layer {}@{digest} from {url} (source)", vendor(&case)))
     });
     assert!(named && failure.contains("leave --foreign-layers out to skip it"), "{failure}");
-    nothing_is_tagged(&case);
+    assert_nothing_is_tagged(&case);
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn a_missing_layer_without_urls_fails() {
     let (case, _) = wanted(&[]).await;
     let failure = case.run().await.expect_failure();
     assert!(failure.contains("cannot read blob") && failure.contains("it does not exist there"), "{failure}");
-    nothing_is_tagged(&case);
+    assert_nothing_is_tagged(&case);
 }
 
 #[tokio::test]
@@ -210,7 +210,7 @@ async fn a_url_with_a_login_is_refused_without_repeating_the_password() {
     let failure = case.run().await.expect_failure();
     assert!(failure.contains("the manifest's URL holds a user"), "{failure}");
     assert_eq!(host.requests().len(), 0);
-    nothing_is_tagged(&case);
+    assert_nothing_is_tagged(&case);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::support::{
 const MANIFESTS: &str = "/manifests/";
 
 /// Answers with another success status, without the headers that name what was stored.
-fn tersely(status: u16) -> Action {
+fn success_without_headers(status: u16) -> Action {
     Action::alter(move |answer| if answer.status.is_success() { Answer::status(status) } else { answer })
 }
 
@@ -19,7 +19,7 @@ fn tersely(status: u16) -> Action {
 async fn success_needs_no_location_or_digest_header() {
     for status in [200, 201, 202] {
         let case = Case::with(SampleImage::nested("1")).await;
-        case.destination.on("PUT", MANIFESTS).then(tersely(status));
+        case.destination.on("PUT", MANIFESTS).then(success_without_headers(status));
         case.survives().await;
     }
 }
@@ -103,7 +103,7 @@ async fn an_immutable_tag_with_another_digest_fails_with_a_clear_message() {
     let expected = format!("the tag names {} there already", other.root().digest);
     assert!(failure.contains(&expected) && failure.contains("does not allow it to be moved"), "{failure}");
     assert!(failure.contains("delete the tag"), "{failure}");
-    case.nothing_wrong_is_stored();
+    case.assert_nothing_wrong_is_stored();
 }
 
 #[tokio::test]

@@ -203,7 +203,7 @@ impl Case {
 
     /// Asserts what must hold once a fault is over.
     async fn converges(&self) {
-        self.nothing_wrong_is_stored();
+        self.assert_nothing_wrong_is_stored();
         for registry in [&self.source, &self.destination] {
             registry.clear();
         }
@@ -227,7 +227,7 @@ impl Case {
         }
     }
 
-    fn nothing_wrong_is_stored(&self) {
+    fn assert_nothing_wrong_is_stored(&self) {
         self.destination.with_store(|store| {
             for contents in store.repositories.values() {
                 for (digest, bytes) in &contents.blobs {
@@ -256,7 +256,7 @@ impl Ended {
         format!("{failures:#?}\n{events:#?}")
     }
 
-    fn says_no_secret(&self) {
+    fn assert_no_secret(&self) {
         let text = format!("{:?} {:?}", self.outcomes, self.events);
         for secret in [SECRET, "_state=a", "Authorization"] {
             assert!(!text.contains(secret), "{secret} in {text}");
@@ -265,7 +265,7 @@ impl Ended {
 
     #[track_caller]
     fn expect_success(self) -> Self {
-        self.says_no_secret();
+        self.assert_no_secret();
         for outcome in &self.outcomes {
             assert!(outcome.failure.is_none(), "{}", self.text());
         }
@@ -275,7 +275,7 @@ impl Ended {
     /// The failure of the only image: message, causes and hint, joined.
     #[track_caller]
     fn expect_failure(&self) -> String {
-        self.says_no_secret();
+        self.assert_no_secret();
         let failure =
             self.outcomes[0].failure.as_ref().unwrap_or_else(|| panic!("no failure in {}", self.text()));
         let hint = failure.hint.iter().cloned();

@@ -19,10 +19,10 @@ pub(super) fn uploads(case: &Case) -> Vec<String> {
     let is_about_another = |path: &str| path.contains("mount=") && !path.contains(digest.hex());
     let all = case.destination.requests().into_iter();
     let ours = all.filter(|request| request.path.contains(UPLOADS) && !is_about_another(&request.path));
-    ours.map(|request| in_short(&request)).collect()
+    ours.map(|request| summary(&request)).collect()
 }
 
-fn in_short(request: &Recorded) -> String {
+fn summary(request: &Recorded) -> String {
     let range = request.header("content-range").map(|range| format!(" {range}")).unwrap_or_default();
     format!("{}{range}", request.method)
 }

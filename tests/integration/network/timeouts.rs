@@ -72,7 +72,7 @@ async fn an_idle_connection_is_reused_for_some_seconds_and_closed_within_a_minut
         answer(&mut connection).await;
         connection
     });
-    let moved_on = |seconds| async move {
+    let advance = |seconds| async move {
         // First the client's own tasks return the connection to the pool; after that, nothing is in flight.
         for _ in 0..100 {
             tokio::task::yield_now().await;
@@ -81,11 +81,11 @@ async fn an_idle_connection_is_reused_for_some_seconds_and_closed_within_a_minut
         tokio::time::advance(Duration::from_secs(seconds)).await;
         tokio::time::resume();
     };
-    moved_on(10).await;
+    advance(10).await;
     // Only this connection is answered.
     let answered = async { tokio::join!(get(), answer(&mut connection)) };
     tokio::time::timeout(Duration::from_secs(30), answered).await.expect("the connection is used again");
-    moved_on(60).await;
+    advance(60).await;
     let mut rest = Vec::new();
     let closed = tokio::time::timeout(Duration::from_secs(30), connection.read_to_end(&mut rest)).await;
     closed.expect("the client closes a connection that was idle for a minute").unwrap();

@@ -203,7 +203,7 @@ impl State {
                 }
             });
         }
-        Answer::passed_on(upstream.send().await.map_err(|_| Dropped)?).await
+        Answer::forwarded(upstream.send().await.map_err(|_| Dropped)?).await
     }
 }
 

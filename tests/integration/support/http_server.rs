@@ -88,7 +88,7 @@ impl Answer {
     }
 
     /// The answer to a forwarded request, without hop-by-hop headers.
-    pub async fn passed_on(response: reqwest::Response) -> Result<Self, Dropped> {
+    pub async fn forwarded(response: reqwest::Response) -> Result<Self, Dropped> {
         let mut answer = Self { status: response.status(), ..Self::default() };
         answer.headers = response.headers().clone();
         for name in [CONNECTION, TRANSFER_ENCODING] {

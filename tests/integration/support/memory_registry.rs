@@ -135,7 +135,7 @@ impl Memory {
     }
 
     /// Clears the history and all planned faults, not the content.
-    pub fn begin_anew(&self) {
+    pub fn clear_history(&self) {
         let mut state = self.state();
         state.history = History::default();
         state.faults.clear();

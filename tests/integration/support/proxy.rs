@@ -116,7 +116,7 @@ impl Shared {
         let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
         let asked = self.client.request(head.method, url).headers(head.headers).body(body);
         match asked.send().await {
-            Ok(response) => Answer::passed_on(response).await,
+            Ok(response) => Answer::forwarded(response).await,
             Err(_) => Ok(status(StatusCode::BAD_GATEWAY)),
         }
     }

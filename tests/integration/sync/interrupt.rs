@@ -7,7 +7,7 @@ use crate::support::{
 };
 
 /// A run that waits for a blob that never arrives.
-async fn stuck(more: &[&str]) -> (ScriptedPair, Running, Gate) {
+async fn stalled_sync(more: &[&str]) -> (ScriptedPair, Running, Gate) {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     let gate = Gate::default();
@@ -19,7 +19,7 @@ async fn stuck(more: &[&str]) -> (ScriptedPair, Running, Gate) {
 
 #[tokio::test]
 async fn an_interrupt_exits_with_130_and_a_second_run_finishes() {
-    let (pair, running, gate) = stuck(&[]).await;
+    let (pair, running, gate) = stalled_sync(&[]).await;
     running.interrupt();
     let outcome = running.outcome().await.expect_code(130);
     assert!(outcome.stderr.contains("error: interrupted"), "{outcome}");
@@ -34,7 +34,7 @@ async fn an_interrupt_exits_with_130_and_a_second_run_finishes() {
 
 #[tokio::test]
 async fn sigterm_exits_with_143() {
-    let (pair, running, _gate) = stuck(&[]).await;
+    let (pair, running, _gate) = stalled_sync(&[]).await;
     running.terminate();
     running.outcome().await.expect_code(143);
     assert_eq!(pair.tags(), [""; 0]);
@@ -42,7 +42,7 @@ async fn sigterm_exits_with_143() {
 
 #[tokio::test]
 async fn an_interrupted_run_prints_a_document_too() {
-    let (_pair, running, _gate) = stuck(&["--output", "json"]).await;
+    let (_pair, running, _gate) = stalled_sync(&["--output", "json"]).await;
     running.interrupt();
     let outcome = running.outcome().await.expect_code(130);
     assert_eq!(document(&outcome)["failures"][0]["kind"], "interrupted");

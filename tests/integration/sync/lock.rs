@@ -77,7 +77,7 @@ async fn a_failed_image_stays_in_it_unconfirmed() {
 }
 
 /// A mirror with its lock, after the tag has moved at the source.
-async fn moved_on() -> (SampleImage, ScriptedPair, Outcome) {
+async fn with_moved_tag() -> (SampleImage, ScriptedPair, Outcome) {
     let old = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &old)]).await;
     let first = pair.sync(&[]).run().await.expect_success();
@@ -93,7 +93,7 @@ fn locked(pair: &ScriptedPair, earlier: &Outcome, more: &[&str]) -> Mirror {
 
 #[tokio::test]
 async fn a_locked_run_copies_the_locked_digests_even_if_tags_moved() {
-    let (old, pair, first) = moved_on().await;
+    let (old, pair, first) = with_moved_tag().await;
     pair.destination.with_store(|store| store.repositories.clear());
     locked(&pair, &first, &[]).run().await.expect_success();
     assert_eq!(pair.tag("mirror/app", "1"), Some(old.root().digest.to_string()));
@@ -103,7 +103,7 @@ async fn a_locked_run_copies_the_locked_digests_even_if_tags_moved() {
 
 #[tokio::test]
 async fn a_locked_run_with_nothing_to_do_makes_no_request_to_the_source() {
-    let (_, pair, first) = moved_on().await;
+    let (_, pair, first) = with_moved_tag().await;
     let asked = pair.source.requests().len();
     let outcome = locked(&pair, &first, &["--output", "json"]).run().await.expect_success();
     assert_eq!(statuses(&document(&outcome)), ["up-to-date"]);
@@ -112,7 +112,7 @@ async fn a_locked_run_with_nothing_to_do_makes_no_request_to_the_source() {
 
 #[tokio::test]
 async fn a_locked_run_leaves_the_lock_byte_identical_bug() {
-    let (_, pair, first) = moved_on().await;
+    let (_, pair, first) = with_moved_tag().await;
     let path = first.folder().join("thoras-mirror.lock");
     let before = std::fs::read(&path).unwrap();
     locked(&pair, &first, &[]).run().await.expect_success();
@@ -121,7 +121,7 @@ async fn a_locked_run_leaves_the_lock_byte_identical_bug() {
 
 #[tokio::test]
 async fn a_failed_locked_run_keeps_the_locked_digests_bug() {
-    let (old, pair, first) = moved_on().await;
+    let (old, pair, first) = with_moved_tag().await;
     pair.destination.with_store(|store| store.repositories.clear());
     pair.source.on("GET", "/manifests/").first(1).then(Action::error(403, "DENIED"));
     locked(&pair, &first, &[]).run().await.expect_code(4);
@@ -134,7 +134,7 @@ async fn a_failed_locked_run_keeps_the_locked_digests_bug() {
 
 #[tokio::test]
 async fn a_locked_run_to_another_registry_adds_a_destination() {
-    let (old, pair, first) = moved_on().await;
+    let (old, pair, first) = with_moved_tag().await;
     let other = Scripted::start().await;
     let (prod, stage) = (mirror_at(pair.destination.address()), mirror_at(other.address()));
     let run = |to: &str| sync(&[], to, &["--locked"]).in_folder(&first.folder()).run();
@@ -173,7 +173,7 @@ async fn a_locked_run_to_another_registry_adds_a_destination() {
 
 #[tokio::test]
 async fn verify_sends_one_login_to_one_registry_only() {
-    let (_, pair, first) = moved_on().await;
+    let (_, pair, first) = with_moved_tag().await;
     let other = Scripted::start().await;
     let stage = mirror_at(other.address());
     sync(&[], &stage, &["--locked"]).in_folder(&first.folder()).run().await.expect_success();
@@ -186,7 +186,7 @@ async fn verify_sends_one_login_to_one_registry_only() {
 
 #[tokio::test]
 async fn foreign_layers_for_one_of_several_destinations_are_refused_before_any_request() {
-    let (_, pair, first) = moved_on().await;
+    let (_, pair, first) = with_moved_tag().await;
     let other = Scripted::start().await;
     let before = std::fs::read(lock_path(&first)).unwrap();
     let more = ["--locked", "--foreign-layers"];

@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 
-use super::{Site, find, last_words, mirrored, own_layer, problem_kinds, redact, repair_commands};
+use super::{Site, final_output, find, mirrored, own_layer, problem_kinds, redact, repair_commands};
 use crate::support::{client, images::SampleImage};
 
 fn image(name: &str) -> SampleImage {
@@ -62,7 +62,7 @@ async fn all_damage_is_reported_in_one_run_and_repaired_by_the_printed_commands(
     );
 
     let outcome = site.run(["verify"]).await.expect_code(5);
-    redact(&site).bind(|| assert_snapshot!("every_damage", last_words(&outcome)));
+    redact(&site).bind(|| assert_snapshot!("every_damage", final_output(&outcome)));
     let commands = repair_commands(&outcome.stderr);
     assert_eq!(commands.len(), 2, "with and without --check blobs: {commands:?}");
     for command in commands {
@@ -111,7 +111,7 @@ async fn wrong_bytes_are_reported_with_a_remedy_other_than_a_copy() {
     assert_eq!(find(&document, &rotten)["problems"][0]["digest"], own_layer(&rotten).as_str());
 
     let outcome = site.run(["verify", "--level", "bytes"]).await.expect_code(5);
-    redact(&site).bind(|| assert_snapshot!("wrong_bytes", last_words(&outcome)));
+    redact(&site).bind(|| assert_snapshot!("wrong_bytes", final_output(&outcome)));
 
     // As the report says: delete it there, then sync.
     for (image, blob) in [(&short, own_layer(&short)), (&rotten, own_layer(&rotten))] {

@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use super::{Site, find, last_words, problem_kinds, redact, repair_commands, vendor};
+use super::{Site, final_output, find, problem_kinds, redact, repair_commands, vendor};
 use crate::support::{client, documents, images::SampleImage, process::Mirror, registry::Registry};
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn a_failed_image_stays_unconfirmed_until_the_printed_repair_has_run() {
     assert_eq!(problem_kinds(&document, &late), ["missing-tag", "never-confirmed"]);
 
     let outcome = site.run(["verify"]).await.expect_code(5);
-    redact(&site).bind(|| assert_snapshot!("never_confirmed", last_words(&outcome)));
+    redact(&site).bind(|| assert_snapshot!("never_confirmed", final_output(&outcome)));
     client::push(&late, site.source.address(), &vendor(&late)).await;
     for command in repair_commands(&outcome.stderr) {
         let _ = site.repair(&command).await.expect_success();

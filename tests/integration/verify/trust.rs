@@ -13,7 +13,7 @@ use crate::support::{
 const LEVELS: [&str; 3] = ["platforms", "blobs", "bytes"];
 
 /// A source and a mirror of `web:1`. Both also have another, untagged image.
-struct Liars {
+struct WrongDigests {
     source: Scripted,
     mirror: Scripted,
     image: SampleImage,
@@ -21,7 +21,7 @@ struct Liars {
     synced: Outcome,
 }
 
-impl Liars {
+impl WrongDigests {
     async fn start() -> Self {
         let (source, mirror) = tokio::join!(Scripted::start(), Scripted::start());
         let (image, other) = (SampleImage::multi_platform("1"), SampleImage::docker("other"));
@@ -53,7 +53,7 @@ fn named(digest: &Digest) -> Action {
 
 #[tokio::test]
 async fn a_mirror_that_names_the_right_digest_and_sends_another_image_is_detected_bug() {
-    let site = Liars::start().await;
+    let site = WrongDigests::start().await;
     site.mirror.with_store(|store| {
         store.repository("web").tags.insert("1".to_owned(), site.other.root().digest.clone());
     });
@@ -72,7 +72,7 @@ async fn a_mirror_that_names_the_right_digest_and_sends_another_image_is_detecte
 
 #[tokio::test]
 async fn a_wrong_digest_header_over_the_right_bytes_is_a_warning_not_a_difference() {
-    let site = Liars::start().await;
+    let site = WrongDigests::start().await;
     site.mirror.on("", "/web/manifests/1").then(named(&Digest::sha256(b"nothing")));
     for level in LEVELS {
         let outcome = site.by_lock(level).await.expect_success();
@@ -85,7 +85,7 @@ async fn a_wrong_digest_header_over_the_right_bytes_is_a_warning_not_a_differenc
 
 #[tokio::test]
 async fn a_source_that_names_an_old_digest_is_detected_at_level_bytes() {
-    let site = Liars::start().await;
+    let site = WrongDigests::start().await;
     // The tag has moved, and a cache in front of the source still gives the old answer to HEAD.
     site.source.with_store(|store| {
         store.repository("vendor/web").tags.insert("1".to_owned(), site.other.root().digest.clone());

@@ -13,7 +13,7 @@ const AMD64: [&str; 2] = ["--platform", "linux/amd64"];
 
 /// An export that was killed after half of a large blob. Also returns the blob, its position, and the bytes of the
 /// complete bundle.
-async fn killed_in_mid_blob(name: &str) -> (Site, Digest, Extent, Vec<u8>) {
+async fn killed_during_a_blob(name: &str) -> (Site, Digest, Extent, Vec<u8>) {
     let image = SampleImage::with_large_layer("big", LARGE);
     let site = Site::with(&[&image]).await;
     let expected = site.undisturbed(&AMD64).await;
@@ -37,7 +37,7 @@ async fn killed_in_mid_blob(name: &str) -> (Site, Digest, Extent, Vec<u8>) {
 
 #[tokio::test]
 async fn an_interrupted_blob_is_resumed() {
-    let (site, large, _, expected) = killed_in_mid_blob("b.tar").await;
+    let (site, large, _, expected) = killed_during_a_blob("b.tar").await;
     let outcome =
         site.export("b.tar", &[&AMD64[..], &["--format", "json"]].concat()).run().await.expect_success();
     let config = config_of(&SampleImage::with_large_layer("big", LARGE));
@@ -58,7 +58,7 @@ async fn an_interrupted_blob_is_resumed() {
 
 #[tokio::test]
 async fn a_damaged_partial_blob_is_fetched_again() {
-    let (site, large, extent, expected) = killed_in_mid_blob("b.tar").await;
+    let (site, large, extent, expected) = killed_during_a_blob("b.tar").await;
     let partial = File::options().write(true).open(site.path("b.tar.partial")).unwrap();
     partial.write_all_at(b"garbage", extent.offset + 1_000_000).unwrap();
     site.export("b.tar", &AMD64).run().await.expect_success();
