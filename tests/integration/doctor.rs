@@ -85,7 +85,7 @@ async fn an_unknown_authority_is_named_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn https_asked_of_a_plain_http_registry_is_a_problem() {
+async fn https_to_a_plain_http_registry_is_a_problem() {
     let (source, mirror) = (source().await, Registry::start().await);
     let to = &mirror.address().host_port;
     // A certificate setting for a registry implies TLS.
@@ -145,8 +145,8 @@ async fn a_hanging_registry_is_a_problem_after_the_timeout() {
         run.stdout.contains(&format!("problem   push         {to}/app did not answer within 1 s\n")),
         "{run}"
     );
-    let said = "did not answer within 1 s; before that: cannot read manifest";
-    assert!(run.stdout.contains(said) && run.stdout.contains("503 Service Unavailable"), "{run}");
+    let message = "did not answer within 1 s; before that: cannot read manifest";
+    assert!(run.stdout.contains(message) && run.stdout.contains("503 Service Unavailable"), "{run}");
 }
 
 #[tokio::test]

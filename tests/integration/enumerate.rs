@@ -89,7 +89,7 @@ async fn custom_resource_definitions_never_name_images() {
 async fn the_committed_rendering_is_current() {
     let current = helm::run(&["template", SAMPLE]).await;
     let committed = std::fs::read_to_string(RENDERED).unwrap();
-    assert!(current == committed, "write it anew: helm template {SAMPLE} > {RENDERED}");
+    assert!(current == committed, "regenerate it: helm template {SAMPLE} > {RENDERED}");
 
     let input = Input::File(RENDERED.into());
     let from_file = enumerate(&Selection::all_of(Source::Rendered(input))).await.unwrap();

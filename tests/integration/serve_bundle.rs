@@ -109,23 +109,23 @@ async fn an_incomplete_or_mixed_bundle_is_refused_at_startup() {
     let vendor = vendor().await;
     let (volumes, index) = volumes(&vendor).await;
     let whole = vendor.export("whole.tar", &[]).await;
-    let said = refused(&[&whole, &whole], 3).await;
-    assert!(said.contains("there are 2 files, and no index"), "{said}");
-    let said = refused(&[&index, &whole], 3).await;
-    assert!(said.contains("whole.tar is not a volume of bundle sha256:"), "{said}");
+    let message = refused(&[&whole, &whole], 3).await;
+    assert!(message.contains("there are 2 files, and no index"), "{message}");
+    let message = refused(&[&index, &whole], 3).await;
+    assert!(message.contains("whole.tar is not a volume of bundle sha256:"), "{message}");
     let folder = vendor.unpack(&whole, "unpacked");
-    let said = refused(&[&volumes[0], &folder], 3).await;
-    assert!(said.contains("cannot be combined with other files"), "{said}");
+    let message = refused(&[&volumes[0], &folder], 3).await;
+    assert!(message.contains("cannot be combined with other files"), "{message}");
 
     std::fs::remove_file(&volumes[2]).unwrap();
-    let said = refused(&[&volumes[0]], 3).await;
-    assert!(said.contains("a volume of the bundle is missing: b.tar.003"), "{said}");
-    assert!(said.contains("hint: name every volume"), "{said}");
+    let message = refused(&[&volumes[0]], 3).await;
+    assert!(message.contains("a volume of the bundle is missing: b.tar.003"), "{message}");
+    assert!(message.contains("hint: name every volume"), "{message}");
 
     let length = whole.metadata().unwrap().len();
     std::fs::OpenOptions::new().write(true).open(&whole).unwrap().set_len(length - 5000).unwrap();
-    let said = refused(&[&whole], 6).await;
-    assert!(said.contains("whole.tar") && said.contains("cut off"), "{said}");
+    let message = refused(&[&whole], 6).await;
+    assert!(message.contains("whole.tar") && message.contains("cut off"), "{message}");
 }
 
 #[tokio::test]
@@ -138,8 +138,9 @@ async fn a_delta_is_served_with_a_warning() {
     let name = format!("{repository}:{}", image.tag);
     assert!(skopeo::manifest(&serving.address, &name).await == image.root().bytes);
     let (_, log) = serving.end(Signal::TERM).await;
-    let told = format!("leaves out {} blobs: images that need them cannot be pulled", image.blobs.len());
-    assert!(log.len() == 1 && log[0].starts_with("warning: ") && log[0].contains(&told), "{log:#?}");
+    let expected_text =
+        format!("leaves out {} blobs: images that need them cannot be pulled", image.blobs.len());
+    assert!(log.len() == 1 && log[0].starts_with("warning: ") && log[0].contains(&expected_text), "{log:#?}");
 }
 
 /// It used to create an empty registry that accepted pushes.
@@ -148,8 +149,8 @@ async fn a_mistyped_name_does_not_create_a_registry() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["b.tra.tar", "b.tar.001", "b.tar.volumes.json"] {
         let path = folder.path().join(name);
-        let said = refused(&[&path], 3).await;
-        assert!(said.contains(name) && said.contains("No such file"), "{said}");
+        let message = refused(&[&path], 3).await;
+        assert!(message.contains(name) && message.contains("No such file"), "{message}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

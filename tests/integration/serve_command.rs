@@ -158,10 +158,10 @@ async fn a_registry_with_a_login_is_pushed_to_over_tls() {
     sync("ann", "pen").await.expect_code(4);
     let _ = sync("ann", "quill").await.expect_success();
     assert!(std::fs::read_to_string(&log).unwrap().contains(" ann ["));
-    let (code, said) = serving.end(Signal::TERM).await;
+    let (code, lines) = serving.end(Signal::TERM).await;
     assert_eq!(code, Some(0));
-    assert!(said[0].starts_with("log in: docker login 127.0.0.1:"), "{said:#?}");
-    assert_eq!(said.len(), 3, "the log is in its file: {said:#?}");
+    assert!(lines[0].starts_with("log in: docker login 127.0.0.1:"), "{lines:#?}");
+    assert_eq!(lines.len(), 3, "the log is in its file: {lines:#?}");
 }
 
 #[tokio::test]
@@ -213,9 +213,9 @@ async fn a_folder_is_served_read_only() {
     let upload = format!("http://{}/v2/web/blobs/uploads/", serving.address.host_port);
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     assert_eq!(client.post(upload).send().await.unwrap().status(), 405);
-    let (code, said) = serving.end(Signal::TERM).await;
+    let (code, lines) = serving.end(Signal::TERM).await;
     assert_eq!(code, Some(0));
-    assert!(!said.iter().any(|line| line.starts_with("push:")), "{said:#?}");
+    assert!(!lines.iter().any(|line| line.starts_with("push:")), "{lines:#?}");
 }
 
 /// A client that has read 201 does not send the bytes again: they and their names must survive a power cut.

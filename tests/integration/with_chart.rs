@@ -103,10 +103,10 @@ async fn helm_finds_the_chart_beside_its_images() {
     for command in [&["pull", "--destination", &output][..], &["show", "chart"], &["template"]] {
         let oci = site.oci();
         let arguments: Vec<&str> = command.iter().copied().chain([&*oci, "--version", VERSION]).collect();
-        let said = helm::run(&arguments).await;
+        let output = helm::run(&arguments).await;
         match command[0] {
-            "show" => assert!(said.contains("name: shop\n") && said.contains(VERSION), "{said}"),
-            "template" => assert!(said.contains(&site.reference()), "{said}"),
+            "show" => assert!(output.contains("name: shop\n") && output.contains(VERSION), "{output}"),
+            "template" => assert!(output.contains(&site.reference()), "{output}"),
             _ => {}
         }
     }
@@ -236,8 +236,8 @@ async fn other_tools_read_a_bundle_with_a_chart() {
     let arguments = ["copy", "--dest-tls-verify=false", &named, &format!("docker://{copied}")];
     skopeo::run(&arguments).await;
     let oci = format!("oci://{}/copied/shop", site.mirror.address().host_port);
-    let said = helm::run(&["template", &oci, "--version", VERSION]).await;
-    assert!(said.contains(&reference), "{said}");
+    let output = helm::run(&["template", &oci, "--version", VERSION]).await;
+    assert!(output.contains(&reference), "{output}");
     export().await.expect_success();
     assert!(std::fs::read(&file).unwrap() == bytes, "a second export writes the same bytes");
 }

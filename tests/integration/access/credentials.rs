@@ -58,7 +58,7 @@ async fn kubernetes_secrets_are_accepted_as_authfiles() {
 }
 
 #[tokio::test]
-async fn an_empty_entry_is_no_credential() {
+async fn an_empty_entry_is_ignored() {
     let registry = basic_registry().await;
     let host = &registry.address().host_port;
     let outcome = run(inspect_with(&registry, &json!({ "auths": { host: { "auth": "" } } })), 4).await;
@@ -76,7 +76,7 @@ async fn a_wrong_password_is_tried_once_and_its_origin_named() {
     crate::support::secrets::assert_hidden(&outcome, &[wrong]);
     assert!(outcome.stderr.contains(&format!("with DOCKER_AUTH_CONFIG, key `{host}`")), "{outcome}");
     let sent = authorizations(&registry, "/manifests/");
-    assert_eq!(sent, [None, Some(basic_of(wrong))], "and nobody goes on anonymously");
+    assert_eq!(sent, [None, Some(basic_of(wrong))], "and no anonymous attempt follows");
 }
 
 /// A folder with a credential helper, for the front of `PATH`.
@@ -126,7 +126,7 @@ async fn a_missing_helper_and_a_failing_helper_give_different_errors() {
     let failed = run(with_helper(&registry, folder.path()), 4).await;
     assert!(failed.stderr.contains(": session expired: run cloud login"), "the helper's own words: {failed}");
     let sent = authorizations(&registry, "/manifests/");
-    assert!(sent.iter().all(Option::is_none), "and nobody goes on with another credential: {sent:?}");
+    assert!(sent.iter().all(Option::is_none), "and no other credential is tried: {sent:?}");
 }
 
 /// A helper is often a script that waits for another program.
@@ -145,7 +145,7 @@ async fn a_hanging_helper_is_killed_with_its_children() {
     let child = std::fs::read_to_string(folder.path().join("child")).unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     while is_alive(child.trim()) {
-        assert!(Instant::now() < deadline, "process {child} goes on");
+        assert!(Instant::now() < deadline, "process {child} is still running");
         tokio::task::yield_now().await;
     }
 }

@@ -141,12 +141,12 @@ fn identity(host: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_identity_token_is_exchanged_with_post_and_is_no_password() {
+async fn an_identity_token_is_exchanged_with_post_and_never_sent_as_a_password() {
     let registry = token_registry().await;
     registry.on("POST", "/token").answer(token());
     let _ = run(inspect_with(&registry, &identity(&registry.address().host_port)), 0).await;
     assert_eq!((registry.count("POST", "/token"), registry.count("GET", "/token")), (1, 0));
-    assert_eq!(authorizations(&registry, "/token"), [None], "it stands in the form");
+    assert_eq!(authorizations(&registry, "/token"), [None], "it is sent in the form");
 }
 
 #[tokio::test]

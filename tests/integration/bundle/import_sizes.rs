@@ -93,8 +93,8 @@ async fn a_blob_of_the_wrong_size_in_a_file_is_refused_before_anything_is_copied
         for path in [folder.path(), &archive] {
             let outcome = import(path, &team.to(), &["--as", APP]).run().await.expect_code(6);
             let Wrong { called, layer, expected, found, .. } = &wrong;
-            let said = format!("blob {layer} has {found} bytes instead of {expected}");
-            assert!(outcome.stderr.contains(&said), "{called}: {outcome}");
+            let message = format!("blob {layer} has {found} bytes instead of {expected}");
+            assert!(outcome.stderr.contains(&message), "{called}: {outcome}");
         }
         let ours = team.file(&our_archive(&wrong));
         import(&ours, &team.to(), &[]).run().await.expect_code(6);

@@ -54,8 +54,8 @@ async fn padding_in_a_stream_must_be_zeros() {
         let mut bytes = bundle.bytes.clone();
         bytes[place.end.next_multiple_of(512) - 1] = 1;
         let outcome = import_bytes(&bytes, &team.to(), &["--dry-run"]).run().await.expect_code(6);
-        let told = format!("the bundle is damaged at byte {}", place.end.next_multiple_of(512) - 1);
-        assert!(outcome.stderr.contains(&told), "{told}: {outcome}");
+        let expected = format!("the bundle is damaged at byte {}", place.end.next_multiple_of(512) - 1);
+        assert!(outcome.stderr.contains(&expected), "{expected}: {outcome}");
     }
     team.assert_untouched().await;
 }
@@ -87,14 +87,14 @@ async fn an_endless_stream_is_refused() {
 #[tokio::test]
 async fn random_input_that_starts_like_another_format_is_reported_as_that_format() {
     let team = Team::start().await;
-    for (at, beginning, code, told) in
+    for (at, beginning, code, expected) in
         [(0, &[0x1f, 0x8b][..], 3, "it is compressed (gzip)"), (257, b"ustar", 6, "there is no tar header")]
     {
         let mut noise = pseudo_random("noise", 4096);
         noise[at..at + beginning.len()].copy_from_slice(beginning);
         let run = import(Path::new("-"), &team.to(), &[]).stdin_from(endless(&noise));
         let outcome = run.run().await.expect_code(code);
-        assert!(outcome.stderr.contains(told), "{outcome}");
+        assert!(outcome.stderr.contains(expected), "{outcome}");
     }
     team.assert_untouched().await;
 }

@@ -33,7 +33,7 @@ async fn renamed_volumes_are_imported_in_place_in_any_order() {
 }
 
 #[tokio::test]
-async fn any_volume_or_the_index_alone_finds_the_rest() {
+async fn the_other_volumes_are_found_from_any_volume_or_the_index() {
     let team = Team::start().await;
     let (folder, volumes) = sliced(&team);
     for file in [&volumes[2], &folder.path().join("thoras.tar.volumes.json")] {

@@ -92,8 +92,8 @@ async fn a_folder_without_a_layout_is_refused() {
 async fn only_import_reads_standard_input() {
     for command in [COMMANDS[0], COMMANDS[1], COMMANDS[3]] {
         let outcome = Mirror::new(command.iter().copied()).arg("-").run().await.expect_code(2);
-        let told = "error: only `bundle import` reads a bundle from standard input";
-        assert!(outcome.stderr.contains(told), "{outcome}");
+        let expected = "error: only `bundle import` reads a bundle from standard input";
+        assert!(outcome.stderr.contains(expected), "{outcome}");
         assert!(outcome.stderr.contains("hint: store it in a file first"), "{outcome}");
         assert_eq!(fs::read_dir(outcome.folder()).unwrap().count(), 0, "{outcome}");
     }

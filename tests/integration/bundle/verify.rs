@@ -90,7 +90,7 @@ async fn a_lock_that_contradicts_its_bundle_is_refused() {
     for (named, lie) in lies {
         let bundle = SampleBundle::with_lock(&[&image], &PLATFORMS, lie).await;
         let outcome = verify(&bundle.bytes, &[]).await.expect_code(6);
-        let told = format!("thoras-mirror.lock is wrong about {named}");
-        assert!(outcome.stderr.contains(&told), "{told}: {outcome}");
+        let expected = format!("thoras-mirror.lock is wrong about {named}");
+        assert!(outcome.stderr.contains(&expected), "{expected}: {outcome}");
     }
 }

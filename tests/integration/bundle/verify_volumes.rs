@@ -95,8 +95,8 @@ async fn a_missing_or_truncated_volume_is_named_with_the_affected_images() {
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..SIZE - 1]).unwrap();
     let outcome = verify(&[volumes.index()], 6).await;
-    let told = format!("volume {name} (it has 9999 bytes instead of 10000) is missing");
-    assert!(outcome.stderr.contains(&told), "{outcome}");
+    let expected = format!("volume {name} (it has 9999 bytes instead of 10000) is missing");
+    assert!(outcome.stderr.contains(&expected), "{outcome}");
     fs::remove_file(path).unwrap();
     let run = Mirror::new(["bundle", "verify", "-o", "json"]).arg(volumes.index());
     let outcome = run.run().await.expect_code(6);
@@ -121,9 +121,9 @@ async fn a_flipped_bit_is_reported_with_its_blob_images_and_volume() {
     for image in ["app:1", "web:2"] {
         assert!(outcome.stderr.contains(&format!("error: {image}: ")), "{image}: {outcome}");
     }
-    let told: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains(hex)).collect();
-    assert_eq!(told.len(), 2, "for each image: {outcome}");
-    assert!(told.iter().all(|line| line.contains(&volume_of(place))), "{outcome}");
+    let lines: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains(hex)).collect();
+    assert_eq!(lines.len(), 2, "for each image: {outcome}");
+    assert!(lines.iter().all(|line| line.contains(&volume_of(place))), "{outcome}");
 }
 
 /// The head is read from the volume index, because the first volume may be the wrong one.
@@ -139,10 +139,10 @@ async fn a_flipped_bit_outside_the_blobs_is_reported_with_its_volume() {
         (padded.unwrap().end, "the padding of blob sha256:"),
         (bundle.bytes.len() - 1, "the end mark is damaged"),
     ];
-    for (place, told) in places {
+    for (place, expected) in places {
         volumes.flip(place);
         let outcome = verify(&[volumes.index()], 6).await;
-        let line = outcome.stderr.lines().find(|line| line.contains(told)).unwrap_or_default();
+        let line = outcome.stderr.lines().find(|line| line.contains(expected)).unwrap_or_default();
         let named = format!("byte {place} (in {})", volume_of(place));
         assert!(line.contains(&named), "{named}: {outcome}");
         assert!(outcome.stderr.matches("error: ").count() == 1, "{outcome}");

@@ -18,7 +18,7 @@ use super::{
     mirror, mirror_all, options, run, verify, with_status,
     world::{Image, World},
 };
-use crate::support::memory_registry::{Act, Contents, Entry, faults::Lie};
+use crate::support::memory_registry::{Act, Contents, Entry, faults::WrongBytes};
 
 /// One change to one repository of the destination.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub(super) enum Damage {
     RemoveManifest(Digest),
     AlterManifest(Digest),
     RemoveBlob(Digest),
-    AlterBlob(Digest, Lie),
+    AlterBlob(Digest, WrongBytes),
 }
 
 impl Damage {
@@ -45,10 +45,10 @@ impl Damage {
             }
             for (digest, bytes) in &image.blobs {
                 add(Self::RemoveBlob(digest.clone()));
-                add(Self::AlterBlob(digest.clone(), Lie::Long));
+                add(Self::AlterBlob(digest.clone(), WrongBytes::Long));
                 if !bytes.is_empty() {
-                    add(Self::AlterBlob(digest.clone(), Lie::Wrong));
-                    add(Self::AlterBlob(digest.clone(), Lie::Short));
+                    add(Self::AlterBlob(digest.clone(), WrongBytes::Wrong));
+                    add(Self::AlterBlob(digest.clone(), WrongBytes::Short));
                 }
             }
         }
@@ -70,9 +70,9 @@ impl Damage {
                 }
             }
             Self::RemoveBlob(digest) => drop(contents.blobs.remove(digest)),
-            Self::AlterBlob(digest, lie) => {
+            Self::AlterBlob(digest, wrong_bytes) => {
                 if let Some(bytes) = contents.blobs.get_mut(digest) {
-                    *bytes = lie.about(bytes);
+                    *bytes = wrong_bytes.about(bytes);
                 }
             }
         }
@@ -84,8 +84,8 @@ impl Damage {
             Self::RemoveTag(_) | Self::MoveTag(_) | Self::RemoveManifest(_) | Self::AlterManifest(_) => {
                 Level::Platforms
             }
-            Self::RemoveBlob(_) | Self::AlterBlob(_, Lie::Short | Lie::Long) => Level::Blobs,
-            Self::AlterBlob(_, Lie::Wrong) => Level::Bytes,
+            Self::RemoveBlob(_) | Self::AlterBlob(_, WrongBytes::Short | WrongBytes::Long) => Level::Blobs,
+            Self::AlterBlob(_, WrongBytes::Wrong) => Level::Bytes,
         }
     }
 }
@@ -238,7 +238,7 @@ proptest! {
         for damage in damages {
             let (repository, damage) = damage.get(&all);
             // A blob that was lengthened, then shortened, has the right size again.
-            if damage.level() <= Level::Blobs && !matches!(damage, Damage::AlterBlob(_, Lie::Short)) {
+            if damage.level() <= Level::Blobs && !matches!(damage, Damage::AlterBlob(_, WrongBytes::Short)) {
                 world.destination.edit(repository, |contents| damage.apply(contents));
             }
         }
@@ -269,7 +269,7 @@ fn a_platform_config_of_the_wrong_size_is_reported_and_repaired() {
     let image = &world.images[0];
     let config = &image.learned_from[0];
     world.destination.edit(&image.mapping.repository, |contents| {
-        Damage::AlterBlob(config.clone(), Lie::Long).apply(contents);
+        Damage::AlterBlob(config.clone(), WrongBytes::Long).apply(contents);
     });
     let outcome = &verify(&world, Level::Blobs)[0];
     assert_eq!((outcome.status, &outcome.failure), (Status::Different, &None));

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::support::memory_registry::{
     Act, Answer,
-    faults::{Effect, Fault, Gate, Lie},
+    faults::{Effect, Fault, Gate, WrongBytes},
 };
 
 /// A world whose source and destination have nothing in common.
@@ -84,8 +84,8 @@ fn assert_converges(world: &World) {
     world.assert_complete();
 }
 
-fn lie() -> impl Strategy<Value = Lie> {
-    prop::sample::select(vec![Lie::Wrong, Lie::Short, Lie::Long])
+fn wrong_bytes() -> impl Strategy<Value = WrongBytes> {
+    prop::sample::select(vec![WrongBytes::Wrong, WrongBytes::Short, WrongBytes::Long])
 }
 
 proptest! {
@@ -165,11 +165,11 @@ proptest! {
     }
 
     #[test]
-    fn a_source_with_wrong_bytes_commits_nothing(world in separate_world(), index in any::<Index>(), lie in lie()) {
+    fn a_source_with_wrong_bytes_commits_nothing(world in separate_world(), index in any::<Index>(), wrong_bytes in wrong_bytes()) {
         let Some((victim, _)) = victim(&world, index) else { return Ok(()) };
         let is_empty = world.images.iter().any(|image| image.blobs.get(&victim).is_some_and(bytes::Bytes::is_empty));
         prop_assume!(!is_empty);
-        world.source.plan(Fault::always(Side::Source, Act::OpenBlob, &victim, Effect::Lie(lie)));
+        world.source.plan(Fault::always(Side::Source, Act::OpenBlob, &victim, Effect::WrongBytes(wrong_bytes)));
         let mirrored = try_all(&world);
         assert_failed(&world, &mirrored, (&victim, Kind::Integrity), |image| image.blobs.contains_key(&victim));
         let commits = world.destination.history().commits;
@@ -184,7 +184,7 @@ proptest! {
         effect in prop_oneof![
             (0_usize..400).prop_map(Effect::BreakAfter),
             Just(Effect::Break),
-            lie().prop_map(Effect::Lie),
+            wrong_bytes().prop_map(Effect::WrongBytes),
         ],
         at_the_source in any::<bool>(),
         times in 1_usize..5,
@@ -195,7 +195,7 @@ proptest! {
         let fault = match effect {
             Effect::Break if !at_the_source => Fault::always(Side::Destination, Act::CommitBlob, &victim, effect),
             // Wrong bytes are read again exactly once.
-            Effect::Lie(_) => Fault::always(Side::Source, Act::OpenBlob, &victim, effect).times(1),
+            Effect::WrongBytes(_) => Fault::always(Side::Source, Act::OpenBlob, &victim, effect).times(1),
             effect => Fault::always(Side::Source, Act::OpenBlob, &victim, effect),
         };
         let times = times.min(fault.times);

@@ -17,13 +17,13 @@ fn reads(case: &Case, path: &str) -> usize {
 }
 
 fn warnings(ended: &Ended) -> Vec<&String> {
-    let mut said = Vec::new();
+    let mut messages = Vec::new();
     for event in &ended.events {
         if let Event::Warning { message, .. } = event {
-            said.push(message);
+            messages.push(message);
         }
     }
-    said
+    messages
 }
 
 /// A digest that exists nowhere.
@@ -98,8 +98,11 @@ async fn a_root_always_damaged_under_its_tag_is_read_by_digest_with_a_warning() 
     let ended = case.run().await.expect_success();
     assert_eq!(ended.outcomes[0].digest.as_ref(), Some(&case.image.root().digest));
     assert_eq!((reads(&case, TAG), reads(&case, case.image.root().digest.as_str())), (2, 1));
-    let said = warnings(&ended);
-    assert!(said.len() == 1 && said[0].contains("the manifest of that digest is taken"), "{said:?}");
+    let messages = warnings(&ended);
+    assert!(
+        messages.len() == 1 && messages[0].contains("the manifest of that digest is taken"),
+        "{messages:?}"
+    );
     case.converges().await;
 }
 
@@ -109,9 +112,9 @@ async fn a_digest_header_that_is_always_wrong_is_ignored_with_a_warning() {
     case.source.on("", TAG).then(named(&nowhere()));
     let ended = case.run().await.expect_success();
     assert_eq!((reads(&case, TAG), reads(&case, BY_DIGEST)), (2, 1));
-    let said = warnings(&ended);
+    let messages = warnings(&ended);
     let expected = format!("names the digest {}, its bytes have {}", nowhere(), case.image.root().digest);
-    assert!(said.len() == 1 && said[0].contains(&expected), "{said:?}");
+    assert!(messages.len() == 1 && messages[0].contains(&expected), "{messages:?}");
     case.holds_the_image(super::REPOSITORY);
     // HEAD names the same absent digest: that must not look like a deleted image.
     let again = case.run().await.expect_success();

@@ -145,7 +145,10 @@ async fn a_large_upload_resumes_after_the_process_was_killed() {
         kept - offset < 17 * MIB,
         "only what came after the last snapshot is hashed again: {offset} {kept}"
     );
-    assert!(!outcome.to_string().contains("/blobs/uploads/"), "a session is nobody's business: {outcome}");
+    assert!(
+        !outcome.to_string().contains("/blobs/uploads/"),
+        "the URL of a session is not printed: {outcome}"
+    );
     crate::support::client::assert_present(&case.image, &serve.address, REPOSITORY).await;
 
     let state = home.path().join(".local/state/thoras-mirror/uploads");

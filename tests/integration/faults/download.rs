@@ -55,14 +55,14 @@ async fn a_connection_without_progress_fails_and_nothing_is_committed() {
     let failure = case.run().await.expect_failure();
     assert!(failure.contains("cannot read blob") && failure.contains("(source), tried "), "{failure}");
     assert!(failure.contains(digest.as_str()), "{failure}");
-    assert_eq!(ranges(&case, &digest).len(), 6, "what was tried in vain is not tried again by somebody else");
+    assert_eq!(ranges(&case, &digest).len(), 6, "what failed is not retried by another layer of the program");
     case.converges().await;
 }
 
 #[tokio::test]
 async fn a_wrong_content_range_restarts_the_download() {
     let (size, rest) = (20_000, 15_000);
-    let lies: [(&str, Action); 6] = [
+    let wrong_ranges: [(&str, Action); 6] = [
         ("a wrong start", Action::header("content-range", &format!("bytes 4999-{}/{size}", size - 1))),
         ("a wrong end", Action::header("content-range", &format!("bytes 5000-{}/{size}", size - 2))),
         ("a wrong total", Action::header("content-range", &format!("bytes 5000-{}/{}", size - 1, size + 1))),
@@ -70,11 +70,11 @@ async fn a_wrong_content_range_restarts_the_download() {
         ("another unit", Action::header("content-range", &format!("items 5000-{}/{size}", size - 1))),
         ("416", Action::error(416, "RANGE_INVALID")),
     ];
-    for (name, lie) in lies {
+    for (name, action) in wrong_ranges {
         let case = Case::start().await;
         let (digest, _) = case.only_one_layer_is_missing();
         case.source.on("GET", digest.as_str()).nth(1).then(Action::end(End::CutAfter(size - rest)));
-        case.source.on("GET", digest.as_str()).nth(2).then(lie);
+        case.source.on("GET", digest.as_str()).nth(2).then(action);
         case.run().await.expect_success();
         assert_eq!(ranges(&case, &digest), ["all", "bytes=5000-", "all"], "{name}");
         case.converges().await;

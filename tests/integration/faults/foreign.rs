@@ -77,7 +77,7 @@ async fn foreign_layers_are_skipped_with_a_warning_and_no_problem() {
     assert_eq!(layers.len(), 2);
     for digest in layers.keys() {
         for registry in [&case.source, &case.destination] {
-            assert_eq!(registry.count("", digest.as_str()), 0, "nobody was asked for {digest}");
+            assert_eq!(registry.count("", digest.as_str()), 0, "no request for {digest}");
         }
     }
     case.destination.with_store(|store| {

@@ -107,7 +107,7 @@ async fn an_immutable_tag_with_another_digest_fails_with_a_clear_message() {
 }
 
 #[tokio::test]
-async fn a_refusal_for_another_reason_is_not_taken_for_an_immutable_tag() {
+async fn another_refusal_is_not_mistaken_for_an_immutable_tag() {
     let case = Case::start().await;
     case.destination.with_store(|store| store.insert(REPOSITORY, &SampleImage::multi_platform("1")));
     case.destination.on("PUT", "/manifests/1").then(Action::error(403, "DENIED"));

@@ -59,9 +59,9 @@ async fn a_line_that_is_not_a_reference_is_named() {
 
 #[tokio::test]
 async fn nothing_found_is_an_error() {
-    for (input, said) in [("--images", "lists no image"), ("--rendered", "names no image")] {
+    for (input, message) in [("--images", "lists no image"), ("--rendered", "names no image")] {
         let outcome = Mirror::new(["images", input, "-"]).stdin("# nothing\n").run().await.expect_code(3);
-        assert!(outcome.stderr.contains(&format!("standard input {said}")), "{outcome}");
+        assert!(outcome.stderr.contains(&format!("standard input {message}")), "{outcome}");
     }
 }
 

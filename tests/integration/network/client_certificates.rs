@@ -22,7 +22,7 @@ fn text(path: &Path) -> &str {
 fn assert_shown(server: &Scripted, path: &str, expected: bool) {
     let requests = server.requests();
     let mut about: Vec<_> = requests.iter().filter(|request| request.path.contains(path)).collect();
-    assert!(!about.is_empty(), "nobody asked for {path}");
+    assert!(!about.is_empty(), "no request for {path}");
     about.retain(|request| request.header(CLIENT_CERTIFICATE).is_some() != expected);
     assert!(about.is_empty(), "expected {expected}: {about:#?}");
 }

@@ -94,8 +94,8 @@ async fn a_refusing_proxy_is_named_without_its_password() {
     let run = Mirror::new(["inspect", &format!("{}/team/app:1", remote(source.address()))])
         .env("HTTPS_PROXY", proxy.url_with(LOGIN.0, LOGIN.1));
     let outcome = run.run().await.expect_code(1);
-    let said = "the proxy answered 407 Proxy Authentication Required to CONNECT\nhint: pass the proxy's user and password";
-    assert!(outcome.stderr.contains(said), "{outcome}");
+    let message = "the proxy answered 407 Proxy Authentication Required to CONNECT\nhint: pass the proxy's user and password";
+    assert!(outcome.stderr.contains(message), "{outcome}");
     secrets::assert_hidden(&outcome, &[LOGIN]);
     assert!(source.requests().is_empty());
     assert_eq!(proxy.requests().len(), 1, "a password that is wrong stays wrong");
@@ -105,7 +105,7 @@ async fn a_refusing_proxy_is_named_without_its_password() {
 /// for it.
 #[tokio::test]
 async fn a_proxys_403_is_not_retried_and_its_503_is() {
-    for (status, attempts, said) in [
+    for (status, attempts, message) in [
         (403, 1, "the proxy answered 403 Forbidden to CONNECT"),
         (503, 5, "503 Service Unavailable to CONNECT"),
     ] {
@@ -113,7 +113,7 @@ async fn a_proxys_403_is_not_retried_and_its_503_is() {
         let run = Mirror::new(["inspect", &format!("{REMOTE_HOST}/team/app:1")])
             .env("HTTPS_PROXY", proxy.url_with(LOGIN.0, LOGIN.1));
         let outcome = run.run().await.expect_code(1);
-        assert!(outcome.stderr.contains(said), "{outcome}");
+        assert!(outcome.stderr.contains(message), "{outcome}");
         assert!(outcome.stderr.contains("hint: the proxy does not lead to registry.test: "), "{outcome}");
         secrets::assert_hidden(&outcome, &[LOGIN]);
         assert_eq!(proxy.requests().len(), 2 * attempts, "{outcome}");

@@ -223,7 +223,7 @@ async fn an_untrusted_certificate() {
     let registry = Scripted::start_tls(&authority).await;
     demand_basic(&registry, &[&basic(USER, PASSWORD)]);
     assert_eq!(run_all(registry.address(), "untrusted").await, [1]);
-    assert!(registry.requests().is_empty(), "nothing is said before the certificate is believed");
+    assert!(registry.requests().is_empty(), "nothing is sent before the certificate is verified");
 }
 
 #[tokio::test]

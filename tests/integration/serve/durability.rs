@@ -104,7 +104,7 @@ async fn the_access_log_shows_every_request() {
     assert_eq!(record.repository.as_deref(), Some("a/b"));
     assert_eq!((record.status, record.received, record.sent), (StatusCode::CREATED, 4, 0));
     let line = record.to_string();
-    assert!(line.contains(" - [") && line.contains(" GMT] "), "nobody logged in, at a time: {line}");
+    assert!(line.contains(" - [") && line.contains(" GMT] "), "an anonymous request with its time: {line}");
     assert!(line.contains(&format!("POST /v2/a/b/blobs/uploads/?digest={digest} 201 4 in 0 out")), "{line}");
     registry.head(&format!("/v2/a/b/blobs/{digest}")).await;
     assert_eq!(registry.answered(&Method::HEAD).await.sent, 0);

@@ -11,7 +11,7 @@ async fn the_base_endpoint_identifies_a_registry() {
         assert_eq!(header(&answer, "docker-distribution-api-version"), "registry/2.0");
     }
     assert!(registry.address.ip().is_loopback());
-    assert!(Options::new("x").listen.ip().is_loopback(), "only the loopback interface unless told otherwise");
+    assert!(Options::new("x").listen.ip().is_loopback(), "only the loopback interface by default");
 }
 
 #[tokio::test]

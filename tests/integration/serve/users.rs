@@ -113,7 +113,7 @@ async fn the_access_log_names_users_and_never_passwords() {
         let _ = login(registry.request(Method::GET, "/v2/"), "writer", password).send().await.unwrap();
         let record = registry.answered(&Method::GET).await;
         let line = record.to_string();
-        assert!(line.contains(&format!(" {user} [")), "who did not prove it is nobody: {line}");
+        assert!(line.contains(&format!(" {user} [")), "an unauthenticated user name is not logged: {line}");
         assert!(!line.contains("pen") && !format!("{record:?}").contains("pen"), "{line}");
     }
 }

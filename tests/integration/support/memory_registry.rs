@@ -270,7 +270,7 @@ impl Source for Memory {
         self.note(Act::OpenBlob, repository, what, Answer::found(found.is_some()));
         let Some(bytes) = found else { return Err(faults::no_such_blob(self.side, repository, what)) };
         let (bytes, breaks_at) = match effect {
-            Some(Effect::Lie(lie)) => (lie.about(&bytes), None),
+            Some(Effect::WrongBytes(wrong_bytes)) => (wrong_bytes.about(&bytes), None),
             Some(Effect::BreakAfter(at)) => (bytes, Some(at)),
             _ => (bytes, None),
         };

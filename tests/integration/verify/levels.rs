@@ -35,7 +35,7 @@ async fn each_level_makes_only_the_requests_it_needs() {
         assert_eq!(site.mirror.count("HEAD", "/blobs/").await, heads, "{level}");
         assert_eq!(site.mirror.count("GET", "/blobs/").await, gets, "{level}");
         assert_eq!(site.mirror.count("GET", "/manifests/").await, image.manifests.len(), "{level}");
-        assert!(site.source.requests().await.is_empty(), "a lock is enough: nobody asks the source");
+        assert!(site.source.requests().await.is_empty(), "with a lock, no request goes to the source");
         for method in ["PUT", "POST", "PATCH", "DELETE"] {
             assert_eq!(site.mirror.count(method, "").await, 0, "verify changes nothing");
         }

@@ -29,9 +29,9 @@ async fn a_moved_tag_is_reported_and_only_new_content_is_fetched() {
         site.retag("a", &new);
         let expected = site.undisturbed(&[]).await;
         let outcome = site.export("b.tar", split).run().await.expect_success();
-        let told =
+        let expected_text =
             format!("changed since the interrupted export: {} -> {}", a.root().digest, new.root().digest);
-        assert!(outcome.stderr.contains(&told), "{outcome}");
+        assert!(outcome.stderr.contains(&expected_text), "{outcome}");
         let needed = |digest: &Digest| new.blobs.contains_key(digest) || b.blobs.contains_key(digest);
         let fetched = site.fetched();
         assert!(fetched.iter().all(|digest| needed(digest) && !kept.contains(digest)), "{outcome}");

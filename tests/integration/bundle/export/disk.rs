@@ -85,7 +85,7 @@ async fn a_disk_that_changes_bytes_is_detected() {
     let blobs = extents(&expected);
     let last = blobs.last().unwrap();
     let end = expected.len() as u64 - 1;
-    for (place, code, told) in [
+    for (place, code, expected_text) in [
         (blobs[0].1.offset, 6, blobs[0].0.as_str()),
         (blobs[1].1.end(), 6, "read again"),
         (blobs[1].1.offset - 500, 6, "read again"),
@@ -97,7 +97,7 @@ async fn a_disk_that_changes_bytes_is_detected() {
         file.write_all_at(b"\xff", place).unwrap();
         gate.open();
         let outcome = running.outcome().await.expect_code(code);
-        assert!(outcome.stderr.contains(told), "{place}: {outcome}");
+        assert!(outcome.stderr.contains(expected_text), "{place}: {outcome}");
         assert!(outcome.stderr.contains("the disk may be failing"), "{place}: {outcome}");
         assert_eq!(site.files(), ["b.tar.partial"]);
         site.source.clear();

@@ -81,7 +81,7 @@ pub enum Effect {
     /// The connection breaks after this many bytes of a blob have been read.
     BreakAfter(usize),
     /// A blob is read with wrong bytes.
-    Lie(Lie),
+    WrongBytes(WrongBytes),
     /// Success is reported, nothing is stored.
     Forget,
     /// The operation waits.
@@ -90,13 +90,13 @@ pub enum Effect {
 
 /// How the bytes of a blob are wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lie {
+pub enum WrongBytes {
     Wrong,
     Short,
     Long,
 }
 
-impl Lie {
+impl WrongBytes {
     pub fn about(self, bytes: &Bytes) -> Bytes {
         let mut bytes = bytes.to_vec();
         match self {
