@@ -115,6 +115,23 @@
 //! 9. Memory use does not depend on the size of blobs. ([`endpoint::body`])
 //! 10. Files are written completely or not at all. ([`lock`], [`endpoint::bundle`])
 //!
+//! # Where to change what
+//!
+//! | task | file |
+//! |---|---|
+//! | add a flag | `cli/` (`commands`, `bundle`, or `shared` and `registries` for several commands), then its type in `request/` |
+//! | repeat a flag in the printed repair command | `request/repair_command.rs`; it does not compile until a new setting is handled |
+//! | find images in one more field or resource | `enumerate/manifests/`: `fields.rs` knows the shapes |
+//! | follow one more kind of reference, such as referrers | `graph/successors.rs` names it, `resolve.rs` reads it |
+//! | change what is retried | `endpoint/registry/retry.rs`; how often and after which pause: `endpoint/retry.rs` |
+//! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `pace.rs` for the rule |
+//! | look for credentials in one more place | `endpoint/registry/auth/credentials.rs` |
+//! | add a kind of endpoint | the traits in `endpoint/mod.rs`; `request/access.rs` opens it for a job |
+//! | record one more field for an image | `lock/model.rs`, and its schema |
+//! | add a table column, a JSON field or a format | the table in `report/mod.rs` |
+//! | add a check to `doctor` | a variant of `Check` in `jobs/doctor/mod.rs`, run in `jobs/doctor/job.rs` |
+//! | change an answer of `serve` | `serve/routes.rs` and `serve/service.rs` choose; `blobs`, `manifests`, `uploads`, `discovery` answer |
+//!
 //! # Architecture
 //!
 //! - The planner decides which image copies a shared blob before any transfer. The other images wait for it through the

@@ -2,7 +2,8 @@
 //!
 //! The traits are small so that one pipeline serves every pair of places. Content is named by repository and
 //! digest; each endpoint decides what those mean on the wire or on disk. What can fail only at one kind of endpoint
-//! is an [`EndpointError`] of its own, so that an endpoint can be added without a change here.
+//! is an [`EndpointError`] of its own, so that an endpoint can be added without a change here. `request/access.rs` opens
+//! registries for the jobs; `tests/integration/endpoints.rs` mirrors between endpoints in memory.
 
 pub(crate) mod body;
 pub mod bundle;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{inspect::platforms, opening::open};
+use super::{inspect::platforms, open_bundle::open};
 use crate::{
     endpoint::{
         BlobStream, Cause, Error, Operation, Source,

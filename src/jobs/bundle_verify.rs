@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     check::{self, Required},
-    opening::{expect_id, open},
+    open_bundle::{expect_id, open},
 };
 use crate::{
     error::{Failure, exit_code_of},

@@ -7,7 +7,7 @@
 //! | `bundle export`, `bundle import` | [`export`], [`import`] |
 //! | `bundle verify`, `bundle inspect` | [`bundle_verify`], on top of [`check`]; [`bundle_inspect`] |
 //!
-//! [`record`] ends the jobs that copy images: it writes the lock and completes the outcome. [`opening`] opens bundles.
+//! [`record`] ends the jobs that copy images: it writes the lock and completes the outcome. [`open_bundle`] opens bundles.
 
 pub(crate) mod bundle_inspect;
 pub(crate) mod bundle_verify;
@@ -17,7 +17,7 @@ pub(crate) mod export;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod inspect;
-mod opening;
+mod open_bundle;
 mod record;
 pub(crate) mod serve;
 pub(crate) mod sync;

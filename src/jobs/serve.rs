@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::opening::{self, shown};
+use super::open_bundle::{self, shown};
 use crate::{
     error::{Failure, Kind, escape, exit},
     event::{Event, EventSink, warn},
@@ -36,7 +36,7 @@ pub(crate) async fn run(
     let log = request.access_log.as_deref().map(LogFile::open).transpose()?.map(Arc::new);
     let options = options(request, access_log(log.as_ref(), &events));
     warn_of_open_access(&options, &*events);
-    opening::warn_of_unfinished(&request.paths, &*events);
+    open_bundle::warn_of_unfinished(&request.paths, &*events);
     let server = Server::bind(options).await.map_err(|error| failure(&error, &request.paths))?;
     warn_of_a_delta(&server, &*events);
     announce(request, &server, &*events);
@@ -65,7 +65,7 @@ pub(crate) async fn run(
 
 fn failure(error: &ServeError, paths: &[PathBuf]) -> Failure {
     match error {
-        ServeError::Storage(StorageError::Bundle(error)) => opening::failure(error, paths),
+        ServeError::Storage(StorageError::Bundle(error)) => open_bundle::failure(error, paths),
         ServeError::Storage(StorageError::Manifest { .. }) => Failure::from_error(Kind::Integrity, error)
             .with_hint("copy the bundle again from where it was written"),
         ServeError::Storage(StorageError::Io { source, .. }) => {

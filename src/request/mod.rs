@@ -7,15 +7,15 @@
 //! - [`Request`]: the jobs, with a type for each in `copying`, [`bundle`] and below;
 //! - [`selection`], [`destination`], [`registries`]: the parts that jobs share;
 //! - [`access`] opens the way to registries, with [`network`] for certificates and proxies;
-//! - [`command_line`] writes a [`Sync`] as the command that asks for it.
+//! - [`repair_command`] writes a [`Sync`] as the command that asks for it.
 
 mod access;
 mod bundle;
-mod command_line;
 mod copying;
 mod destination;
 mod network;
 mod registries;
+mod repair_command;
 mod selection;
 mod setting;
 mod volume;
@@ -25,10 +25,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub(crate) use self::{
     access::Access,
     bundle::{BundleInspect, BundleVerify, Export, ExportTo, Import, ImportFrom},
-    command_line::repair,
     copying::{CompareWith, Sync, Verify},
     destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms},
     registries::{LicenseFrom, RegistrySettings},
+    repair_command::repair,
     selection::{ImagesFrom, LockedChart},
     volume::VolumeSize,
 };

@@ -1,4 +1,4 @@
-//! A third kind of endpoint, written outside the crate: everything that it says of its failures reaches the outcome.
+//! A third kind of endpoint, written outside the crate: everything that its errors say reaches the outcome.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,19 +19,19 @@ use crate::support::{
 const SOURCE: &str = "from.example.com/app";
 const DESTINATION: &str = "to.example.com/app";
 
-/// The events of a run, as short lines, with what the destination had been sent at that moment.
-struct Heard {
+/// The events of a run, as short lines, with the number of writes that the destination had received by then.
+struct RecordedEvents {
     destination: Memory,
     lines: Mutex<Vec<(String, usize)>>,
 }
 
-impl Heard {
+impl RecordedEvents {
     fn times(&self, wanted: &str) -> usize {
         self.lines.lock().unwrap().iter().filter(|(line, _)| line == wanted).count()
     }
 }
 
-impl EventSink for Heard {
+impl EventSink for RecordedEvents {
     fn emit(&self, event: Event) {
         let line = match event {
             Event::Retrying { .. } => "retry".to_owned(),
@@ -47,14 +47,14 @@ impl EventSink for Heard {
 struct Run {
     image: SampleImage,
     destination: Memory,
-    heard: Arc<Heard>,
+    events: Arc<RecordedEvents>,
 }
 
 impl Run {
     fn new() -> Self {
         let destination = Memory::new(Side::Destination);
-        let heard = Arc::new(Heard { destination: destination.clone(), lines: Mutex::default() });
-        Self { image: SampleImage::multi_platform("1"), destination, heard }
+        let events = Arc::new(RecordedEvents { destination: destination.clone(), lines: Mutex::default() });
+        Self { image: SampleImage::multi_platform("1"), destination, events }
     }
 
     async fn mirror(&self) -> Mirrored {
@@ -71,12 +71,12 @@ impl Run {
             jobs: 1,
             ..Options::default()
         };
-        let events: Arc<dyn EventSink> = Arc::clone(&self.heard) as _;
+        let events: Arc<dyn EventSink> = Arc::clone(&self.events) as _;
         let destination = Arc::new(self.destination.clone());
         mirror(Arc::new(source), destination, vec![mapping], options, events).await.remove(0)
     }
 
-    /// A blob that is not transferred first: the config of the last platform.
+    /// A blob that is transferred late: the config of the last platform.
     fn later_blob(&self) -> Digest {
         let [.., manifest, _index] = self.image.manifests.as_slice() else { panic!("no index") };
         let manifest: serde_json::Value = serde_json::from_slice(&manifest.bytes).unwrap();
@@ -89,7 +89,7 @@ impl Run {
 }
 
 #[tokio::test]
-async fn an_image_is_mirrored_between_endpoints_of_another_kind() {
+async fn an_image_is_mirrored_between_custom_endpoints() {
     let run = Run::new();
     let Mirrored { outcome, .. } = run.mirror().await;
     assert_eq!((outcome.status, outcome.failure), (Status::Copied, None));
@@ -101,26 +101,26 @@ async fn an_image_is_mirrored_between_endpoints_of_another_kind() {
     assert_eq!(run.destination.written(), written);
 }
 
-/// The manifests are pushed when that is said, not before.
+/// The event comes after all manifests have been pushed.
 #[tokio::test]
-async fn confirming_is_said_once_everything_is_pushed() {
+async fn confirming_is_announced_after_everything_is_pushed() {
     let run = Run::new();
     let _ = run.mirror().await;
-    let lines = run.heard.lines.lock().unwrap().clone();
+    let lines = run.events.lines.lock().unwrap().clone();
     let confirming: Vec<usize> =
         lines.iter().filter(|(line, _)| line == "confirming").map(|(_, written)| *written).collect();
     assert_eq!(confirming, [run.destination.written().len()], "{lines:?}");
 }
 
 #[tokio::test]
-async fn what_its_endpoint_calls_transient_is_retried() {
+async fn an_error_that_the_endpoint_calls_transient_is_retried() {
     let run = Run::new();
     run.destination.fail(&run.later_blob(), MemoryError::Busy, 2);
     assert_eq!(run.mirror().await.outcome.status, Status::Copied);
-    assert_eq!(run.heard.times("retry"), 2);
+    assert_eq!(run.events.times("retry"), 2);
 }
 
-/// Bytes that were planned, or sent and not taken, are not copied.
+/// Bytes that were planned, or sent and rejected, do not count as copied.
 #[tokio::test]
 async fn a_failed_image_counts_only_the_blobs_that_arrived() {
     let run = Run::new();
@@ -134,17 +134,17 @@ async fn a_failed_image_counts_only_the_blobs_that_arrived() {
     );
     assert_eq!(failure.causes, ["the memory is worn out"]);
     assert_eq!(failure.hint.as_deref(), Some("replace the memory of the destination"));
-    assert_eq!(run.heard.times("retry"), 0, "it said that no other attempt helps");
-    assert_eq!(run.heard.times("confirming"), 0);
+    assert_eq!(run.events.times("retry"), 0, "it said that no other attempt helps");
+    assert_eq!(run.events.times("confirming"), 0);
     let written = run.destination.written();
     let arrived = written.iter().map(|digest| run.image.blobs[&digest.parse().unwrap()].len() as u64).sum();
     assert!(0 < arrived && arrived < run.all_bytes(), "{written:?}");
     assert_eq!(outcome.bytes, Bytes { copied: arrived, ..Bytes::default() });
-    assert_eq!(run.heard.times("copied"), written.len());
+    assert_eq!(run.events.times("copied"), written.len());
 }
 
 #[tokio::test]
-async fn content_that_a_manifest_lacks_is_transferred_again() {
+async fn content_that_the_destination_lost_is_transferred_again() {
     let run = Run::new();
     run.destination.forget(&run.later_blob());
     assert_eq!(run.mirror().await.outcome.status, Status::Copied);

@@ -1,5 +1,4 @@
-//! Locks and bundles that the previous version wrote (`testdata/lock-v1`), with locks of the format
-//! `thoras-mirror/lock/v1`.
+//! Locks and bundles written by the previous version (`testdata/lock-v1`), in the format `thoras-mirror/lock/v1`.
 //!
 //! It ran between registries at 127.0.0.1:5061 and 127.0.0.1:5062. `bundle.tar` holds two images and a chart, `import.lock`
 //! is the record of its import below `127.0.0.1:5062/imported`, `delta.tar` adds an image to one of them, `sync.lock` is the
@@ -21,7 +20,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/lock-v1").join(name)
 }
 
-/// A registry that the bundle was imported to.
+/// A registry to which the bundle was imported.
 struct Site {
     registry: Registry,
     imported: Outcome,
@@ -39,8 +38,8 @@ impl Site {
         std::fs::read(self.imported.folder().join("thoras-mirror.lock")).unwrap()
     }
 
-    /// The lock that the previous version wrote for the same import, as if it had been to this registry, and from a
-    /// source that can still be reached.
+    /// The lock that the previous version wrote for the same import, adapted to this registry and to a source that is
+    /// reachable.
     fn earlier_lock(&self) -> PathBuf {
         let text = std::fs::read_to_string(fixture("import.lock")).unwrap();
         let text = text.replace("127.0.0.1:5062", &self.registry.address().host_port);
@@ -77,7 +76,7 @@ async fn a_bundle_is_verified_imported_and_verified_again() {
 }
 
 #[tokio::test]
-async fn a_lock_is_verified_and_repeated() {
+async fn a_lock_is_verified_and_copied_again() {
     let site = Site::start().await;
     let path = site.earlier_lock();
     let before = std::fs::read(&path).unwrap();

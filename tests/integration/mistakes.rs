@@ -1,4 +1,4 @@
-//! The mistakes that newcomers make most, and what they read then. Ports and paths differ from run to run.
+//! The most common mistakes of new users, and the resulting messages. Ports and paths differ from run to run.
 
 mod registries;
 
@@ -14,13 +14,13 @@ use crate::support::{
     scripted::Scripted,
 };
 
-/// Where images would go if nothing were wrong.
+/// A destination that is never used.
 const TO: &str = "registry.example.com/thoras";
 
-/// An image that is never asked for.
+/// An image that is never requested.
 const IMAGE: &str = "quay.io/team/app:1";
 
-/// Compares what was said with the snapshot `name`.
+/// Compares standard error with the snapshot `name`.
 fn assert_said(name: &str, outcome: &Outcome) {
     assert_eq!(outcome.stdout, "", "{outcome}");
     assert_read(name, &outcome.stderr);
@@ -43,7 +43,7 @@ fn with_helm(arguments: &[&str]) -> Mirror {
 }
 
 #[tokio::test]
-async fn no_helm() {
+async fn helm_is_not_installed() {
     let empty = tempfile::tempdir().unwrap();
     let run = Mirror::new(["sync", "--to", TO]).env("PATH", empty.path());
     assert_said("no_helm", &run.run().await.expect_code(3));
@@ -80,13 +80,13 @@ async fn a_tag_in_the_destination() {
 }
 
 #[tokio::test]
-async fn a_values_file_that_is_not_there() {
+async fn a_missing_values_file() {
     let run = with_helm(&["images", "--chart", &chart("sample"), "--values", "absent.yaml"]);
     assert_said("missing_values", &run.run().await.expect_code(3));
 }
 
 #[tokio::test]
-async fn a_chart_that_is_not_there() {
+async fn a_missing_chart() {
     let run = with_helm(&["images", "--chart", "./absent-chart"]);
     assert_said("missing_chart", &run.run().await.expect_code(3));
 }
@@ -143,7 +143,7 @@ async fn a_filter_that_matches_nothing_is_named() {
 }
 
 #[tokio::test]
-async fn filters_from_the_environment_filter() {
+async fn filters_from_the_environment_apply() {
     let run = Mirror::new(["images", IMAGE, "docker.io/library/nginx:1", "quay.io/other/db:1"])
         .env("THORAS_MIRROR_INCLUDE", "quay.io/**,*none*")
         .env("THORAS_MIRROR_EXCLUDE", "*/db");
@@ -154,7 +154,7 @@ async fn filters_from_the_environment_filter() {
 }
 
 #[tokio::test]
-async fn helm_that_is_not_a_program() {
+async fn a_helm_that_is_not_a_program() {
     let helm = FakeHelm::failing("");
     let folder = helm.program().parent().unwrap().to_owned();
     let run = Mirror::new(["images", "--chart", &chart("sample"), "--helm"]).arg(folder);

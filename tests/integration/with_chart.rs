@@ -1,4 +1,4 @@
-//! `--with-chart`: the chart travels with its images, and the real Helm finds it at the far side.
+//! `--with-chart`: the chart is mirrored with its images, and the real Helm finds it at the destination.
 
 use std::path::{Path, PathBuf};
 
@@ -76,7 +76,7 @@ impl Site {
         std::fs::read_dir(output).unwrap().next().unwrap().unwrap().path()
     }
 
-    /// The digest of the chart in the mirror, if it is there.
+    /// The digest of the chart in the mirror, if present.
     fn mirrored_chart(&self, tag: &str) -> Option<Digest> {
         self.mirror.storage().tags().remove(&format!("mirror/charts/shop:{tag}"))
     }
@@ -103,10 +103,10 @@ async fn helm_finds_the_chart_beside_its_images() {
     for command in [&["pull", "--destination", &output][..], &["show", "chart"], &["template"]] {
         let oci = site.oci();
         let arguments: Vec<&str> = command.iter().copied().chain([&*oci, "--version", VERSION]).collect();
-        let said = helm::run(&arguments).await;
+        let output = helm::run(&arguments).await;
         match command[0] {
-            "show" => assert!(said.contains("name: shop\n") && said.contains(VERSION), "{said}"),
-            "template" => assert!(said.contains(&site.reference()), "{said}"),
+            "show" => assert!(output.contains("name: shop\n") && output.contains(VERSION), "{output}"),
+            "template" => assert!(output.contains(&site.reference()), "{output}"),
             _ => {}
         }
     }
@@ -163,7 +163,7 @@ async fn a_second_run_packages_the_same_bytes_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_published_package_stays_as_it_is() {
+async fn a_packaged_chart_is_copied_unchanged() {
     let site = Site::start().await;
     let package = site.package().await;
     let outcome = site.sync(&package).run().await.expect_success();
@@ -191,7 +191,7 @@ async fn a_chart_from_a_registry_keeps_its_digest() {
 }
 
 #[tokio::test]
-async fn a_locked_run_needs_the_package_only_where_the_mirror_has_lost_it() {
+async fn a_locked_run_needs_the_package_only_if_the_mirror_lost_it() {
     let site = Site::start().await;
     let first = site.sync(&site.chart()).run().await.expect_success();
     let locked = |more: &[&str]| {
@@ -216,7 +216,7 @@ async fn a_locked_run_needs_the_package_only_where_the_mirror_has_lost_it() {
 }
 
 #[tokio::test]
-async fn a_bundle_with_a_chart_is_read_by_others_as_before() {
+async fn other_tools_read_a_bundle_with_a_chart() {
     let site = Site::start().await;
     let (chart, file) = (site.chart().display().to_string(), site.folder.path().join("a.tar"));
     let file = file.display().to_string();
@@ -236,14 +236,14 @@ async fn a_bundle_with_a_chart_is_read_by_others_as_before() {
     let arguments = ["copy", "--dest-tls-verify=false", &named, &format!("docker://{copied}")];
     skopeo::run(&arguments).await;
     let oci = format!("oci://{}/copied/shop", site.mirror.address().host_port);
-    let said = helm::run(&["template", &oci, "--version", VERSION]).await;
-    assert!(said.contains(&reference), "{said}");
+    let output = helm::run(&["template", &oci, "--version", VERSION]).await;
+    assert!(output.contains(&reference), "{output}");
     export().await.expect_success();
     assert!(std::fs::read(&file).unwrap() == bytes, "a second export writes the same bytes");
 }
 
 #[tokio::test]
-async fn without_a_chart_there_is_nothing_to_take_along() {
+async fn with_chart_without_a_chart_is_refused() {
     let outcome = Mirror::new(["sync", "--to", "127.0.0.1:1/a", "--with-chart", "quay.io/team/app:1"]);
     let outcome = outcome.run().await.expect_code(2);
     assert!(outcome.stderr.contains("error: --with-chart needs a chart"), "{outcome}");

@@ -2,7 +2,8 @@
 //!
 //! Two [`Lane`]s bound what runs at once: requests, and blobs on their way. Each finds its width by itself:
 //! additive increase, multiplicative decrease (Chiu and Jain, 1989). Until the first 429 every success widens
-//! a lane, because a registry that has never complained is probably not near its limit.
+//! a lane, because a registry that has never complained is probably not near its limit. The first and the largest width are in
+//! [`limits`].
 
 use std::{
     sync::{

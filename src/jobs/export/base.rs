@@ -6,7 +6,7 @@ use crate::{
     endpoint::bundle::volumes,
     error::{Failure, Kind},
     event::EventSink,
-    jobs::opening,
+    jobs::open_bundle,
     lock::{Base, Lock, LockError},
     oci::{Digest, Reference},
 };
@@ -22,7 +22,7 @@ pub(super) fn read(path: &Path, events: &dyn EventSink) -> Result<Base, Failure>
         let bytes = Lock::read_bytes(path).map_err(read)?;
         (Lock::parse(&bytes, path).map_err(read)?, Digest::sha256(&bytes))
     } else {
-        let bundle = opening::open(&[path.to_owned()], events).map_err(named)?;
+        let bundle = open_bundle::open(&[path.to_owned()], events).map_err(named)?;
         let id = bundle.head().id().clone();
         let lock = bundle.head().lock.clone().ok_or_else(|| without_lock(path))?;
         (lock, id)

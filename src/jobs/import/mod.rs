@@ -18,7 +18,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use self::plan::Plan;
 use super::{
-    opening::open,
+    open_bundle::open,
     record::{Copied, Record},
 };
 use crate::{

@@ -1,7 +1,7 @@
 //! What is imported, and how: as the bundle's lock says, unless flags say otherwise.
 
 use super::{
-    super::opening::expect_id,
+    super::open_bundle::expect_id,
     names::{self, Imported},
 };
 use crate::{

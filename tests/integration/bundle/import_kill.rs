@@ -1,4 +1,5 @@
-//! SIGKILL at a hundred moments of an import: no tag names an incomplete image, and the next run finishes the work.
+//! SIGKILL at a hundred moments of an import: no tag points to an incomplete image, and the next run completes the
+//! import.
 
 use std::{ops::Range, time::Duration};
 
@@ -8,7 +9,7 @@ use crate::support::{
     kill::{Moment, at_a_hundred_seeds, for_each_seed, kill_and_run_again},
 };
 
-/// An import of this bundle takes about this long.
+/// How long an import of this bundle takes, roughly.
 const LATEST: Duration = Duration::from_millis(250);
 
 /// Every other import reads from standard input.

@@ -1,8 +1,8 @@
-//! What the tests of `bundle import` stand on: two images, the bundle that holds them, the registry they go to.
+//! Setup for the tests of `bundle import`: two images, a bundle with both, and the registry they are imported to.
 //!
-//! [`super::import`]: names, rules, the lock, what is refused; [`super::import_foreign`]: layouts that others write;
-//! [`super::import_volumes`], [`super::import_stdin`], [`super::import_delta`]: every shape in which a bundle arrives;
-//! [`super::import_damage`], [`super::import_sizes`], [`super::import_kill`]: what holds whatever happens.
+//! [`super::import`]: names, rules, the lock, refusals; [`super::import_foreign`]: layouts written by other tools;
+//! [`super::import_volumes`], [`super::import_stdin`], [`super::import_delta`]: the forms in which a bundle arrives;
+//! [`super::import_damage`], [`super::import_sizes`], [`super::import_kill`]: guarantees under failure.
 
 pub(super) use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(super) fn import(file: &Path, to: &str, more: &[&str]) -> Mirror {
     Mirror::new(["bundle", "import"]).arg(file).arg("--to").arg(to).arguments(more.iter().copied())
 }
 
-/// Two images of one team, and the bundle that holds them.
+/// Two images of one team, and a bundle with both.
 pub(super) struct Team {
     pub(super) app: SampleImage,
     pub(super) web: SampleImage,
@@ -62,7 +62,7 @@ impl Team {
         format!("{}/mirror", self.registry.address().host_port)
     }
 
-    /// Fails the test unless both images are there, whole, and nothing else.
+    /// Asserts that exactly both images are present and complete.
     pub(super) fn assert_imported(&self) {
         let storage = self.registry.storage();
         let tags = storage.tags();
@@ -76,7 +76,7 @@ impl Team {
         assert!(self.registry.storage().tags().is_empty(), "{:?}", self.registry.storage().tags());
     }
 
-    /// Fails the test if anything was written.
+    /// Asserts that nothing was written.
     pub(super) async fn assert_untouched(&self) {
         let requests = self.registry.requests().await;
         let writes: Vec<_> =

@@ -1,4 +1,5 @@
-//! Damage at a destination: how it is done, what each level must say of it, and that `verify` says so and `mirror` repairs it.
+//! Damage at a destination: applying it, what each level must report, and that `verify` reports and `mirror` repairs
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +18,7 @@ use super::{
     mirror, mirror_all, options, run, verify, with_status,
     world::{Image, World},
 };
-use crate::support::memory_registry::{Act, Contents, Entry, faults::Lie};
+use crate::support::memory_registry::{Act, Contents, Entry, faults::WrongBytes};
 
 /// One change to one repository of the destination.
 #[derive(Debug, Clone)]
@@ -27,7 +28,7 @@ pub(super) enum Damage {
     RemoveManifest(Digest),
     AlterManifest(Digest),
     RemoveBlob(Digest),
-    AlterBlob(Digest, Lie),
+    AlterBlob(Digest, WrongBytes),
 }
 
 impl Damage {
@@ -44,10 +45,10 @@ impl Damage {
             }
             for (digest, bytes) in &image.blobs {
                 add(Self::RemoveBlob(digest.clone()));
-                add(Self::AlterBlob(digest.clone(), Lie::Long));
+                add(Self::AlterBlob(digest.clone(), WrongBytes::Long));
                 if !bytes.is_empty() {
-                    add(Self::AlterBlob(digest.clone(), Lie::Wrong));
-                    add(Self::AlterBlob(digest.clone(), Lie::Short));
+                    add(Self::AlterBlob(digest.clone(), WrongBytes::Wrong));
+                    add(Self::AlterBlob(digest.clone(), WrongBytes::Short));
                 }
             }
         }
@@ -69,22 +70,22 @@ impl Damage {
                 }
             }
             Self::RemoveBlob(digest) => drop(contents.blobs.remove(digest)),
-            Self::AlterBlob(digest, lie) => {
+            Self::AlterBlob(digest, wrong_bytes) => {
                 if let Some(bytes) = contents.blobs.get_mut(digest) {
-                    *bytes = lie.about(bytes);
+                    *bytes = wrong_bytes.about(bytes);
                 }
             }
         }
     }
 
-    /// The least level that sees it.
+    /// The lowest level that detects it.
     fn level(&self) -> Level {
         match self {
             Self::RemoveTag(_) | Self::MoveTag(_) | Self::RemoveManifest(_) | Self::AlterManifest(_) => {
                 Level::Platforms
             }
-            Self::RemoveBlob(_) | Self::AlterBlob(_, Lie::Short | Lie::Long) => Level::Blobs,
-            Self::AlterBlob(_, Lie::Wrong) => Level::Bytes,
+            Self::RemoveBlob(_) | Self::AlterBlob(_, WrongBytes::Short | WrongBytes::Long) => Level::Blobs,
+            Self::AlterBlob(_, WrongBytes::Wrong) => Level::Bytes,
         }
     }
 }
@@ -112,7 +113,7 @@ pub(super) fn names(problems: &[Problem]) -> Vec<String> {
     names
 }
 
-/// What is wrong with an image at the destination, as far as this level sees it. Found without the code under test.
+/// The problems of an image at the destination that this level detects, computed without the code under test.
 pub(super) fn expected(image: &Image, contents: &Contents, level: Level) -> Vec<String> {
     let Some(root) = contents.tags.get(&image.mapping.tag) else { return vec!["missing tag".to_owned()] };
     let Some((_, bytes)) = contents.manifests.get(root) else { return vec!["missing tag".to_owned()] };
@@ -161,8 +162,8 @@ fn wrong_blob(digest: &Digest, size: u64, contents: &Contents, level: Level) -> 
     (level == Level::Bytes && !digest.matches(bytes)).then(|| format!("corrupt {digest}"))
 }
 
-/// Fails if blobs were looked at that this level does not look at, apart from configs that name a platform.
-pub(super) fn assert_looked_no_further(world: &World, level: Level, entries: &[Entry]) {
+/// Asserts that no blob was read that this level does not need, apart from configs that name a platform.
+pub(super) fn assert_no_unneeded_reads(world: &World, level: Level, entries: &[Entry]) {
     let learned = |what: &str| world.images.iter().any(|image| image.learns_from(what) > 0);
     for entry in entries {
         match entry.act {
@@ -178,7 +179,7 @@ proptest! {
     #![proptest_config(cases(128))]
 
     #[test]
-    fn verify_names_every_damage_that_its_level_sees_and_mirror_repairs_it(
+    fn verify_reports_all_damage_that_its_level_detects_and_mirror_repairs_it(
         world in empty_world(),
         damage in any::<Index>(),
     ) {
@@ -187,17 +188,17 @@ proptest! {
         world.destination.edit(&repository, |contents| damage.apply(contents));
         let contents = |image: &Image| world.destination.edit(&image.mapping.repository, |contents| contents.clone());
         for level in [Level::Platforms, Level::Blobs, Level::Bytes] {
-            world.destination.begin_anew();
+            world.destination.clear_history();
             for (image, outcome) in world.images.iter().zip(verify(&world, level)) {
                 let expected = expected(image, &contents(image), level);
                 prop_assert_eq!(&names(&outcome.problems), &expected, "{:?} at {:?}: {:#?}", damage, level, outcome);
                 let status = if expected.is_empty() { Status::Verified } else { Status::Different };
                 prop_assert_eq!((outcome.status, &outcome.failure), (status, &None));
             }
-            assert_looked_no_further(&world, level, &world.destination.history().entries);
+            assert_no_unneeded_reads(&world, level, &world.destination.history().entries);
         }
 
-        world.destination.begin_anew();
+        world.destination.clear_history();
         let level = damage.level();
         let suffers: Vec<bool> =
             world.images.iter().map(|image| !expected(image, &contents(image), level).is_empty()).collect();
@@ -207,9 +208,9 @@ proptest! {
             let outcome = &mirrored.outcome;
             match (suffers, level) {
                 (false, _) => prop_assert_eq!(outcome.status, Status::UpToDate),
-                // A registry keeps a blob that it believes to have.
+                // A registry keeps a blob that it already has.
                 (true, Level::Bytes) => prop_assert_eq!(outcome.status, Status::Failed),
-                // Another image may have repaired it first.
+                // Another image may already have repaired it.
                 (true, _) => prop_assert!(outcome.is_confirmed(), "{:#?}", outcome),
             }
         }
@@ -232,26 +233,27 @@ proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn one_run_repairs_all_damage_that_its_level_sees(world in world(), damages in vec(any::<Index>(), 1..8)) {
+    fn one_run_repairs_all_damage_that_its_level_detects(world in world(), damages in vec(any::<Index>(), 1..8)) {
         let all = Damage::all(&world);
         for damage in damages {
             let (repository, damage) = damage.get(&all);
-            // A blob that is made longer, then shorter, has its right size again.
-            if damage.level() <= Level::Blobs && !matches!(damage, Damage::AlterBlob(_, Lie::Short)) {
+            // A blob that was lengthened, then shortened, has the right size again.
+            if damage.level() <= Level::Blobs && !matches!(damage, Damage::AlterBlob(_, WrongBytes::Short)) {
                 world.destination.edit(repository, |contents| damage.apply(contents));
             }
         }
         mirror_all(&world, Level::Blobs);
         world.assert_complete();
-        world.destination.begin_anew();
+        world.destination.clear_history();
         let second = mirror_all(&world, Level::Bytes);
         prop_assert_eq!(with_status(&second, &[Status::UpToDate]).len(), second.len());
     }
 }
 
-/// Found by the property: the damaged config ended the survey, so nothing named the problem or repaired it.
+/// A bug found by the property test: the damaged config ended the survey, so the problem was neither reported nor
+/// repaired.
 #[test]
-fn a_config_that_names_the_platform_and_has_the_wrong_size_is_named_and_repaired() {
+fn a_platform_config_of_the_wrong_size_is_reported_and_repaired() {
     let config_only =
         Node::Image { config: 1, layers: vec![1], listed: Listed::Bare, format: Format::Oci, sha512: false };
     let world = World::new(Spec {
@@ -267,7 +269,7 @@ fn a_config_that_names_the_platform_and_has_the_wrong_size_is_named_and_repaired
     let image = &world.images[0];
     let config = &image.learned_from[0];
     world.destination.edit(&image.mapping.repository, |contents| {
-        Damage::AlterBlob(config.clone(), Lie::Long).apply(contents);
+        Damage::AlterBlob(config.clone(), WrongBytes::Long).apply(contents);
     });
     let outcome = &verify(&world, Level::Blobs)[0];
     assert_eq!((outcome.status, &outcome.failure), (Status::Different, &None));

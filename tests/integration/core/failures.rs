@@ -22,7 +22,7 @@ use super::{
 };
 use crate::support::memory_registry::{
     Act, Answer,
-    faults::{Effect, Fault, Gate, Lie},
+    faults::{Effect, Fault, Gate, WrongBytes},
 };
 
 /// A world whose source and destination have nothing in common.
@@ -49,8 +49,8 @@ fn arrivals(world: &World, repository: &Repository, digest: &Digest) -> usize {
     arrivals.filter(|arrival| (&arrival.0, &arrival.1) == (repository, digest)).count()
 }
 
-/// Fails unless exactly the images that `fails` selects have failed, for a reason of this kind that names the victim, and
-/// without a tag.
+/// Asserts that exactly the images that `fails` selects failed, with an error of this kind that names the victim, and
+/// that they are not tagged.
 fn assert_failed(
     world: &World,
     mirrored: &[Mirrored],
@@ -74,24 +74,24 @@ fn assert_failed(
     }
 }
 
-/// The next run, in which nothing fails, completes everything.
+/// Asserts that the next run, without faults, completes everything.
 fn assert_converges(world: &World) {
-    world.destination.begin_anew();
-    world.source.begin_anew();
+    world.destination.clear_history();
+    world.source.clear_history();
     mirror_all(world, Level::Platforms);
     world.destination.history().assert_children_first();
     world.assert_complete();
 }
 
-fn lie() -> impl Strategy<Value = Lie> {
-    prop::sample::select(vec![Lie::Wrong, Lie::Short, Lie::Long])
+fn wrong_bytes() -> impl Strategy<Value = WrongBytes> {
+    prop::sample::select(vec![WrongBytes::Wrong, WrongBytes::Short, WrongBytes::Long])
 }
 
 proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn a_blob_that_the_source_has_lost_fails_only_the_images_that_need_it(
+    fn a_blob_missing_at_the_source_fails_only_the_images_that_need_it(
         world in empty_world(),
         index in any::<Index>(),
     ) {
@@ -113,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn a_blob_that_one_source_repository_has_lost_is_brought_from_another(
+    fn a_blob_missing_in_one_source_repository_is_copied_from_another(
         world in separate_world(),
         index in any::<Index>(),
         from in any::<Index>(),
@@ -134,7 +134,7 @@ proptest! {
     }
 
     #[test]
-    fn a_blob_that_one_repository_refuses_fails_only_its_images(world in empty_world(), index in any::<Index>()) {
+    fn a_blob_refused_by_one_repository_fails_only_its_images(world in empty_world(), index in any::<Index>()) {
         let Some((refused, repository)) = victim(&world, index) else { return Ok(()) };
         let fault = Fault::always(Side::Destination, Act::BeginBlob, &refused, Effect::Refuse);
         world.destination.plan(fault.in_repository(&repository));
@@ -164,11 +164,11 @@ proptest! {
     }
 
     #[test]
-    fn a_source_that_lies_commits_nothing(world in separate_world(), index in any::<Index>(), lie in lie()) {
+    fn a_source_with_wrong_bytes_commits_nothing(world in separate_world(), index in any::<Index>(), wrong_bytes in wrong_bytes()) {
         let Some((victim, _)) = victim(&world, index) else { return Ok(()) };
         let is_empty = world.images.iter().any(|image| image.blobs.get(&victim).is_some_and(bytes::Bytes::is_empty));
         prop_assume!(!is_empty);
-        world.source.plan(Fault::always(Side::Source, Act::OpenBlob, &victim, Effect::Lie(lie)));
+        world.source.plan(Fault::always(Side::Source, Act::OpenBlob, &victim, Effect::WrongBytes(wrong_bytes)));
         let mirrored = try_all(&world);
         assert_failed(&world, &mirrored, (&victim, Kind::Integrity), |image| image.blobs.contains_key(&victim));
         let commits = world.destination.history().commits;
@@ -177,24 +177,24 @@ proptest! {
     }
 
     #[test]
-    fn what_breaks_is_tried_again_and_goes_on(
+    fn broken_transfers_are_retried_and_resumed(
         world in separate_world(),
         index in any::<Index>(),
         effect in prop_oneof![
             (0_usize..400).prop_map(Effect::BreakAfter),
             Just(Effect::Break),
-            lie().prop_map(Effect::Lie),
+            wrong_bytes().prop_map(Effect::WrongBytes),
         ],
         at_the_source in any::<bool>(),
         times in 1_usize..5,
     ) {
         let Some((victim, repository)) = victim(&world, index) else { return Ok(()) };
-        // Learning a platform is not tried again here: a registry's client does that.
+        // Learning a platform is not retried here: a registry's client does that.
         prop_assume!(world.images.iter().all(|image| image.learns_from(victim.as_str()) == 0));
         let fault = match effect {
             Effect::Break if !at_the_source => Fault::always(Side::Destination, Act::CommitBlob, &victim, effect),
-            // Other bytes are read once more, and no oftener.
-            Effect::Lie(_) => Fault::always(Side::Source, Act::OpenBlob, &victim, effect).times(1),
+            // Wrong bytes are read again exactly once.
+            Effect::WrongBytes(_) => Fault::always(Side::Source, Act::OpenBlob, &victim, effect).times(1),
             effect => Fault::always(Side::Source, Act::OpenBlob, &victim, effect),
         };
         let times = times.min(fault.times);
@@ -210,7 +210,7 @@ proptest! {
     }
 
     #[test]
-    fn what_always_breaks_fails_in_the_end(world in separate_world(), index in any::<Index>()) {
+    fn a_transfer_that_always_breaks_fails_eventually(world in separate_world(), index in any::<Index>()) {
         let Some((victim, _)) = victim(&world, index) else { return Ok(()) };
         world.destination.plan(Fault::always(Side::Destination, Act::CommitBlob, &victim, Effect::Break));
         let mirrored = try_all(&world);
@@ -219,10 +219,10 @@ proptest! {
     }
 
     #[test]
-    fn a_destination_that_forgets_is_found_out(world in separate_world(), index in any::<Index>()) {
+    fn a_destination_that_loses_content_is_detected(world in separate_world(), index in any::<Index>()) {
         world.destination.accept_incomplete_manifests();
         let things: Vec<(Repository, String)> = world.images.iter().flat_map(|image| {
-            // What is a root as well is stored under its tag.
+            // A manifest that is also a root is stored under its tag.
             let is_root = |digest: &Digest| world.images.iter().any(|image| image.root == *digest);
             let manifests = image.manifests.keys().filter(|digest| !is_root(digest)).map(ToString::to_string);
             let things = manifests.chain(image.blobs.keys().map(ToString::to_string)).chain([image.mapping.tag.clone()]);
@@ -250,7 +250,7 @@ proptest! {
     }
 
     #[test]
-    fn after_a_failure_nothing_more_is_begun_when_that_is_asked_for(world in world(), index in any::<Index>()) {
+    fn fail_fast_starts_nothing_after_a_failure(world in world(), index in any::<Index>()) {
         let at = index.index(world.images.len());
         let image = &world.images[at];
         world.destination.plan(
@@ -293,7 +293,7 @@ fn images_of_one_layer(layers: &[u8]) -> World {
 }
 
 #[test]
-fn a_layer_that_is_not_as_empty_as_its_manifest_says_is_refused() {
+fn a_layer_declared_empty_that_has_bytes_is_refused() {
     let world = images_of_one_layer(&[8, 2]);
     let image = &world.images[0];
     let text = String::from_utf8(image.manifests[&image.root].to_vec()).unwrap();
@@ -311,7 +311,7 @@ fn a_layer_that_is_not_as_empty_as_its_manifest_says_is_refused() {
 }
 
 #[test]
-fn a_blob_that_the_destination_loses_once_is_brought_again() {
+fn a_blob_that_the_destination_loses_once_is_copied_again() {
     let world = images_of_one_layer(&[8]);
     let (layer, _) = layer(8);
     let fault = Fault::always(Side::Destination, Act::CommitBlob, &layer, Effect::Forget);
@@ -323,7 +323,7 @@ fn a_blob_that_the_destination_loses_once_is_brought_again() {
 }
 
 #[test]
-fn an_upload_that_gets_further_each_time_is_not_given_up() {
+fn a_transfer_that_makes_progress_is_retried_beyond_the_attempt_limit() {
     let world = images_of_one_layer(&[8]);
     let (layer, _) = layer(8);
     let breaking = Fault::always(Side::Source, Act::OpenBlob, &layer, Effect::BreakAfter(300));
@@ -336,7 +336,7 @@ fn an_upload_that_gets_further_each_time_is_not_given_up() {
 }
 
 #[test]
-fn an_image_that_is_not_planned_yet_when_another_fails_is_skipped() {
+fn an_image_not_yet_planned_when_another_fails_is_skipped() {
     let world = images_of_one_layer(&[1, 2]);
     let gate = Gate::closed();
     let fault = |image: usize, effect| {
@@ -359,7 +359,7 @@ fn an_image_that_is_not_planned_yet_when_another_fails_is_skipped() {
 }
 
 #[test]
-fn a_manifest_that_is_longer_than_its_index_says_is_refused() {
+fn a_manifest_longer_than_its_descriptor_says_is_refused() {
     let world = images_of_one_layer(&[1, 2]);
     let image = &world.images[0];
     let (child, bytes) = image.manifests.first_key_value().unwrap();
@@ -384,7 +384,7 @@ proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn copied_bytes_add_up_to_what_was_committed_when_images_fail_too(
+    fn copied_bytes_equal_committed_bytes_even_when_images_fail(
         world in world(),
         index in any::<Index>(),
         act in prop::sample::select(vec![Act::BeginBlob, Act::CommitBlob, Act::PutManifest]),

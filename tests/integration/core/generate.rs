@@ -10,7 +10,7 @@ pub(super) const LAYERS: u8 = 11;
 /// How many repositories each side has.
 pub(super) const REPOSITORIES: u8 = 3;
 
-/// One of several things, counted from the first and, past the last, from the first again.
+/// An index into a list, modulo its length.
 pub(super) type Pick = usize;
 
 fn pick() -> std::ops::Range<Pick> {
@@ -29,13 +29,13 @@ pub(super) enum Node {
 /// What an index says about an image that it lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Listed {
-    /// Nothing: the config names the platform.
+    /// No platform: the config names it.
     Bare,
     /// The platform.
     Platform,
     /// `unknown/unknown`, as build tools write for attestations.
     UnknownPlatform,
-    /// That it is an attestation, and no platform.
+    /// An attestation annotation, and no platform.
     Attestation,
 }
 
@@ -64,7 +64,7 @@ pub(super) struct ImageSpec {
 pub(super) enum Preset {
     /// A manifest of an image with everything below it, under the image's tag or untagged.
     Manifest { image: Pick, node: Pick, tagged: bool },
-    /// A layer that belongs to nothing.
+    /// A layer that no image references.
     Layer { to: u8, layer: u8 },
     /// The beginning of a layer.
     Prefix { to: u8, layer: u8, length: Pick },
@@ -129,7 +129,7 @@ fn preset() -> impl Strategy<Value = Preset> {
     ]
 }
 
-/// A world whose destination holds at most so many things already.
+/// A world whose destination has at most this many presets.
 pub(super) fn spec(presets: usize) -> impl Strategy<Value = Spec> {
     let nodes = (image_manifest(), vec(node(), 1..8)).prop_map(|(first, mut rest)| {
         rest.insert(0, first);
@@ -155,8 +155,8 @@ pub(super) fn empty_world() -> impl Strategy<Value = World> {
     spec(0).prop_map(World::new)
 }
 
-/// A world whose destination has some of the images already, whole or in part, or other images under their tags.
-/// Everything that is there is complete.
+/// A world whose destination already has some of the images, complete or in part, or other images under their tags.
+/// Every manifest present is complete.
 pub(super) fn world() -> impl Strategy<Value = World> {
     spec(6).prop_map(World::new)
 }

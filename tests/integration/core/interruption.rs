@@ -16,16 +16,16 @@ use crate::support::memory_registry::{
     faults::{Death, Effect, Fault, Gate},
 };
 
-/// How many operations of the destination a whole run takes.
+/// The number of destination operations in a complete run.
 fn operations_of_a_run(spec: &Spec) -> usize {
     let world = World::new(spec.clone());
     mirror_all(&world, Level::Platforms);
     world.destination.operations()
 }
 
-/// A run that ends at this operation, unless it is done before.
+/// A run that ends at this operation, unless it completes first.
 fn interrupted_run(world: &World, at: usize, death: Death) {
-    world.destination.begin_anew();
+    world.destination.clear_history();
     world.destination.end_at(at, death);
     run(async {
         tokio::select! {
@@ -47,10 +47,10 @@ fn assert_nothing_is_incomplete(world: &World) {
     }
 }
 
-/// A run to the end: it completes everything and sends nothing again.
+/// A run to the end. Asserts that it completes everything and sends nothing twice.
 fn completing_run(world: &World) {
     let there = movement::there(world);
-    world.destination.begin_anew();
+    world.destination.clear_history();
     mirror_all(world, Level::Platforms);
     let history = world.destination.history();
     history.assert_children_first();
@@ -64,7 +64,7 @@ proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn no_tag_is_incomplete_whenever_a_run_ends_and_the_next_run_converges(
+    fn whenever_a_run_ends_no_tag_is_incomplete_and_the_next_run_converges(
         world in world(),
         ends in vec((any::<Index>(), any::<bool>()), 1..6),
     ) {
@@ -77,7 +77,7 @@ proptest! {
     }
 
     #[test]
-    fn no_manifest_is_pushed_while_one_of_its_blobs_is_held(world in empty_world(), victim in any::<Index>()) {
+    fn no_manifest_is_pushed_before_all_of_its_blobs(world in empty_world(), victim in any::<Index>()) {
         let needed: Vec<_> = world.needed().into_iter().collect();
         prop_assume!(!needed.is_empty());
         let (digest, repository) = victim.get(&needed);
@@ -90,7 +90,7 @@ proptest! {
             let mirrored = mirror(&world, options(Level::Platforms, world.jobs));
             let watching = async {
                 gate.reached().await;
-                // Everything that need not wait comes to its end.
+                // Everything that does not depend on it finishes.
                 tokio::time::sleep(Duration::from_secs(60)).await;
                 for image in world.images.iter().filter(|image| image.mapping.repository == *repository) {
                     let needs_it = |bytes: &bytes::Bytes| String::from_utf8_lossy(bytes).contains(digest.as_str());
@@ -121,7 +121,7 @@ fn index(children: &[usize]) -> Node {
     Node::Index { children: children.to_vec(), format: Format::Oci }
 }
 
-/// Three images of one graph, four indexes deep, in two repositories. Nothing is there.
+/// Three images of one graph, four indexes deep, in two repositories. The destination is empty.
 fn nested(seed: u64) -> Spec {
     let nodes = vec![
         image(0, &[2, 6, 7], Listed::Platform),
@@ -137,7 +137,7 @@ fn nested(seed: u64) -> Spec {
 }
 
 #[test]
-fn a_nested_image_may_be_killed_at_every_operation() {
+fn a_copy_of_a_nested_image_survives_a_kill_at_any_operation() {
     for (seed, death) in [(1, Death::Killed), (2, Death::Denied), (3, Death::Killed)] {
         let spec = nested(seed);
         for at in 0..operations_of_a_run(&spec) {
@@ -149,7 +149,7 @@ fn a_nested_image_may_be_killed_at_every_operation() {
 }
 
 #[test]
-fn one_world_may_be_killed_at_every_operation_in_turn() {
+fn one_destination_survives_a_kill_at_each_operation_in_turn() {
     let world = World::new(nested(4));
     for at in 0..operations_of_a_run(&world.spec) {
         interrupted_run(&world, at, Death::Killed);
@@ -157,7 +157,7 @@ fn one_world_may_be_killed_at_every_operation_in_turn() {
     completing_run(&world);
 }
 
-/// Holds one manifest of a nested image and returns what else has been pushed once nothing else can go on.
+/// Holds one manifest of a nested image and returns what else was pushed once nothing else can proceed.
 fn pushed_while_held(spec: Spec, held: impl Fn(&World) -> String) -> Vec<String> {
     let world = World::new(spec);
     let gate = Gate::closed();

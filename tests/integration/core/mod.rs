@@ -1,8 +1,8 @@
 //! The core (plan, resolve, transfer, confirm, the pipeline) against images in memory: properties over random image graphs
 //! and random states of the destination.
 //!
-//! - [`generate`] draws graphs, [`world`] builds them and says what each image is made of;
-//! - time stands still (tokio's paused clock), so pauses cost nothing and a deadlock fails at once.
+//! - [`generate`] draws graphs, [`world`] builds them and knows the content of each image;
+//! - tokio's clock is paused, so pauses cost nothing and a deadlock fails immediately.
 
 mod damage;
 mod failures;
@@ -24,13 +24,13 @@ use thoras_mirror::{
 
 use self::world::World;
 
-/// So many random cases (`PROPTEST_CASES` in place of them), without files that remember failed ones: those become tests with a name.
+/// This many random cases (or `PROPTEST_CASES`), without regression files: a failure becomes a named test.
 fn cases(cases: u32) -> Config {
     let cases = if std::env::var_os("PROPTEST_CASES").is_some() { Config::default().cases } else { cases };
     Config { cases, failure_persistence: None, max_shrink_iters: 2000, ..Config::default() }
 }
 
-/// Runs to the end on one thread and a paused clock. Fails when everything waits for each other.
+/// Runs to the end on one thread with a paused clock. Fails on a deadlock.
 fn run<T>(future: impl Future<Output = T>) -> T {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -49,7 +49,7 @@ async fn mirror(world: &World, options: Options) -> Vec<Mirrored> {
     pipeline::mirror(source, destination, world.mappings(), options, Arc::new(Silent)).await
 }
 
-/// Mirrors all images of a world, of which none may fail.
+/// Mirrors all images of a world and asserts that none fails.
 fn mirror_all(world: &World, check: Level) -> Vec<Mirrored> {
     let mirrored = run(mirror(world, options(check, world.jobs)));
     for image in &mirrored {

@@ -1,4 +1,4 @@
-//! What moves, how often, and how it is counted.
+//! What is copied, how often, and how it is counted.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::support::memory_registry::Act;
 
-/// What the tag of an image names at the destination.
+/// The digest that an image's tag names at the destination.
 fn tag(world: &World, image: &Image) -> Option<Digest> {
     world
         .destination
@@ -49,7 +49,7 @@ fn opened_to_copy(world: &World) -> HashMap<String, usize> {
     opened
 }
 
-/// The needed blobs that are there, each with its repository of the destination.
+/// The needed blobs that are present, each with its repository at the destination.
 pub(super) fn there(world: &World) -> HashSet<(Digest, Repository)> {
     let contents = world.destination.contents();
     let is_there = |(digest, repository): &(Digest, Repository)| {
@@ -98,8 +98,8 @@ fn assert_moved_once(world: &World, there: &HashSet<(Digest, Repository)>) {
 }
 
 fn assert_idle(world: &World, first: &[Mirrored], check: Level) {
-    world.destination.begin_anew();
-    world.source.begin_anew();
+    world.destination.clear_history();
+    world.source.clear_history();
     let second = mirror_all(world, check);
     for ((image, first), second) in world.images.iter().zip(first).zip(&second) {
         let (first, second) = (&first.outcome, &second.outcome);
@@ -142,7 +142,7 @@ proptest! {
     }
 
     #[test]
-    fn a_dry_run_changes_nothing_and_says_what_will_move(world in world(), check in level()) {
+    fn a_dry_run_changes_nothing_and_reports_what_a_run_would_copy(world in world(), check in level()) {
         let before = world.destination.contents();
         let planned = run(mirror(&world, Options { dry_run: true, ..options(check, 2) }));
         prop_assert!(world.destination.history().writes().is_empty());
@@ -155,14 +155,14 @@ proptest! {
         }
         let sum = |of: fn(&Mirrored) -> u64, images: &[Mirrored]| images.iter().map(of).sum::<u64>();
         let arriving = sum(|image| image.outcome.bytes.copied + image.outcome.bytes.mounted, &planned);
-        world.destination.begin_anew();
+        world.destination.clear_history();
         mirror_all(&world, check);
         let history = world.destination.history();
         prop_assert_eq!(arriving, history.committed_bytes() + history.mounted_bytes());
     }
 
     #[test]
-    fn an_image_without_a_required_platform_fails_before_anything_of_it_moves(
+    fn an_image_without_a_required_platform_fails_before_any_transfer(
         world in empty_world(),
         required in prop::sample::subsequence(vec!["linux/amd64", "linux/arm64"], 0..=2),
     ) {
@@ -196,7 +196,7 @@ proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn a_tag_that_names_another_image_is_moved_only_if_that_is_allowed(world in world(), overwrite in any::<bool>()) {
+    fn a_tag_that_names_another_image_is_moved_only_if_overwriting_is_allowed(world in world(), overwrite in any::<bool>()) {
         let before: Vec<Option<Digest>> = world.images.iter().map(|image| tag(&world, image)).collect();
         let mirrored = run(mirror(&world, Options { overwrite, ..options(Level::Platforms, world.jobs) }));
         for ((image, before), mirrored) in world.images.iter().zip(before).zip(mirrored) {

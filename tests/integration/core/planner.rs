@@ -1,4 +1,4 @@
-//! The planner by itself: pure, so any presence can be claimed.
+//! The planner in isolation: it is pure, so tests can claim any content as present.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -32,7 +32,7 @@ fn graphs(world: &World) -> Vec<Graph> {
     })
 }
 
-/// Which of an image's manifests and blobs are there, by random bits.
+/// Which of an image's manifests and blobs are present, by random bits.
 fn presence(graph: &Graph, manifests: u64, looked_for: u64, blobs: u64, tag: u8) -> Presence {
     let bit = |bits: u64, at: usize| bits >> (at % 64) & 1 == 1;
     let digests = graph.nodes.iter().map(|node| node.descriptor.digest.clone());
@@ -57,13 +57,13 @@ fn presence(graph: &Graph, manifests: u64, looked_for: u64, blobs: u64, tag: u8)
     }
 }
 
-/// Blobs of manifests that are there.
+/// Blobs of manifests that are present.
 fn below_present<'a>(graph: &'a Graph, presence: &Presence) -> HashSet<&'a Digest> {
     let there = graph.nodes.iter().filter(|node| presence.manifests.contains(&node.descriptor.digest));
     there.flat_map(|node| graph.blobs_of(node)).map(|blob| &blob.digest).collect()
 }
 
-/// Fails unless a plan does what its image needs and nothing else; notes which repository has which blob afterwards.
+/// Asserts that a plan does exactly what its image needs, and records which repository has which blob afterwards.
 fn assert_plan(
     plan: &Plan,
     (graph, repository, source): (&Graph, &Repository, Option<&Repository>),
@@ -120,7 +120,7 @@ proptest! {
     #![proptest_config(cases(192))]
 
     #[test]
-    fn plans_do_what_is_needed_and_each_blob_comes_once(
+    fn plans_are_sufficient_and_copy_each_blob_once(
         world in empty_world(),
         present in vec((any::<u64>(), any::<u64>(), any::<u64>(), 0_u8..3), 4),
     ) {
@@ -141,7 +141,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_all_there_needs_nothing(world in empty_world()) {
+    fn a_complete_destination_needs_no_steps(world in empty_world()) {
         let mut planner = Planner::default();
         for (image, graph) in world.images.iter().zip(&graphs(&world)) {
             let presence = presence(graph, u64::MAX, 0, 0, 2);

@@ -1,4 +1,4 @@
-//! `resolve` and `confirm` by themselves: what they read, what they make of it, and how they judge it.
+//! `resolve` and `confirm` in isolation: what they read and what they report.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -17,7 +17,7 @@ use thoras_mirror::{
 
 use super::{
     cases,
-    damage::{Damage, assert_looked_no_further, expected, name},
+    damage::{Damage, assert_no_unneeded_reads, expected, name},
     generate::empty_world,
     mirror_all, run,
     world::Image,
@@ -47,7 +47,7 @@ proptest! {
     #![proptest_config(cases(128))]
 
     #[test]
-    fn a_graph_has_everything_once_and_children_first(world in empty_world()) {
+    fn a_graph_lists_everything_once_with_children_first(world in empty_world()) {
         for image in &world.images {
             let graph = run(graph(&world.source, image, &KnownManifests::new())).unwrap();
             assert_ordered(&graph, &image.root);
@@ -70,7 +70,7 @@ proptest! {
             let is_known = |(at, _): &(usize, _)| known >> (at % 64) & 1 == 1;
             let known: KnownManifests = whole.nodes.iter().enumerate().filter(is_known)
                 .map(|(_, node)| (node.descriptor.digest.clone(), node.manifest.clone())).collect();
-            world.source.begin_anew();
+            world.source.clear_history();
             let again = run(graph(&world.source, image, &known)).unwrap();
             assert_ordered(&again, &image.root);
             let read: Vec<String> = world.source.history().of(Side::Source, Act::ReadManifest).map(|entry| entry.what.clone()).collect();
@@ -82,7 +82,7 @@ proptest! {
     }
 
     #[test]
-    fn an_incomplete_graph_is_an_error_to_resolve_and_a_list_to_survey(world in empty_world(), index in any::<Index>()) {
+    fn resolve_fails_on_an_incomplete_graph_and_survey_lists_what_is_missing(world in empty_world(), index in any::<Index>()) {
         let image = &world.images[0];
         let repository = image.mapping.source.repository();
         let children: Vec<&Digest> = image.manifests.keys().filter(|digest| **digest != image.root).collect();
@@ -103,7 +103,7 @@ proptest! {
     }
 
     #[test]
-    fn a_survey_finds_exactly_what_is_wrong(
+    fn a_survey_reports_exactly_what_is_wrong(
         world in empty_world(),
         damages in vec(any::<Index>(), 0..6),
         level in prop::sample::select(vec![Level::Platforms, Level::Blobs, Level::Bytes]),
@@ -118,9 +118,9 @@ proptest! {
         let required: Vec<Platform> = required.iter().map(|platform| platform.parse().unwrap()).collect();
         for image in &world.images {
             let repository = &image.mapping.repository;
-            world.destination.begin_anew();
+            world.destination.clear_history();
             let survey = run(confirm::survey(&world.destination, repository, &image.mapping.target(), level, ForeignLayers::default())).unwrap();
-            assert_looked_no_further(&world, level, &world.destination.history().entries);
+            assert_no_unneeded_reads(&world, level, &world.destination.history().entries);
 
             let judged = confirm::judge(&survey, Expected { digest: Some(&image.root), platforms: &required });
             let (platforms, rest): (Vec<_>, Vec<_>) = judged.iter().map(name).partition(|name| name.starts_with("no "));
@@ -130,7 +130,7 @@ proptest! {
             prop_assert_eq!(&rest, &expected(image, &contents, level), "{:?}", judged);
 
             if let Some(graph) = &survey.graph {
-                // A platform whose manifest is named as missing is not named twice.
+                // A platform whose manifest is reported as missing is not reported twice.
                 let is_named = |platform: &Platform| graph.missing.iter().any(|child| {
                     child.platform.as_ref().is_some_and(|other| platform.is_served_by(other))
                 });

@@ -1,5 +1,5 @@
-//! A source, a destination and images to mirror, built from a [`Spec`]; and what each image is made of, known without
-//! asking the code under test.
+//! A source, a destination and images to mirror, built from a [`Spec`]; and the content of each image, computed without
+//! the code under test.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,7 +32,7 @@ pub(super) struct World {
     manifests: Vec<Manifest>,
 }
 
-/// One image, and what it is made of.
+/// One image and its content.
 #[derive(Debug, Clone)]
 pub(super) struct Image {
     pub(super) mapping: Mapping,
@@ -41,7 +41,7 @@ pub(super) struct Image {
     pub(super) manifests: BTreeMap<Digest, Bytes>,
     /// Its configs and layers with their bytes.
     pub(super) blobs: BTreeMap<Digest, Bytes>,
-    /// The configs that have to be read to learn a platform; one as often as that is so.
+    /// The configs that must be read to learn a platform, repeated once for each platform.
     pub(super) learned_from: Vec<Digest>,
     /// The platforms that a node can run.
     pub(super) platforms: BTreeSet<String>,
@@ -116,7 +116,7 @@ impl World {
         self.images.iter().flat_map(needs).collect()
     }
 
-    /// Fails unless every tag names its image, and all of it is there, byte for byte.
+    /// Asserts that every tag names its image and that the image is complete, byte for byte.
     pub(super) fn assert_complete(&self) {
         for image in &self.images {
             self.destination.edit(&image.mapping.repository, |contents| {

@@ -1,4 +1,4 @@
-//! http or https: what a registry of this machine is asked first, and what is said when neither answers.
+//! http or https: which a loopback registry is asked first, and the message when neither works.
 
 use std::sync::{
     Arc,
@@ -51,7 +51,7 @@ impl Parrot {
 }
 
 #[tokio::test]
-async fn a_first_question_that_is_cut_is_asked_again_and_not_taken_for_https() {
+async fn a_first_request_that_is_cut_is_retried_and_not_mistaken_for_https() {
     let registry = registry().await;
     registry.on("GET", "/v2/").nth(1).then(Action::Close);
     let _ = Mirror::new(["inspect", &registry.address().image("app", "1")]).run().await.expect_success();
@@ -59,16 +59,16 @@ async fn a_first_question_that_is_cut_is_asked_again_and_not_taken_for_https() {
     assert_eq!(asked.iter().filter(|request| request.path == "/v2/").count(), 2);
 }
 
-/// It closes every connection over http; over https it answers in plain http, which is proof enough.
+/// It closes every connection over http and answers https with plain http, which proves that it speaks http.
 #[tokio::test]
-async fn a_registry_that_answers_tls_in_plain_http_is_one_of_plain_http() {
+async fn a_registry_that_answers_tls_with_plain_http_is_a_plain_http_registry() {
     let registry = registry().await;
     registry.on("GET", "/v2/").first(2).then(Action::Close);
     let _ = Mirror::new(["inspect", &registry.address().image("app", "1")]).run().await.expect_success();
 }
 
 #[tokio::test]
-async fn what_is_neither_http_nor_https_is_told_with_both_answers() {
+async fn a_server_that_speaks_neither_http_nor_https_is_reported_with_both_errors() {
     let server = Parrot::saying(b"").await;
     let outcome =
         Mirror::new(["inspect", &format!("{}/app:1", server.host_port())]).run().await.expect_code(1);
@@ -81,10 +81,10 @@ async fn what_is_neither_http_nor_https_is_told_with_both_answers() {
 }
 
 #[tokio::test]
-async fn plain_http_where_https_was_expected_is_asked_once() {
+async fn plain_http_instead_of_https_is_not_retried() {
     let server = Parrot::saying(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
     let host = server.host_port();
-    // Whoever sets certificates for a registry says that it speaks TLS.
+    // A certificate setting for a registry implies TLS.
     let run = Mirror::new(["inspect", &format!("{host}/app:1"), "--insecure", host]);
     let outcome = run.run().await.expect_code(1);
     assert!(outcome.stderr.contains("it speaks plain http where https was expected"), "{outcome}");

@@ -1,4 +1,5 @@
-//! Writes bundles from the format's description alone, without this project's writer: what the readers are held against.
+//! Writes bundles from the format's description, without this project's writer, so that readers are tested
+//! independently.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,13 +23,13 @@ pub struct SampleBundle {
     pub bytes: Vec<u8>,
     /// The digest of `index.json`.
     pub id: Digest,
-    /// Where each entry's content stands.
+    /// The position of each entry's content.
     pub entries: BTreeMap<String, Range<usize>>,
     /// Everything before the first blob's header.
     pub head: usize,
 }
 
-/// What a bundle is made of.
+/// The content of a bundle.
 #[derive(Debug, Clone)]
 pub struct BundleBuilder<'a> {
     images: Vec<(Reference, &'a SampleImage)>,
@@ -67,7 +68,7 @@ impl<'a> BundleBuilder<'a> {
         self
     }
 
-    /// Leaves out these blobs, which the places of a base are said to hold.
+    /// Omits these blobs, which the base has in the given repositories.
     #[must_use]
     pub fn without(mut self, base: &Digest, blobs: &[(&Digest, &[&str])]) -> Self {
         let places: BTreeMap<String, &[&str]> =
@@ -112,7 +113,7 @@ impl<'a> BundleBuilder<'a> {
 }
 
 impl SampleBundle {
-    /// Where a blob's content stands.
+    /// The position of a blob's content.
     pub fn blob(&self, digest: &Digest) -> Range<usize> {
         self.entries[&path_of(digest)].clone()
     }

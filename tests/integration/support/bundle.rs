@@ -1,4 +1,4 @@
-//! Bundles of sample images, laid out as `bundle export` does, without a registry.
+//! Bundles of sample images, written by this project's own writer, without a registry.
 
 use std::{collections::HashSet, path::Path};
 
@@ -15,14 +15,14 @@ use thoras_mirror::{
 
 use super::images::SampleImage;
 
-/// A bundle of ours in memory.
+/// One of our bundles, in memory.
 #[derive(Debug)]
 pub struct SampleBundle {
     /// Every byte.
     pub bytes: Vec<u8>,
-    /// Where everything stands.
+    /// The bundle's head: the position of every blob.
     pub layout: Layout,
-    /// What `bundle verify` calls it.
+    /// Its id.
     pub id: Digest,
 }
 
@@ -66,7 +66,7 @@ impl SampleBundle {
     }
 }
 
-/// What [`SampleBundle`] calls an image.
+/// The reference of an image in a [`SampleBundle`].
 pub fn reference(image: &SampleImage) -> Reference {
     format!("reg.example.com/team/app:{}", image.tag).parse().unwrap()
 }

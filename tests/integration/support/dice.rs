@@ -1,8 +1,8 @@
-//! Numbers that a seed determines: chance that can be repeated.
+//! Random numbers that a seed determines, so that a run can be repeated.
 
 use super::images::pseudo_random;
 
-/// Numbers that depend on text alone.
+/// Numbers that depend only on a text.
 #[derive(Debug)]
 pub struct Dice(std::vec::IntoIter<u8>);
 

@@ -1,4 +1,4 @@
-//! The JSON documents that commands print, held against their committed schemas.
+//! The JSON documents that commands print, validated against their committed schemas.
 
 use std::path::Path;
 
@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use super::process::Outcome;
 
-/// The document of a run. Fails the test when it does not follow its schema, or names another exit code than the run's.
+/// The document of a run. Asserts that it follows its schema and has the run's exit code.
 pub fn run(outcome: &Outcome) -> Value {
     let document = parse(&outcome.stdout, "run.v1.json");
     assert_eq!(document["exitCode"], outcome.status.code().unwrap_or(-1), "{outcome}");
     document
 }
 
-/// The document on standard output. Fails the test when it does not follow `src/report/schema/FILE`.
+/// The document on standard output. Asserts that it follows `src/report/schema/FILE`.
 pub fn parse(stdout: &str, schema_file: &str) -> Value {
     let document: Value = serde_json::from_str(stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report/schema").join(schema_file);
@@ -22,7 +22,7 @@ pub fn parse(stdout: &str, schema_file: &str) -> Value {
     document
 }
 
-/// Fails the test when the document does not follow the schema.
+/// Asserts that the document follows the schema.
 pub fn assert_follows(document: &Value, schema: &Value) {
     let validator = jsonschema::validator_for(schema).unwrap();
     let errors: Vec<String> =

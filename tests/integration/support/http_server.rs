@@ -1,4 +1,4 @@
-//! An HTTP/1.1 server on loopback whose answers may break off: the ground of [`super::scripted`],
+//! An HTTP/1.1 server on loopback that can interrupt its answers: the basis of [`super::scripted`],
 //! [`super::token_server`], [`super::proxy`] and [`super::fault_proxy`].
 
 use std::{future::Future, io, sync::Arc};
@@ -40,7 +40,7 @@ pub enum End {
     Whole,
     /// The connection closes after this many bytes (exactly, up to the 64 KiB that a socket takes at once).
     CutAfter(usize),
-    /// Nothing comes after this many bytes, and the connection stays open.
+    /// Nothing follows after this many bytes, and the connection stays open.
     StallAfter(usize),
 }
 
@@ -87,8 +87,8 @@ impl Answer {
         self
     }
 
-    /// What a server answered that was asked in a client's place, without the headers that are about one connection.
-    pub async fn passed_on(response: reqwest::Response) -> Result<Self, Dropped> {
+    /// The answer to a forwarded request, without hop-by-hop headers.
+    pub async fn forwarded(response: reqwest::Response) -> Result<Self, Dropped> {
         let mut answer = Self { status: response.status(), ..Self::default() };
         answer.headers = response.headers().clone();
         for name in [CONNECTION, TRANSFER_ENCODING] {

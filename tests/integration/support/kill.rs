@@ -1,4 +1,4 @@
-//! SIGKILL at moments that seeds determine: what holds then, and that the next run finishes the work.
+//! SIGKILL at moments that seeds determine, and what must hold afterwards.
 
 use std::{fmt, future::Future, ops::Range, time::Duration};
 
@@ -46,14 +46,14 @@ pub async fn for_each_seed<F: Future<Output = ()>>(seeds: Range<usize>, test: im
     stream::iter(seeds.map(test)).buffer_unordered(AT_ONCE).collect::<()>().await;
 }
 
-/// Starts a run and kills it once `moment` has come, unless it has ended well by then.
+/// Starts a run and kills it at `moment`, unless it has succeeded by then.
 pub async fn kill(run: Mirror, moment: impl Future<Output = ()>) -> Outcome {
     let outcome = kill_or_end(run, moment).await;
     assert!(matches!(outcome.status.code(), None | Some(0)), "{outcome}");
     outcome
 }
 
-/// The same where a run may fail before the moment comes.
+/// The same for a run that may fail before the moment.
 pub async fn kill_or_end(run: Mirror, moment: impl Future<Output = ()>) -> Outcome {
     let mut running = run.start();
     tokio::select! {
@@ -66,14 +66,14 @@ pub async fn kill_or_end(run: Mirror, moment: impl Future<Output = ()>) -> Outco
 /// When a run is killed.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
-    /// When its source has seen so many requests …
+    /// When its source has received this many requests …
     requests: usize,
-    /// … and so much later.
+    /// … and this much time has passed.
     delay: Duration,
 }
 
 impl Moment {
-    /// Draws a moment: at most so many requests, and a delay of less than `latest`.
+    /// Draws a moment: at most this many requests, and a delay below `latest`.
     pub fn draw(dice: &mut Dice, most_requests: usize, latest: Duration) -> Self {
         let requests = dice.below(most_requests + 1);
         let micros = dice.below(usize::try_from(latest.as_micros()).unwrap());
@@ -85,7 +85,7 @@ impl Moment {
         if let Some(source) = source {
             source.wait_for(self.requests, "GET", "").await;
         }
-        // Not to wait for anything: the moment is the seed's.
+        // Not waiting for a condition: the seed determines the moment.
         tokio::time::sleep(self.delay).await;
     }
 }
@@ -96,8 +96,8 @@ impl fmt::Display for Moment {
     }
 }
 
-/// Kills a run that fills a registry, and runs it again. No tag ever names an incomplete image, and in the end these
-/// tags name these images.
+/// Kills a run that fills a registry, and runs it again. Asserts that no tag ever names an incomplete image, and that
+/// these tags name these images at the end.
 pub async fn kill_and_run_again(
     run: impl Fn() -> Mirror,
     moment: Moment,

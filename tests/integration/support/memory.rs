@@ -1,4 +1,4 @@
-//! An endpoint in memory, with an error of its own: what somebody who adds a kind of endpoint writes.
+//! A minimal endpoint in memory with its own error type: an example of a third kind of endpoint.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,13 +22,13 @@ use super::images::SampleImage;
 /// What can go wrong in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
-    /// It goes away by itself.
+    /// Transient.
     #[error("the memory is busy")]
     Busy,
-    /// It stays.
+    /// Permanent.
     #[error("the memory is worn out")]
     WornOut,
-    /// A manifest names what is not there.
+    /// A manifest references missing content.
     #[error("the memory lacks what the manifest names")]
     Incomplete,
 }
@@ -56,14 +56,14 @@ struct State {
     tags: HashMap<(Repository, String), Digest>,
     manifests: HashMap<(Repository, Digest), RawManifest>,
     blobs: HashMap<(Repository, Digest), Bytes>,
-    /// How writing a blob fails, and how often.
+    /// The errors when writing a blob, and how often they occur.
     failures: BTreeMap<Digest, (MemoryError, u32)>,
     /// Blobs that are lost once after they were written.
     forgetful: Option<Digest>,
     written: Vec<String>,
 }
 
-/// Repositories in memory. All clones are one.
+/// Repositories in memory. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Memory {
     side: Side,
@@ -71,7 +71,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// An empty one.
+    /// Creates an empty endpoint.
     pub fn new(side: Side) -> Self {
         Self { side, state: Arc::default() }
     }
@@ -91,12 +91,12 @@ impl Memory {
         state.tags.insert((repository, image.tag.clone()), image.root().digest.clone());
     }
 
-    /// Writing this blob fails so often.
+    /// Makes writing this blob fail this many times.
     pub fn fail(&self, digest: &Digest, error: MemoryError, times: u32) {
         self.state().failures.insert(digest.clone(), (error, times));
     }
 
-    /// This blob is lost once, after it was written.
+    /// Loses this blob once, after it was written.
     pub fn forget(&self, digest: &Digest) {
         self.state().forgetful = Some(digest.clone());
     }

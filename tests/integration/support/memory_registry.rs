@@ -1,12 +1,12 @@
 //! A source and destination of images in memory, written against the public traits alone.
 //!
-//! - [`Memory`] holds blobs, manifests and tags per repository, as a registry does. It accepts what it is told: it does not
-//!   check the bytes of a blob, so that a test sees what the program under test would have let through.
+//! - [`Memory`] holds blobs, manifests and tags per repository, as a registry does. It does not check the bytes of a
+//!   blob, so that a test sees what the program under test would accept.
 //! - [`Settings`] decide whether it mounts blobs, resumes uploads and refuses manifests with missing content.
-//! - [`History`] records every operation in order, and every rule that was broken.
-//! - [`faults`] make operations fail, hang or lie, and kill the whole run at a chosen operation.
+//! - [`History`] records every operation in order, and every violation.
+//! - [`faults`] make operations fail, hang or return wrong data, and kill the whole run at a chosen operation.
 //!
-//! Every operation takes a random time and has its effect at its end. With tokio's clock paused, this reorders concurrent
+//! Every operation takes a random time and takes effect at its end. With tokio's clock paused, this reorders concurrent
 //! operations at no cost.
 
 pub mod faults;
@@ -38,13 +38,13 @@ use super::graph::{Child, children, missing_below};
 /// What one repository holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// The bytes under each digest, which need not match it.
+    /// The bytes under each digest, which may not match it.
     pub blobs: BTreeMap<Digest, Bytes>,
     /// The media type, if one is served, and the bytes.
     pub manifests: BTreeMap<Digest, (Option<String>, Bytes)>,
     /// What each tag names.
     pub tags: BTreeMap<String, Digest>,
-    /// The beginnings of blobs whose upload broke off.
+    /// The received bytes of interrupted uploads.
     pub uploads: BTreeMap<Digest, Vec<u8>>,
 }
 
@@ -59,15 +59,15 @@ impl Contents {
 /// How it behaves.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Settings {
-    /// Whether it links a blob from another repository.
+    /// Whether it mounts blobs from other repositories.
     pub mounts: bool,
-    /// Whether an upload that broke off goes on where it ended.
+    /// Whether interrupted uploads can be resumed.
     pub resumes: bool,
     /// Whether it refuses a manifest whose children or blobs are not in the same repository.
     pub strict: bool,
-    /// How long an operation takes at most, in milliseconds.
+    /// The longest time of an operation, in milliseconds.
     pub latency: u64,
-    /// What the random numbers begin with.
+    /// The seed of the random numbers.
     pub seed: u64,
 }
 
@@ -114,7 +114,7 @@ impl Memory {
         Self { side, shared: Arc::clone(&self.shared) }
     }
 
-    /// Looks at, or changes, what a repository holds.
+    /// Reads or changes a repository's content.
     pub fn edit<T>(&self, repository: &Repository, edit: impl FnOnce(&mut Contents) -> T) -> T {
         edit(self.state().repositories.entry(repository.clone()).or_default())
     }
@@ -124,18 +124,18 @@ impl Memory {
         self.state().settings.strict = false;
     }
 
-    /// Everything it holds.
+    /// The content of all repositories.
     pub fn contents(&self) -> BTreeMap<Repository, Contents> {
         self.state().repositories.clone()
     }
 
-    /// What has happened since the beginning, or since it was last cleared.
+    /// The history since the start or since it was last cleared.
     pub fn history(&self) -> History {
         self.state().history.clone()
     }
 
-    /// Forgets what has happened and every fault that was planned. The contents stay.
-    pub fn begin_anew(&self) {
+    /// Clears the history and all planned faults, not the content.
+    pub fn clear_history(&self) {
         let mut state = self.state();
         state.history = History::default();
         state.faults.clear();
@@ -146,7 +146,7 @@ impl Memory {
         self.shared.state.lock().unwrap()
     }
 
-    /// Takes the time of one operation, then suffers the fault that is planned for it, if any.
+    /// Waits for the time of one operation, then applies the planned fault, if any.
     async fn arrive(&self, act: Act, repository: &Repository, what: &str) -> Result<Option<Effect>, Error> {
         let (pause, effect) = match self.admit(act, repository, what) {
             Ok(admitted) => admitted,
@@ -178,7 +178,7 @@ impl Memory {
         }
     }
 
-    /// How long the next operation takes and which fault it suffers.
+    /// The duration of the next operation, and its fault.
     fn admit(
         &self,
         act: Act,
@@ -270,7 +270,7 @@ impl Source for Memory {
         self.note(Act::OpenBlob, repository, what, Answer::found(found.is_some()));
         let Some(bytes) = found else { return Err(faults::no_such_blob(self.side, repository, what)) };
         let (bytes, breaks_at) = match effect {
-            Some(Effect::Lie(lie)) => (lie.about(&bytes), None),
+            Some(Effect::WrongBytes(wrong_bytes)) => (wrong_bytes.about(&bytes), None),
             Some(Effect::BreakAfter(at)) => (bytes, Some(at)),
             _ => (bytes, None),
         };

@@ -1,6 +1,6 @@
-//! A forward proxy: tunnels for https (`CONNECT`), whole requests for http. It records what it is asked.
+//! A forward proxy: tunnels for https (`CONNECT`), whole requests for http. It records its requests.
 //!
-//! Every host name leads to this machine, so a test may use names that no name server knows.
+//! Every host name resolves to this machine, so tests may use names that do not exist.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::http_server::{Answer, Dropped, HttpServer};
 
-/// What the proxy was asked.
+/// A request to the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyRequest {
     /// `CONNECT`, or the method of the request that is passed on.
@@ -33,26 +33,26 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Shared {
-    /// The `Proxy-Authorization` without which it refuses.
+    /// The `Proxy-Authorization` that it requires.
     demanded: Option<String>,
-    /// What it answers everyone instead of serving them.
+    /// The status with which it refuses everything.
     refusal: Option<StatusCode>,
     requests: Mutex<Vec<ProxyRequest>>,
     client: reqwest::Client,
 }
 
 impl Proxy {
-    /// Serves everyone.
+    /// Starts a proxy that serves every client.
     pub async fn start() -> Self {
         Self::start_with(None, None).await
     }
 
-    /// Refuses everyone with this status.
+    /// Starts a proxy that refuses everything with this status.
     pub async fn start_refusing(status: u16) -> Self {
         Self::start_with(None, Some(StatusCode::from_u16(status).unwrap())).await
     }
 
-    /// Serves whoever knows this user and password.
+    /// Starts a proxy that requires this user and password.
     pub async fn start_with_login(user: &str, password: &str) -> Self {
         let login = format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")));
         Self::start_with(Some(login), None).await
@@ -78,7 +78,7 @@ impl Proxy {
         format!("http://{user}:{password}@{}", self.server.address().host_port)
     }
 
-    /// What was asked so far.
+    /// All requests so far.
     pub fn requests(&self) -> Vec<ProxyRequest> {
         self.shared.requests.lock().unwrap().clone()
     }
@@ -116,13 +116,13 @@ impl Shared {
         let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
         let asked = self.client.request(head.method, url).headers(head.headers).body(body);
         match asked.send().await {
-            Ok(response) => Answer::passed_on(response).await,
+            Ok(response) => Answer::forwarded(response).await,
             Err(_) => Ok(status(StatusCode::BAD_GATEWAY)),
         }
     }
 }
 
-/// Connects first, so that a client learns at once when nobody listens.
+/// Connects first, so that the client learns immediately if nothing listens.
 async fn tunnel(request: Request<Incoming>, port: u16) -> Answer {
     let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await else {
         return status(StatusCode::BAD_GATEWAY);

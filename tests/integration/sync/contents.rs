@@ -1,4 +1,4 @@
-//! What must arrive byte for byte, whatever it is.
+//! Every shape of image arrives byte for byte.
 
 use super::*;
 use crate::support::skopeo;
@@ -52,7 +52,7 @@ async fn every_manifest_keeps_its_media_type() {
 }
 
 #[tokio::test]
-async fn attestations_travel_along_and_are_no_platform() {
+async fn attestations_are_copied_and_do_not_count_as_platforms() {
     let image = SampleImage::with_attestations("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     let outcome = pair.sync(&["--output", "json"]).run().await.expect_success();

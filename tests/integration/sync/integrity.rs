@@ -1,9 +1,9 @@
-//! Bytes that are not what their digest says are committed nowhere; a tag never shows before its children.
+//! Bytes that do not match their digest are never committed; a tag never appears before its children.
 
 use super::*;
 use crate::support::scripted::{Action, Answer, End};
 
-/// An image whose largest blob the source always serves as `action` says: it fails, and nothing of it is visible.
+/// Asserts that an image whose largest blob is always served with `action` fails, and that nothing of it is visible.
 async fn assert_refused(action: Action, code: i32) {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
@@ -29,7 +29,7 @@ async fn a_flipped_bit_in_the_last_byte_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_short_is_refused() {
+async fn a_short_body_is_refused() {
     let short = Action::alter(|answer| {
         let body = answer.body.slice(..answer.body.len() - 1);
         answer.body(body)
@@ -38,7 +38,7 @@ async fn a_body_that_is_too_short_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_long_is_refused() {
+async fn a_long_body_is_refused() {
     let long = Action::alter(|answer| {
         let body = [answer.body.as_ref(), b"!"].concat();
         answer.body(body)
@@ -47,7 +47,7 @@ async fn a_body_that_is_too_long_is_refused() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_damaged_once_are_fetched_again() {
+async fn bytes_damaged_once_are_fetched_again() {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     pair.source.on("GET", "/blobs/").nth(1).then(Action::flip_bit(5));
@@ -57,7 +57,7 @@ async fn bytes_that_are_damaged_once_are_fetched_again() {
 }
 
 #[tokio::test]
-async fn a_manifest_that_is_not_its_digest_is_refused() {
+async fn a_manifest_that_does_not_match_its_digest_is_refused() {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     let child = &image.manifests[0].digest;
@@ -68,7 +68,7 @@ async fn a_manifest_that_is_not_its_digest_is_refused() {
 }
 
 #[tokio::test]
-async fn a_destination_that_serves_other_bytes_than_it_took_is_found_out() {
+async fn a_destination_that_serves_wrong_bytes_is_detected() {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     let child = &image.manifests[0].digest;
@@ -78,7 +78,7 @@ async fn a_destination_that_serves_other_bytes_than_it_took_is_found_out() {
 }
 
 #[tokio::test]
-async fn no_tag_shows_before_its_children_even_when_the_destination_fails_in_between() {
+async fn no_tag_appears_before_its_children_even_if_the_destination_fails() {
     let image = SampleImage::nested("1");
     for (method, path) in [("PUT", "/blobs/uploads/"), ("PUT", "/manifests/")] {
         for nth in 1..=3 {

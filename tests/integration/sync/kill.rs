@@ -1,5 +1,4 @@
-//! SIGKILL at a hundred moments: whatever the destination holds then, no tag names an incomplete image, and the next
-//! run finishes the work.
+//! SIGKILL at a hundred moments: no tag ever names an incomplete image, and the next run completes the mirror.
 
 use std::{collections::BTreeSet, ops::Range, time::Duration};
 

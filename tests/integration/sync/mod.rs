@@ -1,11 +1,11 @@
-//! `sync` as a person runs it: the built program between real registries, and between registries that misbehave.
+//! `sync`: the built program between real registries and between misbehaving ones.
 //!
-//! - [`servers`]: which registries and credentials it works with; [`contents`]: what must arrive unchanged;
-//!   [`shapes`]: manifests that say too little, too much, or name what is not there;
+//! - [`servers`]: supported registries and credentials; [`contents`]: images arrive unchanged; [`shapes`]: incomplete,
+//!   ambiguous and dangling manifests;
 //! - [`order`]: children before parents, held at a gate;
-//! - [`sharing`], [`requests`], [`idle`], [`repair`]: how little is moved and asked, counted at the servers;
-//! - [`naming`], [`platforms`], [`moving`], [`lock`], [`output`], [`messages`]: what it is told, and what it says;
-//! - [`integrity`], [`failures`], [`interrupt`], [`kill`]: what holds whatever happens.
+//! - [`sharing`], [`requests`], [`idle`], [`repair`]: transfers and requests, counted at the servers;
+//! - [`naming`], [`platforms`], [`moving`], [`lock`], [`output`], [`messages`]: options and output;
+//! - [`integrity`], [`failures`], [`interrupt`], [`kill`]: guarantees under failure.
 
 mod contents;
 mod failures;
@@ -47,7 +47,7 @@ fn sync(images: &[String], to: &str, more: &[&str]) -> Mirror {
     )
 }
 
-/// Two CNCF registries that are open to everyone.
+/// Two CNCF registries without a login.
 struct RealPair {
     source: Registry,
     destination: Registry,
@@ -126,14 +126,14 @@ impl ScriptedPair {
         })
     }
 
-    /// How many requests that write the destination has seen.
+    /// The number of write requests that the destination has received.
     fn writes(&self) -> usize {
         let requests = self.destination.requests();
         requests.iter().filter(|request| is_write(request.method.as_str())).count()
     }
 }
 
-/// What is behind `--to` in most tests.
+/// The value of `--to` in most tests.
 fn mirror_at(address: &Address) -> String {
     format!("{}/mirror", address.host_port)
 }

@@ -23,7 +23,7 @@ fn only_amd64() -> [&'static str; 2] {
 }
 
 #[tokio::test]
-async fn no_manifest_is_pushed_before_a_shared_blob_is_there() {
+async fn no_manifest_is_pushed_before_a_shared_blob() {
     let (pair, [one, two], shared) = sharing_a_layer().await;
     let gate = Gate::default();
     pair.destination.on("PUT", shared.as_str()).then(Action::Hold(gate.clone()));
@@ -42,7 +42,7 @@ async fn no_manifest_is_pushed_before_a_shared_blob_is_there() {
 }
 
 #[tokio::test]
-async fn a_shared_blob_that_is_refused_fails_one_image_and_the_other_sends_it() {
+async fn a_refused_shared_blob_fails_one_image_and_the_other_sends_it() {
     let (pair, images, shared) = sharing_a_layer().await;
     pair.destination.on("PUT", shared.as_str()).first(1).then(Action::error(403, "DENIED"));
     let outcome = pair.sync(&only_amd64()).arguments(["--output", "json"]).run().await.expect_code(4);
@@ -61,7 +61,7 @@ async fn a_shared_blob_that_is_refused_fails_one_image_and_the_other_sends_it() 
     for (image, most) in [(copied, 1..=1), (failed, 0..=1)] {
         for (blob, bytes) in image.blobs.iter().filter(|(blob, _)| **blob != shared) {
             assert!(most.contains(&sent(blob)), "{blob} was sent {} times", sent(blob));
-            // Which platform an image is for stands in its config, which is read before all else.
+            // Only the config names the platform, so it is read first.
             let is_config = bytes.starts_with(b"{");
             assert!(most.contains(&(read(blob) - usize::from(is_config))), "{blob} was read too often");
         }
@@ -69,7 +69,7 @@ async fn a_shared_blob_that_is_refused_fails_one_image_and_the_other_sends_it() 
 }
 
 #[tokio::test]
-async fn no_parent_is_pushed_before_its_child_is_there() {
+async fn no_parent_is_pushed_before_its_child() {
     let image = SampleImage::nested_in("1", 3);
     let root = image.manifests.len() - 1;
     for (position, manifest) in image.manifests[..root].iter().enumerate() {

@@ -1,4 +1,5 @@
-//! Files that hold credentials: a Docker configuration, or the Kubernetes Secret made from one.
+//! Parses files that hold credentials: a Docker configuration, or the Kubernetes Secret made from one.
+//! [`super::credentials`] decides which files are read.
 //!
 //! A platform engineer often has only the second: the pull secret of the cluster, as `kubectl get secret -o
 //! yaml` prints it or as it lies in a repository.

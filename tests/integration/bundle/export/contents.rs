@@ -1,4 +1,4 @@
-//! Which bytes are written: always the same, each fetched once, in one file, in volumes, or as a stream.
+//! The bytes that are written: always the same, each fetched once, to one file, to volumes or to a stream.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -54,7 +54,7 @@ async fn a_config_that_was_read_for_its_platform_is_not_fetched_again() {
 }
 
 #[tokio::test]
-async fn the_bytes_depend_on_the_images_alone() {
+async fn the_bytes_depend_only_on_the_images() {
     let (_registry, mut images, ..) = registry().await;
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
@@ -73,7 +73,7 @@ async fn the_bytes_depend_on_the_images_alone() {
 }
 
 #[tokio::test]
-async fn a_stream_says_how_far_it_is_and_what_came_of_it() {
+async fn a_stream_reports_progress_and_its_result() {
     let (_registry, images, ..) = registry().await;
     let Captured { stderr, status, .. } = export(&images, Path::new("-"), &[]).run_captured().await;
     assert!(status.success(), "{stderr}");
@@ -84,7 +84,7 @@ async fn a_stream_says_how_far_it_is_and_what_came_of_it() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_is_taken_up_again_in_a_stream() {
+async fn a_stream_resumes_after_a_broken_connection() {
     let image = SampleImage::with_large_layer("big", 300_000);
     let site = Site::with(&[&image]).await;
     let platform = ["--platform", "linux/amd64"];
@@ -97,7 +97,7 @@ async fn a_connection_that_breaks_is_taken_up_again_in_a_stream() {
 }
 
 #[tokio::test]
-async fn a_stream_that_fails_has_no_end_mark() {
+async fn a_failed_stream_has_no_end_marker() {
     let site = Site::with(&[&SampleImage::multi_platform("a"), &SampleImage::docker("b")]).await;
     let expected = site.undisturbed(&[]).await;
     site.lose(&extents(&expected).last().unwrap().0);
@@ -108,7 +108,7 @@ async fn a_stream_that_fails_has_no_end_mark() {
 }
 
 #[tokio::test]
-async fn the_index_of_volumes_describes_them() {
+async fn the_volume_index_describes_every_volume() {
     const SIZE: u64 = 100_000;
     let site = Site::with(&[&SampleImage::multi_platform("a"), &SampleImage::docker("b")]).await;
     let bytes = site.undisturbed(&[]).await;
@@ -138,7 +138,7 @@ async fn the_index_of_volumes_describes_them() {
 }
 
 #[tokio::test]
-async fn foreign_layers_that_are_left_out_are_told_of_once_in_a_stream_as_in_a_file() {
+async fn skipped_foreign_layers_are_reported_once_in_a_stream_and_in_a_file() {
     let (image, _) = SampleImage::with_foreign_layers("1", &["http://127.0.0.1:1/{}"]);
     let platform = ["--platform", "linux/amd64"];
     let site = Site::with(&[&image]).await;

@@ -1,5 +1,4 @@
-//! SIGKILL at a hundred moments: no final file is ever there before it is whole, and the next runs finish the work with
-//! what is intact.
+//! SIGKILL at a hundred moments: no file has its final name before it is complete, and later runs reuse what is intact.
 
 use std::{ops::Range, time::Duration};
 
@@ -12,14 +11,14 @@ use crate::support::{
 /// The last writes follow the source's last answer within this time.
 const LATEST: Duration = Duration::from_millis(40);
 
-/// The blobs that a killed run left whole, below a head that says where they are.
+/// The blobs that a killed run left complete, according to its head.
 fn kept_by(site: &Site, expected: &[u8]) -> HashSet<Digest> {
     let bytes = site.joined("b.tar");
     let head = usize::try_from(extents(expected)[0].1.offset).unwrap();
     if bytes.get(..head) == Some(&expected[..head]) { intact(&bytes, expected) } else { HashSet::new() }
 }
 
-/// Kills a run at a moment. Whatever has its final name then is whole.
+/// Kills a run at a moment. A file with its final name is then complete.
 async fn kill_export(
     site: &Site,
     split: &[&str],
@@ -52,7 +51,7 @@ async fn kill_and_run_again(seed: usize) {
     kill_export(&site, split, &[], &expected, moment(0, blobs + 6), seed).await;
     let mut kept = kept_by(&site, &expected);
     if seed % 4 >= 2 {
-        // The images change, and the run that moves the blobs is killed as well.
+        // The images change, and the run that relocates the blobs is killed too.
         site.retag("a", &SampleImage::multi_platform("new"));
         for number in 0..seed % 5 {
             site.add(&SampleImage::multi_platform(&format!("more{number}")));
@@ -60,7 +59,7 @@ async fn kill_and_run_again(seed: usize) {
         let more = ["--platform", "linux/amd64"];
         let other = site.undisturbed(&more).await;
         let all = [split, &more].concat();
-        // A killed run may have left a whole set of the old images.
+        // A killed run may have left a complete set of the old images.
         site.files()
             .iter()
             .filter(|name| !name.contains("partial"))

@@ -1,4 +1,4 @@
-//! What can go wrong with images in memory, and the errors that this ends in.
+//! Faults of images in memory, and their errors.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ impl EndpointError for MemoryError {
     }
 }
 
-/// A fault that waits for its operation.
+/// A planned fault.
 #[derive(Debug, Clone)]
 pub struct Fault {
     pub side: Side,
@@ -78,25 +78,25 @@ pub enum Effect {
     Refuse,
     /// The connection breaks. Worth a retry.
     Break,
-    /// The connection breaks once so many bytes of a blob have been read.
+    /// The connection breaks after this many bytes of a blob have been read.
     BreakAfter(usize),
-    /// A blob is read as other bytes.
-    Lie(Lie),
+    /// A blob is read with wrong bytes.
+    WrongBytes(WrongBytes),
     /// Success is reported, nothing is stored.
     Forget,
     /// The operation waits.
     Hold(Gate),
 }
 
-/// How the bytes of a blob differ from what they should be.
+/// How the bytes of a blob are wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lie {
+pub enum WrongBytes {
     Wrong,
     Short,
     Long,
 }
 
-impl Lie {
+impl WrongBytes {
     pub fn about(self, bytes: &Bytes) -> Bytes {
         let mut bytes = bytes.to_vec();
         match self {
@@ -108,16 +108,16 @@ impl Lie {
     }
 }
 
-/// How a run ends before it is done.
+/// How a run ends early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Death {
-    /// It is killed: the operation never ends. See [`Memory::killed`].
+    /// It is killed: the operation never completes. See [`Memory::killed`].
     Killed,
     /// The destination refuses this operation and all later ones.
     Denied,
 }
 
-/// Holds operations until it is opened.
+/// Holds operations until it opens.
 #[derive(Debug, Clone)]
 pub struct Gate {
     reached: Arc<watch::Sender<usize>>,
@@ -150,7 +150,7 @@ impl Memory {
         self.state().faults.push(fault);
     }
 
-    /// Ends the run at the destination's operation number `at`, the first being 0. Nothing has an effect from there on.
+    /// Ends the run at the destination's operation number `at`, from 0. Later operations have no effect.
     pub fn end_at(&self, at: usize, death: Death) {
         self.state().death = Some((at, death));
     }
@@ -214,7 +214,7 @@ pub(super) fn no_such_blob(side: Side, repository: &Repository, what: &str) -> E
     error(side, Act::OpenBlob, repository, what, Cause::NoSuchBlob)
 }
 
-/// Whether the bytes of a blob turned out to be others.
+/// Whether an error means that the bytes of a blob were wrong.
 pub(super) fn is_damage(error: &Error) -> bool {
     matches!(error.cause, Cause::Mismatch(_))
 }

@@ -1,4 +1,4 @@
-//! What happened to images in memory.
+//! A record of operations on images in memory.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use thoras_mirror::{
     problem::Side,
 };
 
-/// What can be asked.
+/// The kinds of operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
     ReadTag,
@@ -19,7 +19,7 @@ pub enum Act {
     PutManifest,
 }
 
-/// How it was answered.
+/// The results of operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     Found,
@@ -40,7 +40,7 @@ impl Answer {
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Which side of the copy asked.
+    /// The side of the copy that made the request.
     pub side: Side,
     pub act: Act,
     pub repository: Repository,
@@ -49,13 +49,13 @@ pub struct Entry {
     pub answer: Answer,
 }
 
-/// Everything that happened. The order of `entries` is the order in which operations had their effects.
+/// All operations. `entries` are in the order in which operations took effect.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     pub entries: Vec<Entry>,
     /// Blobs that became visible, with their sizes.
     pub commits: Vec<(Repository, Digest, u64)>,
-    /// Blobs that were linked, with their sizes.
+    /// Blobs that were mounted, with their sizes.
     pub mounts: Vec<(Repository, Digest, u64)>,
     /// How many bytes of each blob were read, by side.
     pub read: HashMap<(Side, Digest), u64>,
@@ -63,7 +63,7 @@ pub struct History {
     pub refused: Vec<String>,
     /// Tags that named an incomplete graph the moment they were pushed.
     pub incomplete_tags: Vec<String>,
-    /// Bytes that were accepted under a digest that they do not have.
+    /// Bytes that were accepted under a digest that they do not match.
     pub violations: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ impl History {
         opened
     }
 
-    /// The operations that change the destination, or begin to.
+    /// The operations that change the destination, or start a change.
     pub fn writes(&self) -> Vec<&Entry> {
         let is_write = |act| matches!(act, Act::BeginBlob | Act::CommitBlob | Act::PutManifest);
         self.entries.iter().filter(|entry| is_write(entry.act)).collect()
@@ -96,12 +96,12 @@ impl History {
         self.mounts.iter().map(|(_, _, size)| size).sum()
     }
 
-    /// Fails if the destination was ever sent something that it should not have been sent.
+    /// Asserts that the destination never received anything invalid.
     pub fn assert_no_violation(&self) {
         assert_eq!(self.violations, [""; 0], "bytes under a digest that they do not have");
     }
 
-    /// Fails if a manifest was ever pushed before something that it names.
+    /// Asserts that no manifest was pushed before its content.
     pub fn assert_children_first(&self) {
         self.assert_no_violation();
         assert_eq!(self.refused, [""; 0], "manifests before their content");

@@ -1,4 +1,4 @@
-//! Writing a blob into memory.
+//! Uploads of blobs into memory.
 
 use futures::StreamExt as _;
 use thoras_mirror::{
@@ -20,7 +20,7 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// `random` decides up to which point of the prefix the hash is still known.
+    /// `random` decides how much of the received prefix is covered by the saved hash.
     pub(super) fn new(
         memory: Memory,
         repository: Repository,
@@ -56,7 +56,7 @@ impl BlobSink for Upload {
     async fn write(self, mut body: VerifiedBody) -> Result<(), Error> {
         let what = self.blob.digest.as_str();
         let mut received = self.prefix.clone();
-        // Like an HTTP client, which does not ask for more than the announced length.
+        // Like an HTTP client, which does not read beyond the announced length.
         while body.length() > 0 {
             match body.next().await {
                 None => break,
@@ -65,7 +65,7 @@ impl BlobSink for Upload {
                     if faults::is_damage(&error) {
                         self.keep(&[]);
                     }
-                    // A client only sees that the body ended early. The body's watch knows why.
+                    // A client sees only that the body ended early. The body's watch knows the reason.
                     return Err(faults::broken(Side::Destination, Act::CommitBlob, &self.repository, what));
                 }
             }

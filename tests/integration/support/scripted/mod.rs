@@ -1,8 +1,8 @@
-//! A registry in memory that is correct until a script tells it not to be.
+//! A registry in memory that is correct unless a script changes its behavior.
 //!
-//! [`Scripted::on`] names requests, an [`Action`] says what happens to them. Every request is recorded. A manifest that
-//! arrives before everything it names is refused and is a violation: the test fails when the registry is dropped. A test
-//! that provokes violations takes them with [`Scripted::take_violations`].
+//! [`Scripted::on`] selects requests, an [`Action`] says what happens to them. Every request is recorded. A manifest
+//! that arrives before its content is refused and counts as a violation: the test fails when the registry is dropped. A
+//! test that provokes violations takes them with [`Scripted::take_violations`].
 
 mod action;
 mod store;
@@ -28,7 +28,7 @@ use super::{
 };
 pub use store::Store;
 
-/// How long no request arrives once a client waits for answers only: far longer than it takes to send the next one.
+/// The silence after which a client is considered to be waiting for answers: far longer than sending a request takes.
 const QUIET: Duration = Duration::from_millis(500);
 
 /// A request as it arrived.
@@ -124,7 +124,7 @@ struct State {
     most_open: usize,
 }
 
-/// The challenge for requests without one of these `Authorization` headers.
+/// A challenge, and the `Authorization` headers that are accepted.
 struct Demand {
     challenge: String,
     accepted: Vec<String>,
@@ -171,12 +171,12 @@ impl Scripted {
         self.shared.state().auth = Some(Demand { challenge: challenge.to_owned(), accepted });
     }
 
-    /// What the registry holds, to read and to change.
+    /// Reads or changes the registry's content.
     pub fn with_store<T>(&self, look: impl FnOnce(&mut Store) -> T) -> T {
         look(&mut self.shared.state().store)
     }
 
-    /// Takes all violations so far out of account, and returns them: for tests that provoke them.
+    /// Returns and clears all violations so far, for tests that provoke them.
     pub fn take_violations(&self) -> Vec<String> {
         self.with_store(|store| std::mem::take(&mut store.violations))
     }
@@ -191,17 +191,17 @@ impl Scripted {
         self.shared.state().requests.iter().filter(|request| request.is(method, path)).count()
     }
 
-    /// How many requests had arrived and not been answered, at most.
+    /// The largest number of unanswered requests at one time.
     pub fn most_at_once(&self) -> usize {
         self.shared.state().most_open
     }
 
-    /// Counts [`Scripted::most_at_once`] from now on.
+    /// Resets [`Scripted::most_at_once`].
     pub fn forget_most_at_once(&self) {
         self.shared.state().most_open = 0;
     }
 
-    /// Forgets the requests and rules so far, not what the registry holds.
+    /// Clears the recorded requests and the rules, not the content.
     pub fn clear(&self) {
         let mut state = self.shared.state();
         state.requests.clear();
@@ -209,20 +209,20 @@ impl Scripted {
         state.most_open = 0;
     }
 
-    /// Returns when no request has arrived for a while: whoever still waits, waits for an answer.
+    /// Waits until no request has arrived for a while: every client is then waiting for an answer.
     pub async fn quiet(&self) {
         let mut arrived = self.shared.arrived.subscribe();
         while tokio::time::timeout(QUIET, arrived.changed()).await.is_ok() {}
     }
 
-    /// Returns when this many such requests have arrived.
+    /// Waits until this many such requests have arrived.
     pub async fn wait_for(&self, requests: usize, method: &str, path: &str) {
         let mut arrived = self.shared.arrived.subscribe();
         arrived.wait_for(|_| self.count(method, path) >= requests).await.unwrap();
     }
 }
 
-/// Children before parents, the tag last: no test may break that without knowing.
+/// Children before parents, the tag last: a violation fails the test unless it was taken.
 impl Drop for Scripted {
     fn drop(&mut self) {
         if !std::thread::panicking() {
@@ -273,7 +273,7 @@ impl Shared {
         }
     }
 
-    /// Notes a request and finds what the script says about it.
+    /// Records a request and finds its action in the script.
     fn record(&self, request: Recorded) -> (usize, Option<Action>) {
         let mut state = self.state();
         let mut action = None;
@@ -305,7 +305,7 @@ impl Shared {
     }
 }
 
-/// A request that has not been answered: counted for as long as this lives.
+/// An unanswered request: counted while this value lives.
 struct Open<'a>(&'a Shared);
 
 impl<'a> Open<'a> {
