@@ -22,7 +22,7 @@ use crate::{
     oci::{RawManifest, Repository, Target},
 };
 
-/// How often a manifest is pushed whose blobs the registry does not see yet.
+/// How often a manifest is pushed when the registry does not see its blobs yet.
 const LATE_BLOB_ATTEMPTS: u32 = 4;
 
 /// Pushes a manifest's bytes as they are.
@@ -43,13 +43,20 @@ pub(in super::super) async fn put(
             }
             Err(error) => error,
         };
-        // What was uploaded a moment ago may not have reached every part of the registry.
-        if error.cause.meaning() == Meaning::ContentMissing && tries.count() < LATE_BLOB_ATTEMPTS {
+        if may_be_late(&error) && tries.count() < LATE_BLOB_ATTEMPTS {
             tokio::time::sleep(Pause::Backoff.duration(tries.count())).await;
             continue;
         }
         return judge_refusal(host, repository, target, manifest, error).await;
     }
+}
+
+/// Whether the registry may accept the same manifest in a moment: a blob may not have reached every part of the registry
+/// yet, and distribution 2.8 answers 400 to one of two clients that push the same manifest at once.
+fn may_be_late(error: &Error) -> bool {
+    error.cause.meaning() == Meaning::ContentMissing
+        || matches!(error.cause.downcast_ref(), Some(RegistryError::Refused(refusal))
+            if refusal.status == 400 && refusal.has_code("DIGEST_INVALID"))
 }
 
 /// What a refusal of a manifest means: nothing, when the tag cannot be moved and names this very manifest.
