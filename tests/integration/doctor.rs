@@ -116,7 +116,7 @@ async fn the_right_to_pull_alone_is_found_out() {
         .env("THORAS_MIRROR_TO_PASSWORD", LOGIN.1)
         .run();
     let outcome = run.await.expect_code(4);
-    assert!(outcome.stdout.contains("refused push on"), "{outcome}");
+    assert!(outcome.stdout.contains("denied push access to"), "{outcome}");
     assert!(outcome.stdout.contains("with --to-username"), "{outcome}");
     secrets::assert_hidden(&outcome, &[LOGIN]);
 }

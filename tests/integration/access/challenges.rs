@@ -28,7 +28,7 @@ async fn odd_challenges_are_understood() {
 }
 
 #[tokio::test]
-async fn a_401_without_a_challenge_asks_v2_once() {
+async fn a_401_without_a_challenge_requests_v2_once() {
     let registry = token_registry().await;
     registry.on("GET", "/manifests/").then(Action::alter(|mut answer| {
         answer.headers.remove("www-authenticate");
