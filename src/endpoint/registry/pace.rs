@@ -1,8 +1,8 @@
-//! How fast one host is asked. What it says about that (`Retry-After`, 429) applies to all requests to it.
+//! Rate limits for one host. Its `Retry-After` and 429 apply to all requests to it.
 //!
-//! Two [`Lane`]s bound what runs at once: requests, and blobs on their way. Each finds its width by itself:
-//! additive increase, multiplicative decrease (Chiu and Jain, 1989). Until the first 429 every success widens
-//! a lane, because a registry that has never complained is probably not near its limit.
+//! Two [`Lane`]s limit concurrency: one for requests, one for blob transfers. Each adapts its width by additive
+//! increase and multiplicative decrease (Chiu and Jain, 1989). Until the first 429, every success widens a lane: the
+//! registry is probably far from its limit.
 
 use std::{
     sync::{
@@ -22,10 +22,10 @@ use super::{
     limits, retry,
 };
 
-/// All 429s within this time are answers to the same excess and halve a lane once.
+/// All 429s within this time have the same cause and halve a lane once.
 const EPOCH: Duration = Duration::from_millis(100);
 
-/// The pace at which one host is asked.
+/// The rate limits of one host.
 #[derive(Debug)]
 pub(super) struct Pace {
     requests: Arc<Lane>,
@@ -35,7 +35,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Nothing is known of the host.
+    /// The initial limits.
     pub(super) fn new() -> Self {
         Self {
             requests: Lane::new(limits::REQUESTS_PER_HOST),
@@ -45,20 +45,20 @@ impl Pace {
         }
     }
 
-    /// Waits for the right to send a request.
+    /// Waits for a permit to send a request.
     pub(super) async fn request(&self) -> Permit {
         let permit = self.requests.enter().await;
         self.ready().await;
         permit
     }
 
-    /// Waits for the right to move a blob. A transfer that needs it at the destination and at the source takes it
-    /// at the destination first, so that two can never wait for each other.
+    /// Waits for a permit to transfer a blob. A transfer takes the destination's permit before the source's, so that
+    /// two transfers cannot deadlock.
     pub(super) async fn blob(&self) -> Permit {
         self.blobs.enter().await
     }
 
-    /// Waits until the host wants to be asked again.
+    /// Waits until a pause that the host asked for is over.
     pub(super) async fn ready(&self) {
         loop {
             let until = *lock(&self.not_before);
@@ -69,24 +69,24 @@ impl Pace {
         }
     }
 
-    /// A request was answered well.
+    /// Records a successful request.
     pub(super) fn answered(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
         self.requests.widen();
     }
 
-    /// A blob has moved.
+    /// Records a successful blob transfer.
     pub(super) fn moved(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
         self.blobs.widen();
     }
 
-    /// How many requests have been answered well.
+    /// The number of successful requests.
     pub(super) fn answers(&self) -> u64 {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// A request failed: a pause that the host asks for applies to all.
+    /// Records a failed request. A pause that the host asks for applies to all requests.
     pub(super) fn failed(&self, error: &RegistryError) {
         if let Some(asked) = retry::asked_for(error) {
             let until = Instant::now() + asked;
@@ -101,7 +101,7 @@ impl Pace {
     }
 }
 
-/// The right to do one thing beside others.
+/// Permission for one request or transfer.
 #[derive(Debug)]
 pub(super) struct Permit {
     lane: Arc<Lane>,

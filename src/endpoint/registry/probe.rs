@@ -125,7 +125,7 @@ async fn greet(host: &Host) -> Result<Greeting, RegistryError> {
     let network = host.network();
     let begun = Instant::now();
     let stall = host.tuning().stall;
-    let request = network.client_that_tells_certificates(&host.origin)?.get(url).send();
+    let request = network.client_with_certificate_info(&host.origin)?.get(url).send();
     let response = match tokio::time::timeout(stall, request).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => return Err(network.explain(&host.origin, &error).await),

@@ -45,7 +45,7 @@ async fn a_registry_that_never_says_how_to_log_in_is_named() {
     let registry = registry().await;
     registry.on("GET", "/manifests/").then(Action::error(401, "UNAUTHORIZED"));
     let outcome = run(inspect(&registry), 4).await;
-    assert!(outcome.stderr.contains("asks for a login and does not say how"), "{outcome}");
+    assert!(outcome.stderr.contains("requires a login but sends no WWW-Authenticate header"), "{outcome}");
 }
 
 /// Runs against a registry whose challenge names a realm that must not be asked.
