@@ -18,7 +18,7 @@ use super::{
     error::RegistryError,
     host::{Call, Host, discard},
     pace::Permit,
-    retry::{self, Tries},
+    retry::{self, Attempts},
 };
 use crate::{
     endpoint::{
@@ -55,7 +55,7 @@ pub(super) async fn size(
     let length = length.and_then(|text| text.parse().ok());
     length.map(Some).ok_or_else(|| {
         let cause = RegistryError::Protocol("it reports no size for a blob".to_owned());
-        host.error(call.operation, &call.name, &Tries::new(1), cause)
+        host.error(call.operation, &call.name, &Attempts::new(1), cause)
     })
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn open_at(
         offset,
         response: None,
         skip: 0,
-        tries: Tries::new(ATTEMPTS),
+        tries: Attempts::new(ATTEMPTS),
         patience: INTERRUPTIONS,
         progress: 0,
     };
@@ -113,7 +113,7 @@ struct Download {
     response: Option<Response>,
     /// Bytes to skip because the registry ignored the range and started at zero.
     skip: u64,
-    tries: Tries,
+    tries: Attempts,
     patience: u32,
     progress: u64,
 }
@@ -299,7 +299,7 @@ impl BlobAddress {
         let name = format!("{repository}@{digest}");
         let url = host
             .url(repository, &format!("blobs/{digest}"))
-            .map_err(|cause| host.error(operation, &name, &Tries::new(1), cause))?;
+            .map_err(|cause| host.error(operation, &name, &Attempts::new(1), cause))?;
         let scopes = vec![Scope::pull(repository)];
         Ok(Self { operation, repository: repository.clone(), url, scopes, name })
     }

@@ -16,7 +16,7 @@ use super::{
     network::Network,
     pace::Pace,
     redirect,
-    retry::Tries,
+    retry::Attempts,
 };
 use crate::{
     endpoint::{Cause, Error, Location, Operation},
@@ -85,7 +85,7 @@ impl Host {
         &self,
         operation: Operation,
         name: &str,
-        tries: &Tries,
+        tries: &Attempts,
         cause: impl Into<Cause>,
     ) -> Error {
         let location = Location::new(operation, self.side, name);
@@ -95,7 +95,7 @@ impl Host {
     /// Sends a request and retries it until the response is a success or a status in `expected`, or a retry does not
     /// help. Follows redirects.
     pub(super) async fn send(&self, call: &Call<'_>, expected: &[StatusCode]) -> Result<Response, Error> {
-        let mut tries = Tries::new(call.attempts);
+        let mut tries = Attempts::new(call.attempts);
         let mut asked_again = false;
         loop {
             let permit = self.pace.request().await;

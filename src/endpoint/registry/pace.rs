@@ -120,7 +120,7 @@ impl Drop for Permit {
     }
 }
 
-/// What may run at once, first come, first served.
+/// A fair semaphore with an adaptive limit.
 #[derive(Debug)]
 struct Lane {
     permits: Arc<Semaphore>,
@@ -131,9 +131,9 @@ struct Lane {
 #[derive(Debug)]
 struct Width {
     now: usize,
-    /// Permits that are out although the lane has been narrowed; they do not come back.
+    /// Permits in use beyond the current limit. They are dropped on return.
     excess: usize,
-    /// Successes since the lane was last changed.
+    /// Successes since the last change of the limit.
     earned: usize,
     halved_at: Option<Instant>,
 }
@@ -145,7 +145,7 @@ impl Lane {
     }
 
     async fn enter(self: &Arc<Self>) -> Permit {
-        // A closed semaphore cannot be: nothing closes it. Without a permit the work is merely unbounded.
+        // The semaphore is never closed. Without a permit, concurrency is merely unlimited.
         let inner = Arc::clone(&self.permits).acquire_owned().await.ok();
         Permit { lane: Arc::clone(self), inner }
     }
@@ -153,8 +153,8 @@ impl Lane {
     fn widen(&self) {
         let mut width = lock(&self.width);
         width.earned += 1;
-        let price = if width.halved_at.is_some() { width.now } else { 1 };
-        if width.now >= self.widest || width.earned < price {
+        let needed = if width.halved_at.is_some() { width.now } else { 1 };
+        if width.now >= self.widest || width.earned < needed {
             return;
         }
         width.earned = 0;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_is_halved_once_an_epoch_and_takes_effect_as_permits_return() {
+    fn a_lane_is_halved_once_per_epoch_and_shrinks_as_permits_return() {
         let lane = Lane::new((8, 16));
         let now = Instant::now();
         let mut out: Vec<Permit> = std::iter::from_fn(|| enter(&lane)).collect();
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_never_closes_and_widens_by_one_a_window_after_it_was_halved() {
+    fn a_halved_lane_keeps_one_permit_and_widens_by_one_per_window() {
         let lane = Lane::new((2, 4));
         for epoch in 0..5 {
             lane.halve(Instant::now() + EPOCH * epoch);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pause_applies_to_all_requests_and_the_longest_counts() {
+    async fn a_pause_applies_to_all_requests_and_the_longest_wins() {
         let pace = Pace::new();
         let before = Instant::now();
         pace.failed(&too_many(Duration::from_millis(60)));

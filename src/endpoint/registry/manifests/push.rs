@@ -1,4 +1,4 @@
-//! Pushing manifests, and what a refusal means.
+//! Pushing manifests, and interpreting a refusal.
 
 use http::{HeaderMap, HeaderValue, Method, header};
 
@@ -7,7 +7,7 @@ use super::{
         auth::Scope,
         error::{Refusal, RegistryError},
         host::{Call, Host, discard},
-        retry::Tries,
+        retry::Attempts,
     },
     name,
     read::get,
@@ -25,7 +25,7 @@ use crate::{
 /// How often a manifest is pushed when the registry does not see its blobs yet.
 const LATE_BLOB_ATTEMPTS: u32 = 4;
 
-/// Pushes a manifest's bytes as they are.
+/// Pushes a manifest byte for byte.
 pub(in super::super) async fn put(
     host: &Host,
     repository: &Repository,
@@ -33,7 +33,7 @@ pub(in super::super) async fn put(
     manifest: &RawManifest,
 ) -> Result<(), Error> {
     let call = put_call(host, repository, target, manifest)?;
-    let mut tries = Tries::new(LATE_BLOB_ATTEMPTS);
+    let mut tries = Attempts::new(LATE_BLOB_ATTEMPTS);
     loop {
         tries.begin();
         let error = match host.send(&call, &[]).await {
@@ -47,7 +47,7 @@ pub(in super::super) async fn put(
             tokio::time::sleep(Pause::Backoff.duration(tries.count())).await;
             continue;
         }
-        return judge_refusal(host, repository, target, manifest, error).await;
+        return interpret_refusal(host, repository, target, manifest, error).await;
     }
 }
 
@@ -59,8 +59,8 @@ fn may_be_late(error: &Error) -> bool {
             if refusal.status == 400 && refusal.has_code("DIGEST_INVALID"))
 }
 
-/// What a refusal of a manifest means: nothing, when the tag cannot be moved and names this very manifest.
-async fn judge_refusal(
+/// Interprets the refusal of a manifest. It is a success when the tag is immutable and points to this manifest.
+async fn interpret_refusal(
     host: &Host,
     repository: &Repository,
     target: &Target,
@@ -104,9 +104,9 @@ fn put_call<'a>(
     manifest: &RawManifest,
 ) -> Result<Call<'a>, Error> {
     let name = name(repository, target);
-    let failed = |cause: RegistryError| host.error(Operation::PushManifest, &name, &Tries::new(1), cause);
+    let failed = |cause: RegistryError| host.error(Operation::PushManifest, &name, &Attempts::new(1), cause);
     let content_type = HeaderValue::from_str(manifest.media_type().as_str()).map_err(|_| {
-        failed(RegistryError::Protocol("its media type cannot be sent in a header".to_owned()))
+        failed(RegistryError::Protocol("its media type is not a valid header value".to_owned()))
     })?;
     let url = url(host, repository, target).map_err(failed)?;
     Ok(Call {

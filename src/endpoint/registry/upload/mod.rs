@@ -38,7 +38,7 @@ use super::{
     error::{Refusal, RegistryError},
     host::{Call, Host, discard},
     pace::Permit,
-    retry::{self, Tries},
+    retry::{self, Attempts},
 };
 use crate::{
     endpoint::{Begun, BlobSink, Error, Operation, VerifiedBody, body::Start, retry::ATTEMPTS},
@@ -135,7 +135,7 @@ impl Push {
     }
 
     fn failed(&self, operation: Operation, cause: RegistryError) -> Error {
-        let mut tries = Tries::new(1);
+        let mut tries = Attempts::new(1);
         tries.begin();
         self.host.error(operation, &self.name(), &tries, cause)
     }
