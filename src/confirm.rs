@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How many blobs of one image are checked at once, and how many are read.
-const LOOKED_AT_ONCE: usize = 16;
+const CHECKED_AT_ONCE: usize = 16;
 const READ_AT_ONCE: usize = 4;
 
 /// How closely a destination is read.
@@ -80,6 +80,8 @@ pub struct Survey {
     pub problems: Vec<Problem>,
     /// Why some blobs could not be checked.
     pub unread: Option<Error>,
+    /// The total size of the blobs that were checked and found, in bytes. 0 at [`Level::Platforms`], which checks none.
+    pub found_bytes: u64,
 }
 
 impl Survey {
@@ -149,14 +151,15 @@ pub(crate) async fn survey_what_answers<S: Source>(
         digest: child.digest.clone(),
         reason: error.to_string(),
     }));
-    let mut unread = None;
-    for looked_at in check_blobs(destination, repository, &graph, level).await {
-        match looked_at {
-            Ok(problem) => problems.extend(problem),
+    let (mut unread, mut found_bytes) = (None, 0_u64);
+    for (size, checked) in check_blobs(destination, repository, &graph, level).await {
+        match checked {
+            Ok(None) => found_bytes = found_bytes.saturating_add(size),
+            Ok(Some(problem)) => problems.push(problem),
             Err(error) => drop(unread.get_or_insert(error)),
         }
     }
-    Ok(Survey { graph: Some(graph), problems, unread })
+    Ok(Survey { graph: Some(graph), problems, unread, found_bytes })
 }
 
 /// A root whose bytes do not match the digest that it was asked for by is a problem; anything else stays an error.
@@ -198,31 +201,33 @@ pub fn judge(survey: &Survey, expected: Expected<'_>) -> Vec<Problem> {
     problems
 }
 
+/// Checks every blob of the graph. Returns the size and result of each.
 async fn check_blobs<S: Source>(
     destination: &S,
     repository: &Repository,
     graph: &Graph,
     level: Level,
-) -> Vec<Result<Option<Problem>, Error>> {
+) -> Vec<(u64, Result<Option<Problem>, Error>)> {
     let at_once = match level {
         Level::Platforms => return Vec::new(),
-        Level::Blobs => LOOKED_AT_ONCE,
+        Level::Blobs => CHECKED_AT_ONCE,
         Level::Bytes => READ_AT_ONCE,
     };
     let blobs: Vec<Descriptor> = graph.blobs().into_iter().cloned().collect();
     stream::iter(blobs)
         .map(|blob| async move {
-            match level {
+            let checked = match level {
                 Level::Bytes => read_blob(destination, repository, &blob).await,
-                _ => look_at_blob(destination, repository, &blob).await,
-            }
+                _ => check_size(destination, repository, &blob).await,
+            };
+            (blob.size, checked)
         })
         .buffered(at_once)
         .collect()
         .await
 }
 
-async fn look_at_blob<S: Source>(
+async fn check_size<S: Source>(
     destination: &S,
     repository: &Repository,
     blob: &Descriptor,

@@ -58,7 +58,7 @@ pub mod registry {
         auth::{
             authfile::parse as parse_authfile,
             challenge::{Challenge, parse as parse_challenges},
-            realm::judge as judge_realm,
+            realm::check as check_realm,
         },
         network::Network,
     };

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use thoras_mirror::{
     endpoint::registry::auth::{Origin, Scheme},
-    internals::registry::{Challenge, judge_realm, parse_challenges},
+    internals::registry::{Challenge, check_realm, parse_challenges},
 };
 
 fuzz_target!(|line: &str| {
@@ -13,7 +13,7 @@ fuzz_target!(|line: &str| {
     for challenge in parse_challenges(line) {
         let Challenge::Bearer(bearer) = challenge else { continue };
         assert!(!bearer.realm.is_empty());
-        if let Ok(url) = judge_realm(&registry, &bearer.realm, None) {
+        if let Ok(url) = check_realm(&registry, &bearer.realm, None) {
             assert_eq!(url.scheme(), "https", "a realm that may be asked over http: {url}");
         }
     }

@@ -101,7 +101,7 @@ async fn verify_image<D: Source>(destination: &D, expectation: Expectation, leve
         outcome.attestations = graph.attestations();
         outcome.digest = survey.digest().cloned();
         outcome.media_type = graph.root().map(|root| root.manifest.media_type().clone());
-        outcome.bytes.present = graph.blob_bytes();
+        outcome.bytes.present = survey.found_bytes;
     }
     match &expectation.digest {
         Err(Unknown::Source(error)) => {

@@ -3,6 +3,7 @@
 mod blob;
 mod claims;
 pub(crate) mod forward;
+mod manifest_locks;
 mod queue;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -15,6 +16,7 @@ use futures::{
 use self::{
     blob::BlobTransfer,
     claims::{Claim, Claims},
+    manifest_locks::ManifestLocks,
     queue::Queue,
 };
 use crate::{
@@ -36,6 +38,9 @@ pub(crate) struct Transfer<S, D> {
     events: Arc<dyn EventSink>,
     queue: Queue,
     claims: Claims,
+    manifest_locks: ManifestLocks,
+    /// Held while lost blobs are restored, so that images that lost the same blob transfer it once.
+    restoring: tokio::sync::Mutex<()>,
 }
 
 /// A plan whose blobs have been claimed.
@@ -48,7 +53,15 @@ impl<S: Source, D: Destination> Transfer<S, D> {
     /// At most `jobs` blobs move at once.
     #[must_use]
     pub(crate) fn new(source: Arc<S>, destination: Arc<D>, jobs: usize, events: Arc<dyn EventSink>) -> Self {
-        Self { source, destination, events, queue: Queue::new(jobs), claims: Claims::default() }
+        Self {
+            source,
+            destination,
+            events,
+            queue: Queue::new(jobs),
+            claims: Claims::default(),
+            manifest_locks: ManifestLocks::default(),
+            restoring: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Claims the blobs of a plan. Must be called in the order in which plans are made, without waiting in between: a
@@ -143,8 +156,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         }
     }
 
-    /// Pushes a manifest. If the destination insists that blobs are missing, those that it really does not have are
-    /// transferred again, once.
+    /// Pushes a manifest. A child that another image has pushed to this repository is skipped. Pushes of one manifest to
+    /// one repository take turns: some registries (distribution 2.8) refuse one of two concurrent ones.
     async fn push_manifest(
         &self,
         image: &Arc<Mapping>,
@@ -152,35 +165,44 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         node: &Node,
         target: &Target,
     ) -> Result<(), Error> {
-        match self.destination.put_manifest(&image.repository, target, &node.manifest).await {
-            Err(error) if error.cause.meaning() == Meaning::ContentMissing => {
-                if !self.transfer_missing(image, graph.blobs_of(node)).await? {
-                    return Err(error);
-                }
-                self.destination.put_manifest(&image.repository, target, &node.manifest).await
-            }
-            ended => ended,
+        let key = (node.descriptor.digest.clone(), image.repository.clone());
+        let mut is_pushed = self.manifest_locks.lock(&key).await;
+        if *is_pushed && matches!(target, Target::Digest(_)) {
+            return Ok(());
         }
+        let put = || self.destination.put_manifest(&image.repository, target, &node.manifest);
+        match put().await {
+            Err(error) if error.cause.meaning() == Meaning::ContentMissing => {
+                self.restore_lost_blobs(image, graph.blobs_of(node)).await?;
+                // Retry even if no blob is missing now: another image may have restored it.
+                put().await?;
+            }
+            result => result?,
+        }
+        *is_pushed = true;
+        Ok(())
     }
 
-    /// Transfers the blobs of a manifest that the destination does not have after all. Tells whether there were any.
-    async fn transfer_missing(
+    /// Transfers the blobs again that the destination lost.
+    async fn restore_lost_blobs(
         &self,
         image: &Arc<Mapping>,
         blobs: impl Iterator<Item = &Descriptor>,
-    ) -> Result<bool, Error> {
-        let mut missing = false;
+    ) -> Result<(), Error> {
+        let _restoring = self.restoring.lock().await;
         for blob in blobs {
             if self.destination.blob_size(&image.repository, &blob.digest).await? == Some(blob.size) {
                 continue;
             }
-            missing = true;
-            let message = format!("{} lost blob {}: it is brought again", image.repository, blob.digest);
+            let message = format!(
+                "{} lost blob {} after its upload; uploading it again",
+                image.repository, blob.digest
+            );
             self.events.emit(Event::Warning { image: Some(image.source.clone()), message });
             let _slot = self.queue.acquire(blob.size).await;
             self.blob(image, blob, None).run().await?;
         }
-        Ok(missing)
+        Ok(())
     }
 
     fn blob<'a>(

@@ -117,7 +117,7 @@ async fn a_pull_only_login_is_reported() {
         .env("THORAS_MIRROR_TO_PASSWORD", LOGIN.1)
         .run();
     let outcome = run.await.expect_code(4);
-    assert!(outcome.stdout.contains("refused push on"), "{outcome}");
+    assert!(outcome.stdout.contains("denied push access to"), "{outcome}");
     assert!(outcome.stdout.contains("with --to-username"), "{outcome}");
     secrets::assert_hidden(&outcome, &[LOGIN]);
 }

@@ -1,4 +1,4 @@
-//! What a registry has turned out to be capable of. It saves a request or a failure for every blob that follows.
+//! The detected capabilities of a registry. They save a request or a failure for every later blob.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -11,25 +11,25 @@ use super::{
 };
 
 const MIB: u64 = 1024 * 1024;
-/// Chunks of this size, in bytes, pass everything that limits the size of a request, as far as is known.
+/// The chunk size in bytes. No known limit on request sizes is smaller, except GHCR's.
 const CHUNK: u64 = 5 * MIB;
-/// GHCR refuses larger ones (oras-project/rust-oci-client#35).
+/// GHCR refuses larger chunks (oras-project/rust-oci-client#35).
 const GHCR_CHUNK: u64 = 4 * MIB;
-/// Smaller chunks are not tried: whatever refuses them refuses uploads.
+/// The smallest chunk to try: a server that refuses it refuses all uploads.
 const SMALLEST_CHUNK: u64 = 256 * 1024;
-/// After this many refused mounts in a row, no mount is requested any more.
+/// After this many refused mounts in a row, mounts are no longer requested.
 const MOUNT_REFUSALS: u32 = 3;
 
-/// Whether a mount from a repository into itself tells that the blob is there already.
+/// Whether a mount from a repository into itself tells that the blob exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SelfMount {
-    /// Not known yet.
+    /// Not tested.
     Unknown = 0,
-    /// It answers 201 when the blob is there (CNCF distribution does).
+    /// The registry answers 201 when the blob exists (CNCF distribution does).
     Answers = 1,
-    /// It opens an upload all the same, or refuses.
+    /// The registry opens an upload anyway, or refuses.
     Ignored = 2,
-    /// It looks like CNCF distribution, and has not been put to the test.
+    /// The registry looks like CNCF distribution but was not tested.
     Expected = 3,
 }
 
@@ -42,7 +42,7 @@ pub(super) enum UploadMethod {
     Chunks(u64),
 }
 
-/// What is known about one registry.
+/// The capabilities of one registry.
 #[derive(Debug)]
 pub(super) struct Capabilities {
     self_mount: AtomicU8,
@@ -54,7 +54,7 @@ pub(super) struct Capabilities {
 }
 
 impl Capabilities {
-    /// Nothing is known, except what holds for this host everywhere.
+    /// The defaults, with the known limits of this host.
     pub(super) fn new(origin: &Origin) -> Self {
         Self {
             self_mount: AtomicU8::new(SelfMount::Unknown as u8),
@@ -75,29 +75,28 @@ impl Capabilities {
         }
     }
 
-    pub(super) fn set_self_mount(&self, learnt: SelfMount) {
-        self.self_mount.store(learnt as u8, Ordering::Relaxed);
+    pub(super) fn set_self_mount(&self, detected: SelfMount) {
+        self.self_mount.store(detected as u8, Ordering::Relaxed);
     }
 
-    /// An answer suggests what a mount from a repository into itself would tell. What is known is not changed.
+    /// Expects a self-mount to work because of the looks of a response. Does not override a test.
     pub(super) fn expect_self_mount(&self) {
         let (unknown, expected) = (SelfMount::Unknown as u8, SelfMount::Expected as u8);
         let _ = self.self_mount.compare_exchange(unknown, expected, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Whether the caller should test the self-mount, now that there is a blob to do it with. True once, and never
-    /// where there is nothing left to learn.
+    /// Whether the caller should test the self-mount with the blob it just uploaded. True at most once.
     pub(super) fn tests_self_mount(&self) -> bool {
         let is_open = matches!(self.self_mount(), SelfMount::Unknown | SelfMount::Expected);
         is_open && !self.self_mount_tested.swap(true, Ordering::Relaxed)
     }
 
-    /// Whether mounts from other repositories are worth asking for.
+    /// Whether to request mounts from other repositories.
     pub(super) fn mounts(&self) -> bool {
         self.mount_refusals.load(Ordering::Relaxed) < MOUNT_REFUSALS
     }
 
-    /// A mount worked or was refused with an error. (A session in its place is neither.)
+    /// Records that a mount worked or was refused with an error. (A session instead is neither.)
     pub(super) fn mount_answered(&self, worked: bool) {
         if worked {
             self.mount_refusals.store(0, Ordering::Relaxed);
@@ -106,13 +105,13 @@ impl Capabilities {
         }
     }
 
-    /// How the next blob is sent.
+    /// How to send the next blob.
     pub(super) fn method(&self) -> UploadMethod {
         *self.method.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The method for a blob of which one PUT broke off again and again without an explanation: something in
-    /// between may refuse bodies of its size without saying so.
+    /// The method for a blob whose PUT was interrupted repeatedly without an error: a proxy may silently refuse bodies
+    /// of this size.
     pub(super) fn chunks(&self) -> UploadMethod {
         match self.method() {
             UploadMethod::Whole if self.takes_chunks() => UploadMethod::Chunks(self.chunk),
@@ -121,17 +120,17 @@ impl Capabilities {
         }
     }
 
-    /// Whether a blob may be sent in pieces, as far as is known.
+    /// Whether the registry is not known to refuse chunks.
     pub(super) fn takes_chunks(&self) -> bool {
         !self.chunks_refused.load(Ordering::Relaxed)
     }
 
-    /// Chunks helped where one PUT broke off: all blobs are sent in chunks from now on.
+    /// Chunks worked where a PUT was interrupted: sends all blobs in chunks from now on.
     pub(super) fn adopt(&self, chunks: UploadMethod) {
         *self.method.lock().unwrap_or_else(PoisonError::into_inner) = chunks;
     }
 
-    /// A blob did not arrive by this method.
+    /// Records that this method failed.
     pub(super) fn failed(&self, method: UploadMethod, error: &RegistryError) {
         let next = match (method, error) {
             (_, RegistryError::NoChunks(_)) => {
@@ -151,7 +150,7 @@ impl Capabilities {
             _ => return,
         };
         let mut current = self.method.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another blob may have taught more in the meantime.
+        // Another blob may have changed the method in the meantime.
         if *current == method {
             *current = next;
         }
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn too_large_leads_to_chunks_and_then_to_smaller_ones() {
+    fn a_413_leads_to_chunks_and_then_to_smaller_ones() {
         let capabilities = capabilities("registry.example.com");
         let mut methods = Vec::new();
         for _ in 0..7 {
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_that_knows_no_chunks_is_not_sent_any_again() {
+    fn a_registry_that_refuses_chunks_gets_no_more() {
         let capabilities = capabilities("registry.example.com");
         capabilities.failed(capabilities.chunks(), &RegistryError::NoChunks(405));
         capabilities.failed(UploadMethod::Whole, &refused(413));
@@ -197,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn ghcr_gets_chunks_that_it_takes() {
+    fn ghcr_gets_chunks_that_it_accepts() {
         let capabilities = capabilities("ghcr.io");
         capabilities.failed(UploadMethod::Whole, &refused(413));
         assert_eq!(capabilities.method(), UploadMethod::Chunks(4 * MIB));
     }
 
     #[test]
-    fn what_one_blob_learnt_is_not_learnt_again_by_those_beside_it() {
+    fn concurrent_failures_reduce_the_chunk_size_once() {
         let capabilities = capabilities("registry.example.com");
         capabilities.failed(UploadMethod::Whole, &refused(413));
         capabilities.failed(UploadMethod::Whole, &refused(413));
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_self_mount_is_tested_once_and_what_is_known_outweighs_what_is_expected() {
+    fn a_self_mount_is_tested_once_and_a_test_outweighs_an_expectation() {
         let capabilities = capabilities("registry.example.com");
         capabilities.expect_self_mount();
         assert_eq!(capabilities.self_mount(), SelfMount::Expected);
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn mounts_are_given_up_after_three_refusals_in_a_row() {
+    fn mounts_stop_after_three_refusals_in_a_row() {
         let capabilities = capabilities("registry.example.com");
         for worked in [false, false, true, false, false] {
             capabilities.mount_answered(worked);

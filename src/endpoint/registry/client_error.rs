@@ -17,7 +17,7 @@ use crate::error::escape;
 /// hyper-util does not export the type of a tunnel's errors under a name, only as this.
 type TunnelError = <Tunnel<HttpConnector> as Service<Uri>>::Error;
 
-/// Why a request failed. The URL is left out: it may be signed.
+/// Why a request failed. Without the URL, which may be signed.
 pub(super) fn translate(error: &reqwest::Error) -> RegistryError {
     let reason = innermost(error);
     if find::<rustls::Error>(error).is_some_and(|error| {
@@ -28,7 +28,7 @@ pub(super) fn translate(error: &reqwest::Error) -> RegistryError {
     if matches!(find(error), Some(TunnelError::ProxyAuthRequired)) {
         return RegistryError::ProxyRefused(407);
     }
-    // In TLS 1.3 a server that requires a client certificate says so when the connection is made already.
+    // In TLS 1.3, a server that requires a client certificate reports that only after the handshake.
     let is_alert = matches!(find(error), Some(rustls::Error::AlertReceived(_)));
     if error.is_connect() || is_alert {
         RegistryError::Unreachable { problem: connection_problem(error), reason }
@@ -41,12 +41,12 @@ pub(super) fn translate(error: &reqwest::Error) -> RegistryError {
     }
 }
 
-/// Whether a proxy answered `CONNECT` with anything but success or 407. The library does not tell the status.
+/// Whether a proxy answered `CONNECT` with neither success nor 407. The library does not expose the status.
 pub(super) fn is_refused_tunnel(error: &reqwest::Error) -> bool {
     matches!(find(error), Some(TunnelError::TunnelUnsuccessful))
 }
 
-/// Whether an answer came that could not be read as HTTP.
+/// Whether the response could not be parsed as HTTP.
 pub(super) fn is_unreadable(error: &reqwest::Error) -> bool {
     find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse)
 }
@@ -57,7 +57,7 @@ fn is_not_http(error: &reqwest::Error) -> bool {
         .is_some_and(|error| error.is_parse() && error.to_string().contains("invalid HTTP version"))
 }
 
-/// The innermost cause of an error: the outer ones of an HTTP stack only say that something failed. It names no URL
+/// The innermost cause of an error: the outer ones of an HTTP stack only say that something failed. It contains no URL
 /// and no header.
 pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
     let innermost = sources(error).last().unwrap_or(error);
@@ -86,7 +86,7 @@ fn certificate_problem(error: &CertificateError) -> CertificateProblem {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             CertificateProblem::WrongName
         }
-        // A bad signature: an authority of the same name is trusted, and it is another one.
+        // A bad signature: a different authority with the same name is trusted.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             CertificateProblem::UnknownAuthority
         }
@@ -98,7 +98,7 @@ fn certificate_problem(error: &CertificateError) -> CertificateProblem {
     }
 }
 
-/// Whether a server's alert is about the certificate that we showed, or about its absence.
+/// Whether a server's alert concerns our client certificate or its absence.
 fn is_about_our_certificate(alert: AlertDescription) -> bool {
     matches!(
         alert,
@@ -118,7 +118,8 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     sources(error).find_map(|error| error.downcast_ref())
 }
 
-/// An error and its causes, from the outside in. An I/O error hides the error that it was made from.
+/// An error and its causes, outermost first. `io::Error` does not expose its inner error as `source`, so it is
+/// unwrapped here.
 fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     fn within<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
         match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
@@ -163,7 +164,7 @@ mod tests {
         Client::builder().no_proxy().tls_certs_only([certificate])
     }
 
-    /// A certificate for 127.0.0.1, changed by `change`, and the configuration of a server that shows it.
+    /// A server configuration with a certificate for 127.0.0.1, modified by `change`.
     fn server(
         authority: &Authority,
         change: impl FnOnce(&mut CertificateParams),
@@ -190,7 +191,7 @@ mod tests {
         TlsAcceptor::from(Arc::new(config.with_single_cert(vec![certificate.der().clone()], key).unwrap()))
     }
 
-    /// Serves every connection to a port of its own with `handle`. Returns `127.0.0.1:PORT`.
+    /// Listens on a free port and handles each connection with `handle`. Returns `127.0.0.1:PORT`.
     async fn listen<F: Future<Output = ()> + Send + 'static>(
         handle: impl Fn(TcpStream) -> F + Send + 'static,
     ) -> String {
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn certificates_are_told_apart() {
+    async fn certificate_problems_are_classified() {
         let (authority, stranger, namesake) = (authority("a"), authority("b"), authority("a"));
         let valid = |_: &mut CertificateParams| ();
         for (acceptor, client, expected) in [
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_requires_a_client_certificate_is_told_apart() {
+    async fn a_required_client_certificate_is_classified() {
         let authority = authority("a");
         let address = listen_tls(server(&authority, |_| (), true)).await;
         let error = translate(&get(client_that_trusts(&authority), format!("https://{address}/")).await);
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_proxy_that_refuses_is_told_apart() {
+    async fn a_proxys_refusal_is_classified() {
         let through = |proxy: String| {
             Client::builder().tls_certs_only([]).proxy(Proxy::all(format!("http://{proxy}")).unwrap())
         };
@@ -326,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_failures_of_a_connection() {
+    async fn other_connection_failures_are_classified() {
         let client = || Client::builder().no_proxy();
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let error = translate(&get(client(), format!("http://{closed}/")).await);

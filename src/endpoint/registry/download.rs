@@ -1,8 +1,8 @@
 //! Reading a blob (distribution specification, "Pulling blobs"), across interruptions.
 //!
-//! A stream that breaks is continued with a `Range` request to the registry itself (a signed URL may have
-//! expired), while its consumer waits and notices nothing. The registry's answer to a range is checked: it must
-//! begin where it was asked to and end where the blob ends.
+//! A broken stream is resumed with a `Range` request to the registry itself (a signed URL may have expired),
+//! transparently to the consumer. The response to a range is checked: it must start at the requested offset and end at
+//! the end of the blob.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::{
     error::RegistryError,
     host::{Call, Host, discard},
     pace::Permit,
-    retry::{self, Tries},
+    retry::{self, Attempts},
 };
 use crate::{
     endpoint::{
@@ -31,10 +31,10 @@ use crate::{
 
 /// This much progress allows one more interruption.
 const BYTES_PER_INTERRUPTION: u64 = 256 * 1024;
-/// How many interruptions in a row, without that progress, are too many.
+/// The limit of interruptions without that progress.
 const INTERRUPTIONS: u32 = 5;
 
-/// The size that the registry names for a blob.
+/// The size that the registry reports for a blob.
 pub(super) async fn size(
     host: &Host,
     repository: &Repository,
@@ -44,7 +44,7 @@ pub(super) async fn size(
     let call = address.call(Method::HEAD, 0);
     let mut response = host.send(&call, &[StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED]).await?;
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        // The head of the answer to a GET says the same; its body is not read.
+        // Fall back to GET and read only the header.
         let call = Call { method: Method::GET, ..call.clone() };
         response = host.send(&call, &[StatusCode::NOT_FOUND]).await?;
     }
@@ -54,8 +54,8 @@ pub(super) async fn size(
     let length = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let length = length.and_then(|text| text.parse().ok());
     length.map(Some).ok_or_else(|| {
-        let cause = RegistryError::Protocol("it names no size for a blob that it has".to_owned());
-        host.error(call.operation, &call.name, &Tries::new(1), cause)
+        let cause = RegistryError::Protocol("it reports no size for a blob".to_owned());
+        host.error(call.operation, &call.name, &Attempts::new(1), cause)
     })
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn open(
     open_at(host, address, blob, offset).await
 }
 
-/// Opens a blob at an offset, wherever it is.
+/// Opens a blob at an offset, in a registry or at a URL.
 pub(super) async fn open_at(
     host: Arc<Host>,
     address: BlobAddress,
@@ -87,7 +87,7 @@ pub(super) async fn open_at(
         offset,
         response: None,
         skip: 0,
-        tries: Tries::new(ATTEMPTS),
+        tries: Attempts::new(ATTEMPTS),
         patience: INTERRUPTIONS,
         progress: 0,
     };
@@ -104,24 +104,23 @@ pub(super) async fn open_at(
 struct Download {
     host: Arc<Host>,
     _permit: Permit,
-    /// Whether the registry's answers to ranges can be used; otherwise everything is read again from the
-    /// beginning.
+    /// Whether the registry supports ranges. Otherwise the blob is read again from the start.
     ranges: bool,
     address: BlobAddress,
     blob: Descriptor,
-    /// How many bytes of the blob have been given out.
+    /// How many bytes of the blob the consumer has received.
     offset: u64,
     response: Option<Response>,
-    /// Bytes to drop because the registry ignored the range and began at zero.
+    /// Bytes to skip because the registry ignored the range and started at zero.
     skip: u64,
-    tries: Tries,
+    tries: Attempts,
     patience: u32,
     progress: u64,
 }
 
 impl Download {
-    /// The next piece, or `None` at the end of the blob. Never more than the blob's size and one byte,
-    /// which is enough for the reader to see that there is too much.
+    /// The next piece, or `None` at the end of the blob. Returns at most one byte more than the blob's size, so that
+    /// the reader detects the excess.
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             let Some(response) = &mut self.response else {
@@ -150,7 +149,7 @@ impl Download {
         }
     }
 
-    /// Drops what is to be skipped, counts the rest.
+    /// Skips bytes that the consumer has, counts the rest.
     fn take(&mut self, mut piece: Bytes) -> Option<Bytes> {
         let dropped = self.skip.min(piece.len() as u64);
         self.skip -= dropped;
@@ -167,7 +166,7 @@ impl Download {
         Some(rest)
     }
 
-    /// Waits before the download goes on, or ends it.
+    /// Waits before the download resumes, or fails.
     async fn interrupted(&mut self, cause: Cause) -> Result<(), Error> {
         self.response = None;
         let pause = match (&cause, cause.downcast_ref()) {
@@ -184,7 +183,7 @@ impl Download {
         self.host.events().emit(Event::Retrying {
             side: self.host.side,
             reason: format!(
-                "{} broke off after {} of {} bytes: {cause}",
+                "{} was interrupted after {} of {} bytes: {cause}",
                 self.address.name, self.offset, self.blob.size
             ),
             pause,
@@ -193,8 +192,8 @@ impl Download {
         Ok(())
     }
 
-    /// Asks the registry for the bytes from `offset` on. An answer to a range that makes no sense is not
-    /// asked for again: the blob is read from its beginning then, and what has been given out is dropped.
+    /// Requests the bytes from `offset` on. After an invalid response to a range, the blob is read from its start, and
+    /// bytes that the consumer has are skipped.
     async fn connect(&mut self) -> Result<(), Error> {
         self.tries.begin();
         let from = if self.ranges { self.offset } else { 0 };
@@ -223,24 +222,24 @@ impl Download {
     }
 }
 
-/// Whether the answer is the blob from `offset` on. Returns how many bytes to drop at its beginning.
+/// Checks that the response holds the blob from `offset` on. Returns how many bytes to skip at its start.
 fn check_answer(response: &Response, offset: u64, blob: &Descriptor) -> Result<u64, Cause> {
     let text = |name: header::HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
     let (skip, expected) = match response.status() {
         StatusCode::NOT_FOUND => return Err(Cause::NoSuchBlob),
         StatusCode::RANGE_NOT_SATISFIABLE => {
-            return Err(RegistryError::Protocol(format!("it has nothing from byte {offset} on")).into());
+            return Err(RegistryError::Protocol(format!("the blob ends before byte {offset}")).into());
         }
         StatusCode::PARTIAL_CONTENT => {
             let range = text(header::CONTENT_RANGE).unwrap_or_default();
             if !is_range_to_the_end(range, offset, blob.size) {
                 let asked = format!("bytes {offset}-{}/{}", blob.size.saturating_sub(1), blob.size);
-                let reason = format!("asked for `{asked}`, it sends `{}`", range.escape_debug());
+                let reason = format!("it sent `{}` instead of `{asked}`", range.escape_debug());
                 return Err(RegistryError::Protocol(reason).into());
             }
             (0, blob.size - offset)
         }
-        // The range was ignored: everything comes again, and its beginning is dropped.
+        // The range was ignored: skip the bytes that the consumer has.
         _ => (offset, blob.size),
     };
     let announced = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
@@ -276,21 +275,21 @@ pub(super) fn is_range_to_the_end(range: &str, offset: u64, size: u64) -> bool {
     parse().unwrap_or(false)
 }
 
-/// Where a blob is.
+/// Where to download a blob.
 pub(super) struct BlobAddress {
-    /// What asking it is called.
+    /// The operation, for errors.
     pub(super) operation: Operation,
     /// The repository that it belongs to.
     pub(super) repository: Repository,
     pub(super) url: Url,
     /// The permissions that a request needs.
     pub(super) scopes: Vec<Scope>,
-    /// What it is called in errors.
+    /// Its name in errors.
     pub(super) name: String,
 }
 
 impl BlobAddress {
-    /// Where the registry itself has it.
+    /// The blob in its own registry.
     fn in_repository(
         host: &Host,
         operation: Operation,
@@ -300,7 +299,7 @@ impl BlobAddress {
         let name = format!("{repository}@{digest}");
         let url = host
             .url(repository, &format!("blobs/{digest}"))
-            .map_err(|cause| host.error(operation, &name, &Tries::new(1), cause))?;
+            .map_err(|cause| host.error(operation, &name, &Attempts::new(1), cause))?;
         let scopes = vec![Scope::pull(repository)];
         Ok(Self { operation, repository: repository.clone(), url, scopes, name })
     }
@@ -329,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_range_that_was_asked_for_is_accepted() {
+    fn only_the_requested_range_is_accepted() {
         assert!(is_range_to_the_end("bytes 3-9/10", 3, 10));
         assert!(is_range_to_the_end("Bytes 3-9/*", 3, 10));
         for range in [

@@ -1,4 +1,4 @@
-//! Why a registry could not do what it was asked, and what a person can do about it.
+//! Why an operation on a registry failed, and what the user can do about it.
 
 use std::{fmt, time::Duration};
 
@@ -10,25 +10,25 @@ use crate::{
     problem::Side,
 };
 
-/// Why a registry could not do what it was asked.
+/// Why an operation on a registry failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RegistryError {
-    /// No connection was made.
+    /// The connection could not be established.
     #[error("no connection: {reason}")]
     Unreachable {
         /// Which step failed.
         problem: ConnectionProblem,
-        /// The words of the system or of TLS.
+        /// The message of the operating system or of TLS.
         reason: String,
     },
-    /// TLS was begun with a server that speaks plain http.
-    #[error("it speaks plain http where https was expected")]
+    /// The server speaks plain http, not TLS.
+    #[error("the server speaks plain http, not https")]
     NotTls,
-    /// The answer was not HTTP, as of a TLS server that is asked over plain http.
-    #[error("the answer is not HTTP: {0}")]
+    /// The response is not HTTP, for example from a TLS server that was contacted over plain http.
+    #[error("the response is not HTTP: {0}")]
     NotHttp(String),
-    /// A registry on this machine answers properly neither over http nor over https.
-    #[error("asked over http: {http}; asked over https: {https}")]
+    /// A loopback registry answers neither over http nor over https.
+    #[error("over http: {http}; over https: {https}")]
     NeitherScheme {
         /// What happened over http.
         http: String,
@@ -38,45 +38,45 @@ pub enum RegistryError {
     /// The proxy refused to open a tunnel: its status for `CONNECT`.
     #[error("the proxy answered {} to CONNECT", Status(*.0))]
     ProxyRefused(u16),
-    /// A connection broke before the answer was complete.
-    #[error("the connection broke: {0}")]
+    /// The connection was lost before the response was complete.
+    #[error("the connection was lost: {0}")]
     Broken(String),
-    /// Nothing moved for so long that the other side must be considered dead.
-    #[error("nothing moved for {} s", .0.as_secs())]
+    /// No progress for so long that the connection is considered dead.
+    #[error("no data arrived for {} s", .0.as_secs())]
     Stalled(Duration),
-    /// The registry answered with an error.
+    /// The registry returned an error.
     #[error("the registry answered {0}")]
     Refused(Refusal),
-    /// The registry requires credentials that it was not given, or does not accept them.
+    /// Authentication failed.
     #[error(transparent)]
     Auth(#[from] AuthError),
-    /// The registry does not accept a blob in pieces.
-    #[error("the registry does not accept chunked uploads: it answered {0} to a PATCH")]
+    /// The registry does not accept chunked uploads.
+    #[error("the registry does not accept chunked uploads (PATCH answered {0})")]
     NoChunks(u16),
-    /// The tag names this manifest, and the registry does not allow tags to be moved.
-    #[error("the tag names {0} there already, and the registry does not allow it to be moved")]
+    /// The tag points to this manifest, and the registry does not allow moving tags.
+    #[error("the tag already points to {0}, and the registry does not allow moving it")]
     Immutable(Digest),
-    /// The registry sent the client somewhere it must not go.
-    #[error("refused to follow the registry: {0}")]
+    /// The registry sent an unsafe or invalid URL.
+    #[error("refused to follow the registry's URL: {0}")]
     Redirect(String),
-    /// The registry's answer violates the protocol.
-    #[error("the registry's answer is invalid: {0}")]
+    /// The registry's response violates the protocol.
+    #[error("invalid response from the registry: {0}")]
     Protocol(String),
-    /// A setting of this side cannot be used.
+    /// A setting is invalid.
     #[error("{0}")]
     Settings(String),
 }
 
-/// Which step of making a connection failed.
+/// Which step of connecting failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionProblem {
-    /// TLS did not accept the registry's certificate.
+    /// The registry's certificate is not trusted.
     Certificate(CertificateProblem),
-    /// The registry did not accept our certificate, or requires one.
+    /// The registry refused our client certificate or requires one.
     ClientCertificate,
-    /// The proxy opened no tunnel.
+    /// The proxy did not open a tunnel.
     Tunnel,
-    /// Anything else: name look-up, TCP, the rest of TLS.
+    /// Anything else: DNS, TCP, other TLS errors.
     Other,
 }
 
@@ -91,45 +91,45 @@ pub enum CertificateProblem {
     WrongName,
     /// No trusted authority signed it.
     UnknownAuthority,
-    /// It is the certificate of an authority, which a server must not use as its own.
+    /// It is the certificate of an authority, which is not valid for a server.
     IsAuthority,
     /// Anything else.
     Other,
 }
 
-/// A registry's error answer.
+/// A registry's error response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusal {
     /// The HTTP status.
     pub status: u16,
-    /// The registry's own code, for example `MANIFEST_UNKNOWN`.
+    /// The registry's error code, for example `MANIFEST_UNKNOWN`.
     pub code: Option<String>,
-    /// The registry's own message, control characters escaped.
+    /// The registry's message, with control characters escaped.
     pub message: String,
-    /// How long the registry asked to wait.
+    /// The pause that the registry asks for.
     pub retry_after: Option<Duration>,
-    /// Whether a TLS server says that it was asked over plain http.
+    /// Whether a TLS server reports a plain http request.
     pub wants_tls: bool,
 }
 
 impl Refusal {
-    /// Whether it came with this code.
+    /// Whether it has this code.
     pub(super) fn has_code(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
     }
 
-    /// Whether a manifest was refused because of blobs or manifests that the registry says it does not have.
+    /// Whether a manifest was refused because the registry lacks blobs or manifests that it references.
     pub(super) fn names_missing_content(&self) -> bool {
         let codes = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"];
         codes.iter().any(|code| self.has_code(code))
     }
 
-    /// Whether a manifest was refused for what it is.
+    /// Whether the registry does not support this manifest.
     pub(super) fn refuses_manifest(&self) -> bool {
         matches!(self.status, 415 | 422) || self.has_code("MANIFEST_INVALID") || self.has_code("UNSUPPORTED")
     }
 
-    /// Whether the repository has to be created first (ECR, for one).
+    /// Whether the repository must be created first (ECR, for example).
     fn lacks_repository(&self) -> bool {
         self.status == 404 && self.has_code("NAME_UNKNOWN")
     }
@@ -146,20 +146,21 @@ impl Refusal {
         let registry = registry_of(location);
         Some(match self.status {
             401 | 403 if location.side == Side::Source => {
-                format!("check the credentials for {registry} and that they may pull this image")
+                format!("check that the credentials for {registry} allow pulling this image")
             }
-            401 | 403 => format!("check that the credentials for {registry} may push to this repository"),
+            401 | 403 => {
+                format!("check that the credentials for {registry} allow pushing to this repository")
+            }
             _ if self.lacks_repository() && location.side == Side::Destination => {
                 let repository = location.name.split('@').next().unwrap_or(&location.name);
-                format!("this registry does not create repositories by itself: create {repository} first")
+                format!("this registry does not create repositories automatically: create {repository} first")
             }
             413 => format!(
-                "{registry}, or a proxy in front of it, limits how large a request may be: raise that limit \
-                 (nginx: client_max_body_size)"
+                "{registry} or a proxy in front of it limits the request size: raise the limit (nginx: \
+                 client_max_body_size)"
             ),
             _ if self.refuses_manifest() && location.operation == Operation::PushManifest => format!(
-                "{registry} does not accept manifests like this one: allow its type there, or leave the image \
-                 out with --exclude"
+                "{registry} does not accept this manifest: allow its media type there, or skip the image with --exclude"
             ),
             400 if self.wants_tls => may_speak_https(registry),
             _ => return None,
@@ -208,30 +209,29 @@ impl EndpointError for RegistryError {
             Self::Refused(refusal) => return refusal.remedy(location),
             Self::Unreachable { problem, .. } => problem.remedy(registry),
             Self::ProxyRefused(407) => format!(
-                "pass the proxy's user and password in HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT), or except \
-                 {registry} with NO_PROXY"
+                "set the proxy's login in HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT), or bypass it with \
+                 NO_PROXY={registry}"
             ),
             Self::ProxyRefused(_) => {
-                format!(
-                    "the proxy does not lead to {registry}: allow it there, or except the registry with NO_PROXY"
-                )
+                format!("allow {registry} at the proxy, or bypass the proxy with NO_PROXY={registry}")
             }
             Self::NotTls => {
-                format!("if {registry} is meant to be reached without encryption: --plain-http {registry}")
+                format!("if {registry} is meant to be unencrypted, pass --plain-http {registry}")
             }
             Self::NotHttp(_) => may_speak_https(registry),
             Self::NeitherScheme { .. } => format!(
-                "check that a healthy registry listens there; if it speaks plain http, pass --plain-http {registry}"
+                "check that a registry is running there; if it speaks plain http, pass --plain-http {registry}"
             ),
             Self::Stalled(_) if location.operation == Operation::Connect => {
-                format!("check the network to {registry}; if it is only slow, pass --connect-timeout SECONDS")
+                format!(
+                    "check the network to {registry}; if it is only slow, raise --connect-timeout SECONDS"
+                )
             }
             Self::Stalled(_) => format!(
-                "check {registry} and the network to it; if they are only slow, wait longer with \
-                 --stall-timeout SECONDS"
+                "check {registry} and the network; if they are only slow, raise --stall-timeout SECONDS"
             ),
             Self::Immutable(_) => {
-                "delete the tag at the destination, or allow tags to be overwritten there".to_owned()
+                "delete the tag at the destination, or allow overwriting tags there".to_owned()
             }
             Self::Broken(_)
             | Self::NoChunks(_)
@@ -258,7 +258,7 @@ impl EndpointError for RegistryError {
 }
 
 impl ConnectionProblem {
-    /// Whether one side did not accept the other's certificate.
+    /// Whether a certificate was refused, by us or by the registry.
     pub(super) fn is_about_certificates(self) -> bool {
         matches!(self, Self::Certificate(_) | Self::ClientCertificate)
     }
@@ -266,18 +266,16 @@ impl ConnectionProblem {
     fn remedy(self, registry: &str) -> String {
         match self {
             Self::Certificate(problem) => format!(
-                "{}, or accept any certificate of it with --insecure {registry}",
+                "{}, or disable certificate checks with --insecure {registry}",
                 problem.remedy(registry)
             ),
-            Self::ClientCertificate => format!(
-                "{registry} accepts only clients with a certificate that it knows: --client-cert FILE --client-key FILE"
-            ),
-            Self::Tunnel => format!(
-                "the proxy does not lead to {registry}: check HTTPS_PROXY, or except the registry with NO_PROXY"
-            ),
+            Self::ClientCertificate => {
+                format!("{registry} requires a client certificate: pass --client-cert FILE --client-key FILE")
+            }
+            Self::Tunnel => format!("check HTTPS_PROXY, or bypass the proxy with NO_PROXY={registry}"),
             Self::Other => format!(
-                "check the name and port of {registry}, the network, and whether it speaks plain http (--plain-http \
-                 {registry})"
+                "check the name and port of {registry} and the network; if it speaks plain http, pass --plain-http \
+                 {registry}"
             ),
         }
     }
@@ -286,11 +284,11 @@ impl ConnectionProblem {
 impl CertificateProblem {
     fn remedy(self, registry: &str) -> String {
         match self {
-            Self::Expired => format!("renew the certificate of {registry}, and check this machine's clock"),
+            Self::Expired => format!("renew the certificate of {registry} and check this machine's clock"),
             Self::NotYetValid => "check this machine's clock".to_owned(),
-            Self::WrongName => format!("use a name that the certificate is for in place of {registry}"),
+            Self::WrongName => format!("replace {registry} with a name that the certificate covers"),
             Self::IsAuthority => format!(
-                "give {registry} a certificate that its authority signed: an authority's own is not valid for a server"
+                "issue a server certificate for {registry}: an authority's own certificate is not valid for a server"
             ),
             Self::UnknownAuthority | Self::Other => {
                 "pass the registry's certificate authority with --ca-cert FILE".to_owned()
@@ -300,10 +298,10 @@ impl CertificateProblem {
 }
 
 fn may_speak_https(registry: &str) -> String {
-    format!("{registry} may speak https: if so, leave out --plain-http {registry}")
+    format!("if {registry} speaks https, remove --plain-http {registry}")
 }
 
-/// The registry that an operation was about.
+/// The registry in a location.
 fn registry_of(location: &Location) -> &str {
     location.name.split('/').next().unwrap_or(&location.name)
 }
@@ -314,7 +312,7 @@ mod tests {
     use crate::endpoint::Error;
 
     #[test]
-    fn says_operation_location_attempts_and_the_registrys_own_words() {
+    fn an_error_shows_operation_location_attempts_and_the_registrys_message() {
         let refusal = Refusal {
             status: 403,
             code: Some("DENIED".to_owned()),

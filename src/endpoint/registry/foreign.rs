@@ -25,18 +25,18 @@ use crate::{
     oci::{Descriptor, Digest, Repository},
 };
 
-/// What is known about the hosts that layers are fetched from.
+/// The hosts that serve foreign layers, and the requests so far.
 #[derive(Default)]
 pub(super) struct LayerUrls {
-    /// A registry may be among them; it gets no credential here.
+    /// A registry may be among them; it gets no credential.
     hosts: Mutex<HashMap<Origin, Arc<Host>>>,
-    /// How often each layer was asked for.
+    /// How often each layer was requested.
     asked: Mutex<HashMap<Digest, usize>>,
 }
 
 impl LayerUrls {
     /// A layer's URLs in the order in which they are tried. When a layer is requested again, the first URL did not
-    /// work, so another comes first then.
+    /// work, so the next one comes first.
     fn of<'a>(&self, blob: &'a Descriptor) -> impl Iterator<Item = &'a str> + use<'a> {
         let urls = blob.urls.as_slice();
         let urls = urls.get(..limits::LAYER_URLS).unwrap_or(urls);
@@ -54,15 +54,15 @@ impl LayerUrls {
 }
 
 impl Registries {
-    /// Fetches foreign layers that are required, and that a registry does not have, from the URLs in their manifests.
+    /// Fetches required foreign layers that a registry does not have from the URLs in their manifests.
     #[must_use]
     pub fn with_foreign_layers(self, foreign_layers: ForeignLayers) -> Self {
         let is_required = foreign_layers == ForeignLayers::Required;
         Self { layer_urls: is_required.then(LayerUrls::default), ..self }
     }
 
-    /// Opens a foreign layer that its registry does not have: by the first of its URLs that answers. `absent` is the
-    /// registry's answer, and the error where there is no URL.
+    /// Opens a foreign layer that its registry does not have, from the first of its URLs that works. `absent` is the
+    /// registry's error, which is returned if there is no URL.
     pub(super) async fn open_by_url(
         &self,
         urls: &LayerUrls,

@@ -1,4 +1,4 @@
-//! One registry: its address, what it has turned out to be capable of, and the one path that a request takes to it.
+//! One registry: its address, its capabilities, and the one function that sends its requests.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use super::{
     network::Network,
     pace::Pace,
     redirect,
-    retry::Tries,
+    retry::Attempts,
 };
 use crate::{
     endpoint::{Cause, Error, Location, Operation},
@@ -25,7 +25,7 @@ use crate::{
     problem::Side,
 };
 
-/// A registry as one side of a copy sees it.
+/// A registry on one side of a copy.
 pub(super) struct Host {
     pub(super) side: Side,
     pub(super) origin: Origin,
@@ -34,9 +34,9 @@ pub(super) struct Host {
     authenticator: Option<Authenticator>,
     events: Arc<dyn EventSink>,
     tuning: Tuning,
-    /// How fast it is asked.
+    /// Limits concurrent requests.
     pub(super) pace: Pace,
-    /// What it has turned out to be capable of.
+    /// Its detected capabilities.
     pub(super) capabilities: Capabilities,
 }
 
@@ -52,12 +52,12 @@ pub(super) struct Call<'a> {
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: Option<Bytes>,
-    /// How many attempts it has.
+    /// The maximum number of attempts.
     pub(super) attempts: u32,
 }
 
 impl Host {
-    /// Nothing is asked yet. Without an authenticator no request ever holds a credential.
+    /// Sends nothing. Without an authenticator, no request carries a credential.
     pub(super) fn new(
         side: Side,
         origin: Origin,
@@ -85,17 +85,17 @@ impl Host {
         &self,
         operation: Operation,
         name: &str,
-        tries: &Tries,
+        tries: &Attempts,
         cause: impl Into<Cause>,
     ) -> Error {
         let location = Location::new(operation, self.side, name);
         Error { location, attempts: tries.count(), elapsed: tries.elapsed(), cause: cause.into() }
     }
 
-    /// Sends a request until it is answered with success or with a status that the caller handles (`expected`), or until
-    /// another attempt does not help. Follows redirects.
+    /// Sends a request and retries it until the response is a success or a status in `expected`, or a retry does not
+    /// help. Follows redirects.
     pub(super) async fn send(&self, call: &Call<'_>, expected: &[StatusCode]) -> Result<Response, Error> {
-        let mut tries = Tries::new(call.attempts);
+        let mut tries = Attempts::new(call.attempts);
         let mut asked_again = false;
         loop {
             let permit = self.pace.request().await;
@@ -105,7 +105,7 @@ impl Host {
                     self.pace.answered();
                     return Ok(response);
                 }
-                // The registry's redirect had expired when it was followed: ask for a new one.
+                // The signed URL of the redirect has expired: request a new one.
                 Ok((response, true)) if is_expired(response.status()) && !asked_again => {
                     asked_again = true;
                     discard(response).await;
@@ -115,7 +115,7 @@ impl Host {
                 Err(error) => error,
             };
             self.pace.failed(&error);
-            // No other request waits for one that only pauses.
+            // Release the permit: no other request should wait during a pause.
             drop(permit);
             let cause = error.into();
             let Some(pause) = tries.next_pause(&cause, self.pace.answers()) else {
@@ -125,15 +125,14 @@ impl Host {
         }
     }
 
-    /// Reports why a request is sent again, and waits.
+    /// Reports why a request is retried, and waits.
     pub(super) async fn wait(&self, call: &Call<'_>, cause: &Cause, pause: Duration) {
         let reason = format!("cannot {} {}: {cause}", call.operation, call.name);
         self.events.emit(Event::Retrying { side: self.side, reason, pause });
         tokio::time::sleep(pause).await;
     }
 
-    /// One attempt: with credentials where the registry asks for them, through its redirects. Tells whether there were
-    /// any.
+    /// One attempt: authenticates and follows redirects. Returns whether there was a redirect.
     async fn send_once(&self, call: &Call<'_>) -> Result<(Response, bool), RegistryError> {
         let mut url = call.url.clone();
         for hop in 0..=limits::REDIRECTS {
@@ -190,7 +189,7 @@ impl Host {
         Ok(authenticator.authorization(self.access(repository, scopes)).await?)
     }
 
-    /// Forgets a token that was refused although it should still have been good.
+    /// Drops a token that was refused before it expired.
     pub(super) fn forget(&self, repository: &Repository, scopes: &[Scope], sent: &HeaderValue) {
         if let Some(authenticator) = &self.authenticator {
             authenticator.invalidate(self.access(repository, scopes), sent);
@@ -249,12 +248,12 @@ fn is_wanted(response: &Response, expected: &[StatusCode]) -> bool {
     response.status().is_success() || expected.contains(&response.status())
 }
 
-/// What a store answers to a signed URL that is no longer good.
+/// The statuses with which object stores answer an expired signed URL.
 fn is_expired(status: StatusCode) -> bool {
     matches!(status.as_u16(), 400 | 401 | 403 | 410)
 }
 
-/// Reads a short answer to its end, so that its connection can be used again.
+/// Reads a short response to its end, so that its connection can be reused.
 pub(super) async fn discard(response: Response) {
     let _ = answer::refusal(response).await;
 }

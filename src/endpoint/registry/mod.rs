@@ -1,12 +1,11 @@
 //! Registries over HTTP: the OCI distribution specification as real registries speak it.
 //!
-//! A [`Connector`] opens [`Registries`]: one side of a copy, with any number of hosts. Each concern has one place:
-//! [`network`] opens connections, [`auth`] provides credentials, `host` sends a request (credentials, redirects,
-//! retries), `manifests`, `download` and `upload` are the operations, `retry` decides what is retried, `pace` how fast a
-//! host is asked, `capabilities` is what a host has turned out to support, `redirect` where the client may be sent,
-//! `foreign` what is fetched from elsewhere, `probe` asks what `doctor` wants to know, `answer` reads refusals, `error`
-//! says what can fail and what helps, `client_error` translates the errors of libraries into it, `limits` holds the
-//! bounds.
+//! [`Registries`] is one side of a copy, with any number of hosts. [`network`] opens connections, [`auth`] provides
+//! credentials, `host` sends a request (credentials, redirects, retries); `manifests`, `download` and `upload` are the
+//! operations. `retry` decides what is retried, `pace` limits the request rate, `capabilities` records what a host
+//! supports, `redirect` checks URLs, `foreign` fetches foreign layers, `probe` serves `doctor`, `answer` parses error
+//! responses, `error` defines errors and hints, `client_error` translates the errors of libraries, `message_text`
+//! interprets texts, `limits` holds the limits.
 
 mod answer;
 pub mod auth;
@@ -40,7 +39,7 @@ use self::{
     foreign::LayerUrls,
     host::Host,
     network::Network,
-    retry::Tries,
+    retry::Attempts,
     upload::SuspendedUploads,
 };
 pub use self::{
@@ -60,8 +59,8 @@ use crate::{
     problem::Side,
 };
 
-/// A registry as it was found, or why it was not. Found once for a run: if nothing listens there, thirty images
-/// should not find that out one after the other.
+/// A registry, or why it cannot be reached. Detected once per run, so that thirty images do not each wait for the same
+/// timeout.
 type Found = Result<Arc<Host>, Error>;
 
 /// All the registries on one side of a copy.
@@ -71,14 +70,16 @@ pub struct Registries {
     authenticator: Authenticator,
     events: Arc<dyn EventSink>,
     tuning: Tuning,
-    /// Uploads that broke off.
+    /// Interrupted uploads.
     suspended: Arc<SuspendedUploads>,
     hosts: Mutex<HashMap<String, Arc<OnceCell<Found>>>>,
-    /// Where foreign layers come from; `None` when the URLs in manifests are not followed.
+    /// Fetches foreign layers; `None` when the URLs in manifests are not followed.
     layer_urls: Option<LayerUrls>,
 }
 
 impl Registries {
+    /// Sends nothing before the first operation.
+    #[must_use]
     fn new(
         side: Side,
         network: Arc<Network>,
@@ -91,14 +92,14 @@ impl Registries {
         Self { side, network, authenticator, events, tuning, suspended, hosts, layer_urls }
     }
 
-    /// Keeps in this folder what a later process needs to resume large uploads. Without one, nothing outlives
-    /// the process.
+    /// Stores in this folder what a later process needs to resume large uploads. Without a folder, only this process
+    /// can resume.
     #[must_use]
     pub fn with_state(self, folder: Option<PathBuf>) -> Self {
         Self { suspended: Arc::new(SuspendedUploads::new(folder)), ..self }
     }
 
-    /// The host of a registry, its scheme found out once however many ask at the same time.
+    /// The host of a registry. Its scheme is detected once, even for concurrent callers.
     async fn host(&self, repository: &Repository) -> Result<Arc<Host>, Error> {
         let registry = repository.registry();
         let cell = {
@@ -114,7 +115,7 @@ impl Registries {
     }
 
     async fn find(&self, registry: &str) -> Found {
-        let mut tries = Tries::new(ATTEMPTS);
+        let mut tries = Attempts::new(ATTEMPTS);
         loop {
             tries.begin();
             let cause = match self.network.origin(registry).await {

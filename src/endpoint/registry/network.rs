@@ -1,7 +1,6 @@
-//! How hosts are reached: over http or https, trusting which certificates, through which proxy; with a connection pool
-//! for each distinct combination.
+//! How hosts are reached: scheme, trusted certificates and proxy, with a connection pool for each distinct combination.
 //!
-//! Pools are created when they are first needed: a run that speaks only plain http never reads a certificate.
+//! Pools are created on first use: a run with only plain http never reads a certificate.
 
 mod proxies;
 mod trust;
@@ -28,31 +27,31 @@ use super::{
     limits, retry,
 };
 
-/// How often a registry on this machine is asked over http before it is asked over https.
-const PLAIN_QUESTIONS: u32 = 2;
+/// How often a loopback registry is tried over http before https.
+const PLAIN_HTTP_ATTEMPTS: u32 = 2;
 
-/// What the settings say about connections.
+/// Settings for connections.
 #[derive(Debug, Clone, Default)]
 pub struct NetworkSettings {
-    /// Registries (`HOST[:PORT]`) that are asked over plain http.
+    /// Registries (`HOST[:PORT]`) that use plain http.
     pub plain_http: BTreeSet<String>,
-    /// Certificates, theirs and ours.
+    /// Trusted authorities and client certificates.
     pub trust: Trust,
     /// Proxies.
     pub proxies: Proxies,
-    /// How long making a connection may take; ten seconds by default.
+    /// The connect timeout; ten seconds by default.
     pub connect_timeout: Option<Duration>,
 }
 
-/// What makes connections to two origins different enough for two pools.
+/// Two origins share a connection pool when these are equal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct PoolKey {
     scheme: Scheme,
-    /// The origin itself where certificates are set for it alone.
+    /// The origin, if certificates are set for it alone.
     own: Option<Origin>,
-    /// Whether it is reached through the environment's proxy for its scheme.
+    /// The environment's proxy for its scheme, if it is used.
     is_proxied: bool,
-    /// Where client certificates are set: which of them it is shown.
+    /// The role of the host, which decides the client certificate, if there are any.
     role: Option<HostRole>,
 }
 
@@ -61,13 +60,13 @@ struct PoolKey {
 pub struct Network {
     settings: NetworkSettings,
     clients: Mutex<HashMap<PoolKey, Client>>,
-    /// Every registry that was asked for by its name: only these are shown a client certificate that is set for all.
-    /// Hosts that answers and manifests name are not among them.
+    /// The registries that the user named: only these receive a client certificate that is set for all registries, not
+    /// hosts from responses and manifests.
     registries: Mutex<HashSet<Origin>>,
 }
 
 impl Network {
-    /// Nothing is opened or read yet.
+    /// Opens and reads nothing.
     #[must_use]
     pub fn new(settings: NetworkSettings) -> Self {
         Self { settings, clients: Mutex::default(), registries: Mutex::default() }
@@ -79,18 +78,18 @@ impl Network {
         &self.settings
     }
 
-    /// The proxy that an origin is reached through, if any.
+    /// The proxy for an origin, if any.
     pub(crate) fn route(&self, origin: &Origin) -> Result<Option<Route>, RegistryError> {
         self.settings.proxies.route(origin)
     }
 
-    /// The client for an origin that is a registry or was named by one. It never follows a redirect, never sends a
-    /// `Referer`, keeps no cookies and decodes nothing, so that bytes arrive as they are stored.
+    /// The client for a registry or a host that a registry named. It follows no redirect, sends no `Referer`, keeps no
+    /// cookies and decodes nothing, so that bytes arrive as stored.
     pub fn client(&self, origin: &Origin) -> Result<Client, RegistryError> {
         self.client_for(origin, self.role(origin))
     }
 
-    /// The same for an origin that only a manifest names: it is shown no client certificate.
+    /// The client for a host from a manifest: it presents no client certificate.
     pub(super) fn anonymous_client(&self, origin: &Origin) -> Result<Client, RegistryError> {
         self.client_for(origin, HostRole::Unknown)
     }
@@ -120,8 +119,8 @@ impl Network {
         if registries.contains(origin) { HostRole::Registry } else { HostRole::Referred }
     }
 
-    /// A separate client whose answers include the server's certificate. The others do without these copies.
-    pub(super) fn client_that_tells_certificates(&self, origin: &Origin) -> Result<Client, RegistryError> {
+    /// A separate client whose responses include the server's certificate. Other clients avoid these copies.
+    pub(super) fn client_with_certificate_info(&self, origin: &Origin) -> Result<Client, RegistryError> {
         self.build(origin, self.role(origin), self.route(origin)?.as_ref(), true)
     }
 
@@ -140,18 +139,18 @@ impl Network {
             .pool_idle_timeout(limits::IDLE)
             .http1_only()
             .tls_info(tells)
-            // The environment is read by `Proxies`, which knows more rules.
+            // `Proxies` reads the environment: it implements more rules.
             .no_proxy();
         if let Some(route) = route {
             let proxy = route.proxy().map_err(|error| {
-                RegistryError::Settings(format!("the proxy {route} cannot be used: {}", innermost(&error)))
+                RegistryError::Settings(format!("invalid proxy {route}: {}", innermost(&error)))
             })?;
             builder = builder.proxy(proxy);
         }
         builder = if origin.is_https() || route.is_some_and(Route::is_https) {
             self.settings.trust.apply(builder, origin, role)
         } else {
-            // Without any root, building a client that will never speak TLS costs no certificate parsing.
+            // Without roots, building a client that never uses TLS parses no certificates.
             builder.tls_certs_only([])
         };
         builder
@@ -163,8 +162,8 @@ impl Network {
         self.settings.connect_timeout.unwrap_or(limits::CONNECT)
     }
 
-    /// The origin of a registry. Remote hosts are https unless plain http was asked for. A registry on
-    /// loopback may be either; it is asked once, without credentials.
+    /// The origin of a registry. Remote hosts use https unless the user asked for plain http. A loopback registry may
+    /// use either; one request without credentials finds out.
     pub async fn origin(&self, registry: &str) -> Result<Origin, RegistryError> {
         let settings = |error: super::auth::origin::OriginError| RegistryError::Settings(error.to_string());
         let plain = Origin::of_registry(registry, Scheme::Http).map_err(settings)?;
@@ -173,33 +172,33 @@ impl Network {
         }
         let encrypted = Origin::of_registry(registry, Scheme::Https).map_err(settings)?;
         self.registries.lock().unwrap_or_else(PoisonError::into_inner).insert(encrypted.clone());
-        // Certificates that are set for a registry on this machine answer the question.
+        // Certificates that are set for a loopback registry imply https.
         let is_asked = plain.reach() == Reach::Loopback && !self.settings.trust.is_particular(&encrypted);
         if is_asked { self.find_scheme(plain, encrypted).await } else { Ok(encrypted) }
     }
 
-    /// Which of two schemes a loopback registry speaks. A TLS server answers plain http with a 400 or an alert;
-    /// one that hangs up may be anything, and is asked again and then over https.
+    /// Detects the scheme of a loopback registry. A TLS server answers plain http with a 400 or an alert. If the server
+    /// closes the connection, http is tried again and then https.
     async fn find_scheme(&self, plain: Origin, encrypted: Origin) -> Result<Origin, RegistryError> {
         let mut cut = String::new();
-        for _ in 0..PLAIN_QUESTIONS {
-            match self.ask_plainly(&plain).await? {
+        for _ in 0..PLAIN_HTTP_ATTEMPTS {
+            match self.try_plain_http(&plain).await? {
                 PlainAnswer::Answered => return Ok(plain),
                 PlainAnswer::Foreign => return Ok(encrypted),
                 PlainAnswer::Cut(reason) => cut = reason,
             }
         }
-        match self.ask_encrypted(&encrypted).await {
+        match self.try_https(&encrypted).await {
             Err(RegistryError::NotTls) => Ok(plain),
             Err(error) if retry::is_transient(&error) => {
                 Err(RegistryError::NeitherScheme { http: cut, https: error.to_string() })
             }
-            // What is wrong with its certificate, or with ours, the first real request tells.
+            // The first real request reports a problem with a certificate.
             Ok(()) | Err(_) => Ok(encrypted),
         }
     }
 
-    async fn ask_plainly(&self, origin: &Origin) -> Result<PlainAnswer, RegistryError> {
+    async fn try_plain_http(&self, origin: &Origin) -> Result<PlainAnswer, RegistryError> {
         let patience = self.connect_timeout();
         match self.client(origin)?.get(greeting_url(origin)?).timeout(patience).send().await {
             Ok(response) if response.status() == StatusCode::BAD_REQUEST => Ok(PlainAnswer::Foreign),
@@ -211,13 +210,13 @@ impl Network {
         }
     }
 
-    async fn ask_encrypted(&self, origin: &Origin) -> Result<(), RegistryError> {
+    async fn try_https(&self, origin: &Origin) -> Result<(), RegistryError> {
         let patience = self.connect_timeout();
         let asked = self.client(origin)?.get(greeting_url(origin)?).timeout(patience).send().await;
         asked.map(drop).map_err(|error| client_error::translate(&error))
     }
 
-    /// Why a request to an origin failed; of a proxy that refuses, with its status.
+    /// Why a request to an origin failed. If a proxy refused it, with the proxy's status.
     pub(super) async fn explain(&self, origin: &Origin, error: &reqwest::Error) -> RegistryError {
         let translated = client_error::translate(error);
         let Ok(Some(route)) = self.route(origin) else { return translated };
@@ -231,13 +230,13 @@ impl Network {
     }
 }
 
-/// How a server answered a request over plain http.
+/// The response to a request over plain http.
 enum PlainAnswer {
     /// It speaks http.
     Answered,
-    /// It said that it does not, or something that is not http.
+    /// It requires TLS, or the response is not http.
     Foreign,
-    /// It hung up.
+    /// It closed the connection.
     Cut(String),
 }
 
@@ -272,9 +271,9 @@ mod tests {
         }
     }
 
-    /// A server that accepts connections and then says nothing, as a firewall's black hole does to TLS.
+    /// A server that accepts connections and sends nothing, like a firewall that drops TLS.
     #[tokio::test]
-    async fn a_connection_that_does_not_come_about_ends_after_the_time_set() {
+    async fn the_connect_timeout_covers_the_tls_handshake() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let registry = silent.local_addr().unwrap().to_string();
         let connect_timeout = Some(Duration::from_millis(50));

@@ -1,9 +1,8 @@
-//! How fast one host is asked. What it says about that (`Retry-After`, 429) applies to all requests to it.
+//! Rate limits for one host. Its `Retry-After` and 429 apply to all requests to it.
 //!
-//! Two [`Lane`]s bound what runs at once: requests, and blobs on their way. Each finds its width by itself:
-//! additive increase, multiplicative decrease (Chiu and Jain, 1989). Until the first 429 every success widens
-//! a lane, because a registry that has never complained is probably not near its limit. The first and the largest width are in
-//! [`limits`].
+//! Two [`Lane`]s limit concurrency: one for requests, one for blob transfers. Each adapts its width by additive
+//! increase and multiplicative decrease (Chiu and Jain, 1989). Until the first 429, every success widens a lane: the
+//! registry is probably far from its limit.
 
 use std::{
     sync::{
@@ -23,10 +22,10 @@ use super::{
     limits, retry,
 };
 
-/// All 429s within this time are answers to the same excess and halve a lane once.
+/// All 429s within this time have the same cause and halve a lane once.
 const EPOCH: Duration = Duration::from_millis(100);
 
-/// The pace at which one host is asked.
+/// The rate limits of one host.
 #[derive(Debug)]
 pub(super) struct Pace {
     requests: Arc<Lane>,
@@ -36,7 +35,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Nothing is known of the host.
+    /// The initial limits.
     pub(super) fn new() -> Self {
         Self {
             requests: Lane::new(limits::REQUESTS_PER_HOST),
@@ -46,20 +45,20 @@ impl Pace {
         }
     }
 
-    /// Waits for the right to send a request.
+    /// Waits for a permit to send a request.
     pub(super) async fn request(&self) -> Permit {
         let permit = self.requests.enter().await;
         self.ready().await;
         permit
     }
 
-    /// Waits for the right to move a blob. A transfer that needs it at the destination and at the source takes it
-    /// at the destination first, so that two can never wait for each other.
+    /// Waits for a permit to transfer a blob. A transfer takes the destination's permit before the source's, so that
+    /// two transfers cannot deadlock.
     pub(super) async fn blob(&self) -> Permit {
         self.blobs.enter().await
     }
 
-    /// Waits until the host wants to be asked again.
+    /// Waits until a pause that the host asked for is over.
     pub(super) async fn ready(&self) {
         loop {
             let until = *lock(&self.not_before);
@@ -70,24 +69,24 @@ impl Pace {
         }
     }
 
-    /// A request was answered well.
+    /// Records a successful request.
     pub(super) fn answered(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
         self.requests.widen();
     }
 
-    /// A blob has moved.
+    /// Records a successful blob transfer.
     pub(super) fn moved(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
         self.blobs.widen();
     }
 
-    /// How many requests have been answered well.
+    /// The number of successful requests.
     pub(super) fn answers(&self) -> u64 {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// A request failed: a pause that the host asks for applies to all.
+    /// Records a failed request. A pause that the host asks for applies to all requests.
     pub(super) fn failed(&self, error: &RegistryError) {
         if let Some(asked) = retry::asked_for(error) {
             let until = Instant::now() + asked;
@@ -102,7 +101,7 @@ impl Pace {
     }
 }
 
-/// The right to do one thing beside others.
+/// Permission for one request or transfer.
 #[derive(Debug)]
 pub(super) struct Permit {
     lane: Arc<Lane>,
@@ -121,7 +120,7 @@ impl Drop for Permit {
     }
 }
 
-/// What may run at once, first come, first served.
+/// A fair semaphore with an adaptive limit.
 #[derive(Debug)]
 struct Lane {
     permits: Arc<Semaphore>,
@@ -132,9 +131,9 @@ struct Lane {
 #[derive(Debug)]
 struct Width {
     now: usize,
-    /// Permits that are out although the lane has been narrowed; they do not come back.
+    /// Permits in use beyond the current limit. They are dropped on return.
     excess: usize,
-    /// Successes since the lane was last changed.
+    /// Successes since the last change of the limit.
     earned: usize,
     halved_at: Option<Instant>,
 }
@@ -146,7 +145,7 @@ impl Lane {
     }
 
     async fn enter(self: &Arc<Self>) -> Permit {
-        // A closed semaphore cannot be: nothing closes it. Without a permit the work is merely unbounded.
+        // The semaphore is never closed. Without a permit, concurrency is merely unlimited.
         let inner = Arc::clone(&self.permits).acquire_owned().await.ok();
         Permit { lane: Arc::clone(self), inner }
     }
@@ -154,8 +153,8 @@ impl Lane {
     fn widen(&self) {
         let mut width = lock(&self.width);
         width.earned += 1;
-        let price = if width.halved_at.is_some() { width.now } else { 1 };
-        if width.now >= self.widest || width.earned < price {
+        let needed = if width.halved_at.is_some() { width.now } else { 1 };
+        if width.now >= self.widest || width.earned < needed {
             return;
         }
         width.earned = 0;
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_is_halved_once_an_epoch_and_takes_effect_as_permits_return() {
+    fn a_lane_is_halved_once_per_epoch_and_shrinks_as_permits_return() {
         let lane = Lane::new((8, 16));
         let now = Instant::now();
         let mut out: Vec<Permit> = std::iter::from_fn(|| enter(&lane)).collect();
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_never_closes_and_widens_by_one_a_window_after_it_was_halved() {
+    fn a_halved_lane_keeps_one_permit_and_widens_by_one_per_window() {
         let lane = Lane::new((2, 4));
         for epoch in 0..5 {
             lane.halve(Instant::now() + EPOCH * epoch);
@@ -233,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pause_applies_to_all_requests_and_the_longest_counts() {
+    async fn a_pause_applies_to_all_requests_and_the_longest_wins() {
         let pace = Pace::new();
         let before = Instant::now();
         pace.failed(&too_many(Duration::from_millis(60)));

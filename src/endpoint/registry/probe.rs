@@ -1,5 +1,5 @@
-//! Questions that leave nothing behind: does a registry answer, which credential does it get, may we push, does it have the
-//! referrers API.
+//! Probes for `doctor` without side effects: whether a registry answers, which credential is used, whether we may push,
+//! whether it has the referrers API.
 
 use std::time::SystemTime;
 
@@ -16,7 +16,7 @@ use super::{
     host::{Call, Host, discard},
     network::Route,
     redirect,
-    retry::Tries,
+    retry::Attempts,
 };
 use crate::{
     endpoint::{Error, Operation, retry::ATTEMPTS},
@@ -24,26 +24,26 @@ use crate::{
     oci::{Digest, Repository},
 };
 
-/// How a registry answered `/v2/`, asked once and without a credential.
+/// The response to one anonymous request for `/v2/`.
 #[derive(Debug)]
 pub(crate) struct Greeting {
-    /// Where it was found.
+    /// The registry's origin.
     pub origin: Origin,
-    /// The proxy on the way to it.
+    /// The proxy, if one is used.
     pub route: Option<Route>,
-    /// Its certificate was accepted unseen.
+    /// Whether certificate checks are disabled for it.
     pub is_unverified: bool,
-    /// The certificate that it showed; none over plain http.
+    /// Its certificate; `None` over plain http.
     pub certificate: Option<ShownCertificate>,
-    /// The HTTP status: 200, or 401 where it wants to know who asks.
+    /// The HTTP status: 200, or 401 if it requires a login.
     pub status: u16,
-    /// What its clock said when it answered.
+    /// The time on its clock.
     pub clock: Option<SystemTime>,
-    /// How long the answer took.
+    /// The response time.
     pub time: std::time::Duration,
 }
 
-/// A certificate as it was shown. Whether it is to be trusted, TLS has decided.
+/// A server's certificate. TLS decides whether to trust it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ShownCertificate {
     /// Its issuer's distinguished name as RFC 4514 writes it, control characters escaped.
@@ -67,17 +67,17 @@ impl ShownCertificate {
 }
 
 impl Registries {
-    /// Asks a repository's registry whether it is there.
+    /// Checks that a repository's registry answers.
     pub(crate) async fn greet(&self, repository: &Repository) -> Result<Greeting, Error> {
         let host = self.host(repository).await?;
-        let mut tries = Tries::new(1);
+        let mut tries = Attempts::new(1);
         tries.begin();
         greet(&host)
             .await
             .map_err(|cause| host.error(Operation::Connect, repository.registry(), &tries, cause))
     }
 
-    /// Where the credential for a repository comes from; `None` when none matches.
+    /// The provenance of the credential for a repository; `None` when none matches.
     pub(crate) async fn provenance(&self, repository: &Repository) -> Result<Option<Provenance>, Error> {
         let host = self.host(repository).await?;
         let found = self.authenticator.credentials().for_repository(&host.origin, repository).await;
@@ -87,8 +87,8 @@ impl Registries {
         })
     }
 
-    /// Opens an upload in a repository and gives it back: whether it may be pushed to, and exists where a
-    /// registry does not create repositories by itself.
+    /// Opens an upload in a repository and cancels it. Fails if we may not push, or if the repository does not exist
+    /// and the registry does not create it.
     pub(crate) async fn probe_push(&self, repository: &Repository) -> Result<(), Error> {
         let host = self.host(repository).await?;
         let url = host.url(repository, "blobs/uploads/").map_err(|cause| failed(&host, repository, cause))?;
@@ -97,7 +97,7 @@ impl Registries {
         let session = location.and_then(|location| redirect::resolve(&url, location).ok());
         discard(response).await;
         if let Some(session) = session {
-            // Registries sweep sessions that are not given back.
+            // Best effort: registries remove abandoned sessions.
             if let Ok(response) = ask(&host, repository, Method::DELETE, session, &[]).await {
                 discard(response).await;
             }
@@ -125,7 +125,7 @@ async fn greet(host: &Host) -> Result<Greeting, RegistryError> {
     let network = host.network();
     let begun = Instant::now();
     let stall = host.tuning().stall;
-    let request = network.client_that_tells_certificates(&host.origin)?.get(url).send();
+    let request = network.client_with_certificate_info(&host.origin)?.get(url).send();
     let response = match tokio::time::timeout(stall, request).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => return Err(network.explain(&host.origin, &error).await),
@@ -168,7 +168,7 @@ async fn ask(
 }
 
 fn failed(host: &Host, repository: &Repository, cause: RegistryError) -> Error {
-    host.error(Operation::Probe, &repository.to_string(), &Tries::new(1), cause)
+    host.error(Operation::Probe, &repository.to_string(), &Attempts::new(1), cause)
 }
 
 #[cfg(test)]
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn issuer_and_end_are_read_and_anything_else_is_nothing() {
+    fn issuer_and_expiry_are_read_and_junk_is_ignored() {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "an\u{1b}[2J authority");
         params.not_after = date_time_ymd(2030, 1, 1);

@@ -8,22 +8,22 @@ use crate::endpoint::{
     retry::{ATTEMPTS, DAMAGED_ATTEMPTS, Pause, Retry},
 };
 
-/// How often one request is tried at a registry that is overloaded but serves others in between.
+/// The maximum number of attempts while an overloaded registry serves other requests.
 const MOST_ATTEMPTS: u32 = 20;
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
 
-/// What helps after a failure.
+/// The reaction to a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Remedy {
-    /// No other attempt.
+    /// Do not retry.
     Nothing,
-    /// The same request, after a pause: the failure may pass by itself.
+    /// Retry the request after a pause: the failure may be temporary.
     SameRequest,
-    /// A new upload of the blob, at once: the session is lost, the token expired, or another method is needed. With
-    /// the number of attempts.
+    /// Start a new upload at once: the session is lost, the token expired, or another method is needed. With the number
+    /// of attempts.
     NewUpload(u32),
-    /// Going on with the upload after a pause. The registry is still busy with an earlier request about it: it may not
-    /// have noticed yet that the client of that request is gone.
+    /// Resume the upload after a pause. The registry is still busy with an earlier request of it: it may not have
+    /// noticed that the client has disconnected.
     FreeUpload,
 }
 
@@ -34,7 +34,7 @@ fn remedy(error: &RegistryError) -> Remedy {
         Error::Broken(_) | Error::NotHttp(_) | Error::Stalled(_) | Error::NeitherScheme { .. } => {
             Remedy::SameRequest
         }
-        // A certificate that is not trusted now will not be trusted in a second.
+        // A certificate problem does not go away.
         Error::Unreachable { problem, .. } if problem.is_about_certificates() => Remedy::Nothing,
         Error::Unreachable { .. } => Remedy::SameRequest,
         Error::Refused(Refusal { status, .. }) | Error::ProxyRefused(status) if is_temporary(*status) => {
@@ -42,16 +42,16 @@ fn remedy(error: &RegistryError) -> Remedy {
         }
         Error::Refused(refusal) => match (refusal.status, refusal.code.as_deref()) {
             (409, Some("BLOB_UPLOAD_UNKNOWN" | "BLOB_UPLOAD_INVALID")) => Remedy::FreeUpload,
-            // The token may have expired while the bytes were streaming; the next POST gets a new one.
+            // The token may have expired during the upload; the next POST gets a new one.
             (401, _) | (_, Some("DIGEST_INVALID")) => Remedy::NewUpload(DAMAGED_ATTEMPTS),
-            // 413: chunks, or smaller ones. 416: the registry has fewer or more bytes than it said.
+            // 413: use chunks, or smaller ones. 416: the registry has fewer or more bytes than it reported.
             (413 | 416, _) | (_, Some("BLOB_UPLOAD_UNKNOWN" | "BLOB_UPLOAD_INVALID")) => {
                 Remedy::NewUpload(ATTEMPTS)
             }
             _ => Remedy::Nothing,
         },
         Error::NoChunks(_) => Remedy::NewUpload(ATTEMPTS),
-        // Of `NotTls`: a server does not learn TLS in a second either.
+        // `NotTls` is permanent, too.
         Error::NotTls
         | Error::ProxyRefused(_)
         | Error::Auth(_)
@@ -62,12 +62,12 @@ fn remedy(error: &RegistryError) -> Remedy {
     }
 }
 
-/// Whether a server that answers this may answer otherwise later.
+/// Whether a status is temporary.
 pub(super) fn is_temporary(status: u16) -> bool {
     matches!(status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
 }
 
-/// Whether and how transferring a blob again helps. More than [`is_transient`]: a session can be lost.
+/// Whether and how to retry the transfer of a blob. Covers more than [`is_transient`]: a session can be lost.
 pub(super) fn of_transfer(error: &RegistryError) -> Option<Retry> {
     match remedy(error) {
         Remedy::Nothing => None,
@@ -82,12 +82,12 @@ pub(super) fn is_transient(error: &RegistryError) -> bool {
     remedy(error) == Remedy::SameRequest
 }
 
-/// Whether the registry is still busy with an earlier request about the same upload.
+/// Whether the registry is still busy with an earlier request of the same upload.
 pub(super) fn is_busy_upload(error: &RegistryError) -> bool {
     remedy(error) == Remedy::FreeUpload
 }
 
-/// How long the registry wants no request, if it says so.
+/// The pause that the registry asks for, if any.
 pub(super) fn asked_for(error: &RegistryError) -> Option<Duration> {
     match error {
         RegistryError::Refused(Refusal { retry_after: Some(asked), .. }) if is_transient(error) => {
@@ -97,12 +97,12 @@ pub(super) fn asked_for(error: &RegistryError) -> Option<Duration> {
     }
 }
 
-/// How long to wait before the same request is sent again.
+/// The pause before the same request is retried.
 pub(super) fn pause(error: &RegistryError) -> Pause {
     asked_for(error).map_or(Pause::Backoff, Pause::Fixed)
 }
 
-/// Reads `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).
+/// Parses `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).
 #[must_use]
 pub(super) fn retry_after(value: &str) -> Option<Duration> {
     let value = value.trim();
@@ -115,19 +115,19 @@ pub(super) fn retry_after(value: &str) -> Option<Duration> {
 
 /// Counts the attempts of one operation.
 #[derive(Debug)]
-pub(super) struct Tries {
+pub(super) struct Attempts {
     started: Instant,
     count: u32,
-    /// How many attempts may fail.
+    /// The maximum number of attempts.
     granted: u32,
-    /// How many of them brought other bytes than those that were asked for.
+    /// How many of them returned wrong bytes.
     damaged: u32,
-    /// Answers that the host had given when the last attempt failed.
+    /// The host's successful responses when the last attempt failed.
     answers_seen: u64,
 }
 
-impl Tries {
-    /// Starts the clock of an operation that is tried this often.
+impl Attempts {
+    /// Starts the clock of an operation with this many attempts.
     pub(super) fn new(granted: u32) -> Self {
         Self { started: Instant::now(), count: 0, granted, damaged: 0, answers_seen: 0 }
     }
@@ -137,24 +137,24 @@ impl Tries {
         self.count += 1;
     }
 
-    /// How many attempts there were.
+    /// The number of attempts so far.
     pub(super) fn count(&self) -> u32 {
         self.count
     }
 
-    /// How long they took altogether.
+    /// The time since the first attempt.
     pub(super) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// The pause before the next attempt, or `None` when there is none. `answers` counts the successful answers of the
-    /// same host, to any request: an overloaded host that works through its queue is given more time.
+    /// The pause before the next attempt; `None` when there is none. `answers` counts the host's successful responses
+    /// to any request: an overloaded host that makes progress gets more attempts.
     pub(super) fn next_pause(&mut self, cause: &Cause, answers: u64) -> Option<Duration> {
         let serves_others = self.count > 1 && answers > self.answers_seen;
         self.answers_seen = answers;
         let registry = cause.downcast_ref::<RegistryError>();
         if let Some(RegistryError::Refused(Refusal { status: status @ (429 | 503), .. })) = registry {
-            // With a 429 the request has not been processed: even one that is to be tried once is tried again.
+            // A 429 means that the request was not processed, so even a request with a single attempt is retried.
             if *status == 429 {
                 self.granted = self.granted.max(ATTEMPTS);
             }
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_what_is_tried_again() {
+    fn the_retry_table() {
         let table: Vec<String> = [
             unreachable(ConnectionProblem::Other, "refused"),
             unreachable(ConnectionProblem::Tunnel, "tunnel error"),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_in_both_forms_is_obeyed_and_capped() {
+    fn retry_after_is_honored_in_both_forms_and_capped() {
         assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
         assert_eq!(retry_after("soon"), None);
         let past = retry_after("Sun, 06 Nov 1994 08:49:37 GMT");
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upload_is_opened_again_at_once_unless_waiting_changes_something() {
+    fn an_upload_is_retried_at_once_unless_the_registry_is_busy() {
         for error in [refused(413, None), refused(404, Some("BLOB_UPLOAD_UNKNOWN")), refused(401, None)] {
             assert_eq!(of_transfer(&error).unwrap().pause, Pause::None, "{error}");
         }
@@ -248,10 +248,10 @@ mod tests {
     }
 
     #[test]
-    fn an_overloaded_registry_that_serves_others_is_given_more_tries_but_not_endlessly() {
+    fn an_overloaded_registry_that_makes_progress_gets_more_attempts() {
         let tries_until_the_end = |error: &RegistryError, answers_each_time: u64| {
             let cause = Cause::from(error.clone());
-            let mut tries = Tries::new(ATTEMPTS);
+            let mut tries = Attempts::new(ATTEMPTS);
             let mut answers = 0;
             loop {
                 tries.begin();

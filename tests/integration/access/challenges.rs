@@ -28,7 +28,7 @@ async fn unusual_challenges_are_parsed() {
 }
 
 #[tokio::test]
-async fn a_401_without_a_challenge_makes_one_request_to_v2() {
+async fn a_401_without_a_challenge_requests_v2_once() {
     let registry = token_registry().await;
     registry.on("GET", "/manifests/").then(Action::alter(|mut answer| {
         answer.headers.remove("www-authenticate");
@@ -45,7 +45,7 @@ async fn a_registry_that_never_sends_a_challenge_is_reported() {
     let registry = registry().await;
     registry.on("GET", "/manifests/").then(Action::error(401, "UNAUTHORIZED"));
     let outcome = run(inspect(&registry), 4).await;
-    assert!(outcome.stderr.contains("asks for a login and does not say how"), "{outcome}");
+    assert!(outcome.stderr.contains("requires a login but sends no WWW-Authenticate header"), "{outcome}");
 }
 
 /// Runs against a registry whose challenge names a realm that must not be contacted.

@@ -71,7 +71,7 @@ async fn a_redirect_from_https_to_http_is_refused() {
     redirect(&registry, &at(&storage, &format!("{ROOT}?X-Signature=s1gned")));
     let inspect = inspect(&registry).arg("--ca-cert").arg(authority.certificate_file());
     let outcome = run(inspect, 1).await;
-    assert!(outcome.stderr.contains("it leads from https to http"), "{outcome}");
+    assert!(outcome.stderr.contains("it downgrades https to http"), "{outcome}");
     assert!(!outcome.stderr.contains("s1gned"), "{outcome}");
     assert!(storage.requests().is_empty());
 }

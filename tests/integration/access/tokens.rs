@@ -58,7 +58,10 @@ async fn a_partial_grant_fails_and_names_the_repository_and_the_action() {
     ])
     .env("THORAS_MIRROR_TO_PASSWORD", LOGIN.1);
     let outcome = run(sync, 4).await;
-    assert!(outcome.stderr.contains(&format!("refused push on {to}/app with --to-username")), "{outcome}");
+    assert!(
+        outcome.stderr.contains(&format!("denied push access to {to}/app with --to-username")),
+        "{outcome}"
+    );
     assert_eq!(mirror.count("PUT", "").await, 0);
 }
 
@@ -74,7 +77,7 @@ async fn a_refused_credential_is_never_followed_by_an_anonymous_attempt() {
     let registry = token_registry().await;
     registry.on("GET", "/token").answer(Answer::error(401, "UNAUTHORIZED"));
     let outcome = run(inspect(&registry), 4).await;
-    assert!(outcome.stderr.contains("refused pull on"), "{outcome}");
+    assert!(outcome.stderr.contains("denied pull access to"), "{outcome}");
     assert!(outcome.stderr.contains("with DOCKER_AUTH_CONFIG, key `127.0.0.1:"), "{outcome}");
     assert!(authorizations(&registry, "/token").iter().all(|sent| *sent == Some(basic())));
 }

@@ -219,6 +219,20 @@ proptest! {
     }
 
     #[test]
+    fn a_blob_that_the_destination_loses_once_is_uploaded_again(spec in spec(0), index in any::<Index>()) {
+        let world = World::new(Spec { mounts: false, same_registry: false, ..spec });
+        let Some((lost, repository)) = victim(&world, index) else { return Ok(()) };
+        let fault = Fault::always(Side::Destination, Act::CommitBlob, &lost, Effect::Forget);
+        world.destination.plan(fault.times(1).in_repository(&repository));
+        mirror_all(&world, Level::Blobs);
+        let history = world.destination.history();
+        prop_assert!(!history.refused.is_empty(), "its manifest was refused at first");
+        prop_assert_eq!(&history.incomplete_tags, &[""; 0]);
+        prop_assert_eq!(arrivals(&world, &repository, &lost), 2, "once lost, once restored");
+        world.assert_complete();
+    }
+
+    #[test]
     fn a_destination_that_loses_content_is_detected(world in separate_world(), index in any::<Index>()) {
         world.destination.accept_incomplete_manifests();
         let things: Vec<(Repository, String)> = world.images.iter().flat_map(|image| {
@@ -274,16 +288,21 @@ proptest! {
 
 /// An image of one manifest for each of these layers.
 fn images_of_one_layer(layers: &[u8]) -> World {
-    let image = |layer: &u8| Node::Image {
+    images_of_layers(&layers.iter().map(std::slice::from_ref).collect::<Vec<_>>())
+}
+
+/// An image of one manifest for each of these lists of layers.
+fn images_of_layers(lists: &[&[u8]]) -> World {
+    let image = |layers: &&[u8]| Node::Image {
         config: 3,
-        layers: vec![*layer],
+        layers: layers.to_vec(),
         listed: Listed::Bare,
         format: Format::Oci,
         sha512: false,
     };
     World::new(Spec {
-        nodes: layers.iter().map(image).collect(),
-        images: (0..layers.len()).map(|root| ImageSpec { root, from: 0, to: 0, pinned: false }).collect(),
+        nodes: lists.iter().map(image).collect(),
+        images: (0..lists.len()).map(|root| ImageSpec { root, from: 0, to: 0, pinned: false }).collect(),
         presets: Vec::new(),
         same_registry: false,
         mounts: true,
@@ -311,14 +330,15 @@ fn a_layer_declared_empty_that_has_bytes_is_refused() {
 }
 
 #[test]
-fn a_blob_that_the_destination_loses_once_is_copied_again() {
-    let world = images_of_one_layer(&[8]);
+fn manifests_refused_at_once_for_one_lost_blob_both_succeed() {
+    let world = images_of_layers(&[&[8], &[8, 1]]);
     let (layer, _) = layer(8);
     let fault = Fault::always(Side::Destination, Act::CommitBlob, &layer, Effect::Forget);
     world.destination.plan(fault.times(1));
     mirror_all(&world, Level::Platforms);
     let history = world.destination.history();
-    assert_eq!((history.refused.len(), history.incomplete_tags.len()), (1, 0));
+    assert_eq!((history.refused.len(), history.incomplete_tags.len()), (2, 0));
+    assert_eq!(arrivals(&world, &world.images[0].mapping.repository, &layer), 2, "once lost, once restored");
     world.assert_complete();
 }
 

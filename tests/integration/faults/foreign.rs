@@ -208,7 +208,7 @@ async fn a_url_with_a_login_is_refused_without_repeating_the_password() {
     let (case, layers) = wanted(&[&with_user]).await;
     host.with_store(|store| store.repository("layers").blobs = layers.clone());
     let failure = case.run().await.expect_failure();
-    assert!(failure.contains("the manifest's URL holds a user"), "{failure}");
+    assert!(failure.contains("the manifest's URL contains a user name"), "{failure}");
     assert_eq!(host.requests().len(), 0);
     assert_nothing_is_tagged(&case);
 }

@@ -38,33 +38,44 @@ async fn a_registry_without_head_is_queried_with_get() {
 }
 
 #[tokio::test]
-async fn a_blob_that_appears_late_at_the_registry_is_waited_for() {
-    let case = Case::start().await;
-    case.destination.on("PUT", MANIFESTS).first(2).then(Action::error(404, "MANIFEST_BLOB_UNKNOWN"));
-    case.run().await.expect_success();
-    assert_eq!(
-        case.destination.count("POST", "/blobs/uploads/"),
-        case.destination.count("PUT", "/blobs/uploads/") + 1
-    );
-    assert_eq!(requests(&case.destination, "PUT", MANIFESTS).len(), 3, "the same manifest, again");
-    case.converges().await;
+async fn a_manifest_is_retried_when_the_registry_sees_its_blobs_late() {
+    for (status, code) in [
+        (404, "MANIFEST_BLOB_UNKNOWN"),
+        (400, "MANIFEST_BLOB_UNKNOWN"),
+        (400, "BLOB_UNKNOWN"),
+        (400, "DIGEST_INVALID"),
+    ] {
+        let case = Case::start().await;
+        case.destination.on("PUT", MANIFESTS).first(2).then(Action::error(status, code));
+        case.run().await.expect_success();
+        assert_eq!(
+            case.destination.count("POST", "/blobs/uploads/"),
+            case.destination.count("PUT", "/blobs/uploads/") + 1
+        );
+        assert_eq!(requests(&case.destination, "PUT", MANIFESTS).len(), 3, "{status} {code}");
+        case.converges().await;
+    }
 }
 
 #[tokio::test]
-async fn a_blob_that_the_registry_lost_is_copied_again() {
+async fn a_lost_blob_is_uploaded_again() {
     let case = Case::start().await;
     let (digest, _) = case.layer();
     // The upload is answered with success and lost.
     case.destination.on("PUT", digest.as_str()).nth(1).answer(Answer::status(201));
     let ended = case.run().await.expect_success();
-    assert!(ended.text().contains(&format!("lost blob {digest}: it is brought again")), "{}", ended.text());
+    assert!(
+        ended.text().contains(&format!("lost blob {digest} after its upload; uploading it again")),
+        "{}",
+        ended.text()
+    );
     assert_eq!(case.destination.count("PUT", digest.as_str()), 2);
     case.expect_violations_for(&digest);
     case.converges().await;
 }
 
 #[tokio::test]
-async fn a_registry_that_keeps_reporting_missing_blobs_fails_the_image() {
+async fn a_manifest_fails_when_the_registry_keeps_reporting_missing_blobs() {
     let case = Case::start().await;
     case.destination.on("PUT", MANIFESTS).then(Action::error(404, "MANIFEST_BLOB_UNKNOWN"));
     let failure = case.run().await.expect_failure();
@@ -72,7 +83,11 @@ async fn a_registry_that_keeps_reporting_missing_blobs_fails_the_image() {
         failure.contains("cannot push manifest") && failure.contains("MANIFEST_BLOB_UNKNOWN"),
         "{failure}"
     );
-    assert_eq!(requests(&case.destination, "PUT", MANIFESTS).len(), 4);
+    assert_eq!(
+        requests(&case.destination, "PUT", MANIFESTS).len(),
+        8,
+        "four, and four after looking for the blobs"
+    );
     case.converges().await;
 }
 

@@ -24,7 +24,26 @@ async fn a_level_does_not_report_damage_that_it_cannot_detect() {
 }
 
 #[tokio::test]
-async fn each_level_makes_only_the_requests_it_needs() {
+async fn present_bytes_count_only_blobs_that_were_checked_and_found() {
+    let image = SampleImage::multi_platform("web");
+    let site = Site::of(&[&image]).await;
+    let all = image.blob_bytes();
+    for (level, present) in [("platforms", 0), ("blobs", all), ("bytes", all)] {
+        let (_, document) = site.verify_json(level).await;
+        assert_eq!(document["images"][0]["bytes"]["present"], present, "{level}");
+        assert_eq!(document["totals"]["bytes"]["present"], present, "{level}");
+    }
+    let lost = own_layer(&image);
+    let size = image.blobs[&lost].len() as u64;
+    site.mirror.storage().unlink_blob(&mirrored(&image), &lost);
+    for level in ["blobs", "bytes"] {
+        let (_, document) = site.verify_json(level).await;
+        assert_eq!(document["images"][0]["bytes"]["present"], all - size, "{level}");
+    }
+}
+
+#[tokio::test]
+async fn each_level_asks_for_no_more_than_it_needs() {
     let image = SampleImage::multi_platform("web");
     let site = Site::of(&[&image]).await;
     let blobs = image.blobs.len();
@@ -35,7 +54,7 @@ async fn each_level_makes_only_the_requests_it_needs() {
         assert_eq!(site.mirror.count("HEAD", "/blobs/").await, heads, "{level}");
         assert_eq!(site.mirror.count("GET", "/blobs/").await, gets, "{level}");
         assert_eq!(site.mirror.count("GET", "/manifests/").await, image.manifests.len(), "{level}");
-        assert!(site.source.requests().await.is_empty(), "with a lock, no request goes to the source");
+        assert!(site.source.requests().await.is_empty(), "a lock is enough: the source is not contacted");
         for method in ["PUT", "POST", "PATCH", "DELETE"] {
             assert_eq!(site.mirror.count(method, "").await, 0, "verify changes nothing");
         }

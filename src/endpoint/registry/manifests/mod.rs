@@ -14,7 +14,7 @@ fn url(host: &Host, repository: &Repository, target: &Target) -> Result<url::Url
     host.url(repository, &format!("manifests/{target}"))
 }
 
-/// What a request is about, for errors.
+/// The name of a manifest in errors.
 fn name(repository: &Repository, target: &Target) -> String {
     match target {
         Target::Tag(tag) => format!("{repository}:{tag}"),

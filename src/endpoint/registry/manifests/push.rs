@@ -1,4 +1,4 @@
-//! Pushing manifests, and what a refusal means.
+//! Pushing manifests, and interpreting a refusal.
 
 use http::{HeaderMap, HeaderValue, Method, header};
 
@@ -7,7 +7,7 @@ use super::{
         auth::Scope,
         error::{Refusal, RegistryError},
         host::{Call, Host, discard},
-        retry::Tries,
+        retry::Attempts,
     },
     name,
     read::get,
@@ -22,10 +22,10 @@ use crate::{
     oci::{RawManifest, Repository, Target},
 };
 
-/// How often a manifest is pushed whose blobs the registry does not see yet.
+/// How often a manifest is pushed when the registry does not see its blobs yet.
 const LATE_BLOB_ATTEMPTS: u32 = 4;
 
-/// Pushes a manifest's bytes as they are.
+/// Pushes a manifest byte for byte.
 pub(in super::super) async fn put(
     host: &Host,
     repository: &Repository,
@@ -33,7 +33,7 @@ pub(in super::super) async fn put(
     manifest: &RawManifest,
 ) -> Result<(), Error> {
     let call = put_call(host, repository, target, manifest)?;
-    let mut tries = Tries::new(LATE_BLOB_ATTEMPTS);
+    let mut tries = Attempts::new(LATE_BLOB_ATTEMPTS);
     loop {
         tries.begin();
         let error = match host.send(&call, &[]).await {
@@ -43,17 +43,24 @@ pub(in super::super) async fn put(
             }
             Err(error) => error,
         };
-        // What was uploaded a moment ago may not have reached every part of the registry.
-        if error.cause.meaning() == Meaning::ContentMissing && tries.count() < LATE_BLOB_ATTEMPTS {
+        if may_be_late(&error) && tries.count() < LATE_BLOB_ATTEMPTS {
             tokio::time::sleep(Pause::Backoff.duration(tries.count())).await;
             continue;
         }
-        return judge_refusal(host, repository, target, manifest, error).await;
+        return interpret_refusal(host, repository, target, manifest, error).await;
     }
 }
 
-/// What a refusal of a manifest means: nothing, when the tag cannot be moved and names this very manifest.
-async fn judge_refusal(
+/// Whether the registry may accept the same manifest in a moment: a blob may not have reached every part of the registry
+/// yet, and distribution 2.8 answers 400 to one of two clients that push the same manifest at once.
+fn may_be_late(error: &Error) -> bool {
+    error.cause.meaning() == Meaning::ContentMissing
+        || matches!(error.cause.downcast_ref(), Some(RegistryError::Refused(refusal))
+            if refusal.status == 400 && refusal.has_code("DIGEST_INVALID"))
+}
+
+/// Interprets the refusal of a manifest. It is a success when the tag is immutable and points to this manifest.
+async fn interpret_refusal(
     host: &Host,
     repository: &Repository,
     target: &Target,
@@ -97,9 +104,9 @@ fn put_call<'a>(
     manifest: &RawManifest,
 ) -> Result<Call<'a>, Error> {
     let name = name(repository, target);
-    let failed = |cause: RegistryError| host.error(Operation::PushManifest, &name, &Tries::new(1), cause);
+    let failed = |cause: RegistryError| host.error(Operation::PushManifest, &name, &Attempts::new(1), cause);
     let content_type = HeaderValue::from_str(manifest.media_type().as_str()).map_err(|_| {
-        failed(RegistryError::Protocol("its media type cannot be sent in a header".to_owned()))
+        failed(RegistryError::Protocol("its media type is not a valid header value".to_owned()))
     })?;
     let url = url(host, repository, target).map_err(failed)?;
     Ok(Call {

@@ -1,7 +1,7 @@
 //! A blob in chunks: PATCH requests, each with its length, then a PUT without bytes.
 //!
-//! The method for registries and proxies that refuse large requests, and for the rest of an upload that broke off.
-//! A chunk is a part of the stream as it passes, so its size costs no memory.
+//! Used for registries and proxies that refuse large requests, and for the rest of an interrupted upload. A chunk is a
+//! section of the stream, so its size costs no memory.
 
 use std::{
     pin::Pin,
@@ -50,18 +50,18 @@ pub(super) async fn all(
             body: Body::wrap(chunk),
         };
         let response = transmit(push, outgoing, watch, record).await.map_err(unless_chunks_are_unknown)?;
-        // Its `Range` is not looked at: ECR's is stale (aws/containers-roadmap#2831), and the digest decides.
+        // Ignore its `Range`: ECR's is stale (aws/containers-roadmap#2831), and the digest is checked anyway.
         session.moved_by(&response)?;
         discard(response).await;
         offset += length;
         if let Some(journal) = &mut record.journal {
-            journal.note_session(session, &push.host.origin);
+            journal.record_session(session, &push.host.origin);
         }
     }
     send::close(push, session, watch, record).await
 }
 
-/// Tells a registry that knows no PATCH (Artifact Registry documents none) from one that has lost a session.
+/// Distinguishes a registry without PATCH (Artifact Registry documents none) from one that has lost a session.
 fn unless_chunks_are_unknown(error: RegistryError) -> RegistryError {
     match error {
         RegistryError::Refused(Refusal { status: status @ (404 | 405 | 501), code, .. })
@@ -73,7 +73,7 @@ fn unless_chunks_are_unknown(error: RegistryError) -> RegistryError {
     }
 }
 
-/// A registry's minimum wins over the size that we would choose; the blob's end wins over both.
+/// At least the registry's minimum, at most the rest of the blob.
 fn length_of_next(method: UploadMethod, minimum: u64, remaining: u64) -> u64 {
     match method {
         UploadMethod::Whole => remaining,
@@ -81,14 +81,14 @@ fn length_of_next(method: UploadMethod, minimum: u64, remaining: u64) -> u64 {
     }
 }
 
-/// The body that all chunks are parts of.
+/// The body that is split into chunks.
 struct Pieces {
     body: VerifiedBody,
-    /// What is left of the piece that the last chunk ended in.
+    /// The rest of the piece in which the last chunk ended.
     left: Bytes,
 }
 
-/// The next bytes of a body, as a body.
+/// A section of a body, as a body of its own.
 struct Chunk {
     source: Arc<Mutex<Pieces>>,
     remaining: u64,
@@ -106,7 +106,7 @@ impl http_body::Body for Chunk {
             return Poll::Ready(None);
         }
         let source = Arc::clone(&self.source);
-        // Never contended: chunks follow each other.
+        // Never contended: chunks are sent one after the other.
         let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
         if source.left.is_empty() {
             match ready!(Pin::new(&mut source.body).poll_next(context)) {
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chunk_is_as_large_as_the_registry_demands_and_never_larger_than_the_blob() {
+    fn a_chunk_respects_the_registrys_minimum_and_the_end_of_the_blob() {
         const TIB: u64 = 1 << 40;
         assert_eq!(length_of_next(UploadMethod::Chunks(5), 0, 12), 5);
         assert_eq!(length_of_next(UploadMethod::Chunks(5), 8, 12), 8);

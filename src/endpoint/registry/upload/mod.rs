@@ -1,17 +1,18 @@
 //! Writing a blob (distribution specification, "Pushing blobs"): one POST, then one PUT of known length.
 //!
-//! Nothing needs chunks or a buffer, because the descriptor gives the size before the first byte. The POST
-//! asks for a mount at the same time: from another repository that is known to hold the blob, or from the
-//! repository itself, which CNCF distribution answers with 201 when the blob is there. The session that a
-//! refused mount opens is used, not wasted. A registry that shows itself to be made from distribution is taken
-//! to do the same until the first blob that was uploaded proves it; of any other, a HEAD finds out.
+//! The descriptor gives the size in advance, so no chunks or buffers are needed. The POST also requests a mount: from
+//! another repository that holds the blob, or from the repository itself, which CNCF distribution answers with 201 when
+//! the blob exists. If the registry does not mount, it opens a session, which is used. A registry that looks like
+//! distribution is expected to do the same until the first upload confirms it; for any other, a HEAD tells whether the
+//! blob exists.
 //!
 //! Registries differ in everything else:
 //!
-//! - [`session`]: where an upload goes to; how far it is; giving it back;
-//! - [`send`]: one request with bytes, watched while they go out; [`chunks`]: many of them, for registries that
-//!   refuse large requests (the method is remembered for each host);
-//! - [`suspended`]: uploads that broke off, until they are resumed; [`journal`]: those that outlive the process.
+//! - [`session`]: the URL of an upload; its progress; canceling it;
+//! - [`send`]: one request with bytes, supervised for stalls; [`chunks`]: many requests, for registries that refuse
+//!   large ones (the method is remembered for each host);
+//! - [`suspended`]: interrupted uploads until they are resumed; [`journal`]: interrupted uploads that survive the
+//!   process.
 
 mod chunks;
 mod journal;
@@ -37,7 +38,7 @@ use super::{
     error::{Refusal, RegistryError},
     host::{Call, Host, discard},
     pace::Permit,
-    retry::{self, Tries},
+    retry::{self, Attempts},
 };
 use crate::{
     endpoint::{Begun, BlobSink, Error, Operation, VerifiedBody, body::Start, retry::ATTEMPTS},
@@ -47,10 +48,10 @@ use crate::{
 pub(crate) use self::journal::state_folder;
 pub(super) use self::suspended::SuspendedUploads;
 
-/// After so many resets of one blob's upload, something on the way may be refusing large requests.
+/// After this many resets of one upload, a proxy may be refusing large requests.
 const SUSPICIOUS_RESETS: u32 = 2;
 
-/// One blob and the repository that it is pushed to.
+/// A blob and its destination repository.
 #[derive(Debug, Clone)]
 struct Push {
     host: Arc<Host>,
@@ -59,7 +60,7 @@ struct Push {
     blob: Descriptor,
 }
 
-/// An opened upload.
+/// An open upload.
 #[derive(Debug)]
 pub struct Upload {
     push: Push,
@@ -70,7 +71,7 @@ pub struct Upload {
     _permit: Permit,
 }
 
-/// Opens the upload of a blob, resumes one that broke off, or finds that none is needed.
+/// Opens the upload of a blob or resumes an interrupted one, unless the blob exists.
 pub(super) async fn begin(
     host: Arc<Host>,
     suspended: Arc<SuspendedUploads>,
@@ -83,7 +84,7 @@ pub(super) async fn begin(
     let mut resets = 0;
     if let Some(suspended) = push.suspended.take(&push) {
         resets = suspended.record.resets;
-        // It may have been committed, and only the answer was lost.
+        // It may have been committed although the response was lost.
         if push.is_there().await? {
             suspended.record.finish();
             return Ok(Begun::Completed);
@@ -107,7 +108,7 @@ pub(super) async fn begin(
     }
 }
 
-/// What a POST led to.
+/// The result of a POST.
 enum Opened {
     Present,
     Mounted,
@@ -119,12 +120,12 @@ impl Push {
         vec![Scope::push(&self.repository)]
     }
 
-    /// What it is called in errors.
+    /// Its name in errors.
     fn name(&self) -> String {
         format!("{}@{}", self.repository, self.blob.digest)
     }
 
-    /// Whether it is worth going on with its upload when it breaks off.
+    /// Whether the blob is large enough to resume an interrupted upload.
     fn is_resumable(&self) -> bool {
         self.blob.size >= self.host.tuning().resume_from
     }
@@ -134,7 +135,7 @@ impl Push {
     }
 
     fn failed(&self, operation: Operation, cause: RegistryError) -> Error {
-        let mut tries = Tries::new(1);
+        let mut tries = Attempts::new(1);
         tries.begin();
         self.host.error(operation, &self.name(), &tries, cause)
     }
@@ -157,7 +158,7 @@ impl Push {
     async fn is_there(&self) -> Result<bool, Error> {
         match download::size(&self.host, &self.repository, &self.blob.digest).await {
             Ok(size) => Ok(size == Some(self.blob.size)),
-            // Some registries forbid to ask, though they take uploads: Artifactory answers 403.
+            // Some registries accept uploads but refuse HEAD: Artifactory answers 403.
             Err(error)
                 if matches!(
                     error.cause.downcast_ref(),
@@ -170,7 +171,7 @@ impl Push {
         }
     }
 
-    /// POST: a mount, the news that the blob is there, or a session.
+    /// Sends the POST: the blob is mounted, it exists already, or a session is opened.
     async fn open(&self, mount: Option<&Repository>) -> Result<Opened, Error> {
         let capabilities = &self.host.capabilities;
         let mount = mount.filter(|from| **from != self.repository && capabilities.mounts());
@@ -199,7 +200,7 @@ impl Push {
             if session.is_of_distribution() {
                 capabilities.expect_self_mount();
             } else if self.is_there().await? {
-                // It opened a session for a blob that was there all along.
+                // It opened a session for a blob that exists.
                 capabilities.set_self_mount(SelfMount::Ignored);
                 session.cancel(self).await;
                 return Ok(Opened::Present);
@@ -208,8 +209,8 @@ impl Push {
         Ok(Opened::Session(session))
     }
 
-    /// POST, with `mount` and `from` where there is a repository to mount from. A registry that refuses
-    /// because of the mount (its token, its policy, its version, its bugs) is asked again without it.
+    /// Sends the POST, with `mount` and `from` if there is a repository to mount from. If the registry refuses because
+    /// of the mount (token, policy, version, bug), sends it again without.
     async fn post(&self, from: Option<&Repository>) -> Result<(Response, Url), Error> {
         let mut url = self
             .host
@@ -227,7 +228,7 @@ impl Push {
         match (self.host.send(&call, &[]).await, from) {
             (Ok(response), _) => Ok((response, url)),
             (Err(error), Some(from)) => {
-                // What may pass says nothing about a registry, except that mounts may be beyond it.
+                // A temporary failure does not count as a refused mount, but is retried without the mount.
                 let may_pass = error.cause.downcast_ref().is_some_and(retry::is_transient);
                 if *from != self.repository {
                     self.host.capabilities.mount_answered(false);
@@ -240,9 +241,9 @@ impl Push {
         }
     }
 
-    /// After the first blob that was really uploaded: does this registry answer a mount from a repository
-    /// into itself? It saves a request for every blob that follows. Not to be found out any earlier: an upload
-    /// opened for a blob that is not there is the right answer, and says nothing.
+    /// After the first uploaded blob, tests whether the registry answers a mount from a repository into itself, which
+    /// saves a request for every later blob. It cannot be tested earlier: for a missing blob, every registry opens a
+    /// session.
     async fn learn_self_mount(&self) {
         let capabilities = &self.host.capabilities;
         if !capabilities.tests_self_mount() {

@@ -1,4 +1,4 @@
-//! One request with bytes of a blob, watched while they go out.
+//! One request with bytes of a blob, supervised for stalls.
 
 use std::time::Duration;
 
@@ -27,34 +27,34 @@ use crate::{
     event::Event,
 };
 
-/// What is noted about a running upload, to resume it if it breaks off.
+/// The state of a running upload that is needed to resume it.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) snapshots: Vec<Snapshot>,
     pub(super) journal: Option<Journal>,
-    /// How often a request of this blob's upload has broken off.
+    /// How often a request of this upload was interrupted.
     pub(super) resets: u32,
-    /// The registry said that it had so many bytes, and then did not take the rest.
+    /// The registry reported its progress and then refused the rest.
     pub(super) disputed: Option<u64>,
-    /// How often the registry was busy with an earlier request about this upload.
+    /// How often the registry was still busy with an earlier request of this upload.
     pub(super) conflicts: u32,
 }
 
 impl Record {
-    /// Of a new session.
+    /// The record of a new session.
     pub(super) fn new(push: &Push, session: &Session, resets: u32) -> Self {
         let mut journal = push.suspended.new_journal(push);
         if let Some(journal) = &mut journal {
-            journal.note_session(session, &push.host.origin);
+            journal.record_session(session, &push.host.origin);
         }
         Self { snapshots: Vec::new(), journal, resets, disputed: None, conflicts: 0 }
     }
 
-    /// Takes over what the body has noted.
+    /// Adds the snapshots of the body.
     pub(super) fn update(&mut self, watch: &Watch) {
         for snapshot in watch.take_snapshots() {
             if let Some(journal) = &mut self.journal {
-                journal.note_snapshot(&snapshot);
+                journal.record_snapshot(&snapshot);
             }
             self.snapshots.push(snapshot);
         }
@@ -68,7 +68,7 @@ impl Record {
     }
 }
 
-/// Bytes on their way out.
+/// Bytes to send.
 pub(super) struct Outgoing {
     pub(super) method: Method,
     pub(super) url: Url,
@@ -78,7 +78,7 @@ pub(super) struct Outgoing {
     pub(super) body: Body,
 }
 
-/// Sends a whole blob. The length is announced, so a body that ends early can never pass for complete.
+/// Sends a whole blob. `Content-Length` is set, so the registry cannot accept a body that ends early.
 pub(super) async fn whole(
     push: &Push,
     session: &Session,
@@ -92,7 +92,7 @@ pub(super) async fn whole(
     Ok(())
 }
 
-/// Makes a blob of a session that has all the bytes.
+/// Commits a session that has all the bytes.
 pub(super) async fn close(
     push: &Push,
     session: &Session,
@@ -105,7 +105,7 @@ pub(super) async fn close(
     Ok(())
 }
 
-/// Sends one request whose body can be sent only once, and returns a successful answer.
+/// Sends one request whose body can be sent only once. Returns a successful response.
 pub(super) async fn transmit(
     push: &Push,
     outgoing: Outgoing,
@@ -154,15 +154,15 @@ pub(super) async fn transmit(
     Err(error)
 }
 
-/// Waits for the answer while the bytes go out, notes how far they are, and ends what stalls. A read timeout would not
-/// notice: nothing is read while the bytes go out.
+/// Waits for the response, records the progress and cancels a stalled request. A read timeout does not suffice: nothing
+/// is read while the request body is sent.
 async fn supervise(
     push: &Push,
     watch: &Watch,
     record: &mut Record,
     send: impl Future<Output = reqwest::Result<Response>>,
 ) -> Result<Response, RegistryError> {
-    let mut stillness = Stillness::new(push);
+    let mut stillness = StallTimer::new(push);
     let mut ticks = tokio::time::interval(stillness.tick());
     tokio::pin!(send);
     loop {
@@ -175,8 +175,8 @@ async fn supervise(
     }
 }
 
-/// For how long nothing has moved.
-struct Stillness {
+/// Measures the time without progress.
+struct StallTimer {
     name: String,
     size: u64,
     stall: Duration,
@@ -186,7 +186,7 @@ struct Stillness {
     reported: u32,
 }
 
-impl Stillness {
+impl StallTimer {
     fn new(push: &Push) -> Self {
         let tuning = push.host.tuning();
         Self {
@@ -205,7 +205,7 @@ impl Stillness {
     }
 
     fn check(&mut self, host: &Host, watch: &Watch) -> Result<(), RegistryError> {
-        // A stalled source has a timeout of its own, and may recover.
+        // A stalled source has its own timeout and may recover.
         if watch.moved() != self.moved || watch.waits_for_source() {
             self.moved = watch.moved();
             self.since = Instant::now();
@@ -220,7 +220,7 @@ impl Stillness {
         if still >= self.stall * (self.reported + 1) {
             self.reported += 1;
             let message = format!(
-                "{} has all bytes of {} and has not answered for {} s",
+                "{} received all of {} but has not responded for {} s",
                 host.origin,
                 self.name,
                 still.as_secs()

@@ -1,4 +1,4 @@
-//! Uploads that broke off, until the next attempt or the next process resumes them.
+//! Interrupted uploads, until the next attempt or the next process resumes them.
 
 use std::{
     collections::HashMap,
@@ -24,36 +24,36 @@ use crate::{
     oci::{Digest, Repository},
 };
 
-/// How often an upload is resumed that the registry is busy with. After that, a new one is opened.
+/// How often to resume an upload while the registry is busy with it. After that, a new one is opened.
 const CONFLICTS: u32 = 3;
 
-/// The uploads of one side that broke off.
+/// The interrupted uploads of one side.
 #[derive(Debug)]
 pub(in super::super) struct SuspendedUploads {
     folder: Option<PathBuf>,
     uploads: Mutex<HashMap<(Repository, Digest), SuspendedUpload>>,
 }
 
-/// An upload that broke off.
+/// An interrupted upload.
 #[derive(Debug)]
 pub(super) struct SuspendedUpload {
     session: Session,
     pub(super) record: Record,
-    /// The registry cannot have more bytes than this.
+    /// The upper bound of the bytes that the registry has.
     sent: u64,
 }
 
-/// What resuming an upload led to.
+/// The result of resuming an upload.
 pub(super) enum Resumption {
     /// The rest is wanted.
     Resumed(Box<ResumedUpload>),
-    /// It had all the bytes and is a blob now.
+    /// The registry had all the bytes; the blob is committed.
     Completed,
-    /// A new one must be opened: no byte is ever sent twice to one session.
+    /// A new upload must be opened: no byte is ever sent twice to one session.
     Dead,
 }
 
-/// A resumed upload: where it goes, from where on, and what is noted about it.
+/// A resumed upload: its session, its start offset and its record.
 pub(super) struct ResumedUpload {
     pub(super) session: Session,
     pub(super) start: Start,
@@ -61,12 +61,12 @@ pub(super) struct ResumedUpload {
 }
 
 impl SuspendedUploads {
-    /// An empty one. Journals of large uploads are kept in the folder.
+    /// Starts empty. The folder holds the journals of large uploads.
     pub(in super::super) fn new(folder: Option<PathBuf>) -> Self {
         Self { folder, uploads: Mutex::default() }
     }
 
-    /// The upload of a blob that broke off, in this process or an earlier one.
+    /// The interrupted upload of a blob, from this process or an earlier one.
     pub(super) fn take(&self, push: &Push) -> Option<SuspendedUpload> {
         let key = (push.repository.clone(), push.blob.digest.clone());
         if let Some(suspended) = self.uploads().remove(&key) {
@@ -76,11 +76,11 @@ impl SuspendedUploads {
         let (journal, entries) = Journal::open(folder, &push.host.origin, &push.repository, &push.blob)?;
         let (snapshots, journal) = (entries.snapshots, Some(journal));
         let record = Record { snapshots, journal, resets: 0, disputed: None, conflicts: 0 };
-        // How much was sent is not noted: that would cost a write for every piece.
+        // The journal does not record how much was sent: that would cost a write for every piece.
         Some(SuspendedUpload { session: entries.session, record, sent: push.blob.size })
     }
 
-    /// A journal for an upload that has just been opened, if it is worth one.
+    /// A journal for a new upload, if the blob is large enough.
     pub(super) fn new_journal(&self, push: &Push) -> Option<Journal> {
         let folder = self.folder.as_deref().filter(|_| push.is_resumable())?;
         journal::sweep(folder);
@@ -98,7 +98,7 @@ impl SuspendedUploads {
 }
 
 impl SuspendedUpload {
-    /// After a failure: keeps the session if it may still be good, gives it back otherwise.
+    /// After a failure: keeps the session if it may still be valid, cancels it otherwise.
     pub(super) async fn keep_or_cancel(
         push: &Push,
         session: Session,
@@ -116,7 +116,7 @@ impl SuspendedUpload {
         if retry::is_busy_upload(error) {
             record.conflicts += 1;
         }
-        if may_be_good(watch, error) && record.conflicts <= CONFLICTS {
+        if may_be_valid(watch, error) && record.conflicts <= CONFLICTS {
             push.suspended.keep(push, Self { session, record, sent: watch.passed() });
             return;
         }
@@ -126,7 +126,7 @@ impl SuspendedUpload {
         }
     }
 
-    /// Asks the registry how far the upload came. Only large ones are resumed.
+    /// Asks the registry for the upload's progress. Only large uploads are resumed.
     pub(super) async fn resume(self, push: &Push) -> Resumption {
         let Self { mut session, mut record, sent } = self;
         let may_go_on = push.is_resumable() && push.host.capabilities.takes_chunks();
@@ -143,10 +143,10 @@ impl SuspendedUpload {
             session.cancel(push).await;
             return Resumption::Dead;
         }
-        // Bytes arrived before the break: it says nothing about the size of requests.
+        // Bytes arrived before the interruption, so the size of the request was not the cause.
         record.resets = 0;
         if let Some(journal) = &mut record.journal {
-            journal.note_session(&session, &push.host.origin);
+            journal.record_session(&session, &push.host.origin);
         }
         let hashed = last_before(&record.snapshots, received)
             .unwrap_or_else(|| Start::at_the_beginning(&push.blob).hashed);
@@ -160,8 +160,8 @@ fn last_before(snapshots: &[Snapshot], offset: u64) -> Option<Snapshot> {
     usable.max_by_key(|snapshot| snapshot.offset).cloned()
 }
 
-/// Whether the bytes that were sent are right, as far as is known, and the session may still have them.
-fn may_be_good(watch: &Watch, error: &RegistryError) -> bool {
+/// Whether the session may still be valid and the bytes sent so far are not known to be wrong.
+fn may_be_valid(watch: &Watch, error: &RegistryError) -> bool {
     if let Some(failure) = watch.failure() {
         return !matches!(failure.cause, Cause::Mismatch(_));
     }
@@ -178,7 +178,7 @@ fn may_be_good(watch: &Watch, error: &RegistryError) -> bool {
     }
 }
 
-/// Whether there is nothing left to give back.
+/// Whether the session no longer exists.
 fn is_gone(error: &RegistryError) -> bool {
     matches!(error, RegistryError::Refused(refusal) if refusal.has_code("BLOB_UPLOAD_UNKNOWN"))
 }
