@@ -1,27 +1,27 @@
-//! Reading a destination again: what is really there, and everything that is wrong with it.
+//! Reads a destination: what is really there, and everything that is wrong with it.
 //!
 //! The same walk tells `sync` what is there already, confirms what it pushed, and is all that `verify` does.
+
+use std::fmt;
 
 use futures::{StreamExt, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    endpoint::{Cause, Error, Operation, Source, VerifiedBody, body},
+    endpoint::{Cause, Error, Source, VerifiedBody, body},
     graph::{ForeignLayers, Graph, KnownManifests},
     oci::{Descriptor, Digest, Platform, Repository, Target, manifest::ManifestError, verified::Mismatch},
     problem::Problem,
     resolve,
 };
 
-/// How many blobs of one image are looked at at once, and how many are read.
-const LOOKED_AT_ONCE: usize = 16;
+/// How many blobs of one image are checked at once, and how many are read.
+const CHECKED_AT_ONCE: usize = 16;
 const READ_AT_ONCE: usize = 4;
 
 /// How closely a destination is read.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// The manifest under the tag and every child manifest, their bytes hashed.
@@ -32,15 +32,56 @@ pub enum Level {
     Bytes,
 }
 
-/// What stands under a tag.
+impl fmt::Display for Level {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Platforms => "platforms",
+            Self::Blobs => "blobs",
+            Self::Bytes => "bytes",
+        })
+    }
+}
+
+/// How closely a copy reads the destination, before and after: `--check`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CheckLevel {
+    /// The manifest under the tag and its children.
+    Manifests,
+    /// Every blob as well.
+    Blobs,
+}
+
+impl CheckLevel {
+    /// How closely [`survey`] reads.
+    #[must_use]
+    pub(crate) const fn level(self) -> Level {
+        match self {
+            Self::Manifests => Level::Platforms,
+            Self::Blobs => Level::Blobs,
+        }
+    }
+}
+
+impl fmt::Display for CheckLevel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Manifests => "manifests",
+            Self::Blobs => "blobs",
+        })
+    }
+}
+
+/// What a tag leads to.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// Everything that could be read; `None` when there is nothing under the tag.
     pub graph: Option<Graph>,
     /// What is wrong with it in itself.
     pub problems: Vec<Problem>,
-    /// Why some blobs could not be looked at: what they are like is not known.
+    /// Why some blobs could not be checked.
     pub unread: Option<Error>,
+    /// The total size of the blobs that were checked and found, in bytes. 0 at [`Level::Platforms`], which checks none.
+    pub found_bytes: u64,
 }
 
 impl Survey {
@@ -50,7 +91,7 @@ impl Survey {
         self.graph.as_ref().and_then(Graph::root).map(|root| &root.descriptor.digest)
     }
 
-    /// The manifests that are there, for whoever would otherwise read them from elsewhere.
+    /// The manifests that are there. They need not be read from the source.
     #[must_use]
     pub fn known(&self) -> KnownManifests {
         let nodes = self.graph.iter().flat_map(|graph| &graph.nodes);
@@ -58,45 +99,45 @@ impl Survey {
     }
 }
 
-/// What should stand under a tag.
+/// What a tag should lead to.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
-    /// The digest that the tag should name; `None` when only completeness is asked for.
+    /// The digest that the tag should name; `None` when only completeness is checked.
     pub digest: Option<&'a Digest>,
     /// Platforms that must be there, the waived ones left out.
     pub platforms: &'a [Platform],
 }
 
-/// Reads what stands under a tag, whole. Errors are only those that prevent reading; everything that is wrong
-/// with what is there becomes a problem.
+/// Reads everything that a tag leads to. Only what prevents reading is an error; everything that is wrong with what is
+/// there becomes a problem.
 pub async fn survey<S: Source>(
-    place: &S,
+    destination: &S,
     repository: &Repository,
     target: &Target,
     level: Level,
     foreign_layers: ForeignLayers,
 ) -> Result<Survey, Error> {
-    let mut survey = survey_what_answers(place, repository, target, level, foreign_layers).await?;
+    let mut survey = survey_what_answers(destination, repository, target, level, foreign_layers).await?;
     match survey.unread.take() {
         Some(error) => Err(error),
         None => Ok(survey),
     }
 }
 
-/// The same, keeping what was found out when some blobs could not be looked at.
-pub async fn survey_what_answers<S: Source>(
-    place: &S,
+/// The same, but when some blobs could not be checked, what was found out is kept.
+pub(crate) async fn survey_what_answers<S: Source>(
+    destination: &S,
     repository: &Repository,
     target: &Target,
     level: Level,
     foreign_layers: ForeignLayers,
 ) -> Result<Survey, Error> {
-    let root = match place.manifest(repository, target).await {
+    let root = match destination.manifest(repository, target).await {
         Ok(Some(root)) => root,
         Ok(None) => return Ok(Survey { problems: vec![Problem::MissingTag], ..Survey::default() }),
         Err(error) => return unusable_root(error),
     };
-    let graph = resolve::survey(place, repository, root, &KnownManifests::new()).await?;
+    let graph = resolve::survey(destination, repository, root, &KnownManifests::new()).await?;
     let graph = graph.with_foreign_layers(foreign_layers);
     let mut problems: Vec<Problem> = graph
         .missing
@@ -110,17 +151,18 @@ pub async fn survey_what_answers<S: Source>(
         digest: child.digest.clone(),
         reason: error.to_string(),
     }));
-    let mut unread = None;
-    for looked_at in check_blobs(place, repository, &graph, level).await {
-        match looked_at {
-            Ok(problem) => problems.extend(problem),
+    let (mut unread, mut found_bytes) = (None, 0_u64);
+    for (size, checked) in check_blobs(destination, repository, &graph, level).await {
+        match checked {
+            Ok(None) => found_bytes = found_bytes.saturating_add(size),
+            Ok(Some(problem)) => problems.push(problem),
             Err(error) => drop(unread.get_or_insert(error)),
         }
     }
-    Ok(Survey { graph: Some(graph), problems, unread })
+    Ok(Survey { graph: Some(graph), problems, unread, found_bytes })
 }
 
-/// A root whose bytes are not what they were asked for by is a problem; anything else stays an error.
+/// A root whose bytes do not match the digest that it was asked for by is a problem; anything else stays an error.
 fn unusable_root(error: Error) -> Result<Survey, Error> {
     let (digest, reason) = match &error.cause {
         Cause::Manifest(ManifestError::Digest { expected, found }) => {
@@ -135,7 +177,7 @@ fn unusable_root(error: Error) -> Result<Survey, Error> {
     Ok(Survey { problems, ..Survey::default() })
 }
 
-/// Holds a survey against what should be there. Returns all problems, those of the survey first.
+/// Compares a survey with what should be there. Returns all problems, those of the survey first.
 #[must_use]
 pub fn judge(survey: &Survey, expected: Expected<'_>) -> Vec<Problem> {
     let mut problems = survey.problems.clone();
@@ -159,36 +201,38 @@ pub fn judge(survey: &Survey, expected: Expected<'_>) -> Vec<Problem> {
     problems
 }
 
+/// Checks every blob of the graph. Returns the size and result of each.
 async fn check_blobs<S: Source>(
-    place: &S,
+    destination: &S,
     repository: &Repository,
     graph: &Graph,
     level: Level,
-) -> Vec<Result<Option<Problem>, Error>> {
+) -> Vec<(u64, Result<Option<Problem>, Error>)> {
     let at_once = match level {
         Level::Platforms => return Vec::new(),
-        Level::Blobs => LOOKED_AT_ONCE,
+        Level::Blobs => CHECKED_AT_ONCE,
         Level::Bytes => READ_AT_ONCE,
     };
     let blobs: Vec<Descriptor> = graph.blobs().into_iter().cloned().collect();
     stream::iter(blobs)
         .map(|blob| async move {
-            match level {
-                Level::Bytes => read_blob(place, repository, &blob).await,
-                _ => look_at_blob(place, repository, &blob).await,
-            }
+            let checked = match level {
+                Level::Bytes => read_blob(destination, repository, &blob).await,
+                _ => check_size(destination, repository, &blob).await,
+            };
+            (blob.size, checked)
         })
         .buffered(at_once)
         .collect()
         .await
 }
 
-async fn look_at_blob<S: Source>(
-    place: &S,
+async fn check_size<S: Source>(
+    destination: &S,
     repository: &Repository,
     blob: &Descriptor,
 ) -> Result<Option<Problem>, Error> {
-    Ok(match place.blob_size(repository, &blob.digest).await? {
+    Ok(match destination.blob_size(repository, &blob.digest).await? {
         None => Some(Problem::MissingBlob { digest: blob.digest.clone(), size: blob.size }),
         Some(found) if found != blob.size => {
             Some(Problem::WrongSize { digest: blob.digest.clone(), expected: blob.size, found })
@@ -198,15 +242,14 @@ async fn look_at_blob<S: Source>(
 }
 
 async fn read_blob<S: Source>(
-    place: &S,
+    destination: &S,
     repository: &Repository,
     blob: &Descriptor,
 ) -> Result<Option<Problem>, Error> {
     let read = async {
-        let stream = place.open_blob(repository, blob, 0).await?;
-        let at = place.blob_place(repository, &blob.digest);
-        let error = Error::new(Operation::ReadBlob, place.side(), at, Cause::NoSuchBlob);
-        body::drain(VerifiedBody::new(stream, blob, error, Box::new(|_| ()))).await
+        let stream = destination.open_blob(repository, blob, 0).await?;
+        let location = destination.blob_location(repository, &blob.digest);
+        body::drain(VerifiedBody::new(stream, blob, location, Box::new(|_| ()))).await
     };
     let digest = blob.digest.clone();
     match read.await {

@@ -1,6 +1,6 @@
 //! What a person sees when something failed: one line, the causes below it, a hint, and an exit code.
 //!
-//! Modules have error enums of their own; everything ends here, in a [`Failure`], before it is reported.
+//! Each module has its own error enum; all of them become a [`Failure`] before they are reported.
 
 mod logins;
 
@@ -9,19 +9,19 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::logins::hide_logins;
+pub(crate) use self::logins::hide_logins;
 
-/// What kind of failure it was. The exit code follows from it.
+/// The kind of a failure. It decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// An image could not be copied, for a reason with no kind of its own.
+    /// An image could not be copied, for a reason that has no kind of its own.
     Image,
     /// The command line or a setting is wrong.
     Usage,
     /// Input could not be read or understood: a chart, a manifest, a list, a lock.
     Input,
-    /// A registry refused the credentials, or the rights that they have.
+    /// A registry refused the credentials, or what they were used for.
     Authentication,
     /// `verify` found a difference.
     Difference,
@@ -32,29 +32,29 @@ pub enum Kind {
 }
 
 /// Exit codes, documented in the README.
-pub mod exit {
+pub(crate) mod exit {
     /// Everything is there and confirmed.
-    pub const SUCCESS: u8 = 0;
+    pub(crate) const SUCCESS: u8 = 0;
     /// An image failed, or failures of several kinds.
-    pub const IMAGE: u8 = 1;
+    pub(crate) const IMAGE: u8 = 1;
     /// Usage or settings.
-    pub const USAGE: u8 = 2;
+    pub(crate) const USAGE: u8 = 2;
     /// Unreadable input.
-    pub const INPUT: u8 = 3;
+    pub(crate) const INPUT: u8 = 3;
     /// Authentication refused.
-    pub const AUTHENTICATION: u8 = 4;
+    pub(crate) const AUTHENTICATION: u8 = 4;
     /// `verify` found a difference.
-    pub const DIFFERENCE: u8 = 5;
+    pub(crate) const DIFFERENCE: u8 = 5;
     /// Digest or size while copying.
-    pub const INTEGRITY: u8 = 6;
+    pub(crate) const INTEGRITY: u8 = 6;
     /// SIGINT, as a shell counts it.
-    pub const INTERRUPTED: u8 = 130;
+    pub(crate) const INTERRUPTED: u8 = 130;
     /// SIGTERM, as a shell counts it.
-    pub const TERMINATED: u8 = 143;
+    pub(crate) const TERMINATED: u8 = 143;
 }
 
 impl Kind {
-    /// The exit code of a run that failed in this way only.
+    /// The exit code of a run in which all failures are of this kind.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {
@@ -69,9 +69,9 @@ impl Kind {
     }
 }
 
-/// The exit code of a run with these failures: their common one, or 1 where they differ.
+/// The exit code of a run with these failures: the one they share, or 1 if they differ.
 #[must_use]
-pub fn exit_code_of(kinds: impl IntoIterator<Item = Kind>) -> u8 {
+pub(crate) fn exit_code_of(kinds: impl IntoIterator<Item = Kind>) -> u8 {
     let mut kinds = kinds.into_iter();
     match kinds.next() {
         None => exit::SUCCESS,
@@ -80,7 +80,7 @@ pub fn exit_code_of(kinds: impl IntoIterator<Item = Kind>) -> u8 {
     }
 }
 
-/// A failure, ready to be shown. Its texts are already free of secrets and control characters.
+/// A failure, ready to be shown. Its texts hold no secrets and no control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
@@ -97,7 +97,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with one line and nothing else.
+    /// A failure of one line.
     #[must_use]
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: clean(&message.into()), causes: Vec::new(), hint: None }
@@ -110,7 +110,7 @@ impl Failure {
         let mut source = error.source();
         while let Some(cause) = source {
             let text = clean(&cause.to_string());
-            // Libraries often repeat their source in their own text; a person needs it once.
+            // Many libraries repeat their source in their own text; show it once.
             let said =
                 std::iter::once(&failure.message).chain(&failure.causes).any(|line| line.contains(&text));
             if !said {
@@ -128,9 +128,9 @@ impl Failure {
         self
     }
 
-    /// The same failure with a hint where there is one.
+    /// The same failure with a hint, if there is one.
     #[must_use]
-    pub fn with_optional_hint(mut self, hint: Option<String>) -> Self {
+    pub(crate) fn with_optional_hint(mut self, hint: Option<String>) -> Self {
         self.hint = hint.map(|text| clean(&text)).or(self.hint);
         self
     }
@@ -142,13 +142,13 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A text as it may be shown, wherever it came from.
+/// A text from anywhere, made safe to show.
 fn clean(text: &str) -> String {
     escape(&hide_logins(text))
 }
 
-/// Escapes control characters, so that no registry, chart or helper can write to the terminal.
-/// Line breaks stay: helm's own messages have several lines.
+/// Escapes control characters, so that no registry, chart or helper controls the terminal.
+/// Line breaks stay: helm's messages have several lines.
 #[must_use]
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    error::hide_logins,
     oci::{Descriptor, Digest, Mapping, Platform, Reference},
     outcome::ImageOutcome,
     problem::Side,
@@ -66,7 +67,7 @@ pub enum Event {
         /// Bytes that were reported as progress and no longer count.
         bytes: u64,
     },
-    /// An image's manifests are being pushed or confirmed.
+    /// An image's manifests are pushed, and the destination is read again.
     Confirming {
         /// Which image.
         image: Arc<Mapping>,
@@ -104,6 +105,20 @@ pub enum Event {
         /// The message, in one line.
         message: String,
     },
+    /// A server accepts connections.
+    Serving {
+        /// What it serves, in a few words.
+        what: String,
+        /// `http://ADDRESS:PORT` or `https://ADDRESS:PORT`.
+        url: String,
+        /// What a user can do now, in one line each.
+        next_steps: Vec<String>,
+    },
+    /// A server answered a request.
+    Request {
+        /// The line for the access log.
+        line: String,
+    },
 }
 
 /// How a blob reached the destination.
@@ -121,6 +136,11 @@ pub enum Landing {
 pub trait EventSink: Send + Sync {
     /// Receives one event. Must not block.
     fn emit(&self, event: Event);
+}
+
+/// Emits a warning about no image in particular.
+pub(crate) fn warn(events: &dyn EventSink, message: impl AsRef<str>) {
+    events.emit(Event::Warning { image: None, message: hide_logins(message.as_ref()) });
 }
 
 /// Drops every event, for library users who only need the outcome.

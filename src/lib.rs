@@ -1,75 +1,173 @@
 //! Mirrors the images of a Helm chart into a private registry and proves that every platform arrived.
 //!
+//! # Using the library
+//!
+//! The program is built on a small library: mirror a list of images between two [endpoints](endpoint), verify them, read a
+//! bundle, run a registry. It prints nothing; [events](event) report progress.
+//!
+//! - Open registries with a [`Connector`](endpoint::registry::Connector) and bundles with
+//!   [`Bundle::open`](endpoint::bundle::Bundle::open), or write another [`Source`](endpoint::Source) or
+//!   [`Destination`](endpoint::Destination).
+//! - Decide where each image goes: a [`Mapping`](oci::Mapping), by hand or from a [`Namer`](oci::Namer).
+//! - [`pipeline::mirror()`] copies and confirms, [`pipeline::verify()`] only reads. Both return what happened to each image;
+//!   no failure of one image stops the others.
+//!
+//! ```
+//! use std::{future, sync::Arc};
+//!
+//! use thoras_mirror::{
+//!     endpoint::registry::{
+//!         Connector, NetworkSettings,
+//!         auth::{Credentials, Environment},
+//!     },
+//!     event::Silent,
+//!     oci::{Namer, Naming},
+//!     pipeline::{self, Expectation, Level, Options},
+//!     problem::Side,
+//!     serve::{self, Server},
+//! };
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Two registries to try it with: one serves a bundle, the other an empty folder.
+//! let folder = tempfile::tempdir()?;
+//! let mut addresses = Vec::new();
+//! for path in ["testdata/lock-v1/bundle.tar".into(), folder.path().join("registry")] {
+//!     let listen = ([127, 0, 0, 1], 0).into();
+//!     let server = Server::bind(serve::Options { listen, ..serve::Options::new(path) }).await?;
+//!     addresses.push(server.address());
+//!     tokio::spawn(server.run(future::pending()));
+//! }
+//!
+//! let events = Arc::new(Silent);
+//! let connector = Connector::new(NetworkSettings::default(), events.clone());
+//! let credentials = || Credentials::new(&Environment::of_process());
+//! let source = Arc::new(connector.open(Side::Source, credentials()));
+//! let destination = Arc::new(connector.open(Side::Destination, credentials()));
+//!
+//! let images = [format!("{}/app:1", addresses[0]).parse()?];
+//! let namer = Namer::new(format!("{}/mirror", addresses[1]).parse()?, Naming::Last, None);
+//! let mappings = namer.map_all(&images)?;
+//! let options = Options { platforms: vec!["linux/amd64".parse()?], ..Options::default() };
+//! let mirrored =
+//!     pipeline::mirror(source, destination.clone(), mappings.clone(), options, events.clone()).await;
+//! assert!(mirrored.iter().all(|image| image.outcome.is_confirmed()));
+//!
+//! // Some other day: is every byte still there?
+//! let digests = mirrored.into_iter().filter_map(|image| image.outcome.digest);
+//! let expected = mappings.into_iter().zip(digests).map(|(image, digest)| Expectation::new(image, digest));
+//! let verified = pipeline::verify(destination, expected.collect(), Level::Bytes, events).await;
+//! assert!(verified.iter().all(|outcome| outcome.problems.is_empty() && outcome.failure.is_none()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The map below names the private modules of the program as well.
+//!
 //! # The map
 //!
-//! A run passes through the modules in this order, and each knows only those below it:
+//! enumerate → resolve → plan → transfer → confirm → report. A module uses only modules below it; `tests/layering.rs` reads
+//! this table and fails on any other edge.
 //!
-//! | what is done | where |
+//! | module | what it does |
 //! |---|---|
-//! | what was typed, and what it means | [`cli`], [`request`] |
-//! | one small file for each command | [`jobs`] |
-//! | which images does the chart need, and why each | [`enumerate`] |
-//! | the journey of every image | [`pipeline`] |
-//! | a reference becomes a graph of manifests and blobs | [`resolve`] |
-//! | graph and destination become steps | [`plan`] |
-//! | the steps are done | [`transfer`] |
-//! | the destination is read again | [`confirm`], with what can be wrong in [`problem`] |
-//! | what happened is shown, and recorded | [`event`], [`outcome`], [`report`], [`lock`] |
-//! | how output is chosen, and quantities as people read them | [`output`], [`units`] |
-//! | what would go wrong, found out before | [`jobs::doctor`] |
-//! | places that hold images | [`endpoint`]: [`endpoint::registry`] and [`endpoint::bundle`] |
-//! | a registry of our own | [`serve`] |
-//! | the vocabulary, without I/O | [`oci`] |
-//! | what a person sees when something failed | [`error`] |
+//! | [`internals`] | private items for the tests and fuzz targets of this repository |
+//! | [`run`] | the program: starts the runtime, runs a job, presents its outcome; signals and exit codes |
+//! | [`report`] | prints: one document, a renderer for each format, progress from events |
+//! | [`jobs`] | a job for each command: takes a request and an event sink, returns a complete outcome, prints nothing |
+//! | [`request`] | turns flags, environment and defaults into one typed value for each job |
+//! | [`cli`] | the command line: clap types only |
+//! | [`serve`] | a registry over a folder, a bundle or an OCI layout |
+//! | [`pipeline`] | mirrors images from a source to a destination, and verifies them without a transfer |
+//! | [`confirm`] | reads a destination and returns everything that is wrong |
+//! | [`transfer`] | executes plans: orders blobs, shares them between images, copies one |
+//! | [`plan`] | pure: compares a graph with what the destination has and returns steps |
+//! | [`resolve`] | resolves a reference to a pinned digest and reads its graph |
+//! | [`enumerate`] | finds the images of a chart, of rendered manifests or of a list, and why each is needed |
+//! | [`endpoint`] | what holds images: the traits, [`endpoint::registry`], [`endpoint::bundle`] |
+//! | [`lock`] | the record of a run |
+//! | [`event`] | what happens while a job runs |
+//! | [`outcome`] | what happened to each image |
+//! | [`output`] | output formats and verbosity |
+//! | [`units`] | sizes, counts and times for people |
+//! | [`graph`] | what a manifest references, and what an image consists of |
+//! | [`waiver`] | which image may lack which platform |
+//! | [`problem`] | what can be wrong with an image or a bundle, and what to do about it |
+//! | [`error`] | a failure as the user sees it, and its exit code |
+//! | [`oci`] | references, digests, platforms, media types, verified reading: no I/O |
 //!
 //! # The invariants
 //!
 //! Each has tests that fail when it breaks.
 //!
-//! 1. Manifest bytes are never re-serialized: what was read is what is pushed. ([`oci::RawManifest`])
-//! 2. Children before parents, the tag last: no tag ever names an incomplete graph, whenever the run dies.
-//!    ([`transfer`])
-//! 3. Bytes that do not match their digest and size are never committed: they are hashed once, while
-//!    streaming, and the last piece is held back until the digest matches. ([`endpoint::body`])
-//! 4. Credentials go only to the scheme, host and port they are configured for, judged anew at every
-//!    redirect and `Location`. ([`endpoint::registry::auth`])
-//! 5. No secret appears in a log, an error, a lock, a report or a process list, and control characters from
-//!    outside are escaped. ([`error::escape`], [`enumerate`])
-//! 6. Work emits events; only [`report`] prints.
-//! 7. Everything asked for is confirmed, or named as a problem with an exit code other than zero.
-//!    ([`confirm`])
-//! 8. A second run converges: it repairs what its check sees and moves no blob that is there.
-//! 9. Memory does not grow with the size of blobs. ([`endpoint::body`])
-//! 10. Files appear whole or not at all. ([`lock`], [`endpoint::bundle::Writer`])
+//! 1. Manifests are pushed byte for byte as they were read, never serialized again. ([`oci::RawManifest`])
+//! 2. Children are pushed before their parents and the tag last, so no tag ever names an incomplete image, even if the
+//!    process is killed. ([`transfer`])
+//! 3. Bytes that do not match their digest and size are never committed. They are hashed once, while streaming; the last
+//!    piece is held back until the digest matches. ([`endpoint::body`])
+//! 4. Credentials are sent only to the scheme, host and port they are configured for. Every redirect and every `Location`
+//!    is checked again. ([`endpoint::registry::auth`])
+//! 5. No log, error, lock, report or process list contains a secret, and control characters from outside are escaped.
+//!    ([`error::escape`], [`enumerate`])
+//! 6. Jobs emit events; only [`report`] prints.
+//! 7. Every requested image is confirmed or reported as a problem, and a problem means a nonzero exit code. ([`confirm`])
+//! 8. Runs converge: a second run repairs what its check finds and transfers no blob that the destination has.
+//! 9. Memory use does not depend on the size of blobs. ([`endpoint::body`])
+//! 10. Files are written completely or not at all. ([`lock`], [`endpoint::bundle`])
 //!
-//! # ARCHITECTURE
+//! # Where to change what
 //!
-//! - The planner elects which image brings a shared blob before anything moves; the board in [`transfer`]
-//!   makes the others wait for it, and lets them help themselves when it fails.
-//! - [`confirm::survey`] serves three purposes: it tells `sync` what is there, confirms what was pushed, and
-//!   is all that `verify` does. Whatever it has read is not read again from the source.
-//! - A bundle is written by the same pipeline as a mirror, twice: once against [`endpoint::nowhere`], to learn every size,
-//!   and once for the blobs, from a source whose manifests are known ([`endpoint::resolved`]).
+//! | task | file |
+//! |---|---|
+//! | add a flag | `cli/` (`commands`, `bundle`, or `shared` and `registries` for several commands), then its type in `request/` |
+//! | repeat a flag in the printed repair command | `request/repair_command.rs`; it does not compile until a new setting is handled |
+//! | find images in one more field or resource | `enumerate/manifests/`: `fields.rs` knows the shapes |
+//! | follow one more kind of reference, such as referrers | `graph/successors.rs` names it, `resolve.rs` reads it |
+//! | change what is retried | `endpoint/registry/retry.rs`; how often and after which pause: `endpoint/retry.rs` |
+//! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `pace.rs` for the rule |
+//! | look for credentials in one more place | `endpoint/registry/auth/credentials.rs` |
+//! | add a kind of endpoint | the traits in `endpoint/mod.rs`; `request/access.rs` opens it for a job |
+//! | record one more field for an image | `lock/model.rs`, and its schema |
+//! | add a table column, a JSON field or a format | the table in `report/mod.rs` |
+//! | add a check to `doctor` | a variant of `Check` in `jobs/doctor/mod.rs`, run in `jobs/doctor/job.rs` |
+//! | change an answer of `serve` | `serve/routes.rs` and `serve/service.rs` choose; `blobs`, `manifests`, `uploads`, `discovery` answer |
+//!
+//! # Architecture
+//!
+//! - The planner decides which image copies a shared blob before any transfer. The other images wait for it through the
+//!   claims in [`transfer`]; if the copy fails, one of them takes over.
+//! - [`confirm::survey`] reads a destination for three purposes: it tells `sync` what is there, confirms what was pushed,
+//!   and does all of `verify`. Manifests that it has read are not read from the source again.
+//! - The pipeline that fills a mirror also writes bundles, in two passes: the first, against [`endpoint::empty`], learns
+//!   every size; the second copies the blobs, and takes the manifests from the first ([`endpoint::pinned`]).
 
-pub mod cli;
-pub mod confirm;
+mod cli;
+#[cfg(test)]
+mod committed_schema;
+mod confirm;
 pub mod endpoint;
-pub mod enumerate;
+mod enumerate;
 pub mod error;
 pub mod event;
 pub mod graph;
-pub mod jobs;
+#[doc(hidden)]
+pub mod internals;
+mod jobs;
 pub mod lock;
 pub mod oci;
 pub mod outcome;
-pub mod output;
+mod output;
 pub mod pipeline;
-pub mod plan;
+mod plan;
 pub mod problem;
-pub(crate) mod report;
-pub mod request;
-pub mod resolve;
+mod report;
+mod request;
+mod resolve;
+mod run;
 pub mod serve;
-pub mod transfer;
-pub mod units;
+mod transfer;
+mod units;
 pub mod waiver;
+
+#[doc(hidden)]
+pub use self::run::main;

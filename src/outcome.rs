@@ -3,9 +3,9 @@
 //! A job that copies or compares images ends with a [`RunOutcome`], which holds an [`ImageOutcome`] for each image.
 //! [`inspection`] has the results of jobs that only look at images.
 
-pub mod inspection;
+pub(crate) mod inspection;
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use crate::{
 /// The complete result of a job that copies or compares images.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RunOutcome {
+pub(crate) struct RunOutcome {
     /// The command that ran.
     pub command: Command,
     /// `REGISTRY[/PATH]` or the path of a bundle, if the command has a destination.
@@ -61,7 +61,7 @@ impl RunOutcome {
     /// The outcome of a command with nothing known but its images and failures. Fill in the rest with struct update
     /// syntax.
     #[must_use]
-    pub const fn new(
+    pub(crate) const fn new(
         command: Command,
         images: Vec<ImageOutcome>,
         failures: Vec<Failure>,
@@ -85,7 +85,7 @@ impl RunOutcome {
 
     /// The outcome of a command that failed before any image was known.
     #[must_use]
-    pub fn failed(command: Command, failure: Failure) -> Self {
+    pub(crate) fn failed(command: Command, failure: Failure) -> Self {
         Self::new(command, Vec::new(), vec![failure], Duration::ZERO)
     }
 }
@@ -93,7 +93,7 @@ impl RunOutcome {
 /// A command, as in `thoras-mirror COMMAND`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Command {
+pub(crate) enum Command {
     /// `images`
     Images,
     /// `sync`
@@ -119,7 +119,7 @@ pub enum Command {
 /// A bundle that was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct BundleSummary {
+pub(crate) struct BundleSummary {
     /// The bundle's ID: the digest of its `index.json`.
     pub id: Digest,
     /// Its files; empty if it was written to standard output.
@@ -133,12 +133,22 @@ pub struct BundleSummary {
 }
 
 /// A command that repairs problems: `thoras-mirror sync --to REGISTRY/PATH` with the other settings of the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Repair {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Repair {
     /// The command, quoted for a shell.
     pub command: String,
     /// What to change in it before running it.
     pub note: Option<String>,
+    /// The commands for images at other destinations, by the image's name there.
+    pub elsewhere: HashMap<String, String>,
+}
+
+impl Repair {
+    /// The command for the image with this name at its destination.
+    #[must_use]
+    pub(crate) fn command_for(&self, destination: &str) -> &str {
+        self.elsewhere.get(destination).unwrap_or(&self.command)
+    }
 }
 
 /// One image at the end of a run, with what the lock needs to know of it.

@@ -1,7 +1,7 @@
-//! What has to be done for an image: its graph held against what the destination has. No I/O.
+//! What has to be done for an image: its graph compared with what the destination has. No I/O.
 //!
-//! The planner is incremental: images are added as they are resolved, and a blob that an earlier image
-//! brings is mounted, not copied, for every later one.
+//! The planner is incremental: images are added as they are resolved, and a blob that an earlier image copies is
+//! mounted, not copied, for every later one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -35,7 +35,7 @@ pub enum Action {
         /// The repository that has it, or will have it.
         from: Repository,
     },
-    /// Another image brings it to the same repository.
+    /// Another image transfers it to the same repository.
     Await,
 }
 
@@ -78,7 +78,7 @@ impl Plan {
         steps.fold(nothing, Bytes::plus)
     }
 
-    /// How many blobs have to be brought.
+    /// How many blobs have to be transferred.
     #[must_use]
     pub fn moving(&self) -> usize {
         self.blobs.iter().filter(|step| step.action != Action::Skip).count()
@@ -92,7 +92,7 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// Plans one image for `repository`. `source` is the repository it is read from if that stands on the
+    /// Plans one image for `repository`. `source` is the repository it is read from if that is on the
     /// destination's own registry, where blobs can be mounted instead of copied.
     pub fn add(
         &mut self,
@@ -115,7 +115,8 @@ impl Planner {
             .map(|blob| {
                 let known = presence.blobs.get(&blob.digest).copied();
                 let there = known.unwrap_or_else(|| below_present.contains(&blob.digest));
-                let action = if there { Action::Skip } else { self.bring(&blob.digest, repository, source) };
+                let action =
+                    if there { Action::Skip } else { self.action_for(&blob.digest, repository, source) };
                 self.remember(&blob.digest, repository);
                 BlobStep { blob: blob.clone(), action }
             })
@@ -132,7 +133,7 @@ impl Planner {
         Plan { blobs, manifests, tag }
     }
 
-    fn bring(&self, digest: &Digest, repository: &Repository, source: Option<&Repository>) -> Action {
+    fn action_for(&self, digest: &Digest, repository: &Repository, source: Option<&Repository>) -> Action {
         let holders = self.holders.get(digest).map_or([].as_slice(), Vec::as_slice);
         if holders.contains(repository) {
             return Action::Await;

@@ -1,15 +1,15 @@
 //! From a reference to everything that the image is made of: manifests with their bytes, and blobs.
 
-mod platforms;
-
 use std::collections::{HashMap, HashSet};
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
 
 use crate::{
-    endpoint::{Cause, Error, Operation, Source},
-    graph::{self, Graph, KnownManifests, Node},
-    oci::{Contents, Descriptor, Digest, RawManifest, Repository, Target, manifest::ManifestError},
+    endpoint::{Cause, Error, Operation, Source, VerifiedBody},
+    graph::{self, Graph, KnownManifests, Node, PlatformManifest},
+    oci::{Contents, Descriptor, Digest, Platform, RawManifest, Repository, Target, manifest::ManifestError},
 };
 
 /// How deep indexes may be nested.
@@ -18,8 +18,12 @@ const DEEPEST: usize = 8;
 const MOST_MANIFESTS: usize = 2000;
 /// How many manifests of one image are read at once.
 const AT_ONCE: usize = 8;
+/// The largest config that is read to learn a platform, in bytes.
+const LARGEST_CONFIG: u64 = 8 * 1024 * 1024;
+/// The largest config that is kept in memory, in bytes. Those of real images have a few thousand.
+const LARGEST_KEPT: u64 = 64 * 1024;
 
-/// Reads an image's whole graph. A child that is missing or unusable is an error.
+/// Reads an image's whole graph. A child that is missing or unusable is an error, and so is a damaged config.
 pub async fn resolve<S: Source>(
     source: &S,
     repository: &Repository,
@@ -31,14 +35,15 @@ pub async fn resolve<S: Source>(
         return Err(error);
     }
     if let Some(missing) = graph.missing.first() {
-        let place = format!("{repository}@{}", missing.digest);
+        let name = format!("{repository}@{}", missing.digest);
         let cause = Cause::NoSuchChild(missing.platform.clone().map(Box::new));
-        return Err(Error::new(Operation::ReadManifest, source.side(), place, cause));
+        return Err(Error::new(Operation::ReadManifest, source.side(), name, cause));
     }
     Ok(graph)
 }
 
-/// Reads as much of an image's graph as exists. Only what prevents reading at all is an error.
+/// Reads as much of an image's graph as exists. Only what prevents reading at all is an error. A config that is damaged or
+/// missing names no platform here; a look at the blobs finds out why.
 pub async fn survey<S: Source>(
     endpoint: &S,
     repository: &Repository,
@@ -48,7 +53,7 @@ pub async fn survey<S: Source>(
     Ok(read(endpoint, repository, root, known).await?.0)
 }
 
-/// The graph, and why the first of its unusable manifests is unusable.
+/// The graph, and why the first of its unusable manifests or configs is unusable.
 async fn read<S: Source>(
     endpoint: &S,
     repository: &Repository,
@@ -79,34 +84,34 @@ async fn read<S: Source>(
     }
     let unusable = walk.first_error.take();
     let mut graph = walk.into_graph(&root_digest);
-    platforms::learn(endpoint, repository, &mut graph).await?;
-    Ok((graph, unusable))
+    let damaged = add_platforms(endpoint, repository, &mut graph).await?;
+    Ok((graph, unusable.or(damaged)))
 }
 
 /// A child that was asked for: absent, unusable, or read.
 type Found = (Descriptor, Option<Result<(Contents, RawManifest), Error>>);
 
 async fn read_child<S: Source>(
-    place: &S,
+    endpoint: &S,
     repository: &Repository,
     child: Descriptor,
     known: &KnownManifests,
 ) -> Result<Found, Error> {
     let read = match known.get(&child.digest) {
         Some(manifest) => Some(manifest.clone()),
-        None => match place.manifest(repository, &Target::Digest(child.digest.clone())).await {
+        None => match endpoint.manifest(repository, &Target::Digest(child.digest.clone())).await {
             Ok(manifest) => manifest,
             Err(error @ Error { cause: Cause::Manifest(_), .. }) => return Ok((child, Some(Err(error)))),
             Err(error) => return Err(error),
         },
     };
-    let opened = read.map(|manifest| opened(place, repository, &child, manifest));
+    let opened = read.map(|manifest| opened(endpoint, repository, &child, manifest));
     Ok((child, opened))
 }
 
 /// A manifest with what it refers to, if it is what its parent says and can be understood.
 fn opened<S: Source>(
-    place: &S,
+    endpoint: &S,
     repository: &Repository,
     descriptor: &Descriptor,
     manifest: RawManifest,
@@ -115,7 +120,7 @@ fn opened<S: Source>(
     let at = || format!("{repository}@{}", descriptor.digest);
     match contents {
         Ok(contents) => Ok((contents, manifest)),
-        Err(error) => Err(Error::new(Operation::ReadManifest, place.side(), at(), error)),
+        Err(error) => Err(Error::new(Operation::ReadManifest, endpoint.side(), at(), error)),
     }
 }
 
@@ -130,7 +135,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// Sorts what came into nodes, missing and unusable; returns the children to ask for next.
+    /// Sorts what was read into nodes, missing and unusable; returns the children to ask for next.
     fn take(&mut self, found: Vec<Found>) -> Result<Vec<Descriptor>, Error> {
         let mut wanted = Vec::new();
         for (descriptor, read) in found {
@@ -153,12 +158,12 @@ impl Walk {
         Ok(wanted)
     }
 
-    fn check_bounds<S: Source>(&self, place: &S, repository: &Repository) -> Result<(), Error> {
+    fn check_bounds<S: Source>(&self, endpoint: &S, repository: &Repository) -> Result<(), Error> {
         if self.asked.len() <= MOST_MANIFESTS {
             return Ok(());
         }
         let error = ManifestError::Unreadable(format!("the image has more than {MOST_MANIFESTS} manifests"));
-        Err(Error::new(Operation::ReadManifest, place.side(), repository.to_string(), error))
+        Err(Error::new(Operation::ReadManifest, endpoint.side(), repository.to_string(), error))
     }
 
     /// Orders the nodes: children before parents, the root last.
@@ -183,4 +188,80 @@ impl Walk {
         settled.push(node);
         height
     }
+}
+
+/// Learns the platforms of all image manifests. An index names them; where it does not, the config does. Returns why the
+/// first damaged config cannot be used.
+async fn add_platforms<S: Source>(
+    endpoint: &S,
+    repository: &Repository,
+    graph: &mut Graph,
+) -> Result<Option<Error>, Error> {
+    let mut damaged = None;
+    for node in &graph.nodes {
+        let Contents::Image { config, .. } = &node.contents else { continue };
+        let platform = match &node.descriptor.platform {
+            Some(_) => node.descriptor.runnable_platform().cloned(),
+            None if node.descriptor.attestation => None,
+            None => {
+                let bytes = match read_config(endpoint, repository, config).await {
+                    Ok(Some(bytes)) => bytes,
+                    Ok(None) => continue,
+                    Err(error @ Error { cause: Cause::Mismatch(_), .. }) => {
+                        damaged.get_or_insert(error);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                let platform = platform_of(&bytes);
+                if config.size <= LARGEST_KEPT {
+                    graph.configs.insert(config.digest.clone(), bytes);
+                }
+                platform
+            }
+        };
+        if let Some(platform) = platform {
+            graph.platforms.push(PlatformManifest { platform, digest: node.descriptor.digest.clone() });
+        }
+    }
+    Ok(damaged)
+}
+
+/// The fields of an image config that name its platform (OCI image specification, "Image Configuration").
+#[derive(Deserialize)]
+struct Config {
+    os: Option<String>,
+    architecture: Option<String>,
+    variant: Option<String>,
+}
+
+/// The platform that a config names.
+fn platform_of(config: &[u8]) -> Option<Platform> {
+    let Config { os, architecture, variant } = serde_json::from_slice(config).ok()?;
+    let platform = Platform::new(&os?, &architecture?, variant.as_deref());
+    (!platform.is_unknown()).then_some(platform)
+}
+
+/// A config's bytes; `None` when it is not an image's config or is not there.
+async fn read_config<S: Source>(
+    endpoint: &S,
+    repository: &Repository,
+    config: &Descriptor,
+) -> Result<Option<Bytes>, Error> {
+    if config.size > LARGEST_CONFIG || !config.media_type.is_image_config() {
+        return Ok(None);
+    }
+    let stream = match endpoint.open_blob(repository, config, 0).await {
+        Ok(stream) => stream,
+        // Its absence is found, and reported, where blobs are looked at.
+        Err(Error { cause: Cause::NoSuchBlob, .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let location = endpoint.blob_location(repository, &config.digest);
+    let body = VerifiedBody::new(stream, config, location, Box::new(|_| ()));
+    let bytes = body.try_fold(Vec::new(), |mut whole, piece| async move {
+        whole.extend_from_slice(&piece);
+        Ok(whole)
+    });
+    Ok(Some(bytes.await?.into()))
 }

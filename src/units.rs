@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 /// A count of bytes with one decimal: `0 B`, `1023 B`, `1.0 KiB`, `146.0 MiB`. Nine characters at most
 /// below one EiB, so that columns line up.
 #[must_use]
-pub fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     let text = ByteSize(count).display().iec().to_string();
     // Rounding can reach the next unit: 1023.99 KiB is 1.0 MiB.
     if text.starts_with("1024.0 ") { bytes(count.next_power_of_two()) } else { text }
@@ -15,13 +15,13 @@ pub fn bytes(count: u64) -> String {
 
 /// Bytes per second: `8.1 MiB/s`.
 #[must_use]
-pub fn rate(bytes_per_second: u64) -> String {
+pub(crate) fn rate(bytes_per_second: u64) -> String {
     format!("{}/s", bytes(bytes_per_second))
 }
 
 /// Bytes per second over a span of time; `None` when no time has passed.
 #[must_use]
-pub fn average(bytes: u64, time: Duration) -> Option<u64> {
+pub(crate) fn average(bytes: u64, time: Duration) -> Option<u64> {
     let milliseconds = time.as_millis();
     let scaled = (u128::from(bytes) * 1000).checked_div(milliseconds)?;
     Some(u64::try_from(scaled).unwrap_or(u64::MAX))
@@ -29,13 +29,13 @@ pub fn average(bytes: u64, time: Duration) -> Option<u64> {
 
 /// `1 image`, `2 images`.
 #[must_use]
-pub fn counted(count: usize, noun: &str) -> String {
+pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Elapsed time: `0.3 s`, `12.4 s`, `2 min 5 s`, `1 h 2 min`.
 #[must_use]
-pub fn elapsed(time: Duration) -> String {
+pub(crate) fn elapsed(time: Duration) -> String {
     let tenths = (time.as_millis() + 50) / 100;
     if tenths < 600 {
         return format!("{}.{} s", tenths / 10, tenths % 10);
@@ -45,7 +45,7 @@ pub fn elapsed(time: Duration) -> String {
 
 /// Time in whole seconds, rounded up: `1 s`, `17 s`, `2 min 5 s`, `1 h 2 min`.
 #[must_use]
-pub fn whole_seconds(time: Duration) -> String {
+pub(crate) fn whole_seconds(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     if seconds < 60 { format!("{seconds} s") } else { long(seconds) }
 }

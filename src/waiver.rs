@@ -1,4 +1,4 @@
-//! Leave to lack a platform: `IMAGE[=PLATFORM]`.
+//! Permission to lack a platform: `IMAGE[=PLATFORM]`.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +6,7 @@ use globset::{Glob, GlobMatcher};
 
 use crate::oci::{Platform, Reference, platform::PlatformError};
 
-/// Leave for the images that a glob matches, for one platform or for all.
+/// Permits the images that a glob matches to lack one platform, or any.
 #[derive(Debug, Clone)]
 pub struct Waiver {
     image: GlobMatcher,
@@ -14,10 +14,10 @@ pub struct Waiver {
 }
 
 impl Waiver {
-    /// Whether it is for this image. The pattern is held against the normalized reference, the repository
-    /// without tag, and the name behind the last slash with and without tag.
-    fn is_for(&self, image: &Reference) -> bool {
-        // A reference that is pinned to a digest has the same name as before.
+    /// Whether it matches this image: its normalized reference, its repository without tag, or the name after the last slash
+    /// with or without tag.
+    fn matches(&self, image: &Reference) -> bool {
+        // A digest does not change the name.
         let tag = image.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
         let whole = format!("{}{tag}", image.repository());
         let repository = image.repository().to_string();
@@ -25,22 +25,20 @@ impl Waiver {
         let names = [last(&whole), last(&repository), whole, repository, image.to_string()];
         names.iter().any(|name| self.image.is_match(name))
     }
+
+    /// Permits only this image to lack only this platform; `None` for a name that cannot be a pattern.
+    #[must_use]
+    pub fn exact(image: &Reference, platform: &Platform) -> Option<Self> {
+        let tag = image.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
+        let glob = Glob::new(&globset::escape(&format!("{}{tag}", image.repository()))).ok()?;
+        Some(Self { image: glob.compile_matcher(), platform: Some(platform.clone()) })
+    }
 }
 
 impl fmt::Display for Waiver {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.image.glob().glob())?;
         self.platform.iter().try_for_each(|platform| write!(formatter, "={platform}"))
-    }
-}
-
-impl Waiver {
-    /// Leave for this image and this platform alone; `None` for a name that cannot be a pattern.
-    #[must_use]
-    pub fn exact(image: &Reference, platform: &Platform) -> Option<Self> {
-        let tag = image.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
-        let glob = Glob::new(&globset::escape(&format!("{}{tag}", image.repository()))).ok()?;
-        Some(Self { image: glob.compile_matcher(), platform: Some(platform.clone()) })
     }
 }
 
@@ -73,12 +71,12 @@ impl FromStr for Waiver {
     }
 }
 
-/// All the leave that was given.
+/// All waivers of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Waivers(Vec<Waiver>);
 
 impl Waivers {
-    /// From what was typed.
+    /// All of these waivers.
     #[must_use]
     pub fn new(waivers: Vec<Waiver>) -> Self {
         Self(waivers)
@@ -89,13 +87,13 @@ impl Waivers {
     pub fn covers(&self, image: &Reference, platform: &Platform) -> bool {
         self.0.iter().any(|waiver| {
             waiver.platform.as_ref().is_none_or(|waived| waived.is_served_by(platform))
-                && waiver.is_for(image)
+                && waiver.matches(image)
         })
     }
 
-    /// Those that are for none of the images: misspelt, most likely.
-    pub fn idle<'a>(&'a self, images: &'a [Reference]) -> impl Iterator<Item = &'a Waiver> {
-        self.0.iter().filter(|waiver| !images.iter().any(|image| waiver.is_for(image)))
+    /// The waivers that match none of the images; most likely misspelled.
+    pub(crate) fn idle<'a>(&'a self, images: &'a [Reference]) -> impl Iterator<Item = &'a Waiver> {
+        self.0.iter().filter(|waiver| !images.iter().any(|image| waiver.matches(image)))
     }
 }
 

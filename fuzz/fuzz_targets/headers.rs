@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use thoras_mirror::endpoint::registry::fuzzing;
+use thoras_mirror::internals::fuzzing;
 use url::Url;
 
 fuzz_target!(|input: (&str, u64, u64)| {

@@ -5,7 +5,10 @@
 use std::{io::Write as _, path::Path};
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
-use thoras_mirror::endpoint::bundle::{Bundle, BundleError, Incoming, Slices};
+use thoras_mirror::{
+    endpoint::bundle::{Bundle, BundleError},
+    internals::bundle::{Incoming, Slices, open_slices},
+};
 use thoras_mirror_fuzz::{assert_printable, mutate};
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
@@ -47,5 +50,5 @@ fn open(archive: &[u8]) -> Result<Bundle, BundleError> {
     let mut file = tempfile::tempfile().expect("a file");
     file.write_all(archive).expect("room for it");
     let slices = Slices::new(vec![("fuzz.tar".to_owned(), Some(file), archive.len() as u64)]);
-    Bundle::from_slices(slices, Path::new("fuzz.tar"))
+    open_slices(slices, Path::new("fuzz.tar"))
 }

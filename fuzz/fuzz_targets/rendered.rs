@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use thoras_mirror::enumerate::fuzzing;
+use thoras_mirror::internals::fuzzing;
 
 fuzz_target!(|text: &str| {
     let prefixes = ["registry.example.com/team".to_owned()];

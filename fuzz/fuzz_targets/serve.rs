@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use thoras_mirror::serve::fuzzing;
+use thoras_mirror::internals::fuzzing;
 
 fuzz_target!(|input: (&str, u64)| {
     let (text, size) = input;

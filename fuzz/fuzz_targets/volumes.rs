@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use thoras_mirror::endpoint::bundle::volumes::{VolumeError, VolumeSet};
+use thoras_mirror::{endpoint::bundle::VolumeError, internals::bundle::VolumeSet};
 use thoras_mirror_fuzz::assert_printable;
 
 fuzz_target!(|text: &[u8]| {

@@ -1,34 +1,54 @@
-//! What can be typed: clap types only. What it means is decided in [`crate::request`].
+//! What can be typed: clap types only. [`crate::request`] decides what it means.
 //!
-//! A file for each command, and one for each group of arguments that several commands share.
+//! - [`commands`]: the arguments of every command but `bundle`; [`bundle`]: those of its four commands;
+//! - [`shared`]: arguments that several commands share (images, destination, platforms);
+//! - [`registries`]: how registries are reached, and with which credentials.
+//!
+//! No other module sees a clap type: only `request` reads these, and `main.rs` parses the command line.
 
 #![expect(clippy::doc_markdown, reason = "these comments are the help, where backticks are noise")]
 
 mod bundle;
-mod destination;
-mod doctor;
-mod images;
-mod inspect;
-mod platforms;
+mod commands;
 mod registries;
-mod selection;
-mod serve;
-mod sync;
-mod verify;
+mod shared;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::fmt::Display;
 
-pub use bundle::{Bundle, BundleInspect, BundleVerify, Export, Import};
-pub use destination::{DestinationArgs, LoginArgs, NamingArgs};
-pub use doctor::Doctor;
-pub use images::Images;
-pub use inspect::Inspect;
-pub use platforms::{DEFAULT_PLATFORMS, PlatformArgs};
-pub use registries::RegistryArgs;
-pub use selection::SelectionArgs;
-pub use serve::{Serve, ServeAccess};
-pub use sync::{Check, Sync};
-pub use verify::Verify;
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
+
+pub(crate) use self::{
+    bundle::{Bundle, BundleInspect, BundleVerify, Export, Import},
+    commands::{Doctor, Images, Inspect, Serve, ServeAccess, Sync, Verify},
+    registries::RegistryArgs,
+    shared::{
+        DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, SelectionArgs,
+    },
+};
+
+/// The environment variables that `request` reads itself. Read by clap, each would count as a flag that conflicts with
+/// others.
+pub(crate) mod variable {
+    /// The chart.
+    pub(crate) const CHART: &str = "THORAS_MIRROR_CHART";
+    /// Which images to keep.
+    pub(crate) const INCLUDE: &str = "THORAS_MIRROR_INCLUDE";
+    /// Which images to leave out.
+    pub(crate) const EXCLUDE: &str = "THORAS_MIRROR_EXCLUDE";
+    /// The lock.
+    pub(crate) const LOCK: &str = "THORAS_MIRROR_LOCK";
+    /// The destination.
+    pub(crate) const TO: &str = "THORAS_MIRROR_TO";
+    /// The password for the destination.
+    pub(crate) const TO_PASSWORD: &str = "THORAS_MIRROR_TO_PASSWORD";
+    /// The license key itself.
+    pub(crate) const LICENSE: &str = "THORAS_LICENSE";
+    /// A file with the license key.
+    pub(crate) const LICENSE_FILE: &str = "THORAS_LICENSE_FILE";
+}
 
 const AFTER_HELP: &str = "\
 Begin with:
@@ -39,21 +59,27 @@ Begin with:
 Exit codes: 0 all there and confirmed; 1 an image failed, or failures of several kinds;
 2 usage or settings; 3 unreadable input; 4 authentication refused; 5 verify found a difference;
 6 digest or size mismatch while copying, or a damaged bundle (one that only lacks images which
-export --keep-going went on without: 1); 130 or 143 ended by a signal.";
+export --keep-going left out: 1); 130 or 143 ended by a signal.";
 
 /// Mirror the images of a Helm chart into your own registry, every platform kept and confirmed.
 #[derive(Debug, Parser)]
 #[command(name = "thoras-mirror", version, after_help = AFTER_HELP, max_term_width = 100)]
 // Help is the same wherever it is read; what the environment holds (a URL with a password, say) is not part of it.
 #[command(mut_subcommands(hide_environment))]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
 
-    /// How much is said.
+    /// How much to print.
     #[command(flatten)]
     pub verbosity: Verbosity,
+}
+
+/// Every command and flag, for the tests.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }
 
 /// Of a command, and of the commands below it.
@@ -61,40 +87,45 @@ fn hide_environment(command: clap::Command) -> clap::Command {
     command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(hide_environment)
 }
 
-/// How much is said on stderr.
+/// How much is printed to stderr.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct Verbosity {
-    /// Say nothing but warnings and errors
+pub(crate) struct Verbosity {
+    /// Print only warnings and errors
     #[arg(short, long, global = true, display_order = 100, conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// Say more: what is skipped and why, what is tried again
+    /// Print more: what is skipped and why, what is retried
     #[arg(short, long, global = true, display_order = 101)]
     pub verbose: bool,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
-    /// List the images that would be mirrored, and why each is there
+pub(crate) enum Command {
+    /// List the images that would be mirrored, and why
     Images(Box<Images>),
-    /// Copy the images, read them again at the destination, and write the lock
+    /// Copy the images, read them back from the destination, and write the lock
     Sync(Box<Sync>),
-    /// Read the mirror again and compare it with the lock, or with the source
+    /// Read the mirror and compare it with the lock, or with the source
     Verify(Box<Verify>),
     /// Show platforms, digests and sizes of images
     Inspect(Inspect),
     /// Carry images across an air gap in one file, an OCI image layout
     #[command(subcommand)]
     Bundle(Bundle),
-    /// Find out before a long run what would go wrong: helm, credentials, push rights, TLS
+    /// Check everything before a long run: helm, credentials, push rights, TLS
     Doctor(Box<Doctor>),
     /// Serve a folder or a bundle as a registry
     Serve(Serve),
 }
 
-/// A choice as it is typed.
-#[must_use]
-pub fn value_name(choice: &impl ValueEnum) -> String {
-    choice.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+/// One of a few words. Each comes with its line of help.
+fn choice<T: Copy + Display + Send + std::marker::Sync + 'static>(
+    choices: &'static [(T, &'static str)],
+) -> impl TypedValueParser<Value = T> {
+    let words = choices.iter().map(|(choice, help)| PossibleValue::new(choice.to_string()).help(*help));
+    PossibleValuesParser::new(words).try_map(|word| {
+        let chosen = choices.iter().map(|(choice, _)| *choice).find(|choice| choice.to_string() == word);
+        chosen.ok_or("not one of the possible values")
+    })
 }

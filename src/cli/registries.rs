@@ -1,13 +1,13 @@
-//! How registries are reached, on both sides, and which credentials they are shown.
+//! How registries are reached, on both sides, and which credentials they get.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// How registries are reached, and who we are to the vendor.
+/// How registries are reached, and with which license.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registries")]
-pub struct RegistryArgs {
+pub(crate) struct RegistryArgs {
     /// The file with your license key; - is standard input (or set THORAS_LICENSE or THORAS_LICENSE_FILE)
     #[arg(long, value_name = "FILE", help_heading = "Credentials (besides Docker's own configuration)")]
     pub license: Option<String>,
@@ -30,7 +30,7 @@ pub struct RegistryArgs {
     )]
     pub authfile: Option<PathBuf>,
 
-    /// Speak plain http with this registry (repeatable)
+    /// Use plain http for this registry (repeatable)
     #[arg(long, value_name = "HOST[:PORT]", env = "THORAS_MIRROR_PLAIN_HTTP", value_delimiter = ',')]
     pub plain_http: Vec<String>,
 
@@ -38,29 +38,29 @@ pub struct RegistryArgs {
     #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CA_CERT", value_delimiter = ',')]
     pub ca_cert: Vec<String>,
 
-    /// Show this client certificate to one host that asks for one, or to all registries, but to no other host that they
-    /// name (repeatable)
+    /// Present this client certificate to one host, or to all registries, but never to other hosts that they refer to
+    /// (repeatable)
     #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CLIENT_CERT", value_delimiter = ',')]
     pub client_cert: Vec<String>,
 
-    /// The private key of --client-cert, unless it stands in the same file (repeatable)
+    /// The private key of --client-cert, unless it is in the same file (repeatable)
     #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CLIENT_KEY", value_delimiter = ',')]
     pub client_key: Vec<String>,
 
-    /// Accept any certificate of this registry: whoever is on the way can read and change what passes
+    /// Disable certificate checks for this registry: anyone on the path can read and change the traffic
     /// (repeatable)
     #[arg(long, value_name = "HOST[:PORT]", env = "THORAS_MIRROR_INSECURE", value_delimiter = ',')]
     pub insecure: Vec<String>,
 
-    /// How long a connection may take to come about, in seconds [default: 10]
+    /// Give up connecting after this many seconds [default: 10]
     #[arg(long, value_name = "SECONDS", env = "THORAS_MIRROR_CONNECT_TIMEOUT", value_parser = clap::value_parser!(u16).range(1..))]
     pub connect_timeout: Option<u16>,
 
-    /// How long nothing may move before an attempt counts as failed, in seconds [default: 60]
+    /// Give up an attempt when no data arrives for this many seconds [default: 60]
     #[arg(long, value_name = "SECONDS", env = "THORAS_MIRROR_STALL_TIMEOUT", value_parser = clap::value_parser!(u16).range(1..))]
     pub stall_timeout: Option<u16>,
 
-    /// How long a credential helper may take to answer, in seconds [default: 30]
+    /// Give up on a credential helper after this many seconds [default: 30]
     #[arg(long, value_name = "SECONDS", env = "THORAS_MIRROR_HELPER_TIMEOUT", value_parser = clap::value_parser!(u16).range(1..))]
     pub helper_timeout: Option<u16>,
 }

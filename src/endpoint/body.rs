@@ -1,4 +1,4 @@
-//! A blob on its way: hashed once while it streams, its last piece held back until the digest matches.
+//! A blob while it streams: hashed once, its last piece held back until the digest matches.
 //!
 //! [`VerifiedBody`] is an HTTP body with an exact length. When the source fails or lies, the body ends in
 //! an error before its announced length is reached, so no receiver can take it for complete. The error
@@ -22,7 +22,7 @@ use futures::{Stream, StreamExt};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 
-use super::{BlobStream, Cause, Error, error::Operation};
+use super::{BlobStream, Cause, Error, Location};
 use crate::oci::{Descriptor, Hasher, verified::Verifier};
 
 /// The hash of a blob's first `offset` bytes.
@@ -41,7 +41,7 @@ pub struct Start {
     pub hashed: Snapshot,
     /// How many bytes the receiver has.
     pub received: u64,
-    /// Take a snapshot after so many bytes; `None` when nobody will ever need one.
+    /// Take a snapshot after so many bytes; `None` when none will be needed.
     pub snapshot_every: Option<u64>,
 }
 
@@ -54,9 +54,9 @@ impl Start {
     }
 }
 
-/// What can be seen of a body from outside while somebody else consumes it.
+/// What can be seen of a body from outside while it is consumed.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub(crate) struct Watch {
     moved: AtomicU64,
     passed: AtomicU64,
     waits: AtomicBool,
@@ -68,36 +68,36 @@ pub struct Watch {
 impl Watch {
     /// Bytes that have come from the source so far, those before the start left out.
     #[must_use]
-    pub fn moved(&self) -> u64 {
+    pub(crate) fn moved(&self) -> u64 {
         self.moved.load(Ordering::Relaxed)
     }
 
-    /// The place in the blob up to which bytes have been passed on to the receiver.
+    /// The offset in the blob up to which bytes have been passed on to the receiver.
     #[must_use]
-    pub fn passed(&self) -> u64 {
+    pub(crate) fn passed(&self) -> u64 {
         self.passed.load(Ordering::Relaxed)
     }
 
     /// Whether the receiver wants more than the source has given.
     #[must_use]
-    pub fn waits_for_source(&self) -> bool {
+    pub(crate) fn waits_for_source(&self) -> bool {
         self.waits.load(Ordering::Relaxed)
     }
 
     /// Why the source side failed, if it did.
     #[must_use]
-    pub fn failure(&self) -> Option<&Error> {
+    pub(crate) fn failure(&self) -> Option<&Error> {
         self.failure.get()
     }
 
     /// The snapshots since this was last called.
     #[must_use]
-    pub fn take_snapshots(&self) -> Vec<Snapshot> {
+    pub(crate) fn take_snapshots(&self) -> Vec<Snapshot> {
         std::mem::take(&mut self.snapshots.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until there is a snapshot to take.
-    pub async fn snapshot_taken(&self) {
+    pub(crate) async fn snapshot_taken(&self) {
         self.taken.notified().await;
     }
 
@@ -120,25 +120,25 @@ pub struct VerifiedBody {
     remaining: u64,
     snapshot_every: Option<u64>,
     last_snapshot: u64,
-    place: Error,
+    location: Location,
     watch: Arc<Watch>,
     on_progress: OnProgress,
 }
 
 impl VerifiedBody {
-    /// Wraps all the bytes of `blob`. `place` is what a mismatch is reported as; its cause is replaced.
+    /// Wraps all the bytes of `blob`. A mismatch is reported at `location`.
     #[must_use]
-    pub fn new(stream: BlobStream, blob: &Descriptor, place: Error, on_progress: OnProgress) -> Self {
-        Self::starting(stream, blob, Start::at_the_beginning(blob), place, on_progress)
+    pub fn new(stream: BlobStream, blob: &Descriptor, location: Location, on_progress: OnProgress) -> Self {
+        Self::starting(stream, blob, Start::at_the_beginning(blob), location, on_progress)
     }
 
     /// Wraps the bytes of `blob` from `start.hashed.offset` on; those from `start.received` on are passed on.
     #[must_use]
-    pub fn starting(
+    pub(crate) fn starting(
         stream: BlobStream,
         blob: &Descriptor,
         start: Start,
-        place: Error,
+        location: Location,
         on_progress: OnProgress,
     ) -> Self {
         let Start { hashed: Snapshot { offset, hasher }, received, snapshot_every } = start;
@@ -150,7 +150,7 @@ impl VerifiedBody {
             remaining: blob.size.saturating_sub(received),
             snapshot_every,
             last_snapshot: offset,
-            place: Error { operation: Operation::ReadBlob, ..place },
+            location,
             watch: Arc::new(watch),
             on_progress,
         }
@@ -158,7 +158,7 @@ impl VerifiedBody {
 
     /// A view that stays when the body has been handed over.
     #[must_use]
-    pub fn watch(&self) -> Arc<Watch> {
+    pub(crate) fn watch(&self) -> Arc<Watch> {
         Arc::clone(&self.watch)
     }
 
@@ -176,7 +176,7 @@ impl VerifiedBody {
     }
 
     fn fail_with(&mut self, cause: impl Into<Cause>) -> Error {
-        let error = Error { cause: cause.into(), ..self.place.clone() };
+        let error = self.location.clone().error(cause);
         self.fail(error)
     }
 
@@ -257,7 +257,7 @@ impl Body for VerifiedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        // An empty blob still has a digest to be checked, but no byte by which a receiver could be told.
+        // An empty blob still has a digest to check, but no byte to hold back from the receiver.
         self.remaining == 0 && self.verifier.is_none()
     }
 }
@@ -269,7 +269,7 @@ impl std::fmt::Debug for VerifiedBody {
 }
 
 /// Reads a blob to its end only to check it. Memory: one piece.
-pub async fn drain(mut body: VerifiedBody) -> Result<u64, Error> {
+pub(crate) async fn drain(mut body: VerifiedBody) -> Result<u64, Error> {
     let mut length = 0;
     while let Some(piece) = body.next().await {
         length += piece?.len() as u64;
@@ -283,12 +283,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::problem::Side;
+    use crate::{endpoint::Operation, problem::Side};
 
     fn run(blob: &Descriptor, start: Start, pieces: Vec<Vec<u8>>) -> (Vec<u8>, bool, Vec<Snapshot>) {
         let stream = stream::iter(pieces.into_iter().map(|piece| Ok(Bytes::from(piece)))).boxed();
-        let place = Error::new(Operation::ReadBlob, Side::Source, "x", Cause::NoSuchBlob);
-        let mut body = VerifiedBody::starting(stream, blob, start, place, Box::new(|_| ()));
+        let location = Location::new(Operation::ReadBlob, Side::Source, "x");
+        let mut body = VerifiedBody::starting(stream, blob, start, location, Box::new(|_| ()));
         let (watch, announced) = (body.watch(), body.length());
         let mut received = Vec::new();
         while let Some(item) = body.next().now_or_never().unwrap() {

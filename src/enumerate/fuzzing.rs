@@ -1,4 +1,4 @@
-//! The reader of renderings without the file around it, for the targets in `fuzz/`. Not part of the interface.
+//! The reader of renderings without the file around it, for the targets in `fuzz/`.
 
 use super::{
     EnumerateError, Image,

@@ -151,7 +151,7 @@ pub struct Enumeration {
     pub chart: Option<ChartIdentity>,
     /// The chart itself, where it was asked for.
     #[serde(skip)]
-    pub package: Option<ChartPackage>,
+    pub(crate) package: Option<ChartPackage>,
     /// What relative naming cuts off, taken before the filters from the images of pod specs and custom resources, or
     /// from all of a list; see
     /// [`common_prefix`](crate::oci::mapping::common_prefix).

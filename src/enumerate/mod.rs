@@ -10,19 +10,26 @@ mod annotations;
 mod chart;
 mod error;
 mod filter;
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod image;
 mod input;
 mod list;
 mod manifests;
 mod note;
 
-pub use chart::{ChartOptions, ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, SetError, package_chart};
-pub use error::{EnumerateError, ErrorKind};
-pub use image::{Confidence, Enumeration, Image, ImageUse};
-pub use input::Input;
-pub use note::{Note, NoteKind};
+pub use self::{
+    chart::ChartOptions,
+    error::{EnumerateError, ErrorKind},
+    image::{Confidence, Enumeration},
+    input::Input,
+};
+pub(crate) use self::{
+    chart::{ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, package_chart},
+    image::{Image, ImageUse},
+    note::{Note, NoteKind},
+};
+
+use std::fmt;
 
 use crate::oci::{ChartIdentity, Reference, mapping};
 use filter::Filter;
@@ -52,6 +59,17 @@ pub enum Mentions {
     Named,
     /// Only pod specs and custom resources.
     None,
+}
+
+impl fmt::Display for Mentions {
+    /// As it is typed.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::All => "all",
+            Self::Named => "named",
+            Self::None => "none",
+        })
+    }
 }
 
 impl Mentions {

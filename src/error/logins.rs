@@ -1,15 +1,15 @@
-//! Users and passwords in what was typed, taken out before it is repeated.
+//! Removes users and passwords from text that repeats what was typed.
 //!
 //! People put them into URLs (`--plain-http https://user:password@host`), and a message that repeats what it refuses
-//! ends up in the log of a build. Where a value is known whole, [`crate::oci::reference::hide_login`] is exact; this is
-//! for running text, as the last thing before it is shown.
+//! ends up in a build log. [`crate::oci::reference::hide_login`] is exact where the whole value is known; this is the last
+//! step before running text is shown.
 
-/// What stands in place of a user and a password.
+/// Replaces a user and a password.
 const HIDDEN: &str = "***";
 
-/// The same text; `user:password` is gone wherever a word holds `user:password@host` or `scheme://user:password`.
+/// The same text without `user:password` in words such as `user:password@host` or `scheme://user:password`.
 #[must_use]
-pub fn hide_logins(text: &str) -> String {
+pub(crate) fn hide_logins(text: &str) -> String {
     text.split_inclusive(char::is_whitespace).map(hide_in_word).collect()
 }
 
@@ -21,7 +21,7 @@ fn hide_in_word(word: &str) -> String {
     let (before, rest) = word.split_at(begin);
     let has_scheme = before.ends_with("://");
     match end_of_login(rest) {
-        // Somebody who knows the password has hidden it already, and left the user.
+        // The password is hidden already and the user was kept on purpose.
         Some(at) if rest.get(..at).is_some_and(|login| login.ends_with(":***")) => word.to_owned(),
         Some(at) if has_scheme || holds_colon(rest, at) => {
             format!("{before}{HIDDEN}{}", rest.get(at..).unwrap_or_default())
@@ -31,7 +31,7 @@ fn hide_in_word(word: &str) -> String {
     }
 }
 
-/// Where the at sign stands that ends a login: the last one before a host. One before a digest ends a name.
+/// The position of the at sign that ends a login: the last one before a host. One before a digest ends a name.
 fn end_of_login(rest: &str) -> Option<usize> {
     let is_before_host = |at: &usize| {
         let after = rest.get(at + 1..).unwrap_or_default();
@@ -45,8 +45,8 @@ fn holds_colon(rest: &str, end: usize) -> bool {
     rest.get(..end).is_some_and(|login| login.contains(':'))
 }
 
-/// A login whose at sign is missing, as when a password holds the character that separates values: what stands behind
-/// the first colon is no port.
+/// A login without its at sign, which happens when the password contains the character that separates values: the text
+/// after the first colon is not a port.
 fn hide_half(before: &str, rest: &str) -> String {
     let end = rest.find(|character: char| "/?#'`\"()<>,".contains(character) || character.is_whitespace());
     let (authority, behind) = rest.split_at(end.unwrap_or(rest.len()));

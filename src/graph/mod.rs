@@ -1,6 +1,6 @@
 //! What an image is made of: a root manifest, the manifests below it, their configs and layers.
 //!
-//! [`successors`] is the only code that knows what a manifest references; resolving, bundles, `serve` and confirmation all
+//! [`successors()`] is the only code that knows what a manifest references; resolving, bundles, `serve` and confirmation all
 //! walk through it. A [`Graph`] is what such a walk found in one place. No I/O happens here.
 
 mod successors;
@@ -11,7 +11,9 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::successors::{Relation, Successor, blobs, children, subject, successors, walk};
+pub use self::successors::{
+    Reachable, Relation, Successor, blobs, children, config, layers, reachable, subject, successors,
+};
 use crate::oci::{
     ArtifactKind, Contents, Descriptor, Digest, Platform, RawManifest, manifest::ManifestError,
 };
@@ -151,10 +153,8 @@ impl Graph {
     /// What it is, as its config says.
     #[must_use]
     pub fn kind(&self) -> ArtifactKind {
-        match self.root().map(|root| &root.contents) {
-            Some(Contents::Image { config, .. }) => ArtifactKind::of_config(&config.media_type),
-            _ => ArtifactKind::Image,
-        }
+        let config = self.root().and_then(|root| config(&root.contents));
+        config.map_or(ArtifactKind::Image, |config| ArtifactKind::of_config(&config.media_type))
     }
 
     /// The required platforms that are missing. A chart has no platform, so it lacks none.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::oci::{Contents, Descriptor, Digest};
+use crate::oci::{Contents, Descriptor};
 
 /// How a manifest references something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,7 +14,7 @@ pub enum Relation {
     /// A layer of an image or artifact.
     Layer,
     /// A manifest whose `subject` is this one: a signature, an attestation, an SBOM. The registry knows these edges, the
-    /// manifest does not, so [`successors`] never yields one; a [`Node`](super::Node) holds them.
+    /// manifest does not, so [`successors()`] never yields one; a [`Node`](super::Node) holds them.
     Referrer,
 }
 
@@ -49,14 +49,25 @@ pub fn successors(contents: &Contents) -> impl Iterator<Item = Successor<'_>> {
         .chain(layers.iter().map(edge(Relation::Layer)))
 }
 
-/// The manifests that a manifest lists: see [`successors`].
+/// The manifests that a manifest lists: see [`successors()`].
 pub fn children(contents: &Contents) -> impl Iterator<Item = &Descriptor> {
     successors(contents).filter(|edge| edge.relation == Relation::Child).map(|edge| edge.descriptor)
 }
 
-/// The blobs that a manifest references, config first: see [`successors`].
+/// The blobs that a manifest references, config first: see [`successors()`].
 pub fn blobs(contents: &Contents) -> impl Iterator<Item = &Descriptor> {
     successors(contents).filter(|edge| !edge.relation.is_manifest()).map(|edge| edge.descriptor)
+}
+
+/// The config of an image or artifact; an index has none.
+#[must_use]
+pub fn config(contents: &Contents) -> Option<&Descriptor> {
+    successors(contents).find(|edge| edge.relation == Relation::Config).map(|edge| edge.descriptor)
+}
+
+/// The layers of an image or artifact, foreign ones included: see [`successors`].
+pub fn layers(contents: &Contents) -> impl Iterator<Item = &Descriptor> {
+    successors(contents).filter(|edge| edge.relation == Relation::Layer).map(|edge| edge.descriptor)
 }
 
 /// The manifest that this one is about, if it is a referrer.
@@ -67,25 +78,47 @@ pub const fn subject(contents: &Contents) -> Option<&Descriptor> {
     }
 }
 
-/// Walks manifests from `root` down, each once, whatever holds them. `visit` is called with the digest of every manifest that
-/// is reached and returns what it references, or `None` where it is missing or cannot be read.
-pub fn walk<'a>(root: &Digest, mut visit: impl FnMut(&Digest) -> Option<&'a Contents>) {
-    let mut seen = HashSet::from([root.clone()]);
+/// Everything that can be reached from a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reachable {
+    /// Each manifest once, the root first, whether it could be read or not.
+    pub manifests: Vec<Descriptor>,
+    /// Each blob once, foreign layers included.
+    pub blobs: Vec<Descriptor>,
+}
+
+/// Walks down from `root`, whatever holds the manifests. `read` is called once for every manifest and returns what it
+/// references, or `None` where it is missing or cannot be read. The first error of `read` ends the walk.
+pub fn reachable<E>(
+    root: &Descriptor,
+    mut read: impl FnMut(&Descriptor) -> Result<Option<Contents>, E>,
+) -> Result<Reachable, E> {
+    let (mut seen_manifests, mut seen_blobs) = (HashSet::from([root.digest.clone()]), HashSet::new());
+    let (mut manifests, mut blobs) = (Vec::new(), Vec::new());
     let mut next = vec![root.clone()];
-    while let Some(digest) = next.pop() {
-        let Some(contents) = visit(&digest) else { continue };
-        next.extend(
-            children(contents)
-                .map(|child| &child.digest)
-                .filter(|child| seen.insert((*child).clone()))
-                .cloned(),
-        );
+    while let Some(manifest) = next.pop() {
+        let contents = read(&manifest)?;
+        manifests.push(manifest);
+        for Successor { relation, descriptor } in contents.iter().flat_map(successors) {
+            let (seen, found) = if relation.is_manifest() {
+                (&mut seen_manifests, &mut next)
+            } else {
+                (&mut seen_blobs, &mut blobs)
+            };
+            if seen.insert(descriptor.digest.clone()) {
+                found.push(descriptor.clone());
+            }
+        }
     }
+    Ok(Reachable { manifests, blobs })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
+    use crate::oci::Digest;
 
     fn descriptor(name: &str) -> Descriptor {
         Descriptor::new("x/y".into(), Digest::sha256(name.as_bytes()), 1)
@@ -102,22 +135,41 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_visits_each_manifest_once_even_in_a_loop() {
+    fn a_walk_reads_each_manifest_once_even_in_a_loop() {
         let index = |children: &[&str]| Contents::Index {
             manifests: children.iter().map(|name| descriptor(name)).collect(),
             subject: None,
         };
-        let (root, nested) = (index(&["nested", "nested", "absent"]), index(&["root"]));
-        let mut visited = Vec::new();
-        walk(&Digest::sha256(b"root"), |digest| {
-            visited.push(digest.clone());
-            [("root", &root), ("nested", &nested)]
-                .into_iter()
-                .find_map(|(name, contents)| (*digest == Digest::sha256(name.as_bytes())).then_some(contents))
+        let image = Contents::Image {
+            config: descriptor("config"),
+            layers: vec![descriptor("layer"), descriptor("layer")],
+            subject: Some(descriptor("subject")),
+        };
+        let held = [
+            ("root", index(&["nested", "nested", "absent", "image"])),
+            ("nested", index(&["root", "image"])),
+            ("image", image),
+        ];
+        let mut read = Vec::new();
+        let reachable = reachable(&descriptor("root"), |manifest| {
+            read.push(manifest.clone());
+            let named = held.iter().find(|(name, _)| *manifest == descriptor(name));
+            Ok::<_, Infallible>(named.map(|(_, contents)| contents.clone()))
         });
-        visited.sort();
-        let mut expected = ["root", "nested", "absent"].map(|name| Digest::sha256(name.as_bytes()));
-        expected.sort();
-        assert_eq!(visited, expected);
+        let Ok(reachable) = reachable;
+        assert_eq!(reachable.manifests, read);
+        assert_eq!(reachable.manifests[0], descriptor("root"));
+        let sorted = |mut descriptors: Vec<Descriptor>| {
+            descriptors.sort_by(|one, other| one.digest.cmp(&other.digest));
+            descriptors
+        };
+        let named = |names: &[&str]| sorted(names.iter().map(|name| descriptor(name)).collect());
+        assert_eq!(sorted(reachable.manifests), named(&["root", "nested", "absent", "image"]));
+        assert_eq!(sorted(reachable.blobs), named(&["config", "layer"]));
+    }
+
+    #[test]
+    fn a_walk_ends_with_the_first_error() {
+        assert_eq!(reachable(&descriptor("root"), |_| Err("broken")), Err("broken"));
     }
 }

@@ -1,54 +1,43 @@
 //! `inspect`: platforms, digests and sizes of images where they are.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use super::Session;
+use bytes::Bytes;
+
 use crate::{
-    cli::Inspect,
     endpoint::{Cause, Error, Operation, Source, registry::Registries},
-    error::{Failure, Kind},
-    graph::{Graph, KnownManifests, Node},
-    oci::{Contents, Digest, RawManifest, Reference},
+    error::Failure,
+    event::EventSink,
+    graph::{self, Graph, KnownManifests, Node, PlatformManifest},
+    oci::{Digest, RawManifest, Reference},
     outcome::inspection::{Attestation, InspectedImage, InspectedPlatform, Inspection},
     problem::Side,
-    report::{Document, Presentation, present, print},
-    request::{self, Access},
+    request::{Access, Inspect},
     resolve,
 };
 
-pub(super) async fn run(args: Inspect, session: &Session) -> Result<u8, Failure> {
-    request::check_stdin(None, &args.registries, None)?;
-    let references: Vec<Reference> = args
-        .images
-        .iter()
-        .map(|text| text.parse::<Reference>().map_err(|error| Failure::from_error(Kind::Usage, &error)))
-        .collect::<Result<_, _>>()?;
-    let access = Access::new(&args.registries, session.events())?;
-    let source = access.source()?;
-    if args.raw {
-        return raw(&source, &references).await;
+/// What was asked for.
+pub(crate) enum Found {
+    /// The images.
+    Images(Inspection),
+    /// A manifest as the registry holds it, so that `| sha256sum` gives the digest.
+    Raw(Bytes),
+}
+
+pub(crate) async fn run(request: &Inspect, events: Arc<dyn EventSink>) -> Result<Found, Failure> {
+    let source = Access::open(&request.registries, events)?.source()?;
+    if let (true, Some(reference)) = (request.raw, request.images.first()) {
+        let root = root(&source, reference).await.map_err(|error| error.failure())?;
+        return Ok(Found::Raw(root.bytes().clone()));
     }
     let (mut images, mut failures) = (Vec::new(), Vec::new());
-    for reference in references {
-        match inspect(&source, &reference).await {
+    for reference in &request.images {
+        match inspect(&source, reference).await {
             Ok(image) => images.push(image),
             Err(error) => failures.push(error.failure()),
         }
     }
-    session.reporter.finish();
-    let document = Document::from(Inspection { images, failures });
-    present(&document, Presentation::new(args.output, session.verbosity))?;
-    Ok(document.exit_code())
-}
-
-/// The bytes as the registry holds them, so that `| sha256sum` gives the digest.
-async fn raw(source: &Registries, references: &[Reference]) -> Result<u8, Failure> {
-    let [reference] = references else {
-        return Err(Failure::new(Kind::Usage, "--raw shows one image at a time"));
-    };
-    let root = root(source, reference).await.map_err(|error| error.failure())?;
-    print::raw(root.bytes())?;
-    Ok(0)
+    Ok(Found::Images(Inspection { images, failures }))
 }
 
 async fn root(source: &Registries, reference: &Reference) -> Result<RawManifest, Error> {
@@ -78,18 +67,18 @@ async fn inspect(source: &Registries, reference: &Reference) -> Result<Inspected
 pub(super) fn platforms(graph: &Graph) -> Vec<InspectedPlatform> {
     let nodes: HashMap<&Digest, &Node> =
         graph.nodes.iter().map(|node| (&node.descriptor.digest, node)).collect();
-    let describe = |platform: &crate::graph::PlatformManifest| {
+    let describe = |platform: &PlatformManifest| {
         let node = nodes.get(&platform.digest)?;
-        let Contents::Image { config, layers, .. } = &node.contents else { return None };
-        let blobs: u64 = layers.iter().map(|layer| layer.size).sum();
+        let config = graph::config(&node.contents)?;
+        let blobs: u64 = graph::blobs(&node.contents).map(|blob| blob.size).sum();
         Some(InspectedPlatform {
             platform: platform.platform.clone(),
             digest: platform.digest.clone(),
             media_type: node.manifest.media_type().clone(),
             manifest_size: node.manifest.size(),
             config_digest: config.digest.clone(),
-            layers: layers.len(),
-            total_size: node.manifest.size() + config.size + blobs,
+            layers: graph::layers(&node.contents).count(),
+            total_size: node.manifest.size() + blobs,
         })
     };
     graph.platforms.iter().filter_map(describe).collect()

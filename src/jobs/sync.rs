@@ -1,166 +1,160 @@
-//! `sync`: copy, confirm, write the lock.
+//! `sync`: copies, confirms, writes the lock.
 
-use std::{sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
-use super::{Session, enumerate_with, made_here, name_all, repositories, warn_of_idle_waivers};
+use super::{
+    images::{enumerate, name_all, packaged_chart, warn_of_idle_waivers},
+    record::{Copied, Record},
+};
 use crate::{
-    cli::{Check, Sync},
-    confirm::Level,
-    endpoint::with_chart::{MadeHere, WithChart},
-    enumerate,
+    endpoint::packaged_chart::{ChartSource, PackagedChart},
+    enumerate::{self as enumeration, Selection},
     error::{Failure, Kind},
+    event::EventSink,
     graph::ForeignLayers,
-    lock::{Lock, LockError, LockFile, Placement},
-    oci::{ChartIdentity, Mapping, Naming, Reference, Repository, chart, mapping::Root},
-    outcome::{Command, Mirrored, RunOutcome},
-    pipeline::{self, Options},
-    report::{Document, Presentation, present},
-    request::{self, Access},
+    lock::{Lock, LockError, LockedImage, Placement},
+    oci::{ChartIdentity, Mapping, Naming, Reference, chart},
+    outcome::{Command, RunOutcome},
+    pipeline,
+    request::{Access, ImagesFrom, LockedChart, Sync},
 };
 
-/// How many blobs move at once when nothing else is asked for.
-const JOBS: u16 = 16;
-
-pub(super) async fn run(args: Sync, session: &Session) -> Result<u8, Failure> {
-    let begun = Instant::now();
-    request::check_stdin(Some(&args.selection), &args.registries, Some(&args.destination.login))?;
-    let root = request::root(&args.destination.to)?;
-    let access = Access::new(&args.registries, session.events())?;
-    let Work { sources, mappings, placement, chart, made_here, foreign_layers } =
-        work(&args, &root, session).await?;
-    // Found out before a byte moves, not after the last.
-    let lock_file = if args.dry_run {
-        None
-    } else {
-        Some(LockFile::prepare(&args.lock).map_err(|error| error.failure())?)
+pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
+    let started = Instant::now();
+    let Sync { images, destination, registries, platforms, copy, .. } = request;
+    let access = Access::open(registries, Arc::clone(&events))?;
+    let Job { mappings, placement, chart, packaged, foreign_layers, earlier } = match images {
+        ImagesFrom::Selection(selection) => selected(selection, request, &*events).await?,
+        ImagesFrom::Lock { chart } => locked(chart.as_deref(), request).await?,
     };
+    let record = Record::prepare((!copy.dry_run).then(|| request.lock()))?;
     let source = access.source()?.with_foreign_layers(foreign_layers);
-    let source = Arc::new(WithChart::new(source, made_here));
-    let destination = Arc::new(access.destination(&root, &args.destination.login).await?);
-    let options = options(&args, foreign_layers);
-    warn_of_idle_waivers(&options.waivers, &sources, session);
-    let platforms = options.platforms.clone();
-    let mut mirrored = pipeline::mirror(source, destination, mappings, options, session.events()).await;
-    session.reporter.finish();
-    // The lock's digests were pinned to its references for this run; they stay in it as they were written.
-    mirrored.iter_mut().zip(sources).for_each(|(one, source)| one.outcome.source = source);
-    let mut failures = Vec::new();
-    if let Some(file) = lock_file {
-        let lock = Lock::new(chart.clone(), placement, &platforms, foreign_layers, &mirrored);
-        failures.extend(file.write(&lock).err().map(|error| error.failure()));
-    }
-    let missing = mirrored.iter().filter_map(|one| one.missing_repository.clone()).collect();
-    failures.extend(repositories::missing(&missing));
-    let outcomes = mirrored.into_iter().map(|one: Mirrored| one.outcome).collect();
-    let document = Document::from(RunOutcome {
-        destination: Some(root.to_string()),
-        level: Some(check_name(args.check).to_owned()),
+    let source = Arc::new(ChartSource::new(source, packaged));
+    let registry = Arc::new(access.destination(&destination.root, destination.login.as_ref()).await?);
+    let waivers = platforms.waivers();
+    let sources: Vec<Reference> = mappings.iter().map(|mapping| mapping.source.clone()).collect();
+    warn_of_idle_waivers(&waivers, &sources, &*events);
+    let options = copy.options(platforms.required.clone(), waivers, foreign_layers);
+    let images = pipeline::mirror(source, registry, mappings, options, events).await;
+    let copied = Copied {
+        command: Command::Sync,
+        started,
+        root: destination.root.clone(),
+        placement,
+        bundle: None,
         chart,
-        dry_run: args.dry_run,
-        ..RunOutcome::new(Command::Sync, outcomes, failures, begun.elapsed())
-    });
-    present(&document, Presentation::new(args.output, session.verbosity))?;
-    Ok(document.exit_code())
-}
-
-fn options(args: &Sync, foreign_layers: ForeignLayers) -> Options {
-    Options {
-        platforms: args.platforms.platform.clone(),
-        waivers: request::waivers(&args.platforms),
-        check: match args.check {
-            Check::Manifests => Level::Platforms,
-            Check::Blobs => Level::Blobs,
-        },
+        platforms: platforms.required.clone(),
         foreign_layers,
-        overwrite: !args.no_overwrite,
-        dry_run: args.dry_run,
-        jobs: usize::from(args.jobs.unwrap_or(JOBS)),
-        fail_fast: args.fail_fast,
-    }
+        earlier,
+        check: copy.check,
+        dry_run: copy.dry_run,
+        images,
+    };
+    Ok(copied.finish(record))
 }
 
-pub(super) fn check_name(check: Check) -> &'static str {
-    match check {
-        Check::Manifests => "manifests",
-        Check::Blobs => "blobs",
-    }
-}
-
-/// What goes where.
-struct Work {
-    /// The references as they were asked for, one for each mapping.
-    sources: Vec<Reference>,
+/// What to copy where.
+struct Job {
     mappings: Vec<Mapping>,
     placement: Placement,
     chart: Option<ChartIdentity>,
-    /// The chart itself, where it goes along and no registry has it.
-    made_here: Option<MadeHere>,
-    /// Whether foreign layers are copied: asked for now, or by the lock.
+    /// The chart itself, if it is to be copied and no registry has it.
+    packaged: Option<PackagedChart>,
     foreign_layers: ForeignLayers,
+    /// With `--locked`, the lock: its other destinations are kept.
+    earlier: Option<Lock>,
 }
 
-/// From the chart or list, or with `--locked` from the lock.
-async fn work(args: &Sync, root: &Root, session: &Session) -> Result<Work, Failure> {
-    let naming = &args.destination.naming;
-    if args.locked {
-        let lock = Lock::read(&args.lock).map_err(|error| unreadable(&error))?;
-        let references = locked(&lock, args)?;
-        let made_here = locked_chart(&lock, args).await?;
-        let foreign_layers = (args.foreign_layers || lock.foreign_layers).into();
-        let Placement { naming: usual, source_prefix, chart, .. } = lock.placement;
-        let placement = request::placement(root, naming, (usual, source_prefix));
-        let placement = Placement { chart, ..placement };
-        let mappings = name_all(&placement, root, &references)?;
-        let sources = lock.images.into_iter().map(|image| image.source).collect();
-        return Ok(Work { sources, mappings, placement, chart: lock.chart, made_here, foreign_layers });
-    }
-    let found = enumerate_with(&args.selection, args.with_chart, session).await?;
+/// The images of a chart, of manifests or of a list.
+async fn selected(selection: &Selection, request: &Sync, events: &dyn EventSink) -> Result<Job, Failure> {
+    let found = enumerate(selection, events).await?;
     let mut sources: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
     let chart = found.package.as_ref().map(|package| package.reference.clone());
     sources.extend(chart.clone());
-    let placement = request::placement(root, naming, (Naming::default(), found.source_prefix));
-    let placement = Placement { chart, ..placement };
-    let mappings = name_all(&placement, root, &sources)?;
-    let (chart, made_here) = (found.chart, made_here(found.package));
-    let foreign_layers = args.foreign_layers.into();
-    Ok(Work { sources, mappings, placement, chart, made_here, foreign_layers })
+    let destination = &request.destination;
+    let root = &destination.root;
+    let naming = Naming::default();
+    let placement = destination.naming.placement(Some(root), naming, found.source_prefix, chart);
+    Ok(Job {
+        mappings: name_all(&placement, root, &sources)?,
+        placement,
+        chart: found.chart,
+        packaged: packaged_chart(found.package),
+        foreign_layers: request.foreign_layers.into(),
+        earlier: None,
+    })
+}
+
+/// The images of the lock, at its digests and under the names that it gave them.
+async fn locked(chart: Option<&LockedChart>, request: &Sync) -> Result<Job, Failure> {
+    let path = request.lock();
+    let lock = Lock::read(path).map_err(|error| unreadable(&error))?;
+    let sources = lock.images.iter().map(|image| pinned(image, path)).collect::<Result<Vec<_>, _>>()?;
+    let packaged = locked_chart(&lock, chart, path).await?;
+    let destination = &request.destination;
+    let root = &destination.root;
+    let to = root.to_string();
+    let foreign_layers = request.foreign_layers || lock.foreign_layers;
+    lock.check_foreign_layers(&to, foreign_layers).map_err(|error| error.failure())?;
+    let (naming, source_prefix, chart) = match lock.placement_for(&to) {
+        Some(Placement { naming, source_prefix, chart, .. }) => {
+            (*naming, source_prefix.clone(), chart.clone())
+        }
+        None => (Naming::default(), None, None),
+    };
+    let placement = destination.naming.placement(Some(root), naming, source_prefix, chart);
+    let named = name_all(&placement, root, &sources)?;
+    // The new lock has the references as the old one has them.
+    let unpinned = |(mapping, image): (Mapping, &LockedImage)| Mapping {
+        pinned: image.digest.clone(),
+        source: image.source.clone(),
+        ..mapping
+    };
+    Ok(Job {
+        mappings: named.into_iter().zip(&lock.images).map(unpinned).collect(),
+        placement,
+        chart: lock.chart.clone(),
+        packaged,
+        foreign_layers: foreign_layers.into(),
+        earlier: Some(lock),
+    })
 }
 
 /// The lock's chart, packaged again if that was asked for: it must turn out to be the same.
-async fn locked_chart(lock: &Lock, args: &Sync) -> Result<Option<MadeHere>, Failure> {
-    if !args.with_chart && args.selection.chart.is_some() {
-        return Err(Failure::new(Kind::Usage, "--locked cannot be used with --chart").with_hint(
-            "the lock names the images; --chart is only where --with-chart finds the chart itself",
-        ));
-    }
-    let (reference, identity) = match (&lock.placement.chart, &lock.chart) {
+async fn locked_chart(
+    lock: &Lock,
+    wanted: Option<&LockedChart>,
+    path: &Path,
+) -> Result<Option<PackagedChart>, Failure> {
+    let packaged = lock.placement().and_then(|placement| placement.chart.as_ref());
+    let (reference, identity) = match (packaged, &lock.chart) {
         (Some(reference), Some(identity)) => (reference, identity),
-        _ if args.with_chart => {
-            let message = format!("the lock {} has no packaged chart", args.lock.display());
+        _ if wanted.is_some() => {
+            let message = format!("the lock {} has no packaged chart", path.display());
             return Err(Failure::new(Kind::Usage, message)
-                .with_hint("run sync with --with-chart and without --locked: it writes one that has"));
+                .with_hint("run sync with --with-chart and without --locked to write a lock that has one"));
         }
         _ => return Ok(None),
     };
     if !chart::is_made_here(reference) {
         return Ok(None);
     }
-    if !args.with_chart {
-        return Ok(Some(MadeHere { reference: reference.clone(), artifact: None }));
-    }
-    let package = enumerate::package_chart(&request::locked_chart(&args.selection, identity)).await?;
+    let Some(wanted) = wanted else {
+        return Ok(Some(PackagedChart { reference: reference.clone(), artifact: None }));
+    };
+    let package = enumeration::package_chart(&wanted.options_for(identity)).await?;
     let locked = lock.images.iter().find(|image| image.source == *reference);
     let locked = locked.and_then(|image| image.digest.as_ref());
     let found = package.artifact.as_ref().map(|artifact| artifact.manifest().digest());
     if found != locked || package.reference != *reference {
-        let message = format!("the chart {} is not the one that the lock names", package.reference);
+        let message = format!("the chart {} is not the one in the lock", package.reference);
         return Err(Failure::new(Kind::Input, message)
             .with_hint("name the chart of that run with --chart and --repo, or run sync without --locked"));
     }
-    Ok(made_here(Some(package)))
+    Ok(packaged_chart(Some(package)))
 }
 
-/// Without a lock there is nothing that `--locked` could repeat.
+/// Without a lock, there is nothing that `--locked` could repeat.
 fn unreadable(error: &LockError) -> Failure {
     let failure = error.failure();
     match error {
@@ -172,24 +166,11 @@ fn unreadable(error: &LockError) -> Failure {
     }
 }
 
-/// The lock's images, pinned to its digests.
-fn locked(lock: &Lock, args: &Sync) -> Result<Vec<Reference>, Failure> {
-    let pinned = lock.images.iter().map(|image| {
-        let digest = image.digest.as_ref().ok_or_else(|| {
-            Failure::new(
-                Kind::Input,
-                format!("the lock {} has no digest for {}", args.lock.display(), image.source),
-            )
+/// An image of the lock, pinned to its digest.
+fn pinned(image: &LockedImage, path: &Path) -> Result<Reference, Failure> {
+    let digest = image.digest.clone().ok_or_else(|| {
+        Failure::new(Kind::Input, format!("the lock {} has no digest for {}", path.display(), image.source))
             .with_hint("that image failed when the lock was written: run sync without --locked")
-        })?;
-        let source: &Reference = &image.source;
-        let repository: Repository = source.repository().clone();
-        Ok(match source.tag() {
-            Some(tag) => Reference::tagged(repository, tag)
-                .map_err(|error| Failure::from_error(Kind::Input, &error))?
-                .with_digest(digest.clone()),
-            None => Reference::pinned(repository, digest.clone()),
-        })
-    });
-    pinned.collect()
+    })?;
+    Ok(image.source.clone().with_digest(digest))
 }

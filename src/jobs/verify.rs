@@ -1,148 +1,181 @@
-//! `verify`: the mirror against its lock, or against the source.
+//! `verify`: compares the mirror with its lock, or with the source.
 
 use std::{path::Path, sync::Arc, time::Instant};
 
 use futures::{StreamExt, stream};
 
-use super::{Session, enumerate, name_all, repair, warn_of_idle_waivers};
+use super::images::{enumerate, name_all, warn_of_idle_waivers};
 use crate::{
-    cli::Verify,
     confirm::Level,
     endpoint::{Cause, Error, Operation, Source},
+    enumerate::Selection,
     error::{Failure, Kind},
-    graph::ForeignLayers,
-    lock::{Lock, LockedImage},
+    event::EventSink,
+    lock::{Lock, LockedCopy, LockedImage, Placement},
     oci::{ChartIdentity, Digest, Mapping, Naming, Platform, Reference, Target, mapping::Root},
     outcome::{Command, Repair, RunOutcome},
-    pipeline::{self, Expectation, verify::Unknown},
+    pipeline::{self, Expectation, Unknown},
     problem::Side,
-    report::{Document, Presentation, present},
-    request::{self, Access, Yardstick},
+    request::{self, Access, CompareWith, NamingRule, Verify},
+    waiver::Waivers,
 };
 
 /// How many references are resolved at once at the source.
 const AT_ONCE: usize = 16;
 
-/// What is verified, however it became known.
-struct Task {
+pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
+    let started = Instant::now();
+    let Verify { with, level, platforms: _, login, registries } = request;
+    let access = Access::open(registries, Arc::clone(&events))?;
+    let Comparison { root, destinations, expectations, chart, repair } = match with {
+        CompareWith::Lock { path, .. } => with_lock(path, request, &*events)?,
+        CompareWith::Source { selection, root, naming, foreign_layers } => {
+            let mirror = Mirror { root, naming, foreign_layers: *foreign_layers };
+            with_source(&mirror, selection, request, &access, &*events).await?
+        }
+    };
+    let destination = Arc::new(access.destination(&root, login.as_ref()).await?);
+    let outcomes = pipeline::verify(destination, expectations, *level, events).await;
+    Ok(RunOutcome {
+        destination: Some(destinations),
+        level: Some(level.to_string()),
+        chart,
+        repair,
+        ..RunOutcome::new(Command::Verify, outcomes, Vec::new(), started.elapsed())
+    })
+}
+
+/// What each image should be, and how to make it so.
+struct Comparison {
+    /// A root of the mirror, for the credentials.
     root: Root,
+    /// The destinations as reports show them.
+    destinations: String,
     expectations: Vec<Expectation>,
     chart: Option<ChartIdentity>,
-    /// The command that puts problems right.
-    repair: Repair,
-}
-
-pub(super) async fn run(args: Verify, session: &Session) -> Result<u8, Failure> {
-    let begun = Instant::now();
-    request::check_stdin(Some(&args.selection), &args.registries, Some(&args.login))?;
-    let access = Access::new(&args.registries, session.events())?;
-    let task = match request::yardstick(&args) {
-        Yardstick::Source(to) => from_source(&to, &args, &access, session).await?,
-        Yardstick::Lock(path) => from_lock(&path, &args, session)?,
-    };
-    let destination = Arc::new(access.destination(&task.root, &args.login).await?);
-    let outcomes = pipeline::verify(destination, task.expectations, args.level, session.events()).await;
-    session.reporter.finish();
-    let document = Document::from(RunOutcome {
-        destination: Some(task.root.to_string()),
-        level: Some(level_name(args.level).to_owned()),
-        chart: task.chart,
-        repair: Some(task.repair),
-        ..RunOutcome::new(Command::Verify, outcomes, Vec::new(), begun.elapsed())
-    });
-    present(&document, Presentation::new(args.output, session.verbosity))?;
-    Ok(document.exit_code())
-}
-
-fn level_name(level: Level) -> &'static str {
-    match level {
-        Level::Platforms => "platforms",
-        Level::Blobs => "blobs",
-        Level::Bytes => "bytes",
-    }
+    repair: Option<Repair>,
 }
 
 /// Everything that the lock recorded.
-fn from_lock(path: &Path, args: &Verify, session: &Session) -> Result<Task, Failure> {
-    if !args.selection.image.is_empty() {
-        return Err(Failure::new(Kind::Usage, "images are named, but no --to").with_hint(
-            "verify reads the lock's images; to verify others, say where they are with --to REGISTRY/PATH",
-        ));
-    }
+fn with_lock(path: &Path, request: &Verify, events: &dyn EventSink) -> Result<Comparison, Failure> {
     let lock = Lock::read(path).map_err(|error| error.failure())?;
-    let waivers = request::waivers(&args.platforms);
+    let waivers = request.platforms.waivers();
     let sources: Vec<Reference> = lock.images.iter().map(|image| image.source.clone()).collect();
-    warn_of_idle_waivers(&waivers, &sources, session);
-    let expectation = |image: &LockedImage, destination: &Reference| {
-        let waived =
-            |platform: &&Platform| image.waived.contains(platform) || waivers.covers(&image.source, platform);
-        let (waived, platforms) = lock.platforms.iter().cloned().partition(|platform| waived(&platform));
-        Expectation {
-            image: Arc::new(Mapping {
-                source: image.source.clone(),
-                repository: destination.repository().clone(),
-                tag: destination.tag().unwrap_or("latest").to_owned(),
-            }),
-            digest: image.digest.clone().filter(|_| image.confirmed).ok_or(Unknown::NeverConfirmed),
-            platforms,
-            waived,
-            foreign_layers: lock.foreign_layers.into(),
+    warn_of_idle_waivers(&waivers, &sources, events);
+    let roots = roots(&lock, request, path)?;
+    let (mut expectations, mut repair) = (Vec::new(), None::<Repair>);
+    for (placement, root) in lock.destinations.iter().zip(&roots) {
+        let copies =
+            lock.images.iter().flat_map(|image| image.destinations.iter().map(move |copy| (image, copy)));
+        let here: Vec<Expectation> = copies
+            .filter(|(_, copy)| copy.to == placement.to)
+            .map(|(image, copy)| expectation(&lock, image, copy, &waivers))
+            .collect();
+        if let Some(command) = request.sync_from_lock(&lock, placement, root).as_ref().map(request::repair) {
+            match &mut repair {
+                None => repair = Some(command),
+                Some(repair) => repair.elsewhere.extend(
+                    here.iter().map(|expected| (expected.image.destination(), command.command.clone())),
+                ),
+            }
         }
-    };
-    let expectations: Vec<Expectation> = lock
-        .images
-        .iter()
-        .flat_map(|image| image.destinations.iter().map(move |destination| (image, destination)))
-        .map(|(image, destination)| expectation(image, destination))
-        .collect();
-    let Some(to) = &lock.placement.to else {
-        let message = format!("the lock {} was taken from a bundle: it names no registry", path.display());
-        return Err(Failure::new(Kind::Input, message).with_hint(
-            "`thoras-mirror bundle import` writes one that does; `thoras-mirror bundle verify` reads the bundle itself",
-        ));
-    };
-    if expectations.is_empty() {
-        return Err(Failure::new(Kind::Input, format!("the lock {} names no images", path.display())));
+        expectations.extend(here);
     }
+    let destinations = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let Some(root) = roots.into_iter().next().filter(|_| !expectations.is_empty()) else {
+        return Err(Failure::new(Kind::Input, format!("the lock {} names no images", path.display())));
+    };
+    Ok(Comparison { root, destinations, expectations, chart: lock.chart, repair })
+}
+
+/// What one copy of an image must be.
+fn expectation(lock: &Lock, image: &LockedImage, copy: &LockedCopy, waivers: &Waivers) -> Expectation {
+    let is_waived =
+        |platform: &Platform| image.waived.contains(platform) || waivers.covers(&image.source, platform);
+    let (waived, platforms) = lock.platforms.iter().cloned().partition(is_waived);
+    Expectation {
+        image: Arc::new(Mapping {
+            source: image.source.clone(),
+            pinned: image.digest.clone(),
+            repository: copy.reference.repository().clone(),
+            tag: copy.reference.tag().unwrap_or("latest").to_owned(),
+        }),
+        digest: image.digest.clone().filter(|_| copy.confirmed).ok_or(Unknown::NeverConfirmed),
+        platforms,
+        waived,
+        foreign_layers: lock.foreign_layers.into(),
+    }
+}
+
+/// The lock's destinations. One login is for one registry.
+fn roots(lock: &Lock, request: &Verify, path: &Path) -> Result<Vec<Root>, Failure> {
     let unusable = |error| {
         let message = format!("the lock {} does not say where its images are: {error}", path.display());
         Failure::new(Kind::Input, message)
     };
-    let root = to.parse().map_err(unusable)?;
-    let repair = repair::from_lock(args, &lock, path);
-    Ok(Task { root, expectations, chart: lock.chart, repair })
+    let from_bundle = || {
+        let message = format!("the lock {} was taken from a bundle: it names no registry", path.display());
+        Failure::new(Kind::Input, message).with_hint(
+            "`thoras-mirror bundle import` writes a lock with a registry; `thoras-mirror bundle verify` reads the \
+             bundle itself",
+        )
+    };
+    let root = |placement: &Placement| {
+        let to = placement.to.as_ref().ok_or_else(from_bundle)?;
+        to.parse().map_err(unusable)
+    };
+    let roots: Vec<Root> = lock.destinations.iter().map(root).collect::<Result<_, _>>()?;
+    let first = roots.first().map(Root::registry);
+    if request.login.is_some() && roots.iter().any(|root| Some(root.registry()) != first) {
+        let message =
+            format!("--to-username is for one registry, and the lock {} names several", path.display());
+        return Err(Failure::new(Kind::Usage, message)
+            .with_hint("leave --to-username out and pass the logins with --authfile FILE"));
+    }
+    Ok(roots)
+}
+
+/// A mirror that is compared with its source.
+struct Mirror<'a> {
+    root: &'a Root,
+    naming: &'a NamingRule,
+    foreign_layers: bool,
 }
 
 /// Everything that the chart or list names, with the digests that the source has now.
-async fn from_source(to: &str, args: &Verify, access: &Access, session: &Session) -> Result<Task, Failure> {
-    let root = request::root(to)?;
-    let found = enumerate(&args.selection, session).await?;
+async fn with_source(
+    mirror: &Mirror<'_>,
+    selection: &Selection,
+    request: &Verify,
+    access: &Access,
+    events: &dyn EventSink,
+) -> Result<Comparison, Failure> {
+    let Mirror { root, naming, foreign_layers } = *mirror;
+    let found = enumerate(selection, events).await?;
     let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
-    let placement = request::placement(&root, &args.naming, (Naming::default(), found.source_prefix));
-    let mappings = name_all(&placement, &root, &references)?;
+    let placement = naming.placement(Some(root), Naming::default(), found.source_prefix, None);
+    let mappings = name_all(&placement, root, &references)?;
     let source = access.source()?;
-    let waivers = request::waivers(&args.platforms);
-    warn_of_idle_waivers(&waivers, &references, session);
+    let (waivers, required) = (request.platforms.waivers(), &request.platforms.required);
+    warn_of_idle_waivers(&waivers, &references, events);
     let expectations = stream::iter(mappings)
         .map(|mapping| async {
-            let digest = resolve(&source, &mapping, args.level).await.map_err(Unknown::Source);
-            let (waived, platforms) = args
-                .platforms
-                .platform
-                .iter()
-                .cloned()
-                .partition(|platform| waivers.covers(&mapping.source, platform));
-            let (image, foreign_layers) = (Arc::new(mapping), ForeignLayers::Optional);
+            let digest = resolve(&source, &mapping, request.level).await.map_err(Unknown::Source);
+            let is_waived = |platform: &Platform| waivers.covers(&mapping.source, platform);
+            let (waived, platforms) = required.iter().cloned().partition(is_waived);
+            let (image, foreign_layers) = (Arc::new(mapping), foreign_layers.into());
             Expectation { image, digest, platforms, waived, foreign_layers }
         })
         .buffered(AT_ONCE)
         .collect()
         .await;
-    Ok(Task { root, expectations, chart: found.chart, repair: repair::from_source(args, to) })
+    let repair = request.sync_from_source().as_ref().map(request::repair);
+    let destinations = root.to_string();
+    Ok(Comparison { root: root.clone(), destinations, expectations, chart: found.chart, repair })
 }
 
-/// The digest that the source has now. Its word (the answer to HEAD, which counts against no quota) is enough but
-/// where every byte is to be read.
+/// The digest that the source has now. Its answer to HEAD, which counts against no quota, is enough unless every byte
+/// is to be read.
 async fn resolve<S: Source>(source: &S, mapping: &Mapping, level: Level) -> Result<Digest, Error> {
     let repository = mapping.source.repository();
     let found = match mapping.source.target() {

@@ -16,9 +16,9 @@ use super::{
 };
 
 /// The config's media type.
-pub const HELM_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
+pub(crate) const HELM_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
 /// The layer's media type.
-pub const HELM_CONTENT: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+pub(crate) const HELM_CONTENT: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 
 /// The registry in the name of an artifact that was made on this machine, as Podman and Buildah call what they build.
 const MADE_HERE: &str = "localhost";
@@ -50,7 +50,7 @@ pub enum ArtifactKind {
 impl ArtifactKind {
     /// What has a config of this type.
     #[must_use]
-    pub fn of_config(media_type: &MediaType) -> Self {
+    pub(crate) fn of_config(media_type: &MediaType) -> Self {
         if media_type.as_str() == HELM_CONFIG { Self::Chart } else { Self::Image }
     }
 
@@ -63,14 +63,14 @@ impl ArtifactKind {
 
 /// A chart's artifact with all its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChartArtifact {
+pub(crate) struct ChartArtifact {
     manifest: RawManifest,
     blobs: [Bytes; 2],
 }
 
 impl ChartArtifact {
     /// `metadata` is `Chart.yaml`, `package` the `.tgz` file.
-    pub fn new(metadata: &Value, package: Bytes) -> Result<Self, ManifestError> {
+    pub(crate) fn new(metadata: &Value, package: Bytes) -> Result<Self, ManifestError> {
         let config = Bytes::from(metadata.to_string());
         let descriptor = |media_type: &str, bytes: &Bytes| json!({ "mediaType": media_type, "digest": Digest::sha256(bytes), "size": bytes.len() });
         let manifest = json!({
@@ -86,13 +86,13 @@ impl ChartArtifact {
 
     /// The manifest.
     #[must_use]
-    pub fn manifest(&self) -> &RawManifest {
+    pub(crate) fn manifest(&self) -> &RawManifest {
         &self.manifest
     }
 
     /// The config or the package.
     #[must_use]
-    pub fn blob(&self, digest: &Digest) -> Option<&Bytes> {
+    pub(crate) fn blob(&self, digest: &Digest) -> Option<&Bytes> {
         self.blobs.iter().find(|bytes| Digest::sha256(bytes) == *digest)
     }
 }
@@ -139,18 +139,18 @@ fn authors(metadata: &Value) -> String {
 
 /// The tag for a version: tags have no `+`, for which Helm writes, and reads, `_`.
 #[must_use]
-pub fn tag_of(version: &str) -> String {
+pub(crate) fn tag_of(version: &str) -> String {
     version.replace('+', "_")
 }
 
 /// The name of an artifact that is made on this machine.
-pub fn made_here(name: &str, version: &str) -> Result<Reference, ReferenceError> {
+pub(crate) fn made_here(name: &str, version: &str) -> Result<Reference, ReferenceError> {
     Reference::tagged(Repository::new(MADE_HERE, &format!("{CHARTS}/{name}"))?, &tag_of(version))
 }
 
 /// Whether a chart was made into an artifact on this machine, so that no registry can be asked for it.
 #[must_use]
-pub fn is_made_here(chart: &Reference) -> bool {
+pub(crate) fn is_made_here(chart: &Reference) -> bool {
     chart.repository().registry() == MADE_HERE
 }
 

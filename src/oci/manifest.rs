@@ -13,7 +13,7 @@ use super::{
 };
 
 /// The largest manifest that is read, in bytes. The specification asks registries for 4 MiB at least.
-pub const LARGEST_MANIFEST: usize = 8 * 1024 * 1024;
+pub(crate) const LARGEST_MANIFEST: usize = 8 * 1024 * 1024;
 
 /// Why bytes cannot be used as a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

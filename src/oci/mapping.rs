@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     str::FromStr,
 };
 
@@ -14,22 +15,32 @@ use super::{
 };
 
 /// The repository prefix of the vendor's own images.
-pub const VENDOR_PREFIX: &str = "us-east4-docker.pkg.dev/thoras-registry/platform";
+pub(crate) const VENDOR_PREFIX: &str = "us-east4-docker.pkg.dev/thoras-registry/platform";
 
 /// Where the packaged chart stands below the root.
-pub const CHARTS: &str = "charts";
+pub(crate) const CHARTS: &str = "charts";
 
 /// How a destination's repository is named after its source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Naming {
-    /// What stands below the source prefix; host dropped for images outside it.
+    /// The path below the source prefix; images outside it lose their host.
     #[default]
     Relative,
     /// The last path component only.
     Last,
     /// Host and path.
     Full,
+}
+
+impl fmt::Display for Naming {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Relative => "relative",
+            Self::Last => "last",
+            Self::Full => "full",
+        })
+    }
 }
 
 /// `REGISTRY[/PATH]`: where the mirror lives.
@@ -85,8 +96,10 @@ impl std::fmt::Display for Root {
 /// One image on its way: where it comes from, where it goes, under which tag.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Mapping {
-    /// What is pulled.
+    /// The reference that was requested.
     pub source: Reference,
+    /// The digest to copy where a lock, and not the source, says what the reference's tag names.
+    pub pinned: Option<Digest>,
     /// The repository it is pushed to.
     pub repository: Repository,
     /// The tag it is pushed under.
@@ -94,6 +107,13 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// The reference to read from the source.
+    #[must_use]
+    pub fn pull(&self) -> Reference {
+        let source = self.source.clone();
+        self.pinned.iter().cloned().fold(source, Reference::with_digest)
+    }
+
     /// The destination as a person writes it.
     #[must_use]
     pub fn destination(&self) -> String {
@@ -151,7 +171,7 @@ impl Namer {
 
     /// Names this chart as `helm` users look for it, `charts/NAME`, whatever the rule for images is.
     #[must_use]
-    pub fn with_chart(self, chart: Option<Reference>) -> Self {
+    pub(crate) fn with_chart(self, chart: Option<Reference>) -> Self {
         Self { chart, ..self }
     }
 
@@ -170,7 +190,7 @@ impl Namer {
             (None, Some(digest)) => tag_for_digest(digest),
             (None, None) => "latest".to_owned(),
         };
-        Ok(Mapping { source: source.clone(), repository, tag })
+        Ok(Mapping { source: source.clone(), pinned: None, repository, tag })
     }
 
     /// Names all images and refuses two sources for one destination. Two references to the same
@@ -250,7 +270,7 @@ fn last_component(path: &str) -> &str {
 /// What `relative` naming cuts off when no prefix was asked for: the vendor's prefix if any image stands
 /// below it, else the longest `HOST[/PATH]` that all images share, else nothing.
 #[must_use]
-pub fn common_prefix(references: &[Reference]) -> Option<String> {
+pub(crate) fn common_prefix(references: &[Reference]) -> Option<String> {
     if references.iter().any(|reference| reference.repository().is_below(VENDOR_PREFIX)) {
         return Some(VENDOR_PREFIX.to_owned());
     }

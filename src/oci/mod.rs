@@ -3,21 +3,25 @@
 //! Nothing here performs I/O. Everything that arrives from outside (a reference on the command line, a
 //! digest in a manifest) is parsed into one of these types before it can become part of a URL or a path.
 
-pub mod chart;
-pub mod descriptor;
-pub mod digest;
-pub mod manifest;
-pub mod mapping;
+pub(crate) mod chart;
+pub(crate) mod descriptor;
+pub(crate) mod digest;
+pub(crate) mod manifest;
+pub(crate) mod mapping;
 pub mod media_type;
-pub mod platform;
-pub mod reference;
-pub mod verified;
+pub(crate) mod platform;
+pub(crate) mod reference;
+pub(crate) mod verified;
 
-pub use chart::{ArtifactKind, ChartArtifact, ChartIdentity};
-pub use descriptor::Descriptor;
-pub use digest::{Algorithm, Digest, Hasher};
-pub use manifest::{Contents, RawManifest};
-pub use mapping::{Mapping, Naming};
-pub use media_type::MediaType;
-pub use platform::Platform;
-pub use reference::{Reference, Repository, Target};
+pub(crate) use self::chart::ChartArtifact;
+pub use self::{
+    chart::{ArtifactKind, ChartIdentity},
+    descriptor::{Descriptor, Urls},
+    digest::{Algorithm, Digest, DigestError, Hasher},
+    manifest::{Contents, ManifestError, RawManifest},
+    mapping::{Mapping, MappingError, Namer, Naming, Root},
+    media_type::MediaType,
+    platform::{Platform, PlatformError},
+    reference::{Reference, ReferenceError, Repository, Target},
+    verified::{Mismatch, Verifier},
+};

@@ -74,7 +74,7 @@ impl Repository {
 
     /// Whether it stands below `prefix`, a normalized `HOST[/PATH]`, at a component boundary.
     #[must_use]
-    pub fn is_below(&self, prefix: &str) -> bool {
+    pub(crate) fn is_below(&self, prefix: &str) -> bool {
         let full = self.to_string();
         full.strip_prefix(prefix.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
     }
@@ -244,7 +244,7 @@ fn normalize(name: &str) -> Result<Repository, ReferenceError> {
 
 /// Lower-case, with Docker Hub's other names folded into `docker.io`.
 #[must_use]
-pub fn normalize_registry(registry: &str) -> String {
+pub(crate) fn normalize_registry(registry: &str) -> String {
     let lower = registry.to_ascii_lowercase();
     match lower.as_str() {
         "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => DOCKER_HUB.to_owned(),

@@ -61,19 +61,19 @@ impl Verifier {
 
     /// The same check from `offset` on; `hasher` has seen all bytes before it.
     #[must_use]
-    pub fn resumed(expected: &Descriptor, offset: u64, hasher: Hasher) -> Self {
+    pub(crate) fn resumed(expected: &Descriptor, offset: u64, hasher: Hasher) -> Self {
         Self { seen: offset, hasher, ..Self::new(expected) }
     }
 
     /// The hash over everything that has been pushed.
     #[must_use]
-    pub fn hasher(&self) -> &Hasher {
+    pub(crate) fn hasher(&self) -> &Hasher {
         &self.hasher
     }
 
     /// How many bytes have been hashed.
     #[must_use]
-    pub fn seen(&self) -> u64 {
+    pub(crate) fn seen(&self) -> u64 {
         self.seen
     }
 
@@ -88,12 +88,6 @@ impl Verifier {
         }
         self.hasher.update(&piece);
         Ok(self.held.replace(piece))
-    }
-
-    /// Whether all the bytes that the descriptor promises have been seen.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.seen == self.size
     }
 
     /// Releases the last piece (none for an empty blob) when size and digest match.

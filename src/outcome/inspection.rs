@@ -11,7 +11,7 @@ use crate::{
 /// What `inspect` found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Inspection {
+pub(crate) struct Inspection {
     /// The images that could be read, in the order of the request.
     pub images: Vec<InspectedImage>,
     /// Why the other images could not be read.
@@ -21,7 +21,7 @@ pub struct Inspection {
 /// One image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct InspectedImage {
+pub(crate) struct InspectedImage {
     /// The requested reference, normalized.
     pub reference: Reference,
     /// The root's digest.
@@ -42,7 +42,7 @@ pub struct InspectedImage {
 /// One platform of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct InspectedPlatform {
+pub(crate) struct InspectedPlatform {
     /// `OS/ARCHITECTURE[/VARIANT]`
     pub platform: Platform,
     /// The digest of its manifest.
@@ -62,7 +62,7 @@ pub struct InspectedPlatform {
 /// An attestation manifest: provenance or an SBOM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Attestation {
+pub(crate) struct Attestation {
     /// The digest of the attestation's own manifest.
     pub digest: Digest,
     /// The manifest that it describes, if it names one.
@@ -73,7 +73,7 @@ pub struct Attestation {
 /// What `bundle inspect` found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct BundleContents {
+pub(crate) struct BundleContents {
     /// The bundle's ID: the digest of its `index.json`.
     pub id: Digest,
     /// The file or folder.
@@ -97,7 +97,7 @@ pub struct BundleContents {
 /// What a delta bundle leaves out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct DeltaBase {
+pub(crate) struct DeltaBase {
     /// The ID of the bundle or lock that it builds on.
     pub id: Digest,
     /// The number of blobs left out.
@@ -109,7 +109,7 @@ pub struct DeltaBase {
 /// One image of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct BundledImage {
+pub(crate) struct BundledImage {
     /// Its full name, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<Reference>,

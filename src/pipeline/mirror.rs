@@ -1,4 +1,4 @@
-//! The whole journey of every image: resolve, plan, transfer, confirm.
+//! Mirrors every image: resolve, plan, transfer, confirm.
 //!
 //! All images run at once. What is at the destination is read first: it answers most questions of a second
 //! run, and whatever manifests it has need not be read from the source.
@@ -24,13 +24,13 @@ use crate::{
     oci::{Descriptor, Digest, Mapping, Platform, RawManifest, Target},
     outcome::{Bytes, ImageOutcome, Mirrored, Status},
     plan::{Planner, Presence},
-    problem::Problem,
+    problem::{FoundBy, Problem},
     resolve,
     transfer::{Admitted, Transfer},
     waiver::Waivers,
 };
 
-/// How many blobs a dry run looks for at once.
+/// How many blobs a dry run checks at once.
 const LOOKED_AT_ONCE: usize = 16;
 
 /// How images are mirrored.
@@ -38,7 +38,7 @@ const LOOKED_AT_ONCE: usize = 16;
 pub struct Options {
     /// Platforms that every image must have.
     pub platforms: Vec<Platform>,
-    /// Leave to lack some of them.
+    /// Permission to lack some of them.
     pub waivers: Waivers,
     /// How closely the destination is read: manifests, or every blob as well.
     pub check: Level,
@@ -48,10 +48,26 @@ pub struct Options {
     pub overwrite: bool,
     /// Only plan.
     pub dry_run: bool,
-    /// At most so many blobs move at once.
+    /// How many blobs move at once at most.
     pub jobs: usize,
-    /// Begin no further image after the first failure.
+    /// Start no further image after the first failure.
     pub fail_fast: bool,
+}
+
+impl Default for Options {
+    /// Copies every image as it is, without requiring any platform, and moves tags that name another digest.
+    fn default() -> Self {
+        Self {
+            platforms: Vec::new(),
+            waivers: Waivers::default(),
+            check: Level::Platforms,
+            foreign_layers: ForeignLayers::default(),
+            overwrite: true,
+            dry_run: false,
+            jobs: 16,
+            fail_fast: false,
+        }
+    }
 }
 
 /// Mirrors images. Returns one entry for each mapping, in the same order. Dropping the future stops every
@@ -134,10 +150,10 @@ impl<S: Source, D: Destination> Run<S, D> {
         let outcome = ImageOutcome::new(image, Status::Failed);
         let mut mirrored = Mirrored { outcome, graph: None, missing_repository: None };
         // What was asked for by digest is known by digest even if it fails: the lock must not forget it.
-        mirrored.outcome.digest = image.source.digest().cloned();
+        mirrored.outcome.digest = image.pull().digest().cloned();
         if self.stops() {
             mirrored.outcome.status = Status::Skipped;
-        } else if let Err(stopped) = self.journey(image, &mut mirrored).await {
+        } else if let Err(stopped) = self.mirror(image, &mut mirrored).await {
             self.failed.store(true, Ordering::Relaxed);
             mirrored.outcome.status = Status::Failed;
             mirrored.outcome.failure = Some(stopped.failure);
@@ -155,7 +171,7 @@ impl<S: Source, D: Destination> Run<S, D> {
     }
 
     /// resolve -> plan -> transfer -> confirm.
-    async fn journey(&self, image: &Arc<Mapping>, mirrored: &mut Mirrored) -> Result<(), Stopped> {
+    async fn mirror(&self, image: &Arc<Mapping>, mirrored: &mut Mirrored) -> Result<(), Stopped> {
         let required = self.required(image);
         let there = self.survey(image).await?;
         let root = self.root(image, &there).await?;
@@ -172,9 +188,11 @@ impl<S: Source, D: Destination> Run<S, D> {
         }
         let presence = self.presence(image, &graph, &there).await?;
         let (admitted, idle, planned) = self.plan(image, &graph, &presence);
-        mirrored.outcome.bytes = planned;
         let was_there = moved_from.is_none() && there.digest().is_some();
         mirrored.outcome.moved_from = moved_from;
+        if idle || self.options.dry_run {
+            mirrored.outcome.bytes = planned;
+        }
         if self.options.dry_run {
             mirrored.outcome.status = if idle { Status::UpToDate } else { Status::Planned };
             return Ok(());
@@ -182,7 +200,8 @@ impl<S: Source, D: Destination> Run<S, D> {
         let after = if idle {
             there
         } else {
-            mirrored.outcome.bytes = self.transfer.run(image, &graph, admitted).await?;
+            self.transfer.run(image, &graph, admitted, &mut mirrored.outcome.bytes).await?;
+            self.events.emit(Event::Confirming { image: Arc::clone(image) });
             self.survey(image).await?
         };
         let expected = Expected { digest: digest.as_ref(), platforms: &required };
@@ -217,7 +236,7 @@ impl<S: Source, D: Destination> Run<S, D> {
     /// destination has may be all that is needed.
     async fn root(&self, image: &Mapping, there: &Survey) -> Result<RawManifest, Error> {
         let source = image.source.repository();
-        let written = image.source.target();
+        let written = image.pull().target();
         let target = match (&written, there.graph.is_some()) {
             (Target::Tag(tag), true) => match self.source.digest(source, tag).await? {
                 Some(digest) => Target::Digest(digest),
@@ -243,7 +262,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         Error::new(
             Operation::ReadManifest,
             self.source.side(),
-            image.source.to_string(),
+            image.pull().to_string(),
             Cause::NoSuchManifest,
         )
     }
@@ -277,9 +296,9 @@ impl<S: Source, D: Destination> Run<S, D> {
         match moved_from {
             Some(old) if !self.options.overwrite => Err(Failure::new(
                 Kind::Image,
-                format!("{} already names {old}, and --no-overwrite forbids to move it", image.destination()),
+                format!("{} already names {old}, and --no-overwrite prevents moving it", image.destination()),
             )
-            .with_hint("leave --no-overwrite out, or delete the tag at the destination")),
+            .with_hint("leave out --no-overwrite, or delete the tag at the destination")),
             _ => Ok(()),
         }
     }
@@ -320,7 +339,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         blobs.filter(|blob| self.options.dry_run || is_unproven(blob)).cloned().collect()
     }
 
-    /// Plans and takes on the plan's duties without waiting in between, as [`Transfer::admit`] asks.
+    /// Plans and claims the plan's blobs without waiting in between, as [`Transfer::admit`] requires.
     fn plan(&self, image: &Arc<Mapping>, graph: &Graph, presence: &Presence) -> (Admitted, bool, Bytes) {
         let source = image.source.repository();
         let same_registry = source.registry() == image.repository.registry();
@@ -352,32 +371,26 @@ fn refuse_missing_platforms(graph: &Graph, required: &[Platform]) -> Result<(), 
     let lacking: Vec<String> = graph.lacks(required).iter().map(ToString::to_string).collect();
     let failure = Failure::new(Kind::Image, format!("the source has no {}", lacking.join(" and no ")))
         .with_hint(
-            "if that is as it should be, pass --allow-missing-platform IMAGE[=PLATFORM], or name the \
+            "if this is expected, pass --allow-missing-platform IMAGE[=PLATFORM], or name the \
              platforms that your nodes have with --platform",
         );
     Err(Stopped { problems, ..failure.into() })
 }
 
 fn unconfirmed(problems: Vec<Problem>) -> Stopped {
-    let integrity = problems.iter().any(|problem| {
-        matches!(
-            problem,
-            Problem::WrongSize { .. } | Problem::BadManifest { .. } | Problem::CorruptBlob { .. }
-        )
-    });
-    let kind = if integrity { Kind::Integrity } else { Kind::Image };
+    let kind = Problem::failure_kind_of(&problems, FoundBy::Confirmation);
     let failure = Failure::new(kind, "the destination, read again, does not hold what was pushed").with_hint(
-        "somebody else may be writing to it, or it may be losing data: run the same command again",
+        "another client may be writing to it, or it may be losing data: run the same command again",
     );
     Stopped { problems, ..failure.into() }
 }
 
 /// Says that an image's foreign layers are left out.
-pub(super) fn warn_of_foreign_layers(image: &Mapping, graph: &Graph, events: &dyn EventSink) {
+pub(crate) fn warn_of_foreign_layers(image: &Mapping, graph: &Graph, events: &dyn EventSink) {
     let left_out = graph.left_out();
     if left_out > 0 {
         let message = format!(
-            "{left_out} foreign layers are left out: their license forbids to pass them on, and nodes fetch them from the \
+            "{left_out} foreign layers are left out: they may not be redistributed, and nodes fetch them from the \
              URLs in the manifest; sync and bundle export copy them with --foreign-layers"
         );
         events.emit(Event::Warning { image: Some(image.source.clone()), message });

@@ -1,12 +1,11 @@
-//! The journey of every image: resolve, plan, transfer, confirm; and the same without the transfer.
-//! Commands only choose endpoints and options.
+//! What is done with every image: resolve, plan, transfer, confirm; or the same without the transfer. Jobs only choose
+//! endpoints and options.
 
-pub mod export;
-pub mod mirror;
-mod telling;
-pub mod verify;
-mod waiting;
+pub(crate) mod mirror;
+mod verify;
 
-pub use export::{Exported, Exporter, Record, Written};
-pub use mirror::{Options, mirror};
-pub use verify::{Expectation, verify};
+pub use self::{
+    mirror::{Options, mirror},
+    verify::{Expectation, Unknown, verify},
+};
+pub use crate::confirm::Level;

@@ -1,4 +1,4 @@
-//! Holding a mirror against what it should be: every image is read at the destination, nothing is moved.
+//! Verifies a mirror: every image is read at the destination and compared with what is expected. Nothing is moved.
 
 use std::{sync::Arc, time::Instant};
 
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 8;
 pub struct Expectation {
     /// The image and where it should be.
     pub image: Arc<Mapping>,
-    /// The digest that it should have; `Err` says why nobody knows.
+    /// The digest that it should have; `Err` says why that is not known.
     pub digest: Result<Digest, Unknown>,
     /// The platforms that it must have, the waived ones left out.
     pub platforms: Vec<Platform>,
@@ -32,12 +32,26 @@ pub struct Expectation {
     pub foreign_layers: ForeignLayers,
 }
 
+impl Expectation {
+    /// Expects this digest at the mapping's destination, with everything that it references except foreign layers.
+    #[must_use]
+    pub fn new(image: impl Into<Arc<Mapping>>, digest: Digest) -> Self {
+        Self {
+            image: image.into(),
+            digest: Ok(digest),
+            platforms: Vec::new(),
+            waived: Vec::new(),
+            foreign_layers: ForeignLayers::default(),
+        }
+    }
+}
+
 /// Why the digest that an image should have is not known.
 #[derive(Debug, Clone)]
 pub enum Unknown {
     /// The run that wrote the lock never confirmed it.
     NeverConfirmed,
-    /// The source could not be asked.
+    /// The source could not be read.
     Source(Error),
 }
 
@@ -55,7 +69,7 @@ pub async fn verify<D: Source>(
             let (destination, events) = (Arc::clone(&destination), Arc::clone(&events));
             async move {
                 let begun = Instant::now();
-                let mut outcome = one(&*destination, expectation, level).await;
+                let mut outcome = verify_image(&*destination, expectation, level).await;
                 outcome.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 events.emit(Event::Finished { outcome: Arc::new(outcome.clone()) });
                 outcome
@@ -66,7 +80,7 @@ pub async fn verify<D: Source>(
         .await
 }
 
-async fn one<D: Source>(destination: &D, expectation: Expectation, level: Level) -> ImageOutcome {
+async fn verify_image<D: Source>(destination: &D, expectation: Expectation, level: Level) -> ImageOutcome {
     let image = &expectation.image;
     let mut outcome = ImageOutcome::new(image, Status::Failed);
     outcome.waived.clone_from(&expectation.waived);
@@ -87,7 +101,7 @@ async fn one<D: Source>(destination: &D, expectation: Expectation, level: Level)
         outcome.attestations = graph.attestations();
         outcome.digest = survey.digest().cloned();
         outcome.media_type = graph.root().map(|root| root.manifest.media_type().clone());
-        outcome.bytes.present = graph.blob_bytes();
+        outcome.bytes.present = survey.found_bytes;
     }
     match &expectation.digest {
         Err(Unknown::Source(error)) => {

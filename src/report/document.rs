@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     enumerate::Enumeration,
     error::{Failure, Kind, exit_code_of},
-    jobs::doctor::Finding,
+    jobs::doctor::CheckResult,
     oci::{Mapping, Reference},
     outcome::{
         Bytes, Command, ImageOutcome, RunOutcome,
@@ -197,7 +197,7 @@ pub(crate) struct DoctorDocument {
     /// `REGISTRY[/PATH]`
     destination: String,
     /// The findings of all checks.
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Vec<CheckResult>,
     /// The name that each image would get.
     pub(super) names: Vec<PlannedName>,
     /// What the process exits with.
@@ -216,7 +216,7 @@ pub(crate) struct PlannedName {
 
 impl DoctorDocument {
     /// The document of these findings. The exit code follows from the problems among them.
-    pub(crate) fn new(destination: String, findings: Vec<Finding>, mappings: &[Mapping]) -> Self {
+    pub(crate) fn new(destination: String, findings: Vec<CheckResult>, mappings: &[Mapping]) -> Self {
         let exit_code = exit_code_of(findings.iter().filter_map(|finding| finding.kind));
         let name = |mapping: &Mapping| PlannedName {
             source: mapping.source.clone(),
@@ -322,7 +322,7 @@ mod tests {
         let document = samples::doctor();
         assert_eq!(document.exit_code, 4);
         let mut findings = document.findings;
-        findings.push(Finding::problem(Check::Lock, Failure::new(Kind::Usage, "x")));
+        findings.push(CheckResult::failed(Check::Lock, Failure::new(Kind::Usage, "x")));
         assert_eq!(DoctorDocument::new(String::new(), findings, &[]).exit_code, 1);
         assert_eq!(DoctorDocument::new(String::new(), Vec::new(), &[]).exit_code, 0);
     }

@@ -26,10 +26,10 @@ mod terminal;
 pub(crate) use document::{DoctorDocument, Document};
 pub(crate) use progress::Reporter;
 
-// For the command line, until it reads them from their own module.
-pub(crate) use crate::output::{Format, ImagesOutput, Verbosity};
-
-use crate::error::Failure;
+use crate::{
+    error::Failure,
+    output::{Format, Verbosity},
+};
 
 /// How a document is presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -42,16 +42,10 @@ pub(crate) fn print_failure(failure: &Failure) {
     diagnostic(&terminal::failure_text(failure));
 }
 
-/// Writes a warning to standard error.
-pub(crate) fn warning(message: &str) {
-    diagnostic(&format!("{} {}", Palette::of_stderr().warning("warning:"), escape(message)));
-}
-
 /// Writes what is wrong with a command line to standard error. The message repeats parts of the command line, `typed`:
 /// a word that contains a login is hidden completely, whatever characters the password has.
-pub(crate) fn usage_error(error: &clap::builder::StyledStr, typed: impl Iterator<Item = String>) {
-    let mut text =
-        if Palette::of_stderr() == Palette::plain() { error.to_string() } else { error.ansi().to_string() };
+pub(crate) fn usage_error(plain: String, colored: String, typed: impl Iterator<Item = String>) {
+    let mut text = if Palette::of_stderr() == Palette::plain() { plain } else { colored };
     for word in typed {
         let value =
             word.split_once('=').filter(|_| word.starts_with('-')).map_or(word.as_str(), |(_, value)| value);

@@ -5,7 +5,7 @@ use crate::{
     enumerate::{Confidence, Enumeration, Image, ImageUse},
     error::{Failure, Kind},
     graph::PlatformManifest,
-    jobs::doctor::{Check, Finding},
+    jobs::doctor::{Check, CheckResult},
     oci::{
         ArtifactKind, ChartIdentity, Digest, Naming, Reference,
         mapping::{Namer, VENDOR_PREFIX},
@@ -219,10 +219,10 @@ pub(super) fn doctor() -> DoctorDocument {
     let refused = Failure::new(Kind::Authentication, "cannot push")
         .with_hint("check that this credential is still valid");
     let findings = vec![
-        Finding::ok(Check::Helm, "helm is v3.10.1"),
-        Finding::warning(Check::Clock, "this machine's clock is 600 s behind", "set the clock"),
-        Finding::untested(Check::Indexes, "shows when the first is pushed"),
-        Finding::problem(Check::Push, refused),
+        CheckResult::ok(Check::Helm, "helm is v3.10.1"),
+        CheckResult::warning(Check::Clock, "this machine's clock is 600 s behind", "set the clock"),
+        CheckResult::untested(Check::Indexes, "shows when the first is pushed"),
+        CheckResult::failed(Check::Push, refused),
     ];
     DoctorDocument::new("reg.example.com/mirror".to_owned(), findings, &mappings)
 }

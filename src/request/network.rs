@@ -1,21 +1,19 @@
-//! What the flags about connections mean: plain http, certificates, proxies, for every registry or for one.
+//! The settings of connections: plain http, certificates, proxies, for every registry or for one.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf};
 
-use super::{read_file, usage};
+use super::{RegistrySettings, access::read_file, usage};
 use crate::{
-    cli::RegistryArgs,
     endpoint::registry::{
-        Tuning,
+        NetworkSettings, Proxies, Scope, Trust, Tuning,
         auth::{Origin, Scheme},
-        network::{NetworkSettings, Proxies, Scope, Trust},
     },
     error::Failure,
     oci::{mapping::Root, reference::normalize_registry},
 };
 
 /// Reads and checks everything; opens no connection.
-pub(super) fn settings(args: &RegistryArgs) -> Result<NetworkSettings, Failure> {
+pub(super) fn settings(args: &RegistrySettings) -> Result<NetworkSettings, Failure> {
     let plain_http = registries("--plain-http", &args.plain_http)?;
     let mut trust = Trust::default();
     for text in &args.ca_cert {
@@ -29,20 +27,19 @@ pub(super) fn settings(args: &RegistryArgs) -> Result<NetworkSettings, Failure> 
     for name in registries("--insecure", &args.insecure)? {
         trust.accept_any(origin(&name)?);
     }
-    let connect_timeout = args.connect_timeout.map(|seconds| Duration::from_secs(seconds.into()));
-    Ok(NetworkSettings { plain_http, trust, proxies: Proxies::of_process(), connect_timeout })
+    let (proxies, connect_timeout) = (Proxies::of_process(), args.connect_timeout);
+    Ok(NetworkSettings { plain_http, trust, proxies, connect_timeout })
 }
 
-/// How long registries are waited for. One that may be silent for long may take as long to commit a blob.
-pub(super) fn tuning(args: &RegistryArgs) -> Tuning {
+/// How long to wait for registries. One that may be silent for long may take as long to commit a blob.
+pub(super) fn tuning(args: &RegistrySettings) -> Tuning {
     let usual = Tuning::default();
-    let Some(seconds) = args.stall_timeout else { return usual };
-    let stall = Duration::from_secs(seconds.into());
+    let Some(stall) = args.stall_timeout else { return usual };
     Tuning { stall, commit: usual.commit.max(stall), ..usual }
 }
 
 /// Joins every client certificate with its key: the file's own, or the `--client-key` for the same registries.
-fn add_identities(trust: &mut Trust, args: &RegistryArgs) -> Result<(), Failure> {
+fn add_identities(trust: &mut Trust, args: &RegistrySettings) -> Result<(), Failure> {
     let parse =
         |texts: &[String]| texts.iter().map(|text| ScopedFile::parse(text)).collect::<Result<Vec<_>, _>>();
     let mut keys = parse(&args.client_key)?;
@@ -57,8 +54,8 @@ fn add_identities(trust: &mut Trust, args: &RegistryArgs) -> Result<(), Failure>
         }
         trust.add_identity(certificate.scope, &pem).map_err(|error| {
             usage(format!("{shown}: {error}")).with_hint(
-                "both are PEM files; the key may stand in the certificate's file or in --client-key FILE, and both \
-                 flags name the same registry or none",
+                "both are PEM files; the key may be in the certificate's file or in --client-key FILE, and both flags \
+                 name the same registry or none",
             )
         })?;
     }
@@ -79,7 +76,7 @@ struct ScopedFile {
 }
 
 impl ScopedFile {
-    /// What stands before the first `=` is a registry if it can be one. A file whose name looks like that can be
+    /// The text before the first `=` is a registry if it can be one. A file whose name looks like that can be
     /// written as `./HOST=FILE`.
     fn parse(text: &str) -> Result<Self, Failure> {
         if let Some((name, path)) = text.split_once('=')
@@ -108,7 +105,7 @@ fn registry(name: &str) -> Option<String> {
     (root.to_string() == normal && !normal.contains('/')).then_some(normal)
 }
 
-/// Where a registry speaks TLS: what certificates are set for.
+/// The TLS origin of a registry, which certificates are set for.
 fn origin(registry: &str) -> Result<Origin, Failure> {
     Origin::of_registry(registry, Scheme::Https).map_err(|error| usage(error.to_string()))
 }

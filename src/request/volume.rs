@@ -1,50 +1,55 @@
 //! `--split`: the largest size of a volume.
 
-use crate::error::{Failure, Kind};
+use bytesize::ByteSize;
+
+use super::usage;
+use crate::error::Failure;
 
 /// The largest file of a FAT32 file system, in bytes.
 const FAT32: u64 = 4_294_967_295;
-/// What a single-layer DVD holds, in bytes.
+/// The capacity of a single-layer DVD, in bytes.
 const DVD: u64 = 4_700_000_000;
-/// Less than this is no volume but a nuisance, in bytes.
+/// The smallest volume, in bytes: smaller ones are too many files to be useful.
 const SMALLEST: u64 = 64 * 1024;
 
-const UNITS: [(&str, u64); 9] = [
-    ("kib", 1 << 10),
-    ("mib", 1 << 20),
-    ("gib", 1 << 30),
-    ("tib", 1 << 40),
-    ("kb", 1_000),
-    ("mb", 1_000_000),
-    ("gb", 1_000_000_000),
-    ("tb", 1_000_000_000_000),
-    ("b", 1),
-];
+/// The largest size of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct VolumeSize(u64);
 
-/// A volume's size in bytes, and what should be said about it.
-pub fn volume_size(text: &str) -> Result<(u64, Option<&'static str>), Failure> {
-    let refused = |reason: &str| {
-        Failure::new(Kind::Usage, format!("--split {}: {reason}", text.escape_debug())).with_hint(
-            "write a number of bytes, or one with a unit such as 700MB or 2GiB, or dvd (4700000000 bytes), or fat32 \
-             (4294967295 bytes)",
-        )
-    };
-    let lower = text.trim().to_ascii_lowercase();
-    let size = match lower.as_str() {
-        "fat32" => FAT32,
-        "dvd" => DVD,
-        other => {
-            let unit = UNITS.iter().find_map(|(name, unit)| Some((other.strip_suffix(name)?, *unit)));
-            let (number, unit) = unit.unwrap_or((other, 1));
-            let number: u64 = number.trim().parse().map_err(|_| refused("it is not a size"))?;
-            number.checked_mul(unit).ok_or_else(|| refused("it is too large"))?
+impl VolumeSize {
+    /// Reads a number of bytes, a size with a unit (decimal `MB` or binary `MiB`), `dvd` or `fat32`.
+    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+        let refused = |reason: &str| {
+            usage(format!("--split {}: {reason}", text.escape_debug())).with_hint(
+                "write a number of bytes, or one with a unit such as 700MB or 2GiB, or dvd (4700000000 bytes), or \
+                 fat32 (4294967295 bytes)",
+            )
+        };
+        let size = match text.trim().to_ascii_lowercase().as_str() {
+            "fat32" => FAT32,
+            "dvd" => DVD,
+            // A fraction of a unit would be rounded.
+            other if other.contains('.') => return Err(refused("not a whole number")),
+            other => other.parse::<ByteSize>().map_err(|_| refused("not a size"))?.as_u64(),
+        };
+        match size {
+            // What does not fit into 64 bits becomes the largest number that does.
+            u64::MAX => Err(refused("too large")),
+            ..SMALLEST => Err(refused("the smallest volume is 64 KiB")),
+            size => Ok(Self(size)),
         }
-    };
-    if size < SMALLEST {
-        return Err(refused("a volume has 64 KiB at least"));
     }
-    let warning = "volumes of 4 GiB are one byte too large for FAT32: --split fat32 fits";
-    Ok((size, (size == FAT32 + 1).then_some(warning)))
+
+    /// In bytes.
+    pub(crate) const fn bytes(self) -> u64 {
+        self.0
+    }
+
+    /// What to warn about, if anything.
+    pub(crate) fn warning(self) -> Option<&'static str> {
+        let is_one_too_many = self.0 == FAT32 + 1;
+        is_one_too_many.then_some("volumes of 4 GiB are one byte too large for FAT32: use --split fat32")
+    }
 }
 
 #[cfg(test)]
@@ -60,21 +65,40 @@ mod tests {
             ("2GiB", 2 << 30),
             ("2 gib", 2 << 30),
             ("1TB", 1_000_000_000_000),
+            ("9007199254740993", 9_007_199_254_740_993),
+            ("9007199254740993B", 9_007_199_254_740_993),
             ("fat32", 4_294_967_295),
             ("FAT32", 4_294_967_295),
             ("dvd", 4_700_000_000),
         ] {
-            assert_eq!(volume_size(text).unwrap(), (size, None), "{text}");
+            let volume = VolumeSize::parse(text).unwrap();
+            assert_eq!((volume.bytes(), volume.warning()), (size, None), "{text}");
         }
-        let (size, warning) = volume_size("4GiB").unwrap();
-        assert_eq!(size, 4 << 30);
-        assert!(warning.unwrap().contains("FAT32"));
+        let volume = VolumeSize::parse("4GiB").unwrap();
+        assert_eq!(volume.bytes(), 4 << 30);
+        assert!(volume.warning().unwrap().contains("FAT32"));
     }
 
     #[test]
-    fn what_is_no_size_is_refused() {
+    fn units_are_decimal_or_binary() {
+        for (unit, size) in [
+            ("KB", 1_000),
+            ("MB", 1_000_000),
+            ("GB", 1_000_000_000),
+            ("TB", 1_000_000_000_000),
+            ("KiB", 1_u64 << 10),
+            ("MiB", 1 << 20),
+            ("GiB", 1 << 30),
+            ("TiB", 1 << 40),
+        ] {
+            assert_eq!(VolumeSize::parse(&format!("700{unit}")).unwrap().bytes(), 700 * size, "{unit}");
+        }
+    }
+
+    #[test]
+    fn other_text_is_refused() {
         for text in ["", "GiB", "-1", "1.5GiB", "12 parrots", "1023", "99999999999TiB", "0"] {
-            let failure = volume_size(text).unwrap_err();
+            let failure = VolumeSize::parse(text).unwrap_err();
             assert!(failure.hint.unwrap().contains("dvd"), "{text}");
         }
     }

@@ -17,8 +17,8 @@ use tokio::task::JoinHandle;
 
 use super::storage::Source;
 
-/// How many bytes are read from or written to a file at a time. A transfer holds at most two such pieces,
-/// beside the connection's own buffers.
+/// How many bytes are read from or written to a file at a time. A transfer has at most two such pieces in
+/// memory, in addition to the connection's own buffers.
 pub(super) const PIECE: usize = 256 * 1024;
 
 /// The body of an answer: nothing, a document, or a part of stored content.
@@ -35,13 +35,13 @@ pub(super) enum AnswerBody {
 pub(super) struct ReadBody {
     /// Bytes that the connection has not been given yet.
     left: u64,
-    /// The piece to give next, if it has been read.
+    /// The next piece to send, if it has been read.
     piece: Option<Bytes>,
     /// The piece after that, being read.
     reading: Option<JoinHandle<io::Result<Pieces>>>,
 }
 
-/// A piece of stored content, and the source behind it.
+/// A piece of stored content, and the source that it was read from.
 #[derive(Debug)]
 struct Pieces {
     source: Source,
@@ -125,7 +125,7 @@ fn read_ahead(source: Source, left: u64) -> Option<JoinHandle<io::Result<Pieces>
     (left > 0).then(|| tokio::task::spawn_blocking(move || read_piece(source, left)))
 }
 
-/// Reads one piece, or what is left of `left` bytes.
+/// Reads one piece, at most `left` bytes.
 fn read_piece(mut source: Source, left: u64) -> io::Result<Pieces> {
     let length = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
     let mut piece = Vec::with_capacity(length);
@@ -139,17 +139,17 @@ fn read_piece(mut source: Source, left: u64) -> io::Result<Pieces> {
     Ok(Pieces { source, piece: piece.into() })
 }
 
-/// How much of a request's body must arrive in the stall time: less is standing still.
+/// How many bytes of a request's body must arrive within the stall time; fewer count as a stall.
 const PROGRESS: usize = 16 * 1024;
 
-/// The body of a request, which counts what arrived and does not wait for ever.
+/// The body of a request. Counts the bytes that arrived, and fails when they stop arriving.
 #[derive(Debug)]
 pub(super) struct RequestBody {
     incoming: Incoming,
     received: u64,
     stall_time: Duration,
-    /// How long the client may still be waited for before the next [`PROGRESS`] bytes have arrived. Time that
-    /// this side takes to store them does not count.
+    /// How long to wait for the rest of the next [`PROGRESS`] bytes. The time that this side takes to store them does not
+    /// count.
     patience: Duration,
     progress: usize,
 }
@@ -157,16 +157,16 @@ pub(super) struct RequestBody {
 /// Why a request's body did not arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BodyError {
-    /// The connection broke, or what came is not HTTP.
+    /// The connection broke, or the client did not send HTTP.
     #[error("the request's body ended early")]
     Broken,
-    /// Too little came for too long.
-    #[error("the request's body stood still for too long")]
+    /// Too few bytes arrived in the stall time.
+    #[error("the request's body stalled")]
     Stalled,
 }
 
 impl BodyError {
-    /// The status of the answer that says so.
+    /// The HTTP status of this error.
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::Broken => StatusCode::BAD_REQUEST,

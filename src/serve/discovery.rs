@@ -15,7 +15,7 @@ impl Registry {
     /// `GET …/tags/list?n=&last=`
     pub(super) async fn list_tags(&self, name: RepositoryName, query: &Query) -> Result<Answer, Refusal> {
         let limit = query.get("n").map(|text| text.parse::<usize>()).transpose().map_err(|_| {
-            let message = "n is a number of tags";
+            let message = "n must be a number of tags";
             Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message)
         })?;
         let wanted = name.clone();
@@ -26,7 +26,7 @@ impl Registry {
             })
             .await??;
         let tags = tags.ok_or_else(|| {
-            Refusal::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, "there is no such repository")
+            Refusal::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, "no such repository")
         })?;
         let page = page(&tags, query.get("last").as_deref(), limit);
         let names: Vec<&str> = page.tags.iter().map(TagName::as_str).collect();
@@ -84,7 +84,7 @@ struct Index {
 /// A part of a list of tags.
 struct Page<'a> {
     tags: &'a [TagName],
-    /// The last tag of this page, when there are more behind it.
+    /// The last tag of this page, when more follow.
     next_after: Option<&'a TagName>,
 }
 

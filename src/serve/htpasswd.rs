@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use bcrypt::HashParts;
 
-/// The costs that are accepted: a check takes about 1 ms at 4, 50 ms at 10, and 2 s at 15, which is as long as a
-/// client should wait.
+/// The accepted costs: a check takes about 1 ms at 4, 50 ms at 10, and 2 s at 15, which is as long as a client should wait.
 const COSTS: std::ops::RangeInclusive<u32> = 4..=15;
 
-/// A password as it is kept.
+/// A hashed password.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct PasswordHash {
     /// `$2y$COST$…`
@@ -17,7 +16,7 @@ pub(super) struct PasswordHash {
     pub(super) cost: u32,
 }
 
-/// Why a line is no user.
+/// Why a line does not name a user.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
 pub struct HtpasswdError {
@@ -33,19 +32,19 @@ pub enum LineProblem {
     /// Not `NAME:HASH`.
     #[error("expected NAME:HASH; `htpasswd -B FILE NAME` writes such a line")]
     Shape,
-    /// A name that stands in an earlier line too.
-    #[error("the user {0:?} is named twice")]
+    /// An earlier line has the same name.
+    #[error("the user {0:?} appears twice")]
     Twice(String),
-    /// Hashed with anything but bcrypt, or not at all.
-    #[error("the password of {name:?} is {how}, and only bcrypt is accepted: `htpasswd -B FILE {name}` writes it anew", name = .name.escape_debug().to_string())]
+    /// Hashed with something other than bcrypt, or not at all.
+    #[error("the password of {name:?} is {how}; only bcrypt is accepted: set it again with `htpasswd -B FILE {name}`", name = .name.escape_debug().to_string())]
     NotBcrypt {
         /// The user.
         name: String,
-        /// How the password is kept.
+        /// How the password is stored.
         how: &'static str,
     },
     /// A bcrypt hash that is cheap to guess or too expensive to check.
-    #[error("the password of {name:?} has the bcrypt cost {cost}, and 4 to 15 are accepted: `htpasswd -B -C 10 FILE {name}` writes it anew", name = .name.escape_debug().to_string())]
+    #[error("the password of {name:?} has the bcrypt cost {cost}; 4 to 15 are accepted: set it again with `htpasswd -B -C 10 FILE {name}`", name = .name.escape_debug().to_string())]
     Cost {
         /// The user.
         name: String,
@@ -54,7 +53,7 @@ pub enum LineProblem {
     },
 }
 
-/// Reads users by name. Empty lines and lines that begin with `#` say nothing.
+/// Reads users by name. Empty lines and lines that begin with `#` are skipped.
 pub(super) fn parse(text: &str) -> Result<BTreeMap<String, PasswordHash>, HtpasswdError> {
     let mut users = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {
@@ -145,7 +144,7 @@ mod tests {
             );
         }
         let twice = parse(&format!("ann:{HASH}\nann:{HASH}")).err().unwrap();
-        assert_eq!(twice.to_string(), "line 2: the user \"ann\" is named twice");
+        assert_eq!(twice.to_string(), "line 2: the user \"ann\" appears twice");
         let costly = parse(&format!("ann:{}", HASH.replace("$05$", "$31$"))).err().unwrap();
         assert!(costly.to_string().contains("the bcrypt cost 31"), "{costly}");
     }

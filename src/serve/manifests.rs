@@ -17,7 +17,7 @@ use super::{
 };
 use crate::oci::{Digest, RawManifest, manifest::ManifestError};
 
-/// How many tags one request may give to a manifest. The specification asks for 10 at least.
+/// The most tags that one request may give to a manifest. The specification requires at least 10.
 const MOST_TAGS: usize = 100;
 
 impl Registry {
@@ -47,8 +47,8 @@ impl Registry {
         .await?
     }
 
-    /// `PUT …/manifests/REFERENCE?digest=&tag=`: `tag`, as often as wanted, gives more tags to what is pushed by
-    /// its digest, which is how a tag is given to a manifest whose digest is not sha256.
+    /// `PUT …/manifests/REFERENCE?digest=&tag=`: `tag`, which may be repeated, adds tags to a manifest that
+    /// is pushed by digest; that is how a manifest whose digest is not sha256 gets a tag.
     pub(super) async fn put_manifest(
         &self,
         name: RepositoryName,
@@ -99,7 +99,7 @@ impl Registry {
 
 /// What a pushed manifest is to be called.
 struct Wanted {
-    /// What its bytes must hash to, where the client says so.
+    /// The digest that its bytes must have, if the client names one.
     digest: Option<Digest>,
     /// The tags to point at it, those from the query last.
     tags: Vec<TagName>,
@@ -125,7 +125,7 @@ impl Wanted {
         }
         let requested = tags.len() - before;
         if requested > MOST_TAGS {
-            let message = format!("a manifest may be given {MOST_TAGS} tags at a time");
+            let message = format!("one request may set at most {MOST_TAGS} tags");
             return Err(Refusal::new(StatusCode::URI_TOO_LONG, ErrorCode::Unsupported, message));
         }
         Ok(Self { digest, tags, requested })
@@ -135,7 +135,7 @@ impl Wanted {
 /// All of a manifest's bytes, up to the limit.
 async fn collect(body: &mut RequestBody, limit: usize) -> Result<Bytes, Refusal> {
     let too_large = || {
-        let message = format!("a manifest may have {limit} bytes at most");
+        let message = format!("a manifest may have at most {limit} bytes");
         Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
     };
     if body.announced().is_some_and(|length| length > limit as u64) {

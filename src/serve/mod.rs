@@ -1,7 +1,7 @@
 //! A registry over a folder or a bundle: pull and push, with nothing to install.
 //!
 //! It speaks the OCI distribution specification 1.1: pulling, pushing, content discovery and content
-//! management, over HTTP/1.1 with or without TLS, on the loopback interface unless told otherwise. A request
+//! management, over HTTP/1.1 with or without TLS, on the loopback interface by default. A request
 //! passes through
 //!
 //! - `server`: the connection, its limits ([`Limits`]) and `tls`;
@@ -11,25 +11,23 @@
 //! - `storage`: what is served; the layout of a writable folder is described in `storage::folder`, and a
 //!   bundle is read in place by `storage::layout`.
 //!
-//! What holds whatever happens:
+//! Invariants:
 //!
 //! 1. Bytes that do not match their digest are never visible: an upload is a private file, hashed once as it
 //!    arrives, synced, and renamed into place when its digest matches.
-//! 2. A manifest is accepted only when its blobs or manifests are in the same repository (foreign layers and
-//!    subjects apart), and a tag moves last, atomically.
-//! 3. What was answered with success survives a crash. Upload sessions do not: they are swept at start, and
-//!    while running when nobody writes to them.
+//! 2. A manifest is accepted only when its blobs or manifests are in the same repository (except foreign layers and
+//!    subjects), and a tag moves last, atomically.
+//! 3. Every acknowledged change survives a crash. Upload sessions do not: they are removed at start, and when they are idle
+//!    for too long.
 //! 4. No request and no symbolic link leads out of the folder.
-//! 5. Memory does not grow with a blob: two pieces of 256 KiB a transfer, beside the connection's buffers.
-//! 6. Where users are asked for, nothing but the challenge is answered without a right password, and no
-//!    password appears in a log.
+//! 5. Memory does not grow with a blob: two pieces of 256 KiB for each transfer, and the connection's buffers.
+//! 6. With `users`, a request without a correct password gets only the challenge, and no password appears in a log.
 
 mod access_log;
 mod blobs;
 mod body;
 mod discovery;
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod htpasswd;
 mod manifests;
 mod names;
@@ -70,9 +68,11 @@ pub enum ServeError {
     #[error(transparent)]
     Users(#[from] UsersError),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: is the port taken, or the address not this machine's?")]
+    #[error(
+        "cannot listen on {address}: the port may be in use, or the address may not belong to this machine"
+    )]
     Listen {
-        /// The address that was asked for.
+        /// The requested address.
         address: SocketAddr,
         /// What the system said.
         source: io::Error,

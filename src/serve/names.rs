@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::oci::{Reference, Repository, reference::ReferenceError};
 
-/// A host that stands where the shared grammar of [`Repository`] wants one: this registry itself.
+/// A placeholder for this registry where the grammar of [`Repository`] requires a host.
 const THIS_REGISTRY: &str = "localhost";
 
 /// A repository of this registry: slash-separated components as in the OCI distribution specification,
@@ -19,7 +19,7 @@ impl RepositoryName {
         Repository::new(THIS_REGISTRY, path).map(Self)
     }
 
-    /// The name as it stands in URLs.
+    /// The name in URLs.
     pub(super) fn as_str(&self) -> &str {
         self.0.path()
     }
@@ -43,7 +43,7 @@ impl TagName {
         Ok(Self(text.to_owned()))
     }
 
-    /// The tag as it stands in URLs.
+    /// The tag in URLs.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
@@ -55,7 +55,7 @@ impl fmt::Display for TagName {
     }
 }
 
-/// An upload session's identifier: 128 random bits, so that nobody can guess another client's session.
+/// An upload session's identifier: 128 random bits, so that no client can guess another's session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct UploadId(String);
 

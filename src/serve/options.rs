@@ -16,36 +16,35 @@ pub const DEFAULT_PORT: u16 = 5000;
 /// What to serve, and where.
 #[derive(Clone)]
 pub struct Options {
-    /// What to serve: a folder of this registry's own, or, read-only, a bundle: an OCI image layout as a tar, as a
-    /// folder, or as volumes, the only thing that takes more than one path. A folder that is served writable is
-    /// created (mode 0700) when it does not exist.
+    /// What to serve: a folder of this registry, or, read-only, a bundle: an OCI image layout as a tar, a folder, or volumes
+    /// (only volumes may be several paths). A folder that is served writable is created (mode 0700) if it does not exist.
     pub paths: Vec<PathBuf>,
     /// How the repositories of a bundle are named.
     pub names: Names,
     /// Where to listen; port 0 picks a free one.
     pub listen: SocketAddr,
-    /// Whether clients may push and delete, where that is possible.
+    /// Whether clients may push and delete, if the storage supports it.
     pub writable: bool,
     /// HTTPS instead of HTTP.
     pub tls: Option<TlsFiles>,
-    /// Who may come in; everybody where this is `None`.
+    /// The users who may log in; `None` permits anonymous access.
     pub users: Option<UserFile>,
-    /// What one client may take.
+    /// What one client may use.
     pub limits: Limits,
-    /// Told about every request.
+    /// Called for every request.
     pub access_log: Option<AccessLog>,
 }
 
-/// How the repositories of a bundle are named: as those of a mirror would be, so that charts find their images.
+/// How the repositories of a bundle are named: like those of a mirror, so that charts find their images.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
-    /// The rule: as the bundle was exported, else relative.
+    /// The rule; by default that of the export, else relative.
     pub naming: Option<Naming>,
-    /// What relative naming cuts off: the vendor's prefix, else what all images share.
+    /// The prefix that relative naming removes; by default the vendor's, else the one that all images share.
     pub source_prefix: Option<String>,
 }
 
-/// Where the certificate is. Both are read at the start and whenever [`super::Reloader`] is told to.
+/// The certificate files. Read at the start and on every reload ([`super::Reloader`]).
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
     /// The server's certificate and those between it and its authority, in PEM.
@@ -54,41 +53,40 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// Where the users are. Read at the start and whenever [`super::Reloader`] is told to.
+/// The file of users. Read at the start and on every reload ([`super::Reloader`]).
 #[derive(Debug, Clone)]
 pub struct UserFile {
     /// Lines of `NAME:BCRYPT`, as `htpasswd -B` writes them.
     pub htpasswd: PathBuf,
-    /// Who may push and delete; everybody in the file where this is empty.
+    /// The users who may push and delete; if empty, all users in the file.
     pub pushers: Vec<String>,
 }
 
-/// How much one client may take, so that it leaves something for the others.
+/// How much one client may use, so that enough is left for the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections that are served at once: 512. Further ones wait in the system's queue.
+    /// Connections that are served at once: 512. More wait in the system's queue.
     pub connections: usize,
     /// Bytes of a request's head: 64 KiB, at least 8 KiB. A longer one is answered with 431.
     pub head_bytes: usize,
     /// Header lines of a request: 100. More are answered with 431.
     pub header_lines: usize,
-    /// Bytes of a manifest: 8 MiB, which is what this program reads at most; the specification asks for 4 MiB at
-    /// least. A longer one is answered with 413.
+    /// Bytes of a manifest: 8 MiB, the most that this program reads; the specification requires at least 4 MiB. A longer one
+    /// is answered with 413.
     pub manifest_bytes: usize,
-    /// Bytes of a blob: as many as the disk holds. A longer one is answered with 413, and a full disk with 507.
+    /// Bytes of a blob: unlimited. A longer one is answered with 413, and a full disk with 507.
     pub blob_bytes: u64,
     /// Uploads that may be open at once: 10,000. Opening more is answered with 429.
     pub open_uploads: usize,
     /// How long a TLS handshake, or a request's head, may take, and how long a connection may wait for its next
     /// request: 30 seconds. Then it is closed.
     pub head_time: Duration,
-    /// How long a body may stand still in either direction: 60 seconds. Standing still is less than 16 KiB in
-    /// that time, so that a client that sends a byte now and then counts too. Then the request is answered with
-    /// 408, and the connection is closed.
+    /// How long a body may stall in either direction: 60 seconds. Less than 16 KiB in that time is a stall, which catches a
+    /// client that sends a byte now and then. The request is then answered with 408 and the connection closed.
     pub stall_time: Duration,
-    /// How long an upload is kept that nobody writes to: an hour. Then its bytes are removed.
+    /// How long an idle upload is kept: an hour. Then its bytes are removed.
     pub idle_upload_time: Duration,
-    /// How long requests in flight may go on after the shutdown began: 10 seconds.
+    /// How long requests in flight may continue after shutdown began: 10 seconds.
     pub shutdown_time: Duration,
 }
 

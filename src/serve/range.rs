@@ -4,11 +4,11 @@
 /// What a download's `Range` header asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Selection {
-    /// Everything: no header, or one that RFC 9110 says to ignore (another unit, several ranges, nonsense).
+    /// Everything: no header, or one that RFC 9110 says to ignore (another unit, several ranges, invalid syntax).
     Whole,
     /// These bytes.
     Part(Span),
-    /// Nothing of what was asked for exists, or its end lies before its start: 416.
+    /// No requested byte exists, or the end is before the start: 416.
     Unsatisfiable,
 }
 
@@ -32,7 +32,7 @@ impl Span {
 pub(super) fn select(header: Option<&str>, size: u64) -> Selection {
     let Some((first, last)) = header.and_then(single_range) else { return Selection::Whole };
     let span = match (number(first), number(last)) {
-        // RFC 9110 leaves it to the server whether this is ignored; the conformance suite wants it refused.
+        // RFC 9110 permits ignoring this; the conformance suite requires an error.
         (Some(start), Some(end)) if start > end => return Selection::Unsatisfiable,
         (Some(start), Some(end)) => (start, end),
         (Some(start), None) if last.is_empty() => (start, u64::MAX),
@@ -67,7 +67,7 @@ pub(super) fn chunk(header: &str) -> Option<Span> {
     (span.start <= span.end).then_some(span)
 }
 
-/// Digits only: `u64::from_str` would take a plus sign too.
+/// Digits only: `u64::from_str` also accepts a plus sign.
 fn number(text: &str) -> Option<u64> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }

@@ -95,7 +95,7 @@ impl Refusal {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             ErrorCode::Unsupported,
-            format!("this endpoint answers {allowed}"),
+            format!("this endpoint supports {allowed}"),
         )
         .with(header::ALLOW, HeaderValue::from_static(allowed))
     }
@@ -103,7 +103,7 @@ impl Refusal {
     /// A change by a user who may only pull.
     pub(super) fn denied(user: &str) -> Self {
         let message =
-            format!("the user `{}` may pull from this registry, not push to it", user.escape_debug());
+            format!("the user `{}` may pull from this registry, but not push to it", user.escape_debug());
         Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
     }
 
@@ -113,8 +113,8 @@ impl Refusal {
             .with(header::ALLOW, HeaderValue::from_static("GET, HEAD"))
     }
 
-    /// A path that is no endpoint. A tag outside the grammar is one that nobody can have: asking for it finds
-    /// nothing, pushing it is a mistake.
+    /// A path that is not an endpoint. A tag outside the grammar cannot exist: reading it finds nothing, pushing it is an
+    /// error.
     pub(super) fn route(error: &RouteError, method: &Method) -> Self {
         let (status, code) = match error {
             RouteError::NoEndpoint => (StatusCode::NOT_FOUND, ErrorCode::Unsupported),
@@ -139,7 +139,7 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown, "this repository has no such manifest")
     }
 
-    /// The answer that says so.
+    /// The HTTP response.
     pub(super) fn into_answer(self) -> Answer {
         let mut answer = json_answer(&json!({ "errors": self.errors }));
         *answer.status_mut() = self.status;
@@ -170,7 +170,7 @@ pub(super) fn empty(status: StatusCode) -> Answer {
 
 /// 200 with a JSON document.
 pub(super) fn json_answer(document: &impl Serialize) -> Answer {
-    // Our own documents have string keys only: there is nothing in them that JSON could not hold.
+    // These documents have only string keys, so they can always be written as JSON.
     let text = serde_json::to_vec(document).unwrap_or_default();
     let mut answer = Response::new(AnswerBody::whole(Bytes::from(text)));
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

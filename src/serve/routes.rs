@@ -1,7 +1,6 @@
 //! Paths of the OCI distribution specification ("Endpoints") as typed routes. Pure: no I/O, no methods.
 //!
-//! Repository names may hold any number of components, `blobs` and `tags` among them, so a path is read
-//! from its end.
+//! Repository names may have any number of components, even `blobs` and `tags`, so a path is parsed from its end.
 
 use super::names::{RepositoryName, TagName, UploadId};
 use crate::oci::{Digest, digest::DigestError, reference::ReferenceError};
@@ -43,13 +42,13 @@ pub(super) enum RouteError {
     /// The repository name breaks the grammar.
     #[error("{0}")]
     Name(ReferenceError),
-    /// A digest was expected and something else stands there.
+    /// Something else in place of a digest.
     #[error("{0}")]
     Digest(DigestError),
     /// A manifest's reference is neither a tag nor a digest.
     #[error("{0}")]
     Tag(ReferenceError),
-    /// The upload identifier is not one that this registry gives out.
+    /// The upload identifier is not one that this registry issues.
     #[error("no such upload")]
     Upload,
 }
@@ -73,7 +72,7 @@ impl Route {
         let (path, kind) = before.rsplit_once('/').ok_or(RouteError::NoEndpoint)?;
         match (kind, last) {
             ("manifests", reference) => Ok(Self::Manifest(name(path)?, Reference::parse(reference)?)),
-            // Some clients leave the closing slash out when they open an upload.
+            // Some clients omit the final slash when they open an upload.
             ("blobs", "uploads") => Ok(Self::Uploads(name(path)?)),
             ("blobs", text) => Ok(Self::Blob(name(path)?, digest(text)?)),
             ("referrers", text) => Ok(Self::Referrers(name(path)?, digest(text)?)),
@@ -82,7 +81,7 @@ impl Route {
         }
     }
 
-    /// The repository that the path stands in.
+    /// The repository in the path.
     pub(super) fn repository(&self) -> Option<&RepositoryName> {
         match self {
             Self::Base => None,
@@ -97,7 +96,7 @@ impl Route {
 }
 
 impl Reference {
-    /// A colon makes it a digest: no tag can hold one.
+    /// A colon makes it a digest: no tag contains one.
     fn parse(text: &str) -> Result<Self, RouteError> {
         let text = unescape_colon(text);
         if text.contains(':') {

@@ -26,7 +26,7 @@ use super::{
     users::Users,
 };
 
-/// How long to wait before the next try when a connection could not be accepted (no file handle is left, say).
+/// How long to wait after a connection could not be accepted (no free file handle, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A registry that listens. It answers from [`Server::run`] on; until then connections wait.
@@ -111,7 +111,7 @@ impl Server {
         self.registry.pushes.is_some()
     }
 
-    /// How many blobs cannot be pulled because the bundle is a delta, and leaves them to its base.
+    /// How many blobs cannot be pulled because the bundle is a delta and leaves them out.
     #[must_use]
     pub fn left_out(&self) -> usize {
         self.registry.storage.left_out()
@@ -123,8 +123,8 @@ impl Server {
         Reloader { tls: self.tls.clone(), users: self.registry.users.clone() }
     }
 
-    /// Answers until `shutdown` completes; then takes no new connections, lets requests in flight go on for the
-    /// time that the limits say, and ends. Meanwhile uploads are swept that nobody writes to any more.
+    /// Serves until `shutdown` completes; then accepts no new connections, lets requests in flight continue for
+    /// [`Limits::shutdown_time`](super::Limits), and returns. Removes idle uploads meanwhile.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, tls, registry, .. } = self;
         let limits = registry.limits;
@@ -158,7 +158,7 @@ impl Server {
     }
 }
 
-/// Opens what is served, and says where pushes go, if they may go anywhere.
+/// Opens the storage, and the folder for pushes if it is writable.
 fn open_storage(
     paths: &[PathBuf],
     names: &Names,

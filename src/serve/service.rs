@@ -25,17 +25,17 @@ use super::{
 };
 use crate::oci::manifest::LARGEST_MANIFEST;
 
-/// How much of a refused request's body is read, so that the client gets to see the refusal: any manifest, whose
-/// sender may be waiting to hear that it must log in. Blobs are refused when they are begun, before they are sent.
+/// How many bytes of a refused request's body are read, so that the client sees the response: any manifest, because its
+/// sender may have to log in. Blobs are refused when their upload is opened, before they are sent.
 const DRAINED: u64 = LARGEST_MANIFEST as u64;
 
-/// What all connections share. Its endpoints are in the modules of their workflows.
+/// The state that all connections share. Its endpoints are in the modules of their workflows.
 pub(super) struct Registry {
     pub(super) storage: Arc<Storage>,
     pub(super) sessions: Sessions,
     /// Where pushes and deletions go; `None` when nothing may change.
     pub(super) pushes: Option<Arc<FolderStorage>>,
-    /// Who may come in; everybody where this is `None`.
+    /// The users who may log in; `None` permits anonymous access.
     pub(super) users: Option<Arc<Users>>,
     pub(super) limits: Limits,
     pub(super) access_log: Option<AccessLog>,
@@ -169,7 +169,7 @@ impl Registry {
         self.pushes.as_ref().ok_or_else(Refusal::read_only)
     }
 
-    /// Runs a change of what is served, which blocks, on a thread that may.
+    /// Runs a change of the storage on a thread that may block.
     pub(super) async fn change<T: Send + 'static>(
         &self,
         work: impl FnOnce(&FolderStorage) -> T + Send + 'static,
@@ -179,7 +179,7 @@ impl Registry {
         done.map_err(|error| Refusal::from(std::io::Error::other(error)))
     }
 
-    /// Runs work that blocks on a thread that may.
+    /// Reads the storage on a thread that may block.
     pub(super) async fn storage<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Storage) -> T + Send + 'static,
@@ -190,7 +190,7 @@ impl Registry {
     }
 }
 
-/// Users who may only pull ask for nothing else.
+/// Refuses changes by users who may only pull.
 fn may_ask(user: Option<&User>, method: &Method) -> Result<(), Refusal> {
     match user {
         Some(user) if !user.may_push && !is_reading(method) => Err(Refusal::denied(&user.name)),

@@ -1,8 +1,7 @@
 //! Upload sessions: where a blob is while its bytes arrive.
 //!
-//! A session holds the hash of what it has received, so that a resumed upload is hashed once. Its bytes lie in
-//! a private file, which becomes a blob only when the hash matches. Sessions live as long as the process, if
-//! somebody writes to them.
+//! A session holds the hash of what it has received, so that a resumed upload is hashed once. Its bytes are in a private
+//! file, which becomes a blob only when the hash matches. Sessions end with the process, or when they are idle for too long.
 
 use std::{
     collections::HashMap,
@@ -42,8 +41,8 @@ pub(super) struct Session {
     writer: Arc<tokio::sync::Mutex<Writer>>,
 }
 
-/// The right to write to a session: one request at a time has it. It moves to the thread that writes and back,
-/// so that a request that is dropped half-way leaves the session whole.
+/// The right to write to a session: one request at a time has it. It moves to the thread that writes and back, so that a
+/// request that is dropped midway leaves the session consistent.
 pub(super) type WriterGuard = OwnedMutexGuard<Writer>;
 
 /// What a session writes to.
@@ -51,7 +50,7 @@ pub(super) type WriterGuard = OwnedMutexGuard<Writer>;
 pub(super) struct Writer {
     id: UploadId,
     storage: Arc<FolderStorage>,
-    /// Open while a request writes; idle sessions hold no file handle.
+    /// Open while a request writes; idle sessions have no file handle.
     file: Option<File>,
     hasher: Option<(Algorithm, Hasher)>,
     received: Arc<AtomicU64>,
@@ -86,7 +85,7 @@ pub(super) enum ReceiveError {
     #[error(transparent)]
     Body(BodyError),
     /// More than a blob may have; the session is of no further use.
-    #[error("a blob may have {0} bytes at most")]
+    #[error("a blob may have at most {0} bytes")]
     TooLarge(u64),
     /// The disk failed; the session is of no further use.
     #[error(transparent)]
@@ -131,7 +130,7 @@ impl Sessions {
         self.table().len()
     }
 
-    /// Those that nobody has written to for this long.
+    /// The sessions that have been idle for this long.
     pub(super) fn idle(&self, time: Duration) -> Vec<Session> {
         self.table().values().filter(|session| session.unused() >= time).cloned().collect()
     }
@@ -152,7 +151,7 @@ impl Session {
         self.received.load(Ordering::Acquire)
     }
 
-    /// For how long nobody has written to it.
+    /// How long it has been idle.
     fn unused(&self) -> Duration {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }

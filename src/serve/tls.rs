@@ -40,7 +40,7 @@ pub enum TlsError {
         problem: String,
     },
     /// A file without a certificate.
-    #[error("{0:?} holds no certificate: it should have lines with BEGIN CERTIFICATE")]
+    #[error("{0:?} contains no certificate (BEGIN CERTIFICATE)")]
     NoCertificate(PathBuf),
     /// A file without a usable private key.
     #[error(
@@ -117,7 +117,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
 }
 
-/// A key's error must not repeat what stands in the file, so its kind is all that is told.
+/// An error about a key must not repeat the file's contents, so only its kind is shown.
 fn malformed(path: &Path, error: &pem::Error) -> TlsError {
     let problem = match error {
         pem::Error::MissingSectionEnd { .. } => "a section has no end",

@@ -76,7 +76,7 @@ impl Registry {
     ) -> Result<Answer, Refusal> {
         let session = self.session(name, id)?;
         let digest = query.get("digest").ok_or_else(|| {
-            let message = "an upload is finished with its digest: PUT …?digest=sha256:…";
+            let message = "finish an upload with its digest: PUT …?digest=sha256:…";
             Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, message)
         })?;
         let digest = parse_digest(&digest)?;
@@ -85,7 +85,7 @@ impl Registry {
         self.finish(&session, writer, body, digest, OnBreak::Keep).await
     }
 
-    /// `DELETE …/blobs/uploads/ID`: gives the upload up.
+    /// `DELETE …/blobs/uploads/ID`: cancels the upload.
     pub(super) async fn cancel_upload(
         &self,
         name: &RepositoryName,
@@ -105,7 +105,7 @@ impl Registry {
         Ok(self.sessions.open(self.writable()?, name)?)
     }
 
-    /// Drops the uploads that nobody has written to for the time that the limits say.
+    /// Removes the uploads that have been idle for longer than the limit.
     pub(super) async fn sweep_uploads(&self) {
         for session in self.sessions.idle(self.limits.idle_upload_time) {
             // A request that has the right to write is not idle, however slow it is.
@@ -191,8 +191,8 @@ impl Registry {
     }
 }
 
-/// What becomes of a session when the connection breaks: nobody but its client can resume it, and the client
-/// of a single POST never learnt its name.
+/// What happens to a session when the connection breaks: only its client can resume it, and the client of a single POST
+/// does not know its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OnBreak {
     Keep,
@@ -200,7 +200,7 @@ enum OnBreak {
 }
 
 fn upload_unknown() -> Refusal {
-    let message = "no such upload: it was finished, canceled, or the registry was started again";
+    let message = "no such upload: it was finished, canceled, or lost when the registry restarted";
     Refusal::new(StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown, message)
 }
 
@@ -214,11 +214,11 @@ fn session_writer(session: &Session) -> Result<WriterGuard, Refusal> {
     })
 }
 
-/// A chunk that says where it belongs must begin where the session ends, and be as long as it says.
+/// A chunk with a `Content-Range` must begin where the session ends, and have the length of that range.
 fn check_chunk(session: &Session, headers: &HeaderMap, body: &RequestBody) -> Result<(), Refusal> {
     let Some(header) = headers.get(header::CONTENT_RANGE) else { return Ok(()) };
     let span = header.to_str().ok().and_then(range::chunk).ok_or_else(|| {
-        let message = "Content-Range of a chunk is START-END, both included";
+        let message = "the Content-Range of a chunk must be START-END, both inclusive";
         Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
     })?;
     if span.start != session.received() {

@@ -1,8 +1,8 @@
-//! Who may come in, and who of them may push: Basic authentication over an `htpasswd` file.
+//! Which users may log in, and which may push: Basic authentication with an `htpasswd` file.
 //!
-//! A check costs what the file's bcrypt cost says, for users that do not exist too. It runs on a thread that may
-//! block, a few at a time; a password that was right once is remembered as a hash with a key that only this
-//! process knows, so that the next request is admitted at once.
+//! A check takes as long as the file's bcrypt cost implies, even for unknown users. Checks run on threads that may block, a
+//! few at a time. A correct password is remembered as a hash with a key that only this process knows, so that the next
+//! request is admitted at once.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -28,7 +28,7 @@ const REMEMBERED: usize = 1024;
 
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"thoras-mirror\", charset=\"UTF-8\"");
 
-/// Why nobody can be let in.
+/// Why the users cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
     /// The file cannot be read.
@@ -39,7 +39,7 @@ pub enum UsersError {
         /// What the system said.
         source: io::Error,
     },
-    /// A line of the file is no user.
+    /// A line of the file does not name a user.
     #[error("{path:?}, {source}")]
     Line {
         /// The file.
@@ -48,18 +48,18 @@ pub enum UsersError {
         source: HtpasswdError,
     },
     /// No line in the file.
-    #[error("{0:?} names no user: `htpasswd -B FILE NAME` adds one")]
+    #[error("{0:?} contains no user: add one with `htpasswd -B FILE NAME`")]
     Nobody(PathBuf),
-    /// Somebody who may push but is not in the file.
-    #[error("{name:?} should push but has no line in {path:?}")]
+    /// A user who may push but is not in the file.
+    #[error("{name:?} may push but is not in {path:?}")]
     Unknown {
         /// The file.
         path: PathBuf,
         /// Who.
         name: String,
     },
-    /// No key for what is remembered.
-    #[error("the system has no randomness")]
+    /// No random key could be made.
+    #[error("the system provides no random bytes")]
     Randomness(#[source] io::Error),
 }
 
@@ -114,19 +114,19 @@ impl Users {
         Table::read(&self.file)
     }
 
-    /// Asks the users of another reading from now on; what was remembered is forgotten.
+    /// Uses this table from now on; remembered passwords are forgotten.
     pub(super) fn replace(&self, table: Table) {
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
     }
 
-    /// Lets a request in if it carries a name and the right password.
+    /// Admits a request that has a user name and the correct password.
     pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<User, Refusal> {
         let login = headers.get(header::AUTHORIZATION).and_then(Login::read).ok_or_else(unauthorized)?;
         let table = Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner));
         let fingerprint = table.fingerprint(&login);
         if !table.remembers(&fingerprint) {
             let _permit = self.checks.acquire().await.map_err(|_| unauthorized())?;
-            // Requests that came at once wait for the first one's check, and are let in by it.
+            // Concurrent requests wait for the first one's check and use its result.
             if !table.remembers(&fingerprint) && !check(&table, &login).await? {
                 return Err(unauthorized());
             }
@@ -137,14 +137,14 @@ impl Users {
     }
 }
 
-/// Whether the password is right. Takes as long for users that do not exist.
+/// Whether the password is correct. Takes as long for unknown users.
 async fn check(table: &Table, login: &Login) -> Result<bool, Refusal> {
     let known = table.hashes.get(&login.name);
     let hash = known.unwrap_or(&table.decoy).text.clone();
     let password = login.password.clone();
     let checking = tokio::task::spawn_blocking(move || bcrypt::verify(password.expose_secret(), &hash));
     let checked = checking.await.map_err(|error| Refusal::from(io::Error::other(error)))?;
-    // What bcrypt cannot hash (a NUL in it, say) is nobody's password.
+    // A text that bcrypt cannot hash (with a NUL, for example) is not a password.
     Ok(checked.unwrap_or(false) && known.is_some())
 }
 
@@ -166,7 +166,7 @@ impl Table {
         Ok(Self { hashes, pushers, decoy: decoy(cost), key, remembered: Mutex::default() })
     }
 
-    /// Tells one name and password from all others, to nobody but this process.
+    /// Identifies a name and password, only within this process.
     fn fingerprint(&self, login: &Login) -> [u8; 32] {
         let mut hasher = Sha256::new();
         hasher.update(self.key);
@@ -216,7 +216,7 @@ impl Login {
 
 /// The one answer to a missing, malformed, unknown or wrong login.
 fn unauthorized() -> Refusal {
-    let message = "this registry asks for a user and a password that it knows";
+    let message = "this registry requires a valid user and password";
     Refusal::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
         .with(header::WWW_AUTHENTICATE, CHALLENGE)
 }

@@ -1,9 +1,10 @@
 //! Runs plans: all images at once, each blob once, children before parents, the tag last.
 
-mod board;
-pub mod forward;
-mod journey;
-mod slots;
+mod blob;
+mod claims;
+pub(crate) mod forward;
+mod manifest_locks;
+mod queue;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,12 +14,13 @@ use futures::{
 };
 
 use self::{
-    board::{Board, Ticket},
-    journey::Journey,
-    slots::Slots,
+    blob::BlobTransfer,
+    claims::{Claim, Claims},
+    manifest_locks::ManifestLocks,
+    queue::Queue,
 };
 use crate::{
-    endpoint::{Destination, Error, Source},
+    endpoint::{Destination, Error, Meaning, Source},
     event::{Event, EventSink, Landing},
     graph::{Graph, Node},
     oci::{Descriptor, Mapping, Repository, Target},
@@ -30,83 +32,100 @@ use crate::{
 const MANIFESTS_AT_ONCE: usize = 8;
 
 /// Moves what plans say between one source and one destination.
-pub struct Transfer<S, D> {
+pub(crate) struct Transfer<S, D> {
     source: Arc<S>,
     destination: Arc<D>,
     events: Arc<dyn EventSink>,
-    slots: Slots,
-    board: Arc<Board>,
+    queue: Queue,
+    claims: Claims,
+    manifest_locks: ManifestLocks,
+    /// Held while lost blobs are restored, so that images that lost the same blob transfer it once.
+    restoring: tokio::sync::Mutex<()>,
 }
 
-/// A plan whose duties have been taken on.
-pub struct Admitted {
-    steps: Vec<(BlobStep, Option<Ticket>)>,
+/// A plan whose blobs have been claimed.
+pub(crate) struct Admitted {
+    steps: Vec<(BlobStep, Option<Claim>)>,
     plan: Plan,
 }
 
 impl<S: Source, D: Destination> Transfer<S, D> {
     /// At most `jobs` blobs move at once.
     #[must_use]
-    pub fn new(source: Arc<S>, destination: Arc<D>, jobs: usize, events: Arc<dyn EventSink>) -> Self {
-        Self { source, destination, events, slots: Slots::new(jobs), board: Arc::default() }
+    pub(crate) fn new(source: Arc<S>, destination: Arc<D>, jobs: usize, events: Arc<dyn EventSink>) -> Self {
+        Self {
+            source,
+            destination,
+            events,
+            queue: Queue::new(jobs),
+            claims: Claims::default(),
+            manifest_locks: ManifestLocks::default(),
+            restoring: tokio::sync::Mutex::default(),
+        }
     }
 
-    /// Takes on a plan. Must be called in the order in which plans are made, without waiting in between:
-    /// a later plan counts on the blobs that this one brings.
+    /// Claims the blobs of a plan. Must be called in the order in which plans are made, without waiting in between: a
+    /// later plan relies on the blobs that this one transfers.
     #[must_use]
-    pub fn admit(&self, image: &Mapping, plan: Plan) -> Admitted {
-        let take = |step: &BlobStep| match step.action {
+    pub(crate) fn admit(&self, image: &Mapping, plan: Plan) -> Admitted {
+        let claim = |step: &BlobStep| match step.action {
             Action::Copy | Action::Mount { .. } => {
-                self.board.claim(&(step.blob.digest.clone(), image.repository.clone()))
+                self.claims.claim(&(step.blob.digest.clone(), image.repository.clone()))
             }
             Action::Skip | Action::Await => None,
         };
-        let steps = plan.blobs.iter().map(|step| (step.clone(), take(step))).collect();
+        let steps = plan.blobs.iter().map(|step| (step.clone(), claim(step))).collect();
         Admitted { steps, plan }
     }
 
-    /// Brings one image's blobs, then its manifests, then its tag. Dropped half-way, it leaves no tag and
-    /// no manifest that names anything missing.
-    pub async fn run(&self, image: &Arc<Mapping>, graph: &Graph, admitted: Admitted) -> Result<Bytes, Error> {
+    /// Transfers one image's blobs, then its manifests, then its tag. Dropped half-way, it leaves no tag and no manifest
+    /// that names anything missing. `bytes` counts the blobs that are at the destination, also when it fails.
+    pub(crate) async fn run(
+        &self,
+        image: &Arc<Mapping>,
+        graph: &Graph,
+        admitted: Admitted,
+        bytes: &mut Bytes,
+    ) -> Result<(), Error> {
         let Admitted { steps, plan } = admitted;
-        let blobs: FuturesUnordered<_> =
-            steps.into_iter().map(|(step, ticket)| self.bring(image, step, ticket)).collect();
-        let bytes = blobs.try_fold(Bytes::default(), |sum, more| async move { Ok(sum.plus(more)) }).await?;
-        self.events.emit(Event::Confirming { image: Arc::clone(image) });
-        self.push_manifests(image, graph, &plan).await?;
-        Ok(bytes)
+        let mut blobs: FuturesUnordered<_> =
+            steps.into_iter().map(|(step, claim)| self.transfer(image, step, claim)).collect();
+        while let Some(more) = blobs.try_next().await? {
+            *bytes = bytes.plus(more);
+        }
+        self.push_manifests(image, graph, &plan).await
     }
 
-    async fn bring(
+    async fn transfer(
         &self,
         image: &Arc<Mapping>,
         step: BlobStep,
-        ticket: Option<Ticket>,
+        claim: Option<Claim>,
     ) -> Result<Bytes, Error> {
         let BlobStep { blob, action } = step;
         let size = blob.size;
-        let ticket = match (&action, ticket) {
+        let claim = match (&action, claim) {
             (Action::Skip, _) => return Ok(Bytes { present: size, ..Bytes::default() }),
-            (_, Some(ticket)) => ticket,
+            (_, Some(claim)) => claim,
             (_, None) => {
-                let place = (blob.digest.clone(), image.repository.clone());
-                match board::wait_or_take_over(&self.board, &place).await {
-                    Some(ticket) => ticket,
+                let key = (blob.digest.clone(), image.repository.clone());
+                match self.claims.wait_or_take_over(&key).await {
+                    Some(claim) => claim,
                     None => return Ok(Bytes { present: size, ..Bytes::default() }),
                 }
             }
         };
         let mount = match action {
             Action::Mount { from } => {
-                self.board.wait(&(blob.digest.clone(), from.clone())).await.then_some(from)
+                self.claims.wait(&(blob.digest.clone(), from.clone())).await.then_some(from)
             }
             _ => None,
         };
-        // A mount moves no bytes: it needs no place among the large.
-        let _slot = self.slots.acquire(if mount.is_some() { 0 } else { size }).await;
+        // A mount moves no bytes: it does not count as large.
+        let _slot = self.queue.acquire(if mount.is_some() { 0 } else { size }).await;
         self.events.emit(Event::BlobStarted { image: Arc::clone(image), blob: blob.clone() });
-        let how = self.journey(image, &blob, mount.as_ref()).run().await?;
-        ticket.landed();
+        let how = self.blob(image, &blob, mount.as_ref()).run().await?;
+        claim.done();
         self.events.emit(Event::BlobFinished { image: Arc::clone(image), blob: blob.clone(), how });
         Ok(match how {
             Landing::Copied => Bytes { copied: size, ..Bytes::default() },
@@ -137,8 +156,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         }
     }
 
-    /// Pushes a manifest. If the registry insists that blobs are missing, those that it really does not have
-    /// are brought again, once.
+    /// Pushes a manifest. A child that another image has pushed to this repository is skipped. Pushes of one manifest to
+    /// one repository take turns: some registries (distribution 2.8) refuse one of two concurrent ones.
     async fn push_manifest(
         &self,
         image: &Arc<Mapping>,
@@ -146,46 +165,54 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         node: &Node,
         target: &Target,
     ) -> Result<(), Error> {
-        match self.destination.put_manifest(&image.repository, target, &node.manifest).await {
-            Err(error) if error.cause.names_missing_content() => {
-                if !self.bring_missing(image, graph.blobs_of(node)).await? {
-                    return Err(error);
-                }
-                self.destination.put_manifest(&image.repository, target, &node.manifest).await
-            }
-            ended => ended,
+        let key = (node.descriptor.digest.clone(), image.repository.clone());
+        let mut is_pushed = self.manifest_locks.lock(&key).await;
+        if *is_pushed && matches!(target, Target::Digest(_)) {
+            return Ok(());
         }
+        let put = || self.destination.put_manifest(&image.repository, target, &node.manifest);
+        match put().await {
+            Err(error) if error.cause.meaning() == Meaning::ContentMissing => {
+                self.restore_lost_blobs(image, graph.blobs_of(node)).await?;
+                // Retry even if no blob is missing now: another image may have restored it.
+                put().await?;
+            }
+            result => result?,
+        }
+        *is_pushed = true;
+        Ok(())
     }
 
-    /// Brings the blobs of a manifest that the destination does not have after all. Tells whether there were
-    /// any.
-    async fn bring_missing(
+    /// Transfers the blobs again that the destination lost.
+    async fn restore_lost_blobs(
         &self,
         image: &Arc<Mapping>,
         blobs: impl Iterator<Item = &Descriptor>,
-    ) -> Result<bool, Error> {
-        let mut missing = false;
+    ) -> Result<(), Error> {
+        let _restoring = self.restoring.lock().await;
         for blob in blobs {
             if self.destination.blob_size(&image.repository, &blob.digest).await? == Some(blob.size) {
                 continue;
             }
-            missing = true;
-            let message = format!("{} lost blob {}: it is brought again", image.repository, blob.digest);
+            let message = format!(
+                "{} lost blob {} after its upload; uploading it again",
+                image.repository, blob.digest
+            );
             self.events.emit(Event::Warning { image: Some(image.source.clone()), message });
-            let _slot = self.slots.acquire(blob.size).await;
-            self.journey(image, blob, None).run().await?;
+            let _slot = self.queue.acquire(blob.size).await;
+            self.blob(image, blob, None).run().await?;
         }
-        Ok(missing)
+        Ok(())
     }
 
-    fn journey<'a>(
+    fn blob<'a>(
         &'a self,
         image: &'a Arc<Mapping>,
         blob: &'a Descriptor,
         mount: Option<&'a Repository>,
-    ) -> Journey<'a, S, D> {
+    ) -> BlobTransfer<'a, S, D> {
         let (source, destination, events) = (&*self.source, &*self.destination, &self.events);
-        Journey { source, destination, events, image, blob, mount }
+        BlobTransfer { source, destination, events, image, blob, mount }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Who we are to a registry, and where it may send us: shown with the program itself, against registries that
-//! misbehave. After each run, no secret may stand in what it printed or wrote.
+//! Authentication and redirects: the built program against misbehaving registries. Each run also asserts that no secret
+//! was printed or written.
 
 mod challenges;
 mod credentials;
@@ -51,7 +51,7 @@ async fn registry() -> Scripted {
     registry
 }
 
-/// The same, which wants a token of its own `/token`.
+/// The same, but requiring a token from its own `/token`.
 async fn token_registry() -> Scripted {
     let registry = registry().await;
     registry.demand(&challenge(&registry), &[&bearer()]);
@@ -77,7 +77,7 @@ fn inspect_with(registry: &Scripted, config: &Value) -> Mirror {
         .env("DOCKER_AUTH_CONFIG", config.to_string())
 }
 
-/// Waits for the end, and looks for secrets in what was printed and written.
+/// Runs to the end and asserts that no secret was printed or written.
 async fn run(mirror: Mirror, code: i32) -> Outcome {
     let outcome = mirror.run().await.expect_code(code);
     secrets::assert_hidden(&outcome, &[LOGIN, ("", TOKEN)]);

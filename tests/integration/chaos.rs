@@ -1,7 +1,7 @@
-//! Syncs under random faults between real registries: whatever happens, no tag names an incomplete graph, and a calm
-//! run ends in a mirror whose every byte is right.
+//! Syncs under random faults between real registries: no tag ever names an incomplete graph, and a run without faults
+//! completes a mirror with every byte correct.
 //!
-//! `scripts/chaos [SEEDS] [FIRST_SEED]` runs as many seeds as one likes; the normal tests run a few.
+//! `scripts/chaos [SEEDS] [FIRST_SEED]` runs any number of seeds; the normal tests run a few.
 
 use std::{collections::BTreeMap, env, ffi::OsString, sync::Arc, thread};
 
@@ -10,13 +10,15 @@ use tempfile::TempDir;
 
 use crate::support::{
     client,
-    fault_proxy::{Dice, FaultProxy},
+    dice::Dice,
+    fault_proxy::FaultProxy,
     images::SampleImage,
+    kill::kill_or_end,
     process::{Mirror, Outcome},
     registry::Registry,
 };
 
-/// How many seeds run at once. They spend most of their time in the pauses before requests are tried again.
+/// How many seeds run at once. They spend most of their time in pauses before retries.
 const AT_ONCE: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,7 +45,7 @@ struct Corpus {
 }
 
 impl Corpus {
-    /// Shapes that differ, layers that are shared, and one image whose blobs are larger than socket buffers.
+    /// Different shapes, shared layers, and one image with blobs larger than socket buffers.
     async fn push() -> Self {
         let registry = Registry::start().await;
         let images = vec![
@@ -65,13 +67,13 @@ async fn run_seed(seed: usize, corpus: Arc<Corpus>) {
     let mut dice = Dice::new(&format!("seed {seed}"));
     let mut run = Run::start(seed, corpus, &mut dice).await;
     for _ in 0..2 + dice.below(2) {
-        run.disturbed_sync(&mut dice).await;
+        run.sync_with_faults(&mut dice).await;
     }
-    run.calm_sync().await;
+    run.sync_without_faults().await;
     run.verify_every_byte().await;
 }
 
-/// What happens while a sync runs, when the destination gets its request of this number.
+/// What happens during a sync when the destination has received this many requests.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Kill(usize),
@@ -81,7 +83,7 @@ enum Event {
 
 impl Event {
     fn draw(dice: &mut Dice) -> Self {
-        // A whole sync asks the destination about a hundred times.
+        // A complete sync makes about a hundred requests to the destination.
         let request = 1 + dice.below(100);
         match dice.below(5) {
             0 | 1 => Self::Kill(request),
@@ -115,33 +117,33 @@ impl Run {
     }
 
     /// A sync that may succeed or fail, or be killed; the registry behind it may be restarted.
-    async fn disturbed_sync(&mut self, dice: &mut Dice) {
+    async fn sync_with_faults(&mut self, dice: &mut Dice) {
         let event = Event::draw(dice);
         self.log.push(format!("sync, {event:?}"));
-        let mut running = self.sync().start();
-        match event {
-            Event::Kill(request) => tokio::select! {
-                () = running.ended() => (),
-                () = self.destination.requests(request) => running.kill(),
-            },
-            Event::Restart(request) => tokio::select! {
-                () = running.ended() => (),
-                () = self.destination.requests(request) => self.registry.restart().await,
-            },
-            Event::Nothing => (),
-        }
-        let outcome = running.outcome().await;
-        self.judge(&outcome);
+        let sync = self.sync();
+        let outcome = match event {
+            Event::Kill(request) => kill_or_end(sync, self.destination.requests(request)).await,
+            Event::Restart(request) => {
+                let mut running = sync.start();
+                tokio::select! {
+                    () = running.ended() => (),
+                    () = self.destination.requests(request) => self.registry.restart().await,
+                }
+                running.outcome().await
+            }
+            Event::Nothing => sync.run().await,
+        };
+        self.check(&outcome);
         // 1: an image failed; 6: bytes were damaged on the way; none: killed.
         assert!(matches!(outcome.status.code(), None | Some(0 | 1 | 6)), "{outcome}");
     }
 
-    async fn calm_sync(&mut self) {
+    async fn sync_without_faults(&mut self) {
         self.log.push("calm sync".to_owned());
         self.source.calm();
         self.destination.calm();
         let outcome = self.sync().run().await.expect_success();
-        self.judge(&outcome);
+        self.check(&outcome);
     }
 
     async fn verify_every_byte(&mut self) {
@@ -161,7 +163,7 @@ impl Run {
         self.mirror(options.into_iter().chain([self.lock()]).chain(images))
     }
 
-    /// The program; a connection that breaks at the very first request must not make it guess https.
+    /// Runs the program with plain http: a connection that breaks at the first request must not make it try https.
     fn mirror(&self, arguments: impl Iterator<Item = OsString>) -> Mirror {
         let plain = [&self.source, &self.destination].map(|proxy| proxy.address().host_port.clone());
         Mirror::new(arguments).env("THORAS_MIRROR_PLAIN_HTTP", plain.join(","))
@@ -171,8 +173,8 @@ impl Run {
         self.folder.path().join("lock").into()
     }
 
-    /// What must hold after every run, however it ended.
-    fn judge(&mut self, outcome: &Outcome) {
+    /// Checks what must hold after every run.
+    fn check(&mut self, outcome: &Outcome) {
         self.log.push(format!("ended with {}", outcome.status));
         assert!(!outcome.stderr.contains("panicked"), "{outcome}");
         let storage = self.registry.storage();

@@ -1,9 +1,8 @@
-//! `doctor`: every check runs whatever the others find, nothing is left behind, and the exit code says the kind.
-
-use serde_json::Value;
+//! `doctor`: every check runs whatever the others find, nothing is left behind, and the exit code gives the kind of
+//! problem.
 
 use crate::support::{
-    helm,
+    ClosedPort, documents, helm,
     images::SampleImage,
     process::{Mirror, Outcome},
     registry::{Options, Registry},
@@ -36,7 +35,7 @@ fn assert_output(name: &str, outcome: &Outcome, source: &str, destination: &str)
 }
 
 #[tokio::test]
-async fn all_is_well_and_nothing_is_left_behind() {
+async fn a_healthy_setup_passes_and_nothing_is_left_behind() {
     let (source, mirror) = (source().await, Registry::start().await);
     let to = &mirror.address().host_port;
     let outcome = doctor(&source, &format!("{to}/mirror")).run().await.expect_success();
@@ -53,21 +52,18 @@ async fn the_document_follows_its_schema_and_names_every_destination() {
     let (source, mirror) = (source().await, Registry::start().await);
     let to = format!("{}/mirror", mirror.address().host_port);
     let outcome = doctor(&source, &to).arg("--output").arg("json").run().await.expect_success();
-    let document: Value = serde_json::from_str(&outcome.stdout).unwrap();
-    let schema: Value = serde_json::from_str(include_str!("../../src/report/schema/doctor.v1.json")).unwrap();
-    assert!(jsonschema::is_valid(&schema, &document), "{document:#}");
+    let document = documents::parse(&outcome.stdout, "doctor.v1.json");
     assert_eq!(document["names"][0]["destination"], format!("{to}/app:1"));
     assert_eq!(document["exitCode"], 0);
 }
 
 #[tokio::test]
-async fn nothing_listening_is_a_problem_and_the_other_checks_run() {
+async fn a_refused_connection_is_a_problem_and_the_other_checks_run() {
     let source = source().await;
-    // Bound and not listened on: nobody else gets the port, and nobody answers.
-    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let to = reserved.to_string();
-    let outcome = doctor(&source, &to).run().await.expect_code(1);
-    assert_output("nothing_listening", &outcome, &source.address().host_port, &to);
+    let closed = ClosedPort::new();
+    let to = &closed.host_port;
+    let outcome = doctor(&source, to).run().await.expect_code(1);
+    assert_output("nothing_listening", &outcome, &source.address().host_port, to);
 }
 
 #[tokio::test]
@@ -89,17 +85,17 @@ async fn an_unknown_authority_is_named_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn https_asked_of_a_plain_http_registry_is_a_problem() {
+async fn https_to_a_plain_http_registry_is_a_problem() {
     let (source, mirror) = (source().await, Registry::start().await);
     let to = &mirror.address().host_port;
-    // Certificates set for a registry say that it speaks TLS.
+    // A certificate setting for a registry implies TLS.
     let outcome = doctor(&source, to).arg("--insecure").arg(to).run().await.expect_code(1);
     assert!(outcome.stdout.contains("problem   destination  cannot reach registry"), "{outcome}");
     assert!(outcome.stdout.contains(&format!("--plain-http {to}")), "{outcome}");
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_exit_code_4_and_named_by_where_it_came_from() {
+async fn a_wrong_password_exits_with_4_and_its_origin_is_named() {
     let source = source().await;
     let mirror = Registry::start_with(Options::default().htpasswd(LOGIN.0, "right")).await;
     let to = &mirror.address().host_port;
@@ -111,7 +107,7 @@ async fn a_wrong_password_is_exit_code_4_and_named_by_where_it_came_from() {
 }
 
 #[tokio::test]
-async fn the_right_to_pull_alone_is_found_out() {
+async fn a_pull_only_login_is_reported() {
     let (source, tokens) = (source().await, TokenServer::start(None).await);
     tokens.allow(LOGIN.0, LOGIN.1, "*", &["pull"]);
     let mirror = Registry::start_with(Options::default().tokens(&tokens)).await;
@@ -121,7 +117,7 @@ async fn the_right_to_pull_alone_is_found_out() {
         .env("THORAS_MIRROR_TO_PASSWORD", LOGIN.1)
         .run();
     let outcome = run.await.expect_code(4);
-    assert!(outcome.stdout.contains("refused push on"), "{outcome}");
+    assert!(outcome.stdout.contains("denied push access to"), "{outcome}");
     assert!(outcome.stdout.contains("with --to-username"), "{outcome}");
     secrets::assert_hidden(&outcome, &[LOGIN]);
 }
@@ -138,7 +134,7 @@ async fn missing_repositories_are_all_named() {
 }
 
 #[tokio::test]
-async fn a_registry_that_hangs_is_a_problem_after_the_time_set() {
+async fn a_hanging_registry_is_a_problem_after_the_timeout() {
     let (source, mirror) = (source().await, Scripted::start().await);
     mirror.on("POST", "/blobs/uploads/").then(Action::Stall);
     source.on("HEAD", "/manifests/").then(Action::Answer(Answer::status(503).header("retry-after", "60")));
@@ -149,8 +145,8 @@ async fn a_registry_that_hangs_is_a_problem_after_the_time_set() {
         run.stdout.contains(&format!("problem   push         {to}/app did not answer within 1 s\n")),
         "{run}"
     );
-    let said = "did not answer within 1 s; before that: cannot read manifest";
-    assert!(run.stdout.contains(said) && run.stdout.contains("503 Service Unavailable"), "{run}");
+    let message = "did not answer within 1 s; before that: cannot read manifest";
+    assert!(run.stdout.contains(message) && run.stdout.contains("503 Service Unavailable"), "{run}");
 }
 
 #[tokio::test]
@@ -163,7 +159,7 @@ async fn a_clock_that_is_wrong_is_a_warning() {
 }
 
 #[tokio::test]
-async fn an_index_that_is_there_already_proves_that_indexes_are_taken() {
+async fn an_existing_index_proves_that_indexes_are_supported() {
     let (source, mirror) = (source().await, Scripted::start().await);
     mirror.with_store(|store| store.insert("app", &SampleImage::multi_platform("1")));
     let to = &mirror.address().host_port;
@@ -172,7 +168,7 @@ async fn an_index_that_is_there_already_proves_that_indexes_are_taken() {
 }
 
 #[tokio::test]
-async fn a_lock_that_cannot_be_written_and_names_that_collide_are_usage_problems() {
+async fn an_unwritable_lock_and_colliding_names_are_usage_problems() {
     let (source, mirror) = (source().await, Registry::start().await);
     source.with_store(|store| store.insert("other/app", &SampleImage::multi_platform("1")));
     let run = doctor(&source, &mirror.address().host_port)
@@ -188,7 +184,7 @@ async fn a_lock_that_cannot_be_written_and_names_that_collide_are_usage_problems
 }
 
 #[tokio::test]
-async fn a_chart_is_rendered_and_helms_version_shown() {
+async fn a_chart_is_rendered_and_the_helm_version_shown() {
     let mirror = Registry::start().await;
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/charts/sample");
     let doctor = |helm: std::path::PathBuf| {

@@ -5,22 +5,22 @@ mod run_helm;
 use std::path::Path;
 
 use thoras_mirror::{
-    enumerate::{
+    error::{Failure, Kind},
+    internals::enumerate::{
         ChartOptions, Confidence, EnumerateError, Enumeration, ErrorKind, Input, SelectedFrom, Selection,
         enumerate,
     },
-    error::{Failure, Kind},
-    oci::mapping::{Namer, Naming},
+    oci::{Namer, Naming},
 };
 
-use crate::support::helm;
+use crate::support::{documents, helm};
 
 const SAMPLE: &str = "./testdata/charts/sample";
 const RENDERED: &str = "testdata/rendered/sample.yaml";
 const ONES: &str = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
 const TWOS: &str = "sha256:2222222222222222222222222222222222222222222222222222222222222222";
 
-/// Options for a chart of this repository, with the Helm that the tests use.
+/// Options for a chart in `testdata`, with the Helm of the tests.
 fn chart(chart: &str) -> ChartOptions {
     ChartOptions { chart: chart.to_owned(), helm: Some(helm::program()), ..ChartOptions::default() }
 }
@@ -80,7 +80,7 @@ async fn the_sample_chart_names_its_images_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn custom_resource_definitions_name_no_image_wherever_they_come_from() {
+async fn custom_resource_definitions_never_name_images() {
     let plain = images_of(chart(SAMPLE)).await.unwrap();
     let with_crds = images_of(ChartOptions { include_crds: true, ..chart(SAMPLE) }).await.unwrap();
     assert_eq!(references(&with_crds), references(&plain));
@@ -90,7 +90,7 @@ async fn custom_resource_definitions_name_no_image_wherever_they_come_from() {
 async fn the_committed_rendering_is_current() {
     let current = helm::run(&["template", SAMPLE]).await;
     let committed = std::fs::read_to_string(RENDERED).unwrap();
-    assert!(current == committed, "write it anew: helm template {SAMPLE} > {RENDERED}");
+    assert!(current == committed, "regenerate it: helm template {SAMPLE} > {RENDERED}");
 
     let input = Input::File(RENDERED.into());
     let from_file = enumerate(&Selection::all_of(SelectedFrom::Rendered(input))).await.unwrap();
@@ -100,7 +100,7 @@ async fn the_committed_rendering_is_current() {
 }
 
 #[tokio::test]
-async fn values_decide_which_images_there_are() {
+async fn values_decide_which_images_are_found() {
     let folder = tempfile::tempdir_in(".").unwrap();
     let relative = Path::new(folder.path().file_name().unwrap()).join("values, too.yaml");
     std::fs::write(&relative, "image: {registry: '127.0.0.1:5000/a'}\ncache: {enabled: true}\n").unwrap();
@@ -117,7 +117,7 @@ async fn values_decide_which_images_there_are() {
 }
 
 #[tokio::test]
-async fn two_repositories_with_one_last_component_collide() {
+async fn two_repositories_with_the_same_last_component_collide() {
     let found = images_of(chart("testdata/charts/collision")).await.unwrap();
     let sources: Vec<_> = found.images.iter().map(|image| image.reference.clone()).collect();
     let namer =
@@ -142,7 +142,7 @@ async fn filters_keep_and_drop_but_names_do_not_depend_on_them() {
 }
 
 #[tokio::test]
-async fn a_given_prefix_finds_what_no_pod_spec_shows() {
+async fn image_prefix_finds_images_outside_pod_specs() {
     let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {worker: 'team/worker:1'}\n";
     assert!(matches!(rendered(text).await, Err(EnumerateError::NoImages { .. })));
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -171,7 +171,7 @@ async fn lists_and_arguments_are_normalized_and_unique() {
 }
 
 #[tokio::test]
-async fn unreadable_input_is_named_with_its_line_and_without_its_content() {
+async fn unreadable_input_is_reported_by_line_without_its_content() {
     let missing = SelectedFrom::Rendered(Input::File("no/such/file.yaml".into()));
     let failure = Failure::from(enumerate(&Selection::all_of(missing)).await.unwrap_err());
     assert_eq!(failure.kind, Kind::Input);
@@ -195,5 +195,5 @@ async fn an_enumeration_is_a_document_in_camel_case() {
     assert_eq!(document["sourcePrefix"], "registry.example.com/vendor");
     assert_eq!(document["images"][2]["uses"][0]["confidence"], "named");
     let schema = schemars::schema_for!(Enumeration);
-    assert!(jsonschema::is_valid(schema.as_value(), &document));
+    documents::assert_follows(&document, schema.as_value());
 }

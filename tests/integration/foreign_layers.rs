@@ -1,5 +1,5 @@
-//! `--foreign-layers` as a person uses it: which runs bring such layers, who remembers that, and who gets no
-//! credential on the way. What can go wrong under a URL is in `faults::foreign`.
+//! `--foreign-layers` on the command line: which runs copy such layers, what the lock records, and which hosts get no
+//! credential. Faults of their URLs are in `faults::foreign`.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -8,19 +8,20 @@ use bytes::Bytes;
 use thoras_mirror::oci::Digest;
 
 use crate::support::{
+    documents,
     images::SampleImage,
     process::{Mirror, Outcome},
     scripted::{Answer, Scripted},
 };
 
-/// What opens every registry here.
+/// The login for every registry here.
 const PASSWORD: &str = "hunter2-hunter2";
 
 fn basic() -> String {
     BASE64_STANDARD.encode(format!("user:{PASSWORD}"))
 }
 
-/// A registry with an image, of whose layers two are elsewhere; and an empty registry.
+/// A registry with an image that has two layers elsewhere, and an empty registry.
 struct Site {
     source: Scripted,
     elsewhere: Scripted,
@@ -57,7 +58,7 @@ impl Site {
         self.sync(&["--locked"]).in_folder(&earlier.folder())
     }
 
-    /// How many of the layers are at the destination, with the right bytes.
+    /// The number of the layers present at the destination with the right bytes.
     fn brought(&self) -> usize {
         self.destination.with_store(|store| {
             let blobs = &store.repository("mirror/app").blobs;
@@ -65,7 +66,7 @@ impl Site {
         })
     }
 
-    fn lose_the_layers(&self) {
+    fn delete_layers(&self) {
         self.destination.with_store(|store| {
             store.repository("mirror/app").blobs.retain(|digest, _| !self.layers.contains_key(digest));
         });
@@ -77,7 +78,7 @@ fn lock_text(folder: &Path) -> String {
 }
 
 #[tokio::test]
-async fn the_flag_and_the_variable_bring_them() {
+async fn the_flag_and_the_variable_copy_them() {
     for (typed, variable, brought) in [
         (false, "", 0),
         (true, "", 2),
@@ -103,7 +104,7 @@ async fn the_flag_and_the_variable_bring_them() {
 }
 
 #[tokio::test]
-async fn a_second_run_is_idle_and_leaves_the_lock_as_it_was() {
+async fn a_second_run_is_idle_and_leaves_the_lock_unchanged() {
     let site = Site::start().await;
     let first = site.sync(&["--foreign-layers", &site.reference()]).run().await.expect_success();
     let lock = lock_text(&first.folder());
@@ -126,17 +127,17 @@ async fn a_second_run_is_idle_and_leaves_the_lock_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_dry_run_plans_them_and_asks_nobody_elsewhere() {
+async fn a_dry_run_plans_them_without_requests_to_their_urls() {
     let site = Site::start().await;
     let outcome = site.sync(&["--dry-run", "--foreign-layers", "-o", "json", &site.reference()]).run().await;
-    let document: serde_json::Value = serde_json::from_str(&outcome.expect_success().stdout).unwrap();
+    let document = documents::run(&outcome.expect_success());
     let foreign: u64 = site.layers.values().map(|layer| layer.len() as u64).sum();
     assert_eq!(document["images"][0]["bytes"]["copied"], site.image.blob_bytes() + foreign);
     assert_eq!(site.elsewhere.requests().len(), 0);
 }
 
 #[tokio::test]
-async fn verify_and_sync_locked_do_as_the_lock_says() {
+async fn verify_and_sync_locked_follow_the_lock() {
     let site = Site::start().await;
     let without = site.sync(&[&site.reference()]).run().await.expect_success();
     let with = site.sync(&["--foreign-layers", &site.reference()]).run().await.expect_success();
@@ -146,7 +147,7 @@ async fn verify_and_sync_locked_do_as_the_lock_says() {
     for level in ["blobs", "bytes"] {
         let _ = verify(&with, level).await.expect_success();
     }
-    site.lose_the_layers();
+    site.delete_layers();
     for level in ["blobs", "bytes"] {
         let _ = verify(&without, level).await.expect_success();
         let outcome = verify(&with, level).await.expect_code(5);
@@ -166,7 +167,26 @@ async fn verify_and_sync_locked_do_as_the_lock_says() {
 }
 
 #[tokio::test]
-async fn other_bytes_exit_with_6_and_are_tagged_nowhere() {
+async fn verify_against_the_source_requires_them_only_on_request_bug() {
+    let site = Site::start().await;
+    let _ = site.sync(&["--foreign-layers", &site.reference()]).run().await.expect_success();
+    let verify = |more: &'static [&'static str]| {
+        let verify = Mirror::new(["verify", "--platform", "linux/amd64", "--to", &site.to()]);
+        verify.arguments(more.iter().copied()).arg(site.reference()).run()
+    };
+    let _ = verify(&["--foreign-layers"]).await.expect_success();
+    site.delete_layers();
+    let _ = verify(&[]).await.expect_success();
+    let outcome = verify(&["--foreign-layers"]).await.expect_code(5);
+    for digest in site.layers.keys() {
+        assert!(outcome.to_string().contains(digest.as_str()), "{outcome}");
+    }
+    assert!(outcome.stderr.contains("repair: thoras-mirror sync --to"), "{outcome}");
+    assert!(outcome.stderr.contains(" --foreign-layers "), "{outcome}");
+}
+
+#[tokio::test]
+async fn wrong_bytes_exit_with_6_and_are_never_tagged() {
     let site = Site::start().await;
     site.elsewhere.on("GET", "/v2/layers/").answer(Answer::status(200).body(vec![7; 20_000]));
     let outcome = site.sync(&["--foreign-layers", &site.reference()]).run().await.expect_code(6);
@@ -176,7 +196,7 @@ async fn other_bytes_exit_with_6_and_are_tagged_nowhere() {
 }
 
 #[tokio::test]
-async fn a_bundle_holds_them_when_it_is_asked_to() {
+async fn a_bundle_contains_them_with_the_flag() {
     let site = Site::start().await;
     for (flag, entries) in [(None, 0), (Some("--foreign-layers"), 2)] {
         let export = ["bundle", "export", "--output", "thoras.tar", "--platform", "linux/amd64"];
@@ -191,12 +211,12 @@ async fn a_bundle_holds_them_when_it_is_asked_to() {
             .collect();
         let holds = |digest: &&Digest| names.iter().any(|name| name.ends_with(digest.hex()));
         assert_eq!(site.layers.keys().filter(holds).count(), entries, "{names:?}");
-        // The same again finds the bundle whole, and whole means with these layers.
+        // A second export finds the bundle complete, and these layers are part of it.
         let requests = site.elsewhere.requests().len();
         let again = Mirror::new(export.iter().copied().chain(flag)).arg(site.reference());
         let again = again.in_folder(&outcome.folder()).run().await.expect_success();
         assert!(again.stdout.contains(" up-to-date "), "{again}");
-        // What is in it is what is expected of it, and what arrives.
+        // Verify expects these layers, and import copies them.
         let command =
             |arguments: &[&str]| Mirror::new(["bundle"].iter().chain(arguments)).in_folder(&outcome.folder());
         let _ = command(&["verify", "thoras.tar"]).run().await.expect_success();
@@ -224,7 +244,7 @@ fn authorizations(registry: &Scripted, path: &str) -> usize {
 }
 
 #[tokio::test]
-async fn no_credential_goes_to_a_url_although_there_is_one_for_its_host() {
+async fn no_credential_is_sent_to_a_url_even_if_one_matches_its_host() {
     let site = Site::start().await;
     let folder = tempfile::tempdir().unwrap();
     let authfile = authfile(folder.path(), &[&site.source, &site.elsewhere]);
@@ -238,7 +258,7 @@ async fn no_credential_goes_to_a_url_although_there_is_one_for_its_host() {
 }
 
 #[tokio::test]
-async fn not_even_when_it_asks() {
+async fn no_credential_is_sent_to_a_url_that_asks_for_one() {
     let site = Site::start().await;
     let folder = tempfile::tempdir().unwrap();
     let authfile = authfile(folder.path(), &[&site.source, &site.elsewhere]);
@@ -257,7 +277,7 @@ async fn not_even_when_it_asks() {
 }
 
 #[tokio::test]
-async fn not_even_when_the_url_leads_back_to_the_registry() {
+async fn no_credential_is_sent_to_a_url_that_redirects_to_the_registry() {
     let source = Scripted::start().await;
     let url = format!("{}/v2/layers/blobs/{{}}", source.address().url());
     let (image, layers) = SampleImage::with_foreign_layers("1", &[&url]);

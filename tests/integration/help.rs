@@ -1,4 +1,4 @@
-//! What a newcomer reads first.
+//! The help texts, as snapshots.
 
 use insta::assert_snapshot;
 
@@ -35,7 +35,7 @@ async fn help() {
 }
 
 #[tokio::test]
-async fn a_word_that_is_no_command_gets_a_usage_line() {
+async fn an_unknown_command_gets_a_usage_line() {
     let outcome = Mirror::new(["sink"]).run().await.expect_code(2);
     assert!(outcome.stderr.contains("'sink'") && outcome.stderr.contains("--help"), "{outcome}");
 }

@@ -1,4 +1,4 @@
-//! `images`: what a chart, manifests or a list name, found with the real Helm and shown in every form.
+//! `images`: what a chart, manifests or a list name, found with the real Helm and printed in every format.
 
 mod chart;
 mod failures;

@@ -1,4 +1,4 @@
-//! `inspect`: what an image is, from the registry alone.
+//! `inspect`: an image as the registry shows it.
 
 use insta::assert_snapshot;
 use thoras_mirror::oci::Digest;
@@ -28,7 +28,7 @@ async fn inspect(arguments: &[&str]) -> Outcome {
 }
 
 #[tokio::test]
-async fn a_person_reads_platforms_digests_sizes_and_attestations() {
+async fn the_table_shows_platforms_digests_sizes_and_attestations() {
     let image = SampleImage::with_attestations("attested");
     let registry = registry_with(&[&image]).await;
     let outcome = inspect(&[&reference(registry.address(), &image)]).await.expect_success();
@@ -39,7 +39,7 @@ async fn a_person_reads_platforms_digests_sizes_and_attestations() {
 }
 
 #[tokio::test]
-async fn json_holds_what_the_manifests_say() {
+async fn json_contains_what_the_manifests_say() {
     let image = SampleImage::with_attestations("attested");
     let registry = registry_with(&[&image]).await;
     let outcome = inspect(&["-o", "json", &reference(registry.address(), &image)]).await.expect_success();
@@ -86,13 +86,13 @@ async fn every_shape_of_image_can_be_shown() {
 }
 
 #[tokio::test]
-async fn raw_bytes_hash_to_the_digest_whatever_white_space_they_hold() {
+async fn raw_bytes_hash_to_the_digest_whatever_their_white_space() {
     let image = SampleImage::odd_bytes("odd");
     let registry = registry_with(&[&image]).await;
     for by in [reference(registry.address(), &image), {
         format!("{}/vendor/app@{}", registry.address().host_port, image.root().digest)
     }] {
-        // A form that the environment asks for is for tables; the manifest stays as it is.
+        // A format from the environment does not apply to `--raw`.
         let raw = Mirror::new(["inspect", "--raw", &by]).env("THORAS_MIRROR_OUTPUT", "json").run().await;
         let raw = raw.expect_success();
         assert_eq!(raw.stdout.as_bytes(), image.root().bytes);
@@ -121,7 +121,7 @@ async fn an_image_that_fails_does_not_hide_the_others() {
 }
 
 #[tokio::test]
-async fn an_image_that_does_not_exist_is_said_in_so_many_words() {
+async fn a_missing_image_is_reported_as_missing() {
     let registry = Registry::start().await;
     let gone = registry.address().image("vendor/app", "gone");
     let outcome = inspect(&[&gone]).await.expect_code(1);
@@ -132,7 +132,7 @@ async fn an_image_that_does_not_exist_is_said_in_so_many_words() {
 }
 
 #[tokio::test]
-async fn a_reference_that_is_none_is_a_usage_error() {
+async fn an_invalid_reference_is_a_usage_error() {
     for wrong in ["https://quay.io/a/b", "quay.io/A/b:1", "quay.io/a/b:", ""] {
         let outcome = inspect(&[wrong]).await.expect_code(2);
         assert!(outcome.stderr.contains("error:"), "{outcome}");
@@ -140,7 +140,7 @@ async fn a_reference_that_is_none_is_a_usage_error() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_from_an_absence() {
+async fn a_refusal_is_distinguished_from_a_missing_image() {
     let registry = Scripted::start().await;
     registry.on("GET", "/manifests/").then(Action::error(403, "DENIED"));
     let outcome = inspect(&[&registry.address().image("vendor/app", "1")]).await.expect_code(4);
@@ -148,7 +148,7 @@ async fn a_refusal_is_told_from_an_absence() {
 }
 
 #[tokio::test]
-async fn what_a_registry_says_cannot_write_to_the_terminal() {
+async fn text_from_a_registry_is_escaped_for_the_terminal() {
     let registry = Scripted::start().await;
     let message =
         serde_json::json!({ "errors": [{ "code": "DENIED\u{1b}[2J", "message": "\u{1b}]0;x\u{7}" }] });

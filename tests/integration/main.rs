@@ -11,13 +11,16 @@
 mod access;
 mod bundle;
 mod chaos;
+mod core;
 mod doctor;
+mod endpoints;
 mod enumerate;
 mod faults;
 mod foreign_layers;
 mod help;
 mod images;
 mod inspect;
+mod lock_v1;
 mod mistakes;
 mod network;
 mod secrets;

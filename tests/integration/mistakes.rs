@@ -1,25 +1,26 @@
-//! The mistakes that newcomers make most, and what they read then. Ports and paths differ from run to run.
+//! The most common mistakes of new users, and the resulting messages. Ports and paths differ from run to run.
 
 mod registries;
 
-use std::{fs, net::TcpListener};
+use std::fs;
 
 use insta::assert_snapshot;
 
 use crate::support::{
+    ClosedPort,
     fake_helm::{FakeHelm, chart},
     helm,
     process::{Mirror, Outcome},
     scripted::Scripted,
 };
 
-/// Where images would go if nothing were wrong.
+/// A destination that is never used.
 const TO: &str = "registry.example.com/thoras";
 
-/// An image that is never asked for.
+/// An image that is never requested.
 const IMAGE: &str = "quay.io/team/app:1";
 
-/// Compares what was said with the snapshot `name`.
+/// Compares standard error with the snapshot `name`.
 fn assert_said(name: &str, outcome: &Outcome) {
     assert_eq!(outcome.stdout, "", "{outcome}");
     assert_read(name, &outcome.stderr);
@@ -37,17 +38,12 @@ fn assert_read(name: &str, text: &str) {
     ], omit_expression => true }, { assert_snapshot!(name, text) });
 }
 
-/// Bound and not listened on: nobody else gets the port, and nobody answers.
-fn closed_port() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
 fn with_helm(arguments: &[&str]) -> Mirror {
     Mirror::new(arguments.iter().copied()).arg("--helm").arg(helm::program())
 }
 
 #[tokio::test]
-async fn no_helm() {
+async fn helm_is_not_installed() {
     let empty = tempfile::tempdir().unwrap();
     let run = Mirror::new(["sync", "--to", TO]).env("PATH", empty.path());
     assert_said("no_helm", &run.run().await.expect_code(3));
@@ -55,7 +51,8 @@ async fn no_helm() {
 
 #[tokio::test]
 async fn no_network() {
-    let repository = format!("http://{}", closed_port());
+    let closed = ClosedPort::new();
+    let repository = format!("http://{}", closed.host_port);
     let run = with_helm(&["images", "--repo", &repository]);
     assert_said("no_network", &run.run().await.expect_code(3));
 }
@@ -83,13 +80,13 @@ async fn a_tag_in_the_destination() {
 }
 
 #[tokio::test]
-async fn a_values_file_that_is_not_there() {
+async fn a_missing_values_file() {
     let run = with_helm(&["images", "--chart", &chart("sample"), "--values", "absent.yaml"]);
     assert_said("missing_values", &run.run().await.expect_code(3));
 }
 
 #[tokio::test]
-async fn a_chart_that_is_not_there() {
+async fn a_missing_chart() {
     let run = with_helm(&["images", "--chart", "./absent-chart"]);
     assert_said("missing_chart", &run.run().await.expect_code(3));
 }
@@ -108,7 +105,8 @@ async fn an_authfile_that_cannot_be_read() {
 
 #[tokio::test]
 async fn a_closed_port() {
-    let image = format!("{}/team/app:1", closed_port());
+    let closed = ClosedPort::new();
+    let image = format!("{}/team/app:1", closed.host_port);
     assert_said("closed_port", &Mirror::new(["inspect", &image]).run().await.expect_code(1));
 }
 
@@ -145,7 +143,7 @@ async fn a_filter_that_matches_nothing_is_named() {
 }
 
 #[tokio::test]
-async fn filters_from_the_environment_filter() {
+async fn filters_from_the_environment_apply() {
     let run = Mirror::new(["images", IMAGE, "docker.io/library/nginx:1", "quay.io/other/db:1"])
         .env("THORAS_MIRROR_INCLUDE", "quay.io/**,*none*")
         .env("THORAS_MIRROR_EXCLUDE", "*/db");
@@ -156,7 +154,7 @@ async fn filters_from_the_environment_filter() {
 }
 
 #[tokio::test]
-async fn helm_that_is_not_a_program() {
+async fn a_helm_that_is_not_a_program() {
     let helm = FakeHelm::failing("");
     let folder = helm.program().parent().unwrap().to_owned();
     let run = Mirror::new(["images", "--chart", &chart("sample"), "--helm"]).arg(folder);

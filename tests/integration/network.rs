@@ -1,4 +1,4 @@
-//! How registries are reached: certificates, proxies, addresses, schemes, and how long they are waited for. Every server here is a real one.
+//! How registries are reached: certificates, proxies, addresses, schemes and timeouts. Every server here is a real one.
 
 mod addresses;
 mod certificates;

@@ -1,4 +1,4 @@
-//! No secret leaves by any door: output, lock, foreign hosts, Helm. The process list is in `images::failures`.
+//! No secret leaks: output, lock, foreign hosts, Helm. The process list is in `images::failures`.
 
 mod foreign_hosts;
 mod output;
@@ -19,7 +19,7 @@ fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
 }
 
-/// Every form in which a text could slip out: as it is, in base64, and each of them in a URL.
+/// Every form in which a text could leak: plain, in base64, and both URL-encoded.
 fn forms(secret: &str) -> Vec<String> {
     let mut forms =
         vec![secret.to_owned(), BASE64_STANDARD.encode(secret), BASE64_URL_SAFE_NO_PAD.encode(secret)];

@@ -1,4 +1,4 @@
-//! The registry over a folder, spoken to over HTTP: by these tests, by skopeo, and by the oci-client crate.
+//! The registry over a folder, used over HTTP by these tests, by skopeo and by the oci-client crate.
 //!
 //! The modules are named after the workflows of the OCI conformance tests.
 
@@ -35,7 +35,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// A registry that runs in the test's own process.
+/// A registry in the test's own process.
 struct Registry {
     address: SocketAddr,
     scheme: &'static str,

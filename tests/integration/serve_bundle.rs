@@ -1,5 +1,5 @@
-//! `serve` over what `bundle export` wrote: whole, unpacked and in volumes; pulled from by other programs, by a second
-//! mirror, by Helm, and as a node of a cluster does it.
+//! `serve` over the output of `bundle export`: one file, unpacked, and in volumes. Other tools, a second mirror, Helm
+//! and a simulated cluster node pull from it.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use crate::support::{
     vendor::{CHART, Vendor},
 };
 
-/// The volumes' size, the least there may be: several to the bundle.
+/// The smallest volume size, so that the bundle has several volumes.
 const SPLIT: &str = "64KiB";
 
 async fn vendor() -> Vendor {
@@ -40,7 +40,7 @@ async fn volumes(vendor: &Vendor) -> (Vec<PathBuf>, PathBuf) {
     (volumes, vendor.path("b.tar.volumes.json"))
 }
 
-/// Reads everything back that the vendor published.
+/// Reads back everything that the vendor published.
 async fn assert_served(vendor: &Vendor, address: &Address) {
     for (repository, image) in &vendor.images {
         client::assert_present(image, address, repository).await;
@@ -55,7 +55,7 @@ async fn refused(paths: &[&Path], code: i32) -> String {
 }
 
 #[tokio::test]
-async fn volumes_are_found_by_their_index_by_any_of_them_and_under_other_names() {
+async fn volumes_are_found_by_their_index_by_any_volume_and_under_other_names() {
     let vendor = vendor().await;
     let (volumes, index) = volumes(&vendor).await;
     for path in [&index, &volumes[0], &volumes[2]] {
@@ -105,27 +105,27 @@ async fn skopeo_and_a_second_mirror_pull_from_volumes() {
 }
 
 #[tokio::test]
-async fn what_is_not_all_of_one_bundle_is_refused_before_anybody_pulls() {
+async fn an_incomplete_or_mixed_bundle_is_refused_at_startup() {
     let vendor = vendor().await;
     let (volumes, index) = volumes(&vendor).await;
     let whole = vendor.export("whole.tar", &[]).await;
-    let said = refused(&[&whole, &whole], 3).await;
-    assert!(said.contains("there are 2 files, and no index"), "{said}");
-    let said = refused(&[&index, &whole], 3).await;
-    assert!(said.contains("whole.tar is no volume of bundle sha256:"), "{said}");
+    let message = refused(&[&whole, &whole], 3).await;
+    assert!(message.contains("there are 2 files, and no index"), "{message}");
+    let message = refused(&[&index, &whole], 3).await;
+    assert!(message.contains("whole.tar is not a volume of bundle sha256:"), "{message}");
     let folder = vendor.unpack(&whole, "unpacked");
-    let said = refused(&[&volumes[0], &folder], 3).await;
-    assert!(said.contains("goes with no other file"), "{said}");
+    let message = refused(&[&volumes[0], &folder], 3).await;
+    assert!(message.contains("cannot be combined with other files"), "{message}");
 
     std::fs::remove_file(&volumes[2]).unwrap();
-    let said = refused(&[&volumes[0]], 3).await;
-    assert!(said.contains("a volume of the bundle is not there: b.tar.003"), "{said}");
-    assert!(said.contains("hint: name every volume"), "{said}");
+    let message = refused(&[&volumes[0]], 3).await;
+    assert!(message.contains("a volume of the bundle is missing: b.tar.003"), "{message}");
+    assert!(message.contains("hint: name every volume"), "{message}");
 
     let length = whole.metadata().unwrap().len();
     std::fs::OpenOptions::new().write(true).open(&whole).unwrap().set_len(length - 5000).unwrap();
-    let said = refused(&[&whole], 6).await;
-    assert!(said.contains("whole.tar") && said.contains("cut off"), "{said}");
+    let message = refused(&[&whole], 6).await;
+    assert!(message.contains("whole.tar") && message.contains("cut off"), "{message}");
 }
 
 #[tokio::test]
@@ -138,24 +138,25 @@ async fn a_delta_is_served_with_a_warning() {
     let name = format!("{repository}:{}", image.tag);
     assert!(skopeo::manifest(&serving.address, &name).await == image.root().bytes);
     let (_, log) = serving.end(Signal::TERM).await;
-    let told = format!("leaves out {} blobs: images that need them cannot be pulled", image.blobs.len());
-    assert!(log.len() == 1 && log[0].starts_with("warning: ") && log[0].contains(&told), "{log:#?}");
+    let expected_text =
+        format!("leaves out {} blobs: images that need them cannot be pulled", image.blobs.len());
+    assert!(log.len() == 1 && log[0].starts_with("warning: ") && log[0].contains(&expected_text), "{log:#?}");
 }
 
-/// It became an empty registry, into which an unlucky engineer could have pushed.
+/// It used to create an empty registry that accepted pushes.
 #[tokio::test]
-async fn a_mistyped_name_is_no_new_registry() {
+async fn a_mistyped_name_does_not_create_a_registry() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["b.tra.tar", "b.tar.001", "b.tar.volumes.json"] {
         let path = folder.path().join(name);
-        let said = refused(&[&path], 3).await;
-        assert!(said.contains(name) && said.contains("No such file"), "{said}");
+        let message = refused(&[&path], 3).await;
+        assert!(message.contains(name) && message.contains("No such file"), "{message}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]
-async fn helm_installs_from_a_served_bundle_and_nodes_pull_what_it_names() {
+async fn helm_installs_from_a_served_bundle_and_its_images_can_be_pulled() {
     let vendor = vendor().await;
     let bundle = vendor.export("b.tar", &["--with-chart"]).await;
     let folder = vendor.unpack(&bundle, "unpacked");
@@ -182,7 +183,7 @@ async fn helm_installs_from_a_served_bundle_and_nodes_pull_what_it_names() {
 }
 
 #[tokio::test]
-async fn a_bundle_is_named_as_it_was_exported_unless_asked_otherwise() {
+async fn a_bundle_is_served_under_its_exported_names_unless_flags_override_them() {
     let vendor = vendor().await;
     let name = |serving: &Serving, repository: &str, position: usize| {
         serving.address.image(repository, &vendor.images[position].1.tag)
@@ -202,8 +203,8 @@ async fn a_bundle_is_named_as_it_was_exported_unless_asked_otherwise() {
     node.pull(&name(&serving, "ui/dashboard", 1), image).await;
 }
 
-/// A node of a cluster, which pulls as containerd does: the tag is resolved with HEAD, everything else is read by
-/// digest, for one platform, and what breaks off goes on from where it was.
+/// A cluster node that pulls like containerd: it resolves the tag with HEAD, reads everything else by digest for one
+/// platform, and resumes interrupted downloads.
 struct Node {
     architecture: &'static str,
 }
@@ -226,7 +227,7 @@ impl Node {
         let digest = resolved.headers()["docker-content-digest"].to_str().unwrap().to_owned();
         assert_eq!(digest, image.root().digest.as_str());
         let manifest = async |digest: &str| -> Value {
-            // A mirror of another registry is told which.
+            // A client with a registry mirror names the original registry.
             let url = url("manifests", &format!("{digest}?ns=registry.example.com"));
             let answer = client.get(url).header("accept", MANIFESTS).send().await.unwrap();
             assert_eq!(answer.status(), 200, "{digest}");
@@ -248,7 +249,7 @@ impl Node {
     }
 }
 
-/// Reads a third, and then the rest from there.
+/// Reads a third, then resumes from there.
 async fn resume(client: &reqwest::Client, url: &str, size: u64) -> Vec<u8> {
     let part = async |range: String, expected: String| {
         let answer = client.get(url).header("range", range).send().await.unwrap();

@@ -1,4 +1,4 @@
-//! `serve` as a program: its address, its log, how it ends, and a mirror made with it.
+//! `serve` as a program: its address, log and shutdown, and a mirror made with it.
 
 use std::{path::Path, time::Duration};
 
@@ -20,7 +20,7 @@ async fn serve(arguments: &[&str]) -> Outcome {
 }
 
 #[tokio::test]
-async fn a_mirror_is_made_verified_and_found_again_after_a_restart() {
+async fn a_mirror_is_created_verified_and_survives_a_restart() {
     let image = SampleImage::multi_platform("web");
     let source = Registry::start().await;
     client::push(&image, source.address(), "vendor/web").await;
@@ -49,7 +49,7 @@ async fn a_mirror_is_made_verified_and_found_again_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_folder_of_somebody_elses_is_refused_and_left_alone() {
+async fn a_folder_with_other_content_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("thesis.txt"), "years of work").unwrap();
     let path = folder.path().to_str().unwrap();
@@ -61,10 +61,10 @@ async fn a_folder_of_somebody_elses_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_made_is_told_with_what_to_do() {
+async fn a_folder_that_cannot_be_created_is_reported_with_a_remedy() {
     for (path, hint) in [
-        ("/proc/no-such-process/registry", "hint: name a folder that is there or can be made"),
-        ("/dev/null/registry", "hint: name a folder that is there or can be made"),
+        ("/proc/no-such-process/registry", "hint: name a folder that exists or can be created"),
+        ("/dev/null/registry", "hint: name a folder that exists or can be created"),
     ] {
         let outcome = serve(&["--listen", "127.0.0.1:0", path]).await.expect_code(2);
         assert!(outcome.stderr.contains(path) && outcome.stderr.contains(hint), "{outcome}");
@@ -72,7 +72,7 @@ async fn a_folder_that_cannot_be_made_is_told_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_bundle_is_refused() {
+async fn a_file_that_is_not_a_bundle_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let outcome = serve(&["--listen", "127.0.0.1:0", file.path().to_str().unwrap()]).await.expect_code(3);
     assert!(outcome.stderr.contains(file.path().to_str().unwrap()), "{outcome}");
@@ -80,13 +80,15 @@ async fn a_file_that_is_no_bundle_is_refused() {
 
 #[tokio::test]
 async fn a_port_in_use_is_named() {
-    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let listener = TcpListener::bind(taken).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let folder = tempfile::tempdir().unwrap();
     let outcome = serve(&["--listen", &address, folder.path().to_str().unwrap()]).await.expect_code(2);
-    assert!(outcome.stderr.contains(&format!("cannot listen on {address}: is the port taken")), "{outcome}");
-    assert!(outcome.stderr.contains("in use"), "{outcome}");
+    assert!(
+        outcome.stderr.contains(&format!("cannot listen on {address}: the port may be in use")),
+        "{outcome}"
+    );
+    assert!(outcome.stderr.contains("already in use"), "{outcome}");
 }
 
 #[tokio::test]
@@ -98,14 +100,14 @@ async fn one_folder_has_one_server() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_is_a_usage_error() {
+async fn an_invalid_address_is_a_usage_error() {
     let outcome = serve(&["--listen", "nowhere", "x"]).await.expect_code(2);
     assert!(outcome.stderr.contains("--listen"), "{outcome}");
 }
 
-/// All of it at once, as an engineer would set it up; a mirror is made with it, and a renewal needs no restart.
+/// A production setup with TLS and users: a mirror is pushed to it, and a certificate renewal needs no restart.
 #[tokio::test]
-async fn a_guarded_registry_is_pushed_to_over_tls() {
+async fn a_registry_with_a_login_is_pushed_to_over_tls() {
     let (image, authority, folder) =
         (SampleImage::multi_platform("web"), Authority::new(), tempfile::tempdir().unwrap());
     let source = Registry::start().await;
@@ -156,14 +158,14 @@ async fn a_guarded_registry_is_pushed_to_over_tls() {
     sync("ann", "pen").await.expect_code(4);
     let _ = sync("ann", "quill").await.expect_success();
     assert!(std::fs::read_to_string(&log).unwrap().contains(" ann ["));
-    let (code, said) = serving.end(Signal::TERM).await;
+    let (code, lines) = serving.end(Signal::TERM).await;
     assert_eq!(code, Some(0));
-    assert!(said[0].starts_with("log in: docker login 127.0.0.1:"), "{said:#?}");
-    assert_eq!(said.len(), 3, "the log is in its file: {said:#?}");
+    assert!(lines[0].starts_with("log in: docker login 127.0.0.1:"), "{lines:#?}");
+    assert_eq!(lines.len(), 3, "the log is in its file: {lines:#?}");
 }
 
 #[tokio::test]
-async fn doors_that_stand_open_to_others_are_warned_of() {
+async fn insecure_listeners_give_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let start = |more: &[&str]| {
         let mut arguments = vec!["--listen", "0.0.0.0:0"];
@@ -211,12 +213,12 @@ async fn a_folder_is_served_read_only() {
     let upload = format!("http://{}/v2/web/blobs/uploads/", serving.address.host_port);
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     assert_eq!(client.post(upload).send().await.unwrap().status(), 405);
-    let (code, said) = serving.end(Signal::TERM).await;
+    let (code, lines) = serving.end(Signal::TERM).await;
     assert_eq!(code, Some(0));
-    assert!(!said.iter().any(|line| line.starts_with("push:")), "{said:#?}");
+    assert!(!lines.iter().any(|line| line.starts_with("push:")), "{lines:#?}");
 }
 
-/// A client that has read 201 does not send the bytes again: they and their names must outlive a power cut.
+/// A client that has read 201 does not send the bytes again: they and their names must survive a power cut.
 #[tokio::test]
 async fn everything_is_durable_before_a_push_is_answered() {
     let image = SampleImage::multi_platform("web");
@@ -224,7 +226,7 @@ async fn everything_is_durable_before_a_push_is_answered() {
     let root = folder.path().join("registry");
     std::fs::create_dir(&root).unwrap();
     let serving = Serving::traced_by(&strace, &root).await;
-    // One request after the other, so whatever was named belongs to the next answer.
+    // Requests are sequential, so every rename belongs to the next answer.
     client::push(&image, &serving.address, "team/web").await;
     serving.end(Signal::TERM).await;
     let trace = strace.trace().await;

@@ -1,4 +1,4 @@
-//! The tests' own machinery does what it says: a test that leans on it proves nothing otherwise.
+//! Tests of the test support itself. Without them, a test that relies on it could pass without proving anything.
 
 mod faults;
 mod images;

@@ -1,4 +1,4 @@
-//! `verify`: every way in which a mirror can differ is named, with the command that puts it right.
+//! `verify`: every difference of a mirror is reported with the command that repairs it.
 
 mod chart;
 mod damage;
@@ -39,7 +39,7 @@ impl Site {
         let references = images.iter().map(|image| source.address().image(&vendor(image), &image.tag));
         let to = format!("{}/mirror", mirror.address().host_port);
         let arguments = ["sync", "--to", &to].map(str::to_owned).into_iter().chain(references);
-        // Alone, an image would be named after all that stands before its last component.
+        // A single image would be named after everything before its last component.
         let prefix = format!("{}/vendor", source.address().host_port);
         let synced = Mirror::new(arguments.chain(["--source-prefix".to_owned(), prefix])).run().await;
         Self { source, mirror, synced: synced.expect_success() }
@@ -65,13 +65,13 @@ impl Site {
     /// `verify --level LEVEL --output json`: the exit code, and what was found.
     async fn verify_json(&self, level: &str) -> (Option<i32>, Value) {
         let outcome = self.run(["verify", "--level", level, "--output", "json"]).await;
-        let document = documents::parse(&outcome.stdout, "run.v1.json");
+        let document = documents::run(&outcome);
         assert_eq!(document["exitCode"], outcome.status.code().unwrap(), "{outcome}");
         assert_eq!((&document["command"], &document["level"]), (&"verify".into(), &level.into()));
         (outcome.status.code(), document)
     }
 
-    /// Runs the command that a report names as the repair, word for word.
+    /// Runs the repair command of a report verbatim.
     async fn repair(&self, command: &str) -> Outcome {
         run_printed(command, &self.folder()).await
     }
@@ -85,14 +85,14 @@ fn mirrored(image: &SampleImage) -> String {
     format!("mirror/{}", image.tag)
 }
 
-/// Runs a command as a person would who pastes it into a shell.
+/// Runs a command as if it were pasted into a shell.
 async fn run_printed(command: &str, folder: &Path) -> Outcome {
     let words = shlex::split(command).unwrap();
     assert_eq!(words[0], "thoras-mirror", "{command}");
     Mirror::new(&words[1..]).in_folder(folder).run().await
 }
 
-/// The commands behind `repair:`, each once.
+/// The commands after `repair:`, each once.
 fn repair_commands(stderr: &str) -> Vec<String> {
     let mut commands: Vec<String> = stderr
         .lines()
@@ -105,7 +105,7 @@ fn repair_commands(stderr: &str) -> Vec<String> {
     commands
 }
 
-/// Of each image in a document, by tag, the kinds of its problems.
+/// The kinds of problems of each image in a document, by tag.
 fn problem_kinds(document: &Value, image: &SampleImage) -> Vec<String> {
     let found = find(document, image)["problems"].as_array().cloned().unwrap_or_default();
     found.iter().map(|problem| problem["kind"].as_str().unwrap().to_owned()).collect()
@@ -117,19 +117,19 @@ fn find<'a>(document: &'a Value, image: &SampleImage) -> &'a Value {
     images.find(|found| found["destination"].as_str().unwrap().ends_with(&ending)).unwrap()
 }
 
-/// The layer of an image's first platform that no other image has.
+/// The layer of an image's first platform that no other image shares.
 fn own_layer(image: &SampleImage) -> Digest {
     let Child::Blob(layer) = children(&image.manifests[0].bytes).pop().unwrap() else { panic!("a blob") };
     layer
 }
 
-/// What a person is left with: results and failures, without the progress, whose order varies.
-fn last_words(outcome: &Outcome) -> String {
+/// The final output: results and failures, without progress, whose order varies.
+fn final_output(outcome: &Outcome) -> String {
     let failures = outcome.stderr.find("\nerror:").map_or("", |start| &outcome.stderr[start..]);
     format!("{}\n{failures}", outcome.stdout)
 }
 
-/// Text as a snapshot can hold it: ports, digests and times replaced.
+/// Replaces ports, digests and times, so that a snapshot matches.
 fn redact(site: &Site) -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(&site.source.address().host_port, "SOURCE");

@@ -1,4 +1,4 @@
-//! `--with-chart`: the chart travels with its images, and the real Helm finds it at the far side.
+//! `--with-chart`: the chart is mirrored with its images, and the real Helm finds it at the destination.
 
 use std::path::{Path, PathBuf};
 
@@ -76,7 +76,7 @@ impl Site {
         std::fs::read_dir(output).unwrap().next().unwrap().unwrap().path()
     }
 
-    /// The digest of the chart in the mirror, if it is there.
+    /// The digest of the chart in the mirror, if present.
     fn mirrored_chart(&self, tag: &str) -> Option<Digest> {
         self.mirror.storage().tags().remove(&format!("mirror/charts/shop:{tag}"))
     }
@@ -103,10 +103,10 @@ async fn helm_finds_the_chart_beside_its_images() {
     for command in [&["pull", "--destination", &output][..], &["show", "chart"], &["template"]] {
         let oci = site.oci();
         let arguments: Vec<&str> = command.iter().copied().chain([&*oci, "--version", VERSION]).collect();
-        let said = helm::run(&arguments).await;
+        let output = helm::run(&arguments).await;
         match command[0] {
-            "show" => assert!(said.contains("name: shop\n") && said.contains(VERSION), "{said}"),
-            "template" => assert!(said.contains(&site.reference()), "{said}"),
+            "show" => assert!(output.contains("name: shop\n") && output.contains(VERSION), "{output}"),
+            "template" => assert!(output.contains(&site.reference()), "{output}"),
             _ => {}
         }
     }
@@ -125,16 +125,18 @@ async fn the_lock_names_the_chart_by_digest_and_verify_reads_it() {
     let chart = chart_in(&lock);
     assert_eq!(chart["kind"], "chart");
     assert_eq!(chart["source"], "localhost/charts/shop:1.2.3_build.5");
-    assert_eq!(chart["destinations"], json!([format!("{}/charts/shop:1.2.3_build.5", site.to())]));
+    let reference = format!("{}/charts/shop:1.2.3_build.5", site.to());
+    let expected = json!([{ "to": site.to(), "reference": reference, "confirmed": true }]);
+    assert_eq!(chart["destinations"], expected);
     assert_eq!(chart["digest"], site.mirrored_chart("1.2.3_build.5").unwrap().as_str());
-    assert_eq!((&chart["platforms"], &chart["confirmed"]), (&json!([]), &json!(true)));
-    assert_eq!(lock["placement"]["chart"], chart["source"]);
+    assert_eq!(chart["platforms"], json!([]));
+    assert_eq!(lock["destinations"][0]["chart"], chart["source"]);
     let package = lock["chart"]["digest"].as_str().unwrap();
     assert!(chart["blobs"].as_array().unwrap().contains(&package.into()), "the package is a layer: {lock}");
 
     let verify = ["verify", "--level", "bytes", "--output", "json"];
     let verified = Mirror::new(verify).in_folder(&outcome.folder()).run().await.expect_success();
-    let document = documents::parse(&verified.stdout, "run.v1.json");
+    let document = documents::run(&verified);
     assert_eq!(document["totals"]["confirmed"], 2);
     assert!(document["images"].as_array().unwrap().iter().any(|image| image["kind"] == "chart"));
 
@@ -151,7 +153,7 @@ async fn a_second_run_packages_the_same_bytes_and_writes_nothing() {
     site.mirror.clear_requests().await;
     let second = site.sync(&site.chart()).in_folder(&first.folder()).arguments(["--output", "json"]);
     let second = second.run().await.expect_success();
-    let document = documents::parse(&second.stdout, "run.v1.json");
+    let document = documents::run(&second);
     for image in document["images"].as_array().unwrap() {
         assert_eq!(image["status"], "up-to-date", "{image}");
     }
@@ -161,7 +163,7 @@ async fn a_second_run_packages_the_same_bytes_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_published_package_stays_as_it_is() {
+async fn a_packaged_chart_is_copied_unchanged() {
     let site = Site::start().await;
     let package = site.package().await;
     let outcome = site.sync(&package).run().await.expect_success();
@@ -189,7 +191,7 @@ async fn a_chart_from_a_registry_keeps_its_digest() {
 }
 
 #[tokio::test]
-async fn a_locked_run_needs_the_package_only_where_the_mirror_has_lost_it() {
+async fn a_locked_run_needs_the_package_only_if_the_mirror_lost_it() {
     let site = Site::start().await;
     let first = site.sync(&site.chart()).run().await.expect_success();
     let locked = |more: &[&str]| {
@@ -210,11 +212,11 @@ async fn a_locked_run_needs_the_package_only_where_the_mirror_has_lost_it() {
 
     std::fs::write(site.chart().join("values.yaml"), "changed: true\n").unwrap();
     let outcome = locked(&["--with-chart", "--chart", &chart]).await.expect_code(3);
-    assert!(outcome.stderr.contains("is not the one that the lock names"), "{outcome}");
+    assert!(outcome.stderr.contains("is not the one in the lock"), "{outcome}");
 }
 
 #[tokio::test]
-async fn a_bundle_with_a_chart_is_read_by_others_as_before() {
+async fn other_tools_read_a_bundle_with_a_chart() {
     let site = Site::start().await;
     let (chart, file) = (site.chart().display().to_string(), site.folder.path().join("a.tar"));
     let file = file.display().to_string();
@@ -234,14 +236,14 @@ async fn a_bundle_with_a_chart_is_read_by_others_as_before() {
     let arguments = ["copy", "--dest-tls-verify=false", &named, &format!("docker://{copied}")];
     skopeo::run(&arguments).await;
     let oci = format!("oci://{}/copied/shop", site.mirror.address().host_port);
-    let said = helm::run(&["template", &oci, "--version", VERSION]).await;
-    assert!(said.contains(&reference), "{said}");
+    let output = helm::run(&["template", &oci, "--version", VERSION]).await;
+    assert!(output.contains(&reference), "{output}");
     export().await.expect_success();
     assert!(std::fs::read(&file).unwrap() == bytes, "a second export writes the same bytes");
 }
 
 #[tokio::test]
-async fn without_a_chart_there_is_nothing_to_take_along() {
+async fn with_chart_without_a_chart_is_refused() {
     let outcome = Mirror::new(["sync", "--to", "127.0.0.1:1/a", "--with-chart", "quay.io/team/app:1"]);
     let outcome = outcome.run().await.expect_code(2);
     assert!(outcome.stderr.contains("error: --with-chart needs a chart"), "{outcome}");

@@ -1,7 +1,7 @@
 //! Which manifests and blobs a layout needs: everything that can be reached from its index.
 //!
-//! Manifests may come in any order; a child may stand before its parent. Once every manifest that was named has come,
-//! the blobs are known, with their sizes.
+//! Manifests may come in any order, a child before its parent. Once every named manifest is there, the blobs are known, with
+//! their sizes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -9,38 +9,38 @@ use bytes::Bytes;
 
 use super::error::BundleError;
 use crate::{
-    graph::{ForeignLayers, Graph},
+    graph::{self, ForeignLayers, Graph, Relation, Successor},
     oci::{
         Contents, Descriptor, Digest, RawManifest,
         manifest::{LARGEST_MANIFEST, ManifestError},
     },
 };
 
-/// How many bytes of manifests one bundle may have.
+/// The most bytes of manifests that one bundle may have.
 const MOST_BYTES: u64 = 48 * 1024 * 1024;
 
-/// What has been reached so far.
+/// What was reached so far.
 #[derive(Debug, Default)]
 pub(crate) struct Closure {
-    /// The manifests that were reached and have come.
+    /// The manifests that were reached and are there.
     pub(crate) manifests: BTreeMap<Digest, RawManifest>,
     /// The configs, by digest.
     pub(crate) configs: BTreeMap<Digest, Descriptor>,
-    /// The layers that are no configs, by digest.
+    /// The layers that are not also configs, by digest.
     pub(crate) layers: BTreeMap<Digest, Descriptor>,
     /// The manifests that were reached and cannot be used.
     pub(crate) damaged: BTreeMap<Digest, ManifestError>,
-    /// Whether foreign layers are among the layers.
+    /// Whether foreign layers belong to the layers.
     pub(crate) foreign_layers: ForeignLayers,
-    /// Named by an index and not there yet.
+    /// Manifests that an index names and that are not there yet.
     wanted: HashSet<Digest>,
-    /// There and not named by anything yet.
+    /// Bytes that are there and that no index names yet.
     unclaimed: HashMap<Digest, Bytes>,
     bytes: u64,
 }
 
 impl Closure {
-    /// Nothing but the roots is wanted.
+    /// Only the roots are wanted.
     pub(crate) fn new<'a>(
         roots: impl IntoIterator<Item = &'a Digest>,
         foreign_layers: ForeignLayers,
@@ -48,31 +48,30 @@ impl Closure {
         Self { wanted: roots.into_iter().cloned().collect(), foreign_layers, ..Self::default() }
     }
 
-    /// What these images are made of.
+    /// Everything that these images are made of.
     pub(crate) fn of_graphs<'a>(
         graphs: impl IntoIterator<Item = &'a Graph>,
         foreign_layers: ForeignLayers,
     ) -> Self {
         let mut closure = Self { foreign_layers, ..Self::default() };
         for node in graphs.into_iter().flat_map(|graph| &graph.nodes) {
-            closure.reach(node.manifest.clone(), node.contents.clone());
+            closure.reach(node.manifest.clone(), &node.contents);
         }
         closure.wanted.clear();
         closure
     }
 
-    /// Whether every manifest that is named has come, usable or not.
+    /// Whether every named manifest is there, usable or not.
     pub(crate) fn is_complete(&self) -> bool {
         self.wanted.is_empty()
     }
 
-    /// The manifests that are named and have not come.
+    /// The manifests that are named and not there yet.
     pub(crate) fn wanted(&self) -> impl Iterator<Item = &Digest> {
         self.wanted.iter()
     }
 
-    /// Takes bytes that stand under `digest`. They may turn out to be a manifest. Returns what is named now, was not
-    /// before, and has not come.
+    /// Adds the bytes with this digest, which may be a manifest. Returns the newly named manifests that are not there yet.
     pub(crate) fn add(&mut self, digest: Digest, bytes: Bytes) -> Result<Vec<Digest>, BundleError> {
         self.bytes += bytes.len() as u64;
         if self.bytes > MOST_BYTES || bytes.len() > LARGEST_MANIFEST {
@@ -91,7 +90,7 @@ impl Closure {
                 .and_then(|manifest| Ok((manifest.contents()?, manifest)));
             match read {
                 Ok((contents, manifest)) => {
-                    let children = self.reach(manifest, contents);
+                    let children = self.reach(manifest, &contents);
                     named.extend(children.iter().cloned());
                     next.extend(children);
                 }
@@ -102,30 +101,31 @@ impl Closure {
         Ok(named)
     }
 
-    /// Notes what a manifest names; returns the child manifests that nothing named before.
-    fn reach(&mut self, manifest: RawManifest, contents: Contents) -> Vec<Digest> {
+    /// Adds what a manifest references. Returns the child manifests that were not known before.
+    fn reach(&mut self, manifest: RawManifest, contents: &Contents) -> Vec<Digest> {
         self.manifests.insert(manifest.digest().clone(), manifest);
-        match contents {
-            Contents::Index { manifests, .. } => {
-                let mut children: Vec<Digest> = manifests.into_iter().map(|child| child.digest).collect();
-                children.retain(|child| {
-                    !self.manifests.contains_key(child)
-                        && !self.damaged.contains_key(child)
-                        && self.wanted.insert(child.clone())
-                });
-                children
-            }
-            Contents::Image { config, layers, .. } => {
-                self.layers.remove(&config.digest);
-                self.configs.insert(config.digest.clone(), config);
-                for layer in layers.into_iter().filter(|layer| self.foreign_layers.admit(layer)) {
-                    if !self.configs.contains_key(&layer.digest) {
-                        self.layers.insert(layer.digest.clone(), layer);
+        let mut children = Vec::new();
+        for Successor { relation, descriptor } in graph::successors(contents) {
+            let digest = &descriptor.digest;
+            match relation {
+                Relation::Child | Relation::Referrer => {
+                    let known = self.manifests.contains_key(digest) || self.damaged.contains_key(digest);
+                    if !known && self.wanted.insert(digest.clone()) {
+                        children.push(digest.clone());
                     }
                 }
-                Vec::new()
+                Relation::Config => {
+                    self.layers.remove(digest);
+                    self.configs.insert(digest.clone(), descriptor.clone());
+                }
+                Relation::Layer => {
+                    if self.foreign_layers.admit(descriptor) && !self.configs.contains_key(digest) {
+                        self.layers.insert(digest.clone(), descriptor.clone());
+                    }
+                }
             }
         }
+        children
     }
 
     /// Configs and layers.

@@ -1,4 +1,4 @@
-//! A bundle as it is going to be: every byte but those of the blobs.
+//! A bundle before it is written: every byte except those of the blobs.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,22 +22,21 @@ use crate::{
     oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
 };
 
-/// What a bundle is going to hold.
+/// What a bundle will contain.
 #[derive(Debug)]
 pub struct Draft {
     pub(crate) layout: Layout,
     pub(crate) manifests: HashMap<Digest, RawManifest>,
     pub(crate) roots: HashMap<(Repository, Target), Digest>,
-    /// Blobs that the far side has, with their sizes in bytes.
+    /// Blobs that the destination of the bundle already has, with their sizes in bytes.
     pub(crate) absent: HashMap<Digest, u64>,
     images: Vec<(Reference, Digest)>,
     id: Digest,
 }
 
-/// What stands for a tag in a bundle: whatever follows the repository in the image's name, so that two images are never
-/// one because they share a tag.
+/// An image's tag in a bundle: everything after the repository in its name, so that two images that share a tag stay apart.
 #[must_use]
-pub fn tag_of(reference: &Reference) -> String {
+pub(crate) fn tag_of(reference: &Reference) -> String {
     let digest = reference.digest().map(Digest::as_str);
     match (reference.tag(), digest) {
         (Some(tag), Some(digest)) => format!("{tag}@{digest}"),
@@ -47,7 +46,7 @@ pub fn tag_of(reference: &Reference) -> String {
 }
 
 impl Draft {
-    /// A bundle of these images. `absent` are blobs that the far side has.
+    /// A bundle of these images. `absent` are blobs that its destination already has.
     #[must_use]
     pub fn new(images: &[(&Reference, &Graph)], lock: &Lock, absent: &HashSet<Digest>) -> Self {
         let roots: Vec<(&Reference, Descriptor)> = images
@@ -62,7 +61,7 @@ impl Draft {
         let layout = Layout::new(&index, Some(&lock), &closure, absent);
         let left_out = closure.blobs().filter(|blob| absent.contains(&blob.digest));
         let absent = left_out.map(|blob| (blob.digest.clone(), blob.size)).collect();
-        let place = |(reference, root): &(&Reference, Descriptor)| {
+        let tagged = |(reference, root): &(&Reference, Descriptor)| {
             ((reference.repository().clone(), Target::Tag(tag_of(reference))), root.digest.clone())
         };
         Self {
@@ -70,7 +69,7 @@ impl Draft {
             absent,
             manifests: closure.manifests.into_iter().collect(),
             images: roots.iter().map(|(name, root)| ((*name).clone(), root.digest.clone())).collect(),
-            roots: roots.iter().map(place).collect(),
+            roots: roots.iter().map(tagged).collect(),
             id: Digest::sha256(&index),
         }
     }
@@ -81,44 +80,44 @@ impl Draft {
         &self.id
     }
 
-    /// Where everything is going to stand.
+    /// Where everything will be.
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// How many bytes are left out because the far side has them.
+    /// How many bytes are left out because the destination of the bundle has them.
     #[must_use]
-    pub fn left_out(&self) -> u64 {
+    pub(crate) fn left_out(&self) -> u64 {
         self.absent.values().fold(0, |sum, size| sum.saturating_add(*size))
     }
 
     /// The images by name, each with its root.
     #[must_use]
-    pub fn images(&self) -> &[(Reference, Digest)] {
+    pub(crate) fn images(&self) -> &[(Reference, Digest)] {
         &self.images
     }
 }
 
-/// What a whole bundle must be to need no writing.
+/// What an existing bundle must be so that nothing needs to be written.
 #[derive(Debug)]
-pub struct Expectation {
+pub(crate) struct ExpectedBundle {
     layout: Layout,
     id: Digest,
 }
 
 impl Draft {
-    /// What a whole bundle of these images is.
+    /// What a complete bundle of these images is.
     #[must_use]
-    pub fn expectation(&self) -> Expectation {
-        Expectation { layout: self.layout.clone(), id: self.id.clone() }
+    pub(crate) fn expectation(&self) -> ExpectedBundle {
+        ExpectedBundle { layout: self.layout.clone(), id: self.id.clone() }
     }
 }
 
-impl Expectation {
-    /// The files of the output, if they are this bundle, whole and with the right bytes. Blocks.
+impl ExpectedBundle {
+    /// The files of the output, if they are this bundle, complete and intact. Blocks.
     #[must_use]
-    pub fn is_met_by(&self, output: &Output, meter: &Meter) -> Option<Vec<PathBuf>> {
+    pub(crate) fn is_met_by(&self, output: &Output, meter: &Meter) -> Option<Vec<PathBuf>> {
         output.check_count(self.layout.length()).ok()?;
         let files = output.files(self.layout.length());
         let parts = files.iter().map(|file| {
@@ -137,7 +136,7 @@ impl Expectation {
         let is_intact = whole
             && hashing::on_every_core(self.layout.blobs().iter().collect(), intact)
                 .into_iter()
-                .all(|one| one);
+                .all(|is_intact| is_intact);
         let index = output.volume.map(|_| output.index());
         is_intact.then(|| files.into_iter().map(|file| file.whole).chain(index).collect())
     }

@@ -1,14 +1,19 @@
-//! Why a bundle cannot be used, for a person.
+//! Why a bundle cannot be used, and what helps.
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use super::{header::HeaderError, names::NameError, volumes::VolumeError};
+use bytesize::ByteSize;
+
+use super::{
+    header::{HeaderError, OtherFormat},
+    names::NameError,
+    volumes::VolumeError,
+};
 use crate::{
+    endpoint::{EndpointError, Location},
     error::{Failure, Kind},
-    oci::{
-        Digest,
-        manifest::{LARGEST_MANIFEST, ManifestError},
-    },
+    oci::{Digest, manifest::LARGEST_MANIFEST},
+    problem::Remedy,
 };
 
 /// Why a bundle cannot be opened, read or written.
@@ -30,7 +35,7 @@ pub enum BundleError {
         /// What the system said.
         source: Arc<io::Error>,
     },
-    /// It is no OCI image layout.
+    /// A file or folder of an OCI image layout is missing.
     #[error("{} is not an OCI image layout: {reason}", .path.display())]
     NotALayout {
         /// The file or folder.
@@ -38,19 +43,19 @@ pub enum BundleError {
         /// What is missing.
         reason: &'static str,
     },
-    /// It is what Docker wrote when it did not write layouts.
-    #[error("{} looks like an archive of `docker save` before Docker 25, which is no OCI image layout", .path.display())]
+    /// What `docker save` wrote before it wrote layouts.
+    #[error("{} looks like an archive of `docker save` before Docker 25, which is not an OCI image layout", .path.display())]
     OldDocker {
         /// The file.
         path: PathBuf,
     },
-    /// It is no tar archive, nor was it ever.
-    #[error("{} is no bundle: {found}", .path.display())]
+    /// Not a tar archive, and never was one.
+    #[error("{} is not a bundle: {found}", .path.display())]
     NotAnArchive {
         /// The file.
         path: PathBuf,
         /// What it is instead.
-        found: &'static str,
+        found: OtherFormat,
     },
     /// The archive is damaged or hostile.
     #[error("the archive cannot be read at byte {offset}: {error}")]
@@ -70,33 +75,33 @@ pub enum BundleError {
         #[source]
         error: NameError,
     },
-    /// An entry is there twice.
-    #[error("`{}` is there twice", .path.escape_debug())]
+    /// Two entries have one name.
+    #[error("`{}` appears twice", .path.escape_debug())]
     Duplicate {
         /// The name.
         path: String,
     },
     /// The file ends in the middle of an entry.
-    #[error("`{}` is cut off: its {size} bytes would end {beyond} bytes behind the end of the file", .path.escape_debug())]
+    #[error("`{}` is cut off: {missing} of its {size} bytes are missing", .path.escape_debug())]
     Truncated {
         /// The entry.
         path: String,
         /// Its size in bytes.
         size: u64,
-        /// How many bytes are missing.
-        beyond: u64,
+        /// How many of them are missing.
+        missing: u64,
     },
-    /// The marker file does not say that this is a layout that can be read.
+    /// The marker file does not name a layout that can be read.
     #[error("`oci-layout` does not name version 1.0.0 of the OCI image layout")]
     Marker,
-    /// The archive begins as a bundle of ours, except that some bytes are others.
-    #[error("byte {offset} of the bundle is not as it was written")]
+    /// The archive begins like a bundle of this program, but some bytes differ.
+    #[error("the bundle is damaged at byte {offset}")]
     Altered {
-        /// The first such byte.
+        /// The first byte that differs.
         offset: u64,
     },
-    /// The record of the export and the index tell different stories.
-    #[error("index.json and thoras-mirror.lock do not agree about {what}")]
+    /// The record of the export and the index contradict each other.
+    #[error("index.json and thoras-mirror.lock disagree about {what}")]
     Disagreement {
         /// An image or a blob.
         what: String,
@@ -111,18 +116,16 @@ pub enum BundleError {
         limit: usize,
     },
     /// More manifests than are read into memory.
-    #[error("its manifests are larger than {limit} bytes together, or one is no manifest at all")]
+    #[error("its manifests exceed {} in total, or one of them is not a manifest", ByteSize(*.limit))]
     TooManyManifests {
         /// How many bytes are read.
         limit: u64,
     },
-    /// A file that is read whole is larger than it may be.
-    #[error("{name} has {size} bytes, at most {limit} are read")]
+    /// A file that is read whole is too large.
+    #[error("{name} is larger than {}", ByteSize(*.limit))]
     TooLarge {
         /// Which file.
         name: &'static str,
-        /// Its size in bytes.
-        size: u64,
         /// The limit in bytes.
         limit: u64,
     },
@@ -132,50 +135,34 @@ pub enum BundleError {
     /// `thoras-mirror.lock` cannot be understood.
     #[error("thoras-mirror.lock cannot be read: {}", .0.escape_debug())]
     Lock(String),
-    /// A manifest cannot be used.
-    #[error("manifest {digest} cannot be used: {error}")]
-    Manifest {
-        /// Which.
-        digest: Digest,
-        /// What is wrong.
-        error: ManifestError,
-    },
     /// A manifest is larger than any manifest may be.
-    #[error("manifest {digest} has {size} bytes, at most {LARGEST_MANIFEST} are read")]
+    #[error("manifest {digest} is larger than {}", ByteSize(LARGEST_MANIFEST as u64))]
     LargeManifest {
         /// Which.
         digest: Digest,
-        /// Its size in bytes.
-        size: u64,
     },
-    /// A manifest that is named is not there.
-    #[error("manifest {digest} is named and not there")]
-    NoManifest {
-        /// Which.
-        digest: Digest,
-    },
-    /// Volumes that hold what is needed are not there.
-    #[error("{} of the bundle is not there: {}", if .names.len() == 1 { "a volume" } else { "a part" }, .names.join(", "))]
+    /// Volumes that hold what is needed are missing.
+    #[error("{} missing: {}", if .names.len() == 1 { "a volume of the bundle is" } else { "volumes of the bundle are" }, .names.join(", "))]
     Absent {
         /// The volumes' names.
         names: Vec<String>,
     },
     /// Another run writes the same bundle.
-    #[error("another run is writing {} at this moment", .path.display())]
+    #[error("another run is writing {}", .path.display())]
     Busy {
         /// The file.
         path: PathBuf,
     },
     /// Nothing can be written there.
-    #[error("a bundle cannot be written to {}: {reason}", .path.display())]
+    #[error("cannot write a bundle to {}: {reason}", .path.display())]
     Output {
-        /// What was asked for.
+        /// The requested path.
         path: PathBuf,
         /// Why not.
         reason: String,
     },
     /// More volumes than any reader takes.
-    #[error("volumes of this size would be {count}, at most {limit} are written")]
+    #[error("volumes of this size would be {count}; at most {limit} are allowed")]
     TooManyVolumes {
         /// How many there would be.
         count: u64,
@@ -183,37 +170,37 @@ pub enum BundleError {
         limit: usize,
     },
     /// The disk is too small.
-    #[error("{} has room for {available} bytes, the bundle needs {needed} more", .folder.display())]
+    #[error("not enough space in {}: {} free, {} needed", .folder.display(), ByteSize(*.available), ByteSize(*.needed))]
     NoRoom {
         /// The folder that it is written to.
         folder: PathBuf,
-        /// Bytes that are missing for it.
+        /// Bytes that have yet to be written.
         needed: u64,
         /// Bytes that the file system has left.
         available: u64,
     },
     /// A manifest changed after the bundle was laid out.
-    #[error("{place} changed while the bundle was being written: it is now {found}")]
+    #[error("{reference} changed while the bundle was being written: it is now {found}")]
     Changed {
         /// Which reference.
-        place: String,
+        reference: String,
         /// The digest it has now.
         found: Digest,
     },
-    /// The files are no volumes of one bundle.
+    /// The files are not volumes of one bundle.
     #[error(transparent)]
     Volumes(#[from] VolumeError),
     /// A pipe cannot be read backwards.
-    #[error("its index or a manifest stands behind blobs, so it cannot be read from standard input")]
+    #[error("its index or a manifest comes after blobs, so it cannot be read from standard input")]
     IndexTooLate,
     /// What was written is not what is read.
-    #[error("{}, read again, does not hold what was written", .path.display())]
+    #[error("{}, read again, differs from what was written", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
     },
     /// A thread died.
-    #[error("reading was ended by an internal error: {0}")]
+    #[error("internal error while reading: {0}")]
     Internal(String),
 }
 
@@ -228,7 +215,7 @@ impl BundleError {
         Self::Unwritable { path: path.into(), source: Arc::new(source) }
     }
 
-    /// The kind of failure this is for a person.
+    /// The kind of failure; the exit code follows from it.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
@@ -238,11 +225,11 @@ impl BundleError {
             | Self::OldDocker { .. }
             | Self::Absent { .. }
             | Self::IndexTooLate => Kind::Input,
+            Self::Volumes(error) => volumes_kind(error),
             Self::Busy { .. } | Self::Output { .. } | Self::TooManyVolumes { .. } => Kind::Usage,
             Self::Unwritable { .. } | Self::NoRoom { .. } | Self::Changed { .. } | Self::Internal(_) => {
                 Kind::Image
             }
-            Self::Volumes(error) => error.kind(),
             _ => Kind::Integrity,
         }
     }
@@ -253,59 +240,83 @@ impl BundleError {
         Failure::from_error(self.kind(), self).with_optional_hint(self.hint().map(str::to_owned))
     }
 
-    /// What helps.
+    /// What helps: a [`Remedy`] where problems and other errors share it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::OldDocker { .. } => Some(
-                "change it with `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG`, and name NEW",
-            ),
-            Self::NotAnArchive { found, .. } if found.contains("compressed") => Some(
-                "decompress it first (gunzip, unzstd, unxz): a bundle is a tar archive that is not compressed, or a folder",
-            ),
-            Self::NotALayout { .. } | Self::NotAnArchive { .. } => Some(
-                "a bundle is a tar archive, not compressed, or a folder, with the files `oci-layout` and `index.json`",
-            ),
-            Self::Unwritable { source, .. }
-                if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
-            {
-                Some("make room and run the same command again: what is there already is kept")
+        Some(match self {
+            Self::OldDocker { .. } => {
+                "convert it with `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG`, and name NEW"
             }
-            Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => Some(
-                "the disk or a limit of this shell (`ulimit -f`) allows no file of this size: write volumes, for \
-                 example with --split fat32, or write to another disk",
-            ),
-            Self::NoRoom { .. } => Some("make room, or write to another disk: nothing has been written"),
-            Self::Output { .. } => Some(
-                "name a file in a folder that is there and can be written to, or write to standard output with --output -",
-            ),
-            Self::Damaged { .. } => {
-                Some("the disk may be failing: run the same command again, or write to another disk")
+            Self::NotAnArchive { found, .. } if found.is_compressed() => {
+                "decompress it first (gunzip, unzstd, unxz): a bundle is a tar archive (not compressed) or a folder"
             }
-            Self::TooManyVolumes { .. } => Some("choose a larger size with --split"),
-            Self::Busy { .. } => Some("wait for it, or choose another name with --output"),
-            Self::Changed { .. } => Some("run the same command again: what is there already is kept"),
-            Self::Unreadable { source, .. } => match source.kind() {
-                io::ErrorKind::NotFound => Some(
-                    "see whether the path is right: it is taken from the folder that the command runs in",
-                ),
-                io::ErrorKind::PermissionDenied => {
-                    Some("let this user read it, or run the command as one who may")
+            Self::NotALayout { .. } | Self::NotAnArchive { .. } => {
+                "a bundle is a tar archive (not compressed) or a folder, with the files `oci-layout` and `index.json`"
+            }
+            Self::Unwritable { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Remedy::FreeSpace.hint(),
+                io::ErrorKind::FileTooLarge => {
+                    "the disk or a limit of this shell (`ulimit -f`) does not allow files of this size: write volumes, \
+                     for example with --split fat32, or write to another disk"
                 }
-                io::ErrorKind::Unsupported => Some("only `bundle import -` reads from a pipe: `… < PIPE`"),
-                _ => None,
+                _ => return None,
             },
-            Self::Unwritable { .. } => None,
-            Self::Absent { .. } => Some("name every volume, or put them beside the others"),
-            Self::Volumes(error) => error.hint(),
-            Self::IndexTooLate => Some("store it in a file first, and import the file"),
-            Self::Altered { .. } => Some(
-                "copy the bundle again from where it was written; if it was packed anew, unpack it and name the folder",
-            ),
-            Self::Internal(_) => Some("please report this"),
-            _ => Some(
-                "copy the bundle again from where it was written: `bundle verify` there shows whether it was whole",
-            ),
+            Self::Unreadable { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => "check the path (relative to the current directory)",
+                io::ErrorKind::PermissionDenied => {
+                    "let this user read it, or run the command as a user who may read it"
+                }
+                io::ErrorKind::Unsupported => "only `bundle import -` reads from a pipe: `… < PIPE`",
+                _ => return None,
+            },
+            Self::NoRoom { .. } => "free disk space or write to another disk: nothing was written",
+            Self::Output { .. } => {
+                "name a file in a folder that exists and is writable, or write to standard output with --output -"
+            }
+            Self::Damaged { .. } => Remedy::TryAnotherDisk.hint(),
+            Self::TooManyVolumes { .. } => "choose a larger size with --split",
+            Self::Busy { .. } => "wait for it, or choose another name with --output",
+            Self::Changed { .. } => Remedy::RunAgain.hint(),
+            Self::Absent { .. } => Remedy::AddVolumes.hint(),
+            Self::Volumes(error) => return volumes_hint(error),
+            Self::IndexTooLate => "store it in a file first, and import the file",
+            Self::Altered { .. } => {
+                "copy the bundle again from where it was written; if it was repacked, unpack it and name the folder"
+            }
+            Self::Internal(_) => "please report this",
+            _ => Remedy::CopyBundleAgain.hint(),
+        })
+    }
+}
+
+fn volumes_kind(error: &VolumeError) -> Kind {
+    if matches!(error, VolumeError::Head { .. }) { Kind::Integrity } else { Kind::Input }
+}
+
+fn volumes_hint(error: &VolumeError) -> Option<&'static str> {
+    Some(match error {
+        VolumeError::Index { .. } | VolumeError::Head { .. } => {
+            "copy the index again from where the bundle was written"
         }
+        VolumeError::Stranger { .. } => {
+            "leave the file out, or copy it again if it should be a volume: it may be cut off"
+        }
+        VolumeError::Mixed { .. } => "name the volumes of one set only",
+        VolumeError::NoIndex { .. } | VolumeError::Alone(_) => {
+            "name the index as well, or put it beside the volumes; without an index, name all volumes, called NAME.001, \
+             NAME.002 and so on"
+        }
+        VolumeError::NotABeginning(_) => "name all volumes, including the first",
+        VolumeError::Folder(_) => return None,
+    })
+}
+
+impl EndpointError for BundleError {
+    fn kind(&self) -> Kind {
+        self.kind()
+    }
+
+    fn remedy(&self, _: &Location) -> Option<String> {
+        self.hint().map(str::to_owned)
     }
 }

@@ -1,4 +1,4 @@
-//! Hashing what lies in a file, on every core. Blocks: call it where blocking is allowed.
+//! Hashing blobs in files, on every core. Blocks: call it where blocking is allowed.
 
 use std::{
     io,
@@ -13,7 +13,7 @@ use std::{
 use super::storage::BlobReader;
 use crate::oci::{Digest, Hasher};
 
-/// How much is read at a time, in bytes; one piece for each thread is in memory.
+/// How many bytes are read at a time; each thread has one piece in memory.
 const PIECE: usize = 512 * 1024;
 
 /// Does `work` for every item, on as many threads as there are cores; results come in the order of the items.
@@ -37,18 +37,18 @@ pub(crate) fn on_every_core<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) ->
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// How many bytes have been read (or moved) so far, for whoever waits: see [`crate::event::Event::Waiting`].
-pub type Meter = AtomicU64;
+/// How many bytes have been read (or moved) so far, for progress: see [`crate::event::Event::Waiting`].
+pub(crate) type Meter = AtomicU64;
 
 /// The hash of a blob's first `length` bytes.
 pub(crate) fn hash(reader: &BlobReader, digest: &Digest, length: u64, meter: &Meter) -> io::Result<Hasher> {
-    hash_telling(reader, digest, length, |bytes| {
+    hash_with_progress(reader, digest, length, |bytes| {
         meter.fetch_add(bytes, Ordering::Relaxed);
     })
 }
 
-/// The same, saying after every piece how many bytes it had.
-pub(crate) fn hash_telling(
+/// The same, calling `progress` with the number of bytes after each piece.
+pub(crate) fn hash_with_progress(
     reader: &BlobReader,
     digest: &Digest,
     length: u64,
@@ -62,12 +62,12 @@ pub(crate) fn hash_telling(
     Ok(hasher)
 }
 
-/// Whether all the bytes of a blob are there and have its digest.
+/// Whether a blob is complete and has its digest.
 pub(crate) fn is_intact(reader: &BlobReader, digest: &Digest, meter: &Meter) -> bool {
     hash(reader, digest, reader.size(), meter).is_ok_and(|hasher| hasher.finish() == *digest)
 }
 
-/// The checksum of a blob's bytes as they are read now.
+/// The checksum of a blob's bytes, read now.
 pub(crate) fn checksum(reader: &BlobReader, meter: &Meter) -> io::Result<u32> {
     let mut checksum = crc32fast::Hasher::new();
     read_through(reader, reader.size(), |piece| {
@@ -77,7 +77,7 @@ pub(crate) fn checksum(reader: &BlobReader, meter: &Meter) -> io::Result<u32> {
     Ok(checksum.finalize())
 }
 
-/// Hands over a blob's first `length` bytes, piece by piece.
+/// Calls `take` with a blob's first `length` bytes, piece by piece.
 fn read_through(reader: &BlobReader, length: u64, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let mut buffer = vec![0; PIECE];
     let mut offset = 0;

@@ -16,15 +16,15 @@ use crate::{
     oci::{Descriptor, Digest, RawManifest, Reference, manifest::ManifestError},
 };
 
-/// How many values a lock may have: more than fit into the largest one that this program writes.
+/// The most values that a lock may have: more than the largest lock of this program has.
 const MOST_LOCK_VALUES: usize = 300_000;
 
-/// What stands before a bundle's blobs.
+/// Everything before a bundle's blobs.
 #[derive(Debug)]
 pub struct Head {
     /// The images.
     pub index: Index,
-    /// The record of the export, in bundles of ours.
+    /// The record of the export, in bundles of this program.
     pub lock: Option<Lock>,
     index_bytes: Bytes,
     lock_bytes: Option<Bytes>,
@@ -32,7 +32,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Reads the two files that stand first. Manifests are added as they come.
+    /// Reads the first two files. Manifests are added as they come.
     pub(crate) fn new(index_bytes: Bytes, lock_bytes: Option<Bytes>) -> Result<Self, BundleError> {
         let index = Index::read(&index_bytes)?;
         if let (Some(expected), Some(bytes)) = (&index.lock, lock_bytes.as_deref())
@@ -40,7 +40,7 @@ impl Head {
         {
             return Err(BundleError::Lock(format!("index.json names one with the digest {expected}")));
         }
-        // Short values take many times their length in memory; a lock's own are digests and names.
+        // Short values take many times their length in memory; a real lock's values are digests and names.
         let values = |bytes: &Bytes| bytes.split(|byte| *byte == b',').count();
         if lock_bytes.as_ref().is_some_and(|bytes| values(bytes) > MOST_LOCK_VALUES) {
             return Err(BundleError::Lock(format!("it has more than {MOST_LOCK_VALUES} values")));
@@ -62,12 +62,12 @@ impl Head {
 
     /// Whether the bundle is meant to hold the foreign layers of its images.
     #[must_use]
-    pub fn foreign_layers(&self) -> ForeignLayers {
+    pub(crate) fn foreign_layers(&self) -> ForeignLayers {
         self.closure.foreign_layers
     }
 
-    /// Whether the record of the export, if there is one, names the same images and the same blobs.
-    pub fn check_lock(&self) -> Result<(), BundleError> {
+    /// Checks that the record of the export, if there is one, names the same images and blobs.
+    pub(crate) fn check_lock(&self) -> Result<(), BundleError> {
         let Some(lock) = &self.lock else { return Ok(()) };
         let roots: HashMap<&Reference, &Digest> = self
             .index
@@ -76,7 +76,7 @@ impl Head {
             .filter_map(|image| Some((image.reference.as_ref()?, &image.root.digest)))
             .collect();
         let disagrees = |image: &&LockedImage| roots.get(&image.source).copied() != image.digest.as_ref();
-        if let Some(image) = lock.images.iter().filter(|image| image.confirmed).find(disagrees) {
+        if let Some(image) = lock.images.iter().filter(|image| image.is_confirmed()).find(disagrees) {
             return Err(BundleError::Disagreement { what: image.source.to_string() });
         }
         let other_size =
@@ -89,15 +89,15 @@ impl Head {
         }
     }
 
-    /// The images that were to be in the bundle and failed when it was written: its lock names them, unconfirmed.
+    /// The images that failed when the bundle was written: its lock names them, unconfirmed.
     pub fn left_out(&self) -> impl Iterator<Item = &Reference> {
         let there: HashSet<&Reference> =
             self.index.images.iter().filter_map(|image| image.reference.as_ref()).collect();
-        let failed = self.lock.iter().flat_map(|lock| &lock.images).filter(|image| !image.confirmed);
+        let failed = self.lock.iter().flat_map(|lock| &lock.images).filter(|image| !image.is_confirmed());
         failed.map(|image| &image.source).filter(move |source| !there.contains(source))
     }
 
-    /// Whether the index's bytes are those that this program writes for its images.
+    /// Whether the index has the bytes that this program writes for its images.
     pub(crate) fn index_is_ours(&self) -> bool {
         let images =
             self.index.images.iter().filter_map(|image| Some((image.reference.as_ref()?, &image.root)));
@@ -120,14 +120,14 @@ impl Head {
         self.lock_bytes.as_ref()
     }
 
-    /// The blobs that the bundle leaves out because the far side has them.
+    /// The blobs that the bundle leaves out because its destination has them.
     #[must_use]
-    pub fn absent(&self) -> HashSet<Digest> {
+    pub(crate) fn absent(&self) -> HashSet<Digest> {
         let base = self.lock.as_ref().and_then(|lock| lock.base.as_ref());
         base.iter().flat_map(|base| base.blobs.keys().cloned()).collect()
     }
 
-    /// Where everything stands if the bundle is one of ours.
+    /// Where everything is, if this program wrote the bundle.
     pub(crate) fn layout(&self) -> Layout {
         Layout::new(&self.index_bytes, self.lock_bytes.as_deref(), &self.closure, &self.absent())
     }

@@ -1,8 +1,8 @@
-//! The heads of tar entries: ustar, with PAX records where a size or a name does not fit.
+//! The headers of tar entries: ustar, with PAX records where a size or a name does not fit.
 //!
-//! What is written is always the same for the same entry. What is read may come from anyone: links, devices and sparse
-//! files are refused, extensions are bounded, and an extension that cannot be read is an error, because readers that
-//! skip such a thing see another archive than readers that do not.
+//! The same entry is always written with the same bytes. What is read is not trusted: links, devices and sparse files are
+//! refused, extensions are bounded, and an unreadable extension is an error, because readers that skip it see another
+//! archive than readers that do not.
 
 use tar::{EntryType, Header, PaxExtensions};
 
@@ -12,11 +12,11 @@ pub(crate) const BLOCK: u64 = 512;
 pub(crate) type Block = [u8; 512];
 /// The end of an archive: two blocks of zeros.
 pub(crate) const END: u64 = 2 * BLOCK;
-/// What stands there.
+/// The bytes of the end mark.
 pub(crate) const END_MARK: [u8; 2 * size_of::<Block>()] = [0; 2 * size_of::<Block>()];
-/// From this size on a PAX record carries the size (eleven octal digits hold less).
+/// From this size on, a PAX record holds the size: eleven octal digits are not enough.
 const LARGE: u64 = 8 << 30;
-/// The largest extension that is read, in bytes: names and sizes are all that is wanted of them.
+/// The largest extension that is read, in bytes: only names and sizes are needed.
 const LARGEST_EXTENSION: u64 = 64 * 1024;
 
 /// How many zeros follow the content of an entry.
@@ -30,7 +30,7 @@ pub(crate) fn encode(path: &str, size: u64) -> Vec<u8> {
     let mut header = plain(EntryType::Regular);
     if header.set_path(path).is_err() {
         extension.extend(record("path", path));
-        // Readers without PAX see the beginning of the name.
+        // Readers without PAX support see the beginning of the name.
         let _ = header.set_path(path.get(..100).unwrap_or_default());
     }
     if size < LARGE {
@@ -65,7 +65,7 @@ fn plain(kind: EntryType) -> Header {
     header
 }
 
-/// `LENGTH KEY=VALUE\n`, where the length counts itself.
+/// `LENGTH KEY=VALUE\n`, where the length includes itself.
 fn record(key: &str, value: &str) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let digits = |length: usize| length.to_string().len();
@@ -76,31 +76,61 @@ fn record(key: &str, value: &str) -> Vec<u8> {
     format!("{length} {key}={value}\n").into_bytes()
 }
 
-/// What a file is, going by its first block, that is no archive at all. One that is damaged still has one of the two
-/// marks of a header, the format's name or a checksum; a file may also end before its first block does.
-pub(crate) fn other_than_an_archive(beginning: &[u8]) -> Option<&'static str> {
-    const FORMAT: std::ops::Range<usize> = 257..262;
-    let known = match beginning {
-        [] => "it is empty",
-        [0x1f, 0x8b, ..] => "it is compressed (gzip)",
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => "it is compressed (zstd)",
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => "it is compressed (xz)",
-        [b'P', b'K', 3, 4, ..] => "it is a zip archive",
-        _ => "it does not begin as a tar archive does",
-    };
-    let Some(block) = beginning.first_chunk::<{ size_of::<Block>() }>() else { return Some(known) };
-    let is_header = block.get(FORMAT) == Some(b"ustar") || Header::from_byte_slice(block).cksum().is_ok();
-    let is_end = block.iter().all(|byte| *byte == 0);
-    (!is_header && !is_end).then_some(known)
+/// What a file is that is not a tar archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OtherFormat {
+    /// It has no bytes.
+    #[error("it is empty")]
+    Empty,
+    /// Compressed with gzip.
+    #[error("it is compressed (gzip)")]
+    Gzip,
+    /// Compressed with zstd.
+    #[error("it is compressed (zstd)")]
+    Zstd,
+    /// Compressed with xz.
+    #[error("it is compressed (xz)")]
+    Xz,
+    /// A zip archive.
+    #[error("it is a zip archive")]
+    Zip,
+    /// Anything else.
+    #[error("not a tar archive")]
+    Unknown,
 }
 
-/// Why an archive cannot be read on from some place.
+impl OtherFormat {
+    /// Whether decompressing it may give a bundle.
+    pub(super) const fn is_compressed(self) -> bool {
+        matches!(self, Self::Gzip | Self::Zstd | Self::Xz)
+    }
+}
+
+/// What a file is, going by its first block, if it is not a tar archive at all. A damaged archive still has one of the two
+/// marks of a header, the format's name or a checksum; a file may also end before its first block does.
+pub(crate) fn other_than_an_archive(beginning: &[u8]) -> Option<OtherFormat> {
+    const FORMAT: std::ops::Range<usize> = 257..262;
+    let other = match beginning {
+        [] => OtherFormat::Empty,
+        [0x1f, 0x8b, ..] => OtherFormat::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => OtherFormat::Zstd,
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => OtherFormat::Xz,
+        [b'P', b'K', 3, 4, ..] => OtherFormat::Zip,
+        _ => OtherFormat::Unknown,
+    };
+    let Some(block) = beginning.first_chunk::<{ size_of::<Block>() }>() else { return Some(other) };
+    let is_header = block.get(FORMAT) == Some(b"ustar") || Header::from_byte_slice(block).cksum().is_ok();
+    let is_end = block.iter().all(|byte| *byte == 0);
+    (!is_header && !is_end).then_some(other)
+}
+
+/// Why an archive cannot be read past some point.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// The block is not the head of an entry.
+    /// The block is not a header.
     #[error("there is no tar header (damaged, or not a tar archive)")]
     NotAHeader,
-    /// An entry that no bundle needs.
+    /// An entry of a type that no bundle needs.
     #[error("`{}` is a {what}: a bundle holds regular files only", .path.escape_debug())]
     Forbidden {
         /// The entry's name.
@@ -111,7 +141,7 @@ pub enum HeaderError {
     /// An extension that cannot be read.
     #[error("an extended header cannot be read: {0}")]
     Extension(&'static str),
-    /// Two sizes for one entry: readers would take different bytes for its content.
+    /// Two sizes for one entry: readers would disagree about its content.
     #[error("`{}` has {header} bytes by its header and {extended} by its extended header", .path.escape_debug())]
     Sizes {
         /// The entry's name.
@@ -148,7 +178,7 @@ pub(crate) struct Entry {
     pub(crate) folder: bool,
 }
 
-/// Reads the heads of entries one after the other.
+/// Reads the headers of entries one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Headers {
     extending: Option<EntryType>,
@@ -157,7 +187,7 @@ pub(crate) struct Headers {
 }
 
 impl Headers {
-    /// Takes the next block that is not content.
+    /// Reads the next block that is not content.
     pub(crate) fn block(&mut self, block: &Block) -> Result<Step, HeaderError> {
         if block.iter().all(|byte| *byte == 0) {
             return Ok(Step::Zeros);
@@ -180,14 +210,14 @@ impl Headers {
         let path = self.path.take().unwrap_or(written);
         let size = match self.size.take() {
             None => size,
-            // A record stands for what eleven octal digits cannot say; where they can, they say it themselves.
+            // A record is only needed for sizes that eleven octal digits cannot hold; a smaller size must be the same in both.
             Some(extended) if extended < LARGE && extended != size => {
                 return Err(HeaderError::Sizes { path, header: size, extended });
             }
             Some(extended) => extended,
         };
         match kind {
-            // Some readers take such a name for a folder's, whatever the type says.
+            // Some readers treat such a name as a folder's, whatever the type is.
             EntryType::Regular | EntryType::Continuous if path.ends_with('/') => {
                 Err(HeaderError::Forbidden { path, what: "file with a folder's name" })
             }
@@ -199,7 +229,7 @@ impl Headers {
         }
     }
 
-    /// Takes the content of an extension, without its padding.
+    /// Reads the content of an extension, without its padding.
     pub(crate) fn extend(&mut self, content: &[u8]) -> Result<(), HeaderError> {
         match self.extending.take() {
             Some(EntryType::GNULongName) => {
@@ -209,7 +239,7 @@ impl Headers {
                 Ok(())
             }
             Some(EntryType::XHeader) => self.records(content),
-            // What a global extension says of names and sizes some readers heed and some do not.
+            // Only some readers honor names and sizes in a global extension.
             Some(_) => {
                 let mut global = Self::default();
                 global.records(content)?;
@@ -241,7 +271,7 @@ impl Headers {
     }
 }
 
-/// The sum of a header's bytes, its own checksum field taken for spaces (POSIX.1-2017, pax, "ustar Interchange Format").
+/// The sum of a header's bytes, with spaces in place of the checksum field (POSIX.1-2017, pax, "ustar Interchange Format").
 fn checksum(block: &Block) -> u32 {
     let field = 148..156;
     let value = |(at, byte): (usize, &u8)| u32::from(if field.contains(&at) { b' ' } else { *byte });

@@ -1,7 +1,7 @@
 //! A bundle that comes through a pipe: read once, from its first byte to its last.
 //!
-//! What stands before the blobs is kept, so that images are known before the first blob comes. Bundles of ours are made
-//! that way; other archives are where their index and manifests happen to stand first.
+//! Everything before the blobs is kept, so that images are known before the first blob comes. Bundles of this program have
+//! that order; other archives can be read if their index and manifests happen to come first.
 
 use std::{collections::HashSet, io, path::Path};
 
@@ -18,16 +18,20 @@ use super::{
     slices::Slices,
     storage::Storage,
 };
-use crate::oci::{Digest, manifest::LARGEST_MANIFEST};
+use crate::{
+    endpoint::{BlobSequence, Error, Location, Operation},
+    oci::{Digest, manifest::LARGEST_MANIFEST},
+    problem::Side,
+};
 
-/// How much is read at a time, in bytes.
+/// How many bytes are read at a time.
 const PIECE: usize = 256 * 1024;
-/// How much may follow the end mark, in bytes: archivers fill up their last record.
+/// How many bytes may follow the end mark: archivers fill up their last record.
 const LONGEST_TAIL: u64 = 16 * 1024 * 1024;
-/// What stands for a path in messages.
+/// What messages name in place of a path.
 const STANDARD_INPUT: &str = "standard input";
 
-/// A bundle on its way.
+/// A bundle that is being read from a pipe.
 #[derive(Debug)]
 pub struct Incoming<R> {
     input: R,
@@ -44,10 +48,10 @@ pub struct Incoming<R> {
 }
 
 /// The blob that comes next: its digest, and its size in bytes.
-pub type Next = (Digest, u64);
+pub(crate) type Next = (Digest, u64);
 
-/// Small blobs that came before it was known what they are, by digest.
-pub type Kept = Vec<(Digest, Bytes)>;
+/// Small blobs that came before it was known that they are not manifests, by digest.
+pub(crate) type Kept = Vec<(Digest, Bytes)>;
 
 impl<R: AsyncRead + Unpin + Send> Incoming<R> {
     /// Nothing is read yet.
@@ -65,8 +69,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         }
     }
 
-    /// Reads everything that stands before the blobs. Also returns what came among it and is no manifest, and the blob
-    /// that comes next.
+    /// Reads everything before the blobs. Also returns small blobs that came between manifests, and the next blob.
     pub async fn head(&mut self) -> Result<(Bundle, Kept, Option<Next>), BundleError> {
         let (mut marker, mut index, mut lock) = (false, None, None);
         let mut head: Option<Head> = None;
@@ -123,7 +126,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         Ok((Bundle::new(head, storage, None), kept, next))
     }
 
-    /// Goes on to the next blob, past whatever is left of the one before. `None` at the archive's end mark.
+    /// Skips the rest of the current blob and goes on to the next one. `None` at the archive's end mark.
     pub async fn next_blob(&mut self) -> Result<Option<Next>, BundleError> {
         while let Some((name, size)) = self.next_file().await? {
             if let Name::Blob(digest) = name {
@@ -140,7 +143,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         }
         let mut piece = BytesMut::with_capacity(PIECE.min(usize::try_from(self.rest).unwrap_or(PIECE)));
         let mut limited = (&mut self.input).take(self.rest);
-        // A pipe gives a few pages at a time; larger pieces cost fewer wake-ups on their way.
+        // A pipe returns a few pages at a time; larger pieces cost fewer wake-ups downstream.
         while piece.len() < piece.capacity() {
             let read = limited.read_buf(&mut piece).await.map_err(unreadable)?;
             if read == 0 {
@@ -152,9 +155,14 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         Ok(Some(piece.freeze()))
     }
 
+    /// The bundle's blobs in order, after [`Incoming::head`]: first those that it kept, then `next` and all behind it.
+    pub(crate) fn blobs(&mut self, kept: Kept, next: Option<Next>) -> IncomingBlobs<'_, R> {
+        IncomingBlobs { incoming: self, kept: kept.into_iter(), next, in_memory: None }
+    }
+
     async fn next_file(&mut self) -> Result<Option<(Name, u64)>, BundleError> {
         while !self.ended {
-            self.pass_over().await?;
+            self.skip_rest().await?;
             let block = self.block().await?;
             let offset = self.at - BLOCK;
             let header = |error| BundleError::Header { offset, error };
@@ -195,8 +203,8 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         Ok(Some((name, entry.size)))
     }
 
-    /// Reads to the end, so that the program on the other side of the pipe does not die of writing on. A pipe that never
-    /// ends is nobody's archive.
+    /// Reads to the end, so that the program that writes to the pipe is not killed by SIGPIPE. Reading is bounded, because a
+    /// pipe may never end.
     async fn finish(&mut self) -> Result<(), BundleError> {
         self.ended = true;
         if self.entries == 0 {
@@ -207,9 +215,8 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         Ok(())
     }
 
-    /// Reads what is left of an entry, and its padding, which is zeros in bundles of ours (they have a lock) and
-    /// nobody's concern in others.
-    async fn pass_over(&mut self) -> Result<(), BundleError> {
+    /// Reads the rest of an entry, and its padding. In bundles of this program (they have a lock) the padding must be zeros.
+    async fn skip_rest(&mut self) -> Result<(), BundleError> {
         while self.piece().await?.is_some() {}
         let offset = self.at;
         self.rest = std::mem::take(&mut self.padding);
@@ -242,7 +249,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
 
     async fn whole(&mut self, name: &'static str, limit: u64) -> Result<Bytes, BundleError> {
         if self.rest > limit {
-            return Err(BundleError::TooLarge { name, size: self.rest, limit });
+            return Err(BundleError::TooLarge { name, limit });
         }
         let mut content = BytesMut::new();
         while let Some(piece) = self.piece().await? {
@@ -250,6 +257,48 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         }
         Ok(content.freeze())
     }
+}
+
+/// The blobs of a bundle on its way. See [`Incoming::blobs`].
+#[derive(Debug)]
+pub(crate) struct IncomingBlobs<'a, R> {
+    incoming: &'a mut Incoming<R>,
+    kept: std::vec::IntoIter<(Digest, Bytes)>,
+    /// The first blob of the stream itself.
+    next: Option<Next>,
+    /// The bytes of the current blob, if it was kept.
+    in_memory: Option<Bytes>,
+}
+
+impl<R: AsyncRead + Unpin + Send> BlobSequence for IncomingBlobs<'_, R> {
+    async fn next_blob(&mut self) -> Result<Option<Next>, Error> {
+        if let Some((digest, bytes)) = self.kept.next() {
+            let size = bytes.len() as u64;
+            self.in_memory = Some(bytes);
+            return Ok(Some((digest, size)));
+        }
+        self.in_memory = None;
+        match self.next.take() {
+            Some(next) => Ok(Some(next)),
+            None => self.incoming.next_blob().await.map_err(broken),
+        }
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, Error> {
+        match &mut self.in_memory {
+            Some(bytes) => Ok(Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty())),
+            None => self.incoming.piece().await.map_err(broken),
+        }
+    }
+
+    fn location(&self, digest: &Digest) -> Location {
+        Location::new(Operation::ReadBlob, Side::Source, format!("{digest} in {STANDARD_INPUT}"))
+    }
+}
+
+/// The stream itself failed.
+fn broken(error: BundleError) -> Error {
+    Error::new(Operation::ReadBundle, Side::Source, STANDARD_INPUT, error)
 }
 
 fn unreadable(error: io::Error) -> BundleError {

@@ -1,7 +1,7 @@
 //! `index.json`: which references a layout holds (OCI image specification, "Image Layout", "index.json file").
 //!
-//! Ours is flat: one descriptor for each reference, named in full by both annotations that readers look at. Others name
-//! images by a tag alone, or not at all.
+//! This program's is flat: one descriptor for each reference, with the full name in both annotations that readers use. Other
+//! programs name images by a tag alone, or not at all.
 
 use std::collections::BTreeMap;
 
@@ -22,19 +22,19 @@ const LOCK_DIGEST: &str = "com.thoras.mirror.lock.digest";
 /// The largest index that is read, in bytes.
 pub(crate) const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// How many images one bundle may have.
+/// The most images that one bundle may have.
 const MOST_IMAGES: usize = 20_000;
 
 /// One image of a layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
+pub struct IndexEntry {
     /// Its full name, if it has one.
     pub reference: Option<Reference>,
-    /// What the layout calls it if that is no full name: a tag, for example.
+    /// Its name in the layout if that is not a full name: a tag, for example.
     pub label: Option<String>,
     /// Its root.
     pub root: Descriptor,
-    /// What reports call it: its name, or one that no registry has (RFC 2606, `.invalid`).
+    /// Its name in reports: its full name, or one that no registry can have (RFC 2606, `.invalid`).
     pub handle: Reference,
 }
 
@@ -42,8 +42,8 @@ pub struct Named {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
     /// The images in the order of the index.
-    pub images: Vec<Named>,
-    /// The digest of the lock beside the index, in bundles of ours.
+    pub images: Vec<IndexEntry>,
+    /// The digest of the lock beside the index, in bundles of this program.
     pub lock: Option<Digest>,
     /// The digest of the index's bytes: the id of the bundle.
     pub id: Digest,
@@ -55,14 +55,14 @@ struct Document {
     schema_version: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     media_type: Option<String>,
-    manifests: Vec<Written>,
+    manifests: Vec<ManifestEntry>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Written {
+struct ManifestEntry {
     media_type: String,
     digest: String,
     size: u64,
@@ -76,9 +76,9 @@ pub fn write<'a>(
     images: impl IntoIterator<Item = (&'a Reference, &'a Descriptor)>,
     lock: Option<&Digest>,
 ) -> Vec<u8> {
-    let mut manifests: Vec<Written> = images
+    let mut manifests: Vec<ManifestEntry> = images
         .into_iter()
-        .map(|(reference, root)| Written {
+        .map(|(reference, root)| ManifestEntry {
             media_type: root.media_type.to_string(),
             digest: root.digest.to_string(),
             size: root.size,
@@ -97,13 +97,13 @@ pub fn write<'a>(
 
 impl Index {
     /// Reads an index.
-    pub fn read(bytes: &[u8]) -> Result<Self, BundleError> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, BundleError> {
         let document: Document =
             serde_json::from_slice(bytes).map_err(|error| BundleError::Index(error.to_string()))?;
         if document.manifests.len() > MOST_IMAGES {
             return Err(BundleError::Index(format!("it names more than {MOST_IMAGES} images")));
         }
-        let images = document.manifests.iter().map(named).collect::<Result<_, _>>()?;
+        let images = document.manifests.iter().map(entry).collect::<Result<_, _>>()?;
         let lock = document.annotations.get(LOCK_DIGEST);
         let not_a_digest = |error: DigestError| BundleError::Index(format!("{LOCK_DIGEST}: {error}"));
         let lock = lock.map(|digest| digest.parse().map_err(not_a_digest)).transpose()?;
@@ -111,7 +111,7 @@ impl Index {
     }
 }
 
-fn named(written: &Written) -> Result<Named, BundleError> {
+fn entry(written: &ManifestEntry) -> Result<IndexEntry, BundleError> {
     let digest: Digest =
         written.digest.parse().map_err(|error: DigestError| BundleError::Index(error.to_string()))?;
     let root = Descriptor::new(MediaType::from(written.media_type.as_str()), digest, written.size);
@@ -124,10 +124,10 @@ fn named(written: &Written) -> Result<Named, BundleError> {
             stand_in(label.as_deref(), &root.digest).map_err(|error| BundleError::Index(error.to_string()))?
         }
     };
-    Ok(Named { reference, label, root, handle })
+    Ok(IndexEntry { reference, label, root, handle })
 }
 
-/// A name for an image that has none. A label that is no tag is left out.
+/// A name for an image without a name. A label that is not a tag is left out.
 fn stand_in(label: Option<&str>, digest: &Digest) -> Result<Reference, ReferenceError> {
     let repository = Repository::new("unnamed.invalid", "image")?;
     let tagged = label.and_then(|label| Reference::tagged(repository.clone(), label).ok());
@@ -137,8 +137,7 @@ fn stand_in(label: Option<&str>, digest: &Digest) -> Result<Reference, Reference
     })
 }
 
-/// A name that says where the image comes from. `latest` or `app` alone do not: they would be taken for images of
-/// Docker Hub, which nobody wrote.
+/// A name with a registry. `latest` or `app` alone would be taken for images of Docker Hub.
 fn full_name(name: &str) -> Option<Reference> {
     let (first, _) = name.split_once('/')?;
     let names_host = first == "localhost" || first.contains(['.', ':']);

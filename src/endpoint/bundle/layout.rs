@@ -1,4 +1,4 @@
-//! Where everything stands in a bundle of ours: known from the descriptors alone, before a byte of a blob is there.
+//! Where everything is in a bundle of this program: known from the descriptors alone, before any blob is there.
 //!
 //! Order: `oci-layout`, `index.json`, `thoras-mirror.lock`, manifests, configs, layers, each group by digest. The same
 //! images give the same bytes.
@@ -29,7 +29,7 @@ pub struct BlobEntry {
     pub extent: Extent,
 }
 
-/// A bundle's places.
+/// The offsets of a bundle's parts.
 #[derive(Debug, Clone)]
 pub struct Layout {
     head: Bytes,
@@ -39,7 +39,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Lays out a bundle. `absent` are blobs that the far side has already.
+    /// Lays out a bundle. `absent` are blobs that its destination already has.
     pub(crate) fn new(
         index: &[u8],
         lock: Option<&[u8]>,
@@ -60,7 +60,7 @@ impl Layout {
         let blobs: Vec<BlobEntry> = kept
             .map(|blob| {
                 let header = header::encode(&names::of_blob(&blob.digest), blob.size);
-                // Descriptors may claim anything; what is too large for any disk is refused before it is written.
+                // Descriptors may claim any size; what is too large for the disk is refused before writing.
                 let extent = Extent { offset: end.saturating_add(header.len() as u64), size: blob.size };
                 end = extent.end().saturating_add(header::padding(blob.size));
                 BlobEntry { blob: blob.clone(), header, extent }
@@ -83,13 +83,13 @@ impl Layout {
         &self.blobs
     }
 
-    /// Where a blob stands.
+    /// Where a blob is.
     #[must_use]
     pub fn blob(&self, digest: &Digest) -> Option<&BlobEntry> {
         self.positions.get(digest).and_then(|position| self.blobs.get(*position))
     }
 
-    /// Whether every byte that is no blob's is as it should be.
+    /// Whether every byte outside the blobs is there, intact.
     pub(crate) fn frame_is_at(&self, slices: &Slices) -> io::Result<bool> {
         self.frame().try_fold(true, |so_far, (offset, bytes)| {
             let mut found = vec![0; bytes.len()];
@@ -98,12 +98,12 @@ impl Layout {
         })
     }
 
-    /// Writes every byte that is no blob's.
+    /// Writes every byte outside the blobs.
     pub(crate) fn write_frame(&self, slices: &Slices) -> io::Result<()> {
         self.frame().try_for_each(|(offset, bytes)| slices.write_all_at(&bytes, offset))
     }
 
-    /// Every byte that is no blob's: where, and what.
+    /// Every byte outside the blobs: the offset, and the bytes.
     fn frame(&self) -> impl Iterator<Item = (u64, Bytes)> {
         let zeros = |length: u64| Bytes::from(vec![0; usize::try_from(length).unwrap_or_default()]);
         let around = self.blobs.iter().flat_map(move |entry| {
@@ -114,15 +114,15 @@ impl Layout {
         std::iter::once((0, self.head.clone())).chain(around).chain([end])
     }
 
-    /// The length of the whole bundle in bytes, its end mark included.
+    /// The length of the whole bundle in bytes, including its end mark.
     #[must_use]
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Where the blobs stand.
+    /// Where the blobs are.
     #[must_use]
-    pub fn extents(&self) -> HashMap<Digest, Extent> {
+    pub(crate) fn extents(&self) -> HashMap<Digest, Extent> {
         self.blobs.iter().map(|entry| (entry.blob.digest.clone(), entry.extent)).collect()
     }
 }

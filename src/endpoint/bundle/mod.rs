@@ -1,74 +1,92 @@
 //! Bundles: OCI image layouts as one tar, as volumes of one, or as a folder (OCI image specification, "Image Layout").
 //!
+//! ```
+//! use thoras_mirror::endpoint::bundle::Bundle;
+//!
+//! let bundle = Bundle::open("testdata/lock-v1/bundle.tar")?;
+//! for image in &bundle.head().index.images {
+//!     println!("{} {}", image.handle, image.root.digest);
+//! }
+//! # assert_eq!(bundle.head().index.images.len(), 3);
+//! # Ok::<(), thoras_mirror::endpoint::bundle::BundleError>(())
+//! ```
+//!
+//! An opened bundle is a [`Source`](super::Source), so [`mirror`](crate::pipeline::mirror()) pushes its images as it would
+//! those of a registry.
+//!
 //! # The format
 //!
-//! A bundle of ours is a plain tar whose bytes depend on the images alone: `oci-layout`, a flat `index.json` that names
-//! every image in full, `thoras-mirror.lock`, then manifests, configs and layers, each by digest. What the head says
-//! fixes the place of every blob, so blobs can be written and read in any order, in parallel, without a second copy.
-//! The bundle's id is the digest of `index.json`, which names the lock's digest too: it vouches for both.
+//! A bundle that this program writes is a plain tar whose bytes depend only on the images: `oci-layout`, a flat `index.json`
+//! that names every image in full, `thoras-mirror.lock`, then manifests, configs and layers, each by digest. The head (all
+//! but configs and layers) determines the offset of every blob, so blobs are written and read in any order, in parallel,
+//! without a second copy. The bundle's id is the digest of `index.json`, which contains the lock's digest, so it covers both.
 //!
 //! # The map
 //!
 //! | what | where |
 //! |---|---|
 //! | the files of a layout, by name | `names` |
-//! | one entry's head in a tar | `header` |
+//! | the header of one entry in a tar | `header` |
 //! | which images there are | [`index`] |
 //! | what can be reached from them | `closure` |
 //! | index, lock and manifests together | `head` |
-//! | the place of everything in a bundle of ours | `layout` |
-//! | the place of everything in anybody's tar | `scan` |
-//! | one file or many as one range of bytes | `slices` |
+//! | where everything is in a bundle of this program | `layout` |
+//! | where everything is in any tar | `scan` |
+//! | one or several files as one range of bytes | `slices` |
 //! | files that are volumes of a tar | [`volumes`] |
 //! | blobs in a tar or a folder | `storage` |
-//! | what an image lacks | `wholeness` |
+//! | what is missing or damaged, without reading blobs | `completeness` |
 //! | an opened bundle, which is a [`Source`](super::Source) | `reader` |
-//! | a bundle as it is going to be | `draft` |
+//! | a bundle before it is written | `draft` |
 //! | the files it is written to | `output` |
-//! | what an earlier run left of it | `partial`, with `moves` and `hashing` |
+//! | what an earlier run left of it | `partial`, with `relocation` and `hashing` |
 //! | writing it in order | [`stream`] |
+//! | reading it from a pipe | `incoming` |
 //! | writing it, as a [`Destination`](super::Destination) | `writer`, each blob through a `sink` |
 //!
-//! Nothing is ever unpacked, so no name in an archive ever becomes a path on this machine.
+//! Nothing is unpacked, so no name in an archive ever becomes a path on this machine.
 
 pub(crate) mod closure;
-mod draft;
+pub(crate) mod completeness;
+pub(crate) mod draft;
 mod error;
 pub(crate) mod hashing;
 pub(crate) mod head;
 pub(crate) mod header;
-mod incoming;
-pub mod index;
+pub(crate) mod incoming;
+pub(crate) mod index;
 pub(crate) mod layout;
-mod moves;
 mod names;
 mod output;
 mod partial;
 mod reader;
+mod relocation;
 mod scan;
 mod sink;
 pub(crate) mod slices;
 pub(crate) mod storage;
-pub mod stream;
+pub(crate) mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
-pub mod volumes;
-pub(crate) mod wholeness;
+pub(crate) mod volumes;
 mod writer;
 
-pub use self::{
-    draft::{Draft, Expectation, tag_of},
-    error::BundleError,
+pub(crate) use self::{
+    draft::{Draft, tag_of},
     hashing::Meter,
-    head::Head,
-    header::HeaderError,
-    incoming::{Incoming, Kept, Next},
-    layout::{BlobEntry, Layout},
-    names::NameError,
+    incoming::Incoming,
+    layout::Layout,
     output::Output,
-    reader::Bundle,
-    slices::{Extent, Part, Slices},
-    storage::BlobReader,
-    wholeness::Lack,
+    slices::Slices,
     writer::Writer,
+};
+pub use self::{
+    error::BundleError,
+    head::Head,
+    header::{HeaderError, OtherFormat},
+    index::{Index, IndexEntry},
+    names::NameError,
+    reader::Bundle,
+    storage::BlobReader,
+    volumes::VolumeError,
 };

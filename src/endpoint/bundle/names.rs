@@ -12,7 +12,7 @@ pub(crate) const DOCKER: &str = "manifest.json";
 /// The marker file's content.
 pub(crate) const MARKER_CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// Whether this is the marker's content. Newer versions of the layout do not exist; one would be read wrongly.
+/// Whether this is the marker's content. There is no other version of the layout; a newer one would be misread.
 pub(crate) fn is_marker(content: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Marker {
@@ -31,22 +31,22 @@ pub(crate) enum Name {
     Index,
     /// `thoras-mirror.lock`
     Lock,
-    /// `manifest.json`, which Docker writes beside the layout's own files
+    /// `manifest.json`, which Docker adds to the layout
     Docker,
     /// `blobs/ALGORITHM/HEX`
     Blob(Digest),
-    /// A file or folder that other programs put into a layout, and that means nothing here.
+    /// Any other file or folder; it is ignored.
     Other,
 }
 
 /// Why a name is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// It leads out of the layout, or could be taken to do so.
+    /// It leads out of the layout, or could be interpreted so.
     #[error("its name leads out of the bundle")]
     Outside,
-    /// It stands among the blobs without being one.
-    #[error("it stands among the blobs, and its name is not a digest")]
+    /// It is among the blobs without being one.
+    #[error("it is among the blobs, but its name is not a digest")]
     NotADigest,
 }
 

@@ -1,5 +1,5 @@
-//! The files that a bundle is written to: `FILE`, or `FILE.001`, `FILE.002` and so on, each with `.partial` behind its name
-//! until all are whole.
+//! The files that a bundle is written to: `FILE`, or `FILE.001`, `FILE.002` and so on, each with `.partial` after its name
+//! until all are complete.
 
 use std::{
     ffi::OsString,
@@ -15,8 +15,8 @@ use super::{
 
 /// Where a bundle goes.
 #[derive(Debug, Clone)]
-pub struct Output {
-    /// The name that was asked for.
+pub(crate) struct Output {
+    /// The requested name.
     pub path: PathBuf,
     /// The largest volume in bytes; `None` for one file.
     pub volume: Option<u64>,
@@ -27,15 +27,15 @@ pub struct Output {
 pub(crate) struct OutputFile {
     /// Its name while it is being written.
     pub(crate) partial: PathBuf,
-    /// Its name when it is whole.
+    /// Its name when it is complete.
     pub(crate) whole: PathBuf,
     /// Its size in bytes.
     pub(crate) size: u64,
 }
 
 impl Output {
-    /// Finds out, before anything is fetched, whether a bundle can be written there at all.
-    pub fn check(&self) -> Result<(), BundleError> {
+    /// Checks, before anything is fetched, whether a bundle can be written there.
+    pub(crate) fn check(&self) -> Result<(), BundleError> {
         let refused = |reason: String| Err(BundleError::Output { path: self.path.clone(), reason });
         let names_a_folder = self.path.as_os_str().as_encoded_bytes().ends_with(b"/") || self.path.is_dir();
         if names_a_folder || self.path.file_name().is_none() {
@@ -43,7 +43,7 @@ impl Output {
         }
         // Renaming a file over a device or a pipe would replace it.
         if fs::metadata(&self.path).is_ok_and(|found| !found.is_file()) {
-            return refused("there is something else than a file".to_owned());
+            return refused("it exists and is not a file".to_owned());
         }
         let folder = self.folder();
         match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
@@ -53,14 +53,14 @@ impl Output {
         }
     }
 
-    /// Refuses to write more volumes than are read.
+    /// Refuses to write more volumes than can be read.
     pub(crate) fn check_count(&self, length: u64) -> Result<(), BundleError> {
         let count = self.volume.filter(|volume| *volume > 0).map_or(1, |volume| length.div_ceil(volume));
         let limit = volumes::MOST_VOLUMES;
         if count > limit as u64 { Err(BundleError::TooManyVolumes { count, limit }) } else { Ok(()) }
     }
 
-    /// The files of a bundle of `length` bytes, of which [`Output::check_count`] holds.
+    /// The files of a bundle of `length` bytes, which passed [`Output::check_count`].
     pub(crate) fn files(&self, length: u64) -> Vec<OutputFile> {
         let Some(volume) = self.volume.filter(|volume| *volume > 0) else {
             return vec![self.file(0, length)];
@@ -77,7 +77,7 @@ impl Output {
         OutputFile { partial: with_suffix(&whole, ".partial"), whole, size }
     }
 
-    /// The files that an earlier run left unfinished, in order, with the sizes that they have now.
+    /// The files that an earlier run left unfinished, in order, with their current sizes.
     pub(crate) fn unfinished(&self) -> Vec<OutputFile> {
         let numbers = 0..if self.volume.is_some() { u64::MAX } else { 1 };
         let file = |number| {
@@ -88,13 +88,13 @@ impl Output {
         numbers.map_while(file).collect()
     }
 
-    /// Removes the files that are unfinished: nothing needs them. Blocks.
-    pub fn discard_unfinished(&self) -> Result<(), BundleError> {
+    /// Removes unfinished files, which are not needed. Blocks.
+    pub(crate) fn discard_unfinished(&self) -> Result<(), BundleError> {
         self.unfinished().iter().try_for_each(|file| remove(&file.partial))?;
         remove(&self.journal())
     }
 
-    /// Where moves within the file are noted.
+    /// The journal of blobs that are moved within the file.
     pub(crate) fn journal(&self) -> PathBuf {
         with_suffix(&self.path, ".partial.moves")
     }
@@ -104,7 +104,7 @@ impl Output {
         with_suffix(&self.path, volumes::SUFFIX)
     }
 
-    /// The folder that everything is written to.
+    /// The folder of the output.
     pub(crate) fn folder(&self) -> &Path {
         match self.path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -113,14 +113,14 @@ impl Output {
     }
 }
 
-/// The path with something behind its name.
+/// The path with a suffix after its name.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// Opens a file for reading and writing, creates it if need be, and keeps other runs off it.
+/// Opens a file for reading and writing, creates it if necessary, and locks it against other runs.
 pub(crate) fn open_alone(path: &Path) -> Result<File, BundleError> {
     let unwritable = |error| BundleError::unwritable(path, error);
     let file = OpenOptions::new()
@@ -131,13 +131,13 @@ pub(crate) fn open_alone(path: &Path) -> Result<File, BundleError> {
         .open(path)
         .map_err(unwritable)?;
     match file.try_lock() {
-        // Between opening and locking it, the run that held it may have given it its name: it is no longer ours to write.
+        // The run that held it may have renamed it after it was opened and before it was locked: then it is finished.
         Ok(()) if !is_at(&file, path).map_err(unwritable)? => {
             Err(BundleError::Busy { path: path.to_owned() })
         }
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(BundleError::Busy { path: path.to_owned() }),
-        // A file system without locks: two runs at once are the person's own affair there.
+        // A file system without locks cannot prevent two runs at once.
         Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
         Err(fs::TryLockError::Error(error)) => Err(unwritable(error)),
     }
@@ -150,7 +150,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     Ok(fs::metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())))
 }
 
-/// Writes a small file whole: beside its name first, then under it.
+/// Writes a small file atomically: under a temporary name first.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
     let beside = with_suffix(path, ".partial");
@@ -161,15 +161,14 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_folder(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }
 
-/// Removes the index of an older set of volumes, which describes nothing any more once others take their names. Returns
-/// the older volumes.
+/// Removes the index of an older set of volumes before new volumes take their names. Returns the older volumes.
 pub(crate) fn forget_index(path: &Path) -> Result<Vec<PathBuf>, BundleError> {
     let read = fs::read(path).ok().and_then(|bytes| VolumeSet::from_slice(&bytes).ok());
     remove(path)?;
     let index = path.file_name().unwrap_or_default().to_string_lossy();
     let ours = index.strip_suffix(volumes::SUFFIX).unwrap_or_default();
     let volumes = read.into_iter().flat_map(|set| set.volumes);
-    // An index may come from anywhere: nothing but a volume of this very output is removed.
+    // An index may come from anywhere: only volumes of this output are removed.
     let is_ours = |name: &str| {
         let number = name.strip_prefix(ours).and_then(|rest| rest.strip_prefix('.'));
         number.is_some_and(|number| number.len() >= 3 && number.bytes().all(|byte| byte.is_ascii_digit()))

@@ -1,5 +1,5 @@
-//! A bundle that is being written. Its head, synced before any blob, is the journal: it says where every blob belongs,
-//! and whatever has its digest there need not be fetched again.
+//! A bundle that is being written. Its head, synced before any blob, is the journal: it says where every blob belongs, and
+//! a blob that is there with the right digest is not fetched again.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,34 +14,34 @@ use super::{
     hashing::{self, Meter},
     head::Head,
     layout::{BlobEntry, Layout},
-    moves::{self, Move},
     output::{self, Output, OutputFile},
     reader,
+    relocation::{self, Relocation},
     slices::{Extent, Slices},
     storage::BlobReader,
 };
 use crate::oci::{Digest, Hasher};
 
-/// A blob of which less than this is there is fetched from its beginning, in bytes.
+/// With fewer bytes than this, a blob is fetched from its beginning.
 const WORTH_RESUMING: u64 = 1024 * 1024;
-/// How far back an unwritten end is looked for at a time, in bytes.
+/// How many bytes are searched at a time, backwards, for the end of what was written.
 const LOOK_BACK: u64 = 64 * 1024;
 
-/// What is there when the writing begins.
+/// What is there before writing begins.
 #[derive(Debug)]
 pub(crate) struct Partial {
     pub(crate) slices: Slices,
     pub(crate) files: Vec<OutputFile>,
-    /// Blobs that are whole.
-    pub(crate) landed: HashSet<Digest>,
-    /// Blobs whose beginning is there: how many bytes, and their hash.
-    pub(crate) begun: HashMap<Digest, (u64, Hasher)>,
+    /// Blobs that are complete.
+    pub(crate) complete: HashSet<Digest>,
+    /// Blobs of which only the beginning is there: how many bytes, and their hash.
+    pub(crate) started: HashMap<Digest, (u64, Hasher)>,
     /// What an earlier run was writing.
     pub(crate) earlier: Option<Head>,
 }
 
 impl Partial {
-    /// Opens what an earlier run left, or begins anew. Whatever is not intact is as good as not there. Blocks.
+    /// Opens what an earlier run left, or starts over. What is not intact is fetched again. Blocks.
     pub(crate) fn open(output: &Output, draft: &Draft, meter: &Meter) -> Result<Self, BundleError> {
         let layout = &draft.layout;
         let unwritable = |error| BundleError::unwritable(&output.path, error);
@@ -50,19 +50,19 @@ impl Partial {
         take_back(output, draft, &files)?;
         let left = Handles::of_earlier_run(output)?;
         check_room(output, &left, layout.length())?;
-        let earlier = reader::our_head(&left.slices().map_err(unwritable)?, &output.path)?;
+        let earlier = reader::own_head(&left.slices().map_err(unwritable)?, &output.path)?;
         let is_new = left.0.is_empty();
         let handles = left.with(&files)?;
         let working = handles.grow().map_err(unwritable)?;
         let journal = output.journal();
-        // Without a head that can be read, what is there can only stand where it belongs now, or where it was moved to.
+        // Without a readable head, blobs can only be where they belong now, or where they were moved to.
         let old = earlier.as_ref().map_or(layout, |(_, old)| old);
-        let (landed, begun) = if is_new {
+        let (complete, started) = if is_new {
             Default::default()
         } else if old.head() == layout.head() && !journal.exists() {
-            let landed = intact(&working, layout, meter);
-            let begun = beginnings(&working, layout, &landed, meter);
-            (landed, begun)
+            let complete = intact(&working, layout, meter);
+            let started = beginnings(&working, layout, &complete, meter);
+            (complete, started)
         } else {
             (rearrange(&working, old, layout, &journal, meter).map_err(unwritable)?, HashMap::new())
         };
@@ -71,12 +71,12 @@ impl Partial {
         slices.files().try_for_each(File::sync_all).map_err(unwritable)?;
         output::remove(&journal)?;
         output::sync_folder(output.folder()).map_err(unwritable)?;
-        Ok(Self { slices, files, landed, begun, earlier: earlier.map(|(head, _)| head) })
+        Ok(Self { slices, files, complete, started, earlier: earlier.map(|(head, _)| head) })
     }
 }
 
-/// Makes volumes unfinished again that have their names already, when the run that named them died before it had named
-/// all of them or had written their index.
+/// Takes their names from finished volumes again, when the run that named them died before it had named all of them or had
+/// written their index.
 fn take_back(output: &Output, draft: &Draft, files: &[OutputFile]) -> Result<(), BundleError> {
     if output.volume.is_none() || draft::is_described(draft.id(), output, files) {
         return Ok(());
@@ -100,7 +100,7 @@ fn take_back(output: &Output, draft: &Draft, files: &[OutputFile]) -> Result<(),
     Ok(())
 }
 
-/// Whether the disk has room for what is not there yet.
+/// Whether the disk has room for what is still to be written.
 fn check_room(output: &Output, left: &Handles, length: u64) -> Result<(), BundleError> {
     use std::os::unix::fs::MetadataExt as _;
     let allocated = |(_, file): &(OutputFile, File)| file.metadata().map_or(0, |found| found.blocks() * 512);
@@ -115,8 +115,8 @@ fn check_room(output: &Output, left: &Handles, length: u64) -> Result<(), Bundle
     Ok(())
 }
 
-/// The opened files, which no other run can open now: those of the new layout, and those that an older, longer one
-/// needed. The sizes are those of the layouts, in bytes.
+/// The opened files, locked against other runs: those of the new layout, and those that an older, longer one needed. The
+/// sizes are those of the layouts, in bytes.
 struct Handles(Vec<(OutputFile, File)>);
 
 impl Handles {
@@ -143,7 +143,7 @@ impl Handles {
         Ok(Self(Vec::new()))
     }
 
-    /// The same and those of a new layout.
+    /// Adds the files of a new layout.
     fn with(mut self, files: &[OutputFile]) -> Result<Self, BundleError> {
         for (number, file) in files.iter().enumerate() {
             match self.0.get_mut(number) {
@@ -182,10 +182,10 @@ impl Handles {
     }
 }
 
-/// The blobs that are whole where they belong.
+/// The blobs that are complete where they belong.
 fn intact(slices: &Slices, layout: &Layout, meter: &Meter) -> HashSet<Digest> {
-    let whole = |entry: &&BlobEntry| written(slices, entry) == entry.extent.size;
-    let candidates: Vec<&BlobEntry> = layout.blobs().iter().filter(whole).collect();
+    let is_complete = |entry: &&BlobEntry| written(slices, entry) == entry.extent.size;
+    let candidates: Vec<&BlobEntry> = layout.blobs().iter().filter(is_complete).collect();
     let checked = hashing::on_every_core(candidates, |entry| {
         let reader = BlobReader::new(slices.clone(), entry.extent);
         hashing::is_intact(&reader, &entry.blob.digest, meter).then(|| entry.blob.digest.clone())
@@ -197,15 +197,15 @@ fn intact(slices: &Slices, layout: &Layout, meter: &Meter) -> HashSet<Digest> {
 fn beginnings(
     slices: &Slices,
     layout: &Layout,
-    landed: &HashSet<Digest>,
+    complete: &HashSet<Digest>,
     meter: &Meter,
 ) -> HashMap<Digest, (u64, Hasher)> {
-    let begun = |entry: &BlobEntry| {
+    let started = |entry: &BlobEntry| {
         let there = written(slices, entry);
         let worth = (WORTH_RESUMING..entry.extent.size).contains(&there);
-        (worth && !landed.contains(&entry.blob.digest)).then(|| (entry.clone(), there))
+        (worth && !complete.contains(&entry.blob.digest)).then(|| (entry.clone(), there))
     };
-    let candidates: Vec<(BlobEntry, u64)> = layout.blobs().iter().filter_map(begun).collect();
+    let candidates: Vec<(BlobEntry, u64)> = layout.blobs().iter().filter_map(started).collect();
     let hashed = hashing::on_every_core(candidates, |(entry, there)| {
         let reader = BlobReader::new(slices.clone(), entry.extent);
         let hasher = hashing::hash(&reader, &entry.blob.digest, there, meter).ok()?;
@@ -215,7 +215,7 @@ fn beginnings(
 }
 
 /// How much of a blob has been written, at most: what was never written is a hole, or zeros at its end. Compressed layers
-/// do not end in zeros by themselves, and a wrong answer only costs a second download: the digest decides.
+/// do not end in zeros, and a wrong answer only costs a second download, because the digest decides.
 fn written(slices: &Slices, entry: &BlobEntry) -> u64 {
     let reader = BlobReader::new(slices.clone(), entry.extent);
     let mut end = slices.data_from(entry.extent);
@@ -229,16 +229,16 @@ fn written(slices: &Slices, entry: &BlobEntry) -> u64 {
         }
         if let Some(last) = piece.iter().rposition(|byte| *byte != 0) {
             let there = from + last as u64 + 1;
-            // A blob may end in zeros after all: if the file has bytes there, its hash decides.
+            // A blob may end in zeros: if the file has bytes there, its hash decides.
             return if whole && entry.extent.size - there < LOOK_BACK { entry.extent.size } else { there };
         }
         end = from;
     }
-    // Nothing but zeros: what is so small may be so.
+    // Only zeros: a blob this small may consist of zeros.
     if whole && entry.extent.size <= LOOK_BACK { entry.extent.size } else { 0 }
 }
 
-/// Brings intact blobs of an older layout to their places in the new one. Returns those that are there then.
+/// Moves intact blobs of an older layout to their places in the new one. Returns those that are there afterwards.
 fn rearrange(
     slices: &Slices,
     old: &Layout,
@@ -246,14 +246,18 @@ fn rearrange(
     journal: &Path,
     meter: &Meter,
 ) -> io::Result<HashSet<Digest>> {
-    let noted: HashMap<Digest, [u64; 2]> =
-        moves::noted(journal).into_iter().map(|one| (one.digest, [one.to, one.from])).collect();
+    let journaled = relocation::read_journal(journal).into_iter();
+    let journaled: HashMap<Digest, [u64; 2]> =
+        journaled.map(|moved| (moved.digest, [moved.to, moved.from])).collect();
     let candidates = new.blobs().iter().map(|entry| {
         let digest = &entry.blob.digest;
         let places = old.blob(digest).map(|old| old.extent.offset);
         (
             entry,
-            places.into_iter().chain(noted.get(digest).copied().into_iter().flatten()).collect::<Vec<u64>>(),
+            places
+                .into_iter()
+                .chain(journaled.get(digest).copied().into_iter().flatten())
+                .collect::<Vec<u64>>(),
         )
     });
     let found = hashing::on_every_core(candidates.collect(), |(entry, places)| {
@@ -263,15 +267,15 @@ fn rearrange(
         };
         let from = places.into_iter().find(at)?;
         let digest = entry.blob.digest.clone();
-        Some(Move { digest, size: entry.extent.size, from, to: entry.extent.offset })
+        Some(Relocation { digest, size: entry.extent.size, from, to: entry.extent.offset })
     });
-    let moves = moves::compatible(found.into_iter().flatten().collect());
-    moves::note(journal, &moves)?;
-    moves::carry_out(slices, &moves, meter)?;
-    let landed: HashSet<Digest> = moves.into_iter().map(|one| one.digest).collect();
-    // What is left of other blobs must not be taken for the beginning of those that come.
-    for entry in new.blobs().iter().filter(|entry| !landed.contains(&entry.blob.digest)) {
+    let relocations = relocation::without_conflicts(found.into_iter().flatten().collect());
+    relocation::write_journal(journal, &relocations)?;
+    relocation::relocate(slices, &relocations, meter)?;
+    let complete: HashSet<Digest> = relocations.into_iter().map(|moved| moved.digest).collect();
+    // Remains of other blobs must not be taken for the beginning of those that are still to come.
+    for entry in new.blobs().iter().filter(|entry| !complete.contains(&entry.blob.digest)) {
         slices.punch(entry.extent);
     }
-    Ok(landed)
+    Ok(complete)
 }

@@ -22,7 +22,7 @@ use super::{
     volumes::{self, Opened, VolumeError},
 };
 use crate::{
-    endpoint::{BlobStream, Cause, Error, Operation, Source},
+    endpoint::{BlobStream, Cause, Error, Location, Operation, Source},
     oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target, manifest::LARGEST_MANIFEST},
     problem::Side,
 };
@@ -31,12 +31,12 @@ use crate::{
 pub(crate) const LARGEST_MARKER: u64 = 4096;
 pub(crate) const LARGEST_LOCK: u64 = 16 * 1024 * 1024;
 
-/// A bundle that can be read at any place.
+/// A bundle that can be read at any offset.
 #[derive(Debug)]
 pub struct Bundle {
     head: Head,
     storage: Storage,
-    /// Set when the bundle is one of ours, byte for byte in its head.
+    /// Set when this program wrote the bundle and its head is intact.
     layout: Option<Layout>,
     names: HashMap<(Repository, Target), Descriptor>,
     is_from_docker: bool,
@@ -45,7 +45,8 @@ pub struct Bundle {
 
 impl Bundle {
     /// Opens an archive or a folder.
-    pub fn open(path: &Path) -> Result<Self, BundleError> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, BundleError> {
+        let path = path.as_ref();
         let metadata = metadata(path)?;
         if metadata.is_dir() {
             return Self::from_folder(path);
@@ -55,11 +56,11 @@ impl Bundle {
         Self::from_slices(slices, path)
     }
 
-    /// Opens what these files are together: an archive, a folder, or volumes of one archive in any order, with or
-    /// without their index. Volumes may be missing: whatever lies in them cannot be read.
+    /// Opens these files as one bundle: an archive, a folder, or volumes of one archive in any order, with or without their
+    /// index. Volumes may be missing; then the blobs in them cannot be read.
     pub fn open_all(paths: &[PathBuf]) -> Result<Self, BundleError> {
         match volumes::open(paths)? {
-            Opened::One(path) => Self::open(&path),
+            Opened::Single(path) => Self::open(&path),
             Opened::Set(set, slices, path) => {
                 let bundle = Self::from_slices(slices, &path)?;
                 let is_described = bundle.head.id() == &set.bundle
@@ -73,8 +74,8 @@ impl Bundle {
         }
     }
 
-    /// Opens an archive that lies in `slices`. `path` names it in messages.
-    pub fn from_slices(slices: Slices, path: &Path) -> Result<Self, BundleError> {
+    /// Opens an archive. `path` names it in messages.
+    pub(crate) fn from_slices(slices: Slices, path: &Path) -> Result<Self, BundleError> {
         if let Some((head, layout)) = unaltered_head(&slices, path)? {
             let blobs = Arc::new(layout.extents());
             let storage = Storage::Archive { slices, blobs, path: path.to_owned() };
@@ -100,7 +101,7 @@ impl Bundle {
             return Err(BundleError::OldDocker { path: path.to_owned() });
         }
         let storage = Storage::Archive { slices, blobs: Arc::new(blobs.collect()), path: path.to_owned() };
-        let bundle = Self::of_anybody(marker.as_ref(), index, lock, storage)?;
+        let bundle = Self::from_files(marker.as_ref(), index, lock, storage)?;
         Ok(Self { is_from_docker, ..bundle })
     }
 
@@ -110,12 +111,12 @@ impl Bundle {
         let index = storage.small(names::INDEX, index::LARGEST)?;
         let lock = storage.small(names::LOCK, LARGEST_LOCK)?;
         let is_from_docker = storage.file(names::DOCKER)?.is_some();
-        let bundle = Self::of_anybody(marker.as_ref(), index, lock, storage)?;
+        let bundle = Self::from_files(marker.as_ref(), index, lock, storage)?;
         Ok(Self { is_from_docker, ..bundle })
     }
 
-    /// A layout whose files may stand in any order.
-    fn of_anybody(
+    /// A layout whose files may come in any order.
+    fn from_files(
         marker: Option<&Bytes>,
         index: Option<Bytes>,
         lock: Option<Bytes>,
@@ -132,7 +133,7 @@ impl Bundle {
         while let Some(digest) = wanted.pop() {
             let Some(manifest) = storage.blob(&digest)? else { continue };
             if manifest.size() > LARGEST_MANIFEST as u64 {
-                return Err(BundleError::LargeManifest { digest, size: manifest.size() });
+                return Err(BundleError::LargeManifest { digest });
             }
             let bytes = manifest.whole("a manifest", LARGEST_MANIFEST as u64, storage.path())?;
             wanted.extend(head.closure.add(digest, bytes)?);
@@ -149,9 +150,9 @@ impl Bundle {
         Self { head, storage, layout, names, is_from_docker: false, side: Side::Source }
     }
 
-    /// The same bundle, whose images have these names.
+    /// The same bundle, with these names for its images.
     #[must_use]
-    pub fn with_names(self, images: impl IntoIterator<Item = (Reference, Descriptor)>) -> Self {
+    pub(crate) fn with_names(self, images: impl IntoIterator<Item = (Reference, Descriptor)>) -> Self {
         Self { names: names_of(images), ..self }
     }
 
@@ -167,8 +168,7 @@ impl Bundle {
         self.storage.path()
     }
 
-    /// Whether Docker wrote it: then it has pushed or built the images anew, and their digests may not be those that a
-    /// registry has.
+    /// Whether Docker wrote it: Docker may have rebuilt manifests, so digests may differ from those in a registry.
     #[must_use]
     pub fn is_from_docker(&self) -> bool {
         self.is_from_docker
@@ -176,21 +176,18 @@ impl Bundle {
 
     /// The archive's bytes; `None` for a folder.
     pub(crate) fn slices(&self) -> Option<&Slices> {
-        match &self.storage {
-            Storage::Archive { slices, .. } => Some(slices),
-            Storage::Folder { .. } => None,
-        }
+        self.storage.archive()
     }
 
-    /// The names of the volumes that are not there.
+    /// The names of the missing volumes.
     #[must_use]
     pub fn absent_volumes(&self) -> Vec<String> {
         self.slices().map(|slices| slices.absent(0, slices.length())).unwrap_or_default()
     }
 
-    /// Where everything stands, when the bundle is one of ours.
+    /// Where everything is, in a bundle of this program.
     #[must_use]
-    pub fn layout(&self) -> Option<&Layout> {
+    pub(crate) fn layout(&self) -> Option<&Layout> {
         self.layout.as_ref()
     }
 
@@ -199,14 +196,14 @@ impl Bundle {
         &self.storage
     }
 
-    /// A blob, to be read at any place; `None` when it is not there.
+    /// A blob, readable at any offset; `None` when it is not there.
     pub fn blob(&self, digest: &Digest) -> Result<Option<BlobReader>, BundleError> {
         self.storage.blob(digest)
     }
 
-    /// How many bytes it has: those of the archive, or of a folder's blobs.
+    /// Its size in bytes: of the archive, or of a folder's blobs.
     pub fn size(&self) -> Result<u64, BundleError> {
-        match (&self.layout, self.storage.archive()) {
+        match (&self.layout, self.slices()) {
             (Some(layout), _) => Ok(layout.length()),
             (None, Some(slices)) => Ok(slices.length()),
             (None, None) => Ok(self.blobs()?.into_values().fold(0, u64::saturating_add)),
@@ -233,8 +230,8 @@ fn names_of(
     images.into_iter().map(place).collect()
 }
 
-/// What a path leads to: a file or a folder. Opening a named pipe would wait for whoever writes into it, and some
-/// devices never end.
+/// The metadata of a file or a folder; anything else is an error. Opening a named pipe would block until someone writes to
+/// it, and some devices never end.
 pub(crate) fn metadata(path: &Path) -> Result<Metadata, BundleError> {
     let metadata = path.metadata().map_err(|error| BundleError::unreadable(path, error))?;
     if metadata.is_dir() || metadata.is_file() {
@@ -244,15 +241,15 @@ pub(crate) fn metadata(path: &Path) -> Result<Metadata, BundleError> {
     Err(BundleError::unreadable(path, special))
 }
 
-/// The head and the layout of an archive that begins as ours do; `None` when it does not, for whatever reason.
-pub(crate) fn our_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
+/// The head and the layout of an archive that begins like one of this program; `None` when it does not.
+pub(super) fn own_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
     match unaltered_head(slices, path) {
         Err(BundleError::Altered { .. } | BundleError::Index(_)) => Ok(None),
         found => found,
     }
 }
 
-/// The same; `None` when the archive is somebody else's, and an error when it is ours with other bytes in its head.
+/// The same; `None` when another program wrote the archive, and an error when this program did and the head was changed.
 fn unaltered_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
     let mut scan = Scan::new(slices, path);
     let mut small = |wanted: Name, called, limit| -> Result<Option<Bytes>, BundleError> {
@@ -260,9 +257,9 @@ fn unaltered_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>
             Ok(Some((name, extent))) if name == wanted && extent.size <= limit => {
                 BlobReader::new(slices.clone(), extent).whole(called, limit, path).map(Some)
             }
-            // A volume that is missing is one whoever the archive is from.
+            // A volume is missing, whichever program wrote the archive.
             Err(error @ BundleError::Absent { .. }) => Err(error),
-            // The walk over the whole archive says what is wrong with it.
+            // Scanning the whole archive shows what is wrong with it.
             Ok(_) | Err(_) => Ok(None),
         }
     };
@@ -290,7 +287,7 @@ fn unaltered_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>
         }
     }
     let layout = head.layout();
-    // In somebody else's archive of the same files, other things stand between them.
+    // In an archive of the same files by another program, there is something else between them.
     if scan.position() != layout.head().len() as u64 {
         return Ok(None);
     }
@@ -298,7 +295,9 @@ fn unaltered_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>
     slices.read_exact_at(&mut begins, 0).map_err(|error| BundleError::unreadable(path, error))?;
     match begins.iter().zip(layout.head()).position(|(found, written)| found != written) {
         Some(differs) => Err(BundleError::Altered { offset: differs as u64 }),
-        None if !head.index_is_ours() => Err(BundleError::Index("it is not as it was written".to_owned())),
+        None if !head.index_is_ours() => {
+            Err(BundleError::Index("it differs from what was written".to_owned()))
+        }
         None => Ok(Some((head, layout))),
     }
 }
@@ -332,7 +331,7 @@ impl Source for Bundle {
         let found = self
             .storage
             .blob(digest)
-            .map_err(|error| self.error(Operation::CheckBlob, digest.to_string(), Cause::Bundle(error)))?;
+            .map_err(|error| self.error(Operation::CheckBlob, digest.to_string(), error))?;
         Ok(found.map(|blob| blob.size()))
     }
 
@@ -342,22 +341,22 @@ impl Source for Bundle {
         blob: &Descriptor,
         offset: u64,
     ) -> Result<BlobStream, Error> {
-        let place = self.blob_place(repository, &blob.digest);
-        let place = self.error(Operation::ReadBlob, place, Cause::NoSuchBlob);
+        let location = self.blob_location(repository, &blob.digest);
         match self.storage.blob(&blob.digest) {
-            Ok(Some(reader)) => Ok(reader.stream(offset, place)),
-            Ok(None) => Err(place),
-            Err(error) => Err(Error { cause: Cause::Bundle(error), ..place }),
+            Ok(Some(reader)) => Ok(reader.stream(offset, location)),
+            Ok(None) => Err(location.error(Cause::NoSuchBlob)),
+            Err(error) => Err(location.error(error)),
         }
     }
 
-    /// Its repository is where it came from, which nobody need look at: the files are what may have to be copied again.
-    fn blob_place(&self, _: &Repository, digest: &Digest) -> String {
+    /// Names the files, which may have to be copied again, instead of the repository that the blob came from.
+    fn blob_location(&self, _: &Repository, digest: &Digest) -> Location {
         let volumes = self.storage.volumes_of(digest);
-        if volumes.is_empty() {
+        let name = if volumes.is_empty() {
             format!("{digest} in {}", self.storage.path().display())
         } else {
             format!("{digest} in {}", volumes.join(" and "))
-        }
+        };
+        Location::new(Operation::ReadBlob, self.side, name)
     }
 }

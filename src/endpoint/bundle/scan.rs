@@ -1,4 +1,4 @@
-//! Reading an archive's structure: the name and the place of every entry. Contents are passed over.
+//! Reading an archive's structure: the name and the offset of every entry. Contents are skipped.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use super::{
     slices::{Extent, Slices},
 };
 
-/// How many entries one archive may have.
+/// The most entries that one archive may have.
 pub(crate) const MOST_ENTRIES: usize = 200_000;
 
 /// Walks an archive from its first byte on.
@@ -23,7 +23,7 @@ pub(crate) struct Scan<'a> {
     seen: HashMap<Name, Extent>,
     entries: usize,
     at: u64,
-    /// Whether the end mark was there.
+    /// Whether the end mark was found.
     ended: bool,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// The next file whose name means something; `None` at the end.
+    /// The next file of a layout; `None` at the end.
     pub(crate) fn next_file(&mut self) -> Result<Option<(Name, Extent)>, BundleError> {
         while !self.ended {
             let Some(block) = self.block()? else { break };
@@ -60,12 +60,12 @@ impl<'a> Scan<'a> {
         Ok(None)
     }
 
-    /// Where the next header stands.
+    /// The offset of the next header.
     pub(crate) fn position(&self) -> u64 {
         self.at
     }
 
-    /// After the last file: whether the archive was whole.
+    /// After the last file: the files, if the archive was complete.
     pub(crate) fn finish(self) -> Result<HashMap<Name, Extent>, BundleError> {
         if self.ended { Ok(self.seen) } else { Err(BundleError::NoEnd) }
     }
@@ -127,9 +127,9 @@ impl<'a> Scan<'a> {
         let length = self.slices.length();
         let end = self.at.saturating_add(size);
         if end > length {
-            return Err(BundleError::Truncated { path: path.to_owned(), size, beyond: end - length });
+            return Err(BundleError::Truncated { path: path.to_owned(), size, missing: end - length });
         }
-        // The padding of the last entry may be cut off together with the end mark, which is noticed there.
+        // If the padding of the last entry is cut off, so is the end mark, and that is reported.
         self.at = end.saturating_add(padding(size));
         Ok(())
     }

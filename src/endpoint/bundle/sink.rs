@@ -1,4 +1,4 @@
-//! Where the bytes of one blob land, and what has landed.
+//! Writes the bytes of one blob into their place, and records which blobs are complete.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,33 +22,33 @@ use crate::{
     problem::Side,
 };
 
-/// Which blobs are there. Cheap to clone: all clones are one.
+/// Which blobs have been written. Clones share their state.
 #[derive(Debug, Clone)]
-pub(crate) struct Arrivals(Arc<Mutex<State>>);
+pub(crate) struct WrittenBlobs(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    /// Blobs that are whole, those that this run wrote with the checksum of what it wrote.
-    landed: HashMap<Digest, Option<u32>>,
-    /// Blobs of which an earlier run left a beginning: how long it is, and its hash.
-    begun: HashMap<Digest, (u64, Hasher)>,
+    /// Blobs that are complete; those that this run wrote have the checksum of what was written.
+    complete: HashMap<Digest, Option<u32>>,
+    /// Blobs of which an earlier run left the beginning: its length, and its hash.
+    started: HashMap<Digest, (u64, Hasher)>,
 }
 
-impl Arrivals {
+impl WrittenBlobs {
     /// What an earlier run left.
-    pub(crate) fn new(landed: HashSet<Digest>, begun: HashMap<Digest, (u64, Hasher)>) -> Self {
-        let landed = landed.into_iter().map(|digest| (digest, None)).collect();
-        Self(Arc::new(Mutex::new(State { landed, begun })))
+    pub(crate) fn new(complete: HashSet<Digest>, started: HashMap<Digest, (u64, Hasher)>) -> Self {
+        let complete = complete.into_iter().map(|digest| (digest, None)).collect();
+        Self(Arc::new(Mutex::new(State { complete, started })))
     }
 
-    /// Whether all of a blob is there.
+    /// Whether a blob is complete.
     pub(crate) fn has(&self, digest: &Digest) -> bool {
-        self.state().landed.contains_key(digest)
+        self.state().complete.contains_key(digest)
     }
 
-    /// The checksum of a blob that was written from beginning to end.
+    /// The checksum of a blob that this run wrote from beginning to end.
     pub(crate) fn checksum(&self, digest: &Digest) -> Option<u32> {
-        self.state().landed.get(digest).copied().flatten()
+        self.state().complete.get(digest).copied().flatten()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -58,35 +58,42 @@ impl Arrivals {
 
 /// The place of one blob.
 #[derive(Debug)]
-pub struct Sink {
+pub(crate) struct Sink {
     slices: Slices,
     extent: Extent,
     digest: Digest,
     start: Start,
-    arrivals: Arrivals,
+    written_blobs: WrittenBlobs,
     place: String,
 }
 
 impl Sink {
-    /// The place of a blob that is not there; `place` is what it is called in errors.
+    /// A place for a blob that is not complete; `None` if it is. `place` names it in errors.
     pub(crate) fn open(
-        arrivals: &Arrivals,
+        written_blobs: &WrittenBlobs,
         entry: &BlobEntry,
         slices: Slices,
         place: String,
     ) -> Option<Self> {
         let digest = entry.blob.digest.clone();
-        let mut state = arrivals.state();
-        if state.landed.contains_key(&digest) {
+        let mut state = written_blobs.state();
+        if state.complete.contains_key(&digest) {
             return None;
         }
-        let start = match state.begun.remove(&digest) {
+        let start = match state.started.remove(&digest) {
             Some((there, hasher)) => {
                 Start { hashed: Snapshot { offset: there, hasher }, received: there, snapshot_every: None }
             }
             None => Start::at_the_beginning(&entry.blob),
         };
-        Some(Self { slices, extent: entry.extent, digest, start, arrivals: arrivals.clone(), place })
+        Some(Self {
+            slices,
+            extent: entry.extent,
+            digest,
+            start,
+            written_blobs: written_blobs.clone(),
+            place,
+        })
     }
 
     async fn receive(self, mut body: VerifiedBody) -> Result<(), Error> {
@@ -102,7 +109,7 @@ impl Sink {
             at += piece.len() as u64;
         }
         let checksum = checksum.map(crc32fast::Hasher::finalize);
-        self.arrivals.state().landed.insert(self.digest, checksum);
+        self.written_blobs.state().complete.insert(self.digest, checksum);
         Ok(())
     }
 
@@ -117,8 +124,8 @@ impl BlobSink for Sink {
     }
 
     async fn write(self, body: VerifiedBody) -> Result<(), Error> {
-        let died = self.error(BundleError::Internal("a transfer was ended".to_owned()));
-        // A task of its own: blobs are hashed and written beside each other where there are cores. Dropped, the set ends it.
+        let died = self.error(BundleError::Internal("a transfer was stopped".to_owned()));
+        // A separate task, so that blobs are hashed and written on several cores. Dropping the set stops it.
         let mut tasks = JoinSet::new();
         tasks.spawn(self.receive(body));
         match tasks.join_next().await {

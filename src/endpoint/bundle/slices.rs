@@ -1,21 +1,23 @@
-//! The bytes of one archive, wherever they lie: one file, or volumes that are slices of it.
+//! The bytes of one archive in one file, or in volumes that are slices of it.
 
 use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, SeekFrom};
 
-/// Where a file's content stands.
+use crate::problem::{ArchivePart, ArchivePosition, Problem};
+
+/// Where a file's content is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
-    /// The first byte's place in the archive.
+    /// The offset of the first byte in the archive.
     pub offset: u64,
     /// The number of bytes.
     pub size: u64,
 }
 
 impl Extent {
-    /// The place behind the last byte.
+    /// The offset after the last byte.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.offset.saturating_add(self.size)
@@ -32,16 +34,16 @@ struct Slice {
     size: u64,
 }
 
-/// Reads and writes at places of an archive. Cheap to clone.
+/// Reads and writes at any offset of an archive. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Slices {
     slices: Arc<[Slice]>,
-    /// The first bytes, where they are known without the files.
+    /// The first bytes, if they are known without the files.
     head: Bytes,
 }
 
 /// A file for [`Slices`]: its name for messages, the file if it is there, its size in bytes.
-pub type Part = (String, Option<File>, u64);
+pub(crate) type Part = (String, Option<File>, u64);
 
 impl Slices {
     /// Puts files one after the other.
@@ -56,21 +58,21 @@ impl Slices {
         Self { slices: slices.collect(), head: Bytes::new() }
     }
 
-    /// The same, with the first bytes known: they are read from nowhere else.
+    /// The same, with the first bytes known: they are not read from the files.
     #[must_use]
-    pub fn with_head(self, head: Bytes) -> Self {
+    pub(crate) fn with_head(self, head: Bytes) -> Self {
         Self { head, ..self }
     }
 
     /// The length of the whole in bytes.
     #[must_use]
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.slices.last().map_or(0, |slice| slice.offset + slice.size)
     }
 
-    /// The names of the files that hold these bytes, and that are not there.
+    /// The names of the missing files that hold these bytes.
     #[must_use]
-    pub fn absent(&self, offset: u64, size: u64) -> Vec<String> {
+    pub(crate) fn absent(&self, offset: u64, size: u64) -> Vec<String> {
         let known = (self.head.len() as u64).saturating_sub(offset).min(size);
         self.touching(offset + known, size - known)
             .filter(|slice| slice.file.is_none())
@@ -78,7 +80,7 @@ impl Slices {
             .collect()
     }
 
-    /// The names of the files that hold these bytes, there or not; none where one file holds everything.
+    /// The names of the files that hold these bytes, missing or not; none where one file holds everything.
     #[must_use]
     pub(crate) fn volumes(&self, extent: Extent) -> Vec<String> {
         if self.slices.len() < 2 {
@@ -87,7 +89,7 @@ impl Slices {
         self.touching(extent.offset, extent.size).map(|slice| slice.name.clone()).collect()
     }
 
-    /// The place of the first byte in the files that is not as expected. What is not there is not compared.
+    /// The offset of the first byte in the files that differs. Missing files are not compared.
     pub(crate) fn first_difference(&self, expected: &[u8], offset: u64) -> io::Result<Option<u64>> {
         for slice in self.touching(offset, expected.len() as u64) {
             let Some(file) = &slice.file else { continue };
@@ -105,8 +107,24 @@ impl Slices {
         Ok(None)
     }
 
+    /// The first byte in the files that differs from what was written to this part of the archive.
+    pub(crate) fn first_alteration(
+        &self,
+        part: ArchivePart,
+        written: &[u8],
+        offset: u64,
+    ) -> io::Result<Option<Problem>> {
+        let differs = self.first_difference(written, offset)?;
+        Ok(differs.map(|offset| Problem::AlteredArchive { part, position: self.position(offset) }))
+    }
+
+    /// A byte of the archive, with the volume that it lies in.
+    pub(crate) fn position(&self, offset: u64) -> ArchivePosition {
+        ArchivePosition { offset, volume: self.volumes(Extent { offset, size: 1 }).pop() }
+    }
+
     /// Fills `buffer` from `offset` on.
-    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let known =
             usize::try_from(offset).ok().and_then(|offset| self.head.get(offset..)).unwrap_or_default();
         let (from_head, mut rest) = buffer.split_at_mut(known.len().min(buffer.len()));
@@ -120,7 +138,7 @@ impl Slices {
     }
 
     /// Writes all of `bytes` from `offset` on.
-    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+    pub(crate) fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut rest = bytes;
         self.each(offset, rest.len() as u64, |file, at, length| {
             let (now, later) = rest.split_at(length);
@@ -130,12 +148,12 @@ impl Slices {
     }
 
     /// Every file that is there.
-    pub fn files(&self) -> impl Iterator<Item = &File> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &File> {
         self.slices.iter().filter_map(|slice| slice.file.as_deref())
     }
 
-    /// How many bytes from the start of this range on may have been written: up to the first hole, where the file system
-    /// tells holes from data, else all.
+    /// How many bytes from the start of this range may have been written: up to the first hole, where the file system
+    /// distinguishes holes from data, else all.
     #[must_use]
     pub(crate) fn data_from(&self, extent: Extent) -> u64 {
         let Some(slice) = self.touching(extent.offset, extent.size).next() else { return extent.size };
@@ -147,10 +165,10 @@ impl Slices {
         if hole >= slice.size { extent.size } else { end.min(extent.end()).saturating_sub(extent.offset) }
     }
 
-    /// Makes a hole where the file system can; a range of which nothing is there is read as zeros.
+    /// Makes a hole where the file system supports it; a hole is read as zeros.
     pub(crate) fn punch(&self, extent: Extent) {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        // It only saves a download that would be found out by its digest.
+        // Best effort: remains that are taken for data fail the digest check and are downloaded again.
         let _ = self.each(extent.offset, extent.size, |file, at, length| {
             rustix::fs::fallocate(file, flags, at, length as u64).map_err(io::Error::from)
         });
@@ -162,7 +180,7 @@ impl Slices {
         self.slices.iter().filter(move |slice| size > 0 && touches(slice))
     }
 
-    /// Calls `act` with every file that holds a part of the range, the place in it, and the part's length.
+    /// Calls `act` with every file that holds a part of the range, the offset in it, and the part's length.
     fn each(
         &self,
         offset: u64,
@@ -176,7 +194,7 @@ impl Slices {
         for slice in self.touching(offset, length) {
             let (from, to) = (offset.max(slice.offset), end.min(slice.offset + slice.size));
             let Some(file) = &slice.file else {
-                return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is not there", slice.name)));
+                return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} is missing", slice.name)));
             };
             act(file, from - slice.offset, usize::try_from(to - from).unwrap_or(usize::MAX))?;
         }
@@ -245,6 +263,6 @@ mod tests {
         assert_eq!(slices.absent(2, 2), ["b"]);
         assert_eq!(slices.absent(5, 1), Vec::<String>::new());
         assert!(slices.read_exact_at(&mut [0; 1], 5).is_ok());
-        assert!(slices.read_exact_at(&mut [0; 3], 2).unwrap_err().to_string().contains("b is not there"));
+        assert!(slices.read_exact_at(&mut [0; 3], 2).unwrap_err().to_string().contains("b is missing"));
     }
 }

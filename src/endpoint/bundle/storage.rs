@@ -18,11 +18,11 @@ use super::{
     slices::{Extent, Slices},
 };
 use crate::{
-    endpoint::{BlobStream, Cause, Error},
+    endpoint::{BlobStream, Location},
     oci::Digest,
 };
 
-/// How much is read at a time, in bytes. Two pieces are in memory: one on its way, one being read.
+/// How many bytes are read at a time. Two pieces are in memory: one being consumed, one being read.
 const PIECE: usize = 256 * 1024;
 
 /// A layout's files.
@@ -37,7 +37,7 @@ pub(crate) enum Storage {
         /// For messages.
         path: PathBuf,
     },
-    /// Files below a folder that nothing leads out of.
+    /// Files in a folder; no path or link leads out of it.
     Folder {
         /// The folder.
         folder: Arc<Dir>,
@@ -60,7 +60,7 @@ impl Storage {
         }
     }
 
-    /// A blob, to be read at any place; `None` when it is not there.
+    /// A blob, readable at any offset; `None` when it is not there.
     pub(crate) fn blob(&self, digest: &Digest) -> Result<Option<BlobReader>, BundleError> {
         match self {
             Self::Archive { slices, blobs, .. } => {
@@ -71,7 +71,7 @@ impl Storage {
         }
     }
 
-    /// The names of the volumes that a blob lies in; none where it does not lie in volumes.
+    /// The names of the volumes that hold a blob; none where the archive is one file.
     pub(crate) fn volumes_of(&self, digest: &Digest) -> Vec<String> {
         match self {
             Self::Archive { slices, blobs, .. } => {
@@ -104,7 +104,7 @@ impl Storage {
     /// A file of a folder, opened.
     pub(crate) fn file(&self, name: &str) -> Result<Option<BlobReader>, BundleError> {
         let Self::Folder { folder, path } = self else { return Ok(None) };
-        // A named pipe must not keep us waiting for whoever writes into it.
+        // Opening a named pipe must not block until someone writes to it.
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
         let opened = folder.open_with(name, &options).and_then(|file| Ok((file.metadata()?, file)));
@@ -155,7 +155,7 @@ fn list(folder: &Dir) -> io::Result<HashMap<Digest, u64>> {
                 algorithm.file_name().to_string_lossy(),
                 file.file_name().to_string_lossy()
             );
-            // What is no blob by its name is nothing that a reader of the layout could ask for.
+            // No reader of the layout asks for a file whose name is not that of a blob.
             if let Ok(Name::Blob(digest)) = names::read(&name)
                 && file.file_type()?.is_file()
             {
@@ -166,7 +166,7 @@ fn list(folder: &Dir) -> io::Result<HashMap<Digest, u64>> {
     Ok(found)
 }
 
-/// A blob that can be read at any place. Cheap to clone.
+/// A blob that can be read at any offset. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct BlobReader {
     slices: Slices,
@@ -184,33 +184,23 @@ impl BlobReader {
         self.extent.size
     }
 
-    pub(crate) fn slices(&self) -> &Slices {
-        &self.slices
-    }
-
-    /// Whether the archive ends before it does.
-    #[must_use]
-    pub fn is_cut_off(&self) -> bool {
-        self.extent.end() > self.slices.length()
-    }
-
-    /// How many of its bytes stand before the end of the archive.
+    /// How many of its bytes come before the end of the archive.
     pub(crate) fn before_the_end(&self) -> u64 {
         self.slices.length().saturating_sub(self.extent.offset).min(self.extent.size)
     }
 
-    /// The volumes that it needs and that are not there.
+    /// The missing volumes that it needs.
     #[must_use]
-    pub fn absent(&self) -> Vec<String> {
+    pub(crate) fn absent(&self) -> Vec<String> {
         self.slices.absent(self.extent.offset, self.extent.size)
     }
 
-    /// The volumes that it lies in, where there are several.
+    /// The volumes that hold it, where there are several.
     pub(crate) fn volumes(&self) -> Vec<String> {
         self.slices.volumes(self.extent)
     }
 
-    /// Fills `buffer` from a place in the blob on. Blocks.
+    /// Fills `buffer`, starting at an offset in the blob. Blocks.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset.checked_add(buffer.len() as u64).filter(|end| *end <= self.extent.size);
         if end.is_none() {
@@ -231,7 +221,7 @@ impl BlobReader {
     pub(crate) fn whole(&self, name: &'static str, limit: u64, path: &Path) -> Result<Bytes, BundleError> {
         let size = self.extent.size;
         if size > limit {
-            return Err(BundleError::TooLarge { name, size, limit });
+            return Err(BundleError::TooLarge { name, limit });
         }
         let absent = self.absent();
         if !absent.is_empty() {
@@ -241,23 +231,23 @@ impl BlobReader {
         whole.map_err(|error| BundleError::unreadable(path, error))
     }
 
-    /// Streams from `offset` on, one piece ahead of its consumer. `place` is what a failed read is reported as.
+    /// Streams from `offset` on, one piece ahead of its consumer. A failed read is reported at `location`.
     #[must_use]
-    pub fn stream(self, offset: u64, place: Error) -> BlobStream {
+    pub fn stream(self, offset: u64, location: Location) -> BlobStream {
         let absent = self.absent();
         if !absent.is_empty() {
-            let error = Error { cause: Cause::Bundle(BundleError::Absent { names: absent }), ..place };
+            let error = location.error(BundleError::Absent { names: absent });
             return stream::once(async { Err(error) }).boxed();
         }
         let first = self.read_ahead(offset);
         stream::try_unfold((self, first), move |(reader, reading)| {
-            let place = place.clone();
+            let location = location.clone();
             async move {
                 let Some((reading, end)) = reading else { return Ok(None) };
                 let read = reading.await.map_err(|error| BundleError::Internal(error.to_string()));
                 let piece =
                     read.and_then(|read| read.map_err(|error| BundleError::unreadable("the bundle", error)));
-                let piece = piece.map_err(|error| Error { cause: Cause::Bundle(error), ..place })?;
+                let piece = piece.map_err(|error| location.error(error))?;
                 let next = reader.read_ahead(end);
                 Ok(Some((piece, (reader, next))))
             }

@@ -1,7 +1,7 @@
-//! Writing a bundle in order, to somewhere that cannot be written at any place: a pipe, an object store, a tape.
+//! Writing a bundle in order, to something that cannot seek: a pipe, an object store, a tape.
 //!
-//! The bytes are those of the file. Blobs are begun a little ahead of their turn; small ones are whole in memory then, of
-//! large ones only the connection is open. When one fails for good, the stream ends without its end mark.
+//! The bytes are the same as in a file. Blobs are started a little ahead of their turn: small ones are read into memory, for
+//! large ones only the connection is opened. When one fails for good, the stream ends without its end mark.
 
 use std::{collections::HashMap, hash::BuildHasher};
 
@@ -16,9 +16,9 @@ use crate::{
     problem::Side,
 };
 
-/// How many blobs are begun ahead of their turn.
+/// How many blobs are started ahead of their turn.
 const AHEAD: usize = 4;
-/// A blob of at most so many bytes is read whole ahead of its turn.
+/// A blob of at most this many bytes is read whole ahead of its turn.
 const SMALL: u64 = 128 * 1024;
 
 /// A blob whose turn comes soon.
@@ -27,8 +27,8 @@ enum Begun {
     Open(Box<VerifiedBody>),
 }
 
-/// Writes the bundle to `out`. `holders` tells from which repository each blob is read.
-pub async fn write<S: Source, W: AsyncWrite + Unpin, H: BuildHasher + Sync>(
+/// Writes the bundle to `out`. `holders` names the repository that each blob is read from.
+pub(crate) async fn write<S: Source, W: AsyncWrite + Unpin, H: BuildHasher + Sync>(
     draft: &Draft,
     source: &S,
     holders: &HashMap<Digest, Repository, H>,
@@ -69,9 +69,9 @@ async fn begin<S: Source, H: BuildHasher>(
     let missing =
         || Error::new(Operation::ReadBlob, source.side(), blob.digest.to_string(), Cause::NoSuchBlob);
     let repository = holders.get(&blob.digest).ok_or_else(missing)?;
-    let place = Error { place: format!("{repository}@{}", blob.digest), ..missing() };
+    let location = source.blob_location(repository, &blob.digest);
     let stream = source.open_blob(repository, blob, 0).await?;
-    let body = VerifiedBody::new(stream, blob, place, progress(blob));
+    let body = VerifiedBody::new(stream, blob, location, progress(blob));
     if blob.size > SMALL {
         return Ok(Begun::Open(Box::new(body)));
     }

@@ -2,11 +2,11 @@ use std::{fs, io::Write as _};
 
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
-use super::{closure::Closure, *};
+use super::{closure::Closure, slices::Extent, *};
 use crate::{
-    endpoint::{Cause, Error, Operation, Source},
+    endpoint::{Error, Location, Operation, Source},
     graph::{ForeignLayers, PlatformManifest},
-    lock::{Lock, LockedImage, Placement},
+    lock::{Lock, LockedCopy, LockedImage, Placement},
     oci::{
         Descriptor, Digest, Naming, RawManifest, Reference, Target,
         media_type::{OCI_INDEX, OCI_MANIFEST},
@@ -14,7 +14,7 @@ use crate::{
     problem::Side,
 };
 
-/// An image of two platforms in a bundle of ours, in memory.
+/// An image of two platforms in a bundle of this program, in memory.
 pub(crate) struct Sample {
     pub(crate) bytes: Vec<u8>,
     pub(crate) layout: Layout,
@@ -86,14 +86,15 @@ fn lock_of(
     blobs.sort();
     let image = LockedImage {
         source: reference.clone(),
-        destinations: Vec::new(),
         digest: Some(root.digest.clone()),
         media_type: Some(root.media_type.clone()),
         kind: crate::oci::ArtifactKind::Image,
         platforms,
+        optional: false,
         waived: Vec::new(),
         blobs,
-        confirmed: true,
+        attached: Vec::new(),
+        destinations: vec![LockedCopy { to: None, reference: reference.clone(), confirmed: true }],
     };
     let blobs = closure.blobs().map(|blob| (blob.digest.clone(), blob.size)).collect();
     let empty = Lock::new(None, placement, &[], ForeignLayers::Optional, &[]);
@@ -199,8 +200,8 @@ async fn a_folder_never_leads_out_through_a_link() {
 #[test]
 fn a_missing_volume_is_named_by_the_stream() {
     let slices = Slices::new(vec![("thoras.tar.001".to_owned(), None, 10)]);
-    let place = Error::new(Operation::ReadBlob, Side::Source, "x", Cause::NoSuchBlob);
+    let location = Location::new(Operation::ReadBlob, Side::Source, "x");
     let reader = BlobReader::new(slices, Extent { offset: 2, size: 3 });
-    let error = reader.stream(0, place).next().now_or_never().unwrap().unwrap().unwrap_err();
+    let error = reader.stream(0, location).next().now_or_never().unwrap().unwrap().unwrap_err();
     assert!(error.cause.to_string().contains("thoras.tar.001"), "{}", error.cause);
 }

@@ -1,8 +1,7 @@
 //! Volumes: slices of a bundle's tar, for media that are smaller than it, and the small index that describes them.
 //!
-//! `cat` in order gives the tar itself, so nobody depends on the index. It makes the set robust: a volume is known by
-//! its size and its first bytes, whatever it is called, and the bundle's head is there even when the first volume is
-//! not.
+//! `cat` in order gives the tar itself, so nothing depends on the index. The index makes the set robust: it recognizes
+//! renamed volumes by their sizes and first bytes, and it holds the bundle's head even when the first volume is missing.
 
 mod opening;
 
@@ -16,17 +15,17 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(crate) use self::opening::{Opened, open};
-use crate::{error::Kind, oci::Digest};
+use crate::oci::Digest;
 
 /// The version of the format that this program writes.
-pub const SCHEMA: &str = "thoras-mirror/volumes/v1";
+pub(crate) const SCHEMA: &str = "thoras-mirror/volumes/v1";
 /// What an index's name ends with.
-pub const SUFFIX: &str = ".volumes.json";
-/// A volume is known by the digest of so many of its first bytes, or of all of them if it is smaller.
-pub const BEGINNING: u64 = 64 * 1024;
+pub(crate) const SUFFIX: &str = ".volumes.json";
+/// A volume is recognized by the digest of this many of its first bytes, or of all of them if it is smaller.
+pub(crate) const BEGINNING: u64 = 64 * 1024;
 /// The largest index that is read, in bytes: a head of the largest size in base64.
 const LARGEST: u64 = 160 * 1024 * 1024;
-/// How many volumes a set may have.
+/// The most volumes that a set may have.
 pub(crate) const MOST_VOLUMES: usize = 10_000;
 
 /// The index of a set of volumes.
@@ -62,14 +61,6 @@ pub struct Volume {
     pub beginning: Digest,
 }
 
-impl Volume {
-    /// How many bytes [`Volume::beginning`] is the digest of.
-    #[must_use]
-    pub fn beginning_size(&self) -> u64 {
-        self.size.min(BEGINNING)
-    }
-}
-
 impl VolumeSet {
     /// The index of these volumes. `length` is the whole tar's.
     #[must_use]
@@ -101,7 +92,7 @@ impl VolumeSet {
         Ok(set)
     }
 
-    /// Whether the volumes stand one behind the other, and have names that are no paths.
+    /// Checks that the volumes follow each other and that their names are not paths.
     fn check(&self) -> Result<(), String> {
         if self.volumes.is_empty() || self.volumes.len() > MOST_VOLUMES {
             return Err(format!("it has {} volumes", self.volumes.len()));
@@ -115,14 +106,14 @@ impl VolumeSet {
                 return Err(format!("`{name}` is not a file's name"));
             }
             if volume.offset != end || volume.size == 0 {
-                return Err(format!("{name} does not begin where the volume before it ends"));
+                return Err(format!("{name} does not begin where the previous volume ends"));
             }
             end = end.checked_add(volume.size).ok_or_else(|| format!("{name} is too large"))?;
         }
         if end == self.length {
             Ok(())
         } else {
-            Err(format!("its volumes have {end} bytes together, the bundle has {}", self.length))
+            Err(format!("its volumes have {end} bytes in total, the bundle has {}", self.length))
         }
     }
 }
@@ -147,14 +138,14 @@ pub enum VolumeError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The index's head is not that of the bundle which the index names.
-    #[error("the head in the index of volumes is not that of bundle {bundle}")]
+    /// The index contains the head of another bundle than the one that it names.
+    #[error("the index of volumes contains the head of another bundle than {bundle}")]
     Head {
         /// The bundle that the index names.
         bundle: Digest,
     },
-    /// A named file is no volume of the set.
-    #[error("{} is no volume of bundle {bundle}: no volume has its size ({size} bytes) and its first bytes", .path.display())]
+    /// A named file is not a volume of the set.
+    #[error("{} is not a volume of bundle {bundle}: no volume has its size ({size} bytes) and its first bytes", .path.display())]
     Stranger {
         /// The file.
         path: PathBuf,
@@ -164,59 +155,28 @@ pub enum VolumeError {
         bundle: Digest,
     },
     /// Volumes of two bundles, or of one that was split twice.
-    #[error("the files belong to two sets of volumes, that of {} and that of {}", .one.display(), .other.display())]
+    #[error("the files belong to two sets of volumes: {} and {}", .one.display(), .other.display())]
     Mixed {
         /// The index of one of them.
         one: PathBuf,
         /// The index of another.
         other: PathBuf,
     },
-    /// A folder beside other files.
-    #[error("{} is a folder: it is a bundle by itself and goes with no other file", .0.display())]
+    /// A folder together with other files.
+    #[error("{} is a folder: a folder is a bundle by itself and cannot be combined with other files", .0.display())]
     Folder(PathBuf),
-    /// Several files, and nothing that says how they belong together.
-    #[error("there are {count} files, and no index (*{SUFFIX}) says in which order they make up a bundle")]
+    /// Several files, and no index that gives their order.
+    #[error("there are {count} files, and no index (*{SUFFIX}) gives their order")]
     NoIndex {
         /// How many files were named.
         count: usize,
     },
     /// A volume by itself.
-    #[error("{} is one of several volumes, and no index (*{SUFFIX}) beside it says which are the others", .0.display())]
+    #[error("{} is one of several volumes, and no index (*{SUFFIX}) beside it names the others", .0.display())]
     Alone(PathBuf),
-    /// Numbered files that do not begin as a bundle of ours does.
-    #[error("{} does not begin as a bundle does, so the files are not put together", .0.display())]
+    /// Numbered files that do not begin like a bundle of this program.
+    #[error("{} is not the beginning of a bundle, so the files are not joined", .0.display())]
     NotABeginning(PathBuf),
-}
-
-impl VolumeError {
-    /// The kind of failure this is for a person.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Head { .. } => Kind::Integrity,
-            _ => Kind::Input,
-        }
-    }
-
-    /// What helps.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Index { .. } | Self::Head { .. } => {
-                Some("copy the index again from where the bundle was written")
-            }
-            Self::Stranger { .. } => {
-                Some("leave the file out, or copy it again if it should be a volume: it may be cut off")
-            }
-            Self::Mixed { .. } => Some("name the volumes of one set only"),
-            Self::Folder(_) => None,
-            Self::NoIndex { .. } | Self::Alone(_) => Some(
-                "name the index as well, or put it beside the volumes; without it, all volumes must be named, and be \
-                 called NAME.001, NAME.002 and so on",
-            ),
-            Self::NotABeginning(_) => Some("name all volumes, the first one included"),
-        }
-    }
 }
 
 fn read_index(path: &Path) -> Result<VolumeSet, VolumeError> {

@@ -1,4 +1,4 @@
-//! Writing a bundle: blobs land in their places in any order, in parallel, each once.
+//! Writing a bundle: blobs are written directly into place, in any order, in parallel, each once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,26 +14,26 @@ use super::{
     hashing::{self, Meter},
     output::{self, Output},
     partial::Partial,
-    sink::{Arrivals, Sink},
+    sink::{Sink, WrittenBlobs},
     slices::Extent,
     storage::BlobReader,
     volumes::{self, Volume, VolumeSet},
 };
 use crate::{
-    endpoint::{Begun, BlobStream, Cause, Destination, Error, Operation, Source},
+    endpoint::{Begun, BlobStream, Cause, Destination, Error, Location, Operation, Source},
     oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
     problem::Side,
 };
 
-/// A bundle that is being written, as a [`Destination`]. Manifests and tags are in its head already; what is missing are
-/// blobs. A name is shown once everything below it has come.
+/// A bundle that is being written, as a [`Destination`]. Its head already holds manifests and tags; blobs are still to come.
+/// A tag is visible once everything below it is there.
 #[derive(Debug)]
-pub struct Writer {
+pub(crate) struct Writer {
     output: Output,
     draft: Draft,
     partial: Partial,
-    arrivals: Arrivals,
-    /// Tags that may be seen: those below which everything is there.
+    written_blobs: WrittenBlobs,
+    /// Visible tags: those below which everything is there.
     tags: Mutex<HashSet<(Repository, Target)>>,
     changed: Vec<(Reference, Digest, Digest)>,
     kept: u64,
@@ -41,57 +41,57 @@ pub struct Writer {
 
 impl Writer {
     /// Opens the output and keeps what is intact of an earlier run. Blocks.
-    pub fn open(output: Output, draft: Draft, meter: &Meter) -> Result<Self, BundleError> {
+    pub(crate) fn open(output: Output, draft: Draft, meter: &Meter) -> Result<Self, BundleError> {
         let mut partial = Partial::open(&output, &draft, meter)?;
-        let landed = std::mem::take(&mut partial.landed);
-        let begun = std::mem::take(&mut partial.begun);
+        let complete = std::mem::take(&mut partial.complete);
+        let started = std::mem::take(&mut partial.started);
         let sizes =
-            landed.iter().filter_map(|digest| draft.layout.blob(digest)).map(|entry| entry.extent.size);
-        let kept = sizes.chain(begun.values().map(|(there, _)| *there)).sum();
+            complete.iter().filter_map(|digest| draft.layout.blob(digest)).map(|entry| entry.extent.size);
+        let kept = sizes.chain(started.values().map(|(there, _)| *there)).sum();
         let changed = changed(&partial, &draft);
         Ok(Self {
             output,
             draft,
             partial,
-            arrivals: Arrivals::new(landed, begun),
+            written_blobs: WrittenBlobs::new(complete, started),
             tags: Mutex::default(),
             changed,
             kept,
         })
     }
 
-    /// References that named something else when the earlier run began: reference, then, now.
+    /// References that named another image when the earlier run began: reference, old digest, new digest.
     #[must_use]
-    pub fn changed(&self) -> &[(Reference, Digest, Digest)] {
+    pub(crate) fn changed(&self) -> &[(Reference, Digest, Digest)] {
         &self.changed
     }
 
-    /// How many bytes of blobs an earlier run had brought.
+    /// How many bytes of blobs an earlier run left.
     #[must_use]
-    pub fn kept(&self) -> u64 {
+    pub(crate) fn kept(&self) -> u64 {
         self.kept
     }
 
     /// What is being written.
     #[must_use]
-    pub fn draft(&self) -> &Draft {
+    pub(crate) fn draft(&self) -> &Draft {
         &self.draft
     }
 
-    /// Reads everything back and returns the blobs that are not what they should be. Blocks.
+    /// Reads everything back and returns the blobs that are damaged. Blocks.
     ///
-    /// A blob whose digest was right when it came in this run is compared by the checksum of what was written then.
+    /// A blob that this run wrote had the right digest then, so it is compared by the checksum of what was written.
     ///
     /// # Errors
-    /// When the bytes around the blobs are not what they should be, which concerns every image.
-    pub fn read_back(&self, meter: &Meter) -> Result<Vec<Digest>, BundleError> {
+    /// When the bytes around the blobs are damaged, which affects every image.
+    pub(crate) fn read_back(&self, meter: &Meter) -> Result<Vec<Digest>, BundleError> {
         let unreadable = |error| BundleError::unreadable(&self.output.path, error);
         if !self.draft.layout.frame_is_at(&self.partial.slices).map_err(unreadable)? {
             return Err(BundleError::Damaged { path: self.output.path.clone() });
         }
         let checked = hashing::on_every_core(self.draft.layout.blobs().iter().collect(), |entry| {
             let reader = BlobReader::new(self.partial.slices.clone(), entry.extent);
-            let is_intact = match self.arrivals.checksum(&entry.blob.digest) {
+            let is_intact = match self.written_blobs.checksum(&entry.blob.digest) {
                 Some(written) => hashing::checksum(&reader, meter).is_ok_and(|found| found == written),
                 None => hashing::is_intact(&reader, &entry.blob.digest, meter),
             };
@@ -101,7 +101,7 @@ impl Writer {
     }
 
     /// Syncs everything and gives the files their names; volumes are read back and described by an index. Blocks.
-    pub fn finish(self, meter: &Meter) -> Result<Vec<PathBuf>, BundleError> {
+    pub(crate) fn finish(self, meter: &Meter) -> Result<Vec<PathBuf>, BundleError> {
         let unwritable = |path: &Path, error| BundleError::unwritable(path, error);
         let slices = &self.partial.slices;
         slices.files().try_for_each(File::sync_all).map_err(|error| unwritable(&self.output.path, error))?;
@@ -159,7 +159,7 @@ impl Writer {
     }
 }
 
-/// What the earlier run's head says about references that are named again.
+/// The references whose digests differ from those in the earlier run's head.
 fn changed(partial: &Partial, draft: &Draft) -> Vec<(Reference, Digest, Digest)> {
     let Some(earlier) = &partial.earlier else { return Vec::new() };
     let then: HashMap<&Reference, &Digest> = earlier
@@ -198,23 +198,23 @@ impl Source for Writer {
     }
 
     async fn blob_size(&self, _: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
-        let is_there = self.arrivals.has(digest);
+        let is_there = self.written_blobs.has(digest);
         let entry = self.draft.layout.blob(digest);
         Ok(match entry {
             Some(entry) => is_there.then_some(entry.extent.size),
-            // A delta leaves it out: the far side has it.
+            // A delta leaves it out: its destination has it.
             None => self.draft.absent.get(digest).copied(),
         })
     }
 
     async fn open_blob(&self, _: &Repository, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
-        let place = format!("{}@{}", self.output.path.display(), blob.digest);
-        let place = Self::error(Operation::ReadBlob, place, Cause::NoSuchBlob);
+        let name = format!("{}@{}", self.output.path.display(), blob.digest);
+        let location = Location::new(Operation::ReadBlob, Side::Destination, name);
         match self.draft.layout.blob(&blob.digest) {
             Some(entry) => {
-                Ok(BlobReader::new(self.partial.slices.clone(), entry.extent).stream(offset, place))
+                Ok(BlobReader::new(self.partial.slices.clone(), entry.extent).stream(offset, location))
             }
-            None => Err(place),
+            None => Err(location.error(Cause::NoSuchBlob)),
         }
     }
 }
@@ -233,10 +233,10 @@ impl Destination for Writer {
         }
         let place = format!("{}@{}", self.output.path.display(), blob.digest);
         let Some(entry) = self.draft.layout.blob(&blob.digest) else {
-            let error = BundleError::Changed { place: place.clone(), found: blob.digest.clone() };
+            let error = BundleError::Changed { reference: place.clone(), found: blob.digest.clone() };
             return Err(Self::error(Operation::BeginUpload, place, error));
         };
-        let sink = Sink::open(&self.arrivals, entry, self.partial.slices.clone(), place);
+        let sink = Sink::open(&self.written_blobs, entry, self.partial.slices.clone(), place);
         Ok(sink.map_or(Begun::Present, Begun::Wanted))
     }
 
@@ -246,7 +246,7 @@ impl Destination for Writer {
         target: &Target,
         manifest: &RawManifest,
     ) -> Result<(), Error> {
-        // It is in the head, or the image is another one than the bundle was laid out for.
+        // Either the head holds it, or the image changed after the bundle was laid out.
         let place = (repository.clone(), target.clone());
         let named = self.draft.roots.get(&place);
         let fits = self.draft.manifests.contains_key(manifest.digest())
@@ -256,7 +256,7 @@ impl Destination for Writer {
             return Ok(());
         }
         let place = format!("{repository}:{target}");
-        let error = BundleError::Changed { place: place.clone(), found: manifest.digest().clone() };
+        let error = BundleError::Changed { reference: place.clone(), found: manifest.digest().clone() };
         Err(Self::error(Operation::PushManifest, place, error))
     }
 }

@@ -1,24 +1,26 @@
-//! Reading what a registry says when it refuses: the specification's error envelope, or anything else.
+//! Parses error responses: the specification's envelope, or anything else.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use oci_client::errors::{OciEnvelope, OciErrorCode};
 use reqwest::{Response, header::RETRY_AFTER};
+use serde_json::Value;
 
-use super::{detail, limits, retry};
-use crate::{endpoint::Cause, error::escape};
+use super::{error::Refusal, limits, retry};
+use crate::error::escape;
 
-/// The longest message that is repeated to a person, in characters.
+/// The longest message to show, in characters.
 const LONGEST_MESSAGE: usize = 400;
+/// The longest detail to show, in characters.
+const LONGEST_DETAIL: usize = 200;
 
-/// The `Authorization` that a request was sent with, kept with its answer: some registries repeat in an
-/// error what they were sent.
+/// The `Authorization` of a request, stored in its response: some registries repeat it in an error.
 #[derive(Clone)]
 struct Sent(HeaderValue);
 
 impl Sent {
-    /// Takes the credential out of a text that came from the registry.
-    fn conceal(&self, text: &str) -> String {
+    /// Removes the credential from the registry's text.
+    fn redact(&self, text: &str) -> String {
         let header = String::from_utf8_lossy(self.0.as_bytes());
         let credential = header.split_once(' ').map_or(&*header, |(_, credential)| credential);
         let decoded = STANDARD.decode(credential).ok().and_then(|bytes| String::from_utf8(bytes).ok());
@@ -31,15 +33,15 @@ impl Sent {
     }
 }
 
-/// Keeps with an answer what its request was authorized with.
+/// Stores the `Authorization` of a request in its response.
 pub(super) fn remember(response: &mut Response, authorization: Option<&HeaderValue>) {
     if let Some(authorization) = authorization {
         response.extensions_mut().insert(Sent(authorization.clone()));
     }
 }
 
-/// Turns an error answer into a cause. Reads at most [`limits::ERROR_BODY`] bytes of it.
-pub(super) async fn refusal(mut response: Response) -> Cause {
+/// Reads an error response, at most [`limits::ERROR_BODY`] bytes.
+pub(super) async fn refusal(mut response: Response) -> Refusal {
     let status = response.status().as_u16();
     let retry_after = response
         .headers()
@@ -47,13 +49,15 @@ pub(super) async fn refusal(mut response: Response) -> Cause {
         .and_then(|value| value.to_str().ok())
         .and_then(retry::retry_after);
     let mut body = Vec::new();
-    // The status says more than the body: what has come when the time is up is enough.
+    // On a timeout, use what has arrived: the status matters more than the body.
     let _ = tokio::time::timeout(limits::ERROR_BODY_PATIENCE, read_start(&mut response, &mut body)).await;
     let sent = response.extensions().get::<Sent>();
-    // Before it is shortened and escaped, either of which could leave a part that is not recognized.
-    let conceal = |text: &str| sent.map_or_else(|| text.to_owned(), |sent| sent.conceal(text));
-    let (code, message) = read_envelope(&body, conceal);
-    Cause::Refused { status, code, message, retry_after }
+    // Redact before truncating and escaping, which could leave an unrecognized part of a secret.
+    let redact = |text: &str| sent.map_or_else(|| text.to_owned(), |sent| sent.redact(text));
+    let (code, message) = read_envelope(&body, redact);
+    // What servers written in Go say when TLS is missing.
+    let wants_tls = status == 400 && message.contains("HTTP request to an HTTPS server");
+    Refusal { status, code, message, retry_after, wants_tls }
 }
 
 /// Reads at most [`limits::ERROR_BODY`] bytes.
@@ -67,27 +71,26 @@ async fn read_start(response: &mut Response, body: &mut Vec<u8>) {
     }
 }
 
-/// The first error's code and message, with all further messages appended; of anything that is not an
-/// envelope, the first line of text.
-pub(super) fn read_envelope(body: &[u8], conceal: impl Fn(&str) -> String) -> (Option<String>, String) {
+/// The first error's code and the messages of all errors. If the body is not an envelope, its first line of text.
+pub(super) fn read_envelope(body: &[u8], redact: impl Fn(&str) -> String) -> (Option<String>, String) {
     match serde_json::from_slice::<OciEnvelope>(body) {
         Ok(envelope) if !envelope.errors.is_empty() => {
-            let code = envelope.errors.first().map(|error| conceal(&code_text(&error.code)));
+            let code = envelope.errors.first().map(|error| redact(&code_text(&error.code)));
             let messages: Vec<String> = envelope
                 .errors
                 .iter()
                 .map(|error| {
-                    with_detail(&error.message, &detail::words(&conceal_within(&error.detail, &conceal)))
+                    with_detail(&error.message, &detail_text(&redact_within(&error.detail, &redact)))
                 })
                 .filter(|message| !message.is_empty())
                 .collect();
-            (code, shorten(&conceal(&messages.join("; "))))
+            (code, shorten(&redact(&messages.join("; "))))
         }
-        _ => (None, shorten(&conceal(&plain_text(body)))),
+        _ => (None, shorten(&redact(&plain_text(body)))),
     }
 }
 
-/// A message and what its detail adds to it.
+/// A message with its detail, unless it contains that already.
 fn with_detail(message: &str, detail: &str) -> String {
     match (message, detail) {
         (_, "") => message.to_owned(),
@@ -97,15 +100,14 @@ fn with_detail(message: &str, detail: &str) -> String {
     }
 }
 
-/// The detail without secrets. Its texts are concealed one by one: written as JSON, quotes in a secret would be
-/// escaped and the secret not recognized.
-fn conceal_within(detail: &serde_json::Value, conceal: &impl Fn(&str) -> String) -> serde_json::Value {
-    use serde_json::Value;
+/// The detail without secrets. Its strings are redacted one by one: in JSON, a secret with quotes would be escaped and
+/// not recognized.
+fn redact_within(detail: &Value, redact: &impl Fn(&str) -> String) -> Value {
     match detail {
-        Value::String(text) => Value::String(conceal(text)),
-        Value::Array(items) => items.iter().map(|item| conceal_within(item, conceal)).collect(),
+        Value::String(text) => Value::String(redact(text)),
+        Value::Array(items) => items.iter().map(|item| redact_within(item, redact)).collect(),
         Value::Object(fields) => {
-            fields.iter().map(|(name, value)| (conceal(name), conceal_within(value, conceal))).collect()
+            fields.iter().map(|(name, value)| (redact(name), redact_within(value, redact))).collect()
         }
         other => other.clone(),
     }
@@ -115,13 +117,13 @@ fn code_text(code: &OciErrorCode) -> String {
     match code {
         OciErrorCode::Other(text) => escape(text),
         known => match serde_json::to_value(known) {
-            Ok(serde_json::Value::String(text)) => text,
+            Ok(Value::String(text)) => text,
             _ => format!("{known:?}"),
         },
     }
 }
 
-/// A proxy's HTML page says nothing that helps; a line of plain text often does.
+/// The first line of plain text. HTML pages of proxies are not helpful.
 fn plain_text(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
@@ -136,12 +138,46 @@ fn shorten(text: &str) -> String {
     }
 }
 
+/// Formats an error's `detail`, whose type the specification leaves open: strings as they are, objects as `name=value`,
+/// without empty values, truncated. The caller escapes control characters.
+fn detail_text(detail: &Value) -> String {
+    let text = written(detail);
+    match text.char_indices().nth(LONGEST_DETAIL) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+fn written(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.trim().to_owned(),
+        Value::Array(items) => join(items.iter().map(written), "; "),
+        Value::Object(fields) => join(fields.iter().map(|(name, value)| field(name, value)), ", "),
+        other => other.to_string(),
+    }
+}
+
+fn field(name: &str, value: &Value) -> String {
+    match (value, written(value)) {
+        (_, text) if text.is_empty() => String::new(),
+        (Value::Object(_), text) => format!("{name}: {{{text}}}"),
+        (_, text) => format!("{name}={text}"),
+    }
+}
+
+fn join(parts: impl Iterator<Item = String>, separator: &str) -> String {
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(separator)
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn envelopes_pages_and_lines() {
+    fn envelopes_html_pages_and_plain_text() {
         let envelope = br#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown","detail":{"digest":"x"}},{"code":"X","message":"y"}]}"#;
         assert_eq!(
             read_envelope(envelope, str::to_owned),
@@ -163,20 +199,48 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_is_not_repeated() {
+    fn the_credential_is_redacted() {
         let basic =
             Sent(HeaderValue::from_str(&format!("Basic {}", STANDARD.encode("me:pa55:word"))).unwrap());
         let bearer = Sent(HeaderValue::from_static("Bearer t0ken.x"));
         assert_eq!(
-            basic.conceal(&format!("no pa55:word, {}", STANDARD.encode("me:pa55:word"))),
+            basic.redact(&format!("no pa55:word, {}", STANDARD.encode("me:pa55:word"))),
             "no [redacted], [redacted]"
         );
-        assert_eq!(bearer.conceal("no Bearer t0ken.x"), "no Bearer [redacted]");
+        assert_eq!(bearer.redact("no Bearer t0ken.x"), "no Bearer [redacted]");
     }
 
     #[test]
-    fn long_messages_are_cut_at_a_character() {
+    fn long_messages_are_truncated_at_a_character() {
         let (_, message) = read_envelope("ü".repeat(2000).as_bytes(), str::to_owned);
         assert_eq!(message.chars().count(), LONGEST_MESSAGE + 1);
+    }
+
+    #[test]
+    fn details_of_well_known_registries_are_readable() {
+        for (detail, read) in [
+            (json!(null), ""),
+            (json!({}), ""),
+            (json!("http: request body too large"), "http: request body too large"),
+            (json!({ "Tag": "1.0" }), "Tag=1.0"),
+            // CNCF distribution
+            (
+                json!([{ "Type": "repository", "Class": "", "Name": "team/app", "Action": "pull" }]),
+                "Type=repository, Name=team/app, Action=pull",
+            ),
+            (json!({ "name": "a", "digest": "sha256:0" }), "name=a, digest=sha256:0"),
+            (
+                json!({ "limit": 5, "hit": true, "who": { "ip": "10.0.0.1" } }),
+                "limit=5, hit=true, who: {ip=10.0.0.1}",
+            ),
+            (json!(["one", "two"]), "one; two"),
+        ] {
+            assert_eq!(detail_text(&detail), read, "{detail}");
+        }
+    }
+
+    #[test]
+    fn a_long_detail_is_truncated_at_a_character() {
+        assert_eq!(detail_text(&json!("ü".repeat(1000))).chars().count(), LONGEST_DETAIL + 1);
     }
 }

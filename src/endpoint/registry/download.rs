@@ -1,8 +1,8 @@
 //! Reading a blob (distribution specification, "Pulling blobs"), across interruptions.
 //!
-//! A stream that breaks is continued with a `Range` request to the registry itself (a signed URL may have
-//! expired), while whoever consumes it waits and notices nothing. What the registry answers to a range is
-//! not believed: it must begin where it was asked to and end where the blob ends.
+//! A broken stream is resumed with a `Range` request to the registry itself (a signed URL may have expired),
+//! transparently to the consumer. The response to a range is checked: it must start at the requested offset and end at
+//! the end of the blob.
 
 use std::sync::Arc;
 
@@ -14,33 +14,37 @@ use url::Url;
 
 use super::{
     auth::Scope,
+    client_error,
+    error::RegistryError,
     host::{Call, Host, discard},
-    network::cause_of,
     pace::Permit,
-    retry::{self, Tries},
+    retry::{self, Attempts},
 };
 use crate::{
-    endpoint::{BlobStream, Cause, Error, Operation},
+    endpoint::{
+        BlobStream, Cause, Error, Operation,
+        retry::{ATTEMPTS, Pause},
+    },
     event::Event,
     oci::{Descriptor, Digest, Repository, verified::Mismatch},
 };
 
-/// Every so many bytes of progress buy one more interruption.
+/// This much progress allows one more interruption.
 const BYTES_PER_INTERRUPTION: u64 = 256 * 1024;
-/// So many interruptions in a row, without that progress, are the end.
+/// The limit of interruptions without that progress.
 const INTERRUPTIONS: u32 = 5;
 
-/// The size that the registry names for a blob.
+/// The size that the registry reports for a blob.
 pub(super) async fn size(
     host: &Host,
     repository: &Repository,
     digest: &Digest,
 ) -> Result<Option<u64>, Error> {
-    let place = Place::in_repository(host, Operation::CheckBlob, repository, digest)?;
-    let call = place.call(Method::HEAD, 0);
+    let address = BlobAddress::in_repository(host, Operation::CheckBlob, repository, digest)?;
+    let call = address.call(Method::HEAD, 0);
     let mut response = host.send(&call, &[StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED]).await?;
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        // The head of the answer to a GET says the same; its body is not read.
+        // Fall back to GET and read only the header.
         let call = Call { method: Method::GET, ..call.clone() };
         response = host.send(&call, &[StatusCode::NOT_FOUND]).await?;
     }
@@ -50,8 +54,8 @@ pub(super) async fn size(
     let length = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let length = length.and_then(|text| text.parse().ok());
     length.map(Some).ok_or_else(|| {
-        let cause = Cause::Protocol("it names no size for a blob that it has".to_owned());
-        host.error(call.operation, &call.place, &Tries::new(1), cause)
+        let cause = RegistryError::Protocol("it reports no size for a blob".to_owned());
+        host.error(call.operation, &call.name, &Attempts::new(1), cause)
     })
 }
 
@@ -62,14 +66,14 @@ pub(super) async fn open(
     blob: &Descriptor,
     offset: u64,
 ) -> Result<BlobStream, Error> {
-    let place = Place::in_repository(&host, Operation::ReadBlob, repository, &blob.digest)?;
-    open_at(host, place, blob, offset).await
+    let address = BlobAddress::in_repository(&host, Operation::ReadBlob, repository, &blob.digest)?;
+    open_at(host, address, blob, offset).await
 }
 
-/// Opens a blob at an offset, wherever it is.
+/// Opens a blob at an offset, in a registry or at a URL.
 pub(super) async fn open_at(
     host: Arc<Host>,
-    place: Place,
+    address: BlobAddress,
     blob: &Descriptor,
     offset: u64,
 ) -> Result<BlobStream, Error> {
@@ -78,12 +82,12 @@ pub(super) async fn open_at(
         host,
         _permit: permit,
         ranges: true,
-        place,
+        address,
         blob: blob.clone(),
         offset,
         response: None,
         skip: 0,
-        tries: Tries::new(retry::ATTEMPTS),
+        tries: Attempts::new(ATTEMPTS),
         patience: INTERRUPTIONS,
         progress: 0,
     };
@@ -100,24 +104,23 @@ pub(super) async fn open_at(
 struct Download {
     host: Arc<Host>,
     _permit: Permit,
-    /// Whether the registry's answers to ranges can be used; otherwise everything is read again from the
-    /// beginning.
+    /// Whether the registry supports ranges. Otherwise the blob is read again from the start.
     ranges: bool,
-    place: Place,
+    address: BlobAddress,
     blob: Descriptor,
-    /// How many bytes of the blob have been given out.
+    /// How many bytes of the blob the consumer has received.
     offset: u64,
     response: Option<Response>,
-    /// Bytes to drop because the registry ignored the range and began at zero.
+    /// Bytes to skip because the registry ignored the range and started at zero.
     skip: u64,
-    tries: Tries,
+    tries: Attempts,
     patience: u32,
     progress: u64,
 }
 
 impl Download {
-    /// The next piece, or `None` at the end of the blob. Never more than the blob's size and one byte,
-    /// which is enough for the reader to see that there is too much.
+    /// The next piece, or `None` at the end of the blob. Returns at most one byte more than the blob's size, so that
+    /// the reader detects the excess.
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             let Some(response) = &mut self.response else {
@@ -139,14 +142,14 @@ impl Download {
                     expected: self.blob.size,
                     found: self.offset,
                 }),
-                Ok(Err(error)) => cause_of(&error),
-                Err(_) => Cause::Stalled(stall),
+                Ok(Err(error)) => client_error::translate(&error).into(),
+                Err(_) => RegistryError::Stalled(stall).into(),
             };
             self.interrupted(cause).await?;
         }
     }
 
-    /// Drops what is to be skipped, counts the rest.
+    /// Skips bytes that the consumer has, counts the rest.
     fn take(&mut self, mut piece: Bytes) -> Option<Bytes> {
         let dropped = self.skip.min(piece.len() as u64);
         self.skip -= dropped;
@@ -163,21 +166,25 @@ impl Download {
         Some(rest)
     }
 
-    /// Waits before the download goes on, or ends it.
+    /// Waits before the download resumes, or fails.
     async fn interrupted(&mut self, cause: Cause) -> Result<(), Error> {
         self.response = None;
-        let may_pass = retry::is_transient(&cause)
-            || matches!(cause, Cause::Mismatch(Mismatch::TooShort { .. }) | Cause::Protocol(_));
-        if !may_pass || self.patience == 0 {
+        let pause = match (&cause, cause.downcast_ref()) {
+            (Cause::Mismatch(Mismatch::TooShort { .. }), _) => Pause::None,
+            (_, Some(RegistryError::Protocol(_))) => Pause::Backoff,
+            (_, Some(error)) if retry::is_transient(error) => retry::pause(error),
+            _ => return Err(self.error(cause)),
+        };
+        if self.patience == 0 {
             return Err(self.error(cause));
         }
         self.patience -= 1;
-        let pause = retry::pause(INTERRUPTIONS - self.patience, &cause, retry::random());
+        let pause = pause.duration(INTERRUPTIONS - self.patience);
         self.host.events().emit(Event::Retrying {
             side: self.host.side,
             reason: format!(
-                "{} broke off after {} of {} bytes: {cause}",
-                self.place.name, self.offset, self.blob.size
+                "{} was interrupted after {} of {} bytes: {cause}",
+                self.address.name, self.offset, self.blob.size
             ),
             pause,
         });
@@ -185,12 +192,12 @@ impl Download {
         Ok(())
     }
 
-    /// Asks the registry for the bytes from `offset` on. An answer to a range that makes no sense is not
-    /// asked for again: the blob is read from its beginning then, and what has been given out is dropped.
+    /// Requests the bytes from `offset` on. After an invalid response to a range, the blob is read from its start, and
+    /// bytes that the consumer has are skipped.
     async fn connect(&mut self) -> Result<(), Error> {
         self.tries.begin();
         let from = if self.ranges { self.offset } else { 0 };
-        let call = self.place.call(Method::GET, from);
+        let call = self.address.call(Method::GET, from);
         let expected = [StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
         let response = self.host.send(&call, &expected).await?;
         match check_answer(&response, from, &self.blob) {
@@ -201,7 +208,7 @@ impl Download {
             }
             Err(cause) => {
                 discard(response).await;
-                if from == 0 || !matches!(cause, Cause::Protocol(_)) {
+                if from == 0 || !matches!(cause.downcast_ref(), Some(RegistryError::Protocol(_))) {
                     return Err(self.error(cause));
                 }
                 self.ranges = false;
@@ -211,28 +218,28 @@ impl Download {
     }
 
     fn error(&self, cause: Cause) -> Error {
-        self.host.error(self.place.operation, &self.place.name, &self.tries, cause)
+        self.host.error(self.address.operation, &self.address.name, &self.tries, cause)
     }
 }
 
-/// Whether the answer is the blob from `offset` on. Returns how many bytes to drop at its beginning.
+/// Checks that the response holds the blob from `offset` on. Returns how many bytes to skip at its start.
 fn check_answer(response: &Response, offset: u64, blob: &Descriptor) -> Result<u64, Cause> {
     let text = |name: header::HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
     let (skip, expected) = match response.status() {
         StatusCode::NOT_FOUND => return Err(Cause::NoSuchBlob),
         StatusCode::RANGE_NOT_SATISFIABLE => {
-            return Err(Cause::Protocol(format!("it has nothing from byte {offset} on")));
+            return Err(RegistryError::Protocol(format!("the blob ends before byte {offset}")).into());
         }
         StatusCode::PARTIAL_CONTENT => {
             let range = text(header::CONTENT_RANGE).unwrap_or_default();
             if !is_range_to_the_end(range, offset, blob.size) {
                 let asked = format!("bytes {offset}-{}/{}", blob.size.saturating_sub(1), blob.size);
-                let reason = format!("asked for `{asked}`, it sends `{}`", range.escape_debug());
-                return Err(Cause::Protocol(reason));
+                let reason = format!("it sent `{}` instead of `{asked}`", range.escape_debug());
+                return Err(RegistryError::Protocol(reason).into());
             }
             (0, blob.size - offset)
         }
-        // The range was ignored: everything comes again, and its beginning is dropped.
+        // The range was ignored: skip the bytes that the consumer has.
         _ => (offset, blob.size),
     };
     let announced = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
@@ -268,21 +275,21 @@ pub(super) fn is_range_to_the_end(range: &str, offset: u64, size: u64) -> bool {
     parse().unwrap_or(false)
 }
 
-/// Where a blob is.
-pub(super) struct Place {
-    /// What asking it is called.
+/// Where to download a blob.
+pub(super) struct BlobAddress {
+    /// The operation, for errors.
     pub(super) operation: Operation,
     /// The repository that it belongs to.
     pub(super) repository: Repository,
     pub(super) url: Url,
-    /// What leave is needed.
+    /// The permissions that a request needs.
     pub(super) scopes: Vec<Scope>,
-    /// What it is called in errors.
+    /// Its name in errors.
     pub(super) name: String,
 }
 
-impl Place {
-    /// Where the registry itself has it.
+impl BlobAddress {
+    /// The blob in its own registry.
     fn in_repository(
         host: &Host,
         operation: Operation,
@@ -292,7 +299,7 @@ impl Place {
         let name = format!("{repository}@{digest}");
         let url = host
             .url(repository, &format!("blobs/{digest}"))
-            .map_err(|cause| host.error(operation, &name, &Tries::new(1), cause))?;
+            .map_err(|cause| host.error(operation, &name, &Attempts::new(1), cause))?;
         let scopes = vec![Scope::pull(repository)];
         Ok(Self { operation, repository: repository.clone(), url, scopes, name })
     }
@@ -303,13 +310,13 @@ impl Place {
         Call {
             operation: self.operation,
             repository: &self.repository,
-            place: self.name.clone(),
+            name: self.name.clone(),
             scopes: self.scopes.clone(),
             method,
             url: self.url.clone(),
             headers: range.map(|value| (header::RANGE, value)).into_iter().collect::<HeaderMap>(),
             body: None,
-            attempts: retry::ATTEMPTS,
+            attempts: ATTEMPTS,
         }
     }
 }
@@ -321,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_range_that_was_asked_for_is_accepted() {
+    fn only_the_requested_range_is_accepted() {
         assert!(is_range_to_the_end("bytes 3-9/10", 3, 10));
         assert!(is_range_to_the_end("Bytes 3-9/*", 3, 10));
         for range in [

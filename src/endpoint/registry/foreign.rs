@@ -1,8 +1,8 @@
-//! Foreign layers: blobs that a registry need not hold, because their descriptors say where else they can be had
-//! (OCI image specification, `urls` in "Content Descriptors").
+//! Foreign layers: blobs that a registry need not hold, because their descriptors name other URLs for them (OCI image
+//! specification, `urls` in "Content Descriptors").
 //!
-//! Those URLs are the words of whoever wrote the manifest, so they are asked as nobody: no credential goes there, not
-//! even where one is set for that very host (CVE-2020-15157), and what comes is the layer only if its digest says so.
+//! The author of the manifest chose those URLs, so they are requested anonymously: no credential goes there, not even
+//! one that is set for that very host (CVE-2020-15157), and the bytes are accepted only if their digest matches.
 
 use std::{
     collections::HashMap,
@@ -13,29 +13,30 @@ use std::{
 use super::{
     Registries,
     auth::{Origin, origin::redacted},
-    download::{self, Place},
+    download::{self, BlobAddress},
+    error::RegistryError,
     host::Host,
     limits, redirect,
 };
 use crate::{
-    endpoint::{BlobStream, Cause, Error, Operation},
+    endpoint::{BlobStream, Error, Operation},
     event::Event,
     graph::ForeignLayers,
     oci::{Descriptor, Digest, Repository},
 };
 
-/// What is known of the places that layers are fetched from.
+/// The hosts that serve foreign layers, and the requests so far.
 #[derive(Default)]
 pub(super) struct LayerUrls {
-    /// A registry may be among them, as a stranger.
+    /// A registry may be among them; it gets no credential.
     hosts: Mutex<HashMap<Origin, Arc<Host>>>,
-    /// How often each layer was asked for.
+    /// How often each layer was requested.
     asked: Mutex<HashMap<Digest, usize>>,
 }
 
 impl LayerUrls {
-    /// A layer's URLs in the order in which they are asked. Whoever asks for a layer again did not get it from the
-    /// URL that came first, so another comes first then.
+    /// A layer's URLs in the order in which they are tried. When a layer is requested again, the first URL did not
+    /// work, so the next one comes first.
     fn of<'a>(&self, blob: &'a Descriptor) -> impl Iterator<Item = &'a str> + use<'a> {
         let urls = blob.urls.as_slice();
         let urls = urls.get(..limits::LAYER_URLS).unwrap_or(urls);
@@ -53,15 +54,15 @@ impl LayerUrls {
 }
 
 impl Registries {
-    /// Fetches foreign layers that are required, and that a registry does not have, from the URLs in their manifests.
+    /// Fetches required foreign layers that a registry does not have from the URLs in their manifests.
     #[must_use]
     pub fn with_foreign_layers(self, foreign_layers: ForeignLayers) -> Self {
         let is_required = foreign_layers == ForeignLayers::Required;
         Self { layer_urls: is_required.then(LayerUrls::default), ..self }
     }
 
-    /// Opens a foreign layer that its registry does not have: by the first of its URLs that answers. `absent` is the
-    /// registry's answer, and stands where there is no URL.
+    /// Opens a foreign layer that its registry does not have, from the first of its URLs that works. `absent` is the
+    /// registry's error, which is returned if there is no URL.
     pub(super) async fn open_by_url(
         &self,
         urls: &LayerUrls,
@@ -77,8 +78,8 @@ impl Registries {
                 self.events.emit(Event::Retrying { side: self.side, reason, pause: Duration::ZERO });
             }
             let name = format!("{repository}@{}", blob.digest);
-            let opened = match self.place(urls, registry, repository, &name, text) {
-                Ok((host, place)) => download::open_at(host, place, blob, offset).await,
+            let opened = match self.address(urls, registry, repository, &name, text) {
+                Ok((host, address)) => download::open_at(host, address, blob, offset).await,
                 Err(cause) => Err(Error::new(Operation::ReadForeignLayer, self.side, name, cause)),
             };
             match opened {
@@ -89,17 +90,17 @@ impl Registries {
         Err(failed)
     }
 
-    fn place(
+    fn address(
         &self,
         urls: &LayerUrls,
         registry: &Origin,
         repository: &Repository,
         name: &str,
         text: &str,
-    ) -> Result<(Arc<Host>, Place), Cause> {
+    ) -> Result<(Arc<Host>, BlobAddress), RegistryError> {
         let url = redirect::named_in_manifest(registry, text)?;
-        let origin = Origin::of(&url).map_err(|error| Cause::Redirect(error.to_string()))?;
-        let place = Place {
+        let origin = Origin::of(&url).map_err(|error| RegistryError::Redirect(error.to_string()))?;
+        let address = BlobAddress {
             operation: Operation::ReadForeignLayer,
             repository: repository.clone(),
             name: format!("{name} from {}", redacted(&url)),
@@ -107,6 +108,6 @@ impl Registries {
             scopes: Vec::new(),
         };
         let host = urls.host(&origin, || self.new_host(origin.clone(), None));
-        Ok((host, place))
+        Ok((host, address))
     }
 }

@@ -1,4 +1,4 @@
-//! Readers of what registries send that are private otherwise, for the targets in `fuzz/`. No part of the interface.
+//! Readers of what registries send that are private otherwise, for the targets in `fuzz/`.
 
 use std::time::Duration;
 

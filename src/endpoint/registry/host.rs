@@ -1,4 +1,4 @@
-//! One registry: its address, what has been learnt about it, and the one way a request reaches it.
+//! One registry: its address, its capabilities, and the one function that sends its requests.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,34 +9,35 @@ use url::Url;
 
 use super::{
     answer,
-    auth::{Access, AuthError, Authenticator, Origin, Scope},
-    learnt::Learnt,
+    auth::{Access, Authenticator, Origin, Scope},
+    capabilities::Capabilities,
+    error::RegistryError,
     limits::{self, Tuning},
     network::Network,
     pace::Pace,
     redirect,
-    retry::Tries,
+    retry::Attempts,
 };
 use crate::{
-    endpoint::{Cause, Error, Operation},
+    endpoint::{Cause, Error, Location, Operation},
     event::{Event, EventSink},
     oci::Repository,
     problem::Side,
 };
 
-/// A registry as one side of a copy sees it.
+/// A registry on one side of a copy.
 pub(super) struct Host {
     pub(super) side: Side,
     pub(super) origin: Origin,
     network: Arc<Network>,
-    /// Who we are there; nobody, for a host that is no registry.
+    /// The credentials; none for a host that is not a registry.
     authenticator: Option<Authenticator>,
     events: Arc<dyn EventSink>,
     tuning: Tuning,
-    /// How fast it is asked.
+    /// Limits concurrent requests.
     pub(super) pace: Pace,
-    /// What has been learnt about it.
-    pub(super) learnt: Learnt,
+    /// Its detected capabilities.
+    pub(super) capabilities: Capabilities,
 }
 
 /// A request that can be sent again: its body, if any, is in memory.
@@ -45,18 +46,18 @@ pub(super) struct Call<'a> {
     pub(super) operation: Operation,
     pub(super) repository: &'a Repository,
     /// What the request is about, for errors: `REGISTRY/REPOSITORY:TAG` or `…@DIGEST`.
-    pub(super) place: String,
+    pub(super) name: String,
     pub(super) scopes: Vec<Scope>,
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
     pub(super) body: Option<Bytes>,
-    /// How often it is tried at most.
+    /// The maximum number of attempts.
     pub(super) attempts: u32,
 }
 
 impl Host {
-    /// Nothing is asked yet. Without an authenticator no request ever holds a credential.
+    /// Sends nothing. Without an authenticator, no request carries a credential.
     pub(super) fn new(
         side: Side,
         origin: Origin,
@@ -65,8 +66,8 @@ impl Host {
         events: Arc<dyn EventSink>,
         tuning: Tuning,
     ) -> Self {
-        let (pace, learnt) = (Pace::new(), Learnt::new(&origin));
-        Self { side, origin, network, authenticator, events, tuning, pace, learnt }
+        let (pace, capabilities) = (Pace::new(), Capabilities::new(&origin));
+        Self { side, origin, network, authenticator, events, tuning, pace, capabilities }
     }
 
     pub(super) fn tuning(&self) -> Tuning {
@@ -74,106 +75,104 @@ impl Host {
     }
 
     /// `/v2/REPOSITORY/REST` on this registry.
-    pub(super) fn url(&self, repository: &Repository, rest: &str) -> Result<Url, Cause> {
+    pub(super) fn url(&self, repository: &Repository, rest: &str) -> Result<Url, RegistryError> {
         self.origin
             .url(&format!("/v2/{}/{rest}", repository.path()))
-            .map_err(|error| Cause::Settings(error.to_string()))
+            .map_err(|error| RegistryError::Settings(error.to_string()))
     }
 
-    pub(super) fn error(&self, operation: Operation, place: &str, tries: &Tries, cause: Cause) -> Error {
-        Error {
-            operation,
-            side: self.side,
-            place: place.to_owned(),
-            attempts: tries.count(),
-            elapsed: tries.elapsed(),
-            cause,
-        }
+    pub(super) fn error(
+        &self,
+        operation: Operation,
+        name: &str,
+        tries: &Attempts,
+        cause: impl Into<Cause>,
+    ) -> Error {
+        let location = Location::new(operation, self.side, name);
+        Error { location, attempts: tries.count(), elapsed: tries.elapsed(), cause: cause.into() }
     }
 
-    /// Sends a request until it is answered with success, or with a status that the caller wants to see
-    /// (`expected`), or until trying again makes no sense. Redirects are followed.
+    /// Sends a request and retries it until the response is a success or a status in `expected`, or a retry does not
+    /// help. Follows redirects.
     pub(super) async fn send(&self, call: &Call<'_>, expected: &[StatusCode]) -> Result<Response, Error> {
-        let mut tries = Tries::new(call.attempts);
-        let mut asked_anew = false;
+        let mut tries = Attempts::new(call.attempts);
+        let mut asked_again = false;
         loop {
             let permit = self.pace.request().await;
             tries.begin();
-            let cause = match self.send_once(call).await {
+            let error = match self.send_once(call).await {
                 Ok((response, _)) if is_wanted(&response, expected) => {
                     self.pace.answered();
                     return Ok(response);
                 }
-                // The registry's redirect had expired when it was followed: a new one is good.
-                Ok((response, true)) if is_expired(response.status()) && !asked_anew => {
-                    asked_anew = true;
+                // The signed URL of the redirect has expired: request a new one.
+                Ok((response, true)) if is_expired(response.status()) && !asked_again => {
+                    asked_again = true;
                     discard(response).await;
                     continue;
                 }
-                Ok((response, _)) => answer::refusal(response).await,
-                Err(cause) => cause,
+                Ok((response, _)) => RegistryError::Refused(answer::refusal(response).await),
+                Err(error) => error,
             };
-            self.pace.failed(&cause);
-            // Nobody waits for a request that only pauses.
+            self.pace.failed(&error);
+            // Release the permit: no other request should wait during a pause.
             drop(permit);
+            let cause = error.into();
             let Some(pause) = tries.next_pause(&cause, self.pace.answers()) else {
-                return Err(self.error(call.operation, &call.place, &tries, cause));
+                return Err(self.error(call.operation, &call.name, &tries, cause));
             };
             self.wait(call, &cause, pause).await;
         }
     }
 
-    /// Says why a request is sent again, and waits until it is.
+    /// Reports why a request is retried, and waits.
     pub(super) async fn wait(&self, call: &Call<'_>, cause: &Cause, pause: Duration) {
-        let reason = format!("cannot {} {}: {cause}", call.operation, call.place);
+        let reason = format!("cannot {} {}: {cause}", call.operation, call.name);
         self.events.emit(Event::Retrying { side: self.side, reason, pause });
         tokio::time::sleep(pause).await;
     }
 
-    /// One try: with credentials where the registry asks for them, through its redirects. Tells whether there
-    /// were any.
-    async fn send_once(&self, call: &Call<'_>) -> Result<(Response, bool), Cause> {
+    /// One attempt: authenticates and follows redirects. Returns whether there was a redirect.
+    async fn send_once(&self, call: &Call<'_>) -> Result<(Response, bool), RegistryError> {
         let mut url = call.url.clone();
         for hop in 0..=limits::REDIRECTS {
             let response = self.send_to(&url, call).await?;
             let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
             let location = response.headers().get(header::LOCATION).filter(|_| is_redirect);
             let Some(location) = location else { return Ok((response, hop > 0)) };
-            let location =
-                location.to_str().map_err(|_| Cause::Redirect("its `Location` is not text".to_owned()))?;
+            let location = location
+                .to_str()
+                .map_err(|_| RegistryError::Redirect("its `Location` is not text".to_owned()))?;
             if call.method != Method::GET && call.method != Method::HEAD {
-                return Err(Cause::Redirect(format!("it redirects a {}", call.method)));
+                return Err(RegistryError::Redirect(format!("it redirects a {}", call.method)));
             }
             url = redirect::resolve(&url, location)?;
         }
-        Err(Cause::Redirect(format!("it redirects more than {} times", limits::REDIRECTS)))
+        Err(RegistryError::Redirect(format!("it redirects more than {} times", limits::REDIRECTS)))
     }
 
     /// One request to one URL. Credentials only if the URL is this registry's own origin.
-    async fn send_to(&self, url: &Url, call: &Call<'_>) -> Result<Response, Cause> {
-        let origin = Origin::of(url).map_err(|error| Cause::Redirect(error.to_string()))?;
+    async fn send_to(&self, url: &Url, call: &Call<'_>) -> Result<Response, RegistryError> {
+        let origin = Origin::of(url).map_err(|error| RegistryError::Redirect(error.to_string()))?;
         let Some(authenticator) = self.authenticator.as_ref().filter(|_| origin == self.origin) else {
             return self.attempt(&origin, url, call, None).await;
         };
         let access = self.access(call.repository, &call.scopes);
-        let known = authenticator.authorization(access).await.map_err(auth)?;
+        let known = authenticator.authorization(access).await?;
         let response = self.attempt(&origin, url, call, known.as_ref()).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         let headers = response.headers().clone();
         discard(response).await;
-        let fresh = authenticator.challenged(access, &headers, known.as_ref()).await.map_err(auth)?;
+        let fresh = authenticator.challenged(access, &headers, known.as_ref()).await?;
         let response = self.attempt(&origin, url, call, Some(&fresh)).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        let message = match answer::refusal(response).await {
-            Cause::Refused { message, .. } if !message.is_empty() => Some(message),
-            _ => None,
-        };
+        let message = Some(answer::refusal(response).await.message).filter(|message| !message.is_empty());
         let action = if call.scopes.iter().any(|scope| scope.push) { "push" } else { "pull" };
-        Err(auth(authenticator.denied(access, action, message).await))
+        Err(authenticator.denied(access, action, message).await.into())
     }
 
     fn access<'a>(&'a self, repository: &'a Repository, scopes: &'a [Scope]) -> Access<'a> {
@@ -185,12 +184,12 @@ impl Host {
         &self,
         repository: &Repository,
         scopes: &[Scope],
-    ) -> Result<Option<HeaderValue>, Cause> {
+    ) -> Result<Option<HeaderValue>, RegistryError> {
         let Some(authenticator) = &self.authenticator else { return Ok(None) };
-        authenticator.authorization(self.access(repository, scopes)).await.map_err(auth)
+        Ok(authenticator.authorization(self.access(repository, scopes)).await?)
     }
 
-    /// Forgets a token that was refused although it should still have been good.
+    /// Drops a token that was refused before it expired.
     pub(super) fn forget(&self, repository: &Repository, scopes: &[Scope], sent: &HeaderValue) {
         if let Some(authenticator) = &self.authenticator {
             authenticator.invalidate(self.access(repository, scopes), sent);
@@ -203,10 +202,10 @@ impl Host {
         url: &Url,
         call: &Call<'_>,
         authorization: Option<&HeaderValue>,
-    ) -> Result<Response, Cause> {
+    ) -> Result<Response, RegistryError> {
         let client = match &self.authenticator {
             Some(_) => self.network.client(origin)?,
-            None => self.network.client_of_nobody(origin)?,
+            None => self.network.anonymous_client(origin)?,
         };
         let mut request = client
             .request(call.method.clone(), url.clone())
@@ -226,7 +225,7 @@ impl Host {
                 Ok(response)
             }
             Ok(Err(error)) => Err(self.network.explain(origin, &error).await),
-            Err(_) => Err(Cause::Stalled(self.tuning.stall)),
+            Err(_) => Err(RegistryError::Stalled(self.tuning.stall)),
         }
     }
 
@@ -239,10 +238,6 @@ impl Host {
     }
 }
 
-fn auth(error: AuthError) -> Cause {
-    Cause::Auth(Arc::new(error))
-}
-
 impl std::fmt::Debug for Host {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Host").field("origin", &self.origin).finish_non_exhaustive()
@@ -253,12 +248,12 @@ fn is_wanted(response: &Response, expected: &[StatusCode]) -> bool {
     response.status().is_success() || expected.contains(&response.status())
 }
 
-/// What a store answers to a signed URL that is no longer good.
+/// The statuses with which object stores answer an expired signed URL.
 fn is_expired(status: StatusCode) -> bool {
     matches!(status.as_u16(), 400 | 401 | 403 | 410)
 }
 
-/// Reads a short answer to its end, so that its connection can be used again.
+/// Reads a short response to its end, so that its connection can be reused.
 pub(super) async fn discard(response: Response) {
     let _ = answer::refusal(response).await;
 }

@@ -1,40 +1,39 @@
-//! The numbers that bound what a registry can make this client do.
+//! Limits on what a registry can make this client do.
 
 use std::time::Duration;
 
-/// How long a connection may take to come about.
+/// The connect timeout.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
-/// How long an answer's head may take, and how long a body may stay silent.
+/// The timeout for a response's header, and for each piece of its body.
 pub(super) const STALL: Duration = Duration::from_secs(60);
-/// How long a registry may take to answer once it has all the bytes of a blob: it may have to move them
-/// in its storage.
+/// The timeout for the response to a complete upload: the registry may have to move the blob in its storage.
 const COMMIT: Duration = Duration::from_secs(300);
-/// How long an idle connection is kept. Short, because a streamed body on a dead one cannot be replayed.
+/// How long an idle connection is kept. Short, because a streamed body cannot be sent again after a dead connection.
 pub(super) const IDLE: Duration = Duration::from_secs(20);
-/// How many redirects are followed for one request.
+/// The maximum number of redirects of one request.
 pub(super) const REDIRECTS: usize = 5;
-/// How many of the URLs that a manifest names for a layer are asked.
+/// The maximum number of URLs that are tried for a foreign layer.
 pub(super) const LAYER_URLS: usize = 8;
-/// How long the body of an error answer, or of one that nobody needs, may take altogether.
+/// The total timeout for the body of an error response, or of one that is not needed.
 pub(super) const ERROR_BODY_PATIENCE: Duration = Duration::from_secs(10);
-/// The largest error answer that is read, in bytes.
+/// The largest error response that is read, in bytes.
 pub(super) const ERROR_BODY: usize = 64 * 1024;
-/// How many requests other than blob transfers run at once on one host: at the beginning, and at most.
+/// Concurrent requests to one host, other than blob transfers: initial and maximum number.
 pub(super) const REQUESTS_PER_HOST: (usize, usize) = (24, 48);
-/// How many blobs move at once from or to one host: at the beginning, and at most.
+/// Concurrent blob transfers from or to one host: initial and maximum number.
 pub(super) const BLOBS_PER_HOST: (usize, usize) = (8, 128);
 
-/// The bounds that depend on how long a person waits and how large blobs are; tests choose smaller ones.
+/// Configurable limits. Tests use smaller ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Tuning {
-    /// How long an answer's head may take, and how long a body may stay silent.
+    /// The timeout for a response's header, and for each piece of its body.
     pub stall: Duration,
-    /// How long a registry may take to commit a blob.
+    /// The timeout for the commit of a blob.
     pub commit: Duration,
-    /// From this size on, in bytes, a broken upload is continued, by the next process if need be. Smaller
-    /// blobs are sent again: asking how far they came costs as much.
+    /// The smallest blob, in bytes, whose interrupted upload is resumed, if necessary by a later process. Smaller blobs
+    /// are sent again, which is as fast as asking for the progress.
     pub resume_from: u64,
-    /// After so many bytes the state of the hash is kept.
+    /// Save the hash state every so many bytes.
     pub snapshot_every: u64,
 }
 

@@ -1,28 +1,29 @@
 //! Registries over HTTP: the OCI distribution specification as real registries speak it.
 //!
-//! [`Registries`] is one side of a copy and knows any number of hosts. Each concern has one place:
-//! [`network`] opens connections, [`auth`] says who we are, `host` sends a request (credentials, redirects,
-//! retries), `manifests`, `download` and `upload` are the operations, `retry` decides what is tried again,
-//! `pace` how fast a host is asked, `learnt` is what it has taught us, `redirect` where the client may be
-//! sent, `foreign` what is fetched from elsewhere, `probe` asks what `doctor` wants to know, `certificate` reads what TLS was shown, `answer` reads refusals, `limits` holds the bounds.
+//! [`Registries`] is one side of a copy, with any number of hosts. [`network`] opens connections, [`auth`] provides
+//! credentials, `host` sends a request (credentials, redirects, retries); `manifests`, `download` and `upload` are the
+//! operations. `retry` decides what is retried, `pace` limits the request rate, `capabilities` records what a host
+//! supports, `redirect` checks URLs, `foreign` fetches foreign layers, `probe` serves `doctor`, `answer` parses error
+//! responses, `error` defines errors and hints, `client_error` translates the errors of libraries, `message_text`
+//! interprets texts, `limits` holds the limits.
 
 mod answer;
 pub mod auth;
-mod certificate;
-mod detail;
+mod capabilities;
+mod client_error;
+mod connector;
 mod download;
+mod error;
 mod foreign;
-#[doc(hidden)]
-pub mod fuzzing;
+pub(crate) mod fuzzing;
 mod host;
-mod learnt;
 mod limits;
 mod manifests;
-pub mod network;
+pub(crate) mod network;
 mod pace;
 mod probe;
 mod redirect;
-pub(crate) mod retry;
+mod retry;
 mod upload;
 
 use std::{
@@ -38,20 +39,28 @@ use self::{
     foreign::LayerUrls,
     host::Host,
     network::Network,
-    retry::Tries,
-    upload::Shelf,
+    retry::Attempts,
+    upload::SuspendedUploads,
 };
-pub use self::{certificate::ShownCertificate, probe::Greeting};
-pub use self::{limits::Tuning, upload::state_folder};
-use super::{Begun, BlobStream, Cause, Destination, Error, Operation, Source};
+pub use self::{
+    connector::Connector,
+    error::{CertificateProblem, ConnectionProblem, Refusal, RegistryError},
+    limits::Tuning,
+    network::{NetworkSettings, Proxies, Scope, Trust, TrustError},
+};
+pub(crate) use self::{
+    probe::{Greeting, ShownCertificate},
+    upload::state_folder,
+};
+use super::{Begun, BlobStream, Cause, Destination, Error, Location, Operation, Source, retry::ATTEMPTS};
 use crate::{
     event::EventSink,
     oci::{Descriptor, Digest, RawManifest, Repository, Target},
     problem::Side,
 };
 
-/// A registry as it was found, or why it was not. Found once for a run: if nobody listens, thirty images
-/// should not find that out one after the other.
+/// A registry, or why it cannot be reached. Detected once per run, so that thirty images do not each wait for the same
+/// timeout.
 type Found = Result<Arc<Host>, Error>;
 
 /// All the registries on one side of a copy.
@@ -61,41 +70,36 @@ pub struct Registries {
     authenticator: Authenticator,
     events: Arc<dyn EventSink>,
     tuning: Tuning,
-    /// Uploads that broke off.
-    shelf: Arc<Shelf>,
+    /// Interrupted uploads.
+    suspended: Arc<SuspendedUploads>,
     hosts: Mutex<HashMap<String, Arc<OnceCell<Found>>>>,
-    /// Where foreign layers come from; `None` when the URLs in manifests are not followed.
+    /// Fetches foreign layers; `None` when the URLs in manifests are not followed.
     layer_urls: Option<LayerUrls>,
 }
 
 impl Registries {
-    /// Nothing is asked before the first operation.
+    /// Sends nothing before the first operation.
     #[must_use]
-    pub fn new(
+    fn new(
         side: Side,
         network: Arc<Network>,
         authenticator: Authenticator,
         events: Arc<dyn EventSink>,
+        tuning: Tuning,
     ) -> Self {
-        let (tuning, shelf) = (Tuning::default(), Arc::new(Shelf::new(None)));
+        let suspended = Arc::new(SuspendedUploads::new(None));
         let (hosts, layer_urls) = (Mutex::default(), None);
-        Self { side, network, authenticator, events, tuning, shelf, hosts, layer_urls }
+        Self { side, network, authenticator, events, tuning, suspended, hosts, layer_urls }
     }
 
-    /// Keeps in this folder what a later process needs to go on with large uploads. Without one, nothing
-    /// outlives the process.
+    /// Stores in this folder what a later process needs to resume large uploads. Without a folder, only this process
+    /// can resume.
     #[must_use]
     pub fn with_state(self, folder: Option<PathBuf>) -> Self {
-        Self { shelf: Arc::new(Shelf::new(folder)), ..self }
+        Self { suspended: Arc::new(SuspendedUploads::new(folder)), ..self }
     }
 
-    /// Other bounds than the usual ones.
-    #[must_use]
-    pub fn with_tuning(self, tuning: Tuning) -> Self {
-        Self { tuning, ..self }
-    }
-
-    /// The host of a registry, its scheme found out once however many ask at the same time.
+    /// The host of a registry. Its scheme is detected once, even for concurrent callers.
     async fn host(&self, repository: &Repository) -> Result<Arc<Host>, Error> {
         let registry = repository.registry();
         let cell = {
@@ -111,22 +115,20 @@ impl Registries {
     }
 
     async fn find(&self, registry: &str) -> Found {
-        let mut tries = Tries::new(retry::ATTEMPTS);
+        let mut tries = Attempts::new(ATTEMPTS);
         loop {
             tries.begin();
             let cause = match self.network.origin(registry).await {
                 Ok(origin) => {
                     return Ok(Arc::new(self.new_host(origin, Some(self.authenticator.clone()))));
                 }
-                Err(cause) => cause,
+                Err(error) => Cause::from(error),
             };
             match tries.next_pause(&cause, 0) {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => {
                     return Err(Error {
-                        operation: Operation::Connect,
-                        side: self.side,
-                        place: registry.to_owned(),
+                        location: Location::new(Operation::Connect, self.side, registry),
                         attempts: tries.count(),
                         elapsed: tries.elapsed(),
                         cause,
@@ -182,7 +184,8 @@ impl Destination for Registries {
         blob: &Descriptor,
         mount: Option<&Repository>,
     ) -> Result<Begun<Self::Sink>, Error> {
-        upload::begin(self.host(repository).await?, Arc::clone(&self.shelf), repository, blob, mount).await
+        upload::begin(self.host(repository).await?, Arc::clone(&self.suspended), repository, blob, mount)
+            .await
     }
 
     async fn put_manifest(

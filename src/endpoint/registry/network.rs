@@ -1,14 +1,12 @@
-//! How hosts are reached: http or https, whom TLS trusts, through which proxy; a connection pool for each
-//! distinct answer.
+//! How hosts are reached: scheme, trusted certificates and proxy, with a connection pool for each distinct combination.
 //!
-//! Pools are made when they are first needed: a run that speaks only plain http never reads a certificate.
+//! Pools are created on first use: a run with only plain http never reads a certificate.
 
 mod proxies;
 mod trust;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    error::Error as _,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -16,58 +14,59 @@ use std::{
 use reqwest::{Client, StatusCode, redirect::Policy};
 use url::Url;
 
+pub(crate) use self::proxies::Route;
+use self::trust::HostRole;
 pub use self::{
-    proxies::{Proxies, Route},
-    trust::{Scope, Standing, Trust, TrustError},
+    proxies::Proxies,
+    trust::{Scope, Trust, TrustError},
 };
 use super::{
     auth::{Origin, Reach, Scheme},
+    client_error::{self, innermost},
+    error::RegistryError,
     limits, retry,
 };
-use crate::endpoint::Cause;
 
-/// How often a registry of this machine is asked over http before it is asked over https.
-const PLAIN_QUESTIONS: u32 = 2;
-/// What the HTTP client says when a proxy answers `CONNECT` with anything but success or 407.
-const REFUSED_TUNNEL: &str = "tunnel error: unsuccessful";
+/// How often a loopback registry is tried over http before https.
+const PLAIN_HTTP_ATTEMPTS: u32 = 2;
 
-/// What the settings say about connections.
+/// Settings for connections.
 #[derive(Debug, Clone, Default)]
 pub struct NetworkSettings {
-    /// Registries (`HOST[:PORT]`) that are asked over plain http.
+    /// Registries (`HOST[:PORT]`) that use plain http.
     pub plain_http: BTreeSet<String>,
-    /// Certificates, theirs and ours.
+    /// Trusted authorities and client certificates.
     pub trust: Trust,
     /// Proxies.
     pub proxies: Proxies,
-    /// How long a connection may take to come about; ten seconds unless told.
+    /// The connect timeout; ten seconds by default.
     pub connect_timeout: Option<Duration>,
 }
 
-/// What makes connections to two origins different enough for two pools.
+/// Two origins share a connection pool when these are equal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Manner {
+struct PoolKey {
     scheme: Scheme,
-    /// The origin itself where certificates are set for it alone.
+    /// The origin, if certificates are set for it alone.
     own: Option<Origin>,
-    /// Whether it is reached through the environment's proxy for its scheme.
+    /// The environment's proxy for its scheme, if it is used.
     is_proxied: bool,
-    /// Where client certificates are set: which of them it is shown.
-    standing: Option<Standing>,
+    /// The role of the host, which decides the client certificate, if there are any.
+    role: Option<HostRole>,
 }
 
 /// Connection pools. Plain-http hosts share one that never loads a certificate.
 #[derive(Debug)]
 pub struct Network {
     settings: NetworkSettings,
-    clients: Mutex<HashMap<Manner, Client>>,
-    /// Every registry that was asked for by its name: they alone are shown a client certificate that is for all. Hosts
-    /// that answers and manifests name are not among them.
+    clients: Mutex<HashMap<PoolKey, Client>>,
+    /// The registries that the user named: only these receive a client certificate that is set for all registries, not
+    /// hosts from responses and manifests.
     registries: Mutex<HashSet<Origin>>,
 }
 
 impl Network {
-    /// Nothing is opened or read yet.
+    /// Opens and reads nothing.
     #[must_use]
     pub fn new(settings: NetworkSettings) -> Self {
         Self { settings, clients: Mutex::default(), registries: Mutex::default() }
@@ -75,63 +74,63 @@ impl Network {
 
     /// The settings.
     #[must_use]
-    pub fn settings(&self) -> &NetworkSettings {
+    pub(crate) fn settings(&self) -> &NetworkSettings {
         &self.settings
     }
 
-    /// The proxy that an origin is reached through, if any.
-    pub fn route(&self, origin: &Origin) -> Result<Option<Route>, Cause> {
+    /// The proxy for an origin, if any.
+    pub(crate) fn route(&self, origin: &Origin) -> Result<Option<Route>, RegistryError> {
         self.settings.proxies.route(origin)
     }
 
-    /// The client for an origin that is a registry or was named by one. It never follows a redirect, never sends a
-    /// `Referer`, keeps no cookies and decodes nothing, so that bytes arrive as they are stored.
-    pub fn client(&self, origin: &Origin) -> Result<Client, Cause> {
-        self.client_for(origin, self.standing(origin))
+    /// The client for a registry or a host that a registry named. It follows no redirect, sends no `Referer`, keeps no
+    /// cookies and decodes nothing, so that bytes arrive as stored.
+    pub fn client(&self, origin: &Origin) -> Result<Client, RegistryError> {
+        self.client_for(origin, self.role(origin))
     }
 
-    /// The same for an origin that only a manifest names: it is not told who we are.
-    pub(super) fn client_of_nobody(&self, origin: &Origin) -> Result<Client, Cause> {
-        self.client_for(origin, Standing::Unknown)
+    /// The client for a host from a manifest: it presents no client certificate.
+    pub(super) fn anonymous_client(&self, origin: &Origin) -> Result<Client, RegistryError> {
+        self.client_for(origin, HostRole::Unknown)
     }
 
-    fn client_for(&self, origin: &Origin, standing: Standing) -> Result<Client, Cause> {
+    fn client_for(&self, origin: &Origin, role: HostRole) -> Result<Client, RegistryError> {
         let route = self.route(origin)?;
         let trust = &self.settings.trust;
         let is_particular = origin.is_https() && trust.is_particular(origin);
         let shows = origin.is_https() && trust.has_identities();
-        let manner = Manner {
+        let key = PoolKey {
             scheme: origin.scheme(),
             own: is_particular.then(|| origin.clone()),
             is_proxied: route.is_some(),
-            standing: shows.then_some(standing),
+            role: shows.then_some(role),
         };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&manner) {
+        if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let client = self.build(origin, standing, route.as_ref(), false)?;
-        clients.insert(manner, client.clone());
+        let client = self.build(origin, role, route.as_ref(), false)?;
+        clients.insert(key, client.clone());
         Ok(client)
     }
 
-    fn standing(&self, origin: &Origin) -> Standing {
+    fn role(&self, origin: &Origin) -> HostRole {
         let registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
-        if registries.contains(origin) { Standing::Registry } else { Standing::Referred }
+        if registries.contains(origin) { HostRole::Registry } else { HostRole::Referred }
     }
 
-    /// A client of its own, whose answers tell the server's certificate. All others are spared the copies.
-    pub(super) fn client_that_tells_certificates(&self, origin: &Origin) -> Result<Client, Cause> {
-        self.build(origin, self.standing(origin), self.route(origin)?.as_ref(), true)
+    /// A separate client whose responses include the server's certificate. Other clients avoid these copies.
+    pub(super) fn client_with_certificate_info(&self, origin: &Origin) -> Result<Client, RegistryError> {
+        self.build(origin, self.role(origin), self.route(origin)?.as_ref(), true)
     }
 
     fn build(
         &self,
         origin: &Origin,
-        standing: Standing,
+        role: HostRole,
         route: Option<&Route>,
         tells: bool,
-    ) -> Result<Client, Cause> {
+    ) -> Result<Client, RegistryError> {
         let mut builder = Client::builder()
             .redirect(Policy::none())
             .referer(false)
@@ -140,149 +139,109 @@ impl Network {
             .pool_idle_timeout(limits::IDLE)
             .http1_only()
             .tls_info(tells)
-            // The environment is read by `Proxies`, which knows more rules.
+            // `Proxies` reads the environment: it implements more rules.
             .no_proxy();
         if let Some(route) = route {
             let proxy = route.proxy().map_err(|error| {
-                Cause::Settings(format!("the proxy {route} cannot be used: {}", chain(&error)))
+                RegistryError::Settings(format!("invalid proxy {route}: {}", innermost(&error)))
             })?;
             builder = builder.proxy(proxy);
         }
         builder = if origin.is_https() || route.is_some_and(Route::is_https) {
-            self.settings.trust.apply(builder, origin, standing)
+            self.settings.trust.apply(builder, origin, role)
         } else {
-            // Without any root, building a client that will never speak TLS costs no certificate parsing.
+            // Without roots, building a client that never uses TLS parses no certificates.
             builder.tls_certs_only([])
         };
-        builder.build().map_err(|error| Cause::Settings(format!("cannot set up TLS: {}", chain(&error))))
+        builder
+            .build()
+            .map_err(|error| RegistryError::Settings(format!("cannot set up TLS: {}", innermost(&error))))
     }
 
     fn connect_timeout(&self) -> Duration {
         self.settings.connect_timeout.unwrap_or(limits::CONNECT)
     }
 
-    /// The origin of a registry. Remote hosts are https unless plain http was asked for. A registry on
-    /// loopback may be either; it is asked once, without credentials.
-    pub async fn origin(&self, registry: &str) -> Result<Origin, Cause> {
-        let settings = |error: super::auth::origin::OriginError| Cause::Settings(error.to_string());
+    /// The origin of a registry. Remote hosts use https unless the user asked for plain http. A loopback registry may
+    /// use either; one request without credentials finds out.
+    pub async fn origin(&self, registry: &str) -> Result<Origin, RegistryError> {
+        let settings = |error: super::auth::origin::OriginError| RegistryError::Settings(error.to_string());
         let plain = Origin::of_registry(registry, Scheme::Http).map_err(settings)?;
         if self.settings.plain_http.contains(registry) {
             return Ok(plain);
         }
         let encrypted = Origin::of_registry(registry, Scheme::Https).map_err(settings)?;
         self.registries.lock().unwrap_or_else(PoisonError::into_inner).insert(encrypted.clone());
-        // Whoever sets certificates for a registry of this machine has answered the question.
+        // Certificates that are set for a loopback registry imply https.
         let is_asked = plain.reach() == Reach::Loopback && !self.settings.trust.is_particular(&encrypted);
         if is_asked { self.find_scheme(plain, encrypted).await } else { Ok(encrypted) }
     }
 
-    /// Which of two schemes a loopback registry speaks. A TLS server answers plain http with a 400 or an alert;
-    /// one that hangs up may be anything, and is asked again and then over https.
-    async fn find_scheme(&self, plain: Origin, encrypted: Origin) -> Result<Origin, Cause> {
+    /// Detects the scheme of a loopback registry. A TLS server answers plain http with a 400 or an alert. If the server
+    /// closes the connection, http is tried again and then https.
+    async fn find_scheme(&self, plain: Origin, encrypted: Origin) -> Result<Origin, RegistryError> {
         let mut cut = String::new();
-        for _ in 0..PLAIN_QUESTIONS {
-            match self.ask_plainly(&plain).await? {
-                Plainly::Answered => return Ok(plain),
-                Plainly::Foreign => return Ok(encrypted),
-                Plainly::Cut(reason) => cut = reason,
+        for _ in 0..PLAIN_HTTP_ATTEMPTS {
+            match self.try_plain_http(&plain).await? {
+                PlainAnswer::Answered => return Ok(plain),
+                PlainAnswer::Foreign => return Ok(encrypted),
+                PlainAnswer::Cut(reason) => cut = reason,
             }
         }
-        match self.ask_encrypted(&encrypted).await {
-            Err(Cause::NotTls) => Ok(plain),
-            Err(cause) if retry::is_transient(&cause) => {
-                Err(Cause::NeitherScheme { http: cut, https: cause.to_string() })
+        match self.try_https(&encrypted).await {
+            Err(RegistryError::NotTls) => Ok(plain),
+            Err(error) if retry::is_transient(&error) => {
+                Err(RegistryError::NeitherScheme { http: cut, https: error.to_string() })
             }
-            // What is wrong with its certificate, or with ours, the first real request tells.
+            // The first real request reports a problem with a certificate.
             Ok(()) | Err(_) => Ok(encrypted),
         }
     }
 
-    async fn ask_plainly(&self, origin: &Origin) -> Result<Plainly, Cause> {
+    async fn try_plain_http(&self, origin: &Origin) -> Result<PlainAnswer, RegistryError> {
         let patience = self.connect_timeout();
         match self.client(origin)?.get(greeting_url(origin)?).timeout(patience).send().await {
-            Ok(response) if response.status() == StatusCode::BAD_REQUEST => Ok(Plainly::Foreign),
-            Ok(_) => Ok(Plainly::Answered),
-            Err(error) if error.is_connect() => Err(cause_of(&error)),
-            Err(error) if error.is_timeout() => Err(Cause::Stalled(patience)),
-            Err(error) if is_no_http(&error) => Ok(Plainly::Foreign),
-            Err(error) => Ok(Plainly::Cut(cause_of(&error).to_string())),
+            Ok(response) if response.status() == StatusCode::BAD_REQUEST => Ok(PlainAnswer::Foreign),
+            Ok(_) => Ok(PlainAnswer::Answered),
+            Err(error) if error.is_connect() => Err(client_error::translate(&error)),
+            Err(error) if error.is_timeout() => Err(RegistryError::Stalled(patience)),
+            Err(error) if client_error::is_unreadable(&error) => Ok(PlainAnswer::Foreign),
+            Err(error) => Ok(PlainAnswer::Cut(client_error::translate(&error).to_string())),
         }
     }
 
-    async fn ask_encrypted(&self, origin: &Origin) -> Result<(), Cause> {
+    async fn try_https(&self, origin: &Origin) -> Result<(), RegistryError> {
         let patience = self.connect_timeout();
         let asked = self.client(origin)?.get(greeting_url(origin)?).timeout(patience).send().await;
-        asked.map(drop).map_err(|error| cause_of(&error))
+        asked.map(drop).map_err(|error| client_error::translate(&error))
     }
 
-    /// Why a request to an origin failed; of a proxy that refuses, with its status.
-    pub(super) async fn explain(&self, origin: &Origin, error: &reqwest::Error) -> Cause {
-        let cause = cause_of(error);
-        let is_tunnel = matches!(&cause, Cause::Unreachable(reason) if reason == REFUSED_TUNNEL);
-        let Ok(Some(route)) = self.route(origin) else { return cause };
-        if !is_tunnel {
-            return cause;
+    /// Why a request to an origin failed. If a proxy refused it, with the proxy's status.
+    pub(super) async fn explain(&self, origin: &Origin, error: &reqwest::Error) -> RegistryError {
+        let translated = client_error::translate(error);
+        let Ok(Some(route)) = self.route(origin) else { return translated };
+        if !client_error::is_refused_tunnel(error) {
+            return translated;
         }
         match tokio::time::timeout(self.connect_timeout(), route.status(origin)).await {
-            Ok(Ok(status)) if !(200..300).contains(&status) => Cause::ProxyRefused(status),
-            _ => cause,
+            Ok(Ok(status)) if !(200..300).contains(&status) => RegistryError::ProxyRefused(status),
+            _ => translated,
         }
     }
 }
 
-/// How a server took a question in plain http.
-enum Plainly {
+/// The response to a request over plain http.
+enum PlainAnswer {
     /// It speaks http.
     Answered,
-    /// It said that it does not, or something that is not http.
+    /// It requires TLS, or the response is not http.
     Foreign,
-    /// It hung up.
+    /// It closed the connection.
     Cut(String),
 }
 
-fn greeting_url(origin: &Origin) -> Result<Url, Cause> {
-    origin.url("/v2/").map_err(|error| Cause::Settings(error.to_string()))
-}
-
-/// Whether the answer was there and was not http.
-fn is_no_http(error: &reqwest::Error) -> bool {
-    let mut source = error.source();
-    while let Some(error) = source {
-        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
-            return true;
-        }
-        source = error.source();
-    }
-    false
-}
-
-/// Sorts a client error into the causes that decide about retries. Its URL is left out: it may be signed.
-pub(super) fn cause_of(error: &reqwest::Error) -> Cause {
-    let text = chain(error);
-    if text.contains("InvalidContentType") {
-        return Cause::NotTls;
-    }
-    if text == "tunnel error: proxy authorization required" {
-        return Cause::ProxyRefused(407);
-    }
-    // In TLS 1.3 a server that misses a client certificate says so when the connection stands already.
-    if error.is_connect() || text.contains("received fatal alert") {
-        Cause::Unreachable(text)
-    } else if error.is_timeout() {
-        Cause::Stalled(limits::STALL)
-    } else {
-        Cause::Broken(text)
-    }
-}
-
-/// The innermost cause of an error: the outer ones of an HTTP stack only say that something failed. It names
-/// no URL and no header.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    crate::error::escape(&innermost.to_string())
+fn greeting_url(origin: &Origin) -> Result<Url, RegistryError> {
+    origin.url("/v2/").map_err(|error| RegistryError::Settings(error.to_string()))
 }
 
 #[cfg(test)]
@@ -312,20 +271,24 @@ mod tests {
         }
     }
 
-    /// A server that accepts connections and then says nothing, as a firewall's black hole does to TLS.
+    /// A server that accepts connections and sends nothing, like a firewall that drops TLS.
     #[tokio::test]
-    async fn a_connection_that_does_not_come_about_ends_after_the_time_set() {
+    async fn the_connect_timeout_covers_the_tls_handshake() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let registry = silent.local_addr().unwrap().to_string();
         let connect_timeout = Some(Duration::from_millis(50));
         let network = Network::new(NetworkSettings { connect_timeout, ..NetworkSettings::default() });
-        let cause = network.origin(&registry).await.unwrap_err();
-        assert!(matches!(cause, Cause::Stalled(time) if time == Duration::from_millis(50)), "{cause}");
+        let error = network.origin(&registry).await.unwrap_err();
+        assert!(
+            matches!(error, RegistryError::Stalled(time) if time == Duration::from_millis(50)),
+            "{error}"
+        );
         let origin = Origin::of_registry(&registry, Scheme::Https).unwrap();
         let mut settings = NetworkSettings { connect_timeout, ..NetworkSettings::default() };
         settings.trust.accept_any(origin.clone());
         let client = Network::new(settings).client(&origin).unwrap();
         let error = client.get(origin.url("/v2/").unwrap()).send().await.unwrap_err();
-        assert!(matches!(cause_of(&error), Cause::Unreachable(_)), "{error:?}");
+        let translated = client_error::translate(&error);
+        assert!(matches!(translated, RegistryError::Unreachable { .. }), "{error:?}");
     }
 }

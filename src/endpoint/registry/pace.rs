@@ -1,8 +1,8 @@
-//! How fast one host is asked: what it says about it (`Retry-After`, 429) holds for everybody who asks it.
+//! Rate limits for one host. Its `Retry-After` and 429 apply to all requests to it.
 //!
-//! Two [`Lane`]s bound what runs at once: requests, and blobs on their way. Each finds its width by itself:
-//! additive increase, multiplicative decrease (Chiu and Jain, 1989). Until the first 429 every success widens
-//! a lane, because a registry that has never complained is probably not near its limit.
+//! Two [`Lane`]s limit concurrency: one for requests, one for blob transfers. Each adapts its width by additive
+//! increase and multiplicative decrease (Chiu and Jain, 1989). Until the first 429, every success widens a lane: the
+//! registry is probably far from its limit.
 
 use std::{
     sync::{
@@ -17,13 +17,15 @@ use tokio::{
     time::Instant,
 };
 
-use super::{limits, retry};
-use crate::endpoint::Cause;
+use super::{
+    error::{Refusal, RegistryError},
+    limits, retry,
+};
 
-/// All 429s within this time are answers to the same excess and halve a lane once.
+/// All 429s within this time have the same cause and halve a lane once.
 const EPOCH: Duration = Duration::from_millis(100);
 
-/// The pace at which one host is asked.
+/// The rate limits of one host.
 #[derive(Debug)]
 pub(super) struct Pace {
     requests: Arc<Lane>,
@@ -33,7 +35,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Nothing is known of the host.
+    /// The initial limits.
     pub(super) fn new() -> Self {
         Self {
             requests: Lane::new(limits::REQUESTS_PER_HOST),
@@ -43,20 +45,20 @@ impl Pace {
         }
     }
 
-    /// Waits for the right to send a request.
+    /// Waits for a permit to send a request.
     pub(super) async fn request(&self) -> Permit {
         let permit = self.requests.enter().await;
         self.ready().await;
         permit
     }
 
-    /// Waits for the right to move a blob. Whoever needs it at the destination and at the source takes it
-    /// there first, always in this order, so that two can never wait for each other.
+    /// Waits for a permit to transfer a blob. A transfer takes the destination's permit before the source's, so that
+    /// two transfers cannot deadlock.
     pub(super) async fn blob(&self) -> Permit {
         self.blobs.enter().await
     }
 
-    /// Waits until the host wants to be asked again.
+    /// Waits until a pause that the host asked for is over.
     pub(super) async fn ready(&self) {
         loop {
             let until = *lock(&self.not_before);
@@ -67,31 +69,31 @@ impl Pace {
         }
     }
 
-    /// A request was answered well.
+    /// Records a successful request.
     pub(super) fn answered(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
         self.requests.widen();
     }
 
-    /// A blob has moved.
+    /// Records a successful blob transfer.
     pub(super) fn moved(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
         self.blobs.widen();
     }
 
-    /// How many requests have been answered well.
+    /// The number of successful requests.
     pub(super) fn answers(&self) -> u64 {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// A request failed: a pause that the host asks for is everybody's.
-    pub(super) fn failed(&self, cause: &Cause) {
-        if let Some(asked) = retry::asked_for(cause) {
+    /// Records a failed request. A pause that the host asks for applies to all requests.
+    pub(super) fn failed(&self, error: &RegistryError) {
+        if let Some(asked) = retry::asked_for(error) {
             let until = Instant::now() + asked;
             let mut not_before = lock(&self.not_before);
             *not_before = Some(not_before.map_or(until, |earlier| earlier.max(until)));
         }
-        if matches!(cause, Cause::Refused { status: 429, .. }) {
+        if matches!(error, RegistryError::Refused(Refusal { status: 429, .. })) {
             let now = Instant::now();
             self.requests.halve(now);
             self.blobs.halve(now);
@@ -99,7 +101,7 @@ impl Pace {
     }
 }
 
-/// The right to do one thing beside others.
+/// Permission for one request or transfer.
 #[derive(Debug)]
 pub(super) struct Permit {
     lane: Arc<Lane>,
@@ -118,7 +120,7 @@ impl Drop for Permit {
     }
 }
 
-/// What may run at once, first come, first served.
+/// A fair semaphore with an adaptive limit.
 #[derive(Debug)]
 struct Lane {
     permits: Arc<Semaphore>,
@@ -129,9 +131,9 @@ struct Lane {
 #[derive(Debug)]
 struct Width {
     now: usize,
-    /// Permits that are out although the lane has been narrowed; they do not come back.
+    /// Permits in use beyond the current limit. They are dropped on return.
     excess: usize,
-    /// Successes since the lane was last changed.
+    /// Successes since the last change of the limit.
     earned: usize,
     halved_at: Option<Instant>,
 }
@@ -143,7 +145,7 @@ impl Lane {
     }
 
     async fn enter(self: &Arc<Self>) -> Permit {
-        // A closed semaphore cannot be: nothing closes it. Without a permit the work is merely unbounded.
+        // The semaphore is never closed. Without a permit, concurrency is merely unlimited.
         let inner = Arc::clone(&self.permits).acquire_owned().await.ok();
         Permit { lane: Arc::clone(self), inner }
     }
@@ -151,8 +153,8 @@ impl Lane {
     fn widen(&self) {
         let mut width = lock(&self.width);
         width.earned += 1;
-        let price = if width.halved_at.is_some() { width.now } else { 1 };
-        if width.now >= self.widest || width.earned < price {
+        let needed = if width.halved_at.is_some() { width.now } else { 1 };
+        if width.now >= self.widest || width.earned < needed {
             return;
         }
         width.earned = 0;
@@ -192,12 +194,12 @@ mod tests {
         lane.enter().now_or_never()
     }
 
-    fn too_many(asked: Duration) -> Cause {
-        Cause::Refused { status: 429, code: None, message: String::new(), retry_after: Some(asked) }
+    fn too_many(asked: Duration) -> RegistryError {
+        RegistryError::Refused(Refusal { status: 429, retry_after: Some(asked), ..Refusal::default() })
     }
 
     #[test]
-    fn a_lane_is_halved_once_an_epoch_and_takes_effect_as_permits_return() {
+    fn a_lane_is_halved_once_per_epoch_and_shrinks_as_permits_return() {
         let lane = Lane::new((8, 16));
         let now = Instant::now();
         let mut out: Vec<Permit> = std::iter::from_fn(|| enter(&lane)).collect();
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_never_closes_and_widens_by_one_a_window_after_it_was_halved() {
+    fn a_halved_lane_keeps_one_permit_and_widens_by_one_per_window() {
         let lane = Lane::new((2, 4));
         for epoch in 0..5 {
             lane.halve(Instant::now() + EPOCH * epoch);
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pause_is_everybodys_and_the_longest_counts() {
+    async fn a_pause_applies_to_all_requests_and_the_longest_wins() {
         let pace = Pace::new();
         let before = Instant::now();
         pace.failed(&too_many(Duration::from_millis(60)));

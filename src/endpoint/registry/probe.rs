@@ -1,70 +1,95 @@
-//! Questions that leave nothing behind: does a registry answer, whom does it take us for, may we push, does it
-//! know referrers.
+//! Probes for `doctor` without side effects: whether a registry answers, which credential is used, whether we may push,
+//! whether it has the referrers API.
 
 use std::time::SystemTime;
 
 use http::{HeaderMap, Method, StatusCode, header};
-use reqwest::Response;
+use reqwest::{Response, tls::TlsInfo};
 use tokio::time::Instant;
 use url::Url;
+use x509_cert::{Certificate, der::Decode};
 
 use super::{
     Registries,
     auth::{Origin, Provenance, Scope},
-    certificate::ShownCertificate,
+    error::RegistryError,
     host::{Call, Host, discard},
     network::Route,
     redirect,
-    retry::{self, Tries},
+    retry::Attempts,
 };
 use crate::{
-    endpoint::{Cause, Error, Operation},
+    endpoint::{Error, Operation, retry::ATTEMPTS},
+    error::escape,
     oci::{Digest, Repository},
 };
 
-/// How a registry answered `/v2/`, asked once and without a credential.
+/// The response to one anonymous request for `/v2/`.
 #[derive(Debug)]
-pub struct Greeting {
-    /// Where it was found.
+pub(crate) struct Greeting {
+    /// The registry's origin.
     pub origin: Origin,
-    /// The proxy on the way to it.
+    /// The proxy, if one is used.
     pub route: Option<Route>,
-    /// Its certificate was accepted unseen.
+    /// Whether certificate checks are disabled for it.
     pub is_unverified: bool,
-    /// The certificate that it showed; none over plain http.
+    /// Its certificate; `None` over plain http.
     pub certificate: Option<ShownCertificate>,
-    /// The HTTP status: 200, or 401 where it wants to know who asks.
+    /// The HTTP status: 200, or 401 if it requires a login.
     pub status: u16,
-    /// What its clock said when it answered.
+    /// The time on its clock.
     pub clock: Option<SystemTime>,
-    /// How long the answer took.
+    /// The response time.
     pub time: std::time::Duration,
 }
 
+/// A server's certificate. TLS decides whether to trust it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ShownCertificate {
+    /// Its issuer's distinguished name as RFC 4514 writes it, control characters escaped.
+    pub issuer: String,
+    /// When it ends.
+    pub ends: SystemTime,
+}
+
+impl ShownCertificate {
+    /// The certificate of the server that answered; `None` over plain http, or where it cannot be read.
+    pub(super) fn of(response: &Response) -> Option<Self> {
+        Self::read(response.extensions().get::<TlsInfo>()?.peer_certificate()?)
+    }
+
+    fn read(der: &[u8]) -> Option<Self> {
+        let certificate = Certificate::from_der(der).ok()?;
+        let body = certificate.tbs_certificate();
+        let ends = body.validity().not_after.to_system_time();
+        Some(Self { issuer: escape(&body.issuer().to_string()).replace('\n', " "), ends })
+    }
+}
+
 impl Registries {
-    /// Asks a repository's registry whether it is there.
-    pub async fn greet(&self, repository: &Repository) -> Result<Greeting, Error> {
+    /// Checks that a repository's registry answers.
+    pub(crate) async fn greet(&self, repository: &Repository) -> Result<Greeting, Error> {
         let host = self.host(repository).await?;
-        let mut tries = Tries::new(1);
+        let mut tries = Attempts::new(1);
         tries.begin();
         greet(&host)
             .await
             .map_err(|cause| host.error(Operation::Connect, repository.registry(), &tries, cause))
     }
 
-    /// Where the credential for a repository comes from; `None` when none matches.
-    pub async fn provenance(&self, repository: &Repository) -> Result<Option<Provenance>, Error> {
+    /// The provenance of the credential for a repository; `None` when none matches.
+    pub(crate) async fn provenance(&self, repository: &Repository) -> Result<Option<Provenance>, Error> {
         let host = self.host(repository).await?;
         let found = self.authenticator.credentials().for_repository(&host.origin, repository).await;
         found.map(|found| found.map(|found| found.provenance)).map_err(|error| {
-            let cause = Cause::Auth(std::sync::Arc::new(error.into()));
+            let cause = RegistryError::Auth(error.into());
             Error::new(Operation::Connect, self.side, repository.registry(), cause)
         })
     }
 
-    /// Opens an upload in a repository and gives it back: whether it may be pushed to, and exists where a
-    /// registry does not create repositories by itself.
-    pub async fn probe_push(&self, repository: &Repository) -> Result<(), Error> {
+    /// Opens an upload in a repository and cancels it. Fails if we may not push, or if the repository does not exist
+    /// and the registry does not create it.
+    pub(crate) async fn probe_push(&self, repository: &Repository) -> Result<(), Error> {
         let host = self.host(repository).await?;
         let url = host.url(repository, "blobs/uploads/").map_err(|cause| failed(&host, repository, cause))?;
         let response = ask(&host, repository, Method::POST, url.clone(), &[]).await?;
@@ -72,7 +97,7 @@ impl Registries {
         let session = location.and_then(|location| redirect::resolve(&url, location).ok());
         discard(response).await;
         if let Some(session) = session {
-            // Registries sweep sessions that nobody gives back.
+            // Best effort: registries remove abandoned sessions.
             if let Ok(response) = ask(&host, repository, Method::DELETE, session, &[]).await {
                 discard(response).await;
             }
@@ -81,7 +106,7 @@ impl Registries {
     }
 
     /// Whether the registry has the referrers API (distribution specification 1.1).
-    pub async fn has_referrers(&self, repository: &Repository) -> Result<bool, Error> {
+    pub(crate) async fn has_referrers(&self, repository: &Repository) -> Result<bool, Error> {
         let host = self.host(repository).await?;
         let nothing = Digest::sha256(b"");
         let url = host
@@ -95,16 +120,16 @@ impl Registries {
     }
 }
 
-async fn greet(host: &Host) -> Result<Greeting, Cause> {
-    let url = host.origin.url("/v2/").map_err(|error| Cause::Settings(error.to_string()))?;
+async fn greet(host: &Host) -> Result<Greeting, RegistryError> {
+    let url = host.origin.url("/v2/").map_err(|error| RegistryError::Settings(error.to_string()))?;
     let network = host.network();
     let begun = Instant::now();
     let stall = host.tuning().stall;
-    let request = network.client_that_tells_certificates(&host.origin)?.get(url).send();
+    let request = network.client_with_certificate_info(&host.origin)?.get(url).send();
     let response = match tokio::time::timeout(stall, request).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => return Err(network.explain(&host.origin, &error).await),
-        Err(_) => return Err(Cause::Stalled(stall)),
+        Err(_) => return Err(RegistryError::Stalled(stall)),
     };
     let date = response.headers().get(header::DATE).and_then(|value| value.to_str().ok());
     let greeting = Greeting {
@@ -131,17 +156,36 @@ async fn ask(
     let call = Call {
         operation: Operation::Probe,
         repository,
-        place: repository.to_string(),
+        name: repository.to_string(),
         scopes: vec![scope],
         method,
         url,
         headers: HeaderMap::new(),
         body: None,
-        attempts: retry::ATTEMPTS,
+        attempts: ATTEMPTS,
     };
     host.send(&call, expected).await
 }
 
-fn failed(host: &Host, repository: &Repository, cause: Cause) -> Error {
-    host.error(Operation::Probe, &repository.to_string(), &Tries::new(1), cause)
+fn failed(host: &Host, repository: &Repository, cause: RegistryError) -> Error {
+    host.error(Operation::Probe, &repository.to_string(), &Attempts::new(1), cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    #[test]
+    fn issuer_and_expiry_are_read_and_junk_is_ignored() {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "an\u{1b}[2J authority");
+        params.not_after = date_time_ymd(2030, 1, 1);
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let shown = ShownCertificate::read(certificate.der()).unwrap();
+        assert_eq!(shown.issuer, "CN=an\\1b[2J authority");
+        assert_eq!(shown.ends, SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_893_456_000));
+        assert_eq!(ShownCertificate::read(b"junk"), None);
+    }
 }

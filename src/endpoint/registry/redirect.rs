@@ -1,53 +1,56 @@
-//! Where a registry may send the client: redirects, the `Location` of an upload, the URLs in a manifest.
+//! Checks the URLs that a registry sends: redirects, the `Location` of an upload, the URLs in a manifest.
 //!
-//! Credentials are judged anew at every hop: they go only to the registry's own origin. Libraries that
-//! follow redirects themselves have leaked tokens on the second hop, so ours does not.
+//! Credentials are re-evaluated at every hop: they go only to the registry's own origin. HTTP libraries have leaked
+//! tokens on the second hop, so ours does not follow redirects.
 
 use url::Url;
 
-use super::auth::{Origin, Reach, origin::redacted};
-use crate::endpoint::Cause;
+use super::{
+    auth::{Origin, Reach, origin::redacted},
+    error::RegistryError,
+};
 
-/// Resolves `location` against the URL it was received from, and refuses what no registry may ask:
-/// another scheme than http(s), a step from https to http, a step from a public host to this machine or
-/// its link (where clouds serve credentials).
-pub(super) fn resolve(from: &Url, location: &str) -> Result<Url, Cause> {
+/// Resolves `location` against the URL that returned it. Refuses schemes other than http(s), a downgrade from https to
+/// http, and a step from a public host to a loopback or link-local address (where clouds serve credentials).
+pub(super) fn resolve(from: &Url, location: &str) -> Result<Url, RegistryError> {
     let to = from
         .join(location)
-        .map_err(|_| Cause::Redirect("its `Location` is not a URL that can be resolved".to_owned()))?;
-    let refused = |reason: &str| Cause::Redirect(format!("{reason}: {}", redacted(&to)));
+        .map_err(|_| RegistryError::Redirect("its `Location` is not a valid URL".to_owned()))?;
+    let refused = |reason: &str| RegistryError::Redirect(format!("{reason}: {}", redacted(&to)));
     let (Ok(here), Ok(there)) = (Origin::of(from), Origin::of(&to)) else {
         return Err(refused("its `Location` is neither http nor https"));
     };
     if here.is_https() && !there.is_https() {
-        return Err(refused("it leads from https to http"));
+        return Err(refused("it downgrades https to http"));
     }
     if leads_inside(&here, &there) {
-        return Err(refused("it leads from a public host to this machine or its link"));
+        return Err(refused("it leads from a public host to a loopback or link-local address"));
     }
     Ok(to)
 }
 
-/// A URL that a manifest of this registry names for a layer. It may be http though the registry is https: no
-/// credential goes there, and the digest vouches for what comes. From there on, redirects are followed as ever.
-pub(super) fn named_in_manifest(registry: &Origin, text: &str) -> Result<Url, Cause> {
-    // Of a text that is no URL nothing is repeated: it could be anything.
+/// Checks the URL of a layer in a manifest of this registry. It may be http although the registry is https: no
+/// credential is sent, and the digest is verified. Redirects from there are followed as usual.
+pub(super) fn named_in_manifest(registry: &Origin, text: &str) -> Result<Url, RegistryError> {
+    // Do not repeat a text that is not a URL: it could be anything.
     let to = Url::parse(text)
-        .map_err(|_| Cause::Redirect("the manifest names something that is not a URL".to_owned()))?;
-    let refused = |reason: &str| Cause::Redirect(format!("{reason}: {}", redacted(&to)));
+        .map_err(|_| RegistryError::Redirect("the manifest holds an invalid URL".to_owned()))?;
+    let refused = |reason: &str| RegistryError::Redirect(format!("{reason}: {}", redacted(&to)));
     let Ok(there) = Origin::of(&to) else {
         return Err(refused("the manifest's URL is neither http nor https"));
     };
     if !to.username().is_empty() || to.password().is_some() {
-        return Err(refused("the manifest's URL holds a user"));
+        return Err(refused("the manifest's URL contains a user name"));
     }
     if leads_inside(registry, &there) {
-        return Err(refused("the manifest's URL leads from a public host to this machine or its link"));
+        return Err(refused(
+            "the manifest's URL leads from a public host to a loopback or link-local address",
+        ));
     }
     Ok(to)
 }
 
-/// Whether somebody elsewhere names this machine, or its link.
+/// Whether a public host names a loopback or link-local address.
 fn leads_inside(here: &Origin, there: &Origin) -> bool {
     there.reach() != Reach::Remote && here.reach() == Reach::Remote
 }
@@ -61,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_location_is_resolved_and_its_query_left_alone() {
+    fn every_form_of_location_is_resolved_and_its_query_is_kept() {
         let from = "https://reg.example.com/v2/a/blobs/uploads/";
         for (location, expected) in [
             (
@@ -77,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn never_from_https_to_http_nor_to_this_machine() {
+    fn downgrades_and_local_targets_are_refused() {
         let from = "https://reg.example.com/v2/";
         for location in [
             "http://reg.example.com/x",
@@ -107,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_names_http_and_https_anywhere_but_inside() {
+    fn manifest_urls_may_be_http_or_https_but_not_local() {
         let named = |registry: &str, text: &str| {
             let registry = Origin::of(&Url::parse(registry).unwrap()).unwrap();
             named_in_manifest(&registry, text).map(String::from).map_err(|cause| cause.to_string())

@@ -1,122 +1,110 @@
-//! What is tried again, and when. One function decides; everything that retries asks it.
+//! What is retried at a registry, and when. One function decides; everything that retries asks it.
 
 use std::time::{Duration, Instant};
 
-use crate::{endpoint::Cause, oci::manifest::ManifestError};
+use super::error::{Refusal, RegistryError};
+use crate::endpoint::{
+    Cause,
+    retry::{ATTEMPTS, DAMAGED_ATTEMPTS, Pause, Retry},
+};
 
-/// How often one request is tried.
-pub(crate) const ATTEMPTS: u32 = 5;
-/// How often something is read or sent that arrives as other bytes: they may have been damaged on the way, once;
-/// after that they are wrong where they come from.
-const DAMAGED_ATTEMPTS: u32 = 2;
-/// How often one request is tried at a registry that is overloaded but serves others in between.
+/// The maximum number of attempts while an overloaded registry serves other requests.
 const MOST_ATTEMPTS: u32 = 20;
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
 
-/// Whether the same request may succeed later without anybody changing anything.
-#[must_use]
-pub(crate) fn is_transient(cause: &Cause) -> bool {
-    match cause {
-        Cause::Broken(_) | Cause::Stalled(_) | Cause::NeitherScheme { .. } => true,
-        // A certificate that is not trusted now will not be trusted in a second.
-        Cause::Unreachable(reason) => !reason.contains("ertificate"),
-        Cause::Refused { status, .. } | Cause::ProxyRefused(status) => {
-            matches!(status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
+/// The reaction to a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remedy {
+    /// Do not retry.
+    Nothing,
+    /// Retry the request after a pause: the failure may be temporary.
+    SameRequest,
+    /// Start a new upload at once: the session is lost, the token expired, or another method is needed. With the number
+    /// of attempts.
+    NewUpload(u32),
+    /// Resume the upload after a pause. The registry is still busy with an earlier request of it: it may not have
+    /// noticed that the client has disconnected.
+    FreeUpload,
+}
+
+/// The table.
+fn remedy(error: &RegistryError) -> Remedy {
+    use RegistryError as Error;
+    match error {
+        Error::Broken(_) | Error::NotHttp(_) | Error::Stalled(_) | Error::NeitherScheme { .. } => {
+            Remedy::SameRequest
         }
-        // Of `NotTls`: a server does not learn TLS in a second either.
-        _ => false,
+        // A certificate problem does not go away.
+        Error::Unreachable { problem, .. } if problem.is_about_certificates() => Remedy::Nothing,
+        Error::Unreachable { .. } => Remedy::SameRequest,
+        Error::Refused(Refusal { status, .. }) | Error::ProxyRefused(status) if is_temporary(*status) => {
+            Remedy::SameRequest
+        }
+        Error::Refused(refusal) => match (refusal.status, refusal.code.as_deref()) {
+            (409, Some("BLOB_UPLOAD_UNKNOWN" | "BLOB_UPLOAD_INVALID")) => Remedy::FreeUpload,
+            // The token may have expired during the upload; the next POST gets a new one.
+            (401, _) | (_, Some("DIGEST_INVALID")) => Remedy::NewUpload(DAMAGED_ATTEMPTS),
+            // 413: use chunks, or smaller ones. 416: the registry has fewer or more bytes than it reported.
+            (413 | 416, _) | (_, Some("BLOB_UPLOAD_UNKNOWN" | "BLOB_UPLOAD_INVALID")) => {
+                Remedy::NewUpload(ATTEMPTS)
+            }
+            _ => Remedy::Nothing,
+        },
+        Error::NoChunks(_) => Remedy::NewUpload(ATTEMPTS),
+        // `NotTls` is permanent, too.
+        Error::NotTls
+        | Error::ProxyRefused(_)
+        | Error::Auth(_)
+        | Error::Immutable(_)
+        | Error::Redirect(_)
+        | Error::Protocol(_)
+        | Error::Settings(_) => Remedy::Nothing,
     }
 }
 
-/// Whether the registry says that it has too much to do, not that something is wrong.
-#[must_use]
-pub(crate) fn is_overload(cause: &Cause) -> bool {
-    matches!(cause, Cause::Refused { status: 429 | 503, .. })
+/// Whether a status is temporary.
+pub(super) fn is_temporary(status: u16) -> bool {
+    matches!(status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
 }
 
-/// How long nobody should ask this registry anything, if it says so.
-#[must_use]
-pub(crate) fn asked_for(cause: &Cause) -> Option<Duration> {
-    match cause {
-        Cause::Refused { retry_after: Some(asked), .. } if is_transient(cause) => {
+/// Whether and how to retry the transfer of a blob. Covers more than [`is_transient`]: a session can be lost.
+pub(super) fn of_transfer(error: &RegistryError) -> Option<Retry> {
+    match remedy(error) {
+        Remedy::Nothing => None,
+        Remedy::SameRequest => Some(Retry { pause: pause(error), ..Retry::TRANSIENT }),
+        Remedy::NewUpload(attempts) => Some(Retry { attempts, pause: Pause::None }),
+        Remedy::FreeUpload => Some(Retry::TRANSIENT),
+    }
+}
+
+/// Whether the same request may succeed later.
+pub(super) fn is_transient(error: &RegistryError) -> bool {
+    remedy(error) == Remedy::SameRequest
+}
+
+/// Whether the registry is still busy with an earlier request of the same upload.
+pub(super) fn is_busy_upload(error: &RegistryError) -> bool {
+    remedy(error) == Remedy::FreeUpload
+}
+
+/// The pause that the registry asks for, if any.
+pub(super) fn asked_for(error: &RegistryError) -> Option<Duration> {
+    match error {
+        RegistryError::Refused(Refusal { retry_after: Some(asked), .. }) if is_transient(error) => {
             Some((*asked).min(LONGEST_RETRY_AFTER))
         }
         _ => None,
     }
 }
 
-/// Whether bytes came that are not those that were asked for.
-#[must_use]
-fn is_damage(cause: &Cause) -> bool {
-    matches!(cause, Cause::Mismatch(_) | Cause::Manifest(ManifestError::Digest { .. }))
+/// The pause before the same request is retried.
+pub(super) fn pause(error: &RegistryError) -> Pause {
+    asked_for(error).map_or(Pause::Backoff, Pause::Fixed)
 }
 
-/// How often a blob is brought in vain before that counts as failure.
+/// Parses `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).
 #[must_use]
-pub(crate) fn attempts_for(cause: &Cause) -> u32 {
-    match cause {
-        Cause::Refused { status: 401, .. } => DAMAGED_ATTEMPTS,
-        Cause::Refused { code: Some(code), .. } if code == "DIGEST_INVALID" => DAMAGED_ATTEMPTS,
-        cause if is_damage(cause) => DAMAGED_ATTEMPTS,
-        _ => ATTEMPTS,
-    }
-}
-
-/// Whether a blob's upload may succeed when it is opened anew. More than [`is_transient`]: a session can
-/// be lost, and bytes can be damaged on the way.
-#[must_use]
-pub(crate) fn is_worth_a_new_upload(cause: &Cause) -> bool {
-    match cause {
-        // 401: the token may have expired while the bytes were streaming; the next POST gets a new one.
-        // 413: chunks, or smaller ones. 416: the registry has fewer or more bytes than it said.
-        Cause::NoChunks(_) | Cause::Refused { status: 401 | 413 | 416, .. } => true,
-        Cause::Refused { code: Some(code), .. }
-            if matches!(code.as_str(), "BLOB_UPLOAD_UNKNOWN" | "BLOB_UPLOAD_INVALID" | "DIGEST_INVALID") =>
-        {
-            true
-        }
-        other => is_damage(other) || is_transient(other),
-    }
-}
-
-/// Whether the registry is still busy with an earlier request about the same upload. It may not have noticed yet
-/// that the client of that request is gone.
-#[must_use]
-pub(crate) fn is_busy_upload(cause: &Cause) -> bool {
-    matches!(cause, Cause::Refused { status: 409, code: Some(code), .. } if code.starts_with("BLOB_UPLOAD_"))
-}
-
-/// The pause before attempt number `attempt + 1`: what the registry asked for, else full jitter over a
-/// doubling bound. None where waiting changes nothing: another way to upload is taken, or a new session.
-/// `random` is in `0..=u32::MAX`.
-#[must_use]
-pub(crate) fn pause(attempt: u32, cause: &Cause, random: u32) -> Duration {
-    if let Some(asked) = asked_for(cause) {
-        return asked;
-    }
-    if !is_transient(cause) && is_worth_a_new_upload(cause) && !is_busy_upload(cause) {
-        return Duration::ZERO;
-    }
-    let bound = FIRST_PAUSE.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(LONGEST_PAUSE);
-    let share = f64::from(random) / f64::from(u32::MAX);
-    bound.mul_f64(share).max(SHORTEST_PAUSE)
-}
-
-/// A random number for the jitter: unpredictable enough that many clients do not come back together.
-#[must_use]
-pub(crate) fn random() -> u32 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    // Every `RandomState` is keyed anew by the standard library.
-    let hash = RandomState::new().build_hasher().finish();
-    u32::try_from(hash & u64::from(u32::MAX)).unwrap_or(0)
-}
-
-/// Reads `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).
-#[must_use]
-pub(crate) fn retry_after(value: &str) -> Option<Duration> {
+pub(super) fn retry_after(value: &str) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
@@ -125,97 +113,100 @@ pub(crate) fn retry_after(value: &str) -> Option<Duration> {
     Some(until.duration_since(std::time::SystemTime::now()).unwrap_or_default())
 }
 
-/// Counts the tries of one operation.
+/// Counts the attempts of one operation.
 #[derive(Debug)]
-pub(crate) struct Tries {
-    begun: Instant,
+pub(super) struct Attempts {
+    started: Instant,
     count: u32,
-    /// How often it may be tried before that counts as failure.
+    /// The maximum number of attempts.
     granted: u32,
-    /// How many of them brought other bytes than those that were asked for.
+    /// How many of them returned wrong bytes.
     damaged: u32,
-    /// Answers that the host had given when the last try failed.
+    /// The host's successful responses when the last attempt failed.
     answers_seen: u64,
 }
 
-impl Tries {
-    /// Starts the clock of an operation that is tried so often.
-    #[must_use]
-    pub(crate) fn new(granted: u32) -> Self {
-        Self { begun: Instant::now(), count: 0, granted, damaged: 0, answers_seen: 0 }
+impl Attempts {
+    /// Starts the clock of an operation with this many attempts.
+    pub(super) fn new(granted: u32) -> Self {
+        Self { started: Instant::now(), count: 0, granted, damaged: 0, answers_seen: 0 }
     }
 
-    /// One more try begins.
-    pub(crate) fn begin(&mut self) {
+    /// Another attempt begins.
+    pub(super) fn begin(&mut self) {
         self.count += 1;
     }
 
-    /// How many tries there were.
-    #[must_use]
-    pub(crate) fn count(&self) -> u32 {
+    /// The number of attempts so far.
+    pub(super) fn count(&self) -> u32 {
         self.count
     }
 
-    /// How long they took altogether.
-    #[must_use]
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.begun.elapsed()
+    /// The time since the first attempt.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
-    /// The pause before the next try, or `None` when there is none. `answers` counts what the same host has
-    /// answered well, to anybody: an overloaded one that works through its queue is given more time.
-    #[must_use]
-    pub(crate) fn next_pause(&mut self, cause: &Cause, answers: u64) -> Option<Duration> {
+    /// The pause before the next attempt; `None` when there is none. `answers` counts the host's successful responses
+    /// to any request: an overloaded host that makes progress gets more attempts.
+    pub(super) fn next_pause(&mut self, cause: &Cause, answers: u64) -> Option<Duration> {
         let serves_others = self.count > 1 && answers > self.answers_seen;
         self.answers_seen = answers;
-        // "Later" is an answer to nothing that was asked: a request that is to be tried once has not been.
-        if matches!(cause, Cause::Refused { status: 429, .. }) {
-            self.granted = self.granted.max(ATTEMPTS);
+        let registry = cause.downcast_ref::<RegistryError>();
+        if let Some(RegistryError::Refused(Refusal { status: status @ (429 | 503), .. })) = registry {
+            // A 429 means that the request was not processed, so even a request with a single attempt is retried.
+            if *status == 429 {
+                self.granted = self.granted.max(ATTEMPTS);
+            }
+            if serves_others && self.granted >= ATTEMPTS {
+                self.granted = (self.granted + 1).min(MOST_ATTEMPTS);
+            }
         }
-        if is_overload(cause) && serves_others && self.granted >= ATTEMPTS {
-            self.granted = (self.granted + 1).min(MOST_ATTEMPTS);
-        }
-        let may_pass = if is_damage(cause) {
+        let pause = if cause.is_damage() {
             self.damaged += 1;
-            self.damaged < DAMAGED_ATTEMPTS
+            (self.damaged < DAMAGED_ATTEMPTS).then_some(Pause::None)
         } else {
-            is_transient(cause)
+            registry.filter(|error| is_transient(error)).map(pause)
         };
-        (self.count < self.granted && may_pass).then(|| pause(self.count, cause, random()))
+        let pause = pause.filter(|_| self.count < self.granted)?;
+        Some(pause.duration(self.count))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::Digest;
+    use crate::endpoint::registry::error::{CertificateProblem, ConnectionProblem};
 
-    fn refused(status: u16, code: Option<&str>) -> Cause {
-        Cause::Refused { status, code: code.map(str::to_owned), message: String::new(), retry_after: None }
+    fn refused(status: u16, code: Option<&str>) -> RegistryError {
+        let code = code.map(str::to_owned);
+        RegistryError::Refused(Refusal { status, code, ..Refusal::default() })
+    }
+
+    fn unreachable(problem: ConnectionProblem, reason: &str) -> RegistryError {
+        RegistryError::Unreachable { problem, reason: reason.to_owned() }
     }
 
     #[test]
-    fn the_table_of_what_is_tried_again() {
+    fn the_retry_table() {
         let table: Vec<String> = [
-            Cause::Unreachable("refused".into()),
-            Cause::Unreachable("invalid peer certificate".into()),
-            Cause::NotTls,
-            Cause::NeitherScheme { http: "cut".into(), https: "cut".into() },
-            Cause::ProxyRefused(403),
-            Cause::ProxyRefused(407),
-            Cause::ProxyRefused(503),
-            Cause::Broken("reset".into()),
-            Cause::Stalled(Duration::from_secs(60)),
-            Cause::NoSuchManifest,
-            Cause::NoSuchChild(Some(Box::new("linux/arm64".parse().unwrap()))),
-            Cause::Redirect("x".into()),
-            Cause::Protocol("x".into()),
-            Cause::NoChunks(405),
-            Cause::Manifest(ManifestError::Digest {
-                expected: Digest::sha256(b"a"),
-                found: Digest::sha256(b"b"),
-            }),
-            Cause::Manifest(ManifestError::Ambiguous),
+            unreachable(ConnectionProblem::Other, "refused"),
+            unreachable(ConnectionProblem::Tunnel, "tunnel error"),
+            unreachable(ConnectionProblem::ClientCertificate, "received fatal alert"),
+            unreachable(ConnectionProblem::Certificate(CertificateProblem::Expired), "expired"),
+            RegistryError::NotTls,
+            RegistryError::NotHttp("invalid".into()),
+            RegistryError::NeitherScheme { http: "cut".into(), https: "cut".into() },
+            RegistryError::ProxyRefused(403),
+            RegistryError::ProxyRefused(407),
+            RegistryError::ProxyRefused(503),
+            RegistryError::Broken("reset".into()),
+            RegistryError::Stalled(Duration::from_secs(60)),
+            RegistryError::Redirect("x".into()),
+            RegistryError::Protocol("x".into()),
+            RegistryError::Settings("x".into()),
+            RegistryError::Immutable(crate::oci::Digest::sha256(b"")),
+            RegistryError::NoChunks(405),
         ]
         .into_iter()
         .chain(
@@ -225,55 +216,47 @@ mod tests {
         .chain([
             refused(404, Some("BLOB_UPLOAD_UNKNOWN")),
             refused(409, Some("BLOB_UPLOAD_INVALID")),
+            refused(409, Some("BLOB_UPLOAD_UNKNOWN")),
             refused(400, Some("DIGEST_INVALID")),
         ])
-        .map(|cause| format!("{:5} {:5} {cause}", is_transient(&cause), is_worth_a_new_upload(&cause)))
+        .map(|error| format!("{:12} {error}", format!("{:?}", remedy(&error))))
         .collect();
         insta::assert_snapshot!(table.join("\n"));
     }
 
     #[test]
-    fn retry_after_in_both_forms_is_obeyed_and_capped() {
+    fn retry_after_is_honored_in_both_forms_and_capped() {
         assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
         assert_eq!(retry_after("soon"), None);
         let past = retry_after("Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(past, Some(Duration::ZERO));
-        let asked = Cause::Refused {
-            status: 429,
-            code: None,
-            message: String::new(),
-            retry_after: Some(Duration::from_secs(9000)),
-        };
-        assert_eq!(pause(1, &asked, 0), LONGEST_RETRY_AFTER);
+        let retry_after = Some(Duration::from_secs(9000));
+        let asked = RegistryError::Refused(Refusal { status: 429, retry_after, ..Refusal::default() });
+        assert_eq!(pause(&asked), Pause::Fixed(LONGEST_RETRY_AFTER));
+        assert_eq!(of_transfer(&asked).unwrap().pause, Pause::Fixed(LONGEST_RETRY_AFTER));
     }
 
     #[test]
-    fn pauses_double_and_stay_bounded() {
-        let cause = Cause::Broken(String::new());
-        assert_eq!(pause(1, &cause, u32::MAX), FIRST_PAUSE);
-        assert_eq!(pause(3, &cause, u32::MAX), FIRST_PAUSE * 4);
-        assert_eq!(pause(40, &cause, u32::MAX), LONGEST_PAUSE);
-        assert_eq!(pause(3, &cause, 0), SHORTEST_PAUSE, "full jitter");
-    }
-
-    #[test]
-    fn what_waiting_does_not_change_is_not_waited_for() {
-        for cause in [refused(413, None), refused(404, Some("BLOB_UPLOAD_UNKNOWN")), refused(401, None)] {
-            assert_eq!(pause(1, &cause, u32::MAX), Duration::ZERO, "{cause}");
+    fn an_upload_is_retried_at_once_unless_the_registry_is_busy() {
+        for error in [refused(413, None), refused(404, Some("BLOB_UPLOAD_UNKNOWN")), refused(401, None)] {
+            assert_eq!(of_transfer(&error).unwrap().pause, Pause::None, "{error}");
         }
         let busy = refused(409, Some("BLOB_UPLOAD_INVALID"));
-        assert_eq!(pause(1, &busy, u32::MAX), FIRST_PAUSE, "an upload becomes free by itself");
+        assert_eq!(of_transfer(&busy).unwrap().pause, Pause::Backoff, "an upload becomes free by itself");
+        assert_eq!(of_transfer(&refused(401, None)).unwrap().attempts, DAMAGED_ATTEMPTS);
+        assert_eq!(of_transfer(&refused(403, None)), None);
     }
 
     #[test]
-    fn an_overloaded_registry_that_serves_others_is_given_more_tries_but_not_endlessly() {
-        let tries_until_the_end = |cause: &Cause, answers_each_time: u64| {
-            let mut tries = Tries::new(ATTEMPTS);
+    fn an_overloaded_registry_that_makes_progress_gets_more_attempts() {
+        let tries_until_the_end = |error: &RegistryError, answers_each_time: u64| {
+            let cause = Cause::from(error.clone());
+            let mut tries = Attempts::new(ATTEMPTS);
             let mut answers = 0;
             loop {
                 tries.begin();
                 answers += answers_each_time;
-                if tries.next_pause(cause, answers).is_none() {
+                if tries.next_pause(&cause, answers).is_none() {
                     return tries.count();
                 }
             }

@@ -19,8 +19,8 @@ mod secrets;
 mod strvals;
 mod values;
 
-pub use package::ChartPackage;
-pub use strvals::SetError;
+pub(crate) use package::ChartPackage;
+pub(super) use strvals::SetError;
 
 use std::path::{Path, PathBuf};
 
@@ -40,9 +40,9 @@ use helm::Helm;
 use location::Location;
 
 /// The default chart.
-pub const DEFAULT_CHART: &str = "thoras";
+pub(crate) const DEFAULT_CHART: &str = "thoras";
 /// The vendor's chart repository, in which a bare chart name is looked up by default.
-pub const DEFAULT_REPOSITORY: &str = "https://thoras-ai.github.io/helm-charts";
+pub(crate) const DEFAULT_REPOSITORY: &str = "https://thoras-ai.github.io/helm-charts";
 
 /// Options for Helm, named like its own flags.
 #[derive(Debug, Clone)]
@@ -126,7 +126,7 @@ pub(super) async fn render(options: &ChartOptions, with_chart: bool) -> Result<R
 }
 
 /// Packages a chart without rendering it.
-pub async fn package_chart(options: &ChartOptions) -> Result<ChartPackage, EnumerateError> {
+pub(crate) async fn package_chart(options: &ChartOptions) -> Result<ChartPackage, EnumerateError> {
     let passed = arguments::check(&options.helm_args)?;
     let helm = Helm::new(options)?;
     let chart = obtain(&helm, options, &passed).await?;

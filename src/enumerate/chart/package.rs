@@ -23,7 +23,7 @@ const LARGEST_UNPACKED: u64 = 8 * LARGEST_PACKAGE;
 
 /// A chart that can be copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChartPackage {
+pub(crate) struct ChartPackage {
     /// Its name.
     pub reference: Reference,
     /// What was made of its package; `None` where a registry has the artifact already, under this name.

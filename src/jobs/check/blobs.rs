@@ -2,60 +2,56 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Fault, structure};
+use super::structure;
 use crate::{
-    endpoint::bundle::{BlobReader, Bundle, BundleError, hashing},
+    endpoint::bundle::{BlobReader, Bundle, completeness::unreadable_without, hashing},
     event::{Event, EventSink, Landing},
-    oci::{Descriptor, Digest, Mapping},
+    oci::{Descriptor, Digest, Hasher, Mapping},
     problem::Problem,
 };
 
-/// Every blob that is there, as it was found.
+/// What reading every blob found.
 #[derive(Default)]
-pub(super) struct Examined {
+pub(super) struct BlobResults {
     found: HashMap<Digest, Found>,
-    pub(super) faults: Vec<Fault>,
+    /// What is wrong around the blobs, and with blobs that no image needs.
+    pub(super) problems: Vec<Problem>,
 }
 
-/// A blob: its size in bytes, and what is wrong with it.
+/// A blob that is there.
 struct Found {
-    size: u64,
-    damage: Option<Damage>,
+    /// Its size in bytes; `None` when it cannot be opened.
+    size: Option<u64>,
+    problem: Option<Problem>,
 }
 
-enum Damage {
-    /// Its bytes hash to something else; the volumes that hold them, where there are several.
-    Corrupt(Digest, Vec<String>),
-    /// The file ends after so many of its bytes.
-    CutOff(u64),
-    Unreadable(String),
-}
+/// The first image that needs each blob: progress counts the blob for it.
+pub(super) type FirstImages = HashMap<Digest, (Arc<Mapping>, Descriptor)>;
 
-/// The first image that needs each blob, for the progress.
-pub(super) type Owners = HashMap<Digest, (Arc<Mapping>, Descriptor)>;
-
-impl Examined {
+impl BlobResults {
     /// Reads everything. Blocks.
-    pub(super) fn read(bundle: &Bundle, owners: &Owners, events: &dyn EventSink) -> Self {
+    pub(super) fn read(bundle: &Bundle, first_images: &FirstImages, events: &dyn EventSink) -> Self {
         let mut blobs = match bundle.storage().in_order() {
             Ok(blobs) => blobs,
-            Err(error) => return Self { faults: vec![error.into()], ..Self::default() },
+            Err(error) => return Self { problems: vec![structure::unreadable(&error)], ..Self::default() },
         };
         // Manifests were hashed when the bundle was opened.
         blobs.retain(|digest| !bundle.head().closure.manifests.contains_key(digest));
         let read = hashing::on_every_core(blobs, |digest| {
-            let (found, faults) = examine(bundle, &digest, owners.get(&digest), events);
-            (digest, found, faults)
+            let around = structure::entry_problems(bundle, &digest);
+            let found = read_blob(bundle, &digest, first_images.get(&digest), events);
+            (digest, around, found)
         });
-        let mut examined = Self::default();
-        for (digest, found, faults) in read {
-            examined.faults.extend(faults);
-            if let Some(damage) = found.damage.as_ref().filter(|_| !owners.contains_key(&digest)) {
-                examined.faults.push(Fault::Blob { blob: digest.clone(), reason: damage.of_a_stray() });
+        let mut results = Self::default();
+        for (digest, around, found) in read {
+            results.problems.extend(around);
+            if let Some(problem) = found.problem.as_ref().filter(|_| !first_images.contains_key(&digest)) {
+                let reason = problem.to_string();
+                results.problems.push(Problem::UnusedBlob { digest: digest.clone(), reason });
             }
-            examined.found.insert(digest, found);
+            results.found.insert(digest, found);
         }
-        examined
+        results
     }
 
     /// What is wrong with a blob that an image needs.
@@ -64,76 +60,65 @@ impl Examined {
         let Some(found) = self.found.get(&digest) else {
             return Some(Problem::MissingBlob { digest, size: expected });
         };
-        if found.size != expected {
-            return Some(Problem::WrongSize { digest, expected, found: found.size });
-        }
-        Some(match found.damage.as_ref()? {
-            Damage::Corrupt(other, volumes) => {
-                let place = lying_in(volumes);
-                Problem::CorruptBlob { digest, reason: format!("its bytes hash to {other}{place}") }
-            }
-            Damage::CutOff(there) => Problem::WrongSize { digest, expected, found: *there },
-            Damage::Unreadable(reason) => Problem::UnreadableBlob { digest, reason: reason.clone() },
-        })
-    }
-}
-
-impl Damage {
-    fn of_a_stray(&self) -> String {
-        match self {
-            Self::Corrupt(found, volumes) => format!("has bytes that hash to {found}{}", lying_in(volumes)),
-            Self::CutOff(there) => format!("is cut off after {there} bytes"),
-            Self::Unreadable(reason) => format!("cannot be read: {reason}"),
+        match found.size {
+            Some(found) if found != expected => Some(Problem::WrongSize { digest, expected, found }),
+            _ => found.problem.clone(),
         }
     }
 }
 
-fn lying_in(volumes: &[String]) -> String {
-    if volumes.is_empty() { String::new() } else { format!("; it lies in {}", volumes.join(" and ")) }
-}
-
-fn examine(
+fn read_blob(
     bundle: &Bundle,
     digest: &Digest,
-    owner: Option<&(Arc<Mapping>, Descriptor)>,
+    first_image: Option<&(Arc<Mapping>, Descriptor)>,
     events: &dyn EventSink,
-) -> (Found, Vec<Fault>) {
-    let faults = match (bundle.storage().archive(), bundle.layout().and_then(|layout| layout.blob(digest))) {
-        (Some(slices), Some(entry)) => structure::entry_faults(bundle, slices, entry),
-        _ => Vec::new(),
+) -> Found {
+    let unreadable = |reason| {
+        let problem = Problem::UnreadableBlob { digest: digest.clone(), reason, volumes: Vec::new() };
+        Found { size: None, problem: Some(problem) }
     };
-    let unreadable = |reason| Found { size: 0, damage: Some(Damage::Unreadable(reason)) };
     let reader = match bundle.blob(digest) {
         Ok(Some(reader)) => reader,
-        Ok(None) => return (unreadable("it is gone".to_owned()), faults),
-        Err(error) => return (unreadable(error.to_string()), faults),
+        Ok(None) => return unreadable("it is gone".to_owned()),
+        Err(error) => return unreadable(error.to_string()),
     };
-    let Some((image, blob)) = owner else {
-        return (read(&reader, digest, |_| ()), faults);
+    let size = Some(reader.size());
+    let Some((image, blob)) = first_image else {
+        return Found { size, problem: hash(&reader, digest, |_| ()) };
     };
     events.emit(Event::BlobStarted { image: Arc::clone(image), blob: blob.clone() });
-    let found = read(&reader, digest, |bytes| {
+    let problem = hash(&reader, digest, |bytes| {
         events.emit(Event::BlobProgress { image: Arc::clone(image), bytes });
     });
     let how = Landing::Copied;
     events.emit(Event::BlobFinished { image: Arc::clone(image), blob: blob.clone(), how });
-    (found, faults)
+    Found { size, problem }
 }
 
-fn read(reader: &BlobReader, digest: &Digest, progress: impl FnMut(u64)) -> Found {
-    let size = reader.size();
+/// What is wrong with a blob's bytes.
+fn hash(reader: &BlobReader, digest: &Digest, progress: impl FnMut(u64)) -> Option<Problem> {
+    let digest = digest.clone();
+    let (expected, found) = (reader.size(), reader.before_the_end());
     let absent = reader.absent();
-    let there = reader.before_the_end();
-    let damage = if !absent.is_empty() {
-        Some(Damage::Unreadable(BundleError::Absent { names: absent }.to_string()))
-    } else if there < size {
-        Some(Damage::CutOff(there))
-    } else {
-        match hashing::hash_telling(reader, digest, size, progress).map(crate::oci::Hasher::finish) {
-            Ok(found) if found == *digest => None,
-            Ok(found) => Some(Damage::Corrupt(found, reader.volumes())),
-            Err(error) => Some(Damage::Unreadable(error.to_string())),
+    if !absent.is_empty() {
+        return Some(unreadable_without(digest, absent));
+    }
+    if found < expected {
+        return Some(Problem::WrongSize { digest, expected, found });
+    }
+    match hashing::hash_with_progress(reader, &digest, expected, progress).map(Hasher::finish) {
+        Ok(found) if found == digest => None,
+        Ok(found) => {
+            let volumes = reader.volumes();
+            let position = if volumes.is_empty() {
+                String::new()
+            } else {
+                format!("; it lies in {}", volumes.join(" and "))
+            };
+            Some(Problem::CorruptBlob { digest, reason: format!("its bytes hash to {found}{position}") })
         }
-    };
-    Found { size, damage }
+        Err(error) => {
+            Some(Problem::UnreadableBlob { digest, reason: error.to_string(), volumes: Vec::new() })
+        }
+    }
 }

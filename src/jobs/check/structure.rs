@@ -2,98 +2,69 @@
 
 use std::io;
 
-use super::{Fault, fault::Place};
 use crate::{
-    endpoint::bundle::{
-        Bundle, BundleError, Layout, Slices,
-        header::{END, END_MARK},
-        index,
-        layout::BlobEntry,
-        wholeness::{Around, altered_around},
-    },
+    endpoint::bundle::{Bundle, BundleError, Layout, Slices, index},
     oci::{Descriptor, Digest, Reference},
+    problem::{ArchivePart, Problem},
 };
 
-/// Everything but the entries of the blobs.
-pub(super) fn faults(bundle: &Bundle) -> Vec<Fault> {
-    let mut faults = index_faults(bundle);
-    let Some(slices) = bundle.storage().archive() else { return faults };
-    faults.extend(bundle.absent_volumes().into_iter().map(|name| Fault::Volume { name }));
+/// Everything that is wrong outside the entries of the blobs.
+pub(super) fn problems(bundle: &Bundle) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = index_problem(bundle).into_iter().collect();
+    let Some(slices) = bundle.slices() else { return problems };
+    problems.extend(bundle.absent_volumes().into_iter().map(|name| Problem::MissingVolume { name }));
     match bundle.layout() {
         Some(layout) => {
-            faults.extend(stored_head_fault(bundle, slices, layout));
-            faults.extend(end_faults(bundle, slices, layout));
+            problems.extend(head_problem(bundle, slices, layout));
+            problems.extend(bundle.end_problems().unwrap_or_else(|error| vec![unreadable(&error)]));
         }
-        // With our lock in it, it was ours once.
-        None if bundle.head().lock.is_some() => faults.extend(head_fault(bundle, slices)),
+        // With this program's lock in it, it was written by this program.
+        None if bundle.head().lock.is_some() => {
+            problems.extend(head_problem(bundle, slices, &bundle.head().layout()));
+        }
         None => {}
     }
-    faults
+    problems
 }
 
-/// `index.json` says what it should in one way only, where a lock shows that it is ours.
-fn index_faults(bundle: &Bundle) -> Vec<Fault> {
+/// The header and the padding of one blob.
+pub(super) fn entry_problems(bundle: &Bundle, blob: &Digest) -> Vec<Problem> {
+    let problems = bundle.entry_problems(blob);
+    problems.map(|problem| problem.unwrap_or_else(|error| cannot_read(bundle, error))).collect()
+}
+
+/// What went wrong while a bundle was read.
+pub(super) fn unreadable(error: &BundleError) -> Problem {
+    Problem::UnreadableBundle { reason: error.to_string() }
+}
+
+fn cannot_read(bundle: &Bundle, error: io::Error) -> Problem {
+    unreadable(&BundleError::unreadable(bundle.path(), error))
+}
+
+/// `index.json` has only one form where a lock shows that this program wrote it.
+fn index_problem(bundle: &Bundle) -> Option<Problem> {
     let head = bundle.head();
     let Some(lock) = head.lock_bytes() else {
-        return if head.index.lock.is_some() { vec![Fault::NoLock] } else { Vec::new() };
+        return head.index.lock.is_some().then_some(Problem::MissingLock);
     };
     let images = &head.index.images;
     let named: Vec<(&Reference, &Descriptor)> =
         images.iter().filter_map(|image| Some((image.reference.as_ref()?, &image.root))).collect();
     let written = index::write(named, Some(&Digest::sha256(lock)));
-    if written == *head.index_bytes() { Vec::new() } else { vec![Fault::Index] }
+    (written != *head.index_bytes()).then_some(Problem::AlteredIndex)
 }
 
-fn end_faults(bundle: &Bundle, slices: &Slices, layout: &Layout) -> Option<Fault> {
-    let (found, expected) = (slices.length(), layout.length());
-    if found < expected {
-        return Some(Fault::CutOff { missing: expected - found });
-    }
-    if found > expected {
-        return Some(Fault::Behind { offset: expected, count: found - expected });
-    }
-    let altered = slices.first_difference(&END_MARK, expected.saturating_sub(END));
-    told(bundle, altered, |offset| Fault::End { place: Place::of(slices, offset) })
-}
-
-/// Where the files differ from a head that was read from elsewhere: from the index of volumes.
-fn stored_head_fault(bundle: &Bundle, slices: &Slices, layout: &Layout) -> Option<Fault> {
-    let altered = slices.first_difference(layout.head(), 0);
-    told(bundle, altered, |offset| Fault::Head { place: Place::of(slices, offset) })
-}
-
-/// Where the head begins to be another one than would be written for what it says.
-fn head_fault(bundle: &Bundle, slices: &Slices) -> Option<Fault> {
-    let layout = bundle.head().layout();
-    let shorter = slices.length() < layout.head().len() as u64;
-    let altered = slices.first_difference(layout.head(), 0);
-    let altered = altered.map(|place| place.or(shorter.then(|| slices.length())));
-    told(bundle, altered, |offset| Fault::Head { place: Place::of(slices, offset) })
-}
-
-/// The header and the padding of one blob.
-pub(super) fn entry_faults(bundle: &Bundle, slices: &Slices, entry: &BlobEntry) -> Vec<Fault> {
-    let fault = |altered: io::Result<(Around, u64)>| match altered {
-        Ok((part, offset)) => {
-            let (blob, place) = (entry.blob.digest.clone(), Place::of(slices, offset));
-            match part {
-                Around::Header => Fault::Header { blob, place },
-                Around::Padding => Fault::Padding { blob, place },
-            }
+/// Where the files differ from the head that is written for such a bundle. (The head of volumes is read from their index,
+/// so the files are compared with it even when it was read without an error.)
+fn head_problem(bundle: &Bundle, slices: &Slices, layout: &Layout) -> Option<Problem> {
+    let is_cut_off = slices.length() < layout.head().len() as u64;
+    match slices.first_alteration(ArchivePart::Head, layout.head(), 0) {
+        Ok(None) if is_cut_off => {
+            let position = slices.position(slices.length());
+            Some(Problem::AlteredArchive { part: ArchivePart::Head, position })
         }
-        Err(error) => BundleError::unreadable(bundle.path(), error).into(),
-    };
-    altered_around(slices, entry).map(fault).collect()
-}
-
-/// A fault where something differs, or cannot be read.
-fn told(
-    bundle: &Bundle,
-    altered: io::Result<Option<u64>>,
-    fault: impl FnOnce(u64) -> Fault,
-) -> Option<Fault> {
-    match altered {
-        Ok(place) => place.map(fault),
-        Err(error) => Some(BundleError::unreadable(bundle.path(), error).into()),
+        Ok(problem) => problem,
+        Err(error) => Some(cannot_read(bundle, error)),
     }
 }

@@ -22,6 +22,10 @@ async fn checked(bytes: &[u8]) -> Result<Checked, BundleError> {
     Ok(check(&bundle, &Required::default(), Arc::new(Silent)).await)
 }
 
+fn is_sound(checked: &Checked) -> bool {
+    checked.problems.is_empty() && checked.images.iter().all(|image| image.failure_kind().is_none())
+}
+
 /// Everything that was said, an error of opening included.
 async fn complaints(bytes: &[u8]) -> Vec<String> {
     match checked(bytes).await {
@@ -32,7 +36,7 @@ async fn complaints(bytes: &[u8]) -> Vec<String> {
                 problems.into_iter().chain(image.failure.iter().map(ToString::to_string)).collect::<Vec<_>>()
             };
             let images = checked.images.iter().flat_map(of_image);
-            images.chain(checked.faults.iter().map(ToString::to_string)).collect()
+            images.chain(checked.problems.iter().map(ToString::to_string)).collect()
         }
     }
 }
@@ -40,7 +44,7 @@ async fn complaints(bytes: &[u8]) -> Vec<String> {
 #[tokio::test]
 async fn a_whole_bundle_is_sound() {
     let checked = checked(&sample().bytes).await.unwrap();
-    assert!(checked.is_sound(), "{checked:?}");
+    assert!(is_sound(&checked), "{checked:?}");
     assert_eq!(checked.images[0].platforms.len(), 2);
 }
 
@@ -86,7 +90,7 @@ async fn a_damaged_blob_is_named_by_the_image_that_it_affects() {
     let entry = sample.layout.blob(&sample.layer).unwrap();
     bytes[usize::try_from(entry.extent.offset).unwrap() + 1000] ^= 1;
     let checked = checked(&bytes).await.unwrap();
-    assert!(checked.faults.is_empty(), "{checked:?}");
+    assert!(checked.problems.is_empty(), "{checked:?}");
     let problems = &checked.images[0].problems;
     assert!(
         matches!(problems.as_slice(), [Problem::CorruptBlob { digest, .. }] if *digest == sample.layer),
@@ -100,8 +104,8 @@ async fn regions_that_no_image_needs_are_named() {
     let entry = sample.layout.blob(&sample.layer).unwrap();
     let at = |offset: u64| usize::try_from(offset).unwrap();
     let cases = [
-        (at(entry.extent.offset) - 1, "the header of `blobs/"),
-        (at(entry.extent.end()), "the padding of `blobs/"),
+        (at(entry.extent.offset) - 1, "the header of blob sha256:"),
+        (at(entry.extent.end()), "the padding of blob sha256:"),
         (sample.bytes.len() - 1, "the end mark is damaged at byte"),
     ];
     for (place, expected) in cases {
@@ -120,7 +124,7 @@ async fn bytes_behind_the_end_and_missing_ones_are_counted() {
     assert!(complaints(&longer).await[0].starts_with("512 bytes follow the end"), "{longer:?}");
     let shorter = &sample.bytes[..sample.bytes.len() - 2048];
     let complaints = complaints(shorter).await;
-    assert!(complaints.iter().any(|text| text.contains("2048 bytes are missing")), "{complaints:?}");
+    assert!(complaints.iter().any(|text| text.contains("last 2048 bytes are missing")), "{complaints:?}");
     assert!(complaints.iter().any(|text| text.contains(sample.layer.as_str())), "{complaints:?}");
 }
 
@@ -131,7 +135,7 @@ async fn a_folder_is_checked_like_an_archive() {
     tar::Archive::new(sample.bytes.as_slice()).unpack(folder.path()).unwrap();
     let bundle = Arc::new(Bundle::open(folder.path()).unwrap());
     let sound = check(&bundle, &Required::default(), Arc::new(Silent)).await;
-    assert!(sound.is_sound(), "{sound:?}");
+    assert!(is_sound(&sound), "{sound:?}");
     std::fs::write(folder.path().join("blobs/sha256").join(sample.layer.hex()), b"other").unwrap();
     let damaged = check(&bundle, &Required::default(), Arc::new(Silent)).await;
     assert!(matches!(damaged.images[0].problems.as_slice(), [Problem::WrongSize { found: 5, .. }]));
@@ -150,12 +154,12 @@ async fn a_missing_volume_is_named_with_the_images_that_it_affects() {
     let bundle = Arc::new(Bundle::from_slices(slices, std::path::Path::new("t.tar")).unwrap());
     let checked = check(&bundle, &Required::default(), Arc::new(Silent)).await;
     assert!(
-        matches!(checked.faults.as_slice(), [Fault::Volume { name }] if name == "t.tar.002"),
+        matches!(checked.problems.as_slice(), [Problem::MissingVolume { name }] if name == "t.tar.002"),
         "{checked:?}"
     );
     let problems = &checked.images[0].problems;
     assert!(
-        matches!(problems.as_slice(), [Problem::UnreadableBlob { reason, .. }] if reason.contains("t.tar.002")),
+        matches!(problems.as_slice(), [Problem::UnreadableBlob { volumes, .. }] if *volumes == ["t.tar.002"]),
         "{problems:?}"
     );
 }
@@ -171,7 +175,7 @@ async fn a_required_platform_that_is_missing_is_a_problem_unless_it_is_waived() 
     assert!(matches!(missing.images[0].problems.as_slice(), [Problem::MissingPlatform { .. }]));
     let waivers = Waivers::new(vec!["app=linux/s390x".parse().unwrap()]);
     let waived = check(&bundle, &Required { platforms, waivers }, Arc::new(Silent)).await;
-    assert!(waived.is_sound(), "{waived:?}");
+    assert!(is_sound(&waived), "{waived:?}");
     assert_eq!(waived.images[0].waived.len(), 1);
 }
 

@@ -7,13 +7,13 @@ use std::{
 
 use futures::future::join_all;
 
-use super::{Check, Finding, Patience, source::credential};
+use super::{Check, CheckResult, Deadline, source::credential};
 use crate::{
     endpoint::{
         Source,
         registry::{
             Greeting, Registries, ShownCertificate,
-            auth::{Reach, Scheme},
+            auth::{Provenance, Reach, Scheme},
         },
     },
     error::{Failure, Kind},
@@ -25,17 +25,17 @@ use crate::{
 const LARGEST_SKEW: Duration = Duration::from_secs(120);
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
-/// A certificate that ends sooner should have been renewed.
+/// A certificate that expires sooner should be renewed now.
 const SHORTEST_VALIDITY: Duration = Duration::from_secs(14 * SECONDS_PER_DAY);
 
-/// Whether the registry answers, how, and whether its clock is right. Any repository on it will do.
-pub async fn registry(
+/// Whether the registry answers, how, and whether its clock is right. Any of its repositories will do.
+pub(crate) async fn registry(
     destination: &Registries,
     repository: &Repository,
-    patience: &Patience,
-) -> Vec<Finding> {
+    deadline: &Deadline,
+) -> Vec<CheckResult> {
     let registry = repository.registry();
-    match patience.ask(Side::Destination, registry, destination.greet(repository)).await {
+    match deadline.ask(Side::Destination, registry, destination.greet(repository)).await {
         Ok(greeting) => {
             let now = SystemTime::now();
             let certificate = greeting.certificate.as_ref().map(|shown| certificate(shown, now));
@@ -44,11 +44,11 @@ pub async fn registry(
                 .flatten()
                 .collect()
         }
-        Err(failure) => vec![Finding::problem(Check::Destination, failure)],
+        Err(failure) => vec![CheckResult::failed(Check::Destination, failure)],
     }
 }
 
-fn answer(registry: &str, greeting: &Greeting) -> Finding {
+fn answer(registry: &str, greeting: &Greeting) -> CheckResult {
     let through =
         greeting.route.as_ref().map(|route| format!(" through the proxy {route}")).unwrap_or_default();
     let how = match (greeting.origin.scheme(), greeting.is_unverified) {
@@ -58,155 +58,165 @@ fn answer(registry: &str, greeting: &Greeting) -> Finding {
     };
     let message = format!("{registry} answers {how}{through} in {} ms", greeting.time.as_millis().max(1));
     if !matches!(greeting.status, 200 | 401 | 403) {
-        return Finding::warning(
+        return CheckResult::warning(
             Check::Destination,
             format!("{message}, but with status {} to /v2/", greeting.status),
-            "check that the address is that of a registry",
+            "check that this is the address of a registry",
         );
     }
     let is_exposed = !greeting.origin.is_https() && greeting.origin.reach() != Reach::Loopback;
     if is_exposed || greeting.is_unverified {
-        let hint = "whoever is on the way can read the credential and change the images";
-        return Finding::warning(Check::Destination, message, hint);
+        let hint = "anyone on the network path can read the credentials and change the images";
+        return CheckResult::warning(Check::Destination, message, hint);
     }
-    Finding::ok(Check::Destination, message)
+    CheckResult::ok(Check::Destination, message)
 }
 
-/// Who issued the certificate, and how long it holds. One that has ended gets here only unverified.
-fn certificate(shown: &ShownCertificate, now: SystemTime) -> Finding {
+/// Who issued the certificate, and when it expires. An expired one gets here only when it is not verified.
+fn certificate(shown: &ShownCertificate, now: SystemTime) -> CheckResult {
     let by = format!("issued by {}", shown.issuer);
     let ends = httpdate::fmt_http_date(shown.ends);
-    let hint = "renew it before it ends: whoever pulls from this registry would be refused";
+    let hint = "renew it before it expires: clients would refuse to pull from this registry";
     match shown.ends.duration_since(now) {
         Ok(left) => {
             let days = left.as_secs() / SECONDS_PER_DAY;
             let message = format!("{by}; valid until {ends}, {days} days left");
             if left < SHORTEST_VALIDITY {
-                Finding::warning(Check::Certificate, message, hint)
+                CheckResult::warning(Check::Certificate, message, hint)
             } else {
-                Finding::ok(Check::Certificate, message)
+                CheckResult::ok(Check::Certificate, message)
             }
         }
-        Err(_) => Finding::warning(Check::Certificate, format!("{by}; ended on {ends}"), hint),
+        Err(_) => CheckResult::warning(Check::Certificate, format!("{by}; expired on {ends}"), hint),
     }
 }
 
-fn clock(registry: &str, greeting: &Greeting, now: SystemTime) -> Option<Finding> {
+fn clock(registry: &str, greeting: &Greeting, now: SystemTime) -> Option<CheckResult> {
     let theirs = greeting.clock?;
     let (skew, ours) = match now.duration_since(theirs) {
         Ok(ahead) => (ahead, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
     };
     if skew <= LARGEST_SKEW {
-        return Some(Finding::ok(Check::Clock, format!("agrees with that of {registry}")));
+        return Some(CheckResult::ok(Check::Clock, format!("agrees with that of {registry}")));
     }
     let message = format!("this machine's clock is {} s {ours} that of {registry}", skew.as_secs());
-    Some(Finding::warning(Check::Clock, message, "set the clock: tokens and certificates may be refused"))
+    Some(CheckResult::warning(Check::Clock, message, "set the clock: tokens and certificates may be refused"))
 }
 
 /// Whether images can be pushed: rights, repositories, indexes, referrers.
-pub async fn images(destination: &Registries, mappings: &[Mapping], patience: &Patience) -> Vec<Finding> {
+pub(crate) async fn images(
+    destination: &Registries,
+    mappings: &[Mapping],
+    deadline: &Deadline,
+) -> Vec<CheckResult> {
     let Some(first) = mappings.first() else {
-        return vec![Finding::untested(Check::Push, "without names there is nothing to test")];
+        return vec![CheckResult::untested(Check::Push, "there are no names to test")];
     };
-    let (mut findings, indexes, referrers) = tokio::join!(
-        push(destination, mappings, patience),
-        indexes(destination, first, patience),
-        referrers(destination, &first.repository, patience),
+    let (mut results, indexes, referrers) = tokio::join!(
+        push(destination, mappings, deadline),
+        indexes(destination, first, deadline),
+        referrers(destination, &first.repository, deadline),
     );
-    // Without the right to ask, the other answers say nothing that the first does not.
-    findings.extend([indexes, referrers].into_iter().flatten());
-    findings
+    // A registry that refuses these requests has refused the push as well, which is reported.
+    results.extend([indexes, referrers].into_iter().flatten());
+    results
 }
 
-/// Opens and cancels an upload in every repository: rights are given by repository, and some registries want
-/// each to be created beforehand.
-async fn push(destination: &Registries, mappings: &[Mapping], patience: &Patience) -> Vec<Finding> {
+/// Opens and cancels an upload in every repository: permissions are per repository, and on some registries each must be
+/// created first.
+async fn push(destination: &Registries, mappings: &[Mapping], deadline: &Deadline) -> Vec<CheckResult> {
     let repositories: BTreeSet<&Repository> = mappings.iter().map(|mapping| &mapping.repository).collect();
-    let probe = async |repository: &Repository| {
-        destination.probe_push(repository).await?;
-        destination.provenance(repository).await
+    let probe = async |repository: &Repository| match destination.probe_push(repository).await {
+        Ok(()) => Ok(Pushed::Allowed(destination.provenance(repository).await?)),
+        Err(error) if error.lacks_repository() => Ok(Pushed::NoRepository),
+        Err(error) => Err(error),
     };
     let answers = join_all(repositories.iter().map(async |repository| {
-        patience.ask(Side::Destination, &repository.to_string(), probe(repository)).await
+        deadline.ask(Side::Destination, &repository.to_string(), probe(repository)).await
     }));
-    let (mut allowed, mut refused) = (Vec::new(), Vec::new());
+    let (mut allowed, mut missing, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for (repository, answer) in repositories.iter().zip(answers.await) {
         match answer {
-            Ok(provenance) => allowed.push(provenance),
-            Err(failure) => refused.push((*repository, failure)),
+            Ok(Pushed::Allowed(provenance)) => allowed.push(provenance),
+            Ok(Pushed::NoRepository) => missing.push(repository.to_string()),
+            Err(failure) => refused.push(failure),
         }
     }
-    let mut findings = refusals(refused);
+    let mut results = refusals(&missing, refused);
     if let Some(provenance) = allowed.first() {
         let with = credential(provenance.as_ref());
         let count = format!("{} of {}", allowed.len(), counted(repositories.len()));
         let message = format!("{count} can be pushed to {with} (uploads were opened and canceled)");
-        findings.insert(0, Finding::ok(Check::Push, message));
+        results.insert(0, CheckResult::ok(Check::Push, message));
     }
-    findings
+    results
 }
 
-/// Repositories that are missing are all named, because somebody has to create them. Of other refusals the first
-/// of each kind stands for the rest.
-fn refusals(refused: Vec<(&Repository, Failure)>) -> Vec<Finding> {
-    let is_missing = |failure: &Failure| failure.causes.iter().any(|cause| cause.contains("NAME_UNKNOWN"));
-    let (missing, others): (Vec<_>, Vec<_>) =
-        refused.into_iter().partition(|(_, failure)| is_missing(failure));
-    let mut findings = Vec::new();
+/// What opening an upload in a repository showed.
+enum Pushed {
+    /// It may be pushed to, with this credential.
+    Allowed(Option<Provenance>),
+    /// It has to be created first.
+    NoRepository,
+}
+
+/// Missing repositories are all named, because they have to be created. Of other refusals, only the first of each kind is
+/// shown.
+fn refusals(missing: &[String], refused: Vec<Failure>) -> Vec<CheckResult> {
+    let mut results = Vec::new();
     if !missing.is_empty() {
-        let names: Vec<String> = missing.iter().map(|(repository, _)| repository.to_string()).collect();
-        let message = format!("these repositories do not exist: {}", names.join(", "));
-        let hint = "create them first: this registry does not do it by itself";
-        findings.push(Finding::problem(Check::Push, Failure::new(Kind::Image, message).with_hint(hint)));
+        let message = format!("these repositories do not exist: {}", missing.join(", "));
+        let hint = "create them first: this registry does not create repositories by itself";
+        results.push(CheckResult::failed(Check::Push, Failure::new(Kind::Image, message).with_hint(hint)));
     }
     let mut kinds: Vec<(Failure, usize)> = Vec::new();
-    for (_, failure) in others {
+    for failure in refused {
         match kinds.iter_mut().find(|(first, _)| first.kind == failure.kind) {
             Some((_, more)) => *more += 1,
             None => kinds.push((failure, 0)),
         }
     }
-    findings.extend(kinds.into_iter().map(|(mut failure, more)| {
+    results.extend(kinds.into_iter().map(|(mut failure, more)| {
         if more > 0 {
-            failure.causes.push(format!("likewise for {} more", counted(more)));
+            failure.causes.push(format!("the same for {} more", counted(more)));
         }
-        Finding::problem(Check::Push, failure)
+        CheckResult::failed(Check::Push, failure)
     }));
-    findings
+    results
 }
 
 fn counted(repositories: usize) -> String {
     format!("{repositories} {}", if repositories == 1 { "repository" } else { "repositories" })
 }
 
-/// Whether the registry holds an index already. Whether it would take one, only a push can tell.
-async fn indexes(destination: &Registries, first: &Mapping, patience: &Patience) -> Option<Finding> {
+/// Whether the registry holds an index already. Only a push shows whether it accepts one.
+async fn indexes(destination: &Registries, first: &Mapping, deadline: &Deadline) -> Option<CheckResult> {
     let place = first.repository.to_string();
     let target = first.target();
-    let question = destination.manifest(&first.repository, &target);
-    let found = patience.ask(Side::Destination, &place, question).await.ok()?;
+    let request = destination.manifest(&first.repository, &target);
+    let found = deadline.ask(Side::Destination, &place, request).await.ok()?;
     Some(if found.is_some_and(|root| matches!(root.contents(), Ok(Contents::Index { .. }))) {
-        Finding::ok(Check::Indexes, format!("{} is an index already", first.destination()))
+        CheckResult::ok(Check::Indexes, format!("{} is an index already", first.destination()))
     } else {
-        let message = "whether it takes images of several platforms shows when the first is pushed";
-        Finding::untested(Check::Indexes, message)
+        let message = "the first push will show whether it accepts images of several platforms";
+        CheckResult::untested(Check::Indexes, message)
     })
 }
 
 async fn referrers(
     destination: &Registries,
     repository: &Repository,
-    patience: &Patience,
-) -> Option<Finding> {
-    let question = destination.has_referrers(repository);
-    let is_known = patience.ask(Side::Destination, &repository.to_string(), question).await.ok()?;
+    deadline: &Deadline,
+) -> Option<CheckResult> {
+    let request = destination.has_referrers(repository);
+    let is_known = deadline.ask(Side::Destination, &repository.to_string(), request).await.ok()?;
     let message = if is_known {
         "the registry has the referrers API"
     } else {
         "the registry has no referrers API: signatures and SBOMs are found by their tags"
     };
-    Some(Finding::ok(Check::Referrers, message))
+    Some(CheckResult::ok(Check::Referrers, message))
 }
 
 #[cfg(test)]
@@ -218,14 +228,14 @@ mod tests {
     fn a_certificate_is_a_warning_from_its_last_fortnight_on() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000);
         let judged = |ends: SystemTime| {
-            let finding = certificate(&ShownCertificate { issuer: "CN=ca".to_owned(), ends }, now);
-            (finding.verdict, finding.message)
+            let result = certificate(&ShownCertificate { issuer: "CN=ca".to_owned(), ends }, now);
+            (result.verdict, result.message)
         };
         let day = Duration::from_secs(SECONDS_PER_DAY);
         assert_eq!(judged(now + day * 14).0, Verdict::Ok);
         let (verdict, message) = judged(now + day * 14 - Duration::from_secs(1));
         assert_eq!(verdict, Verdict::Warning);
         assert_eq!(message, "issued by CN=ca; valid until Sun, 31 Mar 2030 17:46:39 GMT, 13 days left");
-        assert!(judged(now - day).1.contains("; ended on "));
+        assert!(judged(now - day).1.contains("; expired on "));
     }
 }

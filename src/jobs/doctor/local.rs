@@ -1,4 +1,4 @@
-//! What stands on this machine: helm, and the folder of the lock.
+//! Checks of this machine: helm, and the folder of the lock.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,7 +8,7 @@ use std::{
 
 use tokio::process::Command;
 
-use super::{Check, Finding};
+use super::{Check, CheckResult};
 use crate::{
     endpoint::registry::auth::helper::withhold_secrets,
     error::{Failure, Kind},
@@ -18,19 +18,19 @@ use crate::{
 const INSTALL: &str = "install Helm 3 (https://helm.sh/docs/intro/install/) or name it with --helm FILE; without Helm, \
                        pass --rendered FILE or --images FILE";
 
-/// Whether helm is there, and which.
-pub async fn helm(program: Option<PathBuf>, limit: Duration) -> Finding {
+/// Whether helm is installed, and which version.
+pub(crate) async fn helm(program: Option<PathBuf>, limit: Duration) -> CheckResult {
     let program = program.unwrap_or_else(|| PathBuf::from("helm"));
     match version(&program, limit).await {
-        Ok(version) if version.starts_with("v2.") => Finding::warning(
+        Ok(version) if version.starts_with("v2.") => CheckResult::warning(
             Check::Helm,
             format!("{} is {version}, which is no longer maintained", program.display()),
             INSTALL,
         ),
-        Ok(version) => Finding::ok(Check::Helm, format!("{} is {version}", program.display())),
+        Ok(version) => CheckResult::ok(Check::Helm, format!("{} is {version}", program.display())),
         Err(reason) => {
             let message = format!("{} {reason}", program.display());
-            Finding::problem(Check::Helm, Failure::new(Kind::Input, message).with_hint(INSTALL))
+            CheckResult::failed(Check::Helm, Failure::new(Kind::Input, message).with_hint(INSTALL))
         }
     }
 }
@@ -42,7 +42,7 @@ async fn version(program: &Path, limit: Duration) -> Result<String, String> {
     let output = match tokio::time::timeout(limit, command.output()).await {
         Err(_) => return Err(format!("did not answer within {} s", limit.as_secs())),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err("was not found, and rendering a chart takes Helm".to_owned());
+            return Err("was not found; rendering a chart needs Helm".to_owned());
         }
         Ok(Err(error)) => return Err(format!("cannot be run: {error}")),
         Ok(Ok(output)) => output,
@@ -53,15 +53,15 @@ async fn version(program: &Path, limit: Duration) -> Result<String, String> {
     if output.status.success() && version.starts_with('v') {
         Ok(version)
     } else {
-        Err("does not say which version it is".to_owned())
+        Err("does not report its version".to_owned())
     }
 }
 
-/// Whether the lock can be written when the run is over.
+/// Whether the lock can be written at the end of a run.
 #[must_use]
-pub fn lock(path: &Path) -> Finding {
+pub(crate) fn lock(path: &Path) -> CheckResult {
     match LockFile::prepare(path) {
-        Ok(_) => Finding::ok(Check::Lock, format!("{} can be written", path.display())),
-        Err(error) => Finding::problem(Check::Lock, error.failure()),
+        Ok(_) => CheckResult::ok(Check::Lock, format!("{} can be written", path.display())),
+        Err(error) => CheckResult::failed(Check::Lock, error.failure()),
     }
 }

@@ -1,15 +1,16 @@
-//! Finds out before a long run what would go wrong: every check runs, whatever the others find.
+//! Checks everything before a long run: every check runs, whatever the others find.
 //!
-//! Nothing is written anywhere: an upload is opened and given back, a file is created and removed.
+//! Nothing is left behind: an upload is opened and canceled, a file is created and removed.
 //!
 //! - [`local`]: helm, the lock's folder;
 //! - [`source`]: each registry that images come from;
-//! - [`destination`]: the registry that they go to, and their names there.
+//! - [`destination`]: the registry that they go to, and their names there;
+//! - `job`: the command.
 
-pub mod destination;
-pub(super) mod job;
-pub mod local;
-pub mod source;
+pub(crate) mod destination;
+pub(crate) mod job;
+pub(crate) mod local;
+pub(crate) mod source;
 
 use std::{
     fmt,
@@ -29,10 +30,10 @@ use crate::{
     problem::Side,
 };
 
-/// What is looked at.
+/// What is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Check {
+pub(crate) enum Check {
     /// Helm is there.
     Helm,
     /// The chart renders, or the list can be read.
@@ -41,17 +42,17 @@ pub enum Check {
     Source,
     /// The registry that images go to answers.
     Destination,
-    /// Its certificate holds for a while yet.
+    /// Its certificate does not expire soon.
     Certificate,
-    /// Its clock and ours agree.
+    /// Its clock agrees with this machine's.
     Clock,
     /// Its repositories may be pushed to.
     Push,
     /// It takes images of several platforms.
     Indexes,
-    /// It knows which signatures belong to an image.
+    /// It lists the signatures that belong to an image.
     Referrers,
-    /// Every image has a name of its own there.
+    /// Every image has its own name there.
     Names,
     /// The record of a run can be written.
     Lock,
@@ -78,22 +79,22 @@ impl fmt::Display for Check {
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// As it should be.
+pub(crate) enum Verdict {
+    /// No problem.
     Ok,
-    /// It cannot be told without writing, or nothing was there to be tested.
+    /// It would take a push to find out, or there was nothing to test.
     Untested,
-    /// A run may succeed all the same.
+    /// A run may still succeed.
     Warning,
     /// A run would fail.
     Problem,
 }
 
-/// What one check found. Its texts are free of secrets and control characters.
+/// The result of one check. Its texts are free of secrets and control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Finding {
-    /// What was looked at.
+pub(crate) struct CheckResult {
+    /// What was checked.
     pub check: Check,
     /// How it ended.
     pub verdict: Verdict,
@@ -102,104 +103,103 @@ pub struct Finding {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Of a problem: the kind of failure it would be; the exit code follows from it.
+    /// Of a problem: the kind of failure that a run would end with; the exit code follows from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
 }
 
-impl Finding {
+impl CheckResult {
     fn new(check: Check, verdict: Verdict, message: impl Into<String>) -> Self {
         let message = crate::error::escape(&message.into()).replace('\n', " ");
         Self { check, verdict, message, hint: None, kind: None }
     }
 
-    /// All is well.
+    /// No problem.
     #[must_use]
-    pub fn ok(check: Check, message: impl Into<String>) -> Self {
+    pub(crate) fn ok(check: Check, message: impl Into<String>) -> Self {
         Self::new(check, Verdict::Ok, message)
     }
 
-    /// It is not known whether all is well.
+    /// It is not known whether there is a problem.
     #[must_use]
-    pub fn untested(check: Check, message: impl Into<String>) -> Self {
+    pub(crate) fn untested(check: Check, message: impl Into<String>) -> Self {
         Self::new(check, Verdict::Untested, message)
     }
 
-    /// Something is odd; `hint` says what to do about it.
+    /// A run may still succeed; `hint` says what to do.
     #[must_use]
-    pub fn warning(check: Check, message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn warning(check: Check, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..Self::new(check, Verdict::Warning, message) }
     }
 
-    /// A run would fail like this.
+    /// A run would fail with this failure.
     #[must_use]
-    pub fn problem(check: Check, failure: Failure) -> Self {
+    pub(crate) fn failed(check: Check, failure: Failure) -> Self {
         let lines: Vec<String> = std::iter::once(failure.message).chain(failure.causes).collect();
-        let finding = Self::new(check, Verdict::Problem, lines.join(": "));
-        Self { hint: failure.hint, kind: Some(failure.kind), ..finding }
+        let result = Self::new(check, Verdict::Problem, lines.join(": "));
+        Self { hint: failure.hint, kind: Some(failure.kind), ..result }
     }
 }
 
-/// How long a check may take, and what was heard while it took.
+/// How long a check may take, and why its requests were retried meanwhile.
 #[derive(Debug, Clone)]
-pub struct Patience {
+pub(crate) struct Deadline {
     limit: Duration,
-    heard: Arc<Listener>,
+    retries: Arc<RetryListener>,
 }
 
-impl Patience {
-    /// Every check gets this long. What the `heard` registries said before they were asked again is shown
-    /// when the time is up.
+impl Deadline {
+    /// Every check may take this long. When its time is up, the last reason for a retry is shown.
     #[must_use]
-    pub fn new(limit: Duration, heard: Arc<Listener>) -> Self {
-        Self { limit, heard }
+    pub(crate) fn new(limit: Duration, retries: Arc<RetryListener>) -> Self {
+        Self { limit, retries }
     }
 
-    /// Asks a registry, and gives up when the time is up. Boxed: many are asked at once.
+    /// Waits for a registry's answer, until the time is up. Boxed: many run at once.
     pub(crate) fn ask<'a, T: 'a>(
         &'a self,
         side: Side,
         place: &'a str,
-        question: impl Future<Output = Result<T, Error>> + 'a,
+        request: impl Future<Output = Result<T, Error>> + 'a,
     ) -> LocalBoxFuture<'a, Result<T, Failure>> {
         async move {
-            let question = async { question.await.map_err(|error| error.failure()) };
-            self.wait(question).await.unwrap_or_else(|| Err(self.late(place, self.heard.last(side))))
+            let request = async { request.await.map_err(|error| error.failure()) };
+            self.wait(request).await.unwrap_or_else(|| Err(self.expired(place, self.retries.last(side))))
         }
         .boxed_local()
     }
 
-    /// Lets a registry be found, and gives up when the time is up.
+    /// Waits until a registry is found, or the time is up.
     pub(crate) async fn find<T>(
         &self,
         place: &str,
         search: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        self.wait(search).await.unwrap_or_else(|| Err(self.late(place, None)))
+        self.wait(search).await.unwrap_or_else(|| Err(self.expired(place, None)))
     }
 
     async fn wait<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::time::timeout(self.limit, work).await.ok()
     }
 
-    fn late(&self, place: &str, said: Option<String>) -> Failure {
-        let said = said.map(|reason| format!("; before that: {reason}")).unwrap_or_default();
-        let message = format!("{place} did not answer within {} s{said}", self.limit.as_secs());
+    fn expired(&self, place: &str, retried: Option<String>) -> Failure {
+        let retried = retried.map(|reason| format!("; before that: {reason}")).unwrap_or_default();
+        let message = format!("{place} did not answer within {} s{retried}", self.limit.as_secs());
         Failure::new(Kind::Image, message)
             .with_hint("check the network and the registry's health; --timeout SECONDS waits longer")
     }
 }
 
-/// Passes events on and remembers why each side was asked again.
-pub struct Listener {
+/// Passes events on, and remembers the last reason for a retry on each side.
+pub(crate) struct RetryListener {
     next: Arc<dyn EventSink>,
     last: Mutex<[Option<String>; 2]>,
 }
 
-impl Listener {
+impl RetryListener {
     /// Passes everything on to `next`.
     #[must_use]
-    pub fn new(next: Arc<dyn EventSink>) -> Self {
+    pub(crate) fn new(next: Arc<dyn EventSink>) -> Self {
         Self { next, last: Mutex::default() }
     }
 
@@ -212,7 +212,7 @@ impl Listener {
     }
 }
 
-impl EventSink for Listener {
+impl EventSink for RetryListener {
     fn emit(&self, event: Event) {
         if let Event::Retrying { side, reason, .. } = &event {
             let [source, destination] = &mut *self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,8 +226,8 @@ impl EventSink for Listener {
     }
 }
 
-impl fmt::Debug for Listener {
+impl fmt::Debug for RetryListener {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Listener").field("last", &self.last).finish_non_exhaustive()
+        formatter.debug_struct("RetryListener").field("last", &self.last).finish_non_exhaustive()
     }
 }

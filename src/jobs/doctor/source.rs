@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::future::join_all;
 
-use super::{Check, Finding, Patience};
+use super::{Check, CheckResult, Deadline};
 use crate::{
     endpoint::{
         Cause, Error, Operation, Source,
@@ -14,23 +14,27 @@ use crate::{
     problem::Side,
 };
 
-/// One finding for each registry: whether it gives the first of its images.
-pub async fn registries(source: &Registries, images: &[Reference], patience: &Patience) -> Vec<Finding> {
+/// One result for each registry: whether it serves the first of its images.
+pub(crate) async fn registries(
+    source: &Registries,
+    images: &[Reference],
+    deadline: &Deadline,
+) -> Vec<CheckResult> {
     let mut first = BTreeMap::new();
     for image in images {
         first.entry(image.repository().registry()).or_insert(image);
     }
-    join_all(first.into_values().map(|image| registry(source, image, patience))).await
+    join_all(first.into_values().map(|image| registry(source, image, deadline))).await
 }
 
-async fn registry(source: &Registries, image: &Reference, patience: &Patience) -> Finding {
+async fn registry(source: &Registries, image: &Reference, deadline: &Deadline) -> CheckResult {
     let registry = image.repository().registry();
-    match patience.ask(Side::Source, registry, pull(source, image)).await {
+    match deadline.ask(Side::Source, registry, pull(source, image)).await {
         Ok(provenance) => {
             let with = credential(provenance.as_ref());
-            Finding::ok(Check::Source, format!("{registry} gives {image} {with}"))
+            CheckResult::ok(Check::Source, format!("{registry} serves {image} {with}"))
         }
-        Err(failure) => Finding::problem(Check::Source, failure),
+        Err(failure) => CheckResult::failed(Check::Source, failure),
     }
 }
 

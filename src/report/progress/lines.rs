@@ -72,6 +72,7 @@ impl EventLines {
             }
             Event::Waiting { what, bytes: 0 } => Some((*what).to_owned()),
             Event::Waiting { what, bytes } => Some(format!("{what}: {} so far", units::bytes(*bytes))),
+            Event::Request { line } => Some(escape(line)),
             _ => None,
         }
     }
@@ -122,7 +123,9 @@ fn detail(event: &Event, progress: &Progress) -> Option<String> {
         Event::BlobRestarted { image, blob, bytes } => {
             format!("{}: {} restarted after {}", name(image), blob.digest.short(), units::bytes(*bytes))
         }
-        Event::Confirming { image } => format!("{}: pushing and confirming its manifests", name(image)),
+        Event::Confirming { image } => {
+            format!("{}: its manifests are pushed; reading them back", name(image))
+        }
         Event::Retrying { side, reason, pause } => {
             format!("{side}: {}; retrying in {}", escape(reason), units::elapsed(*pause))
         }

@@ -86,6 +86,18 @@ impl Reporter {
         }
     }
 
+    /// Writes that a server is ready to standard output, where a script reads it, and what to do next to standard error.
+    fn announce(&self, what: &str, url: &str, next_steps: &[String]) {
+        if let Err(failure) = crate::report::print::result(&format!("serving {what} on {url}")) {
+            crate::report::print::print_failure(&failure);
+        }
+        if self.event_lines.verbosity > Verbosity::Quiet {
+            for step in next_steps {
+                crate::report::print::log(step);
+            }
+        }
+    }
+
     fn display(&self) -> MutexGuard<'_, Display> {
         self.display.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,6 +109,9 @@ fn stderr_lines() -> LineWriter {
 
 impl EventSink for Reporter {
     fn emit(&self, event: Event) {
+        if let Event::Serving { what, url, next_steps } = &event {
+            return self.announce(what, url, next_steps);
+        }
         self.progress.update(&event);
         let Some(line) = self.event_lines.line(&event, &self.progress) else { return };
         match &mut *self.display() {

@@ -191,7 +191,9 @@ impl Progress {
             | Event::Retrying { .. }
             | Event::Waiting { .. }
             | Event::Warning { .. }
-            | Event::Detail { .. } => {}
+            | Event::Detail { .. }
+            | Event::Serving { .. }
+            | Event::Request { .. } => {}
         }
     }
 

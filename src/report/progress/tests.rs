@@ -119,7 +119,7 @@ impl Stage {
 fn mapping(name: &str) -> Arc<Mapping> {
     let source = samples::source(name);
     let repository = source.repository().clone();
-    Arc::new(Mapping { repository, tag: source.tag().unwrap().to_owned(), source })
+    Arc::new(Mapping { repository, tag: source.tag().unwrap().to_owned(), source, pinned: None })
 }
 
 fn blob(seed: &str, size: u64) -> Descriptor {
@@ -330,6 +330,7 @@ fn talk(stage: &Stage) {
         retrying(1),
         retrying(30),
         Event::Detail { message: "token for a\u{9b}b".to_owned() },
+        Event::Request { line: "GET /v2/ 200".to_owned() },
     ] {
         stage.reporter.emit(event);
     }
@@ -363,6 +364,7 @@ fn verbose_shows_everything() {
     source: 503 Service\u{1b}[2J Unavailable ok fake: done; retrying in 1.0 s
     source: 503 Service\u{1b}[2J Unavailable ok fake: done; retrying in 30 s
     token for a\u{9b}b
+    GET /v2/ 200
     service-01:4.53.0: sha256:4813494d137e1631bba301d5acab6e7bb7aa74ce1185d456565ef51d737677b2, linux/amd64
     service-01:4.53.0: started, 4 blobs, 10.0 MiB
     service-01:4.53.0: sha256:8fad34bbb0c1 started, 1.0 MiB

@@ -2,7 +2,7 @@
 
 use crate::{
     error::escape,
-    jobs::doctor::{Finding, Verdict},
+    jobs::doctor::{CheckResult, Verdict},
     report::{document::DoctorDocument, style::Palette},
     units,
 };
@@ -35,7 +35,7 @@ fn paint(verdict: Verdict, palette: Palette) -> String {
     }
 }
 
-fn summary(findings: &[Finding]) -> String {
+fn summary(findings: &[CheckResult]) -> String {
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let warnings = units::counted(count(Verdict::Warning), "warning");
     match count(Verdict::Problem) {
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn text_from_a_registry_cannot_imitate_a_line() {
         let failure = Failure::new(Kind::Image, "refused\nok  push  all is well\u{1b}[2J");
-        let findings = vec![Finding::problem(Check::Push, failure)];
+        let findings = vec![CheckResult::failed(Check::Push, failure)];
         let text = text(&DoctorDocument::new("r".to_owned(), findings, &[]), Palette::plain());
         assert!(
             text.starts_with("problem   push         refused ok  push  all is well\\u{1b}[2J\n"),

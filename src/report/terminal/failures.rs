@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     error::{Failure, escape},
     outcome::{ImageOutcome, Repair, RunOutcome, Status},
-    problem::Problem,
+    problem::{FoundBy, Problem, Remedy},
     report::{Document, short_names::ShortNames, style::Palette},
     units,
 };
@@ -94,14 +94,19 @@ fn image_text(image: &ImageOutcome, name: &str, repair: Option<&Repair>, palette
         let count = units::counted(image.problems.len(), "problem");
         format!("{} {name}: {count} at {}", palette.error("error:"), escape(&image.destination))
     });
-    for remedy in Remedy::ALL {
+    for remedy in Remedy::OF_MIRRORS {
         let mut found = false;
-        for problem in image.problems.iter().filter(|problem| Remedy::of(problem) == remedy) {
+        for problem in image.problems.iter().filter(|problem| problem.remedy(FoundBy::Verify) == remedy) {
             write_indented(&mut lines, &format!("\n  {problem}"));
             found = true;
         }
         if let Some(repair) = repair.filter(|_| found) {
-            let _ = write!(lines, "\n    {} {}", palette.hint("repair:"), remedy.command(&repair.command));
+            let _ = write!(
+                lines,
+                "\n    {} {}",
+                palette.hint("repair:"),
+                remedy.command(repair.command_for(&image.destination))
+            );
             if let Some(note) = &repair.note {
                 let _ = write!(lines, "\n    {note}");
             }
@@ -115,39 +120,6 @@ fn with_problems(failure: &Failure, problems: &[Problem]) -> Failure {
     let mut failure = failure.clone();
     failure.causes.extend(problems.iter().map(Problem::to_string));
     failure
-}
-
-/// What repairs problems. Problems with the same remedy are listed together, above it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Remedy {
-    Sync,
-    SyncCheckingBlobs,
-    DeleteFirst,
-}
-
-impl Remedy {
-    const ALL: [Self; 3] = [Self::Sync, Self::SyncCheckingBlobs, Self::DeleteFirst];
-
-    const fn of(problem: &Problem) -> Self {
-        if !problem.sync_repairs() {
-            Self::DeleteFirst
-        } else if problem.needs_blob_check() {
-            Self::SyncCheckingBlobs
-        } else {
-            Self::Sync
-        }
-    }
-
-    fn command(self, repair: &str) -> String {
-        match self {
-            Self::Sync => repair.to_owned(),
-            Self::SyncCheckingBlobs => format!("{repair} --check blobs"),
-            Self::DeleteFirst => format!(
-                "delete it from the registry and run garbage collection there, because a registry does not\n    \
-                 replace what it already has; then: {repair} --check blobs"
-            ),
-        }
-    }
 }
 
 /// Appends a text with its later lines indented, so that `error:` at the start of a line always begins a failure.
@@ -204,17 +176,17 @@ mod tests {
     fn every_problem_is_listed_above_the_command_that_repairs_it() {
         let outcome = samples::different();
         let command = "thoras-mirror sync --to registry.example.com/thoras".to_owned();
-        let repair = Repair { command, note: None };
+        let repair = Repair { command, ..Repair::default() };
         assert_snapshot!(image_text(&outcome, "services:4.53.0", Some(&repair), Palette::plain()).unwrap(), @r#"
         error: services:4.53.0: 4 problems at registry.example.com/thoras/services:4.53.0
-          platform linux/arm64 is missing; there is linux/amd64
+          linux/arm64 is missing (available: linux/amd64)
           the tag names sha256:252f10c83610ebca1a059c0bae8255eba2f95be4d1d7bcfa89d7248a82d9f111, not sha256:3f79bb7b435b05321651daefd374cdc681dc06faa65e374e38337b88ca046dea
             repair: thoras-mirror sync --to registry.example.com/thoras
           blob sha256:62c66a7a5dd70c3146618063c344e531e6d4b59e379808443ce962b3abd63c5a (1234 bytes) is missing
             repair: thoras-mirror sync --to registry.example.com/thoras --check blobs
           blob sha256:2e7d2c03a9507ae265ecf5b5356885a53393a2029d241394997265a1a25aefc6 is corrupt: its bytes hash to \u{1b}[31mothers
-            repair: delete it from the registry and run garbage collection there, because a registry does not
-            replace what it already has; then: thoras-mirror sync --to registry.example.com/thoras --check blobs
+            repair: delete it in that registry and run the registry's garbage collection, because a registry
+            keeps blobs that it seems to have; then: thoras-mirror sync --to registry.example.com/thoras --check blobs
         "#);
     }
 
@@ -231,7 +203,7 @@ mod tests {
         }];
         assert_snapshot!(image_text(&outcome, "timescaledb:2.21.3-pg16", None, Palette::plain()).unwrap(), @r#"
         error: timescaledb:2.21.3-pg16: the source has no linux/arm64
-          because platform linux/arm64 is missing; there is linux/amd64
+          because linux/arm64 is missing (available: linux/amd64)
         hint: pass --allow-missing-platform IMAGE
         "#);
     }

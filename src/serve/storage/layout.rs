@@ -1,9 +1,8 @@
 //! A read-only store over a bundle: an OCI image layout as a tar or a folder (OCI image specification, "Image
 //! Layout").
 //!
-//! When it is opened, the images are named as a mirror's would be, and their manifests are walked once to learn
-//! which repository has what. Nothing is unpacked, and no blob is read before somebody asks for it: who pulls it
-//! checks its digest.
+//! When it is opened, the images are named like those of a mirror, and their manifests are walked once to learn what each
+//! repository has. Nothing is unpacked, and a blob is read only when a client pulls it; the client checks its digest.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,9 +13,11 @@ use std::{
 
 use super::{Content, NewManifest, Source, StorageError, StoredManifest};
 use crate::{
-    endpoint::bundle::{BlobReader, Bundle, BundleError, index::Named},
+    endpoint::bundle::{BlobReader, Bundle, BundleError, index::IndexEntry},
+    graph,
+    lock::Lock,
     oci::{
-        Contents, Descriptor, Digest, RawManifest, Reference as ImageReference,
+        Descriptor, Digest, RawManifest, Reference as ImageReference,
         manifest::ManifestError,
         mapping::{self, Namer, Root},
         media_type::Structure,
@@ -28,9 +29,9 @@ use crate::{
     },
 };
 
-/// What stands where the rule of naming wants a registry: this one.
+/// A placeholder for this registry where naming requires a host.
 const THIS_REGISTRY: &str = "localhost:5000";
-/// The repository of images without a name in a layout whose file name is no repository's.
+/// The repository of unnamed images in a layout whose file name cannot be a repository.
 const NAMELESS: &str = "image";
 
 /// A bundle that is open, by repository.
@@ -45,37 +46,37 @@ pub(in crate::serve) struct LayoutStorage {
 struct Repository {
     tags: BTreeMap<TagName, Digest>,
     manifests: HashMap<Digest, RawManifest>,
-    /// Blobs that the bundle holds.
+    /// Blobs that are in the bundle.
     blobs: HashMap<Digest, BlobReader>,
     /// By subject, then by referrer: descriptors in JSON.
     referrers: HashMap<Digest, BTreeMap<Digest, String>>,
 }
 
-/// Whether the path is, or should be, a bundle: whatever is no folder, a folder that says that it is an OCI image
-/// layout, and what is not there but is called as only files are. Anything else is a folder of our own, or becomes one.
+/// Whether the path is meant as a bundle: a file, a folder with the marker of an OCI image layout, or a missing path with
+/// the name of a bundle's file. Anything else is, or becomes, a folder of this registry.
 pub(in crate::serve) fn is_layout(path: &Path) -> bool {
     match path.metadata() {
         Ok(metadata) => !metadata.is_dir() || path.join("oci-layout").is_file(),
-        Err(_) => is_called_as_a_file(path),
+        Err(_) => has_name_of_bundle(path),
     }
 }
 
-/// A bundle's name, mistyped, must not become an empty registry.
-fn is_called_as_a_file(path: &Path) -> bool {
+/// A mistyped name of a bundle must not become an empty registry.
+fn has_name_of_bundle(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let is_number = extension.len() >= 3 && extension.bytes().all(|byte| byte.is_ascii_digit());
     is_number || matches!(extension, "tar" | "tgz" | "gz" | "json")
 }
 
 impl LayoutStorage {
-    /// Opens what these files are together, all of which must be there, and names its images by `names`.
+    /// Opens these files as one bundle, which must be complete, and names its images by `names`.
     pub(in crate::serve) fn open(paths: &[PathBuf], names: &Names) -> Result<Self, StorageError> {
         let bundle = Bundle::open_all(paths)?;
         let absent = bundle.absent_volumes();
         if !absent.is_empty() {
             return Err(BundleError::Absent { names: absent }.into());
         }
-        if !bundle.has_end()? {
+        if bundle.end_damage()?.is_some() {
             return Err(BundleError::NoEnd.into());
         }
         let mut repositories: BTreeMap<RepositoryName, Repository> = BTreeMap::new();
@@ -86,7 +87,7 @@ impl LayoutStorage {
             {
                 return Err(StorageError::Collision { name: name.to_string(), tag: tag.to_string() });
             }
-            repository.add(&bundle, root)?;
+            repository.add(&bundle, &root)?;
         }
         Ok(Self { repositories, left_out: bundle.head().absent().len() })
     }
@@ -96,7 +97,7 @@ impl LayoutStorage {
         self.left_out
     }
 
-    /// Whether an image of the bundle is named so.
+    /// Whether an image of the bundle has this repository.
     pub(in crate::serve) fn has_repository(&self, name: &RepositoryName) -> bool {
         self.repositories.contains_key(name)
     }
@@ -141,37 +142,31 @@ impl LayoutStorage {
 }
 
 impl Repository {
-    /// Adds a manifest and all that it leads to. What the bundle leaves out (foreign layers, the blobs of a base,
-    /// platforms that were not asked for) is left out here too.
-    fn add(&mut self, bundle: &Bundle, root: Descriptor) -> Result<(), StorageError> {
-        let mut waiting = vec![root];
-        while let Some(descriptor) = waiting.pop() {
+    /// Adds a manifest and everything that can be reached from it. What the bundle leaves out (foreign layers, the
+    /// blobs of a base, platforms that were not requested) is left out here too.
+    fn add(&mut self, bundle: &Bundle, root: &Descriptor) -> Result<(), StorageError> {
+        let reachable = graph::reachable(root, |descriptor| {
+            // Another image may have brought it, with everything below it.
             if self.manifests.contains_key(&descriptor.digest) {
-                continue;
+                return Ok(None);
+            }
+            if descriptor != root && !is_manifest(descriptor) {
+                self.add_blob(bundle, descriptor)?;
+                return Ok(None);
             }
             let found = bundle.head().manifest(&descriptor.digest);
-            let Some(found) = found.map_err(|error| damaged(&descriptor, error))? else { continue };
+            let Some(found) = found.map_err(|error| damaged(descriptor, error))? else { return Ok(None) };
             let media_type = Some(descriptor.media_type.as_str());
             let raw = RawManifest::read(media_type, found.bytes().clone(), Some(&descriptor.digest))
                 .and_then(|raw| Ok((raw.contents()?, NewManifest::read(raw)?)));
-            let (contents, manifest) = raw.map_err(|error| damaged(&descriptor, error))?;
-            self.note(manifest)?;
-            match contents {
-                Contents::Index { manifests, .. } => {
-                    let (below, blobs): (Vec<_>, Vec<_>) = manifests.into_iter().partition(is_manifest);
-                    waiting.extend(below);
-                    self.add_blobs(bundle, blobs)?;
-                }
-                Contents::Image { config, mut layers, .. } => {
-                    layers.push(config);
-                    self.add_blobs(bundle, layers)?;
-                }
-            }
-        }
-        Ok(())
+            let (contents, manifest) = raw.map_err(|error| damaged(descriptor, error))?;
+            self.add_manifest(manifest)?;
+            Ok::<_, StorageError>(Some(contents))
+        })?;
+        reachable.blobs.iter().try_for_each(|blob| self.add_blob(bundle, blob))
     }
 
-    fn note(&mut self, manifest: NewManifest) -> Result<(), StorageError> {
+    fn add_manifest(&mut self, manifest: NewManifest) -> Result<(), StorageError> {
         let digest = manifest.raw.digest().clone();
         if let Some(referrer) = manifest.referrer {
             let entry = String::from_utf8(referrer.descriptor).map_err(|error| StorageError::Manifest {
@@ -184,11 +179,9 @@ impl Repository {
         Ok(())
     }
 
-    fn add_blobs(&mut self, bundle: &Bundle, blobs: Vec<Descriptor>) -> Result<(), StorageError> {
-        for blob in blobs {
-            if let Some(reader) = bundle.blob(&blob.digest)? {
-                self.blobs.insert(blob.digest, reader);
-            }
+    fn add_blob(&mut self, bundle: &Bundle, blob: &Descriptor) -> Result<(), StorageError> {
+        if let Some(reader) = bundle.blob(&blob.digest)? {
+            self.blobs.insert(blob.digest.clone(), reader);
         }
         Ok(())
     }
@@ -202,7 +195,7 @@ fn damaged(descriptor: &Descriptor, error: ManifestError) -> StorageError {
     StorageError::Manifest { digest: descriptor.digest.clone(), source: io::Error::other(error) }
 }
 
-/// Where each image stands: as in a mirror, by what was asked for, else as the bundle was exported.
+/// The repository and tag of each image: by the requested names, else as the bundle was exported.
 fn name_images(
     bundle: &Bundle,
     names: &Names,
@@ -228,11 +221,11 @@ fn name_images(
 
 fn namer(bundle: &Bundle, names: &Names, references: &[ImageReference]) -> Result<Namer, StorageError> {
     let root = Root::from_str(THIS_REGISTRY).map_err(unnameable)?;
-    let exported = bundle.head().lock.as_ref().map(|lock| &lock.placement);
+    let exported = bundle.head().lock.as_ref().and_then(Lock::placement);
     if let (None, None, Some(placement)) = (names.naming, &names.source_prefix, exported) {
         return Ok(placement.namer(root));
     }
-    // A chart has a place of its own: it has no part in what the images share.
+    // A chart has its own place, so it does not count for the prefix that the images share.
     let chart = exported.and_then(|placement| placement.chart.clone());
     let images: Vec<ImageReference> =
         references.iter().filter(|reference| Some(*reference) != chart.as_ref()).cloned().collect();
@@ -240,8 +233,8 @@ fn namer(bundle: &Bundle, names: &Names, references: &[ImageReference]) -> Resul
     Ok(Namer::new(root, names.naming.unwrap_or_default(), prefix).with_chart(chart))
 }
 
-/// What skopeo and crane write has a tag at most: the repository is called as the file is.
-fn name_of_nameless(path: &Path, image: &Named) -> (String, String) {
+/// Images written by skopeo and crane have at most a tag: their repository gets the name of the file.
+fn name_of_nameless(path: &Path, image: &IndexEntry) -> (String, String) {
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
     let repository = if RepositoryName::new(&stem).is_ok() { stem } else { NAMELESS.to_owned() };
     let label = image.label.clone().filter(|label| TagName::new(label).is_ok());

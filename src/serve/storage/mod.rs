@@ -119,7 +119,7 @@ pub(super) struct Content {
 /// Bytes that are read in order.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// A file, from where it stands.
+    /// A file, from its current position.
     File(File),
     /// A blob of a bundle, from `offset` on.
     Blob {
@@ -133,7 +133,7 @@ pub(super) enum Source {
 }
 
 impl Content {
-    /// A whole file of `size` bytes, which stands at its beginning.
+    /// A whole file of `size` bytes, positioned at its beginning.
     pub(super) fn of_file(file: File, size: u64) -> Self {
         Self { source: Source::File(file), size }
     }

@@ -1,4 +1,4 @@
-//! What a 401 asks for, and which token servers are not asked.
+//! Challenges in a 401, and token servers that must not be contacted.
 
 use super::{LOGIN, authorizations, basic, bearer, challenge, inspect, registry, run, token, token_registry};
 use crate::support::{
@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn odd_challenges_are_understood() {
+async fn unusual_challenges_are_parsed() {
     for form in [
         "Bearer realm=\"URL\",service=\"a, b\",scope=\"repository:team/app:pull\"",
         "bEARER REALM=\"URL\" , SERVICE=\"x\",error=\"insufficient_scope\"",
@@ -28,7 +28,7 @@ async fn odd_challenges_are_understood() {
 }
 
 #[tokio::test]
-async fn a_401_without_a_challenge_asks_v2_once() {
+async fn a_401_without_a_challenge_requests_v2_once() {
     let registry = token_registry().await;
     registry.on("GET", "/manifests/").then(Action::alter(|mut answer| {
         answer.headers.remove("www-authenticate");
@@ -41,14 +41,14 @@ async fn a_401_without_a_challenge_asks_v2_once() {
 }
 
 #[tokio::test]
-async fn a_registry_that_never_says_how_to_log_in_is_named() {
+async fn a_registry_that_never_sends_a_challenge_is_reported() {
     let registry = registry().await;
     registry.on("GET", "/manifests/").then(Action::error(401, "UNAUTHORIZED"));
     let outcome = run(inspect(&registry), 4).await;
-    assert!(outcome.stderr.contains("asks for a login and does not say how"), "{outcome}");
+    assert!(outcome.stderr.contains("requires a login but sends no WWW-Authenticate header"), "{outcome}");
 }
 
-/// Runs against a registry whose challenge names a realm that must not be asked.
+/// Runs against a registry whose challenge names a realm that must not be contacted.
 async fn assert_realm_refused(registry: &Scripted, inspect: Mirror, realm: &str, reason: &str) {
     registry.demand(&format!("Bearer realm=\"{realm}\",service=\"x\""), &[&bearer()]);
     let outcome = run(inspect, 4).await;
@@ -76,7 +76,7 @@ async fn an_https_registry_cannot_name_an_http_realm() {
 }
 
 #[tokio::test]
-async fn a_registry_elsewhere_cannot_name_a_realm_on_this_machine() {
+async fn a_remote_registry_cannot_name_a_realm_on_loopback() {
     let (registry, victim, proxy) = (registry().await, registry().await, Proxy::start().await);
     let remote = registry.address().host_port.replace("127.0.0.1", REMOTE_HOST);
     let inspect = Mirror::new(["inspect", &format!("{remote}/team/app:1"), "--plain-http", &remote])
@@ -88,7 +88,7 @@ async fn a_registry_elsewhere_cannot_name_a_realm_on_this_machine() {
 }
 
 #[tokio::test]
-async fn the_license_goes_to_a_realm_on_the_registrys_own_origin_only() {
+async fn the_license_is_sent_only_to_a_realm_on_the_registrys_origin() {
     let (registry, elsewhere) = (registry().await, registry().await);
     elsewhere.on("GET", "/token").answer(token());
     registry.demand(&challenge(&elsewhere), &[&bearer()]);
@@ -108,7 +108,7 @@ async fn the_license_goes_to_a_realm_on_the_registrys_own_origin_only() {
 }
 
 #[tokio::test]
-async fn a_token_servers_own_words_are_shown_without_what_it_was_sent() {
+async fn a_token_servers_message_is_shown_without_the_credentials_sent_to_it() {
     let registry = token_registry().await;
     let words = format!("bad login {} {}\u{1b}[2J", LOGIN.1, basic());
     let body = serde_json::json!({ "errors": [{ "code": "DENIED", "message": words }] });

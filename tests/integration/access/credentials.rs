@@ -1,4 +1,4 @@
-//! Credentials as people have them on disk.
+//! Credentials in the forms that users have on disk.
 
 use std::{
     path::Path,
@@ -36,7 +36,7 @@ async fn the_closest_key_with_a_path_wins() {
 
 /// What `kubectl create secret docker-registry --docker-server=HOST/PATH --dry-run=client -o yaml` prints.
 #[tokio::test]
-async fn kubernetes_secrets_are_taken_as_they_are() {
+async fn kubernetes_secrets_are_accepted_as_authfiles() {
     let registry = basic_registry().await;
     let key = format!("{}/team", registry.address().host_port);
     let config = config(&key);
@@ -58,17 +58,17 @@ async fn kubernetes_secrets_are_taken_as_they_are() {
 }
 
 #[tokio::test]
-async fn an_empty_entry_is_no_credential() {
+async fn an_empty_entry_is_ignored() {
     let registry = basic_registry().await;
     let host = &registry.address().host_port;
     let outcome = run(inspect_with(&registry, &json!({ "auths": { host: { "auth": "" } } })), 4).await;
-    assert!(outcome.stderr.contains("without a credential"), "{outcome}");
-    let hint = format!("hint: no credential for {host} was found: run `docker login {host}`");
+    assert!(outcome.stderr.contains("none is configured"), "{outcome}");
+    let hint = format!("hint: run `docker login {host}`");
     assert!(outcome.stderr.contains(&hint), "{outcome}");
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_refused_once_and_named_by_where_it_stands() {
+async fn a_wrong_password_is_tried_once_and_its_origin_named() {
     let registry = basic_registry().await;
     let host = &registry.address().host_port;
     let wrong = ("puller", "wr0ng-s3cret");
@@ -76,14 +76,14 @@ async fn a_wrong_password_is_refused_once_and_named_by_where_it_stands() {
     crate::support::secrets::assert_hidden(&outcome, &[wrong]);
     assert!(outcome.stderr.contains(&format!("with DOCKER_AUTH_CONFIG, key `{host}`")), "{outcome}");
     let sent = authorizations(&registry, "/manifests/");
-    assert_eq!(sent, [None, Some(basic_of(wrong))], "and nobody goes on anonymously");
+    assert_eq!(sent, [None, Some(basic_of(wrong))], "and no anonymous attempt follows");
 }
 
-/// A folder with a credential helper, to stand first on `PATH`.
+/// A folder with a credential helper, for the front of `PATH`.
 fn helper(script: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("docker-credential-scripted");
-    // Another process writes it: a fork of this one could still hold it open for writing when it is started.
+    // Written by another process: a fork of this one could still have it open for writing when it is started.
     let status = std::process::Command::new("sh")
         .args([
             "-c",
@@ -104,7 +104,7 @@ fn with_helper(registry: &Scripted, folder: &Path) -> Mirror {
 }
 
 #[tokio::test]
-async fn a_credential_helper_is_asked_without_our_own_secrets() {
+async fn a_credential_helper_does_not_see_our_secrets() {
     let registry = basic_registry().await;
     let folder = helper(&format!(
         r#"[ -z "$THORAS_LICENSE" ] || exit 1; echo '{{"Username":"{}","Secret":"{}"}}'"#,
@@ -114,7 +114,7 @@ async fn a_credential_helper_is_asked_without_our_own_secrets() {
 }
 
 #[tokio::test]
-async fn a_helper_that_is_missing_and_one_that_fails_are_told_apart() {
+async fn a_missing_helper_and_a_failing_helper_give_different_errors() {
     let registry = basic_registry().await;
     let nothing = tempfile::tempdir().unwrap();
     let missing = run(with_helper(&registry, nothing.path()), 2).await;
@@ -126,12 +126,12 @@ async fn a_helper_that_is_missing_and_one_that_fails_are_told_apart() {
     let failed = run(with_helper(&registry, folder.path()), 4).await;
     assert!(failed.stderr.contains(": session expired: run cloud login"), "the helper's own words: {failed}");
     let sent = authorizations(&registry, "/manifests/");
-    assert!(sent.iter().all(Option::is_none), "and nobody goes on with another credential: {sent:?}");
+    assert!(sent.iter().all(Option::is_none), "and no other credential is tried: {sent:?}");
 }
 
 /// A helper is often a script that waits for another program.
 #[tokio::test]
-async fn a_helper_that_hangs_is_ended_with_everything_it_started() {
+async fn a_hanging_helper_is_killed_with_its_children() {
     let registry = basic_registry().await;
     let folder = helper("sleep 600 & echo $! > \"${0%/*}/child\"; wait");
     let hanging = with_helper(&registry, folder.path()).env("THORAS_MIRROR_HELPER_TIMEOUT", "1");
@@ -145,19 +145,19 @@ async fn a_helper_that_hangs_is_ended_with_everything_it_started() {
     let child = std::fs::read_to_string(folder.path().join("child")).unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     while is_alive(child.trim()) {
-        assert!(Instant::now() < deadline, "process {child} goes on");
+        assert!(Instant::now() < deadline, "process {child} is still running");
         tokio::task::yield_now().await;
     }
 }
 
-/// Whether a process runs; one that has ended and that nobody has waited for does not.
+/// Whether a process is running; a zombie is not.
 fn is_alive(process: &str) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"));
     status.is_ok_and(|status| !status.contains("State:\tZ"))
 }
 
 #[tokio::test]
-async fn a_broken_configuration_is_named_and_its_content_is_not() {
+async fn a_broken_configuration_is_named_without_its_content() {
     let registry = basic_registry().await;
     let text = format!("{{\"auths\": {}", LOGIN.1);
     let outcome = run(inspect(&registry).env("DOCKER_AUTH_CONFIG", text), 2).await;

@@ -1,4 +1,4 @@
-//! Redirects and the `Location` of an upload: credentials are judged anew at every step.
+//! Redirects and the `Location` of an upload: credentials are re-evaluated at every step.
 
 use super::{authorizations, basic, config, inspect, registry, run};
 use crate::support::{
@@ -10,14 +10,14 @@ use crate::support::{
 
 const ROOT: &str = "/v2/team/app/manifests/1";
 
-/// A registry that wants a password, and a storage that has the same image and wants none.
+/// A registry that requires a password, and a storage host with the same image that does not.
 async fn pair() -> (Scripted, Scripted) {
     let (registry, storage) = (registry().await, registry().await);
     registry.demand("Basic realm=\"scripted\"", &[&basic()]);
     (registry, storage)
 }
 
-/// Redirects the requests for the root manifest, once they carry the password.
+/// Redirects requests for the root manifest that carry the password.
 fn redirect(registry: &Scripted, location: &str) {
     let location = location.to_owned();
     registry.on("GET", ROOT).then(Action::alter(move |answer| {
@@ -44,7 +44,7 @@ async fn a_to_b_to_a_shows_the_password_to_a_only() {
 }
 
 #[tokio::test]
-async fn a_to_b_to_b_never_shows_the_password_to_b_nor_where_we_come_from() {
+async fn a_to_b_to_b_never_shows_b_the_password_or_the_referring_url() {
     let (registry, storage) = pair().await;
     redirect(&registry, &at(&storage, "/first?X-Signature=s1gned"));
     storage.on("GET", "/first").then(Action::redirect(ROOT));
@@ -56,7 +56,7 @@ async fn a_to_b_to_b_never_shows_the_password_to_b_nor_where_we_come_from() {
 }
 
 #[tokio::test]
-async fn a_location_without_a_scheme_keeps_ours() {
+async fn a_location_without_a_scheme_keeps_the_current_scheme() {
     let (registry, storage) = pair().await;
     redirect(&registry, &format!("//{}{ROOT}", storage.address().host_port));
     let _ = run(inspect(&registry), 0).await;
@@ -64,20 +64,20 @@ async fn a_location_without_a_scheme_keeps_ours() {
 }
 
 #[tokio::test]
-async fn a_step_from_https_to_http_is_refused() {
+async fn a_redirect_from_https_to_http_is_refused() {
     let (authority, storage) = (Authority::new(), registry().await);
     let registry = Scripted::start_tls(&authority).await;
     registry.with_store(|store| store.insert("team/app", &SampleImage::multi_platform("1")));
     redirect(&registry, &at(&storage, &format!("{ROOT}?X-Signature=s1gned")));
     let inspect = inspect(&registry).arg("--ca-cert").arg(authority.certificate_file());
     let outcome = run(inspect, 1).await;
-    assert!(outcome.stderr.contains("it leads from https to http"), "{outcome}");
+    assert!(outcome.stderr.contains("it downgrades https to http"), "{outcome}");
     assert!(!outcome.stderr.contains("s1gned"), "{outcome}");
     assert!(storage.requests().is_empty());
 }
 
 #[tokio::test]
-async fn a_loop_ends() {
+async fn a_redirect_loop_ends() {
     let (registry, _) = pair().await;
     redirect(&registry, ROOT);
     let outcome = run(inspect(&registry), 1).await;
@@ -92,17 +92,17 @@ fn sync(source: &Scripted, mirror: &Scripted) -> Mirror {
         .env("DOCKER_AUTH_CONFIG", config(to).to_string())
 }
 
-async fn guarded_mirror() -> Scripted {
+async fn mirror_with_login() -> Scripted {
     let mirror = Scripted::start().await;
     mirror.demand("Basic realm=\"scripted\"", &[&basic()]);
     mirror
 }
 
 #[tokio::test]
-async fn a_put_is_never_sent_elsewhere() {
+async fn a_put_never_follows_a_redirect() {
     let (source, elsewhere) = (registry().await, registry().await);
     for path in ["/manifests/", "/blobs/uploads/"] {
-        let mirror = guarded_mirror().await;
+        let mirror = mirror_with_login().await;
         mirror.on("PUT", path).then(Action::redirect(&at(&elsewhere, "/x")));
         let outcome = run(sync(&source, &mirror), 1).await;
         assert!(outcome.stderr.contains("it redirects a PUT"), "{path}: {outcome}");
@@ -111,7 +111,7 @@ async fn a_put_is_never_sent_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_signed_relative_location_is_followed_as_it_is() {
+async fn a_signed_relative_location_is_followed_unchanged() {
     let (source, mirror) = (registry().await, Scripted::start().await);
     source.demand("Basic realm=\"scripted\"", &[&basic()]);
     let query = "X-Signature=s1gned%2Fa+b==&x=%7E";
@@ -134,7 +134,7 @@ async fn a_signed_relative_location_is_followed_as_it_is() {
 
 #[tokio::test]
 async fn an_upload_on_another_host_gets_the_bytes_and_no_password() {
-    let (source, mirror, storage) = (registry().await, guarded_mirror().await, Scripted::start().await);
+    let (source, mirror, storage) = (registry().await, mirror_with_login().await, Scripted::start().await);
     let session = at(&storage, "/session?X-Signature=s1gned");
     mirror.on("POST", "/blobs/uploads/").then(Action::alter(move |mut answer| {
         if answer.status == 202 {
@@ -152,4 +152,5 @@ async fn an_upload_on_another_host_gets_the_bytes_and_no_password() {
         0,
         "and no tag on missing blobs"
     );
+    assert!(!mirror.take_violations().is_empty(), "the mirror never hears of the blobs");
 }

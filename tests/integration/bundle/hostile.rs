@@ -1,4 +1,5 @@
-//! Bundles that mean harm: each is refused with what is wrong with it, in bounded memory, and nothing is written.
+//! Hostile bundles: each is refused with a message that names the problem, within bounded memory, and nothing is
+//! written.
 
 use std::fmt::Write as _;
 
@@ -8,7 +9,7 @@ use thoras_mirror::oci::{Digest, media_type::OCI_INDEX};
 
 use crate::support::{images::SampleImage, process::Mirror, programs};
 
-/// One entry: its header as `change` leaves it, its content, the padding.
+/// One entry: its header after `change`, its content, the padding.
 fn raw(path: &[u8], kind: EntryType, content: &[u8], change: impl Fn(&mut Header)) -> Vec<u8> {
     let mut header = Header::new_ustar();
     header.as_mut_bytes()[..path.len()].copy_from_slice(path);
@@ -31,7 +32,7 @@ fn blob(content: &[u8]) -> Vec<u8> {
     file(&format!("blobs/sha256/{}", Digest::sha256(content).hex()), content)
 }
 
-/// A whole layout around these entries.
+/// A complete layout around these entries.
 fn around(entries: &[Vec<u8>]) -> Vec<u8> {
     let image = SampleImage::single_platform("v1", "amd64");
     let root = json!({ "mediaType": image.root().media_type, "digest": image.root().digest, "size": image.root().bytes.len() });
@@ -62,7 +63,7 @@ fn extended(records: &[u8], entry: Vec<u8>) -> Vec<u8> {
     [raw(b"PaxHeaders/entry", EntryType::XHeader, records, |_| ()), entry].concat()
 }
 
-/// Refused with this code and text, and nothing is written.
+/// Asserts that a bundle is refused with this code and text, and that nothing is written.
 async fn assert_refused(called: &str, bundle: &[u8], code: i32, text: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("b.tar");
@@ -78,7 +79,7 @@ async fn assert_refused(called: &str, bundle: &[u8], code: i32, text: &str) {
 }
 
 #[tokio::test]
-async fn what_stands_around_hostile_entries_is_sound() {
+async fn the_bundle_around_hostile_entries_is_valid() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("b.tar");
     std::fs::write(&path, around(&[file("manifest.json", b"[]")])).unwrap();
@@ -108,7 +109,7 @@ async fn hostile_entries_are_refused_by_name() {
         ("device", raw(b"x", EntryType::Char, b"", |_| ()), "`x` is a device"),
         ("pipe", raw(b"x", EntryType::Fifo, b"", |_| ()), "`x` is a named pipe"),
         ("sparse file", raw(b"x", EntryType::GNUSparse, b"", |_| ()), "`x` is a sparse file"),
-        ("twice", file("./oci-layout", b"{}"), "`./oci-layout` is there twice"),
+        ("twice", file("./oci-layout", b"{}"), "`./oci-layout` appears twice"),
         ("size beyond the end", raw(b"x", EntryType::Regular, b"x", larger), "`x` is cut off"),
         ("size near 2^64", raw(b"x", EntryType::Regular, b"x", huge), "`x` is cut off"),
         (
@@ -150,19 +151,19 @@ async fn hostile_entries_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn layouts_that_cannot_be_are_refused() {
+async fn impossible_layouts_are_refused() {
     let digest = Digest::sha256(b"elsewhere");
     let descriptor = |digest: &str| json!({ "mediaType": OCI_INDEX, "digest": digest, "size": 10 });
     let mut cut = around(&[]);
     cut.truncate(cut.len() - 1025);
     let mut endless = around(&[]);
     endless.truncate(endless.len() - 1024);
-    // An index cannot name itself, but it can stand under the digest that it names.
+    // An index cannot contain its own digest, but it can be stored under a digest that it lists.
     let looped = index(&[descriptor(digest.as_str())]);
     let looped_entry = file(&format!("blobs/sha256/{}", digest.hex()), looped.as_bytes());
     let cases = [
-        ("nothing", Vec::new(), 3, "is no bundle: it is empty"),
-        ("no tar", b"PK\x03\x04".repeat(400), 3, "is no bundle: it is a zip archive"),
+        ("nothing", Vec::new(), 3, "is not a bundle: it is empty"),
+        ("no tar", b"PK\x03\x04".repeat(400), 3, "is not a bundle: it is a zip archive"),
         ("empty archive", vec![0; 1024], 3, "is not an OCI image layout"),
         ("cut off", cut, 6, "is cut off"),
         ("no end mark", endless, 6, "without an end mark"),
@@ -189,9 +190,9 @@ async fn layouts_that_cannot_be_are_refused() {
     }
 }
 
-/// An input that never was a bundle is not a damaged one (6).
+/// An input that was never a bundle is unreadable (3), not damaged (6).
 #[tokio::test]
-async fn what_is_no_bundle_at_all_is_told_apart_from_a_damaged_one() {
+async fn a_file_that_is_not_a_bundle_is_distinguished_from_a_damaged_bundle() {
     let readme = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let whole = around(&[]);
     let damaged = |at: usize| {
@@ -199,7 +200,7 @@ async fn what_is_no_bundle_at_all_is_told_apart_from_a_damaged_one() {
         bytes[at] ^= 1;
         bytes
     };
-    let foreign = "it does not begin as a tar archive does";
+    let foreign = "not a tar archive";
     let cases = [
         ("README", readme, 3, foreign),
         ("a few bytes", b"hello".to_vec(), 3, foreign),
@@ -216,7 +217,7 @@ async fn what_is_no_bundle_at_all_is_told_apart_from_a_damaged_one() {
 }
 
 #[tokio::test]
-async fn indexes_nested_without_end_are_refused() {
+async fn endlessly_nested_indexes_are_refused() {
     let mut entries = Vec::new();
     let mut inner = index(&[]);
     for _ in 0..3000 {
@@ -228,8 +229,8 @@ async fn indexes_nested_without_end_are_refused() {
     assert_refused("nested", &layout(&inner, &entries), 6, "nested more than").await;
 }
 
-/// Verified where no process can have more than 200 MiB of memory of its own.
-async fn assert_refused_in_little_memory(called: &str, bundle: &[u8], text: &str) {
+/// Runs `bundle verify` in a process that is limited to 200 MiB of memory.
+async fn assert_refused_within_bounded_memory(called: &str, bundle: &[u8], text: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("b.tar");
     std::fs::write(&path, bundle).unwrap();
@@ -243,38 +244,48 @@ async fn assert_refused_in_little_memory(called: &str, bundle: &[u8], text: &str
 }
 
 #[tokio::test]
-async fn a_million_entries_are_refused_in_little_memory() {
+async fn a_million_entries_are_refused_within_bounded_memory() {
     let entry = file("x", b"");
     let bundle = [entry.repeat(250_000), vec![0; 1024]].concat();
-    assert_refused_in_little_memory("entries", &bundle, "more than 200000 entries").await;
+    assert_refused_within_bounded_memory("entries", &bundle, "more than 200000 entries").await;
 }
 
 #[tokio::test]
-async fn huge_heads_are_refused_in_little_memory() {
-    let lock = |member: &str, value: &str| {
+async fn huge_heads_are_refused_within_bounded_memory() {
+    let lock = |version: &str, member: &str, value: &str| {
         let values = vec![value; 10_000_000 / (value.len() + 1)].join(",");
-        let lock = format!(r#"{{"schema":"thoras-mirror/lock/v1","{member}":[{values}]}}"#);
+        let lock = format!(r#"{{"schema":"thoras-mirror/lock/{version}","{member}":[{values}]}}"#);
         around(&[file("thoras-mirror.lock", lock.as_bytes())])
     };
     let cases = [
-        ("index over its limit", layout(&" ".repeat((16 << 20) + 1), &[]), "index.json has 16777217 bytes"),
+        (
+            "index over its limit",
+            layout(&" ".repeat((16 << 20) + 1), &[]),
+            "index.json is larger than 16.0 MiB",
+        ),
         ("index of many images", layout(&index_of(120_000), &[]), "more than 20000 images"),
-        ("lock of unknown members", lock("unknown", "0"), "thoras-mirror.lock cannot be read"),
-        ("lock of many platforms", lock("platforms", r#""a/b""#), "thoras-mirror.lock cannot be read"),
+        ("old lock of unknown members", lock("v1", "unknown", "0"), "thoras-mirror.lock cannot be read"),
+        ("lock of unknown members", lock("v2", "unknown", "0"), "thoras-mirror.lock cannot be read"),
+        (
+            "old lock of many platforms",
+            lock("v1", "platforms", r#""a/b""#),
+            "thoras-mirror.lock cannot be read",
+        ),
+        ("lock of many platforms", lock("v2", "platforms", r#""a/b""#), "thoras-mirror.lock cannot be read"),
     ];
     for (called, bundle, text) in cases {
-        assert_refused_in_little_memory(called, &bundle, text).await;
+        assert_refused_within_bounded_memory(called, &bundle, text).await;
     }
 }
 
-/// An index that names the same thing many times.
+/// An index that lists the same manifest many times.
 fn index_of(count: usize) -> String {
     let one = json!({ "mediaType": "m", "digest": Digest::sha256(b"x"), "size": 0 }).to_string();
     format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, vec![one.as_str(); count].join(","))
 }
 
 #[tokio::test]
-async fn huge_manifests_are_refused_in_little_memory() {
+async fn huge_manifests_are_refused_within_bounded_memory() {
     let mut manifests = String::new();
     let mut entries = Vec::new();
     for number in 0..7 {
@@ -287,5 +298,5 @@ async fn huge_manifests_are_refused_in_little_memory() {
     }
     let manifests = format!(r#"{{"schemaVersion":2,"manifests":[{manifests}]}}"#);
     let bundle = layout(&manifests, &entries);
-    assert_refused_in_little_memory("manifests", &bundle, "its manifests are larger than").await;
+    assert_refused_within_bounded_memory("manifests", &bundle, "its manifests exceed 48.0 MiB").await;
 }

@@ -1,4 +1,4 @@
-//! Names, rules and the lock of an import; what it refuses before it begins.
+//! Names, rules and the lock of an import, and what it refuses before it starts.
 
 use super::importing::*;
 use crate::support::{client, skopeo};
@@ -23,7 +23,7 @@ async fn images_arrive_under_their_names_and_the_lock_lets_verify_run_alone() {
 }
 
 #[tokio::test]
-async fn a_second_import_writes_nothing_and_the_same_lock() {
+async fn a_second_import_pushes_nothing_and_writes_the_same_lock() {
     let team = Team::start().await;
     let file = team.file(&team.bundle().bytes);
     let lock = team.folder.path().join("far.lock");
@@ -38,7 +38,7 @@ async fn a_second_import_writes_nothing_and_the_same_lock() {
 }
 
 #[tokio::test]
-async fn names_follow_the_bundles_rule_unless_flags_say_otherwise() {
+async fn names_follow_the_bundles_naming_rule_unless_flags_override_it() {
     let team = Team::start().await;
     let file = team.file(&team.bundle().bytes);
     import(&file, &team.to(), &["--naming", "full"]).run().await.expect_success();
@@ -50,7 +50,7 @@ async fn names_follow_the_bundles_rule_unless_flags_say_otherwise() {
 }
 
 #[tokio::test]
-async fn another_bundle_than_the_expected_one_is_refused_before_a_byte_moves() {
+async fn a_bundle_with_an_unexpected_id_is_refused_before_any_transfer() {
     let team = Team::start().await;
     let bundle = team.bundle();
     let file = team.file(&bundle.bytes);
@@ -73,7 +73,7 @@ async fn a_dry_run_writes_nothing() {
 }
 
 #[tokio::test]
-async fn platforms_and_waivers_come_from_the_bundle_unless_flags_say_otherwise() {
+async fn platforms_and_waivers_come_from_the_bundle_unless_flags_override_them() {
     let image = SampleImage::single_platform("1", "amd64");
     let build = |change: fn(&mut Value)| BundleBuilder::new(&[(APP, &image)]).lock(change).build().bytes;
     let team = Team::start().await;
@@ -87,7 +87,7 @@ async fn platforms_and_waivers_come_from_the_bundle_unless_flags_say_otherwise()
 }
 
 #[tokio::test]
-async fn a_tag_that_names_something_else_is_kept_where_it_must_not_move() {
+async fn no_overwrite_keeps_a_tag_that_points_to_another_digest() {
     let team = Team::start().await;
     let other = SampleImage::single_platform("1", "arm64");
     client::push(&other, team.registry.address(), "mirror/app").await;
@@ -100,7 +100,7 @@ async fn a_tag_that_names_something_else_is_kept_where_it_must_not_move() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_bundle_is_refused_with_what_to_do() {
+async fn a_file_that_is_not_a_bundle_is_refused_with_a_remedy() {
     let team = Team::start().await;
     let mut builder = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();

@@ -1,4 +1,4 @@
-//! Damaged and truncated bundles: never accepted, always named, nothing incomplete tagged.
+//! Damaged and truncated bundles are never accepted and always reported, and no incomplete image is tagged.
 
 use futures::{StreamExt, stream};
 
@@ -25,7 +25,7 @@ async fn a_flipped_bit_in_any_region_is_never_accepted() {
             bytes[at] ^= 1;
             let path = team.folder.path().join(format!("{number}.tar"));
             std::fs::write(&path, bytes).unwrap();
-            // In a repository of its own: what another run has brought whole would not be read from this file.
+            // In its own repository: blobs that another run has pushed would not be read from this file.
             let outcome = import(&path, &format!("{}/{number}", team.to()), &[]).run().await;
             assert_eq!(outcome.status.code(), Some(6), "byte {at}, {region}: {outcome}");
             assert!(outcome.stderr.contains("error: "), "{outcome}");
@@ -36,7 +36,7 @@ async fn a_flipped_bit_in_any_region_is_never_accepted() {
 }
 
 #[tokio::test]
-async fn a_truncated_bundle_is_refused_before_a_byte_moves_with_the_images_it_affects() {
+async fn a_truncated_bundle_is_refused_before_any_transfer_and_names_the_affected_images() {
     let team = Team::start().await;
     let bundle = team.bundle();
     let last =
@@ -54,12 +54,12 @@ async fn a_truncated_bundle_is_refused_before_a_byte_moves_with_the_images_it_af
         assert_eq!(tags.contains_key(tag), !image.blobs.contains_key(last), "{name}: {outcome}");
     }
     assert!(team.registry.storage().incomplete_tags().is_empty());
-    // What was not imported is in the lock, and fails to verify.
+    // An image that was not imported is in the lock and fails verification.
     Mirror::new(["verify"]).in_folder(&outcome.folder()).run().await.expect_code(5);
 }
 
 #[tokio::test]
-async fn a_bundle_that_ends_in_its_head_is_refused() {
+async fn a_bundle_truncated_within_its_head_is_refused() {
     let team = Team::start().await;
     let bundle = team.bundle();
     for length in [0, 100, 512, 2000, bundle.head - 1] {
@@ -71,12 +71,12 @@ async fn a_bundle_that_ends_in_its_head_is_refused() {
 }
 
 #[tokio::test]
-async fn a_bundle_whose_end_mark_is_cut_off_is_refused_and_imported_when_asked() {
+async fn a_bundle_without_its_end_marker_is_refused_unless_keep_going_is_set() {
     let team = Team::start().await;
     let bundle = team.bundle();
     let file = team.file(&bundle.bytes[..bundle.bytes.len() - 600]);
     let outcome = import(&file, &team.to(), &[]).run().await.expect_code(6);
-    assert!(outcome.stderr.contains("does not end"), "{outcome}");
+    assert!(outcome.stderr.contains("the archive is cut off: its last 600 bytes are missing"), "{outcome}");
     team.assert_untouched().await;
     import(&file, &team.to(), &["--keep-going"]).run().await.expect_success();
     team.assert_imported();

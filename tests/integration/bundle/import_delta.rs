@@ -1,11 +1,11 @@
-//! Deltas: what they leave out is found at the destination, or they are refused before a byte moves.
+//! Deltas: the omitted blobs are found at the destination, or the import fails before any transfer.
 
 use thoras_mirror::oci::Digest;
 
 use super::importing::*;
 use crate::support::client;
 
-/// The layer that both images have in common.
+/// The layer that both images share.
 fn shared(team: &Team) -> Digest {
     let is_layer = |digest: &&Digest| !team.app.blobs[*digest].starts_with(b"{");
     let mut both =
@@ -13,13 +13,13 @@ fn shared(team: &Team) -> Digest {
     both.next().unwrap().clone()
 }
 
-/// The bundle of both images without the layer that both share, which `places` are said to hold.
+/// The bundle of both images without their shared layer, which is in the repositories `places` according to the lock.
 fn delta(team: &Team, places: &[&str]) -> SampleBundle {
     team.builder().without(&Digest::sha256(b"base"), &[(&shared(team), places)]).build()
 }
 
 #[tokio::test]
-async fn what_the_target_repositories_hold_is_not_missed() {
+async fn blobs_already_in_the_target_repositories_are_not_missing() {
     let team = Team::start().await;
     let old = SampleImage::multi_platform("old");
     for repository in ["mirror/app", "mirror/web"] {
@@ -34,7 +34,7 @@ async fn what_the_target_repositories_hold_is_not_missed() {
 }
 
 #[tokio::test]
-async fn what_the_bases_repositories_hold_is_mounted() {
+async fn blobs_in_the_bases_repositories_are_mounted() {
     for place in ["registry.example.com/team/old", "DESTINATION/mirror/old", "DESTINATION/other/place"] {
         let team = Team::start().await;
         let address = team.registry.address().clone();
@@ -58,7 +58,7 @@ async fn what_the_bases_repositories_hold_is_mounted() {
 }
 
 #[tokio::test]
-async fn a_delta_comes_through_standard_input_too() {
+async fn a_delta_can_be_imported_from_standard_input() {
     let team = Team::start().await;
     client::push(&team.app, team.registry.address(), "mirror/old").await;
     let bundle = delta(&team, &["registry.example.com/team/old"]);
@@ -69,7 +69,7 @@ async fn a_delta_comes_through_standard_input_too() {
 }
 
 #[tokio::test]
-async fn a_delta_whose_base_is_not_there_is_refused_before_a_byte_moves() {
+async fn a_delta_with_a_missing_base_is_refused_before_any_transfer() {
     let team = Team::start().await;
     let bundle = delta(&team, &["registry.example.com/team/old"]);
     let file = team.file(&bundle.bytes);

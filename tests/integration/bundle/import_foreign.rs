@@ -1,4 +1,4 @@
-//! Layouts that skopeo, crane, oras and Docker write.
+//! Layouts written by skopeo, crane, oras and Docker.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::importing::*;
 use crate::support::{client, programs, skopeo};
 
-/// An image in a registry, pulled by skopeo to `destination`, which may end in a name.
+/// Pulls an image from a registry to `destination`, which may end in a name, with skopeo.
 async fn pulled_by_skopeo(image: &SampleImage, destination: &str) {
     let source = Registry::start().await;
     client::push(image, source.address(), "team/app").await;
@@ -16,7 +16,7 @@ async fn pulled_by_skopeo(image: &SampleImage, destination: &str) {
 }
 
 #[tokio::test]
-async fn an_archive_of_skopeos_with_a_full_name() {
+async fn a_skopeo_archive_with_a_full_name_is_imported() {
     let team = Team::start().await;
     let file = team.folder.path().join("skopeo.tar");
     pulled_by_skopeo(&team.app, &format!("oci-archive:{}:{APP}", file.display())).await;
@@ -25,7 +25,7 @@ async fn an_archive_of_skopeos_with_a_full_name() {
 }
 
 #[tokio::test]
-async fn an_archive_of_skopeos_without_a_name_is_named_by_hand() {
+async fn a_skopeo_archive_without_a_name_is_named_with_as() {
     let team = Team::start().await;
     let file = team.folder.path().join("skopeo.tar");
     pulled_by_skopeo(&team.app, &format!("oci-archive:{}", file.display())).await;
@@ -37,9 +37,9 @@ async fn an_archive_of_skopeos_without_a_name_is_named_by_hand() {
     assert_eq!(team.registry.storage().tags()["mirror/app:1"], team.app.root().digest);
 }
 
-/// By the programs themselves; below stand the forms that they write.
+/// Written by the tools themselves. The functions below write the same forms by hand.
 #[tokio::test]
-async fn folders_that_crane_and_oras_wrote_are_imported() {
+async fn crane_and_oras_layouts_are_imported() {
     let team = Team::start().await;
     let source = Registry::start().await;
     client::push(&team.app, source.address(), "team/app").await;
@@ -58,13 +58,13 @@ async fn folders_that_crane_and_oras_wrote_are_imported() {
     assert_eq!(team.registry.storage().tags()["mirror/web:2"], team.app.root().digest);
 }
 
-/// What `crane pull --format=oci` writes: a folder whose index names nothing.
+/// What `crane pull --format=oci` writes: a folder whose index has no names.
 fn as_crane(image: &SampleImage, folder: &Path) {
     image.write_oci_layout(folder);
     change_index(folder, |index| drop(index["manifests"][0].as_object_mut().unwrap().remove("annotations")));
 }
 
-/// What `oras cp --to-oci-layout` writes: children stand beside their index, without a name.
+/// What `oras cp --to-oci-layout` writes: children are listed beside their index, without a name.
 fn as_oras(image: &SampleImage, folder: &Path) {
     image.write_oci_layout(folder);
     let children: Vec<Value> = image.manifests[..image.manifests.len() - 1]
@@ -92,7 +92,7 @@ fn change_index(folder: &Path, change: impl FnOnce(&mut Value)) {
     fs::write(path, index.to_string()).unwrap();
 }
 
-/// An archive of a folder as GNU tar makes it: with entries for folders, the index not first.
+/// An archive of a folder as GNU tar writes it: with entries for folders, and the index not first.
 fn archive_of(folder: &Path) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.append_dir_all(".", folder).unwrap();
@@ -100,7 +100,7 @@ fn archive_of(folder: &Path) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_folder_of_cranes_is_named_by_hand() {
+async fn a_crane_layout_is_named_with_as() {
     let team = Team::start().await;
     let folder = tempfile::tempdir().unwrap();
     as_crane(&team.app, folder.path());
@@ -109,7 +109,7 @@ async fn a_folder_of_cranes_is_named_by_hand() {
 }
 
 #[tokio::test]
-async fn a_layout_of_oras_has_one_image_though_its_index_lists_the_children_too() {
+async fn an_oras_layout_has_one_image_although_its_index_lists_the_children() {
     let team = Team::start().await;
     let folder = tempfile::tempdir().unwrap();
     as_oras(&team.app, folder.path());
@@ -123,7 +123,7 @@ async fn a_layout_of_oras_has_one_image_though_its_index_lists_the_children_too(
 }
 
 #[tokio::test]
-async fn what_docker_saves_is_imported_with_a_warning_about_digests() {
+async fn a_docker_save_archive_is_imported_with_a_warning_about_digests() {
     let team = Team::start().await;
     let folder = tempfile::tempdir().unwrap();
     as_docker(&team.app, folder.path(), "docker.io/library/app:1");
@@ -134,7 +134,7 @@ async fn what_docker_saves_is_imported_with_a_warning_about_digests() {
 }
 
 #[tokio::test]
-async fn several_nameless_images_are_listed_and_named_one_by_one() {
+async fn several_unnamed_images_are_listed_and_named_individually() {
     let team = Team::start().await;
     let folder = tempfile::tempdir().unwrap();
     team.web.write_oci_layout(folder.path());

@@ -1,67 +1,35 @@
-//! SIGKILL at a hundred moments of an import: no tag names an incomplete image, and the next run finishes the work.
+//! SIGKILL at a hundred moments of an import: no tag points to an incomplete image, and the next run completes the
+//! import.
 
-use std::time::Duration;
-
-use futures::{StreamExt, stream};
+use std::{ops::Range, time::Duration};
 
 use super::importing::*;
-use crate::support::images::pseudo_random;
+use crate::support::{
+    dice::Dice,
+    kill::{Moment, at_a_hundred_seeds, for_each_seed, kill_and_run_again},
+};
 
-const SEEDS: u64 = 25;
-const AT_ONCE: usize = 4;
-/// An import of this bundle is over after about so many microseconds.
-const LATEST: u64 = 250_000;
+/// How long an import of this bundle takes, roughly.
+const LATEST: Duration = Duration::from_millis(250);
 
-/// Kills one import after a time that follows from the seed; every other one reads from standard input.
-async fn kill_and_run_again(seed: u64, team: &Team, bytes: &[u8]) {
+/// Every other import reads from standard input.
+async fn kill_at_seed(seed: usize, team: &Team, bytes: &[u8]) {
     let to = format!("{}/seed-{seed}", team.registry.address().host_port);
     let path = team.folder.path().join("bundle.tar");
-    let start = |more: &[&str]| match seed % 2 {
-        0 => import(&path, &to, more),
-        _ => import(Path::new("-"), &to, more).stdin(bytes),
+    let run = || match seed % 2 {
+        0 => import(&path, &to, &[]),
+        _ => import(Path::new("-"), &to, &[]).stdin(bytes),
     };
-    let random = pseudo_random(&format!("seed {seed}"), 8);
-    let delay = Duration::from_micros(u64::from_le_bytes(random.try_into().unwrap()) % LATEST);
-    let running = start(&[]).start();
-    // Not to wait for anything: the moment is the seed's.
-    tokio::time::sleep(delay).await;
-    running.kill();
-    running.outcome().await;
-
-    let storage = team.registry.storage();
-    let incomplete = storage.incomplete_tags();
-    assert!(incomplete.is_empty(), "seed {seed}, after {delay:?}: {incomplete:?}");
-    start(&["-q"]).run().await.expect_success();
-    assert!(storage.incomplete_tags().is_empty(), "seed {seed}");
-    let tags = storage.tags();
-    assert_eq!(tags[&format!("seed-{seed}/app:1")], team.app.root().digest);
-    assert_eq!(tags[&format!("seed-{seed}/web:2")], team.web.root().digest);
+    let moment = Moment::draw(&mut Dice::new(&format!("seed {seed}")), 0, LATEST);
+    let expected = [(format!("seed-{seed}/app:1"), &team.app), (format!("seed-{seed}/web:2"), &team.web)];
+    kill_and_run_again(run, moment, None, &team.registry.storage(), &expected).await;
 }
 
-async fn kill_at_the_seeds_from(first: u64) {
+async fn kill_at_seeds(seeds: Range<usize>) {
     let team = Team::start().await;
     let bytes = team.bundle().bytes;
     team.file(&bytes);
-    let runs = (first..first + SEEDS).map(|seed| kill_and_run_again(seed, &team, &bytes));
-    stream::iter(runs).buffer_unordered(AT_ONCE).collect::<()>().await;
+    for_each_seed(seeds, |seed| kill_at_seed(seed, &team, &bytes)).await;
 }
 
-#[tokio::test]
-async fn killed_at_seeds_0_to_24() {
-    kill_at_the_seeds_from(0).await;
-}
-
-#[tokio::test]
-async fn killed_at_seeds_25_to_49() {
-    kill_at_the_seeds_from(25).await;
-}
-
-#[tokio::test]
-async fn killed_at_seeds_50_to_74() {
-    kill_at_the_seeds_from(50).await;
-}
-
-#[tokio::test]
-async fn killed_at_seeds_75_to_99() {
-    kill_at_the_seeds_from(75).await;
-}
+at_a_hundred_seeds!(kill_at_seeds);

@@ -1,5 +1,5 @@
-//! Blobs that have another size in a bundle than their manifest says: refused from files before anything is copied, and
-//! from a stream before anything is tagged.
+//! Blobs whose size in the bundle differs from their manifest: refused before any copy when read from files, and before
+//! any tag when read from a stream.
 
 use serde_json::json;
 
@@ -7,19 +7,18 @@ use super::importing::*;
 use crate::support::{built_bundle::path_of, images::SampleManifest};
 use thoras_mirror::oci::Digest;
 
-/// An image in which one layer has another size than its manifest says.
+/// An image with a layer whose size differs from its manifest.
 struct Wrong {
     called: &'static str,
     image: SampleImage,
     layer: Digest,
-    /// What the manifest says.
+    /// The size in the manifest.
     expected: usize,
-    /// What the bundle has.
+    /// The size in the bundle.
     found: usize,
 }
 
-/// The first layer of this size has other bytes than its digest and size say: what they should be and more, or not all
-/// of it.
+/// The bytes of the first layer are longer or shorter than its descriptor says.
 fn other_bytes(
     called: &'static str,
     mut image: SampleImage,
@@ -34,7 +33,7 @@ fn other_bytes(
     Wrong { called, image, layer, expected, found }
 }
 
-/// The layer's bytes have the right digest, and the manifest gives another size.
+/// The bytes of the layer match their digest, but the manifest has another size.
 fn other_descriptor(called: &'static str, change: impl Fn(usize) -> usize) -> Wrong {
     let mut image = SampleImage::single_platform("1", "amd64");
     let SampleManifest { media_type, bytes, .. } = image.manifests.pop().unwrap();
@@ -49,7 +48,7 @@ fn other_descriptor(called: &'static str, change: impl Fn(usize) -> usize) -> Wr
 }
 
 fn wrong_images() -> Vec<Wrong> {
-    // Complete when whole pieces of it have been read: nothing but its size tells of the bytes behind them.
+    // A whole number of pieces is complete: only the size reveals the bytes that follow.
     const LARGE: usize = 1 << 20;
     let small = || SampleImage::single_platform("1", "amd64");
     let large = || SampleImage::with_large_layer("1", LARGE);
@@ -65,7 +64,7 @@ fn wrong_images() -> Vec<Wrong> {
     ]
 }
 
-/// Somebody else's archive, in an order in which it can be streamed.
+/// An archive of another tool, in an order that can be streamed.
 fn foreign_archive(image: &SampleImage) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     image.write_oci_layout(folder.path());
@@ -78,7 +77,7 @@ fn foreign_archive(image: &SampleImage) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// An archive of ours whose lock says what the manifest says.
+/// One of our archives, whose lock agrees with the manifest.
 fn our_archive(wrong: &Wrong) -> Vec<u8> {
     let builder = BundleBuilder::new(&[(APP, &wrong.image)]);
     builder.lock(|lock| lock["blobs"][wrong.layer.as_str()] = wrong.expected.into()).build().bytes
@@ -94,8 +93,8 @@ async fn a_blob_of_the_wrong_size_in_a_file_is_refused_before_anything_is_copied
         for path in [folder.path(), &archive] {
             let outcome = import(path, &team.to(), &["--as", APP]).run().await.expect_code(6);
             let Wrong { called, layer, expected, found, .. } = &wrong;
-            let said = format!("blob {layer} has {found} bytes instead of {expected}");
-            assert!(outcome.stderr.contains(&said), "{called}: {outcome}");
+            let message = format!("blob {layer} has {found} bytes instead of {expected}");
+            assert!(outcome.stderr.contains(&message), "{called}: {outcome}");
         }
         let ours = team.file(&our_archive(&wrong));
         import(&ours, &team.to(), &[]).run().await.expect_code(6);

@@ -1,7 +1,12 @@
-//! One pass over standard input: nothing is stored on the way, nothing incomplete is tagged.
+//! One pass over standard input: nothing is stored locally, and no incomplete image is tagged.
+
+use std::io::Write as _;
 
 use super::importing::*;
-use crate::support::scripted::{Answer, Scripted};
+use crate::support::{
+    images::pseudo_random,
+    scripted::{Answer, Scripted},
+};
 
 /// `thoras-mirror bundle import - --to TO MORE…` with these bytes on standard input.
 fn import_bytes(bytes: &[u8], to: &str, more: &[&str]) -> Mirror {
@@ -9,7 +14,7 @@ fn import_bytes(bytes: &[u8], to: &str, more: &[&str]) -> Mirror {
 }
 
 #[tokio::test]
-async fn a_bundle_is_imported_in_one_pass_each_blob_sent_once() {
+async fn a_bundle_is_imported_in_one_pass_and_each_blob_sent_once() {
     let team = Team::start().await;
     let bundle = team.bundle();
     let outcome = import_bytes(&bundle.bytes, &team.to(), &[]).run().await.expect_success();
@@ -20,9 +25,9 @@ async fn a_bundle_is_imported_in_one_pass_each_blob_sent_once() {
     Mirror::new(["verify", "--level", "bytes"]).in_folder(&outcome.folder()).run().await.expect_success();
 }
 
-/// They were told as "there already", because the pipeline finds them at the destination.
+/// They were reported as already present, because the pipeline finds them at the destination.
 #[tokio::test]
-async fn blobs_that_came_through_the_stream_count_as_copied() {
+async fn blobs_read_from_the_stream_count_as_copied() {
     let team = Team::start().await;
     let bundle = team.bundle().bytes;
     let outcome = import_bytes(&bundle, &team.to(), &["--output", "json"]).run().await.expect_success();
@@ -39,9 +44,9 @@ async fn blobs_that_came_through_the_stream_count_as_copied() {
     assert_eq!(totals["present"], bytes(&team.app) + bytes(&team.web), "{outcome}");
 }
 
-/// From files it always was.
+/// Padding in files was always checked.
 #[tokio::test]
-async fn padding_in_a_stream_is_held_against_zeros() {
+async fn padding_in_a_stream_must_be_zeros() {
     let team = Team::start().await;
     let bundle = team.bundle();
     let padded = bundle.entries.values().filter(|place| place.end % 512 != 0);
@@ -49,19 +54,29 @@ async fn padding_in_a_stream_is_held_against_zeros() {
         let mut bytes = bundle.bytes.clone();
         bytes[place.end.next_multiple_of(512) - 1] = 1;
         let outcome = import_bytes(&bytes, &team.to(), &["--dry-run"]).run().await.expect_code(6);
-        let told = format!("byte {} of the bundle", place.end.next_multiple_of(512) - 1);
-        assert!(outcome.stderr.contains(&told), "{told}: {outcome}");
+        let expected = format!("the bundle is damaged at byte {}", place.end.next_multiple_of(512) - 1);
+        assert!(outcome.stderr.contains(&expected), "{expected}: {outcome}");
     }
     team.assert_untouched().await;
 }
 
-/// `/dev/zero` is the end of an archive without end.
+/// The reading end of a pipe into which these bytes are written repeatedly until it is closed.
+fn endless(bytes: &[u8]) -> std::io::PipeReader {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let bytes = bytes.to_vec();
+    std::thread::spawn(move || while writer.write_all(&bytes).is_ok() {});
+    reader
+}
+
+/// `/dev/zero` is an endless end of an archive. The random bytes are the same in every run: a few in a million random
+/// inputs start like an archive or a compressed file, as the next test shows.
 #[tokio::test]
-async fn a_stream_that_never_ends_is_refused() {
+async fn an_endless_stream_is_refused() {
     let team = Team::start().await;
-    for input in ["/dev/zero", "/dev/urandom", "/dev/null"] {
-        let input = std::fs::File::open(input).unwrap();
-        let run = import(Path::new("-"), &team.to(), &[]).stdin_from(input);
+    let run = || import(Path::new("-"), &team.to(), &[]);
+    let device = |name: &str| run().stdin_from(std::fs::File::open(name).unwrap());
+    let noise = run().stdin_from(endless(&pseudo_random("noise", 4096)));
+    for run in [device("/dev/zero"), device("/dev/null"), noise] {
         let outcome = run.run().await.expect_code(3);
         assert!(outcome.stderr.contains("error: ") && outcome.stderr.contains("standard input"), "{outcome}");
         assert!(outcome.stderr.contains("hint: a bundle is a tar archive"), "{outcome}");
@@ -70,7 +85,22 @@ async fn a_stream_that_never_ends_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_there_already_is_passed_over() {
+async fn random_input_that_starts_like_another_format_is_reported_as_that_format() {
+    let team = Team::start().await;
+    for (at, beginning, code, expected) in
+        [(0, &[0x1f, 0x8b][..], 3, "it is compressed (gzip)"), (257, b"ustar", 6, "there is no tar header")]
+    {
+        let mut noise = pseudo_random("noise", 4096);
+        noise[at..at + beginning.len()].copy_from_slice(beginning);
+        let run = import(Path::new("-"), &team.to(), &[]).stdin_from(endless(&noise));
+        let outcome = run.run().await.expect_code(code);
+        assert!(outcome.stderr.contains(expected), "{outcome}");
+    }
+    team.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn blobs_already_present_are_skipped() {
     let team = Team::start().await;
     let bundle = team.bundle();
     import_bytes(&bundle.bytes, &team.to(), &[]).run().await.expect_success();
@@ -96,7 +126,7 @@ async fn a_truncated_stream_is_an_integrity_error_and_nothing_incomplete_is_tagg
     let team = Team::start().await;
     let bundle = team.bundle();
     let outcome = import_bytes(&bundle.bytes[..10], &team.to(), &[]).run().await.expect_code(3);
-    assert!(outcome.stderr.contains("does not begin as a tar archive"), "{outcome}");
+    assert!(outcome.stderr.contains("not a tar archive"), "{outcome}");
     for length in
         [600, bundle.head - 100, bundle.head + 700, bundle.bytes.len() - 5000, bundle.bytes.len() - 1024]
     {
@@ -104,14 +134,14 @@ async fn a_truncated_stream_is_an_integrity_error_and_nothing_incomplete_is_tagg
         assert!(outcome.stderr.contains("cut off"), "{length}: {outcome}");
         team.assert_nothing_imported();
     }
-    // Whoever goes on gets what is whole: here, everything but the end mark was there.
+    // `--keep-going` imports what is complete: here, only the end marker is missing.
     let almost = &bundle.bytes[..bundle.bytes.len() - 1024];
     import_bytes(almost, &team.to(), &["--keep-going"]).run().await.expect_success();
     team.assert_imported();
 }
 
 #[tokio::test]
-async fn with_keep_going_a_truncated_stream_gives_the_images_that_are_whole() {
+async fn keep_going_imports_the_complete_images_of_a_truncated_stream() {
     let team = Team::start().await;
     let bundle = team.bundle();
     let last = team
@@ -143,7 +173,7 @@ async fn wrong_bytes_are_never_committed() {
 }
 
 #[tokio::test]
-async fn a_broken_upload_cannot_be_retried_and_says_what_to_do() {
+async fn a_broken_upload_cannot_be_retried_and_the_error_says_what_to_do() {
     let team = Team::start().await;
     let destination = Scripted::start().await;
     destination.on("PUT", "/blobs/uploads/").first(1).answer(Answer::error(500, "UNKNOWN"));
@@ -172,7 +202,7 @@ async fn an_archive_whose_index_comes_last_is_refused_with_the_hint_to_import_th
 }
 
 #[tokio::test]
-async fn somebody_elses_archive_is_imported_when_its_head_comes_first() {
+async fn another_tools_archive_is_imported_if_its_index_comes_first() {
     let team = Team::start().await;
     let folder = tempfile::tempdir().unwrap();
     team.app.write_oci_layout(folder.path());
@@ -180,7 +210,7 @@ async fn somebody_elses_archive_is_imported_when_its_head_comes_first() {
     for name in ["oci-layout", "index.json"] {
         builder.append_path_with_name(folder.path().join(name), name).unwrap();
     }
-    // A config stands before the manifests: it is kept until it is known what it is.
+    // A config precedes the manifests: it is kept until its role is known.
     let config = team.app.blobs.iter().find(|(_, bytes)| bytes.starts_with(b"{")).unwrap().0;
     let manifests = team.app.manifests.iter().map(|manifest| &manifest.digest);
     let others = team.app.blobs.keys().filter(|digest| *digest != config);
@@ -195,7 +225,7 @@ async fn somebody_elses_archive_is_imported_when_its_head_comes_first() {
 }
 
 #[tokio::test]
-async fn standard_input_is_read_once() {
+async fn standard_input_can_be_named_only_once() {
     let team = Team::start().await;
     let outcome = import_bytes(b"", &team.to(), &["other.tar"]).run().await.expect_code(2);
     assert!(outcome.stderr.contains("not from both"), "{outcome}");

@@ -1,8 +1,8 @@
-//! What the tests of `bundle import` stand on: two images, the bundle that holds them, the registry they go to.
+//! Setup for the tests of `bundle import`: two images, a bundle with both, and the registry they are imported to.
 //!
-//! [`super::import`]: names, rules, the lock, what is refused; [`super::import_foreign`]: layouts that others write;
-//! [`super::import_volumes`], [`super::import_stdin`], [`super::import_delta`]: every shape in which a bundle arrives;
-//! [`super::import_damage`], [`super::import_sizes`], [`super::import_kill`]: what holds whatever happens.
+//! [`super::import`]: names, rules, the lock, refusals; [`super::import_foreign`]: layouts written by other tools;
+//! [`super::import_volumes`], [`super::import_stdin`], [`super::import_delta`]: the forms in which a bundle arrives;
+//! [`super::import_damage`], [`super::import_sizes`], [`super::import_kill`]: guarantees under failure.
 
 pub(super) use std::path::Path;
 
@@ -10,6 +10,7 @@ pub(super) use serde_json::Value;
 
 pub(super) use crate::support::{
     built_bundle::{BundleBuilder, SampleBundle},
+    documents::run as document,
     images::SampleImage,
     process::{Mirror, Outcome},
     registry::Registry,
@@ -20,7 +21,7 @@ pub(super) fn import(file: &Path, to: &str, more: &[&str]) -> Mirror {
     Mirror::new(["bundle", "import"]).arg(file).arg("--to").arg(to).arguments(more.iter().copied())
 }
 
-/// Two images of one team, and the bundle that holds them.
+/// Two images of one team, and a bundle with both.
 pub(super) struct Team {
     pub(super) app: SampleImage,
     pub(super) web: SampleImage,
@@ -43,7 +44,7 @@ impl Team {
 
     pub(super) fn builder(&self) -> BundleBuilder<'_> {
         BundleBuilder::new(&[(APP, &self.app), (WEB, &self.web)])
-            .lock(|lock| lock["placement"]["sourcePrefix"] = "registry.example.com/team".into())
+            .lock(|lock| lock["destinations"][0]["sourcePrefix"] = "registry.example.com/team".into())
     }
 
     pub(super) fn bundle(&self) -> SampleBundle {
@@ -61,7 +62,7 @@ impl Team {
         format!("{}/mirror", self.registry.address().host_port)
     }
 
-    /// Fails the test unless both images are there, whole, and nothing else.
+    /// Asserts that exactly both images are present and complete.
     pub(super) fn assert_imported(&self) {
         let storage = self.registry.storage();
         let tags = storage.tags();
@@ -75,15 +76,11 @@ impl Team {
         assert!(self.registry.storage().tags().is_empty(), "{:?}", self.registry.storage().tags());
     }
 
-    /// Fails the test if anything was written.
+    /// Asserts that nothing was written.
     pub(super) async fn assert_untouched(&self) {
         let requests = self.registry.requests().await;
         let writes: Vec<_> =
             requests.iter().filter(|request| !matches!(request.method.as_str(), "GET" | "HEAD")).collect();
         assert!(writes.is_empty(), "{writes:?}");
     }
-}
-
-pub(super) fn document(outcome: &Outcome) -> Value {
-    crate::support::documents::parse(&outcome.stdout, "run.v1.json")
 }

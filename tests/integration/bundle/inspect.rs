@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn the_head_alone_is_read() {
+async fn inspect_reads_only_the_head() {
     let images =
         [SampleImage::with_attestations("attested"), SampleImage::single_platform("single", "arm64")];
     let bundle = SampleBundle::new(&[&images[0], &images[1]], &["linux/arm64"]).await;
@@ -30,7 +30,7 @@ async fn the_head_alone_is_read() {
     }
     let platforms = |at: usize| document["images"][at]["platforms"].as_array().unwrap().len();
     assert_eq!((platforms(0), platforms(1)), (2, 1), "a single image's platform comes from the lock");
-    // The same is shown when all that is not the head is gone.
+    // The output is the same if everything after the head is missing.
     let head = &bundle.bytes[..bundle.layout.head().len()];
     std::fs::write(&path, head).unwrap();
     assert_eq!((inspect("table").await, inspect("json").await), (table.clone(), json.clone()));

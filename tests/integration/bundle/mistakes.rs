@@ -1,4 +1,4 @@
-//! Whatever else may be named in a bundle's place: every command says what it is, where, and what to do, and none waits.
+//! Other input instead of a bundle: every command says what it is, where it is and what to do, and never hangs.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ fn tar(path: &Path, names: &[&str]) {
     builder.finish().unwrap();
 }
 
-/// Fails with this code, naming the path, with this text and a hint.
+/// Asserts that a command fails with this code, the path, this text and a hint.
 async fn assert_refused(command: &[&str], path: &Path, code: i32, text: &str, hint: &str) {
     let outcome = Mirror::new(command.iter().copied()).arg(path).run().await.expect_code(code);
     let called = format!("{command:?} {}: {outcome}", path.display());
@@ -42,7 +42,7 @@ async fn assert_refused(command: &[&str], path: &Path, code: i32, text: &str, hi
 }
 
 #[tokio::test]
-async fn what_is_no_bundle_is_named_with_what_it_is_and_what_to_do() {
+async fn a_file_that_is_not_a_bundle_is_identified_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::write(at("README.md"), "# Not a bundle\n".repeat(100)).unwrap();
@@ -54,11 +54,11 @@ async fn what_is_no_bundle_is_named_with_what_it_is_and_what_to_do() {
     std::os::unix::fs::symlink("nowhere", at("link.tar")).unwrap();
     let layout = "with the files `oci-layout` and `index.json`";
     let cases: [(PathBuf, &str, &str); 9] = [
-        (at("missing.tar"), "No such file", "see whether the path is right"),
-        (at("link.tar"), "No such file", "see whether the path is right"),
-        (at("README.md"), "is no bundle: it does not begin as a tar archive does", layout),
-        (at("empty"), "is no bundle: it is empty", layout),
-        (at("b.tar.gz"), "is no bundle: it is compressed (gzip)", "decompress it first (gunzip"),
+        (at("missing.tar"), "No such file", "check the path"),
+        (at("link.tar"), "No such file", "check the path"),
+        (at("README.md"), "is not a bundle: not a tar archive", layout),
+        (at("empty"), "is not a bundle: it is empty", layout),
+        (at("b.tar.gz"), "is not a bundle: it is compressed (gzip)", "decompress it first (gunzip"),
         (at("photos.tar"), "is not an OCI image layout: it has no file `oci-layout`", layout),
         (
             at("docker.tar"),
@@ -76,7 +76,7 @@ async fn what_is_no_bundle_is_named_with_what_it_is_and_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_folder_of_something_else_is_refused() {
+async fn a_folder_without_a_layout_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("beach.jpg"), "x").unwrap();
     let path = folder.path();
@@ -87,21 +87,21 @@ async fn a_folder_of_something_else_is_refused() {
     assert_eq!(fs::read_dir(path).unwrap().count(), 1);
 }
 
-/// They looked for a file of that name; `serve` made a folder of it.
+/// Commands used to look for a file named `-`, and `serve` created a folder of that name.
 #[tokio::test]
-async fn standard_input_is_for_import_alone() {
+async fn only_import_reads_standard_input() {
     for command in [COMMANDS[0], COMMANDS[1], COMMANDS[3]] {
         let outcome = Mirror::new(command.iter().copied()).arg("-").run().await.expect_code(2);
-        let told = "error: only `bundle import` reads a bundle from standard input";
-        assert!(outcome.stderr.contains(told), "{outcome}");
+        let expected = "error: only `bundle import` reads a bundle from standard input";
+        assert!(outcome.stderr.contains(expected), "{outcome}");
         assert!(outcome.stderr.contains("hint: store it in a file first"), "{outcome}");
         assert_eq!(fs::read_dir(outcome.folder()).unwrap().count(), 0, "{outcome}");
     }
 }
 
-/// "the archive cannot be read at byte 512" of which file?
+/// "the archive cannot be read at byte 512" did not name the file.
 #[tokio::test]
-async fn damage_is_told_with_the_file_that_it_is_in() {
+async fn damage_is_reported_with_the_name_of_the_file() {
     let team = Team::start().await;
     let mut bytes = team.bundle().bytes;
     bytes[1024] ^= 1;
@@ -112,14 +112,14 @@ async fn damage_is_told_with_the_file_that_it_is_in() {
 }
 
 #[tokio::test]
-async fn a_pipe_with_something_else_is_told_as_files_are() {
+async fn a_pipe_that_is_not_a_bundle_gives_the_same_message_as_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("docker.tar");
     tar(&path, &["manifest.json", "abc/layer.tar"]);
     let docker = fs::read(&path).unwrap();
     let cases = [
         (docker, "standard input looks like an archive of `docker save` before Docker 25"),
-        (vec![0x1f, 0x8b, 8], "standard input is no bundle: it is compressed (gzip)"),
+        (vec![0x1f, 0x8b, 8], "standard input is not a bundle: it is compressed (gzip)"),
     ];
     for (bytes, text) in cases {
         let run = import(Path::new("-"), "127.0.0.1:1/mirror", &[]).stdin(bytes);
@@ -129,7 +129,7 @@ async fn a_pipe_with_something_else_is_told_as_files_are() {
 }
 
 #[tokio::test]
-async fn what_an_export_has_not_finished_is_called_that() {
+async fn an_unfinished_export_is_reported_as_unfinished() {
     let folder = tempfile::tempdir().unwrap();
     let image = SampleImage::multi_platform("1");
     let path = folder.path().join("b.tar.partial");
@@ -137,6 +137,6 @@ async fn what_an_export_has_not_finished_is_called_that() {
     for command in COMMANDS.iter().filter(|command| command[0] == "bundle") {
         let outcome = Mirror::new(command.iter().copied()).arg(&path).run().await;
         let warning = outcome.stderr.lines().find(|line| line.starts_with("warning: ")).unwrap();
-        assert!(warning.contains("the same `bundle export` again finishes it"), "{outcome}");
+        assert!(warning.contains("run the same `bundle export` again to complete it"), "{outcome}");
     }
 }

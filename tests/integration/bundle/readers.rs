@@ -1,4 +1,4 @@
-//! Other programs read what `bundle export` writes: the same names, the same digests, every platform.
+//! Other tools read what `bundle export` writes: the same names, the same digests, every platform.
 
 use std::collections::BTreeSet;
 
@@ -34,11 +34,11 @@ fn platforms(index: &[u8]) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn skopeo_reads_every_image_by_its_full_name_and_copies_it_whole() {
+async fn skopeo_copies_every_complete_image_by_its_full_name() {
     let vendor = vendor().await;
     let bundle = vendor.export("b.tar", &["--with-chart"]).await;
     let registry = Registry::start().await;
-    // Older ones pass over whatever has Docker's media types in a layout (1.9 does, 1.22 does not).
+    // Older versions skip entries with Docker media types in a layout (1.9 does, 1.22 does not).
     let reads_docker = skopeo::version().await >= (1, 22);
     for (position, (repository, image)) in vendor.images.iter().enumerate() {
         if !reads_docker && image.root().media_type != OCI_INDEX {
@@ -49,7 +49,7 @@ async fn skopeo_reads_every_image_by_its_full_name_and_copies_it_whole() {
         assert_eq!(Digest::sha256(&raw), image.root().digest, "{repository}");
         assert_eq!(platforms(&raw), platforms(&image.root().bytes), "{repository}");
         assert!(!platforms(&raw).is_empty(), "{repository}");
-        // Wherever it is from, skopeo does not copy an index within an index.
+        // skopeo never copies an index within an index, whatever the source.
         if *repository == NESTED {
             continue;
         }
@@ -60,7 +60,7 @@ async fn skopeo_reads_every_image_by_its_full_name_and_copies_it_whole() {
 }
 
 #[tokio::test]
-async fn oras_reads_every_image_by_its_digest_and_copies_it_whole() {
+async fn oras_copies_every_complete_image_by_its_digest() {
     let vendor = vendor().await;
     let bundle = vendor.export("b.tar", &["--with-chart"]).await;
     let registry = Registry::start().await;
@@ -78,9 +78,9 @@ async fn oras(arguments: &[&str]) -> Vec<u8> {
     programs::run(programs::find("THORAS_MIRROR_TEST_ORAS", "oras"), arguments.iter().copied()).await
 }
 
-/// What a cluster gets that was never near the vendor's registry: imported into a registry of ours, and from there.
+/// What a cluster behind the air gap gets: imported into our registry and pulled from there.
 #[tokio::test]
-async fn what_is_imported_and_what_is_served_is_what_the_vendor_published() {
+async fn imported_and_served_images_equal_what_the_vendor_published() {
     let vendor = vendor().await;
     let bundle = vendor.export("b.tar", &[]).await;
     let empty = tempfile::tempdir().unwrap();
@@ -102,7 +102,7 @@ async fn what_is_imported_and_what_is_served_is_what_the_vendor_published() {
     verify.run().await.expect_success();
 }
 
-/// A node without any registry, as `ctr images import` feeds it.
+/// A node without a registry, filled by `ctr images import`.
 #[tokio::test]
 async fn containerd_imports_every_image_by_its_full_name_with_every_platform() {
     let vendor = vendor().await;
@@ -119,9 +119,9 @@ async fn containerd_imports_every_image_by_its_full_name_with_every_platform() {
     }
 }
 
-/// A node of a cluster that has no registry but a bundle on the disk of some machine.
+/// A node of a cluster without a registry, where a machine serves a bundle.
 #[tokio::test]
-async fn containerd_pulls_every_image_from_a_bundle_that_is_served() {
+async fn containerd_pulls_every_image_from_a_served_bundle() {
     let vendor = vendor().await;
     let bundle = vendor.export("b.tar", &[]).await;
     let serving = Serving::start(&bundle, &[]).await;
@@ -137,9 +137,9 @@ async fn containerd_pulls_every_image_from_a_bundle_that_is_served() {
     }
 }
 
-/// What containerd exports is the layout that `docker save` writes with the containerd image store.
+/// containerd exports the layout that `docker save` writes with the containerd image store.
 #[tokio::test]
-async fn what_containerd_exports_is_imported_under_its_name() {
+async fn a_containerd_export_is_imported_under_its_name() {
     let vendor = vendor().await;
     let bundle = vendor.export("b.tar", &[]).await;
     let node = Containerd::start().await;

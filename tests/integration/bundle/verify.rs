@@ -1,4 +1,4 @@
-//! `bundle verify`: what it says of whole and damaged bundles.
+//! `bundle verify` of intact and damaged bundles.
 
 use thoras_mirror::{lock::Lock, oci::Digest};
 
@@ -19,7 +19,7 @@ async fn verify(bundle: &[u8], more: &[&str]) -> Outcome {
 }
 
 #[tokio::test]
-async fn a_whole_bundle_is_verified_and_its_id_told() {
+async fn an_intact_bundle_is_verified_and_its_id_printed() {
     let images = [SampleImage::multi_platform("a"), SampleImage::docker("b")];
     let bundle = SampleBundle::new(&images.iter().collect::<Vec<_>>(), &PLATFORMS).await;
     let outcome = verify(&bundle.bytes, &["--expect", bundle.id.as_str()]).await.expect_success();
@@ -29,7 +29,7 @@ async fn a_whole_bundle_is_verified_and_its_id_told() {
     );
     assert!(!outcome.stderr.contains("error"), "{outcome}");
     let outcome = verify(&bundle.bytes, &["-o", "json"]).await.expect_success();
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     assert_eq!(document["command"], "bundle-verify");
     assert_eq!(document["bundle"], bundle.id.as_str());
     assert_eq!(document["images"][0]["status"], "verified");
@@ -37,7 +37,7 @@ async fn a_whole_bundle_is_verified_and_its_id_told() {
 }
 
 #[tokio::test]
-async fn another_id_than_the_expected_one_is_refused() {
+async fn an_unexpected_id_is_refused() {
     let bundle = SampleBundle::new(&[&SampleImage::multi_platform("a")], &PLATFORMS).await;
     let other = format!("sha256:{}", "0".repeat(64));
     let outcome = verify(&bundle.bytes, &["--expect", &other]).await.expect_code(6);
@@ -45,8 +45,8 @@ async fn another_id_than_the_expected_one_is_refused() {
 }
 
 #[tokio::test]
-async fn a_damaged_blob_is_told_for_every_image_that_contains_it() {
-    // Their base layers are the same.
+async fn a_damaged_blob_is_reported_for_every_image_that_contains_it() {
+    // They share their base layers.
     let images = [SampleImage::multi_platform("a"), SampleImage::multi_platform("b")];
     let bundle = SampleBundle::new(&[&images[0], &images[1]], &PLATFORMS).await;
     let is_shared = |digest: &&Digest| images[1].blobs.contains_key(*digest);
@@ -54,7 +54,7 @@ async fn a_damaged_blob_is_told_for_every_image_that_contains_it() {
     let mut bytes = bundle.bytes.clone();
     bytes[usize::try_from(bundle.layout.blob(shared).unwrap().extent.offset).unwrap()] ^= 1;
     let outcome = verify(&bytes, &["-o", "json"]).await.expect_code(6);
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     for image in document["images"].as_array().unwrap() {
         assert_eq!(image["problems"][0]["kind"], "corrupt-blob");
         assert_eq!(image["problems"][0]["digest"], shared.as_str());
@@ -64,20 +64,20 @@ async fn a_damaged_blob_is_told_for_every_image_that_contains_it() {
 }
 
 #[tokio::test]
-async fn platforms_are_those_of_the_lock_unless_others_are_named() {
+async fn required_platforms_come_from_the_lock_unless_a_flag_overrides_them() {
     let image = SampleImage::single_platform("one", "arm64");
     let bundle = SampleBundle::new(&[&image], &PLATFORMS).await;
     let outcome = verify(&bundle.bytes, &[]).await.expect_code(6);
-    assert!(outcome.stderr.contains("platform linux/amd64 is missing"), "{outcome}");
+    assert!(outcome.stderr.contains("linux/amd64 is missing (available: linux/arm64"), "{outcome}");
     verify(&bundle.bytes, &["--platform", "linux/arm64"]).await.expect_success();
     verify(&bundle.bytes, &["--allow-missing-platform", "app"]).await.expect_success();
 }
 
-/// What is changed in a lock.
+/// A change to a lock.
 type Lie<'a> = Box<dyn Fn(&mut Lock) + 'a>;
 
 #[tokio::test]
-async fn a_lock_that_lies_is_refused() {
+async fn a_lock_that_contradicts_its_bundle_is_refused() {
     let image = SampleImage::multi_platform("a");
     let name = reference(&image).to_string();
     let blob = image.blobs.keys().next().unwrap().clone();
@@ -90,7 +90,7 @@ async fn a_lock_that_lies_is_refused() {
     for (named, lie) in lies {
         let bundle = SampleBundle::with_lock(&[&image], &PLATFORMS, lie).await;
         let outcome = verify(&bundle.bytes, &[]).await.expect_code(6);
-        let told = format!("thoras-mirror.lock is wrong about {named}");
-        assert!(outcome.stderr.contains(&told), "{told}: {outcome}");
+        let expected = format!("thoras-mirror.lock is wrong about {named}");
+        assert!(outcome.stderr.contains(&expected), "{expected}: {outcome}");
     }
 }

@@ -1,4 +1,4 @@
-//! `bundle verify` of volumes: found, recognized, and named when they are missing or damaged.
+//! `bundle verify` of volumes: they are found, recognized, and named if missing or damaged.
 
 use std::{
     fs,
@@ -7,10 +7,10 @@ use std::{
 
 use super::importing::*;
 
-/// So small that a layer lies in several.
+/// So small that a layer spans several.
 const SIZE: usize = 10_000;
 
-/// The volume that holds a byte.
+/// The volume that contains a byte.
 fn volume_of(offset: usize) -> String {
     format!("b.tar.{:03}", offset / SIZE + 1)
 }
@@ -39,7 +39,7 @@ impl Volumes {
         self.folder.path().join(name)
     }
 
-    /// Changes one bit; twice is as if nothing had been.
+    /// Flips one bit; a second call restores it.
     fn flip(&self, offset: usize) {
         let path = self.path(&volume_of(offset));
         let mut bytes = fs::read(&path).unwrap();
@@ -47,7 +47,7 @@ impl Volumes {
         fs::write(path, bytes).unwrap();
     }
 
-    /// A blob that both images have.
+    /// A blob that both images share.
     fn shared(&self) -> std::ops::Range<usize> {
         let shared = self.team.app.blobs.keys().find(|digest| self.team.web.blobs.contains_key(digest));
         self.bundle.blob(shared.unwrap())
@@ -60,7 +60,7 @@ async fn verify<P: AsRef<Path>>(paths: &[P], code: i32) -> Outcome {
 }
 
 #[tokio::test]
-async fn a_whole_set_is_verified_by_any_volume_its_index_or_all_of_them() {
+async fn a_complete_set_is_verified_by_any_volume_by_its_index_or_by_all_volumes() {
     let volumes = Volumes::new().await;
     let all: Vec<PathBuf> = (0..volumes.count).rev().map(|at| volumes.path(&volume_of(at * SIZE))).collect();
     for paths in [vec![volumes.index()], vec![all[0].clone()], vec![all[3].clone()], all] {
@@ -71,7 +71,7 @@ async fn a_whole_set_is_verified_by_any_volume_its_index_or_all_of_them() {
 }
 
 #[tokio::test]
-async fn volumes_under_other_names_are_recognized_and_named_by_both() {
+async fn renamed_volumes_are_recognized_and_reported_with_both_names() {
     let volumes = Volumes::new().await;
     let shared = volumes.shared();
     let (name, disk) = (volume_of(shared.start + 1), volumes.path("the second disk"));
@@ -79,29 +79,29 @@ async fn volumes_under_other_names_are_recognized_and_named_by_both() {
     verify(&[volumes.index(), disk.clone()], 0).await;
 
     let mut bytes = fs::read(&disk).unwrap();
-    // Behind what it is recognized by there is nothing in volumes that are this small: the name has to do.
+    // Volumes this small have no content to be recognized by: only the name is left.
     bytes[(shared.start + 1) % SIZE] ^= 1;
     fs::write(&disk, bytes).unwrap();
     let outcome = verify(&[volumes.index(), disk.clone()], 3).await;
-    assert!(outcome.stderr.contains("the second disk is no volume"), "{outcome}");
+    assert!(outcome.stderr.contains("the second disk is not a volume"), "{outcome}");
     assert!(outcome.stderr.contains("hint: leave the file out, or copy it again"), "{outcome}");
 }
 
 #[tokio::test]
-async fn a_missing_or_short_volume_is_named_with_the_images_that_it_affects() {
+async fn a_missing_or_truncated_volume_is_named_with_the_affected_images() {
     let volumes = Volumes::new().await;
     let name = volume_of(volumes.shared().start + 1);
     let path = volumes.path(&name);
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..SIZE - 1]).unwrap();
     let outcome = verify(&[volumes.index()], 6).await;
-    let told = format!("volume {name} (it has 9999 bytes instead of 10000) is not there");
-    assert!(outcome.stderr.contains(&told), "{outcome}");
+    let expected = format!("volume {name} (it has 9999 bytes instead of 10000) is missing");
+    assert!(outcome.stderr.contains(&expected), "{outcome}");
     fs::remove_file(path).unwrap();
     let run = Mirror::new(["bundle", "verify", "-o", "json"]).arg(volumes.index());
     let outcome = run.run().await.expect_code(6);
     let document = document(&outcome);
-    assert_eq!(document["failures"][0]["message"], format!("volume {name} is not there"));
+    assert_eq!(document["failures"][0]["message"], format!("volume {name} is missing"));
     for (image, called) in document["images"].as_array().unwrap().iter().zip([APP, WEB]) {
         assert_eq!(image["source"], called);
         let reason = image["problems"][0]["reason"].as_str().unwrap();
@@ -110,7 +110,7 @@ async fn a_missing_or_short_volume_is_named_with_the_images_that_it_affects() {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_is_named_with_blob_images_and_volume() {
+async fn a_flipped_bit_is_reported_with_its_blob_images_and_volume() {
     let volumes = Volumes::new().await;
     let shared = volumes.shared();
     let place = shared.end - 1;
@@ -121,29 +121,29 @@ async fn a_flipped_bit_is_named_with_blob_images_and_volume() {
     for image in ["app:1", "web:2"] {
         assert!(outcome.stderr.contains(&format!("error: {image}: ")), "{image}: {outcome}");
     }
-    let told: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains(hex)).collect();
-    assert_eq!(told.len(), 2, "for each image: {outcome}");
-    assert!(told.iter().all(|line| line.contains(&volume_of(place))), "{outcome}");
+    let lines: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains(hex)).collect();
+    assert_eq!(lines.len(), 2, "for each image: {outcome}");
+    assert!(lines.iter().all(|line| line.contains(&volume_of(place))), "{outcome}");
 }
 
-/// The head is read from the index of the volumes, where the first volume may be another.
+/// The head is read from the volume index, because the first volume may be the wrong one.
 #[tokio::test]
-async fn a_flipped_bit_around_the_blobs_is_named_with_its_volume() {
+async fn a_flipped_bit_outside_the_blobs_is_reported_with_its_volume() {
     let volumes = Volumes::new().await;
     let bundle = &volumes.bundle;
     let padded = bundle.entries.values().find(|place| place.start > bundle.head && place.end % 512 != 0);
     let places = [
-        (0, "the head differs"),
-        (bundle.head - 1, "the head differs"),
-        (bundle.head, "the header of `blobs/"),
-        (padded.unwrap().end, "the padding of `blobs/"),
+        (0, "the archive's head differs"),
+        (bundle.head - 1, "the archive's head differs"),
+        (bundle.head, "the header of blob sha256:"),
+        (padded.unwrap().end, "the padding of blob sha256:"),
         (bundle.bytes.len() - 1, "the end mark is damaged"),
     ];
-    for (place, told) in places {
+    for (place, expected) in places {
         volumes.flip(place);
         let outcome = verify(&[volumes.index()], 6).await;
-        let line = outcome.stderr.lines().find(|line| line.contains(told)).unwrap_or_default();
-        let named = format!("byte {place}, which lies in {}", volume_of(place));
+        let line = outcome.stderr.lines().find(|line| line.contains(expected)).unwrap_or_default();
+        let named = format!("byte {place} (in {})", volume_of(place));
         assert!(line.contains(&named), "{named}: {outcome}");
         assert!(outcome.stderr.matches("error: ").count() == 1, "{outcome}");
         volumes.flip(place);
@@ -152,7 +152,7 @@ async fn a_flipped_bit_around_the_blobs_is_named_with_its_volume() {
 }
 
 #[tokio::test]
-async fn a_damaged_index_is_told_from_damaged_volumes() {
+async fn a_damaged_index_is_distinguished_from_damaged_volumes() {
     let volumes = Volumes::new().await;
     let text = fs::read_to_string(volumes.index()).unwrap();
     let mut document: Value = serde_json::from_str(&text).unwrap();
@@ -168,9 +168,9 @@ async fn a_damaged_index_is_told_from_damaged_volumes() {
     assert!(outcome.stderr.contains("b.tar.volumes.json cannot be read as the index"), "{outcome}");
 }
 
-/// The first was told to be cut off, the others not to be bundles.
+/// The first volume was reported as truncated, the others as not being bundles.
 #[tokio::test]
-async fn without_an_index_all_volumes_are_the_bundle_and_one_says_what_it_is() {
+async fn without_an_index_all_volumes_form_the_bundle_and_one_volume_gives_a_hint() {
     let volumes = Volumes::new().await;
     fs::remove_file(volumes.index()).unwrap();
     for offset in [0, SIZE] {

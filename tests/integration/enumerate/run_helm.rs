@@ -1,14 +1,15 @@
-//! How Helm is run: what it may see, where its charts come from, and how its failures are told.
+//! Running Helm: what it may see, where charts come from, and how its failures are reported.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     os::unix::fs::symlink,
     path::{Path, PathBuf, absolute},
+    sync::Arc,
 };
 
 use thoras_mirror::{
-    enumerate::{ChartOptions, EnumerateError, ErrorKind},
     error::{Failure, Kind},
+    internals::enumerate::{ChartOptions, EnumerateError, ErrorKind},
     oci::Digest,
 };
 
@@ -38,11 +39,11 @@ const SECRETS: [&str; 4] = ["typed-hunter2", "text-hunter2", "license-hunter2", 
 
 /// Runs itself again with secrets in the environment, because a test must not change its own.
 #[tokio::test]
-async fn no_secret_reaches_helms_arguments_or_environment() {
+async fn no_secret_appears_in_helms_arguments_or_environment() {
     if std::env::var_os("THORAS_LICENSE").is_none() {
         let mut again = tokio::process::Command::new(std::env::current_exe().unwrap());
         again
-            .args(["--exact", "enumerate::run_helm::no_secret_reaches_helms_arguments_or_environment"])
+            .args(["--exact", "enumerate::run_helm::no_secret_appears_in_helms_arguments_or_environment"])
             .env("THORAS_LICENSE", "license-hunter2")
             .env("THORAS_LICENSE_FILE", "/license-hunter2")
             .env("THORAS_MIRROR_TO_PASSWORD", "destination-hunter2");
@@ -91,12 +92,9 @@ async fn no_secret_reaches_helms_arguments_or_environment() {
 
 /// Serves `index.yaml` and the packages in `folder`.
 async fn repository(folder: PathBuf) -> HttpServer {
-    HttpServer::start(None, move |request| {
+    HttpServer::start(None, &Arc::new(folder), |folder, request| async move {
         let file = folder.join(request.uri().path().trim_start_matches('/'));
-        async move {
-            Ok(std::fs::read(file)
-                .map_or_else(|_| Answer::status(404), |bytes| Answer::status(200).body(bytes)))
-        }
+        Ok(std::fs::read(file).map_or_else(|_| Answer::status(404), |bytes| Answer::status(200).body(bytes)))
     })
     .await
 }
@@ -126,7 +124,7 @@ async fn a_package_is_identified_by_its_digest() {
 
 /// The chart is called `tests`, as a folder here is: Helm would take the folder.
 #[tokio::test]
-async fn a_bare_name_comes_from_the_repository_even_beside_a_folder_of_that_name() {
+async fn a_bare_name_means_the_repository_even_if_a_folder_has_that_name() {
     assert!(Path::new("tests").is_dir());
     let folder = tempfile::tempdir().unwrap();
     package(folder.path(), "tests", "1.0.0").await;
@@ -156,7 +154,7 @@ async fn a_bare_name_comes_from_the_repository_even_beside_a_folder_of_that_name
 }
 
 #[tokio::test]
-async fn a_missing_helm_is_told_with_every_way_on() {
+async fn a_missing_helm_is_reported_with_every_alternative() {
     let options = ChartOptions { helm: Some("no-such-helm".into()), ..chart(SAMPLE) };
     let failure = Failure::from(images_of(options).await.unwrap_err());
     assert_eq!(failure.kind, Kind::Input);
@@ -168,7 +166,7 @@ async fn a_missing_helm_is_told_with_every_way_on() {
 }
 
 #[tokio::test]
-async fn helms_own_message_is_told_without_the_values_that_were_set() {
+async fn helms_message_is_shown_without_the_values_that_were_set() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("templates")).unwrap();
     std::fs::write(folder.path().join("Chart.yaml"), "apiVersion: v2\nname: failing\nversion: 0.1.0\n")
@@ -197,9 +195,9 @@ async fn an_assignment_that_cannot_be_used_is_counted_not_quoted() {
     assert!(matches!(error, EnumerateError::Set { .. }) && error.hint().unwrap().contains("--set-string"));
 }
 
-/// The stand-in holds a pipe open for as long as it lives: reading to its end waits for its death.
+/// The stand-in keeps a pipe open while it runs: reading to the end waits until it exits.
 #[tokio::test]
-async fn dropping_the_future_ends_helm() {
+async fn dropping_the_future_kills_helm() {
     let (folder, program) = stand_in("hanging-helm");
     let pipe = folder.path().join("pipe");
     programs::run("mkfifo".into(), [pipe.as_os_str()]).await;

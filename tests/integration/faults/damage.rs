@@ -1,5 +1,4 @@
-//! Manifests whose bytes are not what they should be: damaged on the way, or served by a registry that is wrong about
-//! itself.
+//! Manifests with wrong bytes: damaged in transit, or served by a registry whose headers are wrong.
 
 use thoras_mirror::{error::Kind, event::Event, oci::Digest, outcome::Status};
 
@@ -18,21 +17,21 @@ fn reads(case: &Case, path: &str) -> usize {
 }
 
 fn warnings(ended: &Ended) -> Vec<&String> {
-    let mut said = Vec::new();
+    let mut messages = Vec::new();
     for event in &ended.events {
         if let Event::Warning { message, .. } = event {
-            said.push(message);
+            messages.push(message);
         }
     }
-    said
+    messages
 }
 
-/// A digest that no registry has.
+/// A digest that exists nowhere.
 fn nowhere() -> Digest {
     Digest::sha256(b"nowhere")
 }
 
-/// Serves the root as it is, under the header of another manifest.
+/// Serves the root unchanged, with the digest header of another manifest.
 fn named(digest: &Digest) -> Action {
     Action::header(DIGEST_HEADER, digest.as_str())
 }
@@ -77,10 +76,10 @@ async fn a_cut_does_not_use_up_the_second_try_of_a_damaged_manifest() {
     case.converges().await;
 }
 
-/// The bug that the chaos runs showed: a flipped bit in the answer to a tag became the mirrored truth.
+/// A bug found by the chaos runs: a flipped bit in the answer to a tag was mirrored as if it were the image.
 #[tokio::test]
-async fn a_bit_flipped_in_a_root_that_is_read_by_tag_heals_bug() {
-    // In the JSON's structure, where it cannot be read any more, and within a text, where it can.
+async fn a_bit_flipped_once_in_a_root_read_by_tag_is_retried_bug() {
+    // In the JSON structure, where parsing fails, and within a string, where it does not.
     for at in [0, 30] {
         let case = Case::with(SampleImage::multi_platform("1")).await;
         case.source.on("GET", TAG).nth(1).then(Action::flip_bit(at));
@@ -93,34 +92,37 @@ async fn a_bit_flipped_in_a_root_that_is_read_by_tag_heals_bug() {
 }
 
 #[tokio::test]
-async fn a_root_that_is_damaged_whenever_its_tag_is_read_is_taken_by_its_digest_and_said() {
+async fn a_root_always_damaged_under_its_tag_is_read_by_digest_with_a_warning() {
     let case = Case::with(SampleImage::multi_platform("1")).await;
     case.source.on("GET", TAG).then(Action::flip_bit(30));
     let ended = case.run().await.expect_success();
     assert_eq!(ended.outcomes[0].digest.as_ref(), Some(&case.image.root().digest));
     assert_eq!((reads(&case, TAG), reads(&case, case.image.root().digest.as_str())), (2, 1));
     let said = warnings(&ended);
-    assert!(said.len() == 1 && said[0].contains("the manifest of that digest is taken"), "{said:?}");
+    assert!(
+        said.len() == 1 && said[0].contains("using the manifest with the digest in the header"),
+        "{said:?}"
+    );
     case.converges().await;
 }
 
 #[tokio::test]
-async fn a_registry_whose_header_names_what_it_does_not_have_is_believed_about_the_bytes() {
+async fn a_digest_header_that_is_always_wrong_is_ignored_with_a_warning() {
     let case = Case::start().await;
     case.source.on("", TAG).then(named(&nowhere()));
     let ended = case.run().await.expect_success();
     assert_eq!((reads(&case, TAG), reads(&case, BY_DIGEST)), (2, 1));
-    let said = warnings(&ended);
+    let messages = warnings(&ended);
     let expected = format!("names the digest {}, its bytes have {}", nowhere(), case.image.root().digest);
-    assert!(said.len() == 1 && said[0].contains(&expected), "{said:?}");
+    assert!(messages.len() == 1 && messages[0].contains(&expected), "{messages:?}");
     case.holds_the_image(super::REPOSITORY);
-    // HEAD names the same absent digest: that must not look like an image that is gone.
+    // HEAD names the same absent digest: that must not look like a deleted image.
     let again = case.run().await.expect_success();
     assert_eq!(again.outcomes[0].status, Status::UpToDate);
 }
 
 #[tokio::test]
-async fn a_header_that_was_wrong_once_is_forgotten_when_the_tag_agrees_with_itself() {
+async fn a_digest_header_that_is_wrong_once_is_ignored() {
     let case = Case::start().await;
     case.source.on("GET", TAG).nth(1).then(named(&nowhere()));
     let ended = case.run().await.expect_success();
@@ -130,7 +132,7 @@ async fn a_header_that_was_wrong_once_is_forgotten_when_the_tag_agrees_with_itse
 }
 
 #[tokio::test]
-async fn a_tag_that_brings_other_bytes_each_time_and_never_those_it_names_is_refused() {
+async fn a_tag_that_returns_different_wrong_bytes_each_time_is_refused() {
     let case = Case::start().await;
     let root = case.image.root();
     for (n, at) in [(1, 30), (2, 31)] {
@@ -150,7 +152,7 @@ async fn a_tag_that_brings_other_bytes_each_time_and_never_those_it_names_is_ref
 }
 
 #[tokio::test]
-async fn a_tag_that_vanishes_between_two_readings_does_not_exist() {
+async fn a_tag_deleted_between_two_reads_does_not_exist() {
     let case = Case::start().await;
     case.source.on("GET", TAG).then(Action::error(404, "MANIFEST_UNKNOWN"));
     case.source.on("GET", TAG).nth(1).then(named(&nowhere()));

@@ -1,4 +1,4 @@
-//! The process is killed in the middle of a large blob, and another one goes on.
+//! The process is killed in the middle of a large blob, and another process resumes.
 
 use std::{
     net::SocketAddr,
@@ -14,7 +14,8 @@ use super::{Case, REPOSITORY, requests};
 use crate::support::{
     Address,
     images::SampleImage,
-    process::{Mirror, Outcome},
+    kill::kill,
+    process::Mirror,
     registry::Registry,
     scripted::{Action, End},
 };
@@ -22,7 +23,7 @@ use crate::support::{
 const MIB: usize = 1024 * 1024;
 /// Above the size from which the program resumes, with two snapshots on the way.
 const LARGE: usize = 48 * MIB;
-/// Where the source falls silent, behind both snapshots.
+/// Where the source stalls: after both snapshots.
 const SILENCE: usize = 40 * MIB;
 
 /// How long anything may take, on a machine that is busy with other tests.
@@ -48,30 +49,28 @@ fn sync(case: &Case, destination: &Address, home: &Path) -> Mirror {
     .env("HOME", home)
 }
 
-/// Runs until the journal holds both snapshots of the hash, then kills. Returns where the upload was sent to.
-async fn killed_in_mid_blob(case: &Case, destination: &Address, home: &Path) -> String {
+/// Runs until the journal has both snapshots of the hash, then kills the process. Returns the upload's location.
+async fn killed_during_a_blob(case: &Case, destination: &Address, home: &Path) -> String {
     let (digest, _) = case.layer();
     case.source.on("GET", digest.as_str()).nth(1).then(Action::end(End::StallAfter(SILENCE)));
-    let running = sync(case, destination, home).start();
     let journal = home.join(".local/state/thoras-mirror/uploads");
     let noted = || {
         let files = std::fs::read_dir(&journal).into_iter().flatten().flatten();
         files.map(|file| std::fs::read_to_string(file.path()).unwrap()).collect::<String>()
     };
-    let deadline = Instant::now() + PATIENCE;
-    while noted().matches("\"hash\"").count() < 2 {
-        assert!(Instant::now() < deadline, "no hash was noted: {}", running.outcome().await);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    running.kill();
-    let outcome: Outcome = running.outcome().await;
-    assert_eq!(outcome.status.code(), None, "{outcome}");
+    let both = async {
+        while noted().matches("\"hash\"").count() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let outcome = kill(sync(case, destination, home), both).await;
+    assert_eq!(outcome.status.code(), None, "it ended before both hashes were noted: {outcome}");
     let lines = noted();
     let mut lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     lines.find_map(|line| Some(line["session"]["location"].as_str()?.to_owned())).unwrap()
 }
 
-/// Where the source was read from, by each run.
+/// The offset from which each run read the source.
 fn offsets(case: &Case) -> Vec<usize> {
     let (digest, _) = case.layer();
     let gets = requests(&case.source, "GET", digest.as_str());
@@ -79,7 +78,7 @@ fn offsets(case: &Case) -> Vec<usize> {
     gets.iter().map(|request| request.header("range").map_or(0, range)).collect()
 }
 
-/// The registry that the program brings along, over a folder of its own.
+/// The registry of `thoras-mirror serve`, over its own folder.
 struct Serve {
     _root: tempfile::TempDir,
     address: Address,
@@ -104,19 +103,19 @@ impl Serve {
         Self { _root: root, address: Address { host_port, plain_http: true, authority: None }, access }
     }
 
-    /// Waits until the registry has read all that a killed client sent, and has noticed that it is gone: until
-    /// then it refuses every other request to write to the upload.
-    async fn lets_go_of(&self, upload: &str) {
+    /// Waits until the registry has read everything that a killed client sent and has noticed the disconnect. Until
+    /// then, it refuses other writes to the upload.
+    async fn wait_until_released(&self, upload: &str) {
         let client = self.address.http_client();
         let deadline = Instant::now() + PATIENCE;
-        // Without a byte, so that nothing changes.
+        // An empty chunk, so that nothing changes.
         while client.patch(upload).send().await.unwrap().status() == StatusCode::CONFLICT {
             assert!(Instant::now() < deadline, "the dead client's request has no end");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// The requests about uploads since this was last asked.
+    /// The requests for uploads since the last call.
     fn uploads(&mut self) -> Vec<AccessRecord> {
         let records = std::iter::from_fn(|| self.access.try_recv().ok());
         records.filter(|record| record.path.contains("/blobs/uploads/")).collect()
@@ -124,12 +123,12 @@ impl Serve {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_upload_goes_on_after_the_process_was_killed() {
+async fn a_large_upload_resumes_after_the_process_was_killed() {
     let case = Case::with(large_image()).await;
     let home = tempfile::tempdir().unwrap();
     let mut serve = Serve::start().await;
-    let upload = killed_in_mid_blob(&case, &serve.address, home.path()).await;
-    serve.lets_go_of(&upload).await;
+    let upload = killed_during_a_blob(&case, &serve.address, home.path()).await;
+    serve.wait_until_released(&upload).await;
     serve.uploads();
 
     let outcome = sync(&case, &serve.address, home.path()).run().await.expect_success();
@@ -146,7 +145,10 @@ async fn a_large_upload_goes_on_after_the_process_was_killed() {
         kept - offset < 17 * MIB,
         "only what came after the last snapshot is hashed again: {offset} {kept}"
     );
-    assert!(!outcome.to_string().contains("/blobs/uploads/"), "a session is nobody's business: {outcome}");
+    assert!(
+        !outcome.to_string().contains("/blobs/uploads/"),
+        "the URL of a session is not printed: {outcome}"
+    );
     crate::support::client::assert_present(&case.image, &serve.address, REPOSITORY).await;
 
     let state = home.path().join(".local/state/thoras-mirror/uploads");
@@ -156,11 +158,11 @@ async fn a_large_upload_goes_on_after_the_process_was_killed() {
 }
 
 #[tokio::test]
-async fn a_registry_that_forgets_cut_sessions_gets_the_blob_anew_without_an_error() {
+async fn a_registry_that_forgets_broken_sessions_is_sent_the_whole_blob_without_an_error() {
     let case = Case::with(large_image()).await;
     let home = tempfile::tempdir().unwrap();
     let registry = Registry::start().await;
-    killed_in_mid_blob(&case, registry.address(), home.path()).await;
+    killed_during_a_blob(&case, registry.address(), home.path()).await;
 
     let outcome = sync(&case, registry.address(), home.path()).run().await.expect_success();
     assert!(!outcome.stderr.contains("error:"), "{outcome}");
@@ -172,9 +174,9 @@ async fn a_registry_that_forgets_cut_sessions_gets_the_blob_anew_without_an_erro
     crate::support::client::assert_present(&case.image, registry.address(), REPOSITORY).await;
 }
 
-/// A run that ends with an error leaves a journal as a killed one does; the next process has only that.
+/// A failed run leaves a journal just as a killed one does. The next process has nothing else.
 #[tokio::test]
-async fn another_run_goes_on_where_one_gave_up() {
+async fn a_later_run_resumes_where_a_failed_run_stopped() {
     let case = Case::resumable().await;
     let (digest, _) = case.only_one_layer_is_missing();
     case.destination
@@ -184,11 +186,7 @@ async fn another_run_goes_on_where_one_gave_up() {
     case.destination
         .on("GET", "/blobs/uploads/")
         .then(Action::Hold(crate::support::scripted::Gate::default()));
-    let (names, events) = ([("vendor/app", REPOSITORY)], std::sync::Arc::new(thoras_mirror::event::Silent));
-    tokio::select! {
-        _ = case.pipeline(case.destination.address(), &names, events) => panic!("it cannot end"),
-        () = case.destination.wait_for(1, "GET", "/blobs/uploads/") => {}
-    }
+    case.drop_when(case.destination.wait_for(1, "GET", "/blobs/uploads/")).await;
     assert_eq!(case.journals(), 1);
     case.destination.clear();
     case.source.clear();
@@ -201,17 +199,12 @@ async fn another_run_goes_on_where_one_gave_up() {
 }
 
 #[tokio::test]
-async fn a_journal_that_is_damaged_stale_or_about_a_dead_session_is_harmless() {
+async fn a_damaged_or_stale_journal_or_a_dead_session_is_harmless() {
     for damage in ["empty", "noise", "dead"] {
         let case = Case::resumable().await;
         case.only_one_layer_is_missing();
         case.destination.on("PUT", "/blobs/uploads/").then(Action::Stall);
-        let (names, events) =
-            ([("vendor/app", REPOSITORY)], std::sync::Arc::new(thoras_mirror::event::Silent));
-        tokio::select! {
-            _ = case.pipeline(case.destination.address(), &names, events) => panic!("it cannot end"),
-            () = case.destination.wait_for(1, "PUT", "/blobs/uploads/") => {}
-        }
+        case.drop_when(case.destination.wait_for(1, "PUT", "/blobs/uploads/")).await;
         let journal = std::fs::read_dir(case.state()).unwrap().next().unwrap().unwrap().path();
         match damage {
             "empty" => std::fs::write(journal, "").unwrap(),
@@ -241,11 +234,7 @@ async fn a_signed_or_foreign_location_is_never_written_to_disk() {
         }
     }));
     case.destination.on("PUT", "/blobs/uploads/").then(Action::Stall);
-    let (names, events) = ([("vendor/app", REPOSITORY)], std::sync::Arc::new(thoras_mirror::event::Silent));
-    tokio::select! {
-        _ = case.pipeline(case.destination.address(), &names, events) => panic!("it cannot end"),
-        () = case.destination.wait_for(1, "PUT", "/blobs/uploads/") => {}
-    }
+    case.drop_when(case.destination.wait_for(1, "PUT", "/blobs/uploads/")).await;
     let journal = std::fs::read_dir(case.state()).unwrap().next().unwrap().unwrap().path();
     let text = std::fs::read_to_string(journal).unwrap();
     assert!(!text.contains(super::SECRET), "{text}");

@@ -1,4 +1,4 @@
-//! Faults of the registry that images come from, in the middle of a blob.
+//! Faults of the source registry during a blob download.
 
 use thoras_mirror::oci::Digest;
 
@@ -14,7 +14,7 @@ fn ranges(case: &Case, digest: &Digest) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_cut_download_goes_on_where_it_was() {
+async fn a_broken_download_resumes() {
     for (cut, expected) in [(0, "all"), (1, "bytes=1-"), (9_000, "bytes=9000-"), (19_999, "bytes=19999-")] {
         let case = Case::start().await;
         let (digest, _) = case.only_one_layer_is_missing();
@@ -28,7 +28,7 @@ async fn a_cut_download_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn bytes_are_asked_for_as_they_are_stored() {
+async fn no_content_encoding_is_requested() {
     let case = Case::start().await;
     case.survives().await;
     for request in case.source.requests() {
@@ -37,10 +37,10 @@ async fn bytes_are_asked_for_as_they_are_stored() {
 }
 
 #[tokio::test]
-async fn a_line_that_breaks_again_and_again_but_moves_is_no_failure() {
+async fn a_connection_that_keeps_breaking_but_makes_progress_succeeds() {
     let case = Case::with(SampleImage::with_layer_size("1", 3_500_000)).await;
     let (digest, _) = case.only_one_layer_is_missing();
-    // More interruptions than a line that brings nothing is granted.
+    // More interruptions than the limit for a connection without progress.
     case.source.on("GET", digest.as_str()).first(8).then(Action::end(End::CutAfter(400_000)));
     case.run().await.expect_success();
     assert!(ranges(&case, &digest).len() > 6);
@@ -48,21 +48,21 @@ async fn a_line_that_breaks_again_and_again_but_moves_is_no_failure() {
 }
 
 #[tokio::test]
-async fn a_line_that_brings_nothing_is_given_up_and_nothing_is_committed() {
+async fn a_connection_without_progress_fails_and_nothing_is_committed() {
     let case = Case::start().await;
     let (digest, _) = case.only_one_layer_is_missing();
     case.source.on("GET", digest.as_str()).then(Action::end(End::CutAfter(0)));
     let failure = case.run().await.expect_failure();
     assert!(failure.contains("cannot read blob") && failure.contains("(source), tried "), "{failure}");
     assert!(failure.contains(digest.as_str()), "{failure}");
-    assert_eq!(ranges(&case, &digest).len(), 6, "what was tried in vain is not tried again by somebody else");
+    assert_eq!(ranges(&case, &digest).len(), 6, "what failed is not retried by another layer of the program");
     case.converges().await;
 }
 
 #[tokio::test]
-async fn lies_about_a_range_are_not_believed() {
+async fn a_wrong_content_range_restarts_the_download() {
     let (size, rest) = (20_000, 15_000);
-    let lies: [(&str, Action); 6] = [
+    let wrong_ranges: [(&str, Action); 6] = [
         ("a wrong start", Action::header("content-range", &format!("bytes 4999-{}/{size}", size - 1))),
         ("a wrong end", Action::header("content-range", &format!("bytes 5000-{}/{size}", size - 2))),
         ("a wrong total", Action::header("content-range", &format!("bytes 5000-{}/{}", size - 1, size + 1))),
@@ -70,11 +70,11 @@ async fn lies_about_a_range_are_not_believed() {
         ("another unit", Action::header("content-range", &format!("items 5000-{}/{size}", size - 1))),
         ("416", Action::error(416, "RANGE_INVALID")),
     ];
-    for (name, lie) in lies {
+    for (name, action) in wrong_ranges {
         let case = Case::start().await;
         let (digest, _) = case.only_one_layer_is_missing();
         case.source.on("GET", digest.as_str()).nth(1).then(Action::end(End::CutAfter(size - rest)));
-        case.source.on("GET", digest.as_str()).nth(2).then(lie);
+        case.source.on("GET", digest.as_str()).nth(2).then(action);
         case.run().await.expect_success();
         assert_eq!(ranges(&case, &digest), ["all", "bytes=5000-", "all"], "{name}");
         case.converges().await;
@@ -82,7 +82,7 @@ async fn lies_about_a_range_are_not_believed() {
 }
 
 #[tokio::test]
-async fn a_range_that_is_ignored_is_skipped_over() {
+async fn a_full_answer_to_a_range_request_is_skipped_to_the_offset() {
     let case = Case::start().await;
     let (digest, bytes) = case.only_one_layer_is_missing();
     case.source.on("GET", digest.as_str()).nth(1).then(Action::end(End::CutAfter(5_000)));
@@ -93,7 +93,7 @@ async fn a_range_that_is_ignored_is_skipped_over() {
 }
 
 #[tokio::test]
-async fn other_bytes_are_never_committed() {
+async fn wrong_bytes_are_never_committed() {
     for at in [0, 10_000, 19_999] {
         let case = Case::start().await;
         let (digest, _) = case.only_one_layer_is_missing();
@@ -107,7 +107,7 @@ async fn other_bytes_are_never_committed() {
 }
 
 #[tokio::test]
-async fn bytes_that_were_damaged_on_the_way_once_are_read_again() {
+async fn bytes_damaged_once_in_transit_are_read_again() {
     let case = Case::start().await;
     let (digest, _) = case.only_one_layer_is_missing();
     case.source.on("GET", digest.as_str()).nth(1).then(Action::flip_bit(3));
@@ -115,7 +115,7 @@ async fn bytes_that_were_damaged_on_the_way_once_are_read_again() {
 }
 
 #[tokio::test]
-async fn too_much_and_too_little_are_seen_before_they_are_read() {
+async fn a_wrong_content_length_fails_before_the_body_is_read() {
     for (more, expected) in [(true, "is longer than the 20000 bytes"), (false, "ended after 19000 of 20000")]
     {
         let case = Case::start().await;
@@ -129,11 +129,11 @@ async fn too_much_and_too_little_are_seen_before_they_are_read() {
 }
 
 #[tokio::test]
-async fn too_much_behind_an_honest_length_is_cut_off() {
+async fn a_chunked_body_longer_than_the_blob_is_refused() {
     let case = Case::start().await;
     let (digest, bytes) = case.only_one_layer_is_missing();
     let more = [&bytes[..], b"more"].concat();
-    // Without a length that could be compared in advance.
+    // Without a length to compare in advance.
     let endless = Answer::status(200).header("transfer-encoding", "chunked").body(more);
     case.source.on("GET", digest.as_str()).answer(endless);
     let failure = case.run().await.expect_failure();
@@ -142,7 +142,7 @@ async fn too_much_behind_an_honest_length_is_cut_off() {
 }
 
 #[tokio::test]
-async fn an_expired_signed_url_is_asked_for_anew_at_the_registry() {
+async fn an_expired_signed_url_is_requested_again_from_the_registry() {
     let case = Case::start().await;
     let (digest, bytes) = case.only_one_layer_is_missing();
     let storage = Scripted::start().await;
@@ -168,7 +168,7 @@ async fn an_expired_signed_url_is_asked_for_anew_at_the_registry() {
 }
 
 #[tokio::test]
-async fn a_signed_url_that_is_always_refused_is_not_asked_for_endlessly() {
+async fn a_signed_url_that_is_always_refused_fails_after_a_few_attempts() {
     let case = Case::start().await;
     let (digest, _) = case.only_one_layer_is_missing();
     let storage = Scripted::start().await;
@@ -182,7 +182,7 @@ async fn a_signed_url_that_is_always_refused_is_not_asked_for_endlessly() {
 }
 
 #[tokio::test]
-async fn a_source_that_falls_silent_is_asked_again_and_the_upload_waits() {
+async fn a_silent_source_is_retried_while_the_upload_waits() {
     let case = Case::start().await;
     let (digest, _) = case.only_one_layer_is_missing();
     case.source.on("GET", digest.as_str()).nth(1).then(Action::end(End::StallAfter(7_000)));
@@ -194,14 +194,14 @@ async fn a_source_that_falls_silent_is_asked_again_and_the_upload_waits() {
 }
 
 #[tokio::test]
-async fn rare_blobs_pass() {
+async fn unusual_blobs_are_copied() {
     for image in [SampleImage::odd_layers("1"), SampleImage::with_sha512_layer("1")] {
         Case::with(image).await.survives().await;
     }
 }
 
 #[tokio::test]
-async fn an_empty_blob_that_is_not_empty_by_its_digest_is_refused() {
+async fn an_empty_blob_under_another_digest_is_refused() {
     let mut image = SampleImage::odd_layers("1");
     let empty = Digest::sha256(b"");
     let root = String::from_utf8(image.root().bytes.to_vec()).unwrap();
@@ -215,5 +215,5 @@ async fn an_empty_blob_that_is_not_empty_by_its_digest_is_refused() {
     let case = Case::with(image).await;
     let failure = case.run().await.expect_failure();
     assert!(failure.contains("arrived as other bytes"), "{failure}");
-    case.nothing_wrong_is_stored();
+    case.assert_nothing_wrong_is_stored();
 }

@@ -1,4 +1,4 @@
-//! Layers that may not be passed on: left out, or fetched from wherever their manifests say.
+//! Layers that may not be redistributed: skipped, or fetched from the URLs in their manifests.
 
 use std::collections::BTreeMap;
 
@@ -11,19 +11,19 @@ use crate::support::{
     scripted::{Action, Answer, Scripted},
 };
 
-/// Somebody who hands out layers: any http server, here one that knows ranges.
+/// A host that serves layers: any HTTP server, here one that supports ranges.
 async fn layer_host(layers: &BTreeMap<Digest, Bytes>) -> Scripted {
     let host = Scripted::start().await;
     host.with_store(|store| store.repository("layers").blobs = layers.clone());
     host
 }
 
-/// Where such a host has a layer.
+/// The URL of a layer on such a host.
 fn url(host: &Scripted) -> String {
     format!("{}/v2/layers/blobs/{{}}", host.address().url())
 }
 
-/// A case in which foreign layers are wanted, and only these URLs lead to them.
+/// A case with `--foreign-layers` where only these URLs have the layers.
 async fn wanted(urls: &[&str]) -> (Case, BTreeMap<Digest, Bytes>) {
     let (image, layers) = SampleImage::with_foreign_layers("1", urls);
     let mut case = Case::with(image).await;
@@ -31,7 +31,7 @@ async fn wanted(urls: &[&str]) -> (Case, BTreeMap<Digest, Bytes>) {
     (case, layers)
 }
 
-/// The same with a host that has them.
+/// The same, with a host that has them.
 async fn fetched() -> (Case, BTreeMap<Digest, Bytes>, Scripted) {
     let host = layer_host(&BTreeMap::new()).await;
     let (case, layers) = wanted(&[&url(&host)]).await;
@@ -48,8 +48,8 @@ fn holds(case: &Case, layers: &BTreeMap<Digest, Bytes>) {
     });
 }
 
-fn nothing_is_tagged(case: &Case) {
-    case.nothing_wrong_is_stored();
+fn assert_nothing_is_tagged(case: &Case) {
+    case.assert_nothing_wrong_is_stored();
     case.destination.with_store(|store| assert!(store.repository(REPOSITORY).tags.is_empty()));
 }
 
@@ -63,7 +63,7 @@ fn kind(ended: &Ended) -> Kind {
 }
 
 #[tokio::test]
-async fn foreign_layers_are_left_out_with_a_warning_and_are_no_problem() {
+async fn foreign_layers_are_skipped_with_a_warning_and_no_problem() {
     let (image, layers) = SampleImage::with_foreign_layers("1", &["https://layers.example.com/x"]);
     let case = Case::with(image).await;
     let ended = case.survives().await;
@@ -77,7 +77,7 @@ async fn foreign_layers_are_left_out_with_a_warning_and_are_no_problem() {
     assert_eq!(layers.len(), 2);
     for digest in layers.keys() {
         for registry in [&case.source, &case.destination] {
-            assert_eq!(registry.count("", digest.as_str()), 0, "nobody was asked for {digest}");
+            assert_eq!(registry.count("", digest.as_str()), 0, "no request for {digest}");
         }
     }
     case.destination.with_store(|store| {
@@ -88,7 +88,7 @@ async fn foreign_layers_are_left_out_with_a_warning_and_are_no_problem() {
 }
 
 #[tokio::test]
-async fn wanted_foreign_layers_come_from_the_registry_when_it_has_them() {
+async fn requested_foreign_layers_come_from_the_registry_if_it_has_them() {
     let (case, layers, host) = fetched().await;
     case.source.with_store(|store| store.repository("vendor/app").blobs.extend(layers.clone()));
     let ended = case.survives().await;
@@ -98,7 +98,7 @@ async fn wanted_foreign_layers_come_from_the_registry_when_it_has_them() {
 }
 
 #[tokio::test]
-async fn wanted_foreign_layers_come_from_their_urls_when_the_registry_does_not_have_them() {
+async fn requested_foreign_layers_come_from_their_urls_otherwise() {
     let (case, layers, host) = fetched().await;
     let ended = case.run().await.expect_success();
     assert_eq!(ended.outcomes[0].status, Status::Copied);
@@ -111,7 +111,7 @@ async fn wanted_foreign_layers_come_from_their_urls_when_the_registry_does_not_h
 }
 
 #[tokio::test]
-async fn foreign_layers_that_an_earlier_run_left_out_are_brought_later() {
+async fn foreign_layers_skipped_by_an_earlier_run_are_copied_later() {
     let (mut case, layers, host) = fetched().await;
     case.foreign_layers = ForeignLayers::Optional;
     case.run().await.expect_success();
@@ -127,7 +127,7 @@ async fn foreign_layers_that_an_earlier_run_left_out_are_brought_later() {
 }
 
 #[tokio::test]
-async fn the_next_url_is_asked_when_one_does_not_have_the_layer() {
+async fn the_next_url_is_tried_if_one_does_not_have_the_layer() {
     for (status, message) in [(404, "it does not exist there"), (403, "403 DENIED"), (401, "401 DENIED")] {
         let (broken, host) = tokio::join!(Scripted::start(), Scripted::start());
         let (case, layers) = wanted(&[&url(&broken), "ftp://layers.example.com/{}", &url(&host)]).await;
@@ -147,7 +147,7 @@ async fn the_next_url_is_asked_when_one_does_not_have_the_layer() {
 }
 
 #[tokio::test]
-async fn the_next_url_is_asked_when_one_sends_other_bytes() {
+async fn the_next_url_is_tried_if_one_sends_wrong_bytes() {
     let (liar, host) = tokio::join!(Scripted::start(), Scripted::start());
     let (case, layers) = wanted(&[&url(&liar), &url(&host)]).await;
     for other in [&liar, &host] {
@@ -160,7 +160,7 @@ async fn the_next_url_is_asked_when_one_sends_other_bytes() {
 }
 
 #[tokio::test]
-async fn other_bytes_under_the_only_url_are_never_stored() {
+async fn wrong_bytes_from_the_only_url_are_never_stored() {
     for lie in [
         Action::flip_bit(10_000),
         Action::Answer(Answer::status(200).body("a page that asks to accept the license")),
@@ -171,14 +171,14 @@ async fn other_bytes_under_the_only_url_are_never_stored() {
         let failure = ended.expect_failure();
         assert_eq!(kind(&ended), Kind::Integrity, "{failure}");
         assert!(failure.contains("nothing wrong was stored"), "{failure}");
-        nothing_is_tagged(&case);
+        assert_nothing_is_tagged(&case);
         host.clear();
         case.converges().await;
     }
 }
 
 #[tokio::test]
-async fn a_layer_that_nobody_has_fails_with_its_url_and_a_way_on() {
+async fn a_layer_that_cannot_be_found_fails_with_its_url_and_a_remedy() {
     let (case, layers, host) = fetched().await;
     host.with_store(|store| store.repository("layers").blobs.clear());
     let ended = case.run().await;
@@ -189,32 +189,32 @@ async fn a_layer_that_nobody_has_fails_with_its_url_and_a_way_on() {
         failure
             .contains(&format!("cannot fetch foreign layer {}@{digest} from {url} (source)", vendor(&case)))
     });
-    assert!(named && failure.contains("without --foreign-layers it is left out"), "{failure}");
-    nothing_is_tagged(&case);
+    assert!(named && failure.contains("leave --foreign-layers out to skip it"), "{failure}");
+    assert_nothing_is_tagged(&case);
 }
 
 #[tokio::test]
-async fn a_layer_without_urls_that_the_registry_does_not_have_fails() {
+async fn a_missing_layer_without_urls_fails() {
     let (case, _) = wanted(&[]).await;
     let failure = case.run().await.expect_failure();
     assert!(failure.contains("cannot read blob") && failure.contains("it does not exist there"), "{failure}");
-    nothing_is_tagged(&case);
+    assert_nothing_is_tagged(&case);
 }
 
 #[tokio::test]
-async fn a_url_with_a_user_in_it_is_refused_without_repeating_the_password() {
+async fn a_url_with_a_login_is_refused_without_repeating_the_password() {
     let host = Scripted::start().await;
     let with_user = url(&host).replace("http://", &format!("http://user:{}@", super::SECRET));
     let (case, layers) = wanted(&[&with_user]).await;
     host.with_store(|store| store.repository("layers").blobs = layers.clone());
     let failure = case.run().await.expect_failure();
-    assert!(failure.contains("the manifest's URL holds a user"), "{failure}");
+    assert!(failure.contains("the manifest's URL contains a user name"), "{failure}");
     assert_eq!(host.requests().len(), 0);
-    nothing_is_tagged(&case);
+    assert_nothing_is_tagged(&case);
 }
 
 #[tokio::test]
-async fn a_url_is_redirected_to_where_the_layer_is() {
+async fn a_redirect_from_a_layer_url_is_followed() {
     let (case, layers, host) = fetched().await;
     let store = layer_host(&layers).await;
     for digest in layers.keys() {
@@ -227,10 +227,12 @@ async fn a_url_is_redirected_to_where_the_layer_is() {
 }
 
 #[tokio::test]
-async fn a_layer_that_breaks_off_under_its_url_goes_on_in_the_middle() {
+async fn an_interrupted_layer_download_from_its_url_resumes() {
     let (case, layers, host) = fetched().await;
     let end = crate::support::scripted::End::CutAfter(7_000);
-    host.on("GET", "/v2/layers/").first(2).then(Action::end(end));
+    for digest in layers.keys() {
+        host.on("GET", digest.as_str()).first(1).then(Action::end(end));
+    }
     case.survives().await;
     holds(&case, &layers);
     let ranges =

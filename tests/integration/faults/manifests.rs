@@ -1,4 +1,4 @@
-//! Faults of registries with manifests.
+//! Faults of registries that concern manifests.
 
 use thoras_mirror::outcome::Status;
 
@@ -10,22 +10,22 @@ use crate::support::{
 
 const MANIFESTS: &str = "/manifests/";
 
-/// Answers with another success, without the headers that say what was stored.
-fn tersely(status: u16) -> Action {
+/// Answers with another success status, without the headers that name what was stored.
+fn success_without_headers(status: u16) -> Action {
     Action::alter(move |answer| if answer.status.is_success() { Answer::status(status) } else { answer })
 }
 
 #[tokio::test]
-async fn any_success_without_location_and_digest_is_success() {
+async fn success_needs_no_location_or_digest_header() {
     for status in [200, 201, 202] {
         let case = Case::with(SampleImage::nested("1")).await;
-        case.destination.on("PUT", MANIFESTS).then(tersely(status));
+        case.destination.on("PUT", MANIFESTS).then(success_without_headers(status));
         case.survives().await;
     }
 }
 
 #[tokio::test]
-async fn a_registry_without_head_is_asked_with_get() {
+async fn a_registry_without_head_is_queried_with_get() {
     for status in [405, 400] {
         let case = Case::start().await;
         case.survives().await;
@@ -38,33 +38,44 @@ async fn a_registry_without_head_is_asked_with_get() {
 }
 
 #[tokio::test]
-async fn a_blob_that_the_registry_sees_late_is_waited_for() {
-    let case = Case::start().await;
-    case.destination.on("PUT", MANIFESTS).first(2).then(Action::error(404, "MANIFEST_BLOB_UNKNOWN"));
-    case.run().await.expect_success();
-    assert_eq!(
-        case.destination.count("POST", "/blobs/uploads/"),
-        case.destination.count("PUT", "/blobs/uploads/") + 1
-    );
-    assert_eq!(requests(&case.destination, "PUT", MANIFESTS).len(), 3, "the same manifest, again");
-    case.converges().await;
+async fn a_manifest_is_retried_when_the_registry_sees_its_blobs_late() {
+    for (status, code) in [
+        (404, "MANIFEST_BLOB_UNKNOWN"),
+        (400, "MANIFEST_BLOB_UNKNOWN"),
+        (400, "BLOB_UNKNOWN"),
+        (400, "DIGEST_INVALID"),
+    ] {
+        let case = Case::start().await;
+        case.destination.on("PUT", MANIFESTS).first(2).then(Action::error(status, code));
+        case.run().await.expect_success();
+        assert_eq!(
+            case.destination.count("POST", "/blobs/uploads/"),
+            case.destination.count("PUT", "/blobs/uploads/") + 1
+        );
+        assert_eq!(requests(&case.destination, "PUT", MANIFESTS).len(), 3, "{status} {code}");
+        case.converges().await;
+    }
 }
 
 #[tokio::test]
-async fn a_blob_that_the_registry_lost_is_brought_again() {
+async fn a_lost_blob_is_uploaded_again() {
     let case = Case::start().await;
     let (digest, _) = case.layer();
-    // Taken and lost: a success is answered for an upload that never arrived.
+    // The upload is answered with success and lost.
     case.destination.on("PUT", digest.as_str()).nth(1).answer(Answer::status(201));
     let ended = case.run().await.expect_success();
-    assert!(ended.text().contains(&format!("lost blob {digest}: it is brought again")), "{}", ended.text());
+    assert!(
+        ended.text().contains(&format!("lost blob {digest} after its upload; uploading it again")),
+        "{}",
+        ended.text()
+    );
     assert_eq!(case.destination.count("PUT", digest.as_str()), 2);
-    case.forgive_violations();
+    case.expect_violations_for(&digest);
     case.converges().await;
 }
 
 #[tokio::test]
-async fn a_registry_that_insists_on_missing_blobs_is_believed_in_the_end() {
+async fn a_manifest_fails_when_the_registry_keeps_reporting_missing_blobs() {
     let case = Case::start().await;
     case.destination.on("PUT", MANIFESTS).then(Action::error(404, "MANIFEST_BLOB_UNKNOWN"));
     let failure = case.run().await.expect_failure();
@@ -72,7 +83,11 @@ async fn a_registry_that_insists_on_missing_blobs_is_believed_in_the_end() {
         failure.contains("cannot push manifest") && failure.contains("MANIFEST_BLOB_UNKNOWN"),
         "{failure}"
     );
-    assert_eq!(requests(&case.destination, "PUT", MANIFESTS).len(), 4);
+    assert_eq!(
+        requests(&case.destination, "PUT", MANIFESTS).len(),
+        8,
+        "four, and four after looking for the blobs"
+    );
     case.converges().await;
 }
 
@@ -80,7 +95,7 @@ async fn a_registry_that_insists_on_missing_blobs_is_believed_in_the_end() {
 async fn an_immutable_tag_with_the_same_digest_is_success() {
     for (status, code) in [(400, "TAG_INVALID"), (403, "DENIED"), (409, "CONFLICT"), (412, "PRECONDITION")] {
         let case = Case::start().await;
-        // The tag appears between our look at it and our PUT, as when two mirrors run at once.
+        // The tag appears between our check and our PUT, as when two mirrors run at once.
         case.destination.on("PUT", "/manifests/1").nth(1).then(Action::alter(move |answer| {
             assert!(answer.status.is_success());
             Answer::error(status, code)
@@ -90,7 +105,7 @@ async fn an_immutable_tag_with_the_same_digest_is_success() {
 }
 
 #[tokio::test]
-async fn an_immutable_tag_with_another_digest_fails_clearly() {
+async fn an_immutable_tag_with_another_digest_fails_with_a_clear_message() {
     let case = Case::start().await;
     let other = SampleImage::multi_platform("1");
     case.destination.with_store(|store| store.insert(REPOSITORY, &other));
@@ -101,13 +116,13 @@ async fn an_immutable_tag_with_another_digest_fails_clearly() {
     case.destination.on("PUT", "/manifests/1").answer(Answer::json(400, &refusal));
     let failure = case.run().await.expect_failure();
     let expected = format!("the tag names {} there already", other.root().digest);
-    assert!(failure.contains(&expected) && failure.contains("does not let it be moved"), "{failure}");
+    assert!(failure.contains(&expected) && failure.contains("does not allow it to be moved"), "{failure}");
     assert!(failure.contains("delete the tag"), "{failure}");
-    case.nothing_wrong_is_stored();
+    case.assert_nothing_wrong_is_stored();
 }
 
 #[tokio::test]
-async fn a_refusal_for_another_reason_is_not_taken_for_an_immutable_tag() {
+async fn another_refusal_is_not_mistaken_for_an_immutable_tag() {
     let case = Case::start().await;
     case.destination.with_store(|store| store.insert(REPOSITORY, &SampleImage::multi_platform("1")));
     case.destination.on("PUT", "/manifests/1").then(Action::error(403, "DENIED"));
@@ -116,7 +131,7 @@ async fn a_refusal_for_another_reason_is_not_taken_for_an_immutable_tag() {
 }
 
 #[tokio::test]
-async fn a_manifest_that_the_registry_does_not_take_is_named_with_its_type_and_a_way_on() {
+async fn a_rejected_manifest_is_named_with_its_type_and_a_remedy() {
     for (status, code) in [(400, "MANIFEST_INVALID"), (415, "UNSUPPORTED")] {
         let case = Case::with(SampleImage::with_attestations("1")).await;
         case.destination.on("PUT", MANIFESTS).then(Action::error(status, code));
@@ -130,7 +145,7 @@ async fn a_manifest_that_the_registry_does_not_take_is_named_with_its_type_and_a
 }
 
 #[tokio::test]
-async fn a_manifest_whose_body_broke_off_is_read_again() {
+async fn a_manifest_with_an_interrupted_body_is_read_again() {
     let case = Case::start().await;
     let end = crate::support::scripted::End::CutAfter(10);
     case.source.on("GET", MANIFESTS).nth(1).then(Action::end(end));
@@ -138,6 +153,6 @@ async fn a_manifest_whose_body_broke_off_is_read_again() {
 }
 
 #[tokio::test]
-async fn odd_white_space_is_kept_byte_for_byte() {
+async fn unusual_white_space_is_kept_byte_for_byte() {
     Case::with(SampleImage::odd_bytes("1")).await.survives().await;
 }

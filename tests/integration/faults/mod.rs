@@ -1,8 +1,8 @@
-//! Everything that registries do to a client, one test each.
+//! Everything that registries do to a client, one test for each.
 //!
-//! A [`Case`] copies images from one scripted registry to another in this process, with bounds that are small
-//! enough for tests. [`Case::converges`] holds what must be true after every fault: nothing wrong is stored, no
-//! tag was ever put on an incomplete image, a second run moves nothing, and no secret was said.
+//! A [`Case`] copies images from one scripted registry to another in this process, with bounds that are small enough
+//! for tests. [`Case::converges`] checks what must be true after every fault: nothing wrong is stored, a second run
+//! moves nothing, and no secret was printed. The registries check that children arrive before parents.
 
 mod damage;
 mod death;
@@ -21,19 +21,16 @@ use std::{
 
 use tempfile::TempDir;
 use thoras_mirror::{
-    confirm::Level,
     endpoint::registry::{
-        Registries, Tuning,
-        auth::{Authenticator, Credentials, Environment},
-        network::{Network, NetworkSettings},
+        Connector, NetworkSettings, Registries, Tuning,
+        auth::{Credentials, Environment},
     },
-    event::{Event, EventSink},
+    event::{Event, EventSink, Silent},
     graph::ForeignLayers,
     oci::{Digest, Mapping, Reference, Repository},
     outcome::{ImageOutcome, Status},
     pipeline::{self, Options},
     problem::Side,
-    waiver::Waivers,
 };
 
 use crate::support::{
@@ -42,10 +39,10 @@ use crate::support::{
     scripted::{Recorded, Scripted},
 };
 
-/// Stands in whatever no output may repeat.
+/// Part of everything that no output may repeat.
 const SECRET: &str = "5ecret";
 
-/// Where everything goes.
+/// The destination repository.
 const REPOSITORY: &str = "mirror/app";
 
 /// A copy of one image between two scripted registries.
@@ -59,7 +56,7 @@ struct Case {
     foreign_layers: ForeignLayers,
 }
 
-/// How a run ended, and everything that it said.
+/// How a run ended, and its events.
 struct Ended {
     outcomes: Vec<ImageOutcome>,
     events: Vec<Event>,
@@ -75,12 +72,12 @@ impl EventSink for Recorder {
 }
 
 impl Case {
-    /// An image of one config and two layers of 20 kB, none of which is worth resuming.
+    /// An image of one config and two layers of 20 kB, too small to be resumed.
     async fn start() -> Self {
         Self::with(SampleImage::single_platform("1", "amd64")).await
     }
 
-    /// The same with layers that are resumed.
+    /// The same with layers large enough to be resumed.
     async fn resumable() -> Self {
         let mut case = Self::with(SampleImage::with_layer_size("1", 400_000)).await;
         case.tuning.resume_from = 100_000;
@@ -107,8 +104,8 @@ impl Case {
         (digest.clone(), bytes.to_vec())
     }
 
-    /// Makes it the only blob that is not at the destination yet, and returns it: scripts that count requests
-    /// are then about this blob alone.
+    /// Makes it the only blob missing at the destination, and returns it, so that scripts can count requests for this
+    /// blob alone.
     fn only_one_layer_is_missing(&self) -> (Digest, Vec<u8>) {
         let layer = self.layer();
         self.destination.with_store(|store| {
@@ -148,52 +145,51 @@ impl Case {
         let source = Arc::new(source);
         let destination =
             Arc::new(self.registries(Side::Destination, &events).with_state(Some(self.state())));
-        let options = Options {
-            platforms: Vec::new(),
-            waivers: Waivers::default(),
-            check: Level::Platforms,
-            foreign_layers: self.foreign_layers,
-            overwrite: true,
-            dry_run: false,
-            jobs: self.jobs,
-            fail_fast: false,
-        };
+        let options = Options { foreign_layers: self.foreign_layers, jobs: self.jobs, ..Options::default() };
         pipeline::mirror(source, destination, mappings, options, events).await
+    }
+
+    /// Copies the image and drops the copy when `moment` completes.
+    async fn drop_when(&self, moment: impl Future<Output = ()>) {
+        let destination = self.destination.address().clone();
+        let names = [("vendor/app", REPOSITORY)];
+        tokio::select! {
+            _ = self.pipeline(&destination, &names, Arc::new(Silent)) => panic!("it ended before"),
+            () = moment => (),
+        }
     }
 
     fn mapping(&self, destination: &Address, from: &str, to: &str) -> Mapping {
         let source: Reference = self.source.address().image(from, &self.image.tag).parse().unwrap();
         let repository: Repository = format!("{}/{to}", destination.host_port).parse().unwrap();
-        Mapping { source, repository, tag: self.image.tag.clone() }
+        Mapping { source, pinned: None, repository, tag: self.image.tag.clone() }
     }
 
     fn registries(&self, side: Side, events: &Arc<dyn EventSink>) -> Registries {
-        let network = Arc::new(Network::new(NetworkSettings::default()));
-        let clients = Arc::clone(&network);
-        let clients = Arc::new(move |origin: &_| clients.client(origin).map_err(Into::into));
-        let authenticator = Authenticator::new(Credentials::new(&Environment::default()), clients);
-        Registries::new(side, network, authenticator, Arc::clone(events)).with_tuning(self.tuning)
+        let connector =
+            Connector::new(NetworkSettings::default(), Arc::clone(events)).with_tuning(self.tuning);
+        connector.open(side, Credentials::new(&Environment::default()))
     }
 
     fn state(&self) -> PathBuf {
         self.state.path().join("uploads")
     }
 
-    /// Journals of uploads that could be gone on with.
+    /// Journals of uploads that could be resumed.
     fn journals(&self) -> usize {
         std::fs::read_dir(self.state()).map_or(0, Iterator::count)
     }
 
-    /// Runs, survives, and leaves everything as it should be.
+    /// Asserts that a run succeeds and converges.
     async fn survives(&self) -> Ended {
         let ended = self.run().await.expect_success();
         self.converges().await;
         ended
     }
 
-    /// What must be true after every fault, once it is over.
+    /// Asserts what must hold once a fault is over.
     async fn converges(&self) {
-        self.nothing_wrong_is_stored();
+        self.assert_nothing_wrong_is_stored();
         for registry in [&self.source, &self.destination] {
             registry.clear();
         }
@@ -208,13 +204,16 @@ impl Case {
         }
     }
 
-    /// For scripts in which the registry loses blobs that were uploaded: that is no fault of the copy.
-    fn forgive_violations(&self) {
-        self.destination.with_store(|store| store.violations.clear());
+    /// For scripts in which the registry loses a blob: asserts that manifests were refused only because of that blob.
+    fn expect_violations_for(&self, blob: &Digest) {
+        let violations = self.destination.take_violations();
+        assert!(!violations.is_empty(), "nothing was refused");
+        for violation in violations {
+            assert!(violation.ends_with(&format!("before {blob}")), "{violation}");
+        }
     }
 
-    fn nothing_wrong_is_stored(&self) {
-        assert_eq!(self.destination.violations(), [""; 0]);
+    fn assert_nothing_wrong_is_stored(&self) {
         self.destination.with_store(|store| {
             for contents in store.repositories.values() {
                 for (digest, bytes) in &contents.blobs {
@@ -236,14 +235,14 @@ impl Case {
 }
 
 impl Ended {
-    /// What a person can read of it: failures, warnings, and why something was tried again.
+    /// What a user sees of it: failures, warnings, and reasons for retries.
     fn text(&self) -> String {
         let failures: Vec<_> = self.outcomes.iter().filter_map(|outcome| outcome.failure.clone()).collect();
         let events: Vec<&String> = self.events.iter().filter_map(message).collect();
         format!("{failures:#?}\n{events:#?}")
     }
 
-    fn says_no_secret(&self) {
+    fn assert_no_secret(&self) {
         let text = format!("{:?} {:?}", self.outcomes, self.events);
         for secret in [SECRET, "_state=a", "Authorization"] {
             assert!(!text.contains(secret), "{secret} in {text}");
@@ -252,7 +251,7 @@ impl Ended {
 
     #[track_caller]
     fn expect_success(self) -> Self {
-        self.says_no_secret();
+        self.assert_no_secret();
         for outcome in &self.outcomes {
             assert!(outcome.failure.is_none(), "{}", self.text());
         }
@@ -262,7 +261,7 @@ impl Ended {
     /// The failure of the only image: message, causes and hint, joined.
     #[track_caller]
     fn expect_failure(&self) -> String {
-        self.says_no_secret();
+        self.assert_no_secret();
         let failure =
             self.outcomes[0].failure.as_ref().unwrap_or_else(|| panic!("no failure in {}", self.text()));
         let hint = failure.hint.iter().cloned();
@@ -274,7 +273,7 @@ impl Ended {
             .join("\n")
     }
 
-    /// How often something was tried again.
+    /// The number of retries.
     fn retries(&self) -> usize {
         self.events.iter().filter(|event| matches!(event, Event::Retrying { .. })).count()
     }

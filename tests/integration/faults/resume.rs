@@ -1,4 +1,4 @@
-//! Uploads that break off in this run: gone on with, found committed, or begun anew.
+//! Uploads interrupted within a run: resumed, found committed, or restarted.
 
 use super::{
     Case, requests,
@@ -7,7 +7,7 @@ use super::{
 use crate::support::scripted::{Action, Answer};
 
 #[tokio::test]
-async fn a_small_blob_that_broke_off_starts_over_in_a_new_session() {
+async fn an_interrupted_upload_of_a_small_blob_restarts_in_a_new_session() {
     let case = Case::start().await;
     let (digest, _) = case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::CutUpload { after: 10_000, keep: true });
@@ -23,7 +23,7 @@ async fn a_small_blob_that_broke_off_starts_over_in_a_new_session() {
 }
 
 #[tokio::test]
-async fn a_large_blob_that_broke_off_goes_on_where_the_registry_has_it() {
+async fn an_interrupted_upload_of_a_large_blob_resumes_at_the_registrys_offset() {
     let case = Case::resumable().await;
     let (digest, bytes) = case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::CutUpload { after: 250_000, keep: true });
@@ -38,7 +38,7 @@ async fn a_large_blob_that_broke_off_goes_on_where_the_registry_has_it() {
 }
 
 #[tokio::test]
-async fn an_upload_that_breaks_often_but_moves_is_no_failure() {
+async fn an_upload_that_keeps_breaking_but_makes_progress_succeeds() {
     let case = Case::resumable().await;
     case.only_one_layer_is_missing();
     for method in ["PUT", "PATCH"] {
@@ -54,7 +54,7 @@ async fn an_upload_that_breaks_often_but_moves_is_no_failure() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_dead_or_lies_is_left_and_a_new_one_opened() {
+async fn a_dead_or_inconsistent_session_is_replaced() {
     let status = |range: &str| {
         Answer::status(204).header("range", range).header("location", "/v2/mirror/app/blobs/uploads/1")
     };
@@ -80,11 +80,11 @@ async fn a_session_that_is_dead_or_lies_is_left_and_a_new_one_opened() {
 }
 
 #[tokio::test]
-async fn a_chunk_that_does_not_fit_makes_us_ask_where_the_registry_is() {
+async fn a_chunk_at_the_wrong_offset_queries_the_session_status() {
     let case = Case::resumable().await;
     case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::CutUpload { after: 250_000, keep: true });
-    // The first status is stale, as ECR's is; the chunk that follows it gets the truth: 416.
+    // The first status is stale, as ECR's is; the next chunk gets the correct offset with a 416.
     case.destination.on("GET", UPLOADS).nth(1).then(Action::header("range", "0-99999"));
     case.run().await.expect_success();
     assert_eq!(
@@ -95,7 +95,7 @@ async fn a_chunk_that_does_not_fit_makes_us_ask_where_the_registry_is() {
 }
 
 #[tokio::test]
-async fn a_registry_that_stands_by_a_wrong_answer_gets_the_blob_anew() {
+async fn a_registry_that_repeats_a_wrong_offset_is_sent_the_whole_blob() {
     let case = Case::resumable().await;
     case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::CutUpload { after: 250_000, keep: true });
@@ -110,7 +110,7 @@ async fn a_registry_that_stands_by_a_wrong_answer_gets_the_blob_anew() {
 
 /// The registry may not have noticed yet that the client of the broken request is gone.
 #[tokio::test]
-async fn an_upload_that_the_registry_is_still_busy_with_is_gone_on_with_a_little_later() {
+async fn a_busy_upload_session_is_resumed_a_little_later() {
     let case = Case::resumable().await;
     case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::CutUpload { after: 250_000, keep: true });
@@ -122,7 +122,7 @@ async fn an_upload_that_the_registry_is_still_busy_with_is_gone_on_with_a_little
 }
 
 #[tokio::test]
-async fn an_upload_that_the_registry_stays_busy_with_is_left_and_a_new_one_opened() {
+async fn an_upload_session_that_stays_busy_is_replaced() {
     let case = Case::resumable().await;
     case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::CutUpload { after: 250_000, keep: true });
@@ -134,7 +134,7 @@ async fn an_upload_that_the_registry_stays_busy_with_is_left_and_a_new_one_opene
 }
 
 #[tokio::test]
-async fn committed_though_the_answer_was_lost() {
+async fn a_blob_committed_with_a_lost_answer_is_not_sent_again() {
     let case = Case::start().await;
     let (digest, _) = case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::ServeThenClose);
@@ -145,7 +145,7 @@ async fn committed_though_the_answer_was_lost() {
 }
 
 #[tokio::test]
-async fn an_upload_that_only_lacked_its_last_put_is_closed_without_reading_the_source() {
+async fn an_upload_missing_only_its_final_put_is_closed_without_reading_the_source() {
     let case = Case::resumable().await;
     let (digest, _) = case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::CutUpload { after: 250_000, keep: true });

@@ -1,12 +1,6 @@
-//! Faults of the registry that images go to, while a blob is uploaded.
+//! Faults of the destination registry during a blob upload.
 
-use std::sync::Arc;
-
-use thoras_mirror::{
-    event::{Event, EventSink, Silent},
-    oci::Digest,
-    outcome::Status,
-};
+use thoras_mirror::{event::Event, oci::Digest, outcome::Status};
 
 use super::{Case, REPOSITORY, SECRET, requests};
 use crate::support::{
@@ -18,17 +12,17 @@ use crate::support::{
 
 pub(super) const UPLOADS: &str = "/blobs/uploads/";
 
-/// What was asked about the largest blob's uploads, in order: `POST`, `PATCH 0-4` (a chunk with its range), …
-/// Other blobs are there already and cost a POST each, which mounts them.
+/// The requests for uploads of the largest blob, in order: `POST`, `PATCH 0-4` (a chunk with its range), … Other blobs
+/// are already present and take one POST each, which mounts them.
 pub(super) fn uploads(case: &Case) -> Vec<String> {
     let (digest, _) = case.layer();
     let is_about_another = |path: &str| path.contains("mount=") && !path.contains(digest.hex());
     let all = case.destination.requests().into_iter();
     let ours = all.filter(|request| request.path.contains(UPLOADS) && !is_about_another(&request.path));
-    ours.map(|request| in_short(&request)).collect()
+    ours.map(|request| summary(&request)).collect()
 }
 
-fn in_short(request: &Recorded) -> String {
+fn summary(request: &Recorded) -> String {
     let range = request.header("content-range").map(|range| format!(" {range}")).unwrap_or_default();
     format!("{}{range}", request.method)
 }
@@ -37,13 +31,13 @@ pub(super) fn heads(case: &Case, digest: &Digest) -> usize {
     requests(&case.destination, "HEAD", digest.as_str()).len()
 }
 
-/// The bodies of the requests that brought bytes, in order; `None` for those that broke off.
+/// The body lengths of the requests that sent bytes, in order; `None` for interrupted ones.
 pub(super) fn lengths(case: &Case, method: &str) -> Vec<Option<usize>> {
     requests(&case.destination, method, UPLOADS).iter().map(|request| request.body_length).collect()
 }
 
 #[tokio::test]
-async fn a_blob_is_one_post_and_one_put_with_its_length() {
+async fn a_blob_takes_one_post_and_one_put_with_its_length() {
     let case = Case::start().await;
     case.only_one_layer_is_missing();
     case.run().await.expect_success();
@@ -80,19 +74,19 @@ async fn a_location_on_another_host_gets_the_bytes_and_no_credentials() {
     let storage = Scripted::start().await;
     let location = format!("{}/put?X-Amz-Signature={SECRET}", storage.address().as_localhost().url());
     case.destination.on("POST", UPLOADS).then(Action::header("location", &location));
-    // The registry never hears of what its storage took, so the copy cannot succeed.
+    // The registry does not learn what its storage received, so the copy cannot succeed.
     storage.on("PUT", "/put").answer(Answer::status(200));
     case.run().await.expect_failure();
     let put = &requests(&storage, "PUT", "/put")[0];
     assert_eq!(put.body_length, Some(bytes.len()));
     assert_eq!(put.header("authorization"), None);
     assert!(put.path.ends_with(&format!("&digest={digest}")), "{}", put.path);
-    case.forgive_violations();
+    case.expect_violations_for(&digest);
     case.converges().await;
 }
 
 #[tokio::test]
-async fn mounts_are_used_and_their_refusals_survived() {
+async fn mounts_are_used_and_refused_mounts_fall_back_to_uploads() {
     let both = [("vendor/app", REPOSITORY), ("vendor/app", "mirror/second")];
     for (status, code) in [
         (201, ""),
@@ -126,7 +120,7 @@ async fn mounts_are_used_and_their_refusals_survived() {
 }
 
 #[tokio::test]
-async fn the_session_that_a_refused_mount_opens_is_used() {
+async fn the_session_opened_by_a_refused_mount_is_used() {
     let case = Case::start().await;
     case.destination.with_store(|store| store.insert("mirror/other", &case.image));
     let ended =
@@ -142,7 +136,7 @@ async fn the_session_that_a_refused_mount_opens_is_used() {
 }
 
 #[tokio::test]
-async fn too_large_for_one_request_goes_in_chunks_and_is_remembered() {
+async fn a_blob_too_large_for_one_request_is_sent_in_chunks_and_so_are_later_blobs() {
     for early in [true, false] {
         let case = Case::with(SampleImage::with_layer_size("1", 6 * 1024 * 1024)).await;
         let case = Case { jobs: 1, ..case };
@@ -160,9 +154,9 @@ async fn too_large_for_one_request_goes_in_chunks_and_is_remembered() {
     }
 }
 
-/// Through a proxy, which leads every name to this machine.
+/// Through a proxy that resolves every name to this machine.
 #[tokio::test]
-async fn ghcr_gets_no_chunk_that_it_would_refuse() {
+async fn chunks_for_ghcr_stay_within_its_limit() {
     const MIB: usize = 1024 * 1024;
     let case = Case::with(SampleImage::with_large_layer("1", 9 * MIB)).await;
     let (digest, bytes) = case.layer();
@@ -184,7 +178,7 @@ async fn ghcr_gets_no_chunk_that_it_would_refuse() {
 }
 
 #[tokio::test]
-async fn resets_that_hide_a_413_lead_to_chunks() {
+async fn connection_resets_instead_of_a_413_lead_to_chunks() {
     let case = Case::start().await;
     case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).first(2).then(Action::CutUpload { after: 10_000, keep: false });
@@ -197,7 +191,7 @@ async fn resets_that_hide_a_413_lead_to_chunks() {
 }
 
 #[tokio::test]
-async fn a_registry_that_knows_no_chunks_gets_none() {
+async fn a_registry_without_chunk_support_is_sent_no_chunks() {
     let case = Case::start().await;
     case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).first(2).then(Action::CutUpload { after: 10_000, keep: false });
@@ -212,7 +206,7 @@ async fn a_registry_that_knows_no_chunks_gets_none() {
 }
 
 #[tokio::test]
-async fn a_limit_for_chunks_too_is_found_and_an_impossible_one_named() {
+async fn a_chunk_size_limit_is_found_and_an_impossible_limit_reported() {
     let case = Case::start().await;
     case.only_one_layer_is_missing();
     case.destination.on("PUT", "digest=").nth(1).then(Action::error(413, "SIZE_INVALID"));
@@ -230,7 +224,7 @@ async fn a_limit_for_chunks_too_is_found_and_an_impossible_one_named() {
 }
 
 #[tokio::test]
-async fn a_chunk_minimum_of_a_tebibyte_is_no_more_than_the_blob() {
+async fn a_chunk_minimum_of_a_tebibyte_is_capped_at_the_blob_size() {
     let case = Case::start().await;
     case.only_one_layer_is_missing();
     case.destination.on("POST", UPLOADS).then(Action::header("oci-chunk-min-length", "1099511627776"));
@@ -242,7 +236,7 @@ async fn a_chunk_minimum_of_a_tebibyte_is_no_more_than_the_blob() {
 }
 
 #[tokio::test]
-async fn a_lost_session_is_opened_anew() {
+async fn a_lost_session_is_replaced() {
     let case = Case::start().await;
     case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::error(404, "BLOB_UPLOAD_UNKNOWN"));
@@ -252,7 +246,7 @@ async fn a_lost_session_is_opened_anew() {
 }
 
 #[tokio::test]
-async fn a_digest_that_the_registry_disputes_is_sent_once_more_and_no_more() {
+async fn a_blob_with_a_disputed_digest_is_sent_twice_at_most() {
     let case = Case::start().await;
     case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::error(400, "DIGEST_INVALID"));
@@ -268,7 +262,7 @@ async fn a_digest_that_the_registry_disputes_is_sent_once_more_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_token_that_expires_while_the_bytes_go_out_costs_one_restart_at_most() {
+async fn a_token_that_expires_during_the_upload_costs_one_restart_at_most() {
     let case = Case::start().await;
     case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::error(401, "UNAUTHORIZED"));
@@ -286,7 +280,7 @@ async fn a_token_that_expires_while_the_bytes_go_out_costs_one_restart_at_most()
 }
 
 #[tokio::test]
-async fn a_reader_that_stands_still_is_left() {
+async fn an_upload_to_a_registry_that_stops_reading_is_retried() {
     let case = Case::with(SampleImage::with_layer_size("1", 8 * 1024 * 1024)).await;
     case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::Stall);
@@ -296,7 +290,7 @@ async fn a_reader_that_stands_still_is_left() {
 }
 
 #[tokio::test]
-async fn a_registry_that_takes_its_time_to_commit_is_waited_for_and_reported() {
+async fn a_registry_that_commits_slowly_is_waited_for_and_reported() {
     let case = Case::start().await;
     case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::Stall);
@@ -310,7 +304,7 @@ async fn a_registry_that_takes_its_time_to_commit_is_waited_for_and_reported() {
 }
 
 #[tokio::test]
-async fn a_source_that_lies_leaves_nothing_behind_that_could_be_gone_on_with() {
+async fn a_source_with_wrong_bytes_leaves_no_resumable_upload() {
     let case = Case::resumable().await;
     let (digest, _) = case.only_one_layer_is_missing();
     case.source.on("GET", digest.as_str()).nth(1).then(Action::flip_bit(1));
@@ -324,7 +318,7 @@ async fn a_source_that_lies_leaves_nothing_behind_that_could_be_gone_on_with() {
 }
 
 #[tokio::test]
-async fn a_repository_that_must_be_created_first_is_named() {
+async fn a_repository_that_must_be_created_first_is_reported() {
     let case = Case::start().await;
     case.destination.on("POST", UPLOADS).then(Action::error(404, "NAME_UNKNOWN"));
     let failure = case.run().await.expect_failure();
@@ -338,7 +332,7 @@ async fn a_repository_that_must_be_created_first_is_named() {
 }
 
 #[tokio::test]
-async fn a_registry_that_forbids_to_look_for_blobs_still_gets_them() {
+async fn a_registry_that_denies_blob_head_requests_still_gets_the_blobs() {
     for status in [403, 405] {
         let case = Case::start().await;
         case.destination.on("HEAD", "/blobs/").then(Action::error(status, "DENIED"));
@@ -346,22 +340,14 @@ async fn a_registry_that_forbids_to_look_for_blobs_still_gets_them() {
     }
 }
 
-/// Canceled, the copy stops at once: no task goes on behind its back, and its sessions can be gone on with.
+/// A canceled copy stops immediately: no task keeps running, and its sessions can be resumed.
 #[test]
 fn a_canceled_copy_leaves_no_task_behind() {
     let servers = tokio::runtime::Runtime::new().unwrap();
     let case = servers.block_on(Case::resumable());
     case.destination.on("PUT", UPLOADS).then(Action::Stall);
     let client = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let events: Arc<dyn EventSink> = Arc::new(Silent);
-    client.block_on(async {
-        let address = case.destination.address().clone();
-        let names = [("vendor/app", REPOSITORY)];
-        tokio::select! {
-            _ = case.pipeline(&address, &names, events) => panic!("it cannot end"),
-            () = case.destination.wait_for(2, "PUT", UPLOADS) => {}
-        }
-    });
+    client.block_on(case.drop_when(case.destination.wait_for(2, "PUT", UPLOADS)));
     client.block_on(async {
         let metrics = tokio::runtime::Handle::current().metrics();
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);

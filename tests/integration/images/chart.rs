@@ -1,4 +1,4 @@
-//! The sample chart names images in every way there is, and much that only looks like one.
+//! The sample chart names images in every supported way, and contains text that only looks like an image.
 
 use insta::assert_snapshot;
 
@@ -23,7 +23,7 @@ registry.example.com/vendor/worker:1.4.2
 ";
 
 #[tokio::test]
-async fn the_list_is_sorted_and_nothing_else_stands_on_stdout() {
+async fn the_list_is_sorted_and_nothing_else_is_on_stdout() {
     let outcome = sample(&[]).run().await.expect_success();
     assert_eq!(outcome.stdout, EXPECTED);
     assert_eq!(outcome.stderr, "");
@@ -32,7 +32,7 @@ async fn the_list_is_sorted_and_nothing_else_stands_on_stdout() {
 }
 
 #[tokio::test]
-async fn a_person_reads_where_each_image_was_found() {
+async fn why_shows_where_each_image_was_found() {
     let outcome = sample(&["--output", "table", "--why"]).run().await.expect_success();
     assert_snapshot!("table", outcome.stdout);
     let outcome = sample(&["--why"]).run().await.expect_success();
@@ -40,7 +40,7 @@ async fn a_person_reads_where_each_image_was_found() {
 }
 
 #[tokio::test]
-async fn each_way_of_naming_an_image_is_told_by_its_place() {
+async fn every_kind_of_image_field_is_reported_with_its_path() {
     let outcome = sample(&["--output", "json"]).run().await.expect_success();
     let document = documents::parse(&outcome.stdout, "images.v1.json");
     assert_eq!(document["chart"]["name"], "sample");
@@ -68,7 +68,7 @@ async fn each_way_of_naming_an_image_is_told_by_its_place() {
 }
 
 #[tokio::test]
-async fn an_image_that_depends_on_a_value_comes_and_goes_with_it() {
+async fn an_image_that_depends_on_a_value_is_found_only_with_it() {
     let outcome = sample(&["--set", "cache.enabled=true,cache.tag=8"]).run().await.expect_success();
     let cache = "registry.example.com/vendor/cache:8";
     assert_eq!(outcome.stdout.lines().filter(|line| *line == cache).count(), 1, "{outcome}");
@@ -94,7 +94,7 @@ async fn filters_keep_and_drop() {
 }
 
 #[tokio::test]
-async fn crds_that_are_rendered_name_no_images_either() {
+async fn rendered_crds_name_no_images() {
     let outcome = sample(&["--include-crds"]).run().await.expect_success();
     assert_eq!(outcome.stdout, EXPECTED);
 }
@@ -115,9 +115,9 @@ async fn the_environment_names_the_chart_unless_the_command_line_says_what_to_mi
 }
 
 #[tokio::test]
-async fn two_images_for_one_place_are_an_error_before_anything_is_asked() {
+async fn two_images_with_one_destination_fail_before_any_request() {
     let program = crate::support::helm::program().display().to_string();
-    // Nothing listens there, and nothing needs to.
+    // Nothing listens there: it is never contacted.
     let sync = ["sync", "--to", "127.0.0.1:1/mirror", "--naming", "last", "--chart", &chart("collision")];
     let outcome = Mirror::new(sync.into_iter().chain(["--helm", &program])).run().await.expect_code(2);
     for text in

@@ -1,4 +1,4 @@
-//! Helm that is missing or fails, and what Helm is shown of our secrets: nothing.
+//! Helm is missing or fails, and Helm sees none of our secrets.
 
 use super::{images, sample};
 use crate::support::{
@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn without_helm_the_ways_on_are_named() {
+async fn a_missing_helm_is_reported_with_the_alternatives() {
     let empty = tempfile::tempdir().unwrap();
     let outcome = Mirror::new(["images", "--chart", &chart("sample")])
         .env("PATH", empty.path())
@@ -24,14 +24,14 @@ async fn without_helm_the_ways_on_are_named() {
 }
 
 #[tokio::test]
-async fn helm_says_itself_why_it_failed() {
+async fn helms_own_error_is_shown() {
     let outcome = sample(&["--set", "image=broken"]).run().await.expect_code(3);
     assert!(outcome.stderr.contains("helm template failed"), "{outcome}");
     assert!(outcome.stderr.contains("can't evaluate field registry"), "{outcome}");
     assert_eq!(outcome.stdout, "");
 
     let outcome = sample(&["--set", "image=broken", "--output", "json"]).run().await.expect_code(3);
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     assert_eq!(document["failures"][0]["kind"], "input");
 
     let helm = FakeHelm::failing("Error: the \u{1b}[31mmoon is in the wrong house\n");
@@ -43,7 +43,7 @@ async fn helm_says_itself_why_it_failed() {
 }
 
 #[tokio::test]
-async fn helm_sees_values_on_standard_input_alone_and_none_of_our_credentials() {
+async fn helm_gets_values_only_on_standard_input_and_none_of_our_credentials() {
     let helm =
         FakeHelm::rendering("kind: Pod\napiVersion: v1\nspec: {containers: [{image: 'quay.io/a/b:1'}]}\n");
     let program = helm.program();

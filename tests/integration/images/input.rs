@@ -26,7 +26,7 @@ async fn lists_come_from_a_file_or_standard_input_with_comments() {
 }
 
 #[tokio::test]
-async fn references_are_arguments_and_each_counts_once() {
+async fn references_are_arguments_and_duplicates_count_once() {
     let outcome = images(&["quay.io/b/worker:2", "nginx", "quay.io/a/web:1", "docker.io/nginx:latest"]).await;
     assert_eq!(outcome.expect_success().stdout, LISTED);
 }
@@ -44,7 +44,7 @@ async fn broken_yaml_is_named_with_file_and_line() {
 }
 
 #[tokio::test]
-async fn a_line_that_is_no_reference_is_named() {
+async fn a_line_that_is_not_a_reference_is_named() {
     let wrong = Mirror::new(["images", "--images", "-"]).stdin("quay.io/a/b:1\nhttps://quay.io/a/b\n");
     let outcome = wrong.run().await.expect_code(3);
     assert!(outcome.stderr.contains("standard input, line 2:"), "{outcome}");
@@ -59,14 +59,14 @@ async fn a_line_that_is_no_reference_is_named() {
 
 #[tokio::test]
 async fn nothing_found_is_an_error() {
-    for (input, said) in [("--images", "lists no image"), ("--rendered", "names no image")] {
+    for (input, message) in [("--images", "lists no image"), ("--rendered", "names no image")] {
         let outcome = Mirror::new(["images", input, "-"]).stdin("# nothing\n").run().await.expect_code(3);
-        assert!(outcome.stderr.contains(&format!("standard input {said}")), "{outcome}");
+        assert!(outcome.stderr.contains(&format!("standard input {message}")), "{outcome}");
     }
 }
 
 #[tokio::test]
-async fn files_that_are_not_there_are_named() {
+async fn missing_files_are_named() {
     for input in ["--images", "--rendered"] {
         let outcome = images(&[input, "absent.txt"]).await.expect_code(3);
         assert!(outcome.stderr.contains("absent.txt could not be read"), "{outcome}");
@@ -74,7 +74,7 @@ async fn files_that_are_not_there_are_named() {
 }
 
 #[tokio::test]
-async fn one_run_has_one_selection() {
+async fn several_selections_in_one_run_are_refused() {
     for arguments in [
         &["--rendered", "a", "--images", "b"] as &[&str],
         &["--chart", "a", "--images", "b"],

@@ -1,7 +1,8 @@
-//! Registries that are down, asked in the wrong way, or unwilling; and names that are not quite right.
+//! Registries that are down, addressed by the wrong scheme, or refuse; and misspelled names.
 
-use super::{TO, assert_read, assert_said, closed_port, with_helm};
+use super::{TO, assert_read, assert_said, with_helm};
 use crate::support::{
+    ClosedPort,
     images::SampleImage,
     process::{Mirror, Outcome},
     scripted::{Action, Answer, Scripted},
@@ -28,7 +29,10 @@ impl Pair {
     }
 }
 
-/// Compares what a failed run said on standard error with a snapshot.
+/// If several uploads are refused at once, the message names any of them.
+const ONE_BLOB_AT_A_TIME: [&str; 2] = ["--jobs", "1"];
+
+/// Compares the standard error of a failed run with a snapshot.
 fn assert_failed(name: &str, outcome: &Outcome, code: i32) {
     assert_eq!(outcome.status.code(), Some(code), "{outcome}");
     assert_read(name, &outcome.stderr);
@@ -38,12 +42,13 @@ fn assert_failed(name: &str, outcome: &Outcome, code: i32) {
 async fn a_destination_that_is_down() {
     let pair = Pair::start().await;
     let image = pair.source.address().image("team/app", "1");
-    let run = Mirror::new(["sync", "-q", "--to", &format!("{}/mirror", closed_port()), &image]);
+    let closed = ClosedPort::new();
+    let run = Mirror::new(["sync", "-q", "--to", &format!("{}/mirror", closed.host_port), &image]);
     assert_failed("destination_down", &run.run().await, 1);
 }
 
 #[tokio::test]
-async fn plain_http_spoken_with_a_registry_that_encrypts() {
+async fn plain_http_to_an_https_registry() {
     let registry = Scripted::start_tls(&Authority::new()).await;
     let image = registry.address().image("team/app", "1");
     let run = Mirror::new(["inspect", &image, "--plain-http", &registry.address().host_port]);
@@ -63,7 +68,7 @@ async fn plain_http_spoken_with_a_registry_that_encrypts() {
 }
 
 #[tokio::test]
-async fn https_spoken_with_a_registry_that_does_not_encrypt() {
+async fn https_to_a_plain_http_registry() {
     let pair = Pair::start().await;
     let run = pair.sync(&["--insecure", &pair.destination.address().host_port]);
     assert_failed("https_for_http", &run.run().await, 1);
@@ -101,17 +106,17 @@ async fn no_password_at_all() {
 }
 
 #[tokio::test]
-async fn a_user_who_may_not_push() {
+async fn a_user_without_push_access() {
     let pair = Pair::start().await;
     pair.destination.on("POST", "/blobs/uploads/").then(Action::error(403, "DENIED"));
-    assert_failed("no_push_right", &pair.sync(&[]).run().await, 4);
+    assert_failed("no_push_right", &pair.sync(&ONE_BLOB_AT_A_TIME).run().await, 4);
 }
 
 #[tokio::test]
 async fn a_repository_that_must_be_created_first() {
     let pair = Pair::start().await;
     pair.destination.on("POST", "/blobs/uploads/").then(Action::error(404, "NAME_UNKNOWN"));
-    assert_failed("no_repository", &pair.sync(&[]).run().await, 1);
+    assert_failed("no_repository", &pair.sync(&ONE_BLOB_AT_A_TIME).run().await, 1);
 }
 
 #[tokio::test]
@@ -125,20 +130,20 @@ async fn a_tag_that_cannot_be_moved() {
 }
 
 #[tokio::test]
-async fn a_tag_that_is_not_there() {
+async fn a_missing_tag() {
     let pair = Pair::start().await;
     let run = Mirror::new(["inspect", &pair.source.address().image("team/app", "2")]);
     assert_failed("no_such_tag", &run.run().await, 1);
 }
 
 #[tokio::test]
-async fn a_platform_with_a_typing_error() {
+async fn a_misspelled_platform() {
     let pair = Pair::start().await;
     assert_failed("misspelt_platform", &pair.sync(&["--platform", "linux/arm46"]).run().await, 1);
 }
 
 #[tokio::test]
-async fn a_chart_that_the_repository_does_not_have() {
+async fn a_chart_missing_in_the_repository() {
     let repository = Scripted::start().await;
     let index = "apiVersion: v1\nentries:\n  other:\n  - name: other\n    version: 1.0.0\n    urls: [other-1.0.0.tgz]\n";
     repository.on("GET", "/index.yaml").answer(Answer::status(200).body(index));
@@ -148,18 +153,18 @@ async fn a_chart_that_the_repository_does_not_have() {
 }
 
 #[tokio::test]
-async fn a_destination_with_capitals() {
+async fn a_destination_with_uppercase_letters() {
     let run = Mirror::new(["doctor", "--to", "registry.example.com/Thoras", "quay.io/team/app:1"]);
     assert_said("capitals_in_destination", &run.run().await.expect_code(2));
 }
 
 #[tokio::test]
-async fn an_image_that_is_none() {
+async fn an_image_with_uppercase_letters() {
     let run = Mirror::new(["inspect", "quay.io/team/App:1"]);
     assert_said("capitals_in_image", &run.run().await.expect_code(2));
 }
 
 #[tokio::test]
-async fn nothing_to_verify_with() {
+async fn verify_without_a_lock() {
     assert_said("verify_without_a_lock", &Mirror::new(["verify"]).run().await.expect_code(2));
 }

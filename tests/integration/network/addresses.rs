@@ -1,4 +1,4 @@
-//! Addresses in every form in which a registry can be written.
+//! Registry addresses in every form.
 
 use crate::support::{
     images::SampleImage,
@@ -9,7 +9,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn a_registry_on_an_ipv6_address_with_a_port_is_a_destination_and_a_source() {
+async fn a_registry_at_an_ipv6_address_with_a_port_works_as_destination_and_source() {
     let source = Scripted::start().await;
     let image = SampleImage::multi_platform("1");
     source.with_store(|store| store.insert("team/app", &image));

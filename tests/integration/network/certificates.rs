@@ -1,4 +1,4 @@
-//! TLS: private authorities, registries that are not verified, client certificates.
+//! TLS: private authorities, unverified registries, client certificates.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ fn text(path: &Path) -> &str {
 }
 
 #[tokio::test]
-async fn a_private_authority_is_trusted_when_told_and_only_then() {
+async fn a_private_authority_is_trusted_only_if_configured() {
     let authority = Authority::new();
     let registry = tls_registry(&authority).await;
     let image = registry.address().image("app", "1");
@@ -47,7 +47,7 @@ async fn a_private_authority_is_trusted_when_told_and_only_then() {
 }
 
 #[tokio::test]
-async fn an_authority_in_the_systems_place_is_trusted() {
+async fn an_authority_from_ssl_cert_file_is_trusted() {
     let authority = Authority::new();
     let registry = tls_registry(&authority).await;
     let run = Mirror::new(["inspect", &registry.address().image("app", "1")])
@@ -56,7 +56,7 @@ async fn an_authority_in_the_systems_place_is_trusted() {
 }
 
 #[tokio::test]
-async fn an_unverified_registry_is_that_host_and_port_alone() {
+async fn insecure_applies_only_to_its_host_and_port() {
     let authority = Authority::new();
     let (one, other) = (tls_registry(&authority).await, tls_registry(&authority).await);
     let insecure = ["--insecure", &one.address().host_port];
@@ -81,7 +81,7 @@ async fn a_redirect_from_an_unverified_registry_is_verified() {
 }
 
 #[tokio::test]
-async fn a_client_certificate_opens_a_registry_that_asks_for_one() {
+async fn a_client_certificate_is_presented_to_a_registry_that_requests_one() {
     let authority = Authority::new();
     let mirror = Registry::start_with(Options::default().mutual_tls(&authority)).await;
     let source = Scripted::start().await;
@@ -113,7 +113,7 @@ async fn a_client_certificate_opens_a_registry_that_asks_for_one() {
 }
 
 #[tokio::test]
-async fn unusable_files_are_usage_errors_before_anything_is_asked() {
+async fn unusable_files_are_usage_errors_before_any_request() {
     let (authority, other) = (Authority::new(), Authority::new());
     let registry = tls_registry(&authority).await;
     let image = registry.address().image("app", "1");
@@ -137,7 +137,8 @@ async fn unusable_files_are_usage_errors_before_anything_is_asked() {
     assert!(registry.requests().is_empty());
 }
 
-/// The system's certificates cost memory and a quarter of a second; a broken store must not stop a run that needs none.
+/// Loading the system's certificates takes memory and a quarter of a second, and a broken store must not stop a run
+/// that needs none.
 #[tokio::test]
 async fn a_plain_http_run_never_reads_certificates() {
     let registry = Scripted::start().await;

@@ -1,5 +1,5 @@
-//! To whom a client certificate is shown: a certificate for all is for all registries, not for every host that an
-//! answer or a manifest names.
+//! Which hosts get a client certificate: a global certificate is for all registries, not for every host that an answer
+//! or a manifest names.
 
 use std::path::Path;
 
@@ -17,12 +17,12 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Whether the requests came over connections that showed a certificate: all of them, none of them.
+/// Whether all requests, or none, came over connections with a client certificate.
 #[track_caller]
 fn assert_shown(server: &Scripted, path: &str, expected: bool) {
     let requests = server.requests();
     let mut about: Vec<_> = requests.iter().filter(|request| request.path.contains(path)).collect();
-    assert!(!about.is_empty(), "nobody asked for {path}");
+    assert!(!about.is_empty(), "no request for {path}");
     about.retain(|request| request.header(CLIENT_CERTIFICATE).is_some() != expected);
     assert!(about.is_empty(), "expected {expected}: {about:#?}");
 }
@@ -36,7 +36,7 @@ fn sync(authority: &Authority, scope: &str, image: &str, to: &str) -> Mirror {
         .arguments(["--client-key", &scoped(&authority.client_key_file())])
 }
 
-/// A registry that names a token server and sends every blob's reader to another host.
+/// A registry that names a token server and redirects every blob download to another host.
 struct Site {
     authority: Authority,
     source: Scripted,
@@ -75,7 +75,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn a_certificate_for_all_is_shown_to_registries_and_not_to_whom_they_name_bug() {
+async fn a_global_certificate_is_presented_to_registries_but_not_to_hosts_they_name_bug() {
     let site = Site::start().await;
     site.sync("").await;
     assert_shown(&site.source, "/v2/", true);
@@ -85,7 +85,7 @@ async fn a_certificate_for_all_is_shown_to_registries_and_not_to_whom_they_name_
 }
 
 #[tokio::test]
-async fn a_host_that_a_registry_names_is_shown_the_certificate_that_is_set_for_it() {
+async fn a_host_named_by_a_registry_gets_the_certificate_configured_for_it() {
     for to_storage in [true, false] {
         let site = Site::start().await;
         let named = if to_storage { &site.storage } else { &site.tokens };
@@ -97,7 +97,7 @@ async fn a_host_that_a_registry_names_is_shown_the_certificate_that_is_set_for_i
 }
 
 #[tokio::test]
-async fn an_upload_that_goes_elsewhere_shows_no_certificate() {
+async fn an_upload_to_another_host_presents_no_certificate() {
     let authority = Authority::new();
     let (source, storage, destination) = tokio::join!(
         Scripted::start_tls(&authority),
@@ -115,7 +115,7 @@ async fn an_upload_that_goes_elsewhere_shows_no_certificate() {
 }
 
 #[tokio::test]
-async fn a_url_in_a_manifest_is_asked_without_a_certificate_whoever_is_there() {
+async fn a_foreign_layer_url_never_gets_a_certificate() {
     let authority = Authority::new();
     let (source, elsewhere, destination) = tokio::join!(
         Scripted::start_tls(&authority),

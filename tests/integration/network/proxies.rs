@@ -1,4 +1,4 @@
-//! Proxies: the variables that curl and Go programs obey, against a real forward proxy.
+//! Proxies: the variables that curl and Go programs honor, with a real forward proxy.
 
 use http::Method;
 
@@ -15,7 +15,7 @@ use crate::support::{
 
 const LOGIN: (&str, &str) = ("me", "pr0xy-s3cret");
 
-/// The name by which only the proxy finds a registry.
+/// A registry's name that only the proxy can resolve.
 fn remote(address: &Address) -> String {
     address.host_port.replace("127.0.0.1", REMOTE_HOST)
 }
@@ -30,7 +30,7 @@ async fn registry(authority: Option<&Authority>) -> Scripted {
 }
 
 #[tokio::test]
-async fn https_goes_through_a_tunnel_and_this_machine_is_reached_directly() {
+async fn https_uses_a_tunnel_and_loopback_is_reached_directly() {
     let authority = Authority::new();
     let (source, mirror) = (registry(Some(&authority)).await, Registry::start().await);
     let proxy = Proxy::start_with_login(LOGIN.0, LOGIN.1).await;
@@ -55,7 +55,7 @@ async fn https_goes_through_a_tunnel_and_this_machine_is_reached_directly() {
 }
 
 #[tokio::test]
-async fn plain_http_is_handed_to_the_proxy_request_by_request() {
+async fn plain_http_requests_are_forwarded_by_the_proxy() {
     let source = registry(None).await;
     let proxy = Proxy::start_with_login(LOGIN.0, LOGIN.1).await;
     let from = remote(source.address());
@@ -69,7 +69,7 @@ async fn plain_http_is_handed_to_the_proxy_request_by_request() {
 }
 
 #[tokio::test]
-async fn an_exception_with_the_registrys_port_is_obeyed() {
+async fn a_no_proxy_entry_with_the_registrys_port_is_honored() {
     let source = registry(None).await;
     let proxy = Proxy::start().await;
     let from = remote(source.address());
@@ -79,7 +79,7 @@ async fn an_exception_with_the_registrys_port_is_obeyed() {
             .env("no_proxy", exceptions)
             .run()
     };
-    // Without the proxy nobody knows the name.
+    // Without the proxy, the name does not resolve.
     let _ = inspect(&from).await.expect_code(1);
     assert!(proxy.requests().is_empty());
     let _ = inspect(&format!("{REMOTE_HOST}:1,other.test")).await.expect_success();
@@ -87,24 +87,25 @@ async fn an_exception_with_the_registrys_port_is_obeyed() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
+async fn a_refusing_proxy_is_named_without_its_password() {
     let authority = Authority::new();
     let source = registry(Some(&authority)).await;
     let proxy = Proxy::start_with_login("someone", "else").await;
     let run = Mirror::new(["inspect", &format!("{}/team/app:1", remote(source.address()))])
         .env("HTTPS_PROXY", proxy.url_with(LOGIN.0, LOGIN.1));
     let outcome = run.run().await.expect_code(1);
-    let said = "the proxy answered 407 Proxy Authentication Required to CONNECT\nhint: give the proxy's user and password";
-    assert!(outcome.stderr.contains(said), "{outcome}");
+    let message = "the proxy answered 407 Proxy Authentication Required to CONNECT\nhint: pass the proxy's user and password";
+    assert!(outcome.stderr.contains(message), "{outcome}");
     secrets::assert_hidden(&outcome, &[LOGIN]);
     assert!(source.requests().is_empty());
     assert_eq!(proxy.requests().len(), 1, "a password that is wrong stays wrong");
 }
 
-/// Every attempt is two requests: the HTTP client does not tell the status of a tunnel, so it is asked for.
+/// Every attempt makes two requests: the HTTP client does not report the status of a tunnel, so a second request asks
+/// for it.
 #[tokio::test]
-async fn a_proxy_that_forbids_is_asked_once_and_one_that_is_overloaded_again() {
-    for (status, attempts, said) in [
+async fn a_proxys_403_is_not_retried_and_its_503_is() {
+    for (status, attempts, message) in [
         (403, 1, "the proxy answered 403 Forbidden to CONNECT"),
         (503, 5, "503 Service Unavailable to CONNECT"),
     ] {
@@ -112,7 +113,7 @@ async fn a_proxy_that_forbids_is_asked_once_and_one_that_is_overloaded_again() {
         let run = Mirror::new(["inspect", &format!("{REMOTE_HOST}/team/app:1")])
             .env("HTTPS_PROXY", proxy.url_with(LOGIN.0, LOGIN.1));
         let outcome = run.run().await.expect_code(1);
-        assert!(outcome.stderr.contains(said), "{outcome}");
+        assert!(outcome.stderr.contains(message), "{outcome}");
         assert!(outcome.stderr.contains("hint: the proxy does not lead to registry.test: "), "{outcome}");
         secrets::assert_hidden(&outcome, &[LOGIN]);
         assert_eq!(proxy.requests().len(), 2 * attempts, "{outcome}");
@@ -121,7 +122,7 @@ async fn a_proxy_that_forbids_is_asked_once_and_one_that_is_overloaded_again() {
 }
 
 #[tokio::test]
-async fn an_unusable_proxy_is_a_usage_error_where_it_would_be_used() {
+async fn an_unusable_proxy_is_a_usage_error_only_if_it_would_be_used() {
     let value = format!("socks5://{}:{}@127.0.0.1:1080", LOGIN.0, LOGIN.1);
     let run = Mirror::new(["inspect", "registry.test/team/app:1"]).env("HTTPS_PROXY", &value);
     let outcome = run.run().await.expect_code(2);

@@ -1,10 +1,13 @@
-//! How long a registry is waited for, and how long a connection is kept.
+//! Timeouts for registries, and the lifetime of idle connections.
 
 use std::time::Duration;
 
-use thoras_mirror::endpoint::registry::{
-    auth::{Origin, Scheme},
-    network::{Network, NetworkSettings},
+use thoras_mirror::{
+    endpoint::registry::{
+        NetworkSettings,
+        auth::{Origin, Scheme},
+    },
+    internals::registry::Network,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -25,7 +28,7 @@ async fn source() -> Scripted {
 }
 
 #[tokio::test]
-async fn what_stands_still_for_the_stall_timeout_is_tried_again_and_heals() {
+async fn a_stalled_request_is_retried_after_the_stall_timeout() {
     let (source, mirror) = (source().await, Registry::start().await);
     source.on("GET", "/blobs/sha256:").nth(1).then(Action::end(End::StallAfter(100)));
     source.on("GET", "/blobs/sha256:").nth(2).then(Action::Stall);
@@ -38,7 +41,7 @@ async fn what_stands_still_for_the_stall_timeout_is_tried_again_and_heals() {
 }
 
 #[tokio::test]
-async fn a_dead_line_is_told_with_how_long_it_was_dead_and_what_to_change() {
+async fn a_dead_connection_is_reported_with_its_duration_and_the_flag_to_change() {
     let source = source().await;
     source.on("GET", "/manifests/").then(Action::Stall);
     let image = source.address().image("app", "1");
@@ -57,10 +60,10 @@ async fn answer(connection: &mut TcpStream) {
     connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
 }
 
-/// A server that forgets an idle connection without a word loses the blob that is sent on it next, and a blob cannot be
-/// sent twice.
+/// If a server silently drops an idle connection, the next blob sent on it is lost, and a streamed blob cannot be sent
+/// twice.
 #[tokio::test]
-async fn an_idle_connection_is_used_again_for_some_seconds_and_closed_within_a_minute() {
+async fn an_idle_connection_is_reused_for_some_seconds_and_closed_within_a_minute() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let registry = listener.local_addr().unwrap().to_string();
     let origin = Origin::of_registry(&registry, Scheme::Http).unwrap();
@@ -72,8 +75,8 @@ async fn an_idle_connection_is_used_again_for_some_seconds_and_closed_within_a_m
         answer(&mut connection).await;
         connection
     });
-    let moved_on = |seconds| async move {
-        // First the client's own tasks take the connection back; then nothing is under way that could be cut short.
+    let advance = |seconds| async move {
+        // First the client's own tasks return the connection to the pool; after that, nothing is in flight.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -81,11 +84,11 @@ async fn an_idle_connection_is_used_again_for_some_seconds_and_closed_within_a_m
         tokio::time::advance(Duration::from_secs(seconds)).await;
         tokio::time::resume();
     };
-    moved_on(10).await;
-    // The same connection, or the answer never comes.
+    advance(10).await;
+    // Only this connection is answered.
     let answered = async { tokio::join!(get(), answer(&mut connection)) };
     tokio::time::timeout(Duration::from_secs(30), answered).await.expect("the connection is used again");
-    moved_on(60).await;
+    advance(60).await;
     let mut rest = Vec::new();
     let closed = tokio::time::timeout(Duration::from_secs(30), connection.read_to_end(&mut rest)).await;
     closed.expect("the client closes a connection that was idle for a minute").unwrap();

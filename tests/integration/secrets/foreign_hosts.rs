@@ -1,4 +1,4 @@
-//! To whom the license and other credentials are sent: to the host they are bound to, and to nobody else.
+//! The license and other credentials are sent only to the host they are bound to.
 
 use std::collections::BTreeSet;
 
@@ -53,7 +53,7 @@ fn assert_license_hidden(outcome: &Outcome) {
 }
 
 #[tokio::test]
-async fn the_license_goes_to_the_one_host_it_is_for_however_it_is_given() {
+async fn the_license_is_sent_only_to_its_host_however_it_is_configured() {
     let vendor = vendor_with_license().await;
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &str| {
@@ -81,7 +81,7 @@ async fn the_license_goes_to_the_one_host_it_is_for_however_it_is_given() {
 }
 
 #[tokio::test]
-async fn a_list_that_names_a_foreign_host_gets_no_license_even_with_the_same_path() {
+async fn a_foreign_host_in_a_list_gets_no_license_even_with_the_same_path() {
     let (vendor, foreign, mirror) = (vendor_with_license().await, vendor().await, Scripted::start().await);
     // Another port is another host, and so is another name of the same machine.
     let other_name = image(&vendor.address().as_localhost());
@@ -103,7 +103,7 @@ async fn a_list_that_names_a_foreign_host_gets_no_license_even_with_the_same_pat
 }
 
 #[tokio::test]
-async fn the_license_is_for_the_path_that_was_named_and_the_vendor_alone_by_default() {
+async fn the_license_is_bound_to_the_configured_path_and_by_default_to_the_vendor() {
     let vendor = vendor_with_license().await;
     let image = image(vendor.address());
     let elsewhere = format!("{}/another-path", vendor.address().host_port);
@@ -116,12 +116,12 @@ async fn the_license_is_for_the_path_that_was_named_and_the_vendor_alone_by_defa
 }
 
 #[tokio::test]
-async fn a_host_that_is_named_for_the_license_without_one_is_a_usage_error() {
+async fn license_for_without_a_license_is_a_usage_error() {
     let outcome = Mirror::new(["inspect", "--license-for", "127.0.0.1:1/a", "127.0.0.1:1/a/b:1"]).run().await;
     assert!(outcome.expect_code(2).stderr.contains("THORAS_LICENSE"));
 }
 
-/// Sends every blob through these places before it is served.
+/// Redirects every blob through these hosts before it is served.
 async fn mirror_through(vendor: &Scripted) -> Outcome {
     let mirror = Scripted::start().await;
     let to = format!("{}/mirror", mirror.address().host_port);
@@ -137,7 +137,7 @@ fn blob_requests(registry: &Scripted) -> usize {
 }
 
 #[tokio::test]
-async fn a_blob_that_is_redirected_away_takes_no_credential_along() {
+async fn a_blob_redirected_to_another_host_carries_no_credential() {
     let (vendor, storage) = (vendor_with_license().await, vendor().await);
     let blobs = SampleImage::multi_platform("web").blobs;
     for digest in blobs.keys() {
@@ -152,7 +152,7 @@ async fn a_blob_that_is_redirected_away_takes_no_credential_along() {
 }
 
 #[tokio::test]
-async fn the_second_hop_on_a_foreign_host_gets_none_either() {
+async fn the_second_hop_on_a_foreign_host_carries_no_credential() {
     let (vendor, storage) = (vendor_with_license().await, vendor().await);
     let blobs = SampleImage::multi_platform("web").blobs;
     for digest in blobs.keys() {
@@ -168,7 +168,7 @@ async fn the_second_hop_on_a_foreign_host_gets_none_either() {
 }
 
 #[tokio::test]
-async fn a_way_back_from_a_foreign_host_is_judged_anew() {
+async fn a_redirect_back_from_a_foreign_host_is_evaluated_again() {
     let (vendor, storage) = (vendor_with_license().await, vendor().await);
     let blobs = SampleImage::multi_platform("web").blobs;
     for digest in blobs.keys() {

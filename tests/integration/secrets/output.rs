@@ -1,5 +1,5 @@
-//! Every way to hand over a credential, against registries that fail in every way, with `--verbose`: what is printed
-//! and what is written never holds it.
+//! Every way to pass a credential, against registries that fail in every way, with `--verbose`: the credential is never
+//! printed or written.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{assert_hidden, basic};
 use crate::support::{
-    Address,
+    Address, ClosedPort,
     images::SampleImage,
     process::Mirror,
     scripted::{Action, Answer, Scripted},
@@ -20,12 +20,12 @@ use crate::support::{
 const USER: &str = "robot";
 /// With characters that look different in base64 and in URLs.
 const PASSWORD: &str = "pa55>w?rd/s3cret+~ÿ";
-/// As a token server hands it out.
+/// A token, as a token server issues it.
 const TOKEN: &str = "dDBrZW4tczNjcmV0/+a.b-c_d==";
 /// How many runs go on at once.
 const AT_ONCE: usize = 4;
 
-/// How a credential is handed over.
+/// How a credential is passed.
 #[derive(Debug, Clone, Copy)]
 enum Given {
     Stdin,
@@ -71,7 +71,7 @@ impl Given {
     }
 }
 
-/// A registry with one image that anybody may pull.
+/// A registry with one public image.
 async fn open_source() -> (Scripted, String) {
     let source = Scripted::start().await;
     source.with_store(|store| store.insert("vendor/web", &SampleImage::multi_platform("web")));
@@ -108,7 +108,7 @@ async fn run_all(to: &Address, what: &str) -> Vec<i32> {
     codes
 }
 
-/// A test that no credential reached would prove nothing.
+/// Without this, a test that never sent the credential would prove nothing.
 fn assert_was_sent(registry: &Scripted, header: &str) {
     let sent =
         registry.requests().iter().filter(|request| request.header("authorization") == Some(header)).count();
@@ -125,7 +125,7 @@ fn demand_token(registry: &Scripted) {
     registry.demand(&format!("Bearer realm=\"{realm}\",service=\"test\""), &[&accepted]);
 }
 
-/// A refusal that repeats what it was told.
+/// A refusal that repeats the credential.
 fn echo(status: u16, heard: &[&str]) -> Answer {
     let said = heard.join(" ");
     let error = json!({ "code": "DENIED", "message": said, "detail": { "said": said } });
@@ -180,7 +180,7 @@ async fn a_token_that_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_good_enough() {
+async fn an_insufficient_token() {
     let registry = Scripted::start().await;
     demand_token(&registry);
     registry.on("GET", "/token").answer(Answer::json(200, &json!({ "token": "t0ken-s3cret-for-nothing" })));
@@ -211,23 +211,23 @@ async fn a_registry_that_redirects_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_not_there() {
-    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let address = Address { host_port: closed.to_string(), plain_http: true, authority: None };
+async fn an_unreachable_host() {
+    let closed = ClosedPort::new();
+    let address = Address { host_port: closed.host_port.clone(), plain_http: true, authority: None };
     assert_eq!(run_all(&address, "unreachable").await, [1]);
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for() {
+async fn an_untrusted_certificate() {
     let authority = Authority::new();
     let registry = Scripted::start_tls(&authority).await;
     demand_basic(&registry, &[&basic(USER, PASSWORD)]);
     assert_eq!(run_all(registry.address(), "untrusted").await, [1]);
-    assert!(registry.requests().is_empty(), "nothing is said before the certificate is believed");
+    assert!(registry.requests().is_empty(), "nothing is sent before the certificate is verified");
 }
 
 #[tokio::test]
-async fn credentials_that_cannot_be_read_are_not_repeated() {
+async fn unreadable_credentials_are_not_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &str| -> PathBuf {
         let path = folder.path().join(name);

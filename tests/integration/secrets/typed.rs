@@ -1,8 +1,6 @@
-//! What is refused is repeated, so that the mistake is seen; a password in it is not.
+//! Refused arguments are repeated in the message; a password in them is not.
 
-use clap::CommandFactory as _;
 use futures::{StreamExt as _, stream};
-use thoras_mirror::cli::Cli;
 
 use super::assert_hidden;
 use crate::support::process::Mirror;
@@ -11,7 +9,7 @@ const SECRET: &str = "pa55word";
 /// How many runs go on at once.
 const AT_ONCE: usize = 16;
 
-/// Places for images with a password in them, as they are typed by mistake.
+/// Registries with a password in them, as users type them by mistake.
 const TYPED: [&str; 3] = [
     "user:pa55word@registry.invalid:5000/team",
     "https://user:pa55word@registry.invalid/team/app:1=linux",
@@ -22,7 +20,7 @@ const TYPED: [&str; 3] = [
 fn flags() -> Vec<(Vec<String>, String)> {
     fn collect(command: &clap::Command, path: &[String], flags: &mut Vec<(Vec<String>, String)>) {
         for argument in command.get_arguments().filter(|argument| argument.get_action().takes_values()) {
-            // An argument without a name is a word of its own.
+            // A positional argument is a word by itself.
             let flag = argument.get_long().map_or(String::new(), |name| format!("--{name}"));
             flags.push((path.to_vec(), flag));
         }
@@ -32,11 +30,11 @@ fn flags() -> Vec<(Vec<String>, String)> {
         }
     }
     let mut flags = Vec::new();
-    collect(&Cli::command(), &[], &mut flags);
+    collect(&thoras_mirror::internals::command(), &[], &mut flags);
     flags
 }
 
-/// A command that needs nothing but the flag in question to be complete, and reaches nobody.
+/// A command that lacks only the flag under test, and contacts nothing.
 fn command(path: &[String], flag: &str, value: &str) -> Mirror {
     let mut run = Mirror::new(path.iter().cloned());
     let name = path.join(" ");
@@ -47,7 +45,7 @@ fn command(path: &[String], flag: &str, value: &str) -> Mirror {
         run = run.arguments(["--output", "x.tar"]);
     }
     if name == "serve" && flag != "--listen" {
-        // No address of this machine (RFC 5737), or it would serve on.
+        // Not an address of this machine (RFC 5737); otherwise `serve` would keep running.
         run = run.arguments(["--listen", "192.0.2.1:1"]);
     }
     if !flag.is_empty() {
@@ -70,7 +68,7 @@ async fn a_password_in_any_flag_of_any_command_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn the_command_line_itself_may_be_wrong() {
+async fn an_invalid_command_line_does_not_repeat_a_password() {
     let typed = "https://user:pa55word@registry.invalid";
     for words in [
         vec!["sync".to_owned(), format!("--{typed}")],
@@ -86,7 +84,7 @@ async fn the_command_line_itself_may_be_wrong() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_still_said() {
+async fn the_error_still_says_what_is_wrong() {
     let cases = [
         (
             ["--plain-http", "https://u:pa55word@reg.example"],
@@ -107,7 +105,7 @@ async fn what_is_wrong_is_still_said() {
 }
 
 #[tokio::test]
-async fn a_key_in_place_of_the_name_of_its_file_is_not_repeated_bug() {
+async fn a_key_passed_instead_of_its_file_name_is_not_repeated_bug() {
     let key = format!("{{\"private_key\":\"{SECRET}\"}}");
     let encoded = "ZXlKaGJHY2lPaUpTVXpJ".repeat(20);
     for (flag, value) in [
@@ -118,7 +116,7 @@ async fn a_key_in_place_of_the_name_of_its_file_is_not_repeated_bug() {
     ] {
         let run = Mirror::new(["inspect", "quay.io/team/app:1"]).arg(format!("{flag}={value}"));
         let outcome = run.run().await.expect_code(2);
-        assert!(outcome.stderr.contains("is not the name of a file"), "{outcome}");
+        assert!(outcome.stderr.contains("is not a file name"), "{outcome}");
         assert_hidden(&outcome, &[SECRET, &encoded], flag);
     }
 }

@@ -1,4 +1,4 @@
-//! Values of `--set` are often passwords: Helm's own messages, the lock and every document go without them.
+//! Values of `--set` are often passwords: they never appear in Helm's messages, the lock or a document.
 
 use super::assert_hidden;
 use crate::support::{
@@ -18,7 +18,7 @@ fn with_values(command: &[&str], helm: &FakeHelm) -> Mirror {
 }
 
 #[tokio::test]
-async fn helms_messages_lose_them() {
+async fn values_are_removed_from_helms_messages() {
     let helm = FakeHelm::failing(&format!("Error: cannot use {VALUE} here, nor \"{VALUE}\"\n"));
     for command in [
         &["images"] as &[&str],
@@ -33,7 +33,7 @@ async fn helms_messages_lose_them() {
 }
 
 #[tokio::test]
-async fn rendered_secrets_and_values_are_in_no_lock_and_no_report() {
+async fn rendered_secrets_and_values_never_reach_a_lock_or_report() {
     let registry = Scripted::start().await;
     registry.with_store(|store| store.insert("vendor/web", &SampleImage::multi_platform("web")));
     let helm = FakeHelm::rendering(&format!(
@@ -53,7 +53,7 @@ async fn rendered_secrets_and_values_are_in_no_lock_and_no_report() {
         let outcome = with_values(command, &helm).run().await.expect_success();
         assert_hidden(&outcome, &[VALUE], &command.join(" "));
     }
-    // A repair that is printed names the key and leaves the value to whoever pastes it.
+    // The printed repair command has the key; the user puts the value back.
     registry.with_store(|store| store.repository("mirror/web").tags.clear());
     let outcome = with_values(&["verify", "--to", &to], &helm).run().await.expect_code(5);
     assert_hidden(&outcome, &[VALUE], "verify");
@@ -73,7 +73,7 @@ async fn a_value_that_cannot_be_set_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn the_password_of_a_chart_repository_is_taken_out_of_helms_message_bug() {
+async fn the_password_of_a_chart_repository_is_removed_from_helms_message_bug() {
     let helm = FakeHelm::failing(&format!("Error: looks like \"https://me:{VALUE}@charts\" is not valid\n"));
     let program = helm.program().display().to_string();
     let repository = format!("https://me:{VALUE}@charts.example.com");

@@ -10,7 +10,7 @@ use super::*;
 const WEB: &str = "us-east4-docker.pkg.dev/thoras-registry/platform/services/web:1.0";
 const NODE: &str = "quay.io/prom/node:2";
 
-/// A layout in a folder, with the images that are added to it.
+/// A layout in a folder, to which images can be added.
 struct Layout {
     folder: tempfile::TempDir,
     images: Vec<Value>,
@@ -81,7 +81,7 @@ async fn tags(registry: &Registry, repository: &str) -> Value {
 }
 
 #[tokio::test]
-async fn folders_and_tars_are_pulled_from_whole_and_in_part() {
+async fn folders_and_tars_serve_complete_and_partial_pulls() {
     let mut layout = Layout::new();
     let layer = bytes_of(700_001);
     let manifest = layout.add(Some(WEB), &layer);
@@ -137,7 +137,7 @@ async fn nothing_in_a_bundle_changes() {
 }
 
 #[tokio::test]
-async fn repositories_are_named_by_the_rule_that_is_asked_for() {
+async fn repositories_are_named_by_the_requested_rule() {
     let mut layout = Layout::new();
     layout.add(Some(WEB), b"one");
     layout.add(Some(NODE), b"two");
@@ -155,9 +155,9 @@ async fn repositories_are_named_by_the_rule_that_is_asked_for() {
     assert!(refused.to_string().contains("would be node:2"), "{refused}");
 }
 
-/// What crane and skopeo write without a full name is called as the file is.
+/// Layouts that crane and skopeo write without a full name get the name of the file.
 #[tokio::test]
-async fn images_without_a_name_are_called_as_the_folder_is() {
+async fn images_without_a_name_get_the_name_of_the_folder() {
     let mut layout = Layout::new();
     layout.add(Some("v1"), b"one");
     layout.add(None, b"two");
@@ -187,7 +187,7 @@ async fn referrers_in_a_bundle_are_found() {
 }
 
 #[tokio::test]
-async fn damaged_bundles_are_refused_at_the_start() {
+async fn damaged_bundles_are_refused_at_startup() {
     let mut layout = Layout::new();
     let manifest = layout.add(Some(WEB), b"layer");
     let digest: Digest = manifest["digest"].as_str().unwrap().parse().unwrap();

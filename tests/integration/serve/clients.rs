@@ -24,7 +24,7 @@ fn layout(folder: &Path) -> Digest {
         std::fs::write(path, bytes).unwrap();
         digest
     };
-    // The magic number of gzip: clients compress what does not look compressed.
+    // The magic number of gzip: clients compress data that does not look compressed.
     let layer = |seed: u8, length| [&[0x1f, 0x8b, 0x08, seed][..], &bytes_of(length)].concat();
     let shared = layer(0, 400_000);
     let platforms = ["amd64", "arm64"].iter().zip([1, 2]).map(|(architecture, seed)| {

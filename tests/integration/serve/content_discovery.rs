@@ -89,7 +89,7 @@ async fn referrers_are_listed_and_filtered() {
 }
 
 #[tokio::test]
-async fn referrers_of_what_is_not_there_are_an_empty_list() {
+async fn referrers_of_a_missing_manifest_are_an_empty_list() {
     let (_root, registry) = Registry::start().await;
     let path = format!("/v2/unknown/referrers/{}", Digest::sha256(b"x"));
     assert_eq!(referrers(&registry, &path).await.len(), 0);

@@ -1,9 +1,9 @@
-//! Content management: deletion, gone at once; and registries in which nothing may change.
+//! Content management: deletion, and read-only registries.
 
 use super::*;
 
 #[tokio::test]
-async fn a_deleted_tag_leaves_its_manifest() {
+async fn deleting_a_tag_keeps_its_manifest() {
     let (_root, registry) = Registry::start().await;
     let manifest = registry.push_image("a", "v1", "layer").await;
     assert_eq!(registry.delete("/v2/a/manifests/v1").await.status(), StatusCode::ACCEPTED);
@@ -15,7 +15,7 @@ async fn a_deleted_tag_leaves_its_manifest() {
 }
 
 #[tokio::test]
-async fn a_deleted_manifest_takes_its_tags_along() {
+async fn deleting_a_manifest_deletes_its_tags() {
     let (root, registry) = Registry::start().await;
     let manifest = registry.push_image("a", "v1", "layer").await;
     registry.push_image("a", "v1-again", "layer").await;
@@ -31,7 +31,7 @@ async fn a_deleted_manifest_takes_its_tags_along() {
 }
 
 #[tokio::test]
-async fn a_deleted_blob_stays_where_it_was_mounted() {
+async fn a_blob_deleted_in_one_repository_stays_in_others() {
     let (root, registry) = Registry::start().await;
     let digest = registry.push_blob("a", b"blob").await;
     registry.post(&format!("/v2/b/blobs/uploads/?mount={digest}&from=a")).await;
@@ -44,7 +44,7 @@ async fn a_deleted_blob_stays_where_it_was_mounted() {
 }
 
 #[tokio::test]
-async fn a_read_only_registry_is_pulled_from_and_never_changed() {
+async fn a_read_only_registry_allows_pulls_and_no_changes() {
     let (root, registry) = Registry::start().await;
     let manifest = registry.push_image("a", "v1", "layer").await;
     registry.stop().await;
@@ -67,7 +67,7 @@ async fn a_read_only_registry_is_pulled_from_and_never_changed() {
 }
 
 #[tokio::test]
-async fn methods_that_an_endpoint_lacks_are_405_and_named() {
+async fn unsupported_methods_get_405_and_the_allowed_methods() {
     let (_root, registry) = Registry::start().await;
     for path in ["/v2/", "/v2/a/tags/list", "/v2/a/blobs/uploads/", "/v2/a/manifests/x"] {
         let answer = registry.request(Method::OPTIONS, path).send().await.unwrap();

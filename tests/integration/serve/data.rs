@@ -1,5 +1,5 @@
-//! Data: every shape of manifest that the conformance suite pushes goes through all of its steps: push by digest
-//! and by tag, list, head, pull, referrers, delete.
+//! Data: every shape of manifest in the conformance suite goes through all of its steps: push by digest and by tag,
+//! list, head, pull, referrers, delete.
 
 use thoras_mirror::oci::{
     Algorithm, Hasher,
@@ -17,7 +17,7 @@ fn digest_of(algorithm: Algorithm, text: &str) -> Digest {
     hasher.finish()
 }
 
-/// What is stored stays byte for byte what was pushed, under its digest and its tag, until it is deleted.
+/// Content stays byte-identical under its digest and its tag until it is deleted.
 async fn assert_kept(registry: &Registry, media_type: &str, document: &Value, algorithm: Algorithm) {
     let text = document.to_string();
     let digest = digest_of(algorithm, &text);

@@ -1,11 +1,11 @@
-//! What outlives the process, what does not, and who may open the folder.
+//! What survives the process, and which process may open the folder.
 
 use thoras_mirror::serve::StorageError;
 
 use super::*;
 
 #[tokio::test]
-async fn content_outlives_the_process_and_uploads_do_not() {
+async fn content_survives_a_restart_and_uploads_do_not() {
     let (root, registry) = Registry::start().await;
     let manifest = registry.push_image("a/b", "v1", "layer").await;
     let upload = registry.open_upload("a/b").await;
@@ -23,7 +23,7 @@ async fn content_outlives_the_process_and_uploads_do_not() {
 
 /// A process that dies while content is written leaves files under `uploads/` and content without a link.
 #[tokio::test]
-async fn a_crash_between_two_files_shows_nothing() {
+async fn a_crash_between_two_files_leaves_nothing_visible() {
     let (root, registry) = Registry::start().await;
     registry.push_blob("a", b"first").await;
     registry.stop().await;
@@ -37,7 +37,7 @@ async fn a_crash_between_two_files_shows_nothing() {
 }
 
 #[tokio::test]
-async fn a_folder_is_served_once_and_only_if_it_is_ours() {
+async fn a_folder_is_served_by_one_process_and_only_if_it_has_our_format() {
     let (root, registry) = Registry::start().await;
     let second = Registry::over(root.path(), true).await.err().unwrap();
     assert!(matches!(second, ServeError::Storage(StorageError::InUse(_))), "{second}");
@@ -61,7 +61,7 @@ async fn a_taken_port_is_named() {
     assert!(error.to_string().contains(&registry.address.to_string()), "{error}");
 }
 
-/// Requests in flight are finished before the registry ends.
+/// Requests in flight finish before the registry exits.
 #[tokio::test]
 async fn shutdown_waits_for_a_push_in_flight() {
     let (root, registry) = Registry::start().await;
@@ -104,7 +104,7 @@ async fn the_access_log_shows_every_request() {
     assert_eq!(record.repository.as_deref(), Some("a/b"));
     assert_eq!((record.status, record.received, record.sent), (StatusCode::CREATED, 4, 0));
     let line = record.to_string();
-    assert!(line.contains(" - [") && line.contains(" GMT] "), "nobody logged in, at a time: {line}");
+    assert!(line.contains(" - [") && line.contains(" GMT] "), "an anonymous request with its time: {line}");
     assert!(line.contains(&format!("POST /v2/a/b/blobs/uploads/?digest={digest} 201 4 in 0 out")), "{line}");
     registry.head(&format!("/v2/a/b/blobs/{digest}")).await;
     assert_eq!(registry.answered(&Method::HEAD).await.sent, 0);

@@ -1,4 +1,4 @@
-//! TLS: certificates that work, certificates that cannot, and one that is renewed.
+//! TLS: valid, unusable and renewed certificates.
 
 use thoras_mirror::serve::{TlsError, TlsFiles};
 
@@ -9,7 +9,7 @@ fn files(authority: &Authority) -> TlsFiles {
     TlsFiles { certificate: authority.server_certificate_file(), key: authority.server_key_file() }
 }
 
-/// A client that trusts this authority and no other.
+/// A client that trusts only this authority.
 fn trusting(authority: &Authority) -> Client {
     let pem = std::fs::read(authority.certificate_file()).unwrap();
     let certificate = reqwest::Certificate::from_pem(&pem).unwrap();
@@ -35,7 +35,7 @@ async fn pushes_and_pulls_are_encrypted() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_stands_still_holds_nobody_up() {
+async fn a_stalled_handshake_does_not_block_other_clients() {
     let (root, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     let limits =
         Limits { connections: 1, head_time: std::time::Duration::from_millis(100), ..Limits::default() };
@@ -67,7 +67,7 @@ async fn a_renewed_certificate_is_used_without_a_restart() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
+async fn unusable_files_are_named_with_the_problem() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     let good = files(&authority);
     let write = |name: &str, text: &str| {
@@ -85,8 +85,8 @@ async fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
     for (certificate, key, named, text) in [
         (&absent, &good.key, "absent", "cannot read"),
         (&good.certificate, &absent, "absent", "cannot read"),
-        (&empty, &good.key, "empty.pem", "holds no certificate"),
-        (&good.key, &good.key, "server.key", "holds no certificate"),
+        (&empty, &good.key, "empty.pem", "contains no certificate"),
+        (&good.key, &good.key, "server.key", "contains no certificate"),
         (&good.certificate, &good.certificate, "server.pem", "holds no private key"),
         (&good.certificate, &cut, "cut.key", "a section has no end"),
         (&good.certificate, &garbage, "garbage.key", "not base64"),

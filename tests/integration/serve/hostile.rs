@@ -2,9 +2,9 @@
 
 use super::*;
 
-/// Each is answered or refused, and the registry goes on.
+/// Asserts that the registry answers or refuses each and keeps running.
 #[tokio::test]
-async fn lengths_that_lie_are_refused() {
+async fn wrong_lengths_are_refused() {
     let (root, registry) = Registry::start().await;
     let upload = registry.open_upload("a").await;
     for headers in [
@@ -34,7 +34,7 @@ async fn lengths_that_lie_are_refused() {
 }
 
 #[tokio::test]
-async fn chunks_from_nowhere_are_refused() {
+async fn malformed_chunk_ranges_are_refused() {
     let (_root, registry) = Registry::start().await;
     let upload = registry.open_upload("a").await;
     for range in ["-1-3", "0--4", "0-18446744073709551616", "0x0-3", "0-3/4", "bytes=0-3", "", "0 - 3", "4-0"]
@@ -69,7 +69,7 @@ async fn names_at_their_limits() {
     assert_refused(answer, StatusCode::BAD_REQUEST, "MANIFEST_INVALID").await;
 }
 
-/// What is read while it is deleted comes whole, or is not there: never in part, never an error of the server's.
+/// Content that is read while it is deleted is complete or missing, never partial, and never a server error.
 #[tokio::test]
 async fn reads_race_with_deletions_and_pushes() {
     let (_root, registry) = Registry::start().await;
@@ -95,9 +95,9 @@ async fn reads_race_with_deletions_and_pushes() {
     futures::future::join(changing, reading).await;
 }
 
-/// A tag that is read while it moves names one of the two images, whole.
+/// A tag that is read while it moves names one of the two images.
 #[tokio::test]
-async fn a_tag_that_moves_is_never_torn() {
+async fn a_moving_tag_is_never_read_half_written() {
     let (_root, registry) = Registry::start().await;
     let images = [registry.push_image("a", "x", "one").await, registry.push_image("a", "x", "two").await];
     let moving = async {
@@ -119,9 +119,9 @@ async fn a_tag_that_moves_is_never_torn() {
     futures::future::join(moving, reading).await;
 }
 
-/// One connection's second request must not be read out of the first one's body.
+/// The second request on a connection must not be parsed from the first one's body.
 #[tokio::test]
-async fn a_refused_body_is_not_read_as_the_next_request() {
+async fn a_refused_body_is_not_parsed_as_the_next_request() {
     let (_root, registry) = Registry::start().await;
     let smuggled = "DELETE /v2/a/manifests/x HTTP/1.1\r\nhost: x\r\n\r\n";
     let head =

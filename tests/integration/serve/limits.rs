@@ -1,4 +1,4 @@
-//! Limits: what one client may take, and that the others do not notice.
+//! Limits on one client, without effect on the others.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const SHORT: Duration = Duration::from_millis(200);
 async fn read_to_close(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let reading = stream.read_to_end(&mut bytes);
-    // A reset is a way to close too.
+    // A reset closes the connection too.
     let _ = tokio::time::timeout(Duration::from_secs(30), reading).await.expect("the connection stays open");
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -38,7 +38,7 @@ async fn idle_connections_are_closed() {
 }
 
 #[tokio::test]
-async fn a_body_that_stands_still_is_408_and_can_be_resumed() {
+async fn a_stalled_body_gets_408_and_can_be_resumed() {
     let (_root, registry) = Registry::limited(Limits { stall_time: SHORT, ..Limits::default() }).await;
     let upload = registry.open_upload("a").await;
     let mut stream = registry.connect().await;
@@ -46,7 +46,7 @@ async fn a_body_that_stands_still_is_408_and_can_be_resumed() {
     stream.write_all(head.as_bytes()).await.unwrap();
     let answer = read_to_close(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    assert!(answer.contains("BLOB_UPLOAD_INVALID") && answer.contains("stood still"), "{answer}");
+    assert!(answer.contains("BLOB_UPLOAD_INVALID") && answer.contains("stalled"), "{answer}");
 
     assert_eq!(header(&registry.get(&upload).await, "range"), "0-2");
     assert_eq!(registry.patch(&upload, 3, b"d").await.status(), StatusCode::ACCEPTED);
@@ -60,9 +60,9 @@ async fn a_body_that_stands_still_is_408_and_can_be_resumed() {
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("MANIFEST_INVALID"), "{answer}");
 }
 
-/// Each byte arrives in time, all of them together do not.
+/// Each byte arrives in time, but the body as a whole is too slow.
 #[tokio::test]
-async fn a_body_that_drips_stands_still_too() {
+async fn a_dripping_body_counts_as_stalled() {
     let (_root, registry) = Registry::limited(Limits { stall_time: SHORT, ..Limits::default() }).await;
     let upload = registry.open_upload("a").await;
     let mut stream = registry.connect().await;
@@ -81,7 +81,7 @@ async fn a_body_that_drips_stands_still_too() {
     dripping.abort();
 }
 
-/// The client asks for much and reads nothing: its place is given to somebody else.
+/// The client requests a lot and reads nothing: its connection is closed to make room for others.
 #[tokio::test]
 async fn a_client_that_does_not_read_is_cut_off() {
     let limits = Limits { stall_time: SHORT, connections: 1, ..Limits::default() };
@@ -100,7 +100,7 @@ async fn a_client_that_does_not_read_is_cut_off() {
 }
 
 #[tokio::test]
-async fn further_connections_wait_until_there_is_room() {
+async fn connections_beyond_the_limit_wait() {
     let (_root, registry) = Registry::limited(Limits { connections: 1, ..Limits::default() }).await;
     let request = b"GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut first = registry.connect().await;
@@ -124,7 +124,7 @@ async fn further_connections_wait_until_there_is_room() {
 }
 
 #[tokio::test]
-async fn heads_have_a_size() {
+async fn the_size_of_request_heads_is_limited() {
     let (_root, registry) = Registry::start().await;
     let many = (0..101).map(|number| format!("x-{number}: y\r\n")).collect::<Vec<_>>().concat();
     let long = format!("x-long: {}\r\n", "y".repeat(70_000));
@@ -138,7 +138,7 @@ async fn heads_have_a_size() {
 }
 
 #[tokio::test]
-async fn manifests_have_a_size() {
+async fn the_size_of_manifests_is_limited() {
     let (_root, registry) = Registry::limited(Limits { manifest_bytes: 1000, ..Limits::default() }).await;
     let mut manifest = registry.image("a", "layer").await;
     let padding = 1000 - manifest.to_string().len() - r#","padding":"""#.len();
@@ -151,7 +151,7 @@ async fn manifests_have_a_size() {
 }
 
 #[tokio::test]
-async fn blobs_have_a_size() {
+async fn the_size_of_blobs_is_limited() {
     let (root, registry) = Registry::limited(Limits { blob_bytes: 10, ..Limits::default() }).await;
     registry.push_blob("a", b"0123456789").await;
 
@@ -176,7 +176,7 @@ async fn blobs_have_a_size() {
 }
 
 #[tokio::test]
-async fn uploads_have_a_number() {
+async fn the_number_of_uploads_is_limited() {
     let (_root, registry) = Registry::limited(Limits { open_uploads: 2, ..Limits::default() }).await;
     let first = registry.open_upload("a").await;
     registry.open_upload("b").await;
@@ -187,7 +187,7 @@ async fn uploads_have_a_number() {
 }
 
 #[tokio::test]
-async fn uploads_that_nobody_writes_to_are_swept_while_running() {
+async fn abandoned_uploads_are_removed_while_running() {
     let limits = Limits { idle_upload_time: Duration::from_millis(50), ..Limits::default() };
     let (root, registry) = Registry::limited(limits).await;
     let upload = registry.open_upload("a").await;

@@ -1,4 +1,4 @@
-//! Push: manifests, and what must be there before them.
+//! Push: manifests, and the content they require.
 
 use thoras_mirror::oci::media_type::{DOCKER_MANIFEST, OCI_INDEX};
 
@@ -27,7 +27,7 @@ async fn a_tag_moves() {
 }
 
 #[tokio::test]
-async fn an_image_without_its_blobs_is_refused_and_every_missing_one_named() {
+async fn an_image_without_its_blobs_is_refused_and_every_missing_blob_named() {
     let (_root, registry) = Registry::start().await;
     let (config, layer) = (Digest::sha256(b"config"), Digest::sha256(b"layer"));
     registry.push_blob("elsewhere", b"layer").await;
@@ -42,13 +42,13 @@ async fn an_image_without_its_blobs_is_refused_and_every_missing_one_named() {
     let named = |index: usize| {
         (errors["errors"][index]["code"].clone(), errors["errors"][index]["detail"]["digest"].clone())
     };
-    assert_eq!(named(0), (json!("MANIFEST_BLOB_UNKNOWN"), json!(layer)));
-    assert_eq!(named(1), (json!("MANIFEST_BLOB_UNKNOWN"), json!(config)));
+    assert_eq!(named(0), (json!("MANIFEST_BLOB_UNKNOWN"), json!(config)));
+    assert_eq!(named(1), (json!("MANIFEST_BLOB_UNKNOWN"), json!(layer)));
     assert_eq!(registry.head("/v2/a/manifests/v1").await.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
-async fn foreign_layers_need_not_be_there() {
+async fn foreign_layers_may_be_missing() {
     let (_root, registry) = Registry::start().await;
     let mut manifest = registry.image("a", "layer").await;
     let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
@@ -89,7 +89,7 @@ async fn a_subject_may_come_later() {
 }
 
 #[tokio::test]
-async fn manifests_that_are_not_what_they_say_are_refused() {
+async fn invalid_manifests_are_refused() {
     let (_root, registry) = Registry::start().await;
     let manifest = registry.image("a", "layer").await.to_string();
     let other = Digest::sha256(b"other");
@@ -109,7 +109,7 @@ async fn manifests_that_are_not_what_they_say_are_refused() {
 }
 
 #[tokio::test]
-async fn large_manifests_are_taken_and_larger_ones_refused() {
+async fn manifests_up_to_the_size_limit_are_accepted() {
     let (_root, registry) = Registry::start().await;
     let mut manifest = registry.image("a", "layer").await;
     manifest["annotations"] = json!({ "padding": "x".repeat(4 * 1024 * 1024) });

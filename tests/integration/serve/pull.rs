@@ -1,9 +1,9 @@
-//! Pull: blobs and manifests, whole and in part.
+//! Pull: blobs and manifests, complete and by range.
 
 use super::*;
 
 #[tokio::test]
-async fn the_base_endpoint_says_that_this_is_a_registry() {
+async fn the_base_endpoint_identifies_a_registry() {
     let (_root, registry) = Registry::start().await;
     for path in ["/v2/", "/v2"] {
         let answer = registry.get(path).await;
@@ -11,11 +11,11 @@ async fn the_base_endpoint_says_that_this_is_a_registry() {
         assert_eq!(header(&answer, "docker-distribution-api-version"), "registry/2.0");
     }
     assert!(registry.address.ip().is_loopback());
-    assert!(Options::new("x").listen.ip().is_loopback(), "only the loopback interface unless told otherwise");
+    assert!(Options::new("x").listen.ip().is_loopback(), "only the loopback interface by default");
 }
 
 #[tokio::test]
-async fn a_blob_is_pulled_whole() {
+async fn a_blob_is_pulled() {
     let (_root, registry) = Registry::start().await;
     for length in [0, 1, 100_000, 1_500_000] {
         let bytes = bytes_of(length);
@@ -33,7 +33,7 @@ async fn a_blob_is_pulled_whole() {
 }
 
 #[tokio::test]
-async fn a_blob_is_pulled_in_part() {
+async fn a_range_of_a_blob_is_pulled() {
     let (_root, registry) = Registry::start().await;
     let bytes = bytes_of(600_000);
     let path = format!("/v2/a/blobs/{}", registry.push_blob("a", &bytes).await);
@@ -75,7 +75,7 @@ async fn a_manifest_is_pulled_by_tag_and_by_digest() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_404_and_what_cannot_be_is_400() {
+async fn missing_content_gets_404_and_invalid_names_get_400() {
     let (_root, registry) = Registry::start().await;
     let digest = Digest::sha256(b"nothing");
     let not_found = StatusCode::NOT_FOUND;
@@ -97,7 +97,7 @@ async fn what_is_not_there_is_404_and_what_cannot_be_is_400() {
 
 /// Sent byte for byte, because well-behaved clients resolve dots before they send a path.
 #[tokio::test]
-async fn no_path_leads_out_of_the_folder() {
+async fn no_path_escapes_the_folder() {
     let parent = tempfile::tempdir().unwrap();
     std::fs::write(parent.path().join("secret"), "s").unwrap();
     let registry = Registry::over(&parent.path().join("registry"), true).await.unwrap();
@@ -119,7 +119,7 @@ async fn no_path_leads_out_of_the_folder() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn no_symbolic_link_leads_out_of_the_folder() {
+async fn no_symbolic_link_escapes_the_folder() {
     let (root, registry) = Registry::start().await;
     let digest = registry.push_blob("a", b"inside").await;
     let outside = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Push: blobs in every way that the specification knows.
+//! Push: blobs by every method in the specification.
 
 use super::*;
 
@@ -50,7 +50,7 @@ async fn streamed_patch() {
 }
 
 #[tokio::test]
-async fn chunks_in_order_and_refused_out_of_order() {
+async fn chunks_are_accepted_only_in_order() {
     let (_root, registry) = Registry::start().await;
     let bytes = bytes_of(30);
     let upload = registry.open_upload("a").await;
@@ -79,7 +79,7 @@ async fn chunks_in_order_and_refused_out_of_order() {
 }
 
 #[tokio::test]
-async fn chunks_that_contradict_themselves_are_refused() {
+async fn inconsistent_chunks_are_refused() {
     let (_root, registry) = Registry::start().await;
     let upload = registry.open_upload("a").await;
     for (range, code) in
@@ -92,7 +92,7 @@ async fn chunks_that_contradict_themselves_are_refused() {
 }
 
 #[tokio::test]
-async fn a_broken_upload_is_resumed_where_it_ended() {
+async fn a_broken_upload_is_resumed() {
     let (_root, registry) = Registry::start().await;
     let bytes = bytes_of(500_000);
     let upload = registry.open_upload("a").await;
@@ -111,7 +111,7 @@ async fn a_broken_upload_is_resumed_where_it_ended() {
     assert_pulled(&registry, "a", &digest, &bytes).await;
 }
 
-/// The client of a broken single POST never learnt the session's name: nothing of it is kept.
+/// The client of a broken single POST never learned the session's name, so nothing is kept.
 #[tokio::test]
 async fn a_broken_single_post_leaves_nothing_behind() {
     let (root, registry) = Registry::start().await;
@@ -149,7 +149,7 @@ async fn one_request_at_a_time_writes_to_an_upload() {
 }
 
 #[tokio::test]
-async fn bytes_of_another_digest_are_never_visible() {
+async fn wrong_bytes_are_never_visible() {
     let (root, registry) = Registry::start().await;
     let claimed = Digest::sha256(b"claimed");
     let upload = registry.open_upload("a").await;
@@ -164,7 +164,7 @@ async fn bytes_of_another_digest_are_never_visible() {
 }
 
 #[tokio::test]
-async fn an_upload_is_finished_with_a_digest() {
+async fn finishing_an_upload_requires_a_digest() {
     let (_root, registry) = Registry::start().await;
     let upload = registry.open_upload("a").await;
     for query in ["", "?digest=", "?digest=sha256:00", "?digest=../../x"] {
@@ -206,7 +206,7 @@ async fn sha512_in_one_piece_and_in_chunks() {
     assert_eq!(answer.status(), StatusCode::CREATED);
     assert_pulled(&registry, "a", &digest(b"one"), b"one").await;
 
-    // Before the PUT, nothing says which algorithm it will be.
+    // Before the PUT, the digest algorithm is unknown.
     let upload = registry.open_upload("a").await;
     registry.patch(&upload, 0, b"tw").await;
     let answer = registry.put(&format!("{upload}?digest={}", digest(b"two")), "o").await;
@@ -230,7 +230,7 @@ async fn a_blob_is_mounted_from_another_repository() {
 }
 
 #[tokio::test]
-async fn a_mount_that_finds_nothing_opens_an_upload() {
+async fn a_mount_of_a_missing_blob_opens_an_upload() {
     let (_root, registry) = Registry::start().await;
     let digest = Digest::sha256(b"blob");
     registry.push_blob("other", b"blob").await;
@@ -246,7 +246,7 @@ async fn a_mount_that_finds_nothing_opens_an_upload() {
     assert_refused(answer, StatusCode::BAD_REQUEST, "NAME_INVALID").await;
 }
 
-/// One round trip asks whether the blob is there and opens the upload if it is not.
+/// One round trip checks for the blob and opens an upload if it is missing.
 #[tokio::test]
 async fn a_mount_from_the_same_repository_is_an_existence_check() {
     let (_root, registry) = Registry::start().await;

@@ -1,10 +1,10 @@
-//! Users: who may come in, who may push, and what the rest see.
+//! Users: who may pull, who may push, and what unauthenticated clients see.
 
 use thoras_mirror::serve::{LineProblem, UserFile, UsersError};
 
 use super::*;
 
-/// The lowest cost that bcrypt knows: tests check passwords, not patience.
+/// The lowest cost that bcrypt supports, for speed.
 const CHEAPEST: u32 = 4;
 
 fn line(name: &str, password: &str) -> String {
@@ -12,7 +12,7 @@ fn line(name: &str, password: &str) -> String {
 }
 
 /// A registry that `writer` (password `pen`) may push to and `reader` (password `glasses`) may not.
-async fn guarded() -> (tempfile::TempDir, Registry) {
+async fn registry_with_users() -> (tempfile::TempDir, Registry) {
     let folder = tempfile::tempdir().unwrap();
     let htpasswd = folder.path().join("htpasswd");
     std::fs::write(&htpasswd, line("writer", "pen") + &line("reader", "glasses")).unwrap();
@@ -27,8 +27,8 @@ fn login(request: RequestBuilder, name: &str, password: &str) -> RequestBuilder 
 }
 
 #[tokio::test]
-async fn nothing_but_the_challenge_is_answered_to_strangers() {
-    let (_folder, registry) = guarded().await;
+async fn unauthenticated_clients_get_only_the_challenge() {
+    let (_folder, registry) = registry_with_users().await;
     let digest = Digest::sha256(b"x");
     for (method, path) in [
         (Method::GET, "/v2/".to_owned()),
@@ -57,10 +57,10 @@ async fn nothing_but_the_challenge_is_answered_to_strangers() {
     }
 }
 
-/// Clients that learn from a 401 that they must log in saw a broken connection in its place when the manifest was large.
+/// Clients that wait for a 401 before they log in saw a broken connection instead if the manifest was large.
 #[tokio::test]
 async fn a_refusal_reaches_a_client_that_is_still_sending_a_large_manifest_bug() {
-    let (_folder, registry) = guarded().await;
+    let (_folder, registry) = registry_with_users().await;
     let mut stream = registry.connect().await;
     let body = vec![b' '; 7 * 1024 * 1024];
     let head = format!("PUT /v2/a/manifests/x HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -71,7 +71,7 @@ async fn a_refusal_reaches_a_client_that_is_still_sending_a_large_manifest_bug()
 
 #[tokio::test]
 async fn writers_push_and_readers_pull() {
-    let (_folder, registry) = guarded().await;
+    let (_folder, registry) = registry_with_users().await;
     let digest = Digest::sha256(b"blob");
     let push = format!("/v2/a/blobs/uploads/?digest={digest}");
     let answer =
@@ -95,8 +95,8 @@ async fn writers_push_and_readers_pull() {
 }
 
 #[tokio::test]
-async fn many_requests_at_once_are_let_in() {
-    let (_folder, registry) = guarded().await;
+async fn many_concurrent_requests_are_authenticated() {
+    let (_folder, registry) = registry_with_users().await;
     let requests = (0..40).map(|_| login(registry.request(Method::GET, "/v2/"), "reader", "glasses").send());
     for answer in futures::future::join_all(requests).await {
         assert_eq!(answer.unwrap().status(), StatusCode::OK);
@@ -105,7 +105,7 @@ async fn many_requests_at_once_are_let_in() {
 
 #[tokio::test]
 async fn the_access_log_names_users_and_never_passwords() {
-    let (_folder, registry) = guarded().await;
+    let (_folder, registry) = registry_with_users().await;
     let denied = login(registry.request(Method::DELETE, "/v2/a/manifests/x"), "reader", "glasses");
     assert_eq!(denied.send().await.unwrap().status(), StatusCode::FORBIDDEN);
     assert_eq!(registry.answered(&Method::DELETE).await.user.as_deref(), Some("reader"));
@@ -113,14 +113,14 @@ async fn the_access_log_names_users_and_never_passwords() {
         let _ = login(registry.request(Method::GET, "/v2/"), "writer", password).send().await.unwrap();
         let record = registry.answered(&Method::GET).await;
         let line = record.to_string();
-        assert!(line.contains(&format!(" {user} [")), "who did not prove it is nobody: {line}");
+        assert!(line.contains(&format!(" {user} [")), "an unauthenticated user name is not logged: {line}");
         assert!(!line.contains("pen") && !format!("{record:?}").contains("pen"), "{line}");
     }
 }
 
 #[tokio::test]
-async fn the_file_is_read_again_on_demand() {
-    let (folder, registry) = guarded().await;
+async fn a_changed_file_is_reloaded_on_demand() {
+    let (folder, registry) = registry_with_users().await;
     let status = async |password| {
         let request = login(registry.request(Method::GET, "/v2/"), "writer", password);
         request.send().await.unwrap().status()
@@ -137,7 +137,7 @@ async fn the_file_is_read_again_on_demand() {
 }
 
 #[tokio::test]
-async fn a_file_that_lets_nobody_in_is_refused_at_the_start() {
+async fn a_file_that_admits_no_user_is_refused_at_startup() {
     let folder = tempfile::tempdir().unwrap();
     let htpasswd = folder.path().join("htpasswd");
     let refused = async |text: Option<&str>, pushers: &[&str]| {

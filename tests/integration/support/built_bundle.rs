@@ -1,4 +1,5 @@
-//! Writes bundles from the format's description alone, without this project's writer: what the readers are held against.
+//! Writes bundles from the format's description, without this project's writer, so that readers are tested
+//! independently.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,10 +10,7 @@ use std::{
 use bytes::Bytes;
 use serde_json::{Value, json};
 use thoras_mirror::{
-    endpoint::bundle::{
-        index,
-        volumes::{Volume, VolumeSet},
-    },
+    internals::bundle::{Volume, VolumeSet, write_index},
     oci::{Descriptor, Digest, Reference},
 };
 
@@ -25,13 +23,13 @@ pub struct SampleBundle {
     pub bytes: Vec<u8>,
     /// The digest of `index.json`.
     pub id: Digest,
-    /// Where each entry's content stands.
+    /// The position of each entry's content.
     pub entries: BTreeMap<String, Range<usize>>,
     /// Everything before the first blob's header.
     pub head: usize,
 }
 
-/// What a bundle is made of.
+/// The content of a bundle.
 #[derive(Debug, Clone)]
 pub struct BundleBuilder<'a> {
     images: Vec<(Reference, &'a SampleImage)>,
@@ -50,13 +48,14 @@ impl<'a> BundleBuilder<'a> {
             let digests: Vec<&Digest> = image.blobs.keys().collect();
             blobs.extend(image.blobs.iter().map(|(digest, bytes)| (digest.to_string(), bytes.len())));
             locked.push(json!({
-                "source": reference.to_string(), "destinations": [], "digest": image.root().digest,
-                "mediaType": image.root().media_type, "platforms": [], "blobs": digests, "confirmed": true,
+                "source": reference.to_string(), "digest": image.root().digest,
+                "mediaType": image.root().media_type, "platforms": [], "blobs": digests,
+                "destinations": [{ "reference": reference.to_string(), "confirmed": true }],
             }));
         }
         locked.sort_by_key(|image| image["source"].to_string());
         let lock = json!({
-            "schema": "thoras-mirror/lock/v1", "placement": { "naming": "relative" },
+            "schema": "thoras-mirror/lock/v2", "destinations": [{ "naming": "relative" }],
             "platforms": ["linux/amd64", "linux/arm64"], "images": locked, "blobs": blobs,
         });
         Self { images, lock, left_out: BTreeSet::new() }
@@ -69,7 +68,7 @@ impl<'a> BundleBuilder<'a> {
         self
     }
 
-    /// Leaves out these blobs, which the places of a base are said to hold.
+    /// Omits these blobs, which the base has in the given repositories.
     #[must_use]
     pub fn without(mut self, base: &Digest, blobs: &[(&Digest, &[&str])]) -> Self {
         let places: BTreeMap<String, &[&str]> =
@@ -84,7 +83,7 @@ impl<'a> BundleBuilder<'a> {
         let roots: Vec<Descriptor> = self.images.iter().map(|(_, image)| root_of(image)).collect();
         let references = self.images.iter().map(|(reference, _)| reference);
         let lock = serde_json::to_vec(&self.lock).unwrap();
-        let index = index::write(references.zip(&roots), Some(&Digest::sha256(&lock)));
+        let index = write_index(references.zip(&roots), Some(&Digest::sha256(&lock)));
         let id = Digest::sha256(&index);
         let mut writer = Writer::default();
         writer.append("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
@@ -114,7 +113,7 @@ impl<'a> BundleBuilder<'a> {
 }
 
 impl SampleBundle {
-    /// Where a blob's content stands.
+    /// The position of a blob's content.
     pub fn blob(&self, digest: &Digest) -> Range<usize> {
         self.entries[&path_of(digest)].clone()
     }

@@ -1,28 +1,28 @@
-//! Bundles of sample images, laid out as `bundle export` does, without a registry.
+//! Bundles of sample images, written by this project's own writer, without a registry.
 
 use std::{collections::HashSet, path::Path};
 
 use thoras_mirror::{
-    endpoint::{
-        Source,
-        bundle::{Bundle, Draft, Layout},
-    },
+    endpoint::{Source, bundle::Bundle},
     graph::{ForeignLayers, Graph, KnownManifests},
-    lock::{Lock, LockedImage, Placement},
+    internals::{
+        bundle::{Draft, Layout},
+        resolve::resolve,
+    },
+    lock::{Lock, LockedCopy, LockedImage, Placement},
     oci::{Digest, Naming, Reference, Target},
-    resolve,
 };
 
 use super::images::SampleImage;
 
-/// A bundle of ours in memory.
+/// One of our bundles, in memory.
 #[derive(Debug)]
 pub struct SampleBundle {
     /// Every byte.
     pub bytes: Vec<u8>,
-    /// Where everything stands.
+    /// The bundle's head: the position of every blob.
     pub layout: Layout,
-    /// What `bundle verify` calls it.
+    /// Its id.
     pub id: Digest,
 }
 
@@ -66,7 +66,7 @@ impl SampleBundle {
     }
 }
 
-/// What [`SampleBundle`] calls an image.
+/// The reference of an image in a [`SampleBundle`].
 pub fn reference(image: &SampleImage) -> Reference {
     format!("reg.example.com/team/app:{}", image.tag).parse().unwrap()
 }
@@ -78,7 +78,7 @@ async fn graph(image: &SampleImage) -> Graph {
     let reference = reference(image);
     let target = Target::Digest(image.root().digest.clone());
     let root = bundle.manifest(reference.repository(), &target).await.unwrap().unwrap();
-    resolve::resolve(&bundle, reference.repository(), root, &KnownManifests::new()).await.unwrap()
+    resolve(&bundle, reference.repository(), root, &KnownManifests::new()).await.unwrap()
 }
 
 fn locked(reference: &Reference, graph: &Graph) -> LockedImage {
@@ -87,13 +87,14 @@ fn locked(reference: &Reference, graph: &Graph) -> LockedImage {
     blobs.sort();
     LockedImage {
         source: reference.clone(),
-        destinations: Vec::new(),
         digest: Some(root.manifest.digest().clone()),
         media_type: Some(root.manifest.media_type().clone()),
         kind: graph.kind(),
         platforms: graph.platforms.clone(),
+        optional: false,
         waived: Vec::new(),
         blobs,
-        confirmed: true,
+        attached: Vec::new(),
+        destinations: vec![LockedCopy { to: None, reference: reference.clone(), confirmed: true }],
     }
 }

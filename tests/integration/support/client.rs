@@ -10,8 +10,8 @@ use thoras_mirror::oci::{Digest, media_type::ACCEPTED};
 
 use super::{Address, images::SampleImage};
 
-/// One repository of a registry, as `oci-client` sees it. Keep it: making one takes a quarter of a second, in which the
-/// system's certificates are read.
+/// One repository of a registry, as `oci-client` sees it. Reuse it: creating one takes a quarter of a second, because
+/// it reads the system's certificates.
 pub struct RepositoryClient {
     client: Client,
     reference: Reference,
@@ -24,7 +24,7 @@ impl RepositoryClient {
         Self::with_auth(address, repository, RegistryAuth::Anonymous).await
     }
 
-    /// A client that signs in.
+    /// A client that logs in.
     pub async fn signed_in(address: &Address, repository: &str, user: &str, password: &str) -> Self {
         let auth = RegistryAuth::Basic(user.to_owned(), password.to_owned());
         Self::with_auth(address, repository, auth).await

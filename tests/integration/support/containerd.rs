@@ -1,4 +1,4 @@
-//! Runs containerd, which a node of a cluster pulls images with, and asks it through its own client, `ctr`.
+//! Runs containerd, which cluster nodes pull images with, and queries it through its client `ctr`.
 
 use std::{collections::BTreeSet, path::Path, process::Stdio};
 
@@ -10,14 +10,14 @@ use tokio::{
 
 use super::programs;
 
-/// A daemon with an empty store, which ends with the test. It needs no root: it runs no container.
+/// A daemon with an empty store that stops with the test. It needs no root, because it runs no container.
 pub struct Containerd {
     _child: Child,
     folder: TempDir,
 }
 
 impl Containerd {
-    /// Starts it and waits for its word that it is ready.
+    /// Starts it and waits until it reports that it is ready.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("config.toml");
@@ -41,7 +41,7 @@ impl Containerd {
             }
             seen.push(line);
         }
-        // Whoever writes to a full pipe waits for its reader.
+        // A write to a full pipe would block.
         tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
         Self { _child: child, folder }
     }
@@ -54,7 +54,7 @@ impl Containerd {
         String::from_utf8(programs::run(program, before.iter().chain(arguments).copied()).await).unwrap()
     }
 
-    /// The digest that a name has in its store, if it knows the name.
+    /// The digest of a name in its store, if any.
     pub async fn digest(&self, name: &str) -> Option<String> {
         let table = self.ctr(&["images", "ls"]).await;
         let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -71,7 +71,7 @@ fn socket(folder: &Path) -> String {
     folder.join("s").display().to_string()
 }
 
-/// All of its files below one folder, and nothing that needs root or a kernel module.
+/// All of its files in one folder, and nothing that needs root or a kernel module.
 fn configuration(folder: &Path) -> String {
     let (socket, folder) = (socket(folder), folder.display());
     let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());

@@ -1,4 +1,4 @@
-//! A program in Helm's place that writes down how it was started and what it could see, then answers as told.
+//! A fake Helm that records its arguments, environment and standard input, then answers as scripted.
 
 use std::{
     fs,
@@ -34,8 +34,8 @@ esac"#,
         helm
     }
 
-    /// Runs these lines of shell after writing everything down. `$here` is the script's folder, where
-    /// standard input is `stdin.SUBCOMMAND`.
+    /// Runs these lines of shell after recording everything. `$here` is the script's folder, where standard input is
+    /// `stdin.SUBCOMMAND`.
     fn running(script: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let record = r#"#!/bin/sh
@@ -55,17 +55,17 @@ cat > "$here/stdin.$1"
         self.folder.path().join("helm")
     }
 
-    /// All arguments of all runs, one a line, as the process list showed them.
+    /// All arguments of all runs, one per line, as in the process list.
     pub fn arguments(&self) -> String {
         fs::read_to_string(self.folder.path().join("arguments")).unwrap()
     }
 
-    /// The environments of all runs, one variable a line.
+    /// The environments of all runs, one variable per line.
     pub fn environment(&self) -> String {
         fs::read_to_string(self.folder.path().join("environment")).unwrap()
     }
 
-    /// What a subcommand found on its standard input.
+    /// The standard input of a subcommand.
     pub fn standard_input(&self, subcommand: &str) -> String {
         fs::read_to_string(self.folder.path().join(format!("stdin.{subcommand}"))).unwrap()
     }

@@ -1,7 +1,7 @@
 //! A proxy between a client and a registry that breaks requests at random, from a seed.
 //!
-//! What befalls a request depends on the seed, on what is asked for and on how often it was asked for before, not on
-//! the order in which requests arrive: a seed that fails fails again, however a concurrent client interleaves them.
+//! The fault of a request depends on the seed, on the request and on how often it was made before, not on the order in
+//! which requests arrive. A failing seed fails again, however a concurrent client interleaves its requests.
 
 use std::{
     collections::HashMap,
@@ -15,31 +15,25 @@ use std::{
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use http::{
-    HeaderName, Request,
-    header::{CONNECTION, TRANSFER_ENCODING},
-};
+use http::{Request, header::TRANSFER_ENCODING};
 use http_body_util::BodyStream;
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
 use super::{
     Address,
+    dice::Dice,
     http_server::{Answer, Dropped, End, HttpServer},
-    images::pseudo_random,
 };
 
 /// A brief pause: long enough for requests to overtake each other.
 const STALL: Duration = Duration::from_millis(30);
 
-/// How long the registry may take. A connection that a restart leaves open answers nothing ever, and the client under
-/// test would wait for as long as it does for slow registries.
+/// The timeout for the registry. A connection that a restart leaves open is never answered, and the client under test
+/// would wait for its own long timeout.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Headers that are about one connection.
-const HOP_BY_HOP: [HeaderName; 2] = [CONNECTION, TRANSFER_ENCODING];
-
-/// What befalls one request.
+/// The fault of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing.
@@ -50,33 +44,16 @@ pub enum Fault {
     CutAnswer(usize),
     /// The registry serves the request, and the connection closes in place of its answer.
     LoseAnswer,
-    /// The registry hears of the request only after a pause.
+    /// The registry receives the request after a pause.
     Stall,
-    /// This status is answered, and the registry never hears of the request. 429 says `Retry-After: 0`.
+    /// This status is answered, and the registry never receives the request. 429 says `Retry-After: 0`.
     Refuse(u16),
-    /// One bit of the answer's body, where there is one and its digest is known, arrives changed.
+    /// One bit of the answer's body is flipped, if there is a body and its digest is known.
     FlipBit(usize),
 }
 
-/// Numbers that depend on text alone.
-#[derive(Debug)]
-pub struct Dice(std::vec::IntoIter<u8>);
-
-impl Dice {
-    /// The numbers of this text.
-    pub fn new(text: &str) -> Self {
-        Self(pseudo_random(text, 256).into_iter())
-    }
-
-    /// A number below `bound`.
-    pub fn below(&mut self, bound: usize) -> usize {
-        let bytes = std::array::from_fn(|_| self.0.next().expect("few numbers are drawn from one text"));
-        usize::try_from(u32::from_le_bytes(bytes)).unwrap() % bound
-    }
-}
-
 impl Fault {
-    /// Draws a fault; `percent` of all requests suffer one.
+    /// Draws a fault for `percent` of all requests.
     fn draw(dice: &mut Dice, percent: usize) -> Self {
         if dice.below(100) >= percent {
             return Self::None;
@@ -119,7 +96,7 @@ struct State {
 }
 
 impl FaultProxy {
-    /// Stands before `registry`, which speaks http, and breaks `percent` of all requests.
+    /// Forwards to `registry`, which speaks http, and breaks `percent` of all requests.
     pub async fn start(registry: &Address, seed: &str, percent: usize) -> Self {
         let state = Arc::new(State {
             seed: seed.to_owned(),
@@ -131,14 +108,9 @@ impl FaultProxy {
             history: Mutex::default(),
             requests: watch::Sender::new(0),
         });
-        let handler = {
-            let state = Arc::clone(&state);
-            move |request| {
-                let state = Arc::clone(&state);
-                async move { state.answer(request).await }
-            }
-        };
-        Self { server: HttpServer::start(None, handler).await, state }
+        let server =
+            HttpServer::start(None, &state, |state, request| async move { state.answer(request).await });
+        Self { server: server.await, state }
     }
 
     /// Where it listens.
@@ -146,19 +118,19 @@ impl FaultProxy {
         self.server.address()
     }
 
-    /// From now on, nothing befalls any request.
+    /// Disables all faults from now on.
     pub fn calm(&self) {
         self.state.calm.store(true, Ordering::SeqCst);
     }
 
-    /// Waits until so many more requests have come in.
+    /// Waits for this many more requests.
     pub async fn requests(&self, more: usize) {
         let mut requests = self.state.requests.subscribe();
         let wanted = *requests.borrow() + more;
         requests.wait_for(|&count| count >= wanted).await.unwrap();
     }
 
-    /// What befell which request, one a line, in the order in which they arrived.
+    /// Every request with its fault, one per line, in order of arrival.
     pub fn history(&self) -> Vec<String> {
         self.state.history.lock().unwrap().clone()
     }
@@ -191,7 +163,7 @@ impl State {
         }
     }
 
-    /// Draws what befalls a request, and notes it.
+    /// Draws and records the fault of a request.
     fn fault(&self, request: &Request<Incoming>) -> Fault {
         let key = key(request);
         let times = {
@@ -209,9 +181,9 @@ impl State {
         fault
     }
 
-    /// Lets the registry serve a request, of whose body it gets so many bytes before the connection breaks.
+    /// Forwards a request to the registry; with `cut`, the connection breaks after this many bytes of its body.
     ///
-    /// The `Host` header stays, so that the registry writes `Location`s that lead through the proxy again.
+    /// The `Host` header is kept, so that the registry's `Location`s lead through the proxy again.
     async fn forward(&self, request: Request<Incoming>, cut: Option<usize>) -> Result<Answer, Dropped> {
         let (head, body) = request.into_parts();
         let url = format!("{}{}", self.registry, head.uri);
@@ -231,13 +203,7 @@ impl State {
                 }
             });
         }
-        let response = upstream.send().await.map_err(|_| Dropped)?;
-        let mut answer = Answer::status(response.status().as_u16());
-        answer.headers = response.headers().clone();
-        for name in &HOP_BY_HOP {
-            answer.headers.remove(name);
-        }
-        Ok(answer.body(response.bytes().await.map_err(|_| Dropped)?))
+        Answer::forwarded(upstream.send().await.map_err(|_| Dropped)?).await
     }
 }
 
@@ -272,7 +238,7 @@ fn flip(answer: Answer, position: usize) -> Answer {
     answer.body(body)
 }
 
-/// What is asked for, without what is new in every run: the identifier and the state of an upload.
+/// The request without what differs in every run: the identifier and the state of an upload.
 fn key(request: &Request<Incoming>) -> String {
     let path = request.uri().path();
     let path = path.split_once("/uploads/").map_or(path, |(before, _)| before);

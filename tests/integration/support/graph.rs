@@ -1,4 +1,4 @@
-//! What a manifest refers to, read without this project's code so that tests judge it from outside.
+//! What a manifest references, read without this project's code, so that tests are independent of it.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,11 @@ use thoras_mirror::oci::Digest;
 pub enum Child {
     /// An entry of an index's `manifests`.
     Manifest(Digest),
-    /// A config or a layer that registries hold.
+    /// A config or a layer that a registry has.
     Blob(Digest),
 }
 
-/// The children of a manifest, in the order in which they are written. Layers with `urls` live elsewhere.
+/// The children of a manifest, in the order in which they are written. Foreign layers (with `urls`) are omitted.
 pub fn children(manifest: &[u8]) -> Vec<Child> {
     let manifest: Value = serde_json::from_slice(manifest).unwrap();
     let digest = |descriptor: &Value| descriptor["digest"].as_str().unwrap().parse::<Digest>().unwrap();
@@ -25,9 +25,9 @@ pub fn children(manifest: &[u8]) -> Vec<Child> {
     manifests.chain(held.map(|child| Child::Blob(digest(&child)))).collect()
 }
 
-/// Everything that is missing below a manifest, by digest, given how to read what is there.
+/// The digests of everything missing below a manifest.
 ///
-/// `manifest` returns a manifest's bytes, `has_blob` says whether a blob is there; both answer for one repository.
+/// `manifest` returns a manifest's bytes, `has_blob` whether a blob is present; both are about one repository.
 pub fn missing_below(
     root: &Digest,
     manifest: &dyn Fn(&Digest) -> Option<Vec<u8>>,

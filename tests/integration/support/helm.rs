@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::programs;
 
-/// Helm 3, to be handed to the program under test as `THORAS_MIRROR_HELM`.
+/// The path of Helm 3, for `THORAS_MIRROR_HELM`.
 pub fn program() -> PathBuf {
     programs::find("THORAS_MIRROR_TEST_HELM", "helm")
 }

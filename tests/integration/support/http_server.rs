@@ -1,11 +1,14 @@
-//! An HTTP/1.1 server on loopback whose answers may break off: the ground of [`super::token_server`] and
-//! [`super::scripted`].
+//! An HTTP/1.1 server on loopback that can interrupt its answers: the basis of [`super::scripted`],
+//! [`super::token_server`], [`super::proxy`] and [`super::fault_proxy`].
 
-use std::{future::Future, io};
+use std::{future::Future, io, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
+};
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     body::{Frame, Incoming},
@@ -15,7 +18,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     task::JoinSet,
 };
 
@@ -37,7 +40,7 @@ pub enum End {
     Whole,
     /// The connection closes after this many bytes (exactly, up to the 64 KiB that a socket takes at once).
     CutAfter(usize),
-    /// Nothing comes after this many bytes, and the connection stays open.
+    /// Nothing follows after this many bytes, and the connection stays open.
     StallAfter(usize),
 }
 
@@ -84,10 +87,22 @@ impl Answer {
         self
     }
 
-    fn into_response(mut self, head_only: bool) -> Response<Body> {
+    /// The answer to a forwarded request, without hop-by-hop headers.
+    pub async fn forwarded(response: reqwest::Response) -> Result<Self, Dropped> {
+        let mut answer = Self { status: response.status(), ..Self::default() };
+        answer.headers = response.headers().clone();
+        for name in [CONNECTION, TRANSFER_ENCODING] {
+            answer.headers.remove(name);
+        }
+        Ok(answer.body(response.bytes().await.map_err(|_| Dropped)?))
+    }
+
+    fn into_response(mut self, method: &Method) -> Response<Body> {
         let length = HeaderValue::from(self.body.len());
-        if !self.headers.contains_key("transfer-encoding") {
-            self.headers.entry("content-length").or_insert(length);
+        let is_tunnel = method == Method::CONNECT && self.status.is_success();
+        let head_only = is_tunnel || method == Method::HEAD;
+        if !is_tunnel && !self.headers.contains_key(TRANSFER_ENCODING) {
+            self.headers.entry(CONTENT_LENGTH).or_insert(length);
         }
         // A stream has no length of its own, so hyper sends the `Content-Length` above, right or wrong.
         let body = if head_only { stream::empty().boxed() } else { frames(&self.body, self.end) };
@@ -118,47 +133,78 @@ fn frames(body: &Bytes, end: End) -> stream::BoxStream<'static, io::Result<Frame
     start.chain(rest.filter_map(std::future::ready)).boxed()
 }
 
-/// A running server. It stops, with all its connections, when it is dropped.
+/// A port of this machine on which connections are accepted. It closes, with all of them, when it is dropped.
 #[derive(Debug)]
-pub struct HttpServer {
-    address: Address,
+pub struct Listener {
+    host_port: String,
     _accepting: JoinSet<()>,
 }
 
-impl HttpServer {
-    /// Listens on a free port, with TLS if there is an authority, and answers requests with `handler`.
-    pub async fn start<H, F>(authority: Option<&Authority>, handler: H) -> Self
+impl Listener {
+    /// Listens on a free port and serves each connection with `serve`.
+    pub async fn start<S, F>(serve: S) -> Self
     where
-        H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = Result<Answer, Dropped>> + Send,
+        S: Fn(TcpStream) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = Address {
-            host_port: listener.local_addr().unwrap().to_string(),
-            plain_http: authority.is_none(),
-            authority: authority.map(Authority::certificate_file),
-        };
-        let acceptor = authority.map(Authority::acceptor);
+        let host_port = listener.local_addr().unwrap().to_string();
         let mut accepting = JoinSet::new();
         accepting.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, handler) = (acceptor.clone(), handler.clone());
-                connections.spawn(async move {
-                    match acceptor {
-                        None => serve(stream, false, handler).await,
-                        // A failed handshake is the client's to report.
-                        Some(acceptor) => {
-                            if let Ok(stream) = acceptor.accept(stream).await {
-                                let is_known = stream.get_ref().1.peer_certificates().is_some();
-                                serve(stream, is_known, handler).await;
-                            }
-                        }
-                    }
-                });
+                connections.spawn(serve(stream));
             }
         });
-        Self { address, _accepting: accepting }
+        Self { host_port, _accepting: accepting }
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn host_port(&self) -> &str {
+        &self.host_port
+    }
+}
+
+/// A running server. It stops, with all its connections, when it is dropped.
+#[derive(Debug)]
+pub struct HttpServer {
+    address: Address,
+    _listener: Listener,
+}
+
+impl HttpServer {
+    /// Listens on a free port, with TLS if there is an authority. `handler` answers requests; all of them share `state`.
+    pub async fn start<T, H, F>(authority: Option<&Authority>, state: &Arc<T>, handler: H) -> Self
+    where
+        T: Send + Sync + 'static,
+        H: Fn(Arc<T>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<Answer, Dropped>> + Send,
+    {
+        let state = Arc::clone(state);
+        let handler = move |request| handler(Arc::clone(&state), request);
+        let acceptor = authority.map(Authority::acceptor);
+        let listener = Listener::start(move |stream| {
+            let (acceptor, handler) = (acceptor.clone(), handler.clone());
+            async move {
+                match acceptor {
+                    None => serve(stream, false, handler).await,
+                    // A failed handshake is the client's to report.
+                    Some(acceptor) => {
+                        if let Ok(stream) = acceptor.accept(stream).await {
+                            let is_known = stream.get_ref().1.peer_certificates().is_some();
+                            serve(stream, is_known, handler).await;
+                        }
+                    }
+                }
+            }
+        });
+        let listener = listener.await;
+        let address = Address {
+            host_port: listener.host_port().to_owned(),
+            plain_http: authority.is_none(),
+            authority: authority.map(Authority::certificate_file),
+        };
+        Self { address, _listener: listener }
     }
 
     /// Where it listens.
@@ -169,7 +215,7 @@ impl HttpServer {
 
 async fn serve<S, H, F>(stream: S, is_known: bool, handler: H)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> F + Send + Sync,
     F: Future<Output = Result<Answer, Dropped>> + Send,
 {
@@ -177,10 +223,11 @@ where
         if is_known {
             request.headers_mut().insert(CLIENT_CERTIFICATE, HeaderValue::from_static("shown"));
         }
-        let head_only = request.method() == Method::HEAD;
+        let method = request.method().clone();
         let answer = handler(request);
-        async move { answer.await.map(|answer| answer.into_response(head_only)) }
+        async move { answer.await.map(|answer| answer.into_response(&method)) }
     });
     // Errors are expected here: half of the scripts break connections.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let _ = connection.with_upgrades().await;
 }

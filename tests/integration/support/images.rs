@@ -1,7 +1,7 @@
 //! Small images in every shape that registries hold, built from a name: the same name, the same bytes.
 //!
-//! Layers are pseudo-random bytes, not archives: a mirror must not care what is in them. Only their first bytes are
-//! those of their media type's compression, since skopeo would compress other layers while it copies.
+//! Layers are pseudo-random bytes, not archives: the program must not depend on their content. Only their first bytes
+//! are those of their media type's compression, since skopeo would compress other layers while it copies.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -15,7 +15,7 @@ use thoras_mirror::oci::{
 /// The platforms of the images that have several, as `(architecture, variant)` of Linux.
 const PLATFORMS: [(&str, Option<&str>); 2] = [("amd64", None), ("arm64", Some("v8"))];
 
-/// Any layer's default size in bytes: several TCP segments, no weight.
+/// The default size of a layer in bytes: several TCP segments, still fast.
 const LAYER_SIZE: usize = 20_000;
 
 /// One manifest of an image.
@@ -23,13 +23,13 @@ const LAYER_SIZE: usize = 20_000;
 pub struct SampleManifest {
     /// The digest of `bytes`.
     pub digest: Digest,
-    /// What it is served as.
+    /// The media type it is served with.
     pub media_type: String,
-    /// Exactly what must arrive.
+    /// The exact bytes.
     pub bytes: Bytes,
 }
 
-/// An image with everything that it is made of.
+/// An image with all of its content.
 #[derive(Debug, Clone)]
 pub struct SampleImage {
     /// Its tag, after its name.
@@ -104,7 +104,7 @@ impl SampleImage {
         builder.into_image()
     }
 
-    /// An image below this many indexes, one in the other.
+    /// An image below this many nested indexes.
     pub fn nested_in(name: &str, indexes: usize) -> Self {
         let mut builder = Builder::new(name);
         let mut child = builder.platform_image(Format::Oci, PLATFORMS[0], &[]);
@@ -114,21 +114,21 @@ impl SampleImage {
         builder.into_image()
     }
 
-    /// An OCI index for several platforms in which no manifest says what it is.
+    /// An OCI index for several platforms whose manifests have no `mediaType`.
     pub fn without_media_types(name: &str) -> Self {
         let mut builder = Builder::new(name);
         builder.says_media_types = false;
         builder.multi_platform(Format::Oci).into_image()
     }
 
-    /// One manifest with these bytes, and nothing that it names.
+    /// One manifest with these bytes, without the content that it references.
     pub fn of_bytes(name: &str, media_type: &str, bytes: &str) -> Self {
         let mut builder = Builder::new(name);
         builder.manifest_bytes(media_type, bytes.to_owned());
         builder.into_image()
     }
 
-    /// Manifests with white space, key order, escapes and fields that no serializer would write again.
+    /// Manifests with white space, key order, escapes and fields that a serializer would not reproduce.
     pub fn odd_bytes(name: &str) -> Self {
         let mut builder = Builder::new(name);
         let children = PLATFORMS.map(|platform| builder.platform_image(Format::Oci, platform, &[]));
@@ -141,7 +141,7 @@ impl SampleImage {
         builder.into_image()
     }
 
-    /// One manifest with rare layers: zstd, an empty blob, and a media type that nobody has heard of.
+    /// One manifest with unusual layers: zstd, an empty blob, and an unknown media type.
     pub fn odd_layers(name: &str) -> Self {
         let mut builder = Builder::new(name);
         let zstd = builder.layer("zstd", "application/vnd.oci.image.layer.v1.tar+zstd");
@@ -151,8 +151,8 @@ impl SampleImage {
         builder.into_image()
     }
 
-    /// One manifest with two layers that may not be passed on, in both formats' words, of which the registry holds
-    /// neither. Returned beside it: the layers. `urls` is where each says it can be found, `{}` being its digest.
+    /// One manifest with two foreign layers, with the media types of both formats; the registry has neither. Also
+    /// returns the layers. `urls` is what each lists as its URLs, with `{}` for its digest.
     pub fn with_foreign_layers(name: &str, urls: &[&str]) -> (Self, BTreeMap<Digest, Bytes>) {
         let mut builder = Builder::new(name);
         let types = [
@@ -277,7 +277,7 @@ impl Builder {
         self
     }
 
-    /// An image of a base layer that every image for this platform shares, a layer of its own, and `more`.
+    /// An image with a base layer that all images for this platform share, its own layer, and `more`.
     fn platform_image(
         &mut self,
         format: Format,
@@ -350,7 +350,7 @@ fn descriptor(media_type: &str, digest: &Digest, bytes: &[u8]) -> Value {
     json!({ "mediaType": media_type, "digest": digest.as_str(), "size": bytes.len() })
 }
 
-/// Pseudo-random bytes that begin as this media type's compression does (RFC 1952, RFC 8878).
+/// Pseudo-random bytes that start with the magic number of this media type's compression (RFC 1952, RFC 8878).
 fn compressed(media_type: &str, seed: &str, length: usize) -> Vec<u8> {
     let magic: &[u8] =
         if media_type.ends_with("gzip") { &[0x1f, 0x8b, 8] } else { &[0x28, 0xb5, 0x2f, 0xfd] };

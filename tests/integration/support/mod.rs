@@ -1,21 +1,40 @@
-//! What the integration tests stand on: real registries, images to put into them, faults, other programs.
+//! Support for the integration tests: real registries, images for them, faults, and other programs.
 //!
-//! - [`images`] builds images from nothing; [`client`] pushes them and reads them back without this project's code;
-//! - [`bundle`] lays them out as bundles of ours; [`built_bundle`] does so from the format's description alone;
-//! - [`registry`] runs CNCF distribution, [`storage`] looks into (and damages) its files;
-//! - [`token_server`] hands out the tokens that such a registry trusts;
-//! - [`scripted`] is a small registry that misbehaves on demand; [`fault_proxy`] stands before a real one and breaks
-//!   requests at random;
-//! - [`proxy`] is a forward proxy; [`secrets`] looks for what must never be shown;
-//! - [`vendor`] is a vendor's registry and chart, exported by the program itself;
-//! - [`process`] runs the program under test, [`serving`] its registry, [`documents`] checks the JSON that it prints;
-//! - [`strace`] writes down the system calls of both, and kills them at one;
-//! - [`skopeo`], [`containerd`] and [`helm`] run other programs, [`fake_helm`] stands in Helm's place and writes down what it saw.
+//! | module | what it provides |
+//! |---|---|
+//! | [`images`] | small sample images of every shape, built from a name |
+//! | [`client`] | pushes and reads images through `oci-client`, without this project's code |
+//! | [`graph`] | what a manifest references, read without this project's code |
+//! | [`bundle`] | bundles of sample images, written by this project's writer |
+//! | [`built_bundle`] | bundles written from the format's description, without this project's writer |
+//! | [`vendor`] | a vendor's registry and chart |
+//! | [`registry`] | a CNCF distribution registry, one process per test |
+//! | [`storage`] | the files of such a registry: reads and damages them |
+//! | [`token_server`] | a token server that such a registry trusts |
+//! | [`scripted`] | a registry in memory that fails as scripted, over HTTP |
+//! | [`memory_registry`] | a source and destination in memory with faults and a history, without HTTP |
+//! | [`memory`] | a minimal third kind of endpoint with its own error type |
+//! | [`http_server`] | the HTTP/1.1 server below the scripted registry, the token server and the proxies |
+//! | [`fault_proxy`] | a proxy in front of a real registry that breaks requests at random, from a seed |
+//! | [`proxy`] | a forward proxy for http and https |
+//! | [`tls`] | a certificate authority with server and client certificates |
+//! | [`process`] | runs the program under test |
+//! | [`serving`] | runs `thoras-mirror serve` |
+//! | [`kill`] | kills runs at moments that a seed determines |
+//! | [`dice`] | random numbers from a seed |
+//! | [`strace`] | records system calls, or kills the program at one |
+//! | [`small_disk`] | a disk with little space |
+//! | [`documents`] | validates JSON output against its schema |
+//! | [`secrets`] | searches output and files for leaked secrets |
+//! | [`programs`] | finds other programs and runs them |
+//! | [`helm`], [`skopeo`], [`containerd`] | run these programs |
+//! | [`fake_helm`] | a fake Helm that records how it was called |
 
 pub mod built_bundle;
 pub mod bundle;
 pub mod client;
 pub mod containerd;
+pub mod dice;
 pub mod documents;
 pub mod fake_helm;
 pub mod fault_proxy;
@@ -23,6 +42,9 @@ pub mod graph;
 pub mod helm;
 pub mod http_server;
 pub mod images;
+pub mod kill;
+pub mod memory;
+pub mod memory_registry;
 pub mod process;
 pub mod programs;
 pub mod proxy;
@@ -40,28 +62,45 @@ pub mod vendor;
 
 use std::path::PathBuf;
 
-/// Whether a request is of this method, any if empty, and has this text in its path and query.
+/// Whether a request has this method (any, if empty) and this text in its path and query.
 ///
-/// All that counts requests asks this, so that nowhere an empty method means "none" and makes a count of zero vacuous.
+/// Everything that counts requests uses this, so that an empty method always means "any" and no count is zero by mistake.
 pub fn is_request(seen: (&str, &str), method: &str, path: &str) -> bool {
     const METHODS: [&str; 7] = ["", "GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"];
     assert!(METHODS.contains(&method), "no request ever has the method {method}");
     (method.is_empty() || seen.0 == method) && seen.1.contains(path)
 }
 
-/// Where a server listens, and what a client must know to talk to it.
+/// A port of this machine on which nothing listens. No other process can take it while this value lives.
+#[derive(Debug)]
+pub struct ClosedPort {
+    /// `127.0.0.1:PORT`.
+    pub host_port: String,
+    _bound: tokio::net::TcpSocket,
+}
+
+impl ClosedPort {
+    /// Reserves a free port.
+    pub fn new() -> Self {
+        let bound = tokio::net::TcpSocket::new_v4().unwrap();
+        bound.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Self { host_port: bound.local_addr().unwrap().to_string(), _bound: bound }
+    }
+}
+
+/// Where a server listens, and how to connect to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     /// `127.0.0.1:PORT`.
     pub host_port: String,
     /// Whether it speaks http, not https.
     pub plain_http: bool,
-    /// For https: the PEM file of the authority that vouches for it.
+    /// For https: the PEM file of the authority that issued its certificate.
     pub authority: Option<PathBuf>,
 }
 
 impl Address {
-    /// The same server under its other name: a different host for everything that compares host names.
+    /// The same server as `localhost`: a different host for code that compares host names.
     pub fn as_localhost(&self) -> Self {
         Self { host_port: self.host_port.replace("127.0.0.1", "localhost"), ..self.clone() }
     }
@@ -77,7 +116,7 @@ impl Address {
         format!("{}/{repository}:{tag}", self.host_port)
     }
 
-    /// A client of the tests' own: it trusts the server's authority, ignores proxies, follows no redirect.
+    /// An HTTP client for tests: it trusts the server's authority, ignores proxies and follows no redirect.
     pub fn http_client(&self) -> reqwest::Client {
         self.http_client_builder().build().unwrap()
     }

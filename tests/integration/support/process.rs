@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     fmt,
+    os::fd::OwnedFd,
     path::Path,
     process::{ExitStatus, Stdio},
     sync::Arc,
@@ -24,15 +25,15 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A run that has not started.
 ///
-/// Nothing of the environment is inherited but `PATH`; the working directory, `HOME` and `DOCKER_CONFIG` are folders of
-/// its own.
+/// Only `PATH` is inherited from the environment; the working directory, `HOME` and `DOCKER_CONFIG` are folders of its
+/// own.
 #[derive(Debug)]
 pub struct Mirror {
     command: Command,
     folder: Arc<TempDir>,
     stdin: Vec<u8>,
     /// In place of a pipe with the bytes.
-    stdin_file: Option<std::fs::File>,
+    stdin_file: Option<OwnedFd>,
 }
 
 impl Mirror {
@@ -88,7 +89,7 @@ impl Mirror {
         self
     }
 
-    /// Writes down the system calls of the program as it is described so far.
+    /// Records the system calls of the program as configured so far.
     #[must_use]
     pub fn traced_by(mut self, strace: &Strace) -> Self {
         let plain = self.command.as_std();
@@ -100,17 +101,17 @@ impl Mirror {
         self
     }
 
-    /// What the program finds on its standard input: nothing, unless told.
+    /// Sets standard input, which is empty by default.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
     }
 
-    /// The same from a file or a device.
+    /// The same from a file, a device or a pipe.
     #[must_use]
-    pub fn stdin_from(mut self, file: std::fs::File) -> Self {
-        self.stdin_file = Some(file);
+    pub fn stdin_from(mut self, file: impl Into<OwnedFd>) -> Self {
+        self.stdin_file = Some(file.into());
         self
     }
 
@@ -119,7 +120,7 @@ impl Mirror {
         self.start().outcome().await
     }
 
-    /// Runs to the end, with nothing on standard input, and keeps what comes on standard output byte for byte.
+    /// Runs to the end with empty standard input, and keeps standard output byte for byte.
     pub async fn run_captured(mut self) -> Captured {
         let output = self.command.stdin(Stdio::null()).output();
         let output = tokio::time::timeout(DEADLINE, output).await.expect("it ends").unwrap();
@@ -135,7 +136,7 @@ impl Mirror {
         let mut child = self.command.spawn().unwrap();
         if let Some(mut stdin) = child.stdin.take() {
             let input = self.stdin;
-            // A program that does not read its input is no failure of the test's.
+            // A program that does not read its input is not a test failure.
             tokio::spawn(async move { drop(stdin.write_all(&input).await) });
         }
         let stdout = Output::read(child.stdout.take().unwrap());
@@ -144,12 +145,12 @@ impl Mirror {
     }
 }
 
-/// Pipes for everything, and no program that outlives its test.
+/// Pipes all streams and kills the program when the test ends.
 fn connect(command: &mut Command) {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
 }
 
-/// How a run ended whose standard output is no text.
+/// How a run with binary standard output ended.
 #[derive(Debug)]
 pub struct Captured {
     /// Its exit status.
@@ -170,7 +171,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// The most memory that it ever had in use at once, in KiB.
+    /// Its peak memory in KiB.
     pub fn peak_memory(&self) -> u64 {
         let id = self.child.id().expect("the program has ended");
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
@@ -188,7 +189,7 @@ impl Running {
         self.signal(Signal::TERM);
     }
 
-    /// Sends SIGKILL: the program cannot do anything about it.
+    /// Sends SIGKILL, which the program cannot handle.
     pub fn kill(&self) {
         self.signal(Signal::KILL);
     }
@@ -215,7 +216,7 @@ impl Running {
         self.child.wait().await.unwrap();
     }
 
-    /// Waits for the end; a run that hangs fails the test with what it has printed.
+    /// Waits for the end; a hanging run fails the test with its output so far.
     pub async fn outcome(mut self) -> Outcome {
         let ended = tokio::time::timeout(DEADLINE, self.child.wait()).await;
         if ended.is_err() {
@@ -250,7 +251,7 @@ impl Outcome {
         self.folder.path().join("work")
     }
 
-    /// Fails the test, with all output, unless the program ended with this code.
+    /// Asserts that the program exited with this code, and shows all output otherwise.
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.status.code(), Some(code), "{self}");
         self
@@ -269,7 +270,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What a program prints into one pipe, readable while it still prints.
+/// What a program prints to one pipe, readable while it runs.
 #[derive(Debug)]
 struct Output {
     text: watch::Receiver<String>,

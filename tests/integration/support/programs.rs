@@ -1,4 +1,4 @@
-//! Finds the programs that tests run beside the one under test; `scripts/test` provides them.
+//! Finds the other programs that tests run; `scripts/test` provides them.
 
 use std::{env, ffi::OsString, path::PathBuf, process::Output};
 
@@ -6,7 +6,7 @@ use tokio::process::Command;
 
 /// The program that `variable` names, else `name` on PATH.
 ///
-/// A test that cannot run has not passed: it fails here, saying what to do.
+/// A test that cannot run has not passed: it fails here and says what to do.
 pub fn find(variable: &str, name: &str) -> PathBuf {
     if let Some(path) = env::var_os(variable).filter(|value| !value.is_empty()) {
         return path.into();

@@ -16,10 +16,10 @@ use tokio::process::{Child, Command};
 
 use super::{Address, is_request, programs, storage::Storage, tls::Authority, token_server::TokenServer};
 
-/// How long a registry may take to answer at all, on a machine that is busy with other tests.
+/// The timeout for the first answer of a registry, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a registry is to be like. The default: http, open to everyone, deleting allowed.
+/// Options of a registry. The default: http, no login, deletion enabled.
 #[derive(Debug, Default)]
 pub struct Options<'a> {
     authority: Option<&'a Authority>,
@@ -63,7 +63,7 @@ impl<'a> Options<'a> {
     }
 }
 
-/// One request that a registry has answered, as its access log tells it.
+/// One answered request, from the registry's access log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedRequest {
     /// `GET`, `HEAD`, …
@@ -128,7 +128,7 @@ impl Registry {
         registry.answers().await.then_some(registry)
     }
 
-    /// Waits until this process, not another one on its port, answers. False: the port was taken.
+    /// Waits until this process answers, not another one on its port. Returns false if the port was taken.
     async fn answers(&mut self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -148,8 +148,8 @@ impl Registry {
 
     /// Ends the process and starts another one on the same port, over the same files.
     ///
-    /// Requests in flight may end first: CNCF distribution writes some files in place and believes in half a manifest
-    /// for ever, so that killing it would test its storage, not its clients.
+    /// Requests in flight may end first: CNCF distribution writes some files in place and never recovers from half a
+    /// manifest, so killing it would test its storage, not its clients.
     pub async fn restart(&mut self) {
         let id = self.process.id().expect("docker-registry has ended");
         kill_process(Pid::from_raw(id.cast_signed()).unwrap(), Signal::TERM).unwrap();
@@ -160,7 +160,7 @@ impl Registry {
             if self.answers().await {
                 return;
             }
-            // Somebody's outgoing connection has the port; it does not keep it for long.
+            // An outgoing connection has the port for a moment.
             assert!(Instant::now() < deadline, "{} stays taken", self.address.host_port);
         }
     }
@@ -182,8 +182,8 @@ impl Registry {
 
     /// All requests since the start or since [`Registry::clear_requests`].
     ///
-    /// A request is logged when its handler returns, so a request of our own, sent now, shows up behind all that were
-    /// answered before it.
+    /// A request is logged when its handler returns, so a marker request that is sent now is logged after all earlier
+    /// ones.
     pub async fn requests(&self) -> Vec<LoggedRequest> {
         let all = self.all_requests().await;
         all[self.cleared.load(Ordering::SeqCst)..].to_vec()
@@ -236,7 +236,7 @@ fn spawn(folder: &Path) -> Child {
         let file = File::options().create(true).append(true).open(folder.join(name)).unwrap();
         Stdio::from(file)
     };
-    // Only what this process writes tells whether it found its port taken.
+    // Only its own output shows whether its port was taken.
     let error_log = File::create(folder.join("error.log")).unwrap();
     Command::new(programs::find("THORAS_MIRROR_TEST_REGISTRY", "docker-registry"))
         .arg("serve")
@@ -249,7 +249,7 @@ fn spawn(folder: &Path) -> Child {
         .unwrap()
 }
 
-/// The configuration file. It is YAML, of which JSON is a part.
+/// The configuration file: JSON, which is valid YAML.
 fn configuration(options: &Options<'_>, folder: &Path, listen: SocketAddr) -> String {
     let mut configuration = json!({
         "version": "0.1",

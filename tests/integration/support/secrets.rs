@@ -1,11 +1,11 @@
-//! Looks for secrets where they must not be.
+//! Searches for leaked secrets.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use super::process::Outcome;
 
-/// Fails the test when a run shows one of these user names and passwords: on stdout, on stderr, or in any file that it
-/// left in its working directory. Each is looked for as it is, in base64 with its user, and as it stands in a URL.
+/// Asserts that a run shows none of these user names and passwords on stdout, on stderr or in any file in its working
+/// directory: plain, in base64 with the user, and URL-encoded.
 pub fn assert_hidden(outcome: &Outcome, logins: &[(&str, &str)]) {
     let mut texts = vec![("stdout", outcome.stdout.clone()), ("stderr", outcome.stderr.clone())];
     for entry in std::fs::read_dir(outcome.folder()).unwrap() {

@@ -1,4 +1,4 @@
-//! Runs `thoras-mirror serve`, which tells where it listens.
+//! Runs `thoras-mirror serve`, which prints its address.
 
 use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
@@ -20,7 +20,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Starts on a free port and reads where from its standard output, as a script would.
+    /// Starts on a free port and reads its address from standard output, as a script would.
     pub async fn start(path: &Path, more: &[&str]) -> Self {
         Self::start_at(path, &[&["--listen", "127.0.0.1:0"], more].concat()).await
     }
@@ -35,7 +35,7 @@ impl Serving {
         Self::started_by(Command::new(env!("CARGO_BIN_EXE_thoras-mirror")), paths, arguments).await
     }
 
-    /// On a free port, while its system calls are written down.
+    /// On a free port, with its system calls recorded.
     pub async fn traced_by(strace: &Strace, path: &Path) -> Self {
         let command = strace.command(env!("CARGO_BIN_EXE_thoras-mirror"));
         Self::started_by(command, &[path], &["--listen", "127.0.0.1:0"]).await

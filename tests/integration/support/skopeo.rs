@@ -2,7 +2,8 @@
 
 use super::{Address, programs};
 
-/// What `skopeo ARGUMENTS…` prints. Signature policies are not what is tested here, and not every machine has one.
+/// What `skopeo ARGUMENTS…` prints. Signature policies are disabled: they are not tested here, and not every machine
+/// has one.
 pub async fn run(arguments: &[&str]) -> Vec<u8> {
     let program = programs::find("THORAS_MIRROR_TEST_SKOPEO", "skopeo");
     programs::run(program, ["--insecure-policy"].iter().chain(arguments).copied()).await

@@ -1,4 +1,4 @@
-//! A disk with little room: a file system in memory that nobody else sees, gone with the test.
+//! A small disk: a private file system in memory that lasts as long as the test.
 
 use std::{path::PathBuf, process::Stdio};
 
@@ -7,7 +7,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// The disk. It is mounted for one process, which does nothing but keep it; others reach it through `/proc`.
+/// The disk. One idle process mounts it; others access it through `/proc`.
 #[derive(Debug)]
 pub struct SmallDisk {
     _keeper: Child,
@@ -15,7 +15,7 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// An empty one of so many bytes.
+    /// An empty disk of this many bytes.
     pub async fn of(bytes: u64) -> Self {
         let script = "mount -t tmpfs -o size=\"$0\" tmpfs /mnt && echo mounted && exec cat";
         let mut keeper = Command::new("unshare")
@@ -39,7 +39,7 @@ impl SmallDisk {
         self.path.join(name)
     }
 
-    /// Leaves room for so many bytes, with a file of this name.
+    /// Leaves this many bytes free by writing a file of this name.
     pub fn fill(&self, name: &str, left: u64) {
         let space = rustix::fs::statvfs(&self.path).unwrap();
         let length = usize::try_from(space.f_bavail * space.f_frsize - left).unwrap();

@@ -1,4 +1,4 @@
-//! The files of a CNCF registry: what it holds whatever it says over HTTP, and how to damage it.
+//! The files of a CNCF registry: reads them independently of HTTP, and damages them.
 //!
 //! The layout is that of distribution's `registry/storage/paths.go`.
 
@@ -14,7 +14,7 @@ use thoras_mirror::oci::Digest;
 
 use super::graph::missing_below;
 
-/// How long the registry may take to write a link, on a machine that is busy with other tests.
+/// The timeout for writing a link, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A registry's storage folder.
@@ -35,7 +35,7 @@ impl Storage {
         for repository in self.repositories() {
             for tag in entries(&self.repository(&repository).join("_manifests/tags")) {
                 let name = tag.file_name().unwrap().to_str().unwrap();
-                // A tag's folder exists for a moment before its link does.
+                // A tag's folder briefly exists before its link.
                 if let Some(digest) = read_link(&tag.join("current/link")) {
                     tags.insert(format!("{repository}:{name}"), digest);
                 }
@@ -64,17 +64,17 @@ impl Storage {
         fs::read(self.data(digest)).ok()
     }
 
-    /// Whether a repository holds this blob, whole.
+    /// Whether a repository has this blob, undamaged.
     pub fn has_blob(&self, repository: &str, digest: &Digest) -> bool {
         self.is_whole(&self.layer_link(repository, digest), digest)
     }
 
-    /// Whether a repository holds this manifest, whole.
+    /// Whether a repository has this manifest, undamaged.
     pub fn has_manifest(&self, repository: &str, digest: &Digest) -> bool {
         self.is_whole(&self.manifest_link(repository, digest), digest)
     }
 
-    /// Follows a link, which names its data by SHA-256 even where it stands for a SHA-512 digest.
+    /// Follows a link, which names its data by SHA-256 even for a SHA-512 digest.
     fn is_whole(&self, link: &Path, digest: &Digest) -> bool {
         read_link(link).and_then(|target| self.read(&target)).is_some_and(|data| digest.matches(&data))
     }
@@ -94,7 +94,7 @@ impl Storage {
         incomplete
     }
 
-    /// Removes a manifest from a repository, as garbage collection gone wrong would: its tags stay.
+    /// Removes a manifest from a repository and leaves its tags, like faulty garbage collection.
     pub fn delete_manifest(&self, repository: &str, digest: &Digest) {
         fs::remove_dir_all(self.revision(repository, digest)).unwrap();
     }
@@ -104,12 +104,12 @@ impl Storage {
         fs::remove_file(self.layer_link(repository, digest)).unwrap();
     }
 
-    /// Removes the bytes behind a digest from all repositories, whose links stay.
+    /// Removes the bytes of a digest and leaves the links of all repositories.
     pub fn delete_data(&self, digest: &Digest) {
         fs::remove_file(self.data(digest)).unwrap();
     }
 
-    /// Flips one bit in the middle of the bytes behind a digest.
+    /// Flips one bit in the middle of the bytes of a digest.
     pub fn corrupt_data(&self, digest: &Digest) {
         let mut data = self.read(digest).unwrap();
         let middle = data.len() / 2;
@@ -117,12 +117,12 @@ impl Storage {
         fs::write(self.data(digest), data).unwrap();
     }
 
-    /// Shortens the bytes behind a digest to this length.
+    /// Truncates the bytes of a digest to this length.
     pub fn truncate_data(&self, digest: &Digest, length: u64) {
         fs::File::options().write(true).open(self.data(digest)).unwrap().set_len(length).unwrap();
     }
 
-    /// The file that says that a repository has this manifest.
+    /// The link file of a manifest in a repository.
     pub fn manifest_link(&self, repository: &str, digest: &Digest) -> PathBuf {
         self.revision(repository, digest).join("link")
     }
@@ -145,11 +145,11 @@ impl Storage {
     }
 }
 
-/// The digest that a link names; nothing if there is no such link.
+/// The digest in a link file; `None` if there is no such link.
 ///
-/// CNCF distribution writes links in place, and again whenever a manifest is pushed or a blob mounted that is there
-/// already: it empties the file, then fills it. A link that is empty or cut off is one that is being written, on behalf of
-/// a client that may have been killed long ago. It is read until it is whole; a link that is missing is never waited for.
+/// CNCF distribution writes links in place, and rewrites them whenever a manifest is pushed or a blob is mounted again:
+/// it truncates the file, then writes it. An empty or truncated link is being written, perhaps for a client that was
+/// killed long ago. It is read again until it is complete; a missing link is not waited for.
 fn read_link(path: &Path) -> Option<Digest> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -167,7 +167,7 @@ fn path_of(digest: &Digest) -> String {
     digest.as_str().replace(':', "/")
 }
 
-/// The folders in a folder; none if it is not there.
+/// The folders in a folder; empty if it does not exist.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let read = fs::read_dir(folder).into_iter().flatten();
     read.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()

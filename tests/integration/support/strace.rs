@@ -1,7 +1,7 @@
-//! Runs the program under strace, which writes down its system calls in order and can kill it at one of them.
+//! Runs the program under strace, which records its system calls in order and can kill it at one of them.
 //!
-//! What a power cut leaves behind follows from that order: bytes are safe once they are synced, a name is safe once its
-//! folder is.
+//! The order determines what a power cut leaves behind: bytes are durable once synced, a name once its folder is
+//! synced.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 use super::programs;
 
-/// What is written down: everything that changes files or their names, and what is sent over sockets.
+/// The recorded calls: everything that changes files or their names, and writes to sockets.
 const TRACED: &str = "execve,/^open,/^mkdir,/^p?write,/^send,/^rename,/^f(data)?sync,copy_file_range";
 const WRITES: [&str; 7] =
     ["write", "writev", "pwrite64", "pwritev", "pwritev2", "sendfile", "copy_file_range"];
@@ -28,7 +28,7 @@ pub struct Strace {
 }
 
 impl Strace {
-    /// Only writes down what happens.
+    /// Only records.
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), kill_at: None }
     }
@@ -69,7 +69,7 @@ impl Strace {
     }
 }
 
-/// Whether the first process, which is the program, has ended. strace outlives it for a moment.
+/// Whether the first process, the program, has ended. strace runs a moment longer.
 pub fn has_ended(text: &str) -> bool {
     let program = text.split(' ').next().unwrap_or_default();
     text.lines().any(|line| {
@@ -103,7 +103,7 @@ impl Call {
         self.result.is_some_and(|result| result >= 0)
     }
 
-    /// Whether it had ended when the other one began.
+    /// Whether it ended before the other one began.
     pub fn is_before(&self, other: &Self) -> bool {
         self.ends < other.begins
     }
@@ -113,7 +113,7 @@ impl Call {
         described(self.arguments.first()?)
     }
 
-    /// Where in its file it writes, if it says so.
+    /// The offset in the file that it writes to, if given.
     pub fn offset(&self) -> Option<u64> {
         if self.name == "pwrite64" { self.arguments.last()?.parse().ok() } else { None }
     }
@@ -150,7 +150,7 @@ impl Call {
         }
     }
 
-    /// Whether it sends the head of an answer with this status.
+    /// Whether it sends a response head with this status.
     pub fn answers(&self, status: u16) -> bool {
         let head = format!("\"HTTP/1.1 {status} ");
         self.arguments.iter().any(|argument| argument.contains(&head))
@@ -204,7 +204,7 @@ impl Trace {
         Self { calls }
     }
 
-    /// The rename that gave a file this name. Fails unless every byte of the file was synced before.
+    /// The rename that gave a file this name. Asserts that every byte of the file was synced before.
     #[track_caller]
     pub fn durable_rename_to(&self, path: &Path) -> &Call {
         let is_it = |call: &&Call| call.renamed().is_some_and(|(_, to)| to == path) && call.succeeded();
@@ -220,7 +220,7 @@ impl Trace {
         rename
     }
 
-    /// The first sync of a folder that began when this call had ended. Fails when there is none.
+    /// The first sync of a folder that began after this call ended. Panics if there is none.
     #[track_caller]
     pub fn sync_of_folder(&self, folder: &Path, after: &Call) -> &Call {
         let sync = self.calls.iter().find(|call| call.syncs(folder) && after.is_before(call));
@@ -234,7 +234,7 @@ impl Trace {
 }
 
 impl Call {
-    /// `fsync(3</tmp/x>) = 0`; `None` for what is not a call: signals and ends.
+    /// `fsync(3</tmp/x>) = 0`; `None` for lines that are not calls: signals and exits.
     fn parse(text: &str, begins: usize, ends: usize) -> Option<Self> {
         // A call during which the process was killed.
         let text = text.replace(" <unfinished ...>", "");

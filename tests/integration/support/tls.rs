@@ -17,10 +17,10 @@ use tokio_rustls::{
     },
 };
 
-/// A host that no name server knows, for servers that are reached through a proxy.
+/// A host name that does not resolve, for servers behind a proxy.
 pub const REMOTE_HOST: &str = "registry.test";
 
-/// An authority that nobody trusts until they are told to, and a certificate of it for this machine and [`REMOTE_HOST`].
+/// An authority that is not trusted by default, with a certificate for this machine and [`REMOTE_HOST`].
 #[derive(Debug)]
 pub struct Authority {
     folder: TempDir,
@@ -30,12 +30,12 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A new authority with keys of its own.
+    /// A new authority with its own keys.
     pub fn new() -> Self {
         Self::with_server(|_| ())
     }
 
-    /// One whose server's certificate ended long ago.
+    /// One with an expired server certificate.
     pub fn expired() -> Self {
         Self::with_server(|params| {
             params.not_before = rcgen::date_time_ymd(2001, 1, 1);
@@ -43,7 +43,7 @@ impl Authority {
         })
     }
 
-    /// One whose server's certificate is for another name.
+    /// One with a server certificate for another name.
     pub fn for_another_name() -> Self {
         Self::with_server(|params| {
             params.subject_alt_names = vec![rcgen::SanType::DnsName(REMOTE_HOST.try_into().unwrap())];
@@ -106,8 +106,7 @@ impl Authority {
         self.folder.path().join("client.key")
     }
 
-    /// What turns a TCP connection into the server's side of a TLS connection. It asks for a client's certificate, and
-    /// is content without one.
+    /// Accepts TLS connections. It requests a client certificate and does not require one.
     pub fn acceptor(&self) -> TlsAcceptor {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.server_key.serialize_der()));
         let provider = Arc::new(aws_lc_rs::default_provider());

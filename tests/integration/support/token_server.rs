@@ -1,4 +1,4 @@
-//! The token server of a registry: it decides who may do what and signs it, as in distribution's `spec/auth/token`.
+//! The token server of a registry: it decides on access and signs tokens, as in distribution's `spec/auth/token`.
 
 use std::{
     collections::BTreeSet,
@@ -26,7 +26,7 @@ use super::{
 const ISSUER: &str = "test issuer";
 const SERVICE: &str = "test registry";
 
-/// What a client asked the token server.
+/// A request to the token server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRequest {
     /// `GET`, or `POST` for an OAuth 2 grant.
@@ -41,7 +41,7 @@ pub struct TokenRequest {
     pub status: StatusCode,
 }
 
-/// A running token server. Nobody may do anything until they are allowed to.
+/// A running token server. Nothing is allowed by default.
 #[derive(Debug)]
 pub struct TokenServer {
     server: HttpServer,
@@ -63,7 +63,7 @@ struct Policy {
     expires_in: Option<u64>,
 }
 
-/// What one user (or, without a user, everyone) may do in one repository.
+/// What one user may do in one repository; without a user, what every client may do.
 #[derive(Debug)]
 struct Right {
     user: Option<(String, String)>,
@@ -84,24 +84,20 @@ impl TokenServer {
         std::fs::write(folder.path().join("issuer.pem"), certificate.pem()).unwrap();
         let issuer =
             Arc::new(Issuer { key, certificate, policy: Mutex::default(), requests: Mutex::default() });
-        let handler = {
-            let issuer = Arc::clone(&issuer);
-            move |request| {
-                let issuer = Arc::clone(&issuer);
-                async move { Ok(issuer.answer(request).await) }
-            }
-        };
-        Self { server: HttpServer::start(authority, handler).await, issuer, folder }
+        let server = HttpServer::start(authority, &issuer, |issuer, request| async move {
+            Ok(issuer.answer(request).await)
+        });
+        Self { server: server.await, issuer, folder }
     }
 
-    /// Lets a user do `actions` (`pull`, `push`) in a repository; `*` is every repository.
+    /// Allows a user `actions` (`pull`, `push`) in a repository; `*` is every repository.
     ///
     /// The password is also accepted as a refresh token.
     pub fn allow(&self, user: &str, password: &str, repository: &str, actions: &[&str]) {
         self.add(Some((user.to_owned(), password.to_owned())), repository, actions);
     }
 
-    /// Lets everyone do `actions`, signed in or not.
+    /// Allows every client `actions`, logged in or not.
     pub fn allow_everyone(&self, repository: &str, actions: &[&str]) {
         self.add(None, repository, actions);
     }
@@ -111,17 +107,17 @@ impl TokenServer {
         self.issuer.policy().rights.push(Right { user, repository: repository.to_owned(), actions });
     }
 
-    /// Takes all rights away. Tokens that were handed out stay valid.
+    /// Revokes all rights. Issued tokens stay valid.
     pub fn deny_all(&self) {
         self.issuer.policy().rights.clear();
     }
 
-    /// How long tokens say they are good for, in seconds (300 unless told). They are good for an hour.
+    /// Sets the `expires_in` of tokens in seconds (300 by default). Tokens are actually valid for an hour.
     pub fn set_expires_in(&self, seconds: u64) {
         self.issuer.policy().expires_in = Some(seconds);
     }
 
-    /// What was asked so far.
+    /// All requests so far.
     pub fn requests(&self) -> Vec<TokenRequest> {
         self.issuer.requests.lock().unwrap().clone()
     }
@@ -177,7 +173,7 @@ impl Issuer {
         answer
     }
 
-    /// Who is asking: nobody, a known user, or someone whose password is wrong.
+    /// The user of a request: anonymous, known, or refused for a wrong password.
     fn user(&self, authorization: Option<&str>, refresh: Option<String>) -> Result<Option<String>, Refused> {
         let policy = self.policy();
         let mut users = policy.rights.iter().filter_map(|right| right.user.as_ref());
@@ -193,7 +189,7 @@ impl Issuer {
         known.map(|(user, _)| Some(user.clone())).ok_or(Refused)
     }
 
-    /// A token for those of the scopes' actions that the policy allows, which may be none at all.
+    /// A token for the requested actions that the policy allows, possibly none.
     fn grant(&self, user: Option<&str>, scopes: &[String]) -> Answer {
         let policy = self.policy();
         let access: Vec<Value> = scopes.iter().filter_map(|scope| policy.intersect(user, scope)).collect();

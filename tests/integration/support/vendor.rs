@@ -1,5 +1,5 @@
-//! A vendor as Thoras is one: a registry with the images of a chart, and the chart, whose value
-//! `imageCredentials.registry` says where its images are.
+//! A vendor like Thoras: a registry with the images of a chart, and the chart, whose value `imageCredentials.registry`
+//! names that registry.
 
 use std::path::{Path, PathBuf};
 
@@ -53,12 +53,12 @@ impl Vendor {
         self.folder.path().join(CHART.0)
     }
 
-    /// What all images have in common.
+    /// The common prefix of all images.
     pub fn prefix(&self) -> String {
         format!("{}/platform", self.registry.address().host_port)
     }
 
-    /// What the chart calls an image.
+    /// The reference of an image in the chart.
     pub fn reference(&self, position: usize) -> String {
         let (repository, image) = &self.images[position];
         format!("{}/{repository}:{}", self.prefix(), image.tag)

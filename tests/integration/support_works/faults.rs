@@ -1,8 +1,8 @@
-//! The proxy that breaks requests: what it is told to break, and that it does so again.
+//! The fault proxy: it breaks the share of requests it was told to, the same ones for the same seed.
 
 use crate::support::{client, fault_proxy::FaultProxy, images::SampleImage, registry::Registry};
 
-/// Asks for the same blobs through a new proxy and returns what befell each request.
+/// Requests the same blobs through a new proxy and returns the fault of each request.
 async fn history(registry: &Registry, image: &SampleImage, seed: &str) -> Vec<String> {
     let proxy = FaultProxy::start(registry.address(), seed, 50).await;
     let client = proxy.address().http_client();
@@ -29,7 +29,7 @@ async fn the_same_seed_breaks_the_same_requests() {
 }
 
 #[tokio::test]
-async fn nothing_breaks_once_it_is_calm() {
+async fn nothing_breaks_after_faults_are_switched_off() {
     let registry = Registry::start().await;
     let image = SampleImage::multi_platform("1");
     let proxy = FaultProxy::start(registry.address(), "a", 100).await;

@@ -1,4 +1,4 @@
-//! Sample images are what they claim to be, and registries take them.
+//! Sample images have the shapes they claim to have, and registries accept them.
 
 use std::collections::BTreeSet;
 
@@ -47,7 +47,7 @@ fn images_share_their_base_layers_only() {
 }
 
 #[tokio::test]
-async fn a_registry_takes_every_shape_and_gives_the_same_bytes_back() {
+async fn a_registry_accepts_every_shape_and_returns_the_same_bytes() {
     let registry = Registry::start().await;
     let client = RepositoryClient::new(registry.address(), "team/app").await;
     for image in all_shapes() {
@@ -81,7 +81,7 @@ async fn a_missing_image_is_not_present() {
 }
 
 #[tokio::test]
-async fn a_registry_takes_sha512_layers() {
+async fn a_registry_accepts_sha512_layers() {
     let registry = Registry::start().await;
     let image = SampleImage::with_sha512_layer("1");
     client::push(&image, registry.address(), "app").await;

@@ -1,4 +1,4 @@
-//! Other programs and the one under test are found, fed and watched.
+//! Running other programs and the program under test.
 
 use std::os::unix::process::ExitStatusExt as _;
 
@@ -10,13 +10,13 @@ async fn helm_runs() {
 }
 
 #[tokio::test]
-async fn the_program_under_test_runs_in_a_folder_of_its_own() {
+async fn the_program_under_test_runs_in_its_own_folder() {
     let outcome = Mirror::new(["--version"]).run().await.expect_success();
     assert!(outcome.folder().is_dir());
 }
 
 #[tokio::test]
-async fn a_running_program_is_read_interrupted_and_killed() {
+async fn a_running_program_can_be_read_interrupted_and_killed() {
     let start = || Mirror::new(["serve", ".", "--listen", "127.0.0.1:0"]).start();
     let running = start();
     let line = running.stdout_line("serving").await;

@@ -1,4 +1,4 @@
-//! Real registries: their log, their locks and their files.
+//! Real registries: access log, login, TLS and files.
 
 use std::{collections::BTreeMap, fs, slice::from_ref, sync::Arc, thread};
 
@@ -47,7 +47,7 @@ async fn a_restart_keeps_the_port_the_files_and_the_log() {
 }
 
 #[tokio::test]
-async fn a_password_is_asked_for() {
+async fn a_password_is_required() {
     let registry = Registry::start_with(Options::default().htpasswd("anna", "right")).await;
     let image = SampleImage::single_platform("1", "amd64");
     for (password, is_right) in [("wrong", false), ("right", true)] {
@@ -109,7 +109,7 @@ async fn a_wrong_password_gets_no_token() {
 }
 
 #[tokio::test]
-async fn damage_to_the_files_shows() {
+async fn damage_to_the_files_is_visible() {
     let registry = Registry::start().await;
     let storage = registry.storage();
     let image = SampleImage::multi_platform("1");
@@ -135,10 +135,10 @@ async fn damage_to_the_files_shows() {
     assert!(RepositoryClient::new(registry.address(), "d").await.blob(layer).await.is_err());
 }
 
-/// CNCF distribution empties a link before it writes it again, when a manifest is pushed that is there already: a scan
-/// of the files in between must not take its tag for incomplete.
+/// When a manifest is pushed again, CNCF distribution truncates its link before rewriting it. A scan of the files in
+/// between must not report its tag as incomplete.
 #[tokio::test]
-async fn a_link_that_is_written_again_is_not_missing() {
+async fn a_link_being_rewritten_is_not_missing() {
     let registry = Registry::start().await;
     let image = SampleImage::multi_platform("1");
     client::push(&image, registry.address(), "app").await;
@@ -150,7 +150,7 @@ async fn a_link_that_is_written_again_is_not_missing() {
         let scanning = Arc::downgrade(&scanning);
         thread::spawn(move || {
             while scanning.strong_count() > 0 {
-                // As the registry does it: the file is emptied, then filled.
+                // Like the registry: truncate the file, then write it.
                 fs::write(&link, &digest).unwrap();
             }
         })

@@ -1,4 +1,4 @@
-//! The scripted registry is correct by default, and wrong exactly as told.
+//! The scripted registry is correct by default and fails exactly as scripted.
 
 use reqwest::{Client, RequestBuilder};
 
@@ -11,7 +11,7 @@ use crate::support::{
     tls::Authority,
 };
 
-/// A registry that holds one image with one manifest, and a layer of it.
+/// A registry with an image of one manifest, and one of its layers.
 struct Held {
     registry: Scripted,
     layer_path: String,
@@ -42,31 +42,44 @@ impl Held {
 }
 
 #[tokio::test]
-async fn unscripted_it_is_a_registry() {
+async fn without_a_script_it_is_a_correct_registry() {
     let authority = Authority::new();
     for registry in [Scripted::start().await, Scripted::start_tls(&authority).await] {
         let image = SampleImage::nested("1");
         client::push(&image, registry.address(), "team/app").await;
         client::assert_present(&image, registry.address(), "team/app").await;
         assert_eq!(skopeo::manifest(registry.address(), "team/app:1").await, image.root().bytes);
-        assert_eq!(registry.violations(), [""; 0]);
+        assert_eq!(registry.take_violations(), [""; 0]);
         assert_eq!(registry.count("PUT", "/manifests/"), 4);
     }
 }
 
 #[tokio::test]
-async fn a_tag_before_its_children_is_a_violation() {
+async fn a_manifest_before_its_children_is_a_violation() {
     let registry = Scripted::start().await;
     let image = SampleImage::multi_platform("1");
-    let url = format!("{}/v2/app/manifests/1", registry.address().url());
-    let put = registry.address().http_client().put(url).body(image.root().bytes.clone());
-    assert_eq!(put.send().await.unwrap().status(), 400);
-    assert_eq!(registry.violations().len(), 1);
+    for reference in ["1", image.root().digest.as_str()] {
+        let url = format!("{}/v2/app/manifests/{reference}", registry.address().url());
+        let put = registry.address().http_client().put(url).body(image.root().bytes.clone());
+        assert_eq!(put.send().await.unwrap().status(), 400);
+        let [violation] = &registry.take_violations()[..] else { panic!("one violation") };
+        assert!(violation.contains(reference), "{violation}");
+    }
     assert!(RepositoryClient::new(registry.address(), "app").await.manifest("1").await.is_err());
 }
 
 #[tokio::test]
-async fn answers_are_changed_for_the_requests_that_a_rule_names() {
+#[should_panic(expected = "manifests named what was absent")]
+async fn a_violation_that_no_test_expects_fails_it() {
+    let registry = Scripted::start().await;
+    let image = SampleImage::single_platform("1", "amd64");
+    let url = format!("{}/v2/app/manifests/{}", registry.address().url(), image.root().digest);
+    let put = registry.address().http_client().put(url).body(image.root().bytes.clone());
+    assert_eq!(put.send().await.unwrap().status(), 400);
+}
+
+#[tokio::test]
+async fn answers_are_changed_for_matching_requests() {
     let held = Held::start().await;
     held.registry.on("GET", "/blobs/").nth(2).answer(Answer::status(429).header("retry-after", "1"));
     held.registry.on("GET", "/blobs/").nth(3).then(Action::redirect("http://elsewhere.example/x"));
@@ -85,7 +98,7 @@ async fn answers_are_changed_for_the_requests_that_a_rule_names() {
 }
 
 #[tokio::test]
-async fn bodies_break_off_where_told() {
+async fn bodies_break_off_where_scripted() {
     let held = Held::start().await;
     for length in [0, 1, held.layer.len() - 1] {
         held.registry.on("GET", "/blobs/").then(Action::end(End::CutAfter(length)));
@@ -103,7 +116,7 @@ async fn bodies_break_off_where_told() {
 }
 
 #[tokio::test]
-async fn lengths_lie_where_told() {
+async fn lengths_are_wrong_where_scripted() {
     let held = Held::start().await;
     for (claimed, is_whole) in [(held.layer.len() + 1, false), (5, true)] {
         held.registry.on("GET", "/blobs/").then(Action::header("content-length", &claimed.to_string()));
@@ -114,7 +127,7 @@ async fn lengths_lie_where_told() {
 }
 
 #[tokio::test]
-async fn connections_close_before_and_after_the_deed() {
+async fn connections_close_before_and_after_a_request_is_served() {
     let held = Held::start().await;
     let manifest = SampleImage::single_platform("1", "amd64").root().bytes.clone();
     let url = format!("{}/v2/app/manifests/new", held.registry.address().url());
@@ -177,7 +190,7 @@ async fn blobs_are_mounted_between_repositories() {
 }
 
 #[tokio::test]
-async fn authorization_is_demanded() {
+async fn authorization_is_required() {
     let held = Held::start().await;
     held.registry.demand("Bearer realm=\"http://x.example\"", &["Bearer good"]);
     for (token, status) in [("bad", 401), ("good", 200)] {
@@ -191,7 +204,7 @@ async fn authorization_is_demanded() {
 }
 
 #[tokio::test]
-async fn an_empty_method_counts_all_requests_and_no_assertion_is_vacuous_bug() {
+async fn an_empty_method_counts_all_requests_bug() {
     let held = Held::start().await;
     let _ = held.get_layer().send().await.unwrap();
     assert_eq!((held.registry.count("", "/v2/"), held.registry.count("GET", "/v2/")), (1, 1));

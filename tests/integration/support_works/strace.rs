@@ -1,4 +1,4 @@
-//! What strace prints is read as it is meant.
+//! Parsing the output of strace.
 
 use std::path::Path;
 

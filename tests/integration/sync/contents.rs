@@ -1,4 +1,4 @@
-//! What must arrive byte for byte, whatever it is.
+//! Every shape of image arrives byte for byte.
 
 use super::*;
 use crate::support::skopeo;
@@ -48,12 +48,11 @@ async fn every_manifest_keeps_its_media_type() {
             assert_eq!(manifests.get(&manifest.digest), Some(&expected), "{}", image.tag);
         }
         assert!(blobs == image.blobs, "{}", image.tag);
-        assert_eq!(pair.destination.violations(), [""; 0]);
     }
 }
 
 #[tokio::test]
-async fn attestations_travel_along_and_are_no_platform() {
+async fn attestations_are_copied_and_do_not_count_as_platforms() {
     let image = SampleImage::with_attestations("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     let outcome = pair.sync(&["--output", "json"]).run().await.expect_success();

@@ -1,4 +1,4 @@
-//! One failing image does not stop the others, and the exit code tells what kind of failure it was.
+//! One failing image does not stop the others, and the exit code gives the kind of failure.
 
 use super::*;
 use crate::support::scripted::{Action, Gate};
@@ -9,7 +9,7 @@ async fn three() -> ScriptedPair {
     ScriptedPair::with(&[("team/a", &images[0]), ("team/b", &images[1]), ("team/c", &images[2])]).await
 }
 
-/// The exit code, and that `c` is there, when `a` and `b` fail in these ways.
+/// Asserts the exit code, and that `c` is copied, when `a` and `b` fail in these ways.
 async fn exit_code(a: Action, b: Action) -> i32 {
     let pair = three().await;
     pair.source.on("GET", "/v2/team/a/manifests/").then(a);
@@ -49,7 +49,7 @@ async fn failures_of_several_kinds_exit_with_1() {
 }
 
 #[tokio::test]
-async fn a_list_that_cannot_be_read_exits_with_3() {
+async fn an_unreadable_list_exits_with_3() {
     let pair = three().await;
     let to = mirror_at(pair.destination.address());
     let outcome = sync(&[], &to, &["--images", "nowhere.txt"]).run().await.expect_code(3);
@@ -75,7 +75,7 @@ async fn a_password_and_a_list_cannot_both_come_from_standard_input() {
 }
 
 #[tokio::test]
-async fn fail_fast_begins_nothing_after_the_first_failure() {
+async fn fail_fast_starts_nothing_after_the_first_failure() {
     let pair = three().await;
     pair.source.on("GET", "/v2/team/a/manifests/").then(Action::error(404, "MANIFEST_UNKNOWN"));
     let gate = Gate::default();
@@ -86,17 +86,19 @@ async fn fail_fast_begins_nothing_after_the_first_failure() {
     }
     let run = pair.sync(&["--fail-fast", "--output", "json"]).start();
     gate.reached_by(2).await;
-    pair.source.wait_for(1, "GET", "/v2/team/a/manifests/").await;
+    run.stderr_line("FAILED").await;
     gate.open();
     let outcome = run.outcome().await.expect_code(1);
     assert_eq!(statuses(&document(&outcome)), ["failed", "skipped", "skipped"]);
     assert_eq!(pair.writes(), 0);
     let lock = lock_of(&outcome);
-    assert!(lock["images"].as_array().unwrap().iter().all(|image| image["confirmed"] == false));
+    assert!(
+        lock["images"].as_array().unwrap().iter().all(|image| image["destinations"][0]["confirmed"] == false)
+    );
 }
 
 #[tokio::test]
-async fn repositories_that_must_be_created_first_are_all_named_once_to_copy() {
+async fn repositories_that_must_be_created_first_are_listed_once_ready_to_copy() {
     let pair = three().await;
     for missing in ["/v2/mirror/a/", "/v2/mirror/c/"] {
         pair.destination.on("POST", missing).then(Action::error(404, "NAME_UNKNOWN"));
@@ -113,15 +115,15 @@ async fn repositories_that_must_be_created_first_are_all_named_once_to_copy() {
     assert!(shown.contains(&format!("\n    {to}/a\n    {to}/c")), "{outcome}");
 }
 
-/// The blobs of an image whose manifest is refused are at the destination, and a later run need not copy them again. Of
-/// an image that was not planned, nothing is counted.
+/// The blobs of an image whose manifest is refused are at the destination, and a later run need not copy them again.
+/// For an image that was not planned, nothing is counted.
 #[tokio::test]
-async fn a_failed_image_counts_the_bytes_that_the_destination_has_committed() {
+async fn a_failed_image_counts_the_bytes_committed_at_the_destination() {
     let pair = three().await;
     let a = SampleImage::multi_platform("a");
     pair.destination.on("PUT", "/v2/mirror/a/manifests/").then(Action::error(403, "DENIED"));
     pair.source.on("GET", "/v2/team/b/manifests/").then(Action::error(404, "MANIFEST_UNKNOWN"));
-    // The layers that `c` shares with `a` are there already: which of the two copies them would not be known.
+    // The layers that `c` shares with `a` are already present; otherwise either image could copy them.
     pair.destination.with_store(|store| store.insert("mirror/c", &SampleImage::multi_platform("c")));
     let outcome = pair.sync(&["--output", "json"]).run().await.expect_code(1);
     let document = document(&outcome);

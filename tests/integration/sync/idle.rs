@@ -1,9 +1,9 @@
-//! A second run that finds everything in place: it reads little and writes nothing.
+//! A second run with nothing to do: it reads little and writes nothing.
 
 use super::*;
 
 #[tokio::test]
-async fn an_idle_run_asks_one_question_of_the_source_and_only_reads_the_destination() {
+async fn an_idle_run_makes_one_request_to_the_source_and_only_reads_the_destination() {
     let (app, web) = (SampleImage::multi_platform("1"), SampleImage::nested("2"));
     let pair = RealPair::with(&[("team/app", &app), ("team/web", &web)]).await;
     let first = pair.sync(&[]).run().await.expect_success();
@@ -31,7 +31,7 @@ async fn an_idle_run_asks_one_question_of_the_source_and_only_reads_the_destinat
 }
 
 #[tokio::test]
-async fn an_idle_run_that_checks_blobs_looks_at_each_once() {
+async fn an_idle_run_that_checks_blobs_requests_each_once() {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     pair.sync(&[]).run().await.expect_success();
@@ -45,7 +45,7 @@ async fn an_idle_run_that_checks_blobs_looks_at_each_once() {
 }
 
 #[tokio::test]
-async fn an_image_that_is_named_by_digest_asks_nothing_of_the_source_when_it_is_there() {
+async fn an_image_pinned_by_digest_needs_no_request_to_the_source_if_present() {
     let image = SampleImage::multi_platform("1");
     let mut pair = ScriptedPair::with(&[("team/app", &image)]).await;
     pair.images = vec![format!("{}@{}", pair.images[0], image.root().digest)];
@@ -56,7 +56,7 @@ async fn an_image_that_is_named_by_digest_asks_nothing_of_the_source_when_it_is_
 }
 
 #[tokio::test]
-async fn the_first_run_reads_everything_once_and_writes_everything_once() {
+async fn the_first_run_reads_and_writes_everything_once() {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     pair.sync(&[]).run().await.expect_success();
@@ -66,6 +66,6 @@ async fn the_first_run_reads_everything_once_and_writes_everything_once() {
     assert_eq!(pair.source.count("HEAD", "/"), 0);
     assert_eq!(pair.destination.count("PUT", "/blobs/uploads/"), blobs);
     assert_eq!(pair.destination.count("PUT", "/manifests/"), manifests);
-    // Once to see that nothing is there, and the whole image to confirm it.
+    // Once to see that nothing is there, and the complete image to confirm it.
     assert_eq!(pair.destination.count("GET", "/manifests/"), 1 + manifests);
 }

@@ -1,9 +1,9 @@
-//! Bytes that are not what their digest says are committed nowhere; a tag never shows before its children.
+//! Bytes that do not match their digest are never committed; a tag never appears before its children.
 
 use super::*;
 use crate::support::scripted::{Action, Answer, End};
 
-/// An image whose largest blob the source always serves as `action` says: it fails, and nothing of it is visible.
+/// Asserts that an image whose largest blob is always served with `action` fails, and that nothing of it is visible.
 async fn assert_refused(action: Action, code: i32) {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
@@ -15,8 +15,7 @@ async fn assert_refused(action: Action, code: i32) {
     assert!(!blobs.contains_key(bad), "the damaged blob is at the destination");
     assert_eq!(pair.tags(), [""; 0]);
     assert_eq!(pair.destination.count("PUT", "/manifests/"), 0);
-    assert_eq!(pair.destination.violations(), [""; 0]);
-    assert_eq!(lock_of(&outcome)["images"][0]["confirmed"], false);
+    assert_eq!(lock_of(&outcome)["images"][0]["destinations"][0]["confirmed"], false);
 }
 
 #[tokio::test]
@@ -30,7 +29,7 @@ async fn a_flipped_bit_in_the_last_byte_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_short_is_refused() {
+async fn a_short_body_is_refused() {
     let short = Action::alter(|answer| {
         let body = answer.body.slice(..answer.body.len() - 1);
         answer.body(body)
@@ -39,7 +38,7 @@ async fn a_body_that_is_too_short_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_long_is_refused() {
+async fn a_long_body_is_refused() {
     let long = Action::alter(|answer| {
         let body = [answer.body.as_ref(), b"!"].concat();
         answer.body(body)
@@ -48,18 +47,17 @@ async fn a_body_that_is_too_long_is_refused() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_damaged_once_are_fetched_again() {
+async fn bytes_damaged_once_are_fetched_again() {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     pair.source.on("GET", "/blobs/").nth(1).then(Action::flip_bit(5));
     pair.source.on("GET", "/blobs/").nth(2).then(Action::end(End::CutAfter(7)));
     pair.sync(&[]).run().await.expect_success();
     client::assert_present(&image, pair.destination.address(), "mirror/app").await;
-    assert_eq!(pair.destination.violations(), [""; 0]);
 }
 
 #[tokio::test]
-async fn a_manifest_that_is_not_its_digest_is_refused() {
+async fn a_manifest_that_does_not_match_its_digest_is_refused() {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     let child = &image.manifests[0].digest;
@@ -70,7 +68,7 @@ async fn a_manifest_that_is_not_its_digest_is_refused() {
 }
 
 #[tokio::test]
-async fn a_destination_that_serves_other_bytes_than_it_took_is_found_out() {
+async fn a_destination_that_serves_wrong_bytes_is_detected() {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     let child = &image.manifests[0].digest;
@@ -80,7 +78,7 @@ async fn a_destination_that_serves_other_bytes_than_it_took_is_found_out() {
 }
 
 #[tokio::test]
-async fn no_tag_shows_before_its_children_even_when_the_destination_fails_in_between() {
+async fn no_tag_appears_before_its_children_even_if_the_destination_fails() {
     let image = SampleImage::nested("1");
     for (method, path) in [("PUT", "/blobs/uploads/"), ("PUT", "/manifests/")] {
         for nth in 1..=3 {
@@ -92,7 +90,6 @@ async fn no_tag_shows_before_its_children_even_when_the_destination_fails_in_bet
             pair.sync(&[]).run().await.expect_code(1);
             assert_eq!(pair.tags(), [""; 0], "{method} {path} {nth}");
             pair.sync(&[]).run().await.expect_success();
-            assert_eq!(pair.destination.violations(), [""; 0]);
             assert_eq!(pair.tag("mirror/app", "1"), Some(image.root().digest.to_string()));
         }
     }

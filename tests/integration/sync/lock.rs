@@ -12,22 +12,24 @@ async fn two_images() -> (SampleImage, SampleImage, ScriptedPair) {
 }
 
 #[tokio::test]
-async fn it_names_its_schema_and_everything_by_digest_sorted() {
+async fn it_records_its_schema_and_everything_by_digest_in_order() {
     let (app, web, pair) = two_images().await;
     let outcome = pair.sync(&["--platform", "linux/arm64,linux/amd64"]).run().await.expect_success();
     let lock = lock_of(&outcome);
-    assert_eq!(lock["schema"], "thoras-mirror/lock/v1");
+    assert_eq!(lock["schema"], "thoras-mirror/lock/v2");
+    let to = mirror_at(pair.destination.address());
+    assert_eq!(lock["destinations"][0]["to"], to);
     assert_eq!(lock["platforms"], serde_json::json!(["linux/amd64", "linux/arm64"]));
     for (at, (name, image)) in [("app", &app), ("web", &web)].into_iter().enumerate() {
         let locked = &lock["images"][at];
         let tag = &image.tag;
         assert_eq!(locked["source"], pair.source.address().image(&format!("team/{name}"), tag));
         let destination = pair.destination.address().image(&format!("mirror/{name}"), tag);
-        assert_eq!(locked["destinations"], serde_json::json!([destination]));
+        let copies = serde_json::json!([{ "to": to, "reference": destination, "confirmed": true }]);
+        assert_eq!(locked["destinations"], copies);
         assert_eq!(locked["digest"], image.root().digest.as_str());
         assert_eq!(locked["mediaType"], image.root().media_type);
         assert_eq!(locked["platforms"].as_array().unwrap().len(), 2);
-        assert_eq!(locked["confirmed"], true);
         let blobs: Vec<&str> = image.blobs.keys().map(Digest::as_str).collect();
         assert_eq!(locked["blobs"], serde_json::json!(blobs), "sorted, as in a map");
         for (digest, bytes) in &image.blobs {
@@ -37,22 +39,23 @@ async fn it_names_its_schema_and_everything_by_digest_sorted() {
 }
 
 #[tokio::test]
-async fn it_is_replaced_whole_and_leaves_no_file_beside_it() {
+async fn it_is_replaced_atomically_without_temporary_files() {
     let (_, _, pair) = two_images().await;
     let first = pair.sync(&[]).run().await.expect_success();
-    std::fs::write(lock_path(&first), "an earlier lock").unwrap();
+    let earlier = r#"{"schema":"thoras-mirror/lock/v1","an":"earlier lock"}"#;
+    std::fs::write(lock_path(&first), earlier).unwrap();
     let hard_link = first.folder().join("kept");
     std::fs::hard_link(lock_path(&first), &hard_link).unwrap();
     pair.sync(&[]).in_folder(&first.folder()).run().await.expect_success();
-    assert_eq!(lock_of(&first)["schema"], "thoras-mirror/lock/v1");
-    assert_eq!(std::fs::read_to_string(&hard_link).unwrap(), "an earlier lock", "it was renamed into place");
+    assert_eq!(lock_of(&first)["schema"], "thoras-mirror/lock/v2");
+    assert_eq!(std::fs::read_to_string(&hard_link).unwrap(), earlier, "it was renamed into place");
     assert_eq!(std::fs::read_dir(first.folder()).unwrap().count(), 2);
 }
 
 #[tokio::test]
-async fn a_folder_that_takes_no_lock_is_found_before_any_request() {
+async fn an_unwritable_folder_is_detected_before_any_request() {
     let (_, _, pair) = two_images().await;
-    // The second: a folder in the lock's own place.
+    // The second case: a folder at the lock's path.
     for place in ["no/such/folder/a.lock", "."] {
         let outcome = pair.sync(&["--lock", place]).run().await.expect_code(2);
         assert!(outcome.stderr.contains(&format!("error: cannot write the lock {place}")), "{outcome}");
@@ -62,19 +65,19 @@ async fn a_folder_that_takes_no_lock_is_found_before_any_request() {
 }
 
 #[tokio::test]
-async fn an_image_that_failed_stays_in_it_unconfirmed() {
+async fn a_failed_image_stays_in_it_unconfirmed() {
     let (_, web, pair) = two_images().await;
     pair.source.on("GET", "/v2/team/app/").then(Action::error(404, "MANIFEST_UNKNOWN"));
     let outcome = pair.sync(&[]).run().await.expect_code(1);
     let lock = lock_of(&outcome);
     let [app, other] = lock["images"].as_array().unwrap().as_slice() else { panic!("{lock}") };
-    assert_eq!((&app["confirmed"], app.get("digest")), (&false.into(), None));
-    assert_eq!(other["confirmed"], true);
+    assert_eq!((&app["destinations"][0]["confirmed"], app.get("digest")), (&false.into(), None));
+    assert_eq!(other["destinations"][0]["confirmed"], true);
     assert_eq!(other["digest"], web.root().digest.as_str());
 }
 
-/// A mirror with its lock, whose source has moved its tag since.
-async fn moved_on() -> (SampleImage, ScriptedPair, Outcome) {
+/// A mirror with its lock, after the tag has moved at the source.
+async fn with_moved_tag() -> (SampleImage, ScriptedPair, Outcome) {
     let old = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &old)]).await;
     let first = pair.sync(&[]).run().await.expect_success();
@@ -89,8 +92,8 @@ fn locked(pair: &ScriptedPair, earlier: &Outcome, more: &[&str]) -> Mirror {
 }
 
 #[tokio::test]
-async fn a_locked_run_copies_the_locks_digests_whatever_the_tags_name_now() {
-    let (old, pair, first) = moved_on().await;
+async fn a_locked_run_copies_the_locked_digests_even_if_tags_moved() {
+    let (old, pair, first) = with_moved_tag().await;
     pair.destination.with_store(|store| store.repositories.clear());
     locked(&pair, &first, &[]).run().await.expect_success();
     assert_eq!(pair.tag("mirror/app", "1"), Some(old.root().digest.to_string()));
@@ -99,8 +102,8 @@ async fn a_locked_run_copies_the_locks_digests_whatever_the_tags_name_now() {
 }
 
 #[tokio::test]
-async fn a_locked_run_that_finds_everything_in_place_does_not_ask_the_source() {
-    let (_, pair, first) = moved_on().await;
+async fn a_locked_run_with_nothing_to_do_makes_no_request_to_the_source() {
+    let (_, pair, first) = with_moved_tag().await;
     let asked = pair.source.requests().len();
     let outcome = locked(&pair, &first, &["--output", "json"]).run().await.expect_success();
     assert_eq!(statuses(&document(&outcome)), ["up-to-date"]);
@@ -108,8 +111,8 @@ async fn a_locked_run_that_finds_everything_in_place_does_not_ask_the_source() {
 }
 
 #[tokio::test]
-async fn a_locked_run_leaves_the_locks_bytes_as_they_were_bug() {
-    let (_, pair, first) = moved_on().await;
+async fn a_locked_run_leaves_the_lock_byte_identical_bug() {
+    let (_, pair, first) = with_moved_tag().await;
     let path = first.folder().join("thoras-mirror.lock");
     let before = std::fs::read(&path).unwrap();
     locked(&pair, &first, &[]).run().await.expect_success();
@@ -117,16 +120,96 @@ async fn a_locked_run_leaves_the_locks_bytes_as_they_were_bug() {
 }
 
 #[tokio::test]
-async fn a_locked_run_that_fails_does_not_lose_the_locks_digests_bug() {
-    let (old, pair, first) = moved_on().await;
+async fn a_failed_locked_run_keeps_the_locked_digests_bug() {
+    let (old, pair, first) = with_moved_tag().await;
     pair.destination.with_store(|store| store.repositories.clear());
     pair.source.on("GET", "/manifests/").first(1).then(Action::error(403, "DENIED"));
     locked(&pair, &first, &[]).run().await.expect_code(4);
     let lock = lock_of(&first);
-    assert_eq!(lock["images"][0]["confirmed"], false);
+    assert_eq!(lock["images"][0]["destinations"][0]["confirmed"], false);
     assert_eq!(lock["images"][0]["digest"], old.root().digest.as_str());
     locked(&pair, &first, &[]).run().await.expect_success();
     assert_eq!(pair.tag("mirror/app", "1"), Some(old.root().digest.to_string()));
+}
+
+#[tokio::test]
+async fn a_locked_run_to_another_registry_adds_a_destination() {
+    let (old, pair, first) = with_moved_tag().await;
+    let other = Scripted::start().await;
+    let (prod, stage) = (mirror_at(pair.destination.address()), mirror_at(other.address()));
+    let run = |to: &str| sync(&[], to, &["--locked"]).in_folder(&first.folder()).run();
+    let before = lock_of(&first);
+    run(&stage).await.expect_success();
+    let lock = lock_of(&first);
+    let mut named = [&prod, &stage];
+    named.sort();
+    let recorded = lock["destinations"].as_array().unwrap().iter().map(|one| one["to"].as_str().unwrap());
+    assert_eq!(recorded.collect::<Vec<_>>(), named);
+    let copies = lock["images"][0]["destinations"].as_array().unwrap();
+    assert_eq!(copies.len(), 2);
+    assert!(copies.contains(&before["images"][0]["destinations"][0]), "{lock}");
+    assert!(copies.iter().all(|copy| copy["confirmed"] == true), "{lock}");
+
+    // Syncing either of them again changes nothing.
+    for to in [&prod, &stage] {
+        run(to).await.expect_success();
+        assert_eq!(lock_of(&first), lock);
+    }
+
+    let verify = || Mirror::new(["verify", "--output", "json"]).in_folder(&first.folder()).run();
+    let outcome = verify().await.expect_success();
+    assert_eq!(document(&outcome)["totals"]["confirmed"], 2);
+    assert_eq!(document(&outcome)["destination"], named.map(String::as_str).join(", "));
+    for (at, (broken, to)) in [(&other, &stage), (&pair.destination, &prod)].into_iter().enumerate() {
+        broken.with_store(|store| store.repositories.clear());
+        let outcome = verify().await.expect_code(5);
+        assert_eq!(document(&outcome)["totals"]["failed"], 1, "{outcome}");
+        let repair = format!("repair: thoras-mirror sync --locked --lock thoras-mirror.lock --to {to}\n");
+        assert_eq!(outcome.stderr.matches("repair: ").count(), 1, "{outcome}");
+        assert!(outcome.stderr.contains(&repair), "{at}: {repair}: {outcome}");
+        broken.with_store(|store| store.insert("mirror/app", &old));
+    }
+}
+
+#[tokio::test]
+async fn verify_sends_one_login_to_one_registry_only() {
+    let (_, pair, first) = with_moved_tag().await;
+    let other = Scripted::start().await;
+    let stage = mirror_at(other.address());
+    sync(&[], &stage, &["--locked"]).in_folder(&first.folder()).run().await.expect_success();
+    let asked = pair.destination.requests().len() + other.requests().len();
+    let run = Mirror::new(["verify", "--to-username", "user"]).env("THORAS_MIRROR_TO_PASSWORD", "secret");
+    let outcome = run.in_folder(&first.folder()).run().await.expect_code(2);
+    assert!(outcome.stderr.contains("--to-username is for one registry"), "{outcome}");
+    assert_eq!(pair.destination.requests().len() + other.requests().len(), asked);
+}
+
+#[tokio::test]
+async fn foreign_layers_for_one_of_several_destinations_are_refused_before_any_request() {
+    let (_, pair, first) = with_moved_tag().await;
+    let other = Scripted::start().await;
+    let before = std::fs::read(lock_path(&first)).unwrap();
+    let more = ["--locked", "--foreign-layers"];
+    let run = sync(&[], &mirror_at(other.address()), &more).in_folder(&first.folder());
+    let outcome = run.run().await.expect_code(2);
+    assert!(outcome.stderr.contains("only some of the lock's destinations"), "{outcome}");
+    assert_eq!(other.requests().len(), 0);
+    assert_eq!(std::fs::read(lock_path(&first)).unwrap(), before);
+    let run = sync(&[], &mirror_at(pair.destination.address()), &more).in_folder(&first.folder());
+    run.run().await.expect_success();
+    assert_eq!(lock_of(&first)["foreignLayers"], true);
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_a_lock_is_not_overwritten_bug() {
+    let (_, _, pair) = two_images().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("values.yaml");
+    std::fs::write(&path, "image: nginx\n").unwrap();
+    let outcome = pair.sync(&["--lock"]).arg(&path).run().await.expect_code(2);
+    assert!(outcome.stderr.contains("values.yaml exists and is not a thoras-mirror lock file"), "{outcome}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "image: nginx\n");
+    assert_eq!(pair.source.requests().len() + pair.destination.requests().len(), 0);
 }
 
 #[tokio::test]
@@ -140,7 +223,7 @@ async fn a_locked_run_without_a_lock_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn it_holds_the_chart_and_no_value_and_no_password() {
+async fn it_records_the_chart_without_values_or_passwords() {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     let chart = tempfile::tempdir().unwrap();
@@ -168,7 +251,7 @@ async fn it_holds_the_chart_and_no_value_and_no_password() {
 }
 
 #[tokio::test]
-async fn locked_takes_no_filter_from_the_environment_and_refuses_one_that_was_typed() {
+async fn locked_ignores_filters_from_the_environment_and_refuses_filter_flags() {
     let (_, _, pair) = two_images().await;
     let first = pair.sync(&[]).run().await.expect_success();
     let to = mirror_at(pair.destination.address());
@@ -180,9 +263,9 @@ async fn locked_takes_no_filter_from_the_environment_and_refuses_one_that_was_ty
     assert!(outcome.stderr.contains("'--locked' cannot be used with '--exclude"), "{outcome}");
 }
 
-/// Else a power cut could leave an empty lock in place of the one before.
+/// Otherwise a power cut could replace the earlier lock with an empty file.
 #[tokio::test]
-async fn it_is_synced_before_it_gets_its_name() {
+async fn it_is_synced_before_its_rename() {
     let (_, _, pair) = two_images().await;
     let strace = Strace::new();
     let outcome = pair.sync(&[]).traced_by(&strace).run().await.expect_success();

@@ -1,11 +1,9 @@
-//! What a person reads. Ports, times and speeds differ from run to run and are replaced.
-
-use std::net::TcpListener;
+//! Output on a terminal. Ports, times and speeds differ from run to run and are replaced.
 
 use insta::assert_snapshot;
 
 use super::*;
-use crate::support::registry::Options;
+use crate::support::{ClosedPort, registry::Options};
 
 /// Runs, expects this exit code, and compares what was printed.
 macro_rules! assert_reads {
@@ -18,7 +16,7 @@ macro_rules! assert_reads {
     };
 }
 
-/// Columns of times shrink to one blank, since their width follows their content.
+/// Columns of times are reduced to one space, because their width follows their content.
 fn redactions() -> Vec<(&'static str, &'static str)> {
     vec![
         (r"127\.0\.0\.1:\d+", "HOST:PORT"),
@@ -69,18 +67,17 @@ async fn a_refused_password() {
 }
 
 #[tokio::test]
-async fn no_password_where_one_is_needed() {
+async fn a_missing_password() {
     let mut pair = RealPair::with(&[("team/app", &SampleImage::multi_platform("1"))]).await;
     pair.destination = Registry::start_with(Options::default().htpasswd("pusher", "right")).await;
     assert_reads!("no_password", pair.sync(&[]), 4);
 }
 
 #[tokio::test]
-async fn a_registry_that_cannot_be_reached() {
+async fn an_unreachable_registry() {
     let pair = ScriptedPair::with(&[("team/app", &SampleImage::multi_platform("1"))]).await;
-    // Bound and dropped: nobody listens there now.
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    assert_reads!("unreachable", sync(&pair.images, &format!("{nobody}/mirror"), &[]), 1);
+    let closed = ClosedPort::new();
+    assert_reads!("unreachable", sync(&pair.images, &format!("{}/mirror", closed.host_port), &[]), 1);
 }
 
 #[tokio::test]
@@ -108,7 +105,7 @@ async fn a_password_in_the_destination_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn an_overwrite_that_is_forbidden() {
+async fn a_forbidden_overwrite() {
     let pair = ScriptedPair::with(&[("team/app", &SampleImage::multi_platform("1"))]).await;
     pair.sync(&[]).run().await.expect_success();
     let new = SampleImage { tag: "1".to_owned(), ..SampleImage::multi_platform("next") };

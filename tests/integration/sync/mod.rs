@@ -1,10 +1,11 @@
-//! `sync` as a person runs it: the built program between real registries, and between registries that misbehave.
+//! `sync`: the built program between real registries and between misbehaving ones.
 //!
-//! - [`servers`]: which registries and credentials it works with; [`contents`]: what must arrive unchanged;
-//!   [`shapes`]: manifests that say too little, too much, or name what is not there;
-//! - [`sharing`], [`requests`], [`idle`], [`repair`]: how little is moved and asked, counted at the servers;
-//! - [`naming`], [`platforms`], [`moving`], [`lock`], [`output`], [`messages`]: what it is told, and what it says;
-//! - [`integrity`], [`failures`], [`interrupt`], [`kill`]: what holds whatever happens.
+//! - [`servers`]: supported registries and credentials; [`contents`]: images arrive unchanged; [`shapes`]: incomplete,
+//!   ambiguous and dangling manifests;
+//! - [`order`]: children before parents, held at a gate;
+//! - [`sharing`], [`requests`], [`idle`], [`repair`]: transfers and requests, counted at the servers;
+//! - [`naming`], [`platforms`], [`moving`], [`lock`], [`output`], [`messages`]: options and output;
+//! - [`integrity`], [`failures`], [`interrupt`], [`kill`]: guarantees under failure.
 
 mod contents;
 mod failures;
@@ -16,6 +17,7 @@ mod lock;
 mod messages;
 mod moving;
 mod naming;
+mod order;
 mod output;
 mod platforms;
 mod repair;
@@ -30,6 +32,7 @@ use serde_json::Value;
 
 use crate::support::{
     Address, client,
+    documents::run as document,
     images::SampleImage,
     process::{Mirror, Outcome},
     registry::Registry,
@@ -44,7 +47,7 @@ fn sync(images: &[String], to: &str, more: &[&str]) -> Mirror {
     )
 }
 
-/// Two CNCF registries that are open to everyone.
+/// Two CNCF registries without a login.
 struct RealPair {
     source: Registry,
     destination: Registry,
@@ -123,35 +126,20 @@ impl ScriptedPair {
         })
     }
 
-    /// How many requests that write the destination has seen.
+    /// The number of write requests that the destination has received.
     fn writes(&self) -> usize {
         let requests = self.destination.requests();
         requests.iter().filter(|request| is_write(request.method.as_str())).count()
     }
 }
 
-/// What is behind `--to` in most tests.
+/// The value of `--to` in most tests.
 fn mirror_at(address: &Address) -> String {
     format!("{}/mirror", address.host_port)
 }
 
 fn is_write(method: &str) -> bool {
     !matches!(method, "GET" | "HEAD")
-}
-
-/// The JSON document that a run printed: one, and valid against its schema.
-fn document(outcome: &Outcome) -> Value {
-    let document: Value =
-        serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome}"));
-    let schema: Value = serde_json::from_str(include_str!("../../../src/report/schema/run.v1.json")).unwrap();
-    let errors: Vec<String> = jsonschema::validator_for(&schema)
-        .unwrap()
-        .iter_errors(&document)
-        .map(|error| error.to_string())
-        .collect();
-    assert!(errors.is_empty(), "{errors:?}: {outcome}");
-    assert_eq!(document["exitCode"], outcome.status.code().unwrap_or(-1), "{outcome}");
-    document
 }
 
 /// The statuses of a document's images, in their order.

@@ -1,4 +1,4 @@
-//! Destination tags that name something else.
+//! Destination tags that point to another digest.
 
 use super::*;
 
@@ -24,7 +24,7 @@ async fn a_tag_that_moved_is_moved_and_reported() {
 }
 
 #[tokio::test]
-async fn a_document_names_what_a_moved_tag_named_before() {
+async fn the_json_names_the_previous_digest_of_a_moved_tag() {
     let (old, new, pair) = moved().await;
     let outcome = pair.sync(&["--output", "json"]).run().await.expect_success();
     let document = document(&outcome);
@@ -44,7 +44,7 @@ async fn no_overwrite_fails_a_moved_tag_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn no_overwrite_is_set_in_the_environment_by_1_and_by_true() {
+async fn no_overwrite_can_be_set_in_the_environment_with_1_or_true() {
     let (old, _, pair) = moved().await;
     for value in ["1", "true", "yes"] {
         pair.sync(&[]).env("THORAS_MIRROR_NO_OVERWRITE", value).run().await.expect_code(1);

@@ -1,4 +1,4 @@
-//! Where images go.
+//! Names at the destination.
 
 use super::*;
 
@@ -14,7 +14,7 @@ async fn tags_after(more: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn relative_names_keep_what_stands_below_the_common_prefix() {
+async fn relative_names_keep_the_path_below_the_common_prefix() {
     assert_eq!(tags_after(&[]).await, ["mirror/app:1", "mirror/deep/web:2"]);
 }
 
@@ -30,18 +30,18 @@ async fn full_keeps_host_and_path() {
 }
 
 #[tokio::test]
-async fn a_source_prefix_is_cut_off_and_images_outside_it_keep_their_path() {
+async fn a_source_prefix_is_removed_and_images_outside_it_keep_their_path() {
     let expected = ["mirror/team/app:1", "mirror/web:2"];
     assert_eq!(tags_after(&["--source-prefix", "127.0.0.1:PORT/team/deep"]).await, expected);
 }
 
 #[tokio::test]
-async fn names_do_not_depend_on_what_is_included_or_excluded() {
+async fn names_do_not_depend_on_filters() {
     assert_eq!(tags_after(&["--include", "*web*"]).await, ["mirror/deep/web:2"]);
     assert_eq!(tags_after(&["--exclude", "*app*"]).await, ["mirror/deep/web:2"]);
 }
 
-/// Mirrors `team/app`, which is named by this suffix: its tags at the destination.
+/// Mirrors `team/app` with this suffix (`:TAG`, `@DIGEST` or both). Returns its tags at the destination.
 async fn tags_for(suffix: &str, image: &SampleImage) -> ScriptedPair {
     let mut pair = ScriptedPair::with(&[("team/app", image)]).await;
     pair.images = vec![format!("{}/team/app{suffix}", pair.source.address().host_port)];
@@ -50,7 +50,7 @@ async fn tags_for(suffix: &str, image: &SampleImage) -> ScriptedPair {
 }
 
 #[tokio::test]
-async fn an_image_that_is_named_by_digest_alone_gets_a_tag_of_its_own() {
+async fn an_image_pinned_by_digest_alone_gets_a_generated_tag() {
     let image = SampleImage::multi_platform("1");
     let digest = &image.root().digest;
     let pair = tags_for(&format!("@{digest}"), &image).await;
@@ -86,16 +86,16 @@ async fn a_collision_is_found_before_any_request() {
 }
 
 #[tokio::test]
-async fn a_repository_of_a_registry_without_path_is_a_destination_too() {
+async fn a_registry_without_a_path_can_be_a_destination() {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     sync(&pair.images, &pair.destination.address().host_port, &[]).run().await.expect_success();
     assert_eq!(pair.tags(), ["app:1"]);
 }
 
-/// Such a prefix was passed over without a word, and images went where nobody looked for them.
+/// Such a prefix was silently ignored, and images went to unexpected names.
 #[tokio::test]
-async fn a_source_prefix_that_no_image_stands_below_is_refused_bug() {
+async fn a_source_prefix_that_matches_no_image_is_refused_bug() {
     for prefix in ["https://registry.example.com/team", "registry.example.com/a b", "/team", ""] {
         for command in [&["sync", "--images", "-", "--to", "127.0.0.1:1/x"] as &[&str], &["serve", "nowhere"]]
         {

@@ -1,4 +1,4 @@
-//! What is printed where, and what a dry run leaves alone.
+//! What is printed where, and what a dry run does not change.
 
 use std::process::Stdio;
 
@@ -28,7 +28,7 @@ async fn a_dry_run_counts_bytes_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_dry_run_knows_which_blobs_are_there() {
+async fn a_dry_run_knows_which_blobs_are_present() {
     let (image, pair) = one_image().await;
     let present = image.blobs.iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
     pair.destination.with_store(|store| {
@@ -42,7 +42,7 @@ async fn a_dry_run_knows_which_blobs_are_there() {
 }
 
 #[tokio::test]
-async fn a_dry_run_of_what_is_there_says_so() {
+async fn a_dry_run_with_nothing_to_do_says_so() {
     let (_, pair) = one_image().await;
     pair.sync(&[]).run().await.expect_success();
     let writes = pair.writes();
@@ -67,7 +67,7 @@ async fn results_are_on_standard_output_and_everything_else_on_standard_error() 
 }
 
 #[tokio::test]
-async fn quiet_says_nothing_when_all_is_well_and_every_failure() {
+async fn quiet_prints_only_failures() {
     let (_, mut pair) = one_image().await;
     let outcome = pair.sync(&["-q"]).run().await.expect_success();
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""));
@@ -99,7 +99,7 @@ async fn a_command_that_fails_early_prints_a_document_too() {
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_is_no_panic() {
+async fn a_closed_pipe_does_not_panic() {
     let (_, pair) = one_image().await;
     for form in ["table", "json"] {
         let folder = tempfile::tempdir().unwrap();
@@ -125,7 +125,7 @@ async fn a_reader_that_goes_away_is_no_panic() {
 }
 
 #[tokio::test]
-async fn what_a_registry_says_cannot_reach_the_terminal_as_it_is() {
+async fn text_from_a_registry_is_escaped_for_the_terminal() {
     use crate::support::scripted::Answer;
     let (_, pair) = one_image().await;
     let message = "\u{1b}[2Jgone\u{7}\u{202e}\u{9b}31m";

@@ -1,4 +1,4 @@
-//! The platforms that must be there, and leave to lack them.
+//! Required platforms, and waivers for missing ones.
 
 use super::*;
 
@@ -18,13 +18,13 @@ async fn an_image_without_a_required_platform_fails_and_the_others_do_not() {
     assert_eq!(problem["kind"], "missing-platform");
     assert_eq!(problem["platform"], "linux/arm64");
     assert_eq!(problem["available"], serde_json::json!(["linux/amd64"]));
-    assert!(outcome.stderr.contains("platform linux/arm64 is missing; there is linux/amd64"), "{outcome}");
+    assert!(outcome.stderr.contains("linux/arm64 is missing (available: linux/amd64"), "{outcome}");
     assert_eq!(pair.tags(), ["mirror/both:1"]);
     assert_eq!(pair.source.count("GET", "/v2/team/one/blobs/"), 1, "its config, to learn its platform");
 }
 
 #[tokio::test]
-async fn leave_to_lack_a_platform_is_shown_everywhere() {
+async fn a_waived_platform_is_shown_everywhere() {
     for leave in ["one", "one=linux/arm64", "*/team/one:2"] {
         let pair = one_lacks_arm64().await;
         let outcome = pair.sync(&["--allow-missing-platform", leave]).run().await.expect_success();
@@ -41,7 +41,7 @@ async fn leave_to_lack_a_platform_is_shown_everywhere() {
 }
 
 #[tokio::test]
-async fn leave_for_another_image_or_platform_does_not_help() {
+async fn a_waiver_for_another_image_or_platform_does_not_apply() {
     for leave in ["both", "one=linux/s390x", "on"] {
         let pair = one_lacks_arm64().await;
         pair.sync(&["--allow-missing-platform", leave]).run().await.expect_code(1);
@@ -49,18 +49,18 @@ async fn leave_for_another_image_or_platform_does_not_help() {
 }
 
 #[tokio::test]
-async fn the_platforms_that_are_asked_for_replace_the_default() {
+async fn requested_platforms_replace_the_default() {
     let pair = one_lacks_arm64().await;
     pair.sync(&["--platform", "linux/amd64"]).run().await.expect_success();
     let both =
         pair.sync(&["--platform", "linux/amd64", "--platform", "linux/s390x"]).run().await.expect_code(1);
-    assert!(both.stderr.contains("platform linux/s390x is missing; there is linux/amd64"), "{both}");
+    assert!(both.stderr.contains("linux/s390x is missing (available: linux/amd64"), "{both}");
     let listed = pair.sync(&[]).env("THORAS_MIRROR_PLATFORM", "linux/amd64,linux/s390x").run().await;
     listed.expect_code(1);
 }
 
 #[tokio::test]
-async fn every_platform_is_copied_not_only_the_required() {
+async fn every_platform_is_copied_not_only_those_required() {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     pair.sync(&["--platform", "linux/amd64"]).run().await.expect_success();
@@ -68,7 +68,7 @@ async fn every_platform_is_copied_not_only_the_required() {
 }
 
 #[tokio::test]
-async fn arm64_is_served_by_its_variant_v8() {
+async fn arm64_is_satisfied_by_its_variant_v8() {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     let outcome = pair.sync(&["--platform", "linux/arm64", "--output", "json"]).run().await.expect_success();
@@ -85,9 +85,9 @@ async fn a_single_manifests_platform_is_read_from_its_config() {
     assert_eq!(document["images"][0]["platforms"][0]["digest"], image.root().digest.as_str());
 }
 
-/// A pattern that is misspelt gives no leave, and would not be missed until the platform is.
+/// A misspelled pattern waives nothing, and without a warning the mistake would show only when a platform is missing.
 #[tokio::test]
-async fn leave_that_matches_no_image_is_named() {
+async fn a_waiver_that_matches_no_image_is_reported() {
     let pair = ScriptedPair::with(&[("team/app", &SampleImage::multi_platform("1"))]).await;
     let arguments = ["--allow-missing-platform", "ap=linux/arm64", "--allow-missing-platform", "app"];
     let warning = "warning: `--allow-missing-platform ap=linux/arm64` matches none of the images";

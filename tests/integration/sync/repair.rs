@@ -1,4 +1,4 @@
-//! What is missing below a correct tag: which check finds it, and that it is put back.
+//! Missing content below a correct tag: which check finds it, and that it is restored.
 
 use super::*;
 
@@ -12,7 +12,7 @@ async fn mirrored() -> (SampleImage, RealPair) {
 }
 
 #[tokio::test]
-async fn a_child_manifest_that_vanished_is_put_back() {
+async fn a_deleted_child_manifest_is_restored() {
     let (image, pair) = mirrored().await;
     pair.destination.storage().delete_manifest("mirror/app", &image.manifests[1].digest);
     assert!(!pair.destination.storage().incomplete_tags().is_empty());
@@ -29,7 +29,7 @@ async fn a_child_manifest_that_vanished_is_put_back() {
 }
 
 #[tokio::test]
-async fn a_blob_that_vanished_is_put_back_by_a_check_of_blobs() {
+async fn a_deleted_blob_is_restored_by_a_blob_check() {
     let (image, pair) = mirrored().await;
     let (digest, bytes) = image.blobs.iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
     pair.destination.storage().unlink_blob("mirror/app", digest);
@@ -44,7 +44,7 @@ async fn a_blob_that_vanished_is_put_back_by_a_check_of_blobs() {
 }
 
 #[tokio::test]
-async fn the_default_check_does_not_see_a_blob_that_vanished() {
+async fn the_default_check_does_not_detect_a_deleted_blob() {
     let (image, pair) = mirrored().await;
     let digest = image.blobs.keys().next().unwrap();
     pair.destination.storage().unlink_blob("mirror/app", digest);
@@ -56,7 +56,7 @@ async fn the_default_check_does_not_see_a_blob_that_vanished() {
 }
 
 #[tokio::test]
-async fn a_tag_that_vanished_moves_no_blob() {
+async fn restoring_a_deleted_tag_copies_no_blob() {
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     pair.sync(&[]).run().await.expect_success();
@@ -69,12 +69,12 @@ async fn a_tag_that_vanished_moves_no_blob() {
 }
 
 #[tokio::test]
-async fn a_registry_that_loses_what_it_accepted_is_found_out() {
+async fn a_registry_that_loses_accepted_content_is_detected() {
     use crate::support::scripted::{Action, Answer};
     let image = SampleImage::multi_platform("1");
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     let lost = &image.manifests[0].digest;
-    // It takes the child, and denies it to every later reader.
+    // It accepts the child and then answers 404 to every read of it.
     pair.destination
         .on("GET", &format!("/manifests/{lost}"))
         .then(Action::Answer(Answer::error(404, "MANIFEST_UNKNOWN")));
@@ -82,5 +82,5 @@ async fn a_registry_that_loses_what_it_accepted_is_found_out() {
     let document = document(&outcome);
     assert_eq!(statuses(&document), ["failed"]);
     assert_eq!(document["images"][0]["problems"][0]["kind"], "missing-manifest");
-    assert_eq!(lock_of(&outcome)["images"][0]["confirmed"], false);
+    assert_eq!(lock_of(&outcome)["images"][0]["destinations"][0]["confirmed"], false);
 }

@@ -1,4 +1,4 @@
-//! The registries and credentials that it works with, read back by programs that share no code with it.
+//! Registries and credentials that `sync` supports, read back by tools that share no code with it.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -16,7 +16,7 @@ use crate::support::{
 const USER: &str = "pusher";
 const PASSWORD: &str = "correct horse: battery";
 
-/// This project's own registry, in the test's process.
+/// The registry of `thoras-mirror serve`, in the test's process.
 struct Served {
     address: Address,
     running: JoinHandle<()>,
@@ -40,7 +40,7 @@ impl Drop for Served {
     }
 }
 
-/// Every platform of an image, copied out by skopeo, holds exactly the sample's bytes.
+/// Asserts that every platform of an image, copied by skopeo, has exactly the sample's bytes.
 async fn assert_skopeo_copies(address: &Address, repository: &str, image: &SampleImage) {
     let folder = tempfile::tempdir().unwrap();
     let from = format!("docker://{}", address.image(repository, &image.tag));
@@ -78,7 +78,7 @@ async fn from_a_cncf_registry_into_another() {
 }
 
 #[tokio::test]
-async fn from_our_own_registry_into_a_cncf_registry_and_back() {
+async fn from_thoras_mirror_serve_into_a_cncf_registry_and_back() {
     let image = SampleImage::docker("1");
     let (ours, theirs, back) = tokio::join!(Served::start(), Registry::start(), Served::start());
     client::push(&image, &ours.address, "team/app").await;
@@ -91,7 +91,7 @@ async fn from_our_own_registry_into_a_cncf_registry_and_back() {
     assert_mirrored(&back.address, &image).await;
 }
 
-/// An open source with one image, and a destination that wants a password.
+/// A public source with one image, and a destination that requires a password.
 async fn into_htpasswd() -> (SampleImage, RealPair) {
     let image = SampleImage::multi_platform("1");
     let mut pair = RealPair::with(&[("team/app", &image)]).await;
@@ -136,7 +136,7 @@ fn write_docker_config(folder: &Path, host: &str) {
 }
 
 #[tokio::test]
-async fn a_wrong_password_exits_with_4_and_says_nothing_of_it() {
+async fn a_wrong_password_exits_with_4_and_is_not_printed() {
     let (_, pair) = into_htpasswd().await;
     let run = pair.sync(&["--to-username", USER, "-v"]).env("THORAS_MIRROR_TO_PASSWORD", "not-the-password");
     let outcome = run.run().await.expect_code(4);
@@ -161,7 +161,7 @@ async fn the_destinations_password_never_goes_to_the_source() {
 }
 
 #[tokio::test]
-async fn a_private_authority_has_to_be_named() {
+async fn a_private_authority_must_be_configured() {
     let authority = Authority::new();
     let image = SampleImage::multi_platform("1");
     let mut pair = RealPair::with(&[("team/app", &image)]).await;
@@ -177,7 +177,7 @@ async fn a_private_authority_has_to_be_named() {
 }
 
 #[tokio::test]
-async fn tokens_on_both_sides_that_expire_at_once() {
+async fn tokens_that_expire_immediately_are_renewed_on_both_sides() {
     let image = SampleImage::multi_platform("1");
     let (source_tokens, destination_tokens) =
         tokio::join!(TokenServer::start(None), TokenServer::start(None));

@@ -40,7 +40,7 @@ async fn run(command: &str, to: &str, flags: &[String]) -> Outcome {
 }
 
 #[tokio::test]
-async fn a_chart_is_mirrored_locked_by_name_and_verified_both_ways() {
+async fn a_chart_is_mirrored_and_locked_and_verified_with_and_without_the_lock() {
     let (source, flags) = vendor_registry().await;
     let mirror = Registry::start().await;
     let to = format!("{}/mirror", mirror.address().host_port);

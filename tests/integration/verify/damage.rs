@@ -1,15 +1,15 @@
-//! Damage done to a real registry's files, all of it named in one run, and repaired by the commands that are printed.
+//! Damage to a real registry's files: one run reports all of it, and the printed commands repair it.
 
 use insta::assert_snapshot;
 
-use super::{Site, find, last_words, mirrored, own_layer, problem_kinds, redact, repair_commands};
+use super::{Site, final_output, find, mirrored, own_layer, problem_kinds, redact, repair_commands};
 use crate::support::{client, images::SampleImage};
 
 fn image(name: &str) -> SampleImage {
     SampleImage::multi_platform(name)
 }
 
-/// Takes the manifest under the tag away, as a person with the API would.
+/// Deletes the manifest under the tag through the API.
 async fn delete_tag(site: &Site, image: &SampleImage) {
     let address = site.mirror.address();
     let url = format!("{}/v2/{}/manifests/{}", address.url(), mirrored(image), image.root().digest);
@@ -25,7 +25,7 @@ async fn move_tag(site: &Site, image: &SampleImage) {
 }
 
 #[tokio::test]
-async fn every_damage_is_named_in_one_run_and_repaired_by_the_printed_commands() {
+async fn all_damage_is_reported_in_one_run_and_repaired_by_the_printed_commands() {
     let [untouched, untagged, moved] = ["untouched", "untagged", "moved"].map(image);
     let [childless, blobless, hollow] = ["childless", "blobless", "hollow"].map(image);
     let images = [&untouched, &untagged, &moved, &childless, &blobless, &hollow];
@@ -62,7 +62,7 @@ async fn every_damage_is_named_in_one_run_and_repaired_by_the_printed_commands()
     );
 
     let outcome = site.run(["verify"]).await.expect_code(5);
-    redact(&site).bind(|| assert_snapshot!("every_damage", last_words(&outcome)));
+    redact(&site).bind(|| assert_snapshot!("every_damage", final_output(&outcome)));
     let commands = repair_commands(&outcome.stderr);
     assert_eq!(commands.len(), 2, "with and without --check blobs: {commands:?}");
     for command in commands {
@@ -73,7 +73,7 @@ async fn every_damage_is_named_in_one_run_and_repaired_by_the_printed_commands()
 }
 
 #[tokio::test]
-async fn several_damages_of_one_image_are_all_named() {
+async fn several_problems_of_one_image_are_all_reported() {
     let image = image("wreck");
     let site = Site::of(&[&image]).await;
     let storage = site.mirror.storage();
@@ -87,7 +87,7 @@ async fn several_damages_of_one_image_are_all_named() {
     assert_eq!(code, Some(5));
     let text = find(&document, &image)["problems"].to_string();
     assert!(text.contains(image.manifests[0].digest.as_str()), "{text}");
-    // What is below a manifest that is gone is not known; what is below the other one is.
+    // The content below a deleted manifest is unknown; the content below the other one is known.
     let below = crate::support::graph::children(&image.manifests[1].bytes);
     for blob in lost.iter().filter(|blob| below.contains(&super::Child::Blob((**blob).clone()))) {
         assert!(text.contains(blob.as_str()), "{blob} is not named: {text}");
@@ -95,7 +95,7 @@ async fn several_damages_of_one_image_are_all_named() {
 }
 
 #[tokio::test]
-async fn wrong_bytes_are_named_with_what_to_do_because_no_copy_would_replace_them() {
+async fn wrong_bytes_are_reported_with_a_remedy_other_than_a_copy() {
     let [short, rotten] = ["short", "rotten"].map(image);
     let site = Site::of(&[&short, &rotten]).await;
     let storage = site.mirror.storage();
@@ -111,9 +111,9 @@ async fn wrong_bytes_are_named_with_what_to_do_because_no_copy_would_replace_the
     assert_eq!(find(&document, &rotten)["problems"][0]["digest"], own_layer(&rotten).as_str());
 
     let outcome = site.run(["verify", "--level", "bytes"]).await.expect_code(5);
-    redact(&site).bind(|| assert_snapshot!("wrong_bytes", last_words(&outcome)));
+    redact(&site).bind(|| assert_snapshot!("wrong_bytes", final_output(&outcome)));
 
-    // What the report says: delete it there, then sync.
+    // As the report says: delete it there, then sync.
     for (image, blob) in [(&short, own_layer(&short)), (&rotten, own_layer(&rotten))] {
         storage.unlink_blob(&mirrored(image), &blob);
         storage.delete_data(&blob);
@@ -124,7 +124,7 @@ async fn wrong_bytes_are_named_with_what_to_do_because_no_copy_would_replace_the
 }
 
 #[tokio::test]
-async fn a_platform_that_the_mirror_never_had_is_named_with_those_that_are_there() {
+async fn a_platform_that_was_never_mirrored_is_reported_with_those_present() {
     let image = image("web");
     let site = Site::of(&[&image]).await;
     let reference = site.reference(&image);
@@ -133,7 +133,7 @@ async fn a_platform_that_the_mirror_never_had_is_named_with_those_that_are_there
     let prefix = format!("{}/vendor", site.source.address().host_port);
     let arguments = arguments.into_iter().chain(["--source-prefix", &prefix]);
     let outcome = crate::support::process::Mirror::new(arguments).run().await.expect_code(5);
-    let document = crate::support::documents::parse(&outcome.stdout, "run.v1.json");
+    let document = crate::support::documents::run(&outcome);
     let problem = &find(&document, &image)["problems"][0];
     assert_eq!((&problem["kind"], &problem["platform"]), (&"missing-platform".into(), &"linux/s390x".into()));
     assert_eq!(problem["available"], serde_json::json!(["linux/amd64", "linux/arm64/v8"]));

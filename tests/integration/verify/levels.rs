@@ -1,10 +1,10 @@
-//! What each level sees, and what it costs: a level does not report what it cannot see.
+//! What each level detects, and its requests: a level does not report what it cannot detect.
 
 use super::{Site, mirrored, own_layer, problem_kinds};
 use crate::support::images::SampleImage;
 
 #[tokio::test]
-async fn a_level_that_cannot_see_a_damage_does_not_report_it() {
+async fn a_level_does_not_report_damage_that_it_cannot_detect() {
     let image = SampleImage::multi_platform("web");
     let site = Site::of(&[&image]).await;
     site.mirror.storage().corrupt_data(&own_layer(&image));
@@ -24,6 +24,25 @@ async fn a_level_that_cannot_see_a_damage_does_not_report_it() {
 }
 
 #[tokio::test]
+async fn present_bytes_count_only_blobs_that_were_checked_and_found() {
+    let image = SampleImage::multi_platform("web");
+    let site = Site::of(&[&image]).await;
+    let all = image.blob_bytes();
+    for (level, present) in [("platforms", 0), ("blobs", all), ("bytes", all)] {
+        let (_, document) = site.verify_json(level).await;
+        assert_eq!(document["images"][0]["bytes"]["present"], present, "{level}");
+        assert_eq!(document["totals"]["bytes"]["present"], present, "{level}");
+    }
+    let lost = own_layer(&image);
+    let size = image.blobs[&lost].len() as u64;
+    site.mirror.storage().unlink_blob(&mirrored(&image), &lost);
+    for level in ["blobs", "bytes"] {
+        let (_, document) = site.verify_json(level).await;
+        assert_eq!(document["images"][0]["bytes"]["present"], all - size, "{level}");
+    }
+}
+
+#[tokio::test]
 async fn each_level_asks_for_no_more_than_it_needs() {
     let image = SampleImage::multi_platform("web");
     let site = Site::of(&[&image]).await;
@@ -35,7 +54,7 @@ async fn each_level_asks_for_no_more_than_it_needs() {
         assert_eq!(site.mirror.count("HEAD", "/blobs/").await, heads, "{level}");
         assert_eq!(site.mirror.count("GET", "/blobs/").await, gets, "{level}");
         assert_eq!(site.mirror.count("GET", "/manifests/").await, image.manifests.len(), "{level}");
-        assert!(site.source.requests().await.is_empty(), "a lock is enough: nobody asks the source");
+        assert!(site.source.requests().await.is_empty(), "a lock is enough: the source is not contacted");
         for method in ["PUT", "POST", "PATCH", "DELETE"] {
             assert_eq!(site.mirror.count(method, "").await, 0, "verify changes nothing");
         }
@@ -43,7 +62,7 @@ async fn each_level_asks_for_no_more_than_it_needs() {
 }
 
 #[tokio::test]
-async fn the_default_level_looks_at_blobs_and_the_environment_may_name_another() {
+async fn the_default_level_is_blobs_and_the_environment_can_change_it() {
     let image = SampleImage::multi_platform("web");
     let site = Site::of(&[&image]).await;
     let outcome = site.run(["verify"]).await.expect_success();

@@ -1,13 +1,13 @@
-//! Which lock is read, and what is said when there is none or it says that an image failed.
+//! Which lock is read, and the messages if it is missing or records a failed image.
 
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use super::{Site, find, last_words, problem_kinds, redact, repair_commands, vendor};
+use super::{Site, final_output, find, problem_kinds, redact, repair_commands, vendor};
 use crate::support::{client, documents, images::SampleImage, process::Mirror, registry::Registry};
 
 #[tokio::test]
-async fn without_a_lock_it_names_the_file_and_the_three_ways_on() {
+async fn without_a_lock_it_names_the_file_and_three_remedies() {
     let outcome = Mirror::new(["verify"]).run().await.expect_code(2);
     assert_snapshot!("missing_lock", outcome.stderr);
     assert!(outcome.stderr.contains("thoras-mirror.lock"));
@@ -15,7 +15,7 @@ async fn without_a_lock_it_names_the_file_and_the_three_ways_on() {
         assert!(outcome.stderr.contains(way), "{outcome}");
     }
     let outcome = Mirror::new(["verify", "--lock", "other.lock", "-o", "json"]).run().await.expect_code(2);
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     assert_eq!(document["failures"][0]["message"], "there is no lock at other.lock");
 }
 
@@ -23,8 +23,8 @@ async fn without_a_lock_it_names_the_file_and_the_three_ways_on() {
 async fn a_broken_lock_is_unreadable_input() {
     let folder = tempfile::tempdir().unwrap();
     for (content, expected) in [
-        ("{", "thoras-mirror.lock is not a lock of this program"),
-        ("{\"schema\":\"thoras-mirror/lock/v9\"}", "this program reads `thoras-mirror/lock/v1`"),
+        ("{", "thoras-mirror.lock is not a thoras-mirror lock file"),
+        ("{\"schema\":\"thoras-mirror/lock/v9\"}", "this program reads `thoras-mirror/lock/v2` and earlier"),
     ] {
         std::fs::write(folder.path().join("thoras-mirror.lock"), content).unwrap();
         let outcome = Mirror::new(["verify"]).in_folder(folder.path()).run().await.expect_code(3);
@@ -33,7 +33,7 @@ async fn a_broken_lock_is_unreadable_input() {
 }
 
 #[tokio::test]
-async fn images_without_to_are_refused_because_the_lock_names_its_own() {
+async fn images_require_to_and_exclude_a_lock() {
     let outcome = Mirror::new(["verify", "quay.io/a/b:1"]).run().await.expect_code(2);
     assert!(outcome.stderr.contains("--to REGISTRY/PATH"), "{outcome}");
     let outcome = Mirror::new(["verify", "--to", "reg.example.com/a", "--lock", "x"]).run().await;
@@ -41,11 +41,11 @@ async fn images_without_to_are_refused_because_the_lock_names_its_own() {
 }
 
 #[tokio::test]
-async fn flags_win_over_the_environment_in_what_is_verified() {
+async fn flags_override_the_environment() {
     let image = SampleImage::multi_platform("web");
     let site = Site::of(&[&image]).await;
     let lock = site.folder().join("thoras-mirror.lock");
-    // As a pipeline has it, for sync: both are set, and neither is in the way of the other.
+    // As in a pipeline that also runs sync: both are set, and they do not conflict.
     let verify = |arguments: &[&str]| {
         Mirror::new(["verify"].iter().chain(arguments))
             .env("THORAS_MIRROR_TO", "127.0.0.1:1/elsewhere")
@@ -61,7 +61,7 @@ async fn flags_win_over_the_environment_in_what_is_verified() {
 }
 
 #[tokio::test]
-async fn an_image_that_failed_stays_unconfirmed_until_the_printed_repair_ran() {
+async fn a_failed_image_stays_unconfirmed_until_the_printed_repair_has_run() {
     let [good, late] = ["good", "late"].map(SampleImage::multi_platform);
     let (source, mirror) = tokio::join!(Registry::start(), Registry::start());
     client::push(&good, source.address(), &vendor(&good)).await;
@@ -72,8 +72,8 @@ async fn an_image_that_failed_stays_unconfirmed_until_the_printed_repair_ran() {
     let site = Site { source, mirror, synced };
     let lock: Value =
         serde_json::from_slice(&std::fs::read(site.folder().join("thoras-mirror.lock")).unwrap()).unwrap();
-    assert_eq!(lock["images"][0]["confirmed"], true, "{lock}");
-    assert_eq!(lock["images"][1]["confirmed"], false, "{lock}");
+    assert_eq!(lock["images"][0]["destinations"][0]["confirmed"], true, "{lock}");
+    assert_eq!(lock["images"][1]["destinations"][0]["confirmed"], false, "{lock}");
 
     let (code, document) = site.verify_json("platforms").await;
     assert_eq!(code, Some(5));
@@ -81,7 +81,7 @@ async fn an_image_that_failed_stays_unconfirmed_until_the_printed_repair_ran() {
     assert_eq!(problem_kinds(&document, &late), ["missing-tag", "never-confirmed"]);
 
     let outcome = site.run(["verify"]).await.expect_code(5);
-    redact(&site).bind(|| assert_snapshot!("never_confirmed", last_words(&outcome)));
+    redact(&site).bind(|| assert_snapshot!("never_confirmed", final_output(&outcome)));
     client::push(&late, site.source.address(), &vendor(&late)).await;
     for command in repair_commands(&outcome.stderr) {
         let _ = site.repair(&command).await.expect_success();
@@ -91,7 +91,7 @@ async fn an_image_that_failed_stays_unconfirmed_until_the_printed_repair_ran() {
 
 #[tokio::test]
 async fn a_repair_keeps_the_names_and_platforms_of_the_lock_bug() {
-    // Names must not be made anew from the images that the filters left, nor platforms be asked for anew.
+    // The repair must not derive names from the filtered images, or use the default platforms.
     let [web, worker] = ["web", "worker"].map(|name| SampleImage::single_platform(name, "amd64"));
     let (source, mirror) = tokio::join!(Registry::start(), Registry::start());
     client::push(&web, source.address(), "vendor/deep/web").await;

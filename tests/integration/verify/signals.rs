@@ -1,4 +1,4 @@
-//! Signals end a verification that a registry has stalled.
+//! Signals end a stalled verification.
 
 use super::own_layer;
 use crate::support::{
@@ -23,7 +23,7 @@ async fn stalled() -> (Scripted, Running) {
 }
 
 #[tokio::test]
-async fn sigint_ends_it_at_once() {
+async fn sigint_ends_it_immediately() {
     let (_registry, running) = stalled().await;
     running.interrupt();
     let outcome = running.outcome().await.expect_code(130);
@@ -31,7 +31,7 @@ async fn sigint_ends_it_at_once() {
 }
 
 #[tokio::test]
-async fn sigterm_ends_it_at_once() {
+async fn sigterm_ends_it_immediately() {
     let (_registry, running) = stalled().await;
     running.terminate();
     let _ = running.outcome().await.expect_code(143);

@@ -1,4 +1,4 @@
-//! `verify --to`: no lock, the digests that the source has now.
+//! `verify --to`: without a lock, against the current digests at the source.
 
 use super::{Site, find, own_layer, problem_kinds, repair_commands, vendor};
 use crate::support::{
@@ -19,11 +19,11 @@ async fn verify(site: &Site, images: &[&SampleImage], more: &[&str]) -> Outcome 
 }
 
 #[tokio::test]
-async fn a_mirror_as_its_source_is_verified_without_a_lock() {
+async fn a_mirror_equal_to_its_source_is_verified_without_a_lock() {
     let [web, worker] = ["web", "worker"].map(SampleImage::multi_platform);
     let site = Site::of(&[&web, &worker]).await;
     let outcome = verify(&site, &[&web, &worker], &["-o", "json"]).await.expect_success();
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     assert_eq!(document["totals"]["confirmed"], 2);
     assert_eq!(find(&document, &web)["digest"], web.root().digest.as_str());
     assert_eq!(
@@ -34,7 +34,7 @@ async fn a_mirror_as_its_source_is_verified_without_a_lock() {
 }
 
 #[tokio::test]
-async fn a_tag_that_moved_at_the_source_is_another_digest_and_the_printed_command_follows_it() {
+async fn a_tag_moved_at_the_source_is_reported_and_the_printed_command_copies_it() {
     let web = SampleImage::multi_platform("web");
     let site = Site::of(&[&web]).await;
     let mut newer = SampleImage::docker("newer");
@@ -42,7 +42,7 @@ async fn a_tag_that_moved_at_the_source_is_another_digest_and_the_printed_comman
     client::push(&newer, site.source.address(), &vendor(&web)).await;
 
     let outcome = verify(&site, &[&web], &["-o", "json"]).await.expect_code(5);
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     let problem = &find(&document, &web)["problems"][0];
     assert_eq!(problem["expected"], newer.root().digest.as_str());
     assert_eq!(problem["found"], web.root().digest.as_str());
@@ -58,11 +58,11 @@ async fn a_tag_that_moved_at_the_source_is_another_digest_and_the_printed_comman
 }
 
 #[tokio::test]
-async fn an_image_that_the_source_lacks_fails_and_the_others_are_verified() {
+async fn an_image_missing_at_the_source_fails_and_the_others_are_verified() {
     let [web, absent] = ["web", "absent"].map(SampleImage::multi_platform);
     let site = Site::of(&[&web]).await;
     let outcome = verify(&site, &[&web, &absent], &["-o", "json"]).await.expect_code(5);
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     assert_eq!(find(&document, &web)["status"], "verified");
     assert_eq!(problem_kinds(&document, &absent), ["missing-tag"]);
     let failure = find(&document, &absent)["failure"]["message"].as_str().unwrap();
@@ -70,7 +70,7 @@ async fn an_image_that_the_source_lacks_fails_and_the_others_are_verified() {
 }
 
 #[tokio::test]
-async fn a_registry_that_is_not_there_is_said_once_for_all_its_images() {
+async fn an_unreachable_registry_is_reported_once_for_all_its_images() {
     let [web, worker] = ["web", "worker"].map(SampleImage::multi_platform);
     let site = Site::of(&[&web, &worker]).await;
     let Site { source: _source, mirror, synced } = site;
@@ -85,7 +85,7 @@ async fn a_registry_that_is_not_there_is_said_once_for_all_its_images() {
 }
 
 #[tokio::test]
-async fn a_blob_that_cannot_be_asked_about_does_not_hide_what_is_wrong_with_the_others_bug() {
+async fn a_blob_that_cannot_be_queried_does_not_hide_problems_of_others_bug() {
     let web = SampleImage::multi_platform("web");
     let (source, mirror) = (Scripted::start().await, Scripted::start().await);
     source.with_store(|store| store.insert("vendor/web", &web));
@@ -98,7 +98,7 @@ async fn a_blob_that_cannot_be_asked_about_does_not_hide_what_is_wrong_with_the_
     let to = format!("{}/mirror", mirror.address().host_port);
     let reference = source.address().image("vendor/web", "web");
     let outcome = Mirror::new(["verify", "--to", &to, &reference, "-o", "json"]).run().await.expect_code(5);
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     assert_eq!(problem_kinds(&document, &web), ["missing-blob"]);
     assert!(find(&document, &web)["failure"]["message"].as_str().unwrap().contains(forbidden.as_str()));
     assert_eq!(find(&document, &web)["status"], "different");

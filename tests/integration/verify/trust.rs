@@ -1,4 +1,4 @@
-//! Registries that say one digest and send another: what `verify` takes on trust, and what it does not.
+//! Registries whose header names one digest and whose bytes have another: what `verify` trusts, and what it checks.
 
 use thoras_mirror::oci::Digest;
 
@@ -12,8 +12,8 @@ use crate::support::{
 
 const LEVELS: [&str; 3] = ["platforms", "blobs", "bytes"];
 
-/// A source and a mirror of `web:1`, and another image that both hold as well, under no tag.
-struct Liars {
+/// A source and a mirror of `web:1`. Both also have another, untagged image.
+struct WrongDigests {
     source: Scripted,
     mirror: Scripted,
     image: SampleImage,
@@ -21,7 +21,7 @@ struct Liars {
     synced: Outcome,
 }
 
-impl Liars {
+impl WrongDigests {
     async fn start() -> Self {
         let (source, mirror) = tokio::join!(Scripted::start(), Scripted::start());
         let (image, other) = (SampleImage::multi_platform("1"), SampleImage::docker("other"));
@@ -46,21 +46,21 @@ impl Liars {
     }
 }
 
-/// Names this digest, whatever is sent.
+/// Names this digest in the header, whatever the bytes are.
 fn named(digest: &Digest) -> Action {
     Action::header("docker-content-digest", digest.as_str())
 }
 
 #[tokio::test]
-async fn a_mirror_that_names_the_right_digest_and_sends_another_image_is_found_out_bug() {
-    let site = Liars::start().await;
+async fn a_mirror_that_names_the_right_digest_and_sends_another_image_is_detected_bug() {
+    let site = WrongDigests::start().await;
     site.mirror.with_store(|store| {
         store.repository("web").tags.insert("1".to_owned(), site.other.root().digest.clone());
     });
     site.mirror.on("", "/web/manifests/1").then(named(&site.image.root().digest));
     for level in LEVELS {
         for outcome in [site.by_lock(level).await, site.by_source(level).await] {
-            let document = documents::parse(&outcome.stdout, "run.v1.json");
+            let document = documents::run(&outcome);
             assert_eq!(problem_kinds(&document, &site.image), ["bad-manifest"], "{level}");
             let outcome = outcome.expect_code(5);
             for digest in [site.image.root().digest.as_str(), site.other.root().digest.as_str()] {
@@ -71,8 +71,8 @@ async fn a_mirror_that_names_the_right_digest_and_sends_another_image_is_found_o
 }
 
 #[tokio::test]
-async fn a_wrong_header_over_the_right_bytes_is_said_and_no_difference() {
-    let site = Liars::start().await;
+async fn a_wrong_digest_header_over_the_right_bytes_is_a_warning_not_a_difference() {
+    let site = WrongDigests::start().await;
     site.mirror.on("", "/web/manifests/1").then(named(&Digest::sha256(b"nothing")));
     for level in LEVELS {
         let outcome = site.by_lock(level).await.expect_success();
@@ -84,9 +84,9 @@ async fn a_wrong_header_over_the_right_bytes_is_said_and_no_difference() {
 }
 
 #[tokio::test]
-async fn a_source_that_names_an_old_digest_is_found_out_where_every_byte_is_read() {
-    let site = Liars::start().await;
-    // The tag has moved on, and a cache before the source still answers HEAD as before.
+async fn a_source_that_names_an_old_digest_is_detected_at_level_bytes() {
+    let site = WrongDigests::start().await;
+    // The tag has moved, and a cache in front of the source still gives the old answer to HEAD.
     site.source.with_store(|store| {
         store.repository("vendor/web").tags.insert("1".to_owned(), site.other.root().digest.clone());
     });
@@ -96,7 +96,7 @@ async fn a_source_that_names_an_old_digest_is_found_out_where_every_byte_is_read
     }
     assert_eq!(site.source.count("GET", "/manifests/1"), 1, "only the sync read it");
     let outcome = site.by_source("bytes").await;
-    let document = documents::parse(&outcome.stdout, "run.v1.json");
+    let document = documents::run(&outcome);
     assert_eq!(problem_kinds(&document, &site.image), ["other-digest"]);
     let _ = outcome.expect_code(5);
 }

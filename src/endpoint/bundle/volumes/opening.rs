@@ -1,4 +1,4 @@
-//! From named files to one range of bytes: which of them are volumes of which set, and where the others are.
+//! From files to one range of bytes: which of them are volumes of which set, and where the others are.
 
 use std::{
     collections::BTreeSet,
@@ -18,20 +18,20 @@ use super::{
 };
 use crate::oci::{Algorithm, Digest, Hasher};
 
-/// How much is read at a time to hash a whole volume, in bytes.
+/// How many bytes are read at a time to hash a whole volume.
 const PIECE: usize = 1024 * 1024;
 
-/// What named files turned out to be.
+/// What files turned out to be.
 pub(crate) enum Opened {
-    /// One file or folder that is no volume.
-    One(PathBuf),
-    /// Volumes, with the index that describes them and the path that stands for them in messages.
+    /// A file or folder that is not a volume.
+    Single(PathBuf),
+    /// Volumes, with the index that describes them and the path that names them in messages.
     Set(Box<VolumeSet>, Slices, PathBuf),
-    /// Numbered files that nothing describes; the first is named.
+    /// Numbered files without an index, with the path of the first.
     Numbered(Slices, PathBuf),
 }
 
-/// Sorts out what the files are. Opens them; reads an index and the first bytes of every volume.
+/// Finds out what the files are: opens them, reads an index and the first bytes of every volume.
 pub(crate) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
     for path in paths {
         metadata(path)?;
@@ -39,7 +39,7 @@ pub(crate) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
     if let [folder] = paths
         && folder.is_dir()
     {
-        return Ok(Opened::One(folder.clone()));
+        return Ok(Opened::Single(folder.clone()));
     }
     if let Some(folder) = paths.iter().find(|path| path.is_dir()) {
         return Err(VolumeError::Folder(folder.clone()).into());
@@ -65,12 +65,12 @@ pub(crate) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
     }
     match files.as_slice() {
         [one] if is_one_of_several(one) => Err(VolumeError::Alone(one.clone()).into()),
-        [one] => Ok(Opened::One(one.clone())),
+        [one] => Ok(Opened::Single(one.clone())),
         _ => numbered(candidates, files.len()),
     }
 }
 
-/// Whether a file says that it is the index of volumes, by its name or by its first bytes.
+/// Whether a file is the index of volumes, by its name or by its first bytes.
 fn is_index(path: &Path) -> bool {
     if path.to_string_lossy().ends_with(SUFFIX) {
         return true;
@@ -112,7 +112,7 @@ impl Candidate {
         self.size == volume.size && self.beginning == volume.beginning
     }
 
-    /// Which volume it is. Volumes may be alike at their beginning; then the name decides, or else every byte.
+    /// Which volume it is. Volumes with the same beginning are told apart by name, or else by all their bytes.
     fn position(&mut self, set: &VolumeSet) -> Result<Option<usize>, BundleError> {
         let alike: Vec<(usize, &Volume)> =
             set.volumes.iter().enumerate().filter(|(_, volume)| self.resembles(volume)).collect();
@@ -142,7 +142,7 @@ fn hash(file: &mut File) -> io::Result<Digest> {
     }
 }
 
-/// The indexes that lie beside files and describe any of them.
+/// The indexes in the same folders that describe any of the files.
 fn beside(candidates: &mut [Candidate]) -> Result<Vec<(PathBuf, VolumeSet)>, BundleError> {
     let folder = |path: &Path| match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
@@ -158,7 +158,7 @@ fn beside(candidates: &mut [Candidate]) -> Result<Vec<(PathBuf, VolumeSet)>, Bun
             .collect();
         indexes.sort();
         for path in indexes {
-            // One that nobody named, and that cannot be read, may have nothing to do with these files.
+            // An unreadable index that was not named may have nothing to do with these files.
             let Ok(set) = read_index(&path) else { continue };
             let describes = |candidate: &Candidate| {
                 set.volumes
@@ -173,7 +173,7 @@ fn beside(candidates: &mut [Candidate]) -> Result<Vec<(PathBuf, VolumeSet)>, Bun
     Ok(found)
 }
 
-/// Puts the files where the set wants them. Volumes that nobody named are looked for beside the index.
+/// Puts the files in the order of the set. Volumes that were not named are looked for beside the index.
 fn assemble(set: &VolumeSet, index: &Path, candidates: Vec<Candidate>) -> Result<Slices, BundleError> {
     let mut parts: Vec<Part> =
         set.volumes.iter().map(|volume| (volume.name.clone(), None, volume.size)).collect();
@@ -203,8 +203,8 @@ fn assemble(set: &VolumeSet, index: &Path, candidates: Vec<Candidate>) -> Result
     Ok(Slices::new(parts).with_head(set.head.clone()))
 }
 
-/// A volume of the right size is read: should its bytes be damaged, the digests of the blobs in it say so. One of
-/// another size counts as absent, because its bytes may stand anywhere.
+/// A volume of the right size is used: if its bytes are damaged, the digests of its blobs show that. A volume of another
+/// size counts as missing, because its bytes may be anywhere.
 fn fill(part: &mut Part, found: File, found_size: u64) {
     let (label, file, size) = part;
     if found_size != *size {
@@ -221,16 +221,16 @@ fn number_of(path: &Path) -> Option<usize> {
     is_number.then(|| digits.parse().ok()).flatten()
 }
 
-/// Whether a file that nothing describes is called as a volume is, and cannot be the whole.
+/// Whether a file without an index has the name of a volume and cannot be the whole bundle.
 fn is_one_of_several(path: &Path) -> bool {
-    let begins_otherwise = || {
+    let is_no_beginning = || {
         let mut beginning = Vec::new();
         let read = File::open(path).and_then(|file| file.take(BLOCK).read_to_end(&mut beginning));
         read.is_ok() && other_than_an_archive(&beginning).is_some()
     };
     match number_of(path) {
         Some(1) => path.with_extension("002").is_file(),
-        Some(_) => begins_otherwise(),
+        Some(_) => is_no_beginning(),
         None => false,
     }
 }

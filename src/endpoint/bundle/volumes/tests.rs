@@ -81,7 +81,7 @@ fn an_index_that_leads_elsewhere_or_has_gaps_is_refused() {
     assert!(refused(&|set| set.volumes[0].name = "../x".to_owned()).contains("not a file's name"));
     assert!(refused(&|set| set.volumes[1].offset += 1).contains("does not begin"));
     assert!(refused(&|set| drop(set.volumes.remove(1))).contains("does not begin"));
-    assert!(refused(&|set| set.length += 1).contains("bytes together"));
+    assert!(refused(&|set| set.length += 1).contains("bytes in total"));
     assert!(refused(&|set| set.volumes.clear()).contains("0 volumes"));
 }
 

@@ -1,4 +1,4 @@
-//! Authorizes the requests of one side: remembers what each registry asked for, and answers it.
+//! Authorizes the requests of one side: remembers each registry's challenge and answers it.
 
 use std::{
     collections::HashMap,
@@ -19,36 +19,36 @@ use super::{
     exchange,
     origin::{Origin, redacted},
     realm,
-    token::{Question, Token},
+    token::{Token, TokenRequest},
     token_cache::{Key, TokenCache},
 };
 use crate::oci::Repository;
 
-/// Gives the client for an origin. It must not follow redirects, send `Referer` or keep cookies; TLS
-/// settings may differ from host to host.
-pub type Clients = Arc<dyn Fn(&Origin) -> Result<Client, Box<dyn Error + Send + Sync>> + Send + Sync>;
+/// Returns the client for an origin. It must not follow redirects, send `Referer` or keep cookies; TLS settings may
+/// differ from host to host.
+pub(crate) type Clients = Arc<dyn Fn(&Origin) -> Result<Client, Box<dyn Error + Send + Sync>> + Send + Sync>;
 
-/// What a request wants to do in one repository.
+/// The access that a request needs to one repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scope {
+pub(crate) struct Scope {
     /// The repository's path below the registry.
     pub repository: String,
-    /// To read.
+    /// Read access.
     pub pull: bool,
-    /// To write.
+    /// Write access.
     pub push: bool,
 }
 
 impl Scope {
-    /// To read from a repository.
+    /// Read access to a repository.
     #[must_use]
-    pub fn pull(repository: &Repository) -> Self {
+    pub(crate) fn pull(repository: &Repository) -> Self {
         Self { repository: repository.path().to_owned(), pull: true, push: false }
     }
 
-    /// To read from and write to a repository.
+    /// Read and write access to a repository.
     #[must_use]
-    pub fn push(repository: &Repository) -> Self {
+    pub(crate) fn push(repository: &Repository) -> Self {
         Self { repository: repository.path().to_owned(), pull: true, push: true }
     }
 
@@ -67,12 +67,12 @@ impl fmt::Display for Scope {
     }
 }
 
-/// A request as far as authorization is concerned.
+/// The parts of a request that authorization depends on.
 #[derive(Debug, Clone, Copy)]
-pub struct Access<'a> {
+pub(crate) struct Access<'a> {
     /// Where the request goes.
     pub registry: &'a Origin,
-    /// Whose credential is used.
+    /// The repository that decides which credential is used.
     pub repository: &'a Repository,
     /// What the token must allow. Two only for a mount: some registries refuse a token for two repositories.
     pub scopes: &'a [Scope],
@@ -94,7 +94,7 @@ impl Access<'_> {
 
 /// Authorizes requests; cheap to clone, one for each side, shared by all its requests.
 #[derive(Clone)]
-pub struct Authenticator {
+pub(crate) struct Authenticator {
     shared: Arc<Inner>,
 }
 
@@ -102,30 +102,30 @@ struct Inner {
     credentials: Credentials,
     clients: Clients,
     challenges: Mutex<HashMap<Origin, Challenge>>,
-    /// What `/v2/` answered, for registries whose 401 said nothing.
+    /// The challenge from `/v2/`, for registries whose 401 has none.
     asked: Mutex<HashMap<Origin, Arc<OnceCell<Option<Challenge>>>>>,
     tokens: Arc<TokenCache>,
 }
 
 impl Authenticator {
-    /// Nothing is read or asked yet.
+    /// Reads no file and sends no request.
     #[must_use]
-    pub fn new(credentials: Credentials, clients: Clients) -> Self {
+    pub(crate) fn new(credentials: Credentials, clients: Clients) -> Self {
         let (challenges, asked, tokens) = (Mutex::default(), Mutex::default(), Arc::default());
         Self { shared: Arc::new(Inner { credentials, clients, challenges, asked, tokens }) }
     }
 
     /// The credentials that are used.
     #[must_use]
-    pub fn credentials(&self) -> &Credentials {
+    pub(crate) fn credentials(&self) -> &Credentials {
         &self.shared.credentials
     }
 
-    /// The `Authorization` header to send with a request, marked as sensitive. `None` as long as the registry
-    /// has not asked for any: the request goes out bare, and its 401 teaches us.
+    /// The `Authorization` header for a request, marked as sensitive. `None` until the registry has sent a challenge:
+    /// the first request carries no header.
     ///
-    /// Call it anew before every request: tokens are refreshed before they expire.
-    pub async fn authorization(&self, access: Access<'_>) -> Result<Option<HeaderValue>, AuthError> {
+    /// Call it before every request: tokens are refreshed before they expire.
+    pub(crate) async fn authorization(&self, access: Access<'_>) -> Result<Option<HeaderValue>, AuthError> {
         let challenge = lock(&self.shared.challenges).get(access.registry).cloned();
         match challenge {
             None => Ok(None),
@@ -136,13 +136,12 @@ impl Authenticator {
         }
     }
 
-    /// Learns from a 401 and returns the header to try once more with. The 401 came from `access.registry`
-    /// itself, not from where it redirected to; `headers` are its own, `sent` is the `Authorization` that was
-    /// refused, if any.
+    /// Handles a 401 and returns the header for the retry. The 401 must come from `access.registry` itself, not from a
+    /// redirect target. `headers` are those of the response; `sent` is the refused `Authorization`, if any.
     ///
-    /// [`AuthError::Denied`] when there is nothing better to send. A 401 on the second attempt is final: see
+    /// Fails with [`AuthError::Denied`] when there is no other credential. A 401 on the retry is final: see
     /// [`Self::denied`].
-    pub async fn challenged(
+    pub(crate) async fn challenged(
         &self,
         access: Access<'_>,
         headers: &HeaderMap,
@@ -162,15 +161,19 @@ impl Authenticator {
         }
     }
 
-    /// Forgets the token that was sent with a request. For a caller who knows that it is of no use, though
-    /// the registry answered with something other than 401.
-    pub fn invalidate(&self, access: Access<'_>, sent: &HeaderValue) {
+    /// Drops the token that was sent with a request, for a caller that knows it is useless although the status was not
+    /// 401.
+    pub(crate) fn invalidate(&self, access: Access<'_>, sent: &HeaderValue) {
         self.shared.tokens.forget(&access.key(), sent);
     }
 
-    /// The error for a request that was refused for good, saying which credential was used. `message` is the
-    /// registry's own.
-    pub async fn denied(&self, access: Access<'_>, action: &str, message: Option<String>) -> AuthError {
+    /// The error for a request that was finally refused; names the credential. `message` is the registry's message.
+    pub(crate) async fn denied(
+        &self,
+        access: Access<'_>,
+        action: &str,
+        message: Option<String>,
+    ) -> AuthError {
         let found = match self.shared.credentials.for_repository(access.registry, access.repository).await {
             Ok(found) => found,
             Err(error) => return error.into(),
@@ -199,12 +202,12 @@ impl Authenticator {
         self.shared.tokens.get(key, fetch).await
     }
 
-    /// What the registry asks for: in this answer, earlier, or on `/v2/`, which is asked once.
+    /// The registry's challenge: from this response, from an earlier one, or from `/v2/`, which is requested once.
     async fn learn(&self, registry: &Origin, headers: &HeaderMap) -> Result<Challenge, AuthError> {
         if let Some(challenge) = Challenge::from_headers(headers) {
             let mut kept = challenge.clone();
             if let Challenge::Bearer(bearer) = &mut kept {
-                // The scope belongs to this one request; realm and service to the registry.
+                // The scope applies to this request only; realm and service apply to the registry.
                 bearer.scopes.clear();
             }
             lock(&self.shared.challenges).insert(registry.clone(), kept);
@@ -215,7 +218,7 @@ impl Authenticator {
             return Ok(challenge);
         }
         let asked = Arc::clone(lock(&self.shared.asked).entry(registry.clone()).or_default());
-        let answer = asked.get_or_try_init(|| self.shared.ask_for_challenge(registry)).await?;
+        let answer = asked.get_or_try_init(|| self.shared.request_challenge(registry)).await?;
         let challenge =
             answer.clone().ok_or_else(|| AuthError::NoChallenge { registry: registry.clone() })?;
         lock(&self.shared.challenges).insert(registry.clone(), challenge.clone());
@@ -228,9 +231,9 @@ impl Inner {
         let found = self.credentials.for_repository(&key.registry, &key.repository).await?;
         let provenance = found.as_ref().map(|found| &found.provenance);
         let realm =
-            realm::judge(&key.registry, &bearer.realm, provenance).map_err(|refusal| AuthError::Realm {
+            realm::check(&key.registry, &bearer.realm, provenance).map_err(|refusal| AuthError::Realm {
                 registry: key.registry.clone(),
-                // The realm is a stranger's text: it is shown as a URL or, if it is none, not at all.
+                // The realm is untrusted text: show it only if it is a URL.
                 realm: url::Url::parse(&bearer.realm)
                     .map_or_else(|_| "(not a URL)".to_owned(), |url| redacted(&url)),
                 refusal,
@@ -240,7 +243,7 @@ impl Inner {
         let client = self.client(&server)?;
         let scopes = merge(&key.scopes, &bearer.scopes);
         let (service, found) = (bearer.service.as_deref(), found.as_ref());
-        Question {
+        TokenRequest {
             client: &client,
             realm,
             service,
@@ -249,16 +252,16 @@ impl Inner {
             repository: &key.repository,
             action,
         }
-        .ask()
+        .send()
         .await
     }
 
-    async fn ask_for_challenge(&self, registry: &Origin) -> Result<Option<Challenge>, AuthError> {
+    async fn request_challenge(&self, registry: &Origin) -> Result<Option<Challenge>, AuthError> {
         let client = self.client(registry)?;
         let url = registry.url("/v2/").map_err(|_| AuthError::NoChallenge { registry: registry.clone() })?;
         let answer = exchange::send(&client, Request::new(Method::GET, url)).await?;
         Ok(Challenge::from_headers(&answer.headers).map(|challenge| match challenge {
-            // What `/v2/` needs is not what a repository needs.
+            // The scope for `/v2/` is not the scope for a repository.
             Challenge::Bearer(bearer) => Challenge::Bearer(Bearer { scopes: Vec::new(), ..bearer }),
             Challenge::Basic => Challenge::Basic,
         }))
@@ -270,8 +273,8 @@ impl Inner {
     }
 }
 
-/// What the request wants and what the challenge says it needs, without what is there already, the scope with
-/// push first: some servers read only the first.
+/// The scopes of the request and of the challenge without duplicates. The scope with push comes first: some servers
+/// read only the first.
 fn merge(wanted: &[String], needed: &[String]) -> Vec<String> {
     let mut merged = wanted.to_vec();
     merged
@@ -286,7 +289,7 @@ fn includes(wanted: &str, needed: &str) -> bool {
     resource == needed_resource && needed.split(',').all(|action| allowed.split(',').any(|one| one == action))
 }
 
-/// The resource and its actions, which stand behind the last colon.
+/// Splits a scope into its resource and its actions, which follow the last colon.
 fn actions(scope: &str) -> (&str, &str) {
     scope.rsplit_once(':').unwrap_or((scope, ""))
 }

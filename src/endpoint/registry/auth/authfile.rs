@@ -1,7 +1,8 @@
-//! Files that hold credentials: a Docker configuration, or the Kubernetes Secret made from one.
+//! Parses files that hold credentials: a Docker configuration, or the Kubernetes Secret made from one.
+//! [`super::credentials`] decides which files are read.
 //!
-//! A platform engineer often has only the second: the pull secret of the cluster, as `kubectl get secret -o
-//! yaml` prints it or as it lies in a repository.
+//! Platform engineers often have only the second: the cluster's pull secret, as `kubectl get secret -o yaml` prints it
+//! or as it is kept in a Git repository.
 
 use std::path::Path;
 
@@ -14,25 +15,25 @@ use serde_json::{Value, json};
 
 use super::{credential::CredentialError, docker_config::DockerConfig};
 
-/// No file of credentials is anywhere near as long.
+/// Far longer than any file of credentials.
 const LONGEST_FILE: u64 = 4 * 1024 * 1024;
 
-/// Kubernetes writes padding, people do not always keep it.
+/// Kubernetes writes padding; people sometimes drop it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Where a Secret keeps a configuration, and whether that is a whole one or its `auths` only.
+/// The keys of a Secret that hold a configuration, and whether it is a whole one or only its `auths`.
 const SECRET_KEYS: [(&str, bool); 2] = [(".dockerconfigjson", true), (".dockercfg", false)];
 
-/// Reads a file that was named (`--authfile`, `REGISTRY_AUTH_FILE`): it must be there.
+/// Reads a file that the user named (`--authfile`, `REGISTRY_AUTH_FILE`). It must exist.
 pub fn read(path: &Path) -> Result<DockerConfig, CredentialError> {
     parse(&read_text(path)?, &path.display().to_string())
 }
 
-/// Reads a file that may be there: one that is not is no error, one that cannot be read is.
-pub fn read_if_present(path: &Path) -> Result<Option<DockerConfig>, CredentialError> {
+/// Reads a file that need not exist. An unreadable file is an error.
+pub(crate) fn read_if_present(path: &Path) -> Result<Option<DockerConfig>, CredentialError> {
     match std::fs::metadata(path) {
         Err(error)
             if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
@@ -50,18 +51,18 @@ fn read_text(path: &Path) -> Result<String, CredentialError> {
     let mut limited = std::io::Read::take(file, LONGEST_FILE + 1);
     std::io::Read::read_to_string(&mut limited, &mut text).map_err(|error| failed(error.to_string()))?;
     if text.len() as u64 > LONGEST_FILE {
-        return Err(failed("it is longer than 4 MiB, so it does not hold credentials".to_owned()));
+        return Err(failed("it is longer than 4 MiB, so it is not a file of credentials".to_owned()));
     }
     Ok(text)
 }
 
-/// Reads the content of such a file. `source` names it in errors; the content never appears in one.
+/// Parses the content of such a file. `source` names it in errors, which never contain the content.
 pub fn parse(text: &str, source: &str) -> Result<DockerConfig, CredentialError> {
     let refused =
         |reason: &str| CredentialError::Config { origin: source.to_owned(), reason: reason.to_owned() };
     let text = text.trim_start_matches('\u{feff}');
     if text.trim().is_empty() {
-        // Docker and Podman take an empty file for an empty configuration.
+        // Docker and Podman treat an empty file as an empty configuration.
         return DockerConfig::from_value(&json!({}), source);
     }
     let documents = documents(text).map_err(|reason| refused(&reason))?;
@@ -70,7 +71,7 @@ pub fn parse(text: &str, source: &str) -> Result<DockerConfig, CredentialError> 
         let mut secrets = documents.iter().flat_map(items);
         let content = secrets.find_map(secret_content);
         let (key, content) =
-            content.ok_or_else(|| refused("no Secret in it holds .dockerconfigjson or .dockercfg"))?;
+            content.ok_or_else(|| refused("none of its Secrets holds .dockerconfigjson or .dockercfg"))?;
         let config = content.and_then(|text| unwrap_secret(key, &text)).map_err(|reason| refused(&reason))?;
         return DockerConfig::from_value(&config, &format!("{source} ({key})"));
     }
@@ -79,15 +80,15 @@ pub fn parse(text: &str, source: &str) -> Result<DockerConfig, CredentialError> 
             DockerConfig::from_value(&json!({ "auths": document }), source)
         }
         [document] => DockerConfig::from_value(document, source),
-        _ => Err(refused("it holds several documents and none of them is a Kubernetes Secret")),
+        _ => Err(refused("it holds several documents, but no Kubernetes Secret")),
     }
 }
 
-/// JSON first, because its errors are the better ones for a file that is meant to be JSON.
+/// JSON first: its errors are better for a file that is meant to be JSON.
 fn documents(text: &str) -> Result<Vec<Value>, String> {
     match serde_json::from_str(text) {
         Ok(value) => Ok(vec![value]),
-        // Only the place: a parser's message may quote what it read.
+        // Only the position: a parser's message may quote its input.
         Err(error) if text.trim_start().starts_with('{') => {
             Err(format!("not valid JSON at line {}, column {}", error.line(), error.column()))
         }
@@ -105,8 +106,7 @@ fn items(document: &Value) -> Vec<&Value> {
 
 type Content = Result<String, String>;
 
-/// The key and the decoded text of the first known key of a Secret. `stringData` wins over `data`, as when
-/// Kubernetes applies it.
+/// The first known key of a Secret and its decoded text. `stringData` takes precedence over `data`, as in Kubernetes.
 fn secret_content(object: &Value) -> Option<(&'static str, Content)> {
     if object.get("kind").and_then(Value::as_str) != Some("Secret") {
         return None;
@@ -133,7 +133,7 @@ fn unwrap_secret(key: &str, text: &str) -> Result<Value, String> {
     Ok(if whole { value } else { json!({ "auths": value }) })
 }
 
-/// A `.dockercfg` by itself: host names over entries, without the `auths` around them.
+/// Whether this is a bare `.dockercfg`: entries by host name, not wrapped in `auths`.
 fn is_bare_auths(document: &Value) -> bool {
     let is_entry = |value: &Value| {
         ["auth", "username", "identitytoken"]
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_is_refused_without_its_content() {
+    fn other_content_is_refused_without_repeating_it() {
         for (text, reason) in [
             ("{\"auths\": s3cret}", "line 1, column 11"),
             ("s3cret", "not a JSON object"),
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_file_must_be_there_and_a_default_one_need_not() {
+    fn a_named_file_must_exist_and_a_default_one_need_not() {
         let folder = tempfile::tempdir().unwrap();
         let absent = folder.path().join("config.json");
         assert!(matches!(read(&absent).unwrap_err(), CredentialError::File { .. }));

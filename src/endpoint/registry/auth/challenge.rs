@@ -1,14 +1,13 @@
-//! What a registry asks for in a 401: `WWW-Authenticate`, RFC 9110 section 11.6.1, with the `Bearer`
-//! parameters of the distribution specification's token authentication.
+//! The challenge in a 401: `WWW-Authenticate`, RFC 9110 section 11.6.1, with the `Bearer` parameters of the
+//! distribution specification's token authentication.
 //!
-//! `http_auth` reads what follows the grammar. Registries and the proxies before them do not always: URLs
-//! without quotes, two spaces, semicolons, characters beyond ASCII. A line that the grammar refuses is read
-//! again by `tolerant`, which cannot fail.
+//! `http_auth` parses valid headers. Registries and proxies also send invalid ones: URLs without quotes, two spaces,
+//! semicolons, characters beyond ASCII. `tolerant` parses those; it cannot fail.
 
 use http::{HeaderMap, header::WWW_AUTHENTICATE};
 use http_auth::parser::ChallengeParser;
 
-/// What to answer with.
+/// The authentication that a registry asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Challenge {
     /// User name and password with every request.
@@ -17,22 +16,22 @@ pub enum Challenge {
     Bearer(Bearer),
 }
 
-/// Where a token comes from.
+/// Where to get a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bearer {
     /// The token server's URL, as sent: see [`super::realm`] before using it.
     pub realm: String,
-    /// The name under which the token server knows the registry.
+    /// The registry's name at the token server.
     pub service: Option<String>,
     /// What the refused request needed, for example `repository:team/app:pull`.
     pub scopes: Vec<String>,
 }
 
-/// A challenge before its meaning is known: scheme and parameters.
+/// An uninterpreted challenge: scheme and parameters.
 type Raw = (String, Vec<(String, String)>);
 
 impl Challenge {
-    /// The challenge to answer, of all those on all the lines: the first `Bearer`, else `Basic`.
+    /// The challenge to answer: the first `Bearer` of all header lines, else the first `Basic`.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let all: Vec<Self> = headers
@@ -64,7 +63,7 @@ impl Challenge {
     }
 }
 
-/// All challenges of one line that this program can answer.
+/// All `Bearer` and `Basic` challenges of one header line.
 #[must_use]
 pub fn parse(line: &str) -> Vec<Challenge> {
     strict(line).unwrap_or_else(|| tolerant(line)).into_iter().filter_map(Challenge::from_raw).collect()
@@ -81,10 +80,10 @@ fn strict(line: &str) -> Option<Vec<Raw>> {
     Some(challenges)
 }
 
-/// Schemes whose names may stand between commas; any other bare word belongs to the value before it.
+/// Scheme names. Any other bare word belongs to the value before it.
 const SCHEMES: [&str; 5] = ["basic", "bearer", "digest", "negotiate", "ntlm"];
 
-/// Reads `name=value` pairs and scheme names wherever they stand; the first value of a name counts.
+/// Finds `name=value` pairs and scheme names anywhere in the line. The first value of a name counts.
 fn tolerant(line: &str) -> Vec<Raw> {
     let mut challenges: Vec<Raw> = Vec::new();
     let mut rest = line;
@@ -119,7 +118,7 @@ fn is_separator(character: char) -> bool {
     character.is_whitespace() || matches!(character, ',' | ';')
 }
 
-/// The value at the start of a text, and what follows it. A quote that is never closed ends with the line.
+/// Splits the value off the start of a text. An unclosed quote ends with the line.
 fn take_value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find(is_separator).unwrap_or(text.len());
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_challenges_are_read() {
+    fn ordinary_challenges_are_parsed() {
         assert_eq!(
             parse(
                 r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/nginx:pull,push""#
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_grammar_refuses_is_read_all_the_same() {
+    fn invalid_headers_are_parsed_leniently() {
         let wanted = [bearer("https://a/t", Some("s"), &["repository:a:pull,push"])];
         for line in [
             r#"Bearer  realm="https://a/t",service="s",scope="repository:a:pull,push""#,
@@ -242,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bearer_challenge_without_a_realm_is_none() {
+    fn a_bearer_challenge_without_a_realm_is_ignored() {
         assert_eq!(parse(r#"Bearer service="s""#), []);
         assert_eq!(parse(r#"Bearer realm="",service="s""#), []);
         assert_eq!(preferred(&[r#"Bearer error="invalid_token", Basic realm="x""#]), Some(Challenge::Basic));
@@ -264,7 +263,7 @@ mod tests {
         }
 
         #[test]
-        fn both_readers_agree_on_what_the_grammar_allows(
+        fn both_parsers_agree_on_valid_headers(
             realm in "https://[a-z]{1,8}/[a-z,=?&]{0,9}",
             service in "[a-z][ -~&&[^\"\\\\]]{0,12}[a-z]",
             scope in "repository:[a-z/]{1,9}:pull(,push)?",

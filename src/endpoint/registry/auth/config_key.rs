@@ -1,4 +1,4 @@
-//! The keys of a Docker configuration: which repositories an entry is for.
+//! The keys of a Docker configuration: which repositories an entry applies to.
 //!
 //! The same registry is written in many ways: `quay.io`, `https://quay.io`, `https://quay.io/v2/`,
 //! `quay.io/team`, and Docker Hub as `https://index.docker.io/v1/`. Kubernetes and containers/image read a
@@ -11,9 +11,9 @@ use crate::oci::{Repository, reference::normalize_registry};
 /// The address under which `docker login` stores Docker Hub's credentials, in files and in helpers.
 const DOCKER_HUB_SERVER: &str = "https://index.docker.io/v1/";
 
-/// A key as parsed. It keeps its own spelling, because helpers are asked with that.
+/// A parsed key. It keeps its spelling because helpers expect it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigKey {
+pub(super) struct ConfigKey {
     written: String,
     scheme: Option<Scheme>,
     registry: String,
@@ -21,9 +21,9 @@ pub struct ConfigKey {
 }
 
 impl ConfigKey {
-    /// Reads a key; `None` when it does not name a registry.
+    /// Parses a key; `None` when it does not name a registry.
     #[must_use]
-    pub fn parse(written: &str) -> Option<Self> {
+    pub(super) fn parse(written: &str) -> Option<Self> {
         let text = written.trim();
         let (scheme, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
             (Some(rest), _) => (Some(Scheme::Https), rest),
@@ -37,16 +37,16 @@ impl ConfigKey {
         Some(Self { written: written.to_owned(), scheme, registry, path })
     }
 
-    /// As it stands in the file.
+    /// The key as written in the file.
     #[must_use]
-    pub fn written(&self) -> &str {
+    pub(super) fn written(&self) -> &str {
         &self.written
     }
 
-    /// How closely the key fits a repository reached at `registry`: the length of its path, or `None` when
-    /// it is for something else. A key that names a scheme is for that scheme only.
+    /// How closely the key fits a repository reached at `registry`: the length of its path, or `None` when it does not
+    /// apply. A key with a scheme applies to that scheme only.
     #[must_use]
-    pub fn fit(&self, registry: &Origin, repository: &Repository) -> Option<usize> {
+    pub(super) fn fit(&self, registry: &Origin, repository: &Repository) -> Option<usize> {
         let scheme = registry.scheme();
         let same_scheme = self.scheme.is_none_or(|own| own == scheme);
         let same_origin = || Origin::of_registry(&self.registry, scheme).is_ok_and(|own| own == *registry);
@@ -57,16 +57,16 @@ impl ConfigKey {
         (same_scheme && same_origin() && below()).then_some(self.path.len())
     }
 
-    /// What a credential helper is asked for: the key as written, or Docker Hub's well-known address.
+    /// The server to ask a credential helper about: the key as written, or Docker Hub's well-known address.
     #[must_use]
-    pub fn server(&self) -> &str {
+    pub(super) fn server(&self) -> &str {
         if self.path.is_empty() { server_for(&self.registry).unwrap_or(&self.written) } else { &self.written }
     }
 }
 
-/// What a helper is asked for when only the host is known.
+/// The server to ask a helper about when only the host is known.
 #[must_use]
-pub fn host_server(repository: &Repository) -> &str {
+pub(super) fn host_server(repository: &Repository) -> &str {
     server_for(repository.registry()).unwrap_or(repository.registry())
 }
 
@@ -74,8 +74,8 @@ fn server_for(registry: &str) -> Option<&'static str> {
     (registry == "docker.io").then_some(DOCKER_HUB_SERVER)
 }
 
-/// Cuts `/v1/` and `/v2/` off. Without a scheme only the bare `host/v2/` is taken for an API address, so
-/// that a key for the repositories below `host/v2` does not grow into one for the whole host.
+/// Strips `/v1/` and `/v2/`. Without a scheme, only the bare `host/v2/` counts as an API address, so that a key for the
+/// repositories below `host/v2` does not apply to the whole host.
 fn without_api_version(path: &str, is_url: bool) -> &str {
     for version in ["v1", "v2"] {
         match path.strip_prefix(version) {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_with_a_path_does_not_stand_for_the_whole_host() {
+    fn a_url_with_a_path_does_not_apply_to_the_whole_host() {
         assert_eq!(fit("https://host.io/team", "host.io/other/app"), None);
         assert_eq!(fit("https://host.io/team", "host.io/team/app"), Some(4));
     }
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_registry_is_no_key() {
+    fn a_key_that_names_no_registry_is_ignored() {
         for text in ["", "https://", "user:pass@host.io", "a b"] {
             assert_eq!(ConfigKey::parse(text), None, "{text}");
         }

@@ -1,4 +1,4 @@
-//! A credential and where it came from. Nothing here can be printed by accident.
+//! A credential and its provenance. No type here prints a secret.
 
 use std::{fmt, path::PathBuf};
 
@@ -8,11 +8,11 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::Kind;
 
-/// The user name under which registries that know identity tokens accept one as a password (Azure's
-/// documentation names it; others that take a token ignore the user).
+/// The user name with which registries accept an identity token as a password (from Azure's documentation; other
+/// registries ignore the user).
 const TOKEN_USER: &str = "00000000-0000-0000-0000-000000000000";
 
-/// What proves who we are.
+/// A secret that authenticates us.
 #[derive(Debug, Clone)]
 pub enum Credential {
     /// User name and password.
@@ -22,7 +22,7 @@ pub enum Credential {
         /// The password.
         password: SecretString,
     },
-    /// An `OAuth2` refresh token, as `docker login` stores for Azure: good at the token server only.
+    /// An `OAuth2` refresh token, as `docker login` stores for Azure. Only the token server accepts it.
     IdentityToken(SecretString),
 }
 
@@ -35,22 +35,22 @@ impl Credential {
 
     /// The `Authorization: Basic` header (RFC 7617), marked as sensitive.
     #[must_use]
-    pub fn basic_header(&self) -> HeaderValue {
+    pub(crate) fn basic_header(&self) -> HeaderValue {
         let (username, secret) = match self {
             Self::Basic { username, password } => (username.as_str(), password),
             Self::IdentityToken(token) => (TOKEN_USER, token),
         };
         let encoded = STANDARD.encode(format!("{username}:{}", secret.expose_secret()));
-        // Base64 is always a legal header value, so the fallback is never taken.
+        // Base64 is always a valid header value, so the fallback is never used.
         let mut header = HeaderValue::try_from(format!("Basic {encoded}"))
             .unwrap_or_else(|_| HeaderValue::from_static("Basic"));
         header.set_sensitive(true);
         header
     }
 
-    /// Replaces this secret in a text that came from outside, in case a server repeats what it was sent.
+    /// Removes this secret from text that came from a server, which may repeat what it received.
     #[must_use]
-    pub fn redact(&self, text: &str) -> String {
+    pub(crate) fn redact(&self, text: &str) -> String {
         let secret = match self {
             Self::Basic { password, .. } => password,
             Self::IdentityToken(token) => token,
@@ -65,7 +65,7 @@ impl Credential {
     }
 }
 
-/// Where a credential came from, in words that help to find it again.
+/// Where a credential came from, so that the user can find it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provenance {
     /// A flag or an environment variable, by name, for example `--to-username`.
@@ -76,16 +76,16 @@ pub enum Provenance {
     Entry {
         /// The file, or the name of the variable that held its content.
         source: String,
-        /// The key as it is written there.
+        /// The key as written there.
         key: String,
     },
-    /// A credential helper's answer.
+    /// A credential helper.
     Helper {
         /// The program, for example `docker-credential-gcloud`.
         program: String,
         /// The file, or the name of the variable, that names the helper.
         source: String,
-        /// What the helper was asked for.
+        /// The server that the helper was asked about.
         server: String,
     },
 }
@@ -111,26 +111,26 @@ impl fmt::Display for Provenance {
 
 /// A credential that matched a repository.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub(crate) struct Found {
     /// What to send.
     pub credential: Credential,
     /// Where it came from.
     pub provenance: Provenance,
 }
 
-/// Why the credentials on this machine could not be read. A credential that cannot be read is an error,
-/// never an anonymous attempt: the silent downgrade would surface later as a confusing refusal.
+/// Why the credentials on this machine could not be read. An unreadable credential is an error and never leads to an
+/// anonymous request: that would surface later as a confusing refusal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
-    /// A file that was named, or that is there, cannot be read.
+    /// A file cannot be read.
     #[error("cannot read {}: {reason}", .path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// The operating system's words.
+        /// The operating system's message.
         reason: String,
     },
-    /// A configuration does not have the form it should have. Its content is never repeated.
+    /// A configuration is malformed. Its content is never repeated.
     #[error("{} is not a usable Docker configuration: {reason}", .origin.escape_debug())]
     Config {
         /// The file, or the name of the variable that held the content.
@@ -149,7 +149,8 @@ pub enum CredentialError {
         reason: String,
     },
     /// A credential helper that a configuration names is not installed.
-    #[error("{} names the credential helper `{}`, which is not in PATH", .origin.escape_debug(), .program.escape_debug())]
+    #[error("{} names the credential helper `{}`, which is not in \
+             PATH", .origin.escape_debug(), .program.escape_debug())]
     HelperMissing {
         /// The program.
         program: String,
@@ -161,12 +162,12 @@ pub enum CredentialError {
     Helper {
         /// The program.
         program: String,
-        /// What it was asked for.
+        /// The server that it was asked about.
         server: String,
-        /// Its own words, escaped, or ours when it had none.
+        /// Its message, escaped, or ours if it printed none.
         message: String,
     },
-    /// The license cannot be what was meant.
+    /// The license is malformed.
     #[error("the license {origin} {reason}")]
     License {
         /// `in FILE`, `from standard input` or `in VARIABLE`.
@@ -177,7 +178,7 @@ pub enum CredentialError {
 }
 
 impl CredentialError {
-    /// What kind of failure this is: a file or a setting is at fault, except where a helper ran and gave nothing.
+    /// A failure of the user's files or settings, except when a helper ran and failed.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
@@ -190,7 +191,7 @@ impl CredentialError {
         }
     }
 
-    /// What the person can do about it.
+    /// What the user can do about it.
     #[must_use]
     pub fn hint(&self) -> String {
         let hint = match self {
@@ -200,17 +201,15 @@ impl CredentialError {
             }
             Self::Entry { key, .. } => {
                 return format!(
-                    "log in again with `docker login {key}`, or name another file that holds the credential \
-                     with --authfile"
+                    "log in again with `docker login {key}`, or pass another file with --authfile"
                 );
             }
             Self::HelperMissing { .. } => {
-                "install the helper, or name a file that holds the credential itself with --authfile"
+                "install the helper, or pass a file that holds the credential with --authfile"
             }
             Self::Helper { program, server, .. } => {
                 return format!(
-                    "see what it says by itself: echo {server} | {program} get; one that is only slow is waited \
-                     for with --helper-timeout SECONDS"
+                    "run it by hand: echo {server} | {program} get; if it is only slow, pass --helper-timeout SECONDS"
                 );
             }
             Self::License { .. } => "pass the license key exactly as the vendor sent it",
@@ -246,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_repeats_is_redacted() {
+    fn a_secret_that_a_server_repeats_is_redacted_from_its_message() {
         let credential = Credential::basic("Aladdin", "open sesame");
         let text = credential.redact("bad password open sesame in QWxhZGRpbjpvcGVuIHNlc2FtZQ== for Aladdin");
         assert_eq!(text, "bad password [redacted] in [redacted] for Aladdin");
@@ -254,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn provenance_names_the_place_and_escapes_it() {
+    fn provenance_names_its_file_escaped() {
         let entry = Provenance::Entry { source: "/h/config.json".to_owned(), key: "a\u{1b}[31m".to_owned() };
         assert_eq!(entry.to_string(), "/h/config.json, key `a\\u{1b}[31m`");
         assert_eq!(Provenance::License.to_string(), "the license");

@@ -1,13 +1,13 @@
-//! All the places where a credential can stand, in the order in which they are asked.
+//! All stores of credentials, in order of precedence.
 //!
-//! 1. what was given for this side (`--to-username` and its password), bound to the host of `--to`;
+//! 1. the login for this side (`--to-username` and its password), bound to the host of `--to`;
 //! 2. the license, bound to the vendor's registry ([`super::license`]);
 //! 3. `--authfile`;
 //! 4. `REGISTRY_AUTH_FILE`, `DOCKER_AUTH_CONFIG`, `DOCKER_CONFIG` or `~/.docker/config.json`, and the
 //!    `auth.json` of Podman, Skopeo and Buildah.
 //!
-//! The first that has a key for the repository wins. The last group is read when it is first needed, so a
-//! broken file on the machine does not disturb a run that never asks it.
+//! The first with a key for the repository wins. The last group is read on first use, so a broken file does not affect
+//! a run that does not need it.
 
 use std::{env, ffi::OsString, path::PathBuf, time::Duration};
 
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::oci::Repository;
 
-/// The variables that say where credentials are. [`Default`] is an environment without any.
+/// The environment variables that locate credentials. [`Default`] has none set.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     /// `REGISTRY_AUTH_FILE`: a file, which must exist.
@@ -48,7 +48,7 @@ impl Environment {
         Self::of(|name| env::var_os(name))
     }
 
-    /// Reads each variable with `variable`; an empty one counts as unset.
+    /// Reads each variable with `variable`. An empty variable counts as unset.
     fn of(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let text = |name: &str| variable(name).filter(|value| !value.is_empty());
         let path = |name: &str| text(name).map(PathBuf::from);
@@ -63,15 +63,15 @@ impl Environment {
         }
     }
 
-    fn places(&self) -> Vec<Place> {
+    fn locations(&self) -> Vec<ConfigLocation> {
         let below_home = |name: &str| self.home.as_ref().map(|home| home.join(name));
         let docker = self.docker_config.clone().or_else(|| below_home(".docker"));
         let config_home = self.config_home.clone().or_else(|| below_home(".config"));
-        let containers = |folder: PathBuf| Place::Optional(folder.join("containers/auth.json"));
+        let containers = |folder: PathBuf| ConfigLocation::Optional(folder.join("containers/auth.json"));
         [
-            self.registry_auth_file.clone().map(Place::Required),
-            self.docker_auth_config.clone().map(Place::Content),
-            docker.map(|folder| Place::Optional(folder.join("config.json"))),
+            self.registry_auth_file.clone().map(ConfigLocation::Required),
+            self.docker_auth_config.clone().map(ConfigLocation::Content),
+            docker.map(|folder| ConfigLocation::Optional(folder.join("config.json"))),
             self.runtime.clone().map(containers),
             config_home.map(containers),
         ]
@@ -81,15 +81,15 @@ impl Environment {
     }
 }
 
-/// A place that is read when it is first needed.
+/// A file or variable that is read on first use.
 #[derive(Debug)]
-enum Place {
+enum ConfigLocation {
     Required(PathBuf),
     Optional(PathBuf),
     Content(SecretString),
 }
 
-impl Place {
+impl ConfigLocation {
     fn read(&self) -> Result<Option<DockerConfig>, CredentialError> {
         match self {
             Self::Required(path) => authfile::read(path).map(Some),
@@ -107,8 +107,8 @@ struct Explicit {
 }
 
 #[derive(Debug)]
-struct Lazy {
-    place: Place,
+struct LazyConfig {
+    location: ConfigLocation,
     config: OnceCell<Result<Option<DockerConfig>, CredentialError>>,
 }
 
@@ -118,25 +118,25 @@ pub struct Credentials {
     explicit: Option<Explicit>,
     license: Option<License>,
     authfile: Option<DockerConfig>,
-    environment: Vec<Lazy>,
+    environment: Vec<LazyConfig>,
     helpers: Helpers,
 }
 
 impl Credentials {
-    /// Only what the environment offers.
+    /// Only the credentials from the environment.
     #[must_use]
     pub fn new(environment: &Environment) -> Self {
-        let lazy = |place| Lazy { place, config: OnceCell::new() };
+        let lazy = |location| LazyConfig { location, config: OnceCell::new() };
         Self {
             explicit: None,
             license: None,
             authfile: None,
-            environment: environment.places().into_iter().map(lazy).collect(),
+            environment: environment.locations().into_iter().map(lazy).collect(),
             helpers: Helpers::default(),
         }
     }
 
-    /// Adds what was given for this side by the flag or variable `flag`; only `registry` ever gets it.
+    /// Adds the credential from the flag or variable `flag`. It is sent only to `registry`.
     #[must_use]
     pub fn with_explicit(mut self, registry: Origin, credential: Credential, flag: &str) -> Self {
         self.explicit = Some(Explicit { registry, credential, flag: flag.to_owned() });
@@ -150,23 +150,23 @@ impl Credentials {
         self
     }
 
-    /// Adds the content of `--authfile`; see [`authfile::read`].
+    /// Adds the content of `--authfile` (see [`authfile::read`]).
     #[must_use]
     pub fn with_authfile(mut self, config: DockerConfig) -> Self {
         self.authfile = Some(config);
         self
     }
 
-    /// Gives credential helpers this long to answer.
+    /// Sets the timeout of credential helpers.
     #[must_use]
     pub fn with_helper_timeout(mut self, limit: Duration) -> Self {
         self.helpers = self.helpers.with_time_limit(limit);
         self
     }
 
-    /// The credential for a repository, or `None` when no place has one. `registry` must be the origin that
-    /// serves the repository's registry; for any other, such as the target of a redirect, there is none.
-    pub async fn for_repository(
+    /// The credential for a repository, or `None` when there is none. `registry` must be the origin that serves the
+    /// repository's registry; for any other, such as the target of a redirect, there is none.
+    pub(crate) async fn for_repository(
         &self,
         registry: &Origin,
         repository: &Repository,
@@ -188,7 +188,7 @@ impl Credentials {
             return Ok(Some(found));
         }
         for lazy in &self.environment {
-            let config = lazy.config.get_or_init(async || lazy.place.read()).await.as_ref();
+            let config = lazy.config.get_or_init(async || lazy.location.read()).await.as_ref();
             if let Some(config) = config.map_err(Clone::clone)?
                 && let Some(found) = config.find(registry, repository, &self.helpers).await?
             {
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn places_are_asked_in_order() {
+    async fn credentials_are_used_in_order_of_precedence() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         write(path, "docker/config.json", &config("quay.io", "docker"));
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_license_comes_before_the_files_and_for_its_own_place_only() {
+    async fn the_license_precedes_the_files_but_only_for_its_own_repositories() {
         let authfile = authfile::parse(&config("us-east4-docker.pkg.dev", "file"), "f").unwrap();
         let credentials =
             Credentials::new(&Environment::default()).with_license(license()).with_authfile(authfile);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_origin_than_the_registrys_own_gets_nothing() {
+    async fn an_origin_other_than_the_registrys_gets_no_credential() {
         let credentials = Credentials::new(&Environment::default()).with_license(license());
         let repository: Repository = VENDOR.parse().unwrap();
         for registry in ["evil.example", "us-east4-docker.pkg.dev:8443"] {
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broken_file_is_an_error_only_when_it_is_needed() {
+    async fn a_broken_file_is_an_error_only_on_use() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), "config.json", "{\"auths\": s3cret");
         let environment =

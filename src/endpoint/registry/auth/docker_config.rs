@@ -1,10 +1,9 @@
 //! A Docker configuration: `auths`, `credHelpers` and `credsStore`.
 //!
-//! What one `auths` entry means is left to the `docker_credential` crate; which entry is used is decided
-//! here, because the crate's own look-up misses keys with a path and lets others match a whole host (see
-//! [`super::config_key`]). So each entry is cut out, cleaned of what the crate stumbles over (an empty
-//! `identitytoken` it would return as a token, an empty `auth` it would call undecodable) and handed over
-//! alone, without helpers: those are ours too (see [`super::helper`]).
+//! The `docker_credential` crate decodes an `auths` entry. This module selects the entry, because the crate misses keys
+//! with a path and lets others match a whole host (see [`super::config_key`]). It passes the crate a single entry
+//! without empty fields: the crate would return an empty `identitytoken` as a token and reject an empty `auth`.
+//! Credential helpers are run by [`super::helper`].
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use secrecy::SecretString;
@@ -18,9 +17,9 @@ use super::{
 };
 use crate::oci::Repository;
 
-/// A configuration that has been read. Its `Debug` shows keys, never values.
+/// A parsed configuration. `Debug` shows keys, never values.
 pub struct DockerConfig {
-    /// The file it came from, or the name of the variable that held it.
+    /// Its file, or the name of its environment variable.
     source: String,
     entries: Vec<Entry>,
     store: Option<String>,
@@ -31,13 +30,13 @@ struct Entry {
     content: Content,
 }
 
-/// In the order of preference between entries whose keys fit equally well.
+/// In order of precedence among entries whose keys fit equally well.
 enum Content {
     /// `credHelpers`: the helper's short name.
     Helper(String),
     /// `auths`: the entry without its empty fields.
     Auth(Map<String, Value>),
-    /// `auths`: nothing in it. `docker login` leaves such an entry when it stored the secret elsewhere.
+    /// `auths`: an empty entry. `docker login` writes one when it stores the secret elsewhere.
     Placeholder,
 }
 
@@ -52,8 +51,8 @@ impl Content {
 }
 
 impl DockerConfig {
-    /// Takes the parsed JSON of a `config.json` or an `auth.json`.
-    pub fn from_value(value: &Value, source: &str) -> Result<Self, CredentialError> {
+    /// Reads the parsed JSON of a `config.json` or an `auth.json`.
+    pub(crate) fn from_value(value: &Value, source: &str) -> Result<Self, CredentialError> {
         let refused =
             |reason: &str| CredentialError::Config { origin: source.to_owned(), reason: reason.to_owned() };
         let object = |name: &str| match value.get(name) {
@@ -66,7 +65,7 @@ impl DockerConfig {
         }
         let mut entries = Vec::new();
         for (key, helper) in object("credHelpers")?.into_iter().flatten() {
-            let name = helper.as_str().ok_or_else(|| refused("a value in `credHelpers` is not a text"))?;
+            let name = helper.as_str().ok_or_else(|| refused("a value in `credHelpers` is not a string"))?;
             if let (Some(key), false) = (ConfigKey::parse(key), name.is_empty()) {
                 entries.push(Entry { key, content: Content::Helper(name.to_owned()) });
             }
@@ -84,14 +83,14 @@ impl DockerConfig {
         let store = match value.get("credsStore") {
             None | Some(Value::Null) => None,
             Some(Value::String(name)) => Some(name.clone()).filter(|name| !name.is_empty()),
-            Some(_) => return Err(refused("`credsStore` is not a text")),
+            Some(_) => return Err(refused("`credsStore` is not a string")),
         };
         Ok(Self { source: source.to_owned(), entries, store })
     }
 
-    /// The credential for a repository reached at `registry`: the closest key first (full path, each parent,
-    /// the host), at each the helper before the entry; the general store last.
-    pub async fn find(
+    /// The credential for a repository at `registry`. The closest key wins (full path, each parent, the host); for
+    /// equal keys, the helper precedes the entry. The general store comes last.
+    pub(crate) async fn find(
         &self,
         registry: &Origin,
         repository: &Repository,
@@ -122,7 +121,7 @@ impl DockerConfig {
             .iter()
             .filter_map(|entry| entry.key.fit(registry, repository).map(|length| (length, entry)))
             .collect();
-        // Stable: entries that fit alike stay in the order of the file.
+        // The sort is stable: entries that fit equally well stay in the order of the file.
         fitting.sort_by_key(|(length, entry)| (std::cmp::Reverse(*length), entry.content.rank()));
         fitting.into_iter().map(|(_, entry)| entry).collect()
     }
@@ -145,14 +144,14 @@ impl DockerConfig {
     }
 
     fn decode(&self, key: &ConfigKey, fields: &Map<String, Value>) -> Result<Found, CredentialError> {
-        // One entry under one key: the crate's look-up can find nothing else.
+        // One entry under one key, so that the crate finds no other.
         let alone = json!({ "auths": { "registry": fields } }).to_string();
         let credential = docker_credential::get_credential_from_reader(alone.as_bytes(), "registry");
         let credential = match credential {
             Ok(DockerCredential::IdentityToken(token)) => {
                 Credential::IdentityToken(SecretString::from(token))
             }
-            // Docker pads some stored passwords with NUL and cuts them off when reading.
+            // Docker pads some stored passwords with NUL and strips it when reading.
             Ok(DockerCredential::UsernamePassword(username, password)) => {
                 Credential::basic(username, password.trim_end_matches('\0'))
             }
@@ -166,8 +165,8 @@ impl DockerConfig {
     }
 }
 
-/// Drops what is empty. `auth` wins over `username` and `password`, as in Docker, Podman and the kubelet;
-/// the crate would call a difference between them an error.
+/// Drops empty fields. `auth` takes precedence over `username` and `password`, as in Docker, Podman and the kubelet;
+/// the crate would reject an entry where they differ.
 fn content_of(entry: &Map<String, Value>) -> Content {
     let is_empty =
         |value: &Value| value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
@@ -186,16 +185,16 @@ fn content_of(entry: &Map<String, Value>) -> Content {
         fields.remove("username");
         fields.remove("password");
     }
-    // `docker logout` and hand-made files leave a user without a password: that is no credential.
+    // `docker logout` and hand-written files leave a user without a password, which is not a credential.
     let usable = has("auth") || has("identitytoken") || (has("username") && has("password"));
     if usable { Content::Auth(fields) } else { Content::Placeholder }
 }
 
-/// Our words: the crate's own may repeat what it read.
+/// Our own message: the crate's may repeat its input.
 fn reason(error: &CredentialRetrievalError) -> &'static str {
     match error {
         CredentialRetrievalError::CredentialDecodingError => "`auth` is not the base64 of USER:PASSWORD",
-        CredentialRetrievalError::ConfigReadError => "a field is not a text",
+        CredentialRetrievalError::ConfigReadError => "a field is not a string",
         _ => "it holds no usable credential",
     }
 }
@@ -290,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_undecodable_entry_is_an_error_that_names_its_place_only() {
+    async fn an_undecodable_entry_is_named_without_its_content() {
         for entry in [json!({ "auth": "s3cret!" }), auth("nocolon"), json!({ "auth": 7 })] {
             let config = config(&json!({ "auths": { "quay.io": entry } }));
             let error = find(&config, "quay.io/a").await.unwrap_err();
@@ -308,7 +307,7 @@ mod tests {
         assert_eq!(user(&config, "quay.io/team/app").await.unwrap(), "u:p");
     }
 
-    /// A helper that answers with its question as the user name, except for what lies below `quay.io/none`.
+    /// A helper that returns the server as the user name, except for servers below `quay.io/none`.
     fn echo() -> (tempfile::TempDir, Helpers) {
         let answer = r#"echo "{\"Username\":\"$server\",\"Secret\":\"p\"}""#;
         let body = format!(
@@ -318,7 +317,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn helpers_are_asked_for_the_key_as_it_is_written() {
+    async fn helpers_receive_the_key_as_written() {
         let (_folder, helpers) = echo();
         let config = config(&json!({
             "credsStore": "echo",
@@ -350,7 +349,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_missing_helper_is_an_error_that_names_it_and_its_file() {
+    async fn the_error_for_a_missing_helper_names_it_and_its_file() {
         let (_folder, helpers) = echo();
         let config = config(&json!({ "credHelpers": { "ghcr.io": "gone" } }));
         let repository: Repository = "ghcr.io/a".parse().unwrap();
@@ -361,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn other_shapes_are_refused_without_their_content() {
+    fn malformed_configurations_are_refused_without_their_content() {
         for value in [
             json!([]),
             json!("s3cret"),

@@ -10,63 +10,69 @@ use super::{
 };
 use crate::{error::Kind, oci::Repository, problem::Side};
 
-/// A refusal by the registry or its token server: it knows us and says no, or will not talk to strangers.
+/// The registry or its token server refused access, with a credential or without one.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
-    "{by} refused {action} on {repository} {}{}",
-    .provenance.as_ref().map_or_else(|| "without a credential".to_owned(), |from| format!("with {from}")),
+    "{by} {}{}",
+    Self::refusal(action, repository, provenance.as_ref()),
     .message.as_ref().map_or_else(String::new, |message| format!(": {}", message.escape_debug()))
 )]
 pub struct Denial {
-    /// Who refused: the registry, or the token server's URL without its query.
+    /// The registry, or the token server's URL without its query.
     pub by: String,
-    /// What was asked for.
+    /// The repository that was requested.
     pub repository: Repository,
     /// `pull`, `push`, …
     pub action: String,
     /// Where the refused credential came from; `None` when none matched.
     pub provenance: Option<Provenance>,
-    /// The other side's own words.
+    /// The server's message.
     pub message: Option<String>,
 }
 
 impl Denial {
+    fn refusal(action: &str, repository: &Repository, provenance: Option<&Provenance>) -> String {
+        match provenance {
+            Some(from) => format!("denied {action} access to {repository} with {from}"),
+            None => format!("requires a login to {action} {repository}; none is configured"),
+        }
+    }
+
     fn hint(&self, side: Side) -> String {
         let (repository, registry) = (&self.repository, self.repository.registry());
         match (&self.provenance, side) {
             (None, Side::Destination) => format!(
-                "no credential for {registry} was found: run `docker login {registry}`, name a file that holds \
-                 one with --authfile, or pass --to-username NAME with --to-password-stdin (or \
-                 THORAS_MIRROR_TO_PASSWORD)"
+                "run `docker login {registry}`, pass a credentials file with --authfile, or pass --to-username NAME \
+                 with --to-password-stdin (or THORAS_MIRROR_TO_PASSWORD)"
             ),
-            (None, Side::Source) if repository.is_below(VENDOR_SCOPE) => "these images need the vendor's \
-                 license key: pass its file with --license, or set THORAS_LICENSE to the key or \
+            (None, Side::Source) if repository.is_below(VENDOR_SCOPE) => {
+                "these images require the vendor's license \
+                key: pass its file with --license, or set THORAS_LICENSE to the key or \
                  THORAS_LICENSE_FILE to its file"
-                .to_owned(),
-            (None, Side::Source) => format!(
-                "no credential for {registry} was found: run `docker login {registry}`, or name a file that \
-                 holds one with --authfile"
-            ),
+                    .to_owned()
+            }
+            (None, Side::Source) => {
+                format!("run `docker login {registry}`, or pass a credentials file with --authfile")
+            }
             (Some(Provenance::License), _) => {
-                format!("check that the license key is complete, still valid and meant for {registry}")
+                format!("check that the license key is complete, not expired and valid for {registry}")
             }
             (Some(_), _) => format!(
-                "check that this user name and password are still valid, and that this user may {} {repository}",
+                "check that the user name and password are valid and that the user may {} {repository}",
                 if self.action.contains("push") { "push to" } else { "pull from" }
             ),
         }
     }
 }
 
-/// Why a request could not be authorized. Cheap to clone: everyone who waited for one token learns why it
-/// did not come.
+/// Why a request could not be authorized. Cheap to clone: all requests that wait for one token share its error.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AuthError {
     /// Authentication was refused.
     #[error(transparent)]
     Denied(Box<Denial>),
-    /// The token server that a registry names is not asked.
-    #[error("{registry} names the token server {}, which is not asked: {refusal}", .realm.escape_debug())]
+    /// The token server that a registry names is not trusted.
+    #[error("refused the token server {} that {registry} names: {refusal}", .realm.escape_debug())]
     Realm {
         /// The registry.
         registry: Origin,
@@ -76,14 +82,14 @@ pub enum AuthError {
         refusal: RealmRefusal,
     },
     /// 401, but neither the answer nor `/v2/` says how to log in.
-    #[error("{registry} asks for a login and does not say how (no WWW-Authenticate, not even on /v2/)")]
+    #[error("{registry} requires a login but sends no WWW-Authenticate header, not even on /v2/")]
     NoChallenge {
         /// The registry.
         registry: Origin,
     },
     /// The token server answered with an error that is not a refusal.
     #[error(
-        "the token server {url} answered with status {status}{}",
+        "the token server {url} answered {status}{}",
         .message.as_ref().map_or_else(String::new, |message| format!(": {}", message.escape_debug()))
     )]
     TokenServer {
@@ -91,18 +97,18 @@ pub enum AuthError {
         url: String,
         /// The status code.
         status: u16,
-        /// Its own words.
+        /// Its message.
         message: Option<String>,
     },
     /// The token server's answer holds no token.
-    #[error("the answer of the token server {url} is unusable: {problem}")]
+    #[error("the response of the token server {url} is invalid: {problem}")]
     Answer {
         /// Its URL without the values of its query.
         url: String,
         /// What is wrong.
         problem: &'static str,
     },
-    /// No answer came.
+    /// There was no response.
     #[error("cannot reach {url} to log in")]
     Unreachable {
         /// The URL without the values of its query.
@@ -114,9 +120,9 @@ pub enum AuthError {
     /// A client for this origin could not be made.
     #[error("cannot prepare a connection to {origin}")]
     Client {
-        /// Where it should have led.
+        /// The origin to connect to.
         origin: Origin,
-        /// What the caller said.
+        /// The caller's error.
         #[source]
         source: Arc<dyn Error + Send + Sync>,
     },
@@ -126,19 +132,19 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// What the person can do about it. The sides take credentials from different flags.
+    /// What the user can do about it. It depends on the side: each takes credentials from its own flags.
     #[must_use]
     pub fn hint(&self, side: Side) -> Option<String> {
         let hint = match self {
             Self::Denied(denial) => return Some(denial.hint(side)),
             Self::Realm { refusal: RealmRefusal::NotTheLicensedHost, .. } => {
-                "use a credential made for this registry instead of the license: `docker login`, or --authfile \
-                 FILE"
+                "use a login for this registry instead of the license: `docker login`, or --authfile FILE"
             }
             Self::Realm { .. } => {
-                "a token server must answer over https, and from outside this machine when the registry does"
+                "the registry's administrator must configure a token server that is reachable over https and, unless \
+                 the registry itself is, not on a loopback or link-local address"
             }
-            Self::NoChallenge { .. } => "check that the address is that of a registry",
+            Self::NoChallenge { .. } => "check that this is the address of a registry",
             Self::Credential(error) => return Some(error.hint()),
             Self::TokenServer { .. }
             | Self::Answer { .. }
@@ -148,7 +154,7 @@ impl AuthError {
         Some(hint.to_owned())
     }
 
-    /// What kind of failure this is: a setting that cannot be used is not a refusal.
+    /// A bad setting is a usage error; everything else is an authentication failure.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
@@ -157,7 +163,7 @@ impl AuthError {
         }
     }
 
-    /// Whether authentication was refused, as opposed to impossible to attempt.
+    /// Whether a server refused access, as opposed to a failure before that.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Denied(_))
@@ -169,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_denial_names_who_what_and_with_which_credential() {
+    fn a_denial_names_server_repository_and_credential() {
         let denial = Denial {
             by: "https://quay.io".to_owned(),
             repository: "quay.io/team/app".parse().unwrap(),
@@ -179,14 +185,14 @@ mod tests {
         };
         assert_eq!(
             denial.to_string(),
-            "https://quay.io refused push on quay.io/team/app with --to-username: insufficient\\u{1b}[31m scope"
+            "https://quay.io denied push access to quay.io/team/app with --to-username: insufficient\\u{1b}[31m scope"
         );
         let denied = AuthError::Denied(Box::new(Denial { provenance: None, message: None, ..denial }));
         assert_eq!(
             denied.to_string(),
-            "https://quay.io refused push on quay.io/team/app without a credential"
+            "https://quay.io requires a login to push quay.io/team/app; none is configured"
         );
-        assert!(denied.is_denied());
+        assert!(matches!(denied, AuthError::Denied(_)));
     }
 
     fn hint(repository: &str, provenance: Option<Provenance>, side: Side) -> String {
@@ -201,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn each_side_is_told_of_its_own_flags() {
+    fn hints_name_the_flags_of_the_side() {
         insta::assert_snapshot!(
             [
                 hint("reg.example.com/a/b", None, Side::Destination),

@@ -1,7 +1,7 @@
-//! One small request and its answer: what the token server and `/v2/` are asked with.
+//! A small request and its response, for the token server and `/v2/`.
 //!
-//! Bodies are read up to a limit, redirects are answers like any other (the clients handed in do not follow
-//! them, and a credential must not), and [`pause_before_retry`] alone decides what is tried again.
+//! Bodies are read up to a limit. Redirects are returned, not followed: a credential must not follow one. The
+//! registry's `retry` decides what is retried.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,11 @@ use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use reqwest::{Client, Request};
 use serde_json::Value;
 
-use super::{error::AuthError, origin::redacted};
+use super::{
+    super::{client_error, retry},
+    error::AuthError,
+    origin::redacted,
+};
 
 /// The longest token answer that is read.
 pub(super) const LONGEST_BODY: usize = 128 * 1024;
@@ -20,13 +24,13 @@ const ATTEMPTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What came back. It may hold a token, so it has no `Debug`.
+/// A response. No `Debug`: it may hold a token.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     /// Up to [`LONGEST_BODY`] bytes.
     pub(super) body: Vec<u8>,
-    /// There was more.
+    /// Whether the body was longer.
     pub(super) is_cut: bool,
 }
 
@@ -40,7 +44,7 @@ pub(super) async fn send(client: &Client, request: Request) -> Result<Answer, Au
         let next = request.try_clone();
         let outcome = send_once(client, request).await;
         let (Some(pause), Some(next)) = (pause_before_retry(&outcome, attempt), next) else {
-            // The error's own URL may carry what must not be shown; ours is redacted.
+            // The error's own URL may hold a secret; ours is redacted.
             let hidden = |error: reqwest::Error| Arc::new(error.without_url());
             return outcome.map_err(|error| AuthError::Unreachable { url, source: hidden(error) });
         };
@@ -66,31 +70,26 @@ async fn send_once(client: &Client, request: Request) -> Result<Answer, reqwest:
     Ok(Answer { status, headers, body, is_cut })
 }
 
-/// Whether an outcome is worth another attempt, and after which pause.
+/// The pause before a retry; `None` when a retry does not help.
 fn pause_before_retry(outcome: &Result<Answer, reqwest::Error>, attempt: u32) -> Option<Duration> {
     if attempt >= ATTEMPTS {
         return None;
     }
     let usual = FIRST_PAUSE * 2_u32.pow(attempt - 1);
     match outcome {
-        // A request that could not even be built will not do better the next time.
+        // A request that cannot be built will not succeed later.
         Err(error) if error.is_builder() => None,
-        Err(_) => Some(usual),
-        Ok(answer) if is_passing(answer.status) => {
-            let asked =
-                answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-            Some(asked.map_or(usual, Duration::from_secs).min(LONGEST_PAUSE))
+        Err(error) => retry::is_transient(&client_error::translate(error)).then_some(usual),
+        Ok(answer) if retry::is_temporary(answer.status.as_u16()) => {
+            let asked = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            Some(asked.and_then(retry::retry_after).unwrap_or(usual).min(LONGEST_PAUSE))
         }
         Ok(_) => None,
     }
 }
 
-fn is_passing(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
-}
-
-/// The words of an error body: the distribution specification's envelope (`errors[].message`), `OAuth2`'s
-/// `error_description`, or what token servers use instead.
+/// The message in an error body: the distribution specification's envelope (`errors[].message`), `OAuth2`'s
+/// `error_description`, or what other token servers use.
 pub(super) fn message(body: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(body).ok()?;
     let errors = value.get("errors").and_then(Value::as_array);
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_is_tried_three_times() {
+    fn temporary_statuses_are_tried_three_times() {
         for status in [408, 429, 499, 500, 502, 503, 504, 522] {
             assert_eq!(pause(status, None, 1), Some(FIRST_PAUSE), "{status}");
             assert_eq!(pause(status, None, 2), Some(FIRST_PAUSE * 2), "{status}");
@@ -129,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_own_pause_is_kept_within_reason() {
+    fn retry_after_is_honored_up_to_a_limit() {
         assert_eq!(pause(429, Some("3"), 1), Some(Duration::from_secs(3)));
         assert_eq!(pause(503, Some("86400"), 1), Some(LONGEST_PAUSE));
         assert_eq!(pause(503, Some("soon"), 1), Some(FIRST_PAUSE));
     }
 
     #[test]
-    fn the_servers_own_words_are_found() {
+    fn the_message_is_found_in_every_known_format() {
         for (body, expected) in [
             (r#"{"errors":[{"code":"DENIED","message":"no right"}]}"#, Some("no right")),
             (r#"{"errors":[{"code":"DENIED"}]}"#, Some("DENIED")),

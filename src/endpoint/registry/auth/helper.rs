@@ -1,9 +1,9 @@
-//! Credential helpers: programs named `docker-credential-NAME` that are asked on standard input and answer
-//! in JSON (the protocol of docker/docker-credential-helpers).
+//! Credential helpers: programs named `docker-credential-NAME` that read a server from standard input and print a
+//! credential as JSON (the protocol of docker/docker-credential-helpers).
 //!
-//! `docker_credential` speaks this protocol too, but waits for ever, hands our own secrets down in the
-//! environment, and cannot tell a helper that is missing from one that has nothing to say. The protocol is
-//! small; those three things are most of this file.
+//! `docker_credential` implements this protocol too, but without a timeout; it passes our own secrets to the helper in
+//! the environment, and it does not distinguish a missing helper from one without a credential. Most of this file deals
+//! with these three points.
 
 use std::{
     collections::HashMap,
@@ -24,26 +24,26 @@ use tokio::{
 
 use super::credential::{Credential, CredentialError};
 
-/// Long enough for a helper that opens a browser-less login, short enough for a pipeline.
+/// Long enough for a helper with a device login, short enough for a pipeline.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// Cloud helpers hand out tokens that live for an hour or more: asked again after this, a long run never
-/// sends a stale one.
+/// Cloud helpers return tokens that are valid for an hour or more. A helper runs again after this time, so that a long
+/// run never sends an expired one.
 const ANSWER_LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 const LONGEST_ANSWER: u64 = 256 * 1024;
 const LONGEST_MESSAGE: usize = 300;
 
-/// Variables that may hold the license or the destination's password begin with these.
+/// Prefixes of the variables that may hold the license or the destination's password.
 const OUR_VARIABLES: [&str; 2] = ["THORAS_LICENSE", "THORAS_MIRROR_"];
 
 type Answer = Result<Option<Credential>, CredentialError>;
 
-/// Runs helpers and remembers their answers, so that each is run once for each server.
+/// Runs helpers and caches their answers, so that each runs once for each server.
 #[derive(Debug)]
-pub struct Helpers {
+pub(crate) struct Helpers {
     time_limit: Duration,
-    /// Where programs are looked for instead of `PATH`.
+    /// A folder to search instead of `PATH`.
     search_path: Option<OsString>,
     answers: Mutex<HashMap<(String, String), Remembered>>,
 }
@@ -78,19 +78,19 @@ impl Default for Helpers {
 impl Helpers {
     /// The program behind a helper's short name.
     #[must_use]
-    pub fn program(name: &str) -> String {
+    pub(crate) fn program(name: &str) -> String {
         format!("docker-credential-{name}")
     }
 
-    /// Other patience than the usual.
+    /// Sets the timeout.
     #[must_use]
-    pub fn with_time_limit(self, time_limit: Duration) -> Self {
+    pub(crate) fn with_time_limit(self, time_limit: Duration) -> Self {
         Self { time_limit, ..self }
     }
 
-    /// Asks the helper `name` for the credential of `server`; `None` when it has none. `origin` is the
-    /// configuration that names the helper, for errors.
-    pub async fn ask(&self, name: &str, server: &str, origin: &str) -> Answer {
+    /// Returns the credential of the helper `name` for `server`; `None` when it has none. `origin` is the configuration
+    /// that names the helper, for errors.
+    pub(crate) async fn ask(&self, name: &str, server: &str, origin: &str) -> Answer {
         let answer = self.remembered(name, server);
         answer.get_or_init(|| self.run(name, server, origin)).await.clone()
     }
@@ -113,7 +113,7 @@ impl Helpers {
             message,
         };
         if !is_program_name(name) {
-            return Err(failed("the name is not that of a program".to_owned()));
+            return Err(failed("it is not a valid program name".to_owned()));
         }
         let child = self.command(&program).spawn().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
@@ -124,14 +124,14 @@ impl Helpers {
         let output = tokio::time::timeout(self.time_limit, converse(child, server))
             .await
             .map_err(|_| failed(format!("no answer within {} seconds", self.time_limit.as_secs())))?
-            .map_err(|error| failed(format!("it cannot be talked to: {error}")))?;
+            .map_err(|error| failed(format!("cannot communicate with it: {error}")))?;
         judge(&output).map_err(failed)
     }
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A group of its own, so that whatever the helper starts can be ended with it.
+        // A process group of its own, so that its child processes can be killed with it.
         command.process_group(0);
         withhold_secrets(&mut command);
         if let Some(path) = &self.search_path {
@@ -141,12 +141,12 @@ impl Helpers {
     }
 }
 
-/// A running helper and all that it has started: they end when this is dropped, unless the helper has ended.
+/// A running helper and its child processes. Dropping this kills them, unless the helper has exited.
 struct Group(Child);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // The child's identifier is known until it has been waited for, so it cannot be another's by now.
+        // The child has not been waited for, so its ID cannot belong to another process.
         let leader = self.0.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         if let Some(leader) = leader {
             let _ = kill_process_group(leader, Signal::KILL);
@@ -154,15 +154,15 @@ impl Drop for Group {
     }
 }
 
-/// Sends the question and collects the answer; both streams are read at once so that neither can block. When
-/// the time is up this future is dropped, and the helper with it.
+/// Sends the server and collects the output. Reads both streams concurrently so that neither blocks. On a timeout this
+/// future is dropped, which kills the helper.
 async fn converse(child: Child, server: &str) -> std::io::Result<Output> {
     let mut group = Group(child);
     let child = &mut group.0;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let question = async {
         if let Some(mut stdin) = stdin {
-            // A helper that fails at once may never read its question; its exit says more than the pipe.
+            // A helper that fails at once may not read its input; its exit status is the better error.
             let _ = stdin.write_all(server.as_bytes()).await;
         }
     };
@@ -179,10 +179,10 @@ async fn read_some(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<Ve
     Ok(bytes)
 }
 
-/// What the output means; an error is the message for the person.
+/// Interprets the output. The error is a message for the user.
 fn judge(output: &Output) -> Result<Option<Credential>, String> {
     if !output.success {
-        // The protocol puts the message on standard output; what crashed writes on standard error.
+        // The protocol puts the message on standard output; a crash writes to standard error.
         let message = [&output.stdout, &output.stderr]
             .into_iter()
             .map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned())
@@ -193,12 +193,12 @@ fn judge(output: &Output) -> Result<Option<Credential>, String> {
             None => Err("it failed without a message".to_owned()),
         };
     }
-    // What a successful helper printed holds the secret: nothing of it goes into an error.
-    let response: Response = serde_json::from_slice(&output.stdout)
-        .map_err(|_| "its answer is not the JSON of the protocol".to_owned())?;
+    // The output of a successful helper holds the secret: never show it in an error.
+    let response: Response =
+        serde_json::from_slice(&output.stdout).map_err(|_| "its output is not valid JSON".to_owned())?;
     match (response.username.as_str(), response.secret.as_str()) {
         ("", "") => Ok(None),
-        (_, "") => Err("its answer holds no secret".to_owned()),
+        (_, "") => Err("its output holds no secret".to_owned()),
         ("<token>", _) => Ok(Some(Credential::IdentityToken(SecretString::from(response.secret)))),
         _ => Ok(Some(Credential::basic(response.username, response.secret))),
     }
@@ -212,13 +212,13 @@ fn shown(message: &str) -> String {
     short.escape_debug().to_string()
 }
 
-/// A short name, never a path: a configuration must not be able to start any other program.
+/// A short name, never a path: a configuration must not start arbitrary programs.
 fn is_program_name(name: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
-/// Takes our own secrets out of the environment of another program.
+/// Removes our secrets from the environment of another program.
 pub(crate) fn withhold_secrets(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if is_ours(&name) {
@@ -227,7 +227,7 @@ pub(crate) fn withhold_secrets(command: &mut Command) {
     }
 }
 
-/// Whether a variable may hold one of our own secrets.
+/// Whether a variable may hold one of our secrets.
 fn is_ours(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     OUR_VARIABLES.iter().any(|prefix| name.starts_with(prefix))
@@ -248,8 +248,8 @@ pub(super) mod tests {
     ) -> (tempfile::TempDir, Helpers) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(Helpers::program(name));
-        // Another process writes the file: a fork of this one by another test could otherwise still hold it
-        // open for writing while it is being started (ETXTBSY).
+        // Another process writes the file. Otherwise, a fork by another test could still hold it open for writing when
+        // it is started (ETXTBSY).
         let script = format!("#!/bin/sh\nread -r server\ncd '{}'\n{body}\n", folder.path().display());
         let written = BlockingCommand::new("sh")
             .args(["-c", "printf '%s' \"$1\" > \"$2\" && chmod 755 \"$2\"", "sh", &script])
@@ -289,7 +289,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_found_is_not_an_error_but_a_missing_helper_is() {
+    async fn no_credential_is_not_an_error_but_a_missing_helper_is() {
         let (_folder, helpers) = helper("none", "echo 'credentials not found in native keychain'; exit 1");
         assert!(helpers.ask("none", "quay.io", "f").await.unwrap().is_none());
         let error = helpers.ask("gone", "quay.io", "/h/config.json").await.unwrap_err();
@@ -326,7 +326,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn a_hanging_helper_is_stopped() {
+    async fn a_hanging_helper_is_killed() {
         let (_folder, mut helpers) = helper("slow", "exec sleep 600");
         helpers.time_limit = Duration::from_millis(200);
         let error = failure(helpers.ask("slow", "quay.io", "f").await);
@@ -355,7 +355,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn our_own_secrets_stay_out_of_its_environment() {
+    fn our_secrets_are_not_in_its_environment() {
         for name in ["THORAS_LICENSE", "THORAS_LICENSE_FILE", "THORAS_MIRROR_TO_PASSWORD"] {
             assert!(is_ours(OsStr::new(name)), "{name}");
         }

@@ -1,8 +1,8 @@
 //! The vendor's license key as a registry credential.
 //!
-//! The key opens one vendor's registry and must never be shown to another: it is bound to a registry and a
-//! path ([`VENDOR_SCOPE`]) that only the person can change (`--license-for`), and a token server on another
-//! host does not get it either (see [`super::realm`]).
+//! The key grants access to one vendor's registry and must never be sent to another. It is bound to a registry and a
+//! path ([`VENDOR_SCOPE`]) that only the user can change (`--license-for`), and it is never sent to a token server on
+//! another host (see [`super::realm`]).
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
@@ -13,16 +13,16 @@ use super::{
 };
 use crate::oci::{Repository, mapping::Root, reference::ReferenceError};
 
-/// Where the license is good when nobody says otherwise.
-pub const VENDOR_SCOPE: &str = "us-east4-docker.pkg.dev/thoras-registry";
+/// Where the license is valid by default.
+pub(super) const VENDOR_SCOPE: &str = "us-east4-docker.pkg.dev/thoras-registry";
 
-/// The user name that Google's registries expect beside an encoded service account key.
-pub const LICENSE_USER: &str = "_json_key_base64";
+/// The user name that Google's registries expect with a base64-encoded service account key.
+pub(super) const LICENSE_USER: &str = "_json_key_base64";
 
-/// No license key is anywhere near as long.
-pub const LONGEST_LICENSE: usize = 64 * 1024;
+/// Far longer than any license key.
+pub(super) const LONGEST_LICENSE: usize = 64 * 1024;
 
-/// The license and the one place where it may be used.
+/// The license and the repositories for which it may be used.
 #[derive(Debug, Clone)]
 pub struct License {
     password: SecretString,
@@ -34,16 +34,15 @@ pub struct License {
 struct Scope {
     registry: String,
     path: Option<String>,
-    /// A person named the place, so a registry they asked to be reached over plain http is meant too.
+    /// The user named these repositories, so plain http is allowed if the user asked for it.
     named: bool,
 }
 
 impl License {
-    /// Reads the content of a key file, of standard input or of an environment variable. `origin` says which
-    /// in an error: `in FILE`, `from standard input`, `in VARIABLE`.
+    /// Parses the content of a key file, of standard input or of an environment variable. `origin` names it in errors:
+    /// `in FILE`, `from standard input`, `in VARIABLE`.
     ///
-    /// Raw service account JSON is encoded, an encoded key is taken as it is, and line ends are not part of
-    /// either.
+    /// Raw service account JSON is encoded; an encoded key is kept. Line breaks are removed.
     pub fn from_content(content: &str, origin: &str) -> Result<Self, CredentialError> {
         let refused =
             |reason: &str| CredentialError::License { origin: origin.to_owned(), reason: reason.to_owned() };
@@ -63,7 +62,7 @@ impl License {
         Ok(Self { password: SecretString::from(password), scope })
     }
 
-    /// Binds the license to another `HOST[:PORT][/PATH]` instead of the vendor's (`--license-for`).
+    /// Binds the license to this `HOST[:PORT][/PATH]` instead of the vendor's (`--license-for`).
     pub fn bound_to(self, place: &str) -> Result<Self, ReferenceError> {
         let root = place.parse::<Root>()?;
         let full = root.to_string();
@@ -74,13 +73,13 @@ impl License {
 
     /// Whether the license may be used for this repository as reached at `registry`.
     #[must_use]
-    pub fn covers(&self, registry: &Origin, repository: &Repository) -> bool {
+    pub(crate) fn covers(&self, registry: &Origin, repository: &Repository) -> bool {
         self.scope.covers(registry, repository)
     }
 
     /// The license as a user name and a password.
     #[must_use]
-    pub fn credential(&self) -> Credential {
+    pub(crate) fn credential(&self) -> Credential {
         Credential::basic(LICENSE_USER, self.password.expose_secret())
     }
 }
@@ -99,17 +98,17 @@ impl Scope {
     }
 }
 
-/// Path components, not characters: `thoras-registry-evil` is not below `thoras-registry`.
+/// Compares path components, not characters: `thoras-registry-evil` is not below `thoras-registry`.
 fn is_at_or_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn check_json(text: &str) -> Result<&str, &'static str> {
     let value: serde_json::Value =
-        serde_json::from_str(text).map_err(|_| "starts as JSON but is not: it may have been cut short")?;
+        serde_json::from_str(text).map_err(|_| "is not valid JSON: it may be truncated")?;
     let is_other = |name: &str| value.get(name).is_some();
     if is_other("auths") || is_other("credHelpers") || is_other("credsStore") || is_other("kind") {
-        return Err("is a Docker configuration or a Kubernetes object, which belongs to --authfile");
+        return Err("is a Docker configuration or a Kubernetes object: pass it with --authfile");
     }
     Ok(text)
 }
@@ -126,7 +125,7 @@ fn unwrap_lines(text: &str) -> Result<String, &'static str> {
     }
     let joined = lines.concat();
     if !joined.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("holds spaces or unprintable characters, so it is not a license key");
+        return Err("contains spaces or control characters, so it is not a license key");
     }
     Ok(joined)
 }
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_license_is_refused_without_repeating_it() {
+    fn an_invalid_license_is_refused_without_repeating_it() {
         for (content, reason) in [
             ("", "is empty"),
             (" \r\n", "is empty"),
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn license_for_moves_it() {
+    fn license_for_binds_it_to_other_repositories() {
         let moved = license("a2V5").bound_to("proxy.example:8443/thoras").unwrap();
         assert!(covers(&moved, Scheme::Https, "proxy.example:8443/thoras/services"));
         assert!(covers(&moved, Scheme::Https, "proxy.example:8443/thoras"));

@@ -1,31 +1,31 @@
-//! Who we are to a registry: credentials on disk, the vendor's license, challenges and tokens.
+//! Authentication to registries: credentials on disk, the vendor's license, challenges and tokens.
 //!
-//! In the order in which a request meets them:
+//! In the order in which a request uses them:
 //!
 //! - [`origin`]: scheme, host and port, the unit of trust;
-//! - [`authenticator`]: one for each side; answers what registries ask for. Everything else serves it:
-//! - [`challenge`]: what a 401 asks for; [`realm`]: whether the token server it names may be asked;
-//! - [`credentials`]: which credential, if any, is for a repository, and where it came from;
-//!   [`license`], [`authfile`], [`docker_config`], [`config_key`] and [`helper`] are its sources;
-//! - [`token`]: asking the token server; `token_cache`: asking it once.
+//! - [`authenticator`]: one for each side; answers challenges. The rest serves it:
+//! - [`challenge`]: parses a 401; [`realm`]: decides whether its token server is trusted;
+//! - [`credentials`]: finds the credential for a repository and its provenance; [`license`], [`authfile`],
+//!   [`docker_config`], [`config_key`] and [`helper`] are its sources;
+//! - [`token`]: requests a token; `token_cache`: requests it once.
 //!
-//! A credential leaves this module only as a header for an origin it is configured for (invariant 4), and
-//! never in words (invariant 5).
+//! A credential leaves this module only as a header for the origin it is configured for (invariant 4) and never appears
+//! in text (invariant 5).
 
-pub mod authenticator;
-pub mod authfile;
-pub mod challenge;
-pub mod config_key;
-pub mod credential;
-pub mod credentials;
-pub mod docker_config;
-pub mod error;
+pub(super) mod authenticator;
+pub(crate) mod authfile;
+pub(crate) mod challenge;
+mod config_key;
+mod credential;
+mod credentials;
+mod docker_config;
+mod error;
 mod exchange;
-pub mod helper;
-pub mod license;
-pub mod origin;
-pub mod realm;
-pub mod token;
+pub(crate) mod helper;
+mod license;
+pub(super) mod origin;
+pub(crate) mod realm;
+mod token;
 mod token_cache;
 
 #[cfg(test)]
@@ -33,9 +33,17 @@ mod test_server;
 #[cfg(test)]
 mod tests;
 
-pub use authenticator::{Access, Authenticator, Clients, Scope};
-pub use credential::{Credential, CredentialError, Found, Provenance};
-pub use credentials::{Credentials, Environment};
-pub use error::{AuthError, Denial};
-pub use license::License;
-pub use origin::{Origin, Reach, Scheme};
+pub(crate) use self::{
+    authenticator::{Access, Authenticator, Scope},
+    origin::Reach,
+};
+pub use self::{
+    authfile::read as read_authfile,
+    credential::{Credential, CredentialError, Provenance},
+    credentials::{Credentials, Environment},
+    docker_config::DockerConfig,
+    error::{AuthError, Denial},
+    license::License,
+    origin::{Origin, OriginError, Scheme},
+    realm::RealmRefusal,
+};

@@ -1,7 +1,7 @@
-//! Where a request goes: scheme, host and port, which is also what a credential is bound to.
+//! The scheme, host and port of a request. Credentials are bound to them.
 //!
-//! [`Origin`] is the unit of trust. Two URLs share credentials only when their origins are equal; a host
-//! name alone is never enough, because another port or plain http is another listener.
+//! [`Origin`] is the unit of trust. Two URLs share credentials only when their origins are equal. An equal host name is
+//! not enough: another port or scheme is another server.
 
 use std::{
     fmt,
@@ -18,7 +18,7 @@ const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 /// The two schemes that registries speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scheme {
-    /// Plain text: only where a person asked for it, or on loopback.
+    /// Unencrypted: only if the user asked for it, or on loopback.
     Http,
     /// TLS.
     Https,
@@ -34,7 +34,7 @@ impl Scheme {
         }
     }
 
-    /// The port that a URL of this scheme means when it names none.
+    /// The port of a URL of this scheme that has none.
     #[must_use]
     pub const fn default_port(self) -> u16 {
         match self {
@@ -44,23 +44,23 @@ impl Scheme {
     }
 }
 
-/// How far away a host is, judged by its literal name alone (no look-up is made).
+/// How far away a host is, according to its literal name (without DNS).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub(crate) enum Reach {
     /// This machine: 127.0.0.0/8, `::1`, the unspecified address and `localhost`.
     Loopback,
     /// This network segment, where clouds serve instance metadata: 169.254.0.0/16 and `fe80::/10`.
     LinkLocal,
-    /// Anything else. Private ranges belong here: registries live in them.
+    /// Anything else, private ranges included: registries use them.
     Remote,
 }
 
-/// A text that should have been the URL or the name of a registry.
+/// A text that is neither a registry's URL nor its name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not the address of a registry: expected http or https, a host and perhaps a port", .0.escape_debug())]
+#[error("`{}` is not a registry address: expected HOST[:PORT], reached over http or https", .0.escape_debug())]
 pub struct OriginError(String);
 
-/// Scheme, host and port. The host is lower-case, an IPv6 address stands in brackets.
+/// Scheme, host and port. The host is in lower case; an IPv6 address has brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin {
     scheme: Scheme,
@@ -69,9 +69,9 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The origin of a URL, its default port filled in.
-    pub fn of(url: &Url) -> Result<Self, OriginError> {
-        // Only scheme and host are repeated in the error: the rest of a URL may hold secrets.
+    /// The origin of a URL, with the default port if the URL has none.
+    pub(crate) fn of(url: &Url) -> Result<Self, OriginError> {
+        // The error shows only scheme and host: the rest of a URL may hold secrets.
         let refused = || OriginError(format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default()));
         let scheme = match url.scheme() {
             "http" => Scheme::Http,
@@ -83,8 +83,7 @@ impl Origin {
         Ok(Self { scheme, host, port: url.port().unwrap_or(scheme.default_port()) })
     }
 
-    /// The origin that serves a registry named `HOST[:PORT]` in references; Docker Hub's API has a host of
-    /// its own.
+    /// The origin of a registry named `HOST[:PORT]` in references. Docker Hub's API has another host name.
     pub fn of_registry(registry: &str, scheme: Scheme) -> Result<Self, OriginError> {
         let normal = normalize_registry(registry);
         let host = if normal == DOCKER_HUB.0 { DOCKER_HUB.1 } else { normal.as_str() };
@@ -109,7 +108,7 @@ impl Origin {
         &self.host
     }
 
-    /// The port, never zero for anything that can be reached.
+    /// The port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -123,7 +122,7 @@ impl Origin {
 
     /// How far away the host is.
     #[must_use]
-    pub fn reach(&self) -> Reach {
+    pub(crate) fn reach(&self) -> Reach {
         match Host::parse(&self.host) {
             Ok(Host::Ipv4(address)) => reach_of_v4(address),
             Ok(Host::Ipv6(address)) => reach_of_v6(address),
@@ -171,9 +170,9 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A URL as it may be shown: without user, password, fragment and the values of its query.
+/// A URL that is safe to show: without user, password, fragment and query values.
 #[must_use]
-pub fn redacted(url: &Url) -> String {
+pub(crate) fn redacted(url: &Url) -> String {
     let Ok(origin) = Origin::of(url) else {
         return format!("{}:…", url.scheme());
     };
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn scheme_host_and_port_all_count() {
+    fn an_origin_is_scheme_host_and_port() {
         assert_eq!(origin("https://a.example/x?y#z"), origin("https://A.example:443/"));
         assert_eq!(origin("https://a.example./"), origin("https://a.example"));
         assert_ne!(origin("https://a.example"), origin("http://a.example"));
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn shown_urls_hold_no_secrets() {
+    fn redacted_urls_hold_no_secrets() {
         let url = Url::parse("https://user:pa55@a.example:8443/token?sig=s3cret&scope=x#frag").unwrap();
         assert_eq!(redacted(&url), "https://a.example:8443/token?sig=…&scope=…");
         assert_eq!(redacted(&Url::parse("data:s3cret").unwrap()), "data:…");

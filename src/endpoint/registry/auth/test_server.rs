@@ -1,4 +1,4 @@
-//! A small HTTP server for tests: it answers as scripted and remembers what it was asked.
+//! A small HTTP server for tests: sends scripted responses and records requests.
 
 use std::{
     convert::Infallible,
@@ -33,13 +33,13 @@ impl Seen {
         self.query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect()
     }
 
-    /// Its fields, when the body is a form.
+    /// The fields of a form body.
     pub(super) fn form(&self) -> Vec<(String, String)> {
         url::form_urlencoded::parse(self.body.as_bytes()).into_owned().collect()
     }
 }
 
-/// An answer in the making.
+/// Builds a response.
 pub(super) fn reply(status: u16, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
@@ -80,7 +80,7 @@ impl TestServer {
         Self { address, seen, listener: task.abort_handle() }
     }
 
-    /// What has been asked so far, in order.
+    /// The requests so far, in order.
     pub(super) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }

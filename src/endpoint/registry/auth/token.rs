@@ -1,5 +1,5 @@
-//! Asking a token server: the distribution specification's token authentication (GET with Basic) and its
-//! `OAuth2` variant (POST) for identity tokens.
+//! Requesting a token: the distribution specification's token authentication (GET with Basic) and its `OAuth2` variant
+//! (POST) for identity tokens.
 
 use std::time::{Duration, Instant};
 
@@ -21,19 +21,19 @@ use super::{
 };
 use crate::oci::Repository;
 
-/// A token without `expires_in` lives this long, and no token is taken to live for less: servers that say 0
-/// would otherwise be asked before every request.
+/// The lifetime in seconds of a token without `expires_in`, and the shortest lifetime of any token: with servers that
+/// say 0, every request would need a new token.
 const SHORTEST_LIFE: u64 = 60;
 
-/// A server that says more is asked again after a day.
+/// The longest lifetime in seconds, whatever the server says.
 const LONGEST_LIFE: u64 = 24 * 60 * 60;
 
-/// Named to the token server in the POST form, where the parameter is required.
+/// The `client_id` of the POST form, which is a required parameter.
 const CLIENT_ID: &str = "thoras-mirror";
 
-/// A token, as the header it is sent in. `Debug` does not show it: the header is marked as sensitive.
+/// A token as its header. `Debug` does not show it: the header is marked as sensitive.
 #[derive(Debug, Clone)]
-pub struct Token {
+pub(super) struct Token {
     header: HeaderValue,
     refresh_at: Instant,
 }
@@ -41,7 +41,7 @@ pub struct Token {
 impl Token {
     /// `Bearer …`, marked as sensitive.
     #[must_use]
-    pub fn header(&self) -> &HeaderValue {
+    pub(super) fn header(&self) -> &HeaderValue {
         &self.header
     }
 
@@ -50,23 +50,23 @@ impl Token {
         Self { header: HeaderValue::from_static(header), refresh_at }
     }
 
-    /// Whether it can still be used at `now`. It ends early, so that it does not expire on its way.
+    /// Whether it is usable at `now`. This ends before the token expires, so that it does not expire in transit.
     #[must_use]
-    pub fn is_fresh(&self, now: Instant) -> bool {
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
         now < self.refresh_at
     }
 }
 
-/// What is asked, of whom, for whom.
-pub(super) struct Question<'a> {
+/// A token request.
+pub(super) struct TokenRequest<'a> {
     pub(super) client: &'a Client,
-    /// Judged already: see [`super::realm::judge`].
+    /// A URL that passed [`super::realm::check`].
     pub(super) realm: Url,
     pub(super) service: Option<&'a str>,
-    /// The one with push first: some servers read only the first.
+    /// The scope with push first: some servers read only the first.
     pub(super) scopes: &'a [String],
     pub(super) found: Option<&'a Found>,
-    /// For the error when the answer is no.
+    /// For the error if access is denied.
     pub(super) repository: &'a Repository,
     pub(super) action: &'a str,
 }
@@ -78,20 +78,20 @@ struct Body {
     expires_in: Option<Value>,
 }
 
-impl Question<'_> {
-    /// Asks until there is a token or a reason why there is none.
-    pub(super) async fn ask(&self) -> Result<Token, AuthError> {
+impl TokenRequest<'_> {
+    /// Sends the request; falls back from POST to GET.
+    pub(super) async fn send(&self) -> Result<Token, AuthError> {
         if let Some(Credential::IdentityToken(token)) = self.found.map(|found| &found.credential) {
             let asked_at = Instant::now();
             let answer = send(self.client, self.post(token.expose_secret())).await?;
-            // Servers without the POST form say so in different ways; a GET settles whether it was that.
+            // Servers without the POST form answer in different ways, so try a GET.
             if !matches!(answer.status.as_u16(), 400 | 401 | 404 | 405) {
-                return self.judge(&answer, asked_at);
+                return self.read_answer(&answer, asked_at);
             }
         }
         let asked_at = Instant::now();
         let answer = send(self.client, self.get()).await?;
-        self.judge(&answer, asked_at)
+        self.read_answer(&answer, asked_at)
     }
 
     fn get(&self) -> Request {
@@ -128,13 +128,13 @@ impl Question<'_> {
         request
     }
 
-    fn judge(&self, answer: &Answer, asked_at: Instant) -> Result<Token, AuthError> {
+    fn read_answer(&self, answer: &Answer, asked_at: Instant) -> Result<Token, AuthError> {
         let url = redacted(&self.realm);
         if answer.status.is_success() {
             return read_token(answer, asked_at).map_err(|problem| AuthError::Answer { url, problem });
         }
         let words = message(&answer.body);
-        // A clumsy server may repeat what it was sent.
+        // A server may repeat what it received.
         let message =
             words.map(|words| self.found.map_or(words.clone(), |found| found.credential.redact(&words)));
         if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
@@ -150,7 +150,7 @@ impl Question<'_> {
             answer
                 .status
                 .is_redirection()
-                .then(|| "a redirect, which a token request never follows".to_owned())
+                .then(|| "a redirect, which token requests do not follow".to_owned())
         });
         Err(AuthError::TokenServer { url, status: answer.status.as_u16(), message })
     }
@@ -160,17 +160,17 @@ fn read_token(answer: &Answer, asked_at: Instant) -> Result<Token, &'static str>
     if answer.is_cut {
         return Err("it is longer than 128 KiB");
     }
-    let body: Body = serde_json::from_slice(&answer.body).map_err(|_| "it is not the JSON of a token")?;
+    let body: Body = serde_json::from_slice(&answer.body).map_err(|_| "it is not a JSON token response")?;
     let token = [body.token, body.access_token].into_iter().flatten().find(|token| !token.is_empty());
     let token = token.ok_or("it has neither `token` nor `access_token`")?;
-    let mut header =
-        HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| "the token cannot stand in a header")?;
+    let mut header = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| "the token is not a valid header value")?;
     header.set_sensitive(true);
     Ok(Token { header, refresh_at: asked_at + usable_for(body.expires_in.as_ref()) })
 }
 
-/// How long a token is used: its life less a quarter, at most a minute. Only `expires_in` is believed;
-/// `issued_at` depends on the server's clock.
+/// How long to use a token: its lifetime minus a quarter, at most a minute. `issued_at` is ignored: it depends on the
+/// server's clock.
 fn usable_for(expires_in: Option<&Value>) -> Duration {
     let seconds = match expires_in {
         Some(Value::String(text)) => text.trim().parse().ok(),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn either_name_of_the_token_will_do() {
+    fn token_and_access_token_are_both_accepted() {
         for body in [
             r#"{"token":"t"}"#,
             r#"{"access_token":"t"}"#,
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn lifetimes_have_a_default_a_floor_and_an_early_end() {
+    fn lifetimes_have_a_default_a_minimum_and_a_margin() {
         let usable = |value: Value| usable_for(Some(&value)).as_secs();
         assert_eq!(usable_for(None).as_secs(), 45);
         for (value, expected) in [
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_fresh_until_shortly_before_its_end() {
+    fn a_token_is_fresh_until_shortly_before_it_expires() {
         let token = read(br#"{"token":"t","expires_in":300}"#).unwrap();
         let now = Instant::now();
         assert!(token.is_fresh(now + Duration::from_secs(230)));

@@ -1,8 +1,7 @@
-//! Tokens that are known, and those on their way: one fetch in flight for each key.
+//! Cached tokens, with at most one fetch in flight for each key.
 //!
-//! Fifty blobs that miss at once cause one call, and all fifty learn the same outcome, success or failure.
-//! Nothing runs in the background: the waiters drive the fetch, and when the last of them is gone it is
-//! dropped with them.
+//! Fifty concurrent misses cause one request and share its outcome, success or failure. There is no background task:
+//! the waiters drive the fetch, and it is canceled when the last of them is dropped.
 
 use std::{
     collections::HashMap,
@@ -22,8 +21,8 @@ use crate::oci::Repository;
 type Outcome = Result<Token, AuthError>;
 type Fetch = BoxFuture<'static, Outcome>;
 
-/// What a token is good for. The repository counts beside the scopes, because it decides whose credential
-/// was shown; a token made with one must not serve another.
+/// What a token is valid for. The repository is part of the key because it decides which credential was used: a token
+/// obtained with one must not be used for another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) registry: Origin,
@@ -45,16 +44,16 @@ pub(super) struct TokenCache {
 }
 
 impl TokenCache {
-    /// The token for `key`: known, on its way, or fetched by `fetch`.
+    /// Returns the token for `key`: cached, from a fetch in flight, or from `fetch`.
     pub(super) async fn get(self: &Arc<Self>, key: Key, fetch: impl FnOnce() -> Fetch) -> Outcome {
         let shared = {
             let mut slots = self.lock();
-            let under_way = match slots.get(&key) {
+            let in_flight = match slots.get(&key) {
                 Some(Slot::Ready(token)) if token.is_fresh(Instant::now()) => return Ok(token.clone()),
                 Some(Slot::Fetching(weak)) => weak.upgrade(),
                 _ => None,
             };
-            match under_way {
+            match in_flight {
                 Some(shared) => shared,
                 None => self.start(&mut slots, key, fetch()),
             }
@@ -62,7 +61,7 @@ impl TokenCache {
         shared.await
     }
 
-    /// Forgets a token that was refused, unless it has been replaced in the meantime.
+    /// Removes a refused token, unless it has been replaced in the meantime.
     pub(super) fn forget(&self, key: &Key, refused: &HeaderValue) {
         let mut slots = self.lock();
         if matches!(slots.get(key), Some(Slot::Ready(token)) if token.header() == refused) {
@@ -78,7 +77,7 @@ impl TokenCache {
         shared
     }
 
-    /// Failures are not kept: whoever comes later may try again.
+    /// Failures are not cached: the next caller tries again.
     async fn settle(self: Arc<Self>, key: Key, fetch: Fetch) -> Outcome {
         let outcome = fetch.await;
         let mut slots = self.lock();
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_is_kept_until_it_must_be_refreshed() {
+    async fn a_token_is_cached_until_it_must_be_refreshed() {
         let (cache, now) = (Arc::new(TokenCache::default()), Instant::now());
         assert_eq!(header(&cache, now, "first").await, "first");
         assert_eq!(header(&cache, now + Duration::from_secs(600), "second").await, "second");
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fetch_that_everyone_gave_up_does_not_block_the_next() {
+    async fn an_abandoned_fetch_does_not_block_the_next() {
         let (cache, later) = (Arc::new(TokenCache::default()), Instant::now() + Duration::from_secs(600));
         let never = || futures::future::pending().boxed();
         assert!(cache.get(key(), never).now_or_never().is_none());
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiter_that_leaves_does_not_take_the_fetch_with_it() {
+    async fn a_dropped_waiter_does_not_cancel_the_fetch() {
         let (cache, later) = (Arc::new(TokenCache::default()), Instant::now() + Duration::from_secs(600));
         let (finish, finished) = tokio::sync::oneshot::channel::<()>();
         let slow = move || {

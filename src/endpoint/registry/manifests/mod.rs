@@ -7,18 +7,15 @@ pub(super) use self::{
     push::put,
     read::{digest, get},
 };
-use super::host::Host;
-use crate::{
-    endpoint::Cause,
-    oci::{Repository, Target},
-};
+use super::{error::RegistryError, host::Host};
+use crate::oci::{Repository, Target};
 
-fn url(host: &Host, repository: &Repository, target: &Target) -> Result<url::Url, Cause> {
+fn url(host: &Host, repository: &Repository, target: &Target) -> Result<url::Url, RegistryError> {
     host.url(repository, &format!("manifests/{target}"))
 }
 
-/// What a request is about, for errors.
-fn place(repository: &Repository, target: &Target) -> String {
+/// The name of a manifest in errors.
+fn name(repository: &Repository, target: &Target) -> String {
     match target {
         Target::Tag(tag) => format!("{repository}:{tag}"),
         Target::Digest(digest) => format!("{repository}@{digest}"),

@@ -1,27 +1,31 @@
-//! Pushing manifests, and what a refusal means.
+//! Pushing manifests, and interpreting a refusal.
 
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::{
     super::{
         auth::Scope,
+        error::{Refusal, RegistryError},
         host::{Call, Host, discard},
-        retry::{self, Tries},
+        retry::Attempts,
     },
-    place,
+    name,
     read::get,
     url,
 };
 use crate::{
-    endpoint::{Cause, Error, Operation},
+    endpoint::{
+        Error, Meaning, Operation,
+        retry::{ATTEMPTS, Pause},
+    },
     error::escape,
     oci::{RawManifest, Repository, Target},
 };
 
-/// How often a manifest is pushed whose blobs the registry does not see yet.
+/// How often a manifest is pushed when the registry does not see its blobs yet.
 const LATE_BLOB_ATTEMPTS: u32 = 4;
 
-/// Pushes a manifest's bytes as they are.
+/// Pushes a manifest byte for byte.
 pub(in super::super) async fn put(
     host: &Host,
     repository: &Repository,
@@ -29,7 +33,7 @@ pub(in super::super) async fn put(
     manifest: &RawManifest,
 ) -> Result<(), Error> {
     let call = put_call(host, repository, target, manifest)?;
-    let mut tries = Tries::new(LATE_BLOB_ATTEMPTS);
+    let mut tries = Attempts::new(LATE_BLOB_ATTEMPTS);
     loop {
         tries.begin();
         let error = match host.send(&call, &[]).await {
@@ -39,47 +43,55 @@ pub(in super::super) async fn put(
             }
             Err(error) => error,
         };
-        // What was uploaded a moment ago may not have reached every part of the registry.
-        if error.cause.names_missing_content() && tries.count() < LATE_BLOB_ATTEMPTS {
-            tokio::time::sleep(retry::pause(tries.count(), &error.cause, retry::random())).await;
+        if may_be_late(&error) && tries.count() < LATE_BLOB_ATTEMPTS {
+            tokio::time::sleep(Pause::Backoff.duration(tries.count())).await;
             continue;
         }
-        return judge_refusal(host, repository, target, manifest, error).await;
+        return interpret_refusal(host, repository, target, manifest, error).await;
     }
 }
 
-/// What a refusal of a manifest means: nothing, when the tag cannot be moved and names this very manifest.
-async fn judge_refusal(
+/// Whether the registry may accept the same manifest in a moment: a blob may not have reached every part of the registry
+/// yet, and distribution 2.8 answers 400 to one of two clients that push the same manifest at once.
+fn may_be_late(error: &Error) -> bool {
+    error.cause.meaning() == Meaning::ContentMissing
+        || matches!(error.cause.downcast_ref(), Some(RegistryError::Refused(refusal))
+            if refusal.status == 400 && refusal.has_code("DIGEST_INVALID"))
+}
+
+/// Interprets the refusal of a manifest. It is a success when the tag is immutable and points to this manifest.
+async fn interpret_refusal(
     host: &Host,
     repository: &Repository,
     target: &Target,
     manifest: &RawManifest,
-    mut error: Error,
+    error: Error,
 ) -> Result<(), Error> {
+    let Some(RegistryError::Refused(refusal)) = error.cause.downcast_ref() else { return Err(error) };
     // A registry with immutable tags refuses to write the tag again, even with the same digest:
     // https://github.com/aws/containers-roadmap/issues/2380
-    if matches!(error.cause, Cause::Refused { status: 400 | 403 | 405 | 409 | 412, .. })
+    if matches!(refusal.status, 400 | 403 | 405 | 409 | 412)
         && let Ok(Some(found)) = get(host, repository, target).await
     {
         if found.digest() == manifest.digest() {
             return Ok(());
         }
-        if says_immutable(&error.cause) {
-            return Err(Error { cause: Cause::Immutable(found.digest().clone()), ..error });
+        if says_immutable(refusal) {
+            let cause = RegistryError::Immutable(found.digest().clone());
+            return Err(Error { cause: cause.into(), ..error });
         }
     }
-    if error.cause.refuses_manifest()
-        && let Cause::Refused { message, .. } = &mut error.cause
-    {
+    if refusal.refuses_manifest() {
         let media_type = escape(manifest.media_type().as_str());
-        *message = format!("{message} (the manifest's type is {media_type})");
+        let message = format!("{} (the manifest's type is {media_type})", refusal.message);
+        let cause = RegistryError::Refused(Refusal { message, ..refusal.clone() });
+        return Err(Error { cause: cause.into(), ..error });
     }
     Err(error)
 }
 
-/// Each registry has words of its own. Of a 403 they are needed: it may be about anything.
-fn says_immutable(cause: &Cause) -> bool {
-    let Cause::Refused { status, code, message, .. } = cause else { return false };
+/// Each registry words this differently. A 403 may mean anything, so its words decide.
+fn says_immutable(Refusal { status, code, message, .. }: &Refusal) -> bool {
     let text = format!("{} {message}", code.as_deref().unwrap_or_default()).to_ascii_lowercase();
     let words = ["immutable", "already exists", "alreadyexists", "overwrit", "locked"];
     matches!(status, 409 | 412) || words.iter().any(|word| text.contains(word))
@@ -91,20 +103,21 @@ fn put_call<'a>(
     target: &Target,
     manifest: &RawManifest,
 ) -> Result<Call<'a>, Error> {
-    let place = place(repository, target);
-    let failed = |cause: Cause| host.error(Operation::PushManifest, &place, &Tries::new(1), cause);
-    let content_type = HeaderValue::from_str(manifest.media_type().as_str())
-        .map_err(|_| failed(Cause::Protocol("its media type cannot be sent in a header".to_owned())))?;
+    let name = name(repository, target);
+    let failed = |cause: RegistryError| host.error(Operation::PushManifest, &name, &Attempts::new(1), cause);
+    let content_type = HeaderValue::from_str(manifest.media_type().as_str()).map_err(|_| {
+        failed(RegistryError::Protocol("its media type is not a valid header value".to_owned()))
+    })?;
     let url = url(host, repository, target).map_err(failed)?;
     Ok(Call {
         operation: Operation::PushManifest,
         repository,
-        place,
+        name,
         scopes: vec![Scope::push(repository)],
         method: Method::PUT,
         url,
         headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]),
         body: Some(manifest.bytes().clone()),
-        attempts: retry::ATTEMPTS,
+        attempts: ATTEMPTS,
     })
 }

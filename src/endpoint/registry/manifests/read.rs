@@ -1,8 +1,8 @@
-//! Reading manifests, and what is done about bytes that are not what they should be.
+//! Reading manifests and resolving contradictory digests.
 //!
-//! By digest, the bytes are held against it. By tag, nothing but the answer's own `Docker-Content-Digest` says
-//! what they should be: where the two disagree, either the bytes were damaged on the way or the registry's
-//! header is wrong, and asking again tells which. See [`settle`].
+//! A manifest that is requested by digest is verified against it. By tag, only the response's `Docker-Content-Digest`
+//! names a digest: if it disagrees with the bytes, either the bytes were damaged in transit or the registry's header is
+//! wrong. Further requests tell which: see [`settle`].
 
 use std::time::Duration;
 
@@ -13,14 +13,15 @@ use reqwest::Response;
 use super::{
     super::{
         auth::Scope,
+        client_error,
+        error::RegistryError,
         host::{Call, Host, discard},
-        network::cause_of,
-        retry::{self, Tries},
+        retry::Attempts,
     },
-    place, url,
+    name, url,
 };
 use crate::{
-    endpoint::{Cause, Error, Operation},
+    endpoint::{Cause, Error, Operation, retry::ATTEMPTS},
     event::Event,
     oci::{
         Digest, RawManifest, Repository, Target,
@@ -32,8 +33,7 @@ use crate::{
 
 const DIGEST_HEADER: &str = "docker-content-digest";
 
-/// The digest that the registry names for a tag. HEAD costs nothing against most quotas; a registry that
-/// does not answer it usefully is asked for the manifest itself.
+/// The digest of a tag. HEAD does not count against most quotas. If its response has no digest, the manifest is read.
 pub(in super::super) async fn digest(
     host: &Host,
     repository: &Repository,
@@ -54,8 +54,8 @@ pub(in super::super) async fn digest(
     }
 }
 
-/// Reads a manifest. What is returned matches the digest that it was asked for by; by tag, the one that the
-/// registry names for it, unless the registry stands by both.
+/// Reads a manifest. The result matches the requested digest or, by tag, the registry's header, unless the registry
+/// confirms both.
 pub(in super::super) async fn get(
     host: &Host,
     repository: &Repository,
@@ -73,14 +73,14 @@ pub(in super::super) async fn get(
     }
 }
 
-/// Decides about a reading by tag whose bytes are not those that its header names. The manifest is asked for by
-/// the named digest, where its bytes can be checked, and once more by the tag:
+/// Resolves a response by tag whose bytes do not match the digest in its header. Requests the manifest by the named
+/// digest, which verifies the bytes, and once more by the tag:
 ///
-/// - the digest is there: it is taken. If the tag is answered with a contradiction again, that is said; at a
-///   destination whose tag brings the same other bytes again it is an error, since nodes would get either.
-/// - it is not there, and the tag now agrees with itself: that reading is taken.
-/// - it is not there, and the tag brings the same bytes again: the registry's header is wrong, which is said.
-/// - it is not there, and the tag brings other bytes: the line damages what it carries, and nothing is taken.
+/// - The digest exists: use it. Warn if the tag contradicts its header again. At a destination whose tag returns the
+///   same other bytes again, fail: nodes would get either.
+/// - It does not exist, and the tag is now consistent: use that response.
+/// - It does not exist, and the tag returns the same bytes again: the header is wrong. Warn, and use the bytes.
+/// - It does not exist, and the tag returns other bytes: the connection corrupts data. Fail.
 async fn settle(host: &Host, call: &Call<'_>, first: &Reading, named: &Digest) -> Result<RawManifest, Error> {
     let verified = Box::pin(get(host, call.repository, &Target::Digest(named.clone()))).await?;
     let again = read(host, call, None).await?;
@@ -88,8 +88,8 @@ async fn settle(host: &Host, call: &Call<'_>, first: &Reading, named: &Digest) -
     let found = Digest::sha256(&first.bytes);
     let warn = |conclusion: &str| {
         let message = format!(
-            "{}: the registry names the digest {named}, its bytes have {found}; {conclusion}",
-            call.place
+            "{}: the registry's header names digest {named}, but the manifest has {found}; {conclusion}",
+            call.name
         );
         host.events().emit(Event::Warning { image: None, message });
     };
@@ -101,18 +101,18 @@ async fn settle(host: &Host, call: &Call<'_>, first: &Reading, named: &Digest) -
         }
         (Some(manifest), _) => {
             if stands_by_it {
-                warn("the manifest of that digest is taken");
+                warn("using the manifest with the digest in the header");
             }
             Ok(manifest)
         }
-        (None, None) => Err(host.error(call.operation, &call.place, &Tries::new(1), Cause::NoSuchManifest)),
+        (None, None) => Err(host.error(call.operation, &call.name, &Attempts::new(1), Cause::NoSuchManifest)),
         (None, Some(again)) if stands_by_it && again.bytes != first.bytes => {
             let readings = Box::new((found, Digest::sha256(&again.bytes)));
             Err(refused(host, call, ManifestError::Unstable { named: named.clone(), readings }))
         }
         (None, Some(again)) => {
             if stands_by_it {
-                warn("it has no manifest of that digest, so these bytes are taken");
+                warn("no manifest has the digest in the header, so using these bytes");
             }
             again.manifest.map_err(|error| refused(host, call, error))
         }
@@ -120,13 +120,13 @@ async fn settle(host: &Host, call: &Call<'_>, first: &Reading, named: &Digest) -
 }
 
 fn refused(host: &Host, call: &Call<'_>, error: ManifestError) -> Error {
-    host.error(call.operation, &call.place, &Tries::new(1), error.into())
+    host.error(call.operation, &call.name, &Attempts::new(1), error)
 }
 
-/// A manifest's bytes as they came, and what they are.
+/// A manifest and the digest in its response.
 struct Reading {
     bytes: Bytes,
-    /// The digest in the answer's header.
+    /// The digest in the response's header.
     named: Option<Digest>,
     manifest: Result<RawManifest, ManifestError>,
 }
@@ -141,15 +141,15 @@ impl Reading {
         Ok(Self { bytes, named, manifest })
     }
 
-    /// The digest that the answer named, if the bytes have another.
+    /// The digest in the header, if the bytes have another.
     fn contradicted(&self) -> Option<&Digest> {
         self.named.as_ref().filter(|named| !named.matches(&self.bytes))
     }
 }
 
-/// Sends the request until its answer has come whole and, where a digest is expected, with its bytes.
+/// Sends the request until the response is complete and matches the expected digest, if any.
 async fn read(host: &Host, call: &Call<'_>, expected: Option<&Digest>) -> Result<Option<Reading>, Error> {
-    let mut tries = Tries::new(call.attempts);
+    let mut tries = Attempts::new(call.attempts);
     loop {
         tries.begin();
         let response = host.send(call, &[StatusCode::NOT_FOUND]).await?;
@@ -163,7 +163,7 @@ async fn read(host: &Host, call: &Call<'_>, expected: Option<&Digest>) -> Result
             Err(cause) => cause,
         };
         let Some(pause) = tries.next_pause(&cause, host.pace.answers()) else {
-            return Err(host.error(call.operation, &call.place, &tries, cause));
+            return Err(host.error(call.operation, &call.name, &tries, cause));
         };
         host.wait(call, &cause, pause).await;
     }
@@ -175,19 +175,19 @@ fn read_call<'a>(
     target: &Target,
     method: Method,
 ) -> Result<Call<'a>, Error> {
-    let place = place(repository, target);
+    let name = name(repository, target);
     let url = url(host, repository, target)
-        .map_err(|cause| host.error(Operation::ReadManifest, &place, &Tries::new(1), cause))?;
+        .map_err(|cause| host.error(Operation::ReadManifest, &name, &Attempts::new(1), cause))?;
     Ok(Call {
         operation: Operation::ReadManifest,
         repository,
-        place,
+        name,
         scopes: vec![Scope::pull(repository)],
         method,
         url,
         headers: HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept()))]),
         body: None,
-        attempts: retry::ATTEMPTS,
+        attempts: ATTEMPTS,
     })
 }
 
@@ -206,8 +206,8 @@ async fn read_body(mut response: Response, stall: Duration) -> Result<Bytes, Cau
     loop {
         let piece = tokio::time::timeout(stall, response.chunk())
             .await
-            .map_err(|_| Cause::Stalled(stall))?
-            .map_err(|error| cause_of(&error))?;
+            .map_err(|_| RegistryError::Stalled(stall))?
+            .map_err(|error| client_error::translate(&error))?;
         let Some(piece) = piece else { return Ok(bytes.freeze()) };
         bytes.extend_from_slice(&piece);
         if bytes.len() > LARGEST_MANIFEST {

@@ -1,8 +1,8 @@
-//! Which proxy, if any, leads to a registry: the variables that curl and Go programs obey.
+//! Which proxy, if any, is used for a registry: the variables that curl and Go programs honor.
 //!
-//! `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper case before lower case. As in every
-//! container tool written in Go, this machine is never reached through a proxy, and an entry of `NO_PROXY`
-//! may name a port. The rest of the rules of `NO_PROXY` is [`Matcher`]'s.
+//! `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`; upper case takes precedence. As in every container tool
+//! written in Go, loopback addresses bypass the proxy, and an entry of `NO_PROXY` may name a port. [`Matcher`]
+//! implements the other rules of `NO_PROXY`.
 
 use std::{fmt, io};
 
@@ -14,16 +14,18 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::super::auth::{Origin, Reach, Scheme};
-use crate::endpoint::Cause;
+use super::super::{
+    auth::{Origin, Reach, Scheme},
+    error::RegistryError,
+};
 
-/// A proxy that is not asked: it stands for any in the question whether one would be.
+/// Never contacted: only tests whether a proxy would be used.
 const SOME_PROXY: &str = "http://proxy.invalid";
 
 /// In bytes.
 const LONGEST_STATUS_LINE: u64 = 1024;
 
-/// What the environment says about proxies. [`Default`] is an environment that says nothing.
+/// The proxy variables of the environment. [`Default`] has none set.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {
     http: Option<Variable>,
@@ -32,16 +34,16 @@ pub struct Proxies {
     exceptions: String,
 }
 
-/// A variable that names a proxy; its value may hold a password.
+/// A proxy variable. Its value may hold a password.
 #[derive(Debug, Clone)]
 struct Variable {
     name: String,
     value: SecretString,
 }
 
-/// The way to a registry through a proxy.
+/// A proxy for a registry.
 #[derive(Clone)]
-pub struct Route {
+pub(crate) struct Route {
     /// The proxy's address, without user and password.
     address: Uri,
     /// `Proxy-Authorization`, marked as sensitive.
@@ -50,13 +52,13 @@ pub struct Route {
 }
 
 impl Proxies {
-    /// What the environment of this process says.
+    /// Reads the environment of this process.
     #[must_use]
     pub fn of_process() -> Self {
         Self::of(|name| std::env::var(name).ok())
     }
 
-    /// Reads each variable with `variable`; an empty one counts as unset.
+    /// Reads each variable with `variable`. An empty variable counts as unset.
     pub(super) fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
         let first = |name: &str| {
             [name.to_owned(), name.to_ascii_lowercase()].into_iter().find_map(|name| {
@@ -74,9 +76,9 @@ impl Proxies {
         }
     }
 
-    /// The way to an origin; `None` is the direct one. An unusable variable is an error only where it would
-    /// be used.
-    pub(super) fn route(&self, origin: &Origin) -> Result<Option<Route>, Cause> {
+    /// The proxy for an origin; `None` for a direct connection. An invalid variable is an error only if it would be
+    /// used.
+    pub(super) fn route(&self, origin: &Origin) -> Result<Option<Route>, RegistryError> {
         let variable = match origin.scheme() {
             Scheme::Http => &self.http,
             Scheme::Https => &self.https,
@@ -85,8 +87,8 @@ impl Proxies {
             return Ok(None);
         };
         let refused = || {
-            Cause::Settings(format!(
-                "{} is not the address of an http or https proxy, for example http://proxy.example.com:3128",
+            RegistryError::Settings(format!(
+                "{} is not the URL of an http or https proxy, for example http://proxy.example.com:3128",
                 variable.name
             ))
         };
@@ -109,7 +111,7 @@ impl Proxies {
     }
 }
 
-/// The exceptions that hold for a port: `HOST:PORT` is `HOST` on its own port, and nothing on any other.
+/// The exceptions for a port: `HOST:PORT` becomes `HOST` on that port and is dropped on any other.
 fn exceptions_for(exceptions: &str, port: u16) -> String {
     let holds = |entry: &str| match entry.rsplit_once(':') {
         // More than one colon outside brackets is an IPv6 address without a port.
@@ -119,12 +121,12 @@ fn exceptions_for(exceptions: &str, port: u16) -> String {
         _ => Some(entry.to_owned()),
     };
     let kept = exceptions.split(',').map(str::trim).filter_map(holds);
-    // The matcher wants addresses without brackets.
+    // The matcher expects addresses without brackets.
     kept.map(|entry| entry.trim_matches(['[', ']']).to_owned()).collect::<Vec<_>>().join(",")
 }
 
 impl Route {
-    /// The proxy as the HTTP client wants it.
+    /// The proxy for the HTTP client.
     pub(super) fn proxy(&self) -> reqwest::Result<reqwest::Proxy> {
         let proxy = reqwest::Proxy::all(self.address.to_string())?;
         Ok(match &self.authorization {
@@ -133,8 +135,8 @@ impl Route {
         })
     }
 
-    /// The status with which the proxy answers `CONNECT`, which the HTTP client keeps to itself: it decides
-    /// whether trying again makes sense. Not to be had of a proxy that is reached over TLS.
+    /// The proxy's status for `CONNECT`, which decides about a retry and which the HTTP client does not report. Not
+    /// available for a proxy over TLS.
     pub(super) async fn status(&self, target: &Origin) -> io::Result<u16> {
         let unreadable = || io::Error::other("no status");
         let host = self.address.host().filter(|_| !self.is_https()).ok_or_else(unreadable)?;
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_is_never_reached_through_a_proxy() {
+    fn loopback_addresses_bypass_the_proxy() {
         let variables = [("ALL_PROXY", "http://proxy:1")];
         for registry in ["localhost:5000", "127.0.0.1:5000", "[::1]:5000"] {
             assert_eq!(route(&variables, registry, Scheme::Http), None, "{registry}");
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unusable_proxy_is_an_error_only_where_it_would_be_used() {
+    fn an_invalid_proxy_is_an_error_only_where_it_would_be_used() {
         let quay = Origin::of_registry("quay.io", Scheme::Https).unwrap();
         for value in ["socks5://proxy:1080", "://", "ftp://u:s3cret@proxy", "http://"] {
             let error = proxies(&[("HTTPS_PROXY", value)]).route(&quay).unwrap_err().to_string();

@@ -1,7 +1,7 @@
-//! Whom TLS trusts, and who we are to a server that asks for a certificate: for every registry, or for one.
+//! The authorities that TLS trusts and the client certificates, for all registries or for one.
 //!
-//! Everything is checked when the settings are read, so that a wrong file is a usage error with a name and
-//! not a failed connection an hour later.
+//! Files are checked when the settings are read, so that a bad file is a usage error and not a failed connection an
+//! hour later.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -9,12 +9,12 @@ use reqwest::{Certificate, Client, ClientBuilder, Identity};
 
 use super::super::auth::Origin;
 
-/// A text that is not what a setting needs. It never repeats what a file holds.
+/// Why a file is not usable. Never repeats its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TrustError(String);
 
-/// What holds for one registry, or for all.
+/// The registries that a setting applies to: one, or all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope(Option<Origin>);
 
@@ -37,18 +37,18 @@ impl Scope {
     }
 }
 
-/// How a host came to be asked, which decides whether it is told who we are.
+/// The role of a host, which decides whether it receives a client certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Standing {
+pub(super) enum HostRole {
     /// Images are read from it or written to it.
     Registry,
-    /// A registry named it: by a redirect, as a token server, or as the place of an upload.
+    /// A registry named it: in a redirect, as a token server, or in the `Location` of an upload.
     Referred,
-    /// A manifest named it, which anybody may have written.
+    /// A manifest named it, whose author is unknown.
     Unknown,
 }
 
-/// Certificate authorities beside the system's, client certificates, and registries that are not verified.
+/// Additional certificate authorities, client certificates, and registries without verification.
 #[derive(Clone, Default)]
 pub struct Trust {
     authorities: Vec<(Scope, Vec<Certificate>)>,
@@ -57,7 +57,7 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Trusts the authorities in a PEM file as well as the system's.
+    /// Trusts the authorities in a PEM file in addition to the system's.
     pub fn add_authorities(&mut self, scope: Scope, pem: &[u8]) -> Result<(), TrustError> {
         let certificates = Certificate::from_pem_bundle(pem).unwrap_or_default();
         if certificates.is_empty() {
@@ -65,14 +65,14 @@ impl Trust {
         }
         let probe = Client::builder().no_proxy().tls_certs_only(certificates.clone()).build();
         probe.map_err(|error| {
-            TrustError(format!("it holds a certificate that cannot be used: {}", super::chain(&error)))
+            TrustError(format!("it holds an invalid certificate: {}", super::innermost(&error)))
         })?;
         self.authorities.push((scope, certificates));
         Ok(())
     }
 
-    /// Shows a certificate to servers that ask for one. `pem` holds the certificate, what it is signed with,
-    /// and its private key.
+    /// Presents a client certificate to servers that request one. `pem` holds the certificate, its chain and its
+    /// private key.
     pub fn add_identity(&mut self, scope: Scope, pem: &[u8]) -> Result<(), TrustError> {
         let labels = labels(pem);
         let refused = |reason: &str| Err(TrustError(reason.to_owned()));
@@ -86,65 +86,65 @@ impl Trust {
             return refused("there is no private key in PEM form");
         }
         if self.identities.iter().any(|(other, _)| *other == scope) {
-            return refused("a second client certificate for the same registries");
+            return refused("there is another client certificate for the same registries");
         }
-        // Building a client checks that the key is the certificate's.
+        // Building a client checks that the key matches the certificate.
         let identity = Identity::from_pem(pem).and_then(|identity| {
             Client::builder().no_proxy().tls_certs_only([]).identity(identity.clone()).build()?;
             Ok(identity)
         });
         let identity = identity.map_err(|error| {
             TrustError(format!(
-                "certificate and private key cannot be used together: {}",
-                super::chain(&error)
+                "the certificate and the private key do not match: {}",
+                super::innermost(&error)
             ))
         })?;
         self.identities.push((scope, identity));
         Ok(())
     }
 
-    /// Accepts whatever certificate this registry shows.
+    /// Accepts any certificate of this registry.
     pub fn accept_any(&mut self, origin: Origin) {
         self.unverified.insert(origin);
     }
 
-    /// Whether this registry's certificate is accepted unseen.
+    /// Whether this registry's certificate is not verified.
     #[must_use]
-    pub fn accepts_any(&self, origin: &Origin) -> bool {
+    pub(crate) fn accepts_any(&self, origin: &Origin) -> bool {
         self.unverified.contains(origin)
     }
 
-    /// Whether anything holds for this origin alone, so that it needs connections of its own.
+    /// Whether a setting applies to this origin alone, so that it needs its own connection pool.
     pub(super) fn is_particular(&self, origin: &Origin) -> bool {
         self.accepts_any(origin)
             || self.authorities.iter().any(|(scope, _)| scope.is_about(origin))
             || self.identities.iter().any(|(scope, _)| scope.is_about(origin))
     }
 
-    /// Whether there are client certificates, so that it matters who is asked.
+    /// Whether there are client certificates, so that the role of a host matters.
     pub(super) fn has_identities(&self) -> bool {
         !self.identities.is_empty()
     }
 
-    /// What holds for an https origin. The system's authorities are read here, and nowhere else.
-    pub(super) fn apply(&self, builder: ClientBuilder, origin: &Origin, standing: Standing) -> ClientBuilder {
+    /// Applies the settings for an https origin. Only this function reads the system's authorities.
+    pub(super) fn apply(&self, builder: ClientBuilder, origin: &Origin, role: HostRole) -> ClientBuilder {
         let authorities = self.authorities.iter().filter(|(scope, _)| scope.covers(origin));
         let builder = if self.accepts_any(origin) {
             builder.tls_certs_only([]).tls_danger_accept_invalid_certs(true)
         } else {
             builder.tls_certs_merge(authorities.flat_map(|(_, certificates)| certificates.clone()))
         };
-        match self.identity(origin, standing) {
+        match self.identity(origin, role) {
             Some(identity) => builder.identity(identity.clone()),
             None => builder,
         }
     }
 
-    /// Who we are there: what is set for this origin alone comes before what is set for every registry.
-    fn identity(&self, origin: &Origin, standing: Standing) -> Option<&Identity> {
-        let common = |scope: &Scope| standing == Standing::Registry && *scope == Scope::EVERY;
+    /// The client certificate for an origin: one for this origin alone takes precedence over one for all registries.
+    fn identity(&self, origin: &Origin, role: HostRole) -> Option<&Identity> {
+        let common = |scope: &Scope| role == HostRole::Registry && *scope == Scope::EVERY;
         let own = self.identities.iter().find(|(scope, _)| scope.is_about(origin));
-        let own = own.filter(|_| standing != Standing::Unknown);
+        let own = own.filter(|_| role != HostRole::Unknown);
         own.or_else(|| self.identities.iter().find(|(scope, _)| common(scope))).map(|(_, identity)| identity)
     }
 }
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_for_one_registry_concerns_no_other() {
+    fn a_setting_for_one_registry_does_not_affect_others() {
         let (certificate, key) = pair();
         let mut trust = Trust::default();
         trust.add_authorities(Scope::EVERY, certificate.as_bytes()).unwrap();

@@ -1,7 +1,7 @@
 //! A blob in chunks: PATCH requests, each with its length, then a PUT without bytes.
 //!
-//! The way for registries and proxies that refuse large requests, and for the rest of an upload that broke off.
-//! A chunk is a part of the stream as it passes, so its size costs no memory.
+//! Used for registries and proxies that refuse large requests, and for the rest of an interrupted upload. A chunk is a
+//! section of the stream, so its size costs no memory.
 
 use std::{
     pin::Pin,
@@ -16,26 +16,30 @@ use http_body::{Frame, SizeHint};
 use reqwest::Body;
 
 use super::{
-    super::{host::discard, learnt::Way},
+    super::{
+        capabilities::UploadMethod,
+        error::{Refusal, RegistryError},
+        host::discard,
+    },
     Push,
     send::{self, Outgoing, Record, transmit},
     session::Session,
 };
-use crate::endpoint::{Cause, Error, VerifiedBody, body::Watch};
+use crate::endpoint::{Error, VerifiedBody, body::Watch};
 
 /// Sends the bytes from `offset` on.
 pub(super) async fn all(
     push: &Push,
     session: &mut Session,
-    (way, offset): (Way, u64),
+    (method, offset): (UploadMethod, u64),
     body: VerifiedBody,
     watch: &Watch,
     record: &mut Record,
-) -> Result<(), Cause> {
+) -> Result<(), RegistryError> {
     let source = Arc::new(Mutex::new(Pieces { body, left: Bytes::new() }));
     let mut offset = offset;
     while offset < push.blob.size {
-        let length = length_of_next(way, session.chunk_minimum, push.blob.size - offset);
+        let length = length_of_next(method, session.chunk_minimum, push.blob.size - offset);
         let range = format!("{offset}-{}", offset + length - 1);
         let chunk = Chunk { source: Arc::clone(&source), remaining: length };
         let outgoing = Outgoing {
@@ -46,45 +50,45 @@ pub(super) async fn all(
             body: Body::wrap(chunk),
         };
         let response = transmit(push, outgoing, watch, record).await.map_err(unless_chunks_are_unknown)?;
-        // Its `Range` is not looked at: ECR's is stale (aws/containers-roadmap#2831), and the digest decides.
+        // Ignore its `Range`: ECR's is stale (aws/containers-roadmap#2831), and the digest is checked anyway.
         session.moved_by(&response)?;
         discard(response).await;
         offset += length;
         if let Some(journal) = &mut record.journal {
-            journal.note_session(session, &push.host.origin);
+            journal.record_session(session, &push.host.origin);
         }
     }
     send::close(push, session, watch, record).await
 }
 
-/// Tells a registry that knows no PATCH (Artifact Registry documents none) from one that has lost a session.
-fn unless_chunks_are_unknown(cause: Cause) -> Cause {
-    match cause {
-        Cause::Refused { status: status @ (404 | 405 | 501), code, .. }
+/// Distinguishes a registry without PATCH (Artifact Registry documents none) from one that has lost a session.
+fn unless_chunks_are_unknown(error: RegistryError) -> RegistryError {
+    match error {
+        RegistryError::Refused(Refusal { status: status @ (404 | 405 | 501), code, .. })
             if !code.as_deref().is_some_and(|code| code.starts_with("BLOB_UPLOAD_")) =>
         {
-            Cause::NoChunks(status)
+            RegistryError::NoChunks(status)
         }
         other => other,
     }
 }
 
-/// A registry's minimum wins over the size that we would choose; the blob's end wins over both.
-fn length_of_next(way: Way, minimum: u64, remaining: u64) -> u64 {
-    match way {
-        Way::Whole => remaining,
-        Way::Chunks(size) => size.max(minimum).min(remaining),
+/// At least the registry's minimum, at most the rest of the blob.
+fn length_of_next(method: UploadMethod, minimum: u64, remaining: u64) -> u64 {
+    match method {
+        UploadMethod::Whole => remaining,
+        UploadMethod::Chunks(size) => size.max(minimum).min(remaining),
     }
 }
 
-/// The body that all chunks are parts of.
+/// The body that is split into chunks.
 struct Pieces {
     body: VerifiedBody,
-    /// What is left of the piece that the last chunk ended in.
+    /// The rest of the piece in which the last chunk ended.
     left: Bytes,
 }
 
-/// The next bytes of a body, as a body.
+/// A section of a body, as a body of its own.
 struct Chunk {
     source: Arc<Mutex<Pieces>>,
     remaining: u64,
@@ -102,7 +106,7 @@ impl http_body::Body for Chunk {
             return Poll::Ready(None);
         }
         let source = Arc::clone(&self.source);
-        // Never contended: chunks follow each other.
+        // Never contended: chunks are sent one after the other.
         let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
         if source.left.is_empty() {
             match ready!(Pin::new(&mut source.body).poll_next(context)) {
@@ -130,12 +134,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chunk_is_as_large_as_the_registry_demands_and_never_larger_than_the_blob() {
+    fn a_chunk_respects_the_registrys_minimum_and_the_end_of_the_blob() {
         const TIB: u64 = 1 << 40;
-        assert_eq!(length_of_next(Way::Chunks(5), 0, 12), 5);
-        assert_eq!(length_of_next(Way::Chunks(5), 8, 12), 8);
-        assert_eq!(length_of_next(Way::Chunks(5), 8, 4), 4);
-        assert_eq!(length_of_next(Way::Chunks(5), TIB, 12), 12);
-        assert_eq!(length_of_next(Way::Whole, 0, 12), 12);
+        assert_eq!(length_of_next(UploadMethod::Chunks(5), 0, 12), 5);
+        assert_eq!(length_of_next(UploadMethod::Chunks(5), 8, 12), 8);
+        assert_eq!(length_of_next(UploadMethod::Chunks(5), 8, 4), 4);
+        assert_eq!(length_of_next(UploadMethod::Chunks(5), TIB, 12), 12);
+        assert_eq!(length_of_next(UploadMethod::Whole, 0, 12), 12);
     }
 }

@@ -1,12 +1,11 @@
-//! A large upload's journal on disk, so that the next process can go on where this one was killed.
+//! A large upload's journal on disk, so that the next process can resume it after this one was killed.
 //!
-//! One file for each upload, only ever appended to: a line says which blob, the others where the session is
-//! and what the hash was at some offset. A line that was being written when the process died is left out; a
-//! file that makes no sense, or is about another registry, is removed. While an upload runs, its journal is
-//! locked: no second process goes on with the same session.
+//! One append-only file for each upload: the first line names the blob, the others hold the session's URL or the hash
+//! state at an offset. An incomplete last line is ignored; a file that is invalid or belongs to another registry is
+//! removed. A running upload locks its journal, so that no other process resumes the same session.
 //!
-//! A session's URL is a capability. It is kept only when it is useless without the registry's credentials:
-//! of the registry's own origin, and not signed.
+//! A session's URL is a capability. It is stored only if it is useless without the registry's credentials: on the
+//! registry's own origin and not signed.
 
 use std::{
     ffi::OsString,
@@ -28,15 +27,15 @@ use crate::{
 };
 
 const VERSION: u32 = 1;
-/// No registry keeps a session for longer (CNCF distribution sweeps after a week).
+/// No known registry keeps a session for longer (CNCF distribution removes it after a week).
 const OLDEST: Duration = Duration::from_secs(8 * 24 * 60 * 60);
-/// Larger journals are not ours: this is enough for a terabyte.
+/// The largest valid journal: enough for a blob of a terabyte.
 const LARGEST: u64 = 32 * 1024 * 1024;
 const EXTENSION: &str = "upload";
 
-/// Where journals are kept: `$XDG_STATE_HOME/thoras-mirror/uploads`, else below `~/.local/state` (XDG Base
-/// Directory Specification, which has relative paths ignored). `variable` reads the environment.
-pub fn state_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+/// The folder of the journals: `$XDG_STATE_HOME/thoras-mirror/uploads`, else below `~/.local/state` (XDG Base Directory
+/// Specification, which ignores relative paths). `variable` reads the environment.
+pub(crate) fn state_folder(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
     Some(state.join("thoras-mirror/uploads"))
@@ -49,7 +48,7 @@ pub(super) struct Journal {
     path: PathBuf,
 }
 
-/// What a journal tells.
+/// The content of a journal.
 #[derive(Debug)]
 pub(super) struct Entries {
     pub(super) session: Session,
@@ -77,8 +76,8 @@ impl Line {
 }
 
 impl Journal {
-    /// Starts a journal. `None` when another process has it, or the disk does not want it: the upload then
-    /// cannot be gone on with, and is none the worse otherwise.
+    /// Starts a journal. `None` when another process holds it or it cannot be written: then the upload runs, but a
+    /// later process cannot resume it.
     pub(super) fn create(
         folder: &Path,
         registry: &Origin,
@@ -96,7 +95,7 @@ impl Journal {
         Some(journal)
     }
 
-    /// The journal of an upload that another process left behind, and what it tells.
+    /// The journal that another process left behind, and its content.
     pub(super) fn open(
         folder: &Path,
         registry: &Origin,
@@ -114,32 +113,32 @@ impl Journal {
             journal.remove();
             return None;
         };
-        // The next line must not become a part of one that was cut off.
+        // Start a new line: the last one may be incomplete.
         journal.write(b"\n");
         Some((journal, entries))
     }
 
-    /// Notes where the upload goes on, unless that is a secret.
-    pub(super) fn note_session(&mut self, session: &Session, registry: &Origin) {
+    /// Records the session's URL, unless it is a secret.
+    pub(super) fn record_session(&mut self, session: &Session, registry: &Origin) {
         let location = if may_be_stored(&session.location, registry) {
             session.location.as_str()
         } else {
-            // What was noted before may no longer lead anywhere.
+            // An earlier URL may no longer be valid.
             ""
         };
         let line = Line::Session { location: location.to_owned(), chunk_minimum: session.chunk_minimum };
         self.append(&line);
     }
 
-    /// Notes the state of the hash.
-    pub(super) fn note_snapshot(&mut self, snapshot: &Snapshot) {
+    /// Records the hash state.
+    pub(super) fn record_snapshot(&mut self, snapshot: &Snapshot) {
         let state = BASE64.encode(snapshot.hasher.save());
         self.append(&Line::Hash { offset: snapshot.offset, state });
     }
 
     /// The upload is over.
     pub(super) fn remove(self) {
-        // While it is locked: nobody else can have begun with it.
+        // Still locked: no other process can have opened it.
         let _ = fs::remove_file(&self.path);
     }
 
@@ -150,14 +149,14 @@ impl Journal {
         }
     }
 
-    /// Best effort: a journal that cannot be written only makes the next process begin anew. Not synced: it
-    /// has to outlive the process, not the machine.
+    /// Best effort: without a journal, the next process starts over. Not synced: it must survive a crash of the
+    /// process, not of the machine.
     fn write(&mut self, bytes: &[u8]) {
         let _ = self.file.write_all(bytes);
     }
 }
 
-/// Removes journals that nobody will ever go on with.
+/// Removes journals that will never be resumed.
 pub(super) fn sweep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
@@ -175,7 +174,7 @@ fn file_name(registry: &Origin, repository: &Repository, blob: &Descriptor) -> S
     format!("{}.{EXTENSION}", Digest::sha256(key.as_bytes()).hex())
 }
 
-/// What a journal tells about this upload, if it can be believed.
+/// The entries for this upload, if the journal is valid.
 fn read(bytes: &[u8], registry: &Origin, expected: &Line, digest: &Digest) -> Option<Entries> {
     let mut lines = bytes.split(|byte| *byte == b'\n').map(serde_json::from_slice::<Line>);
     if lines.next()?.ok()? != *expected {
@@ -198,7 +197,7 @@ fn read(bytes: &[u8], registry: &Origin, expected: &Line, digest: &Digest) -> Op
     Some(Entries { session: session?, snapshots })
 }
 
-/// Whether a session's URL is worth nothing to whoever finds it.
+/// Whether a session's URL is useless without credentials.
 fn may_be_stored(location: &Url, registry: &Origin) -> bool {
     const SIGNED: [&str; 4] = ["x-amz-", "x-goog-", "signature", "token"];
     let is_signed = location.query_pairs().any(|(name, _)| {
@@ -245,19 +244,19 @@ mod tests {
     const OURS: &str = "https://registry.example.com/v2/thoras/services/blobs/uploads/1?_state=a%2Fb";
 
     #[test]
-    fn what_was_noted_is_found_even_behind_a_line_that_was_cut_off() {
+    fn entries_are_read_even_after_an_incomplete_line() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("state/uploads");
         let mut journal = create(&folder);
-        journal.note_session(&session(OURS), &registry());
+        journal.record_session(&session(OURS), &registry());
         let mut hasher = blob().digest.hasher();
         hasher.update(b"bl");
-        journal.note_snapshot(&Snapshot { offset: 2, hasher: hasher.clone() });
+        journal.record_snapshot(&Snapshot { offset: 2, hasher: hasher.clone() });
         journal.write(b"{\"hash\":{\"offset\":3,\"sta");
         drop(journal);
         for _ in 0..2 {
             let (mut journal, entries) = open(&folder).unwrap();
-            journal.note_snapshot(&Snapshot { offset: 3, hasher: hasher.clone() });
+            journal.record_snapshot(&Snapshot { offset: 3, hasher: hasher.clone() });
             assert_eq!(entries.session.location.as_str(), OURS);
             assert_eq!(entries.session.chunk_minimum, 7);
             let mut found = entries.snapshots[0].clone();
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_folder_is_where_the_base_directory_specification_says() {
+    fn the_state_folder_follows_the_base_directory_specification() {
         let folder = |state: Option<&str>, home: Option<&str>| {
             state_folder(|name| if name == "HOME" { home } else { state }.map(OsString::from))
         };
@@ -292,10 +291,10 @@ mod tests {
     }
 
     #[test]
-    fn while_an_upload_runs_nobody_else_goes_on_with_it() {
+    fn a_running_upload_is_not_resumed_by_another_process() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = create(folder.path());
-        journal.note_session(&session(OURS), &registry());
+        journal.record_session(&session(OURS), &registry());
         assert!(open(folder.path()).is_none());
         assert!(Journal::create(folder.path(), &registry(), &repository(), &blob()).is_none());
         drop(journal);
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_are_never_stored() {
+    fn session_urls_that_grant_access_are_never_stored() {
         for location in [
             "https://storage.example.com/v2/thoras/services/blobs/uploads/1",
             "http://registry.example.com/v2/uploads/1",
@@ -317,8 +316,8 @@ mod tests {
         ] {
             let folder = tempfile::tempdir().unwrap();
             let mut journal = create(folder.path());
-            journal.note_session(&session(OURS), &registry());
-            journal.note_session(&session(location), &registry());
+            journal.record_session(&session(OURS), &registry());
+            journal.record_session(&session(location), &registry());
             let text = fs::read_to_string(&journal.path).unwrap();
             assert!(!text.contains("5ecret") && !text.contains("storage.") && !text.contains("pw"), "{text}");
             drop(journal);
@@ -327,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_that_leads_elsewhere_is_not_believed() {
+    fn a_journal_with_a_session_on_another_host_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let journal = create(folder.path());
         let path = journal.path.clone();

@@ -1,24 +1,24 @@
 //! Writing a blob (distribution specification, "Pushing blobs"): one POST, then one PUT of known length.
 //!
-//! Nothing needs chunks or a buffer, because the descriptor gives the size before the first byte. The POST
-//! asks for a mount at the same time: from another repository that is known to hold the blob, or from the
-//! repository itself, which CNCF distribution answers with 201 when the blob is there. The session that a
-//! refused mount opens is used, not wasted. A registry that shows itself to be made from distribution is taken
-//! to do the same until the first blob that was uploaded proves it; of any other, a HEAD finds out.
+//! The descriptor gives the size in advance, so no chunks or buffers are needed. The POST also requests a mount: from
+//! another repository that holds the blob, or from the repository itself, which CNCF distribution answers with 201 when
+//! the blob exists. If the registry does not mount, it opens a session, which is used. A registry that looks like
+//! distribution is expected to do the same until the first upload confirms it; for any other, a HEAD tells whether the
+//! blob exists.
 //!
-//! Registries differ in everything else, and what differs has its place:
+//! Registries differ in everything else:
 //!
-//! - [`session`]: where an upload goes to; how far it is; giving it back;
-//! - [`send`]: one request with bytes, watched while they go out; [`chunks`]: many of them, for registries that
-//!   refuse large requests (which way is taken is learnt for each host);
-//! - [`shelf`]: uploads that broke off, until somebody goes on with them; [`journal`]: those that outlive the
+//! - [`session`]: the URL of an upload; its progress; canceling it;
+//! - [`send`]: one request with bytes, supervised for stalls; [`chunks`]: many requests, for registries that refuse
+//!   large ones (the method is remembered for each host);
+//! - [`suspended`]: interrupted uploads until they are resumed; [`journal`]: interrupted uploads that survive the
 //!   process.
 
 mod chunks;
 mod journal;
 mod send;
 mod session;
-mod shelf;
+mod suspended;
 
 use std::sync::Arc;
 
@@ -29,69 +29,72 @@ use url::Url;
 use self::{
     send::Record,
     session::Session,
-    shelf::{Continued, Fate, Suspended},
+    suspended::{ResumedUpload, Resumption, SuspendedUpload},
 };
 use super::{
     auth::Scope,
+    capabilities::{SelfMount, UploadMethod},
     download,
+    error::{Refusal, RegistryError},
     host::{Call, Host, discard},
-    learnt::{SelfMount, Way},
     pace::Permit,
-    retry::{self, Tries},
+    retry::{self, Attempts},
 };
 use crate::{
-    endpoint::{Begun, BlobSink, Cause, Error, Operation, VerifiedBody, body::Start},
+    endpoint::{Begun, BlobSink, Error, Operation, VerifiedBody, body::Start, retry::ATTEMPTS},
     oci::{Descriptor, Repository},
 };
 
-pub use self::journal::state_folder;
-pub(super) use self::shelf::Shelf;
+pub(crate) use self::journal::state_folder;
+pub(super) use self::suspended::SuspendedUploads;
 
-/// After so many resets of one blob's upload, something on the way may be refusing large requests.
+/// After this many resets of one upload, a proxy may be refusing large requests.
 const SUSPICIOUS_RESETS: u32 = 2;
 
-/// One blob and the repository that it is pushed to.
+/// A blob and its destination repository.
 #[derive(Debug, Clone)]
 struct Push {
     host: Arc<Host>,
-    shelf: Arc<Shelf>,
+    suspended: Arc<SuspendedUploads>,
     repository: Repository,
     blob: Descriptor,
 }
 
-/// An opened upload.
+/// An open upload.
 #[derive(Debug)]
 pub struct Upload {
     push: Push,
     session: Session,
     start: Start,
     record: Record,
-    way: Way,
+    method: UploadMethod,
     _permit: Permit,
 }
 
-/// Opens the upload of a blob, goes on with one that broke off, or finds that none is needed.
+/// Opens the upload of a blob or resumes an interrupted one, unless the blob exists.
 pub(super) async fn begin(
     host: Arc<Host>,
-    shelf: Arc<Shelf>,
+    suspended: Arc<SuspendedUploads>,
     repository: &Repository,
     blob: &Descriptor,
     mount: Option<&Repository>,
 ) -> Result<Begun<Upload>, Error> {
     let permit = host.pace.blob().await;
-    let push = Push { host, shelf, repository: repository.clone(), blob: blob.clone() };
+    let push = Push { host, suspended, repository: repository.clone(), blob: blob.clone() };
     let mut resets = 0;
-    if let Some(suspended) = push.shelf.take(&push) {
+    if let Some(suspended) = push.suspended.take(&push) {
         resets = suspended.record.resets;
-        // It may have been committed, and only the answer was lost.
+        // It may have been committed although the response was lost.
         if push.is_there().await? {
             suspended.record.finish();
             return Ok(Begun::Completed);
         }
         match suspended.resume(&push).await {
-            Fate::Continued(continued) => return Ok(Begun::Wanted(Upload::new(push, *continued, permit))),
-            Fate::Completed => return Ok(Begun::Completed),
-            Fate::Dead => {}
+            Resumption::Resumed(resumed) => {
+                return Ok(Begun::Wanted(Upload::new(push, *resumed, permit)));
+            }
+            Resumption::Completed => return Ok(Begun::Completed),
+            Resumption::Dead => {}
         }
     }
     match push.open(mount).await? {
@@ -100,12 +103,12 @@ pub(super) async fn begin(
         Opened::Session(session) => {
             let record = Record::new(&push, &session, resets);
             let start = Start { snapshot_every: push.snapshot_every(), ..Start::at_the_beginning(blob) };
-            Ok(Begun::Wanted(Upload::new(push, Continued { session, start, record }, permit)))
+            Ok(Begun::Wanted(Upload::new(push, ResumedUpload { session, start, record }, permit)))
         }
     }
 }
 
-/// What a POST led to.
+/// The result of a POST.
 enum Opened {
     Present,
     Mounted,
@@ -117,11 +120,12 @@ impl Push {
         vec![Scope::push(&self.repository)]
     }
 
-    fn place(&self) -> String {
+    /// Its name in errors.
+    fn name(&self) -> String {
         format!("{}@{}", self.repository, self.blob.digest)
     }
 
-    /// Whether it is worth going on with its upload when it breaks off.
+    /// Whether the blob is large enough to resume an interrupted upload.
     fn is_resumable(&self) -> bool {
         self.blob.size >= self.host.tuning().resume_from
     }
@@ -130,10 +134,10 @@ impl Push {
         self.is_resumable().then_some(self.host.tuning().snapshot_every)
     }
 
-    fn failed(&self, operation: Operation, cause: Cause) -> Error {
-        let mut tries = Tries::new(1);
+    fn failed(&self, operation: Operation, cause: RegistryError) -> Error {
+        let mut tries = Attempts::new(1);
         tries.begin();
-        self.host.error(operation, &self.place(), &tries, cause)
+        self.host.error(operation, &self.name(), &tries, cause)
     }
 
     /// A request without a body about an upload.
@@ -141,34 +145,41 @@ impl Push {
         Call {
             operation,
             repository: &self.repository,
-            place: self.place(),
+            name: self.name(),
             scopes: self.scopes(),
             method,
             url,
             headers: HeaderMap::new(),
             body: None,
-            attempts: retry::ATTEMPTS,
+            attempts: ATTEMPTS,
         }
     }
 
     async fn is_there(&self) -> Result<bool, Error> {
         match download::size(&self.host, &self.repository, &self.blob.digest).await {
             Ok(size) => Ok(size == Some(self.blob.size)),
-            // Some registries forbid to ask, though they take uploads: Artifactory answers 403.
-            Err(error) if matches!(error.cause, Cause::Refused { status: 403 | 405, .. }) => Ok(false),
+            // Some registries accept uploads but refuse HEAD: Artifactory answers 403.
+            Err(error)
+                if matches!(
+                    error.cause.downcast_ref(),
+                    Some(RegistryError::Refused(Refusal { status: 403 | 405, .. }))
+                ) =>
+            {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }
 
-    /// POST: a mount, the news that the blob is there, or a session.
+    /// Sends the POST: the blob is mounted, it exists already, or a session is opened.
     async fn open(&self, mount: Option<&Repository>) -> Result<Opened, Error> {
-        let learnt = &self.host.learnt;
-        let mount = mount.filter(|from| **from != self.repository && learnt.mounts());
+        let capabilities = &self.host.capabilities;
+        let mount = mount.filter(|from| **from != self.repository && capabilities.mounts());
         let asks_itself = mount.is_none();
-        if asks_itself && learnt.self_mount() == SelfMount::Ignored && self.is_there().await? {
+        if asks_itself && capabilities.self_mount() == SelfMount::Ignored && self.is_there().await? {
             return Ok(Opened::Present);
         }
-        let from = match learnt.self_mount() {
+        let from = match capabilities.self_mount() {
             SelfMount::Ignored => mount,
             _ => Some(mount.unwrap_or(&self.repository)),
         };
@@ -176,21 +187,21 @@ impl Push {
         if response.status() == StatusCode::CREATED {
             discard(response).await;
             if asks_itself {
-                learnt.set_self_mount(SelfMount::Answers);
+                capabilities.set_self_mount(SelfMount::Answers);
                 return Ok(Opened::Present);
             }
-            learnt.mount_answered(true);
+            capabilities.mount_answered(true);
             return Ok(Opened::Mounted);
         }
         let session =
             Session::opened(&url, &response).map_err(|cause| self.failed(Operation::BeginUpload, cause))?;
         discard(response).await;
-        if asks_itself && learnt.self_mount() == SelfMount::Unknown {
+        if asks_itself && capabilities.self_mount() == SelfMount::Unknown {
             if session.is_of_distribution() {
-                learnt.expect_self_mount();
+                capabilities.expect_self_mount();
             } else if self.is_there().await? {
-                // It opened a session for a blob that was there all along.
-                learnt.set_self_mount(SelfMount::Ignored);
+                // It opened a session for a blob that exists.
+                capabilities.set_self_mount(SelfMount::Ignored);
                 session.cancel(self).await;
                 return Ok(Opened::Present);
             }
@@ -198,8 +209,8 @@ impl Push {
         Ok(Opened::Session(session))
     }
 
-    /// POST, with `mount` and `from` where there is a repository to mount from. A registry that refuses
-    /// because of the mount (its token, its policy, its version, its bugs) is asked again without it.
+    /// Sends the POST, with `mount` and `from` if there is a repository to mount from. If the registry refuses because
+    /// of the mount (token, policy, version, bug), sends it again without.
     async fn post(&self, from: Option<&Repository>) -> Result<(Response, Url), Error> {
         let mut url = self
             .host
@@ -212,17 +223,17 @@ impl Push {
                 .append_pair("from", from.path());
             scopes.extend((*from != self.repository).then(|| Scope::pull(from)));
         }
-        let attempts = if from.is_some() { 1 } else { retry::ATTEMPTS };
+        let attempts = if from.is_some() { 1 } else { ATTEMPTS };
         let call = Call { scopes, attempts, ..self.call(Operation::BeginUpload, Method::POST, url.clone()) };
         match (self.host.send(&call, &[]).await, from) {
             (Ok(response), _) => Ok((response, url)),
             (Err(error), Some(from)) => {
-                // What may pass says nothing about a registry, except that mounts may be beyond it.
-                let may_pass = retry::is_transient(&error.cause);
+                // A temporary failure does not count as a refused mount, but is retried without the mount.
+                let may_pass = error.cause.downcast_ref().is_some_and(retry::is_transient);
                 if *from != self.repository {
-                    self.host.learnt.mount_answered(false);
+                    self.host.capabilities.mount_answered(false);
                 } else if !may_pass {
-                    self.host.learnt.set_self_mount(SelfMount::Ignored);
+                    self.host.capabilities.set_self_mount(SelfMount::Ignored);
                 }
                 Box::pin(self.post(None)).await
             }
@@ -230,25 +241,25 @@ impl Push {
         }
     }
 
-    /// After the first blob that was really uploaded: does this registry answer a mount from a repository
-    /// into itself? It saves a request for every blob that follows. Not to be found out any earlier: an upload
-    /// opened for a blob that is not there is the right answer, and says nothing.
+    /// After the first uploaded blob, tests whether the registry answers a mount from a repository into itself, which
+    /// saves a request for every later blob. It cannot be tested earlier: for a missing blob, every registry opens a
+    /// session.
     async fn learn_self_mount(&self) {
-        let learnt = &self.host.learnt;
-        if !learnt.tests_self_mount() {
+        let capabilities = &self.host.capabilities;
+        if !capabilities.tests_self_mount() {
             return;
         }
-        if learnt.self_mount() == SelfMount::Unknown {
-            learnt.set_self_mount(SelfMount::Ignored);
+        if capabilities.self_mount() == SelfMount::Unknown {
+            capabilities.set_self_mount(SelfMount::Ignored);
         }
         let Ok((response, url)) = self.post(Some(&self.repository)).await else {
-            return learnt.set_self_mount(SelfMount::Ignored);
+            return capabilities.set_self_mount(SelfMount::Ignored);
         };
         if response.status() == StatusCode::CREATED {
-            learnt.set_self_mount(SelfMount::Answers);
+            capabilities.set_self_mount(SelfMount::Answers);
             return discard(response).await;
         }
-        learnt.set_self_mount(SelfMount::Ignored);
+        capabilities.set_self_mount(SelfMount::Ignored);
         if let Ok(session) = Session::opened(&url, &response) {
             discard(response).await;
             session.cancel(self).await;
@@ -257,10 +268,11 @@ impl Push {
 }
 
 impl Upload {
-    fn new(push: Push, Continued { session, start, record }: Continued, permit: Permit) -> Self {
-        let learnt = &push.host.learnt;
-        let way = if record.resets >= SUSPICIOUS_RESETS { learnt.chunks() } else { learnt.way() };
-        Self { push, session, start, record, way, _permit: permit }
+    fn new(push: Push, ResumedUpload { session, start, record }: ResumedUpload, permit: Permit) -> Self {
+        let capabilities = &push.host.capabilities;
+        let method =
+            if record.resets >= SUSPICIOUS_RESETS { capabilities.chunks() } else { capabilities.method() };
+        Self { push, session, start, record, method, _permit: permit }
     }
 }
 
@@ -270,18 +282,18 @@ impl BlobSink for Upload {
     }
 
     async fn write(self, body: VerifiedBody) -> Result<(), Error> {
-        let Self { push, mut session, start, mut record, way, _permit } = self;
+        let Self { push, mut session, start, mut record, method, _permit } = self;
         let watch = body.watch();
-        let sent = match way {
-            Way::Whole if start.received == 0 => {
+        let sent = match method {
+            UploadMethod::Whole if start.received == 0 => {
                 send::whole(&push, &session, body, &watch, &mut record).await
             }
-            _ => chunks::all(&push, &mut session, (way, start.received), body, &watch, &mut record).await,
+            _ => chunks::all(&push, &mut session, (method, start.received), body, &watch, &mut record).await,
         };
         match sent {
             Ok(()) => {
                 if record.resets >= SUSPICIOUS_RESETS {
-                    push.host.learnt.adopt(way);
+                    push.host.capabilities.adopt(method);
                 }
                 record.finish();
                 push.host.pace.moved();
@@ -289,9 +301,9 @@ impl BlobSink for Upload {
                 Ok(())
             }
             Err(cause) => {
-                push.host.learnt.failed(way, &cause);
+                push.host.capabilities.failed(method, &cause);
                 let record = (start.received, record);
-                Suspended::keep_or_cancel(&push, session, record, &watch, &cause).await;
+                SuspendedUpload::keep_or_cancel(&push, session, record, &watch, &cause).await;
                 Err(push.failed(Operation::UploadBlob, cause))
             }
         }

@@ -1,4 +1,4 @@
-//! One request with bytes of a blob, watched while they go out.
+//! One request with bytes of a blob, supervised for stalls.
 
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use super::{
     super::{
         answer,
         auth::Origin,
+        client_error,
+        error::RegistryError,
         host::{Host, discard},
-        network::cause_of,
     },
     Push,
     journal::Journal,
@@ -20,46 +21,46 @@ use super::{
 };
 use crate::{
     endpoint::{
-        Cause, VerifiedBody,
+        VerifiedBody,
         body::{Snapshot, Watch},
     },
     event::Event,
 };
 
-/// What is noted of an upload on its way, for whoever has to go on with it.
+/// The state of a running upload that is needed to resume it.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) snapshots: Vec<Snapshot>,
     pub(super) journal: Option<Journal>,
-    /// How often a request of this blob's upload has broken off.
+    /// How often a request of this upload was interrupted.
     pub(super) resets: u32,
-    /// The registry said that it had so many bytes, and then did not take the rest.
+    /// The registry reported its progress and then refused the rest.
     pub(super) disputed: Option<u64>,
-    /// How often the registry was busy with an earlier request about this upload.
+    /// How often the registry was still busy with an earlier request of this upload.
     pub(super) conflicts: u32,
 }
 
 impl Record {
-    /// Of a new session.
+    /// The record of a new session.
     pub(super) fn new(push: &Push, session: &Session, resets: u32) -> Self {
-        let mut journal = push.shelf.new_journal(push);
+        let mut journal = push.suspended.new_journal(push);
         if let Some(journal) = &mut journal {
-            journal.note_session(session, &push.host.origin);
+            journal.record_session(session, &push.host.origin);
         }
         Self { snapshots: Vec::new(), journal, resets, disputed: None, conflicts: 0 }
     }
 
-    /// Takes over what the body has noted.
+    /// Adds the snapshots of the body.
     pub(super) fn update(&mut self, watch: &Watch) {
         for snapshot in watch.take_snapshots() {
             if let Some(journal) = &mut self.journal {
-                journal.note_snapshot(&snapshot);
+                journal.record_snapshot(&snapshot);
             }
             self.snapshots.push(snapshot);
         }
     }
 
-    /// Nobody has to go on with this upload.
+    /// This upload will not be resumed.
     pub(super) fn finish(self) {
         if let Some(journal) = self.journal {
             journal.remove();
@@ -67,7 +68,7 @@ impl Record {
     }
 }
 
-/// Bytes on their way out.
+/// Bytes to send.
 pub(super) struct Outgoing {
     pub(super) method: Method,
     pub(super) url: Url,
@@ -77,43 +78,43 @@ pub(super) struct Outgoing {
     pub(super) body: Body,
 }
 
-/// Sends a whole blob. The length is announced, so a body that ends early can never be taken for whole.
+/// Sends a whole blob. `Content-Length` is set, so the registry cannot accept a body that ends early.
 pub(super) async fn whole(
     push: &Push,
     session: &Session,
     body: VerifiedBody,
     watch: &Watch,
     record: &mut Record,
-) -> Result<(), Cause> {
+) -> Result<(), RegistryError> {
     let (method, url, length) = (Method::PUT, session.closing_url(&push.blob), body.length());
     let outgoing = Outgoing { method, url, range: None, length, body: Body::wrap(body) };
     discard(transmit(push, outgoing, watch, record).await?).await;
     Ok(())
 }
 
-/// Makes a blob of a session that has all the bytes.
+/// Commits a session that has all the bytes.
 pub(super) async fn close(
     push: &Push,
     session: &Session,
     watch: &Watch,
     record: &mut Record,
-) -> Result<(), Cause> {
+) -> Result<(), RegistryError> {
     let (method, url) = (Method::PUT, session.closing_url(&push.blob));
     let outgoing = Outgoing { method, url, range: None, length: 0, body: Body::default() };
     discard(transmit(push, outgoing, watch, record).await?).await;
     Ok(())
 }
 
-/// Sends one request whose body can be sent only once, and returns a successful answer.
+/// Sends one request whose body can be sent only once. Returns a successful response.
 pub(super) async fn transmit(
     push: &Push,
     outgoing: Outgoing,
     watch: &Watch,
     record: &mut Record,
-) -> Result<Response, Cause> {
+) -> Result<Response, RegistryError> {
     let host = &push.host;
     host.pace.ready().await;
-    let origin = Origin::of(&outgoing.url).map_err(|error| Cause::Redirect(error.to_string()))?;
+    let origin = Origin::of(&outgoing.url).map_err(|error| RegistryError::Redirect(error.to_string()))?;
     let mut request = host
         .network()
         .client(&origin)?
@@ -135,48 +136,48 @@ pub(super) async fn transmit(
     let send = request.body(outgoing.body).send();
     let answered = supervise(push, watch, record, send).await;
     record.update(watch);
-    let cause = match answered {
+    let error = match answered {
         Ok(response) if response.status().is_success() => return Ok(response),
         Ok(response) if response.status().is_redirection() => {
-            Cause::Redirect(format!("it redirects a {}", outgoing.method))
+            RegistryError::Redirect(format!("it redirects a {}", outgoing.method))
         }
         Ok(mut response) => {
             answer::remember(&mut response, authorization.as_ref());
             if let (StatusCode::UNAUTHORIZED, Some(sent)) = (response.status(), &authorization) {
                 host.forget(&push.repository, &push.scopes(), sent);
             }
-            answer::refusal(response).await
+            RegistryError::Refused(answer::refusal(response).await)
         }
-        Err(cause) => cause,
+        Err(error) => error,
     };
-    host.pace.failed(&cause);
-    Err(cause)
+    host.pace.failed(&error);
+    Err(error)
 }
 
-/// Waits for the answer while the bytes go out, notes how far they are, and ends what stands still. A read
-/// time-out would not notice: nothing is read while the bytes go out.
+/// Waits for the response, records the progress and cancels a stalled request. A read timeout does not suffice: nothing
+/// is read while the request body is sent.
 async fn supervise(
     push: &Push,
     watch: &Watch,
     record: &mut Record,
     send: impl Future<Output = reqwest::Result<Response>>,
-) -> Result<Response, Cause> {
-    let mut stillness = Stillness::new(push);
+) -> Result<Response, RegistryError> {
+    let mut stillness = StallTimer::new(push);
     let mut ticks = tokio::time::interval(stillness.tick());
     tokio::pin!(send);
     loop {
         tokio::select! {
             biased;
-            answered = &mut send => return answered.map_err(|error| cause_of(&error)),
+            answered = &mut send => return answered.map_err(|error| client_error::translate(&error)),
             () = watch.snapshot_taken() => record.update(watch),
             _ = ticks.tick() => stillness.check(&push.host, watch)?,
         }
     }
 }
 
-/// For how long nothing has moved.
-struct Stillness {
-    place: String,
+/// Measures the time without progress.
+struct StallTimer {
+    name: String,
     size: u64,
     stall: Duration,
     commit: Duration,
@@ -185,11 +186,11 @@ struct Stillness {
     reported: u32,
 }
 
-impl Stillness {
+impl StallTimer {
     fn new(push: &Push) -> Self {
         let tuning = push.host.tuning();
         Self {
-            place: push.place(),
+            name: push.name(),
             size: push.blob.size,
             stall: tuning.stall,
             commit: tuning.commit,
@@ -203,8 +204,8 @@ impl Stillness {
         (self.stall / 10).clamp(Duration::from_millis(1), Duration::from_secs(1))
     }
 
-    fn check(&mut self, host: &Host, watch: &Watch) -> Result<(), Cause> {
-        // A source that stands still has a watch of its own, and may yet go on.
+    fn check(&mut self, host: &Host, watch: &Watch) -> Result<(), RegistryError> {
+        // A stalled source has its own timeout and may recover.
         if watch.moved() != self.moved || watch.waits_for_source() {
             self.moved = watch.moved();
             self.since = Instant::now();
@@ -214,14 +215,14 @@ impl Stillness {
         let is_committing = watch.passed() >= self.size;
         let patience = if is_committing { self.commit } else { self.stall };
         if still >= patience {
-            return Err(Cause::Stalled(patience));
+            return Err(RegistryError::Stalled(patience));
         }
         if still >= self.stall * (self.reported + 1) {
             self.reported += 1;
             let message = format!(
-                "{} has all bytes of {} and has not answered for {} s",
+                "{} received all of {} but has not responded for {} s",
                 host.origin,
-                self.place,
+                self.name,
                 still.as_secs()
             );
             host.events().emit(Event::Warning { image: None, message });

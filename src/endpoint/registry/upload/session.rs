@@ -1,56 +1,50 @@
-//! An upload session: the URL that a blob's bytes go to, how many it has, and giving it back.
+//! An upload session: its URL, its progress, and canceling it.
 
 use http::{Method, StatusCode, header};
 use reqwest::Response;
 use url::Url;
 
 use super::{
-    super::{host::discard, redirect},
+    super::{error::RegistryError, host::discard, redirect},
     Push,
 };
-use crate::{
-    endpoint::{Cause, Operation},
-    oci::Descriptor,
-};
+use crate::{endpoint::Operation, oci::Descriptor};
 
 /// The smallest chunk that a registry takes, in bytes.
 const CHUNK_MINIMUM: &str = "oci-chunk-min-length";
 
-/// Where an upload goes on. It is a capability: whoever knows it may write.
+/// The session's URL, which is a capability: it grants write access.
 #[derive(Debug, Clone)]
 pub(super) struct Session {
     pub(super) location: Url,
-    /// The registry takes no smaller chunks, except the last.
+    /// The smallest chunk that the registry accepts, except for the last.
     pub(super) chunk_minimum: u64,
 }
 
 impl Session {
-    /// The session that an answer to `asked` names.
-    pub(super) fn opened(asked: &Url, response: &Response) -> Result<Self, Cause> {
-        let location = location_of(asked, response)?.ok_or_else(|| {
-            Cause::Protocol("it opened an upload without saying where (`Location`)".to_owned())
-        })?;
+    /// The session in the response to `asked`.
+    pub(super) fn opened(asked: &Url, response: &Response) -> Result<Self, RegistryError> {
+        let location = location_of(asked, response)?
+            .ok_or_else(|| RegistryError::Protocol("it opened an upload without a `Location`".to_owned()))?;
         let minimum = response.headers().get(CHUNK_MINIMUM).and_then(|value| value.to_str().ok());
         let chunk_minimum = minimum.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
         Ok(Self { location, chunk_minimum })
     }
 
-    /// Whether the registry is CNCF distribution or made from it, as far as the session's URL tells: its query
-    /// carries the upload's sealed `_state`.
+    /// Whether the registry looks like CNCF distribution: then the session's URL has a `_state` parameter.
     pub(super) fn is_of_distribution(&self) -> bool {
         self.location.query_pairs().any(|(name, _)| name == "_state")
     }
 
-    /// After a chunk: the next one may go elsewhere.
-    pub(super) fn moved_by(&mut self, response: &Response) -> Result<(), Cause> {
+    /// After a chunk: the next one may have another URL.
+    pub(super) fn moved_by(&mut self, response: &Response) -> Result<(), RegistryError> {
         if let Some(location) = location_of(&self.location, response)? {
             self.location = location;
         }
         Ok(())
     }
 
-    /// The URL that makes a blob of the session. `digest=` is appended and nothing else touched: the query
-    /// may be signed, or hold the session's state.
+    /// The URL that commits the session. Only appends `digest=`: the query may be signed or hold the session's state.
     pub(super) fn closing_url(&self, blob: &Descriptor) -> Url {
         let mut url = self.location.clone();
         let query = match url.query() {
@@ -61,8 +55,7 @@ impl Session {
         url
     }
 
-    /// How many bytes it has, as far as it can be gone on with; zero for a session that is dead, or of which
-    /// the registry says what makes no sense. Moves to where the registry wants the rest.
+    /// How many bytes it has; 0 if it cannot be resumed. Updates the session's URL.
     pub(super) async fn received(&mut self, push: &Push, sent: u64) -> u64 {
         let call = push.call(Operation::UploadBlob, Method::GET, self.location.clone());
         let Ok(response) = push.host.send(&call, &[StatusCode::NOT_FOUND]).await else { return 0 };
@@ -73,7 +66,7 @@ impl Session {
         received.filter(|received| *received <= sent).unwrap_or(0)
     }
 
-    /// Gives it back. Best effort: registries sweep dead sessions by themselves.
+    /// Cancels it. Best effort: registries remove dead sessions themselves.
     pub(super) async fn cancel(&self, push: &Push) {
         let mut call = push.call(Operation::UploadBlob, Method::DELETE, self.location.clone());
         call.attempts = 1;
@@ -83,16 +76,17 @@ impl Session {
     }
 }
 
-/// Where an answer leads, resolved against the URL that was asked.
-fn location_of(asked: &Url, response: &Response) -> Result<Option<Url>, Cause> {
+/// The `Location` of a response, resolved against the requested URL.
+fn location_of(asked: &Url, response: &Response) -> Result<Option<Url>, RegistryError> {
     let Some(location) = response.headers().get(header::LOCATION) else { return Ok(None) };
-    let location =
-        location.to_str().map_err(|_| Cause::Protocol("the upload's `Location` is not text".to_owned()))?;
+    let location = location
+        .to_str()
+        .map_err(|_| RegistryError::Protocol("the upload's `Location` is not valid text".to_owned()))?;
     redirect::resolve(asked, location).map(Some)
 }
 
-/// Reads a session's `Range`: `0-LAST`, with `bytes=` before it or not. The specification has no form for
-/// "nothing yet", for which registries send `0-0`: one byte is not worth finding out.
+/// Parses a session's `Range`: `0-LAST`, optionally with a `bytes=` prefix. `0-0` counts as nothing: the specification
+/// cannot express "nothing yet", so registries send it for that.
 fn bytes_received(range: &str) -> Option<u64> {
     let range = range.trim();
     let (first, last) = range.strip_prefix("bytes=").unwrap_or(range).split_once('-')?;
@@ -106,7 +100,7 @@ mod tests {
     use crate::oci::Digest;
 
     #[test]
-    fn the_query_of_a_session_is_kept_as_it_is() {
+    fn the_query_of_a_session_is_kept_unchanged() {
         let blob = Descriptor::new("x/y".into(), Digest::sha256(b""), 0);
         let url = |text: &str| {
             let session = Session { location: Url::parse(text).unwrap(), chunk_minimum: 0 };
@@ -122,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_range_from_the_beginning_says_how_much_is_there() {
+    fn only_a_range_from_zero_tells_the_progress() {
         for (range, expected) in [
             ("0-99", Some(100)),
             (" bytes=0-99 ", Some(100)),

@@ -1,6 +1,6 @@
-//! The few file operations that the store is built from: each leaves a file whole, or not there at all.
+//! The file operations that the store is built from. Each leaves a file complete, or not there.
 //!
-//! Every path is relative to the root and is resolved by `cap-std`, which refuses whatever leads out of it:
+//! Every path is relative to the root and is resolved by `cap-std`, which refuses everything that leads out of it:
 //! `..`, absolute paths, and symbolic links that point outside. All calls block.
 
 use std::{
@@ -49,7 +49,7 @@ impl Folder {
         Ok(metadata.filter(cap_std::fs::Metadata::is_file).map(|metadata| metadata.len()))
     }
 
-    /// Whether a file or a folder stands there.
+    /// Whether there is a file or a folder.
     pub(super) fn exists(&self, path: &str) -> io::Result<bool> {
         self.0.try_exists(path)
     }
@@ -59,7 +59,7 @@ impl Folder {
         let Some(entries) = absent_as_none(self.0.read_dir(path))? else { return Ok(Vec::new()) };
         let mut names = Vec::new();
         for entry in entries {
-            // A name that is not UTF-8 is none of ours.
+            // The store has no names that are not UTF-8.
             names.extend(entry?.file_name().into_string());
         }
         Ok(names)
@@ -85,7 +85,7 @@ impl Folder {
         self.0.open_with(path, &options).map(cap_std::fs::File::into_std)
     }
 
-    /// Puts a file with these bytes at `path`, durably, in the place of any that stood there.
+    /// Puts a file with these bytes at `path`, durably, replacing any that is there.
     pub(super) fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let private = format!("{UPLOADS}/{}", UploadId::random()?);
         let written = self.append(&private).and_then(|mut file| {
@@ -93,7 +93,7 @@ impl Folder {
             file.sync_all()
         });
         written.and_then(|()| self.publish(&private, path)).inspect_err(|_| {
-            // What is left behind is swept at the next start.
+            // What remains is removed at the next start.
             let _ = self.0.remove_file(&private);
         })
     }
@@ -126,7 +126,7 @@ impl Folder {
         Ok(true)
     }
 
-    /// Removes a file whose absence nobody depends on: not made durable, no error when it is not there.
+    /// Removes a file without making that durable; no error when it is not there.
     pub(super) fn discard(&self, path: &str) -> io::Result<()> {
         absent_as_none(self.0.remove_file(path)).map(drop)
     }
@@ -139,7 +139,7 @@ impl Folder {
         let parent = parent_of(path);
         self.ensure_folder(parent)?;
         match self.0.create_dir(path) {
-            // Another request was faster.
+            // Another request created it first.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             other => other?,
         }

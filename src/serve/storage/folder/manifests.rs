@@ -20,7 +20,7 @@ use crate::{
 /// Why a manifest was not stored.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::serve) enum PutError {
-    /// The repository lacks some of its children.
+    /// The repository lacks something that it references.
     #[error("the repository lacks {} of the manifest's blobs or manifests", .0.len())]
     Missing(Vec<Digest>),
     /// The disk failed.
@@ -29,7 +29,7 @@ pub(in crate::serve) enum PutError {
 }
 
 impl FolderStorage {
-    /// Stores a manifest once its children are there, and points the tags at it last of all.
+    /// Stores a manifest once everything that it references is there, and points the tags at it last of all.
     pub(in crate::serve) fn put_manifest(
         &self,
         name: &RepositoryName,
@@ -37,7 +37,7 @@ impl FolderStorage {
         manifest: &NewManifest,
     ) -> Result<(), PutError> {
         let _adding = self.adding_references();
-        let missing = self.missing_children(name, &manifest.children)?;
+        let missing = self.missing(name, &manifest.required)?;
         if !missing.is_empty() {
             return Err(PutError::Missing(missing));
         }
@@ -54,15 +54,16 @@ impl FolderStorage {
         Ok(())
     }
 
-    fn missing_children(&self, name: &RepositoryName, children: &[Descriptor]) -> io::Result<Vec<Digest>> {
+    fn missing(&self, name: &RepositoryName, required: &[Descriptor]) -> io::Result<Vec<Digest>> {
         let mut missing = Vec::new();
-        for child in children {
-            let present = match child.media_type.structure() {
-                Structure::Index | Structure::Image => self.has_manifest(name, &child.digest)?,
-                Structure::Schema1 | Structure::Unknown => self.blob_size(name, &child.digest)?.is_some(),
+        for descriptor in required {
+            let digest = &descriptor.digest;
+            let present = match descriptor.media_type.structure() {
+                Structure::Index | Structure::Image => self.has_manifest(name, digest)?,
+                Structure::Schema1 | Structure::Unknown => self.blob_size(name, digest)?.is_some(),
             };
             if !present {
-                missing.push(child.digest.clone());
+                missing.push(digest.clone());
             }
         }
         Ok(missing)

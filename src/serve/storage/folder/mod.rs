@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! ROOT/registry.json                                    names the format and its version; locked while served
-//! ROOT/uploads/ID                                       bytes that are not (yet) anybody's; emptied at start
-//! ROOT/blobs/ALGORITHM/HEX                              content, once, whoever refers to it
+//! ROOT/uploads/ID                                       bytes that do not belong to a repository (yet); emptied at start
+//! ROOT/blobs/ALGORITHM/HEX                              content, once, however many repositories refer to it
 //! ROOT/repositories/NAME/_blobs/ALGORITHM/HEX           empty: the repository has this blob
 //! ROOT/repositories/NAME/_manifests/ALGORITHM/HEX       media type: the repository has this manifest
 //! ROOT/repositories/NAME/_tags/TAG                      the digest that the tag points at
@@ -13,7 +13,7 @@
 //!
 //! No component of a repository's name begins with `_`, so names and the store's own folders never meet.
 //! A file is written under `uploads/`, synced, renamed, and its folder is synced, before a request is answered:
-//! what was acknowledged survives a power cut, and a crash leaves at most content that nobody refers to.
+//! what was acknowledged survives a power cut, and a crash leaves at most unreferenced content.
 //! On a file system that folds case, tags that differ only by case are one tag.
 //!
 //! All calls block: they belong on a thread that may.
@@ -41,7 +41,7 @@ use crate::{
 };
 
 const MARKER: &str = "registry.json";
-/// The marker before it is complete: a first start that died leaves it behind.
+/// The marker before it is complete: a first start that was killed leaves it behind.
 const UNFINISHED_MARKER: &str = ".registry.json.partial";
 const FORMAT: &str = "thoras-mirror-registry";
 const VERSION: u32 = 1;
@@ -60,15 +60,13 @@ pub enum StorageError {
         source: io::Error,
     },
     /// The folder holds files and is not a registry.
-    #[error("{0:?} holds something that is not a thoras-mirror registry: name an empty or a new folder")]
+    #[error("{0:?} contains something other than a thoras-mirror registry: name an empty or a new folder")]
     NotOurs(PathBuf),
     /// To be served read-only, a folder must be a registry already.
     #[error("{0:?} is not a thoras-mirror registry: serve it writable once, or name another folder")]
     NoRegistry(PathBuf),
     /// The marker file names another version of the layout.
-    #[error(
-        "the registry in {path:?} has version {found} of the layout, this program knows version {VERSION}"
-    )]
+    #[error("the registry in {path:?} has layout version {found}; this program supports version {VERSION}")]
     Version {
         /// The folder.
         path: PathBuf,
@@ -87,10 +85,10 @@ pub enum StorageError {
         source: io::Error,
     },
     /// An image of the bundle has no name that could be served.
-    #[error("the images of the bundle cannot be named: try another --naming")]
+    #[error("the images of the bundle cannot be named: choose another --naming")]
     Unnameable(#[source] io::Error),
     /// Two images of the bundle would have one name.
-    #[error("two images of the bundle would be {name}:{tag}: try another --naming")]
+    #[error("two images of the bundle would be {name}:{tag}: choose another --naming")]
     Collision {
         /// The repository.
         name: String,
@@ -112,8 +110,8 @@ struct Marker {
 #[derive(Debug)]
 pub(in crate::serve) struct FolderStorage {
     folder: Folder,
-    /// Shared by whatever adds a reference to content, exclusive for deletion: content that is about to be
-    /// referred to is never taken away.
+    /// Shared for adding references to content, exclusive for deletion: content is never deleted while a reference to it is
+    /// added.
     references: RwLock<()>,
     /// Locked until the store is dropped; read-only stores take no lock.
     _lock: Option<File>,
@@ -121,7 +119,7 @@ pub(in crate::serve) struct FolderStorage {
 
 impl FolderStorage {
     /// Opens the folder to write: creates it (mode 0700 on Unix) when it does not exist, refuses it when it
-    /// holds something else, locks it against a second server, and sweeps dead uploads.
+    /// contains something else, locks it against a second server, and removes dead uploads.
     pub(in crate::serve) fn open_writable(root: &Path) -> Result<Self, StorageError> {
         let io = |operation| io_error(operation, root);
         create_private_folder(root).map_err(io("create"))?;
@@ -261,7 +259,7 @@ fn create_private_folder(root: &Path) -> io::Result<()> {
     builder.create(root)
 }
 
-/// A fresh volume holds `lost+found`: that is empty enough.
+/// A new volume contains `lost+found`, which counts as empty.
 fn is_empty(root: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(root)? {
         let name = entry?.file_name();

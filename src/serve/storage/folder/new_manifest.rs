@@ -3,16 +3,19 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::oci::{Contents, Descriptor, Digest, MediaType, RawManifest, manifest::ManifestError};
+use crate::{
+    graph,
+    oci::{Descriptor, Digest, MediaType, RawManifest, manifest::ManifestError},
+};
 
 /// A manifest to store, with what must be there before it.
 #[derive(Debug)]
 pub(in crate::serve) struct NewManifest {
     /// The bytes, their digest and media type.
     pub(in crate::serve) raw: RawManifest,
-    /// What the repository must already have: the blobs of an image, the manifests of an index. Foreign layers
-    /// are not among them: their bytes may never be pushed.
-    pub(in crate::serve) children: Vec<Descriptor>,
+    /// What the repository must already have: the blobs of an image, the manifests of an index. Foreign layers are
+    /// left out: their bytes may never be pushed.
+    pub(in crate::serve) required: Vec<Descriptor>,
     /// Its place among the referrers of its subject, if it has one.
     pub(in crate::serve) referrer: Option<Referrer>,
 }
@@ -55,21 +58,20 @@ struct Entry<'a> {
 }
 
 impl NewManifest {
-    /// Works out children and subject.
+    /// Finds out what it requires and what it refers to.
     pub(in crate::serve) fn read(raw: RawManifest) -> Result<Self, ManifestError> {
-        let (mut children, subject) = match raw.contents()? {
-            Contents::Index { manifests, subject } => (manifests, subject),
-            Contents::Image { config, mut layers, subject } => {
-                layers.push(config);
-                (layers, subject)
+        let contents = raw.contents()?;
+        let required = graph::successors(&contents)
+            .map(|successor| successor.descriptor)
+            .filter(|descriptor| !descriptor.media_type.is_foreign_layer());
+        let required = required.cloned().collect();
+        let referrer = match graph::subject(&contents) {
+            Some(subject) => {
+                Some(Referrer { subject: subject.digest.clone(), descriptor: describe_referrer(&raw)? })
             }
-        };
-        children.retain(|child| !child.media_type.is_foreign_layer());
-        let referrer = match subject {
-            Some(subject) => Some(Referrer { subject: subject.digest, descriptor: describe_referrer(&raw)? }),
             None => None,
         };
-        Ok(Self { raw, children, referrer })
+        Ok(Self { raw, required, referrer })
     }
 }
 
@@ -121,8 +123,8 @@ mod tests {
                 descriptor("application/l"),
             ],
         }));
-        let types: Vec<&str> = manifest.children.iter().map(|child| child.media_type.as_str()).collect();
-        assert_eq!(types, ["application/l", "application/c"]);
+        let types: Vec<&str> = manifest.required.iter().map(|blob| blob.media_type.as_str()).collect();
+        assert_eq!(types, ["application/c", "application/l"]);
         assert!(manifest.referrer.is_none());
     }
 

@@ -1,8 +1,8 @@
-//! Deltas: only what the far side does not have travels.
+//! Deltas: only what the far side lacks is exported.
 
 use super::*;
 
-/// A base of `a` in the form that is asked for, and the path to it.
+/// A base with image `a` in the requested form; returns its path.
 async fn base(site: &Site, form: &str) -> PathBuf {
     let first = [site.images[0].clone()];
     match form {
@@ -44,7 +44,7 @@ async fn base(site: &Site, form: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn only_blobs_that_the_base_lacks_travel() {
+async fn a_delta_contains_only_blobs_that_the_base_lacks() {
     let (a, b) = (SampleImage::multi_platform("a"), SampleImage::multi_platform("b"));
     let only_b = |digest: &&Digest| !a.blobs.contains_key(*digest);
     let mut wanted: Vec<Digest> = b.blobs.keys().filter(only_b).cloned().collect();
@@ -64,7 +64,7 @@ async fn only_blobs_that_the_base_lacks_travel() {
         let lock = lock_of(&site.path("d.tar"));
         let absent: Vec<&String> = lock["base"]["blobs"].as_object().unwrap().keys().collect();
         assert_eq!(absent, a.blobs.keys().map(Digest::as_str).collect::<Vec<_>>(), "{form}");
-        // The same again, and as a stream.
+        // The same again, as a stream.
         site.source.clear();
         site.export("d.tar", &more[..2]).run().await.expect_success();
         assert_eq!(site.fetched(), []);
@@ -74,7 +74,7 @@ async fn only_blobs_that_the_base_lacks_travel() {
 }
 
 #[tokio::test]
-async fn what_is_no_base_is_refused() {
+async fn a_file_that_is_not_a_base_is_refused() {
     let a = SampleImage::multi_platform("a");
     let site = Site::with(&[&a]).await;
     a.write_oci_layout(&site.path("foreign"));
@@ -89,7 +89,7 @@ async fn what_is_no_base_is_refused() {
         ("foreign", "another program wrote this bundle"),
         ("unconfirmed.lock", "no image in it was ever confirmed"),
         ("json", "json"),
-        ("text", "is no bundle"),
+        ("text", "is not a bundle"),
         ("missing", "error: --base: cannot read"),
     ] {
         site.source.clear();
@@ -103,11 +103,11 @@ async fn what_is_no_base_is_refused() {
 }
 
 #[tokio::test]
-async fn a_failed_image_leaves_nothing_out() {
+async fn blobs_of_a_failed_image_are_not_left_out() {
     let (a, b) = (SampleImage::multi_platform("a"), SampleImage::docker("b"));
     let site = Site::with(&[&a, &b]).await;
     let base = site.path("base.tar");
-    // The base has what the failing image needs, but for one blob.
+    // The base has everything that the failing image needs except one blob.
     let older = SampleImage { tag: "older".to_owned(), ..b.clone() };
     let older_site = Site::with(&[&older]).await;
     export(&older_site.images, &base, &[]).run().await.expect_success();

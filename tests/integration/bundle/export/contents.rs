@@ -1,4 +1,4 @@
-//! Which bytes are written: always the same, each fetched once, in one file, in volumes, or as a stream.
+//! The bytes that are written: always the same, each fetched once, to one file, to volumes or to a stream.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -54,7 +54,7 @@ async fn a_config_that_was_read_for_its_platform_is_not_fetched_again() {
 }
 
 #[tokio::test]
-async fn the_bytes_depend_on_the_images_alone() {
+async fn the_bytes_depend_only_on_the_images() {
     let (_registry, mut images, ..) = registry().await;
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
@@ -73,7 +73,7 @@ async fn the_bytes_depend_on_the_images_alone() {
 }
 
 #[tokio::test]
-async fn a_stream_says_how_far_it_is_and_what_came_of_it() {
+async fn a_stream_reports_progress_and_its_result() {
     let (_registry, images, ..) = registry().await;
     let Captured { stderr, status, .. } = export(&images, Path::new("-"), &[]).run_captured().await;
     assert!(status.success(), "{stderr}");
@@ -84,7 +84,7 @@ async fn a_stream_says_how_far_it_is_and_what_came_of_it() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_is_taken_up_again_in_a_stream() {
+async fn a_stream_resumes_after_a_broken_connection() {
     let image = SampleImage::with_large_layer("big", 300_000);
     let site = Site::with(&[&image]).await;
     let platform = ["--platform", "linux/amd64"];
@@ -97,18 +97,18 @@ async fn a_connection_that_breaks_is_taken_up_again_in_a_stream() {
 }
 
 #[tokio::test]
-async fn a_stream_that_fails_has_no_end_mark() {
+async fn a_failed_stream_has_no_end_marker() {
     let site = Site::with(&[&SampleImage::multi_platform("a"), &SampleImage::docker("b")]).await;
     let expected = site.undisturbed(&[]).await;
     site.lose(&extents(&expected).last().unwrap().0);
     let streamed = export(&site.images, Path::new("-"), &[]).run_captured().await;
     assert_eq!(streamed.status.code(), Some(1), "{}", streamed.stderr);
     assert!(expected.starts_with(&streamed.stdout) && streamed.stdout.len() < expected.len() - 1024);
-    assert!(streamed.stderr.contains("thrown away"), "{}", streamed.stderr);
+    assert!(streamed.stderr.contains("discard the incomplete output"), "{}", streamed.stderr);
 }
 
 #[tokio::test]
-async fn the_index_of_volumes_describes_them() {
+async fn the_volume_index_describes_every_volume() {
     const SIZE: u64 = 100_000;
     let site = Site::with(&[&SampleImage::multi_platform("a"), &SampleImage::docker("b")]).await;
     let bytes = site.undisturbed(&[]).await;
@@ -132,13 +132,13 @@ async fn the_index_of_volumes_describes_them() {
     assert_eq!(index["bundle"], bundle.head().id().as_str());
     assert_eq!(
         index["head"],
-        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bundle.layout().unwrap().head(),)
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, layout(&bundle).unwrap().head())
     );
     Mirror::new(["bundle", "verify"]).arg(site.path("v.tar.001")).run().await.expect_success();
 }
 
 #[tokio::test]
-async fn foreign_layers_that_are_left_out_are_told_of_once_in_a_stream_as_in_a_file() {
+async fn skipped_foreign_layers_are_reported_once_in_a_stream_and_in_a_file() {
     let (image, _) = SampleImage::with_foreign_layers("1", &["http://127.0.0.1:1/{}"]);
     let platform = ["--platform", "linux/amd64"];
     let site = Site::with(&[&image]).await;

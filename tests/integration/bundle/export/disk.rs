@@ -1,4 +1,4 @@
-//! Disks that are full, that refuse large files, and that do not keep what they are given.
+//! Disks that are full, that refuse large files, and that corrupt data.
 
 use std::{fs::File, os::unix::fs::FileExt};
 
@@ -15,7 +15,7 @@ async fn large() -> (Site, Digest, Digest) {
     (Site::with(&[&image]).await, large, config_of(&image))
 }
 
-/// An export that waits for `blob` when it has all the others.
+/// An export that waits for `blob` and has all the others.
 async fn waiting_for(blob: &Digest, site: &Site, output: &Path, expected: &[u8]) -> (Running, Gate) {
     let gate = Gate::default();
     site.source.on("GET", blob.as_str()).first(1).then(Action::Hold(gate.clone()));
@@ -28,7 +28,7 @@ async fn waiting_for(blob: &Digest, site: &Site, output: &Path, expected: &[u8])
 }
 
 #[tokio::test]
-async fn a_disk_that_fills_up_stops_the_export_and_the_next_goes_on_from_there() {
+async fn a_full_disk_stops_the_export_and_the_next_run_resumes() {
     let (site, large, config) = large().await;
     let expected = site.undisturbed(&AMD64).await;
     let disk = SmallDisk::of(16 * MIB).await;
@@ -38,13 +38,13 @@ async fn a_disk_that_fills_up_stops_the_export_and_the_next_goes_on_from_there()
     gate.open();
     let outcome = running.outcome().await.expect_code(1);
     assert!(outcome.stderr.contains("No space left on device"), "{outcome}");
-    assert!(outcome.stderr.contains("hint: make room and run the same command again"), "{outcome}");
+    assert!(outcome.stderr.contains("hint: free disk space and run the same command again"), "{outcome}");
     assert_eq!(site.source.count("GET", large.as_str()), 1, "another attempt finds no more room");
     assert!(!path.exists());
-    // Still no room: nothing is asked for, and nothing lost.
+    // Still no room: nothing is requested, and nothing is lost.
     site.source.clear();
     let refused = export(&site.images, &path, &AMD64).run().await.expect_code(1);
-    assert!(refused.stderr.contains("has room for"), "{refused}");
+    assert!(refused.stderr.contains("not enough space"), "{refused}");
     assert!(!site.fetched().contains(&large));
     std::fs::remove_file(disk.path("something else")).unwrap();
     export(&site.images, &path, &AMD64).run().await.expect_success();
@@ -57,10 +57,10 @@ async fn a_disk_that_fills_up_stops_the_export_and_the_next_goes_on_from_there()
 
 /// FAT32 behaves like this, and so does `ulimit -f`.
 #[tokio::test]
-async fn a_disk_that_takes_no_large_files_is_told_of_before_a_blob_is_fetched() {
+async fn a_file_size_limit_is_reported_before_any_blob_is_fetched() {
     let (site, large, _) = large().await;
     let path = site.path("b.tar");
-    // Ignored, the signal turns into an error, as on a disk.
+    // If the signal is ignored, the write fails with an error, as on a disk.
     let script = r#"trap "" XFSZ; ulimit -f 4096; exec "$0" "$@""#;
     let program = env!("CARGO_BIN_EXE_thoras-mirror");
     let limited = tokio::process::Command::new("bash")
@@ -78,14 +78,14 @@ async fn a_disk_that_takes_no_large_files_is_told_of_before_a_blob_is_fetched() 
 }
 
 #[tokio::test]
-async fn a_disk_that_keeps_other_bytes_than_it_was_given_is_found_out() {
+async fn a_disk_that_changes_bytes_is_detected() {
     let image = SampleImage::multi_platform("a");
     let site = Site::with(&[&image]).await;
     let expected = site.undisturbed(&AMD64).await;
     let blobs = extents(&expected);
     let last = blobs.last().unwrap();
     let end = expected.len() as u64 - 1;
-    for (place, code, told) in [
+    for (place, code, expected_text) in [
         (blobs[0].1.offset, 6, blobs[0].0.as_str()),
         (blobs[1].1.end(), 6, "read again"),
         (blobs[1].1.offset - 500, 6, "read again"),
@@ -97,7 +97,7 @@ async fn a_disk_that_keeps_other_bytes_than_it_was_given_is_found_out() {
         file.write_all_at(b"\xff", place).unwrap();
         gate.open();
         let outcome = running.outcome().await.expect_code(code);
-        assert!(outcome.stderr.contains(told), "{place}: {outcome}");
+        assert!(outcome.stderr.contains(expected_text), "{place}: {outcome}");
         assert!(outcome.stderr.contains("the disk may be failing"), "{place}: {outcome}");
         assert_eq!(site.files(), ["b.tar.partial"]);
         site.source.clear();

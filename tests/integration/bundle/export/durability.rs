@@ -1,5 +1,5 @@
-//! What a power cut or a kill leaves, shown by the order of the system calls: bytes are synced before a file gets its
-//! name, names are synced before they are counted on, and the index of volumes comes after the volumes.
+//! What a power cut or a kill leaves, proved by the order of system calls: bytes are synced before a rename, folders
+//! are synced before anything depends on a name, and the volume index is renamed after the volumes.
 
 use std::os::unix::process::ExitStatusExt as _;
 
@@ -18,16 +18,16 @@ async fn traced(site: &Site, more: &[&str]) -> (Trace, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn a_bundle_is_synced_before_it_gets_its_name_and_its_folder_after() {
+async fn a_bundle_is_synced_before_its_rename_and_its_folder_after() {
     let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
     let (trace, _) = traced(&site, &[]).await;
     let rename = trace.durable_rename_to(&site.path("b.tar"));
     trace.sync_of_folder(site.folder.path(), rename);
 }
 
-/// The head says where each blob belongs: without it, what a later run finds cannot be told apart.
+/// The head records the position of each blob: without it, a later run cannot recognize what it finds.
 #[tokio::test]
-async fn the_head_and_the_name_of_the_partial_file_are_durable_before_the_first_blob() {
+async fn the_head_and_name_of_the_partial_file_are_durable_before_the_first_blob() {
     let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
     let (trace, bundle) = traced(&site, &[]).await;
     let (partial, blobs) = (site.path("b.tar.partial"), extents(&bundle));
@@ -47,7 +47,7 @@ async fn the_head_and_the_name_of_the_partial_file_are_durable_before_the_first_
 }
 
 #[tokio::test]
-async fn volumes_are_durable_under_their_names_before_their_index_is() {
+async fn volumes_are_durable_under_their_final_names_before_their_index() {
     let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
     let (trace, _) = traced(&site, &SPLIT).await;
     let (indexes, volumes): (Vec<_>, Vec<_>) =
@@ -62,9 +62,9 @@ async fn volumes_are_durable_under_their_names_before_their_index_is() {
     trace.sync_of_folder(site.folder.path(), index);
 }
 
-/// Killed at each of the renames that end an export: of its volumes, one by one, and of their index.
+/// Kills an export at each of its final renames: each volume, then the index.
 #[tokio::test]
-async fn an_export_killed_at_any_rename_leaves_no_index_and_is_finished_by_the_same_command() {
+async fn an_export_killed_at_any_rename_leaves_no_index_and_the_same_command_finishes_it() {
     let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
     let expected = site.undisturbed(&[]).await;
     let volumes = expected.len().div_ceil(70_000);
@@ -77,7 +77,7 @@ async fn an_export_killed_at_any_rename_leaves_no_index_and_is_finished_by_the_s
         left[rename - 1..].iter_mut().for_each(|name| name.push_str(".partial"));
         left.extend((rename > volumes).then(|| "b.tar.volumes.json.partial".to_owned()));
         assert_eq!(site.files(), left, "killed at rename {rename}");
-        // Volumes without an index are read when all of them are named.
+        // Volumes without an index can be read if all of them are named.
         let paths = names.iter().map(|name| site.path(name));
         let verified = Mirror::new(["bundle", "verify"]).arguments(paths).run().await;
         assert_eq!(verified.status.success(), rename > volumes, "killed at rename {rename}: {verified}");

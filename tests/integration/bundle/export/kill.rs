@@ -1,49 +1,34 @@
-//! SIGKILL at a hundred moments: no final file is ever there before it is whole, and the next runs finish the work with
-//! what is intact.
+//! SIGKILL at a hundred moments: no file has its final name before it is complete, and later runs reuse what is intact.
 
-use std::time::Duration;
-
-use futures::{StreamExt, stream};
+use std::{ops::Range, time::Duration};
 
 use super::*;
-use crate::support::images::pseudo_random;
+use crate::support::{
+    dice::Dice,
+    kill::{Moment, at_a_hundred_seeds, for_each_seed, kill},
+};
 
-const SEEDS: u64 = 25;
-const AT_ONCE: usize = 4;
-/// The last writes follow the source's last answer within this many microseconds.
-const LATEST: u64 = 40_000;
+/// The last writes follow the source's last answer within this time.
+const LATEST: Duration = Duration::from_millis(40);
 
-/// Numbers that follow from a seed.
-struct Moment {
-    /// Killed when the source has seen so many requests …
-    requests: usize,
-    /// … and so much later.
-    delay: Duration,
-}
-
-fn moment(seed: u64, turn: u64, most_requests: usize) -> Moment {
-    let random = pseudo_random(&format!("export {seed} {turn}"), 16);
-    let number = |at: usize| u64::from_le_bytes(random[at..at + 8].try_into().unwrap());
-    let requests = usize::try_from(number(0)).unwrap() % (most_requests + 1);
-    Moment { requests, delay: Duration::from_micros(number(8) % LATEST) }
-}
-
-/// The blobs that a killed run left whole, below a head that says where they are.
+/// The blobs that a killed run left complete, according to its head.
 fn kept_by(site: &Site, expected: &[u8]) -> HashSet<Digest> {
     let bytes = site.joined("b.tar");
     let head = usize::try_from(extents(expected)[0].1.offset).unwrap();
     if bytes.get(..head) == Some(&expected[..head]) { intact(&bytes, expected) } else { HashSet::new() }
 }
 
-/// Kills a run at a moment. Whatever has its final name then is whole.
-async fn kill(site: &Site, split: &[&str], more: &[&str], expected: &[u8], moment: Moment, seed: u64) {
+/// Kills a run at a moment. A file with its final name is then complete.
+async fn kill_export(
+    site: &Site,
+    split: &[&str],
+    more: &[&str],
+    expected: &[u8],
+    moment: Moment,
+    seed: usize,
+) {
     site.source.clear();
-    let running = site.export("b.tar", &[split, more].concat()).start();
-    site.source.wait_for(moment.requests, "GET", "").await;
-    // Not to wait for anything: the moment is the seed's.
-    tokio::time::sleep(moment.delay).await;
-    running.kill();
-    running.outcome().await;
+    kill(site.export("b.tar", &[split, more].concat()), moment.comes(Some(&site.source))).await;
     let volume = if split.is_empty() { usize::MAX } else { 70_000 };
     for name in site.files() {
         let is_final = !name.contains("partial") && !name.ends_with("json");
@@ -55,15 +40,18 @@ async fn kill(site: &Site, split: &[&str], more: &[&str], expected: &[u8], momen
     }
 }
 
-async fn kill_and_run_again(seed: u64) {
+async fn kill_and_run_again(seed: usize) {
+    let moment = |turn: usize, requests| {
+        Moment::draw(&mut Dice::new(&format!("export {seed} {turn}")), requests, LATEST)
+    };
     let split: &[&str] = if seed.is_multiple_of(2) { &[] } else { &["--split", "70000"] };
     let mut site = Site::with(&[&SampleImage::multi_platform("a"), &SampleImage::docker("b")]).await;
     let mut expected = site.undisturbed(&[]).await;
     let blobs = extents(&expected).len();
-    kill(&site, split, &[], &expected, moment(seed, 0, blobs + 6), seed).await;
+    kill_export(&site, split, &[], &expected, moment(0, blobs + 6), seed).await;
     let mut kept = kept_by(&site, &expected);
     if seed % 4 >= 2 {
-        // The images change, and the run that moves the blobs is killed as well.
+        // The images change, and the run that relocates the blobs is killed too.
         site.retag("a", &SampleImage::multi_platform("new"));
         for number in 0..seed % 5 {
             site.add(&SampleImage::multi_platform(&format!("more{number}")));
@@ -71,12 +59,12 @@ async fn kill_and_run_again(seed: u64) {
         let more = ["--platform", "linux/amd64"];
         let other = site.undisturbed(&more).await;
         let all = [split, &more].concat();
-        // A killed run may have left a whole set of the old images.
+        // A killed run may have left a complete set of the old images.
         site.files()
             .iter()
             .filter(|name| !name.contains("partial"))
             .for_each(|name| std::fs::remove_file(site.path(name)).unwrap());
-        kill(&site, split, &more, &other, moment(seed, 1, 8), seed).await;
+        kill_export(&site, split, &more, &other, moment(1, 8), seed).await;
         kept = kept_by(&site, &other);
         expected = other;
         site.source.clear();
@@ -95,29 +83,8 @@ async fn kill_and_run_again(seed: u64) {
     assert!(files.iter().flat_map(|name| site.read(name)).eq(expected), "seed {seed}: {files:?}");
 }
 
-async fn kill_at_the_seeds_from(first: u64) {
-    stream::iter((first..first + SEEDS).map(kill_and_run_again))
-        .buffer_unordered(AT_ONCE)
-        .collect::<()>()
-        .await;
+async fn kill_at_seeds(seeds: Range<usize>) {
+    for_each_seed(seeds, kill_and_run_again).await;
 }
 
-#[tokio::test]
-async fn killed_at_seeds_0_to_24() {
-    kill_at_the_seeds_from(0).await;
-}
-
-#[tokio::test]
-async fn killed_at_seeds_25_to_49() {
-    kill_at_the_seeds_from(25).await;
-}
-
-#[tokio::test]
-async fn killed_at_seeds_50_to_74() {
-    kill_at_the_seeds_from(50).await;
-}
-
-#[tokio::test]
-async fn killed_at_seeds_75_to_99() {
-    kill_at_the_seeds_from(75).await;
-}
+at_a_hundred_seeds!(kill_at_seeds);

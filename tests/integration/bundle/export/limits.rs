@@ -1,4 +1,4 @@
-//! Memory that does not grow with blobs, many images, and secrets that stay out of bundles.
+//! Memory that does not grow with blob size, many images, and no secrets in bundles.
 
 use super::*;
 use crate::support::{
@@ -12,7 +12,7 @@ const MIB: usize = 1 << 20;
 async fn peak_memory(bytes: usize) -> u64 {
     let image = SampleImage::with_large_layer("big", bytes);
     let site = Site::with(&[&image, &SampleImage::single_platform("last", "amd64")]).await;
-    // The last small blob is held back until the large one has come, so that there is a process to look at.
+    // The last small blob is held back until the large one has arrived, so that the process is still running.
     let last = SampleImage::single_platform("last", "amd64");
     let held = last.blobs.keys().find(|digest| !image.blobs.contains_key(*digest)).unwrap();
     let gate = Gate::default();
@@ -33,7 +33,7 @@ async fn memory_does_not_grow_with_the_blob() {
 }
 
 #[tokio::test]
-async fn two_hundred_images_cost_one_request_for_each_manifest_and_blob() {
+async fn two_hundred_images_take_one_request_per_manifest_and_blob() {
     let images: Vec<SampleImage> =
         (0..200).map(|number| SampleImage::multi_platform(&format!("app-{number}"))).collect();
     let site = Site::with(&images.iter().collect::<Vec<_>>()).await;
@@ -61,7 +61,7 @@ async fn two_hundred_images_cost_one_request_for_each_manifest_and_blob() {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_a_bundle_or_beside_it() {
+async fn no_secret_is_written_to_a_bundle_or_its_folder() {
     const PASSWORD: &str = "hunter2-is-not-in-any-bundle";
     let registry = Registry::start_with(registry::Options::default().htpasswd("robot", PASSWORD)).await;
     let image = SampleImage::multi_platform("a");

@@ -1,9 +1,9 @@
-//! `bundle export` as a person runs it, and as an enemy would: built program, real and misbehaving registries.
+//! `bundle export`: the built program against real and misbehaving registries.
 //!
-//! - [`contents`]: which bytes are written, and how little is asked for them; [`names`]: what images are called in them;
-//! - [`resume`], [`changed`], [`kill`]: what an earlier run left is used, whatever happened to it;
-//! - [`failures`], [`output`], [`usage`]: what is refused, and what is said; [`base`]: deltas;
-//! - [`disk`]: disks that fail; [`durability`]: what a power cut leaves; [`limits`]: memory and secrets.
+//! - [`contents`]: the bytes that are written, and the requests for them; [`names`]: the names of images in a bundle;
+//! - [`resume`], [`changed`], [`kill`]: a later run reuses what an earlier run left;
+//! - [`failures`], [`output`], [`usage`]: what is refused, and the messages; [`base`]: deltas;
+//! - [`disk`]: failing disks; [`durability`]: what a power cut leaves; [`limits`]: memory and secrets.
 
 mod base;
 mod changed;
@@ -26,12 +26,13 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 use thoras_mirror::{
-    endpoint::bundle::{Bundle, Extent},
+    endpoint::bundle::Bundle,
+    internals::bundle::{Extent, layout},
     oci::Digest,
 };
 
 use crate::support::{
-    documents,
+    documents::run as document,
     images::SampleImage,
     process::{Mirror, Outcome},
     scripted::{Action, Answer, Scripted},
@@ -43,7 +44,7 @@ fn export(images: &[String], output: &Path, more: &[&str]) -> Mirror {
     program.arguments(images.iter().map(String::as_str)).arguments(more.iter().copied())
 }
 
-/// A scripted registry with images, and a folder for what is written.
+/// A scripted registry with images, and an output folder.
 struct Site {
     source: Scripted,
     images: Vec<String>,
@@ -70,7 +71,7 @@ impl Site {
         self.images.push(self.source.address().image(&repository, &image.tag));
     }
 
-    /// From now on the tag names another image.
+    /// Moves the tag to another image.
     fn retag(&self, tag: &str, image: &SampleImage) {
         let image = SampleImage { tag: tag.to_owned(), ..image.clone() };
         self.source.with_store(|store| store.insert(&format!("team/{tag}"), &image));
@@ -88,7 +89,7 @@ impl Site {
         std::fs::read(self.path(name)).unwrap()
     }
 
-    /// What an export that nothing disturbs writes; the requests for it are forgotten.
+    /// What an undisturbed export writes. Clears the recorded requests afterwards.
     async fn undisturbed(&self, more: &[&str]) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("b.tar");
@@ -97,18 +98,18 @@ impl Site {
         std::fs::read(path).unwrap()
     }
 
-    /// The source no longer has this blob.
+    /// Removes this blob from the source.
     fn lose(&self, blob: &Digest) {
         self.source.on("GET", blob.as_str()).answer(Answer::error(404, "BLOB_UNKNOWN"));
     }
 
-    /// The blobs that were asked for, one entry for each request.
+    /// The blobs that were requested, one entry per request.
     fn fetched(&self) -> Vec<Digest> {
         let requests = self.source.requests().into_iter().filter(|request| request.is("GET", "/blobs/"));
         requests.map(|request| request.path.rsplit('/').next().unwrap().parse().unwrap()).collect()
     }
 
-    /// The volumes, or the one file, of a bundle that may be only begun, joined.
+    /// The bytes of a bundle, complete or partial, with its volumes joined.
     fn joined(&self, name: &str) -> Vec<u8> {
         let is_part = |file: &String| file.starts_with(name) && !file.contains("volumes.json");
         self.files().iter().filter(|file| is_part(file)).flat_map(|file| self.read(file)).collect()
@@ -124,21 +125,21 @@ impl Site {
     }
 }
 
-/// A blob that no other of these images has.
+/// A blob that only this image has.
 fn own_blob(image: &SampleImage, others: &[&SampleImage]) -> Digest {
     let shared = |digest: &&Digest| others.iter().any(|other| other.blobs.contains_key(*digest));
     image.blobs.keys().find(|digest| !shared(digest)).unwrap().clone()
 }
 
-/// The config of an image for one platform: which platform that is stands there alone, so it is read before all else.
+/// The config of a single-platform image. Only the config names the platform, so it is read first.
 fn config_of(image: &SampleImage) -> Digest {
     let manifest: Value = serde_json::from_slice(&image.manifests[0].bytes).unwrap();
     manifest["config"]["digest"].as_str().unwrap().parse().unwrap()
 }
 
-/// The blobs whose bytes are all where they belong.
+/// The blobs whose bytes are complete and at their position.
 ///
-/// Which these are after a failure is chance: what the failed image was still bringing is let go.
+/// After a failure, the result depends on timing: transfers of the failed image are dropped.
 fn intact(bytes: &[u8], expected: &[u8]) -> HashSet<Digest> {
     let is_there = |(_, extent): &(Digest, Extent)| at(bytes, *extent) == at(expected, *extent);
     extents(expected).into_iter().filter(is_there).map(|(digest, _)| digest).collect()
@@ -150,11 +151,11 @@ fn extents(bundle: &[u8]) -> Vec<(Digest, Extent)> {
     let path = folder.path().join("b.tar");
     std::fs::write(&path, bundle).unwrap();
     let bundle = Bundle::open(&path).unwrap();
-    let layout = bundle.layout().expect("one of ours");
+    let layout = layout(&bundle).expect("one of ours");
     layout.blobs().iter().map(|entry| (entry.blob.digest.clone(), entry.extent)).collect()
 }
 
-/// The bytes at an extent; none where the file ends before.
+/// The bytes of an extent; `None` if the file ends before it.
 fn at(bytes: &[u8], extent: Extent) -> &[u8] {
     let range = usize::try_from(extent.offset).unwrap()..usize::try_from(extent.end()).unwrap();
     bytes.get(range).unwrap_or_default()
@@ -166,11 +167,7 @@ fn lock_of(path: &Path) -> Value {
     serde_json::from_slice(&bundle.head().lock.as_ref().unwrap().to_bytes()).unwrap()
 }
 
-fn document(outcome: &Outcome) -> Value {
-    documents::parse(&outcome.stdout, "run.v1.json")
-}
-
-/// An action after which the connection stays open, silent.
+/// An action that stalls after some bytes and leaves the connection open.
 fn stall_after(bytes: usize) -> Action {
     Action::end(crate::support::scripted::End::StallAfter(bytes))
 }

@@ -1,4 +1,4 @@
-//! What images are called in a bundle: exactly as they were asked for.
+//! Names of images in a bundle: exactly as requested.
 
 use super::*;
 use crate::support::skopeo;

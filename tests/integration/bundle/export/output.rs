@@ -1,4 +1,4 @@
-//! Where a bundle can go, and what is there already.
+//! Output paths, and files that already exist there.
 
 use std::{fs, os::unix::fs::MetadataExt};
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::support::scripted::Gate;
 
 #[tokio::test]
-async fn two_exports_never_write_one_file() {
+async fn two_exports_never_write_the_same_file() {
     for (first, second) in [(&[][..], &[][..]), (&["--split", "70000"], &["--split", "100000"])] {
         let image = SampleImage::multi_platform("a");
         let site = Site::with(&[&image]).await;
@@ -28,7 +28,7 @@ async fn two_exports_never_write_one_file() {
 }
 
 #[tokio::test]
-async fn places_where_no_bundle_can_be_are_refused_before_anything_is_asked_of_a_registry() {
+async fn unusable_output_paths_are_refused_before_any_request() {
     let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
     fs::create_dir(site.path("folder")).unwrap();
     fs::write(site.path("file"), "").unwrap();
@@ -47,7 +47,7 @@ async fn places_where_no_bundle_can_be_are_refused_before_anything_is_asked_of_a
         ("new/", "the name of a folder"),
         ("missing/b.tar", "No such file or directory"),
         ("file/b.tar", "is not a folder"),
-        ("pipe", "something else than a file"),
+        ("pipe", "it exists and is not a file"),
     ] {
         let outcome = site.export(name, &[]).run().await.expect_code(2);
         assert!(outcome.stderr.contains(reason), "{name}: {outcome}");
@@ -57,7 +57,7 @@ async fn places_where_no_bundle_can_be_are_refused_before_anything_is_asked_of_a
 }
 
 #[tokio::test]
-async fn a_bundle_that_is_there_is_left_alone() {
+async fn an_existing_identical_bundle_is_left_alone() {
     for split in [&[][..], &["--split", "70000"]] {
         let image = SampleImage::multi_platform("a");
         let site = Site::with(&[&image]).await;
@@ -83,7 +83,7 @@ async fn a_bundle_that_is_there_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_bundle_with_one_wrong_byte_is_not_taken_for_the_same() {
+async fn a_bundle_with_one_wrong_byte_is_not_considered_identical() {
     let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
     let expected = site.undisturbed(&[]).await;
     let blobs = extents(&expected);
@@ -98,7 +98,7 @@ async fn a_bundle_with_one_wrong_byte_is_not_taken_for_the_same() {
 }
 
 #[tokio::test]
-async fn another_file_of_this_name_stays_until_the_bundle_is_whole() {
+async fn an_existing_file_is_replaced_only_once_the_bundle_is_complete() {
     let image = SampleImage::multi_platform("a");
     let site = Site::with(&[&image]).await;
     let expected = site.undisturbed(&[]).await;
@@ -113,7 +113,7 @@ async fn another_file_of_this_name_stays_until_the_bundle_is_whole() {
 }
 
 #[tokio::test]
-async fn an_interrupted_export_ends_at_once_and_keeps_what_it_has() {
+async fn an_interrupted_export_stops_immediately_and_keeps_its_partial_file() {
     let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
     let expected = site.undisturbed(&[]).await;
     let gate = Gate::default();

@@ -1,42 +1,43 @@
-//! What an earlier run left: whatever is intact is kept, whatever is not is fetched again.
+//! What an earlier run left: intact blobs are kept, the rest is fetched again.
 
 use std::{fs::File, os::unix::fs::FileExt, time::Duration};
 
 use super::*;
+use crate::support::kill::kill;
 
 const LARGE: usize = 6 << 20;
 const SENT: usize = 3 << 20;
-/// At most so much of what was sent is still in memory: the last piece waits for what follows it.
+/// At most this much of the data sent is still in memory: the last piece is held back until more follows.
 const HELD: usize = 1 << 20;
 const AMD64: [&str; 2] = ["--platform", "linux/amd64"];
 
-/// An export that was killed when half of a large blob had come. Returned beside it: the blob, where it belongs, and
-/// what the whole bundle is.
-async fn killed_in_mid_blob(name: &str) -> (Site, Digest, Extent, Vec<u8>) {
+/// An export that was killed after half of a large blob. Also returns the blob, its position, and the bytes of the
+/// complete bundle.
+async fn killed_during_a_blob(name: &str) -> (Site, Digest, Extent, Vec<u8>) {
     let image = SampleImage::with_large_layer("big", LARGE);
     let site = Site::with(&[&image]).await;
     let expected = site.undisturbed(&AMD64).await;
     let (large, extent) = extents(&expected).into_iter().max_by_key(|(_, extent)| extent.size).unwrap();
     site.source.on("GET", large.as_str()).first(1).then(stall_after(SENT));
-    let running = site.export(name, &AMD64).start();
     let partial = site.path(&format!("{name}.partial"));
     let last = extent.offset + (SENT - HELD) as u64 - 64;
     let mut found = [0; 64];
-    // Nobody tells when the bytes have come to the file but the file.
-    while File::open(&partial).and_then(|file| file.read_exact_at(&mut found, last)).is_err()
-        || found == [0; 64]
-    {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    running.kill();
-    running.outcome().await;
+    // Only the file shows when the bytes have been written.
+    let written = async {
+        while File::open(&partial).and_then(|file| file.read_exact_at(&mut found, last)).is_err()
+            || found == [0; 64]
+        {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    kill(site.export(name, &AMD64), written).await;
     site.source.clear();
     (site, large, extent, expected)
 }
 
 #[tokio::test]
-async fn a_blob_goes_on_where_it_broke_off() {
-    let (site, large, _, expected) = killed_in_mid_blob("b.tar").await;
+async fn an_interrupted_blob_is_resumed() {
+    let (site, large, _, expected) = killed_during_a_blob("b.tar").await;
     let outcome =
         site.export("b.tar", &[&AMD64[..], &["--format", "json"]].concat()).run().await.expect_success();
     let config = config_of(&SampleImage::with_large_layer("big", LARGE));
@@ -56,8 +57,8 @@ async fn a_blob_goes_on_where_it_broke_off() {
 }
 
 #[tokio::test]
-async fn a_beginning_that_is_damaged_is_not_believed() {
-    let (site, large, extent, expected) = killed_in_mid_blob("b.tar").await;
+async fn a_damaged_partial_blob_is_fetched_again() {
+    let (site, large, extent, expected) = killed_during_a_blob("b.tar").await;
     let partial = File::options().write(true).open(site.path("b.tar.partial")).unwrap();
     partial.write_all_at(b"garbage", extent.offset + 1_000_000).unwrap();
     site.export("b.tar", &AMD64).run().await.expect_success();
@@ -71,7 +72,7 @@ async fn a_beginning_that_is_damaged_is_not_believed() {
     assert_eq!(ranges, [true, false], "the rest, then all of it");
 }
 
-/// What happens to the partial file, and whether its intact blobs can still be told.
+/// What happens to the partial file, and whether its intact blobs can still be recognized.
 type Damage = (&'static str, fn(&mut Vec<u8>, &[(Digest, Extent)]), bool);
 
 #[tokio::test]
@@ -126,7 +127,7 @@ async fn no_damage_is_ever_accepted() {
 }
 
 #[tokio::test]
-async fn volumes_that_had_their_names_already_are_used_when_the_others_had_not() {
+async fn volumes_already_renamed_are_reused() {
     let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
     let split = ["--split", "70000"];
     site.export("b.tar", &split).run().await.expect_success();
@@ -134,7 +135,7 @@ async fn volumes_that_had_their_names_already_are_used_when_the_others_had_not()
     let volumes = whole.len() - 1;
     let contents: Vec<Vec<u8>> = whole.iter().map(|name| site.read(name)).collect();
     for named in 0..=volumes {
-        // As a run leaves it that dies after so many renames.
+        // The state after a run that was killed after this many renames.
         std::fs::remove_file(site.path("b.tar.volumes.json")).unwrap();
         for name in &whole[named..volumes] {
             std::fs::rename(site.path(name), site.path(&format!("{name}.partial"))).unwrap();

@@ -1,20 +1,20 @@
-//! What cannot be meant, and what is said about it.
+//! Arguments that make no sense, and their messages.
 
 use super::*;
 
 #[tokio::test]
-async fn what_cannot_be_meant_is_refused() {
+async fn invalid_arguments_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let image = ["127.0.0.1:1/team/app:1".to_owned()];
     for (arguments, reason) in [
-        (&["-o", "json"][..], "a file of the name `json`"),
-        (&["-o", "table"], "a file of the name `table`"),
+        (&["-o", "json"][..], "a file named `json`"),
+        (&["-o", "table"], "a file named `table`"),
         (&["-o", "-", "--split", "4GiB"], "--split writes files"),
-        (&["-o", "-", "--format", "json"], "both want standard output"),
-        (&["-o", "b.tar", "--split", "12 parrots"], "it is not a size"),
+        (&["-o", "-", "--format", "json"], "both write to standard output"),
+        (&["-o", "b.tar", "--split", "12 parrots"], "not a size"),
         (&["-o", "b.tar", "--split", "-1"], "unexpected argument"),
-        (&["-o", "b.tar", "--split", "1KiB"], "64 KiB at least"),
-        (&["-o", "b.tar", "--split", ""], "it is not a size"),
+        (&["-o", "b.tar", "--split", "1KiB"], "the smallest volume is 64 KiB"),
+        (&["-o", "b.tar", "--split", ""], "not a size"),
         (&["-o", "b.tar", "--lock", "b.tar"], "name the same file"),
         (&["-o", ""], "a value is required"),
     ] {
@@ -27,7 +27,7 @@ async fn what_cannot_be_meant_is_refused() {
 }
 
 #[tokio::test]
-async fn volumes_that_fat32_refuses_are_warned_of() {
+async fn volumes_too_large_for_fat32_give_a_warning() {
     let site = Site::with(&[&SampleImage::multi_platform("a")]).await;
     let outcome = site.export("b.tar", &["--split", "4GiB"]).run().await.expect_success();
     assert!(outcome.stderr.contains("warning:") && outcome.stderr.contains("FAT32"), "{outcome}");
@@ -36,7 +36,7 @@ async fn volumes_that_fat32_refuses_are_warned_of() {
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_ends_the_stream_with_a_message() {
+async fn a_closed_pipe_ends_the_stream_with_a_message() {
     let site = Site::with(&[&SampleImage::with_layer_size("a", 400_000)]).await;
     let script = r#""$0" "$@" | head -c 1000 >/dev/null; echo "${PIPESTATUS[0]}""#;
     let program = env!("CARGO_BIN_EXE_thoras-mirror");

@@ -1,4 +1,4 @@
-//! What a script does to a request: answers of its own, changed answers, cut connections, and waits.
+//! What a script does to a request: other answers, changed answers, broken connections and delays.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use super::{Answer, End};
 /// What happens to a request that a rule names.
 #[derive(Clone)]
 pub enum Action {
-    /// The body is read, this is answered, and the registry never hears of it.
+    /// The body is read, this is answered, and the registry never receives it.
     Answer(Answer),
     /// This is answered before the body is read.
     AnswerEarly(Answer),
-    /// The registry serves the request; its answer is changed on the way.
+    /// The registry serves the request; its answer is changed.
     Alter(Arc<dyn Fn(Answer) -> Answer + Send + Sync>),
     /// The connection closes before the body is read.
     Close,
@@ -23,14 +23,14 @@ pub enum Action {
     CutUpload {
         /// How many bytes arrive.
         after: usize,
-        /// Whether the upload can be resumed behind them.
+        /// Whether the registry keeps them, so that the upload can be resumed.
         keep: bool,
     },
     /// No answer ever comes; the body is not read.
     Stall,
     /// The registry serves the request once the gate opens.
     Hold(Gate),
-    /// This is answered once the gate opens, and the registry never hears of the request.
+    /// This is answered once the gate opens, and the registry never receives the request.
     HoldThen(Gate, Answer),
 }
 
@@ -50,7 +50,7 @@ impl Action {
         Self::Alter(Arc::new(change))
     }
 
-    /// Ends the answer's body in a way of its own.
+    /// Ends the answer's body like this.
     pub fn end(end: End) -> Self {
         Self::alter(move |answer| Answer { end, ..answer })
     }
@@ -74,7 +74,7 @@ impl Action {
     }
 }
 
-/// Holds requests back until a test opens it.
+/// Holds requests until a test opens it.
 #[derive(Debug, Clone)]
 pub struct Gate {
     open: Arc<watch::Sender<bool>>,
@@ -88,12 +88,12 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Lets everyone pass from now on.
+    /// Lets all requests pass from now on.
     pub fn open(&self) {
         self.open.send_replace(true);
     }
 
-    /// Returns when this many requests have come to the gate.
+    /// Waits until this many requests have reached the gate.
     pub async fn reached_by(&self, requests: usize) {
         self.waiting.subscribe().wait_for(|&waiting| waiting >= requests).await.unwrap();
     }

@@ -1,14 +1,15 @@
-//! A registry in memory that is correct until a script tells it not to be.
+//! A registry in memory that is correct unless a script changes its behavior.
 //!
-//! [`Scripted::on`] names requests, an [`Action`] says what happens to them. Every request is recorded, and every tag
-//! that appears before the images below it are complete is a [`Scripted::violations`].
+//! [`Scripted::on`] selects requests, an [`Action`] says what happens to them. Every request is recorded. A manifest
+//! that arrives before its content is refused and counts as a violation: the test fails when the registry is dropped. A
+//! test that provokes violations takes them with [`Scripted::take_violations`].
 
 mod action;
 mod store;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -26,6 +27,9 @@ use super::{
     tls::Authority,
 };
 pub use store::Store;
+
+/// The silence after which a client is considered to be waiting for answers: far longer than sending a request takes.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
@@ -120,7 +124,7 @@ struct State {
     most_open: usize,
 }
 
-/// The challenge for requests without one of these `Authorization` headers.
+/// A challenge, and the `Authorization` headers that are accepted.
 struct Demand {
     challenge: String,
     accepted: Vec<String>,
@@ -139,14 +143,13 @@ impl Scripted {
 
     async fn start_with(authority: Option<&Authority>) -> Self {
         let shared = Arc::new(Shared::default());
-        let handler = {
-            let shared = Arc::clone(&shared);
-            move |request| {
-                let shared = Arc::clone(&shared);
-                async move { shared.handle(request).await }
-            }
-        };
-        Self { server: HttpServer::start(authority, handler).await, shared }
+        let server =
+            HttpServer::start(
+                authority,
+                &shared,
+                |shared, request| async move { shared.handle(request).await },
+            );
+        Self { server: server.await, shared }
     }
 
     /// Where it listens.
@@ -168,14 +171,14 @@ impl Scripted {
         self.shared.state().auth = Some(Demand { challenge: challenge.to_owned(), accepted });
     }
 
-    /// What the registry holds, to read and to change.
+    /// Reads or changes the registry's content.
     pub fn with_store<T>(&self, look: impl FnOnce(&mut Store) -> T) -> T {
         look(&mut self.shared.state().store)
     }
 
-    /// Every moment at which a tag was put on an incomplete image.
-    pub fn violations(&self) -> Vec<String> {
-        self.with_store(|store| store.violations.clone())
+    /// Returns and clears all violations so far, for tests that provoke them.
+    pub fn take_violations(&self) -> Vec<String> {
+        self.with_store(|store| std::mem::take(&mut store.violations))
     }
 
     /// All requests, in the order in which they arrived.
@@ -188,17 +191,17 @@ impl Scripted {
         self.shared.state().requests.iter().filter(|request| request.is(method, path)).count()
     }
 
-    /// How many requests had arrived and not been answered, at most.
+    /// The largest number of unanswered requests at one time.
     pub fn most_at_once(&self) -> usize {
         self.shared.state().most_open
     }
 
-    /// Counts [`Scripted::most_at_once`] from now on.
+    /// Resets [`Scripted::most_at_once`].
     pub fn forget_most_at_once(&self) {
         self.shared.state().most_open = 0;
     }
 
-    /// Forgets the requests and rules so far, not what the registry holds.
+    /// Clears the recorded requests and the rules, not the content.
     pub fn clear(&self) {
         let mut state = self.shared.state();
         state.requests.clear();
@@ -206,10 +209,26 @@ impl Scripted {
         state.most_open = 0;
     }
 
-    /// Returns when this many such requests have arrived.
+    /// Waits until no request has arrived for a while: every client is then waiting for an answer.
+    pub async fn quiet(&self) {
+        let mut arrived = self.shared.arrived.subscribe();
+        while tokio::time::timeout(QUIET, arrived.changed()).await.is_ok() {}
+    }
+
+    /// Waits until this many such requests have arrived.
     pub async fn wait_for(&self, requests: usize, method: &str, path: &str) {
         let mut arrived = self.shared.arrived.subscribe();
         arrived.wait_for(|_| self.count(method, path) >= requests).await.unwrap();
+    }
+}
+
+/// Children before parents, the tag last: a violation fails the test unless it was taken.
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let violations = self.take_violations();
+            assert!(violations.is_empty(), "manifests named what was absent:\n{}", violations.join("\n"));
+        }
     }
 }
 
@@ -254,7 +273,7 @@ impl Shared {
         }
     }
 
-    /// Notes a request and finds what the script says about it.
+    /// Records a request and finds its action in the script.
     fn record(&self, request: Recorded) -> (usize, Option<Action>) {
         let mut state = self.state();
         let mut action = None;
@@ -286,7 +305,7 @@ impl Shared {
     }
 }
 
-/// A request that has not been answered: counted for as long as this lives.
+/// An unanswered request: counted while this value lives.
 struct Open<'a>(&'a Shared);
 
 impl<'a> Open<'a> {

@@ -1,4 +1,4 @@
-//! What a scripted registry holds, and the requests of the OCI distribution specification on it.
+//! The content of a scripted registry, and the requests of the OCI distribution specification on it.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub struct Store {
     pub repositories: BTreeMap<String, Contents>,
     /// Uploads by their number, with the bytes that have arrived.
     pub uploads: BTreeMap<usize, Bytes>,
-    /// Tags that were put on incomplete images (and refused), in words.
+    /// Messages about manifests that referenced missing content and were refused.
     pub violations: Vec<String>,
     uploads_begun: usize,
 }
@@ -70,7 +70,7 @@ impl<'a> Route<'a> {
 }
 
 impl Store {
-    /// Puts a whole image there, as if it had been pushed.
+    /// Adds a complete image, as if it had been pushed.
     pub fn insert(&mut self, repository: &str, image: &SampleImage) {
         let contents = self.repository(repository);
         contents.blobs.extend(image.blobs.clone());
@@ -81,7 +81,7 @@ impl Store {
         contents.tags.insert(image.tag.clone(), image.root().digest.clone());
     }
 
-    /// A repository, new if need be.
+    /// A repository, created if necessary.
     pub fn repository(&mut self, name: &str) -> &mut Contents {
         self.repositories.entry(name.to_owned()).or_default()
     }
@@ -117,7 +117,7 @@ impl Store {
         }
     }
 
-    /// Keeps bytes of an upload that broke off, as registries do that can resume.
+    /// Keeps the bytes of an interrupted upload, like registries that can resume.
     pub fn keep_partial_upload(&mut self, path: &str, bytes: &[u8]) {
         let path = path.split('?').next().unwrap_or_default();
         if let Route::Upload(_, Some(id)) = Route::parse(path) {
@@ -141,7 +141,7 @@ impl Store {
         if expected.as_ref().is_some_and(|digest| !digest.matches(&body)) {
             return Answer::error(400, "DIGEST_INVALID");
         }
-        let is_tag = expected.is_none();
+        let tag = expected.is_none().then(|| reference.to_owned());
         let digest = expected.unwrap_or_else(|| Digest::sha256(&body));
         let contents = self.repository(name);
         let manifest = |wanted: &Digest| {
@@ -150,13 +150,13 @@ impl Store {
         };
         let missing = missing_below(&digest, &manifest, &|blob| contents.blobs.contains_key(blob));
         if !missing.is_empty() {
-            if is_tag {
-                self.violations.push(format!("{name}:{reference} was put before {missing:?}"));
-            }
+            let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+            let missing = missing.join(", ");
+            self.violations.push(format!("manifest {reference} was pushed to {name} before {missing}"));
             return Answer::error(400, "MANIFEST_BLOB_UNKNOWN");
         }
-        if is_tag {
-            contents.tags.insert(reference.to_owned(), digest.clone());
+        if let Some(tag) = tag {
+            contents.tags.insert(tag, digest.clone());
         }
         contents.manifests.insert(digest.clone(), (media_type.to_owned(), body));
         Answer::status(201)
@@ -230,7 +230,7 @@ impl Store {
 
     fn upload_answer(&self, status: u16, name: &str, id: usize) -> Answer {
         let last = self.uploads[&id].len().saturating_sub(1);
-        // A query of the registry's own, as distribution's `_state`: clients must add to it, not replace it.
+        // The registry's own query, like distribution's `_state`: clients must add to it, not replace it.
         Answer::status(status)
             .header("location", &format!("/v2/{name}/blobs/uploads/{id}?_state=a%2Fb%3D%3D"))
             .header("range", &format!("0-{last}"))

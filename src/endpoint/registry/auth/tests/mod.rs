@@ -1,4 +1,4 @@
-//! The module as its caller meets it, against a scripted registry and token server.
+//! The public interface of the module against a scripted registry and token server.
 
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use http_body_util::Full;
 use reqwest::{Client, redirect::Policy};
 
 use super::{
-    Access, AuthError, Authenticator, Clients, Credential, Credentials, Environment, Origin, Scheme, Scope,
+    Access, AuthError, Authenticator, Credential, Credentials, Environment, Origin, Scheme, Scope,
+    authenticator::Clients,
     test_server::{Seen, TestServer, reply},
 };
 use crate::oci::Repository;
@@ -27,7 +28,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// `credentials` is given the registry.
+    /// `credentials` receives the registry.
     async fn start(
         credentials: impl FnOnce(Credentials, &Origin) -> Credentials,
         answer: impl Fn(&Seen) -> Response<Full<Bytes>> + Send + Sync + 'static,
@@ -48,7 +49,7 @@ impl Fixture {
         headers(&format!(r#"Bearer realm="{}/token",service="the registry"{more}"#, self.registry))
     }
 
-    /// Passes a bare request's 401 on and returns the header to try with.
+    /// Handles the 401 of a request without a header and returns the header for the retry.
     async fn challenged(&self, headers: &HeaderMap) -> Result<String, AuthError> {
         let scopes = [Scope::pull(&self.repository)];
         let header = self.authenticator.challenged(self.access(&scopes), headers, None).await?;

@@ -1,4 +1,4 @@
-//! Fetching, keeping and replacing tokens.
+//! Fetching, caching and replacing tokens.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,7 +18,7 @@ fn numbered() -> impl Fn(&Seen) -> Response<Full<Bytes>> + Send + Sync {
 }
 
 #[tokio::test]
-async fn requests_go_out_bare_until_the_registry_asks() {
+async fn requests_carry_no_header_until_the_registry_sends_a_challenge() {
     let fixture = Fixture::with_password(|_| reply(200, TOKEN)).await;
     let scopes = [Scope::pull(&fixture.repository)];
     assert!(fixture.authenticator.authorization(fixture.access(&scopes)).await.unwrap().is_none());
@@ -26,7 +26,7 @@ async fn requests_go_out_bare_until_the_registry_asks() {
 }
 
 #[tokio::test]
-async fn a_password_is_exchanged_with_get_and_basic_once() {
+async fn a_password_is_exchanged_once_with_get_and_basic() {
     let fixture = Fixture::with_password(|_| reply(200, TOKEN)).await;
     assert_eq!(fixture.challenged(&fixture.bearer("")).await.unwrap(), "Bearer t");
     let scopes = [Scope::pull(&fixture.repository)];
@@ -53,7 +53,7 @@ async fn one_authenticator_serves_tasks_on_many_threads() {
 }
 
 #[tokio::test]
-async fn a_realms_own_query_is_kept() {
+async fn the_query_of_a_realm_is_kept() {
     let fixture = Fixture::with_password(|_| reply(200, TOKEN)).await;
     fixture
         .challenged(&headers(&format!("Bearer realm=\"{}/token?tenant=a%2Fb\"", fixture.registry)))
@@ -77,7 +77,7 @@ async fn the_push_scope_comes_first() {
 }
 
 #[tokio::test]
-async fn what_the_challenge_needs_is_asked_for_too_but_never_twice() {
+async fn the_challenges_scopes_are_requested_without_duplicates() {
     let fixture = Fixture::with_password(|_| reply(200, TOKEN)).await;
     let more = r#",scope="repository:team/app:pull repository:proxied/team/app:pull""#;
     fixture.challenged(&fixture.bearer(more)).await.unwrap();
@@ -88,7 +88,7 @@ async fn what_the_challenge_needs_is_asked_for_too_but_never_twice() {
 }
 
 #[tokio::test]
-async fn fifty_misses_at_once_are_one_call() {
+async fn fifty_concurrent_misses_cause_one_request() {
     let fixture = Fixture::with_password(numbered()).await;
     let challenge = fixture.bearer("");
     let tokens = join_all((0..50).map(|_| fixture.challenged(&challenge))).await;
@@ -97,18 +97,18 @@ async fn fifty_misses_at_once_are_one_call() {
 }
 
 #[tokio::test]
-async fn fifty_that_wait_for_a_refusal_cause_one_call_and_the_next_asks_again() {
+async fn a_shared_refusal_is_not_cached() {
     let fixture = Fixture::with_password(|_| reply(401, "")).await;
     let challenge = fixture.bearer("");
     let outcomes = join_all((0..50).map(|_| fixture.challenged(&challenge))).await;
-    assert!(outcomes.into_iter().all(|outcome| outcome.unwrap_err().is_denied()));
+    assert!(outcomes.into_iter().all(|outcome| matches!(outcome, Err(AuthError::Denied(_)))));
     assert_eq!(fixture.server.seen().len(), 1);
     fixture.challenged(&challenge).await.unwrap_err();
     assert_eq!(fixture.server.seen().len(), 2);
 }
 
 #[tokio::test]
-async fn tokens_are_kept_per_repository_and_scope() {
+async fn tokens_are_cached_per_repository_and_scope() {
     let fixture = Fixture::with_password(numbered()).await;
     let other = Repository::new(fixture.repository.registry(), "team/other").unwrap();
     let (pull, push) = ([Scope::pull(&fixture.repository)], [Scope::push(&fixture.repository)]);
@@ -127,7 +127,7 @@ async fn tokens_are_kept_per_repository_and_scope() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_replaced_once_however_many_were_refused() {
+async fn a_token_refused_many_times_is_replaced_once() {
     let fixture = Fixture::with_password(numbered()).await;
     let challenge = fixture.bearer("");
     let scopes = [Scope::pull(&fixture.repository)];
@@ -144,7 +144,7 @@ async fn a_refused_token_is_replaced_once_however_many_were_refused() {
 }
 
 #[tokio::test]
-async fn access_token_alone_will_do_and_an_expiry_of_zero_does_not_mean_one_call_per_request() {
+async fn access_token_suffices_and_an_expiry_of_zero_has_a_minimum() {
     let fixture = Fixture::with_password(|_| reply(200, r#"{"access_token":"t","expires_in":0}"#)).await;
     let scopes = [Scope::pull(&fixture.repository)];
     assert_eq!(fixture.challenged(&fixture.bearer("")).await.unwrap(), "Bearer t");
@@ -180,7 +180,7 @@ async fn an_identity_token_is_exchanged_with_post() {
 }
 
 #[tokio::test]
-async fn servers_without_post_are_asked_with_get() {
+async fn servers_without_post_are_queried_with_get() {
     for status in [400, 401, 404, 405] {
         let fixture = Fixture::start(identity, move |seen| match seen.method {
             Method::POST => reply(status, ""),
@@ -193,12 +193,12 @@ async fn servers_without_post_are_asked_with_get() {
         assert!(seen[1].authorization().unwrap().starts_with("Basic "));
     }
     let fixture = Fixture::start(identity, |_| reply(403, "")).await;
-    assert!(fixture.challenged(&fixture.bearer("")).await.unwrap_err().is_denied());
+    assert!(matches!(fixture.challenged(&fixture.bearer("")).await, Err(AuthError::Denied(_))));
     assert_eq!(fixture.server.seen().len(), 1, "a plain refusal is one");
 }
 
 #[tokio::test]
-async fn a_401_without_a_challenge_asks_v2_once() {
+async fn a_401_without_a_challenge_requests_v2_once() {
     let address = Arc::new(std::sync::OnceLock::<Origin>::new());
     let known = Arc::clone(&address);
     let fixture = Fixture::with_password(move |seen| {
@@ -226,7 +226,7 @@ async fn a_401_without_a_challenge_asks_v2_once() {
 }
 
 #[tokio::test]
-async fn a_registry_that_never_says_how_is_named() {
+async fn a_registry_that_never_sends_a_challenge_is_named() {
     let fixture = Fixture::with_password(|_| reply(401, "")).await;
     for _ in 0..2 {
         let error = fixture.challenged(&HeaderMap::new()).await.unwrap_err();
@@ -246,12 +246,12 @@ async fn basic_is_answered_with_the_credential_and_a_second_refusal_is_final() {
     let error =
         fixture.authenticator.challenged(fixture.access(&scopes), &challenge, Some(&sent)).await.unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("refused push on") && text.contains("with --to-username"), "{text}");
+    assert!(text.contains("denied push access to") && text.contains("with --to-username"), "{text}");
     assert!(fixture.server.seen().is_empty());
 }
 
 #[tokio::test]
-async fn a_token_server_that_stumbles_is_asked_again() {
+async fn a_temporary_failure_of_the_token_server_is_retried() {
     let count = AtomicUsize::new(0);
     let fixture = Fixture::with_password(move |_| match count.fetch_add(1, Ordering::Relaxed) {
         0 => reply(503, ""),

@@ -1,0 +1,207 @@
+//! The arguments of the commands below `bundle`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, builder::BoolishValueParser};
+
+use super::{
+    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, choice,
+    shared::{CHECK_LEVELS, FORMATS},
+    variable,
+};
+use crate::{
+    confirm::CheckLevel,
+    oci::{Digest, Platform},
+    output::Format,
+    waiver::Waiver,
+};
+
+/// `thoras-mirror bundle`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bundle {
+    /// Write the images into one file, or into volumes, to carry elsewhere
+    Export(Box<Export>),
+    /// Copy the images of a bundle into a registry, read them back, and write the lock
+    Import(Box<Import>),
+    /// Read a whole bundle and report everything that is wrong with it
+    Verify(Box<BundleVerify>),
+    /// Show what is in a bundle, without reading its layers
+    Inspect(Box<BundleInspect>),
+}
+
+/// `thoras-mirror bundle export`
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The bundle to write; - is standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+
+    /// Write volumes of at most this size: a number of bytes, 4GiB, 700MB, dvd or fat32
+    #[arg(long, value_name = "SIZE")]
+    pub split: Option<String>,
+
+    /// Leave out the blobs that this lock or bundle has: the far side must have imported it. Only thoras-mirror
+    /// reads such a bundle
+    #[arg(long, value_name = "LOCK|BUNDLE")]
+    pub base: Option<PathBuf>,
+
+    /// Put the packaged chart into the bundle as well
+    #[arg(long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
+    pub with_chart: bool,
+
+    /// Put foreign layers into it as well, from the source or from the URLs in their manifests
+    #[arg(long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
+    pub foreign_layers: bool,
+
+    /// Write the bundle without the images that fail
+    #[arg(long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
+    pub keep_going: bool,
+
+    /// Write the lock that is inside the bundle to this file as well
+    #[arg(long, value_name = "FILE")]
+    pub lock: Option<PathBuf>,
+
+    /// Copy at most this many blobs at once [default: adaptive, at most 16]
+    #[arg(long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
+    pub jobs: Option<u16>,
+
+    /// Output format
+    #[arg(long, value_parser = choice(FORMATS), default_value_t = Format::Table)]
+    pub format: Format,
+
+    /// Which images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
+    /// How images will be named where the bundle is imported.
+    #[command(flatten)]
+    pub naming: NamingArgs,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+
+    /// Which platforms every image must have.
+    #[command(flatten)]
+    pub platforms: PlatformArgs,
+}
+
+/// `thoras-mirror bundle import`
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
+pub(crate) struct Import {
+    /// The bundle: an archive, its volumes or their index, or the folder of an OCI layout; - is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Refuse every bundle except the one with this id
+    #[arg(long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
+    pub expect: Option<Digest>,
+
+    /// The name of an image that has none in its layout; with several such images, LABEL is the layout's own name for
+    /// it, or its digest (repeatable)
+    #[arg(long = "as", value_name = "[LABEL=]NAME:TAG")]
+    pub names: Vec<String>,
+
+    /// Import the complete images when parts of the bundle are missing or damaged
+    #[arg(long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
+    pub keep_going: bool,
+
+    /// Show what would be copied, and copy nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// How closely to read the destination, before and after
+    #[arg(long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
+    pub check: CheckLevel,
+
+    /// The record of the run, which verify reads
+    #[arg(long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
+    pub lock: PathBuf,
+
+    /// Fail an image whose tag names another digest at the destination, instead of moving the tag
+    #[arg(long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
+    pub no_overwrite: bool,
+
+    /// Copy at most this many blobs at once [default: adaptive, at most 16]
+    #[arg(long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
+    pub jobs: Option<u16>,
+
+    /// Start no further image after the first failure
+    #[arg(long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new(), conflicts_with = "keep_going")]
+    pub fail_fast: bool,
+
+    /// Output format
+    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    pub output: Format,
+
+    /// Where to.
+    #[command(flatten)]
+    pub destination: DestinationArgs,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+
+    /// A platform that every image must have (repeatable) [default: as in the bundle's lock, else linux/amd64 and
+    /// linux/arm64]
+    #[arg(
+        long,
+        value_name = "OS/ARCHITECTURE",
+        env = "THORAS_MIRROR_PLATFORM",
+        value_delimiter = ',',
+        help_heading = "Platforms"
+    )]
+    pub platform: Vec<Platform>,
+
+    /// Permit an image to lack a platform, or any platform, besides those that the bundle's lock permits (repeatable)
+    #[arg(
+        long,
+        value_name = "IMAGE[=PLATFORM]",
+        env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM",
+        value_delimiter = ',',
+        help_heading = "Platforms"
+    )]
+    pub allow_missing_platform: Vec<Waiver>,
+}
+
+/// `thoras-mirror bundle verify`
+#[derive(Debug, Args)]
+pub(crate) struct BundleVerify {
+    /// The bundle: an archive, its volumes in any order, or an OCI layout's folder
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+
+    /// Refuse a bundle with another id
+    #[arg(long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
+    pub expect: Option<Digest>,
+
+    /// A platform that every image must have (repeatable) [default: those of the bundle's lock]
+    #[arg(long, value_name = "OS/ARCHITECTURE", env = "THORAS_MIRROR_PLATFORM", value_delimiter = ',')]
+    pub platform: Vec<Platform>,
+
+    /// Permit an image to lack a platform, or any platform (repeatable)
+    #[arg(
+        long,
+        value_name = "IMAGE[=PLATFORM]",
+        env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM",
+        value_delimiter = ','
+    )]
+    pub allow_missing_platform: Vec<Waiver>,
+
+    /// Output format
+    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    pub output: Format,
+}
+
+/// `thoras-mirror bundle inspect`
+#[derive(Debug, Args)]
+pub(crate) struct BundleInspect {
+    /// The bundle: an archive, its volumes in any order, or an OCI layout's folder
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+
+    /// Output format
+    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    pub output: Format,
+}

@@ -1,0 +1,272 @@
+//! The arguments of every command but `bundle`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, builder::BoolishValueParser};
+
+use super::{
+    DEFAULT_LOCK, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, choice,
+    shared::{CHECK_LEVELS, FORMATS, NAMINGS, parse_source_prefix},
+    variable,
+};
+use crate::{
+    confirm::{CheckLevel, Level},
+    oci::Naming,
+    output::Format,
+};
+
+const IMAGES_FORMATS: &[(Format, &str)] = &[
+    (Format::List, "One reference per line, sorted"),
+    (Format::Table, "A table"),
+    (Format::Json, "One JSON document"),
+];
+
+const LEVELS: &[(Level, &str)] = &[
+    (Level::Platforms, "The manifest under the tag and every child manifest, their bytes hashed"),
+    (Level::Blobs, "Every blob as well: it is there, with its size"),
+    (Level::Bytes, "Every byte of every blob, hashed"),
+];
+
+/// `thoras-mirror images`
+#[derive(Debug, Args)]
+pub(crate) struct Images {
+    /// Show every place that names an image
+    #[arg(long)]
+    pub why: bool,
+
+    /// Output format
+    #[arg(long, short, value_parser = choice(IMAGES_FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::List)]
+    pub output: Format,
+
+    /// Which images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+}
+
+/// `thoras-mirror sync`
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
+pub(crate) struct Sync {
+    /// Show what would be copied, and copy nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// How closely to read the destination, before and after
+    #[arg(long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
+    pub check: CheckLevel,
+
+    /// Copy exactly the digests in the lock, under the names it records
+    #[arg(long, conflicts_with_all = ["rendered", "images", "image", "include", "exclude"])]
+    pub locked: bool,
+
+    /// Copy the packaged chart as well, to charts/NAME below --to, where helm finds it as oci://REGISTRY/PATH/charts/NAME
+    #[arg(long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
+    pub with_chart: bool,
+
+    /// The record of the run, which verify reads
+    #[arg(long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
+    pub lock: PathBuf,
+
+    /// Copy foreign layers as well, from the source or from the URLs in their manifests
+    #[arg(long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
+    pub foreign_layers: bool,
+
+    /// Fail an image whose tag names another digest at the destination, instead of moving the tag
+    #[arg(long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
+    pub no_overwrite: bool,
+
+    /// Copy at most this many blobs at once [default: adaptive, at most 16]
+    #[arg(long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
+    pub jobs: Option<u16>,
+
+    /// Start no further image after the first failure
+    #[arg(long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new())]
+    pub fail_fast: bool,
+
+    /// Output format
+    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    pub output: Format,
+
+    /// Which images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
+    /// Where to.
+    #[command(flatten)]
+    pub destination: DestinationArgs,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+
+    /// Which platforms every image must have.
+    #[command(flatten)]
+    pub platforms: PlatformArgs,
+}
+
+/// `thoras-mirror verify`
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Compare this mirror with the source, instead of reading a lock
+    ///
+    /// The source's answer decides which digest a tag should have; --level bytes reads its manifest as well.
+    ///
+    /// [env: THORAS_MIRROR_TO]
+    // `request` reads the variables of this and of `lock`: here, they would conflict like flags.
+    #[arg(long, value_name = "REGISTRY/PATH", verbatim_doc_comment)]
+    pub to: Option<String>,
+
+    /// How closely to read; each level includes those before it
+    #[arg(long, value_parser = choice(LEVELS), default_value_t = Level::Blobs, env = "THORAS_MIRROR_LEVEL")]
+    pub level: Level,
+
+    /// The record to compare with, as sync wrote it
+    ///
+    /// [env: THORAS_MIRROR_LOCK] [default: thoras-mirror.lock]
+    #[arg(long, value_name = "FILE", verbatim_doc_comment, conflicts_with = "to")]
+    pub lock: Option<PathBuf>,
+
+    /// Require foreign layers as well, with --to (the lock says whether a mirror has them)
+    #[arg(long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
+    pub foreign_layers: bool,
+
+    /// Output format
+    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    pub output: Format,
+
+    /// Which images, with `--to`.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
+    /// How images are named at the destination.
+    #[command(flatten)]
+    pub naming: NamingArgs,
+
+    /// How to log in there.
+    #[command(flatten)]
+    pub login: LoginArgs,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+
+    /// Which platforms every image must have.
+    #[command(flatten)]
+    pub platforms: PlatformArgs,
+}
+
+/// `thoras-mirror inspect`
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The images to show
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
+
+    /// Print the manifest's bytes exactly as the registry holds them, whatever --output says
+    #[arg(long)]
+    pub raw: bool,
+
+    /// Output format
+    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    pub output: Format,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+}
+
+/// `thoras-mirror doctor`
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Which images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
+    /// Where to.
+    #[command(flatten)]
+    pub destination: DestinationArgs,
+
+    /// How registries are reached.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
+
+    /// The record that a sync would write
+    #[arg(long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
+    pub lock: PathBuf,
+
+    /// Give up on a check after this many seconds; rendering a chart may take a minute
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub timeout: u16,
+
+    /// Output format
+    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    pub output: Format,
+}
+
+/// `thoras-mirror serve`
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// What to serve: a folder to push to and pull from, created if it does not exist; or, read-only, a bundle or
+    /// an OCI layout, as a tar, a folder, or volumes (one of them, or their index, finds the others beside it)
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+
+    /// The address to listen on; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000", env = "THORAS_MIRROR_LISTEN")]
+    pub listen: SocketAddr,
+
+    /// How the images of a bundle are named [default: as it was exported, else relative]
+    #[arg(long, value_parser = choice(NAMINGS), env = "THORAS_MIRROR_NAMING")]
+    pub naming: Option<Naming>,
+
+    /// What relative naming cuts off [default: the vendor's prefix, else what all images share]
+    #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX", value_parser = parse_source_prefix)]
+    pub source_prefix: Option<String>,
+
+    /// Refuse every push and delete
+    #[arg(long)]
+    pub read_only: bool,
+
+    /// Write the access log to this file instead of stderr; SIGHUP reopens it
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
+
+    /// Serve at most this many connections at once; others wait
+    #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+
+    /// Refuse blobs of more bytes than this [default: no limit but the disk]
+    #[arg(long, value_name = "BYTES")]
+    pub max_blob_bytes: Option<u64>,
+
+    /// Encryption and users.
+    #[command(flatten)]
+    pub access: ServeAccess,
+}
+
+/// Encryption and users.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Encryption and users (SIGHUP reads the files again)")]
+pub(crate) struct ServeAccess {
+    /// Serve HTTPS with this certificate (PEM, followed by any intermediate certificates)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The private key of --tls-cert (PEM, not encrypted)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Restrict access to the users in this file; `htpasswd -B` writes it (bcrypt is the only hash that is accepted)
+    #[arg(long, value_name = "FILE")]
+    pub htpasswd: Option<PathBuf>,
+
+    /// A user who may push and delete; all others may only pull (repeatable) [default: all in --htpasswd]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "htpasswd",
+        conflicts_with = "read_only",
+        value_delimiter = ','
+    )]
+    pub push_user: Vec<String>,
+}

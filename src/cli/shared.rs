@@ -1,0 +1,221 @@
+//! Arguments that several commands share: which images, where to, which platforms.
+
+use std::path::PathBuf;
+
+use clap::{Args, builder::NonEmptyStringValueParser};
+
+use super::choice;
+use crate::{
+    confirm::CheckLevel,
+    oci::{Naming, Platform, Repository},
+    output::Format,
+    waiver::Waiver,
+};
+
+/// The platforms that every image must have unless others are named: those of the clusters that the vendor
+/// supports. Sorted.
+pub(crate) const DEFAULT_PLATFORMS: [&str; 2] = ["linux/amd64", "linux/arm64"];
+
+/// The lock that is read or written when none is named.
+pub(crate) const DEFAULT_LOCK: &str = "thoras-mirror.lock";
+
+pub(super) const FORMATS: &[(Format, &str)] =
+    &[(Format::Table, "A table"), (Format::Json, "One JSON document")];
+
+pub(super) const CHECK_LEVELS: &[(CheckLevel, &str)] = &[
+    (CheckLevel::Manifests, "The manifest under the tag and its children"),
+    (CheckLevel::Blobs, "Every blob as well"),
+];
+
+pub(super) const NAMINGS: &[(Naming, &str)] = &[
+    (Naming::Relative, "The path below the source prefix; images outside it lose their host"),
+    (Naming::Last, "The last path component only"),
+    (Naming::Full, "Host and path"),
+];
+
+/// Which images.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which images")]
+pub(crate) struct SelectionArgs {
+    /// Image references, instead of a chart's
+    #[arg(value_name = "IMAGE", conflicts_with_all = ["rendered", "images", "chart"])]
+    pub image: Vec<String>,
+
+    /// A chart: a name in --repo, a folder, a .tgz file or an oci:// reference
+    ///
+    /// [env: THORAS_MIRROR_CHART] [default: thoras]
+    // `request` reads this variable: here, it would count as a flag that conflicts with others.
+    #[arg(long, value_name = "CHART", verbatim_doc_comment, conflicts_with_all = ["rendered", "images"])]
+    pub chart: Option<String>,
+
+    /// The Helm repository of a chart that is only a name [default: the vendor's]
+    #[arg(long, value_name = "URL", env = "THORAS_MIRROR_REPO")]
+    pub repo: Option<String>,
+
+    /// The chart's version [default: the latest]
+    #[arg(long, value_name = "VERSION", env = "THORAS_MIRROR_CHART_VERSION")]
+    pub chart_version: Option<String>,
+
+    /// Values for the chart (repeatable)
+    #[arg(long, short = 'f', value_name = "FILE", env = "THORAS_MIRROR_VALUES", value_delimiter = ',')]
+    pub values: Vec<String>,
+
+    /// One value for the chart, like helm --set (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", hide_env_values = true)]
+    pub set: Vec<String>,
+
+    /// One value that is always text, like helm --set-string (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set_string: Vec<String>,
+
+    /// One value from a file, like helm --set-file (repeatable)
+    #[arg(long, value_name = "KEY=FILE")]
+    pub set_file: Vec<String>,
+
+    /// The namespace to render the chart for
+    #[arg(long, short, value_name = "NAMESPACE", env = "THORAS_MIRROR_NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// The Kubernetes version to render the chart for
+    #[arg(long, value_name = "VERSION", env = "THORAS_MIRROR_KUBE_VERSION")]
+    pub kube_version: Option<String>,
+
+    /// A Kubernetes API that the cluster has (repeatable)
+    #[arg(long, value_name = "GROUP/VERSION")]
+    pub api_versions: Vec<String>,
+
+    /// Render the chart's custom resource definitions as well
+    #[arg(long)]
+    pub include_crds: bool,
+
+    /// One more argument for helm template (repeatable)
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub helm_arg: Vec<String>,
+
+    /// The helm program [default: helm on PATH]
+    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_HELM")]
+    pub helm: Option<PathBuf>,
+
+    /// Rendered manifests; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "images")]
+    pub rendered: Option<String>,
+
+    /// A list of images, one per line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub images: Option<String>,
+
+    /// Include images that are only mentioned in environment variables, arguments and ConfigMaps: all complete
+    /// references, those that a key calls an image, or none
+    #[arg(long, value_enum, value_name = "WHICH", env = "THORAS_MIRROR_MENTIONS", default_value_t)]
+    pub mentions: crate::enumerate::Mentions,
+
+    /// A registry or an organization whose images count wherever they are mentioned, also by a short name:
+    /// docker.io/acme matches acme/web:1 (repeatable)
+    #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_IMAGE_PREFIX", value_delimiter = ',')]
+    pub image_prefix: Vec<String>,
+
+    /// Add an image to those of the chart or the manifests (repeatable)
+    #[arg(long, value_name = "IMAGE", env = "THORAS_MIRROR_ADD", value_delimiter = ',')]
+    pub add: Vec<String>,
+
+    /// Add a list of images, one per line; - is standard input (repeatable)
+    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_ADD_IMAGES", value_delimiter = ',')]
+    pub add_images: Vec<String>,
+
+    /// Add the images that the chart's annotations list
+    #[arg(long)]
+    pub annotated: bool,
+
+    /// Leave out images that only helm test uses
+    #[arg(long)]
+    pub no_test_hooks: bool,
+
+    /// Keep only images that this glob matches, such as '*services*' (repeatable)
+    ///
+    /// [env: THORAS_MIRROR_INCLUDE]
+    // `request` reads the variables of this and of `exclude`, like that of `chart`.
+    #[arg(long, value_name = "GLOB", verbatim_doc_comment, value_delimiter = ',')]
+    pub include: Vec<String>,
+
+    /// Leave out images that this glob matches (repeatable)
+    ///
+    /// [env: THORAS_MIRROR_EXCLUDE]
+    #[arg(long, value_name = "GLOB", verbatim_doc_comment, value_delimiter = ',')]
+    pub exclude: Vec<String>,
+}
+
+/// Where images go.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where to")]
+pub(crate) struct DestinationArgs {
+    /// The registry to mirror to, and the path below it
+    #[arg(long, value_name = "REGISTRY/PATH", env = super::variable::TO)]
+    pub to: String,
+
+    /// How images are named there.
+    #[command(flatten)]
+    pub naming: NamingArgs,
+
+    /// How to log in there.
+    #[command(flatten)]
+    pub login: LoginArgs,
+}
+
+/// How images are named at the destination.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where to")]
+pub(crate) struct NamingArgs {
+    /// How images are named there [default: as in the lock of --locked or of a bundle, else relative]
+    #[arg(long, value_parser = choice(NAMINGS), env = "THORAS_MIRROR_NAMING")]
+    pub naming: Option<Naming>,
+
+    /// What relative naming cuts off [default: the vendor's prefix, else what all images share]
+    #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX", value_parser = parse_source_prefix)]
+    pub source_prefix: Option<String>,
+}
+
+/// How to log in at the destination.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Credentials (besides Docker's own configuration)")]
+pub(crate) struct LoginArgs {
+    /// User name for --to
+    #[arg(long, value_name = "NAME", env = "THORAS_MIRROR_TO_USERNAME", value_parser = NonEmptyStringValueParser::new())]
+    pub to_username: Option<String>,
+
+    /// Read the password for --to from standard input (or set THORAS_MIRROR_TO_PASSWORD)
+    #[arg(long, requires = "to_username")]
+    pub to_password_stdin: bool,
+}
+
+/// Which platforms every image must have.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Platforms")]
+pub(crate) struct PlatformArgs {
+    /// A platform that every image must have (repeatable)
+    #[arg(
+        long,
+        value_name = "OS/ARCHITECTURE",
+        env = "THORAS_MIRROR_PLATFORM",
+        value_delimiter = ',',
+        default_values = DEFAULT_PLATFORMS
+    )]
+    pub platform: Vec<Platform>,
+
+    /// Permit an image to lack a platform, or any platform (repeatable)
+    #[arg(
+        long,
+        value_name = "IMAGE[=PLATFORM]",
+        env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM",
+        value_delimiter = ','
+    )]
+    pub allow_missing_platform: Vec<Waiver>,
+}
+
+/// Refuses a prefix that no image can be below, such as a URL: it would silently change names.
+pub(super) fn parse_source_prefix(text: &str) -> Result<String, String> {
+    let below = format!("{}/image", text.strip_suffix('/').unwrap_or(text));
+    match below.parse::<Repository>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("expected a registry, optionally with a path: registry.example.com/team".to_owned()),
+    }
+}

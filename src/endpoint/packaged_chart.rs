@@ -1,0 +1,169 @@
+//! A source with one chart beside it that is in no registry, because this program packaged it as an artifact.
+
+use futures::{StreamExt as _, stream};
+
+use super::{BlobStream, Cause, EndpointError, Error, Location, Operation, Source};
+use crate::{
+    oci::{ChartArtifact, Descriptor, Digest, RawManifest, Reference, Repository, Target},
+    problem::Side,
+};
+
+/// A chart that this program packaged as an artifact.
+#[derive(Debug, Clone)]
+pub(crate) struct PackagedChart {
+    /// Its name, in a repository that holds nothing else.
+    pub reference: Reference,
+    /// Its bytes; `None` where only its name is known, from an earlier run. Then asking for it is an error.
+    pub artifact: Option<ChartArtifact>,
+}
+
+/// Answers for the chart from memory, and passes everything else on to `inner`.
+#[derive(Debug)]
+pub(crate) struct ChartSource<S> {
+    inner: S,
+    chart: Option<PackagedChart>,
+}
+
+/// A chart that an earlier run packaged, and this one did not.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("it is a chart that was packaged by an earlier run, and no registry has it")]
+struct NotPackaged;
+
+impl EndpointError for NotPackaged {
+    fn remedy(&self, _: &Location) -> Option<String> {
+        let remedy = "add --with-chart, with the --chart and --repo of the run that wrote the lock, to package it again";
+        Some(remedy.to_owned())
+    }
+}
+
+impl<S: Source> ChartSource<S> {
+    /// Puts the chart, if there is one, beside the source.
+    pub(crate) fn new(inner: S, chart: Option<PackagedChart>) -> Self {
+        Self { inner, chart }
+    }
+
+    fn chart_in(&self, repository: &Repository) -> Option<&PackagedChart> {
+        self.chart.as_ref().filter(|chart| chart.reference.repository() == repository)
+    }
+
+    fn error(&self, operation: Operation, chart: &PackagedChart, cause: impl Into<Cause>) -> Error {
+        Error::new(operation, self.inner.side(), chart.reference.to_string(), cause)
+    }
+
+    fn artifact<'a>(
+        &self,
+        operation: Operation,
+        chart: &'a PackagedChart,
+    ) -> Result<&'a ChartArtifact, Error> {
+        chart.artifact.as_ref().ok_or_else(|| self.error(operation, chart, NotPackaged))
+    }
+}
+
+impl<S: Source> Source for ChartSource<S> {
+    fn side(&self) -> Side {
+        self.inner.side()
+    }
+
+    async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
+        let Some(chart) = self.chart_in(repository) else { return self.inner.digest(repository, tag).await };
+        let artifact = self.artifact(Operation::ReadManifest, chart)?;
+        Ok((chart.reference.tag() == Some(tag)).then(|| artifact.manifest().digest().clone()))
+    }
+
+    async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
+        let Some(chart) = self.chart_in(repository) else {
+            return self.inner.manifest(repository, target).await;
+        };
+        let manifest = self.artifact(Operation::ReadManifest, chart)?.manifest();
+        let is_it = match target {
+            Target::Tag(tag) => chart.reference.tag() == Some(tag),
+            Target::Digest(digest) => manifest.digest() == digest,
+        };
+        Ok(is_it.then(|| manifest.clone()))
+    }
+
+    async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
+        let Some(chart) = self.chart_in(repository) else {
+            return self.inner.blob_size(repository, digest).await;
+        };
+        let artifact = self.artifact(Operation::CheckBlob, chart)?;
+        Ok(artifact.blob(digest).map(|bytes| bytes.len() as u64))
+    }
+
+    async fn open_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        offset: u64,
+    ) -> Result<BlobStream, Error> {
+        let Some(chart) = self.chart_in(repository) else {
+            return self.inner.open_blob(repository, blob, offset).await;
+        };
+        let bytes = self.artifact(Operation::ReadBlob, chart)?.blob(&blob.digest);
+        let bytes = bytes.ok_or_else(|| self.error(Operation::ReadBlob, chart, Cause::NoSuchBlob))?;
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        Ok(stream::iter([Ok(bytes.slice(start..))]).boxed())
+    }
+
+    fn blob_location(&self, repository: &Repository, digest: &Digest) -> Location {
+        self.inner.blob_location(repository, digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures::TryStreamExt as _;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        endpoint::empty::EmptyDestination,
+        oci::{Contents, chart},
+    };
+
+    fn packaged() -> ChartArtifact {
+        let metadata = json!({ "name": "shop", "version": "1.0.0" });
+        ChartArtifact::new(&metadata, Bytes::from_static(b"package")).unwrap()
+    }
+
+    fn beside(artifact: Option<ChartArtifact>) -> (ChartSource<EmptyDestination>, Repository) {
+        let reference = chart::made_here("shop", "1.0.0").unwrap();
+        let repository = reference.repository().clone();
+        (ChartSource::new(EmptyDestination, Some(PackagedChart { reference, artifact })), repository)
+    }
+
+    #[tokio::test]
+    async fn the_chart_comes_from_memory_and_the_rest_from_elsewhere() {
+        let artifact = packaged();
+        let digest = artifact.manifest().digest().clone();
+        let (source, repository) = beside(Some(artifact.clone()));
+        assert_eq!(source.digest(&repository, "1.0.0").await.unwrap(), Some(digest.clone()));
+        assert_eq!(source.digest(&repository, "2.0.0").await.unwrap(), None);
+        for target in [Target::Tag("1.0.0".to_owned()), Target::Digest(digest)] {
+            let manifest = source.manifest(&repository, &target).await.unwrap();
+            assert_eq!(manifest.as_ref(), Some(artifact.manifest()));
+        }
+        let Contents::Image { layers, .. } = artifact.manifest().contents().unwrap() else { panic!() };
+        let size = source.blob_size(&repository, &layers[0].digest).await.unwrap();
+        assert_eq!(size, Some(layers[0].size));
+        let read = |offset| source.open_blob(&repository, &layers[0], offset);
+        let rest: Vec<Bytes> = read(4).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(rest.concat(), b"age");
+        let other = chart::made_here("other", "1.0.0").unwrap();
+        assert_eq!(
+            source.digest(other.repository(), "1.0.0").await.unwrap(),
+            None,
+            "EmptyDestination has nothing"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_chart_that_was_not_packaged_again_says_so() {
+        let (source, repository) = beside(None);
+        let error = source.manifest(&repository, &Target::Tag("1.0.0".to_owned())).await.unwrap_err();
+        let failure = error.failure();
+        assert!(failure.message.contains("localhost/charts/shop:1.0.0"), "{failure:?}");
+        assert!(failure.hint.unwrap().contains("--with-chart"));
+    }
+}

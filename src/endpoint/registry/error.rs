@@ -1,0 +1,333 @@
+//! Why an operation on a registry failed, and what the user can do about it.
+
+use std::{fmt, time::Duration};
+
+use super::{auth::AuthError, retry};
+use crate::{
+    endpoint::{EndpointError, Location, Meaning, Operation, Retry},
+    error::Kind,
+    oci::Digest,
+    problem::Side,
+};
+
+/// Why an operation on a registry failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RegistryError {
+    /// The connection could not be established.
+    #[error("no connection: {reason}")]
+    Unreachable {
+        /// Which step failed.
+        problem: ConnectionProblem,
+        /// The message of the operating system or of TLS.
+        reason: String,
+    },
+    /// The server speaks plain http, not TLS.
+    #[error("the server speaks plain http, not https")]
+    NotTls,
+    /// The response is not HTTP, for example from a TLS server that was contacted over plain http.
+    #[error("the response is not HTTP: {0}")]
+    NotHttp(String),
+    /// A loopback registry answers neither over http nor over https.
+    #[error("over http: {http}; over https: {https}")]
+    NeitherScheme {
+        /// What happened over http.
+        http: String,
+        /// What happened over https.
+        https: String,
+    },
+    /// The proxy refused to open a tunnel: its status for `CONNECT`.
+    #[error("the proxy answered {} to CONNECT", Status(*.0))]
+    ProxyRefused(u16),
+    /// The connection was lost before the response was complete.
+    #[error("the connection was lost: {0}")]
+    Broken(String),
+    /// No progress for so long that the connection is considered dead.
+    #[error("no data arrived for {} s", .0.as_secs())]
+    Stalled(Duration),
+    /// The registry returned an error.
+    #[error("the registry answered {0}")]
+    Refused(Refusal),
+    /// Authentication failed.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The registry does not accept chunked uploads.
+    #[error("the registry does not accept chunked uploads (PATCH answered {0})")]
+    NoChunks(u16),
+    /// The tag points to this manifest, and the registry does not allow moving tags.
+    #[error("the tag already points to {0}, and the registry does not allow moving it")]
+    Immutable(Digest),
+    /// The registry sent an unsafe or invalid URL.
+    #[error("refused to follow the registry's URL: {0}")]
+    Redirect(String),
+    /// The registry's response violates the protocol.
+    #[error("invalid response from the registry: {0}")]
+    Protocol(String),
+    /// A setting is invalid.
+    #[error("{0}")]
+    Settings(String),
+}
+
+/// Which step of connecting failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionProblem {
+    /// The registry's certificate is not trusted.
+    Certificate(CertificateProblem),
+    /// The registry refused our client certificate or requires one.
+    ClientCertificate,
+    /// The proxy did not open a tunnel.
+    Tunnel,
+    /// Anything else: DNS, TCP, other TLS errors.
+    Other,
+}
+
+/// What is wrong with a registry's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateProblem {
+    /// It has expired.
+    Expired,
+    /// It is not valid yet.
+    NotYetValid,
+    /// It is for another name.
+    WrongName,
+    /// No trusted authority signed it.
+    UnknownAuthority,
+    /// It is the certificate of an authority, which is not valid for a server.
+    IsAuthority,
+    /// Anything else.
+    Other,
+}
+
+/// A registry's error response.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// The registry's error code, for example `MANIFEST_UNKNOWN`.
+    pub code: Option<String>,
+    /// The registry's message, with control characters escaped.
+    pub message: String,
+    /// The pause that the registry asks for.
+    pub retry_after: Option<Duration>,
+    /// Whether a TLS server reports a plain http request.
+    pub wants_tls: bool,
+}
+
+impl Refusal {
+    /// Whether it has this code.
+    pub(super) fn has_code(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
+    }
+
+    /// Whether a manifest was refused because the registry lacks blobs or manifests that it references.
+    pub(super) fn names_missing_content(&self) -> bool {
+        let codes = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"];
+        codes.iter().any(|code| self.has_code(code))
+    }
+
+    /// Whether the registry does not support this manifest.
+    pub(super) fn refuses_manifest(&self) -> bool {
+        matches!(self.status, 415 | 422) || self.has_code("MANIFEST_INVALID") || self.has_code("UNSUPPORTED")
+    }
+
+    /// Whether the repository must be created first (ECR, for example).
+    fn lacks_repository(&self) -> bool {
+        self.status == 404 && self.has_code("NAME_UNKNOWN")
+    }
+
+    fn kind(&self) -> Kind {
+        match self.status {
+            401 | 403 => Kind::Authentication,
+            _ if self.has_code("DIGEST_INVALID") || self.has_code("SIZE_INVALID") => Kind::Integrity,
+            _ => Kind::Image,
+        }
+    }
+
+    fn remedy(&self, location: &Location) -> Option<String> {
+        let registry = registry_of(location);
+        Some(match self.status {
+            401 | 403 if location.side == Side::Source => {
+                format!("check that the credentials for {registry} allow pulling this image")
+            }
+            401 | 403 => {
+                format!("check that the credentials for {registry} allow pushing to this repository")
+            }
+            _ if self.lacks_repository() && location.side == Side::Destination => {
+                let repository = location.name.split('@').next().unwrap_or(&location.name);
+                format!("this registry does not create repositories automatically: create {repository} first")
+            }
+            413 => format!(
+                "{registry} or a proxy in front of it limits the request size: raise the limit (nginx: \
+                 client_max_body_size)"
+            ),
+            _ if self.refuses_manifest() && location.operation == Operation::PushManifest => format!(
+                "{registry} does not accept this manifest: allow its media type there, or skip the image with --exclude"
+            ),
+            400 if self.wants_tls => may_speak_https(registry),
+            _ => return None,
+        })
+    }
+}
+
+/// `404 MANIFEST_UNKNOWN: manifest unknown`
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.code {
+            Some(code) => write!(formatter, "{} {}", self.status, code.escape_debug())?,
+            None => Status(self.status).fmt(formatter)?,
+        }
+        if self.message.is_empty() { Ok(()) } else { write!(formatter, ": {}", self.message) }
+    }
+}
+
+/// `404 Not Found`
+struct Status(u16);
+
+impl fmt::Display for Status {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = http::StatusCode::from_u16(self.0).ok();
+        match known.and_then(|status| status.canonical_reason()) {
+            Some(reason) => write!(formatter, "{} {reason}", self.0),
+            None => write!(formatter, "{}", self.0),
+        }
+    }
+}
+
+impl EndpointError for RegistryError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Auth(error) => error.kind(),
+            Self::Refused(refusal) => refusal.kind(),
+            Self::Settings(_) => Kind::Usage,
+            _ => Kind::Image,
+        }
+    }
+
+    fn remedy(&self, location: &Location) -> Option<String> {
+        let registry = registry_of(location);
+        Some(match self {
+            Self::Auth(error) => return error.hint(location.side),
+            Self::Refused(refusal) => return refusal.remedy(location),
+            Self::Unreachable { problem, .. } => problem.remedy(registry),
+            Self::ProxyRefused(407) => format!(
+                "set the proxy's login in HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT), or bypass it with \
+                 NO_PROXY={registry}"
+            ),
+            Self::ProxyRefused(_) => {
+                format!("allow {registry} at the proxy, or bypass the proxy with NO_PROXY={registry}")
+            }
+            Self::NotTls => {
+                format!("if {registry} is meant to be unencrypted, pass --plain-http {registry}")
+            }
+            Self::NotHttp(_) => may_speak_https(registry),
+            Self::NeitherScheme { .. } => format!(
+                "check that a registry is running there; if it speaks plain http, pass --plain-http {registry}"
+            ),
+            Self::Stalled(_) if location.operation == Operation::Connect => {
+                format!(
+                    "check the network to {registry}; if it is only slow, raise --connect-timeout SECONDS"
+                )
+            }
+            Self::Stalled(_) => format!(
+                "check {registry} and the network; if they are only slow, raise --stall-timeout SECONDS"
+            ),
+            Self::Immutable(_) => {
+                "delete the tag at the destination, or allow overwriting tags there".to_owned()
+            }
+            Self::Broken(_)
+            | Self::NoChunks(_)
+            | Self::Redirect(_)
+            | Self::Protocol(_)
+            | Self::Settings(_) => {
+                return None;
+            }
+        })
+    }
+
+    fn meaning(&self) -> Meaning {
+        match self {
+            Self::Refused(refusal) if refusal.names_missing_content() => Meaning::ContentMissing,
+            Self::Refused(refusal) if refusal.lacks_repository() => Meaning::RepositoryMissing,
+            Self::Refused(_) | Self::Auth(_) => Meaning::Refused,
+            _ => Meaning::Failed,
+        }
+    }
+
+    fn retry(&self) -> Option<Retry> {
+        retry::of_transfer(self)
+    }
+}
+
+impl ConnectionProblem {
+    /// Whether a certificate was refused, by us or by the registry.
+    pub(super) fn is_about_certificates(self) -> bool {
+        matches!(self, Self::Certificate(_) | Self::ClientCertificate)
+    }
+
+    fn remedy(self, registry: &str) -> String {
+        match self {
+            Self::Certificate(problem) => format!(
+                "{}, or disable certificate checks with --insecure {registry}",
+                problem.remedy(registry)
+            ),
+            Self::ClientCertificate => {
+                format!("{registry} requires a client certificate: pass --client-cert FILE --client-key FILE")
+            }
+            Self::Tunnel => format!("check HTTPS_PROXY, or bypass the proxy with NO_PROXY={registry}"),
+            Self::Other => format!(
+                "check the name and port of {registry} and the network; if it speaks plain http, pass --plain-http \
+                 {registry}"
+            ),
+        }
+    }
+}
+
+impl CertificateProblem {
+    fn remedy(self, registry: &str) -> String {
+        match self {
+            Self::Expired => format!("renew the certificate of {registry} and check this machine's clock"),
+            Self::NotYetValid => "check this machine's clock".to_owned(),
+            Self::WrongName => format!("replace {registry} with a name that the certificate covers"),
+            Self::IsAuthority => format!(
+                "issue a server certificate for {registry}: an authority's own certificate is not valid for a server"
+            ),
+            Self::UnknownAuthority | Self::Other => {
+                "pass the registry's certificate authority with --ca-cert FILE".to_owned()
+            }
+        }
+    }
+}
+
+fn may_speak_https(registry: &str) -> String {
+    format!("if {registry} speaks https, remove --plain-http {registry}")
+}
+
+/// The registry in a location.
+fn registry_of(location: &Location) -> &str {
+    location.name.split('/').next().unwrap_or(&location.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::Error;
+
+    #[test]
+    fn an_error_shows_operation_location_attempts_and_the_registrys_message() {
+        let refusal = Refusal {
+            status: 403,
+            code: Some("DENIED".to_owned()),
+            message: "no push for you".to_owned(),
+            ..Refusal::default()
+        };
+        let name = "reg.example.com/thoras/services:4.53.0";
+        let cause = RegistryError::Refused(refusal);
+        let error = Error::new(Operation::PushManifest, Side::Destination, name, cause);
+        let failure = Error { attempts: 3, elapsed: Duration::from_millis(2500), ..error }.failure();
+        assert_eq!(
+            failure.message,
+            "cannot push manifest reg.example.com/thoras/services:4.53.0 (destination), tried 3 times in 2.5 s"
+        );
+        assert_eq!(failure.causes, ["the registry answered 403 DENIED: no push for you"]);
+        assert_eq!(failure.kind, Kind::Authentication);
+    }
+}

@@ -1,0 +1,108 @@
+//! `bundle inspect`: shows what is in a bundle, from its head alone.
+
+use std::sync::Arc;
+
+use super::{inspect::platforms, open_bundle::open};
+use crate::{
+    endpoint::{
+        BlobStream, Cause, Error, Operation, Source,
+        bundle::{Bundle, index::IndexEntry},
+    },
+    error::{Failure, Kind},
+    event::EventSink,
+    graph::{KnownManifests, PlatformManifest},
+    lock::Lock,
+    oci::{Descriptor, Digest, RawManifest, Repository, Target},
+    outcome::inspection::{BundleContents, BundledImage, DeltaBase},
+    problem::Side,
+    request::BundleInspect,
+    resolve,
+};
+
+pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Result<BundleContents, Failure> {
+    let bundle = Arc::new(open(&request.paths, events)?);
+    let contents = HeadOnly(Arc::clone(&bundle));
+    let head = bundle.head();
+    let (mut images, mut failures) = (Vec::new(), Vec::new());
+    for named in &head.index.images {
+        match image(&contents, named).await {
+            Ok(image) => images.push(image),
+            Err(error) => failures.push(Failure { kind: Kind::Integrity, ..error.failure() }),
+        }
+    }
+    Ok(BundleContents {
+        id: head.id().clone(),
+        path: bundle.path().display().to_string(),
+        size: bundle.size().map_err(|error| error.failure())?,
+        chart: head.lock.as_ref().and_then(|lock| lock.chart.clone()),
+        base: head.lock.as_ref().and_then(delta_base),
+        images,
+        left_out: head.left_out().cloned().collect(),
+        failures,
+    })
+}
+
+fn delta_base(lock: &Lock) -> Option<DeltaBase> {
+    let base = lock.base.as_ref()?;
+    Some(DeltaBase {
+        id: base.id.clone(),
+        absent_blobs: base.blobs.len(),
+        absent_bytes: base.blobs.keys().filter_map(|digest| lock.blobs.get(digest)).sum(),
+    })
+}
+
+async fn image(head: &HeadOnly, named: &IndexEntry) -> Result<BundledImage, Error> {
+    let repository = named.handle.repository();
+    let target = Target::Digest(named.root.digest.clone());
+    let Some(root) = head.manifest(repository, &target).await? else {
+        let place = named.handle.to_string();
+        return Err(Error::new(Operation::ReadManifest, Side::Source, place, Cause::NoSuchManifest));
+    };
+    let mut graph = resolve::resolve(head, repository, root, &KnownManifests::new()).await?;
+    if graph.platforms.is_empty() {
+        graph.platforms = locked_platforms(&head.0, named);
+    }
+    let manifests = graph.nodes.iter().map(|node| node.manifest.size());
+    let blobs = graph.blobs().into_iter().map(|blob| blob.size);
+    Ok(BundledImage {
+        reference: named.reference.clone(),
+        label: named.label.clone(),
+        digest: named.root.digest.clone(),
+        media_type: named.root.media_type.clone(),
+        total_size: manifests.chain(blobs).fold(0, u64::saturating_add),
+        platforms: platforms(&graph),
+        attestations: graph.attestations(),
+    })
+}
+
+/// An image without an index names its platform only in its config, which is a blob; the lock has it as well.
+fn locked_platforms(bundle: &Bundle, named: &IndexEntry) -> Vec<PlatformManifest> {
+    let lock = bundle.head().lock.iter();
+    let image = lock.flat_map(|lock| &lock.images).find(|image| image.source == named.handle);
+    image.map(|image| image.platforms.clone()).unwrap_or_default()
+}
+
+/// A bundle as a source that never reads a blob.
+struct HeadOnly(Arc<Bundle>);
+
+impl Source for HeadOnly {
+    fn side(&self) -> Side {
+        self.0.side()
+    }
+
+    async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
+        self.0.digest(repository, tag).await
+    }
+
+    async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
+        self.0.manifest(repository, target).await
+    }
+
+    async fn blob_size(&self, _: &Repository, _: &Digest) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
+
+    async fn open_blob(&self, _: &Repository, blob: &Descriptor, _: u64) -> Result<BlobStream, Error> {
+        Err(Error::new(Operation::ReadBlob, self.side(), blob.digest.to_string(), Cause::NoSuchBlob))
+    }
+}

@@ -1,0 +1,146 @@
+//! One image of a bundle that is checked.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::{Required, blobs::BlobResults};
+use crate::{
+    confirm::{self, Expected, Level, Survey},
+    endpoint::{
+        Error,
+        bundle::{Bundle, index::IndexEntry},
+    },
+    error::{Failure, Kind},
+    graph::Graph,
+    lock::LockedImage,
+    oci::{ArtifactKind, Descriptor, Digest, Mapping, Platform, Reference, Target},
+    outcome::{ImageOutcome, Status},
+    problem::{FoundBy, Problem, Remedy},
+};
+
+/// One image, and what it must have.
+pub(super) struct Image {
+    pub(super) mapping: Arc<Mapping>,
+    pub(super) root: Descriptor,
+    required: Vec<Platform>,
+    waived: Vec<Platform>,
+}
+
+impl Image {
+    /// All images.
+    pub(super) fn all(bundle: &Bundle, required: &Required) -> Vec<Self> {
+        let head = bundle.head();
+        let lock = head.lock.as_ref();
+        let locked: HashMap<&Reference, &LockedImage> =
+            lock.iter().flat_map(|lock| &lock.images).map(|image| (&image.source, image)).collect();
+        let platforms = required.platforms.as_ref().or_else(|| lock.map(|lock| &lock.platforms));
+        let image = |entry: &IndexEntry| {
+            let source = entry.handle.clone();
+            let is_waived = |platform: &Platform| {
+                locked.get(&source).is_some_and(|image| image.waived.contains(platform))
+                    || required.waivers.covers(&source, platform)
+            };
+            let (waived, required) = platforms.into_iter().flatten().cloned().partition(is_waived);
+            let repository = source.repository().clone();
+            let tag = source.tag().unwrap_or("latest").to_owned();
+            let mapping = Arc::new(Mapping { pinned: None, source, repository, tag });
+            Self { mapping, root: entry.root.clone(), required, waived }
+        };
+        head.index.images.iter().map(image).collect()
+    }
+
+    /// Reads its manifests. Every image has a copy of what it shares with others, so only one is read at a time.
+    pub(super) async fn survey(&self, bundle: &Bundle) -> ImageSurvey<'_> {
+        let target = Target::Digest(self.root.digest.clone());
+        let repository = &self.mapping.repository;
+        let foreign_layers = bundle.head().foreign_layers();
+        let survey =
+            confirm::survey_what_answers(bundle, repository, &target, Level::Platforms, foreign_layers);
+        ImageSurvey { image: self, survey: survey.await }
+    }
+}
+
+/// An image, and what its manifests say.
+pub(super) struct ImageSurvey<'a> {
+    pub(super) image: &'a Image,
+    survey: Result<Survey, Error>,
+}
+
+impl ImageSurvey<'_> {
+    pub(super) fn graph(&self) -> Option<&Graph> {
+        self.survey.as_ref().ok()?.graph.as_ref()
+    }
+
+    /// Every blob once.
+    pub(super) fn blobs(&self) -> Vec<&Descriptor> {
+        self.graph().map(Graph::blobs).unwrap_or_default()
+    }
+
+    pub(super) fn is_chart(&self) -> bool {
+        self.graph().is_some_and(|graph| graph.kind() == ArtifactKind::Chart)
+    }
+
+    /// The result, once all blobs have been read. `destination` is what reports call the image's place.
+    pub(super) fn outcome(
+        &self,
+        destination: String,
+        blobs: &BlobResults,
+        absent: &HashSet<Digest>,
+    ) -> ImageOutcome {
+        let mut outcome = ImageOutcome::new(&self.image.mapping, Status::Verified);
+        outcome.destination = destination;
+        outcome.digest = Some(self.image.root.digest.clone());
+        if let Some(graph) = self.graph() {
+            outcome.kind = graph.kind();
+            outcome.platforms.clone_from(&graph.platforms);
+            outcome.attestations = graph.attestations();
+            outcome.media_type = graph.root().map(|root| root.manifest.media_type().clone());
+            outcome.bytes.present = graph.blob_bytes();
+            outcome.waived = graph.lacks(&self.image.waived);
+        }
+        outcome.problems = self.problems(blobs, absent);
+        outcome.failure = match &self.survey {
+            Err(error) => Some(Failure { kind: Kind::Integrity, ..error.failure() }),
+            Ok(_) => (!outcome.problems.is_empty()).then(|| {
+                let kind = Problem::failure_kind_of(&outcome.problems, FoundBy::BundleVerify);
+                Failure::new(kind, "missing or damaged in the bundle")
+                    .with_hint(Remedy::CopyBundleAgain.hint())
+            }),
+        };
+        if outcome.failure.is_some() {
+            outcome.status = Status::Failed;
+        }
+        outcome
+    }
+
+    fn problems(&self, blobs: &BlobResults, absent: &HashSet<Digest>) -> Vec<Problem> {
+        let Ok(survey) = &self.survey else { return Vec::new() };
+        let expected = Expected { digest: None, platforms: &self.image.required };
+        let mut problems = confirm::judge(survey, expected);
+        for problem in &mut problems {
+            // A bundle has no tags: the manifest with the root's digest is missing.
+            if *problem == Problem::MissingTag {
+                *problem =
+                    Problem::MissingManifest { digest: self.image.root.digest.clone(), platform: None };
+            }
+        }
+        let Some(graph) = &survey.graph else { return problems };
+        problems.extend(graph.root().and_then(|root| {
+            let manifest = &root.manifest;
+            let reason = if *manifest.media_type() == self.image.root.media_type {
+                manifest.check_size(&self.image.root).err()?.to_string()
+            } else {
+                format!("index.json says that it is a `{}`", self.image.root.media_type)
+            };
+            Some(Problem::BadManifest { digest: self.image.root.digest.clone(), reason })
+        }));
+        let mut seen = HashSet::new();
+        let needed = graph.nodes.iter().flat_map(|node| graph.blobs_of(node));
+        let needed = needed.filter(|blob| !absent.contains(&blob.digest));
+        let distinct = needed.filter(|blob| seen.insert((&blob.digest, blob.size)));
+        problems.extend(distinct.filter_map(|blob| blobs.problem(blob)));
+        problems
+    }
+}

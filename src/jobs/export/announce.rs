@@ -1,0 +1,84 @@
+//! The events of an export. Images are resolved before the bundle is laid out, and a stream copies blob after blob where
+//! other runs copy images.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::{
+    endpoint::{body::OnProgress, bundle::Layout},
+    event::{Event, EventSink, Landing},
+    graph::Graph,
+    oci::{Descriptor, Digest, Mapping, Repository},
+    pipeline::mirror::warn_of_foreign_layers,
+};
+
+/// Passes on what matters while images are resolved. The other events follow when they are copied.
+pub(super) struct ResolvingEvents(pub(super) Arc<dyn EventSink>);
+
+impl EventSink for ResolvingEvents {
+    fn emit(&self, event: Event) {
+        if matches!(event, Event::Retrying { .. } | Event::Warning { image: None, .. } | Event::Detail { .. })
+        {
+            self.0.emit(event);
+        }
+    }
+}
+
+/// The image that each blob of a stream counts for.
+pub(super) struct OwnerOfBlobs<'a> {
+    images: HashMap<Digest, Arc<Mapping>>,
+    events: &'a Arc<dyn EventSink>,
+}
+
+impl<'a> OwnerOfBlobs<'a> {
+    /// Announces the images, and how much has to be copied for each.
+    pub(super) fn announce<'b>(
+        images: impl Iterator<Item = (Mapping, &'b Graph)>,
+        layout: &Layout,
+        events: &'a Arc<dyn EventSink>,
+    ) -> Self {
+        let images: Vec<_> = images.map(|(image, graph)| (Arc::new(image), graph)).collect();
+        events.emit(Event::Started { images: images.iter().map(|(image, _)| Arc::clone(image)).collect() });
+        let mut owners = HashMap::new();
+        for (image, graph) in images {
+            warn_of_foreign_layers(&image, graph, &**events);
+            let (mut blobs, mut bytes) = (0, 0_u64);
+            for blob in graph.blobs() {
+                if layout.blob(&blob.digest).is_some() && !owners.contains_key(&blob.digest) {
+                    owners.insert(blob.digest.clone(), Arc::clone(&image));
+                    blobs += 1;
+                    bytes = bytes.saturating_add(blob.size);
+                }
+            }
+            events.emit(Event::Planned { image, blobs, bytes });
+        }
+        Self { images: owners, events }
+    }
+
+    /// For every blob, a repository that has it.
+    pub(super) fn repositories(&self) -> HashMap<Digest, Repository> {
+        let repository =
+            |(digest, image): (&Digest, &Arc<Mapping>)| (digest.clone(), image.repository.clone());
+        self.images.iter().map(repository).collect()
+    }
+
+    /// Announces the transfer of a blob, and returns what counts its bytes.
+    pub(super) fn progress(&self, blob: &Descriptor) -> OnProgress {
+        let Some(image) = self.images.get(&blob.digest).cloned() else { return Box::new(|_| ()) };
+        let (events, blob) = (Arc::clone(self.events), blob.clone());
+        events.emit(Event::BlobStarted { image: Arc::clone(&image), blob: blob.clone() });
+        let moved = AtomicU64::new(0);
+        Box::new(move |bytes| {
+            events.emit(Event::BlobProgress { image: Arc::clone(&image), bytes });
+            if moved.fetch_add(bytes, Ordering::Relaxed) + bytes == blob.size {
+                let (image, blob) = (Arc::clone(&image), blob.clone());
+                events.emit(Event::BlobFinished { image, blob, how: Landing::Copied });
+            }
+        })
+    }
+}

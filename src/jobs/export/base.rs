@@ -1,0 +1,96 @@
+//! `--base`: what the far side already has, from a lock or a bundle.
+
+use std::{collections::BTreeMap, path::Path};
+
+use crate::{
+    endpoint::bundle::volumes,
+    error::{Failure, Kind},
+    event::EventSink,
+    jobs::open_bundle,
+    lock::{Base, Lock, LockError},
+    oci::{Digest, Reference},
+};
+
+/// Reads the lock of a mirror or of a bundle, or a bundle.
+pub(super) fn read(path: &Path, events: &dyn EventSink) -> Result<Base, Failure> {
+    let named = |failure: Failure| {
+        let message = format!("--base: {}", failure.message);
+        Failure { message, ..failure }
+    };
+    let (lock, id) = if is_a_lock(path) {
+        let read = |error: LockError| named(error.failure());
+        let bytes = Lock::read_bytes(path).map_err(read)?;
+        (Lock::parse(&bytes, path).map_err(read)?, Digest::sha256(&bytes))
+    } else {
+        let bundle = open_bundle::open(&[path.to_owned()], events).map_err(named)?;
+        let id = bundle.head().id().clone();
+        let lock = bundle.head().lock.clone().ok_or_else(|| without_lock(path))?;
+        (lock, id)
+    };
+    let base = Base { id, blobs: repositories(&lock) };
+    if base.blobs.is_empty() {
+        let message = format!("--base {}: no image in it was ever confirmed", path.display());
+        return Err(Failure::new(Kind::Input, message).with_hint("leave --base out to write a whole bundle"));
+    }
+    Ok(base)
+}
+
+/// Whether it is a file that starts like JSON, and not the index of volumes.
+fn is_a_lock(path: &Path) -> bool {
+    use std::io::Read as _;
+    if !path.is_file() || path.to_string_lossy().ends_with(volumes::SUFFIX) {
+        return false;
+    }
+    let mut first = [0];
+    std::fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut first).is_ok() && first == *b"{")
+}
+
+fn without_lock(path: &Path) -> Failure {
+    let message =
+        format!("--base {}: another program wrote this bundle, and it holds no lock", path.display());
+    Failure::new(Kind::Input, message)
+        .with_hint("name the lock that `bundle import` or `sync` wrote at the far side")
+}
+
+/// Every blob of the confirmed images, with the repositories that have it.
+fn repositories(lock: &Lock) -> BTreeMap<Digest, Vec<String>> {
+    let mut repositories: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
+    for image in lock.images.iter().filter(|image| image.is_confirmed()) {
+        let repository = |reference: &Reference| reference.repository().to_string();
+        let copies = image.destinations.iter().filter(|copy| copy.confirmed).map(|copy| &copy.reference);
+        let here: Vec<String> = std::iter::once(&image.source).chain(copies).map(repository).collect();
+        for blob in &image.blobs {
+            let known = repositories.entry(blob.clone()).or_default();
+            known.extend(here.iter().cloned());
+            known.sort();
+            known.dedup();
+        }
+    }
+    repositories
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Silent;
+
+    #[test]
+    fn locks_and_bundles_of_the_previous_version_are_read() {
+        let shared = Digest::sha256(b"shared layer");
+        let source = ["127.0.0.1:5061/team/app", "127.0.0.1:5061/team/tools/agent"].as_slice();
+        let mirror = ["127.0.0.1:5062/mirror/app", "127.0.0.1:5062/mirror/tools/agent"].as_slice();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/lock-v1");
+        for (file, repositories) in
+            [("sync.lock", [source, mirror].concat()), ("bundle.tar", source.to_vec())]
+        {
+            let base = read(&folder.join(file), &Silent).unwrap();
+            assert_eq!(base.blobs[&shared], repositories, "{file}");
+        }
+        let id = Digest::sha256(&std::fs::read(folder.join("sync.lock")).unwrap());
+        assert_eq!(
+            read(&folder.join("sync.lock"), &Silent).unwrap().id,
+            id,
+            "the digest of the file as it is"
+        );
+    }
+}

@@ -1,0 +1,335 @@
+//! Writes a bundle. Every image is resolved first, because the offset of every blob must be known before the first byte.
+//! Then the blobs are copied as to any other destination, and the file is read back and gets its name.
+
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
+
+use tokio::io::AsyncWrite;
+
+use super::{
+    announce::{OwnerOfBlobs, ResolvingEvents},
+    blocking::blocking,
+};
+use crate::{
+    confirm::Level,
+    endpoint::{
+        Error, Source,
+        bundle::{self, Draft, Meter, Output, Writer},
+        empty::EmptyDestination,
+        pinned::PinnedSource,
+    },
+    error::{Failure, Kind},
+    event::{Event, EventSink},
+    graph::Graph,
+    lock::{Base, Lock, Placement},
+    oci::{ChartIdentity, Descriptor, Digest, Mapping, Reference},
+    outcome::{Bytes, Mirrored, Status},
+    pipeline::{Options, mirror},
+    problem::Problem,
+};
+
+/// What a bundle's lock records besides the images.
+#[derive(Debug, Clone)]
+pub(super) struct Contents {
+    /// The chart that the images come from.
+    pub(super) chart: Option<ChartIdentity>,
+    /// How images are to be named where the bundle is imported.
+    pub(super) placement: Placement,
+    /// What the far side already has.
+    pub(super) base: Option<Base>,
+}
+
+/// The result of an export.
+#[derive(Debug)]
+pub(super) struct Exported {
+    /// The result of each image, in the order of the request.
+    pub(super) mirrored: Vec<Mirrored>,
+    /// The bundle; `None` if an image failed and no bundle was wanted without it.
+    pub(super) written: Option<Written>,
+}
+
+/// A complete bundle.
+#[derive(Debug, Clone)]
+pub(super) struct Written {
+    /// Its id.
+    pub(super) id: Digest,
+    /// Its length in bytes.
+    pub(super) length: u64,
+    /// Its files; none for a stream.
+    pub(super) files: Vec<PathBuf>,
+    /// Bytes of blobs kept from an interrupted export.
+    pub(super) kept: u64,
+    /// Bytes of blobs left out because the far side has them.
+    pub(super) left_out: u64,
+    /// The lock that is in it.
+    pub(super) lock: Lock,
+}
+
+/// Writes bundles of images.
+pub(super) struct Exporter<S> {
+    /// Where images come from.
+    pub(super) source: Arc<S>,
+    /// Platforms, waivers, and how many blobs are copied at once.
+    pub(super) options: Options,
+    /// What the lock records.
+    pub(super) contents: Contents,
+    /// Whether a bundle is written without the images that failed.
+    pub(super) keep_going: bool,
+    /// Receives the events.
+    pub(super) events: Arc<dyn EventSink>,
+}
+
+impl<S: Source> Exporter<S> {
+    /// Writes to files. Continues what an interrupted export left, and leaves what it cannot finish for the next.
+    pub(super) async fn to_files(
+        &self,
+        references: Vec<Reference>,
+        output: Output,
+    ) -> Result<Exported, Failure> {
+        let mut mirrored = self.resolve(references).await;
+        let mut events = Arc::clone(&self.events);
+        let mut kept = None;
+        while ready(&mut mirrored).next().is_some() {
+            let draft = self.draft(&mut mirrored);
+            let lock = self.lock(&mirrored);
+            if let Some(written) = self.is_there(&output, &draft, &lock).await? {
+                for image in ready(&mut mirrored) {
+                    image.outcome.status = Status::UpToDate;
+                    image.outcome.bytes = Bytes { present: blob_bytes(image), ..Bytes::default() };
+                }
+                if kept.is_some() {
+                    // It was started with an image that then failed.
+                    let work = move |_: &Meter| output.discard_unfinished();
+                    blocking("removing what is not needed", &*self.events, work).await?;
+                }
+                return Ok(Exported { mirrored, written: Some(written) });
+            }
+            let before = failed(&mirrored);
+            let writer = self.open(&output, draft, kept.is_none()).await?;
+            self.copy(&mut mirrored, &writer, &events, kept.is_some()).await;
+            kept.get_or_insert(writer.kept());
+            if failed(&mirrored) > before && self.keep_going {
+                // The bundle is laid out again without what failed; everything else is already there.
+                events = Arc::new(crate::event::Silent);
+                continue;
+            }
+            let writer = self.read_back(&mut mirrored, writer).await?;
+            if failed(&mirrored) > 0 && (!self.keep_going || failed(&mirrored) > before) {
+                break;
+            }
+            let mut written = written(writer.draft(), lock);
+            written.kept = kept.unwrap_or_default();
+            let finishing = "writing everything to disk";
+            written.files = blocking(finishing, &*self.events, move |meter| writer.finish(meter)).await?;
+            return Ok(Exported { mirrored, written: Some(written) });
+        }
+        Ok(Exported { mirrored, written: None })
+    }
+
+    /// Writes to `out`, in order. Nothing is written when an image cannot be resolved.
+    pub(super) async fn to_stream(
+        &self,
+        references: Vec<Reference>,
+        out: impl AsyncWrite + Unpin,
+    ) -> Result<Exported, Failure> {
+        let mut mirrored = self.resolve(references).await;
+        if (failed(&mirrored) > 0 && !self.keep_going) || ready(&mut mirrored).next().is_none() {
+            return Ok(Exported { mirrored, written: None });
+        }
+        let (draft, source) = (self.draft(&mut mirrored), self.pinned(&mirrored));
+        let images = ready(&mut mirrored)
+            .filter_map(|image| Some((under_its_own_name(&image.outcome.source), image.graph.as_ref()?)));
+        let owners = OwnerOfBlobs::announce(images, draft.layout(), &self.events);
+        let progress = |blob: &Descriptor| owners.progress(blob);
+        if let Err(error) =
+            bundle::stream::write(&draft, &source, &owners.repositories(), out, progress).await
+        {
+            return Err(cut_off(&error));
+        }
+        let lock = self.lock(&mirrored);
+        for image in ready(&mut mirrored) {
+            image.outcome.status = Status::Copied;
+            image.outcome.bytes = Bytes { copied: blob_bytes(image), ..Bytes::default() };
+            self.events.emit(Event::Finished { outcome: Arc::new(image.outcome.clone()) });
+        }
+        Ok(Exported { mirrored, written: Some(written(&draft, lock)) })
+    }
+
+    /// Resolves every image: its manifests and blobs, and whether it has the required platforms.
+    async fn resolve(&self, references: Vec<Reference>) -> Vec<Mirrored> {
+        let mappings = references.iter().map(under_its_own_name).collect();
+        let options = Options { dry_run: true, check: Level::Platforms, ..self.options.clone() };
+        let events = Arc::new(ResolvingEvents(Arc::clone(&self.events)));
+        let mut mirrored =
+            mirror(Arc::clone(&self.source), Arc::new(EmptyDestination), mappings, options, events).await;
+        for image in &mut mirrored {
+            image.outcome.destination = image.outcome.source.to_string();
+        }
+        mirrored
+    }
+
+    /// A bundle of the images that have not failed.
+    fn draft(&self, mirrored: &mut [Mirrored]) -> Draft {
+        let lock = self.lock(mirrored);
+        let images: Vec<_> = ready(mirrored)
+            .filter_map(|image| Some((&image.outcome.source, image.graph.as_ref()?)))
+            .collect();
+        let absent = self.contents.base.iter().flat_map(|base| base.blobs.keys().cloned()).collect();
+        Draft::new(&images, &lock, &absent)
+    }
+
+    /// The lock inside the bundle. It is written before the blobs, so it is right only for a complete bundle.
+    fn lock(&self, mirrored: &[Mirrored]) -> Lock {
+        let Contents { chart, placement, base } = self.contents.clone();
+        let Options { platforms, foreign_layers, .. } = &self.options;
+        let mut lock = Lock::new(chart, placement, platforms, *foreign_layers, mirrored);
+        // Blobs that only a failed image needs are not part of the bundle, so they are not left out either.
+        let good = mirrored.iter().filter(|image| image.outcome.failure_kind().is_none());
+        let blobs = good.flat_map(|image| image.graph.iter()).flat_map(|graph| graph.blobs());
+        let needed: HashSet<&Digest> = blobs.map(|blob| &blob.digest).collect();
+        let base = base.map(|mut base| {
+            base.blobs.retain(|digest, _| needed.contains(digest));
+            base
+        });
+        lock.base = base;
+        let failed: HashSet<&Reference> = mirrored
+            .iter()
+            .filter(|image| image.outcome.failure_kind().is_some())
+            .map(|image| &image.outcome.source)
+            .collect();
+        for image in &mut lock.images {
+            let is_whole = !failed.contains(&image.source);
+            image.destinations.iter_mut().for_each(|copy| copy.confirmed = is_whole);
+        }
+        lock
+    }
+
+    /// The source, without reading known manifests again.
+    fn pinned(&self, mirrored: &[Mirrored]) -> PinnedSource<S> {
+        let images = mirrored.iter().filter_map(|image| Some((&image.outcome.source, image.graph.as_ref()?)));
+        PinnedSource::new(Arc::clone(&self.source), images)
+    }
+
+    async fn is_there(
+        &self,
+        output: &Output,
+        draft: &Draft,
+        lock: &Lock,
+    ) -> Result<Option<Written>, Failure> {
+        let (output, wanted) = (output.clone(), draft.expectation());
+        let checking = "reading the existing bundle";
+        let work = move |meter: &Meter| Ok(wanted.is_met_by(&output, meter));
+        let there = blocking(checking, &*self.events, work).await?;
+        Ok(there.map(|files| Written { files, ..written(draft, lock.clone()) }))
+    }
+
+    async fn open(&self, output: &Output, draft: Draft, is_first: bool) -> Result<Arc<Writer>, Failure> {
+        let output = output.clone();
+        let reading = "reading what an earlier export left";
+        let work = move |meter: &Meter| Writer::open(output, draft, meter);
+        let writer = blocking(reading, &*self.events, work).await?;
+        if !is_first {
+            return Ok(Arc::new(writer));
+        }
+        for (reference, then, now) in writer.changed() {
+            let message = format!("{reference} changed since the interrupted export: {then} -> {now}");
+            self.events.emit(Event::Warning { image: Some(reference.clone()), message });
+        }
+        if writer.kept() > 0 {
+            let message = format!("{} bytes of an interrupted export are kept", writer.kept());
+            self.events.emit(Event::Detail { message });
+        }
+        Ok(Arc::new(writer))
+    }
+
+    /// Copies what is missing, and replaces the results of the images that had not failed.
+    ///
+    /// Byte counts are those of the first time: when the bundle is laid out again, the blobs are already there.
+    async fn copy(
+        &self,
+        mirrored: &mut [Mirrored],
+        writer: &Arc<Writer>,
+        events: &Arc<dyn EventSink>,
+        again: bool,
+    ) {
+        let mappings = ready(mirrored).map(|image| under_its_own_name(&image.outcome.source)).collect();
+        let source = Arc::new(self.pinned(mirrored));
+        let options =
+            Options { check: Level::Blobs, overwrite: true, dry_run: false, ..self.options.clone() };
+        let copied = mirror(source, Arc::clone(writer), mappings, options, Arc::clone(events)).await;
+        for (image, copied) in ready(mirrored).zip(copied) {
+            let before = image.outcome.bytes;
+            image.outcome = copied.outcome;
+            if again {
+                image.outcome.bytes = before;
+            }
+            image.outcome.destination = image.outcome.source.to_string();
+        }
+    }
+
+    /// Reads every blob of the file back, and fails the images whose blobs differ from what was written.
+    async fn read_back(&self, mirrored: &mut [Mirrored], writer: Arc<Writer>) -> Result<Writer, Failure> {
+        if failed(mirrored) > 0 && !self.keep_going {
+            return sole_owner(writer);
+        }
+        let reading = Arc::clone(&writer);
+        let work = move |meter: &Meter| reading.read_back(meter);
+        let damaged = blocking("reading the bundle back", &*self.events, work).await?;
+        let damaged: HashSet<Digest> = damaged.into_iter().collect();
+        for image in mirrored.iter_mut().filter(|image| image.outcome.failure_kind().is_none()) {
+            let blobs = image.graph.iter().flat_map(|graph| graph.blobs());
+            let reason = "the file, read back, has other bytes";
+            let problems: Vec<Problem> = blobs
+                .filter(|blob| damaged.contains(&blob.digest))
+                .map(|blob| Problem::CorruptBlob { digest: blob.digest.clone(), reason: reason.to_owned() })
+                .collect();
+            if !problems.is_empty() {
+                let failure =
+                    Failure::new(Kind::Integrity, "the bundle, read back, differs from what was written")
+                        .with_hint(
+                            "the disk may be failing: run the same command again, or write to another disk",
+                        );
+                image.outcome.status = Status::Failed;
+                image.outcome.problems = problems;
+                image.outcome.failure = Some(failure);
+            }
+        }
+        sole_owner(writer)
+    }
+}
+
+fn written(draft: &Draft, lock: Lock) -> Written {
+    let (id, length, left_out) = (draft.id().clone(), draft.layout().length(), draft.left_out());
+    Written { id, length, files: Vec::new(), kept: 0, left_out, lock }
+}
+
+/// Takes the writer back: no transfer holds it any more.
+fn sole_owner(writer: Arc<Writer>) -> Result<Writer, Failure> {
+    Arc::try_unwrap(writer)
+        .map_err(|_| Failure::new(Kind::Image, "a transfer is still in progress; please report this"))
+}
+
+/// In a bundle, an image keeps the name of its source.
+fn under_its_own_name(reference: &Reference) -> Mapping {
+    let (source, repository) = (reference.clone(), reference.repository().clone());
+    Mapping { source, pinned: None, repository, tag: bundle::tag_of(reference) }
+}
+
+/// The images that have not failed.
+fn ready(mirrored: &mut [Mirrored]) -> impl Iterator<Item = &mut Mirrored> {
+    mirrored.iter_mut().filter(|image| image.outcome.failure_kind().is_none())
+}
+
+fn failed(mirrored: &[Mirrored]) -> usize {
+    mirrored.iter().filter(|image| image.outcome.failure_kind().is_some()).count()
+}
+
+/// The bytes of an image's blobs.
+fn blob_bytes(image: &Mirrored) -> u64 {
+    image.graph.as_ref().map_or(0, Graph::blob_bytes)
+}
+
+fn cut_off(error: &Error) -> Failure {
+    let failure = error.failure();
+    let hint = "discard the incomplete output: a stream cannot be resumed";
+    failure.with_hint(hint)
+}

@@ -1,0 +1,99 @@
+//! `bundle export`: writes the images into one file, which is read back before it gets its name.
+//!
+//! [`exporter`] does the work; [`announce`] and [`blocking`] emit its events.
+
+mod announce;
+mod base;
+mod blocking;
+mod exporter;
+
+use std::{path::Path, sync::Arc, time::Instant};
+
+use self::exporter::{Contents, Exporter, Written};
+use super::{
+    images::{enumerate, packaged_chart, warn_of_idle_waivers},
+    record::Record,
+};
+use crate::{
+    endpoint::{bundle::Output, packaged_chart::ChartSource},
+    error::Failure,
+    event::{EventSink, warn},
+    lock::Base,
+    oci::{Naming, Reference},
+    outcome::{BundleSummary, Command, RunOutcome},
+    request::{Access, Export, ExportTo, VolumeSize},
+};
+
+pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
+    let started = Instant::now();
+    let Export { to, base, keep_going, lock, selection, naming, registries, platforms, .. } = request;
+    let files = output(to, &*events)?;
+    let access = Access::open(registries, Arc::clone(&events))?;
+    let found = enumerate(selection, &*events).await?;
+    let mut references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
+    let waivers = platforms.waivers();
+    warn_of_idle_waivers(&waivers, &references, &*events);
+    let chart = found.package.as_ref().map(|package| package.reference.clone());
+    references.extend(chart.clone());
+    let record = Record::prepare(lock.as_deref())?;
+    let contents = Contents {
+        chart: found.chart.clone(),
+        placement: naming.placement(None, Naming::default(), found.source_prefix, chart),
+        base: base.as_deref().map(|path| read_base(path, &*events)).transpose()?,
+    };
+    let foreign_layers = request.foreign_layers.into();
+    let source = access.source()?.with_foreign_layers(foreign_layers);
+    let exporter = Exporter {
+        source: Arc::new(ChartSource::new(source, packaged_chart(found.package))),
+        options: request.copy.options(platforms.required.clone(), waivers, foreign_layers),
+        contents,
+        keep_going: *keep_going,
+        events,
+    };
+    let ended = match files {
+        None => exporter.to_stream(references, tokio::io::stdout()).await?,
+        Some(files) => exporter.to_files(references, files).await?,
+    };
+    let failure = ended.written.as_ref().and_then(|written| record.write(|| Ok(written.lock.clone())));
+    let outcomes = ended.mirrored.into_iter().map(|image| image.outcome).collect();
+    Ok(RunOutcome {
+        destination: Some(match to {
+            ExportTo::Stdout => "-".to_owned(),
+            ExportTo::Files { path, .. } => path.display().to_string(),
+        }),
+        bundle: ended.written.as_ref().map(|written| written.id.clone()),
+        chart: found.chart,
+        written: ended.written.as_ref().map(summary),
+        ..RunOutcome::new(Command::BundleExport, outcomes, failure.into_iter().collect(), started.elapsed())
+    })
+}
+
+/// The files to write, checked; `None` for standard output.
+fn output(to: &ExportTo, events: &dyn EventSink) -> Result<Option<Output>, Failure> {
+    let ExportTo::Files { path, volume } = to else { return Ok(None) };
+    if let Some(warning) = volume.and_then(VolumeSize::warning) {
+        warn(events, warning);
+    }
+    let output = Output { path: path.clone(), volume: volume.map(VolumeSize::bytes) };
+    output.check().map_err(|error| error.failure())?;
+    Ok(Some(output))
+}
+
+/// What the far side already has.
+fn read_base(path: &Path, events: &dyn EventSink) -> Result<Base, Failure> {
+    warn(
+        events,
+        "a bundle with --base is for `thoras-mirror bundle import` only: to other tools it is incomplete",
+    );
+    base::read(path, events)
+}
+
+fn summary(written: &Written) -> BundleSummary {
+    BundleSummary {
+        id: written.id.clone(),
+        files: written.files.iter().map(|file| file.display().to_string()).collect(),
+        length: written.length,
+        kept: written.kept,
+        left_out: written.left_out,
+    }
+}

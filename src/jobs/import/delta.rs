@@ -1,0 +1,132 @@
+//! What a delta leaves out: looked up in the repository that needs it, then in those that the base was copied to or
+//! from. All of it is found before any transfer, or the bundle is refused.
+
+use std::collections::BTreeSet;
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{Job, parts::Affected, plan::Plan};
+use crate::{
+    endpoint::{Error, Meaning, Source, bundle::Bundle, known_blobs::KnownBlobs},
+    error::{Failure, Kind},
+    oci::{Descriptor, Digest, Reference, Repository},
+    problem::Problem,
+};
+
+/// How many blobs are looked up at once.
+const AT_ONCE: usize = 16;
+
+/// What was found of a base.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Where it is.
+    pub(super) landed: KnownBlobs,
+    /// Images that need what was not found.
+    pub(super) affected: Vec<Affected>,
+}
+
+impl Job<'_> {
+    /// Looks for everything that the bundle leaves out.
+    pub(super) async fn base(&self, bundle: &Bundle, plan: &mut Plan) -> Result<Found, Failure> {
+        let Some(base) = bundle.head().lock.as_ref().and_then(|lock| lock.base.as_ref()) else {
+            return Ok(Found::default());
+        };
+        let landed = KnownBlobs::default();
+        let needed: BTreeSet<(Digest, u64, Repository)> = needed(bundle, plan);
+        let missing: Vec<Option<(Digest, Repository)>> = stream::iter(needed)
+            .map(|(digest, size, repository)| {
+                let places = base.blobs.get(&digest).map_or([].as_slice(), Vec::as_slice);
+                let candidates = self.candidates(places, &repository, plan);
+                let landed = &landed;
+                async move {
+                    for place in candidates {
+                        if self.holds(&place, &digest, size, &repository).await? {
+                            landed.add(digest, place);
+                            return Ok::<_, Error>(None);
+                        }
+                    }
+                    Ok(Some((digest, repository)))
+                }
+            })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
+            .map_err(|error| error.failure())?;
+        // What another repository was found to hold can be mounted from there, wherever it is needed.
+        let missing: Vec<Digest> = missing
+            .into_iter()
+            .flatten()
+            .map(|(digest, _)| digest)
+            .filter(|digest| landed.first(digest).is_none())
+            .collect();
+        let affected = plan.split(|image| {
+            let blobs = bundle.head().blobs_below(&image.root);
+            let lost = blobs.into_iter().filter(|blob| missing.contains(&blob.digest));
+            Ok(lost.map(|blob| Problem::MissingBlob { digest: blob.digest, size: blob.size }).collect())
+        })?;
+        if affected.is_empty() || self.request.keep_going {
+            return Ok(Found { landed, affected });
+        }
+        Err(refuse(&missing, &base.id, bundle))
+    }
+
+    /// The repository itself, and those that the base names: unchanged if they are on the destination's registry, else
+    /// under the name that they have there.
+    fn candidates(&self, places: &[String], repository: &Repository, plan: &Plan) -> Vec<Repository> {
+        let root = &self.request.destination.root;
+        let namer = plan.placement.namer(root.clone());
+        let mut candidates = vec![repository.clone()];
+        for place in places.iter().filter_map(|place| place.parse::<Repository>().ok()) {
+            let candidate = if place.registry() == root.registry() {
+                Some(place)
+            } else {
+                let reference = Reference::tagged(place, "latest").ok();
+                reference.and_then(|reference| namer.map(&reference).ok()).map(|mapping| mapping.repository)
+            };
+            candidates.extend(candidate);
+        }
+        let mut seen = BTreeSet::new();
+        candidates.retain(|candidate| seen.insert(candidate.clone()));
+        candidates
+    }
+
+    /// Whether a repository has a blob. We may have no right to ask other repositories.
+    async fn holds(
+        &self,
+        place: &Repository,
+        digest: &Digest,
+        size: u64,
+        own: &Repository,
+    ) -> Result<bool, Error> {
+        match self.destination.blob_size(place, digest).await {
+            Ok(found) => Ok(found == Some(size)),
+            Err(error) if place != own && error.cause.meaning() != Meaning::Failed => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Every blob that is left out, with each repository that needs it.
+fn needed(bundle: &Bundle, plan: &Plan) -> BTreeSet<(Digest, u64, Repository)> {
+    let left_out = bundle.head().absent();
+    let mut needed = BTreeSet::new();
+    for (image, mapping) in plan.images.iter().zip(&plan.mappings) {
+        let blobs = bundle.head().blobs_below(&image.root).into_iter();
+        for Descriptor { digest, size, .. } in blobs.filter(|blob| left_out.contains(&blob.digest)) {
+            needed.insert((digest, size, mapping.repository.clone()));
+        }
+    }
+    needed
+}
+
+fn refuse(missing: &[Digest], base: &Digest, bundle: &Bundle) -> Failure {
+    let unique: BTreeSet<&Digest> = missing.iter().collect();
+    let count = if unique.len() == 1 { "a blob".to_owned() } else { format!("{} blobs", unique.len()) };
+    let path = bundle.path().display();
+    let message = format!("{path} builds on {base}, of which {count} cannot be found at the destination");
+    let mut failure = Failure::new(Kind::Image, message);
+    failure.causes = unique.into_iter().map(|digest| format!("{digest} is missing")).collect();
+    failure.with_hint(format!(
+        "nothing was copied; import the bundle {base} there first, or export this one again without --base"
+    ))
+}

@@ -1,0 +1,113 @@
+//! `bundle import`: the pipeline of `sync` with a bundle as its source.
+//!
+//! | what | where |
+//! |---|---|
+//! | what each image is called | `names` |
+//! | what is imported: the bundle's lock, and flags | `plan` |
+//! | parts that are missing or damaged | `parts` |
+//! | what a delta leaves out | `delta` |
+//! | one pass over standard input | `stdin` |
+
+mod delta;
+mod names;
+mod parts;
+mod plan;
+mod stdin;
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use self::plan::Plan;
+use super::{
+    open_bundle::open,
+    record::{Copied, Record},
+};
+use crate::{
+    endpoint::{
+        bundle::Bundle,
+        known_blobs::{KnownBlobs, KnownBlobsDestination, KnownBlobsSource},
+        registry::Registries,
+    },
+    error::Failure,
+    event::{Event, EventSink, warn},
+    outcome::{Command, Mirrored, RunOutcome},
+    pipeline,
+    request::{Access, Import, ImportFrom},
+};
+
+pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
+    let started = Instant::now();
+    let Import { from, lock, destination, registries, copy, .. } = request;
+    let access = Access::open(registries, Arc::clone(&events))?;
+    let record = Record::prepare((!copy.dry_run).then_some(lock.as_path()))?;
+    let registry = access.destination(&destination.root, destination.login.as_ref()).await?;
+    let job = Job { request, destination: Arc::new(registry), events };
+    let (plan, mut images) = match from {
+        ImportFrom::Stdin => Box::pin(job.standard_input()).await?,
+        ImportFrom::Files(paths) => job.files(paths).await?,
+    };
+    images.extend(plan.left_out.iter().map(parts::left_out));
+    let copied = Copied {
+        command: Command::BundleImport,
+        started,
+        root: destination.root.clone(),
+        placement: plan.placement,
+        bundle: Some(plan.id),
+        chart: plan.chart,
+        platforms: plan.options.platforms,
+        foreign_layers: plan.options.foreign_layers,
+        earlier: None,
+        check: copy.check,
+        dry_run: copy.dry_run,
+        images,
+    };
+    Ok(copied.finish(record))
+}
+
+/// One import.
+struct Job<'a> {
+    request: &'a Import,
+    destination: Arc<Registries>,
+    events: Arc<dyn EventSink>,
+}
+
+impl Job<'_> {
+    /// From files, which can be read at any offset.
+    async fn files(&self, paths: &[PathBuf]) -> Result<(Plan, Vec<Mirrored>), Failure> {
+        let keep_going = self.request.keep_going;
+        let bundle = open(paths, &*self.events)?;
+        let mut plan = Plan::new(&bundle, self.request)?;
+        self.describe(&bundle, &plan);
+        let affected = plan.split(|image| bundle.problems(&image.root))?;
+        if !affected.is_empty() && !keep_going {
+            return Err(parts::refuse(&affected, &bundle, "nothing was copied"));
+        }
+        parts::check_end(&bundle, keep_going, &*self.events)?;
+        let base = self.base(&bundle, &mut plan).await?;
+        let named = plan.images.iter().map(|image| (image.reference.clone(), image.root.clone()));
+        let bundle = bundle.with_names(named.collect::<Vec<_>>());
+        let mut images = self.mirror(bundle, Arc::new(base.landed), &plan).await;
+        images.extend(affected.into_iter().chain(base.affected).map(parts::Affected::into_mirrored));
+        Ok((plan, images))
+    }
+
+    fn describe(&self, bundle: &Bundle, plan: &Plan) {
+        let path = bundle.path().display();
+        self.events.emit(Event::Detail { message: format!("{path} is the bundle {}", plan.id) });
+        if bundle.is_from_docker() {
+            let message = format!(
+                "{path} was written by Docker: the digests of its images may differ from those in the registry that \
+                 they came from"
+            );
+            warn(&*self.events, message);
+        }
+    }
+
+    /// Runs the pipeline. Blobs that have `landed` are not copied from the bundle.
+    async fn mirror(&self, bundle: Bundle, landed: Arc<KnownBlobs>, plan: &Plan) -> Vec<Mirrored> {
+        let (bundle, destination) = (Arc::new(bundle), Arc::clone(&self.destination));
+        let source = Arc::new(KnownBlobsSource::new(bundle, Arc::clone(&destination), Arc::clone(&landed)));
+        let destination = Arc::new(KnownBlobsDestination::new(destination, landed));
+        let (mappings, options) = (plan.mappings.clone(), plan.options.clone());
+        pipeline::mirror(source, destination, mappings, options, Arc::clone(&self.events)).await
+    }
+}

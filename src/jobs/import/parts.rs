@@ -1,0 +1,109 @@
+//! Missing and damaged parts of a bundle, found before any transfer: an error, or with `--keep-going` images that fail.
+
+use super::{names::Imported, plan::Plan};
+use crate::{
+    endpoint::bundle::{Bundle, BundleError},
+    error::{Failure, Kind},
+    event::{EventSink, warn},
+    oci::Mapping,
+    outcome::{ImageOutcome, Mirrored, Status},
+    problem::{FoundBy, Problem, Remedy},
+};
+
+/// How many problems of one image are shown.
+const SHOWN: usize = 3;
+
+/// How to import the images without problems.
+const WITHOUT_THEM: &str = "import the complete images with --keep-going";
+
+/// An image that cannot be imported completely.
+pub(super) struct Affected {
+    mapping: Mapping,
+    image: Imported,
+    problems: Vec<Problem>,
+}
+
+impl Plan {
+    /// Takes out the images that have problems.
+    pub(super) fn split(
+        &mut self,
+        problems: impl Fn(&Imported) -> Result<Vec<Problem>, BundleError>,
+    ) -> Result<Vec<Affected>, Failure> {
+        let mut affected = Vec::new();
+        let images = std::mem::take(&mut self.images).into_iter().zip(std::mem::take(&mut self.mappings));
+        for (image, mapping) in images {
+            let problems = problems(&image).map_err(|error| error.failure())?;
+            if problems.is_empty() {
+                self.images.push(image);
+                self.mappings.push(mapping);
+            } else {
+                affected.push(Affected { mapping, image, problems });
+            }
+        }
+        Ok(affected)
+    }
+}
+
+/// Refuses the bundle for the problems of its images. `done` says what has been done so far.
+pub(super) fn refuse(affected: &[Affected], bundle: &Bundle, done: &str) -> Failure {
+    let problems: Vec<&Problem> = affected.iter().flat_map(|image| &image.problems).collect();
+    let kind = Problem::failure_kind_of(problems.iter().copied(), FoundBy::BundleImport);
+    // The problem that decides the exit code decides what to do.
+    let decisive = problems.iter().find(|problem| problem.failure_kind(FoundBy::BundleImport) == kind);
+    let remedy = decisive.map_or(Remedy::CopyBundleAgain, |problem| problem.remedy(FoundBy::BundleImport));
+    let images =
+        if affected.len() == 1 { "an image".to_owned() } else { format!("{} images", affected.len()) };
+    let mut failure =
+        Failure::new(kind, format!("{} is incomplete: {images} cannot be imported", bundle.path().display()));
+    // An error of reading the end would hide what is known already.
+    failure.causes = bundle.end_damage().ok().flatten().iter().map(ToString::to_string).collect();
+    failure
+        .causes
+        .extend(affected.iter().map(|image| format!("{}: {}", image.image.reference, image.summary())));
+    failure.with_hint(format!("{done}; {}, or {WITHOUT_THEM}", remedy.hint()))
+}
+
+/// Refuses an archive that does not end as it was written, or goes on with a warning.
+pub(super) fn check_end(bundle: &Bundle, keep_going: bool, events: &dyn EventSink) -> Result<(), Failure> {
+    let Some(problem) = bundle.end_damage().map_err(|error| error.failure())? else { return Ok(()) };
+    let message = format!("{}: {problem}", bundle.path().display());
+    if keep_going {
+        warn(events, message);
+        return Ok(());
+    }
+    let remedy = problem.remedy(FoundBy::BundleImport).hint();
+    Err(Failure::new(problem.failure_kind(FoundBy::BundleImport), message)
+        .with_hint(format!("nothing was copied; {remedy}, or {WITHOUT_THEM}")))
+}
+
+/// The outcome of an image that the export went on without. In the lock it stays unconfirmed, so that `verify` reports it.
+pub(super) fn left_out(mapping: &Mapping) -> Mirrored {
+    let problem = Problem::LeftOut { image: mapping.source.clone() };
+    let outcome = ImageOutcome {
+        failure: Some(problem.failure(FoundBy::BundleImport)),
+        ..ImageOutcome::new(mapping, Status::Failed)
+    };
+    Mirrored { outcome, graph: None, missing_repository: None }
+}
+
+impl Affected {
+    fn summary(&self) -> String {
+        let shown: Vec<String> = self.problems.iter().take(SHOWN).map(ToString::to_string).collect();
+        let more = self.problems.len().saturating_sub(SHOWN);
+        let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+        format!("{}{rest}", shown.join("; "))
+    }
+
+    /// Its outcome in a run that goes on without it.
+    pub(super) fn into_mirrored(self) -> Mirrored {
+        let failure =
+            Failure::new(Kind::Image, format!("missing or damaged in the bundle: {}", self.summary()))
+                .with_hint("copy the bundle again, and run the same command again: it resumes");
+        let outcome = ImageOutcome {
+            digest: Some(self.image.root.digest),
+            failure: Some(failure),
+            ..ImageOutcome::new(&self.mapping, Status::Failed)
+        };
+        Mirrored { outcome, graph: None, missing_repository: None }
+    }
+}

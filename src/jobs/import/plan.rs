@@ -1,0 +1,69 @@
+//! What is imported, and how: as the bundle's lock says, unless flags say otherwise.
+
+use super::{
+    super::open_bundle::expect_id,
+    names::{self, Imported},
+};
+use crate::{
+    endpoint::bundle::Bundle,
+    error::{Failure, Kind},
+    lock::{Lock, Placement},
+    oci::{ChartIdentity, Digest, Mapping, Naming, Platform, Reference, mapping::common_prefix},
+    pipeline::Options,
+    request::{Import, Platforms},
+    waiver::{Waiver, Waivers},
+};
+
+/// What is imported.
+pub(super) struct Plan {
+    /// The bundle's id.
+    pub(super) id: Digest,
+    /// The images, one for each mapping.
+    pub(super) images: Vec<Imported>,
+    pub(super) mappings: Vec<Mapping>,
+    pub(super) placement: Placement,
+    pub(super) chart: Option<ChartIdentity>,
+    pub(super) options: Options,
+    /// Images that the export left out because they failed. They fail here as well, and the lock names them.
+    pub(super) left_out: Vec<Mapping>,
+}
+
+impl Plan {
+    /// Decides everything that the head of a bundle decides.
+    pub(super) fn new(bundle: &Bundle, request: &Import) -> Result<Self, Failure> {
+        expect_id(bundle, request.expect.as_ref())?;
+        let (head, lock) = (bundle.head(), bundle.head().lock.as_ref());
+        head.check_lock().map_err(|error| error.failure())?;
+        let images = names::images(head, &request.names, bundle.path())?;
+        let mut references: Vec<Reference> = images.iter().map(|image| image.reference.clone()).collect();
+        let exported = lock.and_then(Lock::placement);
+        let (naming, source_prefix) = match exported {
+            Some(placement) => (placement.naming, placement.source_prefix.clone()),
+            None => (Naming::default(), common_prefix(&references)),
+        };
+        let root = &request.destination.root;
+        let chart = exported.and_then(|placement| placement.chart.clone());
+        let rule = &request.destination.naming;
+        let placement = rule.placement(Some(root), naming, source_prefix, chart);
+        references.extend(head.left_out().cloned());
+        let mut mappings = placement.namer(root.clone()).map_all(&references).map_err(|error| {
+            Failure::from_error(Kind::Usage, &error).with_hint("give them different names with --naming full")
+        })?;
+        let left_out = mappings.split_off(images.len());
+        let (id, chart) = (head.id().clone(), lock.and_then(|lock| lock.chart.clone()));
+        let options = options(request, lock);
+        Ok(Self { id, images, mappings, placement, chart, options, left_out })
+    }
+}
+
+fn options(request: &Import, lock: Option<&Lock>) -> Options {
+    let mut waivers = request.waivers.clone();
+    for image in lock.iter().flat_map(|lock| &lock.images) {
+        let exact = |platform: &Platform| Waiver::exact(&image.source, platform);
+        waivers.extend(image.waived.iter().filter_map(exact));
+    }
+    let platforms = request.platforms.clone().or_else(|| lock.map(|lock| lock.platforms.clone()));
+    let platforms = platforms.unwrap_or_else(Platforms::default_required);
+    let foreign_layers = lock.is_some_and(|lock| lock.foreign_layers).into();
+    request.copy.options(platforms, Waivers::new(waivers), foreign_layers)
+}

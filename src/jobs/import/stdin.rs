@@ -1,0 +1,123 @@
+//! `bundle import -`: one pass. Blobs are pushed as they arrive; the pipeline finds them at the destination.
+
+use std::{collections::HashSet, io::IsTerminal, os::fd::AsFd, sync::Arc};
+
+use super::{Job, names::Imported, parts::Affected, plan::Plan};
+use crate::{
+    endpoint::{
+        Error,
+        bundle::{Bundle, BundleError, Incoming},
+        known_blobs::KnownBlobs,
+    },
+    error::{Failure, Kind},
+    event::warn,
+    oci::{Digest, Mapping},
+    outcome::Mirrored,
+    problem::{Problem, Side},
+    transfer::forward::{Forward, Wanted},
+};
+
+/// How much is read at a time, in bytes.
+const PIECE: usize = 256 * 1024;
+
+impl Job<'_> {
+    /// From standard input.
+    pub(super) async fn standard_input(&self) -> Result<(Plan, Vec<Mirrored>), Failure> {
+        let mut incoming = Incoming::new(input()?);
+        let (bundle, kept, next) = incoming.head().await.map_err(|error| error.failure())?;
+        let mut plan = Plan::new(&bundle, self.request)?;
+        self.describe(&bundle, &plan);
+        let base = self.base(&bundle, &mut plan).await?;
+        let landed = KnownBlobs::default();
+        let wanted = wanted(&bundle, &plan, &base.landed);
+        let forward = Forward {
+            destination: &*self.destination,
+            wanted: &wanted,
+            known: &landed,
+            events: &self.events,
+            dry_run: self.request.copy.dry_run,
+        };
+        let forwarded = forward.all(&mut incoming.blobs(kept, next)).await.map_err(|error| failure(&error));
+        if let Err(failure) = forwarded {
+            if !self.request.keep_going {
+                return Err(failure);
+            }
+            warn(&*self.events, failure.to_string());
+        }
+        let missing: HashSet<&Digest> = if self.request.copy.dry_run {
+            HashSet::new()
+        } else {
+            wanted.keys().filter(|digest| landed.first(digest).is_none()).collect()
+        };
+        let affected = self.without(&missing, &bundle, &mut plan)?;
+        for (digest, repository) in base.landed.all() {
+            landed.add(digest, repository);
+        }
+        let named = plan.images.iter().map(|image| (image.reference.clone(), image.root.clone()));
+        let bundle = bundle.with_names(named.collect::<Vec<_>>());
+        let mut images = self.mirror(bundle, Arc::new(landed), &plan).await;
+        images.extend(affected.into_iter().chain(base.affected).map(Affected::into_mirrored));
+        Ok((plan, images))
+    }
+
+    /// Takes out the images that are incomplete after what arrived.
+    fn without(
+        &self,
+        missing: &HashSet<&Digest>,
+        bundle: &Bundle,
+        plan: &mut Plan,
+    ) -> Result<Vec<Affected>, Failure> {
+        let problems = |image: &Imported| -> Vec<Problem> {
+            let head = bundle.head();
+            let blobs = head.blobs_below(&image.root).into_iter();
+            let blobs = blobs.filter(|blob| missing.contains(&blob.digest));
+            let blobs = blobs.map(|blob| Problem::MissingBlob { digest: blob.digest, size: blob.size });
+            head.manifest_problems(&image.root).into_iter().chain(blobs).collect()
+        };
+        let affected = plan.split(|image| Ok(problems(image)))?;
+        if affected.is_empty() || self.request.keep_going {
+            return Ok(affected);
+        }
+        Err(super::parts::refuse(&affected, bundle, "no image of it was tagged"))
+    }
+}
+
+/// Standard input without a buffer of its own: pieces are large.
+fn input() -> Result<tokio::fs::File, Failure> {
+    if std::io::stdin().is_terminal() {
+        return Err(Failure::new(Kind::Usage, "standard input is a terminal, not a bundle")
+            .with_hint("use a file or a pipe (`… | thoras-mirror bundle import -`), or name the file"));
+    }
+    let unreadable =
+        |error| BundleError::Unreadable { path: "standard input".into(), source: Arc::new(error) };
+    let descriptor = std::io::stdin().as_fd().try_clone_to_owned();
+    let mut file = tokio::fs::File::from_std(descriptor.map_err(|error| unreadable(error).failure())?.into());
+    file.set_max_buf_size(PIECE);
+    Ok(file)
+}
+
+/// Each blob that is needed, with the first image that needs it.
+fn wanted(bundle: &Bundle, plan: &Plan, there: &KnownBlobs) -> Wanted {
+    let mut wanted = Wanted::new();
+    for (image, mapping) in plan.images.iter().zip(&plan.mappings) {
+        let mapping: Arc<Mapping> = Arc::new(mapping.clone());
+        for blob in bundle.head().blobs_below(&image.root) {
+            if there.first(&blob.digest).is_none() {
+                wanted.entry(blob.digest.clone()).or_insert_with(|| (blob, Arc::clone(&mapping)));
+            }
+        }
+    }
+    wanted
+}
+
+/// Standard input cannot be read again.
+fn failure(error: &Error) -> Failure {
+    let failure = error.failure();
+    match error.location.side {
+        Side::Destination => {
+            let why = "what comes from standard input cannot be sent twice: store the bundle in a file and import the file";
+            Failure { kind: Kind::Image, ..failure.with_hint(why) }
+        }
+        Side::Source => failure,
+    }
+}

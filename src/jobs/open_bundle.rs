@@ -1,0 +1,62 @@
+//! Opens bundles, and names the files in failures.
+
+use std::path::PathBuf;
+
+use crate::{
+    endpoint::bundle::{Bundle, BundleError},
+    error::{Failure, Kind, escape, hide_logins},
+    event::{EventSink, warn},
+    oci::Digest,
+};
+
+/// Opens a bundle. Blocks.
+pub(super) fn open(paths: &[PathBuf], events: &dyn EventSink) -> Result<Bundle, Failure> {
+    warn_of_unfinished(paths, events);
+    Bundle::open_all(paths).map_err(|error| failure(&error, paths))
+}
+
+/// Refuses a bundle whose id is not the one that `--expect` names.
+pub(super) fn expect_id(bundle: &Bundle, expected: Option<&Digest>) -> Result<(), Failure> {
+    let id = bundle.head().id();
+    match expected {
+        Some(expected) if expected != id => {
+            let message = format!("{} is the bundle {id}, not {expected}", bundle.path().display());
+            Err(Failure::new(Kind::Integrity, message)
+                .with_hint("`thoras-mirror bundle inspect FILE` shows what is in a bundle"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An export renames a bundle when it is complete. Until then it can be read, but parts of it are missing.
+pub(super) fn warn_of_unfinished(paths: &[PathBuf], events: &dyn EventSink) {
+    for path in paths.iter().filter(|path| path.extension().is_some_and(|end| end == "partial")) {
+        let path = path.display();
+        warn(
+            events,
+            format!("{path} is an unfinished bundle: run the same `bundle export` again to complete it"),
+        );
+    }
+}
+
+/// Why files cannot be opened, with their names.
+pub(super) fn failure(error: &BundleError, paths: &[PathBuf]) -> Failure {
+    let failure = error.failure();
+    let first = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
+    let first = escape(&hide_logins(&first));
+    if failure.message.contains(&first) {
+        return failure;
+    }
+    let message = format!("cannot read {}: {}", escape(&hide_logins(&shown(paths))), failure.message);
+    Failure { message, ..failure }
+}
+
+/// Several files in a few words.
+pub(super) fn shown(paths: &[PathBuf]) -> String {
+    let first = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
+    match paths.len() {
+        0 | 1 => first,
+        2 => format!("{first} and another file"),
+        count => format!("{first} and {} other files", count - 1),
+    }
+}

@@ -1,0 +1,148 @@
+//! The end of a job that copies images: writes the lock and completes the outcome.
+
+use std::{collections::BTreeSet, path::Path, time::Instant};
+
+use crate::{
+    confirm::CheckLevel,
+    error::{Failure, Kind},
+    graph::ForeignLayers,
+    lock::{Lock, LockFile, Placement},
+    oci::{ChartIdentity, Digest, Platform, Repository, mapping::Root},
+    outcome::{Command, Mirrored, RunOutcome},
+};
+
+/// A lock that will be written when the job ends. It is opened early, so that a folder which cannot be written is found
+/// before any transfer.
+pub(super) struct Record(Option<LockFile>);
+
+impl Record {
+    /// Opens the file; `None` writes no lock.
+    pub(super) fn prepare(path: Option<&Path>) -> Result<Self, Failure> {
+        let prepare = |path| LockFile::prepare(path).map_err(|error| error.failure());
+        path.map(prepare).transpose().map(Self)
+    }
+
+    /// Writes the lock, and returns the failure if that fails.
+    pub(super) fn write(self, lock: impl FnOnce() -> Result<Lock, Failure>) -> Option<Failure> {
+        let file = self.0?;
+        lock().and_then(|lock| file.write(&lock).map_err(|error| error.failure())).err()
+    }
+}
+
+/// Everything that a job which copied images knows at its end.
+pub(super) struct Copied {
+    pub(super) command: Command,
+    pub(super) started: Instant,
+    pub(super) root: Root,
+    pub(super) placement: Placement,
+    /// The id of the bundle that the images came from.
+    pub(super) bundle: Option<Digest>,
+    pub(super) chart: Option<ChartIdentity>,
+    pub(super) platforms: Vec<Platform>,
+    pub(super) foreign_layers: ForeignLayers,
+    /// The lock that was copied: its other destinations are kept.
+    pub(super) earlier: Option<Lock>,
+    pub(super) check: CheckLevel,
+    pub(super) dry_run: bool,
+    pub(super) images: Vec<Mirrored>,
+}
+
+impl Copied {
+    /// Writes the lock and completes the outcome.
+    pub(super) fn finish(self, record: Record) -> RunOutcome {
+        let Self {
+            command,
+            started,
+            root,
+            placement,
+            bundle,
+            chart,
+            platforms,
+            foreign_layers,
+            earlier,
+            check,
+            dry_run,
+            images,
+        } = self;
+        let lock = || {
+            let run = Lock::new(chart.clone(), placement, &platforms, foreign_layers, &images);
+            match earlier {
+                Some(earlier) => earlier.with_destination(run).map_err(|error| error.failure()),
+                None => Ok(run),
+            }
+        };
+        let mut failures: Vec<Failure> = record.write(lock).into_iter().collect();
+        failures.extend(missing_repositories(
+            &images.iter().filter_map(|image| image.missing_repository.clone()).collect(),
+        ));
+        let outcomes = images.into_iter().map(|image| image.outcome).collect();
+        RunOutcome {
+            destination: Some(root.to_string()),
+            bundle,
+            level: Some(check.to_string()),
+            chart,
+            dry_run,
+            ..RunOutcome::new(command, outcomes, failures, started.elapsed())
+        }
+    }
+}
+
+/// Repositories that must be created before images can be pushed to them: one failure with a line to copy for each.
+fn missing_repositories(repositories: &BTreeSet<Repository>) -> Option<Failure> {
+    if repositories.is_empty() {
+        return None;
+    }
+    let message = match repositories.len() {
+        1 => "a repository does not exist at the destination".to_owned(),
+        count => format!("{count} repositories do not exist at the destination"),
+    };
+    let lines: Vec<String> =
+        repositories.iter().map(|repository| format!("\n{}", to_copy(repository))).collect();
+    let hint = format!(
+        "this registry does not create them by itself; create them, then run this again:{}",
+        lines.concat()
+    );
+    Some(Failure::new(Kind::Image, message).with_hint(hint))
+}
+
+/// The command that creates it, where that is known, else its name.
+fn to_copy(repository: &Repository) -> String {
+    let region =
+        repository.registry().strip_suffix(".amazonaws.com").and_then(|host| host.split_once(".dkr.ecr."));
+    match region {
+        Some((_, region)) => {
+            format!("aws ecr create-repository --region {region} --repository-name {}", repository.path())
+        }
+        None => repository.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    fn text(names: &[&str]) -> String {
+        let repositories = names.iter().map(|name| name.parse().unwrap()).collect();
+        missing_repositories(&repositories).map_or_else(String::new, |failure| {
+            format!("{}\n{}", failure.message, failure.hint.unwrap_or_default())
+        })
+    }
+
+    #[test]
+    fn every_repository_is_a_line_to_copy() {
+        assert_eq!(text(&[]), "");
+        assert_snapshot!(text(&["reg.example/m/b", "reg.example/m/a", "reg.example/m/a"]), @r"
+        2 repositories do not exist at the destination
+        this registry does not create them by itself; create them, then run this again:
+        reg.example/m/a
+        reg.example/m/b
+        ");
+        assert_snapshot!(text(&["123456789012.dkr.ecr.eu-west-1.amazonaws.com/thoras/services"]), @r"
+        a repository does not exist at the destination
+        this registry does not create them by itself; create them, then run this again:
+        aws ecr create-repository --region eu-west-1 --repository-name thoras/services
+        ");
+    }
+}

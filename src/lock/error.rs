@@ -1,0 +1,136 @@
+//! What can be wrong with a lock, and what a person sees of it.
+
+use std::{io, path::PathBuf};
+
+use super::model::SCHEMA;
+use crate::{
+    error::{Failure, Kind},
+    oci::Digest,
+};
+
+/// Why a lock cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// There is no such file.
+    #[error("there is no lock at {0}")]
+    Absent(PathBuf),
+    /// The file cannot be read.
+    #[error("cannot read the lock {0}")]
+    Unreadable(PathBuf, #[source] io::Error),
+    /// The file is something else.
+    #[error("{0} is not a thoras-mirror lock file")]
+    NotALock(PathBuf, #[source] NotALock),
+    /// A lock was to be written to a file that holds something else.
+    #[error("{0} exists and is not a thoras-mirror lock file")]
+    WouldOverwrite(PathBuf, #[source] NotALock),
+    /// It has fields or values that the format does not have.
+    #[error("the lock {0} is damaged")]
+    Malformed(PathBuf, #[source] serde_json::Error),
+    /// It contradicts itself.
+    #[error("the lock {0} is damaged")]
+    Contradiction(PathBuf, #[source] Contradiction),
+    /// A later version of this program wrote it.
+    #[error("the lock {path} has the format `{}`; this program reads `{SCHEMA}` and earlier", .schema.escape_debug())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The format that it names.
+        schema: String,
+    },
+    /// It cannot be written.
+    #[error("cannot write the lock {0}")]
+    Unwritable(PathBuf, #[source] io::Error),
+}
+
+/// Why a file is not a lock.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotALock {
+    /// It is not JSON at all.
+    #[error("not JSON (line {line}, column {column})")]
+    NotJson {
+        /// The line of the first error, from 1.
+        line: usize,
+        /// The column in that line.
+        column: usize,
+    },
+    /// It does not name a format.
+    #[error("the field `schema` is missing")]
+    NoSchema,
+    /// It names the format of something else.
+    #[error("its schema is `{}`", .0.escape_debug())]
+    OtherSchema(String),
+}
+
+/// What in a lock contradicts the rest of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Contradiction {
+    /// It has no destinations.
+    #[error("`destinations` is empty")]
+    NoDestination,
+    /// It has a destination twice.
+    #[error("{0} is listed twice in `destinations`")]
+    DestinationTwice(String),
+    /// It has an image twice.
+    #[error("the image {0} is listed twice")]
+    ImageTwice(String),
+    /// An image is nowhere.
+    #[error("the image {0} has no destination")]
+    NoCopy(String),
+    /// An image is at a destination that the lock does not have.
+    #[error("the image {image} has a copy at {to}, which is not in `destinations`")]
+    UnknownDestination {
+        /// The image.
+        image: String,
+        /// The destination.
+        to: String,
+    },
+    /// A blob is not in the shared table.
+    #[error("the blob {blob} of the image {image} is not in `blobs`")]
+    NoSize {
+        /// The image.
+        image: String,
+        /// The blob.
+        blob: Digest,
+    },
+    /// There is no such shard.
+    #[error("shard {index} of {count} does not exist: the first is 0")]
+    Shard {
+        /// Which it claims to be.
+        index: u32,
+        /// The number of shards.
+        count: u32,
+    },
+}
+
+impl LockError {
+    /// What a person sees.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        let kind = match self {
+            Self::Absent(_) | Self::Unwritable(..) | Self::WouldOverwrite(..) => Kind::Usage,
+            _ => Kind::Input,
+        };
+        let hint = match self {
+            Self::Absent(_) => {
+                "write one: `thoras-mirror sync --to REGISTRY/PATH`\n\
+                 name another: `thoras-mirror verify --lock FILE`\n\
+                 or do without, comparing with the source: `thoras-mirror verify --to REGISTRY/PATH`"
+            }
+            Self::Unwritable(..) => "choose another file with --lock FILE",
+            Self::WouldOverwrite(..) => {
+                "it was not changed: choose another file with --lock FILE, or delete this one"
+            }
+            Self::Unreadable(..) => "check that it is a file that this user may read",
+            Self::Version { .. } => {
+                "use the version of thoras-mirror that wrote it, or choose another file with --lock FILE"
+            }
+            Self::NotALock(..) => {
+                "name the right file with --lock FILE, or write one: `thoras-mirror sync --to REGISTRY/PATH --lock FILE`"
+            }
+            Self::Malformed(..) | Self::Contradiction(..) => {
+                "restore it, or write a new one with `thoras-mirror sync --to REGISTRY/PATH`"
+            }
+        };
+        Failure::from_error(kind, self).with_hint(hint)
+    }
+}

@@ -1,0 +1,217 @@
+//! The lock's file: read whole, and written beside its place before it replaces what is there.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, Write},
+    path::{Path, PathBuf},
+};
+
+use tempfile::NamedTempFile;
+
+use super::{error::LockError, model::Lock, parse};
+
+/// The largest lock that is read, in bytes.
+const LARGEST: u64 = 256 * 1024 * 1024;
+/// What the names of unfinished locks begin with.
+const UNFINISHED: &str = ".thoras-mirror-lock-";
+/// How often a file beside the lock is created again because another run removed it.
+const ATTEMPTS: usize = 16;
+
+impl Lock {
+    /// Reads a lock.
+    pub fn read(path: &Path) -> Result<Self, LockError> {
+        Self::parse(&Self::read_bytes(path)?, path)
+    }
+
+    /// Reads a lock's file without looking at its content.
+    pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, LockError> {
+        let unreadable = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => LockError::Absent(path.to_owned()),
+            _ => LockError::Unreadable(path.to_owned(), error),
+        };
+        let size = fs::metadata(path).map_err(unreadable)?.len();
+        if size > LARGEST {
+            return Err(unreadable(too_large()));
+        }
+        fs::read(path).map_err(unreadable)
+    }
+}
+
+fn too_large() -> io::Error {
+    io::Error::other(format!("it is larger than {} MiB", LARGEST / 1024 / 1024))
+}
+
+/// A lock about to be written. The file beside it exists already, so that a folder without write permission is found
+/// before any transfer.
+#[derive(Debug)]
+pub(crate) struct LockFile {
+    path: PathBuf,
+    beside: NamedTempFile,
+}
+
+impl LockFile {
+    /// Creates a file beside `path`, and removes those that killed runs left there. Refuses to replace a file that is not
+    /// a lock, unless it is empty.
+    pub(crate) fn prepare(path: &Path) -> Result<Self, LockError> {
+        let unwritable = |error| LockError::Unwritable(path.to_owned(), error);
+        check_replaceable(path)?;
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        remove_abandoned(folder);
+        let beside = create_in(folder).map_err(unwritable)?;
+        Ok(Self { path: path.to_owned(), beside })
+    }
+
+    /// Writes the lock whole and puts it in place in one step.
+    pub(crate) fn write(mut self, lock: &Lock) -> Result<(), LockError> {
+        let path = self.path;
+        let unwritable = |error| LockError::Unwritable(path.clone(), error);
+        self.beside.write_all(&lock.to_bytes()).map_err(unwritable)?;
+        self.beside.as_file().sync_all().map_err(unwritable)?;
+        self.beside.persist(&path).map_err(|error| unwritable(error.error))?;
+        Ok(())
+    }
+}
+
+/// Fails when something other than a lock of a known version would be lost.
+fn check_replaceable(path: &Path) -> Result<(), LockError> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(LockError::Unwritable(path.to_owned(), error)),
+    };
+    if metadata.is_dir() {
+        let error = io::Error::from(io::ErrorKind::IsADirectory);
+        return Err(LockError::Unwritable(path.to_owned(), error));
+    }
+    if !metadata.is_file() {
+        return Err(LockError::Unwritable(path.to_owned(), io::Error::other("it is not a regular file")));
+    }
+    if metadata.len() == 0 {
+        return Ok(());
+    }
+    if metadata.len() > LARGEST {
+        return Err(LockError::Unwritable(path.to_owned(), too_large()));
+    }
+    let file = File::open(path).map_err(|error| LockError::Unreadable(path.to_owned(), error))?;
+    match parse::schema_of(BufReader::new(file)) {
+        Ok(schema) if parse::is_known(&schema) => Ok(()),
+        Ok(schema) => Err(LockError::Version { path: path.to_owned(), schema }),
+        Err(reason) => Err(LockError::WouldOverwrite(path.to_owned(), reason)),
+    }
+}
+
+/// Creates a file that counts as in use until it is closed.
+fn create_in(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(UNFINISHED);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // The process's umask removes what others must not do.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    for _ in 0..ATTEMPTS {
+        let beside = builder.tempfile_in(folder)?;
+        // Another run can find the file before it is locked, take it for abandoned and remove it.
+        let is_taken = matches!(beside.as_file().try_lock(), Err(fs::TryLockError::WouldBlock));
+        if !is_taken && beside.path().exists() {
+            return Ok(beside);
+        }
+    }
+    Err(io::Error::other("another run keeps removing the file beside it"))
+}
+
+/// Removes files that runs left which were killed. The lock on a file ends with the process that holds it.
+fn remove_abandoned(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let is_unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+        if is_unfinished && entry.file_type().is_ok_and(|found| found.is_file()) {
+            // What cannot be opened, locked or removed stays; it does no harm.
+            if let Ok(file) = File::open(entry.path())
+                && file.try_lock().is_ok()
+            {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::empty, *};
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.lock");
+        LockFile::prepare(&path).unwrap().write(&empty()).unwrap();
+        assert_eq!(Lock::read(&path).unwrap(), empty());
+        assert_eq!(names(folder.path()), ["a.lock"], "nothing stays beside it");
+        LockFile::prepare(&path).unwrap().write(&empty()).unwrap();
+        assert_eq!(names(folder.path()), ["a.lock"], "a lock is replaced");
+    }
+
+    #[test]
+    fn a_prepared_lock_that_is_not_written_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(LockFile::prepare(&folder.path().join("a.lock")).unwrap());
+        assert_eq!(names(folder.path()), [""; 0]);
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_lock_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [folder.path().join("none/a.lock"), folder.path().to_owned(), "/dev/null".into()] {
+            let error = LockFile::prepare(&path).unwrap_err();
+            assert!(matches!(error, LockError::Unwritable(..)), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_a_lock_is_not_overwritten_bug() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("values.yaml");
+        for other in ["image: nginx\n", "{}", r#"{"schema":"thoras-mirror/run/v1"}"#, "<<<<<<< HEAD\n{"] {
+            fs::write(&path, other).unwrap();
+            let error = LockFile::prepare(&path).unwrap_err();
+            assert!(matches!(error, LockError::WouldOverwrite(..)), "{error:?}");
+            let failure = error.failure();
+            assert!(failure.message.ends_with("values.yaml exists and is not a thoras-mirror lock file"));
+            assert!(failure.hint.unwrap().contains("--lock FILE"));
+            assert_eq!(fs::read_to_string(&path).unwrap(), other);
+        }
+        fs::write(&path, r#"{"schema":"thoras-mirror/lock/v9"}"#).unwrap();
+        assert!(matches!(LockFile::prepare(&path), Err(LockError::Version { .. })));
+        assert_eq!(names(folder.path()), ["values.yaml"]);
+        for replaceable in ["", r#"{"schema":"thoras-mirror/lock/v1","damaged":1}"#] {
+            fs::write(&path, replaceable).unwrap();
+            LockFile::prepare(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_killed_runs_left_is_removed_and_what_others_use_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.lock");
+        let (abandoned, unrelated) = (format!("{UNFINISHED}aB3xYz"), ".thoras-mirror.lock.swp");
+        fs::write(folder.path().join(&abandoned), "half a lo").unwrap();
+        fs::write(folder.path().join(unrelated), "").unwrap();
+        let first = LockFile::prepare(&path).unwrap();
+        assert!(!names(folder.path()).contains(&abandoned));
+        let second = LockFile::prepare(&path).unwrap();
+        second.write(&empty()).unwrap();
+        first.write(&empty()).unwrap();
+        let mut left = names(folder.path());
+        left.sort();
+        assert_eq!(left, [unrelated, "a.lock"]);
+    }
+}

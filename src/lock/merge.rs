@@ -1,0 +1,128 @@
+//! A lock that gains a destination, or replaces what it records about one.
+//!
+//! A run knows one destination. What the lock says about the others stays true as long as the images are the same, by
+//! digest.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use super::model::{Lock, LockedImage};
+use crate::{
+    error::{Failure, Kind},
+    oci::{Digest, Reference},
+};
+
+/// Why two locks cannot be joined.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Disagreement {
+    /// An image has another digest at the destinations that the lock keeps.
+    #[error("{image} is {run} at this destination and {earlier} at the others")]
+    Digest {
+        /// The image.
+        image: Reference,
+        /// Its digest at the destinations that the lock keeps.
+        earlier: Digest,
+        /// Its digest in the run.
+        run: Digest,
+    },
+    /// Only some of the destinations have the foreign layers.
+    #[error("foreign layers were copied to only some of the lock's destinations")]
+    ForeignLayers,
+}
+
+impl Disagreement {
+    /// What a person sees.
+    #[must_use]
+    pub(crate) fn failure(&self) -> Failure {
+        let hint = "record this destination in another file with --lock FILE";
+        Failure::from_error(Kind::Usage, self).with_hint(hint)
+    }
+}
+
+impl Lock {
+    /// Whether a run with or without foreign layers can be recorded beside the destinations other than `to`.
+    pub(crate) fn check_foreign_layers(&self, to: &str, foreign_layers: bool) -> Result<(), Disagreement> {
+        let keeps = |other: &Option<String>| other.as_deref().is_some_and(|other| other != to);
+        let keeps_others = self.destinations.iter().any(|placement| keeps(&placement.to));
+        if keeps_others && self.foreign_layers != foreign_layers {
+            return Err(Disagreement::ForeignLayers);
+        }
+        Ok(())
+    }
+
+    /// This lock with what `run` records about its destination. Other registries stay; a bundle is not a destination, so
+    /// what the lock records about one does not.
+    ///
+    /// Required platforms and waivers are those of the run: the same digest has the same platforms everywhere.
+    pub(crate) fn with_destination(self, run: Self) -> Result<Self, Disagreement> {
+        let replaced: BTreeSet<&Option<String>> =
+            run.destinations.iter().map(|placement| &placement.to).collect();
+        let stays = |to: &Option<String>| to.is_some() && !replaced.contains(to);
+        let kept: Vec<_> = self.destinations.into_iter().filter(|placement| stays(&placement.to)).collect();
+        if !kept.is_empty() && self.foreign_layers != run.foreign_layers {
+            return Err(Disagreement::ForeignLayers);
+        }
+        let mut images: BTreeMap<Reference, LockedImage> = BTreeMap::new();
+        for mut image in self.images {
+            image.destinations.retain(|copy| stays(&copy.to));
+            images.insert(image.source.clone(), image);
+        }
+        for image in run.images {
+            let image = match images.remove(&image.source) {
+                Some(earlier) => image.joined_with(earlier)?,
+                None => image,
+            };
+            images.insert(image.source.clone(), image);
+        }
+        let images: Vec<_> = images.into_values().filter(|image| !image.destinations.is_empty()).collect();
+        let mut destinations = kept;
+        destinations.extend(run.destinations);
+        destinations.sort_by(|one, other| one.to.cmp(&other.to));
+        let mut blobs = self.blobs;
+        blobs.extend(run.blobs);
+        let used: HashSet<&Digest> = images.iter().flat_map(|image| &image.blobs).collect();
+        blobs.retain(|digest, _| used.contains(digest));
+        Ok(Self {
+            schema: run.schema,
+            chart: run.chart.or(self.chart),
+            destinations,
+            platforms: run.platforms,
+            shard: self.shard,
+            images,
+            blobs,
+            foreign_layers: run.foreign_layers,
+            base: None,
+        })
+    }
+}
+
+impl LockedImage {
+    /// This image, from a run, with its copies at the destinations that `earlier` kept.
+    fn joined_with(self, earlier: Self) -> Result<Self, Disagreement> {
+        if let (Some(digest), Some(known)) = (&self.digest, &earlier.digest)
+            && digest != known
+        {
+            // Without other copies there is nothing to disagree with.
+            if earlier.destinations.is_empty() {
+                return Ok(self);
+            }
+            let (image, earlier, run) = (self.source.clone(), known.clone(), digest.clone());
+            return Err(Disagreement::Digest { image, earlier, run });
+        }
+        let mut joined = self;
+        // A run in which the image failed early knows less than the lock.
+        if joined.blobs.is_empty() {
+            joined.digest = earlier.digest.or(joined.digest);
+            joined.media_type = earlier.media_type.or(joined.media_type);
+            joined.kind = earlier.kind;
+            joined.platforms = earlier.platforms;
+            joined.waived = earlier.waived;
+            joined.blobs = earlier.blobs;
+        }
+        if joined.attached.is_empty() {
+            joined.attached = earlier.attached;
+        }
+        joined.optional |= earlier.optional;
+        joined.add_copies(earlier.destinations);
+        Ok(joined)
+    }
+}

@@ -1,0 +1,257 @@
+//! What a lock holds: `thoras-mirror/lock/v2`.
+//!
+//! What is true of an image everywhere (its digest, platforms and blobs) is recorded once; each destination adds where the
+//! image is and whether that was confirmed. Images refer to the shared table of blobs by digest.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    graph::{ForeignLayers, PlatformManifest},
+    oci::{
+        ArtifactKind, ChartIdentity, Digest, MediaType, Naming, Platform, Reference,
+        mapping::{Namer, Root},
+    },
+    outcome::Mirrored,
+};
+
+/// The version of the format that this program writes.
+pub const SCHEMA: &str = "thoras-mirror/lock/v2";
+
+/// A lock file's contents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Lock {
+    /// `thoras-mirror/lock/v2`
+    #[schemars(extend("const" = SCHEMA))]
+    pub schema: String,
+    /// The chart that the images come from; absent for rendered manifests and lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart: Option<ChartIdentity>,
+    /// Where the images were copied to, sorted by `to`. A bundle's lock has one without `to`: the bundle itself.
+    pub destinations: Vec<Placement>,
+    /// The platforms that every image must have.
+    pub platforms: Vec<Platform>,
+    /// The part of a list of images that this lock covers; absent when it covers all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
+    /// The images, sorted by source.
+    pub images: Vec<LockedImage>,
+    /// Every blob of the images with its size in bytes.
+    pub blobs: BTreeMap<Digest, u64>,
+    /// Whether foreign layers are among the blobs; absent when they were not copied.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub foreign_layers: bool,
+    /// In a delta bundle: what it leaves out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
+}
+
+/// What a delta leaves out because the far side has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Base {
+    /// The id of the bundle that the delta builds on, or the digest of its lock.
+    pub id: Digest,
+    /// The blobs that are left out, each with the repositories that hold it, of sources and destinations.
+    pub blobs: BTreeMap<Digest, Vec<String>>,
+}
+
+/// One of several parts that a list of images was divided into.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Shard {
+    /// Which part this is, from 0.
+    pub index: u32,
+    /// The number of parts.
+    pub count: u32,
+    /// The digest of the whole list: only parts of one list can be merged.
+    pub list: Digest,
+}
+
+/// A destination, and the rule by which images are named there, so that `sync --locked` and repairs give the same names
+/// again even when filters excluded images that contributed to the shared prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Placement {
+    /// `REGISTRY[/PATH]`: what `--to` was; absent in a bundle, which can go anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// What `--naming` was.
+    pub naming: Naming,
+    /// The prefix that relative naming removes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_prefix: Option<String>,
+    /// The packaged chart among the images. It goes to `charts/NAME` whatever the naming is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chart: Option<Reference>,
+}
+
+impl Placement {
+    /// The rule itself, below `root`.
+    #[must_use]
+    pub fn namer(&self, root: Root) -> Namer {
+        Namer::new(root, self.naming, self.source_prefix.clone()).with_chart(self.chart.clone())
+    }
+}
+
+/// One image of a lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LockedImage {
+    /// The reference that was requested, normalized.
+    pub source: Reference,
+    /// The root's digest; absent when it never became known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// The root's media type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<MediaType>,
+    /// What it is, unless it is a container image; only an image must have platforms.
+    #[serde(default, skip_serializing_if = "ArtifactKind::is_image")]
+    pub kind: ArtifactKind,
+    /// Whether it was found only where text mentions it, so that it may be missing at the source.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
+    /// The platforms that it has, each with its manifest.
+    pub platforms: Vec<PlatformManifest>,
+    /// Required platforms that it may lack.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waived: Vec<Platform>,
+    /// Its blobs, sorted. The lock's `blobs` has their sizes.
+    pub blobs: Vec<Digest>,
+    /// Manifests that refer to it or to a manifest below it: signatures, attestations, SBOMs. Sorted by digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attached: Vec<AttachedManifest>,
+    /// Its copies, at least one, sorted.
+    pub destinations: Vec<LockedCopy>,
+}
+
+/// A manifest that is attached to another one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AttachedManifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// What it is: its artifact type, or the media type of its config.
+    #[serde(rename = "type")]
+    pub artifact_type: String,
+    /// The manifest that it refers to.
+    pub subject: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// An image at one destination.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LockedCopy {
+    /// Which of the lock's destinations this is; absent in a bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// `REGISTRY/REPOSITORY:TAG`; in a bundle the source, whose name the image keeps there.
+    pub reference: Reference,
+    /// Whether the destination was read again and matched.
+    pub confirmed: bool,
+}
+
+impl Lock {
+    /// The record of a run to one destination.
+    #[must_use]
+    pub fn new(
+        chart: Option<ChartIdentity>,
+        placement: Placement,
+        platforms: &[Platform],
+        foreign_layers: ForeignLayers,
+        mirrored: &[Mirrored],
+    ) -> Self {
+        let mut images: BTreeMap<Reference, LockedImage> = BTreeMap::new();
+        let mut blobs = BTreeMap::new();
+        for one in mirrored {
+            let Some(image) = LockedImage::new(one, placement.to.as_deref()) else { continue };
+            for blob in one.graph.iter().flat_map(|graph| graph.blobs()) {
+                blobs.insert(blob.digest.clone(), blob.size);
+            }
+            match images.get_mut(&image.source) {
+                Some(same) => same.add_copies(image.destinations),
+                None => drop(images.insert(image.source.clone(), image)),
+            }
+        }
+        let mut platforms = platforms.to_vec();
+        platforms.sort();
+        platforms.dedup();
+        Self {
+            schema: SCHEMA.to_owned(),
+            chart,
+            destinations: vec![placement],
+            platforms,
+            shard: None,
+            images: images.into_values().collect(),
+            blobs,
+            foreign_layers: foreign_layers == ForeignLayers::Required,
+            base: None,
+        }
+    }
+
+    /// The lock as a file holds it.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Text, numbers and maps with text keys are always JSON.
+        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// How images are named at `to`: as that destination records it, or for a new destination as the first one does.
+    #[must_use]
+    pub(crate) fn placement_for(&self, to: &str) -> Option<&Placement> {
+        let recorded = self.destinations.iter().find(|placement| placement.to.as_deref() == Some(to));
+        recorded.or_else(|| self.placement())
+    }
+
+    /// The first destination: the only one in the lock of a bundle.
+    #[must_use]
+    pub fn placement(&self) -> Option<&Placement> {
+        self.destinations.first()
+    }
+}
+
+impl LockedImage {
+    fn new(mirrored: &Mirrored, to: Option<&str>) -> Option<Self> {
+        let outcome = &mirrored.outcome;
+        let mut blobs: Vec<Digest> =
+            mirrored.graph.iter().flat_map(|graph| graph.blobs()).map(|blob| blob.digest.clone()).collect();
+        blobs.sort();
+        Some(Self {
+            source: outcome.source.clone(),
+            digest: outcome.digest.clone(),
+            media_type: outcome.media_type.clone(),
+            kind: outcome.kind,
+            optional: false,
+            platforms: outcome.platforms.clone(),
+            waived: outcome.waived.clone(),
+            blobs,
+            attached: Vec::new(),
+            destinations: vec![LockedCopy {
+                to: to.map(str::to_owned),
+                reference: outcome.destination.parse().ok()?,
+                confirmed: outcome.is_confirmed(),
+            }],
+        })
+    }
+
+    /// Whether at least one of its copies was confirmed.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        self.destinations.iter().any(|copy| copy.confirmed)
+    }
+
+    /// Adds copies and keeps the order.
+    pub(super) fn add_copies(&mut self, copies: Vec<LockedCopy>) {
+        self.destinations.extend(copies);
+        self.destinations.sort();
+        self.destinations.dedup();
+    }
+}

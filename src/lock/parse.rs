@@ -1,0 +1,121 @@
+//! Reading a lock of any version, and what a lock must agree with itself about.
+//!
+//! People edit and merge locks. An unknown field, a name without its counterpart or a later version is refused: a lock
+//! that is half understood would be verified or copied by half.
+
+use std::{collections::HashSet, io::Read, path::Path};
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{
+    error::{Contradiction, LockError, NotALock},
+    model::{Lock, LockedImage, SCHEMA},
+    v1,
+};
+use crate::oci::Reference;
+
+/// What messages call a destination without `to`.
+const UNNAMED: &str = "an unnamed destination";
+/// What the schemas of all versions begin with.
+const FAMILY: &str = "thoras-mirror/lock/";
+
+/// The only field that every version has.
+#[derive(Deserialize)]
+struct Header {
+    schema: Option<String>,
+}
+
+impl Lock {
+    /// Reads a lock from inside a bundle. Errors are one line of text.
+    pub fn from_slice(bytes: &[u8]) -> Result<Self, String> {
+        Self::parse(bytes, Path::new("thoras-mirror.lock")).map_err(|error| {
+            let source = std::error::Error::source(&error);
+            source.map_or_else(|| error.to_string(), ToString::to_string)
+        })
+    }
+
+    /// Reads a lock's content. `path` names it in errors.
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, LockError> {
+        let schema = schema_of(bytes).map_err(|reason| LockError::NotALock(path.to_owned(), reason))?;
+        match schema.as_str() {
+            SCHEMA => {
+                let mut lock: Self = content(bytes, path)?;
+                lock.check().map_err(|error| LockError::Contradiction(path.to_owned(), error))?;
+                Ok(lock)
+            }
+            v1::SCHEMA => content::<v1::Lock>(bytes, path).map(Self::from),
+            _ => Err(LockError::Version { path: path.to_owned(), schema }),
+        }
+    }
+
+    /// Checks what the format alone does not guarantee. Equal digests share their memory afterwards.
+    fn check(&mut self) -> Result<(), Contradiction> {
+        if self.destinations.is_empty() {
+            return Err(Contradiction::NoDestination);
+        }
+        let mut destinations = HashSet::new();
+        for placement in &self.destinations {
+            let to = placement.to.as_deref();
+            if !destinations.insert(to) {
+                return Err(Contradiction::DestinationTwice(to.unwrap_or(UNNAMED).to_owned()));
+            }
+        }
+        if let Some(shard) = self.shard.as_ref().filter(|shard| shard.index >= shard.count) {
+            return Err(Contradiction::Shard { index: shard.index, count: shard.count });
+        }
+        let mut sources: HashSet<&Reference> = HashSet::new();
+        for image in &mut self.images {
+            check_copies(image, &destinations)?;
+            for blob in &mut image.blobs {
+                let Some((shared, _)) = self.blobs.get_key_value(blob) else {
+                    let (image, blob) = (image.source.to_string(), blob.clone());
+                    return Err(Contradiction::NoSize { image, blob });
+                };
+                *blob = shared.clone();
+            }
+            if !sources.insert(&image.source) {
+                return Err(Contradiction::ImageTwice(image.source.to_string()));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_copies(image: &LockedImage, destinations: &HashSet<Option<&str>>) -> Result<(), Contradiction> {
+    if image.destinations.is_empty() {
+        return Err(Contradiction::NoCopy(image.source.to_string()));
+    }
+    match image.destinations.iter().find(|copy| !destinations.contains(&copy.to.as_deref())) {
+        Some(copy) => {
+            let to = copy.to.as_deref().unwrap_or(UNNAMED).to_owned();
+            Err(Contradiction::UnknownDestination { image: image.source.to_string(), to })
+        }
+        None => Ok(()),
+    }
+}
+
+fn content<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T, LockError> {
+    serde_json::from_slice(bytes).map_err(|error| LockError::Malformed(path.to_owned(), error))
+}
+
+/// Which version of a lock this is. Nothing else of it is kept: a tree of arbitrary JSON takes many times its length in
+/// memory.
+pub(super) fn schema_of(content: impl Read) -> Result<String, NotALock> {
+    let header: Header = serde_json::from_reader(content).map_err(|error| {
+        if error.is_syntax() || error.is_eof() {
+            NotALock::NotJson { line: error.line(), column: error.column() }
+        } else {
+            NotALock::NoSchema
+        }
+    })?;
+    match header.schema {
+        Some(schema) if schema.starts_with(FAMILY) => Ok(schema),
+        Some(schema) => Err(NotALock::OtherSchema(schema)),
+        None => Err(NotALock::NoSchema),
+    }
+}
+
+/// Whether this program reads a version.
+pub(super) fn is_known(schema: &str) -> bool {
+    schema == SCHEMA || schema == v1::SCHEMA
+}

@@ -1,0 +1,88 @@
+//! `thoras-mirror/lock/v1`, which earlier versions wrote: one destination, and one `confirmed` for each image.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::model::{self, Base, LockedCopy, Placement};
+use crate::{
+    graph::PlatformManifest,
+    oci::{ArtifactKind, ChartIdentity, Digest, MediaType, Platform, Reference},
+};
+
+pub(super) const SCHEMA: &str = "thoras-mirror/lock/v1";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Lock {
+    #[serde(rename = "schema")]
+    _schema: String,
+    #[serde(default)]
+    chart: Option<ChartIdentity>,
+    placement: Placement,
+    platforms: Vec<Platform>,
+    images: Vec<LockedImage>,
+    blobs: BTreeMap<Digest, u64>,
+    #[serde(default)]
+    foreign_layers: bool,
+    #[serde(default)]
+    base: Option<Base>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct LockedImage {
+    source: Reference,
+    destinations: Vec<Reference>,
+    #[serde(default)]
+    digest: Option<Digest>,
+    #[serde(default)]
+    media_type: Option<MediaType>,
+    #[serde(default)]
+    kind: ArtifactKind,
+    platforms: Vec<PlatformManifest>,
+    #[serde(default)]
+    waived: Vec<Platform>,
+    blobs: Vec<Digest>,
+    confirmed: bool,
+}
+
+impl From<Lock> for model::Lock {
+    fn from(lock: Lock) -> Self {
+        let to = lock.placement.to.clone();
+        Self {
+            schema: model::SCHEMA.to_owned(),
+            chart: lock.chart,
+            destinations: vec![lock.placement],
+            platforms: lock.platforms,
+            shard: None,
+            images: lock.images.into_iter().map(|image| image.with_copies_at(to.as_deref())).collect(),
+            blobs: lock.blobs,
+            foreign_layers: lock.foreign_layers,
+            base: lock.base,
+        }
+    }
+}
+
+impl LockedImage {
+    fn with_copies_at(self, to: Option<&str>) -> model::LockedImage {
+        // In the lock of a bundle an image had no destination: it keeps the name of its source there.
+        let mut references = self.destinations;
+        if to.is_none() && references.is_empty() {
+            references.push(self.source.clone());
+        }
+        let copy = |reference| LockedCopy { to: to.map(str::to_owned), reference, confirmed: self.confirmed };
+        model::LockedImage {
+            source: self.source,
+            digest: self.digest,
+            media_type: self.media_type,
+            kind: self.kind,
+            optional: false,
+            platforms: self.platforms,
+            waived: self.waived,
+            blobs: self.blobs,
+            attached: Vec::new(),
+            destinations: references.into_iter().map(copy).collect(),
+        }
+    }
+}

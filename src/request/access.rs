@@ -1,0 +1,152 @@
+//! Opens the way to registries: reads certificates, the license and passwords, and the parts of the environment that
+//! every such program honors (Docker's configuration, proxies). Opens no connection.
+
+use std::{
+    env, fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use secrecy::ExposeSecret as _;
+
+use super::{Login, Password, RegistrySettings, network, registries::LicenseFrom, usage};
+use crate::{
+    cli::variable,
+    endpoint::registry::{
+        Connector, Registries,
+        auth::{Credential, CredentialError, Credentials, Environment, License, read_authfile},
+        state_folder,
+    },
+    error::{Failure, Kind},
+    event::EventSink,
+    oci::{mapping::Root, reference::hide_login},
+    problem::Side,
+};
+
+/// File names without a slash are hardly longer than this many bytes, and no license key is as short.
+const LONGEST_NAME: usize = 128;
+/// No password is longer than this many bytes.
+const LONGEST_SECRET: u64 = 64 * 1024;
+
+/// How both sides are reached, and with which credentials.
+pub(crate) struct Access {
+    connector: Connector,
+    license: Option<License>,
+    authfile: Option<PathBuf>,
+    helper_timeout: Option<Duration>,
+}
+
+impl Access {
+    /// Reads certificates and the license.
+    pub(crate) fn open(settings: &RegistrySettings, events: Arc<dyn EventSink>) -> Result<Self, Failure> {
+        let connector = Connector::new(network::settings(settings)?, events);
+        Ok(Self {
+            connector: connector.with_tuning(network::tuning(settings)),
+            license: license(settings)?,
+            authfile: settings.authfile.clone(),
+            helper_timeout: settings.helper_timeout,
+        })
+    }
+
+    /// The registries that images come from. Only they get the license.
+    pub(crate) fn source(&self) -> Result<Registries, Failure> {
+        let mut credentials = self.credentials()?;
+        if let Some(license) = &self.license {
+            credentials = credentials.with_license(license.clone());
+        }
+        Ok(self.connector.open(Side::Source, credentials))
+    }
+
+    /// The registry that images go to.
+    pub(crate) async fn destination(
+        &self,
+        root: &Root,
+        login: Option<&Login>,
+    ) -> Result<Registries, Failure> {
+        let mut credentials = self.credentials()?;
+        if let Some(login) = login {
+            let credential = credential(login)?;
+            let origin = self.connector.origin(Side::Destination, root.registry()).await;
+            let origin = origin.map_err(|error| error.failure())?;
+            credentials = credentials.with_explicit(origin, credential, "--to-username");
+        }
+        let state = state_folder(|name| env::var_os(name));
+        Ok(self.connector.open(Side::Destination, credentials).with_state(state))
+    }
+
+    fn credentials(&self) -> Result<Credentials, Failure> {
+        let mut credentials = Credentials::new(&Environment::of_process());
+        if let Some(limit) = self.helper_timeout {
+            credentials = credentials.with_helper_timeout(limit);
+        }
+        let Some(path) = &self.authfile else { return Ok(credentials) };
+        refuse_content(path, "--authfile")?;
+        let config = read_authfile(path)
+            .map_err(|error| usage(format!("--authfile: {error}")).with_hint(error.hint()))?;
+        Ok(credentials.with_authfile(config))
+    }
+}
+
+fn license(settings: &RegistrySettings) -> Result<Option<License>, Failure> {
+    let Some(from) = &settings.license else { return Ok(None) };
+    let license = match from {
+        LicenseFrom::Stdin => {
+            License::from_content(&read_secret_from_stdin("--license -")?, "from standard input")
+        }
+        LicenseFrom::Variable(content) => {
+            License::from_content(content.expose_secret(), &format!("in {}", variable::LICENSE))
+        }
+        LicenseFrom::File(path) => {
+            let path = &path.value;
+            let bytes = read_file(Path::new(path), "the license")?;
+            License::from_content(&String::from_utf8_lossy(&bytes), &format!("in {path}"))
+        }
+    };
+    let license = license
+        .map_err(|error: CredentialError| Failure::from_error(Kind::Usage, &error).with_hint(error.hint()))?;
+    let Some(place) = &settings.license_for else { return Ok(Some(license)) };
+    let bound = license.bound_to(place);
+    bound.map(Some).map_err(|error| usage(format!("--license-for {}: {error}", hide_login(place))))
+}
+
+/// The user name and password for `--to`.
+fn credential(login: &Login) -> Result<Credential, Failure> {
+    let password = match &login.password {
+        Password::Stdin => read_secret_from_stdin("--to-password-stdin")?,
+        Password::Variable(password) => password.expose_secret().to_owned(),
+    };
+    let password = password.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        return Err(usage("the password for --to is empty"));
+    }
+    Ok(Credential::basic(&login.username, password))
+}
+
+fn read_secret_from_stdin(flag: &str) -> Result<String, Failure> {
+    let mut text = String::new();
+    std::io::stdin()
+        .take(LONGEST_SECRET)
+        .read_to_string(&mut text)
+        .map_err(|error| usage(format!("{flag}: cannot read standard input: {error}")))?;
+    Ok(text)
+}
+
+pub(super) fn read_file(path: &Path, what: &str) -> Result<Vec<u8>, Failure> {
+    refuse_content(path, what)?;
+    let shown = || hide_login(&path.display().to_string());
+    fs::read(path).map_err(|error| usage(format!("{what}: cannot read {}: {error}", shown())))
+}
+
+/// Refuses what is the content of a file rather than its name, a key most likely, without repeating it.
+fn refuse_content(path: &Path, what: &str) -> Result<(), Failure> {
+    let text = path.to_string_lossy();
+    let is_encoded = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte);
+    let is_key = text.len() > LONGEST_NAME && !text.starts_with('/') && text.bytes().all(is_encoded);
+    if !(is_key || text.contains('\n') || text.trim_start().starts_with('{')) {
+        return Ok(());
+    }
+    Err(usage(format!("{what}: the value is not a file name (not shown: it may be a secret)"))
+        .with_hint("write it to a file and pass the file's name: others can read the command line"))
+}

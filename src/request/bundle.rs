@@ -1,0 +1,222 @@
+//! The commands below `bundle`.
+
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    CopySettings, Destination, NamingRule, Platforms, RegistrySettings, Stdin, check_stdin,
+    selection::selection, usage, volume::VolumeSize,
+};
+use crate::{
+    cli,
+    confirm::CheckLevel,
+    enumerate::Selection,
+    error::Failure,
+    oci::{Digest, Platform},
+    output::Format,
+    waiver::Waiver,
+};
+
+/// `bundle export`
+pub(crate) struct Export {
+    pub(crate) to: ExportTo,
+    /// A lock or a bundle whose blobs are left out.
+    pub(crate) base: Option<PathBuf>,
+    /// Write the bundle without the images that fail.
+    pub(crate) keep_going: bool,
+    /// Where to write the bundle's lock as well.
+    pub(crate) lock: Option<PathBuf>,
+    pub(crate) selection: Selection,
+    pub(crate) naming: NamingRule,
+    pub(crate) registries: RegistrySettings,
+    pub(crate) platforms: Platforms,
+    pub(crate) foreign_layers: bool,
+    pub(crate) copy: CopySettings,
+}
+
+/// Where a bundle is written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ExportTo {
+    /// Standard output.
+    Stdout,
+    /// A file, or the volumes that its name is extended to.
+    Files { path: PathBuf, volume: Option<VolumeSize> },
+}
+
+impl Export {
+    pub(super) fn new(args: cli::Export) -> Result<Self, Failure> {
+        let to = export_to(&args)?;
+        check_stdin(&Stdin {
+            selection: Some(&args.selection),
+            registries: Some(&args.registries),
+            ..Stdin::default()
+        })?;
+        Ok(Self {
+            to,
+            base: args.base,
+            keep_going: args.keep_going,
+            lock: args.lock,
+            selection: selection(args.selection, args.with_chart),
+            naming: args.naming.into(),
+            registries: RegistrySettings::new(args.registries)?,
+            platforms: args.platforms.into(),
+            foreign_layers: args.foreign_layers,
+            copy: CopySettings { check: CheckLevel::Blobs, jobs: args.jobs, ..CopySettings::default() },
+        })
+    }
+}
+
+/// Refuses combinations that cannot be meant.
+fn export_to(args: &cli::Export) -> Result<ExportTo, Failure> {
+    let refused = |message: &str, hint: &str| Err(usage(message).with_hint(hint));
+    if args.output == Path::new("-") {
+        if args.format == Format::Json {
+            return refused(
+                "--output - and --format json both write to standard output",
+                "write the bundle to a file, or leave --format json out",
+            );
+        }
+        if std::io::stdout().is_terminal() {
+            return refused(
+                "standard output is a terminal, and a bundle is binary",
+                "pipe it, for example `| ssh HOST 'cat > thoras.tar'`, or name a file with --output FILE",
+            );
+        }
+        if args.split.is_some() {
+            return refused(
+                "--split writes files, and --output - is a stream",
+                "name a file with --output, or cut the stream yourself, for example with split(1)",
+            );
+        }
+        return Ok(ExportTo::Stdout);
+    }
+    if args.lock.as_ref() == Some(&args.output) {
+        return refused(
+            "--output and --lock name the same file",
+            "the bundle contains the lock: leave --lock out",
+        );
+    }
+    if args.output == Path::new("json") || args.output == Path::new("table") {
+        let name = args.output.display();
+        return refused(
+            &format!("--output {name} would write a bundle to a file named `{name}`"),
+            "--format chooses the output format; to write that file, pass ./json or ./table",
+        );
+    }
+    let volume = args.split.as_deref().map(VolumeSize::parse).transpose()?;
+    Ok(ExportTo::Files { path: args.output.clone(), volume })
+}
+
+/// `bundle import`
+pub(crate) struct Import {
+    pub(crate) from: ImportFrom,
+    /// The id that the bundle must have.
+    pub(crate) expect: Option<Digest>,
+    /// `[LABEL=]NAME:TAG` each: names of images that have none in the bundle.
+    pub(crate) names: Vec<String>,
+    /// Import the complete images of a bundle that is damaged.
+    pub(crate) keep_going: bool,
+    pub(crate) lock: PathBuf,
+    pub(crate) destination: Destination,
+    pub(crate) registries: RegistrySettings,
+    /// The platforms that images must have; `None` for those of the bundle's lock.
+    pub(crate) platforms: Option<Vec<Platform>>,
+    /// What images may lack, besides what the bundle's lock permits.
+    pub(crate) waivers: Vec<Waiver>,
+    pub(crate) copy: CopySettings,
+}
+
+/// Where a bundle is read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ImportFrom {
+    /// Standard input, in one pass.
+    Stdin,
+    /// An archive, volumes, or a folder.
+    Files(Vec<PathBuf>),
+}
+
+impl Import {
+    pub(super) fn new(args: cli::Import) -> Result<Self, Failure> {
+        let from = if !names_stdin(&args.files) {
+            ImportFrom::Files(args.files)
+        } else if args.files.len() == 1 {
+            ImportFrom::Stdin
+        } else {
+            return Err(usage("a bundle comes from standard input or from files, not from both"));
+        };
+        check_stdin(&Stdin {
+            bundle: from == ImportFrom::Stdin,
+            registries: Some(&args.registries),
+            login: Some(&args.destination.login),
+            ..Stdin::default()
+        })?;
+        Ok(Self {
+            from,
+            expect: args.expect,
+            names: args.names,
+            keep_going: args.keep_going,
+            lock: args.lock,
+            destination: Destination::new(args.destination)?,
+            registries: RegistrySettings::new(args.registries)?,
+            platforms: (!args.platform.is_empty()).then_some(args.platform),
+            waivers: args.allow_missing_platform,
+            copy: CopySettings {
+                check: args.check,
+                overwrite: !args.no_overwrite,
+                dry_run: args.dry_run,
+                jobs: args.jobs,
+                fail_fast: args.fail_fast,
+            },
+        })
+    }
+}
+
+/// `bundle verify`
+pub(crate) struct BundleVerify {
+    pub(crate) paths: Vec<PathBuf>,
+    /// The id that the bundle must have.
+    pub(crate) expect: Option<Digest>,
+    /// The platforms that images must have; `None` for those of the bundle's lock.
+    pub(crate) platforms: Option<Vec<Platform>>,
+    /// What images may lack, besides what the bundle's lock permits.
+    pub(crate) waivers: Vec<Waiver>,
+}
+
+impl BundleVerify {
+    pub(super) fn new(args: cli::BundleVerify) -> Result<Self, Failure> {
+        refuse_stdin(&args.paths)?;
+        Ok(Self {
+            paths: args.paths,
+            expect: args.expect,
+            platforms: (!args.platform.is_empty()).then_some(args.platform),
+            waivers: args.allow_missing_platform,
+        })
+    }
+}
+
+/// `bundle inspect`
+pub(crate) struct BundleInspect {
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+impl BundleInspect {
+    pub(super) fn new(args: cli::BundleInspect) -> Result<Self, Failure> {
+        refuse_stdin(&args.paths)?;
+        Ok(Self { paths: args.paths })
+    }
+}
+
+fn names_stdin(paths: &[PathBuf]) -> bool {
+    paths.iter().any(|path| path == Path::new("-"))
+}
+
+/// Standard input can be read only once and in order, which is enough for an import alone.
+pub(super) fn refuse_stdin(paths: &[PathBuf]) -> Result<(), Failure> {
+    if names_stdin(paths) {
+        return Err(usage("only `bundle import` reads a bundle from standard input")
+            .with_hint("store it in a file first, and name the file"));
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! Where images go, how they are named there, which platforms they must have, and how they are copied.
+
+use std::env;
+
+use secrecy::SecretString;
+
+use super::usage;
+use crate::{
+    cli::{DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, variable},
+    confirm::CheckLevel,
+    error::Failure,
+    graph::ForeignLayers,
+    lock::Placement,
+    oci::{Naming, Platform, Reference, mapping::Root},
+    pipeline::Options,
+    waiver::{Waiver, Waivers},
+};
+
+/// Where images go.
+#[derive(Debug, Clone)]
+pub(crate) struct Destination {
+    /// `--to`
+    pub(crate) root: Root,
+    pub(crate) naming: NamingRule,
+    pub(crate) login: Option<Login>,
+}
+
+impl Destination {
+    pub(super) fn new(args: DestinationArgs) -> Result<Self, Failure> {
+        let DestinationArgs { to, naming, login } = args;
+        Ok(Self { root: root(&to)?, naming: naming.into(), login: Login::new(login)? })
+    }
+}
+
+/// The root of the mirror: `--to`.
+pub(super) fn root(to: &str) -> Result<Root, Failure> {
+    let refused = if to.is_empty() {
+        usage("--to is empty")
+    } else if to.contains('@') {
+        // Not shown: what is before the `@` may be a password.
+        usage("--to cannot hold a user: name the user with --to-username")
+    } else if to.contains("://") {
+        usage(format!("--to {to} is a URL; expected REGISTRY/PATH"))
+    } else if to.rsplit_once('/').is_some_and(|(_, last)| last.contains(':')) {
+        usage(format!("--to {to} ends in a tag, but every image keeps its own"))
+    } else {
+        match to.parse() {
+            Ok(root) => return Ok(root),
+            Err(error) => usage(format!("--to {to}: {error}")),
+        }
+    };
+    Err(refused.with_hint("write it as REGISTRY/PATH, for example registry.example.com/thoras"))
+}
+
+/// How images are named at the destination, as far as that was set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct NamingRule {
+    pub(crate) naming: Option<Naming>,
+    pub(crate) source_prefix: Option<String>,
+}
+
+impl From<NamingArgs> for NamingRule {
+    fn from(NamingArgs { naming, source_prefix }: NamingArgs) -> Self {
+        Self { naming, source_prefix }
+    }
+}
+
+impl NamingRule {
+    /// The whole rule. `naming` and `source_prefix` apply where nothing was set.
+    pub(crate) fn placement(
+        &self,
+        root: Option<&Root>,
+        naming: Naming,
+        source_prefix: Option<String>,
+        chart: Option<Reference>,
+    ) -> Placement {
+        Placement {
+            to: root.map(ToString::to_string),
+            naming: self.naming.unwrap_or(naming),
+            source_prefix: self.source_prefix.clone().or(source_prefix),
+            chart,
+        }
+    }
+}
+
+/// A user name for `--to`, and its password.
+#[derive(Debug, Clone)]
+pub(crate) struct Login {
+    pub(crate) username: String,
+    pub(crate) password: Password,
+}
+
+/// Where a password comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum Password {
+    /// Standard input.
+    Stdin,
+    /// The environment.
+    Variable(SecretString),
+}
+
+impl Login {
+    pub(super) fn new(args: LoginArgs) -> Result<Option<Self>, Failure> {
+        let LoginArgs { to_username, to_password_stdin } = args;
+        let Some(username) = to_username else { return Ok(None) };
+        let password = if to_password_stdin {
+            Password::Stdin
+        } else if let Ok(password) = env::var(variable::TO_PASSWORD) {
+            Password::Variable(password.into())
+        } else {
+            return Err(usage("--to-username is given, but no password")
+                .with_hint(format!("pass --to-password-stdin, or set {}", variable::TO_PASSWORD)));
+        };
+        Ok(Some(Self { username, password }))
+    }
+}
+
+/// Which platforms every image must have.
+#[derive(Debug, Clone)]
+pub(crate) struct Platforms {
+    pub(crate) required: Vec<Platform>,
+    pub(crate) waivers: Vec<Waiver>,
+}
+
+impl From<PlatformArgs> for Platforms {
+    fn from(PlatformArgs { platform, allow_missing_platform }: PlatformArgs) -> Self {
+        Self { required: platform, waivers: allow_missing_platform }
+    }
+}
+
+impl Platforms {
+    /// The platforms that are required unless others are named.
+    pub(crate) fn default_required() -> Vec<Platform> {
+        DEFAULT_PLATFORMS.iter().filter_map(|platform| platform.parse().ok()).collect()
+    }
+
+    /// Which platforms images may lack.
+    pub(crate) fn waivers(&self) -> Waivers {
+        Waivers::new(self.waivers.clone())
+    }
+}
+
+/// How images are copied.
+#[derive(Debug, Clone)]
+pub(crate) struct CopySettings {
+    /// How closely the destination is read, before and after.
+    pub(crate) check: CheckLevel,
+    /// Whether a tag that names another digest may be moved.
+    pub(crate) overwrite: bool,
+    /// Only plan.
+    pub(crate) dry_run: bool,
+    /// How many blobs are copied at once, if that was set.
+    pub(crate) jobs: Option<u16>,
+    /// Start no further image after the first failure.
+    pub(crate) fail_fast: bool,
+}
+
+impl Default for CopySettings {
+    fn default() -> Self {
+        Self { check: CheckLevel::Manifests, overwrite: true, dry_run: false, jobs: None, fail_fast: false }
+    }
+}
+
+impl CopySettings {
+    /// What the pipeline is asked for.
+    pub(crate) fn options(
+        &self,
+        platforms: Vec<Platform>,
+        waivers: Waivers,
+        foreign_layers: ForeignLayers,
+    ) -> Options {
+        Options {
+            platforms,
+            waivers,
+            check: self.check.level(),
+            foreign_layers,
+            overwrite: self.overwrite,
+            dry_run: self.dry_run,
+            jobs: self.jobs.map_or(Options::default().jobs, usize::from),
+            fail_fast: self.fail_fast,
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What a command line means: one typed value for each job, checked before anything is read or asked.
+//!
+//! Flags win over the environment, which wins over the defaults. clap merges most of that; where a variable must not
+//! count as a flag, or the origin of a setting matters, [`setting`] does. This is the only module that reads the
+//! environment for settings, and the only one that sees the types of [`crate::cli`].
+//!
+//! - [`Request`]: the jobs, with a type for each in `copying`, [`bundle`] and below;
+//! - [`selection`], [`destination`], [`registries`]: the parts that jobs share;
+//! - [`access`] opens the way to registries, with [`network`] for certificates and proxies;
+//! - [`repair_command`] writes a [`Sync`] as the command that asks for it.
+
+mod access;
+mod bundle;
+mod copying;
+mod destination;
+mod network;
+mod registries;
+mod repair_command;
+mod selection;
+mod setting;
+mod volume;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+pub(crate) use self::{
+    access::Access,
+    bundle::{BundleInspect, BundleVerify, Export, ExportTo, Import, ImportFrom},
+    copying::{CompareWith, Sync, Verify},
+    destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms},
+    registries::{LicenseFrom, RegistrySettings},
+    repair_command::repair,
+    selection::{ImagesFrom, LockedChart},
+    volume::VolumeSize,
+};
+use crate::{
+    cli::{self, Bundle, Command, LoginArgs, RegistryArgs, SelectionArgs},
+    enumerate::Selection,
+    error::{Failure, Kind},
+    oci::Reference,
+    serve::{Limits, Names, TlsFiles, UserFile},
+};
+
+/// A job and its settings.
+pub(crate) enum Request {
+    Images(Images),
+    Sync(Box<Sync>),
+    Verify(Box<Verify>),
+    Inspect(Inspect),
+    Export(Box<Export>),
+    Import(Box<Import>),
+    BundleVerify(BundleVerify),
+    BundleInspect(BundleInspect),
+    Doctor(Box<Doctor>),
+    Serve(Box<Serve>),
+}
+
+impl Request {
+    /// Checks a command line.
+    pub(crate) fn new(command: Command) -> Result<Self, Failure> {
+        Ok(match command {
+            Command::Images(args) => {
+                check_stdin(&Stdin { selection: Some(&args.selection), ..Stdin::default() })?;
+                Self::Images(Images { selection: selection::selection(args.selection, false) })
+            }
+            Command::Sync(args) => Self::Sync(Box::new(Sync::new(*args)?)),
+            Command::Verify(args) => Self::Verify(Box::new(Verify::new(*args)?)),
+            Command::Inspect(args) => Self::Inspect(Inspect::new(args)?),
+            Command::Bundle(Bundle::Export(args)) => Self::Export(Box::new(Export::new(*args)?)),
+            Command::Bundle(Bundle::Import(args)) => Self::Import(Box::new(Import::new(*args)?)),
+            Command::Bundle(Bundle::Verify(args)) => Self::BundleVerify(BundleVerify::new(*args)?),
+            Command::Bundle(Bundle::Inspect(args)) => Self::BundleInspect(BundleInspect::new(*args)?),
+            Command::Doctor(args) => Self::Doctor(Box::new(Doctor::new(*args)?)),
+            Command::Serve(args) => Self::Serve(Box::new(Serve::new(args)?)),
+        })
+    }
+}
+
+fn usage(message: impl Into<String>) -> Failure {
+    Failure::new(Kind::Usage, message)
+}
+
+/// What can read standard input.
+#[derive(Default)]
+struct Stdin<'a> {
+    bundle: bool,
+    selection: Option<&'a SelectionArgs>,
+    registries: Option<&'a RegistryArgs>,
+    login: Option<&'a LoginArgs>,
+}
+
+/// Standard input can be read once: by a bundle, a list, manifests, a key or a password.
+fn check_stdin(stdin: &Stdin<'_>) -> Result<(), Failure> {
+    let is_stdin = |value: &Option<String>| value.as_deref() == Some("-");
+    let mut readers = Vec::new();
+    readers.extend(stdin.bundle.then_some("the bundle"));
+    if let Some(selection) = stdin.selection {
+        readers.extend(is_stdin(&selection.rendered).then_some("--rendered -"));
+        readers.extend(is_stdin(&selection.images).then_some("--images -"));
+        readers.extend(selection.add_images.iter().filter(|file| *file == "-").map(|_| "--add-images -"));
+    }
+    readers.extend(stdin.registries.filter(|args| is_stdin(&args.license)).map(|_| "--license -"));
+    readers.extend(stdin.login.filter(|login| login.to_password_stdin).map(|_| "--to-password-stdin"));
+    if readers.len() > 1 {
+        return Err(usage(format!("standard input can be read only once: {}", readers.join(", "))));
+    }
+    Ok(())
+}
+
+/// `images`
+pub(crate) struct Images {
+    pub(crate) selection: Selection,
+}
+
+/// `inspect`
+pub(crate) struct Inspect {
+    pub(crate) images: Vec<Reference>,
+    /// Show the bytes of the manifest of the only image.
+    pub(crate) raw: bool,
+    pub(crate) registries: RegistrySettings,
+}
+
+impl Inspect {
+    fn new(args: cli::Inspect) -> Result<Self, Failure> {
+        check_stdin(&Stdin { registries: Some(&args.registries), ..Stdin::default() })?;
+        let parse = |text: &String| {
+            text.parse::<Reference>().map_err(|error| Failure::from_error(Kind::Usage, &error))
+        };
+        let images: Vec<Reference> = args.images.iter().map(parse).collect::<Result<_, _>>()?;
+        if args.raw && images.len() > 1 {
+            return Err(usage("--raw shows one image at a time"));
+        }
+        Ok(Self { images, raw: args.raw, registries: RegistrySettings::new(args.registries)? })
+    }
+}
+
+/// `doctor`
+pub(crate) struct Doctor {
+    pub(crate) selection: Selection,
+    pub(crate) destination: Destination,
+    pub(crate) registries: RegistrySettings,
+    /// The lock that a sync would write.
+    pub(crate) lock: PathBuf,
+    /// How long each check may take.
+    pub(crate) timeout: Duration,
+}
+
+impl Doctor {
+    fn new(args: cli::Doctor) -> Result<Self, Failure> {
+        check_stdin(&Stdin {
+            bundle: false,
+            selection: Some(&args.selection),
+            registries: Some(&args.registries),
+            login: Some(&args.destination.login),
+        })?;
+        Ok(Self {
+            selection: selection::selection(args.selection, false),
+            destination: Destination::new(args.destination)?,
+            registries: RegistrySettings::new(args.registries)?,
+            lock: args.lock,
+            timeout: Duration::from_secs(args.timeout.into()),
+        })
+    }
+}
+
+/// `serve`
+pub(crate) struct Serve {
+    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) names: Names,
+    pub(crate) listen: SocketAddr,
+    pub(crate) writable: bool,
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) users: Option<UserFile>,
+    pub(crate) limits: Limits,
+    /// The file of the access log; standard error if `None`.
+    pub(crate) access_log: Option<PathBuf>,
+}
+
+impl Serve {
+    fn new(args: cli::Serve) -> Result<Self, Failure> {
+        bundle::refuse_stdin(&args.paths)?;
+        let cli::ServeAccess { tls_cert, tls_key, htpasswd, push_user } = args.access;
+        let defaults = Limits::default();
+        Ok(Self {
+            paths: args.paths,
+            names: Names { naming: args.naming, source_prefix: args.source_prefix },
+            listen: args.listen,
+            writable: !args.read_only,
+            tls: tls_cert.zip(tls_key).map(|(certificate, key)| TlsFiles { certificate, key }),
+            users: htpasswd.map(|htpasswd| UserFile { htpasswd, pushers: push_user }),
+            limits: Limits {
+                connections: usize::try_from(args.max_connections).unwrap_or(defaults.connections),
+                blob_bytes: args.max_blob_bytes.unwrap_or(defaults.blob_bytes),
+                ..defaults
+            },
+            access_log: args.access_log,
+        })
+    }
+}

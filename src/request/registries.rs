@@ -1,0 +1,84 @@
+//! How registries are reached, on both sides, and with which credentials: as it was set. [`super::Access`] opens it.
+
+use std::{path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+
+use super::{
+    setting::{Origin, Setting, variable},
+    usage,
+};
+use crate::{
+    cli::{RegistryArgs, variable as names},
+    error::Failure,
+};
+
+/// How registries are reached.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RegistrySettings {
+    pub(crate) license: Option<LicenseFrom>,
+    /// The one registry that gets the license, if not the vendor's: `HOST[/PATH]`.
+    pub(crate) license_for: Option<String>,
+    pub(crate) authfile: Option<PathBuf>,
+    /// `HOST[:PORT]` each.
+    pub(crate) plain_http: Vec<String>,
+    /// `[HOST[:PORT]=]FILE` each.
+    pub(crate) ca_cert: Vec<String>,
+    /// `[HOST[:PORT]=]FILE` each.
+    pub(crate) client_cert: Vec<String>,
+    /// `[HOST[:PORT]=]FILE` each.
+    pub(crate) client_key: Vec<String>,
+    /// `HOST[:PORT]` each.
+    pub(crate) insecure: Vec<String>,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) stall_timeout: Option<Duration>,
+    pub(crate) helper_timeout: Option<Duration>,
+}
+
+/// Where the license key comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum LicenseFrom {
+    /// `--license -`
+    Stdin,
+    /// The environment holds the key itself.
+    Variable(SecretString),
+    /// This file.
+    File(Setting<String>),
+}
+
+impl RegistrySettings {
+    pub(super) fn new(args: RegistryArgs) -> Result<Self, Failure> {
+        let seconds = |seconds: Option<u16>| seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        let license = license(args.license);
+        if args.license_for.is_some() && license.is_none() {
+            let (content, file) = (names::LICENSE, names::LICENSE_FILE);
+            return Err(usage("--license-for is given, but no license")
+                .with_hint(format!("pass --license FILE, or set {content} or {file}")));
+        }
+        Ok(Self {
+            license,
+            license_for: args.license_for,
+            authfile: args.authfile,
+            plain_http: args.plain_http,
+            ca_cert: args.ca_cert,
+            client_cert: args.client_cert,
+            client_key: args.client_key,
+            insecure: args.insecure,
+            connect_timeout: seconds(args.connect_timeout),
+            stall_timeout: seconds(args.stall_timeout),
+            helper_timeout: seconds(args.helper_timeout),
+        })
+    }
+}
+
+/// The flag wins; of the variables, the one that holds the key itself.
+fn license(typed: Option<String>) -> Option<LicenseFrom> {
+    match typed {
+        Some(typed) if typed == "-" => Some(LicenseFrom::Stdin),
+        Some(typed) => Some(LicenseFrom::File(Setting::new(typed, Origin::Flag))),
+        None => {
+            let content = variable(names::LICENSE).map(|content| LicenseFrom::Variable(content.value.into()));
+            content.or_else(|| variable(names::LICENSE_FILE).map(LicenseFrom::File))
+        }
+    }
+}

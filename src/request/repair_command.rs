@@ -1,0 +1,339 @@
+//! Writes a [`Sync`] as the command that asks for it, ready to be pasted into a shell.
+//!
+//! Every setting is taken apart without `..`, so a new one does not compile until it is written here. Secrets are not
+//! repeated: of `--set` only the key appears, and the user puts the value back.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
+
+use super::{
+    CopySettings, Destination, ImagesFrom, LicenseFrom, LockedChart, Login, NamingRule, Password, Platforms,
+    RegistrySettings, Sync,
+    setting::{Origin, Setting},
+};
+use crate::{
+    confirm::CheckLevel,
+    enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, Mentions, SelectedFrom, Selection},
+    oci::Platform,
+    outcome::Repair,
+};
+
+/// A value that the user must put back.
+const HIDDEN: &str = "***";
+
+/// The command for this `sync`.
+pub(crate) fn repair(sync: &Sync) -> Repair {
+    let Sync { images, lock, destination, registries, platforms, foreign_layers, copy } = sync;
+    let mut words = Words(vec!["thoras-mirror".to_owned(), "sync".to_owned()]);
+    words.switch("--locked", matches!(images, ImagesFrom::Lock { .. }));
+    words.flag("--lock", lock.iter().map(|path| path.display()));
+    words.destination(destination);
+    words.platforms(platforms);
+    words.switch("--foreign-layers", *foreign_layers);
+    words.copy(copy);
+    words.registries(registries);
+    match images {
+        ImagesFrom::Selection(selection) => words.selection(selection),
+        ImagesFrom::Lock { chart: None } => {}
+        ImagesFrom::Lock { chart: Some(chart) } => {
+            let LockedChart { name, version, options } = &**chart;
+            words.switch("--with-chart", true);
+            words.flag("--chart", name.iter().map(|text| without_password(text)));
+            words.flag("--chart-version", version);
+            words.helm(options);
+        }
+    }
+    words.repair()
+}
+
+/// The words of a command line.
+struct Words(Vec<String>);
+
+impl Words {
+    /// The flag before each of its values.
+    fn flag<T: ToString>(&mut self, name: &str, values: impl IntoIterator<Item = T>) {
+        for value in values {
+            self.0.extend([name.to_owned(), value.to_string()]);
+        }
+    }
+
+    fn switch(&mut self, name: &str, on: bool) {
+        self.0.extend(on.then(|| name.to_owned()));
+    }
+
+    fn seconds(&mut self, name: &str, time: Option<Duration>) {
+        self.flag(name, time.map(|time| time.as_secs()));
+    }
+
+    fn destination(&mut self, destination: &Destination) {
+        let Destination { root, naming: NamingRule { naming, source_prefix }, login } = destination;
+        self.flag("--to", [root]);
+        self.flag("--naming", naming);
+        self.flag("--source-prefix", source_prefix);
+        if let Some(Login { username, password }) = login {
+            self.flag("--to-username", [username]);
+            self.switch("--to-password-stdin", matches!(password, Password::Stdin));
+        }
+    }
+
+    fn platforms(&mut self, platforms: &Platforms) {
+        let Platforms { required, waivers } = platforms;
+        let names = |platforms: &[Platform]| {
+            let mut names: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+            names.sort();
+            names
+        };
+        let required = names(required);
+        if required != names(&Platforms::default_required()) {
+            self.flag("--platform", required);
+        }
+        self.flag("--allow-missing-platform", waivers);
+    }
+
+    fn copy(&mut self, copy: &CopySettings) {
+        let CopySettings { check, overwrite, dry_run, jobs, fail_fast } = copy;
+        self.flag("--check", (*check != CheckLevel::Manifests).then_some(check));
+        self.switch("--no-overwrite", !overwrite);
+        self.switch("--dry-run", *dry_run);
+        self.flag("--jobs", jobs);
+        self.switch("--fail-fast", *fail_fast);
+    }
+
+    /// Passwords, and the license itself, never were arguments.
+    fn registries(&mut self, settings: &RegistrySettings) {
+        let RegistrySettings {
+            license,
+            license_for,
+            authfile,
+            plain_http,
+            ca_cert,
+            client_cert,
+            client_key,
+            insecure,
+            connect_timeout,
+            stall_timeout,
+            helper_timeout,
+        } = settings;
+        match license {
+            Some(LicenseFrom::Stdin) => self.flag("--license", ["-"]),
+            Some(LicenseFrom::File(Setting { value, origin: Origin::Flag })) => {
+                self.flag("--license", [value]);
+            }
+            // Another shell has the variable as well, or the license is not for everyone to see.
+            Some(LicenseFrom::File(_) | LicenseFrom::Variable(_)) | None => {}
+        }
+        self.flag("--license-for", license_for);
+        self.flag("--authfile", authfile.iter().map(|path| path.display()));
+        self.flag("--plain-http", plain_http);
+        self.flag("--insecure", insecure);
+        self.flag("--ca-cert", ca_cert);
+        self.flag("--client-cert", client_cert);
+        self.flag("--client-key", client_key);
+        self.seconds("--connect-timeout", *connect_timeout);
+        self.seconds("--stall-timeout", *stall_timeout);
+        self.seconds("--helper-timeout", *helper_timeout);
+    }
+
+    fn selection(&mut self, selection: &Selection) {
+        let Selection { from, image_prefixes, mentions, add, add_lists, include, exclude, .. } = selection;
+        let Selection { annotated, test_hooks, with_chart, .. } = selection;
+        self.switch("--with-chart", *with_chart);
+        let input = |input: &Input| match input {
+            Input::Stdin => "-".to_owned(),
+            Input::File(path) => path.display().to_string(),
+        };
+        match from {
+            SelectedFrom::Chart(options) => {
+                let chart = (options.chart != DEFAULT_CHART).then(|| without_password(&options.chart));
+                self.flag("--chart", chart);
+                self.flag("--chart-version", &options.version);
+                self.helm(options);
+            }
+            SelectedFrom::Rendered(manifests) => self.flag("--rendered", [input(manifests)]),
+            SelectedFrom::List(list) => self.flag("--images", [input(list)]),
+            SelectedFrom::References(_) => {}
+        }
+        self.flag("--mentions", (*mentions != Mentions::default()).then_some(mentions));
+        self.flag("--image-prefix", image_prefixes);
+        self.flag("--add", add);
+        self.flag("--add-images", add_lists.iter().map(input));
+        self.switch("--annotated", *annotated);
+        self.switch("--no-test-hooks", !*test_hooks);
+        self.flag("--include", include);
+        self.flag("--exclude", exclude);
+        if let SelectedFrom::References(references) = from {
+            self.0.extend(references.iter().cloned());
+        }
+    }
+
+    /// How helm is called. Which chart, and which version of it, is up to the caller.
+    fn helm(&mut self, options: &ChartOptions) {
+        let ChartOptions {
+            chart: _,
+            version: _,
+            repository,
+            values,
+            set,
+            set_string,
+            set_file,
+            namespace,
+            kube_version,
+            api_versions,
+            include_crds,
+            helm_args,
+            helm,
+        } = options;
+        let repository = (repository != DEFAULT_REPOSITORY).then(|| without_password(repository));
+        self.flag("--repo", repository);
+        self.flag("--values", values.iter().map(|text| without_password(text)));
+        self.flag("--set", set.iter().map(secret_without_value));
+        self.flag("--set-string", set_string.iter().map(secret_without_value));
+        self.flag("--set-file", set_file);
+        self.flag("--namespace", namespace);
+        self.flag("--kube-version", kube_version);
+        self.flag("--api-versions", api_versions);
+        self.switch("--include-crds", *include_crds);
+        // The equals sign, because these values begin with a dash; without theirs, because --password is one.
+        self.0.extend(helm_args.iter().map(|text| format!("--helm-arg={}", without_value(text))));
+        self.flag("--helm", helm.iter().map(|path| path.display()));
+    }
+
+    /// The command, quoted for a shell.
+    fn repair(&self) -> Repair {
+        let quoted = self.0.iter().map(|word| shlex::try_quote(word).unwrap_or(HIDDEN.into()));
+        let command = quoted.collect::<Vec<_>>().join(" ");
+        let note = command.contains(HIDDEN).then(|| {
+            format!("(replace each {HIDDEN} with your own value; it is not shown because it may be secret)")
+        });
+        Repair { command, note, ..Repair::default() }
+    }
+}
+
+fn secret_without_value(text: &SecretString) -> String {
+    without_value(text.expose_secret())
+}
+
+/// `KEY=***`. A word without a key may be a value in itself, unless it is a flag.
+fn without_value(text: &str) -> String {
+    match text.split_once('=') {
+        Some((key, _)) => format!("{key}={HIDDEN}"),
+        None if text.starts_with("--") => text.to_owned(),
+        None => HIDDEN.to_owned(),
+    }
+}
+
+/// A URL without the password in it; anything else as it is.
+fn without_password(text: &str) -> String {
+    let password = Url::parse(text).ok().and_then(|url| url.password().map(str::to_owned));
+    password.map_or_else(|| text.to_owned(), |password| text.replacen(&format!(":{password}@"), ":***@", 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::{
+        cli::Cli,
+        lock::Lock,
+        request::{Request, Verify},
+    };
+
+    fn verify(arguments: &str) -> Verify {
+        let words = shlex::split(&format!("thoras-mirror verify {arguments}")).unwrap();
+        match Request::new(Cli::try_parse_from(words).unwrap().command).unwrap() {
+            Request::Verify(verify) => *verify,
+            _ => panic!("verify"),
+        }
+    }
+
+    fn repair_from_source(arguments: &str) -> Repair {
+        let verify = verify(&format!("--to reg.example.com/a {arguments}"));
+        repair(&verify.sync_from_source().unwrap())
+    }
+
+    fn repair_from_lock(arguments: &str, lock: &str) -> Repair {
+        let lock = Lock::parse(lock.as_bytes(), "run.lock".as_ref()).unwrap();
+        let verify = verify(&format!("--lock run.lock {arguments}"));
+        let root = "reg.example.com/a".parse().unwrap();
+        repair(&verify.sync_from_lock(&lock, lock.placement().unwrap(), &root).unwrap())
+    }
+
+    /// A lock of one image, or of none, beside the packaged chart.
+    fn lock_with_chart(images: &str) -> String {
+        let digest = "d".repeat(64);
+        format!(
+            r#"{{"schema": "thoras-mirror/lock/v1",
+            "chart": {{"name": "shop", "version": "1.2.3", "digest": "sha256:{digest}"}},
+            "placement": {{"to": "reg.example.com/a", "naming": "relative",
+                          "chart": "localhost/charts/shop:1.2.3"}},
+            "platforms": ["linux/amd64", "linux/arm64"], "blobs": {{}}, "images": [{images}
+            {{"source": "localhost/charts/shop:1.2.3", "destinations": ["reg.example.com/a/charts/shop:1.2.3"],
+              "digest": "sha256:{digest}", "kind": "chart", "platforms": [], "blobs": [],
+              "confirmed": true}}]}}"#
+        )
+    }
+
+    #[test]
+    fn the_command_names_what_the_run_was_given() {
+        for given in [
+            "--chart ./my-chart --values a.yaml --namespace x --include-crds --exclude 'quay.io/**'",
+            "--naming full --platform linux/amd64 --allow-missing-platform 'nginx=linux/arm64' --images list.txt",
+            "--to-username ci --to-password-stdin --plain-http reg:5000 --ca-cert 'my ca.pem' quay.io/a/b:1",
+        ] {
+            let repair = repair_from_source(given);
+            assert_eq!(repair.command, format!("thoras-mirror sync --to reg.example.com/a {given}"));
+            assert_eq!(repair.note, None);
+        }
+    }
+
+    #[test]
+    fn every_timeout_is_repeated_bug() {
+        let given = "--connect-timeout 3 --stall-timeout 7 --helper-timeout 9 quay.io/a/b:1";
+        let repair = repair_from_source(given);
+        assert_eq!(repair.command, format!("thoras-mirror sync --to reg.example.com/a {given}"));
+    }
+
+    #[test]
+    fn foreign_layers_are_repeated_bug() {
+        let given = "--foreign-layers quay.io/a/b:1";
+        let repair = repair_from_source(given);
+        assert_eq!(repair.command, format!("thoras-mirror sync --to reg.example.com/a {given}"));
+    }
+
+    #[test]
+    fn a_packaged_chart_is_packaged_again_bug() {
+        let locked = "thoras-mirror sync --locked --lock run.lock --to reg.example.com/a";
+        let lock = lock_with_chart("");
+        let repair = repair_from_lock("", &lock);
+        assert_eq!(repair.command, format!("{locked} --with-chart --chart shop"));
+        let repair = repair_from_lock("--chart ./shop --stall-timeout 7", &lock);
+        assert_eq!(repair.command, format!("{locked} --stall-timeout 7 --with-chart --chart ./shop"));
+    }
+
+    #[test]
+    fn images_without_a_digest_are_named_but_never_a_packaged_chart() {
+        let failed = r#"{"source": "quay.io/a/b:1", "destinations": ["reg.example.com/a/b:1"],
+            "platforms": [], "blobs": [], "confirmed": false},"#;
+        let repair = repair_from_lock("", &lock_with_chart(failed));
+        assert_eq!(
+            repair.command,
+            "thoras-mirror sync --lock run.lock --to reg.example.com/a --naming relative quay.io/a/b:1"
+        );
+    }
+
+    #[test]
+    fn values_that_may_be_secret_are_left_out() {
+        let Repair { command: text, note, .. } = repair_from_source(
+            "--set password=hunter2,other=hunter2 --set-string token=hunter2 \
+             --helm-arg=--password --helm-arg=hunter2 --helm-arg=--password=hunter2 \
+             --chart x --repo https://me:hunter2@charts.example.com/",
+        );
+        assert!(!text.contains("hunter2"), "{text}");
+        assert!(note.is_some_and(|note| note.contains("replace each *** with your own value")));
+        assert!(text.contains("--set 'password=***' --set-string 'token=***'"), "{text}");
+        assert!(text.contains("--repo 'https://me:***@charts.example.com/'"), "{text}");
+    }
+}

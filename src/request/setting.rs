@@ -1,0 +1,45 @@
+//! A setting together with its origin, for the places where the origin matters: a flag wins over the environment, and
+//! a message names what was set.
+
+use std::env;
+
+/// Where a setting came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The command line.
+    Flag,
+    /// An environment variable.
+    Variable(&'static str),
+}
+
+/// A setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Setting<T> {
+    pub(crate) value: T,
+    pub(crate) origin: Origin,
+}
+
+impl<T> Setting<T> {
+    pub(crate) const fn new(value: T, origin: Origin) -> Self {
+        Self { value, origin }
+    }
+}
+
+/// The value of an environment variable; an empty one counts as unset.
+pub(super) fn variable(name: &'static str) -> Option<Setting<String>> {
+    let value = env::var(name).ok().filter(|value| !value.is_empty())?;
+    Some(Setting::new(value, Origin::Variable(name)))
+}
+
+/// What was typed, else the value of the variable.
+pub(super) fn flag_or_variable(typed: Option<String>, name: &'static str) -> Option<Setting<String>> {
+    typed.map(|value| Setting::new(value, Origin::Flag)).or_else(|| variable(name))
+}
+
+/// What was typed, else the values in the variable, separated by commas.
+pub(super) fn flags_or_variable(typed: Vec<String>, name: &'static str) -> Vec<String> {
+    if !typed.is_empty() {
+        return typed;
+    }
+    variable(name).map(|list| list.value.split(',').map(str::to_owned).collect()).unwrap_or_default()
+}

@@ -1,0 +1,211 @@
+//! From a command line to an exit code: starts the runtime, runs the job, presents its outcome.
+//!
+//! [`signals`] end a job, or become commands to a server.
+
+mod signals;
+
+use std::{process::ExitCode, sync::Arc};
+
+use clap::Parser as _;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    cli::{self, Bundle, Cli},
+    error::{Failure, Kind, exit},
+    event::EventSink,
+    jobs::{self, inspect::Found},
+    outcome::{Command, RunOutcome},
+    output::{Format, Verbosity},
+    report::{DoctorDocument, Document, Presentation, Reporter, present, print},
+    request::{ExportTo, Request},
+};
+
+/// How many threads wait for files at once. Each keeps the buffer that it reads ahead into, so memory grows with their
+/// number.
+const FILE_THREADS: usize = 4;
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    ExitCode::from(match Cli::try_parse() {
+        Ok(cli) => start(cli),
+        Err(error) => refuse(&error),
+    })
+}
+
+/// Prints what is wrong with the command line, or the help that it asks for, and returns the exit code.
+fn refuse(error: &clap::Error) -> u8 {
+    if !error.use_stderr() {
+        // A reader that closed the pipe has seen enough.
+        let _ = error.print();
+        return exit::SUCCESS;
+    }
+    let text = error.render();
+    print::usage_error(text.to_string(), text.ansi().to_string(), std::env::args().skip(1));
+    exit::USAGE
+}
+
+/// Starts the runtime, runs a command, and returns the exit code.
+fn start(cli: Cli) -> u8 {
+    match runtime(&cli.command) {
+        Ok(runtime) => {
+            let code = runtime.block_on(run(cli));
+            // A pending read of standard input must not keep the process alive.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => {
+            let failure = Failure::new(Kind::Image, format!("cannot start: {error}"));
+            print::print_failure(&failure);
+            failure.kind.exit_code()
+        }
+    }
+}
+
+/// As many threads as a command uses: each costs memory.
+fn runtime(command: &cli::Command) -> std::io::Result<Runtime> {
+    let mut builder = match command {
+        // Many clients.
+        cli::Command::Serve(_) => return Builder::new_multi_thread().enable_all().build(),
+        // Hashes as fast as the disk delivers.
+        cli::Command::Bundle(Bundle::Export(_)) => Builder::new_multi_thread(),
+        // Bound by the network.
+        _ => Builder::new_current_thread(),
+    };
+    builder.max_blocking_threads(FILE_THREADS).enable_all().build()
+}
+
+/// Runs a command to its end and returns the exit code. A signal ends the job where it is: every transfer is dropped,
+/// and the destination stays consistent.
+async fn run(cli: Cli) -> u8 {
+    let verbosity = verbosity(cli.verbosity);
+    let reporter = Arc::new(Reporter::new(verbosity));
+    let (command, mut presentation) = describe(&cli.command, verbosity);
+    let result = match Request::new(cli.command) {
+        Ok(request) => {
+            presentation.on_stderr =
+                matches!(&request, Request::Export(export) if export.to == ExportTo::Stdout);
+            ended(&request, &reporter).await
+        }
+        Err(failure) => Err((failure.kind.exit_code(), failure)),
+    };
+    reporter.finish();
+    let shown = match result {
+        Ok(End::Document(document)) => present(&document, presentation).map(|()| document.exit_code()),
+        Ok(End::Raw(bytes)) => print::raw(&bytes).map(|()| exit::SUCCESS),
+        Ok(End::Stopped(code)) => Ok(code),
+        Err((code, failure)) => return show_failure(command, presentation, failure, code),
+    };
+    shown.unwrap_or_else(|failure| {
+        let code = failure.kind.exit_code();
+        show_failure(command, presentation, failure, code)
+    })
+}
+
+/// What a job ended with.
+enum End {
+    /// Something to present.
+    Document(Box<Document>),
+    /// Bytes for standard output.
+    Raw(bytes::Bytes),
+    /// A server was stopped, with this exit code.
+    Stopped(u8),
+}
+
+impl<T: Into<Document>> From<T> for End {
+    fn from(outcome: T) -> Self {
+        Self::Document(Box::new(outcome.into()))
+    }
+}
+
+/// Runs the job, unless a signal comes first.
+async fn ended(request: &Request, reporter: &Arc<Reporter>) -> Result<End, (u8, Failure)> {
+    // A server ends itself on a signal.
+    let is_server = matches!(request, Request::Serve(_));
+    tokio::select! {
+        biased;
+        code = signals::ending(), if !is_server => {
+            let failure = Failure::new(Kind::Interrupted, "interrupted")
+                .with_hint("no incomplete image was tagged; run the same command again to resume");
+            Err((code, failure))
+        }
+        ended = ticking(reporter, dispatch(request, reporter)) => {
+            ended.map_err(|failure| (failure.kind.exit_code(), failure))
+        }
+    }
+}
+
+async fn dispatch(request: &Request, reporter: &Arc<Reporter>) -> Result<End, Failure> {
+    let events: Arc<dyn EventSink> = Arc::<Reporter>::clone(reporter);
+    Ok(match request {
+        Request::Images(request) => jobs::images::run(request, &*events).await?.into(),
+        Request::Sync(request) => jobs::sync::run(request, events).await?.into(),
+        Request::Verify(request) => jobs::verify::run(request, events).await?.into(),
+        Request::Inspect(request) => match jobs::inspect::run(request, events).await? {
+            Found::Images(inspection) => inspection.into(),
+            Found::Raw(bytes) => End::Raw(bytes),
+        },
+        Request::Export(request) => Box::pin(jobs::export::run(request, events)).await?.into(),
+        Request::Import(request) => Box::pin(jobs::import::run(request, events)).await?.into(),
+        Request::BundleVerify(request) => jobs::bundle_verify::run(request, events).await?.into(),
+        Request::BundleInspect(request) => jobs::bundle_inspect::run(request, &*events).await?.into(),
+        Request::Doctor(request) => {
+            let found = Box::pin(jobs::doctor::job::run(request, events)).await?;
+            DoctorDocument::new(found.destination, found.findings, &found.names).into()
+        }
+        Request::Serve(request) => {
+            let control = signals::control()?;
+            End::Stopped(jobs::serve::run(request, events, control).await?)
+        }
+    })
+}
+
+/// Lets the reporter draw while the job runs.
+async fn ticking<T>(reporter: &Reporter, work: impl Future<Output = T>) -> T {
+    let mut ticks = tokio::time::interval(Reporter::TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut work => return ended,
+            _ = ticks.tick() => reporter.tick(),
+        }
+    }
+}
+
+/// A command that failed before it had anything to show for it.
+fn show_failure(command: Command, presentation: Presentation, failure: Failure, code: u8) -> u8 {
+    let outcome = RunOutcome { exit_code: Some(code), ..RunOutcome::failed(command, failure) };
+    if let Err(failure) = present(&outcome.into(), presentation) {
+        print::print_failure(&failure);
+    }
+    code
+}
+
+fn describe(command: &cli::Command, verbosity: Verbosity) -> (Command, Presentation) {
+    let (command, format) = match command {
+        cli::Command::Images(args) => {
+            let presentation = Presentation { why: args.why, ..Presentation::new(args.output, verbosity) };
+            return (Command::Images, presentation);
+        }
+        cli::Command::Sync(args) => (Command::Sync, args.output),
+        cli::Command::Verify(args) => (Command::Verify, args.output),
+        cli::Command::Inspect(args) => (Command::Inspect, args.output),
+        cli::Command::Bundle(Bundle::Export(args)) => (Command::BundleExport, args.format),
+        cli::Command::Bundle(Bundle::Import(args)) => (Command::BundleImport, args.output),
+        cli::Command::Bundle(Bundle::Verify(args)) => (Command::BundleVerify, args.output),
+        cli::Command::Bundle(Bundle::Inspect(args)) => (Command::BundleInspect, args.output),
+        cli::Command::Doctor(args) => (Command::Doctor, args.output),
+        cli::Command::Serve(_) => (Command::Serve, Format::Table),
+    };
+    (command, Presentation::new(format, verbosity))
+}
+
+fn verbosity(args: cli::Verbosity) -> Verbosity {
+    match (args.quiet, args.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    }
+}

@@ -1,0 +1,101 @@
+//! The transfer of one blob: open the destination, open the source, stream, and start over where that helps.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::{
+    endpoint::{Begun, BlobSink, Destination, Error, Location, Source, VerifiedBody},
+    event::{Event, EventSink, Landing},
+    oci::{Descriptor, Mapping, Repository, verified::Verifier},
+};
+
+/// One blob, and what its transfer needs.
+pub(super) struct BlobTransfer<'a, S, D> {
+    pub(super) source: &'a S,
+    pub(super) destination: &'a D,
+    pub(super) events: &'a Arc<dyn EventSink>,
+    pub(super) image: &'a Arc<Mapping>,
+    pub(super) blob: &'a Descriptor,
+    pub(super) mount: Option<&'a Repository>,
+}
+
+impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
+    /// Transfers the blob. Fails when another attempt does not help, or when too many attempts in a row made no
+    /// progress. An attempt that found more bytes at the destination than the one before it made progress.
+    pub(super) async fn run(&self) -> Result<Landing, Error> {
+        let started = Instant::now();
+        let mut attempts = 0;
+        let (mut without_progress, mut furthest) = (0, 0);
+        loop {
+            attempts += 1;
+            let mut received = 0;
+            let error = match self.attempt(&mut received).await {
+                Ok(landing) => return Ok(landing),
+                Err(error) => error,
+            };
+            without_progress = if received > furthest { 1 } else { without_progress + 1 };
+            furthest = furthest.max(received);
+            let Some(retry) = error.retry().filter(|retry| without_progress < retry.attempts) else {
+                return Err(Error {
+                    attempts: attempts.max(error.attempts),
+                    elapsed: started.elapsed(),
+                    ..error
+                });
+            };
+            let pause = retry.pause.duration(without_progress);
+            let reason = format!("{error}: {}", error.cause);
+            self.events.emit(Event::Retrying { side: error.location.side, reason, pause });
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One upload, new or resumed. `received` becomes what the destination had when it began.
+    async fn attempt(&self, received: &mut u64) -> Result<Landing, Error> {
+        if self.blob.size == 0 {
+            self.check_empty()?;
+        }
+        let repository = &self.image.repository;
+        let sink = match self.destination.begin_blob(repository, self.blob, self.mount).await? {
+            Begun::Present => return Ok(Landing::Present),
+            Begun::Mounted => return Ok(Landing::Mounted),
+            Begun::Completed => return Ok(Landing::Copied),
+            Begun::Wanted(sink) => sink,
+        };
+        let start = sink.start();
+        *received = start.received;
+        let skipped = start.hashed.offset;
+        let source = self.image.source.repository();
+        let stream = self.source.open_blob(source, self.blob, skipped).await?;
+        let (events, image) = (Arc::clone(self.events), Arc::clone(self.image));
+        let on_progress = move |bytes| events.emit(Event::BlobProgress { image: Arc::clone(&image), bytes });
+        on_progress(skipped);
+        let body =
+            VerifiedBody::starting(stream, self.blob, start, self.source_location(), Box::new(on_progress));
+        let watch = body.watch();
+        match sink.write(body).await {
+            Ok(()) => Ok(Landing::Copied),
+            Err(error) => {
+                self.take_back(skipped + watch.moved());
+                // What the destination reports after its source failed is only the consequence.
+                Err(watch.failure().cloned().unwrap_or(error))
+            }
+        }
+    }
+
+    fn take_back(&self, bytes: u64) {
+        self.events.emit(Event::BlobRestarted {
+            image: Arc::clone(self.image),
+            blob: self.blob.clone(),
+            bytes,
+        });
+    }
+
+    /// A body without bytes is never read, so its digest would never be compared.
+    fn check_empty(&self) -> Result<(), Error> {
+        let checked = Verifier::new(self.blob).finish();
+        checked.map(drop).map_err(|mismatch| self.source_location().error(mismatch))
+    }
+
+    fn source_location(&self) -> Location {
+        self.source.blob_location(self.image.source.repository(), &self.blob.digest)
+    }
+}

@@ -1,0 +1,128 @@
+//! Which image transfers which blob, so that each blob is transferred once and all others wait for it.
+//!
+//! An image that is going to transfer a blob takes a [`Claim`] when it is planned, before anything is awaited; images
+//! that need the same blob later find the claim and wait. A claim that is dropped without success passes to one of
+//! them. Waiting takes no slot of the queue: the transfer that is waited for may need the last one.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use crate::oci::{Digest, Repository};
+
+/// A blob in a repository of the destination.
+pub(super) type BlobKey = (Digest, Repository);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Pending,
+    Done,
+    Abandoned,
+}
+
+/// All claims of a run, also those that are done.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    states: Mutex<HashMap<BlobKey, watch::Receiver<State>>>,
+}
+
+/// The duty to transfer one blob to one repository.
+#[derive(Debug)]
+pub(super) struct Claim {
+    state: watch::Sender<State>,
+}
+
+impl Claim {
+    /// The blob is there.
+    pub(super) fn done(self) {
+        self.state.send_replace(State::Done);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.state.send_if_modified(|state| {
+            let is_abandoned = *state == State::Pending;
+            if is_abandoned {
+                *state = State::Abandoned;
+            }
+            is_abandoned
+        });
+    }
+}
+
+impl Claims {
+    /// Claims a blob, unless another claim on it is pending or done.
+    pub(super) fn claim(&self, key: &BlobKey) -> Option<Claim> {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(current) = states.get(key)
+            && *current.borrow() != State::Abandoned
+        {
+            return None;
+        }
+        let (state, receiver) = watch::channel(State::Pending);
+        states.insert(key.clone(), receiver);
+        Some(Claim { state })
+    }
+
+    /// Waits until the blob is there (true) or its claim was abandoned (false). A blob that was never claimed has been
+    /// there all along.
+    pub(super) async fn wait(&self, key: &BlobKey) -> bool {
+        let current = self.states.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+        let Some(mut current) = current else { return true };
+        match current.wait_for(|state| *state != State::Pending).await {
+            Ok(state) => *state == State::Done,
+            Err(_) => false,
+        }
+    }
+
+    /// Waits until the blob is there, or takes over its claim when that was abandoned.
+    pub(super) async fn wait_or_take_over(&self, key: &BlobKey) -> Option<Claim> {
+        loop {
+            if self.wait(key).await {
+                return None;
+            }
+            if let Some(claim) = self.claim(key) {
+                return Some(claim);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn key() -> BlobKey {
+        (Digest::sha256(b"x"), "reg.example.com/a".parse().unwrap())
+    }
+
+    #[test]
+    fn a_blob_that_is_there_wakes_those_that_wait() {
+        let (claims, key) = (Claims::default(), key());
+        let claim = claims.claim(&key).unwrap();
+        assert!(claims.claim(&key).is_none());
+        let mut waiting = claims.wait(&key).boxed();
+        assert!((&mut waiting).now_or_never().is_none());
+        claim.done();
+        assert_eq!(waiting.now_or_never(), Some(true));
+        assert!(claims.claim(&key).is_none(), "it is there");
+    }
+
+    #[test]
+    fn a_dropped_claim_passes_on_exactly_once() {
+        let (claims, key) = (Claims::default(), key());
+        drop(claims.claim(&key).unwrap());
+        let first = claims.wait_or_take_over(&key).now_or_never().unwrap();
+        assert!(first.is_some());
+        let mut second = claims.wait_or_take_over(&key).boxed();
+        assert!((&mut second).now_or_never().is_none());
+        first.unwrap().done();
+        assert!(second.now_or_never().unwrap().is_none());
+    }
+}

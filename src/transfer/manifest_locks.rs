@@ -1,0 +1,54 @@
+//! One lock for each manifest in each repository, so that its pushes take turns.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::OwnedMutexGuard;
+
+use crate::oci::{Digest, Repository};
+
+/// A manifest in a repository of the destination.
+type ManifestKey = (Digest, Repository);
+
+/// Whether this run has pushed the manifest. Locked while a push is in progress.
+type Pushed = Arc<tokio::sync::Mutex<bool>>;
+
+/// The locks of all manifests of a run.
+#[derive(Debug, Default)]
+pub(super) struct ManifestLocks {
+    locks: Mutex<HashMap<ManifestKey, Pushed>>,
+}
+
+impl ManifestLocks {
+    /// Waits for other pushes of this manifest. The guard holds whether one of them succeeded.
+    pub(super) async fn lock(&self, key: &ManifestKey) -> OwnedMutexGuard<bool> {
+        let lock = {
+            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(locks.entry(key.clone()).or_default())
+        };
+        lock.lock_owned().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn pushes_of_one_manifest_to_one_repository_take_turns() {
+        let locks = ManifestLocks::default();
+        let key = |repository: &str| (Digest::sha256(b"x"), repository.parse().unwrap());
+        let (a, b) = (key("reg.example.com/a"), key("reg.example.com/b"));
+        let mut first = locks.lock(&a).now_or_never().unwrap();
+        assert!(locks.lock(&b).now_or_never().is_some(), "another repository");
+        let mut second = locks.lock(&a).boxed();
+        assert!((&mut second).now_or_never().is_none());
+        *first = true;
+        drop(first);
+        assert!(*second.now_or_never().unwrap(), "the first push succeeded");
+    }
+}

@@ -1,0 +1,196 @@
+//! The queue of blobs: how many move at once, and which comes next: the largest first, because a large blob that starts
+//! last keeps everything else waiting.
+//!
+//! Two lanes share the slots. Large blobs are bound by bandwidth and gain nothing from company; small ones
+//! are bound by round trips and fill the rest of the slots beside them.
+
+use std::{
+    cmp::Ordering,
+    collections::BinaryHeap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::oneshot;
+
+/// From this size on, in bytes, a blob is large.
+const LARGE: u64 = 1024 * 1024;
+
+/// The queue of one run.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    free_large: usize,
+    waiting: BinaryHeap<Waiter>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    size: u64,
+    order: u64,
+    wake: oneshot::Sender<Slot>,
+}
+
+/// The right to move one blob. Dropped, it goes to the next that waits.
+#[derive(Debug)]
+pub(super) struct Slot {
+    state: Arc<Mutex<State>>,
+    large: bool,
+}
+
+impl Queue {
+    /// `at_once` blobs, at least one; three of eight of them may be large.
+    pub(super) fn new(at_once: usize) -> Self {
+        let free = at_once.max(1);
+        let free_large = (free * 3).div_ceil(8);
+        let state = State { free, free_large, waiting: BinaryHeap::new(), next: 0 };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Waits for a slot for a blob of `size` bytes.
+    pub(super) async fn acquire(&self, size: u64) -> Slot {
+        let (wake, woken) = oneshot::channel();
+        {
+            let mut state = lock(&self.state);
+            let order = state.next;
+            state.next += 1;
+            state.waiting.push(Waiter { size, order, wake });
+        }
+        hand_out(&self.state);
+        match woken.await {
+            Ok(slot) => slot,
+            // The waiter is only ever dropped together with its slots.
+            Err(_) => Slot { state: Arc::new(Mutex::new(State::empty())), large: false },
+        }
+    }
+}
+
+impl State {
+    fn empty() -> Self {
+        Self { free: 0, free_large: 0, waiting: BinaryHeap::new(), next: 0 }
+    }
+
+    /// The largest waiter that a free slot may serve.
+    fn next_waiter(&mut self) -> Option<Waiter> {
+        if self.free == 0 {
+            return None;
+        }
+        let mut passed_over = Vec::new();
+        let found = loop {
+            match self.waiting.pop() {
+                Some(waiter) if waiter.size >= LARGE && self.free_large == 0 => passed_over.push(waiter),
+                found => break found,
+            }
+        };
+        self.waiting.extend(passed_over);
+        found
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        {
+            let mut state = lock(&self.state);
+            state.free += 1;
+            state.free_large += usize::from(self.large);
+        }
+        hand_out(&self.state);
+    }
+}
+
+/// Gives free slots to those that wait. A waiter that has gone gives its slot back at once, by dropping it.
+fn hand_out(shared: &Arc<Mutex<State>>) {
+    loop {
+        let (waiter, large) = {
+            let mut state = lock(shared);
+            let Some(waiter) = state.next_waiter() else { return };
+            let large = waiter.size >= LARGE;
+            state.free -= 1;
+            state.free_large -= usize::from(large);
+            (waiter, large)
+        };
+        let slot = Slot { state: Arc::clone(shared), large };
+        drop(waiter.wake.send(slot));
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl PartialEq for Waiter {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Waiter {}
+
+impl PartialOrd for Waiter {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Waiter {
+    /// Larger first; among equals, the one that came first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.size.cmp(&other.size).then(other.order.cmp(&self.order))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt, future::BoxFuture};
+
+    use super::*;
+
+    fn waiting(queue: &Arc<Queue>, size: u64) -> BoxFuture<'static, Slot> {
+        let queue = Arc::clone(queue);
+        let mut future = async move { queue.acquire(size).await }.boxed();
+        assert!((&mut future).now_or_never().is_none(), "no slot may be free");
+        future
+    }
+
+    #[test]
+    fn the_largest_comes_next() {
+        let queue = Arc::new(Queue::new(1));
+        let first = queue.acquire(1).now_or_never().expect("free");
+        let mut small = waiting(&queue, 2);
+        let mut large = waiting(&queue, 3);
+        drop(first);
+        assert!((&mut small).now_or_never().is_none());
+        let slot = (&mut large).now_or_never().expect("the largest");
+        drop(slot);
+        assert!(small.now_or_never().is_some());
+    }
+
+    #[test]
+    fn large_blobs_leave_room_for_small_ones() {
+        let queue = Arc::new(Queue::new(2));
+        let _large = queue.acquire(LARGE).now_or_never().expect("free");
+        let _other = waiting(&queue, LARGE);
+        assert!(queue.acquire(1).now_or_never().is_some());
+    }
+
+    #[test]
+    fn one_slot_serves_large_blobs_too() {
+        let queue = Queue::new(1);
+        assert!(queue.acquire(u64::MAX).now_or_never().is_some());
+        assert!(Queue::new(0).acquire(1).now_or_never().is_some(), "zero would never move anything");
+    }
+
+    #[test]
+    fn a_cancelled_wait_takes_no_slot() {
+        let queue = Arc::new(Queue::new(1));
+        let first = queue.acquire(1).now_or_never().expect("free");
+        drop(waiting(&queue, 9));
+        drop(first);
+        assert!(queue.acquire(1).now_or_never().is_some());
+    }
+}
