@@ -19,6 +19,7 @@ pub mod fuzzing;
 mod host;
 mod limits;
 mod manifests;
+mod message_text;
 pub mod network;
 mod pace;
 mod probe;
