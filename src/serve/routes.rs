@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_the_grammar_refuses() {
+    fn refuses_invalid_references() {
         for path in [
             "",
             "/",

@@ -1,4 +1,4 @@
-//! The transfer of one blob: open the destination, open the source, stream, and start over where that helps.
+//! The transfer of one blob: open the destination, open the source, stream, and retry if that helps.
 
 use std::{sync::Arc, time::Instant};
 
@@ -8,7 +8,7 @@ use crate::{
     oci::{Descriptor, Mapping, Repository, verified::Verifier},
 };
 
-/// One blob, and what its transfer needs.
+/// The transfer of one blob.
 pub(super) struct BlobTransfer<'a, S, D> {
     pub(super) source: &'a S,
     pub(super) destination: &'a D,
@@ -19,8 +19,8 @@ pub(super) struct BlobTransfer<'a, S, D> {
 }
 
 impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
-    /// Transfers the blob. Fails when another attempt does not help, or when too many attempts in a row made no
-    /// progress. An attempt that found more bytes at the destination than the one before it made progress.
+    /// Transfers the blob. Fails when a retry does not help, or after too many attempts without progress. An attempt
+    /// makes progress if the next one finds more bytes at the destination.
     pub(super) async fn run(&self) -> Result<Landing, Error> {
         let started = Instant::now();
         let mut attempts = 0;
@@ -48,7 +48,7 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
         }
     }
 
-    /// One upload, new or resumed. `received` becomes what the destination had when it began.
+    /// One upload, new or resumed. Sets `received` to the bytes that the destination had at its start.
     async fn attempt(&self, received: &mut u64) -> Result<Landing, Error> {
         if self.blob.size == 0 {
             self.check_empty()?;
@@ -75,7 +75,7 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
             Ok(()) => Ok(Landing::Copied),
             Err(error) => {
                 self.take_back(skipped + watch.moved());
-                // What the destination reports after its source failed is only the consequence.
+                // If the source failed, the destination's error is only a consequence.
                 Err(watch.failure().cloned().unwrap_or(error))
             }
         }
@@ -89,7 +89,7 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
         });
     }
 
-    /// A body without bytes is never read, so its digest would never be compared.
+    /// An empty body is never read, so its digest would not be verified.
     fn check_empty(&self) -> Result<(), Error> {
         let checked = Verifier::new(self.blob).finish();
         checked.map(drop).map_err(|mismatch| self.source_location().error(mismatch))

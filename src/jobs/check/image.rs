@@ -56,8 +56,7 @@ impl Image {
         let target = Target::Digest(self.root.digest.clone());
         let repository = &self.mapping.repository;
         let foreign_layers = bundle.head().foreign_layers();
-        let survey =
-            confirm::survey_what_answers(bundle, repository, &target, Level::Platforms, foreign_layers);
+        let survey = confirm::survey_partially(bundle, repository, &target, Level::Platforms, foreign_layers);
         ImageSurvey { image: self, survey: survey.await }
     }
 }

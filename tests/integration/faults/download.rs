@@ -189,7 +189,7 @@ async fn a_silent_source_is_retried_while_the_upload_waits() {
     let ended = case.run().await.expect_success();
     assert_eq!(ranges(&case, &digest), ["all", "bytes=7000-"]);
     assert_eq!(case.destination.count("PUT", "/blobs/uploads/"), 1);
-    assert!(ended.text().contains("nothing moved for 1 s"), "it is reported: {}", ended.text());
+    assert!(ended.text().contains("no data arrived for 1 s"), "it is reported: {}", ended.text());
     case.converges().await;
 }
 

@@ -285,7 +285,7 @@ async fn an_upload_to_a_registry_that_stops_reading_is_retried() {
     case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::Stall);
     let ended = case.run().await.expect_success();
-    assert!(ended.text().contains("nothing moved for 1 s"), "{}", ended.text());
+    assert!(ended.text().contains("no data arrived for 1 s"), "{}", ended.text());
     case.converges().await;
 }
 
@@ -299,7 +299,7 @@ async fn a_registry_that_commits_slowly_is_waited_for_and_reported() {
         matches!(event, Event::Warning { message, .. } if message.contains("has not answered for 1 s"))
     });
     assert!(waited, "{}", ended.text());
-    assert!(ended.text().contains("nothing moved for 2 s"), "the longer patience: {}", ended.text());
+    assert!(ended.text().contains("no data arrived for 2 s"), "the longer patience: {}", ended.text());
     case.converges().await;
 }
 

@@ -73,8 +73,8 @@ async fn a_server_that_speaks_neither_http_nor_https_is_reported_with_both_error
     let outcome =
         Mirror::new(["inspect", &format!("{}/app:1", server.host_port())]).run().await.expect_code(1);
     let stderr = &outcome.stderr;
-    assert!(stderr.contains("because asked over http: the connection broke: "), "{outcome}");
-    assert!(stderr.contains("; asked over https: no connection: "), "{outcome}");
+    assert!(stderr.contains("because over http: the connection was lost: "), "{outcome}");
+    assert!(stderr.contains("; over https: no connection: "), "{outcome}");
     assert!(stderr.contains(&format!("--plain-http {}", server.host_port())), "{outcome}");
     assert!(stderr.contains("tried 5 times"), "a registry may be starting: {outcome}");
     assert_eq!(server.connections(), 5 * 3);
