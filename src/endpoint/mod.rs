@@ -78,7 +78,7 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// Blobs that come one after the other, and only once: a pipe, a tape.
-pub trait BlobSequence: Send {
+pub(crate) trait BlobSequence: Send {
     /// Goes on to the next blob, past the rest of the current one. Its digest and its size in bytes, as the sequence names
     /// them; `None` at the end.
     fn next_blob(&mut self) -> impl Future<Output = Result<Option<(Digest, u64)>, Error>> + Send;
