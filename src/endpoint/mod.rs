@@ -77,7 +77,7 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// Blobs in a stream that can be read only once, such as a pipe.
-pub trait BlobSequence: Send {
+pub(crate) trait BlobSequence: Send {
     /// Skips the rest of the current blob. Returns the digest and the size in bytes of the next one, unverified; `None`
     /// at the end.
     fn next_blob(&mut self) -> impl Future<Output = Result<Option<(Digest, u64)>, Error>> + Send;
