@@ -170,7 +170,7 @@ async fn other_bytes_under_the_only_url_are_never_stored() {
         let ended = case.run().await;
         let failure = ended.expect_failure();
         assert_eq!(kind(&ended), Kind::Integrity, "{failure}");
-        assert!(failure.contains("nothing wrong was stored"), "{failure}");
+        assert!(failure.contains("no wrong data was stored"), "{failure}");
         nothing_is_tagged(&case);
         host.clear();
         case.converges().await;
@@ -189,7 +189,7 @@ async fn a_layer_that_nobody_has_fails_with_its_url_and_a_way_on() {
         failure
             .contains(&format!("cannot fetch foreign layer {}@{digest} from {url} (source)", vendor(&case)))
     });
-    assert!(named && failure.contains("leave --foreign-layers out to skip it"), "{failure}");
+    assert!(named && failure.contains("omit --foreign-layers to skip it"), "{failure}");
     nothing_is_tagged(&case);
 }
 

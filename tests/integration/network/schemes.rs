@@ -88,6 +88,9 @@ async fn plain_http_where_https_was_expected_is_asked_once() {
     let run = Mirror::new(["inspect", &format!("{host}/app:1"), "--insecure", host]);
     let outcome = run.run().await.expect_code(1);
     assert!(outcome.stderr.contains("the server speaks plain http, not https"), "{outcome}");
-    assert!(outcome.stderr.contains(&format!("without encryption: --plain-http {host}")), "{outcome}");
+    assert!(
+        outcome.stderr.contains(&format!("meant to be unencrypted, pass --plain-http {host}")),
+        "{outcome}"
+    );
     assert_eq!(server.connections(), 1);
 }

@@ -77,7 +77,7 @@ async fn a_wrong_header_over_the_right_bytes_is_said_and_no_difference() {
     for level in LEVELS {
         let outcome = site.by_lock(level).await.expect_success();
         assert!(
-            outcome.stderr.contains("warning: ") && outcome.stderr.contains("these bytes are taken"),
+            outcome.stderr.contains("warning: ") && outcome.stderr.contains("so using these bytes"),
             "{outcome}"
         );
     }
