@@ -173,7 +173,7 @@ mod tests {
         for (content, reason) in [
             ("", "is empty"),
             (" \r\n", "is empty"),
-            ("{\"type\": \"serv", "cut short"),
+            ("{\"type\": \"serv", "truncated"),
             ("{\"auths\":{}}", "--authfile"),
             ("{\"kind\":\"Secret\"}", "--authfile"),
             ("-----BEGIN PRIVATE KEY-----\ns3cret\n", "several lines"),
