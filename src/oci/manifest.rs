@@ -299,7 +299,7 @@ mod tests {
         let error = read(Some(OCI_INDEX), &image("")).unwrap_err();
         assert_eq!(
             error.to_string(),
-            format!("the manifest's type is `{OCI_INDEX}`, and its content is an image")
+            format!("the manifest's type is `{OCI_INDEX}`, but its content is an image")
         );
         assert_eq!(read(None, r#"{"schemaVersion":1,"fsLayers":[]}"#), Err(ManifestError::Schema1));
     }

@@ -127,7 +127,7 @@ async fn another_refusal_is_not_mistaken_for_an_immutable_tag() {
     case.destination.with_store(|store| store.insert(REPOSITORY, &SampleImage::multi_platform("1")));
     case.destination.on("PUT", "/manifests/1").then(Action::error(403, "DENIED"));
     let failure = case.run().await.expect_failure();
-    assert!(failure.contains("403 DENIED: as scripted") && failure.contains("may push"), "{failure}");
+    assert!(failure.contains("403 DENIED: as scripted") && failure.contains("allow pushing"), "{failure}");
 }
 
 #[tokio::test]

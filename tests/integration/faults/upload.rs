@@ -296,7 +296,7 @@ async fn a_registry_that_commits_slowly_is_waited_for_and_reported() {
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::Stall);
     let ended = case.run().await.expect_success();
     let waited = ended.events.iter().any(|event| {
-        matches!(event, Event::Warning { message, .. } if message.contains("has not answered for 1 s"))
+        matches!(event, Event::Warning { message, .. } if message.contains("has not responded for 1 s"))
     });
     assert!(waited, "{}", ended.text());
     assert!(ended.text().contains("no data arrived for 2 s"), "the longer patience: {}", ended.text());
@@ -325,7 +325,7 @@ async fn a_repository_that_must_be_created_first_is_reported() {
     let repository = format!("create {}/{REPOSITORY} first", case.destination.address().host_port);
     assert!(failure.contains("404 NAME_UNKNOWN") && failure.contains(&repository), "{failure}");
     assert!(
-        failure.contains("cannot begin the upload of blob") && failure.contains("(destination)"),
+        failure.contains("cannot start the upload of blob") && failure.contains("(destination)"),
         "{failure}"
     );
     case.converges().await;

@@ -88,6 +88,9 @@ async fn plain_http_instead_of_https_is_not_retried() {
     let run = Mirror::new(["inspect", &format!("{host}/app:1"), "--insecure", host]);
     let outcome = run.run().await.expect_code(1);
     assert!(outcome.stderr.contains("the server speaks plain http, not https"), "{outcome}");
-    assert!(outcome.stderr.contains(&format!("without encryption: --plain-http {host}")), "{outcome}");
+    assert!(
+        outcome.stderr.contains(&format!("meant to be unencrypted, pass --plain-http {host}")),
+        "{outcome}"
+    );
     assert_eq!(server.connections(), 1);
 }

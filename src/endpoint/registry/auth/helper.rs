@@ -353,7 +353,7 @@ pub(super) mod tests {
         let helpers = Helpers::default();
         for name in ["../../bin/sh", "a/b", "", "a b"] {
             let error = failure(helpers.ask(name, "quay.io", "f").await);
-            assert!(error.contains("not that of a program"), "{error}");
+            assert!(error.contains("not a valid program name"), "{error}");
         }
     }
 
