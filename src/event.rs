@@ -56,7 +56,7 @@ pub enum Event {
         /// Which blob.
         blob: Descriptor,
         /// How it got there.
-        how: Landing,
+        how: BlobOutcome,
     },
     /// The transfer of a blob failed and starts again from the beginning.
     BlobRestarted {
@@ -123,7 +123,7 @@ pub enum Event {
 
 /// How a blob reached the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Landing {
+pub enum BlobOutcome {
     /// Its bytes were copied.
     Copied,
     /// The destination mounted it from another repository.

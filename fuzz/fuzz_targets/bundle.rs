@@ -8,7 +8,7 @@ use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use thoras_mirror::{
     endpoint::bundle::{Bundle, Slices},
     event::Silent,
-    jobs::check::{self, Required},
+    jobs::bundle_verify::{self, Required},
     problem::FoundBy,
 };
 use thoras_mirror_fuzz::{assert_printable, mutate};
@@ -26,7 +26,7 @@ fuzz_target!(|archive: &[u8]| {
         Ok(bundle) => {
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
             let checked =
-                runtime.block_on(check::check(&Arc::new(bundle), &Required::default(), Arc::new(Silent)));
+                runtime.block_on(bundle_verify::check(&Arc::new(bundle), &Required::default(), Arc::new(Silent)));
             for problem in &checked.problems {
                 assert_printable(&problem.failure(FoundBy::BundleVerify).to_string());
             }

@@ -136,7 +136,7 @@ async fn locked_chart(
         }
         _ => return Ok(None),
     };
-    if !chart::is_made_here(reference) {
+    if !chart::is_local_chart(reference) {
         return Ok(None);
     }
     let Some(wanted) = wanted else {

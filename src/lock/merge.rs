@@ -76,7 +76,7 @@ impl Lock {
         let images: Vec<_> = images.into_values().filter(|image| !image.destinations.is_empty()).collect();
         let mut destinations = kept;
         destinations.extend(run.destinations);
-        destinations.sort_by(|one, other| one.to.cmp(&other.to));
+        destinations.sort_by(|a, b| a.to.cmp(&b.to));
         let mut blobs = self.blobs;
         blobs.extend(run.blobs);
         let used: HashSet<&Digest> = images.iter().flat_map(|image| &image.blobs).collect();

@@ -169,14 +169,14 @@ impl Lock {
     ) -> Self {
         let mut images: BTreeMap<Reference, LockedImage> = BTreeMap::new();
         let mut blobs = BTreeMap::new();
-        for one in mirrored {
-            let Some(image) = LockedImage::new(one, placement.to.as_deref()) else { continue };
-            for blob in one.graph.iter().flat_map(|graph| graph.blobs()) {
+        for image in mirrored {
+            let Some(locked) = LockedImage::new(image, placement.to.as_deref()) else { continue };
+            for blob in image.graph.iter().flat_map(|graph| graph.blobs()) {
                 blobs.insert(blob.digest.clone(), blob.size);
             }
-            match images.get_mut(&image.source) {
-                Some(same) => same.add_copies(image.destinations),
-                None => drop(images.insert(image.source.clone(), image)),
+            match images.get_mut(&locked.source) {
+                Some(same) => same.add_copies(locked.destinations),
+                None => drop(images.insert(locked.source.clone(), locked)),
             }
         }
         let mut platforms = platforms.to_vec();

@@ -225,7 +225,7 @@ impl Problem {
     #[must_use]
     pub fn failure_kind_of<'a>(problems: impl IntoIterator<Item = &'a Self>, found_by: FoundBy) -> Kind {
         let kinds = problems.into_iter().map(|problem| problem.failure_kind(found_by));
-        kinds.reduce(|one, other| if other == Kind::Integrity { other } else { one }).unwrap_or(Kind::Image)
+        kinds.reduce(|first, next| if next == Kind::Integrity { next } else { first }).unwrap_or(Kind::Image)
     }
 
     /// What helps against a problem.

@@ -235,10 +235,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        jobs::doctor::Check,
-        report::{samples, schema},
-    };
+    use crate::{committed_schema, jobs::doctor::DoctorCheck, report::samples};
 
     fn run() -> Document {
         let images = vec![samples::copied(), samples::up_to_date(), samples::failed(), samples::different()];
@@ -253,11 +250,11 @@ mod tests {
 
     #[test]
     fn the_schemas_are_current() {
-        schema::assert_current("run.v1.json", &schema_for!(RunDocument));
-        schema::assert_current("images.v1.json", &schema_for!(ImagesDocument));
-        schema::assert_current("inspect.v1.json", &schema_for!(InspectDocument));
-        schema::assert_current("bundle.v1.json", &schema_for!(BundleDocument));
-        schema::assert_current("doctor.v1.json", &schema_for!(DoctorDocument));
+        committed_schema::assert_current("report/schema/run.v1.json", &schema_for!(RunDocument));
+        committed_schema::assert_current("report/schema/images.v1.json", &schema_for!(ImagesDocument));
+        committed_schema::assert_current("report/schema/inspect.v1.json", &schema_for!(InspectDocument));
+        committed_schema::assert_current("report/schema/bundle.v1.json", &schema_for!(BundleDocument));
+        committed_schema::assert_current("report/schema/doctor.v1.json", &schema_for!(DoctorDocument));
     }
 
     #[test]
@@ -272,7 +269,10 @@ mod tests {
             ("bundle.v1.json", samples::bundle().into()),
             ("doctor.v1.json", samples::doctor().into()),
         ] {
-            schema::assert_valid(file, &serde_json::to_value(document).unwrap());
+            committed_schema::assert_valid(
+                &format!("report/schema/{file}"),
+                &serde_json::to_value(document).unwrap(),
+            );
         }
     }
 
@@ -280,7 +280,7 @@ mod tests {
     fn a_document_of_another_version_does_not_match_the_schema() {
         let mut value = serde_json::to_value(run()).unwrap();
         value["schema"] = json!("thoras-mirror/run/v2");
-        assert!(!schema::validator("run.v1.json").is_valid(&value));
+        assert!(!committed_schema::validator("report/schema/run.v1.json").is_valid(&value));
     }
 
     #[test]
@@ -322,7 +322,7 @@ mod tests {
         let document = samples::doctor();
         assert_eq!(document.exit_code, 4);
         let mut findings = document.findings;
-        findings.push(CheckResult::failed(Check::Lock, Failure::new(Kind::Usage, "x")));
+        findings.push(CheckResult::failed(DoctorCheck::Lock, Failure::new(Kind::Usage, "x")));
         assert_eq!(DoctorDocument::new(String::new(), findings, &[]).exit_code, 1);
         assert_eq!(DoctorDocument::new(String::new(), Vec::new(), &[]).exit_code, 0);
     }

@@ -17,8 +17,6 @@ pub(crate) mod print;
 mod progress;
 #[cfg(test)]
 mod samples;
-#[cfg(test)]
-mod schema;
 mod short_names;
 mod style;
 mod terminal;

@@ -16,7 +16,7 @@ use crate::{
     enumerate::{Selection, Source},
     error::Failure,
     lock::{Lock, Placement},
-    oci::{chart::is_made_here, mapping::Root},
+    oci::{chart::is_local_chart, mapping::Root},
     waiver::Waiver,
 };
 
@@ -183,7 +183,7 @@ impl Verify {
 
 /// The chart of a lock that only this machine has as an artifact: a copy of it has to be packaged again.
 fn packaged_chart(placement: &Placement) -> Option<&crate::oci::Reference> {
-    placement.chart.as_ref().filter(|chart| is_made_here(chart))
+    placement.chart.as_ref().filter(|chart| is_local_chart(chart))
 }
 
 enum LockOrMirror {

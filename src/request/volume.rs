@@ -47,8 +47,8 @@ impl VolumeSize {
 
     /// What to warn about, if anything.
     pub(crate) fn warning(self) -> Option<&'static str> {
-        let is_one_too_many = self.0 == FAT32 + 1;
-        is_one_too_many.then_some("volumes of 4 GiB are one byte too large for FAT32: use --split fat32")
+        let exceeds_fat32_by_one = self.0 == FAT32 + 1;
+        exceeds_fat32_by_one.then_some("volumes of 4 GiB are one byte too large for FAT32: use --split fat32")
     }
 }
 

@@ -15,7 +15,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::task::JoinHandle;
 
-use super::storage::Source;
+use super::storage::ContentReader;
 
 /// How many bytes are read from or written to a file at a time. A transfer has at most two such pieces in
 /// memory, in addition to the connection's own buffers.
@@ -41,10 +41,10 @@ pub(super) struct ReadBody {
     reading: Option<JoinHandle<io::Result<Pieces>>>,
 }
 
-/// A piece of stored content, and the source that it was read from.
+/// A piece of stored content, and the reader that it was read from.
 #[derive(Debug)]
 struct Pieces {
-    source: Source,
+    reader: ContentReader,
     piece: Bytes,
 }
 
@@ -59,14 +59,14 @@ impl AnswerBody {
         Self::Whole(Some(bytes))
     }
 
-    /// The next `length` bytes of a source. The first piece is read at once: the caller is on a thread that may
+    /// The next `length` bytes of a reader. The first piece is read at once: the caller is on a thread that may
     /// block.
-    pub(super) fn read(source: Source, length: u64) -> io::Result<Self> {
-        let Pieces { source, piece } = read_piece(source, length)?;
+    pub(super) fn read(reader: ContentReader, length: u64) -> io::Result<Self> {
+        let Pieces { reader, piece } = read_piece(reader, length)?;
         if piece.len() as u64 == length {
             return Ok(Self::whole(piece));
         }
-        let reading = read_ahead(source, length - piece.len() as u64);
+        let reading = read_ahead(reader, length - piece.len() as u64);
         Ok(Self::Read(ReadBody { left: length, piece: Some(piece), reading }))
     }
 }
@@ -108,8 +108,8 @@ impl ReadBody {
             let read = ready!(Pin::new(reading).poll(context));
             self.reading = None;
             match read.map_err(io::Error::other).flatten() {
-                Ok(Pieces { source, piece }) => {
-                    self.reading = read_ahead(source, self.left.saturating_sub(piece.len() as u64));
+                Ok(Pieces { reader, piece }) => {
+                    self.reading = read_ahead(reader, self.left.saturating_sub(piece.len() as u64));
                     piece
                 }
                 Err(error) => return Poll::Ready(Some(Err(error))),
@@ -121,22 +121,22 @@ impl ReadBody {
 }
 
 /// Starts to read the next piece, if anything is left to read.
-fn read_ahead(source: Source, left: u64) -> Option<JoinHandle<io::Result<Pieces>>> {
-    (left > 0).then(|| tokio::task::spawn_blocking(move || read_piece(source, left)))
+fn read_ahead(reader: ContentReader, left: u64) -> Option<JoinHandle<io::Result<Pieces>>> {
+    (left > 0).then(|| tokio::task::spawn_blocking(move || read_piece(reader, left)))
 }
 
 /// Reads one piece, at most `left` bytes.
-fn read_piece(mut source: Source, left: u64) -> io::Result<Pieces> {
+fn read_piece(mut reader: ContentReader, left: u64) -> io::Result<Pieces> {
     let length = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
     let mut piece = Vec::with_capacity(length);
-    source.by_ref().take(length as u64).read_to_end(&mut piece)?;
+    reader.by_ref().take(length as u64).read_to_end(&mut piece)?;
     if piece.len() < length {
         return Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
             "the content became shorter while it was read",
         ));
     }
-    Ok(Pieces { source, piece: piece.into() })
+    Ok(Pieces { reader, piece: piece.into() })
 }
 
 /// How many bytes of a request's body must arrive within the stall time; fewer count as a stall.
@@ -248,7 +248,7 @@ mod tests {
         file.write_all(&bytes).unwrap();
         file.seek(SeekFrom::Start(skipped as u64)).unwrap();
         let expected = bytes.split_off(skipped);
-        let body = AnswerBody::read(Source::File(file), expected.len() as u64).unwrap();
+        let body = AnswerBody::read(ContentReader::File(file), expected.len() as u64).unwrap();
         assert_eq!(body.size_hint().exact(), Some(expected.len() as u64));
         (body.collect().await.unwrap().to_bytes().to_vec(), expected)
     }
@@ -268,7 +268,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![1; PIECE + 1]).unwrap();
         file.rewind().unwrap();
-        let body = AnswerBody::read(Source::File(file), PIECE as u64 + 2).unwrap();
+        let body = AnswerBody::read(ContentReader::File(file), PIECE as u64 + 2).unwrap();
         assert!(body.collect().await.is_err());
     }
 }

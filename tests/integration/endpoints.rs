@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use thoras_mirror::{
     confirm::Level,
     error::Kind,
-    event::{Event, EventSink, Landing},
+    event::{BlobOutcome, Event, EventSink},
     graph::ForeignLayers,
     oci::{Digest, Mapping},
     outcome::{Bytes, Mirrored, Status},
@@ -39,7 +39,7 @@ impl EventSink for Heard {
             Event::Retrying { .. } => "retry".to_owned(),
             Event::Confirming { .. } => "confirming".to_owned(),
             Event::Warning { message, .. } => message,
-            Event::BlobFinished { how: Landing::Copied, .. } => "copied".to_owned(),
+            Event::BlobFinished { how: BlobOutcome::Copied, .. } => "copied".to_owned(),
             _ => return,
         };
         self.lines.lock().unwrap().push((line, self.destination.written().len()));

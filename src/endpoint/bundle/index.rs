@@ -87,7 +87,7 @@ pub fn write<'a>(
                 .into(),
         })
         .collect();
-    manifests.sort_by(|one, other| one.annotations.cmp(&other.annotations));
+    manifests.sort_by(|a, b| a.annotations.cmp(&b.annotations));
     let annotations = lock.map(|digest| (LOCK_DIGEST.to_owned(), digest.to_string())).into_iter().collect();
     let document =
         Document { schema_version: 2, media_type: Some(OCI_INDEX.to_owned()), manifests, annotations };

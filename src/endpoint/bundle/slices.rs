@@ -100,7 +100,8 @@ impl Slices {
             let expected = expected.get(..held).unwrap_or(expected);
             let mut found = vec![0; expected.len()];
             file.read_exact_at(&mut found, from - slice.offset)?;
-            if let Some(position) = found.iter().zip(expected).position(|(one, other)| one != other) {
+            if let Some(position) = found.iter().zip(expected).position(|(found, expected)| found != expected)
+            {
                 return Ok(Some(from + position as u64));
             }
         }

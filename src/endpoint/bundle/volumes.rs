@@ -155,12 +155,12 @@ pub enum VolumeError {
         bundle: Digest,
     },
     /// Volumes of two bundles, or of one that was split twice.
-    #[error("the files belong to two sets of volumes: {} and {}", .one.display(), .other.display())]
+    #[error("the files belong to two sets of volumes: {} and {}", .first.display(), .second.display())]
     Mixed {
-        /// The index of one of them.
-        one: PathBuf,
-        /// The index of another.
-        other: PathBuf,
+        /// The index of the first set.
+        first: PathBuf,
+        /// The index of the second set.
+        second: PathBuf,
     },
     /// A folder together with other files.
     #[error("{} is a folder: a folder is a bundle by itself and cannot be combined with other files", .0.display())]

@@ -7,7 +7,7 @@ use std::{
 
 use futures::future::join_all;
 
-use super::{Check, CheckResult, Deadline, source::credential};
+use super::{CheckResult, Deadline, DoctorCheck, source::credential};
 use crate::{
     endpoint::{
         Source,
@@ -44,7 +44,7 @@ pub async fn registry(
                 .flatten()
                 .collect()
         }
-        Err(failure) => vec![CheckResult::failed(Check::Destination, failure)],
+        Err(failure) => vec![CheckResult::failed(DoctorCheck::Destination, failure)],
     }
 }
 
@@ -59,7 +59,7 @@ fn answer(registry: &str, greeting: &Greeting) -> CheckResult {
     let message = format!("{registry} answers {how}{through} in {} ms", greeting.time.as_millis().max(1));
     if !matches!(greeting.status, 200 | 401 | 403) {
         return CheckResult::warning(
-            Check::Destination,
+            DoctorCheck::Destination,
             format!("{message}, but with status {} to /v2/", greeting.status),
             "check that this is the address of a registry",
         );
@@ -67,9 +67,9 @@ fn answer(registry: &str, greeting: &Greeting) -> CheckResult {
     let is_exposed = !greeting.origin.is_https() && greeting.origin.reach() != Reach::Loopback;
     if is_exposed || greeting.is_unverified {
         let hint = "anyone on the network path can read the credentials and change the images";
-        return CheckResult::warning(Check::Destination, message, hint);
+        return CheckResult::warning(DoctorCheck::Destination, message, hint);
     }
-    CheckResult::ok(Check::Destination, message)
+    CheckResult::ok(DoctorCheck::Destination, message)
 }
 
 /// Who issued the certificate, and when it expires. An expired one gets here only when it is not verified.
@@ -82,12 +82,12 @@ fn certificate(shown: &ShownCertificate, now: SystemTime) -> CheckResult {
             let days = left.as_secs() / SECONDS_PER_DAY;
             let message = format!("{by}; valid until {ends}, {days} days left");
             if left < SHORTEST_VALIDITY {
-                CheckResult::warning(Check::Certificate, message, hint)
+                CheckResult::warning(DoctorCheck::Certificate, message, hint)
             } else {
-                CheckResult::ok(Check::Certificate, message)
+                CheckResult::ok(DoctorCheck::Certificate, message)
             }
         }
-        Err(_) => CheckResult::warning(Check::Certificate, format!("{by}; expired on {ends}"), hint),
+        Err(_) => CheckResult::warning(DoctorCheck::Certificate, format!("{by}; expired on {ends}"), hint),
     }
 }
 
@@ -98,16 +98,20 @@ fn clock(registry: &str, greeting: &Greeting, now: SystemTime) -> Option<CheckRe
         Err(behind) => (behind.duration(), "behind"),
     };
     if skew <= LARGEST_SKEW {
-        return Some(CheckResult::ok(Check::Clock, format!("agrees with that of {registry}")));
+        return Some(CheckResult::ok(DoctorCheck::Clock, format!("agrees with that of {registry}")));
     }
     let message = format!("this machine's clock is {} s {ours} that of {registry}", skew.as_secs());
-    Some(CheckResult::warning(Check::Clock, message, "set the clock: tokens and certificates may be refused"))
+    Some(CheckResult::warning(
+        DoctorCheck::Clock,
+        message,
+        "set the clock: tokens and certificates may be refused",
+    ))
 }
 
 /// Whether images can be pushed: rights, repositories, indexes, referrers.
 pub async fn images(destination: &Registries, mappings: &[Mapping], deadline: &Deadline) -> Vec<CheckResult> {
     let Some(first) = mappings.first() else {
-        return vec![CheckResult::untested(Check::Push, "there are no names to test")];
+        return vec![CheckResult::untested(DoctorCheck::Push, "there are no names to test")];
     };
     let (mut results, indexes, referrers) = tokio::join!(
         push(destination, mappings, deadline),
@@ -144,7 +148,7 @@ async fn push(destination: &Registries, mappings: &[Mapping], deadline: &Deadlin
         let with = credential(provenance.as_ref());
         let count = format!("{} of {}", allowed.len(), counted(repositories.len()));
         let message = format!("{count} can be pushed to {with} (uploads were opened and canceled)");
-        results.insert(0, CheckResult::ok(Check::Push, message));
+        results.insert(0, CheckResult::ok(DoctorCheck::Push, message));
     }
     results
 }
@@ -164,7 +168,8 @@ fn refusals(missing: &[String], refused: Vec<Failure>) -> Vec<CheckResult> {
     if !missing.is_empty() {
         let message = format!("these repositories do not exist: {}", missing.join(", "));
         let hint = "create them first: this registry does not create repositories by itself";
-        results.push(CheckResult::failed(Check::Push, Failure::new(Kind::Image, message).with_hint(hint)));
+        results
+            .push(CheckResult::failed(DoctorCheck::Push, Failure::new(Kind::Image, message).with_hint(hint)));
     }
     let mut kinds: Vec<(Failure, usize)> = Vec::new();
     for failure in refused {
@@ -177,7 +182,7 @@ fn refusals(missing: &[String], refused: Vec<Failure>) -> Vec<CheckResult> {
         if more > 0 {
             failure.causes.push(format!("the same for {} more", counted(more)));
         }
-        CheckResult::failed(Check::Push, failure)
+        CheckResult::failed(DoctorCheck::Push, failure)
     }));
     results
 }
@@ -193,10 +198,10 @@ async fn indexes(destination: &Registries, first: &Mapping, deadline: &Deadline)
     let request = destination.manifest(&first.repository, &target);
     let found = deadline.ask(Side::Destination, &place, request).await.ok()?;
     Some(if found.is_some_and(|root| matches!(root.contents(), Ok(Contents::Index { .. }))) {
-        CheckResult::ok(Check::Indexes, format!("{} is an index already", first.destination()))
+        CheckResult::ok(DoctorCheck::Indexes, format!("{} is an index already", first.destination()))
     } else {
         let message = "the first push will show whether it accepts images of several platforms";
-        CheckResult::untested(Check::Indexes, message)
+        CheckResult::untested(DoctorCheck::Indexes, message)
     })
 }
 
@@ -212,7 +217,7 @@ async fn referrers(
     } else {
         "the registry has no referrers API: signatures and SBOMs are found by their tags"
     };
-    Some(CheckResult::ok(Check::Referrers, message))
+    Some(CheckResult::ok(DoctorCheck::Referrers, message))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     super::images::{enumerate, name_all},
-    Check, CheckResult, Deadline, RetryListener, Verdict, destination, local, source,
+    CheckResult, Deadline, DoctorCheck, RetryListener, Verdict, destination, local, source,
 };
 use crate::{
     endpoint::registry::Registries,
@@ -73,7 +73,7 @@ async fn images(request: &Doctor, events: &dyn EventSink) -> Images {
     match found {
         Ok(found) => name(&request.destination, found),
         Err(failure) => {
-            Images { results: vec![CheckResult::failed(Check::Images, failure)], ..Images::default() }
+            Images { results: vec![CheckResult::failed(DoctorCheck::Images, failure)], ..Images::default() }
         }
     }
 }
@@ -86,15 +86,16 @@ fn name(destination: &Destination, found: Enumeration) -> Images {
         1 => "1 image".to_owned(),
         count => format!("{count} images"),
     };
-    let mut results = vec![CheckResult::ok(Check::Images, format!("{count}{}", chart.unwrap_or_default()))];
+    let mut results =
+        vec![CheckResult::ok(DoctorCheck::Images, format!("{count}{}", chart.unwrap_or_default()))];
     let placement = naming.placement(Some(root), Naming::default(), found.source_prefix, None);
     let mappings = name_all(&placement, root, &references).unwrap_or_else(|failure| {
-        results.push(CheckResult::failed(Check::Names, failure));
+        results.push(CheckResult::failed(DoctorCheck::Names, failure));
         Vec::new()
     });
     if !mappings.is_empty() {
         let message = format!("every image has its own name below {root}");
-        results.push(CheckResult::ok(Check::Names, message));
+        results.push(CheckResult::ok(DoctorCheck::Names, message));
     }
     Images { references, mappings, results }
 }
@@ -114,10 +115,11 @@ async fn reach(
             let results = destination::registry(&registries, &repository, deadline).await;
             (Some(registries), results)
         }
-        (Err(failure), _) => (None, vec![CheckResult::failed(Check::Destination, failure)]),
-        (_, Err(error)) => {
-            (None, vec![CheckResult::failed(Check::Destination, Failure::from_error(Kind::Usage, &error))])
-        }
+        (Err(failure), _) => (None, vec![CheckResult::failed(DoctorCheck::Destination, failure)]),
+        (_, Err(error)) => (
+            None,
+            vec![CheckResult::failed(DoctorCheck::Destination, Failure::from_error(Kind::Usage, &error))],
+        ),
     }
 }
 
@@ -131,6 +133,6 @@ async fn push(
     let answers = reached.iter().all(|result| result.verdict != Verdict::Problem);
     match destination.filter(|_| answers) {
         Some(destination) => destination::images(destination, mappings, deadline).await,
-        None => vec![CheckResult::untested(Check::Push, "the destination does not answer")],
+        None => vec![CheckResult::untested(DoctorCheck::Push, "the destination does not answer")],
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::process::Command;
 
-use super::{Check, CheckResult};
+use super::{CheckResult, DoctorCheck};
 use crate::{
     endpoint::registry::auth::helper::withhold_secrets,
     error::{Failure, Kind},
@@ -23,14 +23,14 @@ pub async fn helm(program: Option<PathBuf>, limit: Duration) -> CheckResult {
     let program = program.unwrap_or_else(|| PathBuf::from("helm"));
     match version(&program, limit).await {
         Ok(version) if version.starts_with("v2.") => CheckResult::warning(
-            Check::Helm,
+            DoctorCheck::Helm,
             format!("{} is {version}, which is no longer maintained", program.display()),
             INSTALL,
         ),
-        Ok(version) => CheckResult::ok(Check::Helm, format!("{} is {version}", program.display())),
+        Ok(version) => CheckResult::ok(DoctorCheck::Helm, format!("{} is {version}", program.display())),
         Err(reason) => {
             let message = format!("{} {reason}", program.display());
-            CheckResult::failed(Check::Helm, Failure::new(Kind::Input, message).with_hint(INSTALL))
+            CheckResult::failed(DoctorCheck::Helm, Failure::new(Kind::Input, message).with_hint(INSTALL))
         }
     }
 }
@@ -61,7 +61,7 @@ async fn version(program: &Path, limit: Duration) -> Result<String, String> {
 #[must_use]
 pub fn lock(path: &Path) -> CheckResult {
     match LockFile::prepare(path) {
-        Ok(_) => CheckResult::ok(Check::Lock, format!("{} can be written", path.display())),
-        Err(error) => CheckResult::failed(Check::Lock, error.failure()),
+        Ok(_) => CheckResult::ok(DoctorCheck::Lock, format!("{} can be written", path.display())),
+        Err(error) => CheckResult::failed(DoctorCheck::Lock, error.failure()),
     }
 }

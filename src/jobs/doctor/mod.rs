@@ -33,7 +33,7 @@ use crate::{
 /// What is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Check {
+pub enum DoctorCheck {
     /// Helm is there.
     Helm,
     /// The chart renders, or the list can be read.
@@ -58,7 +58,7 @@ pub enum Check {
     Lock,
 }
 
-impl fmt::Display for Check {
+impl fmt::Display for DoctorCheck {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Helm => "helm",
@@ -95,7 +95,7 @@ pub enum Verdict {
 #[serde(rename_all = "camelCase")]
 pub struct CheckResult {
     /// What was checked.
-    pub check: Check,
+    pub check: DoctorCheck,
     /// How it ended.
     pub verdict: Verdict,
     /// What was found, in one line.
@@ -109,32 +109,32 @@ pub struct CheckResult {
 }
 
 impl CheckResult {
-    fn new(check: Check, verdict: Verdict, message: impl Into<String>) -> Self {
+    fn new(check: DoctorCheck, verdict: Verdict, message: impl Into<String>) -> Self {
         let message = crate::error::escape(&message.into()).replace('\n', " ");
         Self { check, verdict, message, hint: None, kind: None }
     }
 
     /// No problem.
     #[must_use]
-    pub fn ok(check: Check, message: impl Into<String>) -> Self {
+    pub fn ok(check: DoctorCheck, message: impl Into<String>) -> Self {
         Self::new(check, Verdict::Ok, message)
     }
 
     /// It is not known whether there is a problem.
     #[must_use]
-    pub fn untested(check: Check, message: impl Into<String>) -> Self {
+    pub fn untested(check: DoctorCheck, message: impl Into<String>) -> Self {
         Self::new(check, Verdict::Untested, message)
     }
 
     /// A run may still succeed; `hint` says what to do.
     #[must_use]
-    pub fn warning(check: Check, message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub fn warning(check: DoctorCheck, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..Self::new(check, Verdict::Warning, message) }
     }
 
     /// A run would fail with this failure.
     #[must_use]
-    pub fn failed(check: Check, failure: Failure) -> Self {
+    pub fn failed(check: DoctorCheck, failure: Failure) -> Self {
         let lines: Vec<String> = std::iter::once(failure.message).chain(failure.causes).collect();
         let result = Self::new(check, Verdict::Problem, lines.join(": "));
         Self { hint: failure.hint, kind: Some(failure.kind), ..result }

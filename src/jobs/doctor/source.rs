@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::future::join_all;
 
-use super::{Check, CheckResult, Deadline};
+use super::{CheckResult, Deadline, DoctorCheck};
 use crate::{
     endpoint::{
         Cause, Error, Operation, Source,
@@ -28,9 +28,9 @@ async fn registry(source: &Registries, image: &Reference, deadline: &Deadline) -
     match deadline.ask(Side::Source, registry, pull(source, image)).await {
         Ok(provenance) => {
             let with = credential(provenance.as_ref());
-            CheckResult::ok(Check::Source, format!("{registry} serves {image} {with}"))
+            CheckResult::ok(DoctorCheck::Source, format!("{registry} serves {image} {with}"))
         }
-        Err(failure) => CheckResult::failed(Check::Source, failure),
+        Err(failure) => CheckResult::failed(DoctorCheck::Source, failure),
     }
 }
 

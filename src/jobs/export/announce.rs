@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     endpoint::{body::OnProgress, bundle::Layout},
-    event::{Event, EventSink, Landing},
+    event::{BlobOutcome, Event, EventSink},
     graph::Graph,
     oci::{Descriptor, Digest, Mapping, Repository},
     pipeline::mirror::warn_of_foreign_layers,
@@ -77,7 +77,7 @@ impl<'a> OwnerOfBlobs<'a> {
             events.emit(Event::BlobProgress { image: Arc::clone(&image), bytes });
             if moved.fetch_add(bytes, Ordering::Relaxed) + bytes == blob.size {
                 let (image, blob) = (Arc::clone(&image), blob.clone());
-                events.emit(Event::BlobFinished { image, blob, how: Landing::Copied });
+                events.emit(Event::BlobFinished { image, blob, how: BlobOutcome::Copied });
             }
         })
     }

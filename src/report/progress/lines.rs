@@ -5,7 +5,7 @@ use std::{io::Write, time::Duration};
 use super::state::{Active, Progress, Snapshot, Stage};
 use crate::{
     error::escape,
-    event::{Event, Landing},
+    event::{BlobOutcome, Event},
     oci::Mapping,
     outcome::{ImageOutcome, Status},
     output::Verbosity,
@@ -114,9 +114,9 @@ fn detail(event: &Event, progress: &Progress) -> Option<String> {
         }
         Event::BlobFinished { image, blob, how } => {
             let how = match how {
-                Landing::Copied => "copied",
-                Landing::Mounted => "mounted",
-                Landing::Present => "already present",
+                BlobOutcome::Copied => "copied",
+                BlobOutcome::Mounted => "mounted",
+                BlobOutcome::Present => "already present",
             };
             format!("{}: {} {how}, {}", name(image), blob.digest.short(), units::bytes(blob.size))
         }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    event::{Event, Landing},
+    event::{BlobOutcome, Event},
     oci::{Mapping, Reference},
     outcome::ImageOutcome,
     report::short_names::ShortNames,
@@ -176,7 +176,7 @@ impl Progress {
             }
             Event::BlobFinished { image, blob, how } => state.change(image, now, |image| {
                 image.blobs = image.blobs.saturating_sub(1);
-                if *how != Landing::Copied {
+                if *how != BlobOutcome::Copied {
                     image.not_copied = image.not_copied.saturating_add(blob.size);
                 }
             }),

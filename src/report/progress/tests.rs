@@ -13,7 +13,7 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::{
-    event::Landing,
+    event::BlobOutcome,
     oci::{Descriptor, Mapping, media_type::OCI_INDEX},
     outcome::{ImageOutcome, Status},
     problem::Side,
@@ -292,7 +292,7 @@ fn a_restart_takes_its_bytes_back_and_mounted_blobs_count_as_done() {
         Event::BlobRestarted { image: Arc::clone(&image), blob: blob("x", 0), bytes: 20 * MEBIBYTE };
     stage.reporter.emit(restarted);
     let mounted = blob("y", 40 * MEBIBYTE);
-    stage.reporter.emit(Event::BlobFinished { image, blob: mounted, how: Landing::Mounted });
+    stage.reporter.emit(Event::BlobFinished { image, blob: mounted, how: BlobOutcome::Mounted });
     let snapshot = stage.reporter.progress.snapshot();
     assert_eq!(snapshot.done, 50 * MEBIBYTE);
     assert_eq!(snapshot.copied, 30 * MEBIBYTE, "the rate knows what the network did");
@@ -337,7 +337,7 @@ fn talk(stage: &Stage) {
     stage.plan(1, 10);
     stage.begin(1, 1);
     let finished =
-        Event::BlobFinished { image: stage.image(1), blob: blob("1 0", MEBIBYTE), how: Landing::Copied };
+        Event::BlobFinished { image: stage.image(1), blob: blob("1 0", MEBIBYTE), how: BlobOutcome::Copied };
     stage.reporter.emit(finished);
     stage.finish(1, samples::copied());
     stage.pass(70);

@@ -36,8 +36,8 @@ pub(super) fn table(images: &[Image], why: bool, width: Option<usize>) -> String
     let mut rows = Vec::new();
     for image in images {
         rows.push(Row { image: Some(image), used: image.uses.first() });
-        let others = image.uses.iter().skip(1).filter(|_| why);
-        rows.extend(others.map(|used| Row { image: None, used: Some(used) }));
+        let further = image.uses.iter().skip(1).filter(|_| why);
+        rows.extend(further.map(|used| Row { image: None, used: Some(used) }));
     }
     table_lines(&columns, &rows, 1, width).join("\n")
 }

@@ -11,7 +11,7 @@ use std::{
     str::FromStr as _,
 };
 
-use super::{Content, NewManifest, Source, StorageError, StoredManifest};
+use super::{Content, ContentReader, NewManifest, StorageError, StoredManifest};
 use crate::{
     endpoint::bundle::{BlobReader, Bundle, BundleError, index::IndexEntry},
     graph,
@@ -254,6 +254,6 @@ impl From<BundleError> for StorageError {
 impl Content {
     /// A whole blob of a bundle.
     pub(super) fn of_blob(reader: BlobReader) -> Self {
-        Self { size: reader.size(), source: Source::Blob { reader, offset: 0 } }
+        Self { size: reader.size(), reader: ContentReader::Blob { reader, offset: 0 } }
     }
 }

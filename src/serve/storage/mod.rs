@@ -112,13 +112,13 @@ impl Storage {
 /// Content that is open for reading.
 #[derive(Debug)]
 pub(super) struct Content {
-    source: Source,
+    reader: ContentReader,
     size: u64,
 }
 
 /// Bytes that are read in order.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(super) enum ContentReader {
     /// A file, from its current position.
     File(File),
     /// A blob of a bundle, from `offset` on.
@@ -135,12 +135,12 @@ pub(super) enum Source {
 impl Content {
     /// A whole file of `size` bytes, positioned at its beginning.
     pub(super) fn of_file(file: File, size: u64) -> Self {
-        Self { source: Source::File(file), size }
+        Self { reader: ContentReader::File(file), size }
     }
 
     /// All of these bytes.
     pub(super) fn of_bytes(bytes: Bytes) -> Self {
-        Self { size: bytes.len() as u64, source: Source::Memory(Cursor::new(bytes)) }
+        Self { size: bytes.len() as u64, reader: ContentReader::Memory(Cursor::new(bytes)) }
     }
 
     /// Its length in bytes.
@@ -149,16 +149,16 @@ impl Content {
     }
 
     /// Its bytes from `start` on.
-    pub(super) fn skip_to(self, start: u64) -> io::Result<Source> {
-        match self.source {
-            Source::File(mut file) => {
+    pub(super) fn skip_to(self, start: u64) -> io::Result<ContentReader> {
+        match self.reader {
+            ContentReader::File(mut file) => {
                 file.seek(SeekFrom::Start(start))?;
-                Ok(Source::File(file))
+                Ok(ContentReader::File(file))
             }
-            Source::Blob { reader, .. } => Ok(Source::Blob { reader, offset: start }),
-            Source::Memory(mut bytes) => {
+            ContentReader::Blob { reader, .. } => Ok(ContentReader::Blob { reader, offset: start }),
+            ContentReader::Memory(mut bytes) => {
                 bytes.set_position(start);
-                Ok(Source::Memory(bytes))
+                Ok(ContentReader::Memory(bytes))
             }
         }
     }
@@ -166,12 +166,12 @@ impl Content {
     /// All of it; for content that is known to be small.
     pub(super) fn read_all(self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(usize::try_from(self.size).unwrap_or_default());
-        self.source.take(self.size).read_to_end(&mut bytes)?;
+        self.reader.take(self.size).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 }
 
-impl Read for Source {
+impl Read for ContentReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::File(file) => file.read(buffer),

@@ -58,14 +58,14 @@ pub(crate) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
         if let Some((other, _)) =
             sets.find(|(_, other)| other.bundle != set.bundle || other.volumes != set.volumes)
         {
-            return Err(VolumeError::Mixed { one: path, other }.into());
+            return Err(VolumeError::Mixed { first: path, second: other }.into());
         }
         let slices = assemble(&set, &path, candidates)?;
         return Ok(Opened::Set(Box::new(set), slices, path));
     }
     match files.as_slice() {
-        [one] if is_one_of_several(one) => Err(VolumeError::Alone(one.clone()).into()),
-        [one] => Ok(Opened::Single(one.clone())),
+        [path] if is_volume(path) => Err(VolumeError::Alone(path.clone()).into()),
+        [path] => Ok(Opened::Single(path.clone())),
         _ => numbered(candidates, files.len()),
     }
 }
@@ -222,7 +222,7 @@ fn number_of(path: &Path) -> Option<usize> {
 }
 
 /// Whether a file without an index has the name of a volume and cannot be the whole bundle.
-fn is_one_of_several(path: &Path) -> bool {
+fn is_volume(path: &Path) -> bool {
     let is_no_beginning = || {
         let mut beginning = Vec::new();
         let read = File::open(path).and_then(|file| file.take(BLOCK).read_to_end(&mut beginning));

@@ -172,7 +172,7 @@ fn files_that_do_not_belong_together_are_refused_by_name() {
     fs::write(&second, other.to_bytes()).unwrap();
     let both = refused(&[sliced.index(), second.clone()]);
     assert!(
-        matches!(&both, VolumeError::Mixed { one, other } if *one == sliced.index() && *other == second),
+        matches!(&both, VolumeError::Mixed { first, second: other } if *first == sliced.index() && *other == second),
         "{both}"
     );
     assert!(matches!(refused(&[second]), VolumeError::Head { .. }));

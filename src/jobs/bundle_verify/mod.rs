@@ -1,7 +1,7 @@
-//! Reads a whole bundle and finds everything that is wrong with it, by image where an image is affected.
+//! `bundle verify`: reads a whole bundle and reports everything that is wrong with it, by image where an image is affected.
 //!
-//! Every blob is hashed once, however many images share it, in the order of the file. The bytes around the blobs are
-//! compared with what would be written for the same head, so no byte of a bundle of this program can change unnoticed.
+//! Every blob is hashed once, however many images share it, in file order. The bytes around the blobs are compared with
+//! what this program would write for the same head, so no changed byte goes unnoticed in a bundle of this program.
 //! Nothing is written, and memory does not grow with the size of blobs.
 
 mod blobs;
@@ -17,14 +17,40 @@ use self::{
     blobs::{BlobResults, FirstImages},
     image::Image,
 };
+use super::opening::{expect_id, open};
 use crate::{
     endpoint::bundle::{Bundle, BundleError},
+    error::{Failure, exit_code_of},
     event::{Event, EventSink},
     oci::Platform,
-    outcome::ImageOutcome,
-    problem::Problem,
+    outcome::{Command, ImageOutcome, RunOutcome},
+    problem::{FoundBy, Problem},
+    request::BundleVerify,
     waiver::Waivers,
 };
+
+pub(crate) async fn run(request: &BundleVerify, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
+    let started = Instant::now();
+    let BundleVerify { paths, expect, platforms, waivers } = request;
+    let bundle = Arc::new(open(paths, &*events)?);
+    expect_id(&bundle, expect.as_ref())?;
+    let required = Required { platforms: platforms.clone(), waivers: Waivers::new(waivers.clone()) };
+    let checked = check(&bundle, &required, events).await;
+    // Images that were left out must not hide damage: they decide the exit code only if nothing is damaged.
+    let damage = checked.problems.iter().filter(|problem| !matches!(problem, Problem::LeftOut { .. }));
+    let damage = damage.map(|problem| problem.failure_kind(FoundBy::BundleVerify));
+    let damage = damage.chain(checked.images.iter().filter_map(ImageOutcome::failure_kind));
+    let code = exit_code_of(damage);
+    let failures = checked.problems.iter().map(|problem| problem.failure(FoundBy::BundleVerify)).collect();
+    Ok(RunOutcome {
+        destination: Some(bundle.path().display().to_string()),
+        bundle: Some(bundle.head().id().clone()),
+        level: Some("bytes".to_owned()),
+        chart: bundle.head().lock.as_ref().and_then(|lock| lock.chart.clone()),
+        exit_code: (code != 0).then_some(code),
+        ..RunOutcome::new(Command::BundleVerify, checked.images, failures, started.elapsed())
+    })
+}
 
 /// What every image must have.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::structure;
 use crate::{
     endpoint::bundle::{BlobReader, Bundle, completeness::unreadable_without, hashing},
-    event::{Event, EventSink, Landing},
+    event::{BlobOutcome, Event, EventSink},
     oci::{Descriptor, Digest, Hasher, Mapping},
     problem::Problem,
 };
@@ -90,7 +90,7 @@ fn read_blob(
     let problem = hash(&reader, digest, |bytes| {
         events.emit(Event::BlobProgress { image: Arc::clone(image), bytes });
     });
-    let how = Landing::Copied;
+    let how = BlobOutcome::Copied;
     events.emit(Event::BlobFinished { image: Arc::clone(image), blob: blob.clone(), how });
     Found { size, problem }
 }

@@ -108,7 +108,10 @@ async fn regions_that_no_image_needs_are_named() {
         let mut bytes = sample.bytes.clone();
         bytes[place] ^= 0x40;
         let complaints = complaints(&bytes).await;
-        assert!(matches!(complaints.as_slice(), [one] if one.starts_with(expected)), "{complaints:?}");
+        assert!(
+            matches!(complaints.as_slice(), [complaint] if complaint.starts_with(expected)),
+            "{complaints:?}"
+        );
     }
 }
 
