@@ -1,8 +1,8 @@
 //! Removes users and passwords from text that repeats what was typed.
 //!
 //! People put them into URLs (`--plain-http https://user:password@host`), and a message that repeats what it refuses
-//! ends up in a build log. [`crate::oci::reference::hide_login`] is exact where the whole value is known; this is the last
-//! step before running text is shown.
+//! ends up in a build log. [`crate::oci::reference::hide_login`] is exact where the whole value is known; this is the
+//! last step before running text is shown.
 
 /// Replaces a user and a password.
 const HIDDEN: &str = "***";

@@ -1,7 +1,8 @@
 //! What can be wrong with an image, at a destination or in a bundle.
 //!
-//! A check returns every [`Problem`] that it finds, as a typed value that says where it is and what is wrong. What helps is a
-//! [`Remedy`]; [`Problem::remedy`] and [`Problem::failure_kind`] are the only places that decide remedy and exit code.
+//! A check returns every [`Problem`] that it finds, as a typed value that says where it is and what is wrong. What
+//! helps is a [`Remedy`]; [`Problem::remedy`] and [`Problem::failure_kind`] are the only places that decide remedy and
+//! exit code.
 
 mod remedy;
 

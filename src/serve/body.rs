@@ -148,8 +148,8 @@ pub(super) struct RequestBody {
     incoming: Incoming,
     received: u64,
     stall_time: Duration,
-    /// How long to wait for the rest of the next [`PROGRESS`] bytes. The time that this side takes to store them does not
-    /// count.
+    /// How long to wait for the rest of the next [`PROGRESS`] bytes. The time that this side takes to store them does
+    /// not count.
     patience: Duration,
     progress: usize,
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bcrypt::HashParts;
 
-/// The accepted costs: a check takes about 1 ms at 4, 50 ms at 10, and 2 s at 15, which is as long as a client should wait.
+/// The accepted costs: a check takes about 1 ms at 4, 50 ms at 10, and 2 s at 15, which is as long as a client should
+/// wait.
 const COSTS: std::ops::RangeInclusive<u32> = 4..=15;
 
 /// A hashed password.

@@ -17,7 +17,8 @@
 //!    arrives, synced, and renamed into place when its digest matches.
 //! 2. A manifest is accepted only when its blobs or manifests are in the same repository (except foreign layers and
 //!    subjects), and a tag moves last, atomically.
-//! 3. Every acknowledged change survives a crash. Upload sessions do not: they are removed at start, and when they are idle
+//! 3. Every acknowledged change survives a crash. Upload sessions do not: they are removed at start, and when they are
+//!    idle
 //!    for too long.
 //! 4. No request and no symbolic link leads out of the folder.
 //! 5. Memory does not grow with a blob: two pieces of 256 KiB for each transfer, and the connection's buffers.

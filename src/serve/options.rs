@@ -16,8 +16,9 @@ pub const DEFAULT_PORT: u16 = 5000;
 /// What to serve, and where.
 #[derive(Clone)]
 pub struct Options {
-    /// What to serve: a folder of this registry, or, read-only, a bundle: an OCI image layout as a tar, a folder, or volumes
-    /// (only volumes may be several paths). A folder that is served writable is created (mode 0700) if it does not exist.
+    /// What to serve: a folder of this registry, or, read-only, a bundle: an OCI image layout as a tar, a folder, or
+    /// volumes (only volumes may be several paths). A folder that is served writable is created (mode 0700) if it does
+    /// not exist.
     pub paths: Vec<PathBuf>,
     /// How the repositories of a bundle are named.
     pub names: Names,
@@ -71,8 +72,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Header lines of a request: 100. More are answered with 431.
     pub header_lines: usize,
-    /// Bytes of a manifest: 8 MiB, the most that this program reads; the specification requires at least 4 MiB. A longer one
-    /// is answered with 413.
+    /// Bytes of a manifest: 8 MiB, the most that this program reads; the specification requires at least 4 MiB. A
+    /// longer one is answered with 413.
     pub manifest_bytes: usize,
     /// Bytes of a blob: unlimited. A longer one is answered with 413, and a full disk with 507.
     pub blob_bytes: u64,
@@ -81,8 +82,9 @@ pub struct Limits {
     /// How long a TLS handshake, or a request's head, may take, and how long a connection may wait for its next
     /// request: 30 seconds. Then it is closed.
     pub head_time: Duration,
-    /// How long a body may stall in either direction: 60 seconds. Less than 16 KiB in that time is a stall, which catches a
-    /// client that sends a byte now and then. The request is then answered with 408 and the connection closed.
+    /// How long a body may stall in either direction: 60 seconds. Less than 16 KiB in that time is a stall, which
+    /// catches a client that sends a byte now and then. The request is then answered with 408 and the connection
+    /// closed.
     pub stall_time: Duration,
     /// How long an idle upload is kept: an hour. Then its bytes are removed.
     pub idle_upload_time: Duration,

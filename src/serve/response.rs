@@ -113,8 +113,8 @@ impl Refusal {
             .with(header::ALLOW, HeaderValue::from_static("GET, HEAD"))
     }
 
-    /// A path that is not an endpoint. A tag outside the grammar cannot exist: reading it finds nothing, pushing it is an
-    /// error.
+    /// A path that is not an endpoint. A tag outside the grammar cannot exist: reading it finds nothing, pushing it is
+    /// an error.
     pub(super) fn route(error: &RouteError, method: &Method) -> Self {
         let (status, code) = match error {
             RouteError::NoEndpoint => (StatusCode::NOT_FOUND, ErrorCode::Unsupported),

@@ -1,7 +1,8 @@
 //! Upload sessions: where a blob is while its bytes arrive.
 //!
-//! A session holds the hash of what it has received, so that a resumed upload is hashed once. Its bytes are in a private
-//! file, which becomes a blob only when the hash matches. Sessions end with the process, or when they are idle for too long.
+//! A session holds the hash of what it has received, so that a resumed upload is hashed once. Its bytes are in a
+//! private file, which becomes a blob only when the hash matches. Sessions end with the process, or when they are idle
+//! for too long.
 
 use std::{
     collections::HashMap,
@@ -41,8 +42,8 @@ pub(super) struct Session {
     writer: Arc<tokio::sync::Mutex<Writer>>,
 }
 
-/// The right to write to a session: one request at a time has it. It moves to the thread that writes and back, so that a
-/// request that is dropped midway leaves the session consistent.
+/// The right to write to a session: one request at a time has it. It moves to the thread that writes and back, so that
+/// a request that is dropped midway leaves the session consistent.
 pub(super) type WriterGuard = OwnedMutexGuard<Writer>;
 
 /// What a session writes to.

@@ -1,8 +1,8 @@
 //! Which users may log in, and which may push: Basic authentication with an `htpasswd` file.
 //!
-//! A check takes as long as the file's bcrypt cost implies, even for unknown users. Checks run on threads that may block, a
-//! few at a time. A correct password is remembered as a hash with a key that only this process knows, so that the next
-//! request is admitted at once.
+//! A check takes as long as the file's bcrypt cost implies, even for unknown users. Checks run on threads that may
+//! block, a few at a time. A correct password is remembered as a hash with a key that only this process knows, so that
+//! the next request is admitted at once.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},

@@ -1,7 +1,7 @@
 //! Which manifests and blobs a layout needs: everything that can be reached from its index.
 //!
-//! Manifests may come in any order, a child before its parent. Once every named manifest is there, the blobs are known, with
-//! their sizes.
+//! Manifests may come in any order, a child before its parent. Once every named manifest is there, the blobs are known,
+//! with their sizes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -71,7 +71,8 @@ impl Closure {
         self.wanted.iter()
     }
 
-    /// Adds the bytes with this digest, which may be a manifest. Returns the newly named manifests that are not there yet.
+    /// Adds the bytes with this digest, which may be a manifest. Returns the newly named manifests that are not there
+    /// yet.
     pub(crate) fn add(&mut self, digest: Digest, bytes: Bytes) -> Result<Vec<Digest>, BundleError> {
         self.bytes += bytes.len() as u64;
         if self.bytes > MOST_BYTES || bytes.len() > LARGEST_MANIFEST {

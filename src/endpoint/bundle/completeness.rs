@@ -1,4 +1,5 @@
-//! What a bundle needs to be complete, as far as that can be told without reading blobs: checked before anything is copied.
+//! What a bundle needs to be complete, as far as that can be told without reading blobs: checked before anything is
+//! copied.
 
 use std::{convert::Infallible, io};
 
@@ -132,7 +133,8 @@ impl Bundle {
         Ok(trailing.into_iter().chain(altered).collect())
     }
 
-    /// Why the archive does not hold all that was written to it, going by its end. Bytes that follow its end do no harm.
+    /// Why the archive does not hold all that was written to it, going by its end. Bytes that follow its end do no
+    /// harm.
     pub(crate) fn end_damage(&self) -> Result<Option<Problem>, BundleError> {
         let problems = self.end_problems()?;
         Ok(problems.into_iter().find(|problem| !matches!(problem, Problem::TrailingBytes { .. })))

@@ -34,7 +34,8 @@ pub struct Draft {
     id: Digest,
 }
 
-/// An image's tag in a bundle: everything after the repository in its name, so that two images that share a tag stay apart.
+/// An image's tag in a bundle: everything after the repository in its name, so that two images that share a tag stay
+/// apart.
 #[must_use]
 pub fn tag_of(reference: &Reference) -> String {
     let digest = reference.digest().map(Digest::as_str);

@@ -1,8 +1,8 @@
 //! The headers of tar entries: ustar, with PAX records where a size or a name does not fit.
 //!
-//! The same entry is always written with the same bytes. What is read is not trusted: links, devices and sparse files are
-//! refused, extensions are bounded, and an unreadable extension is an error, because readers that skip it see another
-//! archive than readers that do not.
+//! The same entry is always written with the same bytes. What is read is not trusted: links, devices and sparse files
+//! are refused, extensions are bounded, and an unreadable extension is an error, because readers that skip it see
+//! another archive than readers that do not.
 
 use tar::{EntryType, Header, PaxExtensions};
 
@@ -106,8 +106,8 @@ impl OtherFormat {
     }
 }
 
-/// What a file is, going by its first block, if it is not a tar archive at all. A damaged archive still has one of the two
-/// marks of a header, the format's name or a checksum; a file may also end before its first block does.
+/// What a file is, going by its first block, if it is not a tar archive at all. A damaged archive still has one of the
+/// two marks of a header, the format's name or a checksum; a file may also end before its first block does.
 pub(crate) fn other_than_an_archive(beginning: &[u8]) -> Option<OtherFormat> {
     const FORMAT: std::ops::Range<usize> = 257..262;
     let other = match beginning {
@@ -210,7 +210,8 @@ impl Headers {
         let path = self.path.take().unwrap_or(written);
         let size = match self.size.take() {
             None => size,
-            // A record is only needed for sizes that eleven octal digits cannot hold; a smaller size must be the same in both.
+            // A record is only needed for sizes that eleven octal digits cannot hold; a smaller size must be the same
+            // in both.
             Some(extended) if extended < LARGE && extended != size => {
                 return Err(HeaderError::Sizes { path, header: size, extended });
             }
@@ -271,7 +272,8 @@ impl Headers {
     }
 }
 
-/// The sum of a header's bytes, with spaces in place of the checksum field (POSIX.1-2017, pax, "ustar Interchange Format").
+/// The sum of a header's bytes, with spaces in place of the checksum field (POSIX.1-2017, pax, "ustar Interchange
+/// Format").
 fn checksum(block: &Block) -> u32 {
     let field = 148..156;
     let value = |(at, byte): (usize, &u8)| u32::from(if field.contains(&at) { b' ' } else { *byte });

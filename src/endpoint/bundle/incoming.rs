@@ -1,7 +1,7 @@
 //! A bundle that comes through a pipe: read once, from its first byte to its last.
 //!
-//! Everything before the blobs is kept, so that images are known before the first blob comes. Bundles of this program have
-//! that order; other archives can be read if their index and manifests happen to come first.
+//! Everything before the blobs is kept, so that images are known before the first blob comes. Bundles of this program
+//! have that order; other archives can be read if their index and manifests happen to come first.
 
 use std::{collections::HashSet, io, path::Path};
 
@@ -203,8 +203,8 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         Ok(Some((name, entry.size)))
     }
 
-    /// Reads to the end, so that the program that writes to the pipe is not killed by SIGPIPE. Reading is bounded, because a
-    /// pipe may never end.
+    /// Reads to the end, so that the program that writes to the pipe is not killed by SIGPIPE. Reading is bounded,
+    /// because a pipe may never end.
     async fn finish(&mut self) -> Result<(), BundleError> {
         self.ended = true;
         if self.entries == 0 {
@@ -215,7 +215,8 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         Ok(())
     }
 
-    /// Reads the rest of an entry, and its padding. In bundles of this program (they have a lock) the padding must be zeros.
+    /// Reads the rest of an entry, and its padding. In bundles of this program (they have a lock) the padding must be
+    /// zeros.
     async fn skip_rest(&mut self) -> Result<(), BundleError> {
         while self.piece().await?.is_some() {}
         let offset = self.at;

@@ -1,7 +1,7 @@
 //! `index.json`: which references a layout holds (OCI image specification, "Image Layout", "index.json file").
 //!
-//! This program's is flat: one descriptor for each reference, with the full name in both annotations that readers use. Other
-//! programs name images by a tag alone, or not at all.
+//! This program's is flat: one descriptor for each reference, with the full name in both annotations that readers use.
+//! Other programs name images by a tag alone, or not at all.
 
 use std::collections::BTreeMap;
 

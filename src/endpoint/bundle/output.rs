@@ -1,5 +1,5 @@
-//! The files that a bundle is written to: `FILE`, or `FILE.001`, `FILE.002` and so on, each with `.partial` after its name
-//! until all are complete.
+//! The files that a bundle is written to: `FILE`, or `FILE.001`, `FILE.002` and so on, each with `.partial` after its
+//! name until all are complete.
 
 use std::{
     ffi::OsString,

@@ -1,5 +1,5 @@
-//! A bundle that is being written. Its head, synced before any blob, is the journal: it says where every blob belongs, and
-//! a blob that is there with the right digest is not fetched again.
+//! A bundle that is being written. Its head, synced before any blob, is the journal: it says where every blob belongs,
+//! and a blob that is there with the right digest is not fetched again.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -75,8 +75,8 @@ impl Partial {
     }
 }
 
-/// Takes their names from finished volumes again, when the run that named them died before it had named all of them or had
-/// written their index.
+/// Takes their names from finished volumes again, when the run that named them died before it had named all of them or
+/// had written their index.
 fn take_back(output: &Output, draft: &Draft, files: &[OutputFile]) -> Result<(), BundleError> {
     if output.volume.is_none() || draft::is_described(draft.id(), output, files) {
         return Ok(());
@@ -115,8 +115,8 @@ fn check_room(output: &Output, left: &Handles, length: u64) -> Result<(), Bundle
     Ok(())
 }
 
-/// The opened files, locked against other runs: those of the new layout, and those that an older, longer one needed. The
-/// sizes are those of the layouts, in bytes.
+/// The opened files, locked against other runs: those of the new layout, and those that an older, longer one needed.
+/// The sizes are those of the layouts, in bytes.
 struct Handles(Vec<(OutputFile, File)>);
 
 impl Handles {
@@ -214,8 +214,8 @@ fn beginnings(
     hashed.into_iter().flatten().collect()
 }
 
-/// How much of a blob has been written, at most: what was never written is a hole, or zeros at its end. Compressed layers
-/// do not end in zeros, and a wrong answer only costs a second download, because the digest decides.
+/// How much of a blob has been written, at most: what was never written is a hole, or zeros at its end. Compressed
+/// layers do not end in zeros, and a wrong answer only costs a second download, because the digest decides.
 fn written(slices: &Slices, entry: &BlobEntry) -> u64 {
     let reader = BlobReader::new(slices.clone(), entry.extent);
     let mut end = slices.data_from(entry.extent);

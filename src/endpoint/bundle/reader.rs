@@ -55,8 +55,8 @@ impl Bundle {
         Self::from_slices(slices, path)
     }
 
-    /// Opens these files as one bundle: an archive, a folder, or volumes of one archive in any order, with or without their
-    /// index. Volumes may be missing; then the blobs in them cannot be read.
+    /// Opens these files as one bundle: an archive, a folder, or volumes of one archive in any order, with or without
+    /// their index. Volumes may be missing; then the blobs in them cannot be read.
     pub fn open_all(paths: &[PathBuf]) -> Result<Self, BundleError> {
         match volumes::open(paths)? {
             Opened::Single(path) => Self::open(&path),
@@ -229,8 +229,8 @@ fn names_of(
     images.into_iter().map(place).collect()
 }
 
-/// The metadata of a file or a folder; anything else is an error. Opening a named pipe would block until someone writes to
-/// it, and some devices never end.
+/// The metadata of a file or a folder; anything else is an error. Opening a named pipe would block until someone writes
+/// to it, and some devices never end.
 pub(crate) fn metadata(path: &Path) -> Result<Metadata, BundleError> {
     let metadata = path.metadata().map_err(|error| BundleError::unreadable(path, error))?;
     if metadata.is_dir() || metadata.is_file() {
@@ -248,7 +248,8 @@ pub(super) fn own_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Lay
     }
 }
 
-/// The same; `None` when another program wrote the archive, and an error when this program did and the head was changed.
+/// The same; `None` when another program wrote the archive, and an error when this program did and the head was
+/// changed.
 fn unaltered_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
     let mut scan = Scan::new(slices, path);
     let mut small = |wanted: Name, called, limit| -> Result<Option<Bytes>, BundleError> {

@@ -1,7 +1,7 @@
 //! Writing a bundle in order, to something that cannot seek: a pipe, an object store, a tape.
 //!
-//! The bytes are the same as in a file. Blobs are started a little ahead of their turn: small ones are read into memory, for
-//! large ones only the connection is opened. When one fails for good, the stream ends without its end mark.
+//! The bytes are the same as in a file. Blobs are started a little ahead of their turn: small ones are read into
+//! memory, for large ones only the connection is opened. When one fails for good, the stream ends without its end mark.
 
 use std::{collections::HashMap, hash::BuildHasher};
 

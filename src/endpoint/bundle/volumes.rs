@@ -1,7 +1,8 @@
 //! Volumes: slices of a bundle's tar, for media that are smaller than it, and the small index that describes them.
 //!
 //! `cat` in order gives the tar itself, so nothing depends on the index. The index makes the set robust: it recognizes
-//! renamed volumes by their sizes and first bytes, and it holds the bundle's head even when the first volume is missing.
+//! renamed volumes by their sizes and first bytes, and it holds the bundle's head even when the first volume is
+//! missing.
 
 mod opening;
 

@@ -25,8 +25,8 @@ use crate::{
     problem::Side,
 };
 
-/// A bundle that is being written, as a [`Destination`]. Its head already holds manifests and tags; blobs are still to come.
-/// A tag is visible once everything below it is there.
+/// A bundle that is being written, as a [`Destination`]. Its head already holds manifests and tags; blobs are still to
+/// come. A tag is visible once everything below it is there.
 #[derive(Debug)]
 pub struct Writer {
     output: Output,

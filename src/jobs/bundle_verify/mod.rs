@@ -1,4 +1,4 @@
-//! `bundle verify`: reads a whole bundle and reports everything that is wrong with it, by image where an image is affected.
+//! `bundle verify`: reads a whole bundle and reports every problem, by image where an image is affected.
 //!
 //! Every blob is hashed once, however many images share it, in file order. The bytes around the blobs are compared with
 //! what this program would write for the same head, so no changed byte goes unnoticed in a bundle of this program.
@@ -36,7 +36,7 @@ pub(crate) async fn run(request: &BundleVerify, events: Arc<dyn EventSink>) -> R
     expect_id(&bundle, expect.as_ref())?;
     let required = Required { platforms: platforms.clone(), waivers: Waivers::new(waivers.clone()) };
     let checked = check(&bundle, &required, events).await;
-    // Images that were left out must not hide damage: they decide the exit code only if nothing is damaged.
+    // Images that the export left out decide the exit code only if nothing is damaged.
     let damage = checked.problems.iter().filter(|problem| !matches!(problem, Problem::LeftOut { .. }));
     let damage = damage.map(|problem| problem.failure_kind(FoundBy::BundleVerify));
     let damage = damage.chain(checked.images.iter().filter_map(ImageOutcome::failure_kind));
@@ -52,33 +52,33 @@ pub(crate) async fn run(request: &BundleVerify, events: Arc<dyn EventSink>) -> R
     })
 }
 
-/// What every image must have.
+/// The requirements for every image.
 #[derive(Debug, Default)]
 pub struct Required {
-    /// The platforms; `None` for those that the lock names.
+    /// The required platforms; `None` for those of the bundle's lock.
     pub platforms: Option<Vec<Platform>>,
-    /// What may be missing, beside what the lock waives.
+    /// Permitted missing platforms, in addition to those in the lock.
     pub waivers: Waivers,
 }
 
-/// What was found.
+/// The results.
 #[derive(Debug)]
 pub struct Checked {
-    /// Every image of the index, in its order. Incomplete and damaged ones have problems, or a failure.
+    /// Every image, in the order of the index. Incomplete and damaged images have problems or a failure.
     pub images: Vec<ImageOutcome>,
-    /// What is wrong outside the images.
+    /// Problems outside the images.
     pub problems: Vec<Problem>,
 }
 
 impl Checked {
-    /// Whether nothing is wrong.
+    /// Whether the bundle is complete and intact.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.problems.is_empty() && self.images.iter().all(|image| image.failure_kind().is_none())
     }
 }
 
-/// Reads all of a bundle.
+/// Reads a whole bundle.
 pub async fn check(bundle: &Arc<Bundle>, required: &Required, events: Arc<dyn EventSink>) -> Checked {
     let begun = Instant::now();
     let head = bundle.head();
@@ -103,7 +103,7 @@ pub async fn check(bundle: &Arc<Bundle>, required: &Required, events: Arc<dyn Ev
     let mut outcomes = Vec::with_capacity(images.len());
     for image in &images {
         let survey = image.survey(bundle).await;
-        // As skopeo would name it.
+        // The form that skopeo takes.
         let destination = format!("{transport}:{}:{}", bundle.path().display(), image.mapping.source);
         let mut outcome = survey.outcome(destination, &blobs, &absent);
         problems.extend(lock.as_ref().and_then(|(lock, locked)| lock::image_problem(lock, locked, &survey)));
@@ -114,7 +114,7 @@ pub async fn check(bundle: &Arc<Bundle>, required: &Required, events: Arc<dyn Ev
     Checked { images: outcomes, problems }
 }
 
-/// Emits how much there is to read. A blob counts for the first image that needs it.
+/// Emits how many bytes will be read. A blob counts for the first image that needs it.
 async fn announce(images: &[Image], bundle: &Bundle, events: &dyn EventSink) -> FirstImages {
     let mappings = images.iter().map(|image| Arc::clone(&image.mapping)).collect();
     events.emit(Event::Started { images: mappings });

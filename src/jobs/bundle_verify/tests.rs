@@ -22,7 +22,7 @@ async fn checked(bytes: &[u8]) -> Result<Checked, BundleError> {
     Ok(check(&bundle, &Required::default(), Arc::new(Silent)).await)
 }
 
-/// Everything that was said, an error of opening included.
+/// Every reported problem, or the error of opening the bundle.
 async fn complaints(bytes: &[u8]) -> Vec<String> {
     match checked(bytes).await {
         Err(error) => vec![error.to_string()],
@@ -67,15 +67,15 @@ async fn a_flipped_bit_is_noticed_wherever_it_is() {
     let sample = sample();
     let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut places = structural_places(&sample);
-    // Most of the bundle is one layer: half of the places are in the head.
+    // Most of the bundle is one layer: half of the offsets are in the head.
     places.extend((0..100).map(|_| random.next_u32() as usize % sample.layout.head().len()));
     places.extend((0..100).map(|_| random.next_u32() as usize % sample.bytes.len()));
-    for place in places {
+    for offset in offsets {
         let bit = 1_u8 << (random.next_u32() % 8);
         let mut bytes = sample.bytes.clone();
-        bytes[place] ^= bit;
+        bytes[offset] ^= bit;
         let complaints = complaints(&bytes).await;
-        assert!(!complaints.is_empty(), "bit {bit:#x} at {place} was not noticed");
+        assert!(!complaints.is_empty(), "bit {bit:#x} at {offset} was not noticed");
     }
 }
 
@@ -104,9 +104,9 @@ async fn regions_that_no_image_needs_are_named() {
         (at(entry.extent.end()), "the padding of blob sha256:"),
         (sample.bytes.len() - 1, "the end mark is damaged at byte"),
     ];
-    for (place, expected) in cases {
+    for (offset, expected) in cases {
         let mut bytes = sample.bytes.clone();
-        bytes[place] ^= 0x40;
+        bytes[offset] ^= 0x40;
         let complaints = complaints(&bytes).await;
         assert!(
             matches!(complaints.as_slice(), [complaint] if complaint.starts_with(expected)),
@@ -178,7 +178,7 @@ async fn a_required_platform_that_is_missing_is_a_problem_unless_it_is_waived() 
     assert_eq!(waived.images[0].waived.len(), 1);
 }
 
-/// Makes the checksum of every block that begins an entry right again, so that a change is read and not only noticed.
+/// Corrects the checksum of every entry's header, so that changed headers are parsed instead of refused.
 fn mend_checksums(bytes: &mut [u8]) {
     for block in bytes.chunks_exact_mut(512) {
         if &block[257..262] == b"ustar" {
@@ -197,8 +197,8 @@ proptest! {
     ) {
         let mut bytes = sample().bytes;
         let head = bytes.len() - 700_001;
-        for (place, byte) in changes {
-            bytes[place.index(head)] = byte;
+        for (index, byte) in changes {
+            bytes[index.index(head)] = byte;
         }
         mend_checksums(&mut bytes);
         if let Some(end) = end {

@@ -1,4 +1,4 @@
-//! The registry that images go to, and their names there.
+//! Checks the registry that images go to, and their names there.
 
 use std::{
     collections::BTreeSet,
@@ -21,14 +21,14 @@ use crate::{
     problem::Side,
 };
 
-/// Certificates and tokens are valid to the minute; this much difference begins to matter.
+/// A larger difference between the clocks can make certificates and tokens invalid.
 const LARGEST_SKEW: Duration = Duration::from_secs(120);
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
-/// A certificate that expires sooner should be renewed now.
+/// A certificate that expires within this time gets a warning.
 const SHORTEST_VALIDITY: Duration = Duration::from_secs(14 * SECONDS_PER_DAY);
 
-/// Whether the registry answers, how, and whether its clock is right. Any of its repositories will do.
+/// Whether the registry answers, how, and whether the clocks agree. Takes any of its repositories.
 pub async fn registry(
     destination: &Registries,
     repository: &Repository,
@@ -72,7 +72,7 @@ fn answer(registry: &str, greeting: &Greeting) -> CheckResult {
     CheckResult::ok(DoctorCheck::Destination, message)
 }
 
-/// Who issued the certificate, and when it expires. An expired one gets here only when it is not verified.
+/// Who issued the certificate, and when it expires. An expired certificate gets here only if it is not verified.
 fn certificate(shown: &ShownCertificate, now: SystemTime) -> CheckResult {
     let by = format!("issued by {}", shown.issuer);
     let ends = httpdate::fmt_http_date(shown.ends);
@@ -98,7 +98,10 @@ fn clock(registry: &str, greeting: &Greeting, now: SystemTime) -> Option<CheckRe
         Err(behind) => (behind.duration(), "behind"),
     };
     if skew <= LARGEST_SKEW {
-        return Some(CheckResult::ok(DoctorCheck::Clock, format!("agrees with that of {registry}")));
+        return Some(CheckResult::ok(
+            DoctorCheck::Clock,
+            format!("this machine's clock agrees with that of {registry}"),
+        ));
     }
     let message = format!("this machine's clock is {} s {ours} that of {registry}", skew.as_secs());
     Some(CheckResult::warning(
@@ -111,20 +114,20 @@ fn clock(registry: &str, greeting: &Greeting, now: SystemTime) -> Option<CheckRe
 /// Whether images can be pushed: rights, repositories, indexes, referrers.
 pub async fn images(destination: &Registries, mappings: &[Mapping], deadline: &Deadline) -> Vec<CheckResult> {
     let Some(first) = mappings.first() else {
-        return vec![CheckResult::untested(DoctorCheck::Push, "there are no names to test")];
+        return vec![CheckResult::untested(DoctorCheck::Push, "there are no images to test with")];
     };
     let (mut results, indexes, referrers) = tokio::join!(
         push(destination, mappings, deadline),
         indexes(destination, first, deadline),
         referrers(destination, &first.repository, deadline),
     );
-    // A registry that refuses these requests has refused the push as well, which is reported.
+    // A registry that refuses these requests has also refused the push, which is reported.
     results.extend([indexes, referrers].into_iter().flatten());
     results
 }
 
-/// Opens and cancels an upload in every repository: permissions are per repository, and on some registries each must be
-/// created first.
+/// Opens and cancels an upload in every repository: permissions are per repository, and some registries need each
+/// repository to be created first.
 async fn push(destination: &Registries, mappings: &[Mapping], deadline: &Deadline) -> Vec<CheckResult> {
     let repositories: BTreeSet<&Repository> = mappings.iter().map(|mapping| &mapping.repository).collect();
     let probe = async |repository: &Repository| match destination.probe_push(repository).await {
@@ -153,21 +156,21 @@ async fn push(destination: &Registries, mappings: &[Mapping], deadline: &Deadlin
     results
 }
 
-/// What opening an upload in a repository showed.
+/// The result of opening an upload in a repository.
 enum Pushed {
-    /// It may be pushed to, with this credential.
+    /// The upload was accepted with this credential.
     Allowed(Option<Provenance>),
-    /// It has to be created first.
+    /// The repository must be created first.
     NoRepository,
 }
 
-/// Missing repositories are all named, because they have to be created. Of other refusals, only the first of each kind is
-/// shown.
+/// Names every missing repository, because each must be created. Of other refusals, it shows only the first of each
+/// kind.
 fn refusals(missing: &[String], refused: Vec<Failure>) -> Vec<CheckResult> {
     let mut results = Vec::new();
     if !missing.is_empty() {
         let message = format!("these repositories do not exist: {}", missing.join(", "));
-        let hint = "create them first: this registry does not create repositories by itself";
+        let hint = "create them first: this registry does not create repositories on push";
         results
             .push(CheckResult::failed(DoctorCheck::Push, Failure::new(Kind::Image, message).with_hint(hint)));
     }
@@ -180,7 +183,7 @@ fn refusals(missing: &[String], refused: Vec<Failure>) -> Vec<CheckResult> {
     }
     results.extend(kinds.into_iter().map(|(mut failure, more)| {
         if more > 0 {
-            failure.causes.push(format!("the same for {} more", counted(more)));
+            failure.causes.push(format!("and the same for {} more", counted(more)));
         }
         CheckResult::failed(DoctorCheck::Push, failure)
     }));
@@ -191,16 +194,19 @@ fn counted(repositories: usize) -> String {
     format!("{repositories} {}", if repositories == 1 { "repository" } else { "repositories" })
 }
 
-/// Whether the registry holds an index already. Only a push shows whether it accepts one.
+/// Whether the registry already has an index. Only a push shows whether it accepts indexes.
 async fn indexes(destination: &Registries, first: &Mapping, deadline: &Deadline) -> Option<CheckResult> {
-    let place = first.repository.to_string();
+    let location = first.repository.to_string();
     let target = first.target();
     let request = destination.manifest(&first.repository, &target);
-    let found = deadline.ask(Side::Destination, &place, request).await.ok()?;
+    let found = deadline.ask(Side::Destination, &location, request).await.ok()?;
     Some(if found.is_some_and(|root| matches!(root.contents(), Ok(Contents::Index { .. }))) {
-        CheckResult::ok(DoctorCheck::Indexes, format!("{} is an index already", first.destination()))
+        CheckResult::ok(
+            DoctorCheck::Indexes,
+            format!("the registry accepts multi-platform images: {} is an image index", first.destination()),
+        )
     } else {
-        let message = "the first push will show whether it accepts images of several platforms";
+        let message = "only the first push will show whether the registry accepts multi-platform images";
         CheckResult::untested(DoctorCheck::Indexes, message)
     })
 }
@@ -215,7 +221,7 @@ async fn referrers(
     let message = if is_known {
         "the registry has the referrers API"
     } else {
-        "the registry has no referrers API: signatures and SBOMs are found by their tags"
+        "the registry has no referrers API: clients find signatures and SBOMs by tag"
     };
     Some(CheckResult::ok(DoctorCheck::Referrers, message))
 }

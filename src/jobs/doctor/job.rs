@@ -15,15 +15,15 @@ use crate::{
     request::{Access, Destination, Doctor},
 };
 
-/// A chart may have to be downloaded.
+/// The least time for rendering a chart, which may have to be downloaded.
 const SHORTEST_RENDERING: Duration = Duration::from_secs(60);
 
-/// What `doctor` found.
+/// The result of `doctor`.
 pub(crate) struct Diagnosis {
     /// `REGISTRY[/PATH]`
     pub(crate) destination: String,
     pub(crate) findings: Vec<CheckResult>,
-    /// The name that each image would get.
+    /// The name that each image would get at the destination.
     pub(crate) names: Vec<Mapping>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn run(request: &Doctor, events: Arc<dyn EventSink>) -> Result<
     Ok(Diagnosis { destination: destination.root.to_string(), findings, names: images.mappings })
 }
 
-/// Helm is checked only where a chart has to be rendered.
+/// Helm is checked only if a chart must be rendered.
 async fn helm(request: &Doctor) -> Option<CheckResult> {
     let Source::Chart(options) = &request.selection.source else { return None };
     Some(local::helm(options.helm.clone(), request.timeout).await)
@@ -67,8 +67,8 @@ async fn images(request: &Doctor, events: &dyn EventSink) -> Images {
     let limit = SHORTEST_RENDERING.max(request.timeout);
     let found = tokio::time::timeout(limit, enumerate(&request.selection, events)).await;
     let found = found.unwrap_or_else(|_| {
-        let message = format!("finding the images took longer than {} s", limit.as_secs());
-        Err(Failure::new(Kind::Input, message).with_hint("--timeout SECONDS waits longer"))
+        let message = format!("listing the images took longer than {} s", limit.as_secs());
+        Err(Failure::new(Kind::Input, message).with_hint("pass a longer --timeout SECONDS"))
     });
     match found {
         Ok(found) => name(&request.destination, found),
@@ -94,7 +94,7 @@ fn name(destination: &Destination, found: Enumeration) -> Images {
         Vec::new()
     });
     if !mappings.is_empty() {
-        let message = format!("every image has its own name below {root}");
+        let message = format!("every image has a unique name below {root}");
         results.push(CheckResult::ok(DoctorCheck::Names, message));
     }
     Images { references, mappings, results }
@@ -108,7 +108,7 @@ async fn reach(
 ) -> (Option<Registries>, Vec<CheckResult>) {
     let Destination { root, naming: _, login } = destination;
     let opened = deadline.find(root.registry(), access.destination(root, login.as_ref())).await;
-    // Any repository will do: only its registry is asked.
+    // Any repository works: only its registry is contacted.
     let repository = format!("{root}/doctor").parse::<Repository>();
     match (opened, repository) {
         (Ok(registries), Ok(repository)) => {

@@ -18,7 +18,7 @@ use crate::{
 const INSTALL: &str = "install Helm 3 (https://helm.sh/docs/intro/install/) or name it with --helm FILE; without Helm, \
                        pass --rendered FILE or --images FILE";
 
-/// Whether helm is installed, and which version.
+/// Whether helm is installed, and its version.
 pub async fn helm(program: Option<PathBuf>, limit: Duration) -> CheckResult {
     let program = program.unwrap_or_else(|| PathBuf::from("helm"));
     match version(&program, limit).await {
@@ -42,7 +42,7 @@ async fn version(program: &Path, limit: Duration) -> Result<String, String> {
     let output = match tokio::time::timeout(limit, command.output()).await {
         Err(_) => return Err(format!("did not answer within {} s", limit.as_secs())),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err("was not found; rendering a chart needs Helm".to_owned());
+            return Err("was not found; rendering a chart requires Helm".to_owned());
         }
         Ok(Err(error)) => return Err(format!("cannot be run: {error}")),
         Ok(Ok(output)) => output,
@@ -57,7 +57,7 @@ async fn version(program: &Path, limit: Duration) -> Result<String, String> {
     }
 }
 
-/// Whether the lock can be written at the end of a run.
+/// Whether a run could write the lock.
 #[must_use]
 pub fn lock(path: &Path) -> CheckResult {
     match LockFile::prepare(path) {

@@ -86,7 +86,8 @@ impl Reporter {
         }
     }
 
-    /// Writes that a server is ready to standard output, where a script reads it, and what to do next to standard error.
+    /// Writes that a server is ready to standard output, where a script reads it, and what to do next to standard
+    /// error.
     fn announce(&self, what: &str, url: &str, next_steps: &[String]) {
         if let Err(failure) = crate::report::print::result(&format!("serving {what} on {url}")) {
             crate::report::print::print_failure(&failure);

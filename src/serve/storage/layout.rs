@@ -1,8 +1,9 @@
 //! A read-only store over a bundle: an OCI image layout as a tar or a folder (OCI image specification, "Image
 //! Layout").
 //!
-//! When it is opened, the images are named like those of a mirror, and their manifests are walked once to learn what each
-//! repository has. Nothing is unpacked, and a blob is read only when a client pulls it; the client checks its digest.
+//! When it is opened, the images are named like those of a mirror, and their manifests are walked once to learn what
+//! each repository has. Nothing is unpacked, and a blob is read only when a client pulls it; the client checks its
+//! digest.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -52,8 +53,8 @@ struct Repository {
     referrers: HashMap<Digest, BTreeMap<Digest, String>>,
 }
 
-/// Whether the path is meant as a bundle: a file, a folder with the marker of an OCI image layout, or a missing path with
-/// the name of a bundle's file. Anything else is, or becomes, a folder of this registry.
+/// Whether the path is meant as a bundle: a file, a folder with the marker of an OCI image layout, or a missing path
+/// with the name of a bundle's file. Anything else is, or becomes, a folder of this registry.
 pub(in crate::serve) fn is_layout(path: &Path) -> bool {
     match path.metadata() {
         Ok(metadata) => !metadata.is_dir() || path.join("oci-layout").is_file(),

@@ -203,8 +203,8 @@ fn assemble(set: &VolumeSet, index: &Path, candidates: Vec<Candidate>) -> Result
     Ok(Slices::new(parts).with_head(set.head.clone()))
 }
 
-/// A volume of the right size is used: if its bytes are damaged, the digests of its blobs show that. A volume of another
-/// size counts as missing, because its bytes may be anywhere.
+/// A volume of the right size is used: if its bytes are damaged, the digests of its blobs show that. A volume of
+/// another size counts as missing, because its bytes may be anywhere.
 fn fill(part: &mut Part, found: File, found_size: u64) {
     let (label, file, size) = part;
     if found_size != *size {

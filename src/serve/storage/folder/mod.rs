@@ -110,8 +110,8 @@ struct Marker {
 #[derive(Debug)]
 pub(in crate::serve) struct FolderStorage {
     folder: Folder,
-    /// Shared for adding references to content, exclusive for deletion: content is never deleted while a reference to it is
-    /// added.
+    /// Shared for adding references to content, exclusive for deletion: content is never deleted while a reference to
+    /// it is added.
     references: RwLock<()>,
     /// Locked until the store is dropped; read-only stores take no lock.
     _lock: Option<File>,
