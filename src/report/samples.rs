@@ -86,7 +86,7 @@ pub(super) fn failed() -> ImageOutcome {
         kind: Kind::Authentication,
         message: "source: cannot read the manifest of timescaledb:2.21.3-pg16".to_owned(),
         causes: vec!["the registry answered 403 Forbidden: DENIED: no rights".to_owned()],
-        hint: Some("is the license valid? `thoras-mirror doctor` tells".to_owned()),
+        hint: Some("check the license with `thoras-mirror doctor`".to_owned()),
     };
     ImageOutcome {
         digest: None,

@@ -1,4 +1,4 @@
-//! What the user sees of a run, drawn into a terminal in memory or written as lines.
+//! The progress of a run as the user sees it, drawn into a terminal in memory or written as lines.
 
 use std::{
     io::Write,
@@ -83,7 +83,7 @@ impl Stage {
         Arc::clone(&self.images[index])
     }
 
-    /// Lets time pass with a tick in every second, as the real ticker would.
+    /// Lets time pass with a tick every second, like the real ticker.
     fn pass(&self, seconds: u64) {
         for _ in 0..seconds {
             self.seconds.fetch_add(1, Ordering::Relaxed);
@@ -131,7 +131,7 @@ fn names(count: usize) -> Vec<String> {
     std::iter::once(long).chain((1..count).map(|number| format!("service-{number:02}:4.53.0"))).collect()
 }
 
-/// Thirty images of which three are done, nine at work, the other `planned` ones waiting, the rest unread.
+/// Thirty images: three are done, nine active, the other planned images are waiting, the rest unread.
 fn thirty(columns: u16, rows: u16, planned: usize) -> (Stage, InMemoryTerm) {
     let (stage, terminal) = Stage::on_terminal(&names(30), columns, rows);
     (0..planned).for_each(|index| stage.plan(index, 100 + 3 * index as u64));
@@ -208,7 +208,7 @@ fn no_line_is_wider_than_the_terminal() {
         (0..9).for_each(|index| stage.begin(index, 3));
         stage.advance(0, 500);
         stage.pass(1);
-        // Six rows, the total and the note: a wrapped line would make more.
+        // Six rows, the total and the note: a wrapped line would add rows.
         assert_eq!(terminal.contents().lines().count(), 8, "{columns}:\n{}", terminal.contents());
     }
 }
