@@ -1,7 +1,8 @@
-//! Removes users and passwords from text that repeats what was typed. People put credentials into URLs (`--plain-http
-//! https://user:password@host`), and messages that repeat a refused value end up in build logs.
-//! [`crate::oci::reference::hide_login`] is exact if the whole value is known; this module is the last step before any
-//! text is shown.
+//! Removes users and passwords from text that repeats what was typed.
+//!
+//! People put credentials into URLs (`--plain-http https://user:password@host`), and messages that repeat a refused
+//! value end up in build logs. [`crate::oci::reference::hide_login`] is exact if the whole value is known; this module
+//! is the last step before any text is shown.
 
 /// Replaces a user and a password.
 const HIDDEN: &str = "***";

@@ -15,7 +15,9 @@ use crate::{
     error::{Failure, Kind, escape, exit},
     event::{Event, EventSink, warn},
     request::Serve,
-    serve::{AccessLog, AccessRecord, Options, Reloader, ServeError, Server, StorageError},
+    serve::{
+        AccessLog, AccessRecord, Options, Reloader, ServeError, Server, StorageError, TlsError, UsersError,
+    },
 };
 
 /// A command to a running server.
@@ -71,11 +73,18 @@ fn failure(error: &ServeError, paths: &[PathBuf]) -> Failure {
         ServeError::Storage(StorageError::Io { source, .. }) => {
             let hint = match source.kind() {
                 io::ErrorKind::PermissionDenied => {
-                    "name a folder that this user may read and write to (read, with --read-only)"
+                    "pass a folder that this user may read and write (with --read-only, read)"
                 }
-                _ => "name a folder that exists or can be created, on a disk with free space",
+                _ => "pass a folder that exists or can be created, on a disk with free space",
             };
             Failure::from_error(Kind::Usage, error).with_hint(hint)
+        }
+        ServeError::Listen { .. } => Failure::from_error(Kind::Usage, error).with_hint(
+            "pass another --listen ADDRESS:PORT: the port may be in use, or the address may not belong to this machine",
+        ),
+        ServeError::Tls(TlsError::Unreadable { .. }) | ServeError::Users(UsersError::Unreadable { .. }) => {
+            Failure::from_error(Kind::Usage, error)
+                .with_hint("check that the file exists and that this user may read it")
         }
         error => Failure::from_error(Kind::Usage, error),
     }

@@ -1,6 +1,8 @@
-//! Problems of images, at a destination or in a bundle. A check returns every [`Problem`] that it finds, as a typed
-//! value with the location and the kind of problem. [`Problem::remedy`] and [`Problem::failure_kind`] are the only
-//! functions that decide the [`Remedy`] and the exit code.
+//! Problems of images, at a destination or in a bundle.
+//!
+//! A check returns every [`Problem`] that it finds, as a typed value with the location and the kind of problem.
+//! [`Problem::remedy`] and [`Problem::failure_kind`] are the only functions that decide the [`Remedy`] and the exit
+//! code.
 
 mod remedy;
 

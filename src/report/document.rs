@@ -1,4 +1,6 @@
-//! The result of a command: one [`Document`], which any renderer can show. A document serializes to the JSON that
+//! The result of a command: one [`Document`], which any renderer can show.
+//!
+//! A document serializes to the JSON that
 //! `--output json` prints. A command that fails early also has a [`RunDocument`], with its failure and no images, so
 //! that programs can always parse a document. Each kind of document names its schema; the schemas are in
 //! `src/report/schema/`. Within a version of a schema, fields are added but never changed.

@@ -23,9 +23,11 @@ use crate::{
     output::Verbosity,
 };
 
-/// Shows a run on standard error. On a terminal it draws bars, elsewhere it writes lines. It draws only in
-/// [`Reporter::tick`], so events are cheap. [`Reporter::finish`], or dropping it, removes the bars from the terminal:
-/// call it before printing anything else, also after Ctrl-C.
+/// Shows a run on standard error.
+///
+/// On a terminal it draws bars, elsewhere it writes lines. It draws only in [`Reporter::tick`], so events are cheap.
+/// [`Reporter::finish`], or dropping it, removes the bars from the terminal: call it before printing anything else,
+/// also after Ctrl-C.
 pub(crate) struct Reporter {
     progress: Progress,
     event_lines: EventLines,
