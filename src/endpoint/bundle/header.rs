@@ -1,8 +1,8 @@
-//! The headers of tar entries: ustar, with PAX records where a size or a name does not fit.
+//! The headers of tar entries: ustar, with PAX records for sizes and names that do not fit.
 //!
-//! The same entry is always written with the same bytes. What is read is not trusted: links, devices and sparse files
-//! are refused, extensions are bounded, and an unreadable extension is an error, because readers that skip it see
-//! another archive than readers that do not.
+//! The same entry is always written with the same bytes. Archives are not trusted: links, devices and sparse files are
+//! refused, extensions are bounded, and an unreadable extension is an error, because readers that skip it would see a
+//! different archive.
 
 use tar::{EntryType, Header, PaxExtensions};
 
@@ -14,12 +14,12 @@ pub(crate) type Block = [u8; 512];
 pub(crate) const END: u64 = 2 * BLOCK;
 /// The bytes of the end mark.
 pub(crate) const END_MARK: [u8; 2 * size_of::<Block>()] = [0; 2 * size_of::<Block>()];
-/// From this size on, a PAX record holds the size: eleven octal digits are not enough.
+/// From this size on, the size is in a PAX record: eleven octal digits are not enough.
 const LARGE: u64 = 8 << 30;
 /// The largest extension that is read, in bytes: only names and sizes are needed.
 const LARGEST_EXTENSION: u64 = 64 * 1024;
 
-/// How many zeros follow the content of an entry.
+/// The number of zeros after the content of an entry.
 pub(crate) fn padding(size: u64) -> u64 {
     size.wrapping_neg() % BLOCK
 }
@@ -76,10 +76,10 @@ fn record(key: &str, value: &str) -> Vec<u8> {
     format!("{length} {key}={value}\n").into_bytes()
 }
 
-/// What a file is that is not a tar archive.
+/// The type of a file that is not a tar archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OtherFormat {
-    /// It has no bytes.
+    /// It is empty.
     #[error("it is empty")]
     Empty,
     /// Compressed with gzip.
@@ -100,14 +100,14 @@ pub enum OtherFormat {
 }
 
 impl OtherFormat {
-    /// Whether decompressing it may give a bundle.
+    /// Whether it may be a compressed bundle.
     pub(super) const fn is_compressed(self) -> bool {
         matches!(self, Self::Gzip | Self::Zstd | Self::Xz)
     }
 }
 
-/// What a file is, going by its first block, if it is not a tar archive at all. A damaged archive still has one of the
-/// two marks of a header, the format's name or a checksum; a file may also end before its first block does.
+/// The type of a file by its first block, if it is not a tar archive. A damaged archive still has one of the two marks
+/// of a header: the name of the format or a checksum. The file may be shorter than a block.
 pub(crate) fn other_than_an_archive(beginning: &[u8]) -> Option<OtherFormat> {
     const FORMAT: std::ops::Range<usize> = 257..262;
     let other = match beginning {
@@ -124,7 +124,7 @@ pub(crate) fn other_than_an_archive(beginning: &[u8]) -> Option<OtherFormat> {
     (!is_header && !is_end).then_some(other)
 }
 
-/// Why an archive cannot be read past some point.
+/// Why an archive cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// The block is not a header.
@@ -141,7 +141,7 @@ pub enum HeaderError {
     /// An extension that cannot be read.
     #[error("an extended header cannot be read: {0}")]
     Extension(&'static str),
-    /// Two sizes for one entry: readers would disagree about its content.
+    /// An entry has two sizes: readers would disagree about its content.
     #[error("`{}` has {header} bytes by its header and {extended} by its extended header", .path.escape_debug())]
     Sizes {
         /// The entry's name.
@@ -156,10 +156,10 @@ pub enum HeaderError {
     Name,
 }
 
-/// What a block means.
+/// The meaning of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The next `size` bytes (and padding) are to be given to [`Headers::extend`].
+    /// The next `size` bytes (and padding) must be passed to [`Headers::extend`].
     Extension { size: u64 },
     /// An entry begins: `size` bytes and padding follow.
     Entry(Entry),
@@ -170,7 +170,7 @@ pub(crate) enum Step {
 /// A file or a folder of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// The name as it was written.
+    /// The name as written.
     pub(crate) path: String,
     /// Bytes of content; 0 for folders.
     pub(crate) size: u64,
@@ -178,7 +178,7 @@ pub(crate) struct Entry {
     pub(crate) folder: bool,
 }
 
-/// Reads the headers of entries one after the other.
+/// Reads the headers of consecutive entries.
 #[derive(Debug, Default)]
 pub(crate) struct Headers {
     extending: Option<EntryType>,
@@ -210,15 +210,15 @@ impl Headers {
         let path = self.path.take().unwrap_or(written);
         let size = match self.size.take() {
             None => size,
-            // A record is only needed for sizes that eleven octal digits cannot hold; a smaller size must be the same
-            // in both.
+            // A record is only needed for sizes that do not fit into eleven octal digits; a smaller size must be the
+            // same in both.
             Some(extended) if extended < LARGE && extended != size => {
                 return Err(HeaderError::Sizes { path, header: size, extended });
             }
             Some(extended) => extended,
         };
         match kind {
-            // Some readers treat such a name as a folder's, whatever the type is.
+            // Some readers treat such a name as a folder, regardless of the type.
             EntryType::Regular | EntryType::Continuous if path.ends_with('/') => {
                 Err(HeaderError::Forbidden { path, what: "file with a folder's name" })
             }
@@ -245,7 +245,7 @@ impl Headers {
                 let mut global = Self::default();
                 global.records(content)?;
                 let says_more = global.path.is_some() || global.size.is_some();
-                let refused = HeaderError::Extension("a global record names or measures entries");
+                let refused = HeaderError::Extension("a global record sets names or sizes");
                 if says_more { Err(refused) } else { Ok(()) }
             }
             None => Ok(()),

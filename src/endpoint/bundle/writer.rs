@@ -1,4 +1,4 @@
-//! Writing a bundle: blobs are written directly into place, in any order, in parallel, each once.
+//! Writes a bundle: blobs go directly into place, in any order, in parallel, each once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,22 +25,22 @@ use crate::{
     problem::Side,
 };
 
-/// A bundle that is being written, as a [`Destination`]. Its head already holds manifests and tags; blobs are still to
-/// come. A tag is visible once everything below it is there.
+/// A bundle that is being written, as a [`Destination`]. Its head already contains manifests and tags; only blobs are
+/// written. A tag becomes visible once everything below it is in place.
 #[derive(Debug)]
 pub struct Writer {
     output: Output,
     draft: Draft,
     partial: Partial,
     written_blobs: WrittenBlobs,
-    /// Visible tags: those below which everything is there.
+    /// Visible tags: everything below them is in place.
     tags: Mutex<HashSet<(Repository, Target)>>,
     changed: Vec<(Reference, Digest, Digest)>,
     kept: u64,
 }
 
 impl Writer {
-    /// Opens the output and keeps what is intact of an earlier run. Blocks.
+    /// Opens the output and keeps intact content of an earlier run. Blocks.
     pub fn open(output: Output, draft: Draft, meter: &Meter) -> Result<Self, BundleError> {
         let mut partial = Partial::open(&output, &draft, meter)?;
         let complete = std::mem::take(&mut partial.complete);
@@ -60,19 +60,19 @@ impl Writer {
         })
     }
 
-    /// References that named another image when the earlier run began: reference, old digest, new digest.
+    /// References that pointed to another image when the earlier run began: reference, old digest, new digest.
     #[must_use]
     pub fn changed(&self) -> &[(Reference, Digest, Digest)] {
         &self.changed
     }
 
-    /// How many bytes of blobs an earlier run left.
+    /// The number of bytes of blobs kept from an earlier run.
     #[must_use]
     pub fn kept(&self) -> u64 {
         self.kept
     }
 
-    /// What is being written.
+    /// The draft that is being written.
     #[must_use]
     pub fn draft(&self) -> &Draft {
         &self.draft
@@ -80,7 +80,7 @@ impl Writer {
 
     /// Reads everything back and returns the blobs that are damaged. Blocks.
     ///
-    /// A blob that this run wrote had the right digest then, so it is compared by the checksum of what was written.
+    /// A blob that this run wrote had the right digest at that time, so its checksum is enough.
     ///
     /// # Errors
     /// When the bytes around the blobs are damaged, which affects every image.
@@ -202,7 +202,7 @@ impl Source for Writer {
         let entry = self.draft.layout.blob(digest);
         Ok(match entry {
             Some(entry) => is_there.then_some(entry.extent.size),
-            // A delta leaves it out: its destination has it.
+            // A delta leaves it out, because its destination has it.
             None => self.draft.absent.get(digest).copied(),
         })
     }
@@ -246,7 +246,7 @@ impl Destination for Writer {
         target: &Target,
         manifest: &RawManifest,
     ) -> Result<(), Error> {
-        // Either the head holds it, or the image changed after the bundle was laid out.
+        // Either the head contains it, or the image changed after the bundle was laid out.
         let place = (repository.clone(), target.clone());
         let named = self.draft.roots.get(&place);
         let fits = self.draft.manifests.contains_key(manifest.digest())

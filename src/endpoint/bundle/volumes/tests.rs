@@ -119,7 +119,7 @@ fn volumes_under_other_names_in_other_folders_are_recognized() {
 fn volumes_that_begin_alike_are_told_apart_by_all_their_bytes() {
     let mut sample = sample();
     let begins = sample.layout.blob(&sample.layer).unwrap().extent.offset;
-    // The layer is made of one byte over and over; now two volumes in it differ in one byte at their end.
+    // The layer repeats a single byte; now two of its volumes differ in one byte at their end.
     sample.bytes[usize::try_from(begins).unwrap() + 199_999] = 9;
     let sliced = Sliced::new(&sample, &[begins, 100_000, 100_000]);
     assert_eq!(sliced.set.volumes[1].beginning, sliced.set.volumes[2].beginning);
