@@ -135,13 +135,13 @@ mod tests {
         assert_eq!(text(&[]), "");
         assert_snapshot!(text(&["reg.example/m/b", "reg.example/m/a", "reg.example/m/a"]), @r"
         2 repositories do not exist at the destination
-        this registry does not create them by itself; create them, then run this again:
+        this registry does not create repositories on push; create them, then run this again:
         reg.example/m/a
         reg.example/m/b
         ");
         assert_snapshot!(text(&["123456789012.dkr.ecr.eu-west-1.amazonaws.com/thoras/services"]), @r"
         a repository does not exist at the destination
-        this registry does not create them by itself; create them, then run this again:
+        this registry does not create repositories on push; create them, then run this again:
         aws ecr create-repository --region eu-west-1 --repository-name thoras/services
         ");
     }

@@ -132,7 +132,7 @@ impl Bundle {
         Ok(trailing.into_iter().chain(altered).collect())
     }
 
-    /// Whether the archive is truncated. Extra bytes after its end do no harm.
+    /// The damage at the end of the archive, if any. Extra bytes after its end do no harm.
     pub(crate) fn end_damage(&self) -> Result<Option<Problem>, BundleError> {
         let problems = self.end_problems()?;
         Ok(problems.into_iter().find(|problem| !matches!(problem, Problem::TrailingBytes { .. })))

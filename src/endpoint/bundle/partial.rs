@@ -252,21 +252,21 @@ fn rearrange(
         journaled.map(|moved| (moved.digest, [moved.to, moved.from])).collect();
     let candidates = new.blobs().iter().map(|entry| {
         let digest = &entry.blob.digest;
-        let places = old.blob(digest).map(|old| old.extent.offset);
+        let offsets = old.blob(digest).map(|old| old.extent.offset);
         (
             entry,
-            places
+            offsets
                 .into_iter()
                 .chain(journaled.get(digest).copied().into_iter().flatten())
                 .collect::<Vec<u64>>(),
         )
     });
-    let found = hashing::on_every_core(candidates.collect(), |(entry, places)| {
+    let found = hashing::on_every_core(candidates.collect(), |(entry, offsets)| {
         let at = |offset: &u64| {
             let extent = Extent { offset: *offset, size: entry.extent.size };
             hashing::is_intact(&BlobReader::new(slices.clone(), extent), &entry.blob.digest, meter)
         };
-        let from = places.into_iter().find(at)?;
+        let from = offsets.into_iter().find(at)?;
         let digest = entry.blob.digest.clone();
         Some(Relocation { digest, size: entry.extent.size, from, to: entry.extent.offset })
     });

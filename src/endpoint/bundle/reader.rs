@@ -214,19 +214,19 @@ impl Bundle {
         self.storage.blobs()
     }
 
-    fn error(&self, operation: Operation, place: String, cause: impl Into<Cause>) -> Error {
-        Error::new(operation, self.side, place, cause)
+    fn error(&self, operation: Operation, location: String, cause: impl Into<Cause>) -> Error {
+        Error::new(operation, self.side, location, cause)
     }
 }
 
 fn names_of(
     images: impl IntoIterator<Item = (Reference, Descriptor)>,
 ) -> HashMap<(Repository, Target), Descriptor> {
-    let place = |(reference, root): (Reference, Descriptor)| {
+    let named = |(reference, root): (Reference, Descriptor)| {
         let tag = reference.tag().map(|tag| Target::Tag(tag.to_owned()));
         ((reference.repository().clone(), tag.unwrap_or_else(|| reference.target())), root)
     };
-    images.into_iter().map(place).collect()
+    images.into_iter().map(named).collect()
 }
 
 /// The metadata of a file or a folder; anything else is an error. Opening a named pipe would block until it has a
@@ -320,8 +320,8 @@ impl Source for Bundle {
             },
         };
         if let Some(error) = self.head.closure.damaged.get(digest) {
-            let place = format!("{}@{digest}", self.storage.path().display());
-            return Err(self.error(Operation::ReadManifest, place, error.clone()));
+            let location = format!("{}@{digest}", self.storage.path().display());
+            return Err(self.error(Operation::ReadManifest, location, error.clone()));
         }
         Ok(self.head.closure.manifests.get(digest).cloned())
     }

@@ -65,7 +65,7 @@ impl<'a> Scan<'a> {
         self.at
     }
 
-    /// After the last file: an error if the archive is truncated.
+    /// All files, after the last. An error if the archive is truncated.
     pub(crate) fn finish(self) -> Result<HashMap<Name, Extent>, BundleError> {
         if self.ended { Ok(self.seen) } else { Err(BundleError::NoEnd) }
     }

@@ -64,16 +64,16 @@ pub struct Sink {
     digest: Digest,
     start: Start,
     written_blobs: WrittenBlobs,
-    place: String,
+    location: String,
 }
 
 impl Sink {
-    /// A sink for a blob; `None` if the blob is already complete. `place` names it in errors.
+    /// A sink for a blob; `None` if the blob is already complete. `location` names it in errors.
     pub(crate) fn open(
         written_blobs: &WrittenBlobs,
         entry: &BlobEntry,
         slices: Slices,
-        place: String,
+        location: String,
     ) -> Option<Self> {
         let digest = entry.blob.digest.clone();
         let mut state = written_blobs.state();
@@ -92,7 +92,7 @@ impl Sink {
             digest,
             start,
             written_blobs: written_blobs.clone(),
-            place,
+            location,
         })
     }
 
@@ -114,7 +114,7 @@ impl Sink {
     }
 
     fn error(&self, error: BundleError) -> Error {
-        Error::new(Operation::UploadBlob, Side::Destination, self.place.clone(), error)
+        Error::new(Operation::UploadBlob, Side::Destination, self.location.clone(), error)
     }
 }
 

@@ -131,12 +131,12 @@ impl Writer {
     /// Describes the volumes as they are on the disk now.
     fn volumes(&self, meter: &Meter) -> io::Result<VolumeSet> {
         let mut end = 0;
-        let places = self.partial.files.iter().map(|file| {
+        let ranges = self.partial.files.iter().map(|file| {
             let offset = end;
             end += file.size;
             (file, Extent { offset, size: file.size })
         });
-        let described = hashing::on_every_core(places.collect(), |(file, extent)| {
+        let described = hashing::on_every_core(ranges.collect(), |(file, extent)| {
             let reader = BlobReader::new(self.partial.slices.clone(), extent);
             let hash = |length| {
                 hashing::hash(&reader, self.draft.id(), length, meter).map(crate::oci::Hasher::finish)
@@ -154,8 +154,8 @@ impl Writer {
         self.tags.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn error(operation: Operation, place: String, cause: impl Into<Cause>) -> Error {
-        Error::new(operation, Side::Destination, place, cause)
+    fn error(operation: Operation, location: String, cause: impl Into<Cause>) -> Error {
+        Error::new(operation, Side::Destination, location, cause)
     }
 }
 
@@ -181,15 +181,15 @@ impl Source for Writer {
     }
 
     async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
-        let place = (repository.clone(), Target::Tag(tag.to_owned()));
-        let is_visible = self.tags().contains(&place);
-        Ok(self.draft.roots.get(&place).filter(|_| is_visible).cloned())
+        let tag = (repository.clone(), Target::Tag(tag.to_owned()));
+        let is_visible = self.tags().contains(&tag);
+        Ok(self.draft.roots.get(&tag).filter(|_| is_visible).cloned())
     }
 
     async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
-        let place = (repository.clone(), target.clone());
-        let is_visible = self.tags().contains(&place);
-        let named = self.draft.roots.get(&place).filter(|_| is_visible);
+        let tag = (repository.clone(), target.clone());
+        let is_visible = self.tags().contains(&tag);
+        let named = self.draft.roots.get(&tag).filter(|_| is_visible);
         let digest = match (target, named) {
             (Target::Digest(digest), _) | (_, Some(digest)) => digest,
             (Target::Tag(_), None) => return Ok(None),
@@ -231,12 +231,12 @@ impl Destination for Writer {
         if self.draft.absent.contains_key(&blob.digest) {
             return Ok(Begun::Present);
         }
-        let place = format!("{}@{}", self.output.path.display(), blob.digest);
+        let location = format!("{}@{}", self.output.path.display(), blob.digest);
         let Some(entry) = self.draft.layout.blob(&blob.digest) else {
-            let error = BundleError::Changed { reference: place.clone(), found: blob.digest.clone() };
-            return Err(Self::error(Operation::BeginUpload, place, error));
+            let error = BundleError::Changed { reference: location.clone(), found: blob.digest.clone() };
+            return Err(Self::error(Operation::BeginUpload, location, error));
         };
-        let sink = Sink::open(&self.written_blobs, entry, self.partial.slices.clone(), place);
+        let sink = Sink::open(&self.written_blobs, entry, self.partial.slices.clone(), location);
         Ok(sink.map_or(Begun::Present, Begun::Wanted))
     }
 
@@ -247,16 +247,16 @@ impl Destination for Writer {
         manifest: &RawManifest,
     ) -> Result<(), Error> {
         // Either the head contains it, or the image changed after the bundle was laid out.
-        let place = (repository.clone(), target.clone());
-        let named = self.draft.roots.get(&place);
+        let tag = (repository.clone(), target.clone());
+        let named = self.draft.roots.get(&tag);
         let fits = self.draft.manifests.contains_key(manifest.digest())
             && (matches!(target, Target::Digest(_)) || named == Some(manifest.digest()));
         if fits {
-            self.tags().insert(place);
+            self.tags().insert(tag);
             return Ok(());
         }
-        let place = format!("{repository}:{target}");
-        let error = BundleError::Changed { reference: place.clone(), found: manifest.digest().clone() };
-        Err(Self::error(Operation::PushManifest, place, error))
+        let location = format!("{repository}:{target}");
+        let error = BundleError::Changed { reference: location.clone(), found: manifest.digest().clone() };
+        Err(Self::error(Operation::PushManifest, location, error))
     }
 }

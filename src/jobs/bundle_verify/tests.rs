@@ -45,31 +45,31 @@ async fn a_whole_bundle_is_sound() {
 }
 
 /// The first byte of every region of a bundle, and bytes within.
-fn structural_places(sample: &Sample) -> Vec<usize> {
+fn structural_offsets(sample: &Sample) -> Vec<usize> {
     let at = |offset: u64| usize::try_from(offset).unwrap();
-    let mut places: Vec<usize> = (0..sample.layout.head().len()).step_by(64).collect();
+    let mut offsets: Vec<usize> = (0..sample.layout.head().len()).step_by(64).collect();
     for entry in sample.layout.blobs() {
         let header = at(entry.extent.offset) - entry.header.len();
         // Name, mode, size, checksum and the byte behind it, type, the end of the block.
-        places.extend([0, 100, 124, 148, 154, 155, 156, 257, 511].map(|field| header + field));
-        places.extend([at(entry.extent.offset), at(entry.extent.end()) - 1]);
+        offsets.extend([0, 100, 124, 148, 154, 155, 156, 257, 511].map(|field| header + field));
+        offsets.extend([at(entry.extent.offset), at(entry.extent.end()) - 1]);
         if header::padding(entry.extent.size) > 0 {
             let padding = at(header::padding(entry.extent.size));
-            places.extend([at(entry.extent.end()), at(entry.extent.end()) + padding - 1]);
+            offsets.extend([at(entry.extent.end()), at(entry.extent.end()) + padding - 1]);
         }
     }
-    places.extend([sample.bytes.len() - 1024, sample.bytes.len() - 1]);
-    places
+    offsets.extend([sample.bytes.len() - 1024, sample.bytes.len() - 1]);
+    offsets
 }
 
 #[tokio::test]
 async fn a_flipped_bit_is_noticed_wherever_it_is() {
     let sample = sample();
     let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
-    let mut places = structural_places(&sample);
+    let mut offsets = structural_offsets(&sample);
     // Most of the bundle is one layer: half of the offsets are in the head.
-    places.extend((0..100).map(|_| random.next_u32() as usize % sample.layout.head().len()));
-    places.extend((0..100).map(|_| random.next_u32() as usize % sample.bytes.len()));
+    offsets.extend((0..100).map(|_| random.next_u32() as usize % sample.layout.head().len()));
+    offsets.extend((0..100).map(|_| random.next_u32() as usize % sample.bytes.len()));
     for offset in offsets {
         let bit = 1_u8 << (random.next_u32() % 8);
         let mut bytes = sample.bytes.clone();

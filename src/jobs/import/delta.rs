@@ -35,8 +35,8 @@ impl Job<'_> {
         let needed: BTreeSet<(Digest, u64, Repository)> = needed(bundle, plan);
         let missing: Vec<Option<(Digest, Repository)>> = stream::iter(needed)
             .map(|(digest, size, repository)| {
-                let places = base.blobs.get(&digest).map_or([].as_slice(), Vec::as_slice);
-                let candidates = self.candidates(places, &repository, plan);
+                let repositories = base.blobs.get(&digest).map_or([].as_slice(), Vec::as_slice);
+                let candidates = self.candidates(repositories, &repository, plan);
                 let present = &present;
                 async move {
                     for candidate in candidates {
@@ -72,15 +72,15 @@ impl Job<'_> {
 
     /// The repository itself, and those that the base names: unchanged if they are in the destination's registry, else
     /// under their mirrored names.
-    fn candidates(&self, places: &[String], repository: &Repository, plan: &Plan) -> Vec<Repository> {
+    fn candidates(&self, repositories: &[String], repository: &Repository, plan: &Plan) -> Vec<Repository> {
         let root = &self.request.destination.root;
         let namer = plan.placement.namer(root.clone());
         let mut candidates = vec![repository.clone()];
-        for place in places.iter().filter_map(|place| place.parse::<Repository>().ok()) {
-            let candidate = if place.registry() == root.registry() {
-                Some(place)
+        for other in repositories.iter().filter_map(|other| other.parse::<Repository>().ok()) {
+            let candidate = if other.registry() == root.registry() {
+                Some(other)
             } else {
-                let reference = Reference::tagged(place, "latest").ok();
+                let reference = Reference::tagged(other, "latest").ok();
                 reference.and_then(|reference| namer.map(&reference).ok()).map(|mapping| mapping.repository)
             };
             candidates.extend(candidate);
@@ -93,14 +93,14 @@ impl Job<'_> {
     /// Whether a repository has a blob. Access to other repositories may be denied.
     async fn holds(
         &self,
-        place: &Repository,
+        other: &Repository,
         digest: &Digest,
         size: u64,
         own: &Repository,
     ) -> Result<bool, Error> {
-        match self.destination.blob_size(place, digest).await {
+        match self.destination.blob_size(other, digest).await {
             Ok(found) => Ok(found == Some(size)),
-            Err(error) if place != own && error.cause.meaning() != Meaning::Failed => Ok(false),
+            Err(error) if other != own && error.cause.meaning() != Meaning::Failed => Ok(false),
             Err(error) => Err(error),
         }
     }

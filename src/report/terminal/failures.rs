@@ -180,7 +180,7 @@ mod tests {
         assert_snapshot!(image_text(&outcome, "services:4.53.0", Some(&repair), Palette::plain()).unwrap(), @r#"
         error: services:4.53.0: 4 problems at registry.example.com/thoras/services:4.53.0
           linux/arm64 is missing (available: linux/amd64)
-          the tag names sha256:252f10c83610ebca1a059c0bae8255eba2f95be4d1d7bcfa89d7248a82d9f111, not sha256:3f79bb7b435b05321651daefd374cdc681dc06faa65e374e38337b88ca046dea
+          the tag points to sha256:252f10c83610ebca1a059c0bae8255eba2f95be4d1d7bcfa89d7248a82d9f111, not sha256:3f79bb7b435b05321651daefd374cdc681dc06faa65e374e38337b88ca046dea
             repair: thoras-mirror sync --to registry.example.com/thoras
           blob sha256:62c66a7a5dd70c3146618063c344e531e6d4b59e379808443ce962b3abd63c5a (1234 bytes) is missing
             repair: thoras-mirror sync --to registry.example.com/thoras --check blobs
@@ -226,7 +226,7 @@ mod tests {
         assert_snapshot!(texts.join("\n").trim_start(), @r#"
         error: source: cannot read the manifest of timescaledb:2.21.3-pg16
           because the registry answered 403 Forbidden: DENIED: no rights
-        hint: is the license valid? `thoras-mirror doctor` tells
+        hint: check the license with `thoras-mirror doctor`
 
         error: thoras-mirror.lock: no space left on device
         "#);

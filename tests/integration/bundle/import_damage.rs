@@ -44,7 +44,7 @@ async fn a_truncated_bundle_is_refused_before_a_byte_moves_with_the_images_it_af
     let last = last.unwrap();
     let file = team.file(&bundle.bytes[..bundle.blob(last).end - 1]);
     let outcome = import(&file, &team.to(), &[]).run().await.expect_code(6);
-    assert!(outcome.stderr.contains("cut off"), "{outcome}");
+    assert!(outcome.stderr.contains("truncated"), "{outcome}");
     assert!(outcome.stderr.contains(last.as_str()), "{outcome}");
     team.assert_untouched().await;
 
@@ -76,7 +76,7 @@ async fn a_bundle_whose_end_mark_is_cut_off_is_refused_and_imported_when_asked()
     let bundle = team.bundle();
     let file = team.file(&bundle.bytes[..bundle.bytes.len() - 600]);
     let outcome = import(&file, &team.to(), &[]).run().await.expect_code(6);
-    assert!(outcome.stderr.contains("the archive is cut off: its last 600 bytes are missing"), "{outcome}");
+    assert!(outcome.stderr.contains("the archive is truncated: its last 600 bytes are missing"), "{outcome}");
     team.assert_untouched().await;
     import(&file, &team.to(), &["--keep-going"]).run().await.expect_success();
     team.assert_imported();

@@ -59,14 +59,14 @@ async fn what_is_no_bundle_is_named_with_what_it_is_and_what_to_do() {
         (at("README.md"), "is not a bundle: not a tar archive", layout),
         (at("empty"), "is not a bundle: it is empty", layout),
         (at("b.tar.gz"), "is not a bundle: it is compressed (gzip)", "decompress it first (gunzip"),
-        (at("photos.tar"), "is not an OCI image layout: it has no file `oci-layout`", layout),
+        (at("photos.tar"), "is not an OCI image layout: it has no `oci-layout` file", layout),
         (
             at("docker.tar"),
             "looks like an archive of `docker save` before Docker 25",
             "skopeo copy docker-archive:",
         ),
-        (at("pipe"), "it is neither a file nor a folder", "`… < PIPE`"),
-        ("/dev/zero".into(), "it is neither a file nor a folder", "`… < PIPE`"),
+        (at("pipe"), "it is neither a file nor a folder", "`bundle import - < PIPE`"),
+        ("/dev/zero".into(), "it is neither a file nor a folder", "`bundle import - < PIPE`"),
     ];
     for command in COMMANDS {
         for (path, text, hint) in &cases {
@@ -82,7 +82,7 @@ async fn a_folder_of_something_else_is_refused() {
     let path = folder.path();
     for command in &COMMANDS[..3] {
         let hint = "with the files `oci-layout` and `index.json`";
-        assert_refused(command, path, 3, "has no file `oci-layout`", hint).await;
+        assert_refused(command, path, 3, "has no `oci-layout` file", hint).await;
     }
     assert_eq!(fs::read_dir(path).unwrap().count(), 1);
 }
@@ -94,7 +94,7 @@ async fn standard_input_is_for_import_alone() {
         let outcome = Mirror::new(command.iter().copied()).arg("-").run().await.expect_code(2);
         let told = "error: only `bundle import` reads a bundle from standard input";
         assert!(outcome.stderr.contains(told), "{outcome}");
-        assert!(outcome.stderr.contains("hint: store it in a file first"), "{outcome}");
+        assert!(outcome.stderr.contains("hint: save it to a file first"), "{outcome}");
         assert_eq!(fs::read_dir(outcome.folder()).unwrap().count(), 0, "{outcome}");
     }
 }

@@ -118,7 +118,7 @@ async fn a_key_in_place_of_the_name_of_its_file_is_not_repeated_bug() {
     ] {
         let run = Mirror::new(["inspect", "quay.io/team/app:1"]).arg(format!("{flag}={value}"));
         let outcome = run.run().await.expect_code(2);
-        assert!(outcome.stderr.contains("is not a file name"), "{outcome}");
+        assert!(outcome.stderr.contains("expected a file name"), "{outcome}");
         assert_hidden(&outcome, &[SECRET, &encoded], flag);
     }
 }

@@ -87,10 +87,10 @@ async fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
         (&good.certificate, &absent, "absent", "cannot read"),
         (&empty, &good.key, "empty.pem", "contains no certificate"),
         (&good.key, &good.key, "server.key", "contains no certificate"),
-        (&good.certificate, &good.certificate, "server.pem", "holds no private key"),
+        (&good.certificate, &good.certificate, "server.pem", "contains no usable private key"),
         (&good.certificate, &cut, "cut.key", "a section has no end"),
         (&good.certificate, &garbage, "garbage.key", "not base64"),
-        (&good.certificate, &other, "server.key", "cannot"),
+        (&good.certificate, &other, "server.key", "does not work with the key in"),
     ] {
         let tls = TlsFiles { certificate: certificate.clone(), key: key.clone() };
         let error = encrypted(&folder.path().join("registry"), tls).await.err().unwrap().to_string();

@@ -78,7 +78,7 @@ fn an_index_that_leads_elsewhere_or_has_gaps_is_refused() {
         change(&mut set);
         VolumeSet::from_slice(&set.to_bytes()).unwrap_err()
     };
-    assert!(refused(&|set| set.volumes[0].name = "../x".to_owned()).contains("not a file's name"));
+    assert!(refused(&|set| set.volumes[0].name = "../x".to_owned()).contains("not a file name"));
     assert!(refused(&|set| set.volumes[1].offset += 1).contains("does not begin"));
     assert!(refused(&|set| drop(set.volumes.remove(1))).contains("does not begin"));
     assert!(refused(&|set| set.length += 1).contains("bytes in total"));
