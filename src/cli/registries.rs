@@ -38,7 +38,7 @@ pub struct RegistryArgs {
     #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CA_CERT", value_delimiter = ',')]
     pub ca_cert: Vec<String>,
 
-    /// Present this client certificate to HOST, or to every registry but not to the hosts that it redirects to
+    /// Present this client certificate to HOST, or to every registry but no other hosts
     /// (repeatable)
     #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CLIENT_CERT", value_delimiter = ',')]
     pub client_cert: Vec<String>,
