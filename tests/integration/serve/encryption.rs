@@ -81,7 +81,8 @@ async fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
     let garbage = write("garbage.key", &format!("{first}\n!!!\n-----END PRIVATE KEY-----\n"));
     let empty = write("empty.pem", "not a certificate\n");
     let absent = folder.path().join("absent");
-    let other = Authority::new().server_key_file();
+    let stranger = Authority::new();
+    let other = stranger.server_key_file();
     for (certificate, key, named, text) in [
         (&absent, &good.key, "absent", "cannot read"),
         (&good.certificate, &absent, "absent", "cannot read"),
