@@ -183,7 +183,7 @@ impl Deadline {
     }
 
     fn expired(&self, location: &str, retried: Option<String>) -> Failure {
-        let retried = retried.map(|reason| format!("(last error: {reason})")).unwrap_or_default();
+        let retried = retried.map(|reason| format!(" (last error: {reason})")).unwrap_or_default();
         let message = format!("{location} did not answer within {} s{retried}", self.limit.as_secs());
         Failure::new(Kind::Image, message)
             .with_hint("check the network and the registry, or pass a longer --timeout SECONDS")
