@@ -88,7 +88,7 @@ pub struct Export {
 
 /// `thoras-mirror bundle import`
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub struct Import {
     /// The bundle: an archive, its volumes or their index, or an OCI layout folder; - is standard input
     #[arg(value_name = "FILE", required = true)]

@@ -45,7 +45,7 @@ pub struct Images {
 
 /// `thoras-mirror sync`
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub struct Sync {
     /// Show what would be copied, without copying anything
     #[arg(long)]

@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(difference(b"012..5678", 0), None);
         assert_eq!(difference(b"0x2", 0), Some(1), "the files, not what is known of them");
         assert_eq!(difference(b"2..5x", 2), Some(6));
-        assert_eq!(difference(b"78 and more", 7), None, "behind the end there is nothing to compare");
+        assert_eq!(difference(b"78 and more", 7), None, "nothing follows the end");
         assert_eq!(slices.volumes(Extent { offset: 2, size: 2 }), ["a", "b"]);
     }
 
