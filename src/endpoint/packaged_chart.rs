@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn beside(artifact: Option<ChartArtifact>) -> (ChartSource<EmptyDestination>, Repository) {
-        let reference = chart::made_here("shop", "1.0.0").unwrap();
+        let reference = chart::local_chart("shop", "1.0.0").unwrap();
         let repository = reference.repository().clone();
         (ChartSource::new(EmptyDestination, Some(PackagedChart { reference, artifact })), repository)
     }
@@ -151,7 +151,7 @@ mod tests {
         let read = |offset| source.open_blob(&repository, &layers[0], offset);
         let rest: Vec<Bytes> = read(4).await.unwrap().try_collect().await.unwrap();
         assert_eq!(rest.concat(), b"age");
-        let other = chart::made_here("other", "1.0.0").unwrap();
+        let other = chart::local_chart("other", "1.0.0").unwrap();
         assert_eq!(
             source.digest(other.repository(), "1.0.0").await.unwrap(),
             None,

@@ -20,8 +20,8 @@ pub(crate) const HELM_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
 /// The layer's media type.
 pub(crate) const HELM_CONTENT: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 
-/// The registry in the name of an artifact that was created on this machine, as in Podman and Buildah.
-const LOCAL_REGISTRY: &str = "localhost";
+/// The registry in the name of an artifact that was packaged on this machine, like the images that Podman and Buildah build.
+const LOCAL: &str = "localhost";
 
 /// Which chart was rendered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -143,15 +143,15 @@ pub(crate) fn tag_of(version: &str) -> String {
     version.replace('+', "_")
 }
 
-/// The reference of a chart that was packaged on this machine.
-pub(crate) fn made_here(name: &str, version: &str) -> Result<Reference, ReferenceError> {
-    Reference::tagged(Repository::new(LOCAL_REGISTRY, &format!("{CHARTS}/{name}"))?, &tag_of(version))
+/// The reference of a chart artifact that was packaged on this machine: no registry has it.
+pub(crate) fn local_chart(name: &str, version: &str) -> Result<Reference, ReferenceError> {
+    Reference::tagged(Repository::new(LOCAL, &format!("{CHARTS}/{name}"))?, &tag_of(version))
 }
 
-/// Whether a chart was packaged on this machine, so that no registry has it.
+/// Whether a chart artifact was packaged on this machine, so that no registry has it.
 #[must_use]
-pub(crate) fn is_made_here(chart: &Reference) -> bool {
-    chart.repository().registry() == LOCAL_REGISTRY
+pub(crate) fn is_local_chart(chart: &Reference) -> bool {
+    chart.repository().registry() == LOCAL
 }
 
 #[cfg(test)]
@@ -202,11 +202,11 @@ mod tests {
     }
 
     #[test]
-    fn a_locally_packaged_chart_is_recognized() {
-        let reference = made_here("shop", "1.2.3+build.5").unwrap();
+    fn a_local_chart_has_its_own_registry_name() {
+        let reference = local_chart("shop", "1.2.3+build.5").unwrap();
         assert_eq!(reference.to_string(), "localhost/charts/shop:1.2.3_build.5");
-        assert!(is_made_here(&reference));
-        assert!(!is_made_here(&"ghcr.io/team/shop:1".parse().unwrap()));
-        assert!(made_here("Shop", "1").is_err(), "no registry takes upper case in a repository's name");
+        assert!(is_local_chart(&reference));
+        assert!(!is_local_chart(&"ghcr.io/team/shop:1".parse().unwrap()));
+        assert!(local_chart("Shop", "1").is_err(), "no registry takes upper case in a repository's name");
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use crate::{
     endpoint::{Begun, BlobSink, Destination, Error, Location, Source, VerifiedBody},
-    event::{Event, EventSink, Landing},
+    event::{BlobOutcome, Event, EventSink},
     oci::{Descriptor, Mapping, Repository, verified::Verifier},
 };
 
@@ -19,9 +19,9 @@ pub(super) struct BlobTransfer<'a, S, D> {
 }
 
 impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
-    /// Transfers the blob. Fails when a retry does not help, or after too many attempts without progress. An attempt
-    /// makes progress if the next one finds more bytes at the destination.
-    pub(super) async fn run(&self) -> Result<Landing, Error> {
+    /// Transfers the blob. Fails when another attempt does not help, or when too many attempts in a row made no
+    /// progress. An attempt that found more bytes at the destination than the one before it made progress.
+    pub(super) async fn run(&self) -> Result<BlobOutcome, Error> {
         let started = Instant::now();
         let mut attempts = 0;
         let (mut without_progress, mut furthest) = (0, 0);
@@ -48,16 +48,16 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
         }
     }
 
-    /// One upload, new or resumed. Sets `received` to the bytes that the destination had at its start.
-    async fn attempt(&self, received: &mut u64) -> Result<Landing, Error> {
+    /// One upload, new or resumed. `received` becomes what the destination had when it began.
+    async fn attempt(&self, received: &mut u64) -> Result<BlobOutcome, Error> {
         if self.blob.size == 0 {
             self.check_empty()?;
         }
         let repository = &self.image.repository;
         let sink = match self.destination.begin_blob(repository, self.blob, self.mount).await? {
-            Begun::Present => return Ok(Landing::Present),
-            Begun::Mounted => return Ok(Landing::Mounted),
-            Begun::Completed => return Ok(Landing::Copied),
+            Begun::Present => return Ok(BlobOutcome::Present),
+            Begun::Mounted => return Ok(BlobOutcome::Mounted),
+            Begun::Completed => return Ok(BlobOutcome::Copied),
             Begun::Wanted(sink) => sink,
         };
         let start = sink.start();
@@ -72,7 +72,7 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
             VerifiedBody::starting(stream, self.blob, start, self.source_location(), Box::new(on_progress));
         let watch = body.watch();
         match sink.write(body).await {
-            Ok(()) => Ok(Landing::Copied),
+            Ok(()) => Ok(BlobOutcome::Copied),
             Err(error) => {
                 self.take_back(skipped + watch.moved());
                 // If the source failed, the destination's error is only a consequence.

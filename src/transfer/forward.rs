@@ -11,7 +11,7 @@ use crate::{
         Begun, BlobSequence, BlobSink, BlobStream, Destination, Error, Start, VerifiedBody, body,
         known_blobs::KnownBlobs,
     },
-    event::{Event, EventSink, Landing},
+    event::{BlobOutcome, Event, EventSink},
     oci::{
         Descriptor, Digest, Mapping,
         verified::{Mismatch, Verifier},
@@ -70,8 +70,8 @@ impl<D: Destination> Forward<'_, D> {
         let how = self.transfer(image, blob, blobs).await?;
         let (digest, repository) = (blob.digest.clone(), image.repository.clone());
         match how {
-            Landing::Copied => self.known.add_sent(digest, repository),
-            Landing::Mounted | Landing::Present => self.known.add(digest, repository),
+            BlobOutcome::Copied => self.known.add_sent(digest, repository),
+            BlobOutcome::Mounted | BlobOutcome::Present => self.known.add(digest, repository),
         }
         self.events.emit(Event::BlobFinished { image: Arc::clone(image), blob: blob.clone(), how });
         Ok(())
@@ -82,10 +82,10 @@ impl<D: Destination> Forward<'_, D> {
         image: &Arc<Mapping>,
         blob: &Descriptor,
         blobs: &mut impl BlobSequence,
-    ) -> Result<Landing, Error> {
+    ) -> Result<BlobOutcome, Error> {
         let repository = &image.repository;
         if self.destination.blob_size(repository, &blob.digest).await? == Some(blob.size) {
-            return Ok(Landing::Present);
+            return Ok(BlobOutcome::Present);
         }
         self.events.emit(Event::BlobStarted { image: Arc::clone(image), blob: blob.clone() });
         if blob.size == 0 {
@@ -94,9 +94,9 @@ impl<D: Destination> Forward<'_, D> {
             checked.map_err(|mismatch| blobs.location(&blob.digest).error(mismatch))?;
         }
         let sink = match self.destination.begin_blob(repository, blob, None).await? {
-            Begun::Present => return Ok(Landing::Present),
-            Begun::Mounted => return Ok(Landing::Mounted),
-            Begun::Completed => return Ok(Landing::Copied),
+            Begun::Present => return Ok(BlobOutcome::Present),
+            Begun::Mounted => return Ok(BlobOutcome::Mounted),
+            Begun::Completed => return Ok(BlobOutcome::Copied),
             Begun::Wanted(sink) => sink,
         };
         let start = sink.start();
@@ -107,7 +107,7 @@ impl<D: Destination> Forward<'_, D> {
         fed?;
         // If the source failed, the destination's error is only a consequence.
         written.map_err(|error| watch.failure().cloned().unwrap_or(error))?;
-        Ok(Landing::Copied)
+        Ok(BlobOutcome::Copied)
     }
 
     fn body(

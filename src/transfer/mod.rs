@@ -21,7 +21,7 @@ use self::{
 };
 use crate::{
     endpoint::{Destination, Error, Meaning, Source},
-    event::{Event, EventSink, Landing},
+    event::{BlobOutcome, Event, EventSink},
     graph::{Graph, Node},
     oci::{Descriptor, Mapping, Repository, Target},
     outcome::Bytes,
@@ -128,9 +128,9 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         claim.done();
         self.events.emit(Event::BlobFinished { image: Arc::clone(image), blob: blob.clone(), how });
         Ok(match how {
-            Landing::Copied => Bytes { copied: size, ..Bytes::default() },
-            Landing::Mounted => Bytes { mounted: size, ..Bytes::default() },
-            Landing::Present => Bytes { present: size, ..Bytes::default() },
+            BlobOutcome::Copied => Bytes { copied: size, ..Bytes::default() },
+            BlobOutcome::Mounted => Bytes { mounted: size, ..Bytes::default() },
+            BlobOutcome::Present => Bytes { present: size, ..Bytes::default() },
         })
     }
 
