@@ -167,7 +167,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
     ) -> Result<(), Error> {
         let key = (node.descriptor.digest.clone(), image.repository.clone());
         let mut is_pushed = self.manifest_locks.lock(&key).await;
-        if *is_pushed && matches!(target, Target::Digest(_)) {
+        let by_digest = matches!(target, Target::Digest(_));
+        if *is_pushed && by_digest {
             return Ok(());
         }
         let put = || self.destination.put_manifest(&image.repository, target, &node.manifest);
@@ -179,7 +180,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             }
             result => result?,
         }
-        *is_pushed = true;
+        *is_pushed |= by_digest;
         Ok(())
     }
 
