@@ -7,7 +7,10 @@ use std::{io::Write as _, path::Path, sync::Arc};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use thoras_mirror::{
     event::Silent,
-    jobs::bundle_verify::{self, Required},
+    internals::{
+        bundle::{Slices, open_slices},
+        jobs::{Required, check},
+    },
     problem::FoundBy,
 };
 use thoras_mirror_fuzz::{assert_printable, mutate};
@@ -24,8 +27,7 @@ fuzz_target!(|archive: &[u8]| {
         Err(error) => assert_printable(&error.failure().to_string()),
         Ok(bundle) => {
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-            let checked =
-                runtime.block_on(bundle_verify::check(&Arc::new(bundle), &Required::default(), Arc::new(Silent)));
+            let checked = runtime.block_on(check(&Arc::new(bundle), &Required::default(), Arc::new(Silent)));
             for problem in &checked.problems {
                 assert_printable(&problem.failure(FoundBy::BundleVerify).to_string());
             }
