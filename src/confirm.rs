@@ -1,6 +1,7 @@
-//! Reads a destination: what is really there, and everything that is wrong with it.
+//! Reads an image at a destination and finds everything that is wrong with it.
 //!
-//! The same walk tells `sync` what is there already, confirms what it pushed, and is all that `verify` does.
+//! `sync` uses it before a transfer, to find what exists, and afterwards, to confirm the result. `verify` does nothing
+//! else.
 
 use std::fmt;
 
@@ -16,7 +17,7 @@ use crate::{
     resolve,
 };
 
-/// How many blobs of one image are checked at once, and how many are read.
+/// How many blobs of one image are checked concurrently.
 const CHECKED_AT_ONCE: usize = 16;
 const READ_AT_ONCE: usize = 4;
 
@@ -42,7 +43,7 @@ impl fmt::Display for Level {
     }
 }
 
-/// How closely a copy reads the destination, before and after: `--check`.
+/// How thoroughly a copy checks the destination, before and after: `--check`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CheckLevel {
     /// The manifest under the tag and its children.
@@ -52,7 +53,7 @@ pub(crate) enum CheckLevel {
 }
 
 impl CheckLevel {
-    /// How closely [`survey`] reads.
+    /// The level for [`survey`].
     #[must_use]
     pub(crate) const fn level(self) -> Level {
         match self {
@@ -71,12 +72,12 @@ impl fmt::Display for CheckLevel {
     }
 }
 
-/// What a tag leads to.
+/// The state of an image at the destination.
 #[derive(Debug, Default)]
 pub struct Survey {
-    /// Everything that could be read; `None` when there is nothing under the tag.
+    /// Everything that could be read; `None` when the tag does not exist.
     pub graph: Option<Graph>,
-    /// What is wrong with it in itself.
+    /// Problems that need no comparison with an expectation.
     pub problems: Vec<Problem>,
     /// Why some blobs could not be checked.
     pub unread: Option<Error>,
@@ -85,13 +86,13 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// The digest that the tag names.
+    /// The digest that the tag points to.
     #[must_use]
     pub fn digest(&self) -> Option<&Digest> {
         self.graph.as_ref().and_then(Graph::root).map(|root| &root.descriptor.digest)
     }
 
-    /// The manifests that are there. They need not be read from the source.
+    /// The manifests that exist. They need not be read from the source.
     #[must_use]
     pub fn known(&self) -> KnownManifests {
         let nodes = self.graph.iter().flat_map(|graph| &graph.nodes);
@@ -99,17 +100,17 @@ impl Survey {
     }
 }
 
-/// What a tag should lead to.
+/// The expected state of an image.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
-    /// The digest that the tag should name; `None` when only completeness is checked.
+    /// The expected digest; `None` when only completeness is checked.
     pub digest: Option<&'a Digest>,
-    /// Platforms that must be there, the waived ones left out.
+    /// The required platforms, without waived ones.
     pub platforms: &'a [Platform],
 }
 
-/// Reads everything that a tag leads to. Only what prevents reading is an error; everything that is wrong with what is
-/// there becomes a problem.
+/// Reads an image at the destination. Fails only if it cannot be read; anything that is wrong with it becomes a
+/// problem.
 pub async fn survey<S: Source>(
     destination: &S,
     repository: &Repository,
@@ -117,15 +118,15 @@ pub async fn survey<S: Source>(
     level: Level,
     foreign_layers: ForeignLayers,
 ) -> Result<Survey, Error> {
-    let mut survey = survey_what_answers(destination, repository, target, level, foreign_layers).await?;
+    let mut survey = survey_partially(destination, repository, target, level, foreign_layers).await?;
     match survey.unread.take() {
         Some(error) => Err(error),
         None => Ok(survey),
     }
 }
 
-/// The same, but when some blobs could not be checked, what was found out is kept.
-pub(crate) async fn survey_what_answers<S: Source>(
+/// Like [`survey`], but keeps the results if some blobs could not be checked.
+pub(crate) async fn survey_partially<S: Source>(
     destination: &S,
     repository: &Repository,
     target: &Target,
@@ -162,11 +163,11 @@ pub(crate) async fn survey_what_answers<S: Source>(
     Ok(Survey { graph: Some(graph), problems, unread, found_bytes })
 }
 
-/// A root whose bytes do not match the digest that it was asked for by is a problem; anything else stays an error.
+/// A root that does not match its requested digest is a problem; anything else remains an error.
 fn unusable_root(error: Error) -> Result<Survey, Error> {
     let (digest, reason) = match &error.cause {
         Cause::Manifest(ManifestError::Digest { expected, found }) => {
-            (expected, format!("its bytes have the digest {found}"))
+            (expected, format!("its bytes have digest {found}"))
         }
         Cause::Manifest(
             error @ (ManifestError::Unstable { named, .. } | ManifestError::Contradicted { named, .. }),
@@ -177,7 +178,7 @@ fn unusable_root(error: Error) -> Result<Survey, Error> {
     Ok(Survey { problems, ..Survey::default() })
 }
 
-/// Compares a survey with what should be there. Returns all problems, those of the survey first.
+/// Compares a survey with the expected state. Returns all problems, those of the survey first.
 #[must_use]
 pub fn judge(survey: &Survey, expected: Expected<'_>) -> Vec<Problem> {
     let mut problems = survey.problems.clone();
@@ -188,7 +189,7 @@ pub fn judge(survey: &Survey, expected: Expected<'_>) -> Vec<Problem> {
         problems.push(Problem::OtherDigest { expected: expected.clone(), found: found.clone() });
     }
     let available = graph.platform_names();
-    // A platform whose manifest the index names, but which is not there, has been named already.
+    // A platform whose manifest is missing has already been reported.
     let named_missing = |platform: &Platform| {
         graph
             .missing
@@ -267,7 +268,7 @@ async fn read_blob<S: Source>(
     }
 }
 
-/// How the bytes differ, without naming the blob again.
+/// How the bytes differ, without repeating the blob's digest.
 fn corruption(mismatch: &Mismatch) -> String {
     match mismatch {
         Mismatch::Digest { found, .. } => format!("its bytes hash to {found}"),

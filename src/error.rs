@@ -1,4 +1,4 @@
-//! What a person sees when something failed: one line, the causes below it, a hint, and an exit code.
+//! Failures as users see them: one line, the causes below it, a hint, and an exit code.
 //!
 //! Each module has its own error enum; all of them become a [`Failure`] before they are reported.
 
@@ -15,13 +15,13 @@ pub(crate) use self::logins::hide_logins;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// An image could not be copied, for a reason that has no kind of its own.
+    /// An image could not be copied, for any other reason.
     Image,
     /// The command line or a setting is wrong.
     Usage,
-    /// Input could not be read or understood: a chart, a manifest, a list, a lock.
+    /// Input could not be read or parsed: a chart, a manifest, a list, a lock.
     Input,
-    /// A registry refused the credentials, or what they were used for.
+    /// A registry refused the credentials or denied access.
     Authentication,
     /// `verify` found a difference.
     Difference,
@@ -33,7 +33,7 @@ pub enum Kind {
 
 /// Exit codes, documented in the README.
 pub(crate) mod exit {
-    /// Everything is there and confirmed.
+    /// Everything is in place and confirmed.
     pub(crate) const SUCCESS: u8 = 0;
     /// An image failed, or failures of several kinds.
     pub(crate) const IMAGE: u8 = 1;
@@ -45,11 +45,11 @@ pub(crate) mod exit {
     pub(crate) const AUTHENTICATION: u8 = 4;
     /// `verify` found a difference.
     pub(crate) const DIFFERENCE: u8 = 5;
-    /// Digest or size while copying.
+    /// A digest or size did not match.
     pub(crate) const INTEGRITY: u8 = 6;
-    /// SIGINT, as a shell counts it.
+    /// SIGINT: 128 + 2.
     pub(crate) const INTERRUPTED: u8 = 130;
-    /// SIGTERM, as a shell counts it.
+    /// SIGTERM: 128 + 15.
     pub(crate) const TERMINATED: u8 = 143;
 }
 
@@ -69,7 +69,7 @@ impl Kind {
     }
 }
 
-/// The exit code of a run with these failures: the one they share, or 1 if they differ.
+/// The exit code of a run with these failures: their common code, or 1 if they differ.
 #[must_use]
 pub(crate) fn exit_code_of(kinds: impl IntoIterator<Item = Kind>) -> u8 {
     let mut kinds = kinds.into_iter();
@@ -80,7 +80,7 @@ pub(crate) fn exit_code_of(kinds: impl IntoIterator<Item = Kind>) -> u8 {
     }
 }
 
-/// A failure, ready to be shown. Its texts hold no secrets and no control characters.
+/// A failure, ready to be shown. Its texts contain no secrets and no control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
@@ -97,7 +97,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of one line.
+    /// A failure with only a message.
     #[must_use]
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: clean(&message.into()), causes: Vec::new(), hint: None }
@@ -142,7 +142,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A text from anywhere, made safe to show.
+/// Makes any text safe to show.
 fn clean(text: &str) -> String {
     escape(&hide_logins(text))
 }

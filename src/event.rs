@@ -1,4 +1,4 @@
-//! What happens during a job. Jobs emit events; only [`crate::report`] prints.
+//! Events: what happens during a job. Jobs emit events; only [`crate::report`] prints.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
 pub enum Event {
     /// A job starts to work on images.
     Started {
-        /// All of them.
+        /// Every image.
         images: Vec<Arc<Mapping>>,
     },
     /// An image's reference was resolved and its graph read.
@@ -46,7 +46,7 @@ pub enum Event {
     BlobProgress {
         /// For which image.
         image: Arc<Mapping>,
-        /// How many bytes since the last event.
+        /// The number of bytes since the last event.
         bytes: u64,
     },
     /// A blob is at the destination.
@@ -55,8 +55,8 @@ pub enum Event {
         image: Arc<Mapping>,
         /// Which blob.
         blob: Descriptor,
-        /// How it got there.
-        how: Landing,
+        /// How it reached the destination.
+        how: BlobOutcome,
     },
     /// The transfer of a blob failed and starts again from the beginning.
     BlobRestarted {
@@ -95,7 +95,7 @@ pub enum Event {
     },
     /// Something the user should know, although the job continues.
     Warning {
-        /// The image it concerns, if one.
+        /// The image that it concerns, if any.
         image: Option<Reference>,
         /// The message, in one line.
         message: String,
@@ -123,7 +123,7 @@ pub enum Event {
 
 /// How a blob reached the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Landing {
+pub enum BlobOutcome {
     /// Its bytes were copied.
     Copied,
     /// The destination mounted it from another repository.

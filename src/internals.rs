@@ -47,7 +47,7 @@ pub mod fuzzing {
 }
 
 pub mod jobs {
-    pub use crate::jobs::check::{Required, check};
+    pub use crate::jobs::bundle_verify::{Required, check};
 }
 
 pub mod plan {

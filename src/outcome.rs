@@ -29,11 +29,11 @@ pub(crate) struct RunOutcome {
     /// The ID of the bundle that the command wrote or read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle: Option<Digest>,
-    /// How deep the destination was checked: `manifests` or `blobs` for `sync`, `platforms`, `blobs` or
-    /// `bytes` for `verify`.
+    /// How thoroughly the destination was checked: `manifests` or `blobs` for `sync`, `platforms`, `blobs` or `bytes`
+    /// for `verify`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,
-    /// The chart that the images came from, if one was read.
+    /// The chart that the images came from, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chart: Option<ChartIdentity>,
     /// The bundle that was written.
@@ -58,8 +58,7 @@ pub(crate) struct RunOutcome {
 }
 
 impl RunOutcome {
-    /// The outcome of a command with nothing known but its images and failures. Fill in the rest with struct update
-    /// syntax.
+    /// The outcome of a command with only its images and failures. Fill in the rest with struct update syntax.
     #[must_use]
     pub(crate) const fn new(
         command: Command,
@@ -151,12 +150,12 @@ impl Repair {
     }
 }
 
-/// One image at the end of a run, with what the lock needs to know of it.
+/// An image at the end of a run, with the data that the lock needs.
 #[derive(Debug)]
 pub struct Mirrored {
     /// Its result.
     pub outcome: ImageOutcome,
-    /// Its manifests and blobs, as far as they became known.
+    /// Its manifests and blobs, as far as they are known.
     pub graph: Option<Graph>,
     /// The repository that must be created before this image can be pushed.
     pub missing_repository: Option<Repository>,
@@ -170,7 +169,7 @@ pub struct ImageOutcome {
     pub source: Reference,
     /// `REGISTRY/REPOSITORY:TAG`.
     pub destination: String,
-    /// The result in one word.
+    /// Its status in one word.
     pub status: Status,
     /// The root's digest, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -178,15 +177,15 @@ pub struct ImageOutcome {
     /// The root's media type, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<MediaType>,
-    /// What kind of artifact it is, if not a container image. Only images must have platforms.
+    /// The kind of artifact, if not a container image. Only images must have platforms.
     #[serde(default, skip_serializing_if = "ArtifactKind::is_image")]
     pub kind: ArtifactKind,
     /// The platforms that a node can run, each with its manifest. Read back from the destination if `status` is
     /// `copied`, `repaired`, `up-to-date` or `verified`; otherwise as listed by the source.
     pub platforms: Vec<PlatformManifest>,
-    /// Attestation manifests, which travel with the index and never count as a platform.
+    /// Attestation manifests, which are copied with the index and never count as platforms.
     pub attestations: usize,
-    /// Required platforms that are missing and were waived with `--allow-missing-platform`.
+    /// Missing required platforms that `--allow-missing-platform` waived.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waived: Vec<Platform>,
     /// The digest that the destination's tag pointed to before it was moved.
@@ -204,7 +203,7 @@ pub struct ImageOutcome {
     pub failure: Option<Failure>,
 }
 
-/// The result of an image in one word.
+/// The status of an image in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
@@ -220,7 +219,7 @@ pub enum Status {
     Verified,
     /// `verify` found differences.
     Different,
-    /// It failed.
+    /// The image failed.
     Failed,
     /// Not started, because another image failed first and `--fail-fast` is set.
     Skipped,
@@ -251,7 +250,7 @@ impl Bytes {
 }
 
 impl ImageOutcome {
-    /// The result of an image about which nothing else is known.
+    /// The result of an image with only a status.
     #[must_use]
     pub fn new(image: &Mapping, status: Status) -> Self {
         Self {
@@ -282,7 +281,7 @@ impl ImageOutcome {
     #[must_use]
     pub fn failure_kind(&self) -> Option<Kind> {
         match (&self.failure, self.status) {
-            // A difference counts as one even if something else could not be read.
+            // A difference counts as a difference even if something else could not be read.
             (_, Status::Different) => Some(Kind::Difference),
             (Some(failure), _) => Some(failure.kind),
             (None, Status::Failed | Status::Skipped) => Some(Kind::Image),

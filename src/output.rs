@@ -1,6 +1,6 @@
-//! What users choose about output: its format and how much progress is shown.
+//! Output settings: the format, and how much progress is shown.
 //!
-//! These types carry a choice from the command line to [`crate::report`], so they are below both.
+//! The command line and [`crate::report`] share these types, so they are below both.
 
 use std::fmt;
 

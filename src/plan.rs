@@ -1,4 +1,4 @@
-//! What has to be done for an image: its graph compared with what the destination has. No I/O.
+//! Plans the work for an image: compares its graph with the state of the destination. No I/O.
 //!
 //! The planner is incremental: images are added as they are resolved, and a blob that an earlier image copies is
 //! mounted, not copied, for every later one.
@@ -11,31 +11,31 @@ use crate::{
     outcome::Bytes,
 };
 
-/// What is known about one repository of the destination before anything is moved.
+/// What is known about one repository of the destination before the transfer.
 #[derive(Debug, Default)]
 pub struct Presence {
-    /// The digest that the tag names.
+    /// The digest that the tag points to.
     pub tag: Option<Digest>,
-    /// Manifests that are there.
+    /// Manifests that exist.
     pub manifests: HashSet<Digest>,
-    /// Blobs that were looked for: whether they are there. Of others, those below a manifest that is
-    /// there are taken to be there as well, and nothing is known of the rest.
+    /// The blobs that were checked and whether they exist. Other blobs are assumed to exist if an existing manifest
+    /// references them; nothing is known about the rest.
     pub blobs: HashMap<Digest, bool>,
 }
 
-/// What is done about a blob.
+/// What to do about a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing: it is there.
+    /// Nothing: it exists.
     Skip,
-    /// Its bytes are read from the source, unless the destination turns out to have them.
+    /// Copy it from the source, unless the destination turns out to have it.
     Copy,
-    /// It is linked from another repository of the destination, once it is there.
+    /// Mount it from another repository of the destination, once it exists there.
     Mount {
         /// The repository that has it, or will have it.
         from: Repository,
     },
-    /// Another image transfers it to the same repository.
+    /// Wait for it: another image transfers it to the same repository.
     Await,
 }
 
@@ -44,29 +44,29 @@ pub enum Action {
 pub struct BlobStep {
     /// The blob.
     pub blob: Descriptor,
-    /// What is done about it.
+    /// What to do about it.
     pub action: Action,
 }
 
-/// What has to be done for one image.
+/// The work for one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Every blob of the image once.
     pub blobs: Vec<BlobStep>,
     /// Manifests to push by digest: positions in the graph's nodes, children before parents.
     pub manifests: Vec<usize>,
-    /// Whether the root has to be pushed under the tag.
+    /// Whether to push the root under the tag.
     pub tag: bool,
 }
 
 impl Plan {
-    /// Whether nothing has to be done.
+    /// Whether there is nothing to do.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         !self.tag && self.manifests.is_empty() && self.blobs.iter().all(|step| step.action == Action::Skip)
     }
 
-    /// Bytes by what is done about them. Copies count in full: some may turn out to be there.
+    /// Bytes by action. Copies count in full, although some blobs may turn out to exist.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
         let nothing = Bytes::default();
@@ -78,7 +78,7 @@ impl Plan {
         steps.fold(nothing, Bytes::plus)
     }
 
-    /// How many blobs have to be transferred.
+    /// How many blobs must be transferred.
     #[must_use]
     pub fn moving(&self) -> usize {
         self.blobs.iter().filter(|step| step.action != Action::Skip).count()
@@ -92,8 +92,8 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// Plans one image for `repository`. `source` is the repository it is read from if that is on the
-    /// destination's own registry, where blobs can be mounted instead of copied.
+    /// Plans one image for `repository`. `source` is its source repository if that is on the destination's registry:
+    /// then blobs can be mounted instead of copied.
     pub fn add(
         &mut self,
         graph: &Graph,

@@ -1,4 +1,4 @@
-//! From a reference to everything that the image is made of: manifests with their bytes, and blobs.
+//! Resolves a root manifest to the image's graph: all manifests with their bytes, and the blobs they reference.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,18 +12,18 @@ use crate::{
     oci::{Contents, Descriptor, Digest, Platform, RawManifest, Repository, Target, manifest::ManifestError},
 };
 
-/// How deep indexes may be nested.
+/// The maximum nesting depth of indexes.
 const DEEPEST: usize = 8;
-/// How many manifests one image may have.
+/// The maximum number of manifests of one image.
 const MOST_MANIFESTS: usize = 2000;
-/// How many manifests of one image are read at once.
+/// How many manifests of one image are read concurrently.
 const AT_ONCE: usize = 8;
 /// The largest config that is read to learn a platform, in bytes.
 const LARGEST_CONFIG: u64 = 8 * 1024 * 1024;
-/// The largest config that is kept in memory, in bytes. Those of real images have a few thousand.
+/// The largest config that is kept in memory, in bytes. Real configs have a few thousand bytes.
 const LARGEST_KEPT: u64 = 64 * 1024;
 
-/// Reads an image's whole graph. A child that is missing or unusable is an error, and so is a damaged config.
+/// Reads an image's whole graph. A missing or invalid child is an error, and so is a damaged config.
 pub async fn resolve<S: Source>(
     source: &S,
     repository: &Repository,
@@ -42,8 +42,8 @@ pub async fn resolve<S: Source>(
     Ok(graph)
 }
 
-/// Reads as much of an image's graph as exists. Only what prevents reading at all is an error. A config that is damaged or
-/// missing names no platform here; a look at the blobs finds out why.
+/// Reads as much of an image's graph as exists. Fails only when the endpoint cannot be read. A damaged or missing
+/// config yields no platform; a check of the blobs reports why.
 pub async fn survey<S: Source>(
     endpoint: &S,
     repository: &Repository,
@@ -53,7 +53,7 @@ pub async fn survey<S: Source>(
     Ok(read(endpoint, repository, root, known).await?.0)
 }
 
-/// The graph, and why the first of its unusable manifests or configs is unusable.
+/// The graph, and the error of the first invalid manifest or config.
 async fn read<S: Source>(
     endpoint: &S,
     repository: &Repository,
@@ -78,7 +78,7 @@ async fn read<S: Source>(
             .await?;
     }
     if !level.is_empty() {
-        let error = ManifestError::Unreadable(format!("indexes are nested more than {DEEPEST} deep"));
+        let error = ManifestError::Unreadable(format!("indexes are nested more than {DEEPEST} levels deep"));
         let at = format!("{repository}@{root_digest}");
         return Err(Error::new(Operation::ReadManifest, endpoint.side(), at, error));
     }
@@ -88,7 +88,7 @@ async fn read<S: Source>(
     Ok((graph, unusable.or(damaged)))
 }
 
-/// A child that was asked for: absent, unusable, or read.
+/// A requested child: missing, invalid or read.
 type Found = (Descriptor, Option<Result<(Contents, RawManifest), Error>>);
 
 async fn read_child<S: Source>(
@@ -109,7 +109,7 @@ async fn read_child<S: Source>(
     Ok((child, opened))
 }
 
-/// A manifest with what it refers to, if it is what its parent says and can be understood.
+/// Parses a manifest and checks it against its parent's descriptor.
 fn opened<S: Source>(
     endpoint: &S,
     repository: &Repository,
@@ -124,7 +124,7 @@ fn opened<S: Source>(
     }
 }
 
-/// What has been read so far.
+/// The state of the walk.
 #[derive(Default)]
 struct Walk {
     nodes: HashMap<Digest, Node>,
@@ -135,7 +135,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// Sorts what was read into nodes, missing and unusable; returns the children to ask for next.
+    /// Sorts the results into nodes, missing and invalid children. Returns the children to request next.
     fn take(&mut self, found: Vec<Found>) -> Result<Vec<Descriptor>, Error> {
         let mut wanted = Vec::new();
         for (descriptor, read) in found {
@@ -174,7 +174,7 @@ impl Walk {
         Graph { nodes, missing, unusable, ..Graph::default() }
     }
 
-    /// Moves a node behind its children and returns its height. The depth was bounded while reading.
+    /// Moves a node after its children and returns its height. The depth is limited during the walk.
     fn settle(&mut self, digest: &Digest, settled: &mut Vec<Node>) -> usize {
         let Some(mut node) = self.nodes.remove(digest) else {
             return settled
@@ -190,8 +190,8 @@ impl Walk {
     }
 }
 
-/// Learns the platforms of all image manifests. An index names them; where it does not, the config does. Returns why the
-/// first damaged config cannot be used.
+/// Determines the platforms of all image manifests, from the index or else from the config. Returns the error of the
+/// first damaged config.
 async fn add_platforms<S: Source>(
     endpoint: &S,
     repository: &Repository,
@@ -242,7 +242,7 @@ fn platform_of(config: &[u8]) -> Option<Platform> {
     (!platform.is_unknown()).then_some(platform)
 }
 
-/// A config's bytes; `None` when it is not an image's config or is not there.
+/// A config's bytes; `None` when it is missing or not an image's config.
 async fn read_config<S: Source>(
     endpoint: &S,
     repository: &Repository,
@@ -253,7 +253,7 @@ async fn read_config<S: Source>(
     }
     let stream = match endpoint.open_blob(repository, config, 0).await {
         Ok(stream) => stream,
-        // Its absence is found, and reported, where blobs are looked at.
+        // The check of the blobs reports a missing config.
         Err(Error { cause: Cause::NoSuchBlob, .. }) => return Ok(None),
         Err(error) => return Err(error),
     };

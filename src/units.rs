@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-/// A count of bytes with one decimal: `0 B`, `1023 B`, `1.0 KiB`, `146.0 MiB`. Nine characters at most
-/// below one EiB, so that columns line up.
+/// A count of bytes with one decimal: `0 B`, `1023 B`, `1.0 KiB`, `146.0 MiB`. At most nine characters below 1 EiB, so
+/// that columns line up.
 #[must_use]
 pub(crate) fn bytes(count: u64) -> String {
     let text = ByteSize(count).display().iec().to_string();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is shown, read back, is within half a unit of the last digit.
+        /// The shown value differs from the real value by at most half a unit of the last digit.
         #[test]
         fn bytes_are_never_misleading(count in any::<u64>()) {
             let text = bytes(count);

@@ -6,7 +6,7 @@ use globset::{Glob, GlobMatcher};
 
 use crate::oci::{Platform, Reference, platform::PlatformError};
 
-/// Permits the images that a glob matches to lack one platform, or any.
+/// Permits images that match a glob to lack one platform, or any.
 #[derive(Debug, Clone)]
 pub struct Waiver {
     image: GlobMatcher,
@@ -14,10 +14,10 @@ pub struct Waiver {
 }
 
 impl Waiver {
-    /// Whether it matches this image: its normalized reference, its repository without tag, or the name after the last slash
-    /// with or without tag.
+    /// Whether it matches an image's normalized reference, its repository, or its last path component with or without
+    /// the tag.
     fn matches(&self, image: &Reference) -> bool {
-        // A digest does not change the name.
+        // Match against the name without the digest.
         let tag = image.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
         let whole = format!("{}{tag}", image.repository());
         let repository = image.repository().to_string();
@@ -26,7 +26,7 @@ impl Waiver {
         names.iter().any(|name| self.image.is_match(name))
     }
 
-    /// Permits only this image to lack only this platform; `None` for a name that cannot be a pattern.
+    /// Permits only this image to lack only this platform; `None` if the name is not a valid pattern.
     #[must_use]
     pub fn exact(image: &Reference, platform: &Platform) -> Option<Self> {
         let tag = image.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
@@ -65,7 +65,7 @@ impl FromStr for Waiver {
         if image.is_empty() {
             return Err(refused());
         }
-        // A short name means what it means everywhere else: `nginx` is docker.io/library/nginx:latest.
+        // Expand short names as everywhere else: `nginx` is docker.io/library/nginx:latest.
         let glob = Glob::new(image).map_err(|_| refused())?;
         Ok(Self { image: glob.compile_matcher(), platform })
     }
@@ -91,7 +91,7 @@ impl Waivers {
         })
     }
 
-    /// The waivers that match none of the images; most likely misspelled.
+    /// The waivers that match none of the images, probably misspelled.
     pub(crate) fn idle<'a>(&'a self, images: &'a [Reference]) -> impl Iterator<Item = &'a Waiver> {
         self.0.iter().filter(|waiver| !images.iter().any(|image| waiver.matches(image)))
     }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_says_nothing() {
+    fn refuses_empty_and_invalid_waivers() {
         assert!("".parse::<Waiver>().is_err());
         assert!("=linux/arm64".parse::<Waiver>().is_err());
         assert!("a=arm64".parse::<Waiver>().is_err());

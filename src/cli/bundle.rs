@@ -19,7 +19,7 @@ use crate::{
 /// `thoras-mirror bundle`
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bundle {
-    /// Write the images into one file, or into volumes, to carry elsewhere
+    /// Write the images to one file, or to volumes
     Export(Box<Export>),
     /// Copy the images of a bundle into a registry, read them back, and write the lock
     Import(Box<Import>),
@@ -40,24 +40,24 @@ pub(crate) struct Export {
     #[arg(long, value_name = "SIZE")]
     pub split: Option<String>,
 
-    /// Leave out the blobs that this lock or bundle has: the far side must have imported it. Only thoras-mirror
-    /// reads such a bundle
+    /// Leave out blobs that this lock or bundle already has; the far side must have imported it. Only
+    /// thoras-mirror can read such a bundle
     #[arg(long, value_name = "LOCK|BUNDLE")]
     pub base: Option<PathBuf>,
 
-    /// Put the packaged chart into the bundle as well
+    /// Include the packaged chart
     #[arg(long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
     pub with_chart: bool,
 
-    /// Put foreign layers into it as well, from the source or from the URLs in their manifests
+    /// Include foreign layers, from the source or from the URLs in their manifests
     #[arg(long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
     pub foreign_layers: bool,
 
-    /// Write the bundle without the images that fail
+    /// If images fail, write the bundle without them
     #[arg(long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
     pub keep_going: bool,
 
-    /// Write the lock that is inside the bundle to this file as well
+    /// Also write the bundle's lock to this file
     #[arg(long, value_name = "FILE")]
     pub lock: Option<PathBuf>,
 
@@ -77,7 +77,7 @@ pub(crate) struct Export {
     #[command(flatten)]
     pub naming: NamingArgs,
 
-    /// How registries are reached.
+    /// How to connect to registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
 
@@ -88,38 +88,38 @@ pub(crate) struct Export {
 
 /// `thoras-mirror bundle import`
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub(crate) struct Import {
-    /// The bundle: an archive, its volumes or their index, or the folder of an OCI layout; - is standard input
+    /// The bundle: an archive, its volumes or their index, or an OCI layout folder; - is standard input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
-    /// Refuse every bundle except the one with this id
+    /// Refuse a bundle with a different id
     #[arg(long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
     pub expect: Option<Digest>,
 
-    /// The name of an image that has none in its layout; with several such images, LABEL is the layout's own name for
-    /// it, or its digest (repeatable)
+    /// Name an image that has no name in the bundle; if there are several, LABEL selects one by its tag or digest
+    /// (repeatable)
     #[arg(long = "as", value_name = "[LABEL=]NAME:TAG")]
     pub names: Vec<String>,
 
-    /// Import the complete images when parts of the bundle are missing or damaged
+    /// If parts of the bundle are missing or damaged, import the images that are complete
     #[arg(long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
     pub keep_going: bool,
 
-    /// Show what would be copied, and copy nothing
+    /// Show what would be copied, without copying anything
     #[arg(long)]
     pub dry_run: bool,
 
-    /// How closely to read the destination, before and after
+    /// What to check at the destination, before and after copying
     #[arg(long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
     pub check: CheckLevel,
 
-    /// The record of the run, which verify reads
+    /// The lock file to write; verify reads it
     #[arg(long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
     pub lock: PathBuf,
 
-    /// Fail an image whose tag names another digest at the destination, instead of moving the tag
+    /// Fail an image whose tag points to another digest at the destination, instead of moving the tag
     #[arg(long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
     pub no_overwrite: bool,
 
@@ -127,7 +127,7 @@ pub(crate) struct Import {
     #[arg(long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
     pub jobs: Option<u16>,
 
-    /// Start no further image after the first failure
+    /// Start no more images after the first failure
     #[arg(long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new(), conflicts_with = "keep_going")]
     pub fail_fast: bool,
 
@@ -139,7 +139,7 @@ pub(crate) struct Import {
     #[command(flatten)]
     pub destination: DestinationArgs,
 
-    /// How registries are reached.
+    /// How to connect to registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
 
@@ -154,7 +154,8 @@ pub(crate) struct Import {
     )]
     pub platform: Vec<Platform>,
 
-    /// Permit an image to lack a platform, or any platform, besides those that the bundle's lock permits (repeatable)
+    /// Accept an image that lacks this platform, or any platform, in addition to what the bundle's lock permits
+    /// (repeatable)
     #[arg(
         long,
         value_name = "IMAGE[=PLATFORM]",
@@ -168,11 +169,11 @@ pub(crate) struct Import {
 /// `thoras-mirror bundle verify`
 #[derive(Debug, Args)]
 pub(crate) struct BundleVerify {
-    /// The bundle: an archive, its volumes in any order, or an OCI layout's folder
+    /// The bundle: an archive, its volumes in any order, or an OCI layout folder
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
-    /// Refuse a bundle with another id
+    /// Refuse a bundle with a different id
     #[arg(long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
     pub expect: Option<Digest>,
 
@@ -180,7 +181,7 @@ pub(crate) struct BundleVerify {
     #[arg(long, value_name = "OS/ARCHITECTURE", env = "THORAS_MIRROR_PLATFORM", value_delimiter = ',')]
     pub platform: Vec<Platform>,
 
-    /// Permit an image to lack a platform, or any platform (repeatable)
+    /// Accept an image that lacks this platform, or any platform (repeatable)
     #[arg(
         long,
         value_name = "IMAGE[=PLATFORM]",
@@ -197,7 +198,7 @@ pub(crate) struct BundleVerify {
 /// `thoras-mirror bundle inspect`
 #[derive(Debug, Args)]
 pub(crate) struct BundleInspect {
-    /// The bundle: an archive, its volumes in any order, or an OCI layout's folder
+    /// The bundle: an archive, its volumes in any order, or an OCI layout folder
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 

@@ -22,15 +22,15 @@ const IMAGES_FORMATS: &[(Format, &str)] = &[
 ];
 
 const LEVELS: &[(Level, &str)] = &[
-    (Level::Platforms, "The manifest under the tag and every child manifest, their bytes hashed"),
-    (Level::Blobs, "Every blob as well: it is there, with its size"),
-    (Level::Bytes, "Every byte of every blob, hashed"),
+    (Level::Platforms, "The manifest under the tag and every child manifest, hashed"),
+    (Level::Blobs, "Also every blob: it exists and has the right size"),
+    (Level::Bytes, "Also every byte of every blob, hashed"),
 ];
 
 /// `thoras-mirror images`
 #[derive(Debug, Args)]
 pub(crate) struct Images {
-    /// Show every place that names an image
+    /// Show where each image was found
     #[arg(long)]
     pub why: bool,
 
@@ -45,13 +45,13 @@ pub(crate) struct Images {
 
 /// `thoras-mirror sync`
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub(crate) struct Sync {
-    /// Show what would be copied, and copy nothing
+    /// Show what would be copied, without copying anything
     #[arg(long)]
     pub dry_run: bool,
 
-    /// How closely to read the destination, before and after
+    /// What to check at the destination, before and after copying
     #[arg(long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
     pub check: CheckLevel,
 
@@ -59,19 +59,19 @@ pub(crate) struct Sync {
     #[arg(long, conflicts_with_all = ["rendered", "images", "image", "include", "exclude"])]
     pub locked: bool,
 
-    /// Copy the packaged chart as well, to charts/NAME below --to, where helm finds it as oci://REGISTRY/PATH/charts/NAME
+    /// Also copy the packaged chart to charts/NAME below --to, for helm install oci://REGISTRY/PATH/charts/NAME
     #[arg(long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
     pub with_chart: bool,
 
-    /// The record of the run, which verify reads
+    /// The lock file to write; verify and --locked read it
     #[arg(long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
     pub lock: PathBuf,
 
-    /// Copy foreign layers as well, from the source or from the URLs in their manifests
+    /// Also copy foreign layers, from the source or from the URLs in their manifests
     #[arg(long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
     pub foreign_layers: bool,
 
-    /// Fail an image whose tag names another digest at the destination, instead of moving the tag
+    /// Fail an image whose tag points to another digest at the destination, instead of moving the tag
     #[arg(long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
     pub no_overwrite: bool,
 
@@ -79,7 +79,7 @@ pub(crate) struct Sync {
     #[arg(long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
     pub jobs: Option<u16>,
 
-    /// Start no further image after the first failure
+    /// Start no more images after the first failure
     #[arg(long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new())]
     pub fail_fast: bool,
 
@@ -95,7 +95,7 @@ pub(crate) struct Sync {
     #[command(flatten)]
     pub destination: DestinationArgs,
 
-    /// How registries are reached.
+    /// How to connect to registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
 
@@ -107,26 +107,26 @@ pub(crate) struct Sync {
 /// `thoras-mirror verify`
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// Compare this mirror with the source, instead of reading a lock
+    /// Compare this mirror with the source instead of a lock
     ///
-    /// The source's answer decides which digest a tag should have; --level bytes reads its manifest as well.
+    /// The source decides which digest each tag should have; --level bytes also reads the manifests there.
     ///
     /// [env: THORAS_MIRROR_TO]
-    // `request` reads the variables of this and of `lock`: here, they would conflict like flags.
+    // `request` reads the variables of this flag and of `lock`: if clap read them, they would conflict like flags.
     #[arg(long, value_name = "REGISTRY/PATH", verbatim_doc_comment)]
     pub to: Option<String>,
 
-    /// How closely to read; each level includes those before it
+    /// How thoroughly to check; each level includes the previous ones
     #[arg(long, value_parser = choice(LEVELS), default_value_t = Level::Blobs, env = "THORAS_MIRROR_LEVEL")]
     pub level: Level,
 
-    /// The record to compare with, as sync wrote it
+    /// The lock file to compare with
     ///
     /// [env: THORAS_MIRROR_LOCK] [default: thoras-mirror.lock]
     #[arg(long, value_name = "FILE", verbatim_doc_comment, conflicts_with = "to")]
     pub lock: Option<PathBuf>,
 
-    /// Require foreign layers as well, with --to (the lock says whether a mirror has them)
+    /// With --to, also require foreign layers (a lock records whether they were copied)
     #[arg(long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
     pub foreign_layers: bool,
 
@@ -146,7 +146,7 @@ pub(crate) struct Verify {
     #[command(flatten)]
     pub login: LoginArgs,
 
-    /// How registries are reached.
+    /// How to connect to registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
 
@@ -162,7 +162,7 @@ pub(crate) struct Inspect {
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<String>,
 
-    /// Print the manifest's bytes exactly as the registry holds them, whatever --output says
+    /// Print the manifest byte for byte as the registry has it, and ignore --output
     #[arg(long)]
     pub raw: bool,
 
@@ -170,7 +170,7 @@ pub(crate) struct Inspect {
     #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
 
-    /// How registries are reached.
+    /// How to connect to registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
 }
@@ -186,15 +186,15 @@ pub(crate) struct Doctor {
     #[command(flatten)]
     pub destination: DestinationArgs,
 
-    /// How registries are reached.
+    /// How to connect to registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
 
-    /// The record that a sync would write
+    /// The lock file that sync would write
     #[arg(long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
     pub lock: PathBuf,
 
-    /// Give up on a check after this many seconds; rendering a chart may take a minute
+    /// Give up on a check after this many seconds (at least 60 for rendering a chart)
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     pub timeout: u16,
 
@@ -206,8 +206,8 @@ pub(crate) struct Doctor {
 /// `thoras-mirror serve`
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// What to serve: a folder to push to and pull from, created if it does not exist; or, read-only, a bundle or
-    /// an OCI layout, as a tar, a folder, or volumes (one of them, or their index, finds the others beside it)
+    /// A folder to push to and pull from, created if it does not exist; or, read-only, a bundle or OCI layout: a tar,
+    /// a folder, or volumes (one volume or the index is enough if the others are in the same folder)
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
@@ -215,15 +215,15 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000", env = "THORAS_MIRROR_LISTEN")]
     pub listen: SocketAddr,
 
-    /// How the images of a bundle are named [default: as it was exported, else relative]
+    /// How the images of a bundle are named [default: as recorded in the bundle, else relative]
     #[arg(long, value_parser = choice(NAMINGS), env = "THORAS_MIRROR_NAMING")]
     pub naming: Option<Naming>,
 
-    /// What relative naming cuts off [default: the vendor's prefix, else what all images share]
+    /// The prefix that relative naming removes [default: the vendor's, else the prefix that all images share]
     #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX", value_parser = parse_source_prefix)]
     pub source_prefix: Option<String>,
 
-    /// Refuse every push and delete
+    /// Refuse pushes and deletions
     #[arg(long)]
     pub read_only: bool,
 
@@ -231,22 +231,22 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
 
-    /// Serve at most this many connections at once; others wait
+    /// Serve at most this many connections at once; further connections wait
     #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
-    /// Refuse blobs of more bytes than this [default: no limit but the disk]
+    /// Refuse blobs larger than this [default: no limit]
     #[arg(long, value_name = "BYTES")]
     pub max_blob_bytes: Option<u64>,
 
-    /// Encryption and users.
+    /// TLS and users.
     #[command(flatten)]
     pub access: ServeAccess,
 }
 
-/// Encryption and users.
+/// TLS and users.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Encryption and users (SIGHUP reads the files again)")]
+#[command(next_help_heading = "TLS and users (SIGHUP reloads these files)")]
 pub(crate) struct ServeAccess {
     /// Serve HTTPS with this certificate (PEM, followed by any intermediate certificates)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -256,11 +256,11 @@ pub(crate) struct ServeAccess {
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
-    /// Restrict access to the users in this file; `htpasswd -B` writes it (bcrypt is the only hash that is accepted)
+    /// Restrict access to the users in this file (bcrypt only: create it with `htpasswd -B`)
     #[arg(long, value_name = "FILE")]
     pub htpasswd: Option<PathBuf>,
 
-    /// A user who may push and delete; all others may only pull (repeatable) [default: all in --htpasswd]
+    /// A user who may push and delete; the other users may only pull (repeatable) [default: every user in --htpasswd]
     #[arg(
         long,
         value_name = "NAME",

@@ -1,8 +1,8 @@
-//! What can be typed: clap types only. [`crate::request`] decides what it means.
+//! The command line: clap types only. [`crate::request`] decides what it means.
 //!
 //! - [`commands`]: the arguments of every command but `bundle`; [`bundle`]: those of its four commands;
 //! - [`shared`]: arguments that several commands share (images, destination, platforms);
-//! - [`registries`]: how registries are reached, and with which credentials.
+//! - [`registries`]: how to connect to registries, and with which credentials.
 //!
 //! No other module sees a clap type: only `request` reads these, and `main.rs` parses the command line.
 
@@ -29,8 +29,8 @@ pub(crate) use self::{
     },
 };
 
-/// The environment variables that `request` reads itself. Read by clap, each would count as a flag that conflicts with
-/// others.
+/// The environment variables that `request` reads itself. If clap read them, they would count as flags and conflict
+/// with real flags.
 pub(crate) mod variable {
     /// The chart.
     pub(crate) const CHART: &str = "THORAS_MIRROR_CHART";
@@ -51,38 +51,37 @@ pub(crate) mod variable {
 }
 
 const AFTER_HELP: &str = "\
-Begin with:
-  thoras-mirror images                     what would be mirrored
+Getting started:
+  thoras-mirror images                     list what would be mirrored
   thoras-mirror sync --to REGISTRY/PATH    mirror it
-  thoras-mirror verify                     prove that it is all there
+  thoras-mirror verify                     prove that the mirror is complete
 
-Exit codes: 0 all there and confirmed; 1 an image failed, or failures of several kinds;
-2 usage or settings; 3 unreadable input; 4 authentication refused; 5 verify found a difference;
-6 digest or size mismatch while copying, or a damaged bundle (one that only lacks images which
-export --keep-going left out: 1); 130 or 143 ended by a signal.";
+Exit codes:
+  0         everything is in place and confirmed
+  1         an image failed, or there were failures of several kinds
+  2         wrong usage or settings
+  3         unreadable input
+  4         authentication failed
+  5         verify found a difference
+  6         digest or size mismatch, or a damaged bundle
+  130, 143  interrupted by a signal";
 
-/// Mirror the images of a Helm chart into your own registry, every platform kept and confirmed.
+/// Mirror every image of a Helm chart into your own registry, for every platform, and confirm each one.
 #[derive(Debug, Parser)]
 #[command(name = "thoras-mirror", version, after_help = AFTER_HELP, max_term_width = 100)]
-// Help is the same wherever it is read; what the environment holds (a URL with a password, say) is not part of it.
+// Help does not show the values of environment variables: one may hold a URL with a password.
 #[command(mut_subcommands(hide_environment))]
 pub(crate) struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 
-    /// How much to print.
+    /// How much is printed.
     #[command(flatten)]
     pub verbosity: Verbosity,
 }
 
-/// Every command and flag, for the tests.
-#[must_use]
-pub fn command() -> clap::Command {
-    <Cli as clap::CommandFactory>::command()
-}
-
-/// Of a command, and of the commands below it.
+/// Hides the values of environment variables in the help of a command and its subcommands.
 fn hide_environment(command: clap::Command) -> clap::Command {
     command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(hide_environment)
 }
@@ -94,7 +93,7 @@ pub(crate) struct Verbosity {
     #[arg(short, long, global = true, display_order = 100, conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// Print more: what is skipped and why, what is retried
+    /// Also print what is skipped or retried, and why
     #[arg(short, long, global = true, display_order = 101)]
     pub verbose: bool,
 }
@@ -110,7 +109,7 @@ pub(crate) enum Command {
     Verify(Box<Verify>),
     /// Show platforms, digests and sizes of images
     Inspect(Inspect),
-    /// Carry images across an air gap in one file, an OCI image layout
+    /// Carry images across an air gap in a single file (an OCI image layout)
     #[command(subcommand)]
     Bundle(Bundle),
     /// Check everything before a long run: helm, credentials, push rights, TLS
@@ -119,7 +118,7 @@ pub(crate) enum Command {
     Serve(Serve),
 }
 
-/// One of a few words. Each comes with its line of help.
+/// A parser for one of a few words, each with its line of help.
 fn choice<T: Copy + Display + Send + std::marker::Sync + 'static>(
     choices: &'static [(T, &'static str)],
 ) -> impl TypedValueParser<Value = T> {
@@ -128,4 +127,10 @@ fn choice<T: Copy + Display + Send + std::marker::Sync + 'static>(
         let chosen = choices.iter().map(|(choice, _)| *choice).find(|choice| choice.to_string() == word);
         chosen.ok_or("not one of the possible values")
     })
+}
+
+/// Every command and flag, for the tests.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }

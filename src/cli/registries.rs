@@ -1,23 +1,23 @@
-//! How registries are reached, on both sides, and which credentials they get.
+//! How to connect to registries, on both sides, and which credentials they get.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// How registries are reached, and with which license.
+/// How to connect to registries, and with which license.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registries")]
 pub(crate) struct RegistryArgs {
     /// The file with your license key; - is standard input (or set THORAS_LICENSE or THORAS_LICENSE_FILE)
-    #[arg(long, value_name = "FILE", help_heading = "Credentials (besides Docker's own configuration)")]
+    #[arg(long, value_name = "FILE", help_heading = "Credentials (in addition to Docker's configuration)")]
     pub license: Option<String>,
 
-    /// The one registry that the license may be sent to [default: us-east4-docker.pkg.dev/thoras-registry]
+    /// The only registry that receives the license [default: us-east4-docker.pkg.dev/thoras-registry]
     #[arg(
         long,
         value_name = "HOST[/PATH]",
         env = "THORAS_MIRROR_LICENSE_FOR",
-        help_heading = "Credentials (besides Docker's own configuration)"
+        help_heading = "Credentials (in addition to Docker's configuration)"
     )]
     pub license_for: Option<String>,
 
@@ -26,7 +26,7 @@ pub(crate) struct RegistryArgs {
         long,
         value_name = "FILE",
         env = "THORAS_MIRROR_AUTHFILE",
-        help_heading = "Credentials (besides Docker's own configuration)"
+        help_heading = "Credentials (in addition to Docker's configuration)"
     )]
     pub authfile: Option<PathBuf>,
 
@@ -34,11 +34,11 @@ pub(crate) struct RegistryArgs {
     #[arg(long, value_name = "HOST[:PORT]", env = "THORAS_MIRROR_PLAIN_HTTP", value_delimiter = ',')]
     pub plain_http: Vec<String>,
 
-    /// Trust this certificate authority as well as the system's, for one registry or all (repeatable)
+    /// Also trust this certificate authority, for HOST or for every registry (repeatable)
     #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CA_CERT", value_delimiter = ',')]
     pub ca_cert: Vec<String>,
 
-    /// Present this client certificate to one host, or to all registries, but never to other hosts that they refer to
+    /// Present this client certificate to HOST, or to every registry but no other hosts
     /// (repeatable)
     #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CLIENT_CERT", value_delimiter = ',')]
     pub client_cert: Vec<String>,
@@ -56,7 +56,7 @@ pub(crate) struct RegistryArgs {
     #[arg(long, value_name = "SECONDS", env = "THORAS_MIRROR_CONNECT_TIMEOUT", value_parser = clap::value_parser!(u16).range(1..))]
     pub connect_timeout: Option<u16>,
 
-    /// Give up an attempt when no data arrives for this many seconds [default: 60]
+    /// Abort an attempt when no data arrives for this many seconds [default: 60]
     #[arg(long, value_name = "SECONDS", env = "THORAS_MIRROR_STALL_TIMEOUT", value_parser = clap::value_parser!(u16).range(1..))]
     pub stall_timeout: Option<u16>,
 

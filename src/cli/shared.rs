@@ -12,43 +12,42 @@ use crate::{
     waiver::Waiver,
 };
 
-/// The platforms that every image must have unless others are named: those of the clusters that the vendor
-/// supports. Sorted.
+/// The platforms that every image must have unless `--platform` is passed: those that the vendor supports. Sorted.
 pub(crate) const DEFAULT_PLATFORMS: [&str; 2] = ["linux/amd64", "linux/arm64"];
 
-/// The lock that is read or written when none is named.
+/// The default of `--lock`.
 pub(crate) const DEFAULT_LOCK: &str = "thoras-mirror.lock";
 
 pub(super) const FORMATS: &[(Format, &str)] =
     &[(Format::Table, "A table"), (Format::Json, "One JSON document")];
 
 pub(super) const CHECK_LEVELS: &[(CheckLevel, &str)] = &[
-    (CheckLevel::Manifests, "The manifest under the tag and its children"),
-    (CheckLevel::Blobs, "Every blob as well"),
+    (CheckLevel::Manifests, "The manifest under the tag and every child manifest"),
+    (CheckLevel::Blobs, "Also that every blob exists"),
 ];
 
 pub(super) const NAMINGS: &[(Naming, &str)] = &[
-    (Naming::Relative, "The path below the source prefix; images outside it lose their host"),
-    (Naming::Last, "The last path component only"),
-    (Naming::Full, "Host and path"),
+    (Naming::Relative, "The path below the source prefix; outside that prefix, the path without the host"),
+    (Naming::Last, "Only the last path component"),
+    (Naming::Full, "The host and the path"),
 ];
 
 /// Which images.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Which images")]
 pub(crate) struct SelectionArgs {
-    /// Image references, instead of a chart's
+    /// Images to use instead of a chart's
     #[arg(value_name = "IMAGE", conflicts_with_all = ["rendered", "images", "chart"])]
     pub image: Vec<String>,
 
     /// A chart: a name in --repo, a folder, a .tgz file or an oci:// reference
     ///
     /// [env: THORAS_MIRROR_CHART] [default: thoras]
-    // `request` reads this variable: here, it would count as a flag that conflicts with others.
+    // `request` reads this variable: if clap read it, it would count as a flag and conflict with real flags.
     #[arg(long, value_name = "CHART", verbatim_doc_comment, conflicts_with_all = ["rendered", "images"])]
     pub chart: Option<String>,
 
-    /// The Helm repository of a chart that is only a name [default: the vendor's]
+    /// The Helm repository of a chart given by name [default: the vendor's]
     #[arg(long, value_name = "URL", env = "THORAS_MIRROR_REPO")]
     pub repo: Option<String>,
 
@@ -60,15 +59,15 @@ pub(crate) struct SelectionArgs {
     #[arg(long, short = 'f', value_name = "FILE", env = "THORAS_MIRROR_VALUES", value_delimiter = ',')]
     pub values: Vec<String>,
 
-    /// One value for the chart, like helm --set (repeatable)
+    /// A value for the chart, like helm --set (repeatable)
     #[arg(long, value_name = "KEY=VALUE", hide_env_values = true)]
     pub set: Vec<String>,
 
-    /// One value that is always text, like helm --set-string (repeatable)
+    /// A string value, like helm --set-string (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     pub set_string: Vec<String>,
 
-    /// One value from a file, like helm --set-file (repeatable)
+    /// A value read from a file, like helm --set-file (repeatable)
     #[arg(long, value_name = "KEY=FILE")]
     pub set_file: Vec<String>,
 
@@ -80,15 +79,15 @@ pub(crate) struct SelectionArgs {
     #[arg(long, value_name = "VERSION", env = "THORAS_MIRROR_KUBE_VERSION")]
     pub kube_version: Option<String>,
 
-    /// A Kubernetes API that the cluster has (repeatable)
+    /// A Kubernetes API that the cluster provides (repeatable)
     #[arg(long, value_name = "GROUP/VERSION")]
     pub api_versions: Vec<String>,
 
-    /// Render the chart's custom resource definitions as well
+    /// Also render the chart's custom resource definitions
     #[arg(long)]
     pub include_crds: bool,
 
-    /// One more argument for helm template (repeatable)
+    /// An additional argument for helm template (repeatable)
     #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
     pub helm_arg: Vec<String>,
 
@@ -133,7 +132,7 @@ pub(crate) struct SelectionArgs {
     /// Keep only images that this glob matches, such as '*services*' (repeatable)
     ///
     /// [env: THORAS_MIRROR_INCLUDE]
-    // `request` reads the variables of this and of `exclude`, like that of `chart`.
+    // `request` reads the variables of this flag and of `exclude`, like that of `chart`.
     #[arg(long, value_name = "GLOB", verbatim_doc_comment, value_delimiter = ',')]
     pub include: Vec<String>,
 
@@ -148,15 +147,15 @@ pub(crate) struct SelectionArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where to")]
 pub(crate) struct DestinationArgs {
-    /// The registry to mirror to, and the path below it
+    /// The registry and path to mirror to
     #[arg(long, value_name = "REGISTRY/PATH", env = super::variable::TO)]
     pub to: String,
 
-    /// How images are named there.
+    /// How images are named at the destination.
     #[command(flatten)]
     pub naming: NamingArgs,
 
-    /// How to log in there.
+    /// How to log in at the destination.
     #[command(flatten)]
     pub login: LoginArgs,
 }
@@ -165,20 +164,20 @@ pub(crate) struct DestinationArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where to")]
 pub(crate) struct NamingArgs {
-    /// How images are named there [default: as in the lock of --locked or of a bundle, else relative]
+    /// How images are named at the destination [default: as recorded in the lock or bundle, else relative]
     #[arg(long, value_parser = choice(NAMINGS), env = "THORAS_MIRROR_NAMING")]
     pub naming: Option<Naming>,
 
-    /// What relative naming cuts off [default: the vendor's prefix, else what all images share]
+    /// The prefix that relative naming removes [default: the vendor's, else the prefix that all images share]
     #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX", value_parser = parse_source_prefix)]
     pub source_prefix: Option<String>,
 }
 
 /// How to log in at the destination.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Credentials (besides Docker's own configuration)")]
+#[command(next_help_heading = "Credentials (in addition to Docker's configuration)")]
 pub(crate) struct LoginArgs {
-    /// User name for --to
+    /// The user name for --to
     #[arg(long, value_name = "NAME", env = "THORAS_MIRROR_TO_USERNAME", value_parser = NonEmptyStringValueParser::new())]
     pub to_username: Option<String>,
 
@@ -201,7 +200,7 @@ pub(crate) struct PlatformArgs {
     )]
     pub platform: Vec<Platform>,
 
-    /// Permit an image to lack a platform, or any platform (repeatable)
+    /// Accept an image that lacks this platform, or any platform (repeatable)
     #[arg(
         long,
         value_name = "IMAGE[=PLATFORM]",
@@ -211,7 +210,7 @@ pub(crate) struct PlatformArgs {
     pub allow_missing_platform: Vec<Waiver>,
 }
 
-/// Refuses a prefix that no image can be below, such as a URL: it would silently change names.
+/// Refuses a prefix that no image can have, such as a URL: it would silently change names.
 pub(super) fn parse_source_prefix(text: &str) -> Result<String, String> {
     let below = format!("{}/image", text.strip_suffix('/').unwrap_or(text));
     match below.parse::<Repository>() {

@@ -1,12 +1,11 @@
-//! A blob while it streams: hashed once, its last piece held back until the digest matches.
+//! A blob as a stream: hashed once, with the last piece held back until the digest matches.
 //!
-//! [`VerifiedBody`] is an HTTP body with an exact length. When the source fails or lies, the body ends in
-//! an error before its announced length is reached, so no receiver can take it for complete. The error
-//! itself is kept aside: the receiver's client would only report that "the body failed".
+//! [`VerifiedBody`] is an HTTP body with an exact length. If the source fails or sends wrong bytes, the body ends with
+//! an error before its announced length, so no receiver accepts it as complete. The error is also stored in [`Watch`],
+//! because the receiver's HTTP client would only report that the body failed.
 //!
-//! A receiver that has the beginning of a blob already says so with a [`Start`]. The source is then read from
-//! the last [`Snapshot`] of the hash before that point, so that nothing is hashed twice, and what the receiver
-//! has is hashed (from the snapshot on) but not passed on.
+//! A receiver that already has the start of a blob passes a [`Start`]. The source is then read from the last
+//! [`Snapshot`] of the hash before that offset. Bytes between the two are hashed but not passed on.
 
 use std::{
     pin::Pin,
@@ -34,14 +33,14 @@ pub struct Snapshot {
     pub hasher: Hasher,
 }
 
-/// From where on a receiver wants a blob's bytes.
+/// The offset at which a receiver wants a blob's bytes.
 #[derive(Debug, Clone)]
 pub struct Start {
     /// The last known hash at or before `received`; the source is read from its offset.
     pub hashed: Snapshot,
     /// How many bytes the receiver has.
     pub received: u64,
-    /// Take a snapshot after so many bytes; `None` when none will be needed.
+    /// Take a snapshot every so many bytes; `None` for no snapshots.
     pub snapshot_every: Option<u64>,
 }
 
@@ -54,7 +53,7 @@ impl Start {
     }
 }
 
-/// What can be seen of a body from outside while it is consumed.
+/// Observes a body while it is consumed.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     moved: AtomicU64,
@@ -66,7 +65,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Bytes that have come from the source so far, those before the start left out.
+    /// Bytes received from the source so far.
     #[must_use]
     pub(crate) fn moved(&self) -> u64 {
         self.moved.load(Ordering::Relaxed)
@@ -78,7 +77,7 @@ impl Watch {
         self.passed.load(Ordering::Relaxed)
     }
 
-    /// Whether the receiver wants more than the source has given.
+    /// Whether the receiver is waiting for the source.
     #[must_use]
     pub(crate) fn waits_for_source(&self) -> bool {
         self.waits.load(Ordering::Relaxed)
@@ -110,12 +109,12 @@ impl Watch {
 /// Called with the number of bytes of each piece as it passes.
 pub type OnProgress = Box<dyn Fn(u64) + Send + Sync>;
 
-/// A stream of one blob's bytes that completes only if they are the blob's. See the module's text.
+/// A stream of a blob's bytes that completes only if they match the digest. See the module documentation.
 pub struct VerifiedBody {
     // `http_body` users want `Sync`, which streams are not; `get_mut` on the mutex never locks.
     stream: Mutex<BlobStream>,
     verifier: Option<Verifier>,
-    /// Bytes of the stream that the receiver has already.
+    /// Bytes of the stream that the receiver already has.
     skip: u64,
     remaining: u64,
     snapshot_every: Option<u64>,
@@ -132,7 +131,7 @@ impl VerifiedBody {
         Self::starting(stream, blob, Start::at_the_beginning(blob), location, on_progress)
     }
 
-    /// Wraps the bytes of `blob` from `start.hashed.offset` on; those from `start.received` on are passed on.
+    /// Wraps the bytes of `blob` from `start.hashed.offset` on. Passes on those from `start.received` on.
     #[must_use]
     pub(crate) fn starting(
         stream: BlobStream,
@@ -156,7 +155,7 @@ impl VerifiedBody {
         }
     }
 
-    /// A view that stays when the body has been handed over.
+    /// An observer that remains when the body is handed over.
     #[must_use]
     pub(crate) fn watch(&self) -> Arc<Watch> {
         Arc::clone(&self.watch)
@@ -180,7 +179,7 @@ impl VerifiedBody {
         self.fail(error)
     }
 
-    /// Takes a piece; gives back bytes that may be passed on.
+    /// Hashes a piece. Returns bytes that may be passed on.
     fn accept(&mut self, piece: Bytes) -> Result<Option<Bytes>, Error> {
         let Some(verifier) = &mut self.verifier else { return Ok(None) };
         let length = piece.len() as u64;
@@ -197,7 +196,7 @@ impl VerifiedBody {
         passed.map_err(|mismatch| self.fail_with(mismatch))
     }
 
-    /// The source has ended: the last piece, if everything matches.
+    /// At the end of the source: returns the last piece if everything matches.
     fn complete(&mut self) -> Result<Option<Bytes>, Error> {
         match self.verifier.take().map(Verifier::finish) {
             None => Ok(None),
@@ -206,7 +205,7 @@ impl VerifiedBody {
         }
     }
 
-    /// Drops what the receiver has already, counts the rest.
+    /// Skips bytes that the receiver already has, counts the rest.
     fn pass_on(&mut self, mut bytes: Bytes) -> Option<Bytes> {
         let dropped = self.skip.min(bytes.len() as u64);
         self.skip -= dropped;
@@ -268,7 +267,7 @@ impl std::fmt::Debug for VerifiedBody {
     }
 }
 
-/// Reads a blob to its end only to check it. Memory: one piece.
+/// Reads a blob to its end only to verify it. Memory: one piece.
 pub(crate) async fn drain(mut body: VerifiedBody) -> Result<u64, Error> {
     let mut length = 0;
     while let Some(piece) = body.next().await {

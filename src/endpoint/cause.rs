@@ -1,8 +1,7 @@
-//! What is common to all failures of endpoints, and how an endpoint adds its own.
+//! Causes of failures that all endpoints share, and the trait for an endpoint's own.
 //!
-//! [`Cause`] names what every endpoint shares and the copying code has to tell apart. Everything else is an
-//! [`EndpointError`]: a type of the endpoint's own, which answers the few questions that the copying code and the
-//! report have. A new endpoint needs no change here.
+//! [`Cause`] has the cases that the copying code distinguishes. Everything else is an [`EndpointError`], a type of the
+//! endpoint's own, which tells the copying code and the report what they need. A new endpoint needs no change here.
 
 use std::{error::Error, fmt, sync::Arc};
 
@@ -16,13 +15,13 @@ use crate::{
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Cause {
     /// There is no such manifest.
-    #[error("it does not exist there")]
+    #[error("it does not exist")]
     NoSuchManifest,
-    /// An index names this manifest, for this platform if it says so, and it does not exist.
-    #[error("it does not exist there, although an index names it{}", For(.0.as_deref()))]
+    /// An index references this manifest, possibly for this platform, but it does not exist.
+    #[error("it does not exist, although an index references it{}", For(.0.as_deref()))]
     NoSuchChild(Option<Box<Platform>>),
-    /// There is no such blob, though a manifest names it.
-    #[error("it does not exist there, although a manifest names it")]
+    /// A manifest references this blob, but it does not exist.
+    #[error("it does not exist, although a manifest references it")]
     NoSuchBlob,
     /// The bytes are not a usable manifest.
     #[error(transparent)]
@@ -30,45 +29,44 @@ pub enum Cause {
     /// The bytes are not those of the blob.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
-    /// Anything that only the endpoint understands.
+    /// A failure specific to the endpoint.
     #[error(transparent)]
     Endpoint(Arc<dyn EndpointError>),
 }
 
-/// A failure that only its endpoint understands. Cheap answers; nothing is asked of the endpoint.
+/// A failure that is specific to an endpoint. The methods are cheap and perform no I/O.
 pub trait EndpointError: Error + Send + Sync + 'static {
     /// What kind of failure this is. The exit code follows from it.
     fn kind(&self) -> Kind {
         Kind::Image
     }
 
-    /// What a person can do about it.
+    /// What the user can do about it.
     fn remedy(&self, _location: &Location) -> Option<String> {
         None
     }
 
-    /// What it means for the code that copies.
+    /// What it means for the copying code.
     fn meaning(&self) -> Meaning {
         Meaning::Failed
     }
 
-    /// Whether and how transferring the blob again helps. Requests that the endpoint has already repeated by itself
-    /// are not repeated on top of that.
+    /// Whether and how to retry the transfer of the blob. `None` for requests that the endpoint itself has retried.
     fn retry(&self) -> Option<Retry> {
         None
     }
 }
 
-/// What a failure means for the code that copies.
+/// What a failure means for the copying code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
     /// The operation failed.
     Failed,
-    /// The endpoint answered and refused.
+    /// The endpoint refused the operation.
     Refused,
-    /// The endpoint refused a manifest, because it lacks blobs or manifests that this one names.
+    /// The endpoint refused a manifest because it lacks blobs or manifests that it references.
     ContentMissing,
-    /// The endpoint refused, because the repository has to be created first.
+    /// The endpoint refused because the repository must be created first.
     RepositoryMissing,
 }
 
@@ -104,7 +102,7 @@ impl Cause {
         }
     }
 
-    /// What it means for the code that copies.
+    /// What it means for the copying code.
     #[must_use]
     pub fn meaning(&self) -> Meaning {
         match self {
@@ -113,7 +111,7 @@ impl Cause {
         }
     }
 
-    /// Whether and how transferring the blob again helps.
+    /// Whether and how to retry the transfer of the blob.
     #[must_use]
     pub fn retry(&self) -> Option<Retry> {
         match self {
@@ -123,30 +121,30 @@ impl Cause {
         }
     }
 
-    /// Whether other bytes arrived than those that were asked for. They may have been damaged on the way.
+    /// Whether wrong bytes arrived. They may have been damaged in transit.
     pub(super) fn is_damage(&self) -> bool {
         matches!(self, Self::Mismatch(_) | Self::Manifest(ManifestError::Digest { .. }))
     }
 
-    /// What a person can do about it.
+    /// What the user can do about it.
     #[must_use]
     pub fn remedy(&self, location: &Location) -> Option<String> {
         if location.operation == Operation::ReadForeignLayer && self.kind() != Kind::Integrity {
-            let remedy = "the registry does not hold this layer, and such URLs are asked without credentials; leave \
-                          --foreign-layers out to skip it";
+            let remedy = "the registry does not have this layer, and its URL is requested without credentials; omit \
+                          --foreign-layers to skip it";
             return Some(remedy.to_owned());
         }
         let remedy = match self {
             Self::Endpoint(error) => return error.remedy(location),
             Self::NoSuchManifest => {
-                "check the spelling and the tag; some registries hide what the credentials may not pull"
+                "check the name and the tag; some registries hide images that the credentials may not pull"
             }
             Self::NoSuchChild(_) => {
-                "the image is incomplete there: ask its publisher to push it again, or leave it out with --exclude"
+                "the image is incomplete: ask its publisher to push it again, or skip it with --exclude"
             }
             Self::Mismatch(_)
             | Self::Manifest(ManifestError::Digest { .. } | ManifestError::Unstable { .. }) => {
-                "nothing wrong was stored; if it happens again, the bytes are damaged where they come from"
+                "no wrong data was stored; if it happens again, the image is damaged at its source"
             }
             Self::NoSuchBlob | Self::Manifest(_) => return None,
         };
@@ -169,7 +167,7 @@ mod tests {
     use crate::oci::Digest;
 
     #[test]
-    fn only_damaged_bytes_are_transferred_again() {
+    fn only_damaged_bytes_are_retried() {
         let (expected, found) = (Digest::sha256(b"a"), Digest::sha256(b"b"));
         let other = ManifestError::Digest { expected: expected.clone(), found: found.clone() };
         for damaged in [Cause::Manifest(other), Mismatch::Digest { expected, found }.into()] {

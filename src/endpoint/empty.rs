@@ -1,4 +1,4 @@
-//! A destination that has nothing and takes nothing: everything is planned for it.
+//! A destination that is empty and stores nothing, for plans without a destination.
 
 use super::{Begun, BlobSink, BlobStream, Cause, Destination, Error, Source, Start, VerifiedBody};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     problem::Side,
 };
 
-/// See the module's text.
+/// See the module documentation.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct EmptyDestination;
 
@@ -54,7 +54,7 @@ impl Destination for EmptyDestination {
     }
 }
 
-/// Never made: no blob is wanted.
+/// Never constructed: no blob is sent.
 #[derive(Debug)]
 pub(crate) enum NoSink {}
 

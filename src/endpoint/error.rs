@@ -1,19 +1,19 @@
-//! Why an endpoint could not do what it was asked: where, after how many attempts, and the cause.
+//! The error of an endpoint: where it happened, after how many attempts, and why.
 
 use std::{fmt, time::Duration};
 
 use super::{Cause, Location, Meaning, Operation, Retry, retry};
 use crate::{error::Failure, problem::Side};
 
-/// An operation that failed for good.
+/// A failed operation, after all retries.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("cannot {location}{}", Attempts(*attempts, *elapsed))]
 pub struct Error {
-    /// What was being done, and where.
+    /// The operation and its object.
     pub location: Location,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
-    /// How long all attempts took.
+    /// The time that all attempts took.
     pub elapsed: Duration,
     /// Why the last attempt failed.
     #[source]
@@ -38,20 +38,19 @@ impl Error {
         Location::new(operation, side, name).error(cause)
     }
 
-    /// What a person sees.
+    /// The failure as shown to the user.
     #[must_use]
     pub fn failure(&self) -> Failure {
         Failure::from_error(self.cause.kind(), self).with_optional_hint(self.cause.remedy(&self.location))
     }
 
-    /// Whether and how transferring the blob again helps. An operation that was tried often enough already is not
-    /// tried again.
+    /// Whether and how to retry the transfer of the blob. `None` after the maximum number of attempts.
     #[must_use]
     pub(crate) fn retry(&self) -> Option<Retry> {
         self.cause.retry().filter(|_| self.attempts < retry::ATTEMPTS)
     }
 
-    /// Whether the repository at the destination has to be created first.
+    /// Whether the repository at the destination must be created first.
     #[must_use]
     pub(crate) fn lacks_repository(&self) -> bool {
         self.location.side == Side::Destination && self.cause.meaning() == Meaning::RepositoryMissing

@@ -1,8 +1,8 @@
-//! Blobs that are known to be at the destination although the source does not have them, or cannot give them twice: what a
-//! delta leaves out, and what came through a stream that only runs once.
+//! Blobs that the destination has although the source does not have them or cannot send them again: blobs that a delta
+//! omits, and blobs from a stream that is read once.
 //!
-//! [`KnownBlobsSource`] reads such a blob back from the destination; [`KnownBlobsDestination`] does not ask for it again:
-//! it is there, or it is mounted.
+//! [`KnownBlobsSource`] reads such a blob from the destination; [`KnownBlobsDestination`] does not check it again, but
+//! reports or mounts it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -125,7 +125,7 @@ impl<S: Source, D: Source> Source for KnownBlobsSource<S, D> {
     }
 }
 
-/// A destination that is not asked for known blobs.
+/// A destination that does not check known blobs.
 #[derive(Debug)]
 pub(crate) struct KnownBlobsDestination<D> {
     destination: Arc<D>,

@@ -1,14 +1,14 @@
-//! What an endpoint was asked to do, on which side, and with what: the address in every error.
+//! An operation, its side and its object: where an error happened.
 
 use std::fmt;
 
 use super::{Cause, Error};
 use crate::problem::Side;
 
-/// What was being done.
+/// The operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// Finding out how a registry is reached.
+    /// Connecting to a registry.
     Connect,
     /// GET or HEAD of a manifest.
     ReadManifest,
@@ -16,7 +16,7 @@ pub enum Operation {
     CheckBlob,
     /// GET of a blob.
     ReadBlob,
-    /// Reading on in a bundle that comes through a pipe.
+    /// Reading a bundle from a pipe.
     ReadBundle,
     /// GET of a foreign layer from a URL in its manifest.
     ReadForeignLayer,
@@ -26,7 +26,7 @@ pub enum Operation {
     UploadBlob,
     /// PUT of a manifest.
     PushManifest,
-    /// A question that leaves nothing behind.
+    /// A probe without side effects.
     Probe,
 }
 
@@ -35,14 +35,14 @@ impl fmt::Display for Operation {
         formatter.write_str(match self {
             Self::Connect => "reach registry",
             Self::ReadManifest => "read manifest",
-            Self::CheckBlob => "look for blob",
+            Self::CheckBlob => "check blob",
             Self::ReadBlob => "read blob",
             Self::ReadBundle => "read the bundle from",
             Self::ReadForeignLayer => "fetch foreign layer",
-            Self::BeginUpload => "begin the upload of blob",
+            Self::BeginUpload => "start the upload of blob",
             Self::UploadBlob => "upload blob",
             Self::PushManifest => "push manifest",
-            Self::Probe => "ask about repository",
+            Self::Probe => "probe repository",
         })
     }
 }
@@ -50,11 +50,11 @@ impl fmt::Display for Operation {
 /// An operation on one manifest or blob of one side. Displays as `read blob REPOSITORY@DIGEST (source)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
-    /// What was being done.
+    /// The operation.
     pub operation: Operation,
-    /// On which side.
+    /// The side of the copy.
     pub side: Side,
-    /// What it was done with, for a person: `REGISTRY/REPOSITORY:TAG`, `REGISTRY/REPOSITORY@DIGEST`, a file.
+    /// The object, as shown to the user: `REGISTRY/REPOSITORY:TAG`, `REGISTRY/REPOSITORY@DIGEST`, a file.
     pub name: String,
 }
 

@@ -1,9 +1,8 @@
-//! Places that hold images. A copy reads from a [`Source`] and writes to a [`Destination`].
+//! Endpoints hold images. A copy reads from a [`Source`] and writes to a [`Destination`].
 //!
-//! The traits are small so that one pipeline serves every pair of places. Content is named by repository and
-//! digest; each endpoint decides what those mean on the wire or on disk. What can fail only at one kind of endpoint
-//! is an [`EndpointError`] of its own, so that an endpoint can be added without a change here. `request/access.rs` opens
-//! registries for the jobs; `tests/integration/endpoints.rs` mirrors between endpoints in memory.
+//! The traits are small so that one pipeline serves every pair of endpoints. Content is named by repository and digest;
+//! each endpoint maps these to requests or files. Failures that only one kind of endpoint has are an [`EndpointError`]
+//! of its own, so that an endpoint can be added without a change here.
 
 pub(crate) mod body;
 pub mod bundle;
@@ -39,32 +38,31 @@ pub type BlobStream = BoxStream<'static, Result<Bytes, Error>>;
 
 /// An endpoint that images can be read from.
 pub trait Source: Send + Sync + 'static {
-    /// Which end of a copy it is, for errors.
+    /// The side of the copy, for errors.
     fn side(&self) -> Side;
 
-    /// The digest that a tag names, as cheaply as the endpoint can tell; `None` when there is no such tag.
+    /// The digest of a tag, by the cheapest request; `None` when there is no such tag.
     fn digest(
         &self,
         repository: &Repository,
         tag: &str,
     ) -> impl Future<Output = Result<Option<Digest>, Error>> + Send;
 
-    /// A manifest's bytes, checked against the digest if that is how it was asked for; `None` when there
-    /// is no such manifest.
+    /// A manifest. Verified if it is requested by digest. `None` when it does not exist.
     fn manifest(
         &self,
         repository: &Repository,
         target: &Target,
     ) -> impl Future<Output = Result<Option<RawManifest>, Error>> + Send;
 
-    /// The size in bytes that the endpoint names for a blob; `None` when it does not have it.
+    /// The size of a blob in bytes, as the endpoint reports it; `None` when it does not exist.
     fn blob_size(
         &self,
         repository: &Repository,
         digest: &Digest,
     ) -> impl Future<Output = Result<Option<u64>, Error>> + Send;
 
-    /// A blob's bytes from `offset` on. The stream survives interruptions by itself where it can.
+    /// A blob's bytes from `offset` on. The stream resumes after interruptions if the endpoint can.
     fn open_blob(
         &self,
         repository: &Repository,
@@ -78,10 +76,10 @@ pub trait Source: Send + Sync + 'static {
     }
 }
 
-/// Blobs that come one after the other, and only once: a pipe, a tape.
-pub trait BlobSequence: Send {
-    /// Goes on to the next blob, past the rest of the current one. Its digest and its size in bytes, as the sequence names
-    /// them; `None` at the end.
+/// Blobs in a stream that can be read only once, such as a pipe.
+pub(crate) trait BlobSequence: Send {
+    /// Skips the rest of the current blob. Returns the digest and the size in bytes of the next one, unverified; `None`
+    /// at the end.
     fn next_blob(&mut self) -> impl Future<Output = Result<Option<(Digest, u64)>, Error>> + Send;
 
     /// The next bytes of the current blob; `None` at its end.
@@ -91,26 +89,26 @@ pub trait BlobSequence: Send {
     fn location(&self, digest: &Digest) -> Location;
 }
 
-/// What a destination says when a blob is about to be written.
+/// How a destination answers the start of an upload.
 #[derive(Debug)]
 pub enum Begun<S> {
-    /// It is there already.
+    /// The blob exists.
     Present,
-    /// It was linked from another repository of the same endpoint.
+    /// The blob was mounted from another repository of the same endpoint.
     Mounted,
-    /// It was sent before: by this run, or by an upload that had broken off and turned out to be complete.
+    /// The blob was sent earlier: by this run, or by an interrupted upload that turned out to be complete.
     Completed,
-    /// Its bytes are wanted.
+    /// The blob must be sent.
     Wanted(S),
 }
 
 /// An endpoint that images can be written to.
 pub trait Destination: Source {
-    /// An opened upload of one blob.
+    /// An open upload of one blob.
     type Sink: BlobSink;
 
-    /// Opens the upload of a blob, before its source is opened. `mount` names a repository of the same
-    /// endpoint that is known to hold the blob.
+    /// Starts the upload of a blob, before its source is opened. `mount` is a repository of the same endpoint that
+    /// holds the blob.
     fn begin_blob(
         &self,
         repository: &Repository,
@@ -127,13 +125,12 @@ pub trait Destination: Source {
     ) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// An opened upload of one blob.
+/// An open upload of one blob.
 pub trait BlobSink: Send {
-    /// From where on the bytes are wanted: an upload that broke off, in this run or in an earlier one, is resumed
-    /// where it ended.
+    /// The offset at which to start: an interrupted upload of this run or an earlier one is resumed.
     fn start(&self) -> Start;
 
-    /// Takes the bytes from [`BlobSink::start`] on and makes the blob visible. The body ends early with an error when the bytes
-    /// are not the blob's; nothing must become visible then.
+    /// Writes the bytes from [`BlobSink::start`] on and commits the blob. If the bytes are wrong, the body ends early
+    /// with an error; then the blob must not be committed.
     fn write(self, body: VerifiedBody) -> impl Future<Output = Result<(), Error>> + Send;
 }

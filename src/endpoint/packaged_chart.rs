@@ -1,4 +1,4 @@
-//! A source with one chart beside it that is in no registry, because this program packaged it as an artifact.
+//! A source with an additional chart that this program packaged as an artifact and that no registry has.
 
 use futures::{StreamExt as _, stream};
 
@@ -13,31 +13,32 @@ use crate::{
 pub(crate) struct PackagedChart {
     /// Its name, in a repository that holds nothing else.
     pub reference: Reference,
-    /// Its bytes; `None` where only its name is known, from an earlier run. Then asking for it is an error.
+    /// Its bytes; `None` when an earlier run packaged it and only its name is known. Then reading it is an error.
     pub artifact: Option<ChartArtifact>,
 }
 
-/// Answers for the chart from memory, and passes everything else on to `inner`.
+/// Serves the chart from memory and everything else from `inner`.
 #[derive(Debug)]
 pub(crate) struct ChartSource<S> {
     inner: S,
     chart: Option<PackagedChart>,
 }
 
-/// A chart that an earlier run packaged, and this one did not.
+/// An earlier run packaged this chart, but this run did not.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("it is a chart that was packaged by an earlier run, and no registry has it")]
+#[error("an earlier run packaged this chart, and no registry has it")]
 struct NotPackaged;
 
 impl EndpointError for NotPackaged {
     fn remedy(&self, _: &Location) -> Option<String> {
-        let remedy = "add --with-chart, with the --chart and --repo of the run that wrote the lock, to package it again";
+        let remedy =
+            "package it again: pass --with-chart with the --chart and --repo of the run that wrote the lock";
         Some(remedy.to_owned())
     }
 }
 
 impl<S: Source> ChartSource<S> {
-    /// Puts the chart, if there is one, beside the source.
+    /// Adds the chart, if there is one, to the source.
     pub(crate) fn new(inner: S, chart: Option<PackagedChart>) -> Self {
         Self { inner, chart }
     }
@@ -128,13 +129,13 @@ mod tests {
     }
 
     fn beside(artifact: Option<ChartArtifact>) -> (ChartSource<EmptyDestination>, Repository) {
-        let reference = chart::made_here("shop", "1.0.0").unwrap();
+        let reference = chart::local_chart("shop", "1.0.0").unwrap();
         let repository = reference.repository().clone();
         (ChartSource::new(EmptyDestination, Some(PackagedChart { reference, artifact })), repository)
     }
 
     #[tokio::test]
-    async fn the_chart_comes_from_memory_and_the_rest_from_elsewhere() {
+    async fn the_chart_comes_from_memory_and_the_rest_from_the_source() {
         let artifact = packaged();
         let digest = artifact.manifest().digest().clone();
         let (source, repository) = beside(Some(artifact.clone()));
@@ -150,7 +151,7 @@ mod tests {
         let read = |offset| source.open_blob(&repository, &layers[0], offset);
         let rest: Vec<Bytes> = read(4).await.unwrap().try_collect().await.unwrap();
         assert_eq!(rest.concat(), b"age");
-        let other = chart::made_here("other", "1.0.0").unwrap();
+        let other = chart::local_chart("other", "1.0.0").unwrap();
         assert_eq!(
             source.digest(other.repository(), "1.0.0").await.unwrap(),
             None,
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_chart_that_was_not_packaged_again_says_so() {
+    async fn the_error_for_a_chart_that_was_not_packaged_again_has_a_hint() {
         let (source, repository) = beside(None);
         let error = source.manifest(&repository, &Target::Tag("1.0.0".to_owned())).await.unwrap_err();
         let failure = error.failure();

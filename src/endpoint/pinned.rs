@@ -1,5 +1,5 @@
-//! A source whose images have been resolved: manifests and small configs are in memory, and every tag is pinned to what it
-//! named then.
+//! A source whose images have been resolved: manifests and small configs are in memory, and every tag is pinned to its
+//! digest.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -13,7 +13,7 @@ use crate::{
     problem::Side,
 };
 
-/// See the module's text.
+/// See the module documentation.
 #[derive(Debug)]
 pub(crate) struct PinnedSource<S> {
     inner: Arc<S>,
@@ -23,7 +23,7 @@ pub(crate) struct PinnedSource<S> {
 }
 
 impl<S: Source> PinnedSource<S> {
-    /// `images` are all that will be asked for.
+    /// `images` are all images that will be read.
     pub(crate) fn new<'a>(
         inner: Arc<S>,
         images: impl IntoIterator<Item = (&'a Reference, &'a Graph)>,

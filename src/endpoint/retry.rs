@@ -1,50 +1,50 @@
-//! How often and after which pause something is tried again. What is worth it, each endpoint decides.
+//! The number of attempts and the pauses between them. Each endpoint decides what is retried.
 
 use std::time::Duration;
 
-/// How often anything is tried before it counts as failed.
+/// The maximum number of attempts.
 pub(crate) const ATTEMPTS: u32 = 5;
-/// How often something is tried that arrives as other bytes: they may have been damaged on the way, once; after that
-/// they are wrong where they come from.
+/// The maximum number of attempts when wrong bytes arrive. The first time they may have been damaged in transit; the
+/// second time the source is wrong.
 pub(crate) const DAMAGED_ATTEMPTS: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// How another attempt helps.
+/// How to retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// How many attempts may fail in a row.
+    /// The maximum number of attempts without progress.
     pub attempts: u32,
-    /// What to wait for.
+    /// The pause before a retry.
     pub pause: Pause,
 }
 
 /// How long to wait before another attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
-    /// Not at all: waiting changes nothing.
+    /// No pause: waiting does not help.
     None,
-    /// Longer with every attempt.
+    /// Exponential backoff.
     Backoff,
-    /// As long as the endpoint asked for.
+    /// The pause that the endpoint asked for.
     Fixed(Duration),
 }
 
 impl Retry {
-    /// For bytes that arrived as others.
+    /// For wrong bytes.
     pub const DAMAGED: Self = Self { attempts: DAMAGED_ATTEMPTS, pause: Pause::None };
-    /// For what may pass by itself.
+    /// For temporary failures.
     pub const TRANSIENT: Self = Self { attempts: ATTEMPTS, pause: Pause::Backoff };
 }
 
 impl Pause {
-    /// The pause after so many failed attempts.
+    /// The pause after this many failed attempts.
     #[must_use]
     pub(crate) fn duration(self, failed: u32) -> Duration {
         match self {
             Self::None => Duration::ZERO,
-            // Without random numbers all clients pause equally long, which is no reason to fail.
+            // Without random numbers all clients pause equally long, which is not a reason to fail.
             Self::Backoff => backoff(failed, getrandom::u32().unwrap_or(u32::MAX)),
             Self::Fixed(asked) => asked,
         }

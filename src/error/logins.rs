@@ -1,13 +1,13 @@
 //! Removes users and passwords from text that repeats what was typed.
 //!
-//! People put them into URLs (`--plain-http https://user:password@host`), and a message that repeats what it refuses
-//! ends up in a build log. [`crate::oci::reference::hide_login`] is exact where the whole value is known; this is the last
-//! step before running text is shown.
+//! People put credentials into URLs (`--plain-http https://user:password@host`), and messages that repeat a refused
+//! value end up in build logs. [`crate::oci::reference::hide_login`] is exact if the whole value is known; this module
+//! is the last step before any text is shown.
 
 /// Replaces a user and a password.
 const HIDDEN: &str = "***";
 
-/// The same text without `user:password` in words such as `user:password@host` or `scheme://user:password`.
+/// Hides `user:password` in words such as `user:password@host` or `scheme://user:password`.
 #[must_use]
 pub(crate) fn hide_logins(text: &str) -> String {
     text.split_inclusive(char::is_whitespace).map(hide_in_word).collect()
@@ -21,7 +21,7 @@ fn hide_in_word(word: &str) -> String {
     let (before, rest) = word.split_at(begin);
     let has_scheme = before.ends_with("://");
     match end_of_login(rest) {
-        // The password is hidden already and the user was kept on purpose.
+        // The password is already hidden, and the user was kept on purpose.
         Some(at) if rest.get(..at).is_some_and(|login| login.ends_with(":***")) => word.to_owned(),
         Some(at) if has_scheme || holds_colon(rest, at) => {
             format!("{before}{HIDDEN}{}", rest.get(at..).unwrap_or_default())
@@ -31,7 +31,8 @@ fn hide_in_word(word: &str) -> String {
     }
 }
 
-/// The position of the at sign that ends a login: the last one before a host. One before a digest ends a name.
+/// The position of the at sign that ends a login: the last at sign before a host. (An at sign before a digest ends a
+/// name.)
 fn end_of_login(rest: &str) -> Option<usize> {
     let is_before_host = |at: &usize| {
         let after = rest.get(at + 1..).unwrap_or_default();
@@ -45,8 +46,8 @@ fn holds_colon(rest: &str, end: usize) -> bool {
     rest.get(..end).is_some_and(|login| login.contains(':'))
 }
 
-/// A login without its at sign, which happens when the password contains the character that separates values: the text
-/// after the first colon is not a port.
+/// Whether this is a login without its at sign, which happens if the password contains the separator of values: the
+/// text after the first colon is not a port.
 fn hide_half(before: &str, rest: &str) -> String {
     let end = rest.find(|character: char| "/?#'`\"()<>,".contains(character) || character.is_whitespace());
     let (authority, behind) = rest.split_at(end.unwrap_or(rest.len()));

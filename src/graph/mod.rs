@@ -1,7 +1,7 @@
 //! What an image is made of: a root manifest, the manifests below it, their configs and layers.
 //!
-//! [`successors()`] is the only code that knows what a manifest references; resolving, bundles, `serve` and confirmation all
-//! walk through it. A [`Graph`] is what such a walk found in one place. No I/O happens here.
+//! [`successors()`] is the only code that knows what a manifest references; resolving, bundles, `serve` and
+//! confirmation all use it. A [`Graph`] is the result of a walk at one endpoint. No I/O.
 
 mod successors;
 
@@ -25,11 +25,11 @@ pub enum ForeignLayers {
     /// They are not copied and may be missing.
     #[default]
     Optional,
-    /// They are blobs like any other: the nodes cannot fetch them, and the user may redistribute them.
+    /// They are copied like other blobs: nodes cannot fetch them, and the user may redistribute them.
     Required,
 }
 
-/// What a flag says.
+/// From a flag.
 impl From<bool> for ForeignLayers {
     fn from(required: bool) -> Self {
         if required { Self::Required } else { Self::Optional }
@@ -44,7 +44,7 @@ impl ForeignLayers {
     }
 }
 
-/// Manifests that have been read already, by digest. They need not be read again from anywhere.
+/// Manifests by digest that need not be read again.
 pub type KnownManifests = HashMap<Digest, RawManifest>;
 
 /// One platform of an image, and the manifest for it.
@@ -60,36 +60,36 @@ pub struct PlatformManifest {
 /// One manifest of an image.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// What its parent says about it.
+    /// Its descriptor in its parent.
     pub descriptor: Descriptor,
     /// Its bytes.
     pub manifest: RawManifest,
     /// What it references.
     pub contents: Contents,
-    /// What refers to it: signatures, attestations, SBOMs. Empty until referrers are resolved.
+    /// Its referrers: signatures, attestations, SBOMs. Empty until referrers are resolved.
     pub referrers: Vec<Descriptor>,
     /// 0 for a manifest without child manifests, else one more than its highest child.
     pub height: usize,
 }
 
 impl Node {
-    /// Everything that this manifest leads to: what it references, then what refers to it.
+    /// Everything that this manifest references, then its referrers.
     pub fn successors(&self) -> impl Iterator<Item = Successor<'_>> {
         let referrer = |descriptor| Successor { relation: Relation::Referrer, descriptor };
         successors(&self.contents).chain(self.referrers.iter().map(referrer))
     }
 }
 
-/// Everything that an image is made of, as far as it could be read.
+/// The content of an image, as far as it could be read.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
     /// Children before parents; the root is the last.
     pub nodes: Vec<Node>,
     /// The platforms that a node can run, in the order of the index.
     pub platforms: Vec<PlatformManifest>,
-    /// Manifests that a parent names and that do not exist.
+    /// Manifests that a parent references but that do not exist.
     pub missing: Vec<Descriptor>,
-    /// Manifests that exist and cannot be used, with the reason.
+    /// Manifests that exist but are invalid, with the reason.
     pub unusable: Vec<(Descriptor, ManifestError)>,
     /// Whether its foreign layers are among its blobs.
     pub foreign_layers: ForeignLayers,
@@ -118,7 +118,7 @@ impl Graph {
         blobs.filter(|blob| seen.insert(&blob.digest)).collect()
     }
 
-    /// The sizes of all blobs added up, in bytes. Descriptors may claim any size, so the sum saturates.
+    /// The total size of all blobs in bytes. Descriptors may claim any size, so the sum saturates.
     #[must_use]
     pub fn blob_bytes(&self) -> u64 {
         self.blobs().iter().fold(0, |sum, blob| sum.saturating_add(blob.size))
@@ -130,7 +130,7 @@ impl Graph {
         blobs(&node.contents).filter(move |blob| foreign_layers.admit(blob))
     }
 
-    /// How many foreign layers [`Graph::blobs`] leaves out.
+    /// How many foreign layers [`Graph::blobs`] omits.
     #[must_use]
     pub fn left_out(&self) -> usize {
         let all: HashSet<&Digest> =
@@ -138,7 +138,7 @@ impl Graph {
         all.len() - self.blobs().len()
     }
 
-    /// How many attestation manifests it has: they travel with the index and are no platform.
+    /// The number of attestation manifests. They are copied with the index but are not a platform.
     #[must_use]
     pub fn attestations(&self) -> usize {
         self.nodes.iter().filter(|node| node.descriptor.is_attestation()).count()
@@ -150,7 +150,7 @@ impl Graph {
         self.platforms.iter().map(|manifest| manifest.platform.clone()).collect()
     }
 
-    /// What it is, as its config says.
+    /// Its kind, according to its config.
     #[must_use]
     pub fn kind(&self) -> ArtifactKind {
         let config = self.root().and_then(|root| config(&root.contents));

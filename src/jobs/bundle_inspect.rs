@@ -1,4 +1,4 @@
-//! `bundle inspect`: shows what is in a bundle, from its head alone.
+//! `bundle inspect`: shows what is in a bundle; reads only its head.
 
 use std::sync::Arc;
 
@@ -55,8 +55,8 @@ async fn image(head: &HeadOnly, named: &IndexEntry) -> Result<BundledImage, Erro
     let repository = named.handle.repository();
     let target = Target::Digest(named.root.digest.clone());
     let Some(root) = head.manifest(repository, &target).await? else {
-        let place = named.handle.to_string();
-        return Err(Error::new(Operation::ReadManifest, Side::Source, place, Cause::NoSuchManifest));
+        let location = named.handle.to_string();
+        return Err(Error::new(Operation::ReadManifest, Side::Source, location, Cause::NoSuchManifest));
     };
     let mut graph = resolve::resolve(head, repository, root, &KnownManifests::new()).await?;
     if graph.platforms.is_empty() {
@@ -75,14 +75,14 @@ async fn image(head: &HeadOnly, named: &IndexEntry) -> Result<BundledImage, Erro
     })
 }
 
-/// An image without an index names its platform only in its config, which is a blob; the lock has it as well.
+/// An image without an index names its platform only in its config, which is a blob; the lock records it as well.
 fn locked_platforms(bundle: &Bundle, named: &IndexEntry) -> Vec<PlatformManifest> {
     let lock = bundle.head().lock.iter();
     let image = lock.flat_map(|lock| &lock.images).find(|image| image.source == named.handle);
     image.map(|image| image.platforms.clone()).unwrap_or_default()
 }
 
-/// A bundle as a source that never reads a blob.
+/// A bundle as a source without blobs.
 struct HeadOnly(Arc<Bundle>);
 
 impl Source for HeadOnly {

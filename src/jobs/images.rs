@@ -1,4 +1,4 @@
-//! `images`, and what every job on images begins with: finds the images and names them at the destination.
+//! `images`, and the first step of every job on images: finds the images and names them at the destination.
 
 use crate::{
     endpoint::packaged_chart::PackagedChart,
@@ -11,39 +11,38 @@ use crate::{
     waiver::Waivers,
 };
 
-/// Which images would be mirrored, and why.
+/// Lists the images that would be mirrored, and why.
 pub(crate) async fn run(request: &Images, events: &dyn EventSink) -> Result<Enumeration, Failure> {
     enumerate(&request.selection, events).await
 }
 
-/// Finds the images of a selection, and warns of what was left out.
+/// Finds the images of a selection, and warns about skipped text and unused filters.
 pub(super) async fn enumerate(selection: &Selection, events: &dyn EventSink) -> Result<Enumeration, Failure> {
     let found = enumerate::enumerate(selection).await?;
     for note in &found.notes {
         warn(events, note.message());
     }
     for filter in &found.idle_filters {
-        warn(events, format!("`{filter}` matches none of the images: check its spelling"));
+        warn(events, format!("`{filter}` matches no image: check its spelling"));
     }
     Ok(found)
 }
 
-/// The chart of a run as a source has to know it, if no registry has it.
+/// The chart of a run in the form that a source needs, if it was packaged on this machine.
 pub(super) fn packaged_chart(package: Option<ChartPackage>) -> Option<PackagedChart> {
     let ChartPackage { reference, artifact, .. } = package?;
     artifact.map(|artifact| PackagedChart { reference, artifact: Some(artifact) })
 }
 
-/// Warns of waivers that match no image.
+/// Warns about waivers that match no image.
 pub(super) fn warn_of_idle_waivers(waivers: &Waivers, images: &[Reference], events: &dyn EventSink) {
     for waiver in waivers.idle(images) {
-        let message =
-            format!("`--allow-missing-platform {waiver}` matches none of the images: check its spelling");
+        let message = format!("`--allow-missing-platform {waiver}` matches no image: check its spelling");
         warn(events, message);
     }
 }
 
-/// Gives every image its own name at the destination.
+/// Gives every image a unique name at the destination.
 pub(super) fn name_all(
     placement: &Placement,
     root: &Root,
@@ -51,6 +50,6 @@ pub(super) fn name_all(
 ) -> Result<Vec<Mapping>, Failure> {
     placement.namer(root.clone()).map_all(references).map_err(|error| {
         Failure::from_error(Kind::Usage, &error)
-            .with_hint("give them different names with --naming full, or leave one out with --exclude")
+            .with_hint("give them different names with --naming full, or leave an image out with --exclude")
     })
 }

@@ -1,4 +1,4 @@
-//! `inspect`: platforms, digests and sizes of images where they are.
+//! `inspect`: platforms, digests and sizes of images in a registry.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -16,11 +16,11 @@ use crate::{
     resolve,
 };
 
-/// What was asked for.
+/// The result.
 pub(crate) enum Found {
     /// The images.
     Images(Inspection),
-    /// A manifest as the registry holds it, so that `| sha256sum` gives the digest.
+    /// A manifest byte for byte, so that `| sha256sum` gives its digest.
     Raw(Bytes),
 }
 

@@ -5,13 +5,12 @@
 //! | `images`, `inspect`, `sync`, `verify`, `serve` | the file of that name |
 //! | `doctor` | [`doctor`] |
 //! | `bundle export`, `bundle import` | [`export`], [`import`] |
-//! | `bundle verify`, `bundle inspect` | [`bundle_verify`], on top of [`check`]; [`bundle_inspect`] |
+//! | `bundle verify`, `bundle inspect` | [`bundle_verify`], [`bundle_inspect`] |
 //!
 //! [`record`] ends the jobs that copy images: it writes the lock and completes the outcome. [`open_bundle`] opens bundles.
 
 pub(crate) mod bundle_inspect;
 pub(crate) mod bundle_verify;
-pub(crate) mod check;
 pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod images;

@@ -1,4 +1,4 @@
-//! Opens bundles, and names the files in failures.
+//! Opens bundles; failures name the files.
 
 use std::path::PathBuf;
 
@@ -15,20 +15,20 @@ pub(super) fn open(paths: &[PathBuf], events: &dyn EventSink) -> Result<Bundle, 
     Bundle::open_all(paths).map_err(|error| failure(&error, paths))
 }
 
-/// Refuses a bundle whose id is not the one that `--expect` names.
+/// Refuses a bundle whose id differs from `--expect`.
 pub(super) fn expect_id(bundle: &Bundle, expected: Option<&Digest>) -> Result<(), Failure> {
     let id = bundle.head().id();
     match expected {
         Some(expected) if expected != id => {
-            let message = format!("{} is the bundle {id}, not {expected}", bundle.path().display());
+            let message = format!("{} is bundle {id}, not {expected}", bundle.path().display());
             Err(Failure::new(Kind::Integrity, message)
-                .with_hint("`thoras-mirror bundle inspect FILE` shows what is in a bundle"))
+                .with_hint("`thoras-mirror bundle inspect FILE` shows a bundle's id and content"))
         }
         _ => Ok(()),
     }
 }
 
-/// An export renames a bundle when it is complete. Until then it can be read, but parts of it are missing.
+/// Warns about a bundle that its export has not renamed yet: parts of it are missing.
 pub(super) fn warn_of_unfinished(paths: &[PathBuf], events: &dyn EventSink) {
     for path in paths.iter().filter(|path| path.extension().is_some_and(|end| end == "partial")) {
         let path = path.display();
@@ -39,7 +39,7 @@ pub(super) fn warn_of_unfinished(paths: &[PathBuf], events: &dyn EventSink) {
     }
 }
 
-/// Why files cannot be opened, with their names.
+/// The failure of opening these files.
 pub(super) fn failure(error: &BundleError, paths: &[PathBuf]) -> Failure {
     let failure = error.failure();
     let first = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
@@ -51,7 +51,7 @@ pub(super) fn failure(error: &BundleError, paths: &[PathBuf]) -> Failure {
     Failure { message, ..failure }
 }
 
-/// Several files in a few words.
+/// The files in a few words.
 pub(super) fn shown(paths: &[PathBuf]) -> String {
     let first = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
     match paths.len() {

@@ -11,8 +11,8 @@ use crate::{
     outcome::{Command, Mirrored, RunOutcome},
 };
 
-/// A lock that will be written when the job ends. It is opened early, so that a folder which cannot be written is found
-/// before any transfer.
+/// A lock that will be written when the job ends. It is opened early, so that an unwritable folder fails before any
+/// transfer.
 pub(super) struct Record(Option<LockFile>);
 
 impl Record {
@@ -29,7 +29,7 @@ impl Record {
     }
 }
 
-/// Everything that a job which copied images knows at its end.
+/// Everything that a job knows after copying images.
 pub(super) struct Copied {
     pub(super) command: Command,
     pub(super) started: Instant,
@@ -40,7 +40,7 @@ pub(super) struct Copied {
     pub(super) chart: Option<ChartIdentity>,
     pub(super) platforms: Vec<Platform>,
     pub(super) foreign_layers: ForeignLayers,
-    /// The lock that was copied: its other destinations are kept.
+    /// With `--locked`, the lock: its other destinations are kept.
     pub(super) earlier: Option<Lock>,
     pub(super) check: CheckLevel,
     pub(super) dry_run: bool,
@@ -87,7 +87,7 @@ impl Copied {
     }
 }
 
-/// Repositories that must be created before images can be pushed to them: one failure with a line to copy for each.
+/// One failure for the repositories that must be created first, with a line to copy for each.
 fn missing_repositories(repositories: &BTreeSet<Repository>) -> Option<Failure> {
     if repositories.is_empty() {
         return None;
@@ -99,13 +99,13 @@ fn missing_repositories(repositories: &BTreeSet<Repository>) -> Option<Failure> 
     let lines: Vec<String> =
         repositories.iter().map(|repository| format!("\n{}", to_copy(repository))).collect();
     let hint = format!(
-        "this registry does not create them by itself; create them, then run this again:{}",
+        "this registry does not create repositories on push; create them, then run this again:{}",
         lines.concat()
     );
     Some(Failure::new(Kind::Image, message).with_hint(hint))
 }
 
-/// The command that creates it, where that is known, else its name.
+/// The command that creates the repository, if known, else its name.
 fn to_copy(repository: &Repository) -> String {
     let region =
         repository.registry().strip_suffix(".amazonaws.com").and_then(|host| host.split_once(".dkr.ecr."));
@@ -135,13 +135,13 @@ mod tests {
         assert_eq!(text(&[]), "");
         assert_snapshot!(text(&["reg.example/m/b", "reg.example/m/a", "reg.example/m/a"]), @r"
         2 repositories do not exist at the destination
-        this registry does not create them by itself; create them, then run this again:
+        this registry does not create repositories on push; create them, then run this again:
         reg.example/m/a
         reg.example/m/b
         ");
         assert_snapshot!(text(&["123456789012.dkr.ecr.eu-west-1.amazonaws.com/thoras/services"]), @r"
         a repository does not exist at the destination
-        this registry does not create them by itself; create them, then run this again:
+        this registry does not create repositories on push; create them, then run this again:
         aws ecr create-repository --region eu-west-1 --repository-name thoras/services
         ");
     }

@@ -15,19 +15,21 @@ use crate::{
     error::{Failure, Kind, escape, exit},
     event::{Event, EventSink, warn},
     request::Serve,
-    serve::{AccessLog, AccessRecord, Options, Reloader, ServeError, Server, StorageError},
+    serve::{
+        AccessLog, AccessRecord, Options, Reloader, ServeError, Server, StorageError, TlsError, UsersError,
+    },
 };
 
 /// A command to a running server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Control {
-    /// Stop. The second time, stop at once with this exit code.
+    /// Stop. The second time, stop immediately with this exit code.
     Stop(u8),
-    /// Read the certificate and the users again, and reopen the access log.
+    /// Reload the certificate and the users, and reopen the access log.
     Reload,
 }
 
-/// Serves until told to stop, and returns the exit code: requests in flight may finish, then it is success.
+/// Serves until it is stopped, and returns the exit code: success once requests in flight have finished.
 pub(crate) async fn run(
     request: &Serve,
     events: Arc<dyn EventSink>,
@@ -71,11 +73,18 @@ fn failure(error: &ServeError, paths: &[PathBuf]) -> Failure {
         ServeError::Storage(StorageError::Io { source, .. }) => {
             let hint = match source.kind() {
                 io::ErrorKind::PermissionDenied => {
-                    "name a folder that this user may read and write to (read, with --read-only)"
+                    "pass a folder that this user may read and write (with --read-only, read)"
                 }
-                _ => "name a folder that exists or can be created, on a disk with free space",
+                _ => "pass a folder that exists or can be created, on a disk with free space",
             };
             Failure::from_error(Kind::Usage, error).with_hint(hint)
+        }
+        ServeError::Listen { .. } => Failure::from_error(Kind::Usage, error).with_hint(
+            "pass another --listen ADDRESS:PORT: the port may be in use, or the address may not belong to this machine",
+        ),
+        ServeError::Tls(TlsError::Unreadable { .. }) | ServeError::Users(UsersError::Unreadable { .. }) => {
+            Failure::from_error(Kind::Usage, error)
+                .with_hint("check that the file exists and that this user may read it")
         }
         error => Failure::from_error(Kind::Usage, error),
     }
@@ -112,7 +121,7 @@ fn warn_of_open_access(options: &Options, events: &dyn EventSink) {
         warn(
             events,
             format!(
-                "passwords reach {address} unencrypted: give --tls-cert and --tls-key, or put a proxy with HTTPS in \
+                "passwords travel to {address} unencrypted: pass --tls-cert and --tls-key, or put an HTTPS proxy in \
                  front of it"
             ),
         );
@@ -120,28 +129,28 @@ fn warn_of_open_access(options: &Options, events: &dyn EventSink) {
     if options.users.is_none() && options.writable {
         warn(
             events,
-            format!("anyone who can reach {address} may push and delete: give --htpasswd, or --read-only"),
+            format!("anyone who can reach {address} can push and delete: pass --htpasswd or --read-only"),
         );
     }
 }
 
-/// Images of a delta cannot be pulled completely, which a node would find out in the middle of a pull.
+/// Images of a delta cannot be pulled completely: without this warning, only a failing pull would show it.
 fn warn_of_a_delta(server: &Server, events: &dyn EventSink) {
     let blobs = match server.left_out() {
         0 => return,
-        1 => "one blob".to_owned(),
+        1 => "1 blob".to_owned(),
         count => format!("{count} blobs"),
     };
     warn(
         events,
         format!(
-            "this bundle was exported with --base and leaves out {blobs}: images that need them cannot be pulled from \
-             here; `bundle import` combines it with its base"
+            "this bundle was exported with --base and leaves out {blobs}: images that need them cannot be pulled \
+             here; `bundle import` combines the bundle with its base"
         ),
     );
 }
 
-/// Says that the server is ready (a script that asked for port 0 reads the address), and what a user can do next.
+/// Prints the server's address (for scripts that passed port 0) and what the user can do next.
 fn announce(request: &Serve, server: &Server, events: &dyn EventSink) {
     let address = server.address();
     let scheme = if server.is_encrypted() { "https" } else { "http" };
@@ -162,7 +171,7 @@ fn announce(request: &Serve, server: &Server, events: &dyn EventSink) {
     events.emit(Event::Serving { what, url, next_steps });
 }
 
-/// Reads the files again. A file with an error changes nothing.
+/// Reloads the files. If a file has an error, nothing changes.
 fn reload(reloader: &Reloader, log: Option<&LogFile>, events: &dyn EventSink) {
     if let Err(error) = reloader.reload() {
         let failure = Failure::from_error(Kind::Usage, &error);
@@ -185,7 +194,7 @@ impl LogFile {
         Ok(Self { path: path.to_owned(), file: Mutex::new(open_to_append(path)?) })
     }
 
-    /// Continues in a new file if the old one was moved away.
+    /// Continues in a new file if the old file was moved.
     fn reopen(&self) -> Result<(), Failure> {
         let file = open_to_append(&self.path)?;
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
@@ -194,7 +203,7 @@ impl LogFile {
 
     fn write(&self, line: &str) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        // A full disk must not end the registry: only lines of the log are lost.
+        // A full disk must not stop the registry: only log lines are lost.
         let _ = file.write_all(format!("{}\n", escape(line)).as_bytes());
     }
 }

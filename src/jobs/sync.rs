@@ -58,14 +58,14 @@ struct Job {
     mappings: Vec<Mapping>,
     placement: Placement,
     chart: Option<ChartIdentity>,
-    /// The chart itself, if it is to be copied and no registry has it.
+    /// The packaged chart, if it is copied and no registry has it.
     packaged: Option<PackagedChart>,
     foreign_layers: ForeignLayers,
     /// With `--locked`, the lock: its other destinations are kept.
     earlier: Option<Lock>,
 }
 
-/// The images of a chart, of manifests or of a list.
+/// The images of a chart, manifests or a list.
 async fn selected(selection: &Selection, request: &Sync, events: &dyn EventSink) -> Result<Job, Failure> {
     let found = enumerate(selection, events).await?;
     let mut sources: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
@@ -85,7 +85,7 @@ async fn selected(selection: &Selection, request: &Sync, events: &dyn EventSink)
     })
 }
 
-/// The images of the lock, at its digests and under the names that it gave them.
+/// The images of the lock, at its digests and under its names.
 async fn locked(chart: Option<&LockedChart>, request: &Sync) -> Result<Job, Failure> {
     let path = request.lock();
     let lock = Lock::read(path).map_err(|error| unreadable(&error))?;
@@ -104,7 +104,7 @@ async fn locked(chart: Option<&LockedChart>, request: &Sync) -> Result<Job, Fail
     };
     let placement = destination.naming.placement(Some(root), naming, source_prefix, chart);
     let named = name_all(&placement, root, &sources)?;
-    // The new lock has the references as the old one has them.
+    // The new lock keeps the references of the old lock.
     let unpinned = |(mapping, image): (Mapping, &LockedImage)| Mapping {
         pinned: image.digest.clone(),
         source: image.source.clone(),
@@ -120,7 +120,7 @@ async fn locked(chart: Option<&LockedChart>, request: &Sync) -> Result<Job, Fail
     })
 }
 
-/// The lock's chart, packaged again if that was asked for: it must turn out to be the same.
+/// With `--with-chart`, packages the lock's chart again: it must have the same digest.
 async fn locked_chart(
     lock: &Lock,
     wanted: Option<&LockedChart>,
@@ -130,13 +130,13 @@ async fn locked_chart(
     let (reference, identity) = match (packaged, &lock.chart) {
         (Some(reference), Some(identity)) => (reference, identity),
         _ if wanted.is_some() => {
-            let message = format!("the lock {} has no packaged chart", path.display());
+            let message = format!("the lock {} contains no packaged chart", path.display());
             return Err(Failure::new(Kind::Usage, message)
-                .with_hint("run sync with --with-chart and without --locked to write a lock that has one"));
+                .with_hint("run sync once with --with-chart and without --locked"));
         }
         _ => return Ok(None),
     };
-    if !chart::is_made_here(reference) {
+    if !chart::is_local_chart(reference) {
         return Ok(None);
     }
     let Some(wanted) = wanted else {
@@ -147,14 +147,14 @@ async fn locked_chart(
     let locked = locked.and_then(|image| image.digest.as_ref());
     let found = package.artifact.as_ref().map(|artifact| artifact.manifest().digest());
     if found != locked || package.reference != *reference {
-        let message = format!("the chart {} is not the one in the lock", package.reference);
+        let message = format!("the chart {} differs from the chart in the lock", package.reference);
         return Err(Failure::new(Kind::Input, message)
-            .with_hint("name the chart of that run with --chart and --repo, or run sync without --locked"));
+            .with_hint("pass the same chart with --chart and --repo, or run sync without --locked"));
     }
     Ok(packaged_chart(Some(package)))
 }
 
-/// Without a lock, there is nothing that `--locked` could repeat.
+/// The failure of `--locked` without a lock.
 fn unreadable(error: &LockError) -> Failure {
     let failure = error.failure();
     match error {

@@ -45,7 +45,7 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
     })
 }
 
-/// What each image should be, and how to make it so.
+/// What each image must be, and the command that repairs it.
 struct Comparison {
     /// A root of the mirror, for the credentials.
     root: Root,
@@ -83,12 +83,12 @@ fn with_lock(path: &Path, request: &Verify, events: &dyn EventSink) -> Result<Co
     }
     let destinations = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let Some(root) = roots.into_iter().next().filter(|_| !expectations.is_empty()) else {
-        return Err(Failure::new(Kind::Input, format!("the lock {} names no images", path.display())));
+        return Err(Failure::new(Kind::Input, format!("the lock {} contains no images", path.display())));
     };
     Ok(Comparison { root, destinations, expectations, chart: lock.chart, repair })
 }
 
-/// What one copy of an image must be.
+/// The expectation for one copy of an image.
 fn expectation(lock: &Lock, image: &LockedImage, copy: &LockedCopy, waivers: &Waivers) -> Expectation {
     let is_waived =
         |platform: &Platform| image.waived.contains(platform) || waivers.covers(&image.source, platform);
@@ -107,14 +107,14 @@ fn expectation(lock: &Lock, image: &LockedImage, copy: &LockedCopy, waivers: &Wa
     }
 }
 
-/// The lock's destinations. One login is for one registry.
+/// The lock's destinations. A login applies to one registry.
 fn roots(lock: &Lock, request: &Verify, path: &Path) -> Result<Vec<Root>, Failure> {
     let unusable = |error| {
         let message = format!("the lock {} does not say where its images are: {error}", path.display());
         Failure::new(Kind::Input, message)
     };
     let from_bundle = || {
-        let message = format!("the lock {} was taken from a bundle: it names no registry", path.display());
+        let message = format!("the lock {} comes from a bundle and names no registry", path.display());
         Failure::new(Kind::Input, message).with_hint(
             "`thoras-mirror bundle import` writes a lock with a registry; `thoras-mirror bundle verify` reads the \
              bundle itself",
@@ -128,9 +128,9 @@ fn roots(lock: &Lock, request: &Verify, path: &Path) -> Result<Vec<Root>, Failur
     let first = roots.first().map(Root::registry);
     if request.login.is_some() && roots.iter().any(|root| Some(root.registry()) != first) {
         let message =
-            format!("--to-username is for one registry, and the lock {} names several", path.display());
+            format!("--to-username applies to one registry, but the lock {} names several", path.display());
         return Err(Failure::new(Kind::Usage, message)
-            .with_hint("leave --to-username out and pass the logins with --authfile FILE"));
+            .with_hint("omit --to-username and pass the logins with --authfile FILE"));
     }
     Ok(roots)
 }
@@ -142,7 +142,7 @@ struct Mirror<'a> {
     foreign_layers: bool,
 }
 
-/// Everything that the chart or list names, with the digests that the source has now.
+/// Every image of the chart or list, with its current digest at the source.
 async fn with_source(
     mirror: &Mirror<'_>,
     selection: &Selection,
@@ -174,8 +174,8 @@ async fn with_source(
     Ok(Comparison { root: root.clone(), destinations, expectations, chart: found.chart, repair })
 }
 
-/// The digest that the source has now. Its answer to HEAD, which counts against no quota, is enough unless every byte
-/// is to be read.
+/// The current digest at the source. A HEAD request, which does not count against pull quotas, is enough unless every
+/// byte is verified.
 async fn resolve<S: Source>(source: &S, mapping: &Mapping, level: Level) -> Result<Digest, Error> {
     let repository = mapping.source.repository();
     let found = match mapping.source.target() {

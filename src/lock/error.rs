@@ -1,4 +1,4 @@
-//! What can be wrong with a lock, and what a person sees of it.
+//! Errors about locks, with hints.
 
 use std::{io, path::PathBuf};
 
@@ -20,10 +20,10 @@ pub enum LockError {
     /// The file is something else.
     #[error("{0} is not a thoras-mirror lock file")]
     NotALock(PathBuf, #[source] NotALock),
-    /// A lock was to be written to a file that holds something else.
+    /// The file to write contains something else.
     #[error("{0} exists and is not a thoras-mirror lock file")]
     WouldOverwrite(PathBuf, #[source] NotALock),
-    /// It has fields or values that the format does not have.
+    /// It has fields or values that are not in the format.
     #[error("the lock {0} is damaged")]
     Malformed(PathBuf, #[source] serde_json::Error),
     /// It contradicts itself.
@@ -61,22 +61,22 @@ pub enum NotALock {
     OtherSchema(String),
 }
 
-/// What in a lock contradicts the rest of it.
+/// How a lock contradicts itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Contradiction {
     /// It has no destinations.
     #[error("`destinations` is empty")]
     NoDestination,
-    /// It has a destination twice.
+    /// A destination is listed twice.
     #[error("{0} is listed twice in `destinations`")]
     DestinationTwice(String),
-    /// It has an image twice.
+    /// An image is listed twice.
     #[error("the image {0} is listed twice")]
     ImageTwice(String),
-    /// An image is nowhere.
+    /// An image has no copy.
     #[error("the image {0} has no destination")]
     NoCopy(String),
-    /// An image is at a destination that the lock does not have.
+    /// A copy is at a destination that is not in the list.
     #[error("the image {image} has a copy at {to}, which is not in `destinations`")]
     UnknownDestination {
         /// The image.
@@ -92,10 +92,10 @@ pub enum Contradiction {
         /// The blob.
         blob: Digest,
     },
-    /// There is no such shard.
+    /// The shard's index is out of range.
     #[error("shard {index} of {count} does not exist: the first is 0")]
     Shard {
-        /// Which it claims to be.
+        /// The index.
         index: u32,
         /// The number of shards.
         count: u32,
@@ -103,7 +103,7 @@ pub enum Contradiction {
 }
 
 impl LockError {
-    /// What a person sees.
+    /// The failure with a hint.
     #[must_use]
     pub fn failure(&self) -> Failure {
         let kind = match self {
@@ -113,19 +113,19 @@ impl LockError {
         let hint = match self {
             Self::Absent(_) => {
                 "write one: `thoras-mirror sync --to REGISTRY/PATH`\n\
-                 name another: `thoras-mirror verify --lock FILE`\n\
+                 pass another: `thoras-mirror verify --lock FILE`\n\
                  or do without, comparing with the source: `thoras-mirror verify --to REGISTRY/PATH`"
             }
-            Self::Unwritable(..) => "choose another file with --lock FILE",
+            Self::Unwritable(..) => "choose a file in an existing, writable folder with --lock FILE",
             Self::WouldOverwrite(..) => {
-                "it was not changed: choose another file with --lock FILE, or delete this one"
+                "the file was not changed: choose another with --lock FILE, or delete it"
             }
-            Self::Unreadable(..) => "check that it is a file that this user may read",
+            Self::Unreadable(..) => "check that it is a file and that this user may read it",
             Self::Version { .. } => {
                 "use the version of thoras-mirror that wrote it, or choose another file with --lock FILE"
             }
             Self::NotALock(..) => {
-                "name the right file with --lock FILE, or write one: `thoras-mirror sync --to REGISTRY/PATH --lock FILE`"
+                "pass the right file with --lock FILE, or write one: `thoras-mirror sync --to REGISTRY/PATH --lock FILE`"
             }
             Self::Malformed(..) | Self::Contradiction(..) => {
                 "restore it, or write a new one with `thoras-mirror sync --to REGISTRY/PATH`"

@@ -1,4 +1,4 @@
-//! The lock's file: read whole, and written beside its place before it replaces what is there.
+//! The lock's file. A new lock is written to a temporary file in the same folder, then renamed.
 
 use std::{
     fs::{self, File},
@@ -12,9 +12,9 @@ use super::{error::LockError, model::Lock, parse};
 
 /// The largest lock that is read, in bytes.
 const LARGEST: u64 = 256 * 1024 * 1024;
-/// What the names of unfinished locks begin with.
+/// The prefix of temporary files.
 const UNFINISHED: &str = ".thoras-mirror-lock-";
-/// How often a file beside the lock is created again because another run removed it.
+/// How often to create the temporary file again if another run removes it.
 const ATTEMPTS: usize = 16;
 
 impl Lock {
@@ -23,7 +23,7 @@ impl Lock {
         Self::parse(&Self::read_bytes(path)?, path)
     }
 
-    /// Reads a lock's file without looking at its content.
+    /// Reads the bytes of a lock's file.
     pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, LockError> {
         let unreadable = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => LockError::Absent(path.to_owned()),
@@ -41,7 +41,7 @@ fn too_large() -> io::Error {
     io::Error::other(format!("it is larger than {} MiB", LARGEST / 1024 / 1024))
 }
 
-/// A lock about to be written. The file beside it exists already, so that a folder without write permission is found
+/// A lock that will be written. Its temporary file already exists, so that a folder without write permission fails
 /// before any transfer.
 #[derive(Debug)]
 pub(crate) struct LockFile {
@@ -50,8 +50,8 @@ pub(crate) struct LockFile {
 }
 
 impl LockFile {
-    /// Creates a file beside `path`, and removes those that killed runs left there. Refuses to replace a file that is not
-    /// a lock, unless it is empty.
+    /// Creates the temporary file, and removes those of killed runs. Refuses to replace a file that is not a lock,
+    /// unless it is empty.
     pub(crate) fn prepare(path: &Path) -> Result<Self, LockError> {
         let unwritable = |error| LockError::Unwritable(path.to_owned(), error);
         check_replaceable(path)?;
@@ -64,7 +64,7 @@ impl LockFile {
         Ok(Self { path: path.to_owned(), beside })
     }
 
-    /// Writes the lock whole and puts it in place in one step.
+    /// Writes the lock and renames it into place.
     pub(crate) fn write(mut self, lock: &Lock) -> Result<(), LockError> {
         let path = self.path;
         let unwritable = |error| LockError::Unwritable(path.clone(), error);
@@ -75,7 +75,7 @@ impl LockFile {
     }
 }
 
-/// Fails when something other than a lock of a known version would be lost.
+/// Fails if the file is anything other than a lock of a known version.
 fn check_replaceable(path: &Path) -> Result<(), LockError> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -103,34 +103,36 @@ fn check_replaceable(path: &Path) -> Result<(), LockError> {
     }
 }
 
-/// Creates a file that counts as in use until it is closed.
+/// Creates a temporary file that is locked until it is closed.
 fn create_in(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(UNFINISHED);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // The process's umask removes what others must not do.
+        // The process's umask applies.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
+    // Its error names the folder; that of the temporary file would name a file that the user does not know.
+    fs::metadata(folder)?;
     for _ in 0..ATTEMPTS {
         let beside = builder.tempfile_in(folder)?;
-        // Another run can find the file before it is locked, take it for abandoned and remove it.
+        // Before the file is locked, another run can take it for abandoned and remove it.
         let is_taken = matches!(beside.as_file().try_lock(), Err(fs::TryLockError::WouldBlock));
         if !is_taken && beside.path().exists() {
             return Ok(beside);
         }
     }
-    Err(io::Error::other("another run keeps removing the file beside it"))
+    Err(io::Error::other("another run keeps removing the temporary file"))
 }
 
-/// Removes files that runs left which were killed. The lock on a file ends with the process that holds it.
+/// Removes the temporary files of killed runs: the lock on such a file ended with its process.
 fn remove_abandoned(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let is_unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
         if is_unfinished && entry.file_type().is_ok_and(|found| found.is_file()) {
-            // What cannot be opened, locked or removed stays; it does no harm.
+            // Files that cannot be opened, locked or removed stay; they do no harm.
             if let Ok(file) = File::open(entry.path())
                 && file.try_lock().is_ok()
             {
@@ -155,7 +157,7 @@ mod tests {
         let path = folder.path().join("a.lock");
         LockFile::prepare(&path).unwrap().write(&empty()).unwrap();
         assert_eq!(Lock::read(&path).unwrap(), empty());
-        assert_eq!(names(folder.path()), ["a.lock"], "nothing stays beside it");
+        assert_eq!(names(folder.path()), ["a.lock"], "no temporary file remains");
         LockFile::prepare(&path).unwrap().write(&empty()).unwrap();
         assert_eq!(names(folder.path()), ["a.lock"], "a lock is replaced");
     }

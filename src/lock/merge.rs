@@ -1,7 +1,7 @@
-//! A lock that gains a destination, or replaces what it records about one.
+//! Adds a destination to a lock, or replaces what the lock records about a destination.
 //!
-//! A run knows one destination. What the lock says about the others stays true as long as the images are the same, by
-//! digest.
+//! A run knows one destination. What the lock records about its other destinations stays true as long as the images
+//! have the same digests.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -11,7 +11,7 @@ use crate::{
     oci::{Digest, Reference},
 };
 
-/// Why two locks cannot be joined.
+/// Why two locks cannot be merged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Disagreement {
     /// An image has another digest at the destinations that the lock keeps.
@@ -24,13 +24,13 @@ pub(crate) enum Disagreement {
         /// Its digest in the run.
         run: Digest,
     },
-    /// Only some of the destinations have the foreign layers.
+    /// Only some destinations have the foreign layers.
     #[error("foreign layers were copied to only some of the lock's destinations")]
     ForeignLayers,
 }
 
 impl Disagreement {
-    /// What a person sees.
+    /// The failure with a hint.
     #[must_use]
     pub(crate) fn failure(&self) -> Failure {
         let hint = "record this destination in another file with --lock FILE";
@@ -39,7 +39,7 @@ impl Disagreement {
 }
 
 impl Lock {
-    /// Whether a run with or without foreign layers can be recorded beside the destinations other than `to`.
+    /// Whether a run with or without foreign layers can be recorded together with the destinations other than `to`.
     pub(crate) fn check_foreign_layers(&self, to: &str, foreign_layers: bool) -> Result<(), Disagreement> {
         let keeps = |other: &Option<String>| other.as_deref().is_some_and(|other| other != to);
         let keeps_others = self.destinations.iter().any(|placement| keeps(&placement.to));
@@ -49,8 +49,8 @@ impl Lock {
         Ok(())
     }
 
-    /// This lock with what `run` records about its destination. Other registries stay; a bundle is not a destination, so
-    /// what the lock records about one does not.
+    /// Merges the destination of `run` into this lock. Other registries stay; the entry of a bundle does not, because a
+    /// bundle is not a destination.
     ///
     /// Required platforms and waivers are those of the run: the same digest has the same platforms everywhere.
     pub(crate) fn with_destination(self, run: Self) -> Result<Self, Disagreement> {
@@ -76,7 +76,7 @@ impl Lock {
         let images: Vec<_> = images.into_values().filter(|image| !image.destinations.is_empty()).collect();
         let mut destinations = kept;
         destinations.extend(run.destinations);
-        destinations.sort_by(|one, other| one.to.cmp(&other.to));
+        destinations.sort_by(|a, b| a.to.cmp(&b.to));
         let mut blobs = self.blobs;
         blobs.extend(run.blobs);
         let used: HashSet<&Digest> = images.iter().flat_map(|image| &image.blobs).collect();
@@ -96,12 +96,12 @@ impl Lock {
 }
 
 impl LockedImage {
-    /// This image, from a run, with its copies at the destinations that `earlier` kept.
+    /// This image, from a run, with the copies that `earlier` kept.
     fn joined_with(self, earlier: Self) -> Result<Self, Disagreement> {
         if let (Some(digest), Some(known)) = (&self.digest, &earlier.digest)
             && digest != known
         {
-            // Without other copies there is nothing to disagree with.
+            // Without other copies, nothing can disagree.
             if earlier.destinations.is_empty() {
                 return Ok(self);
             }

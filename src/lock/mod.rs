@@ -1,16 +1,16 @@
-//! The record of a run: which images were mirrored, by digest, and where they went.
+//! The record of a run: which images were mirrored, by digest, and where they are.
 //!
-//! Sorted and free of times, so that an idle second run writes the same bytes. It holds no `--set` values and no secret.
-//! `verify` and `sync --locked` read it, and a bundle carries one.
+//! A lock is sorted and contains no times, so an idle second run writes the same bytes. It contains no `--set` values
+//! and no secrets. `verify` and `sync --locked` read it, and every bundle contains one.
 //!
 //! | what | where |
 //! |---|---|
 //! | the format that is written, `thoras-mirror/lock/v2` | `model` ([`Lock`]) |
-//! | reading any version, and what a lock must agree with itself about | `parse` |
+//! | reading any version, and checking that it is consistent | `parse` |
 //! | the previous format, converted | `v1` |
-//! | a lock that gains or replaces a destination | `merge` |
-//! | the file: read whole, written whole or not at all | `file` ([`LockFile`]) |
-//! | what can be wrong with a lock | `error` ([`LockError`]) |
+//! | adding or replacing a destination | `merge` |
+//! | reading the file, and replacing it atomically | `file` ([`LockFile`]) |
+//! | errors | `error` ([`LockError`]) |
 
 mod error;
 mod file;

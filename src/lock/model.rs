@@ -1,7 +1,7 @@
-//! What a lock holds: `thoras-mirror/lock/v2`.
+//! The content of a lock: `thoras-mirror/lock/v2`.
 //!
-//! What is true of an image everywhere (its digest, platforms and blobs) is recorded once; each destination adds where the
-//! image is and whether that was confirmed. Images refer to the shared table of blobs by digest.
+//! What is true of an image everywhere (its digest, platforms and blobs) is recorded once; each destination adds where
+//! the image is and whether that was confirmed. Images refer to the shared table of blobs by digest.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use crate::{
 /// The version of the format that this program writes.
 pub const SCHEMA: &str = "thoras-mirror/lock/v2";
 
-/// A lock file's contents.
+/// The content of a lock file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Lock {
@@ -30,32 +30,33 @@ pub struct Lock {
     /// The chart that the images come from; absent for rendered manifests and lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<ChartIdentity>,
-    /// Where the images were copied to, sorted by `to`. A bundle's lock has one without `to`: the bundle itself.
+    /// Where the images were copied to, sorted by `to`. A bundle's lock has a single entry without `to`: the bundle
+    /// itself.
     pub destinations: Vec<Placement>,
     /// The platforms that every image must have.
     pub platforms: Vec<Platform>,
-    /// The part of a list of images that this lock covers; absent when it covers all of it.
+    /// The part of a list of images that this lock covers; absent if it covers the whole list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
     /// The images, sorted by source.
     pub images: Vec<LockedImage>,
     /// Every blob of the images with its size in bytes.
     pub blobs: BTreeMap<Digest, u64>,
-    /// Whether foreign layers are among the blobs; absent when they were not copied.
+    /// Whether foreign layers are among the blobs; absent if they were not copied.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub foreign_layers: bool,
-    /// In a delta bundle: what it leaves out.
+    /// In a delta bundle: the blobs that it leaves out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
 }
 
-/// What a delta leaves out because the far side has it.
+/// The blobs that a delta leaves out because the far side has them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Base {
     /// The id of the bundle that the delta builds on, or the digest of its lock.
     pub id: Digest,
-    /// The blobs that are left out, each with the repositories that hold it, of sources and destinations.
+    /// The left-out blobs, each with the repositories that have it, of sources and destinations.
     pub blobs: BTreeMap<Digest, Vec<String>>,
 }
 
@@ -71,26 +72,26 @@ pub struct Shard {
     pub list: Digest,
 }
 
-/// A destination, and the rule by which images are named there, so that `sync --locked` and repairs give the same names
-/// again even when filters excluded images that contributed to the shared prefix.
+/// A destination and its naming rule, so that `sync --locked` and repairs give the same names again even if filters
+/// excluded images that contributed to the shared prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Placement {
-    /// `REGISTRY[/PATH]`: what `--to` was; absent in a bundle, which can go anywhere.
+    /// `REGISTRY[/PATH]`, the value of `--to`; absent in a bundle, which can go anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// What `--naming` was.
+    /// The value of `--naming`.
     pub naming: Naming,
     /// The prefix that relative naming removes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_prefix: Option<String>,
-    /// The packaged chart among the images. It goes to `charts/NAME` whatever the naming is.
+    /// The packaged chart among the images. It goes to `charts/NAME` under every naming rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<Reference>,
 }
 
 impl Placement {
-    /// The rule itself, below `root`.
+    /// The naming rule, applied below `root`.
     #[must_use]
     pub fn namer(&self, root: Root) -> Namer {
         Namer::new(root, self.naming, self.source_prefix.clone()).with_chart(self.chart.clone())
@@ -103,39 +104,39 @@ impl Placement {
 pub struct LockedImage {
     /// The reference that was requested, normalized.
     pub source: Reference,
-    /// The root's digest; absent when it never became known.
+    /// The root's digest; absent if it never became known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
     /// The root's media type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<MediaType>,
-    /// What it is, unless it is a container image; only an image must have platforms.
+    /// The kind of artifact, unless it is a container image; only images must have platforms.
     #[serde(default, skip_serializing_if = "ArtifactKind::is_image")]
     pub kind: ArtifactKind,
-    /// Whether it was found only where text mentions it, so that it may be missing at the source.
+    /// Whether it was found only in text, so that it may be missing at the source.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
-    /// The platforms that it has, each with its manifest.
+    /// Its platforms, each with its manifest.
     pub platforms: Vec<PlatformManifest>,
     /// Required platforms that it may lack.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waived: Vec<Platform>,
     /// Its blobs, sorted. The lock's `blobs` has their sizes.
     pub blobs: Vec<Digest>,
-    /// Manifests that refer to it or to a manifest below it: signatures, attestations, SBOMs. Sorted by digest.
+    /// Manifests that refer to it or to one of its manifests: signatures, attestations, SBOMs. Sorted by digest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attached: Vec<AttachedManifest>,
     /// Its copies, at least one, sorted.
     pub destinations: Vec<LockedCopy>,
 }
 
-/// A manifest that is attached to another one.
+/// A manifest that is attached to another manifest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AttachedManifest {
     /// Its digest.
     pub digest: Digest,
-    /// What it is: its artifact type, or the media type of its config.
+    /// Its artifact type, or the media type of its config.
     #[serde(rename = "type")]
     pub artifact_type: String,
     /// The manifest that it refers to.
@@ -151,7 +152,7 @@ pub struct LockedCopy {
     /// Which of the lock's destinations this is; absent in a bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// `REGISTRY/REPOSITORY:TAG`; in a bundle the source, whose name the image keeps there.
+    /// `REGISTRY/REPOSITORY:TAG`; in a bundle the source, because the image keeps its name there.
     pub reference: Reference,
     /// Whether the destination was read again and matched.
     pub confirmed: bool,
@@ -169,14 +170,14 @@ impl Lock {
     ) -> Self {
         let mut images: BTreeMap<Reference, LockedImage> = BTreeMap::new();
         let mut blobs = BTreeMap::new();
-        for one in mirrored {
-            let Some(image) = LockedImage::new(one, placement.to.as_deref()) else { continue };
-            for blob in one.graph.iter().flat_map(|graph| graph.blobs()) {
+        for image in mirrored {
+            let Some(locked) = LockedImage::new(image, placement.to.as_deref()) else { continue };
+            for blob in image.graph.iter().flat_map(|graph| graph.blobs()) {
                 blobs.insert(blob.digest.clone(), blob.size);
             }
-            match images.get_mut(&image.source) {
-                Some(same) => same.add_copies(image.destinations),
-                None => drop(images.insert(image.source.clone(), image)),
+            match images.get_mut(&locked.source) {
+                Some(same) => same.add_copies(locked.destinations),
+                None => drop(images.insert(locked.source.clone(), locked)),
             }
         }
         let mut platforms = platforms.to_vec();
@@ -195,7 +196,7 @@ impl Lock {
         }
     }
 
-    /// The lock as a file holds it.
+    /// The bytes of the lock's file.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         // Text, numbers and maps with text keys are always JSON.
@@ -204,14 +205,14 @@ impl Lock {
         bytes
     }
 
-    /// How images are named at `to`: as that destination records it, or for a new destination as the first one does.
+    /// The naming rule for `to`: that of the destination, or for a new destination that of the first.
     #[must_use]
     pub(crate) fn placement_for(&self, to: &str) -> Option<&Placement> {
         let recorded = self.destinations.iter().find(|placement| placement.to.as_deref() == Some(to));
         recorded.or_else(|| self.placement())
     }
 
-    /// The first destination: the only one in the lock of a bundle.
+    /// The first destination: the only entry in the lock of a bundle.
     #[must_use]
     pub fn placement(&self) -> Option<&Placement> {
         self.destinations.first()
@@ -242,13 +243,13 @@ impl LockedImage {
         })
     }
 
-    /// Whether at least one of its copies was confirmed.
+    /// Whether at least one copy was confirmed.
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
         self.destinations.iter().any(|copy| copy.confirmed)
     }
 
-    /// Adds copies and keeps the order.
+    /// Adds copies in sorted order.
     pub(super) fn add_copies(&mut self, copies: Vec<LockedCopy>) {
         self.destinations.extend(copies);
         self.destinations.sort();

@@ -1,7 +1,7 @@
-//! Reading a lock of any version, and what a lock must agree with itself about.
+//! Reads a lock of any version, and checks that it is consistent.
 //!
-//! People edit and merge locks. An unknown field, a name without its counterpart or a later version is refused: a lock
-//! that is half understood would be verified or copied by half.
+//! People edit and merge locks. Unknown fields, dangling names and later versions are refused: a lock that is only
+//! partly understood would be verified or copied only in part.
 
 use std::{collections::HashSet, io::Read, path::Path};
 
@@ -14,9 +14,9 @@ use super::{
 };
 use crate::oci::Reference;
 
-/// What messages call a destination without `to`.
+/// The name of a destination without `to` in messages.
 const UNNAMED: &str = "an unnamed destination";
-/// What the schemas of all versions begin with.
+/// The prefix of the schemas of all versions.
 const FAMILY: &str = "thoras-mirror/lock/";
 
 /// The only field that every version has.
@@ -48,7 +48,7 @@ impl Lock {
         }
     }
 
-    /// Checks what the format alone does not guarantee. Equal digests share their memory afterwards.
+    /// Checks what the format alone does not guarantee. Afterwards, equal digests share memory.
     fn check(&mut self) -> Result<(), Contradiction> {
         if self.destinations.is_empty() {
             return Err(Contradiction::NoDestination);
@@ -98,8 +98,7 @@ fn content<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T, LockErro
     serde_json::from_slice(bytes).map_err(|error| LockError::Malformed(path.to_owned(), error))
 }
 
-/// Which version of a lock this is. Nothing else of it is kept: a tree of arbitrary JSON takes many times its length in
-/// memory.
+/// The version of a lock. The rest is not kept: a tree of arbitrary JSON takes many times its length in memory.
 pub(super) fn schema_of(content: impl Read) -> Result<String, NotALock> {
     let header: Header = serde_json::from_reader(content).map_err(|error| {
         if error.is_syntax() || error.is_eof() {

@@ -1,4 +1,4 @@
-//! The format, what is refused of it, the previous one, and joining two locks.
+//! The format, refused locks, the previous format, and merging.
 
 use std::fs;
 

@@ -66,7 +66,7 @@ impl From<Lock> for model::Lock {
 
 impl LockedImage {
     fn with_copies_at(self, to: Option<&str>) -> model::LockedImage {
-        // In the lock of a bundle an image had no destination: it keeps the name of its source there.
+        // In the lock of a bundle an image had no destination: it keeps its source's name there.
         let mut references = self.destinations;
         if to.is_none() && references.is_empty() {
             references.push(self.source.clone());

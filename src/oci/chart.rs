@@ -1,7 +1,7 @@
-//! A packaged Helm chart as an OCI artifact, as `helm push` makes it, so that `helm pull`, `helm install` and every
-//! registry know it: a config with the fields of `Chart.yaml`, one layer with the package, and a manifest.
+//! A packaged Helm chart as an OCI artifact in the format of `helm push`, which `helm pull`, `helm install` and
+//! registries understand: a config with the fields of `Chart.yaml`, one layer with the package, and a manifest.
 //!
-//! The same chart gives the same bytes: of Helm's annotations, the time of the push is left out.
+//! The same chart always yields the same bytes: Helm's annotation with the time of the push is omitted.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +20,8 @@ pub(crate) const HELM_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
 /// The layer's media type.
 pub(crate) const HELM_CONTENT: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 
-/// The registry in the name of an artifact that was made on this machine, as Podman and Buildah call what they build.
-const MADE_HERE: &str = "localhost";
+/// The registry in the name of an artifact that was packaged on this machine, like the images that Podman and Buildah build.
+const LOCAL: &str = "localhost";
 
 /// Which chart was rendered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,7 +54,7 @@ impl ArtifactKind {
         if media_type.as_str() == HELM_CONFIG { Self::Chart } else { Self::Image }
     }
 
-    /// Whether it must have platforms. By reference, as serde wants it.
+    /// Whether it must have platforms. Takes a reference because serde requires it.
     #[must_use]
     pub fn is_image(&self) -> bool {
         *self == Self::Image
@@ -97,8 +97,8 @@ impl ChartArtifact {
     }
 }
 
-/// The manifest's annotations as Helm (from 3.12 on) takes them from `Chart.yaml`: those of the specification, where
-/// there is something to say, then the chart's own, which cannot change its name and version.
+/// The manifest's annotations, derived from `Chart.yaml` as by Helm 3.12 and later: non-empty ones of the
+/// specification, then the chart's own, which cannot override name and version.
 fn annotations(metadata: &Value) -> BTreeMap<String, String> {
     let text = |field: &str| metadata.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let source = metadata.get("sources").and_then(|sources| sources.get(0)).and_then(Value::as_str);
@@ -137,21 +137,21 @@ fn authors(metadata: &Value) -> String {
     maintainers.map(author).collect::<Vec<_>>().join(", ")
 }
 
-/// The tag for a version: tags have no `+`, for which Helm writes, and reads, `_`.
+/// The tag for a version. Tags cannot contain `+`, so Helm uses `_`.
 #[must_use]
 pub(crate) fn tag_of(version: &str) -> String {
     version.replace('+', "_")
 }
 
-/// The name of an artifact that is made on this machine.
-pub(crate) fn made_here(name: &str, version: &str) -> Result<Reference, ReferenceError> {
-    Reference::tagged(Repository::new(MADE_HERE, &format!("{CHARTS}/{name}"))?, &tag_of(version))
+/// The reference of a chart artifact that was packaged on this machine: no registry has it.
+pub(crate) fn local_chart(name: &str, version: &str) -> Result<Reference, ReferenceError> {
+    Reference::tagged(Repository::new(LOCAL, &format!("{CHARTS}/{name}"))?, &tag_of(version))
 }
 
-/// Whether a chart was made into an artifact on this machine, so that no registry can be asked for it.
+/// Whether a chart artifact was packaged on this machine, so that no registry has it.
 #[must_use]
-pub(crate) fn is_made_here(chart: &Reference) -> bool {
-    chart.repository().registry() == MADE_HERE
+pub(crate) fn is_local_chart(chart: &Reference) -> bool {
+    chart.repository().registry() == LOCAL
 }
 
 #[cfg(test)]
@@ -202,11 +202,11 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_made_here_is_named_so() {
-        let reference = made_here("shop", "1.2.3+build.5").unwrap();
+    fn a_local_chart_has_its_own_registry_name() {
+        let reference = local_chart("shop", "1.2.3+build.5").unwrap();
         assert_eq!(reference.to_string(), "localhost/charts/shop:1.2.3_build.5");
-        assert!(is_made_here(&reference));
-        assert!(!is_made_here(&"ghcr.io/team/shop:1".parse().unwrap()));
-        assert!(made_here("Shop", "1").is_err(), "no registry takes upper case in a repository's name");
+        assert!(is_local_chart(&reference));
+        assert!(!is_local_chart(&"ghcr.io/team/shop:1".parse().unwrap()));
+        assert!(local_chart("Shop", "1").is_err(), "no registry takes upper case in a repository's name");
     }
 }

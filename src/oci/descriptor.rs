@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Digest, MediaType, Platform, digest::DigestError};
 
-/// What a parent says about a child: its type, its digest, its size in bytes.
+/// A parent's description of a child: type, digest, size in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
@@ -26,17 +26,17 @@ pub struct Descriptor {
     /// The manifest that the attestation is about.
     #[serde(skip)]
     pub about: Option<Digest>,
-    /// Where else the child can be had, in the words of whoever wrote the parent.
+    /// Alternative URLs of the child, as written in the parent.
     #[serde(skip)]
     pub urls: Urls,
 }
 
-/// Texts that should be URLs. They may be signed or hold passwords, so `Debug` tells only how many there are.
+/// Unparsed URLs. They may be signed or hold passwords, so `Debug` shows only their number.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Urls(Vec<String>);
 
 impl Urls {
-    /// The texts as they were written.
+    /// The URLs as written.
     #[must_use]
     pub fn as_slice(&self) -> &[String] {
         &self.0
@@ -50,7 +50,7 @@ impl fmt::Debug for Urls {
 }
 
 impl Descriptor {
-    /// A descriptor of a blob: no platform, no mark.
+    /// A descriptor without platform and annotations.
     #[must_use]
     pub fn new(media_type: MediaType, digest: Digest, size: u64) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Descriptor {
         }
     }
 
-    /// Whether it is an attestation: marked as one, or for a platform that no node has.
+    /// Whether it is an attestation: annotated as one, or for platform `unknown/unknown`.
     #[must_use]
     pub fn is_attestation(&self) -> bool {
         self.attestation || self.platform.as_ref().is_some_and(Platform::is_unknown)

@@ -9,7 +9,7 @@ use sha2::{
     digest::common::hazmat::{SerializableState, SerializedState},
 };
 
-/// The digest algorithms that the specification registers and that this program can check.
+/// The digest algorithms of the specification that this program supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// SHA-256: 32 bytes, 64 hexadecimal digits.
@@ -41,21 +41,21 @@ pub enum DigestError {
     #[error("`{}` is not a digest: expected algorithm:hex, for example sha256:…", .0.escape_debug())]
     Shape(String),
     /// An algorithm other than sha256 and sha512.
-    #[error("`{}` is not a digest algorithm that can be checked (sha256 and sha512 can)", .0.escape_debug())]
+    #[error("`{}` is not a supported digest algorithm (sha256, sha512)", .0.escape_debug())]
     Algorithm(String),
     /// The value has the wrong length or a character outside `0-9a-f`.
     #[error("a {algorithm} digest is {length} lower-case hexadecimal digits, not `{}`", .found.escape_debug())]
     Value {
-        /// The algorithm that was named.
+        /// The algorithm.
         algorithm: &'static str,
-        /// How many digits it takes.
+        /// The required number of digits.
         length: usize,
-        /// What stood there.
+        /// The invalid value.
         found: String,
     },
 }
 
-/// A digest whose grammar has been checked, so it is safe as a part of a URL or a path.
+/// A syntactically valid digest, which is safe as a part of a URL or a path.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Digest(Arc<str>);
@@ -172,7 +172,7 @@ impl JsonSchema for Digest {
     }
 }
 
-/// A running hash over bytes as they stream past.
+/// An incremental hash.
 #[derive(Clone)]
 pub struct Hasher(State);
 
@@ -200,8 +200,8 @@ impl Hasher {
         }
     }
 
-    /// The state, so that what has been hashed need not be hashed again: about a hundred bytes for SHA-256,
-    /// twice that for SHA-512. It says nothing of the algorithm.
+    /// The serialized state, to resume hashing later: about a hundred bytes for SHA-256, twice that for SHA-512. It
+    /// does not include the algorithm.
     #[must_use]
     pub fn save(&self) -> Vec<u8> {
         match &self.0 {
@@ -210,7 +210,7 @@ impl Hasher {
         }
     }
 
-    /// The hasher that was saved; `None` when these bytes are no state of this algorithm's.
+    /// Restores a saved hasher; `None` when the bytes are not a state of this algorithm.
     #[must_use]
     pub fn restore(algorithm: Algorithm, saved: &[u8]) -> Option<Self> {
         fn read<H: SerializableState>(saved: &[u8]) -> Option<H> {
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_could_leave_a_path_or_a_url() {
+    fn refuses_path_and_url_separators() {
         for text in [
             "",
             "sha256",
@@ -285,14 +285,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_hashed_parses_back(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn a_digest_parses_back(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let digest = Digest::sha256(&bytes);
             prop_assert_eq!(digest.as_str().parse::<Digest>().unwrap(), digest.clone());
             prop_assert!(digest.matches(&bytes));
         }
 
         #[test]
-        fn a_saved_hash_goes_on(
+        fn a_saved_hash_resumes(
             before in prop::collection::vec(any::<u8>(), 0..300),
             after in prop::collection::vec(any::<u8>(), 0..300),
             algorithm in prop::sample::select(vec![Algorithm::Sha256, Algorithm::Sha512]),

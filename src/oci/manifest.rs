@@ -1,6 +1,6 @@
-//! Manifests: the bytes exactly as they were read, and a typed view of what they say.
+//! Manifests: the exact bytes, and a typed view of their content.
 //!
-//! The bytes are never written again from the view: digests are over bytes, and signatures are over digests.
+//! The bytes are never serialized again from the view, which would change the digest.
 
 use bytes::Bytes;
 use oci_spec::image::{ImageIndex, ImageManifest};
@@ -12,57 +12,56 @@ use super::{
     media_type::{OCI_INDEX, OCI_MANIFEST, Structure},
 };
 
-/// The largest manifest that is read, in bytes. The specification asks registries for 4 MiB at least.
+/// The largest manifest that is read, in bytes. The specification requires registries to accept at least 4 MiB.
 pub(crate) const LARGEST_MANIFEST: usize = 8 * 1024 * 1024;
 
-/// Why bytes cannot be used as a manifest.
+/// Why bytes are not a valid manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
-    /// The bytes have another digest than the one they were asked for by.
-    #[error("the manifest's bytes have the digest {found}, not {expected}")]
+    /// The bytes do not match the requested digest.
+    #[error("the manifest has digest {found}, not {expected}")]
     Digest {
-        /// What was asked for.
+        /// The requested digest.
         expected: Digest,
         /// What the bytes hash to.
         found: Digest,
     },
-    /// The same tag brought different bytes, none of which has the digest that the registry names.
+    /// Two requests for the same tag returned different bytes, neither of which matches the digest in the header.
     #[error(
         "the registry names the digest {named}, but the tag brought bytes with {} and then with {}: something on the \
          way damages what it carries",
         .readings.0, .readings.1
     )]
     Unstable {
-        /// The digest that the registry names.
+        /// The digest in the registry's header.
         named: Digest,
         /// What the bytes hash to, each time.
         readings: Box<(Digest, Digest)>,
     },
-    /// A tag for which the registry names one manifest and sends another: what a node gets depends on how it asks.
-    #[error(
-        "the registry names the digest {named} for the tag, but the tag brings bytes with the digest {found}"
-    )]
+    /// The registry's header for a tag names one manifest and the body is another: a node may get either.
+    #[error("the registry's header for the tag names digest {named}, but the manifest has {found}")]
     Contradicted {
-        /// The digest in the registry's header, under which there is a manifest.
+        /// The digest in the registry's header, which exists.
         named: Digest,
         /// What the tag's bytes hash to.
         found: Digest,
     },
-    /// The bytes have another length than their parent's descriptor says.
-    #[error("the manifest {digest} has {found} bytes, its descriptor says {expected}")]
+    /// The size differs from the parent's descriptor.
+    #[error("manifest {digest} has {found} bytes, but its descriptor says {expected}")]
     Size {
-        /// Which manifest.
+        /// The manifest.
         digest: Digest,
         /// The descriptor's size.
         expected: u64,
-        /// The number of bytes that came.
+        /// The actual size.
         found: u64,
     },
     /// Not JSON, or a required field is missing or of the wrong type.
-    #[error("the manifest cannot be read: {}", .0.escape_debug())]
+    #[error("invalid manifest: {}", .0.escape_debug())]
     Unreadable(String),
     /// `mediaType` in the body differs from the `Content-Type` it was served with (CVE-2021-41190).
-    #[error("the manifest was served as `{}` but calls itself `{}`", .served.as_str().escape_debug(), .claimed.as_str().escape_debug())]
+    #[error("the manifest was served as `{}` but its `mediaType` is \
+             `{}`", .served.as_str().escape_debug(), .claimed.as_str().escape_debug())]
     TypeConfusion {
         /// The `Content-Type` header.
         served: MediaType,
@@ -70,10 +69,10 @@ pub enum ManifestError {
         claimed: MediaType,
     },
     /// Both an index's `manifests` and an image's `layers` (CVE-2021-41190).
-    #[error("the manifest has both `manifests` and `layers`: it could be read as two different images")]
+    #[error("the manifest has both `manifests` and `layers`, which is ambiguous")]
     Ambiguous,
-    /// An index by its type and an image by its content, or the other way round.
-    #[error("the manifest's type is `{}`, and its content is {}", .0.as_str().escape_debug(), content_of(.0))]
+    /// An index by its type but an image by its content, or vice versa.
+    #[error("the manifest's type is `{}`, but its content is {}", .0.as_str().escape_debug(), content_of(.0))]
     OtherContent(MediaType),
     /// Docker's schema 1.
     #[error(
@@ -82,11 +81,11 @@ pub enum ManifestError {
     )]
     Schema1,
     /// A descriptor's digest is malformed.
-    #[error("the manifest names a malformed digest")]
+    #[error("the manifest contains an invalid digest")]
     Digests(#[from] DigestError),
 }
 
-/// A manifest as it was read: bytes, digest, media type.
+/// A manifest's exact bytes, its digest and its media type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawManifest {
     media_type: MediaType,
@@ -94,10 +93,10 @@ pub struct RawManifest {
     bytes: Bytes,
 }
 
-/// What a manifest refers to.
+/// What a manifest references.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Contents {
-    /// An index: other manifests, in the order they are written.
+    /// An index: other manifests, in order.
     Index {
         /// The children.
         manifests: Vec<Descriptor>,
@@ -115,7 +114,7 @@ pub enum Contents {
     },
 }
 
-/// The fields that decide what a manifest is, before anything else in it is trusted.
+/// The fields that decide the type of a manifest. Checked before the rest is parsed.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Shape {
@@ -132,8 +131,8 @@ struct Shape {
 }
 
 impl RawManifest {
-    /// Takes bytes that a registry served with `content_type`, checks them against the digest they were
-    /// asked for by (if any), and decides their media type.
+    /// Reads bytes that a registry served with `content_type`: checks them against the requested digest, if any, and
+    /// determines the media type.
     pub fn read(
         content_type: Option<&str>,
         bytes: Bytes,
@@ -167,7 +166,7 @@ impl RawManifest {
         &self.digest
     }
 
-    /// The bytes as they were read.
+    /// The exact bytes.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -185,7 +184,7 @@ impl RawManifest {
         Descriptor::new(self.media_type.clone(), self.digest.clone(), self.size())
     }
 
-    /// Checks the length against what the parent says.
+    /// Checks the size against the parent's descriptor.
     pub fn check_size(&self, expected: &Descriptor) -> Result<(), ManifestError> {
         if self.size() == expected.size {
             return Ok(());
@@ -193,7 +192,7 @@ impl RawManifest {
         Err(ManifestError::Size { digest: self.digest.clone(), expected: expected.size, found: self.size() })
     }
 
-    /// What it refers to.
+    /// What it references.
     pub fn contents(&self) -> Result<Contents, ManifestError> {
         let unreadable = |error: oci_spec::OciSpecError| ManifestError::Unreadable(error.to_string());
         match self.media_type.structure() {
@@ -224,7 +223,7 @@ fn descriptors(read: &[oci_spec::image::Descriptor]) -> Result<Vec<Descriptor>, 
     read.iter().map(|descriptor| Descriptor::try_from(descriptor).map_err(ManifestError::from)).collect()
 }
 
-/// The body's own `mediaType` wins where the header says nothing specific; both must agree otherwise.
+/// The body's `mediaType` applies if the header is not specific; otherwise both must agree.
 fn decide_media_type(content_type: Option<&str>, bytes: &[u8]) -> Result<MediaType, ManifestError> {
     let shape: Shape =
         serde_json::from_slice(bytes).map_err(|error| ManifestError::Unreadable(error.to_string()))?;
@@ -256,7 +255,7 @@ fn decide_media_type(content_type: Option<&str>, bytes: &[u8]) -> Result<MediaTy
     if structure_agrees { Ok(media_type) } else { Err(ManifestError::OtherContent(media_type)) }
 }
 
-/// What a manifest is that is not of its own type.
+/// The content of a manifest whose type does not match.
 fn content_of(media_type: &MediaType) -> &'static str {
     if media_type.structure() == Structure::Index { "an image" } else { "an index" }
 }
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_odd_white_space_and_media_types_it_never_heard_of() {
+    fn keeps_odd_white_space_and_unknown_media_types() {
         let text = image("");
         let manifest = read(None, &text).unwrap();
         assert_eq!(manifest.bytes(), text.as_bytes());
@@ -300,7 +299,7 @@ mod tests {
         let error = read(Some(OCI_INDEX), &image("")).unwrap_err();
         assert_eq!(
             error.to_string(),
-            format!("the manifest's type is `{OCI_INDEX}`, and its content is an image")
+            format!("the manifest's type is `{OCI_INDEX}`, but its content is an image")
         );
         assert_eq!(read(None, r#"{"schemaVersion":1,"fsLayers":[]}"#), Err(ManifestError::Schema1));
     }

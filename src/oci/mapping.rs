@@ -1,4 +1,4 @@
-//! Where each image goes: from a source reference to a destination reference, without asking anyone.
+//! Maps each source reference to a destination reference. No I/O.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,10 +17,10 @@ use super::{
 /// The repository prefix of the vendor's own images.
 pub(crate) const VENDOR_PREFIX: &str = "us-east4-docker.pkg.dev/thoras-registry/platform";
 
-/// Where the packaged chart stands below the root.
+/// The path of the packaged chart below the root.
 pub(crate) const CHARTS: &str = "charts";
 
-/// How a destination's repository is named after its source.
+/// How destination repositories are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Naming {
@@ -43,7 +43,7 @@ impl fmt::Display for Naming {
     }
 }
 
-/// `REGISTRY[/PATH]`: where the mirror lives.
+/// `REGISTRY[/PATH]`: the root of the mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
     registry: String,
@@ -93,16 +93,16 @@ impl std::fmt::Display for Root {
     }
 }
 
-/// One image on its way: where it comes from, where it goes, under which tag.
+/// One image: its source, its destination repository and its tag.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Mapping {
     /// The reference that was requested.
     pub source: Reference,
-    /// The digest to copy where a lock, and not the source, says what the reference's tag names.
+    /// The digest to copy, if a lock pins the tag.
     pub pinned: Option<Digest>,
-    /// The repository it is pushed to.
+    /// The destination repository.
     pub repository: Repository,
-    /// The tag it is pushed under.
+    /// The destination tag.
     pub tag: String,
 }
 
@@ -114,7 +114,7 @@ impl Mapping {
         self.pinned.iter().cloned().fold(source, Reference::with_digest)
     }
 
-    /// The destination as a person writes it.
+    /// The destination as shown to the user.
     #[must_use]
     pub fn destination(&self) -> String {
         format!("{}:{}", self.repository, self.tag)
@@ -127,7 +127,7 @@ impl Mapping {
     }
 }
 
-/// Why images cannot be given destinations.
+/// Why images cannot be mapped to destinations.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MappingError {
     /// Two different sources would be pushed to one destination.
@@ -135,11 +135,11 @@ pub enum MappingError {
     Collision {
         /// The destination.
         destination: String,
-        /// All the sources that end there.
+        /// All sources with this destination.
         sources: Vec<Reference>,
     },
-    /// The destination would not be a legal name.
-    #[error("{reference} cannot be named below the destination")]
+    /// The destination would not be a valid name.
+    #[error("{reference} has no valid name below the destination")]
     Name {
         /// The source.
         reference: Reference,
@@ -163,13 +163,13 @@ pub struct Namer {
 }
 
 impl Namer {
-    /// `prefix` is what `relative` cuts off: `HOST[/PATH]`, see [`common_prefix`].
+    /// `prefix` is what `relative` strips: `HOST[/PATH]`, see [`common_prefix`].
     #[must_use]
     pub fn new(root: Root, naming: Naming, prefix: Option<String>) -> Self {
         Self { naming, prefix, chart: None, yielding: BTreeSet::new(), root }
     }
 
-    /// Names this chart as `helm` users look for it, `charts/NAME`, whatever the rule for images is.
+    /// Names this chart `charts/NAME`, as `helm` users expect, regardless of the rule for images.
     #[must_use]
     pub(crate) fn with_chart(self, chart: Option<Reference>) -> Self {
         Self { chart, ..self }
@@ -193,8 +193,8 @@ impl Namer {
         Ok(Mapping { source: source.clone(), pinned: None, repository, tag })
     }
 
-    /// Names all images and refuses two sources for one destination. Two references to the same
-    /// repository that pin the same digest, or that pin nothing and have one tag, are one source.
+    /// Names all images and refuses two sources for one destination. References to the same repository with the same
+    /// digest, or without digest and with the same tag, are one source.
     pub fn map_all(&self, sources: &[Reference]) -> Result<Vec<Mapping>, MappingError> {
         let mut mappings = sources.iter().map(|source| self.map(source)).collect::<Result<Vec<_>, _>>()?;
         if !self.yielding.is_empty() {
@@ -226,7 +226,7 @@ impl Namer {
         }
         match self.naming {
             Naming::Last => last_component(repository.path()).to_owned(),
-            // A port's colon and an IPv6 address's brackets cannot stand in a repository name.
+            // A repository name cannot contain a port's colon or an IPv6 address's brackets.
             Naming::Full => {
                 let host = repository.registry().replace(['[', ']'], "").replace(':', "-");
                 format!("{host}/{}", repository.path())
@@ -267,8 +267,8 @@ fn last_component(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// What `relative` naming cuts off when no prefix was asked for: the vendor's prefix if any image stands
-/// below it, else the longest `HOST[/PATH]` that all images share, else nothing.
+/// The default prefix that `relative` strips: the vendor's prefix if any image is below it, else the longest
+/// `HOST[/PATH]` that all images share, else nothing.
 #[must_use]
 pub(crate) fn common_prefix(references: &[Reference]) -> Option<String> {
     if references.iter().any(|reference| reference.repository().is_below(VENDOR_PREFIX)) {
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_has_its_own_place_whatever_the_naming() {
+    fn a_chart_has_its_own_path_regardless_of_the_naming() {
         let chart: Reference = "localhost/charts/shop:1.2.3_b".parse().unwrap();
         let published: Reference = "ghcr.io/team/deep/shop:1.2.3".parse().unwrap();
         for naming in [Naming::Relative, Naming::Last, Naming::Full] {
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_in_the_charts_place_is_a_collision() {
+    fn an_image_with_the_charts_path_is_a_collision() {
         let sources = references(&["localhost/charts/shop:1", "quay.io/charts/shop:1"]);
         let namer = Namer::new("reg:5000/mirror".parse().unwrap(), Naming::Relative, None)
             .with_chart(sources.first().cloned());
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_only_get_a_tag_of_their_own() {
+    fn references_without_a_tag_get_a_generated_tag() {
         let one = format!("quay.io/a/b@sha256:{}", "1".repeat(64));
         let two = format!("quay.io/a/b@sha256:{}", "2".repeat(64));
         assert_eq!(

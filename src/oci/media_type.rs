@@ -14,35 +14,35 @@ pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.lis
 /// `application/vnd.docker.distribution.manifest.v2+json`
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
-/// The four types that are asked for at once (`Accept`) whenever a manifest is read.
+/// The four types in the `Accept` header of every request for a manifest.
 pub const ACCEPTED: [&str; 4] = [OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST];
 
-/// A media type, kept exactly as it was written.
+/// A media type, exactly as written.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MediaType(Arc<str>);
 
-/// What a media type says about a manifest's structure.
+/// A manifest's structure according to its media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Structure {
     /// A list of manifests: an OCI index or a Docker manifest list.
     Index,
     /// A config and layers.
     Image,
-    /// Docker's schema 1, which digests and pushes differently and is refused.
+    /// Docker's schema 1, whose digests work differently. It is refused.
     Schema1,
-    /// Something this program has no name for.
+    /// An unknown type.
     Unknown,
 }
 
 impl MediaType {
-    /// The text as it was written.
+    /// The text as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What kind of manifest it names.
+    /// The structure of a manifest of this type.
     #[must_use]
     pub fn structure(&self) -> Structure {
         match self.as_str() {
@@ -62,7 +62,7 @@ impl MediaType {
         )
     }
 
-    /// Layers that licenses forbid to redistribute; registries often do not hold them.
+    /// Whether it is a layer that may not be redistributed. Registries often do not have such layers.
     #[must_use]
     pub fn is_foreign_layer(&self) -> bool {
         self.0.contains(".nondistributable.") || self.0.contains("rootfs.foreign.")

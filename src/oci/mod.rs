@@ -1,7 +1,7 @@
 //! The vocabulary of the OCI specifications: names, digests, platforms, descriptors and manifests.
 //!
-//! Nothing here performs I/O. Everything that arrives from outside (a reference on the command line, a
-//! digest in a manifest) is parsed into one of these types before it can become part of a URL or a path.
+//! No I/O. Input from outside (a reference on the command line, a digest in a manifest) is parsed into one of these
+//! types before it becomes part of a URL or a path.
 
 pub(crate) mod chart;
 pub(crate) mod descriptor;

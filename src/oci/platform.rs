@@ -20,8 +20,8 @@ pub struct Platform {
 pub struct PlatformError(String);
 
 impl Platform {
-    /// From the parts that an index or a config names. Empty variants count as none; characters outside
-    /// the grammar, which only a broken or hostile registry sends, become `_`.
+    /// From the fields of an index or a config. An empty variant counts as none; invalid characters, which only a
+    /// broken or hostile registry sends, become `_`.
     #[must_use]
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let clean = |text: &str| {
@@ -35,14 +35,14 @@ impl Platform {
         }
     }
 
-    /// `unknown/unknown`: what build tools write for attestation manifests, which no node ever runs.
+    /// Whether it is `unknown/unknown`, which build tools write for attestation manifests.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         self.os == "unknown" || self.architecture == "unknown"
     }
 
-    /// Whether a node of `self` is served by an image for `available`: equal once the variants that
-    /// are an architecture's baseline (arm64/v8, amd64/v1, arm/v7) are left out.
+    /// Whether a node with platform `self` can run an image for `available`: they are equal without baseline variants
+    /// (arm64/v8, amd64/v1, arm/v7).
     #[must_use]
     pub fn is_served_by(&self, available: &Self) -> bool {
         self.os == available.os
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_other_shapes() {
+    fn refuses_malformed_platforms() {
         for text in ["", "linux", "linux/", "linux/arm/v7/x", "linux /arm"] {
             assert!(text.parse::<Platform>().is_err(), "{text}");
         }

@@ -18,13 +18,13 @@ const DOCKER_HUB: &str = "docker.io";
 /// Why a text is not an image reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
-    /// Nothing stood there.
+    /// The text is empty.
     #[error("an image reference cannot be empty")]
     Empty,
-    /// A URL was given where a reference was expected. Without the user and password that it may have held.
+    /// A URL instead of a reference, shown without user and password.
     #[error("`{}` is a URL: write an image reference without `scheme://`", .0.escape_debug())]
     Url(String),
-    /// A user was written before the host. Without it, and without the password.
+    /// A user name before the host. Shown without user and password.
     #[error("`{}` names a user: write an image reference without `user:password@`", .0.escape_debug())]
     Login(String),
     /// The host part is not a host name, an address or `host:port`.
@@ -40,12 +40,12 @@ pub enum ReferenceError {
     /// The tag does not follow the specification's grammar.
     #[error("`{}` is not a tag: letters, digits, _ . and -, not starting with . or -, 128 characters at most", .0.escape_debug())]
     Tag(String),
-    /// What stands behind `@` is not a digest.
+    /// The part after `@` is not a digest.
     #[error(transparent)]
     Digest(#[from] DigestError),
 }
 
-/// A repository on one registry: what a blob or a manifest belongs to.
+/// A repository of a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Repository {
     registry: String,
@@ -53,7 +53,7 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Checks both parts.
+    /// Validates both parts.
     pub fn new(registry: &str, path: &str) -> Result<Self, ReferenceError> {
         check_registry(registry)?;
         check_path(path)?;
@@ -72,7 +72,7 @@ impl Repository {
         &self.path
     }
 
-    /// Whether it stands below `prefix`, a normalized `HOST[/PATH]`, at a component boundary.
+    /// Whether it is below `prefix`, a normalized `HOST[/PATH]`, at a component boundary.
     #[must_use]
     pub(crate) fn is_below(&self, prefix: &str) -> bool {
         let full = self.to_string();
@@ -83,7 +83,7 @@ impl Repository {
 impl FromStr for Repository {
     type Err = ReferenceError;
 
-    /// Reads `REGISTRY/PATH`; the registry cannot be left out.
+    /// Parses `REGISTRY/PATH`; the registry is required.
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let (registry, path) =
             text.split_once('/').ok_or_else(|| ReferenceError::Repository(text.to_owned()))?;
@@ -97,7 +97,7 @@ impl fmt::Display for Repository {
     }
 }
 
-/// How a manifest is asked for within its repository.
+/// How a manifest is requested within its repository.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
     /// By a tag, which can move.
@@ -161,7 +161,7 @@ impl Reference {
         self.digest.as_ref()
     }
 
-    /// What to pull: the digest wins over the tag.
+    /// What to pull: the digest takes precedence over the tag.
     #[must_use]
     pub fn target(&self) -> Target {
         match (&self.digest, &self.tag) {
@@ -202,13 +202,13 @@ impl FromStr for Reference {
     }
 }
 
-/// Whether an at sign ends a user's name (and password) rather than beginning a digest, in which there is no slash.
+/// Whether an `@` follows a user name (and password) rather than starting a digest, which contains no slash.
 fn names_a_user(text: &str) -> bool {
     text.rsplit_once('@').is_some_and(|(before, after)| before.contains('@') || after.contains('/'))
 }
 
-/// A malformed reference as it may be repeated: up to the last at sign that does not begin a digest there may be a
-/// password, whatever characters it is made of.
+/// A malformed reference that is safe to show: everything up to the last `@` that does not start a digest may be a
+/// password.
 pub(crate) fn hide_login(text: &str) -> String {
     let (name, digest) = match text.rsplit_once('@') {
         Some((name, digest)) if digest.parse::<Digest>().is_ok() => (name, Some(digest)),
@@ -220,7 +220,7 @@ pub(crate) fn hide_login(text: &str) -> String {
     format!("{scheme}***@{rest}{digest}")
 }
 
-/// A colon after the last slash begins a tag; one before it belongs to the registry's port.
+/// A colon after the last slash starts a tag; one before it belongs to the port.
 fn split_tag(text: &str) -> (&str, Option<&str>) {
     let last = text.rfind('/').map_or(0, |slash| slash + 1);
     match text.get(last..).and_then(|component| component.split_once(':')) {
@@ -242,7 +242,7 @@ fn normalize(name: &str) -> Result<Repository, ReferenceError> {
     Repository::new(&registry, path)
 }
 
-/// Lower-case, with Docker Hub's other names folded into `docker.io`.
+/// In lower case, with Docker Hub's other names replaced by `docker.io`.
 #[must_use]
 pub(crate) fn normalize_registry(registry: &str) -> String {
     let lower = registry.to_ascii_lowercase();
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_the_grammar_refuses() {
+    fn refuses_invalid_references() {
         for text in [
             "",
             "a:",
@@ -388,7 +388,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_printed_parses_back(
+        fn a_printed_reference_parses_back(
             host in "[a-z]{1,8}\\.[a-z]{2,4}(:[1-9][0-9]{0,3})?",
             path in "[a-z0-9]{1,6}((\\.|_|__|-{1,3})[a-z0-9]{1,6}){0,2}(/[a-z0-9]{1,6}){0,3}",
             tag in "[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}",

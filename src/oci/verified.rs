@@ -1,5 +1,5 @@
-//! Verified reading: bytes are hashed once while they stream, and the last piece is held back until the
-//! digest and the size match, so that no reader ever completes a blob that is not what it claims to be.
+//! Verified reading: bytes are hashed once while they stream, and the last piece is held back until digest and size
+//! match, so that no reader completes a wrong blob.
 
 use bytes::Bytes;
 
@@ -8,26 +8,26 @@ use super::{Descriptor, Digest, Hasher};
 /// How bytes differ from their descriptor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
-    /// More bytes came than the descriptor says.
-    #[error("blob {digest} is longer than the {expected} bytes that its descriptor says")]
+    /// The blob is longer than its descriptor says.
+    #[error("blob {digest} is longer than the {expected} bytes in its descriptor")]
     TooLong {
         /// Which blob.
         digest: Digest,
         /// The descriptor's size.
         expected: u64,
     },
-    /// The bytes ended early.
+    /// The blob is shorter than its descriptor says.
     #[error("blob {digest} ended after {found} of {expected} bytes")]
     TooShort {
         /// Which blob.
         digest: Digest,
         /// The descriptor's size.
         expected: u64,
-        /// How many bytes came.
+        /// The number of bytes.
         found: u64,
     },
-    /// The right number of bytes, with another digest.
-    #[error("blob {expected} arrived as other bytes: they hash to {found}")]
+    /// The size matches, the digest does not.
+    #[error("blob {expected} arrived corrupted: its bytes have digest {found}")]
     Digest {
         /// The descriptor's digest.
         expected: Digest,
@@ -36,7 +36,7 @@ pub enum Mismatch {
     },
 }
 
-/// Checks one blob as it streams past. Memory: the hash state and one piece.
+/// Verifies one blob as it streams. Memory: the hash state and one piece.
 #[derive(Debug)]
 pub struct Verifier {
     digest: Digest,
@@ -47,7 +47,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A check against `expected`.
+    /// Verifies against `expected`.
     #[must_use]
     pub fn new(expected: &Descriptor) -> Self {
         Self {
@@ -59,13 +59,13 @@ impl Verifier {
         }
     }
 
-    /// The same check from `offset` on; `hasher` has seen all bytes before it.
+    /// Verifies from `offset` on; `hasher` has hashed all bytes before it.
     #[must_use]
     pub(crate) fn resumed(expected: &Descriptor, offset: u64, hasher: Hasher) -> Self {
         Self { seen: offset, hasher, ..Self::new(expected) }
     }
 
-    /// The hash over everything that has been pushed.
+    /// The hash of all bytes so far.
     #[must_use]
     pub(crate) fn hasher(&self) -> &Hasher {
         &self.hasher
@@ -77,7 +77,7 @@ impl Verifier {
         self.seen
     }
 
-    /// Takes the next piece and gives back the one before it, which may now be passed on.
+    /// Takes the next piece and returns the previous one, which may now be passed on.
     pub fn push(&mut self, piece: Bytes) -> Result<Option<Bytes>, Mismatch> {
         if piece.is_empty() {
             return Ok(None);
@@ -90,7 +90,7 @@ impl Verifier {
         Ok(self.held.replace(piece))
     }
 
-    /// Releases the last piece (none for an empty blob) when size and digest match.
+    /// Returns the last piece (none for an empty blob) if size and digest match.
     pub fn finish(self) -> Result<Option<Bytes>, Mismatch> {
         if self.seen < self.size {
             return Err(Mismatch::TooShort { digest: self.digest, expected: self.size, found: self.seen });
@@ -113,7 +113,7 @@ mod tests {
         Descriptor::new("application/x".into(), Digest::sha256(bytes), bytes.len() as u64)
     }
 
-    /// What a consumer would have received, and how it ended.
+    /// The bytes that a consumer receives, and the result.
     fn stream(expected: &Descriptor, pieces: &[Vec<u8>]) -> (Vec<u8>, Result<(), Mismatch>) {
         let mut verifier = Verifier::new(expected);
         let mut received = Vec::new();
@@ -134,7 +134,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn right_bytes_pass_whole(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8)) {
+        fn correct_bytes_pass_completely(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8)) {
             let whole = pieces.concat();
             let (received, end) = stream(&descriptor_of(&whole), &pieces);
             prop_assert_eq!(end, Ok(()));
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_lengths_are_named() {
+    fn wrong_lengths_are_reported() {
         let expected = descriptor_of(b"abc");
         assert!(matches!(stream(&expected, &[b"ab".to_vec()]).1, Err(Mismatch::TooShort { found: 2, .. })));
         assert!(matches!(stream(&expected, &[b"abcd".to_vec()]).1, Err(Mismatch::TooLong { .. })));

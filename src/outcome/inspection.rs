@@ -1,4 +1,4 @@
-//! What `inspect` and `bundle inspect` find.
+//! The results of `inspect` and `bundle inspect`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use crate::{
     oci::{ChartIdentity, Digest, MediaType, Platform, Reference},
 };
 
-/// What `inspect` found.
+/// The result of `inspect`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Inspection {
@@ -30,7 +30,7 @@ pub(crate) struct InspectedImage {
     pub media_type: MediaType,
     /// The root manifest's size in bytes.
     pub manifest_size: u64,
-    /// Bytes of the root and everything it references; content shared by several platforms counts once.
+    /// Bytes of the root and everything it references; content that platforms share counts once.
     pub total_size: u64,
     /// The platforms that a node can run, in the index's order.
     pub platforms: Vec<InspectedPlatform>,
@@ -65,12 +65,12 @@ pub(crate) struct InspectedPlatform {
 pub(crate) struct Attestation {
     /// The digest of the attestation's own manifest.
     pub digest: Digest,
-    /// The manifest that it describes, if it names one.
+    /// The manifest that it describes, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<Digest>,
 }
 
-/// What `bundle inspect` found.
+/// The result of `bundle inspect`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct BundleContents {
@@ -80,7 +80,7 @@ pub(crate) struct BundleContents {
     pub path: String,
     /// Its size in bytes.
     pub size: u64,
-    /// The chart that the images came from, if the bundle's lock names one.
+    /// The chart that the images came from, if the bundle's lock records it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chart: Option<ChartIdentity>,
     /// The base of a delta bundle.
@@ -90,11 +90,11 @@ pub(crate) struct BundleContents {
     pub images: Vec<BundledImage>,
     /// The images that `bundle export --keep-going` skipped because they failed.
     pub left_out: Vec<Reference>,
-    /// Why other images of the index cannot be shown.
+    /// Why the remaining images of the index cannot be shown.
     pub failures: Vec<Failure>,
 }
 
-/// What a delta bundle leaves out.
+/// The blobs that a delta bundle leaves out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DeltaBase {
@@ -110,7 +110,7 @@ pub(crate) struct DeltaBase {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct BundledImage {
-    /// Its full name, if it has one.
+    /// Its full name, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<Reference>,
     /// Its name in the bundle if that is not a full name: a tag, for example.
@@ -120,7 +120,7 @@ pub(crate) struct BundledImage {
     pub digest: Digest,
     /// The root's media type.
     pub media_type: MediaType,
-    /// Bytes of the root and everything it references; content shared by several platforms counts once.
+    /// Bytes of the root and everything it references; content that platforms share counts once.
     pub total_size: u64,
     /// The platforms that a node can run, in the index's order.
     pub platforms: Vec<InspectedPlatform>,

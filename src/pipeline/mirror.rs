@@ -1,7 +1,7 @@
 //! Mirrors every image: resolve, plan, transfer, confirm.
 //!
-//! All images run at once. What is at the destination is read first: it answers most questions of a second
-//! run, and whatever manifests it has need not be read from the source.
+//! All images run concurrently. The destination is read first: a second run needs little more, and manifests that it
+//! has are not read from the source.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,25 +30,25 @@ use crate::{
     waiver::Waivers,
 };
 
-/// How many blobs a dry run checks at once.
-const LOOKED_AT_ONCE: usize = 16;
+/// How many blobs of an image are checked concurrently.
+const CHECKED_AT_ONCE: usize = 16;
 
 /// How images are mirrored.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Platforms that every image must have.
     pub platforms: Vec<Platform>,
-    /// Permission to lack some of them.
+    /// Which images may lack which of them.
     pub waivers: Waivers,
-    /// How closely the destination is read: manifests, or every blob as well.
+    /// How thoroughly the destination is checked: only manifests, or every blob as well.
     pub check: Level,
     /// Whether foreign layers are copied as well.
     pub foreign_layers: ForeignLayers,
-    /// Whether a tag that names another digest may be moved.
+    /// Whether a tag that points to another digest may be moved.
     pub overwrite: bool,
     /// Only plan.
     pub dry_run: bool,
-    /// How many blobs move at once at most.
+    /// The maximum number of concurrent blob transfers.
     pub jobs: usize,
     /// Start no further image after the first failure.
     pub fail_fast: bool,
@@ -105,7 +105,10 @@ pub async fn mirror<S: Source, D: Destination>(
     }
     let lost = |image: &Mapping| Mirrored {
         outcome: ImageOutcome {
-            failure: Some(Failure::new(Kind::Image, "an internal error ended this image; please report it")),
+            failure: Some(Failure::new(
+                Kind::Image,
+                "internal error while mirroring this image; please report it",
+            )),
             ..ImageOutcome::new(image, Status::Failed)
         },
         graph: None,
@@ -124,7 +127,7 @@ struct Run<S, D> {
     failed: AtomicBool,
 }
 
-/// An image that could not be mirrored: what to report of it.
+/// Why an image could not be mirrored.
 struct Stopped {
     failure: Failure,
     problems: Vec<Problem>,
@@ -149,7 +152,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         let begun = Instant::now();
         let outcome = ImageOutcome::new(image, Status::Failed);
         let mut mirrored = Mirrored { outcome, graph: None, missing_repository: None };
-        // What was asked for by digest is known by digest even if it fails: the lock must not forget it.
+        // An image that is requested by digest keeps it even if it fails: the lock must not lose it.
         mirrored.outcome.digest = image.pull().digest().cloned();
         if self.stops() {
             mirrored.outcome.status = Status::Skipped;
@@ -220,7 +223,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         Ok(())
     }
 
-    /// What the destination has.
+    /// Reads the image at the destination.
     async fn survey(&self, image: &Mapping) -> Result<Survey, Error> {
         let Options { check, foreign_layers, .. } = self.options;
         let target = image.target();
@@ -232,8 +235,8 @@ impl<S: Source, D: Destination> Run<S, D> {
         self.options.platforms.iter().filter(waived).cloned().collect()
     }
 
-    /// The root's bytes. A digest that was written is not asked for again; a tag is, by HEAD, when what the
-    /// destination has may be all that is needed.
+    /// The root manifest. If the destination has the image, a tag is first resolved with HEAD, which may show that
+    /// nothing must be read from the source.
     async fn root(&self, image: &Mapping, there: &Survey) -> Result<RawManifest, Error> {
         let source = image.source.repository();
         let written = image.pull().target();
@@ -251,7 +254,7 @@ impl<S: Source, D: Destination> Run<S, D> {
             return Ok(root.manifest.clone());
         }
         let read = match self.source.manifest(source, &target).await? {
-            // What HEAD named is not there: its header is wrong, or the tag has been moved since.
+            // The digest from HEAD does not exist: its header is wrong, or the tag has been moved since.
             None if target != written => self.source.manifest(source, &written).await?,
             read => read,
         };
@@ -267,7 +270,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         )
     }
 
-    /// Notes what the image is made of and says so.
+    /// Records the properties of the image and emits events about them.
     fn describe(&self, image: &Arc<Mapping>, graph: &Graph, mirrored: &mut Mirrored) -> Result<(), Failure> {
         let Some(root) = graph.root() else {
             return Err(Failure::new(Kind::Image, format!("{} has no manifest", image.source)));
@@ -296,9 +299,12 @@ impl<S: Source, D: Destination> Run<S, D> {
         match moved_from {
             Some(old) if !self.options.overwrite => Err(Failure::new(
                 Kind::Image,
-                format!("{} already names {old}, and --no-overwrite prevents moving it", image.destination()),
+                format!(
+                    "{} already points to {old}, and --no-overwrite prevents moving it",
+                    image.destination()
+                ),
             )
-            .with_hint("leave out --no-overwrite, or delete the tag at the destination")),
+            .with_hint("omit --no-overwrite, or delete the tag at the destination")),
             _ => Ok(()),
         }
     }
@@ -314,22 +320,21 @@ impl<S: Source, D: Destination> Run<S, D> {
                 presence.blobs.insert(digest.clone(), false);
             }
         }
-        let looked: Vec<Result<_, Error>> = stream::iter(self.to_look_for(graph, there))
+        let looked: Vec<Result<_, Error>> = stream::iter(self.blobs_to_check(graph, there))
             .map(|blob| async move {
                 let size = self.destination.blob_size(&image.repository, &blob.digest).await?;
                 Ok((blob.digest, size == Some(blob.size)))
             })
-            .buffer_unordered(LOOKED_AT_ONCE)
+            .buffer_unordered(CHECKED_AT_ONCE)
             .collect()
             .await;
         presence.blobs.extend(looked.into_iter().collect::<Result<Vec<_>, _>>()?);
         Ok(presence)
     }
 
-    /// The blobs to look for one by one. A dry run looks for all, since it begins no upload that would tell. Else a
-    /// manifest that is there stands for its blobs, but not for its foreign layers: an earlier run may have left
-    /// them out.
-    fn to_look_for(&self, graph: &Graph, there: &Survey) -> Vec<Descriptor> {
+    /// The blobs to check one by one. A dry run checks all, because it starts no upload that would tell. Otherwise an
+    /// existing manifest implies its blobs, except for foreign layers, which an earlier run may have skipped.
+    fn blobs_to_check(&self, graph: &Graph, there: &Survey) -> Vec<Descriptor> {
         let is_unproven = |blob: &Descriptor| {
             there.graph.is_some()
                 && self.options.check == Level::Platforms
@@ -339,14 +344,14 @@ impl<S: Source, D: Destination> Run<S, D> {
         blobs.filter(|blob| self.options.dry_run || is_unproven(blob)).cloned().collect()
     }
 
-    /// Plans and claims the plan's blobs without waiting in between, as [`Transfer::admit`] requires.
+    /// Plans the image and claims its blobs without awaiting anything in between, as [`Transfer::admit`] requires.
     fn plan(&self, image: &Arc<Mapping>, graph: &Graph, presence: &Presence) -> (Admitted, bool, Bytes) {
         let source = image.source.repository();
         let same_registry = source.registry() == image.repository.registry();
         let mut planner = self.planner.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = planner.add(graph, &image.repository, same_registry.then_some(source), presence);
         let (idle, bytes) = (plan.is_idle(), plan.bytes());
-        // A dry run begins nothing that could be announced.
+        // A dry run transfers nothing, so do not announce it.
         if !self.options.dry_run {
             self.events.emit(Event::Planned {
                 image: Arc::clone(image),
@@ -371,21 +376,20 @@ fn refuse_missing_platforms(graph: &Graph, required: &[Platform]) -> Result<(), 
     let lacking: Vec<String> = graph.lacks(required).iter().map(ToString::to_string).collect();
     let failure = Failure::new(Kind::Image, format!("the source has no {}", lacking.join(" and no ")))
         .with_hint(
-            "if this is expected, pass --allow-missing-platform IMAGE[=PLATFORM], or name the \
-             platforms that your nodes have with --platform",
+            "if this is expected, pass --allow-missing-platform IMAGE[=PLATFORM], or pass the platforms of your nodes \
+             with --platform",
         );
     Err(Stopped { problems, ..failure.into() })
 }
 
 fn unconfirmed(problems: Vec<Problem>) -> Stopped {
     let kind = Problem::failure_kind_of(&problems, FoundBy::Confirmation);
-    let failure = Failure::new(kind, "the destination, read again, does not hold what was pushed").with_hint(
-        "another client may be writing to it, or it may be losing data: run the same command again",
-    );
+    let failure = Failure::new(kind, "the destination does not have what was pushed")
+        .with_hint("another client may be writing to it, or it may be losing data: run the command again");
     Stopped { problems, ..failure.into() }
 }
 
-/// Says that an image's foreign layers are left out.
+/// Warns that an image's foreign layers are skipped.
 pub(crate) fn warn_of_foreign_layers(image: &Mapping, graph: &Graph, events: &dyn EventSink) {
     let left_out = graph.left_out();
     if left_out > 0 {

@@ -1,5 +1,4 @@
-//! What is done with every image: resolve, plan, transfer, confirm; or the same without the transfer. Jobs only choose
-//! endpoints and options.
+//! The steps for every image: resolve, plan, transfer, confirm; or only confirm. Jobs choose endpoints and options.
 
 pub(crate) mod mirror;
 mod verify;

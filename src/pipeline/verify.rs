@@ -1,4 +1,4 @@
-//! Verifies a mirror: every image is read at the destination and compared with what is expected. Nothing is moved.
+//! Verifies a mirror: reads every image at the destination and compares it with the expectation. Transfers nothing.
 
 use std::{sync::Arc, time::Instant};
 
@@ -14,21 +14,21 @@ use crate::{
     problem::Problem,
 };
 
-/// How many images are verified at once; each reads several manifests and blobs at once.
+/// How many images are verified concurrently. Each reads several manifests and blobs concurrently.
 const AT_ONCE: usize = 8;
 
-/// What an image should be at the destination.
+/// The expected state of an image at the destination.
 #[derive(Debug, Clone)]
 pub struct Expectation {
-    /// The image and where it should be.
+    /// The image and its destination.
     pub image: Arc<Mapping>,
-    /// The digest that it should have; `Err` says why that is not known.
+    /// The expected digest, or why it is not known.
     pub digest: Result<Digest, Unknown>,
-    /// The platforms that it must have, the waived ones left out.
+    /// The required platforms, without waived ones.
     pub platforms: Vec<Platform>,
     /// Required platforms that may be missing.
     pub waived: Vec<Platform>,
-    /// Whether its foreign layers must be there.
+    /// Whether its foreign layers are required.
     pub foreign_layers: ForeignLayers,
 }
 
@@ -46,7 +46,7 @@ impl Expectation {
     }
 }
 
-/// Why the digest that an image should have is not known.
+/// Why the expected digest of an image is not known.
 #[derive(Debug, Clone)]
 pub enum Unknown {
     /// The run that wrote the lock never confirmed it.
@@ -86,7 +86,7 @@ async fn verify_image<D: Source>(destination: &D, expectation: Expectation, leve
     outcome.waived.clone_from(&expectation.waived);
     let (repository, target) = (&image.repository, image.target());
     let foreign_layers = expectation.foreign_layers;
-    let read = confirm::survey_what_answers(destination, repository, &target, level, foreign_layers);
+    let read = confirm::survey_partially(destination, repository, &target, level, foreign_layers);
     let survey = match read.await {
         Ok(survey) => survey,
         Err(error) => {
@@ -115,7 +115,7 @@ async fn verify_image<D: Source>(destination: &D, expectation: Expectation, leve
         }
     }
     if let Some(graph) = &survey.graph {
-        // Only what is really missing was waived.
+        // Report only waived platforms that are missing.
         outcome.waived = graph.lacks(&outcome.waived);
     }
     outcome.status = match (outcome.problems.is_empty(), &outcome.failure) {

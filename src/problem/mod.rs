@@ -1,7 +1,8 @@
-//! What can be wrong with an image, at a destination or in a bundle.
+//! Problems of images, at a destination or in a bundle.
 //!
-//! A check returns every [`Problem`] that it finds, as a typed value that says where it is and what is wrong. What helps is a
-//! [`Remedy`]; [`Problem::remedy`] and [`Problem::failure_kind`] are the only places that decide remedy and exit code.
+//! A check returns every [`Problem`] that it finds, as a typed value with the location and the kind of problem.
+//! [`Problem::remedy`] and [`Problem::failure_kind`] are the only functions that decide the [`Remedy`] and the exit
+//! code.
 
 mod remedy;
 
@@ -16,7 +17,7 @@ use crate::{
     oci::{Digest, Platform, Reference},
 };
 
-/// Which end of a copy.
+/// A side of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
@@ -35,27 +36,27 @@ impl fmt::Display for Side {
     }
 }
 
-/// One difference between what a place holds and what it should hold.
+/// One difference between the actual and the expected content of a destination or bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Problem {
     /// No manifest under the tag.
     MissingTag,
-    /// The tag names another manifest.
+    /// The tag points to another manifest.
     OtherDigest {
-        /// What it should name.
+        /// The expected digest.
         expected: Digest,
-        /// What it names.
+        /// The actual digest.
         found: Digest,
     },
     /// A required platform is not in the index.
     MissingPlatform {
         /// The platform that is missing.
         platform: Platform,
-        /// The platforms that are there.
+        /// The platforms in the index.
         available: Vec<Platform>,
     },
-    /// The index names a manifest that is not there.
+    /// A manifest that the index references is missing.
     MissingManifest {
         /// The manifest.
         digest: Digest,
@@ -63,49 +64,49 @@ pub enum Problem {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         platform: Option<Platform>,
     },
-    /// A manifest's bytes are not what their digest says, or cannot be understood.
+    /// A manifest does not match its digest, or cannot be parsed.
     BadManifest {
         /// The manifest.
         digest: Digest,
         /// What is wrong with it.
         reason: String,
     },
-    /// A manifest names a blob that is not there.
+    /// A blob that a manifest references is missing.
     MissingBlob {
         /// The blob.
         digest: Digest,
-        /// Its size in bytes, as the manifest says.
+        /// Its size in bytes according to the manifest.
         size: u64,
     },
-    /// A blob has another size than its manifest says.
+    /// A blob does not have the size in its manifest.
     WrongSize {
         /// The blob.
         digest: Digest,
-        /// The manifest's size in bytes.
+        /// The size in bytes according to the manifest.
         expected: u64,
-        /// The size in bytes that the destination names.
+        /// The size in bytes at the destination.
         found: u64,
     },
-    /// A blob's bytes are not what its digest says.
+    /// A blob does not match its digest.
     CorruptBlob {
         /// The blob.
         digest: Digest,
         /// How they differ.
         reason: String,
     },
-    /// A blob is there and cannot be read, or lies in a volume that is not there.
+    /// A blob cannot be read, or is in a missing volume.
     UnreadableBlob {
         /// The blob.
         digest: Digest,
         /// Why.
         reason: String,
-        /// The missing volumes that hold it.
+        /// The missing volumes that contain it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         volumes: Vec<String>,
     },
-    /// The lock says that the run which wrote it never confirmed this image.
+    /// The run that wrote the lock did not confirm this image.
     NeverConfirmed,
-    /// A blob of a bundle is damaged, and no image needs it.
+    /// A damaged blob of a bundle that no image needs.
     UnusedBlob {
         /// The blob.
         digest: Digest,
@@ -117,19 +118,19 @@ pub enum Problem {
         /// Its name.
         name: String,
     },
-    /// A bundle's archive is cut off.
+    /// A bundle's archive is truncated.
     TruncatedArchive {
-        /// How many bytes are missing at its end.
+        /// The number of bytes missing at its end.
         missing: u64,
     },
-    /// A bundle's archive goes on after its end.
+    /// A bundle's archive has bytes after its end.
     TrailingBytes {
         /// Where the archive should end.
         offset: u64,
-        /// How many bytes follow.
+        /// The number of extra bytes.
         count: u64,
     },
-    /// A bundle's archive has other bytes than were written, outside its blobs.
+    /// Bytes of a bundle's archive outside its blobs differ from what was written.
     AlteredArchive {
         /// The part that differs.
         part: ArchivePart,
@@ -138,16 +139,16 @@ pub enum Problem {
     },
     /// A bundle's `index.json` is not what this program writes for its images and its lock.
     AlteredIndex,
-    /// A bundle's `index.json` names a lock that is missing.
+    /// A bundle's `index.json` references a lock that is missing.
     MissingLock,
     /// A bundle's lock contradicts its images.
     WrongLock {
-        /// The image or blob that it is wrong about.
+        /// The image or blob concerned.
         subject: String,
         /// What is wrong.
         reason: String,
     },
-    /// An image that an export with `--keep-going` went on without.
+    /// An image that an export with `--keep-going` left out.
     LeftOut {
         /// The image.
         image: Reference,
@@ -185,12 +186,12 @@ pub enum ArchivePart {
 pub struct ArchivePosition {
     /// Counted from the beginning of the whole archive.
     pub offset: u64,
-    /// The volume that it lies in, where there are several.
+    /// The volume that contains it, if there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<String>,
 }
 
-/// The step that found a problem. The same problem needs another remedy, and gives another exit code, in each.
+/// The step that found a problem. It decides the remedy and the exit code together with the problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FoundBy {
     /// Reading back what was copied.
@@ -204,11 +205,11 @@ pub enum FoundBy {
 }
 
 impl Problem {
-    /// The kind of failure that a problem is; the exit code follows from it.
+    /// The kind of failure, which decides the exit code.
     #[must_use]
     pub fn failure_kind(&self, found_by: FoundBy) -> Kind {
         match (found_by, self) {
-            // The bundle is what it was written to be: nothing is damaged.
+            // The bundle is as it was written: nothing is damaged.
             (_, Self::LeftOut { .. }) => Kind::Image,
             (FoundBy::Verify, _) => Kind::Difference,
             (
@@ -221,17 +222,17 @@ impl Problem {
         }
     }
 
-    /// The kind of failure that several problems are together: damage outweighs what is only missing.
+    /// The kind of failure of several problems: damage outweighs missing content.
     #[must_use]
     pub(crate) fn failure_kind_of<'a>(
         problems: impl IntoIterator<Item = &'a Self>,
         found_by: FoundBy,
     ) -> Kind {
         let kinds = problems.into_iter().map(|problem| problem.failure_kind(found_by));
-        kinds.reduce(|one, other| if other == Kind::Integrity { other } else { one }).unwrap_or(Kind::Image)
+        kinds.reduce(|first, next| if next == Kind::Integrity { next } else { first }).unwrap_or(Kind::Image)
     }
 
-    /// What helps against a problem.
+    /// The remedy for a problem.
     #[must_use]
     pub fn remedy(&self, found_by: FoundBy) -> Remedy {
         match (found_by, self) {
@@ -248,7 +249,7 @@ impl Problem {
         }
     }
 
-    /// Whether only volumes are missing: nothing that is there is damaged.
+    /// Whether only volumes are missing, and everything else is intact.
     fn is_missing_volumes(&self) -> bool {
         match self {
             Self::MissingVolume { .. } => true,
@@ -257,7 +258,7 @@ impl Problem {
         }
     }
 
-    /// A problem of a bundle by itself, outside any image.
+    /// The failure of a problem outside any image.
     #[must_use]
     pub fn failure(&self, found_by: FoundBy) -> Failure {
         let failure = Failure::new(self.failure_kind(found_by), self.to_string());
@@ -270,7 +271,7 @@ impl fmt::Display for Problem {
         match self {
             Self::MissingTag => write!(formatter, "the tag does not exist"),
             Self::OtherDigest { expected, found } => {
-                write!(formatter, "the tag names {found}, not {expected}")
+                write!(formatter, "the tag points to {found}, not {expected}")
             }
             Self::MissingPlatform { platform, available } => {
                 let available: Vec<String> = available.iter().map(ToString::to_string).collect();
@@ -302,7 +303,7 @@ impl fmt::Display for Problem {
             Self::UnusedBlob { reason, .. } => write!(formatter, "{} (no image needs it)", escape(reason)),
             Self::MissingVolume { name } => write!(formatter, "volume {} is missing", escape(name)),
             Self::TruncatedArchive { missing } => {
-                write!(formatter, "the archive is cut off: its last {missing} bytes are missing")
+                write!(formatter, "the archive is truncated: its last {missing} bytes are missing")
             }
             Self::TrailingBytes { offset, count } => {
                 write!(formatter, "{count} bytes follow the end of the archive at byte {offset}")
@@ -316,10 +317,9 @@ impl fmt::Display for Problem {
             Self::WrongLock { subject, reason } => {
                 write!(formatter, "thoras-mirror.lock is wrong about {}: {}", escape(subject), escape(reason))
             }
-            Self::LeftOut { image } => write!(
-                formatter,
-                "{image} is not in the bundle: it could not be copied when the bundle was written"
-            ),
+            Self::LeftOut { image } => {
+                write!(formatter, "{image} is not in the bundle: the export failed to copy it")
+            }
             Self::UnreadableBundle { reason } => formatter.write_str(&escape(reason)),
         }
     }

@@ -1,23 +1,23 @@
-//! What helps against a problem, and how that is said.
+//! Remedies for problems, and their wording.
 
-/// What helps against a problem or a failure. Several problems often share one.
+/// A remedy for a problem or a failure. Several problems often share the same remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
     /// Copy the image to the destination again.
     Sync,
-    /// Copy it again and look for every blob: without that, a manifest that is there stands for its blobs.
+    /// Copy it again and check every blob: without that, an existing manifest counts as complete.
     SyncCheckingBlobs,
-    /// Delete it at the destination first: a registry keeps a blob that it seems to have.
+    /// Delete it at the destination first: a registry does not replace a blob that it already has.
     DeleteThenSync,
     /// Copy the bundle again from where it was written.
     CopyBundleAgain,
-    /// Name the missing volumes, or put them beside the others.
+    /// Name the missing volumes, or put them in the same folder.
     AddVolumes,
     /// Export the bundle again.
     ExportAgain,
     /// Run the same command again: it resumes.
     RunAgain,
-    /// Make room on the disk, then run the same command again.
+    /// Free disk space, then run the same command again.
     FreeSpace,
     /// Run the same command again, or use another disk.
     TryAnotherDisk,
@@ -27,18 +27,18 @@ impl Remedy {
     /// The remedies of problems at a registry, the simplest first.
     pub const OF_MIRRORS: [Self; 3] = [Self::Sync, Self::SyncCheckingBlobs, Self::DeleteThenSync];
 
-    /// What to do, in one line.
+    /// The hint, in one line.
     #[must_use]
     pub const fn hint(self) -> &'static str {
         match self {
-            Self::Sync => "sync it again",
-            Self::SyncCheckingBlobs => "sync it again with --check blobs",
-            Self::DeleteThenSync => "delete it in that registry, then sync it again with --check blobs",
+            Self::Sync => "sync again",
+            Self::SyncCheckingBlobs => "sync again with --check blobs",
+            Self::DeleteThenSync => "delete it in that registry, then sync again with --check blobs",
             Self::CopyBundleAgain => {
-                "copy the bundle again from where it was written (`bundle verify` there shows whether it is intact)"
+                "copy the bundle again from where it was written (first run `bundle verify` there)"
             }
-            Self::AddVolumes => "name every volume, or put the missing ones beside the others",
-            Self::ExportAgain => "export it again, without --keep-going, where its source can be read",
+            Self::AddVolumes => "name every volume, or put the missing volumes in the same folder",
+            Self::ExportAgain => "export the bundle again without --keep-going, with access to the source",
             Self::RunAgain => "run the same command again: it resumes",
             Self::FreeSpace => "free disk space and run the same command again: it resumes",
             Self::TryAnotherDisk => {
@@ -47,7 +47,7 @@ impl Remedy {
         }
     }
 
-    /// The command line that applies it, made from the `sync` command that brings the images again.
+    /// The command line of the remedy, based on the `sync` command that copies the images again.
     #[must_use]
     pub(crate) fn command(self, sync: &str) -> String {
         match self {

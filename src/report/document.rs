@@ -1,9 +1,9 @@
-//! What a command has to show when it ends: one [`Document`], which any renderer can show.
+//! The result of a command: one [`Document`], which any renderer can show.
 //!
-//! A document serializes to the JSON that `--output json` prints. A command that fails before it knows any image has a
-//! [`RunDocument`] too, with its failure and no images, so that programs always have one document to parse. Each kind
-//! of document names its schema; the schemas are in `src/report/schema/`. Within a version of a schema, fields are
-//! added, never changed.
+//! A document serializes to the JSON that
+//! `--output json` prints. A command that fails early also has a [`RunDocument`], with its failure and no images, so
+//! that programs can always parse a document. Each kind of document names its schema; the schemas are in
+//! `src/report/schema/`. Within a version of a schema, fields are added but never changed.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,11 +25,11 @@ const INSPECT_SCHEMA: &str = "thoras-mirror/inspect/v1";
 const BUNDLE_SCHEMA: &str = "thoras-mirror/bundle/v1";
 const DOCTOR_SCHEMA: &str = "thoras-mirror/doctor/v1";
 
-/// What a command has to show. Complete once it is built.
+/// The complete result of a command.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Document {
-    /// A job copied or compared images, or a command failed before it knew any image.
+    /// The result of a job that copied or compared images, or of a command that failed early.
     Run(RunDocument),
     /// `images`
     Images(ImagesDocument),
@@ -42,7 +42,7 @@ pub(crate) enum Document {
 }
 
 impl Document {
-    /// What the process exits with.
+    /// The exit code.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Run(document) => document.exit_code,
@@ -96,7 +96,7 @@ impl From<DoctorDocument> for Document {
     }
 }
 
-/// A run of any command that works on images: the result of each, and what failed beside them.
+/// A run of any command that works on images: the result of each image, and all other failures.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RunDocument {
@@ -107,7 +107,7 @@ pub(crate) struct RunDocument {
     pub(super) outcome: RunOutcome,
     /// Counts over all images.
     pub(super) totals: Totals,
-    /// What the process exits with. It follows from the failures; after a signal it is 130 or 143.
+    /// The exit code. It follows from the failures; after a signal it is 130 or 143.
     exit_code: u8,
 }
 
@@ -144,14 +144,14 @@ impl RunDocument {
 
 fn exit_code_of_run(outcome: &RunOutcome) -> u8 {
     let kinds = outcome.images.iter().filter_map(ImageOutcome::failure_kind);
-    // `verify` answers whether the mirror differs, even if something else could not be read.
+    // A difference decides the exit code of `verify`, even if something else could not be read.
     if outcome.command == Command::Verify && kinds.clone().any(|kind| kind == Kind::Difference) {
         return Kind::Difference.exit_code();
     }
     exit_code_of(kinds.chain(outcome.failures.iter().map(|failure| failure.kind)))
 }
 
-/// What `images --output json` prints.
+/// The JSON of `images`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ImagesDocument {
@@ -162,20 +162,20 @@ pub(crate) struct ImagesDocument {
     pub(super) found: Enumeration,
 }
 
-/// What `inspect --output json` prints.
+/// The JSON of `inspect`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct InspectDocument {
     #[schemars(extend("const" = INSPECT_SCHEMA))]
     schema: &'static str,
-    /// The images, and why others could not be read.
+    /// The images, and the failures of images that could not be read.
     #[serde(flatten)]
     pub(super) found: Inspection,
-    /// What the process exits with.
+    /// The exit code.
     exit_code: u8,
 }
 
-/// What `bundle inspect --output json` prints.
+/// The JSON of `bundle inspect`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct BundleDocument {
@@ -184,11 +184,11 @@ pub(crate) struct BundleDocument {
     /// The bundle and its images.
     #[serde(flatten)]
     pub(super) contents: BundleContents,
-    /// What the process exits with.
+    /// The exit code.
     exit_code: u8,
 }
 
-/// What `doctor --output json` prints.
+/// The JSON of `doctor`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DoctorDocument {
@@ -198,9 +198,9 @@ pub(crate) struct DoctorDocument {
     destination: String,
     /// The findings of all checks.
     pub(super) findings: Vec<CheckResult>,
-    /// The name that each image would get.
+    /// The name that each image would get at the destination.
     pub(super) names: Vec<PlannedName>,
-    /// What the process exits with.
+    /// The exit code.
     exit_code: u8,
 }
 
@@ -208,7 +208,7 @@ pub(crate) struct DoctorDocument {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PlannedName {
-    /// The reference that would be pulled.
+    /// The source reference.
     pub(super) source: Reference,
     /// `REGISTRY/REPOSITORY:TAG`
     pub(super) destination: String,
@@ -235,10 +235,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        jobs::doctor::Check,
-        report::{samples, schema},
-    };
+    use crate::{committed_schema, jobs::doctor::DoctorCheck, report::samples};
 
     fn run() -> Document {
         let images = vec![samples::copied(), samples::up_to_date(), samples::failed(), samples::different()];
@@ -253,11 +250,11 @@ mod tests {
 
     #[test]
     fn the_schemas_are_current() {
-        schema::assert_current("run.v1.json", &schema_for!(RunDocument));
-        schema::assert_current("images.v1.json", &schema_for!(ImagesDocument));
-        schema::assert_current("inspect.v1.json", &schema_for!(InspectDocument));
-        schema::assert_current("bundle.v1.json", &schema_for!(BundleDocument));
-        schema::assert_current("doctor.v1.json", &schema_for!(DoctorDocument));
+        committed_schema::assert_current("report/schema/run.v1.json", &schema_for!(RunDocument));
+        committed_schema::assert_current("report/schema/images.v1.json", &schema_for!(ImagesDocument));
+        committed_schema::assert_current("report/schema/inspect.v1.json", &schema_for!(InspectDocument));
+        committed_schema::assert_current("report/schema/bundle.v1.json", &schema_for!(BundleDocument));
+        committed_schema::assert_current("report/schema/doctor.v1.json", &schema_for!(DoctorDocument));
     }
 
     #[test]
@@ -272,7 +269,10 @@ mod tests {
             ("bundle.v1.json", samples::bundle().into()),
             ("doctor.v1.json", samples::doctor().into()),
         ] {
-            schema::assert_valid(file, &serde_json::to_value(document).unwrap());
+            committed_schema::assert_valid(
+                &format!("report/schema/{file}"),
+                &serde_json::to_value(document).unwrap(),
+            );
         }
     }
 
@@ -280,7 +280,7 @@ mod tests {
     fn a_document_of_another_version_does_not_match_the_schema() {
         let mut value = serde_json::to_value(run()).unwrap();
         value["schema"] = json!("thoras-mirror/run/v2");
-        assert!(!schema::validator("run.v1.json").is_valid(&value));
+        assert!(!committed_schema::validator("report/schema/run.v1.json").is_valid(&value));
     }
 
     #[test]
@@ -322,7 +322,7 @@ mod tests {
         let document = samples::doctor();
         assert_eq!(document.exit_code, 4);
         let mut findings = document.findings;
-        findings.push(CheckResult::failed(Check::Lock, Failure::new(Kind::Usage, "x")));
+        findings.push(CheckResult::failed(DoctorCheck::Lock, Failure::new(Kind::Usage, "x")));
         assert_eq!(DoctorDocument::new(String::new(), findings, &[]).exit_code, 1);
         assert_eq!(DoctorDocument::new(String::new(), Vec::new(), &[]).exit_code, 0);
     }

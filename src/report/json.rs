@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use super::{Document, Presentation};
 use crate::error::{Failure, Kind, escape};
 
-/// Renders the document. JSON allows characters in strings that control a terminal; they become `\uXXXX`, which every
-/// parser reads back unchanged.
+/// Renders the document. Control characters in strings become `\uXXXX`, which every parser reads back unchanged.
 pub(super) fn render(document: &Document, _: Presentation) -> Result<Option<String>, Failure> {
     let text =
         serde_json::to_string_pretty(document).map_err(|error| Failure::from_error(Kind::Image, &error))?;

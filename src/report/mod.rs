@@ -1,8 +1,8 @@
-//! Events and documents in; a terminal, JSON and exit codes out. The only module that prints.
+//! Shows events and documents, on a terminal or as JSON. The only module that prints.
 //!
-//! During a job, a [`Reporter`] receives events and shows progress on standard error. When the job has ended, its
-//! result becomes a [`Document`], and [`present`] writes it in the requested format. All text from registries, charts
-//! and helm is escaped on its way out.
+//! During a job, a [`Reporter`] receives events and shows progress on standard error. At its end, the result becomes a
+//! [`Document`], which [`present`] writes in the requested format. All text from registries, charts and helm is
+//! escaped.
 //!
 //! | task | file |
 //! |---|---|
@@ -17,8 +17,6 @@ pub(crate) mod print;
 mod progress;
 #[cfg(test)]
 mod samples;
-#[cfg(test)]
-mod schema;
 mod short_names;
 mod style;
 mod terminal;
@@ -36,11 +34,11 @@ use crate::{
 pub(crate) struct Presentation {
     /// The format of the result.
     pub(crate) format: Format,
-    /// How much is shown. With [`Verbosity::Quiet`], a run shows no table, only its failures.
+    /// The verbosity. With [`Verbosity::Quiet`], a run shows only its failures, no table.
     pub(crate) verbosity: Verbosity,
-    /// `images --why`: show every use of every image. JSON always has them.
+    /// `images --why`: show every use of every image. JSON always includes them.
     pub(crate) why: bool,
-    /// Write the result to standard error, because standard output carries the bundle itself.
+    /// Write the result to standard error, because standard output carries the bundle.
     pub(crate) on_stderr: bool,
 }
 
@@ -51,7 +49,7 @@ impl Presentation {
     }
 }
 
-/// What a format implements: a document as text. `None` if the format has nothing to show for it.
+/// A renderer: turns a document into text. `None` if the format shows nothing for it.
 type Render = fn(&Document, Presentation) -> Result<Option<String>, Failure>;
 
 fn renderer(format: Format) -> Render {

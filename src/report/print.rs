@@ -1,8 +1,8 @@
 //! The only place that writes to standard output and standard error.
 //!
 //! Results go to standard output, everything else to standard error. A closed pipe (`thoras-mirror images | head`) is
-//! not an error: the rest of the output is dropped and the exit code stays, because the work is done. Any other failure
-//! to write a result (a full disk behind `> FILE`) fails the run.
+//! not an error: the rest of the output is dropped, and the exit code does not change. Any other failure to write a
+//! result (such as a full disk) fails the run.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -16,7 +16,7 @@ use crate::{
 pub(crate) fn result(text: &str) -> Result<(), Failure> {
     write_whole(&mut io::stdout().lock(), text).map_err(|error| {
         Failure::from_error(Kind::Image, &error)
-            .with_hint("everything else is done; check the disk or pipe that standard output goes to")
+            .with_hint("the command itself is done; check the disk or pipe behind standard output")
     })
 }
 
@@ -42,8 +42,8 @@ pub(crate) fn print_failure(failure: &Failure) {
     diagnostic(&terminal::failure_text(failure));
 }
 
-/// Writes what is wrong with a command line to standard error. The message repeats parts of the command line, `typed`:
-/// a word that contains a login is hidden completely, whatever characters the password has.
+/// Writes an error in the command line to standard error. The message repeats words of the command line (`typed`): a
+/// word that contains a login is hidden completely.
 pub(crate) fn usage_error(plain: String, colored: String, typed: impl Iterator<Item = String>) {
     let mut text = if Palette::of_stderr() == Palette::plain() { plain } else { colored };
     for word in typed {
@@ -57,9 +57,9 @@ pub(crate) fn usage_error(plain: String, colored: String, typed: impl Iterator<I
     diagnostic(hide_logins(&text).trim_end());
 }
 
-/// Writes lines that are already escaped to standard error.
+/// Writes escaped lines to standard error.
 pub(super) fn diagnostic(text: &str) {
-    // If standard error is closed, there is no other place to report it.
+    // If standard error is closed, there is no way to report it.
     let _ = write_whole(&mut io::stderr().lock(), text);
 }
 

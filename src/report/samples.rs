@@ -5,7 +5,7 @@ use crate::{
     enumerate::{Confidence, Enumeration, Image, ImageUse},
     error::{Failure, Kind},
     graph::PlatformManifest,
-    jobs::doctor::{Check, CheckResult},
+    jobs::doctor::{CheckResult, DoctorCheck},
     oci::{
         ArtifactKind, ChartIdentity, Digest, Naming, Reference,
         mapping::{Namer, VENDOR_PREFIX},
@@ -86,7 +86,7 @@ pub(super) fn failed() -> ImageOutcome {
         kind: Kind::Authentication,
         message: "source: cannot read the manifest of timescaledb:2.21.3-pg16".to_owned(),
         causes: vec!["the registry answered 403 Forbidden: DENIED: no rights".to_owned()],
-        hint: Some("is the license valid? `thoras-mirror doctor` tells".to_owned()),
+        hint: Some("check the license with `thoras-mirror doctor`".to_owned()),
     };
     ImageOutcome {
         digest: None,
@@ -219,10 +219,10 @@ pub(super) fn doctor() -> DoctorDocument {
     let refused = Failure::new(Kind::Authentication, "cannot push")
         .with_hint("check that this credential is still valid");
     let findings = vec![
-        CheckResult::ok(Check::Helm, "helm is v3.10.1"),
-        CheckResult::warning(Check::Clock, "this machine's clock is 600 s behind", "set the clock"),
-        CheckResult::untested(Check::Indexes, "shows when the first is pushed"),
-        CheckResult::failed(Check::Push, refused),
+        CheckResult::ok(DoctorCheck::Helm, "helm is v3.10.1"),
+        CheckResult::warning(DoctorCheck::Clock, "this machine's clock is 600 s behind", "set the clock"),
+        CheckResult::untested(DoctorCheck::Indexes, "shows when the first is pushed"),
+        CheckResult::failed(DoctorCheck::Push, refused),
     ];
     DoctorDocument::new("reg.example.com/mirror".to_owned(), findings, &mappings)
 }

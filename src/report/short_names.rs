@@ -16,7 +16,7 @@ impl ShortNames {
         Self { prefix: common_prefix(&sources) }
     }
 
-    /// `services:4.53.0`, or `services:4.53.0@sha256:0123456789ab` for a pinned one.
+    /// `services:4.53.0`, or `services:4.53.0@sha256:0123456789ab` for a pinned image.
     pub(super) fn of(&self, source: &Reference) -> String {
         let full = source.repository().to_string();
         let below = self.prefix.as_ref().filter(|prefix| source.repository().is_below(prefix));

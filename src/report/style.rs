@@ -1,4 +1,4 @@
-//! Colors and symbols, as the terminal and its user want them.
+//! Colors and symbols, depending on the terminal and its user's settings.
 
 use console::{StyledObject, style};
 
@@ -49,16 +49,16 @@ impl Palette {
     }
 }
 
-/// Characters that not every terminal can show.
+/// Symbols that not every terminal can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Symbols {
     /// Before an image that succeeded.
     pub(super) good: &'static str,
     /// Before an image that failed.
     pub(super) bad: &'static str,
-    /// In place of text that was cut off.
+    /// Replaces text that was cut.
     pub(super) ellipsis: &'static str,
-    /// A bar's filled part, its tip and its rest.
+    /// A bar's filled part, tip and rest.
     pub(super) bar: &'static str,
 }
 
@@ -71,7 +71,7 @@ impl Symbols {
         Self::of_variables(|name| std::env::var(name).ok())
     }
 
-    /// POSIX: the first of these that is set and not empty decides the character set.
+    /// POSIX: the first of these variables that is set and not empty decides the character set.
     fn of_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
             .into_iter()

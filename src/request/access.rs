@@ -1,5 +1,5 @@
-//! Opens the way to registries: reads certificates, the license and passwords, and the parts of the environment that
-//! every such program honors (Docker's configuration, proxies). Opens no connection.
+//! Prepares access to registries: reads certificates, the license, passwords, Docker's configuration and the proxy
+//! variables. Opens no connection.
 
 use std::{
     env, fs,
@@ -25,12 +25,12 @@ use crate::{
     problem::Side,
 };
 
-/// File names without a slash are hardly longer than this many bytes, and no license key is as short.
+/// A longer value without a slash is a license key rather than a file name. In bytes.
 const LONGEST_NAME: usize = 128;
-/// No password is longer than this many bytes.
+/// The most bytes that are read of a password or key.
 const LONGEST_SECRET: u64 = 64 * 1024;
 
-/// How both sides are reached, and with which credentials.
+/// How to connect to both sides, and with which credentials.
 pub(crate) struct Access {
     connector: Connector,
     license: Option<License>,
@@ -50,7 +50,7 @@ impl Access {
         })
     }
 
-    /// The registries that images come from. Only they get the license.
+    /// The registries that images come from. Only they receive the license.
     pub(crate) fn source(&self) -> Result<Registries, Failure> {
         let mut credentials = self.credentials()?;
         if let Some(license) = &self.license {
@@ -100,15 +100,15 @@ fn license(settings: &RegistrySettings) -> Result<Option<License>, Failure> {
         }
         LicenseFrom::File(path) => {
             let path = &path.value;
-            let bytes = read_file(Path::new(path), "the license")?;
+            let bytes = read_file(Path::new(path), "license")?;
             License::from_content(&String::from_utf8_lossy(&bytes), &format!("in {path}"))
         }
     };
     let license = license
         .map_err(|error: CredentialError| Failure::from_error(Kind::Usage, &error).with_hint(error.hint()))?;
-    let Some(place) = &settings.license_for else { return Ok(Some(license)) };
-    let bound = license.bound_to(place);
-    bound.map(Some).map_err(|error| usage(format!("--license-for {}: {error}", hide_login(place))))
+    let Some(scope) = &settings.license_for else { return Ok(Some(license)) };
+    let bound = license.bound_to(scope);
+    bound.map(Some).map_err(|error| usage(format!("--license-for {}: {error}", hide_login(scope))))
 }
 
 /// The user name and password for `--to`.
@@ -119,7 +119,10 @@ fn credential(login: &Login) -> Result<Credential, Failure> {
     };
     let password = password.trim_end_matches(['\r', '\n']);
     if password.is_empty() {
-        return Err(usage("the password for --to is empty"));
+        return Err(usage("the password for --to is empty").with_hint(match &login.password {
+            Password::Stdin => "write the password to standard input".to_owned(),
+            Password::Variable(_) => format!("set {} to the password", variable::TO_PASSWORD),
+        }));
     }
     Ok(Credential::basic(&login.username, password))
 }
@@ -136,10 +139,13 @@ fn read_secret_from_stdin(flag: &str) -> Result<String, Failure> {
 pub(super) fn read_file(path: &Path, what: &str) -> Result<Vec<u8>, Failure> {
     refuse_content(path, what)?;
     let shown = || hide_login(&path.display().to_string());
-    fs::read(path).map_err(|error| usage(format!("{what}: cannot read {}: {error}", shown())))
+    fs::read(path).map_err(|error| {
+        usage(format!("{what}: cannot read {}: {error}", shown()))
+            .with_hint("check that the file exists and that this user may read it")
+    })
 }
 
-/// Refuses what is the content of a file rather than its name, a key most likely, without repeating it.
+/// Refuses a value that is the content of a file (most likely a key) rather than its name, without repeating it.
 fn refuse_content(path: &Path, what: &str) -> Result<(), Failure> {
     let text = path.to_string_lossy();
     let is_encoded = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte);
@@ -147,6 +153,6 @@ fn refuse_content(path: &Path, what: &str) -> Result<(), Failure> {
     if !(is_key || text.contains('\n') || text.trim_start().starts_with('{')) {
         return Ok(());
     }
-    Err(usage(format!("{what}: the value is not a file name (not shown: it may be a secret)"))
-        .with_hint("write it to a file and pass the file's name: others can read the command line"))
+    Err(usage(format!("{what}: expected a file name (the value is not shown because it may be a secret)"))
+        .with_hint("write it to a file and pass the file's name: other users can read the command line"))
 }

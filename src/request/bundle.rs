@@ -22,11 +22,11 @@ use crate::{
 /// `bundle export`
 pub(crate) struct Export {
     pub(crate) to: ExportTo,
-    /// A lock or a bundle whose blobs are left out.
+    /// A lock or bundle whose blobs are left out.
     pub(crate) base: Option<PathBuf>,
-    /// Write the bundle without the images that fail.
+    /// If images fail, write the bundle without them.
     pub(crate) keep_going: bool,
-    /// Where to write the bundle's lock as well.
+    /// A file for a copy of the bundle's lock.
     pub(crate) lock: Option<PathBuf>,
     pub(crate) selection: Selection,
     pub(crate) naming: NamingRule,
@@ -41,7 +41,7 @@ pub(crate) struct Export {
 pub(crate) enum ExportTo {
     /// Standard output.
     Stdout,
-    /// A file, or the volumes that its name is extended to.
+    /// A file, or volumes whose names start with the file's.
     Files { path: PathBuf, volume: Option<VolumeSize> },
 }
 
@@ -68,14 +68,14 @@ impl Export {
     }
 }
 
-/// Refuses combinations that cannot be meant.
+/// Refuses combinations that make no sense.
 fn export_to(args: &cli::Export) -> Result<ExportTo, Failure> {
     let refused = |message: &str, hint: &str| Err(usage(message).with_hint(hint));
     if args.output == Path::new("-") {
         if args.format == Format::Json {
             return refused(
                 "--output - and --format json both write to standard output",
-                "write the bundle to a file, or leave --format json out",
+                "write the bundle to a file, or omit --format json",
             );
         }
         if std::io::stdout().is_terminal() {
@@ -86,8 +86,8 @@ fn export_to(args: &cli::Export) -> Result<ExportTo, Failure> {
         }
         if args.split.is_some() {
             return refused(
-                "--split writes files, and --output - is a stream",
-                "name a file with --output, or cut the stream yourself, for example with split(1)",
+                "--split cannot be used with --output -",
+                "name a file with --output, or split the stream yourself, for example with split(1)",
             );
         }
         return Ok(ExportTo::Stdout);
@@ -95,14 +95,14 @@ fn export_to(args: &cli::Export) -> Result<ExportTo, Failure> {
     if args.lock.as_ref() == Some(&args.output) {
         return refused(
             "--output and --lock name the same file",
-            "the bundle contains the lock: leave --lock out",
+            "omit --lock (the bundle contains the lock), or name another file",
         );
     }
     if args.output == Path::new("json") || args.output == Path::new("table") {
         let name = args.output.display();
         return refused(
             &format!("--output {name} would write a bundle to a file named `{name}`"),
-            "--format chooses the output format; to write that file, pass ./json or ./table",
+            "to choose the output format, pass --format; to write that file, pass ./json or ./table",
         );
     }
     let volume = args.split.as_deref().map(VolumeSize::parse).transpose()?;
@@ -114,16 +114,16 @@ pub(crate) struct Import {
     pub(crate) from: ImportFrom,
     /// The id that the bundle must have.
     pub(crate) expect: Option<Digest>,
-    /// `[LABEL=]NAME:TAG` each: names of images that have none in the bundle.
+    /// `[LABEL=]NAME:TAG` each: names for images that have no name in the bundle.
     pub(crate) names: Vec<String>,
-    /// Import the complete images of a bundle that is damaged.
+    /// Import the complete images of a damaged bundle.
     pub(crate) keep_going: bool,
     pub(crate) lock: PathBuf,
     pub(crate) destination: Destination,
     pub(crate) registries: RegistrySettings,
-    /// The platforms that images must have; `None` for those of the bundle's lock.
+    /// The required platforms; `None` for those of the bundle's lock.
     pub(crate) platforms: Option<Vec<Platform>>,
-    /// What images may lack, besides what the bundle's lock permits.
+    /// Permitted missing platforms, in addition to those in the bundle's lock.
     pub(crate) waivers: Vec<Waiver>,
     pub(crate) copy: CopySettings,
 }
@@ -144,7 +144,7 @@ impl Import {
         } else if args.files.len() == 1 {
             ImportFrom::Stdin
         } else {
-            return Err(usage("a bundle comes from standard input or from files, not from both"));
+            return Err(usage("- (standard input) cannot be combined with other files"));
         };
         check_stdin(&Stdin {
             bundle: from == ImportFrom::Stdin,
@@ -178,9 +178,9 @@ pub(crate) struct BundleVerify {
     pub(crate) paths: Vec<PathBuf>,
     /// The id that the bundle must have.
     pub(crate) expect: Option<Digest>,
-    /// The platforms that images must have; `None` for those of the bundle's lock.
+    /// The required platforms; `None` for those of the bundle's lock.
     pub(crate) platforms: Option<Vec<Platform>>,
-    /// What images may lack, besides what the bundle's lock permits.
+    /// Permitted missing platforms, in addition to those in the bundle's lock.
     pub(crate) waivers: Vec<Waiver>,
 }
 
@@ -212,11 +212,11 @@ fn names_stdin(paths: &[PathBuf]) -> bool {
     paths.iter().any(|path| path == Path::new("-"))
 }
 
-/// Standard input can be read only once and in order, which is enough for an import alone.
+/// Standard input can be read only once and in order. Only an import can work with that.
 pub(super) fn refuse_stdin(paths: &[PathBuf]) -> Result<(), Failure> {
     if names_stdin(paths) {
         return Err(usage("only `bundle import` reads a bundle from standard input")
-            .with_hint("store it in a file first, and name the file"));
+            .with_hint("save it to a file first, and pass the file"));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `sync`, and `verify`, which knows the `sync` that repairs what it finds.
+//! The requests of `sync` and `verify`. A `verify` can be turned into the `sync` that repairs what it finds.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use crate::{
     enumerate::{SelectedFrom, Selection},
     error::Failure,
     lock::{Lock, Placement},
-    oci::{chart::is_made_here, mapping::Root},
+    oci::{chart::is_local_chart, mapping::Root},
     waiver::Waiver,
 };
 
@@ -24,12 +24,12 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Sync {
     pub(crate) images: ImagesFrom,
-    /// The lock to write, and with [`ImagesFrom::Lock`] to read; by default `thoras-mirror.lock`.
+    /// The lock to write, and to read with [`ImagesFrom::Lock`]; by default `thoras-mirror.lock`.
     pub(crate) lock: Option<PathBuf>,
     pub(crate) destination: Destination,
     pub(crate) registries: RegistrySettings,
     pub(crate) platforms: Platforms,
-    /// Copy foreign layers. A lock that has them decides the same for its images.
+    /// Copy foreign layers. With [`ImagesFrom::Lock`], the lock can enable this as well.
     pub(crate) foreign_layers: bool,
     pub(crate) copy: CopySettings,
 }
@@ -78,10 +78,10 @@ pub(crate) struct Verify {
 /// What `verify` compares the mirror with.
 #[derive(Debug, Clone)]
 pub(crate) enum CompareWith {
-    /// The record in a file.
+    /// A lock file.
     Lock {
         path: PathBuf,
-        /// Where the chart that the lock's run packaged may be found: a repair packages it again.
+        /// Where to find the packaged chart of the lock's run: a repair packages it again.
         chart: Box<LockedChart>,
     },
     /// The source.
@@ -90,7 +90,7 @@ pub(crate) enum CompareWith {
         /// The mirror: `--to`.
         root: Root,
         naming: NamingRule,
-        /// Whether foreign layers must be there.
+        /// Whether foreign layers are required.
         foreign_layers: bool,
     },
 }
@@ -113,8 +113,8 @@ impl Verify {
                 foreign_layers: args.foreign_layers,
             },
             LockOrMirror::Lock(_) if !args.selection.image.is_empty() => {
-                return Err(usage("images are named, but no --to").with_hint(
-                    "verify reads the lock's images; to verify others, say where they are with --to REGISTRY/PATH",
+                return Err(usage("images were given without --to").with_hint(
+                    "verify checks the images in the lock; to check other images, pass --to REGISTRY/PATH",
                 ));
             }
             LockOrMirror::Lock(path) => {
@@ -127,9 +127,9 @@ impl Verify {
         Ok(Self { with, level: args.level, platforms: args.platforms.into(), login, registries })
     }
 
-    /// The `sync` that repairs a mirror that was compared with its source; `None` if a lock was the standard.
+    /// The `sync` that repairs a mirror that was compared with its source; `None` if it was compared with a lock.
     pub(crate) fn sync_from_source(&self) -> Option<Sync> {
-        // Without `..`: a new setting has to be given to the repair, or left out on purpose.
+        // Without `..`: every new setting needs a decision whether the repair repeats it.
         let Self { with, level: _, platforms, login, registries } = self;
         let CompareWith::Source { selection, root, naming, foreign_layers } = with else { return None };
         Some(Sync {
@@ -143,7 +143,7 @@ impl Verify {
         })
     }
 
-    /// The `sync` that repairs one destination of the lock that the mirror was compared with; `None` if no lock was used.
+    /// The `sync` that repairs one destination of the lock that the mirror was compared with; `None` without a lock.
     pub(crate) fn sync_from_lock(&self, lock: &Lock, placement: &Placement, root: &Root) -> Option<Sync> {
         let Self { with, level: _, platforms, login, registries } = self;
         let CompareWith::Lock { path, chart } = with else { return None };
@@ -181,9 +181,9 @@ impl Verify {
     }
 }
 
-/// The chart of a lock that only this machine has as an artifact: a copy of it has to be packaged again.
+/// The chart of a lock that was packaged on this machine: a copy of it has to be packaged again.
 fn packaged_chart(placement: &Placement) -> Option<&crate::oci::Reference> {
-    placement.chart.as_ref().filter(|chart| is_made_here(chart))
+    placement.chart.as_ref().filter(|chart| is_local_chart(chart))
 }
 
 enum LockOrMirror {
@@ -191,7 +191,7 @@ enum LockOrMirror {
     Mirror(String),
 }
 
-/// A flag wins over the environment. There, a lock wins over `--to`: a recorded run is to be verified.
+/// Flags win over the environment. In the environment, the lock's variable wins over that of `--to`.
 fn lock_or_mirror(lock: Option<PathBuf>, to: Option<String>) -> LockOrMirror {
     let typed = to.map(LockOrMirror::Mirror).or_else(|| lock.map(LockOrMirror::Lock));
     typed

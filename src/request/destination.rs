@@ -37,12 +37,12 @@ pub(super) fn root(to: &str) -> Result<Root, Failure> {
     let refused = if to.is_empty() {
         usage("--to is empty")
     } else if to.contains('@') {
-        // Not shown: what is before the `@` may be a password.
-        usage("--to cannot hold a user: name the user with --to-username")
+        // Not shown: the text before the `@` may be a password.
+        usage("--to must not contain `@`: pass a user with --to-username; images keep their own digests")
     } else if to.contains("://") {
         usage(format!("--to {to} is a URL; expected REGISTRY/PATH"))
     } else if to.rsplit_once('/').is_some_and(|(_, last)| last.contains(':')) {
-        usage(format!("--to {to} ends in a tag, but every image keeps its own"))
+        usage(format!("--to {to} ends in a tag: images keep their own tags"))
     } else {
         match to.parse() {
             Ok(root) => return Ok(root),
@@ -52,7 +52,7 @@ pub(super) fn root(to: &str) -> Result<Root, Failure> {
     Err(refused.with_hint("write it as REGISTRY/PATH, for example registry.example.com/thoras"))
 }
 
-/// How images are named at the destination, as far as that was set.
+/// How images are named at the destination; unset fields have defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct NamingRule {
     pub(crate) naming: Option<Naming>,
@@ -66,7 +66,7 @@ impl From<NamingArgs> for NamingRule {
 }
 
 impl NamingRule {
-    /// The whole rule. `naming` and `source_prefix` apply where nothing was set.
+    /// The complete rule, with `naming` and `source_prefix` as defaults.
     pub(crate) fn placement(
         &self,
         root: Option<&Root>,
@@ -108,7 +108,7 @@ impl Login {
         } else if let Ok(password) = env::var(variable::TO_PASSWORD) {
             Password::Variable(password.into())
         } else {
-            return Err(usage("--to-username is given, but no password")
+            return Err(usage("--to-username needs a password")
                 .with_hint(format!("pass --to-password-stdin, or set {}", variable::TO_PASSWORD)));
         };
         Ok(Some(Self { username, password }))
@@ -129,12 +129,12 @@ impl From<PlatformArgs> for Platforms {
 }
 
 impl Platforms {
-    /// The platforms that are required unless others are named.
+    /// The default platforms.
     pub(crate) fn default_required() -> Vec<Platform> {
         DEFAULT_PLATFORMS.iter().filter_map(|platform| platform.parse().ok()).collect()
     }
 
-    /// Which platforms images may lack.
+    /// The waivers: which images may lack which platforms.
     pub(crate) fn waivers(&self) -> Waivers {
         Waivers::new(self.waivers.clone())
     }
@@ -143,15 +143,15 @@ impl Platforms {
 /// How images are copied.
 #[derive(Debug, Clone)]
 pub(crate) struct CopySettings {
-    /// How closely the destination is read, before and after.
+    /// What is checked at the destination, before and after copying.
     pub(crate) check: CheckLevel,
-    /// Whether a tag that names another digest may be moved.
+    /// Whether a tag that points to another digest may be moved.
     pub(crate) overwrite: bool,
-    /// Only plan.
+    /// Plan without copying.
     pub(crate) dry_run: bool,
-    /// How many blobs are copied at once, if that was set.
+    /// How many blobs are copied at once, if set.
     pub(crate) jobs: Option<u16>,
-    /// Start no further image after the first failure.
+    /// Start no more images after the first failure.
     pub(crate) fail_fast: bool,
 }
 
@@ -162,7 +162,7 @@ impl Default for CopySettings {
 }
 
 impl CopySettings {
-    /// What the pipeline is asked for.
+    /// These settings as the pipeline takes them.
     pub(crate) fn options(
         &self,
         platforms: Vec<Platform>,

@@ -1,13 +1,13 @@
-//! What a command line means: one typed value for each job, checked before anything is read or asked.
+//! What a command line means: one typed value for each job, validated before any file is read or any request sent.
 //!
-//! Flags win over the environment, which wins over the defaults. clap merges most of that; where a variable must not
-//! count as a flag, or the origin of a setting matters, [`setting`] does. This is the only module that reads the
-//! environment for settings, and the only one that sees the types of [`crate::cli`].
+//! Flags win over the environment, which wins over the defaults. clap merges most of them; [`setting`] does where a
+//! variable must not count as a flag, or where the origin of a setting matters. Only this module reads settings from
+//! the environment, and only this module uses the types of [`crate::cli`].
 //!
 //! - [`Request`]: the jobs, with a type for each in `copying`, [`bundle`] and below;
 //! - [`selection`], [`destination`], [`registries`]: the parts that jobs share;
-//! - [`access`] opens the way to registries, with [`network`] for certificates and proxies;
-//! - [`repair_command`] writes a [`Sync`] as the command that asks for it.
+//! - [`access`] prepares access to registries, with [`network`] for certificates and proxies;
+//! - [`command_line`] writes a [`Sync`] as a command line.
 
 mod access;
 mod bundle;
@@ -55,7 +55,7 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    /// Checks a command line.
+    /// Validates a command line.
     pub(crate) fn new(command: Command) -> Result<Self, Failure> {
         Ok(match command {
             Command::Images(args) => {
@@ -79,7 +79,7 @@ fn usage(message: impl Into<String>) -> Failure {
     Failure::new(Kind::Usage, message)
 }
 
-/// What can read standard input.
+/// Everything that can read standard input.
 #[derive(Default)]
 struct Stdin<'a> {
     bundle: bool,
@@ -88,7 +88,7 @@ struct Stdin<'a> {
     login: Option<&'a LoginArgs>,
 }
 
-/// Standard input can be read once: by a bundle, a list, manifests, a key or a password.
+/// Refuses a command line with two readers of standard input, which can be read only once.
 fn check_stdin(stdin: &Stdin<'_>) -> Result<(), Failure> {
     let is_stdin = |value: &Option<String>| value.as_deref() == Some("-");
     let mut readers = Vec::new();
@@ -101,7 +101,10 @@ fn check_stdin(stdin: &Stdin<'_>) -> Result<(), Failure> {
     readers.extend(stdin.registries.filter(|args| is_stdin(&args.license)).map(|_| "--license -"));
     readers.extend(stdin.login.filter(|login| login.to_password_stdin).map(|_| "--to-password-stdin"));
     if readers.len() > 1 {
-        return Err(usage(format!("standard input can be read only once: {}", readers.join(", "))));
+        return Err(usage(format!(
+            "standard input can be read only once, but these read it: {}",
+            readers.join(", ")
+        )));
     }
     Ok(())
 }
@@ -114,7 +117,7 @@ pub(crate) struct Images {
 /// `inspect`
 pub(crate) struct Inspect {
     pub(crate) images: Vec<Reference>,
-    /// Show the bytes of the manifest of the only image.
+    /// Print the manifest of the only image byte for byte.
     pub(crate) raw: bool,
     pub(crate) registries: RegistrySettings,
 }
@@ -127,7 +130,7 @@ impl Inspect {
         };
         let images: Vec<Reference> = args.images.iter().map(parse).collect::<Result<_, _>>()?;
         if args.raw && images.len() > 1 {
-            return Err(usage("--raw shows one image at a time"));
+            return Err(usage("--raw takes exactly one image"));
         }
         Ok(Self { images, raw: args.raw, registries: RegistrySettings::new(args.registries)? })
     }
@@ -138,7 +141,7 @@ pub(crate) struct Doctor {
     pub(crate) selection: Selection,
     pub(crate) destination: Destination,
     pub(crate) registries: RegistrySettings,
-    /// The lock that a sync would write.
+    /// The lock that `sync` would write.
     pub(crate) lock: PathBuf,
     /// How long each check may take.
     pub(crate) timeout: Duration,

@@ -1,4 +1,4 @@
-//! The settings of connections: plain http, certificates, proxies, for every registry or for one.
+//! Connection settings: plain http, certificates, proxies, for every registry or for a single host.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -31,14 +31,14 @@ pub(super) fn settings(args: &RegistrySettings) -> Result<NetworkSettings, Failu
     Ok(NetworkSettings { plain_http, trust, proxies, connect_timeout })
 }
 
-/// How long to wait for registries. One that may be silent for long may take as long to commit a blob.
+/// Timeouts. The stall timeout also limits how long a registry may take to commit a blob.
 pub(super) fn tuning(args: &RegistrySettings) -> Tuning {
     let usual = Tuning::default();
     let Some(stall) = args.stall_timeout else { return usual };
     Tuning { stall, commit: usual.commit.max(stall), ..usual }
 }
 
-/// Joins every client certificate with its key: the file's own, or the `--client-key` for the same registries.
+/// Combines every client certificate with its key: from the same file, or from the `--client-key` with the same scope.
 fn add_identities(trust: &mut Trust, args: &RegistrySettings) -> Result<(), Failure> {
     let parse =
         |texts: &[String]| texts.iter().map(|text| ScopedFile::parse(text)).collect::<Result<Vec<_>, _>>();
@@ -55,15 +55,13 @@ fn add_identities(trust: &mut Trust, args: &RegistrySettings) -> Result<(), Fail
         trust.add_identity(certificate.scope, &pem).map_err(|error| {
             usage(format!("{shown}: {error}")).with_hint(
                 "both are PEM files; the key may be in the certificate's file or in --client-key FILE, and both flags \
-                 name the same registry or none",
+                 must have the same HOST= or none",
             )
         })?;
     }
     match keys.first() {
-        Some(key) => Err(usage(format!(
-            "--client-key {} belongs to no --client-cert for the same registry",
-            key.path.display()
-        ))),
+        Some(key) => Err(usage(format!("--client-key {} has no matching --client-cert", key.path.display()))
+            .with_hint("pass --client-cert with the same HOST= or none")),
         None => Ok(()),
     }
 }
@@ -76,8 +74,8 @@ struct ScopedFile {
 }
 
 impl ScopedFile {
-    /// The text before the first `=` is a registry if it can be one. A file whose name looks like that can be
-    /// written as `./HOST=FILE`.
+    /// The text before the first `=` is the registry if it is a valid host. A file with such a name can be passed
+    /// as `./HOST=FILE`.
     fn parse(text: &str) -> Result<Self, Failure> {
         if let Some((name, path)) = text.split_once('=')
             && let Some(name) = registry(name)
@@ -88,9 +86,9 @@ impl ScopedFile {
     }
 }
 
-/// What a flag names, in normal form.
+/// The hosts of a flag in normal form.
 fn registries(flag: &str, names: &[String]) -> Result<BTreeSet<String>, Failure> {
-    // A password may hold the comma that separates values, so beside an at sign none of them is repeated.
+    // A password may contain the comma that separates values, so no value is repeated if any contains an at sign.
     if names.iter().any(|name| name.contains('@')) {
         return Err(usage(format!("{flag}: expected HOST or HOST:PORT, without a user")));
     }
@@ -105,7 +103,7 @@ fn registry(name: &str) -> Option<String> {
     (root.to_string() == normal && !normal.contains('/')).then_some(normal)
 }
 
-/// The TLS origin of a registry, which certificates are set for.
+/// The TLS origin of a registry: certificates are configured per origin.
 fn origin(registry: &str) -> Result<Origin, Failure> {
     Origin::of_registry(registry, Scheme::Https).map_err(|error| usage(error.to_string()))
 }

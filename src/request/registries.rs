@@ -1,4 +1,4 @@
-//! How registries are reached, on both sides, and with which credentials: as it was set. [`super::Access`] opens it.
+//! The settings for connecting to registries on both sides, with credentials. [`super::Access`] applies them.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -13,11 +13,11 @@ use crate::{
     error::Failure,
 };
 
-/// How registries are reached.
+/// How to connect to registries.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RegistrySettings {
     pub(crate) license: Option<LicenseFrom>,
-    /// The one registry that gets the license, if not the vendor's: `HOST[/PATH]`.
+    /// The only registry that receives the license, if not the vendor's: `HOST[/PATH]`.
     pub(crate) license_for: Option<String>,
     pub(crate) authfile: Option<PathBuf>,
     /// `HOST[:PORT]` each.
@@ -40,9 +40,9 @@ pub(crate) struct RegistrySettings {
 pub(crate) enum LicenseFrom {
     /// `--license -`
     Stdin,
-    /// The environment holds the key itself.
+    /// The key itself, from the environment.
     Variable(SecretString),
-    /// This file.
+    /// A file.
     File(Setting<String>),
 }
 
@@ -52,7 +52,7 @@ impl RegistrySettings {
         let license = license(args.license);
         if args.license_for.is_some() && license.is_none() {
             let (content, file) = (names::LICENSE, names::LICENSE_FILE);
-            return Err(usage("--license-for is given, but no license")
+            return Err(usage("--license-for needs a license")
                 .with_hint(format!("pass --license FILE, or set {content} or {file}")));
         }
         Ok(Self {
@@ -71,7 +71,7 @@ impl RegistrySettings {
     }
 }
 
-/// The flag wins; of the variables, the one that holds the key itself.
+/// The flag wins over the variables; `THORAS_LICENSE` wins over `THORAS_LICENSE_FILE`.
 fn license(typed: Option<String>) -> Option<LicenseFrom> {
     match typed {
         Some(typed) if typed == "-" => Some(LicenseFrom::Stdin),

@@ -1,7 +1,7 @@
-//! Writes a [`Sync`] as the command that asks for it, ready to be pasted into a shell.
+//! Writes a [`Sync`] as a command line, ready to be pasted into a shell.
 //!
-//! Every setting is taken apart without `..`, so a new one does not compile until it is written here. Secrets are not
-//! repeated: of `--set` only the key appears, and the user puts the value back.
+//! Every struct is destructured without `..`, so a new setting does not compile until it is handled here. Secrets are
+//! not repeated: of `--set` only the key appears, and the user fills in the value.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use crate::{
     outcome::Repair,
 };
 
-/// A value that the user must put back.
+/// Stands for a value that the user must fill in.
 const HIDDEN: &str = "***";
 
-/// The command for this `sync`.
+/// The command line of this `sync`.
 pub(crate) fn repair(sync: &Sync) -> Repair {
     let Sync { images, lock, destination, registries, platforms, foreign_layers, copy } = sync;
     let mut words = Words(vec!["thoras-mirror".to_owned(), "sync".to_owned()]);
@@ -52,7 +52,7 @@ pub(crate) fn repair(sync: &Sync) -> Repair {
 struct Words(Vec<String>);
 
 impl Words {
-    /// The flag before each of its values.
+    /// Adds each value after the flag.
     fn flag<T: ToString>(&mut self, name: &str, values: impl IntoIterator<Item = T>) {
         for value in values {
             self.0.extend([name.to_owned(), value.to_string()]);
@@ -101,7 +101,7 @@ impl Words {
         self.switch("--fail-fast", *fail_fast);
     }
 
-    /// Passwords, and the license itself, never were arguments.
+    /// Passwords and the license key are never arguments.
     fn registries(&mut self, settings: &RegistrySettings) {
         let RegistrySettings {
             license,
@@ -121,7 +121,7 @@ impl Words {
             Some(LicenseFrom::File(Setting { value, origin: Origin::Flag })) => {
                 self.flag("--license", [value]);
             }
-            // Another shell has the variable as well, or the license is not for everyone to see.
+            // The variable is set in the user's shell; its value may be secret.
             Some(LicenseFrom::File(_) | LicenseFrom::Variable(_)) | None => {}
         }
         self.flag("--license-for", license_for);
@@ -168,7 +168,7 @@ impl Words {
         }
     }
 
-    /// How helm is called. Which chart, and which version of it, is up to the caller.
+    /// Helm's settings. The caller adds the chart and its version.
     fn helm(&mut self, options: &ChartOptions) {
         let ChartOptions {
             chart: _,
@@ -195,7 +195,7 @@ impl Words {
         self.flag("--kube-version", kube_version);
         self.flag("--api-versions", api_versions);
         self.switch("--include-crds", *include_crds);
-        // The equals sign, because these values begin with a dash; without theirs, because --password is one.
+        // With an equals sign, because these values begin with a dash. Only names: `--password=…` holds a secret.
         self.0.extend(helm_args.iter().map(|text| format!("--helm-arg={}", without_value(text))));
         self.flag("--helm", helm.iter().map(|path| path.display()));
     }
@@ -215,7 +215,7 @@ fn secret_without_value(text: &SecretString) -> String {
     without_value(text.expose_secret())
 }
 
-/// `KEY=***`. A word without a key may be a value in itself, unless it is a flag.
+/// `KEY=***`. A word without a key may itself be a secret value, unless it is a flag.
 fn without_value(text: &str) -> String {
     match text.split_once('=') {
         Some((key, _)) => format!("{key}={HIDDEN}"),
@@ -224,7 +224,7 @@ fn without_value(text: &str) -> String {
     }
 }
 
-/// A URL without the password in it; anything else as it is.
+/// A URL with its password hidden; any other text unchanged.
 fn without_password(text: &str) -> String {
     let password = Url::parse(text).ok().and_then(|url| url.password().map(str::to_owned));
     password.map_or_else(|| text.to_owned(), |password| text.replacen(&format!(":{password}@"), ":***@", 1))

@@ -16,11 +16,11 @@ use crate::{
 /// Where `sync` takes its images from.
 #[derive(Debug, Clone)]
 pub(crate) enum ImagesFrom {
-    /// What a chart, manifests, a list or the command line names now.
+    /// A chart, manifests, a list or the command line.
     Selection(Selection),
-    /// What the lock names, at the digests that it records.
+    /// The lock, at the digests that it records.
     Lock {
-        /// Where to find the chart that the lock's run packaged, if it is to be packaged and copied again.
+        /// With `--with-chart`: where to find the chart that the lock's run packaged.
         chart: Option<Box<LockedChart>>,
     },
 }
@@ -28,16 +28,16 @@ pub(crate) enum ImagesFrom {
 /// How to find the chart of an earlier run.
 #[derive(Debug, Clone)]
 pub(crate) struct LockedChart {
-    /// Where it is; by default, its name in the lock.
+    /// Its location; by default, its name in the lock.
     pub(crate) name: Option<String>,
     /// Its version; by default, its version in the lock.
     pub(crate) version: Option<String>,
-    /// How helm is called. `name` and `version` replace those in it.
+    /// Helm's other settings; `name` and `version` take precedence.
     pub(crate) options: ChartOptions,
 }
 
 impl LockedChart {
-    /// What to ask helm for.
+    /// The settings for helm.
     pub(crate) fn options_for(&self, locked: &ChartIdentity) -> ChartOptions {
         ChartOptions {
             chart: self.name.clone().unwrap_or_else(|| locked.name.clone()),
@@ -48,7 +48,7 @@ impl LockedChart {
 }
 
 impl ImagesFrom {
-    /// With `--locked`, the lock names the images; the chart's flags only say where the chart itself is.
+    /// With `--locked`, the lock names the images; the chart flags only locate the chart for `--with-chart`.
     pub(super) fn new(args: SelectionArgs, locked: bool, with_chart: bool) -> Result<Self, Failure> {
         if !locked {
             return Ok(Self::Selection(selection(args, with_chart)));
@@ -60,15 +60,14 @@ impl ImagesFrom {
             return Ok(Self::Lock { chart: Some(Box::new(LockedChart { name, version, options })) });
         }
         if name.is_some_and(|chart| chart.origin == Origin::Flag) {
-            return Err(usage("--locked cannot be used with --chart").with_hint(
-                "the lock names the images; --chart only says where --with-chart finds the chart itself",
-            ));
+            return Err(usage("--locked cannot be used with --chart")
+                .with_hint("the lock names the images; --chart is only needed for --with-chart"));
         }
         Ok(Self::Lock { chart: None })
     }
 }
 
-/// What [`crate::enumerate`] is asked for.
+/// The request to [`crate::enumerate`].
 pub(super) fn selection(args: SelectionArgs, with_chart: bool) -> Selection {
     let image_prefixes = args.image_prefix.clone();
     let include = flags_or_variable(args.include.clone(), variable::INCLUDE);
@@ -97,7 +96,7 @@ pub(super) fn selection(args: SelectionArgs, with_chart: bool) -> Selection {
     Selection { from, ..base }
 }
 
-/// The chart that was named, if one was.
+/// The chart that was passed, if any.
 pub(super) fn chart_name(args: &SelectionArgs) -> Option<Setting<String>> {
     flag_or_variable(args.chart.clone(), variable::CHART)
 }

@@ -1,5 +1,5 @@
 //! A setting together with its origin, for the places where the origin matters: a flag wins over the environment, and
-//! a message names what was set.
+//! a message names the flag or variable.
 
 use std::env;
 
@@ -25,18 +25,18 @@ impl<T> Setting<T> {
     }
 }
 
-/// The value of an environment variable; an empty one counts as unset.
+/// The value of an environment variable; an empty value counts as unset.
 pub(super) fn variable(name: &'static str) -> Option<Setting<String>> {
     let value = env::var(name).ok().filter(|value| !value.is_empty())?;
     Some(Setting::new(value, Origin::Variable(name)))
 }
 
-/// What was typed, else the value of the variable.
+/// The flag's value, else that of the variable.
 pub(super) fn flag_or_variable(typed: Option<String>, name: &'static str) -> Option<Setting<String>> {
     typed.map(|value| Setting::new(value, Origin::Flag)).or_else(|| variable(name))
 }
 
-/// What was typed, else the values in the variable, separated by commas.
+/// The flag's values, else those in the variable, separated by commas.
 pub(super) fn flags_or_variable(typed: Vec<String>, name: &'static str) -> Vec<String> {
     if !typed.is_empty() {
         return typed;

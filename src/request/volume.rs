@@ -9,7 +9,7 @@ use crate::error::Failure;
 const FAT32: u64 = 4_294_967_295;
 /// The capacity of a single-layer DVD, in bytes.
 const DVD: u64 = 4_700_000_000;
-/// The smallest volume, in bytes: smaller ones are too many files to be useful.
+/// The smallest volume, in bytes. Smaller volumes would be too many files to be useful.
 const SMALLEST: u64 = 64 * 1024;
 
 /// The largest size of a volume.
@@ -21,19 +21,19 @@ impl VolumeSize {
     pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         let refused = |reason: &str| {
             usage(format!("--split {}: {reason}", text.escape_debug())).with_hint(
-                "write a number of bytes, or one with a unit such as 700MB or 2GiB, or dvd (4700000000 bytes), or \
+                "use a number of bytes, a size such as 700MB or 2GiB, dvd (4700000000 bytes) or \
                  fat32 (4294967295 bytes)",
             )
         };
         let size = match text.trim().to_ascii_lowercase().as_str() {
             "fat32" => FAT32,
             "dvd" => DVD,
-            // A fraction of a unit would be rounded.
+            // Fractions of a unit would be rounded.
             other if other.contains('.') => return Err(refused("not a whole number")),
             other => other.parse::<ByteSize>().map_err(|_| refused("not a size"))?.as_u64(),
         };
         match size {
-            // What does not fit into 64 bits becomes the largest number that does.
+            // A size that does not fit into 64 bits is parsed as the largest number.
             u64::MAX => Err(refused("too large")),
             ..SMALLEST => Err(refused("the smallest volume is 64 KiB")),
             size => Ok(Self(size)),
@@ -45,10 +45,10 @@ impl VolumeSize {
         self.0
     }
 
-    /// What to warn about, if anything.
+    /// A warning about a size that is likely a mistake.
     pub(crate) fn warning(self) -> Option<&'static str> {
-        let is_one_too_many = self.0 == FAT32 + 1;
-        is_one_too_many.then_some("volumes of 4 GiB are one byte too large for FAT32: use --split fat32")
+        let exceeds_fat32_by_one = self.0 == FAT32 + 1;
+        exceeds_fat32_by_one.then_some("volumes of 4 GiB are one byte too large for FAT32: use --split fat32")
     }
 }
 

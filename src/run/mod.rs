@@ -1,4 +1,4 @@
-//! From a command line to an exit code: starts the runtime, runs the job, presents its outcome.
+//! From the command line to the exit code: starts the runtime, runs the job, presents its outcome.
 //!
 //! [`signals`] end a job, or become commands to a server.
 
@@ -20,8 +20,7 @@ use crate::{
     request::{ExportTo, Request},
 };
 
-/// How many threads wait for files at once. Each keeps the buffer that it reads ahead into, so memory grows with their
-/// number.
+/// The number of threads for blocking file I/O. Each keeps a read-ahead buffer, so memory grows with their number.
 const FILE_THREADS: usize = 4;
 
 /// Runs the command line of this process.
@@ -33,10 +32,10 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Prints what is wrong with the command line, or the help that it asks for, and returns the exit code.
+/// Prints the error in the command line, or the requested help, and returns the exit code.
 fn refuse(error: &clap::Error) -> u8 {
     if !error.use_stderr() {
-        // A reader that closed the pipe has seen enough.
+        // The reader closed the pipe: the rest is not needed.
         let _ = error.print();
         return exit::SUCCESS;
     }
@@ -62,10 +61,10 @@ fn start(cli: Cli) -> u8 {
     }
 }
 
-/// As many threads as a command uses: each costs memory.
+/// The number of worker threads of a command: each costs memory.
 fn runtime(command: &cli::Command) -> std::io::Result<Runtime> {
     let mut builder = match command {
-        // Many clients.
+        // Serves many clients.
         cli::Command::Serve(_) => return Builder::new_multi_thread().enable_all().build(),
         // Hashes as fast as the disk delivers.
         cli::Command::Bundle(Bundle::Export(_)) => Builder::new_multi_thread(),
@@ -75,8 +74,8 @@ fn runtime(command: &cli::Command) -> std::io::Result<Runtime> {
     builder.max_blocking_threads(FILE_THREADS).enable_all().build()
 }
 
-/// Runs a command to its end and returns the exit code. A signal ends the job where it is: every transfer is dropped,
-/// and the destination stays consistent.
+/// Runs a command and returns the exit code. A signal stops the job immediately: transfers are dropped, and the
+/// destination stays consistent.
 async fn run(cli: Cli) -> u8 {
     let verbosity = verbosity(cli.verbosity);
     let reporter = Arc::new(Reporter::new(verbosity));
@@ -102,13 +101,13 @@ async fn run(cli: Cli) -> u8 {
     })
 }
 
-/// What a job ended with.
+/// How a job ended.
 enum End {
-    /// Something to present.
+    /// With a document to present.
     Document(Box<Document>),
-    /// Bytes for standard output.
+    /// With bytes for standard output.
     Raw(bytes::Bytes),
-    /// A server was stopped, with this exit code.
+    /// A server was stopped with this exit code.
     Stopped(u8),
 }
 
@@ -118,9 +117,9 @@ impl<T: Into<Document>> From<T> for End {
     }
 }
 
-/// Runs the job, unless a signal comes first.
+/// Runs the job until it ends or a signal arrives.
 async fn ended(request: &Request, reporter: &Arc<Reporter>) -> Result<End, (u8, Failure)> {
-    // A server ends itself on a signal.
+    // A server handles signals itself.
     let is_server = matches!(request, Request::Serve(_));
     tokio::select! {
         biased;
@@ -174,7 +173,7 @@ async fn ticking<T>(reporter: &Reporter, work: impl Future<Output = T>) -> T {
     }
 }
 
-/// A command that failed before it had anything to show for it.
+/// The document of a command that failed early.
 fn show_failure(command: Command, presentation: Presentation, failure: Failure, code: u8) -> u8 {
     let outcome = RunOutcome { exit_code: Some(code), ..RunOutcome::failed(command, failure) };
     if let Err(failure) = present(&outcome.into(), presentation) {

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM end a job; a server takes them, and SIGHUP, as commands.
+//! SIGINT and SIGTERM end a job; for a server, they and SIGHUP are commands.
 
 use std::io;
 
@@ -23,7 +23,7 @@ impl Ending {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// Waits for the next one and returns the exit code that a shell expects for it.
+    /// Waits for the next signal and returns its exit code.
     async fn next(&mut self) -> u8 {
         tokio::select! {
             _ = self.interrupt.recv() => exit::INTERRUPTED,
@@ -32,16 +32,16 @@ impl Ending {
     }
 }
 
-/// Waits until a signal ends the program, and returns the exit code that a shell expects for it.
+/// Waits for a signal that ends the program, and returns its exit code.
 pub(super) async fn ending() -> u8 {
     match Ending::listen() {
         Ok(mut signals) => signals.next().await,
-        // Without handlers, the system ends the process: as consistent, only less polite.
+        // Without handlers, the system ends the process. The destination stays consistent all the same.
         Err(_) => std::future::pending().await,
     }
 }
 
-/// Turns signals into commands for a server, from now on.
+/// Turns signals into commands for a server.
 pub(super) fn control() -> Result<mpsc::UnboundedReceiver<Control>, Failure> {
     let cannot_listen = |error: io::Error| Failure::from_error(Kind::Image, &error);
     let mut ending = Ending::listen().map_err(cannot_listen)?;

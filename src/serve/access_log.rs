@@ -1,4 +1,4 @@
-//! One line for each request.
+//! The access log: one line for each request.
 
 use std::{
     fmt,
@@ -9,33 +9,33 @@ use std::{
 
 use http::{Method, StatusCode};
 
-/// Called once for each request, before the client can have seen the answer's last byte.
+/// Called once for each request, before the client can see the last byte of the response.
 pub type AccessLog = Arc<dyn Fn(&AccessRecord) + Send + Sync>;
 
-/// One request, as the access log shows it. `Display` is one line, with control characters escaped.
+/// One request. `Display` is its line in the access log, with control characters escaped.
 #[derive(Debug, Clone)]
 pub struct AccessRecord {
     /// The client's address.
     pub peer: SocketAddr,
-    /// Who it is, if a password proved it.
+    /// The authenticated user, if any.
     pub user: Option<String>,
-    /// When the request's head had arrived.
+    /// When the request's head arrived.
     pub time: SystemTime,
     /// The request's method.
     pub method: Method,
-    /// The request's path, as it was sent.
+    /// The request's path, as sent.
     pub path: String,
-    /// The request's query, as it was sent, without the question mark.
+    /// The request's query, as sent, without the question mark.
     pub query: Option<String>,
-    /// The repository, if the path names one.
+    /// The repository in the path, if any.
     pub repository: Option<String>,
-    /// The answer's status.
+    /// The response's status.
     pub status: StatusCode,
     /// Bytes of the request's body that arrived.
     pub received: u64,
-    /// Bytes of the answer's body. They are counted before they are sent: the client may have hung up.
+    /// Bytes of the response's body, counted before they are sent: the client may have disconnected.
     pub sent: u64,
-    /// From the request's head to the answer's head.
+    /// The time from the request's head to the response's head.
     pub elapsed: Duration,
 }
 

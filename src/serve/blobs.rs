@@ -26,7 +26,7 @@ impl Registry {
         Ok(answer)
     }
 
-    /// `GET …/blobs/DIGEST`, whole or in part.
+    /// `GET …/blobs/DIGEST`, with or without a range.
     pub(super) async fn get_blob(
         &self,
         name: RepositoryName,

@@ -1,4 +1,4 @@
-//! Bodies of requests and answers as streams of small pieces, so that memory does not grow with a blob.
+//! Bodies of requests and responses as streams of small pieces, so that memory does not grow with a blob.
 
 use std::{
     future::Future as _,
@@ -15,16 +15,16 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::task::JoinHandle;
 
-use super::storage::Source;
+use super::storage::ContentReader;
 
-/// How many bytes are read from or written to a file at a time. A transfer has at most two such pieces in
-/// memory, in addition to the connection's own buffers.
+/// The number of bytes read from or written to a file at a time. A transfer has at most two such pieces in memory, in
+/// addition to the connection's buffers.
 pub(super) const PIECE: usize = 256 * 1024;
 
-/// The body of an answer: nothing, a document, or a part of stored content.
+/// The body of a response: nothing, a document, or a part of stored content.
 #[derive(Debug)]
 pub(super) enum AnswerBody {
-    /// All of it at once; `None` when it has been taken.
+    /// All bytes at once; `None` once they are taken.
     Whole(Option<Bytes>),
     /// Content that is read while it is sent.
     Read(ReadBody),
@@ -33,18 +33,18 @@ pub(super) enum AnswerBody {
 /// A part of stored content, read one piece ahead of the connection.
 #[derive(Debug)]
 pub(super) struct ReadBody {
-    /// Bytes that the connection has not been given yet.
+    /// Bytes that the connection has not taken yet.
     left: u64,
     /// The next piece to send, if it has been read.
     piece: Option<Bytes>,
-    /// The piece after that, being read.
+    /// The piece after that, which is being read.
     reading: Option<JoinHandle<io::Result<Pieces>>>,
 }
 
-/// A piece of stored content, and the source that it was read from.
+/// A piece of stored content, and its reader.
 #[derive(Debug)]
 struct Pieces {
-    source: Source,
+    reader: ContentReader,
     piece: Bytes,
 }
 
@@ -59,14 +59,13 @@ impl AnswerBody {
         Self::Whole(Some(bytes))
     }
 
-    /// The next `length` bytes of a source. The first piece is read at once: the caller is on a thread that may
-    /// block.
-    pub(super) fn read(source: Source, length: u64) -> io::Result<Self> {
-        let Pieces { source, piece } = read_piece(source, length)?;
+    /// The next `length` bytes of a reader. The first piece is read immediately: call it where blocking is allowed.
+    pub(super) fn read(reader: ContentReader, length: u64) -> io::Result<Self> {
+        let Pieces { reader, piece } = read_piece(reader, length)?;
         if piece.len() as u64 == length {
             return Ok(Self::whole(piece));
         }
-        let reading = read_ahead(source, length - piece.len() as u64);
+        let reading = read_ahead(reader, length - piece.len() as u64);
         Ok(Self::Read(ReadBody { left: length, piece: Some(piece), reading }))
     }
 }
@@ -108,8 +107,8 @@ impl ReadBody {
             let read = ready!(Pin::new(reading).poll(context));
             self.reading = None;
             match read.map_err(io::Error::other).flatten() {
-                Ok(Pieces { source, piece }) => {
-                    self.reading = read_ahead(source, self.left.saturating_sub(piece.len() as u64));
+                Ok(Pieces { reader, piece }) => {
+                    self.reading = read_ahead(reader, self.left.saturating_sub(piece.len() as u64));
                     piece
                 }
                 Err(error) => return Poll::Ready(Some(Err(error))),
@@ -120,26 +119,26 @@ impl ReadBody {
     }
 }
 
-/// Starts to read the next piece, if anything is left to read.
-fn read_ahead(source: Source, left: u64) -> Option<JoinHandle<io::Result<Pieces>>> {
-    (left > 0).then(|| tokio::task::spawn_blocking(move || read_piece(source, left)))
+/// Starts reading the next piece, if any bytes are left.
+fn read_ahead(reader: ContentReader, left: u64) -> Option<JoinHandle<io::Result<Pieces>>> {
+    (left > 0).then(|| tokio::task::spawn_blocking(move || read_piece(reader, left)))
 }
 
 /// Reads one piece, at most `left` bytes.
-fn read_piece(mut source: Source, left: u64) -> io::Result<Pieces> {
+fn read_piece(mut reader: ContentReader, left: u64) -> io::Result<Pieces> {
     let length = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
     let mut piece = Vec::with_capacity(length);
-    source.by_ref().take(length as u64).read_to_end(&mut piece)?;
+    reader.by_ref().take(length as u64).read_to_end(&mut piece)?;
     if piece.len() < length {
         return Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
-            "the content became shorter while it was read",
+            "the content became shorter while it was being read",
         ));
     }
-    Ok(Pieces { source, piece: piece.into() })
+    Ok(Pieces { reader, piece: piece.into() })
 }
 
-/// How many bytes of a request's body must arrive within the stall time; fewer count as a stall.
+/// The number of bytes of a request's body that must arrive within the stall time; fewer count as a stall.
 const PROGRESS: usize = 16 * 1024;
 
 /// The body of a request. Counts the bytes that arrived, and fails when they stop arriving.
@@ -148,8 +147,7 @@ pub(super) struct RequestBody {
     incoming: Incoming,
     received: u64,
     stall_time: Duration,
-    /// How long to wait for the rest of the next [`PROGRESS`] bytes. The time that this side takes to store them does not
-    /// count.
+    /// The time left for the next [`PROGRESS`] bytes. The time spent storing them does not count.
     patience: Duration,
     progress: usize,
 }
@@ -176,7 +174,7 @@ impl BodyError {
 }
 
 impl RequestBody {
-    /// Over hyper's.
+    /// Wraps hyper's body.
     pub(super) fn new(incoming: Incoming, stall_time: Duration) -> Self {
         Self { incoming, received: 0, stall_time, patience: stall_time, progress: 0 }
     }
@@ -186,7 +184,7 @@ impl RequestBody {
         self.received
     }
 
-    /// The length that the client announced, if it did.
+    /// The length that the client announced, if any.
     pub(super) fn announced(&self) -> Option<u64> {
         self.incoming.size_hint().exact().map(|left| left + self.received)
     }
@@ -202,7 +200,7 @@ impl RequestBody {
             self.patience = self.patience.saturating_sub(asked.elapsed());
             match frame? {
                 Ok(frame) => {
-                    // Trailers mean nothing to this protocol.
+                    // This protocol has no trailers.
                     if let Ok(bytes) = frame.into_data() {
                         self.note(bytes.len());
                         return Some(Ok(bytes));
@@ -222,8 +220,8 @@ impl RequestBody {
         }
     }
 
-    /// Reads a short rest to its end: a connection that is closed while the client still sends is reset, and
-    /// the client never sees why it was refused.
+    /// Reads a short remainder to its end: closing the connection while the client still sends would reset it, and the
+    /// client would not see the refusal.
     pub(super) async fn drain(&mut self, limit: u64) {
         let end = self.received.saturating_add(limit);
         if self.announced().is_some_and(|length| length > end) {
@@ -241,14 +239,14 @@ mod tests {
 
     use super::*;
 
-    /// What is read of a file of `length` bytes after its first `skipped`, and what should have been.
+    /// The bytes read from a file of `length` bytes after the first `skipped`, and the expected bytes.
     async fn read_and_expected(length: usize, skipped: usize) -> (Vec<u8>, Vec<u8>) {
         let mut bytes: Vec<u8> = (0..=250).cycle().take(length).collect();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();
         file.seek(SeekFrom::Start(skipped as u64)).unwrap();
         let expected = bytes.split_off(skipped);
-        let body = AnswerBody::read(Source::File(file), expected.len() as u64).unwrap();
+        let body = AnswerBody::read(ContentReader::File(file), expected.len() as u64).unwrap();
         assert_eq!(body.size_hint().exact(), Some(expected.len() as u64));
         (body.collect().await.unwrap().to_bytes().to_vec(), expected)
     }
@@ -268,7 +266,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![1; PIECE + 1]).unwrap();
         file.rewind().unwrap();
-        let body = AnswerBody::read(Source::File(file), PIECE as u64 + 2).unwrap();
+        let body = AnswerBody::read(ContentReader::File(file), PIECE as u64 + 2).unwrap();
         assert!(body.collect().await.is_err());
     }
 }

@@ -38,8 +38,7 @@ impl Registry {
         Ok(answer)
     }
 
-    /// `GET …/referrers/DIGEST?artifactType=`. A subject that nothing refers to, or that is not there, has an
-    /// empty list.
+    /// `GET …/referrers/DIGEST?artifactType=`. A missing subject, or a subject without referrers, has an empty list.
     pub(super) async fn list_referrers(
         &self,
         name: RepositoryName,
@@ -66,7 +65,7 @@ impl Registry {
     }
 }
 
-/// The one field of a referrer's entry that a list can be filtered by.
+/// The field of a referrer's entry that lists can be filtered by.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown {
@@ -81,14 +80,14 @@ struct Index {
     manifests: Vec<Box<RawValue>>,
 }
 
-/// A part of a list of tags.
+/// A page of a list of tags.
 struct Page<'a> {
     tags: &'a [TagName],
-    /// The last tag of this page, when more follow.
+    /// The last tag of this page, if more follow.
     next_after: Option<&'a TagName>,
 }
 
-/// The tags after `last`, at most `limit`; `tags` are in ASCII order. `last` need not be among them.
+/// At most `limit` tags after `last`; `tags` are in ASCII order. `last` does not have to be among them.
 fn page<'a>(tags: &'a [TagName], last: Option<&str>, limit: Option<usize>) -> Page<'a> {
     let start = last.map_or(0, |last| tags.partition_point(|tag| tag.as_str() <= last));
     let rest = tags.get(start..).unwrap_or_default();

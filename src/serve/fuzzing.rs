@@ -1,18 +1,18 @@
-//! Readers of what clients send that are private otherwise, for the targets in `fuzz/`.
+//! Access to private parsers for the targets in `fuzz/`. Not part of the public API.
 
 use super::{
     range::{self, Selection},
     routes::Route,
 };
 
-/// The repository that a path names, if it is a path of a registry and names one.
+/// The repository in the path of a request, if any.
 #[must_use]
 pub fn repository(path: &str) -> Option<String> {
     let route = Route::parse(path).ok()?;
     route.repository().map(|name| name.as_str().to_owned())
 }
 
-/// The first and the last byte that a `Range` selects of so many bytes, where it selects some.
+/// The first and the last byte that a `Range` selects from content of this size, if it selects a part.
 #[must_use]
 pub fn range(header: &str, size: u64) -> Option<(u64, u64)> {
     match range::select(Some(header), size) {

@@ -1,10 +1,11 @@
-//! Reads `htpasswd` files. Pure: no I/O. No message repeats a hash.
+//! Parses `htpasswd` files. No I/O. No message repeats a hash.
 
 use std::collections::BTreeMap;
 
 use bcrypt::HashParts;
 
-/// The accepted costs: a check takes about 1 ms at 4, 50 ms at 10, and 2 s at 15, which is as long as a client should wait.
+/// The accepted costs. A check takes about 1 ms at 4, 50 ms at 10, and 2 s at 15, the longest acceptable wait for a
+/// client.
 const COSTS: std::ops::RangeInclusive<u32> = 4..=15;
 
 /// A hashed password.
@@ -16,7 +17,7 @@ pub(super) struct PasswordHash {
     pub(super) cost: u32,
 }
 
-/// Why a line does not name a user.
+/// An invalid line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
 pub struct HtpasswdError {
@@ -26,16 +27,16 @@ pub struct HtpasswdError {
     pub problem: LineProblem,
 }
 
-/// What can be wrong with a line.
+/// The problem of a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineProblem {
     /// Not `NAME:HASH`.
-    #[error("expected NAME:HASH; `htpasswd -B FILE NAME` writes such a line")]
+    #[error("expected NAME:HASH, as `htpasswd -B FILE NAME` writes it")]
     Shape,
-    /// An earlier line has the same name.
+    /// The name is on an earlier line as well.
     #[error("the user {0:?} appears twice")]
     Twice(String),
-    /// Hashed with something other than bcrypt, or not at all.
+    /// The password is not hashed with bcrypt.
     #[error("the password of {name:?} is {how}; only bcrypt is accepted: set it again with `htpasswd -B FILE {name}`", name = .name.escape_debug().to_string())]
     NotBcrypt {
         /// The user.
@@ -53,7 +54,7 @@ pub enum LineProblem {
     },
 }
 
-/// Reads users by name. Empty lines and lines that begin with `#` are skipped.
+/// Parses the users, by name. Empty lines and lines that begin with `#` are skipped.
 pub(super) fn parse(text: &str) -> Result<BTreeMap<String, PasswordHash>, HtpasswdError> {
     let mut users = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::oci::{Digest, RawManifest, manifest::ManifestError};
 
-/// The most tags that one request may give to a manifest. The specification requires at least 10.
+/// The most tags that a request may set. The specification requires at least 10.
 const MOST_TAGS: usize = 100;
 
 impl Registry {
@@ -47,8 +47,8 @@ impl Registry {
         .await?
     }
 
-    /// `PUT …/manifests/REFERENCE?digest=&tag=`: `tag`, which may be repeated, adds tags to a manifest that
-    /// is pushed by digest; that is how a manifest whose digest is not sha256 gets a tag.
+    /// `PUT …/manifests/REFERENCE?digest=&tag=`: `tag`, which may be repeated, adds tags to a manifest that is pushed
+    /// by digest. Only this way can a manifest with a digest other than sha256 get a tag.
     pub(super) async fn put_manifest(
         &self,
         name: RepositoryName,
@@ -81,7 +81,7 @@ impl Registry {
         .await?
     }
 
-    /// `DELETE …/manifests/REFERENCE`: a tag alone, or a manifest with its tags.
+    /// `DELETE …/manifests/REFERENCE`: only the tag, or a manifest with its tags.
     pub(super) async fn delete_manifest(
         &self,
         name: RepositoryName,
@@ -97,13 +97,13 @@ impl Registry {
     }
 }
 
-/// What a pushed manifest is to be called.
+/// The names of a pushed manifest.
 struct Wanted {
-    /// The digest that its bytes must have, if the client names one.
+    /// The digest that its bytes must have, if the client requires one.
     digest: Option<Digest>,
-    /// The tags to point at it, those from the query last.
+    /// The tags that will point to it, with those from the query last.
     tags: Vec<TagName>,
-    /// How many of them come from the query: only these are confirmed in the answer.
+    /// How many of them come from the query: only these are confirmed in the response.
     requested: usize,
 }
 
@@ -132,7 +132,7 @@ impl Wanted {
     }
 }
 
-/// All of a manifest's bytes, up to the limit.
+/// Reads a manifest's bytes, up to the limit.
 async fn collect(body: &mut RequestBody, limit: usize) -> Result<Bytes, Refusal> {
     let too_large = || {
         let message = format!("a manifest may have at most {limit} bytes");

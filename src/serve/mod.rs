@@ -1,24 +1,23 @@
 //! A registry over a folder or a bundle: pull and push, with nothing to install.
 //!
-//! It speaks the OCI distribution specification 1.1: pulling, pushing, content discovery and content
-//! management, over HTTP/1.1 with or without TLS, on the loopback interface by default. A request
-//! passes through
+//! It implements the OCI distribution specification 1.1 (pulling, pushing, content discovery and content management)
+//! over HTTP/1.1, with or without TLS, by default on the loopback interface. A request passes through
 //!
 //! - `server`: the connection, its limits ([`Limits`]) and `tls`;
-//! - `service`: `users`, method and endpoint, the access log; `routes`, `names` and `range` parse, purely;
-//! - `blobs`, `uploads` (with `session`), `manifests`, `discovery`: one module per workflow of the
-//!   specification, each a part of `service::Registry`;
-//! - `storage`: what is served; the layout of a writable folder is described in `storage::folder`, and a
-//!   bundle is read in place by `storage::layout`.
+//! - `service`: `users`, method and endpoint, the access log; `routes`, `names` and `range` parse, without I/O;
+//! - `blobs`, `uploads` (with `session`), `manifests`, `discovery`: a module per workflow of the specification, each a
+//!   part of `service::Registry`;
+//! - `storage`: the served content. `storage::folder` describes the layout of a writable folder; `storage::layout`
+//!   reads a bundle without unpacking it.
 //!
 //! Invariants:
 //!
-//! 1. Bytes that do not match their digest are never visible: an upload is a private file, hashed once as it
-//!    arrives, synced, and renamed into place when its digest matches.
-//! 2. A manifest is accepted only when its blobs or manifests are in the same repository (except foreign layers and
-//!    subjects), and a tag moves last, atomically.
-//! 3. Every acknowledged change survives a crash. Upload sessions do not: they are removed at start, and when they are idle
-//!    for too long.
+//! 1. Bytes that do not match their digest are never visible: an upload is a private file that is hashed as it arrives,
+//!    synced, and renamed into place if its digest matches.
+//! 2. A manifest is accepted only if its blobs or manifests are in the same repository (except foreign layers and
+//!    subjects), and tags move last, atomically.
+//! 3. Every acknowledged change survives a crash. Upload sessions do not: they are removed at startup, and after being
+//!    idle for too long.
 //! 4. No request and no symbolic link leads out of the folder.
 //! 5. Memory does not grow with a blob: two pieces of 256 KiB for each transfer, and the connection's buffers.
 //! 6. With `users`, a request without a correct password gets only the challenge, and no password appears in a log.
@@ -55,7 +54,7 @@ pub use self::{
     users::UsersError,
 };
 
-/// Why a registry cannot be started.
+/// Why a registry cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The folder cannot be used.
@@ -67,10 +66,8 @@ pub enum ServeError {
     /// The users cannot be read.
     #[error(transparent)]
     Users(#[from] UsersError),
-    /// The address cannot be listened on.
-    #[error(
-        "cannot listen on {address}: the port may be in use, or the address may not belong to this machine"
-    )]
+    /// The port may be in use, or the address may not belong to this machine.
+    #[error("cannot listen on {address}")]
     Listen {
         /// The requested address.
         address: SocketAddr,

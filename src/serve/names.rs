@@ -1,4 +1,4 @@
-//! The names that a request may carry, checked before they can become part of a path on disk.
+//! The names in requests, validated before they become part of a path on disk.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use crate::oci::{Reference, Repository, reference::ReferenceError};
 /// A placeholder for this registry where the grammar of [`Repository`] requires a host.
 const THIS_REGISTRY: &str = "localhost";
 
-/// A repository of this registry: slash-separated components as in the OCI distribution specification,
-/// "Pulling manifests". No component begins with `.` or `_`, so none can leave the folder or meet the
-/// folders of the store.
+/// A repository of this registry: slash-separated components as in the OCI distribution specification, "Pulling
+/// manifests". No component begins with `.` or `_`, so none can leave the folder or collide with the folders of the
+/// store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct RepositoryName(Repository);
 
@@ -60,14 +60,14 @@ impl fmt::Display for TagName {
 pub(super) struct UploadId(String);
 
 impl UploadId {
-    /// A new one, from the system's source of randomness.
+    /// A new identifier from the system's random number generator.
     pub(super) fn random() -> std::io::Result<Self> {
         let high = getrandom::u64()?;
         let low = getrandom::u64()?;
         Ok(Self(format!("{high:016x}{low:016x}")))
     }
 
-    /// Reads one from a URL; `None` for what this registry never issued.
+    /// Parses an identifier in a URL; `None` if this registry cannot have issued it.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let fine = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         fine.then(|| Self(text.to_owned()))

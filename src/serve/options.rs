@@ -1,4 +1,4 @@
-//! What to serve, where, to whom, and how much of it one client may take.
+//! Options: what to serve, where, to whom, and the limits for clients.
 
 use std::{
     fmt,
@@ -10,14 +10,14 @@ use std::{
 use super::access_log::AccessLog;
 use crate::oci::{manifest::LARGEST_MANIFEST, mapping::Naming};
 
-/// The port that registries listen on by custom.
+/// The usual port of registries.
 pub const DEFAULT_PORT: u16 = 5000;
 
 /// What to serve, and where.
 #[derive(Clone)]
 pub struct Options {
-    /// What to serve: a folder of this registry, or, read-only, a bundle: an OCI image layout as a tar, a folder, or volumes
-    /// (only volumes may be several paths). A folder that is served writable is created (mode 0700) if it does not exist.
+    /// A folder of this registry; or, read-only, a bundle: an OCI image layout as a tar, a folder, or volumes (only
+    /// volumes may be several paths). A writable folder is created (mode 0700) if it does not exist.
     pub paths: Vec<PathBuf>,
     /// How the repositories of a bundle are named.
     pub names: Names,
@@ -25,11 +25,11 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Whether clients may push and delete, if the storage supports it.
     pub writable: bool,
-    /// HTTPS instead of HTTP.
+    /// The certificate for HTTPS; `None` serves HTTP.
     pub tls: Option<TlsFiles>,
     /// The users who may log in; `None` permits anonymous access.
     pub users: Option<UserFile>,
-    /// What one client may use.
+    /// The limits for clients.
     pub limits: Limits,
     /// Called for every request.
     pub access_log: Option<AccessLog>,
@@ -38,22 +38,22 @@ pub struct Options {
 /// How the repositories of a bundle are named: like those of a mirror, so that charts find their images.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
-    /// The rule; by default that of the export, else relative.
+    /// The naming rule; by default that of the export, else relative.
     pub naming: Option<Naming>,
-    /// The prefix that relative naming removes; by default the vendor's, else the one that all images share.
+    /// The prefix that relative naming removes; by default the vendor's, else the prefix that all images share.
     pub source_prefix: Option<String>,
 }
 
-/// The certificate files. Read at the start and on every reload ([`super::Reloader`]).
+/// The certificate files, read at startup and on every reload ([`super::Reloader`]).
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
-    /// The server's certificate and those between it and its authority, in PEM.
+    /// The server's certificate followed by intermediate certificates, in PEM.
     pub certificate: PathBuf,
     /// Its private key, in PEM, not encrypted.
     pub key: PathBuf,
 }
 
-/// The file of users. Read at the start and on every reload ([`super::Reloader`]).
+/// The file of users, read at startup and on every reload ([`super::Reloader`]).
 #[derive(Debug, Clone)]
 pub struct UserFile {
     /// Lines of `NAME:BCRYPT`, as `htpasswd -B` writes them.
@@ -62,31 +62,32 @@ pub struct UserFile {
     pub pushers: Vec<String>,
 }
 
-/// How much one client may use, so that enough is left for the others.
+/// Limits for clients, so that no client can exhaust the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections that are served at once: 512. More wait in the system's queue.
+    /// Connections served at once: 512. Further connections wait in the system's queue.
     pub connections: usize,
-    /// Bytes of a request's head: 64 KiB, at least 8 KiB. A longer one is answered with 431.
+    /// Bytes of a request's head: 64 KiB, at least 8 KiB. A longer head is answered with 431.
     pub head_bytes: usize,
     /// Header lines of a request: 100. More are answered with 431.
     pub header_lines: usize,
-    /// Bytes of a manifest: 8 MiB, the most that this program reads; the specification requires at least 4 MiB. A longer one
-    /// is answered with 413.
+    /// Bytes of a manifest: 8 MiB, the most that this program reads; the specification requires at least 4 MiB. A
+    /// larger manifest is answered with 413.
     pub manifest_bytes: usize,
-    /// Bytes of a blob: unlimited. A longer one is answered with 413, and a full disk with 507.
+    /// Bytes of a blob: unlimited. A larger blob is answered with 413, and a full disk with 507.
     pub blob_bytes: u64,
-    /// Uploads that may be open at once: 10,000. Opening more is answered with 429.
+    /// Open uploads: 10,000. Opening more is answered with 429.
     pub open_uploads: usize,
     /// How long a TLS handshake, or a request's head, may take, and how long a connection may wait for its next
     /// request: 30 seconds. Then it is closed.
     pub head_time: Duration,
-    /// How long a body may stall in either direction: 60 seconds. Less than 16 KiB in that time is a stall, which catches a
-    /// client that sends a byte now and then. The request is then answered with 408 and the connection closed.
+    /// How long a body may stall in either direction: 60 seconds. Less than 16 KiB in that time is a stall, so a client
+    /// cannot keep a connection alive with single bytes. The request is then answered with 408 and the connection
+    /// closed.
     pub stall_time: Duration,
-    /// How long an idle upload is kept: an hour. Then its bytes are removed.
+    /// How long an idle upload is kept: one hour. Then its bytes are removed.
     pub idle_upload_time: Duration,
-    /// How long requests in flight may continue after shutdown began: 10 seconds.
+    /// How long requests in flight may continue after shutdown begins: 10 seconds.
     pub shutdown_time: Duration,
 }
 
@@ -108,8 +109,8 @@ impl Default for Limits {
 }
 
 impl Options {
-    /// Pull and push over `path` for everybody, on the loopback interface and the customary port, without TLS and
-    /// without an access log.
+    /// Pull and push over `path` for anyone, on the loopback interface and the usual port, without TLS and without an
+    /// access log.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self::over(vec![path.into()])

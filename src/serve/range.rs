@@ -1,10 +1,10 @@
 //! The two range headers of the protocol, as pure functions: `Range` of a download (RFC 9110, section 14)
 //! and `Content-Range` of an upload's chunk (OCI distribution specification, "Pushing a blob in chunks").
 
-/// What a download's `Range` header asks for.
+/// The part of the content that a download's `Range` header requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Selection {
-    /// Everything: no header, or one that RFC 9110 says to ignore (another unit, several ranges, invalid syntax).
+    /// Everything: there is no header, or RFC 9110 says to ignore it (another unit, several ranges, invalid syntax).
     Whole,
     /// These bytes.
     Part(Span),
@@ -12,7 +12,7 @@ pub(super) enum Selection {
     Unsatisfiable,
 }
 
-/// Bytes from `start` to `end`, both included.
+/// Bytes from `start` to `end`, both inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
     /// The first byte.
@@ -50,7 +50,7 @@ pub(super) fn select(header: Option<&str>, size: u64) -> Selection {
     }
 }
 
-/// `bytes=FIRST-LAST` with one range in it.
+/// `bytes=FIRST-LAST` with a single range.
 fn single_range(header: &str) -> Option<(&str, &str)> {
     let (unit, ranges) = header.split_once('=')?;
     if !unit.trim().eq_ignore_ascii_case("bytes") || ranges.contains(',') {
@@ -60,7 +60,7 @@ fn single_range(header: &str) -> Option<(&str, &str)> {
     Some((first.trim(), last.trim()))
 }
 
-/// Reads a chunk's `Content-Range`: `START-END`, without a unit; `None` when it is not that.
+/// Parses a chunk's `Content-Range`: `START-END`, without a unit; `None` if it is malformed.
 pub(super) fn chunk(header: &str) -> Option<Span> {
     let (start, end) = header.split_once('-')?;
     let span = Span { start: number(start)?, end: number(end)? };

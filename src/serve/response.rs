@@ -1,5 +1,4 @@
-//! Answers: what every answer carries, and the error envelope of the OCI distribution specification,
-//! "Error Codes".
+//! Responses: common headers, and the error envelope of the OCI distribution specification, "Error Codes".
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
@@ -9,23 +8,22 @@ use serde_json::json;
 use super::{body::AnswerBody, names::RepositoryName, routes::RouteError};
 use crate::oci::Digest;
 
-/// The digest of what an answer is about.
+/// The digest of the content of a response.
 pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
-/// The subject of the manifest that was pushed: tells the client that the referrers list is kept by us.
+/// The subject of the pushed manifest: tells the client that the registry maintains the referrers list.
 pub(super) const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
-/// A tag from the query that the manifest was given.
+/// A tag from the query that the manifest received.
 pub(super) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
-/// Which filters a referrers list went through.
+/// The filters applied to a referrers list.
 pub(super) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
-/// The identifier of an upload session, which older Docker clients read.
+/// The identifier of an upload session; older Docker clients read it.
 pub(super) const DOCKER_UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
-/// An answer.
+/// A response.
 pub(super) type Answer = Response<AnswerBody>;
 
-/// The specification's error codes that this registry uses, and `UNKNOWN`, which registries use for their
-/// own failures.
+/// The specification's error codes that this registry uses, and `UNKNOWN`, which registries use for internal errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(super) enum ErrorCode {
@@ -47,7 +45,7 @@ pub(super) enum ErrorCode {
     Unsupported,
 }
 
-/// A request that is answered with an error: status, headers of its own, one or more errors.
+/// An error response: status, additional headers, one or more errors.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
@@ -64,17 +62,18 @@ struct ErrorEntry {
 }
 
 impl Refusal {
-    /// One error. Text that came from outside must be escaped by the caller.
+    /// A refusal with one error. The caller must escape text from outside.
     pub(super) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
         let error = ErrorEntry { code, message: message.into(), detail: None };
         Self { status, headers: Vec::new(), errors: vec![error] }
     }
 
-    /// A manifest's children that the repository lacks, one error each.
+    /// Missing children of a manifest, with one error each.
     pub(super) fn missing_children(missing: &[Digest]) -> Self {
         let entry = |digest: &Digest| ErrorEntry {
             code: ErrorCode::ManifestBlobUnknown,
-            message: "the manifest names a blob or manifest that this repository lacks".to_owned(),
+            message: "the manifest references a blob or manifest that is missing in this repository"
+                .to_owned(),
             detail: Some(json!({ "digest": digest })),
         };
         Self {
@@ -84,13 +83,13 @@ impl Refusal {
         }
     }
 
-    /// With a header.
+    /// Adds a header.
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
-    /// A method that the endpoint does not have.
+    /// A method that the endpoint does not support.
     pub(super) fn method(allowed: &'static str) -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -107,14 +106,13 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
     }
 
-    /// Anything that would change a registry that is served read-only.
+    /// A change to a read-only registry.
     pub(super) fn read_only() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, "this registry is served read-only")
             .with(header::ALLOW, HeaderValue::from_static("GET, HEAD"))
     }
 
-    /// A path that is not an endpoint. A tag outside the grammar cannot exist: reading it finds nothing, pushing it is an
-    /// error.
+    /// A path that is not an endpoint. An invalid tag cannot exist: reading it finds nothing, pushing it is an error.
     pub(super) fn route(error: &RouteError, method: &Method) -> Self {
         let (status, code) = match error {
             RouteError::NoEndpoint => (StatusCode::NOT_FOUND, ErrorCode::Unsupported),
@@ -177,12 +175,12 @@ pub(super) fn json_answer(document: &impl Serialize) -> Answer {
     answer
 }
 
-/// A header value of text whose grammar has been checked (digests, names, numbers, URLs made of them).
+/// A header value from validated text (digests, names, numbers, URLs made of them).
 pub(super) fn checked_value(text: impl AsRef<str>) -> HeaderValue {
     HeaderValue::from_str(text.as_ref()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// 201, with where the content can be pulled from.
+/// 201, with the location of the content.
 pub(super) fn created(name: &RepositoryName, kind: &'static str, digest: &Digest) -> Answer {
     let mut answer = empty(StatusCode::CREATED);
     let headers = answer.headers_mut();
@@ -197,7 +195,7 @@ pub(super) fn parse_digest(text: &str) -> Result<Digest, Refusal> {
         .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid, error.to_string()))
 }
 
-/// What every answer carries.
+/// Adds the headers that every response has.
 pub(super) fn mark_version(answer: &mut Answer) {
     answer.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
 }

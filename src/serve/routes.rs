@@ -1,4 +1,4 @@
-//! Paths of the OCI distribution specification ("Endpoints") as typed routes. Pure: no I/O, no methods.
+//! Paths of the OCI distribution specification ("Endpoints") as typed routes. No I/O, no methods.
 //!
 //! Repository names may have any number of components, even `blobs` and `tags`, so a path is parsed from its end.
 
@@ -24,7 +24,7 @@ pub(super) enum Route {
     Referrers(RepositoryName, Digest),
 }
 
-/// How a manifest is named within its repository; unlike [`crate::oci::Target`], its tag has been checked.
+/// A manifest's name within its repository; unlike in [`crate::oci::Target`], the tag is validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reference {
     /// By a tag.
@@ -33,28 +33,28 @@ pub(super) enum Reference {
     Digest(Digest),
 }
 
-/// Why a path is no route.
+/// Why a path is not a route.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RouteError {
-    /// Not one of the specification's endpoints.
+    /// The specification has no such endpoint.
     #[error("the OCI distribution specification has no such endpoint")]
     NoEndpoint,
     /// The repository name breaks the grammar.
     #[error("{0}")]
     Name(ReferenceError),
-    /// Something else in place of a digest.
+    /// The digest is malformed.
     #[error("{0}")]
     Digest(DigestError),
     /// A manifest's reference is neither a tag nor a digest.
     #[error("{0}")]
     Tag(ReferenceError),
-    /// The upload identifier is not one that this registry issues.
+    /// This registry cannot have issued the upload identifier.
     #[error("no such upload")]
     Upload,
 }
 
 impl Route {
-    /// Reads the path of a request, without its query.
+    /// Parses the path of a request, without its query.
     pub(super) fn parse(path: &str) -> Result<Self, RouteError> {
         let rest = match path.strip_prefix("/v2") {
             Some("" | "/") => return Ok(Self::Base),
@@ -114,8 +114,7 @@ fn digest(text: &str) -> Result<Digest, RouteError> {
     unescape_colon(text).parse().map_err(RouteError::Digest)
 }
 
-/// The colon is the one character of the grammar that a client may rightly percent-encode; any other escape
-/// fails the grammar.
+/// The colon is the only character of the grammar that a client may percent-encode; any other escape fails the grammar.
 fn unescape_colon(text: &str) -> String {
     text.replace("%3A", ":").replace("%3a", ":")
 }
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_the_grammar_refuses() {
+    fn refuses_invalid_references() {
         for path in [
             "",
             "/",

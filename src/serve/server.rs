@@ -1,4 +1,4 @@
-//! Connections: accepted up to the limit, encrypted where asked, ended in order.
+//! Connections: accepts them up to the limit, handles TLS, and shuts down gracefully.
 
 use std::{io, net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
@@ -26,10 +26,10 @@ use super::{
     users::Users,
 };
 
-/// How long to wait after a connection could not be accepted (no free file handle, for example).
+/// The pause after a connection could not be accepted (for example, without a free file handle).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A registry that listens. It answers from [`Server::run`] on; until then connections wait.
+/// A listening registry. Connections wait until [`Server::run`] is called.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
@@ -37,7 +37,7 @@ pub struct Server {
     registry: Arc<Registry>,
 }
 
-/// Reads certificates and users again while the registry runs.
+/// Reloads certificates and users while the registry runs.
 #[derive(Debug, Clone)]
 pub struct Reloader {
     tls: Option<Arc<Tls>>,
@@ -51,8 +51,7 @@ impl std::fmt::Debug for Server {
 }
 
 impl Reloader {
-    /// Reads all files again. When one of them is wrong, everything stays as it is. Blocks for the time that
-    /// small files take.
+    /// Reloads all files. If any file has an error, nothing changes. Blocks briefly.
     pub fn reload(&self) -> Result<(), ServeError> {
         let tls = self.tls.as_ref().map(|tls| tls.read_again().map(|config| (tls, config))).transpose()?;
         let users =
@@ -68,7 +67,7 @@ impl Reloader {
 }
 
 impl Server {
-    /// Opens the folder, the files that it needs, and the port.
+    /// Opens the storage, the certificate and user files, and the port.
     pub async fn bind(options: Options) -> Result<Self, ServeError> {
         let Options { paths, names, listen, writable, tls, users, limits, access_log } = options;
         let open = move || -> Result<_, ServeError> {
@@ -93,13 +92,13 @@ impl Server {
         Ok(Self { listener, address, tls, registry: Arc::new(registry) })
     }
 
-    /// Where it listens, the port that was picked included.
+    /// The address that it listens on, with the actual port.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Whether it speaks HTTPS.
+    /// Whether it serves HTTPS.
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
         self.tls.is_some()
@@ -111,13 +110,13 @@ impl Server {
         self.registry.pushes.is_some()
     }
 
-    /// How many blobs cannot be pulled because the bundle is a delta and leaves them out.
+    /// The number of blobs that cannot be pulled because the bundle is a delta and leaves them out.
     #[must_use]
     pub fn left_out(&self) -> usize {
         self.registry.storage.left_out()
     }
 
-    /// What reads certificates and users again.
+    /// The reloader of certificates and users.
     #[must_use]
     pub fn reloader(&self) -> Reloader {
         Reloader { tls: self.tls.clone(), users: self.registry.users.clone() }
@@ -152,7 +151,7 @@ impl Server {
             }
         }
         drop(listener);
-        // Connections that outlive the grace are cut: their uploads were never acknowledged.
+        // Connections that outlive the grace period are cut: their uploads were never acknowledged.
         let _ = timeout(limits.shutdown_time, graceful.shutdown()).await;
         tasks.shutdown().await;
     }
@@ -174,7 +173,7 @@ fn open_storage(
     Ok((Storage::Folder(Arc::clone(&folder)), writable.then_some(folder)))
 }
 
-/// The next connection, once there is room for it.
+/// The next connection, once the limit permits it.
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
@@ -184,18 +183,18 @@ async fn accept(
     Ok((stream, peer, slot))
 }
 
-/// A connection that was accepted.
+/// An accepted connection.
 struct Connection {
     registry: Arc<Registry>,
     peer: SocketAddr,
-    /// Given back when the connection ends.
+    /// Its share of the limit, released when the connection ends.
     _slot: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    /// Serves it to its end. What ends it early (a reset, a malformed request) is the client's affair.
+    /// Serves the connection to its end. Errors (a reset, a malformed request) concern only the client.
     async fn serve(self, stream: TcpStream, tls: Option<Arc<Tls>>, watcher: Watcher) {
-        // Answers are written whole: waiting for more to send with them only delays them.
+        // Responses are written at once: waiting for more data (Nagle) would only delay them.
         let _ = stream.set_nodelay(true);
         match tls {
             None => self.answer(stream, watcher).await,

@@ -1,4 +1,4 @@
-//! From a request to its answer: which endpoint, which method, and the access log.
+//! From the request to the response: endpoint, method and access log.
 
 use std::{
     convert::Infallible,
@@ -25,15 +25,15 @@ use super::{
 };
 use crate::oci::manifest::LARGEST_MANIFEST;
 
-/// How many bytes of a refused request's body are read, so that the client sees the response: any manifest, because its
-/// sender may have to log in. Blobs are refused when their upload is opened, before they are sent.
+/// The most bytes of a refused request's body that are read so that the client sees the response: enough for any
+/// manifest, because its sender may have to log in first. Blobs are refused earlier, when their upload is opened.
 const DRAINED: u64 = LARGEST_MANIFEST as u64;
 
-/// The state that all connections share. Its endpoints are in the modules of their workflows.
+/// The state that all connections share. The endpoints are in the modules of their workflows.
 pub(super) struct Registry {
     pub(super) storage: Arc<Storage>,
     pub(super) sessions: Sessions,
-    /// Where pushes and deletions go; `None` when nothing may change.
+    /// The storage for pushes and deletions; `None` if the registry is read-only.
     pub(super) pushes: Option<Arc<FolderStorage>>,
     /// The users who may log in; `None` permits anonymous access.
     pub(super) users: Option<Arc<Users>>,
@@ -62,7 +62,7 @@ impl Query {
 }
 
 impl Registry {
-    /// Answers one request; every failure is an answer too.
+    /// Answers a request; failures are responses as well.
     pub(super) async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
@@ -87,7 +87,7 @@ impl Registry {
         let mut answer = match answered {
             Ok(answer) => answer,
             Err(refusal) => {
-                // Who waits for "100 Continue" has sent nothing, and should not be asked to.
+                // A client that waits for "100 Continue" has not sent the body, and should not start now.
                 if !parts.headers.contains_key(header::EXPECT) {
                     body.drain(DRAINED).await;
                 }
@@ -117,7 +117,7 @@ impl Registry {
         Ok(answer)
     }
 
-    /// Who asks, where that matters.
+    /// The user, if users are configured.
     async fn admit(&self, parts: &Parts) -> Result<Option<User>, Refusal> {
         match &self.users {
             Some(users) => users.admit(&parts.headers).await.map(Some),
@@ -164,12 +164,12 @@ impl Registry {
         }
     }
 
-    /// Where pushes go, if they may go anywhere.
+    /// The storage for pushes, unless the registry is read-only.
     pub(super) fn writable(&self) -> Result<&Arc<FolderStorage>, Refusal> {
         self.pushes.as_ref().ok_or_else(Refusal::read_only)
     }
 
-    /// Runs a change of the storage on a thread that may block.
+    /// Changes the storage on a thread that may block.
     pub(super) async fn change<T: Send + 'static>(
         &self,
         work: impl FnOnce(&FolderStorage) -> T + Send + 'static,

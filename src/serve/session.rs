@@ -1,7 +1,8 @@
-//! Upload sessions: where a blob is while its bytes arrive.
+//! Upload sessions: blobs whose bytes are still arriving.
 //!
-//! A session holds the hash of what it has received, so that a resumed upload is hashed once. Its bytes are in a private
-//! file, which becomes a blob only when the hash matches. Sessions end with the process, or when they are idle for too long.
+//! A session keeps the hash state of the received bytes, so that a resumed upload is hashed once. Its bytes are in a
+//! private file, which becomes a blob only if the hash matches. Sessions end with the process, or after being idle for
+//! too long.
 
 use std::{
     collections::HashMap,
@@ -24,11 +25,11 @@ use super::{
 };
 use crate::oci::{Algorithm, Digest, Hasher};
 
-/// The sessions that are open.
+/// The open sessions.
 #[derive(Debug, Default)]
 pub(super) struct Sessions(Mutex<HashMap<UploadId, Session>>);
 
-/// One upload. Clones are the same session.
+/// An upload. Clones share the session.
 #[derive(Debug, Clone)]
 pub(super) struct Session {
     /// Its identifier.
@@ -36,25 +37,25 @@ pub(super) struct Session {
     /// The repository that it was opened in.
     pub(super) repository: RepositoryName,
     received: Arc<AtomicU64>,
-    /// When a request last had the right to write.
+    /// When a request last held the writer.
     used: Arc<Mutex<Instant>>,
     writer: Arc<tokio::sync::Mutex<Writer>>,
 }
 
-/// The right to write to a session: one request at a time has it. It moves to the thread that writes and back, so that a
-/// request that is dropped midway leaves the session consistent.
+/// Exclusive access to a session: one request at a time has it. It moves to the writing thread and back, so that a
+/// dropped request leaves the session consistent.
 pub(super) type WriterGuard = OwnedMutexGuard<Writer>;
 
-/// What a session writes to.
+/// The file and hash of a session.
 #[derive(Debug)]
 pub(super) struct Writer {
     id: UploadId,
     storage: Arc<FolderStorage>,
-    /// Open while a request writes; idle sessions have no file handle.
+    /// Open while a request writes; idle sessions have no open file.
     file: Option<File>,
     hasher: Option<(Algorithm, Hasher)>,
     received: Arc<AtomicU64>,
-    /// Committed or discarded: a request that found the session just before must not write to it.
+    /// Committed or discarded: a request that found the session shortly before must not write to it.
     closed: bool,
 }
 
@@ -63,14 +64,14 @@ pub(super) struct Writer {
 pub(super) enum Unavailable {
     /// Another request is writing.
     Busy,
-    /// The upload was finished or canceled a moment ago.
+    /// The upload was just finished or canceled.
     Closed,
 }
 
 /// Why an upload did not become a blob.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CommitError {
-    /// The bytes have another digest.
+    /// The bytes have a different digest.
     #[error("the upload's bytes have the digest {0}")]
     Mismatch(Digest),
     /// The disk failed.
@@ -81,19 +82,19 @@ pub(super) enum CommitError {
 /// Why the bytes of a request did not all arrive in the session.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReceiveError {
-    /// The client sent no more; what had arrived is kept.
+    /// The client stopped sending; the bytes that arrived are kept.
     #[error(transparent)]
     Body(BodyError),
-    /// More than a blob may have; the session is of no further use.
+    /// The blob exceeds the limit; the session cannot be used further.
     #[error("a blob may have at most {0} bytes")]
     TooLarge(u64),
-    /// The disk failed; the session is of no further use.
+    /// The disk failed; the session cannot be used further.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 impl Sessions {
-    /// Opens a session. Nothing is written before bytes arrive.
+    /// Opens a session. Nothing is written until bytes arrive.
     pub(super) fn open(
         &self,
         storage: &Arc<FolderStorage>,
@@ -125,7 +126,7 @@ impl Sessions {
         self.table().get(id).filter(|session| session.repository == *repository).cloned()
     }
 
-    /// How many are open.
+    /// The number of open sessions.
     pub(super) fn count(&self) -> usize {
         self.table().len()
     }
@@ -135,7 +136,7 @@ impl Sessions {
         self.table().values().filter(|session| session.unused() >= time).cloned().collect()
     }
 
-    /// Forgets a session; its private file is its writer's to remove.
+    /// Forgets a session; its writer removes the private file.
     pub(super) fn forget(&self, id: &UploadId) {
         self.table().remove(id);
     }
@@ -146,7 +147,7 @@ impl Sessions {
 }
 
 impl Session {
-    /// How many bytes it has received.
+    /// The number of received bytes.
     pub(super) fn received(&self) -> u64 {
         self.received.load(Ordering::Acquire)
     }
@@ -156,12 +157,12 @@ impl Session {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
-    /// Notes that somebody writes to it.
+    /// Resets the idle time.
     pub(super) fn touch(&self) {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// The right to write.
+    /// Takes exclusive access.
     pub(super) fn writer(&self) -> Result<WriterGuard, Unavailable> {
         let writer = Arc::clone(&self.writer).try_lock_owned().map_err(|_| Unavailable::Busy)?;
         if writer.closed { Err(Unavailable::Closed) } else { Ok(writer) }
@@ -188,7 +189,7 @@ impl Writer {
     pub(super) fn commit(&mut self, repository: &RepositoryName, digest: &Digest) -> Result<(), CommitError> {
         self.closed = true;
         self.try_commit(repository, digest).inspect_err(|_| {
-            // What cannot be removed now is swept at the next start.
+            // Files that cannot be removed now are removed at the next startup.
             let _ = self.storage.discard_upload(&self.id);
         })
     }
@@ -197,7 +198,7 @@ impl Writer {
         let mut file = self.take_file()?;
         let found = match self.hasher.take() {
             Some((algorithm, hasher)) if algorithm == digest.algorithm() => hasher.finish(),
-            // Earlier chunks were hashed before the client said that it wanted another algorithm.
+            // Earlier chunks were hashed before the client named a different algorithm.
             _ => hash_again(&mut file, digest.algorithm())?,
         };
         if found != *digest {
@@ -221,7 +222,7 @@ impl Writer {
         }
     }
 
-    /// Gives the file handle back until the next request.
+    /// Closes the file until the next request.
     pub(super) fn rest(&mut self) {
         self.file = None;
     }
@@ -240,8 +241,8 @@ fn hash_again(file: &mut File, algorithm: Algorithm) -> io::Result<Digest> {
     }
 }
 
-/// Takes a request's bytes into a session: while one piece is hashed and written, the next one arrives.
-/// `algorithm` is used when these are the session's first bytes; `limit` is how many the session may have.
+/// Receives a request's bytes: while one piece is hashed and written, the next piece arrives. `algorithm` applies if
+/// these are the session's first bytes; `limit` is the most bytes that the session may have.
 pub(super) async fn receive(
     body: &mut RequestBody,
     writer: WriterGuard,
@@ -278,7 +279,7 @@ pub(super) async fn receive(
     }
 }
 
-/// About one piece of a request's body.
+/// Collects about one piece of a request's body.
 struct Gathered {
     pieces: Vec<Bytes>,
     end: End,
@@ -306,7 +307,7 @@ async fn gather(body: &mut RequestBody) -> Gathered {
     Gathered { pieces, end: End::More }
 }
 
-/// A writer, or the thread that has it.
+/// A writer, or the thread that is using it.
 enum Writing {
     Done(WriterGuard),
     Running(JoinHandle<io::Result<WriterGuard>>),

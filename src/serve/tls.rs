@@ -1,4 +1,4 @@
-//! The server's certificate: read, checked against its key, and read again on demand.
+//! The server's certificate: read, checked against its key, and reloaded on demand.
 
 use std::{
     io,
@@ -20,11 +20,11 @@ use tokio_rustls::{
 
 use super::options::TlsFiles;
 
-/// Why HTTPS cannot be spoken.
+/// Why HTTPS cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("cannot read {path:?}")]
+    #[error("cannot read {path}")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -32,24 +32,23 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A file is not PEM.
-    #[error("{path:?} is not PEM: {problem}")]
+    #[error("{path} is not PEM: {problem}")]
     Pem {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
-    /// A file without a certificate.
-    #[error("{0:?} contains no certificate (BEGIN CERTIFICATE)")]
+    /// The file contains no certificate.
+    #[error("{0} contains no certificate (BEGIN CERTIFICATE)")]
     NoCertificate(PathBuf),
-    /// A file without a usable private key.
+    /// The file contains no usable private key.
     #[error(
-        "{0:?} holds no private key that can be read: it should have a line with BEGIN PRIVATE KEY, and must \
-         not be encrypted"
+        "{0} contains no usable private key: it needs a line with BEGIN PRIVATE KEY, and must not be encrypted"
     )]
     NoKey(PathBuf),
-    /// The two files do not belong together, or the key is of an unknown kind.
-    #[error("the certificate in {certificate:?} cannot be used with the key in {key:?}")]
+    /// The two files do not belong together, or the key has an unknown type.
+    #[error("the certificate in {certificate} does not work with the key in {key}")]
     Mismatch {
         /// The certificate's file.
         certificate: PathBuf,
@@ -60,7 +59,7 @@ pub enum TlsError {
     },
 }
 
-/// The certificate that connections are accepted with.
+/// The certificate for new connections.
 #[derive(Debug)]
 pub(super) struct Tls {
     files: TlsFiles,
@@ -73,12 +72,12 @@ impl Tls {
         Ok(Self { files, config: RwLock::new(config) })
     }
 
-    /// Reads both files again, for [`Self::replace`].
+    /// Reloads both files, for [`Self::replace`].
     pub(super) fn read_again(&self) -> Result<Arc<ServerConfig>, TlsError> {
         read(&self.files)
     }
 
-    /// Uses another certificate for the connections to come.
+    /// Uses this certificate for new connections.
     pub(super) fn replace(&self, config: Arc<ServerConfig>) {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
@@ -117,7 +116,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })
 }
 
-/// An error about a key must not repeat the file's contents, so only its kind is shown.
+/// Describes the error without repeating the file's content, which may be a key.
 fn malformed(path: &Path, error: &pem::Error) -> TlsError {
     let problem = match error {
         pem::Error::MissingSectionEnd { .. } => "a section has no end",

@@ -34,8 +34,8 @@ impl Registry {
         Ok(progress(StatusCode::ACCEPTED, &session))
     }
 
-    /// Without `from`, a blob that any repository has is mounted ("Mounting a blob from another repository",
-    /// automatic content discovery). `from` this very repository asks whether the blob is there already.
+    /// Without `from`, mounts the blob of any repository ("Mounting a blob from another repository", automatic content
+    /// discovery). If `from` is this repository, the request asks whether the blob exists.
     async fn mount(&self, name: &RepositoryName, query: &Query, digest: &Digest) -> Result<bool, Refusal> {
         let from = query.get("from").map(|from| RepositoryName::new(&from)).transpose().map_err(|error| {
             Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::NameInvalid, error.to_string())
@@ -44,7 +44,7 @@ impl Registry {
         Ok(self.change(move |folder| folder.mount_blob(&name, from.as_ref(), &digest)).await??)
     }
 
-    /// `GET …/blobs/uploads/ID`: how far is it?
+    /// `GET …/blobs/uploads/ID`: the number of received bytes.
     pub(super) fn upload_status(&self, name: &RepositoryName, id: &UploadId) -> Result<Answer, Refusal> {
         Ok(progress(StatusCode::NO_CONTENT, &self.session(name, id)?))
     }
@@ -108,9 +108,9 @@ impl Registry {
     /// Removes the uploads that have been idle for longer than the limit.
     pub(super) async fn sweep_uploads(&self) {
         for session in self.sessions.idle(self.limits.idle_upload_time) {
-            // A request that has the right to write is not idle, however slow it is.
+            // A session with a writing request is not idle, however slow the request is.
             if let Ok(writer) = session.writer() {
-                // What cannot be removed now is swept at the next start.
+                // Files that cannot be removed now are removed at the next startup.
                 let _ = self.cancel(&session, Some(writer)).await;
             }
         }
@@ -171,14 +171,13 @@ impl Registry {
             Err(error @ CommitError::Mismatch(_)) => Err(Refusal::new(
                 StatusCode::BAD_REQUEST,
                 ErrorCode::DigestInvalid,
-                format!("{error}, not {digest}: the upload is dropped"),
+                format!("{error}, not {digest}: the upload was discarded"),
             )),
             Err(CommitError::Io(error)) => Err(error.into()),
         }
     }
 
-    /// Ends a session and removes what it wrote. Without the writer (a failed write lost it), the file is
-    /// removed by name.
+    /// Ends a session and removes its file. Without the writer (lost in a failed write), the file is removed by name.
     async fn cancel(&self, session: &Session, writer: Option<WriterGuard>) -> Result<(), Refusal> {
         self.sessions.forget(&session.id);
         let id = session.id.clone();
@@ -191,7 +190,7 @@ impl Registry {
     }
 }
 
-/// What happens to a session when the connection breaks: only its client can resume it, and the client of a single POST
+/// Decides about a session after its connection broke. Only its client can resume it, and the client of a single POST
 /// does not know its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OnBreak {
@@ -222,7 +221,7 @@ fn check_chunk(session: &Session, headers: &HeaderMap, body: &RequestBody) -> Re
         Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
     })?;
     if span.start != session.received() {
-        let message = format!("the next chunk begins at byte {}", session.received());
+        let message = format!("the next chunk must begin at byte {}", session.received());
         let refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BlobUploadInvalid, message);
         return Err(refusal
             .with(header::LOCATION, location(session))

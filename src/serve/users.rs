@@ -1,8 +1,8 @@
 //! Which users may log in, and which may push: Basic authentication with an `htpasswd` file.
 //!
-//! A check takes as long as the file's bcrypt cost implies, even for unknown users. Checks run on threads that may block, a
-//! few at a time. A correct password is remembered as a hash with a key that only this process knows, so that the next
-//! request is admitted at once.
+//! A check takes as long as the file's bcrypt cost implies, even for unknown users. Checks run on threads that may
+//! block, a few at a time. A correct password is cached as a hash with a key that only this process knows, so that the
+//! next request is admitted immediately.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -23,7 +23,7 @@ use super::{
     response::{ErrorCode, Refusal},
 };
 
-/// How many right passwords are remembered.
+/// The size of the cache of correct passwords.
 const REMEMBERED: usize = 1024;
 
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"thoras-mirror\", charset=\"UTF-8\"");
@@ -32,53 +32,52 @@ const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"thoras-mi
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
     /// The file cannot be read.
-    #[error("cannot read {path:?}")]
+    #[error("cannot read {path}")]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// A line of the file does not name a user.
-    #[error("{path:?}, {source}")]
+    /// A line of the file is invalid.
+    #[error("{path}, {source}")]
     Line {
         /// The file.
         path: PathBuf,
-        /// Which line, and why.
+        /// The line and its problem.
         source: HtpasswdError,
     },
-    /// No line in the file.
-    #[error("{0:?} contains no user: add one with `htpasswd -B FILE NAME`")]
+    /// The file contains no users.
+    #[error("{0} contains no users: add a user with `htpasswd -B FILE NAME`")]
     Nobody(PathBuf),
-    /// A user who may push but is not in the file.
-    #[error("{name:?} may push but is not in {path:?}")]
+    /// A user who may push is not in the file.
+    #[error("--push-user {name:?} is not in {path}")]
     Unknown {
         /// The file.
         path: PathBuf,
-        /// Who.
+        /// The user.
         name: String,
     },
-    /// No random key could be made.
+    /// The system provides no random bytes for a key.
     #[error("the system provides no random bytes")]
     Randomness(#[source] io::Error),
 }
 
-/// The users of a file, which can be read again.
+/// The users of a file, which can be reloaded.
 #[derive(Debug)]
 pub(super) struct Users {
     file: UserFile,
     table: RwLock<Arc<Table>>,
-    /// Checks that may run at once: as many as there are cores, so that guessing does not starve transfers of
-    /// threads.
+    /// Limits concurrent checks to the number of cores, so that password guessing does not starve transfers of threads.
     checks: Semaphore,
 }
 
-/// One reading of the file.
+/// The parsed file.
 pub(super) struct Table {
     hashes: BTreeMap<String, PasswordHash>,
-    /// `None`: everybody.
+    /// `None`: every user.
     pushers: Option<BTreeSet<String>>,
-    /// What a password is checked against whose user does not exist.
+    /// The hash to check passwords of unknown users against.
     decoy: PasswordHash,
     key: [u8; 32],
     remembered: Mutex<HashSet<[u8; 32]>>,
@@ -90,7 +89,7 @@ impl std::fmt::Debug for Table {
     }
 }
 
-/// A user whose password was right.
+/// An authenticated user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct User {
     pub(super) name: String,
@@ -109,17 +108,17 @@ impl Users {
         Ok(Self { file, table, checks: Semaphore::new(cores) })
     }
 
-    /// Reads the file again, for [`Self::replace`].
+    /// Reloads the file, for [`Self::replace`].
     pub(super) fn read_again(&self) -> Result<Table, UsersError> {
         Table::read(&self.file)
     }
 
-    /// Uses this table from now on; remembered passwords are forgotten.
+    /// Uses this table from now on, and clears the cache of passwords.
     pub(super) fn replace(&self, table: Table) {
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
     }
 
-    /// Admits a request that has a user name and the correct password.
+    /// Admits a request with a user name and the correct password.
     pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<User, Refusal> {
         let login = headers.get(header::AUTHORIZATION).and_then(Login::read).ok_or_else(unauthorized)?;
         let table = Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner));
@@ -137,14 +136,14 @@ impl Users {
     }
 }
 
-/// Whether the password is correct. Takes as long for unknown users.
+/// Whether the password is correct. Takes the same time for unknown users.
 async fn check(table: &Table, login: &Login) -> Result<bool, Refusal> {
     let known = table.hashes.get(&login.name);
     let hash = known.unwrap_or(&table.decoy).text.clone();
     let password = login.password.clone();
     let checking = tokio::task::spawn_blocking(move || bcrypt::verify(password.expose_secret(), &hash));
     let checked = checking.await.map_err(|error| Refusal::from(io::Error::other(error)))?;
-    // A text that bcrypt cannot hash (with a NUL, for example) is not a password.
+    // A text that bcrypt cannot hash (for example, with a NUL) is not a password.
     Ok(checked.unwrap_or(false) && known.is_some())
 }
 
@@ -193,7 +192,7 @@ impl Table {
     }
 }
 
-/// A well-formed hash of no known password.
+/// A well-formed hash without a known password.
 fn decoy(cost: u32) -> PasswordHash {
     PasswordHash { text: format!("$2y${cost:02}${:.<53}", ""), cost }
 }
@@ -214,7 +213,7 @@ impl Login {
     }
 }
 
-/// The one answer to a missing, malformed, unknown or wrong login.
+/// The response to every missing, malformed, unknown or wrong login.
 fn unauthorized() -> Refusal {
     let message = "this registry requires a valid user and password";
     Refusal::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)

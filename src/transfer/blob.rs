@@ -1,14 +1,14 @@
-//! The transfer of one blob: open the destination, open the source, stream, and start over where that helps.
+//! The transfer of one blob: open the destination, open the source, stream, and retry if that helps.
 
 use std::{sync::Arc, time::Instant};
 
 use crate::{
     endpoint::{Begun, BlobSink, Destination, Error, Location, Source, VerifiedBody},
-    event::{Event, EventSink, Landing},
+    event::{BlobOutcome, Event, EventSink},
     oci::{Descriptor, Mapping, Repository, verified::Verifier},
 };
 
-/// One blob, and what its transfer needs.
+/// The transfer of one blob.
 pub(super) struct BlobTransfer<'a, S, D> {
     pub(super) source: &'a S,
     pub(super) destination: &'a D,
@@ -21,7 +21,7 @@ pub(super) struct BlobTransfer<'a, S, D> {
 impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
     /// Transfers the blob. Fails when another attempt does not help, or when too many attempts in a row made no
     /// progress. An attempt that found more bytes at the destination than the one before it made progress.
-    pub(super) async fn run(&self) -> Result<Landing, Error> {
+    pub(super) async fn run(&self) -> Result<BlobOutcome, Error> {
         let started = Instant::now();
         let mut attempts = 0;
         let (mut without_progress, mut furthest) = (0, 0);
@@ -49,15 +49,15 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
     }
 
     /// One upload, new or resumed. `received` becomes what the destination had when it began.
-    async fn attempt(&self, received: &mut u64) -> Result<Landing, Error> {
+    async fn attempt(&self, received: &mut u64) -> Result<BlobOutcome, Error> {
         if self.blob.size == 0 {
             self.check_empty()?;
         }
         let repository = &self.image.repository;
         let sink = match self.destination.begin_blob(repository, self.blob, self.mount).await? {
-            Begun::Present => return Ok(Landing::Present),
-            Begun::Mounted => return Ok(Landing::Mounted),
-            Begun::Completed => return Ok(Landing::Copied),
+            Begun::Present => return Ok(BlobOutcome::Present),
+            Begun::Mounted => return Ok(BlobOutcome::Mounted),
+            Begun::Completed => return Ok(BlobOutcome::Copied),
             Begun::Wanted(sink) => sink,
         };
         let start = sink.start();
@@ -72,10 +72,10 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
             VerifiedBody::starting(stream, self.blob, start, self.source_location(), Box::new(on_progress));
         let watch = body.watch();
         match sink.write(body).await {
-            Ok(()) => Ok(Landing::Copied),
+            Ok(()) => Ok(BlobOutcome::Copied),
             Err(error) => {
                 self.take_back(skipped + watch.moved());
-                // What the destination reports after its source failed is only the consequence.
+                // If the source failed, the destination's error is only a consequence.
                 Err(watch.failure().cloned().unwrap_or(error))
             }
         }
@@ -89,7 +89,7 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
         });
     }
 
-    /// A body without bytes is never read, so its digest would never be compared.
+    /// An empty body is never read, so its digest would not be verified.
     fn check_empty(&self) -> Result<(), Error> {
         let checked = Verifier::new(self.blob).finish();
         checked.map(drop).map_err(|mismatch| self.source_location().error(mismatch))

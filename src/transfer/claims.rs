@@ -1,8 +1,8 @@
-//! Which image transfers which blob, so that each blob is transferred once and all others wait for it.
+//! Decides which image transfers which blob, so that each blob is transferred once and other images wait for it.
 //!
-//! An image that is going to transfer a blob takes a [`Claim`] when it is planned, before anything is awaited; images
-//! that need the same blob later find the claim and wait. A claim that is dropped without success passes to one of
-//! them. Waiting takes no slot of the queue: the transfer that is waited for may need the last one.
+//! An image claims its blobs when it is planned, without awaiting anything in between; images that need the same blob
+//! later find the [`Claim`] and wait. A claim that is dropped without success passes to one of them. Waiting takes no
+//! slot of the queue, because the transfer may need the last one.
 
 use std::{
     collections::HashMap,
@@ -23,20 +23,20 @@ enum State {
     Abandoned,
 }
 
-/// All claims of a run, also those that are done.
+/// All claims of a run, including those that are done.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     states: Mutex<HashMap<BlobKey, watch::Receiver<State>>>,
 }
 
-/// The duty to transfer one blob to one repository.
+/// The exclusive right and duty to transfer one blob to one repository.
 #[derive(Debug)]
 pub(super) struct Claim {
     state: watch::Sender<State>,
 }
 
 impl Claim {
-    /// The blob is there.
+    /// Marks the blob as transferred.
     pub(super) fn done(self) {
         self.state.send_replace(State::Done);
     }
@@ -68,8 +68,8 @@ impl Claims {
         Some(Claim { state })
     }
 
-    /// Waits until the blob is there (true) or its claim was abandoned (false). A blob that was never claimed has been
-    /// there all along.
+    /// Waits until the blob is transferred (true) or its claim is abandoned (false). A blob without a claim was present
+    /// from the start.
     pub(super) async fn wait(&self, key: &BlobKey) -> bool {
         let current = self.states.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
         let Some(mut current) = current else { return true };
@@ -79,7 +79,7 @@ impl Claims {
         }
     }
 
-    /// Waits until the blob is there, or takes over its claim when that was abandoned.
+    /// Waits until the blob is transferred, or takes over its abandoned claim.
     pub(super) async fn wait_or_take_over(&self, key: &BlobKey) -> Option<Claim> {
         loop {
             if self.wait(key).await {
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blob_that_is_there_wakes_those_that_wait() {
+    fn a_transferred_blob_wakes_its_waiters() {
         let (claims, key) = (Claims::default(), key());
         let claim = claims.claim(&key).unwrap();
         assert!(claims.claim(&key).is_none());
@@ -111,7 +111,7 @@ mod tests {
         assert!((&mut waiting).now_or_never().is_none());
         claim.done();
         assert_eq!(waiting.now_or_never(), Some(true));
-        assert!(claims.claim(&key).is_none(), "it is there");
+        assert!(claims.claim(&key).is_none(), "it is transferred");
     }
 
     #[test]

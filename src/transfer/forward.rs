@@ -1,4 +1,4 @@
-//! Blobs from a stream that runs once, each straight to the first repository that needs it.
+//! Forwards blobs from a stream that can be read only once to the first repository that needs each.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,35 +11,35 @@ use crate::{
         Begun, BlobSequence, BlobSink, BlobStream, Destination, Error, Start, VerifiedBody, body,
         known_blobs::KnownBlobs,
     },
-    event::{Event, EventSink, Landing},
+    event::{BlobOutcome, Event, EventSink},
     oci::{
         Descriptor, Digest, Mapping,
         verified::{Mismatch, Verifier},
     },
 };
 
-/// How many pieces of a blob may be on their way inside this program.
+/// How many pieces of a blob may be buffered.
 const PIECES: usize = 2;
 
-/// The blobs that are needed, each with the image that it is transferred for first.
+/// The required blobs, each with the first image that needs it.
 pub(crate) type Wanted = HashMap<Digest, (Descriptor, Arc<Mapping>)>;
 
 /// Forwards wanted blobs.
 pub(crate) struct Forward<'a, D> {
-    /// Where they go.
+    /// The destination.
     pub destination: &'a D,
-    /// What is needed. Everything else is skipped.
+    /// The required blobs. All others are skipped.
     pub wanted: &'a Wanted,
-    /// Records what has been transferred.
+    /// Records the transferred blobs.
     pub known: &'a KnownBlobs,
-    /// Hears of every blob.
+    /// Receives the events.
     pub events: &'a Arc<dyn EventSink>,
-    /// Only checks the bytes: nothing is asked of the destination or sent to it.
+    /// Only verifies the bytes; does not contact the destination.
     pub dry_run: bool,
 }
 
 impl<D: Destination> Forward<'_, D> {
-    /// Forwards everything that comes, to the end of the stream.
+    /// Forwards all blobs up to the end of the stream.
     pub(crate) async fn all(&self, blobs: &mut impl BlobSequence) -> Result<(), Error> {
         while let Some((digest, size)) = blobs.next_blob().await? {
             let Some((blob, image)) = self.wanted.get(&digest) else { continue };
@@ -70,8 +70,8 @@ impl<D: Destination> Forward<'_, D> {
         let how = self.transfer(image, blob, blobs).await?;
         let (digest, repository) = (blob.digest.clone(), image.repository.clone());
         match how {
-            Landing::Copied => self.known.add_sent(digest, repository),
-            Landing::Mounted | Landing::Present => self.known.add(digest, repository),
+            BlobOutcome::Copied => self.known.add_sent(digest, repository),
+            BlobOutcome::Mounted | BlobOutcome::Present => self.known.add(digest, repository),
         }
         self.events.emit(Event::BlobFinished { image: Arc::clone(image), blob: blob.clone(), how });
         Ok(())
@@ -82,21 +82,21 @@ impl<D: Destination> Forward<'_, D> {
         image: &Arc<Mapping>,
         blob: &Descriptor,
         blobs: &mut impl BlobSequence,
-    ) -> Result<Landing, Error> {
+    ) -> Result<BlobOutcome, Error> {
         let repository = &image.repository;
         if self.destination.blob_size(repository, &blob.digest).await? == Some(blob.size) {
-            return Ok(Landing::Present);
+            return Ok(BlobOutcome::Present);
         }
         self.events.emit(Event::BlobStarted { image: Arc::clone(image), blob: blob.clone() });
         if blob.size == 0 {
-            // A body without bytes is never read, so its digest would never be compared.
+            // An empty body is never read, so its digest would not be verified.
             let checked = Verifier::new(blob).finish();
             checked.map_err(|mismatch| blobs.location(&blob.digest).error(mismatch))?;
         }
         let sink = match self.destination.begin_blob(repository, blob, None).await? {
-            Begun::Present => return Ok(Landing::Present),
-            Begun::Mounted => return Ok(Landing::Mounted),
-            Begun::Completed => return Ok(Landing::Copied),
+            Begun::Present => return Ok(BlobOutcome::Present),
+            Begun::Mounted => return Ok(BlobOutcome::Mounted),
+            Begun::Completed => return Ok(BlobOutcome::Copied),
             Begun::Wanted(sink) => sink,
         };
         let start = sink.start();
@@ -105,9 +105,9 @@ impl<D: Destination> Forward<'_, D> {
         let watch = body.watch();
         let (fed, written) = tokio::join!(feed(blobs, sender, skipped), sink.write(body));
         fed?;
-        // What the destination reports after its source failed is only the consequence.
+        // If the source failed, the destination's error is only a consequence.
         written.map_err(|error| watch.failure().cloned().unwrap_or(error))?;
-        Ok(Landing::Copied)
+        Ok(BlobOutcome::Copied)
     }
 
     fn body(
@@ -132,8 +132,8 @@ impl<D: Destination> Forward<'_, D> {
 
 type Sender = mpsc::Sender<Result<Bytes, Error>>;
 
-/// Passes the current blob's bytes on from `skip` on. Ends early, without an error, when the receiver wants no more: it
-/// knows why.
+/// Sends the current blob's bytes from `skip` on. Returns early without an error if the receiver is gone: the receiver
+/// reports why.
 async fn feed(blobs: &mut impl BlobSequence, sender: Sender, mut skip: u64) -> Result<(), Error> {
     loop {
         match blobs.piece().await {

@@ -12,7 +12,7 @@ use crate::oci::{Digest, Repository};
 /// A manifest in a repository of the destination.
 type ManifestKey = (Digest, Repository);
 
-/// Whether this run has pushed the manifest. Locked while a push is in progress.
+/// Whether this run has pushed the manifest by digest. Locked while a push is in progress.
 type Pushed = Arc<tokio::sync::Mutex<bool>>;
 
 /// The locks of all manifests of a run.
@@ -22,7 +22,7 @@ pub(super) struct ManifestLocks {
 }
 
 impl ManifestLocks {
-    /// Waits for other pushes of this manifest. The guard holds whether one of them succeeded.
+    /// Waits for other pushes of this manifest. The guard holds whether one by digest succeeded.
     pub(super) async fn lock(&self, key: &ManifestKey) -> OwnedMutexGuard<bool> {
         let lock = {
             let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);

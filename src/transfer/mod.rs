@@ -1,4 +1,4 @@
-//! Runs plans: all images at once, each blob once, children before parents, the tag last.
+//! Executes plans: all images concurrently, each blob once, children before parents, the tag last.
 
 mod blob;
 mod claims;
@@ -21,17 +21,17 @@ use self::{
 };
 use crate::{
     endpoint::{Destination, Error, Meaning, Source},
-    event::{Event, EventSink, Landing},
+    event::{BlobOutcome, Event, EventSink},
     graph::{Graph, Node},
     oci::{Descriptor, Mapping, Repository, Target},
     outcome::Bytes,
     plan::{Action, BlobStep, Plan},
 };
 
-/// How many manifests of one image are pushed at once.
+/// How many manifests of one image are pushed concurrently.
 const MANIFESTS_AT_ONCE: usize = 8;
 
-/// Moves what plans say between one source and one destination.
+/// Executes plans between one source and one destination.
 pub(crate) struct Transfer<S, D> {
     source: Arc<S>,
     destination: Arc<D>,
@@ -50,7 +50,7 @@ pub(crate) struct Admitted {
 }
 
 impl<S: Source, D: Destination> Transfer<S, D> {
-    /// At most `jobs` blobs move at once.
+    /// Transfers at most `jobs` blobs concurrently.
     #[must_use]
     pub(crate) fn new(source: Arc<S>, destination: Arc<D>, jobs: usize, events: Arc<dyn EventSink>) -> Self {
         Self {
@@ -64,8 +64,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         }
     }
 
-    /// Claims the blobs of a plan. Must be called in the order in which plans are made, without waiting in between: a
-    /// later plan relies on the blobs that this one transfers.
+    /// Claims the blobs of a plan. Call it in the order of planning, without awaiting anything in between: a later plan
+    /// relies on the blobs that this one transfers.
     #[must_use]
     pub(crate) fn admit(&self, image: &Mapping, plan: Plan) -> Admitted {
         let claim = |step: &BlobStep| match step.action {
@@ -78,8 +78,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         Admitted { steps, plan }
     }
 
-    /// Transfers one image's blobs, then its manifests, then its tag. Dropped half-way, it leaves no tag and no manifest
-    /// that names anything missing. `bytes` counts the blobs that are at the destination, also when it fails.
+    /// Transfers one image's blobs, then its manifests, then its tag. If it is dropped midway, no tag and no manifest
+    /// references anything missing. `bytes` counts the blobs at the destination, even on failure.
     pub(crate) async fn run(
         &self,
         image: &Arc<Mapping>,
@@ -121,20 +121,20 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             }
             _ => None,
         };
-        // A mount moves no bytes: it does not count as large.
+        // A mount transfers no bytes, so it does not count as large.
         let _slot = self.queue.acquire(if mount.is_some() { 0 } else { size }).await;
         self.events.emit(Event::BlobStarted { image: Arc::clone(image), blob: blob.clone() });
         let how = self.blob(image, &blob, mount.as_ref()).run().await?;
         claim.done();
         self.events.emit(Event::BlobFinished { image: Arc::clone(image), blob: blob.clone(), how });
         Ok(match how {
-            Landing::Copied => Bytes { copied: size, ..Bytes::default() },
-            Landing::Mounted => Bytes { mounted: size, ..Bytes::default() },
-            Landing::Present => Bytes { present: size, ..Bytes::default() },
+            BlobOutcome::Copied => Bytes { copied: size, ..Bytes::default() },
+            BlobOutcome::Mounted => Bytes { mounted: size, ..Bytes::default() },
+            BlobOutcome::Present => Bytes { present: size, ..Bytes::default() },
         })
     }
 
-    /// Height by height: manifests of one height do not name each other.
+    /// Height by height: manifests of one height do not reference each other.
     async fn push_manifests(&self, image: &Arc<Mapping>, graph: &Graph, plan: &Plan) -> Result<(), Error> {
         let mut by_height: BTreeMap<usize, Vec<Node>> = BTreeMap::new();
         for node in plan.manifests.iter().filter_map(|position| graph.nodes.get(*position)) {
@@ -167,7 +167,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
     ) -> Result<(), Error> {
         let key = (node.descriptor.digest.clone(), image.repository.clone());
         let mut is_pushed = self.manifest_locks.lock(&key).await;
-        if *is_pushed && matches!(target, Target::Digest(_)) {
+        let by_digest = matches!(target, Target::Digest(_));
+        if *is_pushed && by_digest {
             return Ok(());
         }
         let put = || self.destination.put_manifest(&image.repository, target, &node.manifest);
@@ -179,11 +180,11 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             }
             result => result?,
         }
-        *is_pushed = true;
+        *is_pushed |= by_digest;
         Ok(())
     }
 
-    /// Transfers the blobs again that the destination lost.
+    /// Transfers those blobs again that the destination has lost.
     async fn restore_lost_blobs(
         &self,
         image: &Arc<Mapping>,

@@ -1,8 +1,8 @@
-//! The queue of blobs: how many move at once, and which comes next: the largest first, because a large blob that starts
-//! last keeps everything else waiting.
+//! The queue of blobs: limits concurrent transfers and starts the largest first, because a large blob that starts last
+//! delays the end of the run.
 //!
-//! Two lanes share the slots. Large blobs are bound by bandwidth and gain nothing from company; small ones
-//! are bound by round trips and fill the rest of the slots beside them.
+//! Two lanes share the slots. Large blobs are limited by bandwidth, so a few at a time suffice; small blobs are limited
+//! by round trips and fill the other slots.
 
 use std::{
     cmp::Ordering,
@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// From this size on, in bytes, a blob is large.
+/// The size in bytes from which a blob counts as large.
 const LARGE: u64 = 1024 * 1024;
 
 /// The queue of one run.
@@ -36,7 +36,7 @@ struct Waiter {
     wake: oneshot::Sender<Slot>,
 }
 
-/// The right to move one blob. Dropped, it goes to the next that waits.
+/// Permission to transfer one blob. On drop it passes to the next waiter.
 #[derive(Debug)]
 pub(super) struct Slot {
     state: Arc<Mutex<State>>,
@@ -44,7 +44,7 @@ pub(super) struct Slot {
 }
 
 impl Queue {
-    /// `at_once` blobs, at least one; three of eight of them may be large.
+    /// `at_once` concurrent blobs, at least one; at most three eighths of them large.
     pub(super) fn new(at_once: usize) -> Self {
         let free = at_once.max(1);
         let free_large = (free * 3).div_ceil(8);
@@ -64,7 +64,7 @@ impl Queue {
         hand_out(&self.state);
         match woken.await {
             Ok(slot) => slot,
-            // The waiter is only ever dropped together with its slots.
+            // A waiter is only dropped together with its slots.
             Err(_) => Slot { state: Arc::new(Mutex::new(State::empty())), large: false },
         }
     }
@@ -103,7 +103,7 @@ impl Drop for Slot {
     }
 }
 
-/// Gives free slots to those that wait. A waiter that has gone gives its slot back at once, by dropping it.
+/// Assigns free slots to waiters. A slot for a canceled waiter is dropped and thus returned at once.
 fn hand_out(shared: &Arc<Mutex<State>>) {
     loop {
         let (waiter, large) = {
@@ -138,7 +138,7 @@ impl PartialOrd for Waiter {
 }
 
 impl Ord for Waiter {
-    /// Larger first; among equals, the one that came first.
+    /// Larger first; among equals, first come, first served.
     fn cmp(&self, other: &Self) -> Ordering {
         self.size.cmp(&other.size).then(other.order.cmp(&self.order))
     }
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_wait_takes_no_slot() {
+    fn a_canceled_wait_takes_no_slot() {
         let queue = Arc::new(Queue::new(1));
         let first = queue.acquire(1).now_or_never().expect("free");
         drop(waiting(&queue, 9));

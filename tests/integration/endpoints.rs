@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use thoras_mirror::{
     error::Kind,
-    event::{Event, EventSink, Landing},
+    event::{BlobOutcome, Event, EventSink},
     oci::{Digest, Mapping},
     outcome::{Bytes, Mirrored, Status},
     pipeline::{Options, mirror},
@@ -37,7 +37,7 @@ impl EventSink for RecordedEvents {
             Event::Retrying { .. } => "retry".to_owned(),
             Event::Confirming { .. } => "confirming".to_owned(),
             Event::Warning { message, .. } => message,
-            Event::BlobFinished { how: Landing::Copied, .. } => "copied".to_owned(),
+            Event::BlobFinished { how: BlobOutcome::Copied, .. } => "copied".to_owned(),
             _ => return,
         };
         self.lines.lock().unwrap().push((line, self.destination.written().len()));

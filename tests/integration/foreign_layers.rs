@@ -190,7 +190,7 @@ async fn wrong_bytes_exit_with_6_and_are_never_tagged() {
     let site = Site::start().await;
     site.elsewhere.on("GET", "/v2/layers/").answer(Answer::status(200).body(vec![7; 20_000]));
     let outcome = site.sync(&["--foreign-layers", &site.reference()]).run().await.expect_code(6);
-    assert!(outcome.stderr.contains("nothing wrong was stored"), "{outcome}");
+    assert!(outcome.stderr.contains("no wrong data was stored"), "{outcome}");
     site.destination.with_store(|store| assert!(store.repository("mirror/app").tags.is_empty()));
     assert_eq!(site.brought(), 0);
 }
@@ -270,7 +270,7 @@ async fn no_credential_is_sent_to_a_url_that_asks_for_one() {
         site.elsewhere.demand(&challenge, &[&format!("Basic {}", basic())]);
         let run = site.sync(&["-v", "--foreign-layers", "--authfile", &authfile, &site.reference()]);
         let outcome = run.run().await.expect_code(4);
-        assert!(outcome.stderr.contains("such URLs are asked without credentials"), "{outcome}");
+        assert!(outcome.stderr.contains("its URL is requested without credentials"), "{outcome}");
         assert_eq!(authorizations(&site.elsewhere, ""), 0);
         assert_eq!(site.elsewhere.count("", "/token"), 0, "nor is a token fetched");
     }

@@ -100,7 +100,7 @@ async fn raw_bytes_hash_to_the_digest_whatever_their_white_space() {
         assert_eq!(raw.stderr, "");
     }
     let two = inspect(&["--raw", "quay.io/a/b:1", "quay.io/a/c:1"]).await.expect_code(2);
-    assert!(two.stderr.contains("--raw shows one image at a time"), "{two}");
+    assert!(two.stderr.contains("--raw takes exactly one image"), "{two}");
 }
 
 #[tokio::test]

@@ -136,10 +136,7 @@ async fn a_filter_that_matches_nothing_is_named() {
         ["images", IMAGE, "docker.io/library/nginx:1", "--exclude", "*ngnix*", "--include", "*a*"];
     let outcome = Mirror::new(arguments).env("THORAS_MIRROR_EXCLUDE", "*").run().await.expect_success();
     assert_eq!(outcome.stdout, "docker.io/library/nginx:1\nquay.io/team/app:1\n");
-    assert_eq!(
-        outcome.stderr,
-        "warning: `--exclude *ngnix*` matches none of the images: check its spelling\n"
-    );
+    assert_eq!(outcome.stderr, "warning: `--exclude *ngnix*` matches no image: check its spelling\n");
 }
 
 #[tokio::test]
@@ -150,7 +147,7 @@ async fn filters_from_the_environment_apply() {
     let outcome = run.run().await.expect_success();
     assert_eq!(outcome.stdout, "quay.io/team/app:1\n");
     assert_eq!(outcome.stderr.lines().count(), 1, "{outcome}");
-    assert!(outcome.stderr.contains("`--include *none*` matches none"), "{outcome}");
+    assert!(outcome.stderr.contains("`--include *none*` matches no image"), "{outcome}");
 }
 
 #[tokio::test]

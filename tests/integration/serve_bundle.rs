@@ -109,10 +109,10 @@ async fn an_incomplete_or_mixed_bundle_is_refused_at_startup() {
     let vendor = vendor().await;
     let (volumes, index) = volumes(&vendor).await;
     let whole = vendor.export("whole.tar", &[]).await;
-    let message = refused(&[&whole, &whole], 3).await;
-    assert!(message.contains("there are 2 files, and no index"), "{message}");
-    let message = refused(&[&index, &whole], 3).await;
-    assert!(message.contains("whole.tar is not a volume of bundle sha256:"), "{message}");
+    let said = refused(&[&whole, &whole], 3).await;
+    assert!(said.contains("there are 2 files, but no index"), "{said}");
+    let said = refused(&[&index, &whole], 3).await;
+    assert!(said.contains("whole.tar is not a volume of bundle sha256:"), "{said}");
     let folder = vendor.unpack(&whole, "unpacked");
     let message = refused(&[&volumes[0], &folder], 3).await;
     assert!(message.contains("cannot be combined with other files"), "{message}");
@@ -124,8 +124,8 @@ async fn an_incomplete_or_mixed_bundle_is_refused_at_startup() {
 
     let length = whole.metadata().unwrap().len();
     std::fs::OpenOptions::new().write(true).open(&whole).unwrap().set_len(length - 5000).unwrap();
-    let message = refused(&[&whole], 6).await;
-    assert!(message.contains("whole.tar") && message.contains("cut off"), "{message}");
+    let said = refused(&[&whole], 6).await;
+    assert!(said.contains("whole.tar") && said.contains("truncated"), "{said}");
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ async fn a_folder_with_other_content_is_refused_and_left_alone() {
     std::fs::write(folder.path().join("thesis.txt"), "years of work").unwrap();
     let path = folder.path().to_str().unwrap();
     let outcome = serve(&["--listen", "127.0.0.1:0", path]).await.expect_code(2);
-    assert!(outcome.stderr.contains("name an empty or a new folder"), "{outcome}");
+    assert!(outcome.stderr.contains("pass an empty or new folder"), "{outcome}");
     assert!(outcome.stderr.contains(path), "{outcome}");
     assert_eq!(outcome.stdout, "");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -63,8 +63,8 @@ async fn a_folder_with_other_content_is_refused_and_left_alone() {
 #[tokio::test]
 async fn a_folder_that_cannot_be_created_is_reported_with_a_remedy() {
     for (path, hint) in [
-        ("/proc/no-such-process/registry", "hint: name a folder that exists or can be created"),
-        ("/dev/null/registry", "hint: name a folder that exists or can be created"),
+        ("/proc/no-such-process/registry", "hint: pass a folder that exists or can be created"),
+        ("/dev/null/registry", "hint: pass a folder that exists or can be created"),
     ] {
         let outcome = serve(&["--listen", "127.0.0.1:0", path]).await.expect_code(2);
         assert!(outcome.stderr.contains(path) && outcome.stderr.contains(hint), "{outcome}");
@@ -85,7 +85,8 @@ async fn a_port_in_use_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let outcome = serve(&["--listen", &address, folder.path().to_str().unwrap()]).await.expect_code(2);
     assert!(
-        outcome.stderr.contains(&format!("cannot listen on {address}: the port may be in use")),
+        outcome.stderr.contains(&format!("cannot listen on {address}\n"))
+            && outcome.stderr.contains("the port may be in use"),
         "{outcome}"
     );
     assert!(outcome.stderr.contains("already in use"), "{outcome}");
@@ -180,7 +181,7 @@ async fn insecure_listeners_give_a_warning() {
         log.into_iter().filter(|line| line.starts_with("warning:")).collect::<Vec<_>>()
     };
     let open = warnings(&[]).await;
-    assert!(open.len() == 1 && open[0].contains("may push and delete: give --htpasswd"), "{open:#?}");
+    assert!(open.len() == 1 && open[0].contains("can push and delete: pass --htpasswd"), "{open:#?}");
     assert_eq!(warnings(&["--read-only"]).await, Vec::<String>::new());
     let htpasswd = folder.path().join("htpasswd");
     std::fs::write(&htpasswd, format!("ann:{}", bcrypt::hash("pen", 4).unwrap())).unwrap();

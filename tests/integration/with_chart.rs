@@ -212,7 +212,7 @@ async fn a_locked_run_needs_the_package_only_if_the_mirror_lost_it() {
 
     std::fs::write(site.chart().join("values.yaml"), "changed: true\n").unwrap();
     let outcome = locked(&["--with-chart", "--chart", &chart]).await.expect_code(3);
-    assert!(outcome.stderr.contains("is not the one in the lock"), "{outcome}");
+    assert!(outcome.stderr.contains("differs from the chart in the lock"), "{outcome}");
 }
 
 #[tokio::test]

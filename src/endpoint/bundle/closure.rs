@@ -1,7 +1,7 @@
-//! Which manifests and blobs a layout needs: everything that can be reached from its index.
+//! Which manifests and blobs a layout needs: everything reachable from its index.
 //!
-//! Manifests may come in any order, a child before its parent. Once every named manifest is there, the blobs are known, with
-//! their sizes.
+//! Manifests may come in any order, even a child before its parent. Once every referenced manifest is known, so are the
+//! blobs and their sizes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -19,28 +19,28 @@ use crate::{
 /// The most bytes of manifests that one bundle may have.
 const MOST_BYTES: u64 = 48 * 1024 * 1024;
 
-/// What was reached so far.
+/// The manifests and blobs found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Closure {
-    /// The manifests that were reached and are there.
+    /// The known manifests.
     pub(crate) manifests: BTreeMap<Digest, RawManifest>,
     /// The configs, by digest.
     pub(crate) configs: BTreeMap<Digest, Descriptor>,
     /// The layers that are not also configs, by digest.
     pub(crate) layers: BTreeMap<Digest, Descriptor>,
-    /// The manifests that were reached and cannot be used.
+    /// The manifests that are invalid.
     pub(crate) damaged: BTreeMap<Digest, ManifestError>,
-    /// Whether foreign layers belong to the layers.
+    /// Whether foreign layers count as layers.
     pub(crate) foreign_layers: ForeignLayers,
-    /// Manifests that an index names and that are not there yet.
+    /// Manifests that an index references and that have not come yet.
     wanted: HashSet<Digest>,
-    /// Bytes that are there and that no index names yet.
+    /// Bytes that came and that no index references yet.
     unclaimed: HashMap<Digest, Bytes>,
     bytes: u64,
 }
 
 impl Closure {
-    /// Only the roots are wanted.
+    /// Starts with these roots.
     pub(crate) fn new<'a>(
         roots: impl IntoIterator<Item = &'a Digest>,
         foreign_layers: ForeignLayers,
@@ -48,7 +48,7 @@ impl Closure {
         Self { wanted: roots.into_iter().cloned().collect(), foreign_layers, ..Self::default() }
     }
 
-    /// Everything that these images are made of.
+    /// The closure of these complete images.
     pub(crate) fn of_graphs<'a>(
         graphs: impl IntoIterator<Item = &'a Graph>,
         foreign_layers: ForeignLayers,
@@ -61,17 +61,18 @@ impl Closure {
         closure
     }
 
-    /// Whether every named manifest is there, usable or not.
+    /// Whether every referenced manifest has come, valid or not.
     pub(crate) fn is_complete(&self) -> bool {
         self.wanted.is_empty()
     }
 
-    /// The manifests that are named and not there yet.
+    /// The referenced manifests that have not come yet.
     pub(crate) fn wanted(&self) -> impl Iterator<Item = &Digest> {
         self.wanted.iter()
     }
 
-    /// Adds the bytes with this digest, which may be a manifest. Returns the newly named manifests that are not there yet.
+    /// Adds the bytes with this digest, which may be a manifest. Returns newly referenced manifests that have not come
+    /// yet.
     pub(crate) fn add(&mut self, digest: Digest, bytes: Bytes) -> Result<Vec<Digest>, BundleError> {
         self.bytes += bytes.len() as u64;
         if self.bytes > MOST_BYTES || bytes.len() > LARGEST_MANIFEST {
@@ -101,7 +102,7 @@ impl Closure {
         Ok(named)
     }
 
-    /// Adds what a manifest references. Returns the child manifests that were not known before.
+    /// Adds the content that a manifest references. Returns new child manifests.
     fn reach(&mut self, manifest: RawManifest, contents: &Contents) -> Vec<Digest> {
         self.manifests.insert(manifest.digest().clone(), manifest);
         let mut children = Vec::new();

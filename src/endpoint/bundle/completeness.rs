@@ -1,4 +1,4 @@
-//! What a bundle needs to be complete, as far as that can be told without reading blobs: checked before anything is copied.
+//! Checks whether a bundle is complete without reading its blobs, before anything is copied.
 
 use std::{convert::Infallible, io};
 
@@ -13,7 +13,7 @@ use crate::{
     problem::{ArchivePart, Problem},
 };
 
-/// What an image is made of, and what is wrong with its manifests.
+/// The content of an image, and the problems of its manifests.
 struct ImageContents {
     manifests: Vec<Descriptor>,
     blobs: Vec<Descriptor>,
@@ -21,13 +21,13 @@ struct ImageContents {
 }
 
 impl Head {
-    /// Every blob that an image needs, once, as far as its manifests are there. Foreign layers are left out unless the
-    /// bundle is meant to hold them.
+    /// Every blob that an image needs, once, as far as its manifests are present. Foreign layers count only if the
+    /// bundle includes them.
     pub(crate) fn blobs_below(&self, root: &Descriptor) -> Vec<Descriptor> {
         self.contents(root).blobs
     }
 
-    /// What is wrong with an image's manifests.
+    /// The problems of an image's manifests.
     pub(crate) fn manifest_problems(&self, root: &Descriptor) -> Vec<Problem> {
         self.contents(root).problems
     }
@@ -38,7 +38,7 @@ impl Head {
         manifests.filter(|digest| *digest != root.digest).collect()
     }
 
-    /// Whether a manifest refers to another one: a signature, for example.
+    /// Whether a manifest refers to another manifest, as signatures do.
     pub(crate) fn has_subject(&self, digest: &Digest) -> bool {
         let contents = self.closure.manifests.get(digest).and_then(|manifest| manifest.contents().ok());
         contents.is_some_and(|contents| graph::subject(&contents).is_some())
@@ -79,7 +79,7 @@ impl Head {
 }
 
 impl Bundle {
-    /// Everything that is wrong with an image. Blobs that a delta leaves out are not missing.
+    /// Every problem of an image. Blobs that a delta leaves out do not count as missing.
     pub(crate) fn problems(&self, root: &Descriptor) -> Result<Vec<Problem>, BundleError> {
         let ImageContents { blobs, mut problems, .. } = self.head().contents(root);
         let left_out = self.head().absent();
@@ -103,12 +103,12 @@ impl Bundle {
         if !volumes.is_empty() {
             return Ok(Some(unreadable_without(digest, volumes)));
         }
-        // An error of reading shows again when the blob itself is read.
+        // A read error will occur again when the blob itself is read.
         Ok(self.entry_problems(&digest).find_map(Result::ok))
     }
 
-    /// Where the header and the padding of a blob differ from what was written, as far as they are there. How they were
-    /// written is known of this program's own bundles only.
+    /// Where the header and the padding of a blob differ from what was written, as far as they are present. Only for
+    /// bundles of this program: what other programs wrote is unknown.
     pub(crate) fn entry_problems(&self, digest: &Digest) -> impl Iterator<Item = io::Result<Problem>> {
         let entry = self.layout().and_then(|layout| layout.blob(digest));
         let parts = self.slices().zip(entry).map(|(slices, entry)| {
@@ -117,7 +117,7 @@ impl Bundle {
         parts.into_iter().flatten().filter_map(io::Result::transpose)
     }
 
-    /// What is wrong with the end of the archive. How it should end is known of this program's own bundles only.
+    /// The problem at the end of the archive. Only for bundles of this program: the end of other archives is unknown.
     pub(crate) fn end_problems(&self) -> Result<Vec<Problem>, BundleError> {
         let Some((layout, slices)) = self.layout().zip(self.slices()) else { return Ok(Vec::new()) };
         let (found, expected) = (slices.length(), layout.length());
@@ -132,7 +132,7 @@ impl Bundle {
         Ok(trailing.into_iter().chain(altered).collect())
     }
 
-    /// Why the archive does not hold all that was written to it, going by its end. Bytes that follow its end do no harm.
+    /// The damage at the end of the archive, if any. Extra bytes after its end do no harm.
     pub(crate) fn end_damage(&self) -> Result<Option<Problem>, BundleError> {
         let problems = self.end_problems()?;
         Ok(problems.into_iter().find(|problem| !matches!(problem, Problem::TrailingBytes { .. })))

@@ -22,7 +22,7 @@ use crate::{
     oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
 };
 
-/// What a bundle will contain.
+/// The planned content of a bundle.
 #[derive(Debug)]
 pub struct Draft {
     pub(crate) layout: Layout,
@@ -34,7 +34,8 @@ pub struct Draft {
     id: Digest,
 }
 
-/// An image's tag in a bundle: everything after the repository in its name, so that two images that share a tag stay apart.
+/// An image's tag in a bundle: everything after the repository in its name, so that two images that share a tag stay
+/// apart.
 #[must_use]
 pub(crate) fn tag_of(reference: &Reference) -> String {
     let digest = reference.digest().map(Digest::as_str);
@@ -80,13 +81,13 @@ impl Draft {
         &self.id
     }
 
-    /// Where everything will be.
+    /// The layout.
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// How many bytes are left out because the destination of the bundle has them.
+    /// The number of bytes left out because the destination of the bundle has them.
     #[must_use]
     pub(crate) fn left_out(&self) -> u64 {
         self.absent.values().fold(0, |sum, size| sum.saturating_add(*size))
@@ -99,7 +100,7 @@ impl Draft {
     }
 }
 
-/// What an existing bundle must be so that nothing needs to be written.
+/// The expected identity of an existing bundle.
 #[derive(Debug)]
 pub(crate) struct ExpectedBundle {
     layout: Layout,
@@ -107,7 +108,7 @@ pub(crate) struct ExpectedBundle {
 }
 
 impl Draft {
-    /// What a complete bundle of these images is.
+    /// The identity of a complete bundle of these images.
     #[must_use]
     pub(crate) fn expectation(&self) -> ExpectedBundle {
         ExpectedBundle { layout: self.layout.clone(), id: self.id.clone() }

@@ -1,4 +1,4 @@
-//! Why a bundle cannot be used, and what helps.
+//! Errors about bundles, with hints.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::{
 /// Why a bundle cannot be opened, read or written.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum BundleError {
-    /// The system refuses to read it.
+    /// It cannot be read.
     #[error("cannot read {}: {source}", .path.display())]
     Unreadable {
         /// The file or folder.
@@ -27,7 +27,7 @@ pub enum BundleError {
         /// What the system said.
         source: Arc<io::Error>,
     },
-    /// The system refuses to write it.
+    /// It cannot be written.
     #[error("cannot write {}: {source}", .path.display())]
     Unwritable {
         /// The file.
@@ -43,13 +43,13 @@ pub enum BundleError {
         /// What is missing.
         reason: &'static str,
     },
-    /// What `docker save` wrote before it wrote layouts.
+    /// The old format of `docker save`.
     #[error("{} looks like an archive of `docker save` before Docker 25, which is not an OCI image layout", .path.display())]
     OldDocker {
         /// The file.
         path: PathBuf,
     },
-    /// Not a tar archive, and never was one.
+    /// Not a tar archive (nor a damaged one).
     #[error("{} is not a bundle: {found}", .path.display())]
     NotAnArchive {
         /// The file.
@@ -75,20 +75,20 @@ pub enum BundleError {
         #[source]
         error: NameError,
     },
-    /// Two entries have one name.
+    /// Two entries have the same name.
     #[error("`{}` appears twice", .path.escape_debug())]
     Duplicate {
         /// The name.
         path: String,
     },
     /// The file ends in the middle of an entry.
-    #[error("`{}` is cut off: {missing} of its {size} bytes are missing", .path.escape_debug())]
+    #[error("`{}` is truncated: {missing} of its {size} bytes are missing", .path.escape_debug())]
     Truncated {
         /// The entry.
         path: String,
         /// Its size in bytes.
         size: u64,
-        /// How many of them are missing.
+        /// The number of missing bytes.
         missing: u64,
     },
     /// The marker file does not name a layout that can be read.
@@ -100,28 +100,28 @@ pub enum BundleError {
         /// The first byte that differs.
         offset: u64,
     },
-    /// The record of the export and the index contradict each other.
+    /// The lock and the index contradict each other.
     #[error("index.json and thoras-mirror.lock disagree about {what}")]
     Disagreement {
         /// An image or a blob.
         what: String,
     },
     /// The archive has no end mark.
-    #[error("the archive ends without an end mark: it is cut off")]
+    #[error("the archive has no end mark: it is truncated")]
     NoEnd,
-    /// More entries than any bundle has.
+    /// It has too many entries.
     #[error("it has more than {limit} entries")]
     TooManyEntries {
-        /// How many are read.
+        /// The most entries that are read.
         limit: usize,
     },
-    /// More manifests than are read into memory.
+    /// Its manifests are too large to keep in memory.
     #[error("its manifests exceed {} in total, or one of them is not a manifest", ByteSize(*.limit))]
     TooManyManifests {
-        /// How many bytes are read.
+        /// The most bytes that are read.
         limit: u64,
     },
-    /// A file that is read whole is too large.
+    /// A file that must be read into memory is too large.
     #[error("{name} is larger than {}", ByteSize(*.limit))]
     TooLarge {
         /// Which file.
@@ -129,31 +129,31 @@ pub enum BundleError {
         /// The limit in bytes.
         limit: u64,
     },
-    /// `index.json` cannot be understood.
+    /// `index.json` cannot be parsed.
     #[error("index.json cannot be read: {}", .0.escape_debug())]
     Index(String),
-    /// `thoras-mirror.lock` cannot be understood.
+    /// `thoras-mirror.lock` cannot be parsed.
     #[error("thoras-mirror.lock cannot be read: {}", .0.escape_debug())]
     Lock(String),
-    /// A manifest is larger than any manifest may be.
+    /// A manifest is too large.
     #[error("manifest {digest} is larger than {}", ByteSize(LARGEST_MANIFEST as u64))]
     LargeManifest {
         /// Which.
         digest: Digest,
     },
-    /// Volumes that hold what is needed are missing.
+    /// Volumes that contain needed content are missing.
     #[error("{} missing: {}", if .names.len() == 1 { "a volume of the bundle is" } else { "volumes of the bundle are" }, .names.join(", "))]
     Absent {
         /// The volumes' names.
         names: Vec<String>,
     },
-    /// Another run writes the same bundle.
+    /// Another run is writing the same bundle.
     #[error("another run is writing {}", .path.display())]
     Busy {
         /// The file.
         path: PathBuf,
     },
-    /// Nothing can be written there.
+    /// The path is not writable.
     #[error("cannot write a bundle to {}: {reason}", .path.display())]
     Output {
         /// The requested path.
@@ -161,22 +161,22 @@ pub enum BundleError {
         /// Why not.
         reason: String,
     },
-    /// More volumes than any reader takes.
+    /// There would be more volumes than readers accept.
     #[error("volumes of this size would be {count}; at most {limit} are allowed")]
     TooManyVolumes {
-        /// How many there would be.
+        /// The number of volumes.
         count: u64,
-        /// How many there may be.
+        /// The most volumes.
         limit: usize,
     },
-    /// The disk is too small.
+    /// The disk has too little free space.
     #[error("not enough space in {}: {} free, {} needed", .folder.display(), ByteSize(*.available), ByteSize(*.needed))]
     NoRoom {
         /// The folder that it is written to.
         folder: PathBuf,
-        /// Bytes that have yet to be written.
+        /// Bytes that still have to be written.
         needed: u64,
-        /// Bytes that the file system has left.
+        /// Free bytes of the file system.
         available: u64,
     },
     /// A manifest changed after the bundle was laid out.
@@ -184,22 +184,22 @@ pub enum BundleError {
     Changed {
         /// Which reference.
         reference: String,
-        /// The digest it has now.
+        /// Its current digest.
         found: Digest,
     },
     /// The files are not volumes of one bundle.
     #[error(transparent)]
     Volumes(#[from] VolumeError),
-    /// A pipe cannot be read backwards.
+    /// The order of its entries does not permit reading from a pipe.
     #[error("its index or a manifest comes after blobs, so it cannot be read from standard input")]
     IndexTooLate,
-    /// What was written is not what is read.
-    #[error("{}, read again, differs from what was written", .path.display())]
+    /// The bytes read back differ from what was written.
+    #[error("{} was read back and differs from what was written", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
     },
-    /// A thread died.
+    /// A thread panicked.
     #[error("internal error while reading: {0}")]
     Internal(String),
 }
@@ -215,7 +215,7 @@ impl BundleError {
         Self::Unwritable { path: path.into(), source: Arc::new(source) }
     }
 
-    /// The kind of failure; the exit code follows from it.
+    /// The kind of failure, which decides the exit code.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
@@ -234,18 +234,18 @@ impl BundleError {
         }
     }
 
-    /// What a person sees.
+    /// The failure with a hint.
     #[must_use]
     pub fn failure(&self) -> Failure {
         Failure::from_error(self.kind(), self).with_optional_hint(self.hint().map(str::to_owned))
     }
 
-    /// What helps: a [`Remedy`] where problems and other errors share it.
+    /// The hint: from a [`Remedy`] if problems share it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::OldDocker { .. } => {
-                "convert it with `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG`, and name NEW"
+                "convert it with `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG`, and pass NEW"
             }
             Self::NotAnArchive { found, .. } if found.is_compressed() => {
                 "decompress it first (gunzip, unzstd, unxz): a bundle is a tar archive (not compressed) or a folder"
@@ -264,24 +264,24 @@ impl BundleError {
             Self::Unreadable { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => "check the path (relative to the current directory)",
                 io::ErrorKind::PermissionDenied => {
-                    "let this user read it, or run the command as a user who may read it"
+                    "make it readable for this user, or run the command as another user"
                 }
-                io::ErrorKind::Unsupported => "only `bundle import -` reads from a pipe: `… < PIPE`",
+                io::ErrorKind::Unsupported => "to read from a pipe, use `bundle import - < PIPE`",
                 _ => return None,
             },
-            Self::NoRoom { .. } => "free disk space or write to another disk: nothing was written",
+            Self::NoRoom { .. } => "nothing was written: free disk space, or write to another disk",
             Self::Output { .. } => {
-                "name a file in a folder that exists and is writable, or write to standard output with --output -"
+                "pass a file in an existing, writable folder, or write to standard output with --output -"
             }
             Self::Damaged { .. } => Remedy::TryAnotherDisk.hint(),
             Self::TooManyVolumes { .. } => "choose a larger size with --split",
-            Self::Busy { .. } => "wait for it, or choose another name with --output",
+            Self::Busy { .. } => "wait for that run, or pass another --output",
             Self::Changed { .. } => Remedy::RunAgain.hint(),
             Self::Absent { .. } => Remedy::AddVolumes.hint(),
             Self::Volumes(error) => return volumes_hint(error),
-            Self::IndexTooLate => "store it in a file first, and import the file",
+            Self::IndexTooLate => "save it to a file first, and import that file",
             Self::Altered { .. } => {
-                "copy the bundle again from where it was written; if it was repacked, unpack it and name the folder"
+                "copy the bundle again from where it was written; if it was repacked, unpack it and pass the folder"
             }
             Self::Internal(_) => "please report this",
             _ => Remedy::CopyBundleAgain.hint(),
@@ -299,14 +299,14 @@ fn volumes_hint(error: &VolumeError) -> Option<&'static str> {
             "copy the index again from where the bundle was written"
         }
         VolumeError::Stranger { .. } => {
-            "leave the file out, or copy it again if it should be a volume: it may be cut off"
+            "omit the file, or copy it again if it should be a volume: it may be truncated"
         }
-        VolumeError::Mixed { .. } => "name the volumes of one set only",
+        VolumeError::Mixed { .. } => "pass the volumes of only one set",
         VolumeError::NoIndex { .. } | VolumeError::Alone(_) => {
             "name the index as well, or put it beside the volumes; without an index, name all volumes, called NAME.001, \
              NAME.002 and so on"
         }
-        VolumeError::NotABeginning(_) => "name all volumes, including the first",
+        VolumeError::NotABeginning(_) => "pass all volumes, including the first",
         VolumeError::Folder(_) => return None,
     })
 }

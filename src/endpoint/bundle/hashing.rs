@@ -1,4 +1,4 @@
-//! Hashing blobs in files, on every core. Blocks: call it where blocking is allowed.
+//! Hashes blobs in files, on every core. Blocks: call it where blocking is allowed.
 
 use std::{
     io,
@@ -13,10 +13,10 @@ use std::{
 use super::storage::BlobReader;
 use crate::oci::{Digest, Hasher};
 
-/// How many bytes are read at a time; each thread has one piece in memory.
+/// The number of bytes read at a time; each thread has one piece in memory.
 const PIECE: usize = 512 * 1024;
 
-/// Does `work` for every item, on as many threads as there are cores; results come in the order of the items.
+/// Does `work` for every item, with a thread per core; results are in the order of the items.
 pub(crate) fn on_every_core<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(items.len());
     let queue = Mutex::new(items.into_iter().enumerate());
@@ -37,7 +37,7 @@ pub(crate) fn on_every_core<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) ->
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// How many bytes have been read (or moved) so far, for progress: see [`crate::event::Event::Waiting`].
+/// Counts the bytes read (or moved) so far, for progress: see [`crate::event::Event::Waiting`].
 pub(crate) type Meter = AtomicU64;
 
 /// The hash of a blob's first `length` bytes.
@@ -67,7 +67,7 @@ pub(crate) fn is_intact(reader: &BlobReader, digest: &Digest, meter: &Meter) -> 
     hash(reader, digest, reader.size(), meter).is_ok_and(|hasher| hasher.finish() == *digest)
 }
 
-/// The checksum of a blob's bytes, read now.
+/// The checksum of a blob's current bytes.
 pub(crate) fn checksum(reader: &BlobReader, meter: &Meter) -> io::Result<u32> {
     let mut checksum = crc32fast::Hasher::new();
     read_through(reader, reader.size(), |piece| {

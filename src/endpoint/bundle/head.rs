@@ -1,4 +1,4 @@
-//! The head of a bundle: what is in it, without its blobs.
+//! The head of a bundle: its index, lock and manifests, without its blobs.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +16,7 @@ use crate::{
     oci::{Descriptor, Digest, RawManifest, Reference, manifest::ManifestError},
 };
 
-/// The most values that a lock may have: more than the largest lock of this program has.
+/// The most values in a lock: more than in the largest lock of this program.
 const MOST_LOCK_VALUES: usize = 300_000;
 
 /// Everything before a bundle's blobs.
@@ -24,7 +24,7 @@ const MOST_LOCK_VALUES: usize = 300_000;
 pub struct Head {
     /// The images.
     pub index: Index,
-    /// The record of the export, in bundles of this program.
+    /// The lock, in bundles of this program.
     pub lock: Option<Lock>,
     index_bytes: Bytes,
     lock_bytes: Option<Bytes>,
@@ -32,13 +32,13 @@ pub struct Head {
 }
 
 impl Head {
-    /// Reads the first two files. Manifests are added as they come.
+    /// Parses the first two files. Manifests are added later.
     pub(crate) fn new(index_bytes: Bytes, lock_bytes: Option<Bytes>) -> Result<Self, BundleError> {
         let index = Index::read(&index_bytes)?;
         if let (Some(expected), Some(bytes)) = (&index.lock, lock_bytes.as_deref())
             && !expected.matches(bytes)
         {
-            return Err(BundleError::Lock(format!("index.json names one with the digest {expected}")));
+            return Err(BundleError::Lock(format!("its digest is not {expected}, as in index.json")));
         }
         // Short values take many times their length in memory; a real lock's values are digests and names.
         let values = |bytes: &Bytes| bytes.split(|byte| *byte == b',').count();
@@ -52,7 +52,7 @@ impl Head {
         Ok(Self { index, lock, index_bytes, lock_bytes, closure })
     }
 
-    /// A manifest that an image needs; `None` when it is not there.
+    /// A manifest that an image needs; `None` if it is missing.
     pub fn manifest(&self, digest: &Digest) -> Result<Option<&RawManifest>, ManifestError> {
         match self.closure.damaged.get(digest) {
             Some(error) => Err(error.clone()),
@@ -60,13 +60,13 @@ impl Head {
         }
     }
 
-    /// Whether the bundle is meant to hold the foreign layers of its images.
+    /// Whether the bundle includes the foreign layers of its images.
     #[must_use]
     pub(crate) fn foreign_layers(&self) -> ForeignLayers {
         self.closure.foreign_layers
     }
 
-    /// Checks that the record of the export, if there is one, names the same images and blobs.
+    /// Checks that the lock, if any, records the same images and blobs.
     pub(crate) fn check_lock(&self) -> Result<(), BundleError> {
         let Some(lock) = &self.lock else { return Ok(()) };
         let roots: HashMap<&Reference, &Digest> = self
@@ -89,7 +89,7 @@ impl Head {
         }
     }
 
-    /// The images that failed when the bundle was written: its lock names them, unconfirmed.
+    /// The images that failed in the export: the lock records them as unconfirmed.
     pub fn left_out(&self) -> impl Iterator<Item = &Reference> {
         let there: HashSet<&Reference> =
             self.index.images.iter().filter_map(|image| image.reference.as_ref()).collect();
@@ -127,7 +127,7 @@ impl Head {
         base.iter().flat_map(|base| base.blobs.keys().cloned()).collect()
     }
 
-    /// Where everything is, if this program wrote the bundle.
+    /// The layout, if this program wrote the bundle.
     pub(crate) fn layout(&self) -> Layout {
         Layout::new(&self.index_bytes, self.lock_bytes.as_deref(), &self.closure, &self.absent())
     }

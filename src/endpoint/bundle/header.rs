@@ -1,8 +1,8 @@
-//! The headers of tar entries: ustar, with PAX records where a size or a name does not fit.
+//! The headers of tar entries: ustar, with PAX records for sizes and names that do not fit.
 //!
-//! The same entry is always written with the same bytes. What is read is not trusted: links, devices and sparse files are
-//! refused, extensions are bounded, and an unreadable extension is an error, because readers that skip it see another
-//! archive than readers that do not.
+//! The same entry is always written with the same bytes. Archives are not trusted: links, devices and sparse files are
+//! refused, extensions are bounded, and an unreadable extension is an error, because readers that skip it would see a
+//! different archive.
 
 use tar::{EntryType, Header, PaxExtensions};
 
@@ -14,12 +14,12 @@ pub(crate) type Block = [u8; 512];
 pub(crate) const END: u64 = 2 * BLOCK;
 /// The bytes of the end mark.
 pub(crate) const END_MARK: [u8; 2 * size_of::<Block>()] = [0; 2 * size_of::<Block>()];
-/// From this size on, a PAX record holds the size: eleven octal digits are not enough.
+/// From this size on, the size is in a PAX record: eleven octal digits are not enough.
 const LARGE: u64 = 8 << 30;
 /// The largest extension that is read, in bytes: only names and sizes are needed.
 const LARGEST_EXTENSION: u64 = 64 * 1024;
 
-/// How many zeros follow the content of an entry.
+/// The number of zeros after the content of an entry.
 pub(crate) fn padding(size: u64) -> u64 {
     size.wrapping_neg() % BLOCK
 }
@@ -76,10 +76,10 @@ fn record(key: &str, value: &str) -> Vec<u8> {
     format!("{length} {key}={value}\n").into_bytes()
 }
 
-/// What a file is that is not a tar archive.
+/// The type of a file that is not a tar archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OtherFormat {
-    /// It has no bytes.
+    /// It is empty.
     #[error("it is empty")]
     Empty,
     /// Compressed with gzip.
@@ -100,14 +100,14 @@ pub enum OtherFormat {
 }
 
 impl OtherFormat {
-    /// Whether decompressing it may give a bundle.
+    /// Whether it may be a compressed bundle.
     pub(super) const fn is_compressed(self) -> bool {
         matches!(self, Self::Gzip | Self::Zstd | Self::Xz)
     }
 }
 
-/// What a file is, going by its first block, if it is not a tar archive at all. A damaged archive still has one of the two
-/// marks of a header, the format's name or a checksum; a file may also end before its first block does.
+/// The type of a file by its first block, if it is not a tar archive. A damaged archive still has one of the two marks
+/// of a header: the name of the format or a checksum. The file may be shorter than a block.
 pub(crate) fn other_than_an_archive(beginning: &[u8]) -> Option<OtherFormat> {
     const FORMAT: std::ops::Range<usize> = 257..262;
     let other = match beginning {
@@ -124,7 +124,7 @@ pub(crate) fn other_than_an_archive(beginning: &[u8]) -> Option<OtherFormat> {
     (!is_header && !is_end).then_some(other)
 }
 
-/// Why an archive cannot be read past some point.
+/// Why an archive cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// The block is not a header.
@@ -141,7 +141,7 @@ pub enum HeaderError {
     /// An extension that cannot be read.
     #[error("an extended header cannot be read: {0}")]
     Extension(&'static str),
-    /// Two sizes for one entry: readers would disagree about its content.
+    /// An entry has two sizes: readers would disagree about its content.
     #[error("`{}` has {header} bytes by its header and {extended} by its extended header", .path.escape_debug())]
     Sizes {
         /// The entry's name.
@@ -156,10 +156,10 @@ pub enum HeaderError {
     Name,
 }
 
-/// What a block means.
+/// The meaning of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The next `size` bytes (and padding) are to be given to [`Headers::extend`].
+    /// The next `size` bytes (and padding) must be passed to [`Headers::extend`].
     Extension { size: u64 },
     /// An entry begins: `size` bytes and padding follow.
     Entry(Entry),
@@ -170,7 +170,7 @@ pub(crate) enum Step {
 /// A file or a folder of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// The name as it was written.
+    /// The name as written.
     pub(crate) path: String,
     /// Bytes of content; 0 for folders.
     pub(crate) size: u64,
@@ -178,7 +178,7 @@ pub(crate) struct Entry {
     pub(crate) folder: bool,
 }
 
-/// Reads the headers of entries one after the other.
+/// Reads the headers of consecutive entries.
 #[derive(Debug, Default)]
 pub(crate) struct Headers {
     extending: Option<EntryType>,
@@ -210,14 +210,15 @@ impl Headers {
         let path = self.path.take().unwrap_or(written);
         let size = match self.size.take() {
             None => size,
-            // A record is only needed for sizes that eleven octal digits cannot hold; a smaller size must be the same in both.
+            // A record is only needed for sizes that do not fit into eleven octal digits; a smaller size must be the
+            // same in both.
             Some(extended) if extended < LARGE && extended != size => {
                 return Err(HeaderError::Sizes { path, header: size, extended });
             }
             Some(extended) => extended,
         };
         match kind {
-            // Some readers treat such a name as a folder's, whatever the type is.
+            // Some readers treat such a name as a folder, regardless of the type.
             EntryType::Regular | EntryType::Continuous if path.ends_with('/') => {
                 Err(HeaderError::Forbidden { path, what: "file with a folder's name" })
             }
@@ -244,7 +245,7 @@ impl Headers {
                 let mut global = Self::default();
                 global.records(content)?;
                 let says_more = global.path.is_some() || global.size.is_some();
-                let refused = HeaderError::Extension("a global record names or measures entries");
+                let refused = HeaderError::Extension("a global record sets names or sizes");
                 if says_more { Err(refused) } else { Ok(()) }
             }
             None => Ok(()),
@@ -271,7 +272,8 @@ impl Headers {
     }
 }
 
-/// The sum of a header's bytes, with spaces in place of the checksum field (POSIX.1-2017, pax, "ustar Interchange Format").
+/// The sum of a header's bytes, with spaces in place of the checksum field (POSIX.1-2017, pax, "ustar Interchange
+/// Format").
 fn checksum(block: &Block) -> u32 {
     let field = 148..156;
     let value = |(at, byte): (usize, &u8)| u32::from(if field.contains(&at) { b' ' } else { *byte });
@@ -290,127 +292,4 @@ fn name_of(kind: EntryType) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read_back(blocks: &[u8]) -> Entry {
-        let mut headers = Headers::default();
-        let mut rest = blocks;
-        loop {
-            let (block, after) = rest.split_first_chunk().unwrap();
-            rest = after;
-            match headers.block(block).unwrap() {
-                Step::Extension { size } => {
-                    let size = usize::try_from(size).unwrap();
-                    headers.extend(&rest[..size]).unwrap();
-                    rest = &rest[size.next_multiple_of(512)..];
-                }
-                Step::Entry(entry) => {
-                    assert!(rest.is_empty());
-                    return entry;
-                }
-                Step::Zeros => panic!("zeros"),
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_written_reads_back() {
-        let long = format!("blobs/sha512/{}", "a".repeat(128));
-        for (path, size, blocks) in [
-            ("oci-layout", 31, 1),
-            ("x", 0, 1),
-            ("x", LARGE - 1, 1),
-            ("x", LARGE, 3),
-            ("x", u64::MAX, 3),
-            (&long, 5, 3),
-        ] {
-            let bytes = encode(path, size);
-            assert_eq!(bytes.len(), blocks * 512);
-            assert_eq!(read_back(&bytes), Entry { path: path.to_owned(), size, folder: false });
-        }
-    }
-
-    #[test]
-    fn a_record_counts_its_own_length() {
-        assert_eq!(record("size", "8589934592"), b"19 size=8589934592\n");
-        for length in 80..120 {
-            let value = "v".repeat(length);
-            let record = record("path", &value);
-            let text = String::from_utf8(record.clone()).unwrap();
-            assert_eq!(text.split(' ').next().unwrap().parse::<usize>().unwrap(), record.len());
-        }
-    }
-
-    #[test]
-    fn links_and_devices_are_refused_by_name() {
-        for (kind, what) in [(EntryType::Symlink, "symbolic link"), (EntryType::Char, "device")] {
-            let mut header = plain(kind);
-            header.set_path("blobs/evil").unwrap();
-            header.set_size(0);
-            header.set_cksum();
-            let refused = Headers::default().block(header.as_bytes()).unwrap_err();
-            assert_eq!(refused, HeaderError::Forbidden { path: "blobs/evil".to_owned(), what });
-        }
-    }
-
-    #[test]
-    fn a_damaged_header_is_noticed() {
-        let mut block: [u8; 512] = encode("x", 1).try_into().unwrap();
-        block[3] ^= 1;
-        assert_eq!(Headers::default().block(&block), Err(HeaderError::NotAHeader));
-        assert_eq!(Headers::default().block(&[b'x'; 512]), Err(HeaderError::NotAHeader));
-    }
-
-    #[test]
-    fn an_extension_that_cannot_be_read_is_refused() {
-        let mut headers = Headers { extending: Some(EntryType::XHeader), ..Headers::default() };
-        assert!(headers.extend(b"7 size=\n").is_err());
-        let mut header = plain(EntryType::XHeader);
-        header.set_size(1 << 40);
-        header.set_cksum();
-        assert!(Headers::default().block(header.as_bytes()).is_err());
-    }
-
-    #[test]
-    fn two_sizes_for_one_entry_are_refused() {
-        let header = |size| {
-            let mut header = plain(EntryType::Regular);
-            header.set_path("x").unwrap();
-            header.set_size(size);
-            header.set_cksum();
-            *header.as_bytes()
-        };
-        let read = |record: &[u8], size| {
-            let mut headers = Headers { extending: Some(EntryType::XHeader), ..Headers::default() };
-            headers.extend(record)?;
-            headers.block(&header(size))
-        };
-        let refused = HeaderError::Sizes { path: "x".to_owned(), header: 5, extended: 7 };
-        assert_eq!(read(&record("size", "7"), 5), Err(refused));
-        assert!(read(&record("size", "5"), 5).is_ok());
-        assert!(read(&record("size", &LARGE.to_string()), 0).is_ok());
-    }
-
-    #[test]
-    fn a_global_header_may_say_nothing_of_entries() {
-        let read = |record: &[u8]| {
-            Headers { extending: Some(EntryType::XGlobalHeader), ..Headers::default() }.extend(record)
-        };
-        assert!(read(&record("comment", "0123")).is_ok());
-        assert!(read(&record("size", "7")).is_err());
-        assert!(read(&record("path", "oci-layout")).is_err());
-    }
-
-    #[test]
-    fn a_file_with_the_name_of_a_folder_is_refused() {
-        let mut block = encode("blobs/sha256", 1);
-        assert_eq!(block.len(), 512);
-        let mut header = Header::from_byte_slice(&block).clone();
-        header.as_mut_bytes()[12] = b'/';
-        header.set_cksum();
-        block.copy_from_slice(header.as_bytes());
-        let refused = Headers::default().block(&block.try_into().unwrap());
-        assert!(matches!(refused, Err(HeaderError::Forbidden { .. })), "{refused:?}");
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
-//! A bundle that comes through a pipe: read once, from its first byte to its last.
+//! A bundle from a pipe: read once, from the first byte to the last.
 //!
-//! Everything before the blobs is kept, so that images are known before the first blob comes. Bundles of this program have
-//! that order; other archives can be read if their index and manifests happen to come first.
+//! Everything before the blobs is kept, so that the images are known before the first blob. Bundles of this program
+//! have that order; other archives can be read if their index and manifests come first.
 
 use std::{collections::HashSet, io, path::Path};
 
@@ -24,11 +24,11 @@ use crate::{
     problem::Side,
 };
 
-/// How many bytes are read at a time.
+/// The number of bytes read at a time.
 const PIECE: usize = 256 * 1024;
-/// How many bytes may follow the end mark: archivers fill up their last record.
+/// The most bytes after the end mark: archivers fill up their last record.
 const LONGEST_TAIL: u64 = 16 * 1024 * 1024;
-/// What messages name in place of a path.
+/// The name in messages instead of a path.
 const STANDARD_INPUT: &str = "standard input";
 
 /// A bundle that is being read from a pipe.
@@ -39,22 +39,22 @@ pub struct Incoming<R> {
     seen: HashSet<Name>,
     entries: usize,
     at: u64,
-    /// Bytes of the current entry that have not been read, and its padding.
+    /// The unread bytes of the current entry, and its padding.
     rest: u64,
     padding: u64,
-    /// The first byte of padding that is not zero.
+    /// The first nonzero byte of padding.
     altered: Option<u64>,
     ended: bool,
 }
 
-/// The blob that comes next: its digest, and its size in bytes.
+/// The next blob: its digest and its size in bytes.
 pub(crate) type Next = (Digest, u64);
 
-/// Small blobs that came before it was known that they are not manifests, by digest.
+/// Small blobs that could have been manifests when they came, by digest.
 pub(crate) type Kept = Vec<(Digest, Bytes)>;
 
 impl<R: AsyncRead + Unpin + Send> Incoming<R> {
-    /// Nothing is read yet.
+    /// Nothing has been read yet.
     pub fn new(input: R) -> Self {
         Self {
             input,
@@ -113,10 +113,10 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         let head = match (head, index) {
             (Some(head), _) => head,
             (None, Some(index)) => Head::new(index, lock)?,
-            (None, None) => return Err(refused("it has no file `index.json`")),
+            (None, None) => return Err(refused("it has no `index.json` file")),
         };
         if !marker {
-            return Err(refused("it has no file `oci-layout`"));
+            return Err(refused("it has no `oci-layout` file"));
         }
         let blobs: HashSet<&Digest> = head.closure.blobs().map(|blob| &blob.digest).collect();
         kept.retain(|(digest, _)| blobs.contains(digest));
@@ -126,7 +126,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         Ok((Bundle::new(head, storage, None), kept, next))
     }
 
-    /// Skips the rest of the current blob and goes on to the next one. `None` at the archive's end mark.
+    /// Skips the rest of the current blob and moves to the next blob. `None` at the archive's end mark.
     pub async fn next_blob(&mut self) -> Result<Option<Next>, BundleError> {
         while let Some((name, size)) = self.next_file().await? {
             if let Name::Blob(digest) = name {
@@ -155,7 +155,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         Ok(Some(piece.freeze()))
     }
 
-    /// The bundle's blobs in order, after [`Incoming::head`]: first those that it kept, then `next` and all behind it.
+    /// The bundle's blobs in order, after [`Incoming::head`]: first the kept blobs, then `next` and all that follow.
     pub(crate) fn blobs(&mut self, kept: Kept, next: Option<Next>) -> IncomingBlobs<'_, R> {
         IncomingBlobs { incoming: self, kept: kept.into_iter(), next, in_memory: None }
     }
@@ -203,8 +203,8 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         Ok(Some((name, entry.size)))
     }
 
-    /// Reads to the end, so that the program that writes to the pipe is not killed by SIGPIPE. Reading is bounded, because a
-    /// pipe may never end.
+    /// Reads to the end, so that the program that writes to the pipe is not killed by SIGPIPE. The length is bounded,
+    /// because a pipe may never end.
     async fn finish(&mut self) -> Result<(), BundleError> {
         self.ended = true;
         if self.entries == 0 {
@@ -215,7 +215,8 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         Ok(())
     }
 
-    /// Reads the rest of an entry, and its padding. In bundles of this program (they have a lock) the padding must be zeros.
+    /// Reads the rest of an entry, and its padding. In bundles of this program (they have a lock) the padding must be
+    /// zeros.
     async fn skip_rest(&mut self) -> Result<(), BundleError> {
         while self.piece().await?.is_some() {}
         let offset = self.at;
@@ -259,12 +260,12 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
     }
 }
 
-/// The blobs of a bundle on its way. See [`Incoming::blobs`].
+/// The blobs of an incoming bundle. See [`Incoming::blobs`].
 #[derive(Debug)]
 pub(crate) struct IncomingBlobs<'a, R> {
     incoming: &'a mut Incoming<R>,
     kept: std::vec::IntoIter<(Digest, Bytes)>,
-    /// The first blob of the stream itself.
+    /// The first blob that is still in the stream.
     next: Option<Next>,
     /// The bytes of the current blob, if it was kept.
     in_memory: Option<Bytes>,

@@ -1,7 +1,7 @@
-//! `index.json`: which references a layout holds (OCI image specification, "Image Layout", "index.json file").
+//! `index.json`: the references in a layout (OCI image specification, "Image Layout", "index.json file").
 //!
-//! This program's is flat: one descriptor for each reference, with the full name in both annotations that readers use. Other
-//! programs name images by a tag alone, or not at all.
+//! This program writes a flat index: a descriptor for each reference, with the full name in both annotations that
+//! readers use. Other programs name images only by tag, or not at all.
 
 use std::collections::BTreeMap;
 
@@ -17,24 +17,24 @@ use crate::oci::{
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Read by containerd and Docker.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
-/// Of the index itself: the digest of the lock beside it, so that the bundle's id vouches for the lock as well.
+/// An annotation of the index itself: the digest of the lock, so that the bundle's id also covers the lock.
 const LOCK_DIGEST: &str = "com.thoras.mirror.lock.digest";
 /// The largest index that is read, in bytes.
 pub(crate) const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// The most images that one bundle may have.
+/// The most images in a bundle.
 const MOST_IMAGES: usize = 20_000;
 
 /// One image of a layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexEntry {
-    /// Its full name, if it has one.
+    /// Its full name, if any.
     pub reference: Option<Reference>,
     /// Its name in the layout if that is not a full name: a tag, for example.
     pub label: Option<String>,
     /// Its root.
     pub root: Descriptor,
-    /// Its name in reports: its full name, or one that no registry can have (RFC 2606, `.invalid`).
+    /// Its name in reports: the full name, or a name that no registry can have (RFC 2606, `.invalid`).
     pub handle: Reference,
 }
 
@@ -43,7 +43,7 @@ pub struct IndexEntry {
 pub struct Index {
     /// The images in the order of the index.
     pub images: Vec<IndexEntry>,
-    /// The digest of the lock beside the index, in bundles of this program.
+    /// The digest of the lock, in bundles of this program.
     pub lock: Option<Digest>,
     /// The digest of the index's bytes: the id of the bundle.
     pub id: Digest,
@@ -70,7 +70,7 @@ struct ManifestEntry {
     annotations: BTreeMap<String, String>,
 }
 
-/// Writes the index of these images and of the lock with this digest: the same bytes for the same images in any order.
+/// The bytes of the index of these images and of the lock with this digest. The order of the images does not matter.
 #[must_use]
 pub fn write<'a>(
     images: impl IntoIterator<Item = (&'a Reference, &'a Descriptor)>,
@@ -87,7 +87,7 @@ pub fn write<'a>(
                 .into(),
         })
         .collect();
-    manifests.sort_by(|one, other| one.annotations.cmp(&other.annotations));
+    manifests.sort_by(|a, b| a.annotations.cmp(&b.annotations));
     let annotations = lock.map(|digest| (LOCK_DIGEST.to_owned(), digest.to_string())).into_iter().collect();
     let document =
         Document { schema_version: 2, media_type: Some(OCI_INDEX.to_owned()), manifests, annotations };
@@ -96,12 +96,12 @@ pub fn write<'a>(
 }
 
 impl Index {
-    /// Reads an index.
+    /// Parses an index.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, BundleError> {
         let document: Document =
             serde_json::from_slice(bytes).map_err(|error| BundleError::Index(error.to_string()))?;
         if document.manifests.len() > MOST_IMAGES {
-            return Err(BundleError::Index(format!("it names more than {MOST_IMAGES} images")));
+            return Err(BundleError::Index(format!("it has more than {MOST_IMAGES} images")));
         }
         let images = document.manifests.iter().map(entry).collect::<Result<_, _>>()?;
         let lock = document.annotations.get(LOCK_DIGEST);
@@ -127,7 +127,7 @@ fn entry(written: &ManifestEntry) -> Result<IndexEntry, BundleError> {
     Ok(IndexEntry { reference, label, root, handle })
 }
 
-/// A name for an image without a name. A label that is not a tag is left out.
+/// The name of an unnamed image in reports, with its label if that is a valid tag.
 fn stand_in(label: Option<&str>, digest: &Digest) -> Result<Reference, ReferenceError> {
     let repository = Repository::new("unnamed.invalid", "image")?;
     let tagged = label.and_then(|label| Reference::tagged(repository.clone(), label).ok());
@@ -137,7 +137,7 @@ fn stand_in(label: Option<&str>, digest: &Digest) -> Result<Reference, Reference
     })
 }
 
-/// A name with a registry. `latest` or `app` alone would be taken for images of Docker Hub.
+/// A name with a registry. Without one, `latest` or `app` would count as images of Docker Hub.
 fn full_name(name: &str) -> Option<Reference> {
     let (first, _) = name.split_once('/')?;
     let names_host = first == "localhost" || first.contains(['.', ':']);

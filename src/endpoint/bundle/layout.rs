@@ -1,4 +1,4 @@
-//! Where everything is in a bundle of this program: known from the descriptors alone, before any blob is there.
+//! The layout of a bundle of this program. It follows from the descriptors alone, before any blob is read.
 //!
 //! Order: `oci-layout`, `index.json`, `thoras-mirror.lock`, manifests, configs, layers, each group by digest. The same
 //! images give the same bytes.
@@ -60,7 +60,7 @@ impl Layout {
         let blobs: Vec<BlobEntry> = kept
             .map(|blob| {
                 let header = header::encode(&names::of_blob(&blob.digest), blob.size);
-                // Descriptors may claim any size; what is too large for the disk is refused before writing.
+                // Descriptors may claim any size; a size that is too large for the disk is refused before writing.
                 let extent = Extent { offset: end.saturating_add(header.len() as u64), size: blob.size };
                 end = extent.end().saturating_add(header::padding(blob.size));
                 BlobEntry { blob: blob.clone(), header, extent }
@@ -83,13 +83,13 @@ impl Layout {
         &self.blobs
     }
 
-    /// Where a blob is.
+    /// The location of a blob.
     #[must_use]
     pub fn blob(&self, digest: &Digest) -> Option<&BlobEntry> {
         self.positions.get(digest).and_then(|position| self.blobs.get(*position))
     }
 
-    /// Whether every byte outside the blobs is there, intact.
+    /// Whether every byte outside the blobs is present and intact.
     pub(crate) fn frame_is_at(&self, slices: &Slices) -> io::Result<bool> {
         self.frame().try_fold(true, |so_far, (offset, bytes)| {
             let mut found = vec![0; bytes.len()];
@@ -103,7 +103,7 @@ impl Layout {
         self.frame().try_for_each(|(offset, bytes)| slices.write_all_at(&bytes, offset))
     }
 
-    /// Every byte outside the blobs: the offset, and the bytes.
+    /// Every byte outside the blobs, as pairs of offset and bytes.
     fn frame(&self) -> impl Iterator<Item = (u64, Bytes)> {
         let zeros = |length: u64| Bytes::from(vec![0; usize::try_from(length).unwrap_or_default()]);
         let around = self.blobs.iter().flat_map(move |entry| {
@@ -120,7 +120,7 @@ impl Layout {
         self.length
     }
 
-    /// Where the blobs are.
+    /// The range of the blobs.
     #[must_use]
     pub(crate) fn extents(&self) -> HashMap<Digest, Extent> {
         self.blobs.iter().map(|entry| (entry.blob.digest.clone(), entry.extent)).collect()

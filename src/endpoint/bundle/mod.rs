@@ -16,33 +16,34 @@
 //!
 //! # The format
 //!
-//! A bundle that this program writes is a plain tar whose bytes depend only on the images: `oci-layout`, a flat `index.json`
-//! that names every image in full, `thoras-mirror.lock`, then manifests, configs and layers, each by digest. The head (all
-//! but configs and layers) determines the offset of every blob, so blobs are written and read in any order, in parallel,
-//! without a second copy. The bundle's id is the digest of `index.json`, which contains the lock's digest, so it covers both.
+//! A bundle that this program writes is a plain tar whose bytes depend only on the images: `oci-layout`, a flat
+//! `index.json` that names every image in full, `thoras-mirror.lock`, then manifests, configs and layers, each by
+//! digest. The head (all but configs and layers) determines the offset of every blob, so blobs are written and read in
+//! any order, in parallel, without a second copy. The bundle's id is the digest of `index.json`, which contains the
+//! lock's digest, so it covers both.
 //!
 //! # The map
 //!
 //! | what | where |
 //! |---|---|
 //! | the files of a layout, by name | `names` |
-//! | the header of one entry in a tar | `header` |
+//! | the header of a tar entry | `header` |
 //! | which images there are | [`index`] |
-//! | what can be reached from them | `closure` |
+//! | what is reachable from them | `closure` |
 //! | index, lock and manifests together | `head` |
 //! | where everything is in a bundle of this program | `layout` |
 //! | where everything is in any tar | `scan` |
-//! | one or several files as one range of bytes | `slices` |
+//! | several files as a single range of bytes | `slices` |
 //! | files that are volumes of a tar | [`volumes`] |
 //! | blobs in a tar or a folder | `storage` |
 //! | what is missing or damaged, without reading blobs | `completeness` |
-//! | an opened bundle, which is a [`Source`](super::Source) | `reader` |
+//! | an open bundle, as a [`Source`](super::Source) | `reader` |
 //! | a bundle before it is written | `draft` |
 //! | the files it is written to | `output` |
-//! | what an earlier run left of it | `partial`, with `relocation` and `hashing` |
+//! | resuming an unfinished bundle | `partial`, with `relocation` and `hashing` |
 //! | writing it in order | [`stream`] |
 //! | reading it from a pipe | `incoming` |
-//! | writing it, as a [`Destination`](super::Destination) | `writer`, each blob through a `sink` |
+//! | writing it as a [`Destination`](super::Destination) | `writer`, each blob through a `sink` |
 //!
 //! Nothing is unpacked, so no name in an archive ever becomes a path on this machine.
 

@@ -1,4 +1,4 @@
-//! The names of an OCI image layout's files (OCI image specification, "Image Layout"), and no others.
+//! The names of the files in an OCI image layout (OCI image specification, "Image Layout").
 
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ pub(crate) const DOCKER: &str = "manifest.json";
 /// The marker file's content.
 pub(crate) const MARKER_CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// Whether this is the marker's content. There is no other version of the layout; a newer one would be misread.
+/// Whether this is the marker's content. There is only one version of the layout; a newer version would be misread.
 pub(crate) fn is_marker(content: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Marker {
@@ -22,7 +22,7 @@ pub(crate) fn is_marker(content: &[u8]) -> bool {
     serde_json::from_slice::<Marker>(content).is_ok_and(|marker| marker.version == "1.0.0")
 }
 
-/// What a file of a layout is.
+/// The type of a file in a layout.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Name {
     /// `oci-layout`
@@ -42,15 +42,15 @@ pub(crate) enum Name {
 /// Why a name is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// It leads out of the layout, or could be interpreted so.
+    /// It leads out of the layout, or could be interpreted that way.
     #[error("its name leads out of the bundle")]
     Outside,
-    /// It is among the blobs without being one.
-    #[error("it is among the blobs, but its name is not a digest")]
+    /// It is in the folder of the blobs and is not named like a blob.
+    #[error("it is in the folder of the blobs, but its name is not a digest")]
     NotADigest,
 }
 
-/// Reads a name. A leading `./` is what some programs write.
+/// Parses a name. Some programs write a leading `./`.
 pub(crate) fn read(path: &str) -> Result<Name, NameError> {
     let path = path.strip_prefix("./").unwrap_or(path);
     let path = if path == "/" { path } else { path.strip_suffix('/').unwrap_or(path) };

@@ -1,4 +1,4 @@
-//! The files that a bundle is written to: `FILE`, or `FILE.001`, `FILE.002` and so on, each with `.partial` after its name
+//! The files that a bundle is written to: `FILE`, or `FILE.001`, `FILE.002` and so on, each with the suffix `.partial`
 //! until all are complete.
 
 use std::{
@@ -13,7 +13,7 @@ use super::{
     volumes::{self, VolumeSet},
 };
 
-/// Where a bundle goes.
+/// The path of a bundle, and how it is split.
 #[derive(Debug, Clone)]
 pub(crate) struct Output {
     /// The requested name.
@@ -34,16 +34,16 @@ pub(crate) struct OutputFile {
 }
 
 impl Output {
-    /// Checks, before anything is fetched, whether a bundle can be written there.
+    /// Checks, before any download, whether a bundle can be written there.
     pub(crate) fn check(&self) -> Result<(), BundleError> {
         let refused = |reason: String| Err(BundleError::Output { path: self.path.clone(), reason });
         let names_a_folder = self.path.as_os_str().as_encoded_bytes().ends_with(b"/") || self.path.is_dir();
         if names_a_folder || self.path.file_name().is_none() {
-            return refused("it is the name of a folder".to_owned());
+            return refused("it is a folder".to_owned());
         }
         // Renaming a file over a device or a pipe would replace it.
         if fs::metadata(&self.path).is_ok_and(|found| !found.is_file()) {
-            return refused("it exists and is not a file".to_owned());
+            return refused("it is not a regular file".to_owned());
         }
         let folder = self.folder();
         match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
@@ -53,7 +53,7 @@ impl Output {
         }
     }
 
-    /// Refuses to write more volumes than can be read.
+    /// Refuses more volumes than readers accept.
     pub(crate) fn check_count(&self, length: u64) -> Result<(), BundleError> {
         let count = self.volume.filter(|volume| *volume > 0).map_or(1, |volume| length.div_ceil(volume));
         let limit = volumes::MOST_VOLUMES;
@@ -88,7 +88,7 @@ impl Output {
         numbers.map_while(file).collect()
     }
 
-    /// Removes unfinished files, which are not needed. Blocks.
+    /// Removes unneeded unfinished files. Blocks.
     pub(crate) fn discard_unfinished(&self) -> Result<(), BundleError> {
         self.unfinished().iter().try_for_each(|file| remove(&file.partial))?;
         remove(&self.journal())
@@ -113,7 +113,7 @@ impl Output {
     }
 }
 
-/// The path with a suffix after its name.
+/// The path with a suffix.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.as_os_str().to_owned();
     name.push(suffix);
@@ -131,7 +131,7 @@ pub(crate) fn open_alone(path: &Path) -> Result<File, BundleError> {
         .open(path)
         .map_err(unwritable)?;
     match file.try_lock() {
-        // The run that held it may have renamed it after it was opened and before it was locked: then it is finished.
+        // Between opening and locking, the run that held the lock may have finished and renamed the file.
         Ok(()) if !is_at(&file, path).map_err(unwritable)? => {
             Err(BundleError::Busy { path: path.to_owned() })
         }
@@ -143,14 +143,14 @@ pub(crate) fn open_alone(path: &Path) -> Result<File, BundleError> {
     }
 }
 
-/// Whether an opened file is still the one with this name.
+/// Whether this name still refers to the open file.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt as _;
     let opened = file.metadata()?;
     Ok(fs::metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())))
 }
 
-/// Writes a small file atomically: under a temporary name first.
+/// Writes a small file atomically, by way of a temporary name.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
     let beside = with_suffix(path, ".partial");
@@ -177,7 +177,7 @@ pub(crate) fn forget_index(path: &Path) -> Result<Vec<PathBuf>, BundleError> {
     Ok(volumes.map(|volume| path.with_file_name(volume.name)).collect())
 }
 
-/// Removes a file if it is there.
+/// Removes a file if it exists.
 pub(crate) fn remove(path: &Path) -> Result<(), BundleError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(BundleError::unwritable(path, error)),

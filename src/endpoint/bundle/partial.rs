@@ -1,5 +1,5 @@
-//! A bundle that is being written. Its head, synced before any blob, is the journal: it says where every blob belongs, and
-//! a blob that is there with the right digest is not fetched again.
+//! A bundle that is being written. Its head, synced before any blob, is the journal: it determines the location of
+//! every blob, and a blob that is in place with the right digest is not downloaded again.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,26 +22,26 @@ use super::{
 };
 use crate::oci::{Digest, Hasher};
 
-/// With fewer bytes than this, a blob is fetched from its beginning.
+/// A blob with fewer bytes than this is downloaded from its beginning.
 const WORTH_RESUMING: u64 = 1024 * 1024;
-/// How many bytes are searched at a time, backwards, for the end of what was written.
+/// The number of bytes searched at a time, backwards, for the end of the written bytes.
 const LOOK_BACK: u64 = 64 * 1024;
 
-/// What is there before writing begins.
+/// The state before writing begins.
 #[derive(Debug)]
 pub(crate) struct Partial {
     pub(crate) slices: Slices,
     pub(crate) files: Vec<OutputFile>,
     /// Blobs that are complete.
     pub(crate) complete: HashSet<Digest>,
-    /// Blobs of which only the beginning is there: how many bytes, and their hash.
+    /// Incomplete blobs: the number of bytes, and their hash.
     pub(crate) started: HashMap<Digest, (u64, Hasher)>,
-    /// What an earlier run was writing.
+    /// The head that an earlier run was writing.
     pub(crate) earlier: Option<Head>,
 }
 
 impl Partial {
-    /// Opens what an earlier run left, or starts over. What is not intact is fetched again. Blocks.
+    /// Opens the files of an earlier run, or starts over. Content that is not intact is downloaded again. Blocks.
     pub(crate) fn open(output: &Output, draft: &Draft, meter: &Meter) -> Result<Self, BundleError> {
         let layout = &draft.layout;
         let unwritable = |error| BundleError::unwritable(&output.path, error);
@@ -55,7 +55,7 @@ impl Partial {
         let handles = left.with(&files)?;
         let working = handles.grow().map_err(unwritable)?;
         let journal = output.journal();
-        // Without a readable head, blobs can only be where they belong now, or where they were moved to.
+        // Without a readable head, blobs can only be in their current locations, or where they were moved.
         let old = earlier.as_ref().map_or(layout, |(_, old)| old);
         let (complete, started) = if is_new {
             Default::default()
@@ -75,7 +75,7 @@ impl Partial {
     }
 }
 
-/// Takes their names from finished volumes again, when the run that named them died before it had named all of them or had
+/// Gives finished volumes their temporary names again, if the earlier run died before it had renamed all of them or
 /// written their index.
 fn take_back(output: &Output, draft: &Draft, files: &[OutputFile]) -> Result<(), BundleError> {
     if output.volume.is_none() || draft::is_described(draft.id(), output, files) {
@@ -100,7 +100,7 @@ fn take_back(output: &Output, draft: &Draft, files: &[OutputFile]) -> Result<(),
     Ok(())
 }
 
-/// Whether the disk has room for what is still to be written.
+/// Checks that the disk has space for the bytes that still have to be written.
 fn check_room(output: &Output, left: &Handles, length: u64) -> Result<(), BundleError> {
     use std::os::unix::fs::MetadataExt as _;
     let allocated = |(_, file): &(OutputFile, File)| file.metadata().map_or(0, |found| found.blocks() * 512);
@@ -115,12 +115,12 @@ fn check_room(output: &Output, left: &Handles, length: u64) -> Result<(), Bundle
     Ok(())
 }
 
-/// The opened files, locked against other runs: those of the new layout, and those that an older, longer one needed. The
-/// sizes are those of the layouts, in bytes.
+/// The open files, locked against other runs: those of the new layout, and those that only an older, longer layout
+/// needed. The sizes are those of the layouts, in bytes.
 struct Handles(Vec<(OutputFile, File)>);
 
 impl Handles {
-    /// The files of an earlier run. Volumes of another size cannot be used, and are removed.
+    /// The files of an earlier run. Volumes of another size cannot be used and are removed.
     fn of_earlier_run(output: &Output) -> Result<Self, BundleError> {
         let mut left = Vec::new();
         for file in output.unfinished() {
@@ -182,7 +182,7 @@ impl Handles {
     }
 }
 
-/// The blobs that are complete where they belong.
+/// The blobs that are complete and in place.
 fn intact(slices: &Slices, layout: &Layout, meter: &Meter) -> HashSet<Digest> {
     let is_complete = |entry: &&BlobEntry| written(slices, entry) == entry.extent.size;
     let candidates: Vec<&BlobEntry> = layout.blobs().iter().filter(is_complete).collect();
@@ -193,7 +193,7 @@ fn intact(slices: &Slices, layout: &Layout, meter: &Meter) -> HashSet<Digest> {
     checked.into_iter().flatten().collect()
 }
 
-/// The blobs whose beginning is there, with its hash.
+/// The incomplete blobs, with the hash of their first bytes.
 fn beginnings(
     slices: &Slices,
     layout: &Layout,
@@ -214,8 +214,8 @@ fn beginnings(
     hashed.into_iter().flatten().collect()
 }
 
-/// How much of a blob has been written, at most: what was never written is a hole, or zeros at its end. Compressed layers
-/// do not end in zeros, and a wrong answer only costs a second download, because the digest decides.
+/// An upper bound for the written bytes of a blob: bytes that were never written are a hole, or zeros at its end.
+/// Compressed layers do not end in zeros, and a wrong result only costs another download, because the digest decides.
 fn written(slices: &Slices, entry: &BlobEntry) -> u64 {
     let reader = BlobReader::new(slices.clone(), entry.extent);
     let mut end = slices.data_from(entry.extent);
@@ -229,7 +229,7 @@ fn written(slices: &Slices, entry: &BlobEntry) -> u64 {
         }
         if let Some(last) = piece.iter().rposition(|byte| *byte != 0) {
             let there = from + last as u64 + 1;
-            // A blob may end in zeros: if the file has bytes there, its hash decides.
+            // A blob may end in zeros: if the file has data there, the hash decides.
             return if whole && entry.extent.size - there < LOOK_BACK { entry.extent.size } else { there };
         }
         end = from;
@@ -238,7 +238,8 @@ fn written(slices: &Slices, entry: &BlobEntry) -> u64 {
     if whole && entry.extent.size <= LOOK_BACK { entry.extent.size } else { 0 }
 }
 
-/// Moves intact blobs of an older layout to their places in the new one. Returns those that are there afterwards.
+/// Moves intact blobs of an older layout to their locations in the new layout. Returns the blobs that are then in
+/// place.
 fn rearrange(
     slices: &Slices,
     old: &Layout,
@@ -251,21 +252,21 @@ fn rearrange(
         journaled.map(|moved| (moved.digest, [moved.to, moved.from])).collect();
     let candidates = new.blobs().iter().map(|entry| {
         let digest = &entry.blob.digest;
-        let places = old.blob(digest).map(|old| old.extent.offset);
+        let offsets = old.blob(digest).map(|old| old.extent.offset);
         (
             entry,
-            places
+            offsets
                 .into_iter()
                 .chain(journaled.get(digest).copied().into_iter().flatten())
                 .collect::<Vec<u64>>(),
         )
     });
-    let found = hashing::on_every_core(candidates.collect(), |(entry, places)| {
+    let found = hashing::on_every_core(candidates.collect(), |(entry, offsets)| {
         let at = |offset: &u64| {
             let extent = Extent { offset: *offset, size: entry.extent.size };
             hashing::is_intact(&BlobReader::new(slices.clone(), extent), &entry.blob.digest, meter)
         };
-        let from = places.into_iter().find(at)?;
+        let from = offsets.into_iter().find(at)?;
         let digest = entry.blob.digest.clone();
         Some(Relocation { digest, size: entry.extent.size, from, to: entry.extent.offset })
     });
@@ -273,7 +274,7 @@ fn rearrange(
     relocation::write_journal(journal, &relocations)?;
     relocation::relocate(slices, &relocations, meter)?;
     let complete: HashSet<Digest> = relocations.into_iter().map(|moved| moved.digest).collect();
-    // Remains of other blobs must not be taken for the beginning of those that are still to come.
+    // Remains of old blobs must not be taken for the beginning of blobs that are not written yet.
     for entry in new.blobs().iter().filter(|entry| !complete.contains(&entry.blob.digest)) {
         slices.punch(entry.extent);
     }

@@ -1,4 +1,4 @@
-//! An opened bundle: whose it may be, and reading it as a [`Source`].
+//! An open bundle: recognizes which program wrote it, and reads it as a [`Source`].
 
 use std::{
     collections::HashMap,
@@ -36,7 +36,7 @@ pub(crate) const LARGEST_LOCK: u64 = 16 * 1024 * 1024;
 pub struct Bundle {
     head: Head,
     storage: Storage,
-    /// Set when this program wrote the bundle and its head is intact.
+    /// Set if this program wrote the bundle and its head is intact.
     layout: Option<Layout>,
     names: HashMap<(Repository, Target), Descriptor>,
     is_from_docker: bool,
@@ -56,8 +56,8 @@ impl Bundle {
         Self::from_slices(slices, path)
     }
 
-    /// Opens these files as one bundle: an archive, a folder, or volumes of one archive in any order, with or without their
-    /// index. Volumes may be missing; then the blobs in them cannot be read.
+    /// Opens these files as one bundle: an archive, a folder, or volumes of one archive in any order, with or without
+    /// their index. Volumes may be missing: only the blobs in them cannot be read.
     pub fn open_all(paths: &[PathBuf]) -> Result<Self, BundleError> {
         match volumes::open(paths)? {
             Opened::Single(path) => Self::open(&path),
@@ -115,7 +115,7 @@ impl Bundle {
         Ok(Self { is_from_docker, ..bundle })
     }
 
-    /// A layout whose files may come in any order.
+    /// A layout with files in any order.
     fn from_files(
         marker: Option<&Bytes>,
         index: Option<Bytes>,
@@ -123,11 +123,11 @@ impl Bundle {
         storage: Storage,
     ) -> Result<Self, BundleError> {
         let refused = |reason| BundleError::NotALayout { path: storage.path().to_owned(), reason };
-        let Some(marker) = marker else { return Err(refused("it has no file `oci-layout`")) };
+        let Some(marker) = marker else { return Err(refused("it has no `oci-layout` file")) };
         if !names::is_marker(marker) {
             return Err(BundleError::Marker);
         }
-        let index = index.ok_or_else(|| refused("it has no file `index.json`"))?;
+        let index = index.ok_or_else(|| refused("it has no `index.json` file"))?;
         let mut head = Head::new(index, lock)?;
         let mut wanted: Vec<Digest> = head.closure.wanted().cloned().collect();
         while let Some(digest) = wanted.pop() {
@@ -156,7 +156,7 @@ impl Bundle {
         Self { names: names_of(images), ..self }
     }
 
-    /// What is in it.
+    /// Its head.
     #[must_use]
     pub fn head(&self) -> &Head {
         &self.head
@@ -168,7 +168,7 @@ impl Bundle {
         self.storage.path()
     }
 
-    /// Whether Docker wrote it: Docker may have rebuilt manifests, so digests may differ from those in a registry.
+    /// Whether Docker wrote it. Docker may have rebuilt manifests, so digests may differ from those in a registry.
     #[must_use]
     pub fn is_from_docker(&self) -> bool {
         self.is_from_docker
@@ -185,23 +185,23 @@ impl Bundle {
         self.slices().map(|slices| slices.absent(0, slices.length())).unwrap_or_default()
     }
 
-    /// Where everything is, in a bundle of this program.
+    /// The layout, in a bundle of this program.
     #[must_use]
     pub(crate) fn layout(&self) -> Option<&Layout> {
         self.layout.as_ref()
     }
 
-    /// Where its blobs are.
+    /// The storage of its blobs.
     pub(crate) fn storage(&self) -> &Storage {
         &self.storage
     }
 
-    /// A blob, readable at any offset; `None` when it is not there.
+    /// A blob, readable at any offset; `None` if it is missing.
     pub fn blob(&self, digest: &Digest) -> Result<Option<BlobReader>, BundleError> {
         self.storage.blob(digest)
     }
 
-    /// Its size in bytes: of the archive, or of a folder's blobs.
+    /// The size in bytes of the archive, or of a folder's blobs.
     pub fn size(&self) -> Result<u64, BundleError> {
         match (&self.layout, self.slices()) {
             (Some(layout), _) => Ok(layout.length()),
@@ -210,28 +210,28 @@ impl Bundle {
         }
     }
 
-    /// Every blob that is there, with its size in bytes.
+    /// Every blob in it, with its size in bytes.
     pub fn blobs(&self) -> Result<HashMap<Digest, u64>, BundleError> {
         self.storage.blobs()
     }
 
-    fn error(&self, operation: Operation, place: String, cause: impl Into<Cause>) -> Error {
-        Error::new(operation, self.side, place, cause)
+    fn error(&self, operation: Operation, location: String, cause: impl Into<Cause>) -> Error {
+        Error::new(operation, self.side, location, cause)
     }
 }
 
 fn names_of(
     images: impl IntoIterator<Item = (Reference, Descriptor)>,
 ) -> HashMap<(Repository, Target), Descriptor> {
-    let place = |(reference, root): (Reference, Descriptor)| {
+    let named = |(reference, root): (Reference, Descriptor)| {
         let tag = reference.tag().map(|tag| Target::Tag(tag.to_owned()));
         ((reference.repository().clone(), tag.unwrap_or_else(|| reference.target())), root)
     };
-    images.into_iter().map(place).collect()
+    images.into_iter().map(named).collect()
 }
 
-/// The metadata of a file or a folder; anything else is an error. Opening a named pipe would block until someone writes to
-/// it, and some devices never end.
+/// The metadata of a file or a folder; anything else is an error. Opening a named pipe would block until it has a
+/// writer, and some devices never end.
 pub(crate) fn metadata(path: &Path) -> Result<Metadata, BundleError> {
     let metadata = path.metadata().map_err(|error| BundleError::unreadable(path, error))?;
     if metadata.is_dir() || metadata.is_file() {
@@ -241,7 +241,7 @@ pub(crate) fn metadata(path: &Path) -> Result<Metadata, BundleError> {
     Err(BundleError::unreadable(path, special))
 }
 
-/// The head and the layout of an archive that begins like one of this program; `None` when it does not.
+/// The head and the layout of an archive that begins like an archive of this program; otherwise `None`.
 pub(super) fn own_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
     match unaltered_head(slices, path) {
         Err(BundleError::Altered { .. } | BundleError::Index(_)) => Ok(None),
@@ -249,7 +249,7 @@ pub(super) fn own_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Lay
     }
 }
 
-/// The same; `None` when another program wrote the archive, and an error when this program did and the head was changed.
+/// The same; `None` if another program wrote the archive, and an error if this program did and the head has changed.
 fn unaltered_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
     let mut scan = Scan::new(slices, path);
     let mut small = |wanted: Name, called, limit| -> Result<Option<Bytes>, BundleError> {
@@ -257,9 +257,9 @@ fn unaltered_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>
             Ok(Some((name, extent))) if name == wanted && extent.size <= limit => {
                 BlobReader::new(slices.clone(), extent).whole(called, limit, path).map(Some)
             }
-            // A volume is missing, whichever program wrote the archive.
+            // A volume is missing. Which program wrote the archive does not matter.
             Err(error @ BundleError::Absent { .. }) => Err(error),
-            // Scanning the whole archive shows what is wrong with it.
+            // Scanning the whole archive finds the problem.
             Ok(_) | Err(_) => Ok(None),
         }
     };
@@ -287,7 +287,7 @@ fn unaltered_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>
         }
     }
     let layout = head.layout();
-    // In an archive of the same files by another program, there is something else between them.
+    // Another program may have archived the same files: the bytes between them differ.
     if scan.position() != layout.head().len() as u64 {
         return Ok(None);
     }
@@ -321,8 +321,8 @@ impl Source for Bundle {
             },
         };
         if let Some(error) = self.head.closure.damaged.get(digest) {
-            let place = format!("{}@{digest}", self.storage.path().display());
-            return Err(self.error(Operation::ReadManifest, place, error.clone()));
+            let location = format!("{}@{digest}", self.storage.path().display());
+            return Err(self.error(Operation::ReadManifest, location, error.clone()));
         }
         Ok(self.head.closure.manifests.get(digest).cloned())
     }
@@ -349,7 +349,7 @@ impl Source for Bundle {
         }
     }
 
-    /// Names the files, which may have to be copied again, instead of the repository that the blob came from.
+    /// The location names the files, which may have to be copied again, instead of the blob's repository.
     fn blob_location(&self, _: &Repository, digest: &Digest) -> Location {
         let volumes = self.storage.volumes_of(digest);
         let name = if volumes.is_empty() {

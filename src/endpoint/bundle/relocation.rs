@@ -1,7 +1,7 @@
-//! Moves intact blobs to other places in the same file, when the images changed since an export was interrupted.
+//! Moves intact blobs within the file if the images changed since an export was interrupted.
 //!
-//! Blobs have the same order in every layout. Blobs that move toward the end are moved first, the last one first; then
-//! those that move toward the beginning, the first one first. So no blob ever overwrites another.
+//! Blobs have the same order in every layout. Blobs that move toward the end are moved first, starting with the last;
+//! then those that move toward the beginning, starting with the first. This way no blob ever overwrites another.
 
 use std::{fs, io, path::Path, sync::atomic::Ordering};
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{hashing::Meter, output, slices::Slices};
 use crate::oci::Digest;
 
-/// How many bytes are moved at a time.
+/// The number of bytes moved at a time.
 const PIECE: u64 = 1024 * 1024;
 
 /// A blob that moves.
@@ -22,7 +22,7 @@ pub(crate) struct Relocation {
     pub(crate) to: u64,
 }
 
-/// Sorts relocations by their places and drops those that conflict with an earlier one.
+/// Sorts relocations by offset and drops those that conflict with an earlier relocation.
 pub(super) fn without_conflicts(mut relocations: Vec<Relocation>) -> Vec<Relocation> {
     relocations.sort_by_key(|relocation| relocation.from);
     let mut kept: Vec<Relocation> = Vec::new();
@@ -71,7 +71,7 @@ pub(super) fn write_journal(journal: &Path, relocations: &[Relocation]) -> io::R
     output::write_whole(journal, &serde_json::to_vec(relocations)?)
 }
 
-/// The relocations that a killed run had begun; none when there was no such run, or its journal is damaged.
+/// The relocations that a killed run had begun; empty if there was no such run, or its journal is damaged.
 pub(super) fn read_journal(journal: &Path) -> Vec<Relocation> {
     let read = fs::read(journal).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     read.unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Reading an archive's structure: the name and the offset of every entry. Contents are skipped.
+//! Scans an archive for the name and the offset of every entry. Contents are skipped.
 
 use std::{
     collections::HashMap,
@@ -12,10 +12,10 @@ use super::{
     slices::{Extent, Slices},
 };
 
-/// The most entries that one archive may have.
+/// The most entries in an archive.
 pub(crate) const MOST_ENTRIES: usize = 200_000;
 
-/// Walks an archive from its first byte on.
+/// Walks through an archive from its first byte.
 pub(crate) struct Scan<'a> {
     slices: &'a Slices,
     path: PathBuf,
@@ -65,7 +65,7 @@ impl<'a> Scan<'a> {
         self.at
     }
 
-    /// After the last file: the files, if the archive was complete.
+    /// All files, after the last. An error if the archive is truncated.
     pub(crate) fn finish(self) -> Result<HashMap<Name, Extent>, BundleError> {
         if self.ended { Ok(self.seen) } else { Err(BundleError::NoEnd) }
     }
@@ -129,7 +129,7 @@ impl<'a> Scan<'a> {
         if end > length {
             return Err(BundleError::Truncated { path: path.to_owned(), size, missing: end - length });
         }
-        // If the padding of the last entry is cut off, so is the end mark, and that is reported.
+        // If the padding of the last entry is missing, so is the end mark, and that is reported.
         self.at = end.saturating_add(padding(size));
         Ok(())
     }

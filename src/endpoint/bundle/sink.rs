@@ -1,4 +1,4 @@
-//! Writes the bytes of one blob into their place, and records which blobs are complete.
+//! Writes the bytes of a blob into place, and records which blobs are complete.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,20 +22,20 @@ use crate::{
     problem::Side,
 };
 
-/// Which blobs have been written. Clones share their state.
+/// Which blobs have been written. Clones share the state.
 #[derive(Debug, Clone)]
 pub(crate) struct WrittenBlobs(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    /// Blobs that are complete; those that this run wrote have the checksum of what was written.
+    /// Complete blobs. Those that this run wrote have the checksum of the written bytes.
     complete: HashMap<Digest, Option<u32>>,
-    /// Blobs of which an earlier run left the beginning: its length, and its hash.
+    /// Incomplete blobs of an earlier run: the number of bytes, and their hash.
     started: HashMap<Digest, (u64, Hasher)>,
 }
 
 impl WrittenBlobs {
-    /// What an earlier run left.
+    /// The state that an earlier run left.
     pub(crate) fn new(complete: HashSet<Digest>, started: HashMap<Digest, (u64, Hasher)>) -> Self {
         let complete = complete.into_iter().map(|digest| (digest, None)).collect();
         Self(Arc::new(Mutex::new(State { complete, started })))
@@ -56,7 +56,7 @@ impl WrittenBlobs {
     }
 }
 
-/// The place of one blob.
+/// The sink of one blob.
 #[derive(Debug)]
 pub(crate) struct Sink {
     slices: Slices,
@@ -64,16 +64,16 @@ pub(crate) struct Sink {
     digest: Digest,
     start: Start,
     written_blobs: WrittenBlobs,
-    place: String,
+    location: String,
 }
 
 impl Sink {
-    /// A place for a blob that is not complete; `None` if it is. `place` names it in errors.
+    /// A sink for a blob; `None` if the blob is already complete. `location` names it in errors.
     pub(crate) fn open(
         written_blobs: &WrittenBlobs,
         entry: &BlobEntry,
         slices: Slices,
-        place: String,
+        location: String,
     ) -> Option<Self> {
         let digest = entry.blob.digest.clone();
         let mut state = written_blobs.state();
@@ -92,7 +92,7 @@ impl Sink {
             digest,
             start,
             written_blobs: written_blobs.clone(),
-            place,
+            location,
         })
     }
 
@@ -114,7 +114,7 @@ impl Sink {
     }
 
     fn error(&self, error: BundleError) -> Error {
-        Error::new(Operation::UploadBlob, Side::Destination, self.place.clone(), error)
+        Error::new(Operation::UploadBlob, Side::Destination, self.location.clone(), error)
     }
 }
 

@@ -7,7 +7,7 @@ use rustix::fs::{FallocateFlags, SeekFrom};
 
 use crate::problem::{ArchivePart, ArchivePosition, Problem};
 
-/// Where a file's content is.
+/// A range of bytes in the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     /// The offset of the first byte in the archive.
@@ -24,10 +24,10 @@ impl Extent {
     }
 }
 
-/// One file that holds a part of the archive.
+/// A file with a part of the archive.
 #[derive(Debug, Clone)]
 struct Slice {
-    /// `None` when it is not there.
+    /// `None` if it is missing.
     file: Option<Arc<File>>,
     name: String,
     offset: u64,
@@ -38,15 +38,15 @@ struct Slice {
 #[derive(Debug, Clone)]
 pub struct Slices {
     slices: Arc<[Slice]>,
-    /// The first bytes, if they are known without the files.
+    /// The first bytes, if they are known from elsewhere.
     head: Bytes,
 }
 
-/// A file for [`Slices`]: its name for messages, the file if it is there, its size in bytes.
+/// A file for [`Slices`]: its name for messages, the file unless it is missing, its size in bytes.
 pub(crate) type Part = (String, Option<File>, u64);
 
 impl Slices {
-    /// Puts files one after the other.
+    /// Joins files in this order.
     #[must_use]
     pub fn new(parts: Vec<Part>) -> Self {
         let mut offset = 0;
@@ -58,7 +58,7 @@ impl Slices {
         Self { slices: slices.collect(), head: Bytes::new() }
     }
 
-    /// The same, with the first bytes known: they are not read from the files.
+    /// The same, with known first bytes, which are not read from the files.
     #[must_use]
     pub(crate) fn with_head(self, head: Bytes) -> Self {
         Self { head, ..self }
@@ -70,7 +70,7 @@ impl Slices {
         self.slices.last().map_or(0, |slice| slice.offset + slice.size)
     }
 
-    /// The names of the missing files that hold these bytes.
+    /// The names of the missing files that contain these bytes.
     #[must_use]
     pub(crate) fn absent(&self, offset: u64, size: u64) -> Vec<String> {
         let known = (self.head.len() as u64).saturating_sub(offset).min(size);
@@ -80,7 +80,7 @@ impl Slices {
             .collect()
     }
 
-    /// The names of the files that hold these bytes, missing or not; none where one file holds everything.
+    /// The names of the files that contain these bytes, missing or not; empty if there is only one file.
     #[must_use]
     pub(crate) fn volumes(&self, extent: Extent) -> Vec<String> {
         if self.slices.len() < 2 {
@@ -100,7 +100,8 @@ impl Slices {
             let expected = expected.get(..held).unwrap_or(expected);
             let mut found = vec![0; expected.len()];
             file.read_exact_at(&mut found, from - slice.offset)?;
-            if let Some(position) = found.iter().zip(expected).position(|(one, other)| one != other) {
+            if let Some(position) = found.iter().zip(expected).position(|(found, expected)| found != expected)
+            {
                 return Ok(Some(from + position as u64));
             }
         }
@@ -118,7 +119,7 @@ impl Slices {
         Ok(differs.map(|offset| Problem::AlteredArchive { part, position: self.position(offset) }))
     }
 
-    /// A byte of the archive, with the volume that it lies in.
+    /// A byte of the archive, with its volume.
     pub(crate) fn position(&self, offset: u64) -> ArchivePosition {
         ArchivePosition { offset, volume: self.volumes(Extent { offset, size: 1 }).pop() }
     }
@@ -147,13 +148,13 @@ impl Slices {
         })
     }
 
-    /// Every file that is there.
+    /// Every file that is not missing.
     pub(crate) fn files(&self) -> impl Iterator<Item = &File> {
         self.slices.iter().filter_map(|slice| slice.file.as_deref())
     }
 
-    /// How many bytes from the start of this range may have been written: up to the first hole, where the file system
-    /// distinguishes holes from data, else all.
+    /// The number of bytes from the start of this range that may have been written: up to the first hole if the file
+    /// system supports holes, else all.
     #[must_use]
     pub(crate) fn data_from(&self, extent: Extent) -> u64 {
         let Some(slice) = self.touching(extent.offset, extent.size).next() else { return extent.size };
@@ -165,7 +166,7 @@ impl Slices {
         if hole >= slice.size { extent.size } else { end.min(extent.end()).saturating_sub(extent.offset) }
     }
 
-    /// Makes a hole where the file system supports it; a hole is read as zeros.
+    /// Punches a hole, which reads as zeros, if the file system supports it.
     pub(crate) fn punch(&self, extent: Extent) {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         // Best effort: remains that are taken for data fail the digest check and are downloaded again.
@@ -180,7 +181,8 @@ impl Slices {
         self.slices.iter().filter(move |slice| size > 0 && touches(slice))
     }
 
-    /// Calls `act` with every file that holds a part of the range, the offset in it, and the part's length.
+    /// Calls `act` with every file that contains a part of the range, the offset in the file, and the length of the
+    /// part.
     fn each(
         &self,
         offset: u64,
@@ -252,7 +254,7 @@ mod tests {
         assert_eq!(difference(b"012..5678", 0), None);
         assert_eq!(difference(b"0x2", 0), Some(1), "the files, not what is known of them");
         assert_eq!(difference(b"2..5x", 2), Some(6));
-        assert_eq!(difference(b"78 and more", 7), None, "behind the end there is nothing to compare");
+        assert_eq!(difference(b"78 and more", 7), None, "nothing follows the end");
         assert_eq!(slices.volumes(Extent { offset: 2, size: 2 }), ["a", "b"]);
     }
 

@@ -1,4 +1,4 @@
-//! Where a layout's blobs are: in an archive, or in a folder.
+//! The storage of a layout's blobs: an archive or a folder.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ use crate::{
     oci::Digest,
 };
 
-/// How many bytes are read at a time. Two pieces are in memory: one being consumed, one being read.
+/// The number of bytes read at a time. Two pieces are in memory: one being consumed, one being read.
 const PIECE: usize = 256 * 1024;
 
 /// A layout's files.
@@ -32,12 +32,12 @@ pub(crate) enum Storage {
     Archive {
         /// The archive.
         slices: Slices,
-        /// Where each blob is.
+        /// The location of each blob.
         blobs: Arc<HashMap<Digest, Extent>>,
         /// For messages.
         path: PathBuf,
     },
-    /// Files in a folder; no path or link leads out of it.
+    /// Files in a folder; no path or link leads out of the folder.
     Folder {
         /// The folder.
         folder: Arc<Dir>,
@@ -60,7 +60,7 @@ impl Storage {
         }
     }
 
-    /// A blob, readable at any offset; `None` when it is not there.
+    /// A blob, readable at any offset; `None` if it is missing.
     pub(crate) fn blob(&self, digest: &Digest) -> Result<Option<BlobReader>, BundleError> {
         match self {
             Self::Archive { slices, blobs, .. } => {
@@ -71,7 +71,7 @@ impl Storage {
         }
     }
 
-    /// The names of the volumes that hold a blob; none where the archive is one file.
+    /// The names of the volumes that contain a blob; empty if the archive is a single file.
     pub(crate) fn volumes_of(&self, digest: &Digest) -> Vec<String> {
         match self {
             Self::Archive { slices, blobs, .. } => {
@@ -89,7 +89,7 @@ impl Storage {
         }
     }
 
-    /// Every blob that is there, in the order in which reading is fastest.
+    /// Every existing blob, in the order in which reading is fastest.
     pub(crate) fn in_order(&self) -> Result<Vec<Digest>, BundleError> {
         let mut placed: Vec<(u64, Digest)> = match self {
             Self::Archive { blobs, .. } => {
@@ -101,10 +101,10 @@ impl Storage {
         Ok(placed.into_iter().map(|(_, digest)| digest).collect())
     }
 
-    /// A file of a folder, opened.
+    /// Opens a file of a folder.
     pub(crate) fn file(&self, name: &str) -> Result<Option<BlobReader>, BundleError> {
         let Self::Folder { folder, path } = self else { return Ok(None) };
-        // Opening a named pipe must not block until someone writes to it.
+        // Opening a named pipe must not block until it has a writer.
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
         let opened = folder.open_with(name, &options).and_then(|file| Ok((file.metadata()?, file)));
@@ -120,7 +120,7 @@ impl Storage {
         }
     }
 
-    /// The whole of a small file.
+    /// The bytes of a small file.
     pub(crate) fn small(&self, name: &'static str, limit: u64) -> Result<Option<Bytes>, BundleError> {
         match self.file(name)? {
             Some(file) => file.whole(name, limit, self.path()).map(Some),
@@ -155,7 +155,7 @@ fn list(folder: &Dir) -> io::Result<HashMap<Digest, u64>> {
                 algorithm.file_name().to_string_lossy(),
                 file.file_name().to_string_lossy()
             );
-            // No reader of the layout asks for a file whose name is not that of a blob.
+            // Files that are not named like a blob are never read.
             if let Ok(Name::Blob(digest)) = names::read(&name)
                 && file.file_type()?.is_file()
             {
@@ -184,18 +184,18 @@ impl BlobReader {
         self.extent.size
     }
 
-    /// How many of its bytes come before the end of the archive.
+    /// The number of its bytes before the end of the archive.
     pub(crate) fn before_the_end(&self) -> u64 {
         self.slices.length().saturating_sub(self.extent.offset).min(self.extent.size)
     }
 
-    /// The missing volumes that it needs.
+    /// The missing volumes that contain it.
     #[must_use]
     pub(crate) fn absent(&self) -> Vec<String> {
         self.slices.absent(self.extent.offset, self.extent.size)
     }
 
-    /// The volumes that hold it, where there are several.
+    /// The volumes that contain it, if there are several.
     pub(crate) fn volumes(&self) -> Vec<String> {
         self.slices.volumes(self.extent)
     }
@@ -217,7 +217,7 @@ impl BlobReader {
         Ok(buffer.into())
     }
 
-    /// All of it, if that is not more than `limit` bytes.
+    /// All its bytes; an error if there are more than `limit`.
     pub(crate) fn whole(&self, name: &'static str, limit: u64, path: &Path) -> Result<Bytes, BundleError> {
         let size = self.extent.size;
         if size > limit {
@@ -255,7 +255,7 @@ impl BlobReader {
         .boxed()
     }
 
-    /// Begins to read the piece at `offset`; says where it ends.
+    /// Starts reading the piece at `offset`; returns where it ends.
     fn read_ahead(&self, offset: u64) -> Option<(JoinHandle<io::Result<Bytes>>, u64)> {
         let rest = self.extent.size.saturating_sub(offset);
         if rest == 0 {

@@ -1,7 +1,7 @@
 //! Writing a bundle in order, to something that cannot seek: a pipe, an object store, a tape.
 //!
-//! The bytes are the same as in a file. Blobs are started a little ahead of their turn: small ones are read into memory, for
-//! large ones only the connection is opened. When one fails for good, the stream ends without its end mark.
+//! The bytes are the same as in a file. Blobs are started ahead of their turn: small blobs are read into memory; for
+//! large blobs only the connection is opened. If a blob fails permanently, the stream ends without its end mark.
 
 use std::{collections::HashMap, hash::BuildHasher};
 
@@ -16,12 +16,12 @@ use crate::{
     problem::Side,
 };
 
-/// How many blobs are started ahead of their turn.
+/// The number of blobs started ahead of their turn.
 const AHEAD: usize = 4;
-/// A blob of at most this many bytes is read whole ahead of its turn.
+/// A blob of at most this many bytes is read completely ahead of its turn.
 const SMALL: u64 = 128 * 1024;
 
-/// A blob whose turn comes soon.
+/// A blob that was started ahead of its turn.
 enum Begun {
     Whole(Bytes),
     Open(Box<VerifiedBody>),

@@ -81,7 +81,7 @@ fn lock_of(
     closure: &Closure,
 ) -> Lock {
     let placement = Placement { to: None, naming: Naming::Relative, source_prefix: None, chart: None };
-    let required = platforms.iter().map(|one| one.platform.clone()).collect();
+    let required = platforms.iter().map(|manifest| manifest.platform.clone()).collect();
     let mut blobs: Vec<Digest> = closure.blobs().map(|blob| blob.digest.clone()).collect();
     blobs.sort();
     let image = LockedImage {

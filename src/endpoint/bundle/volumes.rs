@@ -1,7 +1,8 @@
 //! Volumes: slices of a bundle's tar, for media that are smaller than it, and the small index that describes them.
 //!
-//! `cat` in order gives the tar itself, so nothing depends on the index. The index makes the set robust: it recognizes
-//! renamed volumes by their sizes and first bytes, and it holds the bundle's head even when the first volume is missing.
+//! Concatenating the volumes gives the tar itself, so nothing depends on the index. The index makes the set robust: it
+//! recognizes renamed volumes by their sizes and first bytes, and it contains the bundle's head even if the first
+//! volume is missing.
 
 mod opening;
 
@@ -19,13 +20,13 @@ use crate::oci::Digest;
 
 /// The version of the format that this program writes.
 pub(crate) const SCHEMA: &str = "thoras-mirror/volumes/v1";
-/// What an index's name ends with.
+/// The suffix of the index's name.
 pub(crate) const SUFFIX: &str = ".volumes.json";
-/// A volume is recognized by the digest of this many of its first bytes, or of all of them if it is smaller.
+/// A volume is recognized by the digest of this many of its first bytes, or of all its bytes if it is smaller.
 pub(crate) const BEGINNING: u64 = 64 * 1024;
 /// The largest index that is read, in bytes: a head of the largest size in base64.
 const LARGEST: u64 = 160 * 1024 * 1024;
-/// The most volumes that a set may have.
+/// The most volumes in a set.
 pub(crate) const MOST_VOLUMES: usize = 10_000;
 
 /// The index of a set of volumes.
@@ -51,7 +52,7 @@ pub struct VolumeSet {
 pub struct Volume {
     /// The name of its file when it was written.
     pub name: String,
-    /// The place of its first byte in the tar.
+    /// The offset of its first byte in the tar.
     pub offset: u64,
     /// Its size in bytes.
     pub size: u64,
@@ -68,7 +69,7 @@ impl VolumeSet {
         Self { schema: SCHEMA.to_owned(), bundle, length, head, volumes }
     }
 
-    /// Writes it.
+    /// The bytes of the index file.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         // Text, numbers and lists of them are always JSON.
@@ -77,7 +78,7 @@ impl VolumeSet {
         bytes
     }
 
-    /// Reads one. Errors are one line of text.
+    /// Parses an index. Errors are one line of text.
     pub fn from_slice(bytes: &[u8]) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Version {
@@ -85,14 +86,14 @@ impl VolumeSet {
         }
         let version: Version = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if version.schema != SCHEMA {
-            return Err(format!("its format is `{}`, this program reads `{SCHEMA}`", version.schema));
+            return Err(format!("its format is `{}`; this program reads `{SCHEMA}`", version.schema));
         }
         let set: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         set.check()?;
         Ok(set)
     }
 
-    /// Checks that the volumes follow each other and that their names are not paths.
+    /// Checks that the volumes are contiguous and that their names are not paths.
     fn check(&self) -> Result<(), String> {
         if self.volumes.is_empty() || self.volumes.len() > MOST_VOLUMES {
             return Err(format!("it has {} volumes", self.volumes.len()));
@@ -103,7 +104,7 @@ impl VolumeSet {
             let is_plain = !matches!(name.as_str(), "" | "." | "..")
                 && !name.contains(|c: char| c == '/' || c == '\\' || c.is_control());
             if !is_plain {
-                return Err(format!("`{name}` is not a file's name"));
+                return Err(format!("`{name}` is not a file name"));
             }
             if volume.offset != end || volume.size == 0 {
                 return Err(format!("{name} does not begin where the previous volume ends"));
@@ -113,7 +114,7 @@ impl VolumeSet {
         if end == self.length {
             Ok(())
         } else {
-            Err(format!("its volumes have {end} bytes in total, the bundle has {}", self.length))
+            Err(format!("its volumes have {end} bytes in total, but the bundle has {}", self.length))
         }
     }
 }
@@ -130,7 +131,7 @@ fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::E
 /// Why files cannot be read as volumes of one bundle.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum VolumeError {
-    /// The index cannot be understood.
+    /// The index cannot be parsed.
     #[error("{} cannot be read as the index of volumes: {}", .path.display(), .reason.escape_debug())]
     Index {
         /// The index.
@@ -138,13 +139,13 @@ pub enum VolumeError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The index contains the head of another bundle than the one that it names.
-    #[error("the index of volumes contains the head of another bundle than {bundle}")]
+    /// The index contains the head of a different bundle than it names.
+    #[error("the index of volumes names bundle {bundle} but contains the head of another bundle")]
     Head {
         /// The bundle that the index names.
         bundle: Digest,
     },
-    /// A named file is not a volume of the set.
+    /// A passed file is not a volume of the set.
     #[error("{} is not a volume of bundle {bundle}: no volume has its size ({size} bytes) and its first bytes", .path.display())]
     Stranger {
         /// The file.
@@ -154,28 +155,28 @@ pub enum VolumeError {
         /// The set's bundle.
         bundle: Digest,
     },
-    /// Volumes of two bundles, or of one that was split twice.
-    #[error("the files belong to two sets of volumes: {} and {}", .one.display(), .other.display())]
+    /// Volumes of two bundles, or of a bundle that was split twice.
+    #[error("the files belong to two different sets of volumes: {} and {}", .first.display(), .second.display())]
     Mixed {
-        /// The index of one of them.
-        one: PathBuf,
-        /// The index of another.
-        other: PathBuf,
+        /// The index of the first set.
+        first: PathBuf,
+        /// The index of the second set.
+        second: PathBuf,
     },
     /// A folder together with other files.
-    #[error("{} is a folder: a folder is a bundle by itself and cannot be combined with other files", .0.display())]
+    #[error("{} is a folder and cannot be combined with other files", .0.display())]
     Folder(PathBuf),
     /// Several files, and no index that gives their order.
-    #[error("there are {count} files, and no index (*{SUFFIX}) gives their order")]
+    #[error("there are {count} files, but no index (*{SUFFIX}) that gives their order")]
     NoIndex {
-        /// How many files were named.
+        /// The number of passed files.
         count: usize,
     },
-    /// A volume by itself.
-    #[error("{} is one of several volumes, and no index (*{SUFFIX}) beside it names the others", .0.display())]
+    /// A single volume.
+    #[error("{} is one of several volumes, but its folder has no index (*{SUFFIX})", .0.display())]
     Alone(PathBuf),
-    /// Numbered files that do not begin like a bundle of this program.
-    #[error("{} is not the beginning of a bundle, so the files are not joined", .0.display())]
+    /// Numbered files that do not start like a bundle of this program.
+    #[error("{} is not the first volume of a bundle", .0.display())]
     NotABeginning(PathBuf),
 }
 

@@ -1,4 +1,4 @@
-//! Writing a bundle: blobs are written directly into place, in any order, in parallel, each once.
+//! Writes a bundle: blobs go directly into place, in any order, in parallel, each once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,22 +25,22 @@ use crate::{
     problem::Side,
 };
 
-/// A bundle that is being written, as a [`Destination`]. Its head already holds manifests and tags; blobs are still to come.
-/// A tag is visible once everything below it is there.
+/// A bundle that is being written, as a [`Destination`]. Its head already contains manifests and tags; only blobs are
+/// written. A tag becomes visible once everything below it is in place.
 #[derive(Debug)]
 pub(crate) struct Writer {
     output: Output,
     draft: Draft,
     partial: Partial,
     written_blobs: WrittenBlobs,
-    /// Visible tags: those below which everything is there.
+    /// Visible tags: everything below them is in place.
     tags: Mutex<HashSet<(Repository, Target)>>,
     changed: Vec<(Reference, Digest, Digest)>,
     kept: u64,
 }
 
 impl Writer {
-    /// Opens the output and keeps what is intact of an earlier run. Blocks.
+    /// Opens the output and keeps intact content of an earlier run. Blocks.
     pub(crate) fn open(output: Output, draft: Draft, meter: &Meter) -> Result<Self, BundleError> {
         let mut partial = Partial::open(&output, &draft, meter)?;
         let complete = std::mem::take(&mut partial.complete);
@@ -60,19 +60,19 @@ impl Writer {
         })
     }
 
-    /// References that named another image when the earlier run began: reference, old digest, new digest.
+    /// References that pointed to another image when the earlier run began: reference, old digest, new digest.
     #[must_use]
     pub(crate) fn changed(&self) -> &[(Reference, Digest, Digest)] {
         &self.changed
     }
 
-    /// How many bytes of blobs an earlier run left.
+    /// The number of bytes of blobs kept from an earlier run.
     #[must_use]
     pub(crate) fn kept(&self) -> u64 {
         self.kept
     }
 
-    /// What is being written.
+    /// The draft that is being written.
     #[must_use]
     pub(crate) fn draft(&self) -> &Draft {
         &self.draft
@@ -80,7 +80,7 @@ impl Writer {
 
     /// Reads everything back and returns the blobs that are damaged. Blocks.
     ///
-    /// A blob that this run wrote had the right digest then, so it is compared by the checksum of what was written.
+    /// A blob that this run wrote had the right digest at that time, so its checksum is enough.
     ///
     /// # Errors
     /// When the bytes around the blobs are damaged, which affects every image.
@@ -131,12 +131,12 @@ impl Writer {
     /// Describes the volumes as they are on the disk now.
     fn volumes(&self, meter: &Meter) -> io::Result<VolumeSet> {
         let mut end = 0;
-        let places = self.partial.files.iter().map(|file| {
+        let ranges = self.partial.files.iter().map(|file| {
             let offset = end;
             end += file.size;
             (file, Extent { offset, size: file.size })
         });
-        let described = hashing::on_every_core(places.collect(), |(file, extent)| {
+        let described = hashing::on_every_core(ranges.collect(), |(file, extent)| {
             let reader = BlobReader::new(self.partial.slices.clone(), extent);
             let hash = |length| {
                 hashing::hash(&reader, self.draft.id(), length, meter).map(crate::oci::Hasher::finish)
@@ -154,8 +154,8 @@ impl Writer {
         self.tags.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn error(operation: Operation, place: String, cause: impl Into<Cause>) -> Error {
-        Error::new(operation, Side::Destination, place, cause)
+    fn error(operation: Operation, location: String, cause: impl Into<Cause>) -> Error {
+        Error::new(operation, Side::Destination, location, cause)
     }
 }
 
@@ -181,15 +181,15 @@ impl Source for Writer {
     }
 
     async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
-        let place = (repository.clone(), Target::Tag(tag.to_owned()));
-        let is_visible = self.tags().contains(&place);
-        Ok(self.draft.roots.get(&place).filter(|_| is_visible).cloned())
+        let tag = (repository.clone(), Target::Tag(tag.to_owned()));
+        let is_visible = self.tags().contains(&tag);
+        Ok(self.draft.roots.get(&tag).filter(|_| is_visible).cloned())
     }
 
     async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
-        let place = (repository.clone(), target.clone());
-        let is_visible = self.tags().contains(&place);
-        let named = self.draft.roots.get(&place).filter(|_| is_visible);
+        let tag = (repository.clone(), target.clone());
+        let is_visible = self.tags().contains(&tag);
+        let named = self.draft.roots.get(&tag).filter(|_| is_visible);
         let digest = match (target, named) {
             (Target::Digest(digest), _) | (_, Some(digest)) => digest,
             (Target::Tag(_), None) => return Ok(None),
@@ -202,7 +202,7 @@ impl Source for Writer {
         let entry = self.draft.layout.blob(digest);
         Ok(match entry {
             Some(entry) => is_there.then_some(entry.extent.size),
-            // A delta leaves it out: its destination has it.
+            // A delta leaves it out, because its destination has it.
             None => self.draft.absent.get(digest).copied(),
         })
     }
@@ -231,12 +231,12 @@ impl Destination for Writer {
         if self.draft.absent.contains_key(&blob.digest) {
             return Ok(Begun::Present);
         }
-        let place = format!("{}@{}", self.output.path.display(), blob.digest);
+        let location = format!("{}@{}", self.output.path.display(), blob.digest);
         let Some(entry) = self.draft.layout.blob(&blob.digest) else {
-            let error = BundleError::Changed { reference: place.clone(), found: blob.digest.clone() };
-            return Err(Self::error(Operation::BeginUpload, place, error));
+            let error = BundleError::Changed { reference: location.clone(), found: blob.digest.clone() };
+            return Err(Self::error(Operation::BeginUpload, location, error));
         };
-        let sink = Sink::open(&self.written_blobs, entry, self.partial.slices.clone(), place);
+        let sink = Sink::open(&self.written_blobs, entry, self.partial.slices.clone(), location);
         Ok(sink.map_or(Begun::Present, Begun::Wanted))
     }
 
@@ -246,17 +246,17 @@ impl Destination for Writer {
         target: &Target,
         manifest: &RawManifest,
     ) -> Result<(), Error> {
-        // Either the head holds it, or the image changed after the bundle was laid out.
-        let place = (repository.clone(), target.clone());
-        let named = self.draft.roots.get(&place);
+        // Either the head contains it, or the image changed after the bundle was laid out.
+        let tag = (repository.clone(), target.clone());
+        let named = self.draft.roots.get(&tag);
         let fits = self.draft.manifests.contains_key(manifest.digest())
             && (matches!(target, Target::Digest(_)) || named == Some(manifest.digest()));
         if fits {
-            self.tags().insert(place);
+            self.tags().insert(tag);
             return Ok(());
         }
-        let place = format!("{repository}:{target}");
-        let error = BundleError::Changed { reference: place.clone(), found: manifest.digest().clone() };
-        Err(Self::error(Operation::PushManifest, place, error))
+        let location = format!("{repository}:{target}");
+        let error = BundleError::Changed { reference: location.clone(), found: manifest.digest().clone() };
+        Err(Self::error(Operation::PushManifest, location, error))
     }
 }

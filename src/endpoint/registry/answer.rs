@@ -6,7 +6,7 @@ use oci_client::errors::{OciEnvelope, OciErrorCode};
 use reqwest::{Response, header::RETRY_AFTER};
 use serde_json::Value;
 
-use super::{error::Refusal, limits, retry};
+use super::{error::Refusal, limits, message_text::says_tls_is_missing, retry};
 use crate::error::escape;
 
 /// The longest message to show, in characters.
@@ -55,8 +55,7 @@ pub(super) async fn refusal(mut response: Response) -> Refusal {
     // Redact before truncating and escaping, which could leave an unrecognized part of a secret.
     let redact = |text: &str| sent.map_or_else(|| text.to_owned(), |sent| sent.redact(text));
     let (code, message) = read_envelope(&body, redact);
-    // What servers written in Go say when TLS is missing.
-    let wants_tls = status == 400 && message.contains("HTTP request to an HTTPS server");
+    let wants_tls = says_tls_is_missing(status, &message);
     Refusal { status, code, message, retry_after, wants_tls }
 }
 

@@ -1,5 +1,5 @@
 //! Translates the errors of the HTTP client, of TLS and of proxies into [`RegistryError`]: the only code that knows
-//! how those libraries report. It looks at types; the one thing that no type tells is [`is_not_http`].
+//! how those libraries report errors. It looks at types, except for [`says_not_http`].
 
 use std::error::Error;
 
@@ -11,6 +11,7 @@ use tower_service::Service;
 use super::{
     error::{CertificateProblem, ConnectionProblem, RegistryError},
     limits,
+    message_text::says_not_http,
 };
 use crate::error::escape;
 
@@ -34,7 +35,7 @@ pub(super) fn translate(error: &reqwest::Error) -> RegistryError {
         RegistryError::Unreachable { problem: connection_problem(error), reason }
     } else if error.is_timeout() {
         RegistryError::Stalled(limits::STALL)
-    } else if is_not_http(error) {
+    } else if find::<hyper::Error>(error).is_some_and(says_not_http) {
         RegistryError::NotHttp(reason)
     } else {
         RegistryError::Broken(reason)
@@ -49,12 +50,6 @@ pub(super) fn is_refused_tunnel(error: &reqwest::Error) -> bool {
 /// Whether the response could not be parsed as HTTP.
 pub(super) fn is_unreadable(error: &reqwest::Error) -> bool {
     find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse)
-}
-
-/// Whether the answer does not even begin as HTTP does. hyper tells only in words which part it could not read.
-fn is_not_http(error: &reqwest::Error) -> bool {
-    find::<hyper::Error>(error)
-        .is_some_and(|error| error.is_parse() && error.to_string().contains("invalid HTTP version"))
 }
 
 /// The innermost cause of an error: the outer ones of an HTTP stack only say that something failed. It contains no URL

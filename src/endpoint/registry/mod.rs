@@ -19,6 +19,7 @@ pub(crate) mod fuzzing;
 mod host;
 mod limits;
 mod manifests;
+mod message_text;
 pub(crate) mod network;
 mod pace;
 mod probe;

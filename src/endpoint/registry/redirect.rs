@@ -122,14 +122,14 @@ mod tests {
             assert_eq!(named(registry, text).as_deref(), Ok(text));
         }
         for (text, reason) in [
-            ("/x", "not a URL"),
+            ("/x", "an invalid URL"),
             ("file:///etc/passwd", "neither http nor https"),
-            ("http://user:s3cret@layers.example.com/x", "holds a user"),
-            ("http://user@layers.example.com/x", "holds a user"),
-            ("http://127.0.0.1/x", "to this machine"),
-            ("http://[::ffff:127.0.0.1]/x", "to this machine"),
-            ("http://localhost/x", "to this machine"),
-            ("http://169.254.169.254/latest/meta-data", "or its link"),
+            ("http://user:s3cret@layers.example.com/x", "contains a user name"),
+            ("http://user@layers.example.com/x", "contains a user name"),
+            ("http://127.0.0.1/x", "to a loopback or link-local address"),
+            ("http://[::ffff:127.0.0.1]/x", "to a loopback or link-local address"),
+            ("http://localhost/x", "to a loopback or link-local address"),
+            ("http://169.254.169.254/latest/meta-data", "to a loopback or link-local address"),
         ] {
             let refused = named(registry, text).unwrap_err();
             assert!(refused.contains(reason) && !refused.contains("s3cret"), "{refused}");

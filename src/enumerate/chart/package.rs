@@ -50,7 +50,7 @@ pub(super) async fn package(
         let reference = Reference::tagged(published.repository().clone(), &chart::tag_of(version));
         return Ok(ChartPackage { reference: reference.map_err(refused)?, artifact: None, digest });
     }
-    let reference = chart::made_here(name, version).map_err(refused)?;
+    let reference = chart::local_chart(name, version).map_err(refused)?;
     let artifact = ChartArtifact::new(metadata, bytes.into())
         .map_err(|error| unusable(&io::Error::new(io::ErrorKind::InvalidData, error)))?;
     Ok(ChartPackage { reference, artifact: Some(artifact), digest })

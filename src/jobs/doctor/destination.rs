@@ -1,4 +1,4 @@
-//! The registry that images go to, and their names there.
+//! Checks the registry that images go to, and their names there.
 
 use std::{
     collections::BTreeSet,
@@ -7,7 +7,7 @@ use std::{
 
 use futures::future::join_all;
 
-use super::{Check, CheckResult, Deadline, source::credential};
+use super::{CheckResult, Deadline, DoctorCheck, source::credential};
 use crate::{
     endpoint::{
         Source,
@@ -21,14 +21,14 @@ use crate::{
     problem::Side,
 };
 
-/// Certificates and tokens are valid to the minute; this much difference begins to matter.
+/// A larger difference between the clocks can make certificates and tokens invalid.
 const LARGEST_SKEW: Duration = Duration::from_secs(120);
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
-/// A certificate that expires sooner should be renewed now.
+/// A certificate that expires within this time gets a warning.
 const SHORTEST_VALIDITY: Duration = Duration::from_secs(14 * SECONDS_PER_DAY);
 
-/// Whether the registry answers, how, and whether its clock is right. Any of its repositories will do.
+/// Whether the registry answers, how, and whether the clocks agree. Takes any of its repositories.
 pub(crate) async fn registry(
     destination: &Registries,
     repository: &Repository,
@@ -44,7 +44,7 @@ pub(crate) async fn registry(
                 .flatten()
                 .collect()
         }
-        Err(failure) => vec![CheckResult::failed(Check::Destination, failure)],
+        Err(failure) => vec![CheckResult::failed(DoctorCheck::Destination, failure)],
     }
 }
 
@@ -59,7 +59,7 @@ fn answer(registry: &str, greeting: &Greeting) -> CheckResult {
     let message = format!("{registry} answers {how}{through} in {} ms", greeting.time.as_millis().max(1));
     if !matches!(greeting.status, 200 | 401 | 403) {
         return CheckResult::warning(
-            Check::Destination,
+            DoctorCheck::Destination,
             format!("{message}, but with status {} to /v2/", greeting.status),
             "check that this is the address of a registry",
         );
@@ -67,12 +67,12 @@ fn answer(registry: &str, greeting: &Greeting) -> CheckResult {
     let is_exposed = !greeting.origin.is_https() && greeting.origin.reach() != Reach::Loopback;
     if is_exposed || greeting.is_unverified {
         let hint = "anyone on the network path can read the credentials and change the images";
-        return CheckResult::warning(Check::Destination, message, hint);
+        return CheckResult::warning(DoctorCheck::Destination, message, hint);
     }
-    CheckResult::ok(Check::Destination, message)
+    CheckResult::ok(DoctorCheck::Destination, message)
 }
 
-/// Who issued the certificate, and when it expires. An expired one gets here only when it is not verified.
+/// Who issued the certificate, and when it expires. An expired certificate gets here only if it is not verified.
 fn certificate(shown: &ShownCertificate, now: SystemTime) -> CheckResult {
     let by = format!("issued by {}", shown.issuer);
     let ends = httpdate::fmt_http_date(shown.ends);
@@ -82,12 +82,12 @@ fn certificate(shown: &ShownCertificate, now: SystemTime) -> CheckResult {
             let days = left.as_secs() / SECONDS_PER_DAY;
             let message = format!("{by}; valid until {ends}, {days} days left");
             if left < SHORTEST_VALIDITY {
-                CheckResult::warning(Check::Certificate, message, hint)
+                CheckResult::warning(DoctorCheck::Certificate, message, hint)
             } else {
-                CheckResult::ok(Check::Certificate, message)
+                CheckResult::ok(DoctorCheck::Certificate, message)
             }
         }
-        Err(_) => CheckResult::warning(Check::Certificate, format!("{by}; expired on {ends}"), hint),
+        Err(_) => CheckResult::warning(DoctorCheck::Certificate, format!("{by}; expired on {ends}"), hint),
     }
 }
 
@@ -98,10 +98,17 @@ fn clock(registry: &str, greeting: &Greeting, now: SystemTime) -> Option<CheckRe
         Err(behind) => (behind.duration(), "behind"),
     };
     if skew <= LARGEST_SKEW {
-        return Some(CheckResult::ok(Check::Clock, format!("agrees with that of {registry}")));
+        return Some(CheckResult::ok(
+            DoctorCheck::Clock,
+            format!("this machine's clock agrees with that of {registry}"),
+        ));
     }
     let message = format!("this machine's clock is {} s {ours} that of {registry}", skew.as_secs());
-    Some(CheckResult::warning(Check::Clock, message, "set the clock: tokens and certificates may be refused"))
+    Some(CheckResult::warning(
+        DoctorCheck::Clock,
+        message,
+        "set the clock: tokens and certificates may be refused",
+    ))
 }
 
 /// Whether images can be pushed: rights, repositories, indexes, referrers.
@@ -111,20 +118,20 @@ pub(crate) async fn images(
     deadline: &Deadline,
 ) -> Vec<CheckResult> {
     let Some(first) = mappings.first() else {
-        return vec![CheckResult::untested(Check::Push, "there are no names to test")];
+        return vec![CheckResult::untested(DoctorCheck::Push, "there are no images to test with")];
     };
     let (mut results, indexes, referrers) = tokio::join!(
         push(destination, mappings, deadline),
         indexes(destination, first, deadline),
         referrers(destination, &first.repository, deadline),
     );
-    // A registry that refuses these requests has refused the push as well, which is reported.
+    // A registry that refuses these requests has also refused the push, which is reported.
     results.extend([indexes, referrers].into_iter().flatten());
     results
 }
 
-/// Opens and cancels an upload in every repository: permissions are per repository, and on some registries each must be
-/// created first.
+/// Opens and cancels an upload in every repository: permissions are per repository, and some registries need each
+/// repository to be created first.
 async fn push(destination: &Registries, mappings: &[Mapping], deadline: &Deadline) -> Vec<CheckResult> {
     let repositories: BTreeSet<&Repository> = mappings.iter().map(|mapping| &mapping.repository).collect();
     let probe = async |repository: &Repository| match destination.probe_push(repository).await {
@@ -148,27 +155,28 @@ async fn push(destination: &Registries, mappings: &[Mapping], deadline: &Deadlin
         let with = credential(provenance.as_ref());
         let count = format!("{} of {}", allowed.len(), counted(repositories.len()));
         let message = format!("{count} can be pushed to {with} (uploads were opened and canceled)");
-        results.insert(0, CheckResult::ok(Check::Push, message));
+        results.insert(0, CheckResult::ok(DoctorCheck::Push, message));
     }
     results
 }
 
-/// What opening an upload in a repository showed.
+/// The result of opening an upload in a repository.
 enum Pushed {
-    /// It may be pushed to, with this credential.
+    /// The upload was accepted with this credential.
     Allowed(Option<Provenance>),
-    /// It has to be created first.
+    /// The repository must be created first.
     NoRepository,
 }
 
-/// Missing repositories are all named, because they have to be created. Of other refusals, only the first of each kind is
-/// shown.
+/// Names every missing repository, because each must be created. Of other refusals, it shows only the first of each
+/// kind.
 fn refusals(missing: &[String], refused: Vec<Failure>) -> Vec<CheckResult> {
     let mut results = Vec::new();
     if !missing.is_empty() {
         let message = format!("these repositories do not exist: {}", missing.join(", "));
-        let hint = "create them first: this registry does not create repositories by itself";
-        results.push(CheckResult::failed(Check::Push, Failure::new(Kind::Image, message).with_hint(hint)));
+        let hint = "create them first: this registry does not create repositories on push";
+        results
+            .push(CheckResult::failed(DoctorCheck::Push, Failure::new(Kind::Image, message).with_hint(hint)));
     }
     let mut kinds: Vec<(Failure, usize)> = Vec::new();
     for failure in refused {
@@ -179,9 +187,9 @@ fn refusals(missing: &[String], refused: Vec<Failure>) -> Vec<CheckResult> {
     }
     results.extend(kinds.into_iter().map(|(mut failure, more)| {
         if more > 0 {
-            failure.causes.push(format!("the same for {} more", counted(more)));
+            failure.causes.push(format!("and the same for {} more", counted(more)));
         }
-        CheckResult::failed(Check::Push, failure)
+        CheckResult::failed(DoctorCheck::Push, failure)
     }));
     results
 }
@@ -190,17 +198,20 @@ fn counted(repositories: usize) -> String {
     format!("{repositories} {}", if repositories == 1 { "repository" } else { "repositories" })
 }
 
-/// Whether the registry holds an index already. Only a push shows whether it accepts one.
+/// Whether the registry already has an index. Only a push shows whether it accepts indexes.
 async fn indexes(destination: &Registries, first: &Mapping, deadline: &Deadline) -> Option<CheckResult> {
-    let place = first.repository.to_string();
+    let location = first.repository.to_string();
     let target = first.target();
     let request = destination.manifest(&first.repository, &target);
-    let found = deadline.ask(Side::Destination, &place, request).await.ok()?;
+    let found = deadline.ask(Side::Destination, &location, request).await.ok()?;
     Some(if found.is_some_and(|root| matches!(root.contents(), Ok(Contents::Index { .. }))) {
-        CheckResult::ok(Check::Indexes, format!("{} is an index already", first.destination()))
+        CheckResult::ok(
+            DoctorCheck::Indexes,
+            format!("the registry accepts multi-platform images: {} is an image index", first.destination()),
+        )
     } else {
-        let message = "the first push will show whether it accepts images of several platforms";
-        CheckResult::untested(Check::Indexes, message)
+        let message = "only the first push will show whether the registry accepts multi-platform images";
+        CheckResult::untested(DoctorCheck::Indexes, message)
     })
 }
 
@@ -214,9 +225,9 @@ async fn referrers(
     let message = if is_known {
         "the registry has the referrers API"
     } else {
-        "the registry has no referrers API: signatures and SBOMs are found by their tags"
+        "the registry has no referrers API: clients find signatures and SBOMs by tag"
     };
-    Some(CheckResult::ok(Check::Referrers, message))
+    Some(CheckResult::ok(DoctorCheck::Referrers, message))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     super::images::{enumerate, name_all},
-    Check, CheckResult, Deadline, RetryListener, Verdict, destination, local, source,
+    CheckResult, Deadline, DoctorCheck, RetryListener, Verdict, destination, local, source,
 };
 use crate::{
     endpoint::registry::Registries,
@@ -15,15 +15,15 @@ use crate::{
     request::{Access, Destination, Doctor},
 };
 
-/// A chart may have to be downloaded.
+/// The least time for rendering a chart, which may have to be downloaded.
 const SHORTEST_RENDERING: Duration = Duration::from_secs(60);
 
-/// What `doctor` found.
+/// The result of `doctor`.
 pub(crate) struct Diagnosis {
     /// `REGISTRY[/PATH]`
     pub(crate) destination: String,
     pub(crate) findings: Vec<CheckResult>,
-    /// The name that each image would get.
+    /// The name that each image would get at the destination.
     pub(crate) names: Vec<Mapping>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn run(request: &Doctor, events: Arc<dyn EventSink>) -> Result<
     Ok(Diagnosis { destination: destination.root.to_string(), findings, names: images.mappings })
 }
 
-/// Helm is checked only where a chart has to be rendered.
+/// Helm is checked only if a chart must be rendered.
 async fn helm(request: &Doctor) -> Option<CheckResult> {
     let SelectedFrom::Chart(options) = &request.selection.from else { return None };
     Some(local::helm(options.helm.clone(), request.timeout).await)
@@ -67,13 +67,13 @@ async fn images(request: &Doctor, events: &dyn EventSink) -> Images {
     let limit = SHORTEST_RENDERING.max(request.timeout);
     let found = tokio::time::timeout(limit, enumerate(&request.selection, events)).await;
     let found = found.unwrap_or_else(|_| {
-        let message = format!("finding the images took longer than {} s", limit.as_secs());
-        Err(Failure::new(Kind::Input, message).with_hint("--timeout SECONDS waits longer"))
+        let message = format!("listing the images took longer than {} s", limit.as_secs());
+        Err(Failure::new(Kind::Input, message).with_hint("pass a longer --timeout SECONDS"))
     });
     match found {
         Ok(found) => name(&request.destination, found),
         Err(failure) => {
-            Images { results: vec![CheckResult::failed(Check::Images, failure)], ..Images::default() }
+            Images { results: vec![CheckResult::failed(DoctorCheck::Images, failure)], ..Images::default() }
         }
     }
 }
@@ -86,15 +86,16 @@ fn name(destination: &Destination, found: Enumeration) -> Images {
         1 => "1 image".to_owned(),
         count => format!("{count} images"),
     };
-    let mut results = vec![CheckResult::ok(Check::Images, format!("{count}{}", chart.unwrap_or_default()))];
+    let mut results =
+        vec![CheckResult::ok(DoctorCheck::Images, format!("{count}{}", chart.unwrap_or_default()))];
     let placement = naming.placement(Some(root), Naming::default(), found.source_prefix, None);
     let mappings = name_all(&placement, root, &references).unwrap_or_else(|failure| {
-        results.push(CheckResult::failed(Check::Names, failure));
+        results.push(CheckResult::failed(DoctorCheck::Names, failure));
         Vec::new()
     });
     if !mappings.is_empty() {
-        let message = format!("every image has its own name below {root}");
-        results.push(CheckResult::ok(Check::Names, message));
+        let message = format!("every image has a unique name below {root}");
+        results.push(CheckResult::ok(DoctorCheck::Names, message));
     }
     Images { references, mappings, results }
 }
@@ -107,17 +108,18 @@ async fn reach(
 ) -> (Option<Registries>, Vec<CheckResult>) {
     let Destination { root, naming: _, login } = destination;
     let opened = deadline.find(root.registry(), access.destination(root, login.as_ref())).await;
-    // Any repository will do: only its registry is asked.
+    // Any repository works: only its registry is contacted.
     let repository = format!("{root}/doctor").parse::<Repository>();
     match (opened, repository) {
         (Ok(registries), Ok(repository)) => {
             let results = destination::registry(&registries, &repository, deadline).await;
             (Some(registries), results)
         }
-        (Err(failure), _) => (None, vec![CheckResult::failed(Check::Destination, failure)]),
-        (_, Err(error)) => {
-            (None, vec![CheckResult::failed(Check::Destination, Failure::from_error(Kind::Usage, &error))])
-        }
+        (Err(failure), _) => (None, vec![CheckResult::failed(DoctorCheck::Destination, failure)]),
+        (_, Err(error)) => (
+            None,
+            vec![CheckResult::failed(DoctorCheck::Destination, Failure::from_error(Kind::Usage, &error))],
+        ),
     }
 }
 
@@ -131,6 +133,6 @@ async fn push(
     let answers = reached.iter().all(|result| result.verdict != Verdict::Problem);
     match destination.filter(|_| answers) {
         Some(destination) => destination::images(destination, mappings, deadline).await,
-        None => vec![CheckResult::untested(Check::Push, "the destination does not answer")],
+        None => vec![CheckResult::untested(DoctorCheck::Push, "the destination does not answer")],
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::process::Command;
 
-use super::{Check, CheckResult};
+use super::{CheckResult, DoctorCheck};
 use crate::{
     endpoint::registry::auth::helper::withhold_secrets,
     error::{Failure, Kind},
@@ -18,19 +18,19 @@ use crate::{
 const INSTALL: &str = "install Helm 3 (https://helm.sh/docs/intro/install/) or name it with --helm FILE; without Helm, \
                        pass --rendered FILE or --images FILE";
 
-/// Whether helm is installed, and which version.
+/// Whether helm is installed, and its version.
 pub(crate) async fn helm(program: Option<PathBuf>, limit: Duration) -> CheckResult {
     let program = program.unwrap_or_else(|| PathBuf::from("helm"));
     match version(&program, limit).await {
         Ok(version) if version.starts_with("v2.") => CheckResult::warning(
-            Check::Helm,
+            DoctorCheck::Helm,
             format!("{} is {version}, which is no longer maintained", program.display()),
             INSTALL,
         ),
-        Ok(version) => CheckResult::ok(Check::Helm, format!("{} is {version}", program.display())),
+        Ok(version) => CheckResult::ok(DoctorCheck::Helm, format!("{} is {version}", program.display())),
         Err(reason) => {
             let message = format!("{} {reason}", program.display());
-            CheckResult::failed(Check::Helm, Failure::new(Kind::Input, message).with_hint(INSTALL))
+            CheckResult::failed(DoctorCheck::Helm, Failure::new(Kind::Input, message).with_hint(INSTALL))
         }
     }
 }
@@ -42,7 +42,7 @@ async fn version(program: &Path, limit: Duration) -> Result<String, String> {
     let output = match tokio::time::timeout(limit, command.output()).await {
         Err(_) => return Err(format!("did not answer within {} s", limit.as_secs())),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err("was not found; rendering a chart needs Helm".to_owned());
+            return Err("was not found; rendering a chart requires Helm".to_owned());
         }
         Ok(Err(error)) => return Err(format!("cannot be run: {error}")),
         Ok(Ok(output)) => output,
@@ -57,11 +57,11 @@ async fn version(program: &Path, limit: Duration) -> Result<String, String> {
     }
 }
 
-/// Whether the lock can be written at the end of a run.
+/// Whether a run could write the lock.
 #[must_use]
 pub(crate) fn lock(path: &Path) -> CheckResult {
     match LockFile::prepare(path) {
-        Ok(_) => CheckResult::ok(Check::Lock, format!("{} can be written", path.display())),
-        Err(error) => CheckResult::failed(Check::Lock, error.failure()),
+        Ok(_) => CheckResult::ok(DoctorCheck::Lock, format!("{} can be written", path.display())),
+        Err(error) => CheckResult::failed(DoctorCheck::Lock, error.failure()),
     }
 }

@@ -1,10 +1,10 @@
-//! Checks everything before a long run: every check runs, whatever the others find.
+//! Checks everything before a long run. Every check runs, even if an earlier check fails.
 //!
-//! Nothing is left behind: an upload is opened and canceled, a file is created and removed.
+//! Checks leave nothing behind: uploads are canceled, and the test file is removed.
 //!
 //! - [`local`]: helm, the lock's folder;
 //! - [`source`]: each registry that images come from;
-//! - [`destination`]: the registry that they go to, and their names there;
+//! - [`destination`]: the registry that images go to, and their names there;
 //! - `job`: the command.
 
 pub(crate) mod destination;
@@ -30,15 +30,15 @@ use crate::{
     problem::Side,
 };
 
-/// What is checked.
+/// The checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Check {
-    /// Helm is there.
+pub(crate) enum DoctorCheck {
+    /// Helm is installed.
     Helm,
     /// The chart renders, or the list can be read.
     Images,
-    /// A registry that images come from answers and gives one of them.
+    /// A registry that images come from serves one of them.
     Source,
     /// The registry that images go to answers.
     Destination,
@@ -48,17 +48,17 @@ pub(crate) enum Check {
     Clock,
     /// Its repositories may be pushed to.
     Push,
-    /// It takes images of several platforms.
+    /// It accepts multi-platform images.
     Indexes,
-    /// It lists the signatures that belong to an image.
+    /// It has the referrers API, which lists the signatures of an image.
     Referrers,
-    /// Every image has its own name there.
+    /// Every image has a unique name there.
     Names,
-    /// The record of a run can be written.
+    /// The lock can be written.
     Lock,
 }
 
-impl fmt::Display for Check {
+impl fmt::Display for DoctorCheck {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Helm => "helm",
@@ -82,7 +82,7 @@ impl fmt::Display for Check {
 pub(crate) enum Verdict {
     /// No problem.
     Ok,
-    /// It would take a push to find out, or there was nothing to test.
+    /// Only a push would show it, or there was nothing to test.
     Untested,
     /// A run may still succeed.
     Warning,
@@ -90,58 +90,58 @@ pub(crate) enum Verdict {
     Problem,
 }
 
-/// The result of one check. Its texts are free of secrets and control characters.
+/// The result of one check. Its texts contain no secrets and no control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CheckResult {
     /// What was checked.
-    pub check: Check,
+    pub check: DoctorCheck,
     /// How it ended.
     pub verdict: Verdict,
-    /// What was found, in one line.
+    /// The finding, in one line.
     pub message: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Of a problem: the kind of failure that a run would end with; the exit code follows from it.
+    /// For a problem: the kind of failure that a run would end with. It decides the exit code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
 }
 
 impl CheckResult {
-    fn new(check: Check, verdict: Verdict, message: impl Into<String>) -> Self {
+    fn new(check: DoctorCheck, verdict: Verdict, message: impl Into<String>) -> Self {
         let message = crate::error::escape(&message.into()).replace('\n', " ");
         Self { check, verdict, message, hint: None, kind: None }
     }
 
     /// No problem.
     #[must_use]
-    pub(crate) fn ok(check: Check, message: impl Into<String>) -> Self {
+    pub(crate) fn ok(check: DoctorCheck, message: impl Into<String>) -> Self {
         Self::new(check, Verdict::Ok, message)
     }
 
-    /// It is not known whether there is a problem.
+    /// Unknown whether there is a problem.
     #[must_use]
-    pub(crate) fn untested(check: Check, message: impl Into<String>) -> Self {
+    pub(crate) fn untested(check: DoctorCheck, message: impl Into<String>) -> Self {
         Self::new(check, Verdict::Untested, message)
     }
 
     /// A run may still succeed; `hint` says what to do.
     #[must_use]
-    pub(crate) fn warning(check: Check, message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn warning(check: DoctorCheck, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..Self::new(check, Verdict::Warning, message) }
     }
 
     /// A run would fail with this failure.
     #[must_use]
-    pub(crate) fn failed(check: Check, failure: Failure) -> Self {
+    pub(crate) fn failed(check: DoctorCheck, failure: Failure) -> Self {
         let lines: Vec<String> = std::iter::once(failure.message).chain(failure.causes).collect();
         let result = Self::new(check, Verdict::Problem, lines.join(": "));
         Self { hint: failure.hint, kind: Some(failure.kind), ..result }
     }
 }
 
-/// How long a check may take, and why its requests were retried meanwhile.
+/// The time limit of a check, and why its requests were retried meanwhile.
 #[derive(Debug, Clone)]
 pub(crate) struct Deadline {
     limit: Duration,
@@ -149,22 +149,22 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// Every check may take this long. When its time is up, the last reason for a retry is shown.
+    /// A limit for every check. When it expires, the last reason for a retry is shown.
     #[must_use]
     pub(crate) fn new(limit: Duration, retries: Arc<RetryListener>) -> Self {
         Self { limit, retries }
     }
 
-    /// Waits for a registry's answer, until the time is up. Boxed: many run at once.
+    /// Waits for a registry's answer, until the time is up. Boxed, because many run at once.
     pub(crate) fn ask<'a, T: 'a>(
         &'a self,
         side: Side,
-        place: &'a str,
+        location: &'a str,
         request: impl Future<Output = Result<T, Error>> + 'a,
     ) -> LocalBoxFuture<'a, Result<T, Failure>> {
         async move {
             let request = async { request.await.map_err(|error| error.failure()) };
-            self.wait(request).await.unwrap_or_else(|| Err(self.expired(place, self.retries.last(side))))
+            self.wait(request).await.unwrap_or_else(|| Err(self.expired(location, self.retries.last(side))))
         }
         .boxed_local()
     }
@@ -172,32 +172,32 @@ impl Deadline {
     /// Waits until a registry is found, or the time is up.
     pub(crate) async fn find<T>(
         &self,
-        place: &str,
+        location: &str,
         search: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        self.wait(search).await.unwrap_or_else(|| Err(self.expired(place, None)))
+        self.wait(search).await.unwrap_or_else(|| Err(self.expired(location, None)))
     }
 
     async fn wait<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::time::timeout(self.limit, work).await.ok()
     }
 
-    fn expired(&self, place: &str, retried: Option<String>) -> Failure {
-        let retried = retried.map(|reason| format!("; before that: {reason}")).unwrap_or_default();
-        let message = format!("{place} did not answer within {} s{retried}", self.limit.as_secs());
+    fn expired(&self, location: &str, retried: Option<String>) -> Failure {
+        let retried = retried.map(|reason| format!(" (last error: {reason})")).unwrap_or_default();
+        let message = format!("{location} did not answer within {} s{retried}", self.limit.as_secs());
         Failure::new(Kind::Image, message)
-            .with_hint("check the network and the registry's health; --timeout SECONDS waits longer")
+            .with_hint("check the network and the registry, or pass a longer --timeout SECONDS")
     }
 }
 
-/// Passes events on, and remembers the last reason for a retry on each side.
+/// Forwards events, and remembers the last reason for a retry on each side.
 pub(crate) struct RetryListener {
     next: Arc<dyn EventSink>,
     last: Mutex<[Option<String>; 2]>,
 }
 
 impl RetryListener {
-    /// Passes everything on to `next`.
+    /// Forwards everything to `next`.
     #[must_use]
     pub(crate) fn new(next: Arc<dyn EventSink>) -> Self {
         Self { next, last: Mutex::default() }

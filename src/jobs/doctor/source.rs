@@ -1,10 +1,10 @@
-//! The registries that images come from.
+//! Checks the registries that images come from.
 
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
 
-use super::{Check, CheckResult, Deadline};
+use super::{CheckResult, Deadline, DoctorCheck};
 use crate::{
     endpoint::{
         Cause, Error, Operation, Source,
@@ -32,9 +32,9 @@ async fn registry(source: &Registries, image: &Reference, deadline: &Deadline) -
     match deadline.ask(Side::Source, registry, pull(source, image)).await {
         Ok(provenance) => {
             let with = credential(provenance.as_ref());
-            CheckResult::ok(Check::Source, format!("{registry} serves {image} {with}"))
+            CheckResult::ok(DoctorCheck::Source, format!("{registry} serves {image} {with}"))
         }
-        Err(failure) => CheckResult::failed(Check::Source, failure),
+        Err(failure) => CheckResult::failed(DoctorCheck::Source, failure),
     }
 }
 
@@ -45,13 +45,13 @@ async fn pull(source: &Registries, image: &Reference) -> Result<Option<Provenanc
         target @ Target::Digest(_) => source.manifest(repository, &target).await?.is_some(),
     };
     if !is_there {
-        let (operation, place) = (Operation::ReadManifest, image.to_string());
-        return Err(Error::new(operation, Side::Source, place, Cause::NoSuchManifest));
+        let (operation, location) = (Operation::ReadManifest, image.to_string());
+        return Err(Error::new(operation, Side::Source, location, Cause::NoSuchManifest));
     }
     source.provenance(repository).await
 }
 
-/// `with the license` or `without a credential`: where it comes from, never what it is.
+/// `with the license` or `without a credential`: the origin of the credential, never its value.
 pub(super) fn credential(provenance: Option<&Provenance>) -> String {
     provenance.map_or_else(|| "without a credential".to_owned(), |from| format!("with {from}"))
 }

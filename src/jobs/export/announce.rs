@@ -1,5 +1,5 @@
-//! The events of an export. Images are resolved before the bundle is laid out, and a stream copies blob after blob where
-//! other runs copy images.
+//! The events of an export. Unlike other runs, an export resolves all images first, and a stream copies blob by blob
+//! rather than image by image.
 
 use std::{
     collections::HashMap,
@@ -11,13 +11,13 @@ use std::{
 
 use crate::{
     endpoint::{body::OnProgress, bundle::Layout},
-    event::{Event, EventSink, Landing},
+    event::{BlobOutcome, Event, EventSink},
     graph::Graph,
     oci::{Descriptor, Digest, Mapping, Repository},
     pipeline::mirror::warn_of_foreign_layers,
 };
 
-/// Passes on what matters while images are resolved. The other events follow when they are copied.
+/// Forwards the events that matter while images are resolved. The other events follow when they are copied.
 pub(super) struct ResolvingEvents(pub(super) Arc<dyn EventSink>);
 
 impl EventSink for ResolvingEvents {
@@ -36,7 +36,7 @@ pub(super) struct OwnerOfBlobs<'a> {
 }
 
 impl<'a> OwnerOfBlobs<'a> {
-    /// Announces the images, and how much has to be copied for each.
+    /// Announces the images, and how much will be copied for each.
     pub(super) fn announce<'b>(
         images: impl Iterator<Item = (Mapping, &'b Graph)>,
         layout: &Layout,
@@ -60,14 +60,14 @@ impl<'a> OwnerOfBlobs<'a> {
         Self { images: owners, events }
     }
 
-    /// For every blob, a repository that has it.
+    /// A repository that has the blob, for every blob.
     pub(super) fn repositories(&self) -> HashMap<Digest, Repository> {
         let repository =
             |(digest, image): (&Digest, &Arc<Mapping>)| (digest.clone(), image.repository.clone());
         self.images.iter().map(repository).collect()
     }
 
-    /// Announces the transfer of a blob, and returns what counts its bytes.
+    /// Announces the transfer of a blob, and returns the counter of its bytes.
     pub(super) fn progress(&self, blob: &Descriptor) -> OnProgress {
         let Some(image) = self.images.get(&blob.digest).cloned() else { return Box::new(|_| ()) };
         let (events, blob) = (Arc::clone(self.events), blob.clone());
@@ -77,7 +77,7 @@ impl<'a> OwnerOfBlobs<'a> {
             events.emit(Event::BlobProgress { image: Arc::clone(&image), bytes });
             if moved.fetch_add(bytes, Ordering::Relaxed) + bytes == blob.size {
                 let (image, blob) = (Arc::clone(&image), blob.clone());
-                events.emit(Event::BlobFinished { image, blob, how: Landing::Copied });
+                events.emit(Event::BlobFinished { image, blob, how: BlobOutcome::Copied });
             }
         })
     }

@@ -1,4 +1,4 @@
-//! `--base`: what the far side already has, from a lock or a bundle.
+//! `--base`: the blobs that the far side already has, from a lock or a bundle.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -29,13 +29,13 @@ pub(super) fn read(path: &Path, events: &dyn EventSink) -> Result<Base, Failure>
     };
     let base = Base { id, blobs: repositories(&lock) };
     if base.blobs.is_empty() {
-        let message = format!("--base {}: no image in it was ever confirmed", path.display());
-        return Err(Failure::new(Kind::Input, message).with_hint("leave --base out to write a whole bundle"));
+        let message = format!("--base {}: it contains no confirmed image", path.display());
+        return Err(Failure::new(Kind::Input, message).with_hint("omit --base to write a complete bundle"));
     }
     Ok(base)
 }
 
-/// Whether it is a file that starts like JSON, and not the index of volumes.
+/// Whether the file starts like JSON and is not the index of volumes.
 fn is_a_lock(path: &Path) -> bool {
     use std::io::Read as _;
     if !path.is_file() || path.to_string_lossy().ends_with(volumes::SUFFIX) {
@@ -46,10 +46,9 @@ fn is_a_lock(path: &Path) -> bool {
 }
 
 fn without_lock(path: &Path) -> Failure {
-    let message =
-        format!("--base {}: another program wrote this bundle, and it holds no lock", path.display());
+    let message = format!("--base {}: another program wrote this bundle: it has no lock", path.display());
     Failure::new(Kind::Input, message)
-        .with_hint("name the lock that `bundle import` or `sync` wrote at the far side")
+        .with_hint("pass the lock that `bundle import` or `sync` wrote at the far side")
 }
 
 /// Every blob of the confirmed images, with the repositories that have it.

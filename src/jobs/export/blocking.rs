@@ -1,4 +1,4 @@
-//! Runs work that blocks for long on a thread of its own, and reports its progress now and then.
+//! Runs blocking work on a separate thread, and reports its progress.
 
 use std::{
     future::Future,
@@ -12,10 +12,10 @@ use crate::{
     event::{Event, EventSink},
 };
 
-/// How often progress is reported.
+/// The interval between progress reports.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Runs work that blocks. It counts the bytes that it has processed in the meter.
+/// Runs blocking work, which counts processed bytes in the meter.
 pub(super) async fn blocking<T: Send + 'static>(
     what: &'static str,
     events: &dyn EventSink,
@@ -29,7 +29,7 @@ pub(super) async fn blocking<T: Send + 'static>(
         .map_err(|error| error.failure())
 }
 
-/// Reports at every interval how far the work is.
+/// Reports progress at every interval.
 async fn report_progress<T>(
     what: &'static str,
     events: &dyn EventSink,

@@ -1,5 +1,5 @@
-//! Writes a bundle. Every image is resolved first, because the offset of every blob must be known before the first byte.
-//! Then the blobs are copied as to any other destination, and the file is read back and gets its name.
+//! Writes a bundle. Every image is resolved first, because the offset of every blob must be known before the first
+//! byte is written. Then the blobs are copied as to any other destination, and the file is read back and renamed.
 
 use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
@@ -25,16 +25,17 @@ use crate::{
     outcome::{Bytes, Mirrored, Status},
     pipeline::{Options, mirror},
     problem::Problem,
+    units,
 };
 
-/// What a bundle's lock records besides the images.
+/// What a bundle's lock records in addition to the images.
 #[derive(Debug, Clone)]
 pub(super) struct Contents {
     /// The chart that the images come from.
     pub(super) chart: Option<ChartIdentity>,
-    /// How images are to be named where the bundle is imported.
+    /// How to name images where the bundle is imported.
     pub(super) placement: Placement,
-    /// What the far side already has.
+    /// The blobs that the far side already has.
     pub(super) base: Option<Base>,
 }
 
@@ -43,7 +44,7 @@ pub(super) struct Contents {
 pub(super) struct Exported {
     /// The result of each image, in the order of the request.
     pub(super) mirrored: Vec<Mirrored>,
-    /// The bundle; `None` if an image failed and no bundle was wanted without it.
+    /// The bundle; `None` if an image failed without `--keep-going`.
     pub(super) written: Option<Written>,
 }
 
@@ -54,7 +55,7 @@ pub(super) struct Written {
     pub(super) id: Digest,
     /// Its length in bytes.
     pub(super) length: u64,
-    /// Its files; none for a stream.
+    /// Its files; empty for a stream.
     pub(super) files: Vec<PathBuf>,
     /// Bytes of blobs kept from an interrupted export.
     pub(super) kept: u64,
@@ -72,14 +73,14 @@ pub(super) struct Exporter<S> {
     pub(super) options: Options,
     /// What the lock records.
     pub(super) contents: Contents,
-    /// Whether a bundle is written without the images that failed.
+    /// Whether to write a bundle without the images that failed.
     pub(super) keep_going: bool,
     /// Receives the events.
     pub(super) events: Arc<dyn EventSink>,
 }
 
 impl<S: Source> Exporter<S> {
-    /// Writes to files. Continues what an interrupted export left, and leaves what it cannot finish for the next.
+    /// Writes to files. Resumes an interrupted export, and keeps unfinished files for the next run.
     pub(super) async fn to_files(
         &self,
         references: Vec<Reference>,
@@ -97,9 +98,9 @@ impl<S: Source> Exporter<S> {
                     image.outcome.bytes = Bytes { present: blob_bytes(image), ..Bytes::default() };
                 }
                 if kept.is_some() {
-                    // It was started with an image that then failed.
+                    // The file was started with an image that failed later.
                     let work = move |_: &Meter| output.discard_unfinished();
-                    blocking("removing what is not needed", &*self.events, work).await?;
+                    blocking("removing unneeded files", &*self.events, work).await?;
                 }
                 return Ok(Exported { mirrored, written: Some(written) });
             }
@@ -108,7 +109,7 @@ impl<S: Source> Exporter<S> {
             self.copy(&mut mirrored, &writer, &events, kept.is_some()).await;
             kept.get_or_insert(writer.kept());
             if failed(&mirrored) > before && self.keep_going {
-                // The bundle is laid out again without what failed; everything else is already there.
+                // The bundle is laid out again without the failed images; everything else is already in place.
                 events = Arc::new(crate::event::Silent);
                 continue;
             }
@@ -125,7 +126,7 @@ impl<S: Source> Exporter<S> {
         Ok(Exported { mirrored, written: None })
     }
 
-    /// Writes to `out`, in order. Nothing is written when an image cannot be resolved.
+    /// Writes to `out`, in order. Writes nothing if an image cannot be resolved.
     pub(super) async fn to_stream(
         &self,
         references: Vec<Reference>,
@@ -154,7 +155,7 @@ impl<S: Source> Exporter<S> {
         Ok(Exported { mirrored, written: Some(written(&draft, lock)) })
     }
 
-    /// Resolves every image: its manifests and blobs, and whether it has the required platforms.
+    /// Resolves every image: reads its manifests, and checks its platforms.
     async fn resolve(&self, references: Vec<Reference>) -> Vec<Mirrored> {
         let mappings = references.iter().map(under_its_own_name).collect();
         let options = Options { dry_run: true, check: Level::Platforms, ..self.options.clone() };
@@ -177,12 +178,12 @@ impl<S: Source> Exporter<S> {
         Draft::new(&images, &lock, &absent)
     }
 
-    /// The lock inside the bundle. It is written before the blobs, so it is right only for a complete bundle.
+    /// The lock inside the bundle. It is written before the blobs, so it is correct only for a complete bundle.
     fn lock(&self, mirrored: &[Mirrored]) -> Lock {
         let Contents { chart, placement, base } = self.contents.clone();
         let Options { platforms, foreign_layers, .. } = &self.options;
         let mut lock = Lock::new(chart, placement, platforms, *foreign_layers, mirrored);
-        // Blobs that only a failed image needs are not part of the bundle, so they are not left out either.
+        // Blobs that only a failed image needs are neither in the bundle nor left out of it.
         let good = mirrored.iter().filter(|image| image.outcome.failure_kind().is_none());
         let blobs = good.flat_map(|image| image.graph.iter()).flat_map(|graph| graph.blobs());
         let needed: HashSet<&Digest> = blobs.map(|blob| &blob.digest).collect();
@@ -203,7 +204,7 @@ impl<S: Source> Exporter<S> {
         lock
     }
 
-    /// The source, without reading known manifests again.
+    /// The source, with known manifests cached.
     fn pinned(&self, mirrored: &[Mirrored]) -> PinnedSource<S> {
         let images = mirrored.iter().filter_map(|image| Some((&image.outcome.source, image.graph.as_ref()?)));
         PinnedSource::new(Arc::clone(&self.source), images)
@@ -224,7 +225,7 @@ impl<S: Source> Exporter<S> {
 
     async fn open(&self, output: &Output, draft: Draft, is_first: bool) -> Result<Arc<Writer>, Failure> {
         let output = output.clone();
-        let reading = "reading what an earlier export left";
+        let reading = "reading the unfinished bundle";
         let work = move |meter: &Meter| Writer::open(output, draft, meter);
         let writer = blocking(reading, &*self.events, work).await?;
         if !is_first {
@@ -235,7 +236,7 @@ impl<S: Source> Exporter<S> {
             self.events.emit(Event::Warning { image: Some(reference.clone()), message });
         }
         if writer.kept() > 0 {
-            let message = format!("{} bytes of an interrupted export are kept", writer.kept());
+            let message = format!("resuming an interrupted export with {}", units::bytes(writer.kept()));
             self.events.emit(Event::Detail { message });
         }
         Ok(Arc::new(writer))
@@ -243,7 +244,7 @@ impl<S: Source> Exporter<S> {
 
     /// Copies what is missing, and replaces the results of the images that had not failed.
     ///
-    /// Byte counts are those of the first time: when the bundle is laid out again, the blobs are already there.
+    /// Byte counts are those of the first attempt: when the bundle is laid out again, the blobs are already in place.
     async fn copy(
         &self,
         mirrored: &mut [Mirrored],
@@ -277,17 +278,17 @@ impl<S: Source> Exporter<S> {
         let damaged: HashSet<Digest> = damaged.into_iter().collect();
         for image in mirrored.iter_mut().filter(|image| image.outcome.failure_kind().is_none()) {
             let blobs = image.graph.iter().flat_map(|graph| graph.blobs());
-            let reason = "the file, read back, has other bytes";
+            let reason = "the file was read back and has different bytes";
             let problems: Vec<Problem> = blobs
                 .filter(|blob| damaged.contains(&blob.digest))
                 .map(|blob| Problem::CorruptBlob { digest: blob.digest.clone(), reason: reason.to_owned() })
                 .collect();
             if !problems.is_empty() {
-                let failure =
-                    Failure::new(Kind::Integrity, "the bundle, read back, differs from what was written")
-                        .with_hint(
-                            "the disk may be failing: run the same command again, or write to another disk",
-                        );
+                let failure = Failure::new(
+                    Kind::Integrity,
+                    "the bundle was read back and differs from what was written",
+                )
+                .with_hint("the disk may be failing: run the same command again, or write to another disk");
                 image.outcome.status = Status::Failed;
                 image.outcome.problems = problems;
                 image.outcome.failure = Some(failure);
@@ -302,10 +303,11 @@ fn written(draft: &Draft, lock: Lock) -> Written {
     Written { id, length, files: Vec::new(), kept: 0, left_out, lock }
 }
 
-/// Takes the writer back: no transfer holds it any more.
+/// Takes the writer back once no transfer uses it.
 fn sole_owner(writer: Arc<Writer>) -> Result<Writer, Failure> {
-    Arc::try_unwrap(writer)
-        .map_err(|_| Failure::new(Kind::Image, "a transfer is still in progress; please report this"))
+    Arc::try_unwrap(writer).map_err(|_| {
+        Failure::new(Kind::Image, "internal error: a transfer is still running; please report this")
+    })
 }
 
 /// In a bundle, an image keeps the name of its source.

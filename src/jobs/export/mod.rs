@@ -1,4 +1,4 @@
-//! `bundle export`: writes the images into one file, which is read back before it gets its name.
+//! `bundle export`: writes the images to one file, which is read back before it gets its final name.
 //!
 //! [`exporter`] does the work; [`announce`] and [`blocking`] emit its events.
 
@@ -79,11 +79,11 @@ fn output(to: &ExportTo, events: &dyn EventSink) -> Result<Option<Output>, Failu
     Ok(Some(output))
 }
 
-/// What the far side already has.
+/// The blobs that the far side already has.
 fn read_base(path: &Path, events: &dyn EventSink) -> Result<Base, Failure> {
     warn(
         events,
-        "a bundle with --base is for `thoras-mirror bundle import` only: to other tools it is incomplete",
+        "other tools cannot use a bundle written with --base: only `thoras-mirror bundle import` can",
     );
     base::read(path, events)
 }

@@ -1,5 +1,5 @@
-//! What a delta leaves out: looked up in the repository that needs it, then in those that the base was copied to or
-//! from. All of it is found before any transfer, or the bundle is refused.
+//! Finds the blobs that a delta leaves out: first in the repository that needs them, then in those that the base was
+//! copied to or from. If any is missing, the bundle is refused before any transfer.
 
 use std::collections::BTreeSet;
 
@@ -16,32 +16,32 @@ use crate::{
 /// How many blobs are looked up at once.
 const AT_ONCE: usize = 16;
 
-/// What was found of a base.
+/// The blobs of the base that were found.
 #[derive(Default)]
 pub(super) struct Found {
-    /// Where it is.
-    pub(super) landed: KnownBlobs,
-    /// Images that need what was not found.
+    /// Where each blob is.
+    pub(super) present: KnownBlobs,
+    /// Images that need a missing blob.
     pub(super) affected: Vec<Affected>,
 }
 
 impl Job<'_> {
-    /// Looks for everything that the bundle leaves out.
+    /// Looks for every blob that the bundle leaves out.
     pub(super) async fn base(&self, bundle: &Bundle, plan: &mut Plan) -> Result<Found, Failure> {
         let Some(base) = bundle.head().lock.as_ref().and_then(|lock| lock.base.as_ref()) else {
             return Ok(Found::default());
         };
-        let landed = KnownBlobs::default();
+        let present = KnownBlobs::default();
         let needed: BTreeSet<(Digest, u64, Repository)> = needed(bundle, plan);
         let missing: Vec<Option<(Digest, Repository)>> = stream::iter(needed)
             .map(|(digest, size, repository)| {
-                let places = base.blobs.get(&digest).map_or([].as_slice(), Vec::as_slice);
-                let candidates = self.candidates(places, &repository, plan);
-                let landed = &landed;
+                let repositories = base.blobs.get(&digest).map_or([].as_slice(), Vec::as_slice);
+                let candidates = self.candidates(repositories, &repository, plan);
+                let present = &present;
                 async move {
-                    for place in candidates {
-                        if self.holds(&place, &digest, size, &repository).await? {
-                            landed.add(digest, place);
+                    for candidate in candidates {
+                        if self.holds(&candidate, &digest, size, &repository).await? {
+                            present.add(digest, candidate);
                             return Ok::<_, Error>(None);
                         }
                     }
@@ -52,12 +52,12 @@ impl Job<'_> {
             .try_collect()
             .await
             .map_err(|error| error.failure())?;
-        // What another repository was found to hold can be mounted from there, wherever it is needed.
+        // A blob found in another repository can be mounted from there.
         let missing: Vec<Digest> = missing
             .into_iter()
             .flatten()
             .map(|(digest, _)| digest)
-            .filter(|digest| landed.first(digest).is_none())
+            .filter(|digest| present.first(digest).is_none())
             .collect();
         let affected = plan.split(|image| {
             let blobs = bundle.head().blobs_below(&image.root);
@@ -65,22 +65,22 @@ impl Job<'_> {
             Ok(lost.map(|blob| Problem::MissingBlob { digest: blob.digest, size: blob.size }).collect())
         })?;
         if affected.is_empty() || self.request.keep_going {
-            return Ok(Found { landed, affected });
+            return Ok(Found { present, affected });
         }
         Err(refuse(&missing, &base.id, bundle))
     }
 
-    /// The repository itself, and those that the base names: unchanged if they are on the destination's registry, else
-    /// under the name that they have there.
-    fn candidates(&self, places: &[String], repository: &Repository, plan: &Plan) -> Vec<Repository> {
+    /// The repository itself, and those that the base names: unchanged if they are in the destination's registry, else
+    /// under their mirrored names.
+    fn candidates(&self, repositories: &[String], repository: &Repository, plan: &Plan) -> Vec<Repository> {
         let root = &self.request.destination.root;
         let namer = plan.placement.namer(root.clone());
         let mut candidates = vec![repository.clone()];
-        for place in places.iter().filter_map(|place| place.parse::<Repository>().ok()) {
-            let candidate = if place.registry() == root.registry() {
-                Some(place)
+        for other in repositories.iter().filter_map(|other| other.parse::<Repository>().ok()) {
+            let candidate = if other.registry() == root.registry() {
+                Some(other)
             } else {
-                let reference = Reference::tagged(place, "latest").ok();
+                let reference = Reference::tagged(other, "latest").ok();
                 reference.and_then(|reference| namer.map(&reference).ok()).map(|mapping| mapping.repository)
             };
             candidates.extend(candidate);
@@ -90,23 +90,23 @@ impl Job<'_> {
         candidates
     }
 
-    /// Whether a repository has a blob. We may have no right to ask other repositories.
+    /// Whether a repository has a blob. Access to other repositories may be denied.
     async fn holds(
         &self,
-        place: &Repository,
+        other: &Repository,
         digest: &Digest,
         size: u64,
         own: &Repository,
     ) -> Result<bool, Error> {
-        match self.destination.blob_size(place, digest).await {
+        match self.destination.blob_size(other, digest).await {
             Ok(found) => Ok(found == Some(size)),
-            Err(error) if place != own && error.cause.meaning() != Meaning::Failed => Ok(false),
+            Err(error) if other != own && error.cause.meaning() != Meaning::Failed => Ok(false),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Every blob that is left out, with each repository that needs it.
+/// Every left-out blob with each repository that needs it.
 fn needed(bundle: &Bundle, plan: &Plan) -> BTreeSet<(Digest, u64, Repository)> {
     let left_out = bundle.head().absent();
     let mut needed = BTreeSet::new();
@@ -123,10 +123,10 @@ fn refuse(missing: &[Digest], base: &Digest, bundle: &Bundle) -> Failure {
     let unique: BTreeSet<&Digest> = missing.iter().collect();
     let count = if unique.len() == 1 { "a blob".to_owned() } else { format!("{} blobs", unique.len()) };
     let path = bundle.path().display();
-    let message = format!("{path} builds on {base}, of which {count} cannot be found at the destination");
+    let message = format!("{path} builds on {base}, but {count} of it cannot be found at the destination");
     let mut failure = Failure::new(Kind::Image, message);
     failure.causes = unique.into_iter().map(|digest| format!("{digest} is missing")).collect();
     failure.with_hint(format!(
-        "nothing was copied; import the bundle {base} there first, or export this one again without --base"
+        "nothing was copied; import the bundle {base} there first, or export again without --base"
     ))
 }

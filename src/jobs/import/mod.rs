@@ -2,10 +2,10 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | what each image is called | `names` |
-//! | what is imported: the bundle's lock, and flags | `plan` |
-//! | parts that are missing or damaged | `parts` |
-//! | what a delta leaves out | `delta` |
+//! | the name of each image | `names` |
+//! | which images are imported, going by the bundle's lock and the flags | `plan` |
+//! | missing and damaged parts | `parts` |
+//! | the blobs that a delta leaves out | `delta` |
 //! | one pass over standard input | `stdin` |
 
 mod delta;
@@ -71,7 +71,7 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// From files, which can be read at any offset.
+    /// Imports from files, which can be read at any offset.
     async fn files(&self, paths: &[PathBuf]) -> Result<(Plan, Vec<Mirrored>), Failure> {
         let keep_going = self.request.keep_going;
         let bundle = open(paths, &*self.events)?;
@@ -85,14 +85,14 @@ impl Job<'_> {
         let base = self.base(&bundle, &mut plan).await?;
         let named = plan.images.iter().map(|image| (image.reference.clone(), image.root.clone()));
         let bundle = bundle.with_names(named.collect::<Vec<_>>());
-        let mut images = self.mirror(bundle, Arc::new(base.landed), &plan).await;
+        let mut images = self.mirror(bundle, Arc::new(base.present), &plan).await;
         images.extend(affected.into_iter().chain(base.affected).map(parts::Affected::into_mirrored));
         Ok((plan, images))
     }
 
     fn describe(&self, bundle: &Bundle, plan: &Plan) {
         let path = bundle.path().display();
-        self.events.emit(Event::Detail { message: format!("{path} is the bundle {}", plan.id) });
+        self.events.emit(Event::Detail { message: format!("{path} is bundle {}", plan.id) });
         if bundle.is_from_docker() {
             let message = format!(
                 "{path} was written by Docker: the digests of its images may differ from those in the registry that \
@@ -102,11 +102,11 @@ impl Job<'_> {
         }
     }
 
-    /// Runs the pipeline. Blobs that have `landed` are not copied from the bundle.
-    async fn mirror(&self, bundle: Bundle, landed: Arc<KnownBlobs>, plan: &Plan) -> Vec<Mirrored> {
+    /// Runs the pipeline. Blobs in `present` are not copied from the bundle.
+    async fn mirror(&self, bundle: Bundle, present: Arc<KnownBlobs>, plan: &Plan) -> Vec<Mirrored> {
         let (bundle, destination) = (Arc::new(bundle), Arc::clone(&self.destination));
-        let source = Arc::new(KnownBlobsSource::new(bundle, Arc::clone(&destination), Arc::clone(&landed)));
-        let destination = Arc::new(KnownBlobsDestination::new(destination, landed));
+        let source = Arc::new(KnownBlobsSource::new(bundle, Arc::clone(&destination), Arc::clone(&present)));
+        let destination = Arc::new(KnownBlobsDestination::new(destination, present));
         let (mappings, options) = (plan.mappings.clone(), plan.options.clone());
         pipeline::mirror(source, destination, mappings, options, Arc::clone(&self.events)).await
     }

@@ -1,4 +1,4 @@
-//! Which images of a layout are imported, and what each is called.
+//! Which images of a layout are imported, and under which names.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,14 +18,14 @@ pub(super) struct Imported {
     pub(super) root: Descriptor,
 }
 
-/// Names every image. `typed` is what `--as` was given.
+/// Names every image. `typed` holds the values of `--as`.
 pub(super) fn images(head: &Head, typed: &[String], path: &Path) -> Result<Vec<Imported>, Failure> {
     let mut unnamed: Vec<&IndexEntry> =
         head.index.images.iter().filter(|image| image.reference.is_none()).collect();
     let roots: HashMap<&Digest, &Descriptor> =
         head.index.images.iter().map(|image| (&image.root.digest, &image.root)).collect();
     let below: HashSet<Digest> = roots.into_values().flat_map(|root| head.manifests_below(root)).collect();
-    // Some programs list the children of an index, and what refers to an image, beside the images.
+    // Some programs also list the children of an index, and referrers, in `index.json`.
     unnamed.retain(|image| {
         let digest = &image.root.digest;
         image.label.is_some() || !(below.contains(digest) || head.has_subject(digest))
@@ -44,12 +44,12 @@ pub(super) fn images(head: &Head, typed: &[String], path: &Path) -> Result<Vec<I
         return Err(nameless(&unnamed, path));
     }
     if images.is_empty() {
-        return Err(Failure::new(Kind::Input, format!("there are no images in {}", path.display())));
+        return Err(Failure::new(Kind::Input, format!("{} contains no images", path.display())));
     }
     without_duplicates(images)
 }
 
-/// One `--as`: takes the image that it names out of `unnamed`.
+/// Applies one `--as`: takes the image that it names out of `unnamed`.
 fn named_by_hand(text: &str, unnamed: &mut Vec<&IndexEntry>, path: &Path) -> Result<Imported, Failure> {
     let (label, name) = match text.split_once('=') {
         Some((label, name)) => (Some(label), name),
@@ -70,7 +70,7 @@ fn named_by_hand(text: &str, unnamed: &mut Vec<&IndexEntry>, path: &Path) -> Res
     match meant.as_slice() {
         [position] => Ok(Imported { reference, root: unnamed.remove(*position).root.clone() }),
         [] => {
-            let message = format!("--as {text}: no image of {} lacks a name", path.display());
+            let message = format!("--as {text}: {} has no unnamed image", path.display());
             let which = if label.is_some() { " under that label" } else { "" };
             Err(Failure::new(Kind::Usage, format!("{message}{which}"))
                 .with_hint("`thoras-mirror bundle inspect FILE` lists what is in it"))
@@ -82,8 +82,8 @@ fn named_by_hand(text: &str, unnamed: &mut Vec<&IndexEntry>, path: &Path) -> Res
 fn nameless(unnamed: &[&IndexEntry], path: &Path) -> Failure {
     let label = |image: &IndexEntry| image.label.clone().unwrap_or_else(|| image.root.digest.to_string());
     let message = match unnamed {
-        [_] => format!("an image of {} has no full name", path.display()),
-        several => format!("{} images of {} have no full name", several.len(), path.display()),
+        [_] => format!("an image in {} has no full name", path.display()),
+        several => format!("{} images in {} have no full name", several.len(), path.display()),
     };
     let mut failure = Failure::new(Kind::Usage, message);
     failure.causes = unnamed
@@ -100,10 +100,10 @@ fn nameless(unnamed: &[&IndexEntry], path: &Path) -> Failure {
             format!("--as {first}=registry.example.com/team/app:1.0, and so on for each")
         }
     };
-    failure.with_hint(format!("say what it is called: {example}"))
+    failure.with_hint(format!("pass {example}"))
 }
 
-/// One entry for each name. Two images with one name are an error, because the name would be ambiguous.
+/// One entry for each name. Two images with the same name are an error: the name would be ambiguous.
 fn without_duplicates(images: Vec<Imported>) -> Result<Vec<Imported>, Failure> {
     let mut kept: Vec<Imported> = Vec::with_capacity(images.len());
     for image in images {
@@ -112,8 +112,10 @@ fn without_duplicates(images: Vec<Imported>) -> Result<Vec<Imported>, Failure> {
             Some(same) if same.root.digest == image.root.digest => {}
             Some(other) => {
                 let (first, second) = (&other.root.digest, &image.root.digest);
-                let message =
-                    format!("{} names two images of the bundle: {first} and {second}", image.reference);
+                let message = format!(
+                    "two images of the bundle have the name {}: {first} and {second}",
+                    image.reference
+                );
                 return Err(Failure::new(Kind::Integrity, message));
             }
         }

@@ -13,7 +13,7 @@ use crate::{
 /// How many problems of one image are shown.
 const SHOWN: usize = 3;
 
-/// How to import the images without problems.
+/// The hint that imports only the images without problems.
 const WITHOUT_THEM: &str = "import the complete images with --keep-going";
 
 /// An image that cannot be imported completely.
@@ -24,7 +24,7 @@ pub(super) struct Affected {
 }
 
 impl Plan {
-    /// Takes out the images that have problems.
+    /// Separates the images that have problems.
     pub(super) fn split(
         &mut self,
         problems: impl Fn(&Imported) -> Result<Vec<Problem>, BundleError>,
@@ -44,18 +44,18 @@ impl Plan {
     }
 }
 
-/// Refuses the bundle for the problems of its images. `done` says what has been done so far.
+/// Refuses the bundle because of its images' problems. `done` says what has been done so far.
 pub(super) fn refuse(affected: &[Affected], bundle: &Bundle, done: &str) -> Failure {
     let problems: Vec<&Problem> = affected.iter().flat_map(|image| &image.problems).collect();
     let kind = Problem::failure_kind_of(problems.iter().copied(), FoundBy::BundleImport);
-    // The problem that decides the exit code decides what to do.
+    // The problem that decides the exit code also decides the hint.
     let decisive = problems.iter().find(|problem| problem.failure_kind(FoundBy::BundleImport) == kind);
     let remedy = decisive.map_or(Remedy::CopyBundleAgain, |problem| problem.remedy(FoundBy::BundleImport));
     let images =
         if affected.len() == 1 { "an image".to_owned() } else { format!("{} images", affected.len()) };
     let mut failure =
         Failure::new(kind, format!("{} is incomplete: {images} cannot be imported", bundle.path().display()));
-    // An error of reading the end would hide what is known already.
+    // An error at the end of the archive would hide the known problems.
     failure.causes = bundle.end_damage().ok().flatten().iter().map(ToString::to_string).collect();
     failure
         .causes
@@ -63,7 +63,7 @@ pub(super) fn refuse(affected: &[Affected], bundle: &Bundle, done: &str) -> Fail
     failure.with_hint(format!("{done}; {}, or {WITHOUT_THEM}", remedy.hint()))
 }
 
-/// Refuses an archive that does not end as it was written, or goes on with a warning.
+/// Refuses an archive with a damaged end, or continues with a warning under `--keep-going`.
 pub(super) fn check_end(bundle: &Bundle, keep_going: bool, events: &dyn EventSink) -> Result<(), Failure> {
     let Some(problem) = bundle.end_damage().map_err(|error| error.failure())? else { return Ok(()) };
     let message = format!("{}: {problem}", bundle.path().display());
@@ -76,7 +76,7 @@ pub(super) fn check_end(bundle: &Bundle, keep_going: bool, events: &dyn EventSin
         .with_hint(format!("nothing was copied; {remedy}, or {WITHOUT_THEM}")))
 }
 
-/// The outcome of an image that the export went on without. In the lock it stays unconfirmed, so that `verify` reports it.
+/// The outcome of an image that the export left out. It stays unconfirmed in the lock, so that `verify` reports it.
 pub(super) fn left_out(mapping: &Mapping) -> Mirrored {
     let problem = Problem::LeftOut { image: mapping.source.clone() };
     let outcome = ImageOutcome {
@@ -94,11 +94,11 @@ impl Affected {
         format!("{}{rest}", shown.join("; "))
     }
 
-    /// Its outcome in a run that goes on without it.
+    /// Its outcome in a run that continues without it.
     pub(super) fn into_mirrored(self) -> Mirrored {
         let failure =
             Failure::new(Kind::Image, format!("missing or damaged in the bundle: {}", self.summary()))
-                .with_hint("copy the bundle again, and run the same command again: it resumes");
+                .with_hint("copy the bundle again, then repeat the command: it resumes");
         let outcome = ImageOutcome {
             digest: Some(self.image.root.digest),
             failure: Some(failure),

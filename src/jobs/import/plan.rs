@@ -1,4 +1,4 @@
-//! What is imported, and how: as the bundle's lock says, unless flags say otherwise.
+//! Which images are imported, and how: flags win over the bundle's lock.
 
 use super::{
     super::open_bundle::expect_id,
@@ -14,7 +14,7 @@ use crate::{
     waiver::{Waiver, Waivers},
 };
 
-/// What is imported.
+/// The plan of an import.
 pub(super) struct Plan {
     /// The bundle's id.
     pub(super) id: Digest,
@@ -24,12 +24,12 @@ pub(super) struct Plan {
     pub(super) placement: Placement,
     pub(super) chart: Option<ChartIdentity>,
     pub(super) options: Options,
-    /// Images that the export left out because they failed. They fail here as well, and the lock names them.
+    /// Images that the export left out because they failed. They also fail here, and the lock records them.
     pub(super) left_out: Vec<Mapping>,
 }
 
 impl Plan {
-    /// Decides everything that the head of a bundle decides.
+    /// Makes the plan, going by the head of the bundle.
     pub(super) fn new(bundle: &Bundle, request: &Import) -> Result<Self, Failure> {
         expect_id(bundle, request.expect.as_ref())?;
         let (head, lock) = (bundle.head(), bundle.head().lock.as_ref());

@@ -21,19 +21,19 @@ use crate::{
 const PIECE: usize = 256 * 1024;
 
 impl Job<'_> {
-    /// From standard input.
+    /// Imports from standard input.
     pub(super) async fn standard_input(&self) -> Result<(Plan, Vec<Mirrored>), Failure> {
         let mut incoming = Incoming::new(input()?);
         let (bundle, kept, next) = incoming.head().await.map_err(|error| error.failure())?;
         let mut plan = Plan::new(&bundle, self.request)?;
         self.describe(&bundle, &plan);
         let base = self.base(&bundle, &mut plan).await?;
-        let landed = KnownBlobs::default();
-        let wanted = wanted(&bundle, &plan, &base.landed);
+        let pushed = KnownBlobs::default();
+        let wanted = wanted(&bundle, &plan, &base.present);
         let forward = Forward {
             destination: &*self.destination,
             wanted: &wanted,
-            known: &landed,
+            known: &pushed,
             events: &self.events,
             dry_run: self.request.copy.dry_run,
         };
@@ -47,20 +47,20 @@ impl Job<'_> {
         let missing: HashSet<&Digest> = if self.request.copy.dry_run {
             HashSet::new()
         } else {
-            wanted.keys().filter(|digest| landed.first(digest).is_none()).collect()
+            wanted.keys().filter(|digest| pushed.first(digest).is_none()).collect()
         };
         let affected = self.without(&missing, &bundle, &mut plan)?;
-        for (digest, repository) in base.landed.all() {
-            landed.add(digest, repository);
+        for (digest, repository) in base.present.all() {
+            pushed.add(digest, repository);
         }
         let named = plan.images.iter().map(|image| (image.reference.clone(), image.root.clone()));
         let bundle = bundle.with_names(named.collect::<Vec<_>>());
-        let mut images = self.mirror(bundle, Arc::new(landed), &plan).await;
+        let mut images = self.mirror(bundle, Arc::new(pushed), &plan).await;
         images.extend(affected.into_iter().chain(base.affected).map(Affected::into_mirrored));
         Ok((plan, images))
     }
 
-    /// Takes out the images that are incomplete after what arrived.
+    /// Separates the images that are still incomplete at the end of the stream.
     fn without(
         &self,
         missing: &HashSet<&Digest>,
@@ -78,15 +78,15 @@ impl Job<'_> {
         if affected.is_empty() || self.request.keep_going {
             return Ok(affected);
         }
-        Err(super::parts::refuse(&affected, bundle, "no image of it was tagged"))
+        Err(super::parts::refuse(&affected, bundle, "no image was tagged"))
     }
 }
 
-/// Standard input without a buffer of its own: pieces are large.
+/// Standard input without an additional buffer, because pieces are large.
 fn input() -> Result<tokio::fs::File, Failure> {
     if std::io::stdin().is_terminal() {
         return Err(Failure::new(Kind::Usage, "standard input is a terminal, not a bundle")
-            .with_hint("use a file or a pipe (`… | thoras-mirror bundle import -`), or name the file"));
+            .with_hint("pipe the bundle in (`… | thoras-mirror bundle import -`), or pass its file name"));
     }
     let unreadable =
         |error| BundleError::Unreadable { path: "standard input".into(), source: Arc::new(error) };
@@ -110,12 +110,12 @@ fn wanted(bundle: &Bundle, plan: &Plan, there: &KnownBlobs) -> Wanted {
     wanted
 }
 
-/// Standard input cannot be read again.
+/// The failure of a blob that would have to be read from standard input again.
 fn failure(error: &Error) -> Failure {
     let failure = error.failure();
     match error.location.side {
         Side::Destination => {
-            let why = "what comes from standard input cannot be sent twice: store the bundle in a file and import the file";
+            let why = "standard input cannot be read twice: save the bundle to a file and import that file";
             Failure { kind: Kind::Image, ..failure.with_hint(why) }
         }
         Side::Source => failure,

@@ -1,4 +1,4 @@
-//! Progress on a terminal: bars for a few images, one for the whole run, and a line about the rest.
+//! Progress on a terminal: bars for a few images, a bar for the whole run, and a line about the rest.
 
 use console::{measure_text_width, pad_str};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{report::style::Symbols, units};
 
-/// Images with a bar of their own; more would be hard to follow. The others are counted below the total.
+/// The most images with a bar; more would be hard to follow. The rest are counted below the total.
 const ROWS: usize = 6;
-/// Drawing more often would flicker.
+/// The redraw rate: a higher rate would flicker.
 const DRAWS_PER_SECOND: u8 = 10;
 
 /// The bars. Finished images become lines above them.
@@ -41,7 +41,7 @@ impl Bars {
 
     /// Prints a line above the bars.
     pub(super) fn print_above(&self, line: &str) {
-        // `println` rather than `suspend`, which panics when the terminal has gone away.
+        // `println` rather than `suspend`, which panics if the terminal is gone.
         let _ = self.multi.println(line);
     }
 
@@ -92,7 +92,7 @@ fn bar(symbols: Symbols, template: &str) -> ProgressBar {
 
 fn set(bar: &ProgressBar, done: u64, planned: u64, name: String, message: String) {
     bar.update(|state| {
-        // An empty bar of length zero would be drawn full.
+        // A bar of length zero would be drawn as full.
         state.set_len(planned.max(1));
         state.set_pos(done.min(planned));
     });
@@ -131,34 +131,34 @@ fn note(snapshot: &Snapshot, shown: usize) -> String {
     left.into_iter().chain((!counts.is_empty()).then(|| counts.join(", "))).collect::<Vec<_>>().join("; ")
 }
 
-/// Widths in columns, so that all bars are aligned.
+/// Widths in columns, to align all bars.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
     width: usize,
     rows: usize,
     name: usize,
-    /// Whether there is room for `146.0 MiB of 146.0 MiB`; otherwise a percentage is shown.
+    /// Whether `146.0 MiB of 146.0 MiB` fits; otherwise a percentage is shown.
     roomy: bool,
 }
 
 impl Layout {
     const AMOUNT: usize = 22;
     const PERCENTAGE: usize = 4;
-    /// As wide as `copying 100 blobs`.
+    /// The width of `copying 100 blobs`.
     const ACTIVITY: usize = 17;
     const NARROWEST_BAR: usize = 10;
-    /// As wide as `30 of 30 images`, on most terminals.
+    /// The width of `30 of 30 images`, on most terminals.
     const NARROWEST_NAME: usize = 15;
     const WIDEST_NAME: usize = 40;
 
     fn of(width: usize, height: usize, longest_name: usize) -> Self {
         let roomy = width >= 70;
         let amount = if roomy { Self::AMOUNT } else { Self::PERCENTAGE };
-        // Two blanks around the bar, two before the activity.
+        // Two spaces around the bar, two before the activity.
         let beside = amount + Self::ACTIVITY + Self::NARROWEST_BAR + 4;
         Self {
             width,
-            // The total, the note and the lines that scroll past need room too.
+            // The total, the note and the scrolling lines also need space.
             rows: ROWS.min(height.saturating_sub(4)),
             name: width
                 .saturating_sub(beside)
@@ -178,7 +178,7 @@ impl Layout {
         format!("{amount:>width$}  {what:<activity_width$}", activity_width = Self::ACTIVITY)
     }
 
-    /// A name in its column. The end of a long name says more than its beginning.
+    /// A name in its column. Long names are cut at the beginning, because the end identifies the image.
     fn name(self, name: &str, symbols: Symbols) -> String {
         let excess = measure_text_width(name).saturating_sub(self.name);
         if excess == 0 {

@@ -1,11 +1,11 @@
-//! Lines: events that scroll past above the bars or in a log, and progress where there is no terminal.
+//! Lines: events above the bars or in a log, and progress without a terminal.
 
 use std::{io::Write, time::Duration};
 
 use super::state::{Active, Progress, Snapshot, Stage};
 use crate::{
     error::escape,
-    event::{Event, Landing},
+    event::{BlobOutcome, Event},
     oci::Mapping,
     outcome::{ImageOutcome, Status},
     output::Verbosity,
@@ -16,20 +16,20 @@ use crate::{
     units,
 };
 
-/// A pause long enough to be noticed is announced even without `-v`.
+/// A longer pause is announced even without `-v`.
 const NOTICEABLE_PAUSE: Duration = Duration::from_secs(5);
-/// The time between lines about progress.
+/// The time between progress lines.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// After this long without activity, the user is told.
+/// The time without activity after which a line says so.
 pub(super) const LONG_IDLE: Duration = Duration::from_secs(60);
 
-/// How events become lines.
+/// Turns events into lines.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EventLines {
     pub(super) verbosity: Verbosity,
     pub(super) palette: Palette,
     pub(super) symbols: Symbols,
-    /// Whether bars are shown. Then no line says that an image starts.
+    /// Whether bars are shown. If so, no line says that an image starts.
     pub(super) bars: bool,
 }
 
@@ -47,7 +47,7 @@ impl EventLines {
         Some(line.replace('\n', " "))
     }
 
-    /// What is shown even with `-q`. Failures are not: they are printed in full at the end.
+    /// Lines that are shown even with `-q`. Failures are not: they are printed in full at the end.
     fn warning(self, event: &Event, progress: &Progress) -> Option<String> {
         let Event::Warning { image, message } = event else { return None };
         let head = self.palette.warning("warning:");
@@ -101,7 +101,7 @@ impl EventLines {
     }
 }
 
-/// What only `-v` shows.
+/// Lines that only `-v` shows.
 fn detail(event: &Event, progress: &Progress) -> Option<String> {
     let name = |image: &Mapping| progress.name_of(&image.source);
     Some(match event {
@@ -114,9 +114,9 @@ fn detail(event: &Event, progress: &Progress) -> Option<String> {
         }
         Event::BlobFinished { image, blob, how } => {
             let how = match how {
-                Landing::Copied => "copied",
-                Landing::Mounted => "mounted",
-                Landing::Present => "already present",
+                BlobOutcome::Copied => "copied",
+                BlobOutcome::Mounted => "mounted",
+                BlobOutcome::Present => "already present",
             };
             format!("{}: {} {how}, {}", name(image), blob.digest.short(), units::bytes(blob.size))
         }
@@ -124,7 +124,7 @@ fn detail(event: &Event, progress: &Progress) -> Option<String> {
             format!("{}: {} restarted after {}", name(image), blob.digest.short(), units::bytes(*bytes))
         }
         Event::Confirming { image } => {
-            format!("{}: its manifests are pushed; reading them back", name(image))
+            format!("{}: manifests pushed; reading them back", name(image))
         }
         Event::Retrying { side, reason, pause } => {
             format!("{side}: {}; retrying in {}", escape(reason), units::elapsed(*pause))
@@ -135,7 +135,7 @@ fn detail(event: &Event, progress: &Progress) -> Option<String> {
     })
 }
 
-/// Writes lines, and remembers the time of the last one.
+/// Writes lines, and remembers the time of the last line.
 pub(super) struct LineWriter {
     out: Box<dyn Write + Send>,
     last_line: Duration,
@@ -152,7 +152,7 @@ impl LineWriter {
         let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
     }
 
-    /// Writes how far the run is, if a line is due.
+    /// Writes a progress line, if it is due.
     pub(super) fn tick(&mut self, now: Duration, snapshot: &Snapshot) {
         let since = now.saturating_sub(self.last_line);
         let moves = snapshot.copied != self.last_copied;
@@ -179,7 +179,7 @@ fn moving(snapshot: &Snapshot) -> String {
     format!("{}; {}; now {}", bytes.join(", "), images_done(snapshot), active(snapshot))
 }
 
-/// The line when no byte has been copied for a while.
+/// The line if no byte has been copied for a while.
 fn stalled(snapshot: &Snapshot) -> String {
     let idle = match snapshot.idle {
         time if time >= LONG_IDLE => format!("no activity for {}", units::whole_seconds(time)),
@@ -196,7 +196,7 @@ fn images_done(snapshot: &Snapshot) -> String {
     if snapshot.failed == 0 { done } else { format!("{done}, {} failed", snapshot.failed) }
 }
 
-/// The image that has been active the longest, what is happening to it, and how many others are active.
+/// The image that has been active the longest, its activity, and the number of other active images.
 fn active(snapshot: &Snapshot) -> String {
     match snapshot.active.split_first() {
         None if snapshot.reading > 0 => {

@@ -25,9 +25,9 @@ use crate::{
 
 /// Shows a run on standard error.
 ///
-/// On a terminal it draws bars, elsewhere it writes plain lines. It draws only in [`Reporter::tick`], so an event costs
-/// next to nothing. [`Reporter::finish`], or dropping it, removes the bars from the terminal: call it before anything
-/// else is printed, also after Ctrl-C.
+/// On a terminal it draws bars, elsewhere it writes lines. It draws only in [`Reporter::tick`], so events are cheap.
+/// [`Reporter::finish`], or dropping it, removes the bars from the terminal: call it before printing anything else,
+/// also after Ctrl-C.
 pub(crate) struct Reporter {
     progress: Progress,
     event_lines: EventLines,
@@ -38,7 +38,7 @@ pub(crate) struct Reporter {
 enum Display {
     Bars(Bars),
     Lines(LineWriter),
-    /// After the end: events are still written as lines, progress is not.
+    /// After the end: events are still written as lines, but no progress.
     Ended(LineWriter),
 }
 
@@ -63,7 +63,7 @@ impl Reporter {
         Self { progress: Progress::new(clock), event_lines, display: Mutex::new(display) }
     }
 
-    /// Shows how far the run is. It may block on the terminal.
+    /// Shows the progress of the run. It may block on the terminal.
     pub(crate) fn tick(&self) {
         if self.event_lines.verbosity == Verbosity::Quiet {
             return;
@@ -86,7 +86,8 @@ impl Reporter {
         }
     }
 
-    /// Writes that a server is ready to standard output, where a script reads it, and what to do next to standard error.
+    /// Writes the server's address to standard output, where a script can read it, and the next steps to standard
+    /// error.
     fn announce(&self, what: &str, url: &str, next_steps: &[String]) {
         if let Err(failure) = crate::report::print::result(&format!("serving {what} on {url}")) {
             crate::report::print::print_failure(&failure);

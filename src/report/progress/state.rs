@@ -1,6 +1,6 @@
-//! How far a run is: the state that events change and that bars and lines show. No I/O.
+//! The progress of a run: events change this state; bars and lines show it. No I/O.
 //!
-//! Only events about bytes come by the thousand: they take a shared lock and change atomics. All other events take the
+//! Only events about bytes come in large numbers: they take a shared lock and change atomics. All other events take the
 //! lock exclusively for a moment. Nothing is drawn under the lock.
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    event::{Event, Landing},
+    event::{BlobOutcome, Event},
     oci::{Mapping, Reference},
     outcome::ImageOutcome,
     report::short_names::ShortNames,
@@ -27,10 +27,10 @@ pub(super) type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 const RATE_SAMPLE: Duration = Duration::from_millis(500);
 
-/// What is happening to an image.
+/// The stage of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Its manifests are being read, or wait to be read.
+    /// Its manifests are being read or will be read.
     Reading,
     /// Its transfers are waiting.
     Queued,
@@ -87,10 +87,10 @@ impl Image {
     }
 }
 
-/// A run at one moment.
+/// A snapshot of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Snapshot {
-    /// The length of the run's longest name, so that columns keep their width.
+    /// The length of the longest name in the run, so that columns keep their width.
     pub(super) longest_name: usize,
     pub(super) total: usize,
     pub(super) finished: usize,
@@ -123,7 +123,7 @@ pub(super) struct Active {
 }
 
 impl Snapshot {
-    /// The time that the rest takes at this rate. `None` while the total still grows or nothing is copied.
+    /// The remaining time at this rate. `None` while the total still grows or nothing is copied.
     pub(super) fn time_left(&self) -> Option<Duration> {
         let rate = self.rate.filter(|rate| *rate > 0 && self.reading == 0)?;
         let left = self.planned.saturating_sub(self.done);
@@ -176,7 +176,7 @@ impl Progress {
             }
             Event::BlobFinished { image, blob, how } => state.change(image, now, |image| {
                 image.blobs = image.blobs.saturating_sub(1);
-                if *how != Landing::Copied {
+                if *how != BlobOutcome::Copied {
                     image.not_copied = image.not_copied.saturating_add(blob.size);
                 }
             }),
@@ -244,7 +244,7 @@ impl State {
         }
     }
 
-    /// Gives an image its position among the active ones, once.
+    /// Gives an image its position among the active images, once.
     fn activate(&mut self, image: &Arc<Mapping>) {
         if let Some(image) = self.images.get_mut(image).filter(|image| image.position.is_none()) {
             image.position = Some(self.next_position);
@@ -252,7 +252,7 @@ impl State {
         }
     }
 
-    /// A finished image copies nothing more: what a failed one did not copy leaves the total.
+    /// Removes the bytes that a finished (failed) image did not copy from the total.
     fn finish(&mut self, outcome: &ImageOutcome) {
         let key = self.images.keys().find(|image| image.source == outcome.source).cloned();
         if let Some(image) = key.and_then(|key| self.images.remove(&key)) {
@@ -306,7 +306,7 @@ impl Active {
     }
 }
 
-/// The rate over the last seconds, from samples of a counter that only grows.
+/// The rate over the last seconds, from samples of a growing counter.
 #[derive(Debug, Default)]
 struct Speed {
     samples: VecDeque<(Duration, u64)>,

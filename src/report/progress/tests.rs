@@ -1,4 +1,4 @@
-//! What the user sees of a run, drawn into a terminal in memory or written as lines.
+//! The progress of a run as the user sees it, drawn into a terminal in memory or written as lines.
 
 use std::{
     io::Write,
@@ -13,7 +13,7 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::{
-    event::Landing,
+    event::BlobOutcome,
     oci::{Descriptor, Mapping, media_type::OCI_INDEX},
     outcome::{ImageOutcome, Status},
     problem::Side,
@@ -83,7 +83,7 @@ impl Stage {
         Arc::clone(&self.images[index])
     }
 
-    /// Lets time pass with a tick in every second, as the real ticker would.
+    /// Lets time pass with a tick every second, like the real ticker.
     fn pass(&self, seconds: u64) {
         for _ in 0..seconds {
             self.seconds.fetch_add(1, Ordering::Relaxed);
@@ -131,7 +131,7 @@ fn names(count: usize) -> Vec<String> {
     std::iter::once(long).chain((1..count).map(|number| format!("service-{number:02}:4.53.0"))).collect()
 }
 
-/// Thirty images of which three are done, nine at work, the other `planned` ones waiting, the rest unread.
+/// Thirty images: three are done, nine active, the other planned images are waiting, the rest unread.
 fn thirty(columns: u16, rows: u16, planned: usize) -> (Stage, InMemoryTerm) {
     let (stage, terminal) = Stage::on_terminal(&names(30), columns, rows);
     (0..planned).for_each(|index| stage.plan(index, 100 + 3 * index as u64));
@@ -208,7 +208,7 @@ fn no_line_is_wider_than_the_terminal() {
         (0..9).for_each(|index| stage.begin(index, 3));
         stage.advance(0, 500);
         stage.pass(1);
-        // Six rows, the total and the note: a wrapped line would make more.
+        // Six rows, the total and the note: a wrapped line would add rows.
         assert_eq!(terminal.contents().lines().count(), 8, "{columns}:\n{}", terminal.contents());
     }
 }
@@ -292,7 +292,7 @@ fn a_restart_takes_its_bytes_back_and_mounted_blobs_count_as_done() {
         Event::BlobRestarted { image: Arc::clone(&image), blob: blob("x", 0), bytes: 20 * MEBIBYTE };
     stage.reporter.emit(restarted);
     let mounted = blob("y", 40 * MEBIBYTE);
-    stage.reporter.emit(Event::BlobFinished { image, blob: mounted, how: Landing::Mounted });
+    stage.reporter.emit(Event::BlobFinished { image, blob: mounted, how: BlobOutcome::Mounted });
     let snapshot = stage.reporter.progress.snapshot();
     assert_eq!(snapshot.done, 50 * MEBIBYTE);
     assert_eq!(snapshot.copied, 30 * MEBIBYTE, "the rate knows what the network did");
@@ -337,7 +337,7 @@ fn talk(stage: &Stage) {
     stage.plan(1, 10);
     stage.begin(1, 1);
     let finished =
-        Event::BlobFinished { image: stage.image(1), blob: blob("1 0", MEBIBYTE), how: Landing::Copied };
+        Event::BlobFinished { image: stage.image(1), blob: blob("1 0", MEBIBYTE), how: BlobOutcome::Copied };
     stage.reporter.emit(finished);
     stage.finish(1, samples::copied());
     stage.pass(70);

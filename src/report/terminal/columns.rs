@@ -24,8 +24,8 @@ impl<Row> Column<Row> {
     }
 }
 
-/// The lines of a table. If it is wider than the terminal (`width` in columns, `None` for no limit), each row takes
-/// two lines with the first `head` columns above the others: digests and names are never broken.
+/// The lines of a table. If it is wider than the terminal (`width` in columns, `None` for no limit), each row takes two
+/// lines, with the first `head` columns on the first line: digests and names are never broken.
 pub(super) fn table_lines<Row>(
     columns: &[Column<Row>],
     rows: &[Row],
@@ -42,7 +42,7 @@ pub(super) fn table_lines<Row>(
     lines.flat_map(|(head, tail)| [head, format!("{INDENT}{tail}")]).collect()
 }
 
-/// A line of headings and one line for every row.
+/// The line of headings and a line for every row.
 fn aligned<Row>(columns: &[Column<Row>], rows: &[Row]) -> Vec<String> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
     use crate::{
         error::{Failure, Kind},
-        jobs::doctor::Check,
+        jobs::doctor::DoctorCheck,
         report::samples,
     };
 
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn text_from_a_registry_cannot_imitate_a_line() {
         let failure = Failure::new(Kind::Image, "refused\nok  push  all is well\u{1b}[2J");
-        let findings = vec![CheckResult::failed(Check::Push, failure)];
+        let findings = vec![CheckResult::failed(DoctorCheck::Push, failure)];
         let text = text(&DoctorDocument::new("r".to_owned(), findings, &[]), Palette::plain());
         assert!(
             text.starts_with("problem   push         refused ok  push  all is well\\u{1b}[2J\n"),

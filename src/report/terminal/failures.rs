@@ -1,4 +1,4 @@
-//! Failures and problems: what failed, why, and what to do about it.
+//! Failures and problems: what failed, why, and what to do.
 
 use std::fmt::Write as _;
 
@@ -10,10 +10,10 @@ use crate::{
     units,
 };
 
-/// How many images with the same failure are named.
+/// The most images that are named for a shared failure.
 const NAMED: usize = 3;
 
-/// Everything that failed. Below a table of images, an empty line separates the texts.
+/// Every failure. Below a table of images, an empty line separates the texts.
 pub(super) fn texts(document: &Document, palette: Palette) -> Vec<String> {
     let mut texts = Vec::new();
     let mut follows_table = false;
@@ -51,7 +51,7 @@ fn image_texts(outcome: &RunOutcome, palette: Palette) -> Vec<String> {
     texts
 }
 
-/// The first few names, and the number of the others.
+/// The first names, and the number of further names.
 fn subject(names: &[String]) -> String {
     let first = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(NAMED) {
@@ -60,8 +60,8 @@ fn subject(names: &[String]) -> String {
     }
 }
 
-/// `error:` and one line, `because` and a line for every cause, `hint:` and what to do. `subject` names what failed,
-/// unless the message does so itself.
+/// `error:` and the message, `because` and a line for every cause, `hint:` and the hint. `subject` names what failed,
+/// unless the message does.
 pub(super) fn text(failure: &Failure, subject: Option<&str>, palette: Palette) -> String {
     let mut lines = palette.error("error:");
     match subject.filter(|subject| !failure.message.contains(subject)) {
@@ -79,8 +79,8 @@ pub(super) fn text(failure: &Failure, subject: Option<&str>, palette: Palette) -
     lines
 }
 
-/// Everything that is wrong with one image, `None` if nothing is: why it failed, or the problems at the destination
-/// with the command that repairs them, if one is known.
+/// Why an image failed, or its problems at the destination with the command that repairs them, if known. `None` if the
+/// image is fine.
 fn image_text(image: &ImageOutcome, name: &str, repair: Option<&Repair>, palette: Palette) -> Option<String> {
     let failed = |failure: &Failure| text(failure, Some(name), palette);
     if image.status != Status::Different {
@@ -115,14 +115,14 @@ fn image_text(image: &ImageOutcome, name: &str, repair: Option<&Repair>, palette
     Some(lines)
 }
 
-/// The failure of a copy, caused by these problems. Its own hint says what to do: the same copy would fail again.
+/// The failure of a copy, caused by these problems. It has its own hint: repeating the copy would fail again.
 fn with_problems(failure: &Failure, problems: &[Problem]) -> Failure {
     let mut failure = failure.clone();
     failure.causes.extend(problems.iter().map(Problem::to_string));
     failure
 }
 
-/// Appends a text with its later lines indented, so that `error:` at the start of a line always begins a failure.
+/// Appends a text with its further lines indented, so that `error:` at the start of a line always begins a failure.
 fn write_indented(lines: &mut String, text: &str) {
     let mut rest = text.split('\n').peekable();
     // A leading line break belongs to the caller's layout.
@@ -180,7 +180,7 @@ mod tests {
         assert_snapshot!(image_text(&outcome, "services:4.53.0", Some(&repair), Palette::plain()).unwrap(), @r#"
         error: services:4.53.0: 4 problems at registry.example.com/thoras/services:4.53.0
           linux/arm64 is missing (available: linux/amd64)
-          the tag names sha256:252f10c83610ebca1a059c0bae8255eba2f95be4d1d7bcfa89d7248a82d9f111, not sha256:3f79bb7b435b05321651daefd374cdc681dc06faa65e374e38337b88ca046dea
+          the tag points to sha256:252f10c83610ebca1a059c0bae8255eba2f95be4d1d7bcfa89d7248a82d9f111, not sha256:3f79bb7b435b05321651daefd374cdc681dc06faa65e374e38337b88ca046dea
             repair: thoras-mirror sync --to registry.example.com/thoras
           blob sha256:62c66a7a5dd70c3146618063c344e531e6d4b59e379808443ce962b3abd63c5a (1234 bytes) is missing
             repair: thoras-mirror sync --to registry.example.com/thoras --check blobs
@@ -226,7 +226,7 @@ mod tests {
         assert_snapshot!(texts.join("\n").trim_start(), @r#"
         error: source: cannot read the manifest of timescaledb:2.21.3-pg16
           because the registry answered 403 Forbidden: DENIED: no rights
-        hint: is the license valid? `thoras-mirror doctor` tells
+        hint: check the license with `thoras-mirror doctor`
 
         error: thoras-mirror.lock: no space left on device
         "#);

@@ -1,4 +1,4 @@
-//! `images`: one reference a line, or a table; with `--why`, every use of each image.
+//! `images`: one reference per line, or a table; with `--why`, every use of each image.
 
 use super::{Column, table_lines};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     error::escape,
 };
 
-/// One reference a line and nothing else, for the next program; with `why`, the uses indented below it.
+/// One reference per line and nothing else, for other programs; with `why`, the uses indented below it.
 pub(super) fn list(images: &[Image], why: bool) -> String {
     let mut lines = Vec::new();
     for image in images {
@@ -19,7 +19,7 @@ pub(super) fn list(images: &[Image], why: bool) -> String {
     lines.join("\n")
 }
 
-/// A line of the table: an image with its first use, or another use of the image above.
+/// A row of the table: an image with its first use, or a further use of the image above.
 struct Row<'a> {
     image: Option<&'a Image>,
     used: Option<&'a ImageUse>,
@@ -37,8 +37,8 @@ pub(super) fn table(images: &[Image], why: bool, width: Option<usize>) -> String
     let mut rows = Vec::new();
     for image in images {
         rows.push(Row { image: Some(image), used: image.uses.first() });
-        let others = image.uses.iter().skip(1).filter(|_| why);
-        rows.extend(others.map(|used| Row { image: None, used: Some(used) }));
+        let further = image.uses.iter().skip(1).filter(|_| why);
+        rows.extend(further.map(|used| Row { image: None, used: Some(used) }));
     }
     table_lines(&columns, &rows, 1, width).join("\n")
 }

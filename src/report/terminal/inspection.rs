@@ -49,7 +49,7 @@ fn attestation_lines(image: &InspectedImage, width: Option<usize>) -> Vec<String
         .iter()
         .map(|attestation| {
             let about = attestation.about.as_ref().map(|digest| {
-                // The platform says more than its digest, which is in the table above.
+                // The platform is more readable than its digest, which is in the table above.
                 let platform = image.platforms.iter().find(|platform| platform.digest == *digest);
                 platform.map_or_else(|| digest.to_string(), |platform| platform.platform.to_string())
             });

@@ -16,7 +16,7 @@ use crate::{
     output::{Format, Verbosity},
 };
 
-/// Renders the document as a table or, if it has one, as a list.
+/// Renders the document as a table, or as a list if the document supports it.
 #[expect(clippy::unnecessary_wraps, reason = "the signature is that of every renderer")]
 pub(super) fn render(document: &Document, presentation: Presentation) -> Result<Option<String>, Failure> {
     let width = if presentation.on_stderr { None } else { stdout_width() };
@@ -34,7 +34,7 @@ pub(super) fn render(document: &Document, presentation: Presentation) -> Result<
     })
 }
 
-/// Everything that failed, images first, as texts for standard error.
+/// Every failure, images first, as texts for standard error.
 pub(super) fn failure_texts(document: &Document) -> Vec<String> {
     failures::texts(document, Palette::of_stderr())
 }
@@ -44,18 +44,18 @@ pub(super) fn failure_text(failure: &Failure) -> String {
     failures::text(failure, None, Palette::of_stderr())
 }
 
-/// The terminal's width in columns. `None` if standard output is not a terminal: then no line is folded.
+/// The terminal's width in columns. `None` if standard output is not a terminal: no line is folded.
 fn stdout_width() -> Option<usize> {
     let (_, columns) = console::Term::stdout().size_checked()?;
     Some(usize::from(columns))
 }
 
-/// Text from outside, as it may stand in one line.
+/// Text from outside, escaped to fit on one line.
 fn one_line(text: &str) -> String {
     escape(text).replace('\n', " ")
 }
 
-/// `linux/amd64,linux/arm64` or `-`: no blanks, so that the column is one word for `awk` and `cut`.
+/// `linux/amd64,linux/arm64` or `-`: without spaces, so that the column is one word for `awk` and `cut`.
 fn joined(platforms: impl Iterator<Item = impl ToString>) -> String {
     let platforms: Vec<String> = platforms.map(|platform| platform.to_string()).collect();
     if platforms.is_empty() { "-".to_owned() } else { platforms.join(",") }

@@ -14,11 +14,11 @@ use crate::{
     units,
 };
 
-/// The columns that stay in a row's first line if the terminal is too narrow for one line.
+/// The columns on a row's first line if the terminal is too narrow for a single line.
 const HEAD: usize = 3;
 
 /// The table, notes and summary, and the ID of the bundle that was read. `width` is the terminal's, in columns; `None`
-/// if standard output is not a terminal: then every image stays on one line.
+/// if standard output is not a terminal: every image stays on one line.
 pub(super) fn text(document: &RunDocument, width: Option<usize>) -> Option<String> {
     let outcome = &document.outcome;
     let mut lines = Vec::new();
@@ -28,7 +28,7 @@ pub(super) fn text(document: &RunDocument, width: Option<usize>) -> Option<Strin
         lines.push(String::new());
         lines.push(summary(table, document));
     }
-    // The summary of an export has the ID of its bundle already.
+    // The summary of an export already contains the ID of its bundle.
     if let (Some(id), None) = (&outcome.bundle, &outcome.written) {
         lines.push(format!("bundle {id}"));
     }
@@ -103,7 +103,7 @@ impl Table {
 struct Row<'a> {
     image: &'a ImageOutcome,
     name: String,
-    /// The level of a verification; empty otherwise.
+    /// The level of `verify`; empty otherwise.
     level: &'a str,
 }
 
@@ -253,7 +253,7 @@ fn failed_counts(images: &[ImageOutcome]) -> String {
     if counts.is_empty() { String::new() } else { format!("; {}", counts.join(", ")) }
 }
 
-/// The result of an image in one word.
+/// The status of an image in one word.
 pub(in crate::report) const fn word(status: Status) -> &'static str {
     match status {
         Status::Copied => "copied",

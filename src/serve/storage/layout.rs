@@ -1,8 +1,7 @@
-//! A read-only store over a bundle: an OCI image layout as a tar or a folder (OCI image specification, "Image
-//! Layout").
+//! A read-only store over a bundle: an OCI image layout as a tar or a folder (OCI image specification, "Image Layout").
 //!
-//! When it is opened, the images are named like those of a mirror, and their manifests are walked once to learn what each
-//! repository has. Nothing is unpacked, and a blob is read only when a client pulls it; the client checks its digest.
+//! Opening it names the images like those of a mirror, and walks their manifests once to learn the content of each
+//! repository. Nothing is unpacked, and a blob is read only when a client pulls it; the client checks its digest.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,7 +10,7 @@ use std::{
     str::FromStr as _,
 };
 
-use super::{Content, NewManifest, Source, StorageError, StoredManifest};
+use super::{Content, ContentReader, NewManifest, StorageError, StoredManifest};
 use crate::{
     endpoint::bundle::{BlobReader, Bundle, BundleError, index::IndexEntry},
     graph,
@@ -34,26 +33,26 @@ const THIS_REGISTRY: &str = "localhost:5000";
 /// The repository of unnamed images in a layout whose file name cannot be a repository.
 const NAMELESS: &str = "image";
 
-/// A bundle that is open, by repository.
+/// An open bundle, by repository.
 #[derive(Debug)]
 pub(in crate::serve) struct LayoutStorage {
     repositories: BTreeMap<RepositoryName, Repository>,
     left_out: usize,
 }
 
-/// What can be pulled from one repository.
+/// The content of a repository.
 #[derive(Debug, Default)]
 struct Repository {
     tags: BTreeMap<TagName, Digest>,
     manifests: HashMap<Digest, RawManifest>,
     /// Blobs that are in the bundle.
     blobs: HashMap<Digest, BlobReader>,
-    /// By subject, then by referrer: descriptors in JSON.
+    /// Descriptors in JSON, by subject, then by referrer.
     referrers: HashMap<Digest, BTreeMap<Digest, String>>,
 }
 
-/// Whether the path is meant as a bundle: a file, a folder with the marker of an OCI image layout, or a missing path with
-/// the name of a bundle's file. Anything else is, or becomes, a folder of this registry.
+/// Whether the path is meant as a bundle: a file, a folder with the marker of an OCI image layout, or a missing path
+/// with the name of a bundle's file. Anything else is, or becomes, a folder of this registry.
 pub(in crate::serve) fn is_layout(path: &Path) -> bool {
     match path.metadata() {
         Ok(metadata) => !metadata.is_dir() || path.join("oci-layout").is_file(),
@@ -61,7 +60,7 @@ pub(in crate::serve) fn is_layout(path: &Path) -> bool {
     }
 }
 
-/// A mistyped name of a bundle must not become an empty registry.
+/// Whether this looks like the name of a bundle's file: a mistyped name must not become an empty registry.
 fn has_name_of_bundle(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let is_number = extension.len() >= 3 && extension.bytes().all(|byte| byte.is_ascii_digit());
@@ -92,7 +91,7 @@ impl LayoutStorage {
         Ok(Self { repositories, left_out: bundle.head().absent().len() })
     }
 
-    /// How many blobs the bundle leaves out because its base has them.
+    /// The number of blobs that the bundle leaves out because its base has them.
     pub(in crate::serve) fn left_out(&self) -> usize {
         self.left_out
     }
@@ -129,7 +128,7 @@ impl LayoutStorage {
         })
     }
 
-    /// The descriptors (JSON) of the manifests that are about `subject`, in the order of their digests.
+    /// The descriptors (JSON) of the referrers of `subject`, in the order of their digests.
     pub(in crate::serve) fn referrers(&self, name: &RepositoryName, subject: &Digest) -> Vec<String> {
         let referrers = self.repositories.get(name).and_then(|repository| repository.referrers.get(subject));
         referrers.map(|referrers| referrers.values().cloned().collect()).unwrap_or_default()
@@ -142,11 +141,11 @@ impl LayoutStorage {
 }
 
 impl Repository {
-    /// Adds a manifest and everything that can be reached from it. What the bundle leaves out (foreign layers, the
-    /// blobs of a base, platforms that were not requested) is left out here too.
+    /// Adds a manifest and everything reachable from it, except what the bundle leaves out: foreign layers, the blobs
+    /// of a base, platforms that were not requested.
     fn add(&mut self, bundle: &Bundle, root: &Descriptor) -> Result<(), StorageError> {
         let reachable = graph::reachable(root, |descriptor| {
-            // Another image may have brought it, with everything below it.
+            // Another image may have added it, with everything below it.
             if self.manifests.contains_key(&descriptor.digest) {
                 return Ok(None);
             }
@@ -225,7 +224,7 @@ fn namer(bundle: &Bundle, names: &Names, references: &[ImageReference]) -> Resul
     if let (None, None, Some(placement)) = (names.naming, &names.source_prefix, exported) {
         return Ok(placement.namer(root));
     }
-    // A chart has its own place, so it does not count for the prefix that the images share.
+    // A chart goes to `charts/NAME`, so it does not count for the prefix that the images share.
     let chart = exported.and_then(|placement| placement.chart.clone());
     let images: Vec<ImageReference> =
         references.iter().filter(|reference| Some(*reference) != chart.as_ref()).cloned().collect();
@@ -233,7 +232,7 @@ fn namer(bundle: &Bundle, names: &Names, references: &[ImageReference]) -> Resul
     Ok(Namer::new(root, names.naming.unwrap_or_default(), prefix).with_chart(chart))
 }
 
-/// Images written by skopeo and crane have at most a tag: their repository gets the name of the file.
+/// Images written by skopeo and crane have at most a tag: their repository is named after the file.
 fn name_of_nameless(path: &Path, image: &IndexEntry) -> (String, String) {
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
     let repository = if RepositoryName::new(&stem).is_ok() { stem } else { NAMELESS.to_owned() };
@@ -254,6 +253,6 @@ impl From<BundleError> for StorageError {
 impl Content {
     /// A whole blob of a bundle.
     pub(super) fn of_blob(reader: BlobReader) -> Self {
-        Self { size: reader.size(), source: Source::Blob { reader, offset: 0 } }
+        Self { size: reader.size(), reader: ContentReader::Blob { reader, offset: 0 } }
     }
 }

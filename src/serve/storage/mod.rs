@@ -1,9 +1,9 @@
-//! What is served: where manifests, tags and blobs are read from, and where pushes go.
+//! The served content: reads manifests, tags and blobs, and stores pushes.
 //!
-//! The registry reads through [`Storage`] and nothing else: one variant for each kind of place that can be
-//! served. Pushes and deletions need a [`FolderStorage`], which only a writable place has.
+//! The registry reads only through [`Storage`], which has a variant for folders and one for bundles. Pushes and
+//! deletions need a [`FolderStorage`].
 //!
-//! All calls block: they belong on a thread that may.
+//! All calls block: use a thread that may block.
 
 mod folder;
 mod layout;
@@ -27,16 +27,16 @@ use super::{
 };
 use crate::{endpoint::bundle::BlobReader, oci::Digest};
 
-/// A place that is served.
+/// The storage behind a registry.
 #[derive(Debug)]
 pub(super) enum Storage {
     /// A folder of this registry's own layout, which can be pushed to.
     Folder(Arc<FolderStorage>),
-    /// A bundle, which cannot.
+    /// A bundle, which is read-only.
     Layout(Box<LayoutStorage>),
 }
 
-/// A manifest that is open for reading.
+/// A manifest, open for reading.
 #[derive(Debug)]
 pub(super) struct StoredManifest {
     /// Its digest.
@@ -48,7 +48,7 @@ pub(super) struct StoredManifest {
 }
 
 impl Storage {
-    /// How many blobs its images need that it is known not to have.
+    /// The number of blobs that its images need and that are known to be missing.
     pub(super) fn left_out(&self) -> usize {
         match self {
             Self::Folder(_) => 0,
@@ -64,7 +64,7 @@ impl Storage {
         }
     }
 
-    /// The repository's tags in ASCII order; none when there is no such repository.
+    /// The repository's tags in ASCII order; empty if the repository does not exist.
     pub(super) fn tags(&self, name: &RepositoryName) -> io::Result<Vec<TagName>> {
         match self {
             Self::Folder(folder) => folder.tags(name),
@@ -72,7 +72,7 @@ impl Storage {
         }
     }
 
-    /// Opens a manifest; `None` when the repository has no such tag or manifest.
+    /// Opens a manifest; `None` if the repository has no such tag or manifest.
     pub(super) fn open_manifest(
         &self,
         name: &RepositoryName,
@@ -84,7 +84,7 @@ impl Storage {
         }
     }
 
-    /// The descriptors (JSON) of the manifests that are about `subject`, in the order of their digests.
+    /// The descriptors (JSON) of the referrers of `subject`, in the order of their digests.
     pub(super) fn referrers(&self, name: &RepositoryName, subject: &Digest) -> io::Result<Vec<String>> {
         match self {
             Self::Folder(folder) => folder.referrers(name, subject),
@@ -92,7 +92,7 @@ impl Storage {
         }
     }
 
-    /// The blob's length in bytes; `None` when the repository does not have it.
+    /// The blob's size in bytes; `None` if the repository does not have it.
     pub(super) fn blob_size(&self, name: &RepositoryName, digest: &Digest) -> io::Result<Option<u64>> {
         match self {
             Self::Folder(folder) => folder.blob_size(name, digest),
@@ -100,7 +100,7 @@ impl Storage {
         }
     }
 
-    /// Opens a blob; `None` when the repository does not have it.
+    /// Opens a blob; `None` if the repository does not have it.
     pub(super) fn open_blob(&self, name: &RepositoryName, digest: &Digest) -> io::Result<Option<Content>> {
         match self {
             Self::Folder(folder) => folder.open_blob(name, digest),
@@ -109,69 +109,69 @@ impl Storage {
     }
 }
 
-/// Content that is open for reading.
+/// Content with a known size, open for reading.
 #[derive(Debug)]
 pub(super) struct Content {
-    source: Source,
+    reader: ContentReader,
     size: u64,
 }
 
-/// Bytes that are read in order.
+/// A sequential reader of content.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(super) enum ContentReader {
     /// A file, from its current position.
     File(File),
     /// A blob of a bundle, from `offset` on.
     Blob {
-        /// Where it lies.
+        /// The blob.
         reader: BlobReader,
         /// The next byte.
         offset: u64,
     },
-    /// Something small that is in memory.
+    /// Bytes in memory.
     Memory(Cursor<Bytes>),
 }
 
 impl Content {
     /// A whole file of `size` bytes, positioned at its beginning.
     pub(super) fn of_file(file: File, size: u64) -> Self {
-        Self { source: Source::File(file), size }
+        Self { reader: ContentReader::File(file), size }
     }
 
-    /// All of these bytes.
+    /// Bytes in memory.
     pub(super) fn of_bytes(bytes: Bytes) -> Self {
-        Self { size: bytes.len() as u64, source: Source::Memory(Cursor::new(bytes)) }
+        Self { size: bytes.len() as u64, reader: ContentReader::Memory(Cursor::new(bytes)) }
     }
 
-    /// Its length in bytes.
+    /// Its size in bytes.
     pub(super) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Its bytes from `start` on.
-    pub(super) fn skip_to(self, start: u64) -> io::Result<Source> {
-        match self.source {
-            Source::File(mut file) => {
+    /// A reader of its bytes from `start` on.
+    pub(super) fn skip_to(self, start: u64) -> io::Result<ContentReader> {
+        match self.reader {
+            ContentReader::File(mut file) => {
                 file.seek(SeekFrom::Start(start))?;
-                Ok(Source::File(file))
+                Ok(ContentReader::File(file))
             }
-            Source::Blob { reader, .. } => Ok(Source::Blob { reader, offset: start }),
-            Source::Memory(mut bytes) => {
+            ContentReader::Blob { reader, .. } => Ok(ContentReader::Blob { reader, offset: start }),
+            ContentReader::Memory(mut bytes) => {
                 bytes.set_position(start);
-                Ok(Source::Memory(bytes))
+                Ok(ContentReader::Memory(bytes))
             }
         }
     }
 
-    /// All of it; for content that is known to be small.
+    /// Reads all bytes. Only for small content.
     pub(super) fn read_all(self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(usize::try_from(self.size).unwrap_or_default());
-        self.source.take(self.size).read_to_end(&mut bytes)?;
+        self.reader.take(self.size).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 }
 
-impl Read for Source {
+impl Read for ContentReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::File(file) => file.read(buffer),

@@ -110,8 +110,8 @@ async fn hostile_entries_are_refused_by_name() {
         ("pipe", raw(b"x", EntryType::Fifo, b"", |_| ()), "`x` is a named pipe"),
         ("sparse file", raw(b"x", EntryType::GNUSparse, b"", |_| ()), "`x` is a sparse file"),
         ("twice", file("./oci-layout", b"{}"), "`./oci-layout` appears twice"),
-        ("size beyond the end", raw(b"x", EntryType::Regular, b"x", larger), "`x` is cut off"),
-        ("size near 2^64", raw(b"x", EntryType::Regular, b"x", huge), "`x` is cut off"),
+        ("size beyond the end", raw(b"x", EntryType::Regular, b"x", larger), "`x` is truncated"),
+        ("size near 2^64", raw(b"x", EntryType::Regular, b"x", huge), "`x` is truncated"),
         (
             "size too small",
             raw(b"x", EntryType::Regular, &[b'x'; 600], |header| header.set_size(1)),
@@ -165,13 +165,13 @@ async fn impossible_layouts_are_refused() {
         ("nothing", Vec::new(), 3, "is not a bundle: it is empty"),
         ("no tar", b"PK\x03\x04".repeat(400), 3, "is not a bundle: it is a zip archive"),
         ("empty archive", vec![0; 1024], 3, "is not an OCI image layout"),
-        ("cut off", cut, 6, "is cut off"),
-        ("no end mark", endless, 6, "without an end mark"),
+        ("cut off", cut, 6, "is truncated"),
+        ("no end mark", endless, 6, "has no end mark"),
         (
             "no index",
             [file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#), vec![0; 1024]].concat(),
             3,
-            "no file `index.json`",
+            "no `index.json` file",
         ),
         ("index is no JSON", layout("{", &[]), 6, "index.json cannot be read"),
         (

@@ -44,7 +44,7 @@ async fn a_truncated_bundle_is_refused_before_any_transfer_and_names_the_affecte
     let last = last.unwrap();
     let file = team.file(&bundle.bytes[..bundle.blob(last).end - 1]);
     let outcome = import(&file, &team.to(), &[]).run().await.expect_code(6);
-    assert!(outcome.stderr.contains("cut off"), "{outcome}");
+    assert!(outcome.stderr.contains("truncated"), "{outcome}");
     assert!(outcome.stderr.contains(last.as_str()), "{outcome}");
     team.assert_untouched().await;
 
@@ -76,7 +76,7 @@ async fn a_bundle_without_its_end_marker_is_refused_unless_keep_going_is_set() {
     let bundle = team.bundle();
     let file = team.file(&bundle.bytes[..bundle.bytes.len() - 600]);
     let outcome = import(&file, &team.to(), &[]).run().await.expect_code(6);
-    assert!(outcome.stderr.contains("the archive is cut off: its last 600 bytes are missing"), "{outcome}");
+    assert!(outcome.stderr.contains("the archive is truncated: its last 600 bytes are missing"), "{outcome}");
     team.assert_untouched().await;
     import(&file, &team.to(), &["--keep-going"]).run().await.expect_success();
     team.assert_imported();

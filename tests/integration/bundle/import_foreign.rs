@@ -144,7 +144,7 @@ async fn several_unnamed_images_are_listed_and_named_individually() {
         index["manifests"].as_array_mut().unwrap().push(web["manifests"][0].clone());
     });
     let outcome = import(folder.path(), &team.to(), &["--as", APP]).run().await.expect_code(2);
-    assert!(outcome.stderr.contains("2 images of "), "{outcome}");
+    assert!(outcome.stderr.contains("2 images in "), "{outcome}");
     assert!(outcome.stderr.contains("`2` is "), "{outcome}");
     let app = format!("{}={APP}", team.app.root().digest);
     let web = format!("2={WEB}");
@@ -152,5 +152,5 @@ async fn several_unnamed_images_are_listed_and_named_individually() {
     team.assert_imported();
     let unknown =
         import(folder.path(), &team.to(), &["--as", &web, "--as", &app, "--as", "x=y:1"]).run().await;
-    assert!(unknown.expect_code(2).stderr.contains("no image of"));
+    assert!(unknown.expect_code(2).stderr.contains("has no unnamed image"));
 }

@@ -59,14 +59,14 @@ async fn a_file_that_is_not_a_bundle_is_identified_with_a_remedy() {
         (at("README.md"), "is not a bundle: not a tar archive", layout),
         (at("empty"), "is not a bundle: it is empty", layout),
         (at("b.tar.gz"), "is not a bundle: it is compressed (gzip)", "decompress it first (gunzip"),
-        (at("photos.tar"), "is not an OCI image layout: it has no file `oci-layout`", layout),
+        (at("photos.tar"), "is not an OCI image layout: it has no `oci-layout` file", layout),
         (
             at("docker.tar"),
             "looks like an archive of `docker save` before Docker 25",
             "skopeo copy docker-archive:",
         ),
-        (at("pipe"), "it is neither a file nor a folder", "`… < PIPE`"),
-        ("/dev/zero".into(), "it is neither a file nor a folder", "`… < PIPE`"),
+        (at("pipe"), "it is neither a file nor a folder", "`bundle import - < PIPE`"),
+        ("/dev/zero".into(), "it is neither a file nor a folder", "`bundle import - < PIPE`"),
     ];
     for command in COMMANDS {
         for (path, text, hint) in &cases {
@@ -82,7 +82,7 @@ async fn a_folder_without_a_layout_is_refused() {
     let path = folder.path();
     for command in &COMMANDS[..3] {
         let hint = "with the files `oci-layout` and `index.json`";
-        assert_refused(command, path, 3, "has no file `oci-layout`", hint).await;
+        assert_refused(command, path, 3, "has no `oci-layout` file", hint).await;
     }
     assert_eq!(fs::read_dir(path).unwrap().count(), 1);
 }
@@ -92,9 +92,9 @@ async fn a_folder_without_a_layout_is_refused() {
 async fn only_import_reads_standard_input() {
     for command in [COMMANDS[0], COMMANDS[1], COMMANDS[3]] {
         let outcome = Mirror::new(command.iter().copied()).arg("-").run().await.expect_code(2);
-        let expected = "error: only `bundle import` reads a bundle from standard input";
-        assert!(outcome.stderr.contains(expected), "{outcome}");
-        assert!(outcome.stderr.contains("hint: store it in a file first"), "{outcome}");
+        let told = "error: only `bundle import` reads a bundle from standard input";
+        assert!(outcome.stderr.contains(told), "{outcome}");
+        assert!(outcome.stderr.contains("hint: save it to a file first"), "{outcome}");
         assert_eq!(fs::read_dir(outcome.folder()).unwrap().count(), 0, "{outcome}");
     }
 }

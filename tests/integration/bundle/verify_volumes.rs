@@ -84,7 +84,7 @@ async fn renamed_volumes_are_recognized_and_reported_with_both_names() {
     fs::write(&disk, bytes).unwrap();
     let outcome = verify(&[volumes.index(), disk.clone()], 3).await;
     assert!(outcome.stderr.contains("the second disk is not a volume"), "{outcome}");
-    assert!(outcome.stderr.contains("hint: leave the file out, or copy it again"), "{outcome}");
+    assert!(outcome.stderr.contains("hint: omit the file, or copy it again"), "{outcome}");
 }
 
 #[tokio::test]
@@ -175,7 +175,10 @@ async fn without_an_index_all_volumes_form_the_bundle_and_one_volume_gives_a_hin
     fs::remove_file(volumes.index()).unwrap();
     for offset in [0, SIZE] {
         let outcome = verify(&[volumes.path(&volume_of(offset))], 3).await;
-        assert!(outcome.stderr.contains(" is one of several volumes, and no index"), "{outcome}");
+        assert!(
+            outcome.stderr.contains(" is one of several volumes, but its folder has no index"),
+            "{outcome}"
+        );
         assert!(outcome.stderr.contains("hint: name the index as well"), "{outcome}");
     }
     let all: Vec<PathBuf> = (0..volumes.count).map(|at| volumes.path(&volume_of(at * SIZE))).collect();

@@ -127,8 +127,8 @@ async fn foreign_layers_skipped_by_an_earlier_run_are_copied_later() {
 }
 
 #[tokio::test]
-async fn the_next_url_is_tried_if_one_does_not_have_the_layer() {
-    for (status, message) in [(404, "it does not exist there"), (403, "403 DENIED"), (401, "401 DENIED")] {
+async fn the_next_url_is_asked_when_one_does_not_have_the_layer() {
+    for (status, message) in [(404, "it does not exist"), (403, "403 DENIED"), (401, "401 DENIED")] {
         let (broken, host) = tokio::join!(Scripted::start(), Scripted::start());
         let (case, layers) = wanted(&[&url(&broken), "ftp://layers.example.com/{}", &url(&host)]).await;
         host.with_store(|store| store.repository("layers").blobs = layers.clone());
@@ -170,7 +170,7 @@ async fn wrong_bytes_from_the_only_url_are_never_stored() {
         let ended = case.run().await;
         let failure = ended.expect_failure();
         assert_eq!(kind(&ended), Kind::Integrity, "{failure}");
-        assert!(failure.contains("nothing wrong was stored"), "{failure}");
+        assert!(failure.contains("no wrong data was stored"), "{failure}");
         assert_nothing_is_tagged(&case);
         host.clear();
         case.converges().await;
@@ -189,7 +189,7 @@ async fn a_layer_that_cannot_be_found_fails_with_its_url_and_a_remedy() {
         failure
             .contains(&format!("cannot fetch foreign layer {}@{digest} from {url} (source)", vendor(&case)))
     });
-    assert!(named && failure.contains("leave --foreign-layers out to skip it"), "{failure}");
+    assert!(named && failure.contains("omit --foreign-layers to skip it"), "{failure}");
     assert_nothing_is_tagged(&case);
 }
 
@@ -197,7 +197,7 @@ async fn a_layer_that_cannot_be_found_fails_with_its_url_and_a_remedy() {
 async fn a_missing_layer_without_urls_fails() {
     let (case, _) = wanted(&[]).await;
     let failure = case.run().await.expect_failure();
-    assert!(failure.contains("cannot read blob") && failure.contains("it does not exist there"), "{failure}");
+    assert!(failure.contains("cannot read blob") && failure.contains("it does not exist"), "{failure}");
     assert_nothing_is_tagged(&case);
 }
 

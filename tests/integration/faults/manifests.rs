@@ -115,8 +115,8 @@ async fn an_immutable_tag_with_another_digest_fails_with_a_clear_message() {
     }] });
     case.destination.on("PUT", "/manifests/1").answer(Answer::json(400, &refusal));
     let failure = case.run().await.expect_failure();
-    let expected = format!("the tag names {} there already", other.root().digest);
-    assert!(failure.contains(&expected) && failure.contains("does not allow it to be moved"), "{failure}");
+    let expected = format!("the tag already points to {}", other.root().digest);
+    assert!(failure.contains(&expected) && failure.contains("does not allow moving it"), "{failure}");
     assert!(failure.contains("delete the tag"), "{failure}");
     case.assert_nothing_wrong_is_stored();
 }
@@ -127,7 +127,7 @@ async fn another_refusal_is_not_mistaken_for_an_immutable_tag() {
     case.destination.with_store(|store| store.insert(REPOSITORY, &SampleImage::multi_platform("1")));
     case.destination.on("PUT", "/manifests/1").then(Action::error(403, "DENIED"));
     let failure = case.run().await.expect_failure();
-    assert!(failure.contains("403 DENIED: as scripted") && failure.contains("may push"), "{failure}");
+    assert!(failure.contains("403 DENIED: as scripted") && failure.contains("allow pushing"), "{failure}");
 }
 
 #[tokio::test]

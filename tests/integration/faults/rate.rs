@@ -136,7 +136,7 @@ async fn a_registry_that_is_down_fails_after_five_attempts() {
 }
 
 #[tokio::test]
-async fn one_job_does_not_wait_for_itself() {
+async fn one_job_does_not_deadlock() {
     let images =
         [("vendor/app", REPOSITORY), ("vendor/app", "mirror/second"), ("vendor/app", "mirror/third")];
     for limited in [false, true] {

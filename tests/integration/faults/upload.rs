@@ -285,7 +285,7 @@ async fn an_upload_to_a_registry_that_stops_reading_is_retried() {
     case.only_one_layer_is_missing();
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::Stall);
     let ended = case.run().await.expect_success();
-    assert!(ended.text().contains("nothing moved for 1 s"), "{}", ended.text());
+    assert!(ended.text().contains("no data arrived for 1 s"), "{}", ended.text());
     case.converges().await;
 }
 
@@ -296,10 +296,10 @@ async fn a_registry_that_commits_slowly_is_waited_for_and_reported() {
     case.destination.on("PUT", UPLOADS).nth(1).then(Action::Stall);
     let ended = case.run().await.expect_success();
     let waited = ended.events.iter().any(|event| {
-        matches!(event, Event::Warning { message, .. } if message.contains("has not answered for 1 s"))
+        matches!(event, Event::Warning { message, .. } if message.contains("has not responded for 1 s"))
     });
     assert!(waited, "{}", ended.text());
-    assert!(ended.text().contains("nothing moved for 2 s"), "the longer patience: {}", ended.text());
+    assert!(ended.text().contains("no data arrived for 2 s"), "the longer patience: {}", ended.text());
     case.converges().await;
 }
 
@@ -325,7 +325,7 @@ async fn a_repository_that_must_be_created_first_is_reported() {
     let repository = format!("create {}/{REPOSITORY} first", case.destination.address().host_port);
     assert!(failure.contains("404 NAME_UNKNOWN") && failure.contains(&repository), "{failure}");
     assert!(
-        failure.contains("cannot begin the upload of blob") && failure.contains("(destination)"),
+        failure.contains("cannot start the upload of blob") && failure.contains("(destination)"),
         "{failure}"
     );
     case.converges().await;

@@ -62,7 +62,8 @@ async fn plain_http_to_an_https_registry() {
     let outcome =
         Mirror::new(["inspect", &registry.address().image("app", "1"), "--plain-http", host]).run().await;
     assert!(
-        outcome.stderr.contains("HTTPS server") && outcome.stderr.contains("may speak https"),
+        outcome.stderr.contains("HTTPS server")
+            && outcome.stderr.contains("speaks https, remove --plain-http"),
         "{outcome}"
     );
 }
@@ -145,7 +146,8 @@ async fn a_misspelled_platform() {
 #[tokio::test]
 async fn a_chart_missing_in_the_repository() {
     let repository = Scripted::start().await;
-    let index = "apiVersion: v1\nentries:\n  other:\n  - name: other\n    version: 1.0.0\n    urls: [other-1.0.0.tgz]\n";
+    let index = "apiVersion: v1\nentries:\n  other:\n  - name: other\n    version: 1.0.0\n    urls: \
+                 [other-1.0.0.tgz]\n";
     repository.on("GET", "/index.yaml").answer(Answer::status(200).body(index));
     let url = repository.address().url();
     let run = with_helm(&["sync", "--to", TO, "--chart", "thoars", "--repo", &url]);

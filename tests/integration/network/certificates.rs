@@ -125,7 +125,7 @@ async fn unusable_files_are_usage_errors_before_any_request() {
         (&["--client-cert", text(&certificate)], "there is no private key in PEM form"),
         (&["--client-cert", text(&key)], "there is no certificate in PEM form"),
         (&["--client-cert", text(&certificate), "--client-key", text(&foreign)], "cannot be used together"),
-        (&["--client-key", text(&key)], "belongs to no --client-cert"),
+        (&["--client-key", text(&key)], "has no matching --client-cert"),
         (&["--insecure", "https://reg.example"], "expected HOST or HOST:PORT"),
         (&["--connect-timeout", "0"], "0 is not in 1..=65535"),
     ];

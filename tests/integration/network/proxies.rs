@@ -94,8 +94,9 @@ async fn a_refusing_proxy_is_named_without_its_password() {
     let run = Mirror::new(["inspect", &format!("{}/team/app:1", remote(source.address()))])
         .env("HTTPS_PROXY", proxy.url_with(LOGIN.0, LOGIN.1));
     let outcome = run.run().await.expect_code(1);
-    let message = "the proxy answered 407 Proxy Authentication Required to CONNECT\nhint: pass the proxy's user and password";
-    assert!(outcome.stderr.contains(message), "{outcome}");
+    let said = "the proxy answered 407 Proxy Authentication Required to CONNECT\nhint: set the proxy's login in \
+                HTTPS_PROXY";
+    assert!(outcome.stderr.contains(said), "{outcome}");
     secrets::assert_hidden(&outcome, &[LOGIN]);
     assert!(source.requests().is_empty());
     assert_eq!(proxy.requests().len(), 1, "a password that is wrong stays wrong");
@@ -114,7 +115,7 @@ async fn a_proxys_403_is_not_retried_and_its_503_is() {
             .env("HTTPS_PROXY", proxy.url_with(LOGIN.0, LOGIN.1));
         let outcome = run.run().await.expect_code(1);
         assert!(outcome.stderr.contains(message), "{outcome}");
-        assert!(outcome.stderr.contains("hint: the proxy does not lead to registry.test: "), "{outcome}");
+        assert!(outcome.stderr.contains("hint: allow registry.test at the proxy, or bypass "), "{outcome}");
         secrets::assert_hidden(&outcome, &[LOGIN]);
         assert_eq!(proxy.requests().len(), 2 * attempts, "{outcome}");
         assert!(proxy.requests().iter().all(|request| request.target == format!("{REMOTE_HOST}:443")));
@@ -126,7 +127,7 @@ async fn an_unusable_proxy_is_a_usage_error_only_if_it_would_be_used() {
     let value = format!("socks5://{}:{}@127.0.0.1:1080", LOGIN.0, LOGIN.1);
     let run = Mirror::new(["inspect", "registry.test/team/app:1"]).env("HTTPS_PROXY", &value);
     let outcome = run.run().await.expect_code(2);
-    assert!(outcome.stderr.contains("HTTPS_PROXY is not the address of an http or https proxy"), "{outcome}");
+    assert!(outcome.stderr.contains("HTTPS_PROXY is not the URL of an http or https proxy"), "{outcome}");
     secrets::assert_hidden(&outcome, &[LOGIN]);
 
     let source = registry(None).await;

@@ -73,8 +73,8 @@ async fn a_server_that_speaks_neither_http_nor_https_is_reported_with_both_error
     let outcome =
         Mirror::new(["inspect", &format!("{}/app:1", server.host_port())]).run().await.expect_code(1);
     let stderr = &outcome.stderr;
-    assert!(stderr.contains("because asked over http: the connection broke: "), "{outcome}");
-    assert!(stderr.contains("; asked over https: no connection: "), "{outcome}");
+    assert!(stderr.contains("because over http: the connection was lost: "), "{outcome}");
+    assert!(stderr.contains("; over https: no connection: "), "{outcome}");
     assert!(stderr.contains(&format!("--plain-http {}", server.host_port())), "{outcome}");
     assert!(stderr.contains("tried 5 times"), "a registry may be starting: {outcome}");
     assert_eq!(server.connections(), 5 * 3);
@@ -88,6 +88,9 @@ async fn plain_http_instead_of_https_is_not_retried() {
     let run = Mirror::new(["inspect", &format!("{host}/app:1"), "--insecure", host]);
     let outcome = run.run().await.expect_code(1);
     assert!(outcome.stderr.contains("the server speaks plain http, not https"), "{outcome}");
-    assert!(outcome.stderr.contains(&format!("without encryption: --plain-http {host}")), "{outcome}");
+    assert!(
+        outcome.stderr.contains(&format!("meant to be unencrypted, pass --plain-http {host}")),
+        "{outcome}"
+    );
     assert_eq!(server.connections(), 1);
 }

@@ -36,7 +36,7 @@ async fn a_stalled_request_is_retried_after_the_stall_timeout() {
     let run = Mirror::new(["sync", &source.address().image("app", "1"), "--to", to, "-v"])
         .env("THORAS_MIRROR_STALL_TIMEOUT", "1");
     let outcome = run.run().await.expect_success();
-    assert!(outcome.stderr.matches("nothing moved for 1 s").count() >= 2, "{outcome}");
+    assert!(outcome.stderr.matches("no data arrived for 1 s").count() >= 2, "{outcome}");
     assert_eq!(mirror.count("PUT", "/manifests/1").await, 1);
 }
 
@@ -47,7 +47,7 @@ async fn a_dead_connection_is_reported_with_its_duration_and_the_flag_to_change(
     let image = source.address().image("app", "1");
     let outcome = Mirror::new(["inspect", &image, "--stall-timeout", "1"]).run().await.expect_code(1);
     assert!(outcome.stderr.contains("tried 5 times in "), "{outcome}");
-    assert!(outcome.stderr.contains("because nothing moved for 1 s\nhint: check "), "{outcome}");
+    assert!(outcome.stderr.contains("because no data arrived for 1 s\nhint: check "), "{outcome}");
     assert!(outcome.stderr.contains("--stall-timeout SECONDS"), "{outcome}");
 }
 

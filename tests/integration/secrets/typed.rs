@@ -116,7 +116,7 @@ async fn a_key_passed_instead_of_its_file_name_is_not_repeated_bug() {
     ] {
         let run = Mirror::new(["inspect", "quay.io/team/app:1"]).arg(format!("{flag}={value}"));
         let outcome = run.run().await.expect_code(2);
-        assert!(outcome.stderr.contains("is not a file name"), "{outcome}");
+        assert!(outcome.stderr.contains("expected a file name"), "{outcome}");
         assert_hidden(&outcome, &[SECRET, &encoded], flag);
     }
 }

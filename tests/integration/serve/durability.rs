@@ -48,7 +48,7 @@ async fn a_folder_is_served_by_one_process_and_only_if_it_has_our_format() {
     std::fs::write(foreign.path().join("notes.txt"), "x").unwrap();
     let refused = Registry::over(foreign.path(), true).await.err().unwrap();
     assert!(matches!(refused, ServeError::Storage(StorageError::NotOurs(_))), "{refused}");
-    assert!(refused.to_string().contains("name an empty or a new folder"), "{refused}");
+    assert!(refused.to_string().contains("pass an empty or new folder"), "{refused}");
 }
 
 #[tokio::test]

@@ -81,16 +81,17 @@ async fn unusable_files_are_named_with_the_problem() {
     let garbage = write("garbage.key", &format!("{first}\n!!!\n-----END PRIVATE KEY-----\n"));
     let empty = write("empty.pem", "not a certificate\n");
     let absent = folder.path().join("absent");
-    let other = Authority::new().server_key_file();
+    let stranger = Authority::new();
+    let other = stranger.server_key_file();
     for (certificate, key, named, text) in [
         (&absent, &good.key, "absent", "cannot read"),
         (&good.certificate, &absent, "absent", "cannot read"),
         (&empty, &good.key, "empty.pem", "contains no certificate"),
         (&good.key, &good.key, "server.key", "contains no certificate"),
-        (&good.certificate, &good.certificate, "server.pem", "holds no private key"),
+        (&good.certificate, &good.certificate, "server.pem", "contains no usable private key"),
         (&good.certificate, &cut, "cut.key", "a section has no end"),
         (&good.certificate, &garbage, "garbage.key", "not base64"),
-        (&good.certificate, &other, "server.key", "cannot"),
+        (&good.certificate, &other, "server.key", "does not work with the key in"),
     ] {
         let tls = TlsFiles { certificate: certificate.clone(), key: key.clone() };
         let error = encrypted(&folder.path().join("registry"), tls).await.err().unwrap().to_string();

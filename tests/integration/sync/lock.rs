@@ -180,7 +180,7 @@ async fn verify_sends_one_login_to_one_registry_only() {
     let asked = pair.destination.requests().len() + other.requests().len();
     let run = Mirror::new(["verify", "--to-username", "user"]).env("THORAS_MIRROR_TO_PASSWORD", "secret");
     let outcome = run.in_folder(&first.folder()).run().await.expect_code(2);
-    assert!(outcome.stderr.contains("--to-username is for one registry"), "{outcome}");
+    assert!(outcome.stderr.contains("--to-username applies to one registry"), "{outcome}");
     assert_eq!(pair.destination.requests().len() + other.requests().len(), asked);
 }
 

@@ -51,12 +51,12 @@ async fn an_ambiguous_manifest_is_refused() {
     for (media_type, body, reason) in [
         (OCI_INDEX, &both, "has both `manifests` and `layers`"),
         (OCI_MANIFEST, &both, "has both `manifests` and `layers`"),
-        (OCI_INDEX, &image, "was served as `application/vnd.oci.image.index.v1+json` but calls itself"),
+        (OCI_INDEX, &image, "was served as `application/vnd.oci.image.index.v1+json` but its `mediaType` is"),
         (DOCKER_MANIFEST, &image, "was served as `application/vnd.docker.distribution.manifest.v2+json` but"),
         (
             OCI_MANIFEST,
             &index,
-            "type is `application/vnd.oci.image.manifest.v1+json`, and its content is an index",
+            "type is `application/vnd.oci.image.manifest.v1+json`, but its content is an index",
         ),
     ] {
         let confused = SampleImage::of_bytes("1", media_type, body);
@@ -79,7 +79,7 @@ async fn indexes_may_be_nested_at_most_eight_deep() {
     let image = SampleImage::nested_in("1", 9);
     let pair = ScriptedPair::with(&[("team/app", &image)]).await;
     let outcome = pair.sync(&platform).run().await.expect_code(1);
-    assert!(outcome.stderr.contains("indexes are nested more than 8 deep"), "{outcome}");
+    assert!(outcome.stderr.contains("indexes are nested more than 8 levels deep"), "{outcome}");
     assert!(outcome.stderr.contains(image.root().digest.as_str()), "{outcome}");
     assert_eq!((pair.writes(), pair.tags()), (0, Vec::new()), "{outcome}");
 }
@@ -94,8 +94,8 @@ async fn a_child_missing_at_the_source_is_named_with_its_platform_and_nothing_is
     for more in [&[] as &[&str], &["--platform", "linux/amd64"]] {
         let outcome = pair.sync(more).run().await.expect_code(1);
         assert!(outcome.stderr.contains(&format!("@{child} (source)")), "{outcome}");
-        assert!(outcome.stderr.contains("although an index names it for linux/arm64/v8"), "{outcome}");
-        assert!(outcome.stderr.contains("hint: the image is incomplete there"), "{outcome}");
+        assert!(outcome.stderr.contains("although an index references it for linux/arm64/v8"), "{outcome}");
+        assert!(outcome.stderr.contains("hint: the image is incomplete: ask its publisher"), "{outcome}");
         assert_eq!((pair.writes(), pair.tags()), (0, Vec::new()), "{outcome}");
     }
 }

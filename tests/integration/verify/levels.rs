@@ -34,11 +34,11 @@ async fn present_bytes_count_only_blobs_that_were_checked_and_found() {
         assert_eq!(document["totals"]["bytes"]["present"], present, "{level}");
     }
     let lost = own_layer(&image);
-    let size = image.blobs[&lost].len() as u64;
+    let lost_bytes = image.blobs[&lost].len() as u64;
     site.mirror.storage().unlink_blob(&mirrored(&image), &lost);
     for level in ["blobs", "bytes"] {
         let (_, document) = site.verify_json(level).await;
-        assert_eq!(document["images"][0]["bytes"]["present"], all - size, "{level}");
+        assert_eq!(document["images"][0]["bytes"]["present"], all - lost_bytes, "{level}");
     }
 }
 

@@ -77,7 +77,7 @@ async fn a_wrong_digest_header_over_the_right_bytes_is_a_warning_not_a_differenc
     for level in LEVELS {
         let outcome = site.by_lock(level).await.expect_success();
         assert!(
-            outcome.stderr.contains("warning: ") && outcome.stderr.contains("these bytes are taken"),
+            outcome.stderr.contains("warning: ") && outcome.stderr.contains("so using these bytes"),
             "{outcome}"
         );
     }

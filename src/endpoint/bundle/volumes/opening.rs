@@ -1,4 +1,4 @@
-//! From files to one range of bytes: which of them are volumes of which set, and where the others are.
+//! From files to a single range of bytes: recognizes volumes and their set, and finds volumes that were not passed.
 
 use std::{
     collections::BTreeSet,
@@ -18,10 +18,10 @@ use super::{
 };
 use crate::oci::{Algorithm, Digest, Hasher};
 
-/// How many bytes are read at a time to hash a whole volume.
+/// The number of bytes read at a time to hash a whole volume.
 const PIECE: usize = 1024 * 1024;
 
-/// What files turned out to be.
+/// The result of looking at the files.
 pub(crate) enum Opened {
     /// A file or folder that is not a volume.
     Single(PathBuf),
@@ -31,7 +31,7 @@ pub(crate) enum Opened {
     Numbered(Slices, PathBuf),
 }
 
-/// Finds out what the files are: opens them, reads an index and the first bytes of every volume.
+/// Recognizes the files: opens them, reads an index and the first bytes of every volume.
 pub(crate) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
     for path in paths {
         metadata(path)?;
@@ -58,14 +58,14 @@ pub(crate) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
         if let Some((other, _)) =
             sets.find(|(_, other)| other.bundle != set.bundle || other.volumes != set.volumes)
         {
-            return Err(VolumeError::Mixed { one: path, other }.into());
+            return Err(VolumeError::Mixed { first: path, second: other }.into());
         }
         let slices = assemble(&set, &path, candidates)?;
         return Ok(Opened::Set(Box::new(set), slices, path));
     }
     match files.as_slice() {
-        [one] if is_one_of_several(one) => Err(VolumeError::Alone(one.clone()).into()),
-        [one] => Ok(Opened::Single(one.clone())),
+        [path] if is_volume(path) => Err(VolumeError::Alone(path.clone()).into()),
+        [path] => Ok(Opened::Single(path.clone())),
         _ => numbered(candidates, files.len()),
     }
 }
@@ -107,12 +107,12 @@ impl Candidate {
         self.path.file_name().and_then(|name| name.to_str())
     }
 
-    /// Whether it has the size and the first bytes of a volume.
+    /// Whether it has the size and the first bytes of this volume.
     fn resembles(&self, volume: &Volume) -> bool {
         self.size == volume.size && self.beginning == volume.beginning
     }
 
-    /// Which volume it is. Volumes with the same beginning are told apart by name, or else by all their bytes.
+    /// Which volume it is. Volumes with the same first bytes are distinguished by name, or else by all their bytes.
     fn position(&mut self, set: &VolumeSet) -> Result<Option<usize>, BundleError> {
         let alike: Vec<(usize, &Volume)> =
             set.volumes.iter().enumerate().filter(|(_, volume)| self.resembles(volume)).collect();
@@ -158,7 +158,7 @@ fn beside(candidates: &mut [Candidate]) -> Result<Vec<(PathBuf, VolumeSet)>, Bun
             .collect();
         indexes.sort();
         for path in indexes {
-            // An unreadable index that was not named may have nothing to do with these files.
+            // An unreadable index that was not passed may be unrelated to these files.
             let Ok(set) = read_index(&path) else { continue };
             let describes = |candidate: &Candidate| {
                 set.volumes
@@ -173,7 +173,7 @@ fn beside(candidates: &mut [Candidate]) -> Result<Vec<(PathBuf, VolumeSet)>, Bun
     Ok(found)
 }
 
-/// Puts the files in the order of the set. Volumes that were not named are looked for beside the index.
+/// Puts the files in the order of the set. Volumes that were not passed are searched for in the folder of the index.
 fn assemble(set: &VolumeSet, index: &Path, candidates: Vec<Candidate>) -> Result<Slices, BundleError> {
     let mut parts: Vec<Part> =
         set.volumes.iter().map(|volume| (volume.name.clone(), None, volume.size)).collect();
@@ -203,8 +203,8 @@ fn assemble(set: &VolumeSet, index: &Path, candidates: Vec<Candidate>) -> Result
     Ok(Slices::new(parts).with_head(set.head.clone()))
 }
 
-/// A volume of the right size is used: if its bytes are damaged, the digests of its blobs show that. A volume of another
-/// size counts as missing, because its bytes may be anywhere.
+/// A volume of the right size is used: if it is damaged, the digests of its blobs show that. A volume of another size
+/// counts as missing, because its bytes may be shifted.
 fn fill(part: &mut Part, found: File, found_size: u64) {
     let (label, file, size) = part;
     if found_size != *size {
@@ -221,8 +221,8 @@ fn number_of(path: &Path) -> Option<usize> {
     is_number.then(|| digits.parse().ok()).flatten()
 }
 
-/// Whether a file without an index has the name of a volume and cannot be the whole bundle.
-fn is_one_of_several(path: &Path) -> bool {
+/// Whether a file without an index is named like a volume and cannot be the whole bundle.
+fn is_volume(path: &Path) -> bool {
     let is_no_beginning = || {
         let mut beginning = Vec::new();
         let read = File::open(path).and_then(|file| file.take(BLOCK).read_to_end(&mut beginning));

@@ -78,7 +78,7 @@ fn an_index_that_leads_elsewhere_or_has_gaps_is_refused() {
         change(&mut set);
         VolumeSet::from_slice(&set.to_bytes()).unwrap_err()
     };
-    assert!(refused(&|set| set.volumes[0].name = "../x".to_owned()).contains("not a file's name"));
+    assert!(refused(&|set| set.volumes[0].name = "../x".to_owned()).contains("not a file name"));
     assert!(refused(&|set| set.volumes[1].offset += 1).contains("does not begin"));
     assert!(refused(&|set| drop(set.volumes.remove(1))).contains("does not begin"));
     assert!(refused(&|set| set.length += 1).contains("bytes in total"));
@@ -119,7 +119,7 @@ fn volumes_under_other_names_in_other_folders_are_recognized() {
 fn volumes_that_begin_alike_are_told_apart_by_all_their_bytes() {
     let mut sample = sample();
     let begins = sample.layout.blob(&sample.layer).unwrap().extent.offset;
-    // The layer is made of one byte over and over; now two volumes in it differ in one byte at their end.
+    // The layer repeats a single byte; now two of its volumes differ in one byte at their end.
     sample.bytes[usize::try_from(begins).unwrap() + 199_999] = 9;
     let sliced = Sliced::new(&sample, &[begins, 100_000, 100_000]);
     assert_eq!(sliced.set.volumes[1].beginning, sliced.set.volumes[2].beginning);
@@ -172,7 +172,7 @@ fn files_that_do_not_belong_together_are_refused_by_name() {
     fs::write(&second, other.to_bytes()).unwrap();
     let both = refused(&[sliced.index(), second.clone()]);
     assert!(
-        matches!(&both, VolumeError::Mixed { one, other } if *one == sliced.index() && *other == second),
+        matches!(&both, VolumeError::Mixed { first, second: other } if *first == sliced.index() && *other == second),
         "{both}"
     );
     assert!(matches!(refused(&[second]), VolumeError::Head { .. }));

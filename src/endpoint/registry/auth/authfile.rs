@@ -213,7 +213,7 @@ mod tests {
             ("kind: Secret\nstringData:\n  password: s3cret\n", ".dockerconfigjson"),
             ("kind: Secret\ndata:\n  .dockerconfigjson: s3cret!\n", "not base64"),
             ("kind: Secret\nstringData:\n  .dockerconfigjson: '{s3cret'\n", "not valid at line 1"),
-            ("kind: ConfigMap\ndata:\n  .dockerconfigjson: s3cret\n", "no Secret"),
+            ("kind: ConfigMap\ndata:\n  .dockerconfigjson: s3cret\n", "none of its Secrets"),
             ("a: 1\n---\nb: s3cret\n", "several documents"),
             ("a: [s3cret", "neither JSON nor YAML"),
         ] {

@@ -22,7 +22,10 @@ use tokio::{
     sync::OnceCell,
 };
 
-use super::credential::{Credential, CredentialError};
+use super::{
+    super::message_text::says_no_credential,
+    credential::{Credential, CredentialError},
+};
 
 /// Long enough for a helper with a device login, short enough for a pipeline.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -188,7 +191,7 @@ fn judge(output: &Output) -> Result<Option<Credential>, String> {
             .map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned())
             .find(|message| !message.is_empty());
         return match message {
-            Some(message) if message.to_ascii_lowercase().contains("credentials not found") => Ok(None),
+            Some(message) if says_no_credential(&message) => Ok(None),
             Some(message) => Err(shown(&message)),
             None => Err("it failed without a message".to_owned()),
         };
@@ -350,7 +353,7 @@ pub(super) mod tests {
         let helpers = Helpers::default();
         for name in ["../../bin/sh", "a/b", "", "a b"] {
             let error = failure(helpers.ask(name, "quay.io", "f").await);
-            assert!(error.contains("not that of a program"), "{error}");
+            assert!(error.contains("not a valid program name"), "{error}");
         }
     }
 

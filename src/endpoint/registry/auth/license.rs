@@ -173,13 +173,13 @@ mod tests {
         for (content, reason) in [
             ("", "is empty"),
             (" \r\n", "is empty"),
-            ("{\"type\": \"serv", "cut short"),
+            ("{\"type\": \"serv", "truncated"),
             ("{\"auths\":{}}", "--authfile"),
             ("{\"kind\":\"Secret\"}", "--authfile"),
             ("-----BEGIN PRIVATE KEY-----\ns3cret\n", "several lines"),
             ("apiVersion: v1\nkind: Secret", "several lines"),
             ("s3cret with spaces", "spaces"),
-            ("s3cret\u{0}", "unprintable"),
+            ("s3cret\u{0}", "control characters"),
         ] {
             let error = License::from_content(content, "in license.key").unwrap_err().to_string();
             assert!(error.starts_with("the license in license.key ") && error.contains(reason), "{error}");

@@ -7,6 +7,7 @@ use super::{
         auth::Scope,
         error::{Refusal, RegistryError},
         host::{Call, Host, discard},
+        message_text::says_immutable,
         retry::Attempts,
     },
     name,
@@ -88,13 +89,6 @@ async fn interpret_refusal(
         return Err(Error { cause: cause.into(), ..error });
     }
     Err(error)
-}
-
-/// Each registry words this differently. A 403 may mean anything, so its words decide.
-fn says_immutable(Refusal { status, code, message, .. }: &Refusal) -> bool {
-    let text = format!("{} {message}", code.as_deref().unwrap_or_default()).to_ascii_lowercase();
-    let words = ["immutable", "already exists", "alreadyexists", "overwrit", "locked"];
-    matches!(status, 409 | 412) || words.iter().any(|word| text.contains(word))
 }
 
 fn put_call<'a>(

@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(identity(&certificate).unwrap_err(), "there is no private key in PEM form");
         assert_eq!(identity(&key).unwrap_err(), "there is no certificate in PEM form");
         let mismatch = identity(&format!("{certificate}{foreign}")).unwrap_err();
-        assert!(mismatch.starts_with("certificate and private key cannot be used together: "), "{mismatch}");
+        assert!(mismatch.starts_with("the certificate and the private key do not match: "), "{mismatch}");
         let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
         assert!(identity(&format!("{certificate}{encrypted}")).unwrap_err().contains("is encrypted"));
     }
@@ -217,7 +217,7 @@ mod tests {
             assert!(add(text).unwrap_err().to_string().contains("no certificate"), "{text}");
         }
         let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        assert!(add(junk).unwrap_err().to_string().contains("cannot be used"));
+        assert!(add(junk).unwrap_err().to_string().contains("holds an invalid certificate"));
     }
 
     #[test]

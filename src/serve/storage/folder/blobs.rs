@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl FolderStorage {
-    /// The blob's length in bytes; `None` when the repository does not have it.
+    /// The blob's size in bytes; `None` if the repository does not have it.
     pub(in crate::serve) fn blob_size(
         &self,
         name: &RepositoryName,
@@ -24,7 +24,7 @@ impl FolderStorage {
         self.folder.size(&content_path(digest))
     }
 
-    /// Opens a blob; `None` when the repository does not have it.
+    /// Opens a blob; `None` if the repository does not have it.
     pub(in crate::serve) fn open_blob(
         &self,
         name: &RepositoryName,
@@ -36,8 +36,8 @@ impl FolderStorage {
         self.folder.open(&content_path(digest))
     }
 
-    /// Lets the repository `name` have a blob that `from` has, or, without `from`, that any repository has.
-    /// `false` when it is not there.
+    /// Mounts a blob of `from` (or, without `from`, of any repository) into the repository `name`. `false` if it does
+    /// not exist.
     pub(in crate::serve) fn mount_blob(
         &self,
         name: &RepositoryName,
@@ -55,8 +55,8 @@ impl FolderStorage {
         Ok(present)
     }
 
-    /// Takes the blob out of the repository, and its bytes off the disk when no other repository has them.
-    /// `false` when the repository does not have it.
+    /// Removes the blob from the repository, and its bytes from the disk if no other repository has them. `false` if
+    /// the repository does not have it.
     pub(in crate::serve) fn delete_blob(&self, name: &RepositoryName, digest: &Digest) -> io::Result<bool> {
         let _removing = self.removing_references();
         let removed = self.folder.remove(&blob_link(name, digest))?;
@@ -71,8 +71,8 @@ impl FolderStorage {
         self.folder.append(&upload_path(id))
     }
 
-    /// Makes an upload, whose bytes have been checked against `digest`, a blob of the repository. Content that
-    /// was there already is replaced, which repairs it if it was damaged.
+    /// Turns an upload, whose bytes match `digest`, into a blob of the repository. Existing content is replaced, which
+    /// repairs it if it was damaged.
     pub(in crate::serve) fn commit_upload(
         &self,
         id: &UploadId,

@@ -1,6 +1,6 @@
-//! The file operations that the store is built from. Each leaves a file complete, or not there.
+//! The file operations of the store. After each, a file is either complete or absent.
 //!
-//! Every path is relative to the root and is resolved by `cap-std`, which refuses everything that leads out of it:
+//! Every path is relative to the root and is resolved by `cap-std`, which refuses every path that leaves the root:
 //! `..`, absolute paths, and symbolic links that point outside. All calls block.
 
 use std::{
@@ -26,7 +26,7 @@ impl Folder {
         Dir::open_ambient_dir(root, cap_std::ambient_authority()).map(Self)
     }
 
-    /// Opens a regular file; `None` when there is none.
+    /// Opens a regular file; `None` if it does not exist.
     pub(super) fn open(&self, path: &str) -> io::Result<Option<Content>> {
         let Some(file) = absent_as_none(self.0.open(path))? else { return Ok(None) };
         let metadata = file.metadata()?;
@@ -36,36 +36,36 @@ impl Folder {
         Ok(Some(Content::of_file(file.into_std(), metadata.len())))
     }
 
-    /// The text of a small file; `None` when there is none.
+    /// The text of a small file; `None` if it does not exist.
     pub(super) fn read_text(&self, path: &str) -> io::Result<Option<String>> {
         let Some(file) = self.open(path)? else { return Ok(None) };
         let text = String::from_utf8(file.read_all()?);
         text.map(Some).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
     }
 
-    /// The length of a file in bytes; `None` when there is none.
+    /// The size of a file in bytes; `None` if it does not exist.
     pub(super) fn size(&self, path: &str) -> io::Result<Option<u64>> {
         let metadata = absent_as_none(self.0.metadata(path))?;
         Ok(metadata.filter(cap_std::fs::Metadata::is_file).map(|metadata| metadata.len()))
     }
 
-    /// Whether there is a file or a folder.
+    /// Whether a file or folder exists.
     pub(super) fn exists(&self, path: &str) -> io::Result<bool> {
         self.0.try_exists(path)
     }
 
-    /// The names in a folder, in no order; none when there is no folder.
+    /// The names in a folder, unordered; empty if it does not exist.
     pub(super) fn list(&self, path: &str) -> io::Result<Vec<String>> {
         let Some(entries) = absent_as_none(self.0.read_dir(path))? else { return Ok(Vec::new()) };
         let mut names = Vec::new();
         for entry in entries {
-            // The store has no names that are not UTF-8.
+            // All names in the store are UTF-8.
             names.extend(entry?.file_name().into_string());
         }
         Ok(names)
     }
 
-    /// The names of the folders in a folder; symbolic links are left out.
+    /// The names of the folders in a folder, without symbolic links.
     pub(super) fn list_folders(&self, path: &str) -> io::Result<Vec<String>> {
         let Some(entries) = absent_as_none(self.0.read_dir(path))? else { return Ok(Vec::new()) };
         let mut names = Vec::new();
@@ -78,14 +78,14 @@ impl Folder {
         Ok(names)
     }
 
-    /// Opens a file for appending, and creates it when it is not there.
+    /// Opens a file for appending, and creates it if it does not exist.
     pub(super) fn append(&self, path: &str) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.append(true).read(true).create(true);
         self.0.open_with(path, &options).map(cap_std::fs::File::into_std)
     }
 
-    /// Puts a file with these bytes at `path`, durably, replacing any that is there.
+    /// Durably writes these bytes to the file `path`, replacing an existing file.
     pub(super) fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let private = format!("{UPLOADS}/{}", UploadId::random()?);
         let written = self.append(&private).and_then(|mut file| {
@@ -93,12 +93,12 @@ impl Folder {
             file.sync_all()
         });
         written.and_then(|()| self.publish(&private, path)).inspect_err(|_| {
-            // What remains is removed at the next start.
+            // A leftover file is removed at the next startup.
             let _ = self.0.remove_file(&private);
         })
     }
 
-    /// Renames a file, whose bytes are already durable, into its place, and makes the name durable.
+    /// Renames a file, whose bytes are already durable, and makes the name durable.
     pub(super) fn publish(&self, private: &str, path: &str) -> io::Result<()> {
         let parent = parent_of(path);
         self.ensure_folder(parent)?;
@@ -106,7 +106,7 @@ impl Folder {
         self.sync_folder(parent)
     }
 
-    /// Durably creates an empty file, if it is not there.
+    /// Durably creates an empty file, if it does not exist.
     pub(super) fn mark(&self, path: &str) -> io::Result<()> {
         if self.exists(path)? {
             return Ok(());
@@ -117,7 +117,7 @@ impl Folder {
         self.sync_folder(parent)
     }
 
-    /// Durably removes a file; `false` when there was none.
+    /// Durably removes a file; `false` if it did not exist.
     pub(super) fn remove(&self, path: &str) -> io::Result<bool> {
         if absent_as_none(self.0.remove_file(path))?.is_none() {
             return Ok(false);
@@ -126,7 +126,7 @@ impl Folder {
         Ok(true)
     }
 
-    /// Removes a file without making that durable; no error when it is not there.
+    /// Removes a file without making that durable; no error if it does not exist.
     pub(super) fn discard(&self, path: &str) -> io::Result<()> {
         absent_as_none(self.0.remove_file(path)).map(drop)
     }

@@ -20,7 +20,7 @@ use crate::{
 /// Why a manifest was not stored.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::serve) enum PutError {
-    /// The repository lacks something that it references.
+    /// The repository lacks content that the manifest references.
     #[error("the repository lacks {} of the manifest's blobs or manifests", .0.len())]
     Missing(Vec<Digest>),
     /// The disk failed.
@@ -29,7 +29,7 @@ pub(in crate::serve) enum PutError {
 }
 
 impl FolderStorage {
-    /// Stores a manifest once everything that it references is there, and points the tags at it last of all.
+    /// Stores a manifest if everything that it references exists, and points the tags to it last.
     pub(in crate::serve) fn put_manifest(
         &self,
         name: &RepositoryName,
@@ -73,7 +73,7 @@ impl FolderStorage {
         Ok(self.folder.exists(&manifest_link(name, digest))? && self.folder.exists(&content_path(digest))?)
     }
 
-    /// Opens a manifest; `None` when the repository has no such tag or manifest.
+    /// Opens a manifest; `None` if the repository has no such tag or manifest.
     pub(in crate::serve) fn open_manifest(
         &self,
         name: &RepositoryName,
@@ -91,7 +91,7 @@ impl FolderStorage {
         Ok(content.map(|content| StoredManifest { digest, media_type, content }))
     }
 
-    /// The digest that a tag points at.
+    /// The digest that a tag points to.
     fn tag_target(&self, name: &RepositoryName, tag: &TagName) -> io::Result<Option<Digest>> {
         let Some(text) = self.folder.read_text(&tag_path(name, tag))? else { return Ok(None) };
         text.parse().map(Some).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
@@ -105,14 +105,14 @@ impl FolderStorage {
         Ok(tags)
     }
 
-    /// Removes a tag and leaves what it pointed at; `false` when there is none.
+    /// Removes a tag but not its manifest; `false` if the tag does not exist.
     pub(in crate::serve) fn delete_tag(&self, name: &RepositoryName, tag: &TagName) -> io::Result<bool> {
         let _removing = self.removing_references();
         self.folder.remove(&tag_path(name, tag))
     }
 
-    /// Removes a manifest from the repository with the tags that point at it and its place among its
-    /// subject's referrers; `false` when the repository does not have it.
+    /// Removes a manifest from the repository, with its tags and its entry among the referrers of its subject; `false`
+    /// if the repository does not have it.
     pub(in crate::serve) fn delete_manifest(
         &self,
         name: &RepositoryName,
@@ -141,13 +141,13 @@ impl FolderStorage {
             return Ok(None);
         };
         let bytes = Bytes::from(stored.content.read_all()?);
-        // Content that was damaged on disk names no subject that could be trusted.
+        // The subject of damaged content cannot be trusted.
         let manifest = RawManifest::read(Some(&stored.media_type), bytes, Some(digest)).ok();
         let manifest = manifest.and_then(|manifest| NewManifest::read(manifest).ok());
         Ok(manifest.and_then(|manifest| manifest.referrer).map(|referrer| referrer.subject))
     }
 
-    /// The descriptors (JSON) of the manifests that are about `subject`, in the order of their digests.
+    /// The descriptors (JSON) of the referrers of `subject`, in the order of their digests.
     pub(in crate::serve) fn referrers(
         &self,
         name: &RepositoryName,
@@ -158,7 +158,7 @@ impl FolderStorage {
         names.sort_unstable();
         let mut descriptors = Vec::with_capacity(names.len());
         for name in names {
-            // One that was deleted since the folder was listed is left out.
+            // An entry that was deleted since the folder was listed is left out.
             descriptors.extend(self.folder.read_text(&format!("{folder}/{name}"))?);
         }
         Ok(descriptors)

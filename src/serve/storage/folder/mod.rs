@@ -1,22 +1,24 @@
-//! The writable store: what lies where in the folder.
+//! The writable store: the layout of its folder.
 //!
 //! ```text
 //! ROOT/registry.json                                    names the format and its version; locked while served
-//! ROOT/uploads/ID                                       bytes that do not belong to a repository (yet); emptied at start
-//! ROOT/blobs/ALGORITHM/HEX                              content, once, however many repositories refer to it
+//! ROOT/uploads/ID                                       bytes not (yet) in a repository; emptied at startup
+//! ROOT/blobs/ALGORITHM/HEX                              content, stored once for all repositories
 //! ROOT/repositories/NAME/_blobs/ALGORITHM/HEX           empty: the repository has this blob
 //! ROOT/repositories/NAME/_manifests/ALGORITHM/HEX       media type: the repository has this manifest
-//! ROOT/repositories/NAME/_tags/TAG                      the digest that the tag points at
-//! ROOT/repositories/NAME/_referrers/ALGORITHM/HEX/A-H   about subject ALGORITHM:HEX: the descriptor (JSON) of
+//! ROOT/repositories/NAME/_tags/TAG                      the digest that the tag points to
+//! ROOT/repositories/NAME/_referrers/ALGORITHM/HEX/A-H   referrer of ALGORITHM:HEX: the descriptor (JSON) of
 //!                                                       manifest A:H in this repository
 //! ```
 //!
-//! No component of a repository's name begins with `_`, so names and the store's own folders never meet.
-//! A file is written under `uploads/`, synced, renamed, and its folder is synced, before a request is answered:
-//! what was acknowledged survives a power cut, and a crash leaves at most unreferenced content.
-//! On a file system that folds case, tags that differ only by case are one tag.
+//! No component of a repository's name begins with `_`, so names and the store's own folders never collide.
+//! Before a
+//! request is answered, a file is written under `uploads/`, synced and renamed, and its folder is synced: acknowledged
+//! changes survive a power cut, and a crash leaves at most unreferenced content.
+//! On a case-insensitive file system,
+//! tags that differ only in case are the same tag.
 //!
-//! All calls block: they belong on a thread that may.
+//! All calls block: use a thread that may block.
 
 mod blobs;
 mod files;
@@ -41,7 +43,7 @@ use crate::{
 };
 
 const MARKER: &str = "registry.json";
-/// The marker before it is complete: a first start that was killed leaves it behind.
+/// The incomplete marker: a first startup that was killed leaves it behind.
 const UNFINISHED_MARKER: &str = ".registry.json.partial";
 const FORMAT: &str = "thoras-mirror-registry";
 const VERSION: u32 = 1;
@@ -50,23 +52,23 @@ const VERSION: u32 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// A file operation failed.
-    #[error("cannot {operation} {path:?}")]
+    #[error("cannot {operation} {path}")]
     Io {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         operation: &'static str,
-        /// On which path.
+        /// The path.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// The folder holds files and is not a registry.
-    #[error("{0:?} contains something other than a thoras-mirror registry: name an empty or a new folder")]
+    /// The folder contains files and is not a registry.
+    #[error("{0} is neither empty nor a thoras-mirror registry: pass an empty or new folder")]
     NotOurs(PathBuf),
-    /// To be served read-only, a folder must be a registry already.
-    #[error("{0:?} is not a thoras-mirror registry: serve it writable once, or name another folder")]
+    /// A folder can be served read-only only if it is already a registry.
+    #[error("{0} is not a thoras-mirror registry: serve it once without --read-only, or pass another folder")]
     NoRegistry(PathBuf),
     /// The marker file names another version of the layout.
-    #[error("the registry in {path:?} has layout version {found}; this program supports version {VERSION}")]
+    #[error("the registry in {path} has layout version {found}; this program supports version {VERSION}")]
     Version {
         /// The folder.
         path: PathBuf,
@@ -84,10 +86,10 @@ pub enum StorageError {
         /// What is wrong with it.
         source: io::Error,
     },
-    /// An image of the bundle has no name that could be served.
+    /// An image of the bundle has no valid name for this registry.
     #[error("the images of the bundle cannot be named: choose another --naming")]
     Unnameable(#[source] io::Error),
-    /// Two images of the bundle would have one name.
+    /// Two images of the bundle would have the same name.
     #[error("two images of the bundle would be {name}:{tag}: choose another --naming")]
     Collision {
         /// The repository.
@@ -95,8 +97,8 @@ pub enum StorageError {
         /// The tag.
         tag: String,
     },
-    /// Another process serves the folder.
-    #[error("another process is serving {0:?}: stop it, or name another folder")]
+    /// Another process is serving the folder.
+    #[error("another process is serving {0}: stop it, or pass another folder")]
     InUse(PathBuf),
 }
 
@@ -106,20 +108,20 @@ struct Marker {
     version: u32,
 }
 
-/// A store that is open.
+/// An open store.
 #[derive(Debug)]
 pub(in crate::serve) struct FolderStorage {
     folder: Folder,
-    /// Shared for adding references to content, exclusive for deletion: content is never deleted while a reference to it is
-    /// added.
+    /// Shared for adding references to content, exclusive for deletion: content is never deleted while a reference to
+    /// it is being added.
     references: RwLock<()>,
     /// Locked until the store is dropped; read-only stores take no lock.
     _lock: Option<File>,
 }
 
 impl FolderStorage {
-    /// Opens the folder to write: creates it (mode 0700 on Unix) when it does not exist, refuses it when it
-    /// contains something else, locks it against a second server, and removes dead uploads.
+    /// Opens the folder for writing: creates it (mode 0700 on Unix) if it does not exist, refuses it if it contains
+    /// anything else, locks it against a second server, and removes dead uploads.
     pub(in crate::serve) fn open_writable(root: &Path) -> Result<Self, StorageError> {
         let io = |operation| io_error(operation, root);
         create_private_folder(root).map_err(io("create"))?;
@@ -137,11 +139,11 @@ impl FolderStorage {
             Err(TryLockError::Error(error)) => return Err(io("lock")(error)),
         }
         let storage = Self::over(root, Some(marker))?;
-        storage.sweep().map_err(io("sweep dead uploads in"))?;
+        storage.sweep().map_err(io("remove dead uploads in"))?;
         Ok(storage)
     }
 
-    /// Opens an existing store to read.
+    /// Opens an existing store for reading.
     pub(in crate::serve) fn open_read_only(root: &Path) -> Result<Self, StorageError> {
         if !root.join(MARKER).try_exists().map_err(io_error("read", root))? {
             return Err(StorageError::NoRegistry(root.to_owned()));
@@ -155,8 +157,8 @@ impl FolderStorage {
         Ok(Self { folder, references: RwLock::new(()), _lock: lock })
     }
 
-    /// Uploads do not outlive the process that took them: their hash state is gone, and clients open a new
-    /// session when an old one is unknown.
+    /// Removes uploads of an earlier process: their hash state is lost, and clients open a new session if the old
+    /// session is unknown.
     fn sweep(&self) -> io::Result<()> {
         self.folder.ensure_folder(UPLOADS)?;
         for name in self.folder.list(UPLOADS)? {
@@ -183,7 +185,7 @@ impl FolderStorage {
         self.references.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes content that no repository refers to any more. The caller holds the exclusive lock.
+    /// Removes content that no repository references. The caller holds the exclusive lock.
     fn discard_unreferenced(&self, digest: &Digest) -> io::Result<()> {
         if self.is_referenced_below("repositories", digest)? {
             return Ok(());
@@ -245,7 +247,7 @@ fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> S
     move |source| StorageError::Io { operation, path, source }
 }
 
-/// Only the folder itself is made private; folders above it follow the process's umask.
+/// Makes only the folder itself private; its parents follow the process's umask.
 fn create_private_folder(root: &Path) -> io::Result<()> {
     if root.is_dir() {
         return Ok(());

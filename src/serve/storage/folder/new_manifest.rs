@@ -1,4 +1,4 @@
-//! What a pushed manifest asks of the store. Pure: no I/O.
+//! A pushed manifest: what it requires and references. No I/O.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,28 +8,28 @@ use crate::{
     oci::{Descriptor, Digest, MediaType, RawManifest, manifest::ManifestError},
 };
 
-/// A manifest to store, with what must be there before it.
+/// A manifest to store, with its requirements.
 #[derive(Debug)]
 pub(in crate::serve) struct NewManifest {
     /// The bytes, their digest and media type.
     pub(in crate::serve) raw: RawManifest,
-    /// What the repository must already have: the blobs of an image, the manifests of an index. Foreign layers are
-    /// left out: their bytes may never be pushed.
+    /// Content that the repository must already have: the blobs of an image, the manifests of an index. Foreign layers
+    /// are not required: their bytes may never be pushed.
     pub(in crate::serve) required: Vec<Descriptor>,
-    /// Its place among the referrers of its subject, if it has one.
+    /// Its entry among the referrers of its subject, if it has a subject.
     pub(in crate::serve) referrer: Option<Referrer>,
 }
 
 /// An entry in the list of a subject's referrers.
 #[derive(Debug)]
 pub(in crate::serve) struct Referrer {
-    /// The manifest that the entry's manifest is about; it need not be there (yet).
+    /// The subject, which does not have to exist (yet).
     pub(in crate::serve) subject: Digest,
     /// The entry, a descriptor in JSON.
     pub(in crate::serve) descriptor: Vec<u8>,
 }
 
-/// The fields of a manifest that its entry repeats, beyond those that every descriptor has.
+/// The fields of a manifest that its entry repeats, in addition to those of every descriptor.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Origin {
@@ -58,7 +58,7 @@ struct Entry<'a> {
 }
 
 impl NewManifest {
-    /// Finds out what it requires and what it refers to.
+    /// Parses the manifest for its requirements and its subject.
     pub(in crate::serve) fn read(raw: RawManifest) -> Result<Self, ManifestError> {
         let contents = raw.contents()?;
         let required = graph::successors(&contents)

@@ -60,7 +60,7 @@ async fn a_delta_contains_only_blobs_that_the_base_lacks() {
         assert_eq!(fetched, wanted, "{form}");
         let document = document(&outcome);
         assert_eq!(document["written"]["leftOut"], a.blob_bytes(), "{form}: {outcome}");
-        assert!(outcome.stderr.contains("to other tools it is incomplete"), "{outcome}");
+        assert!(outcome.stderr.contains("other tools cannot use a bundle written with --base"), "{outcome}");
         let lock = lock_of(&site.path("d.tar"));
         let absent: Vec<&String> = lock["base"]["blobs"].as_object().unwrap().keys().collect();
         assert_eq!(absent, a.blobs.keys().map(Digest::as_str).collect::<Vec<_>>(), "{form}");
@@ -87,7 +87,7 @@ async fn a_file_that_is_not_a_base_is_refused() {
     std::fs::write(site.path("text"), "hello").unwrap();
     for (name, reason) in [
         ("foreign", "another program wrote this bundle"),
-        ("unconfirmed.lock", "no image in it was ever confirmed"),
+        ("unconfirmed.lock", "it contains no confirmed image"),
         ("json", "json"),
         ("text", "is not a bundle"),
         ("missing", "error: --base: cannot read"),

@@ -87,10 +87,10 @@ async fn a_disk_that_changes_bytes_is_detected() {
     let end = expected.len() as u64 - 1;
     for (place, code, expected_text) in [
         (blobs[0].1.offset, 6, blobs[0].0.as_str()),
-        (blobs[1].1.end(), 6, "read again"),
-        (blobs[1].1.offset - 500, 6, "read again"),
-        (700, 6, "read again"),
-        (end, 6, "read again"),
+        (blobs[1].1.end(), 6, "was read back and differs"),
+        (blobs[1].1.offset - 500, 6, "was read back and differs"),
+        (700, 6, "was read back and differs"),
+        (end, 6, "was read back and differs"),
     ] {
         let (running, gate) = waiting_for(&last.0, &site, &site.path("b.tar"), &expected).await;
         let file = File::options().write(true).open(site.path("b.tar.partial")).unwrap();

@@ -42,12 +42,12 @@ async fn unusable_output_paths_are_refused_before_any_request() {
     .unwrap();
     let before = site.files();
     for (name, reason) in [
-        ("folder", "the name of a folder"),
-        ("folder/", "the name of a folder"),
-        ("new/", "the name of a folder"),
+        ("folder", "folder: it is a folder"),
+        ("folder/", "folder/: it is a folder"),
+        ("new/", "new/: it is a folder"),
         ("missing/b.tar", "No such file or directory"),
         ("file/b.tar", "is not a folder"),
-        ("pipe", "it exists and is not a file"),
+        ("pipe", "pipe: it is not a regular file"),
     ] {
         let outcome = site.export(name, &[]).run().await.expect_code(2);
         assert!(outcome.stderr.contains(reason), "{name}: {outcome}");

@@ -9,7 +9,7 @@ async fn invalid_arguments_are_refused() {
     for (arguments, reason) in [
         (&["-o", "json"][..], "a file named `json`"),
         (&["-o", "table"], "a file named `table`"),
-        (&["-o", "-", "--split", "4GiB"], "--split writes files"),
+        (&["-o", "-", "--split", "4GiB"], "--split cannot be used with --output -"),
         (&["-o", "-", "--format", "json"], "both write to standard output"),
         (&["-o", "b.tar", "--split", "12 parrots"], "not a size"),
         (&["-o", "b.tar", "--split", "-1"], "unexpected argument"),

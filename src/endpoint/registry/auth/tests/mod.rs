@@ -66,7 +66,7 @@ fn password(credentials: Credentials, registry: &Origin) -> Credentials {
     credentials.with_explicit(registry.clone(), Credential::basic("me", "s3cret"), "--to-username")
 }
 
-fn nobody(credentials: Credentials, _: &Origin) -> Credentials {
+fn no_credential(credentials: Credentials, _: &Origin) -> Credentials {
     credentials
 }
 

@@ -19,14 +19,14 @@ fn refusal(error: &AuthError) -> RealmRefusal {
 
 #[tokio::test]
 async fn without_a_credential_the_token_is_requested_anonymously() {
-    let fixture = Fixture::start(nobody, |_| reply(200, TOKEN)).await;
+    let fixture = Fixture::start(no_credential, |_| reply(200, TOKEN)).await;
     assert_eq!(fixture.challenged(&fixture.bearer("")).await.unwrap(), "Bearer t");
     assert_eq!(fixture.server.seen()[0].authorization(), None);
 }
 
 #[tokio::test]
 async fn without_a_credential_basic_is_denied_with_a_hint() {
-    let fixture = Fixture::start(nobody, |_| reply(200, "")).await;
+    let fixture = Fixture::start(no_credential, |_| reply(200, "")).await;
     let error = fixture.challenged(&headers("Basic")).await.unwrap_err();
     assert!(error.to_string().ends_with("none is configured"), "{error}");
     assert!(error.hint(Side::Source).unwrap().contains("docker login"));

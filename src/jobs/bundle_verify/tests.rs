@@ -22,11 +22,7 @@ async fn checked(bytes: &[u8]) -> Result<Checked, BundleError> {
     Ok(check(&bundle, &Required::default(), Arc::new(Silent)).await)
 }
 
-fn is_sound(checked: &Checked) -> bool {
-    checked.problems.is_empty() && checked.images.iter().all(|image| image.failure_kind().is_none())
-}
-
-/// Everything that was said, an error of opening included.
+/// Every reported problem, or the error of opening the bundle.
 async fn complaints(bytes: &[u8]) -> Vec<String> {
     match checked(bytes).await {
         Err(error) => vec![error.to_string()],
@@ -41,6 +37,10 @@ async fn complaints(bytes: &[u8]) -> Vec<String> {
     }
 }
 
+fn is_sound(checked: &Checked) -> bool {
+    checked.problems.is_empty() && checked.images.iter().all(|image| image.failure_kind().is_none())
+}
+
 #[tokio::test]
 async fn a_whole_bundle_is_sound() {
     let checked = checked(&sample().bytes).await.unwrap();
@@ -49,37 +49,37 @@ async fn a_whole_bundle_is_sound() {
 }
 
 /// The first byte of every region of a bundle, and bytes within.
-fn structural_places(sample: &Sample) -> Vec<usize> {
+fn structural_offsets(sample: &Sample) -> Vec<usize> {
     let at = |offset: u64| usize::try_from(offset).unwrap();
-    let mut places: Vec<usize> = (0..sample.layout.head().len()).step_by(64).collect();
+    let mut offsets: Vec<usize> = (0..sample.layout.head().len()).step_by(64).collect();
     for entry in sample.layout.blobs() {
         let header = at(entry.extent.offset) - entry.header.len();
         // Name, mode, size, checksum and the byte behind it, type, the end of the block.
-        places.extend([0, 100, 124, 148, 154, 155, 156, 257, 511].map(|field| header + field));
-        places.extend([at(entry.extent.offset), at(entry.extent.end()) - 1]);
+        offsets.extend([0, 100, 124, 148, 154, 155, 156, 257, 511].map(|field| header + field));
+        offsets.extend([at(entry.extent.offset), at(entry.extent.end()) - 1]);
         if header::padding(entry.extent.size) > 0 {
             let padding = at(header::padding(entry.extent.size));
-            places.extend([at(entry.extent.end()), at(entry.extent.end()) + padding - 1]);
+            offsets.extend([at(entry.extent.end()), at(entry.extent.end()) + padding - 1]);
         }
     }
-    places.extend([sample.bytes.len() - 1024, sample.bytes.len() - 1]);
-    places
+    offsets.extend([sample.bytes.len() - 1024, sample.bytes.len() - 1]);
+    offsets
 }
 
 #[tokio::test]
 async fn a_flipped_bit_is_noticed_wherever_it_is() {
     let sample = sample();
     let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
-    let mut places = structural_places(&sample);
-    // Most of the bundle is one layer: half of the places are in the head.
-    places.extend((0..100).map(|_| random.next_u32() as usize % sample.layout.head().len()));
-    places.extend((0..100).map(|_| random.next_u32() as usize % sample.bytes.len()));
-    for place in places {
+    let mut offsets = structural_offsets(&sample);
+    // Most of the bundle is one layer: half of the offsets are in the head.
+    offsets.extend((0..100).map(|_| random.next_u32() as usize % sample.layout.head().len()));
+    offsets.extend((0..100).map(|_| random.next_u32() as usize % sample.bytes.len()));
+    for offset in offsets {
         let bit = 1_u8 << (random.next_u32() % 8);
         let mut bytes = sample.bytes.clone();
-        bytes[place] ^= bit;
+        bytes[offset] ^= bit;
         let complaints = complaints(&bytes).await;
-        assert!(!complaints.is_empty(), "bit {bit:#x} at {place} was not noticed");
+        assert!(!complaints.is_empty(), "bit {bit:#x} at {offset} was not noticed");
     }
 }
 
@@ -108,11 +108,14 @@ async fn regions_that_no_image_needs_are_named() {
         (at(entry.extent.end()), "the padding of blob sha256:"),
         (sample.bytes.len() - 1, "the end mark is damaged at byte"),
     ];
-    for (place, expected) in cases {
+    for (offset, expected) in cases {
         let mut bytes = sample.bytes.clone();
-        bytes[place] ^= 0x40;
+        bytes[offset] ^= 0x40;
         let complaints = complaints(&bytes).await;
-        assert!(matches!(complaints.as_slice(), [one] if one.starts_with(expected)), "{complaints:?}");
+        assert!(
+            matches!(complaints.as_slice(), [complaint] if complaint.starts_with(expected)),
+            "{complaints:?}"
+        );
     }
 }
 
@@ -179,7 +182,7 @@ async fn a_required_platform_that_is_missing_is_a_problem_unless_it_is_waived() 
     assert_eq!(waived.images[0].waived.len(), 1);
 }
 
-/// Makes the checksum of every block that begins an entry right again, so that a change is read and not only noticed.
+/// Corrects the checksum of every entry's header, so that changed headers are parsed instead of refused.
 fn mend_checksums(bytes: &mut [u8]) {
     for block in bytes.chunks_exact_mut(512) {
         if &block[257..262] == b"ustar" {
@@ -198,8 +201,8 @@ proptest! {
     ) {
         let mut bytes = sample().bytes;
         let head = bytes.len() - 700_001;
-        for (place, byte) in changes {
-            bytes[place.index(head)] = byte;
+        for (index, byte) in changes {
+            bytes[index.index(head)] = byte;
         }
         mend_checksums(&mut bytes);
         if let Some(end) = end {

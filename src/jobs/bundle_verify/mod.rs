@@ -1,7 +1,7 @@
-//! Reads a whole bundle and finds everything that is wrong with it, by image where an image is affected.
+//! `bundle verify`: reads a whole bundle and reports every problem, by image where an image is affected.
 //!
-//! Every blob is hashed once, however many images share it, in the order of the file. The bytes around the blobs are
-//! compared with what would be written for the same head, so no byte of a bundle of this program can change unnoticed.
+//! Every blob is hashed once, however many images share it, in file order. The bytes around the blobs are compared with
+//! what this program would write for the same head, so no changed byte goes unnoticed in a bundle of this program.
 //! Nothing is written, and memory does not grow with the size of blobs.
 
 mod blobs;
@@ -17,34 +17,60 @@ use self::{
     blobs::{BlobResults, FirstImages},
     image::Image,
 };
+use super::open_bundle::{expect_id, open};
 use crate::{
     endpoint::bundle::{Bundle, BundleError},
+    error::{Failure, exit_code_of},
     event::{Event, EventSink},
     oci::Platform,
-    outcome::ImageOutcome,
-    problem::Problem,
+    outcome::{Command, ImageOutcome, RunOutcome},
+    problem::{FoundBy, Problem},
+    request::BundleVerify,
     waiver::Waivers,
 };
 
-/// What every image must have.
+pub(crate) async fn run(request: &BundleVerify, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
+    let started = Instant::now();
+    let BundleVerify { paths, expect, platforms, waivers } = request;
+    let bundle = Arc::new(open(paths, &*events)?);
+    expect_id(&bundle, expect.as_ref())?;
+    let required = Required { platforms: platforms.clone(), waivers: Waivers::new(waivers.clone()) };
+    let checked = check(&bundle, &required, events).await;
+    // Images that the export left out decide the exit code only if nothing is damaged.
+    let damage = checked.problems.iter().filter(|problem| !matches!(problem, Problem::LeftOut { .. }));
+    let damage = damage.map(|problem| problem.failure_kind(FoundBy::BundleVerify));
+    let damage = damage.chain(checked.images.iter().filter_map(ImageOutcome::failure_kind));
+    let code = exit_code_of(damage);
+    let failures = checked.problems.iter().map(|problem| problem.failure(FoundBy::BundleVerify)).collect();
+    Ok(RunOutcome {
+        destination: Some(bundle.path().display().to_string()),
+        bundle: Some(bundle.head().id().clone()),
+        level: Some("bytes".to_owned()),
+        chart: bundle.head().lock.as_ref().and_then(|lock| lock.chart.clone()),
+        exit_code: (code != 0).then_some(code),
+        ..RunOutcome::new(Command::BundleVerify, checked.images, failures, started.elapsed())
+    })
+}
+
+/// The requirements for every image.
 #[derive(Debug, Default)]
 pub struct Required {
-    /// The platforms; `None` for those that the lock names.
+    /// The required platforms; `None` for those of the bundle's lock.
     pub platforms: Option<Vec<Platform>>,
-    /// What may be missing, beside what the lock waives.
+    /// Permitted missing platforms, in addition to those in the lock.
     pub waivers: Waivers,
 }
 
-/// What was found.
+/// The results.
 #[derive(Debug)]
 pub struct Checked {
-    /// Every image of the index, in its order. Incomplete and damaged ones have problems, or a failure.
+    /// Every image, in the order of the index. Incomplete and damaged images have problems or a failure.
     pub images: Vec<ImageOutcome>,
-    /// What is wrong outside the images.
+    /// Problems outside the images.
     pub problems: Vec<Problem>,
 }
 
-/// Reads all of a bundle.
+/// Reads a whole bundle.
 pub async fn check(bundle: &Arc<Bundle>, required: &Required, events: Arc<dyn EventSink>) -> Checked {
     let begun = Instant::now();
     let head = bundle.head();
@@ -69,7 +95,7 @@ pub async fn check(bundle: &Arc<Bundle>, required: &Required, events: Arc<dyn Ev
     let mut outcomes = Vec::with_capacity(images.len());
     for image in &images {
         let survey = image.survey(bundle).await;
-        // As skopeo would name it.
+        // The form that skopeo takes.
         let destination = format!("{transport}:{}:{}", bundle.path().display(), image.mapping.source);
         let mut outcome = survey.outcome(destination, &blobs, &absent);
         problems.extend(lock.as_ref().and_then(|(lock, locked)| lock::image_problem(lock, locked, &survey)));
@@ -80,7 +106,7 @@ pub async fn check(bundle: &Arc<Bundle>, required: &Required, events: Arc<dyn Ev
     Checked { images: outcomes, problems }
 }
 
-/// Emits how much there is to read. A blob counts for the first image that needs it.
+/// Emits how many bytes will be read. A blob counts for the first image that needs it.
 async fn announce(images: &[Image], bundle: &Bundle, events: &dyn EventSink) -> FirstImages {
     let mappings = images.iter().map(|image| Arc::clone(&image.mapping)).collect();
     events.emit(Event::Started { images: mappings });

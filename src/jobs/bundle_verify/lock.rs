@@ -10,7 +10,7 @@ use crate::{
     problem::Problem,
 };
 
-/// What the lock gets wrong about the bundle as a whole.
+/// Contradictions between the lock and the bundle as a whole.
 pub(super) fn problems(head: &Head, images: &[Image]) -> Vec<Problem> {
     let Some(lock) = &head.lock else { return Vec::new() };
     let there: HashSet<&Reference> = images.iter().map(|image| &image.mapping.source).collect();
@@ -28,18 +28,20 @@ pub(super) fn problems(head: &Head, images: &[Image]) -> Vec<Problem> {
     let needed: HashSet<&Digest> = head.closure.blobs().map(|blob| &blob.digest).collect();
     let absent: BTreeSet<Digest> = head.absent().into_iter().collect();
     let stray = absent.iter().filter(|digest| !needed.contains(digest));
-    problems.extend(stray.map(|digest| wrong(digest, "it is left out, but no image needs it".to_owned())));
+    problems.extend(
+        stray.map(|digest| wrong(digest, "it is listed as left out, but no image needs it".to_owned())),
+    );
     problems
 }
 
-/// The first thing that the lock gets wrong about an image.
+/// The first contradiction between the lock and an image.
 pub(super) fn image_problem(lock: &Lock, locked: &Locked<'_>, survey: &ImageSurvey<'_>) -> Option<Problem> {
     let source = &survey.image.mapping.source;
     match locked.get(source) {
         Some(locked) => contradiction(lock, locked, survey),
-        // The packaged chart travels beside the images.
+        // The packaged chart is in the lock's list of images.
         None if survey.is_chart() => None,
-        None => Some(wrong(source, "the lock does not name it".to_owned())),
+        None => Some(wrong(source, "it is not in the lock".to_owned())),
     }
 }
 
@@ -60,7 +62,7 @@ fn contradiction(lock: &Lock, locked: &LockedImage, survey: &ImageSurvey<'_>) ->
     if let Some(digest) = locked.digest.as_ref().filter(|digest| *digest != root) {
         return Some(wrong(&locked.source, format!("it has the digest {root}, not {digest}")));
     }
-    // The lock knows more about an incomplete image than its manifests do.
+    // The lock records more about an incomplete image than its manifests show.
     let graph = survey.graph().filter(|graph| graph.missing.is_empty() && graph.unusable.is_empty())?;
     if let Some(other) = locked.platforms.iter().find(|platform| !graph.platforms.contains(platform)) {
         let reason = format!("it has no manifest {} for {}", other.digest, other.platform);

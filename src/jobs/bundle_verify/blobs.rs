@@ -1,31 +1,31 @@
-//! Reading every blob once, in the order of the file, on every core.
+//! Reads every blob once, in file order, on every core.
 
 use std::{collections::HashMap, sync::Arc};
 
 use super::structure;
 use crate::{
     endpoint::bundle::{BlobReader, Bundle, completeness::unreadable_without, hashing},
-    event::{Event, EventSink, Landing},
+    event::{BlobOutcome, Event, EventSink},
     oci::{Descriptor, Digest, Hasher, Mapping},
     problem::Problem,
 };
 
-/// What reading every blob found.
+/// The result of reading every blob.
 #[derive(Default)]
 pub(super) struct BlobResults {
     found: HashMap<Digest, Found>,
-    /// What is wrong around the blobs, and with blobs that no image needs.
+    /// Problems around the blobs, and of blobs that no image needs.
     pub(super) problems: Vec<Problem>,
 }
 
-/// A blob that is there.
+/// A blob in the bundle.
 struct Found {
-    /// Its size in bytes; `None` when it cannot be opened.
+    /// Its size in bytes; `None` if it cannot be opened.
     size: Option<u64>,
     problem: Option<Problem>,
 }
 
-/// The first image that needs each blob: progress counts the blob for it.
+/// The first image that needs each blob: progress counts the blob for that image.
 pub(super) type FirstImages = HashMap<Digest, (Arc<Mapping>, Descriptor)>;
 
 impl BlobResults {
@@ -54,7 +54,7 @@ impl BlobResults {
         results
     }
 
-    /// What is wrong with a blob that an image needs.
+    /// The problem of a blob that an image needs, if it has one.
     pub(super) fn problem(&self, blob: &Descriptor) -> Option<Problem> {
         let (digest, expected) = (blob.digest.clone(), blob.size);
         let Some(found) = self.found.get(&digest) else {
@@ -79,7 +79,7 @@ fn read_blob(
     };
     let reader = match bundle.blob(digest) {
         Ok(Some(reader)) => reader,
-        Ok(None) => return unreadable("it is gone".to_owned()),
+        Ok(None) => return unreadable("it no longer exists".to_owned()),
         Err(error) => return unreadable(error.to_string()),
     };
     let size = Some(reader.size());
@@ -90,12 +90,12 @@ fn read_blob(
     let problem = hash(&reader, digest, |bytes| {
         events.emit(Event::BlobProgress { image: Arc::clone(image), bytes });
     });
-    let how = Landing::Copied;
+    let how = BlobOutcome::Copied;
     events.emit(Event::BlobFinished { image: Arc::clone(image), blob: blob.clone(), how });
     Found { size, problem }
 }
 
-/// What is wrong with a blob's bytes.
+/// Compares a blob's bytes with its digest.
 fn hash(reader: &BlobReader, digest: &Digest, progress: impl FnMut(u64)) -> Option<Problem> {
     let digest = digest.clone();
     let (expected, found) = (reader.size(), reader.before_the_end());
@@ -113,7 +113,7 @@ fn hash(reader: &BlobReader, digest: &Digest, progress: impl FnMut(u64)) -> Opti
             let position = if volumes.is_empty() {
                 String::new()
             } else {
-                format!("; it lies in {}", volumes.join(" and "))
+                format!("; it is in {}", volumes.join(" and "))
             };
             Some(Problem::CorruptBlob { digest, reason: format!("its bytes hash to {found}{position}") })
         }

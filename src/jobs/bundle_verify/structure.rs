@@ -1,4 +1,4 @@
-//! The archive around the blobs: headers, padding, the end mark, the head as it was written.
+//! Checks the archive around the blobs: headers, padding, end mark and head.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::{
     problem::{ArchivePart, Problem},
 };
 
-/// Everything that is wrong outside the entries of the blobs.
+/// Every problem outside the entries of the blobs.
 pub(super) fn problems(bundle: &Bundle) -> Vec<Problem> {
     let mut problems: Vec<Problem> = index_problem(bundle).into_iter().collect();
     let Some(slices) = bundle.slices() else { return problems };
@@ -18,7 +18,7 @@ pub(super) fn problems(bundle: &Bundle) -> Vec<Problem> {
             problems.extend(head_problem(bundle, slices, layout));
             problems.extend(bundle.end_problems().unwrap_or_else(|error| vec![unreadable(&error)]));
         }
-        // With this program's lock in it, it was written by this program.
+        // Only this program writes a lock into a bundle.
         None if bundle.head().lock.is_some() => {
             problems.extend(head_problem(bundle, slices, &bundle.head().layout()));
         }
@@ -27,13 +27,13 @@ pub(super) fn problems(bundle: &Bundle) -> Vec<Problem> {
     problems
 }
 
-/// The header and the padding of one blob.
+/// Checks the header and the padding of one blob.
 pub(super) fn entry_problems(bundle: &Bundle, blob: &Digest) -> Vec<Problem> {
     let problems = bundle.entry_problems(blob);
     problems.map(|problem| problem.unwrap_or_else(|error| cannot_read(bundle, error))).collect()
 }
 
-/// What went wrong while a bundle was read.
+/// The problem behind an error of reading the bundle.
 pub(super) fn unreadable(error: &BundleError) -> Problem {
     Problem::UnreadableBundle { reason: error.to_string() }
 }
@@ -42,7 +42,7 @@ fn cannot_read(bundle: &Bundle, error: io::Error) -> Problem {
     unreadable(&BundleError::unreadable(bundle.path(), error))
 }
 
-/// `index.json` has only one form where a lock shows that this program wrote it.
+/// A bundle with a lock was written by this program, so its `index.json` can have only one form.
 fn index_problem(bundle: &Bundle) -> Option<Problem> {
     let head = bundle.head();
     let Some(lock) = head.lock_bytes() else {
@@ -55,8 +55,8 @@ fn index_problem(bundle: &Bundle) -> Option<Problem> {
     (written != *head.index_bytes()).then_some(Problem::AlteredIndex)
 }
 
-/// Where the files differ from the head that is written for such a bundle. (The head of volumes is read from their index,
-/// so the files are compared with it even when it was read without an error.)
+/// Where the files differ from the head that this program writes for these images. (The head of volumes is read from
+/// their index, so the files are compared with it even if it was read without an error.)
 fn head_problem(bundle: &Bundle, slices: &Slices, layout: &Layout) -> Option<Problem> {
     let is_cut_off = slices.length() < layout.head().len() as u64;
     match slices.first_alteration(ArchivePart::Head, layout.head(), 0) {

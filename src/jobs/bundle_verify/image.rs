@@ -1,4 +1,4 @@
-//! One image of a bundle that is checked.
+//! Checks one image of a bundle.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,7 +20,7 @@ use crate::{
     problem::{FoundBy, Problem, Remedy},
 };
 
-/// One image, and what it must have.
+/// An image and its requirements.
 pub(super) struct Image {
     pub(super) mapping: Arc<Mapping>,
     pub(super) root: Descriptor,
@@ -51,18 +51,17 @@ impl Image {
         head.index.images.iter().map(image).collect()
     }
 
-    /// Reads its manifests. Every image has a copy of what it shares with others, so only one is read at a time.
+    /// Reads its manifests. Shared manifests are copied for each image, so images are read one after another.
     pub(super) async fn survey(&self, bundle: &Bundle) -> ImageSurvey<'_> {
         let target = Target::Digest(self.root.digest.clone());
         let repository = &self.mapping.repository;
         let foreign_layers = bundle.head().foreign_layers();
-        let survey =
-            confirm::survey_what_answers(bundle, repository, &target, Level::Platforms, foreign_layers);
+        let survey = confirm::survey_partially(bundle, repository, &target, Level::Platforms, foreign_layers);
         ImageSurvey { image: self, survey: survey.await }
     }
 }
 
-/// An image, and what its manifests say.
+/// An image and the content of its manifests.
 pub(super) struct ImageSurvey<'a> {
     pub(super) image: &'a Image,
     survey: Result<Survey, Error>,
@@ -82,7 +81,7 @@ impl ImageSurvey<'_> {
         self.graph().is_some_and(|graph| graph.kind() == ArtifactKind::Chart)
     }
 
-    /// The result, once all blobs have been read. `destination` is what reports call the image's place.
+    /// The result, once all blobs have been read. `destination` names the image in reports.
     pub(super) fn outcome(
         &self,
         destination: String,
@@ -132,7 +131,7 @@ impl ImageSurvey<'_> {
             let reason = if *manifest.media_type() == self.image.root.media_type {
                 manifest.check_size(&self.image.root).err()?.to_string()
             } else {
-                format!("index.json says that it is a `{}`", self.image.root.media_type)
+                format!("index.json gives it the media type `{}`", self.image.root.media_type)
             };
             Some(Problem::BadManifest { digest: self.image.root.digest.clone(), reason })
         }));

@@ -1,0 +1,86 @@
+//! The only code that decides something by the text of a message. Everywhere else, errors have types and responses have
+//! statuses and codes; each function here says why they do not suffice.
+
+use super::error::Refusal;
+
+/// Whether a refused push of a tag means that the tag is immutable.
+///
+/// No registry has a code of its own for this: ECR answers 400 `ImageTagAlreadyExistsException`, Artifact Registry 400,
+/// Harbor 412, ACR 405 or 409. 409 and 412 have no other meaning for a manifest; 400, 403 and 405 may mean anything, so the
+/// text decides. A wrong guess only changes the message, not the outcome.
+pub(super) fn says_immutable(Refusal { status, code, message, .. }: &Refusal) -> bool {
+    let text = format!("{} {message}", code.as_deref().unwrap_or_default()).to_ascii_lowercase();
+    let words = ["immutable", "already exists", "alreadyexists", "overwrit", "locked"];
+    matches!(status, 409 | 412) || words.iter().any(|word| text.contains(word))
+}
+
+/// Whether a TLS server reports that it received a plain http request.
+///
+/// Go's `net/http` answers 400 with this text and nothing else (`src/net/http/server.go`). Other servers close the
+/// connection or send a TLS alert, which `client_error` recognizes. It decides about a hint and, for a loopback
+/// registry, whether https is tried.
+pub(super) fn says_tls_is_missing(status: u16, message: &str) -> bool {
+    status == 400 && message.contains("HTTP request to an HTTPS server")
+}
+
+/// Whether hyper could not parse even the start of a response.
+///
+/// `hyper::Error::is_parse` covers every malformed response, and hyper exposes which part it is only in the text.
+/// `client_error` tests this against the real library.
+pub(super) fn says_not_http(error: &hyper::Error) -> bool {
+    error.is_parse() && error.to_string().contains("invalid HTTP version")
+}
+
+/// Whether a credential helper failed because it has no credential for the server.
+///
+/// The protocol has no code for this: helpers print the text of `errCredentialsNotFoundMessage`
+/// (docker/docker-credential-helpers, `credentials/error.go`), and Docker compares it as well.
+pub(super) fn says_no_credential(message: &str) -> bool {
+    message.to_ascii_lowercase().contains("credentials not found")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, code: &str, message: &str) -> Refusal {
+        Refusal { status, code: Some(code.to_owned()), message: message.to_owned(), ..Refusal::default() }
+    }
+
+    #[test]
+    fn immutable_tags_of_well_known_registries_are_recognized() {
+        for refusal in [
+            refused(
+                400,
+                "TAG_INVALID",
+                "The image tag '1' already exists and cannot be overwritten because the tag is immutable.",
+            ),
+            refused(400, "ImageTagAlreadyExistsException", ""),
+            refused(403, "DENIED", "cannot overwrite tag 1"),
+            refused(405, "UNSUPPORTED", "the operation is disallowed: the manifest is locked"),
+            refused(409, "CONFLICT", ""),
+            refused(412, "PRECONDITION", ""),
+        ] {
+            assert!(says_immutable(&refusal), "{refusal}");
+        }
+        for refusal in
+            [refused(403, "DENIED", "no access"), refused(400, "MANIFEST_INVALID", "manifest invalid")]
+        {
+            assert!(!says_immutable(&refusal), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn only_gos_answer_to_plain_http_says_that_tls_is_missing() {
+        assert!(says_tls_is_missing(400, "Client sent an HTTP request to an HTTPS server."));
+        assert!(!says_tls_is_missing(403, "Client sent an HTTP request to an HTTPS server."));
+        assert!(!says_tls_is_missing(400, "bad request"));
+    }
+
+    #[test]
+    fn the_helpers_message_is_recognized_in_any_case() {
+        assert!(says_no_credential("credentials not found in native keychain"));
+        assert!(says_no_credential("Credentials not found"));
+        assert!(!says_no_credential("the keychain is locked"));
+    }
+}
