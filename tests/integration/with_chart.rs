@@ -204,7 +204,7 @@ async fn a_locked_run_needs_the_package_only_if_the_mirror_lost_it() {
 
     site.mirror.storage().delete_manifest("mirror/charts/shop", &digest);
     let outcome = locked(&[]).await.expect_code(1);
-    assert!(outcome.stderr.contains("hint: add --with-chart"), "{outcome}");
+    assert!(outcome.stderr.contains("hint: package it again: pass --with-chart"), "{outcome}");
     locked(&["--chart", &chart]).await.expect_code(2);
     locked(&["--with-chart", "--chart", &chart]).await.expect_success();
     assert_eq!(site.mirrored_chart("1.2.3_build.5"), Some(digest));

@@ -124,7 +124,10 @@ async fn unusable_files_are_usage_errors_before_any_request() {
         (&["--ca-cert", "/no/such/file"], "cannot read /no/such/file"),
         (&["--client-cert", text(&certificate)], "there is no private key in PEM form"),
         (&["--client-cert", text(&key)], "there is no certificate in PEM form"),
-        (&["--client-cert", text(&certificate), "--client-key", text(&foreign)], "cannot be used together"),
+        (
+            &["--client-cert", text(&certificate), "--client-key", text(&foreign)],
+            "the certificate and the private key do not match",
+        ),
         (&["--client-key", text(&key)], "has no matching --client-cert"),
         (&["--insecure", "https://reg.example"], "expected HOST or HOST:PORT"),
         (&["--connect-timeout", "0"], "0 is not in 1..=65535"),

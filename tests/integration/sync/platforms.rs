@@ -90,7 +90,7 @@ async fn a_single_manifests_platform_is_read_from_its_config() {
 async fn a_waiver_that_matches_no_image_is_reported() {
     let pair = ScriptedPair::with(&[("team/app", &SampleImage::multi_platform("1"))]).await;
     let arguments = ["--allow-missing-platform", "ap=linux/arm64", "--allow-missing-platform", "app"];
-    let warning = "warning: `--allow-missing-platform ap=linux/arm64` matches none of the images";
+    let warning = "warning: `--allow-missing-platform ap=linux/arm64` matches no image";
     let synced = pair.sync(&arguments).run().await.expect_success();
     let verify = || Mirror::new(["verify"]).arguments(arguments).in_folder(&synced.folder());
     let from_lock = verify().run().await.expect_success();
@@ -98,6 +98,6 @@ async fn a_waiver_that_matches_no_image_is_reported() {
     let from_source = verify().arguments(["--to", &to]).arguments(pair.images.clone()).run().await;
     for outcome in [synced, from_lock, from_source.expect_success()] {
         assert!(outcome.stderr.contains(warning), "{outcome}");
-        assert_eq!(outcome.stderr.matches("matches none").count(), 1, "{outcome}");
+        assert_eq!(outcome.stderr.matches("matches no image").count(), 1, "{outcome}");
     }
 }
