@@ -7,6 +7,7 @@ use clap::{Args, builder::NonEmptyStringValueParser};
 use super::choice;
 use crate::{
     confirm::CheckLevel,
+    enumerate::Mentions,
     oci::{Naming, Platform, Repository},
     output::Format,
     waiver::Waiver,
@@ -20,6 +21,13 @@ pub(crate) const DEFAULT_LOCK: &str = "thoras-mirror.lock";
 
 pub(super) const FORMATS: &[(Format, &str)] =
     &[(Format::Table, "A table"), (Format::Json, "One JSON document")];
+
+/// `--mentions`
+const MENTIONS: &[(Mentions, &str)] = &[
+    (Mentions::All, "All complete references, and what a key calls an image"),
+    (Mentions::Named, "Only what a key calls an image, or what is below a given prefix"),
+    (Mentions::None, "Only pod specs and custom resources"),
+];
 
 pub(super) const CHECK_LEVELS: &[(CheckLevel, &str)] = &[
     (CheckLevel::Manifests, "The manifest under the tag and every child manifest"),
@@ -105,8 +113,8 @@ pub(crate) struct SelectionArgs {
 
     /// Include images that are only mentioned in environment variables, arguments and ConfigMaps: all complete
     /// references, those that a key calls an image, or none
-    #[arg(long, value_enum, value_name = "WHICH", env = "THORAS_MIRROR_MENTIONS", default_value_t)]
-    pub mentions: crate::enumerate::Mentions,
+    #[arg(long, value_parser = choice(MENTIONS), value_name = "WHICH", env = "THORAS_MIRROR_MENTIONS", default_value_t = Mentions::All)]
+    pub mentions: Mentions,
 
     /// A registry or an organization whose images count wherever they are mentioned, also by a short name:
     /// docker.io/acme matches acme/web:1 (repeatable)

@@ -50,7 +50,7 @@ pub enum SelectedFrom {
 }
 
 /// Which images count that are only mentioned in settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mentions {
     /// All complete references, and what a key calls an image.
     #[default]

@@ -7,7 +7,7 @@
 //! - [`Request`]: the jobs, with a type for each in `copying`, [`bundle`] and below;
 //! - [`selection`], [`destination`], [`registries`]: the parts that jobs share;
 //! - [`access`] prepares access to registries, with [`network`] for certificates and proxies;
-//! - [`command_line`] writes a [`Sync`] as a command line.
+//! - [`repair_command`] writes a [`Sync`] as a command line.
 
 mod access;
 mod bundle;
