@@ -30,7 +30,7 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     let record = Record::prepare((!copy.dry_run).then(|| request.lock()))?;
     let source = access.source()?.with_foreign_layers(foreign_layers);
     let source = Arc::new(ChartSource::new(source, packaged));
-    let registry = Arc::new(access.destination(&destination.root, destination.login.as_ref()).await?);
+    let registry = Arc::new(access.destination(destination.login.as_ref()).await?);
     let waivers = platforms.waivers();
     let sources: Vec<Reference> = mappings.iter().map(|mapping| mapping.source.clone()).collect();
     warn_of_idle_waivers(&waivers, &sources, &*events);

@@ -27,14 +27,14 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
     let started = Instant::now();
     let Verify { with, level, platforms: _, login, registries } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
-    let Comparison { root, destinations, expectations, chart, repair } = match with {
+    let Comparison { destinations, expectations, chart, repair } = match with {
         CompareWith::Lock { path, .. } => with_lock(path, request, &*events)?,
         CompareWith::Source { selection, root, naming, foreign_layers } => {
             let mirror = Mirror { root, naming, foreign_layers: *foreign_layers };
             with_source(&mirror, selection, request, &access, &*events).await?
         }
     };
-    let destination = Arc::new(access.destination(&root, login.as_ref()).await?);
+    let destination = Arc::new(access.destination(login.as_ref()).await?);
     let outcomes = pipeline::verify(destination, expectations, *level, events).await;
     Ok(RunOutcome {
         destination: Some(destinations),
@@ -47,8 +47,6 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
 
 /// What each image must be, and the command that repairs it.
 struct Comparison {
-    /// A root of the mirror, for the credentials.
-    root: Root,
     /// The destinations as reports show them.
     destinations: String,
     expectations: Vec<Expectation>,
@@ -62,7 +60,7 @@ fn with_lock(path: &Path, request: &Verify, events: &dyn EventSink) -> Result<Co
     let waivers = request.platforms.waivers();
     let sources: Vec<Reference> = lock.images.iter().map(|image| image.source.clone()).collect();
     warn_of_idle_waivers(&waivers, &sources, events);
-    let roots = roots(&lock, request, path)?;
+    let roots = roots(&lock, path)?;
     let (mut expectations, mut repair) = (Vec::new(), None::<Repair>);
     for (placement, root) in lock.destinations.iter().zip(&roots) {
         let copies =
@@ -82,10 +80,10 @@ fn with_lock(path: &Path, request: &Verify, events: &dyn EventSink) -> Result<Co
         expectations.extend(here);
     }
     let destinations = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let Some(root) = roots.into_iter().next().filter(|_| !expectations.is_empty()) else {
+    if expectations.is_empty() {
         return Err(Failure::new(Kind::Input, format!("the lock {} contains no images", path.display())));
-    };
-    Ok(Comparison { root, destinations, expectations, chart: lock.chart, repair })
+    }
+    Ok(Comparison { destinations, expectations, chart: lock.chart, repair })
 }
 
 /// The expectation for one copy of an image.
@@ -107,8 +105,8 @@ fn expectation(lock: &Lock, image: &LockedImage, copy: &LockedCopy, waivers: &Wa
     }
 }
 
-/// The lock's destinations. A login applies to one registry.
-fn roots(lock: &Lock, request: &Verify, path: &Path) -> Result<Vec<Root>, Failure> {
+/// The lock's destinations.
+fn roots(lock: &Lock, path: &Path) -> Result<Vec<Root>, Failure> {
     let unusable = |error| {
         let message = format!("the lock {} does not say where its images are: {error}", path.display());
         Failure::new(Kind::Input, message)
@@ -124,15 +122,7 @@ fn roots(lock: &Lock, request: &Verify, path: &Path) -> Result<Vec<Root>, Failur
         let to = placement.to.as_ref().ok_or_else(from_bundle)?;
         to.parse().map_err(unusable)
     };
-    let roots: Vec<Root> = lock.destinations.iter().map(root).collect::<Result<_, _>>()?;
-    let first = roots.first().map(Root::registry);
-    if request.login.is_some() && roots.iter().any(|root| Some(root.registry()) != first) {
-        let message =
-            format!("--to-username applies to one registry, but the lock {} names several", path.display());
-        return Err(Failure::new(Kind::Usage, message)
-            .with_hint("omit --to-username and pass the logins with --authfile FILE"));
-    }
-    Ok(roots)
+    lock.destinations.iter().map(root).collect()
 }
 
 /// A mirror that is compared with its source.
@@ -171,7 +161,7 @@ async fn with_source(
         .await;
     let repair = request.sync_from_source().as_ref().map(request::repair);
     let destinations = root.to_string();
-    Ok(Comparison { root: root.clone(), destinations, expectations, chart: found.chart, repair })
+    Ok(Comparison { destinations, expectations, chart: found.chart, repair })
 }
 
 /// The current digest at the source. A HEAD request, which does not count against pull quotas, is enough unless every

@@ -57,6 +57,15 @@ impl Root {
         &self.registry
     }
 
+    /// Whether a repository is below this root.
+    #[must_use]
+    pub fn contains(&self, repository: &Repository) -> bool {
+        let below = |path: &String| {
+            repository.path().strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/'))
+        };
+        repository.registry() == self.registry && self.path.as_ref().is_none_or(below)
+    }
+
     fn repository(&self, below: &str) -> Result<Repository, ReferenceError> {
         match &self.path {
             Some(path) => Repository::new(&self.registry, &format!("{path}/{below}")),

@@ -21,7 +21,7 @@ use crate::{
     },
     error::{Failure, Kind},
     event::EventSink,
-    oci::{mapping::Root, reference::hide_login},
+    oci::reference::hide_login,
     problem::Side,
 };
 
@@ -60,20 +60,23 @@ impl Access {
     }
 
     /// The registry that images go to.
-    pub(crate) async fn destination(
-        &self,
-        root: &Root,
-        login: Option<&Login>,
-    ) -> Result<Registries, Failure> {
-        let mut credentials = self.credentials()?;
-        if let Some(login) = login {
-            let credential = credential(login)?;
-            let origin = self.connector.origin(Side::Destination, root.registry()).await;
-            let origin = origin.map_err(|error| error.failure())?;
-            credentials = credentials.with_explicit(origin, credential, "--to-username");
-        }
+    pub(crate) async fn destination(&self, login: Option<&Login>) -> Result<Registries, Failure> {
+        let credentials = self.with_login(self.credentials()?, Side::Destination, login).await?;
         let state = state_folder(|name| env::var_os(name));
         Ok(self.connector.open(Side::Destination, credentials).with_state(state))
+    }
+
+    /// Adds the login for the registry of `--to`.
+    async fn with_login(
+        &self,
+        credentials: Credentials,
+        side: Side,
+        login: Option<&Login>,
+    ) -> Result<Credentials, Failure> {
+        let Some(login) = login else { return Ok(credentials) };
+        let credential = credential(login)?;
+        let origin = self.connector.origin(side, &login.registry).await.map_err(|error| error.failure())?;
+        Ok(credentials.with_explicit(origin, credential, "--to-username"))
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {

@@ -103,7 +103,9 @@ impl Verify {
             login: Some(&args.login),
             ..Stdin::default()
         })?;
-        let login = Login::new(args.login)?;
+        let named = args.to.clone().or_else(|| variable(names::TO).map(|to| to.value));
+        let named = if args.login.to_username.is_some() { named.as_deref().map(root).transpose()? } else { None };
+        let login = Login::new(args.login, named.as_ref())?;
         let registries = RegistrySettings::new(args.registries)?;
         let with = match lock_or_mirror(args.lock, args.to) {
             LockOrMirror::Mirror(to) => CompareWith::Source {
@@ -171,7 +173,11 @@ impl Verify {
         Some(Sync {
             images,
             lock: Some(path.clone()),
-            destination: Destination { root: root.clone(), naming, login: login.clone() },
+            destination: Destination {
+                root: root.clone(),
+                naming,
+                login: Login::for_root(login.as_ref(), root),
+            },
             registries: registries.clone(),
             platforms: Platforms { required: lock.platforms.clone(), waivers },
             // With --locked, the lock decides.

@@ -28,7 +28,9 @@ pub(crate) struct Destination {
 impl Destination {
     pub(super) fn new(args: DestinationArgs) -> Result<Self, Failure> {
         let DestinationArgs { to, naming, login } = args;
-        Ok(Self { root: root(&to)?, naming: naming.into(), login: Login::new(login)? })
+        let root = root(&to)?;
+        let login = Login::new(login, Some(&root))?;
+        Ok(Self { root, naming: naming.into(), login })
     }
 }
 
@@ -86,6 +88,8 @@ impl NamingRule {
 /// A user name for `--to`, and its password.
 #[derive(Debug, Clone)]
 pub(crate) struct Login {
+    /// The only registry that receives them: that of `--to` or `THORAS_MIRROR_TO`, never one that a lock names.
+    pub(crate) registry: String,
     pub(crate) username: String,
     pub(crate) password: Password,
 }
@@ -100,9 +104,20 @@ pub(crate) enum Password {
 }
 
 impl Login {
-    pub(super) fn new(args: LoginArgs) -> Result<Option<Self>, Failure> {
+    /// `named` is the destination that the user named, if any.
+    pub(super) fn new(args: LoginArgs, named: Option<&Root>) -> Result<Option<Self>, Failure> {
         let LoginArgs { to_username, to_password_stdin } = args;
         let Some(username) = to_username else { return Ok(None) };
+        let Some(named) = named else {
+            let to = variable::TO;
+            return Err(usage(format!(
+                "--to-username applies to one registry, and neither --to nor {to} names it"
+            ))
+            .with_hint(format!(
+                "set {to} to REGISTRY/PATH; or omit --to-username, and use `docker login` or --authfile FILE, which \
+                 name their registry"
+            )));
+        };
         let password = if to_password_stdin {
             Password::Stdin
         } else if let Ok(password) = env::var(variable::TO_PASSWORD) {
@@ -111,7 +126,12 @@ impl Login {
             return Err(usage("--to-username needs a password")
                 .with_hint(format!("pass --to-password-stdin, or set {}", variable::TO_PASSWORD)));
         };
-        Ok(Some(Self { username, password }))
+        Ok(Some(Self { registry: named.registry().to_owned(), username, password }))
+    }
+
+    /// This login, if it is for the registry of `root`.
+    pub(crate) fn for_root(login: Option<&Self>, root: &Root) -> Option<Self> {
+        login.filter(|login| login.registry == root.registry()).cloned()
     }
 }
 

@@ -72,7 +72,7 @@ impl Words {
         self.flag("--to", [root]);
         self.flag("--naming", naming);
         self.flag("--source-prefix", source_prefix);
-        if let Some(Login { username, password }) = login {
+        if let Some(Login { registry: _, username, password }) = login {
             self.flag("--to-username", [username]);
             self.switch("--to-password-stdin", matches!(password, Password::Stdin));
         }

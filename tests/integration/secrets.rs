@@ -1,5 +1,6 @@
 //! No secret leaks: output, lock, foreign hosts, Helm. The process list is in `images::failures`.
 
+mod directed;
 mod foreign_hosts;
 mod output;
 mod typed;

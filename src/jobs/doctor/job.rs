@@ -107,7 +107,7 @@ async fn reach(
     deadline: &Deadline,
 ) -> (Option<Registries>, Vec<CheckResult>) {
     let Destination { root, naming: _, login } = destination;
-    let opened = deadline.find(root.registry(), access.destination(root, login.as_ref())).await;
+    let opened = deadline.find(root.registry(), access.destination(login.as_ref())).await;
     // Any repository works: only its registry is contacted.
     let repository = format!("{root}/doctor").parse::<Repository>();
     match (opened, repository) {

@@ -70,14 +70,15 @@ impl Job<'_> {
         Err(refuse(&missing, &base.id, bundle))
     }
 
-    /// The repository itself, and those that the base names: unchanged if they are in the destination's registry, else
-    /// under their mirrored names.
+    /// The repository itself, and those that the base names: unchanged if they are below the destination, else under
+    /// their mirrored names. The bundle names the base's repositories, so it must not choose among everything that the
+    /// importer may read.
     fn candidates(&self, repositories: &[String], repository: &Repository, plan: &Plan) -> Vec<Repository> {
         let root = &self.request.destination.root;
         let namer = plan.placement.namer(root.clone());
         let mut candidates = vec![repository.clone()];
         for other in repositories.iter().filter_map(|other| other.parse::<Repository>().ok()) {
-            let candidate = if other.registry() == root.registry() {
+            let candidate = if root.contains(&other) {
                 Some(other)
             } else {
                 let reference = Reference::tagged(other, "latest").ok();

@@ -39,7 +39,7 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
     let Import { from, lock, destination, registries, copy, .. } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
     let record = Record::prepare((!copy.dry_run).then_some(lock.as_path()))?;
-    let registry = access.destination(&destination.root, destination.login.as_ref()).await?;
+    let registry = access.destination(destination.login.as_ref()).await?;
     let job = Job { request, destination: Arc::new(registry), events };
     let (plan, mut images) = match from {
         ImportFrom::Stdin => Box::pin(job.standard_input()).await?,

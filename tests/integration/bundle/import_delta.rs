@@ -35,11 +35,11 @@ async fn blobs_already_in_the_target_repositories_are_not_missing() {
 
 #[tokio::test]
 async fn blobs_in_the_bases_repositories_are_mounted() {
-    for place in ["registry.example.com/team/old", "DESTINATION/mirror/old", "DESTINATION/other/place"] {
+    for place in ["registry.example.com/team/old", "DESTINATION/mirror/old", "DESTINATION/mirror/deep/place"] {
         let team = Team::start().await;
         let address = team.registry.address().clone();
         let place = place.replace("DESTINATION", &address.host_port);
-        let holder = if place.contains("other/place") { "other/place" } else { "mirror/old" };
+        let holder = if place.contains("deep/place") { "mirror/deep/place" } else { "mirror/old" };
         client::push(&team.app, &address, holder).await;
         team.registry.clear_requests().await;
         let bundle = delta(&team, &["ignored.example.com/x", "not a repository", &place]);
@@ -54,6 +54,23 @@ async fn blobs_in_the_bases_repositories_are_mounted() {
         assert!(storage.incomplete_tags().is_empty());
         assert_eq!(storage.tags()["mirror/app:1"], team.app.root().digest);
         assert_eq!(team.registry.count("GET", shared.as_str()).await, 0, "{place}: mounted, not copied");
+    }
+}
+
+/// Whoever wrote the bundle must not choose which private repository a blob is mounted from.
+#[tokio::test]
+async fn a_delta_mounts_only_from_below_the_destination_bug() {
+    for place in ["DESTINATION/private/place", "DESTINATION/mirror-private/place", "DESTINATION/mirror"] {
+        let team = Team::start().await;
+        let address = team.registry.address().clone();
+        let holder = place.strip_prefix("DESTINATION/").unwrap();
+        client::push(&team.app, &address, holder).await;
+        team.registry.clear_requests().await;
+        let bundle = delta(&team, &[&place.replace("DESTINATION", &address.host_port)]);
+        let file = team.file(&bundle.bytes);
+        let outcome = import(&file, &team.to(), &[]).run().await.expect_code(1);
+        assert!(outcome.stderr.contains(shared(&team).as_str()), "{outcome}");
+        assert_eq!(team.registry.count("", &format!("/v2/{holder}/blobs/")).await, 0, "{place}");
     }
 }
 

@@ -91,6 +91,22 @@ mod tests {
     }
 
     #[test]
+    fn a_realm_at_the_host_with_a_trailing_dot_gets_no_license_bug() {
+        for realm in ["https://a.example./token", "https://A.EXAMPLE./token", "https://a.example.:443/token"] {
+            assert_eq!(
+                checked("https://a.example", realm, Some(&Provenance::License)),
+                Err(RealmRefusal::NotTheLicensedHost),
+                "{realm}"
+            );
+        }
+        assert!(checked("https://a.example", "https://a.example/token", Some(&Provenance::License)).is_ok());
+        let by_name = checked("http://localhost:5000", "http://localhost.:5000/token", Some(&Provenance::License));
+        assert_eq!(by_name, Err(RealmRefusal::NotTheLicensedHost));
+        let local = checked("https://a.example", "https://localhost./token", None);
+        assert_eq!(local, Err(RealmRefusal::Local));
+    }
+
+    #[test]
     fn an_https_registry_never_gets_a_plain_http_realm() {
         for realm in ["http://a.example/token", "http://other.example/token", "http://a.example:443/token"] {
             for provenance in [None, Some(&SOMEONE), Some(&Provenance::License)] {
