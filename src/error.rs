@@ -3,13 +3,17 @@
 //! Each module has its own error enum; all of them become a [`Failure`] before they are reported.
 
 mod logins;
+mod secrets;
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::logins::hide_logins;
+pub(crate) use self::{
+    logins::hide_logins,
+    secrets::{hide_secrets, remember_secret},
+};
 
 /// The kind of a failure. It decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -147,10 +151,15 @@ fn clean(text: &str) -> String {
     escape(&hide_logins(text))
 }
 
-/// Escapes control characters, so that no registry, chart or helper controls the terminal.
-/// Line breaks stay: helm's messages have several lines.
+/// Makes text from outside safe to show: hides the secrets that are known, and escapes control characters, so that no
+/// registry, chart or helper controls the terminal. Line breaks stay: helm's messages have several lines.
 #[must_use]
 pub fn escape(text: &str) -> String {
+    escape_controls(&hide_secrets(text))
+}
+
+/// Escapes control characters only.
+pub(crate) fn escape_controls(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         let invisible = character.is_control()

@@ -3,9 +3,11 @@
 use std::{
     fs::{self, File},
     io::{self, BufReader, Write},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
+use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
 
 use super::{error::LockError, model::Lock, parse};
@@ -41,37 +43,44 @@ fn too_large() -> io::Error {
     io::Error::other(format!("it is larger than {} MiB", LARGEST / 1024 / 1024))
 }
 
-/// A lock that will be written. Its temporary file already exists, so that a folder without write permission fails
-/// before any transfer.
+/// A lock that will be written, in a folder that can be written to: a folder without write permission fails before any
+/// transfer.
 #[derive(Debug)]
 pub(crate) struct LockFile {
     path: PathBuf,
-    beside: NamedTempFile,
 }
 
 impl LockFile {
-    /// Creates the temporary file, and removes those of killed runs. Refuses to replace a file that is not a lock,
-    /// unless it is empty.
+    /// Tries to write to the folder, and removes the temporary files of killed runs. Refuses to replace a file that is
+    /// not a lock, unless it is empty.
     pub(crate) fn prepare(path: &Path) -> Result<Self, LockError> {
         let unwritable = |error| LockError::Unwritable(path.to_owned(), error);
         check_replaceable(path)?;
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+        let folder = folder_of(path);
         remove_abandoned(folder);
-        let beside = create_in(folder).map_err(unwritable)?;
-        Ok(Self { path: path.to_owned(), beside })
+        // Its error names the folder; that of the temporary file would name a file that the user does not know.
+        fs::metadata(folder).map_err(unwritable)?;
+        // Without a name, so that nothing stays if the process is killed during the transfer.
+        drop(tempfile::tempfile_in(folder).map_err(unwritable)?);
+        Ok(Self { path: path.to_owned() })
     }
 
     /// Writes the lock and renames it into place.
-    pub(crate) fn write(mut self, lock: &Lock) -> Result<(), LockError> {
+    pub(crate) fn write(self, lock: &Lock) -> Result<(), LockError> {
         let path = self.path;
         let unwritable = |error| LockError::Unwritable(path.clone(), error);
-        self.beside.write_all(&lock.to_bytes()).map_err(unwritable)?;
-        self.beside.as_file().sync_all().map_err(unwritable)?;
-        self.beside.persist(&path).map_err(|error| unwritable(error.error))?;
+        let mut beside = create_in(folder_of(&path)).map_err(unwritable)?;
+        beside.write_all(&lock.to_bytes()).map_err(unwritable)?;
+        beside.as_file().sync_all().map_err(unwritable)?;
+        beside.persist(&path).map_err(|error| unwritable(error.error))?;
         Ok(())
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }
 
@@ -113,8 +122,6 @@ fn create_in(folder: &Path) -> io::Result<NamedTempFile> {
         // The process's umask applies.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    // Its error names the folder; that of the temporary file would name a file that the user does not know.
-    fs::metadata(folder)?;
     for _ in 0..ATTEMPTS {
         let beside = builder.tempfile_in(folder)?;
         // Before the file is locked, another run can take it for abandoned and remove it.
@@ -133,7 +140,10 @@ fn remove_abandoned(folder: &Path) {
         let is_unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
         if is_unfinished && entry.file_type().is_ok_and(|found| found.is_file()) {
             // Files that cannot be opened, locked or removed stay; they do no harm.
-            if let Ok(file) = File::open(entry.path())
+            // Replaced by a link or a pipe in the meantime, it is neither followed nor waited for.
+            let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+            if let Ok(file) =
+                File::options().read(true).custom_flags(flags.bits().cast_signed()).open(entry.path())
                 && file.try_lock().is_ok()
             {
                 let _ = fs::remove_file(entry.path());
@@ -167,6 +177,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         drop(LockFile::prepare(&folder.path().join("a.lock")).unwrap());
         assert_eq!(names(folder.path()), [""; 0]);
+    }
+
+    /// A run is killed between these two calls, if ever: the transfer is between them.
+    #[test]
+    fn a_prepared_lock_has_no_temporary_file_bug() {
+        let folder = tempfile::tempdir().unwrap();
+        let prepared = LockFile::prepare(&folder.path().join("a.lock")).unwrap();
+        assert_eq!(names(folder.path()), [""; 0]);
+        prepared.write(&empty()).unwrap();
+        assert_eq!(names(folder.path()), ["a.lock"]);
     }
 
     #[test]

@@ -3,23 +3,23 @@
 use std::fmt::Write as _;
 
 use super::{Document, Presentation};
-use crate::error::{Failure, Kind, escape};
+use crate::error::{Failure, Kind, escape_controls, hide_secrets};
 
 /// Renders the document. Control characters in strings become `\uXXXX`, which every parser reads back unchanged.
 pub(super) fn render(document: &Document, _: Presentation) -> Result<Option<String>, Failure> {
     let text =
         serde_json::to_string_pretty(document).map_err(|error| Failure::from_error(Kind::Image, &error))?;
-    Ok(Some(escape_characters(text)))
+    Ok(Some(escape_characters(hide_secrets(&text).into_owned())))
 }
 
 fn escape_characters(text: String) -> String {
-    if escape(&text) == text {
+    if escape_controls(&text) == text {
         return text;
     }
     let mut safe = String::with_capacity(text.len() + 64);
     for character in text.chars() {
-        // Outside strings, the serializer writes only ASCII and line breaks, which `escape` does not change.
-        if escape(character.encode_utf8(&mut [0; 4])).chars().eq([character]) {
+        // Outside strings, the serializer writes only ASCII and line breaks, which `escape_controls` does not change.
+        if escape_controls(character.encode_utf8(&mut [0; 4])).chars().eq([character]) {
             safe.push(character);
         } else {
             for unit in character.encode_utf16(&mut [0; 2]) {
@@ -35,6 +35,7 @@ fn escape_characters(text: String) -> String {
 mod tests {
     use super::*;
     use crate::{
+        error::escape,
         outcome::{Command, RunOutcome},
         output::{Format, Verbosity},
     };

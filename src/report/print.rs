@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Write};
 
 use super::{style::Palette, terminal};
 use crate::{
-    error::{Failure, Kind, escape, hide_logins},
+    error::{Failure, Kind, escape, hide_logins, hide_secrets},
     oci::reference::hide_login,
 };
 
@@ -71,8 +71,9 @@ struct OutputError(#[source] io::Error);
 /// Writes a text and a line break. A closed pipe is not an error.
 fn write_whole(stream: &mut impl Write, text: &str) -> Result<(), OutputError> {
     let end = if text.ends_with('\n') { "" } else { "\n" };
+    // The last step for all text: what was not escaped on its way contains no secret either.
     let written = stream
-        .write_all(text.as_bytes())
+        .write_all(hide_secrets(text).as_bytes())
         .and_then(|()| stream.write_all(end.as_bytes()))
         .and_then(|()| stream.flush());
     match written {

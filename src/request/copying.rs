@@ -104,7 +104,8 @@ impl Verify {
             ..Stdin::default()
         })?;
         let named = args.to.clone().or_else(|| variable(names::TO).map(|to| to.value));
-        let named = if args.login.to_username.is_some() { named.as_deref().map(root).transpose()? } else { None };
+        let named =
+            if args.login.to_username.is_some() { named.as_deref().map(root).transpose()? } else { None };
         let login = Login::new(args.login, named.as_ref())?;
         let registries = RegistrySettings::new(args.registries)?;
         let with = match lock_or_mirror(args.lock, args.to) {

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     confirm::CheckLevel,
     enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, Mentions, SelectedFrom, Selection},
+    error::escape,
     oci::Platform,
     outcome::Repair,
 };
@@ -202,7 +203,9 @@ impl Words {
 
     /// The command, quoted for a shell.
     fn repair(&self) -> Repair {
-        let quoted = self.0.iter().map(|word| shlex::try_quote(word).unwrap_or(HIDDEN.into()));
+        // A lock or a chart may contain control characters, which must not reach the terminal.
+        let words = self.0.iter().map(|word| escape(word).replace('\n', "\\n"));
+        let quoted = words.map(|word| shlex::try_quote(&word).map_or(HIDDEN.to_owned(), Into::into));
         let command = quoted.collect::<Vec<_>>().join(" ");
         let note = command.contains(HIDDEN).then(|| {
             format!("(replace each {HIDDEN} with your own value; it is not shown because it may be secret)")

@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::OFlags;
+
 use super::{
     error::BundleError,
     volumes::{self, VolumeSet},
@@ -82,7 +84,7 @@ impl Output {
         let numbers = 0..if self.volume.is_some() { u64::MAX } else { 1 };
         let file = |number| {
             let file = self.file(number, 0);
-            let size = fs::metadata(&file.partial).ok().filter(fs::Metadata::is_file)?.len();
+            let size = fs::symlink_metadata(&file.partial).ok().filter(fs::Metadata::is_file)?.len();
             Some(OutputFile { size, ..file })
         };
         numbers.map_while(file).collect()
@@ -120,16 +122,23 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Opens a file for reading and writing, creates it if necessary, and locks it against other runs.
+/// Opens a file for reading and writing, creates it if necessary, and locks it against other runs. Its name is
+/// predictable, so in a shared folder another user may have put a link there: it is not followed.
 pub(crate) fn open_alone(path: &Path) -> Result<File, BundleError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
     let unwritable = |error| BundleError::unwritable(path, error);
     let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .open(path)
+        .map_err(|error| if is_link(path) { irregular("it is a symbolic link") } else { error })
         .map_err(unwritable)?;
+    if !file.metadata().map_err(unwritable)?.is_file() {
+        return Err(unwritable(irregular("it is not a regular file")));
+    }
     match file.try_lock() {
         // Between opening and locking, the run that held the lock may have finished and renamed the file.
         Ok(()) if !is_at(&file, path).map_err(unwritable)? => {
@@ -143,18 +152,32 @@ pub(crate) fn open_alone(path: &Path) -> Result<File, BundleError> {
     }
 }
 
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
+}
+
+fn irregular(reason: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, reason)
+}
+
 /// Whether this name still refers to the open file.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt as _;
     let opened = file.metadata()?;
-    Ok(fs::metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())))
+    Ok(fs::symlink_metadata(path)
+        .is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())))
 }
 
 /// Writes a small file atomically, by way of a temporary name.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
     let beside = with_suffix(path, ".partial");
-    let mut file = File::create(&beside)?;
+    // Left by a killed run, or a link: never written through.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::create_new(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
@@ -206,6 +229,31 @@ mod tests {
         assert_eq!(single.files(25).len(), 1);
         assert_eq!(single.files(25)[0].whole, Path::new("a/thoras.tar"));
         assert_eq!(single.journal(), Path::new("a/thoras.tar.partial.moves"));
+    }
+
+    #[test]
+    fn a_link_at_a_predictable_name_is_not_followed_bug() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        let output = Output { path: folder.path().join("thoras.tar"), volume: None };
+        let partial = output.files(10).remove(0).partial;
+        std::os::unix::fs::symlink(&victim, &partial).unwrap();
+        assert_eq!(output.unfinished(), []);
+        let error = open_alone(&partial).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(source, "it is a symbolic link");
+        // A link to a file that does not exist creates none.
+        let absent = folder.path().join("absent");
+        fs::remove_file(&partial).unwrap();
+        std::os::unix::fs::symlink(&absent, &partial).unwrap();
+        open_alone(&partial).unwrap_err();
+        assert!(!absent.exists());
+        std::os::unix::fs::symlink(&victim, with_suffix(&output.index(), ".partial")).unwrap();
+        write_whole(&output.index(), b"index").unwrap();
+        assert_eq!(fs::read(output.index()).unwrap(), b"index");
+        assert!(fs::symlink_metadata(output.index()).unwrap().is_file());
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
     }
 
     #[test]

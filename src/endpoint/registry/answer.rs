@@ -7,7 +7,7 @@ use reqwest::{Response, header::RETRY_AFTER};
 use serde_json::Value;
 
 use super::{error::Refusal, limits, message_text::says_tls_is_missing, retry};
-use crate::error::escape;
+use crate::error::{escape, hide_secrets};
 
 /// The longest message to show, in characters.
 const LONGEST_MESSAGE: usize = 400;
@@ -53,7 +53,10 @@ pub(super) async fn refusal(mut response: Response) -> Refusal {
     let _ = tokio::time::timeout(limits::ERROR_BODY_PATIENCE, read_start(&mut response, &mut body)).await;
     let sent = response.extensions().get::<Sent>();
     // Redact before truncating and escaping, which could leave an unrecognized part of a secret.
-    let redact = |text: &str| sent.map_or_else(|| text.to_owned(), |sent| sent.redact(text));
+    let redact = |text: &str| {
+        let text = hide_secrets(text);
+        sent.map_or_else(|| text.clone().into_owned(), |sent| sent.redact(&text))
+    };
     let (code, message) = read_envelope(&body, redact);
     let wants_tls = says_tls_is_missing(status, &message);
     Refusal { status, code, message, retry_after, wants_tls }

@@ -17,8 +17,9 @@ pub(super) enum Location {
 }
 
 impl Location {
-    /// A path is what looks like one (`/…`, `./…`, `../…`), an existing `FOLDER/CHART`, or an existing file. A bare
-    /// name is never a folder: `--chart thoras` must not depend on where it is typed.
+    /// A path is what looks like one (`/…`, `./…`, `../…`), an existing `FOLDER/CHART`, or a package (`*.tgz`) in the
+    /// working directory. A bare name is neither a folder nor another file: `--chart thoras`, which is also the default,
+    /// must not depend on where it is typed.
     pub(super) fn find(chart: &str) -> Result<Self, EnumerateError> {
         let on_disk = Path::new(chart);
         let is_path = on_disk.is_absolute()
@@ -26,7 +27,8 @@ impl Location {
             || chart.starts_with("../")
             || matches!(chart, "." | "..");
         let is_local = is_path
-            || (!chart.contains("://") && (on_disk.is_file() || (chart.contains('/') && on_disk.exists())));
+            || (!chart.contains("://")
+                && ((is_package(on_disk) && on_disk.is_file()) || (chart.contains('/') && on_disk.exists())));
         if !is_local {
             return Ok(Self::Remote);
         }
@@ -36,6 +38,12 @@ impl Location {
         std::fs::metadata(&path).map_err(failed)?;
         Ok(Self::Local(path))
     }
+}
+
+/// `.tgz` is the only extension that `helm package` writes; `.tar.gz` is read as well.
+fn is_package(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    name.ends_with(b".tgz") || name.ends_with(b".tar.gz")
 }
 
 /// Whether `--repo` applies: Helm looks anything else up by itself and refuses the flag.
@@ -71,10 +79,12 @@ mod tests {
 
     #[test]
     fn paths_are_local_and_bare_names_are_not() {
-        for remote in ["thoras", "thoras/thoras", "oci://reg.io/thoras", "https://x.io/a.tgz", "src"] {
+        let remote =
+            ["thoras", "thoras/thoras", "oci://reg.io/thoras", "https://x.io/a.tgz", "src", "Cargo.toml"];
+        for remote in remote {
             assert_eq!(Location::find(remote).unwrap(), Location::Remote, "{remote}");
         }
-        for local in [".", "./src", "src/enumerate", "/tmp", "Cargo.toml"] {
+        for local in [".", "./src", "src/enumerate", "/tmp", "./Cargo.toml"] {
             let Location::Local(path) = Location::find(local).unwrap() else { panic!("{local}") };
             assert!(path.is_absolute());
         }

@@ -4,7 +4,7 @@ use std::{io::Write, time::Duration};
 
 use super::state::{Active, Progress, Snapshot, Stage};
 use crate::{
-    error::escape,
+    error::{escape, hide_secrets},
     event::{BlobOutcome, Event},
     oci::Mapping,
     outcome::{ImageOutcome, Status},
@@ -44,7 +44,7 @@ impl EventLines {
                 .or_else(|| (self.verbosity == Verbosity::Verbose).then(|| detail(event, progress)).flatten())
         })?;
         // Text from a registry could contain line breaks and imitate our lines.
-        Some(line.replace('\n', " "))
+        Some(hide_secrets(&line).replace('\n', " "))
     }
 
     /// Lines that are shown even with `-q`. Failures are not: they are printed in full at the end.

@@ -35,7 +35,8 @@ async fn blobs_already_in_the_target_repositories_are_not_missing() {
 
 #[tokio::test]
 async fn blobs_in_the_bases_repositories_are_mounted() {
-    for place in ["registry.example.com/team/old", "DESTINATION/mirror/old", "DESTINATION/mirror/deep/place"] {
+    for place in ["registry.example.com/team/old", "DESTINATION/mirror/old", "DESTINATION/mirror/deep/place"]
+    {
         let team = Team::start().await;
         let address = team.registry.address().clone();
         let place = place.replace("DESTINATION", &address.host_port);

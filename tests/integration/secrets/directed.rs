@@ -70,7 +70,8 @@ async fn redirected() -> (Scripted, Scripted, Outcome) {
 async fn verify_with_a_login_needs_a_named_host_bug() {
     let (_mirror, hostile, synced) = redirected().await;
     for arguments in [&["verify"][..], &["verify", "--to-username", USER]] {
-        let outcome = with_login(Mirror::new(arguments)).in_folder(&synced.folder()).run().await.expect_code(2);
+        let outcome =
+            with_login(Mirror::new(arguments)).in_folder(&synced.folder()).run().await.expect_code(2);
         assert!(outcome.stderr.contains("neither --to nor THORAS_MIRROR_TO names it"), "{outcome}");
         assert!(outcome.stderr.contains("set THORAS_MIRROR_TO to REGISTRY/PATH"), "{outcome}");
         assert_no_login(&hostile, &outcome);

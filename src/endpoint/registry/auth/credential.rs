@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::error::Kind;
+use crate::error::{Kind, remember_secret};
 
 /// The user name with which registries accept an identity token as a password (from Azure's documentation; other
 /// registries ignore the user).
@@ -46,6 +46,17 @@ impl Credential {
             .unwrap_or_else(|_| HeaderValue::from_static("Basic"));
         header.set_sensitive(true);
         header
+    }
+
+    /// Remembers this secret, so that no text that repeats it is shown.
+    pub(super) fn remember(&self) {
+        let (Self::Basic { password: secret, .. } | Self::IdentityToken(secret)) = self;
+        remember_secret(secret.expose_secret());
+        if let Some((_, encoded)) =
+            self.basic_header().to_str().ok().and_then(|header| header.split_once(' '))
+        {
+            remember_secret(encoded);
+        }
     }
 
     /// Removes this secret from text that came from a server, which may repeat what it received.

@@ -171,6 +171,16 @@ impl Credentials {
         registry: &Origin,
         repository: &Repository,
     ) -> Result<Option<Found>, CredentialError> {
+        let found = self.find(registry, repository).await?;
+        found.iter().for_each(|found| found.credential.remember());
+        Ok(found)
+    }
+
+    async fn find(
+        &self,
+        registry: &Origin,
+        repository: &Repository,
+    ) -> Result<Option<Found>, CredentialError> {
         let serves = Origin::of_registry(repository.registry(), registry.scheme());
         if serves.as_ref() != Ok(registry) {
             return Ok(None);

@@ -14,6 +14,7 @@ use super::{
     error::AuthError,
     origin::redacted,
 };
+use crate::error::hide_secrets;
 
 /// The longest token answer that is read.
 pub(super) const LONGEST_BODY: usize = 128 * 1024;
@@ -96,7 +97,8 @@ pub(super) fn message(body: &[u8]) -> Option<String> {
     let source = errors.and_then(|errors| errors.first()).unwrap_or(&value);
     let text = |name: &str| source.get(name)?.as_str().map(str::trim).filter(|text| !text.is_empty());
     let names = ["message", "error_description", "details", "detail", "error", "code"];
-    let message = names.into_iter().find_map(text)?;
+    // Before it is cut, which could leave an unrecognized part of a secret.
+    let message = hide_secrets(names.into_iter().find_map(text)?);
     Some(message.chars().take(LONGEST_MESSAGE).collect())
 }
 

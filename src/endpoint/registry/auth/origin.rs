@@ -196,7 +196,11 @@ mod tests {
     #[test]
     fn an_origin_is_scheme_host_and_port() {
         assert_eq!(origin("https://a.example/x?y#z"), origin("https://A.example:443/"));
-        assert_ne!(origin("https://a.example./"), origin("https://a.example"), "it may resolve to another host");
+        assert_ne!(
+            origin("https://a.example./"),
+            origin("https://a.example"),
+            "it may resolve to another host"
+        );
         assert_ne!(origin("https://a.example"), origin("http://a.example"));
         assert_ne!(origin("https://a.example"), origin("https://a.example:8443"));
         assert_ne!(origin("http://a.example:443"), origin("https://a.example"));

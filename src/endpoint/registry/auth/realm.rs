@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn a_realm_at_the_host_with_a_trailing_dot_gets_no_license_bug() {
-        for realm in ["https://a.example./token", "https://A.EXAMPLE./token", "https://a.example.:443/token"] {
+        for realm in ["https://a.example./token", "https://A.EXAMPLE./token", "https://a.example.:443/token"]
+        {
             assert_eq!(
                 checked("https://a.example", realm, Some(&Provenance::License)),
                 Err(RealmRefusal::NotTheLicensedHost),
@@ -100,7 +101,8 @@ mod tests {
             );
         }
         assert!(checked("https://a.example", "https://a.example/token", Some(&Provenance::License)).is_ok());
-        let by_name = checked("http://localhost:5000", "http://localhost.:5000/token", Some(&Provenance::License));
+        let by_name =
+            checked("http://localhost:5000", "http://localhost.:5000/token", Some(&Provenance::License));
         assert_eq!(by_name, Err(RealmRefusal::NotTheLicensedHost));
         let local = checked("https://a.example", "https://localhost./token", None);
         assert_eq!(local, Err(RealmRefusal::Local));

@@ -19,7 +19,7 @@ use super::{
     exchange::{Answer, message, send},
     origin::redacted,
 };
-use crate::oci::Repository;
+use crate::{error::remember_secret, oci::Repository};
 
 /// The lifetime in seconds of a token without `expires_in`, and the shortest lifetime of any token: with servers that
 /// say 0, every request would need a new token.
@@ -166,6 +166,7 @@ fn read_token(answer: &Answer, asked_at: Instant) -> Result<Token, &'static str>
     let mut header = HeaderValue::try_from(format!("Bearer {token}"))
         .map_err(|_| "the token is not a valid header value")?;
     header.set_sensitive(true);
+    remember_secret(&token);
     Ok(Token { header, refresh_at: asked_at + usable_for(body.expires_in.as_ref()) })
 }
 

@@ -17,12 +17,14 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{super::auth::Origin, session::Session};
 use crate::{
     endpoint::body::Snapshot,
+    error::hide_secrets,
     oci::{Descriptor, Digest, Hasher, Repository},
 };
 
@@ -86,8 +88,7 @@ impl Journal {
     ) -> Option<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder).ok()?;
         let path = folder.join(file_name(registry, repository, blob));
-        let mut options = OpenOptions::new();
-        let file = options.create(true).append(true).read(true).mode(0o600).open(&path).ok()?;
+        let file = options().create(true).open(&path).ok()?;
         file.try_lock().ok()?;
         file.set_len(0).ok()?;
         let mut journal = Self { file, path };
@@ -103,7 +104,7 @@ impl Journal {
         blob: &Descriptor,
     ) -> Option<(Self, Entries)> {
         let path = folder.join(file_name(registry, repository, blob));
-        let file = OpenOptions::new().append(true).read(true).open(&path).ok()?;
+        let file = options().open(&path).ok()?;
         file.try_lock().ok()?;
         let mut bytes = Vec::new();
         (&file).take(LARGEST).read_to_end(&mut bytes).ok()?;
@@ -169,6 +170,14 @@ pub(super) fn sweep(folder: &Path) {
     }
 }
 
+/// A link that was put there is not followed.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    options.append(true).read(true).mode(0o600).custom_flags(flags.bits().cast_signed());
+    options
+}
+
 fn file_name(registry: &Origin, repository: &Repository, blob: &Descriptor) -> String {
     let key = format!("{registry}/v2/{}/blobs/{}", repository.path(), blob.digest);
     format!("{}.{EXTENSION}", Digest::sha256(key.as_bytes()).hex())
@@ -197,16 +206,17 @@ fn read(bytes: &[u8], registry: &Origin, expected: &Line, digest: &Digest) -> Op
     Some(Entries { session: session?, snapshots })
 }
 
-/// Whether a session's URL is useless without credentials.
+/// Whether a session's URL is useless without credentials: on the registry's own origin, and with no parameter but
+/// those that are known to grant nothing. A list of parameters that do grant something would never be complete.
 fn may_be_stored(location: &Url, registry: &Origin) -> bool {
-    const SIGNED: [&str; 4] = ["x-amz-", "x-goog-", "signature", "token"];
-    let is_signed = location.query_pairs().any(|(name, _)| {
-        let name = name.to_ascii_lowercase();
-        name == "sig" || SIGNED.iter().any(|part| name.contains(part))
-    });
+    // CNCF distribution and what is built on it (Harbor, GitLab); Azure.
+    const STATE: [&str; 2] = ["_state", "_nouploadcache"];
+    let is_state = location.query_pairs().all(|(name, _)| STATE.contains(&&*name));
     let is_ours = Origin::of(location).is_ok_and(|origin| origin == *registry);
     let has_login = !location.username().is_empty() || location.password().is_some();
-    is_ours && !is_signed && !has_login
+    // The registry may have put what we sent into the path.
+    let has_secret = hide_secrets(location.as_str()) != location.as_str();
+    is_ours && is_state && !has_login && !has_secret && location.fragment().is_none()
 }
 
 #[cfg(test)]
@@ -313,6 +323,14 @@ mod tests {
             "https://registry.example.com/u?x-goog-credential=5ecret",
             "https://registry.example.com/u?sv=1&sig=5ecret",
             "https://registry.example.com/u?Signature=5ecret",
+            // Names that are on no list of signatures.
+            "https://registry.example.com/u?_state=a&se=1&sp=w&h=5ecret",
+            "https://registry.example.com/u?hmac=5ecret",
+            "https://registry.example.com/u?Policy=5ecret&Key-Pair-Id=K",
+            "https://registry.example.com/u?5ecret",
+            "https://registry.example.com/u?_State=5ecret",
+            "https://registry.example.com/u?_state=a&_state%00=5ecret",
+            "https://registry.example.com/u#5ecret",
         ] {
             let folder = tempfile::tempdir().unwrap();
             let mut journal = create(folder.path());
@@ -323,6 +341,27 @@ mod tests {
             drop(journal);
             assert!(open(folder.path()).is_none(), "the earlier place is no longer the right one");
         }
+    }
+
+    #[test]
+    fn a_session_url_that_repeats_a_secret_is_never_stored_bug() {
+        let folder = tempfile::tempdir().unwrap();
+        crate::error::remember_secret("hunter2-token");
+        let mut journal = create(folder.path());
+        journal.record_session(&session("https://registry.example.com/u/hunter2-token"), &registry());
+        assert!(!fs::read_to_string(&journal.path).unwrap().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_link_at_a_journals_name_is_not_followed_bug() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        let path = folder.path().join(file_name(&registry(), &repository(), &blob()));
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        assert!(Journal::create(folder.path(), &registry(), &repository(), &blob()).is_none());
+        assert!(open(folder.path()).is_none());
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
     }
 
     #[test]

@@ -27,7 +27,7 @@ mod new_manifest;
 
 use std::{
     fs::{self, File, TryLockError},
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -275,8 +275,11 @@ fn is_empty(root: &Path) -> io::Result<bool> {
 fn write_marker(root: &Path) -> io::Result<()> {
     let marker = Marker { format: FORMAT.to_owned(), version: VERSION };
     let unfinished = root.join(UNFINISHED_MARKER);
-    fs::write(&unfinished, serde_json::to_vec(&marker)?)?;
-    File::open(&unfinished)?.sync_all()?;
+    // A link that was put there is not followed.
+    let _ = fs::remove_file(&unfinished);
+    let mut file = File::create_new(&unfinished)?;
+    file.write_all(&serde_json::to_vec(&marker)?)?;
+    file.sync_all()?;
     fs::rename(unfinished, root.join(MARKER))?;
     File::open(root)?.sync_all()
 }

@@ -1,0 +1,139 @@
+//! The secrets that this process has sent or received, so that no text that repeats one is shown.
+//!
+//! A server may repeat what it received: in a message, but also in a path, a media type or a name. Every text from
+//! outside passes [`super::escape`], which hides them. Nothing is ever removed from the list: a token that has expired
+//! may still be repeated.
+
+use std::borrow::Cow;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use secrecy::{ExposeSecret, SecretString};
+
+/// Replaces a secret.
+const HIDDEN: &str = "[redacted]";
+/// Shorter texts occur by chance. In bytes.
+const SHORTEST: usize = 6;
+/// A text of letters in one case may be a word of the output, unless it is this long. In bytes.
+const LONGEST_WORD: usize = 12;
+
+/// Remembers a secret in the forms in which a text may repeat it.
+pub(crate) fn remember_secret(secret: &str) {
+    if !is_distinct(secret) {
+        return;
+    }
+    let json = serde_json::to_string(secret).unwrap_or_default();
+    let encoded = BASE64_STANDARD.encode(secret);
+    let forms = [
+        secret.to_owned(),
+        super::escape_controls(secret),
+        secret.escape_debug().to_string(),
+        json.get(1..json.len().saturating_sub(1)).unwrap_or_default().to_owned(),
+        in_url(secret),
+        in_url(&encoded),
+        // The padding may be cut off.
+        encoded.trim_end_matches('=').to_owned(),
+    ];
+    store::with(|known| {
+        for form in forms {
+            if is_distinct(&form) && !known.iter().any(|other| other.expose_secret() == form) {
+                known.push(SecretString::from(form));
+            }
+        }
+        // The longest first, or a part would leave the rest of a longer one.
+        known.sort_by_key(|form| std::cmp::Reverse(form.expose_secret().len()));
+    });
+}
+
+/// The text without the secrets that are known.
+#[must_use]
+pub(crate) fn hide_secrets(text: &str) -> Cow<'_, str> {
+    store::with(|known| {
+        known.iter().map(ExposeSecret::expose_secret).fold(Cow::Borrowed(text), |text, secret| {
+            if text.contains(secret) { Cow::Owned(text.replace(secret, HIDDEN)) } else { text }
+        })
+    })
+}
+
+/// Whether the text is unlikely to occur in output by chance, as the password `registry` would.
+fn is_distinct(secret: &str) -> bool {
+    let is_lower = |character: char| character.is_ascii_lowercase();
+    let is_upper = |character: char| character.is_ascii_uppercase();
+    let is_word = secret.chars().all(is_lower) || secret.chars().all(is_upper);
+    secret.len() >= if is_word { LONGEST_WORD } else { SHORTEST }
+}
+
+fn in_url(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+#[cfg(not(test))]
+mod store {
+    use std::sync::{Mutex, PoisonError};
+
+    use secrecy::SecretString;
+
+    static KNOWN: Mutex<Vec<SecretString>> = Mutex::new(Vec::new());
+
+    pub(super) fn with<T>(use_it: impl FnOnce(&mut Vec<SecretString>) -> T) -> T {
+        use_it(&mut KNOWN.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Unit tests share a process: each has its own list.
+#[cfg(test)]
+mod store {
+    use std::cell::RefCell;
+
+    use secrecy::SecretString;
+
+    thread_local! {
+        static KNOWN: RefCell<Vec<SecretString>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn with<T>(use_it: impl FnOnce(&mut Vec<SecretString>) -> T) -> T {
+        KNOWN.with(|known| use_it(&mut known.borrow_mut()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Failure, Kind, escape};
+
+    #[test]
+    fn a_known_secret_is_hidden_in_every_form() {
+        let secret = "pa55>w?rd/\"s3cret\"+\u{1}ÿ";
+        assert!(escape(secret).contains("s3cret"), "not known yet");
+        remember_secret(secret);
+        remember_secret("pa55>w?rd");
+        let json = serde_json::to_string(&format!("x/{secret}")).unwrap();
+        for text in [
+            secret.to_owned(),
+            format!("media type {secret}/x"),
+            json,
+            format!("/v2/{}/blobs", in_url(secret)),
+            format!("Basic {}", BASE64_STANDARD.encode(secret)),
+            secret.escape_debug().to_string(),
+            escape(secret),
+        ] {
+            let shown = escape(&text);
+            assert!(!shown.contains("s3cret") && !shown.contains("pa55"), "{shown}");
+            assert!(shown.contains(HIDDEN), "{shown}");
+        }
+        let failure = Failure::new(Kind::Image, format!("refused {secret}")).with_hint(secret);
+        assert_eq!((failure.message.as_str(), failure.hint.as_deref()), ("refused [redacted]", Some(HIDDEN)));
+    }
+
+    #[test]
+    fn a_password_that_is_a_word_does_not_spoil_the_output() {
+        for word in ["", "x", "abc12", "thoras", "registry", "PASSWORD"] {
+            remember_secret(word);
+        }
+        let text = "registry thoras PASSWORD abc12 x";
+        assert_eq!(hide_secrets(text), text);
+        for secret in ["hunter2", "Secret", "correcthorsebattery"] {
+            remember_secret(secret);
+            assert_eq!(hide_secrets(&format!("a {secret} b")), "a [redacted] b");
+        }
+    }
+}
