@@ -288,7 +288,8 @@ impl CertificateProblem {
             Self::NotYetValid => "check this machine's clock".to_owned(),
             Self::WrongName => format!("replace {registry} with a name that the certificate covers"),
             Self::IsAuthority => format!(
-                "issue a server certificate for {registry}: an authority's own certificate is not valid for a server"
+                "the server shows a certificate that is marked as an authority: if it is the right one, pass this \
+                 certificate itself with --ca-cert {registry}=FILE"
             ),
             Self::UnknownAuthority | Self::Other => {
                 "pass the registry's certificate authority with --ca-cert FILE".to_owned()

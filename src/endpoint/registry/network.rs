@@ -2,6 +2,7 @@
 //!
 //! Pools are created on first use: a run with only plain http never reads a certificate.
 
+mod exact;
 mod proxies;
 mod trust;
 
@@ -148,7 +149,8 @@ impl Network {
             builder = builder.proxy(proxy);
         }
         builder = if origin.is_https() || route.is_some_and(Route::is_https) {
-            self.settings.trust.apply(builder, origin, role)
+            let applied = self.settings.trust.apply(builder, origin, role);
+            applied.map_err(|error| RegistryError::Settings(format!("cannot set up TLS: {error}")))?
         } else {
             // Without roots, building a client that never uses TLS parses no certificates.
             builder.tls_certs_only([])

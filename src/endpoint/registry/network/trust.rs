@@ -6,8 +6,10 @@
 use std::{collections::BTreeSet, fmt};
 
 use reqwest::{Certificate, Client, ClientBuilder, Identity};
+use secrecy::{ExposeSecret as _, SecretSlice};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
-use super::super::auth::Origin;
+use super::{super::auth::Origin, exact};
 
 /// Why a file is not usable. Never repeats its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,16 +50,23 @@ pub(super) enum HostRole {
     Unknown,
 }
 
+/// A client certificate, as the HTTP library takes it and in PEM.
+#[derive(Clone)]
+struct OwnIdentity {
+    identity: Identity,
+    pem: SecretSlice<u8>,
+}
+
 /// Additional certificate authorities, client certificates, and registries without verification.
 #[derive(Clone, Default)]
 pub struct Trust {
-    authorities: Vec<(Scope, Vec<Certificate>)>,
-    identities: Vec<(Scope, Identity)>,
+    authorities: Vec<(Scope, Vec<CertificateDer<'static>>)>,
+    identities: Vec<(Scope, OwnIdentity)>,
     unverified: BTreeSet<Origin>,
 }
 
 impl Trust {
-    /// Trusts the authorities in a PEM file in addition to the system's.
+    /// Trusts the authorities in a PEM file in addition to the system's, and servers whose own certificate is in it.
     pub fn add_authorities(&mut self, scope: Scope, pem: &[u8]) -> Result<(), TrustError> {
         let certificates = Certificate::from_pem_bundle(pem).unwrap_or_default();
         if certificates.is_empty() {
@@ -67,6 +76,7 @@ impl Trust {
         probe.map_err(|error| {
             TrustError(format!("it holds an invalid certificate: {}", super::innermost(&error)))
         })?;
+        let certificates = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect();
         self.authorities.push((scope, certificates));
         Ok(())
     }
@@ -99,7 +109,7 @@ impl Trust {
                 super::innermost(&error)
             ))
         })?;
-        self.identities.push((scope, identity));
+        self.identities.push((scope, OwnIdentity { identity, pem: pem.to_vec().into() }));
         Ok(())
     }
 
@@ -127,25 +137,46 @@ impl Trust {
     }
 
     /// Applies the settings for an https origin. Only this function reads the system's authorities.
-    pub(super) fn apply(&self, builder: ClientBuilder, origin: &Origin, role: HostRole) -> ClientBuilder {
+    pub(super) fn apply(
+        &self,
+        builder: ClientBuilder,
+        origin: &Origin,
+        role: HostRole,
+    ) -> Result<ClientBuilder, TrustError> {
+        let identity = self.identity(origin, role);
         let authorities = self.authorities.iter().filter(|(scope, _)| scope.covers(origin));
+        let authorities: Vec<_> = authorities.flat_map(|(_, certificates)| certificates.clone()).collect();
         let builder = if self.accepts_any(origin) {
             builder.tls_certs_only([]).tls_danger_accept_invalid_certs(true)
+        } else if authorities.is_empty() {
+            builder.tls_certs_merge([])
         } else {
-            builder.tls_certs_merge(authorities.flat_map(|(_, certificates)| certificates.clone()))
+            let pair = identity.map(OwnIdentity::pair).transpose()?;
+            let config = exact::config(authorities, pair).map_err(|error| TrustError(error.to_string()))?;
+            return Ok(builder.tls_backend_preconfigured(config));
         };
-        match self.identity(origin, role) {
-            Some(identity) => builder.identity(identity.clone()),
+        Ok(match identity {
+            Some(own) => builder.identity(own.identity.clone()),
             None => builder,
-        }
+        })
     }
 
     /// The client certificate for an origin: one for this origin alone takes precedence over one for all registries.
-    fn identity(&self, origin: &Origin, role: HostRole) -> Option<&Identity> {
+    fn identity(&self, origin: &Origin, role: HostRole) -> Option<&OwnIdentity> {
         let common = |scope: &Scope| role == HostRole::Registry && *scope == Scope::EVERY;
         let own = self.identities.iter().find(|(scope, _)| scope.is_about(origin));
         let own = own.filter(|_| role != HostRole::Unknown);
         own.or_else(|| self.identities.iter().find(|(scope, _)| common(scope))).map(|(_, identity)| identity)
+    }
+}
+
+impl OwnIdentity {
+    /// The chain and the private key.
+    fn pair(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TrustError> {
+        let pem = self.pem.expose_secret();
+        let unusable = |_| TrustError("the client certificate cannot be read".to_owned());
+        let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(unusable)?;
+        Ok((chain, PrivateKeyDer::from_pem_slice(pem).map_err(unusable)?))
     }
 }
 
