@@ -41,6 +41,10 @@ pub(crate) struct Images {
     /// Which images.
     #[command(flatten)]
     pub selection: SelectionArgs,
+
+    /// How to connect to the registry of an oci:// chart.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
 }
 
 /// `thoras-mirror sync`

@@ -12,6 +12,8 @@ pub enum Operation {
     Connect,
     /// GET or HEAD of a manifest.
     ReadManifest,
+    /// GET of the list of a repository's tags.
+    ListTags,
     /// HEAD of a blob.
     CheckBlob,
     /// GET of a blob.
@@ -35,6 +37,7 @@ impl fmt::Display for Operation {
         formatter.write_str(match self {
             Self::Connect => "reach registry",
             Self::ReadManifest => "read manifest",
+            Self::ListTags => "list the tags of",
             Self::CheckBlob => "check blob",
             Self::ReadBlob => "read blob",
             Self::ReadBundle => "read the bundle from",

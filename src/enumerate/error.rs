@@ -3,8 +3,9 @@
 use std::{io, path::PathBuf};
 
 use crate::{
+    endpoint,
     error::{Failure, Kind},
-    oci::reference::ReferenceError,
+    oci::reference::{ReferenceError, hide_login},
 };
 
 use super::chart::SetError;
@@ -31,6 +32,49 @@ impl From<ErrorKind> for Kind {
 /// reference that was found in an image's place.
 #[derive(Debug, thiserror::Error)]
 pub enum EnumerateError {
+    /// A chart could not be read from a registry.
+    #[error(transparent)]
+    Registry(Box<endpoint::Error>),
+    /// `oci://…` is not followed by a registry and a repository.
+    #[error("`{}` is not a chart in a registry: {source}", hide_login(.chart).escape_debug())]
+    ChartReference {
+        /// What was typed.
+        chart: String,
+        /// What is wrong with it.
+        source: ReferenceError,
+    },
+    /// The chart's version was given twice, differently.
+    #[error("the chart's reference names `{}`, and --chart-version `{}`", .named.escape_debug(), .version.escape_debug())]
+    ChartVersionTwice {
+        /// The tag or digest in the reference.
+        named: String,
+        /// `--chart-version`
+        version: String,
+    },
+    /// `--chart-version` is neither a version nor a range of versions.
+    #[error("--chart-version `{}` is neither a version nor a range of versions", .version.escape_debug())]
+    ChartRange {
+        /// What was typed.
+        version: String,
+    },
+    /// A registry has no such version of a chart.
+    #[error("{chart} has no version{wanted}")]
+    NoChartVersion {
+        /// The chart.
+        chart: String,
+        /// ` that matches …`; empty for any version.
+        wanted: String,
+        /// Some tags that it has.
+        available: Vec<String>,
+    },
+    /// What a registry has under a chart's name is something else.
+    #[error("{chart} is not a Helm chart: {reason}")]
+    NotAChart {
+        /// The chart.
+        chart: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// Helm is not installed.
     #[error("`{}` was not found, and rendering a chart takes Helm", .program.display())]
     HelmMissing {
@@ -189,6 +233,9 @@ impl EnumerateError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::HelmArgument { .. }
+            | Self::ChartReference { .. }
+            | Self::ChartVersionTwice { .. }
+            | Self::ChartRange { .. }
             | Self::Set { .. }
             | Self::Argument(_)
             | Self::Prefix { .. }
@@ -203,6 +250,17 @@ impl EnumerateError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::ChartReference { .. } => {
+                "write oci://REGISTRY/PATH/CHART; pass a login with `docker login`, `helm registry login` or --authfile"
+            }
+            Self::ChartVersionTwice { .. } => "omit one of them",
+            Self::ChartRange { .. } => {
+                "write a version such as 4.53.0, or a range such as ~4.53 or \">=4.50, <5\""
+            }
+            Self::NoChartVersion { available, .. } if !available.is_empty() => {
+                return Some(format!("it has, for example: {}", available.join(", ")));
+            }
+            Self::NotAChart { .. } | Self::NoChartVersion { .. } => "check --chart and --chart-version",
             Self::HelmMissing { .. } => {
                 "install Helm 3 (https://helm.sh/docs/intro/install/) or name it with `--helm PATH`; without \
                  Helm, pass rendered manifests with `--rendered FILE`, or a list of images \
@@ -255,6 +313,18 @@ impl EnumerateError {
 
 impl From<EnumerateError> for Failure {
     fn from(error: EnumerateError) -> Self {
+        if let EnumerateError::Registry(error) = &error {
+            let failure = error.failure();
+            // No image has failed yet: a chart that cannot be read is unreadable input.
+            let kind = if failure.kind == Kind::Image { Kind::Input } else { failure.kind };
+            return Self { kind, ..failure };
+        }
         Self::from_error(error.kind().into(), &error).with_optional_hint(error.hint())
+    }
+}
+
+impl From<endpoint::Error> for EnumerateError {
+    fn from(error: endpoint::Error) -> Self {
+        Self::Registry(Box::new(error))
     }
 }

@@ -24,7 +24,7 @@ pub use self::{
     input::Input,
 };
 pub(crate) use self::{
-    chart::{ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, package_chart},
+    chart::{ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, fetch_published, package_chart},
     image::{Image, ImageUse},
     note::{Note, NoteKind},
 };
@@ -126,6 +126,13 @@ impl Selection {
             exclude: Vec::new(),
             with_chart: false,
         }
+    }
+}
+
+impl Selection {
+    /// Whether the chart is in a registry, to be fetched before [`enumerate()`].
+    pub(crate) fn needs_registry(&self) -> bool {
+        matches!(&self.from, SelectedFrom::Chart(options) if options.chart.starts_with("oci://"))
     }
 }
 

@@ -1,24 +1,38 @@
 //! `images`, and the first step of every job on images: finds the images and names them at the destination.
 
+use std::sync::Arc;
+
 use crate::{
     endpoint::packaged_chart::PackagedChart,
-    enumerate::{self, ChartPackage, Enumeration, Selection},
+    enumerate::{self, ChartOptions, ChartPackage, Enumeration, SelectedFrom, Selection},
     error::{Failure, Kind},
     event::{EventSink, warn},
     lock::Placement,
     oci::{Mapping, Reference, mapping::Root},
-    request::Images,
+    request::{Access, Images},
     waiver::Waivers,
 };
 
 /// Lists the images that would be mirrored, and why.
-pub(crate) async fn run(request: &Images, events: &dyn EventSink) -> Result<Enumeration, Failure> {
-    enumerate(&request.selection, events).await
+pub(crate) async fn run(request: &Images, events: Arc<dyn EventSink>) -> Result<Enumeration, Failure> {
+    let access = Access::open(&request.registries, Arc::clone(&events))?;
+    enumerate(&request.selection, &access, &*events).await
 }
 
-/// Finds the images of a selection, and warns about skipped text and unused filters.
-pub(super) async fn enumerate(selection: &Selection, events: &dyn EventSink) -> Result<Enumeration, Failure> {
-    let found = enumerate::enumerate(selection).await?;
+/// Finds the images of a selection, and warns about skipped text and unused filters. Fetches a chart that is in a
+/// registry.
+pub(super) async fn enumerate(
+    selection: &Selection,
+    access: &Access,
+    events: &dyn EventSink,
+) -> Result<Enumeration, Failure> {
+    let fetched = match &selection.from {
+        SelectedFrom::Chart(options) => fetch_package(options, access).await?,
+        _ => None,
+    };
+    let fetched =
+        fetched.map(|options| Selection { from: SelectedFrom::Chart(options), ..selection.clone() });
+    let found = enumerate::enumerate(fetched.as_ref().unwrap_or(selection)).await?;
     for note in &found.notes {
         warn(events, note.message());
     }
@@ -26,6 +40,15 @@ pub(super) async fn enumerate(selection: &Selection, events: &dyn EventSink) -> 
         warn(events, format!("`{filter}` matches no image: check its spelling"));
     }
     Ok(found)
+}
+
+/// The options with the package of a chart that is in a registry; `None` if the chart is elsewhere.
+pub(super) async fn fetch_package(
+    options: &ChartOptions,
+    access: &Access,
+) -> Result<Option<Box<ChartOptions>>, Failure> {
+    let package = enumerate::fetch_published(options, async || access.source()).await?;
+    Ok(package.map(|package| Box::new(ChartOptions { package: Some(package), ..options.clone() })))
 }
 
 /// The chart of a run in the form that a source needs, if it was packaged on this machine.

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Instant};
 
 use super::{
-    images::{enumerate, name_all, packaged_chart, warn_of_idle_waivers},
+    images::{enumerate, fetch_package, name_all, packaged_chart, warn_of_idle_waivers},
     record::{Copied, Record},
 };
 use crate::{
@@ -24,8 +24,8 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     let Sync { images, destination, registries, platforms, copy, .. } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
     let Job { mappings, placement, chart, packaged, foreign_layers, earlier } = match images {
-        ImagesFrom::Selection(selection) => selected(selection, request, &*events).await?,
-        ImagesFrom::Lock { chart } => locked(chart.as_deref(), request).await?,
+        ImagesFrom::Selection(selection) => selected(selection, request, &access, &*events).await?,
+        ImagesFrom::Lock { chart } => locked(chart.as_deref(), request, &access).await?,
     };
     let record = Record::prepare((!copy.dry_run).then(|| request.lock()))?;
     let source = access.source()?.with_foreign_layers(foreign_layers);
@@ -66,8 +66,13 @@ struct Job {
 }
 
 /// The images of a chart, manifests or a list.
-async fn selected(selection: &Selection, request: &Sync, events: &dyn EventSink) -> Result<Job, Failure> {
-    let found = enumerate(selection, events).await?;
+async fn selected(
+    selection: &Selection,
+    request: &Sync,
+    access: &Access,
+    events: &dyn EventSink,
+) -> Result<Job, Failure> {
+    let found = enumerate(selection, access, events).await?;
     let mut sources: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
     let chart = found.package.as_ref().map(|package| package.reference.clone());
     sources.extend(chart.clone());
@@ -86,11 +91,11 @@ async fn selected(selection: &Selection, request: &Sync, events: &dyn EventSink)
 }
 
 /// The images of the lock, at its digests and under its names.
-async fn locked(chart: Option<&LockedChart>, request: &Sync) -> Result<Job, Failure> {
+async fn locked(chart: Option<&LockedChart>, request: &Sync, access: &Access) -> Result<Job, Failure> {
     let path = request.lock();
     let lock = Lock::read(path).map_err(|error| unreadable(&error))?;
     let sources = lock.images.iter().map(|image| pinned(image, path)).collect::<Result<Vec<_>, _>>()?;
-    let packaged = locked_chart(&lock, chart, path).await?;
+    let packaged = locked_chart(&lock, chart, path, access).await?;
     let destination = &request.destination;
     let root = &destination.root;
     let to = root.to_string();
@@ -120,11 +125,21 @@ async fn locked(chart: Option<&LockedChart>, request: &Sync) -> Result<Job, Fail
     })
 }
 
+/// Whether a text can only be looked up in the chart repository: a lock must not choose a file or a URL.
+fn is_chart_name(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.bytes().all(is_allowed)
+        && !name.ends_with(".tgz")
+        && !name.ends_with(".tar.gz")
+}
+
 /// With `--with-chart`, packages the lock's chart again: it must have the same digest.
 async fn locked_chart(
     lock: &Lock,
     wanted: Option<&LockedChart>,
     path: &Path,
+    access: &Access,
 ) -> Result<Option<PackagedChart>, Failure> {
     let packaged = lock.placement().and_then(|placement| placement.chart.as_ref());
     let (reference, identity) = match (packaged, &lock.chart) {
@@ -142,7 +157,14 @@ async fn locked_chart(
     let Some(wanted) = wanted else {
         return Ok(Some(PackagedChart { reference: reference.clone(), artifact: None }));
     };
-    let package = enumeration::package_chart(&wanted.options_for(identity)).await?;
+    if wanted.name.is_none() && !is_chart_name(&identity.name) {
+        let message =
+            format!("the lock {} names the chart `{}`, which is not a name", path.display(), identity.name);
+        return Err(Failure::new(Kind::Input, message).with_hint("name the chart with --chart"));
+    }
+    let options = wanted.options_for(identity);
+    let fetched = fetch_package(&options, access).await?;
+    let package = enumeration::package_chart(fetched.as_deref().unwrap_or(&options)).await?;
     let locked = lock.images.iter().find(|image| image.source == *reference);
     let locked = locked.and_then(|image| image.digest.as_ref());
     let found = package.artifact.as_ref().map(|artifact| artifact.manifest().digest());

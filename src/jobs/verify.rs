@@ -141,7 +141,7 @@ async fn with_source(
     events: &dyn EventSink,
 ) -> Result<Comparison, Failure> {
     let Mirror { root, naming, foreign_layers } = *mirror;
-    let found = enumerate(selection, events).await?;
+    let found = enumerate(selection, access, events).await?;
     let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
     let placement = naming.placement(Some(root), Naming::default(), found.source_prefix, None);
     let mappings = name_all(&placement, root, &references)?;

@@ -58,10 +58,7 @@ impl Request {
     /// Validates a command line.
     pub(crate) fn new(command: Command) -> Result<Self, Failure> {
         Ok(match command {
-            Command::Images(args) => {
-                check_stdin(&Stdin { selection: Some(&args.selection), ..Stdin::default() })?;
-                Self::Images(Images { selection: selection::selection(args.selection, false) })
-            }
+            Command::Images(args) => Self::Images(Images::new(*args)?),
             Command::Sync(args) => Self::Sync(Box::new(Sync::new(*args)?)),
             Command::Verify(args) => Self::Verify(Box::new(Verify::new(*args)?)),
             Command::Inspect(args) => Self::Inspect(Inspect::new(args)?),
@@ -112,6 +109,26 @@ fn check_stdin(stdin: &Stdin<'_>) -> Result<(), Failure> {
 /// `images`
 pub(crate) struct Images {
     pub(crate) selection: Selection,
+    /// For a chart that is in a registry.
+    pub(crate) registries: RegistrySettings,
+}
+
+impl Images {
+    fn new(args: cli::Images) -> Result<Self, Failure> {
+        check_stdin(&Stdin {
+            selection: Some(&args.selection),
+            registries: Some(&args.registries),
+            ..Stdin::default()
+        })?;
+        let selection = selection::selection(args.selection, false);
+        // Without such a chart no registry is asked, and a mistake in these settings does no harm.
+        let registries = if selection.needs_registry() {
+            RegistrySettings::new(args.registries)?
+        } else {
+            RegistrySettings::default()
+        };
+        Ok(Self { selection, registries })
+    }
 }
 
 /// `inspect`

@@ -185,6 +185,7 @@ impl Words {
             include_crds,
             helm_args,
             helm,
+            package: _,
         } = options;
         let repository = (repository != DEFAULT_REPOSITORY).then(|| without_password(repository));
         self.flag("--repo", repository);

@@ -118,5 +118,6 @@ pub(super) fn chart_options(args: SelectionArgs) -> ChartOptions {
         include_crds: args.include_crds,
         helm_args: args.helm_arg,
         helm: args.helm,
+        package: None,
     }
 }

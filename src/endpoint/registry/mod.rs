@@ -110,6 +110,11 @@ impl Registries {
         cell.get_or_init(|| self.find(registry)).await.clone()
     }
 
+    /// All tags of a repository; `None` if there is no such repository.
+    pub(crate) async fn tags(&self, repository: &Repository) -> Result<Option<Vec<String>>, Error> {
+        manifests::tags(&*self.host(repository).await?, repository).await
+    }
+
     fn new_host(&self, origin: Origin, authenticator: Option<Authenticator>) -> Host {
         let (network, events) = (Arc::clone(&self.network), Arc::clone(&self.events));
         Host::new(self.side, origin, network, authenticator, events, self.tuning)

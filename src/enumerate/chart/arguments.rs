@@ -78,6 +78,28 @@ pub(super) fn check(arguments: &[String]) -> Result<Passed, EnumerateError> {
     Ok(passed)
 }
 
+/// Checks raw arguments for a chart that Helm does not download: those about the download would have no effect. Returns
+/// whether `--devel` is among them.
+pub(super) fn check_for_published(arguments: &[String]) -> Result<bool, EnumerateError> {
+    const INSTEAD: [(&str, &str); 8] = [
+        ("--username", "Helm does not download this chart: use `--authfile` or `docker login`"),
+        ("--password", "Helm does not download this chart: use `--authfile` or `docker login`"),
+        ("--registry-config", "Helm does not download this chart: use `--authfile`"),
+        ("--ca-file", "Helm does not download this chart: use `--ca-cert`"),
+        ("--cert-file", "Helm does not download this chart: use `--client-cert`"),
+        ("--key-file", "Helm does not download this chart: use `--client-key`"),
+        ("--plain-http", "Helm does not download this chart: use `--plain-http HOST`"),
+        ("--insecure-skip-tls-verify", "Helm does not download this chart: use `--insecure HOST`"),
+    ];
+    let name =
+        |argument: &String| argument.split_once('=').map_or(argument.clone(), |(name, _)| name.to_owned());
+    let names: Vec<String> = arguments.iter().map(name).collect();
+    match INSTEAD.iter().find(|(flag, _)| names.iter().any(|name| name == flag)) {
+        Some((flag, reason)) => Err(EnumerateError::HelmArgument { argument: (*flag).to_owned(), reason }),
+        None => Ok(arguments.iter().any(|argument| argument == "--devel" || argument == "--devel=true")),
+    }
+}
+
 fn refuse(argument: &str, name: &str) -> Result<(), EnumerateError> {
     // `-fvalues.yaml` is the short flag with its value attached.
     let is_short = |flag: &str| flag.len() == 2 && !name.starts_with("--") && name.starts_with(flag);

@@ -4,6 +4,7 @@
 //! repository; every path is made absolute before. A chart that is not local is pulled first, so that what
 //! is identified, hashed and rendered is one and the same file. What the sub-modules are for:
 //!
+//! - [`published`] fetches a chart from a registry, at a version that [`versions`] chooses as Helm does;
 //! - [`location`] tells a local chart from one to pull, and makes paths absolute;
 //! - [`arguments`] writes Helm's command lines and checks raw ones;
 //! - [`values`] brings `--set` and `--set-string` to Helm without showing them to `ps`, with [`strvals`]
@@ -15,15 +16,19 @@ mod arguments;
 mod helm;
 mod location;
 mod package;
+mod published;
 mod secrets;
 mod strvals;
 mod values;
+mod versions;
 
 pub(crate) use package::ChartPackage;
+pub(crate) use published::fetch as fetch_published;
 pub(super) use strvals::SetError;
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
@@ -73,6 +78,8 @@ pub struct ChartOptions {
     pub helm_args: Vec<String>,
     /// The program; `helm` on the `PATH` if absent.
     pub helm: Option<PathBuf>,
+    /// The package of an `oci://…` chart, which Helm does not fetch itself.
+    pub package: Option<Bytes>,
 }
 
 impl Default for ChartOptions {
@@ -91,6 +98,7 @@ impl Default for ChartOptions {
             include_crds: false,
             helm_args: Vec::new(),
             helm: None,
+            package: None,
         }
     }
 }
@@ -140,6 +148,11 @@ async fn obtain(
     options: &ChartOptions,
     passed: &arguments::Passed,
 ) -> Result<PathBuf, EnumerateError> {
+    if let Some(package) = &options.package {
+        let path = helm.private_folder("fetched")?.join("chart.tgz");
+        tokio::fs::write(&path, package).await.map_err(EnumerateError::Workspace)?;
+        return Ok(path);
+    }
     match Location::find(&options.chart)? {
         Location::Local(path) => Ok(path),
         Location::Remote => pull(helm, options, passed).await,

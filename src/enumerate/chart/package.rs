@@ -12,12 +12,12 @@ use std::{
 use flate2::{Compression, GzBuilder, read::GzDecoder};
 use serde_json::Value;
 
-use super::{super::EnumerateError, ChartOptions, arguments, helm::Helm};
+use super::{super::EnumerateError, ChartOptions, arguments, helm::Helm, published::Published};
 use crate::oci::{ChartArtifact, Digest, Reference, chart};
 
 /// The largest package that is taken along, in bytes. It is held in memory; Helm installs nothing near this size,
 /// because a release must fit into a Kubernetes Secret.
-const LARGEST_PACKAGE: u64 = 32 * 1024 * 1024;
+pub(super) const LARGEST_PACKAGE: u64 = 32 * 1024 * 1024;
 /// The largest that a package of a folder may unpack to, in bytes.
 const LARGEST_UNPACKED: u64 = 8 * LARGEST_PACKAGE;
 
@@ -45,8 +45,7 @@ pub(super) async fn package(
     let text = |field: &str| metadata.get(field).and_then(Value::as_str).unwrap_or_default();
     let (name, version) = (text("name"), text("version"));
     let refused = |source| EnumerateError::ChartName { name: name.to_owned(), source };
-    if let Some(published) = options.chart.strip_prefix("oci://") {
-        let published: Reference = published.parse().map_err(refused)?;
+    if let Some(published) = Published::parse(&options.chart)? {
         let reference = Reference::tagged(published.repository().clone(), &chart::tag_of(version));
         return Ok(ChartPackage { reference: reference.map_err(refused)?, artifact: None, digest });
     }

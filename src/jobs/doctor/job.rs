@@ -35,7 +35,7 @@ pub(crate) async fn run(request: &Doctor, events: Arc<dyn EventSink>) -> Result<
     let deadline = Deadline::new(*timeout, retries);
 
     let ((helm, images), (registry, reached)) = tokio::join!(
-        async { tokio::join!(helm(request), images(request, &*events)) },
+        async { tokio::join!(helm(request), images(request, &access, &*events)) },
         reach(destination, &access, &deadline),
     );
     let (sources, pushes) = tokio::join!(
@@ -63,9 +63,9 @@ struct Images {
     results: Vec<CheckResult>,
 }
 
-async fn images(request: &Doctor, events: &dyn EventSink) -> Images {
+async fn images(request: &Doctor, access: &Access, events: &dyn EventSink) -> Images {
     let limit = SHORTEST_RENDERING.max(request.timeout);
-    let found = tokio::time::timeout(limit, enumerate(&request.selection, events)).await;
+    let found = tokio::time::timeout(limit, enumerate(&request.selection, access, events)).await;
     let found = found.unwrap_or_else(|_| {
         let message = format!("listing the images took longer than {} s", limit.as_secs());
         Err(Failure::new(Kind::Input, message).with_hint("pass a longer --timeout SECONDS"))

@@ -29,7 +29,7 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     let Export { to, base, keep_going, lock, selection, naming, registries, platforms, .. } = request;
     let files = output(to, &*events)?;
     let access = Access::open(registries, Arc::clone(&events))?;
-    let found = enumerate(selection, &*events).await?;
+    let found = enumerate(selection, &access, &*events).await?;
     let mut references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
     let waivers = platforms.waivers();
     warn_of_idle_waivers(&waivers, &references, &*events);

@@ -2,10 +2,12 @@
 
 mod push;
 mod read;
+mod tags;
 
 pub(super) use self::{
     push::put,
     read::{digest, get},
+    tags::tags,
 };
 use super::{error::RegistryError, host::Host};
 use crate::oci::{Repository, Target};

@@ -201,7 +201,8 @@ fn named_digest(response: &Response) -> Option<Digest> {
     response.headers().get(DIGEST_HEADER)?.to_str().ok()?.parse().ok()
 }
 
-async fn read_body(mut response: Response, stall: Duration) -> Result<Bytes, Cause> {
+/// Reads a body of at most [`LARGEST_MANIFEST`] bytes.
+pub(super) async fn read_body(mut response: Response, stall: Duration) -> Result<Bytes, Cause> {
     let mut bytes = BytesMut::new();
     loop {
         let piece = tokio::time::timeout(stall, response.chunk())
