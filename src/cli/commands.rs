@@ -174,6 +174,21 @@ pub(crate) struct Inspect {
     #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
 
+    /// The only registry that receives --to-username and its password
+    ///
+    /// [env: THORAS_MIRROR_TO]
+    #[arg(
+        long,
+        value_name = "REGISTRY[/PATH]",
+        verbatim_doc_comment,
+        help_heading = "Credentials (in addition to Docker's configuration)"
+    )]
+    pub to: Option<String>,
+
+    /// How to log in there.
+    #[command(flatten)]
+    pub login: LoginArgs,
+
     /// How to connect to registries.
     #[command(flatten)]
     pub registries: RegistryArgs,

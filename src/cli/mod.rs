@@ -42,6 +42,8 @@ pub(crate) mod variable {
     pub(crate) const LOCK: &str = "THORAS_MIRROR_LOCK";
     /// The destination.
     pub(crate) const TO: &str = "THORAS_MIRROR_TO";
+    /// The user name for the destination.
+    pub(crate) const TO_USERNAME: &str = "THORAS_MIRROR_TO_USERNAME";
     /// The password for the destination.
     pub(crate) const TO_PASSWORD: &str = "THORAS_MIRROR_TO_PASSWORD";
     /// The license key itself.

@@ -34,7 +34,8 @@ pub(crate) struct RegistryArgs {
     #[arg(long, value_name = "HOST[:PORT]", env = "THORAS_MIRROR_PLAIN_HTTP", value_delimiter = ',')]
     pub plain_http: Vec<String>,
 
-    /// Also trust this certificate authority, for HOST or for every registry (repeatable)
+    /// Also trust this certificate authority, or this server's own certificate, for HOST or for every registry
+    /// (repeatable)
     #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CA_CERT", value_delimiter = ',')]
     pub ca_cert: Vec<String>,
 

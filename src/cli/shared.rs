@@ -59,7 +59,7 @@ pub(crate) struct SelectionArgs {
     #[arg(long, value_name = "URL", env = "THORAS_MIRROR_REPO")]
     pub repo: Option<String>,
 
-    /// The chart's version [default: the latest]
+    /// The chart's version, or a range such as ~4.53 [default: the latest]
     #[arg(long, value_name = "VERSION", env = "THORAS_MIRROR_CHART_VERSION")]
     pub chart_version: Option<String>,
 
@@ -185,8 +185,8 @@ pub(crate) struct NamingArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Credentials (in addition to Docker's configuration)")]
 pub(crate) struct LoginArgs {
-    /// The user name for --to
-    #[arg(long, value_name = "NAME", env = "THORAS_MIRROR_TO_USERNAME", value_parser = NonEmptyStringValueParser::new())]
+    /// The user name for the registry in --to; no other registry receives it
+    #[arg(long, value_name = "NAME", env = super::variable::TO_USERNAME, value_parser = NonEmptyStringValueParser::new())]
     pub to_username: Option<String>,
 
     /// Read the password for --to from standard input (or set THORAS_MIRROR_TO_PASSWORD)

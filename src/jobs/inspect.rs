@@ -25,7 +25,7 @@ pub(crate) enum Found {
 }
 
 pub(crate) async fn run(request: &Inspect, events: Arc<dyn EventSink>) -> Result<Found, Failure> {
-    let source = Access::open(&request.registries, events)?.source()?;
+    let source = Access::open(&request.registries, events)?.source_with_login(request.login.as_ref()).await?;
     if let (true, Some(reference)) = (request.raw, request.images.first()) {
         let root = root(&source, reference).await.map_err(|error| error.failure())?;
         return Ok(Found::Raw(root.bytes().clone()));

@@ -52,11 +52,21 @@ impl Access {
 
     /// The registries that images come from. Only they receive the license.
     pub(crate) fn source(&self) -> Result<Registries, Failure> {
-        let mut credentials = self.credentials()?;
-        if let Some(license) = &self.license {
-            credentials = credentials.with_license(license.clone());
-        }
+        Ok(self.connector.open(Side::Source, self.source_credentials()?))
+    }
+
+    /// The same with the login for the registry of `--to`, to read images from there.
+    pub(crate) async fn source_with_login(&self, login: Option<&Login>) -> Result<Registries, Failure> {
+        let credentials = self.with_login(self.source_credentials()?, Side::Source, login).await?;
         Ok(self.connector.open(Side::Source, credentials))
+    }
+
+    fn source_credentials(&self) -> Result<Credentials, Failure> {
+        let credentials = self.credentials()?;
+        Ok(match &self.license {
+            Some(license) => credentials.with_license(license.clone()),
+            None => credentials,
+        })
     }
 
     /// The registry that images go to.

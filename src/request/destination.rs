@@ -4,7 +4,7 @@ use std::env;
 
 use secrecy::SecretString;
 
-use super::usage;
+use super::{setting, usage};
 use crate::{
     cli::{DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, variable},
     confirm::CheckLevel,
@@ -92,6 +92,18 @@ pub(crate) struct Login {
     pub(crate) registry: String,
     pub(crate) username: String,
     pub(crate) password: Password,
+}
+
+/// The login for `--to` of a command that also does without one. A pipeline may export a user name and a password for
+/// other commands: without a destination they are not used.
+pub(super) fn optional_login(args: LoginArgs, to: Option<String>) -> Result<Option<Login>, Failure> {
+    let named = to.or_else(|| setting::variable(variable::TO).map(|to| to.value));
+    let exported = setting::variable(variable::TO_USERNAME).map(|name| name.value);
+    if named.is_none() && args.to_username == exported && !args.to_password_stdin {
+        return Ok(None);
+    }
+    let named = named.as_deref().filter(|_| args.to_username.is_some()).map(root).transpose()?;
+    Login::new(args, named.as_ref())
 }
 
 /// Where a password comes from.

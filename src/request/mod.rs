@@ -136,12 +136,18 @@ pub(crate) struct Inspect {
     pub(crate) images: Vec<Reference>,
     /// Print the manifest of the only image byte for byte.
     pub(crate) raw: bool,
+    /// The login for the registry of `--to`.
+    pub(crate) login: Option<Login>,
     pub(crate) registries: RegistrySettings,
 }
 
 impl Inspect {
     fn new(args: cli::Inspect) -> Result<Self, Failure> {
-        check_stdin(&Stdin { registries: Some(&args.registries), ..Stdin::default() })?;
+        check_stdin(&Stdin {
+            registries: Some(&args.registries),
+            login: Some(&args.login),
+            ..Stdin::default()
+        })?;
         let parse = |text: &String| {
             text.parse::<Reference>().map_err(|error| Failure::from_error(Kind::Usage, &error))
         };
@@ -149,7 +155,8 @@ impl Inspect {
         if args.raw && images.len() > 1 {
             return Err(usage("--raw takes exactly one image"));
         }
-        Ok(Self { images, raw: args.raw, registries: RegistrySettings::new(args.registries)? })
+        let login = destination::optional_login(args.login, args.to)?;
+        Ok(Self { images, raw: args.raw, login, registries: RegistrySettings::new(args.registries)? })
     }
 }
 

@@ -7,6 +7,7 @@ use crate::support::{
     process::{Mirror, Outcome},
     registry::{Options, Registry},
     scripted::Scripted,
+    serving::Serving,
     tls::Authority,
 };
 
@@ -44,6 +45,52 @@ async fn a_private_authority_is_trusted_only_if_configured() {
     let _ = inspect(&image, &["--ca-cert", &format!("{host}={}", text(&file))]).await.expect_success();
     let elsewhere = format!("reg.example={}", text(&file));
     let _ = inspect(&image, &["--ca-cert", &elsewhere]).await.expect_code(1);
+}
+
+/// The server's own certificate is passed, as to curl, crane and skopeo: with our own server and CNCF distribution.
+#[tokio::test]
+async fn a_self_signed_certificate_works_for_its_host_and_no_other_bug() {
+    let own = Authority::self_signed();
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (own.server_certificate_file(), own.server_key_file());
+    let flags = ["--tls-cert", text(&certificate), "--tls-key", text(&key)];
+    let ours = Serving::start(&folder.path().join("registry"), &flags).await;
+    let theirs = Registry::start_with(Options::default().tls(&own)).await;
+    let source = Scripted::start().await;
+    source.with_store(|store| store.insert("app", &SampleImage::multi_platform("1")));
+    let from = source.address().image("app", "1");
+    for host in [&ours.address.host_port, &theirs.address().host_port] {
+        let sync = async |flags: &[&str]| {
+            Mirror::new(["sync", &from, "--to", &format!("{host}/a")].iter().chain(flags)).run().await
+        };
+        let refused = sync(&[]).await.expect_code(1);
+        assert!(refused.stderr.contains(&format!("--ca-cert {host}=FILE")), "{refused}");
+        let scoped = format!("{host}={}", text(&certificate));
+        let _ = sync(&["--ca-cert", &scoped]).await.expect_success();
+        let _ = sync(&["--ca-cert", text(&certificate)]).await.expect_success();
+        let elsewhere = format!("reg.example={}", text(&certificate));
+        let _ = sync(&["--ca-cert", &elsewhere]).await.expect_code(1);
+        // Another certificate with the same names is another certificate.
+        let imposter = Authority::self_signed();
+        let _ = sync(&["--ca-cert", text(&imposter.server_certificate_file())]).await.expect_code(1);
+    }
+}
+
+/// Together with `--ca-cert`, the connection is set up another way.
+#[tokio::test]
+async fn a_client_certificate_is_presented_to_a_self_signed_registry() {
+    let own = Authority::self_signed();
+    let clients = Authority::new();
+    let registry = Registry::start_with(Options::default().mutual_tls_for(&own, &clients)).await;
+    let source = Scripted::start().await;
+    source.with_store(|store| store.insert("app", &SampleImage::multi_platform("1")));
+    let (from, to) = (source.address().image("app", "1"), registry.address().host_port.clone());
+    let (ca, certificate) = (own.server_certificate_file(), clients.client_certificate_file());
+    let key = clients.client_key_file();
+    let base = ["sync", &from, "--to", &to, "--ca-cert", text(&ca)];
+    let _ = Mirror::new(base).run().await.expect_code(1);
+    let with = ["--client-cert", text(&certificate), "--client-key", text(&key)];
+    let _ = Mirror::new(base.iter().chain(&with)).run().await.expect_success();
 }
 
 #[tokio::test]

@@ -119,11 +119,29 @@ async fn a_bundles_lock_does_not_direct_the_login_of_to() {
     let (source, mirror, _synced) = mirrored().await;
     let image = source.address().image("vendor/web", "1");
     let exported = Mirror::new(["bundle", "export", "-o", "b.tar", &image]).run().await.expect_success();
-    let hostile = hostile().await;
-    // The name of the source in the index and in the lock has the same length.
     let path = exported.folder().join("b.tar");
     let import = |to: String| Mirror::new(["bundle", "import", path.to_str().unwrap(), "--to", &to]);
     let outcome = with_login(import(to(&mirror))).run().await.expect_success();
-    assert_no_login(&hostile, &outcome);
     assert_no_login(&source, &outcome);
+}
+
+#[tokio::test]
+async fn inspect_takes_the_login_of_to_for_that_host_only() {
+    let (_source, mirror, _synced) = mirrored().await;
+    let hostile = hostile().await;
+    let (here, there) =
+        (mirror.address().image("mirror/web", "1"), hostile.address().image("mirror/web", "1"));
+    let inspect = |more: &[&str]| with_login(Mirror::new(["inspect"].iter().chain(more)));
+    let _ = inspect(&["--to", &to(&mirror), &here]).run().await.expect_success();
+    let _ = inspect(&[&here]).env("THORAS_MIRROR_TO", to(&mirror)).run().await.expect_success();
+    let outcome = inspect(&["--to", &to(&mirror), &there]).run().await.expect_code(4);
+    assert_no_login(&hostile, &outcome);
+    // Exported for other commands, it is not used without a destination.
+    let outcome = inspect(&[&there]).run().await.expect_code(4);
+    assert_no_login(&hostile, &outcome);
+    let typed = Mirror::new(["inspect", "--to-username", USER, "--to-password-stdin", &here]).stdin(PASSWORD);
+    let outcome = typed.run().await.expect_code(2);
+    assert!(outcome.stderr.contains("neither --to nor THORAS_MIRROR_TO names it"), "{outcome}");
+    let typed = ["inspect", "--to", &to(&mirror), "--to-username", USER, "--to-password-stdin", &here];
+    let _ = Mirror::new(typed).stdin(PASSWORD).run().await.expect_success();
 }

@@ -274,3 +274,55 @@ async fn a_registry_that_repeats_the_token() {
     assert_was_sent(&registry, &format!("Bearer {TOKEN}"));
     assert!(registry.count("POST", "/mirror/") > 0);
 }
+
+/// Not only in messages: in a path, a media type, a header, a name.
+#[tokio::test]
+async fn a_registry_that_repeats_the_credential_elsewhere_bug() {
+    let encoded = basic(USER, WORD).strip_prefix("Basic ").unwrap().to_owned();
+    for secret in [WORD, &encoded] {
+        let media_type = format!("application/{secret}");
+        let json = |document: &serde_json::Value| Action::Answer(Answer::json(200, document));
+        let actions = [
+            Action::redirect(&format!("ftp://elsewhere.example/{secret}")),
+            Action::redirect(&format!("http://169.254.169.254/{secret}/x?{secret}=x")),
+            Action::header("content-type", &media_type),
+            json(&json!({ "schemaVersion": 2, "mediaType": media_type, "layers": [] })),
+            json(&json!({ "schemaVersion": 2, "config": { "mediaType": media_type } })),
+            Action::error(404, secret),
+            Action::error(500, secret),
+        ];
+        let runs = actions.iter().flat_map(|action| ["table", "json"].map(|output| (action, output)));
+        let runs = stream::iter(runs).map(|(action, output)| async {
+            let registry = Scripted::start().await;
+            registry.with_store(|store| store.insert("team/app", &SampleImage::multi_platform("1")));
+            demand_basic(&registry, &[&basic(USER, WORD)]);
+            // The first request carries no credential yet.
+            registry.on("GET", "/manifests/1").nth(2).then(action.clone());
+            let host = &registry.address().host_port;
+            let config = json!({ "auths": { host: { "auth": encoded } } }).to_string();
+            let inspect = ["-v", "inspect", "-o", output, &registry.address().image("team/app", "1")];
+            let outcome = Mirror::new(inspect).env("DOCKER_AUTH_CONFIG", &config).run().await;
+            assert_hidden(&outcome, &[secret], output);
+            assert_was_sent(&registry, &basic(USER, WORD));
+        });
+        runs.buffered(AT_ONCE).collect::<Vec<()>>().await;
+    }
+}
+
+/// A password that is the same in a path and in a header.
+const WORD: &str = "s3cret-and-l0ng";
+
+#[tokio::test]
+async fn a_token_server_whose_path_repeats_the_credential_bug() {
+    let registry = Scripted::start().await;
+    registry.with_store(|store| store.insert("team/app", &SampleImage::multi_platform("1")));
+    let realm = format!("{}/{WORD}/token", registry.address().url());
+    registry.demand(&format!("Bearer realm=\"{realm}\",service=\"{WORD}\""), &[]);
+    registry.on("GET", "/token").then(Action::error(403, "DENIED"));
+    let encoded = basic(USER, WORD).strip_prefix("Basic ").unwrap().to_owned();
+    let config = json!({ "auths": { &registry.address().host_port: { "auth": encoded } } }).to_string();
+    let inspect = Mirror::new(["-v", "inspect", &registry.address().image("team/app", "1")]);
+    let outcome = inspect.env("DOCKER_AUTH_CONFIG", config).run().await.expect_code(4);
+    assert_hidden(&outcome, &[WORD], "realm");
+    assert_was_sent(&registry, &basic(USER, WORD));
+}

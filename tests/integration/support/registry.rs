@@ -26,6 +26,7 @@ pub struct Options<'a> {
     auth: Option<Value>,
     htpasswd: Option<String>,
     asks_for_certificate: bool,
+    clients: Option<&'a Authority>,
     ipv6: bool,
 }
 
@@ -40,6 +41,12 @@ impl<'a> Options<'a> {
     #[must_use]
     pub fn mutual_tls(self, authority: &'a Authority) -> Self {
         Self { authority: Some(authority), asks_for_certificate: true, ..self }
+    }
+
+    /// The same, with another authority for the certificates of clients.
+    #[must_use]
+    pub fn mutual_tls_for(self, authority: &'a Authority, clients: &'a Authority) -> Self {
+        Self { clients: Some(clients), ..self.mutual_tls(authority) }
     }
 
     /// Listens on `[::1]`.
@@ -120,7 +127,7 @@ impl Registry {
             authority: options.authority.map(Authority::certificate_file),
         };
         let client = match options.authority.filter(|_| options.asks_for_certificate) {
-            Some(authority) => address.http_client_with(authority),
+            Some(authority) => address.http_client_with(options.clients.unwrap_or(authority)),
             None => address.http_client(),
         };
         let (markers, cleared) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -263,7 +270,8 @@ fn configuration(options: &Options<'_>, folder: &Path, listen: SocketAddr) -> St
             "key": authority.server_key_file(),
         });
         if options.asks_for_certificate {
-            configuration["http"]["tls"]["clientcas"] = json!([authority.certificate_file()]);
+            configuration["http"]["tls"]["clientcas"] =
+                json!([options.clients.unwrap_or(authority).certificate_file()]);
         }
     }
     if let Some(auth) = &options.auth {

@@ -50,6 +50,23 @@ impl Authority {
         })
     }
 
+    /// A server certificate that signs itself and is marked as an authority, as `openssl req -x509` makes it.
+    pub fn self_signed() -> Self {
+        let made = Self::new();
+        let names = ["localhost", "127.0.0.1", "::1", REMOTE_HOST].map(str::to_owned);
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "test server");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let server_key = KeyPair::generate().unwrap();
+        let server_certificate = params.self_signed(&server_key).unwrap();
+        for name in ["authority.pem", "server.pem"] {
+            std::fs::write(made.folder.path().join(name), server_certificate.pem()).unwrap();
+        }
+        std::fs::write(made.folder.path().join("server.key"), server_key.serialize_pem()).unwrap();
+        let certificate = server_certificate.der().clone();
+        Self { certificate, server_certificate, server_key, ..made }
+    }
+
     fn with_server(change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "test authority");

@@ -3,10 +3,12 @@
 //! 1. the login for this side (`--to-username` and its password), bound to the host of `--to`;
 //! 2. the license, bound to the vendor's registry ([`super::license`]);
 //! 3. `--authfile`;
-//! 4. `REGISTRY_AUTH_FILE`, `DOCKER_AUTH_CONFIG`, `DOCKER_CONFIG` or `~/.docker/config.json`, and the
-//!    `auth.json` of Podman, Skopeo and Buildah.
+//! 4. `REGISTRY_AUTH_FILE`, `DOCKER_AUTH_CONFIG`, `DOCKER_CONFIG` or `~/.docker/config.json`;
+//! 5. the `auth.json` of Podman, Skopeo and Buildah: below `XDG_RUNTIME_DIR`, or without it `/run/containers/UID`, then
+//!    below `~/.config/containers`;
+//! 6. Helm's: `HELM_REGISTRY_CONFIG`, or `registry/config.json` below `HELM_CONFIG_HOME` or `~/.config/helm`.
 //!
-//! The first with a key for the repository wins. The last group is read on first use, so a broken file does not affect
+//! The first with a key for the repository wins. The last three groups are read on first use, so a broken file does not affect
 //! a run that does not need it.
 
 use std::{env, ffi::OsString, path::PathBuf, time::Duration};
@@ -37,15 +39,25 @@ pub struct Environment {
     pub home: Option<PathBuf>,
     /// `XDG_RUNTIME_DIR`: holds `containers/auth.json`.
     pub runtime: Option<PathBuf>,
-    /// `XDG_CONFIG_HOME`: holds `containers/auth.json`, instead of `~/.config`.
+    /// `/run/containers/UID`: holds `auth.json` for a user without `XDG_RUNTIME_DIR`.
+    pub run_containers: Option<PathBuf>,
+    /// `XDG_CONFIG_HOME`: holds `containers/auth.json` and `helm`, instead of `~/.config`.
     pub config_home: Option<PathBuf>,
+    /// `HELM_REGISTRY_CONFIG`: Helm's logins.
+    pub helm_registry_config: Option<PathBuf>,
+    /// `HELM_CONFIG_HOME`: holds `registry/config.json`, instead of `helm` in the folder for configurations.
+    pub helm_config_home: Option<PathBuf>,
 }
 
 impl Environment {
-    /// The environment of this process.
+    /// The environment and the user of this process.
     #[must_use]
     pub fn of_process() -> Self {
-        Self::of(|name| env::var_os(name))
+        let own = rustix::process::getuid().as_raw();
+        Self {
+            run_containers: Some(PathBuf::from(format!("/run/containers/{own}"))),
+            ..Self::of(|name| env::var_os(name))
+        }
     }
 
     /// Reads each variable with `variable`. An empty variable counts as unset.
@@ -59,7 +71,10 @@ impl Environment {
             docker_config: path("DOCKER_CONFIG"),
             home: path("HOME"),
             runtime: path("XDG_RUNTIME_DIR"),
+            run_containers: None,
             config_home: path("XDG_CONFIG_HOME"),
+            helm_registry_config: path("HELM_REGISTRY_CONFIG"),
+            helm_config_home: path("HELM_CONFIG_HOME"),
         }
     }
 
@@ -67,13 +82,22 @@ impl Environment {
         let below_home = |name: &str| self.home.as_ref().map(|home| home.join(name));
         let docker = self.docker_config.clone().or_else(|| below_home(".docker"));
         let config_home = self.config_home.clone().or_else(|| below_home(".config"));
-        let containers = |folder: PathBuf| ConfigLocation::Optional(folder.join("containers/auth.json"));
+        let containers = |folder: &PathBuf| folder.join("containers/auth.json");
+        // As containers-auth.json(5) says: the second only without the first.
+        let runtime = self.runtime.as_ref().map(containers);
+        let own = self.run_containers.as_ref().map(|folder| folder.join("auth.json"));
+        // The folder may belong to root and be closed to this user.
+        let runtime = runtime.or_else(|| own.filter(|file| file.exists()));
+        let helm_home = self.helm_config_home.clone();
+        let helm_home = helm_home.or_else(|| config_home.as_ref().map(|folder| folder.join("helm")));
+        let helm = helm_home.map(|folder| folder.join("registry/config.json"));
         [
             self.registry_auth_file.clone().map(ConfigLocation::Required),
             self.docker_auth_config.clone().map(ConfigLocation::Content),
             docker.map(|folder| ConfigLocation::Optional(folder.join("config.json"))),
-            self.runtime.clone().map(containers),
-            config_home.map(containers),
+            runtime.map(ConfigLocation::Optional),
+            config_home.as_ref().map(containers).map(ConfigLocation::Optional),
+            self.helm_registry_config.clone().or(helm).map(ConfigLocation::Optional),
         ]
         .into_iter()
         .flatten()
@@ -139,6 +163,7 @@ impl Credentials {
     /// Adds the credential from the flag or variable `flag`. It is sent only to `registry`.
     #[must_use]
     pub fn with_explicit(mut self, registry: Origin, credential: Credential, flag: &str) -> Self {
+        credential.remember();
         self.explicit = Some(Explicit { registry, credential, flag: flag.to_owned() });
         self
     }
@@ -146,6 +171,7 @@ impl Credentials {
     /// Adds the license.
     #[must_use]
     pub fn with_license(mut self, license: License) -> Self {
+        license.credential().remember();
         self.license = Some(license);
         self
     }
@@ -258,7 +284,7 @@ mod tests {
             docker_config: Some(path.join("docker")),
             home: Some(path.join("home")),
             runtime: Some(path.join("run")),
-            config_home: None,
+            ..Environment::default()
         };
         let authfile = authfile::parse(&config("quay.io", "authfile"), "f").unwrap();
         let all = Credentials::new(&environment).with_authfile(authfile);
@@ -277,7 +303,25 @@ mod tests {
         std::fs::remove_dir_all(path.join("home/.docker")).unwrap();
         assert_eq!(user(&Credentials::new(&environment), "quay.io/a").await.unwrap(), "runtime");
         environment.runtime = None;
+        let own = write(path, "run/containers/1000/auth.json", &config("quay.io", "own")).with_file_name("");
+        environment.run_containers = Some(own);
+        assert_eq!(user(&Credentials::new(&environment), "quay.io/a").await.unwrap(), "own");
+        environment.runtime = Some(path.join("run"));
+        assert_eq!(
+            user(&Credentials::new(&environment), "quay.io/a").await.unwrap(),
+            "runtime",
+            "one of them"
+        );
+        (environment.runtime, environment.run_containers) = (None, None);
         assert_eq!(user(&Credentials::new(&environment), "quay.io/a").await.unwrap(), "config-home");
+        std::fs::remove_dir_all(path.join("home/.config/containers")).unwrap();
+        write(path, "home/.config/helm/registry/config.json", &config("quay.io", "helm"));
+        assert_eq!(user(&Credentials::new(&environment), "quay.io/a").await.unwrap(), "helm");
+        write(path, "helm/registry/config.json", &config("quay.io", "helm-home"));
+        environment.helm_config_home = Some(path.join("helm"));
+        assert_eq!(user(&Credentials::new(&environment), "quay.io/a").await.unwrap(), "helm-home");
+        environment.helm_registry_config = Some(write(path, "h.json", &config("quay.io", "helm-file")));
+        assert_eq!(user(&Credentials::new(&environment), "quay.io/a").await.unwrap(), "helm-file");
         assert_eq!(user(&Credentials::new(&environment), "ghcr.io/a").await, None);
     }
 
