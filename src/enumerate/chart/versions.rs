@@ -153,8 +153,9 @@ impl Comparison {
         let Self { operator, version: bound, written } = self;
         let order = version.cmp_precedence(bound);
         let is_partial = *written < 3;
-        // A version before a release is meant only where one is written.
-        if !version.pre.is_empty() && bound.pre.is_empty() {
+        // A version before a release is meant only where one is written, or where everything but one version is.
+        let excludes_one = *operator == Operator::NotEqual && !is_partial;
+        if !version.pre.is_empty() && bound.pre.is_empty() && !excludes_one {
             return false;
         }
         match operator {
@@ -234,7 +235,7 @@ mod tests {
             ("1.2.x", &["1.2.0", "1.2.9"], &["1.3.0"]),
             ("*", &["0.0.1", "9.9.9"], &["1.0.0-rc.1"]),
             ("x", &["0.0.1"], &["1.0.0-rc.1"]),
-            ("!=1.2.3", &["1.2.4"], &["1.2.3"]),
+            ("!=1.2.3", &["1.2.4", "2.0.0-rc.1"], &["1.2.3"]),
             ("!=4.x", &["5.1.0"], &["4.1.0"]),
             ("!=4.2.x", &["4.1.0", "4.3.0"], &["4.2.5"]),
             (">1.1", &["1.2.0"], &["1.1.0", "1.1.9", "1.0.0"]),
