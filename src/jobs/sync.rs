@@ -130,8 +130,7 @@ fn is_chart_name(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.bytes().all(is_allowed)
-        && !name.ends_with(".tgz")
-        && !name.ends_with(".tar.gz")
+        && Path::new(name).extension().is_none_or(|extension| extension != "tgz" && extension != "gz")
 }
 
 /// With `--with-chart`, packages the lock's chart again: it must have the same digest.

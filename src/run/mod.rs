@@ -137,9 +137,9 @@ async fn ended(request: &Request, reporter: &Arc<Reporter>) -> Result<End, (u8, 
 async fn dispatch(request: &Request, reporter: &Arc<Reporter>) -> Result<End, Failure> {
     let events: Arc<dyn EventSink> = Arc::<Reporter>::clone(reporter);
     Ok(match request {
-        Request::Images(request) => jobs::images::run(request, events).await?.into(),
-        Request::Sync(request) => jobs::sync::run(request, events).await?.into(),
-        Request::Verify(request) => jobs::verify::run(request, events).await?.into(),
+        Request::Images(request) => Box::pin(jobs::images::run(request, events)).await?.into(),
+        Request::Sync(request) => Box::pin(jobs::sync::run(request, events)).await?.into(),
+        Request::Verify(request) => Box::pin(jobs::verify::run(request, events)).await?.into(),
         Request::Inspect(request) => match jobs::inspect::run(request, events).await? {
             Found::Images(inspection) => inspection.into(),
             Found::Raw(bytes) => End::Raw(bytes),

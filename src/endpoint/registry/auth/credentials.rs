@@ -198,7 +198,9 @@ impl Credentials {
         repository: &Repository,
     ) -> Result<Option<Found>, CredentialError> {
         let found = self.find(registry, repository).await?;
-        found.iter().for_each(|found| found.credential.remember());
+        if let Some(found) = &found {
+            found.credential.remember();
+        }
         Ok(found)
     }
 
