@@ -24,7 +24,9 @@ pub use self::{
     input::Input,
 };
 pub(crate) use self::{
-    chart::{ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, package_chart},
+    chart::{
+        ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, ValueKey, package_chart, values_naming,
+    },
     image::{Image, ImageUse},
     note::{Note, NoteKind},
 };

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use super::{
     images::{enumerate, name_all, packaged_chart, warn_of_idle_waivers},
+    own_source::{self, NamedBy},
     record::{Copied, Record},
 };
 use crate::{
@@ -75,8 +76,10 @@ async fn selected(selection: &Selection, request: &Sync, events: &dyn EventSink)
     let root = &destination.root;
     let naming = Naming::default();
     let placement = destination.naming.placement(Some(root), naming, found.source_prefix, chart);
+    let mappings = name_all(&placement, root, &sources)?;
+    own_source::refuse(&mappings, root, &request.registries, NamedBy::Selection(selection)).await?;
     Ok(Job {
-        mappings: name_all(&placement, root, &sources)?,
+        mappings,
         placement,
         chart: found.chart,
         packaged: packaged_chart(found.package),
@@ -88,7 +91,7 @@ async fn selected(selection: &Selection, request: &Sync, events: &dyn EventSink)
 /// The images of the lock, at its digests and under its names.
 async fn locked(chart: Option<&LockedChart>, request: &Sync) -> Result<Job, Failure> {
     let path = request.lock();
-    let lock = Lock::read(path).map_err(|error| unreadable(&error))?;
+    let lock = Lock::read_with_images(path).map_err(|error| unreadable(&error))?;
     let sources = lock.images.iter().map(|image| pinned(image, path)).collect::<Result<Vec<_>, _>>()?;
     let packaged = locked_chart(&lock, chart, path).await?;
     let destination = &request.destination;
@@ -104,6 +107,7 @@ async fn locked(chart: Option<&LockedChart>, request: &Sync) -> Result<Job, Fail
     };
     let placement = destination.naming.placement(Some(root), naming, source_prefix, chart);
     let named = name_all(&placement, root, &sources)?;
+    own_source::refuse(&named, root, &request.registries, NamedBy::Lock(path)).await?;
     // The new lock keeps the references of the old lock.
     let unpinned = |(mapping, image): (Mapping, &LockedImage)| Mapping {
         pinned: image.digest.clone(),

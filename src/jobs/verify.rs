@@ -4,14 +4,17 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use futures::{StreamExt, stream};
 
-use super::images::{enumerate, name_all, warn_of_idle_waivers};
+use super::{
+    images::{enumerate, name_all, warn_of_idle_waivers},
+    own_source::{self, NamedBy},
+};
 use crate::{
     confirm::Level,
     endpoint::{Cause, Error, Operation, Source},
     enumerate::Selection,
     error::{Failure, Kind},
     event::EventSink,
-    lock::{Lock, LockedCopy, LockedImage, Placement},
+    lock::{Lock, LockError, LockedCopy, LockedImage, Placement},
     oci::{ChartIdentity, Digest, Mapping, Naming, Platform, Reference, Target, mapping::Root},
     outcome::{Command, Repair, RunOutcome},
     pipeline::{self, Expectation, Unknown},
@@ -58,7 +61,7 @@ struct Comparison {
 
 /// Everything that the lock recorded.
 fn with_lock(path: &Path, request: &Verify, events: &dyn EventSink) -> Result<Comparison, Failure> {
-    let lock = Lock::read(path).map_err(|error| error.failure())?;
+    let lock = Lock::read_with_images(path).map_err(|error| error.failure())?;
     let waivers = request.platforms.waivers();
     let sources: Vec<Reference> = lock.images.iter().map(|image| image.source.clone()).collect();
     warn_of_idle_waivers(&waivers, &sources, events);
@@ -83,7 +86,7 @@ fn with_lock(path: &Path, request: &Verify, events: &dyn EventSink) -> Result<Co
     }
     let destinations = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let Some(root) = roots.into_iter().next().filter(|_| !expectations.is_empty()) else {
-        return Err(Failure::new(Kind::Input, format!("the lock {} contains no images", path.display())));
+        return Err(LockError::NoImages(path.to_owned()).failure());
     };
     Ok(Comparison { root, destinations, expectations, chart: lock.chart, repair })
 }
@@ -155,6 +158,7 @@ async fn with_source(
     let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
     let placement = naming.placement(Some(root), Naming::default(), found.source_prefix, None);
     let mappings = name_all(&placement, root, &references)?;
+    own_source::refuse(&mappings, root, &request.registries, NamedBy::Selection(selection)).await?;
     let source = access.source()?;
     let (waivers, required) = (request.platforms.waivers(), &request.platforms.required);
     warn_of_idle_waivers(&waivers, &references, events);

@@ -41,6 +41,7 @@ pub struct Lock {
     /// The images, sorted by source.
     pub images: Vec<LockedImage>,
     /// Every blob of the images with its size in bytes.
+    #[serde(deserialize_with = "super::parse::blobs")]
     pub blobs: BTreeMap<Digest, u64>,
     /// Whether foreign layers are among the blobs; absent if they were not copied.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -22,6 +22,7 @@ pub(super) struct Lock {
     placement: Placement,
     platforms: Vec<Platform>,
     images: Vec<LockedImage>,
+    #[serde(deserialize_with = "super::parse::blobs")]
     blobs: BTreeMap<Digest, u64>,
     #[serde(default)]
     foreign_layers: bool,

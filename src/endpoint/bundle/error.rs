@@ -187,6 +187,12 @@ pub enum BundleError {
         /// Its current digest.
         found: Digest,
     },
+    /// There is nothing in it.
+    #[error("{} contains no images", .path.display())]
+    NoImages {
+        /// The file or folder.
+        path: PathBuf,
+    },
     /// The files are not volumes of one bundle.
     #[error(transparent)]
     Volumes(#[from] VolumeError),
@@ -223,6 +229,7 @@ impl BundleError {
             | Self::NotALayout { .. }
             | Self::NotAnArchive { .. }
             | Self::OldDocker { .. }
+            | Self::NoImages { .. }
             | Self::Absent { .. }
             | Self::IndexTooLate => Kind::Input,
             Self::Volumes(error) => volumes_kind(error),
@@ -273,6 +280,7 @@ impl BundleError {
             Self::Output { .. } => {
                 "pass a file in an existing, writable folder, or write to standard output with --output -"
             }
+            Self::NoImages { .. } => "check the path: this layout is valid, but its `index.json` lists nothing",
             Self::Damaged { .. } => Remedy::TryAnotherDisk.hint(),
             Self::TooManyVolumes { .. } => "choose a larger size with --split",
             Self::Busy { .. } => "wait for that run, or pass another --output",

@@ -9,16 +9,19 @@
 //! - [`values`] brings `--set` and `--set-string` to Helm without showing them to `ps`, with [`strvals`]
 //!   reading their grammar;
 //! - [`package`] makes the chart itself into something that can be copied;
+//! - [`naming_values`] finds the values that name an image;
 //! - [`helm`] runs the program, and keeps what [`secrets`] finds out of its messages.
 
 mod arguments;
 mod helm;
 mod location;
+mod naming_values;
 mod package;
 mod secrets;
 mod strvals;
 mod values;
 
+pub(crate) use naming_values::{ValueKey, values_naming};
 pub(crate) use package::ChartPackage;
 pub(super) use strvals::SetError;
 

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    super::images::{enumerate, name_all},
+    super::{
+        images::{enumerate, name_all},
+        own_source::{self, NamedBy},
+    },
     CheckResult, Deadline, DoctorCheck, RetryListener, Verdict, destination, local, source,
 };
 use crate::{
@@ -71,7 +74,15 @@ async fn images(request: &Doctor, events: &dyn EventSink) -> Images {
         Err(Failure::new(Kind::Input, message).with_hint("pass a longer --timeout SECONDS"))
     });
     match found {
-        Ok(found) => name(&request.destination, found),
+        Ok(found) => {
+            let mut images = name(&request.destination, found);
+            let (root, registries) = (&request.destination.root, &request.registries);
+            let named_by = NamedBy::Selection(&request.selection);
+            if let Err(failure) = own_source::refuse(&images.mappings, root, registries, named_by).await {
+                images.results.push(CheckResult::failed(DoctorCheck::Names, failure));
+            }
+            images
+        }
         Err(failure) => {
             Images { results: vec![CheckResult::failed(DoctorCheck::Images, failure)], ..Images::default() }
         }
