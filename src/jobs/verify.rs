@@ -13,13 +13,13 @@ use crate::{
     endpoint::{Cause, Error, Operation, Source},
     enumerate::Selection,
     error::{Failure, Kind},
-    event::EventSink,
+    event::{EventSink, warn},
     lock::{Lock, LockError, LockedCopy, LockedImage, Placement},
     oci::{ChartIdentity, Digest, Mapping, Naming, Platform, Reference, Target, mapping::Root},
     outcome::{Command, Repair, RunOutcome},
     pipeline::{self, Expectation, Unknown},
     problem::Side,
-    request::{self, Access, CompareWith, NamingRule, Verify},
+    request::{self, Access, CompareWith, NamingRule, Origin, Setting, Verify},
     waiver::Waivers,
 };
 
@@ -28,10 +28,10 @@ const AT_ONCE: usize = 16;
 
 pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
-    let Verify { with, level, platforms: _, login, registries } = request;
+    let Verify { with, level, platforms: _, more_platforms: _, login, registries } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
     let Comparison { root, destinations, expectations, chart, repair } = match with {
-        CompareWith::Lock { path, .. } => with_lock(path, request, &*events)?,
+        CompareWith::Lock { path, mirror, .. } => with_lock(path, mirror.as_ref(), request, &*events)?,
         CompareWith::Source { selection, root, naming, foreign_layers } => {
             let mirror = Mirror { root, naming, foreign_layers: *foreign_layers };
             with_source(&mirror, selection, request, &access, &*events).await?
@@ -60,19 +60,26 @@ struct Comparison {
 }
 
 /// Everything that the lock recorded.
-fn with_lock(path: &Path, request: &Verify, events: &dyn EventSink) -> Result<Comparison, Failure> {
+fn with_lock(
+    path: &Path,
+    mirror: Option<&Setting<Root>>,
+    request: &Verify,
+    events: &dyn EventSink,
+) -> Result<Comparison, Failure> {
     let lock = Lock::read_with_images(path).map_err(|error| error.failure())?;
     let waivers = request.platforms.waivers();
     let sources: Vec<Reference> = lock.images.iter().map(|image| image.source.clone()).collect();
     warn_of_idle_waivers(&waivers, &sources, events);
-    let roots = roots(&lock, request, path)?;
+    let destinations = destinations(&lock, mirror, path, events)?;
+    let roots = roots(&destinations, request, path)?;
+    let required = request::united(&lock.platforms, &request.more_platforms);
     let (mut expectations, mut repair) = (Vec::new(), None::<Repair>);
-    for (placement, root) in lock.destinations.iter().zip(&roots) {
+    for (placement, root) in destinations.iter().zip(&roots) {
         let copies =
             lock.images.iter().flat_map(|image| image.destinations.iter().map(move |copy| (image, copy)));
         let here: Vec<Expectation> = copies
             .filter(|(_, copy)| copy.to == placement.to)
-            .map(|(image, copy)| expectation(&lock, image, copy, &waivers))
+            .map(|(image, copy)| expectation(&lock, image, copy, &required, &waivers))
             .collect();
         if let Some(command) = request.sync_from_lock(&lock, placement, root).as_ref().map(request::repair) {
             match &mut repair {
@@ -84,18 +91,24 @@ fn with_lock(path: &Path, request: &Verify, events: &dyn EventSink) -> Result<Co
         }
         expectations.extend(here);
     }
-    let destinations = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let shown = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let Some(root) = roots.into_iter().next().filter(|_| !expectations.is_empty()) else {
         return Err(LockError::NoImages(path.to_owned()).failure());
     };
-    Ok(Comparison { root, destinations, expectations, chart: lock.chart, repair })
+    Ok(Comparison { root, destinations: shown, expectations, chart: lock.chart, repair })
 }
 
 /// The expectation for one copy of an image.
-fn expectation(lock: &Lock, image: &LockedImage, copy: &LockedCopy, waivers: &Waivers) -> Expectation {
+fn expectation(
+    lock: &Lock,
+    image: &LockedImage,
+    copy: &LockedCopy,
+    required: &[Platform],
+    waivers: &Waivers,
+) -> Expectation {
     let is_waived =
         |platform: &Platform| image.waived.contains(platform) || waivers.covers(&image.source, platform);
-    let (waived, platforms) = lock.platforms.iter().cloned().partition(is_waived);
+    let (waived, platforms) = required.iter().cloned().partition(is_waived);
     Expectation {
         image: Arc::new(Mapping {
             source: image.source.clone(),
@@ -110,8 +123,43 @@ fn expectation(lock: &Lock, image: &LockedImage, copy: &LockedCopy, waivers: &Wa
     }
 }
 
-/// The lock's destinations. A login applies to one registry.
-fn roots(lock: &Lock, request: &Verify, path: &Path) -> Result<Vec<Root>, Failure> {
+/// The lock's destinations; with `--to`, only that one.
+fn destinations<'a>(
+    lock: &'a Lock,
+    mirror: Option<&Setting<Root>>,
+    path: &Path,
+    events: &dyn EventSink,
+) -> Result<Vec<&'a Placement>, Failure> {
+    let Some(Setting { value: mirror, origin }) = mirror else { return Ok(lock.destinations.iter().collect()) };
+    let is_named = |placement: &&Placement| {
+        let to = placement.to.as_ref().and_then(|to| to.parse::<Root>().ok());
+        to.as_ref() == Some(mirror)
+    };
+    let named: Vec<&Placement> = lock.destinations.iter().filter(is_named).collect();
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    let known: Vec<&str> = lock.destinations.iter().filter_map(|placement| placement.to.as_deref()).collect();
+    let message = format!(
+        "the lock {} has no destination {mirror}, only {}",
+        path.display(),
+        if known.is_empty() { "a bundle".to_owned() } else { known.join(", ") }
+    );
+    match origin {
+        Origin::Flag => Err(Failure::new(Kind::Usage, message).with_hint(format!(
+            "`thoras-mirror sync --locked --to {mirror}` copies the images there and adds it; --against source compares \
+             {mirror} with the source"
+        ))),
+        // The variable may be meant for other commands.
+        Origin::Variable(name) => {
+            warn(events, format!("{message}: {name} is ignored"));
+            Ok(lock.destinations.iter().collect())
+        }
+    }
+}
+
+/// Where the placements are. A login applies to one registry.
+fn roots(placements: &[&Placement], request: &Verify, path: &Path) -> Result<Vec<Root>, Failure> {
     let unusable = |error| {
         let message = format!("the lock {} does not say where its images are: {error}", path.display());
         Failure::new(Kind::Input, message)
@@ -123,11 +171,11 @@ fn roots(lock: &Lock, request: &Verify, path: &Path) -> Result<Vec<Root>, Failur
              bundle itself",
         )
     };
-    let root = |placement: &Placement| {
+    let root = |placement: &&Placement| {
         let to = placement.to.as_ref().ok_or_else(from_bundle)?;
         to.parse().map_err(unusable)
     };
-    let roots: Vec<Root> = lock.destinations.iter().map(root).collect::<Result<_, _>>()?;
+    let roots: Vec<Root> = placements.iter().map(root).collect::<Result<_, _>>()?;
     let first = roots.first().map(Root::registry);
     if request.login.is_some() && roots.iter().any(|root| Some(root.registry()) != first) {
         let message =
