@@ -107,7 +107,10 @@ pub(crate) struct Sync {
 
 const AGAINST: &[(Against, &str)] = &[
     (Against::Lock, "The digests that a run recorded"),
-    (Against::Source, "The current digest of each tag at the source; --level bytes also reads the manifests there"),
+    (
+        Against::Source,
+        "The current digest of each tag at the source; --level bytes also reads the manifests there",
+    ),
 ];
 
 /// What `verify` compares a mirror with.

@@ -24,16 +24,14 @@ pub use self::{
     input::Input,
 };
 pub(crate) use self::{
-    chart::{
-        ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, ValueKey, package_chart, values_naming,
-    },
+    chart::{ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, ValueKey, package_chart, values_naming},
     image::{Image, ImageUse},
     note::{Note, NoteKind},
 };
 
 use std::fmt;
 
-use crate::oci::{ChartIdentity, Reference, mapping};
+use crate::oci::{ChartIdentity, Reference, Repository, mapping};
 use filter::Filter;
 use image::ImageSet;
 use manifests::ScanOptions;
@@ -128,6 +126,15 @@ impl Selection {
             exclude: Vec::new(),
             with_chart: false,
         }
+    }
+}
+
+impl Selection {
+    /// The repository of the chart, if it is in a registry.
+    pub(crate) fn chart_repository(&self) -> Option<Repository> {
+        let SelectedFrom::Chart(options) = &self.from else { return None };
+        let reference = options.chart.strip_prefix("oci://")?.parse::<Reference>().ok()?;
+        Some(reference.repository().clone())
     }
 }
 

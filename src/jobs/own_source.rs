@@ -36,7 +36,8 @@ pub(super) async fn refuse(
     let Some(first) = refused.first() else { return Ok(()) };
     let values = match named_by {
         NamedBy::Selection(Selection { from: SelectedFrom::Chart(options), .. }) => {
-            let is_its_registry = |text: &str| is_same_registry(text, root.registry(), &registries.plain_http);
+            let is_its_registry =
+                |text: &str| is_same_registry(text, root.registry(), &registries.plain_http);
             let mut values = Vec::new();
             for mapping in refused.iter().take(NAMED) {
                 values.extend(values_naming(options, mapping.source.repository(), is_its_registry).await);
@@ -61,13 +62,13 @@ pub(super) async fn refuse(
 }
 
 fn hint(values: &[ValueKey], root: &Root, named_by: &NamedBy<'_>, all: bool, first: &Reference) -> String {
-    let named: Vec<String> = values
-        .iter()
-        .map(|value| format!("`{}` ({})", escape(&value.key), escape(&value.set_by)))
-        .collect();
+    let named: Vec<String> =
+        values.iter().map(|value| format!("`{}` ({})", escape(&value.key), escape(&value.set_by))).collect();
     let mut hint = match (named.as_slice(), named_by) {
         ([value], _) => {
-            format!("the Helm value {value} already points at {root}: render the chart with the vendor's registry")
+            format!(
+                "the Helm value {value} already points at {root}: render the chart with the vendor's registry"
+            )
         }
         ([_, ..], _) => format!(
             "the Helm values {} already point at {root}: render the chart with the vendor's registry",
@@ -153,7 +154,10 @@ mod tests {
 
     fn is_refused(source: &str, repository: &str, tag: &str) -> bool {
         let (source, repository) = (source.parse().unwrap(), repository.parse().unwrap());
-        is_own_source(&Mapping { source, pinned: None, repository, tag: tag.to_owned() }, &["plain.example:80".into()])
+        is_own_source(
+            &Mapping { source, pinned: None, repository, tag: tag.to_owned() },
+            &["plain.example:80".into()],
+        )
     }
 
     #[test]
@@ -192,8 +196,16 @@ mod tests {
     #[test]
     fn a_digest_is_already_in_its_repository() {
         let digest = format!("sha256:{}", "1".repeat(64));
-        assert!(is_refused(&format!("reg.example/a/web@{digest}"), "reg.example/a/web", "mirror-1111111111111111"));
+        assert!(is_refused(
+            &format!("reg.example/a/web@{digest}"),
+            "reg.example/a/web",
+            "mirror-1111111111111111"
+        ));
         assert!(is_refused(&format!("reg.example/a/web:1@{digest}"), "reg.example/a/web", "1"));
-        assert!(!is_refused(&format!("reg.example/a/web@{digest}"), "reg.example/b/web", "mirror-1111111111111111"));
+        assert!(!is_refused(
+            &format!("reg.example/a/web@{digest}"),
+            "reg.example/b/web",
+            "mirror-1111111111111111"
+        ));
     }
 }

@@ -35,6 +35,12 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     let waivers = platforms.waivers();
     let sources: Vec<Reference> = mappings.iter().map(|mapping| mapping.source.clone()).collect();
     warn_of_idle_waivers(&waivers, &sources, &*events);
+    let chart_repository = match images {
+        ImagesFrom::Selection(selection) => selection.chart_repository(),
+        ImagesFrom::Lock { .. } => None,
+    };
+    access
+        .warn_of_unused_license(sources.iter().map(Reference::repository).chain(&chart_repository), &*events);
     let options = copy.options(platforms.required.clone(), waivers, foreign_layers);
     let images = pipeline::mirror(source, registry, mappings, options, events).await;
     let copied = Copied {

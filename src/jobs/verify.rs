@@ -106,9 +106,7 @@ fn expectation(
     required: &[Platform],
     waivers: &Waivers,
 ) -> Expectation {
-    let is_waived =
-        |platform: &Platform| image.waived.contains(platform) || waivers.covers(&image.source, platform);
-    let (waived, platforms) = required.iter().cloned().partition(is_waived);
+    let (waived, platforms) = waivers.split_locked(&image.source, &image.waived, required);
     Expectation {
         image: Arc::new(Mapping {
             source: image.source.clone(),
@@ -130,7 +128,9 @@ fn destinations<'a>(
     path: &Path,
     events: &dyn EventSink,
 ) -> Result<Vec<&'a Placement>, Failure> {
-    let Some(Setting { value: mirror, origin }) = mirror else { return Ok(lock.destinations.iter().collect()) };
+    let Some(Setting { value: mirror, origin }) = mirror else {
+        return Ok(lock.destinations.iter().collect());
+    };
     let is_named = |placement: &&Placement| {
         let to = placement.to.as_ref().and_then(|to| to.parse::<Root>().ok());
         to.as_ref() == Some(mirror)
@@ -210,11 +210,12 @@ async fn with_source(
     let source = access.source()?;
     let (waivers, required) = (request.platforms.waivers(), &request.platforms.required);
     warn_of_idle_waivers(&waivers, &references, events);
+    let chart = selection.chart_repository();
+    access.warn_of_unused_license(references.iter().map(Reference::repository).chain(&chart), events);
     let expectations = stream::iter(mappings)
         .map(|mapping| async {
             let digest = resolve(&source, &mapping, request.level).await.map_err(Unknown::Source);
-            let is_waived = |platform: &Platform| waivers.covers(&mapping.source, platform);
-            let (waived, platforms) = required.iter().cloned().partition(is_waived);
+            let (waived, platforms) = waivers.split(&mapping.source, required);
             let (image, foreign_layers) = (Arc::new(mapping), foreign_layers.into());
             Expectation { image, digest, platforms, waived, foreign_layers }
         })

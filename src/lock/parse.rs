@@ -46,9 +46,7 @@ impl Lock {
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, LockError> {
         let schema = schema_of(bytes).map_err(|reason| LockError::NotALock(path.to_owned(), reason))?;
         match schema.as_str() {
-            SCHEMA => {
-                content::<Self>(bytes, path)?.checked(path)
-            }
+            SCHEMA => content::<Self>(bytes, path)?.checked(path),
             v1::SCHEMA => content::<v1::Lock>(bytes, path).map(Self::from)?.checked(path),
             _ => Err(LockError::Version { path: path.to_owned(), schema }),
         }
@@ -61,7 +59,8 @@ impl Lock {
 
     /// A manifest that is attached to several images, or is a blob as well, has one size.
     fn check_sizes(&self) -> Result<(), ManifestError> {
-        let mut sizes: HashMap<&Digest, u64> = self.blobs.iter().map(|(digest, size)| (digest, *size)).collect();
+        let mut sizes: HashMap<&Digest, u64> =
+            self.blobs.iter().map(|(digest, size)| (digest, *size)).collect();
         for attached in self.images.iter().flat_map(|image| &image.attached) {
             let known = sizes.insert(&attached.digest, attached.size).unwrap_or(attached.size);
             if known != attached.size {

@@ -280,7 +280,9 @@ impl BundleError {
             Self::Output { .. } => {
                 "pass a file in an existing, writable folder, or write to standard output with --output -"
             }
-            Self::NoImages { .. } => "check the path: this layout is valid, but its `index.json` lists nothing",
+            Self::NoImages { .. } => {
+                "check the path: this layout is valid, but its `index.json` lists nothing"
+            }
             Self::Damaged { .. } => Remedy::TryAnotherDisk.hint(),
             Self::TooManyVolumes { .. } => "choose a larger size with --split",
             Self::Busy { .. } => "wait for that run, or pass another --output",

@@ -67,9 +67,7 @@ async fn defaults(options: &ChartOptions) -> Option<Value> {
     let helm = Helm::new(options).ok()?;
     let chart = match Location::find(&options.chart).ok()? {
         Location::Local(path) => path,
-        Location::Remote => {
-            obtain(&helm, options, &arguments::check(&options.helm_args).ok()?).await.ok()?
-        }
+        Location::Remote => obtain(&helm, options, &arguments::check(&options.helm_args).ok()?).await.ok()?,
     };
     let shown = helm.run("show", arguments::show_values(&chart), None).await.ok()?;
     serde_saphyr::from_str(&shown).ok()
@@ -131,7 +129,9 @@ mod tests {
         ] {
             assert!(names(text, &image, &is_its_registry), "{text}");
         }
-        for text in ["", "thoras/web", "other.example.com", "reg.example.com/tho", "reg.example.com/thoras/web2"] {
+        for text in
+            ["", "thoras/web", "other.example.com", "reg.example.com/tho", "reg.example.com/thoras/web2"]
+        {
             assert!(!names(text, &image, &is_its_registry), "{text}");
         }
     }
@@ -140,7 +140,8 @@ mod tests {
     async fn the_last_origin_of_a_value_wins_and_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("values.yaml");
-        std::fs::write(&file, "image: {registry: reg.example.com}\nextra: [{image: reg.example.com/a:1}]\n").unwrap();
+        std::fs::write(&file, "image: {registry: reg.example.com}\nextra: [{image: reg.example.com/a:1}]\n")
+            .unwrap();
         let options = ChartOptions {
             chart: folder.path().join("no-chart").display().to_string(),
             values: vec![file.display().to_string()],

@@ -45,6 +45,13 @@ pub(crate) async fn run(request: &Doctor, events: Arc<dyn EventSink>) -> Result<
         source::registries(&source, &images.references, &deadline),
         push(registry.as_ref(), &images.mappings, &reached, &deadline),
     );
+    if !images.references.is_empty() {
+        let chart = request.selection.chart_repository();
+        access.warn_of_unused_license(
+            images.references.iter().map(Reference::repository).chain(&chart),
+            &*events,
+        );
+    }
     let mut findings: Vec<CheckResult> = helm.into_iter().collect();
     for some in [images.results, sources, reached, pushes, vec![local::lock(lock)]] {
         findings.extend(some);

@@ -33,6 +33,8 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     let mut references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
     let waivers = platforms.waivers();
     warn_of_idle_waivers(&waivers, &references, &*events);
+    let chart = selection.chart_repository();
+    access.warn_of_unused_license(references.iter().map(Reference::repository).chain(&chart), &*events);
     let chart = found.package.as_ref().map(|package| package.reference.clone());
     references.extend(chart.clone());
     let record = Record::prepare(lock.as_deref())?;

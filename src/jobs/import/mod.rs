@@ -38,6 +38,8 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
     let started = Instant::now();
     let Import { from, lock, destination, registries, copy, .. } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
+    // A bundle is no registry.
+    access.warn_of_unused_license([], &*events);
     let record = Record::prepare((!copy.dry_run).then_some(lock.as_path()))?;
     let registry = access.destination(&destination.root, destination.login.as_ref()).await?;
     let job = Job { request, destination: Arc::new(registry), events };
