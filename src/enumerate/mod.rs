@@ -25,6 +25,7 @@ pub use self::{
 };
 pub(crate) use self::{
     chart::{ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, ValueKey, package_chart, values_naming},
+    filter::Filter,
     image::{Image, ImageUse},
     note::{Note, NoteKind},
 };
@@ -32,7 +33,6 @@ pub(crate) use self::{
 use std::fmt;
 
 use crate::oci::{ChartIdentity, Reference, Repository, mapping};
-use filter::Filter;
 use image::ImageSet;
 use manifests::ScanOptions;
 

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 use super::{
     images::{enumerate, name_all, packaged_chart, warn_of_idle_waivers},
     own_source::{self, NamedBy},
-    record::{Copied, Record},
+    record::{Copied, Record, earlier_destinations},
 };
 use crate::{
     endpoint::packaged_chart::{ChartSource, PackagedChart},
@@ -48,6 +48,7 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         started,
         root: destination.root.clone(),
         placement,
+        excluded: Vec::new(),
         bundle: None,
         chart,
         platforms: platforms.required.clone(),
@@ -68,7 +69,7 @@ struct Job {
     /// The packaged chart, if it is copied and no registry has it.
     packaged: Option<PackagedChart>,
     foreign_layers: ForeignLayers,
-    /// With `--locked`, the lock: its other destinations are kept.
+    /// The lock that exists, if its other destinations are kept.
     earlier: Option<Lock>,
 }
 
@@ -84,13 +85,18 @@ async fn selected(selection: &Selection, request: &Sync, events: &dyn EventSink)
     let placement = destination.naming.placement(Some(root), naming, found.source_prefix, chart);
     let mappings = name_all(&placement, root, &sources)?;
     own_source::refuse(&mappings, root, &request.registries, NamedBy::Selection(selection)).await?;
+    let earlier = earlier_destinations(request.lock(), root);
+    if let Some(lock) = &earlier {
+        let checked = lock.check_foreign_layers(&root.to_string(), request.foreign_layers);
+        checked.map_err(|error| error.failure())?;
+    }
     Ok(Job {
         mappings,
         placement,
         chart: found.chart,
         packaged: packaged_chart(found.package),
         foreign_layers: request.foreign_layers.into(),
-        earlier: None,
+        earlier,
     })
 }
 

@@ -96,6 +96,8 @@ impl Lock {
             }
         }
         blobs.retain(|digest, _| used.contains(digest));
+        let mut excluded: BTreeSet<Reference> = self.excluded.into_iter().chain(run.excluded).collect();
+        excluded.retain(|source| images.iter().all(|image| image.source != *source));
         let mut destinations = kept;
         destinations.extend(run.destinations);
         destinations.sort_by(|a, b| a.to.cmp(&b.to));
@@ -105,6 +107,7 @@ impl Lock {
             destinations,
             platforms: run.platforms,
             shard: self.shard,
+            excluded: excluded.into_iter().collect(),
             images,
             blobs,
             foreign_layers: run.foreign_layers,

@@ -58,6 +58,7 @@ impl From<Lock> for model::Lock {
             platforms: lock.platforms,
             shard: None,
             images: lock.images.into_iter().map(|image| image.with_copies_at(to.as_deref())).collect(),
+            excluded: Vec::new(),
             blobs: lock.blobs,
             foreign_layers: lock.foreign_layers,
             base: lock.base,

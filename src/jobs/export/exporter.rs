@@ -75,6 +75,8 @@ pub(super) struct Exporter<S> {
     pub(super) contents: Contents,
     /// Whether to write a bundle without the images that failed.
     pub(super) keep_going: bool,
+    /// Whether to replace files that are something else.
+    pub(super) overwrite: bool,
     /// Receives the events.
     pub(super) events: Arc<dyn EventSink>,
 }
@@ -103,6 +105,9 @@ impl<S: Source> Exporter<S> {
                     blocking("removing unneeded files", &*self.events, work).await?;
                 }
                 return Ok(Exported { mirrored, written: Some(written) });
+            }
+            if kept.is_none() && !self.overwrite {
+                draft.check_overwrites_nothing(&output).map_err(|error| error.failure())?;
             }
             let before = failed(&mirrored);
             let writer = self.open(&output, draft, kept.is_none()).await?;

@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{
     endpoint::{bundle::Output, packaged_chart::ChartSource},
-    error::Failure,
+    error::{Failure, Kind},
     event::{EventSink, warn},
-    lock::Base,
+    lock::{Base, Lock},
     oci::{Naming, Reference},
     outcome::{BundleSummary, Command, RunOutcome},
     request::{Access, Export, ExportTo, VolumeSize},
@@ -38,6 +38,9 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     let chart = found.package.as_ref().map(|package| package.reference.clone());
     references.extend(chart.clone());
     let record = Record::prepare(lock.as_deref())?;
+    if let Some(path) = lock.as_deref().filter(|_| !request.force) {
+        refuse_lock_of_mirror(path)?;
+    }
     let contents = Contents {
         chart: found.chart.clone(),
         placement: naming.placement(None, Naming::default(), found.source_prefix, chart),
@@ -50,6 +53,7 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         options: request.copy.options(platforms.required.clone(), waivers, foreign_layers),
         contents,
         keep_going: *keep_going,
+        overwrite: request.force,
         events,
     };
     let ended = match files {
@@ -68,6 +72,20 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         written: ended.written.as_ref().map(summary),
         ..RunOutcome::new(Command::BundleExport, outcomes, failure.into_iter().collect(), started.elapsed())
     })
+}
+
+/// The lock of a mirror records where its images are, which the lock of a bundle does not.
+fn refuse_lock_of_mirror(path: &Path) -> Result<(), Failure> {
+    let lock = Lock::read(path).ok();
+    let destinations = lock.iter().flat_map(|lock| &lock.destinations);
+    match destinations.filter_map(|placement| placement.to.as_ref()).next() {
+        Some(to) => {
+            let message = format!("{} exists and is the lock of the mirror {to}", path.display());
+            Err(Failure::new(Kind::Usage, message)
+                .with_hint("the file was not changed: pass another --lock, or replace it with --force"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The files to write, checked; `None` for standard output.
