@@ -40,7 +40,7 @@ pub(crate) struct RunOutcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written: Option<BundleSummary>,
     /// Images of the bundle that `--include` and `--exclude` left out of an import.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded: Vec<Reference>,
     /// The result of each image, in the order of the request.
     pub images: Vec<ImageOutcome>,
@@ -225,7 +225,8 @@ pub enum Status {
     Different,
     /// The image failed.
     Failed,
-    /// Not started, because another image failed first and `--fail-fast` is set.
+    /// Not started, or not in a bundle, because another image failed: with `--fail-fast`, and in an export without
+    /// `--keep-going`.
     Skipped,
 }
 

@@ -86,12 +86,6 @@ impl Lock {
         if let Some(shard) = self.shard.as_ref().filter(|shard| shard.index >= shard.count) {
             return Err(Contradiction::Shard { index: shard.index, count: shard.count });
         }
-        let copies = self.images.iter().flat_map(|image| &image.destinations);
-        let used: HashSet<Option<&str>> = copies.map(|copy| copy.to.as_deref()).collect();
-        let unused = destinations.iter().find(|to| !used.contains(*to)).filter(|_| !self.images.is_empty());
-        if let Some(to) = unused {
-            return Err(Contradiction::NoImageAt(to.unwrap_or(UNNAMED).to_owned()));
-        }
         self.check_sizes().map_err(Contradiction::TwoSizes)?;
         let mut sources: HashSet<&Reference> = HashSet::new();
         for image in &mut self.images {
@@ -106,6 +100,12 @@ impl Lock {
             if !sources.insert(&image.source) {
                 return Err(Contradiction::ImageTwice(image.source.to_string()));
             }
+        }
+        let copies = self.images.iter().flat_map(|image| &image.destinations);
+        let used: HashSet<Option<&str>> = copies.map(|copy| copy.to.as_deref()).collect();
+        let unused = destinations.iter().find(|to| !used.contains(*to)).filter(|_| !self.images.is_empty());
+        if let Some(to) = unused {
+            return Err(Contradiction::NoImageAt(to.unwrap_or(UNNAMED).to_owned()));
         }
         Ok(())
     }

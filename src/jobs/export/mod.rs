@@ -16,11 +16,11 @@ use super::{
 };
 use crate::{
     endpoint::{bundle::Output, packaged_chart::ChartSource},
-    error::{Failure, Kind},
+    error::{Failure, Kind, exit, exit_code_of},
     event::{EventSink, warn},
     lock::{Base, Lock},
     oci::{Naming, Reference},
-    outcome::{BundleSummary, Command, RunOutcome},
+    outcome::{BundleSummary, Command, ImageOutcome, RunOutcome, Status},
     request::{Access, Export, ExportTo, VolumeSize},
 };
 
@@ -61,7 +61,14 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         Some(files) => exporter.to_files(references, files).await?,
     };
     let failure = ended.written.as_ref().and_then(|written| record.write(|| Ok(written.lock.clone())));
-    let outcomes = ended.mirrored.into_iter().map(|image| image.outcome).collect();
+    let mut outcomes: Vec<ImageOutcome> = ended.mirrored.into_iter().map(|image| image.outcome).collect();
+    let code = exit_code_of(outcomes.iter().filter_map(ImageOutcome::failure_kind));
+    if ended.written.is_none() {
+        // Copied to an unfinished file, which the next run keeps, but in no bundle.
+        for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_confirmed()) {
+            outcome.status = Status::Skipped;
+        }
+    }
     Ok(RunOutcome {
         destination: Some(match to {
             ExportTo::Stdout => "-".to_owned(),
@@ -70,6 +77,7 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         bundle: ended.written.as_ref().map(|written| written.id.clone()),
         chart: found.chart,
         written: ended.written.as_ref().map(summary),
+        exit_code: ended.written.is_none().then_some(code).filter(|code| *code != exit::SUCCESS),
         ..RunOutcome::new(Command::BundleExport, outcomes, failure.into_iter().collect(), started.elapsed())
     })
 }

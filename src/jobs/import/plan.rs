@@ -69,7 +69,11 @@ impl Plan {
         excluded.sort();
         let is_image = |(image, _): &(Imported, Mapping)| !is_chart(&image.reference);
         if !excluded.is_empty() && left_out.is_empty() && !kept.iter().any(is_image) {
-            return Err(EnumerateError::FilteredOut { found: excluded.len() }.into());
+            let failure = Failure::from(EnumerateError::FilteredOut { found: excluded.len() });
+            return Err(failure.with_hint(
+                "patterns match the whole normalized reference, for example `--include '*services*'`; `thoras-mirror \
+                 bundle inspect FILE` lists the references",
+            ));
         }
         let (images, mappings) = kept.into_iter().unzip();
         let (id, chart) = (head.id().clone(), lock.and_then(|lock| lock.chart.clone()));
