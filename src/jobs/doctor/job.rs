@@ -87,6 +87,8 @@ async fn images(request: &Doctor, events: &dyn EventSink) -> Images {
             let named_by = NamedBy::Selection(&request.selection);
             if let Err(failure) = own_source::refuse(&images.mappings, root, registries, named_by).await {
                 images.results.push(CheckResult::failed(DoctorCheck::Names, failure));
+                // The mirror is not where the images come from.
+                images.references.clear();
             }
             images
         }
