@@ -1,6 +1,6 @@
 //! `verify`: compares the mirror with its lock, or with the source.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
 
 use futures::{StreamExt, stream};
 
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     confirm::Level,
     endpoint::{Cause, Error, Operation, Source},
-    enumerate::Selection,
+    enumerate::{EnumerateError, Filter, Selection},
     error::{Failure, Kind},
     event::{EventSink, warn},
     lock::{Lock, LockError, LockedCopy, LockedImage, Placement},
@@ -19,7 +19,7 @@ use crate::{
     outcome::{Command, Repair, RunOutcome},
     pipeline::{self, Expectation, Unknown},
     problem::Side,
-    request::{self, Access, CompareWith, NamingRule, Origin, Setting, Verify},
+    request::{self, Access, CompareWith, LockedImages, NamingRule, Origin, Setting, Verify},
     waiver::Waivers,
 };
 
@@ -31,7 +31,9 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
     let Verify { with, level, platforms: _, more_platforms: _, login, registries } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
     let Comparison { root, destinations, expectations, chart, repair } = match with {
-        CompareWith::Lock { path, mirror, .. } => with_lock(path, mirror.as_ref(), request, &*events)?,
+        CompareWith::Lock { path, mirror, only, .. } => {
+            with_lock(path, mirror.as_ref(), only, request, &*events)?
+        }
         CompareWith::Source { selection, root, naming, foreign_layers } => {
             let mirror = Mirror { root, naming, foreign_layers: *foreign_layers };
             with_source(&mirror, selection, request, &access, &*events).await?
@@ -63,10 +65,12 @@ struct Comparison {
 fn with_lock(
     path: &Path,
     mirror: Option<&Setting<Root>>,
+    only: &LockedImages,
     request: &Verify,
     events: &dyn EventSink,
 ) -> Result<Comparison, Failure> {
     let lock = Lock::read_with_images(path).map_err(|error| error.failure())?;
+    let chosen = chosen(&lock, only, path, events)?;
     let waivers = request.platforms.waivers();
     let sources: Vec<Reference> = lock.images.iter().map(|image| image.source.clone()).collect();
     warn_of_idle_waivers(&waivers, &sources, events);
@@ -78,7 +82,7 @@ fn with_lock(
         let copies =
             lock.images.iter().flat_map(|image| image.destinations.iter().map(move |copy| (image, copy)));
         let here: Vec<Expectation> = copies
-            .filter(|(_, copy)| copy.to == placement.to)
+            .filter(|(image, copy)| copy.to == placement.to && chosen.contains(&image.source))
             .map(|(image, copy)| expectation(&lock, image, copy, &required, &waivers))
             .collect();
         if let Some(command) = request.sync_from_lock(&lock, placement, root).as_ref().map(request::repair) {
@@ -96,6 +100,41 @@ fn with_lock(
         return Err(LockError::NoImages(path.to_owned()).failure());
     };
     Ok(Comparison { root, destinations: shown, expectations, chart: lock.chart, repair })
+}
+
+/// The images of the lock that were asked for.
+fn chosen(
+    lock: &Lock,
+    only: &LockedImages,
+    path: &Path,
+    events: &dyn EventSink,
+) -> Result<BTreeSet<Reference>, Failure> {
+    let LockedImages { references, include, exclude } = only;
+    let mut chosen: BTreeSet<Reference> = lock.images.iter().map(|image| image.source.clone()).collect();
+    if !references.is_empty() {
+        let mut named = BTreeSet::new();
+        for written in references {
+            let reference: Reference =
+                written.trim().parse().map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+            if !chosen.contains(&reference) {
+                let message = format!("{reference} is not in the lock {}", path.display());
+                return Err(Failure::new(Kind::Usage, message)
+                    .with_hint("--against source compares the mirror with the source instead of the lock"));
+            }
+            named.insert(reference);
+        }
+        chosen = named;
+    }
+    let filter = Filter::new(include, exclude)?;
+    let found: Vec<Reference> = chosen.iter().cloned().collect();
+    for idle in filter.idle(&found) {
+        warn(events, format!("`{idle}` matches no image: check its spelling"));
+    }
+    chosen.retain(|reference| filter.keeps(reference));
+    if chosen.is_empty() {
+        return Err(EnumerateError::FilteredOut { found: found.len() }.into());
+    }
+    Ok(chosen)
 }
 
 /// The expectation for one copy of an image.

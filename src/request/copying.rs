@@ -77,6 +77,17 @@ pub(crate) struct Verify {
     pub(crate) registries: RegistrySettings,
 }
 
+/// Which images of a lock are verified: all that nothing excludes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LockedImages {
+    /// References as they were typed; all images if empty.
+    pub(crate) references: Vec<String>,
+    /// Globs: only images that one of them matches.
+    pub(crate) include: Vec<String>,
+    /// Globs: no image that one of them matches.
+    pub(crate) exclude: Vec<String>,
+}
+
 /// What `verify` compares the mirror with.
 #[derive(Debug, Clone)]
 pub(crate) enum CompareWith {
@@ -85,6 +96,8 @@ pub(crate) enum CompareWith {
         path: PathBuf,
         /// `--to`: only this one of its destinations.
         mirror: Option<Setting<Root>>,
+        /// Which of its images.
+        only: LockedImages,
         /// Where to find the packaged chart of the lock's run: a repair packages it again.
         chart: Box<LockedChart>,
     },
@@ -130,13 +143,19 @@ impl Verify {
             Comparison::Lock(path) => {
                 let name = chart_name(&args.selection).map(|chart| chart.value);
                 let version = args.selection.chart_version.clone();
+                // Not the variables: they may be set for other commands, and would hide images of the lock.
+                let only = LockedImages {
+                    references: args.selection.image.clone(),
+                    include: args.selection.include.clone(),
+                    exclude: args.selection.exclude.clone(),
+                };
                 let options = chart_options(args.selection);
                 let chart = Box::new(LockedChart { name, version, options });
                 let mirror = match to {
                     Some(to) => Some(Setting::new(root(&to.value)?, to.origin)),
                     None => None,
                 };
-                CompareWith::Lock { path, mirror, chart }
+                CompareWith::Lock { path, mirror, only, chart }
             }
         };
         let (platforms, waivers) = (args.platform, args.allow_missing_platform);
@@ -170,7 +189,7 @@ impl Verify {
     /// The `sync` that repairs one destination of the lock that the mirror was compared with; `None` without a lock.
     pub(crate) fn sync_from_lock(&self, lock: &Lock, placement: &Placement, root: &Root) -> Option<Sync> {
         let Self { with, level: _, platforms, more_platforms, login, registries } = self;
-        let CompareWith::Lock { path, mirror: _, chart } = with else { return None };
+        let CompareWith::Lock { path, mirror: _, only: _, chart } = with else { return None };
         let mut waivers = platforms.waivers.clone();
         for image in &lock.images {
             waivers.extend(image.waived.iter().filter_map(|waived| Waiver::exact(&image.source, waived)));

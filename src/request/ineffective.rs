@@ -127,8 +127,7 @@ fn verify(flags: &Flags<'_>) -> Result<(), Failure> {
                 "the mirror is compared with the lock {}; --against source compares it with the source",
                 path.display()
             );
-            let selecting =
-                ["image", "images", "rendered", "include", "exclude", "add", "add_images", "annotated"];
+            let selecting = ["images", "rendered", "add", "add_images", "annotated"];
             let naming = ["naming", "source_prefix", "foreign_layers"];
             let charts = FOR_CHARTS.into_iter().filter(|id| !FOR_PACKAGING.contains(id));
             // Without a lock, the reason is that there is none.
@@ -217,7 +216,7 @@ mod tests {
         let lock = folder.path().join("my.lock");
         std::fs::write(&lock, "{}").unwrap();
         let lock = lock.display();
-        for flag in ["--include a", "--naming full", "--foreign-layers", "--values v.yaml", "quay.io/a/b:1"] {
+        for flag in ["--images a", "--naming full", "--foreign-layers", "--values v.yaml"] {
             let refused = check(&format!("verify --lock {lock} {flag}")).unwrap_err();
             assert!(
                 refused.contains("has no effect here") && refused.contains("--against source"),

@@ -27,7 +27,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub(crate) use self::{
     access::Access,
     bundle::{BundleInspect, BundleVerify, Export, ExportTo, Import, ImportFrom},
-    copying::{CompareWith, Sync, Verify, united},
+    copying::{CompareWith, LockedImages, Sync, Verify, united},
     destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms},
     ineffective::refuse_ineffective,
     registries::{LicenseFrom, RegistrySettings},

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     graph::Graph,
-    lock::Lock,
+    lock::{Lock, LockedImage},
     oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
 };
 
@@ -113,8 +113,13 @@ pub(crate) struct ExpectedBundle {
 const MOST_DAMAGED: usize = 16;
 
 impl Draft {
-    /// Fails if files of the output exist and are not this bundle, whole, unfinished or damaged.
-    pub(crate) fn check_overwrites_nothing(&self, output: &Output) -> Result<(), BundleError> {
+    /// Fails if files of the output exist and are not this bundle, whole, unfinished or damaged. With `lock`, a bundle of
+    /// the same run without some of the images is permitted as well: more images may fail.
+    pub(crate) fn check_overwrites_nothing(
+        &self,
+        output: &Output,
+        lock: Option<&Lock>,
+    ) -> Result<(), BundleError> {
         let files = output.files(self.layout.length());
         let whole = files.iter().map(|file| file.whole.clone()).chain(output.volume.map(|_| output.index()));
         let Some(path) = whole.into_iter().find(|path| path.exists()) else { return Ok(()) };
@@ -130,7 +135,14 @@ impl Draft {
         if read.is_ok() && damaged <= MOST_DAMAGED {
             return Ok(());
         }
-        let other = Bundle::open(&path).ok().map(|bundle| bundle.head().id().clone());
+        let other = Bundle::open(&path).ok();
+        let sources = |lock: &Lock| lock.images.iter().map(|image| image.source.clone()).collect::<Vec<_>>();
+        let locked = other.as_ref().and_then(|other| other.head().lock.as_ref());
+        let is_incomplete = locked.is_some_and(|locked| !locked.images.iter().all(LockedImage::is_confirmed));
+        if is_incomplete && locked.map(sources) == lock.map(sources) {
+            return Ok(());
+        }
+        let other = other.map(|other| other.head().id().clone());
         Err(BundleError::WouldOverwrite { path, other })
     }
 

@@ -107,7 +107,8 @@ impl<S: Source> Exporter<S> {
                 return Ok(Exported { mirrored, written: Some(written) });
             }
             if kept.is_none() && !self.overwrite {
-                draft.check_overwrites_nothing(&output).map_err(|error| error.failure())?;
+                let lock = Some(&lock).filter(|_| self.keep_going);
+                draft.check_overwrites_nothing(&output, lock).map_err(|error| error.failure())?;
             }
             let before = failed(&mirrored);
             let writer = self.open(&output, draft, kept.is_none()).await?;
@@ -121,6 +122,9 @@ impl<S: Source> Exporter<S> {
             let writer = self.read_back(&mut mirrored, writer).await?;
             if failed(&mirrored) > 0 && (!self.keep_going || failed(&mirrored) > before) {
                 break;
+            }
+            if !self.overwrite {
+                writer.draft().check_overwrites_nothing(&output, None).map_err(|error| error.failure())?;
             }
             let mut written = written(writer.draft(), lock);
             written.kept = kept.unwrap_or_default();

@@ -79,7 +79,13 @@ async fn an_exported_to_never_makes_verify_ignore_the_lock() {
     let outcome = verify(&against).run().await.expect_code(5);
     assert!(outcome.stderr.contains(newer.root().digest.as_str()), "{outcome}");
 
-    let outcome = verify(&[&reference]).run().await.expect_code(2);
+    // Images and filters select from the lock.
+    let _ = verify(&[&reference]).run().await.expect_success();
+    let _ = verify(&["--include", "*web*"]).run().await.expect_success();
+    let outcome = verify(&["x.example/a/b:1"]).run().await.expect_code(2);
+    assert!(outcome.stderr.contains("x.example/a/b:1 is not in the lock"), "{outcome}");
+    let _ = verify(&["--exclude", "*web*"]).run().await.expect_code(2);
+    let outcome = verify(&["--naming", "full"]).run().await.expect_code(2);
     assert!(outcome.stderr.contains("--against source compares it with the source"), "{outcome}");
     let outcome = verify(&["--to", "127.0.0.1:1/other"]).run().await.expect_code(2);
     assert!(outcome.stderr.contains("has no destination 127.0.0.1:1/other"), "{outcome}");
