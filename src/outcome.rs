@@ -39,6 +39,9 @@ pub(crate) struct RunOutcome {
     /// The bundle that was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written: Option<BundleSummary>,
+    /// Images of the bundle that `--include` and `--exclude` left out of an import.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<Reference>,
     /// The result of each image, in the order of the request.
     pub images: Vec<ImageOutcome>,
     /// Failures that do not belong to a single image.
@@ -73,6 +76,7 @@ impl RunOutcome {
             level: None,
             chart: None,
             written: None,
+            excluded: Vec::new(),
             images,
             failures,
             time,
@@ -221,7 +225,8 @@ pub enum Status {
     Different,
     /// The image failed.
     Failed,
-    /// Not started, because another image failed first and `--fail-fast` is set.
+    /// Not started, or not in a bundle, because another image failed: with `--fail-fast`, and in an export without
+    /// `--keep-going`.
     Skipped,
 }
 

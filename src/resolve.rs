@@ -9,7 +9,10 @@ use serde::Deserialize;
 use crate::{
     endpoint::{Cause, Error, Operation, Source, VerifiedBody},
     graph::{self, Graph, KnownManifests, Node, PlatformManifest},
-    oci::{Contents, Descriptor, Digest, Platform, RawManifest, Repository, Target, manifest::ManifestError},
+    oci::{
+        Contents, Descriptor, Digest, Platform, RawManifest, Repository, Sizes, Target,
+        manifest::ManifestError,
+    },
 };
 
 /// The maximum nesting depth of indexes.
@@ -66,7 +69,10 @@ async fn read<S: Source>(
     let read = opened(endpoint, repository, &descriptor, root);
     let mut level = vec![(descriptor, Some(read))];
     for _ in 0..=DEEPEST {
-        let wanted = walk.take(std::mem::take(&mut level))?;
+        let wanted = walk.take(std::mem::take(&mut level), |descriptor, error| {
+            let at = format!("{repository}@{}", descriptor.digest);
+            Error::new(Operation::ReadManifest, endpoint.side(), at, error)
+        })?;
         if wanted.is_empty() {
             break;
         }
@@ -129,6 +135,7 @@ fn opened<S: Source>(
 struct Walk {
     nodes: HashMap<Digest, Node>,
     asked: HashSet<Digest>,
+    sizes: Sizes,
     missing: Vec<Descriptor>,
     unusable: Vec<(Descriptor, ManifestError)>,
     first_error: Option<Error>,
@@ -136,9 +143,20 @@ struct Walk {
 
 impl Walk {
     /// Sorts the results into nodes, missing and invalid children. Returns the children to request next.
-    fn take(&mut self, found: Vec<Found>) -> Result<Vec<Descriptor>, Error> {
+    fn take(
+        &mut self,
+        found: Vec<Found>,
+        error_about: impl Fn(&Descriptor, ManifestError) -> Error,
+    ) -> Result<Vec<Descriptor>, Error> {
         let mut wanted = Vec::new();
         for (descriptor, read) in found {
+            let read: Option<Result<_, Error>> = read.map(|read| {
+                let (contents, manifest) = read?;
+                let referenced = graph::successors(&contents).map(|successor| successor.descriptor);
+                let added = self.sizes.add(referenced.chain([&descriptor]));
+                added.map_err(|error| error_about(&descriptor, error))?;
+                Ok((contents, manifest))
+            });
             match read {
                 None => self.missing.push(descriptor),
                 Some(Err(error)) => {

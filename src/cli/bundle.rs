@@ -57,6 +57,10 @@ pub(crate) struct Export {
     #[arg(long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
     pub keep_going: bool,
 
+    /// Replace an existing file that is something else, such as another bundle
+    #[arg(long)]
+    pub force: bool,
+
     /// Also write the bundle's lock to this file
     #[arg(long, value_name = "FILE")]
     pub lock: Option<PathBuf>,
@@ -134,6 +138,30 @@ pub(crate) struct Import {
     /// Output format
     #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
+
+    /// Import only images that this glob matches, such as '*services*' (repeatable)
+    ///
+    /// [env: THORAS_MIRROR_INCLUDE]
+    #[arg(
+        long,
+        value_name = "GLOB",
+        verbatim_doc_comment,
+        value_delimiter = ',',
+        help_heading = "Which images"
+    )]
+    pub include: Vec<String>,
+
+    /// Leave out images that this glob matches (repeatable)
+    ///
+    /// [env: THORAS_MIRROR_EXCLUDE]
+    #[arg(
+        long,
+        value_name = "GLOB",
+        verbatim_doc_comment,
+        value_delimiter = ',',
+        help_heading = "Which images"
+    )]
+    pub exclude: Vec<String>,
 
     /// Where to.
     #[command(flatten)]

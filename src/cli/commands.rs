@@ -1,6 +1,6 @@
 //! The arguments of every command but `bundle`.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, builder::BoolishValueParser};
 
@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     confirm::{CheckLevel, Level},
-    oci::Naming,
+    oci::{Naming, Platform},
     output::Format,
+    waiver::Waiver,
 };
 
 const IMAGES_FORMATS: &[(Format, &str)] = &[
@@ -108,12 +109,38 @@ pub(crate) struct Sync {
     pub platforms: PlatformArgs,
 }
 
+const AGAINST: &[(Against, &str)] = &[
+    (Against::Lock, "The digests that a run recorded"),
+    (
+        Against::Source,
+        "The current digest of each tag at the source; --level bytes also reads the manifests there",
+    ),
+];
+
+/// What `verify` compares a mirror with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Against {
+    /// The lock.
+    Lock,
+    /// The source.
+    Source,
+}
+
+impl fmt::Display for Against {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Lock => "lock",
+            Self::Source => "source",
+        })
+    }
+}
+
 /// `thoras-mirror verify`
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// Compare this mirror with the source instead of a lock
+    /// The mirror: with a lock, one of its destinations [default: all of them]
     ///
-    /// The source decides which digest each tag should have; --level bytes also reads the manifests there.
+    /// --to-username is for this registry.
     ///
     /// [env: THORAS_MIRROR_TO]
     // `request` reads the variables of this flag and of `lock`: if clap read them, they would conflict like flags.
@@ -124,13 +151,17 @@ pub(crate) struct Verify {
     #[arg(long, value_parser = choice(LEVELS), default_value_t = Level::Blobs, env = "THORAS_MIRROR_LEVEL")]
     pub level: Level,
 
+    /// What to compare the mirror with [default: the lock; without a lock, the source]
+    #[arg(long, value_parser = choice(AGAINST), value_name = "WHAT", env = "THORAS_MIRROR_AGAINST")]
+    pub against: Option<Against>,
+
     /// The lock file to compare with
     ///
     /// [env: THORAS_MIRROR_LOCK] [default: thoras-mirror.lock]
-    #[arg(long, value_name = "FILE", verbatim_doc_comment, conflicts_with = "to")]
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     pub lock: Option<PathBuf>,
 
-    /// With --to, also require foreign layers (a lock records whether they were copied)
+    /// Against the source, also require foreign layers (a lock records whether they were copied)
     #[arg(long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
     pub foreign_layers: bool,
 
@@ -138,7 +169,7 @@ pub(crate) struct Verify {
     #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
 
-    /// Which images, with `--to`.
+    /// Which images, against the source.
     #[command(flatten)]
     pub selection: SelectionArgs,
 
@@ -154,9 +185,26 @@ pub(crate) struct Verify {
     #[command(flatten)]
     pub registries: RegistryArgs,
 
-    /// Which platforms every image must have.
-    #[command(flatten)]
-    pub platforms: PlatformArgs,
+    /// A platform that every image must have, in addition to those in the lock (repeatable) [default: without a lock,
+    /// linux/amd64 and linux/arm64]
+    #[arg(
+        long,
+        value_name = "OS/ARCHITECTURE",
+        env = "THORAS_MIRROR_PLATFORM",
+        value_delimiter = ',',
+        help_heading = "Platforms"
+    )]
+    pub platform: Vec<Platform>,
+
+    /// Accept an image that lacks this platform, or any platform (repeatable)
+    #[arg(
+        long,
+        value_name = "IMAGE[=PLATFORM]",
+        env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM",
+        value_delimiter = ',',
+        help_heading = "Platforms"
+    )]
+    pub allow_missing_platform: Vec<Waiver>,
 }
 
 /// `thoras-mirror inspect`

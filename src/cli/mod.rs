@@ -22,7 +22,7 @@ use clap::{
 
 pub(crate) use self::{
     bundle::{Bundle, BundleInspect, BundleVerify, Export, Import},
-    commands::{Doctor, Images, Inspect, Serve, ServeAccess, Sync, Verify},
+    commands::{Against, Doctor, Images, Inspect, Serve, ServeAccess, Sync, Verify},
     registries::RegistryArgs,
     shared::{
         DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, SelectionArgs,

@@ -197,6 +197,16 @@ pub enum EnumerateError {
         /// What names the images.
         from: String,
     },
+    /// The chart on this machine has another version.
+    #[error("the chart {} has version {}, not {}", .chart.escape_debug(), .found.escape_debug(), .wanted.escape_debug())]
+    ChartVersion {
+        /// Its folder or file.
+        chart: String,
+        /// The version that was asked for.
+        wanted: String,
+        /// Its version.
+        found: String,
+    },
     /// A registry does not accept the chart's name or version.
     #[error("the chart `{}` cannot be kept in a registry", .name.escape_debug())]
     ChartName {
@@ -241,6 +251,7 @@ impl EnumerateError {
             | Self::Prefix { .. }
             | Self::Pattern { .. }
             | Self::NoChart { .. }
+            | Self::ChartVersion { .. }
             | Self::FilteredOut { .. } => ErrorKind::Usage,
             _ => ErrorKind::Input,
         }
@@ -285,6 +296,9 @@ impl EnumerateError {
                 "`helm package` of the same folder says the same; without --with-chart, the chart is not packaged"
             }
             Self::NoChart { .. } => "omit --with-chart, or name the chart with --chart",
+            Self::ChartVersion { .. } => {
+                "omit --chart-version (and THORAS_MIRROR_CHART_VERSION) for a chart folder or file, or pass another --chart"
+            }
             Self::ChartName { .. } => "omit --with-chart, and carry the chart package as a file",
             Self::NoImages { notes, .. } if !notes.is_empty() => return Some(notes.join("\n")),
             Self::NoImages { .. } => {

@@ -9,23 +9,23 @@ use crate::oci::Reference;
 use super::EnumerateError;
 
 /// Which images to keep. `*` crosses slashes, because patterns such as `*services*` are meant to.
-pub(super) struct Filter {
+pub(crate) struct Filter {
     include: Patterns,
     exclude: Patterns,
 }
 
 impl Filter {
-    pub(super) fn new(include: &[String], exclude: &[String]) -> Result<Self, EnumerateError> {
+    pub(crate) fn new(include: &[String], exclude: &[String]) -> Result<Self, EnumerateError> {
         Ok(Self { include: Patterns::new(include)?, exclude: Patterns::new(exclude)? })
     }
 
-    pub(super) fn keeps(&self, reference: &Reference) -> bool {
+    pub(crate) fn keeps(&self, reference: &Reference) -> bool {
         let included = self.include.written.is_empty() || !self.include.matching(reference).is_empty();
         included && self.exclude.matching(reference).is_empty()
     }
 
     /// The patterns that match no reference, as a user would type them.
-    pub(super) fn idle(&self, references: &[Reference]) -> Vec<String> {
+    pub(crate) fn idle(&self, references: &[Reference]) -> Vec<String> {
         let typed = |flag: &'static str| move |pattern| format!("{flag} {pattern}");
         let include = self.include.idle(references).map(typed("--include"));
         include.chain(self.exclude.idle(references).map(typed("--exclude"))).collect()

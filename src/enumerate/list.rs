@@ -27,6 +27,9 @@ pub(super) fn scan(input: &str, text: &str, images: &mut ImageSet) -> Result<(),
 pub(super) fn add_extras(input: &str, text: &str, images: &mut ImageSet) -> Result<(), EnumerateError> {
     let mut extras = ImageSet::default();
     scan(input, text, &mut extras)?;
+    if extras.references().next().is_none() {
+        return Err(EnumerateError::EmptyList { input: input.to_owned() });
+    }
     for image in extras.into_sorted() {
         images.add_extra(image.reference, &image.written);
     }

@@ -24,15 +24,18 @@ pub use self::{
     input::Input,
 };
 pub(crate) use self::{
-    chart::{ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, fetch_published, package_chart},
+    chart::{
+        ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, ValueKey, fetch_published, package_chart,
+        values_naming,
+    },
+    filter::Filter,
     image::{Image, ImageUse},
     note::{Note, NoteKind},
 };
 
 use std::fmt;
 
-use crate::oci::{ChartIdentity, Reference, mapping};
-use filter::Filter;
+use crate::oci::{ChartIdentity, Reference, Repository, mapping};
 use image::ImageSet;
 use manifests::ScanOptions;
 
@@ -133,6 +136,13 @@ impl Selection {
     /// Whether the chart is in a registry, to be fetched before [`enumerate()`].
     pub(crate) fn needs_registry(&self) -> bool {
         matches!(&self.from, SelectedFrom::Chart(options) if options.chart.starts_with("oci://"))
+    }
+
+    /// The repository of the chart, if it is in a registry.
+    pub(crate) fn chart_repository(&self) -> Option<Repository> {
+        let SelectedFrom::Chart(options) = &self.from else { return None };
+        let reference = options.chart.strip_prefix("oci://")?.parse::<Reference>().ok()?;
+        Some(reference.repository().clone())
     }
 }
 

@@ -104,6 +104,14 @@ impl Graph {
         Self { foreign_layers, ..self }
     }
 
+    /// Every manifest and everything that one references, with repetitions.
+    pub fn descriptors(&self) -> impl Iterator<Item = &Descriptor> {
+        self.nodes.iter().flat_map(|node| {
+            let referenced = node.successors().map(|successor| successor.descriptor);
+            std::iter::once(&node.descriptor).chain(referenced)
+        })
+    }
+
     /// The manifest that the tag names.
     #[must_use]
     pub fn root(&self) -> Option<&Node> {

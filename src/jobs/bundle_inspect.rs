@@ -30,6 +30,7 @@ pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Resu
             Err(error) => failures.push(Failure { kind: Kind::Integrity, ..error.failure() }),
         }
     }
+    failures.extend(bundle.check_has_images().err().map(|error| error.failure()));
     Ok(BundleContents {
         id: head.id().clone(),
         path: bundle.path().display().to_string(),

@@ -25,7 +25,9 @@ pub(crate) enum Found {
 }
 
 pub(crate) async fn run(request: &Inspect, events: Arc<dyn EventSink>) -> Result<Found, Failure> {
-    let source = Access::open(&request.registries, events)?.source_with_login(request.login.as_ref()).await?;
+    let access = Access::open(&request.registries, Arc::clone(&events))?;
+    access.warn_of_unused_license(request.images.iter().map(Reference::repository), &*events);
+    let source = access.source_with_login(request.login.as_ref()).await?;
     if let (true, Some(reference)) = (request.raw, request.images.first()) {
         let root = root(&source, reference).await.map_err(|error| error.failure())?;
         return Ok(Found::Raw(root.bytes().clone()));

@@ -18,6 +18,7 @@ pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod inspect;
 mod open_bundle;
+mod own_source;
 mod record;
 pub(crate) mod serve;
 pub(crate) mod sync;

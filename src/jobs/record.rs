@@ -7,7 +7,7 @@ use crate::{
     error::{Failure, Kind},
     graph::ForeignLayers,
     lock::{Lock, LockFile, Placement},
-    oci::{ChartIdentity, Digest, Platform, Repository, mapping::Root},
+    oci::{ChartIdentity, Digest, Platform, Reference, Repository, mapping::Root},
     outcome::{Command, Mirrored, RunOutcome},
 };
 
@@ -29,18 +29,28 @@ impl Record {
     }
 }
 
+/// The lock that a run will write, if it records destinations other than `root`: they are kept.
+pub(super) fn earlier_destinations(path: &Path, root: &Root) -> Option<Lock> {
+    let root = root.to_string();
+    let is_other = |placement: &Placement| placement.to.as_ref().is_some_and(|to| *to != root);
+    // A damaged lock cannot be kept.
+    Lock::read(path).ok().filter(|lock| lock.destinations.iter().any(is_other))
+}
+
 /// Everything that a job knows after copying images.
 pub(super) struct Copied {
     pub(super) command: Command,
     pub(super) started: Instant,
     pub(super) root: Root,
     pub(super) placement: Placement,
+    /// Images that filters left out of an import.
+    pub(super) excluded: Vec<Reference>,
     /// The id of the bundle that the images came from.
     pub(super) bundle: Option<Digest>,
     pub(super) chart: Option<ChartIdentity>,
     pub(super) platforms: Vec<Platform>,
     pub(super) foreign_layers: ForeignLayers,
-    /// With `--locked`, the lock: its other destinations are kept.
+    /// The lock that exists, if its other destinations are kept.
     pub(super) earlier: Option<Lock>,
     pub(super) check: CheckLevel,
     pub(super) dry_run: bool,
@@ -55,6 +65,7 @@ impl Copied {
             started,
             root,
             placement,
+            excluded,
             bundle,
             chart,
             platforms,
@@ -65,7 +76,8 @@ impl Copied {
             images,
         } = self;
         let lock = || {
-            let run = Lock::new(chart.clone(), placement, &platforms, foreign_layers, &images);
+            let mut run = Lock::new(chart.clone(), placement, &platforms, foreign_layers, &images);
+            run.excluded.clone_from(&excluded);
             match earlier {
                 Some(earlier) => earlier.with_destination(run).map_err(|error| error.failure()),
                 None => Ok(run),
@@ -79,6 +91,7 @@ impl Copied {
         RunOutcome {
             destination: Some(root.to_string()),
             bundle,
+            excluded: excluded.clone(),
             level: Some(check.to_string()),
             chart,
             dry_run,

@@ -4,7 +4,8 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use super::{
     images::{enumerate, fetch_package, name_all, packaged_chart, warn_of_idle_waivers},
-    record::{Copied, Record},
+    own_source::{self, NamedBy},
+    record::{Copied, Record, earlier_destinations},
 };
 use crate::{
     endpoint::packaged_chart::{ChartSource, PackagedChart},
@@ -34,6 +35,12 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     let waivers = platforms.waivers();
     let sources: Vec<Reference> = mappings.iter().map(|mapping| mapping.source.clone()).collect();
     warn_of_idle_waivers(&waivers, &sources, &*events);
+    let chart_repository = match images {
+        ImagesFrom::Selection(selection) => selection.chart_repository(),
+        ImagesFrom::Lock { .. } => None,
+    };
+    access
+        .warn_of_unused_license(sources.iter().map(Reference::repository).chain(&chart_repository), &*events);
     let options = copy.options(platforms.required.clone(), waivers, foreign_layers);
     let images = pipeline::mirror(source, registry, mappings, options, events).await;
     let copied = Copied {
@@ -41,6 +48,7 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         started,
         root: destination.root.clone(),
         placement,
+        excluded: Vec::new(),
         bundle: None,
         chart,
         platforms: platforms.required.clone(),
@@ -61,7 +69,7 @@ struct Job {
     /// The packaged chart, if it is copied and no registry has it.
     packaged: Option<PackagedChart>,
     foreign_layers: ForeignLayers,
-    /// With `--locked`, the lock: its other destinations are kept.
+    /// The lock that exists, if its other destinations are kept.
     earlier: Option<Lock>,
 }
 
@@ -80,20 +88,27 @@ async fn selected(
     let root = &destination.root;
     let naming = Naming::default();
     let placement = destination.naming.placement(Some(root), naming, found.source_prefix, chart);
+    let mappings = name_all(&placement, root, &sources)?;
+    own_source::refuse(&mappings, root, &request.registries, NamedBy::Selection(selection)).await?;
+    let earlier = earlier_destinations(request.lock(), root);
+    if let Some(lock) = &earlier {
+        let checked = lock.check_foreign_layers(&root.to_string(), request.foreign_layers);
+        checked.map_err(|error| error.failure())?;
+    }
     Ok(Job {
-        mappings: name_all(&placement, root, &sources)?,
+        mappings,
         placement,
         chart: found.chart,
         packaged: packaged_chart(found.package),
         foreign_layers: request.foreign_layers.into(),
-        earlier: None,
+        earlier,
     })
 }
 
 /// The images of the lock, at its digests and under its names.
 async fn locked(chart: Option<&LockedChart>, request: &Sync, access: &Access) -> Result<Job, Failure> {
     let path = request.lock();
-    let lock = Lock::read(path).map_err(|error| unreadable(&error))?;
+    let lock = Lock::read_with_images(path).map_err(|error| unreadable(&error))?;
     let sources = lock.images.iter().map(|image| pinned(image, path)).collect::<Result<Vec<_>, _>>()?;
     let packaged = locked_chart(&lock, chart, path, access).await?;
     let destination = &request.destination;
@@ -109,6 +124,7 @@ async fn locked(chart: Option<&LockedChart>, request: &Sync, access: &Access) ->
     };
     let placement = destination.naming.placement(Some(root), naming, source_prefix, chart);
     let named = name_all(&placement, root, &sources)?;
+    own_source::refuse(&named, root, &request.registries, NamedBy::Lock(path)).await?;
     // The new lock keeps the references of the old lock.
     let unpinned = |(mapping, image): (Mapping, &LockedImage)| Mapping {
         pinned: image.digest.clone(),

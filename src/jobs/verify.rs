@@ -1,22 +1,25 @@
 //! `verify`: compares the mirror with its lock, or with the source.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
 
 use futures::{StreamExt, stream};
 
-use super::images::{enumerate, name_all, warn_of_idle_waivers};
+use super::{
+    images::{enumerate, name_all, warn_of_idle_waivers},
+    own_source::{self, NamedBy},
+};
 use crate::{
     confirm::Level,
     endpoint::{Cause, Error, Operation, Source},
-    enumerate::Selection,
+    enumerate::{EnumerateError, Filter, Selection},
     error::{Failure, Kind},
-    event::EventSink,
-    lock::{Lock, LockedCopy, LockedImage, Placement},
-    oci::{ChartIdentity, Digest, Mapping, Naming, Reference, Target, mapping::Root},
+    event::{EventSink, warn},
+    lock::{Lock, LockError, LockedCopy, LockedImage, Placement},
+    oci::{ChartIdentity, Digest, Mapping, Naming, Platform, Reference, Target, mapping::Root},
     outcome::{Command, Repair, RunOutcome},
     pipeline::{self, Expectation, Unknown},
     problem::Side,
-    request::{self, Access, CompareWith, NamingRule, Verify},
+    request::{self, Access, CompareWith, LockedImages, NamingRule, Origin, Setting, Verify},
     waiver::Waivers,
 };
 
@@ -25,10 +28,12 @@ const AT_ONCE: usize = 16;
 
 pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
-    let Verify { with, level, platforms: _, login, registries } = request;
+    let Verify { with, level, platforms: _, more_platforms: _, login, registries } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
     let Comparison { destinations, expectations, chart, repair } = match with {
-        CompareWith::Lock { path, .. } => with_lock(path, request, &*events)?,
+        CompareWith::Lock { path, mirror, only, .. } => {
+            with_lock(path, mirror.as_ref(), only, request, &*events)?
+        }
         CompareWith::Source { selection, root, naming, foreign_layers } => {
             let mirror = Mirror { root, naming, foreign_layers: *foreign_layers };
             with_source(&mirror, selection, request, &access, &*events).await?
@@ -55,19 +60,28 @@ struct Comparison {
 }
 
 /// Everything that the lock recorded.
-fn with_lock(path: &Path, request: &Verify, events: &dyn EventSink) -> Result<Comparison, Failure> {
-    let lock = Lock::read(path).map_err(|error| error.failure())?;
+fn with_lock(
+    path: &Path,
+    mirror: Option<&Setting<Root>>,
+    only: &LockedImages,
+    request: &Verify,
+    events: &dyn EventSink,
+) -> Result<Comparison, Failure> {
+    let lock = Lock::read_with_images(path).map_err(|error| error.failure())?;
+    let chosen = chosen(&lock, only, path, events)?;
     let waivers = request.platforms.waivers();
     let sources: Vec<Reference> = lock.images.iter().map(|image| image.source.clone()).collect();
     warn_of_idle_waivers(&waivers, &sources, events);
-    let roots = roots(&lock, path)?;
+    let destinations = destinations(&lock, mirror, path, events)?;
+    let roots = roots(&destinations, path)?;
+    let required = request::united(&lock.platforms, &request.more_platforms);
     let (mut expectations, mut repair) = (Vec::new(), None::<Repair>);
-    for (placement, root) in lock.destinations.iter().zip(&roots) {
+    for (placement, root) in destinations.iter().zip(&roots) {
         let copies =
             lock.images.iter().flat_map(|image| image.destinations.iter().map(move |copy| (image, copy)));
         let here: Vec<Expectation> = copies
-            .filter(|(_, copy)| copy.to == placement.to)
-            .map(|(image, copy)| expectation(&lock, image, copy, &waivers))
+            .filter(|(image, copy)| copy.to == placement.to && chosen.contains(&image.source))
+            .map(|(image, copy)| expectation(&lock, image, copy, &required, &waivers))
             .collect();
         if let Some(command) = request.sync_from_lock(&lock, placement, root).as_ref().map(request::repair) {
             match &mut repair {
@@ -79,16 +93,57 @@ fn with_lock(path: &Path, request: &Verify, events: &dyn EventSink) -> Result<Co
         }
         expectations.extend(here);
     }
-    let destinations = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let shown = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if expectations.is_empty() {
-        return Err(Failure::new(Kind::Input, format!("the lock {} contains no images", path.display())));
+        return Err(LockError::NoImages(path.to_owned()).failure());
     }
-    Ok(Comparison { destinations, expectations, chart: lock.chart, repair })
+    Ok(Comparison { destinations: shown, expectations, chart: lock.chart, repair })
+}
+
+/// The images of the lock that were asked for.
+fn chosen(
+    lock: &Lock,
+    only: &LockedImages,
+    path: &Path,
+    events: &dyn EventSink,
+) -> Result<BTreeSet<Reference>, Failure> {
+    let LockedImages { references, include, exclude } = only;
+    let mut chosen: BTreeSet<Reference> = lock.images.iter().map(|image| image.source.clone()).collect();
+    if !references.is_empty() {
+        let mut named = BTreeSet::new();
+        for written in references {
+            let reference: Reference =
+                written.trim().parse().map_err(|error| Failure::from_error(Kind::Usage, &error))?;
+            if !chosen.contains(&reference) {
+                let message = format!("{reference} is not in the lock {}", path.display());
+                return Err(Failure::new(Kind::Usage, message)
+                    .with_hint("--against source compares the mirror with the source instead of the lock"));
+            }
+            named.insert(reference);
+        }
+        chosen = named;
+    }
+    let filter = Filter::new(include, exclude)?;
+    let found: Vec<Reference> = chosen.iter().cloned().collect();
+    for idle in filter.idle(&found) {
+        warn(events, format!("`{idle}` matches no image: check its spelling"));
+    }
+    chosen.retain(|reference| filter.keeps(reference));
+    if chosen.is_empty() {
+        return Err(EnumerateError::FilteredOut { found: found.len() }.into());
+    }
+    Ok(chosen)
 }
 
 /// The expectation for one copy of an image.
-fn expectation(lock: &Lock, image: &LockedImage, copy: &LockedCopy, waivers: &Waivers) -> Expectation {
-    let (waived, platforms) = waivers.split_locked(&image.source, &image.waived, &lock.platforms);
+fn expectation(
+    lock: &Lock,
+    image: &LockedImage,
+    copy: &LockedCopy,
+    required: &[Platform],
+    waivers: &Waivers,
+) -> Expectation {
+    let (waived, platforms) = waivers.split_locked(&image.source, &image.waived, required);
     Expectation {
         image: Arc::new(Mapping {
             source: image.source.clone(),
@@ -103,8 +158,45 @@ fn expectation(lock: &Lock, image: &LockedImage, copy: &LockedCopy, waivers: &Wa
     }
 }
 
-/// The lock's destinations.
-fn roots(lock: &Lock, path: &Path) -> Result<Vec<Root>, Failure> {
+/// The lock's destinations; with `--to`, only that one.
+fn destinations<'a>(
+    lock: &'a Lock,
+    mirror: Option<&Setting<Root>>,
+    path: &Path,
+    events: &dyn EventSink,
+) -> Result<Vec<&'a Placement>, Failure> {
+    let Some(Setting { value: mirror, origin }) = mirror else {
+        return Ok(lock.destinations.iter().collect());
+    };
+    let is_named = |placement: &&Placement| {
+        let to = placement.to.as_ref().and_then(|to| to.parse::<Root>().ok());
+        to.as_ref() == Some(mirror)
+    };
+    let named: Vec<&Placement> = lock.destinations.iter().filter(is_named).collect();
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    let known: Vec<&str> = lock.destinations.iter().filter_map(|placement| placement.to.as_deref()).collect();
+    let message = format!(
+        "the lock {} has no destination {mirror}, only {}",
+        path.display(),
+        if known.is_empty() { "a bundle".to_owned() } else { known.join(", ") }
+    );
+    match origin {
+        Origin::Flag => Err(Failure::new(Kind::Usage, message).with_hint(format!(
+            "`thoras-mirror sync --locked --to {mirror}` copies the images there and adds it; --against source compares \
+             {mirror} with the source"
+        ))),
+        // The variable may be meant for other commands.
+        Origin::Variable(name) => {
+            warn(events, format!("{message}: {name} is ignored"));
+            Ok(lock.destinations.iter().collect())
+        }
+    }
+}
+
+/// Where the placements are.
+fn roots(placements: &[&Placement], path: &Path) -> Result<Vec<Root>, Failure> {
     let unusable = |error| {
         let message = format!("the lock {} does not say where its images are: {error}", path.display());
         Failure::new(Kind::Input, message)
@@ -116,11 +208,11 @@ fn roots(lock: &Lock, path: &Path) -> Result<Vec<Root>, Failure> {
              bundle itself",
         )
     };
-    let root = |placement: &Placement| {
+    let root = |placement: &&Placement| {
         let to = placement.to.as_ref().ok_or_else(from_bundle)?;
         to.parse().map_err(unusable)
     };
-    lock.destinations.iter().map(root).collect()
+    placements.iter().copied().map(root).collect()
 }
 
 /// A mirror that is compared with its source.
@@ -143,9 +235,12 @@ async fn with_source(
     let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
     let placement = naming.placement(Some(root), Naming::default(), found.source_prefix, None);
     let mappings = name_all(&placement, root, &references)?;
+    own_source::refuse(&mappings, root, &request.registries, NamedBy::Selection(selection)).await?;
     let source = access.source()?;
     let (waivers, required) = (request.platforms.waivers(), &request.platforms.required);
     warn_of_idle_waivers(&waivers, &references, events);
+    let chart = selection.chart_repository();
+    access.warn_of_unused_license(references.iter().map(Reference::repository).chain(&chart), events);
     let expectations = stream::iter(mappings)
         .map(|mapping| async {
             let digest = resolve(&source, &mapping, request.level).await.map_err(Unknown::Source);

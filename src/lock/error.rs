@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use super::model::SCHEMA;
 use crate::{
     error::{Failure, Kind},
-    oci::Digest,
+    oci::{Digest, ManifestError},
 };
 
 /// Why a lock cannot be read or written.
@@ -29,6 +29,9 @@ pub enum LockError {
     /// It contradicts itself.
     #[error("the lock {0} is damaged")]
     Contradiction(PathBuf, #[source] Contradiction),
+    /// It records no image.
+    #[error("the lock {0} contains no images")]
+    NoImages(PathBuf),
     /// A later version of this program wrote it.
     #[error("the lock {path} has the format `{}`; this program reads `{SCHEMA}` and earlier", .schema.escape_debug())]
     Version {
@@ -76,6 +79,12 @@ pub enum Contradiction {
     /// An image has no copy.
     #[error("the image {0} has no destination")]
     NoCopy(String),
+    /// No image has a copy at a destination.
+    #[error("no image has a copy at {0}, which is in `destinations`")]
+    NoImageAt(String),
+    /// Something has two sizes.
+    #[error("{0}")]
+    TwoSizes(ManifestError),
     /// A copy is at a destination that is not in the list.
     #[error("the image {image} has a copy at {to}, which is not in `destinations`")]
     UnknownDestination {
@@ -127,7 +136,7 @@ impl LockError {
             Self::NotALock(..) => {
                 "pass the right file with --lock FILE, or write one: `thoras-mirror sync --to REGISTRY/PATH --lock FILE`"
             }
-            Self::Malformed(..) | Self::Contradiction(..) => {
+            Self::Malformed(..) | Self::Contradiction(..) | Self::NoImages(..) => {
                 "restore it, or write a new one with `thoras-mirror sync --to REGISTRY/PATH`"
             }
         };

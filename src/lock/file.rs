@@ -25,6 +25,12 @@ impl Lock {
         Self::parse(&Self::read_bytes(path)?, path)
     }
 
+    /// Reads a lock that must have images: a run on nothing would succeed.
+    pub(crate) fn read_with_images(path: &Path) -> Result<Self, LockError> {
+        let lock = Self::read(path)?;
+        if lock.images.is_empty() { Err(LockError::NoImages(path.to_owned())) } else { Ok(lock) }
+    }
+
     /// Reads the bytes of a lock's file.
     pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, LockError> {
         let unreadable = |error: io::Error| match error.kind() {

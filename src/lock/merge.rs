@@ -24,6 +24,16 @@ pub(crate) enum Disagreement {
         /// Its digest in the run.
         run: Digest,
     },
+    /// A blob has another size in the lock.
+    #[error("blob {blob} has {run} bytes at this destination and {earlier} at the others")]
+    Size {
+        /// The blob.
+        blob: Digest,
+        /// Its size in the lock.
+        earlier: u64,
+        /// Its size in the run.
+        run: u64,
+    },
     /// Only some destinations have the foreign layers.
     #[error("foreign layers were copied to only some of the lock's destinations")]
     ForeignLayers,
@@ -74,19 +84,30 @@ impl Lock {
             images.insert(image.source.clone(), image);
         }
         let images: Vec<_> = images.into_values().filter(|image| !image.destinations.is_empty()).collect();
+        let used: HashSet<&Digest> = images.iter().flat_map(|image| &image.blobs).collect();
+        let mut blobs = self.blobs;
+        blobs.retain(|digest, _| used.contains(digest));
+        for (blob, run) in run.blobs {
+            match blobs.insert(blob.clone(), run) {
+                Some(earlier) if earlier != run && !kept.is_empty() => {
+                    return Err(Disagreement::Size { blob, earlier, run });
+                }
+                _ => {}
+            }
+        }
+        blobs.retain(|digest, _| used.contains(digest));
+        let mut excluded: BTreeSet<Reference> = self.excluded.into_iter().chain(run.excluded).collect();
+        excluded.retain(|source| images.iter().all(|image| image.source != *source));
         let mut destinations = kept;
         destinations.extend(run.destinations);
         destinations.sort_by(|a, b| a.to.cmp(&b.to));
-        let mut blobs = self.blobs;
-        blobs.extend(run.blobs);
-        let used: HashSet<&Digest> = images.iter().flat_map(|image| &image.blobs).collect();
-        blobs.retain(|digest, _| used.contains(digest));
         Ok(Self {
             schema: run.schema,
             chart: run.chart.or(self.chart),
             destinations,
             platforms: run.platforms,
             shard: self.shard,
+            excluded: excluded.into_iter().collect(),
             images,
             blobs,
             foreign_layers: run.foreign_layers,

@@ -40,7 +40,11 @@ pub struct Lock {
     pub shard: Option<Shard>,
     /// The images, sorted by source.
     pub images: Vec<LockedImage>,
+    /// Images that were left out of an import by choice, sorted; absent if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<Reference>,
     /// Every blob of the images with its size in bytes.
+    #[serde(deserialize_with = "super::parse::blobs")]
     pub blobs: BTreeMap<Digest, u64>,
     /// Whether foreign layers are among the blobs; absent if they were not copied.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -190,6 +194,7 @@ impl Lock {
             platforms,
             shard: None,
             images: images.into_values().collect(),
+            excluded: Vec::new(),
             blobs,
             foreign_layers: foreign_layers == ForeignLayers::Required,
             base: None,

@@ -3,16 +3,24 @@
 //! People edit and merge locks. Unknown fields, dangling names and later versions are refused: a lock that is only
 //! partly understood would be verified or copied only in part.
 
-use std::{collections::HashSet, io::Read, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt,
+    io::Read,
+    path::Path,
+};
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _, MapAccess, Visitor},
+};
 
 use super::{
     error::{Contradiction, LockError, NotALock},
     model::{Lock, LockedImage, SCHEMA},
     v1,
 };
-use crate::oci::Reference;
+use crate::oci::{Digest, ManifestError, Reference};
 
 /// The name of a destination without `to` in messages.
 const UNNAMED: &str = "an unnamed destination";
@@ -38,14 +46,29 @@ impl Lock {
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, LockError> {
         let schema = schema_of(bytes).map_err(|reason| LockError::NotALock(path.to_owned(), reason))?;
         match schema.as_str() {
-            SCHEMA => {
-                let mut lock: Self = content(bytes, path)?;
-                lock.check().map_err(|error| LockError::Contradiction(path.to_owned(), error))?;
-                Ok(lock)
-            }
-            v1::SCHEMA => content::<v1::Lock>(bytes, path).map(Self::from),
+            SCHEMA => content::<Self>(bytes, path)?.checked(path),
+            v1::SCHEMA => content::<v1::Lock>(bytes, path).map(Self::from)?.checked(path),
             _ => Err(LockError::Version { path: path.to_owned(), schema }),
         }
+    }
+
+    fn checked(mut self, path: &Path) -> Result<Self, LockError> {
+        self.check().map_err(|error| LockError::Contradiction(path.to_owned(), error))?;
+        Ok(self)
+    }
+
+    /// A manifest that is attached to several images, or is a blob as well, has one size.
+    fn check_sizes(&self) -> Result<(), ManifestError> {
+        let mut sizes: HashMap<&Digest, u64> =
+            self.blobs.iter().map(|(digest, size)| (digest, *size)).collect();
+        for attached in self.images.iter().flat_map(|image| &image.attached) {
+            let known = sizes.insert(&attached.digest, attached.size).unwrap_or(attached.size);
+            if known != attached.size {
+                let sizes = (known, attached.size);
+                return Err(ManifestError::TwoSizes { digest: attached.digest.clone(), sizes });
+            }
+        }
+        Ok(())
     }
 
     /// Checks what the format alone does not guarantee. Afterwards, equal digests share memory.
@@ -63,6 +86,7 @@ impl Lock {
         if let Some(shard) = self.shard.as_ref().filter(|shard| shard.index >= shard.count) {
             return Err(Contradiction::Shard { index: shard.index, count: shard.count });
         }
+        self.check_sizes().map_err(Contradiction::TwoSizes)?;
         let mut sources: HashSet<&Reference> = HashSet::new();
         for image in &mut self.images {
             check_copies(image, &destinations)?;
@@ -77,8 +101,37 @@ impl Lock {
                 return Err(Contradiction::ImageTwice(image.source.to_string()));
             }
         }
+        let copies = self.images.iter().flat_map(|image| &image.destinations);
+        let used: HashSet<Option<&str>> = copies.map(|copy| copy.to.as_deref()).collect();
+        let unused = destinations.iter().find(|to| !used.contains(*to)).filter(|_| !self.images.is_empty());
+        if let Some(to) = unused {
+            return Err(Contradiction::NoImageAt(to.unwrap_or(UNNAMED).to_owned()));
+        }
         Ok(())
     }
+}
+
+/// Reads the table of blobs. JSON permits a key twice; of two sizes, one would win silently.
+pub(super) fn blobs<'de, D: Deserializer<'de>>(input: D) -> Result<BTreeMap<Digest, u64>, D::Error> {
+    struct Table;
+    impl<'de> Visitor<'de> for Table {
+        type Value = BTreeMap<Digest, u64>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a map of digests to sizes")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut table = BTreeMap::new();
+            while let Some((digest, size)) = entries.next_entry::<Digest, u64>()? {
+                if let Some(known) = table.insert(digest.clone(), size).filter(|known| *known != size) {
+                    return Err(A::Error::custom(ManifestError::TwoSizes { digest, sizes: (known, size) }));
+                }
+            }
+            Ok(table)
+        }
+    }
+    input.deserialize_map(Table)
 }
 
 fn check_copies(image: &LockedImage, destinations: &HashSet<Option<&str>>) -> Result<(), Contradiction> {

@@ -22,6 +22,7 @@ pub(super) struct Lock {
     placement: Placement,
     platforms: Vec<Platform>,
     images: Vec<LockedImage>,
+    #[serde(deserialize_with = "super::parse::blobs")]
     blobs: BTreeMap<Digest, u64>,
     #[serde(default)]
     foreign_layers: bool,
@@ -57,6 +58,7 @@ impl From<Lock> for model::Lock {
             platforms: lock.platforms,
             shard: None,
             images: lock.images.into_iter().map(|image| image.with_copies_at(to.as_deref())).collect(),
+            excluded: Vec::new(),
             blobs: lock.blobs,
             foreign_layers: lock.foreign_layers,
             base: lock.base,

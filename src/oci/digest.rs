@@ -19,7 +19,8 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    const fn name(self) -> &'static str {
+    /// As in a digest: `sha256`.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Sha256 => "sha256",
             Self::Sha512 => "sha512",

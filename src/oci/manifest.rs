@@ -7,7 +7,7 @@ use oci_spec::image::{ImageIndex, ImageManifest};
 use serde::Deserialize;
 
 use super::{
-    Descriptor, Digest, MediaType,
+    Descriptor, Digest, MediaType, Sizes,
     digest::DigestError,
     media_type::{OCI_INDEX, OCI_MANIFEST, Structure},
 };
@@ -55,6 +55,14 @@ pub enum ManifestError {
         expected: u64,
         /// The actual size.
         found: u64,
+    },
+    /// A digest has two sizes.
+    #[error("{digest} is described with two sizes: {} and {} bytes", .sizes.0, .sizes.1)]
+    TwoSizes {
+        /// The digest.
+        digest: Digest,
+        /// The sizes in bytes.
+        sizes: (u64, u64),
     },
     /// Not JSON, or a required field is missing or of the wrong type.
     #[error("invalid manifest: {}", .0.escape_debug())]
@@ -192,22 +200,26 @@ impl RawManifest {
         Err(ManifestError::Size { digest: self.digest.clone(), expected: expected.size, found: self.size() })
     }
 
-    /// What it references.
+    /// What it references. Refuses two sizes for one digest.
     pub fn contents(&self) -> Result<Contents, ManifestError> {
         let unreadable = |error: oci_spec::OciSpecError| ManifestError::Unreadable(error.to_string());
         match self.media_type.structure() {
             Structure::Index => {
                 let index = ImageIndex::from_reader(self.bytes.as_ref()).map_err(unreadable)?;
+                let manifests = descriptors(index.manifests())?;
+                Sizes::default().add(&manifests)?;
                 Ok(Contents::Index {
-                    manifests: descriptors(index.manifests())?,
+                    manifests,
                     subject: index.subject().as_ref().map(Descriptor::try_from).transpose()?,
                 })
             }
             Structure::Image => {
                 let image = ImageManifest::from_reader(self.bytes.as_ref()).map_err(unreadable)?;
+                let (config, layers) = (image.config().try_into()?, descriptors(image.layers())?);
+                Sizes::default().add(layers.iter().chain([&config]))?;
                 Ok(Contents::Image {
-                    config: image.config().try_into()?,
-                    layers: descriptors(image.layers())?,
+                    config,
+                    layers,
                     subject: image.subject().as_ref().map(Descriptor::try_from).transpose()?,
                 })
             }

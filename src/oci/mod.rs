@@ -11,6 +11,7 @@ pub(crate) mod mapping;
 pub mod media_type;
 pub(crate) mod platform;
 pub(crate) mod reference;
+mod sizes;
 pub(crate) mod verified;
 
 pub(crate) use self::chart::ChartArtifact;
@@ -23,5 +24,6 @@ pub use self::{
     media_type::MediaType,
     platform::{Platform, PlatformError},
     reference::{Reference, ReferenceError, Repository, Target},
+    sizes::Sizes,
     verified::{Mismatch, Verifier},
 };

@@ -21,7 +21,7 @@ use crate::{
     error::{Failure, Kind},
     event::{Event, EventSink},
     graph::{ForeignLayers, Graph},
-    oci::{Descriptor, Digest, Mapping, Platform, RawManifest, Target},
+    oci::{Descriptor, Digest, Mapping, Platform, RawManifest, Sizes, Target},
     outcome::{Bytes, ImageOutcome, Mirrored, Status},
     plan::{Planner, Presence},
     problem::{FoundBy, Problem},
@@ -88,6 +88,7 @@ pub async fn mirror<S: Source, D: Destination>(
         destination,
         transfer,
         planner: Mutex::default(),
+        sizes: Mutex::default(),
         options,
         events,
         failed: AtomicBool::new(false),
@@ -122,6 +123,8 @@ struct Run<S, D> {
     destination: Arc<D>,
     transfer: Transfer<S, D>,
     planner: Mutex<Planner>,
+    /// The sizes in all images: they share blobs.
+    sizes: Mutex<Sizes>,
     options: Options,
     events: Arc<dyn EventSink>,
     failed: AtomicBool,
@@ -183,6 +186,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         self.describe(image, &graph, mirrored)?;
         let digest = mirrored.outcome.digest.clone();
         refuse_missing_platforms(&graph, &required)?;
+        self.refuse_other_sizes(&graph)?;
         let moved_from = there.digest().filter(|old| Some(*old) != digest.as_ref()).cloned();
         self.refuse_overwrite(image, moved_from.as_ref())?;
         if self.stops() {
@@ -192,11 +196,11 @@ impl<S: Source, D: Destination> Run<S, D> {
         let presence = self.presence(image, &graph, &there).await?;
         let (admitted, idle, planned) = self.plan(image, &graph, &presence);
         let was_there = moved_from.is_none() && there.digest().is_some();
-        mirrored.outcome.moved_from = moved_from;
         if idle || self.options.dry_run {
             mirrored.outcome.bytes = planned;
         }
         if self.options.dry_run {
+            mirrored.outcome.moved_from = moved_from;
             mirrored.outcome.status = if idle { Status::UpToDate } else { Status::Planned };
             return Ok(());
         }
@@ -204,6 +208,7 @@ impl<S: Source, D: Destination> Run<S, D> {
             there
         } else {
             self.transfer.run(image, &graph, admitted, &mut mirrored.outcome.bytes).await?;
+            mirrored.outcome.moved_from = moved_from;
             self.events.emit(Event::Confirming { image: Arc::clone(image) });
             self.survey(image).await?
         };
@@ -289,6 +294,15 @@ impl<S: Source, D: Destination> Run<S, D> {
         });
         warn_of_foreign_layers(image, graph, &*self.events);
         Ok(())
+    }
+
+    /// Refuses an image that gives something another size than an earlier image of the run.
+    fn refuse_other_sizes(&self, graph: &Graph) -> Result<(), Failure> {
+        let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        sizes.add(graph.descriptors()).map_err(|error| {
+            let message = "its manifests contradict those of another image of this run";
+            Failure { causes: vec![error.to_string()], ..Failure::new(Kind::Integrity, message) }
+        })
     }
 
     fn refuse_overwrite(&self, image: &Mapping, moved_from: Option<&Digest>) -> Result<(), Failure> {

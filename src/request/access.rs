@@ -2,6 +2,7 @@
 //! variables. Opens no connection.
 
 use std::{
+    collections::BTreeSet,
     env, fs,
     io::Read as _,
     path::{Path, PathBuf},
@@ -20,8 +21,8 @@ use crate::{
         state_folder,
     },
     error::{Failure, Kind},
-    event::EventSink,
-    oci::reference::hide_login,
+    event::{EventSink, warn},
+    oci::{Repository, reference::hide_login},
     problem::Side,
 };
 
@@ -34,6 +35,8 @@ const LONGEST_SECRET: u64 = 64 * 1024;
 pub(crate) struct Access {
     connector: Connector,
     license: Option<License>,
+    /// Whether the command line names the license.
+    is_license_typed: bool,
     authfile: Option<PathBuf>,
     helper_timeout: Option<Duration>,
 }
@@ -45,6 +48,7 @@ impl Access {
         Ok(Self {
             connector: connector.with_tuning(network::tuning(settings)),
             license: license(settings)?,
+            is_license_typed: settings.is_license_typed(),
             authfile: settings.authfile.clone(),
             helper_timeout: settings.helper_timeout,
         })
@@ -67,6 +71,32 @@ impl Access {
             Some(license) => credentials.with_license(license.clone()),
             None => credentials,
         })
+    }
+
+    /// Warns if the license that was passed is for none of these repositories, so that it is sent nowhere.
+    pub(crate) fn warn_of_unused_license<'a>(
+        &self,
+        repositories: impl IntoIterator<Item = &'a Repository>,
+        events: &dyn EventSink,
+    ) {
+        let Some(license) = self.license.as_ref().filter(|_| self.is_license_typed) else { return };
+        let mut registries = BTreeSet::new();
+        for repository in repositories {
+            if license.is_for(repository) {
+                return;
+            }
+            registries.insert(repository.registry());
+        }
+        let example = match registries.first() {
+            Some(registry) if registries.len() == 1 => *registry,
+            _ => "HOST",
+        };
+        let message = format!(
+            "the license is not used: no image or chart is below {}; if it is for another registry, pass --license-for \
+             {example}",
+            license.scope()
+        );
+        warn(events, message);
     }
 
     /// The registry that images go to.

@@ -7,10 +7,10 @@ use std::{
 
 use super::{
     CopySettings, Destination, NamingRule, Platforms, RegistrySettings, Stdin, check_stdin,
-    selection::selection, usage, volume::VolumeSize,
+    selection::selection, setting::flags_or_variable, usage, volume::VolumeSize,
 };
 use crate::{
-    cli,
+    cli::{self, variable},
     confirm::CheckLevel,
     enumerate::Selection,
     error::Failure,
@@ -26,6 +26,8 @@ pub(crate) struct Export {
     pub(crate) base: Option<PathBuf>,
     /// If images fail, write the bundle without them.
     pub(crate) keep_going: bool,
+    /// Replace files that are something else.
+    pub(crate) force: bool,
     /// A file for a copy of the bundle's lock.
     pub(crate) lock: Option<PathBuf>,
     pub(crate) selection: Selection,
@@ -57,6 +59,7 @@ impl Export {
             to,
             base: args.base,
             keep_going: args.keep_going,
+            force: args.force,
             lock: args.lock,
             selection: selection(args.selection, args.with_chart),
             naming: args.naming.into(),
@@ -116,6 +119,10 @@ pub(crate) struct Import {
     pub(crate) expect: Option<Digest>,
     /// `[LABEL=]NAME:TAG` each: names for images that have no name in the bundle.
     pub(crate) names: Vec<String>,
+    /// Globs: import only images that one of them matches.
+    pub(crate) include: Vec<String>,
+    /// Globs: leave out images that one of them matches.
+    pub(crate) exclude: Vec<String>,
     /// Import the complete images of a damaged bundle.
     pub(crate) keep_going: bool,
     pub(crate) lock: PathBuf,
@@ -156,6 +163,8 @@ impl Import {
             from,
             expect: args.expect,
             names: args.names,
+            include: flags_or_variable(args.include, variable::INCLUDE),
+            exclude: flags_or_variable(args.exclude, variable::EXCLUDE),
             keep_going: args.keep_going,
             lock: args.lock,
             destination: Destination::new(args.destination)?,

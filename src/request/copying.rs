@@ -7,16 +7,16 @@ use super::{
     Stdin, check_stdin,
     destination::root,
     selection::{chart_name, chart_options, selection},
-    setting::variable,
+    setting::{Origin, Setting, variable},
     usage,
 };
 use crate::{
-    cli::{self, DEFAULT_LOCK, variable as names},
+    cli::{self, Against, DEFAULT_LOCK, variable as names},
     confirm::Level,
     enumerate::{SelectedFrom, Selection},
     error::Failure,
     lock::{Lock, Placement},
-    oci::{chart::is_local_chart, mapping::Root},
+    oci::{Platform, chart::is_local_chart, mapping::Root},
     waiver::Waiver,
 };
 
@@ -71,8 +71,21 @@ pub(crate) struct Verify {
     pub(crate) with: CompareWith,
     pub(crate) level: Level,
     pub(crate) platforms: Platforms,
+    /// The platforms that were passed: with a lock, in addition to those of the lock.
+    pub(crate) more_platforms: Vec<Platform>,
     pub(crate) login: Option<Login>,
     pub(crate) registries: RegistrySettings,
+}
+
+/// Which images of a lock are verified: all that nothing excludes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LockedImages {
+    /// References as they were typed; all images if empty.
+    pub(crate) references: Vec<String>,
+    /// Globs: only images that one of them matches.
+    pub(crate) include: Vec<String>,
+    /// Globs: no image that one of them matches.
+    pub(crate) exclude: Vec<String>,
 }
 
 /// What `verify` compares the mirror with.
@@ -81,6 +94,10 @@ pub(crate) enum CompareWith {
     /// A lock file.
     Lock {
         path: PathBuf,
+        /// `--to`: only this one of its destinations.
+        mirror: Option<Setting<Root>>,
+        /// Which of its images.
+        only: LockedImages,
         /// Where to find the packaged chart of the lock's run: a repair packages it again.
         chart: Box<LockedChart>,
     },
@@ -108,32 +125,58 @@ impl Verify {
             if args.login.to_username.is_some() { named.as_deref().map(root).transpose()? } else { None };
         let login = Login::new(args.login, named.as_ref())?;
         let registries = RegistrySettings::new(args.registries)?;
-        let with = match lock_or_mirror(args.lock, args.to) {
-            LockOrMirror::Mirror(to) => CompareWith::Source {
-                selection: Box::new(selection(args.selection, false)),
-                root: root(&to)?,
-                naming: args.naming.into(),
-                foreign_layers: args.foreign_layers,
-            },
-            LockOrMirror::Lock(_) if !args.selection.image.is_empty() => {
+        let to = args.to.clone().map(|to| Setting::new(to, Origin::Flag)).or_else(|| variable(names::TO));
+        let with = match comparison(args.lock, args.to, args.against) {
+            Comparison::Source => {
+                let to = to.ok_or_else(|| {
+                    usage("--against source needs the mirror").with_hint("pass --to REGISTRY/PATH")
+                })?;
+                CompareWith::Source {
+                    selection: Box::new(selection(args.selection, false)),
+                    root: root(&to.value)?,
+                    naming: args.naming.into(),
+                    foreign_layers: args.foreign_layers,
+                }
+            }
+            Comparison::Lock(_) if to.is_none() && !args.selection.image.is_empty() => {
                 return Err(usage("images were given without --to").with_hint(
                     "verify checks the images in the lock; to check other images, pass --to REGISTRY/PATH",
                 ));
             }
-            LockOrMirror::Lock(path) => {
+            Comparison::Lock(path) => {
                 let name = chart_name(&args.selection).map(|chart| chart.value);
                 let version = args.selection.chart_version.clone();
+                // Not the variables: they may be set for other commands, and would hide images of the lock.
+                let only = LockedImages {
+                    references: args.selection.image.clone(),
+                    include: args.selection.include.clone(),
+                    exclude: args.selection.exclude.clone(),
+                };
                 let options = chart_options(args.selection);
-                CompareWith::Lock { path, chart: Box::new(LockedChart { name, version, options }) }
+                let chart = Box::new(LockedChart { name, version, options });
+                let mirror = match to {
+                    Some(to) => Some(Setting::new(root(&to.value)?, to.origin)),
+                    None => None,
+                };
+                CompareWith::Lock { path, mirror, only, chart }
             }
         };
-        Ok(Self { with, level: args.level, platforms: args.platforms.into(), login, registries })
+        let (platforms, waivers) = (args.platform, args.allow_missing_platform);
+        let required = if platforms.is_empty() { Platforms::default_required() } else { platforms.clone() };
+        Ok(Self {
+            with,
+            level: args.level,
+            platforms: Platforms { required, waivers },
+            more_platforms: platforms,
+            login,
+            registries,
+        })
     }
 
     /// The `sync` that repairs a mirror that was compared with its source; `None` if it was compared with a lock.
     pub(crate) fn sync_from_source(&self) -> Option<Sync> {
         // Without `..`: every new setting needs a decision whether the repair repeats it.
-        let Self { with, level: _, platforms, login, registries } = self;
+        let Self { with, level: _, platforms, more_platforms: _, login, registries } = self;
         let CompareWith::Source { selection, root, naming, foreign_layers } = with else { return None };
         Some(Sync {
             images: ImagesFrom::Selection((**selection).clone()),
@@ -148,8 +191,8 @@ impl Verify {
 
     /// The `sync` that repairs one destination of the lock that the mirror was compared with; `None` without a lock.
     pub(crate) fn sync_from_lock(&self, lock: &Lock, placement: &Placement, root: &Root) -> Option<Sync> {
-        let Self { with, level: _, platforms, login, registries } = self;
-        let CompareWith::Lock { path, chart } = with else { return None };
+        let Self { with, level: _, platforms, more_platforms, login, registries } = self;
+        let CompareWith::Lock { path, mirror: _, only: _, chart } = with else { return None };
         let mut waivers = platforms.waivers.clone();
         for image in &lock.images {
             waivers.extend(image.waived.iter().filter_map(|waived| Waiver::exact(&image.source, waived)));
@@ -180,7 +223,7 @@ impl Verify {
                 login: Login::for_root(login.as_ref(), root),
             },
             registries: registries.clone(),
-            platforms: Platforms { required: lock.platforms.clone(), waivers },
+            platforms: Platforms { required: united(&lock.platforms, more_platforms), waivers },
             // With --locked, the lock decides.
             foreign_layers: lock.foreign_layers && !all_known,
             copy: CopySettings::default(),
@@ -188,21 +231,38 @@ impl Verify {
     }
 }
 
+/// All platforms, each once.
+pub(crate) fn united(platforms: &[Platform], more: &[Platform]) -> Vec<Platform> {
+    let mut united = platforms.to_vec();
+    united.extend(more.iter().filter(|platform| !platforms.contains(platform)).cloned());
+    united
+}
+
 /// The chart of a lock that was packaged on this machine: a copy of it has to be packaged again.
 fn packaged_chart(placement: &Placement) -> Option<&crate::oci::Reference> {
     placement.chart.as_ref().filter(|chart| is_local_chart(chart))
 }
 
-enum LockOrMirror {
+/// What a mirror is compared with.
+pub(super) enum Comparison {
+    /// The lock at this path, which may not exist.
     Lock(PathBuf),
-    Mirror(String),
+    /// The source.
+    Source,
 }
 
-/// Flags win over the environment. In the environment, the lock's variable wins over that of `--to`.
-fn lock_or_mirror(lock: Option<PathBuf>, to: Option<String>) -> LockOrMirror {
-    let typed = to.map(LockOrMirror::Mirror).or_else(|| lock.map(LockOrMirror::Lock));
-    typed
-        .or_else(|| variable(names::LOCK).map(|path| LockOrMirror::Lock(path.value.into())))
-        .or_else(|| variable(names::TO).map(|to| LockOrMirror::Mirror(to.value)))
-        .unwrap_or_else(|| LockOrMirror::Lock(DEFAULT_LOCK.into()))
+/// The lock, unless the user chose the source or there is none. A lock that is named on the command line must exist; one
+/// that a variable names may be missing if `--to` is typed.
+pub(super) fn comparison(lock: Option<PathBuf>, to: Option<String>, against: Option<Against>) -> Comparison {
+    let by_variable = variable(names::LOCK).map(|path| PathBuf::from(path.value));
+    let is_named = by_variable.is_some();
+    let path = lock.clone().or(by_variable).unwrap_or_else(|| DEFAULT_LOCK.into());
+    let is_implied = lock.is_none() && !path.exists();
+    match against {
+        Some(Against::Source) => Comparison::Source,
+        None if is_implied && (to.is_some() || (!is_named && variable(names::TO).is_some())) => {
+            Comparison::Source
+        }
+        Some(Against::Lock) | None => Comparison::Lock(path),
+    }
 }

@@ -6,6 +6,7 @@
 //!
 //! - [`Request`]: the jobs, with a type for each in `copying`, [`bundle`] and below;
 //! - [`selection`], [`destination`], [`registries`]: the parts that jobs share;
+//! - [`ineffective`] refuses flags that would have no effect;
 //! - [`access`] prepares access to registries, with [`network`] for certificates and proxies;
 //! - [`repair_command`] writes a [`Sync`] as a command line.
 
@@ -13,6 +14,7 @@ mod access;
 mod bundle;
 mod copying;
 mod destination;
+mod ineffective;
 mod network;
 mod registries;
 mod repair_command;
@@ -25,11 +27,13 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub(crate) use self::{
     access::Access,
     bundle::{BundleInspect, BundleVerify, Export, ExportTo, Import, ImportFrom},
-    copying::{CompareWith, Sync, Verify},
+    copying::{CompareWith, LockedImages, Sync, Verify, united},
     destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms},
+    ineffective::refuse_ineffective,
     registries::{LicenseFrom, RegistrySettings},
     repair_command::repair,
     selection::{ImagesFrom, LockedChart},
+    setting::{Origin, Setting},
     volume::VolumeSize,
 };
 use crate::{

@@ -71,6 +71,18 @@ impl RegistrySettings {
     }
 }
 
+impl RegistrySettings {
+    /// Whether the command line names the license or its registry. A variable may be set for other commands.
+    pub(super) fn is_license_typed(&self) -> bool {
+        let from_flag = match &self.license {
+            Some(LicenseFrom::File(file)) => file.origin == Origin::Flag,
+            Some(LicenseFrom::Stdin) => true,
+            Some(LicenseFrom::Variable(_)) | None => false,
+        };
+        from_flag || self.license_for.is_some()
+    }
+}
+
 /// The flag wins over the variables; `THORAS_LICENSE` wins over `THORAS_LICENSE_FILE`.
 fn license(typed: Option<String>) -> Option<LicenseFrom> {
     match typed {

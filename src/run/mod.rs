@@ -6,7 +6,7 @@ mod signals;
 
 use std::{process::ExitCode, sync::Arc};
 
-use clap::Parser as _;
+use clap::{ArgMatches, FromArgMatches as _};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     outcome::{Command, RunOutcome},
     output::{Format, Verbosity},
     report::{DoctorDocument, Document, Presentation, Reporter, present, print},
-    request::{ExportTo, Request},
+    request::{ExportTo, Request, refuse_ineffective},
 };
 
 /// The number of threads for blocking file I/O. Each keeps a read-ahead buffer, so memory grows with their number.
@@ -26,8 +26,12 @@ const FILE_THREADS: usize = 4;
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::from(match Cli::try_parse() {
-        Ok(cli) => start(cli),
+    let parsed = cli::command().try_get_matches().and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((cli, matches))
+    });
+    ExitCode::from(match parsed {
+        Ok((cli, matches)) => start(cli, &matches),
         Err(error) => refuse(&error),
     })
 }
@@ -45,10 +49,10 @@ fn refuse(error: &clap::Error) -> u8 {
 }
 
 /// Starts the runtime, runs a command, and returns the exit code.
-fn start(cli: Cli) -> u8 {
+fn start(cli: Cli, matches: &ArgMatches) -> u8 {
     match runtime(&cli.command) {
         Ok(runtime) => {
-            let code = runtime.block_on(run(cli));
+            let code = runtime.block_on(run(cli, matches));
             // A pending read of standard input must not keep the process alive.
             runtime.shutdown_background();
             code
@@ -76,11 +80,12 @@ fn runtime(command: &cli::Command) -> std::io::Result<Runtime> {
 
 /// Runs a command and returns the exit code. A signal stops the job immediately: transfers are dropped, and the
 /// destination stays consistent.
-async fn run(cli: Cli) -> u8 {
+async fn run(cli: Cli, matches: &ArgMatches) -> u8 {
     let verbosity = verbosity(cli.verbosity);
     let reporter = Arc::new(Reporter::new(verbosity));
     let (command, mut presentation) = describe(&cli.command, verbosity);
-    let result = match Request::new(cli.command) {
+    let request = refuse_ineffective(matches).and_then(|()| Request::new(cli.command));
+    let result = match request {
         Ok(request) => {
             presentation.on_stderr =
                 matches!(&request, Request::Export(export) if export.to == ExportTo::Stdout);

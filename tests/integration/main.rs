@@ -11,6 +11,7 @@
 mod access;
 mod bundle;
 mod chaos;
+mod claims;
 mod core;
 mod doctor;
 mod endpoints;

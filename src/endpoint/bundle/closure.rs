@@ -11,7 +11,7 @@ use super::error::BundleError;
 use crate::{
     graph::{self, ForeignLayers, Graph, Relation, Successor},
     oci::{
-        Contents, Descriptor, Digest, RawManifest,
+        Contents, Descriptor, Digest, RawManifest, Sizes,
         manifest::{LARGEST_MANIFEST, ManifestError},
     },
 };
@@ -37,6 +37,7 @@ pub(crate) struct Closure {
     /// Bytes that came and that no index references yet.
     unclaimed: HashMap<Digest, Bytes>,
     bytes: u64,
+    sizes: Sizes,
 }
 
 impl Closure {
@@ -59,6 +60,16 @@ impl Closure {
         }
         closure.wanted.clear();
         closure
+    }
+
+    /// Starts with the roots of an index. Fails if it gives one of them two sizes.
+    pub(crate) fn of_roots<'a>(
+        roots: impl IntoIterator<Item = &'a Descriptor> + Clone,
+        foreign_layers: ForeignLayers,
+    ) -> Result<Self, ManifestError> {
+        let mut closure = Self::new(roots.clone().into_iter().map(|root| &root.digest), foreign_layers);
+        closure.sizes.add(roots)?;
+        Ok(closure)
     }
 
     /// Whether every referenced manifest has come, valid or not.
@@ -88,7 +99,12 @@ impl Closure {
             let Some(bytes) = self.unclaimed.remove(&digest) else { continue };
             self.wanted.remove(&digest);
             let read = RawManifest::read(None, bytes, Some(&digest))
-                .and_then(|manifest| Ok((manifest.contents()?, manifest)));
+                .and_then(|manifest| Ok((manifest.contents()?, manifest)))
+                .and_then(|(contents, manifest)| {
+                    let referenced = graph::successors(&contents).map(|successor| successor.descriptor);
+                    self.sizes.add(referenced)?;
+                    Ok((contents, manifest))
+                });
             match read {
                 Ok((contents, manifest)) => {
                     let children = self.reach(manifest, &contents);

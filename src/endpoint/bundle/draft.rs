@@ -8,17 +8,19 @@ use std::{
 
 use super::{
     closure::Closure,
+    error::BundleError,
     hashing::{self, Meter},
     index,
     layout::{BlobEntry, Layout},
     output::{Output, OutputFile},
+    reader::Bundle,
     slices::Slices,
     storage::BlobReader,
     volumes::{Volume, VolumeSet},
 };
 use crate::{
     graph::Graph,
-    lock::Lock,
+    lock::{Lock, LockedImage},
     oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
 };
 
@@ -107,7 +109,43 @@ pub(crate) struct ExpectedBundle {
     id: Digest,
 }
 
+/// The most bytes of a head that may be damaged. Two bundles differ in more: their indexes hold other digests.
+const MOST_DAMAGED: usize = 16;
+
 impl Draft {
+    /// Fails if files of the output exist and are not this bundle, whole, unfinished or damaged. With `lock`, a bundle of
+    /// the same run without some of the images is permitted as well: more images may fail.
+    pub(crate) fn check_overwrites_nothing(
+        &self,
+        output: &Output,
+        lock: Option<&Lock>,
+    ) -> Result<(), BundleError> {
+        let files = output.files(self.layout.length());
+        let whole = files.iter().map(|file| file.whole.clone()).chain(output.volume.map(|_| output.index()));
+        let Some(path) = whole.into_iter().find(|path| path.exists()) else { return Ok(()) };
+        let parts = files.iter().map_while(|file| {
+            let path = if file.partial.exists() { &file.partial } else { &file.whole };
+            let opened = File::open(path).ok()?;
+            let size = opened.metadata().ok()?.len();
+            Some((path.display().to_string(), Some(opened), size))
+        });
+        let mut head = vec![0; self.layout.head().len()];
+        let read = Slices::new(parts.collect()).read_exact_at(&mut head, 0);
+        let damaged = head.iter().zip(self.layout.head()).filter(|(found, written)| found != written).count();
+        if read.is_ok() && damaged <= MOST_DAMAGED {
+            return Ok(());
+        }
+        let other = Bundle::open(&path).ok();
+        let sources = |lock: &Lock| lock.images.iter().map(|image| image.source.clone()).collect::<Vec<_>>();
+        let locked = other.as_ref().and_then(|other| other.head().lock.as_ref());
+        let is_incomplete = locked.is_some_and(|locked| !locked.images.iter().all(LockedImage::is_confirmed));
+        if is_incomplete && locked.map(sources) == lock.map(sources) {
+            return Ok(());
+        }
+        let other = other.map(|other| other.head().id().clone());
+        Err(BundleError::WouldOverwrite { path, other })
+    }
+
     /// The identity of a complete bundle of these images.
     #[must_use]
     pub(crate) fn expectation(&self) -> ExpectedBundle {

@@ -161,6 +161,17 @@ pub enum BundleError {
         /// Why not.
         reason: String,
     },
+    /// The file to write contains something else.
+    #[error("{} exists and is {}", .path.display(), match .other {
+        Some(id) => format!("another bundle ({id})"),
+        None => "not this bundle".to_owned(),
+    })]
+    WouldOverwrite {
+        /// The file.
+        path: PathBuf,
+        /// The id of the bundle that it is.
+        other: Option<Digest>,
+    },
     /// There would be more volumes than readers accept.
     #[error("volumes of this size would be {count}; at most {limit} are allowed")]
     TooManyVolumes {
@@ -186,6 +197,12 @@ pub enum BundleError {
         reference: String,
         /// Its current digest.
         found: Digest,
+    },
+    /// There is nothing in it.
+    #[error("{} contains no images", .path.display())]
+    NoImages {
+        /// The file or folder.
+        path: PathBuf,
     },
     /// The files are not volumes of one bundle.
     #[error(transparent)]
@@ -223,10 +240,14 @@ impl BundleError {
             | Self::NotALayout { .. }
             | Self::NotAnArchive { .. }
             | Self::OldDocker { .. }
+            | Self::NoImages { .. }
             | Self::Absent { .. }
             | Self::IndexTooLate => Kind::Input,
             Self::Volumes(error) => volumes_kind(error),
-            Self::Busy { .. } | Self::Output { .. } | Self::TooManyVolumes { .. } => Kind::Usage,
+            Self::Busy { .. }
+            | Self::Output { .. }
+            | Self::WouldOverwrite { .. }
+            | Self::TooManyVolumes { .. } => Kind::Usage,
             Self::Unwritable { .. } | Self::NoRoom { .. } | Self::Changed { .. } | Self::Internal(_) => {
                 Kind::Image
             }
@@ -272,6 +293,12 @@ impl BundleError {
             Self::NoRoom { .. } => "nothing was written: free disk space, or write to another disk",
             Self::Output { .. } => {
                 "pass a file in an existing, writable folder, or write to standard output with --output -"
+            }
+            Self::WouldOverwrite { .. } => {
+                "the file was not changed: pass another --output, or replace it with --force"
+            }
+            Self::NoImages { .. } => {
+                "check the path: this layout is valid, but its `index.json` lists nothing"
             }
             Self::Damaged { .. } => Remedy::TryAnotherDisk.hint(),
             Self::TooManyVolumes { .. } => "choose a larger size with --split",

@@ -47,8 +47,9 @@ impl Head {
         }
         let lock = lock_bytes.as_deref().map(Lock::from_slice).transpose().map_err(BundleError::Lock)?;
         let foreign_layers = lock.as_ref().is_some_and(|lock| lock.foreign_layers).into();
-        let roots = index.images.iter().map(|image| &image.root.digest);
-        let closure = Closure::new(roots, foreign_layers);
+        let roots = index.images.iter().map(|image| &image.root);
+        let closure = Closure::of_roots(roots, foreign_layers)
+            .map_err(|error| BundleError::Index(error.to_string()))?;
         Ok(Self { index, lock, index_bytes, lock_bytes, closure })
     }
 

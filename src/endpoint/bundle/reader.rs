@@ -141,6 +141,14 @@ impl Bundle {
         Ok(Self::new(head, storage, None))
     }
 
+    /// Fails if there are no images: a run on nothing would succeed.
+    pub(crate) fn check_has_images(&self) -> Result<(), BundleError> {
+        if self.head.index.images.is_empty() {
+            return Err(BundleError::NoImages { path: self.path().to_owned() });
+        }
+        Ok(())
+    }
+
     pub(crate) fn new(head: Head, storage: Storage, layout: Option<Layout>) -> Self {
         let images = head.index.images.iter().filter_map(|image| {
             let reference = image.reference.as_ref()?;

@@ -6,7 +6,7 @@ use super::{auth::AuthError, retry};
 use crate::{
     endpoint::{EndpointError, Location, Meaning, Operation, Retry},
     error::Kind,
-    oci::Digest,
+    oci::{Algorithm, Digest},
     problem::Side,
 };
 
@@ -56,6 +56,25 @@ pub enum RegistryError {
     /// The tag points to this manifest, and the registry does not allow moving tags.
     #[error("the tag already points to {0}, and the registry does not allow moving it")]
     Immutable(Digest),
+    /// The manifest has a digest other than sha256, and the registry does not store it under that digest.
+    #[error("the image has a {} digest, which the registry does not accept: it answered {refusal}", .algorithm.name())]
+    DigestRefused {
+        /// The algorithm of the manifest's digest.
+        algorithm: Algorithm,
+        /// The registry's response.
+        refusal: Refusal,
+    },
+    /// The manifest has a digest other than sha256, and the registry did not point the tag to it.
+    #[error(
+        "the image has a {} digest, and the registry does not set a tag for a push by digest: the tag {found}",
+        .algorithm.name()
+    )]
+    TagNotSet {
+        /// The algorithm of the manifest's digest.
+        algorithm: Algorithm,
+        /// What the tag does.
+        found: String,
+    },
     /// The registry sent an unsafe or invalid URL.
     #[error("refused to follow the registry's URL: {0}")]
     Redirect(String),
@@ -233,6 +252,10 @@ impl EndpointError for RegistryError {
             Self::Immutable(_) => {
                 "delete the tag at the destination, or allow overwriting tags there".to_owned()
             }
+            Self::DigestRefused { .. } | Self::TagNotSet { .. } => format!(
+                "{registry} keeps only sha256 digests of manifests: use another registry, or skip the image with \
+                 --exclude"
+            ),
             Self::Broken(_)
             | Self::NoChunks(_)
             | Self::Redirect(_)
@@ -247,7 +270,7 @@ impl EndpointError for RegistryError {
         match self {
             Self::Refused(refusal) if refusal.names_missing_content() => Meaning::ContentMissing,
             Self::Refused(refusal) if refusal.lacks_repository() => Meaning::RepositoryMissing,
-            Self::Refused(_) | Self::Auth(_) => Meaning::Refused,
+            Self::Refused(_) | Self::DigestRefused { .. } | Self::Auth(_) => Meaning::Refused,
             _ => Meaning::Failed,
         }
     }

@@ -56,6 +56,8 @@ fn remedy(error: &RegistryError) -> Remedy {
         | Error::ProxyRefused(_)
         | Error::Auth(_)
         | Error::Immutable(_)
+        | Error::DigestRefused { .. }
+        | Error::TagNotSet { .. }
         | Error::Redirect(_)
         | Error::Protocol(_)
         | Error::Settings(_) => Remedy::Nothing,

@@ -161,6 +161,11 @@ pub(super) fn show(chart: &Path) -> Vec<String> {
     ["show", "chart", "--"].map(str::to_owned).into_iter().chain([chart.display().to_string()]).collect()
 }
 
+/// `helm show values`.
+pub(super) fn show_values(chart: &Path) -> Vec<String> {
+    ["show", "values", "--"].map(str::to_owned).into_iter().chain([chart.display().to_string()]).collect()
+}
+
 fn flag(name: &str, value: Option<&str>) -> Option<String> {
     value.map(|value| format!("{name}={value}"))
 }

@@ -10,11 +10,13 @@
 //! - [`values`] brings `--set` and `--set-string` to Helm without showing them to `ps`, with [`strvals`]
 //!   reading their grammar;
 //! - [`package`] makes the chart itself into something that can be copied;
+//! - [`naming_values`] finds the values that name an image;
 //! - [`helm`] runs the program, and keeps what [`secrets`] finds out of its messages.
 
 mod arguments;
 mod helm;
 mod location;
+mod naming_values;
 mod package;
 mod published;
 mod secrets;
@@ -22,6 +24,7 @@ mod strvals;
 mod values;
 mod versions;
 
+pub(crate) use naming_values::{ValueKey, values_naming};
 pub(crate) use package::ChartPackage;
 pub(crate) use published::fetch as fetch_published;
 pub(super) use strvals::SetError;
@@ -121,6 +124,7 @@ pub(super) async fn render(options: &ChartOptions, with_chart: bool) -> Result<R
     let values = values::prepare(&helm, options).await?;
     let metadata = show(&helm, &chart).await?;
     let mut identity = identify(&metadata, &chart).await?;
+    check_version(options, &identity.version)?;
     let package = if with_chart {
         let package = package::package(&helm, options, &chart, &metadata).await?;
         identity.digest = Some(package.digest.clone());
@@ -139,6 +143,7 @@ pub(crate) async fn package_chart(options: &ChartOptions) -> Result<ChartPackage
     let helm = Helm::new(options)?;
     let chart = obtain(&helm, options, &passed).await?;
     let metadata = show(&helm, &chart).await?;
+    check_version(options, &ChartYaml::deserialize(&metadata).map_err(|_| not_a_chart())?.version)?;
     package::package(&helm, options, &chart, &metadata).await
 }
 
@@ -192,6 +197,17 @@ async fn identify(metadata: &Value, chart: &Path) -> Result<ChartIdentity, Enume
     let ChartYaml { name, version } = ChartYaml::deserialize(metadata).map_err(|_| not_a_chart())?;
     let digest = if chart.is_file() { Some(hash(chart).await?) } else { None };
     Ok(ChartIdentity { name, version, digest })
+}
+
+/// Refuses another version of a chart on this machine: there is only one, and Helm would ignore the version.
+fn check_version(options: &ChartOptions, found: &str) -> Result<(), EnumerateError> {
+    let Some(wanted) = &options.version else { return Ok(()) };
+    let plain = |version: &str| version.strip_prefix('v').unwrap_or(version).to_owned();
+    if matches!(Location::find(&options.chart)?, Location::Remote) || plain(wanted) == plain(found) {
+        return Ok(());
+    }
+    let (chart, wanted, found) = (options.chart.clone(), wanted.clone(), found.to_owned());
+    Err(EnumerateError::ChartVersion { chart, wanted, found })
 }
 
 /// The digest of a packaged chart, as a chart repository's index and an OCI registry give it.

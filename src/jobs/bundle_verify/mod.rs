@@ -38,8 +38,14 @@ pub(crate) async fn run(request: &BundleVerify, events: Arc<dyn EventSink>) -> R
     let damage = checked.problems.iter().filter(|problem| !matches!(problem, Problem::LeftOut { .. }));
     let damage = damage.map(|problem| problem.failure_kind(FoundBy::BundleVerify));
     let damage = damage.chain(checked.images.iter().filter_map(ImageOutcome::failure_kind));
-    let code = exit_code_of(damage);
-    let failures = checked.problems.iter().map(|problem| problem.failure(FoundBy::BundleVerify)).collect();
+    let empty = bundle.check_has_images().err().map(|error| error.failure());
+    // Damage may be the reason why there are no images.
+    let code = match (exit_code_of(damage), &empty) {
+        (0, Some(empty)) => empty.kind.exit_code(),
+        (code, _) => code,
+    };
+    let failures = checked.problems.iter().map(|problem| problem.failure(FoundBy::BundleVerify));
+    let failures = failures.chain(empty).collect();
     Ok(RunOutcome {
         destination: Some(bundle.path().display().to_string()),
         bundle: Some(bundle.head().id().clone()),

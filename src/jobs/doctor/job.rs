@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    super::images::{enumerate, name_all},
+    super::{
+        images::{enumerate, name_all},
+        own_source::{self, NamedBy},
+    },
     CheckResult, Deadline, DoctorCheck, RetryListener, Verdict, destination, local, source,
 };
 use crate::{
@@ -42,6 +45,13 @@ pub(crate) async fn run(request: &Doctor, events: Arc<dyn EventSink>) -> Result<
         source::registries(&source, &images.references, &deadline),
         push(registry.as_ref(), &images.mappings, &reached, &deadline),
     );
+    if !images.references.is_empty() {
+        let chart = request.selection.chart_repository();
+        access.warn_of_unused_license(
+            images.references.iter().map(Reference::repository).chain(&chart),
+            &*events,
+        );
+    }
     let mut findings: Vec<CheckResult> = helm.into_iter().collect();
     for some in [images.results, sources, reached, pushes, vec![local::lock(lock)]] {
         findings.extend(some);
@@ -71,7 +81,17 @@ async fn images(request: &Doctor, access: &Access, events: &dyn EventSink) -> Im
         Err(Failure::new(Kind::Input, message).with_hint("pass a longer --timeout SECONDS"))
     });
     match found {
-        Ok(found) => name(&request.destination, found),
+        Ok(found) => {
+            let mut images = name(&request.destination, found);
+            let (root, registries) = (&request.destination.root, &request.registries);
+            let named_by = NamedBy::Selection(&request.selection);
+            if let Err(failure) = own_source::refuse(&images.mappings, root, registries, named_by).await {
+                images.results.push(CheckResult::failed(DoctorCheck::Names, failure));
+                // The mirror is not where the images come from.
+                images.references.clear();
+            }
+            images
+        }
         Err(failure) => {
             Images { results: vec![CheckResult::failed(DoctorCheck::Images, failure)], ..Images::default() }
         }

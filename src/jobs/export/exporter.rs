@@ -75,6 +75,8 @@ pub(super) struct Exporter<S> {
     pub(super) contents: Contents,
     /// Whether to write a bundle without the images that failed.
     pub(super) keep_going: bool,
+    /// Whether to replace files that are something else.
+    pub(super) overwrite: bool,
     /// Receives the events.
     pub(super) events: Arc<dyn EventSink>,
 }
@@ -104,6 +106,10 @@ impl<S: Source> Exporter<S> {
                 }
                 return Ok(Exported { mirrored, written: Some(written) });
             }
+            if kept.is_none() && !self.overwrite {
+                let lock = Some(&lock).filter(|_| self.keep_going);
+                draft.check_overwrites_nothing(&output, lock).map_err(|error| error.failure())?;
+            }
             let before = failed(&mirrored);
             let writer = self.open(&output, draft, kept.is_none()).await?;
             self.copy(&mut mirrored, &writer, &events, kept.is_some()).await;
@@ -116,6 +122,9 @@ impl<S: Source> Exporter<S> {
             let writer = self.read_back(&mut mirrored, writer).await?;
             if failed(&mirrored) > 0 && (!self.keep_going || failed(&mirrored) > before) {
                 break;
+            }
+            if !self.overwrite {
+                writer.draft().check_overwrites_nothing(&output, None).map_err(|error| error.failure())?;
             }
             let mut written = written(writer.draft(), lock);
             written.kept = kept.unwrap_or_default();

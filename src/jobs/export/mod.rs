@@ -16,11 +16,11 @@ use super::{
 };
 use crate::{
     endpoint::{bundle::Output, packaged_chart::ChartSource},
-    error::Failure,
+    error::{Failure, Kind, exit, exit_code_of},
     event::{EventSink, warn},
-    lock::Base,
+    lock::{Base, Lock},
     oci::{Naming, Reference},
-    outcome::{BundleSummary, Command, RunOutcome},
+    outcome::{BundleSummary, Command, ImageOutcome, RunOutcome, Status},
     request::{Access, Export, ExportTo, VolumeSize},
 };
 
@@ -33,9 +33,14 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     let mut references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
     let waivers = platforms.waivers();
     warn_of_idle_waivers(&waivers, &references, &*events);
+    let chart = selection.chart_repository();
+    access.warn_of_unused_license(references.iter().map(Reference::repository).chain(&chart), &*events);
     let chart = found.package.as_ref().map(|package| package.reference.clone());
     references.extend(chart.clone());
     let record = Record::prepare(lock.as_deref())?;
+    if let Some(path) = lock.as_deref().filter(|_| !request.force) {
+        refuse_lock_of_mirror(path)?;
+    }
     let contents = Contents {
         chart: found.chart.clone(),
         placement: naming.placement(None, Naming::default(), found.source_prefix, chart),
@@ -48,6 +53,7 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         options: request.copy.options(platforms.required.clone(), waivers, foreign_layers),
         contents,
         keep_going: *keep_going,
+        overwrite: request.force,
         events,
     };
     let ended = match files {
@@ -55,7 +61,14 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         Some(files) => exporter.to_files(references, files).await?,
     };
     let failure = ended.written.as_ref().and_then(|written| record.write(|| Ok(written.lock.clone())));
-    let outcomes = ended.mirrored.into_iter().map(|image| image.outcome).collect();
+    let mut outcomes: Vec<ImageOutcome> = ended.mirrored.into_iter().map(|image| image.outcome).collect();
+    let code = exit_code_of(outcomes.iter().filter_map(ImageOutcome::failure_kind));
+    if ended.written.is_none() {
+        // Copied to an unfinished file, which the next run keeps, but in no bundle.
+        for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_confirmed()) {
+            outcome.status = Status::Skipped;
+        }
+    }
     Ok(RunOutcome {
         destination: Some(match to {
             ExportTo::Stdout => "-".to_owned(),
@@ -64,8 +77,23 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         bundle: ended.written.as_ref().map(|written| written.id.clone()),
         chart: found.chart,
         written: ended.written.as_ref().map(summary),
+        exit_code: ended.written.is_none().then_some(code).filter(|code| *code != exit::SUCCESS),
         ..RunOutcome::new(Command::BundleExport, outcomes, failure.into_iter().collect(), started.elapsed())
     })
+}
+
+/// The lock of a mirror records where its images are, which the lock of a bundle does not.
+fn refuse_lock_of_mirror(path: &Path) -> Result<(), Failure> {
+    let lock = Lock::read(path).ok();
+    let destinations = lock.iter().flat_map(|lock| &lock.destinations);
+    match destinations.filter_map(|placement| placement.to.as_ref()).next() {
+        Some(to) => {
+            let message = format!("{} exists and is the lock of the mirror {to}", path.display());
+            Err(Failure::new(Kind::Usage, message)
+                .with_hint("the file was not changed: pass another --lock, or replace it with --force"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The files to write, checked; `None` for standard output.

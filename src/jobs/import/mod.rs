@@ -19,7 +19,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 use self::plan::Plan;
 use super::{
     open_bundle::open,
-    record::{Copied, Record},
+    record::{Copied, Record, earlier_destinations},
 };
 use crate::{
     endpoint::{
@@ -38,6 +38,8 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
     let started = Instant::now();
     let Import { from, lock, destination, registries, copy, .. } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
+    // A bundle is no registry.
+    access.warn_of_unused_license([], &*events);
     let record = Record::prepare((!copy.dry_run).then_some(lock.as_path()))?;
     let registry = access.destination(destination.login.as_ref()).await?;
     let job = Job { request, destination: Arc::new(registry), events };
@@ -46,16 +48,18 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         ImportFrom::Files(paths) => job.files(paths).await?,
     };
     images.extend(plan.left_out.iter().map(parts::left_out));
+    let earlier = earlier_destinations(lock, &destination.root);
     let copied = Copied {
         command: Command::BundleImport,
         started,
         root: destination.root.clone(),
         placement: plan.placement,
+        excluded: plan.excluded,
         bundle: Some(plan.id),
         chart: plan.chart,
         platforms: plan.options.platforms,
         foreign_layers: plan.options.foreign_layers,
-        earlier: None,
+        earlier,
         check: copy.check,
         dry_run: copy.dry_run,
         images,
@@ -75,7 +79,7 @@ impl Job<'_> {
     async fn files(&self, paths: &[PathBuf]) -> Result<(Plan, Vec<Mirrored>), Failure> {
         let keep_going = self.request.keep_going;
         let bundle = open(paths, &*self.events)?;
-        let mut plan = Plan::new(&bundle, self.request)?;
+        let mut plan = Plan::new(&bundle, self.request, &*self.events)?;
         self.describe(&bundle, &plan);
         let affected = plan.split(|image| bundle.problems(&image.root))?;
         if !affected.is_empty() && !keep_going {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    endpoint::bundle::{Head, index::IndexEntry},
+    endpoint::bundle::{BundleError, Head, index::IndexEntry},
     error::{Failure, Kind},
     oci::{Descriptor, Digest, Reference},
 };
@@ -44,7 +44,7 @@ pub(super) fn images(head: &Head, typed: &[String], path: &Path) -> Result<Vec<I
         return Err(nameless(&unnamed, path));
     }
     if images.is_empty() {
-        return Err(Failure::new(Kind::Input, format!("{} contains no images", path.display())));
+        return Err(BundleError::NoImages { path: path.to_owned() }.failure());
     }
     without_duplicates(images)
 }

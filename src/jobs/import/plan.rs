@@ -6,7 +6,9 @@ use super::{
 };
 use crate::{
     endpoint::bundle::Bundle,
+    enumerate::{EnumerateError, Filter},
     error::{Failure, Kind},
+    event::{EventSink, warn},
     lock::{Lock, Placement},
     oci::{ChartIdentity, Digest, Mapping, Naming, Platform, Reference, mapping::common_prefix},
     pipeline::Options,
@@ -26,11 +28,13 @@ pub(super) struct Plan {
     pub(super) options: Options,
     /// Images that the export left out because they failed. They also fail here, and the lock records them.
     pub(super) left_out: Vec<Mapping>,
+    /// Images that `--include` and `--exclude` leave out.
+    pub(super) excluded: Vec<Reference>,
 }
 
 impl Plan {
     /// Makes the plan, going by the head of the bundle.
-    pub(super) fn new(bundle: &Bundle, request: &Import) -> Result<Self, Failure> {
+    pub(super) fn new(bundle: &Bundle, request: &Import, events: &dyn EventSink) -> Result<Self, Failure> {
         expect_id(bundle, request.expect.as_ref())?;
         let (head, lock) = (bundle.head(), bundle.head().lock.as_ref());
         head.check_lock().map_err(|error| error.failure())?;
@@ -49,10 +53,32 @@ impl Plan {
         let mut mappings = placement.namer(root.clone()).map_all(&references).map_err(|error| {
             Failure::from_error(Kind::Usage, &error).with_hint("give them different names with --naming full")
         })?;
-        let left_out = mappings.split_off(images.len());
+        let mut left_out = mappings.split_off(images.len());
+        let filter = Filter::new(&request.include, &request.exclude)?;
+        for idle in filter.idle(&references) {
+            warn(events, format!("`{idle}` matches no image: check its spelling"));
+        }
+        // As in a sync, the filters are for images: the packaged chart is always copied.
+        let is_chart = |reference: &Reference| placement.chart.as_ref() == Some(reference);
+        let keeps = |reference: &Reference| is_chart(reference) || filter.keeps(reference);
+        let (kept, excluded): (Vec<_>, Vec<_>) =
+            images.into_iter().zip(mappings).partition(|(image, _)| keeps(&image.reference));
+        let mut excluded: Vec<Reference> = excluded.into_iter().map(|(image, _)| image.reference).collect();
+        excluded
+            .extend(left_out.extract_if(.., |mapping| !keeps(&mapping.source)).map(|mapping| mapping.source));
+        excluded.sort();
+        let is_image = |(image, _): &(Imported, Mapping)| !is_chart(&image.reference);
+        if !excluded.is_empty() && left_out.is_empty() && !kept.iter().any(is_image) {
+            let failure = Failure::from(EnumerateError::FilteredOut { found: excluded.len() });
+            return Err(failure.with_hint(
+                "patterns match the whole normalized reference, for example `--include '*services*'`; `thoras-mirror \
+                 bundle inspect FILE` lists the references",
+            ));
+        }
+        let (images, mappings) = kept.into_iter().unzip();
         let (id, chart) = (head.id().clone(), lock.and_then(|lock| lock.chart.clone()));
         let options = options(request, lock);
-        Ok(Self { id, images, mappings, placement, chart, options, left_out })
+        Ok(Self { id, images, mappings, placement, chart, options, left_out, excluded })
     }
 }
 

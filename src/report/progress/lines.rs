@@ -124,7 +124,7 @@ fn detail(event: &Event, progress: &Progress) -> Option<String> {
             format!("{}: {} restarted after {}", name(image), blob.digest.short(), units::bytes(*bytes))
         }
         Event::Confirming { image } => {
-            format!("{}: manifests pushed; reading them back", name(image))
+            format!("{}: pushed; reading it back", name(image))
         }
         Event::Retrying { side, reason, pause } => {
             format!("{side}: {}; retrying in {}", escape(reason), units::elapsed(*pause))

@@ -26,6 +26,10 @@ pub(super) fn text(document: &RunDocument, width: Option<usize>) -> Option<Strin
         let table = Table::of(outcome);
         lines = image_lines(table, outcome, width);
         lines.push(String::new());
+        if !outcome.excluded.is_empty() {
+            let names: Vec<String> = outcome.excluded.iter().map(ToString::to_string).collect();
+            lines.push(format!("left out by --include/--exclude: {}", names.join(", ")));
+        }
         lines.push(summary(table, document));
     }
     // The summary of an export already contains the ID of its bundle.

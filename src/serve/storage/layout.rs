@@ -71,6 +71,7 @@ impl LayoutStorage {
     /// Opens these files as one bundle, which must be complete, and names its images by `names`.
     pub(in crate::serve) fn open(paths: &[PathBuf], names: &Names) -> Result<Self, StorageError> {
         let bundle = Bundle::open_all(paths)?;
+        bundle.check_has_images()?;
         let absent = bundle.absent_volumes();
         if !absent.is_empty() {
             return Err(BundleError::Absent { names: absent }.into());

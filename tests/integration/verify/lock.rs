@@ -33,11 +33,11 @@ async fn a_broken_lock_is_unreadable_input() {
 }
 
 #[tokio::test]
-async fn images_require_to_and_exclude_a_lock() {
+async fn images_require_to_and_a_named_lock_must_exist() {
     let outcome = Mirror::new(["verify", "quay.io/a/b:1"]).run().await.expect_code(2);
     assert!(outcome.stderr.contains("--to REGISTRY/PATH"), "{outcome}");
     let outcome = Mirror::new(["verify", "--to", "reg.example.com/a", "--lock", "x"]).run().await;
-    assert!(outcome.expect_code(2).stderr.contains("cannot be used with"));
+    assert!(outcome.expect_code(2).stderr.contains("there is no lock at x"));
 }
 
 #[tokio::test]
@@ -58,6 +58,47 @@ async fn flags_override_the_environment() {
     let _ = verify(&from_source).run().await.expect_success();
     let outcome = verify(&[]).run().await.expect_code(2);
     assert!(outcome.stderr.contains("absent.lock"), "{outcome}");
+}
+
+#[tokio::test]
+async fn an_exported_to_never_makes_verify_ignore_the_lock() {
+    let image = SampleImage::multi_platform("web");
+    let site = Site::of(&[&image]).await;
+    let (to, reference) = (site.to(), site.reference(&image));
+    // The tag moves at the source: only the comparison with the source finds that.
+    let newer = SampleImage { tag: "web".to_owned(), ..SampleImage::docker("newer") };
+    client::push(&newer, site.source.address(), &vendor(&image)).await;
+    let prefix = format!("{}/vendor", site.source.address().host_port);
+    let verify = |more: &[&str]| {
+        Mirror::new(["verify"].iter().chain(more)).in_folder(&site.folder()).env("THORAS_MIRROR_TO", &to)
+    };
+    let _ = verify(&[]).run().await.expect_success();
+    let _ = verify(&["--to", &to]).run().await.expect_success();
+    let _ = verify(&["--against", "lock"]).run().await.expect_success();
+    let against = ["--against", "source", "--source-prefix", &prefix, &reference];
+    let outcome = verify(&against).run().await.expect_code(5);
+    assert!(outcome.stderr.contains(newer.root().digest.as_str()), "{outcome}");
+
+    // Images and filters select from the lock.
+    let _ = verify(&[&reference]).run().await.expect_success();
+    let _ = verify(&["--include", "*web*"]).run().await.expect_success();
+    let outcome = verify(&["x.example/a/b:1"]).run().await.expect_code(2);
+    assert!(outcome.stderr.contains("x.example/a/b:1 is not in the lock"), "{outcome}");
+    let _ = verify(&["--exclude", "*web*"]).run().await.expect_code(2);
+    let outcome = verify(&["--naming", "full"]).run().await.expect_code(2);
+    assert!(outcome.stderr.contains("--against source compares it with the source"), "{outcome}");
+    let outcome = verify(&["--to", "127.0.0.1:1/other"]).run().await.expect_code(2);
+    assert!(outcome.stderr.contains("has no destination 127.0.0.1:1/other"), "{outcome}");
+    let elsewhere = verify(&[]).env("THORAS_MIRROR_TO", "127.0.0.1:1/other");
+    let outcome = elsewhere.run().await.expect_success();
+    assert!(outcome.stderr.contains("THORAS_MIRROR_TO is ignored"), "{outcome}");
+
+    // A platform that is passed is required in addition to those of the lock.
+    let outcome = verify(&["--platform", "linux/s390x"]).run().await.expect_code(5);
+    assert!(outcome.stderr.contains("linux/s390x is missing"), "{outcome}");
+    // Without a lock, the source is implied.
+    std::fs::remove_file(site.folder().join("thoras-mirror.lock")).unwrap();
+    let _ = verify(&["--source-prefix", &prefix, &reference]).run().await.expect_code(5);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     credential::{Credential, CredentialError},
-    origin::Origin,
+    origin::{Origin, Scheme},
 };
 use crate::oci::{Repository, mapping::Root, reference::ReferenceError};
 
@@ -75,6 +75,23 @@ impl License {
     #[must_use]
     pub(crate) fn covers(&self, registry: &Origin, repository: &Repository) -> bool {
         self.scope.covers(registry, repository)
+    }
+
+    /// Whether the license is for this repository, whatever the scheme.
+    #[must_use]
+    pub(crate) fn is_for(&self, repository: &Repository) -> bool {
+        let at = |scheme| Origin::of_registry(repository.registry(), scheme);
+        [Scheme::Https, Scheme::Http]
+            .into_iter()
+            .filter_map(|scheme| at(scheme).ok())
+            .any(|origin| self.covers(&origin, repository))
+    }
+
+    /// The registry and path that it is for.
+    #[must_use]
+    pub(crate) fn scope(&self) -> String {
+        let path = self.scope.path.iter().map(|path| format!("/{path}"));
+        std::iter::once(self.scope.registry.clone()).chain(path).collect()
     }
 
     /// The license as a user name and a password.

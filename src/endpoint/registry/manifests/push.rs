@@ -1,6 +1,11 @@
 //! Pushing manifests, and interpreting a refusal.
+//!
+//! A registry computes the digest of a manifest that is pushed by tag, with sha256. A manifest with another digest is
+//! therefore pushed by its digest, with the tag as a parameter (distribution specification, "Pushing Manifests with
+//! Tags"). Many registries refuse the digest or ignore the parameter: then the image fails.
 
 use http::{HeaderMap, HeaderValue, Method, header};
+use reqwest::Response;
 
 use super::{
     super::{
@@ -20,9 +25,11 @@ use crate::{
         retry::{ATTEMPTS, Pause},
     },
     error::escape,
-    oci::{RawManifest, Repository, Target},
+    oci::{Algorithm, RawManifest, Repository, Target},
 };
 
+/// Confirms the tags of a push by digest.
+const TAG_HEADER: &str = "oci-tag";
 /// How often a manifest is pushed when the registry does not see its blobs yet.
 const LATE_BLOB_ATTEMPTS: u32 = 4;
 
@@ -33,23 +40,64 @@ pub(in super::super) async fn put(
     target: &Target,
     manifest: &RawManifest,
 ) -> Result<(), Error> {
+    let tag = tag_parameter(target, manifest);
     let call = put_call(host, repository, target, manifest)?;
     let mut tries = Attempts::new(LATE_BLOB_ATTEMPTS);
     loop {
         tries.begin();
         let error = match host.send(&call, &[]).await {
             Ok(response) => {
+                let is_tagged = tag.is_none_or(|tag| names_tag(&response, tag));
                 discard(response).await;
-                return Ok(());
+                if is_tagged {
+                    return Ok(());
+                }
+                return check_tag(host, repository, target, manifest, &call, &tries).await;
             }
             Err(error) => error,
         };
-        if may_be_late(&error) && tries.count() < LATE_BLOB_ATTEMPTS {
+        if is_sha256(manifest) && may_be_late(&error) && tries.count() < LATE_BLOB_ATTEMPTS {
             tokio::time::sleep(Pause::Backoff.duration(tries.count())).await;
             continue;
         }
         return interpret_refusal(host, repository, target, manifest, error).await;
     }
+}
+
+/// Whether the digest is the one that every registry computes.
+fn is_sha256(manifest: &RawManifest) -> bool {
+    manifest.digest().algorithm() == Algorithm::Sha256
+}
+
+/// The tag that has to be a parameter of a push by digest.
+fn tag_parameter<'a>(target: &'a Target, manifest: &RawManifest) -> Option<&'a str> {
+    match target {
+        Target::Tag(tag) if !is_sha256(manifest) => Some(tag),
+        _ => None,
+    }
+}
+
+/// Whether the registry confirms that it set the tag.
+fn names_tag(response: &Response, tag: &str) -> bool {
+    response.headers().get_all(TAG_HEADER).iter().any(|value| value == tag)
+}
+
+/// Reads a tag that the registry did not confirm.
+async fn check_tag(
+    host: &Host,
+    repository: &Repository,
+    target: &Target,
+    manifest: &RawManifest,
+    call: &Call<'_>,
+    tries: &Attempts,
+) -> Result<(), Error> {
+    let found = match get(host, repository, target).await? {
+        Some(found) if found.digest() == manifest.digest() => return Ok(()),
+        Some(found) => format!("points to {}", found.digest()),
+        None => "does not exist".to_owned(),
+    };
+    let cause = RegistryError::TagNotSet { algorithm: manifest.digest().algorithm(), found };
+    Err(host.error(call.operation, &call.name, tries, cause))
 }
 
 /// Whether the registry may accept the same manifest in a moment: a blob may not have reached every part of the registry
@@ -82,6 +130,14 @@ async fn interpret_refusal(
             return Err(Error { cause: cause.into(), ..error });
         }
     }
+    let is_about_digest = (400..500).contains(&refusal.status)
+        && !matches!(refusal.status, 401 | 403 | 408 | 429)
+        && !refusal.names_missing_content()
+        && !error.lacks_repository();
+    if !is_sha256(manifest) && is_about_digest {
+        let (algorithm, refusal) = (manifest.digest().algorithm(), refusal.clone());
+        return Err(Error { cause: RegistryError::DigestRefused { algorithm, refusal }.into(), ..error });
+    }
     if refusal.refuses_manifest() {
         let media_type = escape(manifest.media_type().as_str());
         let message = format!("{} (the manifest's type is {media_type})", refusal.message);
@@ -102,7 +158,14 @@ fn put_call<'a>(
     let content_type = HeaderValue::from_str(manifest.media_type().as_str()).map_err(|_| {
         failed(RegistryError::Protocol("its media type is not a valid header value".to_owned()))
     })?;
-    let url = url(host, repository, target).map_err(failed)?;
+    let url = match tag_parameter(target, manifest) {
+        Some(tag) => url(host, repository, &Target::Digest(manifest.digest().clone())).map(|mut url| {
+            url.query_pairs_mut().append_pair("tag", tag);
+            url
+        }),
+        None => url(host, repository, target),
+    };
+    let url = url.map_err(failed)?;
     Ok(Call {
         operation: Operation::PushManifest,
         repository,

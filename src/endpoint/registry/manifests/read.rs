@@ -24,7 +24,7 @@ use crate::{
     endpoint::{Cause, Error, Operation, retry::ATTEMPTS},
     event::Event,
     oci::{
-        Digest, RawManifest, Repository, Target,
+        Algorithm, Digest, RawManifest, Repository, Target,
         manifest::{LARGEST_MANIFEST, ManifestError},
         media_type::ACCEPTED,
     },
@@ -137,7 +137,11 @@ impl Reading {
         let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let named = named_digest(&response);
         let bytes = read_body(response, stall).await?;
-        let manifest = RawManifest::read(content_type.as_deref(), bytes.clone(), expected);
+        // The header may name the manifest by a digest other than sha256.
+        let other = named.as_ref().filter(|named| {
+            expected.is_none() && named.algorithm() != Algorithm::Sha256 && named.matches(&bytes)
+        });
+        let manifest = RawManifest::read(content_type.as_deref(), bytes.clone(), expected.or(other));
         Ok(Self { bytes, named, manifest })
     }
 

@@ -104,10 +104,10 @@ async fn an_existing_file_is_replaced_only_once_the_bundle_is_complete() {
     let expected = site.undisturbed(&[]).await;
     fs::write(site.path("b.tar"), "something else").unwrap();
     site.lose(&extents(&expected).last().unwrap().0);
-    site.export("b.tar", &[]).run().await.expect_code(1);
+    site.export("b.tar", &["--force"]).run().await.expect_code(1);
     assert_eq!(site.read("b.tar"), b"something else");
     site.source.clear();
-    site.export("b.tar", &[]).run().await.expect_success();
+    site.export("b.tar", &["--force"]).run().await.expect_success();
     assert!(site.read("b.tar") == expected);
     assert_eq!(site.files(), ["b.tar"]);
 }

@@ -1,0 +1,46 @@
+//! The size of everything that manifests reference.
+
+use std::collections::HashMap;
+
+use super::{Descriptor, Digest, manifest::ManifestError};
+
+/// The sizes by digest. A digest that has two sizes cannot be copied, counted or verified: one of them is wrong.
+#[derive(Debug, Clone, Default)]
+pub struct Sizes(HashMap<Digest, u64>);
+
+impl Sizes {
+    /// Adds descriptors. Adds none of them if one contradicts a known size or another descriptor.
+    pub fn add<'a>(
+        &mut self,
+        descriptors: impl IntoIterator<Item = &'a Descriptor>,
+    ) -> Result<(), ManifestError> {
+        let mut new: HashMap<&Digest, u64> = HashMap::new();
+        for Descriptor { digest, size, .. } in descriptors {
+            let known = self.0.get(digest).or_else(|| new.get(digest)).copied();
+            match known {
+                Some(known) if known != *size => {
+                    return Err(ManifestError::TwoSizes { digest: digest.clone(), sizes: (known, *size) });
+                }
+                Some(_) => {}
+                None => drop(new.insert(digest, *size)),
+            }
+        }
+        self.0.extend(new.into_iter().map(|(digest, size)| (digest.clone(), size)));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contradiction_adds_nothing() {
+        let sized = |name: &str, size| Descriptor::new("x/y".into(), Digest::sha256(name.as_bytes()), size);
+        let mut sizes = Sizes::default();
+        sizes.add(&[sized("a", 1), sized("a", 1), sized("b", 2)]).unwrap();
+        assert!(matches!(sizes.add(&[sized("c", 3), sized("a", 2)]), Err(ManifestError::TwoSizes { .. })));
+        assert!(sizes.add(&[sized("d", 3), sized("d", 4)]).is_err());
+        sizes.add(&[sized("c", 4), sized("d", 4)]).unwrap();
+    }
+}

@@ -1,0 +1,84 @@
+//! Files that a command would replace.
+
+use serde_json::Value;
+
+use super::{assert_says, run, vendor};
+use crate::support::{images::SampleImage, registry::Registry, scripted::Scripted};
+
+#[tokio::test]
+async fn an_export_replaces_another_file_only_with_force() {
+    let [web, api] = ["web", "api"].map(SampleImage::multi_platform);
+    let (source, references) = vendor(&[&web, &api]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    for (split, file) in [("", "b.tar"), ("--split 70000", "v.tar.001")] {
+        let name = if split.is_empty() { "b.tar" } else { "v.tar" };
+        let export = |image: usize, more: &str| {
+            let command = format!("bundle export -o {name} {split} {more}");
+            run(&command, &references[image..=image]).in_folder(folder.path()).run()
+        };
+        let _ = export(0, "").await.expect_success();
+        let first = read(file);
+        let _ = export(0, "").await.expect_success();
+        source.clear();
+        let outcome = export(1, "").await.expect_code(2);
+        assert_says(&outcome, &format!("{file} exists and is another bundle"));
+        assert_says(&outcome, "--force");
+        assert_eq!(source.count("GET", "/blobs/"), 0, "refused before any download");
+        assert!(read(file) == first);
+        let _ = export(1, "--force").await.expect_success();
+        assert!(read(file) != first);
+    }
+    std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+    let outcome = run("bundle export -o notes.txt", &references).in_folder(folder.path()).run().await;
+    assert_says(&outcome.expect_code(2), "notes.txt exists and is not this bundle");
+    assert_eq!(read("notes.txt"), b"mine");
+}
+
+#[tokio::test]
+async fn an_export_does_not_replace_the_lock_of_a_mirror() {
+    let web = SampleImage::multi_platform("web");
+    let (_source, references) = vendor(&[&web]).await;
+    let mirror = Scripted::start().await;
+    let to = format!("{}/m", mirror.address().host_port);
+    let synced = run(&format!("sync --to {to}"), &references).run().await.expect_success();
+    let export = |more: &str| {
+        let command = format!("bundle export -o b.tar --lock thoras-mirror.lock {more}");
+        run(&command, &references).in_folder(&synced.folder()).run()
+    };
+    assert_says(&export("").await.expect_code(2), &format!("is the lock of the mirror {to}"));
+    let _ = run("verify", &[]).in_folder(&synced.folder()).run().await.expect_success();
+    let _ = export("--force").await.expect_success();
+}
+
+/// The destinations in a lock, and the number of copies of its images.
+fn destinations(folder: &std::path::Path) -> (Vec<String>, usize) {
+    let lock: Value =
+        serde_json::from_slice(&std::fs::read(folder.join("thoras-mirror.lock")).unwrap()).unwrap();
+    let to = |placement: &Value| placement["to"].as_str().unwrap().to_owned();
+    let copies = lock["images"].as_array().unwrap().iter();
+    let copies = copies.map(|image| image["destinations"].as_array().unwrap().len()).sum();
+    (lock["destinations"].as_array().unwrap().iter().map(to).collect(), copies)
+}
+
+#[tokio::test]
+async fn another_destination_never_replaces_the_first_in_the_lock() {
+    let [web, api] = ["web", "api"].map(SampleImage::multi_platform);
+    let (_source, references) = vendor(&[&web, &api]).await;
+    let mirror = Registry::start().await;
+    let [prod, stage, bundled] =
+        ["prod", "stage", "bundled"].map(|path| format!("{}/{path}", mirror.address().host_port));
+    let first = run(&format!("sync --to {prod}"), &references).run().await.expect_success();
+    let folder = first.folder();
+    let run = |command: &str, images: &[String]| run(command, images).in_folder(&folder).run();
+    let _ = run(&format!("sync --to {stage}"), &references).await.expect_success();
+    assert_eq!(destinations(&folder), (vec![prod.clone(), stage.clone()], 4));
+    let _ = run("bundle export -o b.tar", &references).await.expect_success();
+    let _ = run(&format!("bundle import b.tar --to {bundled}"), &[]).await.expect_success();
+    assert_eq!(destinations(&folder), (vec![bundled, prod.clone(), stage], 6));
+    let _ = run("verify", &[]).await.expect_success();
+    // A run to the same destination replaces what the lock says about it.
+    let _ = run(&format!("sync --to {prod}"), &references[..1]).await.expect_success();
+    assert_eq!(destinations(&folder).1, 5);
+    let _ = run(&format!("verify --to {prod}"), &[]).await.expect_success();
+}
