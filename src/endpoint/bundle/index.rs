@@ -3,7 +3,7 @@
 //! This program writes a flat index: a descriptor for each reference, with the full name in both annotations that
 //! readers use. Other programs name images only by tag, or not at all.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,21 @@ pub(crate) const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// The most images in a bundle.
 const MOST_IMAGES: usize = 20_000;
+/// The largest lock of a bundle with few images, in bytes, and how much more each image permits: a lock has about
+/// 2.3 KiB for each image.
+const LARGEST_LOCK: u64 = 16 * 1024 * 1024;
+const LOCK_PER_IMAGE: u64 = 4 * 1024;
+
+/// The number of images that an index with these bytes has at most, without parsing it.
+pub(crate) fn images_at_most(bytes: &[u8]) -> usize {
+    const KEY: &[u8] = b"\"digest\"";
+    bytes.windows(KEY.len()).filter(|window| *window == KEY).count().min(MOST_IMAGES)
+}
+
+/// The largest lock that is read together with an index of this many images, in bytes.
+pub(crate) fn largest_lock(images: usize) -> u64 {
+    LARGEST_LOCK.max(images.min(MOST_IMAGES) as u64 * LOCK_PER_IMAGE)
+}
 
 /// One image of a layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +64,8 @@ pub struct Index {
     pub id: Digest,
 }
 
-#[derive(Serialize, Deserialize)]
+/// The form that is written.
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
     schema_version: u8,
@@ -60,7 +76,7 @@ struct Document {
     annotations: BTreeMap<String, String>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ManifestEntry {
     media_type: String,
@@ -68,6 +84,39 @@ struct ManifestEntry {
     size: u64,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<String, String>,
+}
+
+/// The parts that are read. Thousands of entries must not take much memory.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadDocument<'a> {
+    #[serde(rename = "schemaVersion")]
+    _schema_version: u8,
+    #[serde(borrow)]
+    manifests: Vec<ReadEntry<'a>>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadEntry<'a> {
+    #[serde(borrow)]
+    media_type: Cow<'a, str>,
+    #[serde(borrow)]
+    digest: Cow<'a, str>,
+    size: u64,
+    #[serde(default)]
+    annotations: ReadNames,
+}
+
+/// The annotations that name an image.
+#[derive(Default, Deserialize)]
+struct ReadNames {
+    #[serde(rename = "io.containerd.image.name")]
+    containerd: Option<String>,
+    #[serde(rename = "org.opencontainers.image.ref.name")]
+    ref_name: Option<String>,
 }
 
 /// The bytes of the index of these images and of the lock with this digest. The order of the images does not matter.
@@ -98,7 +147,7 @@ pub fn write<'a>(
 impl Index {
     /// Parses an index.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, BundleError> {
-        let document: Document =
+        let document: ReadDocument<'_> =
             serde_json::from_slice(bytes).map_err(|error| BundleError::Index(error.to_string()))?;
         if document.manifests.len() > MOST_IMAGES {
             return Err(BundleError::Index(format!("it has more than {MOST_IMAGES} images")));
@@ -111,11 +160,12 @@ impl Index {
     }
 }
 
-fn entry(written: &ManifestEntry) -> Result<IndexEntry, BundleError> {
+fn entry(written: &ReadEntry<'_>) -> Result<IndexEntry, BundleError> {
     let digest: Digest =
         written.digest.parse().map_err(|error: DigestError| BundleError::Index(error.to_string()))?;
-    let root = Descriptor::new(MediaType::from(written.media_type.as_str()), digest, written.size);
-    let names = || [CONTAINERD_NAME, REF_NAME].into_iter().filter_map(|name| written.annotations.get(name));
+    let root = Descriptor::new(MediaType::from(written.media_type.as_ref()), digest, written.size);
+    let ReadNames { containerd, ref_name } = &written.annotations;
+    let names = || [containerd, ref_name].into_iter().flatten();
     let reference = names().find_map(|name| full_name(name));
     let label = names().next_back().filter(|_| reference.is_none()).cloned();
     let handle = match &reference {

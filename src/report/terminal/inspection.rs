@@ -73,6 +73,7 @@ pub(super) fn bundle_text(bundle: &BundleContents, width: Option<usize>) -> Stri
         format!("id      {}", bundle.id),
         format!("size    {} ({} bytes)", units::bytes(bundle.size), bundle.size),
     ];
+    lines.extend(volume_lines(bundle));
     if let Some(chart) = &bundle.chart {
         lines.push(format!("chart   {} {}", one_line(&chart.name), one_line(&chart.version)));
     }
@@ -84,12 +85,34 @@ pub(super) fn bundle_text(bundle: &BundleContents, width: Option<usize>) -> Stri
     lines.push(String::new());
     let columns = [
         Column::left("IMAGE", name),
+        Column::left("IMPORTED AS", imported_as),
         Column::left("DIGEST", |image| image.digest.to_string()),
         Column::left("PLATFORMS", |image| joined(image.platforms.iter().map(|platform| &platform.platform))),
         Column::right("SIZE", |image| units::bytes(image.total_size)),
     ];
-    lines.extend(table_lines(&columns, &bundle.images, 2, width));
+    lines.extend(table_lines(&columns, &bundle.images, 3, width));
     lines.join("\n")
+}
+
+fn volume_lines(bundle: &BundleContents) -> Vec<String> {
+    let BundleContents { volumes, missing_volumes, volumes_beside, .. } = bundle;
+    let mut lines = Vec::new();
+    if let (Some(first), Some(last)) = (volumes.first(), volumes.last()) {
+        lines.push(format!("volumes {}: {} to {}", volumes.len(), one_line(first), one_line(last)));
+    }
+    if !missing_volumes.is_empty() {
+        lines.push(format!("missing {}", one_line(&missing_volumes.join(", "))));
+    }
+    if !volumes_beside.is_empty() {
+        let names = one_line(&volumes_beside.join(", "));
+        lines.push(format!("beside  {names}: volumes, which are not part of this file"));
+    }
+    lines
+}
+
+/// The name that an import would give.
+fn imported_as(image: &BundledImage) -> String {
+    image.destination.clone().unwrap_or_else(|| "(needs --as)".to_owned())
 }
 
 fn name(image: &BundledImage) -> String {
