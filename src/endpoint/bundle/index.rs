@@ -86,10 +86,11 @@ struct ManifestEntry {
     annotations: BTreeMap<String, String>,
 }
 
-/// The parts that are read. Thousands of entries must not take much memory.
-#[derive(Deserialize)]
+/// The parts of an index that are read. The images are made one at a time, because thousands of them take much more
+/// memory than the text.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ReadDocument<'a> {
+pub(crate) struct IndexDocument<'a> {
     #[serde(rename = "schemaVersion")]
     _schema_version: u8,
     #[serde(borrow)]
@@ -98,7 +99,7 @@ struct ReadDocument<'a> {
     annotations: BTreeMap<String, String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ReadEntry<'a> {
     #[serde(borrow)]
@@ -106,17 +107,49 @@ struct ReadEntry<'a> {
     #[serde(borrow)]
     digest: Cow<'a, str>,
     size: u64,
-    #[serde(default)]
-    annotations: ReadNames,
+    #[serde(borrow, default)]
+    annotations: ReadNames<'a>,
 }
 
 /// The annotations that name an image.
-#[derive(Default, Deserialize)]
-struct ReadNames {
-    #[serde(rename = "io.containerd.image.name")]
-    containerd: Option<String>,
-    #[serde(rename = "org.opencontainers.image.ref.name")]
-    ref_name: Option<String>,
+#[derive(Debug, Default, Deserialize)]
+struct ReadNames<'a> {
+    #[serde(borrow, rename = "io.containerd.image.name")]
+    containerd: Option<Text<'a>>,
+    #[serde(borrow, rename = "org.opencontainers.image.ref.name")]
+    ref_name: Option<Text<'a>>,
+}
+
+/// Borrowed text, also inside an option.
+#[derive(Debug, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> IndexDocument<'a> {
+    /// Parses an index.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, BundleError> {
+        let document: Self =
+            serde_json::from_slice(bytes).map_err(|error| BundleError::Index(error.to_string()))?;
+        if document.manifests.len() > MOST_IMAGES {
+            return Err(BundleError::Index(format!("it has more than {MOST_IMAGES} images")));
+        }
+        Ok(document)
+    }
+
+    /// The images in the order of the index.
+    pub(crate) fn images(&self) -> impl Iterator<Item = Result<IndexEntry, BundleError>> {
+        self.manifests.iter().map(entry)
+    }
+
+    /// The number of images.
+    pub(crate) fn count(&self) -> usize {
+        self.manifests.len()
+    }
+
+    /// The digest of the lock, in bundles of this program.
+    pub(crate) fn lock(&self) -> Result<Option<Digest>, BundleError> {
+        let not_a_digest = |error: DigestError| BundleError::Index(format!("{LOCK_DIGEST}: {error}"));
+        self.annotations.get(LOCK_DIGEST).map(|digest| digest.parse().map_err(not_a_digest)).transpose()
+    }
 }
 
 /// The bytes of the index of these images and of the lock with this digest. The order of the images does not matter.
@@ -147,16 +180,9 @@ pub fn write<'a>(
 impl Index {
     /// Parses an index.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, BundleError> {
-        let document: ReadDocument<'_> =
-            serde_json::from_slice(bytes).map_err(|error| BundleError::Index(error.to_string()))?;
-        if document.manifests.len() > MOST_IMAGES {
-            return Err(BundleError::Index(format!("it has more than {MOST_IMAGES} images")));
-        }
-        let images = document.manifests.iter().map(entry).collect::<Result<_, _>>()?;
-        let lock = document.annotations.get(LOCK_DIGEST);
-        let not_a_digest = |error: DigestError| BundleError::Index(format!("{LOCK_DIGEST}: {error}"));
-        let lock = lock.map(|digest| digest.parse().map_err(not_a_digest)).transpose()?;
-        Ok(Self { images, lock, id: Digest::sha256(bytes) })
+        let document = IndexDocument::parse(bytes)?;
+        let images = document.images().collect::<Result<_, _>>()?;
+        Ok(Self { images, lock: document.lock()?, id: Digest::sha256(bytes) })
     }
 }
 
@@ -166,8 +192,8 @@ fn entry(written: &ReadEntry<'_>) -> Result<IndexEntry, BundleError> {
     let root = Descriptor::new(MediaType::from(written.media_type.as_ref()), digest, written.size);
     let ReadNames { containerd, ref_name } = &written.annotations;
     let names = || [containerd, ref_name].into_iter().flatten();
-    let reference = names().find_map(|name| full_name(name));
-    let label = names().next_back().filter(|_| reference.is_none()).cloned();
+    let reference = names().find_map(|name| full_name(&name.0));
+    let label = names().next_back().filter(|_| reference.is_none()).map(|name| name.0.to_string());
     let handle = match &reference {
         Some(reference) => reference.clone(),
         None => {

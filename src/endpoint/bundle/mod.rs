@@ -78,6 +78,7 @@ pub(crate) use self::{
     draft::{Draft, tag_of},
     hashing::Meter,
     incoming::Incoming,
+    index::IndexDocument,
     layout::Layout,
     output::Output,
     reader::layout_below,

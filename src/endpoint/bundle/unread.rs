@@ -6,11 +6,12 @@ use std::{
     path::Path,
 };
 
+use bytes::Bytes;
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     error::BundleError,
-    index::{self, Index},
+    index::{self, IndexDocument},
     names,
     reader::LARGEST_MARKER,
     storage::{BlobReader, Storage},
@@ -27,7 +28,7 @@ const PIECE: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct UnreadLayout {
     pub(crate) storage: Storage,
-    pub(crate) index: Index,
+    pub(crate) index: Bytes,
     /// How the images are named, if this program wrote the layout.
     pub(crate) placement: Option<Placement>,
     /// The number of blobs that a delta leaves out.
@@ -58,21 +59,26 @@ impl UnreadLayout {
         if !names::is_marker(&marker) || index::images_at_most(&bytes) <= most {
             return Ok(None);
         }
-        let index = Index::read(&bytes)?;
+        let document = IndexDocument::parse(&bytes)?;
         let (placement, left_out) = match storage.file(names::LOCK)? {
-            Some(lock) => outline(&lock, &index, path)?,
+            Some(lock) => outline(&lock, &document, path)?,
             None => (None, 0),
         };
-        Ok(Some(Self { storage, index, placement, left_out }))
+        drop(document);
+        Ok(Some(Self { storage, index: bytes, placement, left_out }))
     }
 }
 
-fn outline(lock: &BlobReader, index: &Index, path: &Path) -> Result<(Option<Placement>, usize), BundleError> {
-    let limit = index::largest_lock(index.images.len());
+fn outline(
+    lock: &BlobReader,
+    index: &IndexDocument<'_>,
+    path: &Path,
+) -> Result<(Option<Placement>, usize), BundleError> {
+    let limit = index::largest_lock(index.count());
     if lock.size() > limit {
         return Err(BundleError::TooLarge { name: names::LOCK, limit });
     }
-    if let Some(expected) = &index.lock {
+    if let Some(expected) = &index.lock()? {
         let found = super::hashing::hash_with_progress(lock, expected, lock.size(), |_| ());
         let found = found.map_err(|error| BundleError::unreadable(path, error))?.finish();
         if found != *expected {

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use self::naming::repositories;
 use super::{Content, ContentReader, NewManifest, StorageError, StoredManifest, VisitReferrer};
 use crate::{
-    endpoint::bundle::{BlobReader, Bundle, BundleError, UnreadLayout},
+    endpoint::bundle::{BlobReader, Bundle, BundleError, IndexDocument, UnreadLayout},
     graph,
     lock::Lock,
     oci::{
@@ -106,6 +106,7 @@ impl LayoutStorage {
             && let Some(UnreadLayout { storage, index, placement, left_out }) =
                 UnreadLayout::open(folder, MOST_READ_AT_ONCE)?
         {
+            let index = IndexDocument::parse(&index)?;
             let (repositories, chart_prefix) = repositories(&index, placement.as_ref(), folder, names)?;
             return Ok(Self { files: Files::Unread(storage), repositories, chart_prefix, left_out });
         }
@@ -122,7 +123,8 @@ impl LayoutStorage {
         }
         let head = bundle.head();
         let placement = head.lock.as_ref().and_then(Lock::placement);
-        let (repositories, chart_prefix) = repositories(&head.index, placement, bundle.path(), names)?;
+        let index = IndexDocument::parse(head.index_bytes())?;
+        let (repositories, chart_prefix) = repositories(&index, placement, bundle.path(), names)?;
         let left_out = head.absent().len();
         let storage = Self { files: Files::Read(Box::new(bundle)), repositories, chart_prefix, left_out };
         for repository in storage.repositories.values() {

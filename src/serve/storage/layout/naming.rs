@@ -10,7 +10,7 @@ use std::{
 
 use super::{Repository, RootManifest};
 use crate::{
-    endpoint::bundle::{Index, IndexEntry},
+    endpoint::bundle::{IndexDocument, IndexEntry},
     lock::Placement,
     oci::{
         Descriptor, Reference as ImageReference,
@@ -30,28 +30,29 @@ const NAMELESS: &str = "image";
 
 /// The repositories of the images: by the requested names, else as the bundle was exported.
 pub(super) fn repositories(
-    index: &Index,
+    index: &IndexDocument<'_>,
     placement: Option<&Placement>,
     path: &Path,
     names: &Names,
 ) -> Result<(BTreeMap<RepositoryName, Repository>, Option<String>), StorageError> {
-    let references: Vec<ImageReference> =
-        index.images.iter().filter_map(|image| image.reference.clone()).collect();
+    let references = index.images().filter_map(|image| image.map(|image| image.reference).transpose());
+    let references: Vec<ImageReference> = references.collect::<Result<_, _>>()?;
     let rule = namer(placement, names, &references)?;
     let mut chart = ChartPrefix::new(placement, &references);
     drop(references);
     let mut tags: BTreeMap<RepositoryName, Vec<(TagName, RootManifest)>> = BTreeMap::new();
-    for image in &index.images {
+    for image in index.images() {
+        let image = image?;
         let (repository, tag) = match &image.reference {
             Some(reference) => {
                 let mapping = rule.map(reference).map_err(unnameable)?;
                 chart.note(reference, mapping.repository.path());
                 (mapping.repository.path().to_owned(), mapping.tag)
             }
-            None => name_of_nameless(path, image),
+            None => name_of_nameless(path, &image),
         };
         let repository = RepositoryName::new(&repository).map_err(unnameable)?;
-        let Descriptor { media_type, digest, .. } = image.root.clone();
+        let Descriptor { media_type, digest, .. } = image.root;
         let tag = TagName::new(&tag).map_err(unnameable)?;
         let tags = tags.entry(repository).or_insert_with(|| Vec::with_capacity(1));
         tags.push((tag, RootManifest { media_type, digest }));
@@ -102,8 +103,13 @@ impl ChartPrefix {
     fn new(placement: Option<&Placement>, references: &[ImageReference]) -> Self {
         let is_vendor = |reference: &ImageReference| reference.repository().is_below(mapping::VENDOR_PREFIX);
         let vendor = references.iter().any(is_vendor).then(|| mapping::VENDOR_PREFIX.to_owned());
-        let recorded = || placement.and_then(|placement| placement.source_prefix.clone());
-        let source = vendor.or_else(recorded).or_else(|| mapping::common_prefix(references));
+        let shared = || {
+            // The packaged chart is named by another rule.
+            let chart = placement.and_then(|placement| placement.chart.as_ref());
+            let images = references.iter().filter(|reference| Some(*reference) != chart);
+            mapping::common_prefix(&images.cloned().collect::<Vec<_>>())
+        };
+        let source = vendor.or_else(shared);
         Self { source, found: BTreeSet::new() }
     }
 
