@@ -206,11 +206,11 @@ pub(crate) struct BundleInspect {
     #[arg(long, value_name = "REGISTRY[/PATH]", env = "THORAS_MIRROR_TO")]
     pub to: Option<Root>,
 
-    /// How images will be named where the bundle is imported.
-    #[command(flatten)]
-    pub naming: NamingArgs,
-
     /// Output format
     #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
+
+    /// How images will be named where the bundle is imported.
+    #[command(flatten)]
+    pub naming: NamingArgs,
 }

@@ -205,7 +205,12 @@ fn contents(server: &Server, host: &str) -> Vec<String> {
         })
         .collect();
     if all > shown.len() {
-        lines.push(format!("serves: {} more repositories", all - shown.len()));
+        let more = match all - shown.len() {
+            1 => "1 more repository".to_owned(),
+            more if all < Server::MOST_COUNTED => format!("{more} more repositories"),
+            more => format!("at least {more} more repositories"),
+        };
+        lines.push(format!("serves: {more}"));
     }
     if let Some(prefix) = server.chart_prefix() {
         lines.push(format!("chart:  --set imageCredentials.registry={host}{prefix}"));

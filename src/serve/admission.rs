@@ -102,6 +102,11 @@ impl<T> Admission<T> {
         }
     }
 
+    /// Closes the connections that wait.
+    pub(super) fn dismiss_waiting(&mut self) {
+        self.waiting.clear();
+    }
+
     fn count(&self, client: Client) -> usize {
         self.served.get(&client).map_or(0, |served| served.count)
     }

@@ -10,7 +10,6 @@ use super::{
     pages::{self, PAGE_BYTES, page},
     response::{Answer, ErrorCode, OCI_FILTERS_APPLIED, Refusal, json_answer, parse_digest},
     service::{Query, Registry},
-    storage::Storage,
 };
 use crate::oci::{Digest, media_type::OCI_INDEX};
 
@@ -18,7 +17,7 @@ impl Registry {
     /// `GET /v2/_catalog?n=&last=`
     pub(super) async fn list_repositories(&self, query: &Query) -> Result<Answer, Refusal> {
         let limit = pages::limit(query)?;
-        let repositories = self.storage(Storage::repositories).await??;
+        let repositories = self.storage(|storage| storage.repositories(usize::MAX)).await??;
         let page = page(&repositories, query.get("last").as_deref(), limit);
         let names: Vec<&str> = page.items.iter().map(RepositoryName::as_str).collect();
         let mut answer = json_answer(&json!({ "repositories": names }));

@@ -1,6 +1,8 @@
 //! Pulling, pushing and deleting manifests: OCI distribution specification, "Pulling manifests", "Pushing
 //! Manifests", "Deleting Manifests", "Deleting tags".
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Response, StatusCode, header};
 
 use super::{
@@ -71,8 +73,11 @@ impl Registry {
         let allow_sparse = self.allow_sparse;
         let weight = (received.length() / 1024 + 1).min(PARSED_AT_ONCE);
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
-        let _permit = self.manifest_memory.acquire_many(weight).await.map_err(std::io::Error::other)?;
+        let permit = Arc::clone(&self.manifest_memory).acquire_many_owned(weight).await;
+        let permit = permit.map_err(std::io::Error::other)?;
         self.change(move |folder| {
+            // The thread goes on if the client disconnects.
+            let _permit = permit;
             let bytes = received.into_bytes()?;
             let mut manifest = RawManifest::read(content_type.as_deref(), bytes, digest.as_ref())
                 .and_then(NewManifest::read)

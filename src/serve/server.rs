@@ -55,7 +55,7 @@ pub struct Server {
 pub struct Listing {
     /// The first repositories, each with its tags.
     pub shown: Vec<(String, Vec<String>)>,
-    /// The number of all repositories.
+    /// The number of all repositories, as far as they were counted: at most [`Server::MOST_COUNTED`].
     pub all: usize,
 }
 
@@ -89,6 +89,10 @@ impl Reloader {
 }
 
 impl Server {
+    /// The most repositories that [`Server::contents`] counts: a folder of many is not walked through to the end just to
+    /// be described.
+    pub const MOST_COUNTED: usize = 1_000;
+
     /// Opens the storage, the certificate and user files, and the port.
     pub async fn bind(options: Options) -> Result<Self, ServeError> {
         let Options { paths, names, listen, writable, allow_sparse, tls, users, limits, access_log } =
@@ -111,7 +115,7 @@ impl Server {
             users,
             limits,
             allow_sparse,
-            manifest_memory: Semaphore::new(PARSED_AT_ONCE),
+            manifest_memory: Arc::new(Semaphore::new(PARSED_AT_ONCE)),
             access_log,
         };
         Ok(Self { listener, address, tls, registry: Arc::new(registry) })
@@ -138,7 +142,7 @@ impl Server {
     /// The first repositories that it serves, at most `most`. Blocks.
     pub fn contents(&self, most: usize) -> io::Result<Listing> {
         let storage = &self.registry.storage;
-        let names = storage.repositories()?;
+        let names = storage.repositories(most.max(Self::MOST_COUNTED))?;
         let shown = names.iter().take(most).map(|name| {
             let tags = storage.tags(name)?;
             Ok((name.to_string(), tags.iter().map(ToString::to_string).collect()))
@@ -203,7 +207,8 @@ impl Server {
             }
             admission.make_room();
         }
-        drop((listener, admission));
+        drop(listener);
+        admission.dismiss_waiting();
         stop.send_replace(());
         // Connections that outlive the grace period are cut: their uploads were never acknowledged.
         let ending = async { while tasks.join_next().await.is_some() {} };

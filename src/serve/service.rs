@@ -43,7 +43,7 @@ pub(super) struct Registry {
     /// Whether an index may lack manifests.
     pub(super) allow_sparse: bool,
     /// Bounds the manifests that are parsed at once, in KiB of their bytes: see `manifests`.
-    pub(super) manifest_memory: Semaphore,
+    pub(super) manifest_memory: Arc<Semaphore>,
     pub(super) access_log: Option<AccessLog>,
 }
 

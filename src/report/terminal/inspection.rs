@@ -181,13 +181,14 @@ mod tests {
         thoras.tar
         id      sha256:1e6ed65d77d6364eeaed5a745ba5c4985ae2b700dd85d7cf7f027bdf294a33fc
         size    122.1 MiB (128001024 bytes)
+        beside  thoras.tar.001, thoras.tar.volumes.json: volumes, which are not part of this file
         chart   thoras 4.53.0
         base    sha256:cae662172fd450bb0cd710a769079c05bfc5d8e35efa6576edc7d0377afdd4a2 has 3 blobs (1.9 MiB) of these images
         skipped us-east4-docker.pkg.dev/thoras-registry/platform/forecast:4.53.0: its export failed
 
-        IMAGE                                                             DIGEST                                                                   PLATFORMS                     SIZE
-        us-east4-docker.pkg.dev/thoras-registry/platform/services:4.53.0  sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  linux/amd64,linux/arm64  122.1 MiB
-        (latest\u{1b}[2J)                                                 sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  -                        122.1 MiB
+        IMAGE                                                             IMPORTED AS      DIGEST                                                                   PLATFORMS                     SIZE
+        us-east4-docker.pkg.dev/thoras-registry/platform/services:4.53.0  services:4.53.0  sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  linux/amd64,linux/arm64  122.1 MiB
+        (latest\u{1b}[2J)                                                 (needs --as)     sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  -                        122.1 MiB
         "#);
     }
 }

@@ -143,9 +143,9 @@ impl LayoutStorage {
         self.chart_prefix.clone()
     }
 
-    /// Every repository in ASCII order.
-    pub(in crate::serve) fn repositories(&self) -> Vec<RepositoryName> {
-        self.repositories.keys().cloned().collect()
+    /// The first repositories in ASCII order.
+    pub(in crate::serve) fn repositories(&self, most: usize) -> Vec<RepositoryName> {
+        self.repositories.keys().take(most).cloned().collect()
     }
 
     /// Whether an image of the bundle has this repository.

@@ -31,6 +31,9 @@ use crate::{endpoint::bundle::BlobReader, oci::Digest};
 /// The name of the image that every release of the vendor's chart has.
 const MAIN_IMAGE: &str = "services";
 
+/// How many repositories are searched for it.
+const MOST_SEARCHED: usize = 1_000;
+
 /// The storage behind a registry.
 #[derive(Debug)]
 pub(super) enum Storage {
@@ -59,7 +62,7 @@ impl Storage {
             Self::Layout(layout) => return layout.chart_prefix(),
             Self::Folder(folder) => folder,
         };
-        let repositories = folder.repositories().ok()?;
+        let repositories = folder.repositories(MOST_SEARCHED).ok()?;
         let mut prefixes = repositories.iter().filter_map(|name| match name.as_str() {
             MAIN_IMAGE => Some(String::new()),
             name => name.strip_suffix(MAIN_IMAGE)?.strip_suffix('/').map(|prefix| format!("/{prefix}")),
@@ -76,11 +79,11 @@ impl Storage {
         }
     }
 
-    /// Every repository, in ASCII order.
-    pub(super) fn repositories(&self) -> io::Result<Vec<RepositoryName>> {
+    /// The repositories in ASCII order; any `most` of them, if there are more.
+    pub(super) fn repositories(&self, most: usize) -> io::Result<Vec<RepositoryName>> {
         match self {
-            Self::Folder(folder) => folder.repositories(),
-            Self::Layout(layout) => Ok(layout.repositories()),
+            Self::Folder(folder) => folder.repositories(most),
+            Self::Layout(layout) => Ok(layout.repositories(most)),
         }
     }
 

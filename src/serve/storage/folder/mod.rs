@@ -178,11 +178,14 @@ impl FolderStorage {
         Ok(false)
     }
 
-    /// Every repository that anything was ever pushed to, in ASCII order.
-    pub(in crate::serve) fn repositories(&self) -> io::Result<Vec<RepositoryName>> {
+    /// The repositories that anything was ever pushed to, in ASCII order; any `most` of them, if there are more.
+    pub(in crate::serve) fn repositories(&self, most: usize) -> io::Result<Vec<RepositoryName>> {
         let mut found = Vec::new();
         let mut parents = vec![String::new()];
         while let Some(parent) = parents.pop() {
+            if found.len() >= most {
+                break;
+            }
             for folder in self.folder.list_folders(&format!("repositories{parent}"))? {
                 if !folder.starts_with('_') {
                     parents.push(format!("{parent}/{folder}"));

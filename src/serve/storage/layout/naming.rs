@@ -1,7 +1,7 @@
 //! The names of a bundle's images in this registry: like those of a mirror.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     io,
     path::Path,
     str::FromStr as _,
@@ -13,7 +13,7 @@ use crate::{
     endpoint::bundle::{IndexDocument, IndexEntry},
     lock::Placement,
     oci::{
-        Descriptor, Reference as ImageReference,
+        Descriptor, MediaType, Reference as ImageReference,
         mapping::{self, Namer, Root},
     },
     serve::{
@@ -35,24 +35,29 @@ pub(super) fn repositories(
     path: &Path,
     names: &Names,
 ) -> Result<(BTreeMap<RepositoryName, Repository>, Option<String>), StorageError> {
-    let references = index.images().filter_map(|image| image.map(|image| image.reference).transpose());
-    let references: Vec<ImageReference> = references.collect::<Result<_, _>>()?;
+    let references = one_of_each_folder(index, placement)?;
     let rule = namer(placement, names, &references)?;
-    let mut chart = ChartPrefix::new(placement, &references);
+    let mut chart = ChartPrefix::new(&references);
     drop(references);
+    let mut known_type: Option<MediaType> = None;
     let mut tags: BTreeMap<RepositoryName, Vec<(TagName, RootManifest)>> = BTreeMap::new();
     for image in index.images() {
         let image = image?;
         let (repository, tag) = match &image.reference {
             Some(reference) => {
                 let mapping = rule.map(reference).map_err(unnameable)?;
-                chart.note(reference, mapping.repository.path());
+                if placement.is_none_or(|placement| placement.chart.as_ref() != Some(reference)) {
+                    chart.note(reference, mapping.repository.path());
+                }
                 (mapping.repository.path().to_owned(), mapping.tag)
             }
             None => name_of_nameless(path, &image),
         };
         let repository = RepositoryName::new(&repository).map_err(unnameable)?;
         let Descriptor { media_type, digest, .. } = image.root;
+        // They are equal but for a few.
+        let media_type = known_type.take_if(|known| *known == media_type).unwrap_or(media_type);
+        known_type = Some(media_type.clone());
         let tag = TagName::new(&tag).map_err(unnameable)?;
         let tags = tags.entry(repository).or_insert_with(|| Vec::with_capacity(1));
         tags.push((tag, RootManifest { media_type, digest }));
@@ -73,6 +78,25 @@ pub(super) fn repositories(
     Ok((repositories, chart.found()))
 }
 
+/// Named images, except the packaged chart, which another rule names: one of each folder of repositories. The prefix
+/// that images share depends only on the folders, and thousands of references take megabytes.
+fn one_of_each_folder(
+    index: &IndexDocument<'_>,
+    placement: Option<&Placement>,
+) -> Result<Vec<ImageReference>, StorageError> {
+    let chart = placement.and_then(|placement| placement.chart.as_ref());
+    let (mut folders, mut found) = (HashSet::new(), Vec::new());
+    for image in index.images() {
+        let Some(reference) = image?.reference.filter(|reference| Some(reference) != chart) else { continue };
+        let repository = reference.repository();
+        let folder = repository.path().rsplit_once('/').map(|(folder, _)| folder.to_owned());
+        if folders.insert((repository.registry().to_owned(), folder)) {
+            found.push(reference);
+        }
+    }
+    Ok(found)
+}
+
 fn namer(
     placement: Option<&Placement>,
     names: &Names,
@@ -82,11 +106,8 @@ fn namer(
     if let (None, None, Some(placement)) = (names.naming, &names.source_prefix, placement) {
         return Ok(placement.namer(root));
     }
-    // A chart goes to `charts/NAME`, so it does not count for the prefix that the images share.
     let chart = placement.and_then(|placement| placement.chart.clone());
-    let images: Vec<ImageReference> =
-        references.iter().filter(|reference| Some(*reference) != chart.as_ref()).cloned().collect();
-    let prefix = names.source_prefix.clone().or_else(|| mapping::common_prefix(&images));
+    let prefix = names.source_prefix.clone().or_else(|| mapping::common_prefix(references));
     Ok(Namer::new(root, names.naming.unwrap_or_default(), prefix).with_chart(chart))
 }
 
@@ -100,16 +121,10 @@ struct ChartPrefix {
 }
 
 impl ChartPrefix {
-    fn new(placement: Option<&Placement>, references: &[ImageReference]) -> Self {
+    fn new(references: &[ImageReference]) -> Self {
         let is_vendor = |reference: &ImageReference| reference.repository().is_below(mapping::VENDOR_PREFIX);
         let vendor = references.iter().any(is_vendor).then(|| mapping::VENDOR_PREFIX.to_owned());
-        let shared = || {
-            // The packaged chart is named by another rule.
-            let chart = placement.and_then(|placement| placement.chart.as_ref());
-            let images = references.iter().filter(|reference| Some(*reference) != chart);
-            mapping::common_prefix(&images.cloned().collect::<Vec<_>>())
-        };
-        let source = vendor.or_else(shared);
+        let source = vendor.or_else(|| mapping::common_prefix(references));
         Self { source, found: BTreeSet::new() }
     }
 
