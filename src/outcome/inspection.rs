@@ -81,13 +81,10 @@ pub(crate) struct BundleContents {
     /// Its size in bytes.
     pub size: u64,
     /// The volumes that it consists of.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<String>,
     /// Those of them that are missing.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing_volumes: Vec<String>,
     /// Files next to it that are named like its volumes or their index, if it is a single file.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub volumes_beside: Vec<String>,
     /// The chart that the images came from, if the bundle's lock records it.
     #[serde(skip_serializing_if = "Option::is_none")]

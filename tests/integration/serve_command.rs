@@ -305,12 +305,12 @@ fn peak_memory(process: u32) -> u64 {
 #[tokio::test]
 async fn manifests_in_flight_take_bounded_memory() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    const CONNECTIONS: usize = 80;
+    const CONNECTIONS: usize = 40;
     let folder = tempfile::tempdir().unwrap();
     let serving = Serving::start(&folder.path().join("registry"), &["--quiet"]).await;
     let digest = thoras_mirror::oci::Digest::sha256(b"x");
     let layer = format!(r#"{{"mediaType":"m","digest":"{digest}","size":1}}"#);
-    let layers = vec![layer.as_str(); 7_000_000 / (layer.len() + 1)].join(",");
+    let layers = vec![layer.as_str(); 4_000_000 / (layer.len() + 1)].join(",");
     let body = format!(r#"{{"schemaVersion":2,"config":{layer},"layers":[{layers}]}}"#);
     let head = format!("PUT /v2/a/manifests/x HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
     let mut streams = Vec::new();
