@@ -24,8 +24,8 @@ use crate::oci::{Digest, RawManifest, manifest::ManifestError, media_type::Struc
 const MOST_TAGS: usize = 100;
 
 /// How many KiB of manifests are parsed at once, in all requests together. Parsed, a manifest of many small descriptors
-/// takes about ten times its size.
-pub(super) const PARSED_AT_ONCE: usize = 16 * 1024;
+/// takes about fifteen times its size.
+pub(super) const PARSED_AT_ONCE: usize = 8 * 1024;
 
 impl Registry {
     /// `GET` and `HEAD …/manifests/REFERENCE`

@@ -17,10 +17,13 @@ use crate::{
     },
 };
 
+/// How many missing blobs or manifests a refusal names.
+const MOST_MISSING: usize = 100;
+
 /// Why a manifest was not stored.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::serve) enum PutError {
-    /// The repository lacks content that the manifest references.
+    /// The repository lacks content that the manifest references: the first of it, at most [`MOST_MISSING`].
     #[error("the repository lacks {} of the manifest's blobs or manifests", .0.len())]
     Missing(Vec<Digest>),
     /// The disk failed.
@@ -64,6 +67,9 @@ impl FolderStorage {
             };
             if !present {
                 missing.push(digest.clone());
+            }
+            if missing.len() >= MOST_MISSING {
+                break;
             }
         }
         Ok(missing)
