@@ -308,9 +308,9 @@ async fn a_bundle_of_ten_thousand_images_is_read_within_bounded_memory() {
     let image = SampleImage::single_platform("v1", "amd64");
     let names: Vec<String> =
         (0..IMAGES).map(|number| format!("reg.example.com/team/app{number}:1")).collect();
-    let named: Vec<(&str, &SampleImage)> = names.iter().map(|name| (name.as_str(), &image)).collect();
+    let images: Vec<(&str, &SampleImage)> = names.iter().map(|name| (name.as_str(), &image)).collect();
     let waived: Vec<String> = (0..40).map(|number| format!("linux/{}{number}", "x".repeat(40))).collect();
-    let bundle = BundleBuilder::new(&named).lock(|lock| {
+    let bundle = BundleBuilder::new(&images).lock(|lock| {
         lock["images"].as_array_mut().unwrap().iter_mut().for_each(|image| image["waived"] = json!(waived));
     });
     let bundle = bundle.build();

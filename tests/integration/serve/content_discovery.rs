@@ -106,7 +106,7 @@ async fn pages(registry: &Registry, mut path: String, field: &str) -> Vec<Value>
         let link = answer.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
         pages.push(answer.json::<Value>().await.unwrap()[field].clone());
         let Some(link) = link else { return pages };
-        path = link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned();
+        link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().clone_into(&mut path);
     }
 }
 
