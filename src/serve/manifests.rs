@@ -16,16 +16,18 @@ use super::{
     routes::Reference,
     service::{Query, Registry},
     spool::{Spool, SpoolError},
-    storage::{NewManifest, PutError},
+    storage::{FolderStorage, NewManifest, PutError},
 };
 use crate::oci::{Digest, RawManifest, manifest::ManifestError, media_type::Structure};
 
 /// The most tags that a request may set. The specification requires at least 10.
 const MOST_TAGS: usize = 100;
 
-/// How many KiB of manifests are parsed at once, in all requests together. Parsed, a manifest of many small descriptors
-/// takes about fifteen times its size.
+/// How many KiB of small manifests are parsed at once, in all requests together. Parsed, a manifest of many small
+/// descriptors takes about twenty times its size.
 pub(super) const PARSED_AT_ONCE: usize = 8 * 1024;
+/// Larger manifests, in bytes, are parsed one after another.
+const LARGE: usize = 256 * 1024;
 
 impl Registry {
     /// `GET` and `HEAD …/manifests/REFERENCE`
@@ -71,13 +73,8 @@ impl Registry {
         let received = Spool::receive(body, self.limits.manifest_bytes, self.writable()?).await;
         let received = received.map_err(not_received)?;
         let allow_sparse = self.allow_sparse;
-        let weight = (received.length() / 1024 + 1).min(PARSED_AT_ONCE);
-        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.manifest_memory).acquire_many_owned(weight).await;
-        let permit = permit.map_err(std::io::Error::other)?;
-        self.change(move |folder| {
-            // The thread goes on if the client disconnects.
-            let _permit = permit;
+        let length = received.length();
+        let store = move |folder: &FolderStorage| -> Result<Answer, Refusal> {
             let bytes = received.into_bytes()?;
             let mut manifest = RawManifest::read(content_type.as_deref(), bytes, digest.as_ref())
                 .and_then(NewManifest::read)
@@ -99,6 +96,18 @@ impl Registry {
                 answer.headers_mut().append(OCI_TAG, checked_value(tag.as_str()));
             }
             Ok(answer)
+        };
+        if length > LARGE {
+            let folder = Arc::clone(self.writable()?);
+            return self.large_work.run(move || store(&folder)).await?;
+        }
+        let weight = u32::try_from(length / 1024 + 1).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.manifest_memory).acquire_many_owned(weight).await;
+        let permit = permit.map_err(std::io::Error::other)?;
+        self.change(move |folder| {
+            // The thread goes on if the client disconnects.
+            let _permit = permit;
+            store(folder)
         })
         .await?
     }

@@ -33,6 +33,7 @@ mod conditions;
 mod discovery;
 pub(crate) mod fuzzing;
 mod htpasswd;
+mod large_work;
 mod manifests;
 mod names;
 mod options;

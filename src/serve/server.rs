@@ -28,6 +28,7 @@ use super::{
     ServeError,
     admission::{Admission, MakeRoom},
     client::Client,
+    large_work::LargeWork,
     manifests::PARSED_AT_ONCE,
     options::{Limits, Names, Options},
     service::Registry,
@@ -115,6 +116,7 @@ impl Server {
             users,
             limits,
             allow_sparse,
+            large_work: LargeWork::start().map_err(ServeError::Thread)?,
             manifest_memory: Arc::new(Semaphore::new(PARSED_AT_ONCE)),
             access_log,
         };

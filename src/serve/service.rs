@@ -18,6 +18,7 @@ use super::{
     access_log::{AccessLog, AccessRecord},
     body::RequestBody,
     client::Client,
+    large_work::LargeWork,
     options::Limits,
     response::{Answer, Refusal, json_answer, mark_version},
     routes::Route,
@@ -42,7 +43,9 @@ pub(super) struct Registry {
     pub(super) limits: Limits,
     /// Whether an index may lack manifests.
     pub(super) allow_sparse: bool,
-    /// Bounds the manifests that are parsed at once, in KiB of their bytes: see `manifests`.
+    /// Parses large manifests.
+    pub(super) large_work: LargeWork,
+    /// Bounds the small manifests that are parsed at once, in KiB of their bytes: see `manifests`.
     pub(super) manifest_memory: Arc<Semaphore>,
     pub(super) access_log: Option<AccessLog>,
 }
