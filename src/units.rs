@@ -13,6 +13,33 @@ pub(crate) fn bytes(count: u64) -> String {
     if text.starts_with("1024.0 ") { bytes(count.next_power_of_two()) } else { text }
 }
 
+/// A part of a whole: `50.0 of 117.3 MiB`, or in bytes if that shows no difference.
+#[must_use]
+pub(crate) fn part(count: u64, whole: u64) -> String {
+    let (some, all) = (bytes(count), bytes(whole));
+    if some == all {
+        return format!("{count} of {whole} bytes");
+    }
+    match (some.split_once(' '), all.split_once(' ')) {
+        (Some((number, unit)), Some((_, other))) if unit == other => format!("{number} of {all}"),
+        _ => format!("{some} of {all}"),
+    }
+}
+
+/// Reads a number of bytes as people write it: without a unit, with a decimal unit (`4G` and `4GB` are 4,000,000,000) or
+/// with a binary unit (`4GiB` and `4Gi` are 4,294,967,296). Fractions would be rounded, so they are refused.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, &'static str> {
+    let text = text.trim();
+    if text.contains('.') {
+        return Err("not a whole number");
+    }
+    match text.parse::<ByteSize>().map_err(|_| "not a size")?.as_u64() {
+        // A size that does not fit into 64 bits is parsed as the largest number.
+        u64::MAX => Err("too large"),
+        size => Ok(size),
+    }
+}
+
 /// Bytes per second: `8.1 MiB/s`.
 #[must_use]
 pub(crate) fn rate(bytes_per_second: u64) -> String {
@@ -80,6 +107,33 @@ mod tests {
             assert_eq!(bytes(count), text);
         }
         assert_eq!(rate(8_493_466), "8.1 MiB/s");
+    }
+
+    #[test]
+    fn a_part_has_the_unit_of_the_whole_and_always_differs() {
+        const MIB: u64 = 1024 * 1024;
+        assert_eq!(part(50 * MIB, 123_000_000), "50.0 of 117.3 MiB");
+        assert_eq!(part(700, 123_000_000), "700 B of 117.3 MiB");
+        assert_eq!(part(MIB - 1, MIB), "1048575 of 1048576 bytes");
+    }
+
+    #[test]
+    fn sizes_without_an_i_are_decimal() {
+        for (text, size) in [
+            ("12", 12),
+            ("4G", 4_000_000_000),
+            ("4g", 4_000_000_000),
+            ("4 GB", 4_000_000_000),
+            ("4GiB", 4 << 30),
+            ("4Gi", 4 << 30),
+            ("700k", 700_000),
+            ("1T", 1_000_000_000_000),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(size), "{text}");
+        }
+        for text in ["", "G", "-1", "1.5G", "12 parrots", "99999999999TiB"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     confirm::CheckLevel,
-    oci::{Digest, Platform},
+    oci::{Digest, Platform, mapping::Root},
     output::Format,
     waiver::Waiver,
 };
@@ -36,7 +36,7 @@ pub(crate) struct Export {
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
 
-    /// Write volumes of at most this size: a number of bytes, 4GiB, 700MB, dvd or fat32
+    /// Write volumes of at most this size: a number of bytes, 4G or 4GB (decimal, fits FAT32), 4GiB, dvd or fat32
     #[arg(long, value_name = "SIZE")]
     pub split: Option<String>,
 
@@ -230,7 +230,15 @@ pub(crate) struct BundleInspect {
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
+    /// Show the names that an import with this --to would give
+    #[arg(long, value_name = "REGISTRY[/PATH]", env = "THORAS_MIRROR_TO")]
+    pub to: Option<Root>,
+
     /// Output format
     #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
+
+    /// How images will be named where the bundle is imported.
+    #[command(flatten)]
+    pub naming: NamingArgs,
 }

@@ -1,6 +1,10 @@
 //! The arguments of every command but `bundle`.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _},
+    path::PathBuf,
+};
 
 use clap::{Args, builder::BoolishValueParser};
 
@@ -13,6 +17,7 @@ use crate::{
     confirm::{CheckLevel, Level},
     oci::{Naming, Platform},
     output::Format,
+    units,
     waiver::Waiver,
 };
 
@@ -270,6 +275,33 @@ pub(crate) struct Doctor {
     pub output: Format,
 }
 
+/// Reads `ADDRESS:PORT`, `HOST:PORT`, `PORT` or `:PORT`.
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    let expected = || "expected HOST:PORT, :PORT or PORT, for example localhost:5000".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+    let port: u16 = port.parse().map_err(|_| expected())?;
+    if host.is_empty() {
+        return Ok((Ipv4Addr::UNSPECIFIED, port).into());
+    }
+    let found = (host, port).to_socket_addrs().map_err(|error| format!("cannot resolve {host}: {error}"))?;
+    // Every client tries IPv4; not every one tries IPv6.
+    let mut found: Vec<SocketAddr> = found.collect();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found.first().copied().ok_or_else(|| format!("{host} has no address"))
+}
+
+/// Reads a size in bytes.
+fn parse_size(text: &str) -> Result<u64, String> {
+    units::parse_bytes(text)
+        .map_err(|reason| format!("{reason}: use a number of bytes, 4G (decimal) or 4GiB (binary)"))
+}
+
 /// `thoras-mirror serve`
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
@@ -278,8 +310,9 @@ pub(crate) struct Serve {
     #[arg(value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
-    /// The address to listen on; port 0 picks a free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000", env = "THORAS_MIRROR_LISTEN")]
+    /// The address to listen on: HOST:PORT, PORT (on 127.0.0.1) or :PORT (on every IPv4 address); port 0 picks a free
+    /// one
+    #[arg(long, value_name = "[HOST:]PORT", default_value = "127.0.0.1:5000", env = "THORAS_MIRROR_LISTEN", value_parser = parse_listen)]
     pub listen: SocketAddr,
 
     /// How the images of a bundle are named [default: as recorded in the bundle, else relative]
@@ -294,16 +327,20 @@ pub(crate) struct Serve {
     #[arg(long)]
     pub read_only: bool,
 
+    /// Accept an index although some of its manifests were not pushed
+    #[arg(long, conflicts_with = "read_only")]
+    pub allow_sparse: bool,
+
     /// Write the access log to this file instead of stderr; SIGHUP reopens it
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
 
-    /// Serve at most this many connections at once; further connections wait
+    /// Serve at most this many connections at once, three quarters of them for one address; further connections wait
     #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
-    /// Refuse blobs larger than this [default: no limit]
-    #[arg(long, value_name = "BYTES")]
+    /// Refuse blobs larger than this: a number of bytes, 4G (decimal) or 4GiB [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_blob_bytes: Option<u64>,
 
     /// TLS and users.
@@ -336,4 +373,28 @@ pub(crate) struct ServeAccess {
         value_delimiter = ','
     )]
     pub push_user: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listen_addresses_as_people_write_them() {
+        for (text, address) in [
+            ("127.0.0.1:5000", "127.0.0.1:5000"),
+            ("[::1]:5000", "[::1]:5000"),
+            ("localhost:5000", "127.0.0.1:5000"),
+            (":5000", "0.0.0.0:5000"),
+            ("5000", "127.0.0.1:5000"),
+            ("0", "127.0.0.1:0"),
+        ] {
+            assert_eq!(parse_listen(text), Ok(address.parse().unwrap()), "{text}");
+        }
+        for text in
+            ["", ":", "nowhere", "localhost:", "localhost:http", "70000", "127.0.0.1:70000", "::1:5000:"]
+        {
+            assert!(parse_listen(text).is_err(), "{text}");
+        }
+    }
 }

@@ -1,8 +1,12 @@
 //! `bundle inspect`: shows what is in a bundle; reads only its head.
 
-use std::sync::Arc;
+use std::{collections::HashMap, str::FromStr as _, sync::Arc};
 
-use super::{inspect::platforms, open_bundle::open};
+use super::{
+    import::plan::placement,
+    inspect::platforms,
+    open_bundle::{open, volumes_beside},
+};
 use crate::{
     endpoint::{
         BlobStream, Cause, Error, Operation, Source,
@@ -12,21 +16,26 @@ use crate::{
     event::EventSink,
     graph::{KnownManifests, PlatformManifest},
     lock::Lock,
-    oci::{Descriptor, Digest, RawManifest, Repository, Target},
+    oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target, mapping::Root},
     outcome::inspection::{BundleContents, BundledImage, DeltaBase},
     problem::Side,
     request::BundleInspect,
     resolve,
 };
 
+/// A placeholder for the destination. It is not shown.
+const ANY_REGISTRY: &str = "registry.invalid";
+
 pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Result<BundleContents, Failure> {
     let bundle = Arc::new(open(&request.paths, events)?);
     let contents = HeadOnly(Arc::clone(&bundle));
     let head = bundle.head();
+    let destinations = destinations(&bundle, request)?;
     let (mut images, mut failures) = (Vec::new(), Vec::new());
     for named in &head.index.images {
+        let destination = named.reference.as_ref().and_then(|reference| destinations.get(reference));
         match image(&contents, named).await {
-            Ok(image) => images.push(image),
+            Ok(image) => images.push(BundledImage { destination: destination.cloned(), ..image }),
             Err(error) => failures.push(Failure { kind: Kind::Integrity, ..error.failure() }),
         }
     }
@@ -35,12 +44,44 @@ pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Resu
         id: head.id().clone(),
         path: bundle.path().display().to_string(),
         size: bundle.size().map_err(|error| error.failure())?,
+        volumes: bundle.volumes(),
+        missing_volumes: bundle.absent_volumes(),
+        volumes_beside: match request.paths.as_slice() {
+            [path] if bundle.volumes().is_empty() => volumes_beside(path),
+            _ => Vec::new(),
+        },
         chart: head.lock.as_ref().and_then(|lock| lock.chart.clone()),
         base: head.lock.as_ref().and_then(delta_base),
         images,
         left_out: head.left_out().cloned().collect(),
         failures,
     })
+}
+
+/// Where an import would push the named images: in full if the request has a destination, else below it.
+fn destinations(bundle: &Bundle, request: &BundleInspect) -> Result<HashMap<Reference, String>, Failure> {
+    let head = bundle.head();
+    let named = head.index.images.iter().filter_map(|image| image.reference.clone());
+    let mut references: Vec<Reference> = named.collect();
+    let root = match &request.to {
+        Some(root) => root.clone(),
+        None => Root::from_str(ANY_REGISTRY).map_err(|error| Failure::from_error(Kind::Usage, &error))?,
+    };
+    let placement = placement(head.lock.as_ref(), &references, &request.naming, &root);
+    references.extend(head.left_out().cloned());
+    references.sort();
+    references.dedup();
+    let mappings = placement.namer(root).map_all(&references).map_err(|error| {
+        Failure::from_error(Kind::Usage, &error).with_hint("give them different names with --naming full")
+    })?;
+    let shown = mappings.into_iter().map(|mapping| {
+        let name = match request.to {
+            Some(_) => mapping.destination(),
+            None => format!("{}:{}", mapping.repository.path(), mapping.tag),
+        };
+        (mapping.source, name)
+    });
+    Ok(shown.collect())
 }
 
 fn delta_base(lock: &Lock) -> Option<DeltaBase> {
@@ -68,6 +109,7 @@ async fn image(head: &HeadOnly, named: &IndexEntry) -> Result<BundledImage, Erro
     Ok(BundledImage {
         reference: named.reference.clone(),
         label: named.label.clone(),
+        destination: None,
         digest: named.root.digest.clone(),
         media_type: named.root.media_type.clone(),
         total_size: manifests.chain(blobs).fold(0, u64::saturating_add),

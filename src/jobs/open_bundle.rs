@@ -1,6 +1,6 @@
 //! Opens bundles; failures name the files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{
     endpoint::bundle::{Bundle, BundleError},
@@ -44,11 +44,45 @@ pub(super) fn failure(error: &BundleError, paths: &[PathBuf]) -> Failure {
     let failure = error.failure();
     let first = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
     let first = escape(&hide_logins(&first));
+    let failure = match error {
+        BundleError::Unreadable { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
+            with_volumes(failure, path)
+        }
+        _ => failure,
+    };
     if failure.message.contains(&first) {
         return failure;
     }
     let message = format!("cannot read {}: {}", escape(&hide_logins(&shown(paths))), failure.message);
     Failure { message, ..failure }
+}
+
+/// The files next to a bundle that are named like its volumes or their index: `NAME.001` or `NAME.volumes.json`.
+pub(super) fn volumes_beside(path: &Path) -> Vec<String> {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let is_volume = |file: &String| {
+        let rest = file.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+        rest.is_some_and(|rest| {
+            rest == "volumes.json" || rest.len() >= 3 && rest.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    let files = folder.read_dir().into_iter().flatten();
+    let names = files.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut found: Vec<String> = names.filter(is_volume).collect();
+    found.sort();
+    found
+}
+
+/// Points to the volumes of a bundle that does not exist as one file.
+fn with_volumes(failure: Failure, path: &Path) -> Failure {
+    match volumes_beside(path).pop() {
+        Some(volume) => {
+            let volume = escape(&path.with_file_name(volume).display().to_string());
+            failure.with_hint(format!("the bundle is in volumes: pass {volume}"))
+        }
+        None => failure,
+    }
 }
 
 /// The files in a few words.

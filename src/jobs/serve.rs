@@ -16,9 +16,14 @@ use crate::{
     event::{Event, EventSink, warn},
     request::Serve,
     serve::{
-        AccessLog, AccessRecord, Options, Reloader, ServeError, Server, StorageError, TlsError, UsersError,
+        AccessLog, AccessRecord, Listing, Options, Reloader, ServeError, Server, StorageError, TlsError,
+        UsersError,
     },
+    units,
 };
+
+/// How many repositories are listed at startup.
+const SHOWN: usize = 10;
 
 /// A command to a running server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,9 +42,10 @@ pub(crate) async fn run(
 ) -> Result<u8, Failure> {
     let log = request.access_log.as_deref().map(LogFile::open).transpose()?.map(Arc::new);
     let options = options(request, access_log(log.as_ref(), &events));
-    warn_of_open_access(&options, &*events);
+    raise_file_limit();
     open_bundle::warn_of_unfinished(&request.paths, &*events);
     let server = Server::bind(options).await.map_err(|error| failure(&error, &request.paths))?;
+    warn_of_open_access(request, &server, &*events);
     warn_of_a_delta(&server, &*events);
     announce(request, &server, &*events);
     let reloader = server.reloader();
@@ -91,12 +97,13 @@ fn failure(error: &ServeError, paths: &[PathBuf]) -> Failure {
 }
 
 fn options(request: &Serve, access_log: AccessLog) -> Options {
-    let Serve { paths, names, listen, writable, tls, users, limits, access_log: _ } = request;
+    let Serve { paths, names, listen, writable, allow_sparse, tls, users, limits, access_log: _ } = request;
     Options {
         paths: paths.clone(),
         names: names.clone(),
         listen: *listen,
         writable: *writable,
+        allow_sparse: *allow_sparse,
         tls: tls.clone(),
         users: users.clone(),
         limits: *limits,
@@ -112,12 +119,22 @@ fn access_log(file: Option<&Arc<LogFile>>, events: &Arc<dyn EventSink>) -> Acces
     Arc::new(move |record: &AccessRecord| events.emit(Event::Request { line: record.to_string() }))
 }
 
-fn warn_of_open_access(options: &Options, events: &dyn EventSink) {
-    let address = options.listen;
+/// Raises the limit of open files as far as the system permits: every connection may need two.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        // With the lower limit, further connections wait.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
+}
+
+fn warn_of_open_access(request: &Serve, server: &Server, events: &dyn EventSink) {
+    let address = request.listen;
     if address.ip().is_loopback() {
         return;
     }
-    if options.users.is_some() && options.tls.is_none() {
+    if request.users.is_some() && request.tls.is_none() {
         warn(
             events,
             format!(
@@ -126,7 +143,7 @@ fn warn_of_open_access(options: &Options, events: &dyn EventSink) {
             ),
         );
     }
-    if options.users.is_none() && options.writable {
+    if request.users.is_none() && server.is_writable() {
         warn(
             events,
             format!("anyone who can reach {address} can push and delete: pass --htpasswd or --read-only"),
@@ -167,8 +184,38 @@ fn announce(request: &Serve, server: &Server, events: &dyn EventSink) {
         next_steps.push(format!("push:   thoras-mirror sync --to {host}{how}"));
     }
     next_steps.push(format!("pull:   docker pull {host}/REPOSITORY:TAG"));
-    let (what, url) = (shown(&request.paths), format!("{scheme}://{address}"));
+    next_steps.extend(contents(server, &host));
+    let access = if server.is_writable() { "" } else { ", read-only," };
+    let (what, url) = (format!("{}{access}", shown(&request.paths)), format!("{scheme}://{address}"));
     events.emit(Event::Serving { what, url, next_steps });
+}
+
+/// What is served, in a few lines: the repositories, and the value with which the vendor's chart finds its images.
+fn contents(server: &Server, host: &str) -> Vec<String> {
+    // A folder that cannot be read now fails each request with the reason.
+    let Ok(Listing { shown, all }) = server.contents(SHOWN) else { return Vec::new() };
+    let mut lines: Vec<String> = shown
+        .iter()
+        .map(|(name, tags)| match tags.as_slice() {
+            [] => format!("serves: {host}/{name}"),
+            [tag] => format!("serves: {host}/{name}:{tag}"),
+            [tag, rest @ ..] => {
+                format!("serves: {host}/{name}:{tag} and {}", units::counted(rest.len(), "more tag"))
+            }
+        })
+        .collect();
+    if all > shown.len() {
+        let more = match all - shown.len() {
+            1 => "1 more repository".to_owned(),
+            more if all < Server::MOST_COUNTED => format!("{more} more repositories"),
+            more => format!("at least {more} more repositories"),
+        };
+        lines.push(format!("serves: {more}"));
+    }
+    if let Some(prefix) = server.chart_prefix() {
+        lines.push(format!("chart:  --set imageCredentials.registry={host}{prefix}"));
+    }
+    lines
 }
 
 /// Reloads the files. If a file has an error, nothing changes.

@@ -212,7 +212,7 @@ fn roots(placements: &[&Placement], path: &Path) -> Result<Vec<Root>, Failure> {
         let to = placement.to.as_ref().ok_or_else(from_bundle)?;
         to.parse().map_err(unusable)
     };
-    placements.iter().copied().map(root).collect()
+    placements.iter().map(root).collect()
 }
 
 /// A mirror that is compared with its source.

@@ -80,6 +80,12 @@ pub(crate) struct BundleContents {
     pub path: String,
     /// Its size in bytes.
     pub size: u64,
+    /// The volumes that it consists of.
+    pub volumes: Vec<String>,
+    /// Those of them that are missing.
+    pub missing_volumes: Vec<String>,
+    /// Files next to it that are named like its volumes or their index, if it is a single file.
+    pub volumes_beside: Vec<String>,
     /// The chart that the images came from, if the bundle's lock records it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chart: Option<ChartIdentity>,
@@ -116,6 +122,10 @@ pub(crate) struct BundledImage {
     /// Its name in the bundle if that is not a full name: a tag, for example.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// Where an import would push it: with `--to` in full, else below the destination. Absent if an import needs a name
+    /// for it (`--as`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
     /// The root's digest.
     pub digest: Digest,
     /// The root's media type.

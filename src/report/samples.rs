@@ -184,6 +184,7 @@ pub(super) fn bundle() -> BundleContents {
     let named = BundledImage {
         reference: Some(source("services:4.53.0")),
         label: None,
+        destination: Some("services:4.53.0".to_owned()),
         digest: digest("index"),
         media_type: OCI_INDEX.into(),
         total_size: 128_000_000,
@@ -193,6 +194,7 @@ pub(super) fn bundle() -> BundleContents {
     let labeled = BundledImage {
         reference: None,
         label: Some("latest\u{1b}[2J".to_owned()),
+        destination: None,
         platforms: Vec::new(),
         ..named.clone()
     };
@@ -201,6 +203,9 @@ pub(super) fn bundle() -> BundleContents {
         id: digest("bundle"),
         path: "thoras.tar".to_owned(),
         size: 128_001_024,
+        volumes: Vec::new(),
+        missing_volumes: Vec::new(),
+        volumes_beside: vec!["thoras.tar.001".to_owned(), "thoras.tar.volumes.json".to_owned()],
         chart: Some(chart()),
         base: Some(DeltaBase { id: digest("base"), absent_blobs: 3, absent_bytes: 2_000_000 }),
         images: vec![named, labeled],

@@ -14,7 +14,7 @@ use crate::{
     confirm::CheckLevel,
     enumerate::Selection,
     error::Failure,
-    oci::{Digest, Platform},
+    oci::{Digest, Platform, mapping::Root},
     output::Format,
     waiver::Waiver,
 };
@@ -208,12 +208,15 @@ impl BundleVerify {
 /// `bundle inspect`
 pub(crate) struct BundleInspect {
     pub(crate) paths: Vec<PathBuf>,
+    /// The destination of the import whose names are shown.
+    pub(crate) to: Option<Root>,
+    pub(crate) naming: NamingRule,
 }
 
 impl BundleInspect {
     pub(super) fn new(args: cli::BundleInspect) -> Result<Self, Failure> {
         refuse_stdin(&args.paths)?;
-        Ok(Self { paths: args.paths })
+        Ok(Self { paths: args.paths, to: args.to, naming: args.naming.into() })
     }
 }
 

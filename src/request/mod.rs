@@ -199,6 +199,7 @@ pub(crate) struct Serve {
     pub(crate) names: Names,
     pub(crate) listen: SocketAddr,
     pub(crate) writable: bool,
+    pub(crate) allow_sparse: bool,
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) users: Option<UserFile>,
     pub(crate) limits: Limits,
@@ -216,6 +217,7 @@ impl Serve {
             names: Names { naming: args.naming, source_prefix: args.source_prefix },
             listen: args.listen,
             writable: !args.read_only,
+            allow_sparse: args.allow_sparse,
             tls: tls_cert.zip(tls_key).map(|(certificate, key)| TlsFiles { certificate, key }),
             users: htpasswd.map(|htpasswd| UserFile { htpasswd, pushers: push_user }),
             limits: Limits {

@@ -1,9 +1,7 @@
 //! `--split`: the largest size of a volume.
 
-use bytesize::ByteSize;
-
 use super::usage;
-use crate::error::Failure;
+use crate::{error::Failure, units};
 
 /// The largest file of a FAT32 file system, in bytes.
 const FAT32: u64 = 4_294_967_295;
@@ -17,24 +15,20 @@ const SMALLEST: u64 = 64 * 1024;
 pub(crate) struct VolumeSize(u64);
 
 impl VolumeSize {
-    /// Reads a number of bytes, a size with a unit (decimal `MB` or binary `MiB`), `dvd` or `fat32`.
+    /// Reads a number of bytes, a size with a unit (decimal `M` or `MB`, binary `MiB`), `dvd` or `fat32`.
     pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         let refused = |reason: &str| {
             usage(format!("--split {}: {reason}", text.escape_debug())).with_hint(
-                "use a number of bytes, a size such as 700MB or 2GiB, dvd (4700000000 bytes) or \
+                "use a number of bytes, a size such as 4G (decimal) or 2GiB (binary), dvd (4700000000 bytes) or \
                  fat32 (4294967295 bytes)",
             )
         };
         let size = match text.trim().to_ascii_lowercase().as_str() {
             "fat32" => FAT32,
             "dvd" => DVD,
-            // Fractions of a unit would be rounded.
-            other if other.contains('.') => return Err(refused("not a whole number")),
-            other => other.parse::<ByteSize>().map_err(|_| refused("not a size"))?.as_u64(),
+            other => units::parse_bytes(other).map_err(refused)?,
         };
         match size {
-            // A size that does not fit into 64 bits is parsed as the largest number.
-            u64::MAX => Err(refused("too large")),
             ..SMALLEST => Err(refused("the smallest volume is 64 KiB")),
             size => Ok(Self(size)),
         }
@@ -64,6 +58,8 @@ mod tests {
             ("700MB", 700_000_000),
             ("2GiB", 2 << 30),
             ("2 gib", 2 << 30),
+            ("4G", 4_000_000_000),
+            ("4g", 4_000_000_000),
             ("1TB", 1_000_000_000_000),
             ("9007199254740993", 9_007_199_254_740_993),
             ("9007199254740993B", 9_007_199_254_740_993),

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::{
     body::AnswerBody,
+    conditions::{entity_tag, is_known, not_modified},
     names::RepositoryName,
     range::{self, Selection, Span},
     response::{Answer, DOCKER_CONTENT_DIGEST, ErrorCode, Refusal, checked_value, empty},
@@ -16,10 +17,18 @@ use crate::oci::Digest;
 
 impl Registry {
     /// `HEAD …/blobs/DIGEST`
-    pub(super) async fn head_blob(&self, name: RepositoryName, digest: Digest) -> Result<Answer, Refusal> {
+    pub(super) async fn head_blob(
+        &self,
+        name: RepositoryName,
+        digest: Digest,
+        headers: &HeaderMap,
+    ) -> Result<Answer, Refusal> {
         let wanted = digest.clone();
         let size = self.storage(move |storage| storage.blob_size(&name, &wanted)).await??;
         let size = size.ok_or_else(Refusal::blob_unknown)?;
+        if is_known(headers, &digest) {
+            return Ok(not_modified(&digest));
+        }
         let mut answer = empty(StatusCode::OK);
         describe(&mut answer, &digest);
         answer.headers_mut().insert(header::CONTENT_LENGTH, size.into());
@@ -34,19 +43,25 @@ impl Registry {
         headers: &HeaderMap,
     ) -> Result<Answer, Refusal> {
         let range = headers.get(header::RANGE).cloned();
+        let is_known = is_known(headers, &digest);
         let wanted = digest.clone();
         let mut answer = self
             .storage(move |storage| {
                 let content = storage.open_blob(&name, &wanted)?.ok_or_else(Refusal::blob_unknown)?;
+                if is_known {
+                    return Ok(not_modified(&wanted));
+                }
                 let size = content.size();
                 match range::select(range.as_ref().and_then(|range| range.to_str().ok()), size) {
-                    Selection::Whole => Ok(Response::new(AnswerBody::read(content.skip_to(0)?, size)?)),
+                    Selection::Whole => Ok(Response::new(content.whole_body()?)),
                     Selection::Part(span) => Ok(partial(content, span)?),
                     Selection::Unsatisfiable => Err(unsatisfiable(size)),
                 }
             })
             .await??;
-        describe(&mut answer, &digest);
+        if answer.status() != StatusCode::NOT_MODIFIED {
+            describe(&mut answer, &digest);
+        }
         Ok(answer)
     }
 
@@ -61,7 +76,7 @@ fn describe(answer: &mut Answer, digest: &Digest) {
     let headers = answer.headers_mut();
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    headers.insert(header::ETAG, checked_value(format!("\"{digest}\"")));
+    headers.insert(header::ETAG, checked_value(entity_tag(digest)));
     headers.insert(DOCKER_CONTENT_DIGEST, checked_value(digest.as_str()));
 }
 

@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use tokio::task::JoinHandle;
 
 use super::storage::ContentReader;
+use crate::oci::{Digest, Hasher};
 
 /// The number of bytes read from or written to a file at a time. A transfer has at most two such pieces in memory, in
 /// addition to the connection's buffers.
@@ -45,7 +46,44 @@ pub(super) struct ReadBody {
 #[derive(Debug)]
 struct Pieces {
     reader: ContentReader,
+    check: Option<DigestCheck>,
     piece: Bytes,
+}
+
+/// Hashes whole content while it is read: the last piece is not sent unless the digest matches.
+pub(super) struct DigestCheck {
+    expected: Digest,
+    hasher: Hasher,
+}
+
+impl std::fmt::Debug for DigestCheck {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("DigestCheck").field("expected", &self.expected).finish_non_exhaustive()
+    }
+}
+
+impl DigestCheck {
+    /// For content that must have this digest.
+    pub(super) fn new(expected: Digest) -> Self {
+        let hasher = expected.hasher();
+        Self { expected, hasher }
+    }
+
+    /// Takes the next bytes; after the last, compares the digests.
+    fn take(mut self, piece: &[u8], is_last: bool) -> io::Result<Option<Self>> {
+        self.hasher.update(piece);
+        if !is_last {
+            return Ok(Some(self));
+        }
+        let Self { expected, hasher } = self;
+        if hasher.finish() == expected {
+            return Ok(None);
+        }
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("the stored bytes do not have the digest {expected}"),
+        ))
+    }
 }
 
 impl AnswerBody {
@@ -61,11 +99,21 @@ impl AnswerBody {
 
     /// The next `length` bytes of a reader. The first piece is read immediately: call it where blocking is allowed.
     pub(super) fn read(reader: ContentReader, length: u64) -> io::Result<Self> {
-        let Pieces { reader, piece } = read_piece(reader, length)?;
+        Self::read_checked(reader, length, None)
+    }
+
+    /// The same, comparing the bytes with a digest. Content that is larger than a piece ends with an error instead of
+    /// its last piece if it differs, which cuts the connection.
+    pub(super) fn read_checked(
+        reader: ContentReader,
+        length: u64,
+        check: Option<DigestCheck>,
+    ) -> io::Result<Self> {
+        let Pieces { reader, check, piece } = read_piece(reader, length, check)?;
         if piece.len() as u64 == length {
             return Ok(Self::whole(piece));
         }
-        let reading = read_ahead(reader, length - piece.len() as u64);
+        let reading = read_ahead(reader, length - piece.len() as u64, check);
         Ok(Self::Read(ReadBody { left: length, piece: Some(piece), reading }))
     }
 }
@@ -107,8 +155,8 @@ impl ReadBody {
             let read = ready!(Pin::new(reading).poll(context));
             self.reading = None;
             match read.map_err(io::Error::other).flatten() {
-                Ok(Pieces { reader, piece }) => {
-                    self.reading = read_ahead(reader, self.left.saturating_sub(piece.len() as u64));
+                Ok(Pieces { reader, check, piece }) => {
+                    self.reading = read_ahead(reader, self.left.saturating_sub(piece.len() as u64), check);
                     piece
                 }
                 Err(error) => return Poll::Ready(Some(Err(error))),
@@ -120,12 +168,16 @@ impl ReadBody {
 }
 
 /// Starts reading the next piece, if any bytes are left.
-fn read_ahead(reader: ContentReader, left: u64) -> Option<JoinHandle<io::Result<Pieces>>> {
-    (left > 0).then(|| tokio::task::spawn_blocking(move || read_piece(reader, left)))
+fn read_ahead(
+    reader: ContentReader,
+    left: u64,
+    check: Option<DigestCheck>,
+) -> Option<JoinHandle<io::Result<Pieces>>> {
+    (left > 0).then(|| tokio::task::spawn_blocking(move || read_piece(reader, left, check)))
 }
 
 /// Reads one piece, at most `left` bytes.
-fn read_piece(mut reader: ContentReader, left: u64) -> io::Result<Pieces> {
+fn read_piece(mut reader: ContentReader, left: u64, check: Option<DigestCheck>) -> io::Result<Pieces> {
     let length = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
     let mut piece = Vec::with_capacity(length);
     reader.by_ref().take(length as u64).read_to_end(&mut piece)?;
@@ -135,7 +187,11 @@ fn read_piece(mut reader: ContentReader, left: u64) -> io::Result<Pieces> {
             "the content became shorter while it was being read",
         ));
     }
-    Ok(Pieces { reader, piece: piece.into() })
+    let check = match check {
+        Some(check) => check.take(&piece, length as u64 == left)?,
+        None => None,
+    };
+    Ok(Pieces { reader, check, piece: piece.into() })
 }
 
 /// The number of bytes of a request's body that must arrive within the stall time; fewer count as a stall.
@@ -222,14 +278,19 @@ impl RequestBody {
 
     /// Reads a short remainder to its end: closing the connection while the client still sends would reset it, and the
     /// client would not see the refusal.
-    pub(super) async fn drain(&mut self, limit: u64) {
+    ///
+    /// Gives up after `time`: a client must not keep the connection busy with a body that nothing reads.
+    pub(super) async fn drain(&mut self, limit: u64, time: Duration) {
         let end = self.received.saturating_add(limit);
         if self.announced().is_some_and(|length| length > end) {
             return;
         }
-        while self.received < end
-            && let Some(Ok(_)) = self.next().await
-        {}
+        let reading = async {
+            while self.received < end
+                && let Some(Ok(_)) = self.next().await
+            {}
+        };
+        let _ = tokio::time::timeout(time, reading).await;
     }
 }
 

@@ -1,4 +1,5 @@
-//! Content discovery: OCI distribution specification, "Listing Tags" and "Listing Referrers".
+//! Content discovery: OCI distribution specification, "Listing Tags" and "Listing Referrers"; and the catalog of the
+//! registry API that preceded it.
 
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
@@ -6,18 +7,29 @@ use serde_json::{json, value::RawValue};
 
 use super::{
     names::{RepositoryName, TagName},
-    response::{Answer, ErrorCode, OCI_FILTERS_APPLIED, Refusal, checked_value, json_answer},
+    pages::{self, PAGE_BYTES, page},
+    response::{Answer, ErrorCode, OCI_FILTERS_APPLIED, Refusal, json_answer, parse_digest},
     service::{Query, Registry},
 };
 use crate::oci::{Digest, media_type::OCI_INDEX};
 
 impl Registry {
+    /// `GET /v2/_catalog?n=&last=`
+    pub(super) async fn list_repositories(&self, query: &Query) -> Result<Answer, Refusal> {
+        let limit = pages::limit(query)?;
+        let repositories = self.storage(|storage| storage.repositories(usize::MAX)).await??;
+        let page = page(&repositories, query.get("last").as_deref(), limit);
+        let names: Vec<&str> = page.items.iter().map(RepositoryName::as_str).collect();
+        let mut answer = json_answer(&json!({ "repositories": names }));
+        if let Some(last) = page.next_after {
+            pages::link_next(&mut answer, "/v2/_catalog", query, last.as_str());
+        }
+        Ok(answer)
+    }
+
     /// `GET …/tags/list?n=&last=`
     pub(super) async fn list_tags(&self, name: RepositoryName, query: &Query) -> Result<Answer, Refusal> {
-        let limit = query.get("n").map(|text| text.parse::<usize>()).transpose().map_err(|_| {
-            let message = "n must be a number of tags";
-            Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, message)
-        })?;
+        let limit = pages::limit(query)?;
         let wanted = name.clone();
         let tags = self
             .storage(move |storage| {
@@ -29,39 +41,80 @@ impl Registry {
             Refusal::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, "no such repository")
         })?;
         let page = page(&tags, query.get("last").as_deref(), limit);
-        let names: Vec<&str> = page.tags.iter().map(TagName::as_str).collect();
+        let names: Vec<&str> = page.items.iter().map(TagName::as_str).collect();
         let mut answer = json_answer(&json!({ "name": name.as_str(), "tags": names }));
-        if let (Some(last), Some(limit)) = (page.next_after, limit) {
-            let link = format!("</v2/{name}/tags/list?n={limit}&last={last}>; rel=\"next\"");
-            answer.headers_mut().insert(header::LINK, checked_value(link));
+        if let Some(last) = page.next_after {
+            pages::link_next(&mut answer, &format!("/v2/{name}/tags/list"), query, last.as_str());
         }
         Ok(answer)
     }
 
-    /// `GET …/referrers/DIGEST?artifactType=`. A missing subject, or a subject without referrers, has an empty list.
+    /// `GET …/referrers/DIGEST?artifactType=&n=&last=`. A missing subject, or a subject without referrers, has an
+    /// empty list.
     pub(super) async fn list_referrers(
         &self,
         name: RepositoryName,
         subject: Digest,
         query: &Query,
     ) -> Result<Answer, Refusal> {
-        let entries = self.storage(move |storage| storage.referrers(&name, &subject)).await??;
+        let path = format!("/v2/{name}/referrers/{subject}");
         let wanted = query.get("artifactType");
-        let mut manifests = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let damaged = |error: serde_json::Error| Refusal::from(std::io::Error::from(error));
-            let shown: Shown = serde_json::from_str(&entry).map_err(damaged)?;
-            if wanted.is_none() || wanted.as_deref() == shown.artifact_type.as_deref() {
-                manifests.push(RawValue::from_string(entry).map_err(damaged)?);
-            }
+        let is_filtered = wanted.is_some();
+        let last = query.get("last").map(|last| parse_digest(&last)).transpose()?;
+        let mut found = Referrers::new(wanted, pages::limit(query)?);
+        let found = self
+            .storage(move |storage| {
+                storage.visit_referrers(&name, &subject, last.as_ref(), &mut |digest, entry| {
+                    found.take(digest, entry)
+                })?;
+                Ok::<_, std::io::Error>(found)
+            })
+            .await??;
+        let mut answer =
+            json_answer(&Index { schema_version: 2, media_type: OCI_INDEX, manifests: found.entries });
+        if let (true, Some(last)) = (found.is_full, found.last) {
+            pages::link_next(&mut answer, &path, query, last.as_str());
         }
-        let mut answer = json_answer(&Index { schema_version: 2, media_type: OCI_INDEX, manifests });
         let headers = answer.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(OCI_INDEX));
-        if wanted.is_some() {
+        if is_filtered {
             headers.insert(OCI_FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
         }
         Ok(answer)
+    }
+}
+
+/// A page of referrers, while it is read.
+struct Referrers {
+    wanted: Option<String>,
+    limit: Option<usize>,
+    entries: Vec<Box<RawValue>>,
+    bytes: usize,
+    last: Option<Digest>,
+    /// Whether more entries follow.
+    is_full: bool,
+}
+
+impl Referrers {
+    fn new(wanted: Option<String>, limit: Option<usize>) -> Self {
+        Self { wanted, limit, entries: Vec::new(), bytes: 0, last: None, is_full: false }
+    }
+
+    /// Adds an entry if it passes the filter; `false` if the page was full before.
+    fn take(&mut self, digest: &Digest, entry: String) -> std::io::Result<bool> {
+        let shown: Shown = serde_json::from_str(&entry)?;
+        if self.wanted.is_some() && self.wanted != shown.artifact_type {
+            return Ok(true);
+        }
+        let is_too_large = !self.entries.is_empty() && self.bytes + entry.len() > PAGE_BYTES;
+        if is_too_large || self.limit.is_some_and(|limit| self.entries.len() >= limit) {
+            self.is_full = true;
+            return Ok(false);
+        }
+        self.bytes += entry.len();
+        self.entries.push(RawValue::from_string(entry)?);
+        self.last = Some(digest.clone());
+        Ok(true)
     }
 }
 
@@ -78,61 +131,4 @@ struct Index {
     schema_version: u32,
     media_type: &'static str,
     manifests: Vec<Box<RawValue>>,
-}
-
-/// A page of a list of tags.
-struct Page<'a> {
-    tags: &'a [TagName],
-    /// The last tag of this page, if more follow.
-    next_after: Option<&'a TagName>,
-}
-
-/// At most `limit` tags after `last`; `tags` are in ASCII order. `last` does not have to be among them.
-fn page<'a>(tags: &'a [TagName], last: Option<&str>, limit: Option<usize>) -> Page<'a> {
-    let start = last.map_or(0, |last| tags.partition_point(|tag| tag.as_str() <= last));
-    let rest = tags.get(start..).unwrap_or_default();
-    let tags = rest.get(..limit.unwrap_or(rest.len())).unwrap_or(rest);
-    Page { tags, next_after: if tags.len() < rest.len() { tags.last() } else { None } }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn named(names: &[&str]) -> Vec<TagName> {
-        names.iter().map(|name| TagName::new(name).unwrap()).collect()
-    }
-
-    #[test]
-    fn pages_begin_behind_last_and_end_at_n() {
-        let tags = named(&["1", "2", "3", "4"]);
-        let shown = |last, limit| {
-            let page = page(&tags, last, limit);
-            (page.tags.iter().map(TagName::as_str).collect::<String>(), page.next_after.map(TagName::as_str))
-        };
-        assert_eq!(shown(None, None), ("1234".to_owned(), None));
-        assert_eq!(shown(None, Some(2)), ("12".to_owned(), Some("2")));
-        assert_eq!(shown(Some("2"), Some(2)), ("34".to_owned(), None));
-        assert_eq!(shown(Some("2.5"), Some(1)), ("3".to_owned(), Some("3")));
-        assert_eq!(shown(Some("9"), Some(1)), (String::new(), None));
-        assert_eq!(shown(None, Some(0)), (String::new(), None));
-    }
-
-    proptest! {
-        #[test]
-        fn following_the_pages_shows_every_tag_once(count in 0_usize..30, limit in 1_usize..8) {
-            let mut tags: Vec<TagName> = (0..count).map(|n| TagName::new(&format!("t{n}")).unwrap()).collect();
-            tags.sort_unstable();
-            let (mut seen, mut last) = (Vec::new(), None);
-            loop {
-                let page = page(&tags, last, Some(limit));
-                seen.extend_from_slice(page.tags);
-                let Some(next) = page.next_after else { break };
-                last = Some(next.as_str());
-            }
-            prop_assert_eq!(seen, tags);
-        }
-    }
 }

@@ -1,11 +1,13 @@
 //! Pulling, pushing and deleting manifests: OCI distribution specification, "Pulling manifests", "Pushing
 //! Manifests", "Deleting Manifests", "Deleting tags".
 
-use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+
 use http::{HeaderMap, Response, StatusCode, header};
 
 use super::{
     body::{AnswerBody, RequestBody},
+    conditions::{entity_tag, is_known, not_modified},
     names::{RepositoryName, TagName},
     response::{
         Answer, DOCKER_CONTENT_DIGEST, ErrorCode, OCI_SUBJECT, OCI_TAG, Refusal, checked_value, created,
@@ -13,12 +15,19 @@ use super::{
     },
     routes::Reference,
     service::{Query, Registry},
-    storage::{NewManifest, PutError},
+    spool::{Spool, SpoolError},
+    storage::{FolderStorage, NewManifest, PutError},
 };
-use crate::oci::{Digest, RawManifest, manifest::ManifestError};
+use crate::oci::{Digest, RawManifest, manifest::ManifestError, media_type::Structure};
 
 /// The most tags that a request may set. The specification requires at least 10.
 const MOST_TAGS: usize = 100;
+
+/// How many KiB of small manifests are parsed at once, in all requests together. Parsed, a manifest of many small
+/// descriptors takes about twenty times its size.
+pub(super) const PARSED_AT_ONCE: usize = 8 * 1024;
+/// Larger manifests, in bytes, are parsed one after another.
+const LARGE: usize = 256 * 1024;
 
 impl Registry {
     /// `GET` and `HEAD …/manifests/REFERENCE`
@@ -26,21 +35,22 @@ impl Registry {
         &self,
         name: RepositoryName,
         reference: Reference,
+        headers: &HeaderMap,
         with_body: bool,
     ) -> Result<Answer, Refusal> {
+        let headers = headers.clone();
         self.storage(move |storage| {
             let manifest = storage.open_manifest(&name, &reference)?.ok_or_else(Refusal::manifest_unknown)?;
+            if is_known(&headers, &manifest.digest) {
+                return Ok(not_modified(&manifest.digest));
+            }
             let size = manifest.content.size();
-            let body = if with_body {
-                AnswerBody::read(manifest.content.skip_to(0)?, size)?
-            } else {
-                AnswerBody::empty()
-            };
+            let body = if with_body { manifest.content.whole_body()? } else { AnswerBody::empty() };
             let mut answer = Response::new(body);
             let headers = answer.headers_mut();
             headers.insert(header::CONTENT_LENGTH, size.into());
             headers.insert(header::CONTENT_TYPE, checked_value(&manifest.media_type));
-            headers.insert(header::ETAG, checked_value(format!("\"{}\"", manifest.digest)));
+            headers.insert(header::ETAG, checked_value(entity_tag(&manifest.digest)));
             headers.insert(DOCKER_CONTENT_DIGEST, checked_value(manifest.digest.as_str()));
             Ok(answer)
         })
@@ -60,11 +70,20 @@ impl Registry {
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.map(str::to_owned);
         let Wanted { digest, tags, requested } = Wanted::read(reference, query)?;
-        let bytes = collect(body, self.limits.manifest_bytes).await?;
-        self.change(move |folder| {
-            let manifest = RawManifest::read(content_type.as_deref(), bytes, digest.as_ref())
+        let received = Spool::receive(body, self.limits.manifest_bytes, self.writable()?).await;
+        let received = received.map_err(not_received)?;
+        let allow_sparse = self.allow_sparse;
+        let length = received.length();
+        let store = move |folder: &FolderStorage| -> Result<Answer, Refusal> {
+            let bytes = received.into_bytes()?;
+            let mut manifest = RawManifest::read(content_type.as_deref(), bytes, digest.as_ref())
                 .and_then(NewManifest::read)
                 .map_err(|error| invalid(&error))?;
+            if allow_sparse {
+                manifest.required.retain(|descriptor| {
+                    !matches!(descriptor.media_type.structure(), Structure::Index | Structure::Image)
+                });
+            }
             folder.put_manifest(&name, &tags, &manifest).map_err(|error| match error {
                 PutError::Missing(children) => Refusal::missing_children(&children),
                 PutError::Io(error) => error.into(),
@@ -77,6 +96,18 @@ impl Registry {
                 answer.headers_mut().append(OCI_TAG, checked_value(tag.as_str()));
             }
             Ok(answer)
+        };
+        if length > LARGE {
+            let folder = Arc::clone(self.writable()?);
+            return self.large_work.run(move || store(&folder)).await?;
+        }
+        let weight = u32::try_from(length / 1024 + 1).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.manifest_memory).acquire_many_owned(weight).await;
+        let permit = permit.map_err(std::io::Error::other)?;
+        self.change(move |folder| {
+            // The thread goes on if the client disconnects.
+            let _permit = permit;
+            store(folder)
         })
         .await?
     }
@@ -132,25 +163,13 @@ impl Wanted {
     }
 }
 
-/// Reads a manifest's bytes, up to the limit.
-async fn collect(body: &mut RequestBody, limit: usize) -> Result<Bytes, Refusal> {
-    let too_large = || {
-        let message = format!("a manifest may have at most {limit} bytes");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
+fn not_received(error: SpoolError) -> Refusal {
+    let status = match error {
+        SpoolError::Body(error) => error.status(),
+        SpoolError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        SpoolError::Io(error) => return error.into(),
     };
-    if body.announced().is_some_and(|length| length > limit as u64) {
-        return Err(too_large());
-    }
-    let mut bytes = BytesMut::new();
-    while let Some(piece) = body.next().await {
-        let piece = piece
-            .map_err(|error| Refusal::new(error.status(), ErrorCode::ManifestInvalid, error.to_string()))?;
-        if bytes.len() + piece.len() > limit {
-            return Err(too_large());
-        }
-        bytes.extend_from_slice(&piece);
-    }
-    Ok(bytes.freeze())
+    Refusal::new(status, ErrorCode::ManifestInvalid, error.to_string())
 }
 
 fn invalid(error: &ManifestError) -> Refusal {

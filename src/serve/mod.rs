@@ -3,7 +3,7 @@
 //! It implements the OCI distribution specification 1.1 (pulling, pushing, content discovery and content management)
 //! over HTTP/1.1, with or without TLS, by default on the loopback interface. A request passes through
 //!
-//! - `server`: the connection, its limits ([`Limits`]) and `tls`;
+//! - `server`: the connection, its limits ([`Limits`]) and `tls`; `admission` decides which connection is next;
 //! - `service`: `users`, method and endpoint, the access log; `routes`, `names` and `range` parse, without I/O;
 //! - `blobs`, `uploads` (with `session`), `manifests`, `discovery`: a module per workflow of the specification, each a
 //!   part of `service::Registry`;
@@ -19,24 +19,32 @@
 //! 3. Every acknowledged change survives a crash. Upload sessions do not: they are removed at startup, and after being
 //!    idle for too long.
 //! 4. No request and no symbolic link leads out of the folder.
-//! 5. Memory does not grow with a blob: two pieces of 256 KiB for each transfer, and the connection's buffers.
-//! 6. With `users`, a request without a correct password gets only the challenge, and no password appears in a log.
+//! 5. Memory does not grow with a blob, a manifest or a list: two pieces of 256 KiB for each transfer, and the
+//!    connection's buffers. Pushed manifests wait in files (`spool`); few are parsed at once. Lists have `pages`.
+//! 6. Content from a bundle is hashed on its way out, and the connection is cut before its last piece if it is damaged.
+//! 7. With `users`, a request without a correct password gets only the challenge, and no password appears in a log.
 
 mod access_log;
+mod admission;
 mod blobs;
 mod body;
+mod client;
+mod conditions;
 mod discovery;
 pub(crate) mod fuzzing;
 mod htpasswd;
+mod large_work;
 mod manifests;
 mod names;
 mod options;
+mod pages;
 mod range;
 mod response;
 mod routes;
 mod server;
 mod service;
 mod session;
+mod spool;
 mod storage;
 mod tls;
 mod uploads;
@@ -48,7 +56,7 @@ pub use self::{
     access_log::{AccessLog, AccessRecord},
     htpasswd::{HtpasswdError, LineProblem},
     options::{DEFAULT_PORT, Limits, Names, Options, TlsFiles, UserFile},
-    server::{Reloader, Server},
+    server::{Listing, Reloader, Server},
     storage::StorageError,
     tls::TlsError,
     users::UsersError,

@@ -25,6 +25,12 @@ impl RepositoryName {
     }
 }
 
+impl AsRef<str> for RepositoryName {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
 impl fmt::Display for RepositoryName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
@@ -46,6 +52,12 @@ impl TagName {
     /// The tag in URLs.
     pub(super) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl AsRef<str> for TagName {
+    fn as_ref(&self) -> &str {
+        self.as_str()
     }
 }
 

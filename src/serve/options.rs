@@ -25,6 +25,9 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Whether clients may push and delete, if the storage supports it.
     pub writable: bool,
+    /// Whether an index may be pushed although some of its manifests are missing. The blobs of an image are required
+    /// nevertheless.
+    pub allow_sparse: bool,
     /// The certificate for HTTPS; `None` serves HTTP.
     pub tls: Option<TlsFiles>,
     /// The users who may log in; `None` permits anonymous access.
@@ -65,7 +68,8 @@ pub struct UserFile {
 /// Limits for clients, so that no client can exhaust the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections served at once: 512. Further connections wait in the system's queue.
+    /// Connections served at once: 512. Further connections wait. One address gets at most three quarters of them (if
+    /// there are at least four), and a waiting address that has fewer connections than another goes first.
     pub connections: usize,
     /// Bytes of a request's head: 64 KiB, at least 8 KiB. A longer head is answered with 431.
     pub head_bytes: usize,
@@ -78,6 +82,8 @@ pub struct Limits {
     pub blob_bytes: u64,
     /// Open uploads: 10,000. Opening more is answered with 429.
     pub open_uploads: usize,
+    /// Open uploads of one address: 1,000. Opening more is answered with 429.
+    pub open_uploads_per_client: usize,
     /// How long a TLS handshake, or a request's head, may take, and how long a connection may wait for its next
     /// request: 30 seconds. Then it is closed.
     pub head_time: Duration,
@@ -85,8 +91,12 @@ pub struct Limits {
     /// cannot keep a connection alive with single bytes. The request is then answered with 408 and the connection
     /// closed.
     pub stall_time: Duration,
-    /// How long an idle upload is kept: one hour. Then its bytes are removed.
+    /// How long the rest of a refused request is read, so that its sender sees the refusal: 5 seconds.
+    pub refused_body_time: Duration,
+    /// How long an idle upload is kept: 15 minutes. Then its bytes are removed.
     pub idle_upload_time: Duration,
+    /// How long an idle upload without any bytes is kept: one minute. Some clients open uploads that they never use.
+    pub empty_upload_time: Duration,
     /// How long requests in flight may continue after shutdown begins: 10 seconds.
     pub shutdown_time: Duration,
 }
@@ -100,9 +110,12 @@ impl Default for Limits {
             manifest_bytes: LARGEST_MANIFEST,
             blob_bytes: u64::MAX,
             open_uploads: 10_000,
+            open_uploads_per_client: 1_000,
             head_time: Duration::from_secs(30),
             stall_time: Duration::from_secs(60),
-            idle_upload_time: Duration::from_secs(60 * 60),
+            refused_body_time: Duration::from_secs(5),
+            idle_upload_time: Duration::from_secs(15 * 60),
+            empty_upload_time: Duration::from_secs(60),
             shutdown_time: Duration::from_secs(10),
         }
     }
@@ -124,6 +137,7 @@ impl Options {
             names: Names::default(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             writable: true,
+            allow_sparse: false,
             tls: None,
             users: None,
             limits: Limits::default(),
@@ -140,6 +154,7 @@ impl fmt::Debug for Options {
             .field("names", &self.names)
             .field("listen", &self.listen)
             .field("writable", &self.writable)
+            .field("allow_sparse", &self.allow_sparse)
             .field("tls", &self.tls)
             .field("users", &self.users)
             .field("limits", &self.limits)

@@ -10,6 +10,8 @@ use crate::oci::{Digest, digest::DigestError, reference::ReferenceError};
 pub(super) enum Route {
     /// `/v2/`: is this a registry?
     Base,
+    /// `/v2/_catalog`: the repositories. No repository's name begins with `_`.
+    Catalog,
     /// `/v2/NAME/manifests/REFERENCE`
     Manifest(RepositoryName, Reference),
     /// `/v2/NAME/blobs/DIGEST`
@@ -58,6 +60,7 @@ impl Route {
     pub(super) fn parse(path: &str) -> Result<Self, RouteError> {
         let rest = match path.strip_prefix("/v2") {
             Some("" | "/") => return Ok(Self::Base),
+            Some("/_catalog") => return Ok(Self::Catalog),
             Some(rest) => rest.strip_prefix('/').ok_or(RouteError::NoEndpoint)?,
             None => return Err(RouteError::NoEndpoint),
         };
@@ -84,7 +87,7 @@ impl Route {
     /// The repository in the path.
     pub(super) fn repository(&self) -> Option<&RepositoryName> {
         match self {
-            Self::Base => None,
+            Self::Base | Self::Catalog => None,
             Self::Manifest(name, _)
             | Self::Blob(name, _)
             | Self::Uploads(name)
@@ -138,6 +141,7 @@ mod tests {
         for (path, expected) in [
             ("/v2".to_owned(), Route::Base),
             ("/v2/".to_owned(), Route::Base),
+            ("/v2/_catalog".to_owned(), Route::Catalog),
             (
                 "/v2/a/b/manifests/1.0".to_owned(),
                 Route::Manifest(named("a/b"), Reference::Tag(TagName::new("1.0").unwrap())),

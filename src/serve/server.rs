@@ -1,30 +1,44 @@
 //! Connections: accepts them up to the limit, handles TLS, and shuts down gracefully.
 
-use std::{io, net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::{GracefulShutdown, Watcher},
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
+    sync::{Semaphore, watch},
+    task::{Id, JoinSet},
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_io_timeout::TimeoutStream;
 
 use super::{
     ServeError,
+    admission::{Admission, MakeRoom},
+    client::Client,
+    large_work::LargeWork,
+    manifests::PARSED_AT_ONCE,
     options::{Limits, Names, Options},
     service::Registry,
     session::Sessions,
-    storage::{FolderStorage, LayoutStorage, Storage, StorageError, is_layout},
+    storage::{FolderStorage, LayoutStorage, MARKER, Storage, StorageError, is_layout},
     tls::Tls,
     users::Users,
 };
+
+use crate::endpoint::bundle::{BundleError, layout_below};
 
 /// The pause after a connection could not be accepted (for example, without a free file handle).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -35,6 +49,15 @@ pub struct Server {
     address: SocketAddr,
     tls: Option<Arc<Tls>>,
     registry: Arc<Registry>,
+}
+
+/// Repositories of a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// The first repositories, each with its tags.
+    pub shown: Vec<(String, Vec<String>)>,
+    /// The number of all repositories, as far as they were counted: at most [`Server::MOST_COUNTED`].
+    pub all: usize,
 }
 
 /// Reloads certificates and users while the registry runs.
@@ -67,9 +90,14 @@ impl Reloader {
 }
 
 impl Server {
+    /// The most repositories that [`Server::contents`] counts: a folder of many is not walked through to the end just to
+    /// be described.
+    pub const MOST_COUNTED: usize = 1_000;
+
     /// Opens the storage, the certificate and user files, and the port.
     pub async fn bind(options: Options) -> Result<Self, ServeError> {
-        let Options { paths, names, listen, writable, tls, users, limits, access_log } = options;
+        let Options { paths, names, listen, writable, allow_sparse, tls, users, limits, access_log } =
+            options;
         let open = move || -> Result<_, ServeError> {
             let tls = tls.map(Tls::open).transpose()?.map(Arc::new);
             let users = users.map(Users::open).transpose()?.map(Arc::new);
@@ -87,6 +115,9 @@ impl Server {
             sessions: Sessions::default(),
             users,
             limits,
+            allow_sparse,
+            large_work: LargeWork::start().map_err(ServeError::Thread)?,
+            manifest_memory: Arc::new(Semaphore::new(PARSED_AT_ONCE)),
             access_log,
         };
         Ok(Self { listener, address, tls, registry: Arc::new(registry) })
@@ -110,6 +141,24 @@ impl Server {
         self.registry.pushes.is_some()
     }
 
+    /// The first repositories that it serves, at most `most`. Blocks.
+    pub fn contents(&self, most: usize) -> io::Result<Listing> {
+        let storage = &self.registry.storage;
+        let names = storage.repositories(most.max(Self::MOST_COUNTED))?;
+        let shown = names.iter().take(most).map(|name| {
+            let tags = storage.tags(name)?;
+            Ok((name.to_string(), tags.iter().map(ToString::to_string).collect()))
+        });
+        Ok(Listing { shown: shown.collect::<io::Result<_>>()?, all: names.len() })
+    }
+
+    /// The path (empty or with a leading slash) that the vendor's chart needs after this registry's address in
+    /// `imageCredentials.registry`, as far as that is known. Blocks.
+    #[must_use]
+    pub fn chart_prefix(&self) -> Option<String> {
+        self.registry.storage.chart_prefix()
+    }
+
     /// The number of blobs that cannot be pulled because the bundle is a delta and leaves them out.
     #[must_use]
     pub fn left_out(&self) -> usize {
@@ -127,32 +176,45 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { listener, tls, registry, .. } = self;
         let limits = registry.limits;
-        let graceful = GracefulShutdown::new();
-        let slots = Arc::new(Semaphore::new(limits.connections));
+        let (stop, stopped) = watch::channel(());
+        let mut admission = Admission::new(limits.connections);
         let mut tasks = JoinSet::new();
-        let mut sweeps = interval((limits.idle_upload_time / 4).max(Duration::from_millis(10)));
+        let mut clients: HashMap<Id, Client> = HashMap::new();
+        let shortest = limits.idle_upload_time.min(limits.empty_upload_time);
+        let mut sweeps = interval((shortest / 4).max(Duration::from_millis(10)));
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut shutdown = pin!(shutdown);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                accepted = accept(&listener, &slots) => match accepted {
-                    Ok((stream, peer, slot)) => {
-                        let connection = Connection { registry: Arc::clone(&registry), peer, _slot: slot };
-                        tasks.spawn(connection.serve(stream, tls.clone(), graceful.watcher()));
-                    }
+                accepted = listener.accept() => match accepted {
+                    // If too many connections wait, one is dropped and thereby closed.
+                    Ok((stream, peer)) => drop(admission.arrive(Client::at(peer), (stream, peer))),
                     Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
                 },
                 _ = sweeps.tick() => {
                     let registry = Arc::clone(&registry);
                     tasks.spawn(async move { registry.sweep_uploads().await });
                 }
-                Some(_) = tasks.join_next() => {}
+                Some(ended) = tasks.join_next_with_id() => {
+                    let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+                    if let Some(client) = clients.remove(&id) {
+                        admission.leave(client);
+                    }
+                }
             }
+            while let Some((client, (stream, peer), make_room)) = admission.admit() {
+                let connection = Connection::new(&registry, peer, make_room, stopped.clone());
+                clients.insert(tasks.spawn(connection.serve(stream, tls.clone())).id(), client);
+            }
+            admission.make_room();
         }
         drop(listener);
+        admission.dismiss_waiting();
+        stop.send_replace(());
         // Connections that outlive the grace period are cut: their uploads were never acknowledged.
-        let _ = timeout(limits.shutdown_time, graceful.shutdown()).await;
+        let ending = async { while tasks.join_next().await.is_some() {} };
+        let _ = timeout(limits.shutdown_time, ending).await;
         tasks.shutdown().await;
     }
 }
@@ -167,57 +229,93 @@ fn open_storage(
         [folder] if !is_layout(folder) => folder,
         _ => return Ok((Storage::Layout(Box::new(LayoutStorage::open(paths, names)?)), None)),
     };
+    if !folder.join(MARKER).exists()
+        && let Some(below) = layout_below(folder)
+    {
+        let error = BundleError::Subfolder { path: folder.clone(), folder: below, in_archive: false };
+        return Err(error.into());
+    }
     let folder =
         if writable { FolderStorage::open_writable(folder)? } else { FolderStorage::open_read_only(folder)? };
     let folder = Arc::new(folder);
     Ok((Storage::Folder(Arc::clone(&folder)), writable.then_some(folder)))
 }
 
-/// The next connection, once the limit permits it.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, slot))
-}
-
 /// An accepted connection.
 struct Connection {
     registry: Arc<Registry>,
     peer: SocketAddr,
-    /// Its share of the limit, released when the connection ends.
-    _slot: OwnedSemaphorePermit,
+    /// Whether its first request has begun.
+    has_request: AtomicBool,
+    make_room: MakeRoom,
+    stopped: watch::Receiver<()>,
+}
+
+/// Why a connection should end soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EndSoon {
+    /// Another client waits.
+    MakeRoom,
+    /// The registry shuts down.
+    Shutdown,
 }
 
 impl Connection {
+    fn new(
+        registry: &Arc<Registry>,
+        peer: SocketAddr,
+        make_room: MakeRoom,
+        stopped: watch::Receiver<()>,
+    ) -> Self {
+        let registry = Arc::clone(registry);
+        Self { registry, peer, has_request: AtomicBool::new(false), make_room, stopped }
+    }
+
     /// Serves the connection to its end. Errors (a reset, a malformed request) concern only the client.
-    async fn serve(self, stream: TcpStream, tls: Option<Arc<Tls>>, watcher: Watcher) {
+    async fn serve(mut self, stream: TcpStream, tls: Option<Arc<Tls>>) {
         // Responses are written at once: waiting for more data (Nagle) would only delay them.
         let _ = stream.set_nodelay(true);
         match tls {
-            None => self.answer(stream, watcher).await,
+            None => self.answer(stream).await,
             Some(tls) => {
-                let handshake = tls.acceptor().accept(stream);
-                if let Ok(Ok(stream)) = timeout(self.registry.limits.head_time, handshake).await {
-                    self.answer(stream, watcher).await;
+                let handshake = timeout(self.registry.limits.head_time, tls.acceptor().accept(stream));
+                let accepted = tokio::select! {
+                    accepted = handshake => accepted,
+                    _ = self.make_room.changed() => return,
+                };
+                if let Ok(Ok(stream)) = accepted {
+                    self.answer(stream).await;
                 }
             }
         }
     }
 
-    async fn answer(self, stream: impl AsyncRead + AsyncWrite + Send + 'static, watcher: Watcher) {
-        let Limits { head_bytes, header_lines, head_time, stall_time, .. } = self.registry.limits;
+    async fn answer(self, stream: impl AsyncRead + AsyncWrite + Send + 'static) {
+        let Self { registry, peer, has_request, mut make_room, mut stopped } = self;
+        let Limits { head_bytes, header_lines, head_time, stall_time, .. } = registry.limits;
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(stall_time));
-        let service = service_fn(|request| Arc::clone(&self.registry).serve(request, self.peer));
+        let service = service_fn(|request| {
+            has_request.store(true, Ordering::Relaxed);
+            Arc::clone(&registry).serve(request, peer)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(head_time)
             .max_headers(header_lines)
             .max_header_size(head_bytes)
             .serve_connection(TokioIo::new(Box::pin(stream)), service);
-        let _ = watcher.watch(connection).await;
+        let mut connection = pin!(connection);
+        let reason = tokio::select! {
+            _ = connection.as_mut() => return,
+            _ = make_room.changed() => EndSoon::MakeRoom,
+            _ = stopped.changed() => EndSoon::Shutdown,
+        };
+        // A silent client loses nothing.
+        if reason == EndSoon::MakeRoom && !has_request.load(Ordering::Relaxed) {
+            return;
+        }
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
     }
 }

@@ -11,11 +11,14 @@ use http::{Method, Request, header, request::Parts};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use serde_json::json;
+use tokio::sync::Semaphore;
 use url::form_urlencoded;
 
 use super::{
     access_log::{AccessLog, AccessRecord},
     body::RequestBody,
+    client::Client,
+    large_work::LargeWork,
     options::Limits,
     response::{Answer, Refusal, json_answer, mark_version},
     routes::Route,
@@ -38,6 +41,12 @@ pub(super) struct Registry {
     /// The users who may log in; `None` permits anonymous access.
     pub(super) users: Option<Arc<Users>>,
     pub(super) limits: Limits,
+    /// Whether an index may lack manifests.
+    pub(super) allow_sparse: bool,
+    /// Parses large manifests.
+    pub(super) large_work: LargeWork,
+    /// Bounds the small manifests that are parsed at once, in KiB of their bytes: see `manifests`.
+    pub(super) manifest_memory: Arc<Semaphore>,
     pub(super) access_log: Option<AccessLog>,
 }
 
@@ -77,7 +86,7 @@ impl Registry {
             Ok(user) => {
                 let answered = match (may_ask(user.as_ref(), &parts.method), route) {
                     (Err(refusal), _) => Err(refusal),
-                    (Ok(()), Ok(route)) => self.answer(route, &parts, &mut body).await,
+                    (Ok(()), Ok(route)) => self.answer(route, &parts, &mut body, Client::at(peer)).await,
                     (Ok(()), Err(error)) => Err(Refusal::route(&error, &parts.method)),
                 };
                 (user.map(|user| user.name), answered)
@@ -89,7 +98,7 @@ impl Registry {
             Err(refusal) => {
                 // A client that waits for "100 Continue" has not sent the body, and should not start now.
                 if !parts.headers.contains_key(header::EXPECT) {
-                    body.drain(DRAINED).await;
+                    body.drain(DRAINED, self.limits.refused_body_time).await;
                 }
                 refusal.into_answer()
             }
@@ -125,7 +134,13 @@ impl Registry {
         }
     }
 
-    async fn answer(&self, route: Route, parts: &Parts, body: &mut RequestBody) -> Result<Answer, Refusal> {
+    async fn answer(
+        &self,
+        route: Route,
+        parts: &Parts,
+        body: &mut RequestBody,
+        client: Client,
+    ) -> Result<Answer, Refusal> {
         let method = &parts.method;
         let reading = is_reading(method);
         if !reading {
@@ -134,24 +149,27 @@ impl Registry {
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         match route {
             Route::Base if reading => Ok(json_answer(&json!({}))),
+            Route::Catalog if reading => self.list_repositories(&query).await,
             Route::Tags(name) if reading => self.list_tags(name, &query).await,
             Route::Referrers(name, digest) if reading => self.list_referrers(name, digest, &query).await,
-            Route::Base | Route::Tags(_) | Route::Referrers(..) => Err(Refusal::method("GET, HEAD")),
+            Route::Base | Route::Catalog | Route::Tags(_) | Route::Referrers(..) => {
+                Err(Refusal::method("GET, HEAD"))
+            }
             Route::Blob(name, digest) => match *method {
                 Method::GET => self.get_blob(name, digest, &parts.headers).await,
-                Method::HEAD => self.head_blob(name, digest).await,
+                Method::HEAD => self.head_blob(name, digest, &parts.headers).await,
                 Method::DELETE => self.delete_blob(name, digest).await,
                 _ => Err(Refusal::method("GET, HEAD, DELETE")),
             },
             Route::Manifest(name, reference) => match *method {
-                Method::GET => self.get_manifest(name, reference, true).await,
-                Method::HEAD => self.get_manifest(name, reference, false).await,
+                Method::GET => self.get_manifest(name, reference, &parts.headers, true).await,
+                Method::HEAD => self.get_manifest(name, reference, &parts.headers, false).await,
                 Method::PUT => self.put_manifest(name, reference, &query, &parts.headers, body).await,
                 Method::DELETE => self.delete_manifest(name, reference).await,
                 _ => Err(Refusal::method("GET, HEAD, PUT, DELETE")),
             },
             Route::Uploads(name) => match *method {
-                Method::POST => self.start_upload(name, &query, body).await,
+                Method::POST => self.start_upload(name, &query, body, client).await,
                 _ => Err(Refusal::method("POST")),
             },
             Route::Upload(name, id) => match *method {

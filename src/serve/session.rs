@@ -20,6 +20,7 @@ use tokio::{sync::OwnedMutexGuard, task::JoinHandle};
 
 use super::{
     body::{BodyError, PIECE, RequestBody},
+    client::Client,
     names::{RepositoryName, UploadId},
     storage::FolderStorage,
 };
@@ -36,6 +37,8 @@ pub(super) struct Session {
     pub(super) id: UploadId,
     /// The repository that it was opened in.
     pub(super) repository: RepositoryName,
+    /// The client that opened it.
+    client: Client,
     received: Arc<AtomicU64>,
     /// When a request last held the writer.
     used: Arc<Mutex<Instant>>,
@@ -88,6 +91,9 @@ pub(super) enum ReceiveError {
     /// The blob exceeds the limit; the session cannot be used further.
     #[error("a blob may have at most {0} bytes")]
     TooLarge(u64),
+    /// The body is longer or shorter than its `Content-Range`; nothing of it is kept.
+    #[error("the body does not have the {0} bytes of its Content-Range")]
+    OtherLength(u64),
     /// The disk failed; the session cannot be used further.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -99,6 +105,7 @@ impl Sessions {
         &self,
         storage: &Arc<FolderStorage>,
         repository: &RepositoryName,
+        client: Client,
     ) -> io::Result<Session> {
         let id = UploadId::random()?;
         let received = Arc::new(AtomicU64::new(0));
@@ -113,6 +120,7 @@ impl Sessions {
         let session = Session {
             id: id.clone(),
             repository: repository.clone(),
+            client,
             received,
             used: Arc::new(Mutex::new(Instant::now())),
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
@@ -131,9 +139,18 @@ impl Sessions {
         self.table().len()
     }
 
-    /// The sessions that have been idle for this long.
-    pub(super) fn idle(&self, time: Duration) -> Vec<Session> {
-        self.table().values().filter(|session| session.unused() >= time).cloned().collect()
+    /// The number of open sessions of a client.
+    pub(super) fn count_of(&self, client: Client) -> usize {
+        self.table().values().filter(|session| session.client == client).count()
+    }
+
+    /// The sessions that have been idle for this long, or without any bytes for the time `empty`.
+    pub(super) fn idle(&self, time: Duration, empty: Duration) -> Vec<Session> {
+        let is_idle = |session: &&Session| {
+            let allowed = if session.received() == 0 { empty.min(time) } else { time };
+            session.unused() >= allowed
+        };
+        self.table().values().filter(is_idle).cloned().collect()
     }
 
     /// Forgets a session; its writer removes the private file.
@@ -226,6 +243,25 @@ impl Writer {
     pub(super) fn rest(&mut self) {
         self.file = None;
     }
+
+    /// Its state, to return to.
+    fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { hasher: self.hasher.clone(), received: self.received.load(Ordering::Acquire) }
+    }
+
+    /// Drops all bytes after the checkpoint. Blocks.
+    fn roll_back(&mut self, checkpoint: Checkpoint) -> io::Result<()> {
+        self.take_file()?.set_len(checkpoint.received)?;
+        self.hasher = checkpoint.hasher;
+        self.received.store(checkpoint.received, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// A state of a writer.
+struct Checkpoint {
+    hasher: Option<(Algorithm, Hasher)>,
+    received: u64,
 }
 
 fn hash_again(file: &mut File, algorithm: Algorithm) -> io::Result<Digest> {
@@ -242,14 +278,17 @@ fn hash_again(file: &mut File, algorithm: Algorithm) -> io::Result<Digest> {
 }
 
 /// Receives a request's bytes: while one piece is hashed and written, the next piece arrives. `algorithm` applies if
-/// these are the session's first bytes; `limit` is the most bytes that the session may have.
+/// these are the session's first bytes; `limit` is the most bytes that the session may have. `exact` is the number of
+/// bytes that the body must have, if the client named it.
 pub(super) async fn receive(
     body: &mut RequestBody,
     writer: WriterGuard,
     algorithm: Algorithm,
     limit: u64,
+    exact: Option<u64>,
 ) -> Result<WriterGuard, ReceiveError> {
     let before = writer.received.load(Ordering::Acquire);
+    let mut checkpoint = exact.map(|length| (length, writer.checkpoint()));
     let start = body.received();
     let has_room = |received: u64| before.saturating_add(received - start) <= limit;
     if !body.announced().is_none_or(has_room) {
@@ -261,6 +300,15 @@ pub(super) async fn receive(
         if !has_room(body.received()) {
             writing.done().await?;
             return Err(ReceiveError::TooLarge(limit));
+        }
+        let length = body.received() - start;
+        let is_too_long = exact.is_some_and(|exact| length > exact);
+        let is_too_short = end == End::Complete && exact.is_some_and(|exact| length < exact);
+        if let Some((exact, checkpoint)) = checkpoint.take_if(|_| is_too_long || is_too_short) {
+            let mut writer = writing.done().await?;
+            let rolled_back = tokio::task::spawn_blocking(move || writer.roll_back(checkpoint));
+            rolled_back.await.map_err(io::Error::other)??;
+            return Err(ReceiveError::OtherLength(exact));
         }
         if !pieces.is_empty() {
             writing = Writing::start(writing.done().await?, pieces, algorithm);
@@ -279,20 +327,22 @@ pub(super) async fn receive(
     }
 }
 
-/// Collects about one piece of a request's body.
-struct Gathered {
-    pieces: Vec<Bytes>,
-    end: End,
+/// About one piece of a request's body.
+pub(super) struct Gathered {
+    pub(super) pieces: Vec<Bytes>,
+    pub(super) end: End,
 }
 
+/// Whether a body has more bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     More,
     Complete,
     Failed(BodyError),
 }
 
-async fn gather(body: &mut RequestBody) -> Gathered {
+/// Collects about one piece.
+pub(super) async fn gather(body: &mut RequestBody) -> Gathered {
     let (mut pieces, mut length) = (Vec::new(), 0);
     while length < PIECE {
         match body.next().await {

@@ -4,8 +4,9 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{
     body::RequestBody,
+    client::Client,
     names::{RepositoryName, UploadId},
-    range,
+    range::{self, Span},
     response::{Answer, DOCKER_UPLOAD_UUID, ErrorCode, Refusal, checked_value, created, empty, parse_digest},
     service::{Query, Registry},
     session::{CommitError, ReceiveError, Session, Unavailable, WriterGuard, receive},
@@ -19,6 +20,7 @@ impl Registry {
         name: RepositoryName,
         query: &Query,
         body: &mut RequestBody,
+        client: Client,
     ) -> Result<Answer, Refusal> {
         if let Some(mount) = query.get("mount") {
             let digest = parse_digest(&mount)?;
@@ -27,10 +29,11 @@ impl Registry {
             }
         } else if let Some(digest) = query.get("digest") {
             let digest = parse_digest(&digest)?;
-            let session = self.open_session(&name)?;
-            return self.finish(&session, session_writer(&session)?, body, digest, OnBreak::Cancel).await;
+            let session = self.open_session(&name, client)?;
+            let writer = session_writer(&session)?;
+            return self.finish(&session, writer, body, digest, None, OnBreak::Cancel).await;
         }
-        let session = self.open_session(&name)?;
+        let session = self.open_session(&name, client)?;
         Ok(progress(StatusCode::ACCEPTED, &session))
     }
 
@@ -59,8 +62,8 @@ impl Registry {
     ) -> Result<Answer, Refusal> {
         let session = self.session(name, id)?;
         let writer = session_writer(&session)?;
-        check_chunk(&session, headers, body)?;
-        let mut writer = self.take_in(&session, writer, body, Algorithm::Sha256).await?;
+        let span = check_chunk(&session, headers, body)?;
+        let mut writer = self.take_in(&session, writer, body, Algorithm::Sha256, span).await?;
         writer.rest();
         Ok(progress(StatusCode::ACCEPTED, &session))
     }
@@ -81,8 +84,8 @@ impl Registry {
         })?;
         let digest = parse_digest(&digest)?;
         let writer = session_writer(&session)?;
-        check_chunk(&session, headers, body)?;
-        self.finish(&session, writer, body, digest, OnBreak::Keep).await
+        let span = check_chunk(&session, headers, body)?;
+        self.finish(&session, writer, body, digest, span, OnBreak::Keep).await
     }
 
     /// `DELETE …/blobs/uploads/ID`: cancels the upload.
@@ -97,17 +100,23 @@ impl Registry {
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
-    fn open_session(&self, name: &RepositoryName) -> Result<Session, Refusal> {
-        if self.sessions.count() >= self.limits.open_uploads {
-            let message = "too many uploads are open: finish or cancel some";
-            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message));
-        }
-        Ok(self.sessions.open(self.writable()?, name)?)
+    fn open_session(&self, name: &RepositoryName, client: Client) -> Result<Session, Refusal> {
+        let limits = &self.limits;
+        let message = if self.sessions.count() >= limits.open_uploads {
+            "too many uploads are open: finish or cancel some"
+        } else if self.sessions.count_of(client) >= limits.open_uploads_per_client {
+            "this address has too many open uploads: finish or cancel some"
+        } else {
+            return Ok(self.sessions.open(self.writable()?, name, client)?);
+        };
+        Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, message)
+            .with(header::RETRY_AFTER, HeaderValue::from(limits.empty_upload_time.as_secs())))
     }
 
     /// Removes the uploads that have been idle for longer than the limit.
     pub(super) async fn sweep_uploads(&self) {
-        for session in self.sessions.idle(self.limits.idle_upload_time) {
+        let limits = &self.limits;
+        for session in self.sessions.idle(limits.idle_upload_time, limits.empty_upload_time) {
             // A session with a writing request is not idle, however slow the request is.
             if let Ok(writer) = session.writer() {
                 // Files that cannot be removed now are removed at the next startup.
@@ -126,15 +135,18 @@ impl Registry {
         writer: WriterGuard,
         body: &mut RequestBody,
         algorithm: Algorithm,
+        span: Option<Span>,
     ) -> Result<WriterGuard, Refusal> {
         session.touch();
-        let received = receive(body, writer, algorithm, self.limits.blob_bytes).await;
+        let exact = span.map(Span::length);
+        let received = receive(body, writer, algorithm, self.limits.blob_bytes, exact).await;
         session.touch();
         match received {
             Ok(writer) => Ok(writer),
             Err(ReceiveError::Body(error)) => {
                 Err(Refusal::new(error.status(), ErrorCode::BlobUploadInvalid, error.to_string()))
             }
+            Err(error @ ReceiveError::OtherLength(_)) => Err(out_of_range(session, error.to_string())),
             Err(error @ ReceiveError::TooLarge(_)) => {
                 self.cancel(session, None).await?;
                 Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::SizeInvalid, error.to_string()))
@@ -152,9 +164,10 @@ impl Registry {
         writer: WriterGuard,
         body: &mut RequestBody,
         digest: Digest,
+        span: Option<Span>,
         on_break: OnBreak,
     ) -> Result<Answer, Refusal> {
-        let mut writer = match self.take_in(session, writer, body, digest.algorithm()).await {
+        let mut writer = match self.take_in(session, writer, body, digest.algorithm(), span).await {
             Ok(writer) => writer,
             Err(refusal) => {
                 if on_break == OnBreak::Cancel {
@@ -213,25 +226,30 @@ fn session_writer(session: &Session) -> Result<WriterGuard, Refusal> {
     })
 }
 
-/// A chunk with a `Content-Range` must begin where the session ends, and have the length of that range.
-fn check_chunk(session: &Session, headers: &HeaderMap, body: &RequestBody) -> Result<(), Refusal> {
-    let Some(header) = headers.get(header::CONTENT_RANGE) else { return Ok(()) };
+/// A chunk with a `Content-Range` must begin where the session ends, and have the length of that range. A body without
+/// an announced length is checked when it arrives.
+fn check_chunk(session: &Session, headers: &HeaderMap, body: &RequestBody) -> Result<Option<Span>, Refusal> {
+    let Some(header) = headers.get(header::CONTENT_RANGE) else { return Ok(None) };
     let span = header.to_str().ok().and_then(range::chunk).ok_or_else(|| {
         let message = "the Content-Range of a chunk must be START-END, both inclusive";
         Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
     })?;
     if span.start != session.received() {
         let message = format!("the next chunk must begin at byte {}", session.received());
-        let refusal = Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BlobUploadInvalid, message);
-        return Err(refusal
-            .with(header::LOCATION, location(session))
-            .with(header::RANGE, received_range(session)));
+        return Err(out_of_range(session, message));
     }
     if body.announced().is_some_and(|length| length != span.length()) {
         let message = "Content-Range and Content-Length contradict each other";
         return Err(Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, message));
     }
-    Ok(())
+    Ok(Some(span))
+}
+
+/// 416, with the bytes that the session has.
+fn out_of_range(session: &Session, message: String) -> Refusal {
+    Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BlobUploadInvalid, message)
+        .with(header::LOCATION, location(session))
+        .with(header::RANGE, received_range(session))
 }
 
 fn progress(status: StatusCode, session: &Session) -> Answer {

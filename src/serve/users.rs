@@ -23,6 +23,10 @@ use super::{
     response::{ErrorCode, Refusal},
 };
 
+/// The longest password that bcrypt hashes, in bytes. It ignores the rest, so a longer password would be accepted
+/// whatever its end.
+const LONGEST_PASSWORD: usize = 72;
+
 /// The size of the cache of correct passwords.
 const REMEMBERED: usize = 1024;
 
@@ -121,6 +125,9 @@ impl Users {
     /// Admits a request with a user name and the correct password.
     pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<User, Refusal> {
         let login = headers.get(header::AUTHORIZATION).and_then(Login::read).ok_or_else(unauthorized)?;
+        if login.password.expose_secret().len() > LONGEST_PASSWORD {
+            return Err(password_too_long());
+        }
         let table = Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner));
         let fingerprint = table.fingerprint(&login);
         if !table.remembers(&fingerprint) {
@@ -216,6 +223,13 @@ impl Login {
 /// The response to every missing, malformed, unknown or wrong login.
 fn unauthorized() -> Refusal {
     let message = "this registry requires a valid user and password";
+    Refusal::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
+        .with(header::WWW_AUTHENTICATE, CHALLENGE)
+}
+
+/// The response to a password that no bcrypt hash can stand for.
+fn password_too_long() -> Refusal {
+    let message = format!("the password has more than {LONGEST_PASSWORD} bytes, which bcrypt cannot hash");
     Refusal::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
         .with(header::WWW_AUTHENTICATE, CHALLENGE)
 }

@@ -262,3 +262,33 @@ async fn resume(client: &reqwest::Client, url: &str, size: u64) -> Vec<u8> {
     let rest = part(format!("bytes={third}-"), format!("bytes {third}-{last}/{size}")).await;
     [first, rest].concat()
 }
+
+/// A bundle on every address was announced as "anyone can push and delete".
+#[tokio::test]
+async fn a_bundle_is_announced_as_what_it_is() {
+    let vendor = vendor().await;
+    for (naming, prefix) in [("relative", ""), ("last", ""), ("full", "/FULL")] {
+        let bundle = vendor.export(&format!("{naming}.tar"), &["--naming", naming]).await;
+        let serving = Serving::start_at(&bundle, &["--listen", ":0"]).await;
+        let port = serving.address.host_port.rsplit_once(':').unwrap().1.to_owned();
+        let (_, lines) = serving.end(Signal::TERM).await;
+        let has = |expected: &str| lines.iter().any(|line| line == expected);
+        assert!(!lines.iter().any(|line| line.contains("push")), "{lines:#?}");
+        if naming == "relative" {
+            assert!(has(&format!("serves: HOST:{port}/services:4.53.0")), "{lines:#?}");
+            assert!(has(&format!("serves: HOST:{port}/ui/dashboard:4.53.0-ui")), "{lines:#?}");
+        }
+        let prefix = prefix.replace("FULL", &vendor.prefix().replace(':', "-"));
+        let charts: Vec<&String> = lines.iter().filter(|line| line.starts_with("chart:")).collect();
+        match naming {
+            // No value finds both `services` and `dashboard`, which was `ui/dashboard`.
+            "last" => assert!(charts.is_empty(), "{lines:#?}"),
+            "relative" => assert_eq!(
+                charts,
+                [&format!("chart:  --set imageCredentials.registry=HOST:{port}{prefix}")],
+                "{lines:#?}"
+            ),
+            _ => assert!(charts.len() == 1 && charts[0].ends_with("/platform"), "{lines:#?}"),
+        }
+    }
+}

@@ -257,3 +257,78 @@ async fn everything_is_durable_before_a_push_is_answered() {
     let files = 2 * image.blobs.len() + 2 * image.manifests.len() + 1;
     assert!(named >= files, "{named} names were seen, and there are {files} files");
 }
+
+#[tokio::test]
+async fn short_listen_addresses_are_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("registry");
+    for (listen, expected) in [("localhost:0", "127.0.0.1:"), (":0", "0.0.0.0:"), ("0", "127.0.0.1:")] {
+        let serving = Serving::start_at(&root, &["--listen", listen]).await;
+        assert!(serving.address.host_port.starts_with(expected), "{listen}: {}", serving.address.host_port);
+        serving.end(Signal::TERM).await;
+    }
+    for listen in ["localhost", "no-such-host.invalid:5000", "localhost:http"] {
+        let outcome = serve(&["--listen", listen, "x"]).await.expect_code(2);
+        assert!(outcome.stderr.contains("--listen"), "{outcome}");
+    }
+}
+
+#[tokio::test]
+async fn the_content_of_a_folder_is_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let serving = Serving::start(folder.path(), &[]).await;
+    let image = SampleImage::multi_platform("web");
+    for repository in ["mirror/services", "mirror/ui"] {
+        client::push(&image, &serving.address, repository).await;
+    }
+    serving.end(Signal::TERM).await;
+    let serving = Serving::start(folder.path(), &[]).await;
+    let host = serving.address.host_port.clone();
+    let (_, lines) = serving.end(Signal::TERM).await;
+    for expected in [
+        format!("serves: {host}/mirror/services:web"),
+        format!("serves: {host}/mirror/ui:web"),
+        format!("chart:  --set imageCredentials.registry={host}/mirror"),
+    ] {
+        assert!(lines.contains(&expected), "{expected}: {lines:#?}");
+    }
+}
+
+/// The peak memory of a process in bytes.
+fn peak_memory(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// 512 connections could take 4 GiB: each kept its whole manifest in memory, and parsed it.
+#[tokio::test]
+async fn manifests_in_flight_take_bounded_memory() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    const CONNECTIONS: usize = 16;
+    let folder = tempfile::tempdir().unwrap();
+    let serving = Serving::start(&folder.path().join("registry"), &["--quiet"]).await;
+    let digest = thoras_mirror::oci::Digest::sha256(b"x");
+    let layer = format!(r#"{{"mediaType":"m","digest":"{digest}","size":1}}"#);
+    let layers = vec![layer.as_str(); 4_000_000 / (layer.len() + 1)].join(",");
+    let body = format!(r#"{{"schemaVersion":2,"config":{layer},"layers":[{layers}]}}"#);
+    let head = format!("PUT /v2/a/manifests/x HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    let mut streams = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut stream = tokio::net::TcpStream::connect(&serving.address.host_port).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&body.as_bytes()[..body.len() - 1]).await.unwrap();
+        streams.push(stream);
+    }
+    let waiting = peak_memory(serving.process());
+    assert!(waiting < 100 << 20, "{} MiB while they arrive", waiting >> 20);
+    let answers = streams.into_iter().map(async |mut stream| {
+        stream.write_all(&body.as_bytes()[body.len() - 1..]).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 400", "its layers are missing");
+    });
+    futures::future::join_all(answers).await;
+    let parsed = peak_memory(serving.process());
+    assert!(parsed < 300 << 20, "{} MiB while they are parsed", parsed >> 20);
+}

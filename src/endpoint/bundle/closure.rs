@@ -16,8 +16,9 @@ use crate::{
     },
 };
 
-/// The most bytes of manifests that one bundle may have.
+/// The most bytes of manifests that a bundle with few images may have, and how many more each image permits.
 const MOST_BYTES: u64 = 48 * 1024 * 1024;
+const BYTES_PER_IMAGE: u64 = 16 * 1024;
 
 /// The manifests and blobs found so far.
 #[derive(Debug, Default)]
@@ -38,6 +39,7 @@ pub(crate) struct Closure {
     unclaimed: HashMap<Digest, Bytes>,
     bytes: u64,
     sizes: Sizes,
+    most_bytes: u64,
 }
 
 impl Closure {
@@ -46,7 +48,9 @@ impl Closure {
         roots: impl IntoIterator<Item = &'a Digest>,
         foreign_layers: ForeignLayers,
     ) -> Self {
-        Self { wanted: roots.into_iter().cloned().collect(), foreign_layers, ..Self::default() }
+        let wanted: HashSet<Digest> = roots.into_iter().cloned().collect();
+        let most_bytes = MOST_BYTES.max(wanted.len() as u64 * BYTES_PER_IMAGE);
+        Self { foreign_layers, wanted, most_bytes, ..Self::default() }
     }
 
     /// The closure of these complete images.
@@ -86,8 +90,8 @@ impl Closure {
     /// yet.
     pub(crate) fn add(&mut self, digest: Digest, bytes: Bytes) -> Result<Vec<Digest>, BundleError> {
         self.bytes += bytes.len() as u64;
-        if self.bytes > MOST_BYTES || bytes.len() > LARGEST_MANIFEST {
-            return Err(BundleError::TooManyManifests { limit: MOST_BYTES });
+        if self.bytes > self.most_bytes || bytes.len() > LARGEST_MANIFEST {
+            return Err(BundleError::TooManyManifests { limit: self.most_bytes });
         }
         self.unclaimed.insert(digest.clone(), bytes);
         let mut next = vec![digest];

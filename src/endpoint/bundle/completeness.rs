@@ -117,6 +117,20 @@ impl Bundle {
         parts.into_iter().flatten().filter_map(io::Result::transpose)
     }
 
+    /// The error of an archive that ends before or within a blob. Only for bundles of this program: the length of other
+    /// archives is unknown.
+    pub(crate) fn truncation(&self) -> Option<BundleError> {
+        let (layout, slices) = self.layout().zip(self.slices())?;
+        let found = slices.length();
+        let blob = layout.blobs().iter().find(|entry| entry.extent.end() > found)?;
+        Some(BundleError::EndsEarly {
+            path: self.path().to_owned(),
+            found,
+            expected: layout.length(),
+            blob: blob.blob.digest.clone(),
+        })
+    }
+
     /// The problem at the end of the archive. Only for bundles of this program: the end of other archives is unknown.
     pub(crate) fn end_problems(&self) -> Result<Vec<Problem>, BundleError> {
         let Some((layout, slices)) = self.layout().zip(self.slices()) else { return Ok(Vec::new()) };

@@ -14,6 +14,7 @@ use crate::{
     error::{Failure, Kind},
     oci::{Digest, manifest::LARGEST_MANIFEST},
     problem::Remedy,
+    units,
 };
 
 /// Why a bundle cannot be opened, read or written.
@@ -42,6 +43,16 @@ pub enum BundleError {
         path: PathBuf,
         /// What is missing.
         reason: &'static str,
+    },
+    /// A layout is in a folder of the archive or folder.
+    #[error("{} is not an OCI image layout, but its folder `{}` is", .path.display(), .folder.escape_debug())]
+    Subfolder {
+        /// The file or folder.
+        path: PathBuf,
+        /// The name of the folder in it.
+        folder: String,
+        /// Whether it is an archive.
+        in_archive: bool,
     },
     /// The old format of `docker save`.
     #[error("{} looks like an archive of `docker save` before Docker 25, which is not an OCI image layout", .path.display())]
@@ -90,6 +101,18 @@ pub enum BundleError {
         size: u64,
         /// The number of missing bytes.
         missing: u64,
+    },
+    /// The archive of this program ends too early.
+    #[error("{} is truncated: {}, which ends within blob {blob}", .path.display(), units::part(*.found, *.expected))]
+    EndsEarly {
+        /// The file.
+        path: PathBuf,
+        /// Its length in bytes.
+        found: u64,
+        /// The length of the whole bundle in bytes.
+        expected: u64,
+        /// The first blob that is incomplete.
+        blob: Digest,
     },
     /// The marker file does not name a layout that can be read.
     #[error("`oci-layout` does not name version 1.0.0 of the OCI image layout")]
@@ -238,6 +261,8 @@ impl BundleError {
         match self {
             Self::Unreadable { .. }
             | Self::NotALayout { .. }
+            | Self::Subfolder { .. }
+            | Self::Name { error: NameError::AppleDouble, .. }
             | Self::NotAnArchive { .. }
             | Self::OldDocker { .. }
             | Self::NoImages { .. }
@@ -266,7 +291,18 @@ impl BundleError {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::OldDocker { .. } => {
-                "convert it with `skopeo copy docker-archive:FILE oci-archive:NEW:NAME:TAG`, and pass NEW"
+                "save it again with Docker 25 or later, or convert it with `skopeo copy docker-archive:FILE \
+                 oci-archive:NEW:NAME:TAG` and pass NEW"
+            }
+            Self::Subfolder { in_archive: false, .. } => "pass that folder",
+            Self::Subfolder { in_archive: true, .. } => {
+                "unpack the archive and pass that folder, or pack it again from inside (`tar -C FOLDER -cf NEW.tar .`)"
+            }
+            Self::Name { error: NameError::AppleDouble, .. } => {
+                "pack it again without the metadata of macOS: `COPYFILE_DISABLE=1 tar --no-mac-metadata -cf …`"
+            }
+            Self::NotAnArchive { found: OtherFormat::AppleDouble, .. } => {
+                "pass the file whose name does not begin with `._`: macOS adds such files when it copies to other disks"
             }
             Self::NotAnArchive { found, .. } if found.is_compressed() => {
                 "decompress it first (gunzip, unzstd, unxz): a bundle is a tar archive (not compressed) or a folder"

@@ -16,8 +16,9 @@ use crate::{
     oci::{Descriptor, Digest, RawManifest, Reference, manifest::ManifestError},
 };
 
-/// The most values in a lock: more than in the largest lock of this program.
+/// The most values in a lock with few images, and how many more each image permits.
 const MOST_LOCK_VALUES: usize = 300_000;
+const LOCK_VALUES_PER_IMAGE: usize = 120;
 
 /// Everything before a bundle's blobs.
 #[derive(Debug)]
@@ -42,8 +43,9 @@ impl Head {
         }
         // Short values take many times their length in memory; a real lock's values are digests and names.
         let values = |bytes: &Bytes| bytes.split(|byte| *byte == b',').count();
-        if lock_bytes.as_ref().is_some_and(|bytes| values(bytes) > MOST_LOCK_VALUES) {
-            return Err(BundleError::Lock(format!("it has more than {MOST_LOCK_VALUES} values")));
+        let most = MOST_LOCK_VALUES.max(index.images.len() * LOCK_VALUES_PER_IMAGE);
+        if lock_bytes.as_ref().is_some_and(|bytes| values(bytes) > most) {
+            return Err(BundleError::Lock(format!("it has more than {most} values")));
         }
         let lock = lock_bytes.as_deref().map(Lock::from_slice).transpose().map_err(BundleError::Lock)?;
         let foreign_layers = lock.as_ref().is_some_and(|lock| lock.foreign_layers).into();

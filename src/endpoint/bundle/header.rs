@@ -94,6 +94,9 @@ pub enum OtherFormat {
     /// A zip archive.
     #[error("it is a zip archive")]
     Zip,
+    /// Metadata that macOS writes beside a file.
+    #[error("it is a macOS metadata file (AppleDouble)")]
+    AppleDouble,
     /// Anything else.
     #[error("not a tar archive")]
     Unknown,
@@ -116,6 +119,7 @@ pub(crate) fn other_than_an_archive(beginning: &[u8]) -> Option<OtherFormat> {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => OtherFormat::Zstd,
         [0xfd, b'7', b'z', b'X', b'Z', ..] => OtherFormat::Xz,
         [b'P', b'K', 3, 4, ..] => OtherFormat::Zip,
+        [0x00, 0x05, 0x16, 0x07, ..] => OtherFormat::AppleDouble,
         _ => OtherFormat::Unknown,
     };
     let Some(block) = beginning.first_chunk::<{ size_of::<Block>() }>() else { return Some(other) };
@@ -154,6 +158,13 @@ pub enum HeaderError {
     /// The name is not text.
     #[error("an entry's name is not UTF-8")]
     Name,
+}
+
+impl HeaderError {
+    /// Whether the entry is a link. Archives of older programs have links between layers.
+    pub(super) fn is_link(&self) -> bool {
+        matches!(self, Self::Forbidden { what: HARD_LINK | SYMBOLIC_LINK, .. })
+    }
 }
 
 /// The meaning of a block.
@@ -280,10 +291,13 @@ fn checksum(block: &Block) -> u32 {
     block.iter().enumerate().map(value).sum()
 }
 
+const HARD_LINK: &str = "hard link";
+const SYMBOLIC_LINK: &str = "symbolic link";
+
 fn name_of(kind: EntryType) -> &'static str {
     match kind {
-        EntryType::Link => "hard link",
-        EntryType::Symlink => "symbolic link",
+        EntryType::Link => HARD_LINK,
+        EntryType::Symlink => SYMBOLIC_LINK,
         EntryType::Char | EntryType::Block => "device",
         EntryType::Fifo => "named pipe",
         EntryType::GNUSparse => "sparse file",

@@ -13,7 +13,7 @@ use super::{
     header::{BLOCK, Block, Entry, Headers, Step, other_than_an_archive, padding},
     index,
     names::{self, Name},
-    reader::{LARGEST_LOCK, LARGEST_MARKER},
+    reader::{LARGEST_MARKER, largest_lock},
     scan::MOST_ENTRIES,
     slices::Slices,
     storage::Storage,
@@ -45,6 +45,10 @@ pub struct Incoming<R> {
     /// The first nonzero byte of padding.
     altered: Option<u64>,
     ended: bool,
+    /// The first link, in an archive that may be one of Docker.
+    link: Option<BundleError>,
+    /// The folder of a layout below the root of the archive.
+    nested: Option<String>,
 }
 
 /// The next blob: its digest and its size in bytes.
@@ -66,6 +70,8 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
             padding: 0,
             altered: None,
             ended: false,
+            link: None,
+            nested: None,
         }
     }
 
@@ -87,7 +93,9 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
                     }
                 }
                 Name::Index => index = Some(self.whole(names::INDEX, index::LARGEST).await?),
-                Name::Lock => lock = Some(self.whole(names::LOCK, LARGEST_LOCK).await?),
+                Name::Lock => {
+                    lock = Some(self.whole(names::LOCK, largest_lock(index.as_ref())).await?);
+                }
                 Name::Blob(digest) => {
                     if head.is_none() {
                         let index: Bytes = index.take().ok_or(BundleError::IndexTooLate)?;
@@ -109,6 +117,12 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         let refused = |reason| BundleError::NotALayout { path: path.to_owned(), reason };
         if !marker && self.seen.contains(&Name::Docker) {
             return Err(BundleError::OldDocker { path: path.to_owned() });
+        }
+        if let Some(link) = self.link.take() {
+            return Err(link);
+        }
+        if !marker && let Some(folder) = self.nested.take() {
+            return Err(BundleError::Subfolder { path: path.to_owned(), folder, in_archive: true });
         }
         let head = match (head, index) {
             (Some(head), _) => head,
@@ -166,7 +180,15 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
             let block = self.block().await?;
             let offset = self.at - BLOCK;
             let header = |error| BundleError::Header { offset, error };
-            match self.headers.block(&block).map_err(header)? {
+            let step = match self.headers.block(&block) {
+                // The archive may turn out to be one of Docker.
+                Err(error) if error.is_link() && !self.seen.contains(&Name::Marker) => {
+                    self.link.get_or_insert(header(error));
+                    continue;
+                }
+                step => step.map_err(header)?,
+            };
+            match step {
                 Step::Zeros => self.finish().await?,
                 Step::Extension { size } => {
                     (self.rest, self.padding) = (size, padding(size));
@@ -195,7 +217,14 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
             .map_err(|error| BundleError::Name { path: entry.path.clone(), error })?;
         (self.rest, self.padding) = (entry.size, padding(entry.size));
         if name == Name::Other || entry.folder {
+            let folder = names::folder_of_marker(&entry.path).filter(|_| !entry.folder);
+            self.nested = self.nested.take().or(folder.map(str::to_owned));
             return Ok(None);
+        }
+        if name == Name::Marker
+            && let Some(link) = self.link.take()
+        {
+            return Err(link);
         }
         if !self.seen.insert(name.clone()) {
             return Err(BundleError::Duplicate { path: entry.path });

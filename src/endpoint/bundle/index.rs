@@ -3,7 +3,7 @@
 //! This program writes a flat index: a descriptor for each reference, with the full name in both annotations that
 //! readers use. Other programs name images only by tag, or not at all.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,21 @@ pub(crate) const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// The most images in a bundle.
 const MOST_IMAGES: usize = 20_000;
+/// The largest lock of a bundle with few images, in bytes, and how much more each image permits: a lock has about
+/// 2.3 KiB for each image.
+const LARGEST_LOCK: u64 = 16 * 1024 * 1024;
+const LOCK_PER_IMAGE: u64 = 4 * 1024;
+
+/// The number of images that an index with these bytes has at most, without parsing it.
+pub(crate) fn images_at_most(bytes: &[u8]) -> usize {
+    const KEY: &[u8] = b"\"digest\"";
+    bytes.windows(KEY.len()).filter(|window| *window == KEY).count().min(MOST_IMAGES)
+}
+
+/// The largest lock that is read together with an index of this many images, in bytes.
+pub(crate) fn largest_lock(images: usize) -> u64 {
+    LARGEST_LOCK.max(images.min(MOST_IMAGES) as u64 * LOCK_PER_IMAGE)
+}
 
 /// One image of a layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +64,8 @@ pub struct Index {
     pub id: Digest,
 }
 
-#[derive(Serialize, Deserialize)]
+/// The form that is written.
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
     schema_version: u8,
@@ -60,7 +76,7 @@ struct Document {
     annotations: BTreeMap<String, String>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ManifestEntry {
     media_type: String,
@@ -68,6 +84,72 @@ struct ManifestEntry {
     size: u64,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<String, String>,
+}
+
+/// The parts of an index that are read. The images are made one at a time, because thousands of them take much more
+/// memory than the text.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct IndexDocument<'a> {
+    #[serde(rename = "schemaVersion")]
+    _schema_version: u8,
+    #[serde(borrow)]
+    manifests: Vec<ReadEntry<'a>>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadEntry<'a> {
+    #[serde(borrow)]
+    media_type: Cow<'a, str>,
+    #[serde(borrow)]
+    digest: Cow<'a, str>,
+    size: u64,
+    #[serde(borrow, default)]
+    annotations: ReadNames<'a>,
+}
+
+/// The annotations that name an image.
+#[derive(Debug, Default, Deserialize)]
+struct ReadNames<'a> {
+    #[serde(borrow, rename = "io.containerd.image.name")]
+    containerd: Option<Text<'a>>,
+    #[serde(borrow, rename = "org.opencontainers.image.ref.name")]
+    ref_name: Option<Text<'a>>,
+}
+
+/// Borrowed text, also inside an option.
+#[derive(Debug, Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> IndexDocument<'a> {
+    /// Parses an index.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, BundleError> {
+        let document: Self =
+            serde_json::from_slice(bytes).map_err(|error| BundleError::Index(error.to_string()))?;
+        if document.manifests.len() > MOST_IMAGES {
+            return Err(BundleError::Index(format!("it has more than {MOST_IMAGES} images")));
+        }
+        Ok(document)
+    }
+
+    /// The images in the order of the index.
+    pub(crate) fn images(&self) -> impl Iterator<Item = Result<IndexEntry, BundleError>> {
+        self.manifests.iter().map(entry)
+    }
+
+    /// The number of images.
+    pub(crate) fn count(&self) -> usize {
+        self.manifests.len()
+    }
+
+    /// The digest of the lock, in bundles of this program.
+    pub(crate) fn lock(&self) -> Result<Option<Digest>, BundleError> {
+        let not_a_digest = |error: DigestError| BundleError::Index(format!("{LOCK_DIGEST}: {error}"));
+        self.annotations.get(LOCK_DIGEST).map(|digest| digest.parse().map_err(not_a_digest)).transpose()
+    }
 }
 
 /// The bytes of the index of these images and of the lock with this digest. The order of the images does not matter.
@@ -98,26 +180,20 @@ pub fn write<'a>(
 impl Index {
     /// Parses an index.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, BundleError> {
-        let document: Document =
-            serde_json::from_slice(bytes).map_err(|error| BundleError::Index(error.to_string()))?;
-        if document.manifests.len() > MOST_IMAGES {
-            return Err(BundleError::Index(format!("it has more than {MOST_IMAGES} images")));
-        }
-        let images = document.manifests.iter().map(entry).collect::<Result<_, _>>()?;
-        let lock = document.annotations.get(LOCK_DIGEST);
-        let not_a_digest = |error: DigestError| BundleError::Index(format!("{LOCK_DIGEST}: {error}"));
-        let lock = lock.map(|digest| digest.parse().map_err(not_a_digest)).transpose()?;
-        Ok(Self { images, lock, id: Digest::sha256(bytes) })
+        let document = IndexDocument::parse(bytes)?;
+        let images = document.images().collect::<Result<_, _>>()?;
+        Ok(Self { images, lock: document.lock()?, id: Digest::sha256(bytes) })
     }
 }
 
-fn entry(written: &ManifestEntry) -> Result<IndexEntry, BundleError> {
+fn entry(written: &ReadEntry<'_>) -> Result<IndexEntry, BundleError> {
     let digest: Digest =
         written.digest.parse().map_err(|error: DigestError| BundleError::Index(error.to_string()))?;
-    let root = Descriptor::new(MediaType::from(written.media_type.as_str()), digest, written.size);
-    let names = || [CONTAINERD_NAME, REF_NAME].into_iter().filter_map(|name| written.annotations.get(name));
-    let reference = names().find_map(|name| full_name(name));
-    let label = names().next_back().filter(|_| reference.is_none()).cloned();
+    let root = Descriptor::new(MediaType::from(written.media_type.as_ref()), digest, written.size);
+    let ReadNames { containerd, ref_name } = &written.annotations;
+    let names = || [containerd, ref_name].into_iter().flatten();
+    let reference = names().find_map(|name| full_name(&name.0));
+    let label = names().next_back().filter(|_| reference.is_none()).map(|name| name.0.to_string());
     let handle = match &reference {
         Some(reference) => reference.clone(),
         None => {

@@ -37,6 +37,7 @@
 //! | files that are volumes of a tar | [`volumes`] |
 //! | blobs in a tar or a folder | `storage` |
 //! | what is missing or damaged, without reading blobs | `completeness` |
+//! | a large folder, of which only the index is read | `unread` |
 //! | an open bundle, as a [`Source`](super::Source) | `reader` |
 //! | a bundle before it is written | `draft` |
 //! | the files it is written to | `output` |
@@ -69,6 +70,7 @@ pub(crate) mod storage;
 pub(crate) mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unread;
 pub(crate) mod volumes;
 mod writer;
 
@@ -76,9 +78,13 @@ pub(crate) use self::{
     draft::{Draft, tag_of},
     hashing::Meter,
     incoming::Incoming,
+    index::IndexDocument,
     layout::Layout,
     output::Output,
+    reader::layout_below,
     slices::Slices,
+    storage::Storage,
+    unread::UnreadLayout,
     writer::Writer,
 };
 pub use self::{

@@ -45,6 +45,9 @@ pub enum NameError {
     /// It leads out of the layout, or could be interpreted that way.
     #[error("its name leads out of the bundle")]
     Outside,
+    /// Metadata that macOS adds to archives and disks.
+    #[error("it is a macOS metadata file (AppleDouble), not a blob")]
+    AppleDouble,
     /// It is in the folder of the blobs and is not named like a blob.
     #[error("it is in the folder of the blobs, but its name is not a digest")]
     NotADigest,
@@ -77,10 +80,17 @@ pub(crate) fn read(path: &str) -> Result<Name, NameError> {
     match below.split_once('/') {
         // `blobs/sha256` itself, a folder.
         None => Ok(Name::Other),
+        Some((_, file)) if file.starts_with("._") => Err(NameError::AppleDouble),
         Some((algorithm, hex)) => {
             format!("{algorithm}:{hex}").parse().map(Name::Blob).map_err(|_| NameError::NotADigest)
         }
     }
+}
+
+/// The folder of a path that ends with the marker of a layout: `thoras` for `./thoras/oci-layout`.
+pub(crate) fn folder_of_marker(path: &str) -> Option<&str> {
+    let path = path.strip_prefix("./").unwrap_or(path);
+    path.strip_suffix(MARKER)?.strip_suffix('/').filter(|folder| !folder.is_empty())
 }
 
 /// `blobs/ALGORITHM/HEX`

@@ -27,9 +27,8 @@ use crate::{
     problem::Side,
 };
 
-/// The largest marker and lock that are read, in bytes.
+/// The largest marker that is read, in bytes.
 pub(crate) const LARGEST_MARKER: u64 = 4096;
-pub(crate) const LARGEST_LOCK: u64 = 16 * 1024 * 1024;
 
 /// A bundle that can be read at any offset.
 #[derive(Debug)]
@@ -91,7 +90,7 @@ impl Bundle {
         let small = |name, called, limit| file(name).map(|file| file.whole(called, limit, path)).transpose();
         let marker = small(Name::Marker, names::MARKER, LARGEST_MARKER)?;
         let index = small(Name::Index, names::INDEX, index::LARGEST)?;
-        let lock = small(Name::Lock, names::LOCK, LARGEST_LOCK)?;
+        let lock = small(Name::Lock, names::LOCK, largest_lock(index.as_ref()))?;
         let is_from_docker = found.contains_key(&Name::Docker);
         let blobs = found.into_iter().filter_map(|(name, extent)| match name {
             Name::Blob(digest) => Some((digest, extent)),
@@ -109,8 +108,13 @@ impl Bundle {
         let storage = Storage::open_folder(path)?;
         let marker = storage.small(names::MARKER, LARGEST_MARKER)?;
         let index = storage.small(names::INDEX, index::LARGEST)?;
-        let lock = storage.small(names::LOCK, LARGEST_LOCK)?;
+        let lock = storage.small(names::LOCK, largest_lock(index.as_ref()))?;
         let is_from_docker = storage.file(names::DOCKER)?.is_some();
+        if marker.is_none()
+            && let Some(folder) = layout_below(path)
+        {
+            return Err(BundleError::Subfolder { path: path.to_owned(), folder, in_archive: false });
+        }
         let bundle = Self::from_files(marker.as_ref(), index, lock, storage)?;
         Ok(Self { is_from_docker, ..bundle })
     }
@@ -193,6 +197,13 @@ impl Bundle {
         self.slices().map(|slices| slices.absent(0, slices.length())).unwrap_or_default()
     }
 
+    /// The names of its volumes, missing or not; empty if it is a single file or a folder.
+    #[must_use]
+    pub(crate) fn volumes(&self) -> Vec<String> {
+        let whole = |slices: &Slices| slices.volumes(Extent { offset: 0, size: slices.length() });
+        self.slices().map(whole).unwrap_or_default()
+    }
+
     /// The layout, in a bundle of this program.
     #[must_use]
     pub(crate) fn layout(&self) -> Option<&Layout> {
@@ -238,6 +249,18 @@ fn names_of(
     images.into_iter().map(named).collect()
 }
 
+/// The largest lock that is read together with this index, in bytes.
+pub(crate) fn largest_lock(index: Option<&Bytes>) -> u64 {
+    index::largest_lock(index.map_or(0, |index| index::images_at_most(index)))
+}
+
+/// The name of the first folder in this folder that is an OCI image layout.
+pub(crate) fn layout_below(path: &Path) -> Option<String> {
+    let folders = path.read_dir().ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let layouts = folders.filter(|folder| folder.join(names::MARKER).is_file());
+    layouts.filter_map(|folder| Some(folder.file_name()?.to_str()?.to_owned())).min()
+}
+
 /// The metadata of a file or a folder; anything else is an error. Opening a named pipe would block until it has a
 /// writer, and some devices never end.
 pub(crate) fn metadata(path: &Path) -> Result<Metadata, BundleError> {
@@ -276,7 +299,8 @@ fn unaltered_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>
         return Ok(None);
     }
     let Some(index) = small(Name::Index, names::INDEX, index::LARGEST)? else { return Ok(None) };
-    let Some(lock) = small(Name::Lock, names::LOCK, LARGEST_LOCK)? else { return Ok(None) };
+    let limit = largest_lock(Some(&index));
+    let Some(lock) = small(Name::Lock, names::LOCK, limit)? else { return Ok(None) };
     let Ok(mut head) = Head::new(index, Some(lock)) else { return Ok(None) };
     while !head.closure.is_complete() {
         match scan.next_file() {

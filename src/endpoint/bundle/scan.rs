@@ -25,6 +25,10 @@ pub(crate) struct Scan<'a> {
     at: u64,
     /// Whether the end mark was found.
     ended: bool,
+    /// The first link, in an archive that may be one of Docker.
+    link: Option<BundleError>,
+    /// The folder of a layout below the root of the archive.
+    nested: Option<String>,
 }
 
 impl<'a> Scan<'a> {
@@ -39,6 +43,8 @@ impl<'a> Scan<'a> {
             entries: 0,
             at: 0,
             ended: false,
+            link: None,
+            nested: None,
         }
     }
 
@@ -46,8 +52,16 @@ impl<'a> Scan<'a> {
     pub(crate) fn next_file(&mut self) -> Result<Option<(Name, Extent)>, BundleError> {
         while !self.ended {
             let Some(block) = self.block()? else { break };
-            let header = |error| BundleError::Header { offset: self.at - BLOCK, error };
-            match self.headers.block(&block).map_err(header)? {
+            let offset = self.at - BLOCK;
+            let step = match self.headers.block(&block) {
+                // The archive may turn out to be one of Docker.
+                Err(error) if error.is_link() && !self.seen.contains_key(&Name::Marker) => {
+                    self.link.get_or_insert(BundleError::Header { offset, error });
+                    continue;
+                }
+                step => step.map_err(|error| BundleError::Header { offset, error })?,
+            };
+            match step {
                 Step::Zeros => self.ended = true,
                 Step::Extension { size } => self.extension(size)?,
                 Step::Entry(entry) => {
@@ -67,7 +81,20 @@ impl<'a> Scan<'a> {
 
     /// All files, after the last. An error if the archive is truncated.
     pub(crate) fn finish(self) -> Result<HashMap<Name, Extent>, BundleError> {
-        if self.ended { Ok(self.seen) } else { Err(BundleError::NoEnd) }
+        if !self.ended {
+            return Err(BundleError::NoEnd);
+        }
+        let is_layout = self.seen.contains_key(&Name::Marker);
+        match (self.link, self.nested) {
+            (Some(_), _) if self.seen.contains_key(&Name::Docker) => {
+                Err(BundleError::OldDocker { path: self.path })
+            }
+            (Some(link), _) => Err(link),
+            (None, Some(folder)) if !is_layout => {
+                Err(BundleError::Subfolder { path: self.path, folder, in_archive: true })
+            }
+            _ => Ok(self.seen),
+        }
     }
 
     fn block(&mut self) -> Result<Option<Block>, BundleError> {
@@ -115,7 +142,14 @@ impl<'a> Scan<'a> {
         let extent = Extent { offset: self.at, size: entry.size };
         self.skip(&entry.path, entry.size)?;
         if name == Name::Other || entry.folder {
+            let folder = names::folder_of_marker(&entry.path).filter(|_| !entry.folder);
+            self.nested = self.nested.take().or(folder.map(str::to_owned));
             return Ok(None);
+        }
+        if name == Name::Marker
+            && let Some(link) = self.link.take()
+        {
+            return Err(link);
         }
         if self.seen.insert(name.clone(), extent).is_some() {
             return Err(BundleError::Duplicate { path: entry.path });

@@ -1,8 +1,8 @@
 //! Volumes: slices of a bundle's tar, for media that are smaller than it, and the small index that describes them.
 //!
 //! Concatenating the volumes gives the tar itself, so nothing depends on the index. The index makes the set robust: it
-//! recognizes renamed volumes by their sizes and first bytes, and it contains the bundle's head even if the first
-//! volume is missing.
+//! recognizes renamed volumes by their sizes and first bytes, and it contains the bundle's head (unless that is large)
+//! even if the first volume is missing.
 
 mod opening;
 
@@ -26,6 +26,9 @@ pub(crate) const SUFFIX: &str = ".volumes.json";
 pub(crate) const BEGINNING: u64 = 64 * 1024;
 /// The largest index that is read, in bytes: a head of the largest size in base64.
 const LARGEST: u64 = 160 * 1024 * 1024;
+/// The largest head that an index contains, in bytes. A larger head is only in the first volumes, so that the index
+/// stays small.
+const LARGEST_HEAD: usize = 256 * 1024;
 /// The most volumes in a set.
 pub(crate) const MOST_VOLUMES: usize = 10_000;
 
@@ -39,7 +42,7 @@ pub struct VolumeSet {
     pub bundle: Digest,
     /// The length of the whole tar in bytes.
     pub length: u64,
-    /// Everything before the first blob's header.
+    /// Everything before the first blob's header, or nothing if that is too much.
     #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
     pub head: Bytes,
     /// The volumes in the order of their bytes.
@@ -66,6 +69,7 @@ impl VolumeSet {
     /// The index of these volumes. `length` is the whole tar's.
     #[must_use]
     pub fn new(bundle: Digest, length: u64, head: Bytes, volumes: Vec<Volume>) -> Self {
+        let head = if head.len() > LARGEST_HEAD { Bytes::new() } else { head };
         Self { schema: SCHEMA.to_owned(), bundle, length, head, volumes }
     }
 

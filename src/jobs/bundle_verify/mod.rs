@@ -14,7 +14,7 @@ mod tests;
 use std::{sync::Arc, time::Instant};
 
 use self::{blobs::BlobResults, image::Image};
-use super::open_bundle::{expect_id, open};
+use super::open_bundle::{expect_id, failure, open};
 use crate::{
     endpoint::bundle::{Bundle, BundleError},
     error::{Failure, exit_code_of},
@@ -32,6 +32,10 @@ pub(crate) async fn run(request: &BundleVerify, events: Arc<dyn EventSink>) -> R
     let BundleVerify { paths, expect, platforms, waivers } = request;
     let bundle = Arc::new(open(paths, &*events)?);
     expect_id(&bundle, expect.as_ref())?;
+    // The end of the file explains every missing blob, so the images are not listed.
+    if let Some(error) = bundle.truncation() {
+        return Err(failure(&error, paths));
+    }
     let required = Required { platforms: platforms.clone(), waivers: Waivers::new(waivers.clone()) };
     let checked = check(&bundle, &required, events).await;
     // Images that the export left out decide the exit code only if nothing is damaged.

@@ -11,7 +11,7 @@
 mod delta;
 mod names;
 mod parts;
-mod plan;
+pub(super) mod plan;
 mod stdin;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};

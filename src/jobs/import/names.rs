@@ -106,12 +106,13 @@ fn nameless(unnamed: &[&IndexEntry], path: &Path) -> Failure {
 /// One entry for each name. Two images with the same name are an error: the name would be ambiguous.
 fn without_duplicates(images: Vec<Imported>) -> Result<Vec<Imported>, Failure> {
     let mut kept: Vec<Imported> = Vec::with_capacity(images.len());
+    let mut digests: HashMap<Reference, Digest> = HashMap::with_capacity(images.len());
     for image in images {
-        match kept.iter().find(|other| other.reference == image.reference) {
+        match digests.insert(image.reference.clone(), image.root.digest.clone()) {
             None => kept.push(image),
-            Some(same) if same.root.digest == image.root.digest => {}
-            Some(other) => {
-                let (first, second) = (&other.root.digest, &image.root.digest);
+            Some(same) if same == image.root.digest => {}
+            Some(first) => {
+                let second = &image.root.digest;
                 let message = format!(
                     "two images of the bundle have the name {}: {first} and {second}",
                     image.reference

@@ -46,6 +46,11 @@ impl Plan {
 
 /// Refuses the bundle because of its images' problems. `done` says what has been done so far.
 pub(super) fn refuse(affected: &[Affected], bundle: &Bundle, done: &str) -> Failure {
+    // The end of the file explains every missing blob.
+    if let Some(error) = bundle.truncation() {
+        let remedy = Remedy::CopyBundleAgain.hint();
+        return error.failure().with_hint(format!("{done}; {remedy}, or {WITHOUT_THEM}"));
+    }
     let problems: Vec<&Problem> = affected.iter().flat_map(|image| &image.problems).collect();
     let kind = Problem::failure_kind_of(problems.iter().copied(), FoundBy::BundleImport);
     // The problem that decides the exit code also decides the hint.

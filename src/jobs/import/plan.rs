@@ -10,9 +10,12 @@ use crate::{
     error::{Failure, Kind},
     event::{EventSink, warn},
     lock::{Lock, Placement},
-    oci::{ChartIdentity, Digest, Mapping, Naming, Platform, Reference, mapping::common_prefix},
+    oci::{
+        ChartIdentity, Digest, Mapping, Naming, Platform, Reference,
+        mapping::{Root, common_prefix},
+    },
     pipeline::Options,
-    request::{Import, Platforms},
+    request::{Import, NamingRule, Platforms},
     waiver::{Waiver, Waivers},
 };
 
@@ -40,15 +43,8 @@ impl Plan {
         head.check_lock().map_err(|error| error.failure())?;
         let images = names::images(head, &request.names, bundle.path())?;
         let mut references: Vec<Reference> = images.iter().map(|image| image.reference.clone()).collect();
-        let exported = lock.and_then(Lock::placement);
-        let (naming, source_prefix) = match exported {
-            Some(placement) => (placement.naming, placement.source_prefix.clone()),
-            None => (Naming::default(), common_prefix(&references)),
-        };
         let root = &request.destination.root;
-        let chart = exported.and_then(|placement| placement.chart.clone());
-        let rule = &request.destination.naming;
-        let placement = rule.placement(Some(root), naming, source_prefix, chart);
+        let placement = placement(lock, &references, &request.destination.naming, root);
         references.extend(head.left_out().cloned());
         let mut mappings = placement.namer(root.clone()).map_all(&references).map_err(|error| {
             Failure::from_error(Kind::Usage, &error).with_hint("give them different names with --naming full")
@@ -80,6 +76,22 @@ impl Plan {
         let options = options(request, lock);
         Ok(Self { id, images, mappings, placement, chart, options, left_out, excluded })
     }
+}
+
+/// How an import names the images of a bundle: by the flags, else as the bundle was exported.
+pub(in crate::jobs) fn placement(
+    lock: Option<&Lock>,
+    references: &[Reference],
+    rule: &NamingRule,
+    root: &Root,
+) -> Placement {
+    let exported = lock.and_then(Lock::placement);
+    let (naming, source_prefix) = match exported {
+        Some(placement) => (placement.naming, placement.source_prefix.clone()),
+        None => (Naming::default(), common_prefix(references)),
+    };
+    let chart = exported.and_then(|placement| placement.chart.clone());
+    rule.placement(Some(root), naming, source_prefix, chart)
 }
 
 fn options(request: &Import, lock: Option<&Lock>) -> Options {

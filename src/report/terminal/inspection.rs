@@ -73,6 +73,7 @@ pub(super) fn bundle_text(bundle: &BundleContents, width: Option<usize>) -> Stri
         format!("id      {}", bundle.id),
         format!("size    {} ({} bytes)", units::bytes(bundle.size), bundle.size),
     ];
+    lines.extend(volume_lines(bundle));
     if let Some(chart) = &bundle.chart {
         lines.push(format!("chart   {} {}", one_line(&chart.name), one_line(&chart.version)));
     }
@@ -84,12 +85,34 @@ pub(super) fn bundle_text(bundle: &BundleContents, width: Option<usize>) -> Stri
     lines.push(String::new());
     let columns = [
         Column::left("IMAGE", name),
+        Column::left("IMPORTED AS", imported_as),
         Column::left("DIGEST", |image| image.digest.to_string()),
         Column::left("PLATFORMS", |image| joined(image.platforms.iter().map(|platform| &platform.platform))),
         Column::right("SIZE", |image| units::bytes(image.total_size)),
     ];
-    lines.extend(table_lines(&columns, &bundle.images, 2, width));
+    lines.extend(table_lines(&columns, &bundle.images, 3, width));
     lines.join("\n")
+}
+
+fn volume_lines(bundle: &BundleContents) -> Vec<String> {
+    let BundleContents { volumes, missing_volumes, volumes_beside, .. } = bundle;
+    let mut lines = Vec::new();
+    if let (Some(first), Some(last)) = (volumes.first(), volumes.last()) {
+        lines.push(format!("volumes {}: {} to {}", volumes.len(), one_line(first), one_line(last)));
+    }
+    if !missing_volumes.is_empty() {
+        lines.push(format!("missing {}", one_line(&missing_volumes.join(", "))));
+    }
+    if !volumes_beside.is_empty() {
+        let names = one_line(&volumes_beside.join(", "));
+        lines.push(format!("beside  {names}: volumes, which are not part of this file"));
+    }
+    lines
+}
+
+/// The name that an import would give.
+fn imported_as(image: &BundledImage) -> String {
+    image.destination.clone().unwrap_or_else(|| "(needs --as)".to_owned())
 }
 
 fn name(image: &BundledImage) -> String {
@@ -158,13 +181,14 @@ mod tests {
         thoras.tar
         id      sha256:1e6ed65d77d6364eeaed5a745ba5c4985ae2b700dd85d7cf7f027bdf294a33fc
         size    122.1 MiB (128001024 bytes)
+        beside  thoras.tar.001, thoras.tar.volumes.json: volumes, which are not part of this file
         chart   thoras 4.53.0
         base    sha256:cae662172fd450bb0cd710a769079c05bfc5d8e35efa6576edc7d0377afdd4a2 has 3 blobs (1.9 MiB) of these images
         skipped us-east4-docker.pkg.dev/thoras-registry/platform/forecast:4.53.0: its export failed
 
-        IMAGE                                                             DIGEST                                                                   PLATFORMS                     SIZE
-        us-east4-docker.pkg.dev/thoras-registry/platform/services:4.53.0  sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  linux/amd64,linux/arm64  122.1 MiB
-        (latest\u{1b}[2J)                                                 sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  -                        122.1 MiB
+        IMAGE                                                             IMPORTED AS      DIGEST                                                                   PLATFORMS                     SIZE
+        us-east4-docker.pkg.dev/thoras-registry/platform/services:4.53.0  services:4.53.0  sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  linux/amd64,linux/arm64  122.1 MiB
+        (latest\u{1b}[2J)                                                 (needs --as)     sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  -                        122.1 MiB
         "#);
     }
 }

@@ -1,24 +1,29 @@
 //! A read-only store over a bundle: an OCI image layout as a tar or a folder (OCI image specification, "Image Layout").
 //!
-//! Opening it names the images like those of a mirror, and walks their manifests once to learn the content of each
-//! repository. Nothing is unpacked, and a blob is read only when a client pulls it; the client checks its digest.
+//! Opening it names the images like those of a mirror. The manifests show the content of each repository: those of a
+//! folder with many images are read when a client asks for them, all others at once. Nothing is unpacked and no file
+//! stays open. A blob is read only when a client pulls it, and hashed on its way out.
+
+mod naming;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     path::{Path, PathBuf},
-    str::FromStr as _,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Content, ContentReader, NewManifest, StorageError, StoredManifest};
+use bytes::Bytes;
+
+use self::naming::repositories;
+use super::{Content, ContentReader, NewManifest, StorageError, StoredManifest, VisitReferrer};
 use crate::{
-    endpoint::bundle::{BlobReader, Bundle, BundleError, index::IndexEntry},
+    endpoint::bundle::{BlobReader, Bundle, BundleError, IndexDocument, UnreadLayout},
     graph,
     lock::Lock,
     oci::{
-        Descriptor, Digest, RawManifest, Reference as ImageReference,
-        manifest::ManifestError,
-        mapping::{self, Namer, Root},
+        Contents as Referenced, Descriptor, Digest, MediaType, RawManifest,
+        manifest::{LARGEST_MANIFEST, ManifestError},
         media_type::Structure,
     },
     serve::{
@@ -28,25 +33,51 @@ use crate::{
     },
 };
 
-/// A placeholder for this registry where naming requires a host.
-const THIS_REGISTRY: &str = "localhost:5000";
-/// The repository of unnamed images in a layout whose file name cannot be a repository.
-const NAMELESS: &str = "image";
+/// Of a folder with more images, only the index is read at startup.
+const MOST_READ_AT_ONCE: usize = 500;
 
 /// An open bundle, by repository.
 #[derive(Debug)]
 pub(in crate::serve) struct LayoutStorage {
+    files: Files,
     repositories: BTreeMap<RepositoryName, Repository>,
+    /// The path below which a chart finds its images.
+    chart_prefix: Option<String>,
     left_out: usize,
 }
 
-/// The content of a repository.
-#[derive(Debug, Default)]
+/// Where manifests and blobs come from.
+#[derive(Debug)]
+enum Files {
+    /// A bundle whose manifests have been read.
+    Read(Box<Bundle>),
+    /// A folder whose manifests are read when they are needed.
+    Unread(crate::endpoint::bundle::Storage),
+}
+
+/// The images of a repository.
+#[derive(Debug)]
 struct Repository {
-    tags: BTreeMap<TagName, Digest>,
-    manifests: HashMap<Digest, RawManifest>,
-    /// Blobs that are in the bundle.
-    blobs: HashMap<Digest, BlobReader>,
+    /// Sorted by tag.
+    tags: Vec<(TagName, RootManifest)>,
+    /// What is known about their content; `None` before the first request.
+    contents: Mutex<Option<Box<Contents>>>,
+}
+
+/// The root manifest of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct RootManifest {
+    media_type: MediaType,
+    digest: Digest,
+}
+
+/// The content of a repository, as far as its images have been explored.
+#[derive(Debug, Default)]
+struct Contents {
+    /// The roots that have been explored.
+    explored: HashSet<Digest>,
+    manifests: HashMap<Digest, MediaType>,
+    blobs: HashSet<Digest>,
     /// Descriptors in JSON, by subject, then by referrer.
     referrers: HashMap<Digest, BTreeMap<Digest, String>>,
 }
@@ -70,31 +101,52 @@ fn has_name_of_bundle(path: &Path) -> bool {
 impl LayoutStorage {
     /// Opens these files as one bundle, which must be complete, and names its images by `names`.
     pub(in crate::serve) fn open(paths: &[PathBuf], names: &Names) -> Result<Self, StorageError> {
+        if let [folder] = paths
+            && folder.is_dir()
+            && let Some(UnreadLayout { storage, index, placement, left_out }) =
+                UnreadLayout::open(folder, MOST_READ_AT_ONCE)?
+        {
+            let index = IndexDocument::parse(&index)?;
+            let (repositories, chart_prefix) = repositories(&index, placement.as_ref(), folder, names)?;
+            return Ok(Self { files: Files::Unread(storage), repositories, chart_prefix, left_out });
+        }
         let bundle = Bundle::open_all(paths)?;
         bundle.check_has_images()?;
         let absent = bundle.absent_volumes();
         if !absent.is_empty() {
             return Err(BundleError::Absent { names: absent }.into());
         }
+        if let Some(truncated) = bundle.truncation() {
+            return Err(truncated.into());
+        }
         if bundle.end_damage()?.is_some() {
             return Err(BundleError::NoEnd.into());
         }
-        let mut repositories: BTreeMap<RepositoryName, Repository> = BTreeMap::new();
-        for (name, tag, root) in name_images(&bundle, names)? {
-            let repository = repositories.entry(name.clone()).or_default();
-            if let Some(other) = repository.tags.insert(tag.clone(), root.digest.clone())
-                && other != root.digest
-            {
-                return Err(StorageError::Collision { name: name.to_string(), tag: tag.to_string() });
-            }
-            repository.add(&bundle, &root)?;
+        let head = bundle.head();
+        let placement = head.lock.as_ref().and_then(Lock::placement);
+        let index = IndexDocument::parse(head.index_bytes())?;
+        let (repositories, chart_prefix) = repositories(&index, placement, bundle.path(), names)?;
+        let left_out = head.absent().len();
+        let storage = Self { files: Files::Read(Box::new(bundle)), repositories, chart_prefix, left_out };
+        for repository in storage.repositories.values() {
+            repository.explore_all(&storage.files)?;
         }
-        Ok(Self { repositories, left_out: bundle.head().absent().len() })
+        Ok(storage)
     }
 
     /// The number of blobs that the bundle leaves out because its base has them.
     pub(in crate::serve) fn left_out(&self) -> usize {
         self.left_out
+    }
+
+    /// The path (empty or with a leading slash) below which a chart finds its images, if there is one.
+    pub(in crate::serve) fn chart_prefix(&self) -> Option<String> {
+        self.chart_prefix.clone()
+    }
+
+    /// The first repositories in ASCII order.
+    pub(in crate::serve) fn repositories(&self, most: usize) -> Vec<RepositoryName> {
+        self.repositories.keys().take(most).cloned().collect()
     }
 
     /// Whether an image of the bundle has this repository.
@@ -104,66 +156,177 @@ impl LayoutStorage {
 
     /// The repository's tags in ASCII order.
     pub(in crate::serve) fn tags(&self, name: &RepositoryName) -> Vec<TagName> {
-        self.repositories
-            .get(name)
-            .map(|repository| repository.tags.keys().cloned().collect())
-            .unwrap_or_default()
+        let tags = self.repositories.get(name).map(|repository| repository.tags.as_slice());
+        tags.unwrap_or_default().iter().map(|(tag, _)| tag.clone()).collect()
     }
 
-    /// A manifest.
-    pub(in crate::serve) fn manifest(
+    /// Opens a manifest.
+    pub(in crate::serve) fn open_manifest(
         &self,
         name: &RepositoryName,
         reference: &Reference,
-    ) -> Option<StoredManifest> {
-        let repository = self.repositories.get(name)?;
-        let digest = match reference {
-            Reference::Digest(digest) => digest,
-            Reference::Tag(tag) => repository.tags.get(tag)?,
+    ) -> io::Result<Option<StoredManifest>> {
+        let Some(repository) = self.repositories.get(name) else { return Ok(None) };
+        let (digest, contents) = match reference {
+            Reference::Tag(tag) => {
+                let Some(root) = repository.root(tag) else { return Ok(None) };
+                (&root.digest, repository.explore(&self.files, root)?)
+            }
+            Reference::Digest(digest) => {
+                let is_there = |contents: &Contents| contents.manifests.contains_key(digest);
+                (digest, repository.explore_until(&self.files, is_there)?)
+            }
         };
-        let manifest = repository.manifests.get(digest)?;
-        Some(StoredManifest {
-            digest: digest.clone(),
-            media_type: manifest.media_type().as_str().to_owned(),
-            content: Content::of_bytes(manifest.bytes().clone()),
-        })
+        let found = contents.as_ref().and_then(|contents| contents.manifests.get(digest));
+        let Some(media_type) = found.map(|media_type| media_type.as_str().to_owned()) else {
+            return Ok(None);
+        };
+        drop(contents);
+        let content = self.files.manifest(digest)?;
+        Ok(content.map(|content| StoredManifest { digest: digest.clone(), media_type, content }))
     }
 
-    /// The descriptors (JSON) of the referrers of `subject`, in the order of their digests.
-    pub(in crate::serve) fn referrers(&self, name: &RepositoryName, subject: &Digest) -> Vec<String> {
-        let referrers = self.repositories.get(name).and_then(|repository| repository.referrers.get(subject));
-        referrers.map(|referrers| referrers.values().cloned().collect()).unwrap_or_default()
+    /// Visits the referrers of `subject` after `after`, in the order of their digests.
+    pub(in crate::serve) fn visit_referrers(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+        after: Option<&Digest>,
+        visit: &mut VisitReferrer<'_>,
+    ) -> io::Result<()> {
+        let Some(repository) = self.repositories.get(name) else { return Ok(()) };
+        repository.explore_all(&self.files)?;
+        let contents = repository.contents();
+        let referrers = contents.as_ref().and_then(|contents| contents.referrers.get(subject));
+        let later = |digest: &Digest| after.is_none_or(|after| digest > after);
+        for (digest, entry) in referrers.into_iter().flatten().filter(|(digest, _)| later(digest)) {
+            if !visit(digest, entry.clone())? {
+                break;
+            }
+        }
+        Ok(())
     }
 
-    /// A blob.
-    pub(in crate::serve) fn blob(&self, name: &RepositoryName, digest: &Digest) -> Option<&BlobReader> {
-        self.repositories.get(name)?.blobs.get(digest)
+    /// A blob; `None` if the repository does not have it.
+    pub(in crate::serve) fn blob(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+    ) -> io::Result<Option<BlobReader>> {
+        let Some(repository) = self.repositories.get(name) else { return Ok(None) };
+        let is_there = |contents: &Contents| contents.blobs.contains(digest);
+        let contents = repository.explore_until(&self.files, is_there)?;
+        if !contents.as_ref().is_some_and(|contents| is_there(contents)) {
+            return Ok(None);
+        }
+        drop(contents);
+        self.files.blob(digest)
+    }
+}
+
+impl Files {
+    fn blob(&self, digest: &Digest) -> io::Result<Option<BlobReader>> {
+        let blob = match self {
+            Self::Read(bundle) => bundle.blob(digest),
+            Self::Unread(storage) => storage.blob(digest),
+        };
+        blob.map_err(io::Error::other)
+    }
+
+    /// A manifest's content: from memory, or hashed when it is sent.
+    fn manifest(&self, digest: &Digest) -> io::Result<Option<Content>> {
+        if let Self::Read(bundle) = self
+            && let Ok(Some(manifest)) = bundle.head().manifest(digest)
+        {
+            return Ok(Some(Content::of_bytes(manifest.bytes().clone())));
+        }
+        Ok(self.blob(digest)?.map(|blob| Content::of_blob(blob, digest.clone())))
+    }
+
+    /// Reads a manifest; `None` if the layout leaves it out.
+    fn read(&self, digest: &Digest) -> Result<Option<Bytes>, StorageError> {
+        let damaged = |source| StorageError::Manifest { digest: digest.clone(), source };
+        if let Self::Read(bundle) = self {
+            let found = bundle.head().manifest(digest).map_err(|error| damaged(io::Error::other(error)))?;
+            return Ok(found.map(|manifest| manifest.bytes().clone()));
+        }
+        let Some(blob) = self.blob(digest).map_err(damaged)? else { return Ok(None) };
+        let whole = blob.whole("a manifest", LARGEST_MANIFEST as u64, Path::new("the bundle"));
+        whole.map(Some).map_err(|error| damaged(io::Error::other(error)))
     }
 }
 
 impl Repository {
+    fn root(&self, tag: &TagName) -> Option<&RootManifest> {
+        let position = self.tags.binary_search_by(|(other, _)| other.cmp(tag)).ok()?;
+        self.tags.get(position).map(|(_, root)| root)
+    }
+
+    fn contents(&self) -> MutexGuard<'_, Option<Box<Contents>>> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the manifests of an image, if that has not been done.
+    fn explore(
+        &self,
+        files: &Files,
+        root: &RootManifest,
+    ) -> Result<MutexGuard<'_, Option<Box<Contents>>>, StorageError> {
+        let mut contents = self.contents();
+        contents.get_or_insert_default().explore(files, root)?;
+        Ok(contents)
+    }
+
+    /// Reads the manifests of its images until `is_there`.
+    fn explore_until(
+        &self,
+        files: &Files,
+        is_there: impl Fn(&Contents) -> bool,
+    ) -> Result<MutexGuard<'_, Option<Box<Contents>>>, StorageError> {
+        let mut contents = self.contents();
+        let known = contents.get_or_insert_default();
+        for (_, root) in &self.tags {
+            if is_there(known) {
+                break;
+            }
+            known.explore(files, root)?;
+        }
+        Ok(contents)
+    }
+
+    fn explore_all(&self, files: &Files) -> Result<(), StorageError> {
+        self.explore_until(files, |_| false).map(drop)
+    }
+}
+
+impl Contents {
     /// Adds a manifest and everything reachable from it, except what the bundle leaves out: foreign layers, the blobs
     /// of a base, platforms that were not requested.
-    fn add(&mut self, bundle: &Bundle, root: &Descriptor) -> Result<(), StorageError> {
-        let reachable = graph::reachable(root, |descriptor| {
+    fn explore(&mut self, files: &Files, root: &RootManifest) -> Result<(), StorageError> {
+        if self.explored.contains(&root.digest) {
+            return Ok(());
+        }
+        let root = Descriptor::new(root.media_type.clone(), root.digest.clone(), 0);
+        let reachable = graph::reachable(&root, |descriptor| {
             // Another image may have added it, with everything below it.
             if self.manifests.contains_key(&descriptor.digest) {
                 return Ok(None);
             }
-            if descriptor != root && !is_manifest(descriptor) {
-                self.add_blob(bundle, descriptor)?;
+            if *descriptor != root && !is_manifest(descriptor) {
+                self.blobs.insert(descriptor.digest.clone());
                 return Ok(None);
             }
-            let found = bundle.head().manifest(&descriptor.digest);
-            let Some(found) = found.map_err(|error| damaged(descriptor, error))? else { return Ok(None) };
+            let Some(bytes) = files.read(&descriptor.digest)? else { return Ok(None) };
             let media_type = Some(descriptor.media_type.as_str());
-            let raw = RawManifest::read(media_type, found.bytes().clone(), Some(&descriptor.digest))
+            let raw = RawManifest::read(media_type, bytes, Some(&descriptor.digest))
                 .and_then(|raw| Ok((raw.contents()?, NewManifest::read(raw)?)));
             let (contents, manifest) = raw.map_err(|error| damaged(descriptor, error))?;
             self.add_manifest(manifest)?;
-            Ok::<_, StorageError>(Some(contents))
+            Ok::<Option<Referenced>, StorageError>(Some(contents))
         })?;
-        reachable.blobs.iter().try_for_each(|blob| self.add_blob(bundle, blob))
+        self.blobs.extend(reachable.blobs.iter().map(|blob| blob.digest.clone()));
+        self.explored.insert(root.digest);
+        Ok(())
     }
 
     fn add_manifest(&mut self, manifest: NewManifest) -> Result<(), StorageError> {
@@ -175,14 +338,7 @@ impl Repository {
             })?;
             self.referrers.entry(referrer.subject).or_default().insert(digest.clone(), entry);
         }
-        self.manifests.insert(digest, manifest.raw);
-        Ok(())
-    }
-
-    fn add_blob(&mut self, bundle: &Bundle, blob: &Descriptor) -> Result<(), StorageError> {
-        if let Some(reader) = bundle.blob(&blob.digest)? {
-            self.blobs.insert(blob.digest.clone(), reader);
-        }
+        self.manifests.insert(digest, manifest.raw.media_type().clone());
         Ok(())
     }
 }
@@ -195,54 +351,10 @@ fn damaged(descriptor: &Descriptor, error: ManifestError) -> StorageError {
     StorageError::Manifest { digest: descriptor.digest.clone(), source: io::Error::other(error) }
 }
 
-/// The repository and tag of each image: by the requested names, else as the bundle was exported.
-fn name_images(
-    bundle: &Bundle,
-    names: &Names,
-) -> Result<Vec<(RepositoryName, TagName, Descriptor)>, StorageError> {
-    let index = &bundle.head().index;
-    let references: Vec<ImageReference> =
-        index.images.iter().filter_map(|image| image.reference.clone()).collect();
-    let rule = namer(bundle, names, &references)?;
-    let mut images = Vec::with_capacity(index.images.len());
-    for image in &index.images {
-        let (repository, tag) = match &image.reference {
-            Some(reference) => {
-                let mapping = rule.map(reference).map_err(unnameable)?;
-                (mapping.repository.path().to_owned(), mapping.tag)
-            }
-            None => name_of_nameless(bundle.path(), image),
-        };
-        let repository = RepositoryName::new(&repository).map_err(unnameable)?;
-        images.push((repository, TagName::new(&tag).map_err(unnameable)?, image.root.clone()));
+impl From<StorageError> for io::Error {
+    fn from(error: StorageError) -> Self {
+        Self::other(error)
     }
-    Ok(images)
-}
-
-fn namer(bundle: &Bundle, names: &Names, references: &[ImageReference]) -> Result<Namer, StorageError> {
-    let root = Root::from_str(THIS_REGISTRY).map_err(unnameable)?;
-    let exported = bundle.head().lock.as_ref().and_then(Lock::placement);
-    if let (None, None, Some(placement)) = (names.naming, &names.source_prefix, exported) {
-        return Ok(placement.namer(root));
-    }
-    // A chart goes to `charts/NAME`, so it does not count for the prefix that the images share.
-    let chart = exported.and_then(|placement| placement.chart.clone());
-    let images: Vec<ImageReference> =
-        references.iter().filter(|reference| Some(*reference) != chart.as_ref()).cloned().collect();
-    let prefix = names.source_prefix.clone().or_else(|| mapping::common_prefix(&images));
-    Ok(Namer::new(root, names.naming.unwrap_or_default(), prefix).with_chart(chart))
-}
-
-/// Images written by skopeo and crane have at most a tag: their repository is named after the file.
-fn name_of_nameless(path: &Path, image: &IndexEntry) -> (String, String) {
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let repository = if RepositoryName::new(&stem).is_ok() { stem } else { NAMELESS.to_owned() };
-    let label = image.label.clone().filter(|label| TagName::new(label).is_ok());
-    (repository, label.unwrap_or_else(|| "latest".to_owned()))
-}
-
-fn unnameable(error: impl std::error::Error + Send + Sync + 'static) -> StorageError {
-    StorageError::Unnameable(io::Error::other(error))
 }
 
 impl From<BundleError> for StorageError {
@@ -253,7 +365,8 @@ impl From<BundleError> for StorageError {
 
 impl Content {
     /// A whole blob of a bundle.
-    pub(super) fn of_blob(reader: BlobReader) -> Self {
-        Self { size: reader.size(), reader: ContentReader::Blob { reader, offset: 0 } }
+    pub(super) fn of_blob(reader: BlobReader, digest: Digest) -> Self {
+        let size = reader.size();
+        Self { reader: ContentReader::Blob { reader, offset: 0 }, size, unchecked: Some(digest) }
     }
 }

@@ -18,14 +18,21 @@ use bytes::Bytes;
 
 pub use self::folder::StorageError;
 pub(super) use self::{
-    folder::{FolderStorage, NewManifest, PutError},
+    folder::{FolderStorage, MARKER, NewManifest, PutError},
     layout::{LayoutStorage, is_layout},
 };
 use super::{
+    body::{AnswerBody, DigestCheck},
     names::{RepositoryName, TagName},
     routes::Reference,
 };
 use crate::{endpoint::bundle::BlobReader, oci::Digest};
+
+/// The name of the image that every release of the vendor's chart has.
+const MAIN_IMAGE: &str = "services";
+
+/// How many repositories are searched for it.
+const MOST_SEARCHED: usize = 1_000;
 
 /// The storage behind a registry.
 #[derive(Debug)]
@@ -48,11 +55,35 @@ pub(super) struct StoredManifest {
 }
 
 impl Storage {
+    /// The path (empty or with a leading slash) below which a chart finds its images, as far as that is known. A folder
+    /// shows it by the repository of the vendor's main image.
+    pub(super) fn chart_prefix(&self) -> Option<String> {
+        let folder = match self {
+            Self::Layout(layout) => return layout.chart_prefix(),
+            Self::Folder(folder) => folder,
+        };
+        let repositories = folder.repositories(MOST_SEARCHED).ok()?;
+        let mut prefixes = repositories.iter().filter_map(|name| match name.as_str() {
+            MAIN_IMAGE => Some(String::new()),
+            name => name.strip_suffix(MAIN_IMAGE)?.strip_suffix('/').map(|prefix| format!("/{prefix}")),
+        });
+        let prefix = prefixes.next()?;
+        prefixes.next().is_none().then_some(prefix)
+    }
+
     /// The number of blobs that its images need and that are known to be missing.
     pub(super) fn left_out(&self) -> usize {
         match self {
             Self::Folder(_) => 0,
             Self::Layout(layout) => layout.left_out(),
+        }
+    }
+
+    /// The repositories in ASCII order; any `most` of them, if there are more.
+    pub(super) fn repositories(&self, most: usize) -> io::Result<Vec<RepositoryName>> {
+        match self {
+            Self::Folder(folder) => folder.repositories(most),
+            Self::Layout(layout) => Ok(layout.repositories(most)),
         }
     }
 
@@ -80,15 +111,22 @@ impl Storage {
     ) -> io::Result<Option<StoredManifest>> {
         match self {
             Self::Folder(folder) => folder.open_manifest(name, reference),
-            Self::Layout(layout) => Ok(layout.manifest(name, reference)),
+            Self::Layout(layout) => layout.open_manifest(name, reference),
         }
     }
 
-    /// The descriptors (JSON) of the referrers of `subject`, in the order of their digests.
-    pub(super) fn referrers(&self, name: &RepositoryName, subject: &Digest) -> io::Result<Vec<String>> {
+    /// Visits the referrers of `subject` after `after` in the order of their digests, each with its descriptor (JSON),
+    /// as long as `visit` returns `true`.
+    pub(super) fn visit_referrers(
+        &self,
+        name: &RepositoryName,
+        subject: &Digest,
+        after: Option<&Digest>,
+        visit: &mut VisitReferrer<'_>,
+    ) -> io::Result<()> {
         match self {
-            Self::Folder(folder) => folder.referrers(name, subject),
-            Self::Layout(layout) => Ok(layout.referrers(name, subject)),
+            Self::Folder(folder) => folder.visit_referrers(name, subject, after, visit),
+            Self::Layout(layout) => layout.visit_referrers(name, subject, after, visit),
         }
     }
 
@@ -96,7 +134,7 @@ impl Storage {
     pub(super) fn blob_size(&self, name: &RepositoryName, digest: &Digest) -> io::Result<Option<u64>> {
         match self {
             Self::Folder(folder) => folder.blob_size(name, digest),
-            Self::Layout(layout) => Ok(layout.blob(name, digest).map(BlobReader::size)),
+            Self::Layout(layout) => Ok(layout.blob(name, digest)?.map(|blob| blob.size())),
         }
     }
 
@@ -104,16 +142,23 @@ impl Storage {
     pub(super) fn open_blob(&self, name: &RepositoryName, digest: &Digest) -> io::Result<Option<Content>> {
         match self {
             Self::Folder(folder) => folder.open_blob(name, digest),
-            Self::Layout(layout) => Ok(layout.blob(name, digest).cloned().map(Content::of_blob)),
+            Self::Layout(layout) => {
+                Ok(layout.blob(name, digest)?.map(|blob| Content::of_blob(blob, digest.clone())))
+            }
         }
     }
 }
+
+/// Takes a referrer and its descriptor (JSON); returns whether to continue.
+pub(super) type VisitReferrer<'a> = dyn FnMut(&Digest, String) -> io::Result<bool> + 'a;
 
 /// Content with a known size, open for reading.
 #[derive(Debug)]
 pub(super) struct Content {
     reader: ContentReader,
     size: u64,
+    /// The digest that its bytes are compared with when they are sent; `None` if it was checked when it was stored.
+    unchecked: Option<Digest>,
 }
 
 /// A sequential reader of content.
@@ -135,17 +180,23 @@ pub(super) enum ContentReader {
 impl Content {
     /// A whole file of `size` bytes, positioned at its beginning.
     pub(super) fn of_file(file: File, size: u64) -> Self {
-        Self { reader: ContentReader::File(file), size }
+        Self { reader: ContentReader::File(file), size, unchecked: None }
     }
 
     /// Bytes in memory.
     pub(super) fn of_bytes(bytes: Bytes) -> Self {
-        Self { size: bytes.len() as u64, reader: ContentReader::Memory(Cursor::new(bytes)) }
+        Self { size: bytes.len() as u64, reader: ContentReader::Memory(Cursor::new(bytes)), unchecked: None }
     }
 
     /// Its size in bytes.
     pub(super) fn size(&self) -> u64 {
         self.size
+    }
+
+    /// A response body of all its bytes, which are compared with their digest if they come from a bundle. Blocks.
+    pub(super) fn whole_body(self) -> io::Result<AnswerBody> {
+        let (size, check) = (self.size, self.unchecked.clone().map(DigestCheck::new));
+        AnswerBody::read_checked(self.skip_to(0)?, size, check)
     }
 
     /// A reader of its bytes from `start` on.

@@ -7,7 +7,7 @@ use serde_json::json;
 use tar::{EntryType, Header};
 use thoras_mirror::oci::{Digest, media_type::OCI_INDEX};
 
-use crate::support::{images::SampleImage, process::Mirror, programs};
+use crate::support::{built_bundle::BundleBuilder, images::SampleImage, process::Mirror, programs};
 
 /// One entry: its header after `change`, its content, the padding.
 fn raw(path: &[u8], kind: EntryType, content: &[u8], change: impl Fn(&mut Header)) -> Vec<u8> {
@@ -299,4 +299,30 @@ async fn huge_manifests_are_refused_within_bounded_memory() {
     let manifests = format!(r#"{{"schemaVersion":2,"manifests":[{manifests}]}}"#);
     let bundle = layout(&manifests, &entries);
     assert_refused_within_bounded_memory("manifests", &bundle, "its manifests exceed 48.0 MiB").await;
+}
+
+/// A lock of 23 MiB with 400,000 values was refused: 10,000 images need that.
+#[tokio::test]
+async fn a_bundle_of_ten_thousand_images_is_read_within_bounded_memory() {
+    const IMAGES: usize = 10_000;
+    let image = SampleImage::single_platform("v1", "amd64");
+    let names: Vec<String> =
+        (0..IMAGES).map(|number| format!("reg.example.com/team/app{number}:1")).collect();
+    let images: Vec<(&str, &SampleImage)> = names.iter().map(|name| (name.as_str(), &image)).collect();
+    let waived: Vec<String> = (0..40).map(|number| format!("linux/{}{number}", "x".repeat(40))).collect();
+    let bundle = BundleBuilder::new(&images).lock(|lock| {
+        lock["images"].as_array_mut().unwrap().iter_mut().for_each(|image| image["waived"] = json!(waived));
+    });
+    let bundle = bundle.build();
+    let lock = &bundle.entries["thoras-mirror.lock"];
+    assert!(lock.len() > 22 << 20, "{}", lock.len());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b.tar");
+    std::fs::write(&path, &bundle.bytes).unwrap();
+    let mut command = tokio::process::Command::new(programs::find("THORAS_MIRROR_TEST_PRLIMIT", "prlimit"));
+    command.arg("--data=419430400").arg(env!("CARGO_BIN_EXE_thoras-mirror"));
+    let outcome = command.args(["bundle", "inspect", "-o", "json"]).arg(&path).output().await.unwrap();
+    assert!(outcome.status.success(), "{}", String::from_utf8_lossy(&outcome.stderr));
+    let document: serde_json::Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    assert_eq!(document["images"].as_array().unwrap().len(), IMAGES);
 }

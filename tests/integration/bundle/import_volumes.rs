@@ -114,3 +114,28 @@ async fn a_file_that_is_not_a_volume_of_the_set_is_named() {
     assert!(outcome.stderr.contains("holiday.jpg is not a volume"), "{outcome}");
     team.assert_untouched().await;
 }
+
+/// The index contained every manifest in base64.
+#[tokio::test]
+async fn the_index_stays_small_whatever_the_manifests_weigh() {
+    let team = Team::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    // A lock is in the head as well.
+    let padding: Vec<Value> =
+        (0..1500).map(|number| format!("linux/{}{number}", "x".repeat(200)).into()).collect();
+    let images = [(APP, &team.app), (WEB, &team.web)];
+    let bundle = BundleBuilder::new(&images).lock(|lock| {
+        lock["images"][0]["waived"] = padding.into();
+    });
+    let bundle = bundle.build();
+    assert!(bundle.head > 256 * 1024, "{}", bundle.head);
+    let set = bundle.write_volumes(folder.path(), "thoras.tar", bundle.head);
+    let index = folder.path().join("thoras.tar.volumes.json");
+    assert!(index.metadata().unwrap().len() < 10_000);
+    import(&index, &team.to(), &["--naming", "last"]).run().await.expect_success();
+    team.assert_imported();
+    // Without the first volume nothing is known about the images.
+    fs::remove_file(folder.path().join(&set.volumes[0].name)).unwrap();
+    let outcome = import(&index, &team.to(), &[]).run().await.expect_code(3);
+    assert!(outcome.stderr.contains("a volume of the bundle is missing: thoras.tar.001"), "{outcome}");
+}

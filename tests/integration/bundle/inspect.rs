@@ -1,6 +1,7 @@
 //! `bundle inspect`: what is in a bundle, without reading its blobs.
 
 use crate::support::{
+    built_bundle::BundleBuilder,
     bundle::{SampleBundle, reference},
     documents,
     images::SampleImage,
@@ -48,4 +49,47 @@ async fn an_image_without_a_name_shows_its_label() {
         outcome.stdout.contains("(v1)") && outcome.stdout.contains(image.root().digest.as_str()),
         "{outcome}"
     );
+}
+
+#[tokio::test]
+async fn the_names_of_an_import_are_shown() {
+    let images = [SampleImage::multi_platform("1"), SampleImage::multi_platform("2")];
+    let bundle = SampleBundle::new(&[&images[0], &images[1]], &["linux/amd64"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b.tar");
+    bundle.write(&path);
+    let names = async |more: &[&str]| -> Vec<String> {
+        let run = Mirror::new(["bundle", "inspect", "-o", "json"]).arg(&path).arguments(more.iter().copied());
+        let document = documents::parse(&run.run().await.expect_success().stdout, "bundle.v1.json");
+        let images = document["images"].as_array().unwrap().clone();
+        images.iter().map(|image| image["destination"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&[]).await, ["team/app:1", "team/app:2"]);
+    let to = ["--to", "reg.example.org/mirror"];
+    assert_eq!(names(&to).await, ["reg.example.org/mirror/team/app:1", "reg.example.org/mirror/team/app:2"]);
+    assert_eq!(names(&["--naming", "last"]).await, ["app:1", "app:2"]);
+    let table = Mirror::new(["bundle", "inspect"]).arg(&path).run().await.expect_success().stdout;
+    assert!(table.contains("IMPORTED AS") && table.contains(" team/app:1 "), "{table}");
+}
+
+#[tokio::test]
+async fn volumes_are_mentioned() {
+    let images = [SampleImage::multi_platform("1")];
+    let bundle = BundleBuilder::new(&[("reg.example.com/team/app:1", &images[0])]).build();
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("b.tar");
+    std::fs::write(&whole, &bundle.bytes).unwrap();
+    let set = bundle.write_volumes(folder.path(), "b.tar", 40_000);
+    let inspect = async |path: &std::path::Path| {
+        Mirror::new(["bundle", "inspect"]).arg(path).run().await.expect_success().stdout
+    };
+    let text = inspect(&whole).await;
+    assert!(text.contains("beside  b.tar.001, b.tar.002"), "{text}");
+    assert!(text.contains("b.tar.volumes.json: volumes, which are not part of this file"), "{text}");
+    let index = folder.path().join("b.tar.volumes.json");
+    let text = inspect(&index).await;
+    let (count, last) = (set.volumes.len(), &set.volumes.last().unwrap().name);
+    assert!(text.contains(&format!("volumes {count}: b.tar.001 to {last}")), "{text}");
+    std::fs::remove_file(folder.path().join("b.tar.002")).unwrap();
+    assert!(inspect(&index).await.contains("missing b.tar.002"));
 }

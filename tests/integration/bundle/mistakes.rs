@@ -75,6 +75,115 @@ async fn a_file_that_is_not_a_bundle_is_identified_with_a_remedy() {
     }
 }
 
+/// A tar with entries that are links, as `docker save` wrote them before version 25.
+fn tar_with_links(path: &Path, kind: tar::EntryType) {
+    let mut builder = tar::Builder::new(fs::File::create(path).unwrap());
+    let mut append = |name: &str, kind: tar::EntryType| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(0);
+        if kind != tar::EntryType::Regular {
+            header.set_link_name("../1/layer.tar").unwrap();
+        }
+        header.set_cksum();
+        builder.append_data(&mut header, name, std::io::empty()).unwrap();
+    };
+    append("1/layer.tar", tar::EntryType::Regular);
+    append("2/layer.tar", kind);
+    append("manifest.json", tar::EntryType::Regular);
+    append("repositories", tar::EntryType::Regular);
+    builder.finish().unwrap();
+}
+
+/// "`2/layer.tar` is a symbolic link: a bundle holds regular files only"
+#[tokio::test]
+async fn a_docker_archive_with_links_is_identified_with_both_remedies() {
+    let folder = tempfile::tempdir().unwrap();
+    let case =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/cases/09-docker-archive-with-symlinks/in.tar");
+    let mut paths = vec![(folder.path().join("symbolic.tar"), tar::EntryType::Symlink)];
+    paths.push((folder.path().join("hard.tar"), tar::EntryType::Link));
+    for (path, kind) in &paths {
+        tar_with_links(path, *kind);
+    }
+    let mut paths: Vec<PathBuf> = paths.into_iter().map(|(path, _)| path).collect();
+    paths.extend(case.is_file().then_some(case));
+    for path in &paths {
+        for command in COMMANDS {
+            let text = "looks like an archive of `docker save` before Docker 25";
+            assert_refused(command, path, 3, text, "save it again with Docker 25").await;
+            assert_refused(command, path, 3, text, "skopeo copy docker-archive:FILE oci-archive:NEW").await;
+        }
+        let piped = import(Path::new("-"), "127.0.0.1:1/mirror", &[]).stdin(fs::read(path).unwrap());
+        let outcome = piped.run().await.expect_code(3);
+        assert!(outcome.stderr.contains("skopeo copy docker-archive:"), "{outcome}");
+    }
+}
+
+/// macOS adds a `._NAME` to every file that it archives or copies to a FAT disk.
+#[tokio::test]
+async fn metadata_of_macos_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let hex = "0".repeat(64);
+    tar(&at("mac.tar"), &["./._oci-layout", "oci-layout", &format!("blobs/sha256/._{hex}")]);
+    let magic = [&[0, 5, 0x16, 7, 0, 2, 0, 0][..], b"Mac OS X        ", &[0; 4072]].concat();
+    fs::write(at("._b.tar"), &magic).unwrap();
+    fs::write(at("._b.tar.volumes.json"), magic).unwrap();
+    let found = "it is a macOS metadata file (AppleDouble)";
+    for command in COMMANDS {
+        assert_refused(command, &at("mac.tar"), 3, found, "COPYFILE_DISABLE=1").await;
+        for name in ["._b.tar", "._b.tar.volumes.json"] {
+            assert_refused(command, &at(name), 3, found, "does not begin with `._`").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_layout_in_a_subfolder_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("outer/thoras");
+    fs::create_dir_all(&inner).unwrap();
+    SampleImage::multi_platform("1").write_oci_layout(&inner);
+    let archive = folder.path().join("outer.tar");
+    tar(&archive, &["thoras/index.json", "thoras/oci-layout", "thoras/blobs/sha256/x"]);
+    for command in COMMANDS {
+        let text = "is not an OCI image layout, but its folder `thoras` is";
+        assert_refused(command, &folder.path().join("outer"), 3, text, "pass that folder").await;
+        assert_refused(command, &archive, 3, text, "unpack the archive and pass that folder").await;
+    }
+    let piped = import(Path::new("-"), "127.0.0.1:1/mirror", &[]).stdin(fs::read(archive).unwrap());
+    assert!(piped.run().await.expect_code(3).stderr.contains("but its folder `thoras` is"));
+}
+
+/// 93 lines, one for each missing blob.
+#[tokio::test]
+async fn a_truncated_file_is_one_line() {
+    let team = Team::start().await;
+    let bytes = team.bundle().bytes;
+    let path = team.file(&bytes[..bytes.len() / 2]);
+    for command in [COMMANDS[0], COMMANDS[2], COMMANDS[3]] {
+        let outcome = Mirror::new(command.iter().copied()).arg(&path).run().await.expect_code(6);
+        let lines: Vec<&str> = outcome.stderr.lines().filter(|line| !line.starts_with("hint: ")).collect();
+        assert_eq!(lines.len(), 1, "{outcome}");
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+        let kib = |length: usize| format!("{:.1}", length as f64 / 1024.0);
+        let amount = format!("is truncated: {} of {} KiB", kib(bytes.len() / 2), kib(bytes.len()));
+        assert!(lines[0].contains(&amount), "{amount}: {outcome}");
+    }
+}
+
+#[tokio::test]
+async fn a_bundle_that_exists_only_in_volumes_is_found_by_the_hint() {
+    let team = Team::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    team.bundle().write_volumes(folder.path(), "b.tar", 40_000);
+    let path = folder.path().join("b.tar");
+    for command in COMMANDS {
+        assert_refused(command, &path, 3, "No such file", "the bundle is in volumes: pass ").await;
+    }
+}
+
 #[tokio::test]
 async fn a_folder_without_a_layout_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -202,3 +202,87 @@ async fn damaged_bundles_are_refused_at_startup() {
     let refused = serve(junk.path(), None).await.err().unwrap();
     assert!(matches!(refused, ServeError::Storage(StorageError::Bundle(_))), "{refused}");
 }
+
+/// A client that does not check digests stored damaged layers, and those that do could not tell the reason.
+#[tokio::test]
+async fn damaged_content_never_leaves_a_bundle_whole() {
+    let mut layout = Layout::new();
+    let layer = bytes_of(700_001);
+    layout.add(Some(WEB), &layer);
+    layout.add(Some(NODE), b"small");
+    let damage = |bytes: &[u8]| {
+        let path = layout.path_of(&Digest::sha256(bytes));
+        let mut damaged = bytes.to_vec();
+        damaged[bytes.len() / 2] ^= 1;
+        std::fs::write(path, damaged).unwrap();
+    };
+    damage(&layer);
+    damage(b"small");
+    for path in [layout.folder.path(), &layout.tar()] {
+        let registry = serve(path, None).await.unwrap();
+        let url = format!("/v2/services/web/blobs/{}", Digest::sha256(&layer));
+        let answer = registry.get(&url).await;
+        assert_eq!(answer.status(), StatusCode::OK, "its head is sent before its end is read");
+        answer.bytes().await.expect_err("the connection is cut");
+        let mut stream = registry.connect().await;
+        stream.write_all(format!("GET {url} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut received = Vec::new();
+        let _ = stream.read_to_end(&mut received).await;
+        assert!(received.len() < layer.len(), "the last piece is held back");
+        let small = registry.get(&format!("/v2/prom/node/blobs/{}", Digest::sha256(b"small"))).await;
+        let error = assert_refused(small, StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN").await;
+        assert!(error["message"].as_str().unwrap().contains("do not have the digest"), "{error}");
+    }
+}
+
+/// Of a folder with many images only the index is read at startup. It kept one file open for each of them.
+#[tokio::test]
+async fn a_folder_of_many_images_keeps_no_file_open() {
+    let mut layout = Layout::new();
+    let manifest = layout.add(Some("reg.example.com/team/app0:1"), b"layer");
+    let index = layout.images[0].clone();
+    layout.images = (0..1500)
+        .map(|number| {
+            let mut named = index.clone();
+            named["annotations"] =
+                json!({ "org.opencontainers.image.ref.name": format!("reg.example.com/team/app{number}:1") });
+            named
+        })
+        .collect();
+    layout.add(Some("reg.example.com/team/other:1"), b"other layer");
+    let missing = json!({ "mediaType": OCI_INDEX, "digest": Digest::sha256(b"missing"), "size": 7 });
+    layout.name(missing, Some("reg.example.com/team/missing:1"));
+    let open_files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = open_files();
+    let registry = serve(layout.folder.path(), None).await.unwrap();
+    assert!(open_files() < before + 100, "{} files are open", open_files() - before);
+    let list: Value = registry.get("/v2/_catalog?n=3").await.json().await.unwrap();
+    assert_eq!(list["repositories"], json!(["app0", "app1", "app10"]));
+    let layer = Digest::sha256(b"layer");
+    // In any order: a blob before any manifest of its repository, and a child before its index.
+    let blob = registry.get(&format!("/v2/app7/blobs/{layer}")).await;
+    assert_eq!(blob.bytes().await.unwrap(), "layer");
+    let child = registry.get(&format!("/v2/app8/manifests/{}", manifest["digest"].as_str().unwrap())).await;
+    assert_eq!(header(&child, "content-type"), OCI_MANIFEST);
+    let root = registry.get("/v2/app1499/manifests/1").await;
+    assert_eq!(header(&root, "docker-content-digest"), index["digest"]);
+    assert_eq!(root.json::<Value>().await.unwrap()["manifests"], json!([manifest]));
+    let elsewhere = registry.get(&format!("/v2/other/blobs/{layer}")).await;
+    assert_refused(elsewhere, StatusCode::NOT_FOUND, "BLOB_UNKNOWN").await;
+    assert_eq!(registry.get("/v2/missing/manifests/1").await.status(), StatusCode::NOT_FOUND);
+    let path = layout.path_of(&manifest["digest"].as_str().unwrap().parse().unwrap());
+    std::fs::write(path, "{}").unwrap();
+    let damaged = registry.get("/v2/app9/manifests/1").await;
+    assert_refused(damaged, StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN").await;
+}
+
+#[tokio::test]
+async fn a_layout_in_a_subfolder_is_named() {
+    let mut layout = Layout::new();
+    layout.add(Some(WEB), b"layer");
+    let parent = tempfile::tempdir().unwrap();
+    std::fs::rename(layout.folder.path(), parent.path().join("thoras")).unwrap();
+    let refused = serve(parent.path(), None).await.err().unwrap();
+    assert!(refused.to_string().contains("but its folder `thoras` is"), "{refused}");
+    assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1);
+}

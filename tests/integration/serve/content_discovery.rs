@@ -96,3 +96,83 @@ async fn referrers_of_a_missing_manifest_are_an_empty_list() {
     let answer = registry.get("/v2/unknown/referrers/latest").await;
     assert_refused(answer, StatusCode::BAD_REQUEST, "DIGEST_INVALID").await;
 }
+
+/// Follows the links of a list and returns its pages.
+async fn pages(registry: &Registry, mut path: String, field: &str) -> Vec<Value> {
+    let mut pages = Vec::new();
+    loop {
+        let answer = registry.get(&path).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        let link = answer.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
+        pages.push(answer.json::<Value>().await.unwrap()[field].clone());
+        let Some(link) = link else { return pages };
+        link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().clone_into(&mut path);
+    }
+}
+
+#[tokio::test]
+async fn referrers_come_in_pages() {
+    let (_root, registry) = Registry::start().await;
+    let subject = Digest::sha256(registry.push_image("a", "v1", "subject").await.as_bytes());
+    let mut pushed = Vec::new();
+    for number in 0..5 {
+        let kind = if number % 2 == 0 { "application/x.even+json" } else { "application/x.odd" };
+        let mut manifest = registry.image("a", &number.to_string()).await;
+        manifest["artifactType"] = json!(kind);
+        // Three of them fill a page.
+        manifest["annotations"] = json!({ "text": "x".repeat(90_000) });
+        manifest["subject"] = descriptor(OCI_MANIFEST, &subject, 1);
+        let text = manifest.to_string();
+        let digest = Digest::sha256(text.as_bytes());
+        let answer = registry.put_manifest("a", digest.as_str(), OCI_MANIFEST, &text).await;
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        pushed.push((digest.to_string(), kind));
+    }
+    pushed.sort();
+    let digests = |pages: Vec<Value>| -> Vec<Vec<String>> {
+        let of_page = |page: Value| {
+            let entries = page.as_array().unwrap().clone();
+            entries.iter().map(|entry| entry["digest"].as_str().unwrap().to_owned()).collect()
+        };
+        pages.into_iter().map(of_page).collect()
+    };
+    let path = format!("/v2/a/referrers/{subject}");
+    let found = digests(pages(&registry, path.clone(), "manifests").await);
+    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1], "a page has at most 256 KiB");
+    assert_eq!(found.concat(), pushed.iter().map(|(digest, _)| digest.clone()).collect::<Vec<_>>());
+    let filtered = format!("{path}?artifactType=application%2Fx.even%2Bjson&n=1");
+    let found = digests(pages(&registry, filtered, "manifests").await);
+    let even = pushed.iter().filter(|(_, kind)| kind.contains("even"));
+    assert_eq!(found, even.map(|(digest, _)| vec![digest.clone()]).collect::<Vec<_>>());
+}
+
+/// An entry of the list with 8 MiB of annotations would be read for each of 512 connections.
+#[tokio::test]
+async fn a_referrer_with_huge_annotations_is_listed_without_them() {
+    let (_root, registry) = Registry::start().await;
+    let subject = Digest::sha256(registry.push_image("a", "v1", "subject").await.as_bytes());
+    let mut manifest = registry.image("a", "x").await;
+    manifest["artifactType"] = json!("application/x.large");
+    manifest["annotations"] = json!({ "text": "x".repeat(300_000) });
+    manifest["subject"] = descriptor(OCI_MANIFEST, &subject, 1);
+    let answer = registry.put_manifest("a", "large", OCI_MANIFEST, &manifest.to_string()).await;
+    assert_eq!(answer.status(), StatusCode::CREATED);
+    let listed = referrers(&registry, &format!("/v2/a/referrers/{subject}")).await;
+    assert_eq!(listed[0]["artifactType"], "application/x.large");
+    assert_eq!(listed[0].get("annotations"), None);
+}
+
+#[tokio::test]
+async fn the_catalog_lists_repositories_in_pages() {
+    let (_root, registry) = Registry::start().await;
+    assert_eq!(pages(&registry, "/v2/_catalog".to_owned(), "repositories").await, [json!([])]);
+    for repository in ["b", "a/b", "a", "a/b/c", "a-b"] {
+        registry.push_image(repository, "1", "layer").await;
+    }
+    let all = pages(&registry, "/v2/_catalog".to_owned(), "repositories").await;
+    assert_eq!(all, [json!(["a", "a-b", "a/b", "a/b/c", "b"])]);
+    let two = pages(&registry, "/v2/_catalog?n=2".to_owned(), "repositories").await;
+    assert_eq!(two, [json!(["a", "a-b"]), json!(["a/b", "a/b/c"]), json!(["b"])]);
+    let answer = registry.put("/v2/_catalog", "").await;
+    assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+}

@@ -202,3 +202,141 @@ async fn abandoned_uploads_are_removed_while_running() {
     tokio::time::timeout(Duration::from_secs(30), swept).await.expect("it is never swept");
     assert_refused(registry.put(&upload, "").await, StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN").await;
 }
+
+/// A connection from another address of the loopback network.
+async fn connect_from(registry: &Registry, last: u8) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+    socket.connect(registry.address).await.unwrap()
+}
+
+async fn asked(stream: &mut TcpStream) -> u16 {
+    stream.write_all(b"GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let status = tokio::time::timeout(Duration::from_secs(10), status_line(stream)).await;
+    let status = status.expect("no answer in time");
+    stream.read_exact(&mut [0; 2]).await.unwrap();
+    status
+}
+
+#[tokio::test]
+async fn open_uploads_are_limited_for_each_client() {
+    let limits = Limits { open_uploads_per_client: 2, ..Limits::default() };
+    let (_root, registry) = Registry::limited(limits).await;
+    let first = registry.open_upload("a").await;
+    registry.open_upload("b").await;
+    let refused = registry.post("/v2/a/blobs/uploads/").await;
+    assert_eq!(header(&refused, "retry-after"), "60");
+    assert_refused(refused, StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS").await;
+    let mut other = connect_from(&registry, 2).await;
+    let request = b"POST /v2/a/blobs/uploads/ HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+    other.write_all(request).await.unwrap();
+    assert_eq!(status_line(&mut other).await, 202, "another client is not affected");
+    registry.delete(&first).await;
+    registry.open_upload("a").await;
+}
+
+/// Some clients open an upload for each blob that they could mount, and never use it.
+#[tokio::test]
+async fn uploads_without_bytes_are_swept_first() {
+    let limits = Limits { empty_upload_time: Duration::from_millis(50), ..Limits::default() };
+    let (_root, registry) = Registry::limited(limits).await;
+    let (empty, used) = (registry.open_upload("a").await, registry.open_upload("a").await);
+    registry.patch(&used, 0, b"half a bl").await;
+    let swept = async {
+        while registry.get(&empty).await.status() != StatusCode::NOT_FOUND {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), swept).await.expect("it is never swept");
+    assert_eq!(registry.get(&used).await.status(), StatusCode::NO_CONTENT);
+}
+
+/// A refused body was read for as long as its sender dripped: hours for a few MiB.
+#[tokio::test]
+async fn a_refused_body_is_dropped_within_seconds() {
+    let (_root, registry) = Registry::limited(Limits { refused_body_time: SHORT, ..Limits::default() }).await;
+    let mut stream = registry.connect().await;
+    let head = "PUT /v2/A/manifests/x HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut reader, mut writer) = stream.into_split();
+    let dripping = tokio::spawn(async move {
+        let mut drops = tokio::time::interval(SHORT / 20);
+        while writer.write_all(&[b'x'; 100]).await.is_ok() {
+            drops.tick().await;
+        }
+    });
+    let mut first = [0; 12];
+    let answered = tokio::time::timeout(Duration::from_secs(10), reader.read_exact(&mut first)).await;
+    answered.expect("it reads on").unwrap();
+    assert_eq!(&first, b"HTTP/1.1 400");
+    tokio::time::timeout(Duration::from_secs(10), dripping)
+        .await
+        .expect("the connection stays open")
+        .unwrap();
+}
+
+/// One address took every connection, and the others waited until it was done.
+#[tokio::test]
+async fn one_address_leaves_connections_to_the_others() {
+    let (_root, registry) = Registry::limited(Limits { connections: 4, ..Limits::default() }).await;
+    let mut busy = Vec::new();
+    for _ in 0..20 {
+        busy.push(registry.connect().await);
+    }
+    for stream in busy.iter_mut().take(3) {
+        assert_eq!(asked(stream).await, 200);
+    }
+    let mut other = connect_from(&registry, 2).await;
+    assert_eq!(asked(&mut other).await, 200);
+}
+
+/// With a single slot, an idle connection of one address ends as soon as another address waits.
+#[tokio::test]
+async fn idle_and_silent_connections_make_room_for_another_address() {
+    let (_root, registry) = Registry::limited(Limits { connections: 1, ..Limits::default() }).await;
+    let mut idle = registry.connect().await;
+    assert_eq!(asked(&mut idle).await, 200);
+    let mut second = connect_from(&registry, 2).await;
+    assert_eq!(asked(&mut second).await, 200);
+    assert_eq!(read_to_close(&mut idle).await, "");
+    drop(second);
+    let silent = connect_from(&registry, 3).await;
+    // Let it take the slot.
+    tokio::time::sleep(SHORT).await;
+    let mut fourth = connect_from(&registry, 4).await;
+    assert_eq!(asked(&mut fourth).await, 200);
+    drop(silent);
+}
+
+/// 512 connections could take 4 GiB. A manifest waits in a file until a thread parses it.
+#[tokio::test]
+async fn large_manifests_wait_in_files() {
+    let (root, registry) = Registry::start().await;
+    let uploads = root.path().join("uploads");
+    let body = vec![b' '; 4 * 1024 * 1024];
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let mut stream = registry.connect().await;
+        let head = format!(
+            "PUT /v2/a/manifests/x HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+            body.len() + 1
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&body).await.unwrap();
+        streams.push(stream);
+    }
+    let size =
+        || files_below(&uploads).iter().map(|path| path.metadata().map_or(0, |file| file.len())).sum::<u64>();
+    let arrived = async {
+        while size() < 7 * body.len() as u64 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), arrived).await.expect("they are elsewhere");
+    for stream in &mut streams {
+        stream.write_all(b" ").await.unwrap();
+        assert_eq!(status_line(stream).await, 400, "spaces are not a manifest");
+    }
+    drop(streams);
+    assert_eq!(files_below(&uploads), Vec::<PathBuf>::new());
+}

@@ -136,3 +136,34 @@ async fn no_symbolic_link_escapes_the_folder() {
     assert_refused(answer, StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN").await;
     assert_eq!(files_below(outside.path()).len(), 1);
 }
+
+#[tokio::test]
+async fn content_that_the_client_has_is_not_sent_again() {
+    let (_root, registry) = Registry::start().await;
+    let manifest = registry.push_image("a", "v1", "layer").await;
+    let (root, layer) = (Digest::sha256(manifest.as_bytes()), Digest::sha256(b"layer"));
+    for (path, digest) in [
+        ("/v2/a/manifests/v1".to_owned(), &root),
+        (format!("/v2/a/manifests/{root}"), &root),
+        (format!("/v2/a/blobs/{layer}"), &layer),
+    ] {
+        for method in [Method::GET, Method::HEAD] {
+            let tag = header(&registry.get(&path).await, "etag").to_owned();
+            let conditional =
+                |tag: &str| registry.request(method.clone(), &path).header("if-none-match", tag);
+            let same = conditional(&tag).send().await.unwrap();
+            assert_eq!(same.status(), StatusCode::NOT_MODIFIED, "{method} {path}");
+            assert_eq!(
+                (header(&same, "etag"), header(&same, "docker-content-digest")),
+                (tag.as_str(), digest.as_str())
+            );
+            assert!(same.bytes().await.unwrap().is_empty());
+            let other = conditional("\"sha256:0\"").send().await.unwrap();
+            assert_eq!(other.status(), StatusCode::OK, "{method} {path}");
+        }
+    }
+    let missing = registry.request(Method::GET, "/v2/a/manifests/v2").header("if-none-match", "*");
+    assert_eq!(missing.send().await.unwrap().status(), StatusCode::NOT_FOUND);
+    // The connection stays usable after an answer without a body.
+    assert_eq!(registry.get("/v2/").await.status(), StatusCode::OK);
+}

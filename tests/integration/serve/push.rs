@@ -1,5 +1,7 @@
 //! Push: blobs by every method in the specification.
 
+use thoras_mirror::oci::media_type::OCI_INDEX;
+
 use super::*;
 
 async fn assert_pulled(registry: &Registry, repository: &str, digest: &Digest, bytes: &[u8]) {
@@ -260,4 +262,58 @@ async fn a_mount_from_the_same_repository_is_an_existence_check() {
         StatusCode::CREATED
     );
     assert_eq!(registry.post(&path).await.status(), StatusCode::CREATED);
+}
+
+/// The body of a chunk without a length was taken in whatever its range said.
+#[tokio::test]
+async fn a_streamed_chunk_has_the_length_of_its_range() {
+    let (_root, registry) = Registry::start().await;
+    let bytes = bytes_of(600_000);
+    let upload = registry.open_upload("a").await;
+    let streamed = async |range: String, bytes: &[u8]| {
+        let pieces: Vec<_> =
+            bytes.chunks(100_000).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
+        let body = reqwest::Body::wrap_stream(futures::stream::iter(pieces));
+        registry
+            .request(Method::PATCH, &upload)
+            .header("content-range", range)
+            .body(body)
+            .send()
+            .await
+            .unwrap()
+    };
+    assert_eq!(streamed("0-99".to_owned(), &bytes[..100]).await.status(), StatusCode::ACCEPTED);
+    for length in [1, 299_000, 400_000, 599_900] {
+        let refused = streamed("100-300099".to_owned(), &bytes[100..100 + length]).await;
+        assert_eq!(header(&refused, "range"), "0-99", "{length}: nothing of it is kept");
+        assert_eq!(header(&refused, "location"), upload);
+        assert_refused(refused, StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID").await;
+        assert_eq!(header(&registry.get(&upload).await, "range"), "0-99");
+    }
+    assert_eq!(streamed("100-300099".to_owned(), &bytes[100..300_100]).await.status(), StatusCode::ACCEPTED);
+    let digest = Digest::sha256(&bytes[..300_100]);
+    assert_eq!(registry.put(&format!("{upload}?digest={digest}"), "").await.status(), StatusCode::CREATED);
+    assert_pulled(&registry, "a", &digest, &bytes[..300_100]).await;
+}
+
+#[tokio::test]
+async fn a_sparse_index_is_accepted_only_on_request() {
+    let root = tempfile::tempdir().unwrap();
+    let missing = Digest::sha256(b"a manifest that was not pushed");
+    for (allow_sparse, status) in [(false, StatusCode::BAD_REQUEST), (true, StatusCode::CREATED)] {
+        let registry = Registry::with(Options { allow_sparse, ..Options::new(root.path()) }).await.unwrap();
+        let image = registry.push_image("a", "v1", "layer").await;
+        let digest = Digest::sha256(image.as_bytes());
+        let index = json!({
+            "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [
+                descriptor(OCI_MANIFEST, &digest, image.len()), descriptor(OCI_MANIFEST, &missing, 10)],
+        });
+        let answer = registry.put_manifest("a", "sparse", OCI_INDEX, &index.to_string()).await;
+        assert_eq!(answer.status(), status);
+        // The blobs of an image are required nevertheless.
+        let text = image.replace(Digest::sha256(b"layer").as_str(), missing.as_str());
+        let answer = registry.put_manifest("a", "blobs", OCI_MANIFEST, &text).await;
+        assert_refused(answer, StatusCode::BAD_REQUEST, "MANIFEST_BLOB_UNKNOWN").await;
+        registry.stop().await;
+    }
 }

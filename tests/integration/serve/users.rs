@@ -162,3 +162,23 @@ async fn a_file_that_admits_no_user_is_refused_at_startup() {
     assert!(matches!(source.problem, LineProblem::NotBcrypt { how: "hashed with MD5", .. }), "{source}");
     assert!(!folder.path().join("registry").exists(), "nothing was created");
 }
+
+/// bcrypt hashes 72 bytes: a longer password was accepted with any end.
+#[tokio::test]
+async fn a_password_beyond_72_bytes_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let htpasswd = folder.path().join("htpasswd");
+    let longest = "p".repeat(72);
+    std::fs::write(&htpasswd, line("ann", &longest)).unwrap();
+    let users = Some(UserFile { htpasswd, pushers: Vec::new() });
+    let options = Options { users, ..Options::new(folder.path().join("registry")) };
+    let registry = Registry::with(options).await.unwrap();
+    let status = async |password: &str| {
+        login(registry.request(Method::GET, "/v2/"), "ann", password).send().await.unwrap()
+    };
+    assert_eq!(status(&longest).await.status(), StatusCode::OK);
+    let answer = status(&format!("{longest}and more")).await;
+    assert!(header(&answer, "www-authenticate").starts_with("Basic "));
+    let error = assert_refused(answer, StatusCode::UNAUTHORIZED, "UNAUTHORIZED").await;
+    assert!(error["message"].as_str().unwrap().contains("more than 72 bytes"), "{error}");
+}

@@ -63,6 +63,11 @@ impl Serving {
         Self { child, address, stdout, stderr }
     }
 
+    /// The process's id.
+    pub fn process(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();

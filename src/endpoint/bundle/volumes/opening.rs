@@ -72,6 +72,10 @@ pub(crate) fn open(paths: &[PathBuf]) -> Result<Opened, BundleError> {
 
 /// Whether a file is the index of volumes, by its name or by its first bytes.
 fn is_index(path: &Path) -> bool {
+    // macOS adds such files when it copies to other disks.
+    if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("._")) {
+        return false;
+    }
     if path.to_string_lossy().ends_with(SUFFIX) {
         return true;
     }

@@ -13,14 +13,17 @@ use crate::{
     serve::{
         names::{RepositoryName, TagName},
         routes::Reference,
-        storage::StoredManifest,
+        storage::{StoredManifest, VisitReferrer},
     },
 };
+
+/// How many missing blobs or manifests a refusal names.
+const MOST_MISSING: usize = 100;
 
 /// Why a manifest was not stored.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::serve) enum PutError {
-    /// The repository lacks content that the manifest references.
+    /// The repository lacks content that the manifest references: the first of it, at most [`MOST_MISSING`].
     #[error("the repository lacks {} of the manifest's blobs or manifests", .0.len())]
     Missing(Vec<Digest>),
     /// The disk failed.
@@ -64,6 +67,9 @@ impl FolderStorage {
             };
             if !present {
                 missing.push(digest.clone());
+            }
+            if missing.len() >= MOST_MISSING {
+                break;
             }
         }
         Ok(missing)
@@ -147,20 +153,29 @@ impl FolderStorage {
         Ok(manifest.and_then(|manifest| manifest.referrer).map(|referrer| referrer.subject))
     }
 
-    /// The descriptors (JSON) of the referrers of `subject`, in the order of their digests.
-    pub(in crate::serve) fn referrers(
+    /// Visits the referrers of `subject` after `after`, in the order of their digests.
+    pub(in crate::serve) fn visit_referrers(
         &self,
         name: &RepositoryName,
         subject: &Digest,
-    ) -> io::Result<Vec<String>> {
+        after: Option<&Digest>,
+        visit: &mut VisitReferrer<'_>,
+    ) -> io::Result<()> {
         let folder = referrers_folder(name, subject);
-        let mut names = self.folder.list(&folder)?;
-        names.sort_unstable();
-        let mut descriptors = Vec::with_capacity(names.len());
-        for name in names {
+        let names = self.folder.list(&folder)?;
+        let digests = names.iter().filter_map(|name| name.replacen('-', ":", 1).parse::<Digest>().ok());
+        let mut digests: Vec<Digest> =
+            digests.filter(|digest| after.is_none_or(|after| digest > after)).collect();
+        digests.sort_unstable();
+        for digest in digests {
             // An entry that was deleted since the folder was listed is left out.
-            descriptors.extend(self.folder.read_text(&format!("{folder}/{name}"))?);
+            let Some(entry) = self.folder.read_text(&referrer_path(name, subject, &digest))? else {
+                continue;
+            };
+            if !visit(&digest, entry)? {
+                break;
+            }
         }
-        Ok(descriptors)
+        Ok(())
     }
 }

@@ -42,7 +42,8 @@ use crate::{
     serve::names::{RepositoryName, TagName},
 };
 
-const MARKER: &str = "registry.json";
+/// The file that makes a folder a registry.
+pub(in crate::serve) const MARKER: &str = "registry.json";
 /// The incomplete marker: a first startup that was killed leaves it behind.
 const UNFINISHED_MARKER: &str = ".registry.json.partial";
 const FORMAT: &str = "thoras-mirror-registry";
@@ -175,6 +176,29 @@ impl FolderStorage {
             }
         }
         Ok(false)
+    }
+
+    /// The repositories that anything was ever pushed to, in ASCII order; any `most` of them, if there are more.
+    pub(in crate::serve) fn repositories(&self, most: usize) -> io::Result<Vec<RepositoryName>> {
+        let mut found = Vec::new();
+        let mut parents = vec![String::new()];
+        while let Some(parent) = parents.pop() {
+            if found.len() >= most {
+                break;
+            }
+            for folder in self.folder.list_folders(&format!("repositories{parent}"))? {
+                if !folder.starts_with('_') {
+                    parents.push(format!("{parent}/{folder}"));
+                }
+            }
+            if let Ok(name) = RepositoryName::new(parent.trim_start_matches('/'))
+                && self.has_repository(&name)?
+            {
+                found.push(name);
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
     }
 
     fn adding_references(&self) -> RwLockReadGuard<'_, ()> {

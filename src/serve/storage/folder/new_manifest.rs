@@ -8,6 +8,10 @@ use crate::{
     oci::{Descriptor, Digest, MediaType, RawManifest, manifest::ManifestError},
 };
 
+/// The largest entry in a list of referrers, in bytes. A larger entry is listed without its annotations, which are in
+/// the manifest itself.
+const LARGEST_ENTRY: usize = 256 * 1024;
+
 /// A manifest to store, with its requirements.
 #[derive(Debug)]
 pub(in crate::serve) struct NewManifest {
@@ -86,7 +90,11 @@ fn describe_referrer(raw: &RawManifest) -> Result<Vec<u8>, ManifestError> {
         artifact_type: stated.or_else(|| origin.config.map(|config| config.media_type)),
         annotations: origin.annotations,
     };
-    serde_json::to_vec(&entry).map_err(unreadable)
+    let written = serde_json::to_vec(&entry).map_err(unreadable)?;
+    if written.len() <= LARGEST_ENTRY {
+        return Ok(written);
+    }
+    serde_json::to_vec(&Entry { annotations: None, ..entry }).map_err(unreadable)
 }
 
 #[cfg(test)]

@@ -1,0 +1,113 @@
+//! A layout in a folder of which only the index has been read, for thousands of images.
+
+use std::{
+    collections::HashMap,
+    io::{self, BufReader, Read},
+    path::Path,
+};
+
+use bytes::Bytes;
+use serde::{Deserialize, de::IgnoredAny};
+
+use super::{
+    error::BundleError,
+    index::{self, IndexDocument},
+    names,
+    reader::LARGEST_MARKER,
+    storage::{BlobReader, Storage},
+};
+use crate::{
+    lock::{Lock, Placement, SCHEMA},
+    oci::Digest,
+};
+
+/// The number of bytes that are read at a time.
+const PIECE: usize = 256 * 1024;
+
+/// Such a layout.
+#[derive(Debug)]
+pub(crate) struct UnreadLayout {
+    pub(crate) storage: Storage,
+    pub(crate) index: Bytes,
+    /// How the images are named, if this program wrote the layout.
+    pub(crate) placement: Option<Placement>,
+    /// The number of blobs that a delta leaves out.
+    pub(crate) left_out: usize,
+}
+
+/// The parts of a lock that matter here. Of a lock of 20 MiB they are a few lines.
+#[derive(Deserialize)]
+struct Outline {
+    schema: String,
+    #[serde(default)]
+    destinations: Vec<Placement>,
+    #[serde(default)]
+    base: Option<BaseOutline>,
+}
+
+#[derive(Deserialize)]
+struct BaseOutline {
+    blobs: HashMap<Digest, Vec<IgnoredAny>>,
+}
+
+impl UnreadLayout {
+    /// Opens a folder whose index has more than `most` images; `None` for any other.
+    pub(crate) fn open(path: &Path, most: usize) -> Result<Option<Self>, BundleError> {
+        let storage = Storage::open_folder(path)?;
+        let Some(marker) = storage.small(names::MARKER, LARGEST_MARKER)? else { return Ok(None) };
+        let Some(bytes) = storage.small(names::INDEX, index::LARGEST)? else { return Ok(None) };
+        if !names::is_marker(&marker) || index::images_at_most(&bytes) <= most {
+            return Ok(None);
+        }
+        let document = IndexDocument::parse(&bytes)?;
+        let (placement, left_out) = match storage.file(names::LOCK)? {
+            Some(lock) => outline(&lock, &document, path)?,
+            None => (None, 0),
+        };
+        drop(document);
+        Ok(Some(Self { storage, index: bytes, placement, left_out }))
+    }
+}
+
+fn outline(
+    lock: &BlobReader,
+    index: &IndexDocument<'_>,
+    path: &Path,
+) -> Result<(Option<Placement>, usize), BundleError> {
+    let limit = index::largest_lock(index.count());
+    if lock.size() > limit {
+        return Err(BundleError::TooLarge { name: names::LOCK, limit });
+    }
+    if let Some(expected) = &index.lock()? {
+        let found = super::hashing::hash_with_progress(lock, expected, lock.size(), |_| ());
+        let found = found.map_err(|error| BundleError::unreadable(path, error))?.finish();
+        if found != *expected {
+            return Err(BundleError::Lock(format!("its digest is not {expected}, as in index.json")));
+        }
+    }
+    let reader = BufReader::with_capacity(PIECE, Sequential { reader: lock, offset: 0 });
+    let unreadable = |error: serde_json::Error| BundleError::Lock(error.to_string());
+    let outline: Outline = serde_json::from_reader(reader).map_err(unreadable)?;
+    if outline.schema == SCHEMA {
+        let left_out = outline.base.map_or(0, |base| base.blobs.len());
+        return Ok((outline.destinations.into_iter().next(), left_out));
+    }
+    let lock = Lock::from_slice(&lock.whole(names::LOCK, limit, path)?).map_err(BundleError::Lock)?;
+    Ok((lock.placement().cloned(), lock.base.map_or(0, |base| base.blobs.len())))
+}
+
+/// Reads a blob from its beginning.
+struct Sequential<'a> {
+    reader: &'a BlobReader,
+    offset: u64,
+}
+
+impl Read for Sequential<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.reader.size().saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let length = left.min(buffer.len());
+        self.reader.read_exact_at(buffer.get_mut(..length).unwrap_or_default(), self.offset)?;
+        self.offset += length as u64;
+        Ok(length)
+    }
+}
