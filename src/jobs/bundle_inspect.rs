@@ -30,6 +30,10 @@ pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Resu
             Err(error) => failures.push(Failure { kind: Kind::Integrity, ..error.failure() }),
         }
     }
+    let left_out = |is_skipped: bool| {
+        let images = head.left_out().filter(|image| image.is_skipped() == is_skipped);
+        images.map(|image| image.source.clone()).collect()
+    };
     Ok(BundleContents {
         id: head.id().clone(),
         path: bundle.path().display().to_string(),
@@ -37,7 +41,8 @@ pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Resu
         chart: head.lock.as_ref().and_then(|lock| lock.chart.clone()),
         base: head.lock.as_ref().and_then(delta_base),
         images,
-        left_out: head.left_out().cloned().collect(),
+        left_out: left_out(false),
+        skipped: left_out(true),
         failures,
     })
 }

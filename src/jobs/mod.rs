@@ -16,6 +16,7 @@ pub(crate) mod export;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod inspect;
+mod names;
 mod open_bundle;
 mod record;
 pub(crate) mod serve;

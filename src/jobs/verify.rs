@@ -4,7 +4,10 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use futures::{StreamExt, stream};
 
-use super::images::{enumerate, name_all, warn_of_idle_waivers};
+use super::{
+    images::{enumerate, warn_of_idle_waivers},
+    names::{self, ToName, earlier},
+};
 use crate::{
     confirm::Level,
     endpoint::{Cause, Error, Operation, Source},
@@ -12,9 +15,9 @@ use crate::{
     error::{Failure, Kind},
     event::EventSink,
     lock::{Lock, LockedCopy, LockedImage, Placement},
-    oci::{ChartIdentity, Digest, Mapping, Naming, Platform, Reference, Target, mapping::Root},
+    oci::{ChartIdentity, Digest, Mapping, Platform, Reference, Target, mapping::Root},
     outcome::{Command, Repair, RunOutcome},
-    pipeline::{self, Expectation, Unknown},
+    pipeline::{self, Expectation, Unknown, mirror::skip_reason},
     problem::Side,
     request::{self, Access, CompareWith, NamingRule, Verify},
     waiver::Waivers,
@@ -25,12 +28,12 @@ const AT_ONCE: usize = 16;
 
 pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
-    let Verify { with, level, platforms: _, login, registries } = request;
+    let Verify { with, level, platforms: _, strict: _, login, registries } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
     let Comparison { root, destinations, expectations, chart, repair } = match with {
         CompareWith::Lock { path, .. } => with_lock(path, request, &*events)?,
-        CompareWith::Source { selection, root, naming, foreign_layers } => {
-            let mirror = Mirror { root, naming, foreign_layers: *foreign_layers };
+        CompareWith::Source { selection, root, naming, foreign_layers, lock } => {
+            let mirror = Mirror { root, naming, foreign_layers: *foreign_layers, lock };
             with_source(&mirror, selection, request, &access, &*events).await?
         }
     };
@@ -69,7 +72,7 @@ fn with_lock(path: &Path, request: &Verify, events: &dyn EventSink) -> Result<Co
             lock.images.iter().flat_map(|image| image.destinations.iter().map(move |copy| (image, copy)));
         let here: Vec<Expectation> = copies
             .filter(|(_, copy)| copy.to == placement.to)
-            .map(|(image, copy)| expectation(&lock, image, copy, &waivers))
+            .map(|(image, copy)| expectation(&lock, image, copy, &waivers, request.strict))
             .collect();
         if let Some(command) = request.sync_from_lock(&lock, placement, root).as_ref().map(request::repair) {
             match &mut repair {
@@ -89,7 +92,13 @@ fn with_lock(path: &Path, request: &Verify, events: &dyn EventSink) -> Result<Co
 }
 
 /// The expectation for one copy of an image.
-fn expectation(lock: &Lock, image: &LockedImage, copy: &LockedCopy, waivers: &Waivers) -> Expectation {
+fn expectation(
+    lock: &Lock,
+    image: &LockedImage,
+    copy: &LockedCopy,
+    waivers: &Waivers,
+    strict: bool,
+) -> Expectation {
     let is_waived =
         |platform: &Platform| image.waived.contains(platform) || waivers.covers(&image.source, platform);
     let (waived, platforms) = lock.platforms.iter().cloned().partition(is_waived);
@@ -100,11 +109,21 @@ fn expectation(lock: &Lock, image: &LockedImage, copy: &LockedCopy, waivers: &Wa
             repository: copy.reference.repository().clone(),
             tag: copy.reference.tag().unwrap_or("latest").to_owned(),
         }),
-        digest: image.digest.clone().filter(|_| copy.confirmed).ok_or(Unknown::NeverConfirmed),
+        digest: image.digest.clone().filter(|_| copy.confirmed).ok_or_else(|| {
+            let is_skipped = image.optional && !copy.confirmed && !strict;
+            if is_skipped { Unknown::Skipped(skipped_by_the_lock()) } else { Unknown::NeverConfirmed }
+        }),
         platforms,
         waived,
         foreign_layers: lock.foreign_layers.into(),
+        optional: image.optional,
     }
+}
+
+/// Why an optional image is not at the destination.
+fn skipped_by_the_lock() -> Failure {
+    Failure::new(Kind::Image, "the run that wrote the lock skipped it")
+        .with_hint("nothing may need it; --strict makes this an error")
 }
 
 /// The lock's destinations. A login applies to one registry.
@@ -140,6 +159,8 @@ struct Mirror<'a> {
     root: &'a Root,
     naming: &'a NamingRule,
     foreign_layers: bool,
+    /// The lock whose names `sync` keeps.
+    lock: &'a Path,
 }
 
 /// Every image of the chart or list, with its current digest at the source.
@@ -150,21 +171,29 @@ async fn with_source(
     access: &Access,
     events: &dyn EventSink,
 ) -> Result<Comparison, Failure> {
-    let Mirror { root, naming, foreign_layers } = *mirror;
-    let found = enumerate(selection, events).await?;
-    let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
-    let placement = naming.placement(Some(root), Naming::default(), found.source_prefix, None);
-    let mappings = name_all(&placement, root, &references)?;
+    let Mirror { root, naming, foreign_layers, lock } = *mirror;
+    let found = enumerate(selection, request.strict, events).await?;
+    let to_name = ToName::found(&found);
+    let references = to_name.references.clone();
+    let (_, mappings) = to_name
+        .below(root, naming, earlier(lock, events).as_ref())
+        .map_err(|error| names::failure(&error))?;
+    let optional = found.optional();
     let source = access.source()?;
     let (waivers, required) = (request.platforms.waivers(), &request.platforms.required);
     warn_of_idle_waivers(&waivers, &references, events);
     let expectations = stream::iter(mappings)
         .map(|mapping| async {
-            let digest = resolve(&source, &mapping, request.level).await.map_err(Unknown::Source);
+            let optional = optional.contains(&mapping.source);
+            let resolved = resolve(&source, &mapping, request.level, optional).await;
+            let digest = resolved.map_err(|error| match skip_reason(&error) {
+                Some(because) if optional && !request.strict => Unknown::Skipped(because),
+                _ => Unknown::Source(error),
+            });
             let is_waived = |platform: &Platform| waivers.covers(&mapping.source, platform);
             let (waived, platforms) = required.iter().cloned().partition(is_waived);
             let (image, foreign_layers) = (Arc::new(mapping), foreign_layers.into());
-            Expectation { image, digest, platforms, waived, foreign_layers }
+            Expectation { image, digest, platforms, waived, foreign_layers, optional }
         })
         .buffered(AT_ONCE)
         .collect()
@@ -175,10 +204,18 @@ async fn with_source(
 }
 
 /// The current digest at the source. A HEAD request, which does not count against pull quotas, is enough unless every
-/// byte is verified.
-async fn resolve<S: Source>(source: &S, mapping: &Mapping, level: Level) -> Result<Digest, Error> {
+/// byte is verified. A digest needs no request, unless the source may not provide it.
+async fn resolve<S: Source>(
+    source: &S,
+    mapping: &Mapping,
+    level: Level,
+    optional: bool,
+) -> Result<Digest, Error> {
     let repository = mapping.source.repository();
     let found = match mapping.source.target() {
+        pinned @ Target::Digest(_) if optional => {
+            source.manifest(repository, &pinned).await?.map(|manifest| manifest.digest().clone())
+        }
         Target::Digest(digest) => Some(digest),
         tag @ Target::Tag(_) if level == Level::Bytes => {
             source.manifest(repository, &tag).await?.map(|manifest| manifest.digest().clone())

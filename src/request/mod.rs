@@ -60,7 +60,8 @@ impl Request {
         Ok(match command {
             Command::Images(args) => {
                 check_stdin(&Stdin { selection: Some(&args.selection), ..Stdin::default() })?;
-                Self::Images(Images { selection: selection::selection(args.selection, false) })
+                let strict = args.selection.strict;
+                Self::Images(Images { selection: selection::selection(args.selection, false), strict })
             }
             Command::Sync(args) => Self::Sync(Box::new(Sync::new(*args)?)),
             Command::Verify(args) => Self::Verify(Box::new(Verify::new(*args)?)),
@@ -112,6 +113,8 @@ fn check_stdin(stdin: &Stdin<'_>) -> Result<(), Failure> {
 /// `images`
 pub(crate) struct Images {
     pub(crate) selection: Selection,
+    /// Fail if a chart is named but not rendered.
+    pub(crate) strict: bool,
 }
 
 /// `inspect`
@@ -139,6 +142,8 @@ impl Inspect {
 /// `doctor`
 pub(crate) struct Doctor {
     pub(crate) selection: Selection,
+    /// Whether `sync` would fail because of optional images and charts that are not rendered.
+    pub(crate) strict: bool,
     pub(crate) destination: Destination,
     pub(crate) registries: RegistrySettings,
     /// The lock that `sync` would write.
@@ -156,6 +161,7 @@ impl Doctor {
             login: Some(&args.destination.login),
         })?;
         Ok(Self {
+            strict: args.selection.strict,
             selection: selection::selection(args.selection, false),
             destination: Destination::new(args.destination)?,
             registries: RegistrySettings::new(args.registries)?,

@@ -1,7 +1,11 @@
 //! Writes a bundle. Every image is resolved first, because the offset of every blob must be known before the first
 //! byte is written. Then the blobs are copied as to any other destination, and the file is read back and renamed.
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use tokio::io::AsyncWrite;
 
@@ -23,7 +27,7 @@ use crate::{
     lock::{Base, Lock, Placement},
     oci::{ChartIdentity, Descriptor, Digest, Mapping, Reference},
     outcome::{Bytes, Mirrored, Status},
-    pipeline::{Options, mirror},
+    pipeline::{Options, mirror, mirror::two_digests},
     problem::Problem,
     units,
 };
@@ -35,6 +39,8 @@ pub(super) struct Contents {
     pub(super) chart: Option<ChartIdentity>,
     /// How to name images where the bundle is imported.
     pub(super) placement: Placement,
+    /// The names that they get there, unless several would get one name.
+    pub(super) names: Vec<Mapping>,
     /// The blobs that the far side already has.
     pub(super) base: Option<Base>,
 }
@@ -164,8 +170,42 @@ impl<S: Source> Exporter<S> {
             mirror(Arc::clone(&self.source), Arc::new(EmptyDestination), mappings, options, events).await;
         for image in &mut mirrored {
             image.outcome.destination = image.outcome.source.to_string();
+            if let Some(message) = image.outcome.skip_message() {
+                let image = Some(image.outcome.source.clone());
+                self.events.emit(Event::Warning { image, message });
+            }
         }
+        self.refuse_two_digests(&mut mirrored);
         mirrored
+    }
+
+    /// Fails images that would share a tag where the bundle is imported but have different digests. An optional image
+    /// never fails one that is not.
+    fn refuse_two_digests(&self, mirrored: &mut [Mirrored]) {
+        let names: HashMap<&Reference, &Mapping> =
+            self.contents.names.iter().map(|name| (&name.source, name)).collect();
+        let resolved: Vec<(&Mapping, Digest, bool)> = ready(mirrored)
+            .filter_map(|Mirrored { outcome, .. }| {
+                Some((*names.get(&outcome.source)?, outcome.digest.clone()?, outcome.optional))
+            })
+            .collect();
+        let mut by_destination: HashMap<String, Vec<&(&Mapping, Digest, bool)>> = HashMap::new();
+        for image in &resolved {
+            by_destination.entry(image.0.destination()).or_default().push(image);
+        }
+        for image in ready(mirrored) {
+            let Some(name) = names.get(&image.outcome.source) else { continue };
+            let Some(digest) = &image.outcome.digest else { continue };
+            let others = by_destination.get(&name.destination()).into_iter().flatten();
+            let differs = |(_, found, optional): &&&(&Mapping, Digest, bool)| {
+                found != digest && (image.outcome.optional || !optional)
+            };
+            let mut others = others.filter(differs);
+            if let Some((other, found, _)) = others.next() {
+                image.outcome.failure = Some(two_digests(name, digest, other, found));
+                image.outcome.status = Status::Failed;
+            }
+        }
     }
 
     /// A bundle of the images that have not failed.
@@ -180,7 +220,7 @@ impl<S: Source> Exporter<S> {
 
     /// The lock inside the bundle. It is written before the blobs, so it is correct only for a complete bundle.
     fn lock(&self, mirrored: &[Mirrored]) -> Lock {
-        let Contents { chart, placement, base } = self.contents.clone();
+        let Contents { chart, placement, base, names: _ } = self.contents.clone();
         let Options { platforms, foreign_layers, .. } = &self.options;
         let mut lock = Lock::new(chart, placement, platforms, *foreign_layers, mirrored);
         // Blobs that only a failed image needs are neither in the bundle nor left out of it.
@@ -192,11 +232,8 @@ impl<S: Source> Exporter<S> {
             base
         });
         lock.base = base;
-        let failed: HashSet<&Reference> = mirrored
-            .iter()
-            .filter(|image| image.outcome.failure_kind().is_some())
-            .map(|image| &image.outcome.source)
-            .collect();
+        let failed: HashSet<&Reference> =
+            mirrored.iter().filter(|image| !is_ready(image)).map(|image| &image.outcome.source).collect();
         for image in &mut lock.images {
             let is_whole = !failed.contains(&image.source);
             image.destinations.iter_mut().for_each(|copy| copy.confirmed = is_whole);
@@ -316,9 +353,13 @@ fn under_its_own_name(reference: &Reference) -> Mapping {
     Mapping { source, pinned: None, repository, tag: bundle::tag_of(reference) }
 }
 
-/// The images that have not failed.
+/// The images for the bundle: those that have neither failed nor been skipped.
 fn ready(mirrored: &mut [Mirrored]) -> impl Iterator<Item = &mut Mirrored> {
-    mirrored.iter_mut().filter(|image| image.outcome.failure_kind().is_none())
+    mirrored.iter_mut().filter(|image| is_ready(image))
+}
+
+fn is_ready(image: &Mirrored) -> bool {
+    image.outcome.failure_kind().is_none() && !image.outcome.is_skipped_optional()
 }
 
 fn failed(mirrored: &[Mirrored]) -> usize {

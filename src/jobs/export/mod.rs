@@ -12,6 +12,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 use self::exporter::{Contents, Exporter, Written};
 use super::{
     images::{enumerate, packaged_chart, warn_of_idle_waivers},
+    names::{self, ToName, earlier},
     record::Record,
 };
 use crate::{
@@ -19,8 +20,8 @@ use crate::{
     error::Failure,
     event::{EventSink, warn},
     lock::Base,
-    oci::{Naming, Reference},
     outcome::{BundleSummary, Command, RunOutcome},
+    pipeline::Options,
     request::{Access, Export, ExportTo, VolumeSize},
 };
 
@@ -29,23 +30,30 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     let Export { to, base, keep_going, lock, selection, naming, registries, platforms, .. } = request;
     let files = output(to, &*events)?;
     let access = Access::open(registries, Arc::clone(&events))?;
-    let found = enumerate(selection, &*events).await?;
-    let mut references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
+    let found = enumerate(selection, request.copy.strict, &*events).await?;
+    let to_name = ToName::found(&found);
+    let references = to_name.references.clone();
     let waivers = platforms.waivers();
     warn_of_idle_waivers(&waivers, &references, &*events);
-    let chart = found.package.as_ref().map(|package| package.reference.clone());
-    references.extend(chart.clone());
     let record = Record::prepare(lock.as_deref())?;
+    let earlier = lock.as_deref().and_then(|path| earlier(path, &*events));
+    let in_bundle = to_name.in_bundle(naming, earlier.as_ref());
+    let (placement, mappings) = in_bundle.map_err(|error| names::failure(&error))?;
     let contents = Contents {
         chart: found.chart.clone(),
-        placement: naming.placement(None, Naming::default(), found.source_prefix, chart),
+        placement,
+        names: mappings,
         base: base.as_deref().map(|path| read_base(path, &*events)).transpose()?,
     };
     let foreign_layers = request.foreign_layers.into();
+    let optional = found.optional();
     let source = access.source()?.with_foreign_layers(foreign_layers);
     let exporter = Exporter {
         source: Arc::new(ChartSource::new(source, packaged_chart(found.package))),
-        options: request.copy.options(platforms.required.clone(), waivers, foreign_layers),
+        options: Options {
+            optional,
+            ..request.copy.options(platforms.required.clone(), waivers, foreign_layers)
+        },
         contents,
         keep_going: *keep_going,
         events,

@@ -45,7 +45,8 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         ImportFrom::Stdin => Box::pin(job.standard_input()).await?,
         ImportFrom::Files(paths) => job.files(paths).await?,
     };
-    images.extend(plan.left_out.iter().map(parts::left_out));
+    let left_out = plan.left_out.iter();
+    images.extend(left_out.map(|(mapping, is_skipped)| parts::left_out(mapping, *is_skipped, &*job.events)));
     let copied = Copied {
         command: Command::BundleImport,
         started,
@@ -75,7 +76,7 @@ impl Job<'_> {
     async fn files(&self, paths: &[PathBuf]) -> Result<(Plan, Vec<Mirrored>), Failure> {
         let keep_going = self.request.keep_going;
         let bundle = open(paths, &*self.events)?;
-        let mut plan = Plan::new(&bundle, self.request)?;
+        let mut plan = Plan::new(&bundle, self.request, &*self.events)?;
         self.describe(&bundle, &plan);
         let affected = plan.split(|image| bundle.problems(&image.root))?;
         if !affected.is_empty() && !keep_going {

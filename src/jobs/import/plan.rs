@@ -1,16 +1,24 @@
 //! Which images are imported, and how: flags win over the bundle's lock.
 
+use std::collections::BTreeSet;
+
 use super::{
-    super::open_bundle::expect_id,
+    super::{
+        names::{ToName, earlier},
+        open_bundle::expect_id,
+    },
     names::{self, Imported},
 };
 use crate::{
     endpoint::bundle::Bundle,
     error::{Failure, Kind},
-    lock::{Lock, Placement},
-    oci::{ChartIdentity, Digest, Mapping, Naming, Platform, Reference, mapping::common_prefix},
+    event::EventSink,
+    lock::{Lock, LockedImage, Placement},
+    oci::{
+        ChartIdentity, Digest, Mapping, MappingError, Naming, Platform, Reference, mapping::common_prefix,
+    },
     pipeline::Options,
-    request::{Import, Platforms},
+    request::{Destination, Import, Platforms},
     waiver::{Waiver, Waivers},
 };
 
@@ -24,36 +32,59 @@ pub(super) struct Plan {
     pub(super) placement: Placement,
     pub(super) chart: Option<ChartIdentity>,
     pub(super) options: Options,
-    /// Images that the export left out because they failed. They also fail here, and the lock records them.
-    pub(super) left_out: Vec<Mapping>,
+    /// Images that are not in the bundle, and whether the export skipped them because they are optional. Images that
+    /// failed there also fail here. The lock records them.
+    pub(super) left_out: Vec<(Mapping, bool)>,
 }
 
 impl Plan {
     /// Makes the plan, going by the head of the bundle.
-    pub(super) fn new(bundle: &Bundle, request: &Import) -> Result<Self, Failure> {
+    pub(super) fn new(bundle: &Bundle, request: &Import, events: &dyn EventSink) -> Result<Self, Failure> {
         expect_id(bundle, request.expect.as_ref())?;
         let (head, lock) = (bundle.head(), bundle.head().lock.as_ref());
         head.check_lock().map_err(|error| error.failure())?;
         let images = names::images(head, &request.names, bundle.path())?;
         let mut references: Vec<Reference> = images.iter().map(|image| image.reference.clone()).collect();
         let exported = lock.and_then(Lock::placement);
-        let (naming, source_prefix) = match exported {
-            Some(placement) => (placement.naming, placement.source_prefix.clone()),
-            None => (Naming::default(), common_prefix(&references)),
-        };
-        let root = &request.destination.root;
-        let chart = exported.and_then(|placement| placement.chart.clone());
-        let rule = &request.destination.naming;
-        let placement = rule.placement(Some(root), naming, source_prefix, chart);
-        references.extend(head.left_out().cloned());
-        let mut mappings = placement.namer(root.clone()).map_all(&references).map_err(|error| {
-            Failure::from_error(Kind::Usage, &error).with_hint("give them different names with --naming full")
-        })?;
+        let source_prefix = common_prefix(&references);
+        let mut rule = exported.cloned().unwrap_or_else(|| Placement {
+            to: None,
+            naming: Naming::default(),
+            source_prefix,
+            chart: None,
+            in_full: BTreeSet::new(),
+        });
+        let Destination { root, naming, .. } = &request.destination;
+        if !naming.agrees_with(&rule) {
+            rule.in_full.clear();
+        }
+        references.extend(head.left_out().map(|image| image.source.clone()));
+        let to_name = ToName { references, yielding: optional(lock), placement: rule };
+        let earlier = earlier(&request.lock, events);
+        let (placement, mut mappings) =
+            to_name.below(root, naming, earlier.as_ref()).map_err(|error| refused(&error))?;
         let left_out = mappings.split_off(images.len());
+        let left_out = left_out.into_iter().zip(head.left_out().map(LockedImage::is_skipped)).collect();
         let (id, chart) = (head.id().clone(), lock.and_then(|lock| lock.chart.clone()));
         let options = options(request, lock);
         Ok(Self { id, images, mappings, placement, chart, options, left_out })
     }
+}
+
+/// Two images would get one name.
+fn refused(error: &MappingError) -> Failure {
+    Failure::from_error(Kind::Usage, error).with_hint(match error {
+        MappingError::SeveralDigests { .. } => {
+            "a tag can have only one digest: export the bundle without the others"
+        }
+        _ => "give them different names with --naming full",
+    })
+}
+
+/// The images that were only mentioned.
+fn optional(lock: Option<&Lock>) -> BTreeSet<Reference> {
+    let images = lock.iter().flat_map(|lock| &lock.images);
+    images.filter(|image| image.optional).map(|image| image.source.clone()).collect()
 }
 
 fn options(request: &Import, lock: Option<&Lock>) -> Options {
@@ -65,5 +96,6 @@ fn options(request: &Import, lock: Option<&Lock>) -> Options {
     let platforms = request.platforms.clone().or_else(|| lock.map(|lock| lock.platforms.clone()));
     let platforms = platforms.unwrap_or_else(Platforms::default_required);
     let foreign_layers = lock.is_some_and(|lock| lock.foreign_layers).into();
-    request.copy.options(platforms, Waivers::new(waivers), foreign_layers)
+    let options = request.copy.options(platforms, Waivers::new(waivers), foreign_layers);
+    Options { optional: optional(lock), ..options }
 }

@@ -25,7 +25,7 @@ impl Job<'_> {
     pub(super) async fn standard_input(&self) -> Result<(Plan, Vec<Mirrored>), Failure> {
         let mut incoming = Incoming::new(input()?);
         let (bundle, kept, next) = incoming.head().await.map_err(|error| error.failure())?;
-        let mut plan = Plan::new(&bundle, self.request)?;
+        let mut plan = Plan::new(&bundle, self.request, &*self.events)?;
         self.describe(&bundle, &plan);
         let base = self.base(&bundle, &mut plan).await?;
         let pushed = KnownBlobs::default();
