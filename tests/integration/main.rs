@@ -23,6 +23,7 @@ mod inspect;
 mod lock_v1;
 mod mistakes;
 mod network;
+mod optional;
 mod secrets;
 mod serve;
 mod serve_bundle;

@@ -1,0 +1,118 @@
+//! `app:1` and `app:1@DIGEST` in one chart.
+
+use super::*;
+
+struct Pinned {
+    site: Site,
+    tag: String,
+    digest: String,
+    pinned: String,
+}
+
+async fn pinned() -> Pinned {
+    let site = Site::start().await;
+    let tag = site.image("team/app:1");
+    let digest = SampleImage::multi_platform("1").root().digest.to_string();
+    let pinned = format!("{tag}@{digest}");
+    Pinned { site, tag, digest, pinned }
+}
+
+/// Another image under the tag 1.
+fn moved() -> SampleImage {
+    SampleImage { tag: "1".to_owned(), ..SampleImage::multi_platform("moved") }
+}
+
+#[tokio::test]
+async fn a_tag_and_the_same_tag_pinned_are_one_destination_in_sync_and_in_bundles() {
+    let Pinned { site, tag, digest, pinned } = pinned().await;
+    let rendered = site.manifests(&[&tag, &pinned], &[]);
+    let outcome = site.sync(&rendered, &["-o", "json"]).run().await.expect_success();
+    let synced = document(&outcome);
+    for image in [&tag, &pinned] {
+        assert_eq!(entry(&synced, image)["destination"], format!("{}/app:1", site.to()));
+        assert_eq!(entry(&synced, image)["digest"], digest);
+    }
+    assert_eq!(site.tags(), ["mirror/app:1"]);
+    site.run(&["verify"], &[]).run().await.expect_success();
+    site.run(&["sync", "--locked", "--to", &site.to()], &[]).run().await.expect_success();
+    let export = ["bundle", "export", "-o", "b.tar", "--rendered", rendered.to_str().unwrap()];
+    site.run(&export, &[]).run().await.expect_success();
+    site.run(&["bundle", "verify", "b.tar"], &[]).run().await.expect_success();
+    for (file, stdin) in [("b.tar", false), ("-", true)] {
+        std::fs::remove_file(site.folder.path().join("thoras-mirror.lock")).unwrap();
+        site.destination.with_store(|store| store.repositories.clear());
+        let mut import = site.run(&["bundle", "import", "--to", &site.to(), file], &[]);
+        if stdin {
+            import = import.stdin_from(std::fs::File::open(site.folder.path().join("b.tar")).unwrap());
+        }
+        import.run().await.expect_success();
+        assert_eq!(site.tags(), ["mirror/app:1"]);
+        site.run(&["verify"], &[]).run().await.expect_success();
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_moved_after_it_was_pinned_fails_before_anything_is_pushed() {
+    let Pinned { site, tag, digest, pinned } = pinned().await;
+    let moved = moved();
+    site.add("team/app", &moved);
+    let rendered = site.manifests(&[&tag, &pinned], &[]);
+    let outcome = site.sync(&rendered, &[]).run().await.expect_code(1);
+    let causes = [
+        format!("{tag} is {} at the source", moved.root().digest),
+        format!("{pinned} is pinned to {digest}"),
+    ];
+    for cause in &causes {
+        assert!(outcome.stderr.contains(cause), "{outcome}");
+    }
+    assert_eq!(site.tags(), [""; 0]);
+    let export = ["bundle", "export", "-o", "b.tar", "--rendered", rendered.to_str().unwrap()];
+    let outcome = site.run(&export, &[]).run().await.expect_code(1);
+    assert!(causes.iter().all(|cause| outcome.stderr.contains(cause)), "{outcome}");
+    assert!(!site.folder.path().join("b.tar").exists());
+    let glob = format!("*@{digest}");
+    site.sync(&rendered, &["--exclude", &glob]).run().await.expect_success();
+}
+
+#[tokio::test]
+async fn a_pinned_mention_never_fails_the_tag_of_a_pod_spec() {
+    let Pinned { site, tag, pinned, .. } = pinned().await;
+    site.add("team/app", &moved());
+    let rendered = site.manifests(&[&tag], &[&pinned]);
+    let outcome = site.sync(&rendered, &["-o", "json"]).run().await.expect_code(1);
+    let document = document(&outcome);
+    assert_eq!(entry(&document, &tag)["status"], "copied");
+    assert_eq!(entry(&document, &pinned)["status"], "failed");
+    let tagged = site.destination.with_store(|store| store.repository("mirror/app").tags["1"].to_string());
+    assert_eq!(tagged, moved().root().digest.to_string());
+}
+
+#[tokio::test]
+async fn one_tag_with_two_digests_is_refused_before_any_request() {
+    let Pinned { site, tag, pinned, .. } = pinned().await;
+    let other = format!("{tag}@sha256:{}", "2".repeat(64));
+    let rendered = site.manifests(&[&pinned, &other], &[]);
+    let rendered = rendered.to_str().unwrap();
+    for command in [
+        &["sync", "--to", &site.to()][..],
+        &["bundle", "export", "-o", "b.tar"],
+        &["verify", "--to", &site.to()],
+    ] {
+        let outcome = site.run(command, &["--rendered", rendered]).run().await.expect_code(2);
+        assert!(outcome.stderr.contains("2 images would give"), "{outcome}");
+        assert!(outcome.stderr.contains("app:1 different digests:"), "{outcome}");
+        assert!(outcome.stderr.contains("a tag can have only one digest"), "{outcome}");
+    }
+    assert_eq!(site.source.requests().len() + site.destination.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_mention_of_another_digest_gives_way() {
+    let Pinned { site, tag, pinned, .. } = pinned().await;
+    let moved = moved();
+    let other = format!("{tag}@{}", moved.root().digest);
+    site.add("team/app", &moved);
+    let rendered = site.manifests(&[&pinned], &[&other]);
+    site.sync(&rendered, &[]).run().await.expect_success();
+    assert_eq!(site.tags(), ["mirror/127.0.0.1-PORT/team/app:1", "mirror/app:1"]);
+}
