@@ -72,13 +72,13 @@ impl ToName {
         Ok((complete, mappings))
     }
 
-    /// The naming rule of a bundle, and the names that its images get where it is imported; no names if the rule gives
-    /// several images one name, which the import can still change. `earlier` is the lock of an earlier export.
+    /// The naming rule of a bundle, and the names that its images get where it is imported. `earlier` is the lock of an
+    /// earlier export.
     pub(super) fn in_bundle(
         self,
         rule: &NamingRule,
         earlier: Option<&Lock>,
-    ) -> Result<(Placement, Vec<Mapping>), MappingError> {
+    ) -> (Placement, Result<Vec<Mapping>, MappingError>) {
         let Self { references, yielding, placement } = self;
         let recorded = earlier
             .and_then(Lock::names_in_bundle)
@@ -87,14 +87,28 @@ impl ToName {
             recorded.map_or_else(|| placement.clone(), |recorded| recorded.placement.clone());
         let mut placement = rule.placement(None, naming, source_prefix, placement.chart);
         let namer = placement.namer(Root::unknown()).with_names_in_full(in_full).with_yielding(yielding);
-        match namer.map_all(&references) {
-            Ok(mappings) => {
-                placement.in_full = namer.named_in_full(&mappings);
-                Ok((placement, mappings))
-            }
-            Err(MappingError::Collision { .. }) => Ok((placement, Vec::new())),
-            Err(error) => Err(error),
+        let mappings = namer.map_all(&references).map_err(without_root);
+        if let Ok(mappings) = &mappings {
+            placement.in_full = namer.named_in_full(mappings);
         }
+        (placement, mappings)
+    }
+}
+
+/// The error with the destination's name below the root, which is not known.
+fn without_root(error: MappingError) -> MappingError {
+    let below = |name: String| {
+        let below = name.strip_prefix(&format!("{}/", Root::unknown())).map(str::to_owned);
+        below.unwrap_or(name)
+    };
+    match error {
+        MappingError::SeveralDigests { destination, sources } => {
+            MappingError::SeveralDigests { destination: below(destination), sources }
+        }
+        MappingError::Collision { destination, sources } => {
+            MappingError::Collision { destination: below(destination), sources }
+        }
+        name @ MappingError::Name { .. } => name,
     }
 }
 

@@ -15,6 +15,7 @@ use std::{
 use futures::{StreamExt, stream};
 use tokio::task::JoinSet;
 
+use super::shared_tags::{SharedTags, two_digests};
 use crate::{
     confirm::{self, Expected, Level, Survey},
     endpoint::{Cause, Destination, Error, Operation, Source},
@@ -300,7 +301,7 @@ impl<S: Source, D: Destination> Run<S, D> {
                 }
             };
             if let Some(found) = found.filter(|found| found != digest) {
-                return Err(two_digests(image, digest, other, &found).into());
+                return Err(two_digests(&image.destination(), (image, digest), (other, &found)).into());
             }
         }
         Ok(())
@@ -416,43 +417,6 @@ pub(crate) fn skip_reason(error: &Error) -> Option<Failure> {
     causes.insert(0, message);
     let reason = Failure { causes, ..Failure::new(kind, unavailable.to_string()) };
     Some(reason.with_hint("nothing may need it; --strict makes this an error"))
-}
-
-/// Images that would share a tag at the destination, such as `app:1` and `app:1@sha256:…`: they must have one digest.
-#[derive(Default)]
-struct SharedTags(HashMap<String, Vec<Arc<Mapping>>>);
-
-impl SharedTags {
-    fn of(images: &[Arc<Mapping>]) -> Self {
-        let mut by_destination: HashMap<String, Vec<Arc<Mapping>>> = HashMap::new();
-        for image in images {
-            by_destination.entry(image.destination()).or_default().push(Arc::clone(image));
-        }
-        by_destination.retain(|_, images| images.len() > 1);
-        Self(by_destination)
-    }
-
-    fn others<'a>(&'a self, image: &'a Mapping) -> impl Iterator<Item = &'a Arc<Mapping>> {
-        let sharing = self.0.get(&image.destination()).into_iter().flatten();
-        sharing.filter(|other| other.source != image.source)
-    }
-}
-
-/// The failure of an image whose tag another image gives a different digest.
-pub(crate) fn two_digests(image: &Mapping, digest: &Digest, other: &Mapping, found: &Digest) -> Failure {
-    let message = format!("{} would have two digests", image.destination());
-    let is = |image: &Mapping, digest: &Digest| match image.source.digest() {
-        Some(_) => format!("{} is pinned to {digest}", image.source),
-        None => format!("{} is {digest} at the source", image.source),
-    };
-    let mut failure = Failure::new(Kind::Image, message).with_hint(
-        "the tag was probably moved after its digest was pinned: update the pinned digest, or leave one of them out \
-         with --exclude",
-    );
-    let mut causes = [is(image, digest), is(other, found)];
-    causes.sort();
-    failure.causes.extend(causes);
-    failure
 }
 
 fn refuse_missing_platforms(graph: &Graph, required: &[Platform]) -> Result<(), Stopped> {

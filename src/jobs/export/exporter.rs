@@ -1,17 +1,14 @@
 //! Writes a bundle. Every image is resolved first, because the offset of every blob must be known before the first
 //! byte is written. Then the blobs are copied as to any other destination, and the file is read back and renamed.
 
-use std::{
-    collections::{HashMap, HashSet},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
 use tokio::io::AsyncWrite;
 
 use super::{
     announce::{OwnerOfBlobs, ResolvingEvents},
     blocking::blocking,
+    import_names::ImportNames,
 };
 use crate::{
     confirm::Level,
@@ -27,7 +24,7 @@ use crate::{
     lock::{Base, Lock, Placement},
     oci::{ChartIdentity, Descriptor, Digest, Mapping, Reference},
     outcome::{Bytes, Mirrored, Status},
-    pipeline::{Options, mirror, mirror::two_digests},
+    pipeline::{Options, mirror},
     problem::Problem,
     units,
 };
@@ -39,8 +36,8 @@ pub(super) struct Contents {
     pub(super) chart: Option<ChartIdentity>,
     /// How to name images where the bundle is imported.
     pub(super) placement: Placement,
-    /// The names that they get there, unless several would get one name.
-    pub(super) names: Vec<Mapping>,
+    /// The names that they get there.
+    pub(super) names: ImportNames,
     /// The blobs that the far side already has.
     pub(super) base: Option<Base>,
 }
@@ -175,37 +172,8 @@ impl<S: Source> Exporter<S> {
                 self.events.emit(Event::Warning { image, message });
             }
         }
-        self.refuse_two_digests(&mut mirrored);
+        self.contents.names.check(&mut mirrored, &*self.events);
         mirrored
-    }
-
-    /// Fails images that would share a tag where the bundle is imported but have different digests. An optional image
-    /// never fails one that is not.
-    fn refuse_two_digests(&self, mirrored: &mut [Mirrored]) {
-        let names: HashMap<&Reference, &Mapping> =
-            self.contents.names.iter().map(|name| (&name.source, name)).collect();
-        let resolved: Vec<(&Mapping, Digest, bool)> = ready(mirrored)
-            .filter_map(|Mirrored { outcome, .. }| {
-                Some((*names.get(&outcome.source)?, outcome.digest.clone()?, outcome.optional))
-            })
-            .collect();
-        let mut by_destination: HashMap<String, Vec<&(&Mapping, Digest, bool)>> = HashMap::new();
-        for image in &resolved {
-            by_destination.entry(image.0.destination()).or_default().push(image);
-        }
-        for image in ready(mirrored) {
-            let Some(name) = names.get(&image.outcome.source) else { continue };
-            let Some(digest) = &image.outcome.digest else { continue };
-            let others = by_destination.get(&name.destination()).into_iter().flatten();
-            let differs = |(_, found, optional): &&&(&Mapping, Digest, bool)| {
-                found != digest && (image.outcome.optional || !optional)
-            };
-            let mut others = others.filter(differs);
-            if let Some((other, found, _)) = others.next() {
-                image.outcome.failure = Some(two_digests(name, digest, other, found));
-                image.outcome.status = Status::Failed;
-            }
-        }
     }
 
     /// A bundle of the images that have not failed.
@@ -354,7 +322,7 @@ fn under_its_own_name(reference: &Reference) -> Mapping {
 }
 
 /// The images for the bundle: those that have neither failed nor been skipped.
-fn ready(mirrored: &mut [Mirrored]) -> impl Iterator<Item = &mut Mirrored> {
+pub(super) fn ready(mirrored: &mut [Mirrored]) -> impl Iterator<Item = &mut Mirrored> {
     mirrored.iter_mut().filter(|image| is_ready(image))
 }
 

@@ -1,15 +1,19 @@
 //! `bundle export`: writes the images to one file, which is read back before it gets its final name.
 //!
-//! [`exporter`] does the work; [`announce`] and [`blocking`] emit its events.
+//! [`exporter`] does the work; [`announce`] and [`blocking`] emit its events; [`import_names`] looks ahead to the import.
 
 mod announce;
 mod base;
 mod blocking;
 mod exporter;
+mod import_names;
 
 use std::{path::Path, sync::Arc, time::Instant};
 
-use self::exporter::{Contents, Exporter, Written};
+use self::{
+    exporter::{Contents, Exporter, Written},
+    import_names::ImportNames,
+};
 use super::{
     images::{enumerate, packaged_chart, warn_of_idle_waivers},
     names::{self, ToName, earlier},
@@ -17,6 +21,7 @@ use super::{
 };
 use crate::{
     endpoint::{bundle::Output, packaged_chart::ChartSource},
+    enumerate::SelectedFrom,
     error::Failure,
     event::{EventSink, warn},
     lock::Base,
@@ -37,12 +42,13 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     warn_of_idle_waivers(&waivers, &references, &*events);
     let record = Record::prepare(lock.as_deref())?;
     let earlier = lock.as_deref().and_then(|path| earlier(path, &*events));
-    let in_bundle = to_name.in_bundle(naming, earlier.as_ref());
-    let (placement, mappings) = in_bundle.map_err(|error| names::failure(&error))?;
+    let (placement, mappings) = to_name.in_bundle(naming, earlier.as_ref());
+    let is_list = matches!(selection.from, SelectedFrom::List(_) | SelectedFrom::References(_));
+    let names = ImportNames::new(mappings, is_list, &*events).map_err(|error| names::failure(&error))?;
     let contents = Contents {
         chart: found.chart.clone(),
         placement,
-        names: mappings,
+        names,
         base: base.as_deref().map(|path| read_base(path, &*events)).transpose()?,
     };
     let foreign_layers = request.foreign_layers.into();

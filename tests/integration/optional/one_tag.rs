@@ -116,3 +116,25 @@ async fn a_mention_of_another_digest_gives_way() {
     site.sync(&rendered, &[]).run().await.expect_success();
     assert_eq!(site.tags(), ["mirror/127.0.0.1-PORT/team/app:1", "mirror/app:1"]);
 }
+
+/// A bundle holds both under their own names, which other programs read. Only an import gives them one tag.
+#[tokio::test]
+async fn a_listed_tag_with_two_digests_is_exported_with_a_warning_and_refused_by_the_import() {
+    let Pinned { site, tag, pinned, .. } = pinned().await;
+    let moved = moved();
+    let other = format!("{tag}@{}", moved.root().digest);
+    site.add("team/app", &moved);
+    for (second, code) in [(&other, 2), (&tag, 1)] {
+        let export = ["bundle", "export", "-o", "b.tar", &pinned, second];
+        let outcome = site.run(&export, &[]).run().await.expect_success();
+        assert!(
+            outcome.stderr.contains("digests") && outcome.stderr.contains("`bundle import`"),
+            "{outcome}"
+        );
+        let import = ["bundle", "import", "--to", &site.to(), "b.tar"];
+        let outcome = site.run(&import, &[]).run().await.expect_code(code);
+        assert!(outcome.stderr.contains("digests"), "{outcome}");
+        assert_eq!(site.tags(), [""; 0]);
+        std::fs::remove_file(site.folder.path().join("b.tar")).unwrap();
+    }
+}
