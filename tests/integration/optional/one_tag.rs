@@ -6,15 +6,15 @@ struct Pinned {
     site: Site,
     tag: String,
     digest: String,
-    pinned: String,
+    with_digest: String,
 }
 
 async fn pinned() -> Pinned {
     let site = Site::start().await;
     let tag = site.image("team/app:1");
     let digest = SampleImage::multi_platform("1").root().digest.to_string();
-    let pinned = format!("{tag}@{digest}");
-    Pinned { site, tag, digest, pinned }
+    let with_digest = format!("{tag}@{digest}");
+    Pinned { site, tag, digest, with_digest }
 }
 
 /// Another image under the tag 1.
@@ -24,11 +24,11 @@ fn moved() -> SampleImage {
 
 #[tokio::test]
 async fn a_tag_and_the_same_tag_pinned_are_one_destination_in_sync_and_in_bundles() {
-    let Pinned { site, tag, digest, pinned } = pinned().await;
-    let rendered = site.manifests(&[&tag, &pinned], &[]);
+    let Pinned { site, tag, digest, with_digest } = pinned().await;
+    let rendered = site.manifests(&[&tag, &with_digest], &[]);
     let outcome = site.sync(&rendered, &["-o", "json"]).run().await.expect_success();
     let synced = document(&outcome);
-    for image in [&tag, &pinned] {
+    for image in [&tag, &with_digest] {
         assert_eq!(entry(&synced, image)["destination"], format!("{}/app:1", site.to()));
         assert_eq!(entry(&synced, image)["digest"], digest);
     }
@@ -53,14 +53,14 @@ async fn a_tag_and_the_same_tag_pinned_are_one_destination_in_sync_and_in_bundle
 
 #[tokio::test]
 async fn a_tag_that_moved_after_it_was_pinned_fails_before_anything_is_pushed() {
-    let Pinned { site, tag, digest, pinned } = pinned().await;
+    let Pinned { site, tag, digest, with_digest } = pinned().await;
     let moved = moved();
     site.add("team/app", &moved);
-    let rendered = site.manifests(&[&tag, &pinned], &[]);
+    let rendered = site.manifests(&[&tag, &with_digest], &[]);
     let outcome = site.sync(&rendered, &[]).run().await.expect_code(1);
     let causes = [
         format!("{tag} is {} at the source", moved.root().digest),
-        format!("{pinned} is pinned to {digest}"),
+        format!("{with_digest} is pinned to {digest}"),
     ];
     for cause in &causes {
         assert!(outcome.stderr.contains(cause), "{outcome}");
@@ -76,22 +76,22 @@ async fn a_tag_that_moved_after_it_was_pinned_fails_before_anything_is_pushed() 
 
 #[tokio::test]
 async fn a_pinned_mention_never_fails_the_tag_of_a_pod_spec() {
-    let Pinned { site, tag, pinned, .. } = pinned().await;
+    let Pinned { site, tag, with_digest, .. } = pinned().await;
     site.add("team/app", &moved());
-    let rendered = site.manifests(&[&tag], &[&pinned]);
+    let rendered = site.manifests(&[&tag], &[&with_digest]);
     let outcome = site.sync(&rendered, &["-o", "json"]).run().await.expect_code(1);
     let document = document(&outcome);
     assert_eq!(entry(&document, &tag)["status"], "copied");
-    assert_eq!(entry(&document, &pinned)["status"], "failed");
+    assert_eq!(entry(&document, &with_digest)["status"], "failed");
     let tagged = site.destination.with_store(|store| store.repository("mirror/app").tags["1"].to_string());
     assert_eq!(tagged, moved().root().digest.to_string());
 }
 
 #[tokio::test]
 async fn one_tag_with_two_digests_is_refused_before_any_request() {
-    let Pinned { site, tag, pinned, .. } = pinned().await;
+    let Pinned { site, tag, with_digest, .. } = pinned().await;
     let other = format!("{tag}@sha256:{}", "2".repeat(64));
-    let rendered = site.manifests(&[&pinned, &other], &[]);
+    let rendered = site.manifests(&[&with_digest, &other], &[]);
     let rendered = rendered.to_str().unwrap();
     for command in [
         &["sync", "--to", &site.to()][..],
@@ -108,11 +108,11 @@ async fn one_tag_with_two_digests_is_refused_before_any_request() {
 
 #[tokio::test]
 async fn a_mention_of_another_digest_gives_way() {
-    let Pinned { site, tag, pinned, .. } = pinned().await;
+    let Pinned { site, tag, with_digest, .. } = pinned().await;
     let moved = moved();
     let other = format!("{tag}@{}", moved.root().digest);
     site.add("team/app", &moved);
-    let rendered = site.manifests(&[&pinned], &[&other]);
+    let rendered = site.manifests(&[&with_digest], &[&other]);
     site.sync(&rendered, &[]).run().await.expect_success();
     assert_eq!(site.tags(), ["mirror/127.0.0.1-PORT/team/app:1", "mirror/app:1"]);
 }
@@ -120,12 +120,12 @@ async fn a_mention_of_another_digest_gives_way() {
 /// A bundle holds both under their own names, which other programs read. Only an import gives them one tag.
 #[tokio::test]
 async fn a_listed_tag_with_two_digests_is_exported_with_a_warning_and_refused_by_the_import() {
-    let Pinned { site, tag, pinned, .. } = pinned().await;
+    let Pinned { site, tag, with_digest, .. } = pinned().await;
     let moved = moved();
     let other = format!("{tag}@{}", moved.root().digest);
     site.add("team/app", &moved);
     for (second, code) in [(&other, 2), (&tag, 1)] {
-        let export = ["bundle", "export", "-o", "b.tar", &pinned, second];
+        let export = ["bundle", "export", "-o", "b.tar", &with_digest, second];
         let outcome = site.run(&export, &[]).run().await.expect_success();
         assert!(
             outcome.stderr.contains("digests") && outcome.stderr.contains("`bundle import`"),
