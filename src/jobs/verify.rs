@@ -15,7 +15,7 @@ use crate::{
     error::{Failure, Kind},
     event::EventSink,
     lock::{Lock, LockedCopy, LockedImage, Placement},
-    oci::{ChartIdentity, Digest, Mapping, Platform, Reference, Target, mapping::Root},
+    oci::{ChartIdentity, Digest, Mapping, Reference, Target, mapping::Root},
     outcome::{Command, Repair, RunOutcome},
     pipeline::{self, Expectation, Unknown, mirror::skip_reason},
     problem::Side,
@@ -99,9 +99,7 @@ fn expectation(
     waivers: &Waivers,
     strict: bool,
 ) -> Expectation {
-    let is_waived =
-        |platform: &Platform| image.waived.contains(platform) || waivers.covers(&image.source, platform);
-    let (waived, platforms) = lock.platforms.iter().cloned().partition(is_waived);
+    let (waived, platforms) = waivers.split_locked(&image.source, &image.waived, &lock.platforms);
     Expectation {
         image: Arc::new(Mapping {
             source: image.source.clone(),
@@ -190,8 +188,7 @@ async fn with_source(
                 Some(because) if optional && !request.strict => Unknown::Skipped(because),
                 _ => Unknown::Source(error),
             });
-            let is_waived = |platform: &Platform| waivers.covers(&mapping.source, platform);
-            let (waived, platforms) = required.iter().cloned().partition(is_waived);
+            let (waived, platforms) = waivers.split(&mapping.source, required);
             let (image, foreign_layers) = (Arc::new(mapping), foreign_layers.into());
             Expectation { image, digest, platforms, waived, foreign_layers, optional }
         })
