@@ -63,12 +63,13 @@ pub(crate) struct RunOutcome {
 impl RunOutcome {
     /// The outcome of a command with only its images and failures. Fill in the rest with struct update syntax.
     #[must_use]
-    pub(crate) const fn new(
+    pub(crate) fn new(
         command: Command,
         images: Vec<ImageOutcome>,
-        failures: Vec<Failure>,
+        mut failures: Vec<Failure>,
         time: Duration,
     ) -> Self {
+        failures.extend(nothing_left(&images));
         Self {
             command,
             destination: None,
@@ -91,6 +92,20 @@ impl RunOutcome {
     pub(crate) fn failed(command: Command, failure: Failure) -> Self {
         Self::new(command, Vec::new(), vec![failure], Duration::ZERO)
     }
+}
+
+/// The failure of a run that skipped all of its images: an empty mirror or bundle is never what was meant.
+fn nothing_left(images: &[ImageOutcome]) -> Option<Failure> {
+    let is_empty = !images.is_empty() && images.iter().all(ImageOutcome::is_skipped_optional);
+    is_empty.then(|| {
+        let message = match images.len() {
+            1 => "the only image is optional and was skipped, so nothing is left".to_owned(),
+            count => format!("all {count} images are optional and were skipped, so nothing is left"),
+        };
+        Failure::new(Kind::Image, message).with_hint(
+            "check the chart's values and --include; name an image that is needed with --add IMAGE",
+        )
+    })
 }
 
 /// A command, as in `thoras-mirror COMMAND`.
@@ -205,6 +220,12 @@ pub struct ImageOutcome {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Whether it was found only in settings, so that the source may not provide it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
+    /// Why it was skipped although nothing failed, if `status` is `skipped-optional`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped_because: Option<Failure>,
 }
 
 /// The status of an image in one word.
@@ -228,6 +249,8 @@ pub enum Status {
     /// Not started, or not in a bundle, because another image failed: with `--fail-fast`, and in an export without
     /// `--keep-going`.
     Skipped,
+    /// Skipped because it is optional and the source does not provide it. The run does not fail.
+    SkippedOptional,
 }
 
 /// Bytes of blobs, by how they reached the destination.
@@ -273,7 +296,30 @@ impl ImageOutcome {
             milliseconds: 0,
             problems: Vec::new(),
             failure: None,
+            optional: false,
+            skipped_because: None,
         }
+    }
+
+    /// The result of an optional image that is skipped for this reason.
+    #[must_use]
+    pub(crate) fn skipped(image: &Mapping, because: Failure) -> Self {
+        let status = Status::SkippedOptional;
+        Self { optional: true, skipped_because: Some(because), ..Self::new(image, status) }
+    }
+
+    /// Whether it was skipped because it is optional.
+    #[must_use]
+    pub const fn is_skipped_optional(&self) -> bool {
+        matches!(self.status, Status::SkippedOptional)
+    }
+
+    /// Why it was skipped although nothing failed, in one line.
+    #[must_use]
+    pub(crate) fn skip_message(&self) -> Option<String> {
+        let Failure { message, causes, .. } = self.skipped_because.as_ref()?;
+        let causes = if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(": ")) };
+        Some(format!("skipped: optional, {message}{causes}"))
     }
 
     /// Whether the image was read back from the destination and is complete.

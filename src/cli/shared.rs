@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, builder::NonEmptyStringValueParser};
+use clap::{
+    Args,
+    builder::{BoolishValueParser, NonEmptyStringValueParser},
+};
 
 use super::choice;
 use crate::{
@@ -43,6 +46,7 @@ pub(super) const NAMINGS: &[(Naming, &str)] = &[
 /// Which images.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Which images")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub(crate) struct SelectionArgs {
     /// Images to use instead of a chart's
     #[arg(value_name = "IMAGE", conflicts_with_all = ["rendered", "images", "chart"])]
@@ -136,6 +140,11 @@ pub(crate) struct SelectionArgs {
     /// Leave out images that only helm test uses
     #[arg(long)]
     pub no_test_hooks: bool,
+
+    /// Fail if an image that is only mentioned is missing at the source (404, 401, 403 or an unknown host), or if the
+    /// manifests name a chart that is not rendered
+    #[arg(long, env = "THORAS_MIRROR_STRICT", value_parser = BoolishValueParser::new())]
+    pub strict: bool,
 
     /// Keep only images that this glob matches, such as '*services*' (repeatable)
     ///

@@ -55,6 +55,32 @@ pub trait EndpointError: Error + Send + Sync + 'static {
     fn retry(&self) -> Option<Retry> {
         None
     }
+
+    /// Whether the endpoint does not provide what was requested, as opposed to a failure that says nothing about it.
+    fn unavailable(&self) -> Option<Unavailable> {
+        None
+    }
+}
+
+/// Why an endpoint does not provide an image. An optional image may be skipped for these reasons and no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unavailable {
+    /// It does not exist (404).
+    NotFound,
+    /// Access to it is denied (401 or 403). Many registries answer so for images that do not exist.
+    Denied,
+    /// The name of its host does not resolve.
+    UnknownHost,
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::NotFound => "the source has no such image",
+            Self::Denied => "the source denies access to it",
+            Self::UnknownHost => "the name of its host does not resolve",
+        })
+    }
 }
 
 /// What a failure means for the copying code.
@@ -117,6 +143,16 @@ impl Cause {
         match self {
             Self::Endpoint(error) => error.retry(),
             _ if self.is_damage() => Some(Retry::DAMAGED),
+            _ => None,
+        }
+    }
+
+    /// Whether the endpoint does not provide the manifest that was requested.
+    #[must_use]
+    pub fn unavailable(&self) -> Option<Unavailable> {
+        match self {
+            Self::NoSuchManifest => Some(Unavailable::NotFound),
+            Self::Endpoint(error) => error.unavailable(),
             _ => None,
         }
     }

@@ -23,7 +23,7 @@ use futures::stream::BoxStream;
 
 pub use self::{
     body::{OnProgress, Snapshot, Start, VerifiedBody},
-    cause::{Cause, EndpointError, Meaning},
+    cause::{Cause, EndpointError, Meaning, Unavailable},
     error::Error,
     location::{Location, Operation},
     retry::Retry,

@@ -165,6 +165,12 @@ pub struct Enumeration {
 }
 
 impl Enumeration {
+    /// The images that are only mentioned.
+    #[must_use]
+    pub fn optional(&self) -> BTreeSet<Reference> {
+        self.images.iter().filter(|image| image.optional).map(|image| image.reference.clone()).collect()
+    }
+
     /// The images that give way where two would get one name at the destination: they get host and path.
     #[must_use]
     pub fn yielding_names(&self) -> BTreeSet<Reference> {

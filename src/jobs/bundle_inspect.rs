@@ -3,7 +3,7 @@
 use std::{collections::HashMap, str::FromStr as _, sync::Arc};
 
 use super::{
-    import::plan::placement,
+    import::plan::name_below,
     inspect::platforms,
     open_bundle::{open, volumes_beside},
 };
@@ -40,6 +40,10 @@ pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Resu
         }
     }
     failures.extend(bundle.check_has_images().err().map(|error| error.failure()));
+    let left_out = |is_skipped: bool| {
+        let images = head.left_out().filter(|image| image.is_skipped() == is_skipped);
+        images.map(|image| image.source.clone()).collect()
+    };
     Ok(BundleContents {
         id: head.id().clone(),
         path: bundle.path().display().to_string(),
@@ -53,7 +57,8 @@ pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Resu
         chart: head.lock.as_ref().and_then(|lock| lock.chart.clone()),
         base: head.lock.as_ref().and_then(delta_base),
         images,
-        left_out: head.left_out().cloned().collect(),
+        left_out: left_out(false),
+        skipped: left_out(true),
         failures,
     })
 }
@@ -67,13 +72,10 @@ fn destinations(bundle: &Bundle, request: &BundleInspect) -> Result<HashMap<Refe
         Some(root) => root.clone(),
         None => Root::from_str(ANY_REGISTRY).map_err(|error| Failure::from_error(Kind::Usage, &error))?,
     };
-    let placement = placement(head.lock.as_ref(), &references, &request.naming, &root);
-    references.extend(head.left_out().cloned());
+    references.extend(head.left_out().map(|image| image.source.clone()));
     references.sort();
     references.dedup();
-    let mappings = placement.namer(root).map_all(&references).map_err(|error| {
-        Failure::from_error(Kind::Usage, &error).with_hint("give them different names with --naming full")
-    })?;
+    let (_, mappings) = name_below(head.lock.as_ref(), references, &root, &request.naming, None)?;
     let shown = mappings.into_iter().map(|mapping| {
         let name = match request.to {
             Some(_) => mapping.destination(),

@@ -1,14 +1,13 @@
-//! `images`, and the first step of every job on images: finds the images and names them at the destination.
+//! `images`, and the first step of every job on images: finds the images.
 
 use std::sync::Arc;
 
 use crate::{
     endpoint::packaged_chart::PackagedChart,
-    enumerate::{self, ChartOptions, ChartPackage, Enumeration, SelectedFrom, Selection},
+    enumerate::{self, ChartOptions, ChartPackage, Enumeration, Note, NoteKind, SelectedFrom, Selection},
     error::{Failure, Kind},
     event::{EventSink, warn},
-    lock::Placement,
-    oci::{Mapping, Reference, mapping::Root},
+    oci::Reference,
     request::{Access, Images},
     waiver::Waivers,
 };
@@ -16,13 +15,14 @@ use crate::{
 /// Lists the images that would be mirrored, and why.
 pub(crate) async fn run(request: &Images, events: Arc<dyn EventSink>) -> Result<Enumeration, Failure> {
     let access = Access::open(&request.registries, Arc::clone(&events))?;
-    enumerate(&request.selection, &access, &*events).await
+    enumerate(&request.selection, request.strict, &access, &*events).await
 }
 
 /// Finds the images of a selection, and warns about skipped text and unused filters. Fetches a chart that is in a
-/// registry.
+/// registry. With `strict`, a chart that is named but not rendered is a failure.
 pub(super) async fn enumerate(
     selection: &Selection,
+    strict: bool,
     access: &Access,
     events: &dyn EventSink,
 ) -> Result<Enumeration, Failure> {
@@ -33,6 +33,9 @@ pub(super) async fn enumerate(
     let fetched =
         fetched.map(|options| Selection { from: SelectedFrom::Chart(options), ..selection.clone() });
     let found = enumerate::enumerate(fetched.as_ref().unwrap_or(selection)).await?;
+    if strict {
+        refuse_unrendered_charts(&found.notes)?;
+    }
     for note in &found.notes {
         warn(events, note.message());
     }
@@ -65,14 +68,18 @@ pub(super) fn warn_of_idle_waivers(waivers: &Waivers, images: &[Reference], even
     }
 }
 
-/// Gives every image a unique name at the destination.
-pub(super) fn name_all(
-    placement: &Placement,
-    root: &Root,
-    references: &[Reference],
-) -> Result<Vec<Mapping>, Failure> {
-    placement.namer(root.clone()).map_all(references).map_err(|error| {
-        Failure::from_error(Kind::Usage, &error)
-            .with_hint("give them different names with --naming full, or leave an image out with --exclude")
-    })
+/// Fails if the manifests name charts whose images are not known.
+fn refuse_unrendered_charts(notes: &[Note]) -> Result<(), Failure> {
+    let charts: Vec<&Note> = notes.iter().filter(|note| note.kind == NoteKind::ChartNotRendered).collect();
+    if charts.is_empty() {
+        return Ok(());
+    }
+    let message = match charts.len() {
+        1 => "a chart is named here and not rendered, so its images are not known".to_owned(),
+        count => format!("{count} charts are named here and not rendered, so their images are not known"),
+    };
+    let mut failure = Failure::new(Kind::Input, message)
+        .with_hint("mirror each chart with a run of its own; if they are not needed, omit --strict");
+    failure.causes = charts.into_iter().map(Note::message).collect();
+    Err(failure)
 }

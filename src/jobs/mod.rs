@@ -17,6 +17,7 @@ mod first_images;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod inspect;
+mod names;
 mod open_bundle;
 mod own_source;
 mod record;

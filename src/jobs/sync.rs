@@ -1,9 +1,15 @@
 //! `sync`: copies, confirms, writes the lock.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
 
 use super::{
-    images::{enumerate, fetch_package, name_all, packaged_chart, warn_of_idle_waivers},
+    images::{enumerate, fetch_package, packaged_chart, warn_of_idle_waivers},
+    names::{self, ToName, earlier, name_all},
     own_source::{self, NamedBy},
     record::{Copied, Record, earlier_destinations},
 };
@@ -11,23 +17,24 @@ use crate::{
     endpoint::packaged_chart::{ChartSource, PackagedChart},
     enumerate::{self as enumeration, Selection},
     error::{Failure, Kind},
-    event::EventSink,
+    event::{Event, EventSink},
     graph::ForeignLayers,
     lock::{Lock, LockError, LockedImage, Placement},
-    oci::{ChartIdentity, Mapping, Naming, Reference, chart},
-    outcome::{Command, RunOutcome},
-    pipeline,
-    request::{Access, ImagesFrom, LockedChart, Sync},
+    oci::{ChartIdentity, Digest, Mapping, Namer, Naming, Reference, chart},
+    outcome::{Command, ImageOutcome, Mirrored, RunOutcome},
+    pipeline::{self, Options},
+    request::{Access, Destination, ImagesFrom, LockedChart, Sync},
 };
 
 pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
     let Sync { images, destination, registries, platforms, copy, .. } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
-    let Job { mappings, placement, chart, packaged, foreign_layers, earlier } = match images {
-        ImagesFrom::Selection(selection) => selected(selection, request, &access, &*events).await?,
-        ImagesFrom::Lock { chart } => locked(chart.as_deref(), request, &access).await?,
-    };
+    let Job { mappings, optional, skipped, placement, chart, packaged, foreign_layers, earlier } =
+        match images {
+            ImagesFrom::Selection(selection) => selected(selection, request, &access, &*events).await?,
+            ImagesFrom::Lock { chart } => locked(chart.as_deref(), request, &access).await?,
+        };
     let record = Record::prepare((!copy.dry_run).then(|| request.lock()))?;
     let source = access.source()?.with_foreign_layers(foreign_layers);
     let source = Arc::new(ChartSource::new(source, packaged));
@@ -41,8 +48,9 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     };
     access
         .warn_of_unused_license(sources.iter().map(Reference::repository).chain(&chart_repository), &*events);
-    let options = copy.options(platforms.required.clone(), waivers, foreign_layers);
-    let images = pipeline::mirror(source, registry, mappings, options, events).await;
+    let options = Options { optional, ..copy.options(platforms.required.clone(), waivers, foreign_layers) };
+    let mut images = pipeline::mirror(source, registry, mappings, options, Arc::clone(&events)).await;
+    images.extend(skipped.into_iter().map(|outcome| announced(outcome, &*events)));
     let copied = Copied {
         command: Command::Sync,
         started,
@@ -64,6 +72,10 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
 /// What to copy where.
 struct Job {
     mappings: Vec<Mapping>,
+    /// The images that the source need not provide.
+    optional: BTreeSet<Reference>,
+    /// With `--locked`, the optional images that the lock's run skipped: it recorded no digest for them.
+    skipped: Vec<ImageOutcome>,
     placement: Placement,
     chart: Option<ChartIdentity>,
     /// The packaged chart, if it is copied and no registry has it.
@@ -80,15 +92,11 @@ async fn selected(
     access: &Access,
     events: &dyn EventSink,
 ) -> Result<Job, Failure> {
-    let found = enumerate(selection, access, events).await?;
-    let mut sources: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
-    let chart = found.package.as_ref().map(|package| package.reference.clone());
-    sources.extend(chart.clone());
-    let destination = &request.destination;
-    let root = &destination.root;
-    let naming = Naming::default();
-    let placement = destination.naming.placement(Some(root), naming, found.source_prefix, chart);
-    let mappings = name_all(&placement, root, &sources)?;
+    let found = enumerate(selection, request.copy.strict, access, events).await?;
+    let Destination { root, naming, .. } = &request.destination;
+    let (placement, mappings) = ToName::found(&found)
+        .below(root, naming, earlier(request.lock(), events).as_ref())
+        .map_err(|error| names::failure(&error))?;
     own_source::refuse(&mappings, root, &request.registries, NamedBy::Selection(selection)).await?;
     let earlier = earlier_destinations(request.lock(), root);
     if let Some(lock) = &earlier {
@@ -97,6 +105,8 @@ async fn selected(
     }
     Ok(Job {
         mappings,
+        optional: found.optional(),
+        skipped: Vec::new(),
         placement,
         chart: found.chart,
         packaged: packaged_chart(found.package),
@@ -109,30 +119,33 @@ async fn selected(
 async fn locked(chart: Option<&LockedChart>, request: &Sync, access: &Access) -> Result<Job, Failure> {
     let path = request.lock();
     let lock = Lock::read_with_images(path).map_err(|error| unreadable(&error))?;
-    let sources = lock.images.iter().map(|image| pinned(image, path)).collect::<Result<Vec<_>, _>>()?;
+    let is_skipped = |image: &&LockedImage| image.optional && image.digest.is_none();
+    let (skipped, images): (Vec<&LockedImage>, Vec<&LockedImage>) =
+        lock.images.iter().partition(|image| is_skipped(image) && !request.copy.strict);
+    let sources = images.iter().map(|image| pinned(image, path)).collect::<Result<Vec<_>, _>>()?;
     let packaged = locked_chart(&lock, chart, path, access).await?;
     let destination = &request.destination;
     let root = &destination.root;
     let to = root.to_string();
     let foreign_layers = request.foreign_layers || lock.foreign_layers;
     lock.check_foreign_layers(&to, foreign_layers).map_err(|error| error.failure())?;
-    let (naming, source_prefix, chart) = match lock.placement_for(&to) {
-        Some(Placement { naming, source_prefix, chart, .. }) => {
-            (*naming, source_prefix.clone(), chart.clone())
-        }
-        None => (Naming::default(), None, None),
-    };
-    let placement = destination.naming.placement(Some(root), naming, source_prefix, chart);
-    let named = name_all(&placement, root, &sources)?;
-    own_source::refuse(&named, root, &request.registries, NamedBy::Lock(path)).await?;
+    let (placement, namer) = locked_names(&lock, destination, &to);
+    let at_destination = name_all(&namer, &sources)?;
+    own_source::refuse(&at_destination, root, &request.registries, NamedBy::Lock(path)).await?;
     // The new lock keeps the references of the old lock.
-    let unpinned = |(mapping, image): (Mapping, &LockedImage)| Mapping {
+    let unpinned = |(mapping, image): (Mapping, &&LockedImage)| Mapping {
         pinned: image.digest.clone(),
         source: image.source.clone(),
         ..mapping
     };
+    let mappings = at_destination.into_iter().zip(&images).map(unpinned).collect();
+    let skipped = skipped.into_iter().map(|image| skipped_by_the_lock(image, &namer));
+    let skipped = skipped.collect::<Result<Vec<_>, _>>()?;
+    let optional = images.iter().filter(|image| image.optional).map(|image| image.source.clone()).collect();
     Ok(Job {
-        mappings: named.into_iter().zip(&lock.images).map(unpinned).collect(),
+        mappings,
+        optional,
+        skipped,
         placement,
         chart: lock.chart.clone(),
         packaged,
@@ -147,6 +160,45 @@ fn is_chart_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.bytes().all(is_allowed)
         && Path::new(name).extension().is_none_or(|extension| extension != "tgz" && extension != "gz")
+}
+
+/// The names of `--locked`: those in the lock, unless flags ask for others.
+fn locked_names(lock: &Lock, destination: &Destination, to: &str) -> (Placement, Namer) {
+    let Destination { root, naming: rule, .. } = destination;
+    let (naming, source_prefix, chart, in_full) = match lock.placement_for(to) {
+        Some(Placement { naming, source_prefix, chart, in_full, .. }) => {
+            (*naming, source_prefix.clone(), chart.clone(), in_full.clone())
+        }
+        None => (Naming::default(), None, None, BTreeSet::new()),
+    };
+    let recorded = lock.names_for(root).filter(|recorded| rule.agrees_with(recorded.placement));
+    let recorded = recorded.map(|recorded| recorded.names).unwrap_or_default();
+    // Images are named with their digests here.
+    let digests: BTreeMap<&Reference, &Digest> =
+        lock.images.iter().filter_map(|image| Some((&image.source, image.digest.as_ref()?))).collect();
+    let with_digest = |(source, name): (Reference, Reference)| match digests.get(&source) {
+        Some(digest) => (source.with_digest((*digest).clone()), name),
+        None => (source, name),
+    };
+    let kept = recorded.into_iter().map(with_digest).collect();
+    let placement = rule.placement(Some(root), naming, source_prefix, chart);
+    let namer = placement.namer(root.clone()).with_names_in_full(in_full).with_kept_names(kept);
+    (placement, namer)
+}
+
+/// The outcome of an optional image for which the lock has no digest.
+fn skipped_by_the_lock(image: &LockedImage, namer: &Namer) -> Result<ImageOutcome, Failure> {
+    let mapping = namer.map(&image.source).map_err(|error| names::failure(&error))?;
+    let reason = Failure::new(Kind::Image, "the run that wrote the lock skipped it")
+        .with_hint("run sync without --locked to look for it again");
+    Ok(ImageOutcome::skipped(&mapping, reason))
+}
+
+/// Emits the events of an image that is skipped from the start.
+fn announced(outcome: ImageOutcome, events: &dyn EventSink) -> Mirrored {
+    let (image, message) = (Some(outcome.source.clone()), outcome.skip_message().unwrap_or_default());
+    events.emit(Event::Warning { image, message });
+    Mirrored { outcome, graph: None, missing_repository: None }
 }
 
 /// With `--with-chart`, packages the lock's chart again: it must have the same digest.

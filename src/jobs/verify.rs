@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
 use futures::{StreamExt, stream};
 
 use super::{
-    images::{enumerate, name_all, warn_of_idle_waivers},
+    images::{enumerate, warn_of_idle_waivers},
+    names::{self, ToName, earlier},
     own_source::{self, NamedBy},
 };
 use crate::{
@@ -15,9 +16,9 @@ use crate::{
     error::{Failure, Kind},
     event::{EventSink, warn},
     lock::{Lock, LockError, LockedCopy, LockedImage, Placement},
-    oci::{ChartIdentity, Digest, Mapping, Naming, Platform, Reference, Target, mapping::Root},
+    oci::{ChartIdentity, Digest, Mapping, Platform, Reference, Target, mapping::Root},
     outcome::{Command, Repair, RunOutcome},
-    pipeline::{self, Expectation, Unknown},
+    pipeline::{self, Expectation, Unknown, mirror::skip_reason},
     problem::Side,
     request::{self, Access, CompareWith, LockedImages, NamingRule, Origin, Setting, Verify},
     waiver::Waivers,
@@ -28,14 +29,14 @@ const AT_ONCE: usize = 16;
 
 pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
-    let Verify { with, level, platforms: _, more_platforms: _, login, registries } = request;
+    let Verify { with, level, platforms: _, more_platforms: _, strict: _, login, registries } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
     let Comparison { destinations, expectations, chart, repair } = match with {
         CompareWith::Lock { path, mirror, only, .. } => {
             with_lock(path, mirror.as_ref(), only, request, &*events)?
         }
-        CompareWith::Source { selection, root, naming, foreign_layers } => {
-            let mirror = Mirror { root, naming, foreign_layers: *foreign_layers };
+        CompareWith::Source { selection, root, naming, foreign_layers, lock } => {
+            let mirror = Mirror { root, naming, foreign_layers: *foreign_layers, lock };
             with_source(&mirror, selection, request, &access, &*events).await?
         }
     };
@@ -81,7 +82,7 @@ fn with_lock(
             lock.images.iter().flat_map(|image| image.destinations.iter().map(move |copy| (image, copy)));
         let here: Vec<Expectation> = copies
             .filter(|(image, copy)| copy.to == placement.to && chosen.contains(&image.source))
-            .map(|(image, copy)| expectation(&lock, image, copy, &required, &waivers))
+            .map(|(image, copy)| expectation(&lock, image, copy, &required, &waivers, request.strict))
             .collect();
         if let Some(command) = request.sync_from_lock(&lock, placement, root).as_ref().map(request::repair) {
             match &mut repair {
@@ -142,6 +143,7 @@ fn expectation(
     copy: &LockedCopy,
     required: &[Platform],
     waivers: &Waivers,
+    strict: bool,
 ) -> Expectation {
     let (waived, platforms) = waivers.split_locked(&image.source, &image.waived, required);
     Expectation {
@@ -151,11 +153,21 @@ fn expectation(
             repository: copy.reference.repository().clone(),
             tag: copy.reference.tag().unwrap_or("latest").to_owned(),
         }),
-        digest: image.digest.clone().filter(|_| copy.confirmed).ok_or(Unknown::NeverConfirmed),
+        digest: image.digest.clone().filter(|_| copy.confirmed).ok_or_else(|| {
+            let is_skipped = image.optional && !copy.confirmed && !strict;
+            if is_skipped { Unknown::Skipped(skipped_by_the_lock()) } else { Unknown::NeverConfirmed }
+        }),
         platforms,
         waived,
         foreign_layers: lock.foreign_layers.into(),
+        optional: image.optional,
     }
+}
+
+/// Why an optional image is not at the destination.
+fn skipped_by_the_lock() -> Failure {
+    Failure::new(Kind::Image, "the run that wrote the lock skipped it")
+        .with_hint("nothing may need it; --strict makes this an error")
 }
 
 /// The lock's destinations; with `--to`, only that one.
@@ -220,6 +232,8 @@ struct Mirror<'a> {
     root: &'a Root,
     naming: &'a NamingRule,
     foreign_layers: bool,
+    /// The lock whose names `sync` keeps.
+    lock: &'a Path,
 }
 
 /// Every image of the chart or list, with its current digest at the source.
@@ -230,12 +244,15 @@ async fn with_source(
     access: &Access,
     events: &dyn EventSink,
 ) -> Result<Comparison, Failure> {
-    let Mirror { root, naming, foreign_layers } = *mirror;
-    let found = enumerate(selection, access, events).await?;
-    let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
-    let placement = naming.placement(Some(root), Naming::default(), found.source_prefix, None);
-    let mappings = name_all(&placement, root, &references)?;
+    let Mirror { root, naming, foreign_layers, lock } = *mirror;
+    let found = enumerate(selection, request.strict, access, events).await?;
+    let to_name = ToName::found(&found);
+    let references = to_name.references.clone();
+    let (_, mappings) = to_name
+        .below(root, naming, earlier(lock, events).as_ref())
+        .map_err(|error| names::failure(&error))?;
     own_source::refuse(&mappings, root, &request.registries, NamedBy::Selection(selection)).await?;
+    let optional = found.optional();
     let source = access.source()?;
     let (waivers, required) = (request.platforms.waivers(), &request.platforms.required);
     warn_of_idle_waivers(&waivers, &references, events);
@@ -243,10 +260,15 @@ async fn with_source(
     access.warn_of_unused_license(references.iter().map(Reference::repository).chain(&chart), events);
     let expectations = stream::iter(mappings)
         .map(|mapping| async {
-            let digest = resolve(&source, &mapping, request.level).await.map_err(Unknown::Source);
+            let optional = optional.contains(&mapping.source);
+            let resolved = resolve(&source, &mapping, request.level, optional).await;
+            let digest = resolved.map_err(|error| match skip_reason(&error) {
+                Some(because) if optional && !request.strict => Unknown::Skipped(because),
+                _ => Unknown::Source(error),
+            });
             let (waived, platforms) = waivers.split(&mapping.source, required);
             let (image, foreign_layers) = (Arc::new(mapping), foreign_layers.into());
-            Expectation { image, digest, platforms, waived, foreign_layers }
+            Expectation { image, digest, platforms, waived, foreign_layers, optional }
         })
         .buffered(AT_ONCE)
         .collect()
@@ -257,10 +279,18 @@ async fn with_source(
 }
 
 /// The current digest at the source. A HEAD request, which does not count against pull quotas, is enough unless every
-/// byte is verified.
-async fn resolve<S: Source>(source: &S, mapping: &Mapping, level: Level) -> Result<Digest, Error> {
+/// byte is verified. A digest needs no request, unless the source may not provide it.
+async fn resolve<S: Source>(
+    source: &S,
+    mapping: &Mapping,
+    level: Level,
+    optional: bool,
+) -> Result<Digest, Error> {
     let repository = mapping.source.repository();
     let found = match mapping.source.target() {
+        pinned @ Target::Digest(_) if optional => {
+            source.manifest(repository, &pinned).await?.map(|manifest| manifest.digest().clone())
+        }
         Target::Digest(digest) => Some(digest),
         tag @ Target::Tag(_) if level == Level::Bytes => {
             source.manifest(repository, &tag).await?.map(|manifest| manifest.digest().clone())

@@ -142,7 +142,6 @@ impl LockedImage {
         if joined.attached.is_empty() {
             joined.attached = earlier.attached;
         }
-        joined.optional |= earlier.optional;
         joined.add_copies(earlier.destinations);
         Ok(joined)
     }

@@ -9,6 +9,7 @@
 //! | reading any version, and checking that it is consistent | `parse` |
 //! | the previous format, converted | `v1` |
 //! | adding or replacing a destination | `merge` |
+//! | the names at a destination | `names` |
 //! | reading the file, and replacing it atomically | `file` ([`LockFile`]) |
 //! | errors | `error` ([`LockError`]) |
 
@@ -16,13 +17,14 @@ mod error;
 mod file;
 mod merge;
 mod model;
+mod names;
 mod parse;
 #[cfg(test)]
 mod tests;
 mod v1;
 
-pub(crate) use self::file::LockFile;
 pub use self::{
     error::{Contradiction, LockError, NotALock},
     model::{AttachedManifest, Base, Lock, LockedCopy, LockedImage, Placement, SCHEMA, Shard},
 };
+pub(crate) use self::{file::LockFile, names::RecordedNames};

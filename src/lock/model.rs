@@ -3,7 +3,7 @@
 //! What is true of an image everywhere (its digest, platforms and blobs) is recorded once; each destination adds where
 //! the image is and whether that was confirmed. Images refer to the shared table of blobs by digest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,13 +92,18 @@ pub struct Placement {
     /// The packaged chart among the images. It goes to `charts/NAME` under every naming rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<Reference>,
+    /// In a bundle: the images that are named by host and path, because another image has their name.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub in_full: BTreeSet<Reference>,
 }
 
 impl Placement {
     /// The naming rule, applied below `root`.
     #[must_use]
     pub fn namer(&self, root: Root) -> Namer {
-        Namer::new(root, self.naming, self.source_prefix.clone()).with_chart(self.chart.clone())
+        Namer::new(root, self.naming, self.source_prefix.clone())
+            .with_chart(self.chart.clone())
+            .with_names_in_full(self.in_full.clone())
     }
 }
 
@@ -117,7 +122,8 @@ pub struct LockedImage {
     /// The kind of artifact, unless it is a container image; only images must have platforms.
     #[serde(default, skip_serializing_if = "ArtifactKind::is_image")]
     pub kind: ArtifactKind,
-    /// Whether it was found only in text, so that it may be missing at the source.
+    /// Whether it was found only in text, so that the source may not provide it: if it is not confirmed, it was skipped
+    /// for that reason. Absent if it failed for another reason.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
     /// Its platforms, each with its manifest.
@@ -235,7 +241,7 @@ impl LockedImage {
             digest: outcome.digest.clone(),
             media_type: outcome.media_type.clone(),
             kind: outcome.kind,
-            optional: false,
+            optional: outcome.optional && outcome.failure_kind().is_none(),
             platforms: outcome.platforms.clone(),
             waived: outcome.waived.clone(),
             blobs,
@@ -252,6 +258,12 @@ impl LockedImage {
     #[must_use]
     pub fn is_confirmed(&self) -> bool {
         self.destinations.iter().any(|copy| copy.confirmed)
+    }
+
+    /// Whether it was skipped because it is optional and the source does not provide it.
+    #[must_use]
+    pub(crate) fn is_skipped(&self) -> bool {
+        self.optional && !self.is_confirmed()
     }
 
     /// Adds copies in sorted order.

@@ -1,6 +1,6 @@
 //! The format, refused locks, the previous format, and merging.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,13 @@ const PROD: &str = "prod.example.com/a";
 const STAGE: &str = "stage.example.com/b";
 
 pub(super) fn placement(to: &str) -> Placement {
-    Placement { to: Some(to.to_owned()), naming: Naming::Last, source_prefix: None, chart: None }
+    Placement {
+        to: Some(to.to_owned()),
+        naming: Naming::Last,
+        source_prefix: None,
+        chart: None,
+        in_full: BTreeSet::new(),
+    }
 }
 
 pub(super) fn empty() -> Lock {
@@ -173,6 +179,7 @@ fn a_lock_of_version_1_says_the_same_in_version_2() {
         naming: Naming::Relative,
         source_prefix: Some("127.0.0.1:5061/team".to_owned()),
         chart: Some(chart),
+        in_full: BTreeSet::new(),
     };
     assert_eq!(lock.destinations, [expected]);
     assert_eq!(lock.chart.as_ref().unwrap().name, "shop");

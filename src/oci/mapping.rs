@@ -51,6 +51,11 @@ pub struct Root {
 }
 
 impl Root {
+    /// Stands for a destination that is not known yet: no registry has this name (RFC 2606).
+    pub(crate) fn unknown() -> Self {
+        Self { registry: "registry.invalid".to_owned(), path: None }
+    }
+
     /// `HOST` or `HOST:PORT`.
     #[must_use]
     pub fn registry(&self) -> &str {
@@ -147,6 +152,14 @@ pub enum MappingError {
         /// All sources with this destination.
         sources: Vec<Reference>,
     },
+    /// One tag is pinned to several digests.
+    #[error("{} images would give {destination} different digests: {}", .sources.len(), join(.sources))]
+    SeveralDigests {
+        /// The destination.
+        destination: String,
+        /// All sources with this destination, from one repository.
+        sources: Vec<Reference>,
+    },
     /// The destination would not be a valid name.
     #[error("{reference} has no valid name below the destination")]
     Name {
@@ -168,6 +181,8 @@ pub struct Namer {
     prefix: Option<String>,
     chart: Option<Reference>,
     yielding: BTreeSet<Reference>,
+    in_full: BTreeSet<Reference>,
+    kept: BTreeMap<Reference, Reference>,
     root: Root,
 }
 
@@ -175,7 +190,15 @@ impl Namer {
     /// `prefix` is what `relative` strips: `HOST[/PATH]`, see [`common_prefix`].
     #[must_use]
     pub fn new(root: Root, naming: Naming, prefix: Option<String>) -> Self {
-        Self { naming, prefix, chart: None, yielding: BTreeSet::new(), root }
+        Self {
+            naming,
+            prefix,
+            chart: None,
+            yielding: BTreeSet::new(),
+            in_full: BTreeSet::new(),
+            kept: BTreeMap::new(),
+            root,
+        }
     }
 
     /// Names this chart `charts/NAME`, as `helm` users expect, regardless of the rule for images.
@@ -190,8 +213,33 @@ impl Namer {
         Self { yielding, ..self }
     }
 
+    /// These get host and path regardless of the rule.
+    #[must_use]
+    pub(crate) fn with_names_in_full(self, in_full: BTreeSet<Reference>) -> Self {
+        Self { in_full, ..self }
+    }
+
+    /// These sources keep the destinations that they had, regardless of the rule. Others give way to them.
+    #[must_use]
+    pub(crate) fn with_kept_names(self, kept: BTreeMap<Reference, Reference>) -> Self {
+        Self { kept, ..self }
+    }
+
     /// Names one image's destination.
     pub fn map(&self, source: &Reference) -> Result<Mapping, MappingError> {
+        if let Some(destination) = self.kept.get(source) {
+            let (repository, tag) = (destination.repository().clone(), destination.tag().unwrap_or("latest"));
+            return Ok(Mapping { source: source.clone(), pinned: None, repository, tag: tag.to_owned() });
+        }
+        if self.in_full.contains(source) { self.in_full(source) } else { self.by_rule(source) }
+    }
+
+    fn in_full(&self, source: &Reference) -> Result<Mapping, MappingError> {
+        let rule = Self { naming: Naming::Full, ..self.clone() };
+        rule.by_rule(source)
+    }
+
+    fn by_rule(&self, source: &Reference) -> Result<Mapping, MappingError> {
         let refused = |error| MappingError::Name { reference: source.clone(), source: Box::new(error) };
         let repository = self.root.repository(&self.below(source)).map_err(refused)?;
         let tag = match (source.tag(), source.digest()) {
@@ -202,23 +250,33 @@ impl Namer {
         Ok(Mapping { source: source.clone(), pinned: None, repository, tag })
     }
 
-    /// Names all images and refuses two sources for one destination. References to the same repository with the same
-    /// digest, or without digest and with the same tag, are one source.
+    /// Names all images and refuses two sources for one destination. References with the same digest are one source, and
+    /// so are those to one tag of a repository, with and without its digest.
     pub fn map_all(&self, sources: &[Reference]) -> Result<Vec<Mapping>, MappingError> {
         let mut mappings = sources.iter().map(|source| self.map(source)).collect::<Result<Vec<_>, _>>()?;
-        if !self.yielding.is_empty() {
-            let full = Self { naming: Naming::Full, yielding: BTreeSet::new(), ..self.clone() };
-            let colliding: BTreeSet<String> = collisions(&mappings).into_keys().collect();
-            for mapping in &mut mappings {
-                if self.yielding.contains(&mapping.source) && colliding.contains(&mapping.destination()) {
-                    *mapping = full.map(&mapping.source)?;
-                }
+        let colliding = collisions(&mappings);
+        for mapping in &mut mappings {
+            let Some(sources) = colliding.get(&mapping.destination()) else { continue };
+            let is_taken = sources.iter().any(|source| self.kept.contains_key(source));
+            let yields = self.yielding.contains(&mapping.source) || is_taken;
+            if yields && !self.kept.contains_key(&mapping.source) {
+                *mapping = self.in_full(&mapping.source)?;
             }
         }
         match collisions(&mappings).into_iter().next() {
+            Some((destination, sources)) if have_one_repository(&sources) => {
+                Err(MappingError::SeveralDigests { destination, sources })
+            }
             Some((destination, sources)) => Err(MappingError::Collision { destination, sources }),
             None => Ok(mappings),
         }
+    }
+
+    /// The images that gave way to others: those that the rule would name differently.
+    pub(crate) fn named_in_full(&self, mappings: &[Mapping]) -> BTreeSet<Reference> {
+        let by_rule = |mapping: &Mapping| self.by_rule(&mapping.source).map(|mapping| mapping.repository);
+        let differs = |mapping: &&Mapping| by_rule(mapping).as_ref() != Ok(&mapping.repository);
+        mappings.iter().filter(differs).map(|mapping| mapping.source.clone()).collect()
     }
 
     /// Whether it is the chart, with or without its digest.
@@ -258,13 +316,20 @@ fn collisions(mappings: &[Mapping]) -> BTreeMap<String, Vec<Reference>> {
         by_destination.entry(mapping.destination()).or_default().push(mapping.source.clone());
     }
     by_destination.retain(|_, sources| {
-        let same_digest = sources.windows(2).all(|pair| match pair {
-            [one, other] => one.digest().is_some() && one.digest() == other.digest(),
-            _ => true,
-        });
-        sources.len() > 1 && !same_digest
+        let digests: BTreeSet<&Digest> = sources.iter().filter_map(Reference::digest).collect();
+        let all_pinned = sources.iter().all(|source| source.digest().is_some());
+        // A tag of the same repository is probably what the digest pins. The run compares them.
+        let is_one_image = digests.len() <= 1 && (all_pinned || have_one_repository(sources));
+        sources.len() > 1 && !is_one_image
     });
     by_destination
+}
+
+fn have_one_repository(sources: &[Reference]) -> bool {
+    sources.windows(2).all(|pair| match pair {
+        [one, other] => one.repository() == other.repository(),
+        _ => true,
+    })
 }
 
 /// `mirror-` and 16 digits. Not `sha256-…`, which is the fallback tag of the referrers API.

@@ -94,8 +94,11 @@ pub(crate) struct BundleContents {
     pub base: Option<DeltaBase>,
     /// The images in the order of the index.
     pub images: Vec<BundledImage>,
-    /// The images that `bundle export --keep-going` skipped because they failed.
+    /// The images that `bundle export --keep-going` left out because they failed.
     pub left_out: Vec<Reference>,
+    /// The optional images that the source did not provide.
+    #[serde(default)]
+    pub skipped: Vec<Reference>,
     /// Why the remaining images of the index cannot be shown.
     pub failures: Vec<Failure>,
 }

@@ -4,7 +4,7 @@
 //! has are not read from the source.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -15,13 +15,14 @@ use std::{
 use futures::{StreamExt, stream};
 use tokio::task::JoinSet;
 
+use super::shared_tags::{SharedTags, two_digests};
 use crate::{
     confirm::{self, Expected, Level, Survey},
     endpoint::{Cause, Destination, Error, Operation, Source},
     error::{Failure, Kind},
     event::{Event, EventSink},
     graph::{ForeignLayers, Graph},
-    oci::{Descriptor, Digest, Mapping, Platform, RawManifest, Sizes, Target},
+    oci::{Descriptor, Digest, Mapping, Platform, RawManifest, Reference, Sizes, Target},
     outcome::{Bytes, ImageOutcome, Mirrored, Status},
     plan::{Planner, Presence},
     problem::{FoundBy, Problem},
@@ -35,6 +36,7 @@ const CHECKED_AT_ONCE: usize = 16;
 
 /// How images are mirrored.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate setting")]
 pub struct Options {
     /// Platforms that every image must have.
     pub platforms: Vec<Platform>,
@@ -52,6 +54,10 @@ pub struct Options {
     pub jobs: usize,
     /// Start no further image after the first failure.
     pub fail_fast: bool,
+    /// Images that are only mentioned somewhere: each is skipped if the source does not provide it.
+    pub optional: BTreeSet<Reference>,
+    /// Fail optional images that the source does not provide.
+    pub strict: bool,
 }
 
 impl Default for Options {
@@ -66,6 +72,8 @@ impl Default for Options {
             dry_run: false,
             jobs: 16,
             fail_fast: false,
+            optional: BTreeSet::new(),
+            strict: false,
         }
     }
 }
@@ -84,6 +92,7 @@ pub async fn mirror<S: Source, D: Destination>(
     let transfer =
         Transfer::new(Arc::clone(&source), Arc::clone(&destination), options.jobs, Arc::clone(&events));
     let run = Arc::new(Run {
+        shared_tags: SharedTags::of(&mappings),
         source,
         destination,
         transfer,
@@ -119,6 +128,7 @@ pub async fn mirror<S: Source, D: Destination>(
 }
 
 struct Run<S, D> {
+    shared_tags: SharedTags,
     source: Arc<S>,
     destination: Arc<D>,
     transfer: Transfer<S, D>,
@@ -153,7 +163,8 @@ impl From<Failure> for Stopped {
 impl<S: Source, D: Destination> Run<S, D> {
     async fn image(&self, image: &Arc<Mapping>) -> Mirrored {
         let begun = Instant::now();
-        let outcome = ImageOutcome::new(image, Status::Failed);
+        let optional = self.options.optional.contains(&image.source);
+        let outcome = ImageOutcome { optional, ..ImageOutcome::new(image, Status::Failed) };
         let mut mirrored = Mirrored { outcome, graph: None, missing_repository: None };
         // An image that is requested by digest keeps it even if it fails: the lock must not lose it.
         mirrored.outcome.digest = image.pull().digest().cloned();
@@ -180,7 +191,11 @@ impl<S: Source, D: Destination> Run<S, D> {
     async fn mirror(&self, image: &Arc<Mapping>, mirrored: &mut Mirrored) -> Result<(), Stopped> {
         let required = self.required(image);
         let there = self.survey(image).await?;
-        let root = self.root(image, &there).await?;
+        let root = match self.root(image, &there).await {
+            Ok(root) => root,
+            Err(error) => return self.skip(mirrored, error),
+        };
+        self.refuse_other_digests(image, root.digest()).await?;
         let graph = resolve::resolve(&*self.source, image.source.repository(), root, &there.known()).await?;
         let graph = graph.with_foreign_layers(self.options.foreign_layers);
         self.describe(image, &graph, mirrored)?;
@@ -263,6 +278,37 @@ impl<S: Source, D: Destination> Run<S, D> {
             read => read,
         };
         read.ok_or_else(|| self.no_such_image(image))
+    }
+
+    /// Skips an optional image that the source does not provide. Every other error fails the image.
+    fn skip(&self, mirrored: &mut Mirrored, error: Error) -> Result<(), Stopped> {
+        let skipped = skip_reason(&error).filter(|_| mirrored.outcome.optional && !self.options.strict);
+        let Some(because) = skipped else { return Err(error.into()) };
+        mirrored.outcome.status = Status::SkippedOptional;
+        mirrored.outcome.skipped_because = Some(because);
+        Ok(())
+    }
+
+    /// Refuses an image if another image of the run puts a different digest under the same tag. An optional image
+    /// never fails one that is not.
+    async fn refuse_other_digests(&self, image: &Mapping, digest: &Digest) -> Result<(), Stopped> {
+        let is_optional = |image: &Mapping| self.options.optional.contains(&image.source);
+        for other in self.shared_tags.others(image) {
+            if is_optional(other) && !is_optional(image) {
+                continue;
+            }
+            let found = match (other.pull().digest(), other.source.tag()) {
+                (Some(digest), _) => Some(digest.clone()),
+                (None, tag) => {
+                    let repository = other.source.repository();
+                    self.source.digest(repository, tag.unwrap_or("latest")).await?
+                }
+            };
+            if let Some(found) = found.filter(|found| found != digest) {
+                return Err(two_digests(&image.destination(), (image, digest), (other, &found)).into());
+            }
+        }
+        Ok(())
     }
 
     fn no_such_image(&self, image: &Mapping) -> Error {
@@ -371,6 +417,16 @@ impl<S: Source, D: Destination> Run<S, D> {
         }
         (self.transfer.admit(image, plan), idle, bytes)
     }
+}
+
+/// Why an optional image may be skipped after this error; `None` if the error says nothing about whether the source
+/// provides it.
+pub(crate) fn skip_reason(error: &Error) -> Option<Failure> {
+    let unavailable = error.cause.unavailable()?;
+    let Failure { kind, message, mut causes, .. } = error.failure();
+    causes.insert(0, message);
+    let reason = Failure { causes, ..Failure::new(kind, unavailable.to_string()) };
+    Some(reason.with_hint("nothing may need it; --strict makes this an error"))
 }
 
 fn refuse_missing_platforms(graph: &Graph, required: &[Platform]) -> Result<(), Stopped> {

@@ -7,6 +7,7 @@ use futures::{StreamExt, stream};
 use crate::{
     confirm::{self, Expected, Level},
     endpoint::{Error, Source},
+    error::Failure,
     event::{Event, EventSink},
     graph::ForeignLayers,
     oci::{Digest, Mapping, Platform},
@@ -30,6 +31,8 @@ pub struct Expectation {
     pub waived: Vec<Platform>,
     /// Whether its foreign layers are required.
     pub foreign_layers: ForeignLayers,
+    /// Whether it was found only in settings.
+    pub optional: bool,
 }
 
 impl Expectation {
@@ -42,6 +45,7 @@ impl Expectation {
             platforms: Vec::new(),
             waived: Vec::new(),
             foreign_layers: ForeignLayers::default(),
+            optional: false,
         }
     }
 }
@@ -53,6 +57,8 @@ pub enum Unknown {
     NeverConfirmed,
     /// The source could not be read.
     Source(Error),
+    /// It is optional and was not mirrored, for this reason.
+    Skipped(Failure),
 }
 
 /// Verifies images. Returns one outcome for each, in the same order.
@@ -82,7 +88,11 @@ pub async fn verify<D: Source>(
 
 async fn verify_image<D: Source>(destination: &D, expectation: Expectation, level: Level) -> ImageOutcome {
     let image = &expectation.image;
+    if let Err(Unknown::Skipped(because)) = expectation.digest {
+        return ImageOutcome::skipped(image, because);
+    }
     let mut outcome = ImageOutcome::new(image, Status::Failed);
+    outcome.optional = expectation.optional;
     outcome.waived.clone_from(&expectation.waived);
     let (repository, target) = (&image.repository, image.target());
     let foreign_layers = expectation.foreign_layers;

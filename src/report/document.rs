@@ -119,8 +119,11 @@ pub(crate) struct Totals {
     pub(super) images: usize,
     /// Images that were read back from the destination and are complete.
     pub(super) confirmed: usize,
-    /// Images that failed, differ or were skipped.
+    /// Images that failed, differ or were skipped because of `--fail-fast`.
     pub(super) failed: usize,
+    /// Images that were skipped because they are optional and the source does not provide them.
+    #[serde(default)]
+    pub(super) skipped_optional: usize,
     /// The sum of their bytes.
     pub(super) bytes: Bytes,
     /// The run's wall time in milliseconds.
@@ -134,6 +137,7 @@ impl RunDocument {
             images: images.len(),
             confirmed: images.iter().filter(|image| image.is_confirmed()).count(),
             failed: images.iter().filter(|image| image.failure_kind().is_some()).count(),
+            skipped_optional: images.iter().filter(|image| image.is_skipped_optional()).count(),
             bytes: images.iter().map(|image| image.bytes).fold(Bytes::default(), Bytes::plus),
             milliseconds: u64::try_from(outcome.time.as_millis()).unwrap_or(u64::MAX),
         };

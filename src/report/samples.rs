@@ -51,6 +51,8 @@ fn outcome(name: &str, status: Status) -> ImageOutcome {
         milliseconds: 840,
         problems: Vec::new(),
         failure: None,
+        optional: false,
+        skipped_because: None,
     }
 }
 
@@ -210,6 +212,7 @@ pub(super) fn bundle() -> BundleContents {
         base: Some(DeltaBase { id: digest("base"), absent_blobs: 3, absent_bytes: 2_000_000 }),
         images: vec![named, labeled],
         left_out: vec![source("forecast:4.53.0")],
+        skipped: Vec::new(),
         failures,
     }
 }

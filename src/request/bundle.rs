@@ -55,6 +55,7 @@ impl Export {
             registries: Some(&args.registries),
             ..Stdin::default()
         })?;
+        let strict = args.selection.strict;
         Ok(Self {
             to,
             base: args.base,
@@ -66,7 +67,12 @@ impl Export {
             registries: RegistrySettings::new(args.registries)?,
             platforms: args.platforms.into(),
             foreign_layers: args.foreign_layers,
-            copy: CopySettings { check: CheckLevel::Blobs, jobs: args.jobs, ..CopySettings::default() },
+            copy: CopySettings {
+                check: CheckLevel::Blobs,
+                jobs: args.jobs,
+                strict,
+                ..CopySettings::default()
+            },
         })
     }
 }
@@ -177,6 +183,8 @@ impl Import {
                 dry_run: args.dry_run,
                 jobs: args.jobs,
                 fail_fast: args.fail_fast,
+                // The bundle has what its lock says: nothing is optional here.
+                strict: true,
             },
         })
     }

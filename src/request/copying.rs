@@ -15,7 +15,7 @@ use crate::{
     confirm::Level,
     enumerate::{SelectedFrom, Selection},
     error::Failure,
-    lock::{Lock, Placement},
+    lock::{Lock, LockedImage, Placement},
     oci::{Platform, chart::is_local_chart, mapping::Root},
     waiver::Waiver,
 };
@@ -42,6 +42,7 @@ impl Sync {
             login: Some(&args.destination.login),
             ..Stdin::default()
         })?;
+        let strict = args.selection.strict;
         Ok(Self {
             images: ImagesFrom::new(args.selection, args.locked, args.with_chart)?,
             lock: Some(args.lock),
@@ -55,6 +56,7 @@ impl Sync {
                 dry_run: args.dry_run,
                 jobs: args.jobs,
                 fail_fast: args.fail_fast,
+                strict,
             },
         })
     }
@@ -73,6 +75,8 @@ pub(crate) struct Verify {
     pub(crate) platforms: Platforms,
     /// The platforms that were passed: with a lock, in addition to those of the lock.
     pub(crate) more_platforms: Vec<Platform>,
+    /// Fail optional images that are missing, and charts that are not rendered.
+    pub(crate) strict: bool,
     pub(crate) login: Option<Login>,
     pub(crate) registries: RegistrySettings,
 }
@@ -109,6 +113,8 @@ pub(crate) enum CompareWith {
         naming: NamingRule,
         /// Whether foreign layers are required.
         foreign_layers: bool,
+        /// The lock that `sync` would follow for names, if it exists.
+        lock: PathBuf,
     },
 }
 
@@ -124,8 +130,10 @@ impl Verify {
         let named =
             if args.login.to_username.is_some() { named.as_deref().map(root).transpose()? } else { None };
         let login = Login::new(args.login, named.as_ref())?;
+        let strict = args.selection.strict;
         let registries = RegistrySettings::new(args.registries)?;
         let to = args.to.clone().map(|to| Setting::new(to, Origin::Flag)).or_else(|| variable(names::TO));
+        let lock = args.lock.clone().or_else(|| variable(names::LOCK).map(|path| path.value.into()));
         let with = match comparison(args.lock, args.to, args.against) {
             Comparison::Source => {
                 let to = to.ok_or_else(|| {
@@ -136,6 +144,7 @@ impl Verify {
                     root: root(&to.value)?,
                     naming: args.naming.into(),
                     foreign_layers: args.foreign_layers,
+                    lock: lock.unwrap_or_else(|| DEFAULT_LOCK.into()),
                 }
             }
             Comparison::Lock(_) if to.is_none() && !args.selection.image.is_empty() => {
@@ -168,6 +177,7 @@ impl Verify {
             level: args.level,
             platforms: Platforms { required, waivers },
             more_platforms: platforms,
+            strict,
             login,
             registries,
         })
@@ -176,8 +186,10 @@ impl Verify {
     /// The `sync` that repairs a mirror that was compared with its source; `None` if it was compared with a lock.
     pub(crate) fn sync_from_source(&self) -> Option<Sync> {
         // Without `..`: every new setting needs a decision whether the repair repeats it.
-        let Self { with, level: _, platforms, more_platforms: _, login, registries } = self;
-        let CompareWith::Source { selection, root, naming, foreign_layers } = with else { return None };
+        let Self { with, level: _, platforms, more_platforms: _, strict, login, registries } = self;
+        let CompareWith::Source { selection, root, naming, foreign_layers, lock: _ } = with else {
+            return None;
+        };
         Some(Sync {
             images: ImagesFrom::Selection((**selection).clone()),
             lock: None,
@@ -185,20 +197,21 @@ impl Verify {
             registries: registries.clone(),
             platforms: platforms.clone(),
             foreign_layers: *foreign_layers,
-            copy: CopySettings::default(),
+            copy: CopySettings { strict: *strict, ..CopySettings::default() },
         })
     }
 
     /// The `sync` that repairs one destination of the lock that the mirror was compared with; `None` without a lock.
     pub(crate) fn sync_from_lock(&self, lock: &Lock, placement: &Placement, root: &Root) -> Option<Sync> {
-        let Self { with, level: _, platforms, more_platforms, login, registries } = self;
+        let Self { with, level: _, platforms, more_platforms, strict, login, registries } = self;
         let CompareWith::Lock { path, mirror: _, only: _, chart } = with else { return None };
         let mut waivers = platforms.waivers.clone();
         for image in &lock.images {
             waivers.extend(image.waived.iter().filter_map(|waived| Waiver::exact(&image.source, waived)));
         }
         // An image that failed before its digest was known cannot be copied by digest.
-        let all_known = lock.images.iter().all(|image| image.digest.is_some());
+        let is_known = |image: &LockedImage| image.digest.is_some() || image.optional && !*strict;
+        let all_known = lock.images.iter().all(is_known);
         let (images, naming) = if all_known {
             let identity = lock.chart.as_ref().filter(|_| packaged_chart(placement).is_some());
             let packaged = identity.map(|identity| {
@@ -207,7 +220,9 @@ impl Verify {
             });
             (ImagesFrom::Lock { chart: packaged }, NamingRule::default())
         } else {
-            let sources = lock.images.iter().map(|image| &image.source);
+            let wanted =
+                lock.images.iter().filter(|image| *strict || !(image.optional && image.digest.is_none()));
+            let sources = wanted.map(|image| &image.source);
             let sources = sources.filter(|source| Some(*source) != packaged_chart(placement));
             let references = SelectedFrom::References(sources.map(ToString::to_string).collect());
             let naming =
@@ -226,7 +241,7 @@ impl Verify {
             platforms: Platforms { required: united(&lock.platforms, more_platforms), waivers },
             // With --locked, the lock decides.
             foreign_layers: lock.foreign_layers && !all_known,
-            copy: CopySettings::default(),
+            copy: CopySettings { strict: *strict, ..CopySettings::default() },
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Where images go, how they are named there, which platforms they must have, and how they are copied.
 
-use std::env;
+use std::{collections::BTreeSet, env};
 
 use secrecy::SecretString;
 
@@ -81,7 +81,14 @@ impl NamingRule {
             naming: self.naming.unwrap_or(naming),
             source_prefix: self.source_prefix.clone().or(source_prefix),
             chart,
+            in_full: BTreeSet::new(),
         }
+    }
+
+    /// Whether the flags permit the names of an earlier run with this rule.
+    pub(crate) fn agrees_with(&self, earlier: &Placement) -> bool {
+        self.naming.is_none_or(|naming| naming == earlier.naming)
+            && (self.source_prefix.is_none() || self.source_prefix == earlier.source_prefix)
     }
 }
 
@@ -174,6 +181,7 @@ impl Platforms {
 
 /// How images are copied.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate setting")]
 pub(crate) struct CopySettings {
     /// What is checked at the destination, before and after copying.
     pub(crate) check: CheckLevel,
@@ -185,11 +193,20 @@ pub(crate) struct CopySettings {
     pub(crate) jobs: Option<u16>,
     /// Start no more images after the first failure.
     pub(crate) fail_fast: bool,
+    /// Fail optional images that the source does not provide.
+    pub(crate) strict: bool,
 }
 
 impl Default for CopySettings {
     fn default() -> Self {
-        Self { check: CheckLevel::Manifests, overwrite: true, dry_run: false, jobs: None, fail_fast: false }
+        Self {
+            check: CheckLevel::Manifests,
+            overwrite: true,
+            dry_run: false,
+            jobs: None,
+            fail_fast: false,
+            strict: false,
+        }
     }
 }
 
@@ -210,6 +227,8 @@ impl CopySettings {
             dry_run: self.dry_run,
             jobs: self.jobs.map_or(Options::default().jobs, usize::from),
             fail_fast: self.fail_fast,
+            optional: BTreeSet::new(),
+            strict: self.strict,
         }
     }
 }

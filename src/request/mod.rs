@@ -115,6 +115,8 @@ pub(crate) struct Images {
     pub(crate) selection: Selection,
     /// For a chart that is in a registry.
     pub(crate) registries: RegistrySettings,
+    /// Fail if a chart is named but not rendered.
+    pub(crate) strict: bool,
 }
 
 impl Images {
@@ -124,6 +126,7 @@ impl Images {
             registries: Some(&args.registries),
             ..Stdin::default()
         })?;
+        let strict = args.selection.strict;
         let selection = selection::selection(args.selection, false);
         // Without such a chart no registry is asked, and a mistake in these settings does no harm.
         let registries = if selection.needs_registry() {
@@ -131,7 +134,7 @@ impl Images {
         } else {
             RegistrySettings::default()
         };
-        Ok(Self { selection, registries })
+        Ok(Self { selection, registries, strict })
     }
 }
 
@@ -167,6 +170,8 @@ impl Inspect {
 /// `doctor`
 pub(crate) struct Doctor {
     pub(crate) selection: Selection,
+    /// Whether `sync` would fail because of optional images and charts that are not rendered.
+    pub(crate) strict: bool,
     pub(crate) destination: Destination,
     pub(crate) registries: RegistrySettings,
     /// The lock that `sync` would write.
@@ -184,6 +189,7 @@ impl Doctor {
             login: Some(&args.destination.login),
         })?;
         Ok(Self {
+            strict: args.selection.strict,
             selection: selection::selection(args.selection, false),
             destination: Destination::new(args.destination)?,
             registries: RegistrySettings::new(args.registries)?,

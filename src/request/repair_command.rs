@@ -94,12 +94,13 @@ impl Words {
     }
 
     fn copy(&mut self, copy: &CopySettings) {
-        let CopySettings { check, overwrite, dry_run, jobs, fail_fast } = copy;
+        let CopySettings { check, overwrite, dry_run, jobs, fail_fast, strict } = copy;
         self.flag("--check", (*check != CheckLevel::Manifests).then_some(check));
         self.switch("--no-overwrite", !overwrite);
         self.switch("--dry-run", *dry_run);
         self.flag("--jobs", jobs);
         self.switch("--fail-fast", *fail_fast);
+        self.switch("--strict", *strict);
     }
 
     /// Passwords and the license key are never arguments.

@@ -25,6 +25,7 @@ mod inspect;
 mod lock_v1;
 mod mistakes;
 mod network;
+mod optional;
 mod published_chart;
 mod secrets;
 mod serve;

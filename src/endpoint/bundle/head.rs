@@ -92,12 +92,13 @@ impl Head {
         }
     }
 
-    /// The images that failed in the export: the lock records them as unconfirmed.
-    pub fn left_out(&self) -> impl Iterator<Item = &Reference> {
+    /// The images that are not in the bundle because the export failed to copy them or, if they are optional, because
+    /// the source did not provide them. The lock records them as unconfirmed.
+    pub fn left_out(&self) -> impl Iterator<Item = &LockedImage> {
         let there: HashSet<&Reference> =
             self.index.images.iter().filter_map(|image| image.reference.as_ref()).collect();
         let failed = self.lock.iter().flat_map(|lock| &lock.images).filter(|image| !image.is_confirmed());
-        failed.map(|image| &image.source).filter(move |source| !there.contains(source))
+        failed.filter(move |image| !there.contains(&image.source))
     }
 
     /// Whether the index has the bytes that this program writes for its images.

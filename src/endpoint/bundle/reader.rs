@@ -239,14 +239,21 @@ impl Bundle {
     }
 }
 
+/// A tag that is also pinned to a digest in the bundle is what it is without the digest.
 fn names_of(
     images: impl IntoIterator<Item = (Reference, Descriptor)>,
 ) -> HashMap<(Repository, Target), Descriptor> {
-    let named = |(reference, root): (Reference, Descriptor)| {
+    let mut names = HashMap::new();
+    for (reference, root) in images {
         let tag = reference.tag().map(|tag| Target::Tag(tag.to_owned()));
-        ((reference.repository().clone(), tag.unwrap_or_else(|| reference.target())), root)
-    };
-    images.into_iter().map(named).collect()
+        let name = (reference.repository().clone(), tag.unwrap_or_else(|| reference.target()));
+        if reference.digest().is_some() {
+            names.entry(name).or_insert(root);
+        } else {
+            names.insert(name, root);
+        }
+    }
+    names
 }
 
 /// The largest lock that is read together with this index, in bytes.

@@ -80,7 +80,13 @@ fn lock_of(
     platforms: Vec<PlatformManifest>,
     closure: &Closure,
 ) -> Lock {
-    let placement = Placement { to: None, naming: Naming::Relative, source_prefix: None, chart: None };
+    let placement = Placement {
+        to: None,
+        naming: Naming::Relative,
+        source_prefix: None,
+        chart: None,
+        in_full: std::collections::BTreeSet::new(),
+    };
     let required = platforms.iter().map(|manifest| manifest.platform.clone()).collect();
     let mut blobs: Vec<Digest> = closure.blobs().map(|blob| blob.digest.clone()).collect();
     blobs.sort();

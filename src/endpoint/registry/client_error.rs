@@ -12,6 +12,7 @@ use super::{
     error::{CertificateProblem, ConnectionProblem, RegistryError},
     limits,
     message_text::says_not_http,
+    network::UnresolvedName,
 };
 use crate::error::escape;
 
@@ -68,6 +69,7 @@ fn connection_problem(error: &reqwest::Error) -> ConnectionProblem {
             ConnectionProblem::ClientCertificate
         }
         _ if find::<TunnelError>(error).is_some() => ConnectionProblem::Tunnel,
+        _ if find::<UnresolvedName>(error).is_some() => ConnectionProblem::UnknownHost,
         _ => ConnectionProblem::Other,
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::{auth::AuthError, retry};
 use crate::{
-    endpoint::{EndpointError, Location, Meaning, Operation, Retry},
+    endpoint::{EndpointError, Location, Meaning, Operation, Retry, Unavailable},
     error::Kind,
     oci::{Algorithm, Digest},
     problem::Side,
@@ -95,7 +95,9 @@ pub enum ConnectionProblem {
     ClientCertificate,
     /// The proxy did not open a tunnel.
     Tunnel,
-    /// Anything else: DNS, TCP, other TLS errors.
+    /// The name of the registry does not resolve.
+    UnknownHost,
+    /// Anything else: TCP, other TLS errors.
     Other,
 }
 
@@ -278,6 +280,18 @@ impl EndpointError for RegistryError {
     fn retry(&self) -> Option<Retry> {
         retry::of_transfer(self)
     }
+
+    fn unavailable(&self) -> Option<Unavailable> {
+        match self {
+            Self::Refused(Refusal { status: 404, .. }) => Some(Unavailable::NotFound),
+            Self::Refused(Refusal { status: 401 | 403, .. })
+            | Self::Auth(AuthError::Denied(_) | AuthError::NoChallenge { .. }) => Some(Unavailable::Denied),
+            Self::Unreachable { problem: ConnectionProblem::UnknownHost, .. } => {
+                Some(Unavailable::UnknownHost)
+            }
+            _ => None,
+        }
+    }
 }
 
 impl ConnectionProblem {
@@ -295,6 +309,7 @@ impl ConnectionProblem {
             Self::ClientCertificate => {
                 format!("{registry} requires a client certificate: pass --client-cert FILE --client-key FILE")
             }
+            Self::UnknownHost => format!("check the name {registry} and this machine's DNS settings"),
             Self::Tunnel => format!("check HTTPS_PROXY, or bypass the proxy with NO_PROXY={registry}"),
             Self::Other => format!(
                 "check the name and port of {registry} and the network; if it speaks plain http, pass --plain-http \

@@ -3,20 +3,22 @@
 //! Pools are created on first use: a run with only plain http never reads a certificate.
 
 mod exact;
+mod names;
 mod proxies;
 mod trust;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use reqwest::{Client, StatusCode, redirect::Policy};
 use url::Url;
 
+pub(super) use self::names::UnresolvedName;
 pub(crate) use self::proxies::Route;
-use self::trust::HostRole;
+use self::{names::SystemResolver, trust::HostRole};
 pub use self::{
     proxies::Proxies,
     trust::{Scope, Trust, TrustError},
@@ -147,6 +149,9 @@ impl Network {
                 RegistryError::Settings(format!("invalid proxy {route}: {}", innermost(&error)))
             })?;
             builder = builder.proxy(proxy);
+        } else {
+            // With a proxy, this would resolve the proxy's name, and the proxy that of the registry.
+            builder = builder.dns_resolver(Arc::new(SystemResolver));
         }
         builder = if origin.is_https() || route.is_some_and(Route::is_https) {
             let applied = self.settings.trust.apply(builder, origin, role);

@@ -193,6 +193,7 @@ mod tests {
     fn the_retry_table() {
         let table: Vec<String> = [
             unreachable(ConnectionProblem::Other, "refused"),
+            unreachable(ConnectionProblem::UnknownHost, "no such name"),
             unreachable(ConnectionProblem::Tunnel, "tunnel error"),
             unreachable(ConnectionProblem::ClientCertificate, "received fatal alert"),
             unreachable(ConnectionProblem::Certificate(CertificateProblem::Expired), "expired"),

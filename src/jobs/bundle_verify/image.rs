@@ -13,7 +13,9 @@ use crate::{
         bundle::{Bundle, index::IndexEntry},
     },
     error::{Failure, Kind},
+    event::{Event, EventSink},
     graph::Graph,
+    jobs::open_bundle::skipped_by_the_export,
     lock::LockedImage,
     oci::{ArtifactKind, Descriptor, Digest, Mapping, Platform, Reference, Target},
     outcome::{ImageOutcome, Status},
@@ -57,6 +59,19 @@ impl Image {
         let survey = confirm::survey_partially(bundle, repository, &target, Level::Platforms, foreign_layers);
         ImageSurvey { image: self, survey: survey.await }
     }
+}
+
+/// The outcome of an optional image that the export skipped.
+pub(super) fn skipped(source: &Reference, bundle: &Bundle, events: &dyn EventSink) -> ImageOutcome {
+    let (repository, tag) = (source.repository().clone(), source.tag().unwrap_or("latest").to_owned());
+    let mapping = Mapping { pinned: None, source: source.clone(), repository, tag };
+    let outcome = ImageOutcome {
+        destination: bundle.path().display().to_string(),
+        ..ImageOutcome::skipped(&mapping, skipped_by_the_export())
+    };
+    let (image, message) = (Some(source.clone()), outcome.skip_message().unwrap_or_default());
+    events.emit(Event::Warning { image, message });
+    outcome
 }
 
 /// An image and the content of its manifests.

@@ -14,7 +14,8 @@ use crate::{
 pub(super) fn problems(head: &Head, images: &[Image]) -> Vec<Problem> {
     let Some(lock) = &head.lock else { return Vec::new() };
     let there: HashSet<&Reference> = images.iter().map(|image| &image.mapping.source).collect();
-    let missing = lock.images.iter().filter(|image| !there.contains(&image.source));
+    let is_missing = |image: &&LockedImage| !there.contains(&image.source) && !image.is_skipped();
+    let missing = lock.images.iter().filter(is_missing);
     let mut problems: Vec<Problem> = missing
         .map(|image| {
             if image.is_confirmed() {

@@ -111,6 +111,8 @@ pub async fn check(bundle: &Arc<Bundle>, required: &Required, events: Arc<dyn Ev
         events.emit(Event::Finished { outcome: Arc::new(outcome.clone()) });
         outcomes.push(outcome);
     }
+    let skipped = head.left_out().filter(|image| image.is_skipped());
+    outcomes.extend(skipped.map(|image| image::skipped(&image.source, bundle, &*events)));
     Checked { images: outcomes, problems }
 }
 

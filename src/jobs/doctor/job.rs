@@ -1,10 +1,11 @@
 //! `doctor`: checks everything before a long run.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     super::{
-        images::{enumerate, name_all},
+        images::enumerate,
+        names::{self, ToName, earlier},
         own_source::{self, NamedBy},
     },
     CheckResult, Deadline, DoctorCheck, RetryListener, Verdict, destination, local, source,
@@ -14,7 +15,7 @@ use crate::{
     enumerate::{Enumeration, SelectedFrom},
     error::{Failure, Kind},
     event::EventSink,
-    oci::{Mapping, Naming, Reference, Repository},
+    oci::{Mapping, Reference, Repository},
     request::{Access, Destination, Doctor},
 };
 
@@ -31,7 +32,7 @@ pub(crate) struct Diagnosis {
 }
 
 pub(crate) async fn run(request: &Doctor, events: Arc<dyn EventSink>) -> Result<Diagnosis, Failure> {
-    let Doctor { selection: _, destination, registries, lock, timeout } = request;
+    let Doctor { selection: _, strict: _, destination, registries, lock, timeout } = request;
     let retries = Arc::new(RetryListener::new(Arc::clone(&events)));
     let access = Access::open(registries, Arc::<RetryListener>::clone(&retries))?;
     let source = access.source()?;
@@ -42,7 +43,7 @@ pub(crate) async fn run(request: &Doctor, events: Arc<dyn EventSink>) -> Result<
         reach(destination, &access, &deadline),
     );
     let (sources, pushes) = tokio::join!(
-        source::registries(&source, &images.references, &deadline),
+        source::registries(&source, &images.references, &images.optional, &deadline),
         push(registry.as_ref(), &images.mappings, &reached, &deadline),
     );
     if !images.references.is_empty() {
@@ -69,20 +70,23 @@ async fn helm(request: &Doctor) -> Option<CheckResult> {
 #[derive(Default)]
 struct Images {
     references: Vec<Reference>,
+    /// Those that the source need not provide.
+    optional: BTreeSet<Reference>,
     mappings: Vec<Mapping>,
     results: Vec<CheckResult>,
 }
 
 async fn images(request: &Doctor, access: &Access, events: &dyn EventSink) -> Images {
     let limit = SHORTEST_RENDERING.max(request.timeout);
-    let found = tokio::time::timeout(limit, enumerate(&request.selection, access, events)).await;
+    let listing = enumerate(&request.selection, request.strict, access, events);
+    let found = tokio::time::timeout(limit, listing).await;
     let found = found.unwrap_or_else(|_| {
         let message = format!("listing the images took longer than {} s", limit.as_secs());
         Err(Failure::new(Kind::Input, message).with_hint("pass a longer --timeout SECONDS"))
     });
     match found {
         Ok(found) => {
-            let mut images = name(&request.destination, found);
+            let mut images = name(request, &found, events);
             let (root, registries) = (&request.destination.root, &request.registries);
             let named_by = NamedBy::Selection(&request.selection);
             if let Err(failure) = own_source::refuse(&images.mappings, root, registries, named_by).await {
@@ -98,26 +102,31 @@ async fn images(request: &Doctor, access: &Access, events: &dyn EventSink) -> Im
     }
 }
 
-fn name(destination: &Destination, found: Enumeration) -> Images {
-    let Destination { root, naming, login: _ } = destination;
-    let chart = found.chart.map(|chart| format!(" in chart {} {}", chart.name, chart.version));
-    let references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
+fn name(request: &Doctor, found: &Enumeration, events: &dyn EventSink) -> Images {
+    let Destination { root, naming, login: _ } = &request.destination;
+    let chart = found.chart.as_ref().map(|chart| format!(" in chart {} {}", chart.name, chart.version));
+    let to_name = ToName::found(found);
+    let references = to_name.references.clone();
+    let optional = if request.strict { BTreeSet::new() } else { found.optional() };
     let count = match references.len() {
         1 => "1 image".to_owned(),
         count => format!("{count} images"),
     };
     let mut results =
         vec![CheckResult::ok(DoctorCheck::Images, format!("{count}{}", chart.unwrap_or_default()))];
-    let placement = naming.placement(Some(root), Naming::default(), found.source_prefix, None);
-    let mappings = name_all(&placement, root, &references).unwrap_or_else(|failure| {
-        results.push(CheckResult::failed(DoctorCheck::Names, failure));
-        Vec::new()
-    });
+    let named = to_name.below(root, naming, earlier(&request.lock, events).as_ref());
+    let mappings = named.map_or_else(
+        |error| {
+            results.push(CheckResult::failed(DoctorCheck::Names, names::failure(&error)));
+            Vec::new()
+        },
+        |(_, mappings)| mappings,
+    );
     if !mappings.is_empty() {
         let message = format!("every image has a unique name below {root}");
         results.push(CheckResult::ok(DoctorCheck::Names, message));
     }
-    Images { references, mappings, results }
+    Images { references, optional, mappings, results }
 }
 
 /// The destination, and whether it answers.

@@ -1,6 +1,6 @@
 //! Checks the registries that images come from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 
@@ -10,32 +10,62 @@ use crate::{
         Cause, Error, Operation, Source,
         registry::{Registries, auth::Provenance},
     },
+    error::Failure,
     oci::{Reference, Target},
+    pipeline::mirror::skip_reason,
     problem::Side,
 };
 
-/// One result for each registry: whether it serves the first of its images.
+/// One result for each registry: whether it serves the first of its images. An image in `optional` is tried only if the
+/// registry has no other, because `sync` does not need it.
 pub(crate) async fn registries(
     source: &Registries,
     images: &[Reference],
+    optional: &BTreeSet<Reference>,
     deadline: &Deadline,
 ) -> Vec<CheckResult> {
     let mut first = BTreeMap::new();
-    for image in images {
+    let (skippable, required): (Vec<_>, Vec<_>) = images.iter().partition(|image| optional.contains(*image));
+    for image in required.into_iter().chain(skippable) {
         first.entry(image.repository().registry()).or_insert(image);
     }
-    join_all(first.into_values().map(|image| registry(source, image, deadline))).await
+    let checks = first.into_values().map(|image| registry(source, image, optional.contains(image), deadline));
+    join_all(checks).await
 }
 
-async fn registry(source: &Registries, image: &Reference, deadline: &Deadline) -> CheckResult {
+async fn registry(
+    source: &Registries,
+    image: &Reference,
+    optional: bool,
+    deadline: &Deadline,
+) -> CheckResult {
     let registry = image.repository().registry();
-    match deadline.ask(Side::Source, registry, pull(source, image)).await {
-        Ok(provenance) => {
+    let pulled = async {
+        match pull(source, image).await {
+            Err(error) if optional => skip_reason(&error).map(Pulled::Skipped).ok_or(error),
+            pulled => pulled.map(Pulled::With),
+        }
+    };
+    match deadline.ask(Side::Source, registry, pulled).await {
+        Ok(Pulled::With(provenance)) => {
             let with = credential(provenance.as_ref());
             CheckResult::ok(DoctorCheck::Source, format!("{registry} serves {image} {with}"))
         }
+        Ok(Pulled::Skipped(reason)) => CheckResult::warning(
+            DoctorCheck::Source,
+            format!("{image} is optional and will be skipped: {}", reason.message),
+            "if it is needed, check its name and the login; --strict makes this a problem",
+        ),
         Err(failure) => CheckResult::failed(DoctorCheck::Source, failure),
     }
+}
+
+/// How the source answered.
+enum Pulled {
+    /// It serves the image with this credential.
+    With(Option<Provenance>),
+    /// It does not provide the image, which is optional.
+    Skipped(Failure),
 }
 
 async fn pull(source: &Registries, image: &Reference) -> Result<Option<Provenance>, Error> {

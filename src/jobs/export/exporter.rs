@@ -8,6 +8,7 @@ use tokio::io::AsyncWrite;
 use super::{
     announce::{OwnerOfBlobs, ResolvingEvents},
     blocking::blocking,
+    import_names::ImportNames,
 };
 use crate::{
     confirm::Level,
@@ -35,6 +36,8 @@ pub(super) struct Contents {
     pub(super) chart: Option<ChartIdentity>,
     /// How to name images where the bundle is imported.
     pub(super) placement: Placement,
+    /// The names that they get there.
+    pub(super) names: ImportNames,
     /// The blobs that the far side already has.
     pub(super) base: Option<Base>,
 }
@@ -173,7 +176,12 @@ impl<S: Source> Exporter<S> {
             mirror(Arc::clone(&self.source), Arc::new(EmptyDestination), mappings, options, events).await;
         for image in &mut mirrored {
             image.outcome.destination = image.outcome.source.to_string();
+            if let Some(message) = image.outcome.skip_message() {
+                let image = Some(image.outcome.source.clone());
+                self.events.emit(Event::Warning { image, message });
+            }
         }
+        self.contents.names.check(&mut mirrored, &*self.events);
         mirrored
     }
 
@@ -189,7 +197,7 @@ impl<S: Source> Exporter<S> {
 
     /// The lock inside the bundle. It is written before the blobs, so it is correct only for a complete bundle.
     fn lock(&self, mirrored: &[Mirrored]) -> Lock {
-        let Contents { chart, placement, base } = self.contents.clone();
+        let Contents { chart, placement, base, names: _ } = self.contents.clone();
         let Options { platforms, foreign_layers, .. } = &self.options;
         let mut lock = Lock::new(chart, placement, platforms, *foreign_layers, mirrored);
         // Blobs that only a failed image needs are neither in the bundle nor left out of it.
@@ -201,11 +209,8 @@ impl<S: Source> Exporter<S> {
             base
         });
         lock.base = base;
-        let failed: HashSet<&Reference> = mirrored
-            .iter()
-            .filter(|image| image.outcome.failure_kind().is_some())
-            .map(|image| &image.outcome.source)
-            .collect();
+        let failed: HashSet<&Reference> =
+            mirrored.iter().filter(|image| !is_ready(image)).map(|image| &image.outcome.source).collect();
         for image in &mut lock.images {
             let is_whole = !failed.contains(&image.source);
             image.destinations.iter_mut().for_each(|copy| copy.confirmed = is_whole);
@@ -325,9 +330,13 @@ fn under_its_own_name(reference: &Reference) -> Mapping {
     Mapping { source, pinned: None, repository, tag: bundle::tag_of(reference) }
 }
 
-/// The images that have not failed.
-fn ready(mirrored: &mut [Mirrored]) -> impl Iterator<Item = &mut Mirrored> {
-    mirrored.iter_mut().filter(|image| image.outcome.failure_kind().is_none())
+/// The images for the bundle: those that have neither failed nor been skipped.
+pub(super) fn ready(mirrored: &mut [Mirrored]) -> impl Iterator<Item = &mut Mirrored> {
+    mirrored.iter_mut().filter(|image| is_ready(image))
+}
+
+fn is_ready(image: &Mirrored) -> bool {
+    image.outcome.failure_kind().is_none() && !image.outcome.is_skipped_optional()
 }
 
 fn failed(mirrored: &[Mirrored]) -> usize {

@@ -1,26 +1,33 @@
 //! `bundle export`: writes the images to one file, which is read back before it gets its final name.
 //!
-//! [`exporter`] does the work; [`announce`] and [`blocking`] emit its events.
+//! [`exporter`] does the work; [`announce`] and [`blocking`] emit its events; [`import_names`] looks ahead to the import.
 
 mod announce;
 mod base;
 mod blocking;
 mod exporter;
+mod import_names;
 
 use std::{path::Path, sync::Arc, time::Instant};
 
-use self::exporter::{Contents, Exporter, Written};
+use self::{
+    exporter::{Contents, Exporter, Written},
+    import_names::ImportNames,
+};
 use super::{
     images::{enumerate, packaged_chart, warn_of_idle_waivers},
+    names::{self, ToName, earlier},
     record::Record,
 };
 use crate::{
     endpoint::{bundle::Output, packaged_chart::ChartSource},
+    enumerate::SelectedFrom,
     error::{Failure, Kind, exit, exit_code_of},
     event::{EventSink, warn},
     lock::{Base, Lock},
-    oci::{Naming, Reference},
+    oci::Reference,
     outcome::{BundleSummary, Command, ImageOutcome, RunOutcome, Status},
+    pipeline::Options,
     request::{Access, Export, ExportTo, VolumeSize},
 };
 
@@ -29,28 +36,36 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     let Export { to, base, keep_going, lock, selection, naming, registries, platforms, .. } = request;
     let files = output(to, &*events)?;
     let access = Access::open(registries, Arc::clone(&events))?;
-    let found = enumerate(selection, &access, &*events).await?;
-    let mut references: Vec<Reference> = found.images.into_iter().map(|image| image.reference).collect();
+    let found = enumerate(selection, request.copy.strict, &access, &*events).await?;
+    let to_name = ToName::found(&found);
+    let references = to_name.references.clone();
     let waivers = platforms.waivers();
     warn_of_idle_waivers(&waivers, &references, &*events);
     let chart = selection.chart_repository();
     access.warn_of_unused_license(references.iter().map(Reference::repository).chain(&chart), &*events);
-    let chart = found.package.as_ref().map(|package| package.reference.clone());
-    references.extend(chart.clone());
     let record = Record::prepare(lock.as_deref())?;
     if let Some(path) = lock.as_deref().filter(|_| !request.force) {
         refuse_lock_of_mirror(path)?;
     }
+    let earlier = lock.as_deref().and_then(|path| earlier(path, &*events));
+    let (placement, mappings) = to_name.in_bundle(naming, earlier.as_ref());
+    let is_list = matches!(selection.from, SelectedFrom::List(_) | SelectedFrom::References(_));
+    let names = ImportNames::new(mappings, is_list, &*events).map_err(|error| names::failure(&error))?;
     let contents = Contents {
         chart: found.chart.clone(),
-        placement: naming.placement(None, Naming::default(), found.source_prefix, chart),
+        placement,
+        names,
         base: base.as_deref().map(|path| read_base(path, &*events)).transpose()?,
     };
     let foreign_layers = request.foreign_layers.into();
+    let optional = found.optional();
     let source = access.source()?.with_foreign_layers(foreign_layers);
     let exporter = Exporter {
         source: Arc::new(ChartSource::new(source, packaged_chart(found.package))),
-        options: request.copy.options(platforms.required.clone(), waivers, foreign_layers),
+        options: Options {
+            optional,
+            ..request.copy.options(platforms.required.clone(), waivers, foreign_layers)
+        },
         contents,
         keep_going: *keep_going,
         overwrite: request.force,

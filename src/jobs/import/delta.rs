@@ -9,7 +9,7 @@ use super::{Job, parts::Affected, plan::Plan};
 use crate::{
     endpoint::{Error, Meaning, Source, bundle::Bundle, known_blobs::KnownBlobs},
     error::{Failure, Kind},
-    oci::{Descriptor, Digest, Reference, Repository},
+    oci::{Descriptor, Digest, Mapping, Reference, Repository},
     problem::Problem,
 };
 
@@ -77,6 +77,10 @@ impl Job<'_> {
         let root = &self.request.destination.root;
         let namer = plan.placement.namer(root.clone());
         let mut candidates = vec![repository.clone()];
+        // Images of an earlier run keep their names, whatever the rule says.
+        let is_source = |mapping: &&Mapping| repositories.contains(&mapping.source.repository().to_string());
+        let renamed = plan.mappings.iter().filter(is_source).map(|mapping| mapping.repository.clone());
+        candidates.extend(renamed);
         for other in repositories.iter().filter_map(|other| other.parse::<Repository>().ok()) {
             let candidate = if root.contains(&other) {
                 Some(other)

@@ -47,8 +47,9 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         ImportFrom::Stdin => Box::pin(job.standard_input()).await?,
         ImportFrom::Files(paths) => job.files(paths).await?,
     };
-    images.extend(plan.left_out.iter().map(parts::left_out));
     let earlier = earlier_destinations(lock, &destination.root);
+    let left_out = plan.left_out.iter();
+    images.extend(left_out.map(|(mapping, is_skipped)| parts::left_out(mapping, *is_skipped, &*job.events)));
     let copied = Copied {
         command: Command::BundleImport,
         started,

@@ -1,10 +1,10 @@
 //! Missing and damaged parts of a bundle, found before any transfer: an error, or with `--keep-going` images that fail.
 
-use super::{names::Imported, plan::Plan};
+use super::{super::open_bundle::skipped_by_the_export, names::Imported, plan::Plan};
 use crate::{
     endpoint::bundle::{Bundle, BundleError},
     error::{Failure, Kind},
-    event::{EventSink, warn},
+    event::{Event, EventSink, warn},
     oci::Mapping,
     outcome::{ImageOutcome, Mirrored, Status},
     problem::{FoundBy, Problem, Remedy},
@@ -81,8 +81,15 @@ pub(super) fn check_end(bundle: &Bundle, keep_going: bool, events: &dyn EventSin
         .with_hint(format!("nothing was copied; {remedy}, or {WITHOUT_THEM}")))
 }
 
-/// The outcome of an image that the export left out. It stays unconfirmed in the lock, so that `verify` reports it.
-pub(super) fn left_out(mapping: &Mapping) -> Mirrored {
+/// The outcome of an image that the export skipped or failed to copy. It stays unconfirmed in the lock, so that
+/// `verify` reports it.
+pub(super) fn left_out(mapping: &Mapping, is_skipped: bool, events: &dyn EventSink) -> Mirrored {
+    if is_skipped {
+        let outcome = ImageOutcome::skipped(mapping, skipped_by_the_export());
+        let (image, message) = (Some(mapping.source.clone()), outcome.skip_message().unwrap_or_default());
+        events.emit(Event::Warning { image, message });
+        return Mirrored { outcome, graph: None, missing_repository: None };
+    }
     let problem = Problem::LeftOut { image: mapping.source.clone() };
     let outcome = ImageOutcome {
         failure: Some(problem.failure(FoundBy::BundleImport)),

@@ -1,7 +1,12 @@
 //! Which images are imported, and how: flags win over the bundle's lock.
 
+use std::collections::BTreeSet;
+
 use super::{
-    super::open_bundle::expect_id,
+    super::{
+        names::{ToName, earlier},
+        open_bundle::expect_id,
+    },
     names::{self, Imported},
 };
 use crate::{
@@ -9,13 +14,13 @@ use crate::{
     enumerate::{EnumerateError, Filter},
     error::{Failure, Kind},
     event::{EventSink, warn},
-    lock::{Lock, Placement},
+    lock::{Lock, LockedImage, Placement},
     oci::{
-        ChartIdentity, Digest, Mapping, Naming, Platform, Reference,
+        ChartIdentity, Digest, Mapping, MappingError, Naming, Platform, Reference,
         mapping::{Root, common_prefix},
     },
     pipeline::Options,
-    request::{Import, NamingRule, Platforms},
+    request::{Destination, Import, NamingRule, Platforms},
     waiver::{Waiver, Waivers},
 };
 
@@ -29,8 +34,9 @@ pub(super) struct Plan {
     pub(super) placement: Placement,
     pub(super) chart: Option<ChartIdentity>,
     pub(super) options: Options,
-    /// Images that the export left out because they failed. They also fail here, and the lock records them.
-    pub(super) left_out: Vec<Mapping>,
+    /// Images that are not in the bundle, and whether the export skipped them because they are optional. Images that
+    /// failed there also fail here. The lock records them.
+    pub(super) left_out: Vec<(Mapping, bool)>,
     /// Images that `--include` and `--exclude` leave out.
     pub(super) excluded: Vec<Reference>,
 }
@@ -43,13 +49,13 @@ impl Plan {
         head.check_lock().map_err(|error| error.failure())?;
         let images = names::images(head, &request.names, bundle.path())?;
         let mut references: Vec<Reference> = images.iter().map(|image| image.reference.clone()).collect();
-        let root = &request.destination.root;
-        let placement = placement(lock, &references, &request.destination.naming, root);
-        references.extend(head.left_out().cloned());
-        let mut mappings = placement.namer(root.clone()).map_all(&references).map_err(|error| {
-            Failure::from_error(Kind::Usage, &error).with_hint("give them different names with --naming full")
-        })?;
-        let mut left_out = mappings.split_off(images.len());
+        let Destination { root, naming, .. } = &request.destination;
+        let earlier = earlier(&request.lock, events);
+        references.extend(head.left_out().map(|image| image.source.clone()));
+        let (placement, mut mappings) = name_below(lock, references.clone(), root, naming, earlier.as_ref())?;
+        let left_out = mappings.split_off(images.len());
+        let mut left_out: Vec<(Mapping, bool)> =
+            left_out.into_iter().zip(head.left_out().map(LockedImage::is_skipped)).collect();
         let filter = Filter::new(&request.include, &request.exclude)?;
         for idle in filter.idle(&references) {
             warn(events, format!("`{idle}` matches no image: check its spelling"));
@@ -60,8 +66,8 @@ impl Plan {
         let (kept, excluded): (Vec<_>, Vec<_>) =
             images.into_iter().zip(mappings).partition(|(image, _)| keeps(&image.reference));
         let mut excluded: Vec<Reference> = excluded.into_iter().map(|(image, _)| image.reference).collect();
-        excluded
-            .extend(left_out.extract_if(.., |mapping| !keeps(&mapping.source)).map(|mapping| mapping.source));
+        let unwanted = left_out.extract_if(.., |(mapping, _)| !keeps(&mapping.source));
+        excluded.extend(unwanted.map(|(mapping, _)| mapping.source));
         excluded.sort();
         let is_image = |(image, _): &(Imported, Mapping)| !is_chart(&image.reference);
         if !excluded.is_empty() && left_out.is_empty() && !kept.iter().any(is_image) {
@@ -78,20 +84,43 @@ impl Plan {
     }
 }
 
-/// How an import names the images of a bundle: by the flags, else as the bundle was exported.
-pub(in crate::jobs) fn placement(
+/// Names the images of a bundle below `root`: by the flags, else by the lock of an earlier run, else as the bundle was
+/// exported. `lock` is the bundle's.
+pub(in crate::jobs) fn name_below(
     lock: Option<&Lock>,
-    references: &[Reference],
-    rule: &NamingRule,
+    references: Vec<Reference>,
     root: &Root,
-) -> Placement {
-    let exported = lock.and_then(Lock::placement);
-    let (naming, source_prefix) = match exported {
-        Some(placement) => (placement.naming, placement.source_prefix.clone()),
-        None => (Naming::default(), common_prefix(references)),
-    };
-    let chart = exported.and_then(|placement| placement.chart.clone());
-    rule.placement(Some(root), naming, source_prefix, chart)
+    naming: &NamingRule,
+    earlier: Option<&Lock>,
+) -> Result<(Placement, Vec<Mapping>), Failure> {
+    let mut rule = lock.and_then(Lock::placement).cloned().unwrap_or_else(|| Placement {
+        to: None,
+        naming: Naming::default(),
+        source_prefix: common_prefix(&references),
+        chart: None,
+        in_full: BTreeSet::new(),
+    });
+    if !naming.agrees_with(&rule) {
+        rule.in_full.clear();
+    }
+    let to_name = ToName { references, yielding: optional(lock), placement: rule };
+    to_name.below(root, naming, earlier).map_err(|error| refused(&error))
+}
+
+/// Two images would get one name.
+fn refused(error: &MappingError) -> Failure {
+    Failure::from_error(Kind::Usage, error).with_hint(match error {
+        MappingError::SeveralDigests { .. } => {
+            "a tag can have only one digest: export the bundle without the others"
+        }
+        _ => "give them different names with --naming full",
+    })
+}
+
+/// The images that were only mentioned.
+fn optional(lock: Option<&Lock>) -> BTreeSet<Reference> {
+    let images = lock.iter().flat_map(|lock| &lock.images);
+    images.filter(|image| image.optional).map(|image| image.source.clone()).collect()
 }
 
 fn options(request: &Import, lock: Option<&Lock>) -> Options {
@@ -103,5 +132,6 @@ fn options(request: &Import, lock: Option<&Lock>) -> Options {
     let platforms = request.platforms.clone().or_else(|| lock.map(|lock| lock.platforms.clone()));
     let platforms = platforms.unwrap_or_else(Platforms::default_required);
     let foreign_layers = lock.is_some_and(|lock| lock.foreign_layers).into();
-    request.copy.options(platforms, Waivers::new(waivers), foreign_layers)
+    let options = request.copy.options(platforms, Waivers::new(waivers), foreign_layers);
+    Options { optional: optional(lock), ..options }
 }

@@ -49,9 +49,12 @@ impl EventLines {
 
     /// Lines that are shown even with `-q`. Failures are not: they are printed in full at the end.
     fn warning(self, event: &Event, progress: &Progress) -> Option<String> {
-        let Event::Warning { image, message } = event else { return None };
         let head = self.palette.warning("warning:");
-        let message = escape(message);
+        let (image, message) = match event {
+            Event::Warning { image, message } => (image.as_ref(), escape(message)),
+            Event::Finished { outcome } => (Some(&outcome.source), escape(&outcome.skip_message()?)),
+            _ => return None,
+        };
         Some(match image {
             Some(image) => format!("{head} {}: {message}", progress.name_of(image)),
             None => format!("{head} {message}"),

@@ -82,6 +82,8 @@ pub(super) fn bundle_text(bundle: &BundleContents, width: Option<usize>) -> Stri
         lines.push(format!("base    {} has {blobs} ({bytes}) of these images", base.id));
     }
     lines.extend(bundle.left_out.iter().map(|image| format!("skipped {image}: its export failed")));
+    let skipped = bundle.skipped.iter();
+    lines.extend(skipped.map(|image| format!("skipped {image}: optional, the source did not provide it")));
     lines.push(String::new());
     let columns = [
         Column::left("IMAGE", name),

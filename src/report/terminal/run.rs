@@ -152,7 +152,7 @@ fn image_lines(table: Table, outcome: &RunOutcome, width: Option<usize>) -> Vec<
     lines
 }
 
-/// Facts without a column: moved tags and waived platforms.
+/// Facts without a column: moved tags, waived platforms and why images were skipped.
 fn notes(table: Table, rows: &[Row<'_>]) -> Vec<String> {
     let mut notes = Vec::new();
     for Row { image, name, .. } in rows {
@@ -163,6 +163,9 @@ fn notes(table: Table, rows: &[Row<'_>]) -> Vec<String> {
         if !image.waived.is_empty() {
             let waived: Vec<String> = image.waived.iter().map(ToString::to_string).collect();
             notes.push(format!("{name}: waived {}", waived.join(", ")));
+        }
+        if let Some(message) = image.skip_message() {
+            notes.push(format!("{name}: {message}; --strict makes this an error"));
         }
     }
     notes
@@ -178,7 +181,7 @@ fn summary(table: Table, document: &RunDocument) -> String {
             None => format!("no bundle was written{} ({time})", failed_counts(&outcome.images)),
         },
         Table::Plan => {
-            let planned = totals.images - totals.failed;
+            let planned = totals.images - totals.failed - totals.skipped_optional;
             format!(
                 "{}: {} to copy, {} to mount, {} already present; nothing was written{}",
                 share(planned, totals, "planned"),
@@ -246,13 +249,19 @@ fn share(count: usize, totals: &Totals, verb: &str) -> String {
     if count == totals.images { format!("{images} {verb}") } else { format!("{count} of {images} {verb}") }
 }
 
-/// `; 1 failed, 2 different, 3 skipped`, or nothing.
+/// `; 1 failed, 2 different, 3 skipped, 4 skipped (optional)`, or nothing.
 fn failed_counts(images: &[ImageOutcome]) -> String {
-    let counts: Vec<String> = [Status::Failed, Status::Different, Status::Skipped]
+    let statuses = [
+        (Status::Failed, ""),
+        (Status::Different, ""),
+        (Status::Skipped, ""),
+        (Status::SkippedOptional, " (optional)"),
+    ];
+    let counts: Vec<String> = statuses
         .into_iter()
-        .map(|status| (status, images.iter().filter(|image| image.status == status).count()))
-        .filter(|(_, count)| *count > 0)
-        .map(|(status, count)| format!("{count} {}", word(status)))
+        .map(|(status, why)| (status, why, images.iter().filter(|image| image.status == status).count()))
+        .filter(|(_, _, count)| *count > 0)
+        .map(|(status, why, count)| format!("{count} {}{why}", word(status)))
         .collect();
     if counts.is_empty() { String::new() } else { format!("; {}", counts.join(", ")) }
 }
@@ -267,7 +276,7 @@ pub(in crate::report) const fn word(status: Status) -> &'static str {
         Status::Verified => "verified",
         Status::Different => "different",
         Status::Failed => "failed",
-        Status::Skipped => "skipped",
+        Status::Skipped | Status::SkippedOptional => "skipped",
     }
 }
 

@@ -38,7 +38,13 @@ impl SampleBundle {
         for image in images {
             read.push((reference(image), graph(image).await));
         }
-        let placement = Placement { to: None, naming: Naming::Relative, source_prefix: None, chart: None };
+        let placement = Placement {
+            to: None,
+            naming: Naming::Relative,
+            source_prefix: None,
+            chart: None,
+            in_full: std::collections::BTreeSet::new(),
+        };
         let mut lock = Lock::new(None, placement, &[], ForeignLayers::Optional, &[]);
         lock.platforms = platforms.iter().map(|platform| platform.parse().unwrap()).collect();
         lock.images = read.iter().map(|(reference, graph)| locked(reference, graph)).collect();
