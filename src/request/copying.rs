@@ -135,7 +135,7 @@ impl Verify {
                     foreign_layers: args.foreign_layers,
                 }
             }
-            Comparison::Lock(_) if to.is_none() && !args.selection.image.is_empty() => {
+            Comparison::Lock(path) if to.is_none() && !args.selection.image.is_empty() && !path.exists() => {
                 return Err(usage("images were given without --to").with_hint(
                     "verify checks the images in the lock; to check other images, pass --to REGISTRY/PATH",
                 ));
