@@ -120,6 +120,7 @@
 //! | task | file |
 //! |---|---|
 //! | add a flag | `cli/` (`commands`, `bundle`, or `shared` and `registries` for several commands), then its type in `request/` |
+//! | refuse a flag that has no effect beside another | `request/ineffective.rs` |
 //! | repeat a flag in the printed repair command | `request/repair_command.rs`; it does not compile until a new setting is handled |
 //! | find images in one more field or resource | `enumerate/manifests/`: `fields.rs` knows the shapes |
 //! | follow one more kind of reference, such as referrers | `graph/successors.rs` names it, `resolve.rs` reads it |

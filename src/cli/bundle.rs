@@ -31,6 +31,7 @@ pub(crate) enum Bundle {
 
 /// `thoras-mirror bundle export`
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub(crate) struct Export {
     /// The bundle to write; - is standard output
     #[arg(long, short, value_name = "FILE")]

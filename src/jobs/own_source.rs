@@ -90,7 +90,7 @@ fn hint(values: &[ValueKey], root: &Root, named_by: &NamedBy<'_>, all: bool, fir
         ),
     };
     if !all {
-        hint.push_str(&format!("; or leave it out with --exclude '{}'", without_digest(first)));
+        hint = format!("{hint}; or leave it out with --exclude '{}'", without_digest(first));
     }
     hint
 }

@@ -36,11 +36,11 @@ mod tests {
 
     #[test]
     fn a_contradiction_adds_nothing() {
-        let sized = |name: &str, size| Descriptor::new("x/y".into(), Digest::sha256(name.as_bytes()), size);
+        let blob = |name: &str, size| Descriptor::new("x/y".into(), Digest::sha256(name.as_bytes()), size);
         let mut sizes = Sizes::default();
-        sizes.add(&[sized("a", 1), sized("a", 1), sized("b", 2)]).unwrap();
-        assert!(matches!(sizes.add(&[sized("c", 3), sized("a", 2)]), Err(ManifestError::TwoSizes { .. })));
-        assert!(sizes.add(&[sized("d", 3), sized("d", 4)]).is_err());
-        sizes.add(&[sized("c", 4), sized("d", 4)]).unwrap();
+        sizes.add(&[blob("a", 1), blob("a", 1), blob("b", 2)]).unwrap();
+        assert!(matches!(sizes.add(&[blob("c", 3), blob("a", 2)]), Err(ManifestError::TwoSizes { .. })));
+        assert!(sizes.add(&[blob("d", 3), blob("d", 4)]).is_err());
+        sizes.add(&[blob("c", 4), blob("d", 4)]).unwrap();
     }
 }

@@ -134,7 +134,7 @@ impl Verify {
         let registries = RegistrySettings::new(args.registries)?;
         let to = args.to.clone().map(|to| Setting::new(to, Origin::Flag)).or_else(|| variable(names::TO));
         let lock = args.lock.clone().or_else(|| variable(names::LOCK).map(|path| path.value.into()));
-        let with = match comparison(args.lock, args.to, args.against) {
+        let with = match comparison(args.lock.as_ref(), args.to.as_ref(), args.against) {
             Comparison::Source => {
                 let to = to.ok_or_else(|| {
                     usage("--against source needs the mirror").with_hint("pass --to REGISTRY/PATH")
@@ -147,7 +147,7 @@ impl Verify {
                     lock: lock.unwrap_or_else(|| DEFAULT_LOCK.into()),
                 }
             }
-            Comparison::Lock(_) if to.is_none() && !args.selection.image.is_empty() => {
+            Comparison::Lock(path) if to.is_none() && !args.selection.image.is_empty() && !path.exists() => {
                 return Err(usage("images were given without --to").with_hint(
                     "verify checks the images in the lock; to check other images, pass --to REGISTRY/PATH",
                 ));
@@ -268,10 +268,14 @@ pub(super) enum Comparison {
 
 /// The lock, unless the user chose the source or there is none. A lock that is named on the command line must exist; one
 /// that a variable names may be missing if `--to` is typed.
-pub(super) fn comparison(lock: Option<PathBuf>, to: Option<String>, against: Option<Against>) -> Comparison {
+pub(super) fn comparison(
+    lock: Option<&PathBuf>,
+    to: Option<&String>,
+    against: Option<Against>,
+) -> Comparison {
     let by_variable = variable(names::LOCK).map(|path| PathBuf::from(path.value));
     let is_named = by_variable.is_some();
-    let path = lock.clone().or(by_variable).unwrap_or_else(|| DEFAULT_LOCK.into());
+    let path = lock.cloned().or(by_variable).unwrap_or_else(|| DEFAULT_LOCK.into());
     let is_implied = lock.is_none() && !path.exists();
     match against {
         Some(Against::Source) => Comparison::Source,

@@ -117,8 +117,7 @@ fn locked(flags: &Flags<'_>) -> Result<(), Failure> {
 }
 
 fn verify(flags: &Flags<'_>) -> Result<(), Failure> {
-    let lock = flags.0.get_one("lock").cloned();
-    let to = flags.text("to").map(str::to_owned);
+    let (lock, to) = (flags.0.get_one("lock"), flags.0.get_one("to"));
     let against = flags.0.get_one::<Against>("against").copied();
     match comparison(lock, to, against) {
         Comparison::Source => flags.refuse(["lock"], "the mirror is compared with the source"),

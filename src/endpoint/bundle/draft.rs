@@ -120,6 +120,7 @@ impl Draft {
         output: &Output,
         lock: Option<&Lock>,
     ) -> Result<(), BundleError> {
+        output.check_count(self.layout.length())?;
         let files = output.files(self.layout.length());
         let whole = files.iter().map(|file| file.whole.clone()).chain(output.volume.map(|_| output.index()));
         let Some(path) = whole.into_iter().find(|path| path.exists()) else { return Ok(()) };

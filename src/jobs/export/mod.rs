@@ -100,8 +100,8 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
 /// The lock of a mirror records where its images are, which the lock of a bundle does not.
 fn refuse_lock_of_mirror(path: &Path) -> Result<(), Failure> {
     let lock = Lock::read(path).ok();
-    let destinations = lock.iter().flat_map(|lock| &lock.destinations);
-    match destinations.filter_map(|placement| placement.to.as_ref()).next() {
+    let mut destinations = lock.iter().flat_map(|lock| &lock.destinations);
+    match destinations.find_map(|placement| placement.to.as_ref()) {
         Some(to) => {
             let message = format!("{} exists and is the lock of the mirror {to}", path.display());
             Err(Failure::new(Kind::Usage, message)

@@ -31,7 +31,7 @@ async fn a_bundle_without_images_is_refused_by_every_command() {
             "bundle import --to 127.0.0.1:1/a",
             "serve --listen 127.0.0.1:0",
         ] {
-            let outcome = run(command, &[path.clone()]).run().await.expect_code(3);
+            let outcome = run(command, std::slice::from_ref(&path)).run().await.expect_code(3);
             assert_says(&outcome, &format!("error: {path} contains no images"));
         }
         let outcome = run("bundle verify -o json", &[path]).run().await.expect_code(3);

@@ -108,7 +108,7 @@ async fn a_bundle_or_a_lock_with_two_sizes_is_refused() {
             "bundle import --to 127.0.0.1:1/a --platform linux/amd64",
             "serve --listen 127.0.0.1:0",
         ] {
-            let outcome = run(command, &[path.clone()]).run().await.expect_code(6);
+            let outcome = run(command, std::slice::from_ref(&path)).run().await.expect_code(6);
             // The lock has the sizes, too.
             let says = |text: &str| outcome.stderr.contains(text);
             assert!(says("two sizes") || says("disagree about the size"), "{outcome}");
