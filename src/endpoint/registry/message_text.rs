@@ -14,6 +14,22 @@ pub(super) fn says_immutable(Refusal { status, code, message, .. }: &Refusal) ->
     matches!(status, 409 | 412) || words.iter().any(|word| text.contains(word))
 }
 
+/// Whether a refusal means that there are too many requests.
+///
+/// The specification has one code for this, `TOOMANYREQUESTS`, with status 429. Cloud registries also answer 400 or 403
+/// with the name of their API's exception, as the code or, in front of the message, as text: `ThrottlingException`,
+/// `RequestLimitExceeded`, `SlowDown`. A wrong guess costs some retries.
+pub(super) fn says_throttled(Refusal { status, code, message, .. }: &Refusal) -> bool {
+    let words = ["throttl", "toomanyrequests", "requestlimitexceeded", "ratelimit", "slowdown"];
+    let is_throttling = |text: &str| {
+        let text: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
+        words.iter().any(|word| text.to_ascii_lowercase().contains(word))
+    };
+    // Only the first word of a message names an exception.
+    let named = message.split([':', ' ']).next().unwrap_or_default();
+    (400..500).contains(status) && (code.as_deref().is_some_and(is_throttling) || is_throttling(named))
+}
+
 /// Whether a TLS server reports that it received a plain http request.
 ///
 /// Go's `net/http` answers 400 with this text and nothing else (`src/net/http/server.go`). Other servers close the
@@ -67,6 +83,27 @@ mod tests {
             [refused(403, "DENIED", "no access"), refused(400, "MANIFEST_INVALID", "manifest invalid")]
         {
             assert!(!says_immutable(&refusal), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn throttling_is_recognized_in_codes_and_at_the_start_of_messages() {
+        for refusal in [
+            refused(400, "ThrottlingException", "Rate exceeded"),
+            refused(400, "TOOMANYREQUESTS", ""),
+            refused(403, "RATE_LIMIT_EXCEEDED", ""),
+            refused(400, "DENIED", "ThrottlingException: Rate exceeded"),
+            refused(403, "DENIED", "toomanyrequests: Rate exceeded"),
+            refused(400, "RequestThrottledException", ""),
+        ] {
+            assert!(says_throttled(&refusal), "{refusal}");
+        }
+        for refusal in [
+            refused(400, "MANIFEST_INVALID", "the layer throttle.json is invalid"),
+            refused(403, "DENIED", "no access"),
+            refused(500, "UNKNOWN", "throttled"),
+        ] {
+            assert!(!says_throttled(&refusal), "{refusal}");
         }
     }
 

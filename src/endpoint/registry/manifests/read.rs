@@ -9,14 +9,18 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::Response;
+use tokio::time::Instant;
 
 use super::{
     super::{
+        answer,
         auth::Scope,
         client_error,
+        download::HEAD_UNKNOWN,
         error::RegistryError,
         host::{Call, Host, discard},
         retry::Attempts,
+        trickle::Trickle,
     },
     name, url,
 };
@@ -29,6 +33,7 @@ use crate::{
         media_type::ACCEPTED,
     },
     problem::Side,
+    units,
 };
 
 const DIGEST_HEADER: &str = "docker-content-digest";
@@ -41,9 +46,7 @@ pub(in super::super) async fn digest(
 ) -> Result<Option<Digest>, Error> {
     let target = Target::Tag(tag.to_owned());
     let call = read_call(host, repository, &target, Method::HEAD)?;
-    let response = host
-        .send(&call, &[StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::BAD_REQUEST])
-        .await?;
+    let response = host.send(&call, &[&[StatusCode::NOT_FOUND], HEAD_UNKNOWN.as_slice()].concat()).await?;
     if response.status() == StatusCode::NOT_FOUND {
         return Ok(None);
     }
@@ -84,7 +87,7 @@ pub(in super::super) async fn get(
 async fn settle(host: &Host, call: &Call<'_>, first: &Reading, named: &Digest) -> Result<RawManifest, Error> {
     let verified = Box::pin(get(host, call.repository, &Target::Digest(named.clone()))).await?;
     let again = read(host, call, None).await?;
-    let stands_by_it = again.as_ref().is_some_and(|again| again.contradicted().is_some());
+    let repeats_it = again.as_ref().is_some_and(|again| again.contradicted().is_some());
     let found = Digest::sha256(&first.bytes);
     let warn = |conclusion: &str| {
         let message = format!(
@@ -95,23 +98,23 @@ async fn settle(host: &Host, call: &Call<'_>, first: &Reading, named: &Digest) -
     };
     match (verified, again) {
         (Some(_), Some(again))
-            if stands_by_it && again.bytes == first.bytes && host.side == Side::Destination =>
+            if repeats_it && again.bytes == first.bytes && host.side == Side::Destination =>
         {
             Err(refused(host, call, ManifestError::Contradicted { named: named.clone(), found }))
         }
         (Some(manifest), _) => {
-            if stands_by_it {
+            if repeats_it {
                 warn("using the manifest with the digest in the header");
             }
             Ok(manifest)
         }
         (None, None) => Err(host.error(call.operation, &call.name, &Attempts::new(1), Cause::NoSuchManifest)),
-        (None, Some(again)) if stands_by_it && again.bytes != first.bytes => {
+        (None, Some(again)) if repeats_it && again.bytes != first.bytes => {
             let readings = Box::new((found, Digest::sha256(&again.bytes)));
             Err(refused(host, call, ManifestError::Unstable { named: named.clone(), readings }))
         }
         (None, Some(again)) => {
-            if stands_by_it {
+            if repeats_it {
                 warn("no manifest has the digest in the header, so using these bytes");
             }
             again.manifest.map_err(|error| refused(host, call, error))
@@ -137,6 +140,9 @@ impl Reading {
         let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let named = named_digest(&response);
         let bytes = read_body(response, stall).await?;
+        if answer::starts_as_web_page(&bytes) {
+            return Err(RegistryError::WebPage.into());
+        }
         let manifest = RawManifest::read(content_type.as_deref(), bytes.clone(), expected);
         Ok(Self { bytes, named, manifest })
     }
@@ -203,15 +209,18 @@ fn named_digest(response: &Response) -> Option<Digest> {
 
 async fn read_body(mut response: Response, stall: Duration) -> Result<Bytes, Cause> {
     let mut bytes = BytesMut::new();
+    let mut trickle = Trickle::new(stall);
     loop {
+        let waiting = Instant::now();
         let piece = tokio::time::timeout(stall, response.chunk())
             .await
             .map_err(|_| RegistryError::Stalled(stall))?
             .map_err(|error| client_error::translate(&error))?;
         let Some(piece) = piece else { return Ok(bytes.freeze()) };
+        trickle.add(waiting.elapsed(), piece.len() as u64)?;
         bytes.extend_from_slice(&piece);
         if bytes.len() > LARGEST_MANIFEST {
-            let reason = format!("it is larger than {LARGEST_MANIFEST} bytes");
+            let reason = format!("it is larger than {}", units::bytes(LARGEST_MANIFEST as u64));
             return Err(Cause::Manifest(ManifestError::Unreadable(reason)));
         }
     }
