@@ -178,6 +178,7 @@ impl CopySettings {
             dry_run: self.dry_run,
             jobs: self.jobs.map_or(Options::default().jobs, usize::from),
             fail_fast: self.fail_fast,
+            ..Options::default()
         }
     }
 }

@@ -57,7 +57,7 @@ pub(super) async fn refusal(mut response: Response) -> Refusal {
     let redact = |text: &str| sent.map_or_else(|| text.to_owned(), |sent| sent.redact(text));
     let (code, message) = read_envelope(&body, redact);
     let wants_tls = says_tls_is_missing(status, &message);
-    Refusal { status, code, message, retry_after, wants_tls, serves_others: false }
+    Refusal { status, code, message, retry_after, wants_tls, ..Refusal::default() }
 }
 
 /// The pause that a response asks for.

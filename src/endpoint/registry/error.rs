@@ -184,6 +184,8 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// Whether a TLS server reports a plain http request.
     pub wants_tls: bool,
+    /// Whether the message about a refused manifest names a blob or manifest that it references.
+    pub names_content: bool,
     /// Whether the registry answered other requests while this one was in progress.
     pub serves_others: bool,
 }
@@ -207,7 +209,7 @@ impl Refusal {
     /// Whether a manifest was refused because the registry lacks blobs or manifests that it references.
     pub(super) fn names_missing_content(&self) -> bool {
         let codes = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"];
-        codes.iter().any(|code| self.has_code(code))
+        self.names_content || codes.iter().any(|code| self.has_code(code))
     }
 
     /// Whether the registry does not support this manifest.

@@ -123,7 +123,7 @@ impl HostState {
     /// Records that a request gave up. If no connection could be established, other requests need not find that out
     /// again.
     pub(super) fn gave_up(&self, error: &RegistryError) {
-        if matches!(error, RegistryError::Unreachable { .. }) {
+        if matches!(error, RegistryError::Unreachable { .. } | RegistryError::ProxyRefused(_)) {
             let until = (self.answers() > 0).then(|| Instant::now() + VERDICT_OF_A_KNOWN_HOST);
             lock(&self.inner).verdict = Some((error.clone(), until));
         }

@@ -2,6 +2,7 @@
 //! statuses and codes; each function here says why they do not suffice.
 
 use super::error::Refusal;
+use crate::oci::Digest;
 
 /// Whether a refused push of a tag means that the tag is immutable.
 ///
@@ -28,6 +29,13 @@ pub(super) fn says_throttled(Refusal { status, code, message, .. }: &Refusal) ->
     // Only the first word of a message names an exception.
     let named = message.split([':', ' ']).next().unwrap_or_default();
     (400..500).contains(status) && (code.as_deref().is_some_and(is_throttling) || is_throttling(named))
+}
+
+/// Whether a registry refused a manifest because of something that the manifest references: it has no right code for
+/// that, but its message names the digest. A wrong guess costs a look at the content and some retries.
+pub(super) fn names_content<'a>(refusal: &Refusal, content: impl IntoIterator<Item = &'a Digest>) -> bool {
+    let may_be = matches!(refusal.status, 400 | 404 | 409 | 412 | 422);
+    may_be && content.into_iter().any(|digest| refusal.message.contains(digest.as_str()))
 }
 
 /// Whether a TLS server reports that it received a plain http request.

@@ -1,6 +1,8 @@
 //! What is retried at a registry, and when. One function decides; everything that retries asks it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::error::{Refusal, RegistryError};
 use crate::endpoint::{
@@ -204,7 +206,8 @@ impl Attempts {
     }
 
     fn connects_too_slowly(&self, error: &RegistryError) -> bool {
-        let failed_to_connect = matches!(error.innermost(), RegistryError::Unreachable { .. });
+        let failed_to_connect =
+            matches!(error.innermost(), RegistryError::Unreachable { .. } | RegistryError::ProxyRefused(_));
         failed_to_connect && self.count > 1 && self.elapsed() > SLOW_CONNECTIONS
     }
 }
@@ -317,6 +320,22 @@ mod tests {
         assert_eq!(of_transfer(&busy).unwrap().pause, Pause::Backoff, "an upload becomes free by itself");
         assert_eq!(of_transfer(&refused(401, None)).unwrap().attempts, DAMAGED_ATTEMPTS);
         assert_eq!(of_transfer(&refused(403, None)), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_fail_slowly_are_tried_twice() {
+        let cause = Cause::from(unreachable(ConnectionProblem::Other, "name or service not known"));
+        for (time_of_each, expected) in [(0, ATTEMPTS), (1, ATTEMPTS), (4, 2), (30, 2)] {
+            let mut tries = Attempts::new(ATTEMPTS);
+            loop {
+                tries.begin();
+                tokio::time::advance(Duration::from_secs(time_of_each)).await;
+                if tries.next_pause(&cause, 0).is_none() {
+                    break;
+                }
+            }
+            assert_eq!(tries.count(), expected, "{time_of_each} s");
+        }
     }
 
     #[test]

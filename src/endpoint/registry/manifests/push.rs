@@ -7,7 +7,7 @@ use super::{
         auth::Scope,
         error::{Refusal, RegistryError},
         host::{Call, Host, discard},
-        message_text::says_immutable,
+        message_text::{names_content, says_immutable},
         retry::Attempts,
     },
     name,
@@ -20,6 +20,7 @@ use crate::{
         retry::{ATTEMPTS, Pause},
     },
     error::escape,
+    graph,
     oci::{RawManifest, Repository, Target},
 };
 
@@ -42,7 +43,7 @@ pub(in super::super) async fn put(
                 discard(response).await;
                 return Ok(());
             }
-            Err(error) => error,
+            Err(error) => note_content(error, manifest),
         };
         if may_be_late(&error) && tries.count() < LATE_BLOB_ATTEMPTS {
             tokio::time::sleep(Pause::Backoff.duration(tries.count())).await;
@@ -50,6 +51,18 @@ pub(in super::super) async fn put(
         }
         return interpret_refusal(host, repository, target, manifest, error).await;
     }
+}
+
+/// Records in a refusal whether it names something that the manifest references.
+fn note_content(error: Error, manifest: &RawManifest) -> Error {
+    let Some(RegistryError::Refused(refusal)) = error.cause.downcast_ref() else { return error };
+    let Ok(contents) = manifest.contents() else { return error };
+    let referenced = graph::successors(&contents).map(|successor| &successor.descriptor.digest);
+    if !names_content(refusal, referenced) {
+        return error;
+    }
+    let cause = RegistryError::Refused(Refusal { names_content: true, ..refusal.clone() });
+    Error { cause: cause.into(), ..error }
 }
 
 /// Whether the registry may accept the same manifest in a moment: a blob may not have reached every part of the registry

@@ -19,6 +19,7 @@ use super::{
         download::HEAD_UNKNOWN,
         error::RegistryError,
         host::{Call, Host, discard},
+        manifest_memory::{LARGE, Reservation},
         retry::Attempts,
         trickle::Trickle,
     },
@@ -207,21 +208,40 @@ fn named_digest(response: &Response) -> Option<Digest> {
     response.headers().get(DIGEST_HEADER)?.to_str().ok()?.parse().ok()
 }
 
+/// Reads a manifest's bytes. A large one reserves memory first: all that a manifest may have, if its size is not known.
 async fn read_body(mut response: Response, stall: Duration) -> Result<Bytes, Cause> {
+    let too_large = || {
+        let reason = format!("it is larger than {}", units::bytes(LARGEST_MANIFEST as u64));
+        Cause::Manifest(ManifestError::Unreadable(reason))
+    };
+    let announced = response.content_length().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    if announced.is_some_and(|length| length > LARGEST_MANIFEST) {
+        return Err(too_large());
+    }
+    let mut reservation = None;
     let mut bytes = BytesMut::new();
     let mut trickle = Trickle::new(stall);
     loop {
+        if reservation.is_none() && bytes.len().max(announced.unwrap_or_default()) > LARGE {
+            let size = announced.unwrap_or(LARGEST_MANIFEST);
+            reservation = Some(Reservation::of(size).await);
+            bytes.reserve(announced.unwrap_or_default());
+        }
         let waiting = Instant::now();
         let piece = tokio::time::timeout(stall, response.chunk())
             .await
             .map_err(|_| RegistryError::Stalled(stall))?
             .map_err(|error| client_error::translate(&error))?;
-        let Some(piece) = piece else { return Ok(bytes.freeze()) };
+        let Some(piece) = piece else { break };
         trickle.add(waiting.elapsed(), piece.len() as u64)?;
         bytes.extend_from_slice(&piece);
         if bytes.len() > LARGEST_MANIFEST {
-            let reason = format!("it is larger than {}", units::bytes(LARGEST_MANIFEST as u64));
-            return Err(Cause::Manifest(ManifestError::Unreadable(reason)));
+            return Err(too_large());
         }
     }
+    let bytes = bytes.freeze();
+    Ok(match reservation {
+        Some(reservation) => reservation.hold(bytes),
+        None => bytes,
+    })
 }
