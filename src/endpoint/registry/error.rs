@@ -186,7 +186,7 @@ pub struct Refusal {
     pub wants_tls: bool,
     /// Whether the message about a refused manifest names a blob or manifest that it references.
     pub names_content: bool,
-    /// Whether the registry answered other requests while this one was in progress.
+    /// Whether the registry accepted other blobs since it last refused this one.
     pub serves_others: bool,
 }
 

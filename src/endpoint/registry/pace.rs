@@ -5,7 +5,11 @@
 //! registry is probably far from its limit.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,6 +19,7 @@ use tokio::{
 };
 
 use super::{error::RegistryError, host_state::HostState, limits, retry};
+use crate::oci::Digest;
 
 /// All throttled requests within this time have the same cause and halve a lane once.
 const EPOCH: Duration = Duration::from_millis(100);
@@ -25,6 +30,9 @@ pub(super) struct Pace {
     requests: Arc<Lane>,
     blobs: Arc<Lane>,
     state: Arc<HostState>,
+    /// How many blobs had been transferred when the upload of a blob was last refused.
+    refused_uploads: Mutex<HashMap<Digest, u64>>,
+    moved: AtomicU64,
 }
 
 impl Pace {
@@ -34,6 +42,8 @@ impl Pace {
             requests: Lane::new(limits::REQUESTS_PER_HOST),
             blobs: Lane::new(limits::BLOBS_PER_HOST),
             state,
+            refused_uploads: Mutex::default(),
+            moved: AtomicU64::new(0),
         }
     }
 
@@ -68,8 +78,17 @@ impl Pace {
 
     /// Records a successful blob transfer.
     pub(super) fn moved(&self) {
+        self.moved.fetch_add(1, Ordering::Relaxed);
         self.state.answered();
         self.blobs.widen();
+    }
+
+    /// Records that the upload of a blob was refused. Whether other blobs have been transferred since it was refused
+    /// before.
+    pub(super) fn serves_other_uploads(&self, refused: &Digest) -> bool {
+        let moved = self.moved.load(Ordering::Relaxed);
+        let before = lock(&self.refused_uploads).insert(refused.clone(), moved);
+        before.is_none_or(|before| moved > before)
     }
 
     /// The number of successful requests.

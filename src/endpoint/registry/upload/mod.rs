@@ -160,6 +160,17 @@ impl Push {
         }
     }
 
+    /// Records in a throttled request whether the registry serves others: then this blob only has to wait.
+    fn note_progress(&self, cause: RegistryError) -> RegistryError {
+        match cause {
+            RegistryError::Refused(refusal) => {
+                let serves_others = self.host.pace.serves_other_uploads(&self.blob.digest);
+                RegistryError::Refused(Refusal { serves_others, ..refusal })
+            }
+            cause => cause,
+        }
+    }
+
     async fn is_there(&self) -> Result<bool, Error> {
         match download::size(&self.host, &self.repository, &self.blob.digest).await {
             Ok(size) => Ok(size == Some(self.blob.size)),
@@ -265,14 +276,6 @@ impl Push {
     }
 }
 
-/// Records in a refusal whether the registry answered other requests in the meantime.
-fn note_progress(cause: RegistryError, serves_others: bool) -> RegistryError {
-    match cause {
-        RegistryError::Refused(refusal) => RegistryError::Refused(Refusal { serves_others, ..refusal }),
-        cause => cause,
-    }
-}
-
 impl Upload {
     fn new(push: Push, ResumedUpload { session, start, record }: ResumedUpload, permit: Permit) -> Self {
         let capabilities = &push.host.capabilities;
@@ -290,7 +293,6 @@ impl BlobSink for Upload {
     async fn write(self, body: VerifiedBody) -> Result<(), Error> {
         let Self { push, mut session, start, mut record, method, _permit } = self;
         let watch = body.watch();
-        let answers = push.host.pace.answers();
         let sent = match method {
             UploadMethod::Whole if start.received == 0 => {
                 send::whole(&push, &session, body, &watch, &mut record).await
@@ -308,7 +310,7 @@ impl BlobSink for Upload {
                 Ok(())
             }
             Err(cause) => {
-                let cause = note_progress(cause, push.host.pace.answers() > answers);
+                let cause = push.note_progress(cause);
                 push.host.capabilities.failed(method, &cause);
                 let record = (start.received, record);
                 SuspendedUpload::keep_or_cancel(&push, session, record, &watch, &cause).await;
