@@ -13,9 +13,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 pub(super) const LARGE: usize = 64 * 1024;
 const UNIT: usize = 1024;
 const UNITS: usize = 32 * 1024;
-/// After this time, a manifest is read without a reservation. A caller that holds one manifest and reads another could
-/// otherwise wait for itself.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// After this time, a manifest is read without a reservation: a user of the library may hold many.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 static MEMORY: Semaphore = Semaphore::const_new(UNITS);
 

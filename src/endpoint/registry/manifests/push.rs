@@ -11,7 +11,7 @@ use super::{
         retry::Attempts,
     },
     name,
-    read::get,
+    read::{Memory, get_within},
     url,
 };
 use crate::{
@@ -85,7 +85,7 @@ async fn interpret_refusal(
     // A registry with immutable tags refuses to write the tag again, even with the same digest:
     // https://github.com/aws/containers-roadmap/issues/2380
     if matches!(refusal.status, 400 | 403 | 405 | 409 | 412)
-        && let Ok(Some(found)) = get(host, repository, target).await
+        && let Ok(Some(found)) = get_within(host, repository, target, Memory::Unlimited).await
     {
         if found.digest() == manifest.digest() {
             return Ok(());

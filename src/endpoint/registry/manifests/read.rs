@@ -65,12 +65,31 @@ pub(in super::super) async fn get(
     repository: &Repository,
     target: &Target,
 ) -> Result<Option<RawManifest>, Error> {
+    get_within(host, repository, target, Memory::Reserved).await
+}
+
+/// Whether a large manifest reserves memory before it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Memory {
+    /// It waits until other large manifests have been dropped.
+    Reserved,
+    /// It does not, because its reader holds another manifest and would wait for itself.
+    Unlimited,
+}
+
+/// Reads a manifest like [`get`].
+pub(super) async fn get_within(
+    host: &Host,
+    repository: &Repository,
+    target: &Target,
+    memory: Memory,
+) -> Result<Option<RawManifest>, Error> {
     let call = read_call(host, repository, target, Method::GET)?;
     let expected = match target {
         Target::Digest(digest) => Some(digest),
         Target::Tag(_) => None,
     };
-    let Some(reading) = read(host, &call, expected).await? else { return Ok(None) };
+    let Some(reading) = read(host, &call, expected, memory).await? else { return Ok(None) };
     match reading.contradicted() {
         Some(named) if expected.is_none() => settle(host, &call, &reading, named).await.map(Some),
         _ => reading.manifest.map(Some).map_err(|error| refused(host, &call, error)),
@@ -86,8 +105,8 @@ pub(in super::super) async fn get(
 /// - It does not exist, and the tag returns the same bytes again: the header is wrong. Warn, and use the bytes.
 /// - It does not exist, and the tag returns other bytes: the connection corrupts data. Fail.
 async fn settle(host: &Host, call: &Call<'_>, first: &Reading, named: &Digest) -> Result<RawManifest, Error> {
-    let verified = Box::pin(get(host, call.repository, &Target::Digest(named.clone()))).await?;
-    let again = read(host, call, None).await?;
+    let verified = get_by_digest(host, call.repository, named).await?;
+    let again = read(host, call, None, Memory::Unlimited).await?;
     let repeats_it = again.as_ref().is_some_and(|again| again.contradicted().is_some());
     let found = Digest::sha256(&first.bytes);
     let warn = |conclusion: &str| {
@@ -123,6 +142,15 @@ async fn settle(host: &Host, call: &Call<'_>, first: &Reading, named: &Digest) -
     }
 }
 
+async fn get_by_digest(
+    host: &Host,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Option<RawManifest>, Error> {
+    let target = Target::Digest(digest.clone());
+    Box::pin(get_within(host, repository, &target, Memory::Unlimited)).await
+}
+
 fn refused(host: &Host, call: &Call<'_>, error: ManifestError) -> Error {
     host.error(call.operation, &call.name, &Attempts::new(1), error)
 }
@@ -136,11 +164,15 @@ struct Reading {
 }
 
 impl Reading {
-    async fn of(response: Response, expected: Option<&Digest>, stall: Duration) -> Result<Self, Cause> {
+    async fn of(
+        response: Response,
+        expected: Option<&Digest>,
+        (stall, memory): (Duration, Memory),
+    ) -> Result<Self, Cause> {
         let content_type = response.headers().get(header::CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let named = named_digest(&response);
-        let bytes = read_body(response, stall).await?;
+        let bytes = read_body(response, stall, memory).await?;
         if answer::starts_as_web_page(&bytes) {
             return Err(RegistryError::WebPage.into());
         }
@@ -155,7 +187,12 @@ impl Reading {
 }
 
 /// Sends the request until the response is complete and matches the expected digest, if any.
-async fn read(host: &Host, call: &Call<'_>, expected: Option<&Digest>) -> Result<Option<Reading>, Error> {
+async fn read(
+    host: &Host,
+    call: &Call<'_>,
+    expected: Option<&Digest>,
+    memory: Memory,
+) -> Result<Option<Reading>, Error> {
     let mut tries = Attempts::new(call.attempts);
     loop {
         tries.begin();
@@ -164,7 +201,7 @@ async fn read(host: &Host, call: &Call<'_>, expected: Option<&Digest>) -> Result
             discard(response).await;
             return Ok(None);
         }
-        let cause = match Reading::of(response, expected, host.tuning().stall).await {
+        let cause = match Reading::of(response, expected, (host.tuning().stall, memory)).await {
             Ok(Reading { manifest: Err(error @ ManifestError::Digest { .. }), .. }) => error.into(),
             Ok(reading) => return Ok(Some(reading)),
             Err(cause) => cause,
@@ -209,7 +246,7 @@ fn named_digest(response: &Response) -> Option<Digest> {
 }
 
 /// Reads a manifest's bytes. A large one reserves memory first: all that a manifest may have, if its size is not known.
-async fn read_body(mut response: Response, stall: Duration) -> Result<Bytes, Cause> {
+async fn read_body(mut response: Response, stall: Duration, memory: Memory) -> Result<Bytes, Cause> {
     let too_large = || {
         let reason = format!("it is larger than {}", units::bytes(LARGEST_MANIFEST as u64));
         Cause::Manifest(ManifestError::Unreadable(reason))
@@ -222,7 +259,8 @@ async fn read_body(mut response: Response, stall: Duration) -> Result<Bytes, Cau
     let mut bytes = BytesMut::new();
     let mut trickle = Trickle::new(stall);
     loop {
-        if reservation.is_none() && bytes.len().max(announced.unwrap_or_default()) > LARGE {
+        let is_limited = memory == Memory::Reserved && reservation.is_none();
+        if is_limited && bytes.len().max(announced.unwrap_or_default()) > LARGE {
             let size = announced.unwrap_or(LARGEST_MANIFEST);
             reservation = Some(Reservation::of(size).await);
             bytes.reserve(announced.unwrap_or_default());
