@@ -362,9 +362,11 @@ impl RegistryError {
                 "delete the tag at the destination, or allow overwriting tags there".to_owned()
             }
             Self::WebPage => answers_as_web_page(registry),
+            Self::Redirect(_) => format!(
+                "check that {registry} is the registry's address, and that no proxy or login page answers in its place"
+            ),
             Self::Broken(_)
             | Self::NoChunks(_)
-            | Self::Redirect(_)
             | Self::UploadRedirected
             | Self::Protocol(_)
             | Self::Settings(_) => {

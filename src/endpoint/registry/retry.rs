@@ -38,15 +38,21 @@ fn remedy(error: &RegistryError) -> Remedy {
     use RegistryError as Error;
     match error {
         Error::Elsewhere { error, .. } => remedy(error),
+        // A certificate problem does not go away.
+        Error::Unreachable { problem, .. } if problem.is_about_certificates() => Remedy::Nothing,
         Error::Broken(_)
         | Error::NotHttp(_)
         | Error::Stalled(_)
         | Error::TooSlow { .. }
-        | Error::NeitherScheme { .. } => Remedy::SameRequest,
-        // A certificate problem does not go away.
-        Error::Unreachable { problem, .. } if problem.is_about_certificates() => Remedy::Nothing,
-        Error::Unreachable { .. } => Remedy::SameRequest,
-        Error::ProxyRefused(status) if is_temporary(*status) => Remedy::SameRequest,
+        | Error::NeitherScheme { .. }
+        | Error::Unreachable { .. } => Remedy::SameRequest,
+        Error::ProxyRefused(status) => {
+            if is_temporary(*status) {
+                Remedy::SameRequest
+            } else {
+                Remedy::Nothing
+            }
+        }
         Error::Refused(refusal) if refusal.is_temporary() => match too_long_a_pause(error) {
             Some(_) => Remedy::Nothing,
             None => Remedy::SameRequest,
@@ -64,7 +70,6 @@ fn remedy(error: &RegistryError) -> Remedy {
         Error::NoChunks(_) | Error::UploadRedirected => Remedy::NewUpload(ATTEMPTS),
         // `NotTls` is permanent, too.
         Error::NotTls
-        | Error::ProxyRefused(_)
         | Error::Auth(_)
         | Error::Immutable(_)
         | Error::Redirect(_)
