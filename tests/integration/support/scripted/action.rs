@@ -10,6 +10,9 @@ use tokio::sync::watch;
 
 use super::{Answer, End, Recorded};
 
+/// Decides whether to answer a request before its body is read.
+pub type Decision = dyn Fn(&Recorded) -> Option<Answer> + Send + Sync;
+
 /// What happens to a request that a rule names.
 #[derive(Clone)]
 pub enum Action {
@@ -20,7 +23,7 @@ pub enum Action {
     /// The registry serves the request; its answer is changed.
     Alter(Arc<dyn Fn(Answer) -> Answer + Send + Sync>),
     /// Decides for each request: an answer before the body is read, or `None` to let the registry serve it.
-    Decide(Arc<dyn Fn(&Recorded) -> Option<Answer> + Send + Sync>),
+    Decide(Arc<Decision>),
     /// The connection closes before the body is read.
     Close,
     /// The registry serves the request, and the connection closes in place of its answer.
