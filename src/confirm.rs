@@ -92,11 +92,16 @@ impl Survey {
         self.graph.as_ref().and_then(Graph::root).map(|root| &root.descriptor.digest)
     }
 
+    /// The digests of the manifests that exist.
+    pub fn manifests(&self) -> impl Iterator<Item = &Digest> {
+        self.graph.iter().flat_map(|graph| &graph.nodes).map(|node| &node.descriptor.digest)
+    }
+
     /// The manifests that exist. They need not be read from the source.
     #[must_use]
     pub fn known(&self) -> KnownManifests {
         let nodes = self.graph.iter().flat_map(|graph| &graph.nodes);
-        nodes.map(|node| (node.descriptor.digest.clone(), node.manifest.clone())).collect()
+        nodes.map(|node| (node.descriptor.digest.clone(), node.clone())).collect()
     }
 }
 
@@ -138,7 +143,7 @@ pub(crate) async fn survey_partially<S: Source>(
         Ok(None) => return Ok(Survey { problems: vec![Problem::MissingTag], ..Survey::default() }),
         Err(error) => return unusable_root(error),
     };
-    let graph = resolve::survey(destination, repository, root, &KnownManifests::new()).await?;
+    let graph = resolve::survey(destination, repository, root).await?;
     let graph = graph.with_foreign_layers(foreign_layers);
     let mut problems: Vec<Problem> = graph
         .missing

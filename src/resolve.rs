@@ -1,4 +1,6 @@
-//! Resolves a root manifest to the image's graph: all manifests with their bytes, and the blobs they reference.
+//! Resolves a root manifest to the image's graph: all manifests, and the blobs they reference.
+//!
+//! The bytes of large manifests are dropped as soon as they have been parsed: see [`ManifestBytes`].
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +10,7 @@ use serde::Deserialize;
 
 use crate::{
     endpoint::{Cause, Error, Operation, Source, VerifiedBody},
-    graph::{self, Graph, KnownManifests, Node, PlatformManifest},
+    graph::{self, Graph, KnownManifests, ManifestBytes, Node, PlatformManifest},
     oci::{
         Contents, Descriptor, Digest, Platform, RawManifest, Repository, Sizes, Target,
         manifest::ManifestError,
@@ -26,14 +28,50 @@ const LARGEST_CONFIG: u64 = 8 * 1024 * 1024;
 /// The largest config that is kept in memory, in bytes. Real configs have a few thousand bytes.
 const LARGEST_KEPT: u64 = 64 * 1024;
 
+/// The root of an image.
+pub enum RootManifest {
+    /// It has just been read.
+    Read(RawManifest),
+    /// It is known from another endpoint.
+    Known(Box<Node>),
+}
+
+impl From<RawManifest> for RootManifest {
+    fn from(manifest: RawManifest) -> Self {
+        Self::Read(manifest)
+    }
+}
+
+impl RootManifest {
+    pub fn descriptor(&self) -> Descriptor {
+        match self {
+            Self::Read(manifest) => manifest.descriptor(),
+            Self::Known(node) => node.descriptor.clone(),
+        }
+    }
+}
+
+/// How a graph is read.
+struct Reader<'a, S> {
+    endpoint: &'a S,
+    repository: &'a Repository,
+    /// Manifests that need not be read.
+    known: &'a KnownManifests,
+    keep: ManifestBytes,
+    /// Whether data inside descriptors replaces requests. It says nothing about what the endpoint has.
+    uses_inline_data: bool,
+}
+
 /// Reads an image's whole graph. A missing or invalid child is an error, and so is a damaged config.
 pub async fn resolve<S: Source>(
     source: &S,
     repository: &Repository,
-    root: RawManifest,
+    root: impl Into<RootManifest>,
     known: &KnownManifests,
+    keep: ManifestBytes,
 ) -> Result<Graph, Error> {
-    let (graph, unusable) = read(source, repository, root, known).await?;
+    let reader = Reader { endpoint: source, repository, known, keep, uses_inline_data: true };
+    let (graph, unusable) = reader.read(root.into()).await?;
     if let Some(error) = unusable {
         return Err(error);
     }
@@ -51,82 +89,97 @@ pub async fn survey<S: Source>(
     endpoint: &S,
     repository: &Repository,
     root: RawManifest,
-    known: &KnownManifests,
 ) -> Result<Graph, Error> {
-    Ok(read(endpoint, repository, root, known).await?.0)
-}
-
-/// The graph, and the error of the first invalid manifest or config.
-async fn read<S: Source>(
-    endpoint: &S,
-    repository: &Repository,
-    root: RawManifest,
-    known: &KnownManifests,
-) -> Result<(Graph, Option<Error>), Error> {
-    let mut walk = Walk::default();
-    let root_digest = root.digest().clone();
-    let descriptor = root.descriptor();
-    let read = opened(endpoint, repository, &descriptor, root);
-    let mut level = vec![(descriptor, Some(read))];
-    for _ in 0..=DEEPEST {
-        let wanted = walk.take(std::mem::take(&mut level), |descriptor, error| {
-            let at = format!("{repository}@{}", descriptor.digest);
-            Error::new(Operation::ReadManifest, endpoint.side(), at, error)
-        })?;
-        if wanted.is_empty() {
-            break;
-        }
-        walk.check_bounds(endpoint, repository)?;
-        level = stream::iter(wanted)
-            .map(|child| read_child(endpoint, repository, child, known))
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
-    }
-    if !level.is_empty() {
-        let error = ManifestError::Unreadable(format!("indexes are nested more than {DEEPEST} levels deep"));
-        let at = format!("{repository}@{root_digest}");
-        return Err(Error::new(Operation::ReadManifest, endpoint.side(), at, error));
-    }
-    let unusable = walk.first_error.take();
-    let mut graph = walk.into_graph(&root_digest);
-    let damaged = add_platforms(endpoint, repository, &mut graph).await?;
-    Ok((graph, unusable.or(damaged)))
+    let (known, keep) = (KnownManifests::new(), ManifestBytes::Small);
+    let reader = Reader { endpoint, repository, known: &known, keep, uses_inline_data: false };
+    Ok(reader.read(root.into()).await?.0)
 }
 
 /// A requested child: missing, invalid or read.
-type Found = (Descriptor, Option<Result<(Contents, RawManifest), Error>>);
+type Found = (Descriptor, Option<Result<Node, Error>>);
 
-async fn read_child<S: Source>(
-    endpoint: &S,
-    repository: &Repository,
-    child: Descriptor,
-    known: &KnownManifests,
-) -> Result<Found, Error> {
-    let read = match known.get(&child.digest) {
-        Some(manifest) => Some(manifest.clone()),
-        None => match endpoint.manifest(repository, &Target::Digest(child.digest.clone())).await {
-            Ok(manifest) => manifest,
-            Err(error @ Error { cause: Cause::Manifest(_), .. }) => return Ok((child, Some(Err(error)))),
-            Err(error) => return Err(error),
-        },
-    };
-    let opened = read.map(|manifest| opened(endpoint, repository, &child, manifest));
-    Ok((child, opened))
-}
+impl<S: Source> Reader<'_, S> {
+    /// The graph, and the error of the first invalid manifest or config.
+    async fn read(&self, root: RootManifest) -> Result<(Graph, Option<Error>), Error> {
+        let Self { endpoint, repository, .. } = self;
+        let mut walk = Walk::default();
+        let descriptor = root.descriptor();
+        let root_digest = descriptor.digest.clone();
+        let node = match root {
+            RootManifest::Read(manifest) => self.opened(&descriptor, manifest),
+            RootManifest::Known(node) => Ok(*node),
+        };
+        let mut level = vec![(descriptor, Some(node))];
+        for _ in 0..=DEEPEST {
+            let wanted =
+                walk.take(std::mem::take(&mut level), |descriptor, error| self.invalid(descriptor, error))?;
+            if wanted.is_empty() {
+                break;
+            }
+            walk.check_bounds(*endpoint, repository)?;
+            level = stream::iter(wanted)
+                .map(|child| self.read_child(child))
+                .buffered(AT_ONCE)
+                .try_collect()
+                .await?;
+        }
+        if !level.is_empty() {
+            let error =
+                ManifestError::Unreadable(format!("indexes are nested more than {DEEPEST} levels deep"));
+            let at = format!("{repository}@{root_digest}");
+            return Err(Error::new(Operation::ReadManifest, endpoint.side(), at, error));
+        }
+        let unusable = walk.first_error.take();
+        let mut graph = walk.into_graph(&root_digest);
+        let damaged = self.add_platforms(&mut graph).await?;
+        Ok((graph, unusable.or(damaged)))
+    }
 
-/// Parses a manifest and checks it against its parent's descriptor.
-fn opened<S: Source>(
-    endpoint: &S,
-    repository: &Repository,
-    descriptor: &Descriptor,
-    manifest: RawManifest,
-) -> Result<(Contents, RawManifest), Error> {
-    let contents = manifest.check_size(descriptor).and_then(|()| manifest.contents());
-    let at = || format!("{repository}@{}", descriptor.digest);
-    match contents {
-        Ok(contents) => Ok((contents, manifest)),
-        Err(error) => Err(Error::new(Operation::ReadManifest, endpoint.side(), at(), error)),
+    async fn read_child(&self, child: Descriptor) -> Result<Found, Error> {
+        if let Some(known) = self.known.get(&child.digest) {
+            let node = Node { descriptor: child.clone(), ..known.clone() };
+            let found = if known.descriptor.size == child.size {
+                Ok(node)
+            } else {
+                let (digest, found) = (child.digest.clone(), known.descriptor.size);
+                Err(self.invalid(&child, ManifestError::Size { digest, expected: child.size, found }))
+            };
+            return Ok((child, Some(found)));
+        }
+        let read = match self.inline_manifest(&child) {
+            Some(manifest) => Some(manifest),
+            None => {
+                match self.endpoint.manifest(self.repository, &Target::Digest(child.digest.clone())).await {
+                    Ok(manifest) => manifest,
+                    Err(error @ Error { cause: Cause::Manifest(_), .. }) => {
+                        return Ok((child, Some(Err(error))));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        let opened = read.map(|manifest| self.opened(&child, manifest));
+        Ok((child, opened))
+    }
+
+    /// The manifest inside its own descriptor.
+    fn inline_manifest(&self, child: &Descriptor) -> Option<RawManifest> {
+        let bytes = child.inline.bytes().filter(|_| self.uses_inline_data)?;
+        RawManifest::read(Some(child.media_type.as_str()), bytes.clone(), Some(&child.digest)).ok()
+    }
+
+    /// Parses a manifest and checks it against its parent's descriptor.
+    fn opened(&self, descriptor: &Descriptor, manifest: RawManifest) -> Result<Node, Error> {
+        let contents = manifest.check_size(descriptor).and_then(|()| manifest.contents());
+        let contents = contents.map_err(|error| self.invalid(descriptor, error))?;
+        let (descriptor, media_type) = (descriptor.clone(), manifest.media_type().clone());
+        let manifest = self.keep.hold(manifest.size()).then(|| manifest.into_kept());
+        Ok(Node { descriptor, media_type, manifest, contents, referrers: Vec::new(), height: 0 })
+    }
+
+    fn invalid(&self, descriptor: &Descriptor, error: ManifestError) -> Error {
+        let at = format!("{}@{}", self.repository, descriptor.digest);
+        Error::new(Operation::ReadManifest, self.endpoint.side(), at, error)
     }
 }
 
@@ -150,12 +203,12 @@ impl Walk {
     ) -> Result<Vec<Descriptor>, Error> {
         let mut wanted = Vec::new();
         for (descriptor, read) in found {
-            let read: Option<Result<_, Error>> = read.map(|read| {
-                let (contents, manifest) = read?;
-                let referenced = graph::successors(&contents).map(|successor| successor.descriptor);
+            let read: Option<Result<Node, Error>> = read.map(|read| {
+                let node = read?;
+                let referenced = node.successors().map(|successor| successor.descriptor);
                 let added = self.sizes.add(referenced.chain([&descriptor]));
                 added.map_err(|error| error_about(&descriptor, error))?;
-                Ok((contents, manifest))
+                Ok(node)
             });
             match read {
                 None => self.missing.push(descriptor),
@@ -164,11 +217,10 @@ impl Walk {
                     self.unusable.push((descriptor, reason.clone()));
                     self.first_error.get_or_insert(error);
                 }
-                Some(Ok((contents, manifest))) => {
+                Some(Ok(node)) => {
                     self.asked.insert(descriptor.digest.clone());
                     let new = |child: &&Descriptor| self.asked.insert(child.digest.clone());
-                    wanted.extend(graph::children(&contents).filter(new).cloned());
-                    let node = Node { descriptor, manifest, contents, referrers: Vec::new(), height: 0 };
+                    wanted.extend(graph::children(&node.contents).filter(new).cloned());
                     self.nodes.insert(node.descriptor.digest.clone(), node);
                 }
             }
@@ -208,41 +260,63 @@ impl Walk {
     }
 }
 
-/// Determines the platforms of all image manifests, from the index or else from the config. Returns the error of the
-/// first damaged config.
-async fn add_platforms<S: Source>(
-    endpoint: &S,
-    repository: &Repository,
-    graph: &mut Graph,
-) -> Result<Option<Error>, Error> {
-    let mut damaged = None;
-    for node in &graph.nodes {
-        let Contents::Image { config, .. } = &node.contents else { continue };
-        let platform = match &node.descriptor.platform {
-            Some(_) => node.descriptor.runnable_platform().cloned(),
-            None if node.descriptor.attestation => None,
-            None => {
-                let bytes = match read_config(endpoint, repository, config).await {
-                    Ok(Some(bytes)) => bytes,
-                    Ok(None) => continue,
-                    Err(error @ Error { cause: Cause::Mismatch(_), .. }) => {
-                        damaged.get_or_insert(error);
-                        continue;
+impl<S: Source> Reader<'_, S> {
+    /// Determines the platforms of all image manifests, from the index or else from the config. Returns the error of the
+    /// first damaged config.
+    async fn add_platforms(&self, graph: &mut Graph) -> Result<Option<Error>, Error> {
+        let mut damaged = None;
+        for node in &graph.nodes {
+            let Contents::Image { config, .. } = &node.contents else { continue };
+            let platform = match &node.descriptor.platform {
+                Some(_) => node.descriptor.runnable_platform().cloned(),
+                None if node.descriptor.attestation => None,
+                None => {
+                    let bytes = match self.read_config(config).await {
+                        Ok(Some(bytes)) => bytes,
+                        Ok(None) => continue,
+                        Err(error @ Error { cause: Cause::Mismatch(_), .. }) => {
+                            damaged.get_or_insert(error);
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    };
+                    let platform = platform_of(&bytes);
+                    if config.size <= LARGEST_KEPT || self.keep == ManifestBytes::All {
+                        graph.configs.insert(config.digest.clone(), bytes);
                     }
-                    Err(error) => return Err(error),
-                };
-                let platform = platform_of(&bytes);
-                if config.size <= LARGEST_KEPT {
-                    graph.configs.insert(config.digest.clone(), bytes);
+                    platform
                 }
-                platform
+            };
+            if let Some(platform) = platform {
+                graph.platforms.push(PlatformManifest { platform, digest: node.descriptor.digest.clone() });
             }
-        };
-        if let Some(platform) = platform {
-            graph.platforms.push(PlatformManifest { platform, digest: node.descriptor.digest.clone() });
         }
+        Ok(damaged)
     }
-    Ok(damaged)
+
+    /// A config's bytes; `None` when it is missing or not an image's config.
+    async fn read_config(&self, config: &Descriptor) -> Result<Option<Bytes>, Error> {
+        let Self { endpoint, repository, .. } = self;
+        if config.size > LARGEST_CONFIG || !config.media_type.is_image_config() {
+            return Ok(None);
+        }
+        if let Some(bytes) = config.inline.bytes().filter(|_| self.uses_inline_data) {
+            return Ok(Some(bytes.clone()));
+        }
+        let stream = match endpoint.open_blob(repository, config, 0).await {
+            Ok(stream) => stream,
+            // The check of the blobs reports a missing config.
+            Err(Error { cause: Cause::NoSuchBlob, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let location = endpoint.blob_location(repository, &config.digest);
+        let body = VerifiedBody::new(stream, config, location, Box::new(|_| ()));
+        let bytes = body.try_fold(Vec::new(), |mut whole, piece| async move {
+            whole.extend_from_slice(&piece);
+            Ok(whole)
+        });
+        Ok(Some(bytes.await?.into()))
+    }
 }
 
 /// The fields of an image config that name its platform (OCI image specification, "Image Configuration").
@@ -258,28 +332,4 @@ fn platform_of(config: &[u8]) -> Option<Platform> {
     let Config { os, architecture, variant } = serde_json::from_slice(config).ok()?;
     let platform = Platform::new(&os?, &architecture?, variant.as_deref());
     (!platform.is_unknown()).then_some(platform)
-}
-
-/// A config's bytes; `None` when it is missing or not an image's config.
-async fn read_config<S: Source>(
-    endpoint: &S,
-    repository: &Repository,
-    config: &Descriptor,
-) -> Result<Option<Bytes>, Error> {
-    if config.size > LARGEST_CONFIG || !config.media_type.is_image_config() {
-        return Ok(None);
-    }
-    let stream = match endpoint.open_blob(repository, config, 0).await {
-        Ok(stream) => stream,
-        // The check of the blobs reports a missing config.
-        Err(Error { cause: Cause::NoSuchBlob, .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let location = endpoint.blob_location(repository, &config.digest);
-    let body = VerifiedBody::new(stream, config, location, Box::new(|_| ()));
-    let bytes = body.try_fold(Vec::new(), |mut whole, piece| async move {
-        whole.extend_from_slice(&piece);
-        Ok(whole)
-    });
-    Ok(Some(bytes.await?.into()))
 }

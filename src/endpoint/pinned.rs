@@ -32,8 +32,8 @@ impl<S: Source> PinnedSource<S> {
         for (reference, graph) in images {
             let key = (reference.repository().clone(), reference.target());
             roots.extend(graph.root().map(|root| (key, root.descriptor.digest.clone())));
-            let nodes = graph.nodes.iter();
-            manifests.extend(nodes.map(|node| (node.descriptor.digest.clone(), node.manifest.clone())));
+            let read = graph.nodes.iter().filter_map(|node| node.manifest.as_ref());
+            manifests.extend(read.map(|manifest| (manifest.digest().clone(), manifest.clone())));
             configs.extend(graph.configs.clone());
         }
         Self { inner, roots, manifests, configs }

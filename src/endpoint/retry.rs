@@ -8,7 +8,6 @@ pub(crate) const ATTEMPTS: u32 = 5;
 /// second time the source is wrong.
 pub(crate) const DAMAGED_ATTEMPTS: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How to retry.
@@ -27,7 +26,7 @@ pub enum Pause {
     None,
     /// Exponential backoff.
     Backoff,
-    /// The pause that the endpoint asked for.
+    /// The pause that the endpoint asked for, or exponential backoff if that is longer.
     Fixed(Duration),
 }
 
@@ -46,16 +45,17 @@ impl Pause {
             Self::None => Duration::ZERO,
             // Without random numbers all clients pause equally long, which is not a reason to fail.
             Self::Backoff => backoff(failed, getrandom::u32().unwrap_or(u32::MAX)),
-            Self::Fixed(asked) => asked,
+            Self::Fixed(asked) => asked.max(Self::Backoff.duration(failed)),
         }
     }
 }
 
-/// Full jitter over a bound that doubles with every failed attempt. `random` is in `0..=u32::MAX`.
+/// Jitter between half of a bound and all of it. The bound doubles with every failed attempt. `random` is in
+/// `0..=u32::MAX`.
 fn backoff(failed: u32, random: u32) -> Duration {
     let bound = FIRST_PAUSE.saturating_mul(1 << failed.saturating_sub(1).min(10)).min(LONGEST_PAUSE);
     let share = f64::from(random) / f64::from(u32::MAX);
-    bound.mul_f64(share).max(SHORTEST_PAUSE)
+    bound.mul_f64(0.5 + share / 2.0)
 }
 
 #[cfg(test)]
@@ -67,13 +67,15 @@ mod tests {
         assert_eq!(backoff(1, u32::MAX), FIRST_PAUSE);
         assert_eq!(backoff(3, u32::MAX), FIRST_PAUSE * 4);
         assert_eq!(backoff(40, u32::MAX), LONGEST_PAUSE);
-        assert_eq!(backoff(3, 0), SHORTEST_PAUSE, "full jitter");
+        assert_eq!(backoff(3, 0), FIRST_PAUSE * 2, "the floor grows as well");
+        assert_eq!(backoff(40, 0), LONGEST_PAUSE / 2);
     }
 
     #[test]
     fn only_backoff_depends_on_the_attempt() {
         assert_eq!(Pause::None.duration(4), Duration::ZERO);
         assert_eq!(Pause::Fixed(LONGEST_PAUSE * 2).duration(1), LONGEST_PAUSE * 2);
-        assert!(Pause::Backoff.duration(1) >= SHORTEST_PAUSE);
+        assert!(Pause::Backoff.duration(1) >= FIRST_PAUSE / 2);
+        assert!(Pause::Fixed(Duration::ZERO).duration(1) >= FIRST_PAUSE / 2, "it does not hammer");
     }
 }

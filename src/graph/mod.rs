@@ -15,7 +15,7 @@ pub use self::successors::{
     Reachable, Relation, Successor, blobs, children, config, layers, reachable, subject, successors,
 };
 use crate::oci::{
-    ArtifactKind, Contents, Descriptor, Digest, Platform, RawManifest, manifest::ManifestError,
+    ArtifactKind, Contents, Descriptor, Digest, MediaType, Platform, RawManifest, manifest::ManifestError,
 };
 
 /// Whether foreign layers belong to an image. Their license forbids redistribution: registries accept manifests without
@@ -45,7 +45,28 @@ impl ForeignLayers {
 }
 
 /// Manifests by digest that need not be read again.
-pub type KnownManifests = HashMap<Digest, RawManifest>;
+pub type KnownManifests = HashMap<Digest, Node>;
+
+/// Which manifests a graph holds with their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ManifestBytes {
+    /// Only small ones. Large ones are read again when they are pushed, so that memory does not depend on their size.
+    #[default]
+    Small,
+    /// All of them.
+    All,
+}
+
+impl ManifestBytes {
+    /// The largest manifest that counts as small, in bytes. The manifests of nearly all images are smaller.
+    const SMALL: u64 = 64 * 1024;
+
+    /// Whether a graph holds the bytes of a manifest of this size.
+    #[must_use]
+    pub fn hold(self, size: u64) -> bool {
+        self == Self::All || size <= Self::SMALL
+    }
+}
 
 /// One platform of an image, and the manifest for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -62,8 +83,10 @@ pub struct PlatformManifest {
 pub struct Node {
     /// Its descriptor in its parent.
     pub descriptor: Descriptor,
-    /// Its bytes.
-    pub manifest: RawManifest,
+    /// The media type that it was served with.
+    pub media_type: MediaType,
+    /// Its bytes; `None` if they are read again when they are needed: see [`ManifestBytes`].
+    pub manifest: Option<RawManifest>,
     /// What it references.
     pub contents: Contents,
     /// Its referrers: signatures, attestations, SBOMs. Empty until referrers are resolved.
@@ -110,6 +133,12 @@ impl Graph {
             let referenced = node.successors().map(|successor| successor.descriptor);
             std::iter::once(&node.descriptor).chain(referenced)
         })
+    }
+
+    /// The manifest with this digest.
+    #[must_use]
+    pub fn node(&self, digest: &Digest) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.descriptor.digest == *digest)
     }
 
     /// The manifest that the tag names.

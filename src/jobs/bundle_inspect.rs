@@ -14,7 +14,7 @@ use crate::{
     },
     error::{Failure, Kind},
     event::EventSink,
-    graph::{KnownManifests, PlatformManifest},
+    graph::{KnownManifests, ManifestBytes, PlatformManifest},
     lock::Lock,
     oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target, mapping::Root},
     outcome::inspection::{BundleContents, BundledImage, DeltaBase},
@@ -102,11 +102,12 @@ async fn image(head: &HeadOnly, named: &IndexEntry) -> Result<BundledImage, Erro
         let location = named.handle.to_string();
         return Err(Error::new(Operation::ReadManifest, Side::Source, location, Cause::NoSuchManifest));
     };
-    let mut graph = resolve::resolve(head, repository, root, &KnownManifests::new()).await?;
+    let mut graph =
+        resolve::resolve(head, repository, root, &KnownManifests::new(), ManifestBytes::Small).await?;
     if graph.platforms.is_empty() {
         graph.platforms = locked_platforms(&head.0, named);
     }
-    let manifests = graph.nodes.iter().map(|node| node.manifest.size());
+    let manifests = graph.nodes.iter().map(|node| node.descriptor.size);
     let blobs = graph.blobs().into_iter().map(|blob| blob.size);
     Ok(BundledImage {
         reference: named.reference.clone(),

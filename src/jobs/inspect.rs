@@ -8,7 +8,7 @@ use crate::{
     endpoint::{Cause, Error, Operation, Source, registry::Registries},
     error::Failure,
     event::EventSink,
-    graph::{self, Graph, KnownManifests, Node, PlatformManifest},
+    graph::{self, Graph, KnownManifests, ManifestBytes, Node, PlatformManifest},
     oci::{Digest, RawManifest, Reference},
     outcome::inspection::{Attestation, InspectedImage, InspectedPlatform, Inspection},
     problem::Side,
@@ -51,8 +51,9 @@ async fn root(source: &Registries, reference: &Reference) -> Result<RawManifest,
 async fn inspect(source: &Registries, reference: &Reference) -> Result<InspectedImage, Error> {
     let root = root(source, reference).await?;
     let (digest, media_type, manifest_size) = (root.digest().clone(), root.media_type().clone(), root.size());
-    let graph = resolve::resolve(source, reference.repository(), root, &KnownManifests::new()).await?;
-    let manifests: u64 = graph.nodes.iter().map(|node| node.manifest.size()).sum();
+    let (known, keep) = (KnownManifests::new(), ManifestBytes::Small);
+    let graph = resolve::resolve(source, reference.repository(), root, &known, keep).await?;
+    let manifests: u64 = graph.nodes.iter().map(|node| node.descriptor.size).sum();
     let blobs: u64 = graph.blobs().iter().map(|blob| blob.size).sum();
     Ok(InspectedImage {
         reference: reference.clone(),
@@ -76,11 +77,11 @@ pub(super) fn platforms(graph: &Graph) -> Vec<InspectedPlatform> {
         Some(InspectedPlatform {
             platform: platform.platform.clone(),
             digest: platform.digest.clone(),
-            media_type: node.manifest.media_type().clone(),
-            manifest_size: node.manifest.size(),
+            media_type: node.media_type.clone(),
+            manifest_size: node.descriptor.size,
             config_digest: config.digest.clone(),
             layers: graph::layers(&node.contents).count(),
-            total_size: node.manifest.size() + blobs,
+            total_size: node.descriptor.size + blobs,
         })
     };
     graph.platforms.iter().filter_map(describe).collect()

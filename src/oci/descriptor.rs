@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,35 @@ pub struct Descriptor {
     /// Alternative URLs of the child, as written in the parent.
     #[serde(skip)]
     pub urls: Urls,
+    /// The child's bytes, if the parent contains them.
+    #[serde(skip)]
+    pub inline: InlineData,
+}
+
+/// The bytes of a descriptor's `data` field, verified against its digest and size; none if they do not match.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct InlineData(Option<Bytes>);
+
+impl InlineData {
+    /// The verified bytes.
+    #[must_use]
+    pub fn bytes(&self) -> Option<&Bytes> {
+        self.0.as_ref()
+    }
+
+    fn read(data: Option<&str>, digest: &Digest, size: u64) -> Self {
+        let decode = |data: &str| {
+            let bytes = STANDARD.decode(data).ok()?;
+            (bytes.len() as u64 == size && digest.matches(&bytes)).then(|| Bytes::from(bytes))
+        };
+        Self(data.and_then(decode))
+    }
+}
+
+impl fmt::Debug for InlineData {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?} bytes", self.0.as_ref().map(Bytes::len))
+    }
 }
 
 /// Unparsed URLs. They may be signed or hold passwords, so `Debug` shows only their number.
@@ -61,6 +92,7 @@ impl Descriptor {
             attestation: false,
             about: None,
             urls: Urls::default(),
+            inline: InlineData::default(),
         }
     }
 
@@ -93,14 +125,33 @@ impl TryFrom<&oci_spec::image::Descriptor> for Descriptor {
         let attestation =
             annotation("vnd.docker.reference.type").is_some_and(|kind| kind == "attestation-manifest");
         let about = annotation("vnd.docker.reference.digest").and_then(|digest| digest.parse().ok());
+        let digest: Digest = read.digest().to_string().parse()?;
+        let inline = InlineData::read(read.data().as_deref(), &digest, read.size());
         Ok(Self {
             media_type: read.media_type().to_string().as_str().into(),
-            digest: read.digest().to_string().parse()?,
+            digest,
             size: read.size(),
             platform,
             attestation,
             about,
             urls: Urls(read.urls().clone().unwrap_or_default()),
+            inline,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inline_data_counts_only_if_it_matches_digest_and_size() {
+        let digest = Digest::sha256(b"{}");
+        let inline = |data: &str, size| InlineData::read(Some(data), &digest, size).bytes().cloned();
+        assert_eq!(inline("e30=", 2).as_deref(), Some(b"{}".as_slice()));
+        for (data, size) in [("e30=", 3), ("e31=", 2), ("", 2), ("e30", 2), ("not base64!", 2)] {
+            assert_eq!(inline(data, size), None, "{data} {size}");
+        }
+        assert_eq!(InlineData::read(None, &digest, 2).bytes(), None);
     }
 }

@@ -8,12 +8,17 @@ use serde::Deserialize;
 
 use super::{
     Descriptor, Digest, MediaType, Sizes,
+    descriptor::InlineData,
     digest::DigestError,
+    json_problem::json_problem,
     media_type::{OCI_INDEX, OCI_MANIFEST, Structure},
 };
 
 /// The largest manifest that is read, in bytes. The specification requires registries to accept at least 4 MiB.
 pub(crate) const LARGEST_MANIFEST: usize = 8 * 1024 * 1024;
+
+/// The largest manifest whose descriptors keep their inline data, in bytes.
+const LARGEST_WITH_INLINE_DATA: usize = 1024 * 1024;
 
 /// Why bytes are not a valid manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -200,9 +205,29 @@ impl RawManifest {
         Err(ManifestError::Size { digest: self.digest.clone(), expected: expected.size, found: self.size() })
     }
 
-    /// What it references. Refuses two sizes for one digest.
+    /// The same manifest in memory of its own. Bytes that were read may share a larger allocation, or count towards a
+    /// limit while they exist.
+    #[must_use]
+    pub(crate) fn into_kept(self) -> Self {
+        Self { bytes: Bytes::copy_from_slice(&self.bytes), ..self }
+    }
+
+    /// What it references. Refuses two sizes for one digest. Large manifests lose the data inside their descriptors.
     pub fn contents(&self) -> Result<Contents, ManifestError> {
-        let unreadable = |error: oci_spec::OciSpecError| ManifestError::Unreadable(error.to_string());
+        let mut contents = self.parsed()?;
+        if self.bytes.len() > LARGEST_WITH_INLINE_DATA {
+            contents.drop_inline_data();
+        }
+        Ok(contents)
+    }
+
+    fn parsed(&self) -> Result<Contents, ManifestError> {
+        let unreadable = |error: oci_spec::OciSpecError| {
+            ManifestError::Unreadable(match error {
+                oci_spec::OciSpecError::SerDe(error) => json_problem(&error),
+                other => other.to_string(),
+            })
+        };
         match self.media_type.structure() {
             Structure::Index => {
                 let index = ImageIndex::from_reader(self.bytes.as_ref()).map_err(unreadable)?;
@@ -231,6 +256,18 @@ impl RawManifest {
     }
 }
 
+impl Contents {
+    fn drop_inline_data(&mut self) {
+        let (many, one) = match self {
+            Self::Index { manifests, .. } => (manifests, None),
+            Self::Image { layers, config, .. } => (layers, Some(config)),
+        };
+        for descriptor in many.iter_mut().chain(one) {
+            descriptor.inline = InlineData::default();
+        }
+    }
+}
+
 fn descriptors(read: &[oci_spec::image::Descriptor]) -> Result<Vec<Descriptor>, ManifestError> {
     read.iter().map(|descriptor| Descriptor::try_from(descriptor).map_err(ManifestError::from)).collect()
 }
@@ -238,7 +275,7 @@ fn descriptors(read: &[oci_spec::image::Descriptor]) -> Result<Vec<Descriptor>, 
 /// The body's `mediaType` applies if the header is not specific; otherwise both must agree.
 fn decide_media_type(content_type: Option<&str>, bytes: &[u8]) -> Result<MediaType, ManifestError> {
     let shape: Shape =
-        serde_json::from_slice(bytes).map_err(|error| ManifestError::Unreadable(error.to_string()))?;
+        serde_json::from_slice(bytes).map_err(|error| ManifestError::Unreadable(json_problem(&error)))?;
     if shape.manifests.is_some() && (shape.layers.is_some() || shape.config.is_some()) {
         return Err(ManifestError::Ambiguous);
     }
@@ -332,6 +369,20 @@ mod tests {
         ] {
             assert!(read(None, &text).unwrap().contents().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_not_json_is_described_without_the_parsers_words() {
+        for (text, expected) in [
+            ("", "invalid manifest: it is empty"),
+            ("Not found", "invalid manifest: it is not JSON"),
+            ("{\"schemaVersion\":2,", "invalid manifest: it ends in the middle of its JSON"),
+        ] {
+            assert_eq!(read(None, text).unwrap_err().to_string(), expected);
+        }
+        let incomplete = image("").replace("\"digest\"", "\"other\"");
+        let error = read(None, &incomplete).unwrap().contents().unwrap_err().to_string();
+        assert_eq!(error, "invalid manifest: a field is missing or wrong: missing field `digest`");
     }
 
     proptest! {

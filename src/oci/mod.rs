@@ -6,6 +6,7 @@
 pub(crate) mod chart;
 pub(crate) mod descriptor;
 pub(crate) mod digest;
+pub(crate) mod json_problem;
 pub(crate) mod manifest;
 pub(crate) mod mapping;
 pub mod media_type;
@@ -17,7 +18,7 @@ pub(crate) mod verified;
 pub(crate) use self::chart::ChartArtifact;
 pub use self::{
     chart::{ArtifactKind, ChartIdentity},
-    descriptor::{Descriptor, Urls},
+    descriptor::{Descriptor, InlineData, Urls},
     digest::{Algorithm, Digest, DigestError, Hasher},
     manifest::{Contents, ManifestError, RawManifest},
     mapping::{Mapping, MappingError, Namer, Naming, Root},

@@ -21,12 +21,12 @@ use crate::{
     endpoint::{Cause, Destination, Error, Operation, Source},
     error::{Failure, Kind},
     event::{Event, EventSink},
-    graph::{ForeignLayers, Graph},
-    oci::{Descriptor, Digest, Mapping, Platform, RawManifest, Reference, Sizes, Target},
+    graph::{ForeignLayers, Graph, ManifestBytes},
+    oci::{Descriptor, Digest, Mapping, Platform, Reference, Sizes, Target},
     outcome::{Bytes, ImageOutcome, Mirrored, Status},
     plan::{Planner, Presence},
     problem::{FoundBy, Problem},
-    resolve,
+    resolve::{self, RootManifest},
     transfer::{Admitted, Transfer},
     waiver::Waivers,
 };
@@ -46,6 +46,8 @@ pub struct Options {
     pub check: Level,
     /// Whether foreign layers are copied as well.
     pub foreign_layers: ForeignLayers,
+    /// Which manifests the returned graphs hold with their bytes.
+    pub manifest_bytes: ManifestBytes,
     /// Whether a tag that points to another digest may be moved.
     pub overwrite: bool,
     /// Only plan.
@@ -68,6 +70,7 @@ impl Default for Options {
             waivers: Waivers::default(),
             check: Level::Platforms,
             foreign_layers: ForeignLayers::default(),
+            manifest_bytes: ManifestBytes::default(),
             overwrite: true,
             dry_run: false,
             jobs: 16,
@@ -195,8 +198,9 @@ impl<S: Source, D: Destination> Run<S, D> {
             Ok(root) => root,
             Err(error) => return self.skip(mirrored, error),
         };
-        self.refuse_other_digests(image, root.digest()).await?;
-        let graph = resolve::resolve(&*self.source, image.source.repository(), root, &there.known()).await?;
+        self.refuse_other_digests(image, &root.descriptor().digest).await?;
+        let (repository, keep) = (image.source.repository(), self.options.manifest_bytes);
+        let graph = resolve::resolve(&*self.source, repository, root, &there.known(), keep).await?;
         let graph = graph.with_foreign_layers(self.options.foreign_layers);
         self.describe(image, &graph, mirrored)?;
         let digest = mirrored.outcome.digest.clone();
@@ -256,7 +260,7 @@ impl<S: Source, D: Destination> Run<S, D> {
 
     /// The root manifest. If the destination has the image, a tag is first resolved with HEAD, which may show that
     /// nothing must be read from the source.
-    async fn root(&self, image: &Mapping, there: &Survey) -> Result<RawManifest, Error> {
+    async fn root(&self, image: &Mapping, there: &Survey) -> Result<RootManifest, Error> {
         let source = image.source.repository();
         let written = image.pull().target();
         let target = match (&written, there.graph.is_some()) {
@@ -270,14 +274,14 @@ impl<S: Source, D: Destination> Run<S, D> {
             && let Some(root) = there.graph.as_ref().and_then(Graph::root)
             && root.descriptor.digest == *digest
         {
-            return Ok(root.manifest.clone());
+            return Ok(RootManifest::Known(Box::new(root.clone())));
         }
         let read = match self.source.manifest(source, &target).await? {
             // The digest from HEAD does not exist: its header is wrong, or the tag has been moved since.
             None if target != written => self.source.manifest(source, &written).await?,
             read => read,
         };
-        read.ok_or_else(|| self.no_such_image(image))
+        read.map(RootManifest::Read).ok_or_else(|| self.no_such_image(image))
     }
 
     /// Skips an optional image that the source does not provide. Every other error fails the image.
@@ -326,7 +330,7 @@ impl<S: Source, D: Destination> Run<S, D> {
             return Err(Failure::new(Kind::Image, format!("{} has no manifest", image.source)));
         };
         mirrored.outcome.digest = Some(root.descriptor.digest.clone());
-        mirrored.outcome.media_type = Some(root.manifest.media_type().clone());
+        mirrored.outcome.media_type = Some(root.media_type.clone());
         mirrored.outcome.kind = graph.kind();
         mirrored.outcome.platforms.clone_from(&graph.platforms);
         mirrored.outcome.attestations = graph.attestations();
@@ -368,7 +372,7 @@ impl<S: Source, D: Destination> Run<S, D> {
     async fn presence(&self, image: &Mapping, graph: &Graph, there: &Survey) -> Result<Presence, Error> {
         let mut presence = Presence {
             tag: there.digest().cloned(),
-            manifests: there.known().into_keys().collect::<HashSet<_>>(),
+            manifests: there.manifests().cloned().collect::<HashSet<_>>(),
             blobs: HashMap::new(),
         };
         for problem in &there.problems {

@@ -110,7 +110,7 @@ async fn verify_image<D: Source>(destination: &D, expectation: Expectation, leve
         outcome.platforms.clone_from(&graph.platforms);
         outcome.attestations = graph.attestations();
         outcome.digest = survey.digest().cloned();
-        outcome.media_type = graph.root().map(|root| root.manifest.media_type().clone());
+        outcome.media_type = graph.root().map(|root| root.media_type.clone());
         outcome.bytes.present = survey.found_bytes;
     }
     match &expectation.digest {

@@ -227,8 +227,8 @@ impl CopySettings {
             dry_run: self.dry_run,
             jobs: self.jobs.map_or(Options::default().jobs, usize::from),
             fail_fast: self.fail_fast,
-            optional: BTreeSet::new(),
             strict: self.strict,
+            ..Options::default()
         }
     }
 }

@@ -89,7 +89,7 @@ async fn run(cli: Cli, matches: &ArgMatches) -> u8 {
         Ok(request) => {
             presentation.on_stderr =
                 matches!(&request, Request::Export(export) if export.to == ExportTo::Stdout);
-            ended(&request, &reporter).await
+            Box::pin(ended(&request, &reporter)).await
         }
         Err(failure) => Err((failure.kind.exit_code(), failure)),
     };

@@ -2,8 +2,10 @@
 
 use std::{sync::Arc, time::Instant};
 
+use futures::{StreamExt, stream};
+
 use crate::{
-    endpoint::{Begun, BlobSink, Destination, Error, Location, Source, VerifiedBody},
+    endpoint::{Begun, BlobSink, BlobStream, Destination, Error, Location, Source, VerifiedBody},
     event::{BlobOutcome, Event, EventSink},
     oci::{Descriptor, Mapping, Repository, verified::Verifier},
 };
@@ -63,8 +65,7 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
         let start = sink.start();
         *received = start.received;
         let skipped = start.hashed.offset;
-        let source = self.image.source.repository();
-        let stream = self.source.open_blob(source, self.blob, skipped).await?;
+        let stream = self.open(skipped).await?;
         let (events, image) = (Arc::clone(self.events), Arc::clone(self.image));
         let on_progress = move |bytes| events.emit(Event::BlobProgress { image: Arc::clone(&image), bytes });
         on_progress(skipped);
@@ -79,6 +80,15 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
                 Err(watch.failure().cloned().unwrap_or(error))
             }
         }
+    }
+
+    /// The blob's bytes from `offset` on: from its descriptor, or else from the source.
+    async fn open(&self, offset: u64) -> Result<BlobStream, Error> {
+        if let Some(bytes) = self.blob.inline.bytes() {
+            let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..));
+            return Ok(stream::iter([Ok(bytes.slice_ref(rest.unwrap_or_default()))]).boxed());
+        }
+        self.source.open_blob(self.image.source.repository(), self.blob, offset).await
     }
 
     fn take_back(&self, bytes: u64) {

@@ -9,7 +9,8 @@ mod queue;
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{
-    StreamExt, TryStreamExt,
+    FutureExt, StreamExt, TryStreamExt,
+    future::BoxFuture,
     stream::{self, FuturesUnordered},
 };
 
@@ -20,10 +21,10 @@ use self::{
     queue::Queue,
 };
 use crate::{
-    endpoint::{Destination, Error, Meaning, Source},
+    endpoint::{Cause, Destination, Error, Meaning, Operation, Source},
     event::{BlobOutcome, Event, EventSink},
-    graph::{Graph, Node},
-    oci::{Descriptor, Mapping, Repository, Target},
+    graph::{self, Graph, Node},
+    oci::{Descriptor, Digest, Mapping, RawManifest, Repository, Target},
     outcome::Bytes,
     plan::{Action, BlobStep, Plan},
 };
@@ -39,7 +40,7 @@ pub(crate) struct Transfer<S, D> {
     queue: Queue,
     claims: Claims,
     manifest_locks: ManifestLocks,
-    /// Held while lost blobs are restored, so that images that lost the same blob transfer it once.
+    /// Held while lost content is restored, so that images that lost the same blob transfer it once.
     restoring: tokio::sync::Mutex<()>,
 }
 
@@ -136,24 +137,25 @@ impl<S: Source, D: Destination> Transfer<S, D> {
 
     /// Height by height: manifests of one height do not reference each other.
     async fn push_manifests(&self, image: &Arc<Mapping>, graph: &Graph, plan: &Plan) -> Result<(), Error> {
-        let mut by_height: BTreeMap<usize, Vec<Node>> = BTreeMap::new();
+        let mut by_height: BTreeMap<usize, Vec<&Node>> = BTreeMap::new();
         for node in plan.manifests.iter().filter_map(|position| graph.nodes.get(*position)) {
-            by_height.entry(node.height).or_default().push(node.clone());
+            by_height.entry(node.height).or_default().push(node);
         }
         for nodes in by_height.into_values() {
-            stream::iter(nodes)
-                .map(|node| async move {
-                    let target = Target::Digest(node.descriptor.digest.clone());
-                    self.push_manifest(image, graph, &node, &target).await
-                })
-                .buffer_unordered(MANIFESTS_AT_ONCE)
-                .try_collect::<()>()
-                .await?;
+            let mut pushes = Vec::with_capacity(nodes.len());
+            for node in nodes {
+                pushes.push(self.push_child(image, graph, node));
+            }
+            stream::iter(pushes).buffer_unordered(MANIFESTS_AT_ONCE).try_collect::<()>().await?;
         }
         match graph.root() {
             Some(root) if plan.tag => self.push_manifest(image, graph, root, &image.target()).await,
             _ => Ok(()),
         }
+    }
+
+    async fn push_child(&self, image: &Arc<Mapping>, graph: &Graph, node: &Node) -> Result<(), Error> {
+        self.push_manifest(image, graph, node, &Target::Digest(node.descriptor.digest.clone())).await
     }
 
     /// Pushes a manifest. A child that another image has pushed to this repository is skipped. Pushes of one manifest to
@@ -171,12 +173,11 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         if *is_pushed && by_digest {
             return Ok(());
         }
-        let put = || self.destination.put_manifest(&image.repository, target, &node.manifest);
-        match put().await {
+        match self.put(image, node, target).await {
             Err(error) if error.cause.meaning() == Meaning::ContentMissing => {
-                self.restore_lost_blobs(image, graph.blobs_of(node)).await?;
-                // Retry even if no blob is missing now: another image may have restored it.
-                put().await?;
+                self.restore_lost_content(image, graph, node).await?;
+                // Retry even if nothing is missing now: another image may have restored it.
+                self.put(image, node, target).await?;
             }
             result => result?,
         }
@@ -184,26 +185,77 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         Ok(())
     }
 
-    /// Transfers those blobs again that the destination has lost.
-    async fn restore_lost_blobs(
+    async fn put(&self, image: &Mapping, node: &Node, target: &Target) -> Result<(), Error> {
+        let manifest = match &node.manifest {
+            Some(manifest) => manifest.clone(),
+            None => self.read_again(image, &node.descriptor.digest).await?,
+        };
+        self.destination.put_manifest(&image.repository, target, &manifest).await
+    }
+
+    /// A manifest whose bytes were dropped. A source that has the root only under its tag is asked for the tag.
+    async fn read_again(&self, image: &Mapping, digest: &Digest) -> Result<RawManifest, Error> {
+        let repository = image.source.repository();
+        for target in [Target::Digest(digest.clone()), image.pull().target()] {
+            let read = self.source.manifest(repository, &target).await?;
+            if let Some(manifest) = read.filter(|manifest| manifest.digest() == digest) {
+                return Ok(manifest);
+            }
+        }
+        let name = format!("{repository}@{digest}");
+        Err(Error::new(Operation::ReadManifest, self.source.side(), name, Cause::NoSuchManifest))
+    }
+
+    /// Transfers again what the destination has lost of a manifest's content: blobs, and child manifests with everything
+    /// below them.
+    async fn restore_lost_content(
         &self,
         image: &Arc<Mapping>,
-        blobs: impl Iterator<Item = &Descriptor>,
+        graph: &Graph,
+        node: &Node,
     ) -> Result<(), Error> {
         let _restoring = self.restoring.lock().await;
-        for blob in blobs {
-            if self.destination.blob_size(&image.repository, &blob.digest).await? == Some(blob.size) {
-                continue;
+        self.restore_below(image, graph, node).await
+    }
+
+    fn restore_below<'a>(
+        &'a self,
+        image: &'a Arc<Mapping>,
+        graph: &'a Graph,
+        node: &'a Node,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            for blob in graph.blobs_of(node) {
+                self.restore_blob(image, blob).await?;
             }
-            let message = format!(
-                "{} lost blob {} after its upload; uploading it again",
-                image.repository, blob.digest
-            );
-            self.events.emit(Event::Warning { image: Some(image.source.clone()), message });
-            let _slot = self.queue.acquire(blob.size).await;
-            self.blob(image, blob, None).run().await?;
+            for child in graph::children(&node.contents).filter_map(|child| graph.node(&child.digest)) {
+                let target = Target::Digest(child.descriptor.digest.clone());
+                if self.destination.manifest(&image.repository, &target).await?.is_some() {
+                    continue;
+                }
+                self.warn_of_loss(image, "manifest", &child.descriptor.digest);
+                self.restore_below(image, graph, child).await?;
+                self.put(image, child, &target).await?;
+            }
+            Ok(())
         }
+        .boxed()
+    }
+
+    async fn restore_blob(&self, image: &Arc<Mapping>, blob: &Descriptor) -> Result<(), Error> {
+        if self.destination.blob_size(&image.repository, &blob.digest).await? == Some(blob.size) {
+            return Ok(());
+        }
+        self.warn_of_loss(image, "blob", &blob.digest);
+        let _slot = self.queue.acquire(blob.size).await;
+        self.blob(image, blob, None).run().await?;
         Ok(())
+    }
+
+    fn warn_of_loss(&self, image: &Mapping, what: &str, digest: &Digest) {
+        let message =
+            format!("{} lost {what} {digest} after its upload; uploading it again", image.repository);
+        self.events.emit(Event::Warning { image: Some(image.source.clone()), message });
     }
 
     fn blob<'a>(

@@ -4,6 +4,7 @@
 mod challenges;
 mod credentials;
 mod redirects;
+mod token_servers;
 mod tokens;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};

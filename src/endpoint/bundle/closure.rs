@@ -53,14 +53,16 @@ impl Closure {
         Self { foreign_layers, wanted, most_bytes, ..Self::default() }
     }
 
-    /// The closure of these complete images.
+    /// The closure of these complete images, whose graphs hold the bytes of all manifests.
     pub(crate) fn of_graphs<'a>(
         graphs: impl IntoIterator<Item = &'a Graph>,
         foreign_layers: ForeignLayers,
     ) -> Self {
         let mut closure = Self { foreign_layers, ..Self::default() };
         for node in graphs.into_iter().flat_map(|graph| &graph.nodes) {
-            closure.reach(node.manifest.clone(), &node.contents);
+            if let Some(manifest) = &node.manifest {
+                closure.reach(manifest.clone(), &node.contents);
+            }
         }
         closure.wanted.clear();
         closure

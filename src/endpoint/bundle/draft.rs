@@ -6,6 +6,8 @@ use std::{
     path::PathBuf,
 };
 
+use bytes::Bytes;
+
 use super::{
     closure::Closure,
     error::BundleError,
@@ -32,6 +34,8 @@ pub struct Draft {
     pub(crate) roots: HashMap<(Repository, Target), Digest>,
     /// Blobs that the destination of the bundle already has, with their sizes in bytes.
     pub(crate) absent: HashMap<Digest, u64>,
+    /// Those of them that are configs which name a platform: a check of the bundle reads them.
+    pub(crate) absent_configs: HashMap<Digest, Bytes>,
     images: Vec<(Reference, Digest)>,
     id: Digest,
 }
@@ -54,7 +58,7 @@ impl Draft {
     pub fn new(images: &[(&Reference, &Graph)], lock: &Lock, absent: &HashSet<Digest>) -> Self {
         let roots: Vec<(&Reference, Descriptor)> = images
             .iter()
-            .filter_map(|(reference, graph)| Some((*reference, graph.root()?.manifest.descriptor())))
+            .filter_map(|(reference, graph)| Some((*reference, graph.root()?.descriptor.clone())))
             .collect();
         let foreign_layers = lock.foreign_layers.into();
         let lock = lock.to_bytes();
@@ -63,6 +67,11 @@ impl Draft {
         let closure = Closure::of_graphs(images.iter().map(|(_, graph)| *graph), foreign_layers);
         let layout = Layout::new(&index, Some(&lock), &closure, absent);
         let left_out = closure.blobs().filter(|blob| absent.contains(&blob.digest));
+        let configs = images.iter().flat_map(|(_, graph)| &graph.configs);
+        let absent_configs = configs
+            .filter(|(digest, _)| absent.contains(*digest))
+            .map(|(digest, bytes)| (digest.clone(), bytes.clone()))
+            .collect();
         let absent = left_out.map(|blob| (blob.digest.clone(), blob.size)).collect();
         let tagged = |(reference, root): &(&Reference, Descriptor)| {
             ((reference.repository().clone(), Target::Tag(tag_of(reference))), root.digest.clone())
@@ -70,6 +79,7 @@ impl Draft {
         Self {
             layout,
             absent,
+            absent_configs,
             manifests: closure.manifests.into_iter().collect(),
             images: roots.iter().map(|(name, root)| ((*name).clone(), root.digest.clone())).collect(),
             roots: roots.iter().map(tagged).collect(),

@@ -1,9 +1,14 @@
 //! Parses error responses: the specification's envelope, or anything else.
 
+use std::time::Duration;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::HeaderValue;
+use http::{
+    HeaderMap, HeaderValue,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
 use oci_client::errors::{OciEnvelope, OciErrorCode};
-use reqwest::{Response, header::RETRY_AFTER};
+use reqwest::Response;
 use serde_json::Value;
 
 use super::{error::Refusal, limits, message_text::says_tls_is_missing, retry};
@@ -43,11 +48,7 @@ pub(super) fn remember(response: &mut Response, authorization: Option<&HeaderVal
 /// Reads an error response, at most [`limits::ERROR_BODY`] bytes.
 pub(super) async fn refusal(mut response: Response) -> Refusal {
     let status = response.status().as_u16();
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(retry::retry_after);
+    let retry_after = retry_after(response.headers());
     let mut body = Vec::new();
     // On a timeout, use what has arrived: the status matters more than the body.
     let _ = tokio::time::timeout(limits::ERROR_BODY_PATIENCE, read_start(&mut response, &mut body)).await;
@@ -59,7 +60,24 @@ pub(super) async fn refusal(mut response: Response) -> Refusal {
     };
     let (code, message) = read_envelope(&body, redact);
     let wants_tls = says_tls_is_missing(status, &message);
-    Refusal { status, code, message, retry_after, wants_tls }
+    Refusal { status, code, message, retry_after, wants_tls, ..Refusal::default() }
+}
+
+/// The pause that a response asks for.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry::retry_after)
+}
+
+/// Whether a response is a web page by its type. Registries send JSON and blobs.
+pub(super) fn is_web_page(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    ["text/html", "application/xhtml+xml"].iter().any(|page| essence.eq_ignore_ascii_case(page))
+}
+
+/// Whether bytes start as a web page does. No JSON starts like this.
+pub(super) fn starts_as_web_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
 }
 
 /// Reads at most [`limits::ERROR_BODY`] bytes.
@@ -88,8 +106,18 @@ pub(super) fn read_envelope(body: &[u8], redact: impl Fn(&str) -> String) -> (Op
                 .collect();
             (code, shorten(&redact(&messages.join("; "))))
         }
-        _ => (None, shorten(&redact(&plain_text(body)))),
+        _ => read_exception(body, &redact).unwrap_or_else(|| (None, shorten(&redact(&plain_text(body))))),
     }
+}
+
+/// The error of an AWS API: `{"__type":"ThrottlingException","message":"Rate exceeded"}`. The type may have a prefix that
+/// ends in `#`.
+fn read_exception(body: &[u8], redact: &impl Fn(&str) -> String) -> Option<(Option<String>, String)> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let text = |name: &str| value.get(name).and_then(Value::as_str);
+    let code = text("__type").or_else(|| text("code"))?.rsplit('#').next()?;
+    let message = text("message").or_else(|| text("Message")).unwrap_or_default();
+    Some((Some(escape(&redact(code))), shorten(&redact(message))))
 }
 
 /// A message with its detail, unless it contains that already.
@@ -188,6 +216,9 @@ mod tests {
         assert_eq!(read_envelope(b"<html>\n<body>", str::to_owned), (None, String::new()));
         assert_eq!(read_envelope(b"\n upstream gone \n", str::to_owned), (None, "upstream gone".into()));
         assert_eq!(read_envelope(b"", str::to_owned).1, "");
+        let exception = br#"{"__type":"com.amazonaws.ecr#ThrottlingException","message":"Rate exceeded"}"#;
+        let (code, message) = read_envelope(exception, str::to_owned);
+        assert_eq!((code.as_deref(), message.as_str()), (Some("ThrottlingException"), "Rate exceeded"));
     }
 
     /// A registry must not be able to write to the terminal of the person who reads its message.

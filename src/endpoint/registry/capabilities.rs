@@ -51,6 +51,7 @@ pub(super) struct Capabilities {
     method: Mutex<UploadMethod>,
     chunk: u64,
     chunks_refused: AtomicBool,
+    redirects_uploads: AtomicBool,
 }
 
 impl Capabilities {
@@ -62,6 +63,7 @@ impl Capabilities {
             mount_refusals: AtomicU32::new(0),
             method: Mutex::new(UploadMethod::Whole),
             chunks_refused: AtomicBool::new(false),
+            redirects_uploads: AtomicBool::new(false),
             chunk: if origin.host() == "ghcr.io" { GHCR_CHUNK } else { CHUNK },
         }
     }
@@ -125,6 +127,11 @@ impl Capabilities {
         !self.chunks_refused.load(Ordering::Relaxed)
     }
 
+    /// Whether the registry answered the body of a blob with a redirect. From then on, a body waits for the redirect.
+    pub(super) fn redirects_uploads(&self) -> bool {
+        self.redirects_uploads.load(Ordering::Relaxed)
+    }
+
     /// Chunks worked where a PUT was interrupted: sends all blobs in chunks from now on.
     pub(super) fn adopt(&self, chunks: UploadMethod) {
         *self.method.lock().unwrap_or_else(PoisonError::into_inner) = chunks;
@@ -132,7 +139,11 @@ impl Capabilities {
 
     /// Records that this method failed.
     pub(super) fn failed(&self, method: UploadMethod, error: &RegistryError) {
-        let next = match (method, error) {
+        // A session, and so its limits, may be on another host.
+        let next = match (method, error.innermost()) {
+            (_, RegistryError::UploadRedirected) => {
+                return self.redirects_uploads.store(true, Ordering::Relaxed);
+            }
             (_, RegistryError::NoChunks(_)) => {
                 self.chunks_refused.store(true, Ordering::Relaxed);
                 UploadMethod::Whole

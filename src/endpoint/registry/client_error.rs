@@ -39,7 +39,19 @@ pub(super) fn translate(error: &reqwest::Error) -> RegistryError {
     } else if find::<hyper::Error>(error).is_some_and(says_not_http) {
         RegistryError::NotHttp(reason)
     } else {
-        RegistryError::Broken(reason)
+        RegistryError::Broken(in_words(error).map_or(reason, str::to_owned))
+    }
+}
+
+/// What the HTTP library says in its own terms, in words for people.
+fn in_words(error: &reqwest::Error) -> Option<&'static str> {
+    let error = find::<hyper::Error>(error)?;
+    if error.is_incomplete_message() {
+        Some("the server closed it before its response was complete")
+    } else if error.is_parse() {
+        Some("the response is not valid HTTP")
+    } else {
+        None
     }
 }
 
@@ -330,7 +342,9 @@ mod tests {
         let error = translate(&get(client(), format!("http://{closed}/")).await);
         assert_eq!(problem_of(&error), ConnectionProblem::Other, "{error}");
         let error = get(client(), format!("http://{}/", listen_plain("").await)).await;
-        assert!(matches!(translate(&error), RegistryError::Broken(_)), "{error:?}");
+        let translated = translate(&error);
+        assert!(matches!(&translated, RegistryError::Broken(_)), "{error:?}");
+        assert!(translated.to_string().ends_with("the server closed it before its response was complete"));
         let error =
             get(client(), format!("http://{}/", listen_plain("HTTP/1.1 200 OK\r\n : x\r\n\r\n").await)).await;
         assert!(is_unreadable(&error) && matches!(translate(&error), RegistryError::Broken(_)), "{error:?}");

@@ -55,9 +55,9 @@ impl Connector {
     /// Opens one side of a copy. Sends no request before the first operation.
     #[must_use]
     pub fn open(&self, side: Side, credentials: Credentials) -> Registries {
-        let network = Arc::clone(&self.network);
+        let (network, states) = (Arc::clone(&self.network), Arc::clone(self.network.states()));
         let clients = Arc::new(move |origin: &_| network.client(origin).map_err(Into::into));
-        let authenticator = Authenticator::new(credentials, clients);
+        let authenticator = Authenticator::new(credentials, clients, states);
         Registries::new(side, Arc::clone(&self.network), authenticator, Arc::clone(&self.events), self.tuning)
     }
 

@@ -10,15 +10,18 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::Response;
+use tokio::time::Instant;
 use url::Url;
 
 use super::{
-    auth::Scope,
+    answer,
+    auth::{Origin, Scope},
     client_error,
     error::RegistryError,
     host::{Call, Host, discard},
     pace::Permit,
     retry::{self, Attempts},
+    trickle::Trickle,
 };
 use crate::{
     endpoint::{
@@ -34,6 +37,10 @@ const BYTES_PER_INTERRUPTION: u64 = 256 * 1024;
 /// The limit of interruptions without that progress.
 const INTERRUPTIONS: u32 = 5;
 
+/// The statuses of registries and proxies that do not support HEAD. None of them says whether the blob exists.
+pub(super) const HEAD_UNKNOWN: [StatusCode; 3] =
+    [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED];
+
 /// The size that the registry reports for a blob.
 pub(super) async fn size(
     host: &Host,
@@ -42,8 +49,9 @@ pub(super) async fn size(
 ) -> Result<Option<u64>, Error> {
     let address = BlobAddress::in_repository(host, Operation::CheckBlob, repository, digest)?;
     let call = address.call(Method::HEAD, 0);
-    let mut response = host.send(&call, &[StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED]).await?;
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+    let mut response =
+        host.send(&call, &[&[StatusCode::NOT_FOUND], HEAD_UNKNOWN.as_slice()].concat()).await?;
+    if HEAD_UNKNOWN.contains(&response.status()) {
         // Fall back to GET and read only the header.
         let call = Call { method: Method::GET, ..call.clone() };
         response = host.send(&call, &[StatusCode::NOT_FOUND]).await?;
@@ -78,6 +86,7 @@ pub(super) async fn open_at(
     offset: u64,
 ) -> Result<BlobStream, Error> {
     let permit = host.pace.blob().await;
+    let trickle = Trickle::new(host.tuning().stall);
     let mut download = Download {
         host,
         _permit: permit,
@@ -90,6 +99,7 @@ pub(super) async fn open_at(
         tries: Attempts::new(ATTEMPTS),
         patience: INTERRUPTIONS,
         progress: 0,
+        trickle,
     };
     while download.response.is_none() {
         download.connect().await?;
@@ -116,6 +126,7 @@ struct Download {
     tries: Attempts,
     patience: u32,
     progress: u64,
+    trickle: Trickle,
 }
 
 impl Download {
@@ -128,11 +139,23 @@ impl Download {
                 continue;
             };
             let stall = self.host.tuning().stall;
+            let waiting = Instant::now();
             let cause = match tokio::time::timeout(stall, response.chunk()).await {
-                Ok(Ok(Some(piece))) => match self.take(piece) {
-                    Some(piece) => return Ok(Some(piece)),
-                    None => continue,
-                },
+                Ok(Ok(Some(piece))) => {
+                    let pace = self.trickle.add(waiting.elapsed(), piece.len() as u64);
+                    let piece = self.take(piece);
+                    if let Err(slow) = pace
+                        && self.offset < self.blob.size
+                    {
+                        // The rest comes over another connection.
+                        let cause = self.at_its_host(slow).into();
+                        self.interrupted(cause).await?;
+                    }
+                    match piece {
+                        Some(piece) => return Ok(Some(piece)),
+                        None => continue,
+                    }
+                }
                 Ok(Ok(None)) if self.offset >= self.blob.size => {
                     self.host.pace.moved();
                     return Ok(None);
@@ -142,10 +165,19 @@ impl Download {
                     expected: self.blob.size,
                     found: self.offset,
                 }),
-                Ok(Err(error)) => client_error::translate(&error).into(),
-                Err(_) => RegistryError::Stalled(stall).into(),
+                Ok(Err(error)) => self.at_its_host(client_error::translate(&error)).into(),
+                Err(_) => self.at_its_host(RegistryError::Stalled(stall)).into(),
             };
             self.interrupted(cause).await?;
+        }
+    }
+
+    /// Names the host that sends the bytes, if it is not the registry.
+    fn at_its_host(&self, error: RegistryError) -> RegistryError {
+        let sender = self.response.as_ref().and_then(|response| Origin::of(response.url()).ok());
+        match sender.filter(|sender| *sender != self.host.origin) {
+            Some(sender) => error.at(&sender),
+            None => error,
         }
     }
 
@@ -242,8 +274,11 @@ fn check_answer(response: &Response, offset: u64, blob: &Descriptor) -> Result<u
         // The range was ignored: skip the bytes that the consumer has.
         _ => (offset, blob.size),
     };
+    // A blob may be a web page, but then it has the blob's size.
+    let is_page = answer::is_web_page(response.headers());
     let announced = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     match announced {
+        Some(length) if length != expected && is_page => Err(RegistryError::WebPage.into()),
         Some(length) if length > expected => {
             Err(Mismatch::TooLong { digest: blob.digest.clone(), expected: blob.size }.into())
         }

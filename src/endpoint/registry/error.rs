@@ -2,12 +2,17 @@
 
 use std::{fmt, time::Duration};
 
-use super::{auth::AuthError, retry};
+use super::{
+    auth::{AuthError, Origin},
+    message_text::says_throttled,
+    retry::{self, LONGEST_RETRY_AFTER},
+};
 use crate::{
     endpoint::{EndpointError, Location, Meaning, Operation, Retry, Unavailable},
     error::Kind,
     oci::{Algorithm, Digest},
     problem::Side,
+    units,
 };
 
 /// Why an operation on a registry failed.
@@ -44,9 +49,31 @@ pub enum RegistryError {
     /// No progress for so long that the connection is considered dead.
     #[error("no data arrived for {} s", .0.as_secs())]
     Stalled(Duration),
+    /// Data arrives, but so slowly that another connection is better.
+    #[error("only {} arrived in {}", units::bytes(*.bytes), units::whole_seconds(*.time))]
+    TooSlow {
+        /// How many bytes arrived.
+        bytes: u64,
+        /// In how much time.
+        time: Duration,
+    },
     /// The registry returned an error.
     #[error("the registry answered {0}")]
     Refused(Refusal),
+    /// A web page instead of a registry's response: a captive portal, a proxy, or another kind of server.
+    #[error("the response is a web page, not that of a registry")]
+    WebPage,
+    /// The registry redirects uploads. The body of this one is gone; the next one waits for the redirect.
+    #[error("the registry redirects uploads")]
+    UploadRedirected,
+    /// A failure at another host, to which the registry's response led.
+    #[error("{}", AtHost(.host, .error))]
+    Elsewhere {
+        /// `HOST[:PORT]`
+        host: String,
+        /// What happened there.
+        error: Box<RegistryError>,
+    },
     /// Authentication failed.
     #[error(transparent)]
     Auth(#[from] AuthError),
@@ -84,6 +111,53 @@ pub enum RegistryError {
     /// A setting is invalid.
     #[error("{0}")]
     Settings(String),
+}
+
+/// `HOST, to which the registry redirects: ERROR`
+struct AtHost<'a>(&'a str, &'a RegistryError);
+
+impl fmt::Display for AtHost<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(host, error) = self;
+        match error {
+            RegistryError::Refused(refusal) => {
+                write!(formatter, "{host}, to which the registry redirects, answered {refusal}")
+            }
+            error => write!(formatter, "{host}, to which the registry redirects: {error}"),
+        }
+    }
+}
+
+impl RegistryError {
+    /// The same failure, but at another host than the registry.
+    pub(super) fn at(self, host: &Origin) -> Self {
+        match self {
+            // A URL was refused before any request was sent to it, and the errors of logins name their server.
+            Self::Redirect(_) | Self::Auth(_) | Self::Elsewhere { .. } => self,
+            error => Self::Elsewhere { host: host_and_port(host), error: Box::new(error) },
+        }
+    }
+
+    /// The failure itself, wherever it happened.
+    pub(super) fn innermost(&self) -> &Self {
+        match self {
+            Self::Elsewhere { error, .. } => error.innermost(),
+            error => error,
+        }
+    }
+
+    /// The error response, if that is the failure.
+    pub(super) fn refusal(&self) -> Option<&Refusal> {
+        match self.innermost() {
+            Self::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// Whether the response was an error with one of these statuses.
+    pub(super) fn is_status(&self, statuses: &[u16]) -> bool {
+        self.refusal().is_some_and(|refusal| statuses.contains(&refusal.status))
+    }
 }
 
 /// Which step of connecting failed.
@@ -131,6 +205,10 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// Whether a TLS server reports a plain http request.
     pub wants_tls: bool,
+    /// Whether the message about a refused manifest names a blob or manifest that it references.
+    pub names_content: bool,
+    /// Whether the registry accepted other blobs since it last refused this one.
+    pub serves_others: bool,
 }
 
 impl Refusal {
@@ -139,10 +217,20 @@ impl Refusal {
         self.code.as_deref() == Some(code)
     }
 
+    /// Whether the registry refuses requests because there are too many. Clouds say so with different statuses.
+    pub(super) fn is_throttling(&self) -> bool {
+        self.status == 429 || says_throttled(self)
+    }
+
+    /// Whether the same request may succeed later.
+    pub(super) fn is_temporary(&self) -> bool {
+        retry::is_temporary(self.status) || self.is_throttling()
+    }
+
     /// Whether a manifest was refused because the registry lacks blobs or manifests that it references.
     pub(super) fn names_missing_content(&self) -> bool {
         let codes = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"];
-        codes.iter().any(|code| self.has_code(code))
+        self.names_content || codes.iter().any(|code| self.has_code(code))
     }
 
     /// Whether the registry does not support this manifest.
@@ -163,8 +251,17 @@ impl Refusal {
         }
     }
 
-    fn remedy(&self, location: &Location) -> Option<String> {
-        let registry = registry_of(location);
+    fn remedy(&self, location: &Location, registry: &str) -> Option<String> {
+        if self.is_temporary() && self.retry_after.is_some_and(|asked| asked > LONGEST_RETRY_AFTER) {
+            let remedy = "run the command again after that time; what has been copied is not copied again";
+            return Some(remedy.to_owned());
+        }
+        if self.is_throttling() {
+            return Some(format!(
+                "{registry} limits the number of requests: run the command again later; what has been copied is not \
+                 copied again"
+            ));
+        }
         Some(match self.status {
             401 | 403 if location.side == Side::Source => {
                 format!("check that the credentials for {registry} allow pulling this image")
@@ -184,6 +281,7 @@ impl Refusal {
                 "{registry} does not accept this manifest: allow its media type there, or skip the image with --exclude"
             ),
             400 if self.wants_tls => may_speak_https(registry),
+            511 => answers_as_web_page(registry),
             _ => return None,
         })
     }
@@ -196,7 +294,13 @@ impl fmt::Display for Refusal {
             Some(code) => write!(formatter, "{} {}", self.status, code.escape_debug())?,
             None => Status(self.status).fmt(formatter)?,
         }
-        if self.message.is_empty() { Ok(()) } else { write!(formatter, ": {}", self.message) }
+        if !self.message.is_empty() {
+            write!(formatter, ": {}", self.message)?;
+        }
+        match self.retry_after.filter(|asked| *asked > LONGEST_RETRY_AFTER && self.is_temporary()) {
+            Some(asked) => write!(formatter, "; it asks to wait {}", units::whole_seconds(asked)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -215,7 +319,7 @@ impl fmt::Display for Status {
 
 impl EndpointError for RegistryError {
     fn kind(&self) -> Kind {
-        match self {
+        match self.innermost() {
             Self::Auth(error) => error.kind(),
             Self::Refused(refusal) => refusal.kind(),
             Self::Settings(_) => Kind::Usage,
@@ -224,10 +328,46 @@ impl EndpointError for RegistryError {
     }
 
     fn remedy(&self, location: &Location) -> Option<String> {
-        let registry = registry_of(location);
+        match self {
+            Self::Elsewhere { host, error } => error.remedy_at(host, location),
+            error => error.remedy_at(registry_of(location), location),
+        }
+    }
+
+    fn meaning(&self) -> Meaning {
+        match self.innermost() {
+            Self::Refused(refusal) if refusal.names_missing_content() => Meaning::ContentMissing,
+            Self::Refused(refusal) if refusal.lacks_repository() => Meaning::RepositoryMissing,
+            Self::Refused(_) | Self::DigestRefused { .. } => Meaning::Refused,
+            Self::Auth(error) if error.is_refusal() => Meaning::Refused,
+            _ => Meaning::Failed,
+        }
+    }
+
+    fn retry(&self) -> Option<Retry> {
+        retry::of_transfer(self)
+    }
+
+    fn unavailable(&self) -> Option<Unavailable> {
+        match self.innermost() {
+            Self::Refused(Refusal { status: 404, .. }) => Some(Unavailable::NotFound),
+            Self::Refused(Refusal { status: 401 | 403, .. })
+            | Self::Auth(AuthError::Denied(_) | AuthError::NoChallenge { .. }) => Some(Unavailable::Denied),
+            Self::Unreachable { problem: ConnectionProblem::UnknownHost, .. } => {
+                Some(Unavailable::UnknownHost)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl RegistryError {
+    /// What the user can do about a failure at `registry`, which may be another host than the location's.
+    pub(super) fn remedy_at(&self, registry: &str, location: &Location) -> Option<String> {
         Some(match self {
+            Self::Elsewhere { host, error } => return error.remedy_at(host, location),
             Self::Auth(error) => return error.hint(location.side),
-            Self::Refused(refusal) => return refusal.remedy(location),
+            Self::Refused(refusal) => return refusal.remedy(location, registry),
             Self::Unreachable { problem, .. } => problem.remedy(registry),
             Self::ProxyRefused(407) => format!(
                 "set the proxy's login in HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT), or bypass it with \
@@ -248,7 +388,7 @@ impl EndpointError for RegistryError {
                     "check the network to {registry}; if it is only slow, raise --connect-timeout SECONDS"
                 )
             }
-            Self::Stalled(_) => format!(
+            Self::Stalled(_) | Self::TooSlow { .. } => format!(
                 "check {registry} and the network; if they are only slow, raise --stall-timeout SECONDS"
             ),
             Self::Immutable(_) => {
@@ -258,39 +398,18 @@ impl EndpointError for RegistryError {
                 "{registry} keeps only sha256 digests of manifests: use another registry, or skip the image with \
                  --exclude"
             ),
+            Self::WebPage => answers_as_web_page(registry),
+            Self::Redirect(_) => format!(
+                "check that {registry} is the registry's address, and that no proxy or login page answers in its place"
+            ),
             Self::Broken(_)
             | Self::NoChunks(_)
-            | Self::Redirect(_)
+            | Self::UploadRedirected
             | Self::Protocol(_)
             | Self::Settings(_) => {
                 return None;
             }
         })
-    }
-
-    fn meaning(&self) -> Meaning {
-        match self {
-            Self::Refused(refusal) if refusal.names_missing_content() => Meaning::ContentMissing,
-            Self::Refused(refusal) if refusal.lacks_repository() => Meaning::RepositoryMissing,
-            Self::Refused(_) | Self::DigestRefused { .. } | Self::Auth(_) => Meaning::Refused,
-            _ => Meaning::Failed,
-        }
-    }
-
-    fn retry(&self) -> Option<Retry> {
-        retry::of_transfer(self)
-    }
-
-    fn unavailable(&self) -> Option<Unavailable> {
-        match self {
-            Self::Refused(Refusal { status: 404, .. }) => Some(Unavailable::NotFound),
-            Self::Refused(Refusal { status: 401 | 403, .. })
-            | Self::Auth(AuthError::Denied(_) | AuthError::NoChallenge { .. }) => Some(Unavailable::Denied),
-            Self::Unreachable { problem: ConnectionProblem::UnknownHost, .. } => {
-                Some(Unavailable::UnknownHost)
-            }
-            _ => None,
-        }
     }
 }
 
@@ -336,8 +455,22 @@ impl CertificateProblem {
     }
 }
 
+/// Advice where something else than a registry answers.
+pub(super) fn answers_as_web_page(host: &str) -> String {
+    format!(
+        "check the address {host}; if the network's login page (captive portal) or a proxy answers in its place, log in \
+         there, or bypass the proxy with NO_PROXY={host}"
+    )
+}
+
 fn may_speak_https(registry: &str) -> String {
     format!("if {registry} speaks https, remove --plain-http {registry}")
+}
+
+/// `HOST[:PORT]`
+pub(super) fn host_and_port(origin: &Origin) -> String {
+    let text = origin.to_string();
+    text.split_once("://").map_or(text.clone(), |(_, rest)| rest.to_owned())
 }
 
 /// The registry in a location.

@@ -66,7 +66,8 @@ impl Host {
         events: Arc<dyn EventSink>,
         tuning: Tuning,
     ) -> Self {
-        let (pace, capabilities) = (Pace::new(), Capabilities::new(&origin));
+        let pace = Pace::new(network.states().of(&origin));
+        let capabilities = Capabilities::new(&origin);
         Self { side, origin, network, authenticator, events, tuning, pace, capabilities }
     }
 
@@ -99,30 +100,46 @@ impl Host {
         let mut asked_again = false;
         loop {
             let permit = self.pace.request().await;
+            if let Some(verdict) = self.pace.verdict() {
+                return Err(self.error(call.operation, &call.name, &tries, verdict));
+            }
             tries.begin();
-            let error = match self.send_once(call).await {
-                Ok((response, _)) if is_wanted(&response, expected) => {
+            let mut at = self.origin.clone();
+            let error = match self.send_once(call, &mut at).await {
+                Ok(response) if is_wanted(&response, expected) && !call.gets_web_page(&response) => {
                     self.pace.answered();
                     return Ok(response);
                 }
                 // The signed URL of the redirect has expired: request a new one.
-                Ok((response, true)) if is_expired(response.status()) && !asked_again => {
+                Ok(response) if at != self.origin && is_expired(response.status()) && !asked_again => {
                     asked_again = true;
                     discard(response).await;
                     continue;
                 }
-                Ok((response, _)) => RegistryError::Refused(answer::refusal(response).await),
+                Ok(response) if response.status().is_success() => RegistryError::WebPage,
+                Ok(response) => RegistryError::Refused(answer::refusal(response).await),
                 Err(error) => error,
             };
-            self.pace.failed(&error);
+            let error = self.failed(error, &at);
             // Release the permit: no other request should wait during a pause.
             drop(permit);
-            let cause = error.into();
+            let cause = error.clone().into();
             let Some(pause) = tries.next_pause(&cause, self.pace.answers()) else {
+                self.network.states().of(&at).gave_up(error.innermost());
                 return Err(self.error(call.operation, &call.name, &tries, cause));
             };
             self.wait(call, &cause, pause).await;
         }
+    }
+
+    /// Records a failed attempt at the host where it happened, and names that host if it is not the registry.
+    pub(super) fn failed(&self, error: RegistryError, at: &Origin) -> RegistryError {
+        if *at == self.origin {
+            self.pace.failed(&error);
+            return error;
+        }
+        self.network.states().of(at).failed(&error);
+        error.at(at)
     }
 
     /// Reports why a request is retried, and waits.
@@ -132,41 +149,36 @@ impl Host {
         tokio::time::sleep(pause).await;
     }
 
-    /// One attempt: authenticates and follows redirects. Returns whether there was a redirect.
-    async fn send_once(&self, call: &Call<'_>) -> Result<(Response, bool), RegistryError> {
+    /// One attempt: authenticates and follows redirects. A request with a body is redirected only within the registry,
+    /// and only by a status that keeps its method. `at` becomes the origin of the last request.
+    async fn send_once(&self, call: &Call<'_>, at: &mut Origin) -> Result<Response, RegistryError> {
         let mut url = call.url.clone();
-        for hop in 0..=limits::REDIRECTS {
-            let response = self.send_to(&url, call).await?;
-            let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-            let location = response.headers().get(header::LOCATION).filter(|_| is_redirect);
-            let Some(location) = location else { return Ok((response, hop > 0)) };
-            let location = location
-                .to_str()
-                .map_err(|_| RegistryError::Redirect("its `Location` is not text".to_owned()))?;
-            if call.method != Method::GET && call.method != Method::HEAD {
-                return Err(RegistryError::Redirect(format!("it redirects a {}", call.method)));
-            }
-            url = redirect::resolve(&url, location)?;
+        for _ in 0..=limits::REDIRECTS {
+            *at = Origin::of(&url).map_err(|error| RegistryError::Redirect(error.to_string()))?;
+            let response = self.send_to(at, &url, call).await?;
+            url = match redirect::target(&url, &call.method, &response)? {
+                Some(target) => target,
+                None => return Ok(response),
+            };
         }
         Err(RegistryError::Redirect(format!("it redirects more than {} times", limits::REDIRECTS)))
     }
 
     /// One request to one URL. Credentials only if the URL is this registry's own origin.
-    async fn send_to(&self, url: &Url, call: &Call<'_>) -> Result<Response, RegistryError> {
-        let origin = Origin::of(url).map_err(|error| RegistryError::Redirect(error.to_string()))?;
-        let Some(authenticator) = self.authenticator.as_ref().filter(|_| origin == self.origin) else {
-            return self.attempt(&origin, url, call, None).await;
+    async fn send_to(&self, origin: &Origin, url: &Url, call: &Call<'_>) -> Result<Response, RegistryError> {
+        let Some(authenticator) = self.authenticator.as_ref().filter(|_| *origin == self.origin) else {
+            return self.attempt(origin, url, call, None).await;
         };
         let access = self.access(call.repository, &call.scopes);
         let known = authenticator.authorization(access).await?;
-        let response = self.attempt(&origin, url, call, known.as_ref()).await?;
+        let response = self.attempt(origin, url, call, known.as_ref()).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         let headers = response.headers().clone();
         discard(response).await;
         let fresh = authenticator.challenged(access, &headers, known.as_ref()).await?;
-        let response = self.attempt(&origin, url, call, Some(&fresh)).await?;
+        let response = self.attempt(origin, url, call, Some(&fresh)).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
@@ -203,6 +215,13 @@ impl Host {
         call: &Call<'_>,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, RegistryError> {
+        if *origin != self.origin {
+            let state = self.network.states().of(origin);
+            state.ready().await;
+            if let Some(verdict) = state.verdict() {
+                return Err(verdict);
+            }
+        }
         let client = match &self.authenticator {
             Some(_) => self.network.client(origin)?,
             None => self.network.anonymous_client(origin)?,
@@ -246,6 +265,17 @@ impl std::fmt::Debug for Host {
 
 fn is_wanted(response: &Response, expected: &[StatusCode]) -> bool {
     response.status().is_success() || expected.contains(&response.status())
+}
+
+impl Call<'_> {
+    /// Whether the response to this call is a web page. A blob may be one.
+    fn gets_web_page(&self, response: &Response) -> bool {
+        let is_blob = matches!(
+            self.operation,
+            Operation::ReadBlob | Operation::ReadForeignLayer | Operation::CheckBlob
+        );
+        !is_blob && response.status().is_success() && answer::is_web_page(response.headers())
+    }
 }
 
 /// The statuses with which object stores answer an expired signed URL.

@@ -6,12 +6,17 @@ use std::time::Duration;
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
 /// The timeout for a response's header, and for each piece of its body.
 pub(super) const STALL: Duration = Duration::from_secs(60);
+/// The slowest transfer, in bytes per second, measured over one [`STALL`]. A slower one is abandoned and resumed: dead
+/// connections and overloaded proxies trickle.
+pub(super) const SLOWEST: u64 = 1024;
 /// The timeout for the response to a complete upload: the registry may have to move the blob in its storage.
 const COMMIT: Duration = Duration::from_secs(300);
 /// How long an idle connection is kept. Short, because a streamed body cannot be sent again after a dead connection.
 pub(super) const IDLE: Duration = Duration::from_secs(20);
 /// The maximum number of redirects of one request.
 pub(super) const REDIRECTS: usize = 5;
+/// How long the body of a blob waits for a redirect at a registry that redirects uploads.
+pub(super) const REDIRECT: Duration = Duration::from_secs(2);
 /// The maximum number of URLs that are tried for a foreign layer.
 pub(super) const LAYER_URLS: usize = 8;
 /// The total timeout for the body of an error response, or of one that is not needed.

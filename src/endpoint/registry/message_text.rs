@@ -2,6 +2,7 @@
 //! statuses and codes; each function here says why they do not suffice.
 
 use super::error::Refusal;
+use crate::oci::Digest;
 
 /// Whether a refused push of a tag means that the tag is immutable.
 ///
@@ -12,6 +13,29 @@ pub(super) fn says_immutable(Refusal { status, code, message, .. }: &Refusal) ->
     let text = format!("{} {message}", code.as_deref().unwrap_or_default()).to_ascii_lowercase();
     let words = ["immutable", "already exists", "alreadyexists", "overwrit", "locked"];
     matches!(status, 409 | 412) || words.iter().any(|word| text.contains(word))
+}
+
+/// Whether a refusal means that there are too many requests.
+///
+/// The specification has one code for this, `TOOMANYREQUESTS`, with status 429. Cloud registries also answer 400 or 403
+/// with the name of their API's exception, as the code or, in front of the message, as text: `ThrottlingException`,
+/// `RequestLimitExceeded`, `SlowDown`. A wrong guess costs some retries.
+pub(super) fn says_throttled(Refusal { status, code, message, .. }: &Refusal) -> bool {
+    let words = ["throttl", "toomanyrequests", "requestlimitexceeded", "ratelimit", "slowdown"];
+    let is_throttling = |text: &str| {
+        let text: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
+        words.iter().any(|word| text.to_ascii_lowercase().contains(word))
+    };
+    // Only the first word of a message names an exception.
+    let named = message.split([':', ' ']).next().unwrap_or_default();
+    (400..500).contains(status) && (code.as_deref().is_some_and(is_throttling) || is_throttling(named))
+}
+
+/// Whether a registry refused a manifest because of something that the manifest references: it has no right code for
+/// that, but its message names the digest. A wrong guess costs a look at the content and some retries.
+pub(super) fn names_content<'a>(refusal: &Refusal, content: impl IntoIterator<Item = &'a Digest>) -> bool {
+    let may_be = matches!(refusal.status, 400 | 404 | 409 | 412 | 422);
+    may_be && content.into_iter().any(|digest| refusal.message.contains(digest.as_str()))
 }
 
 /// Whether a TLS server reports that it received a plain http request.
@@ -67,6 +91,27 @@ mod tests {
             [refused(403, "DENIED", "no access"), refused(400, "MANIFEST_INVALID", "manifest invalid")]
         {
             assert!(!says_immutable(&refusal), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn throttling_is_recognized_in_codes_and_at_the_start_of_messages() {
+        for refusal in [
+            refused(400, "ThrottlingException", "Rate exceeded"),
+            refused(400, "TOOMANYREQUESTS", ""),
+            refused(403, "RATE_LIMIT_EXCEEDED", ""),
+            refused(400, "DENIED", "ThrottlingException: Rate exceeded"),
+            refused(403, "DENIED", "toomanyrequests: Rate exceeded"),
+            refused(400, "RequestThrottledException", ""),
+        ] {
+            assert!(says_throttled(&refusal), "{refusal}");
+        }
+        for refusal in [
+            refused(400, "MANIFEST_INVALID", "the layer throttle.json is invalid"),
+            refused(403, "DENIED", "no access"),
+            refused(500, "UNKNOWN", "throttled"),
+        ] {
+            assert!(!says_throttled(&refusal), "{refusal}");
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! [`Registries`] is one side of a copy, with any number of hosts. [`network`] opens connections, [`auth`] provides
 //! credentials, `host` sends a request (credentials, redirects, retries); `manifests`, `download` and `upload` are the
-//! operations. `retry` decides what is retried, `pace` limits the request rate, `capabilities` records what a host
+//! operations. `retry` decides what is retried, `pace` limits concurrency, `host_state` holds what all requests to one
+//! host share, `trickle` detects slow transfers, `manifest_memory` bounds the memory of large manifests, `capabilities` records what a host
 //! supports, `redirect` checks URLs, `foreign` fetches foreign layers, `probe` serves `doctor`, `answer` parses error
 //! responses, `error` defines errors and hints, `client_error` translates the errors of libraries, `message_text`
 //! interprets texts, `limits` holds the limits.
@@ -17,7 +18,9 @@ mod error;
 mod foreign;
 pub(crate) mod fuzzing;
 mod host;
+mod host_state;
 mod limits;
+mod manifest_memory;
 mod manifests;
 mod message_text;
 pub(crate) mod network;
@@ -25,6 +28,7 @@ mod pace;
 mod probe;
 mod redirect;
 mod retry;
+mod trickle;
 mod upload;
 
 use std::{

@@ -27,6 +27,7 @@ use super::{
     auth::{Origin, Reach, Scheme},
     client_error::{self, innermost},
     error::RegistryError,
+    host_state::HostStates,
     limits, retry,
 };
 
@@ -66,13 +67,21 @@ pub struct Network {
     /// The registries that the user named: only these receive a client certificate that is set for all registries, not
     /// hosts from responses and manifests.
     registries: Mutex<HashSet<Origin>>,
+    /// What is known about each host.
+    states: Arc<HostStates>,
 }
 
 impl Network {
     /// Opens and reads nothing.
     #[must_use]
     pub fn new(settings: NetworkSettings) -> Self {
-        Self { settings, clients: Mutex::default(), registries: Mutex::default() }
+        let (clients, registries, states) = (Mutex::default(), Mutex::default(), Arc::default());
+        Self { settings, clients, registries, states }
+    }
+
+    /// What all requests to a host share.
+    pub(super) fn states(&self) -> &Arc<HostStates> {
+        &self.states
     }
 
     /// The settings.

@@ -1,10 +1,11 @@
-//! Rate limits for one host. Its `Retry-After` and 429 apply to all requests to it.
+//! Rate limits for one registry. When it throttles a request, all requests to it pause: see [`HostState`].
 //!
 //! Two [`Lane`]s limit concurrency: one for requests, one for blob transfers. Each adapts its width by additive
 //! increase and multiplicative decrease (Chiu and Jain, 1989). Until the first 429, every success widens a lane: the
 //! registry is probably far from its limit.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -17,12 +18,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    error::{Refusal, RegistryError},
-    limits, retry,
-};
+use super::{error::RegistryError, host_state::HostState, limits, retry};
+use crate::oci::Digest;
 
-/// All 429s within this time have the same cause and halve a lane once.
+/// All throttled requests within this time have the same cause and halve a lane once.
 const EPOCH: Duration = Duration::from_millis(100);
 
 /// The rate limits of one host.
@@ -30,18 +29,21 @@ const EPOCH: Duration = Duration::from_millis(100);
 pub(super) struct Pace {
     requests: Arc<Lane>,
     blobs: Arc<Lane>,
-    not_before: Mutex<Option<Instant>>,
-    answers: AtomicU64,
+    state: Arc<HostState>,
+    /// How many blobs had been transferred when the upload of a blob was last refused.
+    refused_uploads: Mutex<HashMap<Digest, u64>>,
+    moved: AtomicU64,
 }
 
 impl Pace {
     /// The initial limits.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(state: Arc<HostState>) -> Self {
         Self {
             requests: Lane::new(limits::REQUESTS_PER_HOST),
             blobs: Lane::new(limits::BLOBS_PER_HOST),
-            not_before: Mutex::default(),
-            answers: AtomicU64::new(0),
+            state,
+            refused_uploads: Mutex::default(),
+            moved: AtomicU64::new(0),
         }
     }
 
@@ -60,40 +62,44 @@ impl Pace {
 
     /// Waits until a pause that the host asked for is over.
     pub(super) async fn ready(&self) {
-        loop {
-            let until = *lock(&self.not_before);
-            match until {
-                Some(until) if until > Instant::now() => tokio::time::sleep_until(until).await,
-                _ => return,
-            }
-        }
+        self.state.ready().await;
+    }
+
+    /// Why no request should be sent to the host: see [`HostState::verdict`].
+    pub(super) fn verdict(&self) -> Option<RegistryError> {
+        self.state.verdict()
     }
 
     /// Records a successful request.
     pub(super) fn answered(&self) {
-        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.state.answered();
         self.requests.widen();
     }
 
     /// Records a successful blob transfer.
     pub(super) fn moved(&self) {
-        self.answers.fetch_add(1, Ordering::Relaxed);
+        self.moved.fetch_add(1, Ordering::Relaxed);
+        self.state.answered();
         self.blobs.widen();
+    }
+
+    /// Records that the upload of a blob was refused. Whether other blobs have been transferred since it was refused
+    /// before.
+    pub(super) fn serves_other_uploads(&self, refused: &Digest) -> bool {
+        let moved = self.moved.load(Ordering::Relaxed);
+        let before = lock(&self.refused_uploads).insert(refused.clone(), moved);
+        before.is_none_or(|before| moved > before)
     }
 
     /// The number of successful requests.
     pub(super) fn answers(&self) -> u64 {
-        self.answers.load(Ordering::Relaxed)
+        self.state.answers()
     }
 
-    /// Records a failed request. A pause that the host asks for applies to all requests.
+    /// Records a failed request. A throttled one pauses all requests and halves the lanes.
     pub(super) fn failed(&self, error: &RegistryError) {
-        if let Some(asked) = retry::asked_for(error) {
-            let until = Instant::now() + asked;
-            let mut not_before = lock(&self.not_before);
-            *not_before = Some(not_before.map_or(until, |earlier| earlier.max(until)));
-        }
-        if matches!(error, RegistryError::Refused(Refusal { status: 429, .. })) {
+        self.state.failed(error);
+        if retry::is_throttled(error) {
             let now = Instant::now();
             self.requests.halve(now);
             self.blobs.halve(now);
@@ -189,6 +195,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::endpoint::registry::error::Refusal;
 
     fn enter(lane: &Arc<Lane>) -> Option<Permit> {
         lane.enter().now_or_never()
@@ -233,7 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_pause_applies_to_all_requests_and_the_longest_wins() {
-        let pace = Pace::new();
+        let pace = Pace::new(Arc::default());
         let before = Instant::now();
         pace.failed(&too_many(Duration::from_millis(60)));
         pace.failed(&too_many(Duration::from_millis(20)));

@@ -3,12 +3,45 @@
 //! Credentials are re-evaluated at every hop: they go only to the registry's own origin. HTTP libraries have leaked
 //! tokens on the second hop, so ours does not follow redirects.
 
+use http::{Method, StatusCode, header};
+use reqwest::Response;
 use url::Url;
 
 use super::{
     auth::{Origin, Reach, origin::redacted},
     error::RegistryError,
 };
+
+/// Where a response redirects a request; `None` if it does not.
+///
+/// A request that changes something is repeated only by a status that keeps its method (307, 308), and only within the
+/// registry: its body belongs there.
+pub(super) fn target(from: &Url, method: &Method, response: &Response) -> Result<Option<Url>, RegistryError> {
+    let status = response.status();
+    if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let Some(location) = response.headers().get(header::LOCATION) else { return Ok(None) };
+    let location =
+        location.to_str().map_err(|_| RegistryError::Redirect("its `Location` is not text".to_owned()))?;
+    let target = resolve(from, location)?;
+    if *method == Method::GET || *method == Method::HEAD {
+        return Ok(Some(target));
+    }
+    let keeps_method = matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+    if !keeps_method {
+        return Err(RegistryError::Redirect(format!(
+            "it redirects a {method} with status {}",
+            status.as_u16()
+        )));
+    }
+    let is_here = matches!((Origin::of(from), Origin::of(&target)), (Ok(from), Ok(to)) if from == to);
+    if !is_here {
+        let target = redacted(&target);
+        return Err(RegistryError::Redirect(format!("it redirects a {method} to another host: {target}")));
+    }
+    Ok(Some(target))
+}
 
 /// Resolves `location` against the URL that returned it. Refuses schemes other than http(s), a downgrade from https to
 /// http, and a step from a public host to a loopback or link-local address (where clouds serve credentials).

@@ -1,6 +1,8 @@
 //! What is retried at a registry, and when. One function decides; everything that retries asks it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::error::{Refusal, RegistryError};
 use crate::endpoint::{
@@ -8,9 +10,13 @@ use crate::endpoint::{
     retry::{ATTEMPTS, DAMAGED_ATTEMPTS, Pause, Retry},
 };
 
-/// The maximum number of attempts while an overloaded registry serves other requests.
-const MOST_ATTEMPTS: u32 = 20;
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
+/// The maximum number of attempts of a blob upload that the registry throttles while it serves other requests.
+const THROTTLED_UPLOADS: u32 = 20;
+/// The longest pause that is waited for. A request whose host asks for a longer one fails at once.
+pub(super) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+/// Connections that fail slowly (a name server or a firewall that does not answer) are tried twice, and more often only
+/// within this time.
+const SLOW_CONNECTIONS: Duration = Duration::from_secs(5);
 
 /// The reaction to a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,15 +37,26 @@ enum Remedy {
 fn remedy(error: &RegistryError) -> Remedy {
     use RegistryError as Error;
     match error {
-        Error::Broken(_) | Error::NotHttp(_) | Error::Stalled(_) | Error::NeitherScheme { .. } => {
-            Remedy::SameRequest
-        }
+        Error::Elsewhere { error, .. } => remedy(error),
         // A certificate problem does not go away.
         Error::Unreachable { problem, .. } if problem.is_about_certificates() => Remedy::Nothing,
-        Error::Unreachable { .. } => Remedy::SameRequest,
-        Error::Refused(Refusal { status, .. }) | Error::ProxyRefused(status) if is_temporary(*status) => {
-            Remedy::SameRequest
+        Error::Broken(_)
+        | Error::NotHttp(_)
+        | Error::Stalled(_)
+        | Error::TooSlow { .. }
+        | Error::NeitherScheme { .. }
+        | Error::Unreachable { .. } => Remedy::SameRequest,
+        Error::ProxyRefused(status) => {
+            if is_temporary(*status) {
+                Remedy::SameRequest
+            } else {
+                Remedy::Nothing
+            }
         }
+        Error::Refused(refusal) if refusal.is_temporary() => match too_long_a_pause(error) {
+            Some(_) => Remedy::Nothing,
+            None => Remedy::SameRequest,
+        },
         Error::Refused(refusal) => match (refusal.status, refusal.code.as_deref()) {
             (409, Some("BLOB_UPLOAD_UNKNOWN" | "BLOB_UPLOAD_INVALID")) => Remedy::FreeUpload,
             // The token may have expired during the upload; the next POST gets a new one.
@@ -50,15 +67,15 @@ fn remedy(error: &RegistryError) -> Remedy {
             }
             _ => Remedy::Nothing,
         },
-        Error::NoChunks(_) => Remedy::NewUpload(ATTEMPTS),
+        Error::NoChunks(_) | Error::UploadRedirected => Remedy::NewUpload(ATTEMPTS),
         // `NotTls` is permanent, too.
         Error::NotTls
-        | Error::ProxyRefused(_)
         | Error::Auth(_)
         | Error::Immutable(_)
         | Error::DigestRefused { .. }
         | Error::TagNotSet { .. }
         | Error::Redirect(_)
+        | Error::WebPage
         | Error::Protocol(_)
         | Error::Settings(_) => Remedy::Nothing,
     }
@@ -73,7 +90,10 @@ pub(super) fn is_temporary(status: u16) -> bool {
 pub(super) fn of_transfer(error: &RegistryError) -> Option<Retry> {
     match remedy(error) {
         Remedy::Nothing => None,
-        Remedy::SameRequest => Some(Retry { pause: pause(error), ..Retry::TRANSIENT }),
+        Remedy::SameRequest => {
+            let attempts = if is_throttled_while_serving(error) { THROTTLED_UPLOADS } else { ATTEMPTS };
+            Some(Retry { attempts, pause: pause(error) })
+        }
         Remedy::NewUpload(attempts) => Some(Retry { attempts, pause: Pause::None }),
         Remedy::FreeUpload => Some(Retry::TRANSIENT),
     }
@@ -91,12 +111,25 @@ pub(super) fn is_busy_upload(error: &RegistryError) -> bool {
 
 /// The pause that the registry asks for, if any.
 pub(super) fn asked_for(error: &RegistryError) -> Option<Duration> {
-    match error {
-        RegistryError::Refused(Refusal { retry_after: Some(asked), .. }) if is_transient(error) => {
-            Some((*asked).min(LONGEST_RETRY_AFTER))
-        }
+    match error.refusal() {
+        Some(Refusal { retry_after, .. }) if is_transient(error) => *retry_after,
         _ => None,
     }
+}
+
+/// The pause that the registry asks for, if it is longer than a request waits.
+pub(super) fn too_long_a_pause(error: &RegistryError) -> Option<Duration> {
+    let refusal = error.refusal().filter(|refusal| refusal.is_temporary())?;
+    refusal.retry_after.filter(|asked| *asked > LONGEST_RETRY_AFTER)
+}
+
+/// Whether the host refuses a request because there are too many, or because it is overloaded.
+pub(super) fn is_throttled(error: &RegistryError) -> bool {
+    error.refusal().is_some_and(|refusal| refusal.status == 503 || refusal.is_throttling())
+}
+
+fn is_throttled_while_serving(error: &RegistryError) -> bool {
+    is_throttled(error) && error.refusal().is_some_and(|refusal| refusal.serves_others)
 }
 
 /// The pause before the same request is retried.
@@ -120,8 +153,10 @@ pub(super) fn retry_after(value: &str) -> Option<Duration> {
 pub(super) struct Attempts {
     started: Instant,
     count: u32,
-    /// The maximum number of attempts.
+    /// The maximum number of attempts without progress.
     granted: u32,
+    /// The attempts since the host last made progress.
+    without_progress: u32,
     /// How many of them returned wrong bytes.
     damaged: u32,
     /// The host's successful responses when the last attempt failed.
@@ -131,7 +166,8 @@ pub(super) struct Attempts {
 impl Attempts {
     /// Starts the clock of an operation with this many attempts.
     pub(super) fn new(granted: u32) -> Self {
-        Self { started: Instant::now(), count: 0, granted, damaged: 0, answers_seen: 0 }
+        let started = Instant::now();
+        Self { started, count: 0, granted, without_progress: 0, damaged: 0, answers_seen: 0 }
     }
 
     /// Another attempt begins.
@@ -150,28 +186,36 @@ impl Attempts {
     }
 
     /// The pause before the next attempt; `None` when there is none. `answers` counts the host's successful responses
-    /// to any request: an overloaded host that makes progress gets more attempts.
+    /// to any request: while a host that throttles requests makes progress, no request fails because of the number of
+    /// its own attempts.
     pub(super) fn next_pause(&mut self, cause: &Cause, answers: u64) -> Option<Duration> {
         let serves_others = self.count > 1 && answers > self.answers_seen;
         self.answers_seen = answers;
         let registry = cause.downcast_ref::<RegistryError>();
-        if let Some(RegistryError::Refused(Refusal { status: status @ (429 | 503), .. })) = registry {
-            // A 429 means that the request was not processed, so even a request with a single attempt is retried.
-            if *status == 429 {
+        self.without_progress += 1;
+        if let Some(error) = registry.filter(|error| is_throttled(error)) {
+            // Such a request was not processed, so even a request with a single attempt is retried.
+            if error.refusal().is_some_and(Refusal::is_throttling) {
                 self.granted = self.granted.max(ATTEMPTS);
             }
             if serves_others && self.granted >= ATTEMPTS {
-                self.granted = (self.granted + 1).min(MOST_ATTEMPTS);
+                self.without_progress = 1;
             }
         }
         let pause = if cause.is_damage() {
             self.damaged += 1;
             (self.damaged < DAMAGED_ATTEMPTS).then_some(Pause::None)
         } else {
-            registry.filter(|error| is_transient(error)).map(pause)
+            registry.filter(|error| is_transient(error) && !self.connects_too_slowly(error)).map(pause)
         };
-        let pause = pause.filter(|_| self.count < self.granted)?;
-        Some(pause.duration(self.count))
+        let pause = pause.filter(|_| self.without_progress < self.granted)?;
+        Some(pause.duration(self.without_progress))
+    }
+
+    fn connects_too_slowly(&self, error: &RegistryError) -> bool {
+        let failed_to_connect =
+            matches!(error.innermost(), RegistryError::Unreachable { .. } | RegistryError::ProxyRefused(_));
+        failed_to_connect && self.count > 1 && self.elapsed() > SLOW_CONNECTIONS
     }
 }
 
@@ -210,6 +254,14 @@ mod tests {
             RegistryError::Settings("x".into()),
             RegistryError::Immutable(crate::oci::Digest::sha256(b"")),
             RegistryError::NoChunks(405),
+            RegistryError::TooSlow { bytes: 3000, time: Duration::from_secs(60) },
+            RegistryError::WebPage,
+            RegistryError::UploadRedirected,
+            RegistryError::Elsewhere { host: "cdn".into(), error: Box::new(refused(503, None)) },
+            RegistryError::Elsewhere {
+                host: "cdn".into(),
+                error: Box::new(unreachable(ConnectionProblem::Other, "refused")),
+            },
         ]
         .into_iter()
         .chain(
@@ -221,6 +273,7 @@ mod tests {
             refused(409, Some("BLOB_UPLOAD_INVALID")),
             refused(409, Some("BLOB_UPLOAD_UNKNOWN")),
             refused(400, Some("DIGEST_INVALID")),
+            refused(400, Some("ThrottlingException")),
         ])
         .map(|error| format!("{:12} {error}", format!("{:?}", remedy(&error))))
         .collect();
@@ -228,15 +281,42 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_honored_in_both_forms_and_capped() {
+    fn retry_after_is_honored_in_both_forms_up_to_five_minutes() {
         assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
         assert_eq!(retry_after("soon"), None);
         let past = retry_after("Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(past, Some(Duration::ZERO));
-        let retry_after = Some(Duration::from_secs(9000));
-        let asked = RegistryError::Refused(Refusal { status: 429, retry_after, ..Refusal::default() });
-        assert_eq!(pause(&asked), Pause::Fixed(LONGEST_RETRY_AFTER));
-        assert_eq!(of_transfer(&asked).unwrap().pause, Pause::Fixed(LONGEST_RETRY_AFTER));
+        let asked = |seconds| {
+            let retry_after = Some(Duration::from_secs(seconds));
+            RegistryError::Refused(Refusal { status: 429, retry_after, ..Refusal::default() })
+        };
+        assert_eq!(pause(&asked(300)), Pause::Fixed(LONGEST_RETRY_AFTER));
+        assert_eq!(of_transfer(&asked(300)).unwrap().pause, Pause::Fixed(LONGEST_RETRY_AFTER));
+        assert_eq!(of_transfer(&asked(301)), None, "it fails at once");
+        assert!(asked(9000).to_string().ends_with("it asks to wait 2 h 30 min"), "{}", asked(9000));
+        let lasting =
+            Refusal { status: 403, retry_after: Some(Duration::from_secs(9000)), ..Refusal::default() };
+        assert_eq!(too_long_a_pause(&RegistryError::Refused(lasting)), None, "it is not temporary");
+    }
+
+    #[test]
+    fn throttling_is_recognized_by_status_and_by_code() {
+        for (status, code, expected) in [
+            (429, None, true),
+            (503, None, true),
+            (400, Some("ThrottlingException"), true),
+            (400, Some("TOOMANYREQUESTS"), true),
+            (403, Some("TOOMANYREQUESTS"), true),
+            (400, Some("RequestLimitExceeded"), true),
+            (400, Some("SlowDown"), true),
+            (400, Some("MANIFEST_INVALID"), false),
+            (403, Some("DENIED"), false),
+            (500, None, false),
+        ] {
+            let error = refused(status, code);
+            assert_eq!(is_throttled(&error), expected, "{error}");
+            assert_eq!(is_transient(&error), expected || status == 500, "{error}");
+        }
     }
 
     #[test]
@@ -250,22 +330,43 @@ mod tests {
         assert_eq!(of_transfer(&refused(403, None)), None);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_fail_slowly_are_tried_twice() {
+        let cause = Cause::from(unreachable(ConnectionProblem::Other, "name or service not known"));
+        for (time_of_each, expected) in [(0, ATTEMPTS), (1, ATTEMPTS), (4, 2), (30, 2)] {
+            let mut tries = Attempts::new(ATTEMPTS);
+            loop {
+                tries.begin();
+                tokio::time::advance(Duration::from_secs(time_of_each)).await;
+                if tries.next_pause(&cause, 0).is_none() {
+                    break;
+                }
+            }
+            assert_eq!(tries.count(), expected, "{time_of_each} s");
+        }
+    }
+
     #[test]
-    fn an_overloaded_registry_that_makes_progress_gets_more_attempts() {
+    fn a_throttled_request_fails_only_when_the_registry_makes_no_progress() {
+        const LONG: u32 = 500;
+        // The registry serves other requests during the first `LONG` attempts.
         let tries_until_the_end = |error: &RegistryError, answers_each_time: u64| {
             let cause = Cause::from(error.clone());
             let mut tries = Attempts::new(ATTEMPTS);
             let mut answers = 0;
             loop {
                 tries.begin();
-                answers += answers_each_time;
-                if tries.next_pause(&cause, answers).is_none() {
-                    return tries.count();
+                answers += if tries.count() <= LONG { answers_each_time } else { 0 };
+                match tries.next_pause(&cause, answers) {
+                    None => return tries.count(),
+                    Some(pause) => assert!(pause <= Duration::from_secs(5), "{pause:?}"),
                 }
             }
         };
-        assert_eq!(tries_until_the_end(&refused(503, None), 0), ATTEMPTS);
-        assert_eq!(tries_until_the_end(&refused(503, None), 1), MOST_ATTEMPTS);
+        for throttled in [refused(503, None), refused(429, None), refused(400, Some("ThrottlingException"))] {
+            assert_eq!(tries_until_the_end(&throttled, 0), ATTEMPTS, "{throttled}");
+            assert_eq!(tries_until_the_end(&throttled, 1), LONG + ATTEMPTS - 1, "{throttled}");
+        }
         assert_eq!(tries_until_the_end(&refused(500, None), 1), ATTEMPTS, "it is broken, not busy");
         assert_eq!(tries_until_the_end(&refused(404, None), 1), 1);
     }

@@ -17,7 +17,7 @@ use crate::{
     graph::Graph,
     jobs::open_bundle::skipped_by_the_export,
     lock::LockedImage,
-    oci::{ArtifactKind, Descriptor, Digest, Mapping, Platform, Reference, Target},
+    oci::{ArtifactKind, Descriptor, Digest, ManifestError, Mapping, Platform, Reference, Target},
     outcome::{ImageOutcome, Status},
     problem::{FoundBy, Problem, Remedy},
 };
@@ -108,7 +108,7 @@ impl ImageSurvey<'_> {
             outcome.kind = graph.kind();
             outcome.platforms.clone_from(&graph.platforms);
             outcome.attestations = graph.attestations();
-            outcome.media_type = graph.root().map(|root| root.manifest.media_type().clone());
+            outcome.media_type = graph.root().map(|root| root.media_type.clone());
             outcome.bytes.present = graph.blob_bytes();
             outcome.waived = graph.lacks(&self.image.waived);
         }
@@ -140,9 +140,12 @@ impl ImageSurvey<'_> {
         }
         let Some(graph) = &survey.graph else { return problems };
         problems.extend(graph.root().and_then(|root| {
-            let manifest = &root.manifest;
-            let reason = if *manifest.media_type() == self.image.root.media_type {
-                manifest.check_size(&self.image.root).err()?.to_string()
+            let (found, named) = (root.descriptor.size, self.image.root.size);
+            let reason = if root.media_type == self.image.root.media_type {
+                let digest = self.image.root.digest.clone();
+                let wrong =
+                    (found != named).then_some(ManifestError::Size { digest, expected: named, found });
+                wrong?.to_string()
             } else {
                 format!("index.json gives it the media type `{}`", self.image.root.media_type)
             };

@@ -20,7 +20,7 @@ use crate::{
     },
     error::{Failure, Kind},
     event::{Event, EventSink},
-    graph::Graph,
+    graph::{Graph, ManifestBytes},
     lock::{Base, Lock, Placement},
     oci::{ChartIdentity, Descriptor, Digest, Mapping, Reference},
     outcome::{Bytes, Mirrored, Status},
@@ -170,7 +170,12 @@ impl<S: Source> Exporter<S> {
     /// Resolves every image: reads its manifests, and checks its platforms.
     async fn resolve(&self, references: Vec<Reference>) -> Vec<Mirrored> {
         let mappings = references.iter().map(under_its_own_name).collect();
-        let options = Options { dry_run: true, check: Level::Platforms, ..self.options.clone() };
+        let options = Options {
+            dry_run: true,
+            check: Level::Platforms,
+            manifest_bytes: ManifestBytes::All,
+            ..self.options.clone()
+        };
         let events = Arc::new(ResolvingEvents(Arc::clone(&self.events)));
         let mut mirrored =
             mirror(Arc::clone(&self.source), Arc::new(EmptyDestination), mappings, options, events).await;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use proptest::{collection::vec, prelude::*};
 use thoras_mirror::{
     endpoint::Source as _,
-    graph::{Graph, KnownManifests},
+    graph::{Graph, KnownManifests, ManifestBytes},
     internals::{
         plan::{Action, Plan, Planner, Presence},
         resolve,
@@ -23,8 +23,8 @@ fn graphs(world: &World) -> Vec<Graph> {
             let repository = image.mapping.source.repository();
             let root = world.source.manifest(repository, &Target::Digest(image.root.clone())).await;
             let root = root.unwrap().unwrap();
-            let graph =
-                resolve::resolve(&world.source, repository, root, &KnownManifests::new()).await.unwrap();
+            let (known, keep) = (KnownManifests::new(), ManifestBytes::Small);
+            let graph = resolve::resolve(&world.source, repository, root, &known, keep).await.unwrap();
             assert_ordered(&graph, &image.root);
             graphs.push(graph);
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use thoras_mirror::{
     endpoint::{Error, Source},
-    graph::{ForeignLayers, Graph, KnownManifests, children},
+    graph::{ForeignLayers, Graph, KnownManifests, ManifestBytes, children},
     internals::{
         confirm::{self, Expected},
         resolve,
@@ -28,7 +28,7 @@ use crate::support::memory_registry::{Act, Memory};
 async fn graph(memory: &Memory, image: &Image, known: &KnownManifests) -> Result<Graph, Error> {
     let repository = image.mapping.source.repository();
     let root = memory.manifest(repository, &Target::Digest(image.root.clone())).await?.unwrap();
-    resolve::resolve(memory, repository, root, known).await
+    resolve::resolve(memory, repository, root, known, ManifestBytes::Small).await
 }
 
 /// Fails unless a graph is ordered as its documentation says.
@@ -51,7 +51,7 @@ proptest! {
         for image in &world.images {
             let graph = run(graph(&world.source, image, &KnownManifests::new())).unwrap();
             assert_ordered(&graph, &image.root);
-            let manifests: BTreeSet<_> = graph.nodes.iter().map(|node| (node.descriptor.digest.clone(), node.manifest.bytes().clone())).collect();
+            let manifests: BTreeSet<_> = graph.nodes.iter().map(|node| (node.descriptor.digest.clone(), node.manifest.as_ref().unwrap().bytes().clone())).collect();
             prop_assert_eq!(manifests, image.manifests.clone().into_iter().collect());
             let blobs: Vec<(Digest, u64)> = graph.blobs().into_iter().map(|blob| (blob.digest.clone(), blob.size)).collect();
             let once: BTreeMap<Digest, u64> = blobs.iter().cloned().collect();
@@ -69,7 +69,7 @@ proptest! {
             let whole = run(graph(&world.source, image, &KnownManifests::new())).unwrap();
             let is_known = |(at, _): &(usize, _)| known >> (at % 64) & 1 == 1;
             let known: KnownManifests = whole.nodes.iter().enumerate().filter(is_known)
-                .map(|(_, node)| (node.descriptor.digest.clone(), node.manifest.clone())).collect();
+                .map(|(_, node)| (node.descriptor.digest.clone(), node.clone())).collect();
             world.source.clear_history();
             let again = run(graph(&world.source, image, &known)).unwrap();
             assert_ordered(&again, &image.root);
@@ -95,7 +95,7 @@ proptest! {
         prop_assert!(error.to_string().contains(lost.as_str()), "{}", error);
         let survey = run(async {
             let root = world.source.manifest(repository, &Target::Digest(image.root.clone())).await.unwrap().unwrap();
-            resolve::survey(&world.source, repository, root, &KnownManifests::new()).await.unwrap()
+            resolve::survey(&world.source, repository, root).await.unwrap()
         });
         prop_assert_eq!(survey.missing.iter().map(|child| &child.digest).collect::<Vec<_>>(), [&lost]);
         let found: BTreeSet<&Digest> = survey.nodes.iter().map(|node| &node.descriptor.digest).collect();
@@ -137,7 +137,7 @@ proptest! {
                 let lacking: Vec<String> = graph.lacks(&required).iter().filter(|platform| !is_named(platform)).map(|platform| format!("no {platform}")).collect();
                 prop_assert_eq!(platforms, lacking);
                 for node in &graph.nodes {
-                    prop_assert!(node.descriptor.digest.matches(node.manifest.bytes()));
+                    prop_assert!(node.descriptor.digest.matches(node.manifest.as_ref().unwrap().bytes()));
                 }
             } else {
                 prop_assert!(platforms.is_empty());

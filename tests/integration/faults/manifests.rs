@@ -156,3 +156,37 @@ async fn a_manifest_with_an_interrupted_body_is_read_again() {
 async fn unusual_white_space_is_kept_byte_for_byte() {
     Case::with(SampleImage::odd_bytes("1")).await.survives().await;
 }
+
+/// The registry acknowledges a child manifest and loses it before the index arrives.
+#[tokio::test]
+async fn a_lost_child_manifest_is_pushed_again() {
+    for refusal in [
+        None,
+        Some(Answer::error(404, "MANIFEST_UNKNOWN")),
+        Some(Answer::error(400, "BLOB_UNKNOWN")),
+        Some(Answer::error(400, "MANIFEST_INVALID")),
+    ] {
+        let case = Case::with(SampleImage::nested("1")).await;
+        let child = case.image.manifests[0].digest.clone();
+        let put = format!("{MANIFESTS}{child}");
+        case.destination.on("PUT", &put).nth(1).answer(Answer::status(201));
+        if let Some(refusal) = refusal {
+            // The refusal in the words of other registries.
+            let name = child.clone();
+            case.destination.on("PUT", MANIFESTS).then(Action::alter(move |answer| {
+                let message = format!("unknown reference {name}");
+                let code = String::from_utf8_lossy(&refusal.body);
+                let code = code.split("\"code\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+                let body = serde_json::json!({ "errors": [{ "code": code, "message": message }] });
+                if answer.status == 400 { Answer::json(refusal.status.as_u16(), &body) } else { answer }
+            }));
+            case.destination.on("PUT", &put).nth(1).answer(Answer::status(201));
+        }
+        let ended = case.run().await.expect_success();
+        let expected = format!("lost manifest {child} after its upload; uploading it again");
+        assert!(ended.text().contains(&expected), "{}", ended.text());
+        let violations = case.destination.take_violations();
+        assert!(violations.iter().all(|violation| violation.contains(child.as_str())), "{violations:?}");
+        case.converges().await;
+    }
+}

@@ -8,10 +8,15 @@ mod damage;
 mod death;
 mod download;
 mod foreign;
+mod hosts;
+mod inline_data;
+mod large_manifests;
 mod manifests;
 mod rate;
 mod resume;
+mod throttling;
 mod upload;
+mod web_pages;
 
 use std::{
     path::PathBuf,

@@ -4,7 +4,7 @@ use std::{collections::HashSet, path::Path};
 
 use thoras_mirror::{
     endpoint::{Source, bundle::Bundle},
-    graph::{ForeignLayers, Graph, KnownManifests},
+    graph::{ForeignLayers, Graph, KnownManifests, ManifestBytes},
     internals::{
         bundle::{Draft, Layout},
         resolve::resolve,
@@ -84,7 +84,8 @@ async fn graph(image: &SampleImage) -> Graph {
     let reference = reference(image);
     let target = Target::Digest(image.root().digest.clone());
     let root = bundle.manifest(reference.repository(), &target).await.unwrap().unwrap();
-    resolve(&bundle, reference.repository(), root, &KnownManifests::new()).await.unwrap()
+    let known = KnownManifests::new();
+    resolve(&bundle, reference.repository(), root, &known, ManifestBytes::All).await.unwrap()
 }
 
 fn locked(reference: &Reference, graph: &Graph) -> LockedImage {
@@ -93,8 +94,8 @@ fn locked(reference: &Reference, graph: &Graph) -> LockedImage {
     blobs.sort();
     LockedImage {
         source: reference.clone(),
-        digest: Some(root.manifest.digest().clone()),
-        media_type: Some(root.manifest.media_type().clone()),
+        digest: Some(root.descriptor.digest.clone()),
+        media_type: Some(root.media_type.clone()),
         kind: graph.kind(),
         platforms: graph.platforms.clone(),
         optional: false,

@@ -1,7 +1,7 @@
 //! An HTTP/1.1 server on loopback that can interrupt its answers: the basis of [`super::scripted`],
 //! [`super::token_server`], [`super::proxy`] and [`super::fault_proxy`].
 
-use std::{future::Future, io, sync::Arc};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -42,6 +42,8 @@ pub enum End {
     CutAfter(usize),
     /// Nothing follows after this many bytes, and the connection stays open.
     StallAfter(usize),
+    /// After this many bytes, one byte follows every 50 milliseconds.
+    TrickleAfter(usize),
 }
 
 /// An HTTP response that has not been sent yet.
@@ -118,8 +120,20 @@ type Body = UnsyncBoxBody<Bytes, io::Error>;
 fn frames(body: &Bytes, end: End) -> stream::BoxStream<'static, io::Result<Frame<Bytes>>> {
     let length = match end {
         End::Whole => body.len(),
-        End::CutAfter(length) | End::StallAfter(length) => length.min(body.len()),
+        End::CutAfter(length) | End::StallAfter(length) | End::TrickleAfter(length) => length.min(body.len()),
     };
+    if let End::TrickleAfter(_) = end {
+        let start = stream::iter([Ok(Frame::data(body.slice(..length)))]);
+        let bytes = (length..body.len()).map({
+            let body = body.clone();
+            move |at| body.slice(at..=at)
+        });
+        let rest = stream::iter(bytes).then(|byte| async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Ok(Frame::data(byte))
+        });
+        return start.chain(rest).boxed();
+    }
     let start = stream::iter([Ok(Frame::data(body.slice(..length)))]);
     let rest = stream::once(async move {
         // hyper flushes when the body is not ready; a bad end at once would take the first bytes with it.
@@ -127,7 +141,7 @@ fn frames(body: &Bytes, end: End) -> stream::BoxStream<'static, io::Result<Frame
         match end {
             End::Whole => None,
             End::CutAfter(_) => Some(Err(io::Error::other(Dropped))),
-            End::StallAfter(_) => std::future::pending().await,
+            End::StallAfter(_) | End::TrickleAfter(_) => std::future::pending().await,
         }
     });
     start.chain(rest.filter_map(std::future::ready)).boxed()

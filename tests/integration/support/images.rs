@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use thoras_mirror::oci::{
@@ -49,6 +50,46 @@ impl SampleImage {
     /// The same in Docker's format: a manifest list.
     pub fn docker(name: &str) -> Self {
         Builder::new(name).multi_platform(Format::Docker).into_image()
+    }
+
+    /// An OCI index for linux/amd64 and its variants, with this many children whose manifests have at least this many
+    /// bytes each.
+    pub fn with_large_manifests(name: &str, children: usize, bytes: usize) -> Self {
+        let mut builder = Builder::new(name);
+        let children: Vec<Value> = (0..children)
+            .map(|number| {
+                let mut child = builder.large_manifest(number, bytes);
+                child["platform"] = json!({ "os": "linux", "architecture": "amd64" });
+                if number > 0 {
+                    child["platform"]["variant"] = format!("v{number}").into();
+                }
+                child
+            })
+            .collect();
+        builder.index(Format::Oci, &children);
+        builder.into_image()
+    }
+
+    /// One OCI manifest of at least this many bytes, for linux/amd64.
+    pub fn with_large_manifest(name: &str, bytes: usize) -> Self {
+        let mut builder = Builder::new(name);
+        builder.large_manifest(0, bytes);
+        builder.into_image()
+    }
+
+    /// The same image with the bytes of its config inside the only manifest: as they are, or changed by `change`.
+    #[must_use]
+    pub fn with_inline_config(mut self, change: impl Fn(&mut Vec<u8>)) -> Self {
+        let root = self.manifests.pop().unwrap();
+        let mut document: Value = serde_json::from_slice(&root.bytes).unwrap();
+        let digest: Digest = document["config"]["digest"].as_str().unwrap().parse().unwrap();
+        let mut config = self.blobs[&digest].to_vec();
+        change(&mut config);
+        document["config"]["data"] = BASE64_STANDARD.encode(config).into();
+        let bytes = Bytes::from(document.to_string());
+        let digest = Digest::sha256(&bytes);
+        self.manifests.push(SampleManifest { digest, media_type: root.media_type, bytes });
+        self
     }
 
     /// An OCI index whose layers have this many bytes each.
@@ -300,6 +341,17 @@ impl Builder {
         let mut image = self.manifest(format, &config, &[&[base, own], more].concat());
         image["platform"] = platform;
         image
+    }
+
+    fn large_manifest(&mut self, number: usize, bytes: usize) -> Value {
+        let format = Format::Oci;
+        let layer = self.layer("shared", format.layer());
+        let config =
+            json!({ "os": "linux", "architecture": "amd64", "config": { "Labels": { "name": self.name } } });
+        let config = self.blob(format.config(), config.to_string());
+        let annotations = json!({ "number": number.to_string(), "padding": "x".repeat(bytes) });
+        let contents = json!({ "config": config, "layers": [layer], "annotations": annotations });
+        self.document(format.manifest(), contents)
     }
 
     fn layer(&mut self, seed: &str, media_type: &str) -> Value {

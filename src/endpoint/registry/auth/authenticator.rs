@@ -13,6 +13,7 @@ use reqwest::{Client, Request};
 use tokio::sync::OnceCell;
 
 use super::{
+    super::host_state::HostStates,
     challenge::{Bearer, Challenge},
     credentials::Credentials,
     error::{AuthError, Denial},
@@ -101,6 +102,7 @@ pub(crate) struct Authenticator {
 struct Inner {
     credentials: Credentials,
     clients: Clients,
+    states: Arc<HostStates>,
     challenges: Mutex<HashMap<Origin, Challenge>>,
     /// The challenge from `/v2/`, for registries whose 401 has none.
     asked: Mutex<HashMap<Origin, Arc<OnceCell<Option<Challenge>>>>>,
@@ -108,11 +110,11 @@ struct Inner {
 }
 
 impl Authenticator {
-    /// Reads no file and sends no request.
+    /// Reads no file and sends no request. Token servers are hosts like any other: `states` knows how they are.
     #[must_use]
-    pub(crate) fn new(credentials: Credentials, clients: Clients) -> Self {
+    pub(in super::super) fn new(credentials: Credentials, clients: Clients, states: Arc<HostStates>) -> Self {
         let (challenges, asked, tokens) = (Mutex::default(), Mutex::default(), Arc::default());
-        Self { shared: Arc::new(Inner { credentials, clients, challenges, asked, tokens }) }
+        Self { shared: Arc::new(Inner { credentials, clients, states, challenges, asked, tokens }) }
     }
 
     /// The credentials that are used.
@@ -245,6 +247,7 @@ impl Inner {
         let (service, found) = (bearer.service.as_deref(), found.as_ref());
         TokenRequest {
             client: &client,
+            state: &self.states.of(&server),
             realm,
             service,
             scopes: &scopes,
@@ -259,7 +262,8 @@ impl Inner {
     async fn request_challenge(&self, registry: &Origin) -> Result<Option<Challenge>, AuthError> {
         let client = self.client(registry)?;
         let url = registry.url("/v2/").map_err(|_| AuthError::NoChallenge { registry: registry.clone() })?;
-        let answer = exchange::send(&client, Request::new(Method::GET, url)).await?;
+        let state = self.states.of(registry);
+        let answer = exchange::send(&client, &state, Request::new(Method::GET, url)).await?;
         Ok(Challenge::from_headers(&answer.headers).map(|challenge| match challenge {
             // The scope for `/v2/` is not the scope for a repository.
             Challenge::Bearer(bearer) => Challenge::Bearer(Bearer { scopes: Vec::new(), ..bearer }),

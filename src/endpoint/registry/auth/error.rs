@@ -1,14 +1,20 @@
 //! Why a request could not be authorized.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use super::{
+    super::error::{Refusal, RegistryError, answers_as_web_page},
     credential::{CredentialError, Provenance},
     license::VENDOR_SCOPE,
     origin::Origin,
     realm::RealmRefusal,
 };
-use crate::{error::Kind, oci::Repository, problem::Side};
+use crate::{
+    endpoint::{Location, Operation},
+    error::Kind,
+    oci::Repository,
+    problem::Side,
+};
 
 /// The registry or its token server refused access, with a credential or without one.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -65,6 +71,18 @@ impl Denial {
     }
 }
 
+/// `, tried 5 times in 3.0 s`
+struct Tries(u32, Duration);
+
+impl fmt::Display for Tries {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 | 1 => Ok(()),
+            tries => write!(formatter, ", tried {tries} times in {:.1} s", self.1.as_secs_f32()),
+        }
+    }
+}
+
 /// Why a request could not be authorized. Cheap to clone: all requests that wait for one token share its error.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AuthError {
@@ -88,17 +106,24 @@ pub enum AuthError {
         registry: Origin,
     },
     /// The token server answered with an error that is not a refusal.
-    #[error(
-        "the token server {url} answered {status}{}",
-        .message.as_ref().map_or_else(String::new, |message| format!(": {}", message.escape_debug()))
-    )]
+    #[error("the token server {url} answered {refusal}{}", Tries(.tried.0, .tried.1))]
     TokenServer {
         /// Its URL without the values of its query.
         url: String,
-        /// The status code.
-        status: u16,
-        /// Its message.
-        message: Option<String>,
+        /// `HOST[:PORT]`
+        host: String,
+        /// Its error response.
+        refusal: Box<Refusal>,
+        /// The number of attempts and their time.
+        tried: (u32, Duration),
+    },
+    /// Something else than the token server answered.
+    #[error("{url} answered with a web page, not with a token")]
+    WebPage {
+        /// Its URL without the values of its query.
+        url: String,
+        /// `HOST[:PORT]`
+        host: String,
     },
     /// The token server's answer holds no token.
     #[error("the response of the token server {url} is invalid: {problem}")]
@@ -108,14 +133,16 @@ pub enum AuthError {
         /// What is wrong.
         problem: &'static str,
     },
-    /// There was no response.
-    #[error("cannot reach {url} to log in")]
+    /// There was no response, or the host refuses all requests for now.
+    #[error("cannot get a token from {url}")]
     Unreachable {
         /// The URL without the values of its query.
         url: String,
-        /// The causes; they hold no URL.
+        /// `HOST[:PORT]`
+        host: String,
+        /// Why; it holds no URL.
         #[source]
-        source: Arc<reqwest::Error>,
+        source: Arc<RegistryError>,
     },
     /// A client for this origin could not be made.
     #[error("cannot prepare a connection to {origin}")]
@@ -146,10 +173,18 @@ impl AuthError {
             }
             Self::NoChallenge { .. } => "check that this is the address of a registry",
             Self::Credential(error) => return Some(error.hint()),
-            Self::TokenServer { .. }
-            | Self::Answer { .. }
-            | Self::Unreachable { .. }
-            | Self::Client { .. } => return None,
+            Self::TokenServer { host, refusal, .. } => {
+                let error = RegistryError::Refused(Refusal::clone(refusal));
+                return error.remedy_at(host, &Location::new(Operation::Connect, side, host));
+            }
+            Self::Unreachable { host, source, .. } => {
+                return source.remedy_at(host, &Location::new(Operation::Connect, side, host));
+            }
+            Self::WebPage { host, .. } => return Some(answers_as_web_page(host)),
+            Self::Answer { .. } => {
+                "check that this is the address of a registry; if it is, its administrator must repair the token server"
+            }
+            Self::Client { .. } => return None,
         };
         Some(hint.to_owned())
     }
@@ -159,8 +194,16 @@ impl AuthError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Credential(error) => error.kind(),
+            Self::TokenServer { refusal, .. } if refusal.is_temporary() => Kind::Image,
+            Self::TokenServer { refusal, .. } if refusal.status >= 500 => Kind::Image,
+            Self::Unreachable { .. } | Self::WebPage { .. } | Self::Answer { .. } => Kind::Image,
             _ => Kind::Authentication,
         }
+    }
+
+    /// Whether access was refused, as opposed to a server that does not work.
+    pub(in super::super) fn is_refusal(&self) -> bool {
+        self.kind() == Kind::Authentication
     }
 
     /// Whether a server refused access, as opposed to a failure before that.

@@ -1,31 +1,37 @@
 //! A small request and its response, for the token server and `/v2/`.
 //!
-//! Bodies are read up to a limit. Redirects are returned, not followed: a credential must not follow one. The
-//! registry's `retry` decides what is retried.
+//! Bodies are read up to a limit. Redirects are returned, not followed: a credential must not follow one. A token server
+//! is treated as a registry is: `retry` decides what is retried, and [`HostState`] holds its pauses.
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
 use reqwest::{Client, Request};
 use serde_json::Value;
 
 use super::{
-    super::{client_error, retry},
+    super::{
+        answer, client_error,
+        error::{Refusal, RegistryError, host_and_port},
+        host_state::HostState,
+        retry::Attempts,
+    },
     error::AuthError,
-    origin::redacted,
+    origin::{Origin, redacted},
 };
-use crate::error::hide_secrets;
+use crate::{
+    endpoint::{Cause, retry::ATTEMPTS},
+    error::hide_secrets,
+};
 
 /// The longest token answer that is read.
 pub(super) const LONGEST_BODY: usize = 128 * 1024;
 
 const LONGEST_MESSAGE: usize = 300;
 const TIME_LIMIT: Duration = Duration::from_secs(30);
-const ATTEMPTS: u32 = 3;
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A response. No `Debug`: it may hold a token.
+#[derive(Default)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -33,25 +39,49 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
     /// Whether the body was longer.
     pub(super) is_cut: bool,
+    /// How many requests it took.
+    pub(super) attempts: u32,
+    /// How long they took.
+    pub(super) elapsed: Duration,
 }
 
-/// Sends a request whose body, if any, is in memory, up to three times.
-pub(super) async fn send(client: &Client, request: Request) -> Result<Answer, AuthError> {
-    let url = redacted(request.url());
+/// Sends a request whose body, if any, is in memory. Returns the last response if retries do not help.
+pub(super) async fn send(client: &Client, host: &HostState, request: Request) -> Result<Answer, AuthError> {
+    let url = request.url().clone();
+    let failed = |error: RegistryError| {
+        let host = Origin::of(&url).map_or_else(|_| redacted(&url), |origin| host_and_port(&origin));
+        AuthError::Unreachable { url: redacted(&url), host, source: Arc::new(error) }
+    };
     let mut request = request;
     request.timeout_mut().get_or_insert(TIME_LIMIT);
-    let mut attempt = 1;
+    let mut tries = Attempts::new(ATTEMPTS);
     loop {
+        host.ready().await;
+        if let Some(verdict) = host.verdict() {
+            return Err(failed(verdict));
+        }
+        tries.begin();
         let next = request.try_clone();
         let outcome = send_once(client, request).await;
-        let (Some(pause), Some(next)) = (pause_before_retry(&outcome, attempt), next) else {
-            // The error's own URL may hold a secret; ours is redacted.
-            let hidden = |error: reqwest::Error| Arc::new(error.without_url());
-            return outcome.map_err(|error| AuthError::Unreachable { url, source: hidden(error) });
+        let error = match &outcome {
+            Ok(answer) if !refusal(answer).is_temporary() => {
+                host.answered();
+                return outcome.map_err(|error| failed(client_error::translate(&error)));
+            }
+            Ok(answer) => RegistryError::Refused(refusal(answer)),
+            Err(error) => client_error::translate(error),
+        };
+        host.failed(&error);
+        // A request that cannot be built will not succeed later.
+        let is_final = outcome.as_ref().is_err_and(reqwest::Error::is_builder);
+        let pause = tries.next_pause(&Cause::from(error.clone()), host.answers()).filter(|_| !is_final);
+        let (Some(pause), Some(next)) = (pause, next) else {
+            host.gave_up(&error);
+            let last = outcome.map_err(|_| failed(error))?;
+            return Ok(Answer { attempts: tries.count(), elapsed: tries.elapsed(), ..last });
         };
         tokio::time::sleep(pause).await;
         request = next;
-        attempt += 1;
     }
 }
 
@@ -68,25 +98,20 @@ async fn send_once(client: &Client, request: Request) -> Result<Answer, reqwest:
             break;
         }
     }
-    Ok(Answer { status, headers, body, is_cut })
+    Ok(Answer { status, headers, body, is_cut, ..Answer::default() })
 }
 
-/// The pause before a retry; `None` when a retry does not help.
-fn pause_before_retry(outcome: &Result<Answer, reqwest::Error>, attempt: u32) -> Option<Duration> {
-    if attempt >= ATTEMPTS {
-        return None;
+/// What decides about a retry: the status, whether the server throttles, and `Retry-After`. Without the server's texts,
+/// which may repeat what was sent.
+pub(super) fn refusal(answer: &Answer) -> Refusal {
+    let (status, retry_after) = (answer.status.as_u16(), answer::retry_after(&answer.headers));
+    let bare = Refusal { status, retry_after, ..Refusal::default() };
+    if bare.is_temporary() || !answer.status.is_client_error() {
+        return bare;
     }
-    let usual = FIRST_PAUSE * 2_u32.pow(attempt - 1);
-    match outcome {
-        // A request that cannot be built will not succeed later.
-        Err(error) if error.is_builder() => None,
-        Err(error) => retry::is_transient(&client_error::translate(error)).then_some(usual),
-        Ok(answer) if retry::is_temporary(answer.status.as_u16()) => {
-            let asked = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            Some(asked.and_then(retry::retry_after).unwrap_or(usual).min(LONGEST_PAUSE))
-        }
-        Ok(_) => None,
-    }
+    let (code, message) = answer::read_envelope(&answer.body, str::to_owned);
+    let is_throttling = Refusal { code, message, ..bare.clone() }.is_throttling();
+    Refusal { code: is_throttling.then(|| "TOOMANYREQUESTS".to_owned()), ..bare }
 }
 
 /// The message in an error body: the distribution specification's envelope (`errors[].message`), `OAuth2`'s
@@ -104,37 +129,7 @@ pub(super) fn message(body: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
-
-    fn pause(status: u16, retry_after: Option<&str>, attempt: u32) -> Option<Duration> {
-        let mut headers = HeaderMap::new();
-        if let Some(value) = retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from_str(value).unwrap());
-        }
-        let status = StatusCode::from_u16(status).unwrap();
-        pause_before_retry(&Ok(Answer { status, headers, body: Vec::new(), is_cut: false }), attempt)
-    }
-
-    #[test]
-    fn temporary_statuses_are_tried_three_times() {
-        for status in [408, 429, 499, 500, 502, 503, 504, 522] {
-            assert_eq!(pause(status, None, 1), Some(FIRST_PAUSE), "{status}");
-            assert_eq!(pause(status, None, 2), Some(FIRST_PAUSE * 2), "{status}");
-            assert_eq!(pause(status, None, 3), None, "{status}");
-        }
-        for status in [200, 302, 400, 401, 403, 404, 405, 501] {
-            assert_eq!(pause(status, None, 1), None, "{status}");
-        }
-    }
-
-    #[test]
-    fn retry_after_is_honored_up_to_a_limit() {
-        assert_eq!(pause(429, Some("3"), 1), Some(Duration::from_secs(3)));
-        assert_eq!(pause(503, Some("86400"), 1), Some(LONGEST_PAUSE));
-        assert_eq!(pause(503, Some("soon"), 1), Some(FIRST_PAUSE));
-    }
 
     #[test]
     fn the_message_is_found_in_every_known_format() {

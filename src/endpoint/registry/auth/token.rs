@@ -14,12 +14,20 @@ use serde_json::Value;
 use url::{Url, form_urlencoded};
 
 use super::{
+    super::{
+        answer,
+        error::{self, Refusal},
+        host_state::HostState,
+    },
     credential::{Credential, Found},
     error::{AuthError, Denial},
-    exchange::{Answer, message, send},
-    origin::redacted,
+    exchange::{Answer, message, refusal, send},
+    origin::{Origin, redacted},
 };
-use crate::{error::remember_secret, oci::Repository};
+use crate::{
+    error::{escape, remember_secret},
+    oci::Repository,
+};
 
 /// The lifetime in seconds of a token without `expires_in`, and the shortest lifetime of any token: with servers that
 /// say 0, every request would need a new token.
@@ -60,6 +68,8 @@ impl Token {
 /// A token request.
 pub(super) struct TokenRequest<'a> {
     pub(super) client: &'a Client,
+    /// What is known about the token server.
+    pub(super) state: &'a HostState,
     /// A URL that passed [`super::realm::check`].
     pub(super) realm: Url,
     pub(super) service: Option<&'a str>,
@@ -83,14 +93,14 @@ impl TokenRequest<'_> {
     pub(super) async fn send(&self) -> Result<Token, AuthError> {
         if let Some(Credential::IdentityToken(token)) = self.found.map(|found| &found.credential) {
             let asked_at = Instant::now();
-            let answer = send(self.client, self.post(token.expose_secret())).await?;
+            let answer = send(self.client, self.state, self.post(token.expose_secret())).await?;
             // Servers without the POST form answer in different ways, so try a GET.
             if !matches!(answer.status.as_u16(), 400 | 401 | 404 | 405) {
                 return self.read_answer(&answer, asked_at);
             }
         }
         let asked_at = Instant::now();
-        let answer = send(self.client, self.get()).await?;
+        let answer = send(self.client, self.state, self.get()).await?;
         self.read_answer(&answer, asked_at)
     }
 
@@ -131,6 +141,10 @@ impl TokenRequest<'_> {
     fn read_answer(&self, answer: &Answer, asked_at: Instant) -> Result<Token, AuthError> {
         let url = redacted(&self.realm);
         if answer.status.is_success() {
+            if answer::is_web_page(&answer.headers) || answer::starts_as_web_page(&answer.body) {
+                let host = host_and_port(&self.realm);
+                return Err(AuthError::WebPage { url, host });
+            }
             return read_token(answer, asked_at).map_err(|problem| AuthError::Answer { url, problem });
         }
         let words = message(&answer.body);
@@ -152,8 +166,19 @@ impl TokenRequest<'_> {
                 .is_redirection()
                 .then(|| "a redirect, which token requests do not follow".to_owned())
         });
-        Err(AuthError::TokenServer { url, status: answer.status.as_u16(), message })
+        let refusal = Refusal { message: escape(&message.unwrap_or_default()), ..refusal(answer) };
+        let tried = (answer.attempts, answer.elapsed);
+        Err(AuthError::TokenServer {
+            url,
+            host: host_and_port(&self.realm),
+            refusal: Box::new(refusal),
+            tried,
+        })
     }
+}
+
+fn host_and_port(url: &Url) -> String {
+    Origin::of(url).map_or_else(|_| redacted(url), |origin| error::host_and_port(&origin))
 }
 
 fn read_token(answer: &Answer, asked_at: Instant) -> Result<Token, &'static str> {
@@ -192,7 +217,8 @@ mod tests {
 
     fn read(body: &[u8]) -> Result<Token, &'static str> {
         let (status, headers) = (StatusCode::OK, HeaderMap::new());
-        read_token(&Answer { status, headers, body: body.to_vec(), is_cut: false }, Instant::now())
+        let answer = Answer { status, headers, body: body.to_vec(), ..Answer::default() };
+        read_token(&answer, Instant::now())
     }
 
     #[test]

@@ -12,11 +12,11 @@ use super::{
         auth::Scope,
         error::{Refusal, RegistryError},
         host::{Call, Host, discard},
-        message_text::says_immutable,
+        message_text::{names_content, says_immutable},
         retry::Attempts,
     },
     name,
-    read::get,
+    read::{Memory, get_within},
     url,
 };
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
         retry::{ATTEMPTS, Pause},
     },
     error::escape,
+    graph,
     oci::{Algorithm, RawManifest, Repository, Target},
 };
 
@@ -54,7 +55,7 @@ pub(in super::super) async fn put(
                 }
                 return check_tag(host, repository, target, manifest, &call, &tries).await;
             }
-            Err(error) => error,
+            Err(error) => note_content(error, manifest),
         };
         if is_sha256(manifest) && may_be_late(&error) && tries.count() < LATE_BLOB_ATTEMPTS {
             tokio::time::sleep(Pause::Backoff.duration(tries.count())).await;
@@ -91,13 +92,25 @@ async fn check_tag(
     call: &Call<'_>,
     tries: &Attempts,
 ) -> Result<(), Error> {
-    let found = match get(host, repository, target).await? {
+    let found = match get_within(host, repository, target, Memory::Unlimited).await? {
         Some(found) if found.digest() == manifest.digest() => return Ok(()),
         Some(found) => format!("points to {}", found.digest()),
         None => "does not exist".to_owned(),
     };
     let cause = RegistryError::TagNotSet { algorithm: manifest.digest().algorithm(), found };
     Err(host.error(call.operation, &call.name, tries, cause))
+}
+
+/// Records in a refusal whether it names something that the manifest references.
+fn note_content(error: Error, manifest: &RawManifest) -> Error {
+    let Some(RegistryError::Refused(refusal)) = error.cause.downcast_ref() else { return error };
+    let Ok(contents) = manifest.contents() else { return error };
+    let referenced = graph::successors(&contents).map(|successor| &successor.descriptor.digest);
+    if !names_content(refusal, referenced) {
+        return error;
+    }
+    let cause = RegistryError::Refused(Refusal { names_content: true, ..refusal.clone() });
+    Error { cause: cause.into(), ..error }
 }
 
 /// Whether the registry may accept the same manifest in a moment: a blob may not have reached every part of the registry
@@ -120,7 +133,7 @@ async fn interpret_refusal(
     // A registry with immutable tags refuses to write the tag again, even with the same digest:
     // https://github.com/aws/containers-roadmap/issues/2380
     if matches!(refusal.status, 400 | 403 | 405 | 409 | 412)
-        && let Ok(Some(found)) = get(host, repository, target).await
+        && let Ok(Some(found)) = get_within(host, repository, target, Memory::Unlimited).await
     {
         if found.digest() == manifest.digest() {
             return Ok(());

@@ -9,14 +9,19 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::Response;
+use tokio::time::Instant;
 
 use super::{
     super::{
+        answer,
         auth::Scope,
         client_error,
+        download::HEAD_UNKNOWN,
         error::RegistryError,
         host::{Call, Host, discard},
+        manifest_memory::{LARGE, Reservation},
         retry::Attempts,
+        trickle::Trickle,
     },
     name, url,
 };
@@ -29,6 +34,7 @@ use crate::{
         media_type::ACCEPTED,
     },
     problem::Side,
+    units,
 };
 
 const DIGEST_HEADER: &str = "docker-content-digest";
@@ -41,9 +47,7 @@ pub(in super::super) async fn digest(
 ) -> Result<Option<Digest>, Error> {
     let target = Target::Tag(tag.to_owned());
     let call = read_call(host, repository, &target, Method::HEAD)?;
-    let response = host
-        .send(&call, &[StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::BAD_REQUEST])
-        .await?;
+    let response = host.send(&call, &[&[StatusCode::NOT_FOUND], HEAD_UNKNOWN.as_slice()].concat()).await?;
     if response.status() == StatusCode::NOT_FOUND {
         return Ok(None);
     }
@@ -61,12 +65,31 @@ pub(in super::super) async fn get(
     repository: &Repository,
     target: &Target,
 ) -> Result<Option<RawManifest>, Error> {
+    get_within(host, repository, target, Memory::Reserved).await
+}
+
+/// Whether a large manifest reserves memory before it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Memory {
+    /// It waits until other large manifests have been dropped.
+    Reserved,
+    /// It does not, because its reader holds another manifest and would wait for itself.
+    Unlimited,
+}
+
+/// Reads a manifest like [`get`].
+pub(super) async fn get_within(
+    host: &Host,
+    repository: &Repository,
+    target: &Target,
+    memory: Memory,
+) -> Result<Option<RawManifest>, Error> {
     let call = read_call(host, repository, target, Method::GET)?;
     let expected = match target {
         Target::Digest(digest) => Some(digest),
         Target::Tag(_) => None,
     };
-    let Some(reading) = read(host, &call, expected).await? else { return Ok(None) };
+    let Some(reading) = read(host, &call, expected, memory).await? else { return Ok(None) };
     match reading.contradicted() {
         Some(named) if expected.is_none() => settle(host, &call, &reading, named).await.map(Some),
         _ => reading.manifest.map(Some).map_err(|error| refused(host, &call, error)),
@@ -82,9 +105,9 @@ pub(in super::super) async fn get(
 /// - It does not exist, and the tag returns the same bytes again: the header is wrong. Warn, and use the bytes.
 /// - It does not exist, and the tag returns other bytes: the connection corrupts data. Fail.
 async fn settle(host: &Host, call: &Call<'_>, first: &Reading, named: &Digest) -> Result<RawManifest, Error> {
-    let verified = Box::pin(get(host, call.repository, &Target::Digest(named.clone()))).await?;
-    let again = read(host, call, None).await?;
-    let stands_by_it = again.as_ref().is_some_and(|again| again.contradicted().is_some());
+    let verified = get_by_digest(host, call.repository, named).await?;
+    let again = read(host, call, None, Memory::Unlimited).await?;
+    let repeats_it = again.as_ref().is_some_and(|again| again.contradicted().is_some());
     let found = Digest::sha256(&first.bytes);
     let warn = |conclusion: &str| {
         let message = format!(
@@ -95,28 +118,37 @@ async fn settle(host: &Host, call: &Call<'_>, first: &Reading, named: &Digest) -
     };
     match (verified, again) {
         (Some(_), Some(again))
-            if stands_by_it && again.bytes == first.bytes && host.side == Side::Destination =>
+            if repeats_it && again.bytes == first.bytes && host.side == Side::Destination =>
         {
             Err(refused(host, call, ManifestError::Contradicted { named: named.clone(), found }))
         }
         (Some(manifest), _) => {
-            if stands_by_it {
+            if repeats_it {
                 warn("using the manifest with the digest in the header");
             }
             Ok(manifest)
         }
         (None, None) => Err(host.error(call.operation, &call.name, &Attempts::new(1), Cause::NoSuchManifest)),
-        (None, Some(again)) if stands_by_it && again.bytes != first.bytes => {
+        (None, Some(again)) if repeats_it && again.bytes != first.bytes => {
             let readings = Box::new((found, Digest::sha256(&again.bytes)));
             Err(refused(host, call, ManifestError::Unstable { named: named.clone(), readings }))
         }
         (None, Some(again)) => {
-            if stands_by_it {
+            if repeats_it {
                 warn("no manifest has the digest in the header, so using these bytes");
             }
             again.manifest.map_err(|error| refused(host, call, error))
         }
     }
+}
+
+async fn get_by_digest(
+    host: &Host,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Option<RawManifest>, Error> {
+    let target = Target::Digest(digest.clone());
+    Box::pin(get_within(host, repository, &target, Memory::Unlimited)).await
 }
 
 fn refused(host: &Host, call: &Call<'_>, error: ManifestError) -> Error {
@@ -132,11 +164,18 @@ struct Reading {
 }
 
 impl Reading {
-    async fn of(response: Response, expected: Option<&Digest>, stall: Duration) -> Result<Self, Cause> {
+    async fn of(
+        response: Response,
+        expected: Option<&Digest>,
+        (stall, memory): (Duration, Memory),
+    ) -> Result<Self, Cause> {
         let content_type = response.headers().get(header::CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let named = named_digest(&response);
-        let bytes = read_body(response, stall).await?;
+        let bytes = read_body(response, stall, memory).await?;
+        if answer::starts_as_web_page(&bytes) {
+            return Err(RegistryError::WebPage.into());
+        }
         // The header may name the manifest by a digest other than sha256.
         let other = named.as_ref().filter(|named| {
             expected.is_none() && named.algorithm() != Algorithm::Sha256 && named.matches(&bytes)
@@ -152,7 +191,12 @@ impl Reading {
 }
 
 /// Sends the request until the response is complete and matches the expected digest, if any.
-async fn read(host: &Host, call: &Call<'_>, expected: Option<&Digest>) -> Result<Option<Reading>, Error> {
+async fn read(
+    host: &Host,
+    call: &Call<'_>,
+    expected: Option<&Digest>,
+    memory: Memory,
+) -> Result<Option<Reading>, Error> {
     let mut tries = Attempts::new(call.attempts);
     loop {
         tries.begin();
@@ -161,7 +205,7 @@ async fn read(host: &Host, call: &Call<'_>, expected: Option<&Digest>) -> Result
             discard(response).await;
             return Ok(None);
         }
-        let cause = match Reading::of(response, expected, host.tuning().stall).await {
+        let cause = match Reading::of(response, expected, (host.tuning().stall, memory)).await {
             Ok(Reading { manifest: Err(error @ ManifestError::Digest { .. }), .. }) => error.into(),
             Ok(reading) => return Ok(Some(reading)),
             Err(cause) => cause,
@@ -205,19 +249,45 @@ fn named_digest(response: &Response) -> Option<Digest> {
     response.headers().get(DIGEST_HEADER)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads a body of at most [`LARGEST_MANIFEST`] bytes.
-pub(super) async fn read_body(mut response: Response, stall: Duration) -> Result<Bytes, Cause> {
+/// Reads a manifest's bytes. A large one reserves memory first: all that a manifest may have, if its size is not known.
+pub(super) async fn read_body(
+    mut response: Response,
+    stall: Duration,
+    memory: Memory,
+) -> Result<Bytes, Cause> {
+    let too_large = || {
+        let reason = format!("it is larger than {}", units::bytes(LARGEST_MANIFEST as u64));
+        Cause::Manifest(ManifestError::Unreadable(reason))
+    };
+    let announced = response.content_length().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    if announced.is_some_and(|length| length > LARGEST_MANIFEST) {
+        return Err(too_large());
+    }
+    let mut reservation = None;
     let mut bytes = BytesMut::new();
+    let mut trickle = Trickle::new(stall);
     loop {
+        let is_limited = memory == Memory::Reserved && reservation.is_none();
+        if is_limited && bytes.len().max(announced.unwrap_or_default()) > LARGE {
+            let size = announced.unwrap_or(LARGEST_MANIFEST);
+            reservation = Some(Reservation::of(size).await);
+            bytes.reserve(announced.unwrap_or_default());
+        }
+        let waiting = Instant::now();
         let piece = tokio::time::timeout(stall, response.chunk())
             .await
             .map_err(|_| RegistryError::Stalled(stall))?
             .map_err(|error| client_error::translate(&error))?;
-        let Some(piece) = piece else { return Ok(bytes.freeze()) };
+        let Some(piece) = piece else { break };
+        trickle.add(waiting.elapsed(), piece.len() as u64)?;
         bytes.extend_from_slice(&piece);
         if bytes.len() > LARGEST_MANIFEST {
-            let reason = format!("it is larger than {LARGEST_MANIFEST} bytes");
-            return Err(Cause::Manifest(ManifestError::Unreadable(reason)));
+            return Err(too_large());
         }
     }
+    let bytes = bytes.freeze();
+    Ok(match reservation {
+        Some(reservation) => reservation.hold(bytes),
+        None => bytes,
+    })
 }

@@ -12,7 +12,7 @@ use super::{
         redirect,
         retry::Attempts,
     },
-    read::read_body,
+    read::{Memory, read_body},
 };
 use crate::{
     endpoint::{Error, Operation, retry::ATTEMPTS},
@@ -70,7 +70,7 @@ async fn page(host: &Host, repository: &Repository, url: Url) -> Result<Option<(
             return Ok(None);
         }
         let headers = response.headers().clone();
-        let cause = match read_body(response, host.tuning().stall).await {
+        let cause = match read_body(response, host.tuning().stall, Memory::Unlimited).await {
             Ok(bytes) => {
                 let page = serde_json::from_slice::<Page>(&bytes).map_err(|_| {
                     let cause = RegistryError::Protocol("the list of tags is not JSON".to_owned());

@@ -5,15 +5,19 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures::Stream;
 use http::{HeaderValue, Method};
 use http_body::{Frame, SizeHint};
-use reqwest::Body;
+use tokio::time::Sleep;
 
 use super::{
     super::{
@@ -36,18 +40,17 @@ pub(super) async fn all(
     watch: &Watch,
     record: &mut Record,
 ) -> Result<(), RegistryError> {
-    let source = Arc::new(Mutex::new(Pieces { body, left: Bytes::new() }));
+    let pieces = Pieces::new(body);
     let mut offset = offset;
     while offset < push.blob.size {
         let length = length_of_next(method, session.chunk_minimum, push.blob.size - offset);
         let range = format!("{offset}-{}", offset + length - 1);
-        let chunk = Chunk { source: Arc::clone(&source), remaining: length };
         let outgoing = Outgoing {
             method: Method::PATCH,
             url: session.location.clone(),
             range: HeaderValue::from_str(&range).ok(),
             length,
-            body: Body::wrap(chunk),
+            pieces: Some(Arc::clone(&pieces)),
         };
         let response = transmit(push, outgoing, watch, record).await.map_err(unless_chunks_are_unknown)?;
         // Ignore its `Range`: ECR's is stale (aws/containers-roadmap#2831), and the digest is checked anyway.
@@ -64,7 +67,7 @@ pub(super) async fn all(
 /// Distinguishes a registry without PATCH (Artifact Registry documents none) from one that has lost a session.
 fn unless_chunks_are_unknown(error: RegistryError) -> RegistryError {
     match error {
-        RegistryError::Refused(Refusal { status: status @ (404 | 405 | 501), code, .. })
+        RegistryError::Refused(Refusal { status: status @ (404 | 405 | 501), ref code, .. })
             if !code.as_deref().is_some_and(|code| code.starts_with("BLOB_UPLOAD_")) =>
         {
             RegistryError::NoChunks(status)
@@ -82,16 +85,53 @@ fn length_of_next(method: UploadMethod, minimum: u64, remaining: u64) -> u64 {
 }
 
 /// The body that is split into chunks.
-struct Pieces {
+pub(super) struct Pieces {
     body: VerifiedBody,
     /// The rest of the piece in which the last chunk ended.
     left: Bytes,
 }
 
+impl Pieces {
+    pub(super) fn new(body: VerifiedBody) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { body, left: Bytes::new() }))
+    }
+}
+
+/// Holds a body back until the registry has had the time to redirect the request.
+#[derive(Debug, Clone)]
+pub(super) struct Release {
+    after: Duration,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Release {
+    /// Releases the body after this time.
+    pub(super) fn after(after: Duration) -> Self {
+        Self { after, is_over: Arc::default() }
+    }
+
+    /// Whether the body has been released, so that bytes may have been sent.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+}
+
 /// A section of a body, as a body of its own.
-struct Chunk {
+pub(super) struct Chunk {
     source: Arc<Mutex<Pieces>>,
     remaining: u64,
+    held: Option<(Release, Pin<Box<Sleep>>)>,
+}
+
+impl Chunk {
+    /// The next `length` bytes, if wanted only after a pause.
+    pub(super) fn new(source: Arc<Mutex<Pieces>>, length: u64, release: Option<Release>) -> Self {
+        let held = release.map(|release| {
+            let pause = Box::pin(tokio::time::sleep(release.after));
+            (release, pause)
+        });
+        Self { source, remaining: length, held }
+    }
 }
 
 impl http_body::Body for Chunk {
@@ -104,6 +144,11 @@ impl http_body::Body for Chunk {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if self.remaining == 0 {
             return Poll::Ready(None);
+        }
+        if let Some((release, pause)) = &mut self.held {
+            ready!(pause.as_mut().poll(context));
+            release.is_over.store(true, Ordering::Relaxed);
+            self.held = None;
         }
         let source = Arc::clone(&self.source);
         // Never contended: chunks are sent one after the other.

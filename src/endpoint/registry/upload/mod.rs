@@ -108,6 +108,11 @@ pub(super) async fn begin(
     }
 }
 
+/// Whether the answer to an existence check says nothing about the blob.
+fn refuses_existence_checks(error: &RegistryError) -> bool {
+    error.is_status(&[400, 403, 405, 501])
+}
+
 /// The result of a POST.
 enum Opened {
     Present,
@@ -155,18 +160,22 @@ impl Push {
         }
     }
 
+    /// Records in a throttled request whether the registry serves others: then this blob only has to wait.
+    fn note_progress(&self, cause: RegistryError) -> RegistryError {
+        match cause {
+            RegistryError::Refused(refusal) => {
+                let serves_others = self.host.pace.serves_other_uploads(&self.blob.digest);
+                RegistryError::Refused(Refusal { serves_others, ..refusal })
+            }
+            cause => cause,
+        }
+    }
+
     async fn is_there(&self) -> Result<bool, Error> {
         match download::size(&self.host, &self.repository, &self.blob.digest).await {
             Ok(size) => Ok(size == Some(self.blob.size)),
-            // Some registries accept uploads but refuse HEAD: Artifactory answers 403.
-            Err(error)
-                if matches!(
-                    error.cause.downcast_ref(),
-                    Some(RegistryError::Refused(Refusal { status: 403 | 405, .. }))
-                ) =>
-            {
-                Ok(false)
-            }
+            // Some registries accept uploads but refuse HEAD and GET: Artifactory answers 403.
+            Err(error) if error.cause.downcast_ref().is_some_and(refuses_existence_checks) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -183,7 +192,7 @@ impl Push {
             SelfMount::Ignored => mount,
             _ => Some(mount.unwrap_or(&self.repository)),
         };
-        let (response, url) = self.post(from).await?;
+        let response = self.post(from).await?;
         if response.status() == StatusCode::CREATED {
             discard(response).await;
             if asks_itself {
@@ -194,7 +203,7 @@ impl Push {
             return Ok(Opened::Mounted);
         }
         let session =
-            Session::opened(&url, &response).map_err(|cause| self.failed(Operation::BeginUpload, cause))?;
+            Session::opened(&response).map_err(|cause| self.failed(Operation::BeginUpload, cause))?;
         discard(response).await;
         if asks_itself && capabilities.self_mount() == SelfMount::Unknown {
             if session.is_of_distribution() {
@@ -211,7 +220,7 @@ impl Push {
 
     /// Sends the POST, with `mount` and `from` if there is a repository to mount from. If the registry refuses because
     /// of the mount (token, policy, version, bug), sends it again without.
-    async fn post(&self, from: Option<&Repository>) -> Result<(Response, Url), Error> {
+    async fn post(&self, from: Option<&Repository>) -> Result<Response, Error> {
         let mut url = self
             .host
             .url(&self.repository, "blobs/uploads/")
@@ -224,9 +233,9 @@ impl Push {
             scopes.extend((*from != self.repository).then(|| Scope::pull(from)));
         }
         let attempts = if from.is_some() { 1 } else { ATTEMPTS };
-        let call = Call { scopes, attempts, ..self.call(Operation::BeginUpload, Method::POST, url.clone()) };
+        let call = Call { scopes, attempts, ..self.call(Operation::BeginUpload, Method::POST, url) };
         match (self.host.send(&call, &[]).await, from) {
-            (Ok(response), _) => Ok((response, url)),
+            (Ok(response), _) => Ok(response),
             (Err(error), Some(from)) => {
                 // A temporary failure does not count as a refused mount, but is retried without the mount.
                 let may_pass = error.cause.downcast_ref().is_some_and(retry::is_transient);
@@ -252,7 +261,7 @@ impl Push {
         if capabilities.self_mount() == SelfMount::Unknown {
             capabilities.set_self_mount(SelfMount::Ignored);
         }
-        let Ok((response, url)) = self.post(Some(&self.repository)).await else {
+        let Ok(response) = self.post(Some(&self.repository)).await else {
             return capabilities.set_self_mount(SelfMount::Ignored);
         };
         if response.status() == StatusCode::CREATED {
@@ -260,7 +269,7 @@ impl Push {
             return discard(response).await;
         }
         capabilities.set_self_mount(SelfMount::Ignored);
-        if let Ok(session) = Session::opened(&url, &response) {
+        if let Ok(session) = Session::opened(&response) {
             discard(response).await;
             session.cancel(self).await;
         }
@@ -301,6 +310,7 @@ impl BlobSink for Upload {
                 Ok(())
             }
             Err(cause) => {
+                let cause = push.note_progress(cause);
                 push.host.capabilities.failed(method, &cause);
                 let record = (start.received, record);
                 SuspendedUpload::keep_or_cancel(&push, session, record, &watch, &cause).await;

@@ -1,6 +1,9 @@
 //! One request with bytes of a blob, supervised for stalls.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use http::{HeaderValue, Method, StatusCode, header};
 use reqwest::{Body, Response};
@@ -14,8 +17,11 @@ use super::{
         client_error,
         error::RegistryError,
         host::{Host, discard},
+        limits, redirect,
+        trickle::Trickle,
     },
     Push,
+    chunks::{Chunk, Pieces, Release},
     journal::Journal,
     session::Session,
 };
@@ -75,7 +81,18 @@ pub(super) struct Outgoing {
     /// `Content-Range`, for a chunk.
     pub(super) range: Option<HeaderValue>,
     pub(super) length: u64,
-    pub(super) body: Body,
+    /// Where the bytes come from; `None` when there are none.
+    pub(super) pieces: Option<Arc<Mutex<Pieces>>>,
+}
+
+impl Outgoing {
+    /// The body. With `release`, it sends nothing before that.
+    fn body(&self, release: Option<Release>) -> Body {
+        match &self.pieces {
+            Some(pieces) => Body::wrap(Chunk::new(Arc::clone(pieces), self.length, release)),
+            None => Body::default(),
+        }
+    }
 }
 
 /// Sends a whole blob. `Content-Length` is set, so the registry cannot accept a body that ends early.
@@ -87,7 +104,7 @@ pub(super) async fn whole(
     record: &mut Record,
 ) -> Result<(), RegistryError> {
     let (method, url, length) = (Method::PUT, session.closing_url(&push.blob), body.length());
-    let outgoing = Outgoing { method, url, range: None, length, body: Body::wrap(body) };
+    let outgoing = Outgoing { method, url, range: None, length, pieces: Some(Pieces::new(body)) };
     discard(transmit(push, outgoing, watch, record).await?).await;
     Ok(())
 }
@@ -100,29 +117,59 @@ pub(super) async fn close(
     record: &mut Record,
 ) -> Result<(), RegistryError> {
     let (method, url) = (Method::PUT, session.closing_url(&push.blob));
-    let outgoing = Outgoing { method, url, range: None, length: 0, body: Body::default() };
+    let outgoing = Outgoing { method, url, range: None, length: 0, pieces: None };
     discard(transmit(push, outgoing, watch, record).await?).await;
     Ok(())
 }
 
-/// Sends one request whose body can be sent only once. Returns a successful response.
+/// Sends one request whose body can be sent only once. Returns a successful response. Follows a redirect within the
+/// registry while no byte of the body has been sent.
 pub(super) async fn transmit(
     push: &Push,
-    outgoing: Outgoing,
+    mut outgoing: Outgoing,
     watch: &Watch,
     record: &mut Record,
 ) -> Result<Response, RegistryError> {
     let host = &push.host;
     host.pace.ready().await;
+    if let Some(verdict) = host.pace.verdict() {
+        return Err(verdict);
+    }
+    let waits = host.capabilities.redirects_uploads() && outgoing.length > 0;
+    let pause = limits::REDIRECT.min(host.tuning().stall / 2);
+    for _ in 0..=limits::REDIRECTS {
+        let release = waits.then(|| Release::after(pause));
+        let response = transmit_once(push, &outgoing, release.clone(), watch, record).await?;
+        match redirect::target(response.url(), &outgoing.method, &response)? {
+            None if response.status().is_success() => return Ok(response),
+            None => return Err(RegistryError::Redirect("it redirects without a `Location`".to_owned())),
+            Some(target) => outgoing.url = target,
+        }
+        if outgoing.length > 0 && release.is_none_or(|release| release.is_over()) {
+            return Err(RegistryError::UploadRedirected);
+        }
+    }
+    Err(RegistryError::Redirect(format!("it redirects more than {} times", limits::REDIRECTS)))
+}
+
+/// Returns a success or a redirect.
+async fn transmit_once(
+    push: &Push,
+    outgoing: &Outgoing,
+    release: Option<Release>,
+    watch: &Watch,
+    record: &mut Record,
+) -> Result<Response, RegistryError> {
+    let host = &push.host;
     let origin = Origin::of(&outgoing.url).map_err(|error| RegistryError::Redirect(error.to_string()))?;
     let mut request = host
         .network()
         .client(&origin)?
-        .request(outgoing.method.clone(), outgoing.url)
+        .request(outgoing.method.clone(), outgoing.url.clone())
         .header(header::CONTENT_LENGTH, outgoing.length)
         .header(header::CONTENT_TYPE, "application/octet-stream");
-    if let Some(range) = outgoing.range {
-        request = request.header(header::CONTENT_RANGE, range);
+    if let Some(range) = &outgoing.range {
+        request = request.header(header::CONTENT_RANGE, range.clone());
     }
     // A session may live on another host; the registry's credentials do not go there.
     let authorization = if origin == host.origin {
@@ -133,13 +180,15 @@ pub(super) async fn transmit(
     if let Some(value) = &authorization {
         request = request.header(header::AUTHORIZATION, value);
     }
-    let send = request.body(outgoing.body).send();
+    let send = request.body(outgoing.body(release)).send();
     let answered = supervise(push, watch, record, send).await;
     record.update(watch);
     let error = match answered {
-        Ok(response) if response.status().is_success() => return Ok(response),
-        Ok(response) if response.status().is_redirection() => {
-            RegistryError::Redirect(format!("it redirects a {}", outgoing.method))
+        Ok(response) if response.status().is_success() && answer::is_web_page(response.headers()) => {
+            RegistryError::WebPage
+        }
+        Ok(response) if response.status().is_success() || response.status().is_redirection() => {
+            return Ok(response);
         }
         Ok(mut response) => {
             answer::remember(&mut response, authorization.as_ref());
@@ -150,8 +199,7 @@ pub(super) async fn transmit(
         }
         Err(error) => error,
     };
-    host.pace.failed(&error);
-    Err(error)
+    Err(host.failed(error, &origin))
 }
 
 /// Waits for the response, records the progress and cancels a stalled request. A read timeout does not suffice: nothing
@@ -184,6 +232,8 @@ struct StallTimer {
     moved: u64,
     since: Instant,
     reported: u32,
+    trickle: Trickle,
+    checked: Instant,
 }
 
 impl StallTimer {
@@ -197,6 +247,8 @@ impl StallTimer {
             moved: 0,
             since: Instant::now(),
             reported: 0,
+            trickle: Trickle::new(tuning.stall),
+            checked: Instant::now(),
         }
     }
 
@@ -205,14 +257,18 @@ impl StallTimer {
     }
 
     fn check(&mut self, host: &Host, watch: &Watch) -> Result<(), RegistryError> {
+        let is_committing = watch.passed() >= self.size;
+        let waited = std::mem::replace(&mut self.checked, Instant::now()).elapsed();
         // A stalled source has its own timeout and may recover.
+        if !watch.waits_for_source() && !is_committing {
+            self.trickle.add(waited, watch.moved().saturating_sub(self.moved))?;
+        }
         if watch.moved() != self.moved || watch.waits_for_source() {
             self.moved = watch.moved();
             self.since = Instant::now();
             self.reported = 0;
         }
         let still = self.since.elapsed();
-        let is_committing = watch.passed() >= self.size;
         let patience = if is_committing { self.commit } else { self.stall };
         if still >= patience {
             return Err(RegistryError::Stalled(patience));

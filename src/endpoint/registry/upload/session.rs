@@ -22,9 +22,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// The session in the response to `asked`.
-    pub(super) fn opened(asked: &Url, response: &Response) -> Result<Self, RegistryError> {
-        let location = location_of(asked, response)?
+    /// The session in the response to a POST.
+    pub(super) fn opened(response: &Response) -> Result<Self, RegistryError> {
+        let location = location_of(response)?
             .ok_or_else(|| RegistryError::Protocol("it opened an upload without a `Location`".to_owned()))?;
         let minimum = response.headers().get(CHUNK_MINIMUM).and_then(|value| value.to_str().ok());
         let chunk_minimum = minimum.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
@@ -38,7 +38,7 @@ impl Session {
 
     /// After a chunk: the next one may have another URL.
     pub(super) fn moved_by(&mut self, response: &Response) -> Result<(), RegistryError> {
-        if let Some(location) = location_of(&self.location, response)? {
+        if let Some(location) = location_of(response)? {
             self.location = location;
         }
         Ok(())
@@ -76,13 +76,13 @@ impl Session {
     }
 }
 
-/// The `Location` of a response, resolved against the requested URL.
-fn location_of(asked: &Url, response: &Response) -> Result<Option<Url>, RegistryError> {
+/// The `Location` of a response, resolved against the URL that returned it.
+fn location_of(response: &Response) -> Result<Option<Url>, RegistryError> {
     let Some(location) = response.headers().get(header::LOCATION) else { return Ok(None) };
     let location = location
         .to_str()
         .map_err(|_| RegistryError::Protocol("the upload's `Location` is not valid text".to_owned()))?;
-    redirect::resolve(asked, location).map(Some)
+    redirect::resolve(response.url(), location).map(Some)
 }
 
 /// Parses a session's `Range`: `0-LAST`, optionally with a `bytes=` prefix. `0-0` counts as nothing: the specification

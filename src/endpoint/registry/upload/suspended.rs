@@ -106,11 +106,12 @@ impl SuspendedUpload {
         watch: &Watch,
         error: &RegistryError,
     ) {
-        if matches!(error, RegistryError::Broken(_) | RegistryError::NotHttp(_)) && watch.failure().is_none()
+        if matches!(error.innermost(), RegistryError::Broken(_) | RegistryError::NotHttp(_))
+            && watch.failure().is_none()
         {
             record.resets += 1;
         }
-        if matches!(error, RegistryError::Refused(Refusal { status: 416, .. })) {
+        if error.is_status(&[416]) {
             record.disputed = Some(began_at);
         }
         if retry::is_busy_upload(error) {
@@ -166,9 +167,11 @@ fn may_be_valid(watch: &Watch, error: &RegistryError) -> bool {
         return !matches!(failure.cause, Cause::Mismatch(_));
     }
     match error {
+        RegistryError::Elsewhere { error, .. } => may_be_valid(watch, error),
         RegistryError::Broken(_)
         | RegistryError::NotHttp(_)
         | RegistryError::Stalled(_)
+        | RegistryError::TooSlow { .. }
         | RegistryError::Unreachable { .. } => true,
         busy if retry::is_busy_upload(busy) => true,
         RegistryError::Refused(Refusal { status, .. }) => {
@@ -180,5 +183,5 @@ fn may_be_valid(watch: &Watch, error: &RegistryError) -> bool {
 
 /// Whether the session no longer exists.
 fn is_gone(error: &RegistryError) -> bool {
-    matches!(error, RegistryError::Refused(refusal) if refusal.has_code("BLOB_UPLOAD_UNKNOWN"))
+    error.refusal().is_some_and(|refusal| refusal.has_code("BLOB_UPLOAD_UNKNOWN"))
 }

@@ -118,3 +118,24 @@ async fn blobs_of_a_failed_image_are_not_left_out() {
     let verified = Mirror::new(["bundle", "verify"]).arg(site.path("d.tar")).run().await;
     assert!(!verified.stderr.contains("is wrong about"), "{verified}");
 }
+
+/// An image without an index names its platform only in its config, which the base has.
+#[tokio::test]
+async fn an_image_without_an_index_whose_config_is_in_the_base_is_exported() {
+    let old = SampleImage::single_platform("a", "amd64");
+    let new = SampleImage { tag: "b".to_owned(), ..old.clone() };
+    let other = SampleImage::multi_platform("c");
+    let site = Site::with(&[&old, &new, &other]).await;
+    let (first, second) = ([site.images[0].clone()], [site.images[1].clone(), site.images[2].clone()]);
+    let (base, delta) = (site.path("base.tar"), site.path("delta.tar"));
+    let platform = ["--platform", "linux/amd64"];
+    export(&first, &base, &platform).run().await.expect_success();
+    let more = [&platform[..], &["--base", base.to_str().unwrap()]].concat();
+    export(&second, &delta, &more).run().await.expect_success();
+    let destination = Scripted::start().await;
+    let to = format!("{}/mirror", destination.address().host_port);
+    for bundle in [&base, &delta] {
+        let import = Mirror::new(["bundle", "import", "--to", &to]).arg(bundle);
+        import.arguments(["--platform", "linux/amd64"]).run().await.expect_success();
+    }
+}

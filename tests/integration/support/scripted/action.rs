@@ -1,10 +1,17 @@
 //! What a script does to a request: other answers, changed answers, broken connections and delays.
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use tokio::sync::watch;
 
-use super::{Answer, End};
+use super::{Answer, End, Recorded};
+
+/// Decides whether to answer a request before its body is read.
+pub type Decision = dyn Fn(&Recorded) -> Option<Answer> + Send + Sync;
 
 /// What happens to a request that a rule names.
 #[derive(Clone)]
@@ -15,6 +22,8 @@ pub enum Action {
     AnswerEarly(Answer),
     /// The registry serves the request; its answer is changed.
     Alter(Arc<dyn Fn(Answer) -> Answer + Send + Sync>),
+    /// Decides for each request: an answer before the body is read, or `None` to let the registry serve it.
+    Decide(Arc<Decision>),
     /// The connection closes before the body is read.
     Close,
     /// The registry serves the request, and the connection closes in place of its answer.
@@ -48,6 +57,27 @@ impl Action {
     /// Changes the registry's own answer.
     pub fn alter(change: impl Fn(Answer) -> Answer + Send + Sync + 'static) -> Self {
         Self::Alter(Arc::new(change))
+    }
+
+    /// Decides for each request whether to answer it before its body is read.
+    pub fn decide(choose: impl Fn(&Recorded) -> Option<Answer> + Send + Sync + 'static) -> Self {
+        Self::Decide(Arc::new(choose))
+    }
+
+    /// Serves this many requests a second and answers all others with this.
+    pub fn limit(per_second: usize, refusal: Answer) -> Self {
+        let served: Mutex<VecDeque<Instant>> = Mutex::default();
+        Self::decide(move |_| {
+            let (mut served, now) = (served.lock().unwrap(), Instant::now());
+            while served.front().is_some_and(|at| now - *at >= Duration::from_secs(1)) {
+                served.pop_front();
+            }
+            if served.len() >= per_second {
+                return Some(refusal.clone());
+            }
+            served.push_back(now);
+            None
+        })
     }
 
     /// Ends the answer's body like this.

@@ -246,6 +246,11 @@ impl Shared {
         let (index, action) = self.record(recorded.clone());
         match &action {
             Some(Action::AnswerEarly(answer)) => return Ok(answer.clone()),
+            Some(Action::Decide(choose)) => {
+                if let Some(answer) = choose(&recorded) {
+                    return Ok(answer);
+                }
+            }
             Some(Action::Close) => return Err(Dropped),
             Some(Action::Stall) => return std::future::pending().await,
             Some(Action::Hold(gate) | Action::HoldThen(gate, _)) => gate.pass().await,

@@ -38,7 +38,12 @@ impl Fixture {
         let registry = Origin::of_registry(&host, Scheme::Http).unwrap();
         let repository = Repository::new(&host, "team/app").unwrap();
         let credentials = credentials(Credentials::new(&Environment::default()), &registry);
-        Self { server, registry, repository, authenticator: Authenticator::new(credentials, clients()) }
+        Self {
+            server,
+            registry,
+            repository,
+            authenticator: Authenticator::new(credentials, clients(), Arc::default()),
+        }
     }
 
     async fn with_password(answer: impl Fn(&Seen) -> Response<Full<Bytes>> + Send + Sync + 'static) -> Self {

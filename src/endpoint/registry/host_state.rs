@@ -1,0 +1,206 @@
+//! What all requests to one host share, whatever they are for: the pauses that it asks for, and whether it can be
+//! reached at all.
+//!
+//! A [`HostState`] belongs to an origin, not to a side or a purpose: registries, token servers and the hosts behind
+//! redirects have one each, and a host that serves several of these purposes has one for all of them.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    auth::Origin,
+    error::RegistryError,
+    retry::{self, LONGEST_RETRY_AFTER},
+};
+use crate::endpoint::retry::Pause;
+
+/// So many successes in a row shorten the next pause by one step.
+const CALM: u32 = 10;
+/// A host that answered earlier in the run is tried again after this time.
+const VERDICT_OF_A_KNOWN_HOST: Duration = Duration::from_secs(10);
+
+/// The states of all hosts of a run.
+#[derive(Debug, Default)]
+pub(super) struct HostStates(Mutex<HashMap<Origin, Arc<HostState>>>);
+
+impl HostStates {
+    /// The state of a host.
+    pub(super) fn of(&self, origin: &Origin) -> Arc<HostState> {
+        Arc::clone(lock(&self.0).entry(origin.clone()).or_default())
+    }
+}
+
+/// The state of one host.
+#[derive(Debug, Default)]
+pub(super) struct HostState {
+    answers: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// The end of the current pause.
+    not_before: Option<Instant>,
+    /// How often the host throttled requests, less the calm periods since. Decides the length of the next pause.
+    throttles: u32,
+    /// Successes since the last change of `throttles`.
+    calm: u32,
+    /// Why no request is sent any more, and until when.
+    verdict: Option<(RegistryError, Option<Instant>)>,
+}
+
+impl HostState {
+    /// Waits until the current pause is over.
+    pub(super) async fn ready(&self) {
+        loop {
+            let until = lock(&self.inner).not_before;
+            match until {
+                Some(until) if until > Instant::now() => tokio::time::sleep_until(until).await,
+                _ => return,
+            }
+        }
+    }
+
+    /// Why no request should be sent: another request has found out that the host cannot be reached, or the host wants
+    /// to be left alone for longer than a run waits.
+    pub(super) fn verdict(&self) -> Option<RegistryError> {
+        let inner = lock(&self.inner);
+        let (error, until) = inner.verdict.as_ref()?;
+        until.is_none_or(|until| Instant::now() < until).then(|| error.clone())
+    }
+
+    /// The number of successful requests.
+    pub(super) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    /// Records a successful request.
+    pub(super) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+        let mut inner = lock(&self.inner);
+        if inner.throttles == 0 {
+            return;
+        }
+        inner.calm += 1;
+        if inner.calm >= CALM {
+            inner.throttles -= 1;
+            inner.calm = 0;
+        }
+    }
+
+    /// Records a failed request. A throttled request pauses all requests: for the time that the host asks for, or else
+    /// longer each time.
+    pub(super) fn failed(&self, error: &RegistryError) {
+        let now = Instant::now();
+        if let Some(asked) = retry::too_long_a_pause(error) {
+            lock(&self.inner).verdict = Some((error.clone(), Some(now + asked)));
+            return;
+        }
+        let asked = retry::asked_for(error);
+        if asked.is_none() && !retry::is_throttled(error) {
+            return;
+        }
+        let mut inner = lock(&self.inner);
+        // Requests that were in flight when the pause began were refused for the same reason.
+        let is_new = inner.not_before.is_none_or(|until| until <= now);
+        if is_new {
+            inner.throttles += 1;
+            inner.calm = 0;
+        }
+        let grown = if is_new { Pause::Backoff.duration(inner.throttles) } else { Duration::ZERO };
+        let until = now + asked.unwrap_or_default().max(grown).min(LONGEST_RETRY_AFTER);
+        inner.not_before = Some(inner.not_before.map_or(until, |earlier| earlier.max(until)));
+    }
+
+    /// Records that a request gave up. If no connection could be established, other requests need not find that out
+    /// again.
+    pub(super) fn gave_up(&self, error: &RegistryError) {
+        if matches!(error, RegistryError::Unreachable { .. } | RegistryError::ProxyRefused(_)) {
+            let until = (self.answers() > 0).then(|| Instant::now() + VERDICT_OF_A_KNOWN_HOST);
+            lock(&self.inner).verdict = Some((error.clone(), until));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::endpoint::registry::error::{ConnectionProblem, Refusal};
+
+    fn throttled(status: u16, retry_after: Option<Duration>) -> RegistryError {
+        RegistryError::Refused(Refusal { status, retry_after, ..Refusal::default() })
+    }
+
+    /// The time that `ready` waits, on a clock that moves by itself.
+    async fn pause_of(state: &HostState) -> Duration {
+        let before = Instant::now();
+        state.ready().await;
+        before.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_while_the_host_throttles_and_shrink_when_it_is_calm() {
+        let state = HostState::default();
+        let mut pauses = Vec::new();
+        for _ in 0..6 {
+            // A burst of refusals counts once.
+            for _ in 0..20 {
+                state.failed(&throttled(429, None));
+            }
+            pauses.push(pause_of(&state).await);
+        }
+        assert!(pauses.is_sorted(), "{pauses:?}");
+        assert!(pauses[0] <= Duration::from_millis(250) && pauses[5] >= Duration::from_secs(3), "{pauses:?}");
+        for _ in 0..CALM * 6 {
+            state.answered();
+        }
+        state.failed(&throttled(503, None));
+        assert!(pause_of(&state).await <= Duration::from_millis(250), "it was calm");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_pause_becomes_a_verdict_until_it_is_over() {
+        let state = HostState::default();
+        let limit = LONGEST_RETRY_AFTER;
+        state.failed(&throttled(429, Some(limit)));
+        assert!(state.verdict().is_none());
+        assert!(pause_of(&state).await >= limit);
+        let longer = limit + Duration::from_secs(1);
+        state.failed(&throttled(503, Some(longer)));
+        assert!(state.ready().now_or_never().is_some(), "no request waits for it");
+        assert!(state.verdict().is_some());
+        tokio::time::advance(longer).await;
+        assert!(state.verdict().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unreachable_host_is_tried_again_only_if_it_answered_before() {
+        let unreachable =
+            RegistryError::Unreachable { problem: ConnectionProblem::Other, reason: "no route".to_owned() };
+        let (never, before) = (HostState::default(), HostState::default());
+        before.answered();
+        for state in [&never, &before] {
+            state.gave_up(&RegistryError::Broken("reset".to_owned()));
+            assert!(state.verdict().is_none());
+            state.gave_up(&unreachable);
+            assert!(state.verdict().is_some());
+        }
+        tokio::time::advance(VERDICT_OF_A_KNOWN_HOST).await;
+        assert!(never.verdict().is_some());
+        assert!(before.verdict().is_none());
+    }
+}

@@ -1,0 +1,106 @@
+//! Token servers that are overloaded, unreachable or not token servers at all: they are treated as registries are.
+
+use std::time::{Duration, SystemTime};
+
+use super::{TOKEN, challenge, inspect, registry, run, token, token_registry};
+use crate::support::{
+    images::SampleImage,
+    process::Mirror,
+    registry::Registry,
+    scripted::{Action, Answer},
+};
+
+#[tokio::test]
+async fn an_overloaded_token_server_is_waited_for() {
+    for refusal in [
+        Answer::status(429),
+        Answer::error(503, "UNAVAILABLE"),
+        Answer::error(400, "ThrottlingException"),
+        Answer::error(429, "TOOMANYREQUESTS").header("retry-after", "1"),
+        Answer::status(502),
+    ] {
+        let registry = token_registry().await;
+        registry.on("GET", "/token").first(3).answer(refusal.clone());
+        let _ = run(inspect(&registry), 0).await;
+        assert_eq!(registry.count("GET", "/token"), 4, "{refusal:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_server_that_is_down_is_not_a_refused_login() {
+    for (status, expected) in [(503, "503 Service Unavailable"), (429, "429 Too Many Requests")] {
+        let registry = token_registry().await;
+        registry.on("GET", "/token").answer(Answer::status(status));
+        let outcome = run(inspect(&registry), 1).await;
+        let expected = format!("/token answered {expected}, tried 5 times in ");
+        assert!(outcome.stderr.contains(&expected), "{outcome}");
+        assert!(!outcome.stderr.contains("refused") && !outcome.stderr.contains("denied"), "{outcome}");
+        assert_eq!(registry.count("GET", "/token"), 5);
+    }
+}
+
+#[tokio::test]
+async fn a_token_server_that_asks_for_a_long_pause_fails_at_once() {
+    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(2 * 3600 + 60));
+    for (retry_after, expected) in [("1800", "it asks to wait 30 min"), (&date, "it asks to wait 2 h ")] {
+        let registry = token_registry().await;
+        let answer = Answer::status(429).header("retry-after", retry_after);
+        registry.on("GET", "/token").answer(answer);
+        let outcome = run(inspect(&registry), 1).await;
+        assert!(outcome.stderr.contains(expected), "{outcome}");
+        assert_eq!(registry.count("GET", "/token"), 1);
+    }
+}
+
+#[tokio::test]
+async fn thirty_repositories_get_their_tokens_from_a_limited_server() {
+    let (source, mirror) = (token_registry().await, Registry::start().await);
+    let image = SampleImage::single_platform("1", "amd64");
+    let to = &mirror.address().host_port;
+    let mut sync = Mirror::new(["sync", "--platform", "linux/amd64", "--naming", "full", "--to", to])
+        .env("DOCKER_AUTH_CONFIG", super::config(&source.address().host_port).to_string());
+    // The limit concerns requests that are served; the answer is the token.
+    source.on("GET", "/token").then(Action::decide({
+        let limit = std::sync::Mutex::new(Vec::new());
+        move |_| {
+            let (mut served, now) = (limit.lock().unwrap(), std::time::Instant::now());
+            served.retain(|at| now.duration_since(*at) < Duration::from_secs(1));
+            if served.len() >= 10 {
+                return Some(Answer::status(429));
+            }
+            served.push(now);
+            Some(token())
+        }
+    }));
+    for number in 0..30 {
+        let repository = format!("team/app{number}");
+        source.with_store(|store| store.insert(&repository, &image));
+        sync = sync.arg(source.address().image(&repository, "1"));
+    }
+    let _ = run(sync, 0).await;
+    let asked = source.count("GET", "/token");
+    assert!((31..300).contains(&asked), "{asked} requests for 30 tokens");
+}
+
+#[tokio::test]
+async fn an_unreachable_token_server_is_named() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let registry = registry().await;
+    registry.demand(&format!("Bearer realm=\"http://{closed}/token\",service=\"x\""), &[TOKEN]);
+    let outcome = run(inspect(&registry), 1).await;
+    assert!(outcome.stderr.contains(&format!("cannot get a token from http://{closed}/token")), "{outcome}");
+    assert!(outcome.stderr.contains(&format!("check the name and port of {closed}")), "{outcome}");
+}
+
+#[tokio::test]
+async fn a_web_page_instead_of_a_token_is_named_as_one() {
+    for content_type in ["text/html", "application/json"] {
+        let registry = registry().await;
+        registry.demand(&challenge(&registry), &[TOKEN]);
+        let page = Answer::status(200).header("content-type", content_type).body("<html>Sign in</html>");
+        registry.on("GET", "/token").answer(page);
+        let outcome = run(inspect(&registry), 1).await;
+        assert!(outcome.stderr.contains("answered with a web page, not with a token"), "{outcome}");
+        assert!(outcome.stderr.contains("captive portal"), "{outcome}");
+    }
+}
