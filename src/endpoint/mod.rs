@@ -21,6 +21,7 @@ use std::future::Future;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
+pub(crate) use self::error::without_attempts;
 pub use self::{
     body::{OnProgress, Snapshot, Start, VerifiedBody},
     cause::{Cause, EndpointError, Meaning},

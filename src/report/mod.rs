@@ -15,6 +15,7 @@ mod document;
 mod json;
 pub(crate) mod print;
 mod progress;
+mod same_cause;
 #[cfg(test)]
 mod samples;
 mod short_names;

@@ -62,7 +62,7 @@ impl EventLines {
         match event {
             Event::Planned { image, blobs, bytes } if !self.bars && *bytes > 0 => Some(format!(
                 "{}: started, {}, {}",
-                progress.name_of(&image.source),
+                progress.name_of_copy(&image.source, &image.destination()),
                 units::counted(*blobs, "blob"),
                 units::bytes(*bytes)
             )),
@@ -103,7 +103,7 @@ impl EventLines {
 
 /// Lines that only `-v` shows.
 fn detail(event: &Event, progress: &Progress) -> Option<String> {
-    let name = |image: &Mapping| progress.name_of(&image.source);
+    let name = |image: &Mapping| progress.name_of_copy(&image.source, &image.destination());
     Some(match event {
         Event::Resolved { image, digest, platforms } => {
             let platforms: Vec<String> = platforms.iter().map(ToString::to_string).collect();

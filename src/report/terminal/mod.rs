@@ -1,6 +1,7 @@
 //! Renders documents for people: tables, lists and summaries. Failures follow the result, in full.
 
 mod columns;
+mod differences;
 mod doctor;
 mod failures;
 mod images;
