@@ -147,6 +147,14 @@ fn clean(text: &str) -> String {
     escape(&hide_logins(text))
 }
 
+/// The system's error, without the name of a temporary file that the user does not know.
+pub(crate) fn without_temporary_name(error: std::io::Error) -> std::io::Error {
+    let system = std::error::Error::source(&error)
+        .and_then(|source| source.downcast_ref::<std::io::Error>())
+        .and_then(std::io::Error::raw_os_error);
+    system.map_or(error, std::io::Error::from_raw_os_error)
+}
+
 /// Escapes control characters, so that no registry, chart or helper controls the terminal.
 /// Line breaks stay: helm's messages have several lines.
 #[must_use]
@@ -173,6 +181,17 @@ mod tests {
         assert_eq!(exit_code_of([]), 0);
         assert_eq!(exit_code_of([Kind::Authentication, Kind::Authentication]), 4);
         assert_eq!(exit_code_of([Kind::Authentication, Kind::Integrity]), 1);
+    }
+
+    #[test]
+    fn a_temporary_name_is_not_shown() {
+        let error = tempfile::Builder::new().prefix("secret-name").tempfile_in("/none/such").unwrap_err();
+        assert!(error.to_string().contains("secret-name"), "the library names the file: {error}");
+        let error = without_temporary_name(error);
+        assert!(!error.to_string().contains("secret-name"), "{error}");
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        let other = without_temporary_name(std::io::Error::other("x"));
+        assert_eq!(other.to_string(), "x");
     }
 
     #[test]

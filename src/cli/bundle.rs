@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, builder::BoolishValueParser};
 
 use super::{
-    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, choice,
+    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, choice, examples,
     shared::{CHECK_LEVELS, FORMATS},
     variable,
 };
@@ -31,8 +31,22 @@ pub(crate) enum Bundle {
 
 /// `thoras-mirror bundle export`
 #[derive(Debug, Args)]
+#[command(next_help_heading = "The bundle", after_long_help = examples::EXPORT)]
 pub(crate) struct Export {
-    /// The bundle to write; - is standard output
+    /// Which images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
+    /// How images will be named where the bundle is imported.
+    #[command(flatten)]
+    pub naming: NamingArgs,
+
+    /// Which platforms every image must have.
+    #[command(flatten)]
+    pub platforms: PlatformArgs,
+
+    /// The bundle to write; - is standard output (in every other command, -o is the output format: here that is
+    /// --format)
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
 
@@ -42,7 +56,7 @@ pub(crate) struct Export {
 
     /// Leave out blobs that this lock or bundle already has; the far side must have imported it. Only
     /// thoras-mirror can read such a bundle
-    #[arg(long, value_name = "LOCK|BUNDLE")]
+    #[arg(hide_short_help = true, long, value_name = "LOCK|BUNDLE")]
     pub base: Option<PathBuf>,
 
     /// Include the packaged chart
@@ -50,7 +64,7 @@ pub(crate) struct Export {
     pub with_chart: bool,
 
     /// Include foreign layers, from the source or from the URLs in their manifests
-    #[arg(long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
+    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
     pub foreign_layers: bool,
 
     /// If images fail, write the bundle without them
@@ -62,86 +76,30 @@ pub(crate) struct Export {
     pub lock: Option<PathBuf>,
 
     /// Copy at most this many blobs at once [default: adaptive, at most 16]
-    #[arg(long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
+    #[arg(hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
     pub jobs: Option<u16>,
 
-    /// Output format
+    /// Output format: -o in every other command
     #[arg(long, value_parser = choice(FORMATS), default_value_t = Format::Table)]
     pub format: Format,
-
-    /// Which images.
-    #[command(flatten)]
-    pub selection: SelectionArgs,
-
-    /// How images will be named where the bundle is imported.
-    #[command(flatten)]
-    pub naming: NamingArgs,
 
     /// How to connect to registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
-
-    /// Which platforms every image must have.
-    #[command(flatten)]
-    pub platforms: PlatformArgs,
 }
 
 /// `thoras-mirror bundle import`
 #[derive(Debug, Args)]
+#[command(next_help_heading = "How to import", after_long_help = examples::IMPORT)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub(crate) struct Import {
     /// The bundle: an archive, its volumes or their index, or an OCI layout folder; - is standard input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
-    /// Refuse a bundle with a different id
-    #[arg(long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
-    pub expect: Option<Digest>,
-
-    /// Name an image that has no name in the bundle; if there are several, LABEL selects one by its tag or digest
-    /// (repeatable)
-    #[arg(long = "as", value_name = "[LABEL=]NAME:TAG")]
-    pub names: Vec<String>,
-
-    /// If parts of the bundle are missing or damaged, import the images that are complete
-    #[arg(long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
-    pub keep_going: bool,
-
-    /// Show what would be copied, without copying anything
-    #[arg(long)]
-    pub dry_run: bool,
-
-    /// What to check at the destination, before and after copying
-    #[arg(long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
-    pub check: CheckLevel,
-
-    /// The lock file to write; verify reads it
-    #[arg(long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
-    pub lock: PathBuf,
-
-    /// Fail an image whose tag points to another digest at the destination, instead of moving the tag
-    #[arg(long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
-    pub no_overwrite: bool,
-
-    /// Copy at most this many blobs at once [default: adaptive, at most 16]
-    #[arg(long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
-    pub jobs: Option<u16>,
-
-    /// Start no more images after the first failure
-    #[arg(long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new(), conflicts_with = "keep_going")]
-    pub fail_fast: bool,
-
-    /// Output format
-    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
-    pub output: Format,
-
     /// Where to.
     #[command(flatten)]
     pub destination: DestinationArgs,
-
-    /// How to connect to registries.
-    #[command(flatten)]
-    pub registries: RegistryArgs,
 
     /// A platform that every image must have (repeatable) [default: as in the bundle's lock, else linux/amd64 and
     /// linux/arm64]
@@ -164,10 +122,56 @@ pub(crate) struct Import {
         help_heading = "Platforms"
     )]
     pub allow_missing_platform: Vec<Waiver>,
+
+    /// Show what would be copied, without copying anything
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// The lock file to write; verify reads it
+    #[arg(long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
+    pub lock: PathBuf,
+
+    /// Refuse a bundle with a different id
+    #[arg(long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
+    pub expect: Option<Digest>,
+
+    /// Name an image that has no name in the bundle; if there are several, LABEL selects one by its tag or digest
+    /// (repeatable)
+    #[arg(long = "as", value_name = "[LABEL=]NAME:TAG")]
+    pub names: Vec<String>,
+
+    /// If parts of the bundle are missing or damaged, import the images that are complete
+    #[arg(long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
+    pub keep_going: bool,
+
+    /// What to check at the destination, before and after copying
+    #[arg(hide_short_help = true, long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
+    pub check: CheckLevel,
+
+    /// Fail an image whose tag points to another digest at the destination, instead of moving the tag
+    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
+    pub no_overwrite: bool,
+
+    /// Copy at most this many blobs at once [default: adaptive, at most 16]
+    #[arg(hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
+    pub jobs: Option<u16>,
+
+    /// Start no more images after the first failure
+    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new(), conflicts_with = "keep_going")]
+    pub fail_fast: bool,
+
+    /// Output format
+    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    pub output: Format,
+
+    /// How to connect to registries.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
 }
 
 /// `thoras-mirror bundle verify`
 #[derive(Debug, Args)]
+#[command(next_help_heading = "What to check", after_long_help = examples::BUNDLE_VERIFY)]
 pub(crate) struct BundleVerify {
     /// The bundle: an archive, its volumes in any order, or an OCI layout folder
     #[arg(value_name = "PATH", required = true)]
@@ -197,6 +201,7 @@ pub(crate) struct BundleVerify {
 
 /// `thoras-mirror bundle inspect`
 #[derive(Debug, Args)]
+#[command(next_help_heading = "What to show", after_long_help = examples::BUNDLE_INSPECT)]
 pub(crate) struct BundleInspect {
     /// The bundle: an archive, its volumes in any order, or an OCI layout folder
     #[arg(value_name = "PATH", required = true)]

@@ -6,6 +6,7 @@ use clap::{Args, builder::BoolishValueParser};
 
 use super::{
     DEFAULT_LOCK, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, choice,
+    examples,
     shared::{CHECK_LEVELS, FORMATS, NAMINGS, parse_source_prefix},
     variable,
 };
@@ -29,7 +30,12 @@ const LEVELS: &[(Level, &str)] = &[
 
 /// `thoras-mirror images`
 #[derive(Debug, Args)]
+#[command(next_help_heading = "What to show", after_long_help = examples::IMAGES)]
 pub(crate) struct Images {
+    /// Which images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
     /// Show where each image was found
     #[arg(long)]
     pub why: bool,
@@ -37,23 +43,28 @@ pub(crate) struct Images {
     /// Output format
     #[arg(long, short, value_parser = choice(IMAGES_FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::List)]
     pub output: Format,
-
-    /// Which images.
-    #[command(flatten)]
-    pub selection: SelectionArgs,
 }
 
 /// `thoras-mirror sync`
 #[derive(Debug, Args)]
+#[command(next_help_heading = "How to copy", after_long_help = examples::SYNC)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub(crate) struct Sync {
+    /// Which images.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
+    /// Where to.
+    #[command(flatten)]
+    pub destination: DestinationArgs,
+
+    /// Which platforms every image must have.
+    #[command(flatten)]
+    pub platforms: PlatformArgs,
+
     /// Show what would be copied, without copying anything
     #[arg(long)]
     pub dry_run: bool,
-
-    /// What to check at the destination, before and after copying
-    #[arg(long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
-    pub check: CheckLevel,
 
     /// Copy exactly the digests in the lock, under the names it records
     #[arg(long, conflicts_with_all = ["rendered", "images", "image", "include", "exclude"])]
@@ -67,46 +78,43 @@ pub(crate) struct Sync {
     #[arg(long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
     pub lock: PathBuf,
 
+    /// What to check at the destination, before and after copying
+    #[arg(hide_short_help = true, long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
+    pub check: CheckLevel,
+
     /// Also copy foreign layers, from the source or from the URLs in their manifests
-    #[arg(long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
+    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
     pub foreign_layers: bool,
 
     /// Fail an image whose tag points to another digest at the destination, instead of moving the tag
-    #[arg(long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
+    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
     pub no_overwrite: bool,
 
     /// Copy at most this many blobs at once [default: adaptive, at most 16]
-    #[arg(long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
+    #[arg(hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
     pub jobs: Option<u16>,
 
     /// Start no more images after the first failure
-    #[arg(long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new())]
+    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new())]
     pub fail_fast: bool,
 
     /// Output format
     #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
 
-    /// Which images.
-    #[command(flatten)]
-    pub selection: SelectionArgs,
-
-    /// Where to.
-    #[command(flatten)]
-    pub destination: DestinationArgs,
-
     /// How to connect to registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
-
-    /// Which platforms every image must have.
-    #[command(flatten)]
-    pub platforms: PlatformArgs,
 }
 
 /// `thoras-mirror verify`
 #[derive(Debug, Args)]
+#[command(next_help_heading = "What to check", after_long_help = examples::VERIFY)]
 pub(crate) struct Verify {
+    /// Which images, with `--to`.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
     /// Compare this mirror with the source instead of a lock
     ///
     /// The source decides which digest each tag should have; --level bytes also reads the manifests there.
@@ -115,6 +123,18 @@ pub(crate) struct Verify {
     // `request` reads the variables of this flag and of `lock`: if clap read them, they would conflict like flags.
     #[arg(long, value_name = "REGISTRY/PATH", verbatim_doc_comment)]
     pub to: Option<String>,
+
+    /// How images are named at the destination.
+    #[command(flatten)]
+    pub naming: NamingArgs,
+
+    /// How to log in there.
+    #[command(flatten)]
+    pub login: LoginArgs,
+
+    /// Which platforms every image must have.
+    #[command(flatten)]
+    pub platforms: PlatformArgs,
 
     /// How thoroughly to check; each level includes the previous ones
     #[arg(long, value_parser = choice(LEVELS), default_value_t = Level::Blobs, env = "THORAS_MIRROR_LEVEL")]
@@ -127,36 +147,21 @@ pub(crate) struct Verify {
     pub lock: Option<PathBuf>,
 
     /// With --to, also require foreign layers (a lock records whether they were copied)
-    #[arg(long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
+    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
     pub foreign_layers: bool,
 
     /// Output format
     #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
 
-    /// Which images, with `--to`.
-    #[command(flatten)]
-    pub selection: SelectionArgs,
-
-    /// How images are named at the destination.
-    #[command(flatten)]
-    pub naming: NamingArgs,
-
-    /// How to log in there.
-    #[command(flatten)]
-    pub login: LoginArgs,
-
     /// How to connect to registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
-
-    /// Which platforms every image must have.
-    #[command(flatten)]
-    pub platforms: PlatformArgs,
 }
 
 /// `thoras-mirror inspect`
 #[derive(Debug, Args)]
+#[command(next_help_heading = "What to show", after_long_help = examples::INSPECT)]
 pub(crate) struct Inspect {
     /// The images to show
     #[arg(value_name = "IMAGE", required = true)]
@@ -177,6 +182,7 @@ pub(crate) struct Inspect {
 
 /// `thoras-mirror doctor`
 #[derive(Debug, Args)]
+#[command(next_help_heading = "What to check", after_long_help = examples::DOCTOR)]
 pub(crate) struct Doctor {
     /// Which images.
     #[command(flatten)]
@@ -195,7 +201,7 @@ pub(crate) struct Doctor {
     pub lock: PathBuf,
 
     /// Give up on a check after this many seconds (at least 60 for rendering a chart)
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(hide_short_help = true, long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     pub timeout: u16,
 
     /// Output format
@@ -205,6 +211,7 @@ pub(crate) struct Doctor {
 
 /// `thoras-mirror serve`
 #[derive(Debug, Args)]
+#[command(next_help_heading = "How to serve", after_long_help = examples::SERVE)]
 pub(crate) struct Serve {
     /// A folder to push to and pull from, created if it does not exist; or, read-only, a bundle or OCI layout: a tar,
     /// a folder, or volumes (one volume or the index is enough if the others are in the same folder)
@@ -220,7 +227,7 @@ pub(crate) struct Serve {
     pub naming: Option<Naming>,
 
     /// The prefix that relative naming removes [default: the vendor's, else the prefix that all images share]
-    #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX", value_parser = parse_source_prefix)]
+    #[arg(hide_short_help = true, long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX", value_parser = parse_source_prefix)]
     pub source_prefix: Option<String>,
 
     /// Refuse pushes and deletions
@@ -228,15 +235,15 @@ pub(crate) struct Serve {
     pub read_only: bool,
 
     /// Write the access log to this file instead of stderr; SIGHUP reopens it
-    #[arg(long, value_name = "FILE")]
+    #[arg(hide_short_help = true, long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
 
     /// Serve at most this many connections at once; further connections wait
-    #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(hide_short_help = true, long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
     /// Refuse blobs larger than this [default: no limit]
-    #[arg(long, value_name = "BYTES")]
+    #[arg(hide_short_help = true, long, value_name = "BYTES")]
     pub max_blob_bytes: Option<u64>,
 
     /// TLS and users.

@@ -68,7 +68,7 @@ impl Error {
     /// Whether and how to retry the transfer of the blob. `None` after the maximum number of attempts.
     #[must_use]
     pub(crate) fn retry(&self) -> Option<Retry> {
-        self.cause.retry().filter(|_| self.attempts < retry::ATTEMPTS)
+        self.cause.retry().filter(|_| self.attempts < retry::attempts().max(2))
     }
 
     /// Whether the repository at the destination must be created first.

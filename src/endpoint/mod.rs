@@ -21,7 +21,6 @@ use std::future::Future;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-pub(crate) use self::error::without_attempts;
 pub use self::{
     body::{OnProgress, Snapshot, Start, VerifiedBody},
     cause::{Cause, EndpointError, Meaning},
@@ -29,6 +28,7 @@ pub use self::{
     location::{Location, Operation},
     retry::Retry,
 };
+pub(crate) use self::{error::without_attempts, retry::set_retries};
 use crate::{
     oci::{Descriptor, Digest, RawManifest, Repository, Target},
     problem::Side,

@@ -176,7 +176,10 @@ pub enum EnumerateError {
         input: String,
     },
     /// The filters match no image.
-    #[error("--include/--exclude match none of the {found} images")]
+    #[error("--include/--exclude {}", match .found {
+        1 => "leave out the only image".to_owned(),
+        found => format!("match none of the {found} images"),
+    })]
     FilteredOut {
         /// How many images there were before the filters.
         found: usize,

@@ -9,6 +9,7 @@ use std::{
 use tempfile::NamedTempFile;
 
 use super::{error::LockError, model::Lock, parse};
+use crate::error::without_temporary_name;
 
 /// The largest lock that is read, in bytes.
 const LARGEST: u64 = 256 * 1024 * 1024;
@@ -53,14 +54,17 @@ impl LockFile {
     /// Creates the temporary file, and removes those of killed runs. Refuses to replace a file that is not a lock,
     /// unless it is empty.
     pub(crate) fn prepare(path: &Path) -> Result<Self, LockError> {
-        let unwritable = |error| LockError::Unwritable(path.to_owned(), error);
         check_replaceable(path)?;
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
         remove_abandoned(folder);
-        let beside = create_in(folder).map_err(unwritable)?;
+        let beside = create_in(folder).map_err(|error| LockError::Folder {
+            path: path.to_owned(),
+            folder: folder.to_owned(),
+            source: without_temporary_name(error),
+        })?;
         Ok(Self { path: path.to_owned(), beside })
     }
 
@@ -174,8 +178,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for path in [folder.path().join("none/a.lock"), folder.path().to_owned(), "/dev/null".into()] {
             let error = LockFile::prepare(&path).unwrap_err();
-            assert!(matches!(error, LockError::Unwritable(..)), "{error:?}");
+            assert!(matches!(error, LockError::Unwritable(..) | LockError::Folder { .. }), "{error:?}");
         }
+    }
+
+    #[test]
+    fn an_unwritable_folder_is_named_and_the_temporary_file_is_not_bug() {
+        // The root user may write everywhere but here.
+        let error = LockFile::prepare(Path::new("/proc/a.lock")).unwrap_err();
+        let failure = error.failure();
+        let text = format!("{} {:?}", failure.message, failure.causes);
+        assert!(failure.message.contains("/proc/a.lock") && text.contains("/proc"), "{text}");
+        assert!(!text.contains(UNFINISHED), "{text}");
     }
 
     #[test]

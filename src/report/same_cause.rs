@@ -10,7 +10,7 @@ use crate::{
     error::{Failure, Kind},
     oci::Reference,
     outcome::ImageOutcome,
-    problem::Problem,
+    problem::{Problem, Side},
 };
 
 /// Replaces the name of an image.
@@ -44,6 +44,29 @@ impl Cause {
         Self::without(failure, &paths)
     }
 
+    /// Why an image failed or differs; `None` if it did not.
+    pub(super) fn of_outcome(image: &ImageOutcome) -> Option<Self> {
+        let problems = image.problems.iter().map(ToString::to_string);
+        match &image.failure {
+            Some(failure) => {
+                let mut failure = failure.clone();
+                failure.causes.extend(problems);
+                Some(Self::of_image(image, &failure))
+            }
+            None if image.problems.is_empty() => None,
+            None => {
+                let causes = problems.collect();
+                let differs = Failure { causes, ..Failure::new(Kind::Difference, String::new()) };
+                Some(Self::of_image(image, &differs))
+            }
+        }
+    }
+
+    /// Why a request is retried.
+    pub(super) fn of_retry(side: Side, reason: &str) -> Self {
+        Self::of(&Failure::new(Kind::Image, format!("{reason} ({side})")))
+    }
+
     fn without(failure: &Failure, paths: &[&str]) -> Self {
         // Wrong bytes are evidence: their digests stay.
         let is_evidence = failure.kind == Kind::Integrity;
@@ -54,10 +77,10 @@ impl Cause {
             let text = paths.iter().fold(text.to_owned(), |text, path| without_path(&text, path));
             words(&text, |word| without_id(&general_word(word)).into_owned())
         };
-        let side =
-            ["(source)", "(destination)"].into_iter().find(|side| failure.message.contains(side));
+        let side = ["(source)", "(destination)"].into_iter().find(|side| failure.message.contains(side));
         let message = without_attempts(&failure.message);
-        let mut texts: Vec<String> = failure.causes.iter().chain(&failure.hint).map(|text| shared(text)).collect();
+        let mut texts: Vec<String> =
+            failure.causes.iter().chain(&failure.hint).map(|text| shared(text)).collect();
         if failure.causes.is_empty() || is_evidence {
             texts.push(shared(&message));
         } else {
@@ -222,10 +245,14 @@ mod tests {
         let same = |one: &Failure, other: &Failure| Cause::of(one) == Cause::of(other);
         let reason = "the registry answered 500";
         let one = failure("cannot read manifest a.example/x:1 (source)", reason);
-        assert!(same(&one, &failure("cannot read blob a.example/y@sha256:00 (source)", reason)));
+        let blob = format!("cannot read blob a.example/y@sha256:{} (source)", "0".repeat(64));
+        assert!(same(&one, &failure(&blob, reason)));
         assert!(!same(&one, &failure("cannot read manifest b.example/x:1 (source)", reason)));
         assert!(!same(&one, &failure("cannot read manifest a.example/x:1 (destination)", reason)));
-        assert!(!same(&one, &failure("cannot read manifest a.example/x:1 (source)", "the connection was lost")));
+        assert!(!same(
+            &one,
+            &failure("cannot read manifest a.example/x:1 (source)", "the connection was lost")
+        ));
     }
 
     #[test]

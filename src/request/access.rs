@@ -14,10 +14,13 @@ use secrecy::ExposeSecret as _;
 use super::{Login, Password, RegistrySettings, network, registries::LicenseFrom, usage};
 use crate::{
     cli::variable,
-    endpoint::registry::{
-        Connector, Registries,
-        auth::{Credential, CredentialError, Credentials, Environment, License, read_authfile},
-        state_folder,
+    endpoint::{
+        registry::{
+            Connector, Registries,
+            auth::{Credential, CredentialError, Credentials, Environment, License, read_authfile},
+            state_folder,
+        },
+        set_retries,
     },
     error::{Failure, Kind},
     event::EventSink,
@@ -41,6 +44,9 @@ pub(crate) struct Access {
 impl Access {
     /// Reads certificates and the license.
     pub(crate) fn open(settings: &RegistrySettings, events: Arc<dyn EventSink>) -> Result<Self, Failure> {
+        if let Some(retries) = settings.retries {
+            set_retries(retries);
+        }
         let connector = Connector::new(network::settings(settings)?, events);
         Ok(Self {
             connector: connector.with_tuning(network::tuning(settings)),
@@ -74,6 +80,24 @@ impl Access {
         }
         let state = state_folder(|name| env::var_os(name));
         Ok(self.connector.open(Side::Destination, credentials).with_state(state))
+    }
+
+    /// A registry with this credential and no other.
+    pub(crate) async fn with_login(
+        &self,
+        registry: &str,
+        credential: Credential,
+    ) -> Result<Registries, Failure> {
+        let origin = self.connector.origin(Side::Destination, registry).await;
+        let origin = origin.map_err(|error| error.failure())?;
+        let credentials = Credentials::new(&Environment::default());
+        let credentials = credentials.with_explicit(origin, credential, "this login");
+        Ok(self.connector.open(Side::Destination, credentials))
+    }
+
+    /// The timeout of credential helpers, if set.
+    pub(crate) const fn helper_timeout(&self) -> Option<Duration> {
+        self.helper_timeout
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {

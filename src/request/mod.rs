@@ -13,6 +13,7 @@ mod access;
 mod bundle;
 mod copying;
 mod destination;
+mod login;
 mod network;
 mod registries;
 mod repair_command;
@@ -27,6 +28,7 @@ pub(crate) use self::{
     bundle::{BundleInspect, BundleVerify, Export, ExportTo, Import, ImportFrom},
     copying::{CompareWith, Sync, Verify},
     destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms},
+    login::{RemoveLogin, StoreLogin},
     registries::{LicenseFrom, RegistrySettings},
     repair_command::repair,
     selection::{ImagesFrom, LockedChart},
@@ -52,6 +54,8 @@ pub(crate) enum Request {
     BundleInspect(BundleInspect),
     Doctor(Box<Doctor>),
     Serve(Box<Serve>),
+    Login(Box<StoreLogin>),
+    Logout(RemoveLogin),
 }
 
 impl Request {
@@ -65,12 +69,18 @@ impl Request {
             Command::Sync(args) => Self::Sync(Box::new(Sync::new(*args)?)),
             Command::Verify(args) => Self::Verify(Box::new(Verify::new(*args)?)),
             Command::Inspect(args) => Self::Inspect(Inspect::new(args)?),
-            Command::Bundle(Bundle::Export(args)) => Self::Export(Box::new(Export::new(*args)?)),
-            Command::Bundle(Bundle::Import(args)) => Self::Import(Box::new(Import::new(*args)?)),
+            Command::Bundle(Bundle::Export(args)) | Command::Export(args) => {
+                Self::Export(Box::new(Export::new(*args)?))
+            }
+            Command::Bundle(Bundle::Import(args)) | Command::Import(args) => {
+                Self::Import(Box::new(Import::new(*args)?))
+            }
             Command::Bundle(Bundle::Verify(args)) => Self::BundleVerify(BundleVerify::new(*args)?),
             Command::Bundle(Bundle::Inspect(args)) => Self::BundleInspect(BundleInspect::new(*args)?),
             Command::Doctor(args) => Self::Doctor(Box::new(Doctor::new(*args)?)),
             Command::Serve(args) => Self::Serve(Box::new(Serve::new(args)?)),
+            Command::Login(args) => Self::Login(Box::new(StoreLogin::new(args)?)),
+            Command::Logout(args) => Self::Logout(RemoveLogin::new(args)?),
         })
     }
 }

@@ -1,12 +1,12 @@
 //! From the command line to the exit code: starts the runtime, runs the job, presents its outcome.
 //!
-//! [`signals`] end a job, or become commands to a server.
+//! [`signals`] end a job, or become commands to a server. [`password`] asks for a login.
 
+mod password;
 mod signals;
 
 use std::{process::ExitCode, sync::Arc};
 
-use clap::Parser as _;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -15,8 +15,8 @@ use crate::{
     event::EventSink,
     jobs::{self, inspect::Found},
     outcome::{Command, RunOutcome},
-    output::{Format, Verbosity},
-    report::{DoctorDocument, Document, Presentation, Reporter, present, print},
+    output::{Format, LogFormat, Verbosity},
+    report::{DoctorDocument, Document, Presentation, Reporter, log, present, print},
     request::{ExportTo, Request},
 };
 
@@ -26,8 +26,13 @@ const FILE_THREADS: usize = 4;
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::from(match Cli::try_parse() {
-        Ok(cli) => start(cli),
+    ExitCode::from(match cli::parse() {
+        Ok(cli) => {
+            if cli.verbosity.log_format == LogFormat::Json {
+                log::use_json();
+            }
+            start(cli)
+        }
         Err(error) => refuse(&error),
     })
 }
@@ -40,8 +45,20 @@ fn refuse(error: &clap::Error) -> u8 {
         return exit::SUCCESS;
     }
     let text = error.render();
+    if wants_json_log() {
+        log::use_json();
+    }
     print::usage_error(text.to_string(), text.ansi().to_string(), std::env::args().skip(1));
     exit::USAGE
+}
+
+/// Whether a command line that cannot be parsed asks for a JSON log.
+fn wants_json_log() -> bool {
+    let words: Vec<_> = std::env::args_os().collect();
+    let is_json = LogFormat::Json.to_string();
+    let typed = words.iter().any(|word| *word == *format!("--log-format={is_json}"))
+        || words.windows(2).any(|pair| pair[0] == *"--log-format" && pair[1] == *is_json);
+    typed || std::env::var(cli::variable::LOG_FORMAT).is_ok_and(|value| value == is_json)
 }
 
 /// Starts the runtime, runs a command, and returns the exit code.
@@ -67,7 +84,7 @@ fn runtime(command: &cli::Command) -> std::io::Result<Runtime> {
         // Serves many clients.
         cli::Command::Serve(_) => return Builder::new_multi_thread().enable_all().build(),
         // Hashes as fast as the disk delivers.
-        cli::Command::Bundle(Bundle::Export(_)) => Builder::new_multi_thread(),
+        cli::Command::Bundle(Bundle::Export(_)) | cli::Command::Export(_) => Builder::new_multi_thread(),
         // Bound by the network.
         _ => Builder::new_current_thread(),
     };
@@ -92,6 +109,7 @@ async fn run(cli: Cli) -> u8 {
     let shown = match result {
         Ok(End::Document(document)) => present(&document, presentation).map(|()| document.exit_code()),
         Ok(End::Raw(bytes)) => print::raw(&bytes).map(|()| exit::SUCCESS),
+        Ok(End::Text(text)) => print::line(&text).map(|()| exit::SUCCESS),
         Ok(End::Stopped(code)) => Ok(code),
         Err((code, failure)) => return show_failure(command, presentation, failure, code),
     };
@@ -107,6 +125,8 @@ enum End {
     Document(Box<Document>),
     /// With bytes for standard output.
     Raw(bytes::Bytes),
+    /// With a line for standard output.
+    Text(String),
     /// A server was stopped with this exit code.
     Stopped(u8),
 }
@@ -156,6 +176,11 @@ async fn dispatch(request: &Request, reporter: &Arc<Reporter>) -> Result<End, Fa
             let control = signals::control()?;
             End::Stopped(jobs::serve::run(request, events, control).await?)
         }
+        Request::Login(request) => {
+            let login = password::ask(request).await?;
+            End::Text(jobs::login::store(request, login, events).await?)
+        }
+        Request::Logout(request) => End::Text(jobs::login::remove(request).await?),
     })
 }
 
@@ -191,12 +216,18 @@ fn describe(command: &cli::Command, verbosity: Verbosity) -> (Command, Presentat
         cli::Command::Sync(args) => (Command::Sync, args.output),
         cli::Command::Verify(args) => (Command::Verify, args.output),
         cli::Command::Inspect(args) => (Command::Inspect, args.output),
-        cli::Command::Bundle(Bundle::Export(args)) => (Command::BundleExport, args.format),
-        cli::Command::Bundle(Bundle::Import(args)) => (Command::BundleImport, args.output),
+        cli::Command::Bundle(Bundle::Export(args)) | cli::Command::Export(args) => {
+            (Command::BundleExport, args.format)
+        }
+        cli::Command::Bundle(Bundle::Import(args)) | cli::Command::Import(args) => {
+            (Command::BundleImport, args.output)
+        }
         cli::Command::Bundle(Bundle::Verify(args)) => (Command::BundleVerify, args.output),
         cli::Command::Bundle(Bundle::Inspect(args)) => (Command::BundleInspect, args.output),
         cli::Command::Doctor(args) => (Command::Doctor, args.output),
         cli::Command::Serve(_) => (Command::Serve, Format::Table),
+        cli::Command::Login(_) => (Command::Login, Format::Table),
+        cli::Command::Logout(_) => (Command::Logout, Format::Table),
     };
     (command, Presentation::new(format, verbosity))
 }

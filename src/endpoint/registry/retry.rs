@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::error::{Refusal, RegistryError};
 use crate::endpoint::{
     Cause,
-    retry::{ATTEMPTS, DAMAGED_ATTEMPTS, Pause, Retry},
+    retry::{ATTEMPTS, DAMAGED_ATTEMPTS, Pause, Retry, attempts},
 };
 
 /// The maximum number of attempts while an overloaded registry serves other requests.
@@ -71,9 +71,9 @@ pub(super) fn is_temporary(status: u16) -> bool {
 pub(super) fn of_transfer(error: &RegistryError) -> Option<Retry> {
     match remedy(error) {
         Remedy::Nothing => None,
-        Remedy::SameRequest => Some(Retry { pause: pause(error), ..Retry::TRANSIENT }),
+        Remedy::SameRequest => Some(Retry { pause: pause(error), ..Retry::transient() }),
         Remedy::NewUpload(attempts) => Some(Retry { attempts, pause: Pause::None }),
-        Remedy::FreeUpload => Some(Retry::TRANSIENT),
+        Remedy::FreeUpload => Some(Retry::transient()),
     }
 }
 
@@ -156,10 +156,10 @@ impl Attempts {
         if let Some(RegistryError::Refused(Refusal { status: status @ (429 | 503), .. })) = registry {
             // A 429 means that the request was not processed, so even a request with a single attempt is retried.
             if *status == 429 {
-                self.granted = self.granted.max(ATTEMPTS);
+                self.granted = self.granted.max(attempts());
             }
-            if serves_others && self.granted >= ATTEMPTS {
-                self.granted = (self.granted + 1).min(MOST_ATTEMPTS);
+            if serves_others && attempts() >= ATTEMPTS && self.granted >= ATTEMPTS {
+                self.granted = (self.granted + 1).min(MOST_ATTEMPTS.max(self.granted));
             }
         }
         let pause = if cause.is_damage() {

@@ -33,10 +33,10 @@ pub(super) fn texts(images: &[Named<'_>], repair: Option<&Repair>, palette: Pale
 }
 
 fn is_repaired_alike(one: &ImageOutcome, other: &ImageOutcome, repair: Option<&Repair>) -> bool {
-    let command = |image: &ImageOutcome| {
-        repair.map(|repair| repair.command_for(&image.destination).to_owned())
-    };
-    let needs = |image: &ImageOutcome, remedy| image.problems.iter().any(|problem| remedy_of(problem) == remedy);
+    let command =
+        |image: &ImageOutcome| repair.map(|repair| repair.command_for(&image.destination).to_owned());
+    let needs =
+        |image: &ImageOutcome, remedy| image.problems.iter().any(|problem| remedy_of(problem) == remedy);
     command(one) == command(other)
         && Remedy::OF_MIRRORS.into_iter().all(|remedy| needs(one, remedy) == needs(other, remedy))
 }
@@ -152,14 +152,29 @@ mod tests {
             images.iter().zip(1..).map(|(image, number)| (image, format!("img{number}:1"))).collect();
         let texts = texts(&named, Some(&repair()), Palette::plain());
         assert_eq!(texts.len(), 1);
-        assert_snapshot!(texts.join("\n"), @"");
+        assert_snapshot!(texts.join("\n"), @r#"
+        error: 40 images with the same problem
+          images: img1:1, img2:1, img3:1, img4:1, img5:1, img6:1, img7:1, img8:1,
+            img9:1, img10:1, img11:1, img12:1, img13:1, img14:1, img15:1, img16:1,
+            img17:1, img18:1, img19:1, img20:1, img21:1, img22:1, img23:1, img24:1,
+            img25:1, img26:1, img27:1, img28:1, img29:1, img30:1, img31:1, img32:1,
+            img33:1, img34:1, img35:1, img36:1, img37:1, img38:1, img39:1, img40:1
+          the tag does not exist
+            repair: thoras-mirror sync --to registry.example.com/thoras
+        "#);
     }
 
     #[test]
     fn images_with_various_problems_share_the_command() {
-        let problem = |seed: &str| vec![Problem::MissingManifest { digest: samples::digest(seed), platform: None }];
+        let problem =
+            |seed: &str| vec![Problem::MissingManifest { digest: samples::digest(seed), platform: None }];
         let images = [image("a:1", problem("a")), image("b:1", problem("b"))];
         let named = [(&images[0], "a:1".to_owned()), (&images[1], "b:1".to_owned())];
-        assert_snapshot!(texts(&named, Some(&repair()), Palette::plain()).join("\n"), @"");
+        assert_snapshot!(texts(&named, Some(&repair()), Palette::plain()).join("\n"), @r#"
+        error: 2 images differ
+          a:1: manifest sha256:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb is missing
+          b:1: manifest sha256:3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d is missing
+            repair: thoras-mirror sync --to registry.example.com/thoras
+        "#);
     }
 }

@@ -273,7 +273,9 @@ mod tests {
             let source = samples::source(&format!("img{number}:1"));
             let name = source.repository().clone();
             let failure = Failure {
-                causes: vec![format!("https://reg.example.com requires a login to pull {name}; none is configured")],
+                causes: vec![format!(
+                    "https://reg.example.com requires a login to pull {name}; none is configured"
+                )],
                 ..Failure::new(
                     Kind::Authentication,
                     format!("cannot read manifest {source} (source), tried 5 times in {number}.0 s"),
@@ -283,7 +285,16 @@ mod tests {
         };
         let document = run((1..=40).map(failed).collect(), Vec::new());
         let texts = texts(&document, Palette::plain());
-        assert_snapshot!(texts.join("\n").trim_start(), @"");
+        assert_snapshot!(texts.join("\n").trim_start(), @r#"
+        error: 40 images: cannot read manifest us-east4-docker.pkg.dev/IMAGE (source)
+          because https://reg.example.com requires a login to pull us-east4-docker.pkg.dev/IMAGE; none is configured
+          images: img1:1, img2:1, img3:1, img4:1, img5:1, img6:1, img7:1, img8:1,
+            img9:1, img10:1, img11:1, img12:1, img13:1, img14:1, img15:1, img16:1,
+            img17:1, img18:1, img19:1, img20:1, img21:1, img22:1, img23:1, img24:1,
+            img25:1, img26:1, img27:1, img28:1, img29:1, img30:1, img31:1, img32:1,
+            img33:1, img34:1, img35:1, img36:1, img37:1, img38:1, img39:1, img40:1
+        hint: log in
+        "#);
         assert_eq!(texts.len(), 1);
     }
 
@@ -294,6 +305,10 @@ mod tests {
             ..Failure::new(Kind::Image, format!("cannot read manifest quay.io/a/{name} (source)"))
         };
         let failures = ["b:1", "c:1", "d:1", "e:1"].map(failure);
-        assert_snapshot!(other_texts(&failures, Palette::plain()).join("\n"), @"");
+        assert_snapshot!(other_texts(&failures, Palette::plain()).join("\n"), @r#"
+        error: 4 images: cannot read manifest quay.io/IMAGE (source)
+          because it does not exist
+          images: quay.io/a/b:1, quay.io/a/c:1, quay.io/a/d:1, quay.io/a/e:1
+        "#);
     }
 }

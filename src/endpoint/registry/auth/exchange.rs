@@ -14,6 +14,7 @@ use super::{
     error::AuthError,
     origin::redacted,
 };
+use crate::endpoint::retry::attempts;
 
 /// The longest token answer that is read.
 pub(super) const LONGEST_BODY: usize = 128 * 1024;
@@ -72,7 +73,7 @@ async fn send_once(client: &Client, request: Request) -> Result<Answer, reqwest:
 
 /// The pause before a retry; `None` when a retry does not help.
 fn pause_before_retry(outcome: &Result<Answer, reqwest::Error>, attempt: u32) -> Option<Duration> {
-    if attempt >= ATTEMPTS {
+    if attempt >= ATTEMPTS.min(attempts()) {
         return None;
     }
     let usual = FIRST_PAUSE * 2_u32.pow(attempt - 1);

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     endpoint::{
         Error, Meaning, Operation,
-        retry::{ATTEMPTS, Pause},
+        retry::{Pause, attempts},
     },
     error::escape,
     oci::{RawManifest, Repository, Target},
@@ -112,6 +112,6 @@ fn put_call<'a>(
         url,
         headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]),
         body: Some(manifest.bytes().clone()),
-        attempts: ATTEMPTS,
+        attempts: attempts(),
     })
 }

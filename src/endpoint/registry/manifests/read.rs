@@ -21,7 +21,7 @@ use super::{
     name, url,
 };
 use crate::{
-    endpoint::{Cause, Error, Operation, retry::ATTEMPTS},
+    endpoint::{Cause, Error, Operation, retry::attempts},
     event::Event,
     oci::{
         Digest, RawManifest, Repository, Target,
@@ -187,7 +187,7 @@ fn read_call<'a>(
         url,
         headers: HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept()))]),
         body: None,
-        attempts: ATTEMPTS,
+        attempts: attempts(),
     })
 }
 
