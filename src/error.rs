@@ -147,12 +147,11 @@ fn clean(text: &str) -> String {
     escape(&hide_logins(text))
 }
 
-/// The system's error, without the name of a temporary file that the user does not know.
+/// The system's error, without the name of a temporary file, which the user does not know. `tempfile` adds the name in a
+/// type of its own and keeps only the kind.
 pub(crate) fn without_temporary_name(error: std::io::Error) -> std::io::Error {
-    let system = std::error::Error::source(&error)
-        .and_then(|source| source.downcast_ref::<std::io::Error>())
-        .and_then(std::io::Error::raw_os_error);
-    system.map_or(error, std::io::Error::from_raw_os_error)
+    let is_named = error.get_ref().is_some() && error.kind() != std::io::ErrorKind::Other;
+    if is_named { error.kind().into() } else { error }
 }
 
 /// Escapes control characters, so that no registry, chart or helper controls the terminal.

@@ -31,7 +31,7 @@ pub(crate) enum Bundle {
 
 /// `thoras-mirror bundle export`
 #[derive(Debug, Args)]
-#[command(next_help_heading = "The bundle", after_long_help = examples::EXPORT)]
+#[command(after_long_help = examples::EXPORT)]
 pub(crate) struct Export {
     /// Which images.
     #[command(flatten)]
@@ -47,40 +47,40 @@ pub(crate) struct Export {
 
     /// The bundle to write; - is standard output (in every other command, -o is the output format: here that is
     /// --format)
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(help_heading = "The bundle", long, short, value_name = "FILE")]
     pub output: PathBuf,
 
     /// Write volumes of at most this size: a number of bytes, 4GiB, 700MB, dvd or fat32
-    #[arg(long, value_name = "SIZE")]
+    #[arg(help_heading = "The bundle", long, value_name = "SIZE")]
     pub split: Option<String>,
 
     /// Leave out blobs that this lock or bundle already has; the far side must have imported it. Only
     /// thoras-mirror can read such a bundle
-    #[arg(hide_short_help = true, long, value_name = "LOCK|BUNDLE")]
+    #[arg(help_heading = "The bundle", hide_short_help = true, long, value_name = "LOCK|BUNDLE")]
     pub base: Option<PathBuf>,
 
     /// Include the packaged chart
-    #[arg(long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = "The bundle", long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
     pub with_chart: bool,
 
     /// Include foreign layers, from the source or from the URLs in their manifests
-    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = "The bundle", hide_short_help = true, long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
     pub foreign_layers: bool,
 
     /// If images fail, write the bundle without them
-    #[arg(long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = "The bundle", long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
     pub keep_going: bool,
 
     /// Also write the bundle's lock to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = "The bundle", long, value_name = "FILE")]
     pub lock: Option<PathBuf>,
 
     /// Copy at most this many blobs at once [default: adaptive, at most 16]
-    #[arg(hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
+    #[arg(help_heading = "The bundle", hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
     pub jobs: Option<u16>,
 
     /// Output format: -o in every other command
-    #[arg(long, value_parser = choice(FORMATS), default_value_t = Format::Table)]
+    #[arg(help_heading = "The bundle", long, value_parser = choice(FORMATS), default_value_t = Format::Table)]
     pub format: Format,
 
     /// How to connect to registries.
@@ -90,11 +90,11 @@ pub(crate) struct Export {
 
 /// `thoras-mirror bundle import`
 #[derive(Debug, Args)]
-#[command(next_help_heading = "How to import", after_long_help = examples::IMPORT)]
+#[command(after_long_help = examples::IMPORT)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub(crate) struct Import {
     /// The bundle: an archive, its volumes or their index, or an OCI layout folder; - is standard input
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(help_heading = "How to import", value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
     /// Where to.
@@ -105,7 +105,7 @@ pub(crate) struct Import {
     /// linux/arm64]
     #[arg(
         long,
-        value_name = "OS/ARCHITECTURE",
+        value_name = "OS/ARCHITECTURE", value_parser = Platform::parse_typed,
         env = "THORAS_MIRROR_PLATFORM",
         value_delimiter = ',',
         help_heading = "Platforms"
@@ -115,6 +115,7 @@ pub(crate) struct Import {
     /// Accept an image that lacks this platform, or any platform, in addition to what the bundle's lock permits
     /// (repeatable)
     #[arg(
+        hide_short_help = true,
         long,
         value_name = "IMAGE[=PLATFORM]",
         env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM",
@@ -124,44 +125,44 @@ pub(crate) struct Import {
     pub allow_missing_platform: Vec<Waiver>,
 
     /// Show what would be copied, without copying anything
-    #[arg(long)]
+    #[arg(help_heading = "How to import", long)]
     pub dry_run: bool,
 
     /// The lock file to write; verify reads it
-    #[arg(long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
+    #[arg(help_heading = "How to import", long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
     pub lock: PathBuf,
 
     /// Refuse a bundle with a different id
-    #[arg(long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
+    #[arg(help_heading = "How to import", long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
     pub expect: Option<Digest>,
 
     /// Name an image that has no name in the bundle; if there are several, LABEL selects one by its tag or digest
     /// (repeatable)
-    #[arg(long = "as", value_name = "[LABEL=]NAME:TAG")]
+    #[arg(help_heading = "How to import", long = "as", value_name = "[LABEL=]NAME:TAG")]
     pub names: Vec<String>,
 
     /// If parts of the bundle are missing or damaged, import the images that are complete
-    #[arg(long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = "How to import", long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
     pub keep_going: bool,
 
     /// What to check at the destination, before and after copying
-    #[arg(hide_short_help = true, long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
+    #[arg(help_heading = "How to import", hide_short_help = true, long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
     pub check: CheckLevel,
 
     /// Fail an image whose tag points to another digest at the destination, instead of moving the tag
-    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = "How to import", hide_short_help = true, long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
     pub no_overwrite: bool,
 
     /// Copy at most this many blobs at once [default: adaptive, at most 16]
-    #[arg(hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
+    #[arg(help_heading = "How to import", hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
     pub jobs: Option<u16>,
 
     /// Start no more images after the first failure
-    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new(), conflicts_with = "keep_going")]
+    #[arg(help_heading = "How to import", hide_short_help = true, long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new(), conflicts_with = "keep_going")]
     pub fail_fast: bool,
 
     /// Output format
-    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    #[arg(help_heading = "How to import", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
 
     /// How to connect to registries.
@@ -171,22 +172,24 @@ pub(crate) struct Import {
 
 /// `thoras-mirror bundle verify`
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What to check", after_long_help = examples::BUNDLE_VERIFY)]
+#[command(after_long_help = examples::BUNDLE_VERIFY)]
 pub(crate) struct BundleVerify {
     /// The bundle: an archive, its volumes in any order, or an OCI layout folder
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(help_heading = "What to check", value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
     /// Refuse a bundle with a different id
-    #[arg(long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
+    #[arg(help_heading = "What to check", long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
     pub expect: Option<Digest>,
 
     /// A platform that every image must have (repeatable) [default: those of the bundle's lock]
-    #[arg(long, value_name = "OS/ARCHITECTURE", env = "THORAS_MIRROR_PLATFORM", value_delimiter = ',')]
+    #[arg(help_heading = "What to check", long, value_name = "OS/ARCHITECTURE", value_parser = Platform::parse_typed, env = "THORAS_MIRROR_PLATFORM", value_delimiter = ',')]
     pub platform: Vec<Platform>,
 
     /// Accept an image that lacks this platform, or any platform (repeatable)
     #[arg(
+        hide_short_help = true,
+        help_heading = "What to check",
         long,
         value_name = "IMAGE[=PLATFORM]",
         env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM",
@@ -195,19 +198,19 @@ pub(crate) struct BundleVerify {
     pub allow_missing_platform: Vec<Waiver>,
 
     /// Output format
-    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    #[arg(help_heading = "What to check", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
 }
 
 /// `thoras-mirror bundle inspect`
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What to show", after_long_help = examples::BUNDLE_INSPECT)]
+#[command(after_long_help = examples::BUNDLE_INSPECT)]
 pub(crate) struct BundleInspect {
     /// The bundle: an archive, its volumes in any order, or an OCI layout folder
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(help_heading = "What to show", value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
     /// Output format
-    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    #[arg(help_heading = "What to show", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
 }

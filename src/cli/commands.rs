@@ -30,24 +30,24 @@ const LEVELS: &[(Level, &str)] = &[
 
 /// `thoras-mirror images`
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What to show", after_long_help = examples::IMAGES)]
+#[command(after_long_help = examples::IMAGES)]
 pub(crate) struct Images {
     /// Which images.
     #[command(flatten)]
     pub selection: SelectionArgs,
 
     /// Show where each image was found
-    #[arg(long)]
+    #[arg(help_heading = "What to show", long)]
     pub why: bool,
 
     /// Output format
-    #[arg(long, short, value_parser = choice(IMAGES_FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::List)]
+    #[arg(help_heading = "What to show", long, short, value_parser = choice(IMAGES_FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::List)]
     pub output: Format,
 }
 
 /// `thoras-mirror sync`
 #[derive(Debug, Args)]
-#[command(next_help_heading = "How to copy", after_long_help = examples::SYNC)]
+#[command(after_long_help = examples::SYNC)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub(crate) struct Sync {
     /// Which images.
@@ -63,43 +63,43 @@ pub(crate) struct Sync {
     pub platforms: PlatformArgs,
 
     /// Show what would be copied, without copying anything
-    #[arg(long)]
+    #[arg(help_heading = "How to copy", long)]
     pub dry_run: bool,
 
     /// Copy exactly the digests in the lock, under the names it records
-    #[arg(long, conflicts_with_all = ["rendered", "images", "image", "include", "exclude"])]
+    #[arg(help_heading = "How to copy", long, conflicts_with_all = ["rendered", "images", "image", "include", "exclude"])]
     pub locked: bool,
 
     /// Also copy the packaged chart to charts/NAME below --to, for helm install oci://REGISTRY/PATH/charts/NAME
-    #[arg(long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = "How to copy", long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
     pub with_chart: bool,
 
     /// The lock file to write; verify and --locked read it
-    #[arg(long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
+    #[arg(help_heading = "How to copy", long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
     pub lock: PathBuf,
 
     /// What to check at the destination, before and after copying
-    #[arg(hide_short_help = true, long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
+    #[arg(help_heading = "How to copy", hide_short_help = true, long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
     pub check: CheckLevel,
 
     /// Also copy foreign layers, from the source or from the URLs in their manifests
-    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = "How to copy", hide_short_help = true, long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
     pub foreign_layers: bool,
 
     /// Fail an image whose tag points to another digest at the destination, instead of moving the tag
-    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = "How to copy", hide_short_help = true, long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
     pub no_overwrite: bool,
 
     /// Copy at most this many blobs at once [default: adaptive, at most 16]
-    #[arg(hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
+    #[arg(help_heading = "How to copy", hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
     pub jobs: Option<u16>,
 
     /// Start no more images after the first failure
-    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = "How to copy", hide_short_help = true, long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new())]
     pub fail_fast: bool,
 
     /// Output format
-    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    #[arg(help_heading = "How to copy", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
 
     /// How to connect to registries.
@@ -109,7 +109,7 @@ pub(crate) struct Sync {
 
 /// `thoras-mirror verify`
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What to check", after_long_help = examples::VERIFY)]
+#[command(after_long_help = examples::VERIFY)]
 pub(crate) struct Verify {
     /// Which images, with `--to`.
     #[command(flatten)]
@@ -121,7 +121,7 @@ pub(crate) struct Verify {
     ///
     /// [env: THORAS_MIRROR_TO]
     // `request` reads the variables of this flag and of `lock`: if clap read them, they would conflict like flags.
-    #[arg(long, value_name = "REGISTRY/PATH", verbatim_doc_comment)]
+    #[arg(help_heading = "What to check", long, value_name = "REGISTRY/PATH", verbatim_doc_comment)]
     pub to: Option<String>,
 
     /// How images are named at the destination.
@@ -137,21 +137,27 @@ pub(crate) struct Verify {
     pub platforms: PlatformArgs,
 
     /// How thoroughly to check; each level includes the previous ones
-    #[arg(long, value_parser = choice(LEVELS), default_value_t = Level::Blobs, env = "THORAS_MIRROR_LEVEL")]
+    #[arg(help_heading = "What to check", long, value_parser = choice(LEVELS), default_value_t = Level::Blobs, env = "THORAS_MIRROR_LEVEL")]
     pub level: Level,
 
     /// The lock file to compare with
     ///
     /// [env: THORAS_MIRROR_LOCK] [default: thoras-mirror.lock]
-    #[arg(long, value_name = "FILE", verbatim_doc_comment, conflicts_with = "to")]
+    #[arg(
+        help_heading = "What to check",
+        long,
+        value_name = "FILE",
+        verbatim_doc_comment,
+        conflicts_with = "to"
+    )]
     pub lock: Option<PathBuf>,
 
     /// With --to, also require foreign layers (a lock records whether they were copied)
-    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = "What to check", hide_short_help = true, long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
     pub foreign_layers: bool,
 
     /// Output format
-    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    #[arg(help_heading = "What to check", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
 
     /// How to connect to registries.
@@ -161,18 +167,18 @@ pub(crate) struct Verify {
 
 /// `thoras-mirror inspect`
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What to show", after_long_help = examples::INSPECT)]
+#[command(after_long_help = examples::INSPECT)]
 pub(crate) struct Inspect {
     /// The images to show
-    #[arg(value_name = "IMAGE", required = true)]
+    #[arg(help_heading = "What to show", value_name = "IMAGE", required = true)]
     pub images: Vec<String>,
 
     /// Print the manifest byte for byte as the registry has it, and ignore --output
-    #[arg(long)]
+    #[arg(help_heading = "What to show", long)]
     pub raw: bool,
 
     /// Output format
-    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    #[arg(help_heading = "What to show", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
 
     /// How to connect to registries.
@@ -182,7 +188,7 @@ pub(crate) struct Inspect {
 
 /// `thoras-mirror doctor`
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What to check", after_long_help = examples::DOCTOR)]
+#[command(after_long_help = examples::DOCTOR)]
 pub(crate) struct Doctor {
     /// Which images.
     #[command(flatten)]
@@ -197,53 +203,59 @@ pub(crate) struct Doctor {
     pub registries: RegistryArgs,
 
     /// The lock file that sync would write
-    #[arg(long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
+    #[arg(help_heading = "What to check", long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
     pub lock: PathBuf,
 
     /// Give up on a check after this many seconds (at least 60 for rendering a chart)
-    #[arg(hide_short_help = true, long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(help_heading = "What to check", hide_short_help = true, long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     pub timeout: u16,
 
     /// Output format
-    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    #[arg(help_heading = "What to check", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
 }
 
 /// `thoras-mirror serve`
 #[derive(Debug, Args)]
-#[command(next_help_heading = "How to serve", after_long_help = examples::SERVE)]
+#[command(after_long_help = examples::SERVE)]
 pub(crate) struct Serve {
     /// A folder to push to and pull from, created if it does not exist; or, read-only, a bundle or OCI layout: a tar,
     /// a folder, or volumes (one volume or the index is enough if the others are in the same folder)
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(help_heading = "How to serve", value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
     /// The address to listen on; port 0 picks a free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000", env = "THORAS_MIRROR_LISTEN")]
+    #[arg(
+        help_heading = "How to serve",
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:5000",
+        env = "THORAS_MIRROR_LISTEN"
+    )]
     pub listen: SocketAddr,
 
     /// How the images of a bundle are named [default: as recorded in the bundle, else relative]
-    #[arg(long, value_parser = choice(NAMINGS), env = "THORAS_MIRROR_NAMING")]
+    #[arg(help_heading = "How to serve", long, value_parser = choice(NAMINGS), env = "THORAS_MIRROR_NAMING")]
     pub naming: Option<Naming>,
 
     /// The prefix that relative naming removes [default: the vendor's, else the prefix that all images share]
-    #[arg(hide_short_help = true, long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX", value_parser = parse_source_prefix)]
+    #[arg(help_heading = "How to serve", hide_short_help = true, long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX", value_parser = parse_source_prefix)]
     pub source_prefix: Option<String>,
 
     /// Refuse pushes and deletions
-    #[arg(long)]
+    #[arg(help_heading = "How to serve", long)]
     pub read_only: bool,
 
     /// Write the access log to this file instead of stderr; SIGHUP reopens it
-    #[arg(hide_short_help = true, long, value_name = "FILE")]
+    #[arg(help_heading = "How to serve", hide_short_help = true, long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
 
     /// Serve at most this many connections at once; further connections wait
-    #[arg(hide_short_help = true, long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(help_heading = "How to serve", hide_short_help = true, long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
     /// Refuse blobs larger than this [default: no limit]
-    #[arg(hide_short_help = true, long, value_name = "BYTES")]
+    #[arg(help_heading = "How to serve", hide_short_help = true, long, value_name = "BYTES")]
     pub max_blob_bytes: Option<u64>,
 
     /// TLS and users.

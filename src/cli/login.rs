@@ -8,23 +8,23 @@ use super::{examples, registries::ConnectionArgs};
 
 /// `thoras-mirror login`
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Login", after_long_help = examples::LOGIN)]
+#[command(after_long_help = examples::LOGIN)]
 pub(crate) struct Login {
     /// The registry: HOST[:PORT], or docker.io
-    #[arg(value_name = "REGISTRY")]
+    #[arg(help_heading = "Login", value_name = "REGISTRY")]
     pub registry: String,
 
     /// The user name [default: ask, on a terminal]
-    #[arg(long, short, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(help_heading = "Login", long, short, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub username: Option<String>,
 
     /// Read the password from standard input [default: ask, on a terminal]
-    #[arg(long)]
+    #[arg(help_heading = "Login", long)]
     pub password_stdin: bool,
 
     /// The configuration to store the login in [default: Docker's: $DOCKER_CONFIG/config.json or
     /// ~/.docker/config.json]
-    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_AUTHFILE")]
+    #[arg(help_heading = "Login", long, value_name = "FILE", env = "THORAS_MIRROR_AUTHFILE")]
     pub authfile: Option<PathBuf>,
 
     /// How to connect.
@@ -34,13 +34,13 @@ pub(crate) struct Login {
 
 /// `thoras-mirror logout`
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Login", after_long_help = examples::LOGOUT)]
+#[command(after_long_help = examples::LOGOUT)]
 pub(crate) struct Logout {
     /// The registry: HOST[:PORT], or docker.io
-    #[arg(value_name = "REGISTRY")]
+    #[arg(help_heading = "Login", value_name = "REGISTRY")]
     pub registry: String,
 
     /// The configuration that holds the login [default: Docker's: $DOCKER_CONFIG/config.json or ~/.docker/config.json]
-    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_AUTHFILE")]
+    #[arg(help_heading = "Login", long, value_name = "FILE", env = "THORAS_MIRROR_AUTHFILE")]
     pub authfile: Option<PathBuf>,
 }

@@ -128,7 +128,7 @@ pub(crate) struct Verbosity {
     #[arg(default_value_t = LogFormat::Text, env = variable::LOG_FORMAT, hide_env_values = true)]
     pub log_format: LogFormat,
 
-    /// Print help: -h is a summary, --help is complete, with examples
+    /// Print a summary with -h, or all options and examples with --help
     #[arg(short, long, global = true, display_order = 103, action = ArgAction::Help)]
     pub help: Option<bool>,
 }

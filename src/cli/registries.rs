@@ -40,11 +40,23 @@ pub(crate) struct RegistryArgs {
 #[command(next_help_heading = "Registries")]
 pub(crate) struct ConnectionArgs {
     /// Use plain http for this registry (repeatable)
-    #[arg(long, value_name = "HOST[:PORT]", env = "THORAS_MIRROR_PLAIN_HTTP", value_delimiter = ',')]
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "HOST[:PORT]",
+        env = "THORAS_MIRROR_PLAIN_HTTP",
+        value_delimiter = ','
+    )]
     pub plain_http: Vec<String>,
 
     /// Also trust this certificate authority, for HOST or for every registry (repeatable)
-    #[arg(long, value_name = "[HOST[:PORT]=]FILE", env = "THORAS_MIRROR_CA_CERT", value_delimiter = ',')]
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "[HOST[:PORT]=]FILE",
+        env = "THORAS_MIRROR_CA_CERT",
+        value_delimiter = ','
+    )]
     pub ca_cert: Vec<String>,
 
     /// Present this client certificate to HOST, or to every registry but no other hosts

@@ -128,7 +128,13 @@ pub(crate) struct SelectionArgs {
     pub image_prefix: Vec<String>,
 
     /// Add an image to those of the chart or the manifests (repeatable)
-    #[arg(long, value_name = "IMAGE", env = "THORAS_MIRROR_ADD", value_delimiter = ',')]
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "IMAGE",
+        env = "THORAS_MIRROR_ADD",
+        value_delimiter = ','
+    )]
     pub add: Vec<String>,
 
     /// Add a list of images, one per line; - is standard input (repeatable)
@@ -168,7 +174,7 @@ pub(crate) struct SelectionArgs {
 #[command(next_help_heading = "Where to")]
 pub(crate) struct DestinationArgs {
     /// The registry and path to mirror to
-    #[arg(long, value_name = "REGISTRY/PATH", env = super::variable::TO)]
+    #[arg(hide_short_help = true, long, value_name = "REGISTRY/PATH", env = super::variable::TO)]
     pub to: String,
 
     /// How images are named at the destination.
@@ -185,7 +191,7 @@ pub(crate) struct DestinationArgs {
 #[command(next_help_heading = "Where to")]
 pub(crate) struct NamingArgs {
     /// How images are named at the destination [default: as recorded in the lock or bundle, else relative]
-    #[arg(long, value_parser = choice(NAMINGS), env = "THORAS_MIRROR_NAMING")]
+    #[arg(hide_short_help = true, long, value_parser = choice(NAMINGS), env = "THORAS_MIRROR_NAMING")]
     pub naming: Option<Naming>,
 
     /// The prefix that relative naming removes [default: the vendor's, else the prefix that all images share]
@@ -213,7 +219,7 @@ pub(crate) struct PlatformArgs {
     /// A platform that every image must have (repeatable)
     #[arg(
         long,
-        value_name = "OS/ARCHITECTURE",
+        value_name = "OS/ARCHITECTURE", value_parser = Platform::parse_typed,
         env = "THORAS_MIRROR_PLATFORM",
         value_delimiter = ',',
         default_values = DEFAULT_PLATFORMS
@@ -222,6 +228,7 @@ pub(crate) struct PlatformArgs {
 
     /// Accept an image that lacks this platform, or any platform (repeatable)
     #[arg(
+        hide_short_help = true,
         long,
         value_name = "IMAGE[=PLATFORM]",
         env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM",

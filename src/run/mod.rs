@@ -144,9 +144,10 @@ async fn ended(request: &Request, reporter: &Arc<Reporter>) -> Result<End, (u8, 
     tokio::select! {
         biased;
         code = signals::ending(), if !is_server => {
-            let failure = Failure::new(Kind::Interrupted, "interrupted")
-                .with_hint("no incomplete image was tagged; run the same command again to resume");
-            Err((code, failure))
+            let failure = Failure::new(Kind::Interrupted, "interrupted");
+            let copies = !matches!(request, Request::Login(_) | Request::Logout(_));
+            let hint = copies.then(|| "no incomplete image was tagged; run the same command again to resume".to_owned());
+            Err((code, failure.with_optional_hint(hint)))
         }
         ended = ticking(reporter, dispatch(request, reporter)) => {
             ended.map_err(|failure| (failure.kind.exit_code(), failure))

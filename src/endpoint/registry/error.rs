@@ -76,7 +76,9 @@ pub enum ConnectionProblem {
     ClientCertificate,
     /// The proxy did not open a tunnel.
     Tunnel,
-    /// Anything else: DNS, TCP, other TLS errors.
+    /// The host name has no address.
+    Lookup,
+    /// Anything else: TCP, other TLS errors.
     Other,
 }
 
@@ -273,6 +275,10 @@ impl ConnectionProblem {
                 format!("{registry} requires a client certificate: pass --client-cert FILE --client-key FILE")
             }
             Self::Tunnel => format!("check HTTPS_PROXY, or bypass the proxy with NO_PROXY={registry}"),
+            Self::Lookup => {
+                let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
+                format!("check the spelling of {host}, and this machine's DNS and VPN: `getent hosts {host}`")
+            }
             Self::Other => format!(
                 "check the name and port of {registry} and the network; if it speaks plain http, pass --plain-http \
                  {registry}"

@@ -31,6 +31,15 @@ pub(super) fn says_not_http(error: &hyper::Error) -> bool {
     error.is_parse() && error.to_string().contains("invalid HTTP version")
 }
 
+/// Whether the system could not find the address of a host.
+///
+/// The standard library reports the errors of `getaddrinfo` with this text and without a kind of their own
+/// (`library/std/src/sys/net/connection/socket/unix.rs`). It only decides about a hint. `client_error` tests this against
+/// the real library.
+pub(super) fn says_lookup_failed(error: &std::io::Error) -> bool {
+    error.to_string().contains("failed to lookup address information")
+}
+
 /// Whether a credential helper failed because it has no credential for the server.
 ///
 /// The protocol has no code for this: helpers print the text of `errCredentialsNotFoundMessage`

@@ -23,11 +23,20 @@ use crate::{
 /// The table, notes and summary, and the ID of the bundle that was read. `width` is the terminal's, in columns; `None`
 /// if standard output is not a terminal: no column is left out.
 pub(super) fn text(document: &RunDocument, width: Option<usize>, palette: Palette) -> Option<String> {
+    text_with(document, width, palette, Symbols::of_locale())
+}
+
+fn text_with(
+    document: &RunDocument,
+    width: Option<usize>,
+    palette: Palette,
+    symbols: Symbols,
+) -> Option<String> {
     let outcome = &document.outcome;
     let mut lines = Vec::new();
     if !outcome.images.is_empty() {
         let table = Table::of(outcome);
-        lines = image_lines(table, outcome, width, palette);
+        lines = image_lines(table, outcome, width, (palette, symbols));
         lines.push(String::new());
         lines.push(summary(table, document));
     }
@@ -185,7 +194,12 @@ fn rows<'a>(outcome: &'a RunOutcome) -> Vec<Row<'a>> {
     rows
 }
 
-fn image_lines(table: Table, outcome: &RunOutcome, width: Option<usize>, palette: Palette) -> Vec<String> {
+fn image_lines(
+    table: Table,
+    outcome: &RunOutcome,
+    width: Option<usize>,
+    (palette, symbols): (Palette, Symbols),
+) -> Vec<String> {
     let rows = rows(outcome);
     let has_destinations = outcome.destination.is_some()
         && matches!(outcome.command, Command::Sync | Command::BundleImport | Command::Verify);
@@ -201,8 +215,8 @@ fn image_lines(table: Table, outcome: &RunOutcome, width: Option<usize>, palette
             Destinations::Full if differ => Destinations::BelowRoot,
             _ => Destinations::Hidden,
         };
-        let ellipsis = Symbols::of_locale().ellipsis;
-        let fitted = fit(table.columns(short), &rows, |row: &Row<'_>| row.cause.as_deref(), width, ellipsis);
+        let columns = table.columns(short);
+        let fitted = fit(columns, &rows, |row: &Row<'_>| row.cause.as_deref(), width, symbols.ellipsis);
         let root = outcome.destination.as_ref().filter(|_| destinations == Destinations::Full);
         let shared: Vec<String> =
             root.map(|root| format!("to: {}", escape(root))).into_iter().chain(fitted.shared).collect();
@@ -211,15 +225,28 @@ fn image_lines(table: Table, outcome: &RunOutcome, width: Option<usize>, palette
         }
         lines = fitted.lines;
         paint_failures(&mut lines, &rows, palette);
-        if !shared.is_empty() {
-            lines.insert(0, shared.join("; "));
-        }
+        lines.splice(..0, joined_lines(&shared, width));
     } else {
         paint_failures(&mut lines, &rows, palette);
     }
     if !notes.is_empty() {
         lines.push(String::new());
         lines.extend(notes);
+    }
+    lines
+}
+
+/// Facts in as few lines as fit the terminal.
+fn joined_lines(facts: &[String], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for fact in facts {
+        match lines.last_mut() {
+            Some(line) if console::measure_text_width(line) + fact.len() + 2 <= width => {
+                line.push_str("; ");
+                line.push_str(fact);
+            }
+            _ => lines.push(fact.clone()),
+        }
     }
     lines
 }
@@ -374,7 +401,7 @@ mod tests {
 
     fn shown(outcome: RunOutcome, width: Option<usize>) -> String {
         let Document::Run(document) = outcome.into() else { panic!("a run") };
-        text(&document, width, Palette::plain()).unwrap()
+        text_with(&document, width, Palette::plain(), Symbols::UNICODE).unwrap()
     }
 
     fn sync(width: Option<usize>) -> String {
@@ -433,9 +460,26 @@ mod tests {
         let verified = || outcome(Command::Verify, [samples::verified(), samples::different()]);
         let root = Some("registry.example.com/thoras".to_owned());
         let plan = RunOutcome { dry_run: true, destination: root.clone(), ..planned() };
-        assert_snapshot!(shown(plan, Some(80)), @"");
+        assert_snapshot!(shown(plan, Some(80)), @r#"
+        to: registry.example.com/thoras; platforms: linux/amd64,linux/arm64
+        IMAGE                         STATUS      TO COPY  TO MOUNT   PRESENT
+        thoras-forecast:4.53.0        planned     1.3 GiB   3.0 MiB     512 B
+        nginx:1.29.4-alpine3.23-slim  up-to-date      0 B       0 B  61.0 MiB
+
+        nginx:1.29.4-alpine3.23-slim: waived linux/arm64
+        nginx:1.29.4-alpine3.23-slim: platforms linux/amd64
+
+        2 images planned: 1.3 GiB to copy, 3.0 MiB to mount, 61.0 MiB already present; nothing was written
+        "#);
         let level = Some("blobs".to_owned());
-        assert_snapshot!(shown(RunOutcome { level, destination: root, ..verified() }, Some(80)), @"");
+        assert_snapshot!(shown(RunOutcome { level, destination: root, ..verified() }, Some(80)), @r#"
+        platforms: linux/amd64,linux/arm64; level: blobs
+        IMAGE                       RESULT     DIGEST               PROBLEMS   TIME
+        services:4.53.0             different  blob sha256:2e7d2c03a9507ae265ecf5b53568…
+        thoras-dashboard-v2:4.53.0  verified   sha256:e71c7a673350         0  0.8 s
+
+        1 of 2 images verified in 34.2 s, level blobs; 1 different
+        "#);
     }
 
     #[test]
@@ -457,7 +501,8 @@ mod tests {
         1 image verified in 34.2 s, level blobs
         "#);
         assert_snapshot!(shown(verified(), Some(80)), @r#"
-        to: registry.example.com/thoras; platforms: linux/amd64,linux/arm64; level: blobs; problems: 0; time: 0.8 s
+        to: registry.example.com/thoras; platforms: linux/amd64,linux/arm64
+        level: blobs; problems: 0; time: 0.8 s
         IMAGE                       RESULT    DESTINATION                   DIGEST
         thoras-dashboard-v2:4.53.0  verified  platform/…r-0123456789abcdef  e71c7a673350
 
@@ -484,7 +529,8 @@ mod tests {
         2 images verified in 34.2 s, level blobs
         "#);
         assert_snapshot!(shown(verified(), Some(80)), @r#"
-        to: stage.example.com/thoras, prod.example.com/thoras; platforms: linux/amd64,linux/arm64; level: blobs; problems: 0; time: 0.8 s
+        to: stage.example.com/thoras, prod.example.com/thoras
+        platforms: linux/amd64,linux/arm64; level: blobs; problems: 0; time: 0.8 s
         IMAGE                       RESULT    DESTINATION                   DIGEST
         thoras-dashboard-v2:4.53.0  verified  stage.exa…as/services:4.53.0  e71c7a673350
         thoras-dashboard-v2:4.53.0  verified  prod.exam…as/services:4.53.0  e71c7a673350

@@ -215,7 +215,7 @@ impl CredentialError {
             }
             Self::Entry { key, .. } => {
                 return format!(
-                    "log in again with `thoras-mirror login {key}`, or pass another file with --authfile"
+                    "log in again with `docker login {key}` or `thoras-mirror login`, or pass another file with --authfile"
                 );
             }
             Self::HelperMissing { .. } => {
