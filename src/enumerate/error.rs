@@ -32,7 +32,7 @@ impl From<ErrorKind> for Kind {
 #[derive(Debug, thiserror::Error)]
 pub enum EnumerateError {
     /// Helm is not installed.
-    #[error("`{}` was not found, and rendering a chart takes Helm", .program.display())]
+    #[error("`{}` was not found, and rendering a chart requires Helm", .program.display())]
     HelmMissing {
         /// The program that was looked up.
         program: PathBuf,
@@ -64,7 +64,7 @@ pub enum EnumerateError {
         reason: String,
     },
     /// The private folder for Helm could not be set up.
-    #[error("a private folder for Helm could not be prepared")]
+    #[error("cannot create a private folder for Helm in {}", std::env::temp_dir().display())]
     Workspace(#[source] io::Error),
     /// An argument for Helm that has its own option here, or that would break a guarantee.
     #[error("`--helm-arg={}` is refused: {reason}", .argument.escape_debug())]
@@ -154,7 +154,7 @@ pub enum EnumerateError {
         from: String,
     },
     /// A registry does not accept the chart's name or version.
-    #[error("the chart `{}` cannot be kept in a registry", .name.escape_debug())]
+    #[error("the chart `{}` cannot be stored in a registry", .name.escape_debug())]
     ChartName {
         /// The chart's own name.
         name: String,
@@ -243,6 +243,7 @@ impl EnumerateError {
             Self::ListedReference { .. } => {
                 "write one image a line; for rendered manifests, pass `--rendered FILE` instead of `--images`"
             }
+            Self::Workspace(_) => "check that this user may write there, or set TMPDIR to another folder",
             Self::HelmUnusable { .. } => {
                 "check that it is a program that this user may run, or name another with `--helm PATH`"
             }

@@ -165,6 +165,16 @@ impl Refusal {
                 "{registry} does not accept this manifest: allow its media type there, or skip the image with --exclude"
             ),
             400 if self.wants_tls => may_speak_https(registry),
+            429 => format!(
+                "{registry} limits requests: log in there if you have not, pass a smaller --jobs N, or run the same \
+                 command again later; it resumes"
+            ),
+            507 => format!(
+                "{registry} has no space left: free some there, then run the same command again; it resumes"
+            ),
+            500.. => {
+                format!("look at the log of {registry}, or run the same command again later; it resumes")
+            }
             _ => return None,
         })
     }
@@ -235,11 +245,10 @@ impl EndpointError for RegistryError {
             Self::Immutable(_) => {
                 "delete the tag at the destination, or allow overwriting tags there".to_owned()
             }
-            Self::Broken(_)
-            | Self::NoChunks(_)
-            | Self::Redirect(_)
-            | Self::Protocol(_)
-            | Self::Settings(_) => {
+            Self::Broken(_) => {
+                format!("check {registry} and the network, then run the same command again; it resumes")
+            }
+            Self::NoChunks(_) | Self::Redirect(_) | Self::Protocol(_) | Self::Settings(_) => {
                 return None;
             }
         })
