@@ -34,7 +34,7 @@ pub(crate) async fn store(
     let NewLogin { username, password } = login;
     let access = Access::open(&request.registries, events)?;
     let credential = Credential::basic(&username, password.expose_secret());
-    let registries = access.with_login(registry, credential).await?;
+    let registries = access.with_login(registry, credential).await.map_err(|error| unreachable(&error))?;
     // A login is for the whole registry, so any repository will do.
     let repository: Repository =
         format!("{registry}/login").parse().map_err(|error| Failure::from_error(Kind::Usage, &error))?;

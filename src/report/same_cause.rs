@@ -79,8 +79,9 @@ impl Cause {
         };
         let side = ["(source)", "(destination)"].into_iter().find(|side| failure.message.contains(side));
         let message = without_attempts(&failure.message);
-        let mut texts: Vec<String> =
-            failure.causes.iter().chain(&failure.hint).map(|text| shared(text)).collect();
+        let causes =
+            failure.causes.iter().map(|cause| shared(without_words_of_registry(failure.kind, cause)));
+        let mut texts: Vec<String> = causes.chain(failure.hint.iter().map(|hint| shared(hint))).collect();
         if failure.causes.is_empty() || is_evidence {
             texts.push(shared(&message));
         } else {
@@ -121,6 +122,12 @@ pub(super) fn in_one_line(image: &ImageOutcome) -> Option<String> {
         Some(failure.causes.first().unwrap_or(&failure.message).clone())
     });
     cause.map(|cause| crate::error::escape(&cause).replace('\n', " "))
+}
+
+/// A cause without the registry's own words, which may differ for the same status and code: they follow the first colon.
+fn without_words_of_registry(kind: Kind, cause: &str) -> &str {
+    let is_answer = kind == Kind::Authentication || cause.starts_with("the registry answered ");
+    if is_answer { cause.split_once(": ").map_or(cause, |(before, _)| before) } else { cause }
 }
 
 /// Applies `change` to every word and keeps the space between words.
@@ -271,6 +278,21 @@ mod tests {
             Cause::of_image(&image, &failure)
         };
         assert_eq!(of(1, 'a'), of(17, 'e'));
+    }
+
+    #[test]
+    fn the_words_of_a_registry_do_not_distinguish_refusals() {
+        let failure = |kind, cause: &str| Failure {
+            causes: vec![cause.to_owned()],
+            ..Failure::new(kind, "cannot read manifest a.example/x:1 (source)")
+        };
+        let denied = "https://a.example denied pull access to a.example/x with --to-username";
+        let words = format!("{denied}: authentication required (Name=x, Action=pull)");
+        let kind = Kind::Authentication;
+        assert_eq!(Cause::of(&failure(kind, denied)), Cause::of(&failure(kind, &words)));
+        let answered =
+            |status: &str| failure(Kind::Image, &format!("the registry answered {status}: request 17"));
+        assert_ne!(Cause::of(&answered("500 UNKNOWN")), Cause::of(&answered("503 UNAVAILABLE")));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::{Login, Password, RegistrySettings, network, registries::LicenseFrom,
 use crate::{
     cli::variable,
     endpoint::{
+        self,
         registry::{
             Connector, Registries,
             auth::{Credential, CredentialError, Credentials, Environment, License, read_authfile},
@@ -87,9 +88,8 @@ impl Access {
         &self,
         registry: &str,
         credential: Credential,
-    ) -> Result<Registries, Failure> {
-        let origin = self.connector.origin(Side::Destination, registry).await;
-        let origin = origin.map_err(|error| error.failure())?;
+    ) -> Result<Registries, endpoint::Error> {
+        let origin = self.connector.origin(Side::Destination, registry).await?;
         let credentials = Credentials::new(&Environment::default());
         let credentials = credentials.with_explicit(origin, credential, "this login");
         Ok(self.connector.open(Side::Destination, credentials))
