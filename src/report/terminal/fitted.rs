@@ -1,7 +1,7 @@
 //! Tables that fit the terminal with one line for each row.
 //!
 //! If the whole table is too wide, [`fit`] takes these measures one after the other, until it fits: values that all rows
-//! share move to a line above the table, digests lose their algorithm, long names lose their middle, and the least
+//! share move to a line above the table, digests are shortened to twelve digits, long names lose their middle, and the least
 //! important columns are left out. A row with a cause shows it instead of its other cells.
 
 use console::{Alignment, measure_text_width, pad_str};
@@ -14,6 +14,8 @@ const HEAD: usize = 2;
 /// The width to which names are shortened before a column is left out, and after that.
 const NAME_WIDTHS: [usize; 2] = [26, 8];
 
+/// The digits of a shortened digest.
+const DIGITS: usize = 12;
 /// A cause has at least this width.
 const CAUSE_WIDTH: usize = 20;
 
@@ -31,7 +33,7 @@ pub(super) enum Measure {
     Keep,
     /// Its names lose their middle.
     Shorten,
-    /// The digest loses its algorithm, then the column is left out.
+    /// The digest is shortened, then the column is left out.
     Digest,
     /// Its most frequent value moves above the table; other values are exceptions.
     Lift,
@@ -48,6 +50,32 @@ pub(super) struct Fitted {
     pub(super) exceptions: Vec<(usize, String)>,
     /// The headings and a line for each row.
     pub(super) lines: Vec<String>,
+}
+
+impl Fitted {
+    /// The shared values, the lines, and a line for each exception; `name` names a row. The shared values take as few
+    /// lines as fit.
+    pub(super) fn into_lines(
+        self,
+        first: Option<String>,
+        width: usize,
+        name: impl Fn(usize) -> String,
+    ) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        for fact in first.into_iter().chain(self.shared) {
+            match lines.last_mut() {
+                Some(line) if measure_text_width(line) + fact.len() + 2 <= width => {
+                    line.push_str("; ");
+                    line.push_str(&fact);
+                }
+                _ => lines.push(fact),
+            }
+        }
+        lines.extend(self.lines);
+        let exceptions = self.exceptions.into_iter();
+        lines.extend(exceptions.map(|(row, value)| format!("{}: platforms {value}", name(row))));
+        lines
+    }
 }
 
 /// The lines of a table that is at most `width` columns wide. `cause` is shown instead of all cells but the first two.
@@ -117,7 +145,7 @@ impl<'a> Table<'a> {
 
     /// Moves shared values above the table, while it is too wide.
     fn lift(&mut self) {
-        let mut position = HEAD;
+        let mut position = 0;
         while self.natural_width() > self.width && position < self.columns.len() {
             let (heading, measure) = (self.columns[position].heading, self.columns[position].measure);
             let Some((value, exceptions)) = self.most_frequent(position) else { return };
@@ -159,7 +187,7 @@ impl<'a> Table<'a> {
         for column in self.columns.iter_mut().filter(|column| column.measure == Measure::Digest) {
             for cell in &mut column.cells {
                 if let Some((_, hexadecimal)) = cell.split_once(':') {
-                    *cell = hexadecimal.to_owned();
+                    *cell = hexadecimal.chars().take(DIGITS).collect();
                 }
             }
         }

@@ -1,8 +1,13 @@
 //! `inspect` and `bundle inspect`: images with their platforms, digests and sizes.
 
-use super::{Column, joined, one_line, table_lines};
+use super::{
+    Column,
+    fitted::{Fitting, Measure, fit},
+    joined, one_line, table_lines,
+};
 use crate::{
     outcome::inspection::{BundleContents, BundledImage, InspectedImage, InspectedPlatform},
+    report::style::Symbols,
     units,
 };
 
@@ -82,14 +87,28 @@ pub(super) fn bundle_text(bundle: &BundleContents, width: Option<usize>) -> Stri
     }
     lines.extend(bundle.left_out.iter().map(|image| format!("skipped {image}: its export failed")));
     lines.push(String::new());
-    let columns = [
-        Column::left("IMAGE", name),
-        Column::left("DIGEST", |image| image.digest.to_string()),
-        Column::left("PLATFORMS", |image| joined(image.platforms.iter().map(|platform| &platform.platform))),
-        Column::right("SIZE", |image| units::bytes(image.total_size)),
-    ];
-    lines.extend(table_lines(&columns, &bundle.images, 2, width));
+    lines.extend(bundled_lines(&bundle.images, width));
     lines.join("\n")
+}
+
+/// The table of a bundle's images, with one line for each.
+fn bundled_lines(images: &[BundledImage], width: Option<usize>) -> Vec<String> {
+    let columns = || {
+        let platforms =
+            |image: &BundledImage| joined(image.platforms.iter().map(|platform| &platform.platform));
+        [
+            (Column::left("IMAGE", name), Measure::Shorten),
+            (Column::left("DIGEST", |image: &BundledImage| image.digest.to_string()), Measure::Digest),
+            (Column::left("PLATFORMS", platforms), Measure::Lift),
+            (Column::right("SIZE", |image: &BundledImage| units::bytes(image.total_size)), Measure::Keep),
+        ]
+    };
+    let whole = table_lines(&columns().map(|(column, _)| column), images, 2, None);
+    let fits = |width| whole.iter().all(|line| console::measure_text_width(line) <= width);
+    let Some(width) = width.filter(|width| !fits(*width)) else { return whole };
+    let columns = columns().into_iter().map(|(column, measure)| Fitting { column, measure }).collect();
+    let fitted = fit(columns, images, |_| None, width, Symbols::of_locale().ellipsis);
+    fitted.into_lines(None, width, |row| images.get(row).map(name).unwrap_or_default())
 }
 
 fn name(image: &BundledImage) -> String {
@@ -166,5 +185,12 @@ mod tests {
         us-east4-docker.pkg.dev/thoras-registry/platform/services:4.53.0  sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  linux/amd64,linux/arm64  122.1 MiB
         (latest\u{1b}[2J)                                                 sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  -                        122.1 MiB
         "#);
+    }
+
+    #[test]
+    fn an_image_of_a_bundle_is_one_line_at_eighty_columns() {
+        let lines = bundled_lines(&samples::bundle().images, Some(80));
+        assert_snapshot!(lines.join("\n"), @"");
+        assert!(lines.iter().all(|line| console::measure_text_width(line) <= 80));
     }
 }

@@ -216,37 +216,20 @@ fn image_lines(
             _ => Destinations::Hidden,
         };
         let columns = table.columns(short);
-        let fitted = fit(columns, &rows, |row: &Row<'_>| row.cause.as_deref(), width, symbols.ellipsis);
+        let mut fitted = fit(columns, &rows, |row: &Row<'_>| row.cause.as_deref(), width, symbols.ellipsis);
         let root = outcome.destination.as_ref().filter(|_| destinations == Destinations::Full);
-        let shared: Vec<String> =
-            root.map(|root| format!("to: {}", escape(root))).into_iter().chain(fitted.shared).collect();
-        for (position, value) in fitted.exceptions {
+        let root = root.map(|root| format!("to: {}", escape(root)));
+        paint_failures(&mut fitted.lines, &rows, palette);
+        for (position, value) in std::mem::take(&mut fitted.exceptions) {
             notes.extend(rows.get(position).map(|row| format!("{}: platforms {value}", row.name)));
         }
-        lines = fitted.lines;
-        paint_failures(&mut lines, &rows, palette);
-        lines.splice(..0, joined_lines(&shared, width));
+        lines = fitted.into_lines(root, width, |_| String::new());
     } else {
         paint_failures(&mut lines, &rows, palette);
     }
     if !notes.is_empty() {
         lines.push(String::new());
         lines.extend(notes);
-    }
-    lines
-}
-
-/// Facts in as few lines as fit the terminal.
-fn joined_lines(facts: &[String], width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for fact in facts {
-        match lines.last_mut() {
-            Some(line) if console::measure_text_width(line) + fact.len() + 2 <= width => {
-                line.push_str("; ");
-                line.push_str(fact);
-            }
-            _ => lines.push(fact.clone()),
-        }
     }
     lines
 }
