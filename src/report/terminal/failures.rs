@@ -54,7 +54,8 @@ fn image_texts(outcome: &RunOutcome, palette: Palette) -> Vec<String> {
     for image in outcome.images.iter().filter(|image| !differs(image)) {
         if let Some(failure) = &image.failure {
             let failure = with_problems(failure, &image.problems);
-            Shared::add(&mut shared, Cause::of_image(image, &failure), failure, name(image));
+            let names = (name(image), image.source.to_string());
+            Shared::add(&mut shared, Cause::of_image(image, &failure), failure, names);
         }
     }
     texts.extend(shared.iter().map(|shared| shared.text(palette)));
@@ -66,7 +67,7 @@ fn other_texts(failures: &[Failure], palette: Palette) -> Vec<String> {
     let mut shared: Vec<Shared> = Vec::new();
     for failure in failures {
         let name = name_in(&failure.message).unwrap_or_default();
-        Shared::add(&mut shared, Cause::of(failure), failure.clone(), name);
+        Shared::add(&mut shared, Cause::of(failure), failure.clone(), (name.clone(), name));
     }
     shared.iter().map(|shared| shared.text(palette)).collect()
 }
@@ -75,14 +76,19 @@ fn other_texts(failures: &[Failure], palette: Palette) -> Vec<String> {
 struct Shared {
     cause: Cause,
     failure: Failure,
+    /// The short names.
     names: Vec<String>,
+    full_names: Vec<String>,
 }
 
 impl Shared {
-    fn add(all: &mut Vec<Self>, cause: Cause, failure: Failure, name: String) {
+    fn add(all: &mut Vec<Self>, cause: Cause, failure: Failure, (name, full_name): (String, String)) {
         match all.iter_mut().find(|known| known.cause == cause) {
-            Some(known) => known.names.push(name),
-            None => all.push(Self { cause, failure, names: vec![name] }),
+            Some(known) => {
+                known.names.push(name);
+                known.full_names.push(full_name);
+            }
+            None => all.push(Self { cause, failure, names: vec![name], full_names: vec![full_name] }),
         }
     }
 
@@ -96,7 +102,9 @@ impl Shared {
             return text_with(&failure, Some(&format!("{} times", self.names.len())), &[], palette);
         }
         if names.len() <= NAMED {
-            let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+            // The full names, if the message had them.
+            let has_names = name_in(&self.failure.message).is_some();
+            let names = if has_names { &self.full_names } else { &self.names };
             return text_with(&failure, Some(&names.join(", ")), &[], palette);
         }
         text_with(&failure, Some(&units::counted(names.len(), "image")), &list(&self.names), palette)
