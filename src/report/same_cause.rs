@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use crate::{
     endpoint::without_attempts,
     error::{Failure, Kind},
-    oci::Reference,
+    oci::{Reference, Repository},
     outcome::ImageOutcome,
     problem::{Problem, Side},
 };
@@ -39,7 +39,7 @@ impl Cause {
         let destination = image.destination.parse::<Reference>().ok();
         let paths: Vec<&str> = std::iter::once(source)
             .chain(destination.as_ref().map(Reference::repository))
-            .map(|repository| repository.path())
+            .map(Repository::path)
             .collect();
         Self::without(failure, &paths)
     }
@@ -132,13 +132,13 @@ fn without_words_of_registry(kind: Kind, cause: &str) -> &str {
 
 /// Applies `change` to every word and keeps the space between words.
 fn words(text: &str, change: impl Fn(&str) -> String) -> String {
-    text.split_inclusive(char::is_whitespace)
-        .map(|word| {
-            let end = word.trim_end().len();
-            let (word, space) = word.split_at(end);
-            format!("{}{space}", change(word))
-        })
-        .collect()
+    let mut changed = String::with_capacity(text.len());
+    for word in text.split_inclusive(char::is_whitespace) {
+        let (word, space) = word.split_at(word.trim_end().len());
+        changed.push_str(&change(word));
+        changed.push_str(space);
+    }
+    changed
 }
 
 /// A word without punctuation around it.

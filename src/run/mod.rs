@@ -57,7 +57,10 @@ fn wants_json_log() -> bool {
     let words: Vec<_> = std::env::args_os().collect();
     let is_json = LogFormat::Json.to_string();
     let typed = words.iter().any(|word| *word == *format!("--log-format={is_json}"))
-        || words.windows(2).any(|pair| pair[0] == *"--log-format" && pair[1] == *is_json);
+        || words
+            .iter()
+            .zip(words.iter().skip(1))
+            .any(|(flag, value)| *flag == *"--log-format" && *value == *is_json);
     typed || std::env::var(cli::variable::LOG_FORMAT).is_ok_and(|value| value == is_json)
 }
 

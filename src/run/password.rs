@@ -21,12 +21,11 @@ const LONGEST: u64 = 64 * 1024;
 /// signal ends the command.
 pub(super) async fn ask(request: &StoreLogin) -> Result<NewLogin, Failure> {
     let registry = &request.registry;
-    let username = match &request.username {
-        Some(username) => username.clone(),
-        None => {
-            let terminal = Terminal::open("--username NAME")?;
-            answer(terminal, format!("User name for {}: ", escape(registry)), "user name").await?
-        }
+    let username = if let Some(username) = &request.username {
+        username.clone()
+    } else {
+        let terminal = Terminal::open("--username NAME")?;
+        answer(terminal, format!("User name for {}: ", escape(registry)), "user name").await?
     };
     let password = if request.password_stdin {
         from_stdin()?

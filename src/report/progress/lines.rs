@@ -155,17 +155,17 @@ impl EventLines {
 
 /// What failed and why, in one line. The image's name is before it, so the message does not repeat it.
 fn failure(outcome: &ImageOutcome) -> String {
-    let cause = same_cause::in_one_line(outcome);
     let Some(failure) = &outcome.failure else {
-        let word = word(outcome.status);
+        let (word, cause) = (word(outcome.status), same_cause::in_one_line(outcome));
         return cause.map_or_else(|| word.to_owned(), |cause| format!("{word}: {cause}"));
     };
     let message = escape(&failure.message);
     let message = [format!(" {}", outcome.source), format!(" {}", outcome.destination)]
         .iter()
         .fold(message, |message, name| message.replace(name, ""));
-    match cause.filter(|cause| !failure.message.contains(cause.as_str())) {
-        Some(cause) => format!("{message}: {cause}"),
+    // The problems of a copy are in the table and at the end.
+    match failure.causes.first() {
+        Some(cause) => format!("{message}: {}", escape(cause)),
         None => message,
     }
 }

@@ -61,7 +61,7 @@ fn group_text(group: &[&Named<'_>], repair: Option<&Repair>, palette: Palette) -
     } else {
         format!("{error} {images} differ")
     };
-    let listed = if is_same { &group[..1] } else { group };
+    let listed = if is_same { std::slice::from_ref(first) } else { group };
     write_problems(&mut lines, listed, !is_same, repair, palette);
     lines
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::differences;
 use crate::{
-    error::{Failure, escape},
+    error::{Failure, Kind, escape},
     outcome::{ImageOutcome, RunOutcome, Status},
     problem::Problem,
     report::{
@@ -58,7 +58,7 @@ fn image_texts(outcome: &RunOutcome, palette: Palette) -> Vec<String> {
             Shared::add(&mut shared, Cause::of_image(image, &failure), failure, names);
         }
     }
-    texts.extend(shared.iter().map(|shared| shared.text(palette)));
+    texts.extend(shared.iter().flat_map(|shared| shared.texts(palette)));
     texts
 }
 
@@ -69,7 +69,7 @@ fn other_texts(failures: &[Failure], palette: Palette) -> Vec<String> {
         let name = name_in(&failure.message).unwrap_or_default();
         Shared::add(&mut shared, Cause::of(failure), failure.clone(), (name.clone(), name));
     }
-    shared.iter().map(|shared| shared.text(palette)).collect()
+    shared.iter().flat_map(|shared| shared.texts(palette)).collect()
 }
 
 /// A failure and all images that have it.
@@ -90,6 +90,15 @@ impl Shared {
             }
             None => all.push(Self { cause, failure, names: vec![name], full_names: vec![full_name] }),
         }
+    }
+
+    /// Wrong bytes are reported for each of a few images, everything else once.
+    fn texts(&self, palette: Palette) -> Vec<String> {
+        if self.failure.kind == Kind::Integrity && self.names.len() <= NAMED {
+            let subjects = self.names.iter().map(|name| Some(name.as_str()).filter(|name| !name.is_empty()));
+            return subjects.map(|name| text(&self.failure, name, palette)).collect();
+        }
+        vec![self.text(palette)]
     }
 
     fn text(&self, palette: Palette) -> String {
@@ -190,7 +199,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use crate::{error::Kind, outcome::Command, report::samples};
+    use crate::{outcome::Command, report::samples};
 
     #[test]
     fn a_failure_says_what_why_and_what_to_do() {

@@ -103,7 +103,7 @@ pub(super) fn fit<Row>(
     table.finish()
 }
 
-struct Cells {
+struct Shown {
     heading: &'static str,
     is_right: bool,
     measure: Measure,
@@ -111,7 +111,7 @@ struct Cells {
 }
 
 struct Table<'a> {
-    columns: Vec<Cells>,
+    columns: Vec<Shown>,
     causes: Vec<Option<&'a str>>,
     width: usize,
     ellipsis: &'a str,
@@ -127,7 +127,7 @@ impl<'a> Table<'a> {
         width: usize,
         ellipsis: &'a str,
     ) -> Self {
-        let cells = |Fitting { column, measure }: Fitting<Row>| Cells {
+        let cells = |Fitting { column, measure }: Fitting<Row>| Shown {
             heading: column.heading(),
             is_right: column.is_right(),
             measure,
@@ -146,10 +146,11 @@ impl<'a> Table<'a> {
     /// Moves shared values above the table, while it is too wide.
     fn lift(&mut self) {
         let mut position = 0;
-        while self.natural_width() > self.width && position < self.columns.len() {
-            let (heading, measure) = (self.columns[position].heading, self.columns[position].measure);
+        while self.natural_width() > self.width {
+            let Some(column) = self.columns.get(position) else { return };
             let Some((value, exceptions)) = self.most_frequent(position) else { return };
-            let lifted = match measure {
+            let heading = column.heading;
+            let lifted = match column.measure {
                 Measure::Lift => true,
                 Measure::LiftIfShared => exceptions.is_empty(),
                 _ => false,
@@ -195,7 +196,7 @@ impl<'a> Table<'a> {
 
     /// Leaves out the least important column: digests, then the last column that may be left out.
     fn leave_out(&mut self, only_digests: bool) -> bool {
-        let may = |column: &Cells| match column.measure {
+        let may = |column: &Shown| match column.measure {
             Measure::Digest => true,
             Measure::Lift | Measure::LiftIfShared => !only_digests,
             Measure::Keep | Measure::Shorten => false,
@@ -210,6 +211,10 @@ impl<'a> Table<'a> {
         }
     }
 
+    fn is_shortened(&self, position: usize) -> bool {
+        self.columns.get(position).is_some_and(|column| column.measure == Measure::Shorten)
+    }
+
     fn natural_width(&self) -> usize {
         self.width_with(usize::MAX)
     }
@@ -218,7 +223,7 @@ impl<'a> Table<'a> {
     fn width_with(&self, names: usize) -> usize {
         let width = |position: usize| {
             let width = self.content_width(position);
-            if self.columns[position].measure == Measure::Shorten { width.min(names) } else { width }
+            if self.is_shortened(position) { width.min(names) } else { width }
         };
         let columns = self.columns.len();
         let whole = (0..columns).map(width).sum::<usize>() + GAP * columns.saturating_sub(1);
@@ -273,8 +278,7 @@ impl<'a> Table<'a> {
         loop {
             let excess = self.natural_width().saturating_sub(self.width);
             let names = (0..self.columns.len()).filter(|position| {
-                self.columns[*position].measure == Measure::Shorten
-                    && self.content_width(*position) > self.narrowest
+                self.is_shortened(*position) && self.content_width(*position) > self.narrowest
             });
             let Some(widest) = names.max_by_key(|position| self.content_width(*position)) else { return };
             if excess == 0 {
@@ -283,7 +287,7 @@ impl<'a> Table<'a> {
             // Half at a time, so that two columns of names share the loss.
             let cut = self.content_width(widest).saturating_sub(excess.div_ceil(2)).max(self.narrowest);
             let ellipsis = self.ellipsis;
-            for cell in &mut self.columns[widest].cells {
+            for cell in self.columns.get_mut(widest).into_iter().flat_map(|column| &mut column.cells) {
                 *cell = without_middle(cell, cut, ellipsis);
             }
         }

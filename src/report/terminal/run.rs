@@ -204,9 +204,10 @@ fn image_lines(
     let has_destinations = outcome.destination.is_some()
         && matches!(outcome.command, Command::Sync | Command::BundleImport | Command::Verify);
     let differ = rows.iter().any(|row| row.below_root != row.name);
-    let destinations = match has_destinations && (table == Table::Plan || differ) {
-        true => Destinations::Full,
-        false => Destinations::Hidden,
+    let destinations = if has_destinations && (table == Table::Plan || differ) {
+        Destinations::Full
+    } else {
+        Destinations::Hidden
     };
     let (mut notes, mut lines) = (notes(table, &rows), whole(table.columns(destinations), &rows));
     let fits = |width| lines.iter().all(|line| console::measure_text_width(line) <= width);
