@@ -190,7 +190,13 @@ mod tests {
     #[test]
     fn an_image_of_a_bundle_is_one_line_at_eighty_columns() {
         let lines = bundled_lines(&samples::bundle().images, Some(80));
-        assert_snapshot!(lines.join("\n"), @"");
+        assert_snapshot!(lines.join("\n"), @r#"
+        platforms: linux/amd64,linux/arm64
+        IMAGE                                                    DIGEST             SIZE
+        us-east4-docker.pk…as-registry/platform/services:4.53.0  1bc04b5291c2  122.1 MiB
+        (latest\u{1b}[2J)                                        1bc04b5291c2  122.1 MiB
+        (latest\u{1b}[2J): platforms -
+        "#);
         assert!(lines.iter().all(|line| console::measure_text_width(line) <= 80));
     }
 }
