@@ -151,6 +151,13 @@ fn clean(text: &str) -> String {
     escape(&hide_logins(text))
 }
 
+/// The system's error, without the name of a temporary file, which the user does not know. `tempfile` adds the name in a
+/// type of its own and keeps only the kind.
+pub(crate) fn without_temporary_name(error: std::io::Error) -> std::io::Error {
+    let is_named = error.get_ref().is_some() && error.kind() != std::io::ErrorKind::Other;
+    if is_named { error.kind().into() } else { error }
+}
+
 /// Makes text from outside safe to show: hides the secrets that are known, and escapes control characters, so that no
 /// registry, chart or helper controls the terminal. Line breaks stay: helm's messages have several lines.
 #[must_use]
@@ -182,6 +189,17 @@ mod tests {
         assert_eq!(exit_code_of([]), 0);
         assert_eq!(exit_code_of([Kind::Authentication, Kind::Authentication]), 4);
         assert_eq!(exit_code_of([Kind::Authentication, Kind::Integrity]), 1);
+    }
+
+    #[test]
+    fn a_temporary_name_is_not_shown() {
+        let error = tempfile::Builder::new().prefix("secret-name").tempfile_in("/none/such").unwrap_err();
+        assert!(error.to_string().contains("secret-name"), "the library names the file: {error}");
+        let error = without_temporary_name(error);
+        assert!(!error.to_string().contains("secret-name"), "{error}");
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        let other = without_temporary_name(std::io::Error::other("x"));
+        assert_eq!(other.to_string(), "x");
     }
 
     #[test]

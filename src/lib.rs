@@ -127,6 +127,7 @@
 //! | change what is retried | `endpoint/registry/retry.rs`; how often and after which pause: `endpoint/retry.rs` |
 //! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `pace.rs` for the rule |
 //! | look for credentials in one more place | `endpoint/registry/auth/credentials.rs` |
+//! | change what `login` stores | `endpoint/registry/auth/login_file.rs` |
 //! | add a kind of endpoint | the traits in `endpoint/mod.rs`; `request/access.rs` opens it for a job |
 //! | record one more field for an image | `lock/model.rs`, and its schema |
 //! | add a table column, a JSON field or a format | the table in `report/mod.rs` |

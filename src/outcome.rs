@@ -132,6 +132,10 @@ pub(crate) enum Command {
     Serve,
     /// `doctor`
     Doctor,
+    /// `login`
+    Login,
+    /// `logout`
+    Logout,
 }
 
 /// A bundle that was written.

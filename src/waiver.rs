@@ -58,7 +58,7 @@ impl FromStr for Waiver {
 
     fn from_str(text: &str) -> Result<Self, WaiverError> {
         let (image, platform) = match text.split_once('=') {
-            Some((image, platform)) => (image, Some(platform.parse()?)),
+            Some((image, platform)) => (image, Some(Platform::parse_typed(platform)?)),
             None => (text, None),
         };
         let refused = || WaiverError::Image(image.to_owned());

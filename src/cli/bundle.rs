@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, builder::BoolishValueParser};
 
 use super::{
-    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, choice,
+    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, choice, examples,
     shared::{CHECK_LEVELS, FORMATS},
     variable,
 };
@@ -31,49 +31,9 @@ pub(crate) enum Bundle {
 
 /// `thoras-mirror bundle export`
 #[derive(Debug, Args)]
+#[command(after_long_help = examples::EXPORT)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub(crate) struct Export {
-    /// The bundle to write; - is standard output
-    #[arg(long, short, value_name = "FILE")]
-    pub output: PathBuf,
-
-    /// Write volumes of at most this size: a number of bytes, 4G or 4GB (decimal, fits FAT32), 4GiB, dvd or fat32
-    #[arg(long, value_name = "SIZE")]
-    pub split: Option<String>,
-
-    /// Leave out blobs that this lock or bundle already has; the far side must have imported it. Only
-    /// thoras-mirror can read such a bundle
-    #[arg(long, value_name = "LOCK|BUNDLE")]
-    pub base: Option<PathBuf>,
-
-    /// Include the packaged chart
-    #[arg(long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
-    pub with_chart: bool,
-
-    /// Include foreign layers, from the source or from the URLs in their manifests
-    #[arg(long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
-    pub foreign_layers: bool,
-
-    /// If images fail, write the bundle without them
-    #[arg(long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
-    pub keep_going: bool,
-
-    /// Replace an existing file that is something else, such as another bundle
-    #[arg(long)]
-    pub force: bool,
-
-    /// Also write the bundle's lock to this file
-    #[arg(long, value_name = "FILE")]
-    pub lock: Option<PathBuf>,
-
-    /// Copy at most this many blobs at once [default: adaptive, at most 16]
-    #[arg(long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
-    pub jobs: Option<u16>,
-
-    /// Output format
-    #[arg(long, value_parser = choice(FORMATS), default_value_t = Format::Table)]
-    pub format: Format,
-
     /// Which images.
     #[command(flatten)]
     pub selection: SelectionArgs,
@@ -82,63 +42,65 @@ pub(crate) struct Export {
     #[command(flatten)]
     pub naming: NamingArgs,
 
-    /// How to connect to registries.
-    #[command(flatten)]
-    pub registries: RegistryArgs,
-
     /// Which platforms every image must have.
     #[command(flatten)]
     pub platforms: PlatformArgs,
+
+    /// The bundle to write; - is standard output (in every other command, -o is the output format: here that is
+    /// --format)
+    #[arg(help_heading = "The bundle", long, short, value_name = "FILE")]
+    pub output: PathBuf,
+
+    /// Write volumes of at most this size: a number of bytes, 4G or 4GB (decimal, fits FAT32), 4GiB, dvd or fat32
+    #[arg(help_heading = "The bundle", long, value_name = "SIZE")]
+    pub split: Option<String>,
+
+    /// Leave out blobs that this lock or bundle already has; the far side must have imported it. Only
+    /// thoras-mirror can read such a bundle
+    #[arg(help_heading = "The bundle", hide_short_help = true, long, value_name = "LOCK|BUNDLE")]
+    pub base: Option<PathBuf>,
+
+    /// Include the packaged chart
+    #[arg(help_heading = "The bundle", long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
+    pub with_chart: bool,
+
+    /// Include foreign layers, from the source or from the URLs in their manifests
+    #[arg(help_heading = "The bundle", hide_short_help = true, long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
+    pub foreign_layers: bool,
+
+    /// If images fail, write the bundle without them
+    #[arg(help_heading = "The bundle", long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
+    pub keep_going: bool,
+
+    /// Replace an existing file that is something else, such as another bundle
+    #[arg(help_heading = "The bundle", long)]
+    pub force: bool,
+
+    /// Also write the bundle's lock to this file
+    #[arg(help_heading = "The bundle", long, value_name = "FILE")]
+    pub lock: Option<PathBuf>,
+
+    /// Copy at most this many blobs at once [default: adaptive, at most 16]
+    #[arg(help_heading = "The bundle", hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
+    pub jobs: Option<u16>,
+
+    /// Output format: -o in every other command
+    #[arg(help_heading = "The bundle", long, value_parser = choice(FORMATS), default_value_t = Format::Table)]
+    pub format: Format,
+
+    /// How to connect to registries.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
 }
 
 /// `thoras-mirror bundle import`
 #[derive(Debug, Args)]
+#[command(after_long_help = examples::IMPORT)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub(crate) struct Import {
     /// The bundle: an archive, its volumes or their index, or an OCI layout folder; - is standard input
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(help_heading = "How to import", value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-
-    /// Refuse a bundle with a different id
-    #[arg(long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
-    pub expect: Option<Digest>,
-
-    /// Name an image that has no name in the bundle; if there are several, LABEL selects one by its tag or digest
-    /// (repeatable)
-    #[arg(long = "as", value_name = "[LABEL=]NAME:TAG")]
-    pub names: Vec<String>,
-
-    /// If parts of the bundle are missing or damaged, import the images that are complete
-    #[arg(long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
-    pub keep_going: bool,
-
-    /// Show what would be copied, without copying anything
-    #[arg(long)]
-    pub dry_run: bool,
-
-    /// What to check at the destination, before and after copying
-    #[arg(long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
-    pub check: CheckLevel,
-
-    /// The lock file to write; verify reads it
-    #[arg(long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
-    pub lock: PathBuf,
-
-    /// Fail an image whose tag points to another digest at the destination, instead of moving the tag
-    #[arg(long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
-    pub no_overwrite: bool,
-
-    /// Copy at most this many blobs at once [default: adaptive, at most 16]
-    #[arg(long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
-    pub jobs: Option<u16>,
-
-    /// Start no more images after the first failure
-    #[arg(long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new(), conflicts_with = "keep_going")]
-    pub fail_fast: bool,
-
-    /// Output format
-    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
-    pub output: Format,
 
     /// Import only images that this glob matches, such as '*services*' (repeatable)
     ///
@@ -168,15 +130,11 @@ pub(crate) struct Import {
     #[command(flatten)]
     pub destination: DestinationArgs,
 
-    /// How to connect to registries.
-    #[command(flatten)]
-    pub registries: RegistryArgs,
-
     /// A platform that every image must have (repeatable) [default: as in the bundle's lock, else linux/amd64 and
     /// linux/arm64]
     #[arg(
         long,
-        value_name = "OS/ARCHITECTURE",
+        value_name = "OS/ARCHITECTURE", value_parser = Platform::parse_typed,
         env = "THORAS_MIRROR_PLATFORM",
         value_delimiter = ',',
         help_heading = "Platforms"
@@ -186,6 +144,7 @@ pub(crate) struct Import {
     /// Accept an image that lacks this platform, or any platform, in addition to what the bundle's lock permits
     /// (repeatable)
     #[arg(
+        hide_short_help = true,
         long,
         value_name = "IMAGE[=PLATFORM]",
         env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM",
@@ -193,25 +152,73 @@ pub(crate) struct Import {
         help_heading = "Platforms"
     )]
     pub allow_missing_platform: Vec<Waiver>,
+
+    /// Show what would be copied, without copying anything
+    #[arg(help_heading = "How to import", long)]
+    pub dry_run: bool,
+
+    /// The lock file to write; verify reads it
+    #[arg(help_heading = "How to import", long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
+    pub lock: PathBuf,
+
+    /// Refuse a bundle with a different id
+    #[arg(help_heading = "How to import", long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
+    pub expect: Option<Digest>,
+
+    /// Name an image that has no name in the bundle; if there are several, LABEL selects one by its tag or digest
+    /// (repeatable)
+    #[arg(help_heading = "How to import", long = "as", value_name = "[LABEL=]NAME:TAG")]
+    pub names: Vec<String>,
+
+    /// If parts of the bundle are missing or damaged, import the images that are complete
+    #[arg(help_heading = "How to import", long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
+    pub keep_going: bool,
+
+    /// What to check at the destination, before and after copying
+    #[arg(help_heading = "How to import", hide_short_help = true, long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
+    pub check: CheckLevel,
+
+    /// Fail an image whose tag points to another digest at the destination, instead of moving the tag
+    #[arg(help_heading = "How to import", hide_short_help = true, long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
+    pub no_overwrite: bool,
+
+    /// Copy at most this many blobs at once [default: adaptive, at most 16]
+    #[arg(help_heading = "How to import", hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
+    pub jobs: Option<u16>,
+
+    /// Start no more images after the first failure
+    #[arg(help_heading = "How to import", hide_short_help = true, long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new(), conflicts_with = "keep_going")]
+    pub fail_fast: bool,
+
+    /// Output format
+    #[arg(help_heading = "How to import", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    pub output: Format,
+
+    /// How to connect to registries.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
 }
 
 /// `thoras-mirror bundle verify`
 #[derive(Debug, Args)]
+#[command(after_long_help = examples::BUNDLE_VERIFY)]
 pub(crate) struct BundleVerify {
     /// The bundle: an archive, its volumes in any order, or an OCI layout folder
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(help_heading = "What to check", value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
     /// Refuse a bundle with a different id
-    #[arg(long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
+    #[arg(help_heading = "What to check", long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
     pub expect: Option<Digest>,
 
     /// A platform that every image must have (repeatable) [default: those of the bundle's lock]
-    #[arg(long, value_name = "OS/ARCHITECTURE", env = "THORAS_MIRROR_PLATFORM", value_delimiter = ',')]
+    #[arg(help_heading = "What to check", long, value_name = "OS/ARCHITECTURE", value_parser = Platform::parse_typed, env = "THORAS_MIRROR_PLATFORM", value_delimiter = ',')]
     pub platform: Vec<Platform>,
 
     /// Accept an image that lacks this platform, or any platform (repeatable)
     #[arg(
+        hide_short_help = true,
+        help_heading = "What to check",
         long,
         value_name = "IMAGE[=PLATFORM]",
         env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM",
@@ -220,23 +227,24 @@ pub(crate) struct BundleVerify {
     pub allow_missing_platform: Vec<Waiver>,
 
     /// Output format
-    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    #[arg(help_heading = "What to check", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
 }
 
 /// `thoras-mirror bundle inspect`
 #[derive(Debug, Args)]
+#[command(after_long_help = examples::BUNDLE_INSPECT)]
 pub(crate) struct BundleInspect {
     /// The bundle: an archive, its volumes in any order, or an OCI layout folder
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(help_heading = "What to show", value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
     /// Show the names that an import with this --to would give
-    #[arg(long, value_name = "REGISTRY[/PATH]", env = "THORAS_MIRROR_TO")]
+    #[arg(help_heading = "What to show", long, value_name = "REGISTRY[/PATH]", env = "THORAS_MIRROR_TO")]
     pub to: Option<Root>,
 
     /// Output format
-    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    #[arg(help_heading = "What to show", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
 
     /// How images will be named where the bundle is imported.

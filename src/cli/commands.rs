@@ -10,6 +10,7 @@ use clap::{Args, builder::BoolishValueParser};
 
 use super::{
     DEFAULT_LOCK, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, choice,
+    examples,
     shared::{CHECK_LEVELS, FORMATS, NAMINGS, parse_source_prefix},
     variable,
 };
@@ -35,18 +36,19 @@ const LEVELS: &[(Level, &str)] = &[
 
 /// `thoras-mirror images`
 #[derive(Debug, Args)]
+#[command(after_long_help = examples::IMAGES)]
 pub(crate) struct Images {
-    /// Show where each image was found
-    #[arg(long)]
-    pub why: bool,
-
-    /// Output format
-    #[arg(long, short, value_parser = choice(IMAGES_FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::List)]
-    pub output: Format,
-
     /// Which images.
     #[command(flatten)]
     pub selection: SelectionArgs,
+
+    /// Show where each image was found
+    #[arg(help_heading = "What to show", long)]
+    pub why: bool,
+
+    /// Output format
+    #[arg(help_heading = "What to show", long, short, value_parser = choice(IMAGES_FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::List)]
+    pub output: Format,
 
     /// How to connect to the registry of an oci:// chart.
     #[command(flatten)]
@@ -55,48 +57,9 @@ pub(crate) struct Images {
 
 /// `thoras-mirror sync`
 #[derive(Debug, Args)]
+#[command(after_long_help = examples::SYNC)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub(crate) struct Sync {
-    /// Show what would be copied, without copying anything
-    #[arg(long)]
-    pub dry_run: bool,
-
-    /// What to check at the destination, before and after copying
-    #[arg(long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
-    pub check: CheckLevel,
-
-    /// Copy exactly the digests in the lock, under the names it records
-    #[arg(long, conflicts_with_all = ["rendered", "images", "image", "include", "exclude"])]
-    pub locked: bool,
-
-    /// Also copy the packaged chart to charts/NAME below --to, for helm install oci://REGISTRY/PATH/charts/NAME
-    #[arg(long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
-    pub with_chart: bool,
-
-    /// The lock file to write; verify and --locked read it
-    #[arg(long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
-    pub lock: PathBuf,
-
-    /// Also copy foreign layers, from the source or from the URLs in their manifests
-    #[arg(long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
-    pub foreign_layers: bool,
-
-    /// Fail an image whose tag points to another digest at the destination, instead of moving the tag
-    #[arg(long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
-    pub no_overwrite: bool,
-
-    /// Copy at most this many blobs at once [default: adaptive, at most 16]
-    #[arg(long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
-    pub jobs: Option<u16>,
-
-    /// Start no more images after the first failure
-    #[arg(long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new())]
-    pub fail_fast: bool,
-
-    /// Output format
-    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
-    pub output: Format,
-
     /// Which images.
     #[command(flatten)]
     pub selection: SelectionArgs,
@@ -105,13 +68,53 @@ pub(crate) struct Sync {
     #[command(flatten)]
     pub destination: DestinationArgs,
 
-    /// How to connect to registries.
-    #[command(flatten)]
-    pub registries: RegistryArgs,
-
     /// Which platforms every image must have.
     #[command(flatten)]
     pub platforms: PlatformArgs,
+
+    /// Show what would be copied, without copying anything
+    #[arg(help_heading = "How to copy", long)]
+    pub dry_run: bool,
+
+    /// Copy exactly the digests in the lock, under the names it records
+    #[arg(help_heading = "How to copy", long, conflicts_with_all = ["rendered", "images", "image", "include", "exclude"])]
+    pub locked: bool,
+
+    /// Also copy the packaged chart to charts/NAME below --to, for helm install oci://REGISTRY/PATH/charts/NAME
+    #[arg(help_heading = "How to copy", long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
+    pub with_chart: bool,
+
+    /// The lock file to write; verify and --locked read it
+    #[arg(help_heading = "How to copy", long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
+    pub lock: PathBuf,
+
+    /// What to check at the destination, before and after copying
+    #[arg(help_heading = "How to copy", hide_short_help = true, long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
+    pub check: CheckLevel,
+
+    /// Also copy foreign layers, from the source or from the URLs in their manifests
+    #[arg(help_heading = "How to copy", hide_short_help = true, long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
+    pub foreign_layers: bool,
+
+    /// Fail an image whose tag points to another digest at the destination, instead of moving the tag
+    #[arg(help_heading = "How to copy", hide_short_help = true, long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
+    pub no_overwrite: bool,
+
+    /// Copy at most this many blobs at once [default: adaptive, at most 16]
+    #[arg(help_heading = "How to copy", hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
+    pub jobs: Option<u16>,
+
+    /// Start no more images after the first failure
+    #[arg(help_heading = "How to copy", hide_short_help = true, long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new())]
+    pub fail_fast: bool,
+
+    /// Output format
+    #[arg(help_heading = "How to copy", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    pub output: Format,
+
+    /// How to connect to registries.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
 }
 
 const AGAINST: &[(Against, &str)] = &[
@@ -142,41 +145,20 @@ impl fmt::Display for Against {
 
 /// `thoras-mirror verify`
 #[derive(Debug, Args)]
+#[command(after_long_help = examples::VERIFY)]
 pub(crate) struct Verify {
+    /// Which images, against the source.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
     /// The mirror: with a lock, one of its destinations [default: all of them]
     ///
     /// --to-username is for this registry.
     ///
     /// [env: THORAS_MIRROR_TO]
     // `request` reads the variables of this flag and of `lock`: if clap read them, they would conflict like flags.
-    #[arg(long, value_name = "REGISTRY/PATH", verbatim_doc_comment)]
+    #[arg(help_heading = "What to check", long, value_name = "REGISTRY/PATH", verbatim_doc_comment)]
     pub to: Option<String>,
-
-    /// How thoroughly to check; each level includes the previous ones
-    #[arg(long, value_parser = choice(LEVELS), default_value_t = Level::Blobs, env = "THORAS_MIRROR_LEVEL")]
-    pub level: Level,
-
-    /// What to compare the mirror with [default: the lock; without a lock, the source]
-    #[arg(long, value_parser = choice(AGAINST), value_name = "WHAT", env = "THORAS_MIRROR_AGAINST")]
-    pub against: Option<Against>,
-
-    /// The lock file to compare with
-    ///
-    /// [env: THORAS_MIRROR_LOCK] [default: thoras-mirror.lock]
-    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
-    pub lock: Option<PathBuf>,
-
-    /// Against the source, also require foreign layers (a lock records whether they were copied)
-    #[arg(long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
-    pub foreign_layers: bool,
-
-    /// Output format
-    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
-    pub output: Format,
-
-    /// Which images, against the source.
-    #[command(flatten)]
-    pub selection: SelectionArgs,
 
     /// How images are named at the destination.
     #[command(flatten)]
@@ -186,15 +168,12 @@ pub(crate) struct Verify {
     #[command(flatten)]
     pub login: LoginArgs,
 
-    /// How to connect to registries.
-    #[command(flatten)]
-    pub registries: RegistryArgs,
-
     /// A platform that every image must have, in addition to those in the lock (repeatable) [default: without a lock,
     /// linux/amd64 and linux/arm64]
     #[arg(
         long,
         value_name = "OS/ARCHITECTURE",
+        value_parser = Platform::parse_typed,
         env = "THORAS_MIRROR_PLATFORM",
         value_delimiter = ',',
         help_heading = "Platforms"
@@ -203,6 +182,7 @@ pub(crate) struct Verify {
 
     /// Accept an image that lacks this platform, or any platform (repeatable)
     #[arg(
+        hide_short_help = true,
         long,
         value_name = "IMAGE[=PLATFORM]",
         env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM",
@@ -210,21 +190,48 @@ pub(crate) struct Verify {
         help_heading = "Platforms"
     )]
     pub allow_missing_platform: Vec<Waiver>,
+
+    /// How thoroughly to check; each level includes the previous ones
+    #[arg(help_heading = "What to check", long, value_parser = choice(LEVELS), default_value_t = Level::Blobs, env = "THORAS_MIRROR_LEVEL")]
+    pub level: Level,
+
+    /// What to compare the mirror with [default: the lock; without a lock, the source]
+    #[arg(help_heading = "What to check", long, value_parser = choice(AGAINST), value_name = "WHAT", env = "THORAS_MIRROR_AGAINST")]
+    pub against: Option<Against>,
+
+    /// The lock file to compare with
+    ///
+    /// [env: THORAS_MIRROR_LOCK] [default: thoras-mirror.lock]
+    #[arg(help_heading = "What to check", long, value_name = "FILE", verbatim_doc_comment)]
+    pub lock: Option<PathBuf>,
+
+    /// Against the source, also require foreign layers (a lock records whether they were copied)
+    #[arg(help_heading = "What to check", hide_short_help = true, long, env = "THORAS_MIRROR_FOREIGN_LAYERS", value_parser = BoolishValueParser::new())]
+    pub foreign_layers: bool,
+
+    /// Output format
+    #[arg(help_heading = "What to check", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    pub output: Format,
+
+    /// How to connect to registries.
+    #[command(flatten)]
+    pub registries: RegistryArgs,
 }
 
 /// `thoras-mirror inspect`
 #[derive(Debug, Args)]
+#[command(after_long_help = examples::INSPECT)]
 pub(crate) struct Inspect {
     /// The images to show
-    #[arg(value_name = "IMAGE", required = true)]
+    #[arg(help_heading = "What to show", value_name = "IMAGE", required = true)]
     pub images: Vec<String>,
 
     /// Print the manifest byte for byte as the registry has it, and ignore --output
-    #[arg(long)]
+    #[arg(help_heading = "What to show", long)]
     pub raw: bool,
 
     /// Output format
-    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    #[arg(help_heading = "What to show", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
 
     /// The only registry that receives --to-username and its password
@@ -249,6 +256,7 @@ pub(crate) struct Inspect {
 
 /// `thoras-mirror doctor`
 #[derive(Debug, Args)]
+#[command(after_long_help = examples::DOCTOR)]
 pub(crate) struct Doctor {
     /// Which images.
     #[command(flatten)]
@@ -263,15 +271,15 @@ pub(crate) struct Doctor {
     pub registries: RegistryArgs,
 
     /// The lock file that sync would write
-    #[arg(long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
+    #[arg(help_heading = "What to check", long, value_name = "FILE", env = variable::LOCK, default_value = DEFAULT_LOCK)]
     pub lock: PathBuf,
 
     /// Give up on a check after this many seconds (at least 60 for rendering a chart)
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(help_heading = "What to check", hide_short_help = true, long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     pub timeout: u16,
 
     /// Output format
-    #[arg(long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
+    #[arg(help_heading = "What to check", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]
     pub output: Format,
 }
 
@@ -304,43 +312,51 @@ fn parse_size(text: &str) -> Result<u64, String> {
 
 /// `thoras-mirror serve`
 #[derive(Debug, Args)]
+#[command(after_long_help = examples::SERVE)]
 pub(crate) struct Serve {
     /// A folder to push to and pull from, created if it does not exist; or, read-only, a bundle or OCI layout: a tar,
     /// a folder, or volumes (one volume or the index is enough if the others are in the same folder)
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(help_heading = "How to serve", value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
 
     /// The address to listen on: HOST:PORT, PORT (on 127.0.0.1) or :PORT (on every IPv4 address); port 0 picks a free
     /// one
-    #[arg(long, value_name = "[HOST:]PORT", default_value = "127.0.0.1:5000", env = "THORAS_MIRROR_LISTEN", value_parser = parse_listen)]
+    #[arg(
+        help_heading = "How to serve",
+        long,
+        value_name = "[HOST:]PORT",
+        default_value = "127.0.0.1:5000",
+        env = "THORAS_MIRROR_LISTEN",
+        value_parser = parse_listen
+    )]
     pub listen: SocketAddr,
 
     /// How the images of a bundle are named [default: as recorded in the bundle, else relative]
-    #[arg(long, value_parser = choice(NAMINGS), env = "THORAS_MIRROR_NAMING")]
+    #[arg(help_heading = "How to serve", long, value_parser = choice(NAMINGS), env = "THORAS_MIRROR_NAMING")]
     pub naming: Option<Naming>,
 
     /// The prefix that relative naming removes [default: the vendor's, else the prefix that all images share]
-    #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX", value_parser = parse_source_prefix)]
+    #[arg(help_heading = "How to serve", hide_short_help = true, long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX", value_parser = parse_source_prefix)]
     pub source_prefix: Option<String>,
 
     /// Refuse pushes and deletions
-    #[arg(long)]
+    #[arg(help_heading = "How to serve", long)]
     pub read_only: bool,
 
     /// Accept an index although some of its manifests were not pushed
-    #[arg(long, conflicts_with = "read_only")]
+    #[arg(help_heading = "How to serve", hide_short_help = true, long, conflicts_with = "read_only")]
     pub allow_sparse: bool,
 
     /// Write the access log to this file instead of stderr; SIGHUP reopens it
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = "How to serve", hide_short_help = true, long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
 
     /// Serve at most this many connections at once, three quarters of them for one address; further connections wait
-    #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(help_heading = "How to serve", hide_short_help = true, long, value_name = "NUMBER", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
     /// Refuse blobs larger than this: a number of bytes, 4G (decimal) or 4GiB [default: no limit]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(help_heading = "How to serve", hide_short_help = true, long, value_name = "SIZE", value_parser = parse_size)]
     pub max_blob_bytes: Option<u64>,
 
     /// TLS and users.

@@ -2,7 +2,8 @@
 //!
 //! - [`commands`]: the arguments of every command but `bundle`; [`bundle`]: those of its four commands;
 //! - [`shared`]: arguments that several commands share (images, destination, platforms);
-//! - [`registries`]: how to connect to registries, and with which credentials.
+//! - [`registries`]: how to connect to registries, and with which credentials;
+//! - [`login`]: those of `login` and `logout`; [`examples`]: the examples in the help.
 //!
 //! No other module sees a clap type: only `request` reads these, and `main.rs` parses the command line.
 
@@ -10,20 +11,25 @@
 
 mod bundle;
 mod commands;
+mod examples;
+mod login;
 mod registries;
 mod shared;
 
 use std::fmt::Display;
 
 use clap::{
-    Args, Parser, Subcommand,
+    ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
+
+use crate::output::LogFormat;
 
 pub(crate) use self::{
     bundle::{Bundle, BundleInspect, BundleVerify, Export, Import},
     commands::{Against, Doctor, Images, Inspect, Serve, ServeAccess, Sync, Verify},
-    registries::RegistryArgs,
+    login::{Login, Logout},
+    registries::{ConnectionArgs, RegistryArgs},
     shared::{
         DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, SelectionArgs,
     },
@@ -50,7 +56,12 @@ pub(crate) mod variable {
     pub(crate) const LICENSE: &str = "THORAS_LICENSE";
     /// A file with the license key.
     pub(crate) const LICENSE_FILE: &str = "THORAS_LICENSE_FILE";
+    /// The form of the lines on standard error; also read to report an error in the command line.
+    pub(crate) const LOG_FORMAT: &str = "THORAS_MIRROR_LOG_FORMAT";
 }
+
+/// The version and the commit; `build.rs` sets it.
+const VERSION: &str = env!("THORAS_MIRROR_VERSION");
 
 const AFTER_HELP: &str = "\
 Getting started:
@@ -70,7 +81,8 @@ Exit codes:
 
 /// Mirror every image of a Helm chart into your own registry, for every platform, and confirm each one.
 #[derive(Debug, Parser)]
-#[command(name = "thoras-mirror", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "thoras-mirror", version = VERSION, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(disable_help_flag = true)]
 // Help does not show the values of environment variables: one may hold a URL with a password.
 #[command(mut_subcommands(hide_environment))]
 pub(crate) struct Cli {
@@ -83,13 +95,29 @@ pub(crate) struct Cli {
     pub verbosity: Verbosity,
 }
 
+/// Parses the command line of this process. `-h` is a summary, so it does not name the environment variables.
+/// The matches say which flags were typed.
+pub(crate) fn parse() -> Result<(Cli, clap::ArgMatches), clap::Error> {
+    let mut command = Cli::command();
+    if std::env::args_os().any(|word| word == "-h") {
+        command = command.mut_subcommands(hide_variables);
+    }
+    let matches = command.try_get_matches()?;
+    Ok((Cli::from_arg_matches(&matches)?, matches))
+}
+
+fn hide_variables(command: clap::Command) -> clap::Command {
+    command.mut_args(|arg| arg.hide_env(true)).mut_subcommands(hide_variables)
+}
+
 /// Hides the values of environment variables in the help of a command and its subcommands.
 fn hide_environment(command: clap::Command) -> clap::Command {
     command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(hide_environment)
 }
 
-/// How much is printed to stderr.
+/// How much is printed to stderr, and how.
 #[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Output")]
 pub(crate) struct Verbosity {
     /// Print only warnings and errors
     #[arg(short, long, global = true, display_order = 100, conflicts_with = "verbose")]
@@ -98,7 +126,21 @@ pub(crate) struct Verbosity {
     /// Also print what is skipped or retried, and why
     #[arg(short, long, global = true, display_order = 101)]
     pub verbose: bool,
+
+    /// The form of progress, warnings and errors on stderr
+    #[arg(hide_short_help = true, long, global = true, display_order = 102, value_parser = choice(LOG_FORMATS))]
+    #[arg(default_value_t = LogFormat::Text, env = variable::LOG_FORMAT, hide_env_values = true)]
+    pub log_format: LogFormat,
+
+    /// Print a summary with -h, or all options and examples with --help
+    #[arg(short, long, global = true, display_order = 103, action = ArgAction::Help)]
+    pub help: Option<bool>,
 }
+
+const LOG_FORMATS: &[(LogFormat, &str)] = &[
+    (LogFormat::Text, "For people; with the time in UTC if stderr is not a terminal"),
+    (LogFormat::Json, "A JSON object per line, with time, level and message"),
+];
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -106,18 +148,27 @@ pub(crate) enum Command {
     /// List the images that would be mirrored, and why
     Images(Box<Images>),
     /// Copy the images, read them back from the destination, and write the lock
+    #[command(visible_alias = "copy")]
     Sync(Box<Sync>),
     /// Read the mirror and compare it with the lock, or with the source
     Verify(Box<Verify>),
     /// Show platforms, digests and sizes of images
     Inspect(Inspect),
     /// Carry images across an air gap in a single file (an OCI image layout)
-    #[command(subcommand)]
+    #[command(subcommand, after_long_help = examples::BUNDLE)]
     Bundle(Bundle),
+    /// Write the images to one file: bundle export
+    Export(Box<Export>),
+    /// Copy the images of a bundle into a registry: bundle import
+    Import(Box<Import>),
     /// Check everything before a long run: helm, credentials, push rights, TLS
     Doctor(Box<Doctor>),
     /// Serve a folder or a bundle as a registry
     Serve(Serve),
+    /// Store a login for a registry in Docker's configuration, without Docker
+    Login(Login),
+    /// Remove a login from Docker's configuration
+    Logout(Logout),
 }
 
 /// A parser for one of a few words, each with its line of help.
@@ -134,5 +185,47 @@ fn choice<T: Copy + Display + Send + std::marker::Sync + 'static>(
 /// Every command and flag, for the tests.
 #[must_use]
 pub fn command() -> clap::Command {
-    <Cli as clap::CommandFactory>::command()
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The commands without subcommands, with their full names.
+    fn leaves(command: &clap::Command, name: &str) -> Vec<(String, clap::Command)> {
+        let below = command.get_subcommands().filter(|below| below.get_name() != "help");
+        let leaves: Vec<_> =
+            below.flat_map(|below| leaves(below, &format!("{name} {}", below.get_name()))).collect();
+        if leaves.is_empty() { vec![(name.to_owned(), command.clone())] } else { leaves }
+    }
+
+    #[test]
+    fn every_command_has_examples_and_a_short_summary() {
+        let mut whole = Cli::command().mut_subcommands(hide_variables);
+        whole.build();
+        for (name, command) in leaves(&whole, "thoras-mirror") {
+            let examples = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+            assert!(examples.contains("    thoras-mirror "), "{name} has no examples");
+            // As wide as help is at most.
+            let summary = command.clone().term_width(100).render_help().to_string();
+            assert!(summary.lines().count() <= 50, "{name}: {} lines\n{summary}", summary.lines().count());
+        }
+    }
+
+    #[test]
+    fn the_version_names_the_commit() {
+        let version = Cli::command().render_version();
+        assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
+        let follows = version.contains('(') || !std::path::Path::new(".git").exists();
+        assert!(follows, "{version}");
+    }
+
+    #[test]
+    fn aliases_mean_the_long_commands() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().command;
+        assert!(matches!(parse("thoras-mirror copy --to a.example/b"), Command::Sync(_)));
+        assert!(matches!(parse("thoras-mirror export -o a.tar"), Command::Export(_)));
+        assert!(matches!(parse("thoras-mirror import a.tar --to a.example/b"), Command::Import(_)));
+    }
 }

@@ -76,35 +76,35 @@ pub(crate) struct SelectionArgs {
     pub set: Vec<String>,
 
     /// A string value, like helm --set-string (repeatable)
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(hide_short_help = true, long, value_name = "KEY=VALUE")]
     pub set_string: Vec<String>,
 
     /// A value read from a file, like helm --set-file (repeatable)
-    #[arg(long, value_name = "KEY=FILE")]
+    #[arg(hide_short_help = true, long, value_name = "KEY=FILE")]
     pub set_file: Vec<String>,
 
     /// The namespace to render the chart for
-    #[arg(long, short, value_name = "NAMESPACE", env = "THORAS_MIRROR_NAMESPACE")]
+    #[arg(hide_short_help = true, long, short, value_name = "NAMESPACE", env = "THORAS_MIRROR_NAMESPACE")]
     pub namespace: Option<String>,
 
     /// The Kubernetes version to render the chart for
-    #[arg(long, value_name = "VERSION", env = "THORAS_MIRROR_KUBE_VERSION")]
+    #[arg(hide_short_help = true, long, value_name = "VERSION", env = "THORAS_MIRROR_KUBE_VERSION")]
     pub kube_version: Option<String>,
 
     /// A Kubernetes API that the cluster provides (repeatable)
-    #[arg(long, value_name = "GROUP/VERSION")]
+    #[arg(hide_short_help = true, long, value_name = "GROUP/VERSION")]
     pub api_versions: Vec<String>,
 
     /// Also render the chart's custom resource definitions
-    #[arg(long)]
+    #[arg(hide_short_help = true, long)]
     pub include_crds: bool,
 
     /// An additional argument for helm template (repeatable)
-    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
+    #[arg(hide_short_help = true, long, value_name = "ARGUMENT", allow_hyphen_values = true)]
     pub helm_arg: Vec<String>,
 
     /// The helm program [default: helm on PATH]
-    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_HELM")]
+    #[arg(hide_short_help = true, long, value_name = "FILE", env = "THORAS_MIRROR_HELM")]
     pub helm: Option<PathBuf>,
 
     /// Rendered manifests; - is standard input
@@ -117,28 +117,46 @@ pub(crate) struct SelectionArgs {
 
     /// Include images that are only mentioned in environment variables, arguments and ConfigMaps: all complete
     /// references, those that a key calls an image, or none
-    #[arg(long, value_parser = choice(MENTIONS), value_name = "WHICH", env = "THORAS_MIRROR_MENTIONS", default_value_t = Mentions::All)]
+    #[arg(hide_short_help = true, long, value_parser = choice(MENTIONS), value_name = "WHICH", env = "THORAS_MIRROR_MENTIONS", default_value_t = Mentions::All)]
     pub mentions: Mentions,
 
     /// A registry or an organization whose images count wherever they are mentioned, also by a short name:
     /// docker.io/acme matches acme/web:1 (repeatable)
-    #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_IMAGE_PREFIX", value_delimiter = ',')]
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "HOST[/PATH]",
+        env = "THORAS_MIRROR_IMAGE_PREFIX",
+        value_delimiter = ','
+    )]
     pub image_prefix: Vec<String>,
 
     /// Add an image to those of the chart or the manifests (repeatable)
-    #[arg(long, value_name = "IMAGE", env = "THORAS_MIRROR_ADD", value_delimiter = ',')]
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "IMAGE",
+        env = "THORAS_MIRROR_ADD",
+        value_delimiter = ','
+    )]
     pub add: Vec<String>,
 
     /// Add a list of images, one per line; - is standard input (repeatable)
-    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_ADD_IMAGES", value_delimiter = ',')]
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "FILE",
+        env = "THORAS_MIRROR_ADD_IMAGES",
+        value_delimiter = ','
+    )]
     pub add_images: Vec<String>,
 
     /// Add the images that the chart's annotations list
-    #[arg(long)]
+    #[arg(hide_short_help = true, long)]
     pub annotated: bool,
 
     /// Leave out images that only helm test uses
-    #[arg(long)]
+    #[arg(hide_short_help = true, long)]
     pub no_test_hooks: bool,
 
     /// Fail if an image that is only mentioned is missing at the source (404, 401, 403 or an unknown host), or if the
@@ -165,7 +183,7 @@ pub(crate) struct SelectionArgs {
 #[command(next_help_heading = "Where to")]
 pub(crate) struct DestinationArgs {
     /// The registry and path to mirror to
-    #[arg(long, value_name = "REGISTRY/PATH", env = super::variable::TO)]
+    #[arg(hide_short_help = true, long, value_name = "REGISTRY/PATH", env = super::variable::TO)]
     pub to: String,
 
     /// How images are named at the destination.
@@ -182,11 +200,11 @@ pub(crate) struct DestinationArgs {
 #[command(next_help_heading = "Where to")]
 pub(crate) struct NamingArgs {
     /// How images are named at the destination [default: as recorded in the lock or bundle, else relative]
-    #[arg(long, value_parser = choice(NAMINGS), env = "THORAS_MIRROR_NAMING")]
+    #[arg(hide_short_help = true, long, value_parser = choice(NAMINGS), env = "THORAS_MIRROR_NAMING")]
     pub naming: Option<Naming>,
 
     /// The prefix that relative naming removes [default: the vendor's, else the prefix that all images share]
-    #[arg(long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX", value_parser = parse_source_prefix)]
+    #[arg(hide_short_help = true, long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX", value_parser = parse_source_prefix)]
     pub source_prefix: Option<String>,
 }
 
@@ -210,7 +228,7 @@ pub(crate) struct PlatformArgs {
     /// A platform that every image must have (repeatable)
     #[arg(
         long,
-        value_name = "OS/ARCHITECTURE",
+        value_name = "OS/ARCHITECTURE", value_parser = Platform::parse_typed,
         env = "THORAS_MIRROR_PLATFORM",
         value_delimiter = ',',
         default_values = DEFAULT_PLATFORMS
@@ -219,6 +237,7 @@ pub(crate) struct PlatformArgs {
 
     /// Accept an image that lacks this platform, or any platform (repeatable)
     #[arg(
+        hide_short_help = true,
         long,
         value_name = "IMAGE[=PLATFORM]",
         env = "THORAS_MIRROR_ALLOW_MISSING_PLATFORM",

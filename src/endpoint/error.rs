@@ -22,12 +22,33 @@ pub struct Error {
 
 struct Attempts(u32, Duration);
 
+/// `, tried 5 times in 1.3 s`
+const ATTEMPTS: &str = ", tried ";
+const TIMES: &str = " times in ";
+const SECONDS: &str = " s";
+
 impl fmt::Display for Attempts {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 | 1 => Ok(()),
-            attempts => write!(formatter, ", tried {attempts} times in {:.1} s", self.1.as_secs_f32()),
+            attempts => {
+                write!(formatter, "{ATTEMPTS}{attempts}{TIMES}{:.1}{SECONDS}", self.1.as_secs_f32())
+            }
         }
+    }
+}
+
+/// A message without the attempts and their time, which are not part of the reason.
+#[must_use]
+pub(crate) fn without_attempts(message: &str) -> String {
+    let Some((before, rest)) = message.split_once(ATTEMPTS) else { return message.to_owned() };
+    let time = rest.trim_start_matches(|character: char| character.is_ascii_digit());
+    let after = time.strip_prefix(TIMES).map(|time| {
+        time.trim_start_matches(|character: char| character.is_ascii_digit() || character == '.')
+    });
+    match after.and_then(|time| time.strip_prefix(SECONDS)) {
+        Some(after) => format!("{before}{after}"),
+        None => message.to_owned(),
     }
 }
 
@@ -47,7 +68,7 @@ impl Error {
     /// Whether and how to retry the transfer of the blob. `None` after the maximum number of attempts.
     #[must_use]
     pub(crate) fn retry(&self) -> Option<Retry> {
-        self.cause.retry().filter(|_| self.attempts < retry::ATTEMPTS)
+        self.cause.retry().filter(|_| self.attempts < retry::attempts().max(2))
     }
 
     /// Whether the repository at the destination must be created first.

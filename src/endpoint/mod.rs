@@ -28,6 +28,7 @@ pub use self::{
     location::{Location, Operation},
     retry::Retry,
 };
+pub(crate) use self::{error::without_attempts, retry::set_retries};
 use crate::{
     oci::{Descriptor, Digest, RawManifest, Repository, Target},
     problem::Side,

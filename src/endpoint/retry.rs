@@ -1,9 +1,25 @@
 //! The number of attempts and the pauses between them. Each endpoint decides what is retried.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
-/// The maximum number of attempts.
+/// The usual maximum number of attempts; that of an upload which is sent again in another way.
 pub(crate) const ATTEMPTS: u32 = 5;
+/// `--retries` is a setting of the process: transfers, requests and logins of both sides follow it.
+static LIMIT: AtomicU32 = AtomicU32::new(ATTEMPTS);
+
+/// The maximum number of attempts after temporary failures.
+pub(crate) fn attempts() -> u32 {
+    LIMIT.load(Ordering::Relaxed)
+}
+
+/// Sets how often a failed request or transfer is retried.
+pub(crate) fn set_retries(retries: u16) {
+    LIMIT.store(u32::from(retries) + 1, Ordering::Relaxed);
+}
+
 /// The maximum number of attempts when wrong bytes arrive. The first time they may have been damaged in transit; the
 /// second time the source is wrong.
 pub(crate) const DAMAGED_ATTEMPTS: u32 = 2;
@@ -35,6 +51,11 @@ impl Retry {
     pub const DAMAGED: Self = Self { attempts: DAMAGED_ATTEMPTS, pause: Pause::None };
     /// For temporary failures.
     pub const TRANSIENT: Self = Self { attempts: ATTEMPTS, pause: Pause::Backoff };
+
+    /// For temporary failures, as often as `--retries` permits.
+    pub(crate) fn transient() -> Self {
+        Self { attempts: attempts(), ..Self::TRANSIENT }
+    }
 }
 
 impl Pause {

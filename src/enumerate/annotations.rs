@@ -67,7 +67,11 @@ pub(super) fn compare(chart: &str, annotated: &[AnnotatedImage], images: &ImageS
         let shown = unlisted.get(..MOST_LISTED).unwrap_or(&unlisted).join(", ");
         let more = unlisted.len().saturating_sub(MOST_LISTED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let reason = format!("{} of the images found are not listed: {shown}{more}", unlisted.len());
+        let count = match unlisted.len() {
+            1 => "1 of the images found is".to_owned(),
+            count => format!("{count} of the images found are"),
+        };
+        let reason = format!("{count} not listed: {shown}{more}");
         notes.push(Note::new(NoteKind::Annotation, place(first.key), None, &reason));
     }
     notes
@@ -94,7 +98,7 @@ mod tests {
             notes,
             [
                 "not mirrored: q.io/a/gone:1 (Chart web at annotations[\"artifacthub.io/images\"]), because only an annotation of the chart lists it; add it with --add q.io/a/gone:1, or all of them with --annotated",
-                "Chart web at annotations[\"artifacthub.io/images\"]: 1 of the images found are not listed: q.io/a/extra:1",
+                "Chart web at annotations[\"artifacthub.io/images\"]: 1 of the images found is not listed: q.io/a/extra:1",
             ]
         );
         assert_eq!(compare("web", &read(&json!({})), &images), []);

@@ -76,7 +76,7 @@ pub enum EnumerateError {
         reason: String,
     },
     /// Helm is not installed.
-    #[error("`{}` was not found, and rendering a chart takes Helm", .program.display())]
+    #[error("`{}` was not found, and rendering a chart requires Helm", .program.display())]
     HelmMissing {
         /// The program that was looked up.
         program: PathBuf,
@@ -108,7 +108,7 @@ pub enum EnumerateError {
         reason: String,
     },
     /// The private folder for Helm could not be set up.
-    #[error("a private folder for Helm could not be prepared")]
+    #[error("cannot create a private folder for Helm in {}", std::env::temp_dir().display())]
     Workspace(#[source] io::Error),
     /// An argument for Helm that has its own option here, or that would break a guarantee.
     #[error("`--helm-arg={}` is refused: {reason}", .argument.escape_debug())]
@@ -208,7 +208,7 @@ pub enum EnumerateError {
         found: String,
     },
     /// A registry does not accept the chart's name or version.
-    #[error("the chart `{}` cannot be kept in a registry", .name.escape_debug())]
+    #[error("the chart `{}` cannot be stored in a registry", .name.escape_debug())]
     ChartName {
         /// The chart's own name.
         name: String,
@@ -230,7 +230,10 @@ pub enum EnumerateError {
         input: String,
     },
     /// The filters match no image.
-    #[error("--include/--exclude match none of the {found} images")]
+    #[error("--include/--exclude {}", match .found {
+        1 => "leave out the only image".to_owned(),
+        found => format!("match none of the {found} images"),
+    })]
     FilteredOut {
         /// How many images there were before the filters.
         found: usize,
@@ -312,6 +315,7 @@ impl EnumerateError {
             Self::ListedReference { .. } => {
                 "write one image a line; for rendered manifests, pass `--rendered FILE` instead of `--images`"
             }
+            Self::Workspace(_) => "check that this user may write there, or set TMPDIR to another folder",
             Self::HelmUnusable { .. } => {
                 "check that it is a program that this user may run, or name another with `--helm PATH`"
             }

@@ -101,4 +101,11 @@ mod tests {
         let error = Filter::new(&[], &["a[".to_owned()]).err().unwrap();
         assert_eq!(error.to_string(), "`a[` is not a pattern");
     }
+
+    #[test]
+    fn one_image_is_not_plural() {
+        let message = |found| EnumerateError::FilteredOut { found }.to_string();
+        assert_eq!(message(1), "--include/--exclude leave out the only image");
+        assert_eq!(message(6), "--include/--exclude match none of the 6 images");
+    }
 }

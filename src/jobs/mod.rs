@@ -3,6 +3,7 @@
 //! | job | file |
 //! |---|---|
 //! | `images`, `inspect`, `sync`, `verify`, `serve` | the file of that name |
+//! | `login`, `logout` | [`login`] |
 //! | `doctor` | [`doctor`] |
 //! | `bundle export`, `bundle import` | [`export`], [`import`] |
 //! | `bundle verify`, `bundle inspect` | [`bundle_verify`], [`bundle_inspect`] |
@@ -17,6 +18,7 @@ mod first_images;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod inspect;
+pub(crate) mod login;
 mod names;
 mod open_bundle;
 mod own_source;

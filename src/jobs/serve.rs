@@ -176,7 +176,7 @@ fn announce(request: &Serve, server: &Server, events: &dyn EventSink) {
         if address.ip().is_unspecified() { format!("HOST:{}", address.port()) } else { address.to_string() };
     let mut next_steps = Vec::new();
     if request.users.is_some() {
-        next_steps.push(format!("log in: docker login {host}"));
+        next_steps.push(format!("log in: docker login {host} (or: thoras-mirror login {host})"));
     }
     if server.is_writable() {
         let plain = !server.is_encrypted() && !address.ip().is_loopback();

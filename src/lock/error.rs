@@ -40,6 +40,16 @@ pub enum LockError {
         /// The format that it names.
         schema: String,
     },
+    /// Its folder takes no new file.
+    #[error("cannot write the lock {} in the folder {}", .path.display(), .folder.display())]
+    Folder {
+        /// The file.
+        path: PathBuf,
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// It cannot be written.
     #[error("cannot write the lock {0}")]
     Unwritable(PathBuf, #[source] io::Error),
@@ -116,7 +126,9 @@ impl LockError {
     #[must_use]
     pub fn failure(&self) -> Failure {
         let kind = match self {
-            Self::Absent(_) | Self::Unwritable(..) | Self::WouldOverwrite(..) => Kind::Usage,
+            Self::Absent(_) | Self::Folder { .. } | Self::Unwritable(..) | Self::WouldOverwrite(..) => {
+                Kind::Usage
+            }
             _ => Kind::Input,
         };
         let hint = match self {
@@ -125,7 +137,9 @@ impl LockError {
                  pass another: `thoras-mirror verify --lock FILE`\n\
                  or do without, comparing with the source: `thoras-mirror verify --to REGISTRY/PATH`"
             }
-            Self::Unwritable(..) => "choose a file in an existing, writable folder with --lock FILE",
+            Self::Folder { .. } | Self::Unwritable(..) => {
+                "choose a file in an existing, writable folder with --lock FILE"
+            }
             Self::WouldOverwrite(..) => {
                 "the file was not changed: choose another with --lock FILE, or delete it"
             }

@@ -11,6 +11,7 @@ use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
 
 use super::{error::LockError, model::Lock, parse};
+use crate::error::without_temporary_name;
 
 /// The largest lock that is read, in bytes.
 const LARGEST: u64 = 256 * 1024 * 1024;
@@ -60,11 +61,14 @@ impl LockFile {
     /// Tries to write to the folder, and removes the temporary files of killed runs. Refuses to replace a file that is
     /// not a lock, unless it is empty.
     pub(crate) fn prepare(path: &Path) -> Result<Self, LockError> {
-        let unwritable = |error| LockError::Unwritable(path.to_owned(), error);
         check_replaceable(path)?;
         let folder = folder_of(path);
         remove_abandoned(folder);
-        // Its error names the folder; that of the temporary file would name a file that the user does not know.
+        let unwritable = |error| LockError::Folder {
+            path: path.to_owned(),
+            folder: folder.to_owned(),
+            source: without_temporary_name(error),
+        };
         fs::metadata(folder).map_err(unwritable)?;
         // Without a name, so that nothing stays if the process is killed during the transfer.
         drop(tempfile::tempfile_in(folder).map_err(unwritable)?);
@@ -200,8 +204,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for path in [folder.path().join("none/a.lock"), folder.path().to_owned(), "/dev/null".into()] {
             let error = LockFile::prepare(&path).unwrap_err();
-            assert!(matches!(error, LockError::Unwritable(..)), "{error:?}");
+            assert!(matches!(error, LockError::Unwritable(..) | LockError::Folder { .. }), "{error:?}");
         }
+    }
+
+    #[test]
+    fn an_unwritable_folder_is_named_and_the_temporary_file_is_not_bug() {
+        // The root user may write everywhere but here.
+        let error = LockFile::prepare(Path::new("/proc/a.lock")).unwrap_err();
+        let failure = error.failure();
+        let text = format!("{} {:?}", failure.message, failure.causes);
+        assert!(failure.message.contains("/proc/a.lock") && text.contains("/proc"), "{text}");
+        assert!(!text.contains(UNFINISHED), "{text}");
     }
 
     #[test]

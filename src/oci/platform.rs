@@ -16,8 +16,52 @@ pub struct Platform {
 
 /// Why a text is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not a platform: expected OS/ARCHITECTURE[/VARIANT], for example linux/arm64", .0.escape_debug())]
-pub struct PlatformError(String);
+pub enum PlatformError {
+    /// It does not have the form of a platform.
+    #[error("`{}` is not a platform: expected OS/ARCHITECTURE[/VARIANT], for example linux/arm64", .0.escape_debug())]
+    Form(String),
+    /// It has another name in registries, which use those of the Go language.
+    #[error("registries call the platform `{}` {name}: pass {name}", .written.escape_debug())]
+    OtherName {
+        /// What was written.
+        written: String,
+        /// The name in registries.
+        name: String,
+    },
+}
+
+/// Names that `uname`, Debian, Rust or people use, and those of registries.
+const OTHER_NAMES: [(&str, &str); 15] = [
+    ("x86_64", "amd64"),
+    ("x86-64", "amd64"),
+    ("x64", "amd64"),
+    ("aarch64", "arm64"),
+    ("armv8", "arm64"),
+    ("arm64v8", "arm64"),
+    ("armv7", "arm/v7"),
+    ("armv7l", "arm/v7"),
+    ("armhf", "arm/v7"),
+    ("armv6", "arm/v6"),
+    ("armel", "arm/v6"),
+    ("i386", "386"),
+    ("i686", "386"),
+    ("x86", "386"),
+    ("ppc64el", "ppc64le"),
+];
+
+/// The name in registries, if a platform that a person wrote has another: `linux/x86_64`, or `amd64` alone.
+fn other_name(text: &str) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    let (os, architecture) = lower.split_once('/').unwrap_or(("linux", &lower));
+    let os = if matches!(os, "macos" | "osx") { "darwin" } else { os };
+    let known =
+        |written: &str| OTHER_NAMES.iter().find(|(other, _)| *other == written).map(|(_, name)| *name);
+    let is_name = |written: &str| OTHER_NAMES.iter().any(|(_, name)| *name == written);
+    let named = known(architecture).or_else(|| is_name(architecture).then_some(architecture));
+    let name = format!("{os}/{}", named.unwrap_or(architecture));
+    let is_complete = text.contains('/') || named.is_some();
+    (is_complete && name != text).then_some(name)
+}
 
 impl Platform {
     /// From the fields of an index or a config. An empty variant counts as none; invalid characters, which only a
@@ -73,7 +117,20 @@ impl FromStr for Platform {
             [os, architecture, variant] if parts.iter().all(fine) => {
                 Ok(Self::new(os, architecture, Some(variant)))
             }
-            _ => Err(PlatformError(text.to_owned())),
+            _ => Err(PlatformError::Form(text.to_owned())),
+        }
+    }
+}
+
+impl Platform {
+    /// Parses a platform that a person wrote: the names of other programs would match no image.
+    pub(crate) fn parse_typed(text: &str) -> Result<Self, PlatformError> {
+        let parsed = text.parse();
+        match other_name(text) {
+            Some(name) if parsed.is_ok() || !text.contains('/') => {
+                Err(PlatformError::OtherName { written: text.to_owned(), name })
+            }
+            _ => parsed,
         }
     }
 }
@@ -128,6 +185,30 @@ mod tests {
         assert!(!served("linux/arm", "linux/arm/v6"));
         assert!(!served("linux/amd64", "linux/amd64/v3"), "a v3 image does not run on every amd64 node");
         assert!(!served("linux/amd64", "windows/amd64"));
+    }
+
+    #[test]
+    fn names_of_other_programs_are_refused_with_the_name_in_registries() {
+        for (typed, name) in [
+            ("linux/x86_64", "linux/amd64"),
+            ("Linux/X86_64", "linux/amd64"),
+            ("linux/aarch64", "linux/arm64"),
+            ("linux/armhf", "linux/arm/v7"),
+            ("linux/i386", "linux/386"),
+            ("Linux/amd64", "linux/amd64"),
+            ("amd64", "linux/amd64"),
+            ("x86_64", "linux/amd64"),
+            ("macos/arm64", "darwin/arm64"),
+        ] {
+            let error = Platform::parse_typed(typed).unwrap_err();
+            assert!(error.to_string().ends_with(&format!(": pass {name}")), "{typed}: {error}");
+        }
+        for typed in
+            ["linux/amd64", "linux/arm64/v8", "linux/arm/v7", "windows/amd64", "linux/riscv64", "plan9/mips"]
+        {
+            assert_eq!(Platform::parse_typed(typed).unwrap().to_string(), typed);
+        }
+        assert!(matches!(Platform::parse_typed("linux"), Err(PlatformError::Form(_))));
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(super) fn render(document: &Document, _: Presentation) -> Result<Option<Stri
     Ok(Some(escape_characters(hide_secrets(&text).into_owned())))
 }
 
-fn escape_characters(text: String) -> String {
+pub(super) fn escape_characters(text: String) -> String {
     if escape_controls(&text) == text {
         return text;
     }

@@ -13,8 +13,10 @@
 
 mod document;
 mod json;
+pub(crate) mod log;
 pub(crate) mod print;
 mod progress;
+mod same_cause;
 #[cfg(test)]
 mod samples;
 mod short_names;
@@ -22,6 +24,7 @@ mod style;
 mod terminal;
 
 pub(crate) use document::{DoctorDocument, Document};
+use log::Level;
 pub(crate) use progress::Reporter;
 
 use crate::{
@@ -64,7 +67,7 @@ fn renderer(format: Format) -> Render {
 pub(crate) fn present(document: &Document, presentation: Presentation) -> Result<(), Failure> {
     let written = match renderer(presentation.format)(document, presentation) {
         Ok(Some(text)) if presentation.on_stderr => {
-            print::diagnostic(&text);
+            print::diagnostic(Level::Info, &text);
             Ok(())
         }
         Ok(Some(text)) => print::result(&text),
@@ -72,7 +75,7 @@ pub(crate) fn present(document: &Document, presentation: Presentation) -> Result
         Err(failure) => Err(failure),
     };
     for text in terminal::failure_texts(document) {
-        print::diagnostic(&text);
+        print::diagnostic(Level::Error, &text);
     }
     written
 }

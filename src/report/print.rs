@@ -4,9 +4,16 @@
 //! not an error: the rest of the output is dropped, and the exit code does not change. Any other failure to write a
 //! result (such as a full disk) fails the run.
 
-use std::io::{self, ErrorKind, Write};
+use std::{
+    io::{self, ErrorKind, Write},
+    time::SystemTime,
+};
 
-use super::{style::Palette, terminal};
+use super::{
+    log::{self, Level},
+    style::Palette,
+    terminal,
+};
 use crate::{
     error::{Failure, Kind, escape, hide_logins, hide_secrets},
     oci::reference::hide_login,
@@ -18,6 +25,11 @@ pub(crate) fn result(text: &str) -> Result<(), Failure> {
         Failure::from_error(Kind::Image, &error)
             .with_hint("the command itself is done; check the disk or pipe behind standard output")
     })
+}
+
+/// Writes a line to standard output, escaped.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    result(&escape(text).replace('\n', " "))
 }
 
 /// Writes bytes to standard output unchanged: a manifest, whose digest covers every byte.
@@ -34,18 +46,18 @@ pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
 
 /// Writes a line of a log to standard error.
 pub(crate) fn log(line: &str) {
-    diagnostic(&escape(line));
+    diagnostic(Level::Info, &escape(line));
 }
 
 /// Writes a failure to standard error: what failed, why, and what to do.
 pub(crate) fn print_failure(failure: &Failure) {
-    diagnostic(&terminal::failure_text(failure));
+    diagnostic(Level::Error, &terminal::failure_text(failure));
 }
 
 /// Writes an error in the command line to standard error. The message repeats words of the command line (`typed`): a
 /// word that contains a login is hidden completely.
 pub(crate) fn usage_error(plain: String, colored: String, typed: impl Iterator<Item = String>) {
-    let mut text = if Palette::of_stderr() == Palette::plain() { plain } else { colored };
+    let mut text = if log::is_json() || Palette::of_stderr() == Palette::plain() { plain } else { colored };
     for word in typed {
         let value =
             word.split_once('=').filter(|_| word.starts_with('-')).map_or(word.as_str(), |(_, value)| value);
@@ -54,11 +66,17 @@ pub(crate) fn usage_error(plain: String, colored: String, typed: impl Iterator<I
             text = text.replace(value, &shown);
         }
     }
-    diagnostic(hide_logins(&text).trim_end());
+    diagnostic(Level::Error, hide_logins(&text).trim_end());
 }
 
-/// Writes escaped lines to standard error.
-pub(super) fn diagnostic(text: &str) {
+/// Writes escaped lines to standard error. In a JSON log they are one object, and its level replaces the head `error:`.
+pub(super) fn diagnostic(level: Level, text: &str) {
+    if log::is_json() {
+        let text = text.trim_start_matches('\n');
+        let message = text.strip_prefix("error: ").unwrap_or(text);
+        let _ = write_whole(&mut io::stderr().lock(), &log::json_line(SystemTime::now(), level, message));
+        return;
+    }
     // If standard error is closed, there is no way to report it.
     let _ = write_whole(&mut io::stderr().lock(), text);
 }

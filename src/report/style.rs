@@ -11,7 +11,7 @@ pub(super) struct Palette {
 impl Palette {
     /// For standard error.
     pub(super) fn of_stderr() -> Self {
-        Self { colored: console::colors_enabled_stderr() }
+        Self { colored: console::colors_enabled_stderr() && !super::log::is_json() }
     }
 
     /// For standard output.
@@ -22,6 +22,12 @@ impl Palette {
     /// No colors.
     pub(super) const fn plain() -> Self {
         Self { colored: false }
+    }
+
+    /// Colors, for tests.
+    #[cfg(test)]
+    pub(super) const fn colored() -> Self {
+        Self { colored: true }
     }
 
     /// The head of an error.
@@ -37,6 +43,11 @@ impl Palette {
     /// The head of a hint.
     pub(super) fn hint(self, text: &str) -> String {
         self.paint(style(text).cyan().bold())
+    }
+
+    /// The line of an image that failed.
+    pub(super) fn bad(self, text: &str) -> String {
+        self.paint(style(text).red())
     }
 
     /// The mark of success.

@@ -15,10 +15,14 @@ use secrecy::ExposeSecret as _;
 use super::{Login, Password, RegistrySettings, network, registries::LicenseFrom, usage};
 use crate::{
     cli::variable,
-    endpoint::registry::{
-        Connector, Registries,
-        auth::{Credential, CredentialError, Credentials, Environment, License, read_authfile},
-        state_folder,
+    endpoint::{
+        self,
+        registry::{
+            Connector, Registries,
+            auth::{Credential, CredentialError, Credentials, Environment, License, read_authfile},
+            state_folder,
+        },
+        set_retries,
     },
     error::{Failure, Kind},
     event::{EventSink, warn},
@@ -44,6 +48,9 @@ pub(crate) struct Access {
 impl Access {
     /// Reads certificates and the license.
     pub(crate) fn open(settings: &RegistrySettings, events: Arc<dyn EventSink>) -> Result<Self, Failure> {
+        if let Some(retries) = settings.retries {
+            set_retries(retries);
+        }
         let connector = Connector::new(network::settings(settings)?, events);
         Ok(Self {
             connector: connector.with_tuning(network::tuning(settings)),
@@ -117,6 +124,23 @@ impl Access {
         let credential = credential(login)?;
         let origin = self.connector.origin(side, &login.registry).await.map_err(|error| error.failure())?;
         Ok(credentials.with_explicit(origin, credential, "--to-username"))
+    }
+
+    /// A registry with this credential and no other.
+    pub(crate) async fn with_only(
+        &self,
+        registry: &str,
+        credential: Credential,
+    ) -> Result<Registries, endpoint::Error> {
+        let origin = self.connector.origin(Side::Destination, registry).await?;
+        let credentials = Credentials::new(&Environment::default());
+        let credentials = credentials.with_explicit(origin, credential, "this login");
+        Ok(self.connector.open(Side::Destination, credentials))
+    }
+
+    /// The timeout of credential helpers, if set.
+    pub(crate) const fn helper_timeout(&self) -> Option<Duration> {
+        self.helper_timeout
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {

@@ -15,6 +15,7 @@ mod bundle;
 mod copying;
 mod destination;
 mod ineffective;
+mod login;
 mod network;
 mod registries;
 mod repair_command;
@@ -30,6 +31,7 @@ pub(crate) use self::{
     copying::{CompareWith, LockedImages, Sync, Verify, united},
     destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms},
     ineffective::refuse_ineffective,
+    login::{RemoveLogin, StoreLogin},
     registries::{LicenseFrom, RegistrySettings},
     repair_command::repair,
     selection::{ImagesFrom, LockedChart},
@@ -56,6 +58,8 @@ pub(crate) enum Request {
     BundleInspect(BundleInspect),
     Doctor(Box<Doctor>),
     Serve(Box<Serve>),
+    Login(Box<StoreLogin>),
+    Logout(RemoveLogin),
 }
 
 impl Request {
@@ -66,12 +70,18 @@ impl Request {
             Command::Sync(args) => Self::Sync(Box::new(Sync::new(*args)?)),
             Command::Verify(args) => Self::Verify(Box::new(Verify::new(*args)?)),
             Command::Inspect(args) => Self::Inspect(Inspect::new(args)?),
-            Command::Bundle(Bundle::Export(args)) => Self::Export(Box::new(Export::new(*args)?)),
-            Command::Bundle(Bundle::Import(args)) => Self::Import(Box::new(Import::new(*args)?)),
+            Command::Bundle(Bundle::Export(args)) | Command::Export(args) => {
+                Self::Export(Box::new(Export::new(*args)?))
+            }
+            Command::Bundle(Bundle::Import(args)) | Command::Import(args) => {
+                Self::Import(Box::new(Import::new(*args)?))
+            }
             Command::Bundle(Bundle::Verify(args)) => Self::BundleVerify(BundleVerify::new(*args)?),
             Command::Bundle(Bundle::Inspect(args)) => Self::BundleInspect(BundleInspect::new(*args)?),
             Command::Doctor(args) => Self::Doctor(Box::new(Doctor::new(*args)?)),
             Command::Serve(args) => Self::Serve(Box::new(Serve::new(args)?)),
+            Command::Login(args) => Self::Login(Box::new(StoreLogin::new(args)?)),
+            Command::Logout(args) => Self::Logout(RemoveLogin::new(args)?),
         })
     }
 }

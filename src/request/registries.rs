@@ -9,7 +9,7 @@ use super::{
     usage,
 };
 use crate::{
-    cli::{RegistryArgs, variable as names},
+    cli::{ConnectionArgs, RegistryArgs, variable as names},
     error::Failure,
 };
 
@@ -30,6 +30,8 @@ pub(crate) struct RegistrySettings {
     pub(crate) client_key: Vec<String>,
     /// `HOST[:PORT]` each.
     pub(crate) insecure: Vec<String>,
+    /// How often a request is retried, if set.
+    pub(crate) retries: Option<u16>,
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) stall_timeout: Option<Duration>,
     pub(crate) helper_timeout: Option<Duration>,
@@ -48,26 +50,33 @@ pub(crate) enum LicenseFrom {
 
 impl RegistrySettings {
     pub(super) fn new(args: RegistryArgs) -> Result<Self, Failure> {
-        let seconds = |seconds: Option<u16>| seconds.map(|seconds| Duration::from_secs(seconds.into()));
         let license = license(args.license);
         if args.license_for.is_some() && license.is_none() {
             let (content, file) = (names::LICENSE, names::LICENSE_FILE);
             return Err(usage("--license-for needs a license")
                 .with_hint(format!("pass --license FILE, or set {content} or {file}")));
         }
-        Ok(Self {
-            license,
-            license_for: args.license_for,
-            authfile: args.authfile,
+        let connection = Self::connection(args.connection);
+        Ok(Self { license, license_for: args.license_for, authfile: args.authfile, ..connection })
+    }
+
+    /// How to connect, without credentials.
+    pub(super) fn connection(args: ConnectionArgs) -> Self {
+        let seconds = |seconds: Option<u16>| seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        Self {
+            license: None,
+            license_for: None,
+            authfile: None,
             plain_http: args.plain_http,
             ca_cert: args.ca_cert,
             client_cert: args.client_cert,
             client_key: args.client_key,
             insecure: args.insecure,
+            retries: args.retries,
             connect_timeout: seconds(args.connect_timeout),
             stall_timeout: seconds(args.stall_timeout),
             helper_timeout: seconds(args.helper_timeout),
-        })
+        }
     }
 }
 

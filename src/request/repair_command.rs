@@ -114,6 +114,7 @@ impl Words {
             client_cert,
             client_key,
             insecure,
+            retries,
             connect_timeout,
             stall_timeout,
             helper_timeout,
@@ -133,6 +134,7 @@ impl Words {
         self.flag("--ca-cert", ca_cert);
         self.flag("--client-cert", client_cert);
         self.flag("--client-key", client_key);
+        self.flag("--retries", retries);
         self.seconds("--connect-timeout", *connect_timeout);
         self.seconds("--stall-timeout", *stall_timeout);
         self.seconds("--helper-timeout", *helper_timeout);

@@ -1,12 +1,13 @@
 //! From the command line to the exit code: starts the runtime, runs the job, presents its outcome.
 //!
-//! [`signals`] end a job, or become commands to a server.
+//! [`signals`] end a job, or become commands to a server. [`password`] asks for a login.
 
+mod password;
 mod signals;
 
 use std::{process::ExitCode, sync::Arc};
 
-use clap::{ArgMatches, FromArgMatches as _};
+use clap::ArgMatches;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -15,8 +16,8 @@ use crate::{
     event::EventSink,
     jobs::{self, inspect::Found},
     outcome::{Command, RunOutcome},
-    output::{Format, Verbosity},
-    report::{DoctorDocument, Document, Presentation, Reporter, present, print},
+    output::{Format, LogFormat, Verbosity},
+    report::{DoctorDocument, Document, Presentation, Reporter, log, present, print},
     request::{ExportTo, Request, refuse_ineffective},
 };
 
@@ -26,12 +27,13 @@ const FILE_THREADS: usize = 4;
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let parsed = cli::command().try_get_matches().and_then(|matches| {
-        let cli = Cli::from_arg_matches(&matches)?;
-        Ok((cli, matches))
-    });
-    ExitCode::from(match parsed {
-        Ok((cli, matches)) => start(cli, &matches),
+    ExitCode::from(match cli::parse() {
+        Ok((cli, matches)) => {
+            if cli.verbosity.log_format == LogFormat::Json {
+                log::use_json();
+            }
+            start(cli, &matches)
+        }
         Err(error) => refuse(&error),
     })
 }
@@ -44,8 +46,23 @@ fn refuse(error: &clap::Error) -> u8 {
         return exit::SUCCESS;
     }
     let text = error.render();
+    if wants_json_log() {
+        log::use_json();
+    }
     print::usage_error(text.to_string(), text.ansi().to_string(), std::env::args().skip(1));
     exit::USAGE
+}
+
+/// Whether a command line that cannot be parsed asks for a JSON log.
+fn wants_json_log() -> bool {
+    let words: Vec<_> = std::env::args_os().collect();
+    let is_json = LogFormat::Json.to_string();
+    let typed = words.iter().any(|word| *word == *format!("--log-format={is_json}"))
+        || words
+            .iter()
+            .zip(words.iter().skip(1))
+            .any(|(flag, value)| *flag == *"--log-format" && *value == *is_json);
+    typed || std::env::var(cli::variable::LOG_FORMAT).is_ok_and(|value| value == is_json)
 }
 
 /// Starts the runtime, runs a command, and returns the exit code.
@@ -71,7 +88,7 @@ fn runtime(command: &cli::Command) -> std::io::Result<Runtime> {
         // Serves many clients.
         cli::Command::Serve(_) => return Builder::new_multi_thread().enable_all().build(),
         // Hashes as fast as the disk delivers.
-        cli::Command::Bundle(Bundle::Export(_)) => Builder::new_multi_thread(),
+        cli::Command::Bundle(Bundle::Export(_)) | cli::Command::Export(_) => Builder::new_multi_thread(),
         // Bound by the network.
         _ => Builder::new_current_thread(),
     };
@@ -97,6 +114,7 @@ async fn run(cli: Cli, matches: &ArgMatches) -> u8 {
     let shown = match result {
         Ok(End::Document(document)) => present(&document, presentation).map(|()| document.exit_code()),
         Ok(End::Raw(bytes)) => print::raw(&bytes).map(|()| exit::SUCCESS),
+        Ok(End::Text(text)) => print::line(&text).map(|()| exit::SUCCESS),
         Ok(End::Stopped(code)) => Ok(code),
         Err((code, failure)) => return show_failure(command, presentation, failure, code),
     };
@@ -112,6 +130,8 @@ enum End {
     Document(Box<Document>),
     /// With bytes for standard output.
     Raw(bytes::Bytes),
+    /// With a line for standard output.
+    Text(String),
     /// A server was stopped with this exit code.
     Stopped(u8),
 }
@@ -129,9 +149,10 @@ async fn ended(request: &Request, reporter: &Arc<Reporter>) -> Result<End, (u8, 
     tokio::select! {
         biased;
         code = signals::ending(), if !is_server => {
-            let failure = Failure::new(Kind::Interrupted, "interrupted")
-                .with_hint("no incomplete image was tagged; run the same command again to resume");
-            Err((code, failure))
+            let failure = Failure::new(Kind::Interrupted, "interrupted");
+            let copies = !matches!(request, Request::Login(_) | Request::Logout(_));
+            let hint = copies.then(|| "no incomplete image was tagged; run the same command again to resume".to_owned());
+            Err((code, failure.with_optional_hint(hint)))
         }
         ended = ticking(reporter, dispatch(request, reporter)) => {
             ended.map_err(|failure| (failure.kind.exit_code(), failure))
@@ -161,6 +182,11 @@ async fn dispatch(request: &Request, reporter: &Arc<Reporter>) -> Result<End, Fa
             let control = signals::control()?;
             End::Stopped(jobs::serve::run(request, events, control).await?)
         }
+        Request::Login(request) => {
+            let login = password::ask(request).await?;
+            End::Text(jobs::login::store(request, login, events).await?)
+        }
+        Request::Logout(request) => End::Text(jobs::login::remove(request).await?),
     })
 }
 
@@ -196,12 +222,18 @@ fn describe(command: &cli::Command, verbosity: Verbosity) -> (Command, Presentat
         cli::Command::Sync(args) => (Command::Sync, args.output),
         cli::Command::Verify(args) => (Command::Verify, args.output),
         cli::Command::Inspect(args) => (Command::Inspect, args.output),
-        cli::Command::Bundle(Bundle::Export(args)) => (Command::BundleExport, args.format),
-        cli::Command::Bundle(Bundle::Import(args)) => (Command::BundleImport, args.output),
+        cli::Command::Bundle(Bundle::Export(args)) | cli::Command::Export(args) => {
+            (Command::BundleExport, args.format)
+        }
+        cli::Command::Bundle(Bundle::Import(args)) | cli::Command::Import(args) => {
+            (Command::BundleImport, args.output)
+        }
         cli::Command::Bundle(Bundle::Verify(args)) => (Command::BundleVerify, args.output),
         cli::Command::Bundle(Bundle::Inspect(args)) => (Command::BundleInspect, args.output),
         cli::Command::Doctor(args) => (Command::Doctor, args.output),
         cli::Command::Serve(_) => (Command::Serve, Format::Table),
+        cli::Command::Login(_) => (Command::Login, Format::Table),
+        cli::Command::Logout(_) => (Command::Logout, Format::Table),
     };
     (command, Presentation::new(format, verbosity))
 }

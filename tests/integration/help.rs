@@ -6,7 +6,7 @@ use crate::support::process::Mirror;
 
 #[tokio::test]
 async fn help() {
-    const COMMANDS: [&str; 12] = [
+    const COMMANDS: [&str; 16] = [
         "",
         "images",
         "sync",
@@ -19,6 +19,10 @@ async fn help() {
         "bundle import",
         "bundle verify",
         "bundle inspect",
+        "export",
+        "import",
+        "login",
+        "logout",
     ];
     for command in COMMANDS {
         let arguments = command.split(' ').chain(["--help"]).filter(|word| !word.is_empty());
@@ -38,4 +42,28 @@ async fn help() {
 async fn an_unknown_command_gets_a_usage_line() {
     let outcome = Mirror::new(["sink"]).run().await.expect_code(2);
     assert!(outcome.stderr.contains("'sink'") && outcome.stderr.contains("--help"), "{outcome}");
+}
+
+#[tokio::test]
+async fn the_summary_is_short_and_the_selection_comes_first() {
+    for command in ["images", "sync", "verify", "doctor", "bundle export", "bundle import", "copy", "export"]
+    {
+        let arguments = command.split(' ').chain(["-h"]);
+        let outcome = Mirror::new(arguments).run().await.expect_success();
+        assert!(outcome.stdout.lines().count() <= 50, "{outcome}");
+        let heading = outcome.stdout.lines().find(|line| line.ends_with(':') && !line.starts_with(' '));
+        let expected = if command.ends_with("import") { "How to import:" } else { "Which images:" };
+        assert_eq!(heading, Some(expected), "{outcome}");
+    }
+}
+
+#[tokio::test]
+async fn the_version_names_the_commit() {
+    let outcome = Mirror::new(["--version"]).run().await.expect_success();
+    let line = outcome.stdout.trim();
+    assert!(line.starts_with(concat!("thoras-mirror ", env!("CARGO_PKG_VERSION"))), "{line}");
+    let is_hexadecimal = |word: &str| word.len() >= 12 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let words = line.split(|character: char| !character.is_ascii_alphanumeric());
+    let is_repository = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(".git").exists();
+    assert!(!is_repository || words.into_iter().any(is_hexadecimal), "{line}");
 }

@@ -1,5 +1,6 @@
 //! Translates the errors of the HTTP client, of TLS and of proxies into [`RegistryError`]: the only code that knows
-//! how those libraries report errors. It looks at types, except for [`says_not_http`].
+//! how those libraries report errors. It looks at types, except for [`says_not_http`]
+//! and [`says_lookup_failed`].
 
 use std::error::Error;
 
@@ -333,6 +334,21 @@ mod tests {
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let error = translate(&get(through(closed.to_string()), url()).await);
         assert_eq!(problem_of(&error), ConnectionProblem::Tunnel, "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_failed_lookup_is_recognized_and_has_a_hint_of_its_own() {
+        let client =
+            || Client::builder().no_proxy().dns_resolver(Arc::new(super::super::network::SystemResolver));
+        let error = translate(&get(client(), "http://no-such-host.invalid/".to_owned()).await);
+        assert_eq!(problem_of(&error), ConnectionProblem::UnknownHost, "{error}");
+        let location = crate::endpoint::Location::new(
+            crate::endpoint::Operation::Connect,
+            crate::problem::Side::Source,
+            "no-such-host.invalid:5000",
+        );
+        let hint = crate::endpoint::EndpointError::remedy(&error, &location).unwrap();
+        assert!(hint.contains("DNS") && hint.contains("getent hosts no-such-host.invalid`"), "{hint}");
     }
 
     #[tokio::test]

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     endpoint::{
         BlobStream, Cause, Error, Operation,
-        retry::{ATTEMPTS, Pause},
+        retry::{Pause, attempts},
     },
     event::Event,
     oci::{Descriptor, Digest, Repository, verified::Mismatch},
@@ -96,7 +96,7 @@ pub(super) async fn open_at(
         offset,
         response: None,
         skip: 0,
-        tries: Attempts::new(ATTEMPTS),
+        tries: Attempts::new(attempts()),
         patience: INTERRUPTIONS,
         progress: 0,
         trickle,
@@ -351,7 +351,7 @@ impl BlobAddress {
             url: self.url.clone(),
             headers: range.map(|value| (header::RANGE, value)).into_iter().collect::<HeaderMap>(),
             body: None,
-            attempts: ATTEMPTS,
+            attempts: attempts(),
         }
     }
 }

@@ -281,7 +281,17 @@ impl Refusal {
                 "{registry} does not accept this manifest: allow its media type there, or skip the image with --exclude"
             ),
             400 if self.wants_tls => may_speak_https(registry),
+            429 => format!(
+                "{registry} limits requests: log in there if you have not, pass a smaller --jobs N, or run the same \
+                 command again later; it resumes"
+            ),
+            507 => format!(
+                "{registry} has no space left: free some there, then run the same command again; it resumes"
+            ),
             511 => answers_as_web_page(registry),
+            500.. => {
+                format!("look at the log of {registry}, or run the same command again later; it resumes")
+            }
             _ => return None,
         })
     }
@@ -402,11 +412,10 @@ impl RegistryError {
             Self::Redirect(_) => format!(
                 "check that {registry} is the registry's address, and that no proxy or login page answers in its place"
             ),
-            Self::Broken(_)
-            | Self::NoChunks(_)
-            | Self::UploadRedirected
-            | Self::Protocol(_)
-            | Self::Settings(_) => {
+            Self::Broken(_) => {
+                format!("check {registry} and the network, then run the same command again; it resumes")
+            }
+            Self::NoChunks(_) | Self::UploadRedirected | Self::Protocol(_) | Self::Settings(_) => {
                 return None;
             }
         })
@@ -428,8 +437,11 @@ impl ConnectionProblem {
             Self::ClientCertificate => {
                 format!("{registry} requires a client certificate: pass --client-cert FILE --client-key FILE")
             }
-            Self::UnknownHost => format!("check the name {registry} and this machine's DNS settings"),
             Self::Tunnel => format!("check HTTPS_PROXY, or bypass the proxy with NO_PROXY={registry}"),
+            Self::UnknownHost => {
+                let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
+                format!("check the spelling of {host}, and this machine's DNS and VPN: `getent hosts {host}`")
+            }
             Self::Other => format!(
                 "check the name and port of {registry} and the network; if it speaks plain http, pass --plain-http \
                  {registry}"

@@ -57,7 +57,7 @@ pub(crate) use self::{
     probe::{Greeting, ShownCertificate},
     upload::state_folder,
 };
-use super::{Begun, BlobStream, Cause, Destination, Error, Location, Operation, Source, retry::ATTEMPTS};
+use super::{Begun, BlobStream, Cause, Destination, Error, Location, Operation, Source, retry::attempts};
 use crate::{
     event::EventSink,
     oci::{Descriptor, Digest, RawManifest, Repository, Target},
@@ -125,7 +125,7 @@ impl Registries {
     }
 
     async fn find(&self, registry: &str) -> Found {
-        let mut tries = Attempts::new(ATTEMPTS);
+        let mut tries = Attempts::new(attempts());
         loop {
             tries.begin();
             let cause = match self.network.origin(registry).await {

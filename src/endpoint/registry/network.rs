@@ -16,9 +16,9 @@ use std::{
 use reqwest::{Client, StatusCode, redirect::Policy};
 use url::Url;
 
-pub(super) use self::names::UnresolvedName;
+pub(super) use self::names::{SystemResolver, UnresolvedName};
 pub(crate) use self::proxies::Route;
-use self::{names::SystemResolver, trust::HostRole};
+use self::trust::HostRole;
 pub use self::{
     proxies::Proxies,
     trust::{Scope, Trust, TrustError},

@@ -19,7 +19,7 @@ use super::{
     retry::Attempts,
 };
 use crate::{
-    endpoint::{Error, Operation, retry::ATTEMPTS},
+    endpoint::{Error, Operation, retry::attempts},
     error::escape,
     oci::{Digest, Repository},
 };
@@ -75,6 +75,28 @@ impl Registries {
         greet(&host)
             .await
             .map_err(|cause| host.error(Operation::Connect, repository.registry(), &tries, cause))
+    }
+
+    /// Requests `/v2/` with the credential for this repository, which the registry or its token server must accept.
+    pub(crate) async fn log_in(&self, repository: &Repository) -> Result<(), Error> {
+        let host = self.host(repository).await?;
+        let name = repository.registry();
+        let cannot = |cause: RegistryError| host.error(Operation::Connect, name, &Attempts::new(1), cause);
+        let url =
+            host.origin.url("/v2/").map_err(|error| cannot(RegistryError::Settings(error.to_string())))?;
+        let call = Call {
+            operation: Operation::Connect,
+            repository,
+            name: name.to_owned(),
+            scopes: Vec::new(),
+            method: Method::GET,
+            url,
+            headers: HeaderMap::new(),
+            body: None,
+            attempts: attempts(),
+        };
+        discard(host.send(&call, &[]).await?).await;
+        Ok(())
     }
 
     /// The provenance of the credential for a repository; `None` when none matches.
@@ -162,7 +184,7 @@ async fn ask(
         url,
         headers: HeaderMap::new(),
         body: None,
-        attempts: ATTEMPTS,
+        attempts: attempts(),
     };
     host.send(&call, expected).await
 }

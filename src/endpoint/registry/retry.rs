@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::error::{Refusal, RegistryError};
 use crate::endpoint::{
     Cause,
-    retry::{ATTEMPTS, DAMAGED_ATTEMPTS, Pause, Retry},
+    retry::{ATTEMPTS, DAMAGED_ATTEMPTS, Pause, Retry, attempts},
 };
 
 /// The maximum number of attempts of a blob upload that the registry throttles while it serves other requests.
@@ -91,11 +91,11 @@ pub(super) fn of_transfer(error: &RegistryError) -> Option<Retry> {
     match remedy(error) {
         Remedy::Nothing => None,
         Remedy::SameRequest => {
-            let attempts = if is_throttled_while_serving(error) { THROTTLED_UPLOADS } else { ATTEMPTS };
+            let attempts = if is_throttled_while_serving(error) { THROTTLED_UPLOADS } else { attempts() };
             Some(Retry { attempts, pause: pause(error) })
         }
         Remedy::NewUpload(attempts) => Some(Retry { attempts, pause: Pause::None }),
-        Remedy::FreeUpload => Some(Retry::TRANSIENT),
+        Remedy::FreeUpload => Some(Retry::transient()),
     }
 }
 
@@ -196,9 +196,9 @@ impl Attempts {
         if let Some(error) = registry.filter(|error| is_throttled(error)) {
             // Such a request was not processed, so even a request with a single attempt is retried.
             if error.refusal().is_some_and(Refusal::is_throttling) {
-                self.granted = self.granted.max(ATTEMPTS);
+                self.granted = self.granted.max(attempts());
             }
-            if serves_others && self.granted >= ATTEMPTS {
+            if serves_others && attempts() >= ATTEMPTS && self.granted >= ATTEMPTS {
                 self.without_progress = 1;
             }
         }

@@ -12,7 +12,7 @@ use tokio::{
 use url::Url;
 
 use super::{super::EnumerateError, ChartOptions, secrets};
-use crate::error::escape;
+use crate::error::{escape, without_temporary_name};
 
 /// More than any chart renders to.
 const LARGEST_OUTPUT: u64 = 256 * 1024 * 1024;
@@ -44,7 +44,7 @@ impl Helm {
             .prefix("thoras-mirror-helm-")
             .permissions(Permissions::from_mode(0o700))
             .tempdir()
-            .map_err(EnumerateError::Workspace)?;
+            .map_err(|error| EnumerateError::Workspace(without_temporary_name(error)))?;
         std::fs::create_dir(workspace.path().join("empty")).map_err(EnumerateError::Workspace)?;
         let mut secrets: Vec<String> = secrets::of(options)
             .iter()
@@ -123,7 +123,7 @@ impl Helm {
         let text =
             text.find("Error: ").and_then(|start| text.get(start + "Error: ".len()..)).unwrap_or(&text);
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        if lines.is_empty() { "it said nothing".to_owned() } else { escape(&lines.join("\n")) }
+        if lines.is_empty() { "it printed no message".to_owned() } else { escape(&lines.join("\n")) }
     }
 }
 
@@ -195,7 +195,7 @@ mod tests {
             "bad ***\\u{1b}[31m and ***
 at line x"
         );
-        assert_eq!(helm.readable(b""), "it said nothing");
+        assert_eq!(helm.readable(b""), "it printed no message");
     }
 
     #[test]

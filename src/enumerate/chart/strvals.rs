@@ -30,7 +30,7 @@ pub enum SetError {
     #[error("has an index that is not a number from 0 to 65536")]
     Index,
     /// There is text between `]` and `=`, `.` or `[`.
-    #[error("has text behind an index, where only = . or [ can stand")]
+    #[error("has text after an index that is not =, . or [")]
     BehindIndex,
     /// More than thirty levels.
     #[error("has a key of more than 30 levels")]
@@ -40,7 +40,7 @@ pub enum SetError {
     Conflict,
     /// A number that only Helm's command line could carry unchanged.
     #[error(
-        "sets a whole number of seven digits or more, which Helm prints as 1e+06 unless it stands on the command line"
+        "sets a whole number of seven digits or more, which Helm prints as 1e+06 unless it is on Helm's own command line"
     )]
     LargeNumber,
     /// A path that cannot be passed on.

@@ -4,10 +4,13 @@ use console::{measure_text_width, pad_str};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use super::{
-    lines::LONG_IDLE,
+    lines::{LONG_IDLE, Line},
     state::{Active, Snapshot, Stage},
 };
-use crate::{report::style::Symbols, units};
+use crate::{
+    report::{log::Level, style::Symbols},
+    units,
+};
 
 /// The most images with a bar; more would be hard to follow. The rest are counted below the total.
 const ROWS: usize = 6;
@@ -39,10 +42,17 @@ impl Bars {
         Self { multi, terminal, symbols, rows: Vec::new(), total, note }
     }
 
-    /// Prints a line above the bars.
-    pub(super) fn print_above(&self, line: &str) {
+    /// Prints a line above the bars. A failure is cut to the terminal's width: it is printed in full at the end.
+    pub(super) fn print_above(&self, line: &Line) {
+        let text = line.text();
+        let cut = match line.level {
+            Level::Error => {
+                console::truncate_str(&text, self.terminal.width().into(), self.symbols.ellipsis).into_owned()
+            }
+            _ => text,
+        };
         // `println` rather than `suspend`, which panics if the terminal is gone.
-        let _ = self.multi.println(line);
+        let _ = self.multi.println(cut);
     }
 
     /// Draws the current state.

@@ -1,15 +1,20 @@
 //! Lines: events above the bars or in a log, and progress without a terminal.
 
-use std::{io::Write, time::Duration};
+use std::{
+    io::Write,
+    time::{Duration, SystemTime},
+};
 
 use super::state::{Active, Progress, Snapshot, Stage};
 use crate::{
     error::{escape, hide_secrets},
     event::{BlobOutcome, Event},
     oci::Mapping,
-    outcome::{ImageOutcome, Status},
+    outcome::ImageOutcome,
     output::Verbosity,
     report::{
+        log::{self, Level},
+        same_cause,
         style::{Palette, Symbols},
         terminal::word,
     },
@@ -23,6 +28,40 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// The time without activity after which a line says so.
 pub(super) const LONG_IDLE: Duration = Duration::from_secs(60);
 
+/// A line of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) level: Level,
+    /// What a person sees before the message.
+    head: Option<String>,
+    /// Without control characters.
+    message: String,
+    /// Whether a log shows its time. Warnings and errors begin with their level, and the access log has its own time.
+    pub(super) has_time: bool,
+}
+
+impl Line {
+    fn new(level: Level, message: impl Into<String>) -> Self {
+        Self { level, head: None, message: message.into(), has_time: true }
+    }
+
+    fn with_head(self, head: String) -> Self {
+        Self { head: Some(head), ..self }
+    }
+
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        match &self.head {
+            Some(head) => format!("{head} {}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
+    pub(super) fn json(&self) -> String {
+        log::json_line(SystemTime::now(), self.level, &self.message)
+    }
+}
+
 /// Turns events into lines.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EventLines {
@@ -34,65 +73,79 @@ pub(super) struct EventLines {
 }
 
 impl EventLines {
-    /// The line for an event, without control characters. `None` if the event is not shown.
-    pub(super) fn line(self, event: &Event, progress: &Progress) -> Option<String> {
+    /// The line for an event. `None` if the event is not shown.
+    pub(super) fn line(self, event: &Event, progress: &Progress) -> Option<Line> {
         let line = self.warning(event, progress).or_else(|| {
             if self.verbosity == Verbosity::Quiet {
                 return None;
             }
-            self.milestone(event, progress)
-                .or_else(|| (self.verbosity == Verbosity::Verbose).then(|| detail(event, progress)).flatten())
+            self.milestone(event, progress).or_else(|| {
+                let detail =
+                    (self.verbosity == Verbosity::Verbose).then(|| detail(event, progress)).flatten();
+                detail.map(|message| Line::new(Level::Debug, message))
+            })
         })?;
         // Text from a registry could contain line breaks and imitate our lines.
-        Some(hide_secrets(&line).replace('\n', " "))
+        Some(Line { message: hide_secrets(&line.message).replace('\n', " "), ..line })
+    }
+
+    /// The line after the first lines about a cause. It replaces all further lines.
+    pub(super) fn omission(self, event: &Event) -> Option<Line> {
+        Some(match event {
+            Event::Finished { .. } => Line::new(
+                Level::Error,
+                "more images fail for the same reason; they are listed at the end (-v shows each when it fails)",
+            )
+            .with_head(self.palette.error(self.symbols.bad)),
+            Event::Retrying { .. } => {
+                Line::new(Level::Info, "more requests are retried for the same reason (-v shows each)")
+            }
+            _ => return None,
+        })
     }
 
     /// Lines that are shown even with `-q`. Failures are not: they are printed in full at the end.
-    fn warning(self, event: &Event, progress: &Progress) -> Option<String> {
-        let head = self.palette.warning("warning:");
+    fn warning(self, event: &Event, progress: &Progress) -> Option<Line> {
         let (image, message) = match event {
             Event::Warning { image, message } => (image.as_ref(), escape(message)),
             Event::Finished { outcome } => (Some(&outcome.source), escape(&outcome.skip_message()?)),
             _ => return None,
         };
-        Some(match image {
-            Some(image) => format!("{head} {}: {message}", progress.name_of(image)),
-            None => format!("{head} {message}"),
-        })
+        let message = match image {
+            Some(image) => format!("{}: {message}", progress.name_of(image)),
+            None => message,
+        };
+        let line = Line::new(Level::Warning, message).with_head(self.palette.warning("warning:"));
+        Some(Line { has_time: false, ..line })
     }
 
-    fn milestone(self, event: &Event, progress: &Progress) -> Option<String> {
+    fn milestone(self, event: &Event, progress: &Progress) -> Option<Line> {
+        let info = |message: String| Some(Line::new(Level::Info, message));
         match event {
-            Event::Planned { image, blobs, bytes } if !self.bars && *bytes > 0 => Some(format!(
+            Event::Planned { image, blobs, bytes } if !self.bars && *bytes > 0 => info(format!(
                 "{}: started, {}, {}",
-                progress.name_of(&image.source),
+                progress.name_of_copy(&image.source, &image.destination()),
                 units::counted(*blobs, "blob"),
                 units::bytes(*bytes)
             )),
             Event::Finished { outcome } => Some(self.finished(outcome, progress)),
             Event::Retrying { side, reason, pause } if *pause >= NOTICEABLE_PAUSE => {
-                Some(format!("{side}: {}; retrying in {}", escape(reason), units::whole_seconds(*pause)))
+                info(format!("{side}: {}; retrying in {}", escape(reason), units::whole_seconds(*pause)))
             }
-            Event::Waiting { what, bytes: 0 } => Some((*what).to_owned()),
-            Event::Waiting { what, bytes } => Some(format!("{what}: {} so far", units::bytes(*bytes))),
-            Event::Request { line } => Some(escape(line)),
+            Event::Waiting { what, bytes: 0 } => info((*what).to_owned()),
+            Event::Waiting { what, bytes } => info(format!("{what}: {} so far", units::bytes(*bytes))),
+            Event::Request { line } => Some(Line { has_time: false, ..Line::new(Level::Info, escape(line)) }),
             _ => None,
         }
     }
 
-    fn finished(self, outcome: &ImageOutcome, progress: &Progress) -> String {
-        let name = progress.name_of(&outcome.source);
-        let result = match (&outcome.failure, outcome.status) {
-            (Some(failure), _) => escape(&failure.message),
-            (None, Status::Different) => {
-                format!("different, {}", units::counted(outcome.problems.len(), "problem"))
-            }
-            (None, status) => word(status).to_owned(),
-        };
+    fn finished(self, outcome: &ImageOutcome, progress: &Progress) -> Line {
+        let name = progress.name_of_copy(&outcome.source, &outcome.destination);
         if outcome.failure_kind().is_some() {
-            return format!("{} {name}: {result}", self.palette.error(self.symbols.bad));
+            return Line::new(Level::Error, format!("{name}: {}", failure(outcome)))
+                .with_head(self.palette.error(self.symbols.bad));
         }
-        let mut parts = vec![format!("{} {name}: {result}", self.palette.good(self.symbols.good))];
+        let mut parts = vec![format!("{name}: {}", word(outcome.status))];
         if outcome.is_confirmed() {
             parts.push(format!("{} confirmed", units::counted(outcome.platforms.len(), "platform")));
         }
@@ -100,13 +153,30 @@ impl EventLines {
             parts.push(units::bytes(outcome.bytes.copied));
         }
         parts.push(units::elapsed(Duration::from_millis(outcome.milliseconds)));
-        parts.join(", ")
+        Line::new(Level::Info, parts.join(", ")).with_head(self.palette.good(self.symbols.good))
+    }
+}
+
+/// What failed and why, in one line. The image's name is before it, so the message does not repeat it.
+fn failure(outcome: &ImageOutcome) -> String {
+    let Some(failure) = &outcome.failure else {
+        let (word, cause) = (word(outcome.status), same_cause::in_one_line(outcome));
+        return cause.map_or_else(|| word.to_owned(), |cause| format!("{word}: {cause}"));
+    };
+    let message = escape(&failure.message);
+    let message = [format!(" {}", outcome.source), format!(" {}", outcome.destination)]
+        .iter()
+        .fold(message, |message, name| message.replace(name, ""));
+    // The problems of a copy are in the table and at the end.
+    match failure.causes.first() {
+        Some(cause) => format!("{message}: {}", escape(cause)),
+        None => message,
     }
 }
 
 /// Lines that only `-v` shows.
 fn detail(event: &Event, progress: &Progress) -> Option<String> {
-    let name = |image: &Mapping| progress.name_of(&image.source);
+    let name = |image: &Mapping| progress.name_of_copy(&image.source, &image.destination());
     Some(match event {
         Event::Resolved { image, digest, platforms } => {
             let platforms: Vec<String> = platforms.iter().map(ToString::to_string).collect();
@@ -141,18 +211,37 @@ fn detail(event: &Event, progress: &Progress) -> Option<String> {
 /// Writes lines, and remembers the time of the last line.
 pub(super) struct LineWriter {
     out: Box<dyn Write + Send>,
+    form: Form,
     last_line: Duration,
     last_copied: u64,
 }
 
+/// The form of lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// For a terminal.
+    Text,
+    /// For a file: with the time.
+    TextWithTimes,
+    /// For programs.
+    Json,
+}
+
 impl LineWriter {
-    pub(super) fn new(out: Box<dyn Write + Send>) -> Self {
-        Self { out, last_line: Duration::ZERO, last_copied: 0 }
+    pub(super) fn new(out: Box<dyn Write + Send>, form: Form) -> Self {
+        Self { out, form, last_line: Duration::ZERO, last_copied: 0 }
     }
 
     /// Writes one line. If standard error is closed, the line is lost.
-    pub(super) fn write(&mut self, line: &str) {
-        let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
+    pub(super) fn write(&mut self, line: &Line) {
+        let text = match self.form {
+            Form::Json => line.json(),
+            Form::TextWithTimes if line.has_time => {
+                format!("{} {}", log::timestamp(SystemTime::now(), false), line.text())
+            }
+            Form::Text | Form::TextWithTimes => line.text(),
+        };
+        let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
     }
 
     /// Writes a progress line, if it is due.
@@ -167,7 +256,7 @@ impl LineWriter {
             None
         };
         if let Some(line) = line {
-            self.write(&line);
+            self.write(&Line::new(Level::Info, line));
             (self.last_line, self.last_copied) = (now, snapshot.copied);
         }
     }

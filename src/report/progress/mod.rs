@@ -1,9 +1,10 @@
 //! The reporter: receives events during a job and shows them as bars or as lines.
 //!
-//! [`state`] counts, [`bars`] draws on a terminal, [`lines`] writes elsewhere.
+//! [`state`] counts, [`bars`] draws on a terminal, [`lines`] writes elsewhere, [`repeats`] leaves out repeated lines.
 
 mod bars;
 mod lines;
+mod repeats;
 mod state;
 
 use std::{
@@ -14,10 +15,14 @@ use std::{
 
 use self::{
     bars::Bars,
-    lines::{EventLines, LineWriter},
+    lines::{EventLines, Form, LineWriter},
+    repeats::{Repeats, Show},
     state::{Clock, Progress},
 };
-use super::style::{Palette, Symbols};
+use super::{
+    log,
+    style::{Palette, Symbols},
+};
 use crate::{
     event::{Event, EventSink},
     output::Verbosity,
@@ -31,6 +36,7 @@ use crate::{
 pub(crate) struct Reporter {
     progress: Progress,
     event_lines: EventLines,
+    repeats: Mutex<Repeats>,
     display: Mutex<Display>,
 }
 
@@ -52,7 +58,8 @@ impl Reporter {
         let symbols = Symbols::of_locale();
         // A terminal that cannot move its cursor (`TERM=dumb`, as in editors) gets lines.
         let terminal = console::Term::stderr();
-        let bars = terminal.is_term() && !console::is_dumb() && verbosity > Verbosity::Quiet;
+        let bars =
+            terminal.is_term() && !console::is_dumb() && verbosity > Verbosity::Quiet && !log::is_json();
         let display =
             if bars { Display::Bars(Bars::on_stderr(symbols)) } else { Display::Lines(stderr_lines()) };
         let event_lines = EventLines { verbosity, palette: Palette::of_stderr(), symbols, bars };
@@ -60,7 +67,12 @@ impl Reporter {
     }
 
     fn assemble(event_lines: EventLines, display: Display, clock: Clock) -> Self {
-        Self { progress: Progress::new(clock), event_lines, display: Mutex::new(display) }
+        Self {
+            progress: Progress::new(clock),
+            event_lines,
+            repeats: Mutex::default(),
+            display: Mutex::new(display),
+        }
     }
 
     /// Shows the progress of the run. It may block on the terminal.
@@ -105,7 +117,12 @@ impl Reporter {
 }
 
 fn stderr_lines() -> LineWriter {
-    LineWriter::new(Box::new(io::stderr()))
+    let form = match (log::is_json(), console::Term::stderr().is_term()) {
+        (true, _) => Form::Json,
+        (false, true) => Form::Text,
+        (false, false) => Form::TextWithTimes,
+    };
+    LineWriter::new(Box::new(io::stderr()), form)
 }
 
 impl EventSink for Reporter {
@@ -114,7 +131,18 @@ impl EventSink for Reporter {
             return self.announce(what, url, next_steps);
         }
         self.progress.update(&event);
-        let Some(line) = self.event_lines.line(&event, &self.progress) else { return };
+        let Some(mut line) = self.event_lines.line(&event, &self.progress) else { return };
+        if self.event_lines.verbosity < Verbosity::Verbose {
+            let now = self.progress.now();
+            match self.repeats.lock().unwrap_or_else(PoisonError::into_inner).decide(&event, now) {
+                Show::Line => {}
+                Show::Omission => match self.event_lines.omission(&event) {
+                    Some(omission) => line = omission,
+                    None => return,
+                },
+                Show::Nothing => return,
+            }
+        }
         match &mut *self.display() {
             Display::Bars(bars) => bars.print_above(&line),
             Display::Lines(lines) | Display::Ended(lines) => lines.write(&line),

@@ -146,6 +146,11 @@ impl Progress {
         self.read().names.of(source)
     }
 
+    /// The short name of an image at one of its destinations.
+    pub(super) fn name_of_copy(&self, source: &Reference, destination: &str) -> String {
+        self.read().names.of_copy(source, destination)
+    }
+
     /// Updates the state.
     pub(super) fn update(&self, event: &Event) {
         if let Event::BlobProgress { image, bytes } = event {
@@ -220,7 +225,7 @@ impl State {
         self.names = ShortNames::for_images(images.iter().map(|image| &image.source));
         self.total += images.len();
         for image in images {
-            let name = self.names.of(&image.source);
+            let name = self.names.of_copy(&image.source, &image.destination());
             self.longest_name = self.longest_name.max(name.len());
             let started = Image {
                 name,
@@ -254,7 +259,11 @@ impl State {
 
     /// Removes the bytes that a finished (failed) image did not copy from the total.
     fn finish(&mut self, outcome: &ImageOutcome) {
-        let key = self.images.keys().find(|image| image.source == outcome.source).cloned();
+        let same_source = |image: &&Arc<Mapping>| image.source == outcome.source;
+        // The same image can have several destinations.
+        let mut copies = self.images.keys().filter(same_source);
+        let copy = copies.clone().find(|image| image.destination() == outcome.destination);
+        let key = copy.or_else(|| copies.next()).cloned();
         if let Some(image) = key.and_then(|key| self.images.remove(&key)) {
             let whole = image.planned.unwrap_or_default();
             let bytes = if outcome.failure_kind().is_none() { whole } else { image.done() };

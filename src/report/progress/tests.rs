@@ -75,7 +75,7 @@ impl Stage {
 
     fn in_a_log(names: &[String], verbosity: Verbosity) -> (Self, Capture) {
         let capture = Capture::default();
-        let lines = LineWriter::new(Box::new(capture.clone()));
+        let lines = LineWriter::new(Box::new(capture.clone()), Form::Text);
         (Self::new(names, verbosity, false, Display::Lines(lines)), capture)
     }
 
@@ -154,7 +154,7 @@ fn thirty_images_on_a_small_terminal() {
     let (_stage, terminal) = thirty(80, 24, 22);
     assert_snapshot!(terminal.contents(), @r#"
     ✓ service-01:4.53.0: copied, 2 platforms confirmed, 146.0 MiB, 12.4 s
-    ✗ service-04:4.53.0: source: cannot read the manifest of timescaledb:2.21.3-pg16
+    ✗ service-04:4.53.0: source: cannot read the manifest of timescaledb:2.21.3-pg1…
     ✓ service-05:4.53.0: up-to-date, 1 platform confirmed, 0.8 s
     …th-a-very-long-name:4.53.0 ━╸────────  12.0 MiB of 100.0 MiB  copying 1 blob
     service-02:4.53.0           ━╸────────  20.0 MiB of 106.0 MiB  copying 3 blobs
@@ -172,7 +172,7 @@ fn thirty_images_on_a_large_terminal() {
     let (_stage, terminal) = thirty(120, 40, 30);
     assert_snapshot!(terminal.contents(), @r#"
     ✓ service-01:4.53.0: copied, 2 platforms confirmed, 146.0 MiB, 12.4 s
-    ✗ service-04:4.53.0: source: cannot read the manifest of timescaledb:2.21.3-pg16
+    ✗ service-04:4.53.0: source: cannot read the manifest of timescaledb:2.21.3-pg16: the registry answered 403 Forbidden: …
     ✓ service-05:4.53.0: up-to-date, 1 platform confirmed, 0.8 s
     …-dashboard-with-a-very-long-name:4.53.0 ━━━━╸────────────────────────────────  12.0 MiB of 100.0 MiB  copying 1 blob
     service-02:4.53.0                        ━━━━━━╸──────────────────────────────  20.0 MiB of 106.0 MiB  copying 3 blobs
@@ -261,7 +261,7 @@ fn a_log_gets_a_line_every_few_seconds() {
     40.0 MiB of 600.0 MiB, 8.0 MiB/s, 1 min 10 s left; 0 of 6 images done; now thoras-dashboard-with-a-very-long-name:4.53.0 and 1 more
     80.0 MiB of 600.0 MiB, 8.0 MiB/s, 1 min 5 s left; 0 of 6 images done; now thoras-dashboard-with-a-very-long-name:4.53.0 and 1 more
     ✓ thoras-dashboard-with-a-very-long-name:4.53.0: copied, 2 platforms confirmed, 146.0 MiB, 12.4 s
-    ✗ service-01:4.53.0: source: cannot read the manifest of timescaledb:2.21.3-pg16
+    ✗ service-01:4.53.0: source: cannot read the manifest of timescaledb:2.21.3-pg16: the registry answered 403 Forbidden: DENIED: no rights
     "#);
 }
 
@@ -380,4 +380,49 @@ fn no_outside_text_reaches_a_log_unescaped() {
     talk(&stage);
     assert_eq!(crate::error::escape(&log.text()), log.text());
     assert!(!log.text().contains("\nok fake"));
+}
+
+#[test]
+fn a_log_in_a_file_shows_times() {
+    let capture = Capture::default();
+    let mut lines = LineWriter::new(Box::new(capture.clone()), Form::TextWithTimes);
+    let progress = Progress::new(Box::new(|| Duration::ZERO));
+    let (palette, symbols) = (Palette::plain(), Symbols::UNICODE);
+    let event_lines = EventLines { verbosity: Verbosity::Normal, palette, symbols, bars: false };
+    for event in [
+        Event::Finished { outcome: Arc::new(samples::verified()) },
+        Event::Warning { image: None, message: "no lock is written".to_owned() },
+    ] {
+        lines.write(&event_lines.line(&event, &progress).unwrap());
+    }
+    let text = capture.text();
+    let (first, second) = text.split_once('\n').unwrap();
+    let (time, rest) = first.split_once(' ').unwrap();
+    assert!(time.starts_with("20") && time.ends_with('Z') && time.len() == 20, "{time}");
+    assert!(rest.starts_with("✓ "), "{rest}");
+    assert_eq!(second, "warning: no lock is written\n");
+}
+
+#[test]
+fn forty_images_with_one_cause_are_a_few_lines() {
+    let names: Vec<String> = (0..40).map(|number| format!("img{number}:1")).collect();
+    for (verbosity, expected) in [(Verbosity::Normal, 4), (Verbosity::Verbose, 41)] {
+        let (stage, log) = Stage::in_a_log(&names, verbosity);
+        for index in 0..40 {
+            stage.finish(index, samples::failed());
+        }
+        assert_eq!(log.text().lines().count(), expected, "{}", log.text());
+    }
+    let (stage, log) = Stage::in_a_log(&names, Verbosity::Normal);
+    for index in 0..40 {
+        let reason = format!("cannot read manifest quay.io/a/img{index}:1: the registry answered 503");
+        let pause = Duration::from_secs(30);
+        stage.reporter.emit(Event::Retrying { side: Side::Source, reason, pause });
+    }
+    assert_snapshot!(log.text(), @r#"
+    source: cannot read manifest quay.io/a/img0:1: the registry answered 503; retrying in 30 s
+    source: cannot read manifest quay.io/a/img1:1: the registry answered 503; retrying in 30 s
+    source: cannot read manifest quay.io/a/img2:1: the registry answered 503; retrying in 30 s
+    more requests are retried for the same reason (-v shows each)
+    "#);
 }

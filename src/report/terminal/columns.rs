@@ -22,6 +22,18 @@ impl<Row> Column<Row> {
     pub(super) const fn right(heading: &'static str, cell: fn(&Row) -> String) -> Self {
         Self { heading, alignment: CellAlignment::Right, cell }
     }
+
+    pub(super) const fn heading(&self) -> &'static str {
+        self.heading
+    }
+
+    pub(super) fn is_right(&self) -> bool {
+        self.alignment == CellAlignment::Right
+    }
+
+    pub(super) fn cell(&self, row: &Row) -> String {
+        (self.cell)(row)
+    }
 }
 
 /// The lines of a table. If it is wider than the terminal (`width` in columns, `None` for no limit), each row takes two

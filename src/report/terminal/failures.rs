@@ -1,17 +1,29 @@
 //! Failures and problems: what failed, why, and what to do.
+//!
+//! One cause is one text, with the number and the names of the images that it affects.
 
 use std::fmt::Write as _;
 
+use super::differences;
 use crate::{
-    error::{Failure, escape},
-    outcome::{ImageOutcome, Repair, RunOutcome, Status},
-    problem::{FoundBy, Problem, Remedy},
-    report::{Document, short_names::ShortNames, style::Palette},
+    error::{Failure, Kind, escape},
+    outcome::{ImageOutcome, RunOutcome, Status},
+    problem::Problem,
+    report::{
+        Document,
+        same_cause::{Cause, general, name_in},
+        short_names::ShortNames,
+        style::Palette,
+    },
     units,
 };
 
-/// The most images that are named for a shared failure.
+/// The most images that are named in the first line of a shared failure. More are listed below it.
 const NAMED: usize = 3;
+/// The most names in the list below a shared failure.
+const LISTED: usize = 200;
+/// The width of the list.
+const LIST_WIDTH: usize = 80;
 
 /// Every failure. Below a table of images, an empty line separates the texts.
 pub(super) fn texts(document: &Document, palette: Palette) -> Vec<String> {
@@ -21,7 +33,7 @@ pub(super) fn texts(document: &Document, palette: Palette) -> Vec<String> {
         texts = image_texts(&document.outcome, palette);
         follows_table = !document.outcome.images.is_empty();
     }
-    texts.extend(document.failures().iter().map(|failure| text(failure, None, palette)));
+    texts.extend(other_texts(document.failures(), palette));
     if follows_table {
         for text in &mut texts {
             text.insert(0, '\n');
@@ -30,39 +42,112 @@ pub(super) fn texts(document: &Document, palette: Palette) -> Vec<String> {
     texts
 }
 
-/// The failures of images. Images that failed for the same reason (an unreachable registry) share one text.
+/// The failures of images, the differences first.
 fn image_texts(outcome: &RunOutcome, palette: Palette) -> Vec<String> {
-    let names = ShortNames::for_images(outcome.images.iter().map(|image| &image.source));
-    let mut shared: Vec<(&Failure, Vec<String>)> = Vec::new();
-    let mut texts = Vec::new();
-    for image in &outcome.images {
-        let name = names.of(&image.source);
-        match &image.failure {
-            Some(failure) if image.problems.is_empty() => {
-                match shared.iter_mut().find(|(known, _)| *known == failure) {
-                    Some((_, names)) => names.push(name),
-                    None => shared.push((failure, vec![name])),
-                }
-            }
-            _ => texts.extend(image_text(image, &name, outcome.repair.as_ref(), palette)),
+    let names = ShortNames::for_outcomes(&outcome.images);
+    let name = |image: &ImageOutcome| names.of_copy(&image.source, &image.destination);
+    let differs = |image: &&ImageOutcome| image.status == Status::Different && !image.problems.is_empty();
+    let different: Vec<(&ImageOutcome, String)> =
+        outcome.images.iter().filter(differs).map(|image| (image, name(image))).collect();
+    let mut texts = differences::texts(&different, outcome.repair.as_ref(), palette);
+    let mut shared: Vec<Shared> = Vec::new();
+    for image in outcome.images.iter().filter(|image| !differs(image)) {
+        if let Some(failure) = &image.failure {
+            let failure = with_problems(failure, &image.problems);
+            let names = (name(image), image.source.to_string());
+            Shared::add(&mut shared, Cause::of_image(image, &failure), failure, names);
         }
     }
-    texts.extend(shared.iter().map(|(failure, names)| text(failure, Some(&subject(names)), palette)));
+    texts.extend(shared.iter().flat_map(|shared| shared.texts(palette)));
     texts
 }
 
-/// The first names, and the number of further names.
-fn subject(names: &[String]) -> String {
-    let first = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMED) {
-        0 => first,
-        more => format!("{first} and {more} more"),
+/// The failures that do not belong to an image of the document. Each names its image itself, if it concerns one.
+fn other_texts(failures: &[Failure], palette: Palette) -> Vec<String> {
+    let mut shared: Vec<Shared> = Vec::new();
+    for failure in failures {
+        let name = name_in(&failure.message).unwrap_or_default();
+        Shared::add(&mut shared, Cause::of(failure), failure.clone(), (name.clone(), name));
     }
+    shared.iter().flat_map(|shared| shared.texts(palette)).collect()
+}
+
+/// A failure and all images that have it.
+struct Shared {
+    cause: Cause,
+    failure: Failure,
+    /// The short names.
+    names: Vec<String>,
+    full_names: Vec<String>,
+}
+
+impl Shared {
+    fn add(all: &mut Vec<Self>, cause: Cause, failure: Failure, (name, full_name): (String, String)) {
+        match all.iter_mut().find(|known| known.cause == cause) {
+            Some(known) => {
+                known.names.push(name);
+                known.full_names.push(full_name);
+            }
+            None => all.push(Self { cause, failure, names: vec![name], full_names: vec![full_name] }),
+        }
+    }
+
+    /// Wrong bytes are reported for each of a few images, everything else once.
+    fn texts(&self, palette: Palette) -> Vec<String> {
+        if self.failure.kind == Kind::Integrity && self.names.len() <= NAMED {
+            let subjects = self.names.iter().map(|name| Some(name.as_str()).filter(|name| !name.is_empty()));
+            return subjects.map(|name| text(&self.failure, name, palette)).collect();
+        }
+        vec![self.text(palette)]
+    }
+
+    fn text(&self, palette: Palette) -> String {
+        if let [name] = self.names.as_slice() {
+            return text(&self.failure, Some(name.as_str()).filter(|name| !name.is_empty()), palette);
+        }
+        let failure = general(&self.failure);
+        let names: Vec<&String> = self.names.iter().filter(|name| !name.is_empty()).collect();
+        if names.is_empty() {
+            return text_with(&failure, Some(&format!("{} times", self.names.len())), &[], palette);
+        }
+        if names.len() <= NAMED {
+            // The full names, if the message had them.
+            let has_names = name_in(&self.failure.message).is_some();
+            let names = if has_names { &self.full_names } else { &self.names };
+            return text_with(&failure, Some(&names.join(", ")), &[], palette);
+        }
+        text_with(&failure, Some(&units::counted(names.len(), "image")), &list(&self.names), palette)
+    }
+}
+
+/// `images: a:1, b:1, …` in lines of limited width.
+pub(super) fn list(names: &[String]) -> Vec<String> {
+    let mut lines = vec!["  images:".to_owned()];
+    let more = names.len().saturating_sub(LISTED);
+    let end = (more > 0).then(|| format!("and {more} more"));
+    let shown = names.iter().take(LISTED).cloned().chain(end).collect::<Vec<_>>();
+    for (position, name) in shown.iter().enumerate() {
+        let comma = if position + 1 < shown.len() { "," } else { "" };
+        let word = format!("{}{comma}", escape(name));
+        match lines.last_mut() {
+            Some(line) if console::measure_text_width(line) + word.len() < LIST_WIDTH => {
+                line.push(' ');
+                line.push_str(&word);
+            }
+            _ => lines.push(format!("    {word}")),
+        }
+    }
+    lines
 }
 
 /// `error:` and the message, `because` and a line for every cause, `hint:` and the hint. `subject` names what failed,
 /// unless the message does.
 pub(super) fn text(failure: &Failure, subject: Option<&str>, palette: Palette) -> String {
+    text_with(failure, subject, &[], palette)
+}
+
+/// The same, with further lines before the hint.
+fn text_with(failure: &Failure, subject: Option<&str>, list: &[String], palette: Palette) -> String {
     let mut lines = palette.error("error:");
     match subject.filter(|subject| !failure.message.contains(subject)) {
         Some(subject) => write_indented(&mut lines, &format!(" {subject}: {}", failure.message)),
@@ -71,48 +156,15 @@ pub(super) fn text(failure: &Failure, subject: Option<&str>, palette: Palette) -
     for cause in &failure.causes {
         write_indented(&mut lines, &format!("\n  because {cause}"));
     }
+    for line in list {
+        let _ = write!(lines, "\n{line}");
+    }
     if let Some(hint) = &failure.hint {
         lines.push('\n');
         lines.push_str(&palette.hint("hint:"));
         write_indented(&mut lines, &format!(" {hint}"));
     }
     lines
-}
-
-/// Why an image failed, or its problems at the destination with the command that repairs them, if known. `None` if the
-/// image is fine.
-fn image_text(image: &ImageOutcome, name: &str, repair: Option<&Repair>, palette: Palette) -> Option<String> {
-    let failed = |failure: &Failure| text(failure, Some(name), palette);
-    if image.status != Status::Different {
-        return image.failure.as_ref().map(|failure| failed(&with_problems(failure, &image.problems)));
-    }
-    let failure = image.failure.as_ref().map(failed);
-    if image.problems.is_empty() {
-        return failure;
-    }
-    let mut lines = failure.unwrap_or_else(|| {
-        let count = units::counted(image.problems.len(), "problem");
-        format!("{} {name}: {count} at {}", palette.error("error:"), escape(&image.destination))
-    });
-    for remedy in Remedy::OF_MIRRORS {
-        let mut found = false;
-        for problem in image.problems.iter().filter(|problem| problem.remedy(FoundBy::Verify) == remedy) {
-            write_indented(&mut lines, &format!("\n  {problem}"));
-            found = true;
-        }
-        if let Some(repair) = repair.filter(|_| found) {
-            let _ = write!(
-                lines,
-                "\n    {} {}",
-                palette.hint("repair:"),
-                remedy.command(repair.command_for(&image.destination))
-            );
-            if let Some(note) = &repair.note {
-                let _ = write!(lines, "\n    {note}");
-            }
-        }
-    }
-    Some(lines)
 }
 
 /// The failure of a copy, caused by these problems. It has its own hint: repeating the copy would fail again.
@@ -123,7 +175,7 @@ fn with_problems(failure: &Failure, problems: &[Problem]) -> Failure {
 }
 
 /// Appends a text with its further lines indented, so that `error:` at the start of a line always begins a failure.
-fn write_indented(lines: &mut String, text: &str) {
+pub(super) fn write_indented(lines: &mut String, text: &str) {
     let mut rest = text.split('\n').peekable();
     // A leading line break belongs to the caller's layout.
     if text.starts_with('\n') {
@@ -147,7 +199,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use crate::{error::Kind, outcome::Command, report::samples};
+    use crate::{outcome::Command, report::samples};
 
     #[test]
     fn a_failure_says_what_why_and_what_to_do() {
@@ -173,24 +225,6 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_listed_above_the_command_that_repairs_it() {
-        let outcome = samples::different();
-        let command = "thoras-mirror sync --to registry.example.com/thoras".to_owned();
-        let repair = Repair { command, ..Repair::default() };
-        assert_snapshot!(image_text(&outcome, "services:4.53.0", Some(&repair), Palette::plain()).unwrap(), @r#"
-        error: services:4.53.0: 4 problems at registry.example.com/thoras/services:4.53.0
-          linux/arm64 is missing (available: linux/amd64)
-          the tag points to sha256:252f10c83610ebca1a059c0bae8255eba2f95be4d1d7bcfa89d7248a82d9f111, not sha256:3f79bb7b435b05321651daefd374cdc681dc06faa65e374e38337b88ca046dea
-            repair: thoras-mirror sync --to registry.example.com/thoras
-          blob sha256:62c66a7a5dd70c3146618063c344e531e6d4b59e379808443ce962b3abd63c5a (1234 bytes) is missing
-            repair: thoras-mirror sync --to registry.example.com/thoras --check blobs
-          blob sha256:2e7d2c03a9507ae265ecf5b5356885a53393a2029d241394997265a1a25aefc6 is corrupt: its bytes hash to \u{1b}[31mothers
-            repair: delete it in that registry and run the registry's garbage collection, because a registry
-            keeps blobs that it seems to have; then: thoras-mirror sync --to registry.example.com/thoras --check blobs
-        "#);
-    }
-
-    #[test]
     fn a_copy_that_failed_is_not_told_to_copy_again() {
         let mut outcome = samples::failed();
         outcome.failure = Some(
@@ -201,17 +235,12 @@ mod tests {
             platform: "linux/arm64".parse().unwrap(),
             available: vec!["linux/amd64".parse().unwrap()],
         }];
-        assert_snapshot!(image_text(&outcome, "timescaledb:2.21.3-pg16", None, Palette::plain()).unwrap(), @r#"
+        let document = run(vec![outcome], Vec::new());
+        assert_snapshot!(texts(&document, Palette::plain()).join("\n").trim_start(), @r#"
         error: timescaledb:2.21.3-pg16: the source has no linux/arm64
           because linux/arm64 is missing (available: linux/amd64)
         hint: pass --allow-missing-platform IMAGE
         "#);
-    }
-
-    #[test]
-    fn an_image_without_problems_has_no_text() {
-        let outcome = samples::copied();
-        assert_eq!(image_text(&outcome, "services:4.53.0", None, Palette::plain()), None);
     }
 
     fn run(images: Vec<ImageOutcome>, failures: Vec<Failure>) -> Document {
@@ -241,12 +270,62 @@ mod tests {
             ..samples::failed()
         };
         let document = run(["a:1", "b:1", "c:1", "d:1", "e:1"].map(failed).into(), Vec::new());
-        assert_eq!(texts(&document, Palette::plain()), ["\nerror: a:1, b:1, c:1 and 2 more: cannot connect"]);
+        assert_snapshot!(texts(&document, Palette::plain()).join("\n").trim_start(), @r#"
+        error: 5 images: cannot connect
+          images: a:1, b:1, c:1, d:1, e:1
+        "#);
+        let document = run(["a:1", "b:1"].map(failed).into(), Vec::new());
+        assert_eq!(texts(&document, Palette::plain()), ["\nerror: a:1, b:1: cannot connect"]);
     }
 
     #[test]
     fn a_failure_without_a_table_begins_without_an_empty_line() {
         let document = run(Vec::new(), vec![Failure::new(Kind::Usage, "no such chart")]);
         assert_eq!(texts(&document, Palette::plain()), ["error: no such chart"]);
+    }
+
+    #[test]
+    fn forty_images_without_a_login_are_one_text() {
+        let failed = |number: usize| {
+            let source = samples::source(&format!("img{number}:1"));
+            let name = source.repository().clone();
+            let failure = Failure {
+                causes: vec![format!(
+                    "https://reg.example.com requires a login to pull {name}; none is configured"
+                )],
+                ..Failure::new(
+                    Kind::Authentication,
+                    format!("cannot read manifest {source} (source), tried 5 times in {number}.0 s"),
+                )
+            };
+            ImageOutcome { source, failure: Some(failure.with_hint("log in")), ..samples::failed() }
+        };
+        let document = run((1..=40).map(failed).collect(), Vec::new());
+        let texts = texts(&document, Palette::plain());
+        assert_snapshot!(texts.join("\n").trim_start(), @r#"
+        error: 40 images: cannot read manifest us-east4-docker.pkg.dev/IMAGE (source)
+          because https://reg.example.com requires a login to pull us-east4-docker.pkg.dev/IMAGE; none is configured
+          images: img1:1, img2:1, img3:1, img4:1, img5:1, img6:1, img7:1, img8:1,
+            img9:1, img10:1, img11:1, img12:1, img13:1, img14:1, img15:1, img16:1,
+            img17:1, img18:1, img19:1, img20:1, img21:1, img22:1, img23:1, img24:1,
+            img25:1, img26:1, img27:1, img28:1, img29:1, img30:1, img31:1, img32:1,
+            img33:1, img34:1, img35:1, img36:1, img37:1, img38:1, img39:1, img40:1
+        hint: log in
+        "#);
+        assert_eq!(texts.len(), 1);
+    }
+
+    #[test]
+    fn other_failures_with_one_cause_are_one_text() {
+        let failure = |name: &str| Failure {
+            causes: vec!["it does not exist".to_owned()],
+            ..Failure::new(Kind::Image, format!("cannot read manifest quay.io/a/{name} (source)"))
+        };
+        let failures = ["b:1", "c:1", "d:1", "e:1"].map(failure);
+        assert_snapshot!(other_texts(&failures, Palette::plain()).join("\n"), @r#"
+        error: 4 images: cannot read manifest quay.io/IMAGE (source)
+          because it does not exist
+          images: quay.io/a/b:1, quay.io/a/c:1, quay.io/a/d:1, quay.io/a/e:1
+        "#);
     }
 }

@@ -1,9 +1,14 @@
 //! `images`: one reference per line, or a table; with `--why`, every use of each image.
 
-use super::{Column, table_lines};
+use super::{
+    Column,
+    fitted::{Fitting, Measure, fit},
+    table_lines,
+};
 use crate::{
     enumerate::{Confidence, Image, ImageUse},
     error::escape,
+    report::style::Symbols,
 };
 
 /// One reference per line and nothing else, for other programs; with `why`, the uses indented below it.
@@ -26,21 +31,28 @@ struct Row<'a> {
 }
 
 pub(super) fn table(images: &[Image], why: bool, width: Option<usize>) -> String {
-    let columns = [
-        Column::left("IMAGE", |row: &Row<'_>| {
-            row.image.map(|image| image.reference.to_string()).unwrap_or_default()
-        }),
-        Column::left("FOUND IN", |row| row.used.map_or("list", confidence).to_owned()),
-        Column::right("USES", |row| row.image.map(|image| image.uses.len().to_string()).unwrap_or_default()),
-        Column::left("FIRST USE", |row| row.used.map(location).unwrap_or_default()),
-    ];
     let mut rows = Vec::new();
     for image in images {
         rows.push(Row { image: Some(image), used: image.uses.first() });
         let further = image.uses.iter().skip(1).filter(|_| why);
         rows.extend(further.map(|used| Row { image: None, used: Some(used) }));
     }
-    table_lines(&columns, &rows, 1, width).join("\n")
+    let whole = table_lines(&columns().map(|(column, _)| column), &rows, 1, None);
+    let fits = |width| whole.iter().all(|line| console::measure_text_width(line) <= width);
+    let Some(width) = width.filter(|width| !fits(*width)) else { return whole.join("\n") };
+    let columns = columns().into_iter().map(|(column, measure)| Fitting { column, measure }).collect();
+    fit(columns, &rows, |_| None, width, Symbols::of_locale().ellipsis).lines.join("\n")
+}
+
+fn columns<'a>() -> [(Column<Row<'a>>, Measure); 4] {
+    let image = |row: &Row<'a>| row.image.map(|image| image.reference.to_string()).unwrap_or_default();
+    let uses = |row: &Row<'a>| row.image.map(|image| image.uses.len().to_string()).unwrap_or_default();
+    [
+        (Column::left("IMAGE", image), Measure::Shorten),
+        (Column::left("FOUND IN", |row| row.used.map_or("list", confidence).to_owned()), Measure::Keep),
+        (Column::right("USES", uses), Measure::Keep),
+        (Column::left("FIRST USE", |row| row.used.map(location).unwrap_or_default()), Measure::Shorten),
+    ]
 }
 
 fn location(used: &ImageUse) -> String {
@@ -84,6 +96,13 @@ mod tests {
                               named           Deployment api spec.template.spec.containers[0].env[2].value
         quay.io/a/listed:1    list         0
         "#);
+    }
+
+    #[test]
+    fn an_image_is_one_line_at_eighty_columns() {
+        let text = table(&samples::enumeration().images, false, Some(80));
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.lines().all(|line| console::measure_text_width(line) <= 80), "{text}");
     }
 
     #[test]

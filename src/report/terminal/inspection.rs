@@ -1,8 +1,13 @@
 //! `inspect` and `bundle inspect`: images with their platforms, digests and sizes.
 
-use super::{Column, joined, one_line, table_lines};
+use super::{
+    Column,
+    fitted::{Fitting, Measure, fit},
+    joined, one_line, table_lines,
+};
 use crate::{
     outcome::inspection::{BundleContents, BundledImage, InspectedImage, InspectedPlatform},
+    report::style::Symbols,
     units,
 };
 
@@ -85,14 +90,7 @@ pub(super) fn bundle_text(bundle: &BundleContents, width: Option<usize>) -> Stri
     let skipped = bundle.skipped.iter();
     lines.extend(skipped.map(|image| format!("skipped {image}: optional, the source did not provide it")));
     lines.push(String::new());
-    let columns = [
-        Column::left("IMAGE", name),
-        Column::left("IMPORTED AS", imported_as),
-        Column::left("DIGEST", |image| image.digest.to_string()),
-        Column::left("PLATFORMS", |image| joined(image.platforms.iter().map(|platform| &platform.platform))),
-        Column::right("SIZE", |image| units::bytes(image.total_size)),
-    ];
-    lines.extend(table_lines(&columns, &bundle.images, 3, width));
+    lines.extend(bundled_lines(&bundle.images, width));
     lines.join("\n")
 }
 
@@ -115,6 +113,27 @@ fn volume_lines(bundle: &BundleContents) -> Vec<String> {
 /// The name that an import would give.
 fn imported_as(image: &BundledImage) -> String {
     image.destination.clone().unwrap_or_else(|| "(needs --as)".to_owned())
+}
+
+/// The table of a bundle's images, with one line for each.
+fn bundled_lines(images: &[BundledImage], width: Option<usize>) -> Vec<String> {
+    let columns = || {
+        let platforms =
+            |image: &BundledImage| joined(image.platforms.iter().map(|platform| &platform.platform));
+        [
+            (Column::left("IMAGE", name), Measure::Shorten),
+            (Column::left("IMPORTED AS", imported_as), Measure::Shorten),
+            (Column::left("DIGEST", |image: &BundledImage| image.digest.to_string()), Measure::Digest),
+            (Column::left("PLATFORMS", platforms), Measure::Lift),
+            (Column::right("SIZE", |image: &BundledImage| units::bytes(image.total_size)), Measure::Keep),
+        ]
+    };
+    let whole = table_lines(&columns().map(|(column, _)| column), images, 3, None);
+    let fits = |width| whole.iter().all(|line| console::measure_text_width(line) <= width);
+    let Some(width) = width.filter(|width| !fits(*width)) else { return whole };
+    let columns = columns().into_iter().map(|(column, measure)| Fitting { column, measure }).collect();
+    let fitted = fit(columns, images, |_| None, width, Symbols::of_locale().ellipsis);
+    fitted.into_lines(None, width, |row| images.get(row).map(name).unwrap_or_default())
 }
 
 fn name(image: &BundledImage) -> String {
@@ -192,5 +211,18 @@ mod tests {
         us-east4-docker.pkg.dev/thoras-registry/platform/services:4.53.0  services:4.53.0  sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  linux/amd64,linux/arm64  122.1 MiB
         (latest\u{1b}[2J)                                                 (needs --as)     sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  -                        122.1 MiB
         "#);
+    }
+
+    #[test]
+    fn an_image_of_a_bundle_is_one_line_at_eighty_columns() {
+        let lines = bundled_lines(&samples::bundle().images, Some(80));
+        assert_snapshot!(lines.join("\n"), @r#"
+        platforms: linux/amd64,linux/arm64
+        IMAGE                                                    DIGEST             SIZE
+        us-east4-docker.pk…as-registry/platform/services:4.53.0  1bc04b5291c2  122.1 MiB
+        (latest\u{1b}[2J)                                        1bc04b5291c2  122.1 MiB
+        (latest\u{1b}[2J): platforms -
+        "#);
+        assert!(lines.iter().all(|line| console::measure_text_width(line) <= 80));
     }
 }

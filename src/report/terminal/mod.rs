@@ -1,8 +1,10 @@
 //! Renders documents for people: tables, lists and summaries. Failures follow the result, in full.
 
 mod columns;
+mod differences;
 mod doctor;
 mod failures;
+mod fitted;
 mod images;
 mod inspection;
 mod run;
@@ -22,7 +24,10 @@ pub(super) fn render(document: &Document, presentation: Presentation) -> Result<
     let width = if presentation.on_stderr { None } else { stdout_width() };
     Ok(match document {
         Document::Run(_) if presentation.verbosity == Verbosity::Quiet => None,
-        Document::Run(document) => run::text(document, width),
+        Document::Run(document) => {
+            let palette = if presentation.on_stderr { Palette::of_stderr() } else { Palette::of_stdout() };
+            run::text(document, width, palette)
+        }
         Document::Images(document) if presentation.format == Format::List => {
             Some(images::list(&document.found.images, presentation.why))
         }

@@ -2,29 +2,41 @@
 
 use std::time::Duration;
 
-use super::{Column, joined, one_line, table_lines};
+use super::{
+    Column,
+    fitted::{Fitting, Measure, fit},
+    joined, one_line, table_lines,
+};
 use crate::{
     error::escape,
     oci::ArtifactKind,
     outcome::{BundleSummary, Command, ImageOutcome, RunOutcome, Status},
     report::{
         document::{RunDocument, Totals},
+        same_cause,
         short_names::ShortNames,
+        style::{Palette, Symbols},
     },
     units,
 };
 
-/// The columns on a row's first line if the terminal is too narrow for a single line.
-const HEAD: usize = 3;
-
 /// The table, notes and summary, and the ID of the bundle that was read. `width` is the terminal's, in columns; `None`
-/// if standard output is not a terminal: every image stays on one line.
-pub(super) fn text(document: &RunDocument, width: Option<usize>) -> Option<String> {
+/// if standard output is not a terminal: no column is left out.
+pub(super) fn text(document: &RunDocument, width: Option<usize>, palette: Palette) -> Option<String> {
+    text_with(document, width, palette, Symbols::of_locale())
+}
+
+fn text_with(
+    document: &RunDocument,
+    width: Option<usize>,
+    palette: Palette,
+    symbols: Symbols,
+) -> Option<String> {
     let outcome = &document.outcome;
     let mut lines = Vec::new();
     if !outcome.images.is_empty() {
         let table = Table::of(outcome);
-        lines = image_lines(table, outcome, width);
+        lines = image_lines(table, outcome, width, (palette, symbols));
         lines.push(String::new());
         if !outcome.excluded.is_empty() {
             let names: Vec<String> = outcome.excluded.iter().map(ToString::to_string).collect();
@@ -63,16 +75,26 @@ impl Table {
     }
 
     /// The columns from left to right.
-    fn columns<'a>(self) -> Vec<Column<Row<'a>>> {
+    fn columns<'a>(self, destinations: Destinations) -> Vec<Fitting<Row<'a>>> {
         let status = if self == Self::Verify { "RESULT" } else { "STATUS" };
         let listed = if matches!(self, Self::Export | Self::Plan) { platforms } else { confirmed_platforms };
         let mut columns = vec![
-            Column::left("IMAGE", |row: &Row<'a>| row.name.clone()),
-            Column::left(status, |row| word(row.image.status).to_owned()),
-            Column::left("DIGEST", digest),
-            Column::left("PLATFORMS", listed),
+            (Column::left("IMAGE", |row: &Row<'a>| row.name.clone()), Measure::Shorten),
+            (Column::left(status, |row| word(row.image.status).to_owned()), Measure::Keep),
         ];
-        columns.extend(match self {
+        columns.extend(match destinations {
+            Destinations::Hidden => None,
+            Destinations::Full => Some((
+                Column::left("DESTINATION", |row: &Row<'a>| escape(&row.image.destination)),
+                Measure::Shorten,
+            )),
+            Destinations::BelowRoot => {
+                Some((Column::left("DESTINATION", |row: &Row<'a>| row.below_root.clone()), Measure::Shorten))
+            }
+        });
+        columns.push((Column::left("DIGEST", digest), Measure::Digest));
+        columns.push((Column::left("PLATFORMS", listed), Measure::Lift));
+        let numbers: Vec<Column<Row<'a>>> = match self {
             Self::Copy => vec![
                 Column::right("COPIED", copied),
                 Column::right("MOUNTED", mounted),
@@ -93,20 +115,37 @@ impl Table {
                 Column::left("LEVEL", |row: &Row<'a>| row.level.to_owned()),
                 Column::right("PROBLEMS", |row| row.image.problems.len().to_string()),
             ],
-        });
+        };
+        columns.extend(numbers.into_iter().map(|column| (column, Measure::LiftIfShared)));
         if self != Self::Plan {
-            columns.push(Column::right("TIME", |row| {
+            let time = Column::right("TIME", |row: &Row<'a>| {
                 units::elapsed(Duration::from_millis(row.image.milliseconds))
-            }));
+            });
+            columns.push((time, Measure::LiftIfShared));
         }
-        columns
+        columns.into_iter().map(|(column, measure)| Fitting { column, measure }).collect()
     }
+}
+
+/// How a table shows the names of images at the destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Destinations {
+    /// They are those of the source, or there are none.
+    Hidden,
+    /// With the registry.
+    Full,
+    /// Without the registry and path that all share.
+    BelowRoot,
 }
 
 /// One image in the table.
 struct Row<'a> {
     image: &'a ImageOutcome,
     name: String,
+    /// Its name at the destination, without the destination's registry and path.
+    below_root: String,
+    /// Why it failed, in one line.
+    cause: Option<String>,
     /// The level of `verify`; empty otherwise.
     level: &'a str,
 }
@@ -138,18 +177,84 @@ fn present(row: &Row<'_>) -> String {
     units::bytes(row.image.bytes.present)
 }
 
-fn image_lines(table: Table, outcome: &RunOutcome, width: Option<usize>) -> Vec<String> {
-    let names = ShortNames::for_images(outcome.images.iter().map(|image| &image.source));
+/// The rows, those that failed first.
+fn rows<'a>(outcome: &'a RunOutcome) -> Vec<Row<'a>> {
+    let names = ShortNames::for_outcomes(&outcome.images);
     let level = outcome.level.as_deref().unwrap_or_default();
-    let rows: Vec<Row<'_>> =
-        outcome.images.iter().map(|image| Row { image, name: names.of(&image.source), level }).collect();
-    let mut lines = table_lines(&table.columns(), &rows, HEAD, width);
-    let notes = notes(table, &rows);
+    let row = |image: &'a ImageOutcome| {
+        let ImageOutcome { source, destination, .. } = image;
+        let below = outcome.destination.as_ref().and_then(|root| destination.strip_prefix(root.as_str()));
+        let below = below.and_then(|below| below.strip_prefix('/')).unwrap_or(destination);
+        let (name, below_root) = (names.of(source), escape(below));
+        Row { image, name, below_root, cause: same_cause::in_one_line(image), level }
+    };
+    let mut rows: Vec<Row<'a>> = outcome.images.iter().map(row).collect();
+    // The sort is stable.
+    rows.sort_by_key(|row| match row.image.status {
+        Status::Failed | Status::Different => 0,
+        Status::Skipped => 1,
+        _ => 2,
+    });
+    rows
+}
+
+fn image_lines(
+    table: Table,
+    outcome: &RunOutcome,
+    width: Option<usize>,
+    (palette, symbols): (Palette, Symbols),
+) -> Vec<String> {
+    let rows = rows(outcome);
+    let has_destinations = outcome.destination.is_some()
+        && matches!(outcome.command, Command::Sync | Command::BundleImport | Command::Verify);
+    let differ = rows.iter().any(|row| row.below_root != row.name);
+    let destinations = if has_destinations && (table == Table::Plan || differ) {
+        Destinations::Full
+    } else {
+        Destinations::Hidden
+    };
+    let (mut notes, mut lines) = (notes(table, &rows), whole(table.columns(destinations), &rows));
+    let fits = |width| lines.iter().all(|line| console::measure_text_width(line) <= width);
+    if let Some(width) = width.filter(|width| !fits(*width)) {
+        let short = match destinations {
+            Destinations::Full if differ => Destinations::BelowRoot,
+            _ => Destinations::Hidden,
+        };
+        let columns = table.columns(short);
+        let mut fitted = fit(columns, &rows, |row: &Row<'_>| row.cause.as_deref(), width, symbols.ellipsis);
+        let root = outcome.destination.as_ref().filter(|_| destinations == Destinations::Full);
+        let root = root.map(|root| format!("to: {}", escape(root)));
+        paint_failures(&mut fitted.lines, &rows, palette);
+        for (position, value) in std::mem::take(&mut fitted.exceptions) {
+            notes.extend(rows.get(position).map(|row| format!("{}: platforms {value}", row.name)));
+        }
+        lines = fitted.into_lines(root, width, |_| String::new());
+    } else {
+        paint_failures(&mut lines, &rows, palette);
+    }
     if !notes.is_empty() {
         lines.push(String::new());
         lines.extend(notes);
     }
     lines
+}
+
+/// All columns, and the causes if there are any.
+fn whole<'a>(columns: Vec<Fitting<Row<'a>>>, rows: &[Row<'a>]) -> Vec<String> {
+    let mut columns: Vec<Column<Row<'a>>> = columns.into_iter().map(|fitting| fitting.column).collect();
+    if rows.iter().any(|row| row.cause.is_some()) {
+        columns.push(Column::left("CAUSE", |row: &Row<'a>| row.cause.clone().unwrap_or_default()));
+    }
+    table_lines(&columns, rows, columns.len(), None)
+}
+
+/// The first line is the headings.
+fn paint_failures(lines: &mut [String], rows: &[Row<'_>], palette: Palette) {
+    for (line, row) in lines.iter_mut().skip(1).zip(rows) {
+        if row.image.failure_kind().is_some() {
+            *line = palette.bad(line);
+        }
+    }
 }
 
 /// Facts without a column: moved tags, waived platforms and why images were skipped.
@@ -293,7 +398,7 @@ mod tests {
 
     fn shown(outcome: RunOutcome, width: Option<usize>) -> String {
         let Document::Run(document) = outcome.into() else { panic!("a run") };
-        text(&document, width).unwrap()
+        text_with(&document, width, Palette::plain(), Symbols::UNICODE).unwrap()
     }
 
     fn sync(width: Option<usize>) -> String {
@@ -304,10 +409,10 @@ mod tests {
     #[test]
     fn sync_on_a_wide_terminal() {
         assert_snapshot!(sync(None), @r#"
-        IMAGE                         STATUS      DIGEST               PLATFORMS                   COPIED   MOUNTED   PRESENT    TIME
+        IMAGE                         STATUS      DIGEST               PLATFORMS                   COPIED   MOUNTED   PRESENT    TIME  CAUSE
+        timescaledb:2.21.3-pg16       failed      -                    -                              0 B       0 B       0 B   0.8 s  the registry answered 403 Forbidden: DENIED: no rights
         services:4.53.0               copied      sha256:916d2876cd08  linux/amd64,linux/arm64  146.0 MiB  30.0 MiB       0 B  12.4 s
         nginx:1.29.4-alpine3.23-slim  up-to-date  sha256:4ed695ff3634  linux/amd64                    0 B       0 B  61.0 MiB   0.8 s
-        timescaledb:2.21.3-pg16       failed      -                    -                              0 B       0 B       0 B   0.8 s
 
         registry.example.com/thoras/services:4.53.0: moved sha256:6db7d803e74f1ffa7d8f5adc0bf95b3e15bf4c8373fffadf546227cc6c6742cb -> sha256:916d2876cd080dae0a8d1d5993ae46412f58d701a5762fd25b1e4222f0995b94
         nginx:1.29.4-alpine3.23-slim: waived linux/arm64
@@ -319,21 +424,131 @@ mod tests {
     #[test]
     fn sync_fits_a_hundred_columns() {
         assert_snapshot!(sync(Some(100)), @r#"
-        IMAGE                         STATUS      DIGEST
-          PLATFORMS                   COPIED   MOUNTED   PRESENT    TIME
-        services:4.53.0               copied      sha256:916d2876cd08
-          linux/amd64,linux/arm64  146.0 MiB  30.0 MiB       0 B  12.4 s
-        nginx:1.29.4-alpine3.23-slim  up-to-date  sha256:4ed695ff3634
-          linux/amd64                    0 B       0 B  61.0 MiB   0.8 s
-        timescaledb:2.21.3-pg16       failed      -
-          -                              0 B       0 B       0 B   0.8 s
+        platforms: linux/amd64,linux/arm64
+        IMAGE                         STATUS      DIGEST                  COPIED   MOUNTED   PRESENT    TIME
+        timescaledb:2.21.3-pg16       failed      the registry answered 403 Forbidden: DENIED: no rights
+        services:4.53.0               copied      sha256:916d2876cd08  146.0 MiB  30.0 MiB       0 B  12.4 s
+        nginx:1.29.4-alpine3.23-slim  up-to-date  sha256:4ed695ff3634        0 B       0 B  61.0 MiB   0.8 s
 
         registry.example.com/thoras/services:4.53.0: moved sha256:6db7d803e74f1ffa7d8f5adc0bf95b3e15bf4c8373fffadf546227cc6c6742cb -> sha256:916d2876cd080dae0a8d1d5993ae46412f58d701a5762fd25b1e4222f0995b94
         nginx:1.29.4-alpine3.23-slim: waived linux/arm64
+        nginx:1.29.4-alpine3.23-slim: platforms linux/amd64
 
         2 of 3 images confirmed in 34.2 s (4.3 MiB/s): 146.0 MiB copied, 30.0 MiB mounted, 61.0 MiB already present; 1 failed
         "#);
-        assert_eq!(sync(Some(80)), sync(Some(100)), "two lines a row fit the narrowest terminal too");
+    }
+
+    #[test]
+    fn every_image_is_one_line_at_eighty_columns() {
+        assert_snapshot!(sync(Some(80)), @r#"
+        platforms: linux/amd64,linux/arm64
+        IMAGE                         STATUS         COPIED   MOUNTED   PRESENT    TIME
+        timescaledb:2.21.3-pg16       failed      the registry answered 403 Forbidden: …
+        services:4.53.0               copied      146.0 MiB  30.0 MiB       0 B  12.4 s
+        nginx:1.29.4-alpine3.23-slim  up-to-date        0 B       0 B  61.0 MiB   0.8 s
+
+        registry.example.com/thoras/services:4.53.0: moved sha256:6db7d803e74f1ffa7d8f5adc0bf95b3e15bf4c8373fffadf546227cc6c6742cb -> sha256:916d2876cd080dae0a8d1d5993ae46412f58d701a5762fd25b1e4222f0995b94
+        nginx:1.29.4-alpine3.23-slim: waived linux/arm64
+        nginx:1.29.4-alpine3.23-slim: platforms linux/amd64
+
+        2 of 3 images confirmed in 34.2 s (4.3 MiB/s): 146.0 MiB copied, 30.0 MiB mounted, 61.0 MiB already present; 1 failed
+        "#);
+        let planned = || outcome(Command::Sync, [samples::planned(), samples::up_to_date()]);
+        let verified = || outcome(Command::Verify, [samples::verified(), samples::different()]);
+        let root = Some("registry.example.com/thoras".to_owned());
+        let plan = RunOutcome { dry_run: true, destination: root.clone(), ..planned() };
+        assert_snapshot!(shown(plan, Some(80)), @r#"
+        to: registry.example.com/thoras; platforms: linux/amd64,linux/arm64
+        IMAGE                         STATUS      TO COPY  TO MOUNT   PRESENT
+        thoras-forecast:4.53.0        planned     1.3 GiB   3.0 MiB     512 B
+        nginx:1.29.4-alpine3.23-slim  up-to-date      0 B       0 B  61.0 MiB
+
+        nginx:1.29.4-alpine3.23-slim: waived linux/arm64
+        nginx:1.29.4-alpine3.23-slim: platforms linux/amd64
+
+        2 images planned: 1.3 GiB to copy, 3.0 MiB to mount, 61.0 MiB already present; nothing was written
+        "#);
+        let level = Some("blobs".to_owned());
+        assert_snapshot!(shown(RunOutcome { level, destination: root, ..verified() }, Some(80)), @r#"
+        platforms: linux/amd64,linux/arm64; level: blobs
+        IMAGE                       RESULT     DIGEST               PROBLEMS   TIME
+        services:4.53.0             different  blob sha256:2e7d2c03a9507ae265ecf5b53568…
+        thoras-dashboard-v2:4.53.0  verified   sha256:e71c7a673350         0  0.8 s
+
+        1 of 2 images verified in 34.2 s, level blobs; 1 different
+        "#);
+    }
+
+    #[test]
+    fn other_names_at_the_destination_are_shown() {
+        let renamed = || ImageOutcome {
+            destination: "registry.example.com/thoras/platform/engine:mirror-0123456789abcdef".to_owned(),
+            ..samples::verified()
+        };
+        let root = Some("registry.example.com/thoras".to_owned());
+        let verified = || RunOutcome {
+            destination: root.clone(),
+            level: Some("blobs".to_owned()),
+            ..outcome(Command::Verify, [renamed()])
+        };
+        assert_snapshot!(shown(verified(), None), @r#"
+        IMAGE                       RESULT    DESTINATION                                                          DIGEST               PLATFORMS                LEVEL  PROBLEMS   TIME
+        thoras-dashboard-v2:4.53.0  verified  registry.example.com/thoras/platform/engine:mirror-0123456789abcdef  sha256:e71c7a673350  linux/amd64,linux/arm64  blobs         0  0.8 s
+
+        1 image verified in 34.2 s, level blobs
+        "#);
+        assert_snapshot!(shown(verified(), Some(80)), @r#"
+        to: registry.example.com/thoras; platforms: linux/amd64,linux/arm64
+        level: blobs; problems: 0; time: 0.8 s
+        IMAGE                       RESULT    DESTINATION                   DIGEST
+        thoras-dashboard-v2:4.53.0  verified  platform/…r-0123456789abcdef  e71c7a673350
+
+        1 image verified in 34.2 s, level blobs
+        "#);
+    }
+
+    #[test]
+    fn an_image_at_two_destinations_has_two_rows_that_differ() {
+        let at = |registry: &str| ImageOutcome {
+            destination: format!("{registry}.example.com/thoras/services:4.53.0"),
+            ..samples::verified()
+        };
+        let verified = || RunOutcome {
+            destination: Some("stage.example.com/thoras, prod.example.com/thoras".to_owned()),
+            level: Some("blobs".to_owned()),
+            ..outcome(Command::Verify, [at("stage"), at("prod")])
+        };
+        assert_snapshot!(shown(verified(), None), @r#"
+        IMAGE                       RESULT    DESTINATION                               DIGEST               PLATFORMS                LEVEL  PROBLEMS   TIME
+        thoras-dashboard-v2:4.53.0  verified  stage.example.com/thoras/services:4.53.0  sha256:e71c7a673350  linux/amd64,linux/arm64  blobs         0  0.8 s
+        thoras-dashboard-v2:4.53.0  verified  prod.example.com/thoras/services:4.53.0   sha256:e71c7a673350  linux/amd64,linux/arm64  blobs         0  0.8 s
+
+        2 images verified in 34.2 s, level blobs
+        "#);
+        assert_snapshot!(shown(verified(), Some(80)), @r#"
+        to: stage.example.com/thoras, prod.example.com/thoras
+        platforms: linux/amd64,linux/arm64; level: blobs; problems: 0; time: 0.8 s
+        IMAGE                       RESULT    DESTINATION                   DIGEST
+        thoras-dashboard-v2:4.53.0  verified  stage.exa…as/services:4.53.0  e71c7a673350
+        thoras-dashboard-v2:4.53.0  verified  prod.exam…as/services:4.53.0  e71c7a673350
+
+        2 images verified in 34.2 s, level blobs
+        "#);
+    }
+
+    #[test]
+    fn failed_rows_are_red_on_a_terminal_with_colors() {
+        let Document::Run(document) = outcome(Command::Sync, [samples::copied(), samples::failed()]).into()
+        else {
+            panic!("a run")
+        };
+        for width in [None, Some(80)] {
+            let colored = text(&document, width, Palette::colored()).unwrap();
+            let red: Vec<&str> = colored.lines().filter(|line| line.starts_with("\u{1b}[31m")).collect();
+            assert!(matches!(red.as_slice(), [line] if line.contains("timescaledb")), "{colored}");
+            let plain = text(&document, width, Palette::plain()).unwrap();
+            assert!(!plain.contains('\u{1b}'), "{plain}");
+        }
     }
 
     #[test]
@@ -355,9 +570,9 @@ mod tests {
         let verified = outcome(Command::Verify, [samples::verified(), samples::different()]);
         let level = Some("blobs".to_owned());
         assert_snapshot!(shown(RunOutcome { level, ..verified }, None), @r#"
-        IMAGE                       RESULT     DIGEST               PLATFORMS                LEVEL  PROBLEMS   TIME
+        IMAGE                       RESULT     DIGEST               PLATFORMS                LEVEL  PROBLEMS   TIME  CAUSE
+        services:4.53.0             different  sha256:916d2876cd08  -                        blobs         4  0.8 s  blob sha256:2e7d2c03a9507ae265ecf5b5356885a53393a2029d241394997265a1a25aefc6 is corrupt: its bytes hash to \u{1b}[31mothers (and 3 more)
         thoras-dashboard-v2:4.53.0  verified   sha256:e71c7a673350  linux/amd64,linux/arm64  blobs         0  0.8 s
-        services:4.53.0             different  sha256:916d2876cd08  -                        blobs         4  0.8 s
 
         1 of 2 images verified in 34.2 s, level blobs; 1 different
         "#);
@@ -393,6 +608,6 @@ mod tests {
     #[test]
     fn a_run_without_images_has_no_table() {
         let Document::Run(document) = outcome(Command::Sync, []).into() else { panic!("a run") };
-        assert_eq!(text(&document, None), None);
+        assert_eq!(text(&document, None, Palette::plain()), None);
     }
 }

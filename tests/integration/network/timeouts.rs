@@ -94,3 +94,17 @@ async fn an_idle_connection_is_reused_for_some_seconds_and_closed_within_a_minut
     closed.expect("the client closes a connection that was idle for a minute").unwrap();
     assert_eq!(rest, b"");
 }
+
+#[tokio::test]
+async fn retries_are_limited_by_their_flag() {
+    let closed = crate::support::ClosedPort::new();
+    let image = format!("{}/team/app:1", closed.host_port);
+    for (retries, expected) in [("0", None), ("1", Some("tried 2 times")), ("6", Some("tried 7 times"))] {
+        let run = crate::support::process::Mirror::new(["inspect", &image, "--retries", retries]);
+        let outcome = run.run().await.expect_code(1);
+        match expected {
+            Some(expected) => assert!(outcome.stderr.contains(expected), "{outcome}"),
+            None => assert!(!outcome.stderr.contains("tried"), "{outcome}"),
+        }
+    }
+}

@@ -55,6 +55,7 @@ pub mod skopeo;
 pub mod small_disk;
 pub mod storage;
 pub mod strace;
+pub mod terminal;
 pub mod tls;
 pub mod token_server;
 pub mod vendor;

@@ -19,6 +19,7 @@ macro_rules! assert_reads {
 /// Columns of times are reduced to one space, because their width follows their content.
 fn redactions() -> Vec<(&'static str, &'static str)> {
     vec![
+        (r"(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", "YYYY-MM-DDThh:mm:ssZ "),
         (r"127\.0\.0\.1:\d+", "HOST:PORT"),
         (r" +TIME\n", " TIME\n"),
         (r" +\d+\.\d s\b", " N.N s"),

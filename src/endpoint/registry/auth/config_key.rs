@@ -43,6 +43,12 @@ impl ConfigKey {
         &self.written
     }
 
+    /// Whether it names a registry (normalized: `docker.io`) as a whole.
+    #[must_use]
+    pub(super) fn is_for_whole(&self, registry: &str) -> bool {
+        self.path.is_empty() && self.registry == registry
+    }
+
     /// How closely the key fits a repository reached at `registry`: the length of its path, or `None` when it does not
     /// apply. A key with a scheme applies to that scheme only.
     #[must_use]
@@ -68,6 +74,12 @@ impl ConfigKey {
 #[must_use]
 pub(super) fn host_server(repository: &Repository) -> &str {
     server_for(repository.registry()).unwrap_or(repository.registry())
+}
+
+/// The key under which `docker login` stores the login for a whole registry.
+#[must_use]
+pub(super) fn login_key(registry: &str) -> &str {
+    server_for(registry).unwrap_or(registry)
 }
 
 fn server_for(registry: &str) -> Option<&'static str> {

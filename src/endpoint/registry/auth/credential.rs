@@ -141,6 +141,16 @@ pub enum CredentialError {
         /// The operating system's message.
         reason: String,
     },
+    /// A file cannot be written.
+    #[error("cannot write {} in the folder {}: {reason}", .path.display(), .folder.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// The folder in which it is replaced.
+        folder: PathBuf,
+        /// The operating system's message.
+        reason: String,
+    },
     /// A configuration is malformed. Its content is never repeated.
     #[error("{} is not a usable Docker configuration: {reason}", .origin.escape_debug())]
     Config {
@@ -195,6 +205,7 @@ impl CredentialError {
         match self {
             Self::Helper { .. } => Kind::Authentication,
             Self::File { .. }
+            | Self::Unwritable { .. }
             | Self::Config { .. }
             | Self::Entry { .. }
             | Self::HelperMissing { .. }
@@ -207,12 +218,15 @@ impl CredentialError {
     pub fn hint(&self) -> String {
         let hint = match self {
             Self::File { .. } => "check that the file exists and that this user may read it",
+            Self::Unwritable { .. } => {
+                "check that this user may write to that folder, or pass another file with --authfile"
+            }
             Self::Config { .. } => {
                 "expected a Docker config.json, or a Kubernetes Secret with .dockerconfigjson or .dockercfg"
             }
             Self::Entry { key, .. } => {
                 return format!(
-                    "log in again with `docker login {key}`, or pass another file with --authfile"
+                    "log in again with `docker login {key}` or `thoras-mirror login`, or pass another file with --authfile"
                 );
             }
             Self::HelperMissing { .. } => {

@@ -48,7 +48,7 @@ impl Denial {
         let (repository, registry) = (&self.repository, self.repository.registry());
         match (&self.provenance, side) {
             (None, Side::Destination) => format!(
-                "run `docker login {registry}`, pass a credentials file with --authfile, or pass --to-username NAME \
+                "run `docker login {registry}` or `thoras-mirror login {registry}`, pass a credentials file with --authfile, or pass --to-username NAME \
                  with --to-password-stdin (or THORAS_MIRROR_TO_PASSWORD)"
             ),
             (None, Side::Source) if repository.is_below(VENDOR_SCOPE) => {
@@ -58,7 +58,9 @@ impl Denial {
                     .to_owned()
             }
             (None, Side::Source) => {
-                format!("run `docker login {registry}`, or pass a credentials file with --authfile")
+                format!(
+                    "run `docker login {registry}` or `thoras-mirror login {registry}`, or pass a credentials file with --authfile"
+                )
             }
             (Some(Provenance::License), _) => {
                 format!("check that the license key is complete, not expired and valid for {registry}")
@@ -165,7 +167,7 @@ impl AuthError {
         let hint = match self {
             Self::Denied(denial) => return Some(denial.hint(side)),
             Self::Realm { refusal: RealmRefusal::NotTheLicensedHost, .. } => {
-                "use a login for this registry instead of the license: `docker login`, or --authfile FILE"
+                "use a login for this registry instead of the license: `docker login` or `thoras-mirror login`, or --authfile FILE"
             }
             Self::Realm { .. } => {
                 "the registry's administrator must configure a token server that is reachable over https and, unless \

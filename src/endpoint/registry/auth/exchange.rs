@@ -20,7 +20,7 @@ use super::{
     origin::{Origin, redacted},
 };
 use crate::{
-    endpoint::{Cause, retry::ATTEMPTS},
+    endpoint::{Cause, retry::attempts},
     error::hide_secrets,
 };
 
@@ -54,7 +54,7 @@ pub(super) async fn send(client: &Client, host: &HostState, request: Request) ->
     };
     let mut request = request;
     request.timeout_mut().get_or_insert(TIME_LIMIT);
-    let mut tries = Attempts::new(ATTEMPTS);
+    let mut tries = Attempts::new(attempts());
     loop {
         host.ready().await;
         if let Some(verdict) = host.verdict() {

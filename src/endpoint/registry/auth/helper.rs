@@ -14,8 +14,8 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use secrecy::SecretString;
-use serde::Deserialize;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::{Child, Command},
@@ -66,6 +66,16 @@ struct Response {
     secret: String,
 }
 
+/// What `store` reads. No `Debug`: it holds a secret.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct NewLogin<'a> {
+    #[serde(rename = "ServerURL")]
+    server: &'a str,
+    username: &'a str,
+    secret: &'a str,
+}
+
 struct Output {
     success: bool,
     stdout: Vec<u8>,
@@ -108,7 +118,59 @@ impl Helpers {
         Arc::clone(&entry.answer)
     }
 
+    /// Stores a login with the helper `name`.
+    pub(crate) async fn store(
+        &self,
+        name: &str,
+        server: &str,
+        username: &str,
+        password: &SecretString,
+        origin: &str,
+    ) -> Result<(), CredentialError> {
+        let login = NewLogin { server, username, secret: password.expose_secret() };
+        let failed = |message: &str| CredentialError::Helper {
+            program: Self::program(name),
+            server: server.to_owned(),
+            message: Credential::basic(username, password.expose_secret()).redact(message),
+        };
+        let input = serde_json::to_string(&login).map_err(|error| failed(&error.to_string()))?;
+        let output = self.start(name, "store", server, &input, origin).await?;
+        if output.success { Ok(()) } else { Err(failed(&message_of(&output))) }
+    }
+
+    /// Removes a login from the helper `name`. Returns whether there was one, as far as the helper says.
+    pub(crate) async fn erase(
+        &self,
+        name: &str,
+        server: &str,
+        origin: &str,
+    ) -> Result<bool, CredentialError> {
+        let output = self.start(name, "erase", server, server, origin).await?;
+        let message = message_of(&output);
+        if output.success || says_no_credential(&message) {
+            return Ok(output.success);
+        }
+        Err(CredentialError::Helper { program: Self::program(name), server: server.to_owned(), message })
+    }
+
     async fn run(&self, name: &str, server: &str, origin: &str) -> Answer {
+        let output = self.start(name, "get", server, server, origin).await?;
+        judge(&output).map_err(|message| CredentialError::Helper {
+            program: Self::program(name),
+            server: server.to_owned(),
+            message,
+        })
+    }
+
+    /// Runs an action of a helper with this input.
+    async fn start(
+        &self,
+        name: &str,
+        action: &str,
+        server: &str,
+        input: &str,
+        origin: &str,
+    ) -> Result<Output, CredentialError> {
         let program = Self::program(name);
         let failed = |message: String| CredentialError::Helper {
             program: program.clone(),
@@ -118,22 +180,21 @@ impl Helpers {
         if !is_program_name(name) {
             return Err(failed("it is not a valid program name".to_owned()));
         }
-        let child = self.command(&program).spawn().map_err(|error| match error.kind() {
+        let child = self.command(&program, action).spawn().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
                 CredentialError::HelperMissing { program: program.clone(), origin: origin.to_owned() }
             }
             _ => failed(format!("it cannot be started: {error}")),
         })?;
-        let output = tokio::time::timeout(self.time_limit, converse(child, server))
+        tokio::time::timeout(self.time_limit, converse(child, input))
             .await
             .map_err(|_| failed(format!("no answer within {} seconds", self.time_limit.as_secs())))?
-            .map_err(|error| failed(format!("cannot communicate with it: {error}")))?;
-        judge(&output).map_err(failed)
+            .map_err(|error| failed(format!("cannot communicate with it: {error}")))
     }
 
-    fn command(&self, program: &str) -> Command {
+    fn command(&self, program: &str, action: &str) -> Command {
         let mut command = Command::new(program);
-        command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.arg(action).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A process group of its own, so that its child processes can be killed with it.
         command.process_group(0);
         withhold_secrets(&mut command);
@@ -157,16 +218,16 @@ impl Drop for Group {
     }
 }
 
-/// Sends the server and collects the output. Reads both streams concurrently so that neither blocks. On a timeout this
+/// Sends the input and collects the output. Reads both streams concurrently so that neither blocks. On a timeout this
 /// future is dropped, which kills the helper.
-async fn converse(child: Child, server: &str) -> std::io::Result<Output> {
+async fn converse(child: Child, input: &str) -> std::io::Result<Output> {
     let mut group = Group(child);
     let child = &mut group.0;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let question = async {
         if let Some(mut stdin) = stdin {
             // A helper that fails at once may not read its input; its exit status is the better error.
-            let _ = stdin.write_all(server.as_bytes()).await;
+            let _ = stdin.write_all(input.as_bytes()).await;
         }
     };
     let ((), stdout, stderr) = tokio::join!(question, read_some(stdout), read_some(stderr));
@@ -182,19 +243,19 @@ async fn read_some(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<Ve
     Ok(bytes)
 }
 
+/// The message of a helper that failed: on standard output by the protocol, or on standard error after a crash.
+fn message_of(output: &Output) -> String {
+    let texts =
+        [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
+    let message = texts.into_iter().find(|text| !text.is_empty());
+    message.map_or_else(|| "it failed without a message".to_owned(), |text| shown(&text))
+}
+
 /// Interprets the output. The error is a message for the user.
 fn judge(output: &Output) -> Result<Option<Credential>, String> {
     if !output.success {
-        // The protocol puts the message on standard output; a crash writes to standard error.
-        let message = [&output.stdout, &output.stderr]
-            .into_iter()
-            .map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned())
-            .find(|message| !message.is_empty());
-        return match message {
-            Some(message) if says_no_credential(&message) => Ok(None),
-            Some(message) => Err(shown(&message)),
-            None => Err("it failed without a message".to_owned()),
-        };
+        let message = message_of(output);
+        return if says_no_credential(&message) { Ok(None) } else { Err(message) };
     }
     // The output of a successful helper holds the secret: never show it in an error.
     let response: Response =

@@ -7,6 +7,7 @@
 //! - [`challenge`]: parses a 401; [`realm`]: decides whether its token server is trusted;
 //! - [`credentials`]: finds the credential for a repository and its provenance; [`license`], [`authfile`],
 //!   [`docker_config`], [`config_key`] and [`helper`] are its sources;
+//! - [`login_file`]: stores and removes logins;
 //! - [`token`]: requests a token; `token_cache`: requests it once.
 //!
 //! A credential leaves this module only as a header for the origin it is configured for (invariant 4) and never appears
@@ -23,6 +24,7 @@ mod error;
 mod exchange;
 pub(crate) mod helper;
 mod license;
+pub(crate) mod login_file;
 pub(super) mod origin;
 pub(crate) mod realm;
 mod token;

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     endpoint::{
         Error, Meaning, Operation,
-        retry::{ATTEMPTS, Pause},
+        retry::{Pause, attempts},
     },
     error::escape,
     graph,
@@ -188,6 +188,6 @@ fn put_call<'a>(
         url,
         headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]),
         body: Some(manifest.bytes().clone()),
-        attempts: ATTEMPTS,
+        attempts: attempts(),
     })
 }

@@ -26,7 +26,7 @@ use super::{
     name, url,
 };
 use crate::{
-    endpoint::{Cause, Error, Operation, retry::ATTEMPTS},
+    endpoint::{Cause, Error, Operation, retry::attempts},
     event::Event,
     oci::{
         Algorithm, Digest, RawManifest, Repository, Target,
@@ -235,7 +235,7 @@ fn read_call<'a>(
         url,
         headers: HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept()))]),
         body: None,
-        attempts: ATTEMPTS,
+        attempts: attempts(),
     })
 }
 

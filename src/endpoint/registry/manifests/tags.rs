@@ -15,7 +15,7 @@ use super::{
     read::{Memory, read_body},
 };
 use crate::{
-    endpoint::{Error, Operation, retry::ATTEMPTS},
+    endpoint::{Error, Operation, retry::attempts},
     oci::Repository,
 };
 
@@ -59,7 +59,7 @@ async fn page(host: &Host, repository: &Repository, url: Url) -> Result<Option<(
         url,
         headers: HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("application/json"))]),
         body: None,
-        attempts: ATTEMPTS,
+        attempts: attempts(),
     };
     let mut tries = Attempts::new(call.attempts);
     loop {

@@ -12,7 +12,7 @@ pub(in super::super) struct UnresolvedName(#[source] io::Error);
 
 /// The system's resolver.
 #[derive(Debug)]
-pub(super) struct SystemResolver;
+pub(in super::super) struct SystemResolver;
 
 impl Resolve for SystemResolver {
     fn resolve(&self, name: Name) -> Resolving {

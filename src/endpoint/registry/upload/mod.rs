@@ -41,7 +41,7 @@ use super::{
     retry::{self, Attempts},
 };
 use crate::{
-    endpoint::{Begun, BlobSink, Error, Operation, VerifiedBody, body::Start, retry::ATTEMPTS},
+    endpoint::{Begun, BlobSink, Error, Operation, VerifiedBody, body::Start, retry::attempts},
     oci::{Descriptor, Repository},
 };
 
@@ -156,7 +156,7 @@ impl Push {
             url,
             headers: HeaderMap::new(),
             body: None,
-            attempts: ATTEMPTS,
+            attempts: attempts(),
         }
     }
 
@@ -232,7 +232,7 @@ impl Push {
                 .append_pair("from", from.path());
             scopes.extend((*from != self.repository).then(|| Scope::pull(from)));
         }
-        let attempts = if from.is_some() { 1 } else { ATTEMPTS };
+        let attempts = if from.is_some() { 1 } else { attempts() };
         let call = Call { scopes, attempts, ..self.call(Operation::BeginUpload, Method::POST, url) };
         match (self.host.send(&call, &[]).await, from) {
             (Ok(response), _) => Ok(response),

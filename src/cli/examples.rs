@@ -1,0 +1,148 @@
+//! The examples at the end of each command's `--help`. A test parses every line.
+
+pub(super) const IMAGES: &str = "\
+Examples:
+  The images of the Thoras chart, and where each was found:
+    thoras-mirror images --why
+  Those of another chart, with your values:
+    thoras-mirror images --chart ./mychart -f values.yaml -o table
+  Those of manifests that another tool rendered:
+    kustomize build . | thoras-mirror images --rendered -";
+
+pub(super) const SYNC: &str = "\
+Examples:
+  Mirror the Thoras chart, after a look at what would be copied:
+    thoras-mirror sync --to registry.example.com/thoras --dry-run
+    thoras-mirror sync --to registry.example.com/thoras --license license.key
+  Another chart, with its package:
+    thoras-mirror sync --chart grafana --repo https://grafana.github.io/helm-charts --with-chart --to registry.example.com/apps
+  A list, for one platform:
+    thoras-mirror sync --images images.txt --platform linux/amd64 --to registry.example.com/apps
+  The digests in the lock, to a second registry:
+    thoras-mirror sync --locked --to prod.example.com/thoras";
+
+pub(super) const VERIFY: &str = "\
+Examples:
+  Compare the mirror with the lock, then every byte of it:
+    thoras-mirror verify
+    thoras-mirror verify --level bytes
+  Without a lock, compare the mirror with the vendor's registry:
+    thoras-mirror verify --to registry.example.com/thoras";
+
+pub(super) const INSPECT: &str = "\
+Examples:
+  The platforms of an image:
+    thoras-mirror inspect quay.io/prometheus/node-exporter:v1.8.2
+  Its manifest, byte for byte:
+    thoras-mirror inspect --raw registry.example.com/thoras/services:4.53.0";
+
+pub(super) const DOCTOR: &str = "\
+Examples:
+  Check everything that sync would need:
+    thoras-mirror doctor --to registry.example.com/thoras --license license.key
+  With more time for a slow registry:
+    thoras-mirror doctor --to registry.example.com/thoras --timeout 60";
+
+pub(super) const SERVE: &str = "\
+Examples:
+  A registry on this machine, in a folder:
+    thoras-mirror serve ./registry
+  The images of a bundle, for every machine in the network:
+    thoras-mirror serve thoras.tar --listen 0.0.0.0:5000 --tls-cert tls.crt --tls-key tls.key
+  With users, of whom one may push:
+    thoras-mirror serve ./registry --htpasswd users --push-user ci";
+
+pub(super) const BUNDLE: &str = "\
+Examples:
+  Across an air gap:
+    thoras-mirror bundle export -o thoras.tar
+    thoras-mirror bundle import thoras.tar --to registry.internal/thoras";
+
+pub(super) const EXPORT: &str = "\
+Examples:
+  The images and the chart, in one file:
+    thoras-mirror bundle export -o thoras.tar --with-chart
+  In volumes for a FAT32 disk:
+    thoras-mirror bundle export -o thoras.tar --split fat32
+  Without what the far side already has:
+    thoras-mirror bundle export -o update.tar --base thoras-mirror.lock
+  Straight to another machine:
+    thoras-mirror bundle export -o - | ssh host 'cat > thoras.tar'";
+
+pub(super) const IMPORT: &str = "\
+Examples:
+  Import a bundle, and nothing but this bundle:
+    thoras-mirror bundle import thoras.tar --to registry.internal/thoras --expect sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+  Volumes, in any order:
+    thoras-mirror bundle import thoras.tar.001 thoras.tar.002 --to registry.internal/thoras
+  An image from docker save that has no full name:
+    thoras-mirror bundle import web.tar --as registry.example.com/team/web:v2 --to registry.internal/apps";
+
+pub(super) const BUNDLE_VERIFY: &str = "\
+Examples:
+  Read every byte of a bundle:
+    thoras-mirror bundle verify thoras.tar
+  Check that it is the bundle that was sent:
+    thoras-mirror bundle verify thoras.tar --expect sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+pub(super) const BUNDLE_INSPECT: &str = "\
+Examples:
+  The images in a bundle:
+    thoras-mirror bundle inspect thoras.tar
+  For a program:
+    thoras-mirror bundle inspect thoras.tar -o json";
+
+pub(super) const LOGIN: &str = "\
+Examples:
+  With the password from a file or from another program:
+    thoras-mirror login registry.example.com --username ci --password-stdin < password.txt
+  With a question for the password:
+    thoras-mirror login registry.example.com --username me
+  Docker Hub:
+    thoras-mirror login docker.io --username me";
+
+pub(super) const LOGOUT: &str = "\
+Examples:
+  Remove the login for a registry:
+    thoras-mirror logout registry.example.com";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn every_example_parses() {
+        let all = [
+            IMAGES,
+            SYNC,
+            VERIFY,
+            INSPECT,
+            DOCTOR,
+            SERVE,
+            BUNDLE,
+            EXPORT,
+            IMPORT,
+            BUNDLE_VERIFY,
+            BUNDLE_INSPECT,
+            LOGIN,
+            LOGOUT,
+        ];
+        for examples in all {
+            let mut count = 0;
+            for line in examples.lines().filter(|line| line.starts_with("    ")) {
+                let commands = line.split(['|', '<']).filter_map(|command| {
+                    Some(shlex::split(command).unwrap())
+                        .filter(|words| words.first().is_some_and(|word| word == "thoras-mirror"))
+                });
+                for words in commands {
+                    count += 1;
+                    Cli::try_parse_from(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
+                }
+            }
+            assert!(count > 0, "{examples}");
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Failures with the same cause, so that one cause is reported once however many images it affects.
+//!
+//! A [`Cause`] is what remains of a failure without the names of its image, digests, upload IDs and times. Failures with
+//! an equal cause share one message, in which [`general`] writes `REGISTRY/IMAGE` for the names that differ.
+
+use std::borrow::Cow;
+
+use crate::{
+    endpoint::without_attempts,
+    error::{Failure, Kind},
+    oci::{Reference, Repository},
+    outcome::ImageOutcome,
+    problem::{Problem, Side},
+};
+
+/// Replaces the name of an image.
+const IMAGE: &str = "IMAGE";
+/// The shortest run of hexadecimal digits that counts as an ID.
+const SHORTEST_ID: usize = 24;
+
+/// A failure without what differs from image to image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cause {
+    kind: Kind,
+    /// `(source)` or `(destination)`, if the message names a side.
+    side: Option<&'static str>,
+    texts: Vec<String>,
+}
+
+impl Cause {
+    /// The cause of a failure that concerns no image in particular.
+    pub(super) fn of(failure: &Failure) -> Self {
+        Self::without(failure, &[])
+    }
+
+    /// The cause of an image's failure.
+    pub(super) fn of_image(image: &ImageOutcome, failure: &Failure) -> Self {
+        let source = image.source.repository();
+        let destination = image.destination.parse::<Reference>().ok();
+        let paths: Vec<&str> = std::iter::once(source)
+            .chain(destination.as_ref().map(Reference::repository))
+            .map(Repository::path)
+            .collect();
+        Self::without(failure, &paths)
+    }
+
+    /// Why an image failed or differs; `None` if it did not.
+    pub(super) fn of_outcome(image: &ImageOutcome) -> Option<Self> {
+        let problems = image.problems.iter().map(ToString::to_string);
+        match &image.failure {
+            Some(failure) => {
+                let mut failure = failure.clone();
+                failure.causes.extend(problems);
+                Some(Self::of_image(image, &failure))
+            }
+            None if image.problems.is_empty() => None,
+            None => {
+                let causes = problems.collect();
+                let differs = Failure { causes, ..Failure::new(Kind::Difference, String::new()) };
+                Some(Self::of_image(image, &differs))
+            }
+        }
+    }
+
+    /// Why a request is retried.
+    pub(super) fn of_retry(side: Side, reason: &str) -> Self {
+        Self::of(&Failure::new(Kind::Image, format!("{reason} ({side})")))
+    }
+
+    fn without(failure: &Failure, paths: &[&str]) -> Self {
+        // Wrong bytes are evidence: their digests stay.
+        let is_evidence = failure.kind == Kind::Integrity;
+        let shared = |text: &str| {
+            if is_evidence {
+                return text.to_owned();
+            }
+            let text = paths.iter().fold(text.to_owned(), |text, path| without_path(&text, path));
+            words(&text, |word| without_id(&general_word(word)).into_owned())
+        };
+        let side = ["(source)", "(destination)"].into_iter().find(|side| failure.message.contains(side));
+        let message = without_attempts(&failure.message);
+        let causes =
+            failure.causes.iter().map(|cause| shared(without_words_of_registry(failure.kind, cause)));
+        let mut texts: Vec<String> = causes.chain(failure.hint.iter().map(|hint| shared(hint))).collect();
+        if failure.causes.is_empty() || is_evidence {
+            texts.push(shared(&message));
+        } else {
+            // Which of its requests met the cause is chance. The registry is not.
+            texts.extend(registries(&message));
+        }
+        Self { kind: failure.kind, side, texts }
+    }
+}
+
+/// The failure of several images: `first`, with `REGISTRY/IMAGE` for the name of an image, and without attempts and times.
+pub(super) fn general(first: &Failure) -> Failure {
+    let general = |text: &str| words(text, general_word);
+    Failure {
+        kind: first.kind,
+        message: general(&without_attempts(&first.message)),
+        causes: first.causes.iter().map(|cause| general(cause)).collect(),
+        hint: first.hint.as_deref().map(general),
+    }
+}
+
+/// The first name of an image in a text.
+pub(super) fn name_in(text: &str) -> Option<String> {
+    text.split_whitespace().map(bare).find(|word| registry_in(word).is_some()).map(ToOwned::to_owned)
+}
+
+/// Why an image failed or differs, in one line: its nearest cause. `None` if it did not.
+pub(super) fn in_one_line(image: &ImageOutcome) -> Option<String> {
+    let problem = |problems: &[Problem]| {
+        let (first, rest) = problems.split_first()?;
+        Some(match rest.len() {
+            0 => first.to_string(),
+            more => format!("{first} (and {more} more)"),
+        })
+    };
+    let cause = problem(&image.problems).or_else(|| {
+        let failure = image.failure.as_ref()?;
+        Some(failure.causes.first().unwrap_or(&failure.message).clone())
+    });
+    cause.map(|cause| crate::error::escape(&cause).replace('\n', " "))
+}
+
+/// A cause without the registry's own words, which may differ for the same status and code: they follow the first colon.
+fn without_words_of_registry(kind: Kind, cause: &str) -> &str {
+    let is_answer = kind == Kind::Authentication || cause.starts_with("the registry answered ");
+    if is_answer { cause.split_once(": ").map_or(cause, |(before, _)| before) } else { cause }
+}
+
+/// Applies `change` to every word and keeps the space between words.
+fn words(text: &str, change: impl Fn(&str) -> String) -> String {
+    let mut changed = String::with_capacity(text.len());
+    for word in text.split_inclusive(char::is_whitespace) {
+        let (word, space) = word.split_at(word.trim_end().len());
+        changed.push_str(&change(word));
+        changed.push_str(space);
+    }
+    changed
+}
+
+/// A word without punctuation around it.
+fn bare(word: &str) -> &str {
+    word.trim_matches(|character: char| "`'\"(),;:.".contains(character))
+}
+
+/// `REGISTRY/IMAGE` for the name of an image with its registry; any other word unchanged.
+fn general_word(word: &str) -> String {
+    let name = bare(word);
+    match registry_in(name) {
+        Some(registry) => word.replacen(name, &format!("{registry}/{IMAGE}"), 1),
+        None => word.to_owned(),
+    }
+}
+
+/// The registry of a word that is the name of an image in full, such as `quay.io/a/b:1` or `quay.io/a/b@sha256:…`.
+fn registry_in(word: &str) -> Option<&str> {
+    let (registry, rest) = word.split_once('/')?;
+    let is_registry = registry == "localhost" || registry.contains(['.', ':']);
+    (is_registry && !rest.starts_with('/') && word.parse::<Reference>().is_ok()).then_some(registry)
+}
+
+fn registries(message: &str) -> Option<String> {
+    let mut names = message.split_whitespace().map(bare);
+    names.find_map(|word| registry_in(word).map(ToOwned::to_owned))
+}
+
+/// Replaces an image's repository, for example in the path of a file or in a URL.
+fn without_path(text: &str, path: &str) -> String {
+    let is_inside = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+    let mut general = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(path) {
+        let (before, from) = rest.split_at(at);
+        let (found, after) = from.split_at(path.len());
+        general.push_str(before);
+        let is_whole = !general.ends_with(is_inside) && !after.starts_with(is_inside);
+        general.push_str(if is_whole { IMAGE } else { found });
+        rest = after;
+    }
+    general + rest
+}
+
+/// Replaces digests, the IDs of uploads and requests, and what follows the host in a URL.
+fn without_id(word: &str) -> Cow<'_, str> {
+    if let Some((scheme, rest)) = word.split_once("://") {
+        let host = rest.split('/').next().unwrap_or(rest);
+        return Cow::Owned(format!("{scheme}://{host}"));
+    }
+    let is_part = |character: char| character.is_ascii_hexdigit() || character == '-';
+    let is_id = |part: &str| {
+        part.len() >= SHORTEST_ID && part.bytes().filter(u8::is_ascii_hexdigit).count() >= SHORTEST_ID
+    };
+    if !word.split(|character| !is_part(character)).any(is_id) {
+        return Cow::Borrowed(word);
+    }
+    let mut general = String::new();
+    let mut run = String::new();
+    for character in word.chars().map(Some).chain([None]) {
+        match character {
+            Some(character) if is_part(character) => run.push(character),
+            other => {
+                general.push_str(if is_id(&run) { "ID" } else { &run });
+                run.clear();
+                general.extend(other);
+            }
+        }
+    }
+    Cow::Owned(general)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        endpoint::{Cause as EndpointCause, Error, Operation},
+        problem::Side,
+        report::samples,
+    };
+
+    fn failed(number: usize, seconds: u64, cause: EndpointCause) -> (ImageOutcome, Failure) {
+        let source = format!("reg.example.com:5000/team/img{number}:1");
+        let error = Error::new(Operation::ReadManifest, Side::Source, &source, cause);
+        let failure = Error { attempts: 5, elapsed: Duration::from_secs(seconds), ..error }.failure();
+        let destination = format!("mirror.example.com/m/img{number}:1");
+        (ImageOutcome { source: source.parse().unwrap(), destination, ..samples::failed() }, failure)
+    }
+
+    fn cause(number: usize, seconds: u64, cause: EndpointCause) -> Cause {
+        let (image, failure) = failed(number, seconds, cause);
+        Cause::of_image(&image, &failure)
+    }
+
+    #[test]
+    fn names_and_times_do_not_distinguish_causes() {
+        assert_eq!(cause(1, 20, EndpointCause::NoSuchManifest), cause(2, 35, EndpointCause::NoSuchManifest));
+        assert_ne!(cause(1, 20, EndpointCause::NoSuchManifest), cause(2, 20, EndpointCause::NoSuchBlob));
+        let (_, failure) = failed(1, 20, EndpointCause::NoSuchManifest);
+        assert_eq!(general(&failure).message, "cannot read manifest reg.example.com:5000/IMAGE (source)");
+    }
+
+    #[test]
+    fn registries_sides_and_reasons_distinguish_causes() {
+        let failure = |message: &str, cause: &str| Failure {
+            causes: vec![cause.to_owned()],
+            ..Failure::new(Kind::Image, message)
+        };
+        let same = |one: &Failure, other: &Failure| Cause::of(one) == Cause::of(other);
+        let reason = "the registry answered 500";
+        let one = failure("cannot read manifest a.example/x:1 (source)", reason);
+        let blob = format!("cannot read blob a.example/y@sha256:{} (source)", "0".repeat(64));
+        assert!(same(&one, &failure(&blob, reason)));
+        assert!(!same(&one, &failure("cannot read manifest b.example/x:1 (source)", reason)));
+        assert!(!same(&one, &failure("cannot read manifest a.example/x:1 (destination)", reason)));
+        assert!(!same(
+            &one,
+            &failure("cannot read manifest a.example/x:1 (source)", "the connection was lost")
+        ));
+    }
+
+    #[test]
+    fn a_full_disk_is_one_cause_whatever_the_registry_writes() {
+        let message = |number: usize, id: char| {
+            let id = id.to_string().repeat(8);
+            let upload = format!("{id}-{}-4{}-8{}-{id}{}", &id[..4], &id[..3], &id[..3], &id[..4]);
+            format!(
+                "the registry answered 500 UNKNOWN: write /var/lib/registry/docker/registry/v2/repositories/m/\
+                 img{number}/_uploads/{upload}/data: no space left on device"
+            )
+        };
+        let of = |number: usize, id: char| {
+            let (image, mut failure) = failed(number, 1, EndpointCause::NoSuchBlob);
+            failure.causes = vec![message(number, id)];
+            Cause::of_image(&image, &failure)
+        };
+        assert_eq!(of(1, 'a'), of(17, 'e'));
+    }
+
+    #[test]
+    fn the_words_of_a_registry_do_not_distinguish_refusals() {
+        let failure = |kind, cause: &str| Failure {
+            causes: vec![cause.to_owned()],
+            ..Failure::new(kind, "cannot read manifest a.example/x:1 (source)")
+        };
+        let denied = "https://a.example denied pull access to a.example/x with --to-username";
+        let words = format!("{denied}: authentication required (Name=x, Action=pull)");
+        let kind = Kind::Authentication;
+        assert_eq!(Cause::of(&failure(kind, denied)), Cause::of(&failure(kind, &words)));
+        let answered =
+            |status: &str| failure(Kind::Image, &format!("the registry answered {status}: request 17"));
+        assert_ne!(Cause::of(&answered("500 UNKNOWN")), Cause::of(&answered("503 UNAVAILABLE")));
+    }
+
+    #[test]
+    fn wrong_bytes_keep_their_digests() {
+        let failure = |digest: &str| Failure {
+            causes: vec![format!("its bytes hash to sha256:{}", digest.repeat(64))],
+            ..Failure::new(Kind::Integrity, "cannot read blob a.example/x@sha256:1 (source)")
+        };
+        assert_ne!(Cause::of(&failure("a")), Cause::of(&failure("b")));
+    }
+
+    #[test]
+    fn only_full_names_are_replaced() {
+        for (text, expected) in [
+            ("`quay.io/a/b:1`, tried", "`quay.io/IMAGE`, tried"),
+            ("read https://quay.io/v2/a", "read https://quay.io/v2/a"),
+            ("linux/amd64 and ./a/b and /etc/x", "linux/amd64 and ./a/b and /etc/x"),
+            ("n/a  two  spaces\nlines", "n/a  two  spaces\nlines"),
+        ] {
+            assert_eq!(words(text, general_word), expected);
+        }
+        assert_eq!(without_path("/x/app/_uploads and app2", "app"), "/x/IMAGE/_uploads and app2");
+        assert_eq!(name_in("cannot read manifest quay.io/a/b:1 (source)").as_deref(), Some("quay.io/a/b:1"));
+    }
+}
