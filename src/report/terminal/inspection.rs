@@ -218,9 +218,9 @@ mod tests {
         let lines = bundled_lines(&samples::bundle().images, Some(80));
         assert_snapshot!(lines.join("\n"), @r#"
         platforms: linux/amd64,linux/arm64
-        IMAGE                                                    DIGEST             SIZE
-        us-east4-docker.pk…as-registry/platform/services:4.53.0  1bc04b5291c2  122.1 MiB
-        (latest\u{1b}[2J)                                        1bc04b5291c2  122.1 MiB
+        IMAGE                                   IMPORTED AS      DIGEST             SIZE
+        us-east4-doc…/platform/services:4.53.0  services:4.53.0  1bc04b5291c2  122.1 MiB
+        (latest\u{1b}[2J)                       (needs --as)     1bc04b5291c2  122.1 MiB
         (latest\u{1b}[2J): platforms -
         "#);
         assert!(lines.iter().all(|line| console::measure_text_width(line) <= 80));
