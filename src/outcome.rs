@@ -99,6 +99,8 @@ pub(crate) enum Command {
     Sync,
     /// `verify`
     Verify,
+    /// `values`
+    Values,
     /// `inspect`
     Inspect,
     /// `bundle export`

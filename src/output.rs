@@ -11,6 +11,8 @@ pub(crate) enum Format {
     Table,
     /// One JSON document.
     Json,
+    /// A values file. Only `values` offers it.
+    Yaml,
     /// One name per line, for the next program in a pipe. Only `images` offers it.
     List,
 }
@@ -20,6 +22,7 @@ impl fmt::Display for Format {
         formatter.write_str(match self {
             Self::Table => "table",
             Self::Json => "json",
+            Self::Yaml => "yaml",
             Self::List => "list",
         })
     }

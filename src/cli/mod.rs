@@ -2,6 +2,7 @@
 //!
 //! - [`commands`]: the arguments of every command but `bundle`; [`bundle`]: those of its four commands;
 //! - [`shared`]: arguments that several commands share (images, destination, platforms);
+//! - [`values`]: those of `values`;
 //! - [`registries`]: how to connect to registries, and with which credentials.
 //!
 //! No other module sees a clap type: only `request` reads these, and `main.rs` parses the command line.
@@ -12,6 +13,7 @@ mod bundle;
 mod commands;
 mod registries;
 mod shared;
+mod values;
 
 use std::fmt::Display;
 
@@ -27,6 +29,7 @@ pub(crate) use self::{
     shared::{
         DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, SelectionArgs,
     },
+    values::{PullArgs, SizeArgs, Storage, Values},
 };
 
 /// The environment variables that `request` reads itself. If clap read them, they would count as flags and conflict
@@ -62,7 +65,7 @@ Exit codes:
   2         wrong usage or settings
   3         unreadable input
   4         authentication failed
-  5         verify found a difference
+  5         verify or values found a difference
   6         digest or size mismatch, or a damaged bundle
   130, 143  interrupted by a signal";
 
@@ -107,6 +110,8 @@ pub(crate) enum Command {
     Sync(Box<Sync>),
     /// Read the mirror and compare it with the lock, or with the source
     Verify(Box<Verify>),
+    /// Print Helm values that make the chart pull everything from the mirror, proven by rendering it
+    Values(Box<Values>),
     /// Show platforms, digests and sizes of images
     Inspect(Inspect),
     /// Carry images across an air gap in a single file (an OCI image layout)

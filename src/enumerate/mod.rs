@@ -24,12 +24,12 @@ pub use self::{
     input::Input,
 };
 pub(crate) use self::{
-    chart::{ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, package_chart},
-    image::{Image, ImageUse},
+    chart::{ChartPackage, ChartSession, DEFAULT_CHART, DEFAULT_REPOSITORY, Precedence, package_chart},
+    image::{Image, ImageUse, WrittenUse},
     note::{Note, NoteKind},
 };
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use crate::oci::{ChartIdentity, Reference, mapping};
 use filter::Filter;
@@ -129,6 +129,45 @@ impl Selection {
     }
 }
 
+/// The images of one rendering of a chart, and every place that names one of them.
+#[derive(Debug)]
+pub(crate) struct RenderedImages {
+    /// As [`enumerate`] returns them.
+    pub(crate) found: Enumeration,
+    /// In the order of the rendering. Images that the filters drop are among them, mentions that do not count are not.
+    pub(crate) uses: Vec<WrittenUse>,
+}
+
+/// The images of a rendering that the session has made.
+pub(crate) async fn enumerate_rendering(
+    selection: &Selection,
+    session: &ChartSession,
+    manifests: String,
+) -> Result<RenderedImages, EnumerateError> {
+    let mut collected = collect(selection, Some(session.rendered(manifests))).await?;
+    let mut uses = collected.images.take_uses();
+    let counted: BTreeSet<Reference> = collected.images.found().cloned().collect();
+    let found = finish(selection, collected)?;
+    let excluded = |reference: &Reference| found.images.iter().all(|image| image.reference != *reference);
+    let mention =
+        |found_at: &WrittenUse| found_at.found_at.confidence.is_mention() && excluded(&found_at.reference);
+    uses.retain(|found_at| counted.contains(&found_at.reference) && !mention(found_at));
+    Ok(RenderedImages { found, uses })
+}
+
+/// Every place of a rendering that names an image, whatever the selection's filters say.
+pub(crate) fn written_uses(
+    selection: &Selection,
+    from: &str,
+    manifests: &str,
+) -> Result<Vec<WrittenUse>, EnumerateError> {
+    let prefixes = manifests::parse_prefixes(&selection.image_prefixes)?;
+    let options = ScanOptions { prefixes: &prefixes, test_hooks: selection.test_hooks };
+    let mut images = ImageSet::default();
+    manifests::scan(from, manifests, options, &mut images)?;
+    Ok(images.take_uses())
+}
+
 /// What the reading of charts, manifests and lists collects.
 #[derive(Default)]
 struct Collected {
@@ -145,8 +184,15 @@ struct Collected {
 /// Dropping the future ends Helm, if it is running. Zero images, before or after the filters, are an error:
 /// an empty mirror is never what was meant.
 pub async fn enumerate(selection: &Selection) -> Result<Enumeration, EnumerateError> {
+    // Before anything is rendered.
+    Filter::new(&selection.include, &selection.exclude)?;
+    finish(selection, collect(selection, None).await?)
+}
+
+/// Applies the filters, and decides on the prefix for names.
+fn finish(selection: &Selection, collected: Collected) -> Result<Enumeration, EnumerateError> {
     let filter = Filter::new(&selection.include, &selection.exclude)?;
-    let Collected { images, notes, chart, package, from } = collect(selection).await?;
+    let Collected { images, notes, chart, package, from } = collected;
     if selection.with_chart && package.is_none() {
         return Err(EnumerateError::NoChart { from });
     }
@@ -173,7 +219,11 @@ pub async fn enumerate(selection: &Selection) -> Result<Enumeration, EnumerateEr
     Ok(Enumeration { images, chart, package, source_prefix, notes, idle_filters })
 }
 
-async fn collect(selection: &Selection) -> Result<Collected, EnumerateError> {
+/// Reads what the selection names; `rendered` is the chart if it is rendered already.
+async fn collect(
+    selection: &Selection,
+    rendered: Option<chart::Rendered>,
+) -> Result<Collected, EnumerateError> {
     let prefixes = manifests::parse_prefixes(&selection.image_prefixes)?;
     let options = ScanOptions { prefixes: &prefixes, test_hooks: selection.test_hooks };
     let mut collected = Collected::default();
@@ -181,7 +231,10 @@ async fn collect(selection: &Selection) -> Result<Collected, EnumerateError> {
     let mut annotated = Vec::new();
     collected.from = match &selection.from {
         SelectedFrom::Chart(chart) => {
-            let rendered = chart::render(chart, selection.with_chart).await?;
+            let rendered = match rendered {
+                Some(rendered) => rendered,
+                None => chart::render(chart, selection.with_chart).await?,
+            };
             let from = format!("chart {}", chart.chart);
             collected.notes = manifests::scan(&from, &rendered.manifests, options, images)?;
             annotated = rendered.annotated;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `images`, `inspect`, `sync`, `verify`, `serve` | the file of that name |
 //! | `doctor` | [`doctor`] |
+//! | `values` | [`values`] |
 //! | `bundle export`, `bundle import` | [`export`], [`import`] |
 //! | `bundle verify`, `bundle inspect` | [`bundle_verify`], [`bundle_inspect`] |
 //!
@@ -20,4 +21,5 @@ mod open_bundle;
 mod record;
 pub(crate) mod serve;
 pub(crate) mod sync;
+pub(crate) mod values;
 pub(crate) mod verify;

@@ -5,7 +5,10 @@ use crate::{
     enumerate::{Confidence, Enumeration, Image, ImageUse},
     error::{Failure, Kind},
     graph::PlatformManifest,
-    jobs::doctor::{CheckResult, DoctorCheck},
+    jobs::{
+        doctor::{CheckResult, DoctorCheck},
+        values::{ImageState, InstalledImage, ValuesOutcome},
+    },
     oci::{
         ArtifactKind, ChartIdentity, Digest, Naming, Reference,
         mapping::{Namer, VENDOR_PREFIX},
@@ -225,4 +228,22 @@ pub(super) fn doctor() -> DoctorDocument {
         CheckResult::failed(DoctorCheck::Push, refused),
     ];
     DoctorDocument::new("reg.example.com/mirror".to_owned(), findings, &mappings)
+}
+
+/// The result of `values`.
+pub(super) fn values() -> ValuesOutcome {
+    let root = "registry.example.com/thoras".parse().unwrap();
+    let mut outcome = ValuesOutcome::new(chart(), Some(&root));
+    outcome.values = serde_json::json!({"imageCredentials": {"registry": "registry.example.com/thoras"}})
+        .as_object()
+        .unwrap()
+        .clone();
+    outcome.comments.insert("imageCredentials.registry".to_owned(), vec!["replaces the chart's".to_owned()]);
+    outcome.images.push(InstalledImage {
+        reference: "registry.example.com/thoras/services:4.53.0".parse().unwrap(),
+        state: ImageState::Confirmed,
+        location: "Deployment api at spec.template.spec.containers[0].image".to_owned(),
+    });
+    outcome.failures.push(Failure::new(Kind::Difference, "quay.io/a/b:1 is still pulled from outside"));
+    outcome
 }

@@ -9,9 +9,14 @@ use std::{
     time::Duration,
 };
 
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Login, Password, RegistrySettings, network, registries::LicenseFrom, usage};
+use super::{
+    Login, Password, RegistrySettings, network,
+    registries::LicenseFrom,
+    setting::{Origin, Setting},
+    usage,
+};
 use crate::{
     cli::variable,
     endpoint::registry::{
@@ -91,6 +96,13 @@ impl Access {
 
 fn license(settings: &RegistrySettings) -> Result<Option<License>, Failure> {
     let Some(from) = &settings.license else { return Ok(None) };
+    let license = license_from(from)?;
+    let Some(scope) = &settings.license_for else { return Ok(Some(license)) };
+    let bound = license.bound_to(scope);
+    bound.map(Some).map_err(|error| usage(format!("--license-for {}: {error}", hide_login(scope))))
+}
+
+fn license_from(from: &LicenseFrom) -> Result<License, Failure> {
     let license = match from {
         LicenseFrom::Stdin => {
             License::from_content(&read_secret_from_stdin("--license -")?, "from standard input")
@@ -104,15 +116,20 @@ fn license(settings: &RegistrySettings) -> Result<Option<License>, Failure> {
             License::from_content(&String::from_utf8_lossy(&bytes), &format!("in {path}"))
         }
     };
-    let license = license
-        .map_err(|error: CredentialError| Failure::from_error(Kind::Usage, &error).with_hint(error.hint()))?;
-    let Some(scope) = &settings.license_for else { return Ok(Some(license)) };
-    let bound = license.bound_to(scope);
-    bound.map(Some).map_err(|error| usage(format!("--license-for {}: {error}", hide_login(scope))))
+    license.map_err(|error: CredentialError| Failure::from_error(Kind::Usage, &error).with_hint(error.hint()))
 }
 
-/// The user name and password for `--to`.
-fn credential(login: &Login) -> Result<Credential, Failure> {
+/// The license key in this file, or in standard input for `-`, as the vendor's registry takes it.
+pub(super) fn read_license(typed: &str) -> Result<SecretString, Failure> {
+    let from = match typed {
+        "-" => LicenseFrom::Stdin,
+        path => LicenseFrom::File(Setting::new(path.to_owned(), Origin::Flag)),
+    };
+    Ok(license_from(&from)?.password().clone())
+}
+
+/// The password of a login for `--to`.
+pub(crate) fn read_password(login: &Login) -> Result<SecretString, Failure> {
     let password = match &login.password {
         Password::Stdin => read_secret_from_stdin("--to-password-stdin")?,
         Password::Variable(password) => password.expose_secret().to_owned(),
@@ -124,7 +141,13 @@ fn credential(login: &Login) -> Result<Credential, Failure> {
             Password::Variable(_) => format!("set {} to the password", variable::TO_PASSWORD),
         }));
     }
-    Ok(Credential::basic(&login.username, password))
+    Ok(password.to_owned().into())
+}
+
+/// The user name and password for `--to`.
+fn credential(login: &Login) -> Result<Credential, Failure> {
+    let password = read_password(login)?;
+    Ok(Credential::basic(&login.username, password.expose_secret()))
 }
 
 fn read_secret_from_stdin(flag: &str) -> Result<String, Failure> {

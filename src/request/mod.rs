@@ -18,18 +18,20 @@ mod registries;
 mod repair_command;
 mod selection;
 mod setting;
+mod values;
 mod volume;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub(crate) use self::{
-    access::Access,
+    access::{Access, read_password},
     bundle::{BundleInspect, BundleVerify, Export, ExportTo, Import, ImportFrom},
     copying::{CompareWith, Sync, Verify},
     destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms},
     registries::{LicenseFrom, RegistrySettings},
     repair_command::repair,
     selection::{ImagesFrom, LockedChart},
+    values::{Persistence, PullLogin, Values},
     volume::VolumeSize,
 };
 use crate::{
@@ -45,6 +47,7 @@ pub(crate) enum Request {
     Images(Images),
     Sync(Box<Sync>),
     Verify(Box<Verify>),
+    Values(Box<Values>),
     Inspect(Inspect),
     Export(Box<Export>),
     Import(Box<Import>),
@@ -64,6 +67,7 @@ impl Request {
             }
             Command::Sync(args) => Self::Sync(Box::new(Sync::new(*args)?)),
             Command::Verify(args) => Self::Verify(Box::new(Verify::new(*args)?)),
+            Command::Values(args) => Self::Values(Box::new(Values::new(*args)?)),
             Command::Inspect(args) => Self::Inspect(Inspect::new(args)?),
             Command::Bundle(Bundle::Export(args)) => Self::Export(Box::new(Export::new(*args)?)),
             Command::Bundle(Bundle::Import(args)) => Self::Import(Box::new(Import::new(*args)?)),

@@ -140,6 +140,7 @@ async fn dispatch(request: &Request, reporter: &Arc<Reporter>) -> Result<End, Fa
         Request::Images(request) => jobs::images::run(request, &*events).await?.into(),
         Request::Sync(request) => jobs::sync::run(request, events).await?.into(),
         Request::Verify(request) => jobs::verify::run(request, events).await?.into(),
+        Request::Values(request) => Box::pin(jobs::values::run(request, &*events)).await?.into(),
         Request::Inspect(request) => match jobs::inspect::run(request, events).await? {
             Found::Images(inspection) => inspection.into(),
             Found::Raw(bytes) => End::Raw(bytes),
@@ -190,6 +191,7 @@ fn describe(command: &cli::Command, verbosity: Verbosity) -> (Command, Presentat
         }
         cli::Command::Sync(args) => (Command::Sync, args.output),
         cli::Command::Verify(args) => (Command::Verify, args.output),
+        cli::Command::Values(args) => (Command::Values, args.output),
         cli::Command::Inspect(args) => (Command::Inspect, args.output),
         cli::Command::Bundle(Bundle::Export(args)) => (Command::BundleExport, args.format),
         cli::Command::Bundle(Bundle::Import(args)) => (Command::BundleImport, args.output),

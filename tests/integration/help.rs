@@ -6,11 +6,12 @@ use crate::support::process::Mirror;
 
 #[tokio::test]
 async fn help() {
-    const COMMANDS: [&str; 12] = [
+    const COMMANDS: [&str; 13] = [
         "",
         "images",
         "sync",
         "verify",
+        "values",
         "inspect",
         "doctor",
         "serve",

@@ -9,6 +9,8 @@
 //! - [`values`] brings `--set` and `--set-string` to Helm without showing them to `ps`, with [`strvals`]
 //!   reading their grammar;
 //! - [`package`] makes the chart itself into something that can be copied;
+//! - [`session`] renders one chart several times with other values: [`unpacked`] copies it, and [`template_keys`] finds the
+//!   values that its templates read;
 //! - [`helm`] runs the program, and keeps what [`secrets`] finds out of its messages.
 
 mod arguments;
@@ -16,10 +18,14 @@ mod helm;
 mod location;
 mod package;
 mod secrets;
+mod session;
 mod strvals;
+mod template_keys;
+mod unpacked;
 mod values;
 
 pub(crate) use package::ChartPackage;
+pub(crate) use session::{ChartSession, Precedence};
 pub(super) use strvals::SetError;
 
 use std::path::{Path, PathBuf};

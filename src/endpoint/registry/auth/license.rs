@@ -77,6 +77,12 @@ impl License {
         self.scope.covers(registry, repository)
     }
 
+    /// The key as the registry takes it.
+    #[must_use]
+    pub(crate) fn password(&self) -> &SecretString {
+        &self.password
+    }
+
     /// The license as a user name and a password.
     #[must_use]
     pub(crate) fn credential(&self) -> Credential {
