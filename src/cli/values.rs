@@ -12,7 +12,6 @@ const FORMATS: &[(Format, &str)] =
 
 /// `thoras-mirror values`
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a separate flag")]
 pub(crate) struct Values {
     /// The mirror that the chart will pull from
     ///

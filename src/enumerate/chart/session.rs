@@ -127,6 +127,11 @@ impl ChartSession {
         template_keys::of_chart(&self.copy)
     }
 
+    /// The lines of the chart's own templates that read this key.
+    pub(crate) fn lines_reading(&self, key: &str) -> Vec<String> {
+        template_keys::lines_reading(&self.copy, key)
+    }
+
     /// What the user's files and assignments set, without the contents of `--set-file`.
     pub(crate) async fn given_values(&self) -> Result<Map<String, Value>, EnumerateError> {
         values::given(&self.helm, &self.options).await

@@ -19,10 +19,33 @@ pub(super) fn of_chart(chart: &Path) -> Vec<Vec<String>> {
     keys.into_iter().collect()
 }
 
+/// The lines of the chart's own templates that read this key.
+pub(super) fn lines_reading(chart: &Path, key: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    collect_lines(&chart.join("templates"), 0, &mut |line| {
+        if in_text(line).iter().any(|found| found.join(".") == key) {
+            lines.push(line.to_owned());
+        }
+    });
+    lines
+}
+
+fn collect_lines(folder: &Path, depth: usize, take: &mut dyn FnMut(&str)) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() && depth < DEEPEST_CHART {
+            collect_lines(&path, depth + 1, take);
+        } else if let Ok(text) = fs::read_to_string(&path) {
+            text.lines().for_each(&mut *take);
+        }
+    }
+}
+
 /// `prefixes` are the keys below which the chart's values are: several if it is used under several aliases.
 fn collect(chart: &Path, prefixes: &[Vec<String>], depth: usize, keys: &mut BTreeSet<Vec<String>>) {
     let mut own = BTreeSet::new();
-    in_folder(&chart.join("templates"), 0, &mut own);
+    collect_lines(&chart.join("templates"), 0, &mut |line| own.extend(in_text(line)));
     for key in &own {
         if key.first().is_some_and(|first| first == "global") {
             keys.insert(key.clone());
@@ -79,18 +102,6 @@ fn aliases(chart: &Path) -> Vec<(String, String)> {
             Some((name, alias))
         })
         .collect()
-}
-
-fn in_folder(folder: &Path, depth: usize, keys: &mut BTreeSet<Vec<String>>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        if path.is_dir() && depth < DEEPEST_CHART {
-            in_folder(&path, depth + 1, keys);
-        } else if let Ok(text) = fs::read_to_string(&path) {
-            keys.extend(in_text(&text));
-        }
-    }
 }
 
 /// The keys in a template's text.

@@ -56,7 +56,9 @@ pub(super) async fn prepare_under(
         let is_set = !(options.set.is_empty() && options.set_string.is_empty());
         let base = if files.is_empty() || !is_set { Map::new() } else { read_files(helm, &flags).await? };
         let mut changed = changed(options, &base)?;
-        last.into_iter().for_each(|last| merge(&mut changed, last));
+        if let Some(last) = last {
+            merge(&mut changed, last);
+        }
         standard_input =
             Some(serde_json::to_vec(&changed).map_err(|error| EnumerateError::Workspace(error.into()))?);
         flags.push("--values=-".to_owned());

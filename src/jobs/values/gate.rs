@@ -128,12 +128,15 @@ fn judge(
     }
     let Some(known) = &mirror.lock else { return (ImageState::NotChecked, None) };
     let path = known.path.display();
-    let sync = format!("run `thoras-mirror sync --to {root}` with the same chart and values");
+    let sync = match mirror.source_of(reference) {
+        Some(source) => format!(
+            "run `thoras-mirror sync --to {root}` with the values that you install with, or add `--add {source}`"
+        ),
+        None => format!("run `thoras-mirror sync --to {root}` with the values that you install with"),
+    };
     match mirror.locked(reference) {
         None => {
-            let source = mirror.source_of(reference).map(|source| format!(", the copy of {source},"));
-            let message =
-                format!("{reference}{} is not in the lock {path} ({location})", source.unwrap_or_default());
+            let message = format!("{reference} is not in the lock {path} ({location})");
             (ImageState::NotMirrored, failure(message, sync))
         }
         Some((_, copy)) if !copy.confirmed => {

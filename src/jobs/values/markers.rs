@@ -87,11 +87,11 @@ impl Lab<'_> {
         }
         let rendering = self.session.render(Some((&values, Precedence::OverAssignments))).await?;
         let found = enumerate::written_uses(self.selection, "the chart with markers", &rendering)?;
-        Ok(Marked { leaves: among.to_vec(), texts: self.texts_at_places(found), rendering })
+        Ok(Marked { leaves: among.to_vec(), texts: self.texts_at_places(&found), rendering })
     }
 
     /// The text at each place. A resource whose name contains a marker is found by its template.
-    fn texts_at_places(&self, found: Vec<WrittenUse>) -> Vec<Option<String>> {
+    fn texts_at_places(&self, found: &[WrittenUse]) -> Vec<Option<String>> {
         type Key<'k> = (&'k str, &'k str, &'k str, &'k str, &'k str);
         fn exact(place: &ImageUse) -> Key<'_> {
             let (namespace, template) = (place.namespace.as_deref(), place.template.as_deref());

@@ -36,7 +36,7 @@ use self::{
     relocate::{Setting, with_settings},
 };
 use crate::{
-    enumerate::{self, ChartSession, RenderedImages},
+    enumerate::{self, ChartSession, Precedence, RenderedImages},
     error::{Failure, Kind},
     event::{EventSink, warn},
     oci::{Reference, mapping::Root},
@@ -53,13 +53,12 @@ pub(crate) async fn run(request: &Values, events: &dyn EventSink) -> Result<Valu
     thoras::check(request, &session, &known)?;
     let mut outcome = ValuesOutcome::new(session.identity().clone(), request.root.as_ref());
     let mut settings = thoras::settings(request, &session, &known, &mut outcome)?;
-    match &request.root {
-        Some(root) => to_mirror(request, root, &session, &known, &mut settings, &mut outcome, events).await?,
-        None => {
-            outcome.values = with_settings(&Map::new(), &known.effective, &settings);
-            let rendered = session.render(Some((&outcome.values, enumerate::Precedence::OverFiles))).await;
-            outcome.failures.extend(rendered.err().map(gate::rejected));
-        }
+    if let Some(root) = &request.root {
+        to_mirror(request, root, &session, &known, &mut settings, &mut outcome, events).await?;
+    } else {
+        outcome.values = with_settings(&Map::new(), &known.effective, &settings);
+        let rendered = session.render(Some((&outcome.values, Precedence::OverFiles))).await;
+        outcome.failures.extend(rendered.err().map(gate::rejected));
     }
     comments::explain(&settings, &known, &mut outcome);
     outcome.write(request)?;
@@ -108,7 +107,9 @@ async fn to_mirror(
         let hint = format!("run `thoras-mirror sync --to {root}` first, or name its lock with --lock FILE");
         return Err(Failure::new(Kind::Usage, message).with_hint(hint));
     }
-    let manifests = session.render(None).await?;
+    let fixed = with_settings(&Map::new(), &known.effective, settings);
+    // The size of an installation decides which images it needs.
+    let manifests = session.render(Some((&fixed, Precedence::OverFiles))).await?;
     let RenderedImages { found, uses } =
         enumerate::enumerate_rendering(&request.selection, session, manifests).await?;
     found.notes.iter().for_each(|note| warn(events, note.message()));
@@ -117,11 +118,10 @@ async fn to_mirror(
         uses.iter().map(|place| place.reference.clone()).filter(|found| !mirrored.contains(found)).collect();
     let mirror = MirrorNames::new(root, &request.naming, lock, &found)?;
     outcome.has_lock = mirror.lock.is_some();
-    let fixed = with_settings(&Map::new(), &known.effective, settings);
     let mut lab = Lab { session, selection: &request.selection, effective: &known.effective, fixed, uses };
     let moves = relocate::relocate(&mut lab, &mirror, &known.template_keys).await?;
     outcome.values = with_settings(&lab.fixed, &known.effective, &moves);
-    settings.extend(moves);
+    settings.splice(0..0, moves);
     let mut proof = gate::prove(session, &request.selection, &outcome.values, &mirror, &excluded).await?;
     if request.pin && !proof.uses.is_empty() {
         let mut effective = known.effective.clone();
@@ -132,10 +132,13 @@ async fn to_mirror(
         let more = thoras::pins_of_unused_keys(session, known, &pins.settings, &lab.uses);
         outcome.values = with_settings(&outcome.values, &effective, &pins.settings);
         outcome.values = with_settings(&outcome.values, &effective, &more);
-        settings.extend(pins.settings);
-        settings.extend(more);
+        settings.splice(0..0, pins.settings.into_iter().chain(more));
         proof = gate::prove(session, &request.selection, &outcome.values, &mirror, &excluded).await?;
     }
+    // The mirror's values first.
+    let mut ordered = with_settings(&Map::new(), &known.effective, settings);
+    markers::merge(&mut ordered, &outcome.values);
+    outcome.values = ordered;
     outcome.images = proof.images;
     outcome.failures.extend(proof.failures);
     outcome.failures.extend(comments::overridden(settings, known));

@@ -28,8 +28,8 @@ pub(super) type Assignment = BTreeMap<usize, String>;
 pub(super) fn parse(marked: &str, leaves: &[Leaf], among: &[usize]) -> Pattern {
     let mut spans: Vec<Span> = Vec::new();
     for &leaf in among {
-        let Some(marker) = leaves.get(leaf).map(|leaf| leaf.marker.as_str()) else { continue };
-        let found = marked.match_indices(marker);
+        let Some(stand_in) = leaves.get(leaf).map(|leaf| leaf.marker.as_str()) else { continue };
+        let found = marked.match_indices(stand_in);
         spans.extend(found.map(|(start, text)| Span { start, end: start + text.len(), leaf }));
     }
     from_spans(marked, spans, |span| leaves.get(span.leaf).map(|leaf| leaf.slot.clone()).unwrap_or_default())

@@ -9,7 +9,7 @@ use super::{
     leaf::{self, Leaf, Part},
     markers::Lab,
     mirror::MirrorNames,
-    pattern::{Pattern, Piece},
+    pattern::{Assignment, Pattern, Piece},
     relocate::Setting,
     solve::{Place, reach, solve},
 };
@@ -64,8 +64,19 @@ pub(super) async fn pin(
         without_slots(&mut place.pattern, &labels);
         place.alternatives.retain(|found| found.needs.is_disjoint(&labels));
     }
-    let rank = |leaf: usize| leaves.get(leaf).map_or(0, |leaf| leaf.path.steps().len());
-    let assignment = solve(&places, &mirror.root.to_string(), &rank);
+    let root = mirror.root.to_string();
+    let rank = |leaf: usize| leaves.get(leaf).map_or(0, |leaf| usize::MAX / 4 - leaf.path.steps().len());
+    // A version for all components is a default: the digest of one image must not become that of a component that other
+    // values switch on.
+    let defaults: BTreeSet<usize> =
+        leaves.iter().enumerate().filter(|(_, leaf)| is_default(leaf)).map(|(index, _)| index).collect();
+    let mut specific = places.clone();
+    for place in &mut specific {
+        without_slots(&mut place.pattern, &defaults);
+        place.alternatives.retain(|found| found.needs.is_disjoint(&defaults));
+    }
+    let assignment = solve(&specific, &root, &rank, Assignment::new());
+    let assignment = solve(&places, &root, &rank, assignment);
     let settings = assignment.iter().filter_map(|(&index, text)| {
         let leaf = leaves.get(index)?;
         let value = leaf.value(text).into();
@@ -73,6 +84,11 @@ pub(super) async fn pin(
     });
     let unpinned = places.iter().enumerate().filter(|(_, place)| !place.is_right(&assignment));
     Ok(Pins { settings: settings.collect(), unpinned: unpinned.map(|(index, _)| index).collect() })
+}
+
+/// Whether a value applies to components that do not set their own.
+fn is_default(leaf: &Leaf) -> bool {
+    leaf.path.steps().len() == 1 || leaf.path.keys().next() == Some("global")
 }
 
 /// Makes the slots of these values plain text.

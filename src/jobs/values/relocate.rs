@@ -44,7 +44,7 @@ pub(super) async fn relocate(
     let mut places = places(lab, mirror, &survey);
     let root = mirror.root.to_string();
     let rank = |leaf: usize| leaves.get(leaf).map_or(0, |leaf| leaf.path.steps().len());
-    let mut assignment = solve(&places, &root, &rank);
+    let mut assignment = solve(&places, &root, &rank, Assignment::new());
     for wanted in [Wanted::Shared, Wanted::Rest] {
         if !wanted.is_worth_it(&places, &assignment) {
             continue;
@@ -57,7 +57,7 @@ pub(super) async fn relocate(
                 place.alternatives.extend(alternatives);
             }
         }
-        assignment = solve(&places, &root, &rank);
+        assignment = solve(&places, &root, &rank, Assignment::new());
     }
     Ok(conclude(&leaves, &places, &assignment))
 }

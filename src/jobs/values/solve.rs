@@ -80,9 +80,14 @@ impl Place {
 /// One or two values to set.
 type Change = Vec<(usize, String)>;
 
-/// The values to set. `root` is what a registry's value is preferably.
-pub(super) fn solve(places: &[Place], root: &str, rank: &impl Fn(usize) -> usize) -> Assignment {
-    let mut assignment = Assignment::new();
+/// The values to set, besides those that are assigned already. `root` is what a registry's value is preferably; of equal
+/// changes, the one with the lowest rank counts.
+pub(super) fn solve(
+    places: &[Place],
+    root: &str,
+    rank: &impl Fn(usize) -> usize,
+    mut assignment: Assignment,
+) -> Assignment {
     while let Some(change) = best(places, &assignment, rank, &|place, assignment| singles(place, assignment))
         .or_else(|| best(places, &assignment, rank, &|place, assignment| pairs(place, assignment, root)))
     {
@@ -245,7 +250,7 @@ mod tests {
     }
 
     fn solved(places: &[Place]) -> Vec<(usize, String)> {
-        solve(places, "reg/m", &|leaf| leaf).into_iter().collect()
+        solve(places, "reg/m", &|leaf| leaf, Assignment::new()).into_iter().collect()
     }
 
     #[test]

@@ -297,7 +297,9 @@ pub(super) fn pins_of_unused_keys(
     let Some(pinned) = pins.iter().find(|setting| paths.contains(&setting.path)) else { return Vec::new() };
     let is_unused = |path: &ValuePath| {
         let key = path.to_string();
-        has_key(known, &key)
+        let lines = session.lines_reading(&key);
+        let is_tag_of_services = !lines.is_empty() && lines.iter().all(|line| line.contains("/services:"));
+        is_tag_of_services
             && !is_set(&known.effective, &key)
             && !pins.iter().any(|setting| setting.path == *path)
     };

@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 use super::path::{Step, ValuePath};
 use crate::error::escape;
 
+/// Where comments are folded.
+const WIDTH: usize = 100;
+
 /// Comments for values, by their paths as text.
 pub(crate) type Comments = BTreeMap<String, Vec<String>>;
 
@@ -26,7 +29,19 @@ pub(crate) fn write(head: &[String], values: &Map<String, Value>, comments: &Com
 
 fn write_comment(text: &mut String, indent: usize, comment: &str) {
     for line in comment.lines() {
-        let _ = writeln!(text, "{:indent$}{}", "", format!("# {}", escape(line)).trim_end());
+        let mut width = 0;
+        for word in escape(line).split(' ') {
+            if width > 0 && indent + width + word.len() > WIDTH {
+                text.push('\n');
+                width = 0;
+            }
+            if width == 0 {
+                let _ = write!(text, "{:indent$}#", "");
+            }
+            let _ = write!(text, " {word}");
+            width += word.len() + 1;
+        }
+        text.push('\n');
     }
 }
 
