@@ -38,7 +38,11 @@ pub(super) async fn relocate(
     let leaves = leaf::names(lab.effective, template_keys, &names);
     let firm: Vec<usize> = indexes(&leaves, |leaf| !leaf.is_optional);
     let mut survey = lab.survey(&leaves, &firm).await?;
-    if survey.accepted.len() < firm.len() && permit_other_registries(lab) {
+    let mut switch = None;
+    if survey.accepted.len() < firm.len() {
+        switch = permit_other_registries(lab);
+    }
+    if switch.is_some() {
         survey = lab.survey(&leaves, &firm).await?;
     }
     let mut places = places(lab, mirror, &survey);
@@ -50,7 +54,8 @@ pub(super) async fn relocate(
             continue;
         }
         let optional = indexes(&leaves, |leaf| leaf.is_optional && wanted.includes(leaf));
-        for leaf in optional.into_iter().take(MOST_OPTIONAL) {
+        let seen = lab.visible(&leaves, &survey.accepted, optional).await?;
+        for leaf in seen.into_iter().take(MOST_OPTIONAL) {
             let among: Vec<usize> = survey.accepted.iter().copied().chain([leaf]).collect();
             let found = lab.survey_optional(&leaves, &among, leaf).await?;
             for (place, alternatives) in places.iter_mut().zip(found) {
@@ -59,7 +64,7 @@ pub(super) async fn relocate(
         }
         assignment = solve(&places, &root, &rank, Assignment::new());
     }
-    Ok(conclude(&leaves, &places, &assignment))
+    Ok(conclude(&leaves, &places, &assignment).into_iter().chain(switch).collect())
 }
 
 /// Which optional values to try.
@@ -107,13 +112,13 @@ fn places(lab: &Lab<'_>, mirror: &MirrorNames, survey: &Survey) -> Vec<Place> {
 }
 
 /// Sets the switch with which some charts permit registries that they do not know.
-fn permit_other_registries(lab: &mut Lab<'_>) -> bool {
+fn permit_other_registries(lab: &mut Lab<'_>) -> Option<Setting> {
     let path = ValuePath::of_keys(facts::PERMITS_OTHER_REGISTRIES);
-    let is_off = path.get(lab.effective) == Some(&Value::Bool(false));
-    if is_off {
-        path.set(&mut lab.fixed, lab.effective, Value::Bool(true));
+    if path.get(lab.effective) != Some(&Value::Bool(false)) {
+        return None;
     }
-    is_off
+    path.set(&mut lab.fixed, lab.effective, Value::Bool(true));
+    Some(Setting { path, value: Value::Bool(true), reach: 0 })
 }
 
 fn conclude(leaves: &[Leaf], places: &[Place], assignment: &Assignment) -> Vec<Setting> {
@@ -139,6 +144,28 @@ pub(super) fn with_settings(
 }
 
 impl Lab<'_> {
+    /// The optional values that are part of an image at all. One can hide another, so those that were not seen are tried
+    /// again without those that were.
+    async fn visible(
+        &self,
+        leaves: &[Leaf],
+        accepted: &[usize],
+        mut optional: Vec<usize>,
+    ) -> Result<Vec<usize>, Failure> {
+        let mut visible = BTreeSet::new();
+        while !optional.is_empty() {
+            let survey = self.survey(leaves, &[accepted, &optional].concat()).await?;
+            let found = survey.alternatives.iter().flatten().flat_map(|found| slots(&found.pattern));
+            let found: BTreeSet<usize> = found.filter(|leaf| optional.contains(leaf)).collect();
+            if found.is_empty() {
+                break;
+            }
+            optional.retain(|leaf| !found.contains(leaf));
+            visible.extend(found);
+        }
+        Ok(visible.into_iter().collect())
+    }
+
     /// What places are made of when one more value, an optional one, has a text.
     async fn survey_optional(
         &self,
