@@ -130,6 +130,7 @@
 //! | record one more field for an image | `lock/model.rs`, and its schema |
 //! | add a table column, a JSON field or a format | the table in `report/mod.rs` |
 //! | add a check to `doctor` | a variant of `Check` in `jobs/doctor/mod.rs`, run in `jobs/doctor/job.rs` |
+//! | teach `values` a fact about a chart | `jobs/values/facts.rs`; it finds everything else by rendering |
 //! | change an answer of `serve` | `serve/routes.rs` and `serve/service.rs` choose; `blobs`, `manifests`, `uploads`, `discovery` answer |
 //!
 //! # Architecture

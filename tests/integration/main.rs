@@ -31,5 +31,6 @@ mod serve_command;
 mod support;
 mod support_works;
 mod sync;
+mod values;
 mod verify;
 mod with_chart;

@@ -31,7 +31,8 @@ fn values(name: &str) -> Mirror {
 /// The images in a pod spec of the rendering with these values files.
 async fn rendered(chart: &str, files: &[&Path]) -> BTreeSet<String> {
     let files: Vec<String> = files.iter().map(|file| format!("--values={}", file.display())).collect();
-    let arguments: Vec<&str> = ["template", "x", chart].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let arguments: Vec<&str> =
+        ["template", "x", chart].into_iter().chain(files.iter().map(String::as_str)).collect();
     let text = helm::run(&arguments).await;
     let list = Mirror::new(["images", "--mentions", "none", "--rendered", "-"]).stdin(text).run().await;
     list.expect_success().stdout.lines().map(str::to_owned).collect()
@@ -110,7 +111,10 @@ async fn an_image_that_the_lock_lacks_or_holds_unconfirmed_is_a_difference() {
     let (_folder, run) = locked(|name| !name.starts_with("services"));
     let outcome = run.arguments(["--workloads", "20"]).run().await.expect_code(5);
     assert!(outcome.stdout.contains("registry: reg.example.com/m"), "the values are printed all the same");
-    assert!(outcome.stderr.contains("reg.example.com/m/services:4.40.0 is not confirmed in the lock"), "{outcome}");
+    assert!(
+        outcome.stderr.contains("reg.example.com/m/services:4.40.0 is not confirmed in the lock"),
+        "{outcome}"
+    );
     // Storage needs one more image, which was not mirrored without it.
     assert!(outcome.stderr.contains("reg.example.com/m/alpine:3.22 is not in the lock"), "{outcome}");
     assert!(outcome.stderr.contains(&format!("--add {VENDOR}/alpine:3.22")), "{outcome}");
@@ -182,7 +186,11 @@ async fn names_follow_the_naming_rule() {
 async fn the_users_values_are_replaced_and_an_assignment_that_wins_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let user = folder.path().join("user.yaml");
-    std::fs::write(&user, "imageCredentials: {registry: old.example.com/x}\nslackWebhookUrl: https://x.example\n").unwrap();
+    std::fs::write(
+        &user,
+        "imageCredentials: {registry: old.example.com/x}\nslackWebhookUrl: https://x.example\n",
+    )
+    .unwrap();
     let file = user.display().to_string();
     let outcome = values("operator").arguments(["-f", &file]).run().await.expect_success();
     assert!(outcome.stdout.contains("# replaces old.example.com/x from your values"), "{outcome}");
@@ -193,7 +201,10 @@ async fn the_users_values_are_replaced_and_an_assignment_that_wins_is_reported()
     let set = "imageCredentials.registry=old.example.com/x";
     let outcome = values("operator").arguments(["--set", set]).run().await.expect_code(5);
     let message = "your --set of imageCredentials.registry wins over a values file";
-    assert!(outcome.stderr.contains(message) && outcome.stderr.contains("still pulled from outside"), "{outcome}");
+    assert!(
+        outcome.stderr.contains(message) && outcome.stderr.contains("still pulled from outside"),
+        "{outcome}"
+    );
     assert!(outcome.stdout.contains("registry: reg.example.com/m"), "{outcome}");
 }
 
@@ -262,7 +273,8 @@ async fn a_password_is_written_only_to_a_file_of_its_owner() {
     let again = again.run().await.expect_code(2);
     assert!(again.stderr.contains("mirror.yaml exists") && again.stderr.contains("--force"), "{again}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
-    let forced = values("operator").in_folder(&outcome.folder()).arguments(["--write", "mirror.yaml", "--force"]);
+    let forced =
+        values("operator").in_folder(&outcome.folder()).arguments(["--write", "mirror.yaml", "--force"]);
     forced.run().await.expect_success();
     assert!(!std::fs::read_to_string(&file).unwrap().contains("pa55word"));
 }
@@ -275,7 +287,8 @@ async fn the_license_never_goes_to_a_mirror() {
     let license = license.display().to_string();
     let flag = values("operator").arguments(["--license", &license, "--write", "a.yaml"]).run().await;
     assert!(flag.expect_code(2).stderr.contains("--license cannot be used with --to"));
-    let own = values("operator").arguments(["--set", "imageCredentials.password=bGljZW5zZS1odW50ZXIy"]).run().await;
+    let own =
+        values("operator").arguments(["--set", "imageCredentials.password=bGljZW5zZS1odW50ZXIy"]).run().await;
     let own = own.expect_code(2);
     assert!(own.stderr.contains("the license") && !own.stderr.contains("bGlj"), "{own}");
 
@@ -323,9 +336,9 @@ async fn what_sync_mirrored_can_be_pulled_under_the_rendered_names() {
     let synced = run("sync").run().await.expect_success();
     let outcome = run("values").arg("--pin").in_folder(&synced.folder()).run().await.expect_success();
     let found = rendered(&chart, &[&printed(&outcome)]).await;
-    let expected = format!("{to}/web:1@{}", image.digest());
+    let root = image.root();
+    let expected = format!("{to}/web:1@{}", root.digest);
     assert_eq!(found, BTreeSet::from([expected.clone()]));
-    // Skopeo takes a tag or a digest.
-    let pulled = skopeo::raw_manifest(&expected.replace(":1@", "@")).await;
-    assert_eq!(Digest::sha256(&pulled), image.digest());
+    let pulled = skopeo::manifest(mirror.address(), &format!("m/web@{}", root.digest)).await;
+    assert_eq!(Digest::sha256(&pulled), root.digest);
 }

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::{
-    Known,
+    Known, facts,
+    gate::{ImageState, InstalledImage},
     outcome::{HIDDEN, ValuesOutcome},
     path::ValuePath,
     relocate::Setting,
@@ -26,6 +27,9 @@ pub(super) fn explain(settings: &[Setting], known: &Known, outcome: &mut ValuesO
         if setting.reach > 0 {
             line = format!("{line}; part of {}", counted(setting.reach, "image reference"));
         }
+        if setting.path == ValuePath::of_keys(facts::PERMITS_OTHER_REGISTRIES) {
+            outcome.comment(&setting.path, "without it, the chart refuses every registry but its own");
+        }
         outcome.comment(&setting.path, line);
         if let Some(list) = setting.path.list() {
             let line = format!(
@@ -46,13 +50,27 @@ fn head(outcome: &ValuesOutcome) -> String {
     let chart = &outcome.chart;
     match &outcome.destination {
         Some(to) => format!(
-            "Helm values for {} {}: every image from {to}.\nPass this file after your own: helm install … -f yours.yaml -f this.yaml",
-            chart.name, chart.version
+            "Helm values for {} {}: {} from {to}.\nPass this file after your own: helm install … -f yours.yaml -f this.yaml",
+            chart.name,
+            chart.version,
+            share(outcome),
         ),
         None => {
             format!("Helm values for {} {}, installed from its own registries.", chart.name, chart.version)
         }
     }
+}
+
+/// How many images come from the mirror.
+fn share(outcome: &ValuesOutcome) -> String {
+    let images = &outcome.images;
+    let is_inside =
+        |image: &&InstalledImage| !matches!(image.state, ImageState::Outside | ImageState::Excluded);
+    let inside = images.iter().filter(is_inside).count();
+    if images.is_empty() || inside < images.len() {
+        return format!("ONLY {inside} of {}", counted(images.len(), "image"));
+    }
+    "every image".to_owned()
 }
 
 /// What a value replaces.
