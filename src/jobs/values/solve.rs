@@ -88,12 +88,13 @@ pub(super) fn solve(
     rank: &impl Fn(usize) -> usize,
     mut assignment: Assignment,
 ) -> Assignment {
+    let kept: BTreeSet<usize> = assignment.keys().copied().collect();
     while let Some(change) = best(places, &assignment, rank, &|place, assignment| singles(place, assignment))
         .or_else(|| best(places, &assignment, rank, &|place, assignment| pairs(place, assignment, root)))
     {
         assignment.extend(change);
     }
-    prune(places, assignment)
+    prune(places, assignment, &kept)
 }
 
 /// The change that improves the most places and worsens none.
@@ -211,13 +212,13 @@ fn splits(text: &str, between: &str, root: &str) -> Vec<(String, String)> {
     found
 }
 
-/// Drops values that are not needed after all.
-fn prune(places: &[Place], mut assignment: Assignment) -> Assignment {
+/// Drops values that are not needed after all, except those that were there before.
+fn prune(places: &[Place], mut assignment: Assignment, kept: &BTreeSet<usize>) -> Assignment {
     let scores = |assignment: &Assignment| -> Vec<Score> {
         places.iter().map(|place| place.score(assignment)).collect()
     };
     let wanted = scores(&assignment);
-    for leaf in assignment.keys().copied().collect::<Vec<_>>() {
+    for leaf in assignment.keys().copied().filter(|leaf| !kept.contains(leaf)).collect::<Vec<_>>() {
         let mut without = assignment.clone();
         without.remove(&leaf);
         if scores(&without).iter().zip(&wanted).all(|(score, wanted)| score >= wanted) {
