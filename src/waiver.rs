@@ -91,6 +91,25 @@ impl Waivers {
         })
     }
 
+    /// Splits platforms into those that an image may lack and those that it must have.
+    #[must_use]
+    pub fn split(&self, image: &Reference, platforms: &[Platform]) -> (Vec<Platform>, Vec<Platform>) {
+        platforms.iter().cloned().partition(|platform| self.covers(image, platform))
+    }
+
+    /// As [`Self::split`], but the image may also lack the platforms that it lacked when it was locked.
+    pub(crate) fn split_locked(
+        &self,
+        image: &Reference,
+        locked: &[Platform],
+        platforms: &[Platform],
+    ) -> (Vec<Platform>, Vec<Platform>) {
+        platforms
+            .iter()
+            .cloned()
+            .partition(|platform| locked.contains(platform) || self.covers(image, platform))
+    }
+
     /// The waivers that match none of the images, probably misspelled.
     pub(crate) fn idle<'a>(&'a self, images: &'a [Reference]) -> impl Iterator<Item = &'a Waiver> {
         self.0.iter().filter(|waiver| !images.iter().any(|image| waiver.matches(image)))

@@ -14,6 +14,7 @@ pub(crate) mod bundle_inspect;
 pub(crate) mod bundle_verify;
 pub(crate) mod doctor;
 pub(crate) mod export;
+mod first_images;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod inspect;

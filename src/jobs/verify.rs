@@ -12,7 +12,7 @@ use crate::{
     error::{Failure, Kind},
     event::EventSink,
     lock::{Lock, LockedCopy, LockedImage, Placement},
-    oci::{ChartIdentity, Digest, Mapping, Naming, Platform, Reference, Target, mapping::Root},
+    oci::{ChartIdentity, Digest, Mapping, Naming, Reference, Target, mapping::Root},
     outcome::{Command, Repair, RunOutcome},
     pipeline::{self, Expectation, Unknown},
     problem::Side,
@@ -90,9 +90,7 @@ fn with_lock(path: &Path, request: &Verify, events: &dyn EventSink) -> Result<Co
 
 /// The expectation for one copy of an image.
 fn expectation(lock: &Lock, image: &LockedImage, copy: &LockedCopy, waivers: &Waivers) -> Expectation {
-    let is_waived =
-        |platform: &Platform| image.waived.contains(platform) || waivers.covers(&image.source, platform);
-    let (waived, platforms) = lock.platforms.iter().cloned().partition(is_waived);
+    let (waived, platforms) = waivers.split_locked(&image.source, &image.waived, &lock.platforms);
     Expectation {
         image: Arc::new(Mapping {
             source: image.source.clone(),
@@ -161,8 +159,7 @@ async fn with_source(
     let expectations = stream::iter(mappings)
         .map(|mapping| async {
             let digest = resolve(&source, &mapping, request.level).await.map_err(Unknown::Source);
-            let is_waived = |platform: &Platform| waivers.covers(&mapping.source, platform);
-            let (waived, platforms) = required.iter().cloned().partition(is_waived);
+            let (waived, platforms) = waivers.split(&mapping.source, required);
             let (image, foreign_layers) = (Arc::new(mapping), foreign_layers.into());
             Expectation { image, digest, platforms, waived, foreign_layers }
         })

@@ -231,8 +231,7 @@ impl<S: Source, D: Destination> Run<S, D> {
     }
 
     fn required(&self, image: &Mapping) -> Vec<Platform> {
-        let waived = |platform: &&Platform| !self.options.waivers.covers(&image.source, platform);
-        self.options.platforms.iter().filter(waived).cloned().collect()
+        self.options.waivers.split(&image.source, &self.options.platforms).1
     }
 
     /// The root manifest. If the destination has the image, a tag is first resolved with HEAD, which may show that
@@ -280,11 +279,8 @@ impl<S: Source, D: Destination> Run<S, D> {
         mirrored.outcome.kind = graph.kind();
         mirrored.outcome.platforms.clone_from(&graph.platforms);
         mirrored.outcome.attestations = graph.attestations();
-        mirrored.outcome.waived = graph
-            .lacks(&self.options.platforms)
-            .into_iter()
-            .filter(|platform| self.options.waivers.covers(&image.source, platform))
-            .collect();
+        let lacking = graph.lacks(&self.options.platforms);
+        mirrored.outcome.waived = self.options.waivers.split(&image.source, &lacking).0;
         mirrored.graph = Some(graph.clone());
         self.events.emit(Event::Resolved {
             image: Arc::clone(image),

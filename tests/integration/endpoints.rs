@@ -13,11 +13,15 @@ use thoras_mirror::{
 
 use crate::support::{
     images::SampleImage,
-    memory::{Memory, MemoryError},
+    memory_registry::{
+        Act, Memory, Settings,
+        faults::{Effect, Fault},
+    },
 };
 
 const SOURCE: &str = "from.example.com/app";
 const DESTINATION: &str = "to.example.com/app";
+const STRICT: Settings = Settings { mounts: true, resumes: false, strict: true, latency: 0, seed: 1 };
 
 /// The events of a run, as short lines, with the number of writes that the destination had received by then.
 struct RecordedEvents {
@@ -40,7 +44,7 @@ impl EventSink for RecordedEvents {
             Event::BlobFinished { how: BlobOutcome::Copied, .. } => "copied".to_owned(),
             _ => return,
         };
-        self.lines.lock().unwrap().push((line, self.destination.written().len()));
+        self.lines.lock().unwrap().push((line, self.destination.history().stored().len()));
     }
 }
 
@@ -52,14 +56,14 @@ struct Run {
 
 impl Run {
     fn new() -> Self {
-        let destination = Memory::new(Side::Destination);
+        let destination = Memory::new(Side::Destination, STRICT);
         let events = Arc::new(RecordedEvents { destination: destination.clone(), lines: Mutex::default() });
         Self { image: SampleImage::multi_platform("1"), destination, events }
     }
 
     async fn mirror(&self) -> Mirrored {
-        let source = Memory::new(Side::Source);
-        source.insert(SOURCE, &self.image);
+        let source = Memory::new(Side::Source, STRICT);
+        source.insert(&SOURCE.parse().unwrap(), &self.image);
         let mapping = Mapping {
             pinned: None,
             source: format!("{SOURCE}:{}", self.image.tag).parse().unwrap(),
@@ -74,6 +78,12 @@ impl Run {
         let events: Arc<dyn EventSink> = Arc::clone(&self.events) as _;
         let destination = Arc::new(self.destination.clone());
         mirror(Arc::new(source), destination, vec![mapping], options, events).await.remove(0)
+    }
+
+    /// Plans a fault for each of the next `times` commits of the later blob.
+    fn plan(&self, effect: Effect, times: usize) {
+        let fault = Fault::always(Side::Destination, Act::CommitBlob, &self.later_blob(), effect);
+        self.destination.plan(fault.times(times));
     }
 
     /// A blob that is transferred late: the config of the last platform.
@@ -94,11 +104,11 @@ async fn an_image_is_mirrored_between_custom_endpoints() {
     let Mirrored { outcome, .. } = run.mirror().await;
     assert_eq!((outcome.status, outcome.failure), (Status::Copied, None));
     assert_eq!(outcome.bytes, Bytes { copied: run.all_bytes(), ..Bytes::default() });
-    let written = run.destination.written();
+    let written = run.destination.history().stored();
     assert_eq!(written.len(), run.image.blobs.len() + run.image.manifests.len());
     assert_eq!(written.last(), Some(&run.image.tag), "the tag comes last");
     assert_eq!(run.mirror().await.outcome.status, Status::UpToDate, "the second run is idle");
-    assert_eq!(run.destination.written(), written);
+    assert_eq!(run.destination.history().stored(), written);
 }
 
 /// The event comes after all manifests have been pushed.
@@ -109,13 +119,13 @@ async fn confirming_is_announced_after_everything_is_pushed() {
     let lines = run.events.lines.lock().unwrap().clone();
     let confirming: Vec<usize> =
         lines.iter().filter(|(line, _)| line == "confirming").map(|(_, written)| *written).collect();
-    assert_eq!(confirming, [run.destination.written().len()], "{lines:?}");
+    assert_eq!(confirming, [run.destination.history().stored().len()], "{lines:?}");
 }
 
 #[tokio::test]
 async fn an_error_that_the_endpoint_calls_transient_is_retried() {
     let run = Run::new();
-    run.destination.fail(&run.later_blob(), MemoryError::Busy, 2);
+    run.plan(Effect::Break, 2);
     assert_eq!(run.mirror().await.outcome.status, Status::Copied);
     assert_eq!(run.events.times("retry"), 2);
 }
@@ -125,7 +135,7 @@ async fn an_error_that_the_endpoint_calls_transient_is_retried() {
 async fn a_failed_image_counts_only_the_blobs_that_arrived() {
     let run = Run::new();
     let refused = run.later_blob();
-    run.destination.fail(&refused, MemoryError::WornOut, u32::MAX);
+    run.plan(Effect::WearOut, usize::MAX);
     let Mirrored { outcome, .. } = run.mirror().await;
     let failure = outcome.failure.unwrap();
     assert_eq!((outcome.status, failure.kind), (Status::Failed, Kind::Usage));
@@ -136,7 +146,7 @@ async fn a_failed_image_counts_only_the_blobs_that_arrived() {
     assert_eq!(failure.hint.as_deref(), Some("replace the memory of the destination"));
     assert_eq!(run.events.times("retry"), 0, "it said that no other attempt helps");
     assert_eq!(run.events.times("confirming"), 0);
-    let written = run.destination.written();
+    let written = run.destination.history().stored();
     let arrived = written.iter().map(|digest| run.image.blobs[&digest.parse().unwrap()].len() as u64).sum();
     assert!(0 < arrived && arrived < run.all_bytes(), "{written:?}");
     assert_eq!(outcome.bytes, Bytes { copied: arrived, ..Bytes::default() });
@@ -146,9 +156,9 @@ async fn a_failed_image_counts_only_the_blobs_that_arrived() {
 #[tokio::test]
 async fn content_that_the_destination_lost_is_transferred_again() {
     let run = Run::new();
-    run.destination.forget(&run.later_blob());
+    run.plan(Effect::Forget, 1);
     assert_eq!(run.mirror().await.outcome.status, Status::Copied);
     let digest = run.later_blob().to_string();
-    let written = run.destination.written();
+    let written = run.destination.history().stored();
     assert_eq!(written.iter().filter(|line| **line == digest).count(), 2, "{written:?}");
 }

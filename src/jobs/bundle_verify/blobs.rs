@@ -6,6 +6,7 @@ use super::structure;
 use crate::{
     endpoint::bundle::{BlobReader, Bundle, completeness::unreadable_without, hashing},
     event::{BlobOutcome, Event, EventSink},
+    jobs::first_images::FirstImages,
     oci::{Descriptor, Digest, Hasher, Mapping},
     problem::Problem,
 };
@@ -25,9 +26,6 @@ struct Found {
     problem: Option<Problem>,
 }
 
-/// The first image that needs each blob: progress counts the blob for that image.
-pub(super) type FirstImages = HashMap<Digest, (Arc<Mapping>, Descriptor)>;
-
 impl BlobResults {
     /// Reads everything. Blocks.
     pub(super) fn read(bundle: &Bundle, first_images: &FirstImages, events: &dyn EventSink) -> Self {
@@ -39,13 +37,13 @@ impl BlobResults {
         blobs.retain(|digest| !bundle.head().closure.manifests.contains_key(digest));
         let read = hashing::on_every_core(blobs, |digest| {
             let around = structure::entry_problems(bundle, &digest);
-            let found = read_blob(bundle, &digest, first_images.get(&digest), events);
+            let found = read_blob(bundle, &digest, first_images.of(&digest), events);
             (digest, around, found)
         });
         let mut results = Self::default();
         for (digest, around, found) in read {
             results.problems.extend(around);
-            if let Some(problem) = found.problem.as_ref().filter(|_| !first_images.contains_key(&digest)) {
+            if let Some(problem) = found.problem.as_ref().filter(|_| first_images.of(&digest).is_none()) {
                 let reason = problem.to_string();
                 results.problems.push(Problem::UnusedBlob { digest: digest.clone(), reason });
             }

@@ -38,11 +38,9 @@ impl Image {
         let platforms = required.platforms.as_ref().or_else(|| lock.map(|lock| &lock.platforms));
         let image = |entry: &IndexEntry| {
             let source = entry.handle.clone();
-            let is_waived = |platform: &Platform| {
-                locked.get(&source).is_some_and(|image| image.waived.contains(platform))
-                    || required.waivers.covers(&source, platform)
-            };
-            let (waived, required) = platforms.into_iter().flatten().cloned().partition(is_waived);
+            let waived_before = locked.get(&source).map_or(&[][..], |image| &image.waived);
+            let platforms = platforms.map_or(&[][..], Vec::as_slice);
+            let (waived, required) = required.waivers.split_locked(&source, waived_before, platforms);
             let repository = source.repository().clone();
             let tag = source.tag().unwrap_or("latest").to_owned();
             let mapping = Arc::new(Mapping { pinned: None, source, repository, tag });

@@ -13,15 +13,13 @@ mod tests;
 
 use std::{sync::Arc, time::Instant};
 
-use self::{
-    blobs::{BlobResults, FirstImages},
-    image::Image,
-};
+use self::{blobs::BlobResults, image::Image};
 use super::open_bundle::{expect_id, open};
 use crate::{
     endpoint::bundle::{Bundle, BundleError},
     error::{Failure, exit_code_of},
     event::{Event, EventSink},
+    jobs::first_images::FirstImages,
     oci::Platform,
     outcome::{Command, ImageOutcome, RunOutcome},
     problem::{FoundBy, Problem},
@@ -106,21 +104,13 @@ pub async fn check(bundle: &Arc<Bundle>, required: &Required, events: Arc<dyn Ev
     Checked { images: outcomes, problems }
 }
 
-/// Emits how many bytes will be read. A blob counts for the first image that needs it.
+/// Emits how many bytes will be read.
 async fn announce(images: &[Image], bundle: &Bundle, events: &dyn EventSink) -> FirstImages {
     let mappings = images.iter().map(|image| Arc::clone(&image.mapping)).collect();
     events.emit(Event::Started { images: mappings });
-    let mut first_images = FirstImages::new();
+    let mut first_images = FirstImages::default();
     for image in images {
-        let (mut blobs, mut bytes) = (0, 0_u64);
-        for blob in image.survey(bundle).await.blobs() {
-            if !first_images.contains_key(&blob.digest) {
-                first_images.insert(blob.digest.clone(), (Arc::clone(&image.mapping), blob.clone()));
-                blobs += 1;
-                bytes = bytes.saturating_add(blob.size);
-            }
-        }
-        events.emit(Event::Planned { image: Arc::clone(&image.mapping), blobs, bytes });
+        first_images.announce(&image.mapping, image.survey(bundle).await.blobs().into_iter(), events);
     }
     first_images
 }

@@ -13,6 +13,7 @@ use crate::{
     endpoint::{body::OnProgress, bundle::Layout},
     event::{BlobOutcome, Event, EventSink},
     graph::Graph,
+    jobs::first_images::FirstImages,
     oci::{Descriptor, Digest, Mapping, Repository},
     pipeline::mirror::warn_of_foreign_layers,
 };
@@ -31,7 +32,7 @@ impl EventSink for ResolvingEvents {
 
 /// The image that each blob of a stream counts for.
 pub(super) struct OwnerOfBlobs<'a> {
-    images: HashMap<Digest, Arc<Mapping>>,
+    images: FirstImages,
     events: &'a Arc<dyn EventSink>,
 }
 
@@ -44,32 +45,23 @@ impl<'a> OwnerOfBlobs<'a> {
     ) -> Self {
         let images: Vec<_> = images.map(|(image, graph)| (Arc::new(image), graph)).collect();
         events.emit(Event::Started { images: images.iter().map(|(image, _)| Arc::clone(image)).collect() });
-        let mut owners = HashMap::new();
+        let mut first_images = FirstImages::default();
         for (image, graph) in images {
             warn_of_foreign_layers(&image, graph, &**events);
-            let (mut blobs, mut bytes) = (0, 0_u64);
-            for blob in graph.blobs() {
-                if layout.blob(&blob.digest).is_some() && !owners.contains_key(&blob.digest) {
-                    owners.insert(blob.digest.clone(), Arc::clone(&image));
-                    blobs += 1;
-                    bytes = bytes.saturating_add(blob.size);
-                }
-            }
-            events.emit(Event::Planned { image, blobs, bytes });
+            let blobs = graph.blobs().into_iter().filter(|blob| layout.blob(&blob.digest).is_some());
+            first_images.announce(&image, blobs, &**events);
         }
-        Self { images: owners, events }
+        Self { images: first_images, events }
     }
 
     /// A repository that has the blob, for every blob.
     pub(super) fn repositories(&self) -> HashMap<Digest, Repository> {
-        let repository =
-            |(digest, image): (&Digest, &Arc<Mapping>)| (digest.clone(), image.repository.clone());
-        self.images.iter().map(repository).collect()
+        self.images.iter().map(|(digest, image)| (digest.clone(), image.repository.clone())).collect()
     }
 
     /// Announces the transfer of a blob, and returns the counter of its bytes.
     pub(super) fn progress(&self, blob: &Descriptor) -> OnProgress {
-        let Some(image) = self.images.get(&blob.digest).cloned() else { return Box::new(|_| ()) };
+        let Some((image, _)) = self.images.of(&blob.digest).cloned() else { return Box::new(|_| ()) };
         let (events, blob) = (Arc::clone(self.events), blob.clone());
         events.emit(Event::BlobStarted { image: Arc::clone(&image), blob: blob.clone() });
         let moved = AtomicU64::new(0);

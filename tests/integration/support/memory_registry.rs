@@ -11,6 +11,7 @@
 
 pub mod faults;
 mod history;
+mod reading;
 mod upload;
 
 use std::{
@@ -20,7 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{StreamExt as _, stream};
+use futures::StreamExt as _;
 use thoras_mirror::{
     endpoint::{Begun, BlobStream, Destination, Error, Source},
     oci::{Descriptor, Digest, RawManifest, Repository, Target},
@@ -28,12 +29,18 @@ use thoras_mirror::{
 };
 use tokio::sync::Notify;
 
-use self::faults::{Death, Effect, Fault};
+use self::{
+    faults::{Death, Effect, Fault},
+    reading::Reading,
+};
 pub use self::{
     history::{Act, Answer, Entry, History},
     upload::Upload,
 };
-use super::graph::{Child, children, missing_below};
+use super::{
+    graph::{Child, children, missing_below},
+    images::SampleImage,
+};
 
 /// What one repository holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -109,6 +116,18 @@ impl Memory {
         Self { side, shared: Arc::new(Shared { state: Mutex::new(state), killed: Notify::new() }) }
     }
 
+    /// Puts an image into a repository.
+    pub fn insert(&self, repository: &Repository, image: &SampleImage) {
+        self.edit(repository, |contents| {
+            contents.blobs.extend(image.blobs.clone());
+            for manifest in &image.manifests {
+                let content = (Some(manifest.media_type.clone()), manifest.bytes.clone());
+                contents.manifests.insert(manifest.digest.clone(), content);
+            }
+            contents.tags.insert(image.tag.clone(), image.root().digest.clone());
+        });
+    }
+
     /// The same images, seen from the other end of a copy.
     pub fn seen_as(&self, side: Side) -> Self {
         Self { side, shared: Arc::clone(&self.shared) }
@@ -165,6 +184,10 @@ impl Memory {
             Some(Effect::Refuse) => {
                 self.note(act, repository, what, Answer::Failed);
                 Err(faults::denied(self.side, act, repository, what))
+            }
+            Some(Effect::WearOut) => {
+                self.note(act, repository, what, Answer::Failed);
+                Err(faults::worn_out(self.side, act, repository, what))
             }
             Some(Effect::Break) => {
                 self.note(act, repository, what, Answer::Failed);
@@ -281,43 +304,6 @@ impl Source for Memory {
             bytes,
         };
         Ok(reading.from(usize::try_from(offset).unwrap(), breaks_at).boxed())
-    }
-}
-
-/// A blob that is being read.
-struct Reading {
-    memory: Memory,
-    repository: Repository,
-    digest: Digest,
-    bytes: Bytes,
-}
-
-impl Reading {
-    /// Pieces of random length from `offset` on; the connection breaks after `breaks_at` bytes.
-    fn from(
-        self,
-        offset: usize,
-        breaks_at: Option<usize>,
-    ) -> impl futures::Stream<Item = Result<Bytes, Error>> + Send {
-        stream::unfold((self, Some(offset), 0), move |(reading, at, sent)| async move {
-            let at = at.filter(|at| *at < reading.bytes.len())?;
-            if breaks_at.is_some_and(|breaks_at| sent >= breaks_at) {
-                let what = reading.digest.as_str();
-                let error = faults::broken(reading.memory.side, Act::OpenBlob, &reading.repository, what);
-                return Some((Err(error), (reading, None, sent)));
-            }
-            let (length, pause) = {
-                let mut state = reading.memory.state();
-                let length = usize::try_from(state.below(150)).unwrap() + 1;
-                let length = length.min(reading.bytes.len() - at);
-                let side = reading.memory.side;
-                *state.history.read.entry((side, reading.digest.clone())).or_default() += length as u64;
-                (length, state.pause())
-            };
-            tokio::time::sleep(pause).await;
-            let piece = reading.bytes.slice(at..at + length);
-            Some((Ok(piece), (reading, Some(at + length), sent + length)))
-        })
     }
 }
 

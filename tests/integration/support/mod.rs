@@ -43,7 +43,6 @@ pub mod helm;
 pub mod http_server;
 pub mod images;
 pub mod kill;
-pub mod memory;
 pub mod memory_registry;
 pub mod process;
 pub mod programs;

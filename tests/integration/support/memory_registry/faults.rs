@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use thoras_mirror::{
-    endpoint::{Cause, EndpointError, Error, Meaning, Operation, Retry},
+    endpoint::{Cause, EndpointError, Error, Location, Meaning, Operation, Retry},
     error::Kind,
     oci::Repository,
     problem::Side,
@@ -18,6 +18,9 @@ use super::{Act, Memory, State};
 pub enum MemoryError {
     #[error("access is denied, as planned")]
     Denied,
+    /// Permanent, and neither a refusal nor missing content.
+    #[error("the memory is worn out")]
+    WornOut,
     #[error("the connection breaks, as planned")]
     Broken,
     #[error("the manifest names missing content")]
@@ -26,13 +29,21 @@ pub enum MemoryError {
 
 impl EndpointError for MemoryError {
     fn kind(&self) -> Kind {
-        if *self == Self::Denied { Kind::Authentication } else { Kind::Image }
+        match self {
+            Self::Denied => Kind::Authentication,
+            Self::WornOut => Kind::Usage,
+            Self::Broken | Self::ContentMissing => Kind::Image,
+        }
+    }
+
+    fn remedy(&self, location: &Location) -> Option<String> {
+        (*self == Self::WornOut).then(|| format!("replace the memory of the {}", location.side))
     }
 
     fn meaning(&self) -> Meaning {
         match self {
             Self::Denied => Meaning::Refused,
-            Self::Broken => Meaning::Failed,
+            Self::Broken | Self::WornOut => Meaning::Failed,
             Self::ContentMissing => Meaning::ContentMissing,
         }
     }
@@ -76,6 +87,8 @@ impl Fault {
 pub enum Effect {
     /// Access is denied. Not worth a retry.
     Refuse,
+    /// It fails for good, with an advice.
+    WearOut,
     /// The connection breaks. Worth a retry.
     Break,
     /// The connection breaks after this many bytes of a blob have been read.
@@ -200,6 +213,10 @@ pub(super) fn error(side: Side, act: Act, repository: &Repository, what: &str, c
 
 pub(super) fn denied(side: Side, act: Act, repository: &Repository, what: &str) -> Error {
     error(side, act, repository, what, MemoryError::Denied.into())
+}
+
+pub(super) fn worn_out(side: Side, act: Act, repository: &Repository, what: &str) -> Error {
+    error(side, act, repository, what, MemoryError::WornOut.into())
 }
 
 pub(super) fn missing_content(side: Side, repository: &Repository, what: &str) -> Error {

@@ -88,6 +88,15 @@ impl History {
         self.entries.iter().filter(|entry| is_write(entry.act)).collect()
     }
 
+    /// What was stored, in order: digests of blobs and manifests, and tags.
+    pub fn stored(&self) -> Vec<String> {
+        self.writes()
+            .into_iter()
+            .filter(|entry| entry.answer == Answer::Stored)
+            .map(|entry| entry.what.clone())
+            .collect()
+    }
+
     pub fn committed_bytes(&self) -> u64 {
         self.commits.iter().map(|(_, _, size)| size).sum()
     }
