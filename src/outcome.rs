@@ -113,6 +113,12 @@ pub(crate) enum Command {
     Serve,
     /// `doctor`
     Doctor,
+    /// `pull-secret`
+    PullSecret,
+    /// `redirect`
+    Redirect,
+    /// `running`
+    Running,
 }
 
 /// A bundle that was written.

@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     enumerate::Enumeration,
     error::{Failure, Kind, exit_code_of},
-    jobs::doctor::CheckResult,
+    jobs::{
+        doctor::CheckResult,
+        running::{Comparison, RunningImage},
+    },
     oci::{Mapping, Reference},
     outcome::{
         Bytes, Command, ImageOutcome, RunOutcome,
@@ -24,6 +27,7 @@ const IMAGES_SCHEMA: &str = "thoras-mirror/images/v1";
 const INSPECT_SCHEMA: &str = "thoras-mirror/inspect/v1";
 const BUNDLE_SCHEMA: &str = "thoras-mirror/bundle/v1";
 const DOCTOR_SCHEMA: &str = "thoras-mirror/doctor/v1";
+const RUNNING_SCHEMA: &str = "thoras-mirror/running/v1";
 
 /// The complete result of a command.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,6 +43,8 @@ pub(crate) enum Document {
     Bundle(BundleDocument),
     /// `doctor`
     Doctor(DoctorDocument),
+    /// `running`
+    Running(RunningDocument),
 }
 
 impl Document {
@@ -50,6 +56,7 @@ impl Document {
             Self::Inspection(document) => document.exit_code,
             Self::Bundle(document) => document.exit_code,
             Self::Doctor(document) => document.exit_code,
+            Self::Running(document) => document.exit_code,
         }
     }
 
@@ -59,7 +66,7 @@ impl Document {
             Self::Run(document) => &document.outcome.failures,
             Self::Inspection(document) => &document.found.failures,
             Self::Bundle(document) => &document.contents.failures,
-            Self::Images(_) | Self::Doctor(_) => &[],
+            Self::Images(_) | Self::Doctor(_) | Self::Running(_) => &[],
         }
     }
 }
@@ -87,6 +94,15 @@ impl From<BundleContents> for Document {
     fn from(contents: BundleContents) -> Self {
         let exit_code = exit_code_of(contents.failures.iter().map(|failure| failure.kind));
         Self::Bundle(BundleDocument { schema: BUNDLE_SCHEMA, contents, exit_code })
+    }
+}
+
+impl From<Comparison> for Document {
+    fn from(comparison: Comparison) -> Self {
+        let Comparison { images } = comparison;
+        let is_different = images.iter().any(RunningImage::is_difference);
+        let exit_code = exit_code_of(is_different.then_some(Kind::Difference));
+        Self::Running(RunningDocument { schema: RUNNING_SCHEMA, images, exit_code })
     }
 }
 
@@ -214,6 +230,18 @@ pub(crate) struct PlannedName {
     pub(super) destination: String,
 }
 
+/// The JSON of `running`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RunningDocument {
+    #[schemars(extend("const" = RUNNING_SCHEMA))]
+    schema: &'static str,
+    /// What the cluster runs, sorted by name.
+    pub(super) images: Vec<RunningImage>,
+    /// The exit code.
+    exit_code: u8,
+}
+
 impl DoctorDocument {
     /// The document of these findings. The exit code follows from the problems among them.
     pub(crate) fn new(destination: String, findings: Vec<CheckResult>, mappings: &[Mapping]) -> Self {
@@ -255,6 +283,7 @@ mod tests {
         committed_schema::assert_current("report/schema/inspect.v1.json", &schema_for!(InspectDocument));
         committed_schema::assert_current("report/schema/bundle.v1.json", &schema_for!(BundleDocument));
         committed_schema::assert_current("report/schema/doctor.v1.json", &schema_for!(DoctorDocument));
+        committed_schema::assert_current("report/schema/running.v1.json", &schema_for!(RunningDocument));
     }
 
     #[test]
@@ -268,6 +297,7 @@ mod tests {
             ("inspect.v1.json", Inspection { images: vec![samples::inspected()], failures }.into()),
             ("bundle.v1.json", samples::bundle().into()),
             ("doctor.v1.json", samples::doctor().into()),
+            ("running.v1.json", samples::running().into()),
         ] {
             committed_schema::assert_valid(
                 &format!("report/schema/{file}"),

@@ -42,10 +42,11 @@ impl Sync {
             login: Some(&args.destination.login),
             ..Stdin::default()
         })?;
+        let destination = Destination::new(args.destination)?;
         Ok(Self {
-            images: ImagesFrom::new(args.selection, args.locked, args.with_chart)?,
+            images: ImagesFrom::new(args.selection, args.locked, args.with_chart)?.except_below(&destination.root),
             lock: Some(args.lock),
-            destination: Destination::new(args.destination)?,
+            destination,
             registries: RegistrySettings::new(args.registries)?,
             platforms: args.platforms.into(),
             foreign_layers: args.foreign_layers,
@@ -106,12 +107,15 @@ impl Verify {
         let login = Login::new(args.login)?;
         let registries = RegistrySettings::new(args.registries)?;
         let with = match lock_or_mirror(args.lock, args.to) {
-            LockOrMirror::Mirror(to) => CompareWith::Source {
-                selection: Box::new(selection(args.selection, false)),
-                root: root(&to)?,
-                naming: args.naming.into(),
-                foreign_layers: args.foreign_layers,
-            },
+            LockOrMirror::Mirror(to) => {
+                let root = root(&to)?;
+                CompareWith::Source {
+                    selection: Box::new(selection(args.selection, false).except_below(&root)),
+                    root,
+                    naming: args.naming.into(),
+                    foreign_layers: args.foreign_layers,
+                }
+            }
             LockOrMirror::Lock(_) if !args.selection.image.is_empty() => {
                 return Err(usage("images were given without --to").with_hint(
                     "verify checks the images in the lock; to check other images, pass --to REGISTRY/PATH",

@@ -138,7 +138,7 @@ impl Words {
 
     fn selection(&mut self, selection: &Selection) {
         let Selection { from, image_prefixes, mentions, add, add_lists, include, exclude, .. } = selection;
-        let Selection { annotated, test_hooks, with_chart, .. } = selection;
+        let Selection { annotated, test_hooks, with_chart, add_running, .. } = selection;
         self.switch("--with-chart", *with_chart);
         let input = |input: &Input| match input {
             Input::Stdin => "-".to_owned(),
@@ -159,6 +159,7 @@ impl Words {
         self.flag("--image-prefix", image_prefixes);
         self.flag("--add", add);
         self.flag("--add-images", add_lists.iter().map(input));
+        self.flag("--add-running", add_running.iter().map(input));
         self.switch("--annotated", *annotated);
         self.switch("--no-test-hooks", !*test_hooks);
         self.flag("--include", include);

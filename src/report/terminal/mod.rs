@@ -6,6 +6,7 @@ mod failures;
 mod images;
 mod inspection;
 mod run;
+mod running;
 
 pub(super) use self::run::word;
 
@@ -30,6 +31,7 @@ pub(super) fn render(document: &Document, presentation: Presentation) -> Result<
         Document::Inspection(document) if document.found.images.is_empty() => None,
         Document::Inspection(document) => Some(inspection::images_text(&document.found.images, width)),
         Document::Bundle(document) => Some(inspection::bundle_text(&document.contents, width)),
+        Document::Running(document) => Some(running::text(&document.images, width)),
         Document::Doctor(document) => Some(doctor::text(document, Palette::of_stdout())),
     })
 }
