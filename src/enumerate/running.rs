@@ -247,7 +247,8 @@ mod tests {
 
     #[test]
     fn yaml_is_read_too() {
-        let text = "kind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - {name: a, image: 'quay.io/a/b:1'}\n";
+        let text =
+            "kind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - {name: a, image: 'quay.io/a/b:1'}\n";
         assert_eq!(parse("x", text).unwrap()[0].image, "quay.io/a/b:1");
     }
 
@@ -255,7 +256,10 @@ mod tests {
     fn an_input_without_containers_is_refused_without_repeating_it() {
         for text in ["", "{}", "{\"kind\": \"s3cret\"", "s3cret", "[1]", "{\"items\": []}"] {
             let error = parse("pods.json", text).unwrap_err();
-            assert!(error.to_string().starts_with("pods.json ") && !error.to_string().contains("s3cret"), "{error}");
+            assert!(
+                error.to_string().starts_with("pods.json ") && !error.to_string().contains("s3cret"),
+                "{error}"
+            );
         }
     }
 }

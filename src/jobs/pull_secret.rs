@@ -33,16 +33,23 @@ pub(crate) async fn run(request: &PullSecret, events: Arc<dyn EventSink>) -> Res
             (key(root), found.ok_or_else(|| no_credential(root))?)
         }
         PullFrom::Vendor => {
-            let license = access.license().ok_or_else(|| Failure::new(Kind::Usage, "no license was given"))?;
+            let license =
+                access.license().ok_or_else(|| Failure::new(Kind::Usage, "no license was given"))?;
             let found = Found { credential: license.credential(), provenance: Provenance::License };
             (license.pull_secret_key(), found)
         }
     };
     let (username, password) = password(&key, &found.credential)?;
     if let Some(lifetime) = lifetime(&key, username) {
-        warn(&*events, format!("the password for {key} {lifetime}: nodes cannot pull after that; prefer a permanent login"));
+        warn(
+            &*events,
+            format!(
+                "the password for {key} {lifetime}: nodes cannot pull after that; prefer a permanent login"
+            ),
+        );
     }
-    let text = secret(&Secret { key: &key, name, namespace, username, password, provenance: &found.provenance });
+    let text =
+        secret(&Secret { key: &key, name, namespace, username, password, provenance: &found.provenance });
     let Some(file) = file else { return Ok(text) };
     write_file(&file.path, text.as_bytes(), Readers::Owner, file.overwrite)?;
     Ok(escape(&file.path.display().to_string()))

@@ -27,7 +27,12 @@ pub(super) fn check_absent(path: &Path, overwrite: bool) -> Result<(), Failure> 
 }
 
 /// Writes a file that becomes visible when it is complete.
-pub(super) fn write_file(path: &Path, bytes: &[u8], readers: Readers, overwrite: bool) -> Result<(), Failure> {
+pub(super) fn write_file(
+    path: &Path,
+    bytes: &[u8],
+    readers: Readers,
+    overwrite: bool,
+) -> Result<(), Failure> {
     let failed = |error: io::Error| {
         Failure::new(Kind::Usage, format!("cannot write {}: {error}", path.display()))
             .with_hint("check that the folder exists and that this user may write to it")

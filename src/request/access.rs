@@ -17,8 +17,8 @@ use crate::{
     endpoint::registry::{
         Connector, Registries,
         auth::{
-            Credential, CredentialError, Credentials, Environment, Found, License, Origin, Provenance, Scheme,
-            read_authfile,
+            Credential, CredentialError, Credentials, Environment, Found, License, Origin, Provenance,
+            Scheme, read_authfile,
         },
         state_folder,
     },
@@ -80,7 +80,11 @@ impl Access {
     }
 
     /// The login with which `sync` would push to this registry, and where it comes from. Sends no credential anywhere.
-    pub(crate) async fn login_for(&self, root: &Root, login: Option<&Login>) -> Result<Option<Found>, Failure> {
+    pub(crate) async fn login_for(
+        &self,
+        root: &Root,
+        login: Option<&Login>,
+    ) -> Result<Option<Found>, Failure> {
         if let Some(login) = login {
             let provenance = Provenance::Explicit("--to-username".to_owned());
             return Ok(Some(Found { credential: credential(login)?, provenance }));

@@ -44,7 +44,8 @@ impl Sync {
         })?;
         let destination = Destination::new(args.destination)?;
         Ok(Self {
-            images: ImagesFrom::new(args.selection, args.locked, args.with_chart)?.except_below(&destination.root),
+            images: ImagesFrom::new(args.selection, args.locked, args.with_chart)?
+                .except_below(&destination.root),
             lock: Some(args.lock),
             destination,
             registries: RegistrySettings::new(args.registries)?,

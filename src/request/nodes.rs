@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    Login, Password, RegistrySettings, Stdin, check_stdin, destination::root, setting::flag_or_variable, usage,
+    Login, Password, RegistrySettings, Stdin, check_stdin, destination::root, setting::flag_or_variable,
+    usage,
 };
 use crate::{
     cli::{self, LoginArgs, variable as names},
@@ -51,12 +52,14 @@ impl PullSecret {
         let registry = match to {
             None if args.vendor => PullFrom::Vendor,
             None => {
-                return Err(usage("pull-secret needs a registry")
-                    .with_hint("pass --to REGISTRY/PATH for the mirror, or --vendor for the vendor's registry"));
+                return Err(usage("pull-secret needs a registry").with_hint(
+                    "pass --to REGISTRY/PATH for the mirror, or --vendor for the vendor's registry",
+                ));
             }
-            Some(to) => {
-                PullFrom::Mirror { root: root(&to.value)?, login: login_from(args.login, args.to_password_file)? }
-            }
+            Some(to) => PullFrom::Mirror {
+                root: root(&to.value)?,
+                login: login_from(args.login, args.to_password_file)?,
+            },
         };
         let registries = RegistrySettings::new(args.registries)?;
         if matches!(registry, PullFrom::Vendor) && registries.license.is_none() {
@@ -162,7 +165,8 @@ impl Redirect {
 
 impl NodeConnection {
     fn new(root: &Root, args: &cli::Redirect) -> Result<Self, Failure> {
-        let names_mirror = |hosts: &[String]| hosts.iter().any(|host| normalize_registry(host) == root.registry());
+        let names_mirror =
+            |hosts: &[String]| hosts.iter().any(|host| normalize_registry(host) == root.registry());
         let origin = |scheme| {
             let origin = Origin::of_registry(root.registry(), scheme);
             origin.map_err(|error| usage(format!("--to {root}: {error}")))

@@ -6,13 +6,16 @@ use crate::support::process::Mirror;
 
 #[tokio::test]
 async fn help() {
-    const COMMANDS: [&str; 12] = [
+    const COMMANDS: [&str; 15] = [
         "",
         "images",
         "sync",
         "verify",
         "inspect",
         "doctor",
+        "pull-secret",
+        "redirect",
+        "running",
         "serve",
         "bundle",
         "bundle export",

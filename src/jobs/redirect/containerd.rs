@@ -30,7 +30,10 @@ pub(super) fn files(moves: &[Move], settings: &Settings<'_>) -> Result<Vec<Confi
         paths.dedup();
         let [path] = paths.as_slice() else { return Err(several_paths(host, &paths, settings)) };
         // The name of a folder is the host as it is written in image names.
-        files.push(ConfigFile { path: PathBuf::from(host).join("hosts.toml"), text: hosts_toml(host, path, settings) });
+        files.push(ConfigFile {
+            path: PathBuf::from(host).join("hosts.toml"),
+            text: hosts_toml(host, path, settings),
+        });
     }
     Ok(files)
 }
@@ -43,12 +46,16 @@ fn path_before(one: &Move) -> Option<&str> {
 }
 
 fn cannot_strip(refused: &[&Move], settings: &Settings<'_>) -> Failure {
-    let mut names: Vec<String> =
-        refused.iter().take(NAMED).map(|one| format!("{} is {} in the mirror", one.source, one.mirror)).collect();
+    let mut names: Vec<String> = refused
+        .iter()
+        .take(NAMED)
+        .map(|one| format!("{} is {} in the mirror", one.source, one.mirror))
+        .collect();
     if refused.len() > NAMED {
         names.push(format!("{} more", refused.len() - NAMED));
     }
-    let message = "containerd cannot use this mirror: it appends the whole source path and cannot strip a prefix";
+    let message =
+        "containerd cannot use this mirror: it appends the whole source path and cannot strip a prefix";
     let mut failure = Failure::new(Kind::Usage, message).with_hint(format!(
         "mirror with the whole paths: thoras-mirror sync --to {} --naming full; or redirect with --format crio, idms or kyverno",
         settings.root
@@ -62,8 +69,10 @@ fn several_paths(host: &str, paths: &[&str], settings: &Settings<'_>) -> Failure
         "containerd cannot use this mirror: the images of {host} are below several paths ({}), and each registry has one",
         paths.join(", ")
     );
-    Failure::new(Kind::Usage, message)
-        .with_hint(format!("mirror with one path for each registry: thoras-mirror sync --to {} --naming full", settings.root))
+    Failure::new(Kind::Usage, message).with_hint(format!(
+        "mirror with one path for each registry: thoras-mirror sync --to {} --naming full",
+        settings.root
+    ))
 }
 
 fn hosts_toml(host: &str, path: &str, settings: &Settings<'_>) -> String {
@@ -87,7 +96,8 @@ fn hosts_toml(host: &str, path: &str, settings: &Settings<'_>) -> String {
     let mut text = comments(host, settings);
     if *fallback {
         let indented: String = keys.lines().map(|line| format!("  {line}\n")).collect();
-        let _ = write!(text, "server = {}\n\n[host.{}]\n{indented}", quoted(&upstream(host)), quoted(&address));
+        let _ =
+            write!(text, "server = {}\n\n[host.{}]\n{indented}", quoted(&upstream(host)), quoted(&address));
     } else {
         let _ = write!(text, "server = {}\n{keys}", quoted(&address));
     }
@@ -96,13 +106,16 @@ fn hosts_toml(host: &str, path: &str, settings: &Settings<'_>) -> String {
 
 /// The address of the source. Docker Hub is served by another host than its name says.
 fn upstream(host: &str) -> String {
-    Origin::of_registry(host, Scheme::Https).map_or_else(|_| format!("https://{host}"), |origin| origin.to_string())
+    Origin::of_registry(host, Scheme::Https)
+        .map_or_else(|_| format!("https://{host}"), |origin| origin.to_string())
 }
 
 fn comments(host: &str, settings: &Settings<'_>) -> String {
     let mirror = settings.root.registry();
     let fallback = if settings.fallback {
-        format!("# What the mirror lacks is pulled from {host}; thoras-mirror redirect --no-fallback forbids that.")
+        format!(
+            "# What the mirror lacks is pulled from {host}; thoras-mirror redirect --no-fallback forbids that."
+        )
     } else {
         format!("# Nothing is pulled from {host}.")
     };

@@ -111,6 +111,3 @@ fn written(files: &[ConfigFile], folder: &std::path::Path, overwrite: bool) -> R
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
-
-#[cfg(test)]
-mod tests;

@@ -37,7 +37,8 @@ pub(super) fn moves(names: &[LockedName<'_>]) -> Result<Vec<Move>, Failure> {
             [mirror] => moves.push(Move { source: source.clone(), mirror: (*mirror).clone() }),
             several => {
                 let several: Vec<String> = several.iter().map(ToString::to_string).collect();
-                let message = format!("the mirror has {source} in several repositories: {}", several.join(", "));
+                let message =
+                    format!("the mirror has {source} in several repositories: {}", several.join(", "));
                 return Err(Failure::new(Kind::Usage, message)
                     .with_hint("mirror with --naming full, which gives each source repository one name"));
             }

@@ -54,7 +54,9 @@ pub(super) fn mirror_sets(moves: &[Move], settings: &Settings<'_>) -> Result<Con
     let names = rules.iter().flat_map(|rule| [&rule.source, &rule.mirror]);
     if let Some(address) = names.into_iter().find(|name| name.starts_with('[')) {
         let message = format!("OpenShift accepts no IPv6 address as a registry: {address}");
-        return Err(Failure::new(Kind::Usage, message).with_hint("mirror to a host name, or use --format crio"));
+        return Err(
+            Failure::new(Kind::Usage, message).with_hint("mirror to a host name, or use --format crio")
+        );
     }
     let mirror = root.registry();
     let policy = if *fallback { "AllowContactingSource" } else { "NeverContactSource" };

@@ -86,12 +86,9 @@ fn find<'c, 'l: 'c>(
         image.digest.as_ref() == Some(digest)
             || image.platforms.iter().any(|platform| platform.digest == *digest)
     };
-    let by_tag = |tag: &str| {
-        images.clone().find(|(name, _)| name.tag() == Some(tag)).map(|(_, image)| image)
-    };
-    let by_digest = |digest: &Digest| {
-        images.clone().find(|(_, image)| has(image, digest)).map(|(_, image)| image)
-    };
+    let by_tag = |tag: &str| images.clone().find(|(name, _)| name.tag() == Some(tag)).map(|(_, image)| image);
+    let by_digest =
+        |digest: &Digest| images.clone().find(|(_, image)| has(image, digest)).map(|(_, image)| image);
     let pinned = reference.digest();
     let found = match (pinned, reference.tag()) {
         // A pinned tag that moved: the lock has the tag with another digest, which is a difference.

@@ -107,10 +107,12 @@ pub(crate) async fn run(request: &Running, events: Arc<dyn EventSink>) -> Result
             return Err(Failure::new(crate::error::Kind::Input, message));
         }
     }
-    let mut images: Vec<RunningImage> = grouped(containers).into_iter().map(|image| index.judge(image)).collect();
+    let mut images: Vec<RunningImage> =
+        grouped(containers).into_iter().map(|image| index.judge(image)).collect();
     if images.iter().any(|image| index.needs_reading(image)) {
         let access = Access::open(registries, Arc::clone(&events))?;
-        let mut reader = Reader { access, root: None, login: login.as_ref(), read: HashMap::new(), events: &*events };
+        let mut reader =
+            Reader { access, root: None, login: login.as_ref(), read: HashMap::new(), events: &*events };
         for image in &mut images {
             if let Some((copy, locked)) = index.unread(image) {
                 let known = reader.digests(&copy, &locked).await;
@@ -215,7 +217,8 @@ impl Reader<'_> {
         let read = match self.read(repository, digest).await {
             Ok(read) => Some(read),
             Err(failure) => {
-                let message = format!("the platforms of {repository}@{digest} are unknown: {}", failure.message);
+                let message =
+                    format!("the platforms of {repository}@{digest} are unknown: {}", failure.message);
                 warn(self.events, message);
                 None
             }
@@ -241,9 +244,10 @@ impl Reader<'_> {
         let opened = match self.root.take().filter(is_same) {
             Some(opened) => opened,
             None => {
-                let root: Root = repository.registry().parse().map_err(|error: crate::oci::ReferenceError| {
-                    Failure::from_error(crate::error::Kind::Input, &error)
-                })?;
+                let root: Root =
+                    repository.registry().parse().map_err(|error: crate::oci::ReferenceError| {
+                        Failure::from_error(crate::error::Kind::Input, &error)
+                    })?;
                 let registries = self.access.destination(&root, self.login).await?;
                 (root, registries)
             }
@@ -251,6 +255,3 @@ impl Reader<'_> {
         Ok(&self.root.insert(opened).1)
     }
 }
-
-#[cfg(test)]
-mod tests;
