@@ -4,9 +4,19 @@ use std::path::Path;
 
 use crate::{
     error::{Failure, Kind},
-    lock::{Lock, LockedImage},
+    lock::{Lock, LockError, LockedImage},
     oci::{Reference, mapping::Root},
 };
+
+/// Reads the lock that a command takes its names from.
+pub(super) fn read_lock(path: &Path) -> Result<Lock, Failure> {
+    Lock::read(path).map_err(|error| match error {
+        LockError::Absent(_) => error
+            .failure()
+            .with_hint("`thoras-mirror sync --to REGISTRY/PATH` writes it; pass another with --lock FILE"),
+        _ => error.failure(),
+    })
+}
 
 /// An image of a lock and its name at one destination.
 #[derive(Debug, Clone)]

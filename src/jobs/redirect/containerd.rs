@@ -94,12 +94,13 @@ fn hosts_toml(host: &str, path: &str, settings: &Settings<'_>) -> String {
         keys.push_str("skip_verify = true\n");
     }
     let mut text = comments(host, settings);
+    // Without a `host` section, containerd 1.6 ignores the whole file and contacts the source.
+    let indented: String = keys.lines().map(|line| format!("  {line}\n")).collect();
+    let section = format!("[host.{}]\n{indented}", quoted(&address));
     if *fallback {
-        let indented: String = keys.lines().map(|line| format!("  {line}\n")).collect();
-        let _ =
-            write!(text, "server = {}\n\n[host.{}]\n{indented}", quoted(&upstream(host)), quoted(&address));
+        let _ = write!(text, "server = {}\n\n{section}", quoted(&upstream(host)));
     } else {
-        let _ = write!(text, "server = {}\n{keys}", quoted(&address));
+        let _ = write!(text, "server = {}\n{keys}\n{section}", quoted(&address));
     }
     text
 }

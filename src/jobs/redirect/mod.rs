@@ -19,13 +19,12 @@ use std::path::PathBuf;
 
 use self::moves::{Move, moves};
 use super::{
-    locked_names::locked_names,
+    locked_names::{locked_names, read_lock},
     write_file::{Readers, check_absent, write_file},
 };
 use crate::{
     error::{Failure, Kind, escape},
     event::{EventSink, warn},
-    lock::Lock,
     oci::mapping::Root,
     output::RedirectFormat,
     request::{NodeConnection, Redirect},
@@ -50,7 +49,7 @@ struct Settings<'a> {
 /// Returns the configuration, or, if it was written to a folder, the names of the files.
 pub(crate) fn run(request: &Redirect, events: &dyn EventSink) -> Result<String, Failure> {
     let Redirect { root, format, lock: path, folder, overwrite, name, fallback, connection } = request;
-    let lock = Lock::read(path).map_err(|error| error.failure())?;
+    let lock = read_lock(path)?;
     let names = locked_names(&lock, path, Some(root))?;
     let is_from_bundle = lock.destinations.iter().all(|placement| placement.to.is_none());
     for missing in names.iter().filter(|name| !name.confirmed && !is_from_bundle) {

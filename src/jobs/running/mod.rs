@@ -16,14 +16,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::index::{Index, Meaning};
-use super::locked_names::locked_names;
+use super::locked_names::{locked_names, read_lock};
 use crate::{
     endpoint::{Source as _, registry::Registries},
     enumerate::{ImageUse, RunningContainer, read_running},
     error::Failure,
     event::{EventSink, warn},
     graph::KnownManifests,
-    lock::{Lock, LockedImage},
+    lock::LockedImage,
     oci::{Digest, Reference, Repository, Target, mapping::Root},
     request::{Access, Running},
     resolve,
@@ -94,7 +94,7 @@ impl RunningImage {
 
 pub(crate) async fn run(request: &Running, events: Arc<dyn EventSink>) -> Result<Comparison, Failure> {
     let Running { pods, lock: path, root, namespaces, may_redirect, login, registries } = request;
-    let lock = Lock::read(path).map_err(|error| error.failure())?;
+    let lock = read_lock(path)?;
     let names = locked_names(&lock, path, root.as_ref())?;
     let index = Index::new(&lock, &names, root.as_ref(), *may_redirect);
     let mut containers = read_running(pods).await?;

@@ -93,14 +93,16 @@ async fn skopeo_pulls_from_the_mirror_under_every_naming() {
         let program = programs::find("THORAS_MIRROR_TEST_SKOPEO", "skopeo");
         for name in mirrored.sources() {
             let mut command = Command::new(&program);
-            command
-                .args(["inspect", "--raw", &format!("docker://{name}")])
-                .env("CONTAINERS_REGISTRIES_CONF", &file);
+            // Newer versions read CONTAINERS_REGISTRIES_CONF, older ones only this flag.
+            command.arg("--registries-conf").arg(&file).args([
+                "inspect",
+                "--raw",
+                &format!("docker://{name}"),
+            ]);
             let output = command.output().unwrap();
             assert!(output.stdout == mirrored.image.root().bytes, "{naming}: {output:?}");
         }
     }
-    assert!(skopeo::version().await >= (1, 0));
 }
 
 fn string_list(value: &Value) -> Vec<&str> {

@@ -129,8 +129,11 @@ async fn what_is_not_the_output_of_kubectl_is_refused() {
         assert!(outcome.stderr.contains("kubectl get pods -A -o json"), "{outcome}");
         assert!(!outcome.stderr.contains("s3cret"), "{outcome}");
     }
-    let outcome = Mirror::new(["running", "-"]).stdin(list(&[])).run().await.expect_code(3);
-    assert!(outcome.stderr.contains("thoras-mirror.lock"), "{outcome}");
+    let outcome = Mirror::new(["running", "-"]).stdin(list(&[])).run().await.expect_code(2);
+    assert!(
+        outcome.stderr.contains("thoras-mirror.lock") && outcome.stderr.contains("--lock FILE"),
+        "{outcome}"
+    );
 }
 
 /// The lock of an image whose platforms it does not know: the mirror does.
