@@ -32,7 +32,7 @@ pub(crate) enum RedirectFormat {
     Containerd,
     /// CRI-O, Podman and skopeo: `registries.conf`.
     Crio,
-    /// OpenShift: `ImageDigestMirrorSet` and `ImageTagMirrorSet`.
+    /// `OpenShift`: `ImageDigestMirrorSet` and `ImageTagMirrorSet`.
     Idms,
     /// A Kyverno `ClusterPolicy`.
     Kyverno,

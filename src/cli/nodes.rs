@@ -19,7 +19,7 @@ Examples:
   thoras-mirror pull-secret --to registry.example.com/thoras | kubectl apply -f -
   pass mirror/puller | thoras-mirror pull-secret --to registry.example.com --to-username puller \\
       --to-password-stdin | kubectl apply -f -
-  thoras-mirror pull-secret --vendor --license license.key --name thoras-license | kubectl apply -f -";
+  thoras-mirror pull-secret --vendor --license license.key | kubectl apply -f -";
 
 const RUNNING_EXAMPLES: &str = "\
 Examples:
@@ -54,9 +54,9 @@ pub(crate) struct PullSecret {
     #[arg(long)]
     pub vendor: bool,
 
-    /// The secret's name
-    #[arg(long, value_name = "NAME", default_value = "thoras-mirror-pull", value_parser = parse_secret_name)]
-    pub name: String,
+    /// The secret's name [default: thoras-mirror-pull, or thoras-license with --vendor]
+    #[arg(long, value_name = "NAME", value_parser = parse_secret_name)]
+    pub name: Option<String>,
 
     /// The secret's namespace
     #[arg(long, short, value_name = "NAMESPACE", env = "THORAS_MIRROR_NAMESPACE", default_value = "thoras", value_parser = parse_namespace)]

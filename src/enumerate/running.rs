@@ -66,7 +66,7 @@ fn parse(input: &str, text: &str) -> Result<Vec<RunningContainer>, EnumerateErro
     })?;
     let mut found = Vec::new();
     for document in &documents {
-        object(document, &mut found);
+        object(document, "", &mut found);
     }
     if found.is_empty() {
         return Err(EnumerateError::Pods { input: input.to_owned(), reason: "names no container" });
@@ -85,25 +85,19 @@ fn documents(text: &str) -> Option<Vec<Value>> {
     }
 }
 
-/// Collects from an object, or from the objects of a list.
-fn object(value: &Value, found: &mut Vec<RunningContainer>) {
+/// Collects from an object, or from the objects of a list. An object of a list may leave out its kind.
+fn object(value: &Value, kind_of_list: &str, found: &mut Vec<RunningContainer>) {
     if let Some(items) = value.get("items").and_then(Value::as_array) {
-        let kind = text(value, "kind").strip_suffix("List").filter(|kind| !kind.is_empty());
+        // The API server leaves the kind out of the items of a typed list; `kubectl` writes it.
+        let kind = text(value, "kind").strip_suffix("List").unwrap_or_default();
         for item in items {
-            // `kubectl` repeats the kind in every item; the API server does not.
-            match kind.filter(|_| item.get("kind").is_none()) {
-                Some(kind) => {
-                    let mut item = item.clone();
-                    item["kind"] = Value::from(kind);
-                    object(&item, found);
-                }
-                None => object(item, found),
-            }
+            object(item, kind, found);
         }
         return;
     }
     let metadata = value.get("metadata").unwrap_or(&Value::Null);
-    let mut owner = ImageUse::at(text(value, "kind"), text(metadata, "name"), "");
+    let kind = value.get("kind").and_then(Value::as_str).unwrap_or(kind_of_list);
+    let mut owner = ImageUse::at(kind, text(metadata, "name"), "");
     owner.confidence = Confidence::PodSpec;
     owner.namespace = metadata.get("namespace").and_then(Value::as_str).map(str::to_owned);
     if let Some(spec) = value.get("spec").filter(|spec| is_pod_spec(spec)) {
@@ -143,9 +137,9 @@ fn is_pod_spec(value: &Value) -> bool {
     })
 }
 
-fn pod_spec(spec: &Value, status: &Value, path: &str, owner: &ImageUse, found: &mut Vec<RunningContainer>) {
+fn pod_spec(spec: &Value, observed: &Value, path: &str, owner: &ImageUse, found: &mut Vec<RunningContainer>) {
     for (containers, statuses) in CONTAINERS {
-        let states = list(status, statuses);
+        let states = list(observed, statuses);
         for container in list(spec, containers) {
             let name = text(container, "name");
             let state = states.iter().find(|state| text(state, "name") == name);

@@ -138,7 +138,7 @@ impl Verify {
         let Self { with, level: _, platforms, login, registries } = self;
         let CompareWith::Source { selection, root, naming, foreign_layers } = with else { return None };
         Some(Sync {
-            images: ImagesFrom::Selection((**selection).clone()),
+            images: ImagesFrom::Selection(selection.clone()),
             lock: None,
             destination: Destination { root: root.clone(), naming: naming.clone(), login: login.clone() },
             registries: registries.clone(),
@@ -171,7 +171,7 @@ impl Verify {
             let references = SelectedFrom::References(sources.map(ToString::to_string).collect());
             let naming =
                 NamingRule { naming: Some(placement.naming), source_prefix: placement.source_prefix.clone() };
-            (ImagesFrom::Selection(Selection::all_of(references)), naming)
+            (ImagesFrom::Selection(Box::new(Selection::all_of(references))), naming)
         };
         Some(Sync {
             images,

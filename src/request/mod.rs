@@ -7,13 +7,14 @@
 //! - [`Request`]: the jobs, with a type for each in `copying`, [`bundle`], [`nodes`] and below;
 //! - [`selection`], [`destination`], [`registries`]: the parts that jobs share;
 //! - [`access`] prepares access to registries, with [`network`] for certificates and proxies;
-//! - [`repair_command`] writes a [`Sync`] as a command line.
+//! - [`repair_command`] writes a [`Sync`] as a command line; [`next_steps`](self::next_steps()) those that install the chart.
 
 mod access;
 mod bundle;
 mod copying;
 mod destination;
 mod network;
+mod next_steps;
 mod nodes;
 mod registries;
 mod repair_command;
@@ -28,6 +29,7 @@ pub(crate) use self::{
     bundle::{BundleInspect, BundleVerify, Export, ExportTo, Import, ImportFrom},
     copying::{CompareWith, Sync, Verify},
     destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms},
+    next_steps::{Installation, chart_of, next_steps},
     nodes::{NodeConnection, PullFrom, PullSecret, Redirect, Running},
     registries::{LicenseFrom, RegistrySettings},
     repair_command::repair,

@@ -18,6 +18,9 @@ use crate::{
     output::RedirectFormat,
 };
 
+/// The name of the mirror's pull secret.
+pub(super) const DEFAULT_SECRET: &str = "thoras-mirror-pull";
+
 /// `pull-secret`
 pub(crate) struct PullSecret {
     pub(crate) registry: PullFrom,
@@ -73,7 +76,11 @@ impl PullSecret {
             ));
         }
         let file = args.write.map(|path| NewFile { path, overwrite: args.force });
-        Ok(Self { registry, name: args.name, namespace: args.namespace, file, registries })
+        let name = args.name.unwrap_or_else(|| {
+            let name = if args.vendor { "thoras-license" } else { DEFAULT_SECRET };
+            name.to_owned()
+        });
+        Ok(Self { registry, name, namespace: args.namespace, file, registries })
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) enum ImagesFrom {
     /// A chart, manifests, a list or the command line.
-    Selection(Selection),
+    Selection(Box<Selection>),
     /// The lock, at the digests that it records.
     Lock {
         /// With `--with-chart`: where to find the chart that the lock's run packaged.
@@ -51,7 +51,7 @@ impl ImagesFrom {
     /// With `--locked`, the lock names the images; the chart flags only locate the chart for `--with-chart`.
     pub(super) fn new(args: SelectionArgs, locked: bool, with_chart: bool) -> Result<Self, Failure> {
         if !locked {
-            return Ok(Self::Selection(selection(args, with_chart)));
+            return Ok(Self::Selection(Box::new(selection(args, with_chart))));
         }
         let name = chart_name(&args);
         if with_chart {
@@ -71,7 +71,7 @@ impl ImagesFrom {
     /// See [`Selection::except_below`].
     pub(super) fn except_below(self, mirror: &Root) -> Self {
         match self {
-            Self::Selection(selection) => Self::Selection(selection.except_below(mirror)),
+            Self::Selection(selection) => Self::Selection(Box::new(selection.except_below(mirror))),
             locked @ Self::Lock { .. } => locked,
         }
     }

@@ -160,9 +160,9 @@ async fn dispatch(request: &Request, reporter: &Arc<Reporter>) -> Result<End, Fa
             let found = Box::pin(jobs::doctor::job::run(request, events)).await?;
             DoctorDocument::new(found.destination, found.findings, &found.names).into()
         }
-        Request::PullSecret(request) => printed(jobs::pull_secret::run(request, events).await?),
+        Request::PullSecret(request) => printed(Box::pin(jobs::pull_secret::run(request, events)).await?),
         Request::Redirect(request) => printed(jobs::redirect::run(request, &*events)?),
-        Request::Running(request) => jobs::running::run(request, events).await?.into(),
+        Request::Running(request) => Box::pin(jobs::running::run(request, events)).await?.into(),
         Request::Serve(request) => {
             let control = signals::control()?;
             End::Stopped(jobs::serve::run(request, events, control).await?)

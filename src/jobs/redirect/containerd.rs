@@ -95,8 +95,8 @@ fn hosts_toml(host: &str, path: &str, settings: &Settings<'_>) -> String {
     }
     let mut text = comments(host, settings);
     // Without a `host` section, containerd 1.6 ignores the whole file and contacts the source.
-    let indented: String = keys.lines().map(|line| format!("  {line}\n")).collect();
-    let section = format!("[host.{}]\n{indented}", quoted(&address));
+    let indented = keys.trim_end().replace('\n', "\n  ");
+    let section = format!("[host.{}]\n  {indented}\n", quoted(&address));
     if *fallback {
         let _ = write!(text, "server = {}\n\n{section}", quoted(&upstream(host)));
     } else {

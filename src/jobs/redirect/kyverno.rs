@@ -1,7 +1,7 @@
 //! A Kyverno policy that rewrites the images of pods when they are created.
 //!
 //! It works on text only. Kyverno's image data lookups would ask the source registry, which is not there behind an air
-//! gap. Only Pods are matched, not their controllers: GitOps tools would see a rewritten Deployment as drift.
+//! gap. Only Pods are matched, not their controllers: Argo CD and Flux would see a rewritten Deployment as drift.
 
 use std::fmt::Write as _;
 

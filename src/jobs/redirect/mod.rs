@@ -5,7 +5,7 @@
 //! | format | how it finds the mirror's name | what it can redirect |
 //! |---|---|---|
 //! | [`containerd`] | appends the whole source path to an address, for each source registry | names that keep the path |
-//! | [`registries`] (CRI-O, Podman, OpenShift) | replaces a prefix | every name, one mirror repository for each source |
+//! | [`registries`] (CRI-O, Podman, `OpenShift`) | replaces a prefix | every name, one mirror repository for each source |
 //! | [`kyverno`] | rewrites the name in the pod | the same |
 //!
 //! [`moves`] computes the prefixes. No format contains a secret; comments say how each runtime logs in to the mirror.

@@ -1,4 +1,4 @@
-//! CRI-O, Podman and skopeo (`registries.conf`), and OpenShift, which generates that file from mirror sets.
+//! CRI-O, Podman and skopeo (`registries.conf`), and `OpenShift`, which generates that file from mirror sets.
 //!
 //! Both replace a prefix of the source's name with the mirror's; the longest matching prefix applies.
 

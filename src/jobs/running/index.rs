@@ -57,11 +57,11 @@ impl<'l> Index<'l> {
         let copies = self.mirror.get(repository);
         if copies.is_some() || is_below() {
             let candidates = copies.into_iter().flatten().map(|(name, image)| (name, *image));
-            return (Origin::Mirror, find(candidates, reference, digest));
+            return (Origin::Mirror, find(&candidates, reference, digest));
         }
         let Some(images) = self.sources.get(repository) else { return (Origin::Outside, Meaning::Unlisted) };
         let origin = if self.may_redirect { Origin::Unknown } else { Origin::Outside };
-        (origin, find(images.iter().map(|image| (&image.source, *image)), reference, digest))
+        (origin, find(&images.iter().map(|image| (&image.source, *image)), reference, digest))
     }
 
     /// The image with this source.
@@ -78,7 +78,7 @@ impl<'l> Index<'l> {
 
 /// The image of this repository that a reference means: a reference by digest by what it pulls, any other by its tag.
 fn find<'c, 'l: 'c>(
-    images: impl Iterator<Item = (&'c Reference, &'l LockedImage)> + Clone,
+    images: &(impl Iterator<Item = (&'c Reference, &'l LockedImage)> + Clone),
     reference: &Reference,
     running: Option<&Digest>,
 ) -> Meaning<'l> {

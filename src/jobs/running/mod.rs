@@ -20,12 +20,12 @@ use super::locked_names::{locked_names, read_lock};
 use crate::{
     endpoint::{Source as _, registry::Registries},
     enumerate::{ImageUse, RunningContainer, read_running},
-    error::Failure,
+    error::{Failure, Kind},
     event::{EventSink, warn},
     graph::KnownManifests,
     lock::LockedImage,
-    oci::{Digest, Reference, Repository, Target, mapping::Root},
-    request::{Access, Running},
+    oci::{Digest, Reference, ReferenceError, Repository, Target, mapping::Root},
+    request::{Access, Login, Running},
     resolve,
 };
 
@@ -104,7 +104,7 @@ pub(crate) async fn run(request: &Running, events: Arc<dyn EventSink>) -> Result
         });
         if containers.is_empty() {
             let message = format!("{pods} has no pod in namespace {}", namespaces.join(", "));
-            return Err(Failure::new(crate::error::Kind::Input, message));
+            return Err(Failure::new(Kind::Input, message));
         }
     }
     let mut images: Vec<RunningImage> =
@@ -202,7 +202,7 @@ fn compare(locked: &LockedImage, digest: Option<&Digest>) -> Content {
 struct Reader<'a> {
     access: Access,
     root: Option<(Root, Registries)>,
-    login: Option<&'a crate::request::Login>,
+    login: Option<&'a Login>,
     /// By digest; `None` if the mirror could not be read.
     read: HashMap<Digest, Option<HashSet<Digest>>>,
     events: &'a dyn EventSink,
@@ -241,16 +241,15 @@ impl Reader<'_> {
     /// The mirror, opened once for each registry.
     async fn registries(&mut self, repository: &Repository) -> Result<&Registries, Failure> {
         let is_same = |(root, _): &(Root, Registries)| root.registry() == repository.registry();
-        let opened = match self.root.take().filter(is_same) {
-            Some(opened) => opened,
-            None => {
-                let root: Root =
-                    repository.registry().parse().map_err(|error: crate::oci::ReferenceError| {
-                        Failure::from_error(crate::error::Kind::Input, &error)
-                    })?;
-                let registries = self.access.destination(&root, self.login).await?;
-                (root, registries)
-            }
+        let opened = if let Some(opened) = self.root.take().filter(is_same) {
+            opened
+        } else {
+            let root: Root = repository
+                .registry()
+                .parse()
+                .map_err(|error: ReferenceError| Failure::from_error(Kind::Input, &error))?;
+            let registries = self.access.destination(&root, self.login).await?;
+            (root, registries)
         };
         Ok(&self.root.insert(opened).1)
     }

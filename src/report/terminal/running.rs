@@ -60,20 +60,27 @@ fn used_by(uses: &[ImageUse]) -> String {
 }
 
 fn summary(images: &[RunningImage]) -> String {
-    let count = |is: &dyn Fn(&RunningImage) -> bool| images.iter().filter(|image| is(image)).count();
-    let mut parts = vec![format!("{} from the mirror", count(&|image| image.origin == Origin::Mirror))];
-    for (number, what) in [
-        (count(&|image| image.origin == Origin::Outside), "from elsewhere"),
-        (count(&|image| image.origin == Origin::Unknown), "of unknown origin"),
-        (count(&|image| image.content == Content::Different), "with another digest than the lock"),
-        (count(&|image| image.content == Content::NotLocked), "not in the lock"),
-        (count(&|image| image.content == Content::Unknown), "not comparable with the lock"),
-    ] {
-        if number > 0 {
-            parts.push(format!("{number} {what}"));
-        }
-    }
-    format!("{}: {}", units::counted(images.len(), "running image"), parts.join(", "))
+    let of_origin = |origin| images.iter().filter(|image| image.origin == origin).count();
+    let of_content = |content| images.iter().filter(|image| image.content == content).count();
+    let origins = counts(&[
+        (of_origin(Origin::Mirror), "from the mirror"),
+        (of_origin(Origin::Outside), "from elsewhere"),
+        (of_origin(Origin::Unknown), "of unknown origin"),
+    ]);
+    let contents = counts(&[
+        (of_content(Content::Same), "the same"),
+        (of_content(Content::Different), "different"),
+        (of_content(Content::NotLocked), "not in it"),
+        (of_content(Content::Unknown), "unknown"),
+    ]);
+    format!("{}: {origins}; compared with the lock: {contents}", units::counted(images.len(), "image"))
+}
+
+/// `1 from the mirror, 2 from elsewhere`, without what does not occur.
+fn counts(parts: &[(usize, &str)]) -> String {
+    let parts =
+        parts.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}"));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 fn hints(images: &[RunningImage]) -> Vec<String> {
@@ -107,7 +114,18 @@ mod tests {
 
     #[test]
     fn every_image_has_a_row_and_the_rest_is_counted() {
-        assert_snapshot!(text(&samples::running().images, None), @"");
+        assert_snapshot!(text(&samples::running().images, None), @r#"
+        IMAGE                                        FROM     LOCK        DIGEST               LOCKED DIGEST        USED BY
+        registry.example.com/thoras/services:4.53.0  mirror   same        sha256:0ee1866be96d  sha256:916d2876cd08  Pod thoras/a and 1 more
+        registry.example.com/thoras/forecast:4.53.0  mirror   different   sha256:30c245f4ab72  sha256:916d2876cd08  Pod thoras/c
+        quay.io/operator/agent:1                     outside  not-locked  sha256:711b9ee50c44  -                    Pod thoras/d
+        docker.io/library/nginx:1                    unknown  unknown     sha256:7f9d479148d5  sha256:916d2876cd08  Pod thoras/e
+
+        4 images: 2 from the mirror, 1 from elsewhere, 1 of unknown origin; compared with the lock: 1 the same, 1 different, 1 not in it, 1 unknown
+        to mirror what runs from elsewhere: thoras-mirror sync … --add-running FILE
+        to run what the lock has: restart pods that still run an earlier digest, or run thoras-mirror sync again
+        unknown origin: the name is that of the source, which redirected nodes pull from the mirror; without redirection, pass --no-redirect
+        "#);
     }
 
     #[test]

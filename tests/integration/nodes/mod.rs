@@ -2,6 +2,7 @@
 
 mod add_running;
 mod kyverno;
+mod next_steps;
 mod pull_secret;
 mod redirect;
 mod running;

@@ -162,7 +162,7 @@ async fn the_vendors_secret_holds_the_license() {
     let encoded = BASE64_STANDARD.encode(&raw);
     for content in [raw, format!("{encoded}\n")] {
         std::fs::write(&file, content).unwrap();
-        let run = pull_secret(&["--vendor", "--name", "thoras-license", "-n", "ai", "--license"]).arg(&file);
+        let run = pull_secret(&["--vendor", "-n", "ai", "--license"]).arg(&file);
         // What is set for the mirror does not matter.
         let run = run.env("THORAS_MIRROR_TO", "reg.example.com/m").env("THORAS_MIRROR_TO_USERNAME", "u");
         let (metadata, config) = secret(&run.run().await.expect_success().stdout);

@@ -7,7 +7,6 @@ use serde_json::json;
 use super::*;
 use crate::support::{
     client, containerd::Containerd, images::SampleImage, process::Outcome, programs, registry::Registry,
-    skopeo,
 };
 
 /// A mirror of `team/app` and `other/deep/web` whose source is gone.
