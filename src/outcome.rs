@@ -43,6 +43,9 @@ pub(crate) struct RunOutcome {
     pub images: Vec<ImageOutcome>,
     /// Failures that do not belong to a single image.
     pub failures: Vec<Failure>,
+    /// The commands that install the chart from the mirror, each ready for a shell, if every image is confirmed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next_steps: Vec<String>,
     /// Wall time.
     #[serde(skip)]
     pub time: Duration,
@@ -75,6 +78,7 @@ impl RunOutcome {
             written: None,
             images,
             failures,
+            next_steps: Vec::new(),
             time,
             dry_run: false,
             repair: None,
@@ -115,6 +119,12 @@ pub(crate) enum Command {
     Serve,
     /// `doctor`
     Doctor,
+    /// `pull-secret`
+    PullSecret,
+    /// `redirect`
+    Redirect,
+    /// `running`
+    Running,
 }
 
 /// A bundle that was written.

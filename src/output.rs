@@ -28,6 +28,30 @@ impl fmt::Display for Format {
     }
 }
 
+/// `redirect --format`: what redirects the pulls of nodes to the mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RedirectFormat {
+    /// containerd: a `hosts.toml` for each source registry.
+    Containerd,
+    /// CRI-O, Podman and skopeo: `registries.conf`.
+    Crio,
+    /// `OpenShift`: `ImageDigestMirrorSet` and `ImageTagMirrorSet`.
+    Idms,
+    /// A Kyverno `ClusterPolicy`.
+    Kyverno,
+}
+
+impl fmt::Display for RedirectFormat {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Containerd => "containerd",
+            Self::Crio => "crio",
+            Self::Idms => "idms",
+            Self::Kyverno => "kyverno",
+        })
+    }
+}
+
 /// How much is written to standard error during a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verbosity {

@@ -1,6 +1,7 @@
 //! The command line: clap types only. [`crate::request`] decides what it means.
 //!
-//! - [`commands`]: the arguments of every command but `bundle`; [`bundle`]: those of its four commands;
+//! - [`commands`]: the arguments of most commands; [`bundle`]: those of its four commands;
+//! - [`nodes`]: those of the commands that connect a cluster to the mirror;
 //! - [`shared`]: arguments that several commands share (images, destination, platforms);
 //! - [`values`]: those of `values`;
 //! - [`registries`]: how to connect to registries, and with which credentials.
@@ -11,6 +12,7 @@
 
 mod bundle;
 mod commands;
+mod nodes;
 mod registries;
 mod shared;
 mod values;
@@ -25,6 +27,7 @@ use clap::{
 pub(crate) use self::{
     bundle::{Bundle, BundleInspect, BundleVerify, Export, Import},
     commands::{Doctor, Images, Inspect, Serve, ServeAccess, Sync, Verify},
+    nodes::{PullSecret, Redirect, Running},
     registries::RegistryArgs,
     shared::{
         DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, SelectionArgs,
@@ -65,7 +68,7 @@ Exit codes:
   2         wrong usage or settings
   3         unreadable input
   4         authentication failed
-  5         verify or values found a difference
+  5         verify, values or running found a difference
   6         digest or size mismatch, or a damaged bundle
   130, 143  interrupted by a signal";
 
@@ -119,6 +122,12 @@ pub(crate) enum Command {
     Bundle(Bundle),
     /// Check everything before a long run: helm, credentials, push rights, TLS
     Doctor(Box<Doctor>),
+    /// Print the Kubernetes secret with which a cluster pulls from the mirror
+    PullSecret(Box<PullSecret>),
+    /// Print the configuration that redirects nodes to the mirror
+    Redirect(Redirect),
+    /// Compare the images that a cluster runs with the lock
+    Running(Box<Running>),
     /// Serve a folder or a bundle as a registry
     Serve(Serve),
 }

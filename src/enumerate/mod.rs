@@ -16,6 +16,7 @@ mod input;
 mod list;
 mod manifests;
 mod note;
+mod running;
 
 pub use self::{
     chart::ChartOptions,
@@ -27,11 +28,15 @@ pub(crate) use self::{
     chart::{ChartPackage, ChartSession, DEFAULT_CHART, DEFAULT_REPOSITORY, Precedence, package_chart},
     image::{Image, ImageUse, WrittenUse},
     note::{Note, NoteKind},
+    running::{RunningContainer, read_running},
 };
 
 use std::{collections::BTreeSet, fmt};
 
-use crate::oci::{ChartIdentity, Reference, mapping};
+use crate::oci::{
+    ChartIdentity, Reference,
+    mapping::{self, Root},
+};
 use filter::Filter;
 use image::ImageSet;
 use manifests::ScanOptions;
@@ -97,6 +102,10 @@ pub struct Selection {
     pub add: Vec<String>,
     /// Lists of references to add.
     pub add_lists: Vec<Input>,
+    /// What a cluster runs, as `kubectl get pods -o json` prints it: images to add.
+    pub add_running: Vec<Input>,
+    /// The mirror: what a cluster runs from there is not added.
+    pub mirror: Option<Root>,
     /// Whether to add the images that the chart's annotations list.
     pub annotated: bool,
     /// Whether resources that only `helm test` creates count.
@@ -120,12 +129,20 @@ impl Selection {
             mentions: Mentions::All,
             add: Vec::new(),
             add_lists: Vec::new(),
+            add_running: Vec::new(),
+            mirror: None,
             annotated: false,
             test_hooks: true,
             include: Vec::new(),
             exclude: Vec::new(),
             with_chart: false,
         }
+    }
+
+    /// The same for a run to this mirror: images that a cluster runs from there are copies already.
+    #[must_use]
+    pub(crate) fn except_below(self, mirror: &Root) -> Self {
+        Self { mirror: Some(mirror.clone()), ..self }
     }
 }
 
@@ -259,6 +276,10 @@ async fn collect(
     }
     for input in &selection.add_lists {
         list::add_extras(&input.to_string(), &input.read().await?, images)?;
+    }
+    for input in &selection.add_running {
+        let containers = running::read_running(input).await?;
+        collected.notes.extend(running::add_extras(containers, selection.mirror.as_ref(), images));
     }
     if selection.annotated {
         for image in &annotated {

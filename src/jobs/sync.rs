@@ -16,7 +16,7 @@ use crate::{
     oci::{ChartIdentity, Mapping, Naming, Reference, chart},
     outcome::{Command, RunOutcome},
     pipeline,
-    request::{Access, ImagesFrom, LockedChart, Sync},
+    request::{Access, ImagesFrom, Installation, LockedChart, Sync, chart_of, next_steps},
 };
 
 pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
@@ -36,6 +36,7 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     warn_of_idle_waivers(&waivers, &sources, &*events);
     let options = copy.options(platforms.required.clone(), waivers, foreign_layers);
     let images = pipeline::mirror(source, registry, mappings, options, events).await;
+    let packaged = placement.chart.clone();
     let copied = Copied {
         command: Command::Sync,
         started,
@@ -50,7 +51,22 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         dry_run: copy.dry_run,
         images,
     };
-    Ok(copied.finish(record))
+    let mut outcome = copied.finish(record);
+    outcome.next_steps = next_steps(
+        &outcome,
+        &Installation {
+            root: &destination.root,
+            login: destination.login.as_ref(),
+            registries,
+            lock: Some(request.lock()),
+            packaged: packaged.as_ref(),
+            options: match &request.images {
+                ImagesFrom::Selection(selection) => chart_of(selection),
+                ImagesFrom::Lock { .. } => None,
+            },
+        },
+    );
+    Ok(outcome)
 }
 
 /// What to copy where.

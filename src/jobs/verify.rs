@@ -16,7 +16,7 @@ use crate::{
     outcome::{Command, Repair, RunOutcome},
     pipeline::{self, Expectation, Unknown},
     problem::Side,
-    request::{self, Access, CompareWith, NamingRule, Verify},
+    request::{self, Access, CompareWith, Installation, NamingRule, Verify, chart_of, next_steps},
     waiver::Waivers,
 };
 
@@ -27,7 +27,7 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
     let started = Instant::now();
     let Verify { with, level, platforms: _, login, registries } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
-    let Comparison { root, destinations, expectations, chart, repair } = match with {
+    let Comparison { root, destinations, expectations, chart, packaged, repair } = match with {
         CompareWith::Lock { path, .. } => with_lock(path, request, &*events)?,
         CompareWith::Source { selection, root, naming, foreign_layers } => {
             let mirror = Mirror { root, naming, foreign_layers: *foreign_layers };
@@ -36,13 +36,31 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
     };
     let destination = Arc::new(access.destination(&root, login.as_ref()).await?);
     let outcomes = pipeline::verify(destination, expectations, *level, events).await;
-    Ok(RunOutcome {
+    let mut outcome = RunOutcome {
         destination: Some(destinations),
         level: Some(level.to_string()),
         chart,
         repair,
         ..RunOutcome::new(Command::Verify, outcomes, Vec::new(), started.elapsed())
-    })
+    };
+    outcome.next_steps = next_steps(
+        &outcome,
+        &Installation {
+            root: &root,
+            login: login.as_ref(),
+            registries,
+            lock: match with {
+                CompareWith::Lock { path, .. } => Some(path),
+                CompareWith::Source { .. } => None,
+            },
+            packaged: packaged.as_ref(),
+            options: match with {
+                CompareWith::Lock { .. } => None,
+                CompareWith::Source { selection, .. } => chart_of(selection),
+            },
+        },
+    );
+    Ok(outcome)
 }
 
 /// What each image must be, and the command that repairs it.
@@ -53,6 +71,8 @@ struct Comparison {
     destinations: String,
     expectations: Vec<Expectation>,
     chart: Option<ChartIdentity>,
+    /// The name of the packaged chart before it was mirrored.
+    packaged: Option<Reference>,
     repair: Option<Repair>,
 }
 
@@ -85,7 +105,8 @@ fn with_lock(path: &Path, request: &Verify, events: &dyn EventSink) -> Result<Co
     let Some(root) = roots.into_iter().next().filter(|_| !expectations.is_empty()) else {
         return Err(Failure::new(Kind::Input, format!("the lock {} contains no images", path.display())));
     };
-    Ok(Comparison { root, destinations, expectations, chart: lock.chart, repair })
+    let packaged = lock.placement().and_then(|placement| placement.chart.clone());
+    Ok(Comparison { root, destinations, expectations, chart: lock.chart, packaged, repair })
 }
 
 /// The expectation for one copy of an image.
@@ -168,7 +189,8 @@ async fn with_source(
         .await;
     let repair = request.sync_from_source().as_ref().map(request::repair);
     let destinations = root.to_string();
-    Ok(Comparison { root: root.clone(), destinations, expectations, chart: found.chart, repair })
+    let (root, packaged) = (root.clone(), None);
+    Ok(Comparison { root, destinations, expectations, chart: found.chart, packaged, repair })
 }
 
 /// The current digest at the source. A HEAD request, which does not count against pull quotas, is enough unless every

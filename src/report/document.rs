@@ -11,7 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     enumerate::Enumeration,
     error::{Failure, Kind, exit_code_of},
-    jobs::{doctor::CheckResult, values::ValuesOutcome},
+    jobs::{
+        doctor::CheckResult,
+        running::{Comparison, RunningImage},
+        values::ValuesOutcome,
+    },
     oci::{Mapping, Reference},
     outcome::{
         Bytes, Command, ImageOutcome, RunOutcome,
@@ -25,6 +29,7 @@ const INSPECT_SCHEMA: &str = "thoras-mirror/inspect/v1";
 const BUNDLE_SCHEMA: &str = "thoras-mirror/bundle/v1";
 const VALUES_SCHEMA: &str = "thoras-mirror/values/v1";
 const DOCTOR_SCHEMA: &str = "thoras-mirror/doctor/v1";
+const RUNNING_SCHEMA: &str = "thoras-mirror/running/v1";
 
 /// The complete result of a command.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,6 +47,8 @@ pub(crate) enum Document {
     Doctor(DoctorDocument),
     /// `values`
     Values(ValuesDocument),
+    /// `running`
+    Running(RunningDocument),
 }
 
 impl Document {
@@ -54,6 +61,7 @@ impl Document {
             Self::Bundle(document) => document.exit_code,
             Self::Doctor(document) => document.exit_code,
             Self::Values(document) => document.exit_code,
+            Self::Running(document) => document.exit_code,
         }
     }
 
@@ -64,7 +72,7 @@ impl Document {
             Self::Inspection(document) => &document.found.failures,
             Self::Bundle(document) => &document.contents.failures,
             Self::Values(document) => &document.found.failures,
-            Self::Images(_) | Self::Doctor(_) => &[],
+            Self::Images(_) | Self::Doctor(_) | Self::Running(_) => &[],
         }
     }
 }
@@ -92,6 +100,15 @@ impl From<BundleContents> for Document {
     fn from(contents: BundleContents) -> Self {
         let exit_code = exit_code_of(contents.failures.iter().map(|failure| failure.kind));
         Self::Bundle(BundleDocument { schema: BUNDLE_SCHEMA, contents, exit_code })
+    }
+}
+
+impl From<Comparison> for Document {
+    fn from(comparison: Comparison) -> Self {
+        let Comparison { images } = comparison;
+        let is_different = images.iter().any(RunningImage::is_difference);
+        let exit_code = exit_code_of(is_different.then_some(Kind::Difference));
+        Self::Running(RunningDocument { schema: RUNNING_SCHEMA, images, exit_code })
     }
 }
 
@@ -239,6 +256,18 @@ pub(crate) struct PlannedName {
     pub(super) destination: String,
 }
 
+/// The JSON of `running`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RunningDocument {
+    #[schemars(extend("const" = RUNNING_SCHEMA))]
+    schema: &'static str,
+    /// What the cluster runs, sorted by name.
+    pub(super) images: Vec<RunningImage>,
+    /// The exit code.
+    exit_code: u8,
+}
+
 impl DoctorDocument {
     /// The document of these findings. The exit code follows from the problems among them.
     pub(crate) fn new(destination: String, findings: Vec<CheckResult>, mappings: &[Mapping]) -> Self {
@@ -281,6 +310,7 @@ mod tests {
         committed_schema::assert_current("report/schema/bundle.v1.json", &schema_for!(BundleDocument));
         committed_schema::assert_current("report/schema/doctor.v1.json", &schema_for!(DoctorDocument));
         committed_schema::assert_current("report/schema/values.v1.json", &schema_for!(ValuesDocument));
+        committed_schema::assert_current("report/schema/running.v1.json", &schema_for!(RunningDocument));
     }
 
     #[test]
@@ -295,6 +325,7 @@ mod tests {
             ("bundle.v1.json", samples::bundle().into()),
             ("doctor.v1.json", samples::doctor().into()),
             ("values.v1.json", samples::values().into()),
+            ("running.v1.json", samples::running().into()),
         ] {
             committed_schema::assert_valid(
                 &format!("report/schema/{file}"),

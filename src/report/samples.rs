@@ -7,6 +7,7 @@ use crate::{
     graph::PlatformManifest,
     jobs::{
         doctor::{CheckResult, DoctorCheck},
+        running::{Comparison, Content, Origin, RunningImage},
         values::{ImageState, InstalledImage, ValuesOutcome},
     },
     oci::{
@@ -246,4 +247,40 @@ pub(super) fn values() -> ValuesOutcome {
     });
     outcome.failures.push(Failure::new(Kind::Difference, "quay.io/a/b:1 is still pulled from outside"));
     outcome
+}
+
+/// A cluster with an image of each kind.
+pub(super) fn running() -> Comparison {
+    let image = |image: &str, origin, content, pods: &[&str]| {
+        let is_locked = content != Content::NotLocked;
+        RunningImage {
+            image: image.to_owned(),
+            digest: Some(digest(image)),
+            origin,
+            content,
+            source: is_locked.then(|| source("services:4.53.0")),
+            locked_digest: is_locked.then(|| digest("services:4.53.0")),
+            uses: pods
+                .iter()
+                .map(|pod| ImageUse {
+                    kind: "Pod".to_owned(),
+                    namespace: Some("thoras".to_owned()),
+                    name: (*pod).to_owned(),
+                    path: "spec.containers[main]".to_owned(),
+                    template: None,
+                    confidence: Confidence::PodSpec,
+                    embedded: false,
+                    test_hook: false,
+                })
+                .collect(),
+        }
+    };
+    Comparison {
+        images: vec![
+            image("registry.example.com/thoras/services:4.53.0", Origin::Mirror, Content::Same, &["a", "b"]),
+            image("registry.example.com/thoras/forecast:4.53.0", Origin::Mirror, Content::Different, &["c"]),
+            image("quay.io/operator/agent:1", Origin::Outside, Content::NotLocked, &["d"]),
+            image("docker.io/library/nginx:1", Origin::Unknown, Content::Unknown, &["e"]),
+        ],
+    }
 }

@@ -21,7 +21,10 @@ use crate::{
     cli::variable,
     endpoint::registry::{
         Connector, Registries,
-        auth::{Credential, CredentialError, Credentials, Environment, License, read_authfile},
+        auth::{
+            self, Credential, CredentialError, Credentials, Environment, Found, License, Provenance, Scheme,
+            read_authfile,
+        },
         state_folder,
     },
     error::{Failure, Kind},
@@ -81,6 +84,31 @@ impl Access {
         Ok(self.connector.open(Side::Destination, credentials).with_state(state))
     }
 
+    /// The login with which `sync` would push to this registry, and where it comes from. Sends no credential anywhere.
+    pub(crate) async fn login_for(
+        &self,
+        root: &Root,
+        login: Option<&Login>,
+    ) -> Result<Option<Found>, Failure> {
+        if let Some(login) = login {
+            let provenance = Provenance::Explicit("--to-username".to_owned());
+            return Ok(Some(Found { credential: credential(login)?, provenance }));
+        }
+        // Keys of files may name a scheme. A registry on loopback that does not run has none yet.
+        let origin = match self.connector.origin(Side::Destination, root.registry()).await {
+            Ok(origin) => origin,
+            Err(_) => auth::Origin::of_registry(root.registry(), Scheme::Https)
+                .map_err(|error| usage(format!("--to {root}: {error}")))?,
+        };
+        let found = self.credentials()?.for_repository(&origin, &root.any_repository()).await;
+        found.map_err(|error| Failure::from_error(error.kind(), &error).with_hint(error.hint()))
+    }
+
+    /// The license, if there is one.
+    pub(crate) fn license(&self) -> Option<&License> {
+        self.license.as_ref()
+    }
+
     fn credentials(&self) -> Result<Credentials, Failure> {
         let mut credentials = Credentials::new(&Environment::of_process());
         if let Some(limit) = self.helper_timeout {
@@ -132,12 +160,17 @@ pub(super) fn read_license(typed: &str) -> Result<SecretString, Failure> {
 pub(crate) fn read_password(login: &Login) -> Result<SecretString, Failure> {
     let password = match &login.password {
         Password::Stdin => read_secret_from_stdin("--to-password-stdin")?,
+        Password::File(path) => {
+            let bytes = read_file(path, "--to-password-file")?;
+            String::from_utf8(bytes).map_err(|_| usage("--to-password-file: it is not UTF-8 text"))?
+        }
         Password::Variable(password) => password.expose_secret().to_owned(),
     };
     let password = password.trim_end_matches(['\r', '\n']);
     if password.is_empty() {
         return Err(usage("the password for --to is empty").with_hint(match &login.password {
             Password::Stdin => "write the password to standard input".to_owned(),
+            Password::File(path) => format!("write the password to {}", path.display()),
             Password::Variable(_) => format!("set {} to the password", variable::TO_PASSWORD),
         }));
     }

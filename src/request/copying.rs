@@ -42,10 +42,12 @@ impl Sync {
             login: Some(&args.destination.login),
             ..Stdin::default()
         })?;
+        let destination = Destination::new(args.destination)?;
         Ok(Self {
-            images: ImagesFrom::new(args.selection, args.locked, args.with_chart)?,
+            images: ImagesFrom::new(args.selection, args.locked, args.with_chart)?
+                .except_below(&destination.root),
             lock: Some(args.lock),
-            destination: Destination::new(args.destination)?,
+            destination,
             registries: RegistrySettings::new(args.registries)?,
             platforms: args.platforms.into(),
             foreign_layers: args.foreign_layers,
@@ -106,12 +108,15 @@ impl Verify {
         let login = Login::new(args.login)?;
         let registries = RegistrySettings::new(args.registries)?;
         let with = match lock_or_mirror(args.lock, args.to) {
-            LockOrMirror::Mirror(to) => CompareWith::Source {
-                selection: Box::new(selection(args.selection, false)),
-                root: root(&to)?,
-                naming: args.naming.into(),
-                foreign_layers: args.foreign_layers,
-            },
+            LockOrMirror::Mirror(to) => {
+                let root = root(&to)?;
+                CompareWith::Source {
+                    selection: Box::new(selection(args.selection, false).except_below(&root)),
+                    root,
+                    naming: args.naming.into(),
+                    foreign_layers: args.foreign_layers,
+                }
+            }
             LockOrMirror::Lock(_) if !args.selection.image.is_empty() => {
                 return Err(usage("images were given without --to").with_hint(
                     "verify checks the images in the lock; to check other images, pass --to REGISTRY/PATH",
@@ -133,7 +138,7 @@ impl Verify {
         let Self { with, level: _, platforms, login, registries } = self;
         let CompareWith::Source { selection, root, naming, foreign_layers } = with else { return None };
         Some(Sync {
-            images: ImagesFrom::Selection((**selection).clone()),
+            images: ImagesFrom::Selection(selection.clone()),
             lock: None,
             destination: Destination { root: root.clone(), naming: naming.clone(), login: login.clone() },
             registries: registries.clone(),
@@ -166,7 +171,7 @@ impl Verify {
             let references = SelectedFrom::References(sources.map(ToString::to_string).collect());
             let naming =
                 NamingRule { naming: Some(placement.naming), source_prefix: placement.source_prefix.clone() };
-            (ImagesFrom::Selection(Selection::all_of(references)), naming)
+            (ImagesFrom::Selection(Box::new(Selection::all_of(references))), naming)
         };
         Some(Sync {
             images,

@@ -1,6 +1,6 @@
 //! Where images go, how they are named there, which platforms they must have, and how they are copied.
 
-use std::env;
+use std::{env, path::PathBuf};
 
 use secrecy::SecretString;
 
@@ -95,6 +95,8 @@ pub(crate) struct Login {
 pub(crate) enum Password {
     /// Standard input.
     Stdin,
+    /// A file.
+    File(PathBuf),
     /// The environment.
     Variable(SecretString),
 }

@@ -4,16 +4,18 @@
 //! variable must not count as a flag, or where the origin of a setting matters. Only this module reads settings from
 //! the environment, and only this module uses the types of [`crate::cli`].
 //!
-//! - [`Request`]: the jobs, with a type for each in `copying`, [`bundle`] and below;
+//! - [`Request`]: the jobs, with a type for each in `copying`, [`bundle`], [`nodes`] and below;
 //! - [`selection`], [`destination`], [`registries`]: the parts that jobs share;
 //! - [`access`] prepares access to registries, with [`network`] for certificates and proxies;
-//! - [`repair_command`] writes a [`Sync`] as a command line.
+//! - [`repair_command`] writes a [`Sync`] as a command line; [`next_steps`](self::next_steps()) those that install the chart.
 
 mod access;
 mod bundle;
 mod copying;
 mod destination;
 mod network;
+mod next_steps;
+mod nodes;
 mod registries;
 mod repair_command;
 mod selection;
@@ -28,6 +30,8 @@ pub(crate) use self::{
     bundle::{BundleInspect, BundleVerify, Export, ExportTo, Import, ImportFrom},
     copying::{CompareWith, Sync, Verify},
     destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms},
+    next_steps::{Installation, chart_of, next_steps},
+    nodes::{NodeConnection, PullFrom, PullSecret, Redirect, Running},
     registries::{LicenseFrom, RegistrySettings},
     repair_command::repair,
     selection::{ImagesFrom, LockedChart},
@@ -54,6 +58,9 @@ pub(crate) enum Request {
     BundleVerify(BundleVerify),
     BundleInspect(BundleInspect),
     Doctor(Box<Doctor>),
+    PullSecret(Box<PullSecret>),
+    Redirect(Redirect),
+    Running(Box<Running>),
     Serve(Box<Serve>),
 }
 
@@ -74,6 +81,9 @@ impl Request {
             Command::Bundle(Bundle::Verify(args)) => Self::BundleVerify(BundleVerify::new(*args)?),
             Command::Bundle(Bundle::Inspect(args)) => Self::BundleInspect(BundleInspect::new(*args)?),
             Command::Doctor(args) => Self::Doctor(Box::new(Doctor::new(*args)?)),
+            Command::PullSecret(args) => Self::PullSecret(Box::new(PullSecret::new(*args)?)),
+            Command::Redirect(args) => Self::Redirect(Redirect::new(args)?),
+            Command::Running(args) => Self::Running(Box::new(Running::new(*args)?)),
             Command::Serve(args) => Self::Serve(Box::new(Serve::new(args)?)),
         })
     }
@@ -87,6 +97,7 @@ fn usage(message: impl Into<String>) -> Failure {
 #[derive(Default)]
 struct Stdin<'a> {
     bundle: bool,
+    pods: bool,
     selection: Option<&'a SelectionArgs>,
     registries: Option<&'a RegistryArgs>,
     login: Option<&'a LoginArgs>,
@@ -97,10 +108,12 @@ fn check_stdin(stdin: &Stdin<'_>) -> Result<(), Failure> {
     let is_stdin = |value: &Option<String>| value.as_deref() == Some("-");
     let mut readers = Vec::new();
     readers.extend(stdin.bundle.then_some("the bundle"));
+    readers.extend(stdin.pods.then_some("the pods"));
     if let Some(selection) = stdin.selection {
         readers.extend(is_stdin(&selection.rendered).then_some("--rendered -"));
         readers.extend(is_stdin(&selection.images).then_some("--images -"));
         readers.extend(selection.add_images.iter().filter(|file| *file == "-").map(|_| "--add-images -"));
+        readers.extend(selection.add_running.iter().filter(|file| *file == "-").map(|_| "--add-running -"));
     }
     readers.extend(stdin.registries.filter(|args| is_stdin(&args.license)).map(|_| "--license -"));
     readers.extend(stdin.login.filter(|login| login.to_password_stdin).map(|_| "--to-password-stdin"));
@@ -154,14 +167,15 @@ pub(crate) struct Doctor {
 impl Doctor {
     fn new(args: cli::Doctor) -> Result<Self, Failure> {
         check_stdin(&Stdin {
-            bundle: false,
             selection: Some(&args.selection),
             registries: Some(&args.registries),
             login: Some(&args.destination.login),
+            ..Stdin::default()
         })?;
+        let destination = Destination::new(args.destination)?;
         Ok(Self {
-            selection: selection::selection(args.selection, false),
-            destination: Destination::new(args.destination)?,
+            selection: selection::selection(args.selection, false).except_below(&destination.root),
+            destination,
             registries: RegistrySettings::new(args.registries)?,
             lock: args.lock,
             timeout: Duration::from_secs(args.timeout.into()),

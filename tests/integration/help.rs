@@ -6,7 +6,7 @@ use crate::support::process::Mirror;
 
 #[tokio::test]
 async fn help() {
-    const COMMANDS: [&str; 13] = [
+    const COMMANDS: [&str; 16] = [
         "",
         "images",
         "sync",
@@ -14,6 +14,9 @@ async fn help() {
         "values",
         "inspect",
         "doctor",
+        "pull-secret",
+        "redirect",
+        "running",
         "serve",
         "bundle",
         "bundle export",

@@ -23,6 +23,7 @@ mod inspect;
 mod lock_v1;
 mod mistakes;
 mod network;
+mod nodes;
 mod secrets;
 mod serve;
 mod serve_bundle;

@@ -31,7 +31,7 @@ use crate::{
     event::{Event, EventSink, warn},
     outcome::{Command, Mirrored, RunOutcome},
     pipeline,
-    request::{Access, Import, ImportFrom},
+    request::{Access, Import, ImportFrom, Installation, next_steps},
 };
 
 pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
@@ -46,6 +46,7 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         ImportFrom::Files(paths) => job.files(paths).await?,
     };
     images.extend(plan.left_out.iter().map(parts::left_out));
+    let packaged = plan.placement.chart.clone();
     let copied = Copied {
         command: Command::BundleImport,
         started,
@@ -60,7 +61,19 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         dry_run: copy.dry_run,
         images,
     };
-    Ok(copied.finish(record))
+    let mut outcome = copied.finish(record);
+    outcome.next_steps = next_steps(
+        &outcome,
+        &Installation {
+            root: &destination.root,
+            login: destination.login.as_ref(),
+            registries,
+            lock: Some(lock),
+            packaged: packaged.as_ref(),
+            options: None,
+        },
+    );
+    Ok(outcome)
 }
 
 /// One import.

@@ -9,7 +9,6 @@
 
 mod comments;
 mod facts;
-mod file;
 mod gate;
 mod leaf;
 mod markers;
@@ -35,6 +34,7 @@ use self::{
     mirror::{KnownLock, MirrorNames},
     relocate::{Setting, with_settings},
 };
+use super::write_file::check_absent;
 use crate::{
     enumerate::{self, ChartSession, Precedence, RenderedImages},
     error::{Failure, Kind},
@@ -46,7 +46,7 @@ use crate::{
 /// Finds and proves the values.
 pub(crate) async fn run(request: &Values, events: &dyn EventSink) -> Result<ValuesOutcome, Failure> {
     if let Some(path) = &request.write {
-        file::check(path, request.force)?;
+        check_absent(path, request.force)?;
     }
     let session = ChartSession::open(&request.chart).await?;
     let known = Known::read(&session).await?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    file,
+    super::write_file::{Readers, write_file},
     gate::InstalledImage,
     path::ValuePath,
     yaml::{self, Comments},
@@ -102,7 +102,8 @@ impl ValuesOutcome {
             path.set(&mut values, &Map::new(), password.expose_secret().into());
         }
         let text = yaml::write(&self.notes, &values, &self.comments);
-        file::write(path, text.as_bytes(), request.force, !self.passwords.is_empty())?;
+        let readers = if self.passwords.is_empty() { Readers::Everyone } else { Readers::Owner };
+        write_file(path, text.as_bytes(), readers, request.force)?;
         self.written = Some(path.clone());
         Ok(())
     }

@@ -6,6 +6,7 @@ mod failures;
 mod images;
 mod inspection;
 mod run;
+mod running;
 mod values;
 
 pub(super) use self::run::word;
@@ -32,6 +33,7 @@ pub(super) fn render(document: &Document, presentation: Presentation) -> Result<
         Document::Inspection(document) => Some(inspection::images_text(&document.found.images, width)),
         Document::Bundle(document) => Some(inspection::bundle_text(&document.contents, width)),
         Document::Values(document) => values::text(document),
+        Document::Running(document) => Some(running::text(&document.images, width)),
         Document::Doctor(document) => Some(doctor::text(document, Palette::of_stdout())),
     })
 }

@@ -32,6 +32,11 @@ pub(super) fn text(document: &RunDocument, width: Option<usize>) -> Option<Strin
     if let (Some(id), None) = (&outcome.bundle, &outcome.written) {
         lines.push(format!("bundle {id}"));
     }
+    if !outcome.next_steps.is_empty() {
+        lines.push(String::new());
+        lines.push("next steps:".to_owned());
+        lines.extend(outcome.next_steps.iter().map(|step| format!("  {}", one_line(step))));
+    }
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 

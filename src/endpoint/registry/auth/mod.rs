@@ -35,6 +35,7 @@ mod tests;
 
 pub(crate) use self::{
     authenticator::{Access, Authenticator, Scope},
+    credential::Found,
     origin::Reach,
 };
 pub use self::{
