@@ -27,7 +27,7 @@ pub enum Kind {
     Input,
     /// A registry refused the credentials or denied access.
     Authentication,
-    /// `verify` found a difference.
+    /// `verify` or `values` found a difference.
     Difference,
     /// Bytes did not match their digest or size.
     Integrity,
@@ -47,7 +47,7 @@ pub(crate) mod exit {
     pub(crate) const INPUT: u8 = 3;
     /// Authentication refused.
     pub(crate) const AUTHENTICATION: u8 = 4;
-    /// `verify` found a difference.
+    /// `verify` or `values` found a difference.
     pub(crate) const DIFFERENCE: u8 = 5;
     /// A digest or size did not match.
     pub(crate) const INTEGRITY: u8 = 6;

@@ -107,8 +107,8 @@
 //!    piece is held back until the digest matches. ([`endpoint::body`])
 //! 4. Credentials are sent only to the scheme, host and port they are configured for. Every redirect and every `Location`
 //!    is checked again. ([`endpoint::registry::auth`])
-//! 5. No log, error, lock, report or process list contains a secret, and control characters from outside are escaped.
-//!    ([`error::escape`], [`enumerate`])
+//! 5. No log, error, lock, report or process list contains a secret, and control characters from outside are escaped. Only
+//!    `pull-secret` prints one, because that is its purpose. ([`error::escape`], [`enumerate`])
 //! 6. Jobs emit events; only [`report`] prints.
 //! 7. Every requested image is confirmed or reported as a problem, and a problem means a nonzero exit code. ([`confirm`])
 //! 8. Runs converge: a second run repairs what its check finds and transfers no blob that the destination has.
@@ -131,7 +131,9 @@
 //! | add a kind of endpoint | the traits in `endpoint/mod.rs`; `request/access.rs` opens it for a job |
 //! | record one more field for an image | `lock/model.rs`, and its schema |
 //! | add a table column, a JSON field or a format | the table in `report/mod.rs` |
+//! | add a format to `redirect` | a variant of `output::RedirectFormat`, a file in `jobs/redirect/` |
 //! | add a check to `doctor` | a variant of `Check` in `jobs/doctor/mod.rs`, run in `jobs/doctor/job.rs` |
+//! | teach `values` a fact about a chart | `jobs/values/facts.rs`; it finds everything else by rendering |
 //! | change an answer of `serve` | `serve/routes.rs` and `serve/service.rs` choose; `blobs`, `manifests`, `uploads`, `discovery` answer |
 //!
 //! # Architecture

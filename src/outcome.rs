@@ -46,6 +46,9 @@ pub(crate) struct RunOutcome {
     pub images: Vec<ImageOutcome>,
     /// Failures that do not belong to a single image.
     pub failures: Vec<Failure>,
+    /// The commands that install the chart from the mirror, each ready for a shell, if every image is confirmed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next_steps: Vec<String>,
     /// Wall time.
     #[serde(skip)]
     pub time: Duration,
@@ -80,6 +83,7 @@ impl RunOutcome {
             excluded: Vec::new(),
             images,
             failures,
+            next_steps: Vec::new(),
             time,
             dry_run: false,
             repair: None,
@@ -118,6 +122,8 @@ pub(crate) enum Command {
     Sync,
     /// `verify`
     Verify,
+    /// `values`
+    Values,
     /// `inspect`
     Inspect,
     /// `bundle export`
@@ -136,6 +142,12 @@ pub(crate) enum Command {
     Login,
     /// `logout`
     Logout,
+    /// `pull-secret`
+    PullSecret,
+    /// `redirect`
+    Redirect,
+    /// `running`
+    Running,
 }
 
 /// A bundle that was written.

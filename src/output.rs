@@ -11,6 +11,8 @@ pub(crate) enum Format {
     Table,
     /// One JSON document.
     Json,
+    /// A values file. Only `values` offers it.
+    Yaml,
     /// One name per line, for the next program in a pipe. Only `images` offers it.
     List,
 }
@@ -20,7 +22,32 @@ impl fmt::Display for Format {
         formatter.write_str(match self {
             Self::Table => "table",
             Self::Json => "json",
+            Self::Yaml => "yaml",
             Self::List => "list",
+        })
+    }
+}
+
+/// `redirect --format`: what redirects the pulls of nodes to the mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RedirectFormat {
+    /// containerd: a `hosts.toml` for each source registry.
+    Containerd,
+    /// CRI-O, Podman and skopeo: `registries.conf`.
+    Crio,
+    /// `OpenShift`: `ImageDigestMirrorSet` and `ImageTagMirrorSet`.
+    Idms,
+    /// A Kyverno `ClusterPolicy`.
+    Kyverno,
+}
+
+impl fmt::Display for RedirectFormat {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Containerd => "containerd",
+            Self::Crio => "crio",
+            Self::Idms => "idms",
+            Self::Kyverno => "kyverno",
         })
     }
 }

@@ -1,9 +1,11 @@
 //! The command line: clap types only. [`crate::request`] decides what it means.
 //!
-//! - [`commands`]: the arguments of every command but `bundle`; [`bundle`]: those of its four commands;
+//! - [`commands`]: the arguments of most commands; [`bundle`]: those of its four commands;
+//! - [`nodes`]: those of the commands that connect a cluster to the mirror;
 //! - [`shared`]: arguments that several commands share (images, destination, platforms);
+//! - [`values`]: those of `values`; [`login`]: those of `login` and `logout`;
 //! - [`registries`]: how to connect to registries, and with which credentials;
-//! - [`login`]: those of `login` and `logout`; [`examples`]: the examples in the help.
+//! - [`examples`]: the examples in the help.
 //!
 //! No other module sees a clap type: only `request` reads these, and `main.rs` parses the command line.
 
@@ -13,8 +15,10 @@ mod bundle;
 mod commands;
 mod examples;
 mod login;
+mod nodes;
 mod registries;
 mod shared;
+mod values;
 
 use std::fmt::Display;
 
@@ -29,10 +33,12 @@ pub(crate) use self::{
     bundle::{Bundle, BundleInspect, BundleVerify, Export, Import},
     commands::{Against, Doctor, Images, Inspect, Serve, ServeAccess, Sync, Verify},
     login::{Login, Logout},
+    nodes::{PullSecret, Redirect, Running},
     registries::{ConnectionArgs, RegistryArgs},
     shared::{
         DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, SelectionArgs,
     },
+    values::{PullArgs, SizeArgs, Storage, Values},
 };
 
 /// The environment variables that `request` reads itself. If clap read them, they would count as flags and conflict
@@ -75,7 +81,7 @@ Exit codes:
   2         wrong usage or settings
   3         unreadable input
   4         authentication failed
-  5         verify found a difference
+  5         verify, values or running found a difference
   6         digest or size mismatch, or a damaged bundle
   130, 143  interrupted by a signal";
 
@@ -152,6 +158,8 @@ pub(crate) enum Command {
     Sync(Box<Sync>),
     /// Read the mirror and compare it with the lock, or with the source
     Verify(Box<Verify>),
+    /// Print Helm values that make the chart pull everything from the mirror, proven by rendering it
+    Values(Box<Values>),
     /// Show platforms, digests and sizes of images
     Inspect(Inspect),
     /// Carry images across an air gap in a single file (an OCI image layout)
@@ -163,6 +171,12 @@ pub(crate) enum Command {
     Import(Box<Import>),
     /// Check everything before a long run: helm, credentials, push rights, TLS
     Doctor(Box<Doctor>),
+    /// Print the Kubernetes secret with which a cluster pulls from the mirror
+    PullSecret(Box<PullSecret>),
+    /// Print the configuration that redirects nodes to the mirror
+    Redirect(Redirect),
+    /// Compare the images that a cluster runs with the lock
+    Running(Box<Running>),
     /// Serve a folder or a bundle as a registry
     Serve(Serve),
     /// Store a login for a registry in Docker's configuration, without Docker

@@ -151,6 +151,11 @@ pub(crate) struct SelectionArgs {
     )]
     pub add_images: Vec<String>,
 
+    /// Add the images that a cluster runs, except those below --to: the output of kubectl get pods -A -o json; - is
+    /// standard input (repeatable)
+    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_ADD_RUNNING", value_delimiter = ',')]
+    pub add_running: Vec<String>,
+
     /// Add the images that the chart's annotations list
     #[arg(hide_short_help = true, long)]
     pub annotated: bool,

@@ -146,6 +146,14 @@ pub enum EnumerateError {
         /// What is wrong, without quoting the document.
         reason: &'static str,
     },
+    /// The output of `kubectl` cannot be used.
+    #[error("{input} {reason}")]
+    Pods {
+        /// The file.
+        input: String,
+        /// What is wrong, without quoting the document.
+        reason: &'static str,
+    },
     /// A line of a list is not a reference.
     #[error("{input}, line {line}: {source}")]
     ListedReference {
@@ -309,6 +317,7 @@ impl EnumerateError {
                  arguments and ConfigMaps, and `--add IMAGE` adds one"
             }
             Self::Read { .. } => "check the path (relative to the current directory) and its permissions",
+            Self::Pods { .. } => "pass the output of `kubectl get pods -A -o json`",
             Self::EmptyList { .. } => {
                 "write one image a line, for example quay.io/team/app:1.0; a line that begins with # is a comment"
             }

@@ -178,13 +178,32 @@ impl Enumeration {
     }
 }
 
+/// One place that names an image, with the text that is written there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WrittenUse {
+    /// What the text means.
+    pub reference: Reference,
+    /// The text: parts that are written apart are put together.
+    pub written: String,
+    /// Where it is.
+    pub found_at: ImageUse,
+}
+
 /// Images under collection, one entry for each normalized reference.
 #[derive(Debug, Default)]
-pub(super) struct ImageSet(BTreeMap<Reference, Image>);
+pub(super) struct ImageSet {
+    images: BTreeMap<Reference, Image>,
+    /// Every place, in the order of the rendering.
+    uses: Vec<WrittenUse>,
+}
 
 impl ImageSet {
     /// Adds one find; `found_at` is missing for references that were listed rather than found.
     pub(super) fn add(&mut self, reference: Reference, written: &str, found_at: Option<ImageUse>) {
+        if let Some(found_at) = &found_at {
+            let (reference, written) = (reference.clone(), written.to_owned());
+            self.uses.push(WrittenUse { reference, written, found_at: found_at.clone() });
+        }
         self.entry(reference, written).uses.extend(found_at);
     }
 
@@ -194,7 +213,7 @@ impl ImageSet {
     }
 
     fn entry(&mut self, reference: Reference, written: &str) -> &mut Image {
-        match self.0.entry(reference) {
+        match self.images.entry(reference) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let reference = entry.key().clone();
@@ -211,21 +230,29 @@ impl ImageSet {
     }
 
     pub(super) fn contains(&self, reference: &Reference) -> bool {
-        self.0.contains_key(reference)
+        self.images.contains_key(reference)
     }
 
     pub(super) fn references(&self) -> impl Iterator<Item = &Reference> {
-        self.0.keys()
+        self.images.keys()
     }
 
     /// What was found, without what was only added.
     pub(super) fn found(&self) -> impl Iterator<Item = &Reference> {
-        self.0.values().filter(|image| !image.added || !image.uses.is_empty()).map(|image| &image.reference)
+        self.images
+            .values()
+            .filter(|image| !image.added || !image.uses.is_empty())
+            .map(|image| &image.reference)
+    }
+
+    /// Every place that names an image, in the order of the rendering.
+    pub(super) fn take_uses(&mut self) -> Vec<WrittenUse> {
+        std::mem::take(&mut self.uses)
     }
 
     /// The images in order, each with what its uses say about it.
     pub(super) fn into_sorted(self) -> Vec<Image> {
-        let mut images: Vec<Image> = self.0.into_values().collect();
+        let mut images: Vec<Image> = self.images.into_values().collect();
         for image in &mut images {
             image
                 .uses

@@ -16,6 +16,7 @@ mod input;
 mod list;
 mod manifests;
 mod note;
+mod running;
 
 pub use self::{
     chart::ChartOptions,
@@ -25,17 +26,21 @@ pub use self::{
 };
 pub(crate) use self::{
     chart::{
-        ChartPackage, DEFAULT_CHART, DEFAULT_REPOSITORY, ValueKey, fetch_published, package_chart,
-        values_naming,
+        ChartPackage, ChartSession, DEFAULT_CHART, DEFAULT_REPOSITORY, Precedence, ValueKey, fetch_published,
+        package_chart, values_naming,
     },
     filter::Filter,
-    image::{Image, ImageUse},
+    image::{Image, ImageUse, WrittenUse},
     note::{Note, NoteKind},
+    running::{RunningContainer, read_running},
 };
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
-use crate::oci::{ChartIdentity, Reference, Repository, mapping};
+use crate::oci::{
+    ChartIdentity, Reference, Repository,
+    mapping::{self, Root},
+};
 use image::ImageSet;
 use manifests::ScanOptions;
 
@@ -100,6 +105,10 @@ pub struct Selection {
     pub add: Vec<String>,
     /// Lists of references to add.
     pub add_lists: Vec<Input>,
+    /// What a cluster runs, as `kubectl get pods -o json` prints it: images to add.
+    pub add_running: Vec<Input>,
+    /// The mirror: what a cluster runs from there is not added.
+    pub mirror: Option<Root>,
     /// Whether to add the images that the chart's annotations list.
     pub annotated: bool,
     /// Whether resources that only `helm test` creates count.
@@ -123,6 +132,8 @@ impl Selection {
             mentions: Mentions::All,
             add: Vec::new(),
             add_lists: Vec::new(),
+            add_running: Vec::new(),
+            mirror: None,
             annotated: false,
             test_hooks: true,
             include: Vec::new(),
@@ -130,6 +141,51 @@ impl Selection {
             with_chart: false,
         }
     }
+
+    /// The same for a run to this mirror: images that a cluster runs from there are copies already.
+    #[must_use]
+    pub(crate) fn except_below(self, mirror: &Root) -> Self {
+        Self { mirror: Some(mirror.clone()), ..self }
+    }
+}
+
+/// The images of one rendering of a chart, and every place that names one of them.
+#[derive(Debug)]
+pub(crate) struct RenderedImages {
+    /// As [`enumerate`] returns them.
+    pub(crate) found: Enumeration,
+    /// In the order of the rendering. Images that the filters drop are among them, mentions that do not count are not.
+    pub(crate) uses: Vec<WrittenUse>,
+}
+
+/// The images of a rendering that the session has made.
+pub(crate) async fn enumerate_rendering(
+    selection: &Selection,
+    session: &ChartSession,
+    manifests: String,
+) -> Result<RenderedImages, EnumerateError> {
+    let mut collected = collect(selection, Some(session.rendered(manifests))).await?;
+    let mut uses = collected.images.take_uses();
+    let counted: BTreeSet<Reference> = collected.images.found().cloned().collect();
+    let found = finish(selection, collected)?;
+    let excluded = |reference: &Reference| found.images.iter().all(|image| image.reference != *reference);
+    let mention =
+        |found_at: &WrittenUse| found_at.found_at.confidence.is_mention() && excluded(&found_at.reference);
+    uses.retain(|found_at| counted.contains(&found_at.reference) && !mention(found_at));
+    Ok(RenderedImages { found, uses })
+}
+
+/// Every place of a rendering that names an image, whatever the selection's filters say.
+pub(crate) fn written_uses(
+    selection: &Selection,
+    from: &str,
+    manifests: &str,
+) -> Result<Vec<WrittenUse>, EnumerateError> {
+    let prefixes = manifests::parse_prefixes(&selection.image_prefixes)?;
+    let options = ScanOptions { prefixes: &prefixes, test_hooks: selection.test_hooks };
+    let mut images = ImageSet::default();
+    manifests::scan(from, manifests, options, &mut images)?;
+    Ok(images.take_uses())
 }
 
 impl Selection {
@@ -162,8 +218,15 @@ struct Collected {
 /// Dropping the future ends Helm, if it is running. Zero images, before or after the filters, are an error:
 /// an empty mirror is never what was meant.
 pub async fn enumerate(selection: &Selection) -> Result<Enumeration, EnumerateError> {
+    // Before anything is rendered.
+    Filter::new(&selection.include, &selection.exclude)?;
+    finish(selection, collect(selection, None).await?)
+}
+
+/// Applies the filters, and decides on the prefix for names.
+fn finish(selection: &Selection, collected: Collected) -> Result<Enumeration, EnumerateError> {
     let filter = Filter::new(&selection.include, &selection.exclude)?;
-    let Collected { images, notes, chart, package, from } = collect(selection).await?;
+    let Collected { images, notes, chart, package, from } = collected;
     if selection.with_chart && package.is_none() {
         return Err(EnumerateError::NoChart { from });
     }
@@ -190,7 +253,11 @@ pub async fn enumerate(selection: &Selection) -> Result<Enumeration, EnumerateEr
     Ok(Enumeration { images, chart, package, source_prefix, notes, idle_filters })
 }
 
-async fn collect(selection: &Selection) -> Result<Collected, EnumerateError> {
+/// Reads what the selection names; `rendered` is the chart if it is rendered already.
+async fn collect(
+    selection: &Selection,
+    rendered: Option<chart::Rendered>,
+) -> Result<Collected, EnumerateError> {
     let prefixes = manifests::parse_prefixes(&selection.image_prefixes)?;
     let options = ScanOptions { prefixes: &prefixes, test_hooks: selection.test_hooks };
     let mut collected = Collected::default();
@@ -198,7 +265,10 @@ async fn collect(selection: &Selection) -> Result<Collected, EnumerateError> {
     let mut annotated = Vec::new();
     collected.from = match &selection.from {
         SelectedFrom::Chart(chart) => {
-            let rendered = chart::render(chart, selection.with_chart).await?;
+            let rendered = match rendered {
+                Some(rendered) => rendered,
+                None => chart::render(chart, selection.with_chart).await?,
+            };
             let from = format!("chart {}", chart.chart);
             collected.notes = manifests::scan(&from, &rendered.manifests, options, images)?;
             annotated = rendered.annotated;
@@ -223,6 +293,10 @@ async fn collect(selection: &Selection) -> Result<Collected, EnumerateError> {
     }
     for input in &selection.add_lists {
         list::add_extras(&input.to_string(), &input.read().await?, images)?;
+    }
+    for input in &selection.add_running {
+        let containers = running::read_running(input).await?;
+        collected.notes.extend(running::add_extras(containers, selection.mirror.as_ref(), images));
     }
     if selection.annotated {
         for image in &annotated {

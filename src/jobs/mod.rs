@@ -5,10 +5,13 @@
 //! | `images`, `inspect`, `sync`, `verify`, `serve` | the file of that name |
 //! | `login`, `logout` | [`login`] |
 //! | `doctor` | [`doctor`] |
+//! | `values` | [`values`] |
+//! | `pull-secret`, `redirect`, `running` | [`pull_secret`], [`redirect`], [`running`] |
 //! | `bundle export`, `bundle import` | [`export`], [`import`] |
 //! | `bundle verify`, `bundle inspect` | [`bundle_verify`], [`bundle_inspect`] |
 //!
 //! [`record`] ends the jobs that copy images: it writes the lock and completes the outcome. [`open_bundle`] opens bundles.
+//! [`locked_names`] reads from a lock what the mirror calls each image. [`write_file`] writes results to files.
 
 pub(crate) mod bundle_inspect;
 pub(crate) mod bundle_verify;
@@ -18,11 +21,17 @@ mod first_images;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod inspect;
+mod locked_names;
 pub(crate) mod login;
 mod names;
 mod open_bundle;
 mod own_source;
+pub(crate) mod pull_secret;
 mod record;
+pub(crate) mod redirect;
+pub(crate) mod running;
 pub(crate) mod serve;
 pub(crate) mod sync;
+pub(crate) mod values;
 pub(crate) mod verify;
+mod write_file;

@@ -23,7 +23,7 @@ use crate::{
     oci::{ChartIdentity, Digest, Mapping, Namer, Naming, Reference, chart},
     outcome::{Command, ImageOutcome, Mirrored, RunOutcome},
     pipeline::{self, Options},
-    request::{Access, Destination, ImagesFrom, LockedChart, Sync},
+    request::{Access, Destination, ImagesFrom, Installation, LockedChart, Sync, chart_of, next_steps},
 };
 
 pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
@@ -51,6 +51,7 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     let options = Options { optional, ..copy.options(platforms.required.clone(), waivers, foreign_layers) };
     let mut images = pipeline::mirror(source, registry, mappings, options, Arc::clone(&events)).await;
     images.extend(skipped.into_iter().map(|outcome| announced(outcome, &*events)));
+    let packaged = placement.chart.clone();
     let copied = Copied {
         command: Command::Sync,
         started,
@@ -66,7 +67,22 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         dry_run: copy.dry_run,
         images,
     };
-    Ok(copied.finish(record))
+    let mut outcome = copied.finish(record);
+    outcome.next_steps = next_steps(
+        &outcome,
+        &Installation {
+            root: &destination.root,
+            login: destination.login.as_ref(),
+            registries,
+            lock: Some(request.lock()),
+            packaged: packaged.as_ref(),
+            options: match &request.images {
+                ImagesFrom::Selection(selection) => chart_of(selection),
+                ImagesFrom::Lock { .. } => None,
+            },
+        },
+    );
+    Ok(outcome)
 }
 
 /// What to copy where.

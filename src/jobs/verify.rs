@@ -20,7 +20,10 @@ use crate::{
     outcome::{Command, Repair, RunOutcome},
     pipeline::{self, Expectation, Unknown, mirror::skip_reason},
     problem::Side,
-    request::{self, Access, CompareWith, LockedImages, NamingRule, Origin, Setting, Verify},
+    request::{
+        self, Access, CompareWith, Installation, LockedImages, NamingRule, Origin, Setting, Verify, chart_of,
+        next_steps,
+    },
     waiver::Waivers,
 };
 
@@ -31,7 +34,7 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
     let started = Instant::now();
     let Verify { with, level, platforms: _, more_platforms: _, strict: _, login, registries } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
-    let Comparison { destinations, expectations, chart, repair } = match with {
+    let Comparison { root, destinations, expectations, chart, packaged, repair } = match with {
         CompareWith::Lock { path, mirror, only, .. } => {
             with_lock(path, mirror.as_ref(), only, request, &*events)?
         }
@@ -42,21 +45,43 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
     };
     let destination = Arc::new(access.destination(login.as_ref()).await?);
     let outcomes = pipeline::verify(destination, expectations, *level, events).await;
-    Ok(RunOutcome {
+    let mut outcome = RunOutcome {
         destination: Some(destinations),
         level: Some(level.to_string()),
         chart,
         repair,
         ..RunOutcome::new(Command::Verify, outcomes, Vec::new(), started.elapsed())
-    })
+    };
+    outcome.next_steps = next_steps(
+        &outcome,
+        &Installation {
+            root: &root,
+            login: login.as_ref(),
+            registries,
+            lock: match with {
+                CompareWith::Lock { path, .. } => Some(path),
+                CompareWith::Source { .. } => None,
+            },
+            packaged: packaged.as_ref(),
+            options: match with {
+                CompareWith::Lock { .. } => None,
+                CompareWith::Source { selection, .. } => chart_of(selection),
+            },
+        },
+    );
+    Ok(outcome)
 }
 
 /// What each image must be, and the command that repairs it.
 struct Comparison {
+    /// The mirror, or the first of several.
+    root: Root,
     /// The destinations as reports show them.
     destinations: String,
     expectations: Vec<Expectation>,
     chart: Option<ChartIdentity>,
+    /// The name of the packaged chart before it was mirrored.
+    packaged: Option<Reference>,
     repair: Option<Repair>,
 }
 
@@ -95,10 +120,11 @@ fn with_lock(
         expectations.extend(here);
     }
     let shown = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    if expectations.is_empty() {
+    let Some(root) = roots.into_iter().next().filter(|_| !expectations.is_empty()) else {
         return Err(LockError::NoImages(path.to_owned()).failure());
-    }
-    Ok(Comparison { destinations: shown, expectations, chart: lock.chart, repair })
+    };
+    let packaged = lock.placement().and_then(|placement| placement.chart.clone());
+    Ok(Comparison { root, destinations: shown, expectations, chart: lock.chart, packaged, repair })
 }
 
 /// The images of the lock that were asked for.
@@ -275,7 +301,8 @@ async fn with_source(
         .await;
     let repair = request.sync_from_source().as_ref().map(request::repair);
     let destinations = root.to_string();
-    Ok(Comparison { destinations, expectations, chart: found.chart, repair })
+    let (root, packaged) = (root.clone(), None);
+    Ok(Comparison { root, destinations, expectations, chart: found.chart, packaged, repair })
 }
 
 /// The current digest at the source. A HEAD request, which does not count against pull quotas, is enough unless every

@@ -71,6 +71,12 @@ impl Root {
         repository.registry() == self.registry && self.path.as_ref().is_none_or(below)
     }
 
+    /// A repository at the root, or one below it if the root has no path.
+    pub(crate) fn any_repository(&self) -> Repository {
+        let path = self.path.as_deref().unwrap_or("any").to_owned();
+        Repository::of_valid(self.registry.clone(), path)
+    }
+
     fn repository(&self, below: &str) -> Result<Repository, ReferenceError> {
         match &self.path {
             Some(path) => Repository::new(&self.registry, &format!("{path}/{below}")),

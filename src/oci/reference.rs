@@ -60,6 +60,11 @@ impl Repository {
         Ok(Self { registry: registry.to_owned(), path: path.to_owned() })
     }
 
+    /// Of parts that were validated before.
+    pub(super) fn of_valid(registry: String, path: String) -> Self {
+        Self { registry, path }
+    }
+
     /// `HOST` or `HOST:PORT`, Docker Hub always as `docker.io`.
     #[must_use]
     pub fn registry(&self) -> &str {

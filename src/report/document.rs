@@ -11,7 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     enumerate::Enumeration,
     error::{Failure, Kind, exit_code_of},
-    jobs::doctor::CheckResult,
+    jobs::{
+        doctor::CheckResult,
+        running::{Comparison, RunningImage},
+        values::ValuesOutcome,
+    },
     oci::{Mapping, Reference},
     outcome::{
         Bytes, Command, ImageOutcome, RunOutcome,
@@ -23,7 +27,9 @@ const RUN_SCHEMA: &str = "thoras-mirror/run/v1";
 const IMAGES_SCHEMA: &str = "thoras-mirror/images/v1";
 const INSPECT_SCHEMA: &str = "thoras-mirror/inspect/v1";
 const BUNDLE_SCHEMA: &str = "thoras-mirror/bundle/v1";
+const VALUES_SCHEMA: &str = "thoras-mirror/values/v1";
 const DOCTOR_SCHEMA: &str = "thoras-mirror/doctor/v1";
+const RUNNING_SCHEMA: &str = "thoras-mirror/running/v1";
 
 /// The complete result of a command.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,6 +45,10 @@ pub(crate) enum Document {
     Bundle(BundleDocument),
     /// `doctor`
     Doctor(DoctorDocument),
+    /// `values`
+    Values(ValuesDocument),
+    /// `running`
+    Running(RunningDocument),
 }
 
 impl Document {
@@ -50,6 +60,8 @@ impl Document {
             Self::Inspection(document) => document.exit_code,
             Self::Bundle(document) => document.exit_code,
             Self::Doctor(document) => document.exit_code,
+            Self::Values(document) => document.exit_code,
+            Self::Running(document) => document.exit_code,
         }
     }
 
@@ -59,7 +71,8 @@ impl Document {
             Self::Run(document) => &document.outcome.failures,
             Self::Inspection(document) => &document.found.failures,
             Self::Bundle(document) => &document.contents.failures,
-            Self::Images(_) | Self::Doctor(_) => &[],
+            Self::Values(document) => &document.found.failures,
+            Self::Images(_) | Self::Doctor(_) | Self::Running(_) => &[],
         }
     }
 }
@@ -90,9 +103,25 @@ impl From<BundleContents> for Document {
     }
 }
 
+impl From<Comparison> for Document {
+    fn from(comparison: Comparison) -> Self {
+        let Comparison { images } = comparison;
+        let is_different = images.iter().any(RunningImage::is_difference);
+        let exit_code = exit_code_of(is_different.then_some(Kind::Difference));
+        Self::Running(RunningDocument { schema: RUNNING_SCHEMA, images, exit_code })
+    }
+}
+
 impl From<DoctorDocument> for Document {
     fn from(document: DoctorDocument) -> Self {
         Self::Doctor(document)
+    }
+}
+
+impl From<ValuesOutcome> for Document {
+    fn from(found: ValuesOutcome) -> Self {
+        let exit_code = exit_code_of(found.failures.iter().map(|failure| failure.kind));
+        Self::Values(ValuesDocument { schema: VALUES_SCHEMA, found, exit_code })
     }
 }
 
@@ -192,6 +221,19 @@ pub(crate) struct BundleDocument {
     exit_code: u8,
 }
 
+/// The JSON of `values`.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ValuesDocument {
+    #[schemars(extend("const" = VALUES_SCHEMA))]
+    schema: &'static str,
+    /// The values and the images that the chart pulls with them.
+    #[serde(flatten)]
+    pub(super) found: ValuesOutcome,
+    /// The exit code.
+    exit_code: u8,
+}
+
 /// The JSON of `doctor`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -216,6 +258,18 @@ pub(crate) struct PlannedName {
     pub(super) source: Reference,
     /// `REGISTRY/REPOSITORY:TAG`
     pub(super) destination: String,
+}
+
+/// The JSON of `running`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RunningDocument {
+    #[schemars(extend("const" = RUNNING_SCHEMA))]
+    schema: &'static str,
+    /// What the cluster runs, sorted by name.
+    pub(super) images: Vec<RunningImage>,
+    /// The exit code.
+    exit_code: u8,
 }
 
 impl DoctorDocument {
@@ -259,6 +313,8 @@ mod tests {
         committed_schema::assert_current("report/schema/inspect.v1.json", &schema_for!(InspectDocument));
         committed_schema::assert_current("report/schema/bundle.v1.json", &schema_for!(BundleDocument));
         committed_schema::assert_current("report/schema/doctor.v1.json", &schema_for!(DoctorDocument));
+        committed_schema::assert_current("report/schema/values.v1.json", &schema_for!(ValuesDocument));
+        committed_schema::assert_current("report/schema/running.v1.json", &schema_for!(RunningDocument));
     }
 
     #[test]
@@ -272,6 +328,8 @@ mod tests {
             ("inspect.v1.json", Inspection { images: vec![samples::inspected()], failures }.into()),
             ("bundle.v1.json", samples::bundle().into()),
             ("doctor.v1.json", samples::doctor().into()),
+            ("values.v1.json", samples::values().into()),
+            ("running.v1.json", samples::running().into()),
         ] {
             committed_schema::assert_valid(
                 &format!("report/schema/{file}"),

@@ -58,7 +58,7 @@ type Render = fn(&Document, Presentation) -> Result<Option<String>, Failure>;
 fn renderer(format: Format) -> Render {
     match format {
         Format::Json => json::render,
-        Format::Table | Format::List => terminal::render,
+        Format::Table | Format::List | Format::Yaml => terminal::render,
     }
 }
 

@@ -5,7 +5,11 @@ use crate::{
     enumerate::{Confidence, Enumeration, Image, ImageUse},
     error::{Failure, Kind},
     graph::PlatformManifest,
-    jobs::doctor::{CheckResult, DoctorCheck},
+    jobs::{
+        doctor::{CheckResult, DoctorCheck},
+        running::{Comparison, Content, Origin, RunningImage},
+        values::{ImageState, InstalledImage, ValuesOutcome},
+    },
     oci::{
         ArtifactKind, ChartIdentity, Digest, Naming, Reference,
         mapping::{Namer, VENDOR_PREFIX},
@@ -233,4 +237,58 @@ pub(super) fn doctor() -> DoctorDocument {
         CheckResult::failed(DoctorCheck::Push, refused),
     ];
     DoctorDocument::new("reg.example.com/mirror".to_owned(), findings, &mappings)
+}
+
+/// The result of `values`.
+pub(super) fn values() -> ValuesOutcome {
+    let root = "registry.example.com/thoras".parse().unwrap();
+    let mut outcome = ValuesOutcome::new(chart(), Some(&root));
+    outcome.values = serde_json::json!({"imageCredentials": {"registry": "registry.example.com/thoras"}})
+        .as_object()
+        .unwrap()
+        .clone();
+    outcome.comments.insert("imageCredentials.registry".to_owned(), vec!["replaces the chart's".to_owned()]);
+    outcome.images.push(InstalledImage {
+        reference: "registry.example.com/thoras/services:4.53.0".parse().unwrap(),
+        state: ImageState::Confirmed,
+        location: "Deployment api at spec.template.spec.containers[0].image".to_owned(),
+    });
+    outcome.failures.push(Failure::new(Kind::Difference, "quay.io/a/b:1 is still pulled from outside"));
+    outcome
+}
+
+/// A cluster with an image of each kind.
+pub(super) fn running() -> Comparison {
+    let image = |image: &str, origin, content, pods: &[&str]| {
+        let is_locked = content != Content::NotLocked;
+        RunningImage {
+            image: image.to_owned(),
+            digest: Some(digest(image)),
+            origin,
+            content,
+            source: is_locked.then(|| source("services:4.53.0")),
+            locked_digest: is_locked.then(|| digest("services:4.53.0")),
+            uses: pods
+                .iter()
+                .map(|pod| ImageUse {
+                    kind: "Pod".to_owned(),
+                    namespace: Some("thoras".to_owned()),
+                    name: (*pod).to_owned(),
+                    path: "spec.containers[main]".to_owned(),
+                    template: None,
+                    confidence: Confidence::PodSpec,
+                    embedded: false,
+                    test_hook: false,
+                })
+                .collect(),
+        }
+    };
+    Comparison {
+        images: vec![
+            image("registry.example.com/thoras/services:4.53.0", Origin::Mirror, Content::Same, &["a", "b"]),
+            image("registry.example.com/thoras/forecast:4.53.0", Origin::Mirror, Content::Different, &["c"]),
+            image("quay.io/operator/agent:1", Origin::Outside, Content::NotLocked, &["d"]),
+            image("docker.io/library/nginx:1", Origin::Unknown, Content::Unknown, &["e"]),
+        ],
+    }
 }

@@ -10,23 +10,31 @@ use std::{
     time::Duration,
 };
 
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Login, Password, RegistrySettings, network, registries::LicenseFrom, usage};
+use super::{
+    Login, Password, RegistrySettings, network,
+    registries::LicenseFrom,
+    setting::{Origin, Setting},
+    usage,
+};
 use crate::{
     cli::variable,
     endpoint::{
         self,
         registry::{
             Connector, Registries,
-            auth::{Credential, CredentialError, Credentials, Environment, License, read_authfile},
+            auth::{
+                self, Credential, CredentialError, Credentials, Environment, Found, License, Provenance,
+                Scheme, read_authfile,
+            },
             state_folder,
         },
         set_retries,
     },
     error::{Failure, Kind},
     event::{EventSink, warn},
-    oci::{Repository, reference::hide_login},
+    oci::{Repository, mapping::Root, reference::hide_login},
     problem::Side,
 };
 
@@ -143,6 +151,31 @@ impl Access {
         self.helper_timeout
     }
 
+    /// The login with which `sync` would push to this registry, and where it comes from. Sends no credential anywhere.
+    pub(crate) async fn login_for(
+        &self,
+        root: &Root,
+        login: Option<&Login>,
+    ) -> Result<Option<Found>, Failure> {
+        if let Some(login) = login.filter(|login| login.registry == root.registry()) {
+            let provenance = Provenance::Explicit("--to-username".to_owned());
+            return Ok(Some(Found { credential: credential(login)?, provenance }));
+        }
+        // Keys of files may name a scheme. A registry on loopback that does not run has none yet.
+        let origin = match self.connector.origin(Side::Destination, root.registry()).await {
+            Ok(origin) => origin,
+            Err(_) => auth::Origin::of_registry(root.registry(), Scheme::Https)
+                .map_err(|error| usage(format!("--to {root}: {error}")))?,
+        };
+        let found = self.credentials()?.for_repository(&origin, &root.any_repository()).await;
+        found.map_err(|error| Failure::from_error(error.kind(), &error).with_hint(error.hint()))
+    }
+
+    /// The license, if there is one.
+    pub(crate) fn license(&self) -> Option<&License> {
+        self.license.as_ref()
+    }
+
     fn credentials(&self) -> Result<Credentials, Failure> {
         let mut credentials = Credentials::new(&Environment::of_process());
         if let Some(limit) = self.helper_timeout {
@@ -158,6 +191,13 @@ impl Access {
 
 fn license(settings: &RegistrySettings) -> Result<Option<License>, Failure> {
     let Some(from) = &settings.license else { return Ok(None) };
+    let license = license_from(from)?;
+    let Some(scope) = &settings.license_for else { return Ok(Some(license)) };
+    let bound = license.bound_to(scope);
+    bound.map(Some).map_err(|error| usage(format!("--license-for {}: {error}", hide_login(scope))))
+}
+
+fn license_from(from: &LicenseFrom) -> Result<License, Failure> {
     let license = match from {
         LicenseFrom::Stdin => {
             License::from_content(&read_secret_from_stdin("--license -")?, "from standard input")
@@ -171,27 +211,43 @@ fn license(settings: &RegistrySettings) -> Result<Option<License>, Failure> {
             License::from_content(&String::from_utf8_lossy(&bytes), &format!("in {path}"))
         }
     };
-    let license = license
-        .map_err(|error: CredentialError| Failure::from_error(Kind::Usage, &error).with_hint(error.hint()))?;
-    let Some(scope) = &settings.license_for else { return Ok(Some(license)) };
-    let bound = license.bound_to(scope);
-    bound.map(Some).map_err(|error| usage(format!("--license-for {}: {error}", hide_login(scope))))
+    license.map_err(|error: CredentialError| Failure::from_error(Kind::Usage, &error).with_hint(error.hint()))
 }
 
-/// The user name and password for `--to`.
-fn credential(login: &Login) -> Result<Credential, Failure> {
+/// The license key in this file, or in standard input for `-`, as the vendor's registry takes it.
+pub(super) fn read_license(typed: &str) -> Result<SecretString, Failure> {
+    let from = match typed {
+        "-" => LicenseFrom::Stdin,
+        path => LicenseFrom::File(Setting::new(path.to_owned(), Origin::Flag)),
+    };
+    Ok(license_from(&from)?.password().clone())
+}
+
+/// The password of a login for `--to`.
+pub(crate) fn read_password(login: &Login) -> Result<SecretString, Failure> {
     let password = match &login.password {
         Password::Stdin => read_secret_from_stdin("--to-password-stdin")?,
+        Password::File(path) => {
+            let bytes = read_file(path, "--to-password-file")?;
+            String::from_utf8(bytes).map_err(|_| usage("--to-password-file: it is not UTF-8 text"))?
+        }
         Password::Variable(password) => password.expose_secret().to_owned(),
     };
     let password = password.trim_end_matches(['\r', '\n']);
     if password.is_empty() {
         return Err(usage("the password for --to is empty").with_hint(match &login.password {
             Password::Stdin => "write the password to standard input".to_owned(),
+            Password::File(path) => format!("write the password to {}", path.display()),
             Password::Variable(_) => format!("set {} to the password", variable::TO_PASSWORD),
         }));
     }
-    Ok(Credential::basic(&login.username, password))
+    Ok(password.to_owned().into())
+}
+
+/// The user name and password for `--to`.
+fn credential(login: &Login) -> Result<Credential, Failure> {
+    let password = read_password(login)?;
+    Ok(Credential::basic(&login.username, password.expose_secret()))
 }
 
 fn read_secret_from_stdin(flag: &str) -> Result<String, Failure> {

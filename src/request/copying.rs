@@ -43,10 +43,12 @@ impl Sync {
             ..Stdin::default()
         })?;
         let strict = args.selection.strict;
+        let destination = Destination::new(args.destination)?;
         Ok(Self {
-            images: ImagesFrom::new(args.selection, args.locked, args.with_chart)?,
+            images: ImagesFrom::new(args.selection, args.locked, args.with_chart)?
+                .except_below(&destination.root),
             lock: Some(args.lock),
-            destination: Destination::new(args.destination)?,
+            destination,
             registries: RegistrySettings::new(args.registries)?,
             platforms: args.platforms.into(),
             foreign_layers: args.foreign_layers,
@@ -139,9 +141,10 @@ impl Verify {
                 let to = to.ok_or_else(|| {
                     usage("--against source needs the mirror").with_hint("pass --to REGISTRY/PATH")
                 })?;
+                let root = root(&to.value)?;
                 CompareWith::Source {
-                    selection: Box::new(selection(args.selection, false)),
-                    root: root(&to.value)?,
+                    selection: Box::new(selection(args.selection, false).except_below(&root)),
+                    root,
                     naming: args.naming.into(),
                     foreign_layers: args.foreign_layers,
                     lock: lock.unwrap_or_else(|| DEFAULT_LOCK.into()),
@@ -191,7 +194,7 @@ impl Verify {
             return None;
         };
         Some(Sync {
-            images: ImagesFrom::Selection((**selection).clone()),
+            images: ImagesFrom::Selection(selection.clone()),
             lock: None,
             destination: Destination { root: root.clone(), naming: naming.clone(), login: login.clone() },
             registries: registries.clone(),
@@ -227,7 +230,7 @@ impl Verify {
             let references = SelectedFrom::References(sources.map(ToString::to_string).collect());
             let naming =
                 NamingRule { naming: Some(placement.naming), source_prefix: placement.source_prefix.clone() };
-            (ImagesFrom::Selection(Selection::all_of(references)), naming)
+            (ImagesFrom::Selection(Box::new(Selection::all_of(references))), naming)
         };
         Some(Sync {
             images,

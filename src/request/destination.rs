@@ -1,6 +1,6 @@
 //! Where images go, how they are named there, which platforms they must have, and how they are copied.
 
-use std::{collections::BTreeSet, env};
+use std::{collections::BTreeSet, env, path::PathBuf};
 
 use secrecy::SecretString;
 
@@ -118,6 +118,8 @@ pub(super) fn optional_login(args: LoginArgs, to: Option<String>) -> Result<Opti
 pub(crate) enum Password {
     /// Standard input.
     Stdin,
+    /// A file.
+    File(PathBuf),
     /// The environment.
     Variable(SecretString),
 }

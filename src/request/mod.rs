@@ -4,11 +4,11 @@
 //! variable must not count as a flag, or where the origin of a setting matters. Only this module reads settings from
 //! the environment, and only this module uses the types of [`crate::cli`].
 //!
-//! - [`Request`]: the jobs, with a type for each in `copying`, [`bundle`] and below;
+//! - [`Request`]: the jobs, with a type for each in `copying`, [`bundle`], [`nodes`] and below;
 //! - [`selection`], [`destination`], [`registries`]: the parts that jobs share;
 //! - [`ineffective`] refuses flags that would have no effect;
 //! - [`access`] prepares access to registries, with [`network`] for certificates and proxies;
-//! - [`repair_command`] writes a [`Sync`] as a command line.
+//! - [`repair_command`] writes a [`Sync`] as a command line; [`next_steps`](self::next_steps()) those that install the chart.
 
 mod access;
 mod bundle;
@@ -17,27 +17,33 @@ mod destination;
 mod ineffective;
 mod login;
 mod network;
+mod next_steps;
+mod nodes;
 mod origins;
 mod registries;
 mod repair_command;
 mod selection;
 mod setting;
+mod values;
 mod volume;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub(crate) use self::{
-    access::Access,
+    access::{Access, read_password},
     bundle::{BundleInspect, BundleVerify, Export, ExportTo, Import, ImportFrom},
     copying::{CompareWith, LockedImages, Sync, Verify, united},
     destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms},
     ineffective::refuse_ineffective,
     login::{RemoveLogin, StoreLogin},
+    next_steps::{Installation, chart_of, next_steps},
+    nodes::{NodeConnection, PullFrom, PullSecret, Redirect, Running},
     origins::{Origins, variable_at_fault},
     registries::{LicenseFrom, RegistrySettings},
     repair_command::repair,
     selection::{ImagesFrom, LockedChart},
     setting::{Origin, Setting},
+    values::{Persistence, PullLogin, Values},
     volume::VolumeSize,
 };
 use crate::{
@@ -53,12 +59,16 @@ pub(crate) enum Request {
     Images(Images),
     Sync(Box<Sync>),
     Verify(Box<Verify>),
+    Values(Box<Values>),
     Inspect(Inspect),
     Export(Box<Export>),
     Import(Box<Import>),
     BundleVerify(BundleVerify),
     BundleInspect(BundleInspect),
     Doctor(Box<Doctor>),
+    PullSecret(Box<PullSecret>),
+    Redirect(Redirect),
+    Running(Box<Running>),
     Serve(Box<Serve>),
     Login(Box<StoreLogin>),
     Logout(RemoveLogin),
@@ -71,6 +81,7 @@ impl Request {
             Command::Images(args) => Self::Images(Images::new(*args)?),
             Command::Sync(args) => Self::Sync(Box::new(Sync::new(*args)?)),
             Command::Verify(args) => Self::Verify(Box::new(Verify::new(*args)?)),
+            Command::Values(args) => Self::Values(Box::new(Values::new(*args)?)),
             Command::Inspect(args) => Self::Inspect(Inspect::new(args)?),
             Command::Bundle(Bundle::Export(args)) | Command::Export(args) => {
                 Self::Export(Box::new(Export::new(*args)?))
@@ -81,6 +92,9 @@ impl Request {
             Command::Bundle(Bundle::Verify(args)) => Self::BundleVerify(BundleVerify::new(*args)?),
             Command::Bundle(Bundle::Inspect(args)) => Self::BundleInspect(BundleInspect::new(*args)?),
             Command::Doctor(args) => Self::Doctor(Box::new(Doctor::new(*args, origins.clone())?)),
+            Command::PullSecret(args) => Self::PullSecret(Box::new(PullSecret::new(*args)?)),
+            Command::Redirect(args) => Self::Redirect(Redirect::new(args)?),
+            Command::Running(args) => Self::Running(Box::new(Running::new(*args)?)),
             Command::Serve(args) => Self::Serve(Box::new(Serve::new(args)?)),
             Command::Login(args) => Self::Login(Box::new(StoreLogin::new(args)?)),
             Command::Logout(args) => Self::Logout(RemoveLogin::new(args)?),
@@ -96,6 +110,7 @@ fn usage(message: impl Into<String>) -> Failure {
 #[derive(Default)]
 struct Stdin<'a> {
     bundle: bool,
+    pods: bool,
     selection: Option<&'a SelectionArgs>,
     registries: Option<&'a RegistryArgs>,
     login: Option<&'a LoginArgs>,
@@ -106,10 +121,12 @@ fn check_stdin(stdin: &Stdin<'_>) -> Result<(), Failure> {
     let is_stdin = |value: &Option<String>| value.as_deref() == Some("-");
     let mut readers = Vec::new();
     readers.extend(stdin.bundle.then_some("the bundle"));
+    readers.extend(stdin.pods.then_some("the pods"));
     if let Some(selection) = stdin.selection {
         readers.extend(is_stdin(&selection.rendered).then_some("--rendered -"));
         readers.extend(is_stdin(&selection.images).then_some("--images -"));
         readers.extend(selection.add_images.iter().filter(|file| *file == "-").map(|_| "--add-images -"));
+        readers.extend(selection.add_running.iter().filter(|file| *file == "-").map(|_| "--add-running -"));
     }
     readers.extend(stdin.registries.filter(|args| is_stdin(&args.license)).map(|_| "--license -"));
     readers.extend(stdin.login.filter(|login| login.to_password_stdin).map(|_| "--to-password-stdin"));
@@ -196,16 +213,17 @@ pub(crate) struct Doctor {
 impl Doctor {
     fn new(args: cli::Doctor, origins: Origins) -> Result<Self, Failure> {
         check_stdin(&Stdin {
-            bundle: false,
             selection: Some(&args.selection),
             registries: Some(&args.registries),
             login: Some(&args.destination.login),
+            ..Stdin::default()
         })?;
+        let destination = Destination::new(args.destination)?;
         Ok(Self {
             origins,
             strict: args.selection.strict,
-            selection: selection::selection(args.selection, false),
-            destination: Destination::new(args.destination)?,
+            selection: selection::selection(args.selection, false).except_below(&destination.root),
+            destination,
             registries: RegistrySettings::new(args.registries)?,
             lock: args.lock,
             timeout: Duration::from_secs(args.timeout.into()),

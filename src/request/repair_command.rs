@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Stands for a value that the user must fill in.
-const HIDDEN: &str = "***";
+pub(super) const HIDDEN: &str = "***";
 
 /// The command line of this `sync`.
 pub(crate) fn repair(sync: &Sync) -> Repair {
@@ -50,17 +50,22 @@ pub(crate) fn repair(sync: &Sync) -> Repair {
 }
 
 /// The words of a command line.
-struct Words(Vec<String>);
+pub(super) struct Words(Vec<String>);
 
 impl Words {
+    /// These words.
+    pub(super) fn of(words: &[&str]) -> Self {
+        Self(words.iter().map(|word| (*word).to_owned()).collect())
+    }
+
     /// Adds each value after the flag.
-    fn flag<T: ToString>(&mut self, name: &str, values: impl IntoIterator<Item = T>) {
+    pub(super) fn flag<T: ToString>(&mut self, name: &str, values: impl IntoIterator<Item = T>) {
         for value in values {
             self.0.extend([name.to_owned(), value.to_string()]);
         }
     }
 
-    fn switch(&mut self, name: &str, on: bool) {
+    pub(super) fn switch(&mut self, name: &str, on: bool) {
         self.0.extend(on.then(|| name.to_owned()));
     }
 
@@ -142,7 +147,7 @@ impl Words {
 
     fn selection(&mut self, selection: &Selection) {
         let Selection { from, image_prefixes, mentions, add, add_lists, include, exclude, .. } = selection;
-        let Selection { annotated, test_hooks, with_chart, .. } = selection;
+        let Selection { annotated, test_hooks, with_chart, add_running, .. } = selection;
         self.switch("--with-chart", *with_chart);
         let input = |input: &Input| match input {
             Input::Stdin => "-".to_owned(),
@@ -163,6 +168,7 @@ impl Words {
         self.flag("--image-prefix", image_prefixes);
         self.flag("--add", add);
         self.flag("--add-images", add_lists.iter().map(input));
+        self.flag("--add-running", add_running.iter().map(input));
         self.switch("--annotated", *annotated);
         self.switch("--no-test-hooks", !*test_hooks);
         self.flag("--include", include);
@@ -173,15 +179,15 @@ impl Words {
     }
 
     /// Helm's settings. The caller adds the chart and its version.
-    fn helm(&mut self, options: &ChartOptions) {
+    pub(super) fn helm(&mut self, options: &ChartOptions) {
         let ChartOptions {
             chart: _,
             version: _,
             repository,
-            values,
-            set,
-            set_string,
-            set_file,
+            values: _,
+            set: _,
+            set_string: _,
+            set_file: _,
             namespace,
             kube_version,
             api_versions,
@@ -192,10 +198,7 @@ impl Words {
         } = options;
         let repository = (repository != DEFAULT_REPOSITORY).then(|| without_password(repository));
         self.flag("--repo", repository);
-        self.flag("--values", values.iter().map(|text| without_password(text)));
-        self.flag("--set", set.iter().map(secret_without_value));
-        self.flag("--set-string", set_string.iter().map(secret_without_value));
-        self.flag("--set-file", set_file);
+        self.values(options);
         self.flag("--namespace", namespace);
         self.flag("--kube-version", kube_version);
         self.flag("--api-versions", api_versions);
@@ -205,12 +208,26 @@ impl Words {
         self.flag("--helm", helm.iter().map(|path| path.display()));
     }
 
+    /// The chart's values, which have the same flags here and in helm.
+    pub(super) fn values(&mut self, options: &ChartOptions) {
+        let ChartOptions { values, set, set_string, set_file, .. } = options;
+        self.flag("--values", values.iter().map(|text| without_password(text)));
+        self.flag("--set", set.iter().map(secret_without_value));
+        self.flag("--set-string", set_string.iter().map(secret_without_value));
+        self.flag("--set-file", set_file);
+    }
+
     /// The command, quoted for a shell.
-    fn repair(&self) -> Repair {
+    pub(super) fn quoted(&self) -> String {
         // A lock or a chart may contain control characters, which must not reach the terminal.
         let words = self.0.iter().map(|word| escape(word).replace('\n', "\\n"));
         let quoted = words.map(|word| shlex::try_quote(&word).map_or(HIDDEN.to_owned(), Into::into));
-        let command = quoted.collect::<Vec<_>>().join(" ");
+        quoted.collect::<Vec<_>>().join(" ")
+    }
+
+    /// The command, and what to change in it.
+    fn repair(&self) -> Repair {
+        let command = self.quoted();
         let note = command.contains(HIDDEN).then(|| {
             format!("(replace each {HIDDEN} with your own value; it is not shown because it may be secret)")
         });
@@ -232,7 +249,7 @@ fn without_value(text: &str) -> String {
 }
 
 /// A URL with its password hidden; any other text unchanged.
-fn without_password(text: &str) -> String {
+pub(super) fn without_password(text: &str) -> String {
     let password = Url::parse(text).ok().and_then(|url| url.password().map(str::to_owned));
     password.map_or_else(|| text.to_owned(), |password| text.replacen(&format!(":{password}@"), ":***@", 1))
 }

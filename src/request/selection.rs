@@ -10,14 +10,14 @@ use crate::{
     cli::{SelectionArgs, variable},
     enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, SelectedFrom, Selection},
     error::Failure,
-    oci::ChartIdentity,
+    oci::{ChartIdentity, mapping::Root},
 };
 
 /// Where `sync` takes its images from.
 #[derive(Debug, Clone)]
 pub(crate) enum ImagesFrom {
     /// A chart, manifests, a list or the command line.
-    Selection(Selection),
+    Selection(Box<Selection>),
     /// The lock, at the digests that it records.
     Lock {
         /// With `--with-chart`: where to find the chart that the lock's run packaged.
@@ -51,7 +51,7 @@ impl ImagesFrom {
     /// With `--locked`, the lock names the images; the chart flags only locate the chart for `--with-chart`.
     pub(super) fn new(args: SelectionArgs, locked: bool, with_chart: bool) -> Result<Self, Failure> {
         if !locked {
-            return Ok(Self::Selection(selection(args, with_chart)));
+            return Ok(Self::Selection(Box::new(selection(args, with_chart))));
         }
         let name = chart_name(&args);
         if with_chart {
@@ -67,6 +67,16 @@ impl ImagesFrom {
     }
 }
 
+impl ImagesFrom {
+    /// See [`Selection::except_below`].
+    pub(super) fn except_below(self, mirror: &Root) -> Self {
+        match self {
+            Self::Selection(selection) => Self::Selection(Box::new(selection.except_below(mirror))),
+            locked @ Self::Lock { .. } => locked,
+        }
+    }
+}
+
 /// The request to [`crate::enumerate`].
 pub(super) fn selection(args: SelectionArgs, with_chart: bool) -> Selection {
     let image_prefixes = args.image_prefix.clone();
@@ -77,6 +87,7 @@ pub(super) fn selection(args: SelectionArgs, with_chart: bool) -> Selection {
         mentions: args.mentions,
         add: args.add.clone(),
         add_lists: args.add_images.iter().map(|file| Input::from(file.as_str())).collect(),
+        add_running: args.add_running.iter().map(|file| Input::from(file.as_str())).collect(),
         annotated: args.annotated,
         test_hooks: !args.no_test_hooks,
         include,

@@ -169,12 +169,21 @@ async fn ended(request: &Request, reporter: &Arc<Reporter>) -> Result<End, (u8, 
     }
 }
 
+/// Text for other programs, with a line break at its end. It is printed as it is: escaping could change its meaning.
+fn printed(mut text: String) -> End {
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    End::Raw(text.into())
+}
+
 async fn dispatch(request: &Request, reporter: &Arc<Reporter>) -> Result<End, Failure> {
     let events: Arc<dyn EventSink> = Arc::<Reporter>::clone(reporter);
     Ok(match request {
         Request::Images(request) => Box::pin(jobs::images::run(request, events)).await?.into(),
         Request::Sync(request) => Box::pin(jobs::sync::run(request, events)).await?.into(),
         Request::Verify(request) => Box::pin(jobs::verify::run(request, events)).await?.into(),
+        Request::Values(request) => Box::pin(jobs::values::run(request, &*events)).await?.into(),
         Request::Inspect(request) => match jobs::inspect::run(request, events).await? {
             Found::Images(inspection) => inspection.into(),
             Found::Raw(bytes) => End::Raw(bytes),
@@ -187,6 +196,9 @@ async fn dispatch(request: &Request, reporter: &Arc<Reporter>) -> Result<End, Fa
             let found = Box::pin(jobs::doctor::job::run(request, events)).await?;
             DoctorDocument::new(found.destination, found.findings, &found.names).into()
         }
+        Request::PullSecret(request) => printed(Box::pin(jobs::pull_secret::run(request, events)).await?),
+        Request::Redirect(request) => printed(jobs::redirect::run(request, &*events)?),
+        Request::Running(request) => Box::pin(jobs::running::run(request, events)).await?.into(),
         Request::Serve(request) => {
             let control = signals::control()?;
             End::Stopped(jobs::serve::run(request, events, control).await?)
@@ -230,6 +242,7 @@ fn describe(command: &cli::Command, verbosity: Verbosity) -> (Command, Presentat
         }
         cli::Command::Sync(args) => (Command::Sync, args.output),
         cli::Command::Verify(args) => (Command::Verify, args.output),
+        cli::Command::Values(args) => (Command::Values, args.output),
         cli::Command::Inspect(args) => (Command::Inspect, args.output),
         cli::Command::Bundle(Bundle::Export(args)) | cli::Command::Export(args) => {
             (Command::BundleExport, args.format)
@@ -240,6 +253,9 @@ fn describe(command: &cli::Command, verbosity: Verbosity) -> (Command, Presentat
         cli::Command::Bundle(Bundle::Verify(args)) => (Command::BundleVerify, args.output),
         cli::Command::Bundle(Bundle::Inspect(args)) => (Command::BundleInspect, args.output),
         cli::Command::Doctor(args) => (Command::Doctor, args.output),
+        cli::Command::PullSecret(_) => (Command::PullSecret, Format::Table),
+        cli::Command::Redirect(_) => (Command::Redirect, Format::Table),
+        cli::Command::Running(args) => (Command::Running, args.output),
         cli::Command::Serve(_) => (Command::Serve, Format::Table),
         cli::Command::Login(_) => (Command::Login, Format::Table),
         cli::Command::Logout(_) => (Command::Logout, Format::Table),

@@ -6,13 +6,17 @@ use crate::support::process::Mirror;
 
 #[tokio::test]
 async fn help() {
-    const COMMANDS: [&str; 16] = [
+    const COMMANDS: [&str; 20] = [
         "",
         "images",
         "sync",
         "verify",
+        "values",
         "inspect",
         "doctor",
+        "pull-secret",
+        "redirect",
+        "running",
         "serve",
         "bundle",
         "bundle export",

@@ -11,6 +11,8 @@
 //!   reading their grammar;
 //! - [`package`] makes the chart itself into something that can be copied;
 //! - [`naming_values`] finds the values that name an image;
+//! - [`session`] renders one chart several times with other values: [`unpacked`] copies it, and [`template_keys`] finds the
+//!   values that its templates read;
 //! - [`helm`] runs the program, and keeps what [`secrets`] finds out of its messages.
 
 mod arguments;
@@ -20,13 +22,17 @@ mod naming_values;
 mod package;
 mod published;
 mod secrets;
+mod session;
 mod strvals;
+mod template_keys;
+mod unpacked;
 mod values;
 mod versions;
 
 pub(crate) use naming_values::{ValueKey, values_naming};
 pub(crate) use package::ChartPackage;
 pub(crate) use published::fetch as fetch_published;
+pub(crate) use session::{ChartSession, Precedence};
 pub(super) use strvals::SetError;
 
 use std::path::{Path, PathBuf};

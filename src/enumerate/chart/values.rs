@@ -40,12 +40,25 @@ pub(super) struct Prepared {
 
 /// Prepares flags and standard input for `helm template`.
 pub(super) async fn prepare(helm: &Helm, options: &ChartOptions) -> Result<Prepared, EnumerateError> {
+    prepare_under(helm, options, None).await
+}
+
+/// The same with `last` over everything but `--set-file`.
+pub(super) async fn prepare_under(
+    helm: &Helm,
+    options: &ChartOptions,
+    last: Option<&Map<String, Value>>,
+) -> Result<Prepared, EnumerateError> {
     let files = files(helm, &options.values).await?;
     let mut flags: Vec<String> = files.iter().map(|file| values_flag(file)).collect();
     let mut standard_input = None;
-    if !(options.set.is_empty() && options.set_string.is_empty()) {
-        let base = if files.is_empty() { Map::new() } else { read_files(helm, &flags).await? };
-        let changed = changed(options, &base)?;
+    if last.is_some() || !(options.set.is_empty() && options.set_string.is_empty()) {
+        let is_set = !(options.set.is_empty() && options.set_string.is_empty());
+        let base = if files.is_empty() || !is_set { Map::new() } else { read_files(helm, &flags).await? };
+        let mut changed = changed(options, &base)?;
+        if let Some(last) = last {
+            merge(&mut changed, last);
+        }
         standard_input =
             Some(serde_json::to_vec(&changed).map_err(|error| EnumerateError::Workspace(error.into()))?);
         flags.push("--values=-".to_owned());
@@ -57,9 +70,39 @@ pub(super) async fn prepare(helm: &Helm, options: &ChartOptions) -> Result<Prepa
     Ok(Prepared { flags, standard_input })
 }
 
+/// Everything that the user's files and assignments set, without the contents of `--set-file`.
+pub(super) async fn given(helm: &Helm, options: &ChartOptions) -> Result<Map<String, Value>, EnumerateError> {
+    let files = files(helm, &options.values).await?;
+    let flags: Vec<String> = files.iter().map(|file| values_flag(file)).collect();
+    let mut base = if files.is_empty() { Map::new() } else { read_files(helm, &flags).await? };
+    let changed = changed(options, &base)?;
+    base.extend(changed);
+    Ok(base)
+}
+
+/// What the assignments alone set.
+pub(super) fn assigned(options: &ChartOptions) -> Result<Map<String, Value>, EnumerateError> {
+    let mut values = changed(options, &Map::new())?;
+    for (index, text) in options.set_file.iter().enumerate() {
+        let refused = |reason| EnumerateError::Set { flag: "--set-file", number: index + 1, reason };
+        strvals::assign(text, Typing::Text, &mut values).map_err(refused)?;
+    }
+    Ok(values)
+}
+
+/// Merges maps as Helm merges values files: everything else is replaced.
+fn merge(under: &mut Map<String, Value>, over: &Map<String, Value>) {
+    for (key, value) in over {
+        match (under.get_mut(key), value) {
+            (Some(Value::Object(under)), Value::Object(over)) => merge(under, over),
+            _ => drop(under.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
 /// The values files as absolute paths. Standard input, which is needed for the assignments, moves to a
 /// private file. Like Helm, splits at commas, unless there is a file of the whole name.
-async fn files(helm: &Helm, given: &[String]) -> Result<Vec<String>, EnumerateError> {
+pub(super) async fn files(helm: &Helm, given: &[String]) -> Result<Vec<String>, EnumerateError> {
     let mut files = Vec::new();
     for text in given {
         let whole = Path::new(text).exists();
@@ -131,7 +174,7 @@ fn changed(options: &ChartOptions, base: &Map<String, Value>) -> Result<Map<Stri
     Ok(values.into_iter().filter(|(key, value)| base.get(key) != Some(value)).collect())
 }
 
-fn private_file(helm: &Helm, name: &str, content: &[u8]) -> Result<PathBuf, EnumerateError> {
+pub(super) fn private_file(helm: &Helm, name: &str, content: &[u8]) -> Result<PathBuf, EnumerateError> {
     let path = helm.private_folder("values")?.join(name);
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);

@@ -31,7 +31,7 @@ use crate::{
     event::{Event, EventSink, warn},
     outcome::{Command, Mirrored, RunOutcome},
     pipeline,
-    request::{Access, Import, ImportFrom},
+    request::{Access, Import, ImportFrom, Installation, next_steps},
 };
 
 pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
@@ -50,6 +50,7 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
     let earlier = earlier_destinations(lock, &destination.root);
     let left_out = plan.left_out.iter();
     images.extend(left_out.map(|(mapping, is_skipped)| parts::left_out(mapping, *is_skipped, &*job.events)));
+    let packaged = plan.placement.chart.clone();
     let copied = Copied {
         command: Command::BundleImport,
         started,
@@ -65,7 +66,19 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         dry_run: copy.dry_run,
         images,
     };
-    Ok(copied.finish(record))
+    let mut outcome = copied.finish(record);
+    outcome.next_steps = next_steps(
+        &outcome,
+        &Installation {
+            root: &destination.root,
+            login: destination.login.as_ref(),
+            registries,
+            lock: Some(lock),
+            packaged: packaged.as_ref(),
+            options: None,
+        },
+    );
+    Ok(outcome)
 }
 
 /// One import.

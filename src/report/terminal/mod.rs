@@ -8,6 +8,8 @@ mod fitted;
 mod images;
 mod inspection;
 mod run;
+mod running;
+mod values;
 
 pub(super) use self::run::word;
 
@@ -35,6 +37,8 @@ pub(super) fn render(document: &Document, presentation: Presentation) -> Result<
         Document::Inspection(document) if document.found.images.is_empty() => None,
         Document::Inspection(document) => Some(inspection::images_text(&document.found.images, width)),
         Document::Bundle(document) => Some(inspection::bundle_text(&document.contents, width)),
+        Document::Values(document) => values::text(document),
+        Document::Running(document) => Some(running::text(&document.images, width)),
         Document::Doctor(document) => Some(doctor::text(document, Palette::of_stdout())),
     })
 }

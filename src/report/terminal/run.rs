@@ -48,6 +48,11 @@ fn text_with(
     if let (Some(id), None) = (&outcome.bundle, &outcome.written) {
         lines.push(format!("bundle {id}"));
     }
+    if !outcome.next_steps.is_empty() {
+        lines.push(String::new());
+        lines.push("next steps:".to_owned());
+        lines.extend(outcome.next_steps.iter().map(|step| format!("  {}", one_line(step))));
+    }
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 

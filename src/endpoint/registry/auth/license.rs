@@ -11,7 +11,11 @@ use super::{
     credential::{Credential, CredentialError},
     origin::{Origin, Scheme},
 };
-use crate::oci::{Repository, mapping::Root, reference::ReferenceError};
+use crate::oci::{
+    Repository,
+    mapping::{Root, VENDOR_PREFIX},
+    reference::ReferenceError,
+};
 
 /// Where the license is valid by default.
 pub(super) const VENDOR_SCOPE: &str = "us-east4-docker.pkg.dev/thoras-registry";
@@ -92,6 +96,22 @@ impl License {
     pub(crate) fn scope(&self) -> String {
         let path = self.scope.path.iter().map(|path| format!("/{path}"));
         std::iter::once(self.scope.registry.clone()).chain(path).collect()
+    }
+
+    /// The key as the registry takes it.
+    #[must_use]
+    pub(crate) fn password(&self) -> &SecretString {
+        &self.password
+    }
+
+    /// Where the license is valid, as the key of a pull secret.
+    #[must_use]
+    pub(crate) fn pull_secret_key(&self) -> String {
+        match &self.scope {
+            Scope { named: false, .. } => VENDOR_PREFIX.to_owned(),
+            Scope { registry, path: Some(path), .. } => format!("{registry}/{path}"),
+            Scope { registry, path: None, .. } => registry.clone(),
+        }
     }
 
     /// The license as a user name and a password.

@@ -37,6 +37,7 @@ mod tests;
 
 pub(crate) use self::{
     authenticator::{Access, Authenticator, Scope},
+    credential::Found,
     origin::Reach,
 };
 pub use self::{

@@ -1,0 +1,130 @@
+//! The arguments of `values`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum, builder::BoolishValueParser};
+
+use super::{LoginArgs, NamingArgs, SelectionArgs, choice};
+use crate::output::Format;
+
+const FORMATS: &[(Format, &str)] =
+    &[(Format::Yaml, "A values file with comments"), (Format::Json, "One JSON document")];
+
+/// `thoras-mirror values`
+#[derive(Debug, Args)]
+pub(crate) struct Values {
+    /// The mirror that the chart will pull from
+    ///
+    /// Without it, the values are for an install straight from the vendor.
+    ///
+    /// [env: THORAS_MIRROR_TO]
+    // `request` reads the variables of this flag and of `lock`.
+    #[arg(long, value_name = "REGISTRY/PATH", verbatim_doc_comment)]
+    pub to: Option<String>,
+
+    /// Pin the images to the digests in the lock, where the chart's values permit it
+    #[arg(long, env = "THORAS_MIRROR_PIN", value_parser = BoolishValueParser::new())]
+    pub pin: bool,
+
+    /// The lock that sync wrote: its names are used, and images that it does not confirm are reported
+    ///
+    /// [env: THORAS_MIRROR_LOCK] [default: thoras-mirror.lock, if it exists]
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    pub lock: Option<PathBuf>,
+
+    /// Write the values to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+
+    /// Overwrite the file of --write
+    #[arg(long, requires = "write")]
+    pub force: bool,
+
+    /// Output format
+    // Not from THORAS_MIRROR_OUTPUT: `table`, which suits the other commands, is none of the choices.
+    #[arg(long, short, value_parser = choice(FORMATS), default_value_t = Format::Yaml)]
+    pub output: Format,
+
+    /// Which chart.
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+
+    /// How images are named at the destination.
+    #[command(flatten)]
+    pub naming: NamingArgs,
+
+    /// How the cluster logs in at the mirror.
+    #[command(flatten)]
+    pub pull: PullArgs,
+
+    /// The size of the installation.
+    #[command(flatten)]
+    pub size: SizeArgs,
+}
+
+/// How the cluster logs in.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How the cluster logs in (Thoras chart)")]
+pub(crate) struct PullArgs {
+    /// The pull secret that exists in the cluster
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["to_username", "license"])]
+    pub pull_secret: Option<String>,
+
+    /// Name the pull secret in the pods too, not only in the service accounts
+    #[arg(long, requires = "pull_secret")]
+    pub pull_secret_in_pods: bool,
+
+    /// Without --to: the file with your license key, for the pull secret that the chart creates; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "to_username")]
+    pub license: Option<String>,
+
+    /// The chart creates the pull secret from this login; needs --write.
+    #[command(flatten)]
+    pub login: LoginArgs,
+}
+
+/// `--storage`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Storage {
+    /// Grows by itself (EFS, Filestore, Azure Files, CephFS): needs no size
+    Growable,
+    /// Has a fixed size (EBS, persistent disks): needs --workloads or --storage-size
+    Fixed,
+}
+
+/// The size of the installation.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Size and storage (Thoras chart)")]
+pub(crate) struct SizeArgs {
+    /// How many workloads Thoras will manage: decides the storage's size and the number of forecast workers
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub workloads: Option<u32>,
+
+    /// Set the number of forecast workers even if the chart scales them by itself
+    #[arg(long, requires = "workloads")]
+    pub fixed_workers: bool,
+
+    /// The kind of storage
+    #[arg(long, value_name = "KIND")]
+    pub storage: Option<Storage>,
+
+    /// The storage's size, such as 100Gi
+    #[arg(long, value_name = "SIZE")]
+    pub storage_size: Option<String>,
+
+    /// The storage class
+    #[arg(long, value_name = "NAME")]
+    pub storage_class: Option<String>,
+
+    /// An existing volume
+    #[arg(long, value_name = "NAME")]
+    pub volume_name: Option<String>,
+
+    /// The volume's access mode, such as ReadWriteOnce
+    #[arg(long, value_name = "MODE")]
+    pub access_mode: Option<String>,
+
+    /// An EFS file system for which the chart creates the storage class; needs --storage-class
+    #[arg(long, value_name = "ID", requires = "storage_class")]
+    pub efs_file_system: Option<String>,
+}

@@ -1,0 +1,157 @@
+//! The values that templates read: `.Values.a.b` in the text of a template is the key `a.b`.
+//!
+//! Charts read keys that their `values.yaml` does not mention (`default .Values.version .Values.worker.imageTag`). A
+//! subchart's keys are below its alias or name; `global` is the same for all charts.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use serde_json::Value;
+
+use super::unpacked;
+
+/// Subcharts nest at most this deep.
+const DEEPEST_CHART: usize = 5;
+
+/// The keys that a chart's templates and those of its subcharts read. `chart` is its unpacked folder.
+pub(super) fn of_chart(chart: &Path) -> Vec<Vec<String>> {
+    let mut keys = BTreeSet::new();
+    collect(chart, &[Vec::new()], 0, &mut keys);
+    keys.into_iter().collect()
+}
+
+/// The lines of the chart's own templates that read this key.
+pub(super) fn lines_reading(chart: &Path, key: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    collect_lines(&chart.join("templates"), 0, &mut |line| {
+        if in_text(line).iter().any(|found| found.join(".") == key) {
+            lines.push(line.to_owned());
+        }
+    });
+    lines
+}
+
+fn collect_lines(folder: &Path, depth: usize, take: &mut dyn FnMut(&str)) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() && depth < DEEPEST_CHART {
+            collect_lines(&path, depth + 1, take);
+        } else if let Ok(text) = fs::read_to_string(&path) {
+            text.lines().for_each(&mut *take);
+        }
+    }
+}
+
+/// `prefixes` are the keys below which the chart's values are: several if it is used under several aliases.
+fn collect(chart: &Path, prefixes: &[Vec<String>], depth: usize, keys: &mut BTreeSet<Vec<String>>) {
+    let mut own = BTreeSet::new();
+    collect_lines(&chart.join("templates"), 0, &mut |line| own.extend(in_text(line)));
+    for key in &own {
+        if key.first().is_some_and(|first| first == "global") {
+            keys.insert(key.clone());
+        } else {
+            keys.extend(prefixes.iter().map(|prefix| [prefix.as_slice(), key.as_slice()].concat()));
+        }
+    }
+    if depth == DEEPEST_CHART {
+        return;
+    }
+    let aliases = aliases(chart);
+    // A chart that cannot be read here only loses keys that its values.yaml does not mention.
+    let Ok(entries) = fs::read_dir(chart.join("charts")) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let (folder, _unpacked) = if path.is_dir() {
+            (path, None)
+        } else {
+            let Ok(temporary) = tempfile::tempdir() else { continue };
+            let Ok(folder) = unpacked::unpack(&path, temporary.path()) else { continue };
+            (folder, Some(temporary))
+        };
+        let Some(name) = chart_yaml(&folder).get("name").and_then(Value::as_str).map(str::to_owned) else {
+            continue;
+        };
+        let mut names: Vec<String> =
+            aliases.iter().filter(|(chart, _)| *chart == name).map(|(_, alias)| alias.clone()).collect();
+        if names.is_empty() {
+            names.push(name);
+        }
+        let below: Vec<Vec<String>> = prefixes
+            .iter()
+            .flat_map(|prefix| names.iter().map(|name| [prefix.clone(), vec![name.clone()]].concat()))
+            .collect();
+        collect(&folder, &below, depth + 1, keys);
+    }
+}
+
+fn chart_yaml(chart: &Path) -> Value {
+    let text = fs::read_to_string(chart.join("Chart.yaml")).unwrap_or_default();
+    serde_saphyr::from_str(&text).unwrap_or_default()
+}
+
+/// The names and aliases of the dependencies.
+fn aliases(chart: &Path) -> Vec<(String, String)> {
+    let metadata = chart_yaml(chart);
+    let dependencies = metadata.get("dependencies").and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    dependencies
+        .iter()
+        .filter_map(|dependency| {
+            let name = text(dependency, "name")?;
+            let alias = text(dependency, "alias").unwrap_or_else(|| name.clone());
+            Some((name, alias))
+        })
+        .collect()
+}
+
+/// The keys in a template's text.
+fn in_text(text: &str) -> Vec<Vec<String>> {
+    let is_part = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '.');
+    text.split(".Values.")
+        .skip(1)
+        .filter_map(|rest| {
+            // `(.Values.a).b` is `a.b`, and fails less.
+            let rest = rest.lines().next().unwrap_or_default().replace(").", ".");
+            let end = rest.find(|character| !is_part(character)).unwrap_or(rest.len());
+            let key = rest.get(..end)?.trim_end_matches('.');
+            let parts: Vec<String> = key.split('.').map(str::to_owned).collect();
+            parts.iter().all(|part| !part.is_empty()).then_some(parts)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(text: &str) -> Vec<String> {
+        in_text(text).iter().map(|key| key.join(".")).collect()
+    }
+
+    #[test]
+    fn keys_are_read_from_expressions() {
+        assert_eq!(
+            keys("image: {{ $.Values.registry }}/x:{{ default .Values.version .Values.worker.imageTag }}"),
+            ["registry", "version", "worker.imageTag"]
+        );
+        assert_eq!(keys("{{ ((.Values.a).b).c }} {{ .Values }} {{ .Values..x }} costs .Values."), ["a.b.c"]);
+    }
+
+    #[test]
+    fn keys_of_subcharts_are_below_their_aliases() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(
+            "Chart.yaml",
+            "name: shop\ndependencies:\n- {name: db, alias: orders}\n- {name: db, alias: stock}\n",
+        );
+        write("charts/db/Chart.yaml", "name: db\n");
+        write("charts/db/templates/a.yaml", "{{ .Values.image.tag }} {{ .Values.global.registry }}");
+        let found: Vec<String> = of_chart(folder.path()).iter().map(|key| key.join(".")).collect();
+        assert_eq!(found, ["global.registry", "orders.image.tag", "stock.image.tag"]);
+    }
+}

@@ -1,0 +1,76 @@
+//! What is known about particular charts. Everything else is found out by rendering.
+//!
+//! Thoras charts differ by version, so a key counts only if the chart at hand has it: in its values, or read by its
+//! templates.
+
+/// With this switch, charts that are built on Bitnami's library permit registries other than their own.
+pub(super) const PERMITS_OTHER_REGISTRIES: &str = "global.security.allowInsecureImages";
+
+/// The vendor's chart.
+pub(super) const THORAS: &str = "thoras";
+
+/// The user name of the license.
+pub(super) const LICENSE_USER: &str = "_json_key_base64";
+/// The chart makes a pull secret of these for its registry, whatever registry that is.
+pub(super) const USERNAME: &str = "imageCredentials.username";
+pub(super) const PASSWORD: &str = "imageCredentials.password";
+/// An existing pull secret; with a password as well, the chart fails.
+pub(super) const SECRET: &str = "imageCredentials.secretRef";
+/// Since 4.81.0.
+pub(super) const SECRET_IN_PODS: &str = "imageCredentials.imagePullSecretInDeployment";
+
+/// The number of forecast workers: 1 up to 4.120. Since 4.121.0 it is unset, and setting it switches the scaler off.
+pub(super) const WORKERS: &str = "thorasForecast.worker.replicas";
+/// Since 4.121.0.
+pub(super) const SCALER: &str = "thorasForecast.worker.scaler";
+/// How many workloads one worker forecasts, by the vendor's guide.
+pub(super) const WORKLOADS_PER_WORKER: u32 = 100;
+
+/// Off by default up to 4.132; since 4.133.0 on if there is a class, a size or a file system, but not for a volume alone.
+pub(super) const PERSISTENCE: &str = "metricsCollector.persistence.enabled";
+pub(super) const STORAGE_SIZE: &str = "metricsCollector.persistence.pvcStorageRequestSize";
+pub(super) const STORAGE_CLASS: &str = "metricsCollector.persistence.storageClassName";
+pub(super) const VOLUME: &str = "metricsCollector.persistence.volumeName";
+pub(super) const ACCESS_MODE: &str = "metricsCollector.persistence.accessMode";
+pub(super) const FILE_SYSTEM: &str = "metricsCollector.persistence.createEFSStorageClass.fileSystemId";
+
+/// The tags of the image `services`, which several components run. Some of them run only with other values.
+pub(super) const SERVICES_TAGS: [&str; 7] = [
+    "thorasOperator.imageTag",
+    "thorasApiServerV2.imageTag",
+    "thorasWorker.imageTag",
+    "metricsCollector.blobService.imageTag",
+    "metricsCollector.collector.imageTag",
+    "thorasMonitor.imageTag",
+    "thorasAgent.imageTag",
+];
+
+/// Values that reach out of the cluster when they are set, and what to know then.
+pub(super) const EGRESS: [(&str, &str); 6] = [
+    (
+        "cloudSync.clusterKeyID",
+        "cloudSync is on and needs https access to its baseUrl: behind an air gap, unset cloudSync.clusterKeyID.",
+    ),
+    ("slackWebhookUrl", "A Slack webhook is set and needs https access to it: behind an air gap, unset it."),
+    (
+        "slackWebhookUrlSecretRefName",
+        "A Slack webhook is set and needs https access to it: behind an air gap, unset it.",
+    ),
+    (
+        "proxy.httpProxy",
+        "A proxy is set (proxy.*): all components use it, and its noProxy must list what is in the cluster.",
+    ),
+    (
+        "proxy.httpsProxy",
+        "A proxy is set (proxy.*): all components use it, and its noProxy must list what is in the cluster.",
+    ),
+    (
+        "networkPolicy.enabled",
+        "networkPolicy.enabled makes CiliumNetworkPolicy resources: the cluster needs Cilium.",
+    ),
+];
+
+/// A secret that the chart generates on every rendering unless it is set or in the cluster already.
+pub(super) const CLIENT_SECRET: &str = "apiClientSecret.secret";
+/// Whether that secret is used.
+pub(super) const USES_CLIENT_SECRET: &str = "featureFlags.enableSimpleAuthSecret";

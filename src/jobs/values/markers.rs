@@ -1,0 +1,211 @@
+//! Renders a chart with markers in values' places, and sees which marker ends up in which image.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde_json::{Map, Value};
+
+use super::{
+    leaf::Leaf,
+    pattern::{Pattern, Span, align, from_spans, parse},
+    solve::Alternative,
+};
+use crate::{
+    enumerate::{self, ChartSession, EnumerateError, ImageUse, Precedence, Selection, WrittenUse},
+    error::Failure,
+};
+
+/// How many renderings may be spent on finding the values whose markers a chart rejects.
+const MOST_RENDERINGS: usize = 96;
+
+/// A chart whose rendering is known, and how to render it again.
+pub(super) struct Lab<'a> {
+    pub(super) session: &'a ChartSession,
+    pub(super) selection: &'a Selection,
+    /// The values that the templates see.
+    pub(super) effective: &'a Map<String, Value>,
+    /// Put on top of the user's values in every rendering.
+    pub(super) fixed: Map<String, Value>,
+    /// The places that name images, without any marker.
+    pub(super) uses: Vec<WrittenUse>,
+}
+
+/// What the markers showed.
+pub(super) struct Survey {
+    /// What each place is made of, with the values that were marked.
+    pub(super) patterns: Vec<Pattern>,
+    /// What places are made of when a marked value changed more than its slot.
+    pub(super) alternatives: Vec<Vec<Alternative>>,
+    /// The values whose markers the chart accepts.
+    pub(super) accepted: Vec<usize>,
+    /// The text of each rendering, for other questions about markers.
+    pub(super) renderings: Vec<String>,
+}
+
+/// One rendering with markers.
+struct Marked {
+    leaves: Vec<usize>,
+    /// The text at each place, if the place is still there.
+    texts: Vec<Option<String>>,
+    rendering: String,
+}
+
+impl Lab<'_> {
+    /// Marks these values: all at once if the chart accepts it, else in parts.
+    pub(super) async fn survey(&self, leaves: &[Leaf], among: &[usize]) -> Result<Survey, Failure> {
+        let mut budget = MOST_RENDERINGS;
+        let mut waiting = VecDeque::from([among.to_vec()]);
+        let (mut marked, mut rejected) = (Vec::new(), Vec::new());
+        while let Some(group) = waiting.pop_front() {
+            if group.is_empty() {
+                continue;
+            }
+            if budget == 0 {
+                rejected.extend(group);
+                continue;
+            }
+            budget -= 1;
+            match self.render(leaves, &group).await {
+                Ok(found) => marked.push(found),
+                // Any failure can be the marker's: an invalid reference as well as a `fail` in a template.
+                Err(error) if is_rejection(&error) => match group.as_slice() {
+                    [leaf] => rejected.push(*leaf),
+                    more => {
+                        let (one, other) = more.split_at(more.len() / 2);
+                        waiting.extend([one.to_vec(), other.to_vec()]);
+                    }
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(self.conclude(leaves, &marked, &rejected))
+    }
+
+    async fn render(&self, leaves: &[Leaf], among: &[usize]) -> Result<Marked, EnumerateError> {
+        let mut values = self.fixed.clone();
+        for leaf in among.iter().filter_map(|&leaf| leaves.get(leaf)) {
+            leaf.path.set(&mut values, self.effective, Value::String(leaf.value(&leaf.marker)));
+        }
+        let rendering = self.session.render(Some((&values, Precedence::OverAssignments))).await?;
+        let found = enumerate::written_uses(self.selection, "the chart with markers", &rendering)?;
+        Ok(Marked { leaves: among.to_vec(), texts: self.texts_at_places(&found), rendering })
+    }
+
+    /// The text at each place. A resource whose name contains a marker is found by its template.
+    fn texts_at_places(&self, found: &[WrittenUse]) -> Vec<Option<String>> {
+        type Key<'k> = (&'k str, &'k str, &'k str, &'k str, &'k str);
+        fn exact(place: &ImageUse) -> Key<'_> {
+            let (namespace, template) = (place.namespace.as_deref(), place.template.as_deref());
+            (
+                &place.kind,
+                namespace.unwrap_or_default(),
+                &place.name,
+                &place.path,
+                template.unwrap_or_default(),
+            )
+        }
+        fn nameless(place: &ImageUse) -> Key<'_> {
+            let (kind, _, _, path, template) = exact(place);
+            (kind, "", "", path, template)
+        }
+        let mut by_place: BTreeMap<Key<'_>, VecDeque<usize>> = BTreeMap::new();
+        for (index, found) in found.iter().enumerate() {
+            by_place.entry(exact(&found.found_at)).or_default().push_back(index);
+        }
+        let mut texts: Vec<Option<String>> = vec![None; self.uses.len()];
+        let mut taken = BTreeSet::new();
+        for (text, place) in texts.iter_mut().zip(&self.uses) {
+            let queue = by_place.get_mut(&exact(&place.found_at));
+            if let Some(index) = queue.and_then(VecDeque::pop_front) {
+                taken.insert(index);
+                *text = found.get(index).map(|found| found.written.clone());
+            }
+        }
+        let mut rest: BTreeMap<Key<'_>, VecDeque<usize>> = BTreeMap::new();
+        for (index, found) in found.iter().enumerate().filter(|(index, _)| !taken.contains(index)) {
+            rest.entry(nameless(&found.found_at)).or_default().push_back(index);
+        }
+        for (text, place) in texts.iter_mut().zip(&self.uses).filter(|(text, _)| text.is_none()) {
+            let queue = rest.get_mut(&nameless(&place.found_at));
+            *text = queue
+                .and_then(VecDeque::pop_front)
+                .and_then(|index| found.get(index))
+                .map(|found| found.written.clone());
+        }
+        texts
+    }
+
+    fn conclude(&self, leaves: &[Leaf], marked: &[Marked], rejected: &[usize]) -> Survey {
+        let mut patterns = Vec::new();
+        let mut alternatives = Vec::new();
+        for (place, found) in self.uses.iter().enumerate() {
+            let text = found.written.as_str();
+            let (mut spans, mut others) = (Vec::new(), Vec::new());
+            for rendering in marked {
+                let Some(Some(marked)) = rendering.texts.get(place) else { continue };
+                let pattern = parse(marked, leaves, &rendering.leaves);
+                let set: BTreeSet<usize> = super::pattern::slots(&pattern).into_iter().collect();
+                let aligned = align(&pattern, text);
+                let optional: BTreeSet<usize> =
+                    set.iter().copied().filter(|&leaf| is_optional(leaves, leaf)).collect();
+                match aligned {
+                    Some(aligned) if optional.is_empty() => spans.extend(aligned),
+                    Some(aligned) => {
+                        let pattern = from_spans(text, aligned, |span| slice(text, span));
+                        others.push(Alternative { needs: optional, pattern });
+                    }
+                    None if set.is_empty() => {}
+                    None => others.push(Alternative {
+                        needs: if optional.is_empty() { set } else { optional },
+                        pattern,
+                    }),
+                }
+            }
+            spans.extend(rejected.iter().filter_map(|&leaf| suspected(leaves, leaf, text)));
+            patterns.push(from_spans(text, spans, |span| slice(text, span)));
+            alternatives.push(others);
+        }
+        let accepted = marked.iter().flat_map(|marked| marked.leaves.iter().copied()).collect();
+        let renderings = marked.iter().map(|marked| marked.rendering.clone()).collect();
+        Survey { patterns, alternatives, accepted, renderings }
+    }
+}
+
+fn slice(text: &str, span: &Span) -> String {
+    text.get(span.start..span.end).unwrap_or_default().to_owned()
+}
+
+fn is_optional(leaves: &[Leaf], leaf: usize) -> bool {
+    leaves.get(leaf).is_some_and(|leaf| leaf.is_optional)
+}
+
+/// Where the text of a value is that the chart does not let anyone mark: the gate tells whether the guess was right.
+fn suspected(leaves: &[Leaf], leaf: usize, text: &str) -> Option<Span> {
+    let slot = leaves.get(leaf).map(|leaf| leaf.slot.as_str()).filter(|slot| !slot.is_empty())?;
+    let mut found = text.match_indices(slot).filter(|(start, _)| {
+        let before = *start == 0 || text.get(..*start).is_some_and(|before| before.ends_with(['/', ':']));
+        let after = text.get(start + slot.len()..).unwrap_or_default();
+        before && (after.is_empty() || after.starts_with(['/', ':', '@']))
+    });
+    let (start, _) = found.next()?;
+    found.next().is_none().then_some(Span { start, end: start + slot.len(), leaf })
+}
+
+/// Merges maps as Helm merges values files: everything else is replaced.
+pub(super) fn merge(under: &mut Map<String, Value>, over: &Map<String, Value>) {
+    for (key, value) in over {
+        match (under.get_mut(key), value) {
+            (Some(Value::Object(under)), Value::Object(over)) => merge(under, over),
+            _ => drop(under.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+/// Whether the chart, not this machine, is the reason.
+pub(super) fn is_rejection(error: &EnumerateError) -> bool {
+    !matches!(
+        error,
+        EnumerateError::HelmMissing { .. }
+            | EnumerateError::HelmUnusable { .. }
+            | EnumerateError::Workspace(_)
+    )
+}

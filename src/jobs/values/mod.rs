@@ -1,0 +1,146 @@
+//! `values`: finds the Helm values that make a chart pull everything from the mirror, and proves them by rendering.
+//!
+//! 1. [`mirror`] knows where each image is in the mirror, and so what each reference must become.
+//! 2. [`leaf`] picks the values that may be part of a reference; [`markers`] renders the chart with markers in their places
+//!    and sees what each reference is made of, as a [`pattern`]. Charts that reject markers are taken apart.
+//! 3. [`solve`] finds the fewest values that make every reference right: [`relocate`] for the mirror, [`pin`] for digests.
+//! 4. [`thoras`] adds what the vendor's guide asks for; [`facts`] is all that is known about particular charts.
+//! 5. [`gate`] renders the chart with the values and judges every image. [`yaml`] writes the values.
+
+mod comments;
+mod facts;
+mod gate;
+mod leaf;
+mod markers;
+mod mirror;
+mod outcome;
+mod path;
+mod pattern;
+mod pin;
+mod relocate;
+mod solve;
+mod thoras;
+pub(crate) mod yaml;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+#[cfg(test)]
+pub(crate) use self::gate::{ImageState, InstalledImage};
+pub(crate) use self::outcome::ValuesOutcome;
+use self::{
+    markers::Lab,
+    mirror::{KnownLock, MirrorNames},
+    relocate::{Setting, with_settings},
+};
+use super::write_file::check_absent;
+use crate::{
+    enumerate::{self, ChartSession, Precedence, RenderedImages},
+    error::{Failure, Kind},
+    event::{EventSink, warn},
+    oci::{Reference, mapping::Root},
+    request::Values,
+};
+
+/// Finds and proves the values.
+pub(crate) async fn run(request: &Values, events: &dyn EventSink) -> Result<ValuesOutcome, Failure> {
+    if let Some(path) = &request.write {
+        check_absent(path, request.force)?;
+    }
+    let session = ChartSession::open(&request.chart).await?;
+    let known = Known::read(&session).await?;
+    thoras::check(request, &session, &known)?;
+    let mut outcome = ValuesOutcome::new(session.identity().clone(), request.root.as_ref());
+    let mut settings = thoras::settings(request, &session, &known, &mut outcome)?;
+    if let Some(root) = &request.root {
+        to_mirror(request, root, &session, &known, &mut settings, &mut outcome, events).await?;
+    } else {
+        outcome.values = with_settings(&Map::new(), &known.effective, &settings);
+        let rendered = session.render(Some((&outcome.values, Precedence::OverFiles))).await;
+        outcome.failures.extend(rendered.err().map(gate::rejected));
+    }
+    comments::explain(&settings, &known, &mut outcome);
+    outcome.write(request)?;
+    Ok(outcome)
+}
+
+/// What is known about the chart's values.
+pub(super) struct Known {
+    /// What the templates see.
+    effective: Map<String, Value>,
+    /// What the chart itself sets.
+    own: Map<String, Value>,
+    /// What the user's files and assignments set.
+    given: Map<String, Value>,
+    /// What the assignments alone set.
+    assigned: Map<String, Value>,
+    /// The keys that templates read.
+    template_keys: Vec<Vec<String>>,
+}
+
+impl Known {
+    async fn read(session: &ChartSession) -> Result<Self, Failure> {
+        Ok(Self {
+            effective: session.effective_values().await?,
+            own: session.own_values(),
+            given: session.given_values().await?,
+            assigned: session.assigned_values()?,
+            template_keys: session.template_keys(),
+        })
+    }
+}
+
+/// The values for the mirror, and their proof.
+async fn to_mirror(
+    request: &Values,
+    root: &Root,
+    session: &ChartSession,
+    known: &Known,
+    settings: &mut Vec<Setting>,
+    outcome: &mut ValuesOutcome,
+    events: &dyn EventSink,
+) -> Result<(), Failure> {
+    let lock = KnownLock::read(&request.lock.path, request.lock.is_required)?;
+    if request.pin && lock.is_none() {
+        let message = format!("--pin needs a lock, and {} does not exist", request.lock.path.display());
+        let hint = format!("run `thoras-mirror sync --to {root}` first, or name its lock with --lock FILE");
+        return Err(Failure::new(Kind::Usage, message).with_hint(hint));
+    }
+    let fixed = with_settings(&Map::new(), &known.effective, settings);
+    // The size of an installation decides which images it needs.
+    let manifests = session.render(Some((&fixed, Precedence::OverFiles))).await?;
+    let RenderedImages { found, uses } =
+        enumerate::enumerate_rendering(&request.selection, session, manifests).await?;
+    found.notes.iter().for_each(|note| warn(events, note.message()));
+    let mirrored: BTreeSet<&Reference> = found.images.iter().map(|image| &image.reference).collect();
+    let excluded: BTreeSet<Reference> =
+        uses.iter().map(|place| place.reference.clone()).filter(|found| !mirrored.contains(found)).collect();
+    let mirror = MirrorNames::new(root, &request.naming, lock, &found)?;
+    outcome.has_lock = mirror.lock.is_some();
+    let mut lab = Lab { session, selection: &request.selection, effective: &known.effective, fixed, uses };
+    let moves = relocate::relocate(&mut lab, &mirror, &known.template_keys).await?;
+    outcome.values = with_settings(&lab.fixed, &known.effective, &moves);
+    settings.splice(0..0, moves);
+    let mut proof = gate::prove(session, &request.selection, &outcome.values, &mirror, &excluded).await?;
+    if request.pin && !proof.uses.is_empty() {
+        let mut effective = known.effective.clone();
+        markers::merge(&mut effective, &outcome.values);
+        let lab = Lab { effective: &effective, fixed: outcome.values.clone(), uses: proof.uses, ..lab };
+        let pins = pin::pin(&lab, &mirror, &known.template_keys).await?;
+        outcome.unpinned = pins.unpinned.iter().filter_map(|&index| lab.uses.get(index)).cloned().collect();
+        let more = thoras::pins_of_unused_keys(session, known, &pins.settings, &lab.uses);
+        outcome.values = with_settings(&outcome.values, &effective, &pins.settings);
+        outcome.values = with_settings(&outcome.values, &effective, &more);
+        settings.splice(0..0, pins.settings.into_iter().chain(more));
+        proof = gate::prove(session, &request.selection, &outcome.values, &mirror, &excluded).await?;
+    }
+    // The mirror's values first.
+    let mut ordered = with_settings(&Map::new(), &known.effective, settings);
+    markers::merge(&mut ordered, &outcome.values);
+    outcome.values = ordered;
+    outcome.images = proof.images;
+    outcome.failures.extend(proof.failures);
+    outcome.failures.extend(comments::overridden(settings, known));
+    Ok(())
+}

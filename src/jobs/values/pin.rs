@@ -1,0 +1,155 @@
+//! Finds the values that pin the images in the mirror to the digests in the lock.
+//!
+//! A tag's value becomes `TAG@DIGEST`, unless the chart writes the tag into a label as well, which cannot hold an `@`; a
+//! digest's value becomes the digest.
+
+use std::collections::BTreeSet;
+
+use super::{
+    leaf::{self, Leaf, Part},
+    markers::Lab,
+    mirror::MirrorNames,
+    pattern::{Assignment, Pattern, Piece},
+    relocate::Setting,
+    solve::{Place, reach, solve},
+};
+use crate::error::Failure;
+
+/// The values that pin images, and how many places cannot be pinned.
+pub(super) struct Pins {
+    pub(super) settings: Vec<Setting>,
+    /// Indexes of the lab's uses.
+    pub(super) unpinned: Vec<usize>,
+}
+
+/// Finds the values. `lab` already has the values that move the images.
+pub(super) async fn pin(
+    lab: &Lab<'_>,
+    mirror: &MirrorNames,
+    template_keys: &[Vec<String>],
+) -> Result<Pins, Failure> {
+    let tags: BTreeSet<String> =
+        lab.uses.iter().filter_map(|place| place.reference.tag().map(str::to_owned)).collect();
+    let leaves = leaf::versions(lab.effective, template_keys, &tags);
+    let which = |part: Part, is_optional: bool| -> Vec<usize> {
+        let wanted = |leaf: &Leaf| leaf.part == part && leaf.is_optional == is_optional;
+        leaves.iter().enumerate().filter(|(_, leaf)| wanted(leaf)).map(|(index, _)| index).collect()
+    };
+    let firm = lab.survey(&leaves, &which(Part::Tag, false)).await?;
+    let mut labels = in_labels(&firm.renderings, &leaves, &firm.accepted);
+    let mut places: Vec<Place> = lab
+        .uses
+        .iter()
+        .zip(firm.patterns.into_iter().zip(firm.alternatives))
+        .map(|(place, (pattern, alternatives))| Place {
+            pattern,
+            alternatives,
+            goal: mirror.pinned_goal(place),
+        })
+        .collect();
+    for optional in [which(Part::Tag, true), which(Part::Digest, false), which(Part::Digest, true)] {
+        let found = lab.survey(&leaves, &optional).await?;
+        labels.extend(in_labels(&found.renderings, &leaves, &found.accepted));
+        for (place, (pattern, alternatives)) in
+            places.iter_mut().zip(found.patterns.into_iter().zip(found.alternatives))
+        {
+            place.alternatives.extend(alternatives);
+            // A digest that is set already is a slot of the reference as it is.
+            if optional.iter().any(|leaf| super::pattern::slots(&pattern).contains(leaf)) {
+                place.pattern = pattern;
+            }
+        }
+    }
+    for place in &mut places {
+        without_slots(&mut place.pattern, &labels);
+        place.alternatives.retain(|found| found.needs.is_disjoint(&labels));
+    }
+    let root = mirror.root.to_string();
+    let rank = |leaf: usize| leaves.get(leaf).map_or(0, |leaf| usize::MAX / 4 - leaf.path.steps().len());
+    // A version for all components is a default: the digest of one image must not become that of a component that other
+    // values switch on.
+    let defaults: BTreeSet<usize> =
+        leaves.iter().enumerate().filter(|(_, leaf)| is_default(leaf)).map(|(index, _)| index).collect();
+    let mut specific = places.clone();
+    for place in &mut specific {
+        without_slots(&mut place.pattern, &defaults);
+        place.alternatives.retain(|found| found.needs.is_disjoint(&defaults));
+    }
+    let assignment = solve(&specific, &root, &rank, Assignment::new());
+    let assignment = solve(&places, &root, &rank, assignment);
+    let settings = assignment.iter().filter_map(|(&index, text)| {
+        let leaf = leaves.get(index)?;
+        let value = leaf.value(text).into();
+        Some(Setting { path: leaf.path.clone(), value, reach: reach(&places, &assignment, index) })
+    });
+    let unpinned = places.iter().enumerate().filter(|(_, place)| !place.is_right(&assignment));
+    Ok(Pins { settings: settings.collect(), unpinned: unpinned.map(|(index, _)| index).collect() })
+}
+
+/// Whether a value applies to components that do not set their own.
+fn is_default(leaf: &Leaf) -> bool {
+    leaf.path.steps().len() == 1 || leaf.path.keys().next() == Some("global")
+}
+
+/// Makes the slots of these values plain text.
+fn without_slots(pattern: &mut Pattern, leaves: &BTreeSet<usize>) {
+    for piece in pattern {
+        if let Piece::Slot { leaf, unchanged } = piece
+            && leaves.contains(leaf)
+        {
+            *piece = Piece::Text(unchanged.clone());
+        }
+    }
+}
+
+/// The values whose markers are in labels or selectors, which cannot hold a digest.
+fn in_labels(renderings: &[String], leaves: &[Leaf], among: &[usize]) -> BTreeSet<usize> {
+    let texts: Vec<String> = renderings.iter().map(|text| labels(text)).collect();
+    let is_in_label = |leaf: &usize| {
+        leaves.get(*leaf).is_some_and(|leaf| {
+            leaf.part == Part::Tag && texts.iter().any(|text| text.contains(leaf.marker.as_str()))
+        })
+    };
+    among.iter().copied().filter(is_in_label).collect()
+}
+
+/// The lines below `labels:` and its relatives.
+fn labels(rendering: &str) -> String {
+    let mut kept = String::new();
+    let mut block: Option<usize> = None;
+    for line in rendering.lines() {
+        let text = line.trim_start_matches([' ', '-']);
+        let indent = line.len() - text.len();
+        if text.is_empty() {
+            continue;
+        }
+        if block.is_some_and(|block| indent <= block) {
+            block = None;
+        }
+        let key = text.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        let is_labels = key.ends_with("labels") || key == "selector" || key == "nodeselector";
+        if block.is_some() || is_labels {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+        if block.is_none() && is_labels {
+            block = Some(indent);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_told_from_the_rest() {
+        let rendering = "metadata:\n  labels:\n    version: a\n  annotations:\n    version: b\nspec:\n  selector:\n    matchLabels:\n      version: c\n  template: d\n";
+        assert_eq!(
+            labels(rendering),
+            "  labels:\n    version: a\n  selector:\n    matchLabels:\n      version: c\n"
+        );
+        assert_eq!(labels("  labels: {version: a}\n  x: b\n"), "  labels: {version: a}\n");
+    }
+}

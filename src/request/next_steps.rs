@@ -1,0 +1,282 @@
+//! The commands that follow a complete mirror: the chart's values, the pull secret and the installation.
+
+use std::path::Path;
+
+use super::{
+    Login, Password, RegistrySettings,
+    nodes::DEFAULT_SECRET,
+    repair_command::{HIDDEN, Words, without_password},
+};
+use crate::{
+    cli::DEFAULT_LOCK,
+    enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, SelectedFrom, Selection},
+    oci::{ArtifactKind, ChartIdentity, Reference, mapping::Root},
+    outcome::{ImageOutcome, RunOutcome},
+};
+
+/// The file that `values` writes in the printed commands.
+const VALUES_FILE: &str = "mirror.yaml";
+
+/// What a run knows about the installation of its chart.
+pub(crate) struct Installation<'a> {
+    /// The mirror.
+    pub(crate) root: &'a Root,
+    pub(crate) login: Option<&'a Login>,
+    pub(crate) registries: &'a RegistrySettings,
+    pub(crate) lock: Option<&'a Path>,
+    /// The name of the packaged chart before it was mirrored, if it was.
+    pub(crate) packaged: Option<&'a Reference>,
+    /// Helm's settings, if the run rendered the chart.
+    pub(crate) options: Option<&'a ChartOptions>,
+}
+
+/// The commands, each ready for a shell. None if the images do not come from a chart, or if one of them is not there.
+pub(crate) fn next_steps(outcome: &RunOutcome, installation: &Installation<'_>) -> Vec<String> {
+    let Some(chart) = &outcome.chart else { return Vec::new() };
+    let is_complete = !outcome.dry_run
+        && outcome.failures.is_empty()
+        && !outcome.images.is_empty()
+        && outcome.images.iter().all(ImageOutcome::is_confirmed);
+    if !is_complete {
+        return Vec::new();
+    }
+    let mirrored = installation.mirrored_chart(&outcome.images);
+    let commands = [
+        installation.values(chart, mirrored.as_deref()),
+        installation.pull_secret(chart),
+        installation.install(chart, mirrored.as_deref()),
+    ];
+    commands.into_iter().map(with_note).collect()
+}
+
+/// The chart's settings, if a selection names a chart.
+pub(crate) fn chart_of(selection: &Selection) -> Option<&ChartOptions> {
+    match &selection.from {
+        SelectedFrom::Chart(options) => Some(options),
+        _ => None,
+    }
+}
+
+impl Installation<'_> {
+    /// `oci://…` of the packaged chart in the mirror.
+    fn mirrored_chart(&self, images: &[ImageOutcome]) -> Option<String> {
+        let packaged = self.packaged?;
+        let root = self.root.to_string();
+        images.iter().find_map(|image| {
+            let destination: Reference = image.destination.parse().ok()?;
+            let is_it = image.kind == ArtifactKind::Chart
+                && image.source.repository() == packaged.repository()
+                && destination.repository().is_below(&root);
+            is_it.then(|| format!("oci://{}", destination.repository()))
+        })
+    }
+
+    fn values(&self, chart: &ChartIdentity, mirrored: Option<&str>) -> String {
+        let mut words = Words::of(&["thoras-mirror", "values"]);
+        words.flag("--to", [self.root]);
+        words.flag("--lock", self.lock.filter(|path| *path != Path::new(DEFAULT_LOCK)).map(Path::display));
+        if let Some(options) = self.options {
+            let name = (options.chart != DEFAULT_CHART).then(|| without_password(&options.chart));
+            words.flag("--chart", name);
+        } else if !is_thoras(chart) || mirrored.is_some() {
+            words.flag("--chart", [mirrored.unwrap_or(HIDDEN)]);
+        }
+        words.flag("--chart-version", [&chart.version]);
+        if let Some(options) = self.options {
+            words.helm(options);
+        }
+        words.flag("--pull-secret", is_thoras(chart).then_some(DEFAULT_SECRET));
+        words.flag("--write", [VALUES_FILE]);
+        words.quoted()
+    }
+
+    fn pull_secret(&self, chart: &ChartIdentity) -> String {
+        let mut words = Words::of(&["thoras-mirror", "pull-secret"]);
+        words.flag("--to", [self.root]);
+        let login = self.login.filter(|login| login.registry == self.root.registry());
+        if let Some(Login { username, password, registry: _ }) = login {
+            words.flag("--to-username", [username]);
+            words.switch("--to-password-stdin", matches!(password, Password::Stdin));
+        }
+        words.flag("--authfile", self.registries.authfile.iter().map(|path| path.display()));
+        words.flag("--plain-http", &self.registries.plain_http);
+        words.flag("--namespace", [self.namespace(chart)]);
+        format!("{} | kubectl apply -f -", words.quoted())
+    }
+
+    fn install(&self, chart: &ChartIdentity, mirrored: Option<&str>) -> String {
+        let location = match (mirrored, self.options) {
+            (Some(mirrored), _) => mirrored.to_owned(),
+            (None, Some(options)) => without_password(&options.chart),
+            (None, None) if is_thoras(chart) => chart.name.clone(),
+            // A lock records the name of a chart, not where it was.
+            (None, None) => HIDDEN.to_owned(),
+        };
+        let mut words = Words::of(&["helm", "install", &chart.name, &location]);
+        if is_name(&location) && location != HIDDEN {
+            let repository = self.options.map_or(DEFAULT_REPOSITORY, |options| &options.repository);
+            words.flag("--repo", [without_password(repository)]);
+        }
+        words.flag("--version", [&chart.version]);
+        words.flag("--namespace", [self.namespace(chart)]);
+        if let Some(options) = self.options {
+            words.values(options);
+        }
+        words.flag("--values", [VALUES_FILE]);
+        words.quoted()
+    }
+
+    /// Where the chart is installed: the vendor's guide installs Thoras into a namespace of its own.
+    fn namespace(&self, chart: &ChartIdentity) -> &str {
+        let chosen = self.options.and_then(|options| options.namespace.as_deref());
+        chosen.unwrap_or(if is_thoras(chart) { "thoras" } else { "default" })
+    }
+}
+
+fn is_thoras(chart: &ChartIdentity) -> bool {
+    chart.name == DEFAULT_CHART
+}
+
+/// Whether it is the name of a chart in a repository, not a URL, a folder or a file. A bare name is never a folder.
+fn is_name(location: &str) -> bool {
+    !location.contains('/') && !Path::new(location).is_file()
+}
+
+fn with_note(command: String) -> String {
+    if command.contains(HIDDEN) {
+        format!("{command}  # replace each {HIDDEN} with your own value")
+    } else {
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::request::Origins;
+    use crate::{
+        oci::Mapping,
+        outcome::{Command, Status},
+    };
+
+    fn image(source: &str, destination: &str, kind: ArtifactKind, status: Status) -> ImageOutcome {
+        let destination: Reference = destination.parse().unwrap();
+        let mapping = Mapping {
+            source: source.parse().unwrap(),
+            pinned: None,
+            repository: destination.repository().clone(),
+            tag: destination.tag().unwrap().to_owned(),
+        };
+        ImageOutcome { kind, ..ImageOutcome::new(&mapping, status) }
+    }
+
+    fn outcome(name: &str, status: Status) -> RunOutcome {
+        let images = vec![
+            image("v.io/p/web:1", "reg.io/m/web:1", ArtifactKind::Image, status),
+            image(
+                "localhost/charts/thoras:4.5.6",
+                "reg.io/m/charts/thoras:4.5.6",
+                ArtifactKind::Chart,
+                Status::Copied,
+            ),
+        ];
+        let chart = ChartIdentity { name: name.to_owned(), version: "4.5.6".to_owned(), digest: None };
+        RunOutcome {
+            chart: Some(chart),
+            ..RunOutcome::new(Command::Sync, images, Vec::new(), Duration::ZERO)
+        }
+    }
+
+    fn options(selection: &str) -> ChartOptions {
+        use clap::Parser as _;
+        let words = shlex::split(&format!("thoras-mirror images {selection}")).unwrap();
+        let parsed = crate::request::Request::new(
+            crate::cli::Cli::try_parse_from(words).unwrap().command,
+            &Origins::default(),
+        )
+        .unwrap();
+        let crate::request::Request::Images(images) = parsed else { panic!("images") };
+        chart_of(&images.selection).unwrap().clone()
+    }
+
+    fn steps(outcome: &RunOutcome, packaged: bool, options: Option<&ChartOptions>) -> Vec<String> {
+        let packaged_name: Reference = "localhost/charts/thoras:4.5.6".parse().unwrap();
+        let installation = Installation {
+            root: &"reg.io/m".parse().unwrap(),
+            login: None,
+            registries: &RegistrySettings::default(),
+            lock: Some(Path::new(DEFAULT_LOCK)),
+            packaged: packaged.then_some(&packaged_name),
+            options,
+        };
+        next_steps(outcome, &installation)
+    }
+
+    #[test]
+    fn the_packaged_chart_is_installed_from_the_mirror() {
+        assert_eq!(
+            steps(
+                &outcome("thoras", Status::Copied),
+                true,
+                Some(&options("-f mine.yaml --set 'key=s3cret'"))
+            ),
+            [
+                "thoras-mirror values --to reg.io/m --chart-version 4.5.6 --values mine.yaml --set 'key=***' --pull-secret \
+                 thoras-mirror-pull --write mirror.yaml  # replace each *** with your own value",
+                "thoras-mirror pull-secret --to reg.io/m --namespace thoras | kubectl apply -f -",
+                "helm install thoras oci://reg.io/m/charts/thoras --version 4.5.6 --namespace thoras --values mine.yaml \
+                 --set 'key=***' --values mirror.yaml  # replace each *** with your own value",
+            ]
+        );
+    }
+
+    #[test]
+    fn any_other_chart_is_installed_from_where_it_is() {
+        let given = options("--chart web --repo https://me:s3cret@charts.io -n shop");
+        assert_eq!(
+            steps(&outcome("web", Status::UpToDate), false, Some(&given)),
+            [
+                "thoras-mirror values --to reg.io/m --chart web --chart-version 4.5.6 --repo 'https://me:***@charts.io' \
+                 --namespace shop --write mirror.yaml  # replace each *** with your own value",
+                "thoras-mirror pull-secret --to reg.io/m --namespace shop | kubectl apply -f -",
+                "helm install web web --repo 'https://me:***@charts.io' --version 4.5.6 --namespace shop --values \
+                 mirror.yaml  # replace each *** with your own value",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_the_settings_of_helm_the_mirrored_chart_is_used() {
+        let steps = steps(&outcome("thoras", Status::Verified), true, None);
+        assert!(steps[0].contains("--chart oci://reg.io/m/charts/thoras --chart-version 4.5.6"), "{steps:?}");
+        assert!(
+            steps[2].starts_with("helm install thoras oci://reg.io/m/charts/thoras --version 4.5.6"),
+            "{steps:?}"
+        );
+    }
+
+    /// A lock records the name of a chart, but not its repository.
+    #[test]
+    fn the_location_of_an_unknown_chart_is_left_to_the_user() {
+        let unknown = steps(&outcome("web", Status::Verified), false, None);
+        assert!(unknown[0].contains("--chart '***' --chart-version 4.5.6"), "{unknown:?}");
+        assert!(unknown[2].starts_with("helm install web '***' --version 4.5.6"), "{unknown:?}");
+        let thoras = steps(&outcome("thoras", Status::Verified), false, None);
+        assert!(!thoras[0].contains("--chart "), "{thoras:?}");
+        let repository = format!("helm install thoras thoras --repo {DEFAULT_REPOSITORY} --version");
+        assert!(thoras[2].starts_with(&repository), "{thoras:?}");
+    }
+
+    #[test]
+    fn an_incomplete_mirror_has_no_next_step() {
+        for status in [Status::Failed, Status::Planned, Status::Different, Status::Skipped] {
+            assert_eq!(steps(&outcome("thoras", status), true, None), Vec::<String>::new());
+        }
+        let list = RunOutcome { chart: None, ..outcome("thoras", Status::Copied) };
+        assert_eq!(steps(&list, false, None), Vec::<String>::new());
+        let dry = RunOutcome { dry_run: true, ..outcome("thoras", Status::Copied) };
+        assert_eq!(steps(&dry, false, None), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,344 @@
+//! `values`: the printed values, rendered by the real Helm, make charts pull everything from the mirror.
+
+use std::{
+    collections::BTreeSet,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+use thoras_mirror::oci::Digest;
+
+use crate::support::{
+    client, helm,
+    images::SampleImage,
+    process::{Mirror, Outcome},
+    registry::Registry,
+    skopeo,
+};
+
+const TO: &str = "reg.example.com/m";
+const VENDOR: &str = "us-east4-docker.pkg.dev/thoras-registry/platform";
+
+fn chart(name: &str) -> String {
+    std::path::absolute(format!("testdata/charts/{name}")).unwrap().display().to_string()
+}
+
+fn values(name: &str) -> Mirror {
+    Mirror::new(["values", "--to", TO, "--chart", &chart(name)]).env("THORAS_MIRROR_HELM", helm::program())
+}
+
+/// The images in a pod spec of the rendering with these values files.
+async fn rendered(chart: &str, files: &[&Path]) -> BTreeSet<String> {
+    let files: Vec<String> = files.iter().map(|file| format!("--values={}", file.display())).collect();
+    let arguments: Vec<&str> =
+        ["template", "x", chart].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let text = helm::run(&arguments).await;
+    let list = Mirror::new(["images", "--mentions", "none", "--rendered", "-"]).stdin(text).run().await;
+    list.expect_success().stdout.lines().map(str::to_owned).collect()
+}
+
+/// The values that were printed, as a file.
+fn printed(outcome: &Outcome) -> PathBuf {
+    let path = outcome.folder().join("printed.yaml");
+    std::fs::write(&path, &outcome.stdout).unwrap();
+    path
+}
+
+/// The keys that were printed, without comments.
+fn lines(outcome: &Outcome) -> Vec<&str> {
+    outcome.stdout.lines().filter(|line| !line.trim_start().starts_with('#')).collect()
+}
+
+fn digest(source: &str) -> Digest {
+    Digest::sha256(source.as_bytes())
+}
+
+/// A lock of these images below `TO`; `confirmed` says which are confirmed.
+fn write_lock(path: &Path, prefix: &str, images: &[&str], confirmed: impl Fn(&str) -> bool) {
+    let image = |name: &&str| {
+        let source = format!("{prefix}/{name}");
+        json!({
+            "source": source, "digest": digest(&source).to_string(), "platforms": [], "blobs": [],
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "destinations": [{"to": TO, "reference": format!("{TO}/{name}"), "confirmed": confirmed(name)}],
+        })
+    };
+    let lock = json!({
+        "schema": "thoras-mirror/lock/v2", "platforms": ["linux/amd64"], "blobs": {},
+        "destinations": [{"to": TO, "naming": "relative", "sourcePrefix": prefix}],
+        "images": images.iter().map(image).collect::<Vec<_>>(),
+    });
+    std::fs::write(path, lock.to_string()).unwrap();
+}
+
+const OPERATOR_IMAGES: [&str; 3] = ["forecast:4.40.0", "services:4.40.0", "timescaledb:2.21.3-pg16"];
+
+/// `values` of the vendor-like chart in a folder with a lock of its images.
+fn locked(confirmed: impl Fn(&str) -> bool) -> (tempfile::TempDir, Mirror) {
+    let folder = tempfile::tempdir().unwrap();
+    write_lock(&folder.path().join("thoras-mirror.lock"), VENDOR, &OPERATOR_IMAGES, confirmed);
+    let run = values("operator").in_folder(folder.path());
+    (folder, run)
+}
+
+#[tokio::test]
+async fn one_registry_moves_the_vendors_chart() {
+    let (_folder, run) = locked(|_| true);
+    let outcome = run.run().await.expect_success();
+    assert_eq!(lines(&outcome), ["imageCredentials:", "  registry: reg.example.com/m"]);
+    assert!(outcome.stdout.contains(&format!("# replaces the chart's {VENDOR}")), "{outcome}");
+    let found = rendered(&chart("operator"), &[&printed(&outcome)]).await;
+    assert_eq!(found, OPERATOR_IMAGES.iter().map(|name| format!("{TO}/{name}")).collect());
+}
+
+#[tokio::test]
+async fn pins_are_the_digests_of_the_lock_on_every_key_that_exists() {
+    let (_folder, run) = locked(|_| true);
+    let outcome = run.arg("--pin").run().await.expect_success();
+    let found = rendered(&chart("operator"), &[&printed(&outcome)]).await;
+    let pinned = |name: &&str| format!("{TO}/{name}@{}", digest(&format!("{VENDOR}/{name}")));
+    assert_eq!(found, OPERATOR_IMAGES.iter().map(pinned).collect());
+    // The monitor does not run with these values, but its tag is pinned for the day that it does.
+    let services = digest(&format!("{VENDOR}/services:4.40.0"));
+    let written = format!("imageTag: \"4.40.0@{services}\"");
+    assert_eq!(outcome.stdout.matches(&written).count(), 3, "{outcome}");
+    assert!(!lines(&outcome).iter().any(|line| line.starts_with("thorasVersion")), "{outcome}");
+}
+
+#[tokio::test]
+async fn an_image_that_the_lock_lacks_or_holds_unconfirmed_is_a_difference() {
+    let (_folder, run) = locked(|name| !name.starts_with("services"));
+    let outcome = run.arguments(["--workloads", "20"]).run().await.expect_code(5);
+    assert!(outcome.stdout.contains("registry: reg.example.com/m"), "the values are printed all the same");
+    assert!(
+        outcome.stderr.contains("reg.example.com/m/services:4.40.0 is not confirmed in the lock"),
+        "{outcome}"
+    );
+    // Storage needs one more image, which was not mirrored without it.
+    assert!(outcome.stderr.contains("reg.example.com/m/alpine:3.22 is not in the lock"), "{outcome}");
+    assert!(outcome.stderr.contains(&format!("--add {VENDOR}/alpine:3.22")), "{outcome}");
+    assert_eq!(outcome.stderr.matches("error:").count(), 2, "{outcome}");
+}
+
+#[tokio::test]
+async fn one_global_registry_is_preferred_and_permitted() {
+    let outcome = values("registry").run().await.expect_success();
+    assert_eq!(
+        lines(&outcome),
+        ["global:", "  imageRegistry: reg.example.com/m", "  security:", "    allowInsecureImages: true"]
+    );
+    let found = rendered(&chart("registry"), &[&printed(&outcome)]).await;
+    assert_eq!(found, ["other/worker:8", "team/web:2.0.0"].map(|name| format!("{TO}/{name}")).into());
+}
+
+#[tokio::test]
+async fn a_tag_that_is_also_a_label_is_pinned_by_its_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = folder.path().join("run.lock");
+    let sources = ["quay.io/team/web:2.0.0", "docker.io/other/worker:8"];
+    let image = |source: &&str| {
+        let (_, name) = source.split_once('/').unwrap();
+        json!({
+            "source": source, "digest": digest(source).to_string(), "platforms": [], "blobs": [],
+            "destinations": [{"to": TO, "reference": format!("{TO}/{name}"), "confirmed": true}],
+        })
+    };
+    let written = json!({
+        "schema": "thoras-mirror/lock/v2", "platforms": [], "blobs": {},
+        "destinations": [{"to": TO, "naming": "relative"}],
+        "images": sources.iter().map(image).collect::<Vec<_>>(),
+    });
+    std::fs::write(&lock, written.to_string()).unwrap();
+    let lock = lock.display().to_string();
+    let outcome = values("registry").arguments(["--pin", "--lock", &lock]).run().await.expect_success();
+    let found = rendered(&chart("registry"), &[&printed(&outcome)]).await;
+    let pinned = |source: &&str| {
+        let (_, name) = source.split_once('/').unwrap();
+        format!("{TO}/{}@{}", name.split(':').next().unwrap(), digest(source))
+    };
+    assert_eq!(found, sources.iter().map(pinned).collect());
+}
+
+#[tokio::test]
+async fn many_shapes_are_moved_and_a_literal_is_named() {
+    let outcome = values("mixed").run().await.expect_code(5);
+    let found = rendered(&chart("mixed"), &[&printed(&outcome)]).await;
+    let outside: Vec<&String> = found.iter().filter(|image| !image.starts_with(TO)).collect();
+    assert_eq!(outside, ["quay.io/team/literal:1"]);
+    assert_eq!(found.len(), 8, "{found:?}");
+    let named = "error: quay.io/team/literal:1 is still pulled from outside reg.example.com/m (Pod mixed at";
+    assert!(outcome.stderr.contains(named) && outcome.stderr.contains("redirect"), "{outcome}");
+    assert_eq!(outcome.stderr.matches("error:").count(), 1, "{outcome}");
+    // The subchart's second alias has its own key, and a list is repeated with its siblings.
+    assert!(outcome.stdout.contains("Helm replaces lists as a whole"), "{outcome}");
+    assert!(outcome.stdout.contains("value: \"yes\"") && outcome.stdout.contains("stock:\n"), "{outcome}");
+}
+
+#[tokio::test]
+async fn names_follow_the_naming_rule() {
+    let outcome = values("mixed").arguments(["--naming", "full"]).run().await.expect_code(5);
+    let found = rendered(&chart("mixed"), &[&printed(&outcome)]).await;
+    assert!(found.contains("reg.example.com/m/quay.io/team/strict:3.1.0"), "{found:?}");
+}
+
+#[tokio::test]
+async fn the_users_values_are_replaced_and_an_assignment_that_wins_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let user = folder.path().join("user.yaml");
+    std::fs::write(
+        &user,
+        "imageCredentials: {registry: old.example.com/x}\nslackWebhookUrl: https://x.example\n",
+    )
+    .unwrap();
+    let file = user.display().to_string();
+    let outcome = values("operator").arguments(["-f", &file]).run().await.expect_success();
+    assert!(outcome.stdout.contains("# replaces old.example.com/x from your values"), "{outcome}");
+    assert!(outcome.stdout.contains("# A Slack webhook is set"), "{outcome}");
+    let found = rendered(&chart("operator"), &[&user, &printed(&outcome)]).await;
+    assert!(found.iter().all(|image| image.starts_with(TO)), "{found:?}");
+
+    let set = "imageCredentials.registry=old.example.com/x";
+    let outcome = values("operator").arguments(["--set", set]).run().await.expect_code(5);
+    let message = "your --set of imageCredentials.registry wins over a values file";
+    assert!(
+        outcome.stderr.contains(message) && outcome.stderr.contains("still pulled from outside"),
+        "{outcome}"
+    );
+    assert!(outcome.stdout.contains("registry: reg.example.com/m"), "{outcome}");
+}
+
+#[tokio::test]
+async fn workers_and_storage_follow_the_number_of_workloads() {
+    let outcome = values("operator").arguments(["--workloads", "201", "--storage", "fixed"]).run().await;
+    let outcome = outcome.expect_success();
+    let printed = lines(&outcome).join("\n");
+    for expected in ["    replicas: 3", "    enabled: true\n    pvcStorageRequestSize: \"201Gi\""] {
+        assert!(printed.contains(expected), "{outcome}");
+    }
+    let outcome = values("operator").arguments(["--workloads", "201", "--storage", "growable"]).run().await;
+    let outcome = outcome.expect_success();
+    assert!(!outcome.stdout.contains("pvcStorageRequestSize"), "{outcome}");
+    let outcome = values("operator").arguments(["--volume-name", "data"]).run().await.expect_success();
+    let printed = lines(&outcome).join("\n");
+    assert!(printed.contains("    enabled: true\n    volumeName: data"), "{outcome}");
+}
+
+#[tokio::test]
+async fn a_chart_that_scales_its_workers_is_left_to_do_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("operator");
+    std::fs::create_dir_all(copy.join("templates")).unwrap();
+    for file in ["Chart.yaml", "templates/secret.yaml", "templates/workloads.yaml"] {
+        std::fs::copy(Path::new(&chart("operator")).join(file), copy.join(file)).unwrap();
+    }
+    let values = std::fs::read_to_string(Path::new(&chart("operator")).join("values.yaml")).unwrap();
+    let scaler = "    replicas:\n    scaler: {minReplicas: 1, maxReplicas: 100, astsPerReplica: 67}\n";
+    std::fs::write(copy.join("values.yaml"), values.replace("    replicas: 1\n", scaler)).unwrap();
+    let copy = copy.display().to_string();
+    let run = |more: &[&str]| {
+        Mirror::new(["values", "--to", TO, "--chart", &copy, "--workloads", "300"])
+            .arguments(more.iter().copied())
+            .env("THORAS_MIRROR_HELM", helm::program())
+    };
+    let outcome = run(&[]).run().await.expect_success();
+    assert!(!lines(&outcome).iter().any(|line| line.contains("replicas")), "{outcome}");
+    assert!(outcome.stdout.contains("scales the forecast workers itself"), "{outcome}");
+    assert!(outcome.stdout.contains("1 to 100, one per 67"), "{outcome}");
+    let outcome = run(&["--fixed-workers"]).run().await.expect_success();
+    assert!(lines(&outcome).contains(&"    replicas: 3"), "{outcome}");
+}
+
+#[tokio::test]
+async fn a_password_is_written_only_to_a_file_of_its_owner() {
+    let login = ["--to-username", "robot", "--to-password-stdin"];
+    let refused = values("operator").arguments(login).stdin("pa55word\n").run().await.expect_code(2);
+    assert!(refused.stderr.contains("needs --write FILE"), "{refused}");
+    let outcome = values("operator")
+        .arguments(login)
+        .arguments(["--write", "mirror.yaml", "--output", "json"])
+        .stdin("pa55word\n")
+        .run()
+        .await
+        .expect_success();
+    let file = outcome.folder().join("mirror.yaml");
+    assert!(!format!("{outcome}").contains("pa55word"), "{outcome}");
+    let document: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(document["values"]["imageCredentials"]["password"], "***");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("password: pa55word") && text.contains("username: robot"), "{text}");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let again = values("operator").in_folder(&outcome.folder()).arguments(["--write", "mirror.yaml"]);
+    let again = again.run().await.expect_code(2);
+    assert!(again.stderr.contains("mirror.yaml exists") && again.stderr.contains("--force"), "{again}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+    let forced =
+        values("operator").in_folder(&outcome.folder()).arguments(["--write", "mirror.yaml", "--force"]);
+    forced.run().await.expect_success();
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("pa55word"));
+}
+
+#[tokio::test]
+async fn the_license_never_goes_to_a_mirror() {
+    let folder = tempfile::tempdir().unwrap();
+    let license = folder.path().join("license.key");
+    std::fs::write(&license, "bGljZW5zZS1odW50ZXIy").unwrap();
+    let license = license.display().to_string();
+    let flag = values("operator").arguments(["--license", &license, "--write", "a.yaml"]).run().await;
+    assert!(flag.expect_code(2).stderr.contains("--license cannot be used with --to"));
+    let own =
+        values("operator").arguments(["--set", "imageCredentials.password=bGljZW5zZS1odW50ZXIy"]).run().await;
+    let own = own.expect_code(2);
+    assert!(own.stderr.contains("the license") && !own.stderr.contains("bGlj"), "{own}");
+
+    let vendor = Mirror::new(["values", "--chart", &chart("operator"), "--license", &license])
+        .arguments(["--write", "vendor.yaml"])
+        .env("THORAS_MIRROR_HELM", helm::program())
+        .run()
+        .await
+        .expect_success();
+    let text = std::fs::read_to_string(vendor.folder().join("vendor.yaml")).unwrap();
+    assert!(text.contains("password: bGljZW5zZS1odW50ZXIy") && !text.contains("registry:"), "{text}");
+    assert!(!format!("{vendor}").contains("bGlj"), "{vendor}");
+}
+
+#[tokio::test]
+async fn options_for_the_vendors_chart_are_refused_for_others() {
+    for option in [["--pull-secret", "regcred"], ["--workloads", "10"], ["--storage-class", "fast"]] {
+        let outcome = values("registry").arguments(option).run().await.expect_code(2);
+        assert!(outcome.stderr.contains("is for the Thoras chart"), "{outcome}");
+    }
+    let outcome = Mirror::new(["values", "--to", TO, "quay.io/a/b:1"]).run().await.expect_code(2);
+    assert!(outcome.stderr.contains("values needs a chart"), "{outcome}");
+    let outcome = values("operator").arg("--pin").run().await.expect_code(2);
+    assert!(outcome.stderr.contains("--pin needs a lock"), "{outcome}");
+}
+
+/// From a registry to a mirror to references that an independent client can pull.
+#[tokio::test]
+async fn what_sync_mirrored_can_be_pulled_under_the_rendered_names() {
+    let (source, mirror) = tokio::join!(Registry::start(), Registry::start());
+    let image = SampleImage::multi_platform("1");
+    client::push(&image, source.address(), "team/web").await;
+    let folder = tempfile::tempdir().unwrap();
+    let chart = folder.path().join("shop");
+    std::fs::create_dir_all(chart.join("templates")).unwrap();
+    std::fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: shop\nversion: 1.0.0\n").unwrap();
+    let registry = &source.address().host_port;
+    std::fs::write(chart.join("values.yaml"), format!("registry: {registry}/team\ntag: \"1\"\n")).unwrap();
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers:\n  - name: web\n    image: {{ .Values.registry }}/web:{{ .Values.tag }}\n";
+    std::fs::write(chart.join("templates/pod.yaml"), pod).unwrap();
+    let (chart, to) = (chart.display().to_string(), format!("{}/m", mirror.address().host_port));
+    let run = |command: &str| {
+        Mirror::new([command, "--to", &to, "--chart", &chart]).env("THORAS_MIRROR_HELM", helm::program())
+    };
+    let synced = run("sync").run().await.expect_success();
+    let outcome = run("values").arg("--pin").in_folder(&synced.folder()).run().await.expect_success();
+    let found = rendered(&chart, &[&printed(&outcome)]).await;
+    let root = image.root();
+    let expected = format!("{to}/web:1@{}", root.digest);
+    assert_eq!(found, BTreeSet::from([expected.clone()]));
+    let pulled = skopeo::manifest(mirror.address(), &format!("m/web@{}", root.digest)).await;
+    assert_eq!(Digest::sha256(&pulled), root.digest);
+}
