@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
 
-use super::{LoginArgs, NamingArgs, SelectionArgs, choice};
+use super::{ConnectionArgs, LoginArgs, NamingArgs, SelectionArgs, choice};
 use crate::output::Format;
 
 const FORMATS: &[(Format, &str)] =
@@ -60,6 +60,20 @@ pub(crate) struct Values {
     /// The size of the installation.
     #[command(flatten)]
     pub size: SizeArgs,
+
+    /// A Docker configuration or a Kubernetes Secret with credentials, for an oci:// chart
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "FILE",
+        env = "THORAS_MIRROR_AUTHFILE",
+        help_heading = "Credentials (in addition to Docker's configuration)"
+    )]
+    pub authfile: Option<PathBuf>,
+
+    /// How to connect to the registry of an oci:// chart.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
 }
 
 /// How the cluster logs in.

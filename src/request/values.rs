@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use super::{
-    Login, NamingRule, Stdin, access::read_license, check_stdin, destination::root, selection::selection,
-    setting::variable, usage,
+    Login, NamingRule, RegistrySettings, Stdin, access::read_license, check_stdin, destination::root,
+    selection::selection, setting::variable, usage,
 };
 use crate::{
     cli::{self, DEFAULT_LOCK, PullArgs, SizeArgs, Storage, variable as names},
@@ -18,6 +18,8 @@ use crate::{
 /// `values`
 pub(crate) struct Values {
     pub(crate) chart: ChartOptions,
+    /// How to reach the registry of an `oci://` chart.
+    pub(crate) registries: RegistrySettings,
     pub(crate) selection: Selection,
     /// The mirror; `None` for an install from the vendor.
     pub(crate) root: Option<Root>,
@@ -85,6 +87,8 @@ impl Values {
             );
         }
         let storage = persistence(&args.size)?;
+        let registries =
+            RegistrySettings { authfile: args.authfile, ..RegistrySettings::connection(args.connection) };
         let login = login(args.pull, root.as_ref(), args.write.is_some())?;
         let selection = selection(args.selection, false);
         let SelectedFrom::Chart(chart) = &selection.from else {
@@ -94,6 +98,7 @@ impl Values {
         };
         Ok(Self {
             chart: (**chart).clone(),
+            registries,
             selection,
             root,
             naming: args.naming.into(),

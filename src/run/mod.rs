@@ -107,7 +107,7 @@ async fn run(cli: Cli, matches: &ArgMatches) -> u8 {
     let reporter = Arc::new(Reporter::new(verbosity));
     let (command, mut presentation) = describe(&cli.command, verbosity);
     let origins = Origins::new(&cli::command(), matches);
-    if let Some(settings) = origins.from_environment() {
+    if let Some(settings) = origins.set_by_environment() {
         reporter.emit(Event::Detail { message: format!("settings from the environment: {settings}") });
     }
     let request = refuse_ineffective(matches).and_then(|()| Request::new(cli.command, &origins));
@@ -183,7 +183,7 @@ async fn dispatch(request: &Request, reporter: &Arc<Reporter>) -> Result<End, Fa
         Request::Images(request) => Box::pin(jobs::images::run(request, events)).await?.into(),
         Request::Sync(request) => Box::pin(jobs::sync::run(request, events)).await?.into(),
         Request::Verify(request) => Box::pin(jobs::verify::run(request, events)).await?.into(),
-        Request::Values(request) => Box::pin(jobs::values::run(request, &*events)).await?.into(),
+        Request::Values(request) => Box::pin(jobs::values::run(request, events)).await?.into(),
         Request::Inspect(request) => match jobs::inspect::run(request, events).await? {
             Found::Images(inspection) => inspection.into(),
             Found::Raw(bytes) => End::Raw(bytes),

@@ -22,7 +22,7 @@ mod solve;
 mod thoras;
 pub(crate) mod yaml;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value};
 
@@ -34,27 +34,29 @@ use self::{
     mirror::{KnownLock, MirrorNames},
     relocate::{Setting, with_settings},
 };
-use super::write_file::check_absent;
+use super::{images::fetch_package, write_file::check_absent};
 use crate::{
     enumerate::{self, ChartSession, Precedence, RenderedImages},
     error::{Failure, Kind},
     event::{EventSink, warn},
     oci::{Reference, mapping::Root},
-    request::Values,
+    request::{Access, Values},
 };
 
 /// Finds and proves the values.
-pub(crate) async fn run(request: &Values, events: &dyn EventSink) -> Result<ValuesOutcome, Failure> {
+pub(crate) async fn run(request: &Values, events: Arc<dyn EventSink>) -> Result<ValuesOutcome, Failure> {
     if let Some(path) = &request.write {
         check_absent(path, request.force)?;
     }
-    let session = ChartSession::open(&request.chart).await?;
+    let access = Access::open(&request.registries, Arc::clone(&events))?;
+    let fetched = fetch_package(&request.chart, &access).await?;
+    let session = ChartSession::open(fetched.as_deref().unwrap_or(&request.chart)).await?;
     let known = Known::read(&session).await?;
     thoras::check(request, &session, &known)?;
     let mut outcome = ValuesOutcome::new(session.identity().clone(), request.root.as_ref());
     let mut settings = thoras::settings(request, &session, &known, &mut outcome)?;
     if let Some(root) = &request.root {
-        to_mirror(request, root, &session, &known, &mut settings, &mut outcome, events).await?;
+        to_mirror(request, root, &session, &known, &mut settings, &mut outcome, &*events).await?;
     } else {
         outcome.values = with_settings(&Map::new(), &known.effective, &settings);
         let rendered = session.render(Some((&outcome.values, Precedence::OverFiles))).await;
