@@ -20,6 +20,7 @@ mod foreign_layers;
 mod help;
 mod images;
 mod inspect;
+mod install;
 mod lock_v1;
 mod mistakes;
 mod network;
