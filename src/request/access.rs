@@ -171,13 +171,31 @@ impl Access {
         found.map_err(|error| Failure::from_error(error.kind(), &error).with_hint(error.hint()))
     }
 
+    /// The registry that images go to, without any credential.
+    pub(crate) fn anonymous(&self) -> Registries {
+        self.connector.open(Side::Destination, Credentials::new(&Environment::default()))
+    }
+
+    /// The registry that images go to, with the logins of `--authfile` and no other. None without that flag.
+    pub(crate) fn pull_secret(&self) -> Result<Option<Registries>, Failure> {
+        if self.authfile.is_none() {
+            return Ok(None);
+        }
+        let credentials = self.credentials_with(&Environment::default())?;
+        Ok(Some(self.connector.open(Side::Destination, credentials)))
+    }
+
     /// The license, if there is one.
     pub(crate) fn license(&self) -> Option<&License> {
         self.license.as_ref()
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {
-        let mut credentials = Credentials::new(&Environment::of_process());
+        self.credentials_with(&Environment::of_process())
+    }
+
+    fn credentials_with(&self, environment: &Environment) -> Result<Credentials, Failure> {
+        let mut credentials = Credentials::new(environment);
         if let Some(limit) = self.helper_timeout {
             credentials = credentials.with_helper_timeout(limit);
         }

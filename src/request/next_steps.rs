@@ -211,7 +211,21 @@ mod tests {
             packaged: packaged.then_some(&packaged_name),
             options,
         };
-        next_steps(outcome, &installation)
+        let steps = next_steps(outcome, &installation);
+        for step in &steps {
+            assert_parses(step);
+        }
+        steps
+    }
+
+    /// Every printed command of this program exists and has the flags that it is given.
+    fn assert_parses(step: &str) {
+        use clap::Parser as _;
+        let command = step.split(" | ").next().unwrap().split("  # ").next().unwrap();
+        if command.starts_with("thoras-mirror ") {
+            let parsed = crate::cli::Cli::try_parse_from(shlex::split(command).unwrap());
+            assert!(parsed.is_ok(), "{step}: {}", parsed.err().unwrap());
+        }
     }
 
     #[test]
@@ -230,6 +244,31 @@ mod tests {
                  --set 'key=***' --values mirror.yaml  # replace each *** with your own value",
             ]
         );
+    }
+
+    #[test]
+    fn settings_of_the_run_are_repeated_where_a_command_takes_them() {
+        let login = Login { username: "me".to_owned(), password: Password::Stdin };
+        let registries = RegistrySettings {
+            authfile: Some("auth.json".into()),
+            plain_http: vec!["reg.io".to_owned()],
+            ..RegistrySettings::default()
+        };
+        let installation = Installation {
+            root: &"reg.io/m".parse().unwrap(),
+            login: Some(&login),
+            registries: &registries,
+            lock: Some(Path::new("other.lock")),
+            packaged: None,
+            options: None,
+        };
+        let steps = next_steps(&outcome("thoras", Status::Copied), &installation);
+        for step in &steps {
+            assert_parses(step);
+        }
+        assert!(steps[0].contains("--lock other.lock"), "{steps:?}");
+        let login = "--to-username me --to-password-stdin --authfile auth.json --plain-http reg.io";
+        assert!(steps[1].contains(login), "{steps:?}");
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod help;
 mod hostile_folder;
 mod images;
 mod inspect;
+mod install;
 mod lock_v1;
 mod login;
 mod mistakes;

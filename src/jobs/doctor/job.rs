@@ -8,7 +8,7 @@ use super::{
         names::{self, ToName, earlier},
         own_source::{self, NamedBy},
     },
-    CheckResult, Deadline, DoctorCheck, RetryListener, Verdict, destination, local, source,
+    CheckResult, Deadline, DoctorCheck, RetryListener, Verdict, cluster, destination, local, source,
 };
 use crate::{
     endpoint::registry::Registries,
@@ -44,7 +44,7 @@ pub(crate) async fn run(request: &Doctor, events: Arc<dyn EventSink>) -> Result<
     );
     let (sources, pushes) = tokio::join!(
         source::registries(&source, &images.references, &images.optional, &deadline),
-        push(registry.as_ref(), &images.mappings, &reached, &deadline),
+        push(registry.as_ref(), &access, &images.mappings, &reached, &deadline),
     );
     if !images.references.is_empty() {
         let chart = request.selection.chart_repository();
@@ -158,13 +158,21 @@ async fn reach(
 /// The checks that need a destination that answers.
 async fn push(
     destination: Option<&Registries>,
+    access: &Access,
     mappings: &[Mapping],
     reached: &[CheckResult],
     deadline: &Deadline,
 ) -> Vec<CheckResult> {
     let answers = reached.iter().all(|result| result.verdict != Verdict::Problem);
     match destination.filter(|_| answers) {
-        Some(destination) => destination::images(destination, mappings, deadline).await,
+        Some(destination) => {
+            let (mut results, cluster) = tokio::join!(
+                destination::images(destination, mappings, deadline),
+                cluster::images(access, destination, mappings, deadline),
+            );
+            results.extend(cluster);
+            results
+        }
         None => vec![CheckResult::untested(DoctorCheck::Push, "the destination does not answer")],
     }
 }

@@ -5,8 +5,10 @@
 //! - [`local`]: helm, the lock's folder;
 //! - [`source`]: each registry that images come from;
 //! - [`destination`]: the registry that images go to, and their names there;
+//! - [`cluster`]: what a cluster needs of that registry;
 //! - `job`: the command.
 
+pub(crate) mod cluster;
 pub(crate) mod destination;
 pub(crate) mod job;
 pub(crate) mod local;
@@ -32,7 +34,7 @@ use crate::{
 
 /// The checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum DoctorCheck {
     /// Which settings come from environment variables.
     Settings,
@@ -54,6 +56,12 @@ pub(crate) enum DoctorCheck {
     Indexes,
     /// It has the referrers API, which lists the signatures of an image.
     Referrers,
+    /// Every image is there.
+    Mirrored,
+    /// It refuses or permits anonymous pulls.
+    Anonymous,
+    /// The login of `--authfile` alone reads it.
+    PullSecret,
     /// Every image has a unique name there.
     Names,
     /// The lock can be written.
@@ -73,6 +81,9 @@ impl fmt::Display for DoctorCheck {
             Self::Push => "push",
             Self::Indexes => "indexes",
             Self::Referrers => "referrers",
+            Self::Mirrored => "mirrored",
+            Self::Anonymous => "anonymous",
+            Self::PullSecret => "pull-secret",
             Self::Names => "names",
             Self::Lock => "lock",
         })

@@ -1,0 +1,161 @@
+//! Checks what a cluster needs of the mirror: every image, and a login if anonymous pulls are refused.
+
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+
+use super::{CheckResult, Deadline, DoctorCheck};
+use crate::{
+    endpoint::{Source, registry::Registries},
+    error::{Failure, Kind},
+    oci::{Mapping, Repository},
+    problem::Side,
+    request::Access,
+};
+
+/// More missing images than these are counted, not named.
+const MOST_NAMED: usize = 5;
+
+/// Whether the images are in the mirror, and who may pull them.
+pub(crate) async fn images(
+    access: &Access,
+    destination: &Registries,
+    mappings: &[Mapping],
+    deadline: &Deadline,
+) -> Vec<CheckResult> {
+    if mappings.is_empty() {
+        return Vec::new();
+    }
+    let (present, mirrored) = mirrored(destination, mappings, deadline).await;
+    let without_login = access.anonymous();
+    let (anonymous, pull_secret) =
+        tokio::join!(anonymous(&without_login, present, deadline), pull_secret(access, mappings, deadline),);
+    [Some(mirrored), Some(anonymous), pull_secret].into_iter().flatten().collect()
+}
+
+/// Whether every image is in the mirror, and the first that is.
+async fn mirrored<'a>(
+    destination: &Registries,
+    mappings: &'a [Mapping],
+    deadline: &Deadline,
+) -> (Option<&'a Mapping>, CheckResult) {
+    let found = join_all(mappings.iter().map(|mapping| is_present(destination, mapping, deadline))).await;
+    let (mut present, mut missing) = (Vec::new(), Vec::new());
+    for (mapping, found) in mappings.iter().zip(found) {
+        match found {
+            Ok(true) => present.push(mapping),
+            Ok(false) => missing.push(mapping.destination().clone()),
+            // The push was refused as well, which is a problem of its own.
+            Err(failure) => {
+                let message = format!("the mirror cannot be read: {}", failure.message);
+                return (None, CheckResult::untested(DoctorCheck::Mirrored, message));
+            }
+        }
+    }
+    let all = mappings.len();
+    let result = match (present.len(), missing.len()) {
+        (_, 0) => CheckResult::ok(DoctorCheck::Mirrored, format!("{all} of {all} images are in the mirror")),
+        (0, _) => CheckResult::untested(DoctorCheck::Mirrored, "no image is in the mirror yet"),
+        (count, _) => {
+            let message =
+                format!("{count} of {all} images are in the mirror; missing: {}", shortened(&missing));
+            CheckResult::warning(DoctorCheck::Mirrored, message, "run sync with the same images and --to")
+        }
+    };
+    (present.first().copied(), result)
+}
+
+fn shortened(names: &[String]) -> String {
+    let first = names.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST_NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+async fn is_present(
+    registries: &Registries,
+    mapping: &Mapping,
+    deadline: &Deadline,
+) -> Result<bool, Failure> {
+    let (location, target) = (mapping.repository.to_string(), mapping.target());
+    let request = registries.manifest(&mapping.repository, &target);
+    Ok(deadline.ask(Side::Destination, &location, request).await?.is_some())
+}
+
+/// Whether a cluster needs a pull secret. Only an image that is in the mirror shows it: registries answer 404 to
+/// anonymous clients for what they hide and for what they lack.
+async fn anonymous(anonymous: &Registries, present: Option<&Mapping>, deadline: &Deadline) -> CheckResult {
+    let Some(mapping) = present else {
+        let message = "only an image in the mirror shows whether anonymous pulls are refused";
+        return CheckResult::untested(DoctorCheck::Anonymous, message);
+    };
+    let registry = mapping.repository.registry();
+    match is_present(anonymous, mapping, deadline).await {
+        Ok(true) => {
+            let message = format!("{registry} permits anonymous pulls: a cluster needs no pull secret");
+            CheckResult::ok(DoctorCheck::Anonymous, message)
+        }
+        Err(failure) if failure.kind != Kind::Authentication => {
+            CheckResult::untested(DoctorCheck::Anonymous, failure.message)
+        }
+        Ok(false) | Err(_) => {
+            let message = format!("{registry} refuses anonymous pulls: a cluster needs a pull secret");
+            CheckResult::ok(DoctorCheck::Anonymous, message)
+        }
+    }
+}
+
+/// Whether the login of `--authfile` alone reads each repository: permissions are per repository.
+async fn pull_secret(access: &Access, mappings: &[Mapping], deadline: &Deadline) -> Option<CheckResult> {
+    let secret = match access.pull_secret() {
+        Ok(secret) => secret?,
+        Err(failure) => return Some(CheckResult::failed(DoctorCheck::PullSecret, failure)),
+    };
+    let mut seen = BTreeSet::new();
+    let repositories = mappings.iter().filter(|mapping| seen.insert(&mapping.repository));
+    let answers = join_all(repositories.map(|mapping| reads(&secret, mapping, deadline))).await;
+    let all = answers.len();
+    let mut without = Vec::new();
+    let mut refused = Vec::new();
+    for answer in answers {
+        match answer {
+            Ok(Login::Reads) => {}
+            Ok(Login::Absent(repository)) => without.push(repository.to_string()),
+            Err(failure) => refused.push(failure),
+        }
+    }
+    if let Some(first) = refused.into_iter().next() {
+        let hint = "pass the content of the cluster's pull secret, or create a new one with pull-secret";
+        return Some(CheckResult::failed(DoctorCheck::PullSecret, first.with_hint(hint)));
+    }
+    Some(if without.is_empty() {
+        let message = format!("the login of --authfile reads {all} of {all} repositories of the mirror");
+        CheckResult::ok(DoctorCheck::PullSecret, message)
+    } else {
+        let message = format!("--authfile has no login for {}", shortened(&without));
+        CheckResult::untested(DoctorCheck::PullSecret, message)
+    })
+}
+
+enum Login<'a> {
+    /// The registry accepted it.
+    Reads,
+    /// The file has none for this repository.
+    Absent(&'a Repository),
+}
+
+async fn reads<'a>(
+    secret: &Registries,
+    mapping: &'a Mapping,
+    deadline: &Deadline,
+) -> Result<Login<'a>, Failure> {
+    let location = mapping.repository.to_string();
+    let login = deadline.ask(Side::Destination, &location, secret.provenance(&mapping.repository)).await?;
+    if login.is_none() {
+        return Ok(Login::Absent(&mapping.repository));
+    }
+    // A registry without the image has accepted the login all the same.
+    is_present(secret, mapping, deadline).await?;
+    Ok(Login::Reads)
+}
