@@ -72,7 +72,7 @@ pub(crate) struct Export {
     #[arg(help_heading = "The bundle", long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
     pub keep_going: bool,
 
-    /// Replace an existing file that is something else, such as another bundle
+    /// Replace an existing file even if it is something else, such as another bundle
     #[arg(help_heading = "The bundle", long)]
     pub force: bool,
 

@@ -5,7 +5,7 @@
 //! - [`registries`]: how to connect to registries, and with which credentials;
 //! - [`login`]: those of `login` and `logout`; [`examples`]: the examples in the help.
 //!
-//! No other module sees a clap type: only `request` reads these, and `main.rs` parses the command line.
+//! No other module sees a clap type: only `request` reads these, and `run` parses the command line.
 
 #![expect(clippy::doc_markdown, reason = "these comments are the help, where backticks are noise")]
 
@@ -56,7 +56,7 @@ pub(crate) mod variable {
     pub(crate) const LICENSE: &str = "THORAS_LICENSE";
     /// A file with the license key.
     pub(crate) const LICENSE_FILE: &str = "THORAS_LICENSE_FILE";
-    /// The form of the lines on standard error; also read to report an error in the command line.
+    /// The format of the lines on standard error; also read to report an error in the command line.
     pub(crate) const LOG_FORMAT: &str = "THORAS_MIRROR_LOG_FORMAT";
 }
 
@@ -127,7 +127,7 @@ pub(crate) struct Verbosity {
     #[arg(short, long, global = true, display_order = 101)]
     pub verbose: bool,
 
-    /// The form of progress, warnings and errors on stderr
+    /// The format of progress, warnings and errors on stderr
     #[arg(hide_short_help = true, long, global = true, display_order = 102, value_parser = choice(LOG_FORMATS))]
     #[arg(default_value_t = LogFormat::Text, env = variable::LOG_FORMAT, hide_env_values = true)]
     pub log_format: LogFormat,

@@ -27,8 +27,11 @@ pub(super) const FORMATS: &[(Format, &str)] =
 
 /// `--mentions`
 const MENTIONS: &[(Mentions, &str)] = &[
-    (Mentions::All, "All complete references, and what a key calls an image"),
-    (Mentions::Named, "Only what a key calls an image, or what is below a given prefix"),
+    (Mentions::All, "Complete references, and values whose key says that they are an image"),
+    (
+        Mentions::Named,
+        "Only values whose key says that they are an image, and references below --image-prefix",
+    ),
     (Mentions::None, "Only pod specs and custom resources"),
 ];
 
@@ -115,13 +118,12 @@ pub(crate) struct SelectionArgs {
     #[arg(long, value_name = "FILE")]
     pub images: Option<String>,
 
-    /// Include images that are only mentioned in environment variables, arguments and ConfigMaps: all complete
-    /// references, those that a key calls an image, or none
+    /// Which mentions of images in environment variables, arguments and ConfigMaps to include
     #[arg(hide_short_help = true, long, value_parser = choice(MENTIONS), value_name = "WHICH", env = "THORAS_MIRROR_MENTIONS", default_value_t = Mentions::All)]
     pub mentions: Mentions,
 
-    /// A registry or an organization whose images count wherever they are mentioned, also by a short name:
-    /// docker.io/acme matches acme/web:1 (repeatable)
+    /// A registry or an organization whose images are found wherever they are mentioned, even by a short name:
+    /// docker.io/acme also finds acme/web:1 (repeatable)
     #[arg(
         hide_short_help = true,
         long,
@@ -159,8 +161,8 @@ pub(crate) struct SelectionArgs {
     #[arg(hide_short_help = true, long)]
     pub no_test_hooks: bool,
 
-    /// Fail if an image that is only mentioned is missing at the source (404, 401, 403 or an unknown host), or if the
-    /// manifests name a chart that is not rendered
+    /// Fail if an optional image (one that is only mentioned) is missing at the source, or if the manifests name a chart
+    /// that is not rendered
     #[arg(long, env = "THORAS_MIRROR_STRICT", value_parser = BoolishValueParser::new())]
     pub strict: bool,
 

@@ -8,7 +8,9 @@
 //! | `bundle export`, `bundle import` | [`export`], [`import`] |
 //! | `bundle verify`, `bundle inspect` | [`bundle_verify`], [`bundle_inspect`] |
 //!
-//! [`record`] ends the jobs that copy images: it writes the lock and completes the outcome. [`open_bundle`] opens bundles.
+//! The jobs that copy images share four steps: [`names`] gives each image its name at the destination, [`own_source`]
+//! refuses a copy onto itself, [`first_images`] decides for which image progress counts a shared blob, and [`record`]
+//! writes the lock and completes the outcome. [`open_bundle`] opens bundles for the jobs that read one.
 
 pub(crate) mod bundle_inspect;
 pub(crate) mod bundle_verify;
