@@ -121,6 +121,7 @@
 //! |---|---|
 //! | add a flag | `cli/` (`commands`, `bundle`, or `shared` and `registries` for several commands), then its type in `request/` |
 //! | refuse a flag that has no effect beside another | `request/ineffective.rs` |
+//! | say which environment variable decided a setting | `request/origins.rs` |
 //! | repeat a flag in the printed repair command | `request/repair_command.rs`; it does not compile until a new setting is handled |
 //! | find images in one more field or resource | `enumerate/manifests/`: `objects.rs` knows the shapes, `keys.rs` what a key means |
 //! | report something that is not mirrored | a `Note`, from the file that sees it; `enumerate/note.rs` words it |
