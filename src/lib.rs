@@ -121,11 +121,15 @@
 //! |---|---|
 //! | add a flag | `cli/` (`commands`, `bundle`, or `shared` and `registries` for several commands), then its type in `request/` |
 //! | refuse a flag that has no effect beside another | `request/ineffective.rs` |
+//! | say which environment variable decided a setting | `request/origins.rs` |
 //! | repeat a flag in the printed repair command | `request/repair_command.rs`; it does not compile until a new setting is handled |
-//! | find images in one more field or resource | `enumerate/manifests/`: `fields.rs` knows the shapes |
+//! | find images in one more field or resource | `enumerate/manifests/`: `objects.rs` knows the shapes, `keys.rs` what a key means |
+//! | report something that is not mirrored | a `Note`, from the file that sees it; `enumerate/note.rs` words it |
+//! | change the names at the destination | `oci/mapping.rs` for the rules, `jobs/names.rs` for what a lock or an optional image decides |
 //! | follow one more kind of reference, such as referrers | `graph/successors.rs` names it, `resolve.rs` reads it |
 //! | change what is retried | `endpoint/registry/retry.rs`; how often and after which pause: `endpoint/retry.rs` |
-//! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `pace.rs` for the rule |
+//! | explain one more error of a registry | `endpoint/registry/error.rs` for the message and the hint, `endpoint/cause.rs` for those that bundles share |
+//! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `endpoint/registry/pace.rs` for the rule |
 //! | look for credentials in one more place | `endpoint/registry/auth/credentials.rs` |
 //! | change what `login` stores | `endpoint/registry/auth/login_file.rs` |
 //! | add a kind of endpoint | the traits in `endpoint/mod.rs`; `request/access.rs` opens it for a job |
@@ -134,6 +138,7 @@
 //! | add a format to `redirect` | a variant of `output::RedirectFormat`, a file in `jobs/redirect/` |
 //! | add a check to `doctor` | a variant of `Check` in `jobs/doctor/mod.rs`, run in `jobs/doctor/job.rs` |
 //! | teach `values` a fact about a chart | `jobs/values/facts.rs`; it finds everything else by rendering |
+//! | change progress, or the lines on standard error (`--log-format`) | `report/progress/` for what is said, `report/log.rs` for how it is written |
 //! | change an answer of `serve` | `serve/routes.rs` and `serve/service.rs` choose; `blobs`, `manifests`, `uploads`, `discovery` answer |
 //!
 //! # Architecture

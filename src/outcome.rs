@@ -103,11 +103,11 @@ fn nothing_left(images: &[ImageOutcome]) -> Option<Failure> {
     let is_empty = !images.is_empty() && images.iter().all(ImageOutcome::is_skipped_optional);
     is_empty.then(|| {
         let message = match images.len() {
-            1 => "the only image is optional and was skipped, so nothing is left".to_owned(),
-            count => format!("all {count} images are optional and were skipped, so nothing is left"),
+            1 => "the only image is optional and was skipped, so there is nothing to do".to_owned(),
+            count => format!("all {count} images are optional and were skipped, so there is nothing to do"),
         };
         Failure::new(Kind::Image, message).with_hint(
-            "check the chart's values and --include; name an image that is needed with --add IMAGE",
+            "check the chart's values and --include, or add the image that you need with --add IMAGE",
         )
     })
 }

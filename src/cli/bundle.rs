@@ -46,12 +46,15 @@ pub(crate) struct Export {
     #[command(flatten)]
     pub platforms: PlatformArgs,
 
-    /// The bundle to write; - is standard output (in every other command, -o is the output format: here that is
-    /// --format)
+    /// The bundle to write; - is standard output
+    ///
+    /// In every other command, -o is the output format; here that is --format.
     #[arg(help_heading = "The bundle", long, short, value_name = "FILE")]
     pub output: PathBuf,
 
-    /// Write volumes of at most this size: a number of bytes, 4G or 4GB (decimal, fits FAT32), 4GiB, dvd or fat32
+    /// Write volumes of at most this size
+    ///
+    /// A number of bytes, 4G or 4GB (decimal, fits FAT32), 4GiB (binary), dvd or fat32.
     #[arg(help_heading = "The bundle", long, value_name = "SIZE")]
     pub split: Option<String>,
 
@@ -72,7 +75,7 @@ pub(crate) struct Export {
     #[arg(help_heading = "The bundle", long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
     pub keep_going: bool,
 
-    /// Replace an existing file that is something else, such as another bundle
+    /// Replace an existing file even if it is something else, such as another bundle
     #[arg(help_heading = "The bundle", long)]
     pub force: bool,
 
@@ -84,7 +87,9 @@ pub(crate) struct Export {
     #[arg(help_heading = "The bundle", hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
     pub jobs: Option<u16>,
 
-    /// Output format: -o in every other command
+    /// Output format
+    ///
+    /// In every other command, this is -o.
     #[arg(help_heading = "The bundle", long, value_parser = choice(FORMATS), default_value_t = Format::Table)]
     pub format: Format,
 

@@ -76,11 +76,15 @@ pub(crate) struct Sync {
     #[arg(help_heading = "How to copy", long)]
     pub dry_run: bool,
 
-    /// Copy exactly the digests in the lock, under the names it records
+    /// Copy exactly the digests in the lock
+    ///
+    /// The images get the names that the lock records.
     #[arg(help_heading = "How to copy", long, conflicts_with_all = ["rendered", "images", "image", "include", "exclude"])]
     pub locked: bool,
 
-    /// Also copy the packaged chart to charts/NAME below --to, for helm install oci://REGISTRY/PATH/charts/NAME
+    /// Also copy the packaged chart
+    ///
+    /// It goes to charts/NAME below --to, for helm install oci://REGISTRY/PATH/charts/NAME.
     #[arg(help_heading = "How to copy", long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
     pub with_chart: bool,
 
@@ -151,7 +155,9 @@ pub(crate) struct Verify {
     #[command(flatten)]
     pub selection: SelectionArgs,
 
-    /// The mirror: with a lock, one of its destinations [default: all of them]
+    /// The mirror
+    ///
+    /// With a lock, one of its destinations [default: all of them].
     ///
     /// --to-username is for this registry.
     ///
@@ -168,8 +174,9 @@ pub(crate) struct Verify {
     #[command(flatten)]
     pub login: LoginArgs,
 
-    /// A platform that every image must have, in addition to those in the lock (repeatable) [default: without a lock,
-    /// linux/amd64 and linux/arm64]
+    /// A platform that every image must have (repeatable)
+    ///
+    /// With a lock, in addition to those that it records [default: without a lock, linux/amd64 and linux/arm64].
     #[arg(
         long,
         value_name = "OS/ARCHITECTURE",
@@ -191,11 +198,15 @@ pub(crate) struct Verify {
     )]
     pub allow_missing_platform: Vec<Waiver>,
 
-    /// How thoroughly to check; each level includes the previous ones
+    /// How thoroughly to check
+    ///
+    /// Each level includes the previous ones.
     #[arg(help_heading = "What to check", long, value_parser = choice(LEVELS), default_value_t = Level::Blobs, env = "THORAS_MIRROR_LEVEL")]
     pub level: Level,
 
-    /// What to compare the mirror with [default: the lock; without a lock, the source]
+    /// What to compare the mirror with
+    ///
+    /// [default: the lock; without a lock, the source]
     #[arg(help_heading = "What to check", long, value_parser = choice(AGAINST), value_name = "WHAT", env = "THORAS_MIRROR_AGAINST")]
     pub against: Option<Against>,
 

@@ -4,21 +4,21 @@ pub(super) const IMAGES: &str = "\
 Examples:
   The images of the Thoras chart, and where each was found:
     thoras-mirror images --why
-  Those of another chart, with your values:
+  The images of another chart, with your values:
     thoras-mirror images --chart ./mychart -f values.yaml -o table
-  Those of manifests that another tool rendered:
+  The images in manifests that another tool rendered:
     kustomize build . | thoras-mirror images --rendered -";
 
 pub(super) const SYNC: &str = "\
 Examples:
-  Mirror the Thoras chart, after a look at what would be copied:
+  See what would be copied, then mirror the Thoras chart:
     thoras-mirror sync --to registry.example.com/thoras --dry-run
     thoras-mirror sync --to registry.example.com/thoras --license license.key
-  Another chart, with its package:
+  Mirror another chart and its package:
     thoras-mirror sync --chart grafana --repo https://grafana.github.io/helm-charts --with-chart --to registry.example.com/apps
-  A list, for one platform:
+  Mirror a list of images that need only one platform:
     thoras-mirror sync --images images.txt --platform linux/amd64 --to registry.example.com/apps
-  The digests in the lock, to a second registry:
+  Copy the digests in the lock to a second registry:
     thoras-mirror sync --locked --to prod.example.com/thoras";
 
 pub(super) const VERIFY: &str = "\
@@ -31,25 +31,25 @@ Examples:
 
 pub(super) const INSPECT: &str = "\
 Examples:
-  The platforms of an image:
+  Show the platforms of an image:
     thoras-mirror inspect quay.io/prometheus/node-exporter:v1.8.2
-  Its manifest, byte for byte:
+  Print a manifest byte for byte:
     thoras-mirror inspect --raw registry.example.com/thoras/services:4.53.0";
 
 pub(super) const DOCTOR: &str = "\
 Examples:
   Check everything that sync would need:
     thoras-mirror doctor --to registry.example.com/thoras --license license.key
-  With more time for a slow registry:
+  Allow a slow registry more time:
     thoras-mirror doctor --to registry.example.com/thoras --timeout 60";
 
 pub(super) const SERVE: &str = "\
 Examples:
-  A registry on this machine, in a folder:
+  Serve a folder on this machine:
     thoras-mirror serve ./registry
-  The images of a bundle, for every machine in the network:
+  Serve a bundle to every machine in the network:
     thoras-mirror serve thoras.tar --listen 0.0.0.0:5000 --tls-cert tls.crt --tls-key tls.key
-  With users, of whom one may push:
+  Require a login; only one user may push:
     thoras-mirror serve ./registry --htpasswd users --push-user ci";
 
 pub(super) const BUNDLE: &str = "\
@@ -60,22 +60,22 @@ Examples:
 
 pub(super) const EXPORT: &str = "\
 Examples:
-  The images and the chart, in one file:
+  Write the images and the chart to one file:
     thoras-mirror bundle export -o thoras.tar --with-chart
-  In volumes for a FAT32 disk:
+  Write volumes for a FAT32 disk:
     thoras-mirror bundle export -o thoras.tar --split fat32
-  Without what the far side already has:
+  Leave out what the far side already has:
     thoras-mirror bundle export -o update.tar --base thoras-mirror.lock
-  Straight to another machine:
+  Stream to another machine:
     thoras-mirror bundle export -o - | ssh host 'cat > thoras.tar'";
 
 pub(super) const IMPORT: &str = "\
 Examples:
-  Import a bundle, and nothing but this bundle:
+  Import exactly this bundle, and refuse any other:
     thoras-mirror bundle import thoras.tar --to registry.internal/thoras --expect sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
-  Volumes, in any order:
+  Import volumes, in any order:
     thoras-mirror bundle import thoras.tar.001 thoras.tar.002 --to registry.internal/thoras
-  An image from docker save that has no full name:
+  Import an image from docker save that has no full name:
     thoras-mirror bundle import web.tar --as registry.example.com/team/web:v2 --to registry.internal/apps";
 
 pub(super) const BUNDLE_VERIFY: &str = "\
@@ -87,16 +87,16 @@ Examples:
 
 pub(super) const BUNDLE_INSPECT: &str = "\
 Examples:
-  The images in a bundle:
+  Show the images in a bundle:
     thoras-mirror bundle inspect thoras.tar
-  For a program:
+  Write JSON for a program:
     thoras-mirror bundle inspect thoras.tar -o json";
 
 pub(super) const LOGIN: &str = "\
 Examples:
-  With the password from a file or from another program:
+  Read the password from a file:
     thoras-mirror login registry.example.com --username ci --password-stdin < password.txt
-  With a question for the password:
+  Ask for the password:
     thoras-mirror login registry.example.com --username me
   Docker Hub:
     thoras-mirror login docker.io --username me";

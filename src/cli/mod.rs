@@ -7,7 +7,7 @@
 //! - [`registries`]: how to connect to registries, and with which credentials;
 //! - [`examples`]: the examples in the help.
 //!
-//! No other module sees a clap type: only `request` reads these, and `main.rs` parses the command line.
+//! No other module sees a clap type: only `request` reads these, and `run` parses the command line.
 
 #![expect(clippy::doc_markdown, reason = "these comments are the help, where backticks are noise")]
 
@@ -62,14 +62,20 @@ pub(crate) mod variable {
     pub(crate) const LICENSE: &str = "THORAS_LICENSE";
     /// A file with the license key.
     pub(crate) const LICENSE_FILE: &str = "THORAS_LICENSE_FILE";
-    /// The form of the lines on standard error; also read to report an error in the command line.
+    /// The format of the lines on standard error; also read to report an error in the command line.
     pub(crate) const LOG_FORMAT: &str = "THORAS_MIRROR_LOG_FORMAT";
 }
 
 /// The version and the commit; `build.rs` sets it.
 const VERSION: &str = env!("THORAS_MIRROR_VERSION");
 
-const AFTER_HELP: &str = "\
+const GETTING_STARTED: &str = "\
+Getting started:
+  thoras-mirror images                     list what would be mirrored
+  thoras-mirror sync --to REGISTRY/PATH    mirror it
+  thoras-mirror verify                     prove that the mirror is complete";
+
+const LONG_AFTER_HELP: &str = "\
 Getting started:
   thoras-mirror images                     list what would be mirrored
   thoras-mirror sync --to REGISTRY/PATH    mirror it
@@ -87,7 +93,7 @@ Exit codes:
 
 /// Mirror every image of a Helm chart into your own registry, for every platform, and confirm each one.
 #[derive(Debug, Parser)]
-#[command(name = "thoras-mirror", version = VERSION, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "thoras-mirror", version = VERSION, after_help = GETTING_STARTED, after_long_help = LONG_AFTER_HELP, max_term_width = 100)]
 #[command(disable_help_flag = true)]
 // Help does not show the values of environment variables: one may hold a URL with a password.
 #[command(mut_subcommands(hide_environment))]
@@ -133,12 +139,12 @@ pub(crate) struct Verbosity {
     #[arg(short, long, global = true, display_order = 101)]
     pub verbose: bool,
 
-    /// The form of progress, warnings and errors on stderr
+    /// The format of progress, warnings and errors on stderr
     #[arg(hide_short_help = true, long, global = true, display_order = 102, value_parser = choice(LOG_FORMATS))]
     #[arg(default_value_t = LogFormat::Text, env = variable::LOG_FORMAT, hide_env_values = true)]
     pub log_format: LogFormat,
 
-    /// Print a summary with -h, or all options and examples with --help
+    /// Print a summary with -h, everything with --help
     #[arg(short, long, global = true, display_order = 103, action = ArgAction::Help)]
     pub help: Option<bool>,
 }
@@ -158,7 +164,7 @@ pub(crate) enum Command {
     Sync(Box<Sync>),
     /// Read the mirror and compare it with the lock, or with the source
     Verify(Box<Verify>),
-    /// Print Helm values that make the chart pull everything from the mirror, proven by rendering it
+    /// Print Helm values that make the chart pull everything from the mirror
     Values(Box<Values>),
     /// Show platforms, digests and sizes of images
     Inspect(Inspect),

@@ -7,7 +7,9 @@ use clap::Args;
 /// How to connect to registries, and with which license.
 #[derive(Debug, Args)]
 pub(crate) struct RegistryArgs {
-    /// The file with your license key; - is standard input (or set THORAS_LICENSE or THORAS_LICENSE_FILE)
+    /// The file with your license key
+    ///
+    /// - is standard input. THORAS_LICENSE_FILE names the file, too, and THORAS_LICENSE holds the key itself.
     #[arg(long, value_name = "FILE", help_heading = "Credentials (in addition to Docker's configuration)")]
     pub license: Option<String>,
 
@@ -21,7 +23,9 @@ pub(crate) struct RegistryArgs {
     )]
     pub license_for: Option<String>,
 
-    /// A Docker configuration or a Kubernetes Secret with credentials
+    /// A Docker configuration or Kubernetes Secret
+    ///
+    /// Its credentials are for the registries that it names.
     #[arg(
         long,
         value_name = "FILE",

@@ -27,8 +27,11 @@ pub(super) const FORMATS: &[(Format, &str)] =
 
 /// `--mentions`
 const MENTIONS: &[(Mentions, &str)] = &[
-    (Mentions::All, "All complete references, and what a key calls an image"),
-    (Mentions::Named, "Only what a key calls an image, or what is below a given prefix"),
+    (Mentions::All, "Complete references, and values whose key says that they are an image"),
+    (
+        Mentions::Named,
+        "Only values whose key says that they are an image, and references below --image-prefix",
+    ),
     (Mentions::None, "Only pod specs and custom resources"),
 ];
 
@@ -52,7 +55,7 @@ pub(crate) struct SelectionArgs {
     #[arg(value_name = "IMAGE", conflicts_with_all = ["rendered", "images", "chart"])]
     pub image: Vec<String>,
 
-    /// A chart: a name in --repo, a folder, a .tgz file or an oci:// reference
+    /// A chart: its name in --repo, a folder, a .tgz file or oci://HOST/PATH
     ///
     /// [env: THORAS_MIRROR_CHART] [default: thoras]
     // `request` reads this variable: if clap read it, it would count as a flag and conflict with real flags.
@@ -60,7 +63,7 @@ pub(crate) struct SelectionArgs {
     pub chart: Option<String>,
 
     /// The Helm repository of a chart given by name [default: the vendor's]
-    #[arg(long, value_name = "URL", env = "THORAS_MIRROR_REPO")]
+    #[arg(hide_short_help = true, long, value_name = "URL", env = "THORAS_MIRROR_REPO")]
     pub repo: Option<String>,
 
     /// The chart's version, or a range such as ~4.53 [default: the latest]
@@ -115,13 +118,12 @@ pub(crate) struct SelectionArgs {
     #[arg(long, value_name = "FILE")]
     pub images: Option<String>,
 
-    /// Include images that are only mentioned in environment variables, arguments and ConfigMaps: all complete
-    /// references, those that a key calls an image, or none
+    /// Which mentions of images in environment variables, arguments and ConfigMaps to include
     #[arg(hide_short_help = true, long, value_parser = choice(MENTIONS), value_name = "WHICH", env = "THORAS_MIRROR_MENTIONS", default_value_t = Mentions::All)]
     pub mentions: Mentions,
 
-    /// A registry or an organization whose images count wherever they are mentioned, also by a short name:
-    /// docker.io/acme matches acme/web:1 (repeatable)
+    /// A registry or an organization whose images are found wherever they are mentioned, even by a short name:
+    /// docker.io/acme also finds acme/web:1 (repeatable)
     #[arg(
         hide_short_help = true,
         long,
@@ -151,9 +153,16 @@ pub(crate) struct SelectionArgs {
     )]
     pub add_images: Vec<String>,
 
-    /// Add the images that a cluster runs, except those below --to: the output of kubectl get pods -A -o json; - is
-    /// standard input (repeatable)
-    #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_ADD_RUNNING", value_delimiter = ',')]
+    /// Add the images that a cluster runs (repeatable)
+    ///
+    /// The file is the output of kubectl get pods -A -o json; - is standard input. Images below --to are left out.
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "FILE",
+        env = "THORAS_MIRROR_ADD_RUNNING",
+        value_delimiter = ','
+    )]
     pub add_running: Vec<String>,
 
     /// Add the images that the chart's annotations list
@@ -164,12 +173,13 @@ pub(crate) struct SelectionArgs {
     #[arg(hide_short_help = true, long)]
     pub no_test_hooks: bool,
 
-    /// Fail if an image that is only mentioned is missing at the source (404, 401, 403 or an unknown host), or if the
-    /// manifests name a chart that is not rendered
+    /// Fail if an optional image is missing, or a chart is not rendered
+    ///
+    /// An image is optional if it is only mentioned: neither a pod spec nor a custom resource names it.
     #[arg(long, env = "THORAS_MIRROR_STRICT", value_parser = BoolishValueParser::new())]
     pub strict: bool,
 
-    /// Keep only images that this glob matches, such as '*services*' (repeatable)
+    /// Keep only images that match a glob such as '*services*' (repeatable)
     ///
     /// [env: THORAS_MIRROR_INCLUDE]
     // `request` reads the variables of this flag and of `exclude`, like that of `chart`.
@@ -217,11 +227,15 @@ pub(crate) struct NamingArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Credentials (in addition to Docker's configuration)")]
 pub(crate) struct LoginArgs {
-    /// The user name for the registry in --to; no other registry receives it
+    /// The user name for the registry in --to
+    ///
+    /// No other registry receives it.
     #[arg(long, value_name = "NAME", env = super::variable::TO_USERNAME, value_parser = NonEmptyStringValueParser::new())]
     pub to_username: Option<String>,
 
-    /// Read the password for --to from standard input (or set THORAS_MIRROR_TO_PASSWORD)
+    /// Read its password from standard input
+    ///
+    /// THORAS_MIRROR_TO_PASSWORD sets it, too.
     #[arg(long, requires = "to_username")]
     pub to_password_stdin: bool,
 }

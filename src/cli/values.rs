@@ -22,27 +22,33 @@ pub(crate) struct Values {
     #[arg(long, value_name = "REGISTRY/PATH", verbatim_doc_comment)]
     pub to: Option<String>,
 
-    /// Pin the images to the digests in the lock, where the chart's values permit it
+    /// Pin the images to the digests in the lock
+    ///
+    /// Where the chart's values permit it.
     #[arg(long, env = "THORAS_MIRROR_PIN", value_parser = BoolishValueParser::new())]
     pub pin: bool,
 
-    /// The lock that sync wrote: its names are used, and images that it does not confirm are reported
+    /// The lock that sync wrote
+    ///
+    /// Its names are used, and images that it does not confirm are reported.
     ///
     /// [env: THORAS_MIRROR_LOCK] [default: thoras-mirror.lock, if it exists]
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     pub lock: Option<PathBuf>,
 
-    /// Write the values to this file instead of standard output
+    /// Write the values to this file
+    ///
+    /// Without it, they go to standard output.
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
 
     /// Overwrite the file of --write
-    #[arg(long, requires = "write")]
+    #[arg(hide_short_help = true, long, requires = "write")]
     pub force: bool,
 
-    /// Output format
+    /// Output format: yaml or json
     // Not from THORAS_MIRROR_OUTPUT: `table`, which suits the other commands, is none of the choices.
-    #[arg(long, short, value_parser = choice(FORMATS), default_value_t = Format::Yaml)]
+    #[arg(hide_possible_values = true, long, short, value_parser = choice(FORMATS), default_value_t = Format::Yaml)]
     pub output: Format,
 
     /// Which chart.
@@ -85,10 +91,12 @@ pub(crate) struct PullArgs {
     pub pull_secret: Option<String>,
 
     /// Name the pull secret in the pods too, not only in the service accounts
-    #[arg(long, requires = "pull_secret")]
+    #[arg(hide_short_help = true, long, requires = "pull_secret")]
     pub pull_secret_in_pods: bool,
 
-    /// Without --to: the file with your license key, for the pull secret that the chart creates; - is standard input
+    /// Without --to: the file with your license key
+    ///
+    /// The chart creates a pull secret from it. - is standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "to_username")]
     pub license: Option<String>,
 
@@ -110,16 +118,18 @@ pub(crate) enum Storage {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Size and storage (Thoras chart)")]
 pub(crate) struct SizeArgs {
-    /// How many workloads Thoras will manage: decides the storage's size and the number of forecast workers
+    /// How many workloads Thoras will manage
+    ///
+    /// Decides the storage's size and the number of forecast workers.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub workloads: Option<u32>,
 
     /// Set the number of forecast workers even if the chart scales them by itself
-    #[arg(long, requires = "workloads")]
+    #[arg(hide_short_help = true, long, requires = "workloads")]
     pub fixed_workers: bool,
 
-    /// The kind of storage
-    #[arg(long, value_name = "KIND")]
+    /// The kind of storage: growable or fixed
+    #[arg(hide_possible_values = true, long, value_name = "KIND")]
     pub storage: Option<Storage>,
 
     /// The storage's size, such as 100Gi
@@ -127,18 +137,18 @@ pub(crate) struct SizeArgs {
     pub storage_size: Option<String>,
 
     /// The storage class
-    #[arg(long, value_name = "NAME")]
+    #[arg(hide_short_help = true, long, value_name = "NAME")]
     pub storage_class: Option<String>,
 
     /// An existing volume
-    #[arg(long, value_name = "NAME")]
+    #[arg(hide_short_help = true, long, value_name = "NAME")]
     pub volume_name: Option<String>,
 
     /// The volume's access mode, such as ReadWriteOnce
-    #[arg(long, value_name = "MODE")]
+    #[arg(hide_short_help = true, long, value_name = "MODE")]
     pub access_mode: Option<String>,
 
     /// An EFS file system for which the chart creates the storage class; needs --storage-class
-    #[arg(long, value_name = "ID", requires = "storage_class")]
+    #[arg(hide_short_help = true, long, value_name = "ID", requires = "storage_class")]
     pub efs_file_system: Option<String>,
 }

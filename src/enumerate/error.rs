@@ -82,7 +82,7 @@ pub enum EnumerateError {
         program: PathBuf,
     },
     /// Helm is there but could not be started or talked to.
-    #[error("`{}` could not be run", .program.display())]
+    #[error("cannot run `{}`", .program.display())]
     HelmUnusable {
         /// What was started.
         program: PathBuf,
@@ -129,7 +129,7 @@ pub enum EnumerateError {
         reason: SetError,
     },
     /// A file, or standard input, could not be read.
-    #[error("{input} could not be read")]
+    #[error("cannot read {input}")]
     Read {
         /// Its name.
         input: String,
@@ -237,10 +237,10 @@ pub enum EnumerateError {
         /// The list.
         input: String,
     },
-    /// The filters match no image.
+    /// The filters leave out every image.
     #[error("--include/--exclude {}", match .found {
         1 => "leave out the only image".to_owned(),
-        found => format!("match none of the {found} images"),
+        found => format!("leave out all {found} images"),
     })]
     FilteredOut {
         /// How many images there were before the filters.
@@ -284,27 +284,26 @@ impl EnumerateError {
             }
             Self::NotAChart { .. } | Self::NoChartVersion { .. } => "check --chart and --chart-version",
             Self::HelmMissing { .. } => {
-                "install Helm 3 (https://helm.sh/docs/intro/install/) or name it with `--helm PATH`; without \
-                 Helm, pass rendered manifests with `--rendered FILE`, or a list of images \
-                 with `--images FILE`"
+                "install Helm 3 (https://helm.sh/docs/intro/install/) or name it with --helm FILE; without Helm, \
+                 pass --rendered FILE or --images FILE"
             }
             Self::HelmFailed { operation: "pull", .. } => {
-                "check `--chart`, `--repo` and `--chart-version`; without access to the chart repository, pass \
-                 a chart file, `--rendered FILE` or `--images FILE`"
+                "check --chart, --repo and --chart-version; without access to the chart repository, pass \
+                 a chart file, --rendered FILE or --images FILE"
             }
             Self::HelmFailed { operation: "template", .. } => {
-                "pass the values that the chart asks for with `--values` or `--set`; `helm template` with the \
-                 same options says the same"
+                "pass the values that the chart asks for with --values or --set; `helm template` with the \
+                 same options shows the same error"
             }
             Self::Set { reason, .. } => return reason.hint().map(str::to_owned),
             Self::PodImage { .. } | Self::PodImageMissing { .. } => {
-                "set the chart value that this image is made of with `--set` or `--values`"
+                "set the chart value that this image is made of with --set or --values"
             }
             Self::Yaml { .. } => {
-                "pass the output of `helm template`, or use `--images` for a plain list of images"
+                "pass the output of `helm template`, or use --images for a plain list of images"
             }
             Self::HelmFailed { operation: "package", .. } => {
-                "`helm package` of the same folder says the same; without --with-chart, the chart is not packaged"
+                "`helm package` on the same folder shows the same error; without --with-chart, the chart is not packaged"
             }
             Self::NoChart { .. } => "omit --with-chart, or name the chart with --chart",
             Self::ChartVersion { .. } => {
@@ -313,20 +312,20 @@ impl EnumerateError {
             Self::ChartName { .. } => "omit --with-chart, and carry the chart package as a file",
             Self::NoImages { notes, .. } if !notes.is_empty() => return Some(notes.join("\n")),
             Self::NoImages { .. } => {
-                "check the chart's values; `--image-prefix HOST/PATH` finds more images in environment values, \
-                 arguments and ConfigMaps, and `--add IMAGE` adds one"
+                "check the chart's values; --image-prefix HOST/PATH finds more images in environment values, \
+                 arguments and ConfigMaps, and --add IMAGE adds one"
             }
             Self::Read { .. } => "check the path (relative to the current directory) and its permissions",
             Self::Pods { .. } => "pass the output of `kubectl get pods -A -o json`",
             Self::EmptyList { .. } => {
-                "write one image a line, for example quay.io/team/app:1.0; a line that begins with # is a comment"
+                "write one image per line, for example quay.io/team/app:1.0; a line that begins with # is a comment"
             }
             Self::ListedReference { .. } => {
-                "write one image a line; for rendered manifests, pass `--rendered FILE` instead of `--images`"
+                "write one image per line; for rendered manifests, pass --rendered FILE instead of --images"
             }
             Self::Workspace(_) => "check that this user may write there, or set TMPDIR to another folder",
             Self::HelmUnusable { .. } => {
-                "check that it is a program that this user may run, or name another with `--helm PATH`"
+                "check that it is a program that this user may run, or name another with --helm FILE"
             }
             Self::FilteredOut { .. } => {
                 "patterns match the whole normalized reference, for example `--include '*services*'` or \

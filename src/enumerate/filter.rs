@@ -106,6 +106,6 @@ mod tests {
     fn one_image_is_not_plural() {
         let message = |found| EnumerateError::FilteredOut { found }.to_string();
         assert_eq!(message(1), "--include/--exclude leave out the only image");
-        assert_eq!(message(6), "--include/--exclude match none of the 6 images");
+        assert_eq!(message(6), "--include/--exclude leave out all 6 images");
     }
 }

@@ -121,7 +121,7 @@ pub struct Image {
     pub written: String,
     /// Every place that names it, the surest first; empty when it came from a list or the command line.
     pub uses: Vec<ImageUse>,
-    /// Whether it is only mentioned: it may not exist, and nothing may need it.
+    /// Whether it is only mentioned: it may not be needed, and it may not exist at the source.
     #[serde(default, skip_serializing_if = "is_false")]
     pub optional: bool,
     /// Whether only test hooks use it.

@@ -60,10 +60,10 @@ pub enum SelectedFrom {
 /// Which images count that are only mentioned in settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mentions {
-    /// All complete references, and what a key calls an image.
+    /// Complete references, and values whose key says that they are an image.
     #[default]
     All,
-    /// Only what a key calls an image, or what is below a given prefix.
+    /// Only values whose key says that they are an image, and references below --image-prefix.
     Named,
     /// Only pod specs and custom resources.
     None,

@@ -75,11 +75,13 @@ fn refuse_unrendered_charts(notes: &[Note]) -> Result<(), Failure> {
         return Ok(());
     }
     let message = match charts.len() {
-        1 => "a chart is named here and not rendered, so its images are not known".to_owned(),
-        count => format!("{count} charts are named here and not rendered, so their images are not known"),
+        1 => "the manifests name a chart that is not rendered, so its images are unknown".to_owned(),
+        count => {
+            format!("the manifests name {count} charts that are not rendered, so their images are unknown")
+        }
     };
     let mut failure = Failure::new(Kind::Input, message)
-        .with_hint("mirror each chart with a run of its own; if they are not needed, omit --strict");
+        .with_hint("mirror each chart in a separate run; if its images are not needed, omit --strict");
     failure.causes = charts.into_iter().map(Note::message).collect();
     Err(failure)
 }

@@ -40,10 +40,10 @@ pub(crate) async fn store(
         format!("{registry}/login").parse().map_err(|error| Failure::from_error(Kind::Usage, &error))?;
     let greeting = registries.greet(&repository).await.map_err(|error| unreachable(&error))?;
     let checked = match greeting.status {
-        200 => "which accepts requests without a login, so it was not checked",
+        200 => "; not checked: the registry accepts requests without a login",
         401 => {
             registries.log_in(&repository).await.map_err(|error| refused(registry, &error))?;
-            "which accepted it"
+            ", after the registry accepted it"
         }
         status => {
             let message = format!("{registry} answered {status} to /v2/, so it is not a registry");
@@ -52,7 +52,7 @@ pub(crate) async fn store(
     };
     let stored = request.file.store(registry, &username, &password, &helpers(&access)).await;
     let stored = stored.map_err(|error| Failure::from_error(error.kind(), &error).with_hint(error.hint()))?;
-    Ok(format!("stored the login of {username} for {registry}, {checked}, in {}", place(&stored)))
+    Ok(format!("stored the login of {username} for {registry} in {}{checked}", place(&stored)))
 }
 
 /// Removes a login. Returns what happened, in one line.

@@ -10,8 +10,10 @@
 //! | `bundle export`, `bundle import` | [`export`], [`import`] |
 //! | `bundle verify`, `bundle inspect` | [`bundle_verify`], [`bundle_inspect`] |
 //!
-//! [`record`] ends the jobs that copy images: it writes the lock and completes the outcome. [`open_bundle`] opens bundles.
-//! [`locked_names`] reads from a lock what the mirror calls each image. [`write_file`] writes results to files.
+//! The jobs that copy images share four steps: [`names`] gives each image its name at the destination, [`own_source`]
+//! refuses a copy onto itself, [`first_images`] decides for which image progress counts a shared blob, and [`record`]
+//! writes the lock and completes the outcome. [`open_bundle`] opens bundles for the jobs that read one. [`locked_names`]
+//! reads from a lock what the mirror calls each image, and [`write_file`] writes results to files.
 
 pub(crate) mod bundle_inspect;
 pub(crate) mod bundle_verify;

@@ -134,7 +134,7 @@ pub(super) fn earlier(path: &Path, events: &dyn EventSink) -> Option<Lock> {
         Ok(lock) => Some(lock),
         Err(LockError::Absent(_)) => None,
         Err(error) => {
-            warn(events, format!("{}: names do not follow the earlier run", error.failure().message));
+            warn(events, format!("{}: its names are not used", error.failure().message));
             None
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn expect_id(bundle: &Bundle, expected: Option<&Digest>) -> Result<()
 /// Why an optional image is not in a bundle.
 pub(super) fn skipped_by_the_export() -> Failure {
     Failure::new(Kind::Image, "the export skipped it, because the source did not provide it")
-        .with_hint("nothing may need it; if it is needed, export again with --strict")
+        .with_hint("if it is needed, export again with --strict, which makes this an error")
 }
 
 /// Warns about a bundle that its export has not renamed yet: parts of it are missing.

@@ -49,8 +49,8 @@ pub(super) async fn refuse(
         _ => Vec::new(),
     };
     let message = match refused.as_slice() {
-        [_] => format!("the source of {} is its destination", first.source),
-        several => format!("the sources of {} images are their destinations", several.len()),
+        [_] => format!("{} would be copied onto itself", first.source),
+        several => format!("{} images would be copied onto themselves", several.len()),
     };
     let mut failure = Failure::new(Kind::Usage, message);
     if refused.len() > 1 {
@@ -81,9 +81,7 @@ fn hint(values: &[ValueKey], root: &Root, named_by: &NamedBy<'_>, all: bool, fir
             "the manifests were rendered with values that already point at {root}: render them with the vendor's \
              registry"
         ),
-        ([], NamedBy::Selection(_)) => {
-            "name the images where they come from, or pass another --to".to_owned()
-        }
+        ([], NamedBy::Selection(_)) => "pass the images' original names, or another --to".to_owned(),
         ([], NamedBy::Lock(path)) => format!(
             "the lock {} names {root} as the source: write a new one from the vendor's registry, or pass another --to",
             path.display()

@@ -86,7 +86,7 @@ fn failure(error: &ServeError, paths: &[PathBuf]) -> Failure {
             Failure::from_error(Kind::Usage, error).with_hint(hint)
         }
         ServeError::Listen { .. } => Failure::from_error(Kind::Usage, error).with_hint(
-            "pass another --listen ADDRESS:PORT: the port may be in use, or the address may not belong to this machine",
+            "pass another --listen HOST:PORT: the port may be in use, or the address may not belong to this machine",
         ),
         ServeError::Tls(TlsError::Unreadable { .. }) | ServeError::Users(UsersError::Unreadable { .. }) => {
             Failure::from_error(Kind::Usage, error)

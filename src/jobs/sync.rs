@@ -241,8 +241,11 @@ async fn locked_chart(
         return Ok(Some(PackagedChart { reference: reference.clone(), artifact: None }));
     };
     if wanted.name.is_none() && !is_chart_name(&identity.name) {
-        let message =
-            format!("the lock {} names the chart `{}`, which is not a name", path.display(), identity.name);
+        let message = format!(
+            "the lock {} names the chart `{}`, which is not a valid chart name",
+            path.display(),
+            identity.name
+        );
         return Err(Failure::new(Kind::Input, message).with_hint("name the chart with --chart"));
     }
     let options = wanted.options_for(identity);
@@ -264,8 +267,7 @@ fn unreadable(error: &LockError) -> Failure {
     let failure = error.failure();
     match error {
         LockError::Absent(_) => failure.with_hint(
-            "--locked repeats what an earlier sync recorded: run sync once without --locked, or name its \
-             record with --lock FILE",
+            "--locked repeats an earlier sync: run sync once without --locked, or pass that run's lock with --lock FILE",
         ),
         _ => failure,
     }

@@ -193,7 +193,7 @@ fn expectation(
 /// Why an optional image is not at the destination.
 fn skipped_by_the_lock() -> Failure {
     Failure::new(Kind::Image, "the run that wrote the lock skipped it")
-        .with_hint("nothing may need it; --strict makes this an error")
+        .with_hint("if it is needed, run sync again; --strict makes this an error")
 }
 
 /// The lock's destinations; with `--to`, only that one.
@@ -227,7 +227,7 @@ fn destinations<'a>(
         ))),
         // The variable may be meant for other commands.
         Origin::Variable(name) => {
-            warn(events, format!("{message}: {name} is ignored"));
+            warn(events, format!("{message}; ignoring {name}"));
             Ok(lock.destinations.iter().collect())
         }
     }

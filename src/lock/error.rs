@@ -135,7 +135,7 @@ impl LockError {
             Self::Absent(_) => {
                 "write one: `thoras-mirror sync --to REGISTRY/PATH`\n\
                  pass another: `thoras-mirror verify --lock FILE`\n\
-                 or do without, comparing with the source: `thoras-mirror verify --to REGISTRY/PATH`"
+                 or compare with the source instead: `thoras-mirror verify --to REGISTRY/PATH`"
             }
             Self::Folder { .. } | Self::Unwritable(..) => {
                 "choose a file in an existing, writable folder with --lock FILE"

@@ -33,8 +33,8 @@ pub enum ManifestError {
     },
     /// Two requests for the same tag returned different bytes, neither of which matches the digest in the header.
     #[error(
-        "the registry names the digest {named}, but the tag brought bytes with {} and then with {}: something on the \
-         way damages what it carries",
+        "the registry's header names digest {named}, but the tag returned content with digest {} and then {}: something \
+         in between corrupts it",
         .readings.0, .readings.1
     )]
     Unstable {

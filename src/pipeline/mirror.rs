@@ -28,6 +28,7 @@ use crate::{
     problem::{FoundBy, Problem},
     resolve::{self, RootManifest},
     transfer::{Admitted, Transfer},
+    units,
     waiver::Waivers,
 };
 
@@ -430,7 +431,7 @@ pub(crate) fn skip_reason(error: &Error) -> Option<Failure> {
     let Failure { kind, message, mut causes, .. } = error.failure();
     causes.insert(0, message);
     let reason = Failure { causes, ..Failure::new(kind, unavailable.to_string()) };
-    Some(reason.with_hint("nothing may need it; --strict makes this an error"))
+    Some(reason.with_hint("if it is needed, check its name and the login; --strict makes this an error"))
 }
 
 fn refuse_missing_platforms(graph: &Graph, required: &[Platform]) -> Result<(), Stopped> {
@@ -464,8 +465,9 @@ pub(crate) fn warn_of_foreign_layers(image: &Mapping, graph: &Graph, events: &dy
     let left_out = graph.left_out();
     if left_out > 0 {
         let message = format!(
-            "{left_out} foreign layers are left out: they may not be redistributed, and nodes fetch them from the \
-             URLs in the manifest; sync and bundle export copy them with --foreign-layers"
+            "{} skipped: nodes fetch foreign layers from the URLs in the manifest, because they may not be redistributed; \
+             sync and bundle export copy them with --foreign-layers",
+            units::counted(left_out, "foreign layer")
         );
         events.emit(Event::Warning { image: Some(image.source.clone()), message });
     }

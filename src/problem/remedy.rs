@@ -53,8 +53,8 @@ impl Remedy {
         match self {
             Self::SyncCheckingBlobs => format!("{sync} --check blobs"),
             Self::DeleteThenSync => format!(
-                "delete it in that registry and run the registry's garbage collection, because a registry\n    \
-                 keeps blobs that it seems to have; then: {sync} --check blobs"
+                "delete it in that registry and run the registry's garbage collection, because a push does not\n    \
+                 replace a blob that the registry has; then: {sync} --check blobs"
             ),
             _ => sync.to_owned(),
         }

@@ -1,4 +1,4 @@
-//! Lines of a log: their level, their time, and their form as JSON.
+//! Lines of a log: their level, their time, and how they are written as text or JSON.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},

@@ -9,7 +9,8 @@
 //! | add a field to the JSON | `outcome.rs` for results, `document.rs` for what follows from them |
 //! | add a column to a table | the document's file in `terminal/` |
 //! | add a format | a variant of [`Format`], a file beside `json.rs` with one function of the type [`Render`], an arm in [`renderer`] |
-//! | change progress bars or log lines | `progress/` |
+//! | change progress bars or what a log line says | `progress/` |
+//! | change how a log line is written (`--log-format`) | `log.rs` |
 
 mod document;
 mod json;

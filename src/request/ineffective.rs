@@ -89,7 +89,7 @@ pub(crate) fn refuse_ineffective(matches: &ArgMatches) -> Result<(), Failure> {
 
 fn selection(flags: &Flags<'_>) -> Result<(), Failure> {
     if let Some(from) = ["images", "image"].into_iter().find(|from| flags.is_typed(from)) {
-        let because = format!("the images come from {}, and nothing is rendered", name(from));
+        let because = format!("the images come from {}, not from manifests", name(from));
         return flags.refuse([FOR_CHARTS.as_slice(), &FOR_MANIFESTS, &["annotated"]].concat(), &because);
     }
     if flags.is_typed("rendered") {
@@ -143,7 +143,7 @@ fn serve(flags: &Flags<'_>) -> Result<(), Failure> {
     let path = flags.0.get_many::<std::path::PathBuf>("paths").into_iter().flatten().next();
     let is_folder = path.is_some_and(|path| path.is_dir() && !path.join("oci-layout").exists());
     if is_folder {
-        return flags.refuse(["naming", "source_prefix"], "only the images of a bundle are named");
+        return flags.refuse(["naming", "source_prefix"], "the images in a folder already have names");
     }
     Ok(())
 }

@@ -76,7 +76,7 @@ fn file(authfile: Option<PathBuf>) -> Result<LoginFile, Failure> {
     match authfile {
         Some(path) => Ok(LoginFile::new(path)),
         None => LoginFile::of_docker(&Environment::of_process()).ok_or_else(|| {
-            usage("there is no place for the login: neither DOCKER_CONFIG nor HOME is set")
+            usage("cannot store the login: neither DOCKER_CONFIG nor HOME is set")
                 .with_hint("pass --authfile FILE")
         }),
     }

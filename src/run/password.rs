@@ -82,7 +82,7 @@ struct Terminal {
 impl Terminal {
     fn open(instead: &str) -> Result<Self, Failure> {
         let file = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(|_| {
-            usage("there is no terminal to ask for the login on").with_hint(format!("pass {instead}"))
+            usage("cannot ask for the login without a terminal").with_hint(format!("pass {instead}"))
         })?;
         Ok(Self { file })
     }

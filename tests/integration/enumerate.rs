@@ -132,7 +132,7 @@ async fn filters_keep_and_drop_but_names_do_not_depend_on_them() {
     selection.include = vec!["*/w*".to_owned()];
     selection.exclude = vec!["*:1.4.2".to_owned()];
     let error = enumerate(&selection).await.unwrap_err();
-    assert_eq!(error.to_string(), "--include/--exclude match none of the 10 images");
+    assert_eq!(error.to_string(), "--include/--exclude leave out all 10 images");
     assert_eq!(error.kind(), ErrorKind::Usage);
 
     selection.exclude = vec!["**/worker".to_owned()];
@@ -175,7 +175,7 @@ async fn unreadable_input_is_reported_by_line_without_its_content() {
     let missing = SelectedFrom::Rendered(Input::File("no/such/file.yaml".into()));
     let failure = Failure::from(enumerate(&Selection::all_of(missing)).await.unwrap_err());
     assert_eq!(failure.kind, Kind::Input);
-    assert_eq!(failure.message, "no/such/file.yaml could not be read");
+    assert_eq!(failure.message, "cannot read no/such/file.yaml");
     assert_eq!(failure.causes, ["No such file or directory (os error 2)"]);
 
     let broken = "kind: A\n---\nkind: Secret\nstringData:\n  password: hunter2: hunter2\n";

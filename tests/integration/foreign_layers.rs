@@ -97,7 +97,7 @@ async fn the_flag_and_the_variable_copy_them() {
         }
         let outcome = run.run().await.expect_success();
         assert_eq!(site.brought(), brought, "typed {typed}, variable {variable}");
-        let is_said = outcome.stderr.contains("2 foreign layers are left out");
+        let is_said = outcome.stderr.contains("2 foreign layers skipped: ");
         assert_eq!(is_said, brought == 0, "{outcome}");
         assert_eq!(lock_text(&outcome.folder()).contains("\"foreignLayers\": true"), brought == 2);
     }

@@ -45,7 +45,10 @@ async fn a_stored_login_works_for_this_program_skopeo_and_crane() {
     assert_hidden(&stored, &[LOGIN]);
     let file = configuration(&stored);
     let folder = file.parent().unwrap();
-    assert!(stored.stdout.contains("which accepted it") && stored.stdout.contains("config.json"), "{stored}");
+    assert!(
+        stored.stdout.contains("after the registry accepted it") && stored.stdout.contains("config.json"),
+        "{stored}"
+    );
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
     let to = format!("{host}/mirror");

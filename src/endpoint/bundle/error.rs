@@ -196,7 +196,7 @@ pub enum BundleError {
         other: Option<Digest>,
     },
     /// There would be more volumes than readers accept.
-    #[error("volumes of this size would be {count}; at most {limit} are allowed")]
+    #[error("this size gives {count} volumes; at most {limit} are allowed")]
     TooManyVolumes {
         /// The number of volumes.
         count: u64,

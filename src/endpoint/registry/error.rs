@@ -457,8 +457,8 @@ impl CertificateProblem {
             Self::NotYetValid => "check this machine's clock".to_owned(),
             Self::WrongName => format!("replace {registry} with a name that the certificate covers"),
             Self::IsAuthority => format!(
-                "the server shows a certificate that is marked as an authority: if it is the right one, pass this \
-                 certificate itself with --ca-cert {registry}=FILE"
+                "the server presents a certificate that is marked as an authority: if it is the right one, pass that \
+                 certificate with --ca-cert {registry}=FILE"
             ),
             Self::UnknownAuthority | Self::Other => {
                 "pass the registry's certificate authority with --ca-cert FILE".to_owned()

@@ -9,18 +9,18 @@ use super::{super::EnumerateError, ChartOptions, location};
 
 /// Flags that have an option of their own, or that would break a guarantee, and why.
 const REFUSED: [(&str, &str); 11] = [
-    ("--set", "use `--set`"),
-    ("--set-string", "use `--set-string`"),
-    ("--set-file", "use `--set-file`"),
-    ("--set-json", "its value would be visible on Helm's command line: put it in a values file (`--values`)"),
+    ("--set", "use --set"),
+    ("--set-string", "use --set-string"),
+    ("--set-file", "use --set-file"),
+    ("--set-json", "its value would be visible on Helm's command line: put it in a values file (--values)"),
     (
         "--set-literal",
-        "its value would be visible on Helm's command line: put it in a values file (`--values`)",
+        "its value would be visible on Helm's command line: put it in a values file (--values)",
     ),
-    ("--values", "use `--values`"),
+    ("--values", "use --values"),
     ("-f", "use `-f`"),
-    ("--repo", "use `--repo`"),
-    ("--version", "use `--chart-version`"),
+    ("--repo", "use --repo"),
+    ("--version", "use --chart-version"),
     ("--output-dir", "the manifests hold Secrets and are not written anywhere"),
     ("-h", "see `helm template --help`"),
 ];
@@ -82,14 +82,14 @@ pub(super) fn check(arguments: &[String]) -> Result<Passed, EnumerateError> {
 /// whether `--devel` is among them.
 pub(super) fn check_for_published(arguments: &[String]) -> Result<bool, EnumerateError> {
     const INSTEAD: [(&str, &str); 8] = [
-        ("--username", "Helm does not download this chart: use `--authfile` or `docker login`"),
-        ("--password", "Helm does not download this chart: use `--authfile` or `docker login`"),
-        ("--registry-config", "Helm does not download this chart: use `--authfile`"),
-        ("--ca-file", "Helm does not download this chart: use `--ca-cert`"),
-        ("--cert-file", "Helm does not download this chart: use `--client-cert`"),
-        ("--key-file", "Helm does not download this chart: use `--client-key`"),
-        ("--plain-http", "Helm does not download this chart: use `--plain-http HOST`"),
-        ("--insecure-skip-tls-verify", "Helm does not download this chart: use `--insecure HOST`"),
+        ("--username", "Helm does not download this chart: use --authfile or `docker login`"),
+        ("--password", "Helm does not download this chart: use --authfile or `docker login`"),
+        ("--registry-config", "Helm does not download this chart: use --authfile"),
+        ("--ca-file", "Helm does not download this chart: use --ca-cert"),
+        ("--cert-file", "Helm does not download this chart: use --client-cert"),
+        ("--key-file", "Helm does not download this chart: use --client-key"),
+        ("--plain-http", "Helm does not download this chart: use --plain-http HOST"),
+        ("--insecure-skip-tls-verify", "Helm does not download this chart: use --insecure HOST"),
     ];
     let name =
         |argument: &String| argument.split_once('=').map_or(argument.clone(), |(name, _)| name.to_owned());

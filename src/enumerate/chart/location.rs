@@ -89,7 +89,7 @@ mod tests {
             assert!(path.is_absolute());
         }
         let error = Location::find("./missing").unwrap_err();
-        assert_eq!(error.to_string(), "chart ./missing could not be read");
+        assert_eq!(error.to_string(), "cannot read chart ./missing");
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl SetError {
             Self::NoValue => Some("a comma that belongs to a value is written \\, (a backslash before it)"),
             Self::LargeNumber => Some(
                 "values are kept off Helm's command line, where every user could read them; \
-                 use `--set-string` for it, as for a tag that is a date",
+                 use --set-string for it, as for a tag that is a date",
             ),
             _ => None,
         }

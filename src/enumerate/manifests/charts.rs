@@ -11,7 +11,7 @@ use super::{
 };
 
 /// What a note about such a chart says.
-pub(super) const REASON: &str = "only the images in its values here are included";
+pub(super) const REASON: &str = "only images named in its values here are included";
 
 /// A chart that a resource names.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,10 +100,10 @@ pub(super) fn implied_tag(resource: &Resource<'_>) -> ImpliedTag {
     match (group(resource), resource.kind) {
         ("upgrade.cattle.io", "Plan") => {
             let version = resource.fields.get("spec").and_then(|spec| text(spec, "version"));
-            let unknown = ImpliedTag::Unknown("its tag comes from the channel of the plan");
+            let unknown = ImpliedTag::Unknown("its tag comes from the plan's channel");
             version.map_or(unknown, |version| ImpliedTag::Known(version.replace('+', "-")))
         }
-        ("image.toolkit.fluxcd.io", "ImageRepository") => ImpliedTag::Unknown("it is scanned for tags"),
+        ("image.toolkit.fluxcd.io", "ImageRepository") => ImpliedTag::Unknown("Flux scans it for tags"),
         _ => ImpliedTag::Default,
     }
 }

@@ -78,8 +78,7 @@ impl Walker<'_> {
         let is_plausible = written.contains('/') && written.parse::<Reference>().is_ok();
         if is_plausible && !self.scope.is_disabled {
             let is_number = object.get("tag").is_some_and(Value::is_f64);
-            let reason =
-                if is_number { "its tag is a number without quotes" } else { "its tag is not beside it" };
+            let reason = if is_number { "its tag is an unquoted number" } else { "no tag is set next to it" };
             self.note(Note::not_taken(self.found_at(self.named()), &written, reason).with_tag_missing());
         }
     }
@@ -97,7 +96,7 @@ impl Walker<'_> {
             return false;
         }
         if !self.scope.is_disabled && object.get("enabled") != Some(&Value::Bool(false)) {
-            let note = Note::not_taken(self.found_at(self.named()), &written, "its tag is not beside it");
+            let note = Note::not_taken(self.found_at(self.named()), &written, "no tag is set next to it");
             self.note(note.with_tag_missing());
         }
         true
@@ -112,7 +111,7 @@ impl Walker<'_> {
             && hub.contains(['.', '/'])
         {
             let found_at = self.found_at(self.named());
-            let reason = "its registry and its tag are there, and its name is not";
+            let reason = "it has a registry and a tag, but no name";
             let note = Note::not_taken(found_at, &format!("{hub}/…:{tag}"), reason);
             self.note(note.with_remedy(format!("add it with --add {hub}/NAME:{tag}")));
         }

@@ -91,13 +91,12 @@ fn is_taken(note: &Note, images: &ImageSet) -> bool {
 }
 
 fn unknown_registry(image: &FoundImage) -> Note {
-    let reason = "neither its key nor a registry in front says that it is an image";
+    let reason = "neither its key nor a registry marks it as an image";
     Note::not_taken(image.found_at.clone(), &image.written, reason)
 }
 
 fn tag_elsewhere(image: &FoundImage) -> Note {
-    Note::not_taken(image.found_at.clone(), &image.written, "its tag is written somewhere else")
-        .with_tag_missing()
+    Note::not_taken(image.found_at.clone(), &image.written, "its tag is set elsewhere").with_tag_missing()
 }
 
 /// Whether an organization's image without a registry is worth a note: its tag looks like that of a release.

@@ -147,7 +147,7 @@ impl Walker<'_> {
             KeyMeaning::Part(Part::Repository)
                 if mention.has_registry && key.key.to_ascii_lowercase().contains("image") =>
             {
-                return self.note_not_taken(written, "its tag is not beside it", true);
+                return self.note_not_taken(written, "no tag is set next to it", true);
             }
             _ => return,
         }
@@ -217,7 +217,7 @@ impl Walker<'_> {
             .is_ok_and(|reference| not_images::host_evidence(&reference) != HostEvidence::NotRegistry);
         if is_plausible && last.contains([':', '@']) && written.contains(['{', '$', '%', '<']) {
             let found_at = self.found_at(Confidence::Mentioned);
-            let note = Note::not_taken(found_at, written, "a placeholder completes it");
+            let note = Note::not_taken(found_at, written, "it contains a placeholder");
             self.note(note.with_remedy("add it with --add IMAGE".to_owned()));
         }
     }

@@ -142,7 +142,7 @@ impl Walker<'_> {
         if let Some(version) = version
             && before == self.counts()
         {
-            let reason = format!("it names version {version} and no image; its operator chooses one");
+            let reason = format!("it names version {version} but no image; its operator chooses the image");
             self.note_no_image(Confidence::CustomResource, &reason);
         }
         Ok(())

@@ -32,7 +32,7 @@ impl ImportNames {
             // `bundle import` may be given another rule.
             Err(MappingError::Collision { .. }) => Vec::new(),
             Err(error) if is_list => {
-                warn(events, format!("{error}; `bundle import` refuses them"));
+                warn(events, format!("{error}; `bundle import` refuses these images"));
                 Vec::new()
             }
             Err(error) => return Err(error),
@@ -56,7 +56,7 @@ impl ImportNames {
             let mut others = by_name.get(&image.name.destination()).into_iter().flatten();
             let Some(failure) = others.find_map(|other| image.conflict(other)) else { continue };
             if self.is_list {
-                let message = format!("{}; `bundle import` fails them", with_causes(&failure));
+                let message = format!("{}; `bundle import` fails these images", with_causes(&failure));
                 events.emit(Event::Warning { image: Some(outcome.source.clone()), message });
             } else {
                 outcome.failure = Some(failure);

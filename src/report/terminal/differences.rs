@@ -139,8 +139,8 @@ mod tests {
           blob sha256:62c66a7a5dd70c3146618063c344e531e6d4b59e379808443ce962b3abd63c5a (1234 bytes) is missing
             repair: thoras-mirror sync --to registry.example.com/thoras --check blobs
           blob sha256:2e7d2c03a9507ae265ecf5b5356885a53393a2029d241394997265a1a25aefc6 is corrupt: its bytes hash to \u{1b}[31mothers
-            repair: delete it in that registry and run the registry's garbage collection, because a registry
-            keeps blobs that it seems to have; then: thoras-mirror sync --to registry.example.com/thoras --check blobs
+            repair: delete it in that registry and run the registry's garbage collection, because a push does not
+            replace a blob that the registry has; then: thoras-mirror sync --to registry.example.com/thoras --check blobs
         "#);
     }
 

@@ -105,7 +105,7 @@ fn volume_lines(bundle: &BundleContents) -> Vec<String> {
     }
     if !volumes_beside.is_empty() {
         let names = one_line(&volumes_beside.join(", "));
-        lines.push(format!("beside  {names}: volumes, which are not part of this file"));
+        lines.push(format!("beside  {names}: volumes that do not belong to this file"));
     }
     lines
 }
@@ -202,7 +202,7 @@ mod tests {
         thoras.tar
         id      sha256:1e6ed65d77d6364eeaed5a745ba5c4985ae2b700dd85d7cf7f027bdf294a33fc
         size    122.1 MiB (128001024 bytes)
-        beside  thoras.tar.001, thoras.tar.volumes.json: volumes, which are not part of this file
+        beside  thoras.tar.001, thoras.tar.volumes.json: volumes that do not belong to this file
         chart   thoras 4.53.0
         base    sha256:cae662172fd450bb0cd710a769079c05bfc5d8e35efa6576edc7d0377afdd4a2 has 3 blobs (1.9 MiB) of these images
         skipped us-east4-docker.pkg.dev/thoras-registry/platform/forecast:4.53.0: its export failed

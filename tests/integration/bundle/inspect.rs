@@ -85,7 +85,7 @@ async fn volumes_are_mentioned() {
     };
     let text = inspect(&whole).await;
     assert!(text.contains("beside  b.tar.001, b.tar.002"), "{text}");
-    assert!(text.contains("b.tar.volumes.json: volumes, which are not part of this file"), "{text}");
+    assert!(text.contains("b.tar.volumes.json: volumes that do not belong to this file"), "{text}");
     let index = folder.path().join("b.tar.volumes.json");
     let text = inspect(&index).await;
     let (count, last) = (set.volumes.len(), &set.volumes.last().unwrap().name);

@@ -16,11 +16,11 @@ async fn a_source_that_is_the_destination_is_refused_before_any_request() {
     {
         for more in ["", "--dry-run", "--naming last"] {
             let outcome = run(&format!("sync --to {to} {more}"), &references).run().await.expect_code(2);
-            assert_says(&outcome, "the sources of 2 images are their destinations");
+            assert_says(&outcome, "2 images would be copied onto themselves");
             assert_says(&outcome, &references[0]);
         }
         let outcome = run(&format!("verify --to {to}"), &references[..1]).run().await.expect_code(2);
-        assert_says(&outcome, &format!("the source of {} is its destination", references[0]));
+        assert_says(&outcome, &format!("{} would be copied onto itself", references[0]));
     }
     assert_eq!(source.requests().len(), 0);
 }
@@ -33,7 +33,7 @@ async fn a_list_and_a_lock_that_name_the_mirror_are_refused_and_promotion_is_not
     let (reference, host) = (registry.address().image("stage/web", "web"), &registry.address().host_port);
     let listed = Mirror::new(["sync", "--images", "-", "--to"]).arg(format!("{host}/stage"));
     let outcome = listed.stdin(format!("{reference}\n")).run().await.expect_code(2);
-    assert_says(&outcome, &format!("the source of {reference} is its destination"));
+    assert_says(&outcome, &format!("{reference} would be copied onto itself"));
 
     let promoted = run(&format!("sync {reference} --to {host}/prod"), &[]).run().await.expect_success();
     let locked = run(&format!("sync --locked --to {host}/stage"), &[]).in_folder(&promoted.folder());

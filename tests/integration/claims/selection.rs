@@ -39,7 +39,7 @@ async fn an_import_takes_filters_and_records_what_they_left_out() {
     }
     let outcome =
         run_here("bundle import b.tar --to 127.0.0.1:1/m --exclude *api* --include *api*").run().await;
-    assert_says(&outcome.expect_code(2), "--include/--exclude match none of the 3 images");
+    assert_says(&outcome.expect_code(2), "--include/--exclude leave out all 3 images");
     let exported =
         run_here("bundle import b.tar --to 127.0.0.1:1/m").env("THORAS_MIRROR_INCLUDE", "*nothing*");
     assert_says(&exported.run().await.expect_code(2), "`--include *nothing*` matches no image");

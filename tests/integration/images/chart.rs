@@ -90,7 +90,7 @@ async fn filters_keep_and_drop() {
     let outcome = sample(&["--exclude", "*engine*"]).run().await.expect_success();
     assert_eq!(outcome.stdout.lines().count(), 8, "{outcome}");
     let outcome = sample(&["--include", "*nothing*"]).run().await.expect_code(2);
-    assert!(outcome.stderr.contains("--include/--exclude match none of the 10 images"), "{outcome}");
+    assert!(outcome.stderr.contains("--include/--exclude leave out all 10 images"), "{outcome}");
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ async fn nothing_found_is_an_error() {
 async fn missing_files_are_named() {
     for input in ["--images", "--rendered"] {
         let outcome = images(&[input, "absent.txt"]).await.expect_code(3);
-        assert!(outcome.stderr.contains("absent.txt could not be read"), "{outcome}");
+        assert!(outcome.stderr.contains("cannot read absent.txt"), "{outcome}");
     }
 }
 

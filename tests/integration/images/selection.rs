@@ -36,8 +36,7 @@ async fn mentions_count_as_far_as_they_are_asked_for() {
 async fn what_is_not_taken_is_noted_once_with_the_way_to_add_it() {
     let outcome = annotated(&["--output", "json"]).run().await.expect_success();
     let expected = "not mirrored: others/peer:1.2.3 (Deployment web at spec.template.spec.containers[0].args[2] \
-                    (annotated/templates/all.yaml)), because neither its key nor a registry in front says that it is \
-                    an image; add it with --add others/peer:1.2.3";
+                    (annotated/templates/all.yaml)), because neither its key nor a registry marks it as an image; add it with --add others/peer:1.2.3";
     assert_eq!(outcome.stderr.matches(expected).count(), 1, "{outcome}");
     let document = documents::parse(&outcome.stdout, "images.v1.json");
     let notes = document["notes"].as_array().unwrap();
@@ -105,7 +104,7 @@ async fn a_rendering_without_images_says_what_needs_one() {
     let manifest = "apiVersion: kibana.k8s.elastic.co/v1\nkind: Kibana\nmetadata: {name: logs}\nspec: {version: 8.15.0}\n";
     let outcome = Mirror::new(["images", "--rendered", "-"]).stdin(manifest).run().await.expect_code(3);
     assert!(outcome.stderr.contains("standard input names no image"), "{outcome}");
-    assert!(outcome.stderr.contains("Kibana logs: it names version 8.15.0 and no image"), "{outcome}");
+    assert!(outcome.stderr.contains("Kibana logs: it names version 8.15.0 but no image"), "{outcome}");
 }
 
 #[tokio::test]

@@ -36,7 +36,10 @@ async fn a_chart_that_is_not_rendered_fails_strict_runs_before_any_request() {
     ] {
         let strict = ["--strict", "--rendered", rendered];
         let outcome = site.run(command, &strict).run().await.expect_code(3);
-        assert!(outcome.stderr.contains("error: a chart is named here and not rendered"), "{outcome}");
+        assert!(
+            outcome.stderr.contains("error: the manifests name a chart that is not rendered"),
+            "{outcome}"
+        );
         assert!(outcome.stderr.contains("chart redis not rendered (Application cache"), "{outcome}");
     }
     assert_eq!(site.source.requests().len(), 0);

@@ -218,7 +218,7 @@ async fn a_locked_run_without_a_lock_says_what_to_do() {
     let to = mirror_at(pair.destination.address());
     let outcome = sync(&[], &to, &["--locked"]).run().await.expect_code(2);
     assert!(outcome.stderr.contains("error: there is no lock at thoras-mirror.lock"), "{outcome}");
-    assert!(outcome.stderr.contains("hint: --locked repeats what an earlier sync recorded"), "{outcome}");
+    assert!(outcome.stderr.contains("hint: --locked repeats an earlier sync"), "{outcome}");
     assert_eq!(pair.destination.requests().len(), 0);
 }
 

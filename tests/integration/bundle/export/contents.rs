@@ -145,7 +145,7 @@ async fn skipped_foreign_layers_are_reported_once_in_a_stream_and_in_a_file() {
     let streamed = export(&site.images, Path::new("-"), &platform).run_captured().await;
     let written = site.export("b.tar", &platform).run().await.expect_success();
     for stderr in [&streamed.stderr, &written.stderr] {
-        assert_eq!(stderr.matches("foreign layers are left out").count(), 1, "{stderr}");
+        assert_eq!(stderr.matches("foreign layers from the URLs").count(), 1, "{stderr}");
     }
     assert!(streamed.stdout == site.read("b.tar"));
 }
