@@ -10,7 +10,11 @@ use crate::{
     oci::Reference,
 };
 
-use super::{known::Known, not_images, objects};
+use super::{
+    flux::{ChartSources, ReferredChart},
+    known::Known,
+    not_images, objects,
+};
 
 /// One place that names an image.
 pub(super) struct FoundImage {
@@ -42,12 +46,22 @@ pub(super) struct Findings {
     pub(super) notes: Vec<Note>,
     /// The stems of all keys that hold a tag or a version, see [`super::parts::tag_stems`].
     pub(super) tag_stems: BTreeSet<Vec<String>>,
+    /// Where the sources of charts are.
+    pub(super) chart_sources: ChartSources,
+    /// The notes, by position, about charts that another resource locates.
+    pub(super) referred_charts: Vec<(usize, ReferredChart)>,
 }
 
 impl Findings {
     /// Decides on the finds that were not certain, adds what counts to `images`, and returns the notes.
     pub(super) fn settle(self, given: &[String], images: &mut ImageSet) -> Vec<Note> {
-        let Self { images: found, mut notes, tag_stems } = self;
+        let Self { images: found, mut notes, tag_stems, chart_sources, referred_charts } = self;
+        for (position, referred) in &referred_charts {
+            if let Some(note) = notes.get_mut(*position) {
+                let chart = chart_sources.locate(referred);
+                (note.reference, note.remedy) = (Some(chart.name), chart.remedy);
+            }
+        }
         let certain = found.iter().filter(|image| image.condition == Condition::Always);
         let known = Known::new(certain.map(|image| (&image.reference, image.written.as_str())), given);
         for mut image in found {
