@@ -114,8 +114,15 @@ fn tag_elsewhere(image: &FoundImage) -> Note {
         .with_tag_missing()
 }
 
-/// Whether an organization's image without a registry is worth a note: its tag looks like that of a release.
-pub(super) fn is_worth_a_note(reference: &Reference) -> bool {
+/// Whether an organization's image without a registry is worth a note: its tag looks like that of a release. A bare
+/// number, as in `acme/web:1`, is enough for a setting of its own, but says nothing in a document (`text/html:1`).
+pub(super) fn is_worth_a_note(reference: &Reference, is_embedded: bool) -> bool {
+    let is_number = |tag: &str| {
+        let digits = tag.strip_prefix('v').unwrap_or(tag);
+        !digits.is_empty() && digits.len() < 3 && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
     reference.digest().is_some()
-        || reference.tag().is_some_and(|tag| tag == "latest" || not_images::is_release(tag))
+        || reference.tag().is_some_and(|tag| {
+            tag == "latest" || not_images::is_release(tag) || !is_embedded && is_number(tag)
+        })
 }
