@@ -281,3 +281,37 @@ fn corruption(mismatch: &Mismatch) -> String {
         Mismatch::TooShort { expected, found, .. } => format!("it ends after {found} of {expected} bytes"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{endpoint::Operation, problem::Side};
+
+    fn error(cause: impl Into<Cause>) -> Error {
+        Error::new(Operation::ReadManifest, Side::Destination, "registry.example.com/app:1", cause)
+    }
+
+    #[test]
+    fn a_root_with_other_bytes_than_its_digest_is_a_problem_and_no_failure() {
+        let [named, found] = [b"a", b"b"].map(|bytes| Digest::sha256(bytes));
+        for cause in [
+            ManifestError::Digest { expected: named.clone(), found: found.clone() },
+            ManifestError::Unstable {
+                named: named.clone(),
+                readings: Box::new((found.clone(), found.clone())),
+            },
+            ManifestError::Contradicted { named: named.clone(), found: found.clone() },
+        ] {
+            let survey = unusable_root(error(cause)).unwrap();
+            let [Problem::BadManifest { digest, reason }] = survey.problems.as_slice() else {
+                panic!("{:?}", survey.problems);
+            };
+            assert_eq!(*digest, named);
+            assert!(reason.contains(found.as_str()), "{reason}");
+            assert!(survey.graph.is_none());
+        }
+        let unreadable = ManifestError::Unreadable("not JSON".to_owned());
+        assert!(unusable_root(error(unreadable)).is_err(), "nothing is known about the tag");
+        assert!(unusable_root(error(Cause::NoSuchManifest)).is_err());
+    }
+}

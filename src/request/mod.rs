@@ -17,6 +17,7 @@ mod destination;
 mod ineffective;
 mod login;
 mod network;
+mod origins;
 mod registries;
 mod repair_command;
 mod selection;
@@ -32,6 +33,7 @@ pub(crate) use self::{
     destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms},
     ineffective::refuse_ineffective,
     login::{RemoveLogin, StoreLogin},
+    origins::{Origins, variable_at_fault},
     registries::{LicenseFrom, RegistrySettings},
     repair_command::repair,
     selection::{ImagesFrom, LockedChart},
@@ -64,7 +66,7 @@ pub(crate) enum Request {
 
 impl Request {
     /// Validates a command line.
-    pub(crate) fn new(command: Command) -> Result<Self, Failure> {
+    pub(crate) fn new(command: Command, origins: &Origins) -> Result<Self, Failure> {
         Ok(match command {
             Command::Images(args) => Self::Images(Images::new(*args)?),
             Command::Sync(args) => Self::Sync(Box::new(Sync::new(*args)?)),
@@ -78,7 +80,7 @@ impl Request {
             }
             Command::Bundle(Bundle::Verify(args)) => Self::BundleVerify(BundleVerify::new(*args)?),
             Command::Bundle(Bundle::Inspect(args)) => Self::BundleInspect(BundleInspect::new(*args)?),
-            Command::Doctor(args) => Self::Doctor(Box::new(Doctor::new(*args)?)),
+            Command::Doctor(args) => Self::Doctor(Box::new(Doctor::new(*args, origins.clone())?)),
             Command::Serve(args) => Self::Serve(Box::new(Serve::new(args)?)),
             Command::Login(args) => Self::Login(Box::new(StoreLogin::new(args)?)),
             Command::Logout(args) => Self::Logout(RemoveLogin::new(args)?),
@@ -188,10 +190,11 @@ pub(crate) struct Doctor {
     pub(crate) lock: PathBuf,
     /// How long each check may take.
     pub(crate) timeout: Duration,
+    pub(crate) origins: Origins,
 }
 
 impl Doctor {
-    fn new(args: cli::Doctor) -> Result<Self, Failure> {
+    fn new(args: cli::Doctor, origins: Origins) -> Result<Self, Failure> {
         check_stdin(&Stdin {
             bundle: false,
             selection: Some(&args.selection),
@@ -199,6 +202,7 @@ impl Doctor {
             login: Some(&args.destination.login),
         })?;
         Ok(Self {
+            origins,
             strict: args.selection.strict,
             selection: selection::selection(args.selection, false),
             destination: Destination::new(args.destination)?,

@@ -241,7 +241,7 @@ fn without_password(text: &str) -> String {
 mod tests {
     use clap::Parser as _;
 
-    use super::*;
+    use super::{super::Origins, *};
     use crate::{
         cli::Cli,
         lock::Lock,
@@ -250,7 +250,7 @@ mod tests {
 
     fn verify(arguments: &str) -> Verify {
         let words = shlex::split(&format!("thoras-mirror verify {arguments}")).unwrap();
-        match Request::new(Cli::try_parse_from(words).unwrap().command).unwrap() {
+        match Request::new(Cli::try_parse_from(words).unwrap().command, &Origins::default()).unwrap() {
             Request::Verify(verify) => *verify,
             _ => panic!("verify"),
         }

@@ -4,12 +4,12 @@
 use std::env;
 
 /// Where a setting came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// The command line.
     Flag,
     /// An environment variable.
-    Variable(&'static str),
+    Variable(String),
 }
 
 /// A setting.
@@ -26,18 +26,18 @@ impl<T> Setting<T> {
 }
 
 /// The value of an environment variable; an empty value counts as unset.
-pub(super) fn variable(name: &'static str) -> Option<Setting<String>> {
+pub(super) fn variable(name: &str) -> Option<Setting<String>> {
     let value = env::var(name).ok().filter(|value| !value.is_empty())?;
-    Some(Setting::new(value, Origin::Variable(name)))
+    Some(Setting::new(value, Origin::Variable(name.to_owned())))
 }
 
 /// The flag's value, else that of the variable.
-pub(super) fn flag_or_variable(typed: Option<String>, name: &'static str) -> Option<Setting<String>> {
+pub(super) fn flag_or_variable(typed: Option<String>, name: &str) -> Option<Setting<String>> {
     typed.map(|value| Setting::new(value, Origin::Flag)).or_else(|| variable(name))
 }
 
 /// The flag's values, else those in the variable, separated by commas.
-pub(super) fn flags_or_variable(typed: Vec<String>, name: &'static str) -> Vec<String> {
+pub(super) fn flags_or_variable(typed: Vec<String>, name: &str) -> Vec<String> {
     if !typed.is_empty() {
         return typed;
     }

@@ -13,12 +13,12 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     cli::{self, Bundle, Cli},
     error::{Failure, Kind, exit},
-    event::EventSink,
+    event::{Event, EventSink},
     jobs::{self, inspect::Found},
     outcome::{Command, RunOutcome},
     output::{Format, LogFormat, Verbosity},
     report::{DoctorDocument, Document, Presentation, Reporter, log, present, print},
-    request::{ExportTo, Request, refuse_ineffective},
+    request::{ExportTo, Origins, Request, refuse_ineffective, variable_at_fault},
 };
 
 /// The number of threads for blocking file I/O. Each keeps a read-ahead buffer, so memory grows with their number.
@@ -49,7 +49,12 @@ fn refuse(error: &clap::Error) -> u8 {
     if wants_json_log() {
         log::use_json();
     }
-    print::usage_error(text.to_string(), text.ansi().to_string(), std::env::args().skip(1));
+    // Clap names only the flag, which the user did not type.
+    let variable = variable_at_fault(&cli::command(), error, std::env::args().skip(1));
+    let tip = variable
+        .map_or_else(String::new, |name| format!("\nThe value comes from {name}: correct or unset it.\n"));
+    let (plain, colored) = (format!("{text}{tip}"), format!("{}{tip}", text.ansi()));
+    print::usage_error(plain, colored, std::env::args().skip(1));
     exit::USAGE
 }
 
@@ -101,7 +106,11 @@ async fn run(cli: Cli, matches: &ArgMatches) -> u8 {
     let verbosity = verbosity(cli.verbosity);
     let reporter = Arc::new(Reporter::new(verbosity));
     let (command, mut presentation) = describe(&cli.command, verbosity);
-    let request = refuse_ineffective(matches).and_then(|()| Request::new(cli.command));
+    let origins = Origins::new(&cli::command(), matches);
+    if let Some(settings) = origins.from_environment() {
+        reporter.emit(Event::Detail { message: format!("settings from the environment: {settings}") });
+    }
+    let request = refuse_ineffective(matches).and_then(|()| Request::new(cli.command, &origins));
     let result = match request {
         Ok(request) => {
             presentation.on_stderr =

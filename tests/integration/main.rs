@@ -28,6 +28,7 @@ mod login;
 mod mistakes;
 mod network;
 mod optional;
+mod origins;
 mod published_chart;
 mod secrets;
 mod serve;

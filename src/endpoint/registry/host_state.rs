@@ -24,6 +24,9 @@ use crate::endpoint::retry::Pause;
 
 /// So many successes in a row shorten the next pause by one step.
 const CALM: u32 = 10;
+/// After so many successes between two pauses, the next pause is shorter: the host refuses some requests, but serves
+/// others, and longer pauses would only slow the run down.
+const PROGRESS: u32 = 3;
 /// A host that answered earlier in the run is tried again after this time.
 const VERDICT_OF_A_KNOWN_HOST: Duration = Duration::from_secs(10);
 
@@ -51,7 +54,7 @@ struct Inner {
     not_before: Option<Instant>,
     /// How often the host throttled requests, less the calm periods since. Decides the length of the next pause.
     throttles: u32,
-    /// Successes since the last change of `throttles`.
+    /// Successes since the last pause began.
     calm: u32,
     /// Why no request is sent any more, and until when.
     verdict: Option<(RegistryError, Option<Instant>)>,
@@ -90,9 +93,8 @@ impl HostState {
             return;
         }
         inner.calm += 1;
-        if inner.calm >= CALM {
+        if inner.calm.is_multiple_of(CALM) {
             inner.throttles -= 1;
-            inner.calm = 0;
         }
     }
 
@@ -112,7 +114,8 @@ impl HostState {
         // Requests that were in flight when the pause began were refused for the same reason.
         let is_new = inner.not_before.is_none_or(|until| until <= now);
         if is_new {
-            inner.throttles += 1;
+            inner.throttles =
+                if inner.calm < PROGRESS { inner.throttles + 1 } else { inner.throttles.div_ceil(2).max(1) };
             inner.calm = 0;
         }
         let grown = if is_new { Pause::Backoff.duration(inner.throttles) } else { Duration::ZERO };
@@ -170,6 +173,21 @@ mod tests {
         }
         state.failed(&throttled(503, None));
         assert!(pause_of(&state).await <= Duration::from_millis(250), "it was calm");
+    }
+
+    /// As from a busy registry that refuses one request in five.
+    #[tokio::test(start_paused = true)]
+    async fn pauses_stay_short_while_the_host_serves_other_requests_bug() {
+        let state = HostState::default();
+        let mut longest = Duration::ZERO;
+        for _ in 0..50 {
+            state.failed(&throttled(503, None));
+            longest = longest.max(pause_of(&state).await);
+            for _ in 0..4 {
+                state.answered();
+            }
+        }
+        assert!(longest <= Duration::from_millis(250), "{longest:?}");
     }
 
     #[tokio::test(start_paused = true)]

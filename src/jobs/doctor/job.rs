@@ -32,7 +32,7 @@ pub(crate) struct Diagnosis {
 }
 
 pub(crate) async fn run(request: &Doctor, events: Arc<dyn EventSink>) -> Result<Diagnosis, Failure> {
-    let Doctor { selection: _, strict: _, destination, registries, lock, timeout } = request;
+    let Doctor { selection: _, strict: _, destination, registries, lock, timeout, origins } = request;
     let retries = Arc::new(RetryListener::new(Arc::clone(&events)));
     let access = Access::open(registries, Arc::<RetryListener>::clone(&retries))?;
     let source = access.source()?;
@@ -53,7 +53,10 @@ pub(crate) async fn run(request: &Doctor, events: Arc<dyn EventSink>) -> Result<
             &*events,
         );
     }
-    let mut findings: Vec<CheckResult> = helm.into_iter().collect();
+    let settings = origins
+        .from_environment()
+        .map(|settings| CheckResult::ok(DoctorCheck::Settings, format!("from the environment: {settings}")));
+    let mut findings: Vec<CheckResult> = settings.into_iter().chain(helm).collect();
     for some in [images.results, sources, reached, pushes, vec![local::lock(lock)]] {
         findings.extend(some);
     }

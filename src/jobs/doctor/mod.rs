@@ -34,6 +34,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum DoctorCheck {
+    /// Which settings come from environment variables.
+    Settings,
     /// Helm is installed.
     Helm,
     /// The chart renders, or the list can be read.
@@ -61,6 +63,7 @@ pub(crate) enum DoctorCheck {
 impl fmt::Display for DoctorCheck {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
+            Self::Settings => "settings",
             Self::Helm => "helm",
             Self::Images => "images",
             Self::Source => "source",

@@ -76,6 +76,8 @@ fn other_texts(failures: &[Failure], palette: Palette) -> Vec<String> {
 struct Shared {
     cause: Cause,
     failure: Failure,
+    /// Whether all images have it word for word, so that no name in it has to be replaced.
+    is_verbatim: bool,
     /// The short names.
     names: Vec<String>,
     full_names: Vec<String>,
@@ -85,10 +87,14 @@ impl Shared {
     fn add(all: &mut Vec<Self>, cause: Cause, failure: Failure, (name, full_name): (String, String)) {
         match all.iter_mut().find(|known| known.cause == cause) {
             Some(known) => {
+                known.is_verbatim &= known.failure == failure;
                 known.names.push(name);
                 known.full_names.push(full_name);
             }
-            None => all.push(Self { cause, failure, names: vec![name], full_names: vec![full_name] }),
+            None => {
+                let (names, full_names) = (vec![name], vec![full_name]);
+                all.push(Self { cause, failure, is_verbatim: true, names, full_names });
+            }
         }
     }
 
@@ -105,7 +111,7 @@ impl Shared {
         if let [name] = self.names.as_slice() {
             return text(&self.failure, Some(name.as_str()).filter(|name| !name.is_empty()), palette);
         }
-        let failure = general(&self.failure);
+        let failure = if self.is_verbatim { self.failure.clone() } else { general(&self.failure) };
         let names: Vec<&String> = self.names.iter().filter(|name| !name.is_empty()).collect();
         if names.is_empty() {
             return text_with(&failure, Some(&format!("{} times", self.names.len())), &[], palette);

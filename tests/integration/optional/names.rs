@@ -21,7 +21,7 @@ async fn a_mention_does_not_change_the_common_prefix_and_gives_way() {
     assert_eq!(site.tags(), YIELDED);
     site.run(&["verify"], &[]).run().await.expect_success();
     let (to, rendered) = (site.to(), rendered.to_str().unwrap());
-    let verify = ["verify", "--to", &to, "--naming", "last", "--rendered", rendered];
+    let verify = ["verify", "--against", "source", "--to", &to, "--naming", "last", "--rendered", rendered];
     site.run(&verify, &[]).run().await.expect_success();
 }
 
@@ -73,7 +73,10 @@ async fn an_image_from_elsewhere_does_not_rename_what_the_lock_lists() {
     site.sync(&all, &[]).run().await.expect_success();
     assert_eq!(site.tags(), expected);
     let (to, all) = (site.to(), all.to_str().unwrap());
-    site.run(&["verify", "--to", &to, "--rendered", all], &[]).run().await.expect_success();
+    site.run(&["verify", "--against", "source", "--to", &to, "--rendered", all], &[])
+        .run()
+        .await
+        .expect_success();
     let doctor = site.run(&["doctor", "--to", &to, "-o", "json", "--rendered", all], &[]).run().await;
     let doctor: Value = serde_json::from_str(&doctor.stdout).unwrap();
     let name = |source: &str| {

@@ -125,7 +125,7 @@ async fn verify_reports_what_was_skipped_with_a_lock_and_against_the_source() {
     site.sync(&rendered, &[]).run().await.expect_success();
     let with_lock = ["verify", "-o", "json"];
     let (to, rendered) = (site.to(), rendered.to_str().unwrap());
-    let with_source = ["verify", "-o", "json", "--to", &to, "--rendered", rendered];
+    let with_source = ["verify", "-o", "json", "--against", "source", "--to", &to, "--rendered", rendered];
     for arguments in [&with_lock[..], &with_source] {
         let document = document(&site.run(arguments, &[]).run().await.expect_success());
         for image in &gone {

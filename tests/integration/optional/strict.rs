@@ -31,7 +31,7 @@ async fn a_chart_that_is_not_rendered_fails_strict_runs_before_any_request() {
     for command in [
         &["sync", "--to", &to][..],
         &["images"],
-        &["verify", "--to", &to],
+        &["verify", "--against", "source", "--to", &to],
         &["bundle", "export", "-o", "out.tar"],
     ] {
         let strict = ["--strict", "--rendered", rendered];

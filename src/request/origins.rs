@@ -1,0 +1,123 @@
+//! Where the settings of a command came from. A variable that was exported long ago, or by a pipeline, decides as much as
+//! a flag; `-v`, `doctor` and the errors of the command line name it.
+
+use std::{collections::BTreeMap, env};
+
+use clap::{
+    Arg, ArgMatches, Command,
+    error::{ContextKind, ContextValue},
+    parser::ValueSource,
+};
+
+use super::{Origin, setting::variable};
+use crate::cli::variable as names;
+
+/// The variables that clap does not read, by the argument that they stand for.
+const READ_HERE: [(&str, &str); 8] = [
+    ("chart", names::CHART),
+    ("include", names::INCLUDE),
+    ("exclude", names::EXCLUDE),
+    ("lock", names::LOCK),
+    ("to", names::TO),
+    ("to_password_stdin", names::TO_PASSWORD),
+    ("license", names::LICENSE),
+    ("license", names::LICENSE_FILE),
+];
+
+/// The origin of every setting that is not a default, by its flag as it is typed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Origins(BTreeMap<String, Origin>);
+
+impl Origins {
+    /// Reads them from the matches of a command line.
+    pub(crate) fn new(command: &Command, matches: &ArgMatches) -> Self {
+        let (mut command, mut matches) = (command, matches);
+        while let Some((name, below)) = matches.subcommand() {
+            let Some(found) = command.find_subcommand(name) else { break };
+            (command, matches) = (found, below);
+        }
+        let origin = |arg: &Arg| Some((flag(arg)?, origin(arg, matches)?));
+        Self(command.get_arguments().filter_map(origin).collect())
+    }
+
+    /// The settings that variables decide, for example `--jobs (THORAS_MIRROR_JOBS)`. Never their values.
+    pub(crate) fn from_environment(&self) -> Option<String> {
+        let named = self.0.iter().filter_map(|(flag, origin)| match origin {
+            Origin::Variable(name) => Some(format!("{flag} ({name})")),
+            Origin::Flag => None,
+        });
+        Some(named.collect::<Vec<_>>().join(", ")).filter(|named| !named.is_empty())
+    }
+}
+
+/// The variable whose value an error in the command line is about. `typed` are the words of the command line.
+pub(crate) fn variable_at_fault(
+    command: &Command,
+    error: &clap::Error,
+    typed: impl Iterator<Item = String>,
+) -> Option<String> {
+    let ContextValue::String(shown) = error.get(ContextKind::InvalidArg)? else { return None };
+    let flag = shown.split([' ', '=']).next()?;
+    let is_typed =
+        |word: String| word == flag || word.strip_prefix(flag).is_some_and(|rest| rest.starts_with('='));
+    if typed.into_iter().any(is_typed) {
+        return None;
+    }
+    let arg = arguments(command).into_iter().find(|arg| self::flag(arg).as_deref() == Some(flag))?;
+    let name = arg.get_env()?.to_str()?;
+    env::var_os(name).map(|_| name.to_owned())
+}
+
+/// The arguments of a command and of all below it.
+fn arguments(command: &Command) -> Vec<&Arg> {
+    command.get_arguments().chain(command.get_subcommands().flat_map(arguments)).collect()
+}
+
+fn origin(arg: &Arg, matches: &ArgMatches) -> Option<Origin> {
+    let id = arg.get_id().as_str();
+    match matches.value_source(id) {
+        Some(ValueSource::CommandLine) => return Some(Origin::Flag),
+        Some(ValueSource::EnvVariable) => {
+            let name = arg.get_env()?.to_str()?;
+            return Some(Origin::Variable(name.to_owned()));
+        }
+        _ => {}
+    }
+    let read_here = READ_HERE.iter().filter(|(other, _)| *other == id);
+    let set = read_here.map(|(_, name)| *name).find(|name| variable(name).is_some());
+    set.map(|name| Origin::Variable(name.to_owned()))
+}
+
+/// A flag as it is typed.
+fn flag(arg: &Arg) -> Option<String> {
+    arg.get_long().map(|long| format!("--{long}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origins(words: &[&str]) -> Origins {
+        let command = crate::cli::command();
+        let words = [&["thoras-mirror"], words].concat();
+        Origins::new(&command, &command.clone().try_get_matches_from(words).unwrap())
+    }
+
+    #[test]
+    fn a_typed_flag_is_told_from_a_default() {
+        let found = origins(&["bundle", "export", "-o", "x.tar", "--jobs", "3"]);
+        assert_eq!(found.0["--jobs"], Origin::Flag);
+        assert_eq!(found.0["--output"], Origin::Flag);
+        assert!(!found.0.contains_key("--format"));
+        assert_eq!(found.from_environment(), None);
+    }
+
+    #[test]
+    fn every_variable_that_is_read_here_belongs_to_a_flag() {
+        let command = crate::cli::command();
+        let ids: Vec<&str> = arguments(&command).into_iter().map(|arg| arg.get_id().as_str()).collect();
+        for (id, name) in READ_HERE {
+            assert!(ids.contains(&id), "{name} stands for {id}, which no command has");
+        }
+    }
+}
