@@ -41,7 +41,7 @@ impl Origins {
     }
 
     /// The settings that variables decide, for example `--jobs (THORAS_MIRROR_JOBS)`. Never their values.
-    pub(crate) fn from_environment(&self) -> Option<String> {
+    pub(crate) fn set_by_variables(&self) -> Option<String> {
         let named = self.0.iter().filter_map(|(flag, origin)| match origin {
             Origin::Variable(name) => Some(format!("{flag} ({name})")),
             Origin::Flag => None,
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(found.0["--jobs"], Origin::Flag);
         assert_eq!(found.0["--output"], Origin::Flag);
         assert!(!found.0.contains_key("--format"));
-        assert_eq!(found.from_environment(), None);
+        assert_eq!(found.set_by_variables(), None);
     }
 
     #[test]

@@ -107,7 +107,7 @@ async fn run(cli: Cli, matches: &ArgMatches) -> u8 {
     let reporter = Arc::new(Reporter::new(verbosity));
     let (command, mut presentation) = describe(&cli.command, verbosity);
     let origins = Origins::new(&cli::command(), matches);
-    if let Some(settings) = origins.from_environment() {
+    if let Some(settings) = origins.set_by_variables() {
         reporter.emit(Event::Detail { message: format!("settings from the environment: {settings}") });
     }
     let request = refuse_ineffective(matches).and_then(|()| Request::new(cli.command, &origins));

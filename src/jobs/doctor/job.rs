@@ -54,7 +54,7 @@ pub(crate) async fn run(request: &Doctor, events: Arc<dyn EventSink>) -> Result<
         );
     }
     let settings = origins
-        .from_environment()
+        .set_by_variables()
         .map(|settings| CheckResult::ok(DoctorCheck::Settings, format!("from the environment: {settings}")));
     let mut findings: Vec<CheckResult> = settings.into_iter().chain(helm).collect();
     for some in [images.results, sources, reached, pushes, vec![local::lock(lock)]] {

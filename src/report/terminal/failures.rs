@@ -85,16 +85,13 @@ struct Shared {
 
 impl Shared {
     fn add(all: &mut Vec<Self>, cause: Cause, failure: Failure, (name, full_name): (String, String)) {
-        match all.iter_mut().find(|known| known.cause == cause) {
-            Some(known) => {
-                known.is_verbatim &= known.failure == failure;
-                known.names.push(name);
-                known.full_names.push(full_name);
-            }
-            None => {
-                let (names, full_names) = (vec![name], vec![full_name]);
-                all.push(Self { cause, failure, is_verbatim: true, names, full_names });
-            }
+        if let Some(known) = all.iter_mut().find(|known| known.cause == cause) {
+            known.is_verbatim &= known.failure == failure;
+            known.names.push(name);
+            known.full_names.push(full_name);
+        } else {
+            let (names, full_names) = (vec![name], vec![full_name]);
+            all.push(Self { cause, failure, is_verbatim: true, names, full_names });
         }
     }
 
