@@ -49,16 +49,42 @@ pub(crate) fn remember_secret(secret: &str) {
 pub(crate) fn hide_secrets(text: &str) -> Cow<'_, str> {
     store::with(|known| {
         known.iter().map(ExposeSecret::expose_secret).fold(Cow::Borrowed(text), |text, secret| {
-            if text.contains(secret) { Cow::Owned(text.replace(secret, HIDDEN)) } else { text }
+            if is_word(secret, char::is_alphabetic) {
+                if text.contains(secret) { Cow::Owned(text.replace(secret, HIDDEN)) } else { text }
+            } else {
+                hide_in_any_case(text, secret)
+            }
         })
     })
+}
+
+/// A server may change the case of what it repeats: paths and media types are often printed in lower case, and `%2b` is
+/// `%2B`. A secret of letters alone may be a word of the output in another case, so this is not for those.
+fn hide_in_any_case<'t>(text: Cow<'t, str>, secret: &str) -> Cow<'t, str> {
+    // Of the same length as the texts, so positions are the same.
+    let (lower, wanted) = (text.to_ascii_lowercase(), secret.to_ascii_lowercase());
+    let (mut shown, mut end) = (String::new(), 0);
+    for (start, found) in lower.match_indices(&wanted) {
+        shown.push_str(text.get(end..start).unwrap_or_default());
+        shown.push_str(HIDDEN);
+        end = start + found.len();
+    }
+    if end == 0 {
+        return text;
+    }
+    shown.push_str(text.get(end..).unwrap_or_default());
+    Cow::Owned(shown)
+}
+
+fn is_word(text: &str, is_letter: impl Fn(char) -> bool) -> bool {
+    text.chars().all(is_letter)
 }
 
 /// Whether the text is unlikely to occur in output by chance, as the password `registry` would.
 fn is_distinct(secret: &str) -> bool {
     let is_lower = |character: char| character.is_ascii_lowercase();
     let is_upper = |character: char| character.is_ascii_uppercase();
-    let is_word = secret.chars().all(is_lower) || secret.chars().all(is_upper);
+    let is_word = is_word(secret, is_lower) || is_word(secret, is_upper);
     secret.len() >= if is_word { LONGEST_WORD } else { SHORTEST }
 }
 
@@ -122,6 +148,19 @@ mod tests {
         }
         let failure = Failure::new(Kind::Image, format!("refused {secret}")).with_hint(secret);
         assert_eq!((failure.message.as_str(), failure.hint.as_deref()), ("refused [redacted]", Some(HIDDEN)));
+    }
+
+    #[test]
+    fn a_secret_is_hidden_in_any_case_unless_it_may_be_a_word_bug() {
+        remember_secret("S3cr+t/pw");
+        for text in ["ü s3cr+t/PW é s3cr+t/pw.", "/v2/S3CR%2bT%2fPW/blobs"] {
+            let shown = hide_secrets(text).to_ascii_lowercase();
+            assert!(!shown.contains("s3cr"), "{shown}");
+            assert!(shown.contains(HIDDEN), "{shown}");
+        }
+        assert_eq!(hide_secrets("ü s3cr+t/PW é"), "ü [redacted] é");
+        remember_secret("Secret");
+        assert_eq!(hide_secrets("kind Secret, a secret"), "kind [redacted], a secret");
     }
 
     #[test]

@@ -277,7 +277,11 @@ fn unreadable(error: &LockError) -> Failure {
 fn pinned(image: &LockedImage, path: &Path) -> Result<Reference, Failure> {
     let digest = image.digest.clone().ok_or_else(|| {
         Failure::new(Kind::Input, format!("the lock {} has no digest for {}", path.display(), image.source))
-            .with_hint("that image failed when the lock was written: run sync without --locked")
+            .with_hint(if image.optional {
+                "the run that wrote the lock skipped this optional image: omit --strict, or run sync without --locked to look for it again"
+            } else {
+                "that image failed when the lock was written: run sync without --locked"
+            })
     })?;
     Ok(image.source.clone().with_digest(digest))
 }

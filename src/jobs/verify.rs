@@ -94,6 +94,7 @@ fn with_lock(
     events: &dyn EventSink,
 ) -> Result<Comparison, Failure> {
     let lock = Lock::read_with_images(path).map_err(|error| error.failure())?;
+    lock.check_copies_are_below(path).map_err(|error| error.failure())?;
     let chosen = chosen(&lock, only, path, events)?;
     let waivers = request.platforms.waivers();
     let sources: Vec<Reference> = lock.images.iter().map(|image| image.source.clone()).collect();

@@ -89,6 +89,16 @@ pub enum Contradiction {
     /// An image has no copy.
     #[error("the image {0} has no destination")]
     NoCopy(String),
+    /// A copy is not below the destination that it is recorded for.
+    #[error("the image {image} has a copy {reference}, which is not below {to}")]
+    Elsewhere {
+        /// The image.
+        image: String,
+        /// Where the copy is said to be.
+        reference: String,
+        /// The destination.
+        to: String,
+    },
     /// No image has a copy at a destination.
     #[error("no image has a copy at {0}, which is in `destinations`")]
     NoImageAt(String),

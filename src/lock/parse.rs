@@ -52,6 +52,19 @@ impl Lock {
         }
     }
 
+    /// Checks that every copy is below the destination that it is recorded for. Names elsewhere give no names to a run
+    /// ([`Lock::names_at`]), but a verification would read another registry and say that the destination is complete.
+    pub(crate) fn check_copies_are_below(&self, path: &Path) -> Result<(), LockError> {
+        let mut copies =
+            self.images.iter().flat_map(|image| image.destinations.iter().map(move |copy| (image, copy)));
+        let elsewhere = copies.find_map(|(image, copy)| {
+            let to = copy.to.as_deref().filter(|to| !copy.reference.repository().is_below(to))?;
+            let (image, reference) = (image.source.to_string(), copy.reference.to_string());
+            Some(Contradiction::Elsewhere { image, reference, to: to.to_owned() })
+        });
+        elsewhere.map_or(Ok(()), |error| Err(LockError::Contradiction(path.to_owned(), error)))
+    }
+
     fn checked(mut self, path: &Path) -> Result<Self, LockError> {
         self.check().map_err(|error| LockError::Contradiction(path.to_owned(), error))?;
         Ok(self)
@@ -138,13 +151,13 @@ fn check_copies(image: &LockedImage, destinations: &HashSet<Option<&str>>) -> Re
     if image.destinations.is_empty() {
         return Err(Contradiction::NoCopy(image.source.to_string()));
     }
-    match image.destinations.iter().find(|copy| !destinations.contains(&copy.to.as_deref())) {
-        Some(copy) => {
+    for copy in &image.destinations {
+        if !destinations.contains(&copy.to.as_deref()) {
             let to = copy.to.as_deref().unwrap_or(UNNAMED).to_owned();
-            Err(Contradiction::UnknownDestination { image: image.source.to_string(), to })
+            return Err(Contradiction::UnknownDestination { image: image.source.to_string(), to });
         }
-        None => Ok(()),
     }
+    Ok(())
 }
 
 fn content<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T, LockError> {

@@ -248,7 +248,8 @@ mod tests {
 
     #[test]
     fn settings_of_the_run_are_repeated_where_a_command_takes_them() {
-        let login = Login { username: "me".to_owned(), password: Password::Stdin };
+        let login =
+            Login { registry: "reg.io".to_owned(), username: "me".to_owned(), password: Password::Stdin };
         let registries = RegistrySettings {
             authfile: Some("auth.json".into()),
             plain_http: vec!["reg.io".to_owned()],

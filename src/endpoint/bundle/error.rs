@@ -316,6 +316,8 @@ impl BundleError {
                     "the disk or a limit of this shell (`ulimit -f`) does not allow files of this size: write volumes, \
                      for example with --split fat32, or write to another disk"
                 }
+                // What `output` refuses to follow or to overwrite.
+                io::ErrorKind::InvalidInput => "remove it if it is not needed, or pass another --output",
                 _ => return None,
             },
             Self::Unreadable { source, .. } => match source.kind() {

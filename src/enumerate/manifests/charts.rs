@@ -59,9 +59,7 @@ pub(super) fn named_by(resource: &Resource<'_>) -> Vec<NamedChart> {
             vec![chart(text(spec, "chart").unwrap_or(own_name), None, text(spec, "version"))]
         }
         ("source.toolkit.fluxcd.io", "OCIRepository") => {
-            let reference = at(spec, &["ref"]);
-            let version = text(reference, "tag").or_else(|| text(reference, "semver"));
-            vec![chart(text(spec, "url").unwrap_or(own_name), None, version)]
+            vec![chart(text(spec, "url").unwrap_or(own_name), None, oci_version(spec))]
         }
         ("helm.crossplane.io", "Release") => {
             let wanted = at(spec, &["forProvider", "chart"]);
@@ -119,9 +117,14 @@ pub(super) fn is_package(resource: &Resource<'_>) -> bool {
     group(resource) == "pkg.crossplane.io"
 }
 
-/// The fields of an Argo CD application whose chart parameters are set in its values, as Argo CD does it: a parameter
-/// may hold the tag of an image whose repository is in the values.
+/// The fields of a resource that installs a chart, with its parameters set in the values, as Argo CD and k3s do it: a
+/// parameter may hold the tag of an image whose repository is in the values.
 pub(super) fn with_merged_values(resource: &Resource<'_>) -> Option<Map<String, Value>> {
+    if group(resource) == "helm.cattle.io" && resource.kind == "HelmChart" {
+        let mut fields = resource.fields.clone();
+        merge_set(fields.get_mut("spec")?)?;
+        return Some(fields);
+    }
     if group(resource) != "argoproj.io" || !matches!(resource.kind, "Application" | "ApplicationSet") {
         return None;
     }
@@ -155,6 +158,24 @@ fn merge_parameters(source: &mut Value) {
     helm.insert("valuesObject".to_owned(), values);
 }
 
+/// `set` of a k3s `HelmChart`, which are `--set` flags on top of the values. Values that cannot be read stay as they are.
+fn merge_set(spec: &mut Value) -> Option<()> {
+    let Some(Value::Object(flags)) = spec.get("set") else { return None };
+    let mut values = match text(spec, "valuesContent") {
+        Some(content) => documents::parse(content).ok().filter(Value::is_object)?,
+        None => Value::Object(Map::new()),
+    };
+    for (name, value) in flags {
+        if let Some(value) = super::objects::scalar(value) {
+            set(&mut values, name, &value);
+        }
+    }
+    let fields = spec.as_object_mut()?;
+    fields.remove("set");
+    fields.insert("valuesContent".to_owned(), values);
+    Some(())
+}
+
 /// Sets a value by its dotted name. List items and escaped dots are left alone.
 fn set(values: &mut Value, name: &str, value: &str) {
     if name.contains(['[', '\\']) {
@@ -179,10 +200,7 @@ fn argo_sources(spec: &Value, own_name: &str) -> Vec<NamedChart> {
         source.get("chart").is_some() || source.get("path").is_some() || source.get("ref").is_none()
     });
     let named = named.map(|source| match (text(source, "chart"), text(source, "path")) {
-        (None, Some(path)) => NamedChart {
-            name: format!("{path} in {}", text(source, "repoURL").unwrap_or(own_name)),
-            remedy: Some(format!("check it out and run thoras-mirror images --chart {path}")),
-        },
+        (None, Some(path)) => in_repository(path, text(source, "repoURL").unwrap_or(own_name)),
         (name, _) => chart(name.unwrap_or(own_name), text(source, "repoURL"), text(source, "targetRevision")),
     });
     named.collect()
@@ -194,7 +212,21 @@ fn flux_release(spec: &Value, own_name: &str) -> NamedChart {
     chart(text(wanted, "chart").or(referred).unwrap_or(own_name), None, text(wanted, "version"))
 }
 
-fn chart(name: &str, repository: Option<&str>, version: Option<&str>) -> NamedChart {
+/// The version that an `OCIRepository` of Flux asks for.
+pub(super) fn oci_version(spec: &Value) -> Option<&str> {
+    let reference = at(spec, &["ref"]);
+    text(reference, "tag").or_else(|| text(reference, "semver"))
+}
+
+/// A chart in a folder of a Git repository.
+pub(super) fn in_repository(path: &str, repository: &str) -> NamedChart {
+    NamedChart {
+        name: format!("{path} in {repository}"),
+        remedy: Some(format!("check it out and run thoras-mirror images --chart {path}")),
+    }
+}
+
+pub(super) fn chart(name: &str, repository: Option<&str>, version: Option<&str>) -> NamedChart {
     let mut command = match repository {
         // Argo CD writes an OCI registry without a scheme.
         Some(repository) if !repository.contains("://") => {
@@ -213,15 +245,15 @@ fn chart(name: &str, repository: Option<&str>, version: Option<&str>) -> NamedCh
     NamedChart { name: name.to_owned(), remedy: Some(format!("run {command}")) }
 }
 
-fn group<'v>(resource: &Resource<'v>) -> &'v str {
+pub(super) fn group<'v>(resource: &Resource<'v>) -> &'v str {
     resource.fields.get("apiVersion").and_then(Value::as_str).map_or("", resource::group)
 }
 
-fn text<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
+pub(super) fn text<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
     value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-fn at<'v>(value: &'v Value, keys: &[&str]) -> &'v Value {
+pub(super) fn at<'v>(value: &'v Value, keys: &[&str]) -> &'v Value {
     keys.iter().fold(value, |value, key| value.get(key).unwrap_or(&Value::Null))
 }
 
@@ -313,6 +345,27 @@ mod tests {
         let merged = with_merged_values(&resource::unfold(&application, None)[0]).unwrap();
         let helm = &merged["spec"]["source"]["helm"];
         assert_eq!(helm, &json!({"valuesObject": {"image": {"repository": "q.io/a/b", "tag": "new"}}}));
+    }
+
+    #[test]
+    fn the_flags_of_a_k3s_chart_are_set_in_its_values() {
+        let chart =
+            |spec: Value| json!({"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart", "spec": spec});
+        let merged = |spec: Value| with_merged_values(&resource::unfold(&chart(spec), None)[0]);
+        for (spec, expected) in [
+            (
+                json!({"set": {"image.repository": "q.io/a/b", "image.tag": 7}}),
+                json!({"valuesContent": {"image": {"repository": "q.io/a/b", "tag": "7"}}}),
+            ),
+            (
+                json!({"set": {"image.tag": "8"}, "valuesContent": "image: {repository: q.io/a/b, tag: old}"}),
+                json!({"valuesContent": {"image": {"repository": "q.io/a/b", "tag": "8"}}}),
+            ),
+        ] {
+            assert_eq!(merged(spec).unwrap()["spec"], expected);
+        }
+        assert!(merged(json!({"set": {"a": "b"}, "valuesContent": "{{ not yaml"})).is_none());
+        assert!(merged(json!({"valuesContent": "a: b"})).is_none());
     }
 
     #[test]

@@ -10,7 +10,11 @@ use crate::{
     oci::Reference,
 };
 
-use super::{known::Known, not_images, objects};
+use super::{
+    flux::{ChartSources, ReferredChart},
+    known::Known,
+    not_images, objects,
+};
 
 /// One place that names an image.
 pub(super) struct FoundImage {
@@ -42,12 +46,22 @@ pub(super) struct Findings {
     pub(super) notes: Vec<Note>,
     /// The stems of all keys that hold a tag or a version, see [`super::parts::tag_stems`].
     pub(super) tag_stems: BTreeSet<Vec<String>>,
+    /// Where the sources of charts are.
+    pub(super) chart_sources: ChartSources,
+    /// The notes, by position, about charts that another resource locates.
+    pub(super) referred_charts: Vec<(usize, ReferredChart)>,
 }
 
 impl Findings {
     /// Decides on the finds that were not certain, adds what counts to `images`, and returns the notes.
     pub(super) fn settle(self, given: &[String], images: &mut ImageSet) -> Vec<Note> {
-        let Self { images: found, mut notes, tag_stems } = self;
+        let Self { images: found, mut notes, tag_stems, chart_sources, referred_charts } = self;
+        for (position, referred) in &referred_charts {
+            if let Some(note) = notes.get_mut(*position) {
+                let chart = chart_sources.locate(referred);
+                (note.reference, note.remedy) = (Some(chart.name), chart.remedy);
+            }
+        }
         let certain = found.iter().filter(|image| image.condition == Condition::Always);
         let known = Known::new(certain.map(|image| (&image.reference, image.written.as_str())), given);
         for mut image in found {
@@ -99,8 +113,15 @@ fn tag_elsewhere(image: &FoundImage) -> Note {
     Note::not_taken(image.found_at.clone(), &image.written, "its tag is set elsewhere").with_tag_missing()
 }
 
-/// Whether an organization's image without a registry is worth a note: its tag looks like that of a release.
-pub(super) fn is_worth_a_note(reference: &Reference) -> bool {
+/// Whether an organization's image without a registry is worth a note: its tag looks like that of a release. A bare
+/// number, as in `acme/web:1`, is enough for a setting of its own, but says nothing in a document (`text/html:1`).
+pub(super) fn is_worth_a_note(reference: &Reference, is_embedded: bool) -> bool {
+    let is_number = |tag: &str| {
+        let digits = tag.strip_prefix('v').unwrap_or(tag);
+        !digits.is_empty() && digits.len() < 3 && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
     reference.digest().is_some()
-        || reference.tag().is_some_and(|tag| tag == "latest" || not_images::is_release(tag))
+        || reference.tag().is_some_and(|tag| {
+            tag == "latest" || not_images::is_release(tag) || !is_embedded && is_number(tag)
+        })
 }

@@ -130,7 +130,7 @@ impl Walker<'_> {
                         && written.contains('/')
                         && is_alone
                         && is_other
-                        && is_worth_a_note(&reference),
+                        && is_worth_a_note(&reference, self.scope.embedding > 0),
                 }
             }
         };
@@ -148,6 +148,9 @@ impl Walker<'_> {
                 if mention.has_registry && key.key.to_ascii_lowercase().contains("image") =>
             {
                 return self.note_not_taken(written, "no tag is set next to it", true);
+            }
+            KeyMeaning::Other if mention.has_registry && not_images::is_on_image_registry(written) => {
+                return self.note_not_taken(written, "it has no tag", true);
             }
             _ => return,
         }

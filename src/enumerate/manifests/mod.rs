@@ -6,7 +6,7 @@
 //! - [`resource`] says what a document is, and what is never looked into: Secrets, CRD schemas, live records;
 //! - [`walk`] goes through a resource and knows where it is; [`pod_specs`] reads containers, [`settings`] environment
 //!   variables, arguments and `ConfigMap` data, [`mentions`] a single text, [`embedded`] manifests and settings that are
-//!   text, and [`charts`] resources that name a chart;
+//!   text, and [`charts`] and [`flux`] resources that name a chart;
 //! - [`keys`] says what a key means, [`text`] finds references in text, and [`not_images`] knows what only looks like an
 //!   image;
 //! - [`composed`] puts images together that are written in parts: [`objects`] knows the shapes of objects, [`parts`] the
@@ -18,6 +18,7 @@ mod composed;
 mod documents;
 mod embedded;
 mod findings;
+mod flux;
 mod keys;
 mod known;
 mod mentions;

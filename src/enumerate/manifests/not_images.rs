@@ -30,6 +30,10 @@ const NOT_REGISTRIES_THEMSELVES: &[&str] = &[
 const SHORT_REGISTRIES: &[&str] =
     &["docker.io", "dhi.io", "quay.io", "ghcr.io", "gcr.io", "nvcr.io", "cgr.dev"];
 
+/// Registries that hold nothing but images: what is below an organization there is one, even without a tag.
+const IMAGE_REGISTRIES: &[&str] =
+    &["quay.io", "ghcr.io", "nvcr.io", "docker.io", "registry.k8s.io", "public.ecr.aws"];
+
 /// Endings of file names, which are not the top-level domain of a registry.
 const FILE_ENDINGS: &[&str] = &[
     "cfg", "conf", "crt", "css", "go", "gz", "html", "ini", "jar", "js", "json", "key", "log", "md", "pem",
@@ -172,6 +176,11 @@ pub(super) fn is_pattern(written: &str) -> bool {
 pub(super) fn is_picture(written: &str) -> bool {
     let lower = written.to_ascii_lowercase();
     PICTURE_ENDINGS.iter().any(|ending| lower.ends_with(ending)) && !super::objects::has_version(written)
+}
+
+/// Whether a name without a version can only be an image: `quay.io/acme/web`, not the organization `quay.io/acme`.
+pub(super) fn is_on_image_registry(written: &str) -> bool {
+    written.split_once('/').is_some_and(|(host, path)| IMAGE_REGISTRIES.contains(&host) && path.contains('/'))
 }
 
 /// Whether a single word is an image of Docker Hub's own library.

@@ -19,6 +19,7 @@ use crate::{
 use super::{
     charts::{self, ImpliedTag},
     findings::{Condition, Findings, FoundImage},
+    flux,
     keys::{self, KeyMeaning},
     not_images, parts,
     path::Path,
@@ -118,8 +119,12 @@ pub(super) struct Walker<'r> {
 impl Walker<'_> {
     /// Walks a resource of the rendering, or of a text in one.
     pub(super) fn resource(&mut self, resource: &Resource<'_>) -> Result<(), EnumerateError> {
+        self.findings.chart_sources.add(resource);
         let charts = charts::named_by(resource);
         for chart in &charts {
+            if let Some(referred) = flux::referred_by(resource) {
+                self.findings.referred_charts.push((self.findings.notes.len(), referred));
+            }
             let found_at = self.found_at(Confidence::CustomResource);
             self.note(
                 Note::new(NoteKind::ChartNotRendered, found_at, Some(&chart.name), charts::REASON)

@@ -275,7 +275,14 @@ fn notes(table: Table, rows: &[Row<'_>]) -> Vec<String> {
             notes.push(format!("{name}: waived {}", waived.join(", ")));
         }
         if let Some(message) = image.skip_message() {
-            notes.push(format!("{name}: {message}; --strict makes this an error"));
+            // What to do depends on the command: not every command that skips an image has --strict.
+            let hint = image.skipped_because.as_ref().and_then(|reason| reason.hint.as_deref());
+            let hint = hint.map(|hint| format!("; {}", escape(hint))).unwrap_or_default();
+            let note = format!("{name}: {message}{hint}");
+            // A lock with several destinations names the same image for each.
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
         }
     }
     notes

@@ -31,6 +31,17 @@ async fn an_export_skips_a_missing_mention_and_everything_that_reads_the_bundle_
         (&1.into(), &serde_json::json!([]))
     );
 
+    // These commands have no --strict, so their notes do not name it.
+    let import = ["bundle", "import", "--to", &site.to(), "b.tar"];
+    for command in [&["bundle", "verify", "b.tar"][..], &import] {
+        let shown = site.run(command, &[]).run().await.expect_success().stdout;
+        assert!(
+            shown.contains("; nothing may need it; if it is needed, export again with --strict"),
+            "{shown}"
+        );
+        assert!(!shown.contains("--strict makes this an error"), "{shown}");
+    }
+
     let inspected = site.run(&["bundle", "inspect", "b.tar", "-o", "json"], &[]).run().await.expect_success();
     let inspected: Value = serde_json::from_str(&inspected.stdout).unwrap();
     assert_eq!(

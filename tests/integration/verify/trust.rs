@@ -100,3 +100,19 @@ async fn a_source_that_names_an_old_digest_is_detected_at_level_bytes() {
     assert_eq!(problem_kinds(&document, &site.image), ["other-digest"]);
     let _ = outcome.expect_code(5);
 }
+
+/// A lock that says where the copies at one destination are, and names another registry for them.
+#[tokio::test]
+async fn a_copy_that_is_not_below_its_destination_is_not_verified_bug() {
+    let site = WrongDigests::start().await;
+    let elsewhere = Scripted::start().await;
+    let host = &site.mirror.address().host_port;
+    let path = site.synced.folder().join("thoras-mirror.lock");
+    let lock = std::fs::read_to_string(&path).unwrap();
+    let name = format!("{host}/web:1");
+    assert!(lock.contains(&name), "{lock}");
+    std::fs::write(&path, lock.replace(&name, &format!("{}/web:1", elsewhere.address().host_port))).unwrap();
+    let outcome = site.by_lock("platforms").await.expect_code(3);
+    assert!(outcome.stderr.contains(&format!("which is not below {host}")), "{outcome}");
+    assert_eq!(elsewhere.requests().len(), 0);
+}

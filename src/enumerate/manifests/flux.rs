@@ -1,0 +1,198 @@
+//! Charts of Flux, which a release names in one resource and locates in another: a `HelmRelease` gives the chart's name
+//! and refers to a `HelmRepository`, or refers to an `OCIRepository` that is the chart.
+//!
+//! The order of documents is free, so a release is a [`ReferredChart`] until all [`ChartSources`] were seen.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{
+    charts::{self, NamedChart, at, text},
+    resource::Resource,
+};
+
+const SOURCES: &str = "source.toolkit.fluxcd.io";
+
+/// What a resource is called where another refers to it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct SourceName {
+    kind: String,
+    namespace: String,
+    name: String,
+}
+
+/// A chart whose place another resource says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ReferredChart {
+    source: SourceName,
+    /// Its name in the source; an `OCIRepository` is the chart itself.
+    chart: Option<String>,
+    version: Option<String>,
+}
+
+/// Where the sources of charts are.
+#[derive(Debug, Default)]
+pub(super) struct ChartSources {
+    urls: BTreeMap<SourceName, (String, Option<String>)>,
+    /// `HelmChart` resources, which refer to another source.
+    charts: BTreeMap<SourceName, ReferredChart>,
+}
+
+/// The chart that a `HelmRelease` or a `HelmChart` of Flux refers to.
+pub(super) fn referred_by(resource: &Resource<'_>) -> Option<ReferredChart> {
+    let spec = resource.fields.get("spec")?;
+    match (charts::group(resource), resource.kind) {
+        ("helm.toolkit.fluxcd.io", "HelmRelease") => match spec.get("chartRef") {
+            Some(reference) => {
+                Some(ReferredChart { source: source_name(reference, resource)?, chart: None, version: None })
+            }
+            None => in_source(at(spec, &["chart", "spec"]), resource),
+        },
+        (SOURCES, "HelmChart") => in_source(spec, resource),
+        _ => None,
+    }
+}
+
+fn in_source(spec: &Value, resource: &Resource<'_>) -> Option<ReferredChart> {
+    Some(ReferredChart {
+        source: source_name(spec.get("sourceRef")?, resource)?,
+        chart: Some(text(spec, "chart")?.to_owned()),
+        version: text(spec, "version").map(str::to_owned),
+    })
+}
+
+fn source_name(reference: &Value, resource: &Resource<'_>) -> Option<SourceName> {
+    let namespace = text(reference, "namespace").or(resource.namespace).unwrap_or_default();
+    Some(SourceName {
+        kind: text(reference, "kind")?.to_owned(),
+        namespace: namespace.to_owned(),
+        name: text(reference, "name")?.to_owned(),
+    })
+}
+
+impl ChartSources {
+    /// Remembers a resource that is a source of charts.
+    pub(super) fn add(&mut self, resource: &Resource<'_>) {
+        if charts::group(resource) != SOURCES {
+            return;
+        }
+        let spec = resource.fields.get("spec").unwrap_or(&Value::Null);
+        let name = SourceName {
+            kind: resource.kind.to_owned(),
+            namespace: resource.namespace.unwrap_or_default().to_owned(),
+            name: resource.name.to_owned(),
+        };
+        if let Some(referred) = referred_by(resource) {
+            self.charts.insert(name, referred);
+        } else if let Some(url) = text(spec, "url") {
+            let version = charts::oci_version(spec).map(str::to_owned);
+            self.urls.insert(name, (url.to_owned(), version));
+        }
+    }
+
+    /// The chart by its place, or how to find it if its source is not here.
+    pub(super) fn locate(&self, referred: &ReferredChart) -> NamedChart {
+        let referred = self.charts.get(&referred.source).unwrap_or(referred);
+        let ReferredChart { source, chart, version } = referred;
+        let version = version.as_deref();
+        let SourceName { kind, name, .. } = source;
+        match (chart, self.urls.get(source), kind.as_str()) {
+            (None, Some((url, version)), _) => charts::chart(url, None, version.as_deref()),
+            (None, None, _) => NamedChart {
+                name: name.clone(),
+                remedy: Some(format!("run thoras-mirror images --chart with the URL of {kind} {name}")),
+            },
+            (Some(chart), url, "GitRepository" | "Bucket") => {
+                let holder = url.map_or_else(|| format!("{kind} {name}"), |(url, _)| url.clone());
+                charts::in_repository(chart, &holder)
+            }
+            (Some(chart), Some((url, _)), _) => charts::chart(chart, Some(url), version),
+            (Some(chart), None, _) => {
+                let found = charts::chart(chart, None, version);
+                let with_source = |remedy| format!("{remedy} --repo URL, where URL is that of {kind} {name}");
+                NamedChart { remedy: found.remedy.map(with_source), ..found }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::enumerate::manifests::resource::unfold;
+
+    fn located(sources: &[Value], release: &Value) -> String {
+        let mut known = ChartSources::default();
+        for source in sources {
+            known.add(&unfold(source, None)[0]);
+        }
+        let chart = known.locate(&referred_by(&unfold(release, None)[0]).unwrap());
+        format!("{}: {}", chart.name, chart.remedy.unwrap())
+    }
+
+    #[test]
+    fn a_release_of_flux_is_located_by_the_source_that_it_refers_to() {
+        let source = |kind: &str, namespace: &str, spec: Value| {
+            let metadata = json!({"name": "src", "namespace": namespace});
+            json!({"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": kind, "metadata": metadata, "spec": spec})
+        };
+        let release = |spec: Value| {
+            let metadata = json!({"name": "own", "namespace": "apps"});
+            json!({"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease", "metadata": metadata, "spec": spec})
+        };
+        let in_chart = |kind: &str, namespace: Option<&str>| {
+            let mut reference = json!({"kind": kind, "name": "src"});
+            if let Some(namespace) = namespace {
+                reference["namespace"] = namespace.into();
+            }
+            release(json!({"chart": {"spec": {"chart": "web", "version": "3", "sourceRef": reference}}}))
+        };
+        let sources = [
+            source("HelmRepository", "apps", json!({"url": "https://c.example.com"})),
+            source("HelmRepository", "other", json!({"url": "oci://r.example.com/charts", "type": "oci"})),
+            source("OCIRepository", "apps", json!({"url": "oci://r.example.com/c/db", "ref": {"tag": "4"}})),
+            source("GitRepository", "apps", json!({"url": "https://git.example.com/x"})),
+            source(
+                "HelmChart",
+                "apps",
+                json!({"chart": "web", "sourceRef": {"kind": "HelmRepository", "name": "src"}}),
+            ),
+        ];
+        let by_reference = |kind: &str| release(json!({"chartRef": {"kind": kind, "name": "src"}}));
+        for (release, expected) in [
+            (
+                in_chart("HelmRepository", None),
+                "web: run thoras-mirror images --chart web --repo https://c.example.com --chart-version 3",
+            ),
+            (
+                in_chart("HelmRepository", Some("other")),
+                "web: run thoras-mirror images --chart oci://r.example.com/charts/web --chart-version 3",
+            ),
+            (
+                in_chart("HelmRepository", Some("missing")),
+                "web: run thoras-mirror images --chart web --chart-version 3 --repo URL, where URL is that of HelmRepository src",
+            ),
+            (
+                in_chart("GitRepository", None),
+                "web in https://git.example.com/x: check it out and run thoras-mirror images --chart web",
+            ),
+            (
+                by_reference("OCIRepository"),
+                "oci://r.example.com/c/db: run thoras-mirror images --chart oci://r.example.com/c/db --chart-version 4",
+            ),
+            (
+                by_reference("HelmChart"),
+                "web: run thoras-mirror images --chart web --repo https://c.example.com",
+            ),
+            (
+                release(json!({"chartRef": {"kind": "OCIRepository", "name": "gone"}})),
+                "gone: run thoras-mirror images --chart with the URL of OCIRepository gone",
+            ),
+        ] {
+            assert_eq!(located(&sources, &release), expected, "{release}");
+        }
+    }
+}
