@@ -168,8 +168,8 @@ pub(crate) struct Verify {
     #[command(flatten)]
     pub login: LoginArgs,
 
-    /// A platform that every image must have, in addition to those in the lock (repeatable) [default: without a lock,
-    /// linux/amd64 and linux/arm64]
+    /// A platform that every image must have, besides the lock's (repeatable) [default: without a lock, linux/amd64 and
+    /// linux/arm64]
     #[arg(
         long,
         value_name = "OS/ARCHITECTURE",
@@ -195,7 +195,7 @@ pub(crate) struct Verify {
     #[arg(help_heading = "What to check", long, value_parser = choice(LEVELS), default_value_t = Level::Blobs, env = "THORAS_MIRROR_LEVEL")]
     pub level: Level,
 
-    /// What to compare the mirror with [default: the lock; without a lock, the source]
+    /// What to compare with [default: the lock; without a lock, the source]
     #[arg(help_heading = "What to check", long, value_parser = choice(AGAINST), value_name = "WHAT", env = "THORAS_MIRROR_AGAINST")]
     pub against: Option<Against>,
 

@@ -132,7 +132,7 @@ pub(crate) struct Verbosity {
     #[arg(default_value_t = LogFormat::Text, env = variable::LOG_FORMAT, hide_env_values = true)]
     pub log_format: LogFormat,
 
-    /// Print a summary with -h, or all options and examples with --help
+    /// Print a summary (-h), or all options and examples (--help)
     #[arg(short, long, global = true, display_order = 103, action = ArgAction::Help)]
     pub help: Option<bool>,
 }

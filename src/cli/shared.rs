@@ -64,14 +64,14 @@ pub(crate) struct SelectionArgs {
     pub repo: Option<String>,
 
     /// The chart's version, or a range such as ~4.53 [default: the latest]
-    #[arg(long, value_name = "VERSION", env = "THORAS_MIRROR_CHART_VERSION")]
+    #[arg(long, value_name = "RANGE", env = "THORAS_MIRROR_CHART_VERSION")]
     pub chart_version: Option<String>,
 
     /// Values for the chart (repeatable)
     #[arg(long, short = 'f', value_name = "FILE", env = "THORAS_MIRROR_VALUES", value_delimiter = ',')]
     pub values: Vec<String>,
 
-    /// A value for the chart, like helm --set (repeatable)
+    /// A value for the chart, as in helm (repeatable)
     #[arg(long, value_name = "KEY=VALUE", hide_env_values = true)]
     pub set: Vec<String>,
 
@@ -111,7 +111,7 @@ pub(crate) struct SelectionArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "images")]
     pub rendered: Option<String>,
 
-    /// A list of images, one per line; - is standard input
+    /// Images, one per line; - is standard input
     #[arg(long, value_name = "FILE")]
     pub images: Option<String>,
 
@@ -161,7 +161,7 @@ pub(crate) struct SelectionArgs {
 
     /// Fail if an image that is only mentioned is missing at the source (404, 401, 403 or an unknown host), or if the
     /// manifests name a chart that is not rendered
-    #[arg(long, env = "THORAS_MIRROR_STRICT", value_parser = BoolishValueParser::new())]
+    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_STRICT", value_parser = BoolishValueParser::new())]
     pub strict: bool,
 
     /// Keep only images that this glob matches, such as '*services*' (repeatable)
@@ -171,7 +171,7 @@ pub(crate) struct SelectionArgs {
     #[arg(long, value_name = "GLOB", verbatim_doc_comment, value_delimiter = ',')]
     pub include: Vec<String>,
 
-    /// Leave out images that this glob matches (repeatable)
+    /// Leave out what this glob matches (repeatable)
     ///
     /// [env: THORAS_MIRROR_EXCLUDE]
     #[arg(long, value_name = "GLOB", verbatim_doc_comment, value_delimiter = ',')]
@@ -212,7 +212,7 @@ pub(crate) struct NamingArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Credentials (in addition to Docker's configuration)")]
 pub(crate) struct LoginArgs {
-    /// The user name for the registry in --to; no other registry receives it
+    /// The user name, for the registry in --to only
     #[arg(long, value_name = "NAME", env = super::variable::TO_USERNAME, value_parser = NonEmptyStringValueParser::new())]
     pub to_username: Option<String>,
 
