@@ -119,7 +119,7 @@ pub(crate) struct Import {
     )]
     pub include: Vec<String>,
 
-    /// Leave out images that this glob matches (repeatable)
+    /// Leave out what this glob matches (repeatable)
     ///
     /// [env: THORAS_MIRROR_EXCLUDE]
     #[arg(

@@ -67,14 +67,14 @@ pub(crate) struct SelectionArgs {
     pub repo: Option<String>,
 
     /// The chart's version, or a range such as ~4.53 [default: the latest]
-    #[arg(long, value_name = "VERSION", env = "THORAS_MIRROR_CHART_VERSION")]
+    #[arg(long, value_name = "RANGE", env = "THORAS_MIRROR_CHART_VERSION")]
     pub chart_version: Option<String>,
 
     /// Values for the chart (repeatable)
     #[arg(long, short = 'f', value_name = "FILE", env = "THORAS_MIRROR_VALUES", value_delimiter = ',')]
     pub values: Vec<String>,
 
-    /// A value for the chart, like helm --set (repeatable)
+    /// A value for the chart, as in helm (repeatable)
     #[arg(long, value_name = "KEY=VALUE", hide_env_values = true)]
     pub set: Vec<String>,
 
@@ -114,7 +114,7 @@ pub(crate) struct SelectionArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "images")]
     pub rendered: Option<String>,
 
-    /// A list of images, one per line; - is standard input
+    /// Images, one per line; - is standard input
     #[arg(long, value_name = "FILE")]
     pub images: Option<String>,
 
@@ -186,7 +186,7 @@ pub(crate) struct SelectionArgs {
     #[arg(long, value_name = "GLOB", verbatim_doc_comment, value_delimiter = ',')]
     pub include: Vec<String>,
 
-    /// Leave out images that this glob matches (repeatable)
+    /// Leave out what this glob matches (repeatable)
     ///
     /// [env: THORAS_MIRROR_EXCLUDE]
     #[arg(long, value_name = "GLOB", verbatim_doc_comment, value_delimiter = ',')]

@@ -52,6 +52,7 @@ pub(super) struct Capabilities {
     chunk: u64,
     chunks_refused: AtomicBool,
     redirects_uploads: AtomicBool,
+    reads_bodies_first: AtomicBool,
 }
 
 impl Capabilities {
@@ -64,6 +65,7 @@ impl Capabilities {
             method: Mutex::new(UploadMethod::Whole),
             chunks_refused: AtomicBool::new(false),
             redirects_uploads: AtomicBool::new(false),
+            reads_bodies_first: AtomicBool::new(false),
             chunk: if origin.host() == "ghcr.io" { GHCR_CHUNK } else { CHUNK },
         }
     }
@@ -127,9 +129,15 @@ impl Capabilities {
         !self.chunks_refused.load(Ordering::Relaxed)
     }
 
-    /// Whether the registry answered the body of a blob with a redirect. From then on, a body waits for the redirect.
-    pub(super) fn redirects_uploads(&self) -> bool {
-        self.redirects_uploads.load(Ordering::Relaxed)
+    /// Whether the registry answered the body of a blob with a redirect. From then on, a body waits for the redirect,
+    /// unless the registry is known to read the body first.
+    pub(super) fn redirects_before_bodies(&self) -> bool {
+        self.redirects_uploads.load(Ordering::Relaxed) && !self.reads_bodies_first.load(Ordering::Relaxed)
+    }
+
+    /// A body waited in vain: the registry redirected it only after reading it.
+    pub(super) fn redirected_after_body(&self) {
+        self.reads_bodies_first.store(true, Ordering::Relaxed);
     }
 
     /// Chunks worked where a PUT was interrupted: sends all blobs in chunks from now on.

@@ -63,7 +63,7 @@ pub enum RegistryError {
     /// A web page instead of a registry's response: a captive portal, a proxy, or another kind of server.
     #[error("the response is a web page, not that of a registry")]
     WebPage,
-    /// The registry redirects uploads. The body of this one is gone; the next one waits for the redirect.
+    /// The registry redirects uploads. The body of this one is gone; the next one goes there.
     #[error("the registry redirects uploads")]
     UploadRedirected,
     /// A failure at another host, to which the registry's response led.

@@ -7,7 +7,7 @@ use crate::support::{
     images::SampleImage,
     process::Mirror,
     registry::Registry,
-    scripted::{Action, Answer},
+    scripted::{Action, Answer, Scripted},
 };
 
 #[tokio::test]
@@ -49,6 +49,29 @@ async fn a_token_server_that_asks_for_a_long_pause_fails_at_once() {
         let outcome = run(inspect(&registry), 1).await;
         assert!(outcome.stderr.contains(expected), "{outcome}");
         assert_eq!(registry.count("GET", "/token"), 1);
+    }
+}
+
+/// The first response tells how long to wait; the requests for other repositories are not sent, and tell the same.
+#[tokio::test]
+async fn all_images_state_why_their_token_server_gives_no_token() {
+    let (source, mirror) = (token_registry().await, Registry::start().await);
+    source.on("GET", "/token").answer(Answer::status(429).header("retry-after", "400"));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let other = Scripted::start().await;
+    let challenge = format!("Bearer realm=\"http://{closed}/token\"");
+    other.on("", "/v2/").then(Action::Answer(Answer::status(401).header("www-authenticate", &challenge)));
+    for (registry, expected) in
+        [(&source, "it asks to wait 6 min 40 s"), (&other, "no connection: Connection refused")]
+    {
+        let mut sync = Mirror::new(["sync", "--naming", "full", "--retries", "1"])
+            .arguments(["--to", &mirror.address().host_port]);
+        for number in 0..4 {
+            sync = sync.arg(registry.address().image(&format!("team/app{number}"), "1"));
+        }
+        let outcome = run(sync, 1).await;
+        let rows: Vec<&str> = outcome.stdout.lines().filter(|line| line.contains(" failed ")).collect();
+        assert!(rows.len() >= 4 && rows.iter().all(|row| row.contains(expected)), "{outcome}");
     }
 }
 

@@ -33,6 +33,18 @@ async fn writing_requests_are_redirected_within_the_registry() {
     }
 }
 
+/// A server in front of a registry may read a whole body before it redirects.
+#[tokio::test]
+async fn an_upload_that_is_redirected_after_its_body_is_sent_again() {
+    let case = Case::with(SampleImage::nested("1")).await;
+    case.destination.on("PUT", UPLOADS).then(Action::decide_after_body(elsewhere(307)));
+    case.run().await.expect_success();
+    let (sent, moved) =
+        (requests(&case.destination, "PUT", UPLOADS), requests(&case.destination, "PUT", "moved=1"));
+    assert_eq!(moved.iter().filter(|request| request.path.contains(UPLOADS)).count() * 2, sent.len());
+    case.converges().await;
+}
+
 #[tokio::test]
 async fn chunks_are_redirected_as_well() {
     let case = Case::resumable().await;

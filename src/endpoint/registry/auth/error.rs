@@ -136,15 +136,14 @@ pub enum AuthError {
         problem: &'static str,
     },
     /// There was no response, or the host refuses all requests for now.
-    #[error("cannot get a token from {url}")]
+    #[error("cannot get a token from {url}: {reason}")]
     Unreachable {
         /// The URL without the values of its query.
         url: String,
         /// `HOST[:PORT]`
         host: String,
-        /// Why; it holds no URL.
-        #[source]
-        source: Arc<RegistryError>,
+        /// Why; it holds no URL. Part of the message, because a table shows one line.
+        reason: Arc<RegistryError>,
     },
     /// A client for this origin could not be made.
     #[error("cannot prepare a connection to {origin}")]
@@ -179,8 +178,8 @@ impl AuthError {
                 let error = RegistryError::Refused(Refusal::clone(refusal));
                 return error.remedy_at(host, &Location::new(Operation::Connect, side, host));
             }
-            Self::Unreachable { host, source, .. } => {
-                return source.remedy_at(host, &Location::new(Operation::Connect, side, host));
+            Self::Unreachable { host, reason, .. } => {
+                return reason.remedy_at(host, &Location::new(Operation::Connect, side, host));
             }
             Self::WebPage { host, .. } => return Some(answers_as_web_page(host)),
             Self::Answer { .. } => {

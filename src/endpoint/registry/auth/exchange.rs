@@ -50,7 +50,16 @@ pub(super) async fn send(client: &Client, host: &HostState, request: Request) ->
     let url = request.url().clone();
     let failed = |error: RegistryError| {
         let host = Origin::of(&url).map_or_else(|_| redacted(&url), |origin| host_and_port(&origin));
-        AuthError::Unreachable { url: redacted(&url), host, source: Arc::new(error) }
+        match error {
+            // An earlier request got this answer; it holds for all of them.
+            RegistryError::Refused(refusal) => {
+                let mut bare = url.clone();
+                bare.set_query(None);
+                let (url, refusal) = (redacted(&bare), Box::new(refusal));
+                AuthError::TokenServer { url, host, refusal, tried: (0, Duration::ZERO) }
+            }
+            error => AuthError::Unreachable { url: redacted(&url), host, reason: Arc::new(error) },
+        }
     };
     let mut request = request;
     request.timeout_mut().get_or_insert(TIME_LIMIT);

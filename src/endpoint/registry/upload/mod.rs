@@ -84,6 +84,10 @@ pub(super) async fn begin(
     let mut resets = 0;
     if let Some(suspended) = push.suspended.take(&push) {
         resets = suspended.record.resets;
+        let suspended = match suspended.restart(&push) {
+            Ok(restarted) => return Ok(Begun::Wanted(Upload::new(push, restarted, permit))),
+            Err(suspended) => suspended,
+        };
         // It may have been committed although the response was lost.
         if push.is_there().await? {
             suspended.record.finish();
@@ -312,6 +316,9 @@ impl BlobSink for Upload {
             Err(cause) => {
                 let cause = push.note_progress(cause);
                 push.host.capabilities.failed(method, &cause);
+                // A chunk belongs to its session.
+                record.redirected =
+                    record.redirected.filter(|_| method == UploadMethod::Whole && start.received == 0);
                 let record = (start.received, record);
                 SuspendedUpload::keep_or_cancel(&push, session, record, &watch, &cause).await;
                 Err(push.failed(Operation::UploadBlob, cause))

@@ -44,6 +44,8 @@ pub(super) struct Record {
     pub(super) disputed: Option<u64>,
     /// How often the registry was still busy with an earlier request of this upload.
     pub(super) conflicts: u32,
+    /// Where the registry redirected a whole blob after it had read the body: the next body goes there.
+    pub(super) redirected: Option<Url>,
 }
 
 impl Record {
@@ -53,7 +55,7 @@ impl Record {
         if let Some(journal) = &mut journal {
             journal.record_session(session, &push.host.origin);
         }
-        Self { snapshots: Vec::new(), journal, resets, disputed: None, conflicts: 0 }
+        Self { snapshots: Vec::new(), journal, resets, disputed: None, conflicts: 0, redirected: None }
     }
 
     /// Adds the snapshots of the body.
@@ -103,7 +105,8 @@ pub(super) async fn whole(
     watch: &Watch,
     record: &mut Record,
 ) -> Result<(), RegistryError> {
-    let (method, url, length) = (Method::PUT, session.closing_url(&push.blob), body.length());
+    let url = record.redirected.take().unwrap_or_else(|| session.closing_url(&push.blob));
+    let (method, length) = (Method::PUT, body.length());
     let outgoing = Outgoing { method, url, range: None, length, pieces: Some(Pieces::new(body)) };
     discard(transmit(push, outgoing, watch, record).await?).await;
     Ok(())
@@ -135,7 +138,7 @@ pub(super) async fn transmit(
     if let Some(verdict) = host.pace.verdict() {
         return Err(verdict);
     }
-    let waits = host.capabilities.redirects_uploads() && outgoing.length > 0;
+    let waits = host.capabilities.redirects_before_bodies() && outgoing.length > 0;
     let pause = limits::REDIRECT.min(host.tuning().stall / 2);
     for _ in 0..=limits::REDIRECTS {
         let release = waits.then(|| Release::after(pause));
@@ -145,7 +148,11 @@ pub(super) async fn transmit(
             None => return Err(RegistryError::Redirect("it redirects without a `Location`".to_owned())),
             Some(target) => outgoing.url = target,
         }
-        if outgoing.length > 0 && release.is_none_or(|release| release.is_over()) {
+        if outgoing.length > 0 && release.as_ref().is_none_or(Release::is_over) {
+            if release.is_some() {
+                host.capabilities.redirected_after_body();
+            }
+            record.redirected = Some(outgoing.url);
             return Err(RegistryError::UploadRedirected);
         }
     }

@@ -75,7 +75,7 @@ impl SuspendedUploads {
         let folder = self.folder.as_deref().filter(|_| push.is_resumable())?;
         let (journal, entries) = Journal::open(folder, &push.host.origin, &push.repository, &push.blob)?;
         let (snapshots, journal) = (entries.snapshots, Some(journal));
-        let record = Record { snapshots, journal, resets: 0, disputed: None, conflicts: 0 };
+        let record = Record { snapshots, journal, resets: 0, disputed: None, conflicts: 0, redirected: None };
         // The journal does not record how much was sent: that would cost a write for every piece.
         Some(SuspendedUpload { session: entries.session, record, sent: push.blob.size })
     }
@@ -117,7 +117,7 @@ impl SuspendedUpload {
         if retry::is_busy_upload(error) {
             record.conflicts += 1;
         }
-        if may_be_valid(watch, error) && record.conflicts <= CONFLICTS {
+        if record.redirected.is_some() || may_be_valid(watch, error) && record.conflicts <= CONFLICTS {
             push.suspended.keep(push, Self { session, record, sent: watch.passed() });
             return;
         }
@@ -125,6 +125,15 @@ impl SuspendedUpload {
         if !is_gone(error) {
             session.cancel(push).await;
         }
+    }
+
+    /// A redirected upload. It starts over at its new URL: the registry kept no byte of it.
+    pub(super) fn restart(self, push: &Push) -> Result<ResumedUpload, Box<Self>> {
+        if self.record.redirected.is_none() {
+            return Err(Box::new(self));
+        }
+        let start = Start { snapshot_every: push.snapshot_every(), ..Start::at_the_beginning(&push.blob) };
+        Ok(ResumedUpload { session: self.session, start, record: self.record })
     }
 
     /// Asks the registry for the upload's progress. Only large uploads are resumed.

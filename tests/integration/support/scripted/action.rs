@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::{Answer, End, Recorded};
 
-/// Decides whether to answer a request before its body is read.
+/// Decides whether to answer a request in the registry's place.
 pub type Decision = dyn Fn(&Recorded) -> Option<Answer> + Send + Sync;
 
 /// What happens to a request that a rule names.
@@ -24,6 +24,8 @@ pub enum Action {
     Alter(Arc<dyn Fn(Answer) -> Answer + Send + Sync>),
     /// Decides for each request: an answer before the body is read, or `None` to let the registry serve it.
     Decide(Arc<Decision>),
+    /// Decides for each request once its body is read: an answer, or `None` to let the registry serve it.
+    DecideAfterBody(Arc<Decision>),
     /// The connection closes before the body is read.
     Close,
     /// The registry serves the request, and the connection closes in place of its answer.
@@ -62,6 +64,11 @@ impl Action {
     /// Decides for each request whether to answer it before its body is read.
     pub fn decide(choose: impl Fn(&Recorded) -> Option<Answer> + Send + Sync + 'static) -> Self {
         Self::Decide(Arc::new(choose))
+    }
+
+    /// Decides for each request whether to answer it once its body is read.
+    pub fn decide_after_body(choose: impl Fn(&Recorded) -> Option<Answer> + Send + Sync + 'static) -> Self {
+        Self::DecideAfterBody(Arc::new(choose))
     }
 
     /// Serves this many requests a second and answers all others with this.

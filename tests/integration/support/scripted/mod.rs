@@ -261,7 +261,10 @@ impl Shared {
                 }
                 return Err(Dropped);
             }
-            Some(Action::Answer(_) | Action::Alter(_) | Action::ServeThenClose) | None => (),
+            Some(
+                Action::Answer(_) | Action::Alter(_) | Action::DecideAfterBody(_) | Action::ServeThenClose,
+            )
+            | None => (),
         }
         let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
         if let Some(request) = self.state().requests.get_mut(index) {
@@ -269,6 +272,9 @@ impl Shared {
         }
         match action {
             Some(Action::Answer(answer) | Action::HoldThen(_, answer)) => Ok(answer),
+            Some(Action::DecideAfterBody(choose)) => {
+                Ok(choose(&recorded).unwrap_or_else(|| self.serve(&recorded, body)))
+            }
             Some(Action::Alter(change)) => Ok(change(self.serve(&recorded, body))),
             Some(Action::ServeThenClose) => {
                 self.serve(&recorded, body);
