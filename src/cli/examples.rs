@@ -106,6 +106,46 @@ Examples:
   Remove the login for a registry:
     thoras-mirror logout registry.example.com";
 
+pub(super) const VALUES: &str = "\
+Examples:
+  The values that make the Thoras chart pull from the mirror, with a pull secret that exists in the cluster:
+    thoras-mirror values --to registry.example.com/thoras --pull-secret thoras-mirror-pull --write mirror.yaml
+  Another chart, with your values, pinned to the digests in the lock:
+    thoras-mirror values --to registry.example.com/apps --chart ./mychart -f values.yaml --pin
+  The sizes that the vendor's guide asks for:
+    thoras-mirror values --to registry.example.com/thoras --workloads 300 --storage fixed --storage-class gp3";
+
+pub(super) const PULL_SECRET: &str = "\
+Examples:
+  With the login that sync would use:
+    thoras-mirror pull-secret --to registry.example.com/thoras | kubectl apply -f -
+  With a login that may only pull:
+    pass mirror/puller | thoras-mirror pull-secret --to registry.example.com --to-username puller --to-password-stdin --write secret.yaml
+  For the vendor's registry:
+    thoras-mirror pull-secret --vendor --license license.key | kubectl apply -f -";
+
+pub(super) const RUNNING: &str = "\
+Examples:
+  Compare what the cluster runs with the lock:
+    kubectl get pods -A -o json | thoras-mirror running -
+  Mirror what runs there as well:
+    kubectl get pods -n thoras -o json > pods.json
+    thoras-mirror sync --to registry.example.com/thoras --add-running pods.json
+
+Exit code 5 means that an image is not from the mirror, or differs from the lock.";
+
+pub(super) const REDIRECT: &str = "\
+Examples:
+  For containerd on every node:
+    thoras-mirror redirect --to registry.example.com/thoras --format containerd --output-dir certs.d
+  For OpenShift:
+    thoras-mirror redirect --to registry.example.com/thoras --format idms | oc apply -f -
+
+Which names each format can redirect:
+  containerd     --naming full, or any naming that keeps the whole source path: it cannot strip a prefix
+  crio, idms     every naming, unless two tags of one source repository are in two repositories of the mirror
+  kyverno        the same";
+
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;

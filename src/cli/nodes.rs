@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, builder::NonEmptyStringValueParser};
 
-use super::{DEFAULT_LOCK, LoginArgs, RegistryArgs, choice, shared::FORMATS, variable};
+use super::{DEFAULT_LOCK, LoginArgs, RegistryArgs, choice, examples, shared::FORMATS, variable};
 use crate::output::{Format, RedirectFormat};
 
 const REDIRECT_FORMATS: &[(RedirectFormat, &str)] = &[
@@ -14,34 +14,9 @@ const REDIRECT_FORMATS: &[(RedirectFormat, &str)] = &[
     (RedirectFormat::Kyverno, "A Kyverno ClusterPolicy that rewrites image names in pods"),
 ];
 
-const PULL_SECRET_EXAMPLES: &str = "\
-Examples:
-  thoras-mirror pull-secret --to registry.example.com/thoras | kubectl apply -f -
-  pass mirror/puller | thoras-mirror pull-secret --to registry.example.com --to-username puller \\
-      --to-password-stdin | kubectl apply -f -
-  thoras-mirror pull-secret --vendor --license license.key | kubectl apply -f -";
-
-const RUNNING_EXAMPLES: &str = "\
-Examples:
-  kubectl get pods -A -o json | thoras-mirror running -
-  kubectl get pods -n thoras -o json > pods.json; thoras-mirror running pods.json
-  thoras-mirror sync --to registry.example.com/thoras --add-running pods.json
-
-Exit code 5 means that an image is not from the mirror, or differs from the lock.";
-
-const REDIRECT_EXAMPLES: &str = "\
-Examples:
-  thoras-mirror redirect --to registry.example.com/thoras --format containerd --output-dir certs.d
-  thoras-mirror redirect --to registry.example.com/thoras --format idms | oc apply -f -
-
-Which names each format can redirect:
-  containerd     --naming full, or any naming that keeps the whole source path: it cannot strip a prefix
-  crio, idms     every naming, unless two tags of one source repository are in two repositories of the mirror
-  kyverno        the same";
-
 /// `thoras-mirror pull-secret`
 #[derive(Debug, Args)]
-#[command(after_help = PULL_SECRET_EXAMPLES)]
+#[command(after_long_help = examples::PULL_SECRET)]
 pub(crate) struct PullSecret {
     /// The registry of the mirror
     ///
@@ -95,7 +70,7 @@ pub(crate) struct PullSecret {
 
 /// `thoras-mirror running`
 #[derive(Debug, Args)]
-#[command(after_help = RUNNING_EXAMPLES)]
+#[command(after_long_help = examples::RUNNING)]
 pub(crate) struct Running {
     /// The output of kubectl get pods -A -o json (or -o yaml); - is standard input
     #[arg(value_name = "FILE")]
@@ -132,7 +107,7 @@ pub(crate) struct Running {
 
 /// `thoras-mirror redirect`
 #[derive(Debug, Args)]
-#[command(after_help = REDIRECT_EXAMPLES)]
+#[command(after_long_help = examples::REDIRECT)]
 pub(crate) struct Redirect {
     /// The mirror, as in the lock
     #[arg(long, value_name = "REGISTRY/PATH", env = variable::TO)]

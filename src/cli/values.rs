@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
 
-use super::{ConnectionArgs, LoginArgs, NamingArgs, SelectionArgs, choice};
+use super::{ConnectionArgs, LoginArgs, NamingArgs, SelectionArgs, choice, examples};
 use crate::output::Format;
 
 const FORMATS: &[(Format, &str)] =
@@ -12,6 +12,7 @@ const FORMATS: &[(Format, &str)] =
 
 /// `thoras-mirror values`
 #[derive(Debug, Args)]
+#[command(after_long_help = examples::VALUES)]
 pub(crate) struct Values {
     /// The mirror that the chart will pull from
     ///

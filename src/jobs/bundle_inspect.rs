@@ -40,6 +40,7 @@ pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Resu
         }
     }
     failures.extend(bundle.check_has_images().err().map(|error| error.failure()));
+    failures.extend(bundle.truncation().map(|error| error.failure()));
     let left_out = |is_skipped: bool| {
         let images = head.left_out().filter(|image| image.is_skipped() == is_skipped);
         images.map(|image| image.source.clone()).collect()

@@ -20,6 +20,11 @@ use crate::{
 const MOST_BYTES: u64 = 48 * 1024 * 1024;
 const BYTES_PER_IMAGE: u64 = 16 * 1024;
 
+/// The most bytes of manifests in a bundle of so many images. A reader holds them all in memory.
+pub(crate) fn most_manifest_bytes(images: usize) -> u64 {
+    MOST_BYTES.max((images as u64).saturating_mul(BYTES_PER_IMAGE))
+}
+
 /// The manifests and blobs found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Closure {
@@ -49,7 +54,7 @@ impl Closure {
         foreign_layers: ForeignLayers,
     ) -> Self {
         let wanted: HashSet<Digest> = roots.into_iter().cloned().collect();
-        let most_bytes = MOST_BYTES.max(wanted.len() as u64 * BYTES_PER_IMAGE);
+        let most_bytes = most_manifest_bytes(wanted.len());
         Self { foreign_layers, wanted, most_bytes, ..Self::default() }
     }
 

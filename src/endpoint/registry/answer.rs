@@ -11,7 +11,7 @@ use oci_client::errors::{OciEnvelope, OciErrorCode};
 use reqwest::Response;
 use serde_json::Value;
 
-use super::{error::Refusal, limits, message_text::says_tls_is_missing, retry};
+use super::{limits, message_text::says_tls_is_missing, refusal::Refusal, retry};
 use crate::error::{escape, hide_secrets};
 
 /// The longest message to show, in characters.

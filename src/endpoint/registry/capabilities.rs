@@ -5,10 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
 };
 
-use super::{
-    auth::Origin,
-    error::{Refusal, RegistryError},
-};
+use super::{auth::Origin, error::RegistryError, refusal::Refusal};
 
 const MIB: u64 = 1024 * 1024;
 /// The chunk size in bytes. No known limit on request sizes is smaller, except GHCR's.

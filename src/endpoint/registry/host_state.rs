@@ -142,7 +142,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::endpoint::registry::error::{ConnectionProblem, Refusal};
+    use crate::endpoint::registry::{error::ConnectionProblem, refusal::Refusal};
 
     fn throttled(status: u16, retry_after: Option<Duration>) -> RegistryError {
         RegistryError::Refused(Refusal { status, retry_after, ..Refusal::default() })

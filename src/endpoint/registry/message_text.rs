@@ -1,7 +1,7 @@
 //! The only code that decides something by the text of a message. Everywhere else, errors have types and responses have
 //! statuses and codes; each function here says why they do not suffice.
 
-use super::error::Refusal;
+use super::refusal::Refusal;
 use crate::oci::Digest;
 
 /// Whether a refused push of a tag means that the tag is immutable.

@@ -3,10 +3,10 @@
 //! [`Registries`] is one side of a copy, with any number of hosts. [`network`] opens connections, [`auth`] provides
 //! credentials, `host` sends a request (credentials, redirects, retries); `manifests`, `download` and `upload` are the
 //! operations. `retry` decides what is retried, `pace` limits concurrency, `host_state` holds what all requests to one
-//! host share, `trickle` detects slow transfers, `manifest_memory` bounds the memory of large manifests, `capabilities` records what a host
-//! supports, `redirect` checks URLs, `foreign` fetches foreign layers, `probe` serves `doctor`, `answer` parses error
-//! responses, `error` defines errors and hints, `client_error` translates the errors of libraries, `message_text`
-//! interprets texts, `limits` holds the limits.
+//! host share, `trickle` detects slow transfers, `manifest_memory` bounds the memory of large manifests, `capabilities`
+//! records what a host supports, `redirect` checks URLs, `foreign` fetches foreign layers, `probe` serves `doctor`,
+//! `answer` parses error responses, `refusal` and `error` define errors and hints, `client_error` translates the errors of
+//! libraries, `message_text` interprets texts, `limits` holds the limits.
 
 mod answer;
 pub mod auth;
@@ -27,6 +27,7 @@ pub(crate) mod network;
 mod pace;
 mod probe;
 mod redirect;
+mod refusal;
 mod retry;
 mod trickle;
 mod upload;
@@ -49,9 +50,10 @@ use self::{
 };
 pub use self::{
     connector::Connector,
-    error::{CertificateProblem, ConnectionProblem, Refusal, RegistryError},
+    error::{CertificateProblem, ConnectionProblem, RegistryError},
     limits::Tuning,
     network::{NetworkSettings, Proxies, Scope, Trust, TrustError},
+    refusal::Refusal,
 };
 pub(crate) use self::{
     probe::{Greeting, ShownCertificate},

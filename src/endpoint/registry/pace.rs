@@ -195,7 +195,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::endpoint::registry::error::Refusal;
+    use crate::endpoint::registry::refusal::Refusal;
 
     fn enter(lane: &Arc<Lane>) -> Option<Permit> {
         lane.enter().now_or_never()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::error::{Refusal, RegistryError};
+use super::{error::RegistryError, refusal::Refusal};
 use crate::endpoint::{
     Cause,
     retry::{ATTEMPTS, DAMAGED_ATTEMPTS, Pause, Retry, attempts},

@@ -1,7 +1,11 @@
 //! Writes a bundle. Every image is resolved first, because the offset of every blob must be known before the first
 //! byte is written. Then the blobs are copied as to any other destination, and the file is read back and renamed.
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use tokio::io::AsyncWrite;
 
@@ -14,7 +18,7 @@ use crate::{
     confirm::Level,
     endpoint::{
         Error, Source,
-        bundle::{self, Draft, Meter, Output, Writer},
+        bundle::{self, Draft, Meter, Output, Writer, closure::most_manifest_bytes},
         empty::EmptyDestination,
         pinned::PinnedSource,
     },
@@ -92,6 +96,7 @@ impl<S: Source> Exporter<S> {
         output: Output,
     ) -> Result<Exported, Failure> {
         let mut mirrored = self.resolve(references).await;
+        refuse_unreadable(&mirrored)?;
         let mut events = Arc::clone(&self.events);
         let mut kept = None;
         while ready(&mut mirrored).next().is_some() {
@@ -145,6 +150,7 @@ impl<S: Source> Exporter<S> {
         out: impl AsyncWrite + Unpin,
     ) -> Result<Exported, Failure> {
         let mut mirrored = self.resolve(references).await;
+        refuse_unreadable(&mirrored)?;
         if (failed(&mirrored) > 0 && !self.keep_going) || ready(&mut mirrored).next().is_none() {
             return Ok(Exported { mirrored, written: None });
         }
@@ -357,4 +363,27 @@ fn cut_off(error: &Error) -> Failure {
     let failure = error.failure();
     let hint = "discard the incomplete output: a stream cannot be resumed";
     failure.with_hint(hint)
+}
+
+/// Refuses images whose manifests are too large in total for anything that reads bundles.
+fn refuse_unreadable(mirrored: &[Mirrored]) -> Result<(), Failure> {
+    let graphs: Vec<&Graph> = mirrored.iter().filter_map(|image| image.graph.as_ref()).collect();
+    let roots: HashSet<&Digest> =
+        graphs.iter().filter_map(|graph| graph.root()).map(|root| &root.descriptor.digest).collect();
+    let sizes: HashMap<&Digest, u64> = graphs
+        .iter()
+        .flat_map(|graph| &graph.nodes)
+        .map(|node| (&node.descriptor.digest, node.descriptor.size))
+        .collect();
+    let (total, limit) = (sizes.values().sum::<u64>(), most_manifest_bytes(roots.len()));
+    if total <= limit {
+        return Ok(());
+    }
+    let message = format!(
+        "the manifests of these images have {} in total, and those of a bundle may have at most {}",
+        units::bytes(total),
+        units::bytes(limit)
+    );
+    Err(Failure::new(Kind::Image, message)
+        .with_hint("export the images in several bundles, with --include and --exclude"))
 }

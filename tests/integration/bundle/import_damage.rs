@@ -58,6 +58,19 @@ async fn a_truncated_bundle_is_refused_before_any_transfer_and_names_the_affecte
     Mirror::new(["verify"]).in_folder(&outcome.folder()).run().await.expect_code(5);
 }
 
+/// The head is complete, so that nothing else that `inspect` shows tells of it.
+#[tokio::test]
+async fn inspect_reports_a_truncated_bundle_bug() {
+    let team = Team::start().await;
+    let bundle = team.bundle();
+    let file = team.file(&bundle.bytes[..=bundle.head]);
+    let outcome = Mirror::new(["bundle", "inspect"]).arg(&file).run().await.expect_code(6);
+    assert!(outcome.stdout.contains("app:1"), "{outcome}");
+    assert_eq!(outcome.stderr.matches("truncated").count(), 1, "{outcome}");
+    let whole = team.file(&bundle.bytes);
+    Mirror::new(["bundle", "inspect"]).arg(&whole).run().await.expect_success();
+}
+
 #[tokio::test]
 async fn a_bundle_truncated_within_its_head_is_refused() {
     let team = Team::start().await;

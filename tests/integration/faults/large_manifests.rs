@@ -100,3 +100,20 @@ async fn a_large_manifest_that_changes_between_two_readings_is_not_pushed() {
     assert!(failure.contains("cannot read manifest") && failure.contains("it does not exist"), "{failure}");
     assert_eq!(case.destination.count("PUT", "/manifests/"), 0);
 }
+
+/// Everything that reads a bundle holds its manifests in memory, and refuses one with more than 48 MiB.
+#[tokio::test]
+async fn a_bundle_that_no_reader_would_accept_is_not_written_bug() {
+    let source = Scripted::start().await;
+    let image = SampleImage::with_large_manifests("large", 7, 7 * MIB);
+    source.with_store(|store| store.insert("vendor/app", &image));
+    let name = source.address().image("vendor/app", &image.tag);
+    for output in ["b.tar", "-"] {
+        let export = ["bundle", "export", "-o", output, "--platform", "linux/amd64", &name];
+        let outcome = Mirror::new(export).run().await.expect_code(1);
+        assert!(outcome.stderr.contains("at most 48.0 MiB"), "{outcome}");
+        assert!(outcome.stderr.contains("export the images in several bundles"), "{outcome}");
+        assert!(!outcome.folder().join("b.tar").exists());
+    }
+    assert_eq!(requests(&source, "GET", "/blobs/").len(), 0, "it is refused before any download");
+}

@@ -3,7 +3,10 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use super::{
-    super::error::{Refusal, RegistryError, answers_as_web_page},
+    super::{
+        error::{RegistryError, answers_as_web_page},
+        refusal::Refusal,
+    },
     credential::{CredentialError, Provenance},
     license::VENDOR_SCOPE,
     origin::Origin,

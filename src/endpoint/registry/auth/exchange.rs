@@ -12,8 +12,9 @@ use serde_json::Value;
 use super::{
     super::{
         answer, client_error,
-        error::{Refusal, RegistryError, host_and_port},
+        error::{RegistryError, host_and_port},
         host_state::HostState,
+        refusal::Refusal,
         retry::Attempts,
     },
     error::AuthError,

@@ -14,11 +14,7 @@ use serde_json::Value;
 use url::{Url, form_urlencoded};
 
 use super::{
-    super::{
-        answer,
-        error::{self, Refusal},
-        host_state::HostState,
-    },
+    super::{answer, error, host_state::HostState, refusal::Refusal},
     credential::{Credential, Found},
     error::{AuthError, Denial},
     exchange::{Answer, message, refusal, send},

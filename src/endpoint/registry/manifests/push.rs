@@ -10,9 +10,10 @@ use reqwest::Response;
 use super::{
     super::{
         auth::Scope,
-        error::{Refusal, RegistryError},
+        error::RegistryError,
         host::{Call, Host, discard},
         message_text::{names_content, says_immutable},
+        refusal::Refusal,
         retry::Attempts,
     },
     name,

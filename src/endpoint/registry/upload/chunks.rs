@@ -20,11 +20,7 @@ use http_body::{Frame, SizeHint};
 use tokio::time::Sleep;
 
 use super::{
-    super::{
-        capabilities::UploadMethod,
-        error::{Refusal, RegistryError},
-        host::discard,
-    },
+    super::{capabilities::UploadMethod, error::RegistryError, host::discard, refusal::Refusal},
     Push,
     send::{self, Outgoing, Record, transmit},
     session::Session,

@@ -35,9 +35,10 @@ use super::{
     auth::Scope,
     capabilities::{SelfMount, UploadMethod},
     download,
-    error::{Refusal, RegistryError},
+    error::RegistryError,
     host::{Call, Host, discard},
     pace::Permit,
+    refusal::Refusal,
     retry::{self, Attempts},
 };
 use crate::{

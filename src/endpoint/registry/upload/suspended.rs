@@ -7,10 +7,7 @@ use std::{
 };
 
 use super::{
-    super::{
-        error::{Refusal, RegistryError},
-        retry,
-    },
+    super::{error::RegistryError, refusal::Refusal, retry},
     Push,
     journal::{self, Journal},
     send::{self, Record},

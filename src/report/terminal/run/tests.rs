@@ -1,0 +1,225 @@
+//! The tables of runs at several widths.
+
+use insta::assert_snapshot;
+
+use super::*;
+use crate::report::{Document, samples};
+
+fn outcome<const COUNT: usize>(command: Command, images: [ImageOutcome; COUNT]) -> RunOutcome {
+    RunOutcome::new(command, images.into(), Vec::new(), Duration::from_millis(34_200))
+}
+
+fn shown(outcome: RunOutcome, width: Option<usize>) -> String {
+    let Document::Run(document) = outcome.into() else { panic!("a run") };
+    text_with(&document, width, Palette::plain(), Symbols::UNICODE).unwrap()
+}
+
+fn sync(width: Option<usize>) -> String {
+    let images = [samples::copied(), samples::up_to_date(), samples::failed()];
+    shown(outcome(Command::Sync, images), width)
+}
+
+#[test]
+fn sync_on_a_wide_terminal() {
+    assert_snapshot!(sync(None), @r#"
+    IMAGE                         STATUS      DIGEST               PLATFORMS                   COPIED   MOUNTED   PRESENT    TIME  CAUSE
+    timescaledb:2.21.3-pg16       failed      -                    -                              0 B       0 B       0 B   0.8 s  the registry answered 403 Forbidden: DENIED: no rights
+    services:4.53.0               copied      sha256:916d2876cd08  linux/amd64,linux/arm64  146.0 MiB  30.0 MiB       0 B  12.4 s
+    nginx:1.29.4-alpine3.23-slim  up-to-date  sha256:4ed695ff3634  linux/amd64                    0 B       0 B  61.0 MiB   0.8 s
+
+    registry.example.com/thoras/services:4.53.0: moved sha256:6db7d803e74f1ffa7d8f5adc0bf95b3e15bf4c8373fffadf546227cc6c6742cb -> sha256:916d2876cd080dae0a8d1d5993ae46412f58d701a5762fd25b1e4222f0995b94
+    nginx:1.29.4-alpine3.23-slim: waived linux/arm64
+
+    2 of 3 images confirmed in 34.2 s (4.3 MiB/s): 146.0 MiB copied, 30.0 MiB mounted, 61.0 MiB already present; 1 failed
+    "#);
+}
+
+#[test]
+fn sync_fits_a_hundred_columns() {
+    assert_snapshot!(sync(Some(100)), @r#"
+    platforms: linux/amd64,linux/arm64
+    IMAGE                         STATUS      DIGEST                  COPIED   MOUNTED   PRESENT    TIME
+    timescaledb:2.21.3-pg16       failed      the registry answered 403 Forbidden: DENIED: no rights
+    services:4.53.0               copied      sha256:916d2876cd08  146.0 MiB  30.0 MiB       0 B  12.4 s
+    nginx:1.29.4-alpine3.23-slim  up-to-date  sha256:4ed695ff3634        0 B       0 B  61.0 MiB   0.8 s
+
+    registry.example.com/thoras/services:4.53.0: moved sha256:6db7d803e74f1ffa7d8f5adc0bf95b3e15bf4c8373fffadf546227cc6c6742cb -> sha256:916d2876cd080dae0a8d1d5993ae46412f58d701a5762fd25b1e4222f0995b94
+    nginx:1.29.4-alpine3.23-slim: waived linux/arm64
+    nginx:1.29.4-alpine3.23-slim: platforms linux/amd64
+
+    2 of 3 images confirmed in 34.2 s (4.3 MiB/s): 146.0 MiB copied, 30.0 MiB mounted, 61.0 MiB already present; 1 failed
+    "#);
+}
+
+#[test]
+fn every_image_is_one_line_at_eighty_columns() {
+    assert_snapshot!(sync(Some(80)), @r#"
+    platforms: linux/amd64,linux/arm64
+    IMAGE                         STATUS         COPIED   MOUNTED   PRESENT    TIME
+    timescaledb:2.21.3-pg16       failed      the registry answered 403 Forbidden: …
+    services:4.53.0               copied      146.0 MiB  30.0 MiB       0 B  12.4 s
+    nginx:1.29.4-alpine3.23-slim  up-to-date        0 B       0 B  61.0 MiB   0.8 s
+
+    registry.example.com/thoras/services:4.53.0: moved sha256:6db7d803e74f1ffa7d8f5adc0bf95b3e15bf4c8373fffadf546227cc6c6742cb -> sha256:916d2876cd080dae0a8d1d5993ae46412f58d701a5762fd25b1e4222f0995b94
+    nginx:1.29.4-alpine3.23-slim: waived linux/arm64
+    nginx:1.29.4-alpine3.23-slim: platforms linux/amd64
+
+    2 of 3 images confirmed in 34.2 s (4.3 MiB/s): 146.0 MiB copied, 30.0 MiB mounted, 61.0 MiB already present; 1 failed
+    "#);
+    let planned = || outcome(Command::Sync, [samples::planned(), samples::up_to_date()]);
+    let verified = || outcome(Command::Verify, [samples::verified(), samples::different()]);
+    let root = Some("registry.example.com/thoras".to_owned());
+    let plan = RunOutcome { dry_run: true, destination: root.clone(), ..planned() };
+    assert_snapshot!(shown(plan, Some(80)), @r#"
+    to: registry.example.com/thoras; platforms: linux/amd64,linux/arm64
+    IMAGE                         STATUS      TO COPY  TO MOUNT   PRESENT
+    thoras-forecast:4.53.0        planned     1.3 GiB   3.0 MiB     512 B
+    nginx:1.29.4-alpine3.23-slim  up-to-date      0 B       0 B  61.0 MiB
+
+    nginx:1.29.4-alpine3.23-slim: waived linux/arm64
+    nginx:1.29.4-alpine3.23-slim: platforms linux/amd64
+
+    2 images planned: 1.3 GiB to copy, 3.0 MiB to mount, 61.0 MiB already present; nothing was written
+    "#);
+    let level = Some("blobs".to_owned());
+    assert_snapshot!(shown(RunOutcome { level, destination: root, ..verified() }, Some(80)), @r#"
+    platforms: linux/amd64,linux/arm64; level: blobs
+    IMAGE                       RESULT     DIGEST               PROBLEMS   TIME
+    services:4.53.0             different  blob sha256:2e7d2c03a9507ae265ecf5b53568…
+    thoras-dashboard-v2:4.53.0  verified   sha256:e71c7a673350         0  0.8 s
+
+    1 of 2 images verified in 34.2 s, level blobs; 1 different
+    "#);
+}
+
+#[test]
+fn other_names_at_the_destination_are_shown() {
+    let renamed = || ImageOutcome {
+        destination: "registry.example.com/thoras/platform/engine:mirror-0123456789abcdef".to_owned(),
+        ..samples::verified()
+    };
+    let root = Some("registry.example.com/thoras".to_owned());
+    let verified = || RunOutcome {
+        destination: root.clone(),
+        level: Some("blobs".to_owned()),
+        ..outcome(Command::Verify, [renamed()])
+    };
+    assert_snapshot!(shown(verified(), None), @r#"
+    IMAGE                       RESULT    DESTINATION                                                          DIGEST               PLATFORMS                LEVEL  PROBLEMS   TIME
+    thoras-dashboard-v2:4.53.0  verified  registry.example.com/thoras/platform/engine:mirror-0123456789abcdef  sha256:e71c7a673350  linux/amd64,linux/arm64  blobs         0  0.8 s
+
+    1 image verified in 34.2 s, level blobs
+    "#);
+    assert_snapshot!(shown(verified(), Some(80)), @r#"
+    to: registry.example.com/thoras; platforms: linux/amd64,linux/arm64
+    level: blobs; problems: 0; time: 0.8 s
+    IMAGE                       RESULT    DESTINATION                   DIGEST
+    thoras-dashboard-v2:4.53.0  verified  platform/…r-0123456789abcdef  e71c7a673350
+
+    1 image verified in 34.2 s, level blobs
+    "#);
+}
+
+#[test]
+fn an_image_at_two_destinations_has_two_rows_that_differ() {
+    let at = |registry: &str| ImageOutcome {
+        destination: format!("{registry}.example.com/thoras/services:4.53.0"),
+        ..samples::verified()
+    };
+    let verified = || RunOutcome {
+        destination: Some("stage.example.com/thoras, prod.example.com/thoras".to_owned()),
+        level: Some("blobs".to_owned()),
+        ..outcome(Command::Verify, [at("stage"), at("prod")])
+    };
+    assert_snapshot!(shown(verified(), None), @r#"
+    IMAGE                       RESULT    DESTINATION                               DIGEST               PLATFORMS                LEVEL  PROBLEMS   TIME
+    thoras-dashboard-v2:4.53.0  verified  stage.example.com/thoras/services:4.53.0  sha256:e71c7a673350  linux/amd64,linux/arm64  blobs         0  0.8 s
+    thoras-dashboard-v2:4.53.0  verified  prod.example.com/thoras/services:4.53.0   sha256:e71c7a673350  linux/amd64,linux/arm64  blobs         0  0.8 s
+
+    2 images verified in 34.2 s, level blobs
+    "#);
+    assert_snapshot!(shown(verified(), Some(80)), @r#"
+    to: stage.example.com/thoras, prod.example.com/thoras
+    platforms: linux/amd64,linux/arm64; level: blobs; problems: 0; time: 0.8 s
+    IMAGE                       RESULT    DESTINATION                   DIGEST
+    thoras-dashboard-v2:4.53.0  verified  stage.exa…as/services:4.53.0  e71c7a673350
+    thoras-dashboard-v2:4.53.0  verified  prod.exam…as/services:4.53.0  e71c7a673350
+
+    2 images verified in 34.2 s, level blobs
+    "#);
+}
+
+#[test]
+fn failed_rows_are_red_on_a_terminal_with_colors() {
+    let Document::Run(document) = outcome(Command::Sync, [samples::copied(), samples::failed()]).into()
+    else {
+        panic!("a run")
+    };
+    for width in [None, Some(80)] {
+        let colored = text(&document, width, Palette::colored()).unwrap();
+        let red: Vec<&str> = colored.lines().filter(|line| line.starts_with("\u{1b}[31m")).collect();
+        assert!(matches!(red.as_slice(), [line] if line.contains("timescaledb")), "{colored}");
+        let plain = text(&document, width, Palette::plain()).unwrap();
+        assert!(!plain.contains('\u{1b}'), "{plain}");
+    }
+}
+
+#[test]
+fn a_dry_run_shows_what_would_move() {
+    let planned = outcome(Command::Sync, [samples::planned(), samples::up_to_date()]);
+    assert_snapshot!(shown(RunOutcome { dry_run: true, ..planned }, None), @r#"
+    IMAGE                         STATUS      DIGEST               PLATFORMS                TO COPY  TO MOUNT   PRESENT
+    thoras-forecast:4.53.0        planned     sha256:263cf5a4d686  linux/amd64,linux/arm64  1.3 GiB   3.0 MiB     512 B
+    nginx:1.29.4-alpine3.23-slim  up-to-date  sha256:4ed695ff3634  linux/amd64                  0 B       0 B  61.0 MiB
+
+    nginx:1.29.4-alpine3.23-slim: waived linux/arm64
+
+    2 images planned: 1.3 GiB to copy, 3.0 MiB to mount, 61.0 MiB already present; nothing was written
+    "#);
+}
+
+#[test]
+fn verify_counts_problems() {
+    let verified = outcome(Command::Verify, [samples::verified(), samples::different()]);
+    let level = Some("blobs".to_owned());
+    assert_snapshot!(shown(RunOutcome { level, ..verified }, None), @r#"
+    IMAGE                       RESULT     DIGEST               PLATFORMS                LEVEL  PROBLEMS   TIME  CAUSE
+    services:4.53.0             different  sha256:916d2876cd08  -                        blobs         4  0.8 s  blob sha256:2e7d2c03a9507ae265ecf5b5356885a53393a2029d241394997265a1a25aefc6 is corrupt: its bytes hash to \u{1b}[31mothers (and 3 more)
+    thoras-dashboard-v2:4.53.0  verified   sha256:e71c7a673350  linux/amd64,linux/arm64  blobs         0  0.8 s
+
+    1 of 2 images verified in 34.2 s, level blobs; 1 different
+    "#);
+}
+
+#[test]
+fn one_image_is_not_plural() {
+    let verified = outcome(Command::Verify, [samples::verified()]);
+    let text = shown(RunOutcome { level: Some("bytes".to_owned()), ..verified }, None);
+    assert!(text.ends_with("1 image verified in 34.2 s, level bytes"), "{text}");
+}
+
+#[test]
+fn the_id_of_a_bundle_that_was_read_follows_the_summary() {
+    let id = samples::digest("bundle");
+    let verified = outcome(Command::BundleVerify, [samples::verified()]);
+    let verified = RunOutcome { level: Some("bytes".to_owned()), bundle: Some(id.clone()), ..verified };
+    let text = shown(verified, None);
+    assert!(text.ends_with(&format!("in 34.2 s, level bytes\nbundle {id}")), "{text}");
+}
+
+#[test]
+fn an_export_shows_the_id_of_its_bundle_once() {
+    let id = samples::digest("bundle");
+    let files = vec!["thoras.tar".to_owned()];
+    let summary = BundleSummary { id: id.clone(), files, length: 1 << 30, kept: 2048, left_out: 0 };
+    let exported = outcome(Command::BundleExport, [samples::copied()]);
+    let text = shown(RunOutcome { bundle: Some(id.clone()), written: Some(summary), ..exported }, None);
+    let end = "1 image exported to thoras.tar, 1.0 GiB in 34.2 s: 146.0 MiB copied, 2.0 KiB resumed";
+    assert!(text.ends_with(&format!("{end}\nid {id}")), "{text}");
+}
+
+#[test]
+fn a_run_without_images_has_no_table() {
+    let Document::Run(document) = outcome(Command::Sync, []).into() else { panic!("a run") };
+    assert_eq!(text(&document, None, Palette::plain()), None);
+}
