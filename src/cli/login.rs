@@ -10,7 +10,7 @@ use super::{examples, registries::ConnectionArgs};
 #[derive(Debug, Args)]
 #[command(after_long_help = examples::LOGIN)]
 pub(crate) struct Login {
-    /// The registry: HOST[:PORT], or docker.io
+    /// The registry: HOST, HOST:PORT or docker.io
     #[arg(help_heading = "Login", value_name = "REGISTRY")]
     pub registry: String,
 
@@ -36,7 +36,7 @@ pub(crate) struct Login {
 #[derive(Debug, Args)]
 #[command(after_long_help = examples::LOGOUT)]
 pub(crate) struct Logout {
-    /// The registry: HOST[:PORT], or docker.io
+    /// The registry: HOST, HOST:PORT or docker.io
     #[arg(help_heading = "Login", value_name = "REGISTRY")]
     pub registry: String,
 

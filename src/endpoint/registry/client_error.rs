@@ -1,6 +1,5 @@
 //! Translates the errors of the HTTP client, of TLS and of proxies into [`RegistryError`]: the only code that knows
-//! how those libraries report errors. It looks at types, except for [`says_not_http`]
-//! and [`says_lookup_failed`].
+//! how those libraries report errors. It looks at types, except for [`says_not_http`].
 
 use std::error::Error;
 

@@ -8,7 +8,7 @@
 //! | [`registries`] (CRI-O, Podman, `OpenShift`) | replaces a prefix | every name, one mirror repository for each source |
 //! | [`kyverno`] | rewrites the name in the pod | the same |
 //!
-//! [`moves`] computes the prefixes. No format contains a secret; comments say how each runtime logs in to the mirror.
+//! [`mod@moves`] computes the prefixes. No format contains a secret; comments say how each runtime logs in to the mirror.
 
 mod containerd;
 mod kyverno;
