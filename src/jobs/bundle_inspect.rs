@@ -13,7 +13,7 @@ use crate::{
         bundle::{Bundle, index::IndexEntry},
     },
     error::{Failure, Kind},
-    event::EventSink,
+    event::{EventSink, warn},
     graph::{KnownManifests, ManifestBytes, PlatformManifest},
     lock::Lock,
     oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target, mapping::Root},
@@ -40,7 +40,11 @@ pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Resu
         }
     }
     failures.extend(bundle.check_has_images().err().map(|error| error.failure()));
-    failures.extend(bundle.truncation().map(|error| error.failure()));
+    if let Some(error) = bundle.truncation() {
+        // The head is complete, and so is everything that is shown.
+        let Failure { message, hint, .. } = error.failure();
+        warn(events, hint.map_or_else(|| message.clone(), |hint| format!("{message}: {hint}")));
+    }
     let left_out = |is_skipped: bool| {
         let images = head.left_out().filter(|image| image.is_skipped() == is_skipped);
         images.map(|image| image.source.clone()).collect()

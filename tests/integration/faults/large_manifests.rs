@@ -9,7 +9,7 @@ use crate::support::{
 
 const MIB: usize = 1 << 20;
 /// How much more memory four times as many manifests may take, in KiB: less than the manifests that were added.
-const GROWTH: u64 = 40 * 1024;
+const GROWTH: u64 = 64 * 1024;
 
 /// Mirrors the images, and a last one that is held back until the others have been confirmed. Returns the peak memory.
 async fn peak_memory(images: &[SampleImage]) -> u64 {
