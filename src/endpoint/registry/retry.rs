@@ -15,7 +15,7 @@ const THROTTLED_UPLOADS: u32 = 20;
 /// The longest pause that is waited for. A request whose host asks for a longer one fails at once.
 pub(super) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// Connections that fail slowly (a name server or a firewall that does not answer) are tried twice, and more often only
-/// within this time.
+/// within this time, unless `--retries` asks for more than the usual number.
 const SLOW_CONNECTIONS: Duration = Duration::from_secs(5);
 
 /// The reaction to a failure.
@@ -215,7 +215,8 @@ impl Attempts {
     fn connects_too_slowly(&self, error: &RegistryError) -> bool {
         let failed_to_connect =
             matches!(error.innermost(), RegistryError::Unreachable { .. } | RegistryError::ProxyRefused(_));
-        failed_to_connect && self.count > 1 && self.elapsed() > SLOW_CONNECTIONS
+        let as_usual = attempts() <= ATTEMPTS;
+        failed_to_connect && as_usual && self.count > 1 && self.elapsed() > SLOW_CONNECTIONS
     }
 }
 
