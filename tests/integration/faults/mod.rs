@@ -77,6 +77,21 @@ impl EventSink for Recorder {
 }
 
 impl Case {
+    /// `count` images of two blobs each, none shared, and their repositories.
+    async fn with_images(count: usize, jobs: usize) -> (Self, Vec<(String, String)>) {
+        let case = Self { jobs, ..Self::start().await };
+        let names: Vec<(String, String)> =
+            (0..count).map(|n| (format!("vendor/app{n}"), format!("mirror/app{n}"))).collect();
+        for (n, (from, _)) in names.iter().enumerate() {
+            let image = SampleImage {
+                tag: "1".to_owned(),
+                ..SampleImage::single_platform(&format!("image-{n}"), "amd64")
+            };
+            case.source.with_store(|store| store.insert(from, &image));
+        }
+        (case, names)
+    }
+
     /// An image of one config and two layers of 20 kB, too small to be resumed.
     async fn start() -> Self {
         Self::with(SampleImage::single_platform("1", "amd64")).await
@@ -291,6 +306,10 @@ fn message(event: &Event) -> Option<&String> {
         | Event::Detail { message } => Some(message),
         _ => None,
     }
+}
+
+fn borrowed(names: &[(String, String)]) -> Vec<(&str, &str)> {
+    names.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect()
 }
 
 /// The requests of a method (any, if empty) whose path contains a text.

@@ -10,7 +10,7 @@ use thoras_mirror::{
     event::{Event, EventSink},
 };
 
-use super::{Case, REPOSITORY};
+use super::{Case, REPOSITORY, borrowed};
 use crate::support::{
     images::SampleImage,
     scripted::{Action, Answer, Gate},
@@ -153,28 +153,9 @@ async fn one_job_does_not_deadlock() {
     }
 }
 
-/// Twelve images of two blobs each, none shared.
-async fn many_blobs() -> (Case, Vec<(String, String)>) {
-    let case = Case { jobs: 64, ..Case::start().await };
-    let names: Vec<(String, String)> =
-        (0..12).map(|n| (format!("vendor/app{n}"), format!("mirror/app{n}"))).collect();
-    for (n, (from, _)) in names.iter().enumerate() {
-        let image = SampleImage {
-            tag: "1".to_owned(),
-            ..SampleImage::single_platform(&format!("image-{n}"), "amd64")
-        };
-        case.source.with_store(|store| store.insert(from, &image));
-    }
-    (case, names)
-}
-
-fn borrowed(names: &[(String, String)]) -> Vec<(&str, &str)> {
-    names.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect()
-}
-
 #[tokio::test]
 async fn eight_blobs_start_at_once_and_fewer_after_a_429() {
-    let (case, names) = many_blobs().await;
+    let (case, names) = Case::with_images(12, 64).await;
     let (full, halved) = (Gate::default(), Gate::default());
     case.destination.on("PUT", "/blobs/uploads/").then(Action::Hold(halved.clone()));
     case.destination.on("PUT", "/blobs/uploads/").first(8).then(Action::HoldThen(full.clone(), too_many()));
@@ -197,7 +178,7 @@ async fn eight_blobs_start_at_once_and_fewer_after_a_429() {
 
 #[tokio::test]
 async fn concurrency_rises_at_a_registry_that_never_answers_429() {
-    let (case, names) = many_blobs().await;
+    let (case, names) = Case::with_images(12, 64).await;
     let gate = Gate::default();
     // The first eight finish and make room for more than eight.
     case.destination.on("PUT", "/blobs/uploads/").then(Action::Hold(gate.clone()));

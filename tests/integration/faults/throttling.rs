@@ -15,7 +15,7 @@ use thoras_mirror::{
     problem::Side,
 };
 
-use super::{Case, REPOSITORY, Recorder, requests};
+use super::{Case, REPOSITORY, Recorder, borrowed, requests};
 use crate::support::{
     images::SampleImage,
     scripted::{Action, Answer, End},
@@ -35,27 +35,11 @@ fn refusals() -> Vec<Answer> {
     ]
 }
 
-/// Thirty images that share nothing, and their repositories.
-async fn thirty() -> (Case, Vec<(String, String)>) {
-    let case = Case { jobs: 16, ..Case::start().await };
-    let names: Vec<(String, String)> =
-        (0..30).map(|n| (format!("vendor/app{n}"), format!("mirror/app{n}"))).collect();
-    for (n, (from, _)) in names.iter().enumerate() {
-        let image = SampleImage {
-            tag: "1".to_owned(),
-            ..SampleImage::single_platform(&format!("image-{n}"), "amd64")
-        };
-        case.source.with_store(|store| store.insert(from, &image));
-    }
-    (case, names)
-}
-
 async fn all_thirty_arrive(method: &str, path: &str, refusal: Answer) {
-    let (case, names) = thirty().await;
+    let (case, names) = Case::with_images(30, 16).await;
     let text = format!("{method} {path}: {refusal:?}");
     case.destination.on(method, path).then(Action::limit(10, refusal));
-    let names: Vec<(&str, &str)> = names.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
-    case.run_all(&names).await.expect_success();
+    case.run_all(&borrowed(&names)).await.expect_success();
     let sent = case.destination.count(method, path);
     assert!((31..400).contains(&sent), "{sent} requests for {text}");
 }
