@@ -39,10 +39,10 @@ pub(super) fn locked_names<'l>(
 ) -> Result<Vec<LockedName<'l>>, Failure> {
     let images = || lock.images.iter().filter(|image| image.kind.is_image());
     let to = root.map(ToString::to_string);
-    let recorded = |wanted: &str| lock.destinations.iter().any(|known| known.to.as_deref() == Some(wanted));
+    let recorded = |root: &Root| lock.placement_at(&root.to_string()).is_some();
     let bundle = lock.destinations.iter().find(|placement| placement.to.is_none());
     match (root, bundle) {
-        (Some(root), Some(placement)) if !recorded(&root.to_string()) => {
+        (Some(root), Some(placement)) if !recorded(root) => {
             let sources: Vec<Reference> = images().map(|image| image.source.clone()).collect();
             let mappings = name_all(&placement.namer(root.clone()), &sources)?;
             let named = images().zip(mappings).filter_map(|(image, mapping)| {
@@ -51,15 +51,14 @@ pub(super) fn locked_names<'l>(
             });
             Ok(named.collect())
         }
-        (Some(root), None) if !recorded(&root.to_string()) => Err(unknown(lock, path, root)),
+        (Some(root), None) if !recorded(root) => Err(unknown(lock, path, root)),
         (None, Some(_)) => {
             let message = format!("the lock {} comes from a bundle and names no registry", path.display());
             Err(Failure::new(Kind::Usage, message).with_hint("name the mirror with --to REGISTRY/PATH"))
         }
         _ => {
             let is_wanted = |copy_to: &Option<String>| copy_to.is_some() && (to.is_none() || *copy_to == to);
-            let copies = images().flat_map(|image| image.destinations.iter().map(move |copy| (image, copy)));
-            let wanted = copies.filter(|(_, copy)| is_wanted(&copy.to));
+            let wanted = lock.copies().filter(|(image, copy)| image.kind.is_image() && is_wanted(&copy.to));
             Ok(wanted
                 .map(|(image, copy)| LockedName {
                     image,
@@ -72,7 +71,7 @@ pub(super) fn locked_names<'l>(
 }
 
 fn unknown(lock: &Lock, path: &Path, root: &Root) -> Failure {
-    let known: Vec<&str> = lock.destinations.iter().filter_map(|placement| placement.to.as_deref()).collect();
+    let known: Vec<&str> = lock.destination_names().collect();
     let message = format!("the lock {} has no destination {root}", path.display());
     Failure::new(Kind::Usage, message).with_hint(format!(
         "it has {}; to add {root}: thoras-mirror sync --locked --to {root}",

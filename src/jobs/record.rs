@@ -4,11 +4,13 @@ use std::{collections::BTreeSet, path::Path, time::Instant};
 
 use crate::{
     confirm::CheckLevel,
+    enumerate::ChartOptions,
     error::{Failure, Kind},
     graph::ForeignLayers,
     lock::{Lock, LockFile, Placement},
     oci::{ChartIdentity, Digest, Platform, Reference, Repository, mapping::Root},
     outcome::{Command, Mirrored, RunOutcome},
+    request::{Installation, Login, RegistrySettings, next_steps},
 };
 
 /// A lock that will be written when the job ends. It is opened early, so that an unwritable folder fails before any
@@ -29,16 +31,8 @@ impl Record {
     }
 }
 
-/// The lock that a run will write, if it records destinations other than `root`: they are kept.
-pub(super) fn earlier_destinations(path: &Path, root: &Root) -> Option<Lock> {
-    let root = root.to_string();
-    let is_other = |placement: &Placement| placement.to.as_ref().is_some_and(|to| *to != root);
-    // A damaged lock cannot be kept.
-    Lock::read(path).ok().filter(|lock| lock.destinations.iter().any(is_other))
-}
-
 /// Everything that a job knows after copying images.
-pub(super) struct Copied {
+pub(super) struct Copied<'a> {
     pub(super) command: Command,
     pub(super) started: Instant,
     pub(super) root: Root,
@@ -55,9 +49,16 @@ pub(super) struct Copied {
     pub(super) check: CheckLevel,
     pub(super) dry_run: bool,
     pub(super) images: Vec<Mirrored>,
+    /// How the run reached the registries.
+    pub(super) login: Option<&'a Login>,
+    pub(super) registries: &'a RegistrySettings,
+    /// The lock that the next steps name.
+    pub(super) lock: &'a Path,
+    /// Helm's settings, if the run rendered the chart.
+    pub(super) options: Option<&'a ChartOptions>,
 }
 
-impl Copied {
+impl Copied<'_> {
     /// Writes the lock and completes the outcome.
     pub(super) fn finish(self, record: Record) -> RunOutcome {
         let Self {
@@ -74,7 +75,12 @@ impl Copied {
             check,
             dry_run,
             images,
+            login,
+            registries,
+            lock: path,
+            options,
         } = self;
+        let packaged = placement.chart.clone();
         let lock = || {
             let mut run = Lock::new(chart.clone(), placement, &platforms, foreign_layers, &images);
             run.excluded.clone_from(&excluded);
@@ -88,7 +94,7 @@ impl Copied {
             &images.iter().filter_map(|image| image.missing_repository.clone()).collect(),
         ));
         let outcomes = images.into_iter().map(|image| image.outcome).collect();
-        RunOutcome {
+        let outcome = RunOutcome {
             destination: Some(root.to_string()),
             bundle,
             excluded: excluded.clone(),
@@ -96,7 +102,16 @@ impl Copied {
             chart,
             dry_run,
             ..RunOutcome::new(command, outcomes, failures, started.elapsed())
-        }
+        };
+        let installation = Installation {
+            root: &root,
+            login,
+            registries,
+            lock: Some(path),
+            packaged: packaged.as_ref(),
+            options,
+        };
+        RunOutcome { next_steps: next_steps(&outcome, &installation), ..outcome }
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     images::{enumerate, fetch_package, packaged_chart, warn_of_idle_waivers},
     names::{self, ToName, earlier, name_all},
     own_source::{self, NamedBy},
-    record::{Copied, Record, earlier_destinations},
+    record::{Copied, Record},
 };
 use crate::{
     endpoint::packaged_chart::{ChartSource, PackagedChart},
@@ -23,7 +23,7 @@ use crate::{
     oci::{ChartIdentity, Digest, Mapping, Namer, Naming, Reference, chart},
     outcome::{Command, ImageOutcome, Mirrored, RunOutcome},
     pipeline::{self, Options},
-    request::{Access, Destination, ImagesFrom, Installation, LockedChart, Sync, chart_of, next_steps},
+    request::{Access, Destination, ImagesFrom, LockedChart, Sync, chart_of},
 };
 
 pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
@@ -51,7 +51,6 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     let options = Options { optional, ..copy.options(platforms.required.clone(), waivers, foreign_layers) };
     let mut images = pipeline::mirror(source, registry, mappings, options, Arc::clone(&events)).await;
     images.extend(skipped.into_iter().map(|outcome| announced(outcome, &*events)));
-    let packaged = placement.chart.clone();
     let copied = Copied {
         command: Command::Sync,
         started,
@@ -66,23 +65,15 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         check: copy.check,
         dry_run: copy.dry_run,
         images,
-    };
-    let mut outcome = copied.finish(record);
-    outcome.next_steps = next_steps(
-        &outcome,
-        &Installation {
-            root: &destination.root,
-            login: destination.login.as_ref(),
-            registries,
-            lock: Some(request.lock()),
-            packaged: packaged.as_ref(),
-            options: match &request.images {
-                ImagesFrom::Selection(selection) => chart_of(selection),
-                ImagesFrom::Lock { .. } => None,
-            },
+        login: destination.login.as_ref(),
+        registries,
+        lock: request.lock(),
+        options: match &request.images {
+            ImagesFrom::Selection(selection) => chart_of(selection),
+            ImagesFrom::Lock { .. } => None,
         },
-    );
-    Ok(outcome)
+    };
+    Ok(copied.finish(record))
 }
 
 /// What to copy where.
@@ -110,11 +101,12 @@ async fn selected(
 ) -> Result<Job, Failure> {
     let found = enumerate(selection, request.copy.strict, access, events).await?;
     let Destination { root, naming, .. } = &request.destination;
+    let earlier = earlier(request.lock(), events);
     let (placement, mappings) = ToName::found(&found)
-        .below(root, naming, earlier(request.lock(), events).as_ref())
+        .below(root, naming, earlier.as_ref())
         .map_err(|error| names::failure(&error))?;
     own_source::refuse(&mappings, root, &request.registries, NamedBy::Selection(selection)).await?;
-    let earlier = earlier_destinations(request.lock(), root);
+    let earlier = earlier.filter(|lock| lock.has_destinations_besides(&root.to_string()));
     if let Some(lock) = &earlier {
         let checked = lock.check_foreign_layers(&root.to_string(), request.foreign_layers);
         checked.map_err(|error| error.failure())?;

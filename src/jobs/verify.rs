@@ -104,9 +104,8 @@ fn with_lock(
     let required = request::united(&lock.platforms, &request.more_platforms);
     let (mut expectations, mut repair) = (Vec::new(), None::<Repair>);
     for (placement, root) in destinations.iter().zip(&roots) {
-        let copies =
-            lock.images.iter().flat_map(|image| image.destinations.iter().map(move |copy| (image, copy)));
-        let here: Vec<Expectation> = copies
+        let here: Vec<Expectation> = lock
+            .copies()
             .filter(|(image, copy)| copy.to == placement.to && chosen.contains(&image.source))
             .map(|(image, copy)| expectation(&lock, image, copy, &required, &waivers, request.strict))
             .collect();
@@ -215,7 +214,7 @@ fn destinations<'a>(
     if !named.is_empty() {
         return Ok(named);
     }
-    let known: Vec<&str> = lock.destinations.iter().filter_map(|placement| placement.to.as_deref()).collect();
+    let known: Vec<&str> = lock.destination_names().collect();
     let message = format!(
         "the lock {} has no destination {mirror}, only {}",
         path.display(),

@@ -51,12 +51,15 @@ impl Disagreement {
 impl Lock {
     /// Whether a run with or without foreign layers can be recorded together with the destinations other than `to`.
     pub(crate) fn check_foreign_layers(&self, to: &str, foreign_layers: bool) -> Result<(), Disagreement> {
-        let keeps = |other: &Option<String>| other.as_deref().is_some_and(|other| other != to);
-        let keeps_others = self.destinations.iter().any(|placement| keeps(&placement.to));
-        if keeps_others && self.foreign_layers != foreign_layers {
+        if self.has_destinations_besides(to) && self.foreign_layers != foreign_layers {
             return Err(Disagreement::ForeignLayers);
         }
         Ok(())
+    }
+
+    /// Whether it records destinations other than `to`: a run to `to` keeps them.
+    pub(crate) fn has_destinations_besides(&self, to: &str) -> bool {
+        self.destination_names().any(|other| other != to)
     }
 
     /// Merges the destination of `run` into this lock. Other registries stay; the entry of a bundle does not, because a

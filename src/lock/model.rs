@@ -219,8 +219,22 @@ impl Lock {
     /// The naming rule for `to`: that of the destination, or for a new destination that of the first.
     #[must_use]
     pub(crate) fn placement_for(&self, to: &str) -> Option<&Placement> {
-        let recorded = self.destinations.iter().find(|placement| placement.to.as_deref() == Some(to));
-        recorded.or_else(|| self.placement())
+        self.placement_at(to).or_else(|| self.placement())
+    }
+
+    /// The naming rule that is recorded for `to`.
+    pub(crate) fn placement_at(&self, to: &str) -> Option<&Placement> {
+        self.destinations.iter().find(|placement| placement.to.as_deref() == Some(to))
+    }
+
+    /// The destinations, without that of a bundle, which has no name.
+    pub(crate) fn destination_names(&self) -> impl Iterator<Item = &str> {
+        self.destinations.iter().filter_map(|placement| placement.to.as_deref())
+    }
+
+    /// Every copy, with its image.
+    pub(crate) fn copies(&self) -> impl Iterator<Item = (&LockedImage, &LockedCopy)> {
+        self.images.iter().flat_map(|image| image.destinations.iter().map(move |copy| (image, copy)))
     }
 
     /// The first destination: the only entry in the lock of a bundle.

@@ -20,8 +20,7 @@ impl Lock {
     /// Names outside `root` are ignored: a lock must not direct a push to another registry.
     pub(crate) fn names_at(&self, root: &Root) -> Option<RecordedNames<'_>> {
         let to = root.to_string();
-        let placement =
-            self.destinations.iter().find(|placement| placement.to.as_deref() == Some(to.as_str()))?;
+        let placement = self.placement_at(&to)?;
         let names = self.copies_at(&to).filter(|(_, name)| name.repository().is_below(&to));
         Some(RecordedNames { placement, names: names.map(|(source, name)| (source, name.clone())).collect() })
     }

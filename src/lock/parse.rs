@@ -55,9 +55,7 @@ impl Lock {
     /// Checks that every copy is below the destination that it is recorded for. Names elsewhere give no names to a run
     /// ([`Lock::names_at`]), but a verification would read another registry and say that the destination is complete.
     pub(crate) fn check_copies_are_below(&self, path: &Path) -> Result<(), LockError> {
-        let mut copies =
-            self.images.iter().flat_map(|image| image.destinations.iter().map(move |copy| (image, copy)));
-        let elsewhere = copies.find_map(|(image, copy)| {
+        let elsewhere = self.copies().find_map(|(image, copy)| {
             let to = copy.to.as_deref().filter(|to| !copy.reference.repository().is_below(to))?;
             let (image, reference) = (image.source.to_string(), copy.reference.to_string());
             Some(Contradiction::Elsewhere { image, reference, to: to.to_owned() })

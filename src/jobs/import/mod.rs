@@ -19,7 +19,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 use self::plan::Plan;
 use super::{
     open_bundle::open,
-    record::{Copied, Record, earlier_destinations},
+    record::{Copied, Record},
 };
 use crate::{
     endpoint::{
@@ -29,9 +29,10 @@ use crate::{
     },
     error::Failure,
     event::{Event, EventSink, warn},
+    lock::Lock,
     outcome::{Command, Mirrored, RunOutcome},
     pipeline,
-    request::{Access, Import, ImportFrom, Installation, next_steps},
+    request::{Access, Import, ImportFrom},
 };
 
 pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
@@ -47,10 +48,11 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         ImportFrom::Stdin => Box::pin(job.standard_input()).await?,
         ImportFrom::Files(paths) => job.files(paths).await?,
     };
-    let earlier = earlier_destinations(lock, &destination.root);
+    let to = destination.root.to_string();
+    // A damaged lock cannot be kept.
+    let earlier = Lock::read(lock).ok().filter(|lock| lock.has_destinations_besides(&to));
     let left_out = plan.left_out.iter();
     images.extend(left_out.map(|(mapping, is_skipped)| parts::left_out(mapping, *is_skipped, &*job.events)));
-    let packaged = plan.placement.chart.clone();
     let copied = Copied {
         command: Command::BundleImport,
         started,
@@ -65,20 +67,12 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         check: copy.check,
         dry_run: copy.dry_run,
         images,
+        login: destination.login.as_ref(),
+        registries,
+        lock,
+        options: None,
     };
-    let mut outcome = copied.finish(record);
-    outcome.next_steps = next_steps(
-        &outcome,
-        &Installation {
-            root: &destination.root,
-            login: destination.login.as_ref(),
-            registries,
-            lock: Some(lock),
-            packaged: packaged.as_ref(),
-            options: None,
-        },
-    );
-    Ok(outcome)
+    Ok(copied.finish(record))
 }
 
 /// One import.

@@ -45,7 +45,7 @@ impl<'l> Index<'l> {
         }
         let roots = match root {
             Some(root) => vec![root.to_string()],
-            None => lock.destinations.iter().filter_map(|placement| placement.to.clone()).collect(),
+            None => lock.destination_names().map(str::to_owned).collect(),
         };
         Self { mirror, sources, roots, may_redirect }
     }

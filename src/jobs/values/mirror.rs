@@ -32,10 +32,7 @@ impl KnownLock {
 
     /// The images and their copies below this root.
     fn copies(&self, to: &str) -> impl Iterator<Item = (&LockedImage, &LockedCopy)> {
-        let images = self.lock.images.iter();
-        images
-            .flat_map(|image| image.destinations.iter().map(move |copy| (image, copy)))
-            .filter(move |(_, copy)| copy.to.as_deref() == Some(to))
+        self.lock.copies().filter(move |(_, copy)| copy.to.as_deref() == Some(to))
     }
 }
 
@@ -109,14 +106,7 @@ impl MirrorNames {
                     None => image.digest.as_ref() == reference.digest(),
                 }
         };
-        let found: Vec<_> = known
-            .lock
-            .images
-            .iter()
-            .flat_map(|image| image.destinations.iter().map(move |copy| (image, copy)))
-            .filter(|(_, copy)| copy.to.as_deref() == Some(&to))
-            .filter(is_meant)
-            .collect();
+        let found: Vec<_> = known.copies(&to).filter(is_meant).collect();
         found.iter().find(|(_, copy)| copy.confirmed).or(found.first()).copied()
     }
 
