@@ -69,17 +69,19 @@ pub(crate) mod variable {
 /// The version and the commit; `build.rs` sets it.
 const VERSION: &str = env!("THORAS_MIRROR_VERSION");
 
-const GETTING_STARTED: &str = "\
+macro_rules! getting_started {
+    () => {
+        "\
 Getting started:
   thoras-mirror images                     list what would be mirrored
   thoras-mirror sync --to REGISTRY/PATH    mirror it
-  thoras-mirror verify                     prove that the mirror is complete";
+  thoras-mirror verify                     prove that the mirror is complete"
+    };
+}
 
-const LONG_AFTER_HELP: &str = "\
-Getting started:
-  thoras-mirror images                     list what would be mirrored
-  thoras-mirror sync --to REGISTRY/PATH    mirror it
-  thoras-mirror verify                     prove that the mirror is complete
+const LONG_AFTER_HELP: &str = concat!(
+    getting_started!(),
+    "
 
 Exit codes:
   0         everything is in place and confirmed
@@ -89,11 +91,12 @@ Exit codes:
   4         authentication failed
   5         verify, values or running found a difference
   6         digest or size mismatch, or a damaged bundle
-  130, 143  interrupted by a signal";
+  130, 143  interrupted by a signal"
+);
 
 /// Mirror every image of a Helm chart into your own registry, for every platform, and confirm each one.
 #[derive(Debug, Parser)]
-#[command(name = "thoras-mirror", version = VERSION, after_help = GETTING_STARTED, after_long_help = LONG_AFTER_HELP, max_term_width = 100)]
+#[command(name = "thoras-mirror", version = VERSION, after_help = getting_started!(), after_long_help = LONG_AFTER_HELP, max_term_width = 100)]
 #[command(disable_help_flag = true)]
 // Help does not show the values of environment variables: one may hold a URL with a password.
 #[command(mut_subcommands(hide_environment))]
@@ -107,15 +110,24 @@ pub(crate) struct Cli {
     pub verbosity: Verbosity,
 }
 
+/// A command line.
+pub(crate) struct Parsed {
+    /// Its arguments.
+    pub(crate) cli: Cli,
+    /// All commands and flags.
+    pub(crate) command: clap::Command,
+    /// Which flags were typed.
+    pub(crate) matches: clap::ArgMatches,
+}
+
 /// Parses the command line of this process. `-h` is a summary, so it does not name the environment variables.
-/// The matches say which flags were typed.
-pub(crate) fn parse() -> Result<(Cli, clap::ArgMatches), clap::Error> {
+pub(crate) fn parse() -> Result<Parsed, clap::Error> {
     let mut command = Cli::command();
     if std::env::args_os().any(|word| word == "-h") {
         command = command.mut_subcommands(hide_variables);
     }
-    let matches = command.try_get_matches()?;
-    Ok((Cli::from_arg_matches(&matches)?, matches))
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Ok(Parsed { cli: Cli::from_arg_matches(&matches)?, command, matches })
 }
 
 fn hide_variables(command: clap::Command) -> clap::Command {

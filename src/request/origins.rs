@@ -37,7 +37,9 @@ impl Origins {
             (command, matches) = (found, below);
         }
         let origin = |arg: &Arg| Some((flag(arg)?, origin(arg, matches)?));
-        Self(command.get_arguments().filter_map(origin).collect())
+        // Global flags decide how a command prints, not what it does.
+        let own = command.get_arguments().filter(|arg| !arg.is_global_set());
+        Self(own.filter_map(origin).collect())
     }
 
     /// The settings that variables decide, for example `--jobs (THORAS_MIRROR_JOBS)`. Never their values.

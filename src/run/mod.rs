@@ -7,11 +7,10 @@ mod signals;
 
 use std::{process::ExitCode, sync::Arc};
 
-use clap::ArgMatches;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    cli::{self, Bundle, Cli},
+    cli::{self, Bundle, Parsed},
     error::{Failure, Kind, exit},
     event::{Event, EventSink},
     jobs::{self, inspect::Found},
@@ -28,11 +27,11 @@ const FILE_THREADS: usize = 4;
 #[must_use]
 pub fn main() -> ExitCode {
     ExitCode::from(match cli::parse() {
-        Ok((cli, matches)) => {
-            if cli.verbosity.log_format == LogFormat::Json {
+        Ok(parsed) => {
+            if parsed.cli.verbosity.log_format == LogFormat::Json {
                 log::use_json();
             }
-            start(cli, &matches)
+            start(parsed)
         }
         Err(error) => refuse(&error),
     })
@@ -71,10 +70,10 @@ fn wants_json_log() -> bool {
 }
 
 /// Starts the runtime, runs a command, and returns the exit code.
-fn start(cli: Cli, matches: &ArgMatches) -> u8 {
-    match runtime(&cli.command) {
+fn start(parsed: Parsed) -> u8 {
+    match runtime(&parsed.cli.command) {
         Ok(runtime) => {
-            let code = runtime.block_on(run(cli, matches));
+            let code = runtime.block_on(run(parsed));
             // A pending read of standard input must not keep the process alive.
             runtime.shutdown_background();
             code
@@ -102,15 +101,16 @@ fn runtime(command: &cli::Command) -> std::io::Result<Runtime> {
 
 /// Runs a command and returns the exit code. A signal stops the job immediately: transfers are dropped, and the
 /// destination stays consistent.
-async fn run(cli: Cli, matches: &ArgMatches) -> u8 {
+async fn run(parsed: Parsed) -> u8 {
+    let Parsed { cli, command: flags, matches } = parsed;
     let verbosity = verbosity(cli.verbosity);
     let reporter = Arc::new(Reporter::new(verbosity));
     let (command, mut presentation) = describe(&cli.command, verbosity);
-    let origins = Origins::new(&cli::command(), matches);
+    let origins = Origins::new(&flags, &matches);
     if let Some(settings) = origins.set_by_environment() {
         reporter.emit(Event::Detail { message: format!("settings from the environment: {settings}") });
     }
-    let request = refuse_ineffective(matches).and_then(|()| Request::new(cli.command, &origins));
+    let request = refuse_ineffective(&matches).and_then(|()| Request::new(cli.command, &origins));
     let result = match request {
         Ok(request) => {
             presentation.on_stderr =
