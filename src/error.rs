@@ -5,7 +5,7 @@
 mod logins;
 mod secrets;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -178,6 +178,26 @@ pub(crate) fn escape_controls(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// Replaces the characters that JSON permits in a string and a terminal acts on with `\uXXXX`, which every parser reads
+/// back unchanged. `json` is what a serializer wrote: outside strings it has only ASCII and line breaks, which stay.
+pub(crate) fn escape_json(json: String) -> String {
+    if escape_controls(&json) == json {
+        return json;
+    }
+    let mut safe = String::with_capacity(json.len() + 64);
+    for character in json.chars() {
+        if escape_controls(character.encode_utf8(&mut [0; 4])).chars().eq([character]) {
+            safe.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a string cannot fail.
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        }
+    }
+    safe
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ impl Waivers {
     /// Splits platforms into those that an image may lack and those that it must have.
     #[must_use]
     pub fn split(&self, image: &Reference, platforms: &[Platform]) -> (Vec<Platform>, Vec<Platform>) {
-        platforms.iter().cloned().partition(|platform| self.covers(image, platform))
+        self.split_locked(image, &[], platforms)
     }
 
     /// As [`Self::split`], but the image may also lack the platforms that it lacked when it was locked.

@@ -1,6 +1,6 @@
 //! `bundle inspect`: shows what is in a bundle; reads only its head.
 
-use std::{collections::HashMap, str::FromStr as _, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     import::plan::name_below,
@@ -22,9 +22,6 @@ use crate::{
     request::BundleInspect,
     resolve,
 };
-
-/// A placeholder for the destination. It is not shown.
-const ANY_REGISTRY: &str = "registry.invalid";
 
 pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Result<BundleContents, Failure> {
     let bundle = Arc::new(open(&request.paths, events)?);
@@ -73,10 +70,8 @@ fn destinations(bundle: &Bundle, request: &BundleInspect) -> Result<HashMap<Refe
     let head = bundle.head();
     let named = head.index.images.iter().filter_map(|image| image.reference.clone());
     let mut references: Vec<Reference> = named.collect();
-    let root = match &request.to {
-        Some(root) => root.clone(),
-        None => Root::from_str(ANY_REGISTRY).map_err(|error| Failure::from_error(Kind::Usage, &error))?,
-    };
+    // Without a destination, only what is below it is shown.
+    let root = request.to.clone().unwrap_or_else(Root::unknown);
     references.extend(head.left_out().map(|image| image.source.clone()));
     references.sort();
     references.dedup();

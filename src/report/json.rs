@@ -1,34 +1,13 @@
 //! Renders a document as JSON.
 
-use std::fmt::Write as _;
-
 use super::{Document, Presentation};
-use crate::error::{Failure, Kind, escape_controls, hide_secrets};
+use crate::error::{Failure, Kind, escape_json, hide_secrets};
 
 /// Renders the document. Control characters in strings become `\uXXXX`, which every parser reads back unchanged.
 pub(super) fn render(document: &Document, _: Presentation) -> Result<Option<String>, Failure> {
     let text =
         serde_json::to_string_pretty(document).map_err(|error| Failure::from_error(Kind::Image, &error))?;
-    Ok(Some(escape_characters(hide_secrets(&text).into_owned())))
-}
-
-pub(super) fn escape_characters(text: String) -> String {
-    if escape_controls(&text) == text {
-        return text;
-    }
-    let mut safe = String::with_capacity(text.len() + 64);
-    for character in text.chars() {
-        // Outside strings, the serializer writes only ASCII and line breaks, which `escape_controls` does not change.
-        if escape_controls(character.encode_utf8(&mut [0; 4])).chars().eq([character]) {
-            safe.push(character);
-        } else {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                // Writing to a string cannot fail.
-                let _ = write!(safe, "\\u{unit:04x}");
-            }
-        }
-    }
-    safe
+    Ok(Some(escape_json(hide_secrets(&text).into_owned())))
 }
 
 #[cfg(test)]

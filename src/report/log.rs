@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use super::json::escape_characters;
+use crate::error::escape_json;
 
 /// How serious a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(super) fn is_json() -> bool {
 /// `{"time":"2026-11-26T22:05:03.120Z","level":"info","message":"…"}`
 pub(super) fn json_line(time: SystemTime, level: Level, message: &str) -> String {
     let line = json!({ "time": timestamp(time, true), "level": level.name(), "message": message });
-    escape_characters(line.to_string())
+    escape_json(line.to_string())
 }
 
 /// The time in UTC as RFC 3339 writes it, in seconds or milliseconds.

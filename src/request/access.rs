@@ -268,7 +268,8 @@ fn credential(login: &Login) -> Result<Credential, Failure> {
     Ok(Credential::basic(&login.username, password.expose_secret()))
 }
 
-fn read_secret_from_stdin(flag: &str) -> Result<String, Failure> {
+/// Standard input as text. `flag` asks for it.
+pub(crate) fn read_secret_from_stdin(flag: &str) -> Result<String, Failure> {
     let mut text = String::new();
     std::io::stdin()
         .take(LONGEST_SECRET)

@@ -7,7 +7,7 @@ use super::{
     Stdin, check_stdin,
     destination::root,
     selection::{chart_name, chart_options, selection},
-    setting::{Origin, Setting, variable},
+    setting::{Setting, flag_or_variable, variable},
     usage,
 };
 use crate::{
@@ -128,13 +128,12 @@ impl Verify {
             login: Some(&args.login),
             ..Stdin::default()
         })?;
-        let named = args.to.clone().or_else(|| variable(names::TO).map(|to| to.value));
-        let named =
-            if args.login.to_username.is_some() { named.as_deref().map(root).transpose()? } else { None };
+        let to = flag_or_variable(args.to.clone(), names::TO);
+        let named = to.as_ref().filter(|_| args.login.to_username.is_some());
+        let named = named.map(|to| root(&to.value)).transpose()?;
         let login = Login::new(args.login, named.as_ref())?;
         let strict = args.selection.strict;
         let registries = RegistrySettings::new(args.registries)?;
-        let to = args.to.clone().map(|to| Setting::new(to, Origin::Flag)).or_else(|| variable(names::TO));
         let lock = args.lock.clone().or_else(|| variable(names::LOCK).map(|path| path.value.into()));
         let with = match comparison(args.lock.as_ref(), args.to.as_ref(), args.against) {
             Comparison::Source => {

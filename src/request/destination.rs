@@ -104,7 +104,7 @@ pub(crate) struct Login {
 /// The login for `--to` of a command that also does without one. A pipeline may export a user name and a password for
 /// other commands: without a destination they are not used.
 pub(super) fn optional_login(args: LoginArgs, to: Option<String>) -> Result<Option<Login>, Failure> {
-    let named = to.or_else(|| setting::variable(variable::TO).map(|to| to.value));
+    let named = setting::flag_or_variable(to, variable::TO).map(|to| to.value);
     let exported = setting::variable(variable::TO_USERNAME).map(|name| name.value);
     if named.is_none() && args.to_username == exported && !args.to_password_stdin {
         return Ok(None);

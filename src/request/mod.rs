@@ -30,7 +30,7 @@ mod volume;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub(crate) use self::{
-    access::{Access, read_password},
+    access::{Access, read_password, read_secret_from_stdin},
     bundle::{BundleInspect, BundleVerify, Export, ExportTo, Import, ImportFrom},
     copying::{CompareWith, LockedImages, Sync, Verify, united},
     destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms},

@@ -5,8 +5,13 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use super::{
-    Login, NamingRule, RegistrySettings, Stdin, access::read_license, check_stdin, destination::root,
-    selection::selection, setting::variable, usage,
+    Login, NamingRule, RegistrySettings, Stdin,
+    access::read_license,
+    check_stdin,
+    destination::root,
+    selection::selection,
+    setting::{flag_or_variable, variable},
+    usage,
 };
 use crate::{
     cli::{self, DEFAULT_LOCK, PullArgs, SizeArgs, Storage, variable as names},
@@ -77,7 +82,7 @@ impl Values {
             login: Some(&args.pull.login),
             ..Stdin::default()
         })?;
-        let to = args.to.or_else(|| variable(names::TO).map(|to| to.value));
+        let to = flag_or_variable(args.to, names::TO).map(|to| to.value);
         let root = to.as_deref().map(root).transpose()?;
         let lock = args.lock.or_else(|| variable(names::LOCK).map(|lock| lock.value.into()));
         let (is_required, path) = (lock.is_some(), lock.unwrap_or_else(|| DEFAULT_LOCK.into()));

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use crate::{
     error::{Failure, Kind, escape},
     jobs::login::NewLogin,
-    request::StoreLogin,
+    request::{StoreLogin, read_secret_from_stdin},
 };
 
 /// The most bytes that are read of a user name or a password.
@@ -28,7 +28,7 @@ pub(super) async fn ask(request: &StoreLogin) -> Result<NewLogin, Failure> {
         answer(terminal, format!("User name for {}: ", escape(registry)), "user name").await?
     };
     let password = if request.password_stdin {
-        from_stdin()?
+        not_empty(&read_secret_from_stdin("--password-stdin")?, "password")?
     } else {
         let terminal = Terminal::open("--password-stdin, for example `… --password-stdin < password.txt`")?;
         let hidden = terminal.without_echo()?;
@@ -43,15 +43,6 @@ pub(super) async fn ask(request: &StoreLogin) -> Result<NewLogin, Failure> {
 
 fn usage(message: impl Into<String>) -> Failure {
     Failure::new(Kind::Usage, message)
-}
-
-fn from_stdin() -> Result<String, Failure> {
-    let mut text = String::new();
-    std::io::stdin()
-        .take(LONGEST)
-        .read_to_string(&mut text)
-        .map_err(|error| usage(format!("--password-stdin: cannot read standard input: {error}")))?;
-    not_empty(&text, "password")
 }
 
 fn not_empty(text: &str, what: &str) -> Result<String, Failure> {

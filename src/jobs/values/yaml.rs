@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde_json::{Map, Value};
 
 use super::path::{Step, ValuePath};
-use crate::error::escape;
+use crate::error::{escape, escape_json};
 
 /// Where comments are folded.
 const WIDTH: usize = 100;
@@ -107,22 +107,7 @@ fn scalar(text: &str) -> String {
             "true" | "false" | "yes" | "no" | "on" | "off" | "null" | "y" | "n"
         );
     // JSON is YAML.
-    if is_plain { text.to_owned() } else { escape_invisible(&Value::from(text).to_string()) }
-}
-
-/// Characters that JSON permits in a string and a terminal acts on.
-fn escape_invisible(json: &str) -> String {
-    let mut safe = String::new();
-    for character in json.chars() {
-        if escape(character.encode_utf8(&mut [0; 4])).chars().eq([character]) {
-            safe.push(character);
-        } else {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                let _ = write!(safe, "\\u{unit:04x}");
-            }
-        }
-    }
-    safe
+    if is_plain { text.to_owned() } else { escape_json(Value::from(text).to_string()) }
 }
 
 #[cfg(test)]
