@@ -44,6 +44,8 @@ const MOST_WRITES: u32 = 12;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 /// How many times longer the pause is than reading and writing the index took.
 const PAUSE_FACTOR: u32 = 4;
+/// Other writers need one moment each: backoff grows no further than after so many writes.
+const LONGEST_BACKOFF: u32 = 3;
 
 /// The referrers in the fallback index of a manifest. None if the tag points to anything else: GitLab resolves it to the
 /// manifest itself (oras-project/oras-go#1396).
@@ -155,7 +157,7 @@ async fn write(
         let etag = precondition.of(existing.as_ref(), etag);
         drop(existing);
         let put = manifests::put_if_unchanged(host, repository, &target, &merged, etag.as_ref()).await?;
-        let jitter = Pause::Backoff.duration(writes + 1);
+        let jitter = Pause::Backoff.duration((writes + 1).min(LONGEST_BACKOFF));
         match put {
             Put::Conflict => {
                 precondition.failed();
