@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use thoras_mirror::{
     endpoint::Source,
-    oci::{Contents, Digest, Target, media_type::OCI_INDEX},
+    oci::{Contents, Digest, RawManifest, Target, media_type::OCI_INDEX},
     problem::Side,
 };
 
@@ -37,7 +37,7 @@ async fn all_pages_are_read_without_a_filter() {
     }));
     let source = registries(Side::Source);
     let found = source.attachments(&repository(registry.address(), NAME), &image_digest()).await.unwrap();
-    assert_eq!(digests(&found), manifests.iter().map(|manifest| manifest.digest()).collect::<Vec<_>>());
+    assert_eq!(digests(&found), manifests.iter().map(RawManifest::digest).collect::<Vec<_>>());
     assert_eq!(registry.count("GET", "/referrers/"), 3);
     assert_eq!(registry.count("", "artifactType"), 0);
 }

@@ -2,7 +2,7 @@
 
 use thoras_mirror::{
     endpoint::{Destination, Source},
-    oci::{Link, Target},
+    oci::{Link, RawManifest, Target},
     problem::Side,
 };
 
@@ -30,7 +30,7 @@ async fn push_and_list(address: &Address) {
         let found = client.attachments(&repository, &digest).await.unwrap();
         let (tagged, mut by_subject) = (found[2].clone(), digests(&found[..2]));
         by_subject.sort();
-        let mut expected = manifests.each_ref().map(|manifest| manifest.digest());
+        let mut expected = manifests.each_ref().map(RawManifest::digest);
         expected.sort();
         assert_eq!(by_subject, expected);
         assert_eq!(found[0].artifact_type.as_deref(), Some("application/x.signature"));
