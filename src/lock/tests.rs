@@ -4,9 +4,14 @@ use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};
 
-use super::{merge::Disagreement, *};
+use super::{
+    error::{LockError, NotALock},
+    merge::Disagreement,
+    *,
+};
 use crate::{
     committed_schema,
+    error::Kind,
     graph::{ForeignLayers, PlatformManifest},
     oci::{ArtifactKind, Digest, Naming, Platform, Reference},
 };
@@ -269,6 +274,19 @@ fn joining_refuses_foreign_layers_at_some_destinations_only() {
 }
 
 #[test]
+fn joining_refuses_two_sizes_of_a_blob_unless_no_other_destination_has_it() {
+    let prod = run(PROD, vec![image("app", PROD, "app")]);
+    let resized = |to| {
+        let mut lock = run(to, vec![image("app", to, "app")]);
+        lock.blobs.insert(digest("config"), 8);
+        lock
+    };
+    let expected = Disagreement::Size { blob: digest("config"), earlier: 7, run: 8 };
+    assert_eq!(prod.clone().with_destination(resized(STAGE)), Err(expected));
+    assert_eq!(prod.with_destination(resized(PROD)), Ok(resized(PROD)));
+}
+
+#[test]
 fn joining_to_the_lock_of_a_bundle_leaves_the_run_alone() {
     let mut bundle = run(PROD, vec![image("app", PROD, "app")]);
     bundle.destinations[0].to = None;
@@ -306,6 +324,20 @@ fn says_what_is_wrong_with_a_lock() {
     assert!(matches!(read(r#"{"schema":"thoras-mirror/lock/v2"}"#), LockError::Malformed(..)));
     assert!(matches!(read(r#"{"schema":"thoras-mirror/lock/v1"}"#), LockError::Malformed(..)));
     assert!(matches!(read(r#"{"schema":"thoras-mirror/lock/v9"}"#), LockError::Version { .. }));
+}
+
+#[test]
+fn a_wrong_file_is_a_wrong_argument_and_a_damaged_lock_is_unreadable_input() {
+    let path = || std::path::PathBuf::from("a.lock");
+    let usage = [
+        LockError::Absent(path()),
+        LockError::Unwritable(path(), std::io::Error::other("full")),
+        LockError::WouldOverwrite(path(), NotALock::OtherSchema("x".to_owned())),
+    ];
+    for error in usage {
+        assert_eq!(error.failure().kind, Kind::Usage, "{error:?}");
+    }
+    assert_eq!(LockError::NoImages(path()).failure().kind, Kind::Input);
 }
 
 #[test]
