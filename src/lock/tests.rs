@@ -287,6 +287,36 @@ fn joining_refuses_two_sizes_of_a_blob_unless_no_other_destination_has_it() {
 }
 
 #[test]
+fn an_excluded_image_is_so_until_a_run_has_it() {
+    let excluding = |names: &[&str]| names.iter().map(|name| source(name)).collect::<Vec<_>>();
+    let prod = Lock { excluded: excluding(&["app", "web"]), ..run(PROD, vec![image("db", PROD, "db")]) };
+    let joined = prod.with_destination(run(STAGE, vec![image("app", STAGE, "app")])).unwrap();
+    assert_eq!(joined.excluded, excluding(&["web"]));
+}
+
+#[test]
+fn an_image_is_confirmed_at_any_destination_and_skipped_only_if_it_is_optional() {
+    let both = run(PROD, vec![image("app", PROD, "app")])
+        .with_destination(run(STAGE, vec![image("app", STAGE, "app")]))
+        .unwrap();
+    let copies: Vec<_> = both.copies().map(|(image, copy)| (&image.source, copy.to.as_deref())).collect();
+    assert_eq!(copies, [(&source("app"), Some(PROD)), (&source("app"), Some(STAGE))]);
+    for (confirmed, optional, expected) in [
+        ([true, false], true, (true, false)),
+        ([false, true], false, (true, false)),
+        ([false, false], true, (false, true)),
+        ([false, false], false, (false, false)),
+    ] {
+        let mut image = both.images[0].clone();
+        image.optional = optional;
+        for (copy, confirmed) in image.destinations.iter_mut().zip(confirmed) {
+            copy.confirmed = confirmed;
+        }
+        assert_eq!((image.is_confirmed(), image.is_skipped()), expected);
+    }
+}
+
+#[test]
 fn joining_to_the_lock_of_a_bundle_leaves_the_run_alone() {
     let mut bundle = run(PROD, vec![image("app", PROD, "app")]);
     bundle.destinations[0].to = None;
