@@ -229,6 +229,12 @@ async fn damaged_content_never_leaves_a_bundle_whole() {
         let mut received = Vec::new();
         let _ = stream.read_to_end(&mut received).await;
         assert!(received.len() < layer.len(), "the last piece is held back");
+        // No range is sent either, also of bytes that are intact.
+        for range in ["bytes=0-9", "bytes=-9", "bytes=700000-", "bytes=300000-400000"] {
+            let answer = registry.request(Method::GET, &url).header("range", range).send().await.unwrap();
+            let error = assert_refused(answer, StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN").await;
+            assert!(error["message"].as_str().unwrap().contains("do not have the digest"), "{error}");
+        }
         let small = registry.get(&format!("/v2/prom/node/blobs/{}", Digest::sha256(b"small"))).await;
         let error = assert_refused(small, StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN").await;
         assert!(error["message"].as_str().unwrap().contains("do not have the digest"), "{error}");
