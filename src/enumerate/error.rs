@@ -175,13 +175,11 @@ pub enum EnumerateError {
         /// What is wrong with it.
         source: ReferenceError,
     },
-    /// A pod spec has an image field with nothing, or no text, in it.
-    #[error("{location}: the image is {found}")]
-    PodImageMissing {
+    /// The image of a pod spec is not text.
+    #[error("{location}: the image is not text")]
+    PodImageNotText {
         /// Resource, path and template.
         location: String,
-        /// What is there instead of a reference.
-        found: &'static str,
     },
     /// A prefix is not `HOST[/PATH]`.
     #[error("`{}` is not an image prefix", .prefix.escape_debug())]
@@ -296,7 +294,7 @@ impl EnumerateError {
                  same options shows the same error"
             }
             Self::Set { reason, .. } => return reason.hint().map(str::to_owned),
-            Self::PodImage { .. } | Self::PodImageMissing { .. } => {
+            Self::PodImage { .. } | Self::PodImageNotText { .. } => {
                 "set the chart value that this image is made of with --set or --values"
             }
             Self::Yaml { .. } => {

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     images::{enumerate, fetch_package, packaged_chart, warn_of_idle_waivers},
+    locked_digests::KeptLock,
     names::{self, ToName, earlier, name_all},
     own_source::{self, NamedBy},
     record::{Copied, Record},
@@ -48,6 +49,10 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     };
     access
         .warn_of_unused_license(sources.iter().map(Reference::repository).chain(&chart_repository), &*events);
+    if let (Some(lock), ImagesFrom::Selection(_)) = (&earlier, images) {
+        let kept = KeptLock { lock, path: request.lock(), root: &destination.root };
+        kept.check_source(&*source, &mappings).await?;
+    }
     let options = Options { optional, ..copy.options(platforms.required.clone(), waivers, foreign_layers) };
     let mut images = pipeline::mirror(source, registry, mappings, options, Arc::clone(&events)).await;
     images.extend(skipped.into_iter().map(|outcome| announced(outcome, &*events)));

@@ -178,6 +178,15 @@ pub(super) fn meaning(key: &str) -> KeyMeaning {
     }
 }
 
+/// Whether a key says that its value is a picture or a disk: `backgroundImage`.
+pub(super) fn is_picture(key: &str) -> bool {
+    let words = words(key);
+    words.windows(2).any(|pair| match pair {
+        [before, word] => is_image_word(word) && PICTURES.contains(&before.as_str()),
+        _ => false,
+    })
+}
+
 /// Whether the children of this key are images: `images`, `relatedImages`, `KAFKA_IMAGES`.
 pub(super) fn is_images_key(key: &str) -> bool {
     words(key).last().is_some_and(|word| word.ends_with("images"))

@@ -84,7 +84,11 @@ impl Walker<'_> {
             }
         }
         for written in &content.artifacts {
-            let note = Note::not_taken(self.found_at(Confidence::Mentioned), written, "it is an OCI URL");
+            let note = Note::not_taken(
+                self.found_at(Confidence::Mentioned),
+                written,
+                "it is an OCI URL, of an image or a chart",
+            );
             self.note(note);
         }
         for written in &content.unfinished {
@@ -140,7 +144,8 @@ impl Walker<'_> {
             (false, HostEvidence::Plausible) => Condition::Always,
             (false, _) if is_short && is_host_and_port(&reference) => return,
             (false, _) => {
-                let is_other = matches!(key.meaning, KeyMeaning::Other | KeyMeaning::AboutImage);
+                let is_other = key.meaning == KeyMeaning::Other
+                    || key.meaning == KeyMeaning::AboutImage && !keys::is_picture(key.key);
                 Condition::IfKnown {
                     note: is_short
                         && written.contains('/')
