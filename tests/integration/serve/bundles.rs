@@ -161,11 +161,16 @@ async fn images_without_a_name_get_the_name_of_the_folder() {
     let mut layout = Layout::new();
     layout.add(Some("v1"), b"one");
     layout.add(None, b"two");
+    // Names without a registry: a name and a tag, as podman writes it, and a name.
+    layout.add(Some("app:1"), b"three");
+    layout.add(Some("team/app"), b"four");
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("web");
     std::fs::rename(layout.folder.path(), &path).unwrap();
     let registry = serve(&path, None).await.unwrap();
     assert_eq!(tags(&registry, "web").await, json!(["latest", "v1"]));
+    assert_eq!(tags(&registry, "app").await, json!(["1"]));
+    assert_eq!(tags(&registry, "team/app").await, json!(["latest"]));
 }
 
 #[tokio::test]

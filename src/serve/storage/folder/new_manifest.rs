@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     graph,
-    oci::{Descriptor, Digest, MediaType, RawManifest, manifest::ManifestError},
+    oci::{Descriptor, Digest, MediaType, RawManifest, json_problem::json_problem, manifest::ManifestError},
 };
 
 /// The largest entry in a list of referrers, in bytes. A larger entry is listed without its annotations, which are in
@@ -82,7 +82,7 @@ impl NewManifest {
 }
 
 fn describe_referrer(raw: &RawManifest) -> Result<Vec<u8>, ManifestError> {
-    let unreadable = |error: serde_json::Error| ManifestError::Unreadable(error.to_string());
+    let unreadable = |error: serde_json::Error| ManifestError::Unreadable(json_problem(&error));
     let origin: Origin = serde_json::from_slice(raw.bytes()).map_err(unreadable)?;
     let stated = origin.artifact_type.filter(|artifact_type| !artifact_type.is_empty());
     let entry = Entry {
