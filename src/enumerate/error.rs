@@ -164,6 +164,9 @@ pub enum EnumerateError {
         /// What is wrong with it.
         source: ReferenceError,
     },
+    /// The value of `--add` is not a reference.
+    #[error("--add: {0}")]
+    Add(#[source] ReferenceError),
     /// An argument is not a reference.
     #[error(transparent)]
     Argument(#[from] ReferenceError),
@@ -257,6 +260,7 @@ impl EnumerateError {
             | Self::ChartRange { .. }
             | Self::Set { .. }
             | Self::Argument(_)
+            | Self::Add(_)
             | Self::Prefix { .. }
             | Self::Pattern { .. }
             | Self::NoChart { .. }

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    auth::{AuthError, Origin},
+    auth::{AuthError, Origin, Reach, Scheme},
     refusal::{Refusal, Status},
     retry,
 };
@@ -254,9 +254,7 @@ impl RegistryError {
                 format!("if {registry} is meant to be unencrypted, pass --plain-http {registry}")
             }
             Self::NotHttp(_) => may_speak_https(registry),
-            Self::NeitherScheme { .. } => format!(
-                "check that a registry is running there; if it speaks plain http, pass --plain-http {registry}"
-            ),
+            Self::NeitherScheme { .. } => format!("check that a registry is running at {registry}"),
             Self::Stalled(_) if location.operation == Operation::Connect => {
                 format!(
                     "check the network to {registry}; if it is only slow, raise --connect-timeout SECONDS"
@@ -286,6 +284,11 @@ impl RegistryError {
     }
 }
 
+/// Whether plain http is tried without being asked for.
+fn is_loopback(registry: &str) -> bool {
+    Origin::of_registry(registry, Scheme::Http).is_ok_and(|origin| origin.reach() == Reach::Loopback)
+}
+
 impl ConnectionProblem {
     /// Whether a certificate was refused, by us or by the registry.
     pub(super) fn is_about_certificates(self) -> bool {
@@ -305,6 +308,9 @@ impl ConnectionProblem {
             Self::UnknownHost => {
                 let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
                 format!("check the spelling of {host}, and this machine's DNS and VPN: `getent hosts {host}`")
+            }
+            Self::Other if is_loopback(registry) => {
+                format!("check that a registry is running at {registry}")
             }
             Self::Other => format!(
                 "check the name and port of {registry} and the network; if it speaks plain http, pass --plain-http \
