@@ -254,7 +254,9 @@ impl RegistryError {
                 format!("if {registry} is meant to be unencrypted, pass --plain-http {registry}")
             }
             Self::NotHttp(_) => may_speak_https(registry),
-            Self::NeitherScheme { .. } => format!("check that a registry is running at {registry}"),
+            Self::NeitherScheme { .. } => format!(
+                "check that a registry is running there; if it speaks plain http, pass --plain-http {registry}"
+            ),
             Self::Stalled(_) if location.operation == Operation::Connect => {
                 format!(
                     "check the network to {registry}; if it is only slow, raise --connect-timeout SECONDS"
