@@ -38,12 +38,11 @@ impl KeptLock<'_> {
         let found = stream::iter(mappings.iter().filter(|mapping| recorded.contains_key(&mapping.source)))
             .map(|mapping| async move {
                 let reference = mapping.pull();
-                let digest = match reference.digest() {
-                    Some(digest) => Some(digest.clone()),
-                    None => {
-                        let tag = reference.tag().unwrap_or("latest");
-                        source.digest(mapping.source.repository(), tag).await.ok().flatten()
-                    }
+                let digest = if let Some(digest) = reference.digest() {
+                    Some(digest.clone())
+                } else {
+                    let tag = reference.tag().unwrap_or("latest");
+                    source.digest(mapping.source.repository(), tag).await.ok().flatten()
                 };
                 digest.map(|digest| (mapping.source.clone(), digest))
             })

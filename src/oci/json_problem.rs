@@ -53,7 +53,7 @@ fn wrong_field(text: &str) -> String {
     }
 }
 
-/// `integer `7`` and `u64` are both `a number`.
+/// The kind of a JSON value: `u64` and `integer` are numbers.
 fn kind_of(described: &str) -> String {
     let word = described.split([' ', '`']).find(|word| !matches!(*word, "a" | "an" | "borrowed" | ""));
     let kind = match word.unwrap_or_default() {
