@@ -324,6 +324,17 @@ impl ImageOutcome {
         Self { optional: true, skipped_because: Some(because), ..Self::new(image, status) }
     }
 
+    /// A skipped image as a failure, as `--strict` requires it.
+    #[must_use]
+    pub(crate) fn into_failed(self) -> Self {
+        match self.skipped_because {
+            Some(because) => {
+                Self { status: Status::Failed, failure: Some(because), skipped_because: None, ..self }
+            }
+            None => self,
+        }
+    }
+
     /// Whether it was skipped because it is optional.
     #[must_use]
     pub const fn is_skipped_optional(&self) -> bool {

@@ -179,6 +179,10 @@ pub(crate) struct Import {
     #[arg(help_heading = "How to import", long, env = "THORAS_MIRROR_KEEP_GOING", value_parser = BoolishValueParser::new())]
     pub keep_going: bool,
 
+    /// Fail if the export skipped an optional image
+    #[arg(help_heading = "How to import", hide_short_help = true, long, env = "THORAS_MIRROR_STRICT", value_parser = BoolishValueParser::new())]
+    pub strict: bool,
+
     /// What to check at the destination, before and after copying
     #[arg(help_heading = "How to import", hide_short_help = true, long, value_parser = choice(CHECK_LEVELS), default_value_t = CheckLevel::Manifests, env = "THORAS_MIRROR_CHECK")]
     pub check: CheckLevel,
@@ -230,6 +234,10 @@ pub(crate) struct BundleVerify {
         value_delimiter = ','
     )]
     pub allow_missing_platform: Vec<Waiver>,
+
+    /// Fail if the export skipped an optional image
+    #[arg(help_heading = "What to check", hide_short_help = true, long, env = "THORAS_MIRROR_STRICT", value_parser = BoolishValueParser::new())]
+    pub strict: bool,
 
     /// Output format
     #[arg(help_heading = "What to check", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]

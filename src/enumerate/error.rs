@@ -164,6 +164,9 @@ pub enum EnumerateError {
         /// What is wrong with it.
         source: ReferenceError,
     },
+    /// The value of `--add` is not a reference.
+    #[error("--add: {0}")]
+    Add(#[source] ReferenceError),
     /// An argument is not a reference.
     #[error(transparent)]
     Argument(#[from] ReferenceError),
@@ -175,13 +178,11 @@ pub enum EnumerateError {
         /// What is wrong with it.
         source: ReferenceError,
     },
-    /// A pod spec has an image field with nothing, or no text, in it.
-    #[error("{location}: the image is {found}")]
-    PodImageMissing {
+    /// The image of a pod spec is not text.
+    #[error("{location}: the image is not text")]
+    PodImageNotText {
         /// Resource, path and template.
         location: String,
-        /// What is there instead of a reference.
-        found: &'static str,
     },
     /// A prefix is not `HOST[/PATH]`.
     #[error("`{}` is not an image prefix", .prefix.escape_debug())]
@@ -259,6 +260,7 @@ impl EnumerateError {
             | Self::ChartRange { .. }
             | Self::Set { .. }
             | Self::Argument(_)
+            | Self::Add(_)
             | Self::Prefix { .. }
             | Self::Pattern { .. }
             | Self::NoChart { .. }
@@ -296,7 +298,7 @@ impl EnumerateError {
                  same options shows the same error"
             }
             Self::Set { reason, .. } => return reason.hint().map(str::to_owned),
-            Self::PodImage { .. } | Self::PodImageMissing { .. } => {
+            Self::PodImage { .. } | Self::PodImageNotText { .. } => {
                 "set the chart value that this image is made of with --set or --values"
             }
             Self::Yaml { .. } => {

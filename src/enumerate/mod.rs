@@ -289,7 +289,8 @@ async fn collect(
         }
     };
     for written in &selection.add {
-        images.add_extra(written.trim().parse()?, written.trim());
+        let written = written.trim();
+        images.add_extra(written.parse().map_err(EnumerateError::Add)?, written);
     }
     for input in &selection.add_lists {
         list::add_extras(&input.to_string(), &input.read().await?, images)?;

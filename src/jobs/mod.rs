@@ -23,6 +23,7 @@ mod first_images;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod inspect;
+mod locked_digests;
 mod locked_names;
 pub(crate) mod login;
 mod names;

@@ -44,8 +44,10 @@ pub(super) struct Copied<'a> {
     pub(super) chart: Option<ChartIdentity>,
     pub(super) platforms: Vec<Platform>,
     pub(super) foreign_layers: ForeignLayers,
-    /// The lock that exists, if its other destinations are kept.
+    /// The lock that exists.
     pub(super) earlier: Option<Lock>,
+    /// Whether that lock is extended rather than replaced.
+    pub(super) extends_earlier: bool,
     pub(super) check: CheckLevel,
     pub(super) dry_run: bool,
     pub(super) images: Vec<Mirrored>,
@@ -72,6 +74,7 @@ impl Copied<'_> {
             platforms,
             foreign_layers,
             earlier,
+            extends_earlier,
             check,
             dry_run,
             images,
@@ -84,7 +87,10 @@ impl Copied<'_> {
         let lock = || {
             let mut run = Lock::new(chart.clone(), placement, &platforms, foreign_layers, &images);
             run.excluded.clone_from(&excluded);
-            match earlier {
+            if let Some(earlier) = &earlier {
+                run.keep_known(earlier);
+            }
+            match earlier.filter(|_| extends_earlier) {
                 Some(earlier) => earlier.with_destination(run).map_err(|error| error.failure()),
                 None => Ok(run),
             }

@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     images::{enumerate, fetch_package, packaged_chart, warn_of_idle_waivers},
+    locked_digests::KeptLock,
     names::{self, ToName, earlier, name_all},
     own_source::{self, NamedBy},
     record::{Copied, Record},
@@ -30,11 +31,20 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     let started = Instant::now();
     let Sync { images, destination, registries, platforms, copy, .. } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
-    let Job { mappings, optional, skipped, placement, chart, packaged, foreign_layers, earlier } =
-        match images {
-            ImagesFrom::Selection(selection) => selected(selection, request, &access, &*events).await?,
-            ImagesFrom::Lock { chart } => locked(chart.as_deref(), request, &access).await?,
-        };
+    let Job {
+        mappings,
+        optional,
+        skipped,
+        placement,
+        chart,
+        packaged,
+        foreign_layers,
+        earlier,
+        extends_earlier,
+    } = match images {
+        ImagesFrom::Selection(selection) => selected(selection, request, &access, &*events).await?,
+        ImagesFrom::Lock { chart } => locked(chart.as_deref(), request, &access).await?,
+    };
     let record = Record::prepare((!copy.dry_run).then(|| request.lock()))?;
     let source = access.source()?.with_foreign_layers(foreign_layers);
     let source = Arc::new(ChartSource::new(source, packaged));
@@ -48,6 +58,10 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     };
     access
         .warn_of_unused_license(sources.iter().map(Reference::repository).chain(&chart_repository), &*events);
+    if let (Some(lock), true, ImagesFrom::Selection(_)) = (&earlier, extends_earlier, images) {
+        let kept = KeptLock { lock, path: request.lock(), root: &destination.root };
+        kept.check_source(&*source, &mappings).await?;
+    }
     let options = Options { optional, ..copy.options(platforms.required.clone(), waivers, foreign_layers) };
     let mut images = pipeline::mirror(source, registry, mappings, options, Arc::clone(&events)).await;
     images.extend(skipped.into_iter().map(|outcome| announced(outcome, &*events)));
@@ -62,6 +76,7 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         platforms: platforms.required.clone(),
         foreign_layers,
         earlier,
+        extends_earlier,
         check: copy.check,
         dry_run: copy.dry_run,
         images,
@@ -88,8 +103,10 @@ struct Job {
     /// The packaged chart, if it is copied and no registry has it.
     packaged: Option<PackagedChart>,
     foreign_layers: ForeignLayers,
-    /// The lock that exists, if its other destinations are kept.
+    /// The lock that exists.
     earlier: Option<Lock>,
+    /// Whether that lock is extended rather than replaced.
+    extends_earlier: bool,
 }
 
 /// The images of a chart, manifests or a list.
@@ -106,8 +123,9 @@ async fn selected(
         .below(root, naming, earlier.as_ref())
         .map_err(|error| names::failure(&error))?;
     own_source::refuse(&mappings, root, &request.registries, NamedBy::Selection(selection)).await?;
-    let earlier = earlier.filter(|lock| lock.has_destinations_besides(&root.to_string()));
-    if let Some(lock) = &earlier {
+    let extends_earlier =
+        earlier.as_ref().is_some_and(|lock| lock.has_destinations_besides(&root.to_string()));
+    if let Some(lock) = earlier.as_ref().filter(|_| extends_earlier) {
         let checked = lock.check_foreign_layers(&root.to_string(), request.foreign_layers);
         checked.map_err(|error| error.failure())?;
     }
@@ -120,6 +138,7 @@ async fn selected(
         packaged: packaged_chart(found.package),
         foreign_layers: request.foreign_layers.into(),
         earlier,
+        extends_earlier,
     })
 }
 
@@ -159,6 +178,7 @@ async fn locked(chart: Option<&LockedChart>, request: &Sync, access: &Access) ->
         packaged,
         foreign_layers: foreign_layers.into(),
         earlier: Some(lock),
+        extends_earlier: true,
     })
 }
 

@@ -25,7 +25,7 @@ pub enum LockError {
     WouldOverwrite(PathBuf, #[source] NotALock),
     /// It has fields or values that are not in the format.
     #[error("the lock {0} is damaged")]
-    Malformed(PathBuf, #[source] serde_json::Error),
+    Malformed(PathBuf, #[source] WrongContent),
     /// It contradicts itself.
     #[error("the lock {0} is damaged")]
     Contradiction(PathBuf, #[source] Contradiction),
@@ -54,6 +54,11 @@ pub enum LockError {
     #[error("cannot write the lock {0}")]
     Unwritable(PathBuf, #[source] io::Error),
 }
+
+/// What is wrong with the content of a lock.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongContent(pub(super) String);
 
 /// Why a file is not a lock.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

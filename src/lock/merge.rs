@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::model::{Lock, LockedImage};
+use super::model::{Lock, LockedCopy, LockedImage};
 use crate::{
     error::{Failure, Kind},
     oci::{Digest, Reference},
@@ -60,6 +60,32 @@ impl Lock {
     /// Whether it records destinations other than `to`: a run to `to` keeps them.
     pub(crate) fn has_destinations_besides(&self, to: &str) -> bool {
         self.destination_names().any(|other| other != to)
+    }
+
+    /// Keeps what `earlier` knows about images that this run could not resolve, because the source was down: their
+    /// digests and blobs and, for images that were skipped, that the destination had them.
+    pub(crate) fn keep_known(&mut self, earlier: &Self) {
+        if self.foreign_layers != earlier.foreign_layers {
+            return;
+        }
+        let known: BTreeMap<&Reference, &LockedImage> =
+            earlier.images.iter().map(|image| (&image.source, image)).collect();
+        for image in self.images.iter_mut().filter(|image| image.blobs.is_empty() && !image.is_confirmed()) {
+            let Some(known) = known.get(&image.source).filter(|known| known.digest.is_some()) else {
+                continue;
+            };
+            if image.digest.is_some() && image.digest != known.digest {
+                continue;
+            }
+            for copy in image.destinations.iter_mut().filter(|_| image.optional) {
+                let is_same =
+                    |other: &&LockedCopy| (&other.to, &other.reference) == (&copy.to, &copy.reference);
+                copy.confirmed = known.destinations.iter().find(is_same).is_some_and(|other| other.confirmed);
+            }
+            image.take_content_of(known);
+            let sizes = known.blobs.iter().filter_map(|blob| Some((blob.clone(), *earlier.blobs.get(blob)?)));
+            self.blobs.extend(sizes);
+        }
     }
 
     /// Merges the destination of `run` into this lock. Other registries stay; the entry of a bundle does not, because a
@@ -120,6 +146,15 @@ impl Lock {
 }
 
 impl LockedImage {
+    fn take_content_of(&mut self, known: &Self) {
+        self.digest = known.digest.clone().or(self.digest.take());
+        self.media_type = known.media_type.clone().or(self.media_type.take());
+        self.kind = known.kind;
+        self.platforms.clone_from(&known.platforms);
+        self.waived.clone_from(&known.waived);
+        self.blobs.clone_from(&known.blobs);
+    }
+
     /// This image, from a run, with the copies that `earlier` kept.
     fn joined_with(self, earlier: Self) -> Result<Self, Disagreement> {
         if let (Some(digest), Some(known)) = (&self.digest, &earlier.digest)
@@ -135,12 +170,7 @@ impl LockedImage {
         let mut joined = self;
         // A run in which the image failed early knows less than the lock.
         if joined.blobs.is_empty() {
-            joined.digest = earlier.digest.or(joined.digest);
-            joined.media_type = earlier.media_type.or(joined.media_type);
-            joined.kind = earlier.kind;
-            joined.platforms = earlier.platforms;
-            joined.waived = earlier.waived;
-            joined.blobs = earlier.blobs;
+            joined.take_content_of(&earlier);
         }
         if joined.attached.is_empty() {
             joined.attached = earlier.attached;

@@ -24,7 +24,7 @@ mod tests;
 mod v1;
 
 pub use self::{
-    error::{Contradiction, LockError, NotALock},
+    error::{Contradiction, LockError, NotALock, WrongContent},
     model::{AttachedManifest, Base, Lock, LockedCopy, LockedImage, Placement, SCHEMA, Shard},
 };
 pub(crate) use self::{file::LockFile, names::RecordedNames};

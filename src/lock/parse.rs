@@ -16,11 +16,11 @@ use serde::{
 };
 
 use super::{
-    error::{Contradiction, LockError, NotALock},
+    error::{Contradiction, LockError, NotALock, WrongContent},
     model::{Lock, LockedImage, SCHEMA},
     v1,
 };
-use crate::oci::{Digest, ManifestError, Reference};
+use crate::oci::{Digest, ManifestError, Reference, json_problem::json_problem_in_line};
 
 /// The name of a destination without `to` in messages.
 const UNNAMED: &str = "an unnamed destination";
@@ -159,7 +159,8 @@ fn check_copies(image: &LockedImage, destinations: &HashSet<Option<&str>>) -> Re
 }
 
 fn content<T: DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T, LockError> {
-    serde_json::from_slice(bytes).map_err(|error| LockError::Malformed(path.to_owned(), error))
+    serde_json::from_slice(bytes)
+        .map_err(|error| LockError::Malformed(path.to_owned(), WrongContent(json_problem_in_line(&error))))
 }
 
 /// The version of a lock. The rest is not kept: a tree of arbitrary JSON takes many times its length in memory.

@@ -1,20 +1,117 @@
 //! What is wrong with a JSON document, in words for people.
+//!
+//! `serde_json` describes wrong fields only in text. This file alone depends on its wording; text that it does not know
+//! is shown as it is.
 
 use serde_json::error::Category;
 
 /// Why a document could not be read: `it is not JSON`, or which field is wrong.
 pub(crate) fn json_problem(error: &serde_json::Error) -> String {
     match error.classify() {
-        Category::Eof if (error.line(), error.column()) == (1, 0) => "it is empty".to_owned(),
+        Category::Eof if error.column() == 0 => "it is empty".to_owned(),
         Category::Eof => "it ends in the middle of its JSON".to_owned(),
         Category::Syntax => "it is not JSON".to_owned(),
-        // The parser knows which field; where it is in a document on one line does not help.
+        // Where it is in a document on one line does not help.
         Category::Data => {
             let text = error.to_string();
             let place = format!(" at line {} column {}", error.line(), error.column());
-            let what = text.strip_suffix(&place).unwrap_or(&text);
-            format!("a field is missing or wrong: {what}")
+            wrong_field(text.strip_suffix(&place).unwrap_or(&text))
         }
         Category::Io => error.to_string(),
+    }
+}
+
+/// The same, with the line where it helps to look: in a file of many lines.
+pub(crate) fn json_problem_in_line(error: &serde_json::Error) -> String {
+    match error.classify() {
+        Category::Data | Category::Syntax => format!("{} (line {})", json_problem(error), error.line()),
+        Category::Eof | Category::Io => json_problem(error),
+    }
+}
+
+fn wrong_field(text: &str) -> String {
+    let field = |prefix: &str| {
+        let (name, _) = text.strip_prefix(prefix)?.split_once('`')?;
+        Some(name)
+    };
+    if let Some(name) = field("missing field `") {
+        return format!("the field `{name}` is missing");
+    }
+    if let Some(name) = field("unknown field `") {
+        return format!("the field `{name}` is not known");
+    }
+    if let Some(name) = field("duplicate field `") {
+        return format!("the field `{name}` appears twice");
+    }
+    let types = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "));
+    match types.and_then(|types| types.rsplit_once(", expected ")) {
+        Some((found, expected)) if kind_of(found) == kind_of(expected) => {
+            format!("a field has a value that is not allowed: {found}")
+        }
+        Some((found, expected)) => format!("a field is {}, not {}", kind_of(found), kind_of(expected)),
+        None => format!("a field is wrong: {text}"),
+    }
+}
+
+/// The kind of a JSON value: `u64` and `integer` are numbers.
+fn kind_of(described: &str) -> String {
+    let word = described.split([' ', '`']).find(|word| !matches!(*word, "a" | "an" | "borrowed" | ""));
+    let kind = match word.unwrap_or_default() {
+        "string" | "str" | "character" => "text",
+        "integer" | "floating" | "u8" | "u16" | "u32" | "u64" | "usize" | "i64" | "f64" => "a number",
+        "sequence" | "tuple" => "a list",
+        "map" | "struct" => "an object",
+        "boolean" => "true or false",
+        "null" | "unit" | "Option" => "null",
+        _ => return described.to_owned(),
+    };
+    kind.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Document {
+        #[expect(dead_code, reason = "only read")]
+        size: u64,
+        #[expect(dead_code, reason = "only read")]
+        #[serde(default)]
+        names: Vec<String>,
+        #[expect(dead_code, reason = "only read")]
+        #[serde(default)]
+        map: BTreeMap<String, bool>,
+    }
+
+    #[test]
+    fn every_problem_has_words_of_its_own() {
+        for (text, expected) in [
+            ("", "it is empty"),
+            ("\n", "it is empty"),
+            ("{\"size\":", "it ends in the middle of its JSON"),
+            ("<html>", "it is not JSON"),
+            ("{}", "the field `size` is missing"),
+            (r#"{"size":1,"size":1}"#, "the field `size` appears twice"),
+            (r#"{"size":1,"other":1}"#, "the field `other` is not known"),
+            (r#"{"size":"1"}"#, "a field is text, not a number"),
+            (r#"{"size":-1}"#, "a field has a value that is not allowed: integer `-1`"),
+            (r#"{"size":1.5}"#, "a field has a value that is not allowed: floating point `1.5`"),
+            (r#"{"size":1,"names":7}"#, "a field is a number, not a list"),
+            (r#"{"size":1,"names":[null]}"#, "a field is null, not text"),
+            (r#"{"size":1,"map":[]}"#, "a field is a list, not an object"),
+            (r#"{"size":1,"map":{"a":"b, expected c"}}"#, "a field is text, not true or false"),
+            ("7", "a field is a number, not an object"),
+        ] {
+            let error = serde_json::from_str::<Document>(text).unwrap_err();
+            assert_eq!(json_problem(&error), expected, "{error}");
+        }
+        let error = serde_json::from_str::<Document>("{\n\"size\": \"1\"}").unwrap_err();
+        assert_eq!(json_problem_in_line(&error), "a field is text, not a number (line 2)");
     }
 }

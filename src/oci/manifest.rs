@@ -382,7 +382,7 @@ mod tests {
         }
         let incomplete = image("").replace("\"digest\"", "\"other\"");
         let error = read(None, &incomplete).unwrap().contents().unwrap_err().to_string();
-        assert_eq!(error, "invalid manifest: a field is missing or wrong: missing field `digest`");
+        assert_eq!(error, "invalid manifest: the field `digest` is missing");
     }
 
     proptest! {

@@ -131,6 +131,8 @@ pub(crate) struct Import {
     pub(crate) exclude: Vec<String>,
     /// Import the complete images of a damaged bundle.
     pub(crate) keep_going: bool,
+    /// Whether an image that the export skipped is a failure.
+    pub(crate) strict: bool,
     pub(crate) lock: PathBuf,
     pub(crate) destination: Destination,
     pub(crate) registries: RegistrySettings,
@@ -172,6 +174,7 @@ impl Import {
             include: flags_or_variable(args.include, variable::INCLUDE),
             exclude: flags_or_variable(args.exclude, variable::EXCLUDE),
             keep_going: args.keep_going,
+            strict: args.strict,
             lock: args.lock,
             destination: Destination::new(args.destination)?,
             registries: RegistrySettings::new(args.registries)?,
@@ -183,7 +186,7 @@ impl Import {
                 dry_run: args.dry_run,
                 jobs: args.jobs,
                 fail_fast: args.fail_fast,
-                // The bundle has what its lock says: nothing is optional here.
+                // The bundle has what its lock says: nothing in it is optional.
                 strict: true,
             },
         })
@@ -199,6 +202,8 @@ pub(crate) struct BundleVerify {
     pub(crate) platforms: Option<Vec<Platform>>,
     /// Permitted missing platforms, in addition to those in the bundle's lock.
     pub(crate) waivers: Vec<Waiver>,
+    /// Whether an image that the export skipped is a failure.
+    pub(crate) strict: bool,
 }
 
 impl BundleVerify {
@@ -209,6 +214,7 @@ impl BundleVerify {
             expect: args.expect,
             platforms: (!args.platform.is_empty()).then_some(args.platform),
             waivers: args.allow_missing_platform,
+            strict: args.strict,
         })
     }
 }

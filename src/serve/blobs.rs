@@ -42,26 +42,26 @@ impl Registry {
         digest: Digest,
         headers: &HeaderMap,
     ) -> Result<Answer, Refusal> {
-        let range = headers.get(header::RANGE).cloned();
-        let is_known = is_known(headers, &digest);
         let wanted = digest.clone();
+        let opened = self.storage(move |storage| storage.open_blob(&name, &wanted)).await??;
+        let content = opened.ok_or_else(Refusal::blob_unknown)?;
+        if is_known(headers, &digest) {
+            return Ok(not_modified(&digest));
+        }
+        let (size, range) = (content.size(), headers.get(header::RANGE));
+        let selection = range::select(range.and_then(|range| range.to_str().ok()), size);
+        let content = match selection {
+            Selection::Part(_) => self.checked_blobs.check(content).await?,
+            Selection::Whole | Selection::Unsatisfiable => content,
+        };
         let mut answer = self
-            .storage(move |storage| {
-                let content = storage.open_blob(&name, &wanted)?.ok_or_else(Refusal::blob_unknown)?;
-                if is_known {
-                    return Ok(not_modified(&wanted));
-                }
-                let size = content.size();
-                match range::select(range.as_ref().and_then(|range| range.to_str().ok()), size) {
-                    Selection::Whole => Ok(Response::new(content.whole_body()?)),
-                    Selection::Part(span) => Ok(partial(content, span)?),
-                    Selection::Unsatisfiable => Err(unsatisfiable(size)),
-                }
+            .storage(move |_| match selection {
+                Selection::Whole => Ok(Response::new(content.whole_body()?)),
+                Selection::Part(span) => Ok(partial(content, span)?),
+                Selection::Unsatisfiable => Err(unsatisfiable(size)),
             })
             .await??;
-        if answer.status() != StatusCode::NOT_MODIFIED {
-            describe(&mut answer, &digest);
-        }
+        describe(&mut answer, &digest);
         Ok(answer)
     }
 

@@ -69,6 +69,18 @@ impl DigestCheck {
         Self { expected, hasher }
     }
 
+    /// Reads all `size` bytes of a reader and compares them. Blocks.
+    pub(super) fn read(self, mut reader: ContentReader, size: u64) -> io::Result<()> {
+        let (mut check, mut left) = (Some(self), size);
+        // Empty content is one piece as well.
+        while let Some(unfinished) = check {
+            let read = read_piece(reader, left, Some(unfinished))?;
+            left = left.saturating_sub(read.piece.len() as u64);
+            (reader, check) = (read.reader, read.check);
+        }
+        Ok(())
+    }
+
     /// Takes the next bytes; after the last, compares the digests.
     fn take(mut self, piece: &[u8], is_last: bool) -> io::Result<Option<Self>> {
         self.hasher.update(piece);

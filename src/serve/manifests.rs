@@ -18,7 +18,7 @@ use super::{
     spool::{Spool, SpoolError},
     storage::{FolderStorage, NewManifest, PutError},
 };
-use crate::oci::{Digest, RawManifest, manifest::ManifestError, media_type::Structure};
+use crate::oci::{Digest, RawManifest, manifest::ManifestError};
 
 /// The most tags that a request may set. The specification requires at least 10.
 const MOST_TAGS: usize = 100;
@@ -79,13 +79,12 @@ impl Registry {
             let mut manifest = RawManifest::read(content_type.as_deref(), bytes, digest.as_ref())
                 .and_then(NewManifest::read)
                 .map_err(|error| invalid(&error))?;
-            if allow_sparse {
-                manifest.required.retain(|descriptor| {
-                    !matches!(descriptor.media_type.structure(), Structure::Index | Structure::Image)
-                });
-            }
+            manifest.may_be_sparse = allow_sparse;
             folder.put_manifest(&name, &tags, &manifest).map_err(|error| match error {
                 PutError::Missing(children) => Refusal::missing_children(&children),
+                PutError::OtherSize { .. } => {
+                    Refusal::new(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid, error.to_string())
+                }
                 PutError::Io(error) => error.into(),
             })?;
             let mut answer = created(&name, "manifests", manifest.raw.digest());

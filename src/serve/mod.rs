@@ -22,12 +22,14 @@
 //! 5. Memory does not grow with a blob, a manifest or a list: two pieces of 256 KiB for each transfer, and the
 //!    connection's buffers. Pushed manifests wait in files (`spool`); few are parsed at once. Lists have `pages`.
 //! 6. Content from a bundle is hashed on its way out, and the connection is cut before its last piece if it is damaged.
+//!    Before the first range of a blob, the whole blob is hashed (`checked_blobs`).
 //! 7. With `users`, a request without a correct password gets only the challenge, and no password appears in a log.
 
 mod access_log;
 mod admission;
 mod blobs;
 mod body;
+mod checked_blobs;
 mod client;
 mod conditions;
 mod discovery;

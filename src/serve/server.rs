@@ -27,6 +27,7 @@ use tokio_io_timeout::TimeoutStream;
 use super::{
     ServeError,
     admission::{Admission, MakeRoom},
+    checked_blobs::CheckedBlobs,
     client::Client,
     large_work::LargeWork,
     manifests::PARSED_AT_ONCE,
@@ -116,6 +117,7 @@ impl Server {
             users,
             limits,
             allow_sparse,
+            checked_blobs: CheckedBlobs::default(),
             large_work: LargeWork::start().map_err(ServeError::Thread)?,
             manifest_memory: Arc::new(Semaphore::new(PARSED_AT_ONCE)),
             access_log,

@@ -17,6 +17,7 @@ use url::form_urlencoded;
 use super::{
     access_log::{AccessLog, AccessRecord},
     body::RequestBody,
+    checked_blobs::CheckedBlobs,
     client::Client,
     large_work::LargeWork,
     options::Limits,
@@ -43,6 +44,8 @@ pub(super) struct Registry {
     pub(super) limits: Limits,
     /// Whether an index may lack manifests.
     pub(super) allow_sparse: bool,
+    /// The blobs of a bundle whose ranges may be sent.
+    pub(super) checked_blobs: CheckedBlobs,
     /// Parses large manifests.
     pub(super) large_work: LargeWork,
     /// Bounds the small manifests that are parsed at once, in KiB of their bytes: see `manifests`.

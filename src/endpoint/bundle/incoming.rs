@@ -49,6 +49,8 @@ pub struct Incoming<R> {
     link: Option<BundleError>,
     /// The folder of a layout below the root of the archive.
     nested: Option<String>,
+    /// Whether the metadata of macOS for the marker was seen.
+    is_metadata: bool,
 }
 
 /// The next blob: its digest and its size in bytes.
@@ -72,6 +74,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
             ended: false,
             link: None,
             nested: None,
+            is_metadata: false,
         }
     }
 
@@ -123,6 +126,9 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         }
         if !marker && let Some(folder) = self.nested.take() {
             return Err(BundleError::Subfolder { path: path.to_owned(), folder, in_archive: true });
+        }
+        if !marker && self.is_metadata {
+            return Err(refused(names::ONLY_METADATA));
         }
         let head = match (head, index) {
             (Some(head), _) => head,
@@ -218,6 +224,7 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         (self.rest, self.padding) = (entry.size, padding(entry.size));
         if name == Name::Other || entry.folder {
             let folder = names::folder_of_marker(&entry.path).filter(|_| !entry.folder);
+            self.is_metadata |= names::is_metadata_of_marker(&entry.path);
             self.nested = self.nested.take().or(folder.map(str::to_owned));
             return Ok(None);
         }

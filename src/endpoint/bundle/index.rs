@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::BundleError;
 use crate::oci::{
-    Descriptor, Digest, MediaType, Reference, Repository, digest::DigestError, media_type::OCI_INDEX,
-    reference::ReferenceError,
+    Descriptor, Digest, MediaType, Reference, Repository, digest::DigestError, json_problem::json_problem,
+    media_type::OCI_INDEX, reference::ReferenceError,
 };
 
 /// Read by skopeo, regctl and oras.
@@ -128,7 +128,7 @@ impl<'a> IndexDocument<'a> {
     /// Parses an index.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, BundleError> {
         let document: Self =
-            serde_json::from_slice(bytes).map_err(|error| BundleError::Index(error.to_string()))?;
+            serde_json::from_slice(bytes).map_err(|error| BundleError::Index(json_problem(&error)))?;
         if document.manifests.len() > MOST_IMAGES {
             return Err(BundleError::Index(format!("it has more than {MOST_IMAGES} images")));
         }

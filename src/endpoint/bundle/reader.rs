@@ -115,6 +115,10 @@ impl Bundle {
         {
             return Err(BundleError::Subfolder { path: path.to_owned(), folder, in_archive: false });
         }
+        if marker.is_none() && path.join("._oci-layout").exists() {
+            let reason = names::ONLY_METADATA;
+            return Err(BundleError::NotALayout { path: path.to_owned(), reason });
+        }
         let bundle = Self::from_files(marker.as_ref(), index, lock, storage)?;
         Ok(Self { is_from_docker, ..bundle })
     }

@@ -29,6 +29,8 @@ pub(crate) struct Scan<'a> {
     link: Option<BundleError>,
     /// The folder of a layout below the root of the archive.
     nested: Option<String>,
+    /// Whether the metadata of macOS for the marker was seen.
+    is_metadata: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -45,6 +47,7 @@ impl<'a> Scan<'a> {
             ended: false,
             link: None,
             nested: None,
+            is_metadata: false,
         }
     }
 
@@ -92,6 +95,9 @@ impl<'a> Scan<'a> {
             (Some(link), _) => Err(link),
             (None, Some(folder)) if !is_layout => {
                 Err(BundleError::Subfolder { path: self.path, folder, in_archive: true })
+            }
+            (None, None) if !is_layout && self.is_metadata => {
+                Err(BundleError::NotALayout { path: self.path, reason: names::ONLY_METADATA })
             }
             _ => Ok(self.seen),
         }
@@ -142,6 +148,7 @@ impl<'a> Scan<'a> {
         let extent = Extent { offset: self.at, size: entry.size };
         self.skip(&entry.path, entry.size)?;
         if name == Name::Other || entry.folder {
+            self.is_metadata |= names::is_metadata_of_marker(&entry.path);
             let folder = names::folder_of_marker(&entry.path).filter(|_| !entry.folder);
             self.nested = self.nested.take().or(folder.map(str::to_owned));
             return Ok(None);

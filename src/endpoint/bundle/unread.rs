@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     lock::{Lock, Placement, SCHEMA},
-    oci::Digest,
+    oci::{Digest, json_problem::json_problem},
 };
 
 /// The number of bytes that are read at a time.
@@ -86,7 +86,7 @@ fn outline(
         }
     }
     let reader = BufReader::with_capacity(PIECE, Sequential { reader: lock, offset: 0 });
-    let unreadable = |error: serde_json::Error| BundleError::Lock(error.to_string());
+    let unreadable = |error: serde_json::Error| BundleError::Lock(json_problem(&error));
     let outline: Outline = serde_json::from_reader(reader).map_err(unreadable)?;
     if outline.schema == SCHEMA {
         let left_out = outline.base.map_or(0, |base| base.blobs.len());

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(crate) use self::opening::{Opened, open};
-use crate::oci::Digest;
+use crate::oci::{Digest, json_problem::json_problem};
 
 /// The version of the format that this program writes.
 pub(crate) const SCHEMA: &str = "thoras-mirror/volumes/v1";
@@ -88,11 +88,11 @@ impl VolumeSet {
         struct Version {
             schema: String,
         }
-        let version: Version = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let version: Version = serde_json::from_slice(bytes).map_err(|error| json_problem(&error))?;
         if version.schema != SCHEMA {
             return Err(format!("its format is `{}`; this program reads `{SCHEMA}`", version.schema));
         }
-        let set: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let set: Self = serde_json::from_slice(bytes).map_err(|error| json_problem(&error))?;
         set.check()?;
         Ok(set)
     }

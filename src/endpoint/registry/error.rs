@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    auth::{AuthError, Origin},
+    auth::{AuthError, Origin, Reach, Scheme},
     referrers::{ReferrersProblem, immutable_tag_remedy},
     refusal::{Refusal, Status},
     retry,
@@ -291,6 +291,11 @@ impl RegistryError {
     }
 }
 
+/// Whether plain http is tried without being asked for.
+fn is_loopback(registry: &str) -> bool {
+    Origin::of_registry(registry, Scheme::Http).is_ok_and(|origin| origin.reach() == Reach::Loopback)
+}
+
 impl ConnectionProblem {
     /// Whether a certificate was refused, by us or by the registry.
     pub(super) fn is_about_certificates(self) -> bool {
@@ -310,6 +315,9 @@ impl ConnectionProblem {
             Self::UnknownHost => {
                 let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
                 format!("check the spelling of {host}, and this machine's DNS and VPN: `getent hosts {host}`")
+            }
+            Self::Other if is_loopback(registry) => {
+                format!("check that a registry is running at {registry}")
             }
             Self::Other => format!(
                 "check the name and port of {registry} and the network; if it speaks plain http, pass --plain-http \

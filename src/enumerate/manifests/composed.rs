@@ -2,11 +2,15 @@
 
 use serde_json::{Map, Value};
 
-use crate::{enumerate::Note, oci::Reference};
+use crate::{
+    enumerate::{EnumerateError, Note},
+    oci::Reference,
+};
 
 use super::{
     findings::Condition,
     keys::{self, KeyMeaning},
+    mentions::KeyOf,
     not_images::{self, HostEvidence},
     objects, parts,
     walk::{Position, Walker},
@@ -33,7 +37,9 @@ impl Walker<'_> {
         position: Position<'_>,
     ) -> Vec<&'o str> {
         let mut taken = Vec::new();
-        if let Some(composed) = objects::compose(object, position.is_image()) {
+        let composed = objects::compose(object, position.is_image());
+        let is_composed = composed.is_some();
+        if let Some(composed) = composed {
             let is_sure = position.is_image() || composed.key.is_some();
             let take = |walker: &mut Self| walker.composed(&composed.written, is_sure);
             match composed.key {
@@ -44,7 +50,8 @@ impl Walker<'_> {
                 matches!(*key, "name" | "newName" | "image" | "baseImage" | "imageName" | "imageRepo")
                     || matches!(keys::meaning(key), KeyMeaning::Part(_)) && keys::stem(key).is_empty()
             };
-            taken.extend(object.keys().map(String::as_str).filter(is_part));
+            let scalars = object.iter().filter(|(_, value)| !value.is_object() && !value.is_array());
+            taken.extend(scalars.map(|(key, _)| key.as_str()).filter(is_part));
         } else if position.is_image() {
             self.note_repository_alone(object);
         } else if self.note_name_alone(object) {
@@ -57,16 +64,36 @@ impl Walker<'_> {
             .collect();
         let pairs: Vec<(&str, &str)> = fields.iter().map(|(key, value)| (*key, value.as_str())).collect();
         self.tag_stems(&pairs);
-        // Without a stem, it is what `compose` has judged already.
+        // Without a stem, it is what `compose` has read already.
         for joined in parts::join_pairs(&pairs) {
             let Some(&(key, _)) = pairs.get(joined.name_at) else { continue };
-            if keys::stem(key).is_empty() {
+            let is_own = keys::stem(key).is_empty();
+            if is_own && is_composed {
                 continue;
             }
-            self.inside(key, |walker| walker.composed(&joined.written, joined.is_sure));
+            let is_sure = joined.is_sure || is_own && position.is_image();
+            self.inside(key, |walker| walker.composed(&joined.written, is_sure));
             taken.extend(joined.taken.iter().filter_map(|&at| pairs.get(at)).map(|(key, _)| *key));
         }
         taken
+    }
+
+    /// A field of an object called `images`: `web: acme/web:1`, or `acme/web: "1"`.
+    pub(super) fn image_field(&mut self, key: &str, value: &Value) -> Result<(), EnumerateError> {
+        let is_name = key.contains('/') && self.reads_keys() && !objects::has_version(key);
+        let tag = value.as_str().filter(|tag| is_name && parts::is_tag(tag) && !tag.is_empty());
+        if let Some(written) = tag.and_then(|tag| objects::join(key, Some(tag.to_owned()), None)) {
+            self.composed(&written, true);
+            return Ok(());
+        }
+        self.value(value, Position::ImageField(key))
+    }
+
+    /// A key that is an image itself: `quay.io/acme/web:1: mirrored`.
+    pub(super) fn key_text(&mut self, key: &str) {
+        if objects::has_registry(key) && objects::has_version(key) && key.parse::<Reference>().is_ok() {
+            self.plain_text(key, &KeyOf::nothing());
+        }
     }
 
     /// Notes an image whose repository is there and whose tag is not: a chart or an operator has a default.

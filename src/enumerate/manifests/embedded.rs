@@ -69,7 +69,11 @@ fn parse(text: &str) -> Option<Vec<Value>> {
         .map(|document| documents::parse(document.text))
         .collect::<Result<_, _>>()
         .ok()?;
-    let has_structure = |value: &Value| value.is_object() || value.is_array();
+    // JSON in JSON, with its quotes still escaped, reads as YAML with strange keys.
+    let has_structure = |value: &Value| match value {
+        Value::Object(object) => !object.keys().any(|key| key.contains("\\\"")),
+        _ => value.is_array(),
+    };
     (!values.is_empty() && values.iter().all(has_structure)).then_some(values)
 }
 

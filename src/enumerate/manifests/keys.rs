@@ -78,7 +78,6 @@ const ATTRIBUTES: &[&str] = &[
     "label",
     "labels",
     "limit",
-    "list",
     "max",
     "min",
     "mode",
@@ -116,9 +115,6 @@ const ATTRIBUTES: &[&str] = &[
     "types",
     "update",
     "upload",
-    "uri",
-    "url",
-    "urls",
     "user",
     "username",
     "password",
@@ -180,6 +176,15 @@ pub(super) fn meaning(key: &str) -> KeyMeaning {
         [.., last] if part(last).is_some() => part(last).map_or(KeyMeaning::Other, KeyMeaning::Part),
         _ => KeyMeaning::ImageOrPart,
     }
+}
+
+/// Whether a key says that its value is a picture or a disk: `backgroundImage`.
+pub(super) fn is_picture(key: &str) -> bool {
+    let words = words(key);
+    words.windows(2).any(|pair| match pair {
+        [before, word] => is_image_word(word) && PICTURES.contains(&before.as_str()),
+        _ => false,
+    })
 }
 
 /// Whether the children of this key are images: `images`, `relatedImages`, `KAFKA_IMAGES`.

@@ -21,9 +21,16 @@ use super::{
 };
 
 /// What is known about the key of a mention.
-struct KeyOf<'k> {
+pub(super) struct KeyOf<'k> {
     key: &'k str,
     meaning: KeyMeaning,
+}
+
+impl KeyOf<'_> {
+    /// No key says anything.
+    pub(super) fn nothing() -> Self {
+        Self { key: "", meaning: KeyMeaning::Other }
+    }
 }
 
 impl Walker<'_> {
@@ -46,7 +53,7 @@ impl Walker<'_> {
         Ok(())
     }
 
-    fn plain_text(&mut self, text: &str, outer: &KeyOf<'_>) {
+    pub(super) fn plain_text(&mut self, text: &str, outer: &KeyOf<'_>) {
         if outer.meaning == KeyMeaning::Image
             && !text.contains(char::is_whitespace)
             && text.starts_with(['<', '{', '$', '%'])
@@ -66,10 +73,23 @@ impl Walker<'_> {
                     .extend(joined.taken.iter().filter_map(|&at| pairs.get(at)).map(|(_, value)| *value));
             }
         }
+        let is_list = content.is_list && outer.meaning.is_image();
         for mention in
             content.mentions.iter().filter(|mention| !joined_values.contains(&mention.written.as_str()))
         {
-            self.mention(mention, text, outer);
+            if is_list && !mention.is_whole {
+                self.mention(&Mention { is_whole: true, ..mention.clone() }, text, outer);
+            } else {
+                self.mention(mention, text, outer);
+            }
+        }
+        for written in &content.artifacts {
+            let note = Note::not_taken(
+                self.found_at(Confidence::Mentioned),
+                written,
+                "it is an OCI URL, of an image or a chart",
+            );
+            self.note(note);
         }
         for written in &content.unfinished {
             self.unfinished(written);
@@ -78,7 +98,7 @@ impl Walker<'_> {
             !text.contains(|character: char| character.is_whitespace() || ",;=".contains(character));
         if outer.meaning == KeyMeaning::Image
             && is_single
-            && content.unfinished.is_empty()
+            && content.unfinished.iter().all(|written| !has_placeholder(written))
             && !content.mentions.iter().any(|mention| mention.is_whole)
         {
             self.not_readable(text);
@@ -124,7 +144,8 @@ impl Walker<'_> {
             (false, HostEvidence::Plausible) => Condition::Always,
             (false, _) if is_short && is_host_and_port(&reference) => return,
             (false, _) => {
-                let is_other = key.meaning == KeyMeaning::Other;
+                let is_other = key.meaning == KeyMeaning::Other
+                    || key.meaning == KeyMeaning::AboutImage && !keys::is_picture(key.key);
                 Condition::IfKnown {
                     note: is_short
                         && written.contains('/')
@@ -199,7 +220,14 @@ impl Walker<'_> {
 
     /// A value that its key calls an image, and that cannot be read as one.
     fn not_readable(&mut self, written: &str) {
-        if written.contains("://") || not_images::is_picture(written) || not_images::is_pattern(written) {
+        if let Some((scheme, rest)) = written.split_once("://") {
+            let is_image = objects::has_version(rest) && rest.parse::<Reference>().is_ok();
+            if is_image && matches!(scheme, "http" | "https") {
+                self.note(Note::not_taken(self.found_at(self.named()), rest, "it is written as a URL"));
+            }
+            return;
+        }
+        if not_images::is_picture(written) || not_images::is_pattern(written) {
             return;
         }
         if let Some(reason) = not_images::placeholder(written) {
@@ -218,7 +246,7 @@ impl Walker<'_> {
         let reference = before.trim_end_matches(['.', ':', '-', '_', '/', '@']).parse::<Reference>();
         let is_plausible = reference
             .is_ok_and(|reference| not_images::host_evidence(&reference) != HostEvidence::NotRegistry);
-        if is_plausible && last.contains([':', '@']) && written.contains(['{', '$', '%', '<']) {
+        if is_plausible && last.contains([':', '@']) && has_placeholder(written) {
             let found_at = self.found_at(Confidence::Mentioned);
             let note = Note::not_taken(found_at, written, "it contains a placeholder");
             self.note(note.with_remedy("add it with --add IMAGE".to_owned()));
@@ -237,6 +265,11 @@ impl Walker<'_> {
         let note = Note::not_taken(self.found_at(self.named()), written, reason);
         self.note(if lacks_tag { note.with_tag_missing() } else { note });
     }
+}
+
+/// Whether what follows a reference is a placeholder.
+fn has_placeholder(written: &str) -> bool {
+    written.contains(['{', '$', '%', '<'])
 }
 
 /// Whether a name with a tag is rather a host with a port: `postgres:5432`.

@@ -183,6 +183,15 @@ pub(super) fn is_on_image_registry(written: &str) -> bool {
     written.split_once('/').is_some_and(|(host, path)| IMAGE_REGISTRIES.contains(&host) && path.contains('/'))
 }
 
+/// Whether a name can only be an organization: the registry has images nowhere but below one.
+pub(super) fn is_organization(written: &str) -> bool {
+    let is_above = |(host, path): (&str, &str)| {
+        matches!(host, "quay.io" | "ghcr.io" | "public.ecr.aws") && !path.contains('/')
+    };
+    !super::objects::has_version(written)
+        && written.trim_end_matches('/').split_once('/').is_some_and(is_above)
+}
+
 /// Whether a single word is an image of Docker Hub's own library.
 pub(super) fn is_official(name: &str) -> bool {
     OFFICIAL.contains(&name)

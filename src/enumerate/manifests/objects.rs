@@ -7,6 +7,8 @@
 
 use serde_json::{Map, Value};
 
+use super::not_images;
+
 /// An image put together from several fields of one object.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Composed {
@@ -44,21 +46,31 @@ fn from_image_name(field: &impl Fn(&str) -> Option<String>) -> Option<Composed> 
         ["registry", "hub", "repository"].iter().filter_map(|key| field(key)).collect();
     let name = parents.iter().rev().fold(image, |name, parent| below(parent, &name));
     let version = field("version").filter(|_| !parents.is_empty());
-    let tag = field("tag").or_else(|| field("imageTag")).or(version);
+    let tag = field("tag").or_else(|| field("imageTag")).or_else(|| field("imageVersion")).or(version);
     join(&name, tag, digest(field)).map(|written| Composed { key: Some("image"), written })
 }
 
 /// `repository` and its relatives.
 fn from_repository(field: &impl Fn(&str) -> Option<String>, under_image_key: bool) -> Option<Composed> {
     let name = field("name").filter(|name| under_image_key || has_registry(name));
-    let repository = field("repository").or_else(|| field("newName")).or(name)?;
-    let registry = field("registry");
+    let only_here = |key: &str| field(key).filter(|_| under_image_key);
+    let registry = field("registry").or_else(|| only_here("hub"));
+    let path = || only_here("path").filter(|_| registry.is_some());
+    let repository = field("repository").or_else(|| only_here("repo")).or_else(|| field("newName"));
+    let repository = match (repository, name) {
+        // `ghcr.io/acme` is an organization: what it holds has a name of its own.
+        (Some(parent), Some(name)) if under_image_key && not_images::is_organization(&parent) => {
+            Some(below(&parent, &name))
+        }
+        (repository, name) => repository.or(name),
+    };
+    let repository = repository.or_else(path)?;
     if !under_image_key && registry.is_none() && !repository.contains('/') {
         return None;
     }
     let name = registry.map_or_else(|| repository.clone(), |registry| below(&registry, &repository));
-    let version = field("version").filter(|_| under_image_key);
-    let tag = field("tag").or_else(|| field("newTag")).or(version);
+    let version = only_here("version").or_else(|| only_here("imageVersion"));
+    let tag = field("tag").or_else(|| field("newTag")).or_else(|| only_here("imageTag")).or(version);
     let whole = || (under_image_key && has_version(&repository)).then(|| name.clone());
     join(&name, tag, digest(field)).or_else(whole).map(|written| Composed { key: None, written })
 }
@@ -75,12 +87,16 @@ fn from_flat_fields(field: &impl Fn(&str) -> Option<String>) -> Option<Composed>
         .into_iter()
         .find_map(|key| field(key).filter(|name| !has_version(name)).map(|name| (key, name)))?;
     let name = field("imageRegistry").map_or_else(|| name.clone(), |registry| below(&registry, &name));
-    let tag = field("imageTag").or_else(|| field("imageVersion"));
+    let tag = field("imageTag").or_else(|| field("imageVersion")).or_else(|| field("tag"));
     join(&name, tag, field("imageDigest")).map(|written| Composed { key: Some(key), written })
 }
 
 fn digest(field: &impl Fn(&str) -> Option<String>) -> Option<String> {
-    let sha = || field("sha").map(|hex| format!("sha256:{}", hex.trim_start_matches("sha256:")));
+    let sha = || {
+        field("sha")
+            .or_else(|| field("sha256"))
+            .map(|hex| format!("sha256:{}", hex.trim_start_matches("sha256:")))
+    };
     field("digest").or_else(sha)
 }
 

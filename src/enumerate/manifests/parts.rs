@@ -35,9 +35,10 @@ pub(super) fn join_pairs(pairs: &[(&str, &str)]) -> Vec<Joined> {
         let value = value.trim();
         let Some(part) = part_of(key).filter(|_| !value.is_empty()) else { continue };
         let stem = keys::stem(key);
-        if key.to_ascii_lowercase().contains("image")
-            || part == Part::Registry && key.eq_ignore_ascii_case("hub")
-        {
+        let says_image = key.to_ascii_lowercase().contains("image");
+        // `image_version` is the version of the image, whatever `version` is.
+        let part = if part == Part::Version && says_image { Part::Tag } else { part };
+        if says_image || part == Part::Registry && key.eq_ignore_ascii_case("hub") {
             named_images.insert(stem.clone());
         }
         groups.entry(stem).or_default().entry(part).or_insert((at, value));
@@ -114,7 +115,8 @@ fn has_tag(value: &str) -> bool {
     value.contains('/') && has_version(value)
 }
 
-fn is_tag(value: &str) -> bool {
+/// Whether a value can be a tag, or a digest in its place.
+pub(super) fn is_tag(value: &str) -> bool {
     value.len() <= 200
         && value
             .bytes()

@@ -2,14 +2,14 @@
 //!
 //! A list called `containers`, `initContainers` or `ephemeralContainers` belongs to a pod spec wherever it
 //! is: below a workload's template, a `CronJob`'s job template, or a pod template inside a custom resource.
-//! In a resource of Kubernetes itself an image that is empty or malformed is an error, because the chart
-//! would be mirrored with a hole. A placeholder, and anything in a custom resource or in embedded text, becomes a
-//! [`Note`]: an operator, a workflow or a sidecar injector fills it in.
+//! In a resource of Kubernetes itself an image that is malformed is an error, because the chart would be mirrored
+//! with a hole. A missing or empty image, a placeholder, and anything in a custom resource or in embedded text becomes
+//! a [`Note`]: an operator, a workflow or a sidecar injector fills it in.
 
 use serde_json::{Map, Value};
 
 use crate::{
-    enumerate::{EnumerateError, Note, image::Confidence},
+    enumerate::{EnumerateError, Note, NoteKind, image::Confidence},
     oci::Reference,
 };
 
@@ -39,21 +39,28 @@ impl Walker<'_> {
     /// The image of a container in a pod spec.
     pub(super) fn pod_image(&mut self, value: &Value) -> Result<(), EnumerateError> {
         let is_strict = self.scope.category == Category::BuiltIn && self.scope.embedding == 0;
-        let found = match value {
+        match value {
             Value::String(written) if !written.trim().is_empty() => {
-                return self.pod_image_text(written.trim(), is_strict);
+                self.pod_image_text(written.trim(), is_strict)
             }
-            Value::String(_) => "empty",
-            Value::Null => "null",
-            _ => "not text",
-        };
-        if is_strict {
-            return Err(EnumerateError::PodImageMissing {
-                location: self.found_at(Confidence::PodSpec).location(),
-                found,
-            });
+            Value::String(_) | Value::Null => {
+                self.empty_image();
+                Ok(())
+            }
+            _ if is_strict => {
+                let location = self.found_at(Confidence::PodSpec).location();
+                Err(EnumerateError::PodImageNotText { location })
+            }
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// A component that is switched off often leaves its image empty.
+    fn empty_image(&mut self) {
+        let reason = "the container's image is empty";
+        let remedy = "set the chart value that it is made of, or add the image with --add IMAGE".to_owned();
+        let found_at = self.found_at(Confidence::PodSpec);
+        self.note(Note::new(NoteKind::NoImage, found_at, None, reason).with_remedy(remedy));
     }
 
     fn pod_image_text(&mut self, written: &str, is_strict: bool) -> Result<(), EnumerateError> {

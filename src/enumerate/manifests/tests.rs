@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::enumerate::{Confidence, Image, ImageUse};
+use crate::enumerate::{Confidence, Image, ImageUse, NoteKind};
 
 fn scan_all(text: &str, given: &[&str]) -> Result<(Vec<Image>, Vec<Note>), EnumerateError> {
     let given: Vec<String> = given.iter().map(ToString::to_string).collect();
@@ -208,10 +208,8 @@ data:
 }
 
 #[test]
-fn a_pod_spec_that_names_no_image_is_an_error_with_its_place() {
+fn a_pod_spec_whose_image_is_unusable_is_an_error_with_its_place() {
     for (image, expected) in [
-        ("''", "Pod ns/p at spec.containers[0].image: the image is empty"),
-        ("", "Pod ns/p at spec.containers[0].image: the image is null"),
         ("7", "Pod ns/p at spec.containers[0].image: the image is not text"),
         (
             "'q.io/a:'",
@@ -220,6 +218,21 @@ fn a_pod_spec_that_names_no_image_is_an_error_with_its_place() {
     ] {
         let text = format!("{POD}  containers:\n  - name: a\n    image: {image}\n");
         assert_eq!(scan_all(&text, &[]).unwrap_err().to_string(), expected);
+    }
+    // Kubernetes permits a template without an image, and a component that is switched off may leave it empty.
+    let widget = "apiVersion: acme.io/v1\nkind: Widget\nmetadata: {name: p}\nspec:\n";
+    for (resource, image) in [(POD, "''"), (POD, "' '"), (POD, ""), (widget, "''")] {
+        let text = format!(
+            "{resource}  containers: [{{name: a, image: {image}}}, {{name: b, image: q.io/a/b:1}}]\n"
+        );
+        let (images, notes) = scan_all(&text, &[]).unwrap();
+        assert_eq!(images.len(), 1);
+        assert_eq!(notes[0].kind, NoteKind::NoImage);
+        let message = notes[0].message();
+        assert!(
+            message.contains("p at spec.containers[0].image: the container's image is empty; set"),
+            "{message}"
+        );
     }
     let (_, notes) = scan_all(&format!("{POD}  containers: [{{name: a}}]\n"), &[]).unwrap();
     assert_eq!(notes[0].reason, "the container names no image; an operator or a webhook sets it");

@@ -7,6 +7,9 @@ use crate::oci::Reference;
 
 use super::objects::{has_registry, has_version};
 
+/// How the tools of containers write a transport; any other scheme begins a URL.
+const TRANSPORTS: [&str; 3] = ["docker://", "docker-pullable://", "docker-image://"];
+
 /// A piece of text that reads as an image reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mention {
@@ -29,6 +32,10 @@ pub(super) struct TextContent {
     pub(super) pairs: Vec<(String, String)>,
     /// References that end or begin in a placeholder: `quay.io/a/b:${TAG}`.
     pub(super) unfinished: Vec<String>,
+    /// References behind `oci://`: charts, or images.
+    pub(super) artifacts: Vec<String>,
+    /// Whether the text is nothing but references, several of them.
+    pub(super) is_list: bool,
 }
 
 /// Reads a text. Lines that are comments are skipped.
@@ -37,6 +44,12 @@ pub(super) fn read(text: &str) -> TextContent {
     for line in text.lines().map(without_comment).filter(|line| !line.trim().is_empty()) {
         read_line(line, &mut content);
     }
+    let lines = text.lines().map(without_comment);
+    let items = lines.flat_map(|line| line.split([',', ';', ' ', '\t'])).filter(|item| !item.is_empty());
+    let written: Vec<&str> = items.collect();
+    content.is_list = written.len() > 1
+        && written.len() == content.mentions.len()
+        && written.iter().zip(&content.mentions).all(|(item, mention)| *item == mention.written);
     if let [mention] = content.mentions.as_mut_slice() {
         mention.is_whole |= mention.written == text.trim();
     }
@@ -126,9 +139,17 @@ fn read_line(line: &str, content: &mut TextContent) {
         key = key
             .filter(|(_, is_new)| *is_new || is_list || !run.gap.contains(char::is_whitespace))
             .map(|(key, _)| (key, false));
-        // `docker://` is how containers' tools write a transport; any other scheme begins a URL.
-        let text = run.text.strip_prefix("docker://").unwrap_or(run.text);
+        let text = TRANSPORTS.iter().find_map(|transport| run.text.strip_prefix(transport));
+        let text = text.unwrap_or(run.text);
         if text.contains("://") {
+            let artifact = text.strip_prefix("oci://").map(trimmed);
+            let is_complete =
+                |written: &&str| has_registry(written) && has_version(written) && !is_cut_after(run.after);
+            if let Some(written) =
+                artifact.filter(is_complete).filter(|written| written.parse::<Reference>().is_ok())
+            {
+                content.artifacts.push(written.to_owned());
+            }
             in_url = true;
             continue;
         }
@@ -141,7 +162,7 @@ fn read_line(line: &str, content: &mut TextContent) {
             }
             _ => (text, false),
         };
-        if let Some(name) = key_at(text, run.after, next_gap) {
+        if let Some(name) = key_at(text, run.gap, run.after, next_gap) {
             key = Some((name, true));
             continue;
         }
@@ -161,10 +182,14 @@ fn read_line(line: &str, content: &mut TextContent) {
 }
 
 /// The key that a run is: `--init` before `=`, `image` of `image: x`, `--image` of `--image x`.
-fn key_at<'t>(text: &'t str, after: &str, next_gap: &str) -> Option<&'t str> {
+fn key_at<'t>(text: &'t str, gap: &str, after: &str, next_gap: &str) -> Option<&'t str> {
     let is_assigned =
         after.trim_start_matches(['"', '\'', ' ']).starts_with('=') && !after.trim_start().starts_with("==");
     if after.starts_with(":-") {
+        return Some(text);
+    }
+    // `<image>acme/web:1</image>`
+    if after.starts_with('>') && gap.ends_with('<') && !text.contains(['/', ':']) {
         return Some(text);
     }
     let is_flag = text.starts_with('-') && text.len() > 1 && next_gap.contains(char::is_whitespace);
@@ -217,8 +242,11 @@ fn key_position(key: &str, at: usize, runs: &[Run<'_>]) -> Option<KeyPosition> {
 
 /// Whether the run at `at` is all of the value of its key.
 fn is_value_of(key: &str, at: usize, runs: &[Run<'_>]) -> bool {
-    let is_last =
-        runs.get(at + 1).is_none_or(|next| next.gap.contains([';', '&', '|']) || key.starts_with('-'));
+    let is_last = runs.get(at + 1).is_none_or(|next| {
+        // `a=acme/a b=acme/b`
+        let is_next_key = next.gap.trim().is_empty() && next.after.starts_with('=');
+        next.gap.contains([';', '&', '|']) || key.starts_with('-') || is_next_key
+    });
     is_last && key_position(key, at, runs) == Some(KeyPosition::Assignment)
 }
 
@@ -263,7 +291,8 @@ fn is_cut_after(after: &str) -> bool {
     let mut characters = after.chars();
     match characters.next() {
         Some('\\') => !matches!(characters.next(), Some('n' | 't' | 'r' | '"' | '\'' | '\\')),
-        Some(next) => "${[(<*~+^%#".contains(next),
+        Some('<') => !after.starts_with("</"),
+        Some(next) => "${[(*~+^%#".contains(next),
         None => false,
     }
 }

@@ -202,7 +202,10 @@ impl Walker<'_> {
             if is_closed_key(key) || taken.contains(&key.as_str()) || is_record(key, position) {
                 continue;
             }
-            self.inside(key, |walker| walker.field(key, value, position))?;
+            self.inside(key, |walker| {
+                walker.key_text(key);
+                walker.field(key, value, position)
+            })?;
         }
         self.note_hub_alone(object, before);
         self.scope = outer;
@@ -241,10 +244,10 @@ impl Walker<'_> {
                 self.scope.is_settings = true;
                 self.value(value, Position::Field(key))
             }
-            (_, Value::String(_))
+            (_, Value::String(_) | Value::Object(_))
                 if keys::is_images_key(position.key()) && matches!(position, Position::Field(_)) =>
             {
-                self.value(value, Position::ImageField(key))
+                self.image_field(key, value)
             }
             _ => self.value(value, Position::Field(key)),
         }

@@ -29,7 +29,7 @@ use crate::{
 
 pub(crate) async fn run(request: &BundleVerify, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
-    let BundleVerify { paths, expect, platforms, waivers } = request;
+    let BundleVerify { paths, expect, platforms, waivers, strict } = request;
     let bundle = Arc::new(open(paths, &*events)?);
     expect_id(&bundle, expect.as_ref())?;
     // The end of the file explains every missing blob, so the images are not listed.
@@ -37,7 +37,10 @@ pub(crate) async fn run(request: &BundleVerify, events: Arc<dyn EventSink>) -> R
         return Err(failure(&error, paths));
     }
     let required = Required { platforms: platforms.clone(), waivers: Waivers::new(waivers.clone()) };
-    let checked = check(&bundle, &required, events).await;
+    let mut checked = check(&bundle, &required, events).await;
+    if *strict {
+        checked.images = checked.images.into_iter().map(ImageOutcome::into_failed).collect();
+    }
     // Images that the export left out decide the exit code only if nothing is damaged.
     let damage = checked.problems.iter().filter(|problem| !matches!(problem, Problem::LeftOut { .. }));
     let damage = damage.map(|problem| problem.failure_kind(FoundBy::BundleVerify));

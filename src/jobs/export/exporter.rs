@@ -13,6 +13,7 @@ use super::{
     announce::{OwnerOfBlobs, ResolvingEvents},
     blocking::blocking,
     import_names::ImportNames,
+    manifest_budget::ManifestBudget,
 };
 use crate::{
     confirm::Level,
@@ -95,7 +96,7 @@ impl<S: Source> Exporter<S> {
         references: Vec<Reference>,
         output: Output,
     ) -> Result<Exported, Failure> {
-        let mut mirrored = self.resolve(references).await;
+        let mut mirrored = self.resolve(references).await?;
         refuse_unreadable(&mirrored)?;
         let mut events = Arc::clone(&self.events);
         let mut kept = None;
@@ -149,7 +150,7 @@ impl<S: Source> Exporter<S> {
         references: Vec<Reference>,
         out: impl AsyncWrite + Unpin,
     ) -> Result<Exported, Failure> {
-        let mut mirrored = self.resolve(references).await;
+        let mut mirrored = self.resolve(references).await?;
         refuse_unreadable(&mirrored)?;
         if (failed(&mirrored) > 0 && !self.keep_going) || ready(&mut mirrored).next().is_none() {
             return Ok(Exported { mirrored, written: None });
@@ -174,7 +175,7 @@ impl<S: Source> Exporter<S> {
     }
 
     /// Resolves every image: reads its manifests, and checks its platforms.
-    async fn resolve(&self, references: Vec<Reference>) -> Vec<Mirrored> {
+    async fn resolve(&self, references: Vec<Reference>) -> Result<Vec<Mirrored>, Failure> {
         let mappings = references.iter().map(under_its_own_name).collect();
         let options = Options {
             dry_run: true,
@@ -183,8 +184,13 @@ impl<S: Source> Exporter<S> {
             ..self.options.clone()
         };
         let events = Arc::new(ResolvingEvents(Arc::clone(&self.events)));
+        let limit = most_manifest_bytes(references.len());
+        let source = Arc::new(ManifestBudget::new(Arc::clone(&self.source), limit));
         let mut mirrored =
-            mirror(Arc::clone(&self.source), Arc::new(EmptyDestination), mappings, options, events).await;
+            mirror(Arc::clone(&source), Arc::new(EmptyDestination), mappings, options, events).await;
+        if let Some(total) = source.excess() {
+            return Err(unreadable(total, limit));
+        }
         for image in &mut mirrored {
             image.outcome.destination = image.outcome.source.to_string();
             if let Some(message) = image.outcome.skip_message() {
@@ -193,7 +199,7 @@ impl<S: Source> Exporter<S> {
             }
         }
         self.contents.names.check(&mut mirrored, &*self.events);
-        mirrored
+        Ok(mirrored)
     }
 
     /// A bundle of the images that have not failed.
@@ -376,14 +382,15 @@ fn refuse_unreadable(mirrored: &[Mirrored]) -> Result<(), Failure> {
         .map(|node| (&node.descriptor.digest, node.descriptor.size))
         .collect();
     let (total, limit) = (sizes.values().sum::<u64>(), most_manifest_bytes(roots.len()));
-    if total <= limit {
-        return Ok(());
-    }
+    if total <= limit { Ok(()) } else { Err(unreadable(total, limit)) }
+}
+
+fn unreadable(total: u64, limit: u64) -> Failure {
     let message = format!(
-        "the manifests of these images have {} in total, and those of a bundle may have at most {}",
+        "the manifests of these images have at least {} in total, and those of a bundle may have at most {}",
         units::bytes(total),
         units::bytes(limit)
     );
-    Err(Failure::new(Kind::Image, message)
-        .with_hint("export the images in several bundles, with --include and --exclude"))
+    Failure::new(Kind::Image, message)
+        .with_hint("export the images in several bundles, with --include and --exclude")
 }

@@ -1,12 +1,13 @@
 //! `bundle export`: writes the images to one file, which is read back before it gets its final name.
 //!
-//! [`exporter`] does the work; [`announce`] and [`blocking`] emit its events; [`import_names`] looks ahead to the import.
+//! [`exporter`] does the work, with the [`manifest_budget`]; [`announce`] and [`blocking`] emit its events; [`import_names`] looks ahead to the import.
 
 mod announce;
 mod base;
 mod blocking;
 mod exporter;
 mod import_names;
+mod manifest_budget;
 
 use std::{path::Path, sync::Arc, time::Instant};
 

@@ -50,9 +50,13 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
     };
     let to = destination.root.to_string();
     // A damaged lock cannot be kept.
-    let earlier = Lock::read(lock).ok().filter(|lock| lock.has_destinations_besides(&to));
+    let earlier = Lock::read(lock).ok();
+    let extends_earlier = earlier.as_ref().is_some_and(|lock| lock.has_destinations_besides(&to));
     let left_out = plan.left_out.iter();
-    images.extend(left_out.map(|(mapping, is_skipped)| parts::left_out(mapping, *is_skipped, &*job.events)));
+    images
+        .extend(left_out.map(|(mapping, is_skipped)| {
+            parts::left_out(mapping, *is_skipped, request.strict, &*job.events)
+        }));
     let copied = Copied {
         command: Command::BundleImport,
         started,
@@ -64,6 +68,7 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         platforms: plan.options.platforms,
         foreign_layers: plan.options.foreign_layers,
         earlier,
+        extends_earlier,
         check: copy.check,
         dry_run: copy.dry_run,
         images,

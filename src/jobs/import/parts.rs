@@ -83,9 +83,18 @@ pub(super) fn check_end(bundle: &Bundle, keep_going: bool, events: &dyn EventSin
 
 /// The outcome of an image that the export skipped or failed to copy. It stays unconfirmed in the lock, so that
 /// `verify` reports it.
-pub(super) fn left_out(mapping: &Mapping, is_skipped: bool, events: &dyn EventSink) -> Mirrored {
+pub(super) fn left_out(
+    mapping: &Mapping,
+    is_skipped: bool,
+    strict: bool,
+    events: &dyn EventSink,
+) -> Mirrored {
     if is_skipped {
         let outcome = ImageOutcome::skipped(mapping, skipped_by_the_export());
+        if strict {
+            let outcome = outcome.into_failed();
+            return Mirrored { outcome, graph: None, missing_repository: None };
+        }
         let (image, message) = (Some(mapping.source.clone()), outcome.skip_message().unwrap_or_default());
         events.emit(Event::Warning { image, message });
         return Mirrored { outcome, graph: None, missing_repository: None };

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     super::{
+        locked_digests::KeptLock,
         names::{ToName, earlier},
         open_bundle::expect_id,
     },
@@ -14,6 +15,7 @@ use crate::{
     enumerate::{EnumerateError, Filter},
     error::{Failure, Kind},
     event::{EventSink, warn},
+    graph::ForeignLayers,
     lock::{Lock, LockedImage, Placement},
     oci::{
         ChartIdentity, Digest, Mapping, MappingError, Naming, Platform, Reference,
@@ -77,11 +79,30 @@ impl Plan {
                  bundle inspect FILE` lists the references",
             ));
         }
-        let (images, mappings) = kept.into_iter().unzip();
+        let (images, mappings): (Vec<Imported>, Vec<Mapping>) = kept.into_iter().unzip();
+        if let Some(lock) = earlier.filter(|lock| lock.has_destinations_besides(&root.to_string())) {
+            check_recordable(&lock, request, &images, head.foreign_layers())?;
+        }
         let (id, chart) = (head.id().clone(), lock.and_then(|lock| lock.chart.clone()));
         let options = options(request, lock);
         Ok(Self { id, images, mappings, placement, chart, options, left_out, excluded })
     }
+}
+
+/// Fails if the lock that exists cannot record this import beside its other destinations.
+fn check_recordable(
+    lock: &Lock,
+    request: &Import,
+    images: &[Imported],
+    foreign_layers: ForeignLayers,
+) -> Result<(), Failure> {
+    let root = &request.destination.root;
+    let has_foreign_layers = foreign_layers == ForeignLayers::Required;
+    lock.check_foreign_layers(&root.to_string(), has_foreign_layers).map_err(|error| error.failure())?;
+    let kept = KeptLock { lock, path: &request.lock, root };
+    let images = images.iter().map(|image| (image.reference.clone(), image.root.digest.clone()));
+    let hint = format!("record {root} in another file with --lock FILE");
+    kept.check(images).map_err(|failure| failure.with_hint(hint))
 }
 
 /// Names the images of a bundle below `root`: by the flags, else by the lock of an earlier run, else as the bundle was

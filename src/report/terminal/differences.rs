@@ -11,6 +11,11 @@ use crate::{
     units,
 };
 
+/// The most images that are named in front of a problem. More are listed below it.
+const NAMED: usize = 3;
+/// The most problems of several images that are listed for one remedy.
+const LISTED: usize = 20;
+
 /// A different image and its short name.
 type Named<'a> = (&'a ImageOutcome, String);
 
@@ -93,12 +98,34 @@ fn write_problems(
 ) {
     for remedy in Remedy::OF_MIRRORS {
         let mut destination = None;
+        let mut shared: Vec<(String, Vec<String>)> = Vec::new();
         for (image, name) in images {
             for problem in image.problems.iter().filter(|problem| remedy_of(problem) == remedy) {
-                let name = if with_names { format!("{name}: ") } else { String::new() };
-                write_indented(lines, &format!("\n  {name}{problem}"));
                 destination = Some(&image.destination);
+                let text = problem.to_string();
+                match shared.iter_mut().find(|(known, _)| *known == text) {
+                    Some((_, names)) => names.push(name.clone()),
+                    None => shared.push((text, vec![name.clone()])),
+                }
             }
+        }
+        for (problem, names) in shared.iter().take(if with_names { LISTED } else { usize::MAX }) {
+            match names.as_slice() {
+                _ if !with_names => write_indented(lines, &format!("\n  {problem}")),
+                few if few.len() <= NAMED => {
+                    write_indented(lines, &format!("\n  {}: {problem}", few.join(", ")));
+                }
+                many => {
+                    let images = units::counted(many.len(), "image");
+                    write_indented(lines, &format!("\n  {images}: {problem}"));
+                    let _ = write!(lines, "\n{}", list(many).join("\n"));
+                }
+            }
+        }
+        let more = if with_names { shared.len().saturating_sub(LISTED) } else { 0 };
+        if more > 0 {
+            let problems = units::counted(more, "more problem");
+            write_indented(lines, &format!("\n  {problems}; --output json lists all of them"));
         }
         let (Some(repair), Some(destination)) = (repair, destination) else { continue };
         let command = remedy.command(repair.command_for(destination));
@@ -162,6 +189,30 @@ mod tests {
           the tag does not exist
             repair: thoras-mirror sync --to registry.example.com/thoras
         "#);
+    }
+
+    /// 40 images that no run confirmed, in various states, took 140 lines.
+    #[test]
+    fn a_problem_of_many_images_is_one_text_beside_others_bug() {
+        let images: Vec<ImageOutcome> = (1..=40)
+            .map(|number| {
+                let digest = samples::digest(&number.to_string());
+                let own = match number % 4 {
+                    0 => vec![],
+                    1 => vec![Problem::MissingTag],
+                    _ => vec![Problem::MissingManifest { digest, platform: None }],
+                };
+                image(&format!("img{number}:1"), [own, vec![Problem::NeverConfirmed]].concat())
+            })
+            .collect();
+        let named: Vec<(&ImageOutcome, String)> =
+            images.iter().zip(1..).map(|(image, number)| (image, format!("img{number}:1"))).collect();
+        let text = texts(&named, Some(&repair()), Palette::plain()).join("\n");
+        assert!(text.lines().count() <= 36, "{text}");
+        assert_eq!(text.matches("the tag does not exist").count(), 1);
+        assert_eq!(text.matches("did not confirm it").count(), 1);
+        assert!(text.contains("40 images: the run that wrote the lock did not confirm it"));
+        assert!(text.contains("more problems; --output json lists all of them") || text.lines().count() < 30);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use console::measure_text_width;
+
 use super::{
     Column,
     fitted::{Fitting, Measure, fit},
@@ -42,7 +44,7 @@ fn text_with(
             let names: Vec<String> = outcome.excluded.iter().map(ToString::to_string).collect();
             lines.push(format!("left out by --include/--exclude: {}", names.join(", ")));
         }
-        lines.push(summary(table, document));
+        lines.push(broken(summary(table, document), width));
     }
     // The summary of an export already contains the ID of its bundle.
     if let (Some(id), None) = (&outcome.bundle, &outcome.written) {
@@ -286,6 +288,15 @@ fn notes(table: Table, rows: &[Row<'_>]) -> Vec<String> {
         }
     }
     notes
+}
+
+/// In a narrow terminal, what follows the first colon gets a line of its own.
+fn broken(summary: String, width: Option<usize>) -> String {
+    let is_too_wide = width.is_some_and(|width| measure_text_width(&summary) > width);
+    match summary.split_once(": ") {
+        Some((before, after)) if is_too_wide => format!("{before}:\n  {after}"),
+        _ => summary,
+    }
 }
 
 fn summary(table: Table, document: &RunDocument) -> String {

@@ -199,6 +199,20 @@ impl Content {
         AnswerBody::read_checked(self.skip_to(0)?, size, check)
     }
 
+    /// The digest that it is not known to have; `None` if that was checked when it was stored.
+    pub(super) fn unchecked(&self) -> Option<&Digest> {
+        self.unchecked.as_ref()
+    }
+
+    /// Reads all of it and compares the bytes with the digest. Blocks.
+    pub(super) fn check(&self) -> io::Result<()> {
+        let (Some(digest), ContentReader::Blob { reader, .. }) = (&self.unchecked, &self.reader) else {
+            return Ok(());
+        };
+        let reader = ContentReader::Blob { reader: reader.clone(), offset: 0 };
+        DigestCheck::new(digest.clone()).read(reader, self.size)
+    }
+
     /// A reader of its bytes from `start` on.
     pub(super) fn skip_to(self, start: u64) -> io::Result<ContentReader> {
         match self.reader {

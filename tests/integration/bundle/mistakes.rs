@@ -139,6 +139,50 @@ async fn metadata_of_macos_is_named() {
     }
 }
 
+/// What a person copies who selects the wrong half of the files.
+#[tokio::test]
+async fn only_the_metadata_of_macos_is_named_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let outer = folder.path().join("outer");
+    fs::create_dir_all(&outer).unwrap();
+    fs::write(outer.join("._oci-layout"), "").unwrap();
+    let archive = folder.path().join("dots.tar");
+    tar(&archive, &["./._oci-layout", "./._index.json"]);
+    let found = "it has no `oci-layout` file, only `._oci-layout`, the metadata that macOS adds";
+    for command in COMMANDS {
+        assert_refused(command, &archive, 3, found, "a bundle is a tar archive").await;
+    }
+    for command in COMMANDS.iter().filter(|command| !command.starts_with(&["serve"])) {
+        assert_refused(command, &outer, 3, found, "a bundle is a tar archive").await;
+    }
+    let piped = import(Path::new("-"), "127.0.0.1:1/mirror", &[]).stdin(fs::read(archive).unwrap());
+    assert!(piped.run().await.expect_code(3).stderr.contains(found));
+}
+
+#[tokio::test]
+async fn a_field_of_the_wrong_type_has_words_of_its_own_bug() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir_all(at("layout/blobs/sha256")).unwrap();
+    fs::write(at("layout/oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    for (index, expected) in [
+        (r#"{"schemaVersion":2,"manifests":7}"#, "a field is a number, not a list"),
+        (r#"{"schemaVersion":2}"#, "the field `manifests` is missing"),
+        ("<html>", "it is not JSON"),
+        ("", "it is empty"),
+    ] {
+        fs::write(at("layout/index.json"), index).unwrap();
+        let outcome = Mirror::new(["bundle", "inspect"]).arg(at("layout").display().to_string()).run().await;
+        let stderr = outcome.expect_code(6).stderr;
+        assert!(stderr.contains(&format!("index.json cannot be read: {expected}\n")), "{stderr}");
+    }
+    let volumes = r#"{"schema":"thoras-mirror/volumes/v1","bundle":7}"#;
+    fs::write(at("b.tar.volumes.json"), volumes).unwrap();
+    let file = at("b.tar.volumes.json").display().to_string();
+    let outcome = Mirror::new(["bundle", "inspect"]).arg(file).run().await;
+    assert!(outcome.stderr.contains("a field is a number, not text"), "{outcome}");
+}
+
 #[tokio::test]
 async fn a_layout_in_a_subfolder_is_named() {
     let folder = tempfile::tempdir().unwrap();

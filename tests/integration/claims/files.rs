@@ -82,3 +82,41 @@ async fn another_destination_never_replaces_the_first_in_the_lock() {
     assert_eq!(destinations(&folder).1, 5);
     let _ = run(&format!("verify --to {prod}"), &[]).await.expect_success();
 }
+
+/// It failed when the lock was written, after everything had been copied.
+#[tokio::test]
+async fn digests_that_the_lock_cannot_record_fail_before_any_transfer_bug() {
+    let [web, api] = ["web", "api"].map(SampleImage::multi_platform);
+    let (source, references) = vendor(&[&web, &api]).await;
+    let (prod, stage) = (Scripted::start().await, Scripted::start().await);
+    let [to_prod, to_stage] = [&prod, &stage].map(|mirror| format!("{}/m", mirror.address().host_port));
+    let first = run(&format!("sync --to {to_prod}"), &references).run().await.expect_success();
+    let folder = first.folder();
+    let run = |command: &str, images: &[String]| run(command, images).in_folder(&folder).run();
+    let lock = || std::fs::read(folder.join("thoras-mirror.lock")).unwrap();
+    let before = lock();
+    // The vendor moves a tag.
+    let other = SampleImage::multi_platform("other");
+    source.with_store(|store| {
+        store.insert("vendor/web", &SampleImage { tag: "web".to_owned(), ..other.clone() });
+    });
+    let _ = run("bundle export -o b.tar", &references).await.expect_success();
+    for command in [
+        format!("sync --to {to_stage}"),
+        format!("sync --to {to_stage} --dry-run"),
+        format!("bundle import b.tar --to {to_stage}"),
+    ] {
+        let images = if command.starts_with("sync") { references.as_slice() } else { &[] };
+        let outcome = run(&command, images).await.expect_code(2);
+        assert_says(&outcome, "an image has another digest than at the other destinations in the lock");
+        assert_says(&outcome, "nothing was copied");
+        assert_says(&outcome, "--lock FILE");
+        assert_eq!(stage.count("PUT", "") + stage.count("POST", ""), 0, "{command}");
+        assert!(lock() == before);
+    }
+    // The digests of the lock, or another file.
+    let _ = run(&format!("sync --to {to_stage} --lock stage.lock"), &references).await.expect_success();
+    // A lock with this destination alone takes the new digest.
+    let _ = run(&format!("sync --to {to_prod}"), &references).await.expect_success();
+    assert!(lock() != before);
+}

@@ -116,4 +116,40 @@ async fn a_bundle_that_no_reader_would_accept_is_not_written_bug() {
         assert!(!outcome.folder().join("b.tar").exists());
     }
     assert_eq!(requests(&source, "GET", "/blobs/").len(), 0, "it is refused before any download");
+    assert_eq!(
+        requests(&source, "GET", "/manifests/").len(),
+        2,
+        "the index states the sizes of its children"
+    );
+}
+
+/// All of them were read and held in memory first.
+#[tokio::test]
+async fn an_export_stops_reading_manifests_when_they_are_too_many_bug() {
+    let (few, many) = (refused_export(16).await, refused_export(64).await);
+    assert!(many < few + 112 * 1024, "{few} KiB for 64 MiB of manifests, {many} KiB for 256 MiB");
+}
+
+/// The peak memory of a refused export of so many images with a manifest of 4 MiB each.
+async fn refused_export(images: usize) -> u64 {
+    let source = Scripted::start().await;
+    let gate = Gate::default();
+    let last = SampleImage::single_platform("last", "amd64");
+    source.with_store(|store| store.insert("vendor/last", &last));
+    source.on("GET", "vendor/last/manifests/").then(Action::Hold(gate.clone()));
+    let mut names = vec![source.address().image("vendor/last", "last")];
+    for number in 0..images {
+        let image = SampleImage::with_large_manifest(&format!("large-{number}"), 4 * MIB);
+        source.with_store(|store| store.insert(&format!("vendor/app{number}"), &image));
+        names.push(source.address().image(&format!("vendor/app{number}"), &image.tag));
+    }
+    let export = Mirror::new(["bundle", "export", "-o", "b.tar", "--platform", "linux/amd64"]);
+    let running = export.arguments(names.iter().map(String::as_str)).start();
+    source.wait_for(images + 1, "GET", "/manifests/").await;
+    source.quiet().await;
+    let peak = running.peak_memory();
+    gate.open();
+    let outcome = running.outcome().await.expect_code(1);
+    assert!(outcome.stderr.contains("at most 48.0 MiB"), "{outcome}");
+    peak
 }

@@ -77,3 +77,13 @@ async fn a_password_in_an_image_is_not_repeated() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_cannot_be_added_names_the_flag_bug() {
+    let outcome = Mirror::new(["images", "--add", "not an image", "--images", "-"])
+        .stdin("quay.io/a/b:1\n")
+        .run()
+        .await;
+    let stderr = outcome.expect_code(2).stderr;
+    assert!(stderr.contains("error: --add: `library/not an image` is not a repository name"), "{stderr}");
+}

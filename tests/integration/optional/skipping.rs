@@ -35,6 +35,32 @@ async fn a_mention_that_does_not_exist_is_reported_and_fails_nothing() {
     assert!(outcome.stdout.contains(note) && outcome.stdout.contains("1 of 2 images planned"), "{outcome}");
 }
 
+/// Its digest, and that the mirror has it, were lost: `verify` no longer looked at it.
+#[tokio::test]
+async fn a_run_that_cannot_reach_the_source_forgets_nothing_bug() {
+    let site = Site::start().await;
+    site.add("team/extra", &SampleImage::multi_platform("1"));
+    let (app, extra) = (site.image("team/app:1"), site.image("team/extra:1"));
+    let rendered = site.manifests(&[&app], &[&extra]);
+    let _ = site.sync(&rendered, &[]).run().await.expect_success();
+    let before = site.lock();
+    assert_eq!(entry(&before, &extra)["destinations"][0]["confirmed"], true);
+    site.source.on("", "/v2/team/extra/").then(Action::error(403, "DENIED"));
+    let outcome = site.sync(&rendered, &[]).run().await.expect_success();
+    assert!(outcome.stderr.contains("skipped: optional"), "{outcome}");
+    assert_eq!(site.lock(), before, "nothing is lost");
+    let outcome = site.run(&["verify"], &[]).run().await.expect_success();
+    assert!(outcome.stdout.contains("2 images verified"), "{outcome}");
+
+    // An image that fails is not confirmed any more, but `sync --locked` still knows what to copy.
+    site.source.on("", "/v2/team/app/").then(Action::error(403, "DENIED"));
+    let _ = site.sync(&rendered, &[]).run().await.expect_code(4);
+    let lock = site.lock();
+    assert_eq!(entry(&lock, &app)["digest"], entry(&before, &app)["digest"]);
+    assert_eq!(entry(&lock, &app)["blobs"], entry(&before, &app)["blobs"]);
+    assert_eq!(entry(&lock, &app)["destinations"][0]["confirmed"], false);
+}
+
 #[tokio::test]
 async fn refused_access_and_unknown_hosts_skip_a_mention_too() {
     for (status, code, reason) in [

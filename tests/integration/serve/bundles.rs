@@ -161,11 +161,16 @@ async fn images_without_a_name_get_the_name_of_the_folder() {
     let mut layout = Layout::new();
     layout.add(Some("v1"), b"one");
     layout.add(None, b"two");
+    // Names without a registry: a name and a tag, as podman writes it, and a name.
+    layout.add(Some("app:1"), b"three");
+    layout.add(Some("team/app"), b"four");
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("web");
     std::fs::rename(layout.folder.path(), &path).unwrap();
     let registry = serve(&path, None).await.unwrap();
     assert_eq!(tags(&registry, "web").await, json!(["latest", "v1"]));
+    assert_eq!(tags(&registry, "app").await, json!(["1"]));
+    assert_eq!(tags(&registry, "team/app").await, json!(["latest"]));
 }
 
 #[tokio::test]
@@ -229,6 +234,12 @@ async fn damaged_content_never_leaves_a_bundle_whole() {
         let mut received = Vec::new();
         let _ = stream.read_to_end(&mut received).await;
         assert!(received.len() < layer.len(), "the last piece is held back");
+        // No range is sent either, also of bytes that are intact.
+        for range in ["bytes=0-9", "bytes=-9", "bytes=700000-", "bytes=300000-400000"] {
+            let answer = registry.request(Method::GET, &url).header("range", range).send().await.unwrap();
+            let error = assert_refused(answer, StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN").await;
+            assert!(error["message"].as_str().unwrap().contains("do not have the digest"), "{error}");
+        }
         let small = registry.get(&format!("/v2/prom/node/blobs/{}", Digest::sha256(b"small"))).await;
         let error = assert_refused(small, StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN").await;
         assert!(error["message"].as_str().unwrap().contains("do not have the digest"), "{error}");

@@ -126,3 +126,36 @@ async fn manifests_up_to_the_size_limit_are_accepted() {
     let announced = "PUT /v2/a/manifests/x HTTP/1.1\r\nhost: x\r\ncontent-length: 8388609\r\n\r\n";
     assert_eq!(registry.raw(announced).await, 413, "refused before the bytes are sent");
 }
+
+#[tokio::test]
+async fn a_descriptor_with_another_size_than_the_content_is_refused_bug() {
+    for allow_sparse in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let registry = Registry::with(Options { allow_sparse, ..Options::new(root.path()) }).await.unwrap();
+        let image = registry.image("a", "layer").await;
+        for (field, name) in [("/config/size", "config"), ("/layers/0/size", "layer")] {
+            let mut wrong = image.clone();
+            let size = wrong.pointer_mut(field).unwrap();
+            *size = json!(size.as_u64().unwrap() + 1);
+            let answer = registry.put_manifest("a", name, OCI_MANIFEST, &wrong.to_string()).await;
+            let error = assert_refused(answer, StatusCode::BAD_REQUEST, "SIZE_INVALID").await;
+            assert!(error["message"].as_str().unwrap().contains("bytes in this repository"), "{error}");
+            assert_eq!(
+                registry.head(&format!("/v2/a/manifests/{name}")).await.status(),
+                StatusCode::NOT_FOUND
+            );
+        }
+        let text = image.to_string();
+        let digest = Digest::sha256(text.as_bytes());
+        let answer = registry.put_manifest("a", digest.as_str(), OCI_MANIFEST, &text).await;
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        for (size, status) in [(text.len() - 1, StatusCode::BAD_REQUEST), (text.len(), StatusCode::CREATED)] {
+            let index = json!({
+                "schemaVersion": 2, "mediaType": OCI_INDEX,
+                "manifests": [descriptor(OCI_MANIFEST, &digest, size)],
+            });
+            let answer = registry.put_manifest("a", "v1", OCI_INDEX, &index.to_string()).await;
+            assert_eq!(answer.status(), status, "sparse: {allow_sparse}");
+        }
+    }
+}

@@ -47,7 +47,8 @@ fn sync_fits_a_hundred_columns() {
     nginx:1.29.4-alpine3.23-slim: waived linux/arm64
     nginx:1.29.4-alpine3.23-slim: platforms linux/amd64
 
-    2 of 3 images confirmed in 34.2 s (4.3 MiB/s): 146.0 MiB copied, 30.0 MiB mounted, 61.0 MiB already present; 1 failed
+    2 of 3 images confirmed in 34.2 s (4.3 MiB/s):
+      146.0 MiB copied, 30.0 MiB mounted, 61.0 MiB already present; 1 failed
     "#);
 }
 
@@ -64,7 +65,8 @@ fn every_image_is_one_line_at_eighty_columns() {
     nginx:1.29.4-alpine3.23-slim: waived linux/arm64
     nginx:1.29.4-alpine3.23-slim: platforms linux/amd64
 
-    2 of 3 images confirmed in 34.2 s (4.3 MiB/s): 146.0 MiB copied, 30.0 MiB mounted, 61.0 MiB already present; 1 failed
+    2 of 3 images confirmed in 34.2 s (4.3 MiB/s):
+      146.0 MiB copied, 30.0 MiB mounted, 61.0 MiB already present; 1 failed
     "#);
     let planned = || outcome(Command::Sync, [samples::planned(), samples::up_to_date()]);
     let verified = || outcome(Command::Verify, [samples::verified(), samples::different()]);
@@ -79,7 +81,8 @@ fn every_image_is_one_line_at_eighty_columns() {
     nginx:1.29.4-alpine3.23-slim: waived linux/arm64
     nginx:1.29.4-alpine3.23-slim: platforms linux/amd64
 
-    2 images planned: 1.3 GiB to copy, 3.0 MiB to mount, 61.0 MiB already present; nothing was written
+    2 images planned:
+      1.3 GiB to copy, 3.0 MiB to mount, 61.0 MiB already present; nothing was written
     "#);
     let level = Some("blobs".to_owned());
     assert_snapshot!(shown(RunOutcome { level, destination: root, ..verified() }, Some(80)), @r#"

@@ -26,6 +26,16 @@ pub(in crate::serve) enum PutError {
     /// The repository lacks content that the manifest references: the first of it, at most [`MOST_MISSING`].
     #[error("the repository lacks {} of the manifest's blobs or manifests", .0.len())]
     Missing(Vec<Digest>),
+    /// The manifest names another size for content that the repository has.
+    #[error("{digest} has {stored} bytes in this repository, and {stated} in the manifest")]
+    OtherSize {
+        /// The content.
+        digest: Digest,
+        /// Its size in the repository.
+        stored: u64,
+        /// Its size in the manifest.
+        stated: u64,
+    },
     /// The disk failed.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -40,7 +50,7 @@ impl FolderStorage {
         manifest: &NewManifest,
     ) -> Result<(), PutError> {
         let _adding = self.adding_references();
-        let missing = self.missing(name, &manifest.required)?;
+        let missing = self.missing(name, manifest)?;
         if !missing.is_empty() {
             return Err(PutError::Missing(missing));
         }
@@ -57,16 +67,19 @@ impl FolderStorage {
         Ok(())
     }
 
-    fn missing(&self, name: &RepositoryName, required: &[Descriptor]) -> io::Result<Vec<Digest>> {
+    /// The required content that the repository lacks. Content of another size is an error: a digest has one size.
+    fn missing(&self, name: &RepositoryName, manifest: &NewManifest) -> Result<Vec<Digest>, PutError> {
         let mut missing = Vec::new();
-        for descriptor in required {
-            let digest = &descriptor.digest;
-            let present = match descriptor.media_type.structure() {
-                Structure::Index | Structure::Image => self.has_manifest(name, digest)?,
-                Structure::Schema1 | Structure::Unknown => self.blob_size(name, digest)?.is_some(),
-            };
-            if !present {
-                missing.push(digest.clone());
+        for Descriptor { digest, media_type, size, .. } in &manifest.required {
+            let is_manifest = matches!(media_type.structure(), Structure::Index | Structure::Image);
+            let stored =
+                if is_manifest { self.manifest_size(name, digest)? } else { self.blob_size(name, digest)? };
+            match stored {
+                Some(stored) if stored != *size => {
+                    return Err(PutError::OtherSize { digest: digest.clone(), stored, stated: *size });
+                }
+                None if !(is_manifest && manifest.may_be_sparse) => missing.push(digest.clone()),
+                Some(_) | None => {}
             }
             if missing.len() >= MOST_MISSING {
                 break;
@@ -75,8 +88,12 @@ impl FolderStorage {
         Ok(missing)
     }
 
-    fn has_manifest(&self, name: &RepositoryName, digest: &Digest) -> io::Result<bool> {
-        Ok(self.folder.exists(&manifest_link(name, digest))? && self.folder.exists(&content_path(digest))?)
+    /// The manifest's size in bytes; `None` if the repository does not have it.
+    fn manifest_size(&self, name: &RepositoryName, digest: &Digest) -> io::Result<Option<u64>> {
+        if !self.folder.exists(&manifest_link(name, digest))? {
+            return Ok(None);
+        }
+        self.folder.size(&content_path(digest))
     }
 
     /// Opens a manifest; `None` if the repository has no such tag or manifest.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     graph,
-    oci::{Descriptor, Digest, MediaType, RawManifest, manifest::ManifestError},
+    oci::{Descriptor, Digest, MediaType, RawManifest, json_problem::json_problem, manifest::ManifestError},
 };
 
 /// The largest entry in a list of referrers, in bytes. A larger entry is listed without its annotations, which are in
@@ -20,6 +20,8 @@ pub(in crate::serve) struct NewManifest {
     /// Content that the repository must already have: the blobs of an image, the manifests of an index. Foreign layers
     /// are not required: their bytes may never be pushed.
     pub(in crate::serve) required: Vec<Descriptor>,
+    /// Whether required manifests may be missing.
+    pub(in crate::serve) may_be_sparse: bool,
     /// Its entry among the referrers of its subject, if it has a subject.
     pub(in crate::serve) referrer: Option<Referrer>,
 }
@@ -75,12 +77,12 @@ impl NewManifest {
             }
             None => None,
         };
-        Ok(Self { raw, required, referrer })
+        Ok(Self { raw, required, may_be_sparse: false, referrer })
     }
 }
 
 fn describe_referrer(raw: &RawManifest) -> Result<Vec<u8>, ManifestError> {
-    let unreadable = |error: serde_json::Error| ManifestError::Unreadable(error.to_string());
+    let unreadable = |error: serde_json::Error| ManifestError::Unreadable(json_problem(&error));
     let origin: Origin = serde_json::from_slice(raw.bytes()).map_err(unreadable)?;
     let stated = origin.artifact_type.filter(|artifact_type| !artifact_type.is_empty());
     let entry = Entry {

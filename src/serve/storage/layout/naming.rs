@@ -157,8 +157,18 @@ fn below<'a>(reference: &'a ImageReference, prefix: &str) -> Option<&'a str> {
 fn name_of_nameless(path: &Path, image: &IndexEntry) -> (String, String) {
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
     let repository = if RepositoryName::new(&stem).is_ok() { stem } else { NAMELESS.to_owned() };
-    let label = image.label.clone().filter(|label| TagName::new(label).is_ok());
-    (repository, label.unwrap_or_else(|| "latest".to_owned()))
+    let Some(label) = &image.label else { return (repository, "latest".to_owned()) };
+    // `app:1`, which names no registry.
+    let in_parts = label
+        .rsplit_once(':')
+        .filter(|(name, tag)| RepositoryName::new(name).is_ok() && TagName::new(tag).is_ok());
+    if let Some((name, tag)) = in_parts {
+        return (name.to_owned(), tag.to_owned());
+    }
+    if TagName::new(label).is_ok() {
+        return (repository, label.clone());
+    }
+    (if RepositoryName::new(label).is_ok() { label.clone() } else { repository }, "latest".to_owned())
 }
 
 fn unnameable(error: impl std::error::Error + Send + Sync + 'static) -> StorageError {

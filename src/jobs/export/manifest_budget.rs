@@ -1,0 +1,103 @@
+//! A source that stops when the manifests of a bundle would be larger than any reader of bundles accepts.
+//!
+//! An export holds all manifests in memory. An index states the sizes of its children, so most of what is too large is
+//! refused before it is read.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    endpoint::{BlobStream, EndpointError, Error, Location, Operation, Source},
+    graph,
+    oci::{Descriptor, Digest, RawManifest, Repository, Target, media_type::Structure},
+    problem::Side,
+};
+
+/// See the module documentation.
+#[derive(Debug)]
+pub(super) struct ManifestBudget<S> {
+    inner: Arc<S>,
+    most: u64,
+    /// The size of each manifest that was read, or that an index references.
+    sizes: Mutex<HashMap<Digest, u64>>,
+}
+
+/// The manifests have more bytes in total than a bundle may have.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the manifests of these images have more bytes than those of a bundle may have")]
+struct OverBudget;
+
+impl EndpointError for OverBudget {}
+
+impl<S: Source> ManifestBudget<S> {
+    /// Permits manifests of `most` bytes in total.
+    pub(super) fn new(inner: Arc<S>, most: u64) -> Self {
+        Self { inner, most, sizes: Mutex::default() }
+    }
+
+    /// How many bytes of manifests are known to be needed, if that is too much.
+    pub(super) fn excess(&self) -> Option<u64> {
+        let total = self.sizes.lock().unwrap_or_else(PoisonError::into_inner).values().sum();
+        (total > self.most).then_some(total)
+    }
+
+    fn add(&self, manifest: &RawManifest) {
+        let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        sizes.insert(manifest.digest().clone(), manifest.size());
+        if manifest.media_type().structure() == Structure::Index
+            && let Ok(contents) = manifest.contents()
+        {
+            for child in graph::children(&contents) {
+                sizes.entry(child.digest.clone()).or_insert(child.size);
+            }
+        }
+    }
+
+    fn check(&self, repository: &Repository) -> Result<(), Error> {
+        match self.excess() {
+            None => Ok(()),
+            Some(_) => {
+                Err(Error::new(Operation::ReadManifest, self.side(), repository.to_string(), OverBudget))
+            }
+        }
+    }
+}
+
+impl<S: Source> Source for ManifestBudget<S> {
+    fn side(&self) -> Side {
+        self.inner.side()
+    }
+
+    async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
+        self.inner.digest(repository, tag).await
+    }
+
+    async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
+        self.check(repository)?;
+        let read = self.inner.manifest(repository, target).await?;
+        if let Some(manifest) = &read {
+            self.add(manifest);
+            self.check(repository)?;
+        }
+        Ok(read)
+    }
+
+    async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
+        self.inner.blob_size(repository, digest).await
+    }
+
+    async fn open_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        offset: u64,
+    ) -> Result<BlobStream, Error> {
+        self.inner.open_blob(repository, blob, offset).await
+    }
+
+    fn blob_location(&self, repository: &Repository, digest: &Digest) -> Location {
+        self.inner.blob_location(repository, digest)
+    }
+}

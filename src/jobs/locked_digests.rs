@@ -1,0 +1,90 @@
+//! Whether a run to one destination can be recorded in a lock that has others: an image has one digest in a lock.
+//!
+//! The lock is written last. What cannot be recorded fails before any transfer.
+
+use std::{collections::BTreeMap, path::Path};
+
+use futures::{StreamExt as _, stream};
+
+use crate::{
+    endpoint::Source,
+    error::{Failure, Kind},
+    lock::Lock,
+    oci::{Digest, Mapping, Reference, mapping::Root},
+};
+
+/// How many tags are looked up at once.
+const AT_ONCE: usize = 16;
+/// How many images are named.
+const NAMED: usize = 5;
+
+/// The lock of a run that keeps other destinations.
+pub(super) struct KeptLock<'a> {
+    pub(super) lock: &'a Lock,
+    pub(super) path: &'a Path,
+    /// The destination of the run.
+    pub(super) root: &'a Root,
+}
+
+impl KeptLock<'_> {
+    /// Fails if the source has other digests than the lock records at its other destinations. A tag that cannot be read
+    /// is left to the run.
+    pub(super) async fn check_source<S: Source>(
+        &self,
+        source: &S,
+        mappings: &[Mapping],
+    ) -> Result<(), Failure> {
+        let recorded = self.recorded();
+        let found = stream::iter(mappings.iter().filter(|mapping| recorded.contains_key(&mapping.source)))
+            .map(|mapping| async move {
+                let reference = mapping.pull();
+                let digest = if let Some(digest) = reference.digest() {
+                    Some(digest.clone())
+                } else {
+                    let tag = reference.tag().unwrap_or("latest");
+                    source.digest(mapping.source.repository(), tag).await.ok().flatten()
+                };
+                digest.map(|digest| (mapping.source.clone(), digest))
+            })
+            .buffered(AT_ONCE);
+        let found: Vec<_> = found.filter_map(std::future::ready).collect().await;
+        self.check(found)
+    }
+
+    /// Fails if one of these images has another digest than the lock records at its other destinations.
+    pub(super) fn check(&self, images: impl IntoIterator<Item = (Reference, Digest)>) -> Result<(), Failure> {
+        let recorded = self.recorded();
+        let differing: Vec<String> = images
+            .into_iter()
+            .filter_map(|(image, digest)| {
+                let known = recorded.get(&image).filter(|known| ***known != digest)?;
+                Some(format!("{image} is {digest}, and {known} in the lock"))
+            })
+            .collect();
+        if differing.is_empty() {
+            return Ok(());
+        }
+        let message = match differing.len() {
+            1 => "an image has another digest than at the other destinations".to_owned(),
+            count => format!("{count} images have other digests than at the other destinations"),
+        };
+        let more = differing.len().saturating_sub(NAMED);
+        let mut causes: Vec<String> = differing.into_iter().take(NAMED).collect();
+        causes.extend((more > 0).then(|| format!("{more} more")));
+        let Self { path, root, .. } = self;
+        let hint = format!(
+            "record {root} in another file with --lock FILE, or copy the digests of {}: thoras-mirror sync --locked --to {root}",
+            path.display()
+        );
+        let message = format!("{message} in the lock {}; nothing was copied", path.display());
+        Err(Failure { causes, ..Failure::new(Kind::Usage, message) }.with_hint(hint))
+    }
+
+    /// The digests of the images that other destinations have.
+    fn recorded(&self) -> BTreeMap<&Reference, &Digest> {
+        let to = self.root.to_string();
+        let is_kept = |copy_to: Option<&str>| copy_to.is_some_and(|copy_to| copy_to != to);
+        let copies = self.lock.copies().filter(|(_, copy)| is_kept(copy.to.as_deref()));
+        copies.filter_map(|(image, _)| Some((&image.source, image.digest.as_ref()?))).collect()
+    }
+}
