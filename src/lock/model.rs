@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    graph::{ForeignLayers, PlatformManifest},
+    graph::{AttachedManifest, ForeignLayers, PlatformManifest},
     oci::{
         ArtifactKind, ChartIdentity, Digest, MediaType, Naming, Platform, Reference,
         mapping::{Namer, Root},
@@ -138,21 +138,6 @@ pub struct LockedImage {
     pub attached: Vec<AttachedManifest>,
     /// Its copies, at least one, sorted.
     pub destinations: Vec<LockedCopy>,
-}
-
-/// A manifest that is attached to another manifest.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct AttachedManifest {
-    /// Its digest.
-    pub digest: Digest,
-    /// Its artifact type, or the media type of its config.
-    #[serde(rename = "type")]
-    pub artifact_type: String,
-    /// The manifest that it refers to.
-    pub subject: Digest,
-    /// Its size in bytes.
-    pub size: u64,
 }
 
 /// An image at one destination.

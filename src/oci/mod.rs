@@ -4,6 +4,7 @@
 //! types before it becomes part of a URL or a path.
 
 pub mod attachment;
+pub(crate) mod attachment_kind;
 pub(crate) mod chart;
 pub(crate) mod descriptor;
 pub(crate) mod digest;
@@ -19,6 +20,7 @@ pub(crate) mod verified;
 pub(crate) use self::chart::ChartArtifact;
 pub use self::{
     attachment::{Attachment, Link},
+    attachment_kind::AttachmentKind,
     chart::{ArtifactKind, ChartIdentity},
     descriptor::{Descriptor, InlineData, Urls},
     digest::{Algorithm, Digest, DigestError, Hasher},
