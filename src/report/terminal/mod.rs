@@ -15,7 +15,10 @@ mod values;
 pub(super) use self::run::word;
 
 use self::columns::{Column, table_lines};
-use super::{Document, Presentation, style::Palette};
+use super::{
+    Document, Presentation,
+    style::{Palette, Symbols},
+};
 use crate::{
     error::{Failure, escape},
     output::{Format, Verbosity},
