@@ -160,7 +160,9 @@ impl<S: Source> Reader<'_, S> {
         let Self { endpoint, repository, .. } = self;
         // The receiver is gone only if the other half of the work has failed.
         let announce = |digest: &Digest| {
-            announced.iter().for_each(|channel| drop(channel.unbounded_send(digest.clone())));
+            if let Some(announced) = &announced {
+                drop(announced.unbounded_send(digest.clone()));
+            }
         };
         let mut walk = Walk::default();
         let descriptor = root.descriptor();
@@ -178,7 +180,9 @@ impl<S: Source> Reader<'_, S> {
                 break;
             }
             walk.check_bounds(*endpoint, repository)?;
-            wanted.iter().for_each(|child| announce(&child.digest));
+            for child in &wanted {
+                announce(&child.digest);
+            }
             level = stream::iter(wanted)
                 .map(|child| self.read_child(child))
                 .buffered(AT_ONCE)

@@ -170,7 +170,7 @@ impl<S: Source> Comparison<'_, S> {
         let listed = self.listed.get(&wanted.subject).map_or([].as_slice(), Vec::as_slice);
         let link = wanted.link();
         let mut linked = listed.iter().filter(|attachment| attachment.link == link);
-        let Link::Tag(tag) = &link else {
+        let Link::Tag(_) = &link else {
             let is_listed = linked.any(|attachment| attachment.descriptor.digest == wanted.digest);
             return Ok(if is_listed { Found::Listed } else { Found::Unlisted });
         };
@@ -195,7 +195,7 @@ impl<S: Source> Comparison<'_, S> {
         };
         let (lacks, more) = (wanted.difference(&there).count(), there.difference(&wanted).count());
         // An SBOM is replaced, not extended.
-        let is_sbom = tag.ends_with(".sbom");
+        let is_sbom = AttachmentKind::of("", &link) == AttachmentKind::Sbom;
         Ok(match (lacks, more) {
             (0, entries) => Found::Extended { by: found.clone(), entries },
             (_, 0) => Found::Outdated(found.clone()),

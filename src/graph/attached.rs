@@ -116,15 +116,12 @@ pub(crate) fn in_order(image: &HashSet<Digest>, attached: Vec<Attached>) -> Vec<
     let mut placed = image.clone();
     let mut ordered = Vec::with_capacity(waiting.len());
     while !waiting.is_empty() {
-        let next: Vec<Attached> = waiting
-            .extract_if(.., |(subject, ..), _| placed.contains(subject))
-            .map(|(_, next)| next)
-            .collect();
-        if next.is_empty() {
-            // A lock may record an attachment whose subject it does not record.
-            ordered.extend(std::mem::take(&mut waiting).into_values());
-        }
-        for attached in next {
+        let (next, later): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            waiting.into_iter().partition(|((subject, ..), _)| placed.contains(subject));
+        // A lock may record an attachment whose subject it does not record.
+        let (next, later) = if next.is_empty() { (later, next) } else { (next, later) };
+        waiting = later;
+        for attached in next.into_values() {
             placed.extend(attached.manifests().map(|node| node.descriptor.digest.clone()));
             ordered.push(attached);
         }

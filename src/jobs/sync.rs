@@ -55,7 +55,7 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         recorded.into_iter().map(wanted).collect()
     });
     let options =
-        Options { optional, recorded, ..copy.options(platforms.required.clone(), waivers, foreign_layers) };
+        Options { recorded, optional, ..copy.options(platforms.required.clone(), waivers, foreign_layers) };
     let mut images = pipeline::mirror(source, registry, mappings, options, Arc::clone(&events)).await;
     images.extend(skipped.into_iter().map(|outcome| announced(outcome, &*events)));
     let copied = Copied {

@@ -319,7 +319,9 @@ fn a_foreign_subject_a_missing_manifest_and_a_loop_are_no_attachments() {
     assert!(graph.ignored.iter().any(|text| text.contains("its subject is")), "{:?}", graph.ignored);
     assert!(graph.ignored.iter().any(|text| text.contains("it has no subject")), "{:?}", graph.ignored);
     assert_eq!(mirrored[0].outcome.attached.signatures, 2);
-    assert_idle(&world);
+    world.destination.clear_history();
+    mirror_all(&world, Level::Platforms);
+    assert_eq!(world.destination.history().stored(), [""; 0]);
 }
 
 #[test]
@@ -445,15 +447,15 @@ fn verify_reports_what_is_missing_changed_or_not_listed_and_nothing_else() {
 }
 
 #[test]
-fn five_thousand_attachments_of_one_image_are_copied_and_then_idle() {
+fn three_hundred_attachments_of_one_image_are_copied() {
     let world = two_tags();
     world.at_source(|contents, root| {
-        for number in 0..5000 {
+        for number in 0..300 {
             attach_to(contents, root, "application/spdx+json", &number.to_string());
         }
     });
     let mirrored = mirror_all(&world, Level::Platforms);
-    assert_eq!(mirrored[0].outcome.attached.sboms, 5000);
+    assert_eq!(mirrored[0].outcome.attached.sboms, 300);
     let answers = world.destination.history();
     assert!(answers.of(Side::Destination, Act::PutManifest).all(|put| put.answer == Answer::Stored));
 }
