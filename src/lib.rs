@@ -101,8 +101,8 @@
 //! Each has tests that fail when it breaks.
 //!
 //! 1. Manifests are pushed byte for byte as they were read, never serialized again. ([`oci::RawManifest`])
-//! 2. Children are pushed before their parents and the tag last, so no tag ever names an incomplete image, even if the
-//!    process is killed. ([`transfer`])
+//! 2. Children are pushed before their parents, then signatures and whatever else is attached to them, and the tag last, so
+//!    no tag ever names an incomplete image, or comes before its signatures, even if the process is killed. ([`transfer`])
 //! 3. Bytes that do not match their digest and size are never committed. They are hashed once, while streaming; the last
 //!    piece is held back until the digest matches. ([`endpoint::body`])
 //! 4. Credentials are sent only to the scheme, host and port they are configured for. Every redirect and every `Location`
@@ -126,7 +126,8 @@
 //! | find images in one more field or resource | `enumerate/manifests/`: `objects.rs` knows the shapes, `keys.rs` what a key means |
 //! | report something that is not mirrored | a `Note`, from the file that sees it; `enumerate/note.rs` words it |
 //! | change the names at the destination | `oci/mapping.rs` for the rules, `jobs/names.rs` for what a lock or an optional image decides |
-//! | follow one more kind of reference, such as referrers | `graph/successors.rs` names it, `resolve.rs` reads it |
+//! | follow one more kind of reference | `graph/successors.rs` names it, `resolve.rs` reads it |
+//! | recognize one more kind of signature or SBOM | `oci/attachment_kind.rs`; what is followed and when: `resolve/attached.rs` |
 //! | change how signatures and other referrers are found or recorded in a registry | `endpoint/registry/referrers/` |
 //! | change what is retried | `endpoint/registry/retry.rs`; how often and after which pause: `endpoint/retry.rs` |
 //! | explain one more error of a registry | `endpoint/registry/error.rs` for the message and the hint, `endpoint/cause.rs` for those that bundles share |
@@ -148,6 +149,8 @@
 //!   claims in [`transfer`]; if the copy fails, one of them takes over.
 //! - [`confirm::survey`] reads a destination for three purposes: it tells `sync` what is there, confirms what was pushed,
 //!   and does all of `verify`. Manifests that it has read are not read from the source again.
+//! - What is [attached](graph::Attached) to an image is asked for as soon as a digest is known, while the image is read. The
+//!   destination is asked only about manifests to which something is attached.
 //! - The pipeline that fills a mirror also writes bundles, in two passes: the first, against [`endpoint::empty`], learns
 //!   every size; the second copies the blobs, and takes the manifests from the first ([`endpoint::pinned`]).
 

@@ -1,16 +1,27 @@
 //! Resolves a root manifest to the image's graph: all manifests, and the blobs they reference.
 //!
 //! The bytes of large manifests are dropped as soon as they have been parsed: see [`ManifestBytes`].
+//!
+//! What is attached to the manifests is read at the same time: see [`attached`].
+
+pub(crate) mod attached;
 
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{
+    StreamExt, TryStreamExt,
+    channel::mpsc::{self, UnboundedSender},
+    stream,
+};
 use serde::Deserialize;
+
+use self::attached::Crawl;
+pub(crate) use self::attached::{Wanted, attached_to};
 
 use crate::{
     endpoint::{Cause, Error, Operation, Source, VerifiedBody},
-    graph::{self, Graph, KnownManifests, ManifestBytes, Node, PlatformManifest},
+    graph::{self, Graph, KnownManifests, ManifestBytes, Node, PlatformManifest, ReferrerSelection},
     oci::{
         Contents, Descriptor, Digest, Platform, RawManifest, Repository, Sizes, Target,
         manifest::ManifestError,
@@ -62,7 +73,8 @@ struct Reader<'a, S> {
     uses_inline_data: bool,
 }
 
-/// Reads an image's whole graph. A missing or invalid child is an error, and so is a damaged config.
+/// Reads an image's whole graph without what is attached to it. A missing or invalid child is an error, and so is a
+/// damaged config.
 pub async fn resolve<S: Source>(
     source: &S,
     repository: &Repository,
@@ -70,8 +82,25 @@ pub async fn resolve<S: Source>(
     known: &KnownManifests,
     keep: ManifestBytes,
 ) -> Result<Graph, Error> {
+    let nothing = ReferrerSelection::none();
+    resolve_with_attached(source, repository, root, known, keep, Wanted::<S>::selected(&nothing)).await
+}
+
+/// Reads an image's whole graph, and at the same time what is attached to its manifests.
+pub(crate) async fn resolve_with_attached<S: Source, M: Source>(
+    source: &S,
+    repository: &Repository,
+    root: impl Into<RootManifest>,
+    known: &KnownManifests,
+    keep: ManifestBytes,
+    wanted: Wanted<'_, M>,
+) -> Result<Graph, Error> {
     let reader = Reader { endpoint: source, repository, known, keep, uses_inline_data: true };
-    let (graph, unusable) = reader.read(root.into()).await?;
+    let (announced, subjects) = mpsc::unbounded();
+    let crawl = Crawl::new(&reader, wanted);
+    let ((mut graph, unusable), found) =
+        tokio::try_join!(reader.read(root.into(), Some(announced)), crawl.run(subjects))?;
+    found.add_to(&mut graph);
     if let Some(error) = unusable {
         return Err(error);
     }
@@ -92,19 +121,53 @@ pub async fn survey<S: Source>(
 ) -> Result<Graph, Error> {
     let (known, keep) = (KnownManifests::new(), ManifestBytes::Small);
     let reader = Reader { endpoint, repository, known: &known, keep, uses_inline_data: false };
-    Ok(reader.read(root.into()).await?.0)
+    Ok(reader.read(root.into(), None).await?.0)
+}
+
+/// Like [`survey`], but determines no platforms and therefore reads no config.
+pub(crate) async fn survey_manifests<S: Source>(
+    endpoint: &S,
+    repository: &Repository,
+    root: RawManifest,
+) -> Result<Graph, Error> {
+    let (known, keep) = (KnownManifests::new(), ManifestBytes::Small);
+    let reader = Reader { endpoint, repository, known: &known, keep, uses_inline_data: false };
+    Ok(reader.walk(root.into(), None).await?.0)
 }
 
 /// A requested child: missing, invalid or read.
 type Found = (Descriptor, Option<Result<Node, Error>>);
 
 impl<S: Source> Reader<'_, S> {
-    /// The graph, and the error of the first invalid manifest or config.
-    async fn read(&self, root: RootManifest) -> Result<(Graph, Option<Error>), Error> {
+    /// The graph, and the error of the first invalid manifest or config. `announced` receives the digest of every
+    /// manifest as soon as it is known.
+    async fn read(
+        &self,
+        root: RootManifest,
+        announced: Option<UnboundedSender<Digest>>,
+    ) -> Result<(Graph, Option<Error>), Error> {
+        let (mut graph, unusable) = self.walk(root, announced).await?;
+        let damaged = self.add_platforms(&mut graph).await?;
+        Ok((graph, unusable.or(damaged)))
+    }
+
+    /// The manifests without their platforms, and the error of the first invalid one.
+    async fn walk(
+        &self,
+        root: RootManifest,
+        announced: Option<UnboundedSender<Digest>>,
+    ) -> Result<(Graph, Option<Error>), Error> {
         let Self { endpoint, repository, .. } = self;
+        // The receiver is gone only if the other half of the work has failed.
+        let announce = |digest: &Digest| {
+            if let Some(announced) = &announced {
+                drop(announced.unbounded_send(digest.clone()));
+            }
+        };
         let mut walk = Walk::default();
         let descriptor = root.descriptor();
         let root_digest = descriptor.digest.clone();
+        announce(&root_digest);
         let node = match root {
             RootManifest::Read(manifest) => self.opened(&descriptor, manifest),
             RootManifest::Known(node) => Ok(*node),
@@ -117,6 +180,9 @@ impl<S: Source> Reader<'_, S> {
                 break;
             }
             walk.check_bounds(*endpoint, repository)?;
+            for child in &wanted {
+                announce(&child.digest);
+            }
             level = stream::iter(wanted)
                 .map(|child| self.read_child(child))
                 .buffered(AT_ONCE)
@@ -130,9 +196,7 @@ impl<S: Source> Reader<'_, S> {
             return Err(Error::new(Operation::ReadManifest, endpoint.side(), at, error));
         }
         let unusable = walk.first_error.take();
-        let mut graph = walk.into_graph(&root_digest);
-        let damaged = self.add_platforms(&mut graph).await?;
-        Ok((graph, unusable.or(damaged)))
+        Ok((walk.into_graph(&root_digest), unusable))
     }
 
     async fn read_child(&self, child: Descriptor) -> Result<Found, Error> {
@@ -174,7 +238,7 @@ impl<S: Source> Reader<'_, S> {
         let contents = contents.map_err(|error| self.invalid(descriptor, error))?;
         let (descriptor, media_type) = (descriptor.clone(), manifest.media_type().clone());
         let manifest = self.keep.hold(manifest.size()).then(|| manifest.into_kept());
-        Ok(Node { descriptor, media_type, manifest, contents, referrers: Vec::new(), height: 0 })
+        Ok(Node { descriptor, media_type, manifest, contents, height: 0 })
     }
 
     fn invalid(&self, descriptor: &Descriptor, error: ManifestError) -> Error {

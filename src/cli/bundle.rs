@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, builder::BoolishValueParser};
 
 use super::{
-    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, choice, examples,
+    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, ReferrerArgs, RegistryArgs, SelectionArgs,
+    choice, examples,
     shared::{CHECK_LEVELS, FORMATS},
     variable,
 };
@@ -45,6 +46,10 @@ pub(crate) struct Export {
     /// Which platforms every image must have.
     #[command(flatten)]
     pub platforms: PlatformArgs,
+
+    /// Which signatures, attestations and SBOMs.
+    #[command(flatten)]
+    pub referrers: ReferrerArgs,
 
     /// The bundle to write; - is standard output
     ///
@@ -157,6 +162,10 @@ pub(crate) struct Import {
         help_heading = "Platforms"
     )]
     pub allow_missing_platform: Vec<Waiver>,
+
+    /// Which signatures, attestations and SBOMs.
+    #[command(flatten)]
+    pub referrers: ReferrerArgs,
 
     /// Show what would be copied, without copying anything
     #[arg(help_heading = "How to import", long)]

@@ -1,8 +1,10 @@
 //! What an image is made of: a root manifest, the manifests below it, their configs and layers.
 //!
 //! [`successors()`] is the only code that knows what a manifest references; resolving, bundles, `serve` and
-//! confirmation all use it. A [`Graph`] is the result of a walk at one endpoint. No I/O.
+//! confirmation all use it. A [`Graph`] is the result of a walk at one endpoint. What is [attached](Attached) to an image
+//! is part of its graph, but not of its root: the root does not name it. No I/O.
 
+mod attached;
 mod successors;
 
 use std::collections::{HashMap, HashSet};
@@ -11,8 +13,12 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::successors::{
-    Reachable, Relation, Successor, blobs, children, config, layers, reachable, subject, successors,
+pub(crate) use self::attached::in_order;
+pub use self::{
+    attached::{Attached, AttachedCounts, AttachedManifest, ReferrerSelection, Referrers},
+    successors::{
+        Reachable, Relation, Successor, blobs, children, config, layers, reachable, subject, successors,
+    },
 };
 use crate::oci::{
     ArtifactKind, Contents, Descriptor, Digest, MediaType, Platform, RawManifest, manifest::ManifestError,
@@ -89,25 +95,26 @@ pub struct Node {
     pub manifest: Option<RawManifest>,
     /// What it references.
     pub contents: Contents,
-    /// Its referrers: signatures, attestations, SBOMs. Empty until referrers are resolved.
-    pub referrers: Vec<Descriptor>,
     /// 0 for a manifest without child manifests, else one more than its highest child.
     pub height: usize,
 }
 
 impl Node {
-    /// Everything that this manifest references, then its referrers.
+    /// Everything that this manifest references.
     pub fn successors(&self) -> impl Iterator<Item = Successor<'_>> {
-        let referrer = |descriptor| Successor { relation: Relation::Referrer, descriptor };
-        successors(&self.contents).chain(self.referrers.iter().map(referrer))
+        successors(&self.contents)
     }
 }
 
 /// The content of an image, as far as it could be read.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
-    /// Children before parents; the root is the last.
+    /// The manifests of the image itself, children before parents; the root is the last.
     pub nodes: Vec<Node>,
+    /// What is attached to them, and to that in turn, each after its subject. Empty unless it was asked for.
+    pub attached: Vec<Attached>,
+    /// What a registry lists as attached but is not copied, and why.
+    pub ignored: Vec<String>,
     /// The platforms that a node can run, in the order of the index.
     pub platforms: Vec<PlatformManifest>,
     /// Manifests that a parent references but that do not exist.
@@ -127,9 +134,14 @@ impl Graph {
         Self { foreign_layers, ..self }
     }
 
+    /// Every manifest: those of the image, then those that are attached. Some may be repeated.
+    pub fn manifests(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().chain(self.attached.iter().flat_map(Attached::manifests))
+    }
+
     /// Every manifest and everything that one references, with repetitions.
     pub fn descriptors(&self) -> impl Iterator<Item = &Descriptor> {
-        self.nodes.iter().flat_map(|node| {
+        self.manifests().flat_map(|node| {
             let referenced = node.successors().map(|successor| successor.descriptor);
             std::iter::once(&node.descriptor).chain(referenced)
         })
@@ -138,7 +150,7 @@ impl Graph {
     /// The manifest with this digest.
     #[must_use]
     pub fn node(&self, digest: &Digest) -> Option<&Node> {
-        self.nodes.iter().find(|node| node.descriptor.digest == *digest)
+        self.manifests().find(|node| node.descriptor.digest == *digest)
     }
 
     /// The manifest that the tag names.
@@ -147,11 +159,11 @@ impl Graph {
         self.nodes.last()
     }
 
-    /// Every blob once, in the order of the manifests.
+    /// Every blob once, in the order of the manifests, with those of attached manifests.
     #[must_use]
     pub fn blobs(&self) -> Vec<&Descriptor> {
         let mut seen = HashSet::new();
-        let blobs = self.nodes.iter().flat_map(|node| self.blobs_of(node));
+        let blobs = self.manifests().flat_map(|node| self.blobs_of(node));
         blobs.filter(|blob| seen.insert(&blob.digest)).collect()
     }
 
@@ -171,7 +183,7 @@ impl Graph {
     #[must_use]
     pub fn left_out(&self) -> usize {
         let all: HashSet<&Digest> =
-            self.nodes.iter().flat_map(|node| blobs(&node.contents)).map(|blob| &blob.digest).collect();
+            self.manifests().flat_map(|node| blobs(&node.contents)).map(|blob| &blob.digest).collect();
         all.len() - self.blobs().len()
     }
 
@@ -181,20 +193,45 @@ impl Graph {
         self.nodes.iter().filter(|node| node.descriptor.is_attestation()).count()
     }
 
+    /// How many attached manifests of each kind there are.
+    #[must_use]
+    pub fn attached_counts(&self) -> AttachedCounts {
+        AttachedCounts::of(&self.attached)
+    }
+
     /// The names of the platforms.
     #[must_use]
     pub fn platform_names(&self) -> Vec<Platform> {
         self.platforms.iter().map(|manifest| manifest.platform.clone()).collect()
     }
 
-    /// Its kind, according to its config.
+    /// Its kind, according to its config, or to those of all manifests of an index.
     #[must_use]
     pub fn kind(&self) -> ArtifactKind {
-        let config = self.root().and_then(|root| config(&root.contents));
-        config.map_or(ArtifactKind::Image, |config| ArtifactKind::of_config(&config.media_type))
+        let of_node = |node: &Node| match &node.contents {
+            Contents::Image { config, layers, .. } => Some(ArtifactKind::of(&config.media_type, layers)),
+            Contents::Index { .. } => None,
+        };
+        let Some(root) = self.root() else { return ArtifactKind::Image };
+        if let Some(kind) = of_node(root).filter(|kind| !kind.is_image()) {
+            return kind;
+        }
+        let is_wasm = |manifest: &PlatformManifest| manifest.platform.to_string().ends_with("/wasm");
+        if !self.platforms.is_empty() {
+            let is_all_wasm = self.platforms.iter().all(is_wasm);
+            return if is_all_wasm { ArtifactKind::Wasm } else { ArtifactKind::Image };
+        }
+        let mut kinds =
+            self.nodes.iter().filter(|node| !node.descriptor.is_attestation()).filter_map(of_node);
+        let Some(first) = kinds.next() else { return ArtifactKind::Image };
+        kinds.fold(first, |one, other| match (one, other) {
+            (ArtifactKind::Image, _) | (_, ArtifactKind::Image) => ArtifactKind::Image,
+            (one, other) if one == other => one,
+            _ => ArtifactKind::Artifact,
+        })
     }
 
-    /// The required platforms that are missing. A chart has no platform, so it lacks none.
+    /// The required platforms that are missing. Only images have platforms, so other artifacts lack none.
     #[must_use]
     pub fn lacks(&self, required: &[Platform]) -> Vec<Platform> {
         let served = |platform: &Platform| {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::oci::{Contents, Descriptor};
 
-/// How a manifest references something.
+/// How a manifest references something. What is attached to a manifest is not among it: only the registry knows that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Relation {
     /// A manifest that an index lists.
@@ -13,16 +13,13 @@ pub enum Relation {
     Config,
     /// A layer of an image or artifact.
     Layer,
-    /// A manifest whose `subject` is this one: a signature, an attestation, an SBOM. The registry knows these edges, the
-    /// manifest does not, so [`successors()`] never yields one; a [`Node`](super::Node) holds them.
-    Referrer,
 }
 
 impl Relation {
     /// Whether the other end is a manifest, which has successors of its own.
     #[must_use]
     pub const fn is_manifest(self) -> bool {
-        matches!(self, Self::Child | Self::Referrer)
+        matches!(self, Self::Child)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     enumerate::{self, ChartOptions, ChartPackage, Enumeration, Note, NoteKind, SelectedFrom, Selection},
     error::{Failure, Kind},
     event::{EventSink, warn},
-    oci::Reference,
+    oci::{Reference, attachment::is_attachment_tag},
     request::{Access, Images},
     waiver::Waivers,
 };
@@ -32,7 +32,8 @@ pub(super) async fn enumerate(
     };
     let fetched =
         fetched.map(|options| Selection { from: SelectedFrom::Chart(options), ..selection.clone() });
-    let found = enumerate::enumerate(fetched.as_ref().unwrap_or(selection)).await?;
+    let mut found = enumerate::enumerate(fetched.as_ref().unwrap_or(selection)).await?;
+    leave_out_attachments(&mut found, events)?;
     if strict {
         refuse_unrendered_charts(&found.notes)?;
     }
@@ -43,6 +44,23 @@ pub(super) async fn enumerate(
         warn(events, format!("`{filter}` matches no image: check its spelling"));
     }
     Ok(found)
+}
+
+/// Leaves out tags that belong to another image, such as those of a list of all tags of a repository: they come with that
+/// image. Fails if nothing is left.
+fn leave_out_attachments(found: &mut Enumeration, events: &dyn EventSink) -> Result<(), Failure> {
+    let is_attachment = |image: &enumerate::Image| image.reference.tag().is_some_and(is_attachment_tag);
+    let attachments = found.images.extract_if(.., |image| is_attachment(image));
+    let attachments: Vec<Reference> = attachments.map(|image| image.reference).collect();
+    let what = "is a signature, an attestation, an SBOM or an index of these, not an image";
+    if let (Some(first), true) = (attachments.first(), found.images.is_empty()) {
+        return Err(Failure::new(Kind::Usage, format!("{first} {what}"))
+            .with_hint("pass the image that it belongs to: what is attached to it is copied with it"));
+    }
+    for reference in attachments {
+        warn(events, format!("{reference} {what}: skipped, because it is copied with its image"));
+    }
+    Ok(())
 }
 
 /// The options with the package of a chart that is in a registry; `None` if the chart is elsewhere.

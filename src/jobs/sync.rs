@@ -1,7 +1,7 @@
 //! `sync`: copies, confirms, writes the lock.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     sync::Arc,
     time::Instant,
@@ -19,7 +19,7 @@ use crate::{
     enumerate::{self as enumeration, Selection},
     error::{Failure, Kind},
     event::{Event, EventSink},
-    graph::ForeignLayers,
+    graph::{AttachedManifest, ForeignLayers},
     lock::{Lock, LockError, LockedImage, Placement},
     oci::{ChartIdentity, Digest, Mapping, Namer, Naming, Reference, chart},
     outcome::{Command, ImageOutcome, Mirrored, RunOutcome},
@@ -41,6 +41,7 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         foreign_layers,
         earlier,
         extends_earlier,
+        recorded,
     } = match images {
         ImagesFrom::Selection(selection) => selected(selection, request, &access, &*events).await?,
         ImagesFrom::Lock { chart } => locked(chart.as_deref(), request, &access).await?,
@@ -62,7 +63,14 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         let kept = KeptLock { lock, path: request.lock(), root: &destination.root };
         kept.check_source(&*source, &mappings).await?;
     }
-    let options = Options { optional, ..copy.options(platforms.required.clone(), waivers, foreign_layers) };
+    let recorded = recorded.map(|recorded| {
+        let wanted = |(image, attached): (Reference, Vec<AttachedManifest>)| {
+            (image, copy.referrers.selection.of_recorded(&attached))
+        };
+        recorded.into_iter().map(wanted).collect()
+    });
+    let options =
+        Options { recorded, optional, ..copy.options(platforms.required.clone(), waivers, foreign_layers) };
     let mut images = pipeline::mirror(source, registry, mappings, options, Arc::clone(&events)).await;
     images.extend(skipped.into_iter().map(|outcome| announced(outcome, &*events)));
     let copied = Copied {
@@ -107,6 +115,8 @@ struct Job {
     earlier: Option<Lock>,
     /// Whether that lock is extended rather than replaced.
     extends_earlier: bool,
+    /// With `--locked`, what is attached to each image.
+    recorded: Option<HashMap<Reference, Vec<AttachedManifest>>>,
 }
 
 /// The images of a chart, manifests or a list.
@@ -139,6 +149,7 @@ async fn selected(
         foreign_layers: request.foreign_layers.into(),
         earlier,
         extends_earlier,
+        recorded: None,
     })
 }
 
@@ -168,6 +179,7 @@ async fn locked(chart: Option<&LockedChart>, request: &Sync, access: &Access) ->
     let mappings = at_destination.into_iter().zip(&images).map(unpinned).collect();
     let skipped = skipped.into_iter().map(|image| skipped_by_the_lock(image, &namer));
     let skipped = skipped.collect::<Result<Vec<_>, _>>()?;
+    let recorded = images.iter().map(|image| (image.source.clone(), image.attached.clone())).collect();
     let optional = images.iter().filter(|image| image.optional).map(|image| image.source.clone()).collect();
     Ok(Job {
         mappings,
@@ -179,6 +191,7 @@ async fn locked(chart: Option<&LockedChart>, request: &Sync, access: &Access) ->
         foreign_layers: foreign_layers.into(),
         earlier: Some(lock),
         extends_earlier: true,
+        recorded: Some(recorded),
     })
 }
 

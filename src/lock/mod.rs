@@ -25,6 +25,7 @@ mod v1;
 
 pub use self::{
     error::{Contradiction, LockError, NotALock, WrongContent},
-    model::{AttachedManifest, Base, Lock, LockedCopy, LockedImage, Placement, SCHEMA, Shard},
+    model::{Base, Lock, LockedCopy, LockedImage, Placement, SCHEMA, Shard},
 };
 pub(crate) use self::{file::LockFile, names::RecordedNames};
+pub use crate::graph::AttachedManifest;

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    graph::{ForeignLayers, PlatformManifest},
+    graph::{Attached, AttachedManifest, ForeignLayers, PlatformManifest},
     oci::{
         ArtifactKind, ChartIdentity, Digest, MediaType, Naming, Platform, Reference,
         mapping::{Namer, Root},
@@ -140,21 +140,6 @@ pub struct LockedImage {
     pub destinations: Vec<LockedCopy>,
 }
 
-/// A manifest that is attached to another manifest.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct AttachedManifest {
-    /// Its digest.
-    pub digest: Digest,
-    /// Its artifact type, or the media type of its config.
-    #[serde(rename = "type")]
-    pub artifact_type: String,
-    /// The manifest that it refers to.
-    pub subject: Digest,
-    /// Its size in bytes.
-    pub size: u64,
-}
-
 /// An image at one destination.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -250,6 +235,9 @@ impl LockedImage {
         let mut blobs: Vec<Digest> =
             mirrored.graph.iter().flat_map(|graph| graph.blobs()).map(|blob| blob.digest.clone()).collect();
         blobs.sort();
+        let attached = mirrored.graph.iter().flat_map(|graph| &graph.attached);
+        let mut attached: Vec<AttachedManifest> = attached.map(Attached::record).collect();
+        attached.sort();
         Some(Self {
             source: outcome.source.clone(),
             digest: outcome.digest.clone(),
@@ -259,7 +247,7 @@ impl LockedImage {
             platforms: outcome.platforms.clone(),
             waived: outcome.waived.clone(),
             blobs,
-            attached: Vec::new(),
+            attached,
             destinations: vec![LockedCopy {
                 to: to.map(str::to_owned),
                 reference: outcome.destination.parse().ok()?,

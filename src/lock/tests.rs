@@ -84,7 +84,10 @@ fn the_committed_schema_is_current_and_locks_follow_it() {
         artifact_type: "application/vnd.dev.sigstore.bundle.v0.3+json".to_owned(),
         subject: digest("app"),
         size: 9,
+        tag: None,
     };
+    let tag = Some(crate::oci::attachment::cosign_tags(&digest("app"))[0].clone());
+    full.images[0].attached.push(AttachedManifest { digest: digest("older"), tag, ..attached.clone() });
     full.images[0].attached.push(attached);
     full.images[0].optional = true;
     full.images[0].waived.push("linux/arm64".parse().unwrap());

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    CopySettings, Destination, NamingRule, Platforms, RegistrySettings, Stdin, check_stdin,
+    CopySettings, Destination, NamingRule, Platforms, ReferrerSettings, RegistrySettings, Stdin, check_stdin,
     selection::selection, setting::flags_or_variable, usage, volume::VolumeSize,
 };
 use crate::{
@@ -69,6 +69,7 @@ impl Export {
             foreign_layers: args.foreign_layers,
             copy: CopySettings {
                 check: CheckLevel::Blobs,
+                referrers: ReferrerSettings::new(args.referrers)?,
                 jobs: args.jobs,
                 strict,
                 ..CopySettings::default()
@@ -182,6 +183,7 @@ impl Import {
             waivers: args.allow_missing_platform,
             copy: CopySettings {
                 check: args.check,
+                referrers: ReferrerSettings::new(args.referrers)?,
                 overwrite: !args.no_overwrite,
                 dry_run: args.dry_run,
                 jobs: args.jobs,

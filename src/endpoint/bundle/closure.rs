@@ -64,7 +64,7 @@ impl Closure {
         foreign_layers: ForeignLayers,
     ) -> Self {
         let mut closure = Self { foreign_layers, ..Self::default() };
-        for node in graphs.into_iter().flat_map(|graph| &graph.nodes) {
+        for node in graphs.into_iter().flat_map(Graph::manifests) {
             if let Some(manifest) = &node.manifest {
                 closure.reach(manifest.clone(), &node.contents);
             }
@@ -136,7 +136,7 @@ impl Closure {
         for Successor { relation, descriptor } in graph::successors(contents) {
             let digest = &descriptor.digest;
             match relation {
-                Relation::Child | Relation::Referrer => {
+                Relation::Child => {
                     let known = self.manifests.contains_key(digest) || self.damaged.contains_key(digest);
                     if !known && self.wanted.insert(digest.clone()) {
                         children.push(digest.clone());

@@ -4,6 +4,7 @@
 //! - [`generate`] draws graphs, [`world`] builds them and knows the content of each image;
 //! - tokio's clock is paused, so pauses cost nothing and a deadlock fails immediately.
 
+mod attached;
 mod damage;
 mod failures;
 mod generate;

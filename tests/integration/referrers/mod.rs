@@ -1,5 +1,6 @@
 //! What is attached to manifests in registries: the endpoint alone, through its traits.
 
+mod copying;
 mod listing;
 mod race;
 mod real;

@@ -12,6 +12,7 @@ use thoras_mirror::{
 pub enum Act {
     ReadTag,
     ReadManifest,
+    ListAttachments,
     LookForBlob,
     OpenBlob,
     BeginBlob,

@@ -1,0 +1,347 @@
+//! Reads what is attached to the manifests of an image, and to that in turn: signatures, attestations, SBOMs.
+//!
+//! A [`Crawl`] receives the digests of the image's manifests while they are still being read, so that both need little
+//! more time than either. Manifests are read by digest; one whose `subject` is another manifest is ignored, because a
+//! registry may list anything. Each manifest is asked about once, so loops end.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use futures::{
+    FutureExt, StreamExt,
+    channel::mpsc::{self, UnboundedReceiver},
+    future::BoxFuture,
+    stream::FuturesUnordered,
+};
+
+use super::{Reader, RootManifest};
+use crate::{
+    endpoint::{Cause, EndpointError, Error, Location, Operation, Source},
+    error::escape,
+    graph::{
+        self, Attached, AttachedManifest, Graph, KnownManifests, ManifestBytes, ReferrerSelection, in_order,
+    },
+    oci::{
+        Attachment, Descriptor, Digest, Link, RawManifest, Repository, Target, attachment_kind::describe,
+        manifest::LARGEST_MANIFEST,
+    },
+    units,
+};
+
+/// How many requests about attached manifests of one image run concurrently.
+const AT_ONCE: usize = 16;
+/// The maximum number of steps from the image: its SBOM is one, the SBOM's signature another.
+const DEEPEST: usize = 8;
+/// The maximum number of manifests that are attached to one image.
+const MOST: usize = 20_000;
+/// The most bytes of attached manifests that are kept for one image. The rest is read again when it is pushed.
+const MOST_KEPT: u64 = 4 * 1024 * 1024;
+
+/// Which attached manifests to read.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a, M> {
+    which: Which<'a>,
+    /// Another endpoint that may have them already, and the repository there.
+    mirror: Option<(&'a M, &'a Repository)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Which<'a> {
+    /// All that the endpoint lists and the selection admits.
+    Selected(&'a ReferrerSelection),
+    /// Exactly these.
+    Recorded(&'a [AttachedManifest]),
+}
+
+impl<'a, M> Wanted<'a, M> {
+    /// Everything that the endpoint lists and this selection admits.
+    #[must_use]
+    pub(crate) fn selected(selection: &'a ReferrerSelection) -> Self {
+        Self { which: Which::Selected(selection), mirror: None }
+    }
+
+    /// Exactly these. It is an error if one is missing.
+    #[must_use]
+    pub(crate) fn recorded(recorded: &'a [AttachedManifest]) -> Self {
+        Self { which: Which::Recorded(recorded), mirror: None }
+    }
+
+    /// Reads manifests from this repository of another endpoint where it has them: the source may count reads.
+    #[must_use]
+    pub(crate) fn mirrored_in(self, mirror: Option<(&'a M, &'a Repository)>) -> Self {
+        Self { mirror, ..self }
+    }
+}
+
+/// Why attached manifests cannot be copied.
+#[derive(Debug, thiserror::Error)]
+enum AttachmentError {
+    #[error("it is attached to {subject} and has {}, more than the {} that registries accept", units::bytes(*.size), units::bytes(LARGEST_MANIFEST as u64))]
+    TooLarge { subject: Digest, size: u64 },
+    #[error("more than {MOST} manifests are attached to it")]
+    TooMany,
+    #[error("what is attached to it has attachments of its own, more than {DEEPEST} levels deep")]
+    TooDeep,
+    #[error("the lock records that it is attached to {subject}, but {}", .reason)]
+    NotAsRecorded { subject: Digest, reason: String },
+}
+
+impl EndpointError for AttachmentError {
+    fn remedy(&self, _: &Location) -> Option<String> {
+        Some(match self {
+            Self::NotAsRecorded { .. } => "run sync without --locked".to_owned(),
+            _ => "copy less of what is attached with --referrers signatures or --referrer-type GLOB, or nothing with \
+                  --referrers none"
+                .to_owned(),
+        })
+    }
+}
+
+/// What a crawl found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    attached: Vec<Attached>,
+    ignored: Vec<String>,
+}
+
+impl Found {
+    /// Adds everything to the graph of the image, in a fixed order.
+    pub(super) fn add_to(mut self, graph: &mut Graph) {
+        let image: HashSet<Digest> = graph.nodes.iter().map(|node| node.descriptor.digest.clone()).collect();
+        self.ignored.sort();
+        graph.attached = in_order(&image, self.attached);
+        graph.ignored = self.ignored;
+    }
+}
+
+/// Reads what is attached to the manifests of a graph that is known already.
+pub(crate) async fn attached_to<S: Source, M: Source>(
+    source: &S,
+    repository: &Repository,
+    graph: &mut Graph,
+    keep: ManifestBytes,
+    wanted: Wanted<'_, M>,
+) -> Result<(), Error> {
+    let known = KnownManifests::new();
+    let reader = Reader { endpoint: source, repository, known: &known, keep, uses_inline_data: true };
+    let (announced, subjects) = mpsc::unbounded();
+    for node in &graph.nodes {
+        drop(announced.unbounded_send(node.descriptor.digest.clone()));
+    }
+    drop(announced);
+    Crawl::new(&reader, wanted).run(subjects).await?.add_to(graph);
+    Ok(())
+}
+
+/// The state of reading what is attached to one image.
+pub(super) struct Crawl<'a, S, M> {
+    reader: &'a Reader<'a, S>,
+    wanted: Wanted<'a, M>,
+    kept: AtomicU64,
+}
+
+/// A request to make.
+enum Job {
+    /// What is attached to this manifest, so many steps from the image?
+    List(Digest, usize),
+    /// Read this attachment of this manifest.
+    Read(Digest, Box<Attachment>, usize),
+}
+
+/// The result of a job.
+enum Answer {
+    Listed(Digest, usize, Vec<Attachment>),
+    Read(Box<Attached>, usize),
+    /// It is not copied, for this reason; no reason if it is not wanted.
+    Ignored(Option<String>),
+}
+
+impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
+    pub(super) fn new(reader: &'a Reader<'a, S>, wanted: Wanted<'a, M>) -> Self {
+        Self { reader, wanted, kept: AtomicU64::new(0) }
+    }
+
+    /// Reads what is attached to these manifests. They arrive while the image is read.
+    pub(super) async fn run(&self, mut subjects: UnboundedReceiver<Digest>) -> Result<Found, Error> {
+        let mut jobs: VecDeque<Job> = match self.wanted.which {
+            Which::Recorded(recorded) => recorded.iter().map(Self::read_recorded).collect(),
+            Which::Selected(_) => VecDeque::new(),
+        };
+        let lists = matches!(self.wanted.which, Which::Selected(selection) if !selection.is_none());
+        let (mut asked, mut count) = (HashSet::new(), 0);
+        let mut found = Found::default();
+        let mut running: FuturesUnordered<BoxFuture<'_, Result<Answer, Error>>> = FuturesUnordered::new();
+        let mut all_known = false;
+        loop {
+            while running.len() < AT_ONCE
+                && let Some(job) = jobs.pop_front()
+            {
+                running.push(self.perform(job).boxed());
+            }
+            if all_known && running.is_empty() {
+                return Ok(found);
+            }
+            let answer = tokio::select! {
+                subject = subjects.next(), if !all_known => {
+                    match subject {
+                        Some(subject) if lists && asked.insert(subject.clone()) => {
+                            jobs.push_back(Job::List(subject, 0));
+                        }
+                        Some(_) => {}
+                        None => all_known = true,
+                    }
+                    continue;
+                }
+                Some(answer) = running.next(), if !running.is_empty() => answer?,
+            };
+            match answer {
+                Answer::Listed(subject, depth, attachments) => {
+                    count += attachments.len();
+                    self.check_bounds(&subject, depth, count, attachments.is_empty())?;
+                    let read = |attachment| Job::Read(subject.clone(), Box::new(attachment), depth + 1);
+                    jobs.extend(attachments.into_iter().map(read));
+                }
+                Answer::Read(attached, depth) => {
+                    let manifests = attached.manifests().map(|node| node.descriptor.digest.clone());
+                    let new = manifests.filter(|digest| lists && asked.insert(digest.clone()));
+                    jobs.extend(new.map(|digest| Job::List(digest, depth)));
+                    found.attached.push(*attached);
+                }
+                Answer::Ignored(reason) => found.ignored.extend(reason),
+            }
+        }
+    }
+
+    fn read_recorded(recorded: &AttachedManifest) -> Job {
+        let AttachedManifest { digest, artifact_type, subject, size, .. } = recorded;
+        let attachment = Attachment {
+            descriptor: Descriptor::new(artifact_type.as_str().into(), digest.clone(), *size),
+            artifact_type: Some(artifact_type.clone()),
+            link: recorded.link(),
+        };
+        Job::Read(subject.clone(), Box::new(attachment), 1)
+    }
+
+    fn check_bounds(&self, subject: &Digest, depth: usize, count: usize, is_leaf: bool) -> Result<(), Error> {
+        let too_deep = depth >= DEEPEST && !is_leaf;
+        match (count > MOST, too_deep) {
+            (true, _) => Err(self.error(subject, AttachmentError::TooMany)),
+            (false, true) => Err(self.error(subject, AttachmentError::TooDeep)),
+            (false, false) => Ok(()),
+        }
+    }
+
+    fn error(&self, digest: &Digest, cause: impl Into<Cause>) -> Error {
+        let Reader { endpoint, repository, .. } = self.reader;
+        Error::new(Operation::ReadManifest, endpoint.side(), format!("{repository}@{digest}"), cause)
+    }
+
+    async fn perform(&self, job: Job) -> Result<Answer, Error> {
+        match job {
+            Job::List(subject, depth) => {
+                let listed = self.reader.endpoint.attachments(self.reader.repository, &subject).await?;
+                let attachments = listed.into_iter().filter(|attachment| {
+                    let is_itself = attachment.descriptor.digest == subject;
+                    !is_itself && self.may_want(attachment)
+                });
+                let attachments = attachments.collect();
+                Ok(Answer::Listed(subject, depth, attachments))
+            }
+            Job::Read(subject, attachment, depth) => match self.read(&subject, &attachment).await? {
+                Ok(Some(attached)) => Ok(Answer::Read(Box::new(attached), depth)),
+                Ok(None) => Ok(Answer::Ignored(None)),
+                Err(reason) => self.ignored(subject, &attachment.descriptor.digest, reason),
+            },
+        }
+    }
+
+    fn may_want(&self, attachment: &Attachment) -> bool {
+        match self.wanted.which {
+            Which::Selected(selection) => selection.may_want(attachment),
+            Which::Recorded(_) => true,
+        }
+    }
+
+    /// Something listed that cannot be copied. It is an error if a lock records it.
+    fn ignored(&self, subject: Digest, digest: &Digest, reason: String) -> Result<Answer, Error> {
+        if let Which::Recorded(_) = self.wanted.which {
+            return Err(self.error(digest, AttachmentError::NotAsRecorded { subject, reason }));
+        }
+        let repository = self.reader.repository;
+        Ok(Answer::Ignored(Some(format!(
+            "{repository} lists {digest} as attached to {subject}, but {reason}: skipped"
+        ))))
+    }
+
+    /// An attached manifest with everything below it; `None` if it is not wanted. The inner error is the reason to
+    /// ignore it.
+    async fn read(
+        &self,
+        subject: &Digest,
+        attachment: &Attachment,
+    ) -> Result<Result<Option<Attached>, String>, Error> {
+        let Descriptor { digest, size, .. } = &attachment.descriptor;
+        if *size > LARGEST_MANIFEST as u64 {
+            let too_large = AttachmentError::TooLarge { subject: subject.clone(), size: *size };
+            return Err(self.error(digest, too_large));
+        }
+        let Some(manifest) = self.manifest(digest).await? else {
+            return Ok(Err("it does not exist".to_owned()));
+        };
+        let contents = match manifest.contents() {
+            Ok(contents) => contents,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        if attachment.link == Link::Subject {
+            match graph::subject(&contents) {
+                Some(named) if named.digest == *subject => {}
+                Some(named) => return Ok(Err(format!("its subject is {}", named.digest))),
+                None => return Ok(Err("it has no subject".to_owned())),
+            }
+        }
+        let (artifact_type, kind) = describe(&manifest, &attachment.link);
+        if let Which::Selected(selection) = self.wanted.which
+            && !selection.wants(&artifact_type, kind)
+        {
+            return Ok(Ok(None));
+        }
+        // A tag is compared entry by entry with that at the destination.
+        let whole = matches!(attachment.link, Link::Tag(_)).then(|| manifest.clone());
+        let (below, unusable) = self.reader.walk(RootManifest::Read(manifest), None).await?;
+        if let Some(error) = unusable {
+            return Ok(Err(escape(&error.to_string())));
+        }
+        if let Some(missing) = below.missing.first() {
+            return Ok(Err(format!("{} below it does not exist", missing.digest)));
+        }
+        let mut nodes = below.nodes;
+        let Some(mut node) = nodes.pop() else { return Ok(Err("it cannot be read".to_owned())) };
+        node.manifest = node.manifest.or(whole.map(RawManifest::into_kept));
+        for node in nodes.iter_mut().chain([&mut node]) {
+            if self.reader.keep == ManifestBytes::Small && !self.may_keep(node.descriptor.size) {
+                node.manifest = None;
+            }
+        }
+        let (subject, link) = (subject.clone(), attachment.link.clone());
+        Ok(Ok(Some(Attached { node, below: nodes, subject, link, artifact_type, kind })))
+    }
+
+    fn may_keep(&self, size: u64) -> bool {
+        self.kept.fetch_add(size, Ordering::Relaxed).saturating_add(size) <= MOST_KEPT
+    }
+
+    /// From the mirror if it has the manifest intact, else from the source.
+    async fn manifest(&self, digest: &Digest) -> Result<Option<RawManifest>, Error> {
+        let target = Target::Digest(digest.clone());
+        if let Some((mirror, repository)) = self.wanted.mirror {
+            match mirror.manifest(repository, &target).await {
+                Ok(Some(manifest)) => return Ok(Some(manifest)),
+                Ok(None) | Err(Error { cause: Cause::Manifest(_), .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.reader.endpoint.manifest(self.reader.repository, &target).await
+    }
+}
