@@ -130,7 +130,8 @@ fn judge(
         if mirror.is_name_of_an_image(reference) {
             return (ImageState::NotChecked, None);
         }
-        let message = format!("{reference} is below {root}, but sync copies no image to that name ({location})");
+        let message =
+            format!("{reference} is below {root}, but sync copies no image to that name ({location})");
         let hint = "no value of the chart gives it the right name: set it in your own values, or choose other names \
                     with --naming";
         return (ImageState::NotMirrored, failure(message, hint.to_owned()));
