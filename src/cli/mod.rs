@@ -53,6 +53,8 @@ pub(crate) mod variable {
     pub(crate) const EXCLUDE: &str = "THORAS_MIRROR_EXCLUDE";
     /// The lock.
     pub(crate) const LOCK: &str = "THORAS_MIRROR_LOCK";
+    /// The format, for `values`: clap reads it for the other commands.
+    pub(crate) const OUTPUT: &str = "THORAS_MIRROR_OUTPUT";
     /// The destination.
     pub(crate) const TO: &str = "THORAS_MIRROR_TO";
     /// The user name for the destination.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
 
-use super::{ConnectionArgs, LoginArgs, NamingArgs, SelectionArgs, choice, examples};
+use super::{ConnectionArgs, LoginArgs, NamingArgs, SelectionArgs, choice, examples, variable};
 use crate::output::Format;
 
 const FORMATS: &[(Format, &str)] =
@@ -48,9 +48,12 @@ pub(crate) struct Values {
     pub force: bool,
 
     /// Output format: yaml or json
-    // Not from THORAS_MIRROR_OUTPUT: `table`, which suits the other commands, is none of the choices.
-    #[arg(hide_possible_values = true, long, short, value_parser = choice(FORMATS), default_value_t = Format::Yaml)]
-    pub output: Format,
+    ///
+    /// In the variable, the formats of the other commands mean yaml.
+    ///
+    /// [env: THORAS_MIRROR_OUTPUT] [default: yaml]
+    #[arg(hide_possible_values = true, long, short, value_parser = choice(FORMATS), verbatim_doc_comment)]
+    pub output: Option<Format>,
 
     /// Which chart.
     #[command(flatten)]
@@ -81,6 +84,20 @@ pub(crate) struct Values {
     /// How to connect to the registry of an oci:// chart.
     #[command(flatten)]
     pub connection: ConnectionArgs,
+}
+
+impl Values {
+    /// The flag, else the variable; the word in the variable if it is no format.
+    pub(crate) fn format(&self) -> Result<Format, String> {
+        let word = std::env::var(variable::OUTPUT).unwrap_or_default();
+        match (self.output, word.as_str()) {
+            (Some(format), _) => Ok(format),
+            (None, "json") => Ok(Format::Json),
+            // `table` and `list` suit the other commands.
+            (None, "" | "yaml" | "table" | "list") => Ok(Format::Yaml),
+            (None, _) => Err(word),
+        }
+    }
 }
 
 /// How the cluster logs in.

@@ -31,8 +31,7 @@ pub(super) async fn refuse(
     registries: &RegistrySettings,
     named_by: NamedBy<'_>,
 ) -> Result<(), Failure> {
-    let is_own_source = |mapping: &&Mapping| is_own_source(mapping, &registries.plain_http);
-    let refused: Vec<&Mapping> = mappings.iter().filter(is_own_source).collect();
+    let refused: Vec<&Mapping> = mappings.iter().filter(|mapping| is_refused(mapping, registries)).collect();
     let Some(first) = refused.first() else { return Ok(()) };
     let values = match named_by {
         NamedBy::Selection(Selection { from: SelectedFrom::Chart(options), .. }) => {
@@ -59,6 +58,11 @@ pub(super) async fn refuse(
         failure.causes.extend((more > 0).then(|| format!("{more} more")));
     }
     Err(failure.with_hint(hint(&values, root, &named_by, refused.len() == mappings.len(), &first.source)))
+}
+
+/// Whether the image's source is its destination.
+pub(super) fn is_refused(mapping: &Mapping, registries: &RegistrySettings) -> bool {
+    is_own_source(mapping, &registries.plain_http)
 }
 
 fn hint(values: &[ValueKey], root: &Root, named_by: &NamedBy<'_>, all: bool, first: &Reference) -> String {

@@ -82,6 +82,10 @@ impl Values {
             login: Some(&args.pull.login),
             ..Stdin::default()
         })?;
+        args.format().map_err(|word| {
+            usage(format!("{} is `{word}`, which is no format", names::OUTPUT))
+                .with_hint("set it to yaml or json")
+        })?;
         let to = flag_or_variable(args.to, names::TO).map(|to| to.value);
         let root = to.as_deref().map(root).transpose()?;
         let lock = args.lock.or_else(|| variable(names::LOCK).map(|lock| lock.value.into()));

@@ -175,6 +175,104 @@ async fn many_shapes_are_moved_and_a_literal_is_named() {
     assert!(outcome.stdout.contains("value: \"yes\"") && outcome.stdout.contains("stock:\n"), "{outcome}");
 }
 
+/// A chart with this `values.yaml` and a pod for each line of `images`, a template.
+fn write_chart(folder: &Path, values: &str, images: &[&str]) -> String {
+    std::fs::create_dir_all(folder.join("templates")).unwrap();
+    std::fs::write(folder.join("Chart.yaml"), "apiVersion: v2\nname: shop\nversion: 1.0.0\n").unwrap();
+    std::fs::write(folder.join("values.yaml"), values).unwrap();
+    let pod = |(number, image): (usize, &&str)| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: p{number}}}\nspec:\n  containers:\n  - name: main\n    image: {image}\n"
+        )
+    };
+    let pods: String = images.iter().enumerate().map(pod).collect();
+    std::fs::write(folder.join("templates/pods.yaml"), pods).unwrap();
+    folder.display().to_string()
+}
+
+async fn values_of(chart: &str, more: &[&str]) -> Outcome {
+    let run = Mirror::new(["values", "--to", TO, "--chart", chart]).arguments(more.iter().copied());
+    run.env("THORAS_MIRROR_HELM", helm::program()).run().await
+}
+
+/// The registry, empty in the chart, goes in front of a repository that has several components itself.
+#[tokio::test]
+async fn an_empty_registry_is_not_taken_for_a_part_of_the_repository() {
+    let folder = tempfile::tempdir().unwrap();
+    let values = "global: {image: {registry: }}\nweb: {repository: team/web, tag: 1}\nproxy: {repository: proxy, tag: 2, fullName: }\n";
+    let named = |name: &str| {
+        format!(
+            "{{{{ with .Values.{name} }}}}{{{{ .fullName | default (printf \"%s%s:%v\" (ternary \"\" (printf \"%s/\" ($.Values.global.image.registry | default \"\")) (empty $.Values.global.image.registry)) .repository .tag) }}}}{{{{ end }}}}"
+        )
+    };
+    let chart = write_chart(folder.path(), values, &[&named("web"), &named("proxy")]);
+    let outcome = values_of(&chart, &[]).await.expect_success();
+    let found = rendered(&chart, &[&printed(&outcome)]).await;
+    assert_eq!(
+        found,
+        ["team/web:1", "library/proxy:2"].map(|name| format!("{TO}/{name}")).into(),
+        "{outcome}"
+    );
+}
+
+#[tokio::test]
+async fn a_registry_for_all_is_set_once_beside_the_repositories() {
+    let folder = tempfile::tempdir().unwrap();
+    let component = |name: &str| format!("{name}: {{registry: ghcr.io, repository: team/{name}}}\n");
+    let names = ["one", "two", "three"];
+    let values = names.map(component).concat() + "global: {image: {registry: }}\n";
+    let images = names.map(|name| {
+        format!(
+            "{{{{ .Values.global.image.registry | default .Values.{name}.registry }}}}/{{{{ .Values.{name}.repository }}}}:1"
+        )
+    });
+    let chart = write_chart(folder.path(), &values, &images.each_ref().map(String::as_str));
+    let outcome = values_of(&chart, &[]).await.expect_success();
+    assert_eq!(outcome.stdout.matches("registry: reg.example.com/m").count(), 1, "{outcome}");
+    let found = rendered(&chart, &[&printed(&outcome)]).await;
+    assert_eq!(found, names.map(|name| format!("{TO}/{name}:1")).into(), "{outcome}");
+}
+
+/// Below the mirror, but where `sync` copies nothing: without a lock only the names of `sync` show it.
+#[tokio::test]
+async fn a_name_below_the_mirror_that_sync_does_not_give_is_a_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let values = "registry: quay.io/team\n";
+    // Another registry gets one more component.
+    let second = "{{ .Values.registry }}{{ if ne .Values.registry \"quay.io/team\" }}/moved{{ end }}/two:1";
+    let chart = write_chart(folder.path(), values, &["{{ .Values.registry }}/one:1", second]);
+    let outcome = values_of(&chart, &[]).await.expect_code(5);
+    let message =
+        "reg.example.com/m/moved/two:1 is below reg.example.com/m, but sync copies no image to that name";
+    assert!(outcome.stderr.contains(message), "{outcome}");
+}
+
+/// A chart whose markers are rejected one by one costs a rendering for each; the switch costs one.
+#[tokio::test]
+async fn a_chart_that_permits_known_registries_only_is_rendered_a_few_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, script) = (folder.path().join("log"), folder.path().join("helm"));
+    let text =
+        format!("#!/bin/sh\necho \"$1\" >> {}\nexec {} \"$@\"\n", log.display(), helm::program().display());
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    values("registry").env("THORAS_MIRROR_HELM", &script).run().await.expect_success();
+    let renderings = std::fs::read_to_string(&log).unwrap().matches("template").count();
+    assert!(renderings <= 9, "{renderings}");
+}
+
+#[tokio::test]
+async fn the_format_can_come_from_the_environment() {
+    for (word, starts_with) in [("json", "{"), ("table", "#"), ("list", "#"), ("yaml", "#"), ("", "#")] {
+        let outcome = values("operator").env("THORAS_MIRROR_OUTPUT", word).run().await.expect_success();
+        assert!(outcome.stdout.starts_with(starts_with), "{word}: {outcome}");
+    }
+    let flag = values("operator").env("THORAS_MIRROR_OUTPUT", "json").arguments(["-o", "yaml"]).run().await;
+    assert!(flag.expect_success().stdout.starts_with('#'));
+    let outcome = values("operator").env("THORAS_MIRROR_OUTPUT", "xml").run().await.expect_code(2);
+    assert!(outcome.stderr.contains("THORAS_MIRROR_OUTPUT is `xml`"), "{outcome}");
+}
+
 #[tokio::test]
 async fn names_follow_the_naming_rule() {
     let outcome = values("mixed").arguments(["--naming", "full"]).run().await.expect_code(5);

@@ -140,8 +140,14 @@ const PROBE_TEMPLATE: &str = "{\"values\": {{ .Values | toJson }}}\n";
 async fn read_files(helm: &Helm, flags: &[String]) -> Result<Map<String, Value>, EnumerateError> {
     let chart = helm.private_folder("probe")?;
     let templates = helm.private_folder("probe/templates")?;
-    std::fs::write(chart.join("Chart.yaml"), PROBE_CHART).map_err(EnumerateError::Workspace)?;
-    std::fs::write(templates.join("values.yaml"), PROBE_TEMPLATE).map_err(EnumerateError::Workspace)?;
+    for (file, text) in
+        [(chart.join("Chart.yaml"), PROBE_CHART), (templates.join("values.yaml"), PROBE_TEMPLATE)]
+    {
+        // Written once: another rendering may be reading it.
+        if !file.exists() {
+            std::fs::write(file, text).map_err(EnumerateError::Workspace)?;
+        }
+    }
 
     let mut arguments = vec!["template".to_owned()];
     arguments.extend(flags.iter().cloned());

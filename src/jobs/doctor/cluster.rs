@@ -16,53 +16,103 @@ use crate::{
 /// More missing images than these are counted, not named.
 const MOST_NAMED: usize = 5;
 
+/// Images that the values already take from the mirror, as they do with the output of `values`.
+pub(crate) struct Installed<'a> {
+    pub(crate) mappings: &'a [Mapping],
+    /// Why `sync` refuses to copy them.
+    pub(crate) refusal: Option<&'a Failure>,
+}
+
 /// Whether the images are in the mirror, and who may pull them.
 pub(crate) async fn images(
     access: &Access,
     destination: &Registries,
     mappings: &[Mapping],
+    installed: &Installed<'_>,
     deadline: &Deadline,
 ) -> Vec<CheckResult> {
-    if mappings.is_empty() {
+    let all: Vec<Mapping> = mappings.iter().chain(installed.mappings).cloned().collect();
+    if all.is_empty() {
         return Vec::new();
     }
-    let (present, mirrored) = mirrored(destination, mappings, deadline).await;
+    let (present, mut results): (_, Vec<CheckResult>) = match mirrored(destination, &all, deadline).await {
+        Ok(Presence { present, missing }) => {
+            let is_missing = |mapping: &&Mapping| missing.contains(mapping);
+            let lacking: Vec<&Mapping> = installed.mappings.iter().filter(is_missing).collect();
+            let results =
+                [already_there(installed, &lacking), Some(presence(present.len(), &missing, &lacking))];
+            (present.first().copied(), results.into_iter().flatten().collect())
+        }
+        // The push was refused as well, which is a problem of its own.
+        Err(failure) => {
+            let message = format!("the mirror cannot be read: {}", failure.message);
+            let refused =
+                installed.refusal.cloned().map(|failure| CheckResult::failed(DoctorCheck::Names, failure));
+            let untested = CheckResult::untested(DoctorCheck::Mirrored, message);
+            (None, refused.into_iter().chain([untested]).collect::<Vec<_>>())
+        }
+    };
     let without_login = access.anonymous();
     let (anonymous, pull_secret) =
-        tokio::join!(anonymous(&without_login, present, deadline), pull_secret(access, mappings, deadline),);
-    [Some(mirrored), Some(anonymous), pull_secret].into_iter().flatten().collect()
+        tokio::join!(anonymous(&without_login, present, deadline), pull_secret(access, &all, deadline));
+    results.push(anonymous);
+    results.extend(pull_secret);
+    results
 }
 
-/// Whether every image is in the mirror, and the first that is.
+/// Which images are in the mirror.
+struct Presence<'a> {
+    present: Vec<&'a Mapping>,
+    missing: Vec<&'a Mapping>,
+}
+
 async fn mirrored<'a>(
     destination: &Registries,
     mappings: &'a [Mapping],
     deadline: &Deadline,
-) -> (Option<&'a Mapping>, CheckResult) {
+) -> Result<Presence<'a>, Failure> {
     let found = join_all(mappings.iter().map(|mapping| is_present(destination, mapping, deadline))).await;
-    let (mut present, mut missing) = (Vec::new(), Vec::new());
+    let mut presence = Presence { present: Vec::new(), missing: Vec::new() };
     for (mapping, found) in mappings.iter().zip(found) {
-        match found {
-            Ok(true) => present.push(mapping),
-            Ok(false) => missing.push(mapping.destination().clone()),
-            // The push was refused as well, which is a problem of its own.
-            Err(failure) => {
-                let message = format!("the mirror cannot be read: {}", failure.message);
-                return (None, CheckResult::untested(DoctorCheck::Mirrored, message));
-            }
-        }
+        if found? { presence.present.push(mapping) } else { presence.missing.push(mapping) }
     }
-    let all = mappings.len();
-    let result = match (present.len(), missing.len()) {
-        (_, 0) => CheckResult::ok(DoctorCheck::Mirrored, format!("{all} of {all} images are in the mirror")),
-        (0, _) => CheckResult::untested(DoctorCheck::Mirrored, "no image is in the mirror yet"),
-        (count, _) => {
-            let message =
-                format!("{count} of {all} images are in the mirror; missing: {}", shortened(&missing));
-            CheckResult::warning(DoctorCheck::Mirrored, message, "run sync with the same images and --to")
-        }
+    Ok(presence)
+}
+
+/// Values that point at the mirror are right once their images are there. Before, they are a mistake: `sync` would have
+/// no source.
+fn already_there(installed: &Installed<'_>, lacking: &[&Mapping]) -> Option<CheckResult> {
+    let refusal = installed.refusal?;
+    if !lacking.is_empty() {
+        return Some(CheckResult::failed(DoctorCheck::Names, refusal.clone()));
+    }
+    let count = match installed.mappings.len() {
+        1 => "1 image is".to_owned(),
+        count => format!("{count} images are"),
     };
-    (present.first().copied(), result)
+    let message = format!(
+        "{count} taken from the mirror by these values (for sync, render with the vendor's registry)"
+    );
+    Some(CheckResult::ok(DoctorCheck::Names, message))
+}
+
+/// Whether every image is in the mirror. `lacking` are missing images that the values take from the mirror.
+fn presence(present: usize, missing: &[&Mapping], lacking: &[&Mapping]) -> CheckResult {
+    let all = present + missing.len();
+    if missing.is_empty() {
+        return CheckResult::ok(DoctorCheck::Mirrored, format!("{all} of {all} images are in the mirror"));
+    }
+    if present == 0 && lacking.is_empty() {
+        return CheckResult::untested(DoctorCheck::Mirrored, "no image is in the mirror yet");
+    }
+    let names: Vec<String> = missing.iter().map(|mapping| mapping.destination().clone()).collect();
+    let message = format!("{present} of {all} images are in the mirror; missing: {}", shortened(&names));
+    let hint = if lacking.is_empty() {
+        "run sync with the same images and --to"
+    } else {
+        "run sync with the vendor's registry in the values"
+    };
+    CheckResult::warning(DoctorCheck::Mirrored, message, hint)
 }
 
 fn shortened(names: &[String]) -> String {

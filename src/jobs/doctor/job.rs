@@ -8,7 +8,9 @@ use super::{
         names::{self, ToName, earlier},
         own_source::{self, NamedBy},
     },
-    CheckResult, Deadline, DoctorCheck, RetryListener, Verdict, cluster, destination, local, source,
+    CheckResult, Deadline, DoctorCheck, RetryListener, Verdict,
+    cluster::{self, Installed},
+    destination, local, source,
 };
 use crate::{
     endpoint::registry::Registries,
@@ -27,7 +29,7 @@ pub(crate) struct Diagnosis {
     /// `REGISTRY[/PATH]`
     pub(crate) destination: String,
     pub(crate) findings: Vec<CheckResult>,
-    /// The name that each image would get at the destination.
+    /// The name that each image gets at the destination, or has there.
     pub(crate) names: Vec<Mapping>,
 }
 
@@ -44,7 +46,7 @@ pub(crate) async fn run(request: &Doctor, events: Arc<dyn EventSink>) -> Result<
     );
     let (sources, pushes) = tokio::join!(
         source::registries(&source, &images.references, &images.optional, &deadline),
-        push(registry.as_ref(), &access, &images.mappings, &reached, &deadline),
+        at_destination(registry.as_ref(), &access, &images, &reached, &deadline),
     );
     if !images.references.is_empty() {
         let chart = request.selection.chart_repository();
@@ -57,10 +59,11 @@ pub(crate) async fn run(request: &Doctor, events: Arc<dyn EventSink>) -> Result<
         .set_by_environment()
         .map(|settings| CheckResult::ok(DoctorCheck::Settings, format!("from the environment: {settings}")));
     let mut findings: Vec<CheckResult> = settings.into_iter().chain(helm).collect();
+    let names = images.names();
     for some in [images.results, sources, reached, pushes, vec![local::lock(lock)]] {
         findings.extend(some);
     }
-    Ok(Diagnosis { destination: destination.root.to_string(), findings, names: images.mappings })
+    Ok(Diagnosis { destination: destination.root.to_string(), findings, names })
 }
 
 /// Helm is checked only if a chart must be rendered.
@@ -76,7 +79,17 @@ struct Images {
     /// Those that the source need not provide.
     optional: BTreeSet<Reference>,
     mappings: Vec<Mapping>,
+    /// Those that the values already take from the mirror.
+    installed: Vec<Mapping>,
+    /// Why `sync` refuses to copy those.
+    refusal: Option<Failure>,
     results: Vec<CheckResult>,
+}
+
+impl Images {
+    fn names(&self) -> Vec<Mapping> {
+        self.mappings.iter().chain(&self.installed).cloned().collect()
+    }
 }
 
 async fn images(request: &Doctor, access: &Access, events: &dyn EventSink) -> Images {
@@ -93,9 +106,12 @@ async fn images(request: &Doctor, access: &Access, events: &dyn EventSink) -> Im
             let (root, registries) = (&request.destination.root, &request.registries);
             let named_by = NamedBy::Selection(&request.selection);
             if let Err(failure) = own_source::refuse(&images.mappings, root, registries, named_by).await {
-                images.results.push(CheckResult::failed(DoctorCheck::Names, failure));
+                let is_installed = |mapping: &Mapping| own_source::is_refused(mapping, &request.registries);
+                (images.installed, images.mappings) = images.mappings.into_iter().partition(is_installed);
+                let installed = |image: &Reference| images.installed.iter().any(|one| one.source == *image);
                 // The mirror is not where the images come from.
-                images.references.clear();
+                images.references.retain(|image| !installed(image));
+                images.refusal = Some(failure);
             }
             images
         }
@@ -129,7 +145,7 @@ fn name(request: &Doctor, found: &Enumeration, events: &dyn EventSink) -> Images
         let message = format!("every image has a unique name below {root}");
         results.push(CheckResult::ok(DoctorCheck::Names, message));
     }
-    Images { references, optional, mappings, results }
+    Images { references, optional, mappings, results, ..Images::default() }
 }
 
 /// The destination, and whether it answers.
@@ -156,23 +172,30 @@ async fn reach(
 }
 
 /// The checks that need a destination that answers.
-async fn push(
+async fn at_destination(
     destination: Option<&Registries>,
     access: &Access,
-    mappings: &[Mapping],
+    images: &Images,
     reached: &[CheckResult],
     deadline: &Deadline,
 ) -> Vec<CheckResult> {
+    let Images { mappings, installed, refusal, .. } = images;
     let answers = reached.iter().all(|result| result.verdict != Verdict::Problem);
-    match destination.filter(|_| answers) {
-        Some(destination) => {
-            let (mut results, cluster) = tokio::join!(
-                destination::images(destination, mappings, deadline),
-                cluster::images(access, destination, mappings, deadline),
-            );
-            results.extend(cluster);
-            results
+    let Some(destination) = destination.filter(|_| answers) else {
+        let refused = refusal.clone().map(|failure| CheckResult::failed(DoctorCheck::Names, failure));
+        let untested = CheckResult::untested(DoctorCheck::Push, "the destination does not answer");
+        return refused.into_iter().chain([untested]).collect();
+    };
+    let push = async {
+        // What is there already needs no push.
+        if mappings.is_empty() && !installed.is_empty() {
+            return Vec::new();
         }
-        None => vec![CheckResult::untested(DoctorCheck::Push, "the destination does not answer")],
-    }
+        destination::images(destination, mappings, deadline).await
+    };
+    let installed = Installed { mappings: installed, refusal: refusal.as_ref() };
+    let (mut results, cluster) =
+        tokio::join!(push, cluster::images(access, destination, mappings, &installed, deadline));
+    results.extend(cluster);
+    results
 }

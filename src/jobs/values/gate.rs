@@ -126,7 +126,16 @@ fn judge(
                 .to_owned();
         return (ImageState::Outside, failure(message, hint));
     }
-    let Some(known) = &mirror.lock else { return (ImageState::NotChecked, None) };
+    let Some(known) = &mirror.lock else {
+        if mirror.is_name_of_an_image(reference) {
+            return (ImageState::NotChecked, None);
+        }
+        let message =
+            format!("{reference} is below {root}, but sync copies no image to that name ({location})");
+        let hint = "no value of the chart gives it the right name: set it in your own values, or choose other names \
+                    with --naming";
+        return (ImageState::NotMirrored, failure(message, hint.to_owned()));
+    };
     let path = known.path.display();
     let sync = match mirror.source_of(reference) {
         Some(source) => format!(

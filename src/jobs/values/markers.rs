@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use futures::{StreamExt as _, stream};
 use serde_json::{Map, Value};
 
 use super::{
@@ -16,6 +17,8 @@ use crate::{
 
 /// How many renderings may be spent on finding the values whose markers a chart rejects.
 const MOST_RENDERINGS: usize = 96;
+/// How many renderings run at once at most.
+const MOST_AT_ONCE: usize = 4;
 
 /// A chart whose rendering is known, and how to render it again.
 pub(super) struct Lab<'a> {
@@ -53,31 +56,41 @@ impl Lab<'_> {
     /// Marks these values: all at once if the chart accepts it, else in parts.
     pub(super) async fn survey(&self, leaves: &[Leaf], among: &[usize]) -> Result<Survey, Failure> {
         let mut budget = MOST_RENDERINGS;
-        let mut waiting = VecDeque::from([among.to_vec()]);
+        let mut groups = vec![among.to_vec()];
         let (mut marked, mut rejected) = (Vec::new(), Vec::new());
-        while let Some(group) = waiting.pop_front() {
-            if group.is_empty() {
-                continue;
+        while !groups.is_empty() {
+            groups.retain(|group| !group.is_empty());
+            rejected.extend(groups.split_off(budget.min(groups.len())).concat());
+            budget -= groups.len();
+            let renderings = groups.iter().map(|group| self.render(leaves, group));
+            let answers: Vec<_> = stream::iter(renderings).buffered(at_once()).collect().await;
+            let mut parts = Vec::new();
+            for (group, answer) in groups.iter().zip(answers) {
+                match answer {
+                    Ok(found) => marked.push(found),
+                    // Any failure can be the marker's: an invalid reference as well as a `fail` in a template.
+                    Err(error) if is_rejection(&error) => match group.as_slice() {
+                        [leaf] => rejected.push(*leaf),
+                        more => {
+                            let (one, other) = more.split_at(more.len() / 2);
+                            parts.extend([one.to_vec(), other.to_vec()]);
+                        }
+                    },
+                    Err(error) => return Err(error.into()),
+                }
             }
-            if budget == 0 {
-                rejected.extend(group);
-                continue;
-            }
-            budget -= 1;
-            match self.render(leaves, &group).await {
-                Ok(found) => marked.push(found),
-                // Any failure can be the marker's: an invalid reference as well as a `fail` in a template.
-                Err(error) if is_rejection(&error) => match group.as_slice() {
-                    [leaf] => rejected.push(*leaf),
-                    more => {
-                        let (one, other) = more.split_at(more.len() / 2);
-                        waiting.extend([one.to_vec(), other.to_vec()]);
-                    }
-                },
-                Err(error) => return Err(error.into()),
-            }
+            groups = parts;
         }
         Ok(self.conclude(leaves, &marked, &rejected))
+    }
+
+    /// Whether the chart accepts the markers of all these values at once.
+    pub(super) async fn accepts(&self, leaves: &[Leaf], among: &[usize]) -> Result<bool, Failure> {
+        match self.render(leaves, among).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_rejection(&error) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn render(&self, leaves: &[Leaf], among: &[usize]) -> Result<Marked, EnumerateError> {
@@ -168,6 +181,11 @@ impl Lab<'_> {
         let renderings = marked.iter().map(|marked| marked.rendering.clone()).collect();
         Survey { patterns, alternatives, accepted, renderings }
     }
+}
+
+/// How many renderings run at once. Helm uses one core, and large charts need some 200 MB.
+pub(super) fn at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE)
 }
 
 fn slice(text: &str, span: &Span) -> String {

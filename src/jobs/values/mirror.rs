@@ -41,6 +41,8 @@ pub(super) struct MirrorNames {
     pub(super) root: Root,
     pub(super) lock: Option<KnownLock>,
     mappings: Vec<Mapping>,
+    /// What the user's values take from the mirror already.
+    already_there: Vec<Reference>,
 }
 
 impl MirrorNames {
@@ -53,16 +55,12 @@ impl MirrorNames {
     ) -> Result<Self, Failure> {
         let to = root.to_string();
         let named = ToName::found(found);
-        let references = named
-            .references
-            .iter()
-            .filter(|reference| !reference.repository().is_below(&to))
-            .cloned()
-            .collect();
+        let (already_there, references) =
+            named.references.iter().cloned().partition(|reference| reference.repository().is_below(&to));
         let named = ToName { references, ..named };
         let earlier = lock.as_ref().map(|known| &known.lock);
         let (_, mappings) = named.below(root, naming, earlier).map_err(|error| names::failure(&error))?;
-        Ok(Self { root: root.clone(), lock, mappings })
+        Ok(Self { root: root.clone(), lock, mappings, already_there })
     }
 
     /// The repository of an image in the mirror; `None` if the image is not mirrored.
@@ -80,6 +78,11 @@ impl MirrorNames {
     /// Whether a reference points below the root.
     pub(super) fn is_below(&self, reference: &Reference) -> bool {
         reference.repository().is_below(&self.root.to_string())
+    }
+
+    /// Whether a reference is the name that `sync` gives to an image of the chart.
+    pub(super) fn is_name_of_an_image(&self, reference: &Reference) -> bool {
+        self.source_of(reference).is_some() || self.already_there.contains(reference)
     }
 
     /// The source of a reference in the mirror, if it is that of an image.

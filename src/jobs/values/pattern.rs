@@ -64,18 +64,33 @@ pub(super) fn from_spans(text: &str, mut spans: Vec<Span>, unchanged: impl Fn(&S
     pieces
 }
 
-/// Where the slots of `pattern` are in the text of the unchanged rendering; `None` if the pieces do not fit it. A value
-/// may be a template, or be trimmed, so its slot can hold any text; what the value held is preferred.
+/// Where the slots of `pattern` are in the text of the unchanged rendering; `None` if the pieces do not fit it.
+///
+/// A value is there as it was, but the slot of an empty one holds the template's default, and that of a template holds any
+/// text. If that fits nowhere, a value may be there trimmed or changed, but then an empty one is not there at all: else
+/// the `team` of `team/app` would be taken for the registry in front of it.
 pub(super) fn align(pattern: &[Piece], text: &str) -> Option<Vec<Span>> {
-    fn fit(pieces: &[Piece], text: &str, at: usize) -> Option<Vec<Span>> {
+    let as_it_was = |unchanged: &str| !unchanged.is_empty() && !unchanged.contains("{{");
+    align_where(pattern, text, &as_it_was).or_else(|| align_where(pattern, text, &str::is_empty))
+}
+
+/// The same, with the values for which `is_exact` there as they were.
+fn align_where(pattern: &[Piece], text: &str, is_exact: &dyn Fn(&str) -> bool) -> Option<Vec<Span>> {
+    fn fit(pieces: &[Piece], text: &str, at: usize, is_exact: &dyn Fn(&str) -> bool) -> Option<Vec<Span>> {
         let rest = text.get(at..)?;
         match pieces {
             [] => rest.is_empty().then(Vec::new),
             [Piece::Text(literal), after @ ..] => {
-                rest.starts_with(literal.as_str()).then(|| fit(after, text, at + literal.len()))?
+                rest.starts_with(literal.as_str()).then(|| fit(after, text, at + literal.len(), is_exact))?
             }
             [Piece::Slot { leaf, unchanged }, after @ ..] => {
                 let ends = match after {
+                    _ if is_exact(unchanged) => {
+                        if !rest.starts_with(unchanged.as_str()) {
+                            return None;
+                        }
+                        vec![at + unchanged.len()]
+                    }
                     [] => vec![text.len()],
                     [Piece::Text(next), ..] => {
                         rest.match_indices(next.as_str()).map(|(offset, _)| at + offset).collect()
@@ -85,14 +100,14 @@ pub(super) fn align(pattern: &[Piece], text: &str) -> Option<Vec<Span>> {
                 let preferred = at + unchanged.len();
                 let first = ends.iter().copied().filter(|end| *end == preferred);
                 first.chain(ends.iter().copied()).find_map(|end| {
-                    let mut spans = fit(after, text, end)?;
+                    let mut spans = fit(after, text, end, is_exact)?;
                     spans.insert(0, Span { start: at, end, leaf: *leaf });
                     Some(spans)
                 })
             }
         }
     }
-    fit(pattern, text, 0)
+    fit(pattern, text, 0, is_exact)
 }
 
 /// The text with these values.
@@ -134,6 +149,15 @@ mod tests {
         assert_eq!(spans.iter().map(|span| (span.start, span.end)).collect::<Vec<_>>(), [(0, 9), (10, 13)]);
         assert_eq!(align(&pattern, "quay.io:1"), None);
         assert_eq!(align(&[slot(0, "")], "anything").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_empty_value_is_not_taken_for_a_part_of_the_next() {
+        let pattern = [slot(0, ""), text("/"), slot(1, "team/app"), text(":1")];
+        assert_eq!(align(&pattern, "team/app:1"), None);
+        // The template's own default.
+        let spans = align(&pattern, "quay.io/team/app:1").unwrap();
+        assert_eq!(spans.iter().map(|span| (span.start, span.end)).collect::<Vec<_>>(), [(0, 7), (8, 16)]);
     }
 
     #[test]

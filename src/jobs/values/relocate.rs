@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use futures::{StreamExt as _, stream};
 use serde_json::{Map, Value};
 
 use super::{
     facts,
     leaf::{self, Leaf, split_name},
-    markers::{Lab, Survey},
+    markers::{Lab, Survey, at_once},
     mirror::MirrorNames,
     path::ValuePath,
     pattern::{Assignment, slots},
@@ -37,14 +38,15 @@ pub(super) async fn relocate(
         lab.uses.iter().map(|place| split_name(&place.written).0.to_owned()).collect();
     let leaves = leaf::names(lab.effective, template_keys, &names);
     let firm: Vec<usize> = indexes(&leaves, |leaf| !leaf.is_optional);
-    let mut survey = lab.survey(&leaves, &firm).await?;
-    let mut switch = None;
-    if survey.accepted.len() < firm.len() {
-        switch = permit_other_registries(lab);
-    }
-    if switch.is_some() {
-        survey = lab.survey(&leaves, &firm).await?;
-    }
+    // Such a chart rejects each marker of a registry, so without the switch each would be found one by one.
+    let switch = match other_registries(lab) {
+        Some(switch) if !lab.accepts(&leaves, &firm).await? => {
+            switch.path.set(&mut lab.fixed, lab.effective, switch.value.clone());
+            Some(switch)
+        }
+        _ => None,
+    };
+    let survey = lab.survey(&leaves, &firm).await?;
     let mut places = places(lab, mirror, &survey);
     let root = mirror.root.to_string();
     let rank = |leaf: usize| leaves.get(leaf).map_or(0, |leaf| leaf.path.steps().len());
@@ -55,10 +57,14 @@ pub(super) async fn relocate(
         }
         let optional = indexes(&leaves, |leaf| leaf.is_optional && wanted.includes(leaf));
         let seen = lab.visible(&leaves, &survey.accepted, optional).await?;
-        for leaf in seen.into_iter().take(MOST_OPTIONAL) {
+        let trials = seen.into_iter().take(MOST_OPTIONAL).map(|leaf| {
             let among: Vec<usize> = survey.accepted.iter().copied().chain([leaf]).collect();
-            let found = lab.survey_optional(&leaves, &among, leaf).await?;
-            for (place, alternatives) in places.iter_mut().zip(found) {
+            let (lab, leaves) = (&*lab, leaves.as_slice());
+            async move { lab.survey_optional(leaves, &among, leaf).await }
+        });
+        let found: Vec<_> = stream::iter(trials).buffered(at_once()).collect().await;
+        for found in found {
+            for (place, alternatives) in places.iter_mut().zip(found?) {
                 place.alternatives.extend(alternatives);
             }
         }
@@ -111,14 +117,11 @@ fn places(lab: &Lab<'_>, mirror: &MirrorNames, survey: &Survey) -> Vec<Place> {
         .collect()
 }
 
-/// Sets the switch with which some charts permit registries that they do not know.
-fn permit_other_registries(lab: &mut Lab<'_>) -> Option<Setting> {
+/// The switch with which some charts permit registries that they do not know.
+fn other_registries(lab: &Lab<'_>) -> Option<Setting> {
     let path = ValuePath::of_keys(facts::PERMITS_OTHER_REGISTRIES);
-    if path.get(lab.effective) != Some(&Value::Bool(false)) {
-        return None;
-    }
-    path.set(&mut lab.fixed, lab.effective, Value::Bool(true));
-    Some(Setting { path, value: Value::Bool(true), reach: 0 })
+    let is_off = path.get(lab.effective) == Some(&Value::Bool(false));
+    is_off.then_some(Setting { path, value: Value::Bool(true), reach: 0 })
 }
 
 fn conclude(leaves: &[Leaf], places: &[Place], assignment: &Assignment) -> Vec<Setting> {

@@ -124,15 +124,32 @@ fn best(
         }
         gain
     };
-    let mut best: Option<(usize, usize, Change)> = None;
+    // A single value is right by itself; of a pair, one value may have been set for others as well.
+    let prospect = |change: &Change| {
+        if change.len() < 2 {
+            return 0;
+        }
+        let mut after = assignment.clone();
+        after.extend(change.iter().cloned());
+        let wrong = places.iter().zip(&before).filter(|(_, score)| **score != Score::Right);
+        let holds = |place: &Place| {
+            slots(place.pattern_under(&after)).iter().any(|slot| change.iter().any(|(leaf, _)| leaf == slot))
+        };
+        wrong.filter(|(place, _)| holds(place)).count()
+    };
+    let mut best: Option<((usize, usize), usize, Change)> = None;
     for change in found {
         let gain = gain(&change);
+        if gain == 0 {
+            continue;
+        }
+        let worth = (gain, prospect(&change));
         let rank = change.iter().map(|(leaf, _)| rank(*leaf)).sum();
         let is_better = best
             .as_ref()
-            .is_none_or(|(known, known_rank, _)| gain > *known || gain == *known && rank < *known_rank);
-        if gain > 0 && is_better {
-            best = Some((gain, rank, change));
+            .is_none_or(|(known, known_rank, _)| worth > *known || worth == *known && rank < *known_rank);
+        if is_better {
+            best = Some((worth, rank, change));
         }
     }
     best.map(|(_, _, change)| change)
@@ -281,6 +298,21 @@ mod tests {
             place
         });
         assert_eq!(solved(&places), [(0, "reg/m".to_owned())]);
+    }
+
+    #[test]
+    fn a_registry_for_all_is_preferred_to_one_for_each_beside_their_repositories() {
+        let places = [("x/a", "a", 1, 2), ("x/b", "b", 3, 4)].map(|(repository, name, registry, leaf)| {
+            let rest = [text("/"), slot(leaf, repository), text(":1")];
+            let pattern = |first: Piece| [vec![first], rest.to_vec()].concat();
+            let mut place = place(pattern(slot(registry, "quay.io")), &format!("reg/m/{name}:1"));
+            place
+                .alternatives
+                .push(Alternative { needs: BTreeSet::from([9]), pattern: pattern(slot(9, "")) });
+            place
+        });
+        let expected = [(2, "a"), (4, "b"), (9, "reg/m")].map(|(leaf, text)| (leaf, text.to_owned()));
+        assert_eq!(solved(&places), expected);
     }
 
     #[test]

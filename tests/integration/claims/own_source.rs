@@ -76,3 +76,32 @@ async fn the_helm_value_that_points_at_the_mirror_is_named_also_by_doctor() {
     let _ = with("sync", &[]).run().await.expect_success();
     assert_eq!(mirror.count("PUT", "/manifests/").await, 3);
 }
+
+/// `doctor` with the values that `values` prints: right once the images are in the mirror.
+#[tokio::test]
+async fn doctor_says_whether_the_images_that_values_take_from_the_mirror_are_there() {
+    let images = vec![("web", SampleImage::multi_platform("web")), ("db", SampleImage::multi_platform("db"))];
+    let vendor = Vendor::start(images).await;
+    let mirror = Registry::start().await;
+    let to = format!("{}/thoras", mirror.address().host_port);
+    let values = vendor.path("mine.yaml");
+    std::fs::write(&values, format!("imageCredentials:\n  registry: {to}\n")).unwrap();
+    let chart = vendor.path("shop");
+    let with = |command: &str, more: &[&str]| {
+        let run = Mirror::new([command, "--to", &to, "--chart"]).arg(&chart).arguments(more.iter().copied());
+        run.env("THORAS_MIRROR_HELM", helm::program())
+    };
+    let files = ["--values", values.to_str().unwrap()];
+    let _ = with("sync", &["--include", "*/web:*"]).run().await.expect_success();
+    let partly = with("doctor", &files).run().await.expect_code(2);
+    assert!(
+        partly.stdout.contains("warning   mirrored     1 of 2 images are in the mirror; missing: "),
+        "{partly}"
+    );
+    assert!(partly.stdout.contains("run sync with the vendor's registry in the values"), "{partly}");
+    let _ = with("sync", &[]).run().await.expect_success();
+    let complete = with("doctor", &files).run().await.expect_success();
+    assert!(complete.stdout.contains("2 images are taken from the mirror by these values"), "{complete}");
+    assert!(complete.stdout.contains("ok        mirrored     2 of 2 images"), "{complete}");
+    assert!(!complete.stdout.contains("onto"), "{complete}");
+}

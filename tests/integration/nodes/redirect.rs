@@ -20,8 +20,11 @@ struct Mirrored {
 
 impl Mirrored {
     async fn with(naming: &[&str]) -> Self {
+        Self::of(SampleImage::multi_platform("1"), naming).await
+    }
+
+    async fn of(image: SampleImage, naming: &[&str]) -> Self {
         let (source, destination) = tokio::join!(Registry::start(), Registry::start());
-        let image = SampleImage::multi_platform("1");
         let mut names = Vec::new();
         for repository in ["team/app", "other/deep/web"] {
             client::push(&image, source.address(), repository).await;
@@ -65,6 +68,28 @@ async fn containerd_pulls_from_the_mirror_under_the_names_of_the_source() {
         }
         assert!(mirrored.destination.count("GET", "/manifests/").await > 0);
     }
+}
+
+/// The whole pull, as a node does it: resolve, fetch, unpack. Unpacking mounts, so it needs root; the native snapshotter
+/// needs no kernel module.
+#[tokio::test]
+async fn containerd_pulls_and_unpacks_from_the_mirror() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("not tested: containerd unpacks images only as root");
+        return;
+    }
+    let image = SampleImage::unpackable("1", "greeting", "from the mirror");
+    let mirrored = Mirrored::of(image, &["--naming", "full"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = mirrored.redirect(&["--format", "containerd", "--no-fallback", "--output-dir"]);
+    run.arg(folder.path().join("certs.d")).run().await.expect_success();
+    let hosts = folder.path().join("certs.d").display().to_string();
+    let containerd = Containerd::start().await;
+    let [name, _] = mirrored.sources();
+    containerd.ctr(&["images", "pull", "--snapshotter", "native", "--hosts-dir", &hosts, &name]).await;
+    assert_eq!(containerd.digest(&name).await, Some(mirrored.image.root().digest.to_string()));
+    assert_eq!(containerd.unpacked("greeting"), ["from the mirror"]);
+    assert!(mirrored.destination.count("GET", "/blobs/").await > 0);
 }
 
 /// containerd appends the whole path of the source, so it would ask for a repository that does not exist.

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::programs;
 
-/// A daemon with an empty store that stops with the test. It needs no root, because it runs no container.
+/// A daemon with an empty store that stops with the test. It runs no container, so only unpacking an image needs root.
 pub struct Containerd {
     _child: Child,
     folder: TempDir,
@@ -52,6 +52,13 @@ impl Containerd {
         let before = ["--address", &socket, "--namespace", "test"];
         let program = programs::find("THORAS_MIRROR_TEST_CTR", "ctr");
         String::from_utf8(programs::run(program, before.iter().chain(arguments).copied()).await).unwrap()
+    }
+
+    /// What its snapshotter has unpacked into files of this name.
+    pub fn unpacked(&self, file: &str) -> Vec<String> {
+        let snapshots = self.folder.path().join("root/io.containerd.snapshotter.v1.native/snapshots");
+        let folders = std::fs::read_dir(snapshots).unwrap().map(|entry| entry.unwrap().path().join(file));
+        folders.filter(|path| path.is_file()).map(|path| std::fs::read_to_string(path).unwrap()).collect()
     }
 
     /// The digest of a name in its store, if any.

@@ -107,6 +107,30 @@ impl SampleImage {
         builder.into_image()
     }
 
+    /// An OCI index for linux/amd64 and linux/arm64 whose only layer is a real archive of one file: nodes can unpack it.
+    pub fn unpackable(name: &str, file: &str, content: &str) -> Self {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, file, content.as_bytes()).unwrap();
+        let archive = archive.into_inner().unwrap();
+        let mut builder = Builder::new(name);
+        let layer = builder.blob("application/vnd.oci.image.layer.v1.tar", archive);
+        let children = ["amd64", "arm64"].map(|architecture| {
+            let config = json!({
+                "os": "linux", "architecture": architecture,
+                "rootfs": { "type": "layers", "diff_ids": [layer["digest"]] },
+            });
+            let config = builder.blob(Format::Oci.config(), config.to_string());
+            let mut child = builder.manifest(Format::Oci, &config, std::slice::from_ref(&layer));
+            child["platform"] = json!({ "os": "linux", "architecture": architecture });
+            child
+        });
+        builder.index(Format::Oci, &children);
+        builder.into_image()
+    }
+
     /// One OCI manifest without an index; its config names the platform.
     pub fn single_platform(name: &str, architecture: &str) -> Self {
         let mut builder = Builder::new(name);
