@@ -110,4 +110,13 @@ mod tests {
         assert!(know("quay.io/team/web:2"));
         assert!(!know("quay.io/other/web:1"));
     }
+
+    #[test]
+    fn only_a_lock_without_a_named_destination_is_that_of_a_bundle() {
+        let mut lock = lock();
+        assert!(lock.names_in_bundle().is_none());
+        lock.destinations[0].to = None;
+        let names = names(&lock.names_in_bundle().unwrap());
+        assert_eq!(names, ["quay.io/team/db:1 quay.io/team/db:1", "quay.io/team/web:1 quay.io/team/web:1"]);
+    }
 }

@@ -183,3 +183,87 @@ pub(super) fn schema_of(content: impl Read) -> Result<String, NotALock> {
 pub(super) fn is_known(schema: &str) -> bool {
     schema == SCHEMA || schema == v1::SCHEMA
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A lock of one image with one blob.
+    fn document() -> Value {
+        let digest = Digest::sha256(b"blob");
+        json!({
+            "schema": SCHEMA,
+            "destinations": [{"to": "prod.example.com/a", "naming": "last"}],
+            "platforms": [],
+            "images": [{
+                "source": "source.example.com/app:1",
+                "platforms": [],
+                "blobs": [digest],
+                "destinations": [
+                    {"to": "prod.example.com/a", "reference": "prod.example.com/a/app:1", "confirmed": true}
+                ]
+            }],
+            "blobs": {digest.as_str(): 7}
+        })
+    }
+
+    fn parsed(document: &Value) -> Result<Lock, LockError> {
+        Lock::parse(document.to_string().as_bytes(), Path::new("a.lock"))
+    }
+
+    #[test]
+    fn a_copy_outside_its_destination_contradicts_the_lock() {
+        let check = |document: &Value| parsed(document).unwrap().check_copies_are_below(Path::new("a.lock"));
+        check(&document()).unwrap();
+        let mut elsewhere = document();
+        elsewhere["images"][0]["destinations"][0]["reference"] = json!("prod.example.com/ab/app:1");
+        let Err(LockError::Contradiction(_, Contradiction::Elsewhere { reference, to, .. })) =
+            check(&elsewhere)
+        else {
+            panic!("it is below another path");
+        };
+        assert_eq!((reference.as_str(), to.as_str()), ("prod.example.com/ab/app:1", "prod.example.com/a"));
+    }
+
+    #[test]
+    fn what_is_attached_has_one_size() {
+        let attach = |digest: &Digest, sizes: &[u64]| {
+            let subject = Digest::sha256(b"subject");
+            let attached =
+                |size: &u64| json!({"digest": digest, "type": "x/y", "subject": subject, "size": size});
+            let mut document = document();
+            document["images"][0]["attached"] = sizes.iter().map(attached).collect();
+            parsed(&document)
+        };
+        let (blob, other) = (Digest::sha256(b"blob"), Digest::sha256(b"signature"));
+        attach(&other, &[3, 3]).unwrap();
+        attach(&blob, &[7]).unwrap();
+        for (digest, sizes) in [(&other, &[3, 4][..]), (&blob, &[8])] {
+            let error = attach(digest, sizes).unwrap_err();
+            assert!(matches!(error, LockError::Contradiction(_, Contradiction::TwoSizes(_))), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_blob_that_is_listed_twice_has_one_size() {
+        let with = |size: u64| {
+            let digest = Digest::sha256(b"blob");
+            let once = format!("\"{digest}\":7");
+            let text = document().to_string();
+            assert!(text.contains(&once));
+            Lock::from_slice(text.replace(&once, &format!("{once},\"{digest}\":{size}")).as_bytes())
+        };
+        with(7).unwrap();
+        assert!(with(8).unwrap_err().contains("two sizes: 7 and 8 bytes"));
+    }
+
+    #[test]
+    fn a_table_of_blobs_that_is_a_list_is_refused() {
+        let mut document = document();
+        document["blobs"] = json!([]);
+        let source = std::error::Error::source(&parsed(&document).unwrap_err()).unwrap().to_string();
+        assert!(source.contains("`blobs`"), "{source}");
+    }
+}

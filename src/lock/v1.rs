@@ -88,3 +88,26 @@ impl LockedImage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::model::Lock;
+
+    #[test]
+    fn only_an_image_of_a_bundle_without_a_destination_has_the_name_of_its_source() {
+        let lock = |to: &str, destinations: &str| {
+            let text = format!(
+                r#"{{"schema": "thoras-mirror/lock/v1", "placement": {{{to} "naming": "last"}}, "platforms": [], "blobs": {{}}, "images": [
+                {{"source": "source.example.com/app:1", "destinations": [{destinations}], "confirmed": true,
+                  "platforms": [], "blobs": []}}]}}"#
+            );
+            let lock = Lock::from_slice(text.as_bytes())?;
+            Ok::<_, String>(lock.copies().map(|(_, copy)| copy.reference.to_string()).collect::<Vec<_>>())
+        };
+        assert_eq!(lock("", "").unwrap(), ["source.example.com/app:1"]);
+        assert_eq!(lock("", r#""a.example.com/app:1""#).unwrap(), ["a.example.com/app:1"]);
+        let to = r#""to": "prod.example.com/a","#;
+        assert_eq!(lock(to, r#""prod.example.com/a/app:1""#).unwrap(), ["prod.example.com/a/app:1"]);
+        assert!(lock(to, "").unwrap_err().contains("has no destination"));
+    }
+}

@@ -164,4 +164,13 @@ mod tests {
         assert!(matches!(stream(&expected, &[b"abcd".to_vec()]).1, Err(Mismatch::TooLong { .. })));
         assert_eq!(stream(&descriptor_of(b""), &[]).1, Ok(()));
     }
+
+    #[test]
+    fn counts_what_it_has_hashed() {
+        let mut verifier = Verifier::new(&descriptor_of(b"three"));
+        assert_eq!(verifier.seen(), 0);
+        verifier.push(Bytes::from_static(b"thr")).unwrap();
+        assert_eq!(verifier.seen(), 3);
+        assert_eq!(Verifier::resumed(&descriptor_of(b"three"), 3, verifier.hasher().clone()).seen(), 3);
+    }
 }
