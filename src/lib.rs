@@ -90,6 +90,7 @@
 //! | [`outcome`] | what happened to each image |
 //! | [`output`] | output formats and verbosity |
 //! | [`units`] | sizes, counts and times for people |
+//! | [`trust`] | whether the signatures attached to an image satisfy the user's policy: no requests |
 //! | [`graph`] | what a manifest references, and what an image consists of |
 //! | [`waiver`] | which image may lack which platform |
 //! | [`problem`] | what can be wrong with an image or a bundle, and what to do about it |
@@ -126,6 +127,7 @@
 //! | find images in one more field or resource | `enumerate/manifests/`: `objects.rs` knows the shapes, `keys.rs` what a key means |
 //! | report something that is not mirrored | a `Note`, from the file that sees it; `enumerate/note.rs` words it |
 //! | change the names at the destination | `oci/mapping.rs` for the rules, `jobs/names.rs` for what a lock or an optional image decides |
+//! | accept one more kind of signature, or explain why one is rejected | `trust/sigstore/` for the formats, `trust/rejection.rs` for the words |
 //! | follow one more kind of reference, such as referrers | `graph/successors.rs` names it, `resolve.rs` reads it |
 //! | change what is retried | `endpoint/registry/retry.rs`; how often and after which pause: `endpoint/retry.rs` |
 //! | explain one more error of a registry | `endpoint/registry/error.rs` for the message and the hint, `endpoint/cause.rs` for those that bundles share |
@@ -175,6 +177,7 @@ mod resolve;
 mod run;
 pub mod serve;
 mod transfer;
+mod trust;
 mod units;
 pub mod waiver;
 
