@@ -98,7 +98,8 @@ pub(super) struct Court {
 impl Court {
     pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let serving = Serving::start(folder.path(), &[]).await;
+        // Nothing reads its log, and a full pipe would stop it.
+        let serving = Serving::start(folder.path(), &["--quiet"]).await;
         let http = serving.address.http_client();
         Self { serving, http, cosign: Cosign::new(), cases: 0, disagreements: Vec::new(), _folder: folder }
     }
