@@ -314,4 +314,21 @@ mod tests {
         assert!(unusable_root(error(unreadable)).is_err(), "nothing is known about the tag");
         assert!(unusable_root(error(Cause::NoSuchManifest)).is_err());
     }
+
+    #[test]
+    fn levels_are_named_as_on_the_command_line() {
+        let levels = [Level::Platforms, Level::Blobs, Level::Bytes].map(|level| level.to_string());
+        assert_eq!(levels, ["platforms", "blobs", "bytes"]);
+        let checks = [CheckLevel::Manifests, CheckLevel::Blobs].map(|check| check.to_string());
+        assert_eq!(checks, ["manifests", "blobs"]);
+    }
+
+    #[test]
+    fn a_corrupt_blob_says_how_its_bytes_differ() {
+        let digest = Digest::sha256(b"blob");
+        let other = Mismatch::Digest { expected: digest.clone(), found: Digest::sha256(b"other") };
+        assert_eq!(corruption(&other), format!("its bytes hash to {}", Digest::sha256(b"other")));
+        let long = Mismatch::TooLong { digest, expected: 4 };
+        assert_eq!(corruption(&long), "it is longer than 4 bytes");
+    }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use super::{Begun, BlobStream, Destination, Error, Location, Source};
 use crate::{
-    oci::{Descriptor, Digest, RawManifest, Repository, Target},
+    oci::{Attachment, Descriptor, Digest, RawManifest, Repository, Target},
     problem::Side,
 };
 
@@ -98,6 +98,10 @@ impl<S: Source, D: Source> Source for KnownBlobsSource<S, D> {
         self.source.manifest(repository, target).await
     }
 
+    async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
+        self.source.attachments(repository, subject).await
+    }
+
     async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
         match self.known.first(digest) {
             Some(holder) => self.destination.blob_size(&holder, digest).await,
@@ -151,6 +155,10 @@ impl<D: Destination> Source for KnownBlobsDestination<D> {
 
     async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
         self.destination.manifest(repository, target).await
+    }
+
+    async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
+        self.destination.attachments(repository, subject).await
     }
 
     async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {

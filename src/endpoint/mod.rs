@@ -16,7 +16,7 @@ pub(crate) mod pinned;
 pub mod registry;
 pub(crate) mod retry;
 
-use std::future::Future;
+use std::future::{self, Future};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -30,7 +30,7 @@ pub use self::{
 };
 pub(crate) use self::{error::without_attempts, retry::set_retries};
 use crate::{
-    oci::{Descriptor, Digest, RawManifest, Repository, Target},
+    oci::{Attachment, Descriptor, Digest, RawManifest, Repository, Target},
     problem::Side,
 };
 
@@ -70,6 +70,16 @@ pub trait Source: Send + Sync + 'static {
         blob: &Descriptor,
         offset: u64,
     ) -> impl Future<Output = Result<BlobStream, Error>> + Send;
+
+    /// What is attached to a manifest: everything that names it as its subject (distribution specification, "Listing
+    /// Referrers"), and the tags of cosign's older format. What is attached to an attachment is not listed.
+    fn attachments(
+        &self,
+        _repository: &Repository,
+        _subject: &Digest,
+    ) -> impl Future<Output = Result<Vec<Attachment>, Error>> + Send {
+        future::ready(Ok(Vec::new()))
+    }
 
     /// Where a blob's bytes come from, for errors.
     fn blob_location(&self, repository: &Repository, digest: &Digest) -> Location {
@@ -117,7 +127,8 @@ pub trait Destination: Source {
         mount: Option<&Repository>,
     ) -> impl Future<Output = Result<Begun<Self::Sink>, Error>> + Send;
 
-    /// Writes a manifest, byte for byte, under a tag or its digest.
+    /// Writes a manifest, byte for byte, under a tag or its digest. A manifest with a subject can then be found from its
+    /// subject, even if the endpoint does not list referrers by itself.
     fn put_manifest(
         &self,
         repository: &Repository,

@@ -4,7 +4,7 @@ use futures::{StreamExt as _, stream};
 
 use super::{BlobStream, Cause, EndpointError, Error, Location, Operation, Source};
 use crate::{
-    oci::{ChartArtifact, Descriptor, Digest, RawManifest, Reference, Repository, Target},
+    oci::{Attachment, ChartArtifact, Descriptor, Digest, RawManifest, Reference, Repository, Target},
     problem::Side,
 };
 
@@ -81,6 +81,14 @@ impl<S: Source> Source for ChartSource<S> {
             Target::Digest(digest) => manifest.digest() == digest,
         };
         Ok(is_it.then(|| manifest.clone()))
+    }
+
+    /// Nothing is attached to a chart that is packaged here.
+    async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
+        match self.chart_in(repository) {
+            Some(_) => Ok(Vec::new()),
+            None => self.inner.attachments(repository, subject).await,
+        }
     }
 
     async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {

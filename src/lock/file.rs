@@ -39,15 +39,17 @@ impl Lock {
             _ => LockError::Unreadable(path.to_owned(), error),
         };
         let size = fs::metadata(path).map_err(unreadable)?.len();
-        if size > LARGEST {
-            return Err(unreadable(too_large()));
-        }
+        check_size(size).map_err(unreadable)?;
         fs::read(path).map_err(unreadable)
     }
 }
 
-fn too_large() -> io::Error {
-    io::Error::other(format!("it is larger than {} MiB", LARGEST / 1024 / 1024))
+/// Refuses a file of more bytes than a lock can have.
+fn check_size(size: u64) -> io::Result<()> {
+    if size > LARGEST {
+        return Err(io::Error::other(format!("it is larger than {} MiB", LARGEST / 1024 / 1024)));
+    }
+    Ok(())
 }
 
 /// A lock that will be written, in a folder that can be written to: a folder without write permission fails before any
@@ -111,9 +113,7 @@ fn check_replaceable(path: &Path) -> Result<(), LockError> {
     if metadata.len() == 0 {
         return Ok(());
     }
-    if metadata.len() > LARGEST {
-        return Err(LockError::Unwritable(path.to_owned(), too_large()));
-    }
+    check_size(metadata.len()).map_err(|error| LockError::Unwritable(path.to_owned(), error))?;
     let file = File::open(path).map_err(|error| LockError::Unreadable(path.to_owned(), error))?;
     match parse::schema_of(BufReader::new(file)) {
         Ok(schema) if parse::is_known(&schema) => Ok(()),
@@ -134,13 +134,18 @@ fn create_in(folder: &Path) -> io::Result<NamedTempFile> {
     }
     for _ in 0..ATTEMPTS {
         let beside = builder.tempfile_in(folder)?;
-        // Before the file is locked, another run can take it for abandoned and remove it.
-        let is_taken = matches!(beside.as_file().try_lock(), Err(fs::TryLockError::WouldBlock));
-        if !is_taken && beside.path().exists() {
+        if claim(&beside) {
             return Ok(beside);
         }
     }
     Err(io::Error::other("another run keeps removing the temporary file"))
+}
+
+/// Locks a temporary file. Before it is locked, another run can take it for abandoned and remove it: then `false`. A
+/// file system without locks locks nothing.
+fn claim(beside: &NamedTempFile) -> bool {
+    let is_taken = matches!(beside.as_file().try_lock(), Err(fs::TryLockError::WouldBlock));
+    !is_taken && beside.path().exists()
 }
 
 /// Removes the temporary files of killed runs: the lock on such a file ended with its process.
@@ -150,16 +155,19 @@ fn remove_abandoned(folder: &Path) {
         let is_unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
         if is_unfinished && entry.file_type().is_ok_and(|found| found.is_file()) {
             // Files that cannot be opened, locked or removed stay; they do no harm.
-            // Replaced by a link or a pipe in the meantime, it is neither followed nor waited for.
-            let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-            if let Ok(file) =
-                File::options().read(true).custom_flags(flags.bits().cast_signed()).open(entry.path())
+            if let Ok(file) = open_regular(&entry.path())
                 && file.try_lock().is_ok()
             {
                 let _ = fs::remove_file(entry.path());
             }
         }
     }
+}
+
+/// Opens a file that was a regular one a moment ago. A link in its place is not followed, a pipe not waited for.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK);
+    File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
 #[cfg(test)]
@@ -206,6 +214,52 @@ mod tests {
             let error = LockFile::prepare(&path).unwrap_err();
             assert!(matches!(error, LockError::Unwritable(..) | LockError::Folder { .. }), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_lock_may_have_256_mib_and_no_byte_more() {
+        check_size(268_435_456).unwrap();
+        assert_eq!(check_size(268_435_457).unwrap_err().to_string(), "it is larger than 256 MiB");
+    }
+
+    #[test]
+    fn the_folder_of_a_name_alone_is_the_current_one() {
+        assert_eq!(folder_of(Path::new("a.lock")), Path::new("."));
+        assert_eq!(folder_of(Path::new("locks/a.lock")), Path::new("locks"));
+        assert_eq!(folder_of(Path::new("/a.lock")), Path::new("/"));
+    }
+
+    #[test]
+    fn a_path_through_a_file_is_no_new_lock() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = check_replaceable(&file.path().join("a.lock")).unwrap_err();
+        assert!(matches!(error, LockError::Unwritable(..)), "{error:?}");
+    }
+
+    #[test]
+    fn a_temporary_file_that_another_run_locked_or_removed_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let create = || tempfile::Builder::new().tempfile_in(folder.path()).unwrap();
+        assert!(claim(&create()));
+        let locked = create();
+        let other = File::open(locked.path()).unwrap();
+        other.lock().unwrap();
+        assert!(!claim(&locked));
+        let removed = create();
+        fs::remove_file(removed.path()).unwrap();
+        assert!(!claim(&removed));
+    }
+
+    #[test]
+    fn neither_a_link_is_followed_nor_a_pipe_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link, pipe] = ["file", "link", "pipe"].map(|name| folder.path().join(name));
+        fs::write(&file, "").unwrap();
+        open_regular(&file).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(open_regular(&link).is_err());
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        drop(open_regular(&pipe));
     }
 
     #[test]

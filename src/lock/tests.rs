@@ -4,9 +4,14 @@ use std::{collections::BTreeSet, fs};
 
 use serde_json::{Value, json};
 
-use super::{merge::Disagreement, *};
+use super::{
+    error::{LockError, NotALock},
+    merge::Disagreement,
+    *,
+};
 use crate::{
     committed_schema,
+    error::Kind,
     graph::{ForeignLayers, PlatformManifest},
     oci::{ArtifactKind, Digest, Naming, Platform, Reference},
 };
@@ -269,6 +274,49 @@ fn joining_refuses_foreign_layers_at_some_destinations_only() {
 }
 
 #[test]
+fn joining_refuses_two_sizes_of_a_blob_unless_no_other_destination_has_it() {
+    let prod = run(PROD, vec![image("app", PROD, "app")]);
+    let resized = |to| {
+        let mut lock = run(to, vec![image("app", to, "app")]);
+        lock.blobs.insert(digest("config"), 8);
+        lock
+    };
+    let expected = Disagreement::Size { blob: digest("config"), earlier: 7, run: 8 };
+    assert_eq!(prod.clone().with_destination(resized(STAGE)), Err(expected));
+    assert_eq!(prod.with_destination(resized(PROD)), Ok(resized(PROD)));
+}
+
+#[test]
+fn an_excluded_image_is_so_until_a_run_has_it() {
+    let excluding = |names: &[&str]| names.iter().map(|name| source(name)).collect::<Vec<_>>();
+    let prod = Lock { excluded: excluding(&["app", "web"]), ..run(PROD, vec![image("db", PROD, "db")]) };
+    let joined = prod.with_destination(run(STAGE, vec![image("app", STAGE, "app")])).unwrap();
+    assert_eq!(joined.excluded, excluding(&["web"]));
+}
+
+#[test]
+fn an_image_is_confirmed_at_any_destination_and_skipped_only_if_it_is_optional() {
+    let both = run(PROD, vec![image("app", PROD, "app")])
+        .with_destination(run(STAGE, vec![image("app", STAGE, "app")]))
+        .unwrap();
+    let copies: Vec<_> = both.copies().map(|(image, copy)| (&image.source, copy.to.as_deref())).collect();
+    assert_eq!(copies, [(&source("app"), Some(PROD)), (&source("app"), Some(STAGE))]);
+    for (confirmed, optional, expected) in [
+        ([true, false], true, (true, false)),
+        ([false, true], false, (true, false)),
+        ([false, false], true, (false, true)),
+        ([false, false], false, (false, false)),
+    ] {
+        let mut image = both.images[0].clone();
+        image.optional = optional;
+        for (copy, confirmed) in image.destinations.iter_mut().zip(confirmed) {
+            copy.confirmed = confirmed;
+        }
+        assert_eq!((image.is_confirmed(), image.is_skipped()), expected);
+    }
+}
+
+#[test]
 fn joining_to_the_lock_of_a_bundle_leaves_the_run_alone() {
     let mut bundle = run(PROD, vec![image("app", PROD, "app")]);
     bundle.destinations[0].to = None;
@@ -306,6 +354,20 @@ fn says_what_is_wrong_with_a_lock() {
     assert!(matches!(read(r#"{"schema":"thoras-mirror/lock/v2"}"#), LockError::Malformed(..)));
     assert!(matches!(read(r#"{"schema":"thoras-mirror/lock/v1"}"#), LockError::Malformed(..)));
     assert!(matches!(read(r#"{"schema":"thoras-mirror/lock/v9"}"#), LockError::Version { .. }));
+}
+
+#[test]
+fn a_wrong_file_is_a_wrong_argument_and_a_damaged_lock_is_unreadable_input() {
+    let path = || std::path::PathBuf::from("a.lock");
+    let usage = [
+        LockError::Absent(path()),
+        LockError::Unwritable(path(), std::io::Error::other("full")),
+        LockError::WouldOverwrite(path(), NotALock::OtherSchema("x".to_owned())),
+    ];
+    for error in usage {
+        assert_eq!(error.failure().kind, Kind::Usage, "{error:?}");
+    }
+    assert_eq!(LockError::NoImages(path()).failure().kind, Kind::Input);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! No I/O. Input from outside (a reference on the command line, a digest in a manifest) is parsed into one of these
 //! types before it becomes part of a URL or a path.
 
+pub mod attachment;
 pub(crate) mod chart;
 pub(crate) mod descriptor;
 pub(crate) mod digest;
@@ -17,6 +18,7 @@ pub(crate) mod verified;
 
 pub(crate) use self::chart::ChartArtifact;
 pub use self::{
+    attachment::{Attachment, Link},
     chart::{ArtifactKind, ChartIdentity},
     descriptor::{Descriptor, InlineData, Urls},
     digest::{Algorithm, Digest, DigestError, Hasher},
