@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, builder::BoolishValueParser};
 
 use super::{
-    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, choice, examples,
+    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, TrustArgs, choice,
+    examples,
     shared::{CHECK_LEVELS, FORMATS},
     variable,
 };
@@ -45,6 +46,10 @@ pub(crate) struct Export {
     /// Which platforms every image must have.
     #[command(flatten)]
     pub platforms: PlatformArgs,
+
+    /// Whose signatures images need.
+    #[command(flatten)]
+    pub trust: TrustArgs,
 
     /// The bundle to write; - is standard output
     ///

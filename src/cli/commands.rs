@@ -9,8 +9,8 @@ use std::{
 use clap::{Args, builder::BoolishValueParser};
 
 use super::{
-    DEFAULT_LOCK, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, choice,
-    examples,
+    DEFAULT_LOCK, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs,
+    TrustArgs, choice, examples,
     shared::{CHECK_LEVELS, FORMATS, NAMINGS, parse_source_prefix},
     variable,
 };
@@ -71,6 +71,10 @@ pub(crate) struct Sync {
     /// Which platforms every image must have.
     #[command(flatten)]
     pub platforms: PlatformArgs,
+
+    /// Whose signatures images need.
+    #[command(flatten)]
+    pub trust: TrustArgs,
 
     /// Show what would be copied, without copying anything
     #[arg(help_heading = "How to copy", long)]

@@ -4,6 +4,7 @@
 //! - [`nodes`]: those of the commands that connect a cluster to the mirror;
 //! - [`shared`]: arguments that several commands share (images, destination, platforms);
 //! - [`values`]: those of `values`; [`login`]: those of `login` and `logout`;
+//! - [`trust`]: whose signatures images need;
 //! - [`registries`]: how to connect to registries, and with which credentials;
 //! - [`examples`]: the examples in the help.
 //!
@@ -18,6 +19,7 @@ mod login;
 mod nodes;
 mod registries;
 mod shared;
+mod trust;
 mod values;
 
 use std::fmt::Display;
@@ -38,6 +40,7 @@ pub(crate) use self::{
     shared::{
         DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, SelectionArgs,
     },
+    trust::TrustArgs,
     values::{PullArgs, SizeArgs, Storage, Values},
 };
 

@@ -29,6 +29,7 @@ use crate::{
 pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
     let Sync { images, destination, registries, platforms, copy, .. } = request;
+    let signatures = copy.signatures.verifier()?.map(Arc::new);
     let access = Access::open(registries, Arc::clone(&events))?;
     let Job { mappings, optional, skipped, placement, chart, packaged, foreign_layers, earlier } =
         match images {
@@ -48,7 +49,8 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     };
     access
         .warn_of_unused_license(sources.iter().map(Reference::repository).chain(&chart_repository), &*events);
-    let options = Options { optional, ..copy.options(platforms.required.clone(), waivers, foreign_layers) };
+    let options =
+        Options { optional, signatures, ..copy.options(platforms.required.clone(), waivers, foreign_layers) };
     let mut images = pipeline::mirror(source, registry, mappings, options, Arc::clone(&events)).await;
     images.extend(skipped.into_iter().map(|outcome| announced(outcome, &*events)));
     let copied = Copied {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    CopySettings, Destination, NamingRule, Platforms, RegistrySettings, Stdin, check_stdin,
-    selection::selection, setting::flags_or_variable, usage, volume::VolumeSize,
+    CopySettings, Destination, NamingRule, Platforms, RegistrySettings, RequiredSignatures, Stdin,
+    check_stdin, selection::selection, setting::flags_or_variable, usage, volume::VolumeSize,
 };
 use crate::{
     cli::{self, variable},
@@ -56,6 +56,7 @@ impl Export {
             ..Stdin::default()
         })?;
         let strict = args.selection.strict;
+        let signatures = RequiredSignatures::new(args.trust)?;
         Ok(Self {
             to,
             base: args.base,
@@ -71,6 +72,7 @@ impl Export {
                 check: CheckLevel::Blobs,
                 jobs: args.jobs,
                 strict,
+                signatures,
                 ..CopySettings::default()
             },
         })
@@ -185,6 +187,7 @@ impl Import {
                 fail_fast: args.fail_fast,
                 // The bundle has what its lock says: nothing is optional here.
                 strict: true,
+                signatures: RequiredSignatures::None,
             },
         })
     }

@@ -42,14 +42,15 @@ impl RequiredSignatures {
             ));
         }
         match (!keys.is_empty(), has_identity || has_issuer, args.verify_policy) {
-            (false, false, None) if root.is_some() => {
-                Err(usage("--trusted-root has no effect without --verify-key, --verify-identity or --verify-policy")
-                    .with_hint("add one of them: it says whose signature an image must have"))
-            }
+            (false, false, None) if root.is_some() => Err(usage(
+                "--trusted-root has no effect without --verify-key, --verify-identity or --verify-policy",
+            )
+            .with_hint("add one of them: it says whose signature an image must have")),
             (false, false, None) => Ok(Self::None),
             (false, false, Some(file)) => Ok(Self::Policy { file, trusted_root: root }),
             (true, false, None) if root.is_some() && args.insecure_ignore_tlog => {
-                Err(usage("--trusted-root has no effect with --insecure-ignore-tlog").with_hint("remove one of them"))
+                Err(usage("--trusted-root has no effect with --insecure-ignore-tlog")
+                    .with_hint("remove one of them"))
             }
             (true, false, None) => Ok(Self::Same(Requirement::Keys(Keys {
                 files: keys,
@@ -63,7 +64,9 @@ impl RequiredSignatures {
                 trusted_root: root,
             }))),
             _ => Err(usage("--verify-key, --verify-identity and --verify-policy exclude each other")
-                .with_hint("pass one of them; a policy can name keys for some images and identities for others")),
+                .with_hint(
+                    "pass one of them; a policy can name keys for some images and identities for others",
+                )),
         }
     }
 
@@ -84,14 +87,19 @@ fn matcher(name: &str, exact: Option<String>, pattern: Option<&str>) -> Result<M
         (Some(exact), None) => Ok(Matcher::Exact(exact)),
         (None, Some(pattern)) => Regex::new(pattern).map(Matcher::Pattern).map_err(|error| {
             let why = error.to_string().lines().last().unwrap_or_default().to_owned();
-            Failure { causes: vec![why], ..usage(format!("--verify-{name}-regexp is not a regular expression")) }
+            Failure {
+                causes: vec![why],
+                ..usage(format!("--verify-{name}-regexp is not a regular expression"))
+            }
         }),
-        (Some(_), Some(_)) => Err(usage(format!("--verify-{name} and --verify-{name}-regexp exclude each other"))
-            .with_hint("pass one of them")),
-        (None, None) => {
-            Err(usage(format!("--verify-{name} is missing: an identity counts only together with its issuer"))
-                .with_hint(format!("pass --verify-{name} or --verify-{name}-regexp")))
+        (Some(_), Some(_)) => {
+            Err(usage(format!("--verify-{name} and --verify-{name}-regexp exclude each other"))
+                .with_hint("pass one of them"))
         }
+        (None, None) => Err(usage(format!(
+            "--verify-{name} is missing: an identity counts only together with its issuer"
+        ))
+        .with_hint(format!("pass --verify-{name} or --verify-{name}-regexp"))),
     }
 }
 
@@ -118,7 +126,8 @@ mod tests {
         };
         assert_eq!((keys.files.len(), keys.ignore_log), (2, true));
         let RequiredSignatures::Same(Requirement::Identity(identity)) =
-            request("--verify-identity-regexp ^me@ --verify-issuer https://a.example --trusted-root r.json").unwrap()
+            request("--verify-identity-regexp ^me@ --verify-issuer https://a.example --trusted-root r.json")
+                .unwrap()
         else {
             panic!()
         };

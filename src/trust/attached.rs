@@ -13,6 +13,9 @@ const BUNDLE_LAYER: &str = "application/vnd.dev.sigstore.bundle";
 /// The media type of a layer of a `.sig` tag: the text that was signed.
 const SIMPLE_SIGNING_LAYER: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 
+/// The suffix of the tag `sha256-<hex>.sig`.
+pub(crate) const SIGNATURE_TAG_SUFFIX: &str = ".sig";
+
 /// The largest layer that is read as a signature, in bytes. Attestations may hold whole SBOMs.
 const LARGEST_SIGNATURE: u64 = 32 * 1024 * 1024;
 
@@ -103,6 +106,12 @@ pub fn signature_layers(manifest: &[u8], is_signature_tag: bool) -> Vec<Descript
         ))
     };
     needed.iter().filter(|layer| layer.size() <= LARGEST_SIGNATURE).filter_map(own).collect()
+}
+
+/// Whether the artifact type of a referrer says that it is a signature.
+#[must_use]
+pub(crate) fn is_signature_type(artifact_type: &str) -> bool {
+    artifact_type.starts_with(BUNDLE_LAYER)
 }
 
 fn layers(manifest: &[u8]) -> Vec<OciDescriptor> {

@@ -25,6 +25,7 @@ mod sigstore;
 mod verdict;
 mod verifier;
 
+pub(crate) use self::attached::{SIGNATURE_TAG_SUFFIX, is_signature_type};
 pub use self::{
     attached::{Attached, signature_layers},
     policy::{Identity, Keys, Matcher, Otherwise, Policy, Requirement, Rule},

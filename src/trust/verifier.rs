@@ -1,5 +1,7 @@
 //! A policy with its keys loaded, applied to images.
 
+use std::fmt;
+
 use super::{
     Attached, Verdict,
     attached::{Signature, SignatureKind},
@@ -17,6 +19,12 @@ pub struct Verifier {
     policy: Policy,
     /// For each rule of the policy, in its order; `None` if the rule requires no signature.
     authorities: Vec<Option<Vec<Authority>>>,
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Verifier").field("policy", &self.policy).finish_non_exhaustive()
+    }
 }
 
 impl Verifier {

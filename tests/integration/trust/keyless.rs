@@ -6,8 +6,8 @@ use thoras_mirror::internals::trust::{Reason, Signer, Verdict};
 use super::judge::{Court, Expected, Wanted};
 use crate::support::sigstore::{Flaws, SigstoreInstance, TestSigner};
 
-const RELEASE: &str = "https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main";
-const ISSUER: &str = "https://token.actions.githubusercontent.com";
+pub(super) const RELEASE: &str = "https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main";
+pub(super) const ISSUER: &str = "https://token.actions.githubusercontent.com";
 
 /// A way to sign an image.
 type Sign = fn(&SigstoreInstance, &TestSigner, &thoras_mirror::oci::Digest) -> Signed;

@@ -4,3 +4,4 @@ mod judge;
 mod keyless;
 mod keys;
 mod policies;
+mod syncing;
