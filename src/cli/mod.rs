@@ -55,6 +55,8 @@ pub(crate) mod variable {
     pub(crate) const EXCLUDE: &str = "THORAS_MIRROR_EXCLUDE";
     /// The lock.
     pub(crate) const LOCK: &str = "THORAS_MIRROR_LOCK";
+    /// Which authorities and logs of signatures to trust.
+    pub(crate) const TRUSTED_ROOT: &str = "THORAS_MIRROR_TRUSTED_ROOT";
     /// The destination.
     pub(crate) const TO: &str = "THORAS_MIRROR_TO";
     /// The user name for the destination.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, builder::BoolishValueParser};
+use clap::Args;
 
 /// Whose signature an image must have.
 #[derive(Debug, Default, Args)]
@@ -19,7 +19,8 @@ pub(crate) struct TrustArgs {
     pub verify_key: Vec<PathBuf>,
 
     /// Accept a signature by --verify-key that is in no transparency log
-    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_INSECURE_IGNORE_TLOG", value_parser = BoolishValueParser::new())]
+    // No variable weakens what is verified.
+    #[arg(hide_short_help = true, long)]
     pub insecure_ignore_tlog: bool,
 
     /// Require a keyless signature by this email address or URI
@@ -39,13 +40,16 @@ pub(crate) struct TrustArgs {
     pub verify_issuer_regexp: Option<String>,
 
     /// Accept a certificate that is in no certificate transparency log
-    #[arg(hide_short_help = true, long, env = "THORAS_MIRROR_INSECURE_IGNORE_SCT", value_parser = BoolishValueParser::new())]
+    #[arg(hide_short_help = true, long)]
     pub insecure_ignore_sct: bool,
 
     /// Which authorities and logs to trust [default: those of the public Sigstore instance]
     ///
     /// The file that cosign trusted-root create writes.
-    #[arg(hide_short_help = true, long, value_name = "FILE", env = "THORAS_MIRROR_TRUSTED_ROOT")]
+    ///
+    /// [env: THORAS_MIRROR_TRUSTED_ROOT]
+    // `request` reads this variable: it has no effect where no signature is verified, which is an error for a flag.
+    #[arg(hide_short_help = true, long, value_name = "FILE", verbatim_doc_comment)]
     pub trusted_root: Option<PathBuf>,
 
     /// A file that says which images need whose signature

@@ -112,12 +112,11 @@ impl Words {
 
     fn signatures(&mut self, signatures: &RequiredSignatures) {
         let root = match signatures {
-            RequiredSignatures::None => return,
+            RequiredSignatures::None | RequiredSignatures::Same(Requirement::Unsigned) => return,
             RequiredSignatures::Policy { file, trusted_root } => {
                 self.flag("--verify-policy", [file.display()]);
                 trusted_root
             }
-            RequiredSignatures::Same(Requirement::Unsigned) => return,
             RequiredSignatures::Same(Requirement::Keys(Keys { files, ignore_log, trusted_root })) => {
                 self.flag("--verify-key", files.iter().map(|file| file.display()));
                 self.switch("--insecure-ignore-tlog", *ignore_log);

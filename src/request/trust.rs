@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use regex::Regex;
 
-use super::usage;
+use super::{setting::variable, usage};
 use crate::{
-    cli::TrustArgs,
+    cli::{TrustArgs, variable as names},
     error::Failure,
     trust::{Identity, Keys, Matcher, Policy, Requirement, Verifier},
 };
@@ -30,7 +30,8 @@ impl RequiredSignatures {
     pub(crate) fn new(args: TrustArgs) -> Result<Self, Failure> {
         let has_identity = args.verify_identity.is_some() || args.verify_identity_regexp.is_some();
         let has_issuer = args.verify_issuer.is_some() || args.verify_issuer_regexp.is_some();
-        let (keys, root) = (args.verify_key, args.trusted_root);
+        let (keys, is_root_typed) = (args.verify_key, args.trusted_root.is_some());
+        let root = args.trusted_root.or_else(|| Some(variable(names::TRUSTED_ROOT)?.value.into()));
         if args.insecure_ignore_tlog && keys.is_empty() {
             return Err(usage("--insecure-ignore-tlog has no effect without --verify-key").with_hint(
                 "remove it; in the file of --verify-policy, write `ignore-tlog: true` beside a key",
@@ -42,13 +43,13 @@ impl RequiredSignatures {
             ));
         }
         match (!keys.is_empty(), has_identity || has_issuer, args.verify_policy) {
-            (false, false, None) if root.is_some() => Err(usage(
+            (false, false, None) if is_root_typed => Err(usage(
                 "--trusted-root has no effect without --verify-key, --verify-identity or --verify-policy",
             )
             .with_hint("add one of them: it says whose signature an image must have")),
             (false, false, None) => Ok(Self::None),
             (false, false, Some(file)) => Ok(Self::Policy { file, trusted_root: root }),
-            (true, false, None) if root.is_some() && args.insecure_ignore_tlog => {
+            (true, false, None) if is_root_typed && args.insecure_ignore_tlog => {
                 Err(usage("--trusted-root has no effect with --insecure-ignore-tlog")
                     .with_hint("remove one of them"))
             }
@@ -65,7 +66,8 @@ impl RequiredSignatures {
             }))),
             _ => Err(usage("--verify-key, --verify-identity and --verify-policy exclude each other")
                 .with_hint(
-                    "pass one of them; a policy can name keys for some images and identities for others",
+                    "keep one of them, or unset its variable THORAS_MIRROR_VERIFY_…; a policy can name keys for some images and \
+                     identities for others",
                 )),
         }
     }

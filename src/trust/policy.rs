@@ -59,7 +59,7 @@ pub struct Keys {
 pub struct Identity {
     /// The certificate's subject: an email address or a URI.
     pub subject: Matcher,
-    /// Who vouched for it: the URL of an OpenID Connect issuer.
+    /// Who vouched for it: the URL of an issuer of identity tokens.
     pub issuer: Matcher,
     /// Accept a certificate that is in no certificate transparency log.
     pub ignore_certificate_log: bool,

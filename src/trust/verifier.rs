@@ -55,7 +55,7 @@ impl Verifier {
                 match authority.verify(&signature.kind, subject) {
                     Ok(signer) => return Verdict::Verified { manifest: signature.manifest, signer },
                     Err(reason) => {
-                        rejections.push(Rejection { manifest: signature.manifest.clone(), reason })
+                        rejections.push(Rejection { manifest: signature.manifest.clone(), reason });
                     }
                 }
             }

@@ -43,8 +43,10 @@ pub(super) fn verify(authority: &Authority, mut bundle: Bundle, subject: &Digest
                 return Err(Reason::HasNoIdentity);
             }
             require_log_entry(&bundle)?;
-            let verified = verifier.verify(digest, &bundle, &certificate_policy(identity));
-            signer(identity, &verified.map_err(|error| errors::with_certificate(error, other_image))?)
+            let evidence = verifier
+                .verify(digest, &bundle, &certificate_policy(identity))
+                .map_err(|error| errors::with_certificate(error, other_image))?;
+            signer(identity, &evidence)
         }
     }
 }

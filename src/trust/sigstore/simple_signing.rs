@@ -33,7 +33,7 @@ pub(super) fn verify(
             match &key.log {
                 None => {
                     without_log::verify_bytes(key, payload, &SignatureBytes::new(signature))?;
-                    certificate.as_ref().map_or(Ok(()), |certificate| is_valid_now(certificate))?;
+                    certificate.as_ref().map_or(Ok(()), is_valid_now)?;
                 }
                 Some(log) => {
                     let signer = json!({ "publicKey": { "hint": "" } });
@@ -49,10 +49,10 @@ pub(super) fn verify(
             let raw = STANDARD.encode(certificate.as_bytes());
             let signer = json!({ "x509CertificateChain": { "certificates": [{ "rawBytes": raw }] } });
             let bundle = as_bundle(entry, payload, signer)?;
-            let verified = verifier
+            let evidence = verifier
                 .verify(payload.as_ref(), &bundle, &certificate_policy(identity))
                 .map_err(|error| errors::with_certificate(error, mismatch))?;
-            bundle::signer(identity, &verified)?
+            bundle::signer(identity, &evidence)?
         }
     };
     check_claim(payload, subject)?;
@@ -96,8 +96,7 @@ fn as_bundle(entry: &SimpleSigning, payload: &[u8], signer: Value) -> Result<Bun
     let body: LogBody = serde_json::from_slice(&body).map_err(|_| unreadable("its log entry has no kind"))?;
     let log_id =
         bytes_of_hex(&log.payload.log_id).ok_or_else(|| unreadable("its log ID is not hexadecimal"))?;
-    let mut material = signer;
-    material["tlogEntries"] = json!([{
+    let entries = json!([{
         "logIndex": log.payload.log_index.to_string(),
         "logId": { "keyId": STANDARD.encode(log_id) },
         "kindVersion": { "kind": body.kind, "version": body.api_version },
@@ -105,6 +104,10 @@ fn as_bundle(entry: &SimpleSigning, payload: &[u8], signer: Value) -> Result<Bun
         "inclusionPromise": { "signedEntryTimestamp": log.signed_entry_timestamp },
         "canonicalizedBody": log.payload.body,
     }]);
+    let mut material = signer;
+    if let Some(material) = material.as_object_mut() {
+        material.insert("tlogEntries".to_owned(), entries);
+    }
     let hash = bytes_of_hex(Digest::sha256(payload).hex()).unwrap_or_default();
     let bundle = json!({
         "mediaType": "application/vnd.dev.sigstore.bundle+json;version=0.1",

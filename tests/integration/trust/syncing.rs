@@ -100,20 +100,20 @@ async fn a_policy_decides_for_each_image() {
     let instance = SigstoreInstance::new();
     let folder = tempfile::tempdir().unwrap();
     instance.write_trusted_root(&folder.path().join("root.json"));
-    let image = court.push("team/keyless").await;
+    let image = court.push("team-keyless").await;
     let signer = instance.issue(RELEASE, ISSUER, Flaws::default());
-    court.attach_bundle("team/keyless", &image, &instance.bundle(&signer, &image)).await;
-    court.push("public/base").await;
+    court.attach_bundle("team-keyless", &image, &instance.bundle(&signer, &image)).await;
+    court.push("public-base").await;
     let policy = folder.path().join("policy.yaml");
     let host = &court.address().host_port;
     let text = format!(
-        "images:\n- match: {host}/team/*\n  identity: {RELEASE}\n  issuer: {ISSUER}\n  trusted-root: root.json\n\
-         - match: {host}/public/*\n  unsigned: true\notherwise: require\n"
+        "images:\n- match: {host}/team-*\n  identity: {RELEASE}\n  issuer: {ISSUER}\n  trusted-root: root.json\n\
+         - match: {host}/public-*\n  unsigned: true\notherwise: require\n"
     );
     fs::write(&policy, text).unwrap();
     let destination = Registry::start().await;
     let flags = ["--verify-policy", policy.to_str().unwrap()];
-    for (repository, code) in [("team/keyless", 0), ("public/base", 0), ("team/other", 6), ("elsewhere", 6)] {
+    for (repository, code) in [("team-keyless", 0), ("public-base", 0), ("team-other", 6), ("elsewhere", 6)] {
         if code != 0 {
             court.push(repository).await;
         }
