@@ -13,6 +13,11 @@
 //! Like cosign, a policy is about the manifest that the reference names: the digests in an index cover its children, so
 //! a signature of the index is enough, and a signature of one of its children is not.
 
+#![cfg_attr(
+    not(feature = "verify-signatures"),
+    expect(dead_code, reason = "only the cryptography needs what signatures contain")
+)]
+
 mod attached;
 mod policy;
 mod policy_file;

@@ -294,12 +294,11 @@ pub fn bundle_without_log(signer: &TestSigner, image: &Digest) -> Value {
     .to_string();
     let kind = "application/vnd.in-toto+json";
     let signed = format!("DSSEv1 {} {kind} {} {payload}", kind.len(), payload.len());
-    let material = match &signer.certificate {
-        Some(certificate) => json!({ "certificate": { "rawBytes": STANDARD.encode(certificate.der()) } }),
-        None => {
-            let hint = STANDARD.encode(sha256(&signer.key.subject_public_key_info()));
-            json!({ "publicKey": { "hint": hint } })
-        }
+    let material = if let Some(certificate) = &signer.certificate {
+        json!({ "certificate": { "rawBytes": STANDARD.encode(certificate.der()) } })
+    } else {
+        let hint = STANDARD.encode(sha256(&signer.key.subject_public_key_info()));
+        json!({ "publicKey": { "hint": hint } })
     };
     json!({
         "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",

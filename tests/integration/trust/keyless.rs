@@ -12,12 +12,16 @@ pub(super) const ISSUER: &str = "https://token.actions.githubusercontent.com";
 /// A way to sign an image.
 type Sign = fn(&SigstoreInstance, &TestSigner, &thoras_mirror::oci::Digest) -> Signed;
 
+/// Alters a bundle, given another one of the same image.
+type Change = fn(&mut Value, &Value);
+
 enum Signed {
     Bundle(Value),
     Tag(String, Value),
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "most of it is the table of cases")]
 async fn keyless_signatures_are_judged_as_by_cosign() {
     let mut court = Court::new().await;
     let (instance, other) = (SigstoreInstance::new(), SigstoreInstance::new());
@@ -182,15 +186,13 @@ async fn an_altered_log_entry_or_certificate_is_rejected() {
         trusted_root: root,
         ignore_certificate_log: false,
     };
-    type Change = fn(&mut Value, &Value);
     let changes: [(&str, Change); 5] = [
         ("time", |bundle, _| {
             bundle["verificationMaterial"]["tlogEntries"][0]["integratedTime"] = "1700000000".into();
         }),
         ("promise", |bundle, other| {
-            let entry =
-                |bundle: &Value| bundle["verificationMaterial"]["tlogEntries"][0]["inclusionPromise"].clone();
-            bundle["verificationMaterial"]["tlogEntries"][0]["inclusionPromise"] = entry(other);
+            bundle["verificationMaterial"]["tlogEntries"][0]["inclusionPromise"] =
+                other["verificationMaterial"]["tlogEntries"][0]["inclusionPromise"].clone();
         }),
         ("entry", |bundle, other| {
             bundle["verificationMaterial"]["tlogEntries"] =

@@ -34,8 +34,8 @@ fn key_policy(file: &Path) -> Policy {
 }
 
 fn shown(failure: &Failure) -> String {
-    let causes: String = failure.causes.iter().map(|cause| format!("\n  {cause}")).collect();
-    format!("{}{causes}\nhint: {}", failure.message, failure.hint.as_deref().unwrap_or("none"))
+    let causes = failure.causes.join("\n  ");
+    format!("{}\n  {causes}\nhint: {}", failure.message, failure.hint.as_deref().unwrap_or("none"))
 }
 
 #[test]
