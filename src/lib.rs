@@ -129,6 +129,7 @@
 //! | change the names at the destination | `oci/mapping.rs` for the rules, `jobs/names.rs` for what a lock or an optional image decides |
 //! | accept one more kind of signature, or explain why one is rejected | `trust/sigstore/` for the formats, `trust/rejection.rs` for the words |
 //! | follow one more kind of reference, such as referrers | `graph/successors.rs` names it, `resolve.rs` reads it |
+//! | change how signatures and other referrers are found or recorded in a registry | `endpoint/registry/referrers/` |
 //! | change what is retried | `endpoint/registry/retry.rs`; how often and after which pause: `endpoint/retry.rs` |
 //! | explain one more error of a registry | `endpoint/registry/error.rs` for the message and the hint, `endpoint/cause.rs` for those that bundles share |
 //! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `endpoint/registry/pace.rs` for the rule |

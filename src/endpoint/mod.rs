@@ -73,6 +73,8 @@ pub trait Source: Send + Sync + 'static {
 
     /// What is attached to a manifest: everything that names it as its subject (distribution specification, "Listing
     /// Referrers"), and the tags of cosign's older format. What is attached to an attachment is not listed.
+    ///
+    /// A list may name manifests about others, or too large ones: the reader of an attachment checks its subject.
     fn attachments(
         &self,
         _repository: &Repository,

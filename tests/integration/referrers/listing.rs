@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use thoras_mirror::{
     endpoint::Source,
-    oci::{Contents, Digest, Target, media_type::OCI_INDEX},
+    oci::{Contents, Digest, RawManifest, Target, media_type::OCI_INDEX},
     problem::Side,
 };
 
@@ -37,34 +37,61 @@ async fn all_pages_are_read_without_a_filter() {
     }));
     let source = registries(Side::Source);
     let found = source.attachments(&repository(registry.address(), NAME), &image_digest()).await.unwrap();
-    assert_eq!(digests(&found), manifests.iter().map(|manifest| manifest.digest()).collect::<Vec<_>>());
+    assert_eq!(digests(&found), manifests.iter().map(RawManifest::digest).collect::<Vec<_>>());
     assert_eq!(registry.count("GET", "/referrers/"), 3);
     assert_eq!(registry.count("", "artifactType"), 0);
 }
 
-/// 5,000 referrers with large annotations: one page at a time is in memory, and none of the annotations stay.
-#[tokio::test]
-async fn five_thousand_referrers_are_read_page_by_page() {
+/// Lists referrers with large annotations, 50 in a page.
+async fn list_many(count: usize) {
     const PER_PAGE: usize = 50;
     let registry = Scripted::start().await;
-    registry.on("GET", "/referrers/").then(Action::decide(|request| {
+    registry.on("GET", "/referrers/").then(Action::decide(move |request| {
         let first: usize = request.path.split_once("last=").map_or(0, |(_, last)| last.parse().unwrap());
         let entries: Vec<Value> = (first..first + PER_PAGE)
             .map(|n| {
                 let digest = Digest::sha256(n.to_string().as_bytes());
                 json!({ "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": 700,
-                        "artifactType": "application/spdx+json", "annotations": { "scan": "x".repeat(4000) } })
+                        "artifactType": "application/spdx+json", "annotations": { "scan": "x".repeat(ANNOTATION) } })
             })
             .collect();
         let next = first + PER_PAGE;
-        Some(if next < 5000 { next_page(&entries, &format!("?last={next}")) } else { page(&entries) })
+        Some(if next < count { next_page(&entries, &format!("?last={next}")) } else { page(&entries) })
     }));
     let source = registries(Side::Source);
     let found = source.attachments(&repository(registry.address(), NAME), &image_digest()).await.unwrap();
-    assert_eq!(found.len(), 5000);
+    assert_eq!(found.len(), count);
     assert!(found.iter().all(|found| found.artifact_type.as_deref() == Some("application/spdx+json")));
-    assert_eq!(registry.count("GET", "/referrers/"), 100);
+    assert_eq!(registry.count("GET", "/referrers/"), count / PER_PAGE);
     assert!(registry.most_at_once() <= 2, "a page, and the list of tags");
+}
+
+/// The size of an annotation of every listed referrer, in bytes.
+const ANNOTATION: usize = 8000;
+/// How many referrers the process of [`lists_many_in_a_process_of_its_own`] lists.
+const COUNT: &str = "THORAS_MIRROR_TEST_REFERRERS";
+
+#[tokio::test]
+#[ignore = "a process of its own, for another test"]
+async fn lists_many_in_a_process_of_its_own() {
+    list_many(std::env::var(COUNT).map_or(500, |count| count.parse().unwrap())).await;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM:")).unwrap());
+}
+
+/// 40 MB of pages with 5,000 referrers: one page at a time is in memory, and no annotation stays.
+#[test]
+fn memory_does_not_grow_with_what_referrers_say() {
+    let peak = |count: usize| {
+        let name = "referrers::listing::lists_many_in_a_process_of_its_own";
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", name, "--ignored", "--nocapture"]).env(COUNT, count.to_string());
+        let output = String::from_utf8(child.output().unwrap().stdout).unwrap();
+        let peak = output.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        peak.unwrap_or_else(|| panic!("{output}")).parse::<usize>().unwrap()
+    };
+    let (few, many) = (peak(500), peak(5000));
+    assert!(many < few + 5000 * ANNOTATION / 1024 / 3, "{few} KiB for 500, {many} KiB for 5,000");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use thoras_mirror::{
     endpoint::{Destination, Source},
-    oci::{Link, Target},
+    oci::{Link, RawManifest, Target},
     problem::Side,
 };
 
@@ -30,7 +30,7 @@ async fn push_and_list(address: &Address) {
         let found = client.attachments(&repository, &digest).await.unwrap();
         let (tagged, mut by_subject) = (found[2].clone(), digests(&found[..2]));
         by_subject.sort();
-        let mut expected = manifests.each_ref().map(|manifest| manifest.digest());
+        let mut expected = manifests.each_ref().map(RawManifest::digest);
         expected.sort();
         assert_eq!(by_subject, expected);
         assert_eq!(found[0].artifact_type.as_deref(), Some("application/x.signature"));
@@ -59,4 +59,26 @@ async fn distribution_without_the_api_gets_indexes() {
     let index = format!("/manifests/{}", tag_of(&subject("1").root().digest));
     assert_eq!(registry.count("PUT", &format!("{index}.sig")).await, 1);
     assert_eq!(registry.count("PUT", &index).await, 1 + 2, "one for each referrer");
+}
+
+/// Deleting a referrer leaves its entry in the index, and distribution refuses every index with such an entry.
+#[tokio::test]
+async fn distribution_accepts_an_index_after_a_referrer_was_deleted() {
+    let registry = Registry::start().await;
+    let (address, image) = (registry.address(), subject("1"));
+    RepositoryClient::new(address, NAME).await.push(&image).await.unwrap();
+    let (digest, repository) = (image.root().digest.clone(), repository(address, NAME));
+    let mirror = registries(Side::Destination);
+    let [deleted, kept, new] = ["deleted", "kept", "new"].map(|name| referrer(&digest, name));
+    let push = async |manifest: &RawManifest| {
+        let target = Target::Digest(manifest.digest().clone());
+        mirror.put_manifest(&repository, &target, manifest).await.unwrap();
+    };
+    push(&deleted).await;
+    push(&kept).await;
+    let url = format!("{}/v2/{NAME}/manifests/{}", address.url(), deleted.digest());
+    assert_eq!(address.http_client().delete(url).send().await.unwrap().status(), 202);
+    push(&new).await;
+    let found = registries(Side::Source).attachments(&repository, &digest).await.unwrap();
+    assert_eq!(digests(&found), [kept.digest(), new.digest()]);
 }

@@ -245,3 +245,17 @@ async fn an_image_under_the_tag_is_not_replaced() {
     assert!(text(&error).contains("points to a manifest of type"), "{}", text(&error));
     assert_eq!(mirror.index_writes(), 0);
 }
+
+/// Somebody deleted a referrer, not its entry: the registry refuses every index that has it.
+#[tokio::test]
+async fn an_entry_whose_manifest_was_deleted_does_not_prevent_others() {
+    let mirror = Mirror::start().await;
+    let (deleted, kept, new) = (mirror.referrer("deleted"), mirror.referrer("kept"), mirror.referrer("new"));
+    mirror.push(&deleted).await.unwrap();
+    mirror.push(&kept).await.unwrap();
+    mirror.registry.with_store(|store| store.repository(NAME).manifests.remove(deleted.digest()));
+    mirror.push(&new).await.unwrap();
+    let listed: Vec<Value> = mirror.entries().iter().map(|entry| entry["digest"].clone()).collect();
+    assert_eq!(listed, [json!(kept.digest()), json!(new.digest())]);
+    assert!(!mirror.registry.take_violations().is_empty(), "the index was refused first");
+}

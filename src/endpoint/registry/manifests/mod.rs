@@ -8,7 +8,7 @@ mod tags;
 pub(super) use self::{
     pages::{Answered, Page, Pages},
     push::{Put, put, put_if_unchanged},
-    read::{descriptor, digest, get, get_to_change},
+    read::{descriptor, digest, exists, get, get_to_change},
     tags::{tags, tags_within},
 };
 use super::{error::RegistryError, host::Host};

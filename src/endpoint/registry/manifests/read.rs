@@ -69,6 +69,15 @@ pub(in super::super) async fn descriptor(
     }
 }
 
+/// Whether a manifest exists. True if the registry does not tell.
+pub(in super::super) async fn exists(
+    host: &Host,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<bool, Error> {
+    Ok(head(host, repository, &Target::Digest(digest.clone())).await?.is_some())
+}
+
 /// The head of a manifest; `None` if it does not exist. Some registries do not answer HEAD.
 async fn head(host: &Host, repository: &Repository, target: &Target) -> Result<Option<Response>, Error> {
     let call = read_call(host, repository, target, Method::HEAD)?;

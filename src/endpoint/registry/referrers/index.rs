@@ -2,7 +2,7 @@
 //!
 //! Entries are inserted into the text of an index. Other clients' entries and everything else keep their bytes.
 
-use std::ops::Range;
+use std::{collections::HashSet, ops::Range};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -82,10 +82,12 @@ struct Index<'a> {
     manifests: &'a RawValue,
 }
 
-/// An index with these entries, added to an existing one if there is one; `None` if it has them all.
+/// An index with these entries, added to an existing one if there is one; `None` if it has them all. Other entries of
+/// `absent` manifests are left out.
 pub(super) fn merged(
     existing: Option<&RawManifest>,
     entries: &[Entry],
+    absent: &HashSet<Digest>,
 ) -> Result<Option<Bytes>, ManifestError> {
     let Some(existing) = existing else {
         let entries: Vec<&Map<String, Value>> = entries.iter().map(|entry| &entry.fields).collect();
@@ -96,36 +98,57 @@ pub(super) fn merged(
     let text = std::str::from_utf8(existing.bytes())
         .map_err(|_| ManifestError::Unreadable("it is not JSON".to_owned()))?;
     let list = serde_json::from_str::<Index<'_>>(text).map_err(unreadable)?.manifests.get();
-    let items: Vec<&RawValue> = serde_json::from_str(list).map_err(unreadable)?;
+    let items = Item::read_all(list).map_err(unreadable)?;
     let mut edits: Vec<(Range<usize>, String)> = Vec::new();
     let mut new = Vec::new();
-    let known = items.iter().map(|item| serde_json::from_str(item.get()).map_err(unreadable));
-    let known: Vec<Map<String, Value>> = known.collect::<Result<_, _>>()?;
     for entry in entries {
-        let position = known
-            .iter()
-            .position(|item| item.get("digest").and_then(Value::as_str) == Some(entry.digest.as_str()));
-        let existing = position.and_then(|position| Some((items.get(position)?, known.get(position)?)));
-        match existing {
-            Some((item, fields)) => {
-                if let Some(completed) = entry.completed(fields) {
-                    edits.push((range_in(text, item.get()), Value::Object(completed).to_string()));
+        match items.iter().find(|item| item.digest() == Some(entry.digest.as_str())) {
+            Some(item) => {
+                if let Some(completed) = entry.completed(&item.fields) {
+                    edits.push((range_in(text, item.text), Value::Object(completed).to_string()));
                 }
             }
             None => new.push(Value::Object(entry.fields.clone()).to_string()),
         }
     }
-    if !new.is_empty() {
+    if edits.is_empty() && new.is_empty() {
+        return Ok(None);
+    }
+    let is_absent = |item: &Item<'_>| absent.iter().any(|digest| item.digest() == Some(digest.as_str()));
+    if items.iter().any(is_absent) {
+        let kept = items.iter().filter(|item| !is_absent(item)).map(|item| item.text.to_owned());
+        let rebuilt: Vec<String> = kept.chain(new).collect();
+        edits = vec![(range_in(text, list), format!("[{}]", rebuilt.join(",")))];
+    } else if !new.is_empty() {
         let added = new.join(",");
         edits.push(match items.last() {
-            Some(last) => {
-                let end = range_in(text, last.get()).end;
+            Some(final_item) => {
+                let end = range_in(text, final_item.text).end;
                 (end..end, format!(",{added}"))
             }
             None => (range_in(text, list), format!("[{added}]")),
         });
     }
-    Ok((!edits.is_empty()).then(|| replace(text, edits).into()))
+    Ok(Some(replace(text, edits).into()))
+}
+
+/// An entry of an existing index, with its bytes.
+struct Item<'a> {
+    text: &'a str,
+    fields: Map<String, Value>,
+}
+
+impl<'a> Item<'a> {
+    fn read_all(list: &'a str) -> serde_json::Result<Vec<Self>> {
+        let items: Vec<&RawValue> = serde_json::from_str(list)?;
+        let read =
+            |item: &'a RawValue| Ok(Self { text: item.get(), fields: serde_json::from_str(item.get())? });
+        items.into_iter().map(read).collect()
+    }
+
+    fn digest(&self) -> Option<&str> {
+        self.fields.get("digest")?.as_str()
+    }
 }
 
 /// Where a part of a text is in it.
@@ -178,6 +201,24 @@ mod tests {
         RawManifest::read(Some(OCI_INDEX), Bytes::copy_from_slice(text.as_bytes()), None).unwrap()
     }
 
+    fn merge(existing: Option<&RawManifest>, entries: &[Entry]) -> Result<Option<Bytes>, ManifestError> {
+        merged(existing, entries, &HashSet::new())
+    }
+
+    #[test]
+    fn entries_of_absent_manifests_are_left_out() {
+        let (gone, there) = (entry("gone").digest, entry("there").digest);
+        let text = format!(r#"{{"manifests":[{{"digest":"{gone}"}}, {{ "digest":"{there}" }}],"x":1}}"#);
+        let absent = HashSet::from([gone]);
+        let after = merged(Some(&index(&text)), &[entry("a")], &absent).unwrap().unwrap();
+        let ours = Value::Object(entry("a").fields);
+        assert_eq!(after, format!(r#"{{"manifests":[{{ "digest":"{there}" }},{ours}],"x":1}}"#));
+        assert_eq!(
+            merged(Some(&index(std::str::from_utf8(&after).unwrap())), &[entry("a")], &absent).unwrap(),
+            None
+        );
+    }
+
     #[test]
     fn an_entry_is_rebuilt_from_the_manifest() {
         let of = |more: Value| Value::Object(Entry::of(&referrer("a", &more)).unwrap().1.fields);
@@ -198,25 +239,25 @@ mod tests {
     #[test]
     fn other_entries_and_fields_keep_their_bytes_and_their_order() {
         let before = "{ \"mediaType\":\"application/vnd.oci.image.index.v1+json\" ,\n\"x\": 1.50,\n \"manifests\" : [ {\"digest\":\"b\", \"size\" : 1e1},\n{\"digest\":\"a\"} ] ,\"annotations\":{\"z\":\"1\",\"z\":\"2\"}}\n";
-        let after = merged(Some(&index(before)), &[entry("a"), entry("b")]).unwrap().unwrap();
+        let after = merge(Some(&index(before)), &[entry("a"), entry("b")]).unwrap().unwrap();
         let after = std::str::from_utf8(&after).unwrap();
         let (head, tail) = before.split_at(before.find(" ] ,").unwrap());
         let added = after.strip_prefix(head).unwrap().strip_suffix(tail).unwrap();
         let texts = [entry("a"), entry("b")].map(|entry| Value::Object(entry.fields).to_string());
         assert_eq!(added, format!(",{},{}", texts[0], texts[1]));
-        assert_eq!(merged(Some(&index(after)), &[entry("b")]).unwrap(), None, "nothing to write");
+        assert_eq!(merge(Some(&index(after)), &[entry("b")]).unwrap(), None, "nothing to write");
     }
 
     #[test]
     fn an_empty_index_gets_its_first_entry() {
         for text in [r#"{"schemaVersion":2,"manifests":[]}"#, r#"{"manifests":[ ],"schemaVersion":2}"#] {
-            let after = merged(Some(&index(text)), &[entry("a")]).unwrap().unwrap();
+            let after = merge(Some(&index(text)), &[entry("a")]).unwrap().unwrap();
             let after: Value = serde_json::from_slice(&after).unwrap();
             assert_eq!(after["manifests"], json!([entry("a").fields]));
             assert_eq!(after["schemaVersion"], 2);
         }
-        let new = merged(None, &[entry("a"), entry("b")]).unwrap().unwrap();
-        assert_eq!(merged(Some(&index(std::str::from_utf8(&new).unwrap())), &[entry("b")]).unwrap(), None);
+        let new = merge(None, &[entry("a"), entry("b")]).unwrap().unwrap();
+        assert_eq!(merge(Some(&index(std::str::from_utf8(&new).unwrap())), &[entry("b")]).unwrap(), None);
     }
 
     #[test]
@@ -225,7 +266,7 @@ mod tests {
         let text = format!(
             r#"{{"manifests":[{{"digest":"{digest}","platform":{{"os":"linux"}},"annotations":{{"more":"1"}}}}, {{"digest":"b"}}]}}"#
         );
-        let after = merged(Some(&index(&text)), &[entry("a")]).unwrap().unwrap();
+        let after = merge(Some(&index(&text)), &[entry("a")]).unwrap().unwrap();
         assert!(after.ends_with(br#", {"digest":"b"}]}"#));
         let after: Value = serde_json::from_slice(&after).unwrap();
         let first = &after["manifests"][0];
@@ -239,13 +280,13 @@ mod tests {
         fn any_order_of_merges_keeps_all_entries(names in proptest::collection::vec("[a-f]", 1..12)) {
             let mut current = None;
             for name in &names {
-                if let Some(bytes) = merged(current.as_ref(), &[entry(name)]).unwrap() {
+                if let Some(bytes) = merge(current.as_ref(), &[entry(name)]).unwrap() {
                     current = Some(index(std::str::from_utf8(&bytes).unwrap()));
                 }
             }
             let current = current.unwrap();
             for name in &names {
-                prop_assert_eq!(merged(Some(&current), &[entry(name)]).unwrap(), None);
+                prop_assert_eq!(merge(Some(&current), &[entry(name)]).unwrap(), None);
             }
             let document: Value = serde_json::from_slice(current.bytes()).unwrap();
             let distinct: std::collections::BTreeSet<&String> = names.iter().collect();

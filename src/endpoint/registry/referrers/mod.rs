@@ -1,14 +1,15 @@
 //! What is attached to manifests in a registry: signatures, attestations, SBOMs.
 //!
 //! [`Attachments`] reads and keeps it. `api` asks the referrers API, `support` remembers which repositories have it;
-//! `fallback` reads and writes the indexes that replace it, `index` changes their text, `list` reads the entries of
-//! either; `tags` finds the tags of cosign's older format, `problem` defines the errors.
+//! `fallback` reads and writes the indexes that replace it, `index_writer` against other clients, `index` changes their
+//! text; `list` reads the entries of either; `tags` finds the tags of cosign's older format, `problem` defines the errors.
 //!
 //! For an unsigned manifest, this costs at most one request, and one for each repository, all at the same time.
 
 mod api;
 mod fallback;
 mod index;
+mod index_writer;
 mod list;
 mod problem;
 mod support;

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The list of a repository with more pages is not read to its end: requesting the tags is faster.
-const MOST_PAGES: usize = 4;
+const MOST_PAGES: usize = 2;
 /// Some registries read all of a large repository for each page.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A list whose length is a multiple of this may have been cut by a registry that links no next page.

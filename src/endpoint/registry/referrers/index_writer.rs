@@ -1,0 +1,182 @@
+//! Adds entries to a fallback index, against other clients that do the same.
+//!
+//! Every client that attaches something reads the index, adds an entry and writes it again. Few registries can refuse a
+//! write because the tag has changed since, so a client can undo what another one has written. An [`IndexWriter`]
+//! therefore reads the index again after a pause, and repeats until its entries stay. The pause is several times longer
+//! than its own reading and writing takes: another client that read the index earlier has written it by then.
+
+use std::{collections::HashSet, time::Duration};
+
+use futures::future::try_join_all;
+use http::HeaderValue;
+use tokio::time::Instant;
+
+use super::{
+    super::{
+        error::RegistryError,
+        host::Host,
+        manifests::{self, Put},
+        retry::Attempts,
+    },
+    fallback::is_index_of,
+    index::{self, Entry},
+    list::AttachmentList,
+    problem::ReferrersProblem,
+};
+use crate::{
+    endpoint::{Cause, Error, Meaning, Operation, retry::Pause},
+    event::Event,
+    oci::{
+        Digest, RawManifest, Repository, Target, attachment::fallback_tag, manifest::LARGEST_MANIFEST,
+        media_type::OCI_INDEX,
+    },
+};
+
+/// How often an index is written before its writer gives up.
+const MOST_WRITES: u32 = 12;
+/// The shortest pause between writing an index and reading it again.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+/// How many times longer the pause is than reading and writing the index took.
+const PAUSE_FACTOR: u32 = 4;
+/// Other writers need one moment each: backoff grows no further than after so many writes.
+const LONGEST_BACKOFF: u32 = 3;
+
+/// Writes the index of one subject.
+pub(super) struct IndexWriter<'a> {
+    host: &'a Host,
+    repository: &'a Repository,
+    subject: &'a Digest,
+    tag: String,
+    precondition: Precondition,
+    /// Entries that the registry refuses because their manifests do not exist.
+    absent: HashSet<Digest>,
+}
+
+/// An index to write.
+struct Draft {
+    index: RawManifest,
+    /// The one that it replaces.
+    replaced: Option<RawManifest>,
+    etag: Option<HeaderValue>,
+}
+
+impl<'a> IndexWriter<'a> {
+    pub(super) fn new(host: &'a Host, repository: &'a Repository, subject: &'a Digest) -> Self {
+        let (precondition, absent) = (Precondition::default(), HashSet::new());
+        Self { host, repository, subject, tag: fallback_tag(subject), precondition, absent }
+    }
+
+    /// Adds entries until the index has them.
+    pub(super) async fn add(mut self, entries: &[Entry]) -> Result<(), Error> {
+        for writes in 1..=MOST_WRITES {
+            let begun = Instant::now();
+            let Some(draft) = self.draft(entries).await? else { return Ok(()) };
+            let jitter = Pause::Backoff.duration(writes.min(LONGEST_BACKOFF));
+            match self.put(draft, entries).await? {
+                Some(Put::Stored { .. }) => {
+                    let pause = SHORTEST_PAUSE.max(begun.elapsed() * PAUSE_FACTOR);
+                    tokio::time::sleep(pause + jitter / 4).await;
+                }
+                Some(Put::Conflict) => {
+                    self.precondition.failed();
+                    tokio::time::sleep(jitter).await;
+                }
+                None => (),
+            }
+        }
+        match self.draft(entries).await? {
+            None => Ok(()),
+            Some(_) => Err(self.problem(ReferrersProblem::Contested(MOST_WRITES))),
+        }
+    }
+
+    /// Reads the index and adds the entries; `None` if it has them.
+    async fn draft(&self, entries: &[Entry]) -> Result<Option<Draft>, Error> {
+        let found = manifests::get_to_change(self.host, self.repository, &self.tag).await?;
+        // GitLab resolves the tag of no index to the subject.
+        let (replaced, etag) = match found {
+            Some((found, etag)) if found.digest() != self.subject => (Some(found), etag),
+            _ => (None, None),
+        };
+        if let Some(other) = replaced.as_ref().filter(|found| !is_index_of(found, self.subject)) {
+            return Err(self.problem(ReferrersProblem::TagTaken(other.media_type().clone())));
+        }
+        let bytes = index::merged(replaced.as_ref(), entries, &self.absent);
+        let Some(bytes) = bytes.map_err(|error| self.failed(error))? else { return Ok(None) };
+        if bytes.len() > LARGEST_MANIFEST {
+            return Err(self.problem(ReferrersProblem::IndexTooLarge(bytes.len())));
+        }
+        let index = RawManifest::read(Some(OCI_INDEX), bytes, None).map_err(|error| self.failed(error))?;
+        Ok(Some(Draft { index, replaced, etag }))
+    }
+
+    /// Writes an index; `None` if the registry refuses it because of entries that are now known to be absent.
+    async fn put(&mut self, draft: Draft, entries: &[Entry]) -> Result<Option<Put>, Error> {
+        let Draft { index, replaced, etag } = draft;
+        let etag = self.precondition.of(replaced.as_ref(), etag);
+        let target = Target::Tag(self.tag.clone());
+        let put = manifests::put_if_unchanged(self.host, self.repository, &target, &index, etag.as_ref());
+        match (put.await, replaced) {
+            (Err(error), Some(replaced))
+                if self.absent.is_empty() && error.cause.meaning() == Meaning::ContentMissing =>
+            {
+                self.absent = self.absent_entries(&replaced, entries).await?;
+                if self.absent.is_empty() { Err(error) } else { Ok(None) }
+            }
+            (put, _) => put.map(Some),
+        }
+    }
+
+    /// The entries of others whose manifests were deleted. Some registries refuse an index that has such entries.
+    async fn absent_entries(&self, index: &RawManifest, ours: &[Entry]) -> Result<HashSet<Digest>, Error> {
+        let mut listed = AttachmentList::default();
+        // Without its digest, an entry cannot be requested.
+        if listed.add(index.bytes()).is_err() {
+            return Ok(HashSet::new());
+        }
+        let listed = listed.into_attachments().into_iter().map(|attachment| attachment.descriptor.digest);
+        let others = listed.filter(|digest| ours.iter().all(|entry| entry.digest != *digest));
+        let absent = others.map(|digest| async {
+            let exists = manifests::exists(self.host, self.repository, &digest).await?;
+            Ok((!exists).then_some(digest))
+        });
+        let absent: HashSet<Digest> = try_join_all(absent).await?.into_iter().flatten().collect();
+        for digest in &absent {
+            let repository = self.repository;
+            let message =
+                format!("removing {repository}@{digest} from the index of referrers: it does not exist");
+            self.host.events().emit(Event::Warning { image: None, message });
+        }
+        Ok(absent)
+    }
+
+    fn problem(&self, problem: ReferrersProblem) -> Error {
+        self.failed(RegistryError::Referrers(problem))
+    }
+
+    fn failed(&self, cause: impl Into<Cause>) -> Error {
+        let name = format!("{}:{}", self.repository, self.tag);
+        self.host.error(Operation::PushManifest, &name, &Attempts::new(1), cause)
+    }
+}
+
+/// Decides whether a write may require that the index has not changed.
+#[derive(Debug, Default)]
+struct Precondition {
+    /// The index that the current write replaces.
+    replaced: Option<Digest>,
+    /// The index that a write could not replace because of the condition.
+    kept: Option<Digest>,
+}
+
+impl Precondition {
+    /// The `ETag` to require; none if the registry has refused it for this very index, which then had not changed.
+    fn of(&mut self, existing: Option<&RawManifest>, etag: Option<HeaderValue>) -> Option<HeaderValue> {
+        self.replaced = existing.map(|index| index.digest().clone());
+        etag.filter(|_| self.kept.is_none() || self.kept != self.replaced)
+    }
+
+    fn failed(&mut self) {
+        self.kept = self.replaced.take();
+    }
+}
