@@ -293,7 +293,7 @@ pub fn bundle_without_log(signer: &TestSigner, image: &Digest) -> Value {
     })
     .to_string();
     let kind = "application/vnd.in-toto+json";
-    let signed = format!("DSSEv1 {} {kind} {} {payload}", kind.len(), payload.len());
+    let to_be_signed = format!("DSSEv1 {} {kind} {} {payload}", kind.len(), payload.len());
     let material = if let Some(certificate) = &signer.certificate {
         json!({ "certificate": { "rawBytes": STANDARD.encode(certificate.der()) } })
     } else {
@@ -306,7 +306,7 @@ pub fn bundle_without_log(signer: &TestSigner, image: &Digest) -> Value {
         "dsseEnvelope": {
             "payload": STANDARD.encode(&payload),
             "payloadType": kind,
-            "signatures": [{ "sig": signer.sign(signed.as_bytes()) }],
+            "signatures": [{ "sig": signer.sign(to_be_signed.as_bytes()) }],
         },
     })
 }

@@ -112,8 +112,8 @@ async fn flaws_are_found_without_a_log() {
     ] {
         let repository = format!("{case}-bundle");
         let image = court.push(&repository).await;
-        let signed = if case == "other-image" { &other } else { &image };
-        let mut bundle = bundle_without_log(&signer, signed);
+        let about = if case == "other-image" { &other } else { &image };
+        let mut bundle = bundle_without_log(&signer, about);
         match case {
             "altered" => {
                 let another = bundle_without_log(&signer, &other);
@@ -132,8 +132,8 @@ async fn flaws_are_found_without_a_log() {
 
         let repository = format!("{case}-tag");
         let image = court.push(&repository).await;
-        let signed = if case == "other-image" { &other } else { &image };
-        let (payload, annotations) = simple_signing_without_log(&signer, signed);
+        let about = if case == "other-image" { &other } else { &image };
+        let (payload, annotations) = simple_signing_without_log(&signer, about);
         let layers = match case {
             "altered" => {
                 vec![(simple_signing_without_log(&signer, &other).0.replace("app", "ap"), annotations)]
