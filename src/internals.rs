@@ -68,3 +68,10 @@ pub mod registry {
 pub mod resolve {
     pub use crate::resolve::{resolve, survey};
 }
+
+pub mod trust {
+    pub use crate::trust::{
+        Attached, Identity, Keys, Matcher, Otherwise, Policy, Reason, Rejection, Requirement, Rule, Signer,
+        Verdict, Verifier, signature_layers,
+    };
+}

@@ -90,6 +90,7 @@
 //! | [`outcome`] | what happened to each image |
 //! | [`output`] | output formats and verbosity |
 //! | [`units`] | sizes, counts and times for people |
+//! | [`trust`] | whether the signatures attached to an image satisfy the user's policy: no requests |
 //! | [`graph`] | what a manifest references, and what an image consists of |
 //! | [`waiver`] | which image may lack which platform |
 //! | [`problem`] | what can be wrong with an image or a bundle, and what to do about it |
@@ -128,6 +129,7 @@
 //! | change the names at the destination | `oci/mapping.rs` for the rules, `jobs/names.rs` for what a lock or an optional image decides |
 //! | follow one more kind of reference | `graph/successors.rs` names it, `resolve.rs` reads it |
 //! | recognize one more kind of signature or SBOM | `oci/attachment_kind.rs`; what is followed and when: `resolve/attached.rs` |
+//! | accept one more kind of signature, or explain why one is rejected | `trust/sigstore/` for the formats, `trust/rejection.rs` for the words |
 //! | change how signatures and other referrers are found or recorded in a registry | `endpoint/registry/referrers/` |
 //! | change what is retried | `endpoint/registry/retry.rs`; how often and after which pause: `endpoint/retry.rs` |
 //! | explain one more error of a registry | `endpoint/registry/error.rs` for the message and the hint, `endpoint/cause.rs` for those that bundles share |
@@ -179,6 +181,7 @@ mod resolve;
 mod run;
 pub mod serve;
 mod transfer;
+mod trust;
 mod units;
 pub mod waiver;
 

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, builder::BoolishValueParser};
 
 use super::{
     DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, ReferrerArgs, RegistryArgs, SelectionArgs,
-    choice, examples,
+    TrustArgs, choice, examples,
     shared::{CHECK_LEVELS, FORMATS},
     variable,
 };
@@ -50,6 +50,10 @@ pub(crate) struct Export {
     /// Which signatures, attestations and SBOMs.
     #[command(flatten)]
     pub referrers: ReferrerArgs,
+
+    /// Whose signatures images need.
+    #[command(flatten)]
+    pub trust: TrustArgs,
 
     /// The bundle to write; - is standard output
     ///

@@ -10,7 +10,7 @@ use clap::{Args, builder::BoolishValueParser};
 
 use super::{
     DEFAULT_LOCK, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, ReferrerArgs, RegistryArgs,
-    SelectionArgs, choice, examples,
+    SelectionArgs, TrustArgs, choice, examples,
     shared::{CHECK_LEVELS, FORMATS, NAMINGS, parse_source_prefix},
     variable,
 };
@@ -75,6 +75,10 @@ pub(crate) struct Sync {
     /// Which signatures, attestations and SBOMs.
     #[command(flatten)]
     pub referrers: ReferrerArgs,
+
+    /// Whose signatures images need.
+    #[command(flatten)]
+    pub trust: TrustArgs,
 
     /// Show what would be copied, without copying anything
     #[arg(help_heading = "How to copy", long)]

@@ -4,6 +4,7 @@
 //! - [`nodes`]: those of the commands that connect a cluster to the mirror;
 //! - [`shared`]: arguments that several commands share (images, destination, platforms);
 //! - [`values`]: those of `values`; [`login`]: those of `login` and `logout`;
+//! - [`trust`]: whose signatures images need;
 //! - [`registries`]: how to connect to registries, and with which credentials;
 //! - [`examples`]: the examples in the help.
 //!
@@ -18,6 +19,7 @@ mod login;
 mod nodes;
 mod registries;
 mod shared;
+mod trust;
 mod values;
 
 use std::fmt::Display;
@@ -39,6 +41,7 @@ pub(crate) use self::{
         DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, ReferrerArgs,
         SelectionArgs,
     },
+    trust::TrustArgs,
     values::{PullArgs, SizeArgs, Storage, Values},
 };
 
@@ -55,6 +58,8 @@ pub(crate) mod variable {
     pub(crate) const LOCK: &str = "THORAS_MIRROR_LOCK";
     /// The format, for `values`: clap reads it for the other commands.
     pub(crate) const OUTPUT: &str = "THORAS_MIRROR_OUTPUT";
+    /// Which authorities and logs of signatures to trust.
+    pub(crate) const TRUSTED_ROOT: &str = "THORAS_MIRROR_TRUSTED_ROOT";
     /// The destination.
     pub(crate) const TO: &str = "THORAS_MIRROR_TO";
     /// The user name for the destination.

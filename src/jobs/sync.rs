@@ -30,6 +30,7 @@ use crate::{
 pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
     let Sync { images, destination, registries, platforms, copy, .. } = request;
+    let signatures = copy.signatures.verifier()?.map(Arc::new);
     let access = Access::open(registries, Arc::clone(&events))?;
     let Job {
         mappings,
@@ -69,8 +70,12 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         };
         recorded.into_iter().map(wanted).collect()
     });
-    let options =
-        Options { recorded, optional, ..copy.options(platforms.required.clone(), waivers, foreign_layers) };
+    let options = Options {
+        recorded,
+        optional,
+        signatures,
+        ..copy.options(platforms.required.clone(), waivers, foreign_layers)
+    };
     let mut images = pipeline::mirror(source, registry, mappings, options, Arc::clone(&events)).await;
     images.extend(skipped.into_iter().map(|outcome| announced(outcome, &*events)));
     let copied = Copied {

@@ -17,7 +17,10 @@ use std::{
 use futures::{StreamExt, stream};
 use tokio::task::JoinSet;
 
-use super::shared_tags::{SharedTags, two_digests};
+use super::{
+    shared_tags::{SharedTags, two_digests},
+    signatures,
+};
 use crate::{
     confirm::{self, Expected, Level, Survey, attached::AttachedState},
     endpoint::{Cause, Destination, Error, Operation, Source},
@@ -30,6 +33,7 @@ use crate::{
     problem::{FoundBy, Problem},
     resolve::{self, RootManifest},
     transfer::{Admitted, Transfer},
+    trust::Verifier,
     units,
     waiver::Waivers,
 };
@@ -67,6 +71,8 @@ pub struct Options {
     pub optional: BTreeSet<Reference>,
     /// Fail optional images that the source does not provide.
     pub strict: bool,
+    /// Whose signatures images need at the source. Images without them fail.
+    pub signatures: Option<Arc<Verifier>>,
 }
 
 impl Default for Options {
@@ -87,6 +93,7 @@ impl Default for Options {
             fail_fast: false,
             optional: BTreeSet::new(),
             strict: false,
+            signatures: None,
         }
     }
 }
@@ -209,6 +216,11 @@ impl<S: Source, D: Destination> Run<S, D> {
             Err(error) => return self.skip(mirrored, error),
         };
         self.refuse_other_digests(image, &root.descriptor().digest).await?;
+        if let Some(verifier) = &self.options.signatures {
+            let digest = &root.descriptor().digest;
+            let refusal = signatures::refusal(&*self.source, &image.source, digest, verifier).await?;
+            refusal.map_or(Ok(()), Err)?;
+        }
         let (repository, keep) = (image.source.repository(), self.options.manifest_bytes);
         let wanted = self.wanted(image, there.graph.is_some());
         let known = there.known();

@@ -2,6 +2,7 @@
 
 pub(crate) mod mirror;
 pub(crate) mod shared_tags;
+mod signatures;
 mod verify;
 
 pub(crate) use self::verify::{AttachedAt, verify_against};

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    CopySettings, Destination, NamingRule, Platforms, ReferrerSettings, RegistrySettings, Stdin, check_stdin,
-    selection::selection, setting::flags_or_variable, usage, volume::VolumeSize,
+    CopySettings, Destination, NamingRule, Platforms, ReferrerSettings, RegistrySettings, RequiredSignatures,
+    Stdin, check_stdin, selection::selection, setting::flags_or_variable, usage, volume::VolumeSize,
 };
 use crate::{
     cli::{self, variable},
@@ -56,6 +56,7 @@ impl Export {
             ..Stdin::default()
         })?;
         let strict = args.selection.strict;
+        let signatures = RequiredSignatures::new(args.trust)?;
         Ok(Self {
             to,
             base: args.base,
@@ -72,6 +73,7 @@ impl Export {
                 referrers: ReferrerSettings::new(args.referrers)?,
                 jobs: args.jobs,
                 strict,
+                signatures,
                 ..CopySettings::default()
             },
         })
@@ -190,6 +192,7 @@ impl Import {
                 fail_fast: args.fail_fast,
                 // The bundle has what its lock says: nothing in it is optional.
                 strict: true,
+                signatures: RequiredSignatures::None,
             },
         })
     }

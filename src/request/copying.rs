@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     CopySettings, Destination, ImagesFrom, LockedChart, Login, NamingRule, Platforms, ReferrerSettings,
-    RegistrySettings, Stdin, check_stdin,
+    RegistrySettings, RequiredSignatures, Stdin, check_stdin,
     destination::root,
     selection::{chart_name, chart_options, selection},
     setting::{Setting, flag_or_variable, variable},
@@ -43,6 +43,7 @@ impl Sync {
             ..Stdin::default()
         })?;
         let strict = args.selection.strict;
+        let signatures = RequiredSignatures::new(args.trust)?;
         let destination = Destination::new(args.destination)?;
         Ok(Self {
             images: ImagesFrom::new(args.selection, args.locked, args.with_chart)?
@@ -60,6 +61,7 @@ impl Sync {
                 jobs: args.jobs,
                 fail_fast: args.fail_fast,
                 strict,
+                signatures,
             },
         })
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, env, path::PathBuf};
 
 use secrecy::SecretString;
 
-use super::{setting, usage};
+use super::{RequiredSignatures, setting, usage};
 use crate::{
     cli::{DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, ReferrerArgs, variable},
     confirm::CheckLevel,
@@ -219,6 +219,8 @@ pub(crate) struct CopySettings {
     pub(crate) fail_fast: bool,
     /// Fail optional images that the source does not provide.
     pub(crate) strict: bool,
+    /// Whose signatures images need at the source.
+    pub(crate) signatures: RequiredSignatures,
 }
 
 impl Default for CopySettings {
@@ -231,6 +233,7 @@ impl Default for CopySettings {
             jobs: None,
             fail_fast: false,
             strict: false,
+            signatures: RequiredSignatures::None,
         }
     }
 }

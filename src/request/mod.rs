@@ -6,6 +6,7 @@
 //!
 //! - [`Request`]: the jobs, with a type for each in `copying`, [`bundle`], [`nodes`] and below;
 //! - [`selection`], [`destination`], [`registries`]: the parts that jobs share;
+//! - [`trust`]: whose signatures images need;
 //! - [`ineffective`] refuses flags that would have no effect;
 //! - [`access`] prepares access to registries, with [`network`] for certificates and proxies;
 //! - [`repair_command`] writes a [`Sync`] as a command line; [`next_steps`](self::next_steps()) those that install the chart.
@@ -24,6 +25,7 @@ mod registries;
 mod repair_command;
 mod selection;
 mod setting;
+mod trust;
 mod values;
 mod volume;
 
@@ -43,6 +45,7 @@ pub(crate) use self::{
     repair_command::repair,
     selection::{ImagesFrom, LockedChart},
     setting::{Origin, Setting},
+    trust::RequiredSignatures,
     values::{Persistence, PullLogin, Values},
     volume::VolumeSize,
 };

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{
     CopySettings, Destination, ImagesFrom, LicenseFrom, LockedChart, Login, NamingRule, Password, Platforms,
-    ReferrerSettings, RegistrySettings, Sync,
+    ReferrerSettings, RegistrySettings, RequiredSignatures, Sync,
     setting::{Origin, Setting},
 };
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     graph::Referrers,
     oci::Platform,
     outcome::Repair,
+    trust::{Identity, Keys, Matcher, Requirement},
 };
 
 /// Stands for a value that the user must fill in.
@@ -100,7 +101,7 @@ impl Words {
     }
 
     fn copy(&mut self, copy: &CopySettings) {
-        let CopySettings { check, referrers, overwrite, dry_run, jobs, fail_fast, strict } = copy;
+        let CopySettings { check, referrers, overwrite, dry_run, jobs, fail_fast, strict, signatures } = copy;
         let ReferrerSettings { referrers, types, selection: _ } = referrers;
         self.flag("--referrers", (*referrers != Referrers::All).then_some(referrers));
         self.flag("--referrer-type", types);
@@ -110,6 +111,34 @@ impl Words {
         self.flag("--jobs", jobs);
         self.switch("--fail-fast", *fail_fast);
         self.switch("--strict", *strict);
+        self.signatures(signatures);
+    }
+
+    fn signatures(&mut self, signatures: &RequiredSignatures) {
+        let root = match signatures {
+            RequiredSignatures::None | RequiredSignatures::Same(Requirement::Unsigned) => return,
+            RequiredSignatures::Policy { file, trusted_root } => {
+                self.flag("--verify-policy", [file.display()]);
+                trusted_root
+            }
+            RequiredSignatures::Same(Requirement::Keys(Keys { files, ignore_log, trusted_root })) => {
+                self.flag("--verify-key", files.iter().map(|file| file.display()));
+                self.switch("--insecure-ignore-tlog", *ignore_log);
+                trusted_root
+            }
+            RequiredSignatures::Same(Requirement::Identity(identity)) => {
+                let Identity { subject, issuer, ignore_certificate_log, trusted_root } = identity;
+                for (name, matcher) in [("--verify-identity", subject), ("--verify-issuer", issuer)] {
+                    match matcher {
+                        Matcher::Exact(text) => self.flag(name, [text]),
+                        Matcher::Pattern(pattern) => self.flag(&format!("{name}-regexp"), [pattern]),
+                    }
+                }
+                self.switch("--insecure-ignore-sct", *ignore_certificate_log);
+                trusted_root
+            }
+        };
+        self.flag("--trusted-root", root.iter().map(|root| root.display()));
     }
 
     /// Passwords and the license key are never arguments.

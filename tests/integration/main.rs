@@ -41,6 +41,7 @@ mod serve_command;
 mod support;
 mod support_works;
 mod sync;
+mod trust;
 mod values;
 mod verify;
 mod with_chart;

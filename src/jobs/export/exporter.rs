@@ -286,7 +286,8 @@ impl<S: Source> Exporter<S> {
         let mappings = ready(mirrored).map(|image| under_its_own_name(&image.outcome.source)).collect();
         let source = Arc::new(self.pinned(mirrored));
         let options =
-            Options { check: Level::Blobs, overwrite: true, dry_run: false, ..self.options.clone() };
+            // The first pass has verified the signatures.
+            Options { check: Level::Blobs, overwrite: true, dry_run: false, signatures: None, ..self.options.clone() };
         let copied = mirror(source, Arc::clone(writer), mappings, options, Arc::clone(events)).await;
         for (image, copied) in ready(mirrored).zip(copied) {
             let before = image.outcome.bytes;

@@ -35,6 +35,7 @@ use crate::{
 pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
     let Export { to, base, keep_going, lock, selection, naming, registries, platforms, .. } = request;
+    let signatures = request.copy.signatures.verifier()?.map(Arc::new);
     let files = output(to, &*events)?;
     let access = Access::open(registries, Arc::clone(&events))?;
     let found = enumerate(selection, request.copy.strict, &access, &*events).await?;
@@ -65,6 +66,7 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         source: Arc::new(ChartSource::new(source, packaged_chart(found.package))),
         options: Options {
             optional,
+            signatures,
             ..request.copy.options(platforms.required.clone(), waivers, foreign_layers)
         },
         contents,

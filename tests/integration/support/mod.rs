@@ -27,13 +27,15 @@
 //! | [`documents`] | validates JSON output against its schema |
 //! | [`secrets`] | searches output and files for leaked secrets |
 //! | [`programs`] | finds other programs and runs them |
-//! | [`helm`], [`skopeo`], [`containerd`] | run these programs |
+//! | [`helm`], [`skopeo`], [`containerd`], [`cosign`] | run these programs |
+//! | [`sigstore`] | a Sigstore instance in memory: certificates, log entries, and signatures with any flaw |
 //! | [`fake_helm`] | a fake Helm that records how it was called |
 
 pub mod built_bundle;
 pub mod bundle;
 pub mod client;
 pub mod containerd;
+pub mod cosign;
 pub mod dice;
 pub mod documents;
 pub mod fake_helm;
@@ -51,6 +53,7 @@ pub mod registry;
 pub mod scripted;
 pub mod secrets;
 pub mod serving;
+pub mod sigstore;
 pub mod skopeo;
 pub mod small_disk;
 pub mod storage;

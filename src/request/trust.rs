@@ -1,0 +1,171 @@
+//! Whose signature an image must have: the flags as a policy.
+
+use std::path::PathBuf;
+
+use regex::Regex;
+
+use super::{setting::variable, usage};
+use crate::{
+    cli::{TrustArgs, variable as names},
+    error::Failure,
+    trust::{Identity, Keys, Matcher, Policy, Requirement, Verifier},
+};
+
+/// Whose signature an image must have.
+#[derive(Debug, Clone)]
+pub(crate) enum RequiredSignatures {
+    /// No signature is verified.
+    None,
+    /// Every image needs the same.
+    Same(Requirement),
+    /// The file of `--verify-policy` decides.
+    Policy {
+        file: PathBuf,
+        /// The default of the file's entries.
+        trusted_root: Option<PathBuf>,
+    },
+}
+
+impl RequiredSignatures {
+    pub(crate) fn new(args: TrustArgs) -> Result<Self, Failure> {
+        let has_identity = args.verify_identity.is_some() || args.verify_identity_regexp.is_some();
+        let has_issuer = args.verify_issuer.is_some() || args.verify_issuer_regexp.is_some();
+        let (keys, is_root_typed) = (args.verify_key, args.trusted_root.is_some());
+        let root = args.trusted_root.or_else(|| Some(variable(names::TRUSTED_ROOT)?.value.into()));
+        if args.insecure_ignore_tlog && keys.is_empty() {
+            return Err(usage("--insecure-ignore-tlog has no effect without --verify-key").with_hint(
+                "remove it; in the file of --verify-policy, write `ignore-tlog: true` beside a key",
+            ));
+        }
+        if args.insecure_ignore_sct && !has_identity {
+            return Err(usage("--insecure-ignore-sct has no effect without --verify-identity").with_hint(
+                "remove it; in the file of --verify-policy, write `ignore-sct: true` beside an identity",
+            ));
+        }
+        match (!keys.is_empty(), has_identity || has_issuer, args.verify_policy) {
+            (false, false, None) if is_root_typed => Err(usage(
+                "--trusted-root has no effect without --verify-key, --verify-identity or --verify-policy",
+            )
+            .with_hint("add one of them: it says whose signature an image must have")),
+            (false, false, None) => Ok(Self::None),
+            (false, false, Some(file)) => Ok(Self::Policy { file, trusted_root: root }),
+            (true, false, None) if is_root_typed && args.insecure_ignore_tlog => {
+                Err(usage("--trusted-root has no effect with --insecure-ignore-tlog")
+                    .with_hint("remove one of them"))
+            }
+            (true, false, None) => Ok(Self::Same(Requirement::Keys(Keys {
+                files: keys,
+                ignore_log: args.insecure_ignore_tlog,
+                trusted_root: root,
+            }))),
+            (false, true, None) => Ok(Self::Same(Requirement::Identity(Identity {
+                subject: matcher("identity", args.verify_identity, args.verify_identity_regexp.as_deref())?,
+                issuer: matcher("issuer", args.verify_issuer, args.verify_issuer_regexp.as_deref())?,
+                ignore_certificate_log: args.insecure_ignore_sct,
+                trusted_root: root,
+            }))),
+            _ => Err(usage("--verify-key, --verify-identity and --verify-policy exclude each other")
+                .with_hint(
+                    "keep one of them, or unset its variable THORAS_MIRROR_VERIFY_…; a policy can name keys for some images and \
+                     identities for others",
+                )),
+        }
+    }
+
+    /// Reads the files that it names. `None` if no signature is verified.
+    pub(crate) fn verifier(&self) -> Result<Option<Verifier>, Failure> {
+        let policy = match self {
+            Self::None => return Ok(None),
+            Self::Same(requirement) => Policy::for_every_image(requirement.clone()),
+            Self::Policy { file, trusted_root } => Policy::from_file(file, trusted_root.as_deref())?,
+        };
+        Verifier::new(policy).map(Some)
+    }
+}
+
+/// Exactly one of the two must be passed.
+fn matcher(name: &str, exact: Option<String>, pattern: Option<&str>) -> Result<Matcher, Failure> {
+    match (exact, pattern) {
+        (Some(exact), None) => Ok(Matcher::Exact(exact)),
+        (None, Some(pattern)) => Regex::new(pattern).map(Matcher::Pattern).map_err(|error| {
+            let why = error.to_string().lines().last().unwrap_or_default().to_owned();
+            Failure {
+                causes: vec![why],
+                ..usage(format!("--verify-{name}-regexp is not a regular expression"))
+            }
+        }),
+        (Some(_), Some(_)) => {
+            Err(usage(format!("--verify-{name} and --verify-{name}-regexp exclude each other"))
+                .with_hint("pass one of them"))
+        }
+        (None, None) => Err(usage(format!(
+            "--verify-{name} is missing: an identity counts only together with its issuer"
+        ))
+        .with_hint(format!("pass --verify-{name} or --verify-{name}-regexp"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches as _};
+
+    use super::*;
+
+    fn request(line: &str) -> Result<RequiredSignatures, Failure> {
+        let words = shlex::split(&format!("x {line}")).unwrap();
+        let matches = TrustArgs::augment_args(Command::new("x")).try_get_matches_from(words).unwrap();
+        RequiredSignatures::new(TrustArgs::from_arg_matches(&matches).unwrap())
+    }
+
+    #[test]
+    fn flags_become_a_requirement() {
+        assert!(matches!(request("").unwrap(), RequiredSignatures::None));
+        assert!(request("").unwrap().verifier().unwrap().is_none());
+        let RequiredSignatures::Same(Requirement::Keys(keys)) =
+            request("--verify-key a.pub --verify-key b.pub --insecure-ignore-tlog").unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!((keys.files.len(), keys.ignore_log), (2, true));
+        let RequiredSignatures::Same(Requirement::Identity(identity)) =
+            request("--verify-identity-regexp ^me@ --verify-issuer https://a.example --trusted-root r.json")
+                .unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!(identity.subject.to_string(), "/^me@/");
+        assert_eq!(identity.trusted_root, Some("r.json".into()));
+        assert!(matches!(
+            request("--verify-policy p.yaml --trusted-root r.json").unwrap(),
+            RequiredSignatures::Policy { trusted_root: Some(_), .. }
+        ));
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        for (line, expected) in [
+            ("--insecure-ignore-tlog", "--insecure-ignore-tlog has no effect without --verify-key"),
+            ("--insecure-ignore-sct --verify-key a", "--insecure-ignore-sct has no effect"),
+            ("--trusted-root a", "--trusted-root has no effect without"),
+            ("--verify-key a --insecure-ignore-tlog --trusted-root r", "--trusted-root has no effect with"),
+            ("--verify-key a --verify-policy p", "exclude each other"),
+            ("--verify-key a --verify-identity b --verify-issuer c", "exclude each other"),
+            ("--verify-identity b", "--verify-issuer is missing"),
+            ("--verify-issuer b", "--verify-identity is missing"),
+            ("--verify-identity b --verify-identity-regexp b --verify-issuer c", "--verify-identity and"),
+            ("--verify-identity-regexp '(' --verify-issuer c", "is not a regular expression"),
+        ] {
+            let failure = request(line).unwrap_err();
+            assert!(failure.message.contains(expected), "{line}: {failure:?}");
+            assert_eq!(failure.kind.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn missing_files_are_named_before_the_job_starts() {
+        for line in ["--verify-policy /none/p.yaml", "--verify-key /none/a.pub --insecure-ignore-tlog"] {
+            let failure = request(line).unwrap().verifier().err().unwrap();
+            assert!(failure.message.contains("/none/"), "{failure:?}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Whether the signatures attached to an image satisfy the user's policy, before anything is copied.
+//!
+//! It agrees with `cosign verify` and sends no request: a job reads what is attached to an image and asks.
+//!
+//! - [`Policy`]: which images need whose signature; built from flags, or read from a file ([`Policy::from_file`]);
+//! - [`Attached`]: a manifest that is attached to the image, with the bytes of its layers;
+//! - [`Verifier`]: a policy with its keys and trusted roots loaded. [`Verifier::verify`] is the whole interface for a job;
+//! - [`Verdict`]: who signed the image, or why each of its signatures was rejected, and what to do.
+//!
+//! All cryptography is that of `sigstore-verify`, behind [`sigstore`]. A build without the feature `verify-signatures`
+//! parses policies and reports that it cannot verify them.
+//!
+//! Like cosign, a policy is about the manifest that the reference names: the digests in an index cover its children, so
+//! a signature of the index is enough, and a signature of one of its children is not.
+
+#![cfg_attr(
+    not(feature = "verify-signatures"),
+    expect(dead_code, reason = "only the cryptography needs what signatures contain")
+)]
+
+mod attached;
+mod policy;
+mod policy_file;
+mod rejection;
+#[cfg(feature = "verify-signatures")]
+mod sigstore;
+#[cfg(not(feature = "verify-signatures"))]
+#[path = "without_sigstore.rs"]
+mod sigstore;
+mod verdict;
+mod verifier;
+
+pub(crate) use self::attached::{SIGNATURE_TAG_SUFFIX, is_signature_type};
+pub use self::{
+    attached::{Attached, signature_layers},
+    policy::{Identity, Keys, Matcher, Otherwise, Policy, Requirement, Rule},
+    rejection::{Reason, Rejection},
+    verdict::{Signer, Verdict},
+    verifier::Verifier,
+};

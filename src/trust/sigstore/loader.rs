@@ -1,0 +1,132 @@
+//! Reads keys and trusted roots.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use sigstore_verify::{
+    Verifier as SigstoreVerifier,
+    crypto::KeyAlgorithm,
+    trust_root::{SigstoreInstance, TrustedRoot},
+    types::DerPublicKey,
+};
+
+use super::{Authority, Key};
+use crate::{
+    error::{Failure, Kind},
+    trust::policy::{Keys, Requirement},
+};
+
+/// Reads each trusted root once.
+#[derive(Default)]
+pub(in crate::trust) struct Loader {
+    /// Without a path: the public Sigstore instance.
+    roots: HashMap<Option<PathBuf>, Arc<SigstoreVerifier>>,
+}
+
+impl Loader {
+    /// Those of which one must have signed; `None` if no signature is required.
+    pub(in crate::trust) fn authorities(
+        &mut self,
+        requirement: &Requirement,
+    ) -> Result<Option<Vec<Authority>>, Failure> {
+        Ok(match requirement {
+            Requirement::Unsigned => None,
+            Requirement::Keys(keys) => {
+                Some(keys.files.iter().map(|file| self.key(file, keys)).collect::<Result<_, _>>()?)
+            }
+            Requirement::Identity(identity) => {
+                let root = self.root(identity.trusted_root.as_deref())?;
+                Some(vec![Authority::Identity(Box::new(identity.clone()), root)])
+            }
+        })
+    }
+
+    fn key(&mut self, file: &Path, keys: &Keys) -> Result<Authority, Failure> {
+        let public = public_key(&read(file, "public key")?).map_err(|problem| problem.failure(file))?;
+        let log = if keys.ignore_log { None } else { Some(self.root(keys.trusted_root.as_deref())?) };
+        Ok(Authority::Key(Key { file: file.display().to_string(), public, log }))
+    }
+
+    fn root(&mut self, file: Option<&Path>) -> Result<Arc<SigstoreVerifier>, Failure> {
+        let key = file.map(Path::to_owned);
+        if let Some(root) = self.roots.get(&key) {
+            return Ok(root.clone());
+        }
+        let root = Arc::new(read_root(file)?);
+        self.roots.insert(key, root.clone());
+        Ok(root)
+    }
+}
+
+fn read_root(file: Option<&Path>) -> Result<SigstoreVerifier, Failure> {
+    let refused = |error: &(dyn std::error::Error + 'static)| {
+        let name =
+            file.map_or_else(|| "the built-in trusted root".to_owned(), |file| file.display().to_string());
+        let failure = Failure::from_error(Kind::Input, error);
+        let causes = std::iter::once(failure.message).chain(failure.causes).collect();
+        Failure { causes, ..Failure::new(Kind::Input, format!("{name} is not a Sigstore trusted root")) }
+            .with_hint("pass the trusted_root.json that the publisher provides, or write one with cosign trusted-root create")
+    };
+    let root = match file {
+        Some(file) => TrustedRoot::from_json(&read(file, "trusted root")?),
+        None => SigstoreInstance::PublicGood.embedded_trusted_root(),
+    };
+    let root = root.map_err(|error| refused(&error))?;
+    SigstoreVerifier::new(&root).map_err(|error| refused(&error))
+}
+
+fn read(file: &Path, what: &str) -> Result<String, Failure> {
+    fs::read_to_string(file).map_err(|error| {
+        let failure = Failure::from_error(Kind::Input, &error);
+        Failure {
+            causes: vec![failure.message],
+            ..Failure::new(Kind::Input, format!("cannot read the {what} {}", file.display()))
+        }
+        .with_hint("check the path; it is relative to the current directory, in a policy file to that file")
+    })
+}
+
+/// Why a file is not a public key.
+enum KeyProblem {
+    Private,
+    Certificate,
+    NoPem,
+    Unsupported(String),
+}
+
+impl KeyProblem {
+    fn failure(&self, file: &Path) -> Failure {
+        let name = file.display();
+        let input = |message: String| Failure::new(Kind::Input, message);
+        match self {
+            Self::Private => input(format!("{name} holds a private key, not a public key"))
+                .with_hint("pass the public key: cosign generate-key-pair writes it to cosign.pub"),
+            Self::Certificate => input(format!("{name} holds a certificate, not a public key"))
+                .with_hint("pass its public key: openssl x509 -pubkey -noout -in FILE prints it"),
+            Self::NoPem => input(format!("{name} does not hold a public key in PEM (BEGIN PUBLIC KEY)"))
+                .with_hint("pass the cosign.pub that the publisher provides"),
+            Self::Unsupported(why) => input(format!("{name} holds a key that cannot be used: {why}"))
+                .with_hint(
+                    "use an ECDSA key (P-256, P-384), an RSA key of 2048 to 8192 bits, or an Ed25519 key",
+                ),
+        }
+    }
+}
+
+fn public_key(text: &str) -> Result<DerPublicKey, KeyProblem> {
+    let key = DerPublicKey::from_pem(text).map_err(|_| {
+        if text.contains("PRIVATE KEY-----") {
+            KeyProblem::Private
+        } else if text.contains("BEGIN CERTIFICATE-----") {
+            KeyProblem::Certificate
+        } else {
+            KeyProblem::NoPem
+        }
+    })?;
+    KeyAlgorithm::from_spki(&key).map_err(|error| KeyProblem::Unsupported(error.to_string()))?;
+    Ok(key)
+}

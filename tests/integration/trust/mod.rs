@@ -1,0 +1,7 @@
+//! Signatures are accepted and rejected as by cosign, which judges the same images.
+
+mod judge;
+mod keyless;
+mod keys;
+mod policies;
+mod syncing;
