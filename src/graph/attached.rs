@@ -10,10 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Node;
-use crate::{
-    oci::{Attachment, AttachmentKind, Digest, Link, attachment_kind::type_of_tag},
-    units,
-};
+use crate::oci::{Attachment, AttachmentKind, Digest, Link, attachment_kind::type_of_tag};
 
 /// A manifest that is attached to a manifest of an image, or to another attached manifest.
 #[derive(Debug, Clone)]
@@ -187,8 +184,8 @@ impl AttachedCounts {
     #[must_use]
     pub(crate) fn in_words(&self) -> String {
         let words = self.named().map(|(count, name, _)| match name {
-            "other" => format!("{count} other"),
-            name => units::counted(count, name),
+            name if count == 1 || name == "other" => format!("{count} {name}"),
+            name => format!("{count} {name}s"),
         });
         words.collect::<Vec<_>>().join(", ")
     }

@@ -136,7 +136,9 @@ async fn a_locked_sync_and_verify_go_by_the_lock_and_verify_against_the_source_f
     attach(&signed.at, &new).await;
     signed.command("verify", folder.path(), to, &[]).run().await.expect_code(0);
     let root = format!("{}/m", to.host_port);
-    let locked = Mirror::new(["sync", "--locked", "--to", &root, "-o", "json"].map(str::to_owned));
+    let locked = Mirror::new(
+        ["sync", "--locked", "--to", &root, "--platform", "linux/amd64", "-o", "json"].map(str::to_owned),
+    );
     let outcome = locked.in_folder(folder.path()).run().await.expect_code(0);
     assert_eq!(first(&outcome)["status"], "up-to-date");
     let against = ["--against", "source", "--to", &root, &signed.reference, "--platform", "linux/amd64"];

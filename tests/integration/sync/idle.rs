@@ -16,7 +16,12 @@ async fn an_idle_run_makes_one_request_to_the_source_and_only_reads_the_destinat
     assert_eq!(document["totals"]["bytes"]["copied"], 0);
     assert_eq!(document["totals"]["bytes"]["present"], app.blob_bytes() + web.blob_bytes());
 
-    let asked = pair.source.requests().await;
+    // Signatures may have appeared since the last run. Asking for them reads no image.
+    let mut asked = pair.source.requests().await;
+    let about_attached = |path: &str| {
+        ["/referrers/", "/tags/list", "/manifests/sha256-"].iter().any(|part| path.contains(part))
+    };
+    asked.retain(|request| !about_attached(&request.path));
     let heads =
         asked.iter().filter(|request| request.method == "HEAD" && request.path.contains("/manifests/"));
     assert_eq!(heads.count(), 2, "{asked:?}");
@@ -49,9 +54,9 @@ async fn an_image_pinned_by_digest_needs_no_request_to_the_source_if_present() {
     let image = SampleImage::multi_platform("1");
     let mut pair = ScriptedPair::with(&[("team/app", &image)]).await;
     pair.images = vec![format!("{}@{}", pair.images[0], image.root().digest)];
-    pair.sync(&[]).run().await.expect_success();
+    pair.sync(&["--referrers", "none"]).run().await.expect_success();
     let asked = pair.source.requests().len();
-    pair.sync(&[]).run().await.expect_success();
+    pair.sync(&["--referrers", "none"]).run().await.expect_success();
     assert_eq!(pair.source.requests().len(), asked);
 }
 
