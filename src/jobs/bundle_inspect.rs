@@ -24,7 +24,7 @@ use crate::{
 };
 
 pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Result<BundleContents, Failure> {
-    let bundle = Arc::new(open(&request.paths, events)?);
+    let bundle = Arc::new(open(&request.paths, request.signed.as_ref(), events)?);
     let contents = HeadOnly(Arc::clone(&bundle));
     let head = bundle.head();
     let destinations = destinations(&bundle, request)?;

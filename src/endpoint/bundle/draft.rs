@@ -37,6 +37,7 @@ pub struct Draft {
     /// Those of them that are configs which name a platform: a check of the bundle reads them.
     pub(crate) absent_configs: HashMap<Digest, Bytes>,
     images: Vec<(Reference, Digest)>,
+    index: Bytes,
     id: Digest,
 }
 
@@ -84,6 +85,7 @@ impl Draft {
             images: roots.iter().map(|(name, root)| ((*name).clone(), root.digest.clone())).collect(),
             roots: roots.iter().map(tagged).collect(),
             id: Digest::sha256(&index),
+            index: index.into(),
         }
     }
 
@@ -91,6 +93,12 @@ impl Draft {
     #[must_use]
     pub fn id(&self) -> &Digest {
         &self.id
+    }
+
+    /// The bytes of its `index.json`.
+    #[must_use]
+    pub(crate) fn index(&self) -> &Bytes {
+        &self.index
     }
 
     /// The layout.

@@ -44,6 +44,7 @@
 //! | resuming an unfinished bundle | `partial`, with `relocation` and `hashing` |
 //! | writing it in order | [`stream`] |
 //! | reading it from a pipe | `incoming` |
+//! | who wrote it | `signature` |
 //! | writing it as a [`Destination`](super::Destination) | `writer`, each blob through a `sink` |
 //!
 //! Nothing is unpacked, so no name in an archive ever becomes a path on this machine.
@@ -64,6 +65,7 @@ mod partial;
 mod reader;
 mod relocation;
 mod scan;
+mod signature;
 mod sink;
 pub(crate) mod slices;
 pub(crate) mod storage;
@@ -80,8 +82,9 @@ pub(crate) use self::{
     incoming::Incoming,
     index::IndexDocument,
     layout::Layout,
-    output::Output,
+    output::{Output, with_suffix},
     reader::layout_below,
+    signature::{SUFFIX as SIGNATURE_SUFFIX, beside as signatures_beside},
     slices::Slices,
     storage::Storage,
     unread::UnreadLayout,
@@ -94,6 +97,8 @@ pub use self::{
     index::{Index, IndexEntry},
     names::NameError,
     reader::Bundle,
+    signature::IndexSignature,
     storage::BlobReader,
     volumes::VolumeError,
 };
+pub use crate::signing::KeyError;

@@ -70,6 +70,8 @@ pub(super) struct Written {
     pub(super) left_out: u64,
     /// The lock that is in it.
     pub(super) lock: Lock,
+    /// Its `index.json`, which a signature signs.
+    pub(super) index: bytes::Bytes,
 }
 
 /// Writes bundles of images.
@@ -325,7 +327,7 @@ impl<S: Source> Exporter<S> {
 
 fn written(draft: &Draft, lock: Lock) -> Written {
     let (id, length, left_out) = (draft.id().clone(), draft.layout().length(), draft.left_out());
-    Written { id, length, files: Vec::new(), kept: 0, left_out, lock }
+    Written { id, length, files: Vec::new(), kept: 0, left_out, lock, index: draft.index().clone() }
 }
 
 /// Takes the writer back once no transfer uses it.

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use self::naming::repositories;
 use super::{Content, ContentReader, NewManifest, StorageError, StoredManifest, VisitReferrer};
 use crate::{
-    endpoint::bundle::{BlobReader, Bundle, BundleError, IndexDocument, UnreadLayout},
+    endpoint::bundle::{BlobReader, Bundle, BundleError, IndexDocument, IndexSignature, UnreadLayout},
     graph,
     lock::Lock,
     oci::{
@@ -100,17 +100,21 @@ fn has_name_of_bundle(path: &Path) -> bool {
 
 impl LayoutStorage {
     /// Opens these files as one bundle, which must be complete, and names its images by `names`.
-    pub(in crate::serve) fn open(paths: &[PathBuf], names: &Names) -> Result<Self, StorageError> {
+    pub(in crate::serve) fn open(
+        paths: &[PathBuf],
+        names: &Names,
+        signed: Option<&IndexSignature>,
+    ) -> Result<Self, StorageError> {
         if let [folder] = paths
             && folder.is_dir()
             && let Some(UnreadLayout { storage, index, placement, left_out }) =
-                UnreadLayout::open(folder, MOST_READ_AT_ONCE)?
+                UnreadLayout::open(folder, MOST_READ_AT_ONCE, signed)?
         {
             let index = IndexDocument::parse(&index)?;
             let (repositories, chart_prefix) = repositories(&index, placement.as_ref(), folder, names)?;
             return Ok(Self { files: Files::Unread(storage), repositories, chart_prefix, left_out });
         }
-        let bundle = Bundle::open_all(paths)?;
+        let bundle = Bundle::open_signed(paths, signed)?;
         bundle.check_has_images()?;
         let absent = bundle.absent_volumes();
         if !absent.is_empty() {

@@ -14,5 +14,7 @@ mod importing;
 mod inspect;
 mod mistakes;
 mod readers;
+mod receipts;
+mod signed;
 mod verify;
 mod verify_volumes;
