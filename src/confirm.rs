@@ -3,6 +3,8 @@
 //! `sync` uses it before a transfer, to find what exists, and afterwards, to confirm the result. `verify` does nothing
 //! else.
 
+pub(crate) mod attached;
+
 use std::fmt;
 
 use futures::{StreamExt, stream};
@@ -145,18 +147,7 @@ pub(crate) async fn survey_partially<S: Source>(
     };
     let graph = resolve::survey(destination, repository, root).await?;
     let graph = graph.with_foreign_layers(foreign_layers);
-    let mut problems: Vec<Problem> = graph
-        .missing
-        .iter()
-        .map(|child| Problem::MissingManifest {
-            digest: child.digest.clone(),
-            platform: child.platform.clone(),
-        })
-        .collect();
-    problems.extend(graph.unusable.iter().map(|(child, error)| Problem::BadManifest {
-        digest: child.digest.clone(),
-        reason: error.to_string(),
-    }));
+    let mut problems = manifest_problems(&graph);
     let (mut unread, mut found_bytes) = (None, 0_u64);
     for (size, checked) in check_blobs(destination, repository, &graph, level).await {
         match checked {
@@ -166,6 +157,19 @@ pub(crate) async fn survey_partially<S: Source>(
         }
     }
     Ok(Survey { graph: Some(graph), problems, unread, found_bytes })
+}
+
+/// What is wrong with the manifests of a graph.
+fn manifest_problems(graph: &Graph) -> Vec<Problem> {
+    let missing = graph.missing.iter().map(|child| Problem::MissingManifest {
+        digest: child.digest.clone(),
+        platform: child.platform.clone(),
+    });
+    let unusable = graph.unusable.iter().map(|(child, error)| Problem::BadManifest {
+        digest: child.digest.clone(),
+        reason: error.to_string(),
+    });
+    missing.chain(unusable).collect()
 }
 
 /// A root that does not match its requested digest is a problem; anything else remains an error.

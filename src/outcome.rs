@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Failure, Kind},
-    graph::{Graph, PlatformManifest},
+    graph::{AttachedCounts, Graph, PlatformManifest},
     oci::{ArtifactKind, ChartIdentity, Digest, Mapping, MediaType, Platform, Reference, Repository},
     problem::Problem,
 };
@@ -223,6 +223,16 @@ pub struct ImageOutcome {
     pub platforms: Vec<PlatformManifest>,
     /// Attestation manifests, which are copied with the index and never count as platforms.
     pub attestations: usize,
+    /// What is attached to the image: signatures, attestations, SBOMs. It was asked for at the source, or at the
+    /// destination by `verify`.
+    #[serde(default, skip_serializing_if = "AttachedCounts::is_empty")]
+    pub attached: AttachedCounts,
+    /// How much of that the destination lacked: this run copied it or, in a plan, would copy it.
+    #[serde(default, skip_serializing_if = "AttachedCounts::is_empty")]
+    pub attached_new: AttachedCounts,
+    /// Tags of cosign's older format that were kept, because the destination has added entries of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_tags: Vec<KeptTag>,
     /// Missing required platforms that `--allow-missing-platform` waived.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waived: Vec<Platform>,
@@ -245,6 +255,18 @@ pub struct ImageOutcome {
     /// Why it was skipped although nothing failed, if `status` is `skipped-optional`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped_because: Option<Failure>,
+}
+
+/// A tag of cosign's older format at the destination that has entries of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptTag {
+    /// The tag.
+    pub tag: String,
+    /// The manifest that it names.
+    pub digest: Digest,
+    /// How many signatures or attestations it has that the source lacks.
+    pub entries: usize,
 }
 
 /// The status of an image in one word.
@@ -309,6 +331,9 @@ impl ImageOutcome {
             kind: ArtifactKind::Image,
             platforms: Vec::new(),
             attestations: 0,
+            attached: AttachedCounts::default(),
+            attached_new: AttachedCounts::default(),
+            kept_tags: Vec::new(),
             waived: Vec::new(),
             moved_from: None,
             bytes: Bytes::default(),

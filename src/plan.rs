@@ -21,6 +21,30 @@ pub struct Presence {
     /// The blobs that were checked and whether they exist. Other blobs are assumed to exist if an existing manifest
     /// references them; nothing is known about the rest.
     pub blobs: HashMap<Digest, bool>,
+    /// What each attached manifest of the graph needs, in their order; everything if this list is shorter.
+    pub attached: Vec<AttachedNeed>,
+}
+
+/// What an attached manifest needs so that it can be found at the destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttachedNeed {
+    /// Nothing.
+    Nothing,
+    /// To be pushed by digest.
+    Digest,
+    /// Its tag as well, if it is attached by one.
+    Tag,
+}
+
+/// One attached manifest of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttachedStep {
+    /// Its position among the attached manifests of the graph.
+    pub position: usize,
+    /// Whether to push it by digest. Manifests that are attached by a tag alone need only the tag.
+    pub by_digest: bool,
+    /// Whether to push it under its tag.
+    pub by_tag: bool,
 }
 
 /// What to do about a blob.
@@ -55,6 +79,10 @@ pub struct Plan {
     pub blobs: Vec<BlobStep>,
     /// Manifests to push by digest: positions in the graph's nodes, children before parents.
     pub manifests: Vec<usize>,
+    /// Whether to push the root by digest before what is attached to it: the tag must come after that.
+    pub root_first: bool,
+    /// Attached manifests to push, each after its subject.
+    pub attached: Vec<AttachedStep>,
     /// Whether to push the root under the tag.
     pub tag: bool,
 }
@@ -63,7 +91,8 @@ impl Plan {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        !self.tag && self.manifests.is_empty() && self.blobs.iter().all(|step| step.action == Action::Skip)
+        let has_manifests = self.tag || !self.manifests.is_empty() || !self.attached.is_empty();
+        !has_manifests && self.blobs.iter().all(|step| step.action == Action::Skip)
     }
 
     /// Bytes by action. Copies count in full, although some blobs may turn out to exist.
@@ -103,8 +132,7 @@ impl Planner {
     ) -> Plan {
         let is_there = |node: &Node| presence.manifests.contains(&node.descriptor.digest);
         let below_present: HashSet<&Digest> = graph
-            .nodes
-            .iter()
+            .manifests()
             .filter(|node| is_there(node))
             .flat_map(|node| graph.blobs_of(node))
             .map(|blob| &blob.digest)
@@ -130,7 +158,9 @@ impl Planner {
             .map(|(position, _)| position)
             .collect();
         let tag = graph.root().map(|root| &root.descriptor.digest) != presence.tag.as_ref();
-        Plan { blobs, manifests, tag }
+        let attached = attached_steps(graph, &presence.attached);
+        let root_first = tag && !attached.is_empty() && graph.root().is_some_and(|root| !is_there(root));
+        Plan { blobs, manifests, root_first, attached, tag }
     }
 
     fn action_for(&self, digest: &Digest, repository: &Repository, source: Option<&Repository>) -> Action {
@@ -150,4 +180,22 @@ impl Planner {
             holders.push(repository.clone());
         }
     }
+}
+
+/// A manifest that is attached by a tag is pushed by digest first if something is attached to it in turn: then its tag
+/// comes after that.
+fn attached_steps(graph: &Graph, needs: &[AttachedNeed]) -> Vec<AttachedStep> {
+    let subjects: HashSet<&Digest> = graph.attached.iter().map(|attached| &attached.subject).collect();
+    let steps = graph.attached.iter().enumerate().filter_map(|(position, attached)| {
+        let has_tag = attached.tag().is_some();
+        let is_subject = attached.manifests().any(|node| subjects.contains(&node.descriptor.digest));
+        match needs.get(position).copied().unwrap_or(AttachedNeed::Tag) {
+            AttachedNeed::Nothing => None,
+            AttachedNeed::Digest => Some(AttachedStep { position, by_digest: true, by_tag: false }),
+            AttachedNeed::Tag => {
+                Some(AttachedStep { position, by_digest: !has_tag || is_subject, by_tag: has_tag })
+            }
+        }
+    });
+    steps.collect()
 }

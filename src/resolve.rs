@@ -17,7 +17,7 @@ use futures::{
 use serde::Deserialize;
 
 use self::attached::Crawl;
-pub(crate) use self::attached::Wanted;
+pub(crate) use self::attached::{Wanted, attached_to};
 
 use crate::{
     endpoint::{Cause, Error, Operation, Source, VerifiedBody},
@@ -122,6 +122,17 @@ pub async fn survey<S: Source>(
     let (known, keep) = (KnownManifests::new(), ManifestBytes::Small);
     let reader = Reader { endpoint, repository, known: &known, keep, uses_inline_data: false };
     Ok(reader.read(root.into(), None).await?.0)
+}
+
+/// Like [`survey`], but determines no platforms and therefore reads no config.
+pub(crate) async fn survey_manifests<S: Source>(
+    endpoint: &S,
+    repository: &Repository,
+    root: RawManifest,
+) -> Result<Graph, Error> {
+    let (known, keep) = (KnownManifests::new(), ManifestBytes::Small);
+    let reader = Reader { endpoint, repository, known: &known, keep, uses_inline_data: false };
+    Ok(reader.walk(root.into(), None).await?.0)
 }
 
 /// A requested child: missing, invalid or read.

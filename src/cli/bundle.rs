@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, builder::BoolishValueParser};
 
 use super::{
-    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, SignatureArgs,
-    SigningArgs, choice, examples,
+    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, ReferrerArgs, RegistryArgs, SelectionArgs,
+    SignatureArgs, SigningArgs, choice, examples,
     shared::{CHECK_LEVELS, FORMATS},
     variable,
 };
@@ -46,6 +46,10 @@ pub(crate) struct Export {
     /// Which platforms every image must have.
     #[command(flatten)]
     pub platforms: PlatformArgs,
+
+    /// Which signatures, attestations and SBOMs.
+    #[command(flatten)]
+    pub referrers: ReferrerArgs,
 
     /// The bundle to write; - is standard output
     ///
@@ -180,6 +184,10 @@ pub(crate) struct Import {
         help_heading = "Platforms"
     )]
     pub allow_missing_platform: Vec<Waiver>,
+
+    /// Which signatures, attestations and SBOMs.
+    #[command(flatten)]
+    pub referrers: ReferrerArgs,
 
     /// Show what would be copied, without copying anything
     #[arg(help_heading = "How to import", long)]

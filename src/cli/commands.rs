@@ -9,8 +9,8 @@ use std::{
 use clap::{Args, builder::BoolishValueParser};
 
 use super::{
-    DEFAULT_LOCK, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, RegistryArgs, SelectionArgs, choice,
-    examples,
+    DEFAULT_LOCK, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, ReferrerArgs, RegistryArgs,
+    SelectionArgs, choice, examples,
     shared::{CHECK_LEVELS, FORMATS, NAMINGS, parse_source_prefix},
     variable,
 };
@@ -71,6 +71,10 @@ pub(crate) struct Sync {
     /// Which platforms every image must have.
     #[command(flatten)]
     pub platforms: PlatformArgs,
+
+    /// Which signatures, attestations and SBOMs.
+    #[command(flatten)]
+    pub referrers: ReferrerArgs,
 
     /// Show what would be copied, without copying anything
     #[arg(help_heading = "How to copy", long)]
@@ -198,6 +202,10 @@ pub(crate) struct Verify {
     )]
     pub allow_missing_platform: Vec<Waiver>,
 
+    /// Which signatures, attestations and SBOMs.
+    #[command(flatten)]
+    pub referrers: ReferrerArgs,
+
     /// How thoroughly to check
     ///
     /// Each level includes the previous ones.
@@ -240,6 +248,14 @@ pub(crate) struct Inspect {
     /// Print the manifest byte for byte as the registry has it, and ignore --output
     #[arg(help_heading = "What to show", long)]
     pub raw: bool,
+
+    /// Show what is attached to each manifest, as a tree
+    #[arg(help_heading = "What to show", long, conflicts_with = "raw")]
+    pub tree: bool,
+
+    /// Which signatures, attestations and SBOMs.
+    #[command(flatten)]
+    pub referrers: ReferrerArgs,
 
     /// Output format
     #[arg(help_heading = "What to show", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]

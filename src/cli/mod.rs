@@ -38,7 +38,8 @@ pub(crate) use self::{
     nodes::{PullSecret, Redirect, Running},
     registries::{ConnectionArgs, RegistryArgs},
     shared::{
-        DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, SelectionArgs,
+        DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, ReferrerArgs,
+        SelectionArgs,
     },
     signatures::{SignatureArgs, SigningArgs},
     values::{PullArgs, SizeArgs, Storage, Values},

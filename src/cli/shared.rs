@@ -11,6 +11,7 @@ use super::choice;
 use crate::{
     confirm::CheckLevel,
     enumerate::Mentions,
+    graph::Referrers,
     oci::{Naming, Platform, Repository},
     output::Format,
     waiver::Waiver,
@@ -40,11 +41,37 @@ pub(super) const CHECK_LEVELS: &[(CheckLevel, &str)] = &[
     (CheckLevel::Blobs, "Also that every blob exists"),
 ];
 
+/// `--referrers`
+const REFERRERS: &[(Referrers, &str)] = &[
+    (Referrers::All, "Everything: referrers, and cosign's .sig, .att and .sbom tags"),
+    (Referrers::Signatures, "Only signatures, and sigstore bundles, which may hold attestations"),
+    (Referrers::None, "Nothing: no request is made for them"),
+];
+
 pub(super) const NAMINGS: &[(Naming, &str)] = &[
     (Naming::Relative, "The path below the source prefix; outside that prefix, the path without the host"),
     (Naming::Last, "Only the last path component"),
     (Naming::Full, "The host and the path"),
 ];
+
+/// Which signatures, attestations and SBOMs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Signatures, attestations, SBOMs")]
+pub(crate) struct ReferrerArgs {
+    /// Which of what is attached to the images
+    #[arg(long, value_name = "WHICH", value_parser = choice(REFERRERS), default_value_t = Referrers::All, env = "THORAS_MIRROR_REFERRERS")]
+    pub referrers: Referrers,
+
+    /// Of that, only artifact types that this glob matches, such as '*spdx*' (repeatable)
+    #[arg(
+        hide_short_help = true,
+        long,
+        value_name = "GLOB",
+        env = "THORAS_MIRROR_REFERRER_TYPE",
+        value_delimiter = ','
+    )]
+    pub referrer_type: Vec<String>,
+}
 
 /// Which images.
 #[derive(Debug, Args)]

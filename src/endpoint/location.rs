@@ -14,6 +14,8 @@ pub enum Operation {
     ReadManifest,
     /// GET of the list of a repository's tags.
     ListTags,
+    /// GET of the manifests whose subject is a manifest.
+    ListReferrers,
     /// HEAD of a blob.
     CheckBlob,
     /// GET of a blob.
@@ -38,6 +40,7 @@ impl fmt::Display for Operation {
             Self::Connect => "reach registry",
             Self::ReadManifest => "read manifest",
             Self::ListTags => "list the tags of",
+            Self::ListReferrers => "list the referrers of",
             Self::CheckBlob => "check blob",
             Self::ReadBlob => "read blob",
             Self::ReadBundle => "read the bundle from",

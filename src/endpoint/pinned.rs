@@ -1,5 +1,5 @@
-//! A source whose images have been resolved: manifests and small configs are in memory, and every tag is pinned to its
-//! digest.
+//! A source whose images have been resolved: manifests and small configs are in memory, every tag is pinned to its digest,
+//! and what is attached to an image is what was attached when it was resolved.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,7 +9,7 @@ use futures::{StreamExt as _, stream};
 use super::{BlobStream, Error, Location, Source};
 use crate::{
     graph::Graph,
-    oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
+    oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target},
     problem::Side,
 };
 
@@ -20,6 +20,7 @@ pub(crate) struct PinnedSource<S> {
     roots: HashMap<(Repository, Target), Digest>,
     manifests: HashMap<Digest, RawManifest>,
     configs: HashMap<Digest, Bytes>,
+    attached: HashMap<(Repository, Digest), Vec<Attachment>>,
 }
 
 impl<S: Source> PinnedSource<S> {
@@ -29,14 +30,23 @@ impl<S: Source> PinnedSource<S> {
         images: impl IntoIterator<Item = (&'a Reference, &'a Graph)>,
     ) -> Self {
         let (mut roots, mut manifests, mut configs) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut attached: HashMap<_, Vec<Attachment>> = HashMap::new();
         for (reference, graph) in images {
             let key = (reference.repository().clone(), reference.target());
             roots.extend(graph.root().map(|root| (key, root.descriptor.digest.clone())));
-            let read = graph.nodes.iter().filter_map(|node| node.manifest.as_ref());
+            for found in &graph.attached {
+                let key = (reference.repository().clone(), found.subject.clone());
+                let listed = attached.entry(key).or_default();
+                let attachment = found.attachment();
+                if !listed.contains(&attachment) {
+                    listed.push(attachment);
+                }
+            }
+            let read = graph.manifests().filter_map(|node| node.manifest.as_ref());
             manifests.extend(read.map(|manifest| (manifest.digest().clone(), manifest.clone())));
             configs.extend(graph.configs.clone());
         }
-        Self { inner, roots, manifests, configs }
+        Self { inner, roots, manifests, configs, attached }
     }
 }
 
@@ -72,6 +82,10 @@ impl<S: Source> Source for PinnedSource<S> {
             Some((offset, config)) => Ok(stream::iter([Ok(config.slice(offset..))]).boxed()),
             None => self.inner.open_blob(repository, blob, offset).await,
         }
+    }
+
+    async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
+        Ok(self.attached.get(&(repository.clone(), subject.clone())).cloned().unwrap_or_default())
     }
 
     fn blob_location(&self, repository: &Repository, digest: &Digest) -> Location {

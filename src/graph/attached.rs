@@ -1,13 +1,19 @@
 //! What is attached to an image: signatures, attestations, SBOMs, and what is attached to those.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Node;
-use crate::oci::{Attachment, AttachmentKind, Digest, Link, attachment_kind::type_of_tag};
+use crate::{
+    oci::{Attachment, AttachmentKind, Digest, Link, attachment_kind::type_of_tag},
+    units,
+};
 
 /// A manifest that is attached to a manifest of an image, or to another attached manifest.
 #[derive(Debug, Clone)]
@@ -45,6 +51,16 @@ impl Attached {
     /// All its manifests, children before parents: it is the last.
     pub fn manifests(&self) -> impl Iterator<Item = &Node> {
         self.below.iter().chain([&self.node])
+    }
+
+    /// How an endpoint lists it.
+    #[must_use]
+    pub fn attachment(&self) -> Attachment {
+        Attachment {
+            descriptor: self.node.descriptor.clone(),
+            artifact_type: Some(self.artifact_type.clone()),
+            link: self.link.clone(),
+        }
     }
 
     /// What a lock records about it.
@@ -134,10 +150,15 @@ impl AttachedCounts {
     /// Counts manifests. One that is attached twice counts once.
     #[must_use]
     pub fn of<'a>(attached: impl IntoIterator<Item = &'a Attached>) -> Self {
+        Self::of_kinds(attached.into_iter().map(|attached| (attached.digest(), attached.kind)))
+    }
+
+    /// Counts manifests by kind. A digest counts once.
+    pub(crate) fn of_kinds<'a>(attached: impl IntoIterator<Item = (&'a Digest, AttachmentKind)>) -> Self {
         let mut counts = Self::default();
         let mut seen = HashSet::new();
-        for attached in attached.into_iter().filter(|attached| seen.insert(attached.digest())) {
-            *match attached.kind {
+        for (_, kind) in attached.into_iter().filter(|(digest, _)| seen.insert(*digest)) {
+            *match kind {
                 AttachmentKind::Signature => &mut counts.signatures,
                 AttachmentKind::Attestation => &mut counts.attestations,
                 AttachmentKind::Sbom => &mut counts.sboms,
@@ -151,6 +172,35 @@ impl AttachedCounts {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Each kind of which there are some, with its name and its abbreviation.
+    fn named(&self) -> impl Iterator<Item = (usize, &'static str, &'static str)> {
+        let Self { signatures, attestations, sboms, others } = *self;
+        let named = [
+            (signatures, "signature", "sig"),
+            (attestations, "attestation", "att"),
+            (sboms, "SBOM", "sbom"),
+            (others, "other", "other"),
+        ];
+        named.into_iter().filter(|(count, ..)| *count > 0)
+    }
+
+    /// `2 signatures, 1 SBOM`; empty if there is nothing.
+    #[must_use]
+    pub(crate) fn in_words(&self) -> String {
+        let words = self.named().map(|(count, name, _)| match name {
+            "other" => format!("{count} other"),
+            name => units::counted(count, name),
+        });
+        words.collect::<Vec<_>>().join(", ")
+    }
+
+    /// `2sig,1sbom`, or `-`: one word, for a column.
+    #[must_use]
+    pub(crate) fn in_short(&self) -> String {
+        let words: Vec<String> = self.named().map(|(count, _, short)| format!("{count}{short}")).collect();
+        if words.is_empty() { "-".to_owned() } else { words.join(",") }
     }
 
     /// The number of all attached manifests.
@@ -170,6 +220,16 @@ pub enum Referrers {
     Signatures,
     /// None: no request is made for them.
     None,
+}
+
+impl fmt::Display for Referrers {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::All => "all",
+            Self::Signatures => "signatures",
+            Self::None => "none",
+        })
+    }
 }
 
 /// Which attached manifests are wanted: `--referrers` and `--referrer-type`.
@@ -214,6 +274,15 @@ impl ReferrerSelection {
             }
             None => !self.is_none(),
         }
+    }
+
+    /// Those records that are wanted.
+    #[must_use]
+    pub(crate) fn of_recorded(&self, recorded: &[AttachedManifest]) -> Vec<AttachedManifest> {
+        let is_wanted = |recorded: &&AttachedManifest| {
+            self.wants(&recorded.artifact_type, AttachmentKind::of(&recorded.artifact_type, &recorded.link()))
+        };
+        recorded.iter().filter(is_wanted).cloned().collect()
     }
 
     /// Whether a manifest of this type and kind is wanted.

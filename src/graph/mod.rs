@@ -205,14 +205,33 @@ impl Graph {
         self.platforms.iter().map(|manifest| manifest.platform.clone()).collect()
     }
 
-    /// Its kind, according to its config.
+    /// Its kind, according to its config, or to those of all manifests of an index.
     #[must_use]
     pub fn kind(&self) -> ArtifactKind {
-        let config = self.root().and_then(|root| config(&root.contents));
-        config.map_or(ArtifactKind::Image, |config| ArtifactKind::of_config(&config.media_type))
+        let of_node = |node: &Node| match &node.contents {
+            Contents::Image { config, layers, .. } => Some(ArtifactKind::of(&config.media_type, layers)),
+            Contents::Index { .. } => None,
+        };
+        let Some(root) = self.root() else { return ArtifactKind::Image };
+        if let Some(kind) = of_node(root).filter(|kind| !kind.is_image()) {
+            return kind;
+        }
+        let is_wasm = |manifest: &PlatformManifest| manifest.platform.to_string().ends_with("/wasm");
+        if !self.platforms.is_empty() {
+            let is_all_wasm = self.platforms.iter().all(is_wasm);
+            return if is_all_wasm { ArtifactKind::Wasm } else { ArtifactKind::Image };
+        }
+        let mut kinds =
+            self.nodes.iter().filter(|node| !node.descriptor.is_attestation()).filter_map(of_node);
+        let Some(first) = kinds.next() else { return ArtifactKind::Image };
+        kinds.fold(first, |one, other| match (one, other) {
+            (ArtifactKind::Image, _) | (_, ArtifactKind::Image) => ArtifactKind::Image,
+            (one, other) if one == other => one,
+            _ => ArtifactKind::Artifact,
+        })
     }
 
-    /// The required platforms that are missing. A chart has no platform, so it lacks none.
+    /// The required platforms that are missing. Only images have platforms, so other artifacts lack none.
     #[must_use]
     pub fn lacks(&self, required: &[Platform]) -> Vec<Platform> {
         let served = |platform: &Platform| {

@@ -7,13 +7,15 @@ use bytes::Bytes;
 use crate::{
     endpoint::{Cause, Error, Operation, Source, registry::Registries},
     error::Failure,
-    event::EventSink,
-    graph::{self, Graph, KnownManifests, ManifestBytes, Node, PlatformManifest},
+    event::{Event, EventSink},
+    graph::{
+        self, Attached, Graph, KnownManifests, ManifestBytes, Node, PlatformManifest, ReferrerSelection,
+    },
     oci::{Digest, RawManifest, Reference},
-    outcome::inspection::{Attestation, InspectedImage, InspectedPlatform, Inspection},
+    outcome::inspection::{Attestation, InspectedAttachment, InspectedImage, InspectedPlatform, Inspection},
     problem::Side,
     request::{Access, Inspect},
-    resolve,
+    resolve::{self, Wanted},
 };
 
 /// The result.
@@ -34,7 +36,7 @@ pub(crate) async fn run(request: &Inspect, events: Arc<dyn EventSink>) -> Result
     }
     let (mut images, mut failures) = (Vec::new(), Vec::new());
     for reference in &request.images {
-        match inspect(&source, reference).await {
+        match inspect(&source, reference, &request.referrers.selection, &*events).await {
             Ok(image) => images.push(image),
             Err(error) => failures.push(error.failure()),
         }
@@ -48,11 +50,25 @@ async fn root(source: &Registries, reference: &Reference) -> Result<RawManifest,
     })
 }
 
-async fn inspect(source: &Registries, reference: &Reference) -> Result<InspectedImage, Error> {
+async fn inspect(
+    source: &Registries,
+    reference: &Reference,
+    referrers: &ReferrerSelection,
+    events: &dyn EventSink,
+) -> Result<InspectedImage, Error> {
     let root = root(source, reference).await?;
     let (digest, media_type, manifest_size) = (root.digest().clone(), root.media_type().clone(), root.size());
     let (known, keep) = (KnownManifests::new(), ManifestBytes::Small);
-    let graph = resolve::resolve(source, reference.repository(), root, &known, keep).await?;
+    let repository = reference.repository();
+    let wanted = Wanted::<Registries>::selected(referrers);
+    let graph = resolve::resolve_with_attached(source, repository, root, &known, keep, wanted).await?;
+    for message in &graph.ignored {
+        events.emit(Event::Warning { image: Some(reference.clone()), message: message.clone() });
+    }
+    let attached = graph.attached.iter().map(attached_manifest).collect();
+    let counts = graph.attached_counts();
+    // The sizes are those of the image itself.
+    let graph = Graph { attached: Vec::new(), ..graph };
     let manifests: u64 = graph.nodes.iter().map(|node| node.descriptor.size).sum();
     let blobs: u64 = graph.blobs().iter().map(|blob| blob.size).sum();
     Ok(InspectedImage {
@@ -63,7 +79,17 @@ async fn inspect(source: &Registries, reference: &Reference) -> Result<Inspected
         total_size: manifests + blobs,
         platforms: platforms(&graph),
         attestations: attestations(&graph),
+        counts,
+        attached,
     })
+}
+
+fn attached_manifest(attached: &Attached) -> InspectedAttachment {
+    InspectedAttachment {
+        kind: attached.kind,
+        blobs: attached.manifests().flat_map(|node| graph::blobs(&node.contents)).map(|blob| blob.size).sum(),
+        manifest: attached.record(),
+    }
 }
 
 /// The platforms in the order of the index.

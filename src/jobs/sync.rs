@@ -1,7 +1,7 @@
 //! `sync`: copies, confirms, writes the lock.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     sync::Arc,
     time::Instant,
@@ -18,7 +18,7 @@ use crate::{
     enumerate::{self as enumeration, Selection},
     error::{Failure, Kind},
     event::{Event, EventSink},
-    graph::ForeignLayers,
+    graph::{AttachedManifest, ForeignLayers},
     lock::{Lock, LockError, LockedImage, Placement},
     oci::{ChartIdentity, Digest, Mapping, Namer, Naming, Reference, chart},
     outcome::{Command, ImageOutcome, Mirrored, RunOutcome},
@@ -30,7 +30,7 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     let started = Instant::now();
     let Sync { images, destination, registries, platforms, copy, .. } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
-    let Job { mappings, optional, skipped, placement, chart, packaged, foreign_layers, earlier } =
+    let Job { mappings, optional, skipped, placement, chart, packaged, foreign_layers, earlier, recorded } =
         match images {
             ImagesFrom::Selection(selection) => selected(selection, request, &access, &*events).await?,
             ImagesFrom::Lock { chart } => locked(chart.as_deref(), request, &access).await?,
@@ -48,7 +48,14 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     };
     access
         .warn_of_unused_license(sources.iter().map(Reference::repository).chain(&chart_repository), &*events);
-    let options = Options { optional, ..copy.options(platforms.required.clone(), waivers, foreign_layers) };
+    let recorded = recorded.map(|recorded| {
+        let wanted = |(image, attached): (Reference, Vec<AttachedManifest>)| {
+            (image, copy.referrers.selection.of_recorded(&attached))
+        };
+        recorded.into_iter().map(wanted).collect()
+    });
+    let options =
+        Options { optional, recorded, ..copy.options(platforms.required.clone(), waivers, foreign_layers) };
     let mut images = pipeline::mirror(source, registry, mappings, options, Arc::clone(&events)).await;
     images.extend(skipped.into_iter().map(|outcome| announced(outcome, &*events)));
     let copied = Copied {
@@ -91,6 +98,8 @@ struct Job {
     foreign_layers: ForeignLayers,
     /// The lock that exists, if its other destinations are kept.
     earlier: Option<Lock>,
+    /// With `--locked`, what is attached to each image.
+    recorded: Option<HashMap<Reference, Vec<AttachedManifest>>>,
 }
 
 /// The images of a chart, manifests or a list.
@@ -121,6 +130,7 @@ async fn selected(
         packaged: packaged_chart(found.package),
         foreign_layers: request.foreign_layers.into(),
         earlier,
+        recorded: None,
     })
 }
 
@@ -150,6 +160,7 @@ async fn locked(chart: Option<&LockedChart>, request: &Sync, access: &Access) ->
     let mappings = at_destination.into_iter().zip(&images).map(unpinned).collect();
     let skipped = skipped.into_iter().map(|image| skipped_by_the_lock(image, &namer));
     let skipped = skipped.collect::<Result<Vec<_>, _>>()?;
+    let recorded = images.iter().map(|image| (image.source.clone(), image.attached.clone())).collect();
     let optional = images.iter().filter(|image| image.optional).map(|image| image.source.clone()).collect();
     Ok(Job {
         mappings,
@@ -160,6 +171,7 @@ async fn locked(chart: Option<&LockedChart>, request: &Sync, access: &Access) ->
         packaged,
         foreign_layers: foreign_layers.into(),
         earlier: Some(lock),
+        recorded: Some(recorded),
     })
 }
 

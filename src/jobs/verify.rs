@@ -18,7 +18,7 @@ use crate::{
     lock::{Lock, LockError, LockedCopy, LockedImage, Placement},
     oci::{ChartIdentity, Digest, Mapping, Platform, Reference, Target, mapping::Root},
     outcome::{Command, Repair, RunOutcome},
-    pipeline::{self, Expectation, Unknown, mirror::skip_reason},
+    pipeline::{self, AttachedAt, Expectation, Unknown, mirror::skip_reason},
     problem::Side,
     request::{
         self, Access, CompareWith, Installation, LockedImages, NamingRule, Origin, Setting, Verify, chart_of,
@@ -32,7 +32,8 @@ const AT_ONCE: usize = 16;
 
 pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
-    let Verify { with, level, platforms: _, more_platforms: _, strict: _, login, registries } = request;
+    let Verify { with, level, platforms: _, more_platforms: _, strict: _, referrers, login, registries } =
+        request;
     let access = Access::open(registries, Arc::clone(&events))?;
     let Comparison { root, destinations, expectations, chart, packaged, repair } = match with {
         CompareWith::Lock { path, mirror, only, .. } => {
@@ -44,7 +45,14 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
         }
     };
     let destination = Arc::new(access.destination(login.as_ref()).await?);
-    let outcomes = pipeline::verify(destination, expectations, *level, events).await;
+    let source = match with {
+        CompareWith::Source { .. } if !referrers.selection.is_none() => {
+            let (source, referrers) = (Arc::new(access.source()?), referrers.selection.clone());
+            Some(AttachedAt { source, referrers })
+        }
+        _ => None,
+    };
+    let outcomes = pipeline::verify_against(destination, source, expectations, *level, events).await;
     let mut outcome = RunOutcome {
         destination: Some(destinations),
         level: Some(level.to_string()),
@@ -107,7 +115,10 @@ fn with_lock(
         let here: Vec<Expectation> = lock
             .copies()
             .filter(|(image, copy)| copy.to == placement.to && chosen.contains(&image.source))
-            .map(|(image, copy)| expectation(&lock, image, copy, &required, &waivers, request.strict))
+            .map(|(image, copy)| Expectation {
+                attached: request.referrers.selection.of_recorded(&image.attached),
+                ..expectation(&lock, image, copy, &required, &waivers, request.strict)
+            })
             .collect();
         if let Some(command) = request.sync_from_lock(&lock, placement, root).as_ref().map(request::repair) {
             match &mut repair {
@@ -186,6 +197,7 @@ fn expectation(
         platforms,
         waived,
         foreign_layers: lock.foreign_layers.into(),
+        attached: Vec::new(),
         optional: image.optional,
     }
 }
@@ -294,7 +306,9 @@ async fn with_source(
             });
             let (waived, platforms) = waivers.split(&mapping.source, required);
             let (image, foreign_layers) = (Arc::new(mapping), foreign_layers.into());
-            Expectation { image, digest, platforms, waived, foreign_layers, optional }
+            // The source says what must be attached.
+            let attached = Vec::new();
+            Expectation { image, digest, platforms, waived, foreign_layers, attached, optional }
         })
         .buffered(AT_ONCE)
         .collect()

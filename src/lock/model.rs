@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    graph::{AttachedManifest, ForeignLayers, PlatformManifest},
+    graph::{Attached, AttachedManifest, ForeignLayers, PlatformManifest},
     oci::{
         ArtifactKind, ChartIdentity, Digest, MediaType, Naming, Platform, Reference,
         mapping::{Namer, Root},
@@ -235,6 +235,9 @@ impl LockedImage {
         let mut blobs: Vec<Digest> =
             mirrored.graph.iter().flat_map(|graph| graph.blobs()).map(|blob| blob.digest.clone()).collect();
         blobs.sort();
+        let attached = mirrored.graph.iter().flat_map(|graph| &graph.attached);
+        let mut attached: Vec<AttachedManifest> = attached.map(Attached::record).collect();
+        attached.sort();
         Some(Self {
             source: outcome.source.clone(),
             digest: outcome.digest.clone(),
@@ -244,7 +247,7 @@ impl LockedImage {
             platforms: outcome.platforms.clone(),
             waived: outcome.waived.clone(),
             blobs,
-            attached: Vec::new(),
+            attached,
             destinations: vec![LockedCopy {
                 to: to.map(str::to_owned),
                 reference: outcome.destination.parse().ok()?,

@@ -14,7 +14,7 @@ const COSIGN_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
 pub enum Link {
     /// Its `subject` names the other manifest.
     Subject,
-    /// This tag beside the image: see [`cosign_tags`].
+    /// This tag beside the image, `sha256-HEX` with the suffix `.sig`, `.att` or `.sbom`.
     Tag(String),
 }
 
@@ -32,7 +32,7 @@ pub struct Attachment {
 /// The tag of the index that lists the referrers of a manifest at a registry without the referrers API: `sha256-HEX`,
 /// shortened as the specification demands.
 #[must_use]
-pub fn fallback_tag(subject: &Digest) -> String {
+pub(crate) fn fallback_tag(subject: &Digest) -> String {
     let (algorithm, hex) = subject.as_str().split_once(':').unwrap_or((subject.as_str(), ""));
     let cut = |text: &str, longest: usize| text.chars().take(longest).collect::<String>();
     format!("{}-{}", cut(algorithm, 32), cut(hex, 64))
@@ -40,14 +40,14 @@ pub fn fallback_tag(subject: &Digest) -> String {
 
 /// The tags under which cosign's older format attaches manifests to this one: `sha256-HEX.sig`, `.att` and `.sbom`.
 #[must_use]
-pub fn cosign_tags(subject: &Digest) -> [String; 3] {
+pub(crate) fn cosign_tags(subject: &Digest) -> [String; 3] {
     let name = subject.as_str().replacen(':', "-", 1);
     COSIGN_SUFFIXES.map(|suffix| format!("{name}.{suffix}"))
 }
 
 /// Whether a tag belongs to another manifest: a fallback index, or an attachment in cosign's older format.
 #[must_use]
-pub fn is_attachment_tag(tag: &str) -> bool {
+pub(crate) fn is_attachment_tag(tag: &str) -> bool {
     let (name, suffix) = tag.split_once('.').map_or((tag, None), |(name, suffix)| (name, Some(suffix)));
     let is_digest = name.split_once('-').is_some_and(|(algorithm, hex)| {
         matches!((algorithm, hex.len()), ("sha256", 64) | ("sha512", 64 | 128))

@@ -1,6 +1,7 @@
 //! What attached manifests are: signatures, attestations, SBOMs.
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{Link, RawManifest};
 
@@ -24,7 +25,8 @@ const EMPTY_CONFIGS: [&str; 3] = [
 ];
 
 /// The kind of an attached manifest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum AttachmentKind {
     /// A signature.
     Signature,

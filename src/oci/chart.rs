@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
-    Digest, MediaType, RawManifest, Reference, Repository, manifest::ManifestError, mapping::CHARTS,
+    Digest, RawManifest, Reference, Repository, manifest::ManifestError, mapping::CHARTS,
     media_type::OCI_MANIFEST, reference::ReferenceError,
 };
 
@@ -34,31 +34,6 @@ pub struct ChartIdentity {
     /// The digest of the packaged chart; an unpacked folder has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
-}
-
-/// What an artifact is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ArtifactKind {
-    /// A container image, or something unknown that is taken for one.
-    #[default]
-    Image,
-    /// A Helm chart, which has no platform.
-    Chart,
-}
-
-impl ArtifactKind {
-    /// What has a config of this type.
-    #[must_use]
-    pub(crate) fn of_config(media_type: &MediaType) -> Self {
-        if media_type.as_str() == HELM_CONFIG { Self::Chart } else { Self::Image }
-    }
-
-    /// Whether it must have platforms. Takes a reference because serde requires it.
-    #[must_use]
-    pub fn is_image(&self) -> bool {
-        *self == Self::Image
-    }
 }
 
 /// A chart's artifact with all its bytes.
@@ -157,7 +132,7 @@ pub(crate) fn is_local_chart(chart: &Reference) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::Contents;
+    use crate::oci::{ArtifactKind, Contents};
 
     fn metadata() -> Value {
         json!({
@@ -179,7 +154,7 @@ mod tests {
             panic!("an image manifest")
         };
         assert_eq!(config.media_type.as_str(), HELM_CONFIG);
-        assert_eq!(ArtifactKind::of_config(&config.media_type), ArtifactKind::Chart);
+        assert_eq!(ArtifactKind::of(&config.media_type, &[]), ArtifactKind::Chart);
         let [layer] = layers.as_slice() else { panic!("one layer") };
         assert_eq!(layer.media_type.as_str(), HELM_CONTENT);
         assert_eq!(artifact.blob(&layer.digest).unwrap(), "package");

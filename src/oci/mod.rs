@@ -3,6 +3,7 @@
 //! No I/O. Input from outside (a reference on the command line, a digest in a manifest) is parsed into one of these
 //! types before it becomes part of a URL or a path.
 
+mod artifact_kind;
 pub mod attachment;
 pub(crate) mod attachment_kind;
 pub(crate) mod chart;
@@ -19,9 +20,10 @@ pub(crate) mod verified;
 
 pub(crate) use self::chart::ChartArtifact;
 pub use self::{
+    artifact_kind::ArtifactKind,
     attachment::{Attachment, Link},
     attachment_kind::AttachmentKind,
-    chart::{ArtifactKind, ChartIdentity},
+    chart::ChartIdentity,
     descriptor::{Descriptor, InlineData, Urls},
     digest::{Algorithm, Digest, DigestError, Hasher},
     manifest::{Contents, ManifestError, RawManifest},

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Failure,
-    oci::{ChartIdentity, Digest, MediaType, Platform, Reference},
+    graph::{AttachedCounts, AttachedManifest},
+    oci::{AttachmentKind, ChartIdentity, Digest, MediaType, Platform, Reference},
 };
 
 /// The result of `inspect`.
@@ -37,6 +38,24 @@ pub(crate) struct InspectedImage {
     /// Attestations that travel with the index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attestations: Vec<Attestation>,
+    /// How many manifests of each kind are attached to it and to its manifests.
+    #[serde(default, rename = "attachedCounts", skip_serializing_if = "AttachedCounts::is_empty")]
+    pub counts: AttachedCounts,
+    /// They themselves, each after its subject.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attached: Vec<InspectedAttachment>,
+}
+
+/// A manifest that is attached to an image, to one of its manifests, or to another attached manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct InspectedAttachment {
+    /// What it is.
+    pub kind: AttachmentKind,
+    /// Bytes of its blobs.
+    pub blobs: u64,
+    /// Its digest, type, subject, size and tag.
+    pub manifest: AttachedManifest,
 }
 
 /// One platform of an image.

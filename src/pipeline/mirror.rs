@@ -3,6 +3,8 @@
 //! All images run concurrently. The destination is read first: a second run needs little more, and manifests that it
 //! has are not read from the source.
 
+mod attached;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     sync::{
@@ -17,11 +19,11 @@ use tokio::task::JoinSet;
 
 use super::shared_tags::{SharedTags, two_digests};
 use crate::{
-    confirm::{self, Expected, Level, Survey},
+    confirm::{self, Expected, Level, Survey, attached::AttachedState},
     endpoint::{Cause, Destination, Error, Operation, Source},
     error::{Failure, Kind},
     event::{Event, EventSink},
-    graph::{ForeignLayers, Graph, ManifestBytes},
+    graph::{AttachedManifest, ForeignLayers, Graph, ManifestBytes, ReferrerSelection},
     oci::{Descriptor, Digest, Mapping, Platform, Reference, Sizes, Target},
     outcome::{Bytes, ImageOutcome, Mirrored, Status},
     plan::{Planner, Presence},
@@ -49,7 +51,11 @@ pub struct Options {
     pub foreign_layers: ForeignLayers,
     /// Which manifests the returned graphs hold with their bytes.
     pub manifest_bytes: ManifestBytes,
-    /// Whether a tag that points to another digest may be moved.
+    /// Which signatures, attestations and other attached manifests are copied with an image.
+    pub referrers: ReferrerSelection,
+    /// Exactly the attached manifests to copy with each image, instead of those that the source lists.
+    pub recorded: Option<HashMap<Reference, Vec<AttachedManifest>>>,
+    /// Whether a tag that points to another digest may be moved. Tags of attached manifests may gain entries anyway.
     pub overwrite: bool,
     /// Only plan.
     pub dry_run: bool,
@@ -64,7 +70,8 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Copies every image as it is, without requiring any platform, and moves tags that name another digest.
+    /// Copies every image as it is with everything that is attached to it, without requiring any platform, and moves tags
+    /// that name another digest.
     fn default() -> Self {
         Self {
             platforms: Vec::new(),
@@ -72,6 +79,8 @@ impl Default for Options {
             check: Level::Platforms,
             foreign_layers: ForeignLayers::default(),
             manifest_bytes: ManifestBytes::default(),
+            referrers: ReferrerSelection::default(),
+            recorded: None,
             overwrite: true,
             dry_run: false,
             jobs: 16,
@@ -201,7 +210,10 @@ impl<S: Source, D: Destination> Run<S, D> {
         };
         self.refuse_other_digests(image, &root.descriptor().digest).await?;
         let (repository, keep) = (image.source.repository(), self.options.manifest_bytes);
-        let graph = resolve::resolve(&*self.source, repository, root, &there.known(), keep).await?;
+        let wanted = self.wanted(image, there.graph.is_some());
+        let known = there.known();
+        let graph =
+            resolve::resolve_with_attached(&*self.source, repository, root, &known, keep, wanted).await?;
         let graph = graph.with_foreign_layers(self.options.foreign_layers);
         self.describe(image, &graph, mirrored)?;
         let digest = mirrored.outcome.digest.clone();
@@ -213,7 +225,10 @@ impl<S: Source, D: Destination> Run<S, D> {
             mirrored.outcome.status = Status::Skipped;
             return Ok(());
         }
-        let presence = self.presence(image, &graph, &there).await?;
+        let attached = self.attached(image, &graph).await?;
+        attached::refuse_loss(&graph, &attached)?;
+        attached::describe(&graph, &attached, &mut mirrored.outcome);
+        let presence = self.presence(image, &graph, (&there, &attached)).await?;
         let (admitted, idle, planned) = self.plan(image, &graph, &presence);
         let was_there = moved_from.is_none() && there.digest().is_some();
         if idle || self.options.dry_run {
@@ -224,16 +239,17 @@ impl<S: Source, D: Destination> Run<S, D> {
             mirrored.outcome.status = if idle { Status::UpToDate } else { Status::Planned };
             return Ok(());
         }
-        let after = if idle {
-            there
+        let (after, attached) = if idle {
+            (there, attached)
         } else {
             self.transfer.run(image, &graph, admitted, &mut mirrored.outcome.bytes).await?;
             mirrored.outcome.moved_from = moved_from;
             self.events.emit(Event::Confirming { image: Arc::clone(image) });
-            self.survey(image).await?
+            tokio::try_join!(self.survey(image), self.attached(image, &graph))?
         };
         let expected = Expected { digest: digest.as_ref(), platforms: &required };
-        let problems = confirm::judge(&after, expected);
+        let mut problems = confirm::judge(&after, expected);
+        problems.extend(attached::problems(&attached));
         if !problems.is_empty() {
             return Err(unconfirmed(problems));
         }
@@ -344,6 +360,7 @@ impl<S: Source, D: Destination> Run<S, D> {
             platforms: graph.platform_names(),
         });
         warn_of_foreign_layers(image, graph, &*self.events);
+        attached::warn_of_ignored(image, graph, &*self.events);
         Ok(())
     }
 
@@ -370,13 +387,20 @@ impl<S: Source, D: Destination> Run<S, D> {
         }
     }
 
-    async fn presence(&self, image: &Mapping, graph: &Graph, there: &Survey) -> Result<Presence, Error> {
+    async fn presence(
+        &self,
+        image: &Mapping,
+        graph: &Graph,
+        (there, attached): (&Survey, &[AttachedState]),
+    ) -> Result<Presence, Error> {
+        let of_attached = attached.iter().flat_map(|state| &state.manifests);
         let mut presence = Presence {
             tag: there.digest().cloned(),
-            manifests: there.manifests().cloned().collect::<HashSet<_>>(),
+            manifests: there.manifests().chain(of_attached).cloned().collect::<HashSet<_>>(),
             blobs: HashMap::new(),
+            attached: attached::needs(graph, attached),
         };
-        for problem in &there.problems {
+        for problem in there.problems.iter().chain(attached.iter().flat_map(|state| &state.problems)) {
             if let Problem::MissingBlob { digest, .. } | Problem::WrongSize { digest, .. } = problem {
                 presence.blobs.insert(digest.clone(), false);
             }

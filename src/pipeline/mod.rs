@@ -4,6 +4,7 @@ pub(crate) mod mirror;
 pub(crate) mod shared_tags;
 mod verify;
 
+pub(crate) use self::verify::{AttachedAt, verify_against};
 pub use self::{
     mirror::{Options, mirror},
     verify::{Expectation, Unknown, verify},

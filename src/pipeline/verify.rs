@@ -1,18 +1,22 @@
 //! Verifies a mirror: reads every image at the destination and compares it with the expectation. Transfers nothing.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use futures::{StreamExt, stream};
 
 use crate::{
-    confirm::{self, Expected, Level},
+    confirm::{
+        self, Expected, Level, Survey,
+        attached::{attached, counts, kept_tags},
+    },
     endpoint::{Error, Source},
     error::Failure,
     event::{Event, EventSink},
-    graph::ForeignLayers,
+    graph::{Attached, AttachedManifest, ForeignLayers, ManifestBytes, ReferrerSelection},
     oci::{Digest, Mapping, Platform},
     outcome::{ImageOutcome, Status},
     problem::Problem,
+    resolve::{self, Wanted},
 };
 
 /// How many images are verified concurrently. Each reads several manifests and blobs concurrently.
@@ -31,6 +35,8 @@ pub struct Expectation {
     pub waived: Vec<Platform>,
     /// Whether its foreign layers are required.
     pub foreign_layers: ForeignLayers,
+    /// What must be attached to it. Further attached manifests are no difference.
+    pub attached: Vec<AttachedManifest>,
     /// Whether it was found only in settings.
     pub optional: bool,
 }
@@ -45,6 +51,7 @@ impl Expectation {
             platforms: Vec::new(),
             waived: Vec::new(),
             foreign_layers: ForeignLayers::default(),
+            attached: Vec::new(),
             optional: false,
         }
     }
@@ -68,14 +75,36 @@ pub async fn verify<D: Source>(
     level: Level,
     events: Arc<dyn EventSink>,
 ) -> Vec<ImageOutcome> {
+    verify_against(destination, None::<AttachedAt<D>>, expectations, level, events).await
+}
+
+/// A source that decides what must be attached to the images.
+#[derive(Debug)]
+pub(crate) struct AttachedAt<S> {
+    /// The source.
+    pub(crate) source: Arc<S>,
+    /// What of that is wanted.
+    pub(crate) referrers: ReferrerSelection,
+}
+
+/// Like [`verify()`]. What is attached to an image at the source must be attached to it at the destination.
+pub(crate) async fn verify_against<D: Source, S: Source>(
+    destination: Arc<D>,
+    source: Option<AttachedAt<S>>,
+    expectations: Vec<Expectation>,
+    level: Level,
+    events: Arc<dyn EventSink>,
+) -> Vec<ImageOutcome> {
+    let source = source.map(Arc::new);
     let images = expectations.iter().map(|expectation| Arc::clone(&expectation.image)).collect();
     events.emit(Event::Started { images });
     stream::iter(expectations)
         .map(|expectation| {
             let (destination, events) = (Arc::clone(&destination), Arc::clone(&events));
+            let source = source.clone();
             async move {
                 let begun = Instant::now();
-                let mut outcome = verify_image(&*destination, expectation, level).await;
+                let mut outcome = verify_image(&*destination, source.as_deref(), expectation, level).await;
                 outcome.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 events.emit(Event::Finished { outcome: Arc::new(outcome.clone()) });
                 outcome
@@ -86,7 +115,12 @@ pub async fn verify<D: Source>(
         .await
 }
 
-async fn verify_image<D: Source>(destination: &D, expectation: Expectation, level: Level) -> ImageOutcome {
+async fn verify_image<D: Source, S: Source>(
+    destination: &D,
+    source: Option<&AttachedAt<S>>,
+    expectation: Expectation,
+    level: Level,
+) -> ImageOutcome {
     let image = &expectation.image;
     if let Err(Unknown::Skipped(because)) = expectation.digest {
         return ImageOutcome::skipped(image, because);
@@ -124,6 +158,10 @@ async fn verify_image<D: Source>(destination: &D, expectation: Expectation, leve
             outcome.problems.extend(digest.is_err().then_some(Problem::NeverConfirmed));
         }
     }
+    if survey.digest().is_some_and(|found| expectation.digest.as_ref().ok() == Some(found)) {
+        let how = (level, foreign_layers);
+        verify_attached(destination, source, (&expectation, &survey), how, &mut outcome).await;
+    }
     if let Some(graph) = &survey.graph {
         // Report only waived platforms that are missing.
         outcome.waived = graph.lacks(&outcome.waived);
@@ -134,4 +172,35 @@ async fn verify_image<D: Source>(destination: &D, expectation: Expectation, leve
         (true, None) => Status::Verified,
     };
     outcome
+}
+
+/// Compares what is attached to the image with what is recorded or, with a source, with what is attached there.
+async fn verify_attached<D: Source, S: Source>(
+    destination: &D,
+    source: Option<&AttachedAt<S>>,
+    (expectation, survey): (&Expectation, &Survey),
+    how: (Level, ForeignLayers),
+    outcome: &mut ImageOutcome,
+) {
+    let image = &expectation.image;
+    let read = async {
+        let mut wanted = expectation.attached.clone();
+        if let (Some(AttachedAt { source, referrers }), Some(graph)) = (source, &survey.graph) {
+            let mut graph = graph.clone();
+            let selected = Wanted::selected(referrers).mirrored_in(Some((destination, &image.repository)));
+            let (repository, keep) = (image.source.repository(), ManifestBytes::Small);
+            resolve::attached_to(&**source, repository, &mut graph, keep, selected).await?;
+            wanted = graph.attached.iter().map(Attached::record).collect();
+        }
+        let states = attached(destination, &image.repository, &wanted, &HashMap::new(), how).await?;
+        Ok::<_, Error>((wanted, states))
+    };
+    match read.await {
+        Ok((wanted, states)) => {
+            outcome.attached = counts(&wanted, &states);
+            outcome.kept_tags = kept_tags(&wanted, &states);
+            outcome.problems.extend(states.into_iter().flat_map(|state| state.problems));
+        }
+        Err(error) => drop(outcome.failure.get_or_insert(error.failure())),
+    }
 }

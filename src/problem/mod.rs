@@ -104,6 +104,41 @@ pub enum Problem {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         volumes: Vec<String>,
     },
+    /// An attached manifest is missing.
+    MissingAttachment {
+        /// The manifest.
+        digest: Digest,
+        /// Its artifact type.
+        artifact_type: String,
+        /// The manifest that it is attached to.
+        subject: Digest,
+    },
+    /// An attached manifest exists, but neither the referrers API nor a tag leads to it.
+    UnlistedAttachment {
+        /// The manifest.
+        digest: Digest,
+        /// The manifest that it is attached to.
+        subject: Digest,
+    },
+    /// The tag of an attached manifest in cosign's older format names another manifest that lacks some of its entries.
+    OtherAttachment {
+        /// The tag.
+        tag: String,
+        /// The expected digest.
+        expected: Digest,
+        /// The actual digest.
+        found: Digest,
+    },
+    /// A tag of cosign's older format has entries that the source lacks, and lacks entries that the source has: it was
+    /// kept.
+    DivergedAttachment {
+        /// The tag.
+        tag: String,
+        /// The digest at the source.
+        expected: Digest,
+        /// The digest at the destination.
+        found: Digest,
+    },
     /// The run that wrote the lock did not confirm this image.
     NeverConfirmed,
     /// A damaged blob of a bundle that no image needs.
@@ -245,6 +280,7 @@ impl Problem {
                 Remedy::DeleteThenSync
             }
             (_, Self::MissingBlob { .. } | Self::UnreadableBlob { .. }) => Remedy::SyncCheckingBlobs,
+            (_, Self::DivergedAttachment { .. }) => Remedy::DeleteTagThenSync,
             (_, _) => Remedy::Sync,
         }
     }
@@ -299,6 +335,24 @@ impl fmt::Display for Problem {
             Self::UnreadableBlob { digest, reason, .. } => {
                 write!(formatter, "blob {digest} cannot be read: {}", escape(reason))
             }
+            Self::MissingAttachment { digest, artifact_type, subject } => write!(
+                formatter,
+                "{digest} ({}) is missing, which is attached to {subject}",
+                escape(artifact_type)
+            ),
+            Self::UnlistedAttachment { digest, subject } => write!(
+                formatter,
+                "{digest} exists, but neither the referrers API nor a tag lists it as attached to {subject}"
+            ),
+            Self::OtherAttachment { tag, expected, found } => {
+                write!(formatter, "the tag {} points to {found} and lacks entries of {expected}", escape(tag))
+            }
+            Self::DivergedAttachment { tag, expected, found } => write!(
+                formatter,
+                "the tag {} points to {found} and was kept: it has entries that {expected} at the source lacks, and \
+                 lacks others that {expected} has",
+                escape(tag)
+            ),
             Self::NeverConfirmed => write!(formatter, "the run that wrote the lock did not confirm it"),
             Self::UnusedBlob { reason, .. } => write!(formatter, "{} (no image needs it)", escape(reason)),
             Self::MissingVolume { name } => write!(formatter, "volume {} is missing", escape(name)),

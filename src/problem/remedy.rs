@@ -9,6 +9,8 @@ pub enum Remedy {
     SyncCheckingBlobs,
     /// Delete it at the destination first: a registry does not replace a blob that it already has.
     DeleteThenSync,
+    /// Delete the tag of cosign's older format at the destination first: it has entries that would be lost.
+    DeleteTagThenSync,
     /// Copy the bundle again from where it was written.
     CopyBundleAgain,
     /// Name the missing volumes, or put them in the same folder.
@@ -25,7 +27,8 @@ pub enum Remedy {
 
 impl Remedy {
     /// The remedies of problems at a registry, the simplest first.
-    pub const OF_MIRRORS: [Self; 3] = [Self::Sync, Self::SyncCheckingBlobs, Self::DeleteThenSync];
+    pub const OF_MIRRORS: [Self; 4] =
+        [Self::Sync, Self::SyncCheckingBlobs, Self::DeleteThenSync, Self::DeleteTagThenSync];
 
     /// The hint, in one line.
     #[must_use]
@@ -34,6 +37,9 @@ impl Remedy {
             Self::Sync => "sync again",
             Self::SyncCheckingBlobs => "sync again with --check blobs",
             Self::DeleteThenSync => "delete it in that registry, then sync again with --check blobs",
+            Self::DeleteTagThenSync => {
+                "delete that tag at the destination, sync again, then sign or attest there again"
+            }
             Self::CopyBundleAgain => {
                 "copy the bundle again from where it was written (first run `bundle verify` there)"
             }
@@ -56,6 +62,9 @@ impl Remedy {
                 "delete it in that registry and run the registry's garbage collection, because a push does not\n    \
                  replace a blob that the registry has; then: {sync} --check blobs"
             ),
+            Self::DeleteTagThenSync => {
+                format!("delete that tag at the destination; then: {sync}; then sign or attest there again")
+            }
             _ => sync.to_owned(),
         }
     }

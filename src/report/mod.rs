@@ -42,6 +42,8 @@ pub(crate) struct Presentation {
     pub(crate) verbosity: Verbosity,
     /// `images --why`: show every use of every image. JSON always includes them.
     pub(crate) why: bool,
+    /// `inspect --tree`: show what is attached to each manifest. JSON always includes it.
+    pub(crate) tree: bool,
     /// Write the result to standard error, because standard output carries the bundle.
     pub(crate) on_stderr: bool,
 }
@@ -49,7 +51,7 @@ pub(crate) struct Presentation {
 impl Presentation {
     /// The result goes to standard output.
     pub(crate) const fn new(format: Format, verbosity: Verbosity) -> Self {
-        Self { format, verbosity, why: false, on_stderr: false }
+        Self { format, verbosity, why: false, tree: false, on_stderr: false }
     }
 }
 

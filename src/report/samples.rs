@@ -4,7 +4,7 @@ use super::DoctorDocument;
 use crate::{
     enumerate::{Confidence, Enumeration, Image, ImageUse},
     error::{Failure, Kind},
-    graph::PlatformManifest,
+    graph::{AttachedCounts, PlatformManifest},
     jobs::{
         doctor::{CheckResult, DoctorCheck},
         running::{Comparison, Content, Origin, RunningImage},
@@ -49,6 +49,9 @@ fn outcome(name: &str, status: Status) -> ImageOutcome {
         kind: ArtifactKind::Image,
         platforms: vec![platform("linux/amd64"), platform("linux/arm64")],
         attestations: 2,
+        attached: AttachedCounts::default(),
+        attached_new: AttachedCounts::default(),
+        kept_tags: Vec::new(),
         waived: Vec::new(),
         moved_from: None,
         bytes: Bytes::default(),
@@ -183,6 +186,8 @@ pub(super) fn inspected() -> InspectedImage {
             Attestation { digest: digest("provenance"), about: Some(digest("linux/amd64")) },
             Attestation { digest: digest("orphan"), about: None },
         ],
+        counts: AttachedCounts::default(),
+        attached: Vec::new(),
     }
 }
 

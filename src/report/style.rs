@@ -71,11 +71,17 @@ pub(super) struct Symbols {
     pub(super) ellipsis: &'static str,
     /// A bar's filled part, tip and rest.
     pub(super) bar: &'static str,
+    /// A branch of a tree, its last branch, and the line beside what is below a branch.
+    pub(super) tree: [&'static str; 3],
 }
 
 impl Symbols {
-    pub(super) const UNICODE: Self = Self { good: "✓", bad: "✗", ellipsis: "…", bar: "━╸─" };
-    pub(super) const ASCII: Self = Self { good: "ok", bad: "FAILED", ellipsis: "..", bar: "=>-" };
+    pub(super) const UNICODE: Self =
+        Self {
+            good: "✓", bad: "✗", ellipsis: "…", bar: "━╸─", tree: ["├─ ", "└─ ", "│  "]
+        };
+    pub(super) const ASCII: Self =
+        Self { good: "ok", bad: "FAILED", ellipsis: "..", bar: "=>-", tree: ["|- ", "`- ", "|  "] };
 
     /// The symbols that the locale supports.
     pub(super) fn of_locale() -> Self {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    CopySettings, Destination, NamingRule, Platforms, RegistrySettings, RequiredSignature, SigningKey, Stdin,
-    check_stdin, selection::selection, setting::flags_or_variable, usage, volume::VolumeSize,
+    CopySettings, Destination, NamingRule, Platforms, ReferrerSettings, RegistrySettings, RequiredSignature,
+    SigningKey, Stdin, check_stdin, selection::selection, setting::flags_or_variable, usage, volume::VolumeSize,
 };
 use crate::{
     cli::{self, variable},
@@ -97,6 +97,7 @@ impl Export {
             foreign_layers: args.foreign_layers,
             copy: CopySettings {
                 check: CheckLevel::Blobs,
+                referrers: ReferrerSettings::new(args.referrers)?,
                 jobs: args.jobs,
                 strict,
                 ..CopySettings::default()
@@ -260,6 +261,7 @@ impl Import {
             waivers: args.allow_missing_platform,
             copy: CopySettings {
                 check: args.check,
+                referrers: ReferrerSettings::new(args.referrers)?,
                 overwrite: !args.no_overwrite,
                 dry_run: args.dry_run,
                 jobs: args.jobs,

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    CopySettings, Destination, ImagesFrom, LockedChart, Login, NamingRule, Platforms, RegistrySettings,
-    Stdin, check_stdin,
+    CopySettings, Destination, ImagesFrom, LockedChart, Login, NamingRule, Platforms, ReferrerSettings,
+    RegistrySettings, Stdin, check_stdin,
     destination::root,
     selection::{chart_name, chart_options, selection},
     setting::{Setting, flag_or_variable, variable},
@@ -54,6 +54,7 @@ impl Sync {
             foreign_layers: args.foreign_layers,
             copy: CopySettings {
                 check: args.check,
+                referrers: ReferrerSettings::new(args.referrers)?,
                 overwrite: !args.no_overwrite,
                 dry_run: args.dry_run,
                 jobs: args.jobs,
@@ -79,6 +80,8 @@ pub(crate) struct Verify {
     pub(crate) more_platforms: Vec<Platform>,
     /// Fail optional images that are missing, and charts that are not rendered.
     pub(crate) strict: bool,
+    /// Which attached manifests are checked.
+    pub(crate) referrers: ReferrerSettings,
     pub(crate) login: Option<Login>,
     pub(crate) registries: RegistrySettings,
 }
@@ -180,6 +183,7 @@ impl Verify {
             platforms: Platforms { required, waivers },
             more_platforms: platforms,
             strict,
+            referrers: ReferrerSettings::new(args.referrers)?,
             login,
             registries,
         })
@@ -188,7 +192,8 @@ impl Verify {
     /// The `sync` that repairs a mirror that was compared with its source; `None` if it was compared with a lock.
     pub(crate) fn sync_from_source(&self) -> Option<Sync> {
         // Without `..`: every new setting needs a decision whether the repair repeats it.
-        let Self { with, level: _, platforms, more_platforms: _, strict, login, registries } = self;
+        let Self { with, level: _, platforms, more_platforms: _, strict, referrers, login, registries } =
+            self;
         let CompareWith::Source { selection, root, naming, foreign_layers, lock: _ } = with else {
             return None;
         };
@@ -199,13 +204,13 @@ impl Verify {
             registries: registries.clone(),
             platforms: platforms.clone(),
             foreign_layers: *foreign_layers,
-            copy: CopySettings { strict: *strict, ..CopySettings::default() },
+            copy: CopySettings { strict: *strict, referrers: referrers.clone(), ..CopySettings::default() },
         })
     }
 
     /// The `sync` that repairs one destination of the lock that the mirror was compared with; `None` without a lock.
     pub(crate) fn sync_from_lock(&self, lock: &Lock, placement: &Placement, root: &Root) -> Option<Sync> {
-        let Self { with, level: _, platforms, more_platforms, strict, login, registries } = self;
+        let Self { with, level: _, platforms, more_platforms, strict, referrers, login, registries } = self;
         let CompareWith::Lock { path, mirror: _, only: _, chart } = with else { return None };
         let mut waivers = platforms.waivers.clone();
         for image in &lock.images {
@@ -243,7 +248,7 @@ impl Verify {
             platforms: Platforms { required: united(&lock.platforms, more_platforms), waivers },
             // With --locked, the lock decides.
             foreign_layers: lock.foreign_layers && !all_known,
-            copy: CopySettings { strict: *strict, ..CopySettings::default() },
+            copy: CopySettings { strict: *strict, referrers: referrers.clone(), ..CopySettings::default() },
         })
     }
 }

@@ -6,10 +6,10 @@ use secrecy::SecretString;
 
 use super::{setting, usage};
 use crate::{
-    cli::{DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, variable},
+    cli::{DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, ReferrerArgs, variable},
     confirm::CheckLevel,
-    error::Failure,
-    graph::ForeignLayers,
+    error::{Failure, escape},
+    graph::{ForeignLayers, ReferrerSelection, Referrers},
     lock::Placement,
     oci::{Naming, Platform, Reference, mapping::Root},
     pipeline::Options,
@@ -181,12 +181,34 @@ impl Platforms {
     }
 }
 
+/// Which signatures, attestations and SBOMs: as typed, and what that means.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ReferrerSettings {
+    pub(crate) referrers: Referrers,
+    /// Globs on artifact types.
+    pub(crate) types: Vec<String>,
+    pub(crate) selection: ReferrerSelection,
+}
+
+impl ReferrerSettings {
+    pub(super) fn new(ReferrerArgs { referrers, referrer_type }: ReferrerArgs) -> Result<Self, Failure> {
+        let selection = ReferrerSelection::new(referrers, &referrer_type).map_err(|error| {
+            let pattern = error.glob().unwrap_or_default();
+            usage(format!("--referrer-type: `{}` is not a glob: {}", escape(pattern), error.kind()))
+                .with_hint("`*` matches any text: --referrer-type '*spdx*'")
+        })?;
+        Ok(Self { referrers, types: referrer_type, selection })
+    }
+}
+
 /// How images are copied.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate setting")]
 pub(crate) struct CopySettings {
     /// What is checked at the destination, before and after copying.
     pub(crate) check: CheckLevel,
+    /// What of that which is attached to the images is copied.
+    pub(crate) referrers: ReferrerSettings,
     /// Whether a tag that points to another digest may be moved.
     pub(crate) overwrite: bool,
     /// Plan without copying.
@@ -203,6 +225,7 @@ impl Default for CopySettings {
     fn default() -> Self {
         Self {
             check: CheckLevel::Manifests,
+            referrers: ReferrerSettings::default(),
             overwrite: true,
             dry_run: false,
             jobs: None,
@@ -225,6 +248,7 @@ impl CopySettings {
             waivers,
             check: self.check.level(),
             foreign_layers,
+            referrers: self.referrers.selection.clone(),
             overwrite: self.overwrite,
             dry_run: self.dry_run,
             jobs: self.jobs.map_or(Options::default().jobs, usize::from),

@@ -10,7 +10,7 @@ use super::{
     copying::{Comparison, comparison},
     usage,
 };
-use crate::{cli::Against, error::Failure};
+use crate::{cli::Against, error::Failure, graph::Referrers};
 
 /// Only a chart is rendered with them.
 const FOR_CHARTS: [&str; 11] = [
@@ -78,6 +78,9 @@ pub(crate) fn refuse_ineffective(matches: &ArgMatches) -> Result<(), Failure> {
     }
     let flags = Flags(matches);
     naming(&flags)?;
+    if flags.0.try_get_one("referrers").ok().flatten() == Some(&Referrers::None) {
+        flags.refuse(["referrer_type"], "--referrers none leaves nothing to select from")?;
+    }
     match command {
         "serve" => return serve(&flags),
         "bundle" | "import" | "export" => signing(&flags)?,

@@ -34,7 +34,7 @@ pub(crate) use self::{
     access::{Access, read_password, read_secret_from_stdin},
     bundle::{Base, BundleInspect, BundleVerify, Export, ExportTo, Import, ImportFrom, Receipt, Signing},
     copying::{CompareWith, LockedImages, Sync, Verify, united},
-    destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms},
+    destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms, ReferrerSettings},
     ineffective::refuse_ineffective,
     login::{RemoveLogin, StoreLogin},
     next_steps::{Installation, chart_of, next_steps},
@@ -177,6 +177,7 @@ pub(crate) struct Inspect {
     pub(crate) images: Vec<Reference>,
     /// Print the manifest of the only image byte for byte.
     pub(crate) raw: bool,
+    pub(crate) referrers: ReferrerSettings,
     /// The login for the registry of `--to`.
     pub(crate) login: Option<Login>,
     pub(crate) registries: RegistrySettings,
@@ -197,7 +198,13 @@ impl Inspect {
             return Err(usage("--raw takes exactly one image"));
         }
         let login = destination::optional_login(args.login, args.to)?;
-        Ok(Self { images, raw: args.raw, login, registries: RegistrySettings::new(args.registries)? })
+        Ok(Self {
+            images,
+            raw: args.raw,
+            referrers: ReferrerSettings::new(args.referrers)?,
+            login,
+            registries: RegistrySettings::new(args.registries)?,
+        })
     }
 }
 

@@ -10,13 +10,14 @@ use url::Url;
 
 use super::{
     CopySettings, Destination, ImagesFrom, LicenseFrom, LockedChart, Login, NamingRule, Password, Platforms,
-    RegistrySettings, Sync,
+    ReferrerSettings, RegistrySettings, Sync,
     setting::{Origin, Setting},
 };
 use crate::{
     confirm::CheckLevel,
     enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, Input, Mentions, SelectedFrom, Selection},
     error::escape,
+    graph::Referrers,
     oci::Platform,
     outcome::Repair,
 };
@@ -99,7 +100,10 @@ impl Words {
     }
 
     fn copy(&mut self, copy: &CopySettings) {
-        let CopySettings { check, overwrite, dry_run, jobs, fail_fast, strict } = copy;
+        let CopySettings { check, referrers, overwrite, dry_run, jobs, fail_fast, strict } = copy;
+        let ReferrerSettings { referrers, types, selection: _ } = referrers;
+        self.flag("--referrers", (*referrers != Referrers::All).then_some(referrers));
+        self.flag("--referrer-type", types);
         self.flag("--check", (*check != CheckLevel::Manifests).then_some(check));
         self.switch("--no-overwrite", !overwrite);
         self.switch("--dry-run", *dry_run);

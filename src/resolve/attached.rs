@@ -307,6 +307,8 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
         {
             return Ok(Ok(None));
         }
+        // A tag is compared entry by entry with that at the destination.
+        let whole = matches!(attachment.link, Link::Tag(_)).then(|| manifest.clone());
         let (below, unusable) = self.reader.walk(RootManifest::Read(manifest), None).await?;
         if let Some(error) = unusable {
             return Ok(Err(escape(&error.to_string())));
@@ -316,6 +318,7 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
         }
         let mut nodes = below.nodes;
         let Some(mut node) = nodes.pop() else { return Ok(Err("it cannot be read".to_owned())) };
+        node.manifest = node.manifest.or(whole.map(RawManifest::into_kept));
         for node in nodes.iter_mut().chain([&mut node]) {
             if self.reader.keep == ManifestBytes::Small && !self.may_keep(node.descriptor.size) {
                 node.manifest = None;

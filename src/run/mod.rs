@@ -243,7 +243,10 @@ fn describe(command: &cli::Command, verbosity: Verbosity) -> (Command, Presentat
         cli::Command::Sync(args) => (Command::Sync, args.output),
         cli::Command::Verify(args) => (Command::Verify, args.output),
         cli::Command::Values(args) => (Command::Values, args.output),
-        cli::Command::Inspect(args) => (Command::Inspect, args.output),
+        cli::Command::Inspect(args) => {
+            let presentation = Presentation { tree: args.tree, ..Presentation::new(args.output, verbosity) };
+            return (Command::Inspect, presentation);
+        }
         cli::Command::Bundle(Bundle::Export(args)) | cli::Command::Export(args) => {
             (Command::BundleExport, args.format)
         }

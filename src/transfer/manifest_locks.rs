@@ -1,19 +1,19 @@
 //! One lock for each manifest in each repository, so that its pushes take turns.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::OwnedMutexGuard;
 
-use crate::oci::{Digest, Repository};
+use crate::oci::{Digest, Repository, Target};
 
 /// A manifest in a repository of the destination.
 type ManifestKey = (Digest, Repository);
 
-/// Whether this run has pushed the manifest by digest. Locked while a push is in progress.
-type Pushed = Arc<tokio::sync::Mutex<bool>>;
+/// Where this run has pushed the manifest to. Locked while a push is in progress.
+type Pushed = Arc<tokio::sync::Mutex<HashSet<Target>>>;
 
 /// The locks of all manifests of a run.
 #[derive(Debug, Default)]
@@ -22,8 +22,8 @@ pub(super) struct ManifestLocks {
 }
 
 impl ManifestLocks {
-    /// Waits for other pushes of this manifest. The guard holds whether one by digest succeeded.
-    pub(super) async fn lock(&self, key: &ManifestKey) -> OwnedMutexGuard<bool> {
+    /// Waits for other pushes of this manifest. The guard holds which succeeded.
+    pub(super) async fn lock(&self, key: &ManifestKey) -> OwnedMutexGuard<HashSet<Target>> {
         let lock = {
             let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(locks.entry(key.clone()).or_default())
@@ -47,8 +47,9 @@ mod tests {
         assert!(locks.lock(&b).now_or_never().is_some(), "another repository");
         let mut second = locks.lock(&a).boxed();
         assert!((&mut second).now_or_never().is_none());
-        *first = true;
+        first.insert(Target::Tag("1".to_owned()));
         drop(first);
-        assert!(*second.now_or_never().unwrap(), "the first push succeeded");
+        let pushed = second.now_or_never().unwrap();
+        assert!(pushed.contains(&Target::Tag("1".to_owned())), "the first push succeeded");
     }
 }

@@ -1,5 +1,7 @@
-//! Executes plans: all images concurrently, each blob once, children before parents, the tag last.
+//! Executes plans: all images concurrently, each blob once, children before parents, then what is attached to them, the
+//! tag last.
 
+mod attached;
 mod blob;
 mod claims;
 pub(crate) mod forward;
@@ -24,7 +26,7 @@ use crate::{
     endpoint::{Cause, Destination, Error, Meaning, Operation, Source},
     event::{BlobOutcome, Event, EventSink},
     graph::{self, Graph, Node},
-    oci::{Descriptor, Digest, Mapping, RawManifest, Repository, Target},
+    oci::{Descriptor, Digest, Mapping, RawManifest, Repository, Target, attachment::is_attachment_tag},
     outcome::Bytes,
     plan::{Action, BlobStep, Plan},
 };
@@ -79,8 +81,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         Admitted { steps, plan }
     }
 
-    /// Transfers one image's blobs, then its manifests, then its tag. If it is dropped midway, no tag and no manifest
-    /// references anything missing. `bytes` counts the blobs at the destination, even on failure.
+    /// Transfers one image's blobs, then its manifests, then what is attached to them, then its tag. If it is dropped
+    /// midway, no tag and no manifest references anything missing, and no tag names an image before its signatures. `bytes` counts the blobs at the destination, even on failure.
     pub(crate) async fn run(
         &self,
         image: &Arc<Mapping>,
@@ -148,6 +150,10 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             }
             stream::iter(pushes).buffer_unordered(MANIFESTS_AT_ONCE).try_collect::<()>().await?;
         }
+        if let Some(root) = graph.root().filter(|_| plan.root_first) {
+            self.push_child(image, graph, root).await?;
+        }
+        self.push_attached(image, graph, &plan.attached).await?;
         match graph.root() {
             Some(root) if plan.tag => self.push_manifest(image, graph, root, &image.target()).await,
             _ => Ok(()),
@@ -158,8 +164,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         self.push_manifest(image, graph, node, &Target::Digest(node.descriptor.digest.clone())).await
     }
 
-    /// Pushes a manifest. A child that another image has pushed to this repository is skipped. Pushes of one manifest to
-    /// one repository take turns: some registries (distribution 2.8) refuse one of two concurrent ones.
+    /// Pushes a manifest. It is skipped if another image has pushed it to this repository by digest, or under the tag of an
+    /// attached manifest. Pushes of one manifest to one repository take turns: some registries (distribution 2.8) refuse one of two concurrent ones.
     async fn push_manifest(
         &self,
         image: &Arc<Mapping>,
@@ -168,9 +174,12 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         target: &Target,
     ) -> Result<(), Error> {
         let key = (node.descriptor.digest.clone(), image.repository.clone());
-        let mut is_pushed = self.manifest_locks.lock(&key).await;
-        let by_digest = matches!(target, Target::Digest(_));
-        if *is_pushed && by_digest {
+        let mut pushed = self.manifest_locks.lock(&key).await;
+        let is_shared = match target {
+            Target::Digest(_) => true,
+            Target::Tag(tag) => is_attachment_tag(tag),
+        };
+        if is_shared && pushed.contains(target) {
             return Ok(());
         }
         match self.put(image, node, target).await {
@@ -181,7 +190,9 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             }
             result => result?,
         }
-        *is_pushed |= by_digest;
+        if is_shared {
+            pushed.insert(target.clone());
+        }
         Ok(())
     }
 

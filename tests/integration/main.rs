@@ -32,6 +32,7 @@ mod nodes;
 mod optional;
 mod origins;
 mod published_chart;
+mod referrers;
 mod secrets;
 mod serve;
 mod serve_bundle;

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     graph::Graph,
     lock::{Lock, LockedImage},
-    oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
+    oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target},
 };
 
 /// The planned content of a bundle.
@@ -32,6 +32,8 @@ pub struct Draft {
     pub(crate) layout: Layout,
     pub(crate) manifests: HashMap<Digest, RawManifest>,
     pub(crate) roots: HashMap<(Repository, Target), Digest>,
+    /// What is attached to the manifests of each repository.
+    pub(crate) attached: HashMap<(Repository, Digest), Vec<Attachment>>,
     /// Blobs that the destination of the bundle already has, with their sizes in bytes.
     pub(crate) absent: HashMap<Digest, u64>,
     /// Those of them that are configs which name a platform: a check of the bundle reads them.
@@ -63,8 +65,8 @@ impl Draft {
             .collect();
         let foreign_layers = lock.foreign_layers.into();
         let lock = lock.to_bytes();
-        let named = roots.iter().map(|(reference, root)| (*reference, root));
-        let index = index::write(named, Some(&Digest::sha256(&lock)));
+        let by_name = roots.iter().map(|(reference, root)| (*reference, root));
+        let index = index::write(by_name, Some(&Digest::sha256(&lock)));
         let closure = Closure::of_graphs(images.iter().map(|(_, graph)| *graph), foreign_layers);
         let layout = Layout::new(&index, Some(&lock), &closure, absent);
         let left_out = closure.blobs().filter(|blob| absent.contains(&blob.digest));
@@ -77,13 +79,29 @@ impl Draft {
         let tagged = |(reference, root): &(&Reference, Descriptor)| {
             ((reference.repository().clone(), Target::Tag(tag_of(reference))), root.digest.clone())
         };
+        let mut named: HashMap<(Repository, Target), Digest> = roots.iter().map(tagged).collect();
+        let mut attached: HashMap<(Repository, Digest), Vec<Attachment>> = HashMap::new();
+        for (reference, found) in images
+            .iter()
+            .flat_map(|(reference, graph)| graph.attached.iter().map(move |found| (reference, found)))
+        {
+            let repository = reference.repository();
+            let listed = attached.entry((repository.clone(), found.subject.clone())).or_default();
+            let attachment = found.attachment();
+            if !listed.contains(&attachment) {
+                listed.push(attachment);
+            }
+            let tag = found.tag().map(|tag| (repository.clone(), Target::Tag(tag.to_owned())));
+            named.extend(tag.map(|tag| (tag, found.digest().clone())));
+        }
         Self {
             layout,
+            attached,
             absent,
             absent_configs,
             manifests: closure.manifests.into_iter().collect(),
             images: roots.iter().map(|(name, root)| ((*name).clone(), root.digest.clone())).collect(),
-            roots: roots.iter().map(tagged).collect(),
+            roots: named,
             id: Digest::sha256(&index),
             index: index.into(),
         }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     endpoint::{Begun, BlobStream, Cause, Destination, Error, Location, Operation, Source},
-    oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target},
+    oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target},
     problem::Side,
 };
 
@@ -225,6 +225,11 @@ impl Source for Writer {
                 None => Err(location.error(Cause::NoSuchBlob)),
             },
         }
+    }
+
+    async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
+        let attached = self.draft.attached.get(&(repository.clone(), subject.clone()));
+        Ok(attached.cloned().unwrap_or_default())
     }
 }
 

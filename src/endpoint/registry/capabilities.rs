@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
 };
 
-use super::{auth::Origin, error::RegistryError, refusal::Refusal};
+use super::{auth::Origin, error::RegistryError, referrers::ReferrersSupport, refusal::Refusal};
 
 const MIB: u64 = 1024 * 1024;
 /// The chunk size in bytes. No known limit on request sizes is smaller, except GHCR's.
@@ -50,6 +50,7 @@ pub(super) struct Capabilities {
     chunks_refused: AtomicBool,
     redirects_uploads: AtomicBool,
     reads_bodies_first: AtomicBool,
+    pub(super) referrers: ReferrersSupport,
 }
 
 impl Capabilities {
@@ -63,6 +64,7 @@ impl Capabilities {
             chunks_refused: AtomicBool::new(false),
             redirects_uploads: AtomicBool::new(false),
             reads_bodies_first: AtomicBool::new(false),
+            referrers: ReferrersSupport::default(),
             chunk: if origin.host() == "ghcr.io" { GHCR_CHUNK } else { CHUNK },
         }
     }

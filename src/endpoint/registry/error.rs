@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     auth::{AuthError, Origin},
+    referrers::{ReferrersProblem, immutable_tag_remedy},
     refusal::{Refusal, Status},
     retry,
 };
@@ -101,6 +102,9 @@ pub enum RegistryError {
         /// What the tag does.
         found: String,
     },
+    /// The referrers of a manifest cannot be listed or recorded.
+    #[error(transparent)]
+    Referrers(ReferrersProblem),
     /// The registry sent an unsafe or invalid URL.
     #[error("refused to follow the registry's URL: {0}")]
     Redirect(String),
@@ -265,9 +269,10 @@ impl RegistryError {
             Self::Stalled(_) | Self::TooSlow { .. } => format!(
                 "check {registry} and the network; if they are only slow, raise --stall-timeout SECONDS"
             ),
-            Self::Immutable(_) => {
+            Self::Immutable(_) => immutable_tag_remedy(&location.name, registry).unwrap_or_else(|| {
                 "delete the tag at the destination, or allow overwriting tags there".to_owned()
-            }
+            }),
+            Self::Referrers(problem) => problem.remedy(registry),
             Self::DigestRefused { .. } | Self::TagNotSet { .. } => format!(
                 "{registry} keeps only sha256 digests of manifests: use another registry, or skip the image with \
                  --exclude"

@@ -17,6 +17,8 @@ const UNITS: usize = 32 * 1024;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 static MEMORY: Semaphore = Semaphore::const_new(UNITS);
+/// For the pages of lists: their readers may hold manifests, and must not wait for them.
+static PAGES: Semaphore = Semaphore::const_new(UNITS);
 
 /// Reserved memory.
 #[derive(Debug)]
@@ -28,6 +30,11 @@ impl Reservation {
     /// Waits for memory for a manifest of this size.
     pub(super) async fn of(size: usize) -> Self {
         Self::from(&MEMORY, size).await
+    }
+
+    /// Waits for memory for a page of a list, until other pages have been dropped.
+    pub(super) async fn of_page(size: usize) -> Self {
+        Self::from(&PAGES, size).await
     }
 
     async fn from(memory: &'static Semaphore, size: usize) -> Self {

@@ -1,8 +1,8 @@
 //! Registries over HTTP: the OCI distribution specification as real registries speak it.
 //!
 //! [`Registries`] is one side of a copy, with any number of hosts. [`network`] opens connections, [`auth`] provides
-//! credentials, `host` sends a request (credentials, redirects, retries); `manifests`, `download` and `upload` are the
-//! operations. `retry` decides what is retried, `pace` limits concurrency, `host_state` holds what all requests to one
+//! credentials, `host` sends a request (credentials, redirects, retries); `manifests`, `referrers`, `download` and `upload`
+//! are the operations. `retry` decides what is retried, `pace` limits concurrency, `host_state` holds what all requests to one
 //! host share, `trickle` detects slow transfers, `manifest_memory` bounds the memory of large manifests, `capabilities`
 //! records what a host supports, `redirect` checks URLs, `foreign` fetches foreign layers, `probe` serves `doctor`,
 //! `answer` parses error responses, `refusal` and `error` define errors and hints, `client_error` translates the errors of
@@ -27,6 +27,7 @@ pub(crate) mod network;
 mod pace;
 mod probe;
 mod redirect;
+mod referrers;
 mod refusal;
 mod retry;
 mod trickle;
@@ -45,6 +46,7 @@ use self::{
     foreign::LayerUrls,
     host::Host,
     network::Network,
+    referrers::Attachments,
     retry::Attempts,
     upload::SuspendedUploads,
 };
@@ -53,6 +55,7 @@ pub use self::{
     error::{CertificateProblem, ConnectionProblem, RegistryError},
     limits::Tuning,
     network::{NetworkSettings, Proxies, Scope, Trust, TrustError},
+    referrers::ReferrersProblem,
     refusal::Refusal,
 };
 pub(crate) use self::{
@@ -62,7 +65,7 @@ pub(crate) use self::{
 use super::{Begun, BlobStream, Cause, Destination, Error, Location, Operation, Source, retry::attempts};
 use crate::{
     event::EventSink,
-    oci::{Descriptor, Digest, RawManifest, Repository, Target},
+    oci::{Attachment, Descriptor, Digest, RawManifest, Repository, Target},
     problem::Side,
 };
 
@@ -79,6 +82,7 @@ pub struct Registries {
     tuning: Tuning,
     /// Interrupted uploads.
     suspended: Arc<SuspendedUploads>,
+    attachments: Attachments,
     hosts: Mutex<HashMap<String, Arc<OnceCell<Found>>>>,
     /// Fetches foreign layers; `None` when the URLs in manifests are not followed.
     layer_urls: Option<LayerUrls>,
@@ -95,8 +99,8 @@ impl Registries {
         tuning: Tuning,
     ) -> Self {
         let suspended = Arc::new(SuspendedUploads::new(None));
-        let (hosts, layer_urls) = (Mutex::default(), None);
-        Self { side, network, authenticator, events, tuning, suspended, hosts, layer_urls }
+        let (attachments, hosts, layer_urls) = (Attachments::default(), Mutex::default(), None);
+        Self { side, network, authenticator, events, tuning, suspended, attachments, hosts, layer_urls }
     }
 
     /// Stores in this folder what a later process needs to resume large uploads. Without a folder, only this process
@@ -185,6 +189,10 @@ impl Source for Registries {
             (_, opened) => opened,
         }
     }
+
+    async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
+        self.attachments.of(&*self.host(repository).await?, repository, subject).await
+    }
 }
 
 impl Destination for Registries {
@@ -206,7 +214,9 @@ impl Destination for Registries {
         target: &Target,
         manifest: &RawManifest,
     ) -> Result<(), Error> {
-        manifests::put(&*self.host(repository).await?, repository, target, manifest).await
+        let host = self.host(repository).await?;
+        let put = manifests::put(&host, repository, target, manifest).await?;
+        self.attachments.pushed(&host, repository, (target, manifest), put).await
     }
 }
 

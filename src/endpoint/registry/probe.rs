@@ -15,13 +15,13 @@ use super::{
     error::RegistryError,
     host::{Call, Host, discard},
     network::Route,
-    redirect,
+    redirect, referrers,
     retry::Attempts,
 };
 use crate::{
     endpoint::{Error, Operation, retry::attempts},
     error::escape,
-    oci::{Digest, Repository},
+    oci::Repository,
 };
 
 /// The response to one anonymous request for `/v2/`.
@@ -127,18 +127,9 @@ impl Registries {
         Ok(())
     }
 
-    /// Whether the registry has the referrers API (distribution specification 1.1).
-    pub(crate) async fn has_referrers(&self, repository: &Repository) -> Result<bool, Error> {
-        let host = self.host(repository).await?;
-        let nothing = Digest::sha256(b"");
-        let url = host
-            .url(repository, &format!("referrers/{nothing}"))
-            .map_err(|cause| failed(&host, repository, cause))?;
-        let absent = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::BAD_REQUEST];
-        let response = ask(&host, repository, Method::GET, url, &absent).await?;
-        let is_known = response.status().is_success();
-        discard(response).await;
-        Ok(is_known)
+    /// Whether the registry has the referrers API (distribution specification 1.1); `None` if its answer does not tell.
+    pub(crate) async fn has_referrers(&self, repository: &Repository) -> Result<Option<bool>, Error> {
+        referrers::is_supported(&*self.host(repository).await?, repository).await
     }
 }
 

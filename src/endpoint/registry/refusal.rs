@@ -85,6 +85,10 @@ impl Refusal {
             ));
         }
         Some(match self.status {
+            401 | 403 if location.operation == Operation::ListReferrers => format!(
+                "check that the credentials for {registry} allow listing referrers, or copy without signatures with \
+                 --referrers none"
+            ),
             401 | 403 if location.side == Side::Source => {
                 format!("check that the credentials for {registry} allow pulling this image")
             }

@@ -72,6 +72,7 @@ fn remedy(error: &RegistryError) -> Remedy {
         Error::NotTls
         | Error::Auth(_)
         | Error::Immutable(_)
+        | Error::Referrers(_)
         | Error::DigestRefused { .. }
         | Error::TagNotSet { .. }
         | Error::Redirect(_)

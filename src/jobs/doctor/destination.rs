@@ -221,7 +221,7 @@ async fn referrers(
     deadline: &Deadline,
 ) -> Option<CheckResult> {
     let request = destination.has_referrers(repository);
-    let is_known = deadline.ask(Side::Destination, &repository.to_string(), request).await.ok()?;
+    let is_known = deadline.ask(Side::Destination, &repository.to_string(), request).await.ok()??;
     let message = if is_known {
         "the registry has the referrers API"
     } else {

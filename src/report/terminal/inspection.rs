@@ -17,6 +17,8 @@ pub(super) fn images_text(images: &[InspectedImage], width: Option<usize>) -> St
 }
 
 fn image_text(image: &InspectedImage, width: Option<usize>) -> String {
+    let attached = image.counts.in_words();
+    let attached = (!attached.is_empty()).then(|| format!("attached    {attached}"));
     let mut lines = vec![
         image.reference.to_string(),
         format!("digest      {}", image.digest),
@@ -26,8 +28,9 @@ fn image_text(image: &InspectedImage, width: Option<usize>) -> String {
             units::bytes(image.total_size),
             units::bytes(image.manifest_size)
         ),
-        String::new(),
     ];
+    lines.extend(attached);
+    lines.push(String::new());
     let columns = [
         Column::left("PLATFORM", |platform: &InspectedPlatform| platform.platform.to_string()),
         Column::left("DIGEST", |platform| platform.digest.to_string()),

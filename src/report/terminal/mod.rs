@@ -9,12 +9,16 @@ mod images;
 mod inspection;
 mod run;
 mod running;
+mod tree;
 mod values;
 
 pub(super) use self::run::word;
 
 use self::columns::{Column, table_lines};
-use super::{Document, Presentation, style::Palette};
+use super::{
+    Document, Presentation,
+    style::{Palette, Symbols},
+};
 use crate::{
     error::{Failure, escape},
     output::{Format, Verbosity},
@@ -35,6 +39,9 @@ pub(super) fn render(document: &Document, presentation: Presentation) -> Result<
         }
         Document::Images(document) => Some(images::table(&document.found.images, presentation.why, width)),
         Document::Inspection(document) if document.found.images.is_empty() => None,
+        Document::Inspection(document) if presentation.tree => {
+            Some(tree::images_text(&document.found.images, Symbols::of_locale()))
+        }
         Document::Inspection(document) => Some(inspection::images_text(&document.found.images, width)),
         Document::Bundle(document) => Some(inspection::bundle_text(&document.contents, width)),
         Document::Values(document) => values::text(document),

@@ -80,7 +80,7 @@ impl Table {
     }
 
     /// The columns from left to right.
-    fn columns<'a>(self, destinations: Destinations) -> Vec<Fitting<Row<'a>>> {
+    fn columns<'a>(self, destinations: Destinations, has_attached: bool) -> Vec<Fitting<Row<'a>>> {
         let status = if self == Self::Verify { "RESULT" } else { "STATUS" };
         let listed = if matches!(self, Self::Export | Self::Plan) { platforms } else { confirmed_platforms };
         let mut columns = vec![
@@ -99,6 +99,10 @@ impl Table {
         });
         columns.push((Column::left("DIGEST", digest), Measure::Digest));
         columns.push((Column::left("PLATFORMS", listed), Measure::Lift));
+        if has_attached {
+            let attached = |row: &Row<'a>| row.image.attached.in_short();
+            columns.push((Column::left("ATTACHED", attached), Measure::LiftIfShared));
+        }
         let numbers: Vec<Column<Row<'a>>> = match self {
             Self::Copy => vec![
                 Column::right("COPIED", copied),
@@ -161,7 +165,9 @@ fn digest(row: &Row<'_>) -> String {
 
 fn platforms(row: &Row<'_>) -> String {
     match row.image.kind {
-        ArtifactKind::Chart => "chart".to_owned(),
+        kind @ (ArtifactKind::Chart | ArtifactKind::Wasm | ArtifactKind::Policy | ArtifactKind::Artifact) => {
+            kind.to_string()
+        }
         ArtifactKind::Image => joined(row.image.platforms.iter().map(|platform| &platform.platform)),
     }
 }
@@ -218,14 +224,16 @@ fn image_lines(
     } else {
         Destinations::Hidden
     };
-    let (mut notes, mut lines) = (notes(table, &rows), whole(table.columns(destinations), &rows));
+    let has_attached = rows.iter().any(|row| !row.image.attached.is_empty());
+    let mut notes = notes(table, &rows);
+    let mut lines = whole(table.columns(destinations, has_attached), &rows);
     let fits = |width| lines.iter().all(|line| console::measure_text_width(line) <= width);
     if let Some(width) = width.filter(|width| !fits(*width)) {
         let short = match destinations {
             Destinations::Full if differ => Destinations::BelowRoot,
             _ => Destinations::Hidden,
         };
-        let columns = table.columns(short);
+        let columns = table.columns(short, has_attached);
         let mut fitted = fit(columns, &rows, |row: &Row<'_>| row.cause.as_deref(), width, symbols.ellipsis);
         let root = outcome.destination.as_ref().filter(|_| destinations == Destinations::Full);
         let root = root.map(|root| format!("to: {}", escape(root)));
@@ -269,6 +277,16 @@ fn notes(table: Table, rows: &[Row<'_>]) -> Vec<String> {
         if let (Some(old), Some(new)) = (&image.moved_from, &image.digest) {
             let verb = if table == Table::Plan { "would be moved" } else { "moved" };
             notes.push(format!("{}: {verb} {old} -> {new}", escape(&image.destination)));
+        }
+        if image.status == Status::Repaired && !image.attached_new.is_empty() {
+            notes.push(format!("{name}: +{}", image.attached_new.in_words()));
+        }
+        for kept in &image.kept_tags {
+            let entries = match kept.entries {
+                1 => "1 entry".to_owned(),
+                count => format!("{count} entries"),
+            };
+            notes.push(format!("{name}: kept {}: it has {entries} that the source lacks", escape(&kept.tag)));
         }
         if !image.waived.is_empty() {
             let waived: Vec<String> = image.waived.iter().map(ToString::to_string).collect();

@@ -54,6 +54,7 @@ fn presence(graph: &Graph, manifests: u64, looked_for: u64, blobs: u64, tag: u8)
             .filter(|(at, _)| bit(looked_for, *at))
             .map(|(at, blob)| (blob.digest.clone(), bit(blobs, at)))
             .collect(),
+        attached: Vec::new(),
     }
 }
 

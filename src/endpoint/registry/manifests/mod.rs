@@ -1,13 +1,15 @@
 //! Manifests over HTTP (distribution specification, "Pulling manifests" and "Pushing manifests").
 
+mod pages;
 mod push;
 mod read;
 mod tags;
 
 pub(super) use self::{
-    push::put,
-    read::{digest, get},
-    tags::tags,
+    pages::{Answered, Page, Pages},
+    push::{Put, put, put_if_unchanged},
+    read::{descriptor, digest, get, get_to_change},
+    tags::{tags, tags_within},
 };
 use super::{error::RegistryError, host::Host};
 use crate::oci::{Repository, Target};

@@ -4,7 +4,7 @@
 //! therefore pushed by its digest, with the tag as a parameter (distribution specification, "Pushing Manifests with
 //! Tags"). Many registries refuse the digest or ignore the parameter: then the image fails.
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::Response;
 
 use super::{
@@ -32,8 +32,22 @@ use crate::{
 
 /// Confirms the tags of a push by digest.
 const TAG_HEADER: &str = "oci-tag";
+/// Confirms that the registry lists referrers by itself.
+const SUBJECT_HEADER: &str = "oci-subject";
 /// How often a manifest is pushed when the registry does not see its blobs yet.
 const LATE_BLOB_ATTEMPTS: u32 = 4;
+
+/// How a push ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Put {
+    /// The registry has the manifest.
+    Stored {
+        /// Whether it confirms that it lists the manifest among the referrers of its subject.
+        lists_subject: bool,
+    },
+    /// The tag has changed since it was read.
+    Conflict,
+}
 
 /// Pushes a manifest byte for byte.
 pub(in super::super) async fn put(
@@ -41,20 +55,41 @@ pub(in super::super) async fn put(
     repository: &Repository,
     target: &Target,
     manifest: &RawManifest,
-) -> Result<(), Error> {
+) -> Result<Put, Error> {
+    put_if_unchanged(host, repository, target, manifest, None).await
+}
+
+/// Pushes a manifest byte for byte; if there is an `ETag`, only if the tag still has it. Not all registries check that.
+pub(in super::super) async fn put_if_unchanged(
+    host: &Host,
+    repository: &Repository,
+    target: &Target,
+    manifest: &RawManifest,
+    etag: Option<&HeaderValue>,
+) -> Result<Put, Error> {
     let tag = tag_parameter(target, manifest);
-    let call = put_call(host, repository, target, manifest)?;
+    let mut call = put_call(host, repository, target, manifest)?;
+    let mut expected = Vec::new();
+    if let Some(etag) = etag {
+        call.headers.insert(header::IF_MATCH, etag.clone());
+        expected.push(StatusCode::PRECONDITION_FAILED);
+    }
     let mut tries = Attempts::new(LATE_BLOB_ATTEMPTS);
     loop {
         tries.begin();
-        let error = match host.send(&call, &[]).await {
+        let error = match host.send(&call, &expected).await {
             Ok(response) => {
                 let is_tagged = tag.is_none_or(|tag| names_tag(&response, tag));
+                let lists_subject = response.headers().contains_key(SUBJECT_HEADER);
+                let is_conflict = !response.status().is_success();
                 discard(response).await;
-                if is_tagged {
-                    return Ok(());
+                if is_conflict {
+                    return Ok(Put::Conflict);
                 }
-                return check_tag(host, repository, target, manifest, &call, &tries).await;
+                if !is_tagged {
+                    check_tag(host, repository, target, manifest, &call, &tries).await?;
+                }
+                return Ok(Put::Stored { lists_subject });
             }
             Err(error) => note_content(error, manifest),
         };
@@ -62,7 +97,8 @@ pub(in super::super) async fn put(
             tokio::time::sleep(Pause::Backoff.duration(tries.count())).await;
             continue;
         }
-        return interpret_refusal(host, repository, target, manifest, error).await;
+        interpret_refusal(host, repository, target, manifest, error).await?;
+        return Ok(Put::Stored { lists_subject: false });
     }
 }
 

@@ -29,9 +29,9 @@ use crate::{
     endpoint::{Cause, Error, Operation, retry::attempts},
     event::Event,
     oci::{
-        Algorithm, Digest, RawManifest, Repository, Target,
+        Algorithm, Descriptor, Digest, MediaType, RawManifest, Repository, Target,
         manifest::{LARGEST_MANIFEST, ManifestError},
-        media_type::ACCEPTED,
+        media_type::{ACCEPTED, Structure},
     },
     problem::Side,
     units,
@@ -46,16 +46,43 @@ pub(in super::super) async fn digest(
     tag: &str,
 ) -> Result<Option<Digest>, Error> {
     let target = Target::Tag(tag.to_owned());
-    let call = read_call(host, repository, &target, Method::HEAD)?;
-    let response = host.send(&call, &[&[StatusCode::NOT_FOUND], HEAD_UNKNOWN.as_slice()].concat()).await?;
-    if response.status() == StatusCode::NOT_FOUND {
-        return Ok(None);
-    }
+    let Some(response) = head(host, repository, &target).await? else { return Ok(None) };
     let named = response.status().is_success().then(|| named_digest(&response)).flatten();
     match named {
         Some(digest) => Ok(Some(digest)),
         None => Ok(get(host, repository, &target).await?.map(|manifest| manifest.digest().clone())),
     }
+}
+
+/// A descriptor of what a tag points to, like [`digest`]. Only its digest is verified.
+pub(in super::super) async fn descriptor(
+    host: &Host,
+    repository: &Repository,
+    tag: &str,
+) -> Result<Option<Descriptor>, Error> {
+    let target = Target::Tag(tag.to_owned());
+    let Some(response) = head(host, repository, &target).await? else { return Ok(None) };
+    let described = response.status().is_success().then(|| described(&response)).flatten();
+    match described {
+        Some(descriptor) => Ok(Some(descriptor)),
+        None => Ok(get(host, repository, &target).await?.map(|manifest| manifest.descriptor())),
+    }
+}
+
+/// The head of a manifest; `None` if it does not exist. Some registries do not answer HEAD.
+async fn head(host: &Host, repository: &Repository, target: &Target) -> Result<Option<Response>, Error> {
+    let call = read_call(host, repository, target, Method::HEAD)?;
+    let response = host.send(&call, &[&[StatusCode::NOT_FOUND], HEAD_UNKNOWN.as_slice()].concat()).await?;
+    Ok((response.status() != StatusCode::NOT_FOUND).then_some(response))
+}
+
+/// The descriptor in the head of a manifest, if it is complete.
+fn described(response: &Response) -> Option<Descriptor> {
+    let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let media_type = MediaType::from(text(header::CONTENT_TYPE)?.split(';').next()?.trim());
+    let size = text(header::CONTENT_LENGTH)?.parse().ok()?;
+    let is_manifest = matches!(media_type.structure(), Structure::Index | Structure::Image);
+    is_manifest.then_some(Descriptor::new(media_type, named_digest(response)?, size))
 }
 
 /// Reads a manifest. The result matches the requested digest or, by tag, the registry's header, unless the registry
@@ -73,6 +100,8 @@ pub(in super::super) async fn get(
 pub(super) enum Memory {
     /// It waits until other large manifests have been dropped.
     Reserved,
+    /// It waits until other pages have been dropped: it is a page of a list, or an index that is changed.
+    Page,
     /// It does not, because its reader holds another manifest and would wait for itself.
     Unlimited,
 }
@@ -151,6 +180,21 @@ async fn get_by_digest(
     Box::pin(get_within(host, repository, &target, Memory::Unlimited)).await
 }
 
+/// Reads a manifest by tag to change it: with the `ETag` of its response.
+pub(in super::super) async fn get_to_change(
+    host: &Host,
+    repository: &Repository,
+    tag: &str,
+) -> Result<Option<(RawManifest, Option<HeaderValue>)>, Error> {
+    let call = read_call(host, repository, &Target::Tag(tag.to_owned()), Method::GET)?;
+    let Some(reading) = read(host, &call, None, Memory::Page).await? else { return Ok(None) };
+    if let Some(named) = reading.contradicted() {
+        return settle(host, &call, &reading, named).await.map(|manifest| Some((manifest, None)));
+    }
+    let manifest = reading.manifest.map_err(|error| refused(host, &call, error))?;
+    Ok(Some((manifest, reading.etag)))
+}
+
 fn refused(host: &Host, call: &Call<'_>, error: ManifestError) -> Error {
     host.error(call.operation, &call.name, &Attempts::new(1), error)
 }
@@ -160,6 +204,7 @@ struct Reading {
     bytes: Bytes,
     /// The digest in the response's header.
     named: Option<Digest>,
+    etag: Option<HeaderValue>,
     manifest: Result<RawManifest, ManifestError>,
 }
 
@@ -172,6 +217,7 @@ impl Reading {
         let content_type = response.headers().get(header::CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok()).map(str::to_owned);
         let named = named_digest(&response);
+        let etag = response.headers().get(header::ETAG).cloned();
         let bytes = read_body(response, stall, memory).await?;
         if answer::starts_as_web_page(&bytes) {
             return Err(RegistryError::WebPage.into());
@@ -181,7 +227,7 @@ impl Reading {
             expected.is_none() && named.algorithm() != Algorithm::Sha256 && named.matches(&bytes)
         });
         let manifest = RawManifest::read(content_type.as_deref(), bytes.clone(), expected.or(other));
-        Ok(Self { bytes, named, manifest })
+        Ok(Self { bytes, named, etag, manifest })
     }
 
     /// The digest in the header, if the bytes have another.
@@ -267,10 +313,13 @@ pub(super) async fn read_body(
     let mut bytes = BytesMut::new();
     let mut trickle = Trickle::new(stall);
     loop {
-        let is_limited = memory == Memory::Reserved && reservation.is_none();
+        let is_limited = memory != Memory::Unlimited && reservation.is_none();
         if is_limited && bytes.len().max(announced.unwrap_or_default()) > LARGE {
             let size = announced.unwrap_or(LARGEST_MANIFEST);
-            reservation = Some(Reservation::of(size).await);
+            reservation = Some(match memory {
+                Memory::Page => Reservation::of_page(size).await,
+                Memory::Reserved | Memory::Unlimited => Reservation::of(size).await,
+            });
             bytes.reserve(announced.unwrap_or_default());
         }
         let waiting = Instant::now();

@@ -1,0 +1,231 @@
+//! Reads what is attached to an image at a destination and compares it with what should be.
+//!
+//! Only what is wanted is compared: further signatures at the destination are no difference. A tag of cosign's older
+//! format holds all signatures of an image in one manifest, an entry for each, and the destination may have added its
+//! own. Such a tag is compared entry by entry.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
+
+use super::{Level, check_blobs};
+use crate::{
+    endpoint::{Cause, Error, Source},
+    graph::{AttachedCounts, AttachedManifest, ForeignLayers, Graph},
+    oci::{
+        Attachment, AttachmentKind, Digest, Link, RawManifest, Repository, Target, attachment_kind::describe,
+    },
+    outcome::KeptTag,
+    problem::Problem,
+    resolve,
+};
+
+/// How many requests about attached manifests of one image run concurrently.
+const AT_ONCE: usize = 16;
+
+/// The state of one attached manifest at a destination.
+#[derive(Debug)]
+pub(crate) struct AttachedState {
+    /// What it is.
+    pub(crate) kind: AttachmentKind,
+    /// Whether it can be found from its subject.
+    pub(crate) found: Found,
+    /// The manifests that exist: it and those below it.
+    pub(crate) manifests: Vec<Digest>,
+    /// Everything that is wrong with it.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// What leads from a subject to a manifest that is attached to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The registry lists it, or its tag names it.
+    Listed,
+    /// Nothing.
+    Unlisted,
+    /// Its tag names this manifest, which has all its entries and some more: the destination's own signatures.
+    Extended {
+        /// What the tag names.
+        by: Digest,
+        /// How many entries it has more.
+        entries: usize,
+    },
+    /// Its tag names this manifest, all of whose entries it has as well: an earlier state.
+    Outdated(Digest),
+    /// Its tag names this manifest, and each has entries that the other lacks; or they cannot be compared.
+    Diverged(Digest),
+}
+
+/// How many of the wanted manifests are of each kind.
+pub(crate) fn counts(wanted: &[AttachedManifest], states: &[AttachedState]) -> AttachedCounts {
+    let digests = wanted.iter().map(|wanted| &wanted.digest);
+    AttachedCounts::of_kinds(digests.zip(states.iter().map(|state| state.kind)))
+}
+
+/// The tags that have entries of the destination's own.
+pub(crate) fn kept_tags(wanted: &[AttachedManifest], states: &[AttachedState]) -> Vec<KeptTag> {
+    let kept = wanted.iter().zip(states).filter_map(|(wanted, state)| match &state.found {
+        Found::Extended { by, entries } if *entries > 0 => {
+            Some(KeptTag { tag: wanted.tag.clone()?, digest: by.clone(), entries: *entries })
+        }
+        _ => None,
+    });
+    kept.collect()
+}
+
+impl AttachedState {
+    /// Whether nothing must be done about it.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// Compares what is attached at a destination with what should be: a state for each wanted manifest. `bytes` has some of
+/// these with their bytes. Fails only if the destination cannot be read.
+pub(crate) async fn attached<S: Source>(
+    destination: &S,
+    repository: &Repository,
+    wanted: &[AttachedManifest],
+    bytes: &HashMap<Digest, RawManifest>,
+    (level, foreign_layers): (Level, ForeignLayers),
+) -> Result<Vec<AttachedState>, Error> {
+    let subjects: HashSet<&Digest> = wanted.iter().map(|wanted| &wanted.subject).collect();
+    let mut listings = Vec::with_capacity(subjects.len());
+    for subject in subjects {
+        listings.push(async move { Ok((subject, destination.attachments(repository, subject).await?)) });
+    }
+    let listed: HashMap<&Digest, Vec<Attachment>> =
+        stream::iter(listings).buffer_unordered(AT_ONCE).try_collect().await?;
+    let comparison = Comparison { destination, repository, listed: &listed, bytes, level, foreign_layers };
+    let mut states = Vec::with_capacity(wanted.len());
+    for wanted in wanted {
+        states.push(comparison.state(wanted));
+    }
+    stream::iter(states).buffered(AT_ONCE).try_collect().await
+}
+
+struct Comparison<'a, S> {
+    destination: &'a S,
+    repository: &'a Repository,
+    listed: &'a HashMap<&'a Digest, Vec<Attachment>>,
+    bytes: &'a HashMap<Digest, RawManifest>,
+    level: Level,
+    foreign_layers: ForeignLayers,
+}
+
+impl<S: Source> Comparison<'_, S> {
+    async fn state(&self, wanted: &AttachedManifest) -> Result<AttachedState, Error> {
+        let (read, mut problems) = self.read(&wanted.digest).await?;
+        let manifests = read.iter().flat_map(|graph| &graph.nodes);
+        let manifests: Vec<Digest> = manifests.map(|node| node.descriptor.digest.clone()).collect();
+        let found = self.found(wanted, read.as_ref()).await?;
+        let AttachedManifest { digest, artifact_type, subject, tag, .. } = wanted;
+        let (digest, subject) = (digest.clone(), subject.clone());
+        match (&found, read.is_some()) {
+            (Found::Listed | Found::Extended { .. }, true) => {}
+            (Found::Outdated(found) | Found::Diverged(found), _) => {
+                let tag = tag.clone().unwrap_or_default();
+                problems.push(Problem::OtherAttachment { tag, expected: digest, found: found.clone() });
+            }
+            (Found::Unlisted, true) => problems.push(Problem::UnlistedAttachment { digest, subject }),
+            (_, false) => {
+                // A manifest that cannot be read has a problem already.
+                if problems.is_empty() {
+                    let artifact_type = artifact_type.clone();
+                    problems.push(Problem::MissingAttachment { digest, artifact_type, subject });
+                }
+            }
+        }
+        let link = wanted.link();
+        let root = read.as_ref().and_then(Graph::root).and_then(|root| root.manifest.as_ref());
+        let kind = root.map(|root| describe(root, &link).1);
+        let kind = kind.unwrap_or_else(|| AttachmentKind::of(&wanted.artifact_type, &link));
+        Ok(AttachedState { kind, found, manifests, problems })
+    }
+
+    /// The manifest and what is below it, and what is wrong with that. `None` if the manifest is missing or unusable.
+    async fn read(&self, digest: &Digest) -> Result<(Option<Graph>, Vec<Problem>), Error> {
+        let Self { destination, repository, level, foreign_layers, .. } = *self;
+        let root = match destination.manifest(repository, &Target::Digest(digest.clone())).await {
+            Ok(Some(root)) => root,
+            Ok(None) => return Ok((None, Vec::new())),
+            Err(error) => {
+                let Cause::Manifest(reason) = &error.cause else { return Err(error) };
+                let (digest, reason) = (digest.clone(), reason.to_string());
+                return Ok((None, vec![Problem::BadManifest { digest, reason }]));
+            }
+        };
+        let graph = resolve::survey_manifests(destination, repository, root).await?;
+        let graph = graph.with_foreign_layers(foreign_layers);
+        let mut problems = super::manifest_problems(&graph);
+        for (_, checked) in check_blobs(destination, repository, &graph, level).await {
+            problems.extend(checked?);
+        }
+        Ok((Some(graph), problems))
+    }
+
+    /// `read` is the wanted manifest, if the destination has it.
+    async fn found(&self, wanted: &AttachedManifest, read: Option<&Graph>) -> Result<Found, Error> {
+        let listed = self.listed.get(&wanted.subject).map_or([].as_slice(), Vec::as_slice);
+        let link = wanted.link();
+        let mut linked = listed.iter().filter(|attachment| attachment.link == link);
+        let Link::Tag(tag) = &link else {
+            let is_listed = linked.any(|attachment| attachment.descriptor.digest == wanted.digest);
+            return Ok(if is_listed { Found::Listed } else { Found::Unlisted });
+        };
+        let Some(found) = linked.next().map(|attachment| &attachment.descriptor.digest) else {
+            return Ok(Found::Unlisted);
+        };
+        if *found == wanted.digest {
+            return Ok(Found::Listed);
+        }
+        let wanted_bytes = match self.bytes.get(&wanted.digest) {
+            Some(manifest) => Some(manifest.clone()),
+            None => match read.and_then(Graph::root).and_then(|root| root.manifest.clone()) {
+                Some(manifest) => Some(manifest),
+                None if read.is_some() => self.manifest(&wanted.digest).await?,
+                None => None,
+            },
+        };
+        let found_bytes = self.manifest(found).await?;
+        let entries = |manifest: Option<RawManifest>| manifest.as_ref().and_then(entries);
+        let (Some(wanted), Some(there)) = (entries(wanted_bytes), entries(found_bytes)) else {
+            return Ok(Found::Diverged(found.clone()));
+        };
+        let (lacks, more) = (wanted.difference(&there).count(), there.difference(&wanted).count());
+        // An SBOM is replaced, not extended.
+        let is_sbom = tag.ends_with(".sbom");
+        Ok(match (lacks, more) {
+            (0, entries) => Found::Extended { by: found.clone(), entries },
+            (_, 0) => Found::Outdated(found.clone()),
+            _ if is_sbom => Found::Outdated(found.clone()),
+            _ => Found::Diverged(found.clone()),
+        })
+    }
+
+    async fn manifest(&self, digest: &Digest) -> Result<Option<RawManifest>, Error> {
+        match self.destination.manifest(self.repository, &Target::Digest(digest.clone())).await {
+            Err(Error { cause: Cause::Manifest(_), .. }) => Ok(None),
+            read => read,
+        }
+    }
+}
+
+/// An entry of a manifest in cosign's older format. The signature is in the annotations: several may be over the same
+/// bytes.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+struct Entry {
+    digest: String,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+/// The entries of a manifest; `None` if it has no such list.
+fn entries(manifest: &RawManifest) -> Option<BTreeSet<Entry>> {
+    #[derive(Deserialize)]
+    struct Entries {
+        layers: BTreeSet<Entry>,
+    }
+    serde_json::from_slice::<Entries>(manifest.bytes()).ok().map(|entries| entries.layers)
+}
