@@ -1,6 +1,6 @@
 //! Checks whether a bundle is complete without reading its blobs, before anything is copied.
 
-use std::{convert::Infallible, io};
+use std::{collections::HashSet, convert::Infallible, io};
 
 use super::{
     Bundle, BundleError, Head,
@@ -44,7 +44,35 @@ impl Head {
         contents.is_some_and(|contents| graph::subject(&contents).is_some())
     }
 
+    /// The content of an image with everything that is attached to it, and to that in turn.
     fn contents(&self, root: &Descriptor) -> ImageContents {
+        let mut all = self.contents_below(root);
+        let (mut manifests, mut blobs): (HashSet<Digest>, HashSet<Digest>) = (
+            all.manifests.iter().map(|manifest| manifest.digest.clone()).collect(),
+            all.blobs.iter().map(|blob| blob.digest.clone()).collect(),
+        );
+        let mut subjects: Vec<Digest> = manifests.iter().cloned().collect();
+        subjects.sort();
+        while let Some(subject) = subjects.pop() {
+            for attachment in self.attachments.anywhere(&subject) {
+                if manifests.contains(&attachment.descriptor.digest) {
+                    continue;
+                }
+                let more = self.contents_below(&attachment.descriptor);
+                for manifest in more.manifests {
+                    if manifests.insert(manifest.digest.clone()) {
+                        subjects.push(manifest.digest.clone());
+                        all.manifests.push(manifest);
+                    }
+                }
+                all.blobs.extend(more.blobs.into_iter().filter(|blob| blobs.insert(blob.digest.clone())));
+                all.problems.extend(more.problems);
+            }
+        }
+        all
+    }
+
+    fn contents_below(&self, root: &Descriptor) -> ImageContents {
         let mut problems = Vec::new();
         let bad = |manifest: &Descriptor, error: ManifestError| Problem::BadManifest {
             digest: manifest.digest.clone(),

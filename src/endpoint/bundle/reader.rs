@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     endpoint::{BlobStream, Cause, Error, Location, Operation, Source},
-    oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target, manifest::LARGEST_MANIFEST},
+    oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target, manifest::LARGEST_MANIFEST},
     problem::Side,
 };
 
@@ -179,7 +179,8 @@ impl Bundle {
         Ok(())
     }
 
-    pub(crate) fn new(head: Head, storage: Storage, layout: Option<Layout>) -> Self {
+    pub(crate) fn new(mut head: Head, storage: Storage, layout: Option<Layout>) -> Self {
+        head.settle();
         let images = head.index.images.iter().filter_map(|image| {
             let reference = image.reference.as_ref()?;
             Some((reference.clone(), image.root.clone()))
@@ -258,6 +259,11 @@ impl Bundle {
     /// Every blob in it, with its size in bytes.
     pub fn blobs(&self) -> Result<HashMap<Digest, u64>, BundleError> {
         self.storage.blobs()
+    }
+
+    fn tagged(&self, repository: &Repository, tag: &str) -> Option<&Descriptor> {
+        let named = self.names.get(&(repository.clone(), Target::Tag(tag.to_owned())));
+        named.or_else(|| self.head.attachments.tagged(repository, tag))
     }
 
     fn error(&self, operation: Operation, location: String, cause: impl Into<Cause>) -> Error {
@@ -378,14 +384,13 @@ impl Source for Bundle {
     }
 
     async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
-        let named = self.names.get(&(repository.clone(), Target::Tag(tag.to_owned())));
-        Ok(named.map(|root| root.digest.clone()))
+        Ok(self.tagged(repository, tag).map(|root| root.digest.clone()))
     }
 
     async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
         let digest = match target {
             Target::Digest(digest) => digest,
-            Target::Tag(_) => match self.names.get(&(repository.clone(), target.clone())) {
+            Target::Tag(tag) => match self.tagged(repository, tag) {
                 Some(root) => &root.digest,
                 None => return Ok(None),
             },
@@ -417,6 +422,14 @@ impl Source for Bundle {
             Ok(None) => Err(location.error(Cause::NoSuchBlob)),
             Err(error) => Err(location.error(error)),
         }
+    }
+
+    async fn attachments(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Vec<Attachment>, Error> {
+        Ok(self.head.attachments.of(repository, subject).cloned().collect())
     }
 
     /// The location names the files, which may have to be copied again, instead of the blob's repository.
