@@ -7,7 +7,8 @@ use std::{
 
 use super::{
     CopySettings, Destination, NamingRule, Platforms, ReferrerSettings, RegistrySettings, RequiredSignature,
-    SigningKey, Stdin, check_stdin, selection::selection, setting::flags_or_variable, usage, volume::VolumeSize,
+    SigningKey, Stdin, check_stdin, selection::selection, setting::flags_or_variable, usage,
+    volume::VolumeSize,
 };
 use crate::{
     cli::{self, variable},

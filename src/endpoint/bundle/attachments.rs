@@ -86,7 +86,8 @@ impl Attachments {
                         && entry.reference.is_none()
                         && manifest.and_then(subject_of).is_some();
                 };
-                let Some(subject) = subject_of_tag(tag).filter(|subject| closure.manifests.contains_key(subject))
+                let Some(subject) =
+                    subject_of_tag(tag).filter(|subject| closure.manifests.contains_key(subject))
                 else {
                     return false;
                 };
@@ -133,7 +134,8 @@ impl Attachments {
         let subject = subject_of_tag(tag)?;
         let listed = self.0.get(&subject).into_iter().flatten();
         let mut named = listed.filter(|(named, _)| named.as_ref().is_none_or(|named| named == repository));
-        let found = named.find(|(_, attachment)| matches!(&attachment.link, Link::Tag(other) if other == tag))?;
+        let found =
+            named.find(|(_, attachment)| matches!(&attachment.link, Link::Tag(other) if other == tag))?;
         Some(&found.1.descriptor)
     }
 }

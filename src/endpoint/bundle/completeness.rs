@@ -32,9 +32,15 @@ impl Head {
         self.contents(root).problems
     }
 
+    /// The problems of the manifests that are attached to an image.
+    pub(crate) fn attached_problems(&self, root: &Descriptor) -> Vec<Problem> {
+        let own = self.contents_below(root).problems.len();
+        self.contents(root).problems.split_off(own)
+    }
+
     /// The manifests below an image's root, without the root.
     pub(crate) fn manifests_below(&self, root: &Descriptor) -> Vec<Digest> {
-        let manifests = self.contents(root).manifests.into_iter().map(|manifest| manifest.digest);
+        let manifests = self.contents_below(root).manifests.into_iter().map(|manifest| manifest.digest);
         manifests.filter(|digest| *digest != root.digest).collect()
     }
 

@@ -45,11 +45,7 @@ pub struct Draft {
 }
 
 /// The bytes of `index.json`: the images, then what is attached to them.
-fn index_of(
-    images: &[(&Reference, &Graph)],
-    roots: &[(&Reference, Descriptor)],
-    lock: &Digest,
-) -> Vec<u8> {
+fn index_of(images: &[(&Reference, &Graph)], roots: &[(&Reference, Descriptor)], lock: &Digest) -> Vec<u8> {
     let attached = || {
         images
             .iter()

@@ -24,7 +24,10 @@ use super::{
 };
 use crate::{
     endpoint::{BlobStream, Cause, Error, Location, Operation, Source},
-    oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target, manifest::LARGEST_MANIFEST},
+    oci::{
+        Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target,
+        manifest::LARGEST_MANIFEST,
+    },
     problem::Side,
 };
 
@@ -424,11 +427,7 @@ impl Source for Bundle {
         }
     }
 
-    async fn attachments(
-        &self,
-        repository: &Repository,
-        subject: &Digest,
-    ) -> Result<Vec<Attachment>, Error> {
+    async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
         Ok(self.head.attachments.of(repository, subject).cloned().collect())
     }
 

@@ -24,7 +24,7 @@ use crate::{
     },
     error::{Failure, Kind},
     event::{Event, EventSink},
-    graph::{Graph, ManifestBytes},
+    graph::{Attached, Graph, ManifestBytes},
     lock::{Base, Lock, Placement},
     oci::{ChartIdentity, Descriptor, Digest, Mapping, Reference},
     outcome::{Bytes, Mirrored, Status},
@@ -370,11 +370,12 @@ fn cut_off(error: &Error) -> Failure {
 /// Refuses images whose manifests are too large in total for anything that reads bundles.
 fn refuse_unreadable(mirrored: &[Mirrored]) -> Result<(), Failure> {
     let graphs: Vec<&Graph> = mirrored.iter().filter_map(|image| image.graph.as_ref()).collect();
-    let roots: HashSet<&Digest> =
-        graphs.iter().filter_map(|graph| graph.root()).map(|root| &root.descriptor.digest).collect();
+    let roots = graphs.iter().filter_map(|graph| graph.root()).map(|root| &root.descriptor.digest);
+    let attached = graphs.iter().flat_map(|graph| &graph.attached).map(Attached::digest);
+    let roots: HashSet<&Digest> = roots.chain(attached).collect();
     let sizes: HashMap<&Digest, u64> = graphs
         .iter()
-        .flat_map(|graph| &graph.nodes)
+        .flat_map(|graph| graph.manifests())
         .map(|node| (&node.descriptor.digest, node.descriptor.size))
         .collect();
     let (total, limit) = (sizes.values().sum::<u64>(), most_manifest_bytes(roots.len()));
