@@ -103,7 +103,7 @@ impl Copied<'_> {
         if let Some((receipt, bundle)) = receipt.zip(bundle.clone()) {
             let now = units::timestamp(SystemTime::now(), false);
             let outcomes = images.iter().map(|image| &image.outcome);
-            failures.extend(receipt.write(&Receipt::new(bundle, now, &root, outcomes, run())).err());
+            failures.extend(receipt.write(&Receipt::new(bundle, now, &root, &outcomes, run())).err());
         }
         failures.extend(missing_repositories(
             &images.iter().filter_map(|image| image.missing_repository.clone()).collect(),

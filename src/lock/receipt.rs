@@ -77,7 +77,7 @@ impl Receipt {
         bundle: Digest,
         time: String,
         to: &Root,
-        outcomes: impl Iterator<Item = &'a ImageOutcome> + Clone,
+        outcomes: &(impl Iterator<Item = &'a ImageOutcome> + Clone),
         lock: Lock,
     ) -> Self {
         let images = outcomes.clone().map(|image| ReceivedImage {
@@ -114,17 +114,17 @@ impl Receipt {
 
     /// Parses a receipt. Errors are one line of text.
     pub(crate) fn from_slice(bytes: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Parts<'a> {
+            #[serde(borrow)]
+            lock: &'a serde_json::value::RawValue,
+        }
         match version(bytes) {
             None => return Err("it is not a receipt".to_owned()),
             Some(version) if version != SCHEMA => {
                 return Err(format!("its format is `{version}`; this program reads `{SCHEMA}`"));
             }
             Some(_) => {}
-        }
-        #[derive(Deserialize)]
-        struct Parts<'a> {
-            #[serde(borrow)]
-            lock: &'a serde_json::value::RawValue,
         }
         let receipt: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         // The lock has checks of its own.

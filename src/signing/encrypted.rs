@@ -1,5 +1,5 @@
 //! The encrypted format of cosign's private keys (`cosign generate-key-pair`): JSON in PEM, with the key from a password
-//! by scrypt, and the content in a secretbox of NaCl. The same format as in go-securesystemslib's `encrypted` package.
+//! by scrypt, and the content in a secretbox of `NaCl`. The same format as in the `encrypted` package of `go-securesystemslib`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use crypto_secretbox::{Key, KeyInit as _, Nonce, XSalsa20Poly1305, aead::Aead as _};

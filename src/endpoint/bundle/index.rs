@@ -222,7 +222,7 @@ impl Index {
     }
 }
 
-fn unreadable(error: serde_json::Error) -> BundleError {
+fn unreadable(error: &serde_json::Error) -> BundleError {
     BundleError::Index(error.to_string())
 }
 
@@ -231,7 +231,8 @@ fn entry(written: &ReadEntry<'_>) -> Result<IndexEntry, BundleError> {
         written.digest.parse().map_err(|error: DigestError| BundleError::Index(error.to_string()))?;
     let root = Descriptor::new(MediaType::from(written.media_type.as_ref()), digest, written.size);
     let (text, fields) = (written.annotations.map(RawValue::get), &written.artifact_type);
-    let names: Option<ReadNames<'_>> = text.map(serde_json::from_str).transpose().map_err(unreadable)?;
+    let names: Option<ReadNames<'_>> =
+        text.map(serde_json::from_str).transpose().map_err(|error| unreadable(&error))?;
     let ReadNames { containerd, ref_name } = &names.unwrap_or_default();
     let names = || [containerd, ref_name].into_iter().flatten();
     let reference = names().find_map(|name| full_name(&name.0));

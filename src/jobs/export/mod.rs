@@ -78,9 +78,9 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         Some(files) => exporter.to_files(references, files).await?,
     };
     let failure = ended.written.as_ref().and_then(|written| record.write(|| Ok(written.lock.clone())));
-    let signed = ended.written.as_ref().zip(signer).map(|(written, signer)| signer.sign(&written.index));
+    let result = ended.written.as_ref().zip(signer).map(|(written, signer)| signer.sign(&written.index));
     let (signature, unsigned) =
-        signed.transpose().map_or_else(|failure| (None, Some(failure)), |path| (path, None));
+        result.transpose().map_or_else(|failure| (None, Some(failure)), |path| (path, None));
     let mut outcomes: Vec<ImageOutcome> = ended.mirrored.into_iter().map(|image| image.outcome).collect();
     let code = exit_code_of(outcomes.iter().filter_map(ImageOutcome::failure_kind));
     if ended.written.is_none() {

@@ -1,5 +1,6 @@
 //! `bundle`: images in one file.
 
+mod attached;
 mod export;
 mod hostile;
 mod import;
