@@ -10,6 +10,8 @@ use super::importing::*;
 use crate::support::{Address, client, containerd::Containerd, programs, serving::Serving};
 
 const EMPTY: &str = "{}";
+/// Many requests: a server whose log is not read stops when the pipe is full.
+const QUIET: [&str; 2] = ["--access-log", "/dev/null"];
 const SBOM: &str = "application/spdx+json";
 const SIGNATURE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
@@ -34,7 +36,7 @@ fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
 }
 
 /// PUTs a manifest, by its digest or under a tag, after its only layer.
-async fn put(at: &Address, repository: &str, tag: Option<&str>, mut manifest: Value, layer: &str) -> Digest {
+async fn put(at: &Address, repository: &str, tag: Option<&str>, mut manifest: Value, layer: &str) -> Value {
     let http = reqwest::Client::new();
     let base = format!("http://{}/v2/{repository}", at.host_port);
     let layer_digest = Digest::sha256(layer.as_bytes());
@@ -44,12 +46,12 @@ async fn put(at: &Address, repository: &str, tag: Option<&str>, mut manifest: Va
     let bytes = manifest.to_string();
     let digest = Digest::sha256(bytes.as_bytes());
     let url = format!("{base}/manifests/{}", tag.unwrap_or(digest.as_str()));
-    let sent = http.put(url).header("content-type", OCI_MANIFEST).body(bytes).send().await.unwrap();
+    let sent = http.put(url).header("content-type", OCI_MANIFEST).body(bytes.clone()).send().await.unwrap();
     assert!(sent.status().is_success(), "{}", sent.status());
-    digest
+    descriptor(OCI_MANIFEST, bytes.as_bytes())
 }
 
-fn manifest(artifact_type: Option<&str>, subject: Option<&Digest>, name: &str) -> Value {
+fn manifest(artifact_type: Option<&str>, subject: Option<&Value>, name: &str) -> Value {
     let mut manifest = json!({
         "schemaVersion": 2, "mediaType": OCI_MANIFEST, "annotations": { "name": name,
             // An annotation of a manifest must not name its entry in the index.
@@ -60,7 +62,7 @@ fn manifest(artifact_type: Option<&str>, subject: Option<&Digest>, name: &str) -
         manifest["artifactType"] = artifact_type.into();
     }
     if let Some(subject) = subject {
-        manifest["subject"] = json!({ "mediaType": OCI_MANIFEST, "digest": subject, "size": 1 });
+        manifest["subject"] = subject.clone();
     }
     manifest
 }
@@ -68,7 +70,7 @@ fn manifest(artifact_type: Option<&str>, subject: Option<&Digest>, name: &str) -
 impl Site {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let registry = Serving::start(&folder.path().join("registry"), &[]).await;
+        let registry = Serving::start(&folder.path().join("registry"), &QUIET).await;
         let mut image = SampleImage::multi_platform("1");
         image.blobs.insert(Digest::sha256(EMPTY.as_bytes()), Bytes::from_static(EMPTY.as_bytes()));
         client::push(&image, &registry.address, "team/app").await;
@@ -77,17 +79,20 @@ impl Site {
 
     async fn attach(&self) -> Attached {
         let at = &self.registry.address;
-        let referrer = async |artifact_type: &str, subject: &Digest, name: &str| {
+        let referrer = async |artifact_type: &str, subject: &Value, name: &str| {
             put(at, "team/app", None, manifest(Some(artifact_type), Some(subject), name), name).await
         };
-        let root = &self.image.root().digest;
-        let sbom = referrer(SBOM, root, "sbom").await;
+        let root = self.image.root();
+        let sbom = referrer(SBOM, &descriptor(&root.media_type, &root.bytes), "sbom").await;
         let of_sbom = referrer(SIGNATURE, &sbom, "signature of the SBOM").await;
-        let child = self.image.manifests.iter().find(|manifest| manifest.digest != *root).unwrap();
-        let of_child = referrer(SIGNATURE, &child.digest, "signature of a platform").await;
-        let tag = format!("{}.sig", root.as_str().replace(':', "-"));
+        let child = self.image.manifests.iter().find(|manifest| manifest.digest != root.digest).unwrap();
+        let child = descriptor(&child.media_type, &child.bytes);
+        let of_child = referrer(SIGNATURE, &child, "signature of a platform").await;
+        let tag = format!("{}.sig", root.digest.as_str().replace(':', "-"));
         let tagged = put(at, "team/app", Some(&tag), manifest(None, None, "older"), "older").await;
-        Attached { sbom, of_sbom, of_child, tag, tagged }
+        let digest = |descriptor: Value| descriptor["digest"].as_str().unwrap().parse().unwrap();
+        let (sbom, of_sbom, of_child) = (digest(sbom), digest(of_sbom), digest(of_child));
+        Attached { sbom, of_sbom, of_child, tag, tagged: digest(tagged) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -162,7 +167,7 @@ async fn everything_that_is_attached_travels_in_every_form_of_a_bundle() {
     assert_eq!(verified["images"][0]["attached"]["sboms"], 1, "{verified}");
 
     let far = tempfile::tempdir().unwrap();
-    let far = Serving::start(far.path(), &[]).await;
+    let far = Serving::start(far.path(), &QUIET).await;
     for (repository, file, stdin) in [
         ("tar", "b.tar", None),
         ("folder", "layout", None),
@@ -225,7 +230,7 @@ async fn layouts_of_oras_keep_what_is_attached() {
     let to = format!("{}:{}", layout.display(), attached.tag);
     oras(&["cp", "--from-plain-http", &tag, "--to-oci-layout", &to]).await;
     let far = tempfile::tempdir().unwrap();
-    let far = Serving::start(far.path(), &[]).await;
+    let far = Serving::start(far.path(), &QUIET).await;
     let to = format!("{}/far", far.address.host_port);
     let more = ["--as", "registry.example.com/team/app:1"];
     import(&layout, &to, &more).in_folder(site.folder.path()).run().await.expect_success();
@@ -246,7 +251,7 @@ async fn a_delta_carries_a_new_signature_and_no_old_blob() {
     let site = Site::start().await;
     site.export("first.tar", &[]).run().await.expect_success();
     let far_folder = tempfile::tempdir().unwrap();
-    let far = Serving::start(far_folder.path(), &[]).await;
+    let far = Serving::start(far_folder.path(), &QUIET).await;
     let to = format!("{}/far", far.address.host_port);
     let receipt = site.path("receipt.json");
     let lock = site.path("far.lock");

@@ -56,7 +56,7 @@ pub(super) fn repositories(
     for image in index.images() {
         let image = image?;
         // Several entries without any name would all get the same name.
-        if image.reference.is_none() && attached.contains(&image.root.digest) {
+        if image.reference.is_none() && image.label.is_none() && attached.contains(&image.root.digest) {
             continue;
         }
         let (repository, tag) = match &image.reference {
