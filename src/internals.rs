@@ -18,7 +18,7 @@ pub mod bundle {
     };
 
     pub fn open_slices(slices: Slices, path: &Path) -> Result<Bundle, BundleError> {
-        Bundle::from_slices(slices, path)
+        Bundle::from_slices(slices, path, None)
     }
 
     #[must_use]

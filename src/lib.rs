@@ -94,6 +94,7 @@
 //! | [`graph`] | what a manifest references, and what an image consists of |
 //! | [`waiver`] | which image may lack which platform |
 //! | [`problem`] | what can be wrong with an image or a bundle, and what to do about it |
+//! | [`signing`] | signatures of files, as cosign makes and checks them |
 //! | [`error`] | a failure as the user sees it, and its exit code |
 //! | [`oci`] | references, digests, platforms, media types, verified reading: no I/O |
 //!
@@ -180,6 +181,7 @@ mod request;
 mod resolve;
 mod run;
 pub mod serve;
+mod signing;
 mod transfer;
 mod trust;
 mod units;

@@ -158,6 +158,9 @@ pub(crate) struct BundleSummary {
     pub id: Digest,
     /// Its files; empty if it was written to standard output.
     pub files: Vec<String>,
+    /// The file of its signature, if it is signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
     /// The total length of its files in bytes.
     pub length: u64,
     /// Bytes of blobs kept from an interrupted export.

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, builder::BoolishValueParser};
 
 use super::{
     DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, ReferrerArgs, RegistryArgs, SelectionArgs,
-    TrustArgs, choice, examples,
+    SignatureArgs, SigningArgs, TrustArgs, choice, examples,
     shared::{CHECK_LEVELS, FORMATS},
     variable,
 };
@@ -67,10 +67,32 @@ pub(crate) struct Export {
     #[arg(help_heading = "The bundle", long, value_name = "SIZE")]
     pub split: Option<String>,
 
-    /// Leave out blobs that this lock or bundle already has; the far side must have imported it. Only
+    /// Leave out blobs that this lock, bundle or receipt already has; the far side must have imported it. Only
     /// thoras-mirror can read such a bundle
-    #[arg(help_heading = "The bundle", hide_short_help = true, long, value_name = "LOCK|BUNDLE")]
+    #[arg(help_heading = "The bundle", hide_short_help = true, long, value_name = "LOCK|BUNDLE|RECEIPT")]
     pub base: Option<PathBuf>,
+
+    /// Refuse a --base with a different id: of the bundle, or of the one that the receipt is for
+    #[arg(help_heading = "The bundle", hide_short_help = true, long, value_name = "ID", requires = "base")]
+    pub base_id: Option<Digest>,
+
+    /// Refuse a --base that this public key (PEM) has not signed; the signature is the --base with .sig
+    #[arg(help_heading = "Signatures", hide_short_help = true, long, value_name = "FILE", requires = "base")]
+    pub bundle_key: Option<PathBuf>,
+
+    /// What signs the bundle.
+    #[command(flatten)]
+    pub signing: SigningArgs,
+
+    /// Write the signature to this file [default: --output with .sig]
+    #[arg(
+        help_heading = "Signatures",
+        hide_short_help = true,
+        long,
+        value_name = "FILE",
+        requires = "sign_key"
+    )]
+    pub signature: Option<PathBuf>,
 
     /// Include the packaged chart
     #[arg(help_heading = "The bundle", long, env = "THORAS_MIRROR_WITH_CHART", value_parser = BoolishValueParser::new())]
@@ -183,6 +205,28 @@ pub(crate) struct Import {
     #[arg(help_heading = "How to import", long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
     pub expect: Option<Digest>,
 
+    /// The signature that the bundle must have.
+    #[command(flatten)]
+    pub signed: SignatureArgs,
+
+    /// Write a receipt: what was imported where, when, and with what result; `bundle export --base` reads it
+    #[arg(
+        help_heading = "How to import",
+        hide_short_help = true,
+        long,
+        value_name = "FILE",
+        conflicts_with = "dry_run"
+    )]
+    pub receipt: Option<PathBuf>,
+
+    /// What signs the receipt.
+    #[command(flatten)]
+    pub signing: SigningArgs,
+
+    /// Replace --receipt even if it is another file
+    #[arg(help_heading = "How to import", hide_short_help = true, long, requires = "receipt")]
+    pub force: bool,
+
     /// Name an image that has no name in the bundle; if there are several, LABEL selects one by its tag or digest
     /// (repeatable)
     #[arg(help_heading = "How to import", long = "as", value_name = "[LABEL=]NAME:TAG")]
@@ -233,6 +277,10 @@ pub(crate) struct BundleVerify {
     #[arg(help_heading = "What to check", long, value_name = "ID", env = "THORAS_MIRROR_EXPECT")]
     pub expect: Option<Digest>,
 
+    /// The signature that the bundle must have.
+    #[command(flatten)]
+    pub signed: SignatureArgs,
+
     /// A platform that every image must have (repeatable) [default: those of the bundle's lock]
     #[arg(help_heading = "What to check", long, value_name = "OS/ARCHITECTURE", value_parser = Platform::parse_typed, env = "THORAS_MIRROR_PLATFORM", value_delimiter = ',')]
     pub platform: Vec<Platform>,
@@ -264,6 +312,10 @@ pub(crate) struct BundleInspect {
     /// The bundle: an archive, its volumes in any order, or an OCI layout folder
     #[arg(help_heading = "What to show", value_name = "PATH", required = true)]
     pub paths: Vec<PathBuf>,
+
+    /// The signature that the bundle must have.
+    #[command(flatten)]
+    pub signed: SignatureArgs,
 
     /// Show the names that an import with this --to would give
     #[arg(help_heading = "What to show", long, value_name = "REGISTRY[/PATH]", env = "THORAS_MIRROR_TO")]

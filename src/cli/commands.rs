@@ -370,6 +370,20 @@ pub(crate) struct Serve {
     #[arg(help_heading = "How to serve", hide_short_help = true, long, value_name = "HOST[/PATH]", env = "THORAS_MIRROR_SOURCE_PREFIX", value_parser = parse_source_prefix)]
     pub source_prefix: Option<String>,
 
+    /// Refuse to serve a bundle that this public key (PEM) has not signed
+    #[arg(help_heading = "How to serve", hide_short_help = true, long, value_name = "FILE")]
+    pub bundle_key: Option<PathBuf>,
+
+    /// The bundle's signature [default: the name of the bundle with .sig]
+    #[arg(
+        help_heading = "How to serve",
+        hide_short_help = true,
+        long,
+        value_name = "FILE",
+        requires = "bundle_key"
+    )]
+    pub signature: Option<PathBuf>,
+
     /// Refuse pushes and deletions
     #[arg(help_heading = "How to serve", long)]
     pub read_only: bool,

@@ -66,6 +66,8 @@ Examples:
     thoras-mirror bundle export -o thoras.tar --split fat32
   Leave out what the far side already has:
     thoras-mirror bundle export -o update.tar --base thoras-mirror.lock
+  Sign it:
+    thoras-mirror bundle export -o thoras.tar --sign-key cosign.key
   Stream to another machine:
     thoras-mirror bundle export -o - | ssh host 'cat > thoras.tar'";
 
@@ -73,6 +75,8 @@ pub(super) const IMPORT: &str = "\
 Examples:
   Import exactly this bundle, and refuse any other:
     thoras-mirror bundle import thoras.tar --to registry.internal/thoras --expect sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+  Import only what this key has signed, and write a signed receipt for the next export:
+    thoras-mirror bundle import thoras.tar --to registry.internal/thoras --bundle-key cosign.pub --receipt receipt.json --sign-key far.key
   Import volumes, in any order:
     thoras-mirror bundle import thoras.tar.001 thoras.tar.002 --to registry.internal/thoras
   Import an image from docker save that has no full name:

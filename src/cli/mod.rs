@@ -4,6 +4,7 @@
 //! - [`nodes`]: those of the commands that connect a cluster to the mirror;
 //! - [`shared`]: arguments that several commands share (images, destination, platforms);
 //! - [`values`]: those of `values`; [`login`]: those of `login` and `logout`;
+//! - [`signatures`]: keys and signatures of bundles;
 //! - [`trust`]: whose signatures images need;
 //! - [`registries`]: how to connect to registries, and with which credentials;
 //! - [`examples`]: the examples in the help.
@@ -19,6 +20,7 @@ mod login;
 mod nodes;
 mod registries;
 mod shared;
+mod signatures;
 mod trust;
 mod values;
 
@@ -41,6 +43,7 @@ pub(crate) use self::{
         DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, ReferrerArgs,
         SelectionArgs,
     },
+    signatures::{SignatureArgs, SigningArgs},
     trust::TrustArgs,
     values::{PullArgs, SizeArgs, Storage, Values},
 };
@@ -66,6 +69,10 @@ pub(crate) mod variable {
     pub(crate) const TO_USERNAME: &str = "THORAS_MIRROR_TO_USERNAME";
     /// The password for the destination.
     pub(crate) const TO_PASSWORD: &str = "THORAS_MIRROR_TO_PASSWORD";
+    /// The password of the key that signs bundles and receipts.
+    pub(crate) const SIGN_PASSWORD: &str = "THORAS_MIRROR_SIGN_PASSWORD";
+    /// The same, as cosign calls it.
+    pub(crate) const COSIGN_PASSWORD: &str = "COSIGN_PASSWORD";
     /// The license key itself.
     pub(crate) const LICENSE: &str = "THORAS_LICENSE";
     /// A file with the license key.

@@ -14,17 +14,17 @@ use crate::{
     },
     error::{Failure, Kind},
     event::{EventSink, warn},
-    graph::{KnownManifests, ManifestBytes, PlatformManifest},
+    graph::{KnownManifests, ManifestBytes, PlatformManifest, ReferrerSelection},
     lock::Lock,
-    oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target, mapping::Root},
+    oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target, mapping::Root},
     outcome::inspection::{BundleContents, BundledImage, DeltaBase},
     problem::Side,
     request::BundleInspect,
-    resolve,
+    resolve::{self, Wanted, attached::attached_to},
 };
 
 pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Result<BundleContents, Failure> {
-    let bundle = Arc::new(open(&request.paths, events)?);
+    let bundle = Arc::new(open(&request.paths, request.signed.as_ref(), events)?);
     let contents = HeadOnly(Arc::clone(&bundle));
     let head = bundle.head();
     let destinations = destinations(&bundle, request)?;
@@ -104,11 +104,21 @@ async fn image(head: &HeadOnly, named: &IndexEntry) -> Result<BundledImage, Erro
     };
     let mut graph =
         resolve::resolve(head, repository, root, &KnownManifests::new(), ManifestBytes::Small).await?;
+    let all = ReferrerSelection::default();
+    let wanted = Wanted::<HeadOnly>::selected(&all);
+    attached_to(head, repository, &mut graph, ManifestBytes::Small, wanted).await?;
     if graph.platforms.is_empty() {
         graph.platforms = locked_platforms(&head.0, named);
     }
     let manifests = graph.nodes.iter().map(|node| node.descriptor.size);
-    let blobs = graph.blobs().into_iter().map(|blob| blob.size);
+    // What is attached has no part in the size of the image.
+    let blobs: HashMap<&Digest, u64> = graph
+        .nodes
+        .iter()
+        .flat_map(|node| graph.blobs_of(node))
+        .map(|blob| (&blob.digest, blob.size))
+        .collect();
+    let blobs = blobs.into_values();
     Ok(BundledImage {
         reference: named.reference.clone(),
         label: named.label.clone(),
@@ -118,6 +128,7 @@ async fn image(head: &HeadOnly, named: &IndexEntry) -> Result<BundledImage, Erro
         total_size: manifests.chain(blobs).fold(0, u64::saturating_add),
         platforms: platforms(&graph),
         attestations: graph.attestations(),
+        attached: graph.attached_counts(),
     })
 }
 
@@ -146,6 +157,10 @@ impl Source for HeadOnly {
 
     async fn blob_size(&self, _: &Repository, _: &Digest) -> Result<Option<u64>, Error> {
         Ok(None)
+    }
+
+    async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
+        self.0.attachments(repository, subject).await
     }
 
     async fn open_blob(&self, _: &Repository, blob: &Descriptor, _: u64) -> Result<BlobStream, Error> {

@@ -13,7 +13,8 @@
 //! The jobs that copy images share four steps: [`names`] gives each image its name at the destination, [`own_source`]
 //! refuses a copy onto itself, [`first_images`] decides for which image progress counts a shared blob, and [`record`]
 //! writes the lock and completes the outcome. [`open_bundle`] opens bundles for the jobs that read one. [`locked_names`]
-//! reads from a lock what the mirror calls each image, and [`write_file`] writes results to files.
+//! reads from a lock what the mirror calls each image, and [`write_file`] writes results to files,
+//! and [`signatures`] those that sign them.
 
 pub(crate) mod bundle_inspect;
 pub(crate) mod bundle_verify;
@@ -30,10 +31,12 @@ mod names;
 mod open_bundle;
 mod own_source;
 pub(crate) mod pull_secret;
+mod receipt;
 mod record;
 pub(crate) mod redirect;
 pub(crate) mod running;
 pub(crate) mod serve;
+mod signatures;
 pub(crate) mod sync;
 pub(crate) mod values;
 pub(crate) mod verify;

@@ -2,17 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
+use super::signatures;
 use crate::{
     endpoint::bundle::{Bundle, BundleError},
     error::{Failure, Kind, escape, hide_logins},
     event::{EventSink, warn},
     oci::Digest,
+    request::RequiredSignature,
 };
 
-/// Opens a bundle. Blocks.
-pub(super) fn open(paths: &[PathBuf], events: &dyn EventSink) -> Result<Bundle, Failure> {
+/// Opens a bundle, which must have this signature, if any. Blocks.
+pub(super) fn open(
+    paths: &[PathBuf],
+    signed: Option<&RequiredSignature>,
+    events: &dyn EventSink,
+) -> Result<Bundle, Failure> {
     warn_of_unfinished(paths, events);
-    Bundle::open_all(paths).map_err(|error| failure(&error, paths))
+    let signed = signatures::of_bundle(signed, paths)?;
+    Bundle::open_signed(paths, signed.as_ref()).map_err(|error| failure(&error, paths))
 }
 
 /// Refuses a bundle whose id differs from `--expect`.

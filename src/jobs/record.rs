@@ -1,16 +1,22 @@
 //! The end of a job that copies images: writes the lock and completes the outcome.
 
-use std::{collections::BTreeSet, path::Path, time::Instant};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    time::{Instant, SystemTime},
+};
 
+use super::receipt::ReceiptFile;
 use crate::{
     confirm::CheckLevel,
     enumerate::ChartOptions,
     error::{Failure, Kind},
     graph::ForeignLayers,
-    lock::{Lock, LockFile, Placement},
+    lock::{Lock, LockFile, Placement, Receipt},
     oci::{ChartIdentity, Digest, Platform, Reference, Repository, mapping::Root},
     outcome::{Command, Mirrored, RunOutcome},
     request::{Installation, Login, RegistrySettings, next_steps},
+    units,
 };
 
 /// A lock that will be written when the job ends. It is opened early, so that an unwritable folder fails before any
@@ -51,6 +57,8 @@ pub(super) struct Copied<'a> {
     pub(super) check: CheckLevel,
     pub(super) dry_run: bool,
     pub(super) images: Vec<Mirrored>,
+    /// Where to record what was imported.
+    pub(super) receipt: Option<ReceiptFile>,
     /// How the run reached the registries.
     pub(super) login: Option<&'a Login>,
     pub(super) registries: &'a RegistrySettings,
@@ -78,24 +86,31 @@ impl Copied<'_> {
             check,
             dry_run,
             images,
+            receipt,
             login,
             registries,
             lock: path,
             options,
         } = self;
         let packaged = placement.chart.clone();
-        let lock = || {
-            let mut run = Lock::new(chart.clone(), placement, &platforms, foreign_layers, &images);
+        let run = || {
+            let mut run = Lock::new(chart.clone(), placement.clone(), &platforms, foreign_layers, &images);
             run.excluded.clone_from(&excluded);
             if let Some(earlier) = &earlier {
                 run.keep_known(earlier);
             }
-            match earlier.filter(|_| extends_earlier) {
-                Some(earlier) => earlier.with_destination(run).map_err(|error| error.failure()),
-                None => Ok(run),
-            }
+            run
+        };
+        let lock = || match earlier.clone().filter(|_| extends_earlier) {
+            Some(earlier) => earlier.with_destination(run()).map_err(|error| error.failure()),
+            None => Ok(run()),
         };
         let mut failures: Vec<Failure> = record.write(lock).into_iter().collect();
+        if let Some((receipt, bundle)) = receipt.zip(bundle.clone()) {
+            let now = units::timestamp(SystemTime::now(), false);
+            let outcomes = images.iter().map(|image| &image.outcome);
+            failures.extend(receipt.write(&Receipt::new(bundle, now, &root, &outcomes, run())).err());
+        }
         failures.extend(missing_repositories(
             &images.iter().filter_map(|image| image.missing_repository.clone()).collect(),
         ));

@@ -10,8 +10,12 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::open_bundle::{self, shown};
+use super::{
+    open_bundle::{self, shown},
+    signatures,
+};
 use crate::{
+    endpoint::bundle::IndexSignature,
     error::{Failure, Kind, escape, exit},
     event::{Event, EventSink, warn},
     request::Serve,
@@ -41,7 +45,8 @@ pub(crate) async fn run(
     mut control: mpsc::UnboundedReceiver<Control>,
 ) -> Result<u8, Failure> {
     let log = request.access_log.as_deref().map(LogFile::open).transpose()?.map(Arc::new);
-    let options = options(request, access_log(log.as_ref(), &events));
+    let signature = signatures::of_bundle(request.signed.as_ref(), &request.paths)?;
+    let options = options(request, signature, access_log(log.as_ref(), &events));
     raise_file_limit();
     open_bundle::warn_of_unfinished(&request.paths, &*events);
     let server = Server::bind(options).await.map_err(|error| failure(&error, &request.paths))?;
@@ -96,9 +101,11 @@ fn failure(error: &ServeError, paths: &[PathBuf]) -> Failure {
     }
 }
 
-fn options(request: &Serve, access_log: AccessLog) -> Options {
-    let Serve { paths, names, listen, writable, allow_sparse, tls, users, limits, access_log: _ } = request;
+fn options(request: &Serve, signature: Option<IndexSignature>, access_log: AccessLog) -> Options {
+    let Serve { paths, names, signed: _, listen, writable, allow_sparse, tls, users, limits, access_log: _ } =
+        request;
     Options {
+        signature,
         paths: paths.clone(),
         names: names.clone(),
         listen: *listen,

@@ -93,6 +93,7 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         check: copy.check,
         dry_run: copy.dry_run,
         images,
+        receipt: None,
         login: destination.login.as_ref(),
         registries,
         lock: request.lock(),

@@ -11,6 +11,7 @@
 //! | adding or replacing a destination | `merge` |
 //! | the names at a destination | `names` |
 //! | reading the file, and replacing it atomically | `file` ([`LockFile`]) |
+//! | the receipt of an import, which contains its lock | `receipt` |
 //! | errors | `error` ([`LockError`]) |
 
 mod error;
@@ -19,6 +20,7 @@ mod merge;
 mod model;
 mod names;
 mod parse;
+mod receipt;
 #[cfg(test)]
 mod tests;
 mod v1;
@@ -27,5 +29,9 @@ pub use self::{
     error::{Contradiction, LockError, NotALock, WrongContent},
     model::{Base, Lock, LockedCopy, LockedImage, Placement, SCHEMA, Shard},
 };
-pub(crate) use self::{file::LockFile, names::RecordedNames};
+pub(crate) use self::{
+    file::LockFile,
+    names::RecordedNames,
+    receipt::{LARGEST as LARGEST_RECEIPT, Receipt},
+};
 pub use crate::graph::AttachedManifest;

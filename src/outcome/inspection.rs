@@ -158,4 +158,7 @@ pub(crate) struct BundledImage {
     pub platforms: Vec<InspectedPlatform>,
     /// The number of attestations that travel with it.
     pub attestations: usize,
+    /// How many manifests are attached to it: signatures, attestations, SBOMs, others.
+    #[serde(default, skip_serializing_if = "AttachedCounts::is_empty")]
+    pub attached: AttachedCounts,
 }

@@ -201,6 +201,7 @@ pub(super) fn bundle() -> BundleContents {
         total_size: 128_000_000,
         platforms: vec![platform("linux/amd64", 8), platform("linux/arm64", 8)],
         attestations: 2,
+        attached: AttachedCounts::default(),
     };
     let labeled = BundledImage {
         reference: None,

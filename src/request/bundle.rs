@@ -6,12 +6,14 @@ use std::{
 };
 
 use super::{
-    CopySettings, Destination, NamingRule, Platforms, ReferrerSettings, RegistrySettings, RequiredSignatures,
-    Stdin, check_stdin, selection::selection, setting::flags_or_variable, usage, volume::VolumeSize,
+    CopySettings, Destination, NamingRule, Platforms, ReferrerSettings, RegistrySettings, RequiredSignature,
+    RequiredSignatures, SigningKey, Stdin, check_stdin, selection::selection, setting::flags_or_variable,
+    usage, volume::VolumeSize,
 };
 use crate::{
     cli::{self, variable},
     confirm::CheckLevel,
+    endpoint::bundle::{SIGNATURE_SUFFIX, with_suffix},
     enumerate::Selection,
     error::Failure,
     oci::{Digest, Platform, mapping::Root},
@@ -22,8 +24,9 @@ use crate::{
 /// `bundle export`
 pub(crate) struct Export {
     pub(crate) to: ExportTo,
-    /// A lock or bundle whose blobs are left out.
-    pub(crate) base: Option<PathBuf>,
+    /// A lock, bundle or receipt whose blobs are left out.
+    pub(crate) base: Option<Base>,
+    pub(crate) signing: Option<Signing>,
     /// If images fail, write the bundle without them.
     pub(crate) keep_going: bool,
     /// Replace files that are something else.
@@ -38,6 +41,25 @@ pub(crate) struct Export {
     pub(crate) copy: CopySettings,
 }
 
+/// The state of the far side.
+#[derive(Debug, Clone)]
+pub(crate) struct Base {
+    /// A lock, a bundle or a receipt.
+    pub(crate) path: PathBuf,
+    /// The id that it must have.
+    pub(crate) id: Option<Digest>,
+    /// The signature that it must have.
+    pub(crate) signed: Option<RequiredSignature>,
+}
+
+/// What signs a bundle.
+#[derive(Debug, Clone)]
+pub(crate) struct Signing {
+    pub(crate) key: SigningKey,
+    /// The file of the signature.
+    pub(crate) signature: PathBuf,
+}
+
 /// Where a bundle is written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ExportTo {
@@ -50,7 +72,9 @@ pub(crate) enum ExportTo {
 impl Export {
     pub(super) fn new(args: cli::Export) -> Result<Self, Failure> {
         let to = export_to(&args)?;
+        let signature = args.signature.clone();
         check_stdin(&Stdin {
+            sign_password: args.signing.sign_password_stdin,
             selection: Some(&args.selection),
             registries: Some(&args.registries),
             ..Stdin::default()
@@ -58,8 +82,13 @@ impl Export {
         let strict = args.selection.strict;
         let signatures = RequiredSignatures::new(args.trust)?;
         Ok(Self {
+            signing: signing(SigningKey::new(args.signing), signature, &to, args.lock.as_deref())?,
             to,
-            base: args.base,
+            base: args.base.map(|path| Base {
+                path,
+                id: args.base_id,
+                signed: args.bundle_key.map(|key| RequiredSignature { key, signature: None }),
+            }),
             keep_going: args.keep_going,
             force: args.force,
             lock: args.lock,
@@ -78,6 +107,32 @@ impl Export {
             },
         })
     }
+}
+
+/// The file of the signature: beside the bundle, unless it is named.
+fn signing(
+    key: Option<SigningKey>,
+    signature: Option<PathBuf>,
+    to: &ExportTo,
+    lock: Option<&Path>,
+) -> Result<Option<Signing>, Failure> {
+    let Some(key) = key else { return Ok(None) };
+    let signature = match (signature, to) {
+        (Some(signature), _) => signature,
+        (None, ExportTo::Files { path, .. }) => with_suffix(path, SIGNATURE_SUFFIX),
+        (None, ExportTo::Stdout) => {
+            return Err(usage(
+                "--sign-key needs a file for the signature, because the bundle goes to standard output",
+            )
+            .with_hint("pass --signature FILE"));
+        }
+    };
+    let is_taken = matches!(to, ExportTo::Files { path, .. } if *path == signature);
+    if is_taken || lock == Some(&*signature) {
+        let message = format!("--signature {} is also the name of another output", signature.display());
+        return Err(usage(message).with_hint("pass another --signature"));
+    }
+    Ok(Some(Signing { key, signature }))
 }
 
 /// Refuses combinations that make no sense.
@@ -126,6 +181,9 @@ pub(crate) struct Import {
     pub(crate) from: ImportFrom,
     /// The id that the bundle must have.
     pub(crate) expect: Option<Digest>,
+    /// The signature that the bundle must have.
+    pub(crate) signed: Option<RequiredSignature>,
+    pub(crate) receipt: Option<Receipt>,
     /// `[LABEL=]NAME:TAG` each: names for images that have no name in the bundle.
     pub(crate) names: Vec<String>,
     /// Globs: import only images that one of them matches.
@@ -146,6 +204,16 @@ pub(crate) struct Import {
     pub(crate) copy: CopySettings,
 }
 
+/// A file that records an import.
+#[derive(Debug, Clone)]
+pub(crate) struct Receipt {
+    pub(crate) path: PathBuf,
+    /// What signs it.
+    pub(crate) key: Option<SigningKey>,
+    /// Replace a file that is something else.
+    pub(crate) force: bool,
+}
+
 /// Where a bundle is read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ImportFrom {
@@ -157,6 +225,7 @@ pub(crate) enum ImportFrom {
 
 impl Import {
     pub(super) fn new(args: cli::Import) -> Result<Self, Failure> {
+        let named = args.signed.signature.is_some();
         let from = if !names_stdin(&args.files) {
             ImportFrom::Files(args.files)
         } else if args.files.len() == 1 {
@@ -166,13 +235,26 @@ impl Import {
         };
         check_stdin(&Stdin {
             bundle: from == ImportFrom::Stdin,
+            sign_password: args.signing.sign_password_stdin,
             registries: Some(&args.registries),
             login: Some(&args.destination.login),
             ..Stdin::default()
         })?;
+        if from == ImportFrom::Stdin && args.signed.bundle_key.is_some() && !named {
+            return Err(usage(
+                "--bundle-key needs a signature, and a bundle from standard input has no file beside it",
+            )
+            .with_hint("pass --signature FILE"));
+        }
         Ok(Self {
             from,
             expect: args.expect,
+            signed: RequiredSignature::new(args.signed),
+            receipt: args.receipt.map(|path| Receipt {
+                path,
+                key: SigningKey::new(args.signing),
+                force: args.force,
+            }),
             names: args.names,
             include: flags_or_variable(args.include, variable::INCLUDE),
             exclude: flags_or_variable(args.exclude, variable::EXCLUDE),
@@ -201,6 +283,8 @@ impl Import {
 /// `bundle verify`
 pub(crate) struct BundleVerify {
     pub(crate) paths: Vec<PathBuf>,
+    /// The signature that the bundle must have.
+    pub(crate) signed: Option<RequiredSignature>,
     /// The id that the bundle must have.
     pub(crate) expect: Option<Digest>,
     /// The required platforms; `None` for those of the bundle's lock.
@@ -216,6 +300,7 @@ impl BundleVerify {
         refuse_stdin(&args.paths)?;
         Ok(Self {
             paths: args.paths,
+            signed: RequiredSignature::new(args.signed),
             expect: args.expect,
             platforms: (!args.platform.is_empty()).then_some(args.platform),
             waivers: args.allow_missing_platform,
@@ -227,6 +312,8 @@ impl BundleVerify {
 /// `bundle inspect`
 pub(crate) struct BundleInspect {
     pub(crate) paths: Vec<PathBuf>,
+    /// The signature that the bundle must have.
+    pub(crate) signed: Option<RequiredSignature>,
     /// The destination of the import whose names are shown.
     pub(crate) to: Option<Root>,
     pub(crate) naming: NamingRule,
@@ -235,7 +322,8 @@ pub(crate) struct BundleInspect {
 impl BundleInspect {
     pub(super) fn new(args: cli::BundleInspect) -> Result<Self, Failure> {
         refuse_stdin(&args.paths)?;
-        Ok(Self { paths: args.paths, to: args.to, naming: args.naming.into() })
+        let signed = RequiredSignature::new(args.signed);
+        Ok(Self { paths: args.paths, signed, to: args.to, naming: args.naming.into() })
     }
 }
 

@@ -83,6 +83,7 @@ pub(crate) fn refuse_ineffective(matches: &ArgMatches) -> Result<(), Failure> {
     }
     match command {
         "serve" => return serve(&flags),
+        "bundle" | "import" | "export" => signing(&flags)?,
         "verify" => verify(&flags)?,
         "sync" if flags.is_on("locked") => return locked(&flags),
         _ => {}
@@ -141,11 +142,24 @@ fn verify(flags: &Flags<'_>) -> Result<(), Failure> {
     }
 }
 
+/// In an import, only a receipt is signed.
+fn signing(flags: &Flags<'_>) -> Result<(), Failure> {
+    let has_receipt = flags.0.try_contains_id("receipt").is_ok();
+    if has_receipt && !flags.is_typed("receipt") {
+        return flags.refuse(["sign_key"], "an import signs its --receipt");
+    }
+    Ok(())
+}
+
 /// A folder holds names, not images that have to be named.
 fn serve(flags: &Flags<'_>) -> Result<(), Failure> {
     let path = flags.0.get_many::<std::path::PathBuf>("paths").into_iter().flatten().next();
     let is_folder = path.is_some_and(|path| path.is_dir() && !path.join("oci-layout").exists());
     if is_folder {
+        flags.refuse(
+            ["bundle_key"],
+            "only a bundle is signed, and this is a folder to push to and pull from",
+        )?;
         return flags.refuse(["naming", "source_prefix"], "the images in a folder already have names");
     }
     Ok(())
@@ -191,6 +205,9 @@ mod tests {
             ("bundle import x --to r/a --naming last --source-prefix a.io", "--source-prefix"),
             ("verify --to r/a --against source --lock l", "--lock"),
             ("serve src --naming full", "--naming"),
+            ("serve src --bundle-key k.pub", "--bundle-key"),
+            ("bundle import x --to r/a --sign-key k", "--sign-key"),
+            ("import x --to r/a --sign-key k", "--sign-key"),
         ] {
             let refused = check(line).unwrap_err();
             assert!(refused.starts_with(&format!("{flag} has no effect here: ")), "{line}: {refused}");

@@ -5,7 +5,7 @@
 //! the environment, and only this module uses the types of [`crate::cli`].
 //!
 //! - [`Request`]: the jobs, with a type for each in `copying`, [`bundle`], [`nodes`] and below;
-//! - [`selection`], [`destination`], [`registries`]: the parts that jobs share;
+//! - [`selection`], [`destination`], [`registries`], [`signing`]: the parts that jobs share;
 //! - [`trust`]: whose signatures images need;
 //! - [`ineffective`] refuses flags that would have no effect;
 //! - [`access`] prepares access to registries, with [`network`] for certificates and proxies;
@@ -25,6 +25,7 @@ mod registries;
 mod repair_command;
 mod selection;
 mod setting;
+mod signing;
 mod trust;
 mod values;
 mod volume;
@@ -33,7 +34,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub(crate) use self::{
     access::{Access, read_password, read_secret_from_stdin},
-    bundle::{BundleInspect, BundleVerify, Export, ExportTo, Import, ImportFrom},
+    bundle::{Base, BundleInspect, BundleVerify, Export, ExportTo, Import, ImportFrom, Receipt, Signing},
     copying::{CompareWith, LockedImages, Sync, Verify, united},
     destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms, ReferrerSettings},
     ineffective::refuse_ineffective,
@@ -45,6 +46,7 @@ pub(crate) use self::{
     repair_command::repair,
     selection::{ImagesFrom, LockedChart},
     setting::{Origin, Setting},
+    signing::{RequiredSignature, SigningKey},
     trust::RequiredSignatures,
     values::{Persistence, PullLogin, Values},
     volume::VolumeSize,
@@ -113,6 +115,8 @@ fn usage(message: impl Into<String>) -> Failure {
 #[derive(Default)]
 struct Stdin<'a> {
     bundle: bool,
+    /// Whether the password of a key comes from there.
+    sign_password: bool,
     pods: bool,
     selection: Option<&'a SelectionArgs>,
     registries: Option<&'a RegistryArgs>,
@@ -124,6 +128,7 @@ fn check_stdin(stdin: &Stdin<'_>) -> Result<(), Failure> {
     let is_stdin = |value: &Option<String>| value.as_deref() == Some("-");
     let mut readers = Vec::new();
     readers.extend(stdin.bundle.then_some("the bundle"));
+    readers.extend(stdin.sign_password.then_some("--sign-password-stdin"));
     readers.extend(stdin.pods.then_some("the pods"));
     if let Some(selection) = stdin.selection {
         readers.extend(is_stdin(&selection.rendered).then_some("--rendered -"));
@@ -245,6 +250,8 @@ impl Doctor {
 pub(crate) struct Serve {
     pub(crate) paths: Vec<PathBuf>,
     pub(crate) names: Names,
+    /// The signature that the bundle must have.
+    pub(crate) signed: Option<RequiredSignature>,
     pub(crate) listen: SocketAddr,
     pub(crate) writable: bool,
     pub(crate) allow_sparse: bool,
@@ -262,6 +269,7 @@ impl Serve {
         let defaults = Limits::default();
         Ok(Self {
             paths: args.paths,
+            signed: args.bundle_key.map(|key| RequiredSignature { key, signature: args.signature }),
             names: Names { naming: args.naming, source_prefix: args.source_prefix },
             listen: args.listen,
             writable: !args.read_only,

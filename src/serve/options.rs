@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::access_log::AccessLog;
-use crate::oci::{manifest::LARGEST_MANIFEST, mapping::Naming};
+use crate::{
+    endpoint::bundle::IndexSignature,
+    oci::{manifest::LARGEST_MANIFEST, mapping::Naming},
+};
 
 /// The usual port of registries.
 pub const DEFAULT_PORT: u16 = 5000;
@@ -21,6 +24,8 @@ pub struct Options {
     pub paths: Vec<PathBuf>,
     /// How the repositories of a bundle are named.
     pub names: Names,
+    /// The signature that the bundle must have, if any.
+    pub signature: Option<IndexSignature>,
     /// Where to listen; port 0 picks a free one.
     pub listen: SocketAddr,
     /// Whether clients may push and delete, if the storage supports it.
@@ -135,6 +140,7 @@ impl Options {
         Self {
             paths,
             names: Names::default(),
+            signature: None,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             writable: true,
             allow_sparse: false,
@@ -152,6 +158,7 @@ impl fmt::Debug for Options {
             .debug_struct("Options")
             .field("paths", &self.paths)
             .field("names", &self.names)
+            .field("signature", &self.signature)
             .field("listen", &self.listen)
             .field("writable", &self.writable)
             .field("allow_sparse", &self.allow_sparse)

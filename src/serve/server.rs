@@ -39,7 +39,7 @@ use super::{
     users::Users,
 };
 
-use crate::endpoint::bundle::{BundleError, layout_below};
+use crate::endpoint::bundle::{BundleError, IndexSignature, layout_below};
 
 /// The pause after a connection could not be accepted (for example, without a free file handle).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -97,12 +97,22 @@ impl Server {
 
     /// Opens the storage, the certificate and user files, and the port.
     pub async fn bind(options: Options) -> Result<Self, ServeError> {
-        let Options { paths, names, listen, writable, allow_sparse, tls, users, limits, access_log } =
-            options;
+        let Options {
+            paths,
+            names,
+            signature,
+            listen,
+            writable,
+            allow_sparse,
+            tls,
+            users,
+            limits,
+            access_log,
+        } = options;
         let open = move || -> Result<_, ServeError> {
             let tls = tls.map(Tls::open).transpose()?.map(Arc::new);
             let users = users.map(Users::open).transpose()?.map(Arc::new);
-            Ok((tls, users, open_storage(&paths, &names, writable)?))
+            Ok((tls, users, open_storage(&paths, &names, writable, signature.as_ref())?))
         };
         let opened = tokio::task::spawn_blocking(open).await;
         let (tls, users, (storage, pushes)) =
@@ -226,10 +236,11 @@ fn open_storage(
     paths: &[PathBuf],
     names: &Names,
     writable: bool,
+    signed: Option<&IndexSignature>,
 ) -> Result<(Storage, Option<Arc<FolderStorage>>), StorageError> {
     let folder = match paths {
         [folder] if !is_layout(folder) => folder,
-        _ => return Ok((Storage::Layout(Box::new(LayoutStorage::open(paths, names)?)), None)),
+        _ => return Ok((Storage::Layout(Box::new(LayoutStorage::open(paths, names, signed)?)), None)),
     };
     if !folder.join(MARKER).exists()
         && let Some(below) = layout_below(folder)

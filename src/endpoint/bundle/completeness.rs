@@ -1,6 +1,6 @@
 //! Checks whether a bundle is complete without reading its blobs, before anything is copied.
 
-use std::{convert::Infallible, io};
+use std::{collections::HashSet, convert::Infallible, io};
 
 use super::{
     Bundle, BundleError, Head,
@@ -32,9 +32,15 @@ impl Head {
         self.contents(root).problems
     }
 
+    /// The problems of the manifests that are attached to an image.
+    pub(crate) fn attached_problems(&self, root: &Descriptor) -> Vec<Problem> {
+        let own = self.contents_below(root).problems.len();
+        self.contents(root).problems.split_off(own)
+    }
+
     /// The manifests below an image's root, without the root.
     pub(crate) fn manifests_below(&self, root: &Descriptor) -> Vec<Digest> {
-        let manifests = self.contents(root).manifests.into_iter().map(|manifest| manifest.digest);
+        let manifests = self.contents_below(root).manifests.into_iter().map(|manifest| manifest.digest);
         manifests.filter(|digest| *digest != root.digest).collect()
     }
 
@@ -44,7 +50,35 @@ impl Head {
         contents.is_some_and(|contents| graph::subject(&contents).is_some())
     }
 
+    /// The content of an image with everything that is attached to it, and to that in turn.
     fn contents(&self, root: &Descriptor) -> ImageContents {
+        let mut all = self.contents_below(root);
+        let (mut manifests, mut blobs): (HashSet<Digest>, HashSet<Digest>) = (
+            all.manifests.iter().map(|manifest| manifest.digest.clone()).collect(),
+            all.blobs.iter().map(|blob| blob.digest.clone()).collect(),
+        );
+        let mut subjects: Vec<Digest> = manifests.iter().cloned().collect();
+        subjects.sort();
+        while let Some(subject) = subjects.pop() {
+            for attachment in self.attachments.anywhere(&subject) {
+                if manifests.contains(&attachment.descriptor.digest) {
+                    continue;
+                }
+                let more = self.contents_below(&attachment.descriptor);
+                for manifest in more.manifests {
+                    if manifests.insert(manifest.digest.clone()) {
+                        subjects.push(manifest.digest.clone());
+                        all.manifests.push(manifest);
+                    }
+                }
+                all.blobs.extend(more.blobs.into_iter().filter(|blob| blobs.insert(blob.digest.clone())));
+                all.problems.extend(more.problems);
+            }
+        }
+        all
+    }
+
+    fn contents_below(&self, root: &Descriptor) -> ImageContents {
         let mut problems = Vec::new();
         let bad = |manifest: &Descriptor, error: ManifestError| Problem::BadManifest {
             digest: manifest.digest.clone(),

@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    attachments::ReferrerFields,
     closure::Closure,
     error::BundleError,
     hashing::{self, Meter},
@@ -21,7 +22,7 @@ use super::{
     volumes::{Volume, VolumeSet},
 };
 use crate::{
-    graph::Graph,
+    graph::{Graph, Node},
     lock::{Lock, LockedImage},
     oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target},
 };
@@ -39,7 +40,41 @@ pub struct Draft {
     /// Those of them that are configs which name a platform: a check of the bundle reads them.
     pub(crate) absent_configs: HashMap<Digest, Bytes>,
     images: Vec<(Reference, Digest)>,
+    index: Bytes,
     id: Digest,
+}
+
+/// The bytes of `index.json`: the images, then what is attached to them.
+fn index_of(images: &[(&Reference, &Graph)], roots: &[(&Reference, Descriptor)], lock: &Digest) -> Vec<u8> {
+    let attached = || {
+        images
+            .iter()
+            .flat_map(|(reference, graph)| graph.attached.iter().map(move |found| (*reference, found)))
+    };
+    // A tag attaches it: as a tag of the same repository.
+    let tagged: Vec<(Reference, Descriptor)> = attached()
+        .filter_map(|(reference, found)| {
+            let tag = Reference::tagged(reference.repository().clone(), found.tag()?).ok()?;
+            Some((tag, bare(&found.node)))
+        })
+        .collect();
+    let referrers: Vec<(Descriptor, ReferrerFields)> = attached()
+        .filter(|(_, found)| found.tag().is_none())
+        .filter_map(|(_, found)| {
+            let manifest = found.node.manifest.as_ref()?;
+            Some((bare(&found.node), ReferrerFields::of(manifest.bytes())))
+        })
+        .collect();
+    let named = roots.iter().map(|(reference, root)| (*reference, root));
+    let named = named.chain(tagged.iter().map(|(tag, root)| (tag, root)));
+    let referrers = referrers.iter().map(|(descriptor, fields)| (descriptor, fields));
+    index::write_with_referrers(named, referrers, Some(lock))
+}
+
+/// A manifest's descriptor, whatever its parent says about it.
+fn bare(node: &Node) -> Descriptor {
+    let Descriptor { digest, size, .. } = node.descriptor.clone();
+    Descriptor::new(node.media_type.clone(), digest, size)
 }
 
 /// An image's tag in a bundle: everything after the repository in its name, so that two images that share a tag stay
@@ -64,8 +99,7 @@ impl Draft {
             .collect();
         let foreign_layers = lock.foreign_layers.into();
         let lock = lock.to_bytes();
-        let by_name = roots.iter().map(|(reference, root)| (*reference, root));
-        let index = index::write(by_name, Some(&Digest::sha256(&lock)));
+        let index = index_of(images, &roots, &Digest::sha256(&lock));
         let closure = Closure::of_graphs(images.iter().map(|(_, graph)| *graph), foreign_layers);
         let layout = Layout::new(&index, Some(&lock), &closure, absent);
         let left_out = closure.blobs().filter(|blob| absent.contains(&blob.digest));
@@ -102,6 +136,7 @@ impl Draft {
             images: roots.iter().map(|(name, root)| ((*name).clone(), root.digest.clone())).collect(),
             roots: named,
             id: Digest::sha256(&index),
+            index: index.into(),
         }
     }
 
@@ -109,6 +144,12 @@ impl Draft {
     #[must_use]
     pub fn id(&self) -> &Digest {
         &self.id
+    }
+
+    /// The bytes of its `index.json`.
+    #[must_use]
+    pub(crate) fn index(&self) -> &Bytes {
+        &self.index
     }
 
     /// The layout.

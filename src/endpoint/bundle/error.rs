@@ -221,6 +221,9 @@ pub enum BundleError {
         /// Its current digest.
         found: Digest,
     },
+    /// Its index has other bytes than those that were signed.
+    #[error("the signature is not one of this bundle's index.json by this key")]
+    Signature,
     /// There is nothing in it.
     #[error("{} contains no images", .path.display())]
     NoImages {
@@ -344,6 +347,10 @@ impl BundleError {
             Self::Changed { .. } => Remedy::RunAgain.hint(),
             Self::Absent { .. } => Remedy::AddVolumes.hint(),
             Self::Volumes(error) => return volumes_hint(error),
+            Self::Signature => {
+                "nothing was read but index.json: copy the bundle and its signature again from where they were written, or \
+                 pass the key that belongs to them"
+            }
             Self::IndexTooLate => "save it to a file first, and import that file",
             Self::Altered { .. } => {
                 "copy the bundle again from where it was written; if it was repacked, unpack it and pass the folder"

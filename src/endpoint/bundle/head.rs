@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 
 use super::{
+    attachments::Attachments,
     closure::Closure,
     error::BundleError,
-    index::{self, Index},
+    index::{self, Index, IndexEntry},
     layout::Layout,
 };
 use crate::{
@@ -30,6 +31,7 @@ pub struct Head {
     index_bytes: Bytes,
     lock_bytes: Option<Bytes>,
     pub(crate) closure: Closure,
+    pub(crate) attachments: Attachments,
 }
 
 impl Head {
@@ -52,7 +54,14 @@ impl Head {
         let roots = index.images.iter().map(|image| &image.root);
         let closure = Closure::of_roots(roots, foreign_layers)
             .map_err(|error| BundleError::Index(error.to_string()))?;
-        Ok(Self { index, lock, index_bytes, lock_bytes, closure })
+        Ok(Self { index, lock, index_bytes, lock_bytes, closure, attachments: Attachments::default() })
+    }
+
+    /// Tells images from what is attached to them, once all manifests are known.
+    pub(crate) fn settle(&mut self) {
+        let (attached, attachments) = Attachments::split(&mut self.index.images, &self.closure);
+        self.index.attached.extend(attached);
+        self.attachments = attachments;
     }
 
     /// A manifest that an image needs; `None` if it is missing.
@@ -101,11 +110,23 @@ impl Head {
         failed.filter(move |image| !there.contains(&image.source))
     }
 
-    /// Whether the index has the bytes that this program writes for its images.
+    /// Whether the index has the bytes that this program writes for its images and what is attached to them.
     pub(crate) fn index_is_ours(&self) -> bool {
-        let images =
-            self.index.images.iter().filter_map(|image| Some((image.reference.as_ref()?, &image.root)));
-        self.index_bytes == index::write(images, self.index.lock.as_ref())
+        let entries = || self.index.images.iter().chain(&self.index.attached);
+        let named = entries().filter_map(|image| Some((image.reference.as_ref()?, &image.root)));
+        let untagged = entries().filter(|entry| entry.reference.is_none());
+        // Without a subject, it is attached to nothing. A missing manifest is reported as missing.
+        let is_referrer = |entry: &IndexEntry| {
+            let manifest = self.closure.manifests.get(&entry.root.digest);
+            entry.label.is_none() && (manifest.is_none() || self.has_subject(&entry.root.digest))
+        };
+        untagged.clone().all(is_referrer)
+            && self.index_bytes
+                == index::write_with_referrers(
+                    named,
+                    untagged.map(|entry| (&entry.root, &entry.fields)),
+                    self.index.lock.as_ref(),
+                )
     }
 
     /// The bundle's id.

@@ -15,6 +15,7 @@ use super::{
     names::{self, Name},
     reader::{LARGEST_MARKER, largest_lock},
     scan::MOST_ENTRIES,
+    signature::{self, IndexSignature},
     slices::Slices,
     storage::Storage,
 };
@@ -51,6 +52,8 @@ pub struct Incoming<R> {
     nested: Option<String>,
     /// Whether the metadata of macOS for the marker was seen.
     is_metadata: bool,
+    /// The required signature.
+    signed: Option<IndexSignature>,
 }
 
 /// The next blob: its digest and its size in bytes.
@@ -75,7 +78,14 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
             link: None,
             nested: None,
             is_metadata: false,
+            signed: None,
         }
+    }
+
+    /// The same bundle, which must have this signature, if any.
+    #[must_use]
+    pub(crate) fn signed_by(self, signed: Option<IndexSignature>) -> Self {
+        Self { signed, ..self }
     }
 
     /// Reads everything before the blobs. Also returns small blobs that came between manifests, and the next blob.
@@ -95,7 +105,11 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
                         return Err(BundleError::Marker);
                     }
                 }
-                Name::Index => index = Some(self.whole(names::INDEX, index::LARGEST).await?),
+                Name::Index => {
+                    let bytes = self.whole(names::INDEX, index::LARGEST).await?;
+                    signature::check(self.signed.as_ref(), &bytes)?;
+                    index = Some(bytes);
+                }
                 Name::Lock => {
                     lock = Some(self.whole(names::LOCK, largest_lock(index.as_ref())).await?);
                 }

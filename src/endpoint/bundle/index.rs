@@ -6,8 +6,9 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-use super::error::BundleError;
+use super::{attachments::ReferrerFields, error::BundleError};
 use crate::oci::{
     Descriptor, Digest, MediaType, Reference, Repository, digest::DigestError, json_problem::json_problem,
     media_type::OCI_INDEX, reference::ReferenceError,
@@ -24,6 +25,8 @@ pub(crate) const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// The most images in a bundle.
 const MOST_IMAGES: usize = 20_000;
+/// The most entries of an index: images, and what is attached to them.
+const MOST_ENTRIES: usize = 100_000;
 /// The largest lock of a bundle with few images, in bytes, and how much more each image permits: a lock has about
 /// 2.3 KiB for each image.
 const LARGEST_LOCK: u64 = 16 * 1024 * 1024;
@@ -51,6 +54,8 @@ pub struct IndexEntry {
     pub root: Descriptor,
     /// Its name in reports: the full name, or a name that no registry can have (RFC 2606, `.invalid`).
     pub handle: Reference,
+    /// What the index says about an entry without any name.
+    pub(crate) fields: ReferrerFields,
 }
 
 /// A layout's index.
@@ -58,6 +63,8 @@ pub struct IndexEntry {
 pub struct Index {
     /// The images in the order of the index.
     pub images: Vec<IndexEntry>,
+    /// What is attached to the images: entries without a name, and tags of cosign's older format.
+    pub attached: Vec<IndexEntry>,
     /// The digest of the lock, in bundles of this program.
     pub lock: Option<Digest>,
     /// The digest of the index's bytes: the id of the bundle.
@@ -76,7 +83,7 @@ struct Document {
     annotations: BTreeMap<String, String>,
 }
 
-#[derive(Serialize)]
+#[derive(PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ManifestEntry {
     media_type: String,
@@ -84,6 +91,8 @@ struct ManifestEntry {
     size: u64,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
 }
 
 /// The parts of an index that are read. The images are made one at a time, because thousands of them take much more
@@ -108,7 +117,9 @@ struct ReadEntry<'a> {
     digest: Cow<'a, str>,
     size: u64,
     #[serde(borrow, default)]
-    annotations: ReadNames<'a>,
+    annotations: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    artifact_type: Option<Text<'a>>,
 }
 
 /// The annotations that name an image.
@@ -129,8 +140,8 @@ impl<'a> IndexDocument<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, BundleError> {
         let document: Self =
             serde_json::from_slice(bytes).map_err(|error| BundleError::Index(json_problem(&error)))?;
-        if document.manifests.len() > MOST_IMAGES {
-            return Err(BundleError::Index(format!("it has more than {MOST_IMAGES} images")));
+        if document.manifests.len() > MOST_ENTRIES {
+            return Err(BundleError::Index(format!("it has more than {MOST_ENTRIES} entries")));
         }
         Ok(document)
     }
@@ -158,6 +169,16 @@ pub fn write<'a>(
     images: impl IntoIterator<Item = (&'a Reference, &'a Descriptor)>,
     lock: Option<&Digest>,
 ) -> Vec<u8> {
+    write_with_referrers(images, [], lock)
+}
+
+/// The same with referrers: untagged, each once, after the images.
+#[must_use]
+pub(crate) fn write_with_referrers<'a>(
+    images: impl IntoIterator<Item = (&'a Reference, &'a Descriptor)>,
+    referrers: impl IntoIterator<Item = (&'a Descriptor, &'a ReferrerFields)>,
+    lock: Option<&Digest>,
+) -> Vec<u8> {
     let mut manifests: Vec<ManifestEntry> = images
         .into_iter()
         .map(|(reference, root)| ManifestEntry {
@@ -167,9 +188,24 @@ pub fn write<'a>(
             annotations: [CONTAINERD_NAME, REF_NAME]
                 .map(|name| (name.to_owned(), reference.to_string()))
                 .into(),
+            artifact_type: None,
         })
         .collect();
     manifests.sort_by(|a, b| a.annotations.cmp(&b.annotations));
+    manifests.dedup();
+    let mut untagged: Vec<ManifestEntry> = referrers
+        .into_iter()
+        .map(|(descriptor, fields)| ManifestEntry {
+            media_type: descriptor.media_type.to_string(),
+            digest: descriptor.digest.to_string(),
+            size: descriptor.size,
+            annotations: fields.annotations.clone(),
+            artifact_type: fields.artifact_type.clone(),
+        })
+        .collect();
+    untagged.sort_by(|a, b| a.digest.cmp(&b.digest));
+    untagged.dedup_by(|a, b| a.digest == b.digest);
+    manifests.append(&mut untagged);
     let annotations = lock.map(|digest| (LOCK_DIGEST.to_owned(), digest.to_string())).into_iter().collect();
     let document =
         Document { schema_version: 2, media_type: Some(OCI_INDEX.to_owned()), manifests, annotations };
@@ -178,29 +214,43 @@ pub fn write<'a>(
 }
 
 impl Index {
-    /// Parses an index.
+    /// Parses an index. What is attached is still among the images: only the manifests tell.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, BundleError> {
         let document = IndexDocument::parse(bytes)?;
         let images = document.images().collect::<Result<_, _>>()?;
-        Ok(Self { images, lock: document.lock()?, id: Digest::sha256(bytes) })
+        Ok(Self { images, attached: Vec::new(), lock: document.lock()?, id: Digest::sha256(bytes) })
     }
+}
+
+fn unreadable(error: &serde_json::Error) -> BundleError {
+    BundleError::Index(error.to_string())
 }
 
 fn entry(written: &ReadEntry<'_>) -> Result<IndexEntry, BundleError> {
     let digest: Digest =
         written.digest.parse().map_err(|error: DigestError| BundleError::Index(error.to_string()))?;
     let root = Descriptor::new(MediaType::from(written.media_type.as_ref()), digest, written.size);
-    let ReadNames { containerd, ref_name } = &written.annotations;
+    let (text, fields) = (written.annotations.map(RawValue::get), &written.artifact_type);
+    let names: Option<ReadNames<'_>> =
+        text.map(serde_json::from_str).transpose().map_err(|error| unreadable(&error))?;
+    let ReadNames { containerd, ref_name } = &names.unwrap_or_default();
     let names = || [containerd, ref_name].into_iter().flatten();
     let reference = names().find_map(|name| full_name(&name.0));
     let label = names().next_back().filter(|_| reference.is_none()).map(|name| name.0.to_string());
+    let fields = if reference.is_none() && label.is_none() {
+        // Values of another type are not annotations; such an entry is none of this program's.
+        let annotations = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        ReferrerFields { artifact_type: fields.as_ref().map(|text| text.0.to_string()), annotations }
+    } else {
+        ReferrerFields::default()
+    };
     let handle = match &reference {
         Some(reference) => reference.clone(),
         None => {
             stand_in(label.as_deref(), &root.digest).map_err(|error| BundleError::Index(error.to_string()))?
         }
     };
-    Ok(IndexEntry { reference, label, root, handle })
+    Ok(IndexEntry { reference, label, root, handle, fields })
 }
 
 /// The name of an unnamed image in reports, with its label if that is a valid tag.

@@ -17,7 +17,8 @@
 //! # The format
 //!
 //! A bundle that this program writes is a plain tar whose bytes depend only on the images: `oci-layout`, a flat
-//! `index.json` that names every image in full, `thoras-mirror.lock`, then manifests, configs and layers, each by
+//! `index.json` that names every image in full and lists what is attached to them (untagged, as oras does; under its full
+//! name if a tag attaches it), `thoras-mirror.lock`, then manifests, configs and layers, each by
 //! digest. The head (all but configs and layers) determines the offset of every blob, so blobs are written and read in
 //! any order, in parallel, without a second copy. The bundle's id is the digest of `index.json`, which contains the
 //! lock's digest, so it covers both.
@@ -29,6 +30,7 @@
 //! | the files of a layout, by name | `names` |
 //! | the header of a tar entry | `header` |
 //! | which images there are | [`index`] |
+//! | what is attached to them | `attachments` |
 //! | what is reachable from them | `closure` |
 //! | index, lock and manifests together | `head` |
 //! | where everything is in a bundle of this program | `layout` |
@@ -44,10 +46,12 @@
 //! | resuming an unfinished bundle | `partial`, with `relocation` and `hashing` |
 //! | writing it in order | [`stream`] |
 //! | reading it from a pipe | `incoming` |
+//! | who wrote it | `signature` |
 //! | writing it as a [`Destination`](super::Destination) | `writer`, each blob through a `sink` |
 //!
 //! Nothing is unpacked, so no name in an archive ever becomes a path on this machine.
 
+pub(crate) mod attachments;
 pub(crate) mod closure;
 pub(crate) mod completeness;
 pub(crate) mod draft;
@@ -64,6 +68,7 @@ mod partial;
 mod reader;
 mod relocation;
 mod scan;
+mod signature;
 mod sink;
 pub(crate) mod slices;
 pub(crate) mod storage;
@@ -80,8 +85,9 @@ pub(crate) use self::{
     incoming::Incoming,
     index::IndexDocument,
     layout::Layout,
-    output::Output,
+    output::{Output, with_suffix},
     reader::layout_below,
+    signature::{SUFFIX as SIGNATURE_SUFFIX, beside as signatures_beside},
     slices::Slices,
     storage::Storage,
     unread::UnreadLayout,
@@ -94,6 +100,8 @@ pub use self::{
     index::{Index, IndexEntry},
     names::NameError,
     reader::Bundle,
+    signature::IndexSignature,
     storage::BlobReader,
     volumes::VolumeError,
 };
+pub use crate::signing::KeyError;

@@ -17,13 +17,17 @@ use super::{
     layout::Layout,
     names::{self, Name},
     scan::Scan,
+    signature::{self, IndexSignature},
     slices::{Extent, Slices},
     storage::{BlobReader, Storage},
     volumes::{self, Opened, VolumeError},
 };
 use crate::{
     endpoint::{BlobStream, Cause, Error, Location, Operation, Source},
-    oci::{Descriptor, Digest, RawManifest, Reference, Repository, Target, manifest::LARGEST_MANIFEST},
+    oci::{
+        Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target,
+        manifest::LARGEST_MANIFEST,
+    },
     problem::Side,
 };
 
@@ -45,51 +49,72 @@ pub struct Bundle {
 impl Bundle {
     /// Opens an archive or a folder.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, BundleError> {
-        let path = path.as_ref();
+        Self::open_one(path.as_ref(), None)
+    }
+
+    fn open_one(path: &Path, signed: Option<&IndexSignature>) -> Result<Self, BundleError> {
         let metadata = metadata(path)?;
         if metadata.is_dir() {
-            return Self::from_folder(path);
+            return Self::from_folder(path, signed);
         }
         let file = File::open(path).map_err(|error| BundleError::unreadable(path, error))?;
         let slices = Slices::new(vec![(path.display().to_string(), Some(file), metadata.len())]);
-        Self::from_slices(slices, path)
+        Self::from_slices(slices, path, signed)
     }
 
     /// Opens these files as one bundle: an archive, a folder, or volumes of one archive in any order, with or without
     /// their index. Volumes may be missing: only the blobs in them cannot be read.
     pub fn open_all(paths: &[PathBuf]) -> Result<Self, BundleError> {
+        Self::open_signed(paths, None)
+    }
+
+    /// The same. A bundle without the required signature is an error, and nothing but its index is read.
+    pub fn open_signed(paths: &[PathBuf], signed: Option<&IndexSignature>) -> Result<Self, BundleError> {
         match volumes::open(paths)? {
-            Opened::Single(path) => Self::open(&path),
+            Opened::Single(path) => Self::open_one(&path, signed),
             Opened::Set(set, slices, path) => {
-                let bundle = Self::from_slices(slices, &path)?;
+                let bundle = Self::from_slices(slices, &path, signed)?;
                 let is_described = bundle.head.id() == &set.bundle
                     && bundle.layout.as_ref().is_some_and(|layout| layout.length() == set.length);
                 if is_described { Ok(bundle) } else { Err(VolumeError::Head { bundle: set.bundle }.into()) }
             }
-            Opened::Numbered(slices, path) => match unaltered_head(&slices, &path)? {
-                Some(_) => Self::from_slices(slices, &path),
+            Opened::Numbered(slices, path) => match unaltered_head(&slices, &path, signed)? {
+                Some(_) => Self::from_slices(slices, &path, signed),
                 None => Err(VolumeError::NotABeginning(path).into()),
             },
         }
     }
 
     /// Opens an archive. `path` names it in messages.
-    pub(crate) fn from_slices(slices: Slices, path: &Path) -> Result<Self, BundleError> {
-        if let Some((head, layout)) = unaltered_head(&slices, path)? {
+    pub(crate) fn from_slices(
+        slices: Slices,
+        path: &Path,
+        signed: Option<&IndexSignature>,
+    ) -> Result<Self, BundleError> {
+        if let Some((head, layout)) = unaltered_head(&slices, path, signed)? {
             let blobs = Arc::new(layout.extents());
             let storage = Storage::Archive { slices, blobs, path: path.to_owned() };
             return Ok(Self::new(head, storage, Some(layout)));
         }
         let mut scan = Scan::new(&slices, path);
         while scan.next_file()?.is_some() {}
-        Self::from_scan(slices.clone(), scan.finish()?, path)
+        Self::from_scan(slices.clone(), scan.finish()?, path, signed)
     }
 
-    fn from_scan(slices: Slices, found: HashMap<Name, Extent>, path: &Path) -> Result<Self, BundleError> {
+    fn from_scan(
+        slices: Slices,
+        found: HashMap<Name, Extent>,
+        path: &Path,
+        signed: Option<&IndexSignature>,
+    ) -> Result<Self, BundleError> {
         let file = |name: Name| found.get(&name).map(|extent| BlobReader::new(slices.clone(), *extent));
         let small = |name, called, limit| file(name).map(|file| file.whole(called, limit, path)).transpose();
         let marker = small(Name::Marker, names::MARKER, LARGEST_MARKER)?;
         let index = small(Name::Index, names::INDEX, index::LARGEST)?;
+        // Without an index it is not a layout, which is reported below.
+        if let Some(index) = &index {
+            signature::check(signed, index)?;
+        }
         let lock = small(Name::Lock, names::LOCK, largest_lock(index.as_ref()))?;
         let is_from_docker = found.contains_key(&Name::Docker);
         let blobs = found.into_iter().filter_map(|(name, extent)| match name {
@@ -104,10 +129,14 @@ impl Bundle {
         Ok(Self { is_from_docker, ..bundle })
     }
 
-    fn from_folder(path: &Path) -> Result<Self, BundleError> {
+    fn from_folder(path: &Path, signed: Option<&IndexSignature>) -> Result<Self, BundleError> {
         let storage = Storage::open_folder(path)?;
         let marker = storage.small(names::MARKER, LARGEST_MARKER)?;
         let index = storage.small(names::INDEX, index::LARGEST)?;
+        // Without an index it is not a layout, which is reported below.
+        if let Some(index) = &index {
+            signature::check(signed, index)?;
+        }
         let lock = storage.small(names::LOCK, largest_lock(index.as_ref()))?;
         let is_from_docker = storage.file(names::DOCKER)?.is_some();
         if marker.is_none()
@@ -157,7 +186,8 @@ impl Bundle {
         Ok(())
     }
 
-    pub(crate) fn new(head: Head, storage: Storage, layout: Option<Layout>) -> Self {
+    pub(crate) fn new(mut head: Head, storage: Storage, layout: Option<Layout>) -> Self {
+        head.settle();
         let images = head.index.images.iter().filter_map(|image| {
             let reference = image.reference.as_ref()?;
             Some((reference.clone(), image.root.clone()))
@@ -238,6 +268,11 @@ impl Bundle {
         self.storage.blobs()
     }
 
+    fn tagged(&self, repository: &Repository, tag: &str) -> Option<&Descriptor> {
+        let named = self.names.get(&(repository.clone(), Target::Tag(tag.to_owned())));
+        named.or_else(|| self.head.attachments.tagged(repository, tag))
+    }
+
     fn error(&self, operation: Operation, location: String, cause: impl Into<Cause>) -> Error {
         Error::new(operation, self.side, location, cause)
     }
@@ -285,14 +320,18 @@ pub(crate) fn metadata(path: &Path) -> Result<Metadata, BundleError> {
 
 /// The head and the layout of an archive that begins like an archive of this program; otherwise `None`.
 pub(super) fn own_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
-    match unaltered_head(slices, path) {
+    match unaltered_head(slices, path, None) {
         Err(BundleError::Altered { .. } | BundleError::Index(_)) => Ok(None),
         found => found,
     }
 }
 
 /// The same; `None` if another program wrote the archive, and an error if this program did and the head has changed.
-fn unaltered_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>, BundleError> {
+fn unaltered_head(
+    slices: &Slices,
+    path: &Path,
+    signed: Option<&IndexSignature>,
+) -> Result<Option<(Head, Layout)>, BundleError> {
     let mut scan = Scan::new(slices, path);
     let mut small = |wanted: Name, called, limit| -> Result<Option<Bytes>, BundleError> {
         match scan.next_file() {
@@ -310,6 +349,7 @@ fn unaltered_head(slices: &Slices, path: &Path) -> Result<Option<(Head, Layout)>
         return Ok(None);
     }
     let Some(index) = small(Name::Index, names::INDEX, index::LARGEST)? else { return Ok(None) };
+    signature::check(signed, &index)?;
     let limit = largest_lock(Some(&index));
     let Some(lock) = small(Name::Lock, names::LOCK, limit)? else { return Ok(None) };
     let Ok(mut head) = Head::new(index, Some(lock)) else { return Ok(None) };
@@ -351,14 +391,13 @@ impl Source for Bundle {
     }
 
     async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
-        let named = self.names.get(&(repository.clone(), Target::Tag(tag.to_owned())));
-        Ok(named.map(|root| root.digest.clone()))
+        Ok(self.tagged(repository, tag).map(|root| root.digest.clone()))
     }
 
     async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
         let digest = match target {
             Target::Digest(digest) => digest,
-            Target::Tag(_) => match self.names.get(&(repository.clone(), target.clone())) {
+            Target::Tag(tag) => match self.tagged(repository, tag) {
                 Some(root) => &root.digest,
                 None => return Ok(None),
             },
@@ -390,6 +429,10 @@ impl Source for Bundle {
             Ok(None) => Err(location.error(Cause::NoSuchBlob)),
             Err(error) => Err(location.error(error)),
         }
+    }
+
+    async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
+        Ok(self.head.attachments.of(repository, subject).cloned().collect())
     }
 
     /// The location names the files, which may have to be copied again, instead of the blob's repository.

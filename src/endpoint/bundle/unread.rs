@@ -14,6 +14,7 @@ use super::{
     index::{self, IndexDocument},
     names,
     reader::LARGEST_MARKER,
+    signature::{self, IndexSignature},
     storage::{BlobReader, Storage},
 };
 use crate::{
@@ -52,13 +53,18 @@ struct BaseOutline {
 
 impl UnreadLayout {
     /// Opens a folder whose index has more than `most` images; `None` for any other.
-    pub(crate) fn open(path: &Path, most: usize) -> Result<Option<Self>, BundleError> {
+    pub(crate) fn open(
+        path: &Path,
+        most: usize,
+        signed: Option<&IndexSignature>,
+    ) -> Result<Option<Self>, BundleError> {
         let storage = Storage::open_folder(path)?;
         let Some(marker) = storage.small(names::MARKER, LARGEST_MARKER)? else { return Ok(None) };
         let Some(bytes) = storage.small(names::INDEX, index::LARGEST)? else { return Ok(None) };
         if !names::is_marker(&marker) || index::images_at_most(&bytes) <= most {
             return Ok(None);
         }
+        signature::check(signed, &bytes)?;
         let document = IndexDocument::parse(&bytes)?;
         let (placement, left_out) = match storage.file(names::LOCK)? {
             Some(lock) => outline(&lock, &document, path)?,

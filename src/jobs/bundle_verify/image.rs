@@ -14,12 +14,13 @@ use crate::{
     },
     error::{Failure, Kind},
     event::{Event, EventSink},
-    graph::Graph,
+    graph::{Graph, ManifestBytes, ReferrerSelection},
     jobs::open_bundle::skipped_by_the_export,
     lock::LockedImage,
     oci::{ArtifactKind, Descriptor, Digest, ManifestError, Mapping, Platform, Reference, Target},
     outcome::{ImageOutcome, Status},
     problem::{FoundBy, Problem, Remedy},
+    resolve::{Wanted, attached::attached_to},
 };
 
 /// An image and its requirements.
@@ -57,7 +58,16 @@ impl Image {
         let repository = &self.mapping.repository;
         let foreign_layers = bundle.head().foreign_layers();
         let survey = confirm::survey_partially(bundle, repository, &target, Level::Platforms, foreign_layers);
-        ImageSurvey { image: self, survey: survey.await }
+        let mut survey = survey.await;
+        if let Ok(Survey { graph: Some(graph), problems, .. }) = &mut survey {
+            let all = ReferrerSelection::default();
+            let wanted = Wanted::<Bundle>::selected(&all);
+            match attached_to(bundle, repository, graph, ManifestBytes::Small, wanted).await {
+                Ok(()) => problems.extend(bundle.head().attached_problems(&self.root)),
+                Err(error) => survey = Err(error),
+            }
+        }
+        ImageSurvey { image: self, survey }
     }
 }
 
@@ -108,6 +118,7 @@ impl ImageSurvey<'_> {
             outcome.kind = graph.kind();
             outcome.platforms.clone_from(&graph.platforms);
             outcome.attestations = graph.attestations();
+            outcome.attached = graph.attached_counts();
             outcome.media_type = graph.root().map(|root| root.media_type.clone());
             outcome.bytes.present = graph.blob_bytes();
             outcome.waived = graph.lacks(&self.image.waived);
@@ -152,7 +163,7 @@ impl ImageSurvey<'_> {
             Some(Problem::BadManifest { digest: self.image.root.digest.clone(), reason })
         }));
         let mut seen = HashSet::new();
-        let needed = graph.nodes.iter().flat_map(|node| graph.blobs_of(node));
+        let needed = graph.manifests().flat_map(|node| graph.blobs_of(node));
         let needed = needed.filter(|blob| !absent.contains(&blob.digest));
         let distinct = needed.filter(|blob| seen.insert((&blob.digest, blob.size)));
         problems.extend(distinct.filter_map(|blob| blobs.problem(blob)));

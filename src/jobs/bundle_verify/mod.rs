@@ -29,8 +29,8 @@ use crate::{
 
 pub(crate) async fn run(request: &BundleVerify, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
-    let BundleVerify { paths, expect, platforms, waivers, strict } = request;
-    let bundle = Arc::new(open(paths, &*events)?);
+    let BundleVerify { paths, signed, expect, platforms, waivers, strict } = request;
+    let bundle = Arc::new(open(paths, signed.as_ref(), &*events)?);
     expect_id(&bundle, expect.as_ref())?;
     // The end of the file explains every missing blob, so the images are not listed.
     if let Some(error) = bundle.truncation() {

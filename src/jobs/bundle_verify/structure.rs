@@ -3,8 +3,8 @@
 use std::io;
 
 use crate::{
-    endpoint::bundle::{Bundle, BundleError, Layout, Slices, index},
-    oci::{Descriptor, Digest, Reference},
+    endpoint::bundle::{Bundle, BundleError, Layout, Slices},
+    oci::Digest,
     problem::{ArchivePart, Problem},
 };
 
@@ -45,14 +45,10 @@ fn cannot_read(bundle: &Bundle, error: io::Error) -> Problem {
 /// A bundle with a lock was written by this program, so its `index.json` can have only one form.
 fn index_problem(bundle: &Bundle) -> Option<Problem> {
     let head = bundle.head();
-    let Some(lock) = head.lock_bytes() else {
+    if head.lock_bytes().is_none() {
         return head.index.lock.is_some().then_some(Problem::MissingLock);
-    };
-    let images = &head.index.images;
-    let named: Vec<(&Reference, &Descriptor)> =
-        images.iter().filter_map(|image| Some((image.reference.as_ref()?, &image.root))).collect();
-    let written = index::write(named, Some(&Digest::sha256(lock)));
-    (written != *head.index_bytes()).then_some(Problem::AlteredIndex)
+    }
+    (!head.index_is_ours()).then_some(Problem::AlteredIndex)
 }
 
 /// Where the files differ from the head that this program writes for these images. (The head of volumes is read from

@@ -154,7 +154,7 @@ async fn a_missing_volume_is_named_with_the_images_that_it_affects() {
         ("t.tar.001".to_owned(), Some(file), first.len() as u64),
         ("t.tar.002".to_owned(), None, second.len() as u64),
     ]);
-    let bundle = Arc::new(Bundle::from_slices(slices, std::path::Path::new("t.tar")).unwrap());
+    let bundle = Arc::new(Bundle::from_slices(slices, std::path::Path::new("t.tar"), None).unwrap());
     let checked = check(&bundle, &Required::default(), Arc::new(Silent)).await;
     assert!(
         matches!(checked.problems.as_slice(), [Problem::MissingVolume { name }] if name == "t.tar.002"),

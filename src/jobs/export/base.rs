@@ -1,32 +1,48 @@
-//! `--base`: the blobs that the far side already has, from a lock or a bundle.
+//! `--base`: the blobs that the far side already has, from a lock, a bundle, or the receipt of an import.
 
 use std::{collections::BTreeMap, path::Path};
 
 use crate::{
     endpoint::bundle::volumes,
-    error::{Failure, Kind},
+    error::{Failure, Kind, escape},
     event::EventSink,
-    jobs::open_bundle,
-    lock::{Base, Lock, LockError},
+    jobs::{open_bundle, signatures},
+    lock::{Base, Lock, LockError, Receipt},
     oci::{Digest, Reference},
+    request,
 };
 
-/// Reads the lock of a mirror or of a bundle, or a bundle.
-pub(super) fn read(path: &Path, events: &dyn EventSink) -> Result<Base, Failure> {
+/// Reads the lock of a mirror or of a bundle, a bundle, or the receipt of an import.
+pub(super) fn read(base: &request::Base, events: &dyn EventSink) -> Result<Base, Failure> {
+    let path = base.path.as_path();
     let named = |failure: Failure| {
         let message = format!("--base: {}", failure.message);
         Failure { message, ..failure }
     };
-    let (lock, id) = if is_a_lock(path) {
+    let (lock, id) = if is_json(path) {
         let read = |error: LockError| named(error.failure());
         let bytes = Lock::read_bytes(path).map_err(read)?;
-        (Lock::parse(&bytes, path).map_err(read)?, Digest::sha256(&bytes))
+        if let Some(signed) = &base.signed {
+            signatures::check_file(signed, path, &bytes).map_err(named)?;
+        }
+        if Receipt::is_receipt(&bytes) {
+            let Receipt { lock, bundle, .. } =
+                Receipt::from_slice(&bytes).map_err(|error| not_a_receipt(path, &error))?;
+            (lock, bundle)
+        } else {
+            (Lock::parse(&bytes, path).map_err(read)?, Digest::sha256(&bytes))
+        }
     } else {
-        let bundle = open_bundle::open(&[path.to_owned()], events).map_err(named)?;
+        let bundle = open_bundle::open(&[path.to_owned()], base.signed.as_ref(), events).map_err(named)?;
         let id = bundle.head().id().clone();
         let lock = bundle.head().lock.clone().ok_or_else(|| without_lock(path))?;
         (lock, id)
     };
+    if let Some(expected) = base.id.as_ref().filter(|expected| **expected != id) {
+        let message = format!("--base {} is for {id}, not {expected}", path.display());
+        return Err(Failure::new(Kind::Integrity, message)
+            .with_hint("pass the lock, bundle or receipt with that id, or omit --base-id"));
+    }
     let base = Base { id, blobs: repositories(&lock) };
     if base.blobs.is_empty() {
         let message = format!("--base {}: it contains no confirmed image", path.display());
@@ -35,8 +51,15 @@ pub(super) fn read(path: &Path, events: &dyn EventSink) -> Result<Base, Failure>
     Ok(base)
 }
 
-/// Whether the file starts like JSON and is not the index of volumes.
-fn is_a_lock(path: &Path) -> bool {
+fn not_a_receipt(path: &Path, error: &str) -> Failure {
+    let message = format!("--base {}: this receipt cannot be read: {}", path.display(), escape(error));
+    Failure::new(Kind::Input, message).with_hint(
+        "copy it again from where `bundle import --receipt` wrote it, or use the version that wrote it",
+    )
+}
+
+/// Whether the file starts like JSON and is not the index of volumes: a lock or a receipt.
+fn is_json(path: &Path) -> bool {
     use std::io::Read as _;
     if !path.is_file() || path.to_string_lossy().ends_with(volumes::SUFFIX) {
         return false;
@@ -73,6 +96,10 @@ mod tests {
     use super::*;
     use crate::event::Silent;
 
+    fn base(path: std::path::PathBuf) -> request::Base {
+        request::Base { path, id: None, signed: None }
+    }
+
     #[test]
     fn locks_and_bundles_of_the_previous_version_are_read() {
         let shared = Digest::sha256(b"shared layer");
@@ -82,12 +109,12 @@ mod tests {
         for (file, repositories) in
             [("sync.lock", [source, mirror].concat()), ("bundle.tar", source.to_vec())]
         {
-            let base = read(&folder.join(file), &Silent).unwrap();
+            let base = read(&base(folder.join(file)), &Silent).unwrap();
             assert_eq!(base.blobs[&shared], repositories, "{file}");
         }
         let id = Digest::sha256(&std::fs::read(folder.join("sync.lock")).unwrap());
         assert_eq!(
-            read(&folder.join("sync.lock"), &Silent).unwrap().id,
+            read(&base(folder.join("sync.lock")), &Silent).unwrap().id,
             id,
             "the digest of the file as it is"
         );

@@ -25,7 +25,7 @@ use crate::{
     },
     error::{Failure, Kind},
     event::{Event, EventSink},
-    graph::{Graph, ManifestBytes},
+    graph::{Attached, Graph, ManifestBytes},
     lock::{Base, Lock, Placement},
     oci::{ChartIdentity, Descriptor, Digest, Mapping, Reference},
     outcome::{Bytes, Mirrored, Status},
@@ -71,6 +71,8 @@ pub(super) struct Written {
     pub(super) left_out: u64,
     /// The lock that is in it.
     pub(super) lock: Lock,
+    /// Its `index.json`, which a signature signs.
+    pub(super) index: bytes::Bytes,
 }
 
 /// Writes bundles of images.
@@ -332,7 +334,7 @@ impl<S: Source> Exporter<S> {
 
 fn written(draft: &Draft, lock: Lock) -> Written {
     let (id, length, left_out) = (draft.id().clone(), draft.layout().length(), draft.left_out());
-    Written { id, length, files: Vec::new(), kept: 0, left_out, lock }
+    Written { id, length, files: Vec::new(), kept: 0, left_out, lock, index: draft.index().clone() }
 }
 
 /// Takes the writer back once no transfer uses it.
@@ -375,11 +377,12 @@ fn cut_off(error: &Error) -> Failure {
 /// Refuses images whose manifests are too large in total for anything that reads bundles.
 fn refuse_unreadable(mirrored: &[Mirrored]) -> Result<(), Failure> {
     let graphs: Vec<&Graph> = mirrored.iter().filter_map(|image| image.graph.as_ref()).collect();
-    let roots: HashSet<&Digest> =
-        graphs.iter().filter_map(|graph| graph.root()).map(|root| &root.descriptor.digest).collect();
+    let roots = graphs.iter().filter_map(|graph| graph.root()).map(|root| &root.descriptor.digest);
+    let attached = graphs.iter().flat_map(|graph| &graph.attached).map(Attached::digest);
+    let roots: HashSet<&Digest> = roots.chain(attached).collect();
     let sizes: HashMap<&Digest, u64> = graphs
         .iter()
-        .flat_map(|graph| &graph.nodes)
+        .flat_map(|graph| graph.manifests())
         .map(|node| (&node.descriptor.digest, node.descriptor.size))
         .collect();
     let (total, limit) = (sizes.values().sum::<u64>(), most_manifest_bytes(roots.len()));

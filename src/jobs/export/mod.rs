@@ -19,6 +19,7 @@ use super::{
     images::{enumerate, packaged_chart, warn_of_idle_waivers},
     names::{self, ToName, earlier},
     record::Record,
+    signatures::Signer,
 };
 use crate::{
     endpoint::{bundle::Output, packaged_chart::ChartSource},
@@ -29,7 +30,7 @@ use crate::{
     oci::Reference,
     outcome::{BundleSummary, Command, ImageOutcome, RunOutcome, Status},
     pipeline::Options,
-    request::{Access, Export, ExportTo, VolumeSize},
+    request::{self, Access, Export, ExportTo, Signing, VolumeSize},
 };
 
 pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
@@ -37,6 +38,7 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     let Export { to, base, keep_going, lock, selection, naming, registries, platforms, .. } = request;
     let signatures = request.copy.signatures.verifier()?.map(Arc::new);
     let files = output(to, &*events)?;
+    let signer = request.signing.as_ref().map(|signing| signer(signing, request.force)).transpose()?;
     let access = Access::open(registries, Arc::clone(&events))?;
     let found = enumerate(selection, request.copy.strict, &access, &*events).await?;
     let to_name = ToName::found(&found);
@@ -57,7 +59,7 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         chart: found.chart.clone(),
         placement,
         names,
-        base: base.as_deref().map(|path| read_base(path, &*events)).transpose()?,
+        base: base.as_ref().map(|base| read_base(base, &*events)).transpose()?,
     };
     let foreign_layers = request.foreign_layers.into();
     let optional = found.optional();
@@ -79,6 +81,9 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         Some(files) => exporter.to_files(references, files).await?,
     };
     let failure = ended.written.as_ref().and_then(|written| record.write(|| Ok(written.lock.clone())));
+    let result = ended.written.as_ref().zip(signer).map(|(written, signer)| signer.sign(&written.index));
+    let (signature, unsigned) =
+        result.transpose().map_or_else(|failure| (None, Some(failure)), |path| (path, None));
     let mut outcomes: Vec<ImageOutcome> = ended.mirrored.into_iter().map(|image| image.outcome).collect();
     let code = exit_code_of(outcomes.iter().filter_map(ImageOutcome::failure_kind));
     if ended.written.is_none() {
@@ -94,9 +99,14 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         }),
         bundle: ended.written.as_ref().map(|written| written.id.clone()),
         chart: found.chart,
-        written: ended.written.as_ref().map(summary),
+        written: ended.written.as_ref().map(|written| summary(written, signature.as_deref())),
         exit_code: ended.written.is_none().then_some(code).filter(|code| *code != exit::SUCCESS),
-        ..RunOutcome::new(Command::BundleExport, outcomes, failure.into_iter().collect(), started.elapsed())
+        ..RunOutcome::new(
+            Command::BundleExport,
+            outcomes,
+            failure.into_iter().chain(unsigned).collect(),
+            started.elapsed(),
+        )
     })
 }
 
@@ -125,19 +135,25 @@ fn output(to: &ExportTo, events: &dyn EventSink) -> Result<Option<Output>, Failu
     Ok(Some(output))
 }
 
+/// The key, and the file that its signature goes to, checked before any download.
+fn signer(signing: &Signing, overwrite: bool) -> Result<Signer, Failure> {
+    Signer::prepare(signing.key.read()?, signing.signature.clone(), overwrite)
+}
+
 /// The blobs that the far side already has.
-fn read_base(path: &Path, events: &dyn EventSink) -> Result<Base, Failure> {
+fn read_base(base: &request::Base, events: &dyn EventSink) -> Result<Base, Failure> {
     warn(
         events,
         "other tools cannot use a bundle written with --base: only `thoras-mirror bundle import` can",
     );
-    base::read(path, events)
+    base::read(base, events)
 }
 
-fn summary(written: &Written) -> BundleSummary {
+fn summary(written: &Written, signature: Option<&Path>) -> BundleSummary {
     BundleSummary {
         id: written.id.clone(),
         files: written.files.iter().map(|file| file.display().to_string()).collect(),
+        signature: signature.map(|file| file.display().to_string()),
         length: written.length,
         kept: written.kept,
         left_out: written.left_out,

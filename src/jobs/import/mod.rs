@@ -19,6 +19,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 use self::plan::Plan;
 use super::{
     open_bundle::open,
+    receipt::ReceiptFile,
     record::{Copied, Record},
 };
 use crate::{
@@ -42,8 +43,9 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
     // A bundle is no registry.
     access.warn_of_unused_license([], &*events);
     let record = Record::prepare((!copy.dry_run).then_some(lock.as_path()))?;
+    let receipt = request.receipt.as_ref().map(ReceiptFile::prepare).transpose()?;
     let registry = access.destination(destination.login.as_ref()).await?;
-    let job = Job { request, destination: Arc::new(registry), events };
+    let job = Job { request, destination: Arc::new(registry), receipt, events };
     let (plan, mut images) = match from {
         ImportFrom::Stdin => Box::pin(job.standard_input()).await?,
         ImportFrom::Files(paths) => job.files(paths).await?,
@@ -72,6 +74,7 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         check: copy.check,
         dry_run: copy.dry_run,
         images,
+        receipt: job.receipt,
         login: destination.login.as_ref(),
         registries,
         lock,
@@ -84,6 +87,7 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
 struct Job<'a> {
     request: &'a Import,
     destination: Arc<Registries>,
+    receipt: Option<ReceiptFile>,
     events: Arc<dyn EventSink>,
 }
 
@@ -91,8 +95,9 @@ impl Job<'_> {
     /// Imports from files, which can be read at any offset.
     async fn files(&self, paths: &[PathBuf]) -> Result<(Plan, Vec<Mirrored>), Failure> {
         let keep_going = self.request.keep_going;
-        let bundle = open(paths, &*self.events)?;
+        let bundle = open(paths, self.request.signed.as_ref(), &*self.events)?;
         let mut plan = Plan::new(&bundle, self.request, &*self.events)?;
+        self.check_receipt(&plan)?;
         self.describe(&bundle, &plan);
         let affected = plan.split(|image| bundle.problems(&image.root))?;
         if !affected.is_empty() && !keep_going {
@@ -105,6 +110,11 @@ impl Job<'_> {
         let mut images = self.mirror(bundle, Arc::new(base.present), &plan).await;
         images.extend(affected.into_iter().chain(base.affected).map(parts::Affected::into_mirrored));
         Ok((plan, images))
+    }
+
+    /// A receipt of another bundle is not replaced.
+    fn check_receipt(&self, plan: &Plan) -> Result<(), Failure> {
+        self.receipt.as_ref().map_or(Ok(()), |receipt| receipt.check_replaces(&plan.id))
     }
 
     fn describe(&self, bundle: &Bundle, plan: &Plan) {

@@ -237,7 +237,7 @@ impl LineWriter {
         let text = match self.form {
             Form::Json => line.json(),
             Form::TextWithTimes if line.has_time => {
-                format!("{} {}", log::timestamp(SystemTime::now(), false), line.text())
+                format!("{} {}", units::timestamp(SystemTime::now(), false), line.text())
             }
             Form::Text | Form::TextWithTimes => line.text(),
         };

@@ -379,13 +379,14 @@ fn export_summary(outcome: &RunOutcome, totals: &Totals, bundle: &BundleSummary)
         (bundle.left_out > 0).then(|| format!("{} already in the base", units::bytes(bundle.left_out))),
     );
     format!(
-        "{} to {files}, {} in {}: {}{}\nid {}",
+        "{} to {files}, {} in {}: {}{}\nid {}{}",
         share(totals.confirmed, totals, "exported"),
         units::bytes(bundle.length),
         units::elapsed(outcome.time),
         parts.join(", "),
         failed_counts(&outcome.images),
         bundle.id,
+        bundle.signature.as_ref().map(|file| format!("\nsignature {}", one_line(file))).unwrap_or_default(),
     )
 }
 

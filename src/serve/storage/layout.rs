@@ -18,11 +18,11 @@ use bytes::Bytes;
 use self::naming::repositories;
 use super::{Content, ContentReader, NewManifest, StorageError, StoredManifest, VisitReferrer};
 use crate::{
-    endpoint::bundle::{BlobReader, Bundle, BundleError, IndexDocument, UnreadLayout},
+    endpoint::bundle::{BlobReader, Bundle, BundleError, IndexDocument, IndexSignature, UnreadLayout},
     graph,
     lock::Lock,
     oci::{
-        Contents as Referenced, Descriptor, Digest, MediaType, RawManifest,
+        Contents as Referenced, Descriptor, Digest, Link, MediaType, RawManifest,
         manifest::{LARGEST_MANIFEST, ManifestError},
         media_type::Structure,
     },
@@ -52,7 +52,15 @@ enum Files {
     /// A bundle whose manifests have been read.
     Read(Box<Bundle>),
     /// A folder whose manifests are read when they are needed.
-    Unread(crate::endpoint::bundle::Storage),
+    Unread(Box<Unread>),
+}
+
+/// A folder of which only the index has been read.
+#[derive(Debug)]
+struct Unread {
+    storage: crate::endpoint::bundle::Storage,
+    /// Entries of the index without a name that are attached to something, by subject. They were read at startup.
+    attached: HashMap<Digest, Vec<RootManifest>>,
 }
 
 /// The images of a repository.
@@ -100,17 +108,28 @@ fn has_name_of_bundle(path: &Path) -> bool {
 
 impl LayoutStorage {
     /// Opens these files as one bundle, which must be complete, and names its images by `names`.
-    pub(in crate::serve) fn open(paths: &[PathBuf], names: &Names) -> Result<Self, StorageError> {
+    pub(in crate::serve) fn open(
+        paths: &[PathBuf],
+        names: &Names,
+        signed: Option<&IndexSignature>,
+    ) -> Result<Self, StorageError> {
         if let [folder] = paths
             && folder.is_dir()
             && let Some(UnreadLayout { storage, index, placement, left_out }) =
-                UnreadLayout::open(folder, MOST_READ_AT_ONCE)?
+                UnreadLayout::open(folder, MOST_READ_AT_ONCE, signed)?
         {
             let index = IndexDocument::parse(&index)?;
-            let (repositories, chart_prefix) = repositories(&index, placement.as_ref(), folder, names)?;
-            return Ok(Self { files: Files::Unread(storage), repositories, chart_prefix, left_out });
+            let mut files = Files::Unread(Box::new(Unread { storage, attached: HashMap::new() }));
+            let attached = files.find_attached(naming::nameless(&index)?);
+            let known = attached.values().flatten().map(|root| root.digest.clone()).collect();
+            let (repositories, chart_prefix) =
+                repositories(&index, placement.as_ref(), folder, names, &known)?;
+            if let Files::Unread(unread) = &mut files {
+                unread.attached = attached;
+            }
+            return Ok(Self { files, repositories, chart_prefix, left_out });
         }
-        let bundle = Bundle::open_all(paths)?;
+        let bundle = Bundle::open_signed(paths, signed)?;
         bundle.check_has_images()?;
         let absent = bundle.absent_volumes();
         if !absent.is_empty() {
@@ -125,7 +144,11 @@ impl LayoutStorage {
         let head = bundle.head();
         let placement = head.lock.as_ref().and_then(Lock::placement);
         let index = IndexDocument::parse(head.index_bytes())?;
-        let (repositories, chart_prefix) = repositories(&index, placement, bundle.path(), names)?;
+        // Without a name, it is attached to something, or oras lists it although an image has it.
+        let attached = head.index.attached.iter().filter(|entry| entry.label.is_none());
+        let children = head.index.images.iter().flat_map(|image| head.manifests_below(&image.root));
+        let attached = attached.map(|entry| entry.root.digest.clone()).chain(children).collect();
+        let (repositories, chart_prefix) = repositories(&index, placement, bundle.path(), names, &attached)?;
         let left_out = head.absent().len();
         let storage = Self { files: Files::Read(Box::new(bundle)), repositories, chart_prefix, left_out };
         for repository in storage.repositories.values() {
@@ -228,9 +251,39 @@ impl Files {
     fn blob(&self, digest: &Digest) -> io::Result<Option<BlobReader>> {
         let blob = match self {
             Self::Read(bundle) => bundle.blob(digest),
-            Self::Unread(storage) => storage.blob(digest),
+            Self::Unread(unread) => unread.storage.blob(digest),
         };
         blob.map_err(io::Error::other)
+    }
+
+    /// The manifests that name this one as their subject.
+    fn attached(&self, subject: &Digest) -> Vec<RootManifest> {
+        match self {
+            Self::Read(bundle) => {
+                let attached = bundle.head().attachments.anywhere(subject);
+                let referrers = attached.filter(|attachment| attachment.link == Link::Subject);
+                let root = |Descriptor { media_type, digest, .. }: &Descriptor| RootManifest {
+                    media_type: media_type.clone(),
+                    digest: digest.clone(),
+                };
+                referrers.map(|attachment| root(&attachment.descriptor)).collect()
+            }
+            Self::Unread(unread) => unread.attached.get(subject).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Reads the subject of each of these manifests. One that cannot be read is attached to nothing.
+    fn find_attached(&self, nameless: Vec<RootManifest>) -> HashMap<Digest, Vec<RootManifest>> {
+        let mut attached: HashMap<Digest, Vec<RootManifest>> = HashMap::new();
+        for root in nameless {
+            let Ok(Some(bytes)) = self.read(&root.digest) else { continue };
+            let raw = RawManifest::read(Some(root.media_type.as_str()), bytes, Some(&root.digest));
+            let contents = raw.and_then(|raw| raw.contents());
+            if let Some(subject) = contents.ok().as_ref().and_then(graph::subject) {
+                attached.entry(subject.digest.clone()).or_default().push(root);
+            }
+        }
+        attached
     }
 
     /// A manifest's content: from memory, or hashed when it is sent.
@@ -300,12 +353,25 @@ impl Repository {
 }
 
 impl Contents {
-    /// Adds a manifest and everything reachable from it, except what the bundle leaves out: foreign layers, the blobs
-    /// of a base, platforms that were not requested.
+    /// Adds a manifest with what is attached to it and to the manifests below it.
     fn explore(&mut self, files: &Files, root: &RootManifest) -> Result<(), StorageError> {
-        if self.explored.contains(&root.digest) {
-            return Ok(());
+        let mut next = vec![root.clone()];
+        while let Some(root) = next.pop() {
+            for manifest in self.explore_below(files, &root)? {
+                let attached = files.attached(&manifest).into_iter();
+                next.extend(attached.filter(|root| !self.explored.contains(&root.digest)));
+            }
         }
+        Ok(())
+    }
+
+    /// Adds a manifest and everything reachable from it, except what the bundle leaves out: foreign layers, the blobs
+    /// of a base, platforms that were not requested. Returns the manifests that are new.
+    fn explore_below(&mut self, files: &Files, root: &RootManifest) -> Result<Vec<Digest>, StorageError> {
+        if self.explored.contains(&root.digest) {
+            return Ok(Vec::new());
+        }
+        let mut new = Vec::new();
         let root = Descriptor::new(root.media_type.clone(), root.digest.clone(), 0);
         let reachable = graph::reachable(&root, |descriptor| {
             // Another image may have added it, with everything below it.
@@ -322,11 +388,12 @@ impl Contents {
                 .and_then(|raw| Ok((raw.contents()?, NewManifest::read(raw)?)));
             let (contents, manifest) = raw.map_err(|error| damaged(descriptor, error))?;
             self.add_manifest(manifest)?;
+            new.push(descriptor.digest.clone());
             Ok::<Option<Referenced>, StorageError>(Some(contents))
         })?;
         self.blobs.extend(reachable.blobs.iter().map(|blob| blob.digest.clone()));
         self.explored.insert(root.digest);
-        Ok(())
+        Ok(new)
     }
 
     fn add_manifest(&mut self, manifest: NewManifest) -> Result<(), StorageError> {

@@ -1,5 +1,6 @@
 //! `bundle`: images in one file.
 
+mod attached;
 mod export;
 mod hostile;
 mod import;
@@ -14,5 +15,7 @@ mod importing;
 mod inspect;
 mod mistakes;
 mod readers;
+mod receipts;
+mod signed;
 mod verify;
 mod verify_volumes;

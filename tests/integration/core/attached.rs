@@ -260,7 +260,8 @@ fn what_is_attached_to_two_tags_moves_once_and_the_root_comes_by_digest_first() 
     }
     let stored = world.destination.history().stored();
     let at = |what: &str| stored.iter().position(|stored| stored == what).unwrap();
-    let wanted = [world.images[0].root.as_str(), signature.as_str(), of_signature.as_str(), &cosign_tag, "t0"];
+    let wanted =
+        [world.images[0].root.as_str(), signature.as_str(), of_signature.as_str(), &cosign_tag, "t0"];
     assert!(wanted.windows(2).all(|pair| at(pair[0]) < at(pair[1])), "{stored:?}");
     assert_idle(&world);
 }

@@ -214,7 +214,8 @@ fn the_id_of_a_bundle_that_was_read_follows_the_summary() {
 fn an_export_shows_the_id_of_its_bundle_once() {
     let id = samples::digest("bundle");
     let files = vec!["thoras.tar".to_owned()];
-    let summary = BundleSummary { id: id.clone(), files, length: 1 << 30, kept: 2048, left_out: 0 };
+    let summary =
+        BundleSummary { id: id.clone(), files, signature: None, length: 1 << 30, kept: 2048, left_out: 0 };
     let exported = outcome(Command::BundleExport, [samples::copied()]);
     let text = shown(RunOutcome { bundle: Some(id.clone()), written: Some(summary), ..exported }, None);
     let end = "1 image exported to thoras.tar, 1.0 GiB in 34.2 s: 146.0 MiB copied, 2.0 KiB resumed";

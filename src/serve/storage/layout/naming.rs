@@ -13,7 +13,7 @@ use crate::{
     endpoint::bundle::{IndexDocument, IndexEntry},
     lock::Placement,
     oci::{
-        Descriptor, MediaType, Reference as ImageReference,
+        Descriptor, Digest, MediaType, Reference as ImageReference,
         mapping::{self, Namer, Root},
     },
     serve::{
@@ -28,12 +28,24 @@ const THIS_REGISTRY: &str = "localhost:5000";
 /// The repository of unnamed images in a layout whose file name cannot be a repository.
 const NAMELESS: &str = "image";
 
-/// The repositories of the images: by the requested names, else as the bundle was exported.
+/// The entries without any name, which may be attached to something.
+pub(super) fn nameless(index: &IndexDocument<'_>) -> Result<Vec<RootManifest>, StorageError> {
+    let is_nameless = |entry: &IndexEntry| entry.reference.is_none() && entry.label.is_none();
+    let images = index.images().filter(|entry| entry.as_ref().map_or(true, is_nameless));
+    let root = |entry: IndexEntry| {
+        let Descriptor { media_type, digest, .. } = entry.root;
+        RootManifest { media_type, digest }
+    };
+    images.map(|entry| Ok(root(entry?))).collect()
+}
+
+/// The repositories of the images, except those that are `attached` to others without a name of their own: by the requested names, else as the bundle was exported.
 pub(super) fn repositories(
     index: &IndexDocument<'_>,
     placement: Option<&Placement>,
     path: &Path,
     names: &Names,
+    attached: &HashSet<Digest>,
 ) -> Result<(BTreeMap<RepositoryName, Repository>, Option<String>), StorageError> {
     let references = one_of_each_folder(index, placement)?;
     let rule = namer(placement, names, &references)?;
@@ -43,6 +55,10 @@ pub(super) fn repositories(
     let mut tags: BTreeMap<RepositoryName, Vec<(TagName, RootManifest)>> = BTreeMap::new();
     for image in index.images() {
         let image = image?;
+        // Several entries without any name would all get the same name.
+        if image.reference.is_none() && image.label.is_none() && attached.contains(&image.root.digest) {
+            continue;
+        }
         let (repository, tag) = match &image.reference {
             Some(reference) => {
                 let mapping = rule.map(reference).map_err(unnameable)?;

@@ -1,0 +1,165 @@
+//! What is attached to the images of a layout: signatures, attestations, SBOMs.
+//!
+//! A manifest that names its subject is attached to it, wherever the index lists it: untagged, as oras does, below an
+//! image, or below a fallback index. A manifest under a tag of cosign's older format is attached to the manifest whose
+//! digest the tag contains, if the layout has that manifest.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Deserialize;
+
+use super::{closure::Closure, index::IndexEntry};
+use crate::{
+    graph,
+    oci::{
+        Attachment, Descriptor, Digest, Link, RawManifest, Repository, attachment::is_attachment_tag,
+        media_type::Structure,
+    },
+};
+
+/// Annotations that name an image. In the descriptor of a referrer, they would make it one.
+const NAMES: [&str; 2] = ["org.opencontainers.image.ref.name", "io.containerd.image.name"];
+
+/// What is attached to each manifest, in a fixed order. A tag belongs to the repository of its name, if it has one.
+#[derive(Debug, Default)]
+pub(crate) struct Attachments(HashMap<Digest, Vec<(Option<Repository>, Attachment)>>);
+
+/// What an index says about a manifest without a name, as registries do in the list of referrers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ReferrerFields {
+    /// Its artifact type, or the media type of its config.
+    pub(crate) artifact_type: Option<String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Fields {
+    #[serde(default)]
+    artifact_type: Option<String>,
+    #[serde(default)]
+    config: Option<ConfigFields>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ConfigFields {
+    #[serde(default)]
+    media_type: Option<String>,
+}
+
+impl ReferrerFields {
+    /// Reads them from the manifest (distribution specification, "Listing Referrers").
+    pub(crate) fn of(manifest: &[u8]) -> Self {
+        let Ok(fields) = serde_json::from_slice::<Fields>(manifest) else { return Self::default() };
+        let config = || fields.config.and_then(|config| config.media_type);
+        let artifact_type = fields.artifact_type.filter(|text| !text.is_empty()).or_else(config);
+        let text = |(key, value): (String, serde_json::Value)| match value {
+            serde_json::Value::String(value) if !NAMES.contains(&&*key) => Some((key, value)),
+            _ => None,
+        };
+        let annotations = fields.annotations.into_iter().flatten().filter_map(text).collect();
+        Self { artifact_type, annotations }
+    }
+}
+
+impl Attachments {
+    /// Takes the entries that are attached to something out of the images, and finds everything that is attached.
+    pub(crate) fn split(images: &mut Vec<IndexEntry>, closure: &Closure) -> (Vec<IndexEntry>, Self) {
+        let mut found = Self::default();
+        for manifest in closure.manifests.values() {
+            if let Some(subject) = subject_of(manifest) {
+                let fields = ReferrerFields::of(manifest.bytes());
+                let artifact_type = fields.artifact_type;
+                let attachment =
+                    Attachment { descriptor: described(manifest), artifact_type, link: Link::Subject };
+                found.0.entry(subject).or_default().push((None, attachment));
+            }
+        }
+        let attached: Vec<IndexEntry> = images
+            .extract_if(.., |entry| {
+                let Some(tag) = tag_of(entry) else {
+                    let manifest = closure.manifests.get(&entry.root.digest);
+                    return entry.label.is_none()
+                        && entry.reference.is_none()
+                        && manifest.and_then(subject_of).is_some();
+                };
+                let Some(subject) =
+                    subject_of_tag(tag).filter(|subject| closure.manifests.contains_key(subject))
+                else {
+                    return false;
+                };
+                if !tag.contains('.') {
+                    // The list of referrers of a registry without the API: each of them names its subject.
+                    return entry.root.media_type.structure() == Structure::Index;
+                }
+                let repository = entry.reference.as_ref().map(|name| name.repository().clone());
+                let attachment = Attachment {
+                    descriptor: entry.root.clone(),
+                    artifact_type: None,
+                    link: Link::Tag(tag.to_owned()),
+                };
+                let listed = found.0.entry(subject).or_default();
+                if !listed.iter().any(|(known, other)| *known == repository && *other == attachment) {
+                    listed.push((repository, attachment));
+                }
+                true
+            })
+            .collect();
+        (attached, found)
+    }
+
+    /// What is attached to a manifest in a repository.
+    pub(crate) fn of<'a>(
+        &'a self,
+        repository: &'a Repository,
+        subject: &Digest,
+    ) -> impl Iterator<Item = &'a Attachment> {
+        let all = self.0.get(subject).into_iter().flatten();
+        let is_here = move |(named, _): &&(Option<Repository>, Attachment)| {
+            named.as_ref().is_none_or(|named| named == repository)
+        };
+        all.filter(is_here).map(|(_, attachment)| attachment)
+    }
+
+    /// What is attached to a manifest in any repository.
+    pub(crate) fn anywhere(&self, subject: &Digest) -> impl Iterator<Item = &Attachment> {
+        self.0.get(subject).into_iter().flatten().map(|(_, attachment)| attachment)
+    }
+
+    /// The manifest under a tag of cosign's older format.
+    pub(crate) fn tagged(&self, repository: &Repository, tag: &str) -> Option<&Descriptor> {
+        let subject = subject_of_tag(tag)?;
+        let listed = self.0.get(&subject).into_iter().flatten();
+        let mut named = listed.filter(|(named, _)| named.as_ref().is_none_or(|named| named == repository));
+        let found =
+            named.find(|(_, attachment)| matches!(&attachment.link, Link::Tag(other) if other == tag))?;
+        Some(&found.1.descriptor)
+    }
+}
+
+/// The tag of an entry that belongs to another manifest, from its full name or its label.
+pub(crate) fn tag_of(entry: &IndexEntry) -> Option<&str> {
+    let tag = match &entry.reference {
+        Some(reference) => reference.tag(),
+        None => entry.label.as_deref(),
+    };
+    tag.filter(|tag| is_attachment_tag(tag))
+}
+
+/// The digest in a tag that [`is_attachment_tag`] recognizes.
+pub(crate) fn subject_of_tag(tag: &str) -> Option<Digest> {
+    let name = tag.split('.').next().unwrap_or(tag);
+    name.replacen('-', ":", 1).parse().ok()
+}
+
+fn subject_of(manifest: &RawManifest) -> Option<Digest> {
+    let contents = manifest.contents().ok()?;
+    graph::subject(&contents).map(|subject| subject.digest.clone())
+}
+
+fn described(manifest: &RawManifest) -> Descriptor {
+    Descriptor::new(manifest.media_type().clone(), manifest.digest().clone(), manifest.size())
+}

@@ -1,0 +1,1 @@
+s7oRbtRhHNopuxfKvcB90O9ikfxO3tq+ozYE3NfR+C2QhE+wroFsIdZ4QTcC+zoiUJ/nAXC1aBjtOw8UjmO8Bw==

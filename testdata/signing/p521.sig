@@ -1,0 +1,1 @@
+MIGIAkIA9ky3cThvCehlV0dkdpHhhyy2nuyNPWj0SdnFGyucyZOMbvTKH/pNU+dRAZYdMnG/MFA2heQSmHp8qm+6VXWMCEkCQgFHyxfx0Af983cUqn2cCGxnlY9Xkol7c9HMxi38wC5mLBNdzp0ss/M99BWpjRMIuHuAJjjoHMKnnrqQ+CQ2s0hcoQ==
