@@ -264,6 +264,6 @@ mod tests {
         let mut document = document();
         document["blobs"] = json!([]);
         let source = std::error::Error::source(&parsed(&document).unwrap_err()).unwrap().to_string();
-        assert!(source.contains("`blobs`"), "{source}");
+        assert!(source.contains("a list, not an object"), "{source}");
     }
 }

@@ -317,7 +317,7 @@ impl ConnectionProblem {
                 format!("check the spelling of {host}, and this machine's DNS and VPN: `getent hosts {host}`")
             }
             Self::Other if is_loopback(registry) => {
-                format!("check that a registry is running at {registry}")
+                format!("check that a server is running at {registry}")
             }
             Self::Other => format!(
                 "check the name and port of {registry} and the network; if it speaks plain http, pass --plain-http \

@@ -112,7 +112,7 @@ async fn an_unreachable_token_server_is_named() {
     registry.demand(&format!("Bearer realm=\"http://{closed}/token\",service=\"x\""), &[TOKEN]);
     let outcome = run(inspect(&registry), 1).await;
     assert!(outcome.stderr.contains(&format!("cannot get a token from http://{closed}/token")), "{outcome}");
-    assert!(outcome.stderr.contains(&format!("check the name and port of {closed}")), "{outcome}");
+    assert!(outcome.stderr.contains(&format!("check that a server is running at {closed}")), "{outcome}");
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ async fn an_unreachable_registry_is_reported_once_for_all_its_images() {
     let line = format!("error: web:web, worker:worker: cannot reach registry {gone} (destination)");
     assert_eq!(outcome.stderr.matches(&line).count(), 1, "{outcome}");
     assert!(outcome.stderr.contains("no connection"), "{outcome}");
-    assert!(outcome.stderr.contains(&format!("check that a registry is running at {gone}")), "{outcome}");
+    assert!(outcome.stderr.contains(&format!("check that a server is running at {gone}")), "{outcome}");
 }
 
 #[tokio::test]
