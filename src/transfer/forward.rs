@@ -159,3 +159,43 @@ impl<D> std::fmt::Debug for Forward<'_, D> {
         formatter.debug_struct("Forward").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        endpoint::{Location, Operation},
+        oci::Digest,
+        problem::Side,
+    };
+
+    /// The pieces of one blob.
+    struct Pieces(Vec<&'static str>);
+
+    impl BlobSequence for Pieces {
+        async fn next_blob(&mut self) -> Result<Option<(Digest, u64)>, Error> {
+            Ok(None)
+        }
+
+        async fn piece(&mut self) -> Result<Option<Bytes>, Error> {
+            Ok((!self.0.is_empty()).then(|| Bytes::from_static(self.0.remove(0).as_bytes())))
+        }
+
+        fn location(&self, digest: &Digest) -> Location {
+            Location::new(Operation::ReadBlob, Side::Source, digest.to_string())
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_that_the_destination_has_are_left_out_across_pieces() {
+        for (skip, expected) in [(0, "abcdefgh"), (2, "cdefgh"), (3, "defgh"), (5, "fgh"), (8, "")] {
+            let (sender, mut receiver) = mpsc::channel(8);
+            feed(&mut Pieces(vec!["abc", "def", "gh"]), sender, skip).await.unwrap();
+            let mut fed = Vec::new();
+            while let Some(piece) = receiver.recv().await {
+                fed.extend(piece.unwrap());
+            }
+            assert_eq!(String::from_utf8(fed).unwrap(), expected, "{skip}");
+        }
+    }
+}

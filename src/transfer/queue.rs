@@ -193,4 +193,32 @@ mod tests {
         drop(first);
         assert!(queue.acquire(1).now_or_never().is_some());
     }
+
+    #[test]
+    fn waiters_of_one_size_come_in_the_order_of_their_requests() {
+        let queue = Arc::new(Queue::new(1));
+        let mut held = queue.acquire(1).now_or_never().expect("free");
+        let sizes = [5, 3, 9, 3, 1, 9, 3];
+        let mut futures: Vec<_> = sizes.iter().map(|size| Some(waiting(&queue, *size))).collect();
+        let mut order = Vec::new();
+        for _ in sizes {
+            drop(held);
+            let next = futures.iter_mut().enumerate().find_map(|(at, future)| {
+                let slot = future.as_mut()?.now_or_never()?;
+                Some((at, slot))
+            });
+            let (at, slot) = next.expect("one waiter gets the slot");
+            (futures[at], held) = (None, slot);
+            order.push(at);
+        }
+        assert_eq!(order, [2, 5, 0, 1, 3, 6, 4]);
+    }
+
+    #[test]
+    fn a_returned_large_slot_serves_a_large_blob_again() {
+        let queue = Queue::new(1);
+        for _ in 0..3 {
+            assert!(queue.acquire(LARGE).now_or_never().is_some());
+        }
+    }
 }

@@ -190,7 +190,7 @@ impl Attempts {
     /// to any request: while a host that throttles requests makes progress, no request fails because of the number of
     /// its own attempts.
     pub(super) fn next_pause(&mut self, cause: &Cause, answers: u64) -> Option<Duration> {
-        let serves_others = self.count > 1 && answers > self.answers_seen;
+        let serves_others = answers > self.answers_seen;
         self.answers_seen = answers;
         let registry = cause.downcast_ref::<RegistryError>();
         self.without_progress += 1;
@@ -335,16 +335,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn connections_that_fail_slowly_are_tried_twice() {
         let cause = Cause::from(unreachable(ConnectionProblem::Other, "name or service not known"));
-        for (time_of_each, expected) in [(0, ATTEMPTS), (1, ATTEMPTS), (4, 2), (30, 2)] {
+        let broken = Cause::from(RegistryError::Broken("reset".to_owned()));
+        for (cause, milliseconds, expected) in [
+            (&cause, 0, ATTEMPTS),
+            (&cause, 1000, ATTEMPTS),
+            // The third attempt begins at the limit, which is not beyond it.
+            (&cause, 2500, 3),
+            (&cause, 4000, 2),
+            (&cause, 30_000, 2),
+            (&broken, 30_000, ATTEMPTS),
+        ] {
             let mut tries = Attempts::new(ATTEMPTS);
             loop {
                 tries.begin();
-                tokio::time::advance(Duration::from_secs(time_of_each)).await;
-                if tries.next_pause(&cause, 0).is_none() {
+                tokio::time::advance(Duration::from_millis(milliseconds)).await;
+                if tries.next_pause(cause, 0).is_none() {
                     break;
                 }
             }
-            assert_eq!(tries.count(), expected, "{time_of_each} s");
+            assert_eq!(tries.count(), expected, "{milliseconds} ms: {cause}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The only module that uses `sigstore-verify`: keys, trusted roots, and the verification of one signature.
 //!
-//! - [`loader`](self::loader) reads keys and trusted roots;
+//! - [`loader`] reads keys and trusted roots;
 //! - [`bundle`] verifies Sigstore bundles;
 //! - [`simple_signing`] turns an entry of a `.sig` tag into a bundle of version 0.1, so that the same code verifies it;
 //! - [`without_log`] verifies signatures by keys that are in no transparency log, which `sigstore-verify` refuses;
