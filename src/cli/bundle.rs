@@ -193,6 +193,10 @@ pub(crate) struct Import {
     #[command(flatten)]
     pub referrers: ReferrerArgs,
 
+    /// Whose signatures images need.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+
     /// Show what would be copied, without copying anything
     #[arg(help_heading = "How to import", long)]
     pub dry_run: bool,

@@ -210,6 +210,10 @@ pub(crate) struct Verify {
     #[command(flatten)]
     pub referrers: ReferrerArgs,
 
+    /// Whose signatures images need.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+
     /// How thoroughly to check
     ///
     /// Each level includes the previous ones.

@@ -59,7 +59,7 @@ pub(super) const NAMINGS: &[(Naming, &str)] = &[
 #[command(next_help_heading = "Signatures, attestations, SBOMs")]
 pub(crate) struct ReferrerArgs {
     /// Which of what is attached to the images
-    #[arg(long, value_name = "WHICH", value_parser = choice(REFERRERS), default_value_t = Referrers::All, env = "THORAS_MIRROR_REFERRERS")]
+    #[arg(hide_short_help = true, long, value_name = "WHICH", value_parser = choice(REFERRERS), default_value_t = Referrers::All, env = "THORAS_MIRROR_REFERRERS")]
     pub referrers: Referrers,
 
     /// Of that, only artifact types that this glob matches, such as '*spdx*' (repeatable)

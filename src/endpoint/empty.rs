@@ -2,7 +2,7 @@
 
 use super::{Begun, BlobSink, BlobStream, Cause, Destination, Error, Source, Start, VerifiedBody};
 use crate::{
-    oci::{Descriptor, Digest, RawManifest, Repository, Target},
+    oci::{Attachment, Descriptor, Digest, RawManifest, Repository, Target},
     problem::Side,
 };
 
@@ -21,6 +21,10 @@ impl Source for EmptyDestination {
 
     async fn manifest(&self, _: &Repository, _: &Target) -> Result<Option<RawManifest>, Error> {
         Ok(None)
+    }
+
+    async fn attachments(&self, _: &Repository, _: &Digest) -> Result<Vec<Attachment>, Error> {
+        Ok(Vec::new())
     }
 
     async fn blob_size(&self, _: &Repository, _: &Digest) -> Result<Option<u64>, Error> {

@@ -16,7 +16,7 @@ pub(crate) mod pinned;
 pub mod registry;
 pub(crate) mod retry;
 
-use std::future::{self, Future};
+use std::future::Future;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -74,14 +74,13 @@ pub trait Source: Send + Sync + 'static {
     /// What is attached to a manifest: everything that names it as its subject (distribution specification, "Listing
     /// Referrers"), and the tags of cosign's older format. What is attached to an attachment is not listed.
     ///
-    /// A list may name manifests about others, or too large ones: the reader of an attachment checks its subject.
+    /// A list may name manifests about others, or too large ones: the reader of an attachment checks its subject. There is
+    /// no default, because a source that wraps another one and forgot to ask it would lose signatures silently.
     fn attachments(
         &self,
-        _repository: &Repository,
-        _subject: &Digest,
-    ) -> impl Future<Output = Result<Vec<Attachment>, Error>> + Send {
-        future::ready(Ok(Vec::new()))
-    }
+        repository: &Repository,
+        subject: &Digest,
+    ) -> impl Future<Output = Result<Vec<Attachment>, Error>> + Send;
 
     /// Where a blob's bytes come from, for errors.
     fn blob_location(&self, repository: &Repository, digest: &Digest) -> Location {

@@ -32,8 +32,8 @@ const AT_ONCE: usize = 16;
 
 pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
-    let Verify { with, level, platforms: _, more_platforms: _, strict: _, referrers, login, registries } =
-        request;
+    let Verify { with, level, referrers, signatures, login, registries, .. } = request;
+    let verifier = signatures.verifier()?.map(Arc::new);
     let access = Access::open(registries, Arc::clone(&events))?;
     let Comparison { root, destinations, expectations, chart, packaged, repair } = match with {
         CompareWith::Lock { path, mirror, only, .. } => {
@@ -52,7 +52,8 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
         }
         _ => None,
     };
-    let outcomes = pipeline::verify_against(destination, source, expectations, *level, events).await;
+    let outcomes =
+        pipeline::verify_against(destination, source, verifier, expectations, *level, events).await;
     let mut outcome = RunOutcome {
         destination: Some(destinations),
         level: Some(level.to_string()),

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::{
     shared_tags::{SharedTags, two_digests},
-    signatures,
+    signatures::{self, Signed},
 };
 use crate::{
     confirm::{self, Expected, Level, Survey, attached::AttachedState},
@@ -217,8 +217,9 @@ impl<S: Source, D: Destination> Run<S, D> {
         };
         self.refuse_other_digests(image, &root.descriptor().digest).await?;
         if let Some(verifier) = &self.options.signatures {
-            let digest = &root.descriptor().digest;
-            let refusal = signatures::refusal(&*self.source, &image.source, digest, verifier).await?;
+            let (image, digest) = (&image.source, &root.descriptor().digest);
+            let signed = Signed { image, repository: image.repository(), digest };
+            let refusal = signatures::refusal(&*self.source, signed, verifier, Kind::Integrity).await?;
             refusal.map_or(Ok(()), Err)?;
         }
         let (repository, keep) = (image.source.repository(), self.options.manifest_bytes);

@@ -1,4 +1,4 @@
-//! Verifies the signatures of an image at its source, before it is copied.
+//! Verifies the signatures of an image: at its source before it is copied, or in the mirror.
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -13,26 +13,36 @@ use crate::{
 /// How many attached manifests of an image are read at once.
 const READ_AT_ONCE: usize = 4;
 
-/// Why an image must not be copied, if its signatures do not satisfy the policy. `digest` is that of its root manifest.
+/// An image where its signatures are read.
+pub(super) struct Signed<'a> {
+    /// Its name at the source, which the policy knows.
+    pub(super) image: &'a Reference,
+    /// The repository that is read.
+    pub(super) repository: &'a Repository,
+    /// The digest of its root manifest.
+    pub(super) digest: &'a Digest,
+}
+
+/// Why an image is refused, if its signatures do not satisfy the policy: a failure of this kind.
 pub(super) async fn refusal<S: Source>(
     source: &S,
-    image: &Reference,
-    digest: &Digest,
+    signed: Signed<'_>,
     verifier: &Verifier,
+    kind: Kind,
 ) -> Result<Option<Failure>, Error> {
+    let Signed { image, digest, .. } = signed;
     // It was packaged on this machine.
     if is_local_chart(image) {
         return Ok(None);
     }
-    let verdict = verdict(source, image, digest, verifier).await?;
-    Ok(verdict.failure(image, digest, Kind::Integrity))
+    let verdict = verdict(source, &signed, verifier).await?;
+    Ok(verdict.failure(image, digest, kind))
 }
 
 /// Reads what can be a signature, the most likely first, until the policy is satisfied.
 async fn verdict<S: Source>(
     source: &S,
-    image: &Reference,
-    digest: &Digest,
+    &Signed { image, repository, digest }: &Signed<'_>,
     verifier: &Verifier,
 ) -> Result<Verdict, Error> {
     let mut attached = Vec::new();
@@ -40,7 +50,6 @@ async fn verdict<S: Source>(
     if !verifier.needs_signature(image) {
         return Ok(verdict);
     }
-    let repository = image.repository();
     for group in groups(source.attachments(repository, digest).await?) {
         let read = stream::iter(group).map(|attachment| read(source, repository, attachment));
         attached.extend(read.buffered(READ_AT_ONCE).try_collect::<Vec<_>>().await?.into_iter().flatten());

@@ -4,19 +4,21 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use futures::{StreamExt, stream};
 
+use super::signatures::{self, Signed};
 use crate::{
     confirm::{
         self, Expected, Level, Survey,
         attached::{attached, counts, kept_tags},
     },
     endpoint::{Error, Source},
-    error::Failure,
+    error::{Failure, Kind},
     event::{Event, EventSink},
     graph::{Attached, AttachedManifest, ForeignLayers, ManifestBytes, ReferrerSelection},
     oci::{Digest, Mapping, Platform},
     outcome::{ImageOutcome, Status},
     problem::Problem,
     resolve::{self, Wanted},
+    trust::Verifier,
 };
 
 /// How many images are verified concurrently. Each reads several manifests and blobs concurrently.
@@ -75,7 +77,7 @@ pub async fn verify<D: Source>(
     level: Level,
     events: Arc<dyn EventSink>,
 ) -> Vec<ImageOutcome> {
-    verify_against(destination, None::<AttachedAt<D>>, expectations, level, events).await
+    verify_against(destination, None::<AttachedAt<D>>, None, expectations, level, events).await
 }
 
 /// A source that decides what must be attached to the images.
@@ -87,10 +89,12 @@ pub(crate) struct AttachedAt<S> {
     pub(crate) referrers: ReferrerSelection,
 }
 
-/// Like [`verify()`]. What is attached to an image at the source must be attached to it at the destination.
+/// Like [`verify()`]. What is attached to an image at the source must be attached to it at the destination, and the
+/// signatures there must satisfy the policy of the verifier.
 pub(crate) async fn verify_against<D: Source, S: Source>(
     destination: Arc<D>,
     source: Option<AttachedAt<S>>,
+    verifier: Option<Arc<Verifier>>,
     expectations: Vec<Expectation>,
     level: Level,
     events: Arc<dyn EventSink>,
@@ -101,10 +105,14 @@ pub(crate) async fn verify_against<D: Source, S: Source>(
     stream::iter(expectations)
         .map(|expectation| {
             let (destination, events) = (Arc::clone(&destination), Arc::clone(&events));
-            let source = source.clone();
+            let (source, verifier) = (source.clone(), verifier.clone());
             async move {
                 let begun = Instant::now();
+                let image = Arc::clone(&expectation.image);
                 let mut outcome = verify_image(&*destination, source.as_deref(), expectation, level).await;
+                if let Some(verifier) = &verifier {
+                    verify_signatures(&*destination, &image, verifier, &mut outcome).await;
+                }
                 outcome.milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 events.emit(Event::Finished { outcome: Arc::new(outcome.clone()) });
                 outcome
@@ -202,5 +210,21 @@ async fn verify_attached<D: Source, S: Source>(
             outcome.problems.extend(states.into_iter().flat_map(|state| state.problems));
         }
         Err(error) => drop(outcome.failure.get_or_insert(error.failure())),
+    }
+}
+
+/// Verifies the signatures in the mirror. A problem that was found before stays the result.
+async fn verify_signatures<D: Source>(
+    destination: &D,
+    image: &Mapping,
+    verifier: &Verifier,
+    outcome: &mut ImageOutcome,
+) {
+    let Some(digest) = outcome.digest.as_ref().filter(|_| outcome.status == Status::Verified) else { return };
+    let signed = Signed { image: &image.source, repository: &image.repository, digest };
+    let refusal = signatures::refusal(destination, signed, verifier, Kind::Difference).await;
+    if let Some(failure) = refusal.unwrap_or_else(|error| Some(error.failure())) {
+        outcome.status = Status::Failed;
+        outcome.failure = Some(failure);
     }
 }

@@ -274,7 +274,7 @@ impl Import {
                 fail_fast: args.fail_fast,
                 // The bundle has what its lock says: nothing in it is optional.
                 strict: true,
-                signatures: RequiredSignatures::None,
+                signatures: RequiredSignatures::new(args.trust)?,
             },
         })
     }

@@ -84,6 +84,8 @@ pub(crate) struct Verify {
     pub(crate) strict: bool,
     /// Which attached manifests are checked.
     pub(crate) referrers: ReferrerSettings,
+    /// Whose signatures images need in the mirror.
+    pub(crate) signatures: RequiredSignatures,
     pub(crate) login: Option<Login>,
     pub(crate) registries: RegistrySettings,
 }
@@ -186,6 +188,7 @@ impl Verify {
             more_platforms: platforms,
             strict,
             referrers: ReferrerSettings::new(args.referrers)?,
+            signatures: RequiredSignatures::new(args.trust)?,
             login,
             registries,
         })
@@ -194,8 +197,17 @@ impl Verify {
     /// The `sync` that repairs a mirror that was compared with its source; `None` if it was compared with a lock.
     pub(crate) fn sync_from_source(&self) -> Option<Sync> {
         // Without `..`: every new setting needs a decision whether the repair repeats it.
-        let Self { with, level: _, platforms, more_platforms: _, strict, referrers, login, registries } =
-            self;
+        let Self {
+            with,
+            level: _,
+            platforms,
+            more_platforms: _,
+            strict,
+            referrers,
+            signatures,
+            login,
+            registries,
+        } = self;
         let CompareWith::Source { selection, root, naming, foreign_layers, lock: _ } = with else {
             return None;
         };
@@ -206,13 +218,28 @@ impl Verify {
             registries: registries.clone(),
             platforms: platforms.clone(),
             foreign_layers: *foreign_layers,
-            copy: CopySettings { strict: *strict, referrers: referrers.clone(), ..CopySettings::default() },
+            copy: CopySettings {
+                strict: *strict,
+                referrers: referrers.clone(),
+                signatures: signatures.clone(),
+                ..CopySettings::default()
+            },
         })
     }
 
     /// The `sync` that repairs one destination of the lock that the mirror was compared with; `None` without a lock.
     pub(crate) fn sync_from_lock(&self, lock: &Lock, placement: &Placement, root: &Root) -> Option<Sync> {
-        let Self { with, level: _, platforms, more_platforms, strict, referrers, login, registries } = self;
+        let Self {
+            with,
+            level: _,
+            platforms,
+            more_platforms,
+            strict,
+            referrers,
+            signatures,
+            login,
+            registries,
+        } = self;
         let CompareWith::Lock { path, mirror: _, only: _, chart } = with else { return None };
         let mut waivers = platforms.waivers.clone();
         for image in &lock.images {
@@ -250,7 +277,12 @@ impl Verify {
             platforms: Platforms { required: united(&lock.platforms, more_platforms), waivers },
             // With --locked, the lock decides.
             foreign_layers: lock.foreign_layers && !all_known,
-            copy: CopySettings { strict: *strict, referrers: referrers.clone(), ..CopySettings::default() },
+            copy: CopySettings {
+                strict: *strict,
+                referrers: referrers.clone(),
+                signatures: signatures.clone(),
+                ..CopySettings::default()
+            },
         })
     }
 }

@@ -302,6 +302,41 @@ mod tests {
     }
 
     #[test]
+    fn only_a_temporary_failure_may_ask_for_a_pause() {
+        let asking = |status| {
+            let retry_after = Some(Duration::from_secs(7));
+            RegistryError::Refused(Refusal { status, retry_after, ..Refusal::default() })
+        };
+        assert_eq!(asked_for(&asking(503)), Some(Duration::from_secs(7)));
+        assert_eq!(asked_for(&asking(403)), None);
+    }
+
+    #[test]
+    fn an_upload_has_more_attempts_only_if_the_registry_serves_others() {
+        let attempts_of = |status, serves_others| {
+            let refusal = Refusal { status, serves_others, ..Refusal::default() };
+            of_transfer(&RegistryError::Refused(refusal)).unwrap().attempts
+        };
+        assert_eq!(attempts_of(429, true), THROTTLED_UPLOADS);
+        assert_eq!(attempts_of(429, false), attempts());
+        assert_eq!(attempts_of(500, true), attempts(), "it is broken, not busy");
+    }
+
+    #[test]
+    fn a_damaged_answer_is_requested_once_more() {
+        let damaged = Cause::from(crate::oci::Mismatch::TooLong {
+            digest: crate::oci::Digest::sha256(b""),
+            expected: 1,
+        });
+        assert!(damaged.is_damage());
+        let mut tries = Attempts::new(ATTEMPTS);
+        tries.begin();
+        assert_eq!(tries.next_pause(&damaged, 0), Some(Duration::ZERO));
+        tries.begin();
+        assert_eq!(tries.next_pause(&damaged, 0), None);
+    }
+
+    #[test]
     fn throttling_is_recognized_by_status_and_by_code() {
         for (status, code, expected) in [
             (429, None, true),

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     endpoint::{BlobStream, EndpointError, Error, Location, Operation, Source},
     graph,
-    oci::{Descriptor, Digest, RawManifest, Repository, Target, media_type::Structure},
+    oci::{Attachment, Descriptor, Digest, RawManifest, Repository, Target, media_type::Structure},
     problem::Side,
 };
 
@@ -82,6 +82,10 @@ impl<S: Source> Source for ManifestBudget<S> {
             self.check(repository)?;
         }
         Ok(read)
+    }
+
+    async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
+        self.inner.attachments(repository, subject).await
     }
 
     async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {

@@ -1,6 +1,6 @@
 //! Which images are imported, and how: flags win over the bundle's lock.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     super::{
@@ -84,7 +84,7 @@ impl Plan {
             check_recordable(&lock, request, &images, head.foreign_layers())?;
         }
         let (id, chart) = (head.id().clone(), lock.and_then(|lock| lock.chart.clone()));
-        let options = options(request, lock);
+        let options = options(request, lock)?;
         Ok(Self { id, images, mappings, placement, chart, options, left_out, excluded })
     }
 }
@@ -144,7 +144,7 @@ fn optional(lock: Option<&Lock>) -> BTreeSet<Reference> {
     images.filter(|image| image.optional).map(|image| image.source.clone()).collect()
 }
 
-fn options(request: &Import, lock: Option<&Lock>) -> Options {
+fn options(request: &Import, lock: Option<&Lock>) -> Result<Options, Failure> {
     let mut waivers = request.waivers.clone();
     for image in lock.iter().flat_map(|lock| &lock.images) {
         let exact = |platform: &Platform| Waiver::exact(&image.source, platform);
@@ -154,5 +154,6 @@ fn options(request: &Import, lock: Option<&Lock>) -> Options {
     let platforms = platforms.unwrap_or_else(Platforms::default_required);
     let foreign_layers = lock.is_some_and(|lock| lock.foreign_layers).into();
     let options = request.copy.options(platforms, Waivers::new(waivers), foreign_layers);
-    Options { optional: optional(lock), ..options }
+    let signatures = request.copy.signatures.verifier()?.map(Arc::new);
+    Ok(Options { optional: optional(lock), signatures, ..options })
 }

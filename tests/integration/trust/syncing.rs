@@ -1,4 +1,4 @@
-//! `sync` and `bundle export` verify signatures before they copy.
+//! `sync`, `bundle export` and `bundle import` verify signatures before they copy; `verify` verifies those in the mirror.
 
 use std::fs;
 
@@ -185,4 +185,49 @@ async fn missing_files_are_reported_before_any_request() {
         assert!(refused.stderr.contains("/none/"), "{refused}");
         assert_eq!(source.count("", "app").await, 0);
     }
+}
+
+#[tokio::test]
+async fn a_bundle_and_the_mirror_are_verified_as_well() {
+    let court = Court::new().await;
+    let key = court.cosign.generate_key("key").await;
+    let wrong = court.cosign.generate_key("wrong").await;
+    let (key, wrong) = (key.to_str().unwrap(), wrong.to_str().unwrap());
+    let mut digests = Vec::new();
+    for repository in ["bundle", "tag", "unsigned"] {
+        digests.push(court.push(repository).await);
+    }
+    court.cosign.sign("key", &court.image("bundle", &digests[0]), &[]).await;
+    court.cosign.sign_as_tag("key", &court.image("tag", &digests[1]), &[]).await;
+    let (source, destination) = (court.address(), Registry::start().await);
+    let at = destination.address();
+    let plain = [&source.host_port, &at.host_port].map(|host| format!("--plain-http={host}"));
+    let folder = tempfile::tempdir().unwrap();
+    let run =
+        |words: &[&str]| Mirror::new(words.iter().copied()).arguments(&plain).in_folder(folder.path()).run();
+    let to = format!("{}/mirror", at.host_port);
+    let images = ["bundle", "tag", "unsigned"]
+        .map(|repository| source.image(repository, &SampleImage::multi_platform(repository).tag));
+    let [bundle, tag, unsigned] = &images;
+    run(&["bundle", "export", "-o", "all.tar", bundle, tag, unsigned]).await.expect_success();
+
+    let import = ["bundle", "import", "all.tar", "--to", &to];
+    let required = ["--verify-key", key, "--insecure-ignore-tlog"];
+    let refused = run(&[&import[..], &required].concat()).await.expect_code(6);
+    assert!(refused.stderr.contains("unsigned") && refused.stderr.contains("is not signed"), "{refused}");
+    for repository in ["bundle", "tag"] {
+        let image = SampleImage::multi_platform(repository);
+        client::assert_present(&image, at, &format!("mirror/{repository}")).await;
+    }
+    assert_eq!(destination.count("PUT", "/v2/mirror/unsigned/manifests/").await, 0);
+
+    run(&import).await.expect_success();
+    let verify = ["verify", "--to", &to];
+    run(&verify).await.expect_success();
+    run(&[&verify[..], &required, &[bundle, tag]].concat()).await.expect_success();
+    let refused = run(&[&verify[..], &required].concat()).await.expect_code(5);
+    assert!(refused.stderr.contains("is not signed"), "{refused}");
+    let strangers = ["--verify-key", wrong, "--insecure-ignore-tlog", bundle];
+    let refused = run(&[&verify[..], &strangers].concat()).await.expect_code(5);
+    assert!(refused.stderr.contains("it was made with another key than"), "{refused}");
 }
