@@ -1,8 +1,9 @@
 //! The transfer of one blob: open the destination, open the source, stream, and retry if that helps.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use futures::{StreamExt, stream};
+use tokio::time::Instant;
 
 use crate::{
     endpoint::{Begun, BlobSink, BlobStream, Destination, Error, Location, Source, VerifiedBody},

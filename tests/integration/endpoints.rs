@@ -1,6 +1,9 @@
 //! A third kind of endpoint, written outside the crate: everything that its errors say reaches the outcome.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
 
 use thoras_mirror::{
     error::Kind,
@@ -27,6 +30,8 @@ const STRICT: Settings = Settings { mounts: true, resumes: false, strict: true, 
 struct RecordedEvents {
     destination: Memory,
     lines: Mutex<Vec<(String, usize)>>,
+    /// The bytes that count as transferred.
+    progress: AtomicU64,
 }
 
 impl RecordedEvents {
@@ -42,6 +47,14 @@ impl EventSink for RecordedEvents {
             Event::Confirming { .. } => "confirming".to_owned(),
             Event::Warning { message, .. } => message,
             Event::BlobFinished { how: BlobOutcome::Copied, .. } => "copied".to_owned(),
+            Event::BlobProgress { bytes, .. } => {
+                self.progress.fetch_add(bytes, Ordering::Relaxed);
+                return;
+            }
+            Event::BlobRestarted { bytes, .. } => {
+                self.progress.fetch_sub(bytes, Ordering::Relaxed);
+                return;
+            }
             _ => return,
         };
         self.lines.lock().unwrap().push((line, self.destination.history().stored().len()));
@@ -57,7 +70,11 @@ struct Run {
 impl Run {
     fn new() -> Self {
         let destination = Memory::new(Side::Destination, STRICT);
-        let events = Arc::new(RecordedEvents { destination: destination.clone(), lines: Mutex::default() });
+        let events = Arc::new(RecordedEvents {
+            destination: destination.clone(),
+            lines: Mutex::default(),
+            progress: AtomicU64::default(),
+        });
         Self { image: SampleImage::multi_platform("1"), destination, events }
     }
 
@@ -128,6 +145,18 @@ async fn an_error_that_the_endpoint_calls_transient_is_retried() {
     run.plan(Effect::Break, 2);
     assert_eq!(run.mirror().await.outcome.status, Status::Copied);
     assert_eq!(run.events.times("retry"), 2);
+    let progress = run.events.progress.load(Ordering::Relaxed);
+    assert_eq!(progress, run.all_bytes(), "what was sent in vain no longer counts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blob_that_never_arrives_is_tried_five_times() {
+    let run = Run::new();
+    run.plan(Effect::Break, usize::MAX);
+    let failure = run.mirror().await.outcome.failure.unwrap();
+    assert!(failure.message.contains(", tried 5 times in "), "{}", failure.message);
+    assert!(!failure.message.contains(" 0.0 s"), "{}", failure.message);
+    assert_eq!(run.events.times("retry"), 4);
 }
 
 /// Bytes that were planned, or sent and rejected, do not count as copied.

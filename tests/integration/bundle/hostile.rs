@@ -263,7 +263,7 @@ async fn huge_heads_are_refused_within_bounded_memory() {
             layout(&" ".repeat((16 << 20) + 1), &[]),
             "index.json is larger than 16.0 MiB",
         ),
-        ("index of many images", layout(&index_of(120_000), &[]), "more than 20000 images"),
+        ("index of many images", layout(&index_of(120_000), &[]), "more than 100000 entries"),
         ("old lock of unknown members", lock("v1", "unknown", "0"), "thoras-mirror.lock cannot be read"),
         ("lock of unknown members", lock("v2", "unknown", "0"), "thoras-mirror.lock cannot be read"),
         (
