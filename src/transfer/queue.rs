@@ -173,9 +173,9 @@ mod tests {
     #[test]
     fn large_blobs_leave_room_for_small_ones() {
         let queue = Arc::new(Queue::new(2));
-        let _large = queue.acquire(LARGE).now_or_never().expect("free");
-        let _other = waiting(&queue, LARGE);
-        assert!(queue.acquire(1).now_or_never().is_some());
+        let _large = queue.acquire(1_048_576).now_or_never().expect("free");
+        let _other = waiting(&queue, 1_048_576);
+        assert!(queue.acquire(1_048_575).now_or_never().is_some());
     }
 
     #[test]
