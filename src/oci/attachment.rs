@@ -56,6 +56,12 @@ pub(crate) fn is_attachment_tag(tag: &str) -> bool {
     is_digest && suffix.is_none_or(|suffix| COSIGN_SUFFIXES.contains(&suffix))
 }
 
+/// The digest in a tag that [`is_attachment_tag`] recognizes: of the manifest that it belongs to.
+pub(crate) fn subject_of_tag(tag: &str) -> Option<Digest> {
+    let name = tag.split('.').next().unwrap_or(tag);
+    name.replacen('-', ":", 1).parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

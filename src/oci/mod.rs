@@ -15,6 +15,7 @@ pub(crate) mod mapping;
 pub mod media_type;
 pub(crate) mod platform;
 pub(crate) mod reference;
+pub(crate) mod referrer;
 mod sizes;
 pub(crate) mod verified;
 

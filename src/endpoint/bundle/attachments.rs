@@ -6,14 +6,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::{closure::Closure, index::IndexEntry};
 use crate::{
     graph,
     oci::{
-        Attachment, Descriptor, Digest, Link, RawManifest, Repository, attachment::is_attachment_tag,
+        Attachment, Descriptor, Digest, Link, RawManifest, Repository,
+        attachment::{is_attachment_tag, subject_of_tag},
         media_type::Structure,
+        referrer::Referrer,
     },
 };
 
@@ -32,35 +34,17 @@ pub(crate) struct ReferrerFields {
     pub(crate) annotations: BTreeMap<String, String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Fields {
-    #[serde(default)]
-    artifact_type: Option<String>,
-    #[serde(default)]
-    config: Option<ConfigFields>,
-    #[serde(default)]
-    annotations: Option<BTreeMap<String, serde_json::Value>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ConfigFields {
-    #[serde(default)]
-    media_type: Option<String>,
-}
-
 impl ReferrerFields {
     /// Reads them from the manifest (distribution specification, "Listing Referrers").
-    pub(crate) fn of(manifest: &[u8]) -> Self {
-        let Ok(fields) = serde_json::from_slice::<Fields>(manifest) else { return Self::default() };
-        let config = || fields.config.and_then(|config| config.media_type);
-        let artifact_type = fields.artifact_type.filter(|text| !text.is_empty()).or_else(config);
-        let text = |(key, value): (String, serde_json::Value)| match value {
-            serde_json::Value::String(value) if !NAMES.contains(&&*key) => Some((key, value)),
+    pub(crate) fn of(manifest: &RawManifest) -> Self {
+        let Ok(Referrer { artifact_type, annotations, .. }) = Referrer::read(manifest) else {
+            return Self::default();
+        };
+        let text = |(key, value): (String, Value)| match value {
+            Value::String(value) if !NAMES.contains(&&*key) => Some((key, value)),
             _ => None,
         };
-        let annotations = fields.annotations.into_iter().flatten().filter_map(text).collect();
+        let annotations = annotations.into_iter().flatten().filter_map(text).collect();
         Self { artifact_type, annotations }
     }
 }
@@ -71,10 +55,9 @@ impl Attachments {
         let mut found = Self::default();
         for manifest in closure.manifests.values() {
             if let Some(subject) = subject_of(manifest) {
-                let fields = ReferrerFields::of(manifest.bytes());
-                let artifact_type = fields.artifact_type;
+                let ReferrerFields { artifact_type, .. } = ReferrerFields::of(manifest);
                 let attachment =
-                    Attachment { descriptor: described(manifest), artifact_type, link: Link::Subject };
+                    Attachment { descriptor: manifest.descriptor(), artifact_type, link: Link::Subject };
                 found.0.entry(subject).or_default().push((None, attachment));
             }
         }
@@ -149,17 +132,7 @@ pub(crate) fn tag_of(entry: &IndexEntry) -> Option<&str> {
     tag.filter(|tag| is_attachment_tag(tag))
 }
 
-/// The digest in a tag that [`is_attachment_tag`] recognizes.
-pub(crate) fn subject_of_tag(tag: &str) -> Option<Digest> {
-    let name = tag.split('.').next().unwrap_or(tag);
-    name.replacen('-', ":", 1).parse().ok()
-}
-
 fn subject_of(manifest: &RawManifest) -> Option<Digest> {
     let contents = manifest.contents().ok()?;
     graph::subject(&contents).map(|subject| subject.digest.clone())
-}
-
-fn described(manifest: &RawManifest) -> Descriptor {
-    Descriptor::new(manifest.media_type().clone(), manifest.digest().clone(), manifest.size())
 }

@@ -62,7 +62,7 @@ fn index_of(images: &[(&Reference, &Graph)], roots: &[(&Reference, Descriptor)],
         .filter(|(_, found)| found.tag().is_none())
         .filter_map(|(_, found)| {
             let manifest = found.node.manifest.as_ref()?;
-            Some((bare(&found.node), ReferrerFields::of(manifest.bytes())))
+            Some((bare(&found.node), ReferrerFields::of(manifest)))
         })
         .collect();
     let named = roots.iter().map(|(reference, root)| (*reference, root));

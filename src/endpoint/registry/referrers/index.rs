@@ -8,7 +8,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use crate::oci::{Digest, ManifestError, RawManifest, json_problem::json_problem, media_type::OCI_INDEX};
+use crate::oci::{
+    Digest, ManifestError, RawManifest, json_problem::json_problem, media_type::OCI_INDEX, referrer::Referrer,
+};
 
 /// The entry of a referrer in the index of its subject.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,42 +19,20 @@ pub(super) struct Entry {
     fields: Map<String, Value>,
 }
 
-/// The fields of a manifest that its entry repeats.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Referrer {
-    subject: Option<Subject>,
-    artifact_type: Option<String>,
-    config: Option<Config>,
-    annotations: Option<Map<String, Value>>,
-}
-
-#[derive(Deserialize)]
-struct Subject {
-    digest: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Config {
-    media_type: Option<String>,
-}
-
 impl Entry {
     /// The subject of a manifest and its entry in the subject's index; `None` if it has no subject. The entry has the
     /// manifest's artifact type, or the media type of its config, and all of its annotations.
     pub(super) fn of(manifest: &RawManifest) -> Option<(Digest, Self)> {
-        let referrer: Referrer = serde_json::from_slice(manifest.bytes()).ok()?;
-        let subject = referrer.subject?.digest.parse().ok()?;
+        let Referrer { subject, artifact_type, annotations } = Referrer::read(manifest).ok()?;
+        let subject = subject?;
         let mut fields = Map::new();
         fields.insert("mediaType".to_owned(), json!(manifest.media_type()));
         fields.insert("digest".to_owned(), json!(manifest.digest()));
         fields.insert("size".to_owned(), json!(manifest.size()));
-        if let Some(annotations) = referrer.annotations.filter(|annotations| !annotations.is_empty()) {
+        if let Some(annotations) = annotations.filter(|annotations| !annotations.is_empty()) {
             fields.insert("annotations".to_owned(), Value::Object(annotations));
         }
-        let own = referrer.artifact_type.filter(|text| !text.is_empty());
-        if let Some(artifact_type) = own.or_else(|| referrer.config?.media_type) {
+        if let Some(artifact_type) = artifact_type {
             fields.insert("artifactType".to_owned(), Value::String(artifact_type));
         }
         Some((subject, Self { digest: manifest.digest().clone(), fields }))

@@ -1,11 +1,14 @@
 //! A pushed manifest: what it requires and references. No I/O.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
     graph,
-    oci::{Descriptor, Digest, MediaType, RawManifest, json_problem::json_problem, manifest::ManifestError},
+    oci::{
+        Descriptor, Digest, MediaType, RawManifest, json_problem::json_problem, manifest::ManifestError,
+        referrer,
+    },
 };
 
 /// The largest entry in a list of referrers, in bytes. A larger entry is listed without its annotations, which are in
@@ -33,21 +36,6 @@ pub(in crate::serve) struct Referrer {
     pub(in crate::serve) subject: Digest,
     /// The entry, a descriptor in JSON.
     pub(in crate::serve) descriptor: Vec<u8>,
-}
-
-/// The fields of a manifest that its entry repeats, in addition to those of every descriptor.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Origin {
-    artifact_type: Option<String>,
-    config: Option<Config>,
-    annotations: Option<Map<String, Value>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Config {
-    media_type: String,
 }
 
 /// OCI distribution specification, "Listing Referrers".
@@ -83,14 +71,14 @@ impl NewManifest {
 
 fn describe_referrer(raw: &RawManifest) -> Result<Vec<u8>, ManifestError> {
     let unreadable = |error: serde_json::Error| ManifestError::Unreadable(json_problem(&error));
-    let origin: Origin = serde_json::from_slice(raw.bytes()).map_err(unreadable)?;
-    let stated = origin.artifact_type.filter(|artifact_type| !artifact_type.is_empty());
+    let referrer::Referrer { artifact_type, annotations, .. } =
+        referrer::Referrer::read(raw).map_err(unreadable)?;
     let entry = Entry {
         media_type: raw.media_type(),
         digest: raw.digest(),
         size: raw.size(),
-        artifact_type: stated.or_else(|| origin.config.map(|config| config.media_type)),
-        annotations: origin.annotations,
+        artifact_type,
+        annotations,
     };
     let written = serde_json::to_vec(&entry).map_err(unreadable)?;
     if written.len() <= LARGEST_ENTRY {
