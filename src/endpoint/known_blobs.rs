@@ -9,11 +9,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Begun, BlobStream, Destination, Error, Location, Source};
-use crate::{
-    oci::{Attachment, Descriptor, Digest, RawManifest, Repository, Target},
-    problem::Side,
-};
+use super::{Begun, BlobStream, Destination, Error, Location, Source, forward};
+use crate::oci::{Descriptor, Digest, RawManifest, Repository, Target};
 
 /// Which repositories of the destination hold which blobs.
 #[derive(Debug, Default)]
@@ -86,21 +83,7 @@ impl<S, D> KnownBlobsSource<S, D> {
 }
 
 impl<S: Source, D: Source> Source for KnownBlobsSource<S, D> {
-    fn side(&self) -> Side {
-        self.source.side()
-    }
-
-    async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
-        self.source.digest(repository, tag).await
-    }
-
-    async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
-        self.source.manifest(repository, target).await
-    }
-
-    async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
-        self.source.attachments(repository, subject).await
-    }
+    forward!(source: side, digest, manifest, attachments);
 
     async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
         match self.known.first(digest) {
@@ -145,34 +128,7 @@ impl<D> KnownBlobsDestination<D> {
 }
 
 impl<D: Destination> Source for KnownBlobsDestination<D> {
-    fn side(&self) -> Side {
-        self.destination.side()
-    }
-
-    async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
-        self.destination.digest(repository, tag).await
-    }
-
-    async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
-        self.destination.manifest(repository, target).await
-    }
-
-    async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
-        self.destination.attachments(repository, subject).await
-    }
-
-    async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
-        self.destination.blob_size(repository, digest).await
-    }
-
-    async fn open_blob(
-        &self,
-        repository: &Repository,
-        blob: &Descriptor,
-        offset: u64,
-    ) -> Result<BlobStream, Error> {
-        self.destination.open_blob(repository, blob, offset).await
-    }
+    forward!(destination: side, digest, manifest, blob_size, open_blob, attachments);
 }
 
 impl<D: Destination> Destination for KnownBlobsDestination<D> {

@@ -9,6 +9,7 @@ pub mod bundle;
 mod cause;
 pub(crate) mod empty;
 mod error;
+mod forward;
 pub(crate) mod known_blobs;
 mod location;
 pub(crate) mod packaged_chart;
@@ -28,7 +29,7 @@ pub use self::{
     location::{Location, Operation},
     retry::Retry,
 };
-pub(crate) use self::{error::without_attempts, retry::set_retries};
+pub(crate) use self::{error::without_attempts, forward::forward, retry::set_retries};
 use crate::{
     oci::{Attachment, Descriptor, Digest, RawManifest, Repository, Target},
     problem::Side,

@@ -2,11 +2,8 @@
 
 use futures::{StreamExt as _, stream};
 
-use super::{BlobStream, Cause, EndpointError, Error, Location, Operation, Source};
-use crate::{
-    oci::{Attachment, ChartArtifact, Descriptor, Digest, RawManifest, Reference, Repository, Target},
-    problem::Side,
-};
+use super::{BlobStream, Cause, EndpointError, Error, Location, Operation, Source, forward};
+use crate::oci::{Attachment, ChartArtifact, Descriptor, Digest, RawManifest, Reference, Repository, Target};
 
 /// A chart that this program packaged as an artifact.
 #[derive(Debug, Clone)]
@@ -61,9 +58,7 @@ impl<S: Source> ChartSource<S> {
 }
 
 impl<S: Source> Source for ChartSource<S> {
-    fn side(&self) -> Side {
-        self.inner.side()
-    }
+    forward!(inner: side, blob_location);
 
     async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
         let Some(chart) = self.chart_in(repository) else { return self.inner.digest(repository, tag).await };
@@ -112,10 +107,6 @@ impl<S: Source> Source for ChartSource<S> {
         let bytes = bytes.ok_or_else(|| self.error(Operation::ReadBlob, chart, Cause::NoSuchBlob))?;
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         Ok(stream::iter([Ok(bytes.slice(start..))]).boxed())
-    }
-
-    fn blob_location(&self, repository: &Repository, digest: &Digest) -> Location {
-        self.inner.blob_location(repository, digest)
     }
 }
 

@@ -6,11 +6,10 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 
-use super::{BlobStream, Error, Location, Source};
+use super::{BlobStream, Error, Source, forward};
 use crate::{
     graph::Graph,
     oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target},
-    problem::Side,
 };
 
 /// See the module documentation.
@@ -51,9 +50,7 @@ impl<S: Source> PinnedSource<S> {
 }
 
 impl<S: Source> Source for PinnedSource<S> {
-    fn side(&self) -> Side {
-        self.inner.side()
-    }
+    forward!(inner: side, blob_size, blob_location);
 
     async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
         Ok(self.roots.get(&(repository.clone(), Target::Tag(tag.to_owned()))).cloned())
@@ -65,10 +62,6 @@ impl<S: Source> Source for PinnedSource<S> {
             Target::Tag(_) => self.roots.get(&(repository.clone(), target.clone())),
         };
         Ok(digest.and_then(|digest| self.manifests.get(digest)).cloned())
-    }
-
-    async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
-        self.inner.blob_size(repository, digest).await
     }
 
     async fn open_blob(
@@ -86,9 +79,5 @@ impl<S: Source> Source for PinnedSource<S> {
 
     async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
         Ok(self.attached.get(&(repository.clone(), subject.clone())).cloned().unwrap_or_default())
-    }
-
-    fn blob_location(&self, repository: &Repository, digest: &Digest) -> Location {
-        self.inner.blob_location(repository, digest)
     }
 }

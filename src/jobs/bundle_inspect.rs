@@ -11,12 +11,13 @@ use crate::{
     endpoint::{
         BlobStream, Cause, Error, Operation, Source,
         bundle::{Bundle, index::IndexEntry},
+        forward,
     },
     error::{Failure, Kind},
     event::{EventSink, warn},
     graph::{KnownManifests, ManifestBytes, PlatformManifest, ReferrerSelection},
     lock::Lock,
-    oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target, mapping::Root},
+    oci::{Descriptor, Digest, Reference, Repository, Target, mapping::Root},
     outcome::inspection::{BundleContents, BundledImage, DeltaBase},
     problem::Side,
     request::BundleInspect,
@@ -143,24 +144,10 @@ fn locked_platforms(bundle: &Bundle, named: &IndexEntry) -> Vec<PlatformManifest
 struct HeadOnly(Arc<Bundle>);
 
 impl Source for HeadOnly {
-    fn side(&self) -> Side {
-        self.0.side()
-    }
-
-    async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
-        self.0.digest(repository, tag).await
-    }
-
-    async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
-        self.0.manifest(repository, target).await
-    }
+    forward!(0: side, digest, manifest, attachments);
 
     async fn blob_size(&self, _: &Repository, _: &Digest) -> Result<Option<u64>, Error> {
         Ok(None)
-    }
-
-    async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
-        self.0.attachments(repository, subject).await
     }
 
     async fn open_blob(&self, _: &Repository, blob: &Descriptor, _: u64) -> Result<BlobStream, Error> {

@@ -9,10 +9,9 @@ use std::{
 };
 
 use crate::{
-    endpoint::{BlobStream, EndpointError, Error, Location, Operation, Source},
+    endpoint::{EndpointError, Error, Operation, Source, forward},
     graph,
-    oci::{Attachment, Descriptor, Digest, RawManifest, Repository, Target, media_type::Structure},
-    problem::Side,
+    oci::{Digest, RawManifest, Repository, Target, media_type::Structure},
 };
 
 /// See the module documentation.
@@ -66,13 +65,7 @@ impl<S: Source> ManifestBudget<S> {
 }
 
 impl<S: Source> Source for ManifestBudget<S> {
-    fn side(&self) -> Side {
-        self.inner.side()
-    }
-
-    async fn digest(&self, repository: &Repository, tag: &str) -> Result<Option<Digest>, Error> {
-        self.inner.digest(repository, tag).await
-    }
+    forward!(inner: side, digest, blob_size, open_blob, attachments, blob_location);
 
     async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
         self.check(repository)?;
@@ -82,26 +75,5 @@ impl<S: Source> Source for ManifestBudget<S> {
             self.check(repository)?;
         }
         Ok(read)
-    }
-
-    async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
-        self.inner.attachments(repository, subject).await
-    }
-
-    async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
-        self.inner.blob_size(repository, digest).await
-    }
-
-    async fn open_blob(
-        &self,
-        repository: &Repository,
-        blob: &Descriptor,
-        offset: u64,
-    ) -> Result<BlobStream, Error> {
-        self.inner.open_blob(repository, blob, offset).await
-    }
-
-    fn blob_location(&self, repository: &Repository, digest: &Digest) -> Location {
-        self.inner.blob_location(repository, digest)
     }
 }
