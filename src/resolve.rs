@@ -4,7 +4,7 @@
 //!
 //! What is attached to the manifests is read at the same time: see [`attached`].
 
-pub(crate) mod attached;
+mod attached;
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,8 +17,7 @@ use futures::{
 use serde::Deserialize;
 
 use self::attached::Crawl;
-pub(crate) use self::attached::{Wanted, attached_to};
-
+pub(crate) use self::attached::{Wanted, add_everything_attached, attached_to};
 use crate::{
     endpoint::{Cause, Error, Operation, Source, VerifiedBody},
     graph::{self, Graph, KnownManifests, ManifestBytes, Node, PlatformManifest, ReferrerSelection},

@@ -4,7 +4,7 @@
 //! - [`nodes`]: those of the commands that connect a cluster to the mirror;
 //! - [`shared`]: arguments that several commands share (images, destination, platforms);
 //! - [`values`]: those of `values`; [`login`]: those of `login` and `logout`;
-//! - [`signatures`]: keys and signatures of bundles;
+//! - [`signing`]: keys and signatures of bundles;
 //! - [`trust`]: whose signatures images need;
 //! - [`registries`]: how to connect to registries, and with which credentials;
 //! - [`examples`]: the examples in the help.
@@ -20,7 +20,7 @@ mod login;
 mod nodes;
 mod registries;
 mod shared;
-mod signatures;
+mod signing;
 mod trust;
 mod values;
 
@@ -43,7 +43,7 @@ pub(crate) use self::{
         DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, ReferrerArgs,
         SelectionArgs,
     },
-    signatures::{SignatureArgs, SigningArgs},
+    signing::{SignatureArgs, SigningArgs},
     trust::TrustArgs,
     values::{PullArgs, SizeArgs, Storage, Values},
 };

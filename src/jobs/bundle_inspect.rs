@@ -15,13 +15,13 @@ use crate::{
     },
     error::{Failure, Kind},
     event::{EventSink, warn},
-    graph::{KnownManifests, ManifestBytes, PlatformManifest, ReferrerSelection},
+    graph::{KnownManifests, ManifestBytes, PlatformManifest},
     lock::Lock,
     oci::{Descriptor, Digest, Reference, Repository, Target, mapping::Root},
     outcome::inspection::{BundleContents, BundledImage, DeltaBase},
     problem::Side,
     request::BundleInspect,
-    resolve::{self, Wanted, attached::attached_to},
+    resolve,
 };
 
 pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Result<BundleContents, Failure> {
@@ -105,28 +105,20 @@ async fn image(head: &HeadOnly, named: &IndexEntry) -> Result<BundledImage, Erro
     };
     let mut graph =
         resolve::resolve(head, repository, root, &KnownManifests::new(), ManifestBytes::Small).await?;
-    let all = ReferrerSelection::default();
-    let wanted = Wanted::<HeadOnly>::selected(&all);
-    attached_to(head, repository, &mut graph, ManifestBytes::Small, wanted).await?;
+    let manifests = graph.nodes.iter().map(|node| node.descriptor.size);
+    // Without what is attached, which has no part in the size of the image.
+    let total_size = manifests.fold(graph.blob_bytes(), u64::saturating_add);
+    resolve::add_everything_attached(head, repository, &mut graph).await?;
     if graph.platforms.is_empty() {
         graph.platforms = locked_platforms(&head.0, named);
     }
-    let manifests = graph.nodes.iter().map(|node| node.descriptor.size);
-    // What is attached has no part in the size of the image.
-    let blobs: HashMap<&Digest, u64> = graph
-        .nodes
-        .iter()
-        .flat_map(|node| graph.blobs_of(node))
-        .map(|blob| (&blob.digest, blob.size))
-        .collect();
-    let blobs = blobs.into_values();
     Ok(BundledImage {
         reference: named.reference.clone(),
         label: named.label.clone(),
         destination: None,
         digest: named.root.digest.clone(),
         media_type: named.root.media_type.clone(),
-        total_size: manifests.chain(blobs).fold(0, u64::saturating_add),
+        total_size,
         platforms: platforms(&graph),
         attestations: graph.attestations(),
         attached: graph.attached_counts(),

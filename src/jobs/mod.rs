@@ -14,7 +14,7 @@
 //! refuses a copy onto itself, [`first_images`] decides for which image progress counts a shared blob, and [`record`]
 //! writes the lock and completes the outcome. [`open_bundle`] opens bundles for the jobs that read one. [`locked_names`]
 //! reads from a lock what the mirror calls each image, and [`write_file`] writes results to files,
-//! and [`signatures`] those that sign them.
+//! and [`signing`] those that sign them.
 
 pub(crate) mod bundle_inspect;
 pub(crate) mod bundle_verify;
@@ -36,7 +36,7 @@ mod record;
 pub(crate) mod redirect;
 pub(crate) mod running;
 pub(crate) mod serve;
-mod signatures;
+mod signing;
 pub(crate) mod sync;
 pub(crate) mod values;
 pub(crate) mod verify;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::signatures;
+use super::signing;
 use crate::{
     endpoint::bundle::{Bundle, BundleError},
     error::{Failure, Kind, escape, hide_logins},
@@ -18,7 +18,7 @@ pub(super) fn open(
     events: &dyn EventSink,
 ) -> Result<Bundle, Failure> {
     warn_of_unfinished(paths, events);
-    let signed = signatures::of_bundle(signed, paths)?;
+    let signed = signing::of_bundle(signed, paths)?;
     Bundle::open_signed(paths, signed.as_ref()).map_err(|error| failure(&error, paths))
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, io, path::PathBuf};
 
 use super::{
-    signatures::Signer,
+    signing::Signer,
     write_file::{Readers, check_absent, write_file},
 };
 use crate::{

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     open_bundle::{self, shown},
-    signatures,
+    signing,
 };
 use crate::{
     endpoint::bundle::IndexSignature,
@@ -45,7 +45,7 @@ pub(crate) async fn run(
     mut control: mpsc::UnboundedReceiver<Control>,
 ) -> Result<u8, Failure> {
     let log = request.access_log.as_deref().map(LogFile::open).transpose()?.map(Arc::new);
-    let signature = signatures::of_bundle(request.signed.as_ref(), &request.paths)?;
+    let signature = signing::of_bundle(request.signed.as_ref(), &request.paths)?;
     let options = options(request, signature, access_log(log.as_ref(), &events));
     raise_file_limit();
     open_bundle::warn_of_unfinished(&request.paths, &*events);

@@ -218,12 +218,7 @@ impl Verify {
             registries: registries.clone(),
             platforms: platforms.clone(),
             foreign_layers: *foreign_layers,
-            copy: CopySettings {
-                strict: *strict,
-                referrers: referrers.clone(),
-                signatures: signatures.clone(),
-                ..CopySettings::default()
-            },
+            copy: repairing(*strict, referrers, signatures),
         })
     }
 
@@ -277,14 +272,15 @@ impl Verify {
             platforms: Platforms { required: united(&lock.platforms, more_platforms), waivers },
             // With --locked, the lock decides.
             foreign_layers: lock.foreign_layers && !all_known,
-            copy: CopySettings {
-                strict: *strict,
-                referrers: referrers.clone(),
-                signatures: signatures.clone(),
-                ..CopySettings::default()
-            },
+            copy: repairing(*strict, referrers, signatures),
         })
     }
+}
+
+/// How a repair copies: the settings of a verification that decide what is right.
+fn repairing(strict: bool, referrers: &ReferrerSettings, signatures: &RequiredSignatures) -> CopySettings {
+    let (referrers, signatures) = (referrers.clone(), signatures.clone());
+    CopySettings { referrers, strict, signatures, ..CopySettings::default() }
 }
 
 /// All platforms, each once.

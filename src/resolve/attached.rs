@@ -135,6 +135,16 @@ pub(crate) async fn attached_to<S: Source, M: Source>(
     Ok(())
 }
 
+/// Adds everything that the endpoint lists as attached to the manifests of a graph.
+pub(crate) async fn add_everything_attached<S: Source>(
+    source: &S,
+    repository: &Repository,
+    graph: &mut Graph,
+) -> Result<(), Error> {
+    let all = ReferrerSelection::default();
+    attached_to(source, repository, graph, ManifestBytes::Small, Wanted::<S>::selected(&all)).await
+}
+
 /// The state of reading what is attached to one image.
 pub(super) struct Crawl<'a, S, M> {
     reader: &'a Reader<'a, S>,

@@ -82,7 +82,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
     }
 
     /// Transfers one image's blobs, then its manifests, then what is attached to them, then its tag. If it is dropped
-    /// midway, no tag and no manifest references anything missing, and no tag names an image before its signatures. `bytes` counts the blobs at the destination, even on failure.
+    /// midway, no tag and no manifest references anything missing, and no tag names an image before its signatures.
+    /// `bytes` counts the blobs at the destination, even on failure.
     pub(crate) async fn run(
         &self,
         image: &Arc<Mapping>,
@@ -165,7 +166,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
     }
 
     /// Pushes a manifest. It is skipped if another image has pushed it to this repository by digest, or under the tag of an
-    /// attached manifest. Pushes of one manifest to one repository take turns: some registries (distribution 2.8) refuse one of two concurrent ones.
+    /// attached manifest. Pushes of one manifest to one repository take turns: some registries (distribution 2.8) refuse
+    /// one of two concurrent ones.
     async fn push_manifest(
         &self,
         image: &Arc<Mapping>,

@@ -14,13 +14,13 @@ use crate::{
     },
     error::{Failure, Kind},
     event::{Event, EventSink},
-    graph::{Graph, ManifestBytes, ReferrerSelection},
+    graph::Graph,
     jobs::open_bundle::skipped_by_the_export,
     lock::LockedImage,
     oci::{ArtifactKind, Descriptor, Digest, ManifestError, Mapping, Platform, Reference, Target},
     outcome::{ImageOutcome, Status},
     problem::{FoundBy, Problem, Remedy},
-    resolve::{Wanted, attached::attached_to},
+    resolve,
 };
 
 /// An image and its requirements.
@@ -60,9 +60,7 @@ impl Image {
         let survey = confirm::survey_partially(bundle, repository, &target, Level::Platforms, foreign_layers);
         let mut survey = survey.await;
         if let Ok(Survey { graph: Some(graph), problems, .. }) = &mut survey {
-            let all = ReferrerSelection::default();
-            let wanted = Wanted::<Bundle>::selected(&all);
-            match attached_to(bundle, repository, graph, ManifestBytes::Small, wanted).await {
+            match resolve::add_everything_attached(bundle, repository, graph).await {
                 Ok(()) => problems.extend(bundle.head().attached_problems(&self.root)),
                 Err(error) => survey = Err(error),
             }

@@ -6,7 +6,7 @@ use crate::{
     endpoint::bundle::volumes,
     error::{Failure, Kind, escape},
     event::EventSink,
-    jobs::{open_bundle, signatures},
+    jobs::{open_bundle, signing},
     lock::{Base, Lock, LockError, Receipt},
     oci::{Digest, Reference},
     request,
@@ -23,7 +23,7 @@ pub(super) fn read(base: &request::Base, events: &dyn EventSink) -> Result<Base,
         let read = |error: LockError| named(error.failure());
         let bytes = Lock::read_bytes(path).map_err(read)?;
         if let Some(signed) = &base.signed {
-            signatures::check_file(signed, path, &bytes).map_err(named)?;
+            signing::check_file(signed, path, &bytes).map_err(named)?;
         }
         if Receipt::is_receipt(&bytes) {
             let Receipt { lock, bundle, .. } =

@@ -19,7 +19,7 @@ use super::{
     images::{enumerate, packaged_chart, warn_of_idle_waivers},
     names::{self, ToName, earlier},
     record::Record,
-    signatures::Signer,
+    signing::Signer,
 };
 use crate::{
     endpoint::{bundle::Output, packaged_chart::ChartSource},

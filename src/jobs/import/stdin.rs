@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, io::IsTerminal, os::fd::AsFd, sync::Arc};
 
-use super::{super::signatures, Job, names::Imported, parts::Affected, plan::Plan};
+use super::{super::signing, Job, names::Imported, parts::Affected, plan::Plan};
 use crate::{
     endpoint::{
         Error,
@@ -24,7 +24,7 @@ impl Job<'_> {
     /// Imports from standard input.
     pub(super) async fn standard_input(&self) -> Result<(Plan, Vec<Mirrored>), Failure> {
         let mut incoming =
-            Incoming::new(input()?).signed_by(signatures::of_bundle(self.request.signed.as_ref(), &[])?);
+            Incoming::new(input()?).signed_by(signing::of_bundle(self.request.signed.as_ref(), &[])?);
         let (bundle, kept, next) = incoming.head().await.map_err(|error| error.failure())?;
         let mut plan = Plan::new(&bundle, self.request, &*self.events)?;
         self.check_receipt(&plan)?;
