@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    graph::{Attached, AttachedManifest, ForeignLayers, PlatformManifest},
+    graph::{AttachedManifest, ForeignLayers, PlatformManifest},
     oci::{
         ArtifactKind, ChartIdentity, Digest, MediaType, Naming, Platform, Reference,
         mapping::{Namer, Root},
@@ -167,8 +167,10 @@ impl Lock {
         let mut blobs = BTreeMap::new();
         for image in mirrored {
             let Some(locked) = LockedImage::new(image, placement.to.as_deref()) else { continue };
-            for blob in image.graph.iter().flat_map(|graph| graph.blobs()) {
-                blobs.insert(blob.digest.clone(), blob.size);
+            for (digest, size) in &image.content.blobs {
+                if !blobs.contains_key(digest) {
+                    blobs.insert(digest.clone(), *size);
+                }
             }
             match images.get_mut(&locked.source) {
                 Some(same) => same.add_copies(locked.destinations),
@@ -232,12 +234,6 @@ impl Lock {
 impl LockedImage {
     fn new(mirrored: &Mirrored, to: Option<&str>) -> Option<Self> {
         let outcome = &mirrored.outcome;
-        let mut blobs: Vec<Digest> =
-            mirrored.graph.iter().flat_map(|graph| graph.blobs()).map(|blob| blob.digest.clone()).collect();
-        blobs.sort();
-        let attached = mirrored.graph.iter().flat_map(|graph| &graph.attached);
-        let mut attached: Vec<AttachedManifest> = attached.map(Attached::record).collect();
-        attached.sort();
         Some(Self {
             source: outcome.source.clone(),
             digest: outcome.digest.clone(),
@@ -246,8 +242,8 @@ impl LockedImage {
             optional: outcome.optional && outcome.failure_kind().is_none(),
             platforms: outcome.platforms.clone(),
             waived: outcome.waived.clone(),
-            blobs,
-            attached,
+            blobs: mirrored.content.blobs.iter().map(|(digest, _)| digest.clone()).collect(),
+            attached: mirrored.content.attached.to_vec(),
             destinations: vec![LockedCopy {
                 to: to.map(str::to_owned),
                 reference: outcome.destination.parse().ok()?,
