@@ -3,7 +3,10 @@
 //! What is true of an image everywhere (its digest, platforms and blobs) is recorded once; each destination adds where
 //! the image is and whether that was confirmed. Images refer to the shared table of blobs by digest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -197,10 +200,16 @@ impl Lock {
     /// The bytes of the lock's file.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        // Text, numbers and maps with text keys are always JSON.
-        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
-        bytes.push(b'\n');
+        let mut bytes = Vec::new();
+        // Text, numbers and maps with text keys are always JSON, and memory takes any bytes.
+        let _ = self.write_to(&mut bytes);
         bytes
+    }
+
+    /// Writes the lock's file piece by piece: a lock of 10,000 images has 16 MB.
+    pub(super) fn write_to(&self, mut out: impl io::Write) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut out, self)?;
+        out.write_all(b"\n")
     }
 
     /// The naming rule for `to`: that of the destination, or for a new destination that of the first.

@@ -12,6 +12,7 @@ mod interruption;
 mod movement;
 mod planner;
 mod survey;
+mod window;
 mod world;
 
 use std::{future::Future, sync::Arc, time::Duration};
