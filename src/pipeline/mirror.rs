@@ -286,7 +286,7 @@ impl<S: Source, D: Destination> Run<S, D> {
             self.events.emit(Event::Confirming { image: Arc::clone(image) });
             tokio::try_join!(self.survey(image), self.attached(image, &graph))?
         };
-        self.confirm(&after, &attached, &required, &mut mirrored.outcome)?;
+        confirm::confirm(&after, &attached, &required, &mut mirrored.outcome)?;
         mirrored.outcome.status = match (idle, was_there) {
             (true, _) => Status::UpToDate,
             (false, true) => Status::Repaired,

@@ -1,35 +1,31 @@
 //! The last stage: what was read back from the destination is what was to be there.
 
-use super::{Run, Stopped, attached};
+use super::{Stopped, attached};
 use crate::{
     confirm::{self, Expected, Survey, attached::AttachedState},
-    endpoint::{Destination, Source},
     error::Failure,
     oci::Platform,
     outcome::ImageOutcome,
     problem::{FoundBy, Problem},
 };
 
-impl<S: Source, D: Destination> Run<S, D> {
-    /// Fails if anything is missing or differs. Then records the platforms that were found.
-    pub(super) fn confirm(
-        &self,
-        after: &Survey,
-        attached: &[AttachedState],
-        required: &[Platform],
-        outcome: &mut ImageOutcome,
-    ) -> Result<(), Stopped> {
-        let expected = Expected { digest: outcome.digest.as_ref(), platforms: required };
-        let mut problems = confirm::judge(after, expected);
-        problems.extend(attached::problems(attached));
-        if !problems.is_empty() {
-            return Err(unconfirmed(problems));
-        }
-        if let Some(graph) = &after.graph {
-            outcome.platforms.clone_from(&graph.platforms);
-        }
-        Ok(())
+/// Fails if anything is missing or differs. Then records the platforms that were found.
+pub(super) fn confirm(
+    after: &Survey,
+    attached: &[AttachedState],
+    required: &[Platform],
+    outcome: &mut ImageOutcome,
+) -> Result<(), Stopped> {
+    let expected = Expected { digest: outcome.digest.as_ref(), platforms: required };
+    let mut problems = confirm::judge(after, expected);
+    problems.extend(attached::problems(attached));
+    if !problems.is_empty() {
+        return Err(unconfirmed(problems));
     }
+    if let Some(graph) = &after.graph {
+        outcome.platforms.clone_from(&graph.platforms);
+    }
+    Ok(())
 }
 
 fn unconfirmed(problems: Vec<Problem>) -> Stopped {
