@@ -77,12 +77,12 @@ async fn peaks(images: usize) -> [u64; 3] {
     };
     let (list, lock) = (list.to_str().unwrap(), lock.to_str().unwrap());
     let place = format!("{to}/mirror");
-    let sync = || Mirror::new(["sync", "--quiet", "--images", list, "--to", &place, "--lock", lock]).start();
+    let sync = || Mirror::new(["sync", "--images", list, "--to", &place, "--lock", lock]).start();
     let cold = check(sync().outcome_and_peak().await, "copied");
     let idle = check(sync().outcome_and_peak().await, "up-to-date");
     let place = format!("{to}/imported");
     let layout = layout.to_str().unwrap();
-    let import = Mirror::new(["bundle", "import", "--quiet", layout, "--to", &place, "--lock", lock]).start();
+    let import = Mirror::new(["bundle", "import", layout, "--to", &place, "--lock", lock]).start();
     let import = check(import.outcome_and_peak().await, "copied");
     [cold, idle, import]
 }
