@@ -102,6 +102,8 @@ impl Draft {
         let index = index_of(images, &roots, &Digest::sha256(&lock));
         let closure = Closure::of_graphs(images.iter().map(|(_, graph)| *graph), foreign_layers);
         let layout = Layout::new(&index, Some(&lock), &closure, absent);
+        // The layout has a copy.
+        drop(lock);
         let left_out = closure.blobs().filter(|blob| absent.contains(&blob.digest));
         let configs = images.iter().flat_map(|(_, graph)| &graph.configs);
         let absent_configs = configs

@@ -20,8 +20,8 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// An annotation of the index itself: the digest of the lock, so that the bundle's id also covers the lock.
 const LOCK_DIGEST: &str = "com.thoras.mirror.lock.digest";
-/// The largest index that is read, in bytes.
-pub(crate) const LARGEST: u64 = 16 * 1024 * 1024;
+/// The largest index that is read, in bytes: so many have the most entries with the names that registries have.
+pub(crate) const LARGEST: u64 = 32 * 1024 * 1024;
 
 /// The most images in a bundle.
 const MOST_IMAGES: usize = 20_000;

@@ -103,8 +103,8 @@ impl<S: Source> Exporter<S> {
         let mut events = Arc::clone(&self.events);
         let mut kept = None;
         while ready(&mut mirrored).next().is_some() {
-            let draft = self.draft(&mut mirrored);
             let lock = self.lock(&mirrored);
+            let draft = self.draft(&mut mirrored, &lock);
             if let Some(written) = self.is_there(&output, &draft, &lock).await? {
                 for image in ready(&mut mirrored) {
                     image.outcome.status = Status::UpToDate;
@@ -157,7 +157,8 @@ impl<S: Source> Exporter<S> {
         if (failed(&mirrored) > 0 && !self.keep_going) || ready(&mut mirrored).next().is_none() {
             return Ok(Exported { mirrored, written: None });
         }
-        let (draft, source) = (self.draft(&mut mirrored), self.pinned(&mirrored));
+        let lock = self.lock(&mirrored);
+        let (draft, source) = (self.draft(&mut mirrored, &lock), self.pinned(&mirrored));
         let images = ready(&mut mirrored)
             .filter_map(|image| Some((under_its_own_name(&image.outcome.source), image.graph.as_deref()?)));
         let owners = OwnerOfBlobs::announce(images, draft.layout(), &self.events);
@@ -167,7 +168,6 @@ impl<S: Source> Exporter<S> {
         {
             return Err(cut_off(&error));
         }
-        let lock = self.lock(&mirrored);
         for image in ready(&mut mirrored) {
             image.outcome.status = Status::Copied;
             image.outcome.bytes = Bytes { copied: blob_bytes(image), ..Bytes::default() };
@@ -206,13 +206,12 @@ impl<S: Source> Exporter<S> {
     }
 
     /// A bundle of the images that have not failed.
-    fn draft(&self, mirrored: &mut [Mirrored]) -> Draft {
-        let lock = self.lock(mirrored);
+    fn draft(&self, mirrored: &mut [Mirrored], lock: &Lock) -> Draft {
         let images: Vec<_> = ready(mirrored)
             .filter_map(|image| Some((&image.outcome.source, image.graph.as_deref()?)))
             .collect();
         let absent = self.contents.base.iter().flat_map(|base| base.blobs.keys().cloned()).collect();
-        Draft::new(&images, &lock, &absent)
+        Draft::new(&images, lock, &absent)
     }
 
     /// The lock inside the bundle. It is written before the blobs, so it is correct only for a complete bundle.

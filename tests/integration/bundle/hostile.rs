@@ -260,8 +260,8 @@ async fn huge_heads_are_refused_within_bounded_memory() {
     let cases = [
         (
             "index over its limit",
-            layout(&" ".repeat((16 << 20) + 1), &[]),
-            "index.json is larger than 16.0 MiB",
+            layout(&" ".repeat((32 << 20) + 1), &[]),
+            "index.json is larger than 32.0 MiB",
         ),
         ("index of many images", layout(&index_of(120_000), &[]), "more than 100000 entries"),
         ("old lock of unknown members", lock("v1", "unknown", "0"), "thoras-mirror.lock cannot be read"),
