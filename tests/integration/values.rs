@@ -322,8 +322,8 @@ async fn workers_and_storage_follow_the_number_of_workloads() {
     assert!(printed.contains("    enabled: true\n    volumeName: data"), "{outcome}");
 }
 
-#[tokio::test]
-async fn a_chart_that_scales_its_workers_is_left_to_do_so() {
+/// A copy of the sample operator whose forecast workers have these values, and its path.
+fn with_workers(worker: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("operator");
     std::fs::create_dir_all(copy.join("templates")).unwrap();
@@ -331,20 +331,61 @@ async fn a_chart_that_scales_its_workers_is_left_to_do_so() {
         std::fs::copy(Path::new(&chart("operator")).join(file), copy.join(file)).unwrap();
     }
     let values = std::fs::read_to_string(Path::new(&chart("operator")).join("values.yaml")).unwrap();
-    let scaler = "    replicas:\n    scaler: {minReplicas: 1, maxReplicas: 100, astsPerReplica: 67}\n";
-    std::fs::write(copy.join("values.yaml"), values.replace("    replicas: 1\n", scaler)).unwrap();
+    assert!(values.contains("    replicas: 1\n"));
+    std::fs::write(copy.join("values.yaml"), values.replace("    replicas: 1\n", worker)).unwrap();
     let copy = copy.display().to_string();
-    let run = |more: &[&str]| {
-        Mirror::new(["values", "--to", TO, "--chart", &copy, "--workloads", "300"])
-            .arguments(more.iter().copied())
-            .env("THORAS_MIRROR_HELM", helm::program())
-    };
-    let outcome = run(&[]).run().await.expect_success();
+    (folder, copy)
+}
+
+async fn for_300_workloads(chart: &str, more: &[&str]) -> Outcome {
+    Mirror::new(["values", "--to", TO, "--chart", chart, "--workloads", "300"])
+        .arguments(more.iter().copied())
+        .env("THORAS_MIRROR_HELM", helm::program())
+        .run()
+        .await
+        .expect_success()
+}
+
+#[tokio::test]
+async fn a_chart_that_scales_its_workers_is_left_to_do_so() {
+    let (_folder, copy) =
+        with_workers("    replicas:\n    scaler: {minReplicas: 1, maxReplicas: 100, astsPerReplica: 67}\n");
+    let outcome = for_300_workloads(&copy, &[]).await;
     assert!(!lines(&outcome).iter().any(|line| line.contains("replicas")), "{outcome}");
     assert!(outcome.stdout.contains("scales the forecast workers itself"), "{outcome}");
     assert!(outcome.stdout.contains("1 to 100, one per 67"), "{outcome}");
-    let outcome = run(&["--fixed-workers"]).run().await.expect_success();
+    let outcome = for_300_workloads(&copy, &["--fixed-workers"]).await;
     assert!(lines(&outcome).contains(&"    replicas: 3"), "{outcome}");
+}
+
+#[tokio::test]
+async fn a_scaler_with_a_switch_is_read_by_its_switch() {
+    let scaler = |enabled: bool| {
+        format!(
+            "    replicas: 1\n    scaler: {{enabled: {enabled}, minReplicas: 1, maxReplicas: 100, astsPerReplica: 67}}\n"
+        )
+    };
+    let (_folder, off) = with_workers(&scaler(false));
+    let outcome = for_300_workloads(&off, &[]).await;
+    assert!(lines(&outcome).contains(&"    replicas: 3"), "{outcome}");
+    assert!(!outcome.stdout.contains("scale"), "{outcome}");
+
+    let (_folder, on) = with_workers(&scaler(true));
+    let outcome = for_300_workloads(&on, &[]).await;
+    assert!(lines(&outcome).contains(&"    replicas: 3"), "{outcome}");
+    assert!(outcome.stdout.contains("then scales them itself"), "{outcome}");
+    assert!(!outcome.stdout.contains("enabled: false"), "{outcome}");
+    let outcome = for_300_workloads(&on, &["--fixed-workers"]).await;
+    assert!(lines(&outcome).contains(&"    replicas: 3"), "{outcome}");
+    assert!(lines(&outcome).contains(&"      enabled: false"), "{outcome}");
+}
+
+#[tokio::test]
+async fn workers_that_are_switched_off_get_a_comment() {
+    let (_folder, copy) = with_workers("    enabled: false\n    replicas: 1\n");
+    let outcome = for_300_workloads(&copy, &[]).await;
+    assert!(lines(&outcome).contains(&"    replicas: 3"), "{outcome}");
+    assert!(outcome.stdout.contains("thorasForecast.worker.enabled is false"), "{outcome}");
 }
 
 /// A chart with the storage and pull secrets of the vendor's chart. Old ones have no access mode and no secret in pods.
