@@ -67,6 +67,17 @@ impl Cause {
         Self::of(&Failure::new(Kind::Image, format!("{reason} ({side})")))
     }
 
+    /// Why a warning is given. `image` is the image that it concerns.
+    pub(super) fn of_warning(image: Option<&Reference>, message: &str) -> Self {
+        let path = image.map(|image| image.repository().path());
+        Self::without(&Failure::new(Kind::Image, message), path.as_slice())
+    }
+
+    /// The message of a warning, without what differs from image to image.
+    pub(super) fn message(&self) -> String {
+        self.texts.join(": ")
+    }
+
     fn without(failure: &Failure, paths: &[&str]) -> Self {
         // Wrong bytes are evidence: their digests stay.
         let is_evidence = failure.kind == Kind::Integrity;

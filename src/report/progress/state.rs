@@ -196,6 +196,7 @@ impl Progress {
             | Event::Retrying { .. }
             | Event::Waiting { .. }
             | Event::Warning { .. }
+            | Event::Note { .. }
             | Event::Detail { .. }
             | Event::Serving { .. }
             | Event::Request { .. } => {}
