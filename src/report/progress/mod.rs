@@ -98,7 +98,9 @@ impl Reporter {
             Display::Lines(lines) | Display::Ended(lines) => *display = Display::Ended(lines),
         }
         if let Display::Ended(lines) = &mut *display {
-            omitted.iter().for_each(|warnings| lines.write(&self.event_lines.omitted(warnings)));
+            for warnings in &omitted {
+                lines.write(&self.event_lines.omitted(warnings));
+            }
         }
     }
 

@@ -116,13 +116,13 @@ struct Repeatable {
 
 fn repeatable(event: &Event, name_of: impl Fn(&Reference) -> String) -> Option<Repeatable> {
     match event {
-        Event::Finished { outcome } => match outcome.skip_message() {
-            Some(message) => warning(Some(&outcome.source), &message, name_of),
-            None => {
-                let cause = Cause::of_outcome(outcome).filter(|_| outcome.failure_kind().is_some())?;
-                Some(Repeatable { cause, about: About::Failure, image: None })
+        Event::Finished { outcome } => {
+            if let Some(message) = outcome.skip_message() {
+                return warning(Some(&outcome.source), &message, name_of);
             }
-        },
+            let cause = Cause::of_outcome(outcome).filter(|_| outcome.failure_kind().is_some())?;
+            Some(Repeatable { cause, about: About::Failure, image: None })
+        }
         Event::Retrying { side, reason, .. } => {
             Some(Repeatable { cause: Cause::of_retry(*side, reason), about: About::Retry, image: None })
         }
