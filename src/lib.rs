@@ -114,7 +114,8 @@
 //! 6. Jobs emit events; only [`report`] prints.
 //! 7. Every requested image is confirmed or reported as a problem, and a problem means a nonzero exit code. ([`confirm`])
 //! 8. Runs converge: a second run repairs what its check finds and transfers no blob that the destination has.
-//! 9. Memory use does not depend on the size of blobs. ([`endpoint::body`])
+//! 9. Memory use depends neither on the size of blobs nor on what the images that are not in progress contain.
+//!    ([`endpoint::body`], [`pipeline::mirror()`])
 //! 10. Files are written completely or not at all. ([`lock`], [`endpoint::bundle`])
 //!
 //! # Where to change what
@@ -134,6 +135,7 @@
 //! | change how signatures and other referrers are found or recorded in a registry | `endpoint/registry/referrers/` |
 //! | change what is retried | `endpoint/registry/retry.rs`; how often and after which pause: `endpoint/retry.rs` |
 //! | explain one more error of a registry | `endpoint/registry/error.rs` for the message and the hint, `endpoint/cause.rs` for those that bundles share |
+//! | change how many images are in progress, or which comes first | `pipeline/mirror/window.rs`, `transfer/queue.rs` |
 //! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `endpoint/registry/pace.rs` for the rule |
 //! | look for credentials in one more place | `endpoint/registry/auth/credentials.rs` |
 //! | change what `login` stores | `endpoint/registry/auth/login_file.rs` |

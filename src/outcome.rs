@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Failure, Kind},
-    graph::{AttachedCounts, Graph, PlatformManifest},
+    graph::{Attached, AttachedCounts, AttachedManifest, Graph, PlatformManifest},
     oci::{ArtifactKind, ChartIdentity, Digest, Mapping, MediaType, Platform, Reference, Repository},
     problem::Problem,
 };
@@ -193,10 +193,50 @@ impl Repair {
 pub struct Mirrored {
     /// Its result.
     pub outcome: ImageOutcome,
-    /// Its manifests and blobs, as far as they are known.
-    pub graph: Option<Graph>,
+    /// Its blobs and what is attached to it, as far as they are known.
+    pub content: ImageContent,
+    /// Its manifests and blobs, if they are known and were asked for.
+    pub graph: Option<Box<Graph>>,
     /// The repository that must be created before this image can be pushed.
     pub missing_repository: Option<Repository>,
+}
+
+/// An image without content.
+impl From<ImageOutcome> for Mirrored {
+    fn from(outcome: ImageOutcome) -> Self {
+        Self { outcome, content: ImageContent::default(), graph: None, missing_repository: None }
+    }
+}
+
+impl Mirrored {
+    /// An image whose task ended without a result.
+    pub(crate) fn lost(image: &Mapping) -> Self {
+        let failure =
+            Failure::new(Kind::Image, "internal error while mirroring this image; please report it");
+        Self::from(ImageOutcome { failure: Some(failure), ..ImageOutcome::new(image, Status::Failed) })
+    }
+}
+
+/// What a lock records about the content of an image. A run keeps it for every image, so it is small.
+#[derive(Debug, Clone, Default)]
+pub struct ImageContent {
+    /// Every blob once with its size in bytes, sorted.
+    pub blobs: Box<[(Digest, u64)]>,
+    /// Everything that is attached to it, sorted.
+    pub attached: Box<[AttachedManifest]>,
+}
+
+impl ImageContent {
+    /// The content of a graph.
+    #[must_use]
+    pub fn of(graph: &Graph) -> Self {
+        let mut blobs: Vec<(Digest, u64)> =
+            graph.blobs().into_iter().map(|blob| (blob.digest.clone(), blob.size)).collect();
+        blobs.sort_unstable();
+        let mut attached: Vec<AttachedManifest> = graph.attached.iter().map(Attached::record).collect();
+        attached.sort();
+        Self { blobs: blobs.into(), attached: attached.into() }
+    }
 }
 
 /// The result of one image.

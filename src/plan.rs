@@ -117,7 +117,10 @@ impl Plan {
 /// Remembers which repository of the destination has, or will have, which blob.
 #[derive(Debug, Default)]
 pub struct Planner {
-    holders: HashMap<Digest, Vec<Repository>>,
+    /// For every blob of the run, the first repository that has it.
+    first_holders: HashMap<Digest, Repository>,
+    /// The blobs of the repositories that may get further images.
+    contents: HashMap<Repository, HashSet<Digest>>,
 }
 
 impl Planner {
@@ -164,20 +167,34 @@ impl Planner {
     }
 
     fn action_for(&self, digest: &Digest, repository: &Repository, source: Option<&Repository>) -> Action {
-        let holders = self.holders.get(digest).map_or([].as_slice(), Vec::as_slice);
-        if holders.contains(repository) {
+        if self.contents.get(repository).is_some_and(|blobs| blobs.contains(digest)) {
             return Action::Await;
         }
-        match holders.first().or(source).filter(|from| *from != repository) {
+        match self.first_holders.get(digest).or(source).filter(|from| *from != repository) {
             Some(from) => Action::Mount { from: from.clone() },
             None => Action::Copy,
         }
     }
 
     fn remember(&mut self, digest: &Digest, repository: &Repository) {
-        let holders = self.holders.entry(digest.clone()).or_default();
-        if !holders.contains(repository) {
-            holders.push(repository.clone());
+        if !self.first_holders.contains_key(digest) {
+            self.first_holders.insert(digest.clone(), repository.clone());
+        }
+        let Some(blobs) = self.contents.get_mut(repository) else {
+            self.contents.insert(repository.clone(), HashSet::from([digest.clone()]));
+            return;
+        };
+        blobs.insert(digest.clone());
+    }
+
+    /// Drops what only further images of this repository would need. Its blobs can still be mounted, except for the lost
+    /// ones, which did not arrive.
+    pub fn forget(&mut self, repository: &Repository, lost: &[Digest]) {
+        self.contents.remove(repository);
+        for digest in lost {
+            if self.first_holders.get(digest) == Some(repository) {
+                self.first_holders.remove(digest);
+            }
         }
     }
 }

@@ -93,6 +93,9 @@ impl Copied<'_> {
             options,
         } = self;
         let packaged = placement.chart.clone();
+        // Nothing is taken from the lock that this one replaces if every image is confirmed.
+        let is_needed = extends_earlier || !images.iter().all(|image| image.outcome.is_confirmed());
+        let earlier = earlier.filter(|_| is_needed);
         let run = || {
             let mut run = Lock::new(chart.clone(), placement.clone(), &platforms, foreign_layers, &images);
             run.excluded.clone_from(&excluded);
@@ -101,8 +104,8 @@ impl Copied<'_> {
             }
             run
         };
-        let lock = || match earlier.clone().filter(|_| extends_earlier) {
-            Some(earlier) => earlier.with_destination(run()).map_err(|error| error.failure()),
+        let lock = || match earlier.as_ref().filter(|_| extends_earlier) {
+            Some(earlier) => earlier.clone().with_destination(run()).map_err(|error| error.failure()),
             None => Ok(run()),
         };
         let mut failures: Vec<Failure> = record.write(lock).into_iter().collect();

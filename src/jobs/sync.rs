@@ -245,7 +245,7 @@ fn skipped_by_the_lock(image: &LockedImage, namer: &Namer) -> Result<ImageOutcom
 fn announced(outcome: ImageOutcome, events: &dyn EventSink) -> Mirrored {
     let (image, message) = (Some(outcome.source.clone()), outcome.skip_message().unwrap_or_default());
     events.emit(Event::Warning { image, message });
-    Mirrored { outcome, graph: None, missing_repository: None }
+    Mirrored::from(outcome)
 }
 
 /// With `--with-chart`, packages the lock's chart again: it must have the same digest.

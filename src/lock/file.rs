@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, Write},
+    io::{self, BufReader, BufWriter, Write},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -81,8 +81,10 @@ impl LockFile {
     pub(crate) fn write(self, lock: &Lock) -> Result<(), LockError> {
         let path = self.path;
         let unwritable = |error| LockError::Unwritable(path.clone(), error);
-        let mut beside = create_in(folder_of(&path)).map_err(unwritable)?;
-        beside.write_all(&lock.to_bytes()).map_err(unwritable)?;
+        let beside = create_in(folder_of(&path)).map_err(unwritable)?;
+        let mut out = BufWriter::new(beside.as_file());
+        lock.write_to(&mut out).and_then(|()| out.flush()).map_err(unwritable)?;
+        drop(out);
         beside.as_file().sync_all().map_err(unwritable)?;
         beside.persist(&path).map_err(|error| unwritable(error.error))?;
         Ok(())

@@ -1,45 +1,47 @@
-//! Mirrors every image: resolve, plan, transfer, confirm.
+//! Mirrors every image in four stages: [`resolve`], [`plan`], transfer, [`confirm`].
 //!
-//! All images run concurrently. The destination is read first: a second run needs little more, and manifests that it
-//! has are not read from the source.
+//! Images enter a bounded [`window`] in order and leave it when they are done; only what the lock and the report need
+//! stays in memory. The destination is read first: a second run needs little more, and manifests that it has are not
+//! read from the source.
 
 mod attached;
+mod confirm;
+mod plan;
+mod resolve;
+mod window;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
 };
 
-use futures::{StreamExt, stream};
 use tokio::task::JoinSet;
 
+pub(crate) use self::resolve::{skip_reason, warn_of_foreign_layers};
+use self::{resolve::refuse_missing_platforms, window::Window};
 use super::{
     shared_tags::{SharedTags, two_digests},
     signatures::{self, Signed},
 };
 use crate::{
-    confirm::{self, Expected, Level, Survey, attached::AttachedState},
-    endpoint::{Cause, Destination, Error, Operation, Source},
+    confirm::Level,
+    endpoint::{Destination, Error, Source},
     error::{Failure, Kind},
     event::{Event, EventSink},
-    graph::{AttachedManifest, ForeignLayers, Graph, ManifestBytes, ReferrerSelection},
-    oci::{Descriptor, Digest, Mapping, Platform, Reference, Sizes, Target},
-    outcome::{Bytes, ImageOutcome, Mirrored, Status},
-    plan::{Planner, Presence},
-    problem::{FoundBy, Problem},
-    resolve::{self, RootManifest},
-    transfer::{Admitted, Transfer},
+    graph::{AttachedManifest, ForeignLayers, ManifestBytes, ReferrerSelection},
+    oci::{Mapping, Platform, Reference, Repository, Sizes},
+    outcome::{ImageOutcome, Mirrored, Status},
+    plan::Planner,
+    problem::Problem,
+    resolve::resolve_with_attached,
+    transfer::Transfer,
     trust::Verifier,
-    units,
     waiver::Waivers,
 };
-
-/// How many blobs of an image are checked concurrently.
-const CHECKED_AT_ONCE: usize = 16;
 
 /// How images are mirrored.
 #[derive(Debug, Clone)]
@@ -53,8 +55,10 @@ pub struct Options {
     pub check: Level,
     /// Whether foreign layers are copied as well.
     pub foreign_layers: ForeignLayers,
-    /// Which manifests the returned graphs hold with their bytes.
+    /// Which manifests the graphs hold with their bytes.
     pub manifest_bytes: ManifestBytes,
+    /// Return the graph of every image. Otherwise it is dropped when the image is done.
+    pub keep_graphs: bool,
     /// Which signatures, attestations and other attached manifests are copied with an image.
     pub referrers: ReferrerSelection,
     /// Exactly the attached manifests to copy with each image, instead of those that the source lists.
@@ -85,6 +89,7 @@ impl Default for Options {
             check: Level::Platforms,
             foreign_layers: ForeignLayers::default(),
             manifest_bytes: ManifestBytes::default(),
+            keep_graphs: false,
             referrers: ReferrerSelection::default(),
             recorded: None,
             overwrite: true,
@@ -113,6 +118,7 @@ pub async fn mirror<S: Source, D: Destination>(
         Transfer::new(Arc::clone(&source), Arc::clone(&destination), options.jobs, Arc::clone(&events));
     let run = Arc::new(Run {
         shared_tags: SharedTags::of(&mappings),
+        unfinished: unfinished(&mappings),
         source,
         destination,
         transfer,
@@ -122,33 +128,36 @@ pub async fn mirror<S: Source, D: Destination>(
         events,
         failed: AtomicBool::new(false),
     });
+    let mut window = Window::default();
+    let mut waiting = mappings.iter().enumerate();
     let mut tasks = JoinSet::new();
-    for (position, image) in mappings.iter().enumerate() {
-        let (run, image) = (Arc::clone(&run), Arc::clone(image));
-        tasks.spawn(async move { (position, run.image(&image).await) });
-    }
-    let mut ended: HashMap<usize, Mirrored> = HashMap::new();
-    while let Some(joined) = tasks.join_next().await {
-        if let Ok((position, mirrored)) = joined {
-            ended.insert(position, mirrored);
+    let mut ended: Vec<Option<Mirrored>> = std::iter::repeat_with(|| None).take(mappings.len()).collect();
+    loop {
+        while window.has_room()
+            && let Some((position, image)) = waiting.next()
+        {
+            let (run, image, place) = (Arc::clone(&run), Arc::clone(image), window.enter());
+            tasks.spawn(async move { (position, run.image(&image, place).await) });
+        }
+        match tasks.join_next().await {
+            Some(Ok((position, mirrored))) => {
+                if let Some(slot) = ended.get_mut(position) {
+                    *slot = Some(mirrored);
+                }
+            }
+            Some(Err(_)) => {}
+            None => break,
         }
     }
-    let lost = |image: &Mapping| Mirrored {
-        outcome: ImageOutcome {
-            failure: Some(Failure::new(
-                Kind::Image,
-                "internal error while mirroring this image; please report it",
-            )),
-            ..ImageOutcome::new(image, Status::Failed)
-        },
-        graph: None,
-        missing_repository: None,
-    };
-    mappings.iter().enumerate().map(|(at, image)| ended.remove(&at).unwrap_or_else(|| lost(image))).collect()
+    let images = mappings.iter().zip(ended);
+    images.map(|(image, ended)| ended.unwrap_or_else(|| Mirrored::lost(image))).collect()
 }
 
 struct Run<S, D> {
     shared_tags: SharedTags,
+    /// The unfinished images of each destination repository. What is remembered about a repository is dropped with its
+    /// last image.
+    unfinished: HashMap<Repository, AtomicUsize>,
     source: Arc<S>,
     destination: Arc<D>,
     transfer: Transfer<S, D>,
@@ -181,16 +190,16 @@ impl From<Failure> for Stopped {
 }
 
 impl<S: Source, D: Destination> Run<S, D> {
-    async fn image(&self, image: &Arc<Mapping>) -> Mirrored {
+    async fn image(&self, image: &Arc<Mapping>, place: window::Place) -> Mirrored {
         let begun = Instant::now();
         let optional = self.options.optional.contains(&image.source);
         let outcome = ImageOutcome { optional, ..ImageOutcome::new(image, Status::Failed) };
-        let mut mirrored = Mirrored { outcome, graph: None, missing_repository: None };
+        let mut mirrored = Mirrored::from(outcome);
         // An image that is requested by digest keeps it even if it fails: the lock must not lose it.
         mirrored.outcome.digest = image.pull().digest().cloned();
         if self.stops() {
             mirrored.outcome.status = Status::Skipped;
-        } else if let Err(stopped) = self.mirror(image, &mut mirrored).await {
+        } else if let Err(stopped) = self.mirror(image, &place, &mut mirrored).await {
             self.failed.store(true, Ordering::Relaxed);
             mirrored.outcome.status = Status::Failed;
             mirrored.outcome.failure = Some(stopped.failure);
@@ -199,6 +208,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         }
         let elapsed = begun.elapsed().as_millis();
         mirrored.outcome.milliseconds = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        self.forget_if_last(&image.repository);
         self.events.emit(Event::Finished { outcome: Arc::new(mirrored.outcome.clone()) });
         mirrored
     }
@@ -207,8 +217,23 @@ impl<S: Source, D: Destination> Run<S, D> {
         self.options.fail_fast && self.failed.load(Ordering::Relaxed)
     }
 
+    /// Drops what only the images of one repository need, after the last of them.
+    fn forget_if_last(&self, repository: &Repository) {
+        let left = self.unfinished.get(repository);
+        if left.is_some_and(|left| left.fetch_sub(1, Ordering::Relaxed) == 1) {
+            let lost = self.transfer.forget(repository);
+            let mut planner = self.planner.lock().unwrap_or_else(PoisonError::into_inner);
+            planner.forget(repository, &lost);
+        }
+    }
+
     /// resolve -> plan -> transfer -> confirm.
-    async fn mirror(&self, image: &Arc<Mapping>, mirrored: &mut Mirrored) -> Result<(), Stopped> {
+    async fn mirror(
+        &self,
+        image: &Arc<Mapping>,
+        place: &window::Place,
+        mirrored: &mut Mirrored,
+    ) -> Result<(), Stopped> {
         let required = self.required(image);
         let there = self.survey(image).await?;
         let root = match self.root(image, &there).await {
@@ -225,9 +250,10 @@ impl<S: Source, D: Destination> Run<S, D> {
         let (repository, keep) = (image.source.repository(), self.options.manifest_bytes);
         let wanted = self.wanted(image, there.graph.is_some());
         let known = there.known();
-        let graph =
-            resolve::resolve_with_attached(&*self.source, repository, root, &known, keep, wanted).await?;
+        let graph = resolve_with_attached(&*self.source, repository, root, &known, keep, wanted).await?;
+        drop(known);
         let graph = graph.with_foreign_layers(self.options.foreign_layers);
+        place.holds(&graph);
         self.describe(image, &graph, mirrored)?;
         let digest = mirrored.outcome.digest.clone();
         refuse_missing_platforms(&graph, &required)?;
@@ -242,7 +268,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         attached::refuse_loss(&graph, &attached)?;
         attached::describe(&graph, &attached, &mut mirrored.outcome);
         let presence = self.presence(image, &graph, (&there, &attached)).await?;
-        let (admitted, idle, planned) = self.plan(image, &graph, &presence);
+        let (admitted, idle, planned) = self.plan(image, place, (&graph, &presence));
         let was_there = moved_from.is_none() && there.digest().is_some();
         if idle || self.options.dry_run {
             mirrored.outcome.bytes = planned;
@@ -260,15 +286,7 @@ impl<S: Source, D: Destination> Run<S, D> {
             self.events.emit(Event::Confirming { image: Arc::clone(image) });
             tokio::try_join!(self.survey(image), self.attached(image, &graph))?
         };
-        let expected = Expected { digest: digest.as_ref(), platforms: &required };
-        let mut problems = confirm::judge(&after, expected);
-        problems.extend(attached::problems(&attached));
-        if !problems.is_empty() {
-            return Err(unconfirmed(problems));
-        }
-        if let Some(graph) = &after.graph {
-            mirrored.outcome.platforms.clone_from(&graph.platforms);
-        }
+        confirm::confirm(&after, &attached, &required, &mut mirrored.outcome)?;
         mirrored.outcome.status = match (idle, was_there) {
             (true, _) => Status::UpToDate,
             (false, true) => Status::Repaired,
@@ -277,235 +295,16 @@ impl<S: Source, D: Destination> Run<S, D> {
         Ok(())
     }
 
-    /// Reads the image at the destination.
-    async fn survey(&self, image: &Mapping) -> Result<Survey, Error> {
-        let Options { check, foreign_layers, .. } = self.options;
-        let target = image.target();
-        confirm::survey(&*self.destination, &image.repository, &target, check, foreign_layers).await
-    }
-
     fn required(&self, image: &Mapping) -> Vec<Platform> {
         self.options.waivers.split(&image.source, &self.options.platforms).1
     }
-
-    /// The root manifest. If the destination has the image, a tag is first resolved with HEAD, which may show that
-    /// nothing must be read from the source.
-    async fn root(&self, image: &Mapping, there: &Survey) -> Result<RootManifest, Error> {
-        let source = image.source.repository();
-        let written = image.pull().target();
-        let target = match (&written, there.graph.is_some()) {
-            (Target::Tag(tag), true) => match self.source.digest(source, tag).await? {
-                Some(digest) => Target::Digest(digest),
-                None => return Err(self.no_such_image(image)),
-            },
-            (target, _) => target.clone(),
-        };
-        if let Target::Digest(digest) = &target
-            && let Some(root) = there.graph.as_ref().and_then(Graph::root)
-            && root.descriptor.digest == *digest
-        {
-            return Ok(RootManifest::Known(Box::new(root.clone())));
-        }
-        let read = match self.source.manifest(source, &target).await? {
-            // The digest from HEAD does not exist: its header is wrong, or the tag has been moved since.
-            None if target != written => self.source.manifest(source, &written).await?,
-            read => read,
-        };
-        read.map(RootManifest::Read).ok_or_else(|| self.no_such_image(image))
-    }
-
-    /// Skips an optional image that the source does not provide. Every other error fails the image.
-    fn skip(&self, mirrored: &mut Mirrored, error: Error) -> Result<(), Stopped> {
-        let skipped = skip_reason(&error).filter(|_| mirrored.outcome.optional && !self.options.strict);
-        let Some(because) = skipped else { return Err(error.into()) };
-        mirrored.outcome.status = Status::SkippedOptional;
-        mirrored.outcome.skipped_because = Some(because);
-        Ok(())
-    }
-
-    /// Refuses an image if another image of the run puts a different digest under the same tag. An optional image
-    /// never fails one that is not.
-    async fn refuse_other_digests(&self, image: &Mapping, digest: &Digest) -> Result<(), Stopped> {
-        let is_optional = |image: &Mapping| self.options.optional.contains(&image.source);
-        for other in self.shared_tags.others(image) {
-            if is_optional(other) && !is_optional(image) {
-                continue;
-            }
-            let found = match (other.pull().digest(), other.source.tag()) {
-                (Some(digest), _) => Some(digest.clone()),
-                (None, tag) => {
-                    let repository = other.source.repository();
-                    self.source.digest(repository, tag.unwrap_or("latest")).await?
-                }
-            };
-            if let Some(found) = found.filter(|found| found != digest) {
-                return Err(two_digests(&image.destination(), (image, digest), (other, &found)).into());
-            }
-        }
-        Ok(())
-    }
-
-    fn no_such_image(&self, image: &Mapping) -> Error {
-        Error::new(
-            Operation::ReadManifest,
-            self.source.side(),
-            image.pull().to_string(),
-            Cause::NoSuchManifest,
-        )
-    }
-
-    /// Records the properties of the image and emits events about them.
-    fn describe(&self, image: &Arc<Mapping>, graph: &Graph, mirrored: &mut Mirrored) -> Result<(), Failure> {
-        let Some(root) = graph.root() else {
-            return Err(Failure::new(Kind::Image, format!("{} has no manifest", image.source)));
-        };
-        mirrored.outcome.digest = Some(root.descriptor.digest.clone());
-        mirrored.outcome.media_type = Some(root.media_type.clone());
-        mirrored.outcome.kind = graph.kind();
-        mirrored.outcome.platforms.clone_from(&graph.platforms);
-        mirrored.outcome.attestations = graph.attestations();
-        let lacking = graph.lacks(&self.options.platforms);
-        mirrored.outcome.waived = self.options.waivers.split(&image.source, &lacking).0;
-        mirrored.graph = Some(graph.clone());
-        self.events.emit(Event::Resolved {
-            image: Arc::clone(image),
-            digest: root.descriptor.digest.clone(),
-            platforms: graph.platform_names(),
-        });
-        warn_of_foreign_layers(image, graph, &*self.events);
-        attached::warn_of_ignored(image, graph, &*self.events);
-        Ok(())
-    }
-
-    /// Refuses an image that gives something another size than an earlier image of the run.
-    fn refuse_other_sizes(&self, graph: &Graph) -> Result<(), Failure> {
-        let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
-        sizes.add(graph.descriptors()).map_err(|error| {
-            let message = "its manifests contradict those of another image of this run";
-            Failure { causes: vec![error.to_string()], ..Failure::new(Kind::Integrity, message) }
-        })
-    }
-
-    fn refuse_overwrite(&self, image: &Mapping, moved_from: Option<&Digest>) -> Result<(), Failure> {
-        match moved_from {
-            Some(old) if !self.options.overwrite => Err(Failure::new(
-                Kind::Image,
-                format!(
-                    "{} already points to {old}, and --no-overwrite prevents moving it",
-                    image.destination()
-                ),
-            )
-            .with_hint("omit --no-overwrite, or delete the tag at the destination")),
-            _ => Ok(()),
-        }
-    }
-
-    async fn presence(
-        &self,
-        image: &Mapping,
-        graph: &Graph,
-        (there, attached): (&Survey, &[AttachedState]),
-    ) -> Result<Presence, Error> {
-        let of_attached = attached.iter().flat_map(|state| &state.manifests);
-        let mut presence = Presence {
-            tag: there.digest().cloned(),
-            manifests: there.manifests().chain(of_attached).cloned().collect::<HashSet<_>>(),
-            blobs: HashMap::new(),
-            attached: attached::needs(graph, attached),
-        };
-        for problem in there.problems.iter().chain(attached.iter().flat_map(|state| &state.problems)) {
-            if let Problem::MissingBlob { digest, .. } | Problem::WrongSize { digest, .. } = problem {
-                presence.blobs.insert(digest.clone(), false);
-            }
-        }
-        let looked: Vec<Result<_, Error>> = stream::iter(self.blobs_to_check(graph, there))
-            .map(|blob| async move {
-                let size = self.destination.blob_size(&image.repository, &blob.digest).await?;
-                Ok((blob.digest, size == Some(blob.size)))
-            })
-            .buffer_unordered(CHECKED_AT_ONCE)
-            .collect()
-            .await;
-        presence.blobs.extend(looked.into_iter().collect::<Result<Vec<_>, _>>()?);
-        Ok(presence)
-    }
-
-    /// The blobs to check one by one. A dry run checks all, because it starts no upload that would tell. Otherwise an
-    /// existing manifest implies its blobs, except for foreign layers, which an earlier run may have skipped.
-    fn blobs_to_check(&self, graph: &Graph, there: &Survey) -> Vec<Descriptor> {
-        let is_unproven = |blob: &Descriptor| {
-            there.graph.is_some()
-                && self.options.check == Level::Platforms
-                && blob.media_type.is_foreign_layer()
-        };
-        let blobs = graph.blobs().into_iter();
-        blobs.filter(|blob| self.options.dry_run || is_unproven(blob)).cloned().collect()
-    }
-
-    /// Plans the image and claims its blobs without awaiting anything in between, as [`Transfer::admit`] requires.
-    fn plan(&self, image: &Arc<Mapping>, graph: &Graph, presence: &Presence) -> (Admitted, bool, Bytes) {
-        let source = image.source.repository();
-        let same_registry = source.registry() == image.repository.registry();
-        let mut planner = self.planner.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = planner.add(graph, &image.repository, same_registry.then_some(source), presence);
-        let (idle, bytes) = (plan.is_idle(), plan.bytes());
-        // A dry run transfers nothing, so do not announce it.
-        if !self.options.dry_run {
-            self.events.emit(Event::Planned {
-                image: Arc::clone(image),
-                blobs: plan.moving(),
-                bytes: bytes.copied + bytes.mounted,
-            });
-        }
-        (self.transfer.admit(image, plan), idle, bytes)
-    }
 }
 
-/// Why an optional image may be skipped after this error; `None` if the error says nothing about whether the source
-/// provides it.
-pub(crate) fn skip_reason(error: &Error) -> Option<Failure> {
-    let unavailable = error.cause.unavailable()?;
-    let Failure { kind, message, mut causes, .. } = error.failure();
-    causes.insert(0, message);
-    let reason = Failure { causes, ..Failure::new(kind, unavailable.to_string()) };
-    Some(reason.with_hint("if it is needed, check its name and the login; --strict makes this an error"))
-}
-
-fn refuse_missing_platforms(graph: &Graph, required: &[Platform]) -> Result<(), Stopped> {
-    let available = graph.platform_names();
-    let problems: Vec<Problem> = graph
-        .lacks(required)
-        .into_iter()
-        .map(|platform| Problem::MissingPlatform { platform, available: available.clone() })
-        .collect();
-    if problems.is_empty() {
-        return Ok(());
+/// How many images each destination repository gets.
+fn unfinished(images: &[Arc<Mapping>]) -> HashMap<Repository, AtomicUsize> {
+    let mut unfinished: HashMap<Repository, AtomicUsize> = HashMap::new();
+    for image in images {
+        *unfinished.entry(image.repository.clone()).or_default().get_mut() += 1;
     }
-    let lacking: Vec<String> = graph.lacks(required).iter().map(ToString::to_string).collect();
-    let failure = Failure::new(Kind::Image, format!("the source has no {}", lacking.join(" and no ")))
-        .with_hint(
-            "if this is expected, pass --allow-missing-platform IMAGE[=PLATFORM], or pass the platforms of your nodes \
-             with --platform",
-        );
-    Err(Stopped { problems, ..failure.into() })
-}
-
-fn unconfirmed(problems: Vec<Problem>) -> Stopped {
-    let kind = Problem::failure_kind_of(&problems, FoundBy::Confirmation);
-    let failure = Failure::new(kind, "the destination does not have what was pushed")
-        .with_hint("another client may be writing to it, or it may be losing data: run the command again");
-    Stopped { problems, ..failure.into() }
-}
-
-/// Warns that an image's foreign layers are skipped.
-pub(crate) fn warn_of_foreign_layers(image: &Mapping, graph: &Graph, events: &dyn EventSink) {
-    let left_out = graph.left_out();
-    if left_out > 0 {
-        let message = format!(
-            "{} skipped: nodes fetch foreign layers from the URLs in the manifest, because they may not be redistributed; \
-             sync and bundle export copy them with --foreign-layers",
-            units::counted(left_out, "foreign layer")
-        );
-        events.emit(Event::Warning { image: Some(image.source.clone()), message });
-    }
+    unfinished
 }

@@ -361,6 +361,13 @@ mod tests {
     }
 
     #[test]
+    fn the_selection_of_referrers_is_repeated() {
+        let given = "--referrers signatures --referrer-type '*sigstore*' --referrer-type 'application/vnd.cncf.*' quay.io/a/b:1";
+        let repair = repair_from_source(given);
+        assert_eq!(repair.command, format!("thoras-mirror sync --to reg.example.com/a {given}"));
+    }
+
+    #[test]
     fn a_packaged_chart_is_packaged_again_bug() {
         let locked = "thoras-mirror sync --locked --lock run.lock --to reg.example.com/a";
         let lock = lock_with_chart("");

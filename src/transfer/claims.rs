@@ -15,6 +15,7 @@ use crate::oci::{Digest, Repository};
 
 /// A blob in a repository of the destination.
 pub(super) type BlobKey = (Digest, Repository);
+type States = HashMap<Digest, watch::Receiver<State>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -23,10 +24,10 @@ enum State {
     Abandoned,
 }
 
-/// All claims of a run, including those that are done.
+/// The claims in all repositories that may get further images, including those that are done.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    states: Mutex<HashMap<BlobKey, watch::Receiver<State>>>,
+    repositories: Mutex<HashMap<Repository, States>>,
 }
 
 /// The exclusive right and duty to transfer one blob to one repository.
@@ -57,26 +58,43 @@ impl Drop for Claim {
 impl Claims {
     /// Claims a blob, unless another claim on it is pending or done.
     pub(super) fn claim(&self, key: &BlobKey) -> Option<Claim> {
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(current) = states.get(key)
+        let (digest, repository) = key;
+        let mut repositories = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
+        let states = match repositories.get_mut(repository) {
+            Some(states) => states,
+            None => repositories.entry(repository.clone()).or_default(),
+        };
+        if let Some(current) = states.get(digest)
             && *current.borrow() != State::Abandoned
         {
             return None;
         }
         let (state, receiver) = watch::channel(State::Pending);
-        states.insert(key.clone(), receiver);
+        states.insert(digest.clone(), receiver);
         Some(Claim { state })
     }
 
     /// Waits until the blob is transferred (true) or its claim is abandoned (false). A blob without a claim was present
     /// from the start.
     pub(super) async fn wait(&self, key: &BlobKey) -> bool {
-        let current = self.states.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
-        let Some(mut current) = current else { return true };
+        let Some(mut current) = self.state(key) else { return true };
         match current.wait_for(|state| *state != State::Pending).await {
             Ok(state) => *state == State::Done,
             Err(_) => false,
         }
+    }
+
+    fn state(&self, (digest, repository): &BlobKey) -> Option<watch::Receiver<State>> {
+        let repositories = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
+        repositories.get(repository)?.get(digest).cloned()
+    }
+
+    /// Drops the claims in a repository that gets no further image. Returns the blobs that were not transferred.
+    pub(super) fn forget(&self, repository: &Repository) -> Vec<Digest> {
+        let mut repositories = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
+        let states = repositories.remove(repository).unwrap_or_default();
+        let is_lost = |(_, state): &(Digest, watch::Receiver<State>)| *state.borrow() != State::Done;
+        states.into_iter().filter(is_lost).map(|(digest, _)| digest).collect()
     }
 
     /// Waits until the blob is transferred, or takes over its abandoned claim.
@@ -124,5 +142,16 @@ mod tests {
         assert!((&mut second).now_or_never().is_none());
         first.unwrap().done();
         assert!(second.now_or_never().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_repository_without_further_images_is_forgotten_and_says_what_is_lost() {
+        let claims = Claims::default();
+        let other = (Digest::sha256(b"y"), key().1);
+        claims.claim(&key()).unwrap().done();
+        drop(claims.claim(&other).unwrap());
+        assert_eq!(claims.forget(&key().1), [other.0]);
+        assert!(claims.repositories.lock().unwrap().is_empty());
+        assert_eq!(claims.wait(&key()).now_or_never(), Some(true), "it can be mounted");
     }
 }

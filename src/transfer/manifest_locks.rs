@@ -15,20 +15,26 @@ type ManifestKey = (Digest, Repository);
 /// Where this run has pushed the manifest to. Locked while a push is in progress.
 type Pushed = Arc<tokio::sync::Mutex<HashSet<Target>>>;
 
-/// The locks of all manifests of a run.
+/// The locks of all manifests in the repositories that may get further images.
 #[derive(Debug, Default)]
 pub(super) struct ManifestLocks {
-    locks: Mutex<HashMap<ManifestKey, Pushed>>,
+    locks: Mutex<HashMap<Repository, HashMap<Digest, Pushed>>>,
 }
 
 impl ManifestLocks {
     /// Waits for other pushes of this manifest. The guard holds which succeeded.
     pub(super) async fn lock(&self, key: &ManifestKey) -> OwnedMutexGuard<HashSet<Target>> {
         let lock = {
+            let (digest, repository) = key;
             let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(locks.entry(key.clone()).or_default())
+            Arc::clone(locks.entry(repository.clone()).or_default().entry(digest.clone()).or_default())
         };
         lock.lock_owned().await
+    }
+
+    /// Drops the locks of a repository that gets no further image.
+    pub(super) fn forget(&self, repository: &Repository) {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner).remove(repository);
     }
 }
 

@@ -16,6 +16,7 @@ use futures::{
     stream::{self, FuturesUnordered},
 };
 
+pub(crate) use self::queue::Rank;
 use self::{
     blob::BlobTransfer,
     claims::{Claim, Claims},
@@ -48,6 +49,7 @@ pub(crate) struct Transfer<S, D> {
 
 /// A plan whose blobs have been claimed.
 pub(crate) struct Admitted {
+    rank: Rank,
     steps: Vec<(BlobStep, Option<Claim>)>,
     plan: Plan,
 }
@@ -68,9 +70,9 @@ impl<S: Source, D: Destination> Transfer<S, D> {
     }
 
     /// Claims the blobs of a plan. Call it in the order of planning, without awaiting anything in between: a later plan
-    /// relies on the blobs that this one transfers.
+    /// relies on the blobs that this one transfers. Images with a smaller rank are copied first.
     #[must_use]
-    pub(crate) fn admit(&self, image: &Mapping, plan: Plan) -> Admitted {
+    pub(crate) fn admit(&self, image: &Mapping, plan: Plan, rank: Rank) -> Admitted {
         let claim = |step: &BlobStep| match step.action {
             Action::Copy | Action::Mount { .. } => {
                 self.claims.claim(&(step.blob.digest.clone(), image.repository.clone()))
@@ -78,7 +80,13 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             Action::Skip | Action::Await => None,
         };
         let steps = plan.blobs.iter().map(|step| (step.clone(), claim(step))).collect();
-        Admitted { steps, plan }
+        Admitted { rank, steps, plan }
+    }
+
+    /// Drops what only further images of this repository would need. Returns the blobs that did not arrive there.
+    pub(crate) fn forget(&self, repository: &Repository) -> Vec<Digest> {
+        self.manifest_locks.forget(repository);
+        self.claims.forget(repository)
     }
 
     /// Transfers one image's blobs, then its manifests, then what is attached to them, then its tag. If it is dropped
@@ -91,9 +99,9 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         admitted: Admitted,
         bytes: &mut Bytes,
     ) -> Result<(), Error> {
-        let Admitted { steps, plan } = admitted;
+        let Admitted { rank, steps, plan } = admitted;
         let mut blobs: FuturesUnordered<_> =
-            steps.into_iter().map(|(step, claim)| self.transfer(image, step, claim)).collect();
+            steps.into_iter().map(|(step, claim)| self.transfer(image, rank, step, claim)).collect();
         while let Some(more) = blobs.try_next().await? {
             *bytes = bytes.plus(more);
         }
@@ -103,6 +111,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
     async fn transfer(
         &self,
         image: &Arc<Mapping>,
+        rank: Rank,
         step: BlobStep,
         claim: Option<Claim>,
     ) -> Result<Bytes, Error> {
@@ -126,7 +135,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             _ => None,
         };
         // A mount transfers no bytes, so it does not count as large.
-        let _slot = self.queue.acquire(if mount.is_some() { 0 } else { size }).await;
+        let _slot = self.queue.acquire(rank, if mount.is_some() { 0 } else { size }).await;
         self.events.emit(Event::BlobStarted { image: Arc::clone(image), blob: blob.clone() });
         let how = self.blob(image, &blob, mount.as_ref()).run().await?;
         claim.done();
@@ -260,7 +269,7 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             return Ok(());
         }
         self.warn_of_loss(image, "blob", &blob.digest);
-        let _slot = self.queue.acquire(blob.size).await;
+        let _slot = self.queue.acquire(Rank::default(), blob.size).await;
         self.blob(image, blob, None).run().await?;
         Ok(())
     }

@@ -1,5 +1,7 @@
-//! The queue of blobs: limits concurrent transfers and starts the largest first, because a large blob that starts last
-//! delays the end of the run.
+//! The queue of blobs: limits concurrent transfers, and chooses the next.
+//!
+//! The image with the smallest [`Rank`] comes first, so that images finish one after another. Of its blobs, the largest
+//! starts first, because a large blob that starts last delays the end.
 //!
 //! Two lanes share the slots. Large blobs are limited by bandwidth, so a few at a time suffice; small blobs are limited
 //! by round trips and fill the other slots.
@@ -25,12 +27,31 @@ pub(super) struct Queue {
 struct State {
     free: usize,
     free_large: usize,
-    waiting: BinaryHeap<Waiter>,
+    small: BinaryHeap<Waiter>,
+    large: BinaryHeap<Waiter>,
     next: u64,
+}
+
+/// When the blobs of an image are copied: images with a smaller rank come first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    group: u64,
+    /// The largest number less the size, so that larger images come first.
+    smallness: u64,
+    number: u64,
+}
+
+impl Rank {
+    /// Groups come in order. In a group, the image with the most bytes comes first; among equals, the smallest number.
+    #[must_use]
+    pub(crate) const fn new(group: u64, bytes: u64, number: u64) -> Self {
+        Self { group, smallness: u64::MAX - bytes, number }
+    }
 }
 
 #[derive(Debug)]
 struct Waiter {
+    rank: Rank,
     size: u64,
     order: u64,
     wake: oneshot::Sender<Slot>,
@@ -48,18 +69,19 @@ impl Queue {
     pub(super) fn new(at_once: usize) -> Self {
         let free = at_once.max(1);
         let free_large = (free * 3).div_ceil(8);
-        let state = State { free, free_large, waiting: BinaryHeap::new(), next: 0 };
+        let state = State { free, free_large, ..State::empty() };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Waits for a slot for a blob of `size` bytes.
-    pub(super) async fn acquire(&self, size: u64) -> Slot {
+    /// Waits for a slot for a blob of `size` bytes of an image with this rank.
+    pub(super) async fn acquire(&self, rank: Rank, size: u64) -> Slot {
         let (wake, woken) = oneshot::channel();
         {
             let mut state = lock(&self.state);
             let order = state.next;
             state.next += 1;
-            state.waiting.push(Waiter { size, order, wake });
+            let lane = if size >= LARGE { &mut state.large } else { &mut state.small };
+            lane.push(Waiter { rank, size, order, wake });
         }
         hand_out(&self.state);
         match woken.await {
@@ -72,23 +94,18 @@ impl Queue {
 
 impl State {
     fn empty() -> Self {
-        Self { free: 0, free_large: 0, waiting: BinaryHeap::new(), next: 0 }
+        Self { free: 0, free_large: 0, small: BinaryHeap::new(), large: BinaryHeap::new(), next: 0 }
     }
 
-    /// The largest waiter that a free slot may serve.
+    /// The first waiter that a free slot may serve.
     fn next_waiter(&mut self) -> Option<Waiter> {
         if self.free == 0 {
             return None;
         }
-        let mut passed_over = Vec::new();
-        let found = loop {
-            match self.waiting.pop() {
-                Some(waiter) if waiter.size >= LARGE && self.free_large == 0 => passed_over.push(waiter),
-                found => break found,
-            }
-        };
-        self.waiting.extend(passed_over);
-        found
+        if self.free_large > 0 && self.large.peek() > self.small.peek() {
+            return self.large.pop();
+        }
+        self.small.pop()
     }
 }
 
@@ -138,9 +155,10 @@ impl PartialOrd for Waiter {
 }
 
 impl Ord for Waiter {
-    /// Larger first; among equals, first come, first served.
+    /// The next is the greatest: by rank, then by size, then first come, first served.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.size.cmp(&other.size).then(other.order.cmp(&self.order))
+        let by_size = self.size.cmp(&other.size).then(other.order.cmp(&self.order));
+        other.rank.cmp(&self.rank).then(by_size)
     }
 }
 
@@ -150,9 +168,15 @@ mod tests {
 
     use super::*;
 
+    const RANK: Rank = Rank::new(0, 0, 0);
+
     fn waiting(queue: &Arc<Queue>, size: u64) -> BoxFuture<'static, Slot> {
+        waiting_in(queue, RANK, size)
+    }
+
+    fn waiting_in(queue: &Arc<Queue>, rank: Rank, size: u64) -> BoxFuture<'static, Slot> {
         let queue = Arc::clone(queue);
-        let mut future = async move { queue.acquire(size).await }.boxed();
+        let mut future = async move { queue.acquire(rank, size).await }.boxed();
         assert!((&mut future).now_or_never().is_none(), "no slot may be free");
         future
     }
@@ -160,7 +184,7 @@ mod tests {
     #[test]
     fn the_largest_comes_next() {
         let queue = Arc::new(Queue::new(1));
-        let first = queue.acquire(1).now_or_never().expect("free");
+        let first = queue.acquire(RANK, 1).now_or_never().expect("free");
         let mut small = waiting(&queue, 2);
         let mut large = waiting(&queue, 3);
         drop(first);
@@ -173,31 +197,31 @@ mod tests {
     #[test]
     fn large_blobs_leave_room_for_small_ones() {
         let queue = Arc::new(Queue::new(2));
-        let _large = queue.acquire(1_048_576).now_or_never().expect("free");
+        let _large = queue.acquire(RANK, 1_048_576).now_or_never().expect("free");
         let _other = waiting(&queue, 1_048_576);
-        assert!(queue.acquire(1_048_575).now_or_never().is_some());
+        assert!(queue.acquire(RANK, 1_048_575).now_or_never().is_some());
     }
 
     #[test]
     fn one_slot_serves_large_blobs_too() {
         let queue = Queue::new(1);
-        assert!(queue.acquire(u64::MAX).now_or_never().is_some());
-        assert!(Queue::new(0).acquire(1).now_or_never().is_some(), "zero would never move anything");
+        assert!(queue.acquire(RANK, u64::MAX).now_or_never().is_some());
+        assert!(Queue::new(0).acquire(RANK, 1).now_or_never().is_some(), "zero would never move anything");
     }
 
     #[test]
     fn a_canceled_wait_takes_no_slot() {
         let queue = Arc::new(Queue::new(1));
-        let first = queue.acquire(1).now_or_never().expect("free");
+        let first = queue.acquire(RANK, 1).now_or_never().expect("free");
         drop(waiting(&queue, 9));
         drop(first);
-        assert!(queue.acquire(1).now_or_never().is_some());
+        assert!(queue.acquire(RANK, 1).now_or_never().is_some());
     }
 
     #[test]
     fn waiters_of_one_size_come_in_the_order_of_their_requests() {
         let queue = Arc::new(Queue::new(1));
-        let mut held = queue.acquire(1).now_or_never().expect("free");
+        let mut held = queue.acquire(RANK, 1).now_or_never().expect("free");
         let sizes = [5, 3, 9, 3, 1, 9, 3];
         let mut futures: Vec<_> = sizes.iter().map(|size| Some(waiting(&queue, *size))).collect();
         let mut order = Vec::new();
@@ -218,7 +242,48 @@ mod tests {
     fn a_returned_large_slot_serves_a_large_blob_again() {
         let queue = Queue::new(1);
         for _ in 0..3 {
-            assert!(queue.acquire(LARGE).now_or_never().is_some());
+            assert!(queue.acquire(RANK, LARGE).now_or_never().is_some());
         }
+    }
+
+    /// Serves the waiters one after another. Returns the order.
+    fn served(queue: &Arc<Queue>, waiters: &[(Rank, u64)]) -> Vec<usize> {
+        let mut held = queue.acquire(RANK, 1).now_or_never().expect("free");
+        let wait = |&(rank, size): &(Rank, u64)| Some(waiting_in(queue, rank, size));
+        let mut futures: Vec<_> = waiters.iter().map(wait).collect();
+        let mut order = Vec::new();
+        for _ in waiters {
+            drop(held);
+            let next = futures.iter_mut().enumerate().find_map(|(at, future)| {
+                let slot = future.as_mut()?.now_or_never()?;
+                Some((at, slot))
+            });
+            let (at, slot) = next.expect("one waiter gets the slot");
+            (futures[at], held) = (None, slot);
+            order.push(at);
+        }
+        order
+    }
+
+    #[test]
+    fn images_come_in_groups_the_largest_first_and_each_with_its_largest_blob_first() {
+        let rank = Rank::new;
+        let waiters = [
+            (rank(1, 900, 16), 3 * LARGE),
+            (rank(0, 50, 0), 5),
+            (rank(0, 70, 2), 6),
+            (rank(0, 70, 1), 2 * LARGE),
+            (rank(0, 50, 0), LARGE),
+            (rank(0, 70, 1), 1),
+        ];
+        assert_eq!(served(&Arc::new(Queue::new(1)), &waiters), [3, 5, 2, 4, 1, 0]);
+    }
+
+    #[test]
+    fn a_large_blob_of_an_earlier_image_does_not_block_small_ones() {
+        let queue = Arc::new(Queue::new(2));
+        let _large = queue.acquire(RANK, LARGE).now_or_never().expect("free");
+        let _next = waiting_in(&queue, RANK, LARGE);
+        assert!(queue.acquire(Rank::new(9, 1, 9), 1).now_or_never().is_some());
     }
 }

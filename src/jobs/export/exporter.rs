@@ -159,7 +159,7 @@ impl<S: Source> Exporter<S> {
         }
         let (draft, source) = (self.draft(&mut mirrored), self.pinned(&mirrored));
         let images = ready(&mut mirrored)
-            .filter_map(|image| Some((under_its_own_name(&image.outcome.source), image.graph.as_ref()?)));
+            .filter_map(|image| Some((under_its_own_name(&image.outcome.source), image.graph.as_deref()?)));
         let owners = OwnerOfBlobs::announce(images, draft.layout(), &self.events);
         let progress = |blob: &Descriptor| owners.progress(blob);
         if let Err(error) =
@@ -183,6 +183,7 @@ impl<S: Source> Exporter<S> {
             dry_run: true,
             check: Level::Platforms,
             manifest_bytes: ManifestBytes::All,
+            keep_graphs: true,
             ..self.options.clone()
         };
         let events = Arc::new(ResolvingEvents(Arc::clone(&self.events)));
@@ -208,7 +209,7 @@ impl<S: Source> Exporter<S> {
     fn draft(&self, mirrored: &mut [Mirrored]) -> Draft {
         let lock = self.lock(mirrored);
         let images: Vec<_> = ready(mirrored)
-            .filter_map(|image| Some((&image.outcome.source, image.graph.as_ref()?)))
+            .filter_map(|image| Some((&image.outcome.source, image.graph.as_deref()?)))
             .collect();
         let absent = self.contents.base.iter().flat_map(|base| base.blobs.keys().cloned()).collect();
         Draft::new(&images, &lock, &absent)
@@ -239,7 +240,8 @@ impl<S: Source> Exporter<S> {
 
     /// The source, with known manifests cached.
     fn pinned(&self, mirrored: &[Mirrored]) -> PinnedSource<S> {
-        let images = mirrored.iter().filter_map(|image| Some((&image.outcome.source, image.graph.as_ref()?)));
+        let images =
+            mirrored.iter().filter_map(|image| Some((&image.outcome.source, image.graph.as_deref()?)));
         PinnedSource::new(Arc::clone(&self.source), images)
     }
 
@@ -365,7 +367,7 @@ fn failed(mirrored: &[Mirrored]) -> usize {
 
 /// The bytes of an image's blobs.
 fn blob_bytes(image: &Mirrored) -> u64 {
-    image.graph.as_ref().map_or(0, Graph::blob_bytes)
+    image.graph.as_deref().map_or(0, Graph::blob_bytes)
 }
 
 fn cut_off(error: &Error) -> Failure {
@@ -376,7 +378,7 @@ fn cut_off(error: &Error) -> Failure {
 
 /// Refuses images whose manifests are too large in total for anything that reads bundles.
 fn refuse_unreadable(mirrored: &[Mirrored]) -> Result<(), Failure> {
-    let graphs: Vec<&Graph> = mirrored.iter().filter_map(|image| image.graph.as_ref()).collect();
+    let graphs: Vec<&Graph> = mirrored.iter().filter_map(|image| image.graph.as_deref()).collect();
     let roots = graphs.iter().filter_map(|graph| graph.root()).map(|root| &root.descriptor.digest);
     let attached = graphs.iter().flat_map(|graph| &graph.attached).map(Attached::digest);
     let roots: HashSet<&Digest> = roots.chain(attached).collect();

@@ -93,18 +93,18 @@ pub(super) fn left_out(
         let outcome = ImageOutcome::skipped(mapping, skipped_by_the_export());
         if strict {
             let outcome = outcome.into_failed();
-            return Mirrored { outcome, graph: None, missing_repository: None };
+            return Mirrored::from(outcome);
         }
         let (image, message) = (Some(mapping.source.clone()), outcome.skip_message().unwrap_or_default());
         events.emit(Event::Warning { image, message });
-        return Mirrored { outcome, graph: None, missing_repository: None };
+        return Mirrored::from(outcome);
     }
     let problem = Problem::LeftOut { image: mapping.source.clone() };
     let outcome = ImageOutcome {
         failure: Some(problem.failure(FoundBy::BundleImport)),
         ..ImageOutcome::new(mapping, Status::Failed)
     };
-    Mirrored { outcome, graph: None, missing_repository: None }
+    Mirrored::from(outcome)
 }
 
 impl Affected {
@@ -125,6 +125,6 @@ impl Affected {
             failure: Some(failure),
             ..ImageOutcome::new(&self.mapping, Status::Failed)
         };
-        Mirrored { outcome, graph: None, missing_repository: None }
+        Mirrored::from(outcome)
     }
 }

@@ -53,6 +53,8 @@ struct State {
     names: ShortNames,
     longest_name: usize,
     images: HashMap<Arc<Mapping>, Image>,
+    /// The unfinished copies of each image.
+    by_source: HashMap<Reference, Vec<Arc<Mapping>>>,
     total: usize,
     finished: usize,
     failed: usize,
@@ -240,6 +242,7 @@ impl State {
                 last_event: AtomicU64::new(milliseconds(now)),
             };
             self.images.insert(Arc::clone(image), started);
+            self.by_source.entry(image.source.clone()).or_default().push(Arc::clone(image));
         }
     }
 
@@ -260,11 +263,15 @@ impl State {
 
     /// Removes the bytes that a finished (failed) image did not copy from the total.
     fn finish(&mut self, outcome: &ImageOutcome) {
-        let same_source = |image: &&Arc<Mapping>| image.source == outcome.source;
         // The same image can have several destinations.
-        let mut copies = self.images.keys().filter(same_source);
-        let copy = copies.clone().find(|image| image.destination() == outcome.destination);
-        let key = copy.or_else(|| copies.next()).cloned();
+        let copies = self.by_source.get_mut(&outcome.source);
+        let key = copies.filter(|copies| !copies.is_empty()).map(|copies| {
+            let at = copies.iter().position(|image| image.destination() == outcome.destination);
+            copies.swap_remove(at.unwrap_or_default())
+        });
+        if key.is_some() && self.by_source.get(&outcome.source).is_some_and(Vec::is_empty) {
+            self.by_source.remove(&outcome.source);
+        }
         if let Some(image) = key.and_then(|key| self.images.remove(&key)) {
             let whole = image.planned.unwrap_or_default();
             let bytes = if outcome.failure_kind().is_none() { whole } else { image.done() };

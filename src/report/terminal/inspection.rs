@@ -118,23 +118,32 @@ fn imported_as(image: &BundledImage) -> String {
     image.destination.clone().unwrap_or_else(|| "(needs --as)".to_owned())
 }
 
+/// The columns of the table of a bundle's images.
+fn bundled_columns(has_attached: bool) -> Vec<Fitting<BundledImage>> {
+    let platforms = |image: &BundledImage| joined(image.platforms.iter().map(|platform| &platform.platform));
+    let mut columns = vec![
+        (Column::left("IMAGE", name), Measure::Shorten),
+        (Column::left("IMPORTED AS", imported_as), Measure::Shorten),
+        (Column::left("DIGEST", |image: &BundledImage| image.digest.to_string()), Measure::Digest),
+        (Column::left("PLATFORMS", platforms), Measure::Lift),
+    ];
+    if has_attached {
+        let attached = |image: &BundledImage| image.attached.in_short();
+        columns.push((Column::left("ATTACHED", attached), Measure::LiftIfShared));
+    }
+    let size = |image: &BundledImage| units::bytes(image.total_size);
+    columns.push((Column::right("SIZE", size), Measure::Keep));
+    columns.into_iter().map(|(column, measure)| Fitting { column, measure }).collect()
+}
+
 /// The table of a bundle's images, with one line for each.
 fn bundled_lines(images: &[BundledImage], width: Option<usize>) -> Vec<String> {
-    let columns = || {
-        let platforms =
-            |image: &BundledImage| joined(image.platforms.iter().map(|platform| &platform.platform));
-        [
-            (Column::left("IMAGE", name), Measure::Shorten),
-            (Column::left("IMPORTED AS", imported_as), Measure::Shorten),
-            (Column::left("DIGEST", |image: &BundledImage| image.digest.to_string()), Measure::Digest),
-            (Column::left("PLATFORMS", platforms), Measure::Lift),
-            (Column::right("SIZE", |image: &BundledImage| units::bytes(image.total_size)), Measure::Keep),
-        ]
-    };
-    let whole = table_lines(&columns().map(|(column, _)| column), images, 3, None);
+    let has_attached = images.iter().any(|image| !image.attached.is_empty());
+    let columns: Vec<_> = bundled_columns(has_attached).into_iter().map(|fitting| fitting.column).collect();
+    let whole = table_lines(&columns, images, columns.len().saturating_sub(2), None);
     let fits = |width| whole.iter().all(|line| console::measure_text_width(line) <= width);
     let Some(width) = width.filter(|width| !fits(*width)) else { return whole };
-    let columns = columns().into_iter().map(|(column, measure)| Fitting { column, measure }).collect();
+    let columns = bundled_columns(has_attached);
     let fitted = fit(columns, images, |_| None, width, Symbols::of_locale().ellipsis);
     fitted.into_lines(None, width, |row| images.get(row).map(name).unwrap_or_default())
 }
@@ -152,7 +161,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::report::samples;
+    use crate::{graph::AttachedCounts, report::samples};
 
     #[test]
     fn an_image_on_a_wide_terminal() {
@@ -214,6 +223,21 @@ mod tests {
         us-east4-docker.pkg.dev/thoras-registry/platform/services:4.53.0  services:4.53.0  sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  linux/amd64,linux/arm64  122.1 MiB
         (latest\u{1b}[2J)                                                 (needs --as)     sha256:1bc04b5291c26a46d918139138b992d2de976d6851d0893b0476b85bfbdfc6e6  -                        122.1 MiB
         "#);
+    }
+
+    #[test]
+    fn a_bundle_shows_what_is_attached_to_its_images() {
+        let mut images = samples::bundle().images;
+        images[0].attached = AttachedCounts { signatures: 2, attestations: 1, sboms: 1, others: 3 };
+        let wide = bundled_lines(&images, None);
+        let cell = |line: &str| {
+            line.split_whitespace().rev().nth(if line.contains("MiB") { 2 } else { 1 }).map(str::to_owned)
+        };
+        let cells: Vec<String> = wide.iter().filter_map(|line| cell(line)).collect();
+        assert_eq!(cells, ["ATTACHED", "2sig,1att,1sbom,3other", "-"], "{wide:?}");
+        let narrow = bundled_lines(&images, Some(100));
+        assert!(narrow.iter().any(|line| line.contains("2sig,1att,1sbom,3other")), "{narrow:?}");
+        assert!(narrow.iter().all(|line| console::measure_text_width(line) <= 100), "{narrow:?}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod interruption;
 mod movement;
 mod planner;
 mod survey;
+mod window;
 mod world;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -41,7 +42,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 /// Everything is copied, no platform is required.
 fn options(check: Level, jobs: usize) -> Options {
-    Options { check, jobs, ..Options::default() }
+    Options { check, jobs, keep_graphs: true, ..Options::default() }
 }
 
 /// Mirrors all images of a world.

@@ -2,6 +2,7 @@
 
 mod copying;
 mod listing;
+mod processes;
 mod race;
 mod real;
 mod tags;

@@ -1,0 +1,191 @@
+//! The first stage: what the destination has, what the source has, and whether the image may be copied at all.
+
+use std::sync::{Arc, PoisonError};
+
+use super::{Run, Stopped, attached, two_digests};
+use crate::{
+    confirm::{self, Survey},
+    endpoint::{Cause, Destination, Error, Operation, Source},
+    error::{Failure, Kind},
+    event::{Event, EventSink},
+    graph::Graph,
+    oci::{Digest, Mapping, Platform, Target},
+    outcome::{ImageContent, Mirrored, Status},
+    pipeline::mirror::Options,
+    problem::Problem,
+    resolve::RootManifest,
+    units,
+};
+
+impl<S: Source, D: Destination> Run<S, D> {
+    /// Reads the image at the destination.
+    pub(super) async fn survey(&self, image: &Mapping) -> Result<Survey, Error> {
+        let Options { check, foreign_layers, .. } = self.options;
+        let target = image.target();
+        confirm::survey(&*self.destination, &image.repository, &target, check, foreign_layers).await
+    }
+
+    /// The root manifest. If the destination has the image, a tag is first resolved with HEAD, which may show that
+    /// nothing must be read from the source.
+    pub(super) async fn root(&self, image: &Mapping, there: &Survey) -> Result<RootManifest, Error> {
+        let source = image.source.repository();
+        let written = image.pull().target();
+        let target = match (&written, there.graph.is_some()) {
+            (Target::Tag(tag), true) => match self.source.digest(source, tag).await? {
+                Some(digest) => Target::Digest(digest),
+                None => return Err(self.no_such_image(image)),
+            },
+            (target, _) => target.clone(),
+        };
+        if let Target::Digest(digest) = &target
+            && let Some(root) = there.graph.as_ref().and_then(Graph::root)
+            && root.descriptor.digest == *digest
+        {
+            return Ok(RootManifest::Known(Box::new(root.clone())));
+        }
+        let read = match self.source.manifest(source, &target).await? {
+            // The digest from HEAD does not exist: its header is wrong, or the tag has been moved since.
+            None if target != written => self.source.manifest(source, &written).await?,
+            read => read,
+        };
+        read.map(RootManifest::Read).ok_or_else(|| self.no_such_image(image))
+    }
+
+    /// Skips an optional image that the source does not provide. Every other error fails the image.
+    pub(super) fn skip(&self, mirrored: &mut Mirrored, error: Error) -> Result<(), Stopped> {
+        let skipped = skip_reason(&error).filter(|_| mirrored.outcome.optional && !self.options.strict);
+        let Some(because) = skipped else { return Err(error.into()) };
+        mirrored.outcome.status = Status::SkippedOptional;
+        mirrored.outcome.skipped_because = Some(because);
+        Ok(())
+    }
+
+    /// Refuses an image if another image of the run puts a different digest under the same tag. An optional image
+    /// never fails one that is not.
+    pub(super) async fn refuse_other_digests(&self, image: &Mapping, digest: &Digest) -> Result<(), Stopped> {
+        let is_optional = |image: &Mapping| self.options.optional.contains(&image.source);
+        for other in self.shared_tags.others(image) {
+            if is_optional(other) && !is_optional(image) {
+                continue;
+            }
+            let found = match (other.pull().digest(), other.source.tag()) {
+                (Some(digest), _) => Some(digest.clone()),
+                (None, tag) => {
+                    let repository = other.source.repository();
+                    self.source.digest(repository, tag.unwrap_or("latest")).await?
+                }
+            };
+            if let Some(found) = found.filter(|found| found != digest) {
+                return Err(two_digests(&image.destination(), (image, digest), (other, &found)).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn no_such_image(&self, image: &Mapping) -> Error {
+        Error::new(
+            Operation::ReadManifest,
+            self.source.side(),
+            image.pull().to_string(),
+            Cause::NoSuchManifest,
+        )
+    }
+
+    /// Records the properties of the image and emits events about them.
+    pub(super) fn describe(
+        &self,
+        image: &Arc<Mapping>,
+        graph: &Graph,
+        mirrored: &mut Mirrored,
+    ) -> Result<(), Failure> {
+        let Some(root) = graph.root() else {
+            return Err(Failure::new(Kind::Image, format!("{} has no manifest", image.source)));
+        };
+        mirrored.outcome.digest = Some(root.descriptor.digest.clone());
+        mirrored.outcome.media_type = Some(root.media_type.clone());
+        mirrored.outcome.kind = graph.kind();
+        mirrored.outcome.platforms.clone_from(&graph.platforms);
+        mirrored.outcome.attestations = graph.attestations();
+        let lacking = graph.lacks(&self.options.platforms);
+        mirrored.outcome.waived = self.options.waivers.split(&image.source, &lacking).0;
+        mirrored.content = ImageContent::of(graph);
+        mirrored.graph = self.options.keep_graphs.then(|| Box::new(graph.clone()));
+        self.events.emit(Event::Resolved {
+            image: Arc::clone(image),
+            digest: root.descriptor.digest.clone(),
+            platforms: graph.platform_names(),
+        });
+        warn_of_foreign_layers(image, graph, &*self.events);
+        attached::warn_of_ignored(image, graph, &*self.events);
+        Ok(())
+    }
+
+    /// Refuses an image that gives something another size than an earlier image of the run.
+    pub(super) fn refuse_other_sizes(&self, graph: &Graph) -> Result<(), Failure> {
+        let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        sizes.add(graph.descriptors()).map_err(|error| {
+            let message = "its manifests contradict those of another image of this run";
+            Failure { causes: vec![error.to_string()], ..Failure::new(Kind::Integrity, message) }
+        })
+    }
+
+    pub(super) fn refuse_overwrite(
+        &self,
+        image: &Mapping,
+        moved_from: Option<&Digest>,
+    ) -> Result<(), Failure> {
+        match moved_from {
+            Some(old) if !self.options.overwrite => Err(Failure::new(
+                Kind::Image,
+                format!(
+                    "{} already points to {old}, and --no-overwrite prevents moving it",
+                    image.destination()
+                ),
+            )
+            .with_hint("omit --no-overwrite, or delete the tag at the destination")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why an optional image may be skipped after this error; `None` if the error says nothing about whether the source
+/// provides it.
+pub(crate) fn skip_reason(error: &Error) -> Option<Failure> {
+    let unavailable = error.cause.unavailable()?;
+    let Failure { kind, message, mut causes, .. } = error.failure();
+    causes.insert(0, message);
+    let reason = Failure { causes, ..Failure::new(kind, unavailable.to_string()) };
+    Some(reason.with_hint("if it is needed, check its name and the login; --strict makes this an error"))
+}
+
+pub(super) fn refuse_missing_platforms(graph: &Graph, required: &[Platform]) -> Result<(), Stopped> {
+    let available = graph.platform_names();
+    let problems: Vec<Problem> = graph
+        .lacks(required)
+        .into_iter()
+        .map(|platform| Problem::MissingPlatform { platform, available: available.clone() })
+        .collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let lacking: Vec<String> = graph.lacks(required).iter().map(ToString::to_string).collect();
+    let failure = Failure::new(Kind::Image, format!("the source has no {}", lacking.join(" and no ")))
+        .with_hint(
+            "if this is expected, pass --allow-missing-platform IMAGE[=PLATFORM], or pass the platforms of your nodes \
+             with --platform",
+        );
+    Err(Stopped { problems, ..failure.into() })
+}
+
+/// Warns that an image's foreign layers are skipped.
+pub(crate) fn warn_of_foreign_layers(image: &Mapping, graph: &Graph, events: &dyn EventSink) {
+    let left_out = graph.left_out();
+    if left_out > 0 {
+        let message = format!(
+            "{} skipped: nodes fetch foreign layers from the URLs in the manifest, because they may not be redistributed; \
+             sync and bundle export copy them with --foreign-layers",
+            units::counted(left_out, "foreign layer")
+        );
+        events.emit(Event::Warning { image: Some(image.source.clone()), message });
+    }
+}
