@@ -7,7 +7,7 @@ use console::measure_text_width;
 use super::{
     Column,
     fitted::{Fitting, Measure, fit},
-    joined, one_line, table_lines,
+    joined, one_line, skipped, table_lines,
 };
 use crate::{
     error::escape,
@@ -294,17 +294,8 @@ fn notes(table: Table, rows: &[Row<'_>]) -> Vec<String> {
             let waived: Vec<String> = image.waived.iter().map(ToString::to_string).collect();
             notes.push(format!("{name}: waived {}", waived.join(", ")));
         }
-        if let Some(message) = image.skip_message() {
-            // What to do depends on the command: not every command that skips an image has --strict.
-            let hint = image.skipped_because.as_ref().and_then(|reason| reason.hint.as_deref());
-            let hint = hint.map(|hint| format!("; {}", escape(hint))).unwrap_or_default();
-            let note = format!("{name}: {message}{hint}");
-            // A lock with several destinations names the same image for each.
-            if !notes.contains(&note) {
-                notes.push(note);
-            }
-        }
     }
+    notes.extend(skipped::notes(rows.iter().map(|row| (row.image, row.name.as_str()))));
     notes
 }
 
