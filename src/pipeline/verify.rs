@@ -222,7 +222,8 @@ async fn verify_signatures<D: Source>(
 ) {
     let Some(digest) = outcome.digest.as_ref().filter(|_| outcome.status == Status::Verified) else { return };
     let signed = Signed { image: &image.source, repository: &image.repository, digest };
-    let refusal = signatures::refusal(destination, signed, verifier, Kind::Difference).await;
+    let judged = signatures::judge(destination, signed, verifier, Kind::Difference).await;
+    let refusal = judged.map(|judgment| judgment.refusal);
     if let Some(failure) = refusal.unwrap_or_else(|error| Some(error.failure())) {
         outcome.status = Status::Failed;
         outcome.failure = Some(failure);
