@@ -77,7 +77,13 @@ pub(crate) struct Export {
     pub base_id: Option<Digest>,
 
     /// Refuse a --base that this public key (PEM) has not signed; the signature is the --base with .sig
-    #[arg(help_heading = "Signatures", hide_short_help = true, long, value_name = "FILE", requires = "base")]
+    #[arg(
+        help_heading = "The bundle's signature",
+        hide_short_help = true,
+        long,
+        value_name = "FILE",
+        requires = "base"
+    )]
     pub bundle_key: Option<PathBuf>,
 
     /// What signs the bundle.
@@ -86,7 +92,7 @@ pub(crate) struct Export {
 
     /// Write the signature to this file [default: --output with .sig]
     #[arg(
-        help_heading = "Signatures",
+        help_heading = "The bundle's signature",
         hide_short_help = true,
         long,
         value_name = "FILE",

@@ -6,7 +6,7 @@ use clap::Args;
 
 /// Whose signature an image must have.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Signatures (as in cosign verify)")]
+#[command(next_help_heading = "Required signatures (as in cosign verify)")]
 pub(crate) struct TrustArgs {
     /// Require a signature by this public key (repeatable: by one of them)
     #[arg(

@@ -222,7 +222,7 @@ impl<S: Source, D: Destination> Run<S, D> {
             let image = &image.source;
             let signed = Signed { image, repository: image.repository(), digest: &root_digest };
             let judged = signatures::judge(&*self.source, signed, verifier, Kind::Integrity).await?;
-            judged.refusal.map_or(Ok(()), Err)?;
+            mirrored.outcome.signature = judged.result?;
             listed = judged.listed;
         }
         let (repository, keep) = (image.source.repository(), self.options.manifest_bytes);

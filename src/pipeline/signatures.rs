@@ -7,6 +7,7 @@ use crate::{
     endpoint::{Cause, Error, Operation, Source, VerifiedBody},
     error::{Failure, Kind},
     oci::{Attachment, Descriptor, Digest, Link, Reference, Repository, Target, chart::is_local_chart},
+    outcome::AcceptedSignature,
     trust::{Attached, SIGNATURE_TAG_SUFFIX, Verdict, Verifier, is_signature_type, signature_layers},
 };
 
@@ -25,8 +26,8 @@ pub(super) struct Signed<'a> {
 
 /// What the signatures of an image say.
 pub(super) struct Judgment {
-    /// Why the image is refused, if its signatures do not satisfy the policy.
-    pub(super) refusal: Option<Failure>,
+    /// The signature that satisfies the policy, or why the image is refused. `None` if the image needs no signature.
+    pub(super) result: Result<Option<AcceptedSignature>, Failure>,
     /// What is attached to the root manifest, if that was asked.
     pub(super) listed: Option<Vec<Attachment>>,
 }
@@ -41,10 +42,15 @@ pub(super) async fn judge<S: Source>(
     let Signed { image, digest, .. } = signed;
     // It was packaged on this machine.
     if is_local_chart(image) {
-        return Ok(Judgment { refusal: None, listed: None });
+        return Ok(Judgment { result: Ok(None), listed: None });
     }
     let (verdict, listed) = verdict(source, &signed, verifier).await?;
-    Ok(Judgment { refusal: verdict.failure(image, digest, kind), listed })
+    let result = match (verdict.failure(image, digest, kind), verdict) {
+        (Some(refusal), _) => Err(refusal),
+        (None, Verdict::Verified { manifest, signer }) => Ok(Some(AcceptedSignature { manifest, signer })),
+        (None, _) => Ok(None),
+    };
+    Ok(Judgment { result, listed })
 }
 
 /// Reads what can be a signature, the most likely first, until the policy is satisfied. Returns what is attached as well.

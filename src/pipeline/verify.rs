@@ -223,9 +223,11 @@ async fn verify_signatures<D: Source>(
     let Some(digest) = outcome.digest.as_ref().filter(|_| outcome.status == Status::Verified) else { return };
     let signed = Signed { image: &image.source, repository: &image.repository, digest };
     let judged = signatures::judge(destination, signed, verifier, Kind::Difference).await;
-    let refusal = judged.map(|judgment| judgment.refusal);
-    if let Some(failure) = refusal.unwrap_or_else(|error| Some(error.failure())) {
-        outcome.status = Status::Failed;
-        outcome.failure = Some(failure);
+    match judged.map_err(|error| error.failure()).and_then(|judgment| judgment.result) {
+        Ok(signature) => outcome.signature = signature,
+        Err(failure) => {
+            outcome.status = Status::Failed;
+            outcome.failure = Some(failure);
+        }
     }
 }

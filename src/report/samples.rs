@@ -51,6 +51,7 @@ fn outcome(name: &str, status: Status) -> ImageOutcome {
         attestations: 2,
         attached: AttachedCounts::default(),
         attached_new: AttachedCounts::default(),
+        signature: None,
         kept_tags: Vec::new(),
         waived: Vec::new(),
         moved_from: None,

@@ -28,7 +28,7 @@ use crate::{
     graph::{Attached, Graph, ManifestBytes},
     lock::{Base, Lock, Placement},
     oci::{ChartIdentity, Descriptor, Digest, Mapping, Reference},
-    outcome::{Bytes, Mirrored, Status},
+    outcome::{Bytes, ImageOutcome, Mirrored, Status},
     pipeline::{Options, mirror},
     problem::Problem,
     units,
@@ -292,8 +292,8 @@ impl<S: Source> Exporter<S> {
             Options { check: Level::Blobs, overwrite: true, dry_run: false, signatures: None, ..self.options.clone() };
         let copied = mirror(source, Arc::clone(writer), mappings, options, Arc::clone(events)).await;
         for (image, copied) in ready(mirrored).zip(copied) {
-            let before = image.outcome.bytes;
-            image.outcome = copied.outcome;
+            let (before, signature) = (image.outcome.bytes, image.outcome.signature.take());
+            image.outcome = ImageOutcome { signature, ..copied.outcome };
             if again {
                 image.outcome.bytes = before;
             }
