@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, builder::BoolishValueParser};
 
 use super::{
-    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, ReferrerArgs, RegistryArgs, SelectionArgs,
-    SignatureArgs, SigningArgs, TrustArgs, choice, examples,
+    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, REQUIRED_SIGNATURES, ReferrerArgs, RegistryArgs,
+    SelectionArgs, SignatureArgs, SigningArgs, TrustArgs, choice, examples,
     shared::{CHECK_LEVELS, FORMATS},
     variable,
 };
@@ -60,6 +60,18 @@ pub(crate) struct Export {
     /// In every other command, -o is the output format; here that is --format.
     #[arg(help_heading = "The bundle", long, short, value_name = "FILE")]
     pub output: PathBuf,
+
+    /// Add a file that says whom to trust: a trusted root (JSON), a public key (PEM) or a policy (YAML); an import uses
+    /// it only with --trust-bundle (repeatable)
+    #[arg(
+        help_heading = "The bundle",
+        hide_short_help = true,
+        long = "trust",
+        value_name = "FILE",
+        env = "THORAS_MIRROR_TRUST",
+        value_delimiter = ','
+    )]
+    pub trust_files: Vec<PathBuf>,
 
     /// Write volumes of at most this size
     ///
@@ -202,6 +214,12 @@ pub(crate) struct Import {
     /// Whose signatures images need.
     #[command(flatten)]
     pub trust: TrustArgs,
+
+    /// Require the signatures that the trust files in the bundle ask for: its policy, else its keys; other flags for
+    /// signatures win. Needs --bundle-key
+    // No variable decides whom to trust.
+    #[arg(help_heading = REQUIRED_SIGNATURES, hide_short_help = true, long)]
+    pub trust_bundle: bool,
 
     /// Show what would be copied, without copying anything
     #[arg(help_heading = "How to import", long)]

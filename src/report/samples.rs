@@ -213,6 +213,7 @@ pub(super) fn bundle() -> BundleContents {
     };
     let failures = vec![Failure::new(Kind::Integrity, "a manifest is damaged")];
     BundleContents {
+        trust: Vec::new(),
         id: digest("bundle"),
         path: "thoras.tar".to_owned(),
         size: 128_001_024,

@@ -47,6 +47,7 @@
 //! | writing it in order | [`stream`] |
 //! | reading it from a pipe | `incoming` |
 //! | who wrote it | `signature` |
+//! | files that say whom to trust | `trust` |
 //! | writing it as a [`Destination`](super::Destination) | `writer`, each blob through a `sink` |
 //!
 //! Nothing is unpacked, so no name in an archive ever becomes a path on this machine.
@@ -75,6 +76,7 @@ pub(crate) mod storage;
 pub(crate) mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
+pub(crate) mod trust;
 mod unread;
 pub(crate) mod volumes;
 mod writer;

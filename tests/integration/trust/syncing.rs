@@ -226,6 +226,11 @@ async fn a_bundle_and_the_mirror_are_verified_as_well() {
     let verify = ["verify", "--to", &to];
     run(&verify).await.expect_success();
     run(&[&verify[..], &required, &[bundle, tag]].concat()).await.expect_success();
+    let refused = run(&[&verify[..], &required].concat()).await.expect_code(5);
+    assert!(refused.stderr.contains("is not signed"), "{refused}");
+    let strangers = ["--verify-key", wrong, "--insecure-ignore-tlog", bundle];
+    let refused = run(&[&verify[..], &strangers].concat()).await.expect_code(5);
+    assert!(refused.stderr.contains("it was made with another key than"), "{refused}");
     // The report names the key, in JSON with the manifest that holds the signature.
     let signed = format!("2 images signed by key {key}");
     let json = ["-o", "json"];
@@ -242,9 +247,4 @@ async fn a_bundle_and_the_mirror_are_verified_as_well() {
             assert!(signature["manifest"].as_str().unwrap().starts_with("sha256:"), "{shown}");
         }
     }
-    let refused = run(&[&verify[..], &required].concat()).await.expect_code(5);
-    assert!(refused.stderr.contains("is not signed"), "{refused}");
-    let strangers = ["--verify-key", wrong, "--insecure-ignore-tlog", bundle];
-    let refused = run(&[&verify[..], &strangers].concat()).await.expect_code(5);
-    assert!(refused.stderr.contains("it was made with another key than"), "{refused}");
 }
