@@ -18,7 +18,7 @@
 //!
 //! A bundle that this program writes is a plain tar whose bytes depend only on the images: `oci-layout`, a flat
 //! `index.json` that names every image in full and lists what is attached to them (untagged, as oras does; under its full
-//! name if a tag attaches it), `thoras-mirror.lock`, then manifests, configs and layers, each by
+//! name if a tag attaches it), `thoras-mirror.lock`, then manifests, the files of `--trust`, configs and layers, each by
 //! digest. The head (all but configs and layers) determines the offset of every blob, so blobs are written and read in
 //! any order, in parallel, without a second copy. The bundle's id is the digest of `index.json`, which contains the
 //! lock's digest, so it covers both.
