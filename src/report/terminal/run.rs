@@ -1,6 +1,6 @@
 //! Runs: a table with a row for every image, notes below it, and a summary.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use console::measure_text_width;
 
@@ -19,6 +19,7 @@ use crate::{
         short_names::ShortNames,
         style::{Palette, Symbols},
     },
+    trust::Signer,
     units,
 };
 
@@ -45,6 +46,7 @@ fn text_with(
             lines.push(format!("left out by --include/--exclude: {}", names.join(", ")));
         }
         lines.push(broken(summary(table, document), width));
+        lines.extend(signed_by(&outcome.images, width));
     }
     // The summary of an export already contains the ID of its bundle.
     if let (Some(id), None) = (&outcome.bundle, &outcome.written) {
@@ -379,6 +381,22 @@ fn export_summary(outcome: &RunOutcome, totals: &Totals, bundle: &BundleSummary)
         bundle.id,
         bundle.signature.as_ref().map(|file| format!("\nsignature {}", one_line(file))).unwrap_or_default(),
     )
+}
+
+/// `10 images signed by key cosign.pub`; with several signers, a line for each if one line is too narrow. Nothing if no
+/// image needs a signature.
+fn signed_by(images: &[ImageOutcome], width: Option<usize>) -> Vec<String> {
+    let mut counts: BTreeMap<&Signer, usize> = BTreeMap::new();
+    for signature in images.iter().filter_map(|image| image.signature.as_ref()) {
+        *counts.entry(&signature.signer).or_default() += 1;
+    }
+    let by = |(signer, count): (&Signer, usize)| {
+        format!("{} signed by {}", units::counted(count, "image"), one_line(&signer.to_string()))
+    };
+    let parts: Vec<String> = counts.into_iter().map(by).collect();
+    let line = parts.join("; ");
+    let fits = width.is_none_or(|width| measure_text_width(&line) <= width);
+    if parts.len() > 1 && fits { vec![line] } else { parts }
 }
 
 /// `5 images confirmed` or `4 of 5 images confirmed`.

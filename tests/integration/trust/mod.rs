@@ -1,5 +1,6 @@
 //! Signatures are accepted and rejected as by cosign, which judges the same images.
 
+mod in_bundles;
 mod judge;
 mod keyless;
 mod keys;

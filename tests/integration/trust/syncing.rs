@@ -172,7 +172,8 @@ async fn an_export_leaves_out_what_is_not_signed() {
     assert!(refused.stderr.contains("is not signed"), "{refused}");
     assert!(!folder.path().join("b.tar").exists());
     court.cosign.sign("key", &court.image("app", &image), &[]).await;
-    export().await.expect_success();
+    let exported = export().await.expect_success();
+    assert!(exported.stdout.contains(&format!("1 image signed by key {}", key.display())), "{exported}");
     assert!(folder.path().join("b.tar").exists());
 }
 
@@ -230,4 +231,20 @@ async fn a_bundle_and_the_mirror_are_verified_as_well() {
     let strangers = ["--verify-key", wrong, "--insecure-ignore-tlog", bundle];
     let refused = run(&[&verify[..], &strangers].concat()).await.expect_code(5);
     assert!(refused.stderr.contains("it was made with another key than"), "{refused}");
+    // The report names the key, in JSON with the manifest that holds the signature.
+    let signed = format!("2 images signed by key {key}");
+    let json = ["-o", "json"];
+    let import_both = [&import[..], &required, &["--exclude", "*unsigned*"]].concat();
+    let verify_both = [&verify[..], &required, &[bundle, tag]].concat();
+    for command in [import_both, verify_both] {
+        let shown = run(&command).await.expect_success();
+        assert!(shown.stdout.lines().any(|line| line == signed), "{shown}");
+        let shown = run(&[&command[..], &json].concat()).await.expect_success();
+        let document: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+        for image in document["images"].as_array().unwrap() {
+            let signature = &image["signature"];
+            assert_eq!(signature["key"], key, "{shown}");
+            assert!(signature["manifest"].as_str().unwrap().starts_with("sha256:"), "{shown}");
+        }
+    }
 }
