@@ -141,7 +141,14 @@ async fn no_overwrite_adds_to_the_tags_of_what_is_attached_and_moves_no_image() 
     let new = referrer(&digest, "new");
     attach(&signed.at, &new).await;
     let older_tag = format!("{}.sig", tag_of(&digest));
-    let older = referrer(&Digest::sha256(b"nothing"), "another");
+    // What the tag has, and one more entry.
+    let layer = serde_json::json!({
+        "mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest::sha256(b"{}"), "size": 2,
+    });
+    let mut signed_again = layer.clone();
+    signed_again["annotations"] = serde_json::json!({ "dev.cosignproject.cosign/signature": "another" });
+    let layers = serde_json::json!({ "layers": [layer, signed_again] });
+    let older = referrer_with(&Digest::sha256(b"nothing"), "another", &layers);
     put(&signed.at, Target::Tag(older_tag.clone()), &older).await;
     let before = destination.storage().tags();
     assert_eq!(first(&sync(0).await)["status"], "repaired");
