@@ -120,7 +120,7 @@ pub(super) fn is_trust_entry(entry: &IndexEntry) -> bool {
 /// Whether a manifest is the artifact. Other tools may drop the artifact type from the index.
 pub(super) fn is_trust_manifest(manifest: &RawManifest) -> bool {
     Referrer::read(manifest)
-        .is_ok_and(|read| read.artifact_type.as_deref() == Some(ARTIFACT_TYPE) && read.subject.is_none())
+        .is_ok_and(|read| read.stated_type.as_deref() == Some(ARTIFACT_TYPE) && read.subject.is_none())
 }
 
 impl Head {
