@@ -3,5 +3,6 @@
 mod judge;
 mod keyless;
 mod keys;
+mod mirrored;
 mod policies;
 mod syncing;
