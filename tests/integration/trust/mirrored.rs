@@ -40,7 +40,7 @@ impl Signing {
     async fn sign(&self, image: &SampleImage, at: &Address) {
         match self {
             Self::CosignBundles(cosign) => {
-                cosign.sign("key", &names(image, at, REPOSITORY)[0], &["-r"]).await
+                cosign.sign("key", &names(image, at, REPOSITORY)[0], &["-r"]).await;
             }
             Self::CosignTags(cosign) => {
                 cosign.sign_as_tag("key", &names(image, at, REPOSITORY)[0], &["-r"]).await;
