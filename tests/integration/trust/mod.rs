@@ -4,5 +4,6 @@ mod in_bundles;
 mod judge;
 mod keyless;
 mod keys;
+mod mirrored;
 mod policies;
 mod syncing;

@@ -94,6 +94,25 @@ async fn a_registry_without_the_referrers_api_is_read_as_well() {
     }
 }
 
+/// The index of the fallback says what is attached: the verification and the copy share one answer.
+#[tokio::test]
+async fn a_root_is_asked_once_what_is_attached_to_it() {
+    let (source, destination) = tokio::join!(Registry::start(), Registry::start());
+    let cosign = Cosign::new();
+    let key = cosign.generate_key("key").await;
+    let image = SampleImage::multi_platform("app");
+    client::push(&image, source.address(), "app").await;
+    let digest = &image.root().digest;
+    cosign.sign("key", &format!("{}/app@{digest}", source.address().host_port), &[]).await;
+    source.clear_requests().await;
+    let flags = ["--verify-key", key.to_str().unwrap(), "--insecure-ignore-tlog"];
+    sync(source.address(), "app", &destination, &flags).await.expect_success();
+    let index = format!("/manifests/sha256-{}", digest.hex());
+    let requests = source.requests().await;
+    let reads = requests.iter().filter(|request| request.method == "GET" && request.path.ends_with(&index));
+    assert_eq!(reads.count(), 1, "{requests:#?}");
+}
+
 #[tokio::test]
 async fn a_policy_decides_for_each_image() {
     let court = Court::new().await;
