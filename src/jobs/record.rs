@@ -50,10 +50,8 @@ pub(super) struct Copied<'a> {
     pub(super) chart: Option<ChartIdentity>,
     pub(super) platforms: Vec<Platform>,
     pub(super) foreign_layers: ForeignLayers,
-    /// The lock that exists.
-    pub(super) earlier: Option<Lock>,
-    /// Whether that lock is extended rather than replaced.
-    pub(super) extends_earlier: bool,
+    /// The lock that exists, if it is extended rather than replaced.
+    pub(super) extended: Option<Lock>,
     pub(super) check: CheckLevel,
     pub(super) dry_run: bool,
     pub(super) images: Vec<Mirrored>,
@@ -81,8 +79,7 @@ impl Copied<'_> {
             chart,
             platforms,
             foreign_layers,
-            earlier,
-            extends_earlier,
+            extended,
             check,
             dry_run,
             images,
@@ -93,18 +90,19 @@ impl Copied<'_> {
             options,
         } = self;
         let packaged = placement.chart.clone();
-        // Nothing is taken from the lock that this one replaces if every image is confirmed.
-        let is_needed = extends_earlier || !images.iter().all(|image| image.outcome.is_confirmed());
-        let earlier = earlier.filter(|_| is_needed);
+        // Of the lock that this one replaces, only images that this run could not confirm need anything. It is read
+        // again for them: it would fill memory during the whole run. A damaged lock cannot be kept.
+        let is_needed = extended.is_none() && !images.iter().all(|image| image.outcome.is_confirmed());
+        let replaced = if is_needed { Lock::read(path).ok() } else { None };
         let run = || {
             let mut run = Lock::new(chart.clone(), placement.clone(), &platforms, foreign_layers, &images);
             run.excluded.clone_from(&excluded);
-            if let Some(earlier) = &earlier {
+            if let Some(earlier) = extended.as_ref().or(replaced.as_ref()) {
                 run.keep_known(earlier);
             }
             run
         };
-        let lock = || match earlier.as_ref().filter(|_| extends_earlier) {
+        let lock = || match &extended {
             Some(earlier) => earlier.clone().with_destination(run()).map_err(|error| error.failure()),
             None => Ok(run()),
         };

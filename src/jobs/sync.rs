@@ -32,21 +32,11 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     let Sync { images, destination, registries, platforms, copy, .. } = request;
     let signatures = copy.signatures.verifier()?.map(Arc::new);
     let access = Access::open(registries, Arc::clone(&events))?;
-    let Job {
-        mappings,
-        optional,
-        skipped,
-        placement,
-        chart,
-        packaged,
-        foreign_layers,
-        earlier,
-        extends_earlier,
-        recorded,
-    } = match images {
-        ImagesFrom::Selection(selection) => selected(selection, request, &access, &*events).await?,
-        ImagesFrom::Lock { chart } => locked(chart.as_deref(), request, &access).await?,
-    };
+    let Job { mappings, optional, skipped, placement, chart, packaged, foreign_layers, extended, recorded } =
+        match images {
+            ImagesFrom::Selection(selection) => selected(selection, request, &access, &*events).await?,
+            ImagesFrom::Lock { chart } => locked(chart.as_deref(), request, &access).await?,
+        };
     let record = Record::prepare((!copy.dry_run).then(|| request.lock()))?;
     let source = access.source()?.with_foreign_layers(foreign_layers);
     let source = Arc::new(ChartSource::new(source, packaged));
@@ -60,7 +50,7 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     };
     access
         .warn_of_unused_license(sources.iter().map(Reference::repository).chain(&chart_repository), &*events);
-    if let (Some(lock), true, ImagesFrom::Selection(_)) = (&earlier, extends_earlier, images) {
+    if let (Some(lock), ImagesFrom::Selection(_)) = (&extended, images) {
         let kept = KeptLock { lock, path: request.lock(), root: &destination.root };
         kept.check_source(&*source, &mappings).await?;
     }
@@ -88,8 +78,7 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         chart,
         platforms: platforms.required.clone(),
         foreign_layers,
-        earlier,
-        extends_earlier,
+        extended,
         check: copy.check,
         dry_run: copy.dry_run,
         images,
@@ -117,10 +106,8 @@ struct Job {
     /// The packaged chart, if it is copied and no registry has it.
     packaged: Option<PackagedChart>,
     foreign_layers: ForeignLayers,
-    /// The lock that exists.
-    earlier: Option<Lock>,
-    /// Whether that lock is extended rather than replaced.
-    extends_earlier: bool,
+    /// The lock that exists, if it is extended rather than replaced.
+    extended: Option<Lock>,
     /// With `--locked`, what is attached to each image.
     recorded: Option<HashMap<Reference, Vec<AttachedManifest>>>,
 }
@@ -139,9 +126,8 @@ async fn selected(
         .below(root, naming, earlier.as_ref())
         .map_err(|error| names::failure(&error))?;
     own_source::refuse(&mappings, root, &request.registries, NamedBy::Selection(selection)).await?;
-    let extends_earlier =
-        earlier.as_ref().is_some_and(|lock| lock.has_destinations_besides(&root.to_string()));
-    if let Some(lock) = earlier.as_ref().filter(|_| extends_earlier) {
+    let extended = earlier.filter(|lock| lock.has_destinations_besides(&root.to_string()));
+    if let Some(lock) = &extended {
         let checked = lock.check_foreign_layers(&root.to_string(), request.foreign_layers);
         checked.map_err(|error| error.failure())?;
     }
@@ -153,8 +139,7 @@ async fn selected(
         chart: found.chart,
         packaged: packaged_chart(found.package),
         foreign_layers: request.foreign_layers.into(),
-        earlier,
-        extends_earlier,
+        extended,
         recorded: None,
     })
 }
@@ -195,8 +180,7 @@ async fn locked(chart: Option<&LockedChart>, request: &Sync, access: &Access) ->
         chart: lock.chart.clone(),
         packaged,
         foreign_layers: foreign_layers.into(),
-        earlier: Some(lock),
-        extends_earlier: true,
+        extended: Some(lock),
         recorded: Some(recorded),
     })
 }

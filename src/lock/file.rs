@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, BufWriter, Write},
+    io::{self, BufReader, BufWriter, Read as _, Write},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -23,7 +23,12 @@ const ATTEMPTS: usize = 16;
 impl Lock {
     /// Reads a lock.
     pub fn read(path: &Path) -> Result<Self, LockError> {
-        Self::parse(&Self::read_bytes(path)?, path)
+        let mut file = Self::open(path)?;
+        // A pipe can be read only once, and a folder not at all.
+        if file.metadata().is_ok_and(|found| found.is_file()) {
+            return Self::parse_file(&mut file, path);
+        }
+        Self::parse(&read_all(file, path)?, path)
     }
 
     /// Reads a lock that must have images: a run on nothing would succeed.
@@ -34,14 +39,24 @@ impl Lock {
 
     /// Reads the bytes of a lock's file.
     pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, LockError> {
+        read_all(Self::open(path)?, path)
+    }
+
+    fn open(path: &Path) -> Result<File, LockError> {
         let unreadable = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => LockError::Absent(path.to_owned()),
             _ => LockError::Unreadable(path.to_owned(), error),
         };
         let size = fs::metadata(path).map_err(unreadable)?.len();
         check_size(size).map_err(unreadable)?;
-        fs::read(path).map_err(unreadable)
+        File::open(path).map_err(unreadable)
     }
+}
+
+fn read_all(mut file: File, path: &Path) -> Result<Vec<u8>, LockError> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|error| LockError::Unreadable(path.to_owned(), error))?;
+    Ok(bytes)
 }
 
 /// Refuses a file of more bytes than a lock can have.

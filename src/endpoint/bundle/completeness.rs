@@ -196,10 +196,11 @@ pub(crate) fn unreadable_without(digest: Digest, volumes: Vec<String>) -> Proble
 /// The header and the padding of a blob's entry: what they are, where they belong, and their bytes.
 fn framing(entry: &BlobEntry) -> impl Iterator<Item = (ArchivePart, u64, Vec<u8>)> + use<> {
     let blob = entry.blob.digest.clone();
-    let before = entry.extent.offset.saturating_sub(entry.header.len() as u64);
+    let header = entry.header();
+    let before = entry.extent.offset.saturating_sub(header.len() as u64);
     let padding = vec![0; usize::try_from(header::padding(entry.extent.size)).unwrap_or_default()];
     [
-        (ArchivePart::Header { blob: blob.clone() }, before, entry.header.clone()),
+        (ArchivePart::Header { blob: blob.clone() }, before, header),
         (ArchivePart::Padding { blob }, entry.extent.end(), padding),
     ]
     .into_iter()

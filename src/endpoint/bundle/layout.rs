@@ -6,6 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -23,18 +24,25 @@ use crate::oci::{Descriptor, Digest};
 pub struct BlobEntry {
     /// The blob.
     pub blob: Descriptor,
-    /// The blocks before its content.
-    pub header: Vec<u8>,
     /// Its content.
     pub extent: Extent,
+}
+
+impl BlobEntry {
+    /// The blocks before its content. They are encoded again each time, because those of every blob would take more
+    /// memory than everything else that is known about it.
+    #[must_use]
+    pub fn header(&self) -> Vec<u8> {
+        header::encode(&names::of_blob(&self.blob.digest), self.blob.size)
+    }
 }
 
 /// The offsets of a bundle's parts.
 #[derive(Debug, Clone)]
 pub struct Layout {
     head: Bytes,
-    blobs: Vec<BlobEntry>,
-    positions: HashMap<Digest, usize>,
+    blobs: Arc<[BlobEntry]>,
+    positions: Arc<HashMap<Digest, usize>>,
     length: u64,
 }
 
@@ -57,18 +65,18 @@ impl Layout {
         }
         let mut end = head.len() as u64;
         let kept = closure.blobs().filter(|blob| !absent.contains(&blob.digest));
-        let blobs: Vec<BlobEntry> = kept
+        let blobs: Arc<[BlobEntry]> = kept
             .map(|blob| {
                 let header = header::encode(&names::of_blob(&blob.digest), blob.size);
                 // Descriptors may claim any size; a size that is too large for the disk is refused before writing.
                 let extent = Extent { offset: end.saturating_add(header.len() as u64), size: blob.size };
                 end = extent.end().saturating_add(header::padding(blob.size));
-                BlobEntry { blob: blob.clone(), header, extent }
+                BlobEntry { blob: blob.clone(), extent }
             })
             .collect();
-        let positions =
+        let positions: HashMap<Digest, usize> =
             blobs.iter().enumerate().map(|(position, entry)| (entry.blob.digest.clone(), position)).collect();
-        Self { head: head.into(), blobs, positions, length: end.saturating_add(END) }
+        Self { head: head.into(), blobs, positions: positions.into(), length: end.saturating_add(END) }
     }
 
     /// Everything before the first blob's header.
@@ -107,8 +115,9 @@ impl Layout {
     fn frame(&self) -> impl Iterator<Item = (u64, Bytes)> {
         let zeros = |length: u64| Bytes::from(vec![0; usize::try_from(length).unwrap_or_default()]);
         let around = self.blobs.iter().flat_map(move |entry| {
-            let header = (entry.extent.offset - entry.header.len() as u64, entry.header.clone().into());
-            [header, (entry.extent.end(), zeros(header::padding(entry.extent.size)))]
+            let header = entry.header();
+            let before = entry.extent.offset - header.len() as u64;
+            [(before, header.into()), (entry.extent.end(), zeros(header::padding(entry.extent.size)))]
         });
         let end = (self.length - END, zeros(END));
         std::iter::once((0, self.head.clone())).chain(around).chain([end])

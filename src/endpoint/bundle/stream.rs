@@ -49,7 +49,7 @@ pub(crate) async fn write<S: Source, W: AsyncWrite + Unpin, H: BuildHasher + Syn
     let mut begun = std::pin::pin!(begun.buffered(AHEAD));
     let zeros = [0; 2 * size_of::<header::Block>()];
     while let Some((entry, blob)) = begun.try_next().await? {
-        send(&mut out, &entry.header).await?;
+        send(&mut out, &entry.header()).await?;
         match blob {
             Begun::Whole(bytes) => send(&mut out, &bytes).await?,
             Begun::Open(mut body) => {

@@ -64,7 +64,7 @@ pub(crate) fn sample() -> Sample {
     let layout = Layout::new(&index, Some(&lock), &closure, &std::collections::HashSet::new());
     let mut bytes = layout.head().to_vec();
     for entry in layout.blobs() {
-        bytes.extend(&entry.header);
+        bytes.extend(entry.header());
         assert_eq!(bytes.len() as u64, entry.extent.offset);
         bytes.extend(&contents[&entry.blob.digest]);
         bytes.resize(bytes.len().next_multiple_of(512), 0);

@@ -53,7 +53,7 @@ fn structural_offsets(sample: &Sample) -> Vec<usize> {
     let at = |offset: u64| usize::try_from(offset).unwrap();
     let mut offsets: Vec<usize> = (0..sample.layout.head().len()).step_by(64).collect();
     for entry in sample.layout.blobs() {
-        let header = at(entry.extent.offset) - entry.header.len();
+        let header = at(entry.extent.offset) - entry.header().len();
         // Name, mode, size, checksum and the byte behind it, type, the end of the block.
         offsets.extend([0, 100, 124, 148, 154, 155, 156, 257, 511].map(|field| header + field));
         offsets.extend([at(entry.extent.offset), at(entry.extent.end()) - 1]);

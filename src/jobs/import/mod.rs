@@ -30,7 +30,6 @@ use crate::{
     },
     error::Failure,
     event::{Event, EventSink, warn},
-    lock::Lock,
     outcome::{Command, Mirrored, RunOutcome},
     pipeline,
     request::{Access, Import, ImportFrom},
@@ -50,10 +49,6 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         ImportFrom::Stdin => Box::pin(job.standard_input()).await?,
         ImportFrom::Files(paths) => job.files(paths).await?,
     };
-    let to = destination.root.to_string();
-    // A damaged lock cannot be kept.
-    let earlier = Lock::read(lock).ok();
-    let extends_earlier = earlier.as_ref().is_some_and(|lock| lock.has_destinations_besides(&to));
     let left_out = plan.left_out.iter();
     images
         .extend(left_out.map(|(mapping, is_skipped)| {
@@ -69,8 +64,7 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         chart: plan.chart,
         platforms: plan.options.platforms,
         foreign_layers: plan.options.foreign_layers,
-        earlier,
-        extends_earlier,
+        extended: plan.extended,
         check: copy.check,
         dry_run: copy.dry_run,
         images,

@@ -57,7 +57,7 @@ impl SampleBundle {
         let layout = draft.layout().clone();
         let mut bytes = layout.head().to_vec();
         for entry in layout.blobs() {
-            bytes.extend(&entry.header);
+            bytes.extend(entry.header());
             bytes.extend(images.iter().find_map(|image| image.blobs.get(&entry.blob.digest)).unwrap());
             bytes.resize(bytes.len().next_multiple_of(512), 0);
         }

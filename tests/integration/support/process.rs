@@ -173,10 +173,22 @@ pub struct Running {
 impl Running {
     /// Its peak memory in KiB.
     pub fn peak_memory(&self) -> u64 {
-        let id = self.child.id().expect("the program has ended");
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        self.peak_so_far().expect("the program has ended")
+    }
+
+    /// Runs to the end. Returns how it ended and its peak memory in KiB, except of its last milliseconds.
+    pub async fn outcome_and_peak(mut self) -> (Outcome, u64) {
+        let mut peak = 0;
+        while tokio::time::timeout(Duration::from_millis(5), self.ended()).await.is_err() {
+            peak = self.peak_so_far().unwrap_or(peak);
+        }
+        (self.outcome().await, peak)
+    }
+
+    fn peak_so_far(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().trim_end_matches(" kB").parse().ok()
     }
 
     /// Sends SIGINT, as Ctrl-C does.

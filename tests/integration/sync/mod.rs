@@ -5,6 +5,7 @@
 //! - [`order`]: children before parents, held at a gate;
 //! - [`sharing`], [`requests`], [`idle`], [`repair`]: transfers and requests, counted at the servers;
 //! - [`naming`], [`platforms`], [`moving`], [`lock`], [`output`], [`messages`]: options and output;
+//! - [`many`]: the memory that many images take;
 //! - [`integrity`], [`failures`], [`interrupt`], [`kill`]: guarantees under failure.
 
 mod contents;
@@ -14,6 +15,7 @@ mod integrity;
 mod interrupt;
 mod kill;
 mod lock;
+mod many;
 mod messages;
 mod moving;
 mod naming;
