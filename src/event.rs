@@ -100,6 +100,11 @@ pub enum Event {
         /// The message, in one line.
         message: String,
     },
+    /// Something that may need an image is not mirrored. Each is shown, however similar they are.
+    Note {
+        /// The message, in one line.
+        message: String,
+    },
     /// Information that only `-v` shows.
     Detail {
         /// The message, in one line.
@@ -141,6 +146,11 @@ pub trait EventSink: Send + Sync {
 /// Emits a warning about no image in particular.
 pub(crate) fn warn(events: &dyn EventSink, message: impl AsRef<str>) {
     events.emit(Event::Warning { image: None, message: hide_logins(message.as_ref()) });
+}
+
+/// Emits what is said about something that is not mirrored.
+pub(crate) fn note(events: &dyn EventSink, message: impl AsRef<str>) {
+    events.emit(Event::Note { message: hide_logins(message.as_ref()) });
 }
 
 /// Drops every event, for library users who only need the outcome.

@@ -15,6 +15,7 @@ use crate::{
     graph::{Attached, AttachedCounts, AttachedManifest, Graph, PlatformManifest},
     oci::{ArtifactKind, ChartIdentity, Digest, Mapping, MediaType, Platform, Reference, Repository},
     problem::Problem,
+    trust::Signer,
 };
 
 /// The complete result of a job that copies or compares images.
@@ -270,6 +271,9 @@ pub struct ImageOutcome {
     /// How much of that the destination lacked: this run copied it or, in a plan, would copy it.
     #[serde(default, skip_serializing_if = "AttachedCounts::is_empty")]
     pub attached_new: AttachedCounts,
+    /// The signature that satisfies the user's policy, if there is a policy and the image needs a signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<AcceptedSignature>,
     /// Tags of cosign's older format that were kept, because the destination has added entries of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept_tags: Vec<KeptTag>,
@@ -295,6 +299,17 @@ pub struct ImageOutcome {
     /// Why it was skipped although nothing failed, if `status` is `skipped-optional`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped_because: Option<Failure>,
+}
+
+/// A signature that satisfies the policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcceptedSignature {
+    /// The attached manifest that holds it.
+    pub manifest: Digest,
+    /// Who made it.
+    #[serde(flatten)]
+    pub signer: Signer,
 }
 
 /// A tag of cosign's older format at the destination that has entries of its own.
@@ -373,6 +388,7 @@ impl ImageOutcome {
             attestations: 0,
             attached: AttachedCounts::default(),
             attached_new: AttachedCounts::default(),
+            signature: None,
             kept_tags: Vec::new(),
             waived: Vec::new(),
             moved_from: None,

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, builder::BoolishValueParser};
 
 use super::{
-    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, ReferrerArgs, RegistryArgs, SelectionArgs,
-    SignatureArgs, SigningArgs, TrustArgs, choice, examples,
+    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, REQUIRED_SIGNATURES, ReferrerArgs, RegistryArgs,
+    SelectionArgs, SignatureArgs, SigningArgs, TrustArgs, choice, examples,
     shared::{CHECK_LEVELS, FORMATS},
     variable,
 };
@@ -61,6 +61,18 @@ pub(crate) struct Export {
     #[arg(help_heading = "The bundle", long, short, value_name = "FILE")]
     pub output: PathBuf,
 
+    /// Add a file that says whom to trust: a trusted root (JSON), a public key (PEM) or a policy (YAML); an import uses
+    /// it only with --trust-bundle (repeatable)
+    #[arg(
+        help_heading = "The bundle",
+        hide_short_help = true,
+        long = "trust",
+        value_name = "FILE",
+        env = "THORAS_MIRROR_TRUST",
+        value_delimiter = ','
+    )]
+    pub trust_files: Vec<PathBuf>,
+
     /// Write volumes of at most this size
     ///
     /// A number of bytes, 4G or 4GB (decimal, fits FAT32), 4GiB (binary), dvd or fat32.
@@ -77,7 +89,13 @@ pub(crate) struct Export {
     pub base_id: Option<Digest>,
 
     /// Refuse a --base that this public key (PEM) has not signed; the signature is the --base with .sig
-    #[arg(help_heading = "Signatures", hide_short_help = true, long, value_name = "FILE", requires = "base")]
+    #[arg(
+        help_heading = "The bundle's signature",
+        hide_short_help = true,
+        long,
+        value_name = "FILE",
+        requires = "base"
+    )]
     pub bundle_key: Option<PathBuf>,
 
     /// What signs the bundle.
@@ -86,7 +104,7 @@ pub(crate) struct Export {
 
     /// Write the signature to this file [default: --output with .sig]
     #[arg(
-        help_heading = "Signatures",
+        help_heading = "The bundle's signature",
         hide_short_help = true,
         long,
         value_name = "FILE",
@@ -196,6 +214,12 @@ pub(crate) struct Import {
     /// Whose signatures images need.
     #[command(flatten)]
     pub trust: TrustArgs,
+
+    /// Require the signatures that the trust files in the bundle ask for: its policy, else its keys; other flags for
+    /// signatures win. Needs --bundle-key
+    // No variable decides whom to trust.
+    #[arg(help_heading = REQUIRED_SIGNATURES, hide_short_help = true, long)]
+    pub trust_bundle: bool,
 
     /// Show what would be copied, without copying anything
     #[arg(help_heading = "How to import", long)]

@@ -44,7 +44,7 @@ pub(crate) use self::{
         SelectionArgs,
     },
     signing::{SignatureArgs, SigningArgs},
-    trust::TrustArgs,
+    trust::{REQUIRED_SIGNATURES, TrustArgs},
     values::{PullArgs, SizeArgs, Storage, Values},
 };
 

@@ -56,13 +56,13 @@ pub(super) const NAMINGS: &[(Naming, &str)] = &[
 
 /// Which signatures, attestations and SBOMs.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Signatures, attestations, SBOMs")]
+#[command(next_help_heading = "What is attached to images")]
 pub(crate) struct ReferrerArgs {
-    /// Which of what is attached to the images
+    /// Which signatures, attestations and other attached manifests to include
     #[arg(hide_short_help = true, long, value_name = "WHICH", value_parser = choice(REFERRERS), default_value_t = Referrers::All, env = "THORAS_MIRROR_REFERRERS")]
     pub referrers: Referrers,
 
-    /// Of that, only artifact types that this glob matches, such as '*spdx*' (repeatable)
+    /// Include only attached manifests whose artifact type matches a glob such as '*spdx*' (repeatable)
     #[arg(
         hide_short_help = true,
         long,

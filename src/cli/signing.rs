@@ -6,7 +6,7 @@ use clap::Args;
 
 /// A key that signs what is written.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Signatures")]
+#[command(next_help_heading = "The bundle's signature")]
 pub(crate) struct SigningArgs {
     /// Sign with this private key: PKCS#8 (PEM) or cosign's
     ///
@@ -22,7 +22,7 @@ pub(crate) struct SigningArgs {
 
 /// The signature that a bundle must have.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Signatures")]
+#[command(next_help_heading = "The bundle's signature")]
 pub(crate) struct SignatureArgs {
     /// Refuse a bundle that this public key (PEM) has not signed
     #[arg(long, value_name = "FILE", env = "THORAS_MIRROR_BUNDLE_KEY")]

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+pub(crate) const REQUIRED_SIGNATURES: &str = "Required signatures (as in cosign verify)";
+
 /// Whose signature an image must have.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Signatures (as in cosign verify)")]
+#[command(next_help_heading = REQUIRED_SIGNATURES)]
 pub(crate) struct TrustArgs {
     /// Require a signature by this public key (repeatable: by one of them)
     #[arg(

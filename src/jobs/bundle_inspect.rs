@@ -6,6 +6,7 @@ use super::{
     import::plan::name_below,
     inspect::platforms,
     open_bundle::{open, volumes_beside},
+    trust_files,
 };
 use crate::{
     endpoint::{
@@ -43,6 +44,10 @@ pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Resu
         let Failure { message, hint, .. } = error.failure();
         warn(events, hint.map_or_else(|| message.clone(), |hint| format!("{message}: {hint}")));
     }
+    let trust = trust_files::listed(head).unwrap_or_else(|error| {
+        failures.push(error.failure());
+        Vec::new()
+    });
     let left_out = |is_skipped: bool| {
         let images = head.left_out().filter(|image| image.is_skipped() == is_skipped);
         images.map(|image| image.source.clone()).collect()
@@ -59,6 +64,7 @@ pub(crate) async fn run(request: &BundleInspect, events: &dyn EventSink) -> Resu
         },
         chart: head.lock.as_ref().and_then(|lock| lock.chart.clone()),
         base: head.lock.as_ref().and_then(delta_base),
+        trust,
         images,
         left_out: left_out(false),
         skipped: left_out(true),

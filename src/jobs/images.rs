@@ -6,7 +6,7 @@ use crate::{
     endpoint::packaged_chart::PackagedChart,
     enumerate::{self, ChartOptions, ChartPackage, Enumeration, Note, NoteKind, SelectedFrom, Selection},
     error::{Failure, Kind},
-    event::{EventSink, warn},
+    event::{self, EventSink, warn},
     oci::{Reference, attachment::is_attachment_tag},
     request::{Access, Images},
     waiver::Waivers,
@@ -38,7 +38,7 @@ pub(super) async fn enumerate(
         refuse_unrendered_charts(&found.notes)?;
     }
     for note in &found.notes {
-        warn(events, note.message());
+        event::note(events, note.message());
     }
     for filter in &found.idle_filters {
         warn(events, format!("`{filter}` matches no image: check its spelling"));

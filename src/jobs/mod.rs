@@ -38,6 +38,7 @@ pub(crate) mod running;
 pub(crate) mod serve;
 mod signing;
 pub(crate) mod sync;
+mod trust_files;
 pub(crate) mod values;
 pub(crate) mod verify;
 mod write_file;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Link, RawManifest};
+use super::{Link, RawManifest, referrer::Referrer};
 
 /// Sigstore's bundle: a signature or an attestation.
 const SIGSTORE_BUNDLE: &str = "application/vnd.dev.sigstore.bundle.";
@@ -38,45 +38,26 @@ pub enum AttachmentKind {
     Other,
 }
 
-/// The fields that say what an attached manifest is.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Described {
-    artifact_type: Option<String>,
-    config: Option<Typed>,
-    #[serde(default)]
-    layers: Vec<Typed>,
-    #[serde(default)]
-    annotations: std::collections::BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Typed {
-    media_type: String,
-}
-
 /// The type of an attached manifest, and its kind. The type is its artifact type; without one, the media type of its
 /// config, or of its first layer if the config says nothing.
 #[must_use]
 pub(crate) fn describe(manifest: &RawManifest, link: &Link) -> (String, AttachmentKind) {
-    let read: Option<Described> = serde_json::from_slice(manifest.bytes()).ok();
-    let Some(Described { artifact_type, config, layers, annotations }) = read else {
+    let Ok(read) = Referrer::read(manifest) else {
         let artifact_type = manifest.media_type().to_string();
         let kind = AttachmentKind::of(&artifact_type, link);
         return (artifact_type, kind);
     };
-    let config = config.map(|config| config.media_type);
-    let specific = config.clone().filter(|config| !EMPTY_CONFIGS.contains(&config.as_str()));
-    let layer = layers.into_iter().next().map(|layer| layer.media_type);
+    let Referrer { stated_type, config_type, layer_type, annotations, .. } = read;
+    let specific = config_type.clone().filter(|config| !EMPTY_CONFIGS.contains(&config.as_str()));
     let artifact_type = type_of_tag(link)
         .map(str::to_owned)
-        .or(artifact_type.filter(|stated| !stated.is_empty()))
+        .or(stated_type)
         .or(specific)
-        .or(layer)
-        .or(config)
+        .or(layer_type)
+        .or(config_type)
         .unwrap_or_else(|| manifest.media_type().to_string());
-    let kind = match annotations.get(PREDICATE) {
+    let predicate = annotations.as_ref().and_then(|annotations| annotations.get(PREDICATE)?.as_str());
+    let kind = match predicate {
         Some(predicate) if artifact_type.starts_with(SIGSTORE_BUNDLE) && !predicate.starts_with(SIGNED) => {
             AttachmentKind::Attestation
         }

@@ -11,8 +11,12 @@ use super::{Digest, RawManifest};
 pub(crate) struct Referrer {
     /// What it refers to, if that is a valid digest.
     pub(crate) subject: Option<Digest>,
-    /// Its artifact type, or else the media type of its config.
-    pub(crate) artifact_type: Option<String>,
+    /// The artifact type that it states.
+    pub(crate) stated_type: Option<String>,
+    /// The media type of its config.
+    pub(crate) config_type: Option<String>,
+    /// The media type of its first layer.
+    pub(crate) layer_type: Option<String>,
     /// Its annotations, as written.
     pub(crate) annotations: Option<Map<String, Value>>,
 }
@@ -22,7 +26,8 @@ pub(crate) struct Referrer {
 struct Document {
     subject: Option<Subject>,
     artifact_type: Option<String>,
-    config: Option<Config>,
+    config: Option<Content>,
+    layers: Option<Vec<Content>>,
     annotations: Option<Map<String, Value>>,
 }
 
@@ -33,20 +38,27 @@ struct Subject {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Config {
+struct Content {
     media_type: Option<String>,
 }
 
 impl Referrer {
     /// Reads the fields.
     pub(crate) fn read(manifest: &RawManifest) -> serde_json::Result<Self> {
-        let Document { subject, artifact_type, config, annotations } =
+        let Document { subject, artifact_type, config, layers, annotations } =
             serde_json::from_slice(manifest.bytes())?;
-        let stated = artifact_type.filter(|text| !text.is_empty());
+        let media_type = |content: Content| content.media_type.filter(|text| !text.is_empty());
         Ok(Self {
             subject: subject.and_then(|subject| subject.digest.parse().ok()),
-            artifact_type: stated.or_else(|| config?.media_type),
+            stated_type: artifact_type.filter(|text| !text.is_empty()),
+            config_type: config.and_then(media_type),
+            layer_type: layers.and_then(|layers| layers.into_iter().next()).and_then(media_type),
             annotations,
         })
+    }
+
+    /// The type in lists of referrers: the artifact type, or else the media type of the config.
+    pub(crate) fn listed_type(&self) -> Option<String> {
+        self.stated_type.as_ref().or(self.config_type.as_ref()).cloned()
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     error::Failure,
     graph::{AttachedCounts, AttachedManifest},
     oci::{AttachmentKind, ChartIdentity, Digest, MediaType, Platform, Reference},
+    trust::TrustFileKind,
 };
 
 /// The result of `inspect`.
@@ -111,6 +112,9 @@ pub(crate) struct BundleContents {
     /// The base of a delta bundle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<DeltaBase>,
+    /// Its files that say whom to trust. An import uses them only with `--trust-bundle`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trust: Vec<BundledTrustFile>,
     /// The images in the order of the index.
     pub images: Vec<BundledImage>,
     /// The images that `bundle export --keep-going` left out because they failed.
@@ -120,6 +124,21 @@ pub(crate) struct BundleContents {
     pub skipped: Vec<Reference>,
     /// Why the remaining images of the index cannot be shown.
     pub failures: Vec<Failure>,
+}
+
+/// A file in a bundle that says whom to trust.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BundledTrustFile {
+    /// Its name.
+    pub name: String,
+    /// What it is, if this release knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<TrustFileKind>,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 /// The blobs that a delta bundle leaves out.

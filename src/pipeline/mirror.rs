@@ -241,14 +241,17 @@ impl<S: Source, D: Destination> Run<S, D> {
             Err(error) => return self.skip(mirrored, error),
         };
         self.refuse_other_digests(image, &root.descriptor().digest).await?;
+        let root_digest = root.descriptor().digest;
+        let mut listed = None;
         if let Some(verifier) = &self.options.signatures {
-            let (image, digest) = (&image.source, &root.descriptor().digest);
-            let signed = Signed { image, repository: image.repository(), digest };
-            let refusal = signatures::refusal(&*self.source, signed, verifier, Kind::Integrity).await?;
-            refusal.map_or(Ok(()), Err)?;
+            let image = &image.source;
+            let signed = Signed { image, repository: image.repository(), digest: &root_digest };
+            let judged = signatures::judge(&*self.source, signed, verifier, Kind::Integrity).await?;
+            mirrored.outcome.signature = judged.result?;
+            listed = judged.listed;
         }
         let (repository, keep) = (image.source.repository(), self.options.manifest_bytes);
-        let wanted = self.wanted(image, there.graph.is_some());
+        let wanted = self.wanted(image, there.graph.is_some()).listed(&root_digest, listed);
         let known = there.known();
         let graph = resolve_with_attached(&*self.source, repository, root, &known, keep, wanted).await?;
         drop(known);

@@ -7,6 +7,7 @@ use crate::{
     endpoint::{Cause, Error, Operation, Source, VerifiedBody},
     error::{Failure, Kind},
     oci::{Attachment, Descriptor, Digest, Link, Reference, Repository, Target, chart::is_local_chart},
+    outcome::AcceptedSignature,
     trust::{Attached, SIGNATURE_TAG_SUFFIX, Verdict, Verifier, is_signature_type, signature_layers},
 };
 
@@ -23,34 +24,48 @@ pub(super) struct Signed<'a> {
     pub(super) digest: &'a Digest,
 }
 
-/// Why an image is refused, if its signatures do not satisfy the policy: a failure of this kind.
-pub(super) async fn refusal<S: Source>(
+/// What the signatures of an image say.
+pub(super) struct Judgment {
+    /// The signature that satisfies the policy, or why the image is refused. `None` if the image needs no signature.
+    pub(super) result: Result<Option<AcceptedSignature>, Failure>,
+    /// What is attached to the root manifest, if that was asked.
+    pub(super) listed: Option<Vec<Attachment>>,
+}
+
+/// Applies the policy of the verifier to an image. A refusal is a failure of this kind.
+pub(super) async fn judge<S: Source>(
     source: &S,
     signed: Signed<'_>,
     verifier: &Verifier,
     kind: Kind,
-) -> Result<Option<Failure>, Error> {
+) -> Result<Judgment, Error> {
     let Signed { image, digest, .. } = signed;
     // It was packaged on this machine.
     if is_local_chart(image) {
-        return Ok(None);
+        return Ok(Judgment { result: Ok(None), listed: None });
     }
-    let verdict = verdict(source, &signed, verifier).await?;
-    Ok(verdict.failure(image, digest, kind))
+    let (verdict, listed) = verdict(source, &signed, verifier).await?;
+    let result = match (verdict.failure(image, digest, kind), verdict) {
+        (Some(refusal), _) => Err(refusal),
+        (None, Verdict::Verified { manifest, signer }) => Ok(Some(AcceptedSignature { manifest, signer })),
+        (None, _) => Ok(None),
+    };
+    Ok(Judgment { result, listed })
 }
 
-/// Reads what can be a signature, the most likely first, until the policy is satisfied.
+/// Reads what can be a signature, the most likely first, until the policy is satisfied. Returns what is attached as well.
 async fn verdict<S: Source>(
     source: &S,
     &Signed { image, repository, digest }: &Signed<'_>,
     verifier: &Verifier,
-) -> Result<Verdict, Error> {
+) -> Result<(Verdict, Option<Vec<Attachment>>), Error> {
     let mut attached = Vec::new();
     let mut verdict = verifier.verify(image, digest, &attached);
     if !verifier.needs_signature(image) {
-        return Ok(verdict);
+        return Ok((verdict, None));
     }
-    for group in groups(source.attachments(repository, digest).await?) {
+    let listed = source.attachments(repository, digest).await?;
+    for group in groups(listed.clone()) {
         let read = stream::iter(group).map(|attachment| read(source, repository, attachment));
         attached.extend(read.buffered(READ_AT_ONCE).try_collect::<Vec<_>>().await?.into_iter().flatten());
         verdict = verifier.verify(image, digest, &attached);
@@ -58,7 +73,7 @@ async fn verdict<S: Source>(
             break;
         }
     }
-    Ok(verdict)
+    Ok((verdict, Some(listed)))
 }
 
 /// What can be a signature: referrers of that type, all other referrers, because their type may be missing or wrong, and

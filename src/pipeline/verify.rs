@@ -222,9 +222,12 @@ async fn verify_signatures<D: Source>(
 ) {
     let Some(digest) = outcome.digest.as_ref().filter(|_| outcome.status == Status::Verified) else { return };
     let signed = Signed { image: &image.source, repository: &image.repository, digest };
-    let refusal = signatures::refusal(destination, signed, verifier, Kind::Difference).await;
-    if let Some(failure) = refusal.unwrap_or_else(|error| Some(error.failure())) {
-        outcome.status = Status::Failed;
-        outcome.failure = Some(failure);
+    let judged = signatures::judge(destination, signed, verifier, Kind::Difference).await;
+    match judged.map_err(|error| error.failure()).and_then(|judgment| judgment.result) {
+        Ok(signature) => outcome.signature = signature,
+        Err(failure) => {
+            outcome.status = Status::Failed;
+            outcome.failure = Some(failure);
+        }
     }
 }

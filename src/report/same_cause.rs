@@ -67,6 +67,19 @@ impl Cause {
         Self::of(&Failure::new(Kind::Image, format!("{reason} ({side})")))
     }
 
+    /// Why a warning is given. `image` is the image that it concerns.
+    pub(super) fn of_warning(image: Option<&Reference>, message: &str) -> Self {
+        let path = image.map(|image| image.repository().path());
+        // First the full names: their tags differ as well.
+        let message = words(message, general_word);
+        Self::without(&Failure::new(Kind::Image, message), path.as_slice())
+    }
+
+    /// The message of a warning, without what differs from image to image.
+    pub(super) fn message(&self) -> String {
+        self.texts.join(": ")
+    }
+
     fn without(failure: &Failure, paths: &[&str]) -> Self {
         // Wrong bytes are evidence: their digests stay.
         let is_evidence = failure.kind == Kind::Integrity;
@@ -302,6 +315,19 @@ mod tests {
             ..Failure::new(Kind::Integrity, "cannot read blob a.example/x@sha256:1 (source)")
         };
         assert_ne!(Cause::of(&failure("a")), Cause::of(&failure("b")));
+    }
+
+    #[test]
+    fn warnings_about_images_with_different_tags_have_one_cause() {
+        let of = |name: &str| {
+            let image = samples::source(name);
+            Cause::of_warning(Some(&image), &format!("skipped: cannot read manifest {image} (source)"))
+        };
+        assert_eq!(of("a:1"), of("b:2"));
+        assert_eq!(
+            of("a:1").message(),
+            "skipped: cannot read manifest us-east4-docker.pkg.dev/IMAGE (source)"
+        );
     }
 
     #[test]

@@ -51,6 +51,7 @@ fn outcome(name: &str, status: Status) -> ImageOutcome {
         attestations: 2,
         attached: AttachedCounts::default(),
         attached_new: AttachedCounts::default(),
+        signature: None,
         kept_tags: Vec::new(),
         waived: Vec::new(),
         moved_from: None,
@@ -212,6 +213,7 @@ pub(super) fn bundle() -> BundleContents {
     };
     let failures = vec![Failure::new(Kind::Integrity, "a manifest is damaged")];
     BundleContents {
+        trust: Vec::new(),
         id: digest("bundle"),
         path: "thoras.tar".to_owned(),
         size: 128_001_024,

@@ -278,7 +278,7 @@ pub(crate) fn read_secret_from_stdin(flag: &str) -> Result<String, Failure> {
     Ok(text)
 }
 
-pub(super) fn read_file(path: &Path, what: &str) -> Result<Vec<u8>, Failure> {
+pub(crate) fn read_file(path: &Path, what: &str) -> Result<Vec<u8>, Failure> {
     refuse_content(path, what)?;
     let shown = || hide_login(&path.display().to_string());
     fs::read(path).map_err(|error| {

@@ -27,6 +27,8 @@ pub(crate) struct Export {
     /// A lock, bundle or receipt whose blobs are left out.
     pub(crate) base: Option<Base>,
     pub(crate) signing: Option<Signing>,
+    /// Files for the bundle that say whom to trust.
+    pub(crate) trust_files: Vec<PathBuf>,
     /// If images fail, write the bundle without them.
     pub(crate) keep_going: bool,
     /// Replace files that are something else.
@@ -89,6 +91,7 @@ impl Export {
                 id: args.base_id,
                 signed: args.bundle_key.map(|key| RequiredSignature { key, signature: None }),
             }),
+            trust_files: args.trust_files,
             keep_going: args.keep_going,
             force: args.force,
             lock: args.lock,
@@ -201,6 +204,8 @@ pub(crate) struct Import {
     pub(crate) platforms: Option<Vec<Platform>>,
     /// Permitted missing platforms, in addition to those in the bundle's lock.
     pub(crate) waivers: Vec<Waiver>,
+    /// Whether the trust files of the bundle count.
+    pub(crate) trust_bundle: bool,
     pub(crate) copy: CopySettings,
 }
 
@@ -240,6 +245,12 @@ impl Import {
             login: Some(&args.destination.login),
             ..Stdin::default()
         })?;
+        if args.trust_bundle && args.signed.bundle_key.is_none() {
+            return Err(usage(
+                "--trust-bundle needs --bundle-key: without a valid signature, anybody could have chosen whom the bundle trusts",
+            )
+            .with_hint("pass --bundle-key FILE, or name whom you trust with --verify-key or --verify-policy"));
+        }
         if from == ImportFrom::Stdin && args.signed.bundle_key.is_some() && !named {
             return Err(usage(
                 "--bundle-key needs a signature, and a bundle from standard input has no file beside it",
@@ -274,8 +285,9 @@ impl Import {
                 fail_fast: args.fail_fast,
                 // The bundle has what its lock says: nothing in it is optional.
                 strict: true,
-                signatures: RequiredSignatures::new(args.trust)?,
+                signatures: RequiredSignatures::with_bundle(args.trust, args.trust_bundle)?,
             },
+            trust_bundle: args.trust_bundle,
         })
     }
 }

@@ -33,7 +33,7 @@ mod volume;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub(crate) use self::{
-    access::{Access, read_password, read_secret_from_stdin},
+    access::{Access, read_file, read_password, read_secret_from_stdin},
     bundle::{Base, BundleInspect, BundleVerify, Export, ExportTo, Import, ImportFrom, Receipt, Signing},
     copying::{CompareWith, LockedImages, Sync, Verify, united},
     destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms, ReferrerSettings},

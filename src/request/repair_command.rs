@@ -117,6 +117,8 @@ impl Words {
     fn signatures(&mut self, signatures: &RequiredSignatures) {
         let root = match signatures {
             RequiredSignatures::None | RequiredSignatures::Same(Requirement::Unsigned) => return,
+            // Only an import has it, which no repair repeats.
+            RequiredSignatures::Bundle { trusted_root, .. } => trusted_root,
             RequiredSignatures::Policy { file, trusted_root } => {
                 self.flag("--verify-policy", [file.display()]);
                 trusted_root

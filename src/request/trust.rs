@@ -8,7 +8,7 @@ use super::{setting::variable, usage};
 use crate::{
     cli::{TrustArgs, variable as names},
     error::Failure,
-    trust::{Identity, Keys, Matcher, Policy, Requirement, Verifier},
+    trust::{Identity, Keys, Matcher, Policy, Requirement, TrustFiles, Verifier},
 };
 
 /// Whose signature an image must have.
@@ -16,6 +16,13 @@ use crate::{
 pub(crate) enum RequiredSignatures {
     /// No signature is verified.
     None,
+    /// `--trust-bundle`: the files in the bundle decide.
+    Bundle {
+        /// Accept a signature by a key that is in no transparency log.
+        ignore_log: bool,
+        /// Instead of the trusted root in the bundle.
+        trusted_root: Option<PathBuf>,
+    },
     /// Every image needs the same.
     Same(Requirement),
     /// The file of `--verify-policy` decides.
@@ -28,11 +35,18 @@ pub(crate) enum RequiredSignatures {
 
 impl RequiredSignatures {
     pub(crate) fn new(args: TrustArgs) -> Result<Self, Failure> {
+        Self::with_bundle(args, false)
+    }
+
+    /// The same; with `trust_bundle`, the files in the bundle decide if no flag does.
+    pub(crate) fn with_bundle(args: TrustArgs, trust_bundle: bool) -> Result<Self, Failure> {
         let has_identity = args.verify_identity.is_some() || args.verify_identity_regexp.is_some();
         let has_issuer = args.verify_issuer.is_some() || args.verify_issuer_regexp.is_some();
         let (keys, is_root_typed) = (args.verify_key, args.trusted_root.is_some());
         let root = args.trusted_root.or_else(|| Some(variable(names::TRUSTED_ROOT)?.value.into()));
-        if args.insecure_ignore_tlog && keys.is_empty() {
+        let uses_bundle =
+            trust_bundle && keys.is_empty() && !has_identity && !has_issuer && args.verify_policy.is_none();
+        if args.insecure_ignore_tlog && keys.is_empty() && !uses_bundle {
             return Err(usage("--insecure-ignore-tlog has no effect without --verify-key").with_hint(
                 "remove it; in the file of --verify-policy, write `ignore-tlog: true` beside a key",
             ));
@@ -42,6 +56,13 @@ impl RequiredSignatures {
                 "remove it; in the file of --verify-policy, write `ignore-sct: true` beside an identity",
             ));
         }
+        if uses_bundle {
+            let ignore_log = args.insecure_ignore_tlog;
+            if ignore_log && is_root_typed {
+                return Err(root_without_log());
+            }
+            return Ok(Self::Bundle { ignore_log, trusted_root: root });
+        }
         match (!keys.is_empty(), has_identity || has_issuer, args.verify_policy) {
             (false, false, None) if is_root_typed => Err(usage(
                 "--trusted-root has no effect without --verify-key, --verify-identity or --verify-policy",
@@ -49,10 +70,7 @@ impl RequiredSignatures {
             .with_hint("add one of them: it says whose signature an image must have")),
             (false, false, None) => Ok(Self::None),
             (false, false, Some(file)) => Ok(Self::Policy { file, trusted_root: root }),
-            (true, false, None) if is_root_typed && args.insecure_ignore_tlog => {
-                Err(usage("--trusted-root has no effect with --insecure-ignore-tlog")
-                    .with_hint("remove one of them"))
-            }
+            (true, false, None) if is_root_typed && args.insecure_ignore_tlog => Err(root_without_log()),
             (true, false, None) => Ok(Self::Same(Requirement::Keys(Keys {
                 files: keys,
                 ignore_log: args.insecure_ignore_tlog,
@@ -75,12 +93,47 @@ impl RequiredSignatures {
     /// Reads the files that it names. `None` if no signature is verified.
     pub(crate) fn verifier(&self) -> Result<Option<Verifier>, Failure> {
         let policy = match self {
-            Self::None => return Ok(None),
+            Self::None | Self::Bundle { .. } => return Ok(None),
             Self::Same(requirement) => Policy::for_every_image(requirement.clone()),
             Self::Policy { file, trusted_root } => Policy::from_file(file, trusted_root.as_deref())?,
         };
         Verifier::new(policy).map(Some)
     }
+
+    /// The same with the files of a bundle, whose signature has been checked. What was passed wins.
+    pub(crate) fn verifier_with(&self, files: TrustFiles) -> Result<Verifier, Failure> {
+        let policy = match self {
+            Self::None | Self::Bundle { .. } => {
+                let (root, ignore_log) = match self {
+                    Self::Bundle { ignore_log, trusted_root } => (trusted_root.as_deref(), *ignore_log),
+                    _ => (None, false),
+                };
+                files.policy(root, ignore_log)?.ok_or_else(nothing_required)?
+            }
+            Self::Same(requirement) => {
+                let root = if requirement.lacks_root() { files.trusted_root()? } else { None };
+                Policy::for_every_image(requirement.clone().with_default_root(root))
+            }
+            Self::Policy { file, trusted_root: Some(root) } => Policy::from_file(file, Some(root))?,
+            Self::Policy { file, trusted_root: None } => {
+                // With several, the entries of the policy name theirs.
+                Policy::from_file(file, files.trusted_root().ok().flatten().as_deref())?
+            }
+        };
+        Verifier::with_files(policy, files)
+    }
+}
+
+fn root_without_log() -> Failure {
+    usage("--trusted-root has no effect with --insecure-ignore-tlog").with_hint("remove one of them")
+}
+
+/// A bundle cannot be trusted if it says nothing.
+fn nothing_required() -> Failure {
+    usage("--trust-bundle: the bundle has no policy and no public key, so it does not say whose signatures images need")
+        .with_hint(
+            "pass --verify-identity and --verify-issuer, which use its trusted root, or export it again with --trust FILE",
+        )
 }
 
 /// Exactly one of the two must be passed.

@@ -45,6 +45,8 @@ pub(crate) struct Wanted<'a, M> {
     which: Which<'a>,
     /// Another endpoint that may have them already, and the repository there.
     mirror: Option<(&'a M, &'a Repository)>,
+    /// What the endpoint has already listed for this manifest.
+    listed: Option<(&'a Digest, Vec<Attachment>)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -59,19 +61,25 @@ impl<'a, M> Wanted<'a, M> {
     /// Everything that the endpoint lists and this selection admits.
     #[must_use]
     pub(crate) fn selected(selection: &'a ReferrerSelection) -> Self {
-        Self { which: Which::Selected(selection), mirror: None }
+        Self { which: Which::Selected(selection), mirror: None, listed: None }
     }
 
     /// Exactly these. It is an error if one is missing.
     #[must_use]
     pub(crate) fn recorded(recorded: &'a [AttachedManifest]) -> Self {
-        Self { which: Which::Recorded(recorded), mirror: None }
+        Self { which: Which::Recorded(recorded), mirror: None, listed: None }
     }
 
     /// Reads manifests from this repository of another endpoint where it has them: the source may count reads.
     #[must_use]
     pub(crate) fn mirrored_in(self, mirror: Option<(&'a M, &'a Repository)>) -> Self {
         Self { mirror, ..self }
+    }
+
+    /// Does not ask again what is attached to this manifest: the endpoint has listed this.
+    #[must_use]
+    pub(crate) fn listed(self, subject: &'a Digest, attachments: Option<Vec<Attachment>>) -> Self {
+        Self { listed: attachments.map(|attachments| (subject, attachments)), ..self }
     }
 }
 
@@ -251,7 +259,10 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
     async fn perform(&self, job: Job) -> Result<Answer, Error> {
         match job {
             Job::List(subject, depth) => {
-                let listed = self.reader.endpoint.attachments(self.reader.repository, &subject).await?;
+                let listed = match &self.wanted.listed {
+                    Some((known, attachments)) if **known == subject => attachments.clone(),
+                    _ => self.reader.endpoint.attachments(self.reader.repository, &subject).await?,
+                };
                 let attachments = listed.into_iter().filter(|attachment| {
                     let is_itself = attachment.descriptor.digest == subject;
                     !is_itself && self.may_want(attachment)

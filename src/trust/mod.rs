@@ -3,6 +3,7 @@
 //! It agrees with `cosign verify` and sends no request: a job reads what is attached to an image and asks.
 //!
 //! - [`Policy`]: which images need whose signature; built from flags, or read from a file ([`Policy::from_file`]);
+//! - [`TrustFiles`]: a policy, keys and trusted roots that come together, for example in a bundle;
 //! - [`Attached`]: a manifest that is attached to the image, with the bytes of its layers;
 //! - [`Verifier`]: a policy with its keys and trusted roots loaded. [`Verifier::verify`] is the whole interface for a job;
 //! - [`Verdict`]: who signed the image, or why each of its signatures was rejected, and what to do.
@@ -19,6 +20,7 @@
 )]
 
 mod attached;
+mod files;
 mod policy;
 mod policy_file;
 mod rejection;
@@ -30,11 +32,14 @@ mod sigstore;
 mod verdict;
 mod verifier;
 
-pub(crate) use self::attached::{SIGNATURE_TAG_SUFFIX, is_signature_type};
 pub use self::{
     attached::{Attached, signature_layers},
     policy::{Identity, Keys, Matcher, Otherwise, Policy, Requirement, Rule},
     rejection::{Reason, Rejection},
     verdict::{Signer, Verdict},
     verifier::Verifier,
+};
+pub(crate) use self::{
+    attached::{SIGNATURE_TAG_SUFFIX, is_signature_type},
+    files::{TrustFileKind, TrustFiles},
 };

@@ -43,6 +43,28 @@ pub enum Requirement {
     Identity(Identity),
 }
 
+impl Requirement {
+    /// Whether it needs a trusted root and names none.
+    pub(crate) fn lacks_root(&self) -> bool {
+        match self {
+            Self::Unsigned => false,
+            Self::Keys(keys) => !keys.ignore_log && keys.trusted_root.is_none(),
+            Self::Identity(identity) => identity.trusted_root.is_none(),
+        }
+    }
+
+    /// The same requirement; the trusted root that it lacks is this one.
+    pub(crate) fn with_default_root(mut self, root: Option<PathBuf>) -> Self {
+        if self.lacks_root()
+            && let Self::Keys(Keys { trusted_root, .. }) | Self::Identity(Identity { trusted_root, .. }) =
+                &mut self
+        {
+            *trusted_root = root;
+        }
+        self
+    }
+}
+
 /// Public keys.
 #[derive(Debug, Clone)]
 pub struct Keys {

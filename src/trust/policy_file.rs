@@ -87,7 +87,12 @@ impl Policy {
             let failure = Failure::new(Kind::Input, format!("cannot read the policy {}", path.display()));
             Failure { causes: vec![error.to_string()], ..failure }
         })?;
-        parse(&text, path.parent().unwrap_or_else(|| Path::new("")), trusted_root).map_err(|problem| {
+        Self::from_text(&text, path, trusted_root)
+    }
+
+    /// The same, from the text of the file.
+    pub(super) fn from_text(text: &str, path: &Path, trusted_root: Option<&Path>) -> Result<Self, Failure> {
+        parse(text, path.parent().unwrap_or_else(|| Path::new("")), trusted_root).map_err(|problem| {
             Failure::new(Kind::Input, format!("{}: {}", path.display(), problem.what)).with_hint(problem.hint)
         })
     }

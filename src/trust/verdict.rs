@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::rejection::Rejection;
 use crate::{
     error::{Failure, Kind},
@@ -30,16 +33,19 @@ pub enum Verdict {
 }
 
 /// Who made a signature.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
 pub enum Signer {
     /// The owner of a key.
     Key {
         /// The file of the public key.
+        #[serde(rename = "key")]
         file: String,
     },
     /// The subject of a certificate.
     Identity {
         /// An email address or a URI.
+        #[serde(rename = "identity")]
         subject: String,
         /// Who vouched for it.
         issuer: String,

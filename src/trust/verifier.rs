@@ -5,6 +5,7 @@ use std::fmt;
 use super::{
     Attached, Verdict,
     attached::{Signature, SignatureKind},
+    files::TrustFiles,
     policy::{Otherwise, Policy},
     rejection::{Reason, Rejection},
     sigstore::{Authority, Loader},
@@ -30,7 +31,12 @@ impl fmt::Debug for Verifier {
 impl Verifier {
     /// Reads the keys and trusted roots that a policy names.
     pub fn new(policy: Policy) -> Result<Self, Failure> {
-        let mut loader = Loader::default();
+        Self::with_files(policy, TrustFiles::default())
+    }
+
+    /// The same; some of what the policy names is among these files.
+    pub(crate) fn with_files(policy: Policy, files: TrustFiles) -> Result<Self, Failure> {
+        let mut loader = Loader::new(files);
         let load = policy.rules.iter().map(|rule| loader.authorities(&rule.requirement));
         let authorities = load.collect::<Result<_, _>>()?;
         Ok(Self { policy, authorities })

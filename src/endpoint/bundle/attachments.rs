@@ -37,14 +37,13 @@ pub(crate) struct ReferrerFields {
 impl ReferrerFields {
     /// Reads them from the manifest (distribution specification, "Listing Referrers").
     pub(crate) fn of(manifest: &RawManifest) -> Self {
-        let Ok(Referrer { artifact_type, annotations, .. }) = Referrer::read(manifest) else {
-            return Self::default();
-        };
+        let Ok(read) = Referrer::read(manifest) else { return Self::default() };
         let text = |(key, value): (String, Value)| match value {
             Value::String(value) if !NAMES.contains(&&*key) => Some((key, value)),
             _ => None,
         };
-        let annotations = annotations.into_iter().flatten().filter_map(text).collect();
+        let artifact_type = read.listed_type();
+        let annotations = read.annotations.into_iter().flatten().filter_map(text).collect();
         Self { artifact_type, annotations }
     }
 }

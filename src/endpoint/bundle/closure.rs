@@ -34,6 +34,9 @@ pub(crate) struct Closure {
     pub(crate) configs: BTreeMap<Digest, Descriptor>,
     /// The layers that are not also configs, by digest.
     pub(crate) layers: BTreeMap<Digest, Descriptor>,
+    /// The blobs of [`Closure::early_roots`], by digest: they come before all others.
+    early: BTreeMap<Digest, Descriptor>,
+    early_roots: HashSet<Digest>,
     /// The manifests that are invalid.
     pub(crate) damaged: BTreeMap<Digest, ManifestError>,
     /// Whether foreign layers count as layers.
@@ -81,6 +84,25 @@ impl Closure {
         let mut closure = Self::new(roots.clone().into_iter().map(|root| &root.digest), foreign_layers);
         closure.sizes.add(roots)?;
         Ok(closure)
+    }
+
+    /// The same closure, in which the blobs of these roots come before all others. For a closure that is read, before
+    /// its manifests come.
+    pub(crate) fn with_early_roots(self, roots: impl IntoIterator<Item = Digest>) -> Self {
+        Self { early_roots: roots.into_iter().collect(), ..self }
+    }
+
+    /// Whether this is a blob that comes before all others.
+    pub(crate) fn is_early(&self, digest: &Digest) -> bool {
+        self.early.contains_key(digest)
+    }
+
+    /// Adds a manifest whose blobs come before all others.
+    pub(crate) fn add_early(&mut self, manifest: RawManifest) {
+        if let Ok(contents) = manifest.contents() {
+            self.early_roots.insert(manifest.digest().clone());
+            self.reach(manifest, &contents);
+        }
     }
 
     /// Whether every referenced manifest has come, valid or not.
@@ -131,6 +153,7 @@ impl Closure {
 
     /// Adds the content that a manifest references. Returns new child manifests.
     fn reach(&mut self, manifest: RawManifest, contents: &Contents) -> Vec<Digest> {
+        let is_early = self.early_roots.contains(manifest.digest());
         self.manifests.insert(manifest.digest().clone(), manifest);
         let mut children = Vec::new();
         for Successor { relation, descriptor } in graph::successors(contents) {
@@ -141,6 +164,9 @@ impl Closure {
                     if !known && self.wanted.insert(digest.clone()) {
                         children.push(digest.clone());
                     }
+                }
+                Relation::Config | Relation::Layer if is_early => {
+                    self.early.insert(digest.clone(), descriptor.clone());
                 }
                 Relation::Config => {
                     self.layers.remove(digest);
@@ -156,8 +182,9 @@ impl Closure {
         children
     }
 
-    /// Configs and layers.
+    /// Configs and layers, each once.
     pub(crate) fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
-        self.configs.values().chain(self.layers.values())
+        let others = self.configs.values().chain(self.layers.values());
+        self.early.values().chain(others.filter(|blob| !self.early.contains_key(&blob.digest)))
     }
 }

@@ -1,7 +1,7 @@
 //! A bundle before it is written: every byte except those of the blobs.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::{self, File},
     path::PathBuf,
 };
@@ -19,6 +19,7 @@ use super::{
     reader::Bundle,
     slices::Slices,
     storage::BlobReader,
+    trust::TrustArtifact,
     volumes::{Volume, VolumeSet},
 };
 use crate::{
@@ -39,13 +40,20 @@ pub struct Draft {
     pub(crate) absent: HashMap<Digest, u64>,
     /// Those of them that are configs which name a platform: a check of the bundle reads them.
     pub(crate) absent_configs: HashMap<Digest, Bytes>,
+    /// Blobs of the trust files, which are known from the beginning.
+    pub(crate) trust_blobs: BTreeMap<Digest, Bytes>,
     images: Vec<(Reference, Digest)>,
     index: Bytes,
     id: Digest,
 }
 
-/// The bytes of `index.json`: the images, then what is attached to them.
-fn index_of(images: &[(&Reference, &Graph)], roots: &[(&Reference, Descriptor)], lock: &Digest) -> Vec<u8> {
+/// The bytes of `index.json`: the images, then what is attached to them, and whom to trust.
+fn index_of(
+    images: &[(&Reference, &Graph)],
+    roots: &[(&Reference, Descriptor)],
+    trust: Option<&TrustArtifact>,
+    lock: &Digest,
+) -> Vec<u8> {
     let attached = || {
         images
             .iter()
@@ -64,6 +72,7 @@ fn index_of(images: &[(&Reference, &Graph)], roots: &[(&Reference, Descriptor)],
             let manifest = found.node.manifest.as_ref()?;
             Some((bare(&found.node), ReferrerFields::of(manifest)))
         })
+        .chain(trust.map(TrustArtifact::entry))
         .collect();
     let named = roots.iter().map(|(reference, root)| (*reference, root));
     let named = named.chain(tagged.iter().map(|(tag, root)| (tag, root)));
@@ -93,15 +102,32 @@ impl Draft {
     /// A bundle of these images. `absent` are blobs that its destination already has.
     #[must_use]
     pub fn new(images: &[(&Reference, &Graph)], lock: &Lock, absent: &HashSet<Digest>) -> Self {
+        Self::with_trust(images, lock, absent, None)
+    }
+
+    /// The same with files that say whom to trust. None of their blobs is left out.
+    #[must_use]
+    pub(crate) fn with_trust(
+        images: &[(&Reference, &Graph)],
+        lock: &Lock,
+        absent: &HashSet<Digest>,
+        trust: Option<&TrustArtifact>,
+    ) -> Self {
         let roots: Vec<(&Reference, Descriptor)> = images
             .iter()
             .filter_map(|(reference, graph)| Some((*reference, graph.root()?.descriptor.clone())))
             .collect();
         let foreign_layers = lock.foreign_layers.into();
         let lock = lock.to_bytes();
-        let index = index_of(images, &roots, &Digest::sha256(&lock));
-        let closure = Closure::of_graphs(images.iter().map(|(_, graph)| *graph), foreign_layers);
-        let layout = Layout::new(&index, Some(&lock), &closure, absent);
+        let index = index_of(images, &roots, trust, &Digest::sha256(&lock));
+        let mut closure = Closure::of_graphs(images.iter().map(|(_, graph)| *graph), foreign_layers);
+        let trust_blobs = trust.map(|trust| trust.blobs.clone()).unwrap_or_default();
+        if let Some(trust) = trust {
+            closure.add_early(trust.manifest.clone());
+        }
+        let absent: HashSet<Digest> =
+            absent.iter().filter(|digest| !trust_blobs.contains_key(*digest)).cloned().collect();
+        let layout = Layout::new(&index, Some(&lock), &closure, &absent);
         // The layout has a copy.
         drop(lock);
         let left_out = closure.blobs().filter(|blob| absent.contains(&blob.digest));
@@ -134,6 +160,7 @@ impl Draft {
             attached,
             absent,
             absent_configs,
+            trust_blobs,
             manifests: closure.manifests.into_iter().collect(),
             images: roots.iter().map(|(name, root)| ((*name).clone(), root.digest.clone())).collect(),
             roots: named,

@@ -224,6 +224,20 @@ pub enum BundleError {
     /// Its index has other bytes than those that were signed.
     #[error("the signature is not one of this bundle's index.json by this key")]
     Signature,
+    /// Its files that say whom to trust cannot be read.
+    #[error("the bundle's trust files cannot be read: {reason}")]
+    TrustFiles {
+        /// Why.
+        reason: &'static str,
+    },
+    /// One of its files that say whom to trust cannot be used.
+    #[error("the bundle's trust file {} cannot be used: {reason}", .name.escape_debug())]
+    TrustFile {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// There is nothing in it.
     #[error("{} contains no images", .path.display())]
     NoImages {

@@ -10,6 +10,7 @@ use super::{
     error::BundleError,
     index::{self, Index, IndexEntry},
     layout::Layout,
+    trust::is_trust_manifest,
 };
 use crate::{
     graph::ForeignLayers,
@@ -51,14 +52,21 @@ impl Head {
         }
         let lock = lock_bytes.as_deref().map(Lock::from_slice).transpose().map_err(BundleError::Lock)?;
         let foreign_layers = lock.as_ref().is_some_and(|lock| lock.foreign_layers).into();
-        let roots = index.images.iter().map(|image| &image.root);
+        let roots = index.images.iter().chain(&index.trust).map(|entry| &entry.root);
         let closure = Closure::of_roots(roots, foreign_layers)
-            .map_err(|error| BundleError::Index(error.to_string()))?;
+            .map_err(|error| BundleError::Index(error.to_string()))?
+            .with_early_roots(index.trust.iter().map(|entry| entry.root.digest.clone()));
         Ok(Self { index, lock, index_bytes, lock_bytes, closure, attachments: Attachments::default() })
     }
 
     /// Tells images from what is attached to them, once all manifests are known.
     pub(crate) fn settle(&mut self) {
+        let manifests = &self.closure.manifests;
+        let is_trust = |entry: &mut IndexEntry| {
+            let is_nameless = entry.reference.is_none() && entry.label.is_none();
+            is_nameless && manifests.get(&entry.root.digest).is_some_and(is_trust_manifest)
+        };
+        self.index.trust.extend(self.index.images.extract_if(.., is_trust));
         let (attached, attachments) = Attachments::split(&mut self.index.images, &self.closure);
         self.index.attached.extend(attached);
         self.attachments = attachments;
@@ -124,7 +132,7 @@ impl Head {
             && self.index_bytes
                 == index::write_with_referrers(
                     named,
-                    untagged.map(|entry| (&entry.root, &entry.fields)),
+                    untagged.chain(&self.index.trust).map(|entry| (&entry.root, &entry.fields)),
                     self.index.lock.as_ref(),
                 )
     }

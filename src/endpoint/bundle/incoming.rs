@@ -3,7 +3,11 @@
 //! Everything before the blobs is kept, so that the images are known before the first blob. Bundles of this program
 //! have that order; other archives can be read if their index and manifests come first.
 
-use std::{collections::HashSet, io, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    path::Path,
+};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -18,6 +22,7 @@ use super::{
     signature::{self, IndexSignature},
     slices::Slices,
     storage::Storage,
+    trust::LARGEST_TRUST_FILE,
 };
 use crate::{
     endpoint::{BlobSequence, Error, Location, Operation},
@@ -152,12 +157,27 @@ impl<R: AsyncRead + Unpin + Send> Incoming<R> {
         if !marker {
             return Err(refused("it has no `oci-layout` file"));
         }
+        let mut trust_blobs = HashMap::new();
+        let mut next = self.next_blob().await?;
+        // Too many are not trust files, and would not be read.
+        if !head.index.trust.is_empty() && head.trust_files().is_ok() {
+            // They are needed before the other blobs, of which they may be some.
+            let is_early = |digest: &Digest| head.closure.is_early(digest);
+            while let Some((digest, _)) =
+                next.take_if(|(digest, size)| *size <= LARGEST_TRUST_FILE && is_early(digest))
+            {
+                kept.push((digest, self.whole("a trust file", LARGEST_TRUST_FILE).await?));
+                next = self.next_blob().await?;
+            }
+            trust_blobs.extend(kept.iter().filter(|(digest, _)| is_early(digest)).cloned());
+        }
         let blobs: HashSet<&Digest> = head.closure.blobs().map(|blob| &blob.digest).collect();
         kept.retain(|(digest, _)| blobs.contains(digest));
         let slices = Slices::new(Vec::new());
         let storage = Storage::Archive { slices, blobs: std::sync::Arc::default(), path: path.to_owned() };
-        let next = self.next_blob().await?;
-        Ok((Bundle::new(head, storage, None), kept, next))
+        let mut bundle = Bundle::new(head, storage, None);
+        bundle.trust_blobs = trust_blobs;
+        Ok((bundle, kept, next))
     }
 
     /// Skips the rest of the current blob and moves to the next blob. `None` at the archive's end mark.

@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{attachments::ReferrerFields, error::BundleError};
+use super::{attachments::ReferrerFields, error::BundleError, trust::is_trust_entry};
 use crate::oci::{
     Descriptor, Digest, MediaType, Reference, Repository, digest::DigestError, json_problem::json_problem,
     media_type::OCI_INDEX, reference::ReferenceError,
@@ -65,6 +65,8 @@ pub struct Index {
     pub images: Vec<IndexEntry>,
     /// What is attached to the images: entries without a name, and tags of cosign's older format.
     pub attached: Vec<IndexEntry>,
+    /// Lists of files that say whom to trust.
+    pub(crate) trust: Vec<IndexEntry>,
     /// The digest of the lock, in bundles of this program.
     pub lock: Option<Digest>,
     /// The digest of the index's bytes: the id of the bundle.
@@ -146,8 +148,12 @@ impl<'a> IndexDocument<'a> {
         Ok(document)
     }
 
-    /// The images in the order of the index.
+    /// The images in the order of the index, and what is attached to them.
     pub(crate) fn images(&self) -> impl Iterator<Item = Result<IndexEntry, BundleError>> {
+        self.entries().filter(|entry| !entry.as_ref().is_ok_and(is_trust_entry))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = Result<IndexEntry, BundleError>> {
         self.manifests.iter().map(entry)
     }
 
@@ -217,8 +223,9 @@ impl Index {
     /// Parses an index. What is attached is still among the images: only the manifests tell.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, BundleError> {
         let document = IndexDocument::parse(bytes)?;
-        let images = document.images().collect::<Result<_, _>>()?;
-        Ok(Self { images, attached: Vec::new(), lock: document.lock()?, id: Digest::sha256(bytes) })
+        let entries = document.entries().collect::<Result<Vec<_>, _>>()?;
+        let (trust, images) = entries.into_iter().partition(is_trust_entry);
+        Ok(Self { images, attached: Vec::new(), trust, lock: document.lock()?, id: Digest::sha256(bytes) })
     }
 }
 

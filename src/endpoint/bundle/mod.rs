@@ -18,7 +18,7 @@
 //!
 //! A bundle that this program writes is a plain tar whose bytes depend only on the images: `oci-layout`, a flat
 //! `index.json` that names every image in full and lists what is attached to them (untagged, as oras does; under its full
-//! name if a tag attaches it), `thoras-mirror.lock`, then manifests, configs and layers, each by
+//! name if a tag attaches it), `thoras-mirror.lock`, then manifests, the files of `--trust`, configs and layers, each by
 //! digest. The head (all but configs and layers) determines the offset of every blob, so blobs are written and read in
 //! any order, in parallel, without a second copy. The bundle's id is the digest of `index.json`, which contains the
 //! lock's digest, so it covers both.
@@ -47,6 +47,7 @@
 //! | writing it in order | [`stream`] |
 //! | reading it from a pipe | `incoming` |
 //! | who wrote it | `signature` |
+//! | files that say whom to trust | `trust` |
 //! | writing it as a [`Destination`](super::Destination) | `writer`, each blob through a `sink` |
 //!
 //! Nothing is unpacked, so no name in an archive ever becomes a path on this machine.
@@ -75,6 +76,7 @@ pub(crate) mod storage;
 pub(crate) mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
+pub(crate) mod trust;
 mod unread;
 pub(crate) mod volumes;
 mod writer;

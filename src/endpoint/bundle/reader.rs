@@ -43,6 +43,8 @@ pub struct Bundle {
     layout: Option<Layout>,
     names: HashMap<(Repository, Target), Descriptor>,
     is_from_docker: bool,
+    /// Blobs of trust files that came from a pipe.
+    pub(super) trust_blobs: HashMap<Digest, Bytes>,
     side: Side,
 }
 
@@ -193,7 +195,15 @@ impl Bundle {
             Some((reference.clone(), image.root.clone()))
         });
         let names = names_of(images);
-        Self { head, storage, layout, names, is_from_docker: false, side: Side::Source }
+        Self {
+            head,
+            storage,
+            layout,
+            names,
+            is_from_docker: false,
+            trust_blobs: HashMap::new(),
+            side: Side::Source,
+        }
     }
 
     /// The same bundle, with these names for its images.

@@ -38,8 +38,14 @@ pub(crate) async fn write<S: Source, W: AsyncWrite + Unpin, H: BuildHasher + Syn
     let layout = draft.layout();
     send(&mut out, layout.head()).await?;
     let progress = &progress;
-    let begun = stream::iter(layout.blobs())
-        .map(|entry| async move { Ok::<_, Error>((entry, begin(source, holders, entry, progress).await?)) });
+    let begun = stream::iter(layout.blobs()).map(|entry| async move {
+        let known = draft.trust_blobs.get(&entry.blob.digest).cloned();
+        let blob = match known {
+            Some(bytes) => Begun::Whole(bytes),
+            None => begin(source, holders, entry, progress).await?,
+        };
+        Ok::<_, Error>((entry, blob))
+    });
     let mut begun = std::pin::pin!(begun.buffered(AHEAD));
     let zeros = [0; 2 * size_of::<header::Block>()];
     while let Some((entry, blob)) = begun.try_next().await? {

@@ -45,12 +45,19 @@ impl Writer {
     /// Opens the output and keeps intact content of an earlier run. Blocks.
     pub(crate) fn open(output: Output, draft: Draft, meter: &Meter) -> Result<Self, BundleError> {
         let mut partial = Partial::open(&output, &draft, meter)?;
-        let complete = std::mem::take(&mut partial.complete);
-        let started = std::mem::take(&mut partial.started);
+        let mut complete = std::mem::take(&mut partial.complete);
+        let mut started = std::mem::take(&mut partial.started);
         let sizes =
             complete.iter().filter_map(|digest| draft.layout.blob(digest)).map(|entry| entry.extent.size);
         let kept = sizes.chain(started.values().map(|(there, _)| *there)).sum();
         let changed = changed(&partial, &draft);
+        for (digest, bytes) in &draft.trust_blobs {
+            let Some(entry) = draft.layout.blob(digest) else { continue };
+            let written = partial.slices.write_all_at(bytes, entry.extent.offset);
+            written.map_err(|error| BundleError::unwritable(&output.path, error))?;
+            started.remove(digest);
+            complete.insert(digest.clone());
+        }
         Ok(Self {
             output,
             draft,

@@ -1,9 +1,14 @@
 //! The values that templates read: `.Values.a.b` in the text of a template is the key `a.b`.
 //!
-//! Charts read keys that their `values.yaml` does not mention (`default .Values.version .Values.worker.imageTag`). A
-//! subchart's keys are below its alias or name; `global` is the same for all charts.
+//! Charts read keys that their `values.yaml` does not mention (`default .Values.version .Values.worker.imageTag`), also
+//! through variables (`$worker := .Values.worker`). A subchart's keys are below its alias or name; `global` is the same
+//! for all charts.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use serde_json::Value;
 
@@ -37,9 +42,38 @@ fn collect_lines(folder: &Path, depth: usize, take: &mut dyn FnMut(&str)) {
         if path.is_dir() && depth < DEEPEST_CHART {
             collect_lines(&path, depth + 1, take);
         } else if let Ok(text) = fs::read_to_string(&path) {
-            text.lines().for_each(&mut *take);
+            for line in without_variables(&text) {
+                take(&line);
+            }
         }
     }
+}
+
+/// The lines of a template, with `$disk.size` written out as `$.Values.data.disk.size` after `$disk := .Values.data.disk`.
+fn without_variables(text: &str) -> Vec<String> {
+    let mut variables: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let mut expanded = line.to_owned();
+        for (name, path) in &variables {
+            expanded = expanded.replace(&format!("{name}."), &format!("$.Values.{path}."));
+        }
+        lines.push(expanded);
+        variables.extend(assignment(line));
+    }
+    lines
+}
+
+/// The variable and the key of `{{ $variable := .Values.key }}`, where nothing else is done to the value.
+fn assignment(line: &str) -> Option<(&str, &str)> {
+    let (before, after) = line.split_once(":=")?;
+    let name =
+        before.split_whitespace().next_back().filter(|name| name.starts_with('$') && name.len() > 1)?;
+    let (value, _) = after.split_once("}}")?;
+    let path = value.trim().trim_end_matches('-').trim_end();
+    let path = path.strip_prefix('$').unwrap_or(path).strip_prefix(".Values.")?;
+    let is_part = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '.');
+    path.chars().all(is_part).then_some((name, path))
 }
 
 /// `prefixes` are the keys below which the chart's values are: several if it is used under several aliases.
@@ -135,6 +169,14 @@ mod tests {
             ["registry", "version", "worker.imageTag"]
         );
         assert_eq!(keys("{{ ((.Values.a).b).c }} {{ .Values }} {{ .Values..x }} costs .Values."), ["a.b.c"]);
+    }
+
+    #[test]
+    fn keys_are_read_through_variables() {
+        let text = "{{- $disk := .Values.data.disk -}}\n{{ with ($disk.class).id }}{{ $disk.mode }} {{ $diskette.mode }}\n\
+            {{ $all := default dict .Values.b }}{{ $all.x }}\n{{- if $.Values.a }}{{ $disk := $.Values.c }}\n{{ $disk.mode }}";
+        let found: Vec<String> = without_variables(text).iter().flat_map(|line| keys(line)).collect();
+        assert_eq!(found, ["data.disk", "data.disk.class.id", "data.disk.mode", "b", "a", "c", "c.mode"]);
     }
 
     #[test]

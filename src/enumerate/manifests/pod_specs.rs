@@ -40,11 +40,15 @@ impl Walker<'_> {
     pub(super) fn pod_image(&mut self, value: &Value) -> Result<(), EnumerateError> {
         let is_strict = self.scope.category == Category::BuiltIn && self.scope.embedding == 0;
         match value {
+            Value::String(written) if is_version_alone(written.trim()) => {
+                self.empty_image("the container's image is a version without a name");
+                Ok(())
+            }
             Value::String(written) if !written.trim().is_empty() => {
                 self.pod_image_text(written.trim(), is_strict)
             }
             Value::String(_) | Value::Null => {
-                self.empty_image();
+                self.empty_image("the container's image is empty");
                 Ok(())
             }
             _ if is_strict => {
@@ -56,8 +60,7 @@ impl Walker<'_> {
     }
 
     /// A component that is switched off often leaves its image empty.
-    fn empty_image(&mut self) {
-        let reason = "the container's image is empty";
+    fn empty_image(&mut self, reason: &str) {
         let remedy = "set the chart value that it is made of, or add the image with --add IMAGE".to_owned();
         let found_at = self.found_at(Confidence::PodSpec);
         self.note(Note::new(NoteKind::NoImage, found_at, None, reason).with_remedy(remedy));
@@ -93,4 +96,10 @@ impl Walker<'_> {
             _ => self.text(written, Position::Field("image")),
         }
     }
+}
+
+/// Whether nothing but a tag or a digest remains of an image: `:latest`, `:`, `@sha256:…`. The chart's value for the name
+/// is empty.
+fn is_version_alone(written: &str) -> bool {
+    written.starts_with([':', '@'])
 }

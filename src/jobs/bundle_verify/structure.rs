@@ -11,6 +11,7 @@ use crate::{
 /// Every problem outside the entries of the blobs.
 pub(super) fn problems(bundle: &Bundle) -> Vec<Problem> {
     let mut problems: Vec<Problem> = index_problem(bundle).into_iter().collect();
+    problems.extend(trust_problems(bundle));
     let Some(slices) = bundle.slices() else { return problems };
     problems.extend(bundle.absent_volumes().into_iter().map(|name| Problem::MissingVolume { name }));
     match bundle.layout() {
@@ -25,6 +26,16 @@ pub(super) fn problems(bundle: &Bundle) -> Vec<Problem> {
         None => {}
     }
     problems
+}
+
+/// Trust files that are missing. Those that are there are hashed like every blob.
+fn trust_problems(bundle: &Bundle) -> Vec<Problem> {
+    let files = match bundle.head().trust_files() {
+        Ok(files) => files,
+        Err(error) => return vec![unreadable(&error)],
+    };
+    let missing = files.into_iter().filter(|file| matches!(bundle.blob(&file.blob.digest), Ok(None)));
+    missing.map(|file| Problem::MissingBlob { digest: file.blob.digest, size: file.blob.size }).collect()
 }
 
 /// Checks the header and the padding of one blob.

@@ -19,7 +19,7 @@ use crate::{
     confirm::Level,
     endpoint::{
         Error, Source,
-        bundle::{self, Draft, Meter, Output, Writer, closure::most_manifest_bytes},
+        bundle::{self, Draft, Meter, Output, Writer, closure::most_manifest_bytes, trust::TrustArtifact},
         empty::EmptyDestination,
         pinned::PinnedSource,
     },
@@ -28,7 +28,7 @@ use crate::{
     graph::{Attached, Graph, ManifestBytes},
     lock::{Base, Lock, Placement},
     oci::{ChartIdentity, Descriptor, Digest, Mapping, Reference},
-    outcome::{Bytes, Mirrored, Status},
+    outcome::{Bytes, ImageOutcome, Mirrored, Status},
     pipeline::{Options, mirror},
     problem::Problem,
     units,
@@ -45,6 +45,8 @@ pub(super) struct Contents {
     pub(super) names: ImportNames,
     /// The blobs that the far side already has.
     pub(super) base: Option<Base>,
+    /// Files that say whom to trust.
+    pub(super) trust: Option<TrustArtifact>,
 }
 
 /// The result of an export.
@@ -211,12 +213,12 @@ impl<S: Source> Exporter<S> {
             .filter_map(|image| Some((&image.outcome.source, image.graph.as_deref()?)))
             .collect();
         let absent = self.contents.base.iter().flat_map(|base| base.blobs.keys().cloned()).collect();
-        Draft::new(&images, lock, &absent)
+        Draft::with_trust(&images, lock, &absent, self.contents.trust.as_ref())
     }
 
     /// The lock inside the bundle. It is written before the blobs, so it is correct only for a complete bundle.
     fn lock(&self, mirrored: &[Mirrored]) -> Lock {
-        let Contents { chart, placement, base, names: _ } = self.contents.clone();
+        let Contents { chart, placement, base, names: _, trust } = self.contents.clone();
         let Options { platforms, foreign_layers, .. } = &self.options;
         let mut lock = Lock::new(chart, placement, platforms, *foreign_layers, mirrored);
         // Blobs that only a failed image needs are neither in the bundle nor left out of it.
@@ -224,7 +226,8 @@ impl<S: Source> Exporter<S> {
         let blobs = good.flat_map(|image| image.graph.iter()).flat_map(|graph| graph.blobs());
         let needed: HashSet<&Digest> = blobs.map(|blob| &blob.digest).collect();
         let base = base.map(|mut base| {
-            base.blobs.retain(|digest, _| needed.contains(digest));
+            let is_trust = |digest: &Digest| trust.as_ref().is_some_and(|trust| trust.has(digest));
+            base.blobs.retain(|digest, _| needed.contains(digest) && !is_trust(digest));
             base
         });
         lock.base = base;
@@ -293,8 +296,8 @@ impl<S: Source> Exporter<S> {
             Options { check: Level::Blobs, overwrite: true, dry_run: false, signatures: None, ..self.options.clone() };
         let copied = mirror(source, Arc::clone(writer), mappings, options, Arc::clone(events)).await;
         for (image, copied) in ready(mirrored).zip(copied) {
-            let before = image.outcome.bytes;
-            image.outcome = copied.outcome;
+            let (before, signature) = (image.outcome.bytes, image.outcome.signature.take());
+            image.outcome = ImageOutcome { signature, ..copied.outcome };
             if again {
                 image.outcome.bytes = before;
             }

@@ -20,9 +20,13 @@ use super::{
     names::{self, ToName, earlier},
     record::Record,
     signing::Signer,
+    trust_files,
 };
 use crate::{
-    endpoint::{bundle::Output, packaged_chart::ChartSource},
+    endpoint::{
+        bundle::{Output, trust::TrustArtifact},
+        packaged_chart::ChartSource,
+    },
     enumerate::SelectedFrom,
     error::{Failure, Kind, exit, exit_code_of},
     event::{EventSink, warn},
@@ -39,6 +43,10 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
     let signatures = request.copy.signatures.verifier()?.map(Arc::new);
     let files = output(to, &*events)?;
     let signer = request.signing.as_ref().map(|signing| signer(signing, request.force)).transpose()?;
+    let trust = TrustArtifact::new(trust_files::read(&request.trust_files)?);
+    if trust.is_some() && signer.is_none() {
+        warn(&*events, trust_files::NOT_SIGNED);
+    }
     let access = Access::open(registries, Arc::clone(&events))?;
     let found = enumerate(selection, request.copy.strict, &access, &*events).await?;
     let to_name = ToName::found(&found);
@@ -60,6 +68,7 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         placement,
         names,
         base: base.as_ref().map(|base| read_base(base, &*events)).transpose()?,
+        trust,
     };
     let foreign_layers = request.foreign_layers.into();
     let optional = found.optional();

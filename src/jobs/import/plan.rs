@@ -7,6 +7,7 @@ use super::{
         locked_digests::KeptLock,
         names::{ToName, earlier},
         open_bundle::expect_id,
+        trust_files,
     },
     names::{self, Imported},
 };
@@ -87,7 +88,7 @@ impl Plan {
             check_recordable(lock, request, &images, head.foreign_layers())?;
         }
         let (id, chart) = (head.id().clone(), lock.and_then(|lock| lock.chart.clone()));
-        let options = options(request, lock)?;
+        let options = options(request, bundle)?;
         Ok(Self { id, images, mappings, placement, chart, options, left_out, excluded, extended })
     }
 }
@@ -147,7 +148,8 @@ fn optional(lock: Option<&Lock>) -> BTreeSet<Reference> {
     images.filter(|image| image.optional).map(|image| image.source.clone()).collect()
 }
 
-fn options(request: &Import, lock: Option<&Lock>) -> Result<Options, Failure> {
+fn options(request: &Import, bundle: &Bundle) -> Result<Options, Failure> {
+    let lock = bundle.head().lock.as_ref();
     let mut waivers = request.waivers.clone();
     for image in lock.iter().flat_map(|lock| &lock.images) {
         let exact = |platform: &Platform| Waiver::exact(&image.source, platform);
@@ -157,6 +159,11 @@ fn options(request: &Import, lock: Option<&Lock>) -> Result<Options, Failure> {
     let platforms = platforms.unwrap_or_else(Platforms::default_required);
     let foreign_layers = lock.is_some_and(|lock| lock.foreign_layers).into();
     let options = request.copy.options(platforms, Waivers::new(waivers), foreign_layers);
-    let signatures = request.copy.signatures.verifier()?.map(Arc::new);
+    let signatures = if request.trust_bundle {
+        Some(request.copy.signatures.verifier_with(trust_files::of_bundle(bundle)?)?)
+    } else {
+        request.copy.signatures.verifier()?
+    };
+    let signatures = signatures.map(Arc::new);
     Ok(Options { optional: optional(lock), signatures, ..options })
 }

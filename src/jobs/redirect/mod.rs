@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use self::moves::{Move, moves};
 use super::{
-    locked_names::{locked_names, read_lock},
+    locked_names::{LockedName, locked_names, read_lock},
     write_file::{Readers, check_absent, write_file},
 };
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
     oci::mapping::Root,
     output::RedirectFormat,
     request::{NodeConnection, Redirect},
+    units,
 };
 
 /// A file to install.
@@ -52,8 +53,19 @@ pub(crate) fn run(request: &Redirect, events: &dyn EventSink) -> Result<String, 
     let lock = read_lock(path)?;
     let names = locked_names(&lock, path, Some(root))?;
     let is_from_bundle = lock.destinations.iter().all(|placement| placement.to.is_none());
-    for missing in names.iter().filter(|name| !name.confirmed && !is_from_bundle) {
-        warn(events, format!("{} is not confirmed at the mirror: run sync again", missing.mirror));
+    let is_missing = |name: &&LockedName<'_>| !name.confirmed && !is_from_bundle;
+    let missing: Vec<String> = names.iter().filter(is_missing).map(|name| name.mirror.to_string()).collect();
+    match missing.as_slice() {
+        [] => {}
+        [name] => warn(events, format!("{name} is not confirmed at the mirror: run sync again")),
+        names => warn(
+            events,
+            format!(
+                "{} are not confirmed at the mirror ({}): run sync again",
+                units::counted(names.len(), "image"),
+                names.join(", ")
+            ),
+        ),
     }
     let moves = moves(&names)?;
     if moves.is_empty() {

@@ -19,10 +19,14 @@ pub(super) const SECRET: &str = "imageCredentials.secretRef";
 /// Since 4.81.0.
 pub(super) const SECRET_IN_PODS: &str = "imageCredentials.imagePullSecretInDeployment";
 
-/// The number of forecast workers: 1 up to 4.120. Since 4.121.0 it is unset, and setting it switches the scaler off.
+/// The number of forecast workers: 1 up to 4.128.0. Since 4.128.1 it is unset, and setting it switches the scaler off.
 pub(super) const WORKERS: &str = "thorasForecast.worker.replicas";
+/// Whether forecast workers run at all: off by default from 4.20.0 to 4.30.1.
+pub(super) const WORKER_SWITCH: &str = "thorasForecast.worker.enabled";
 /// Since 4.121.0.
 pub(super) const SCALER: &str = "thorasForecast.worker.scaler";
+/// From 4.121.0 (off by default; on since 4.126.0) to 4.128.0.
+pub(super) const SCALER_SWITCH: &str = "thorasForecast.worker.scaler.enabled";
 /// How many workloads one worker forecasts, by the vendor's guide.
 pub(super) const WORKLOADS_PER_WORKER: u32 = 100;
 

@@ -38,7 +38,7 @@ use super::{images::fetch_package, write_file::check_absent};
 use crate::{
     enumerate::{self, ChartSession, Precedence, RenderedImages},
     error::{Failure, Kind},
-    event::{EventSink, warn},
+    event::{self, EventSink},
     oci::{Reference, mapping::Root},
     request::{Access, Values},
 };
@@ -114,7 +114,9 @@ async fn to_mirror(
     let manifests = session.render(Some((&fixed, Precedence::OverFiles))).await?;
     let RenderedImages { found, uses } =
         enumerate::enumerate_rendering(&request.selection, session, manifests).await?;
-    found.notes.iter().for_each(|note| warn(events, note.message()));
+    for note in &found.notes {
+        event::note(events, note.message());
+    }
     let mirrored: BTreeSet<&Reference> = found.images.iter().map(|image| &image.reference).collect();
     let excluded: BTreeSet<Reference> =
         uses.iter().map(|place| place.reference.clone()).filter(|found| !mirrored.contains(found)).collect();

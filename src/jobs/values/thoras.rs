@@ -115,6 +115,34 @@ pub(super) fn settings(
     Ok(draft.settings)
 }
 
+/// How a chart scales its forecast workers by itself.
+struct Scaler {
+    /// Its switch. Charts without one scale unless the number of workers is set.
+    switch: Option<bool>,
+    /// Its limits, in words.
+    range: String,
+}
+
+impl Scaler {
+    fn of(known: &Known) -> Option<Self> {
+        if !is_set(&known.own, facts::SCALER) {
+            return None;
+        }
+        let limit = |name: &str| {
+            let path = ValuePath::of_keys(&format!("{}.{name}", facts::SCALER));
+            path.get(&known.effective).map(ToString::to_string).unwrap_or_default()
+        };
+        let range = format!(
+            "{} to {}, one per {} workloads",
+            limit("minReplicas"),
+            limit("maxReplicas"),
+            limit("astsPerReplica")
+        );
+        let switch = ValuePath::of_keys(facts::SCALER_SWITCH).get(&known.effective).and_then(Value::as_bool);
+        Some(Self { switch, range })
+    }
+}
+
 /// Settings under collection.
 struct Draft<'a> {
     known: &'a Known,
@@ -194,29 +222,39 @@ impl Draft<'_> {
     fn workers(&mut self, request: &Values) {
         let Some(workloads) = request.workloads else { return };
         let workers = workloads.div_ceil(facts::WORKLOADS_PER_WORKER);
-        let own = |key: &str| is_set(&self.known.own, key);
-        let has_scaler = own(facts::SCALER);
-        let reason = format!("one worker per {} workloads", facts::WORKLOADS_PER_WORKER);
-        if own(facts::WORKERS) && !has_scaler {
+        let scaler = Scaler::of(self.known);
+        if is_set(&self.known.own, facts::WORKERS) || request.fixed_workers {
             self.set(facts::WORKERS, workers);
-            self.outcome.comment(&ValuePath::of_keys(facts::WORKERS), format!("{reason}, for {workloads}"));
-        } else if request.fixed_workers {
-            self.set(facts::WORKERS, workers);
-            let scaler = if has_scaler { "; this switches the chart's scaler off" } else { "" };
-            let line = format!("{reason}, for {workloads}{scaler}");
+            let per = facts::WORKLOADS_PER_WORKER;
+            let mut line = format!("one worker per {per} workloads, for {workloads}");
+            match &scaler {
+                Some(Scaler { switch: Some(true), .. }) if request.fixed_workers => {
+                    self.set(facts::SCALER_SWITCH, false);
+                }
+                Some(Scaler { switch: Some(true), range }) => {
+                    let note = format!(
+                        "This chart starts {workers} forecast workers and then scales them itself ({}: {range}); \
+                         --fixed-workers keeps {workers}.",
+                        facts::SCALER
+                    );
+                    self.outcome.note(note);
+                }
+                Some(Scaler { switch: None, .. }) => line.push_str("; this switches the chart's scaler off"),
+                Some(Scaler { switch: Some(false), .. }) | None => {}
+            }
             self.outcome.comment(&ValuePath::of_keys(facts::WORKERS), line);
-        } else if has_scaler {
-            let scaler = |name: &str| {
-                let path = ValuePath::of_keys(&format!("{}.{name}", facts::SCALER));
-                path.get(&self.known.effective).map(ToString::to_string).unwrap_or_default()
-            };
+            if ValuePath::of_keys(facts::WORKER_SWITCH).get(&self.known.effective)
+                == Some(&Value::Bool(false))
+            {
+                let note =
+                    format!("No forecast worker runs: {} is false in this chart.", facts::WORKER_SWITCH);
+                self.outcome.note(note);
+            }
+        } else if let Some(Scaler { range, .. }) = scaler {
             let note = format!(
-                "This chart scales the forecast workers itself ({}: {} to {}, one per {} workloads), so \
-                 {} stays unset; --fixed-workers sets it to {workers}.",
+                "This chart scales the forecast workers itself ({}: {range}), so {} stays unset; --fixed-workers sets \
+                 it to {workers}.",
                 facts::SCALER,
-                scaler("minReplicas"),
-                scaler("maxReplicas"),
-                scaler("astsPerReplica"),
                 facts::WORKERS,
             );
             self.outcome.note(note);

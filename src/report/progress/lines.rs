@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use super::repeats::OmittedWarnings;
 use super::state::{Active, Progress, Snapshot, Stage};
 use crate::{
     error::{escape, hide_secrets},
@@ -104,10 +105,27 @@ impl EventLines {
         })
     }
 
+    /// The line for the warnings that were left out because they repeat another.
+    pub(super) fn omitted(self, warnings: &OmittedWarnings) -> Line {
+        let OmittedWarnings { message, names } = warnings;
+        let message = format!(
+            "the same for {} ({}): {message}",
+            units::counted(names.len(), "more image"),
+            names.join(", ")
+        );
+        self.warning_line(&hide_secrets(&escape(&message)).replace('\n', " "))
+    }
+
+    fn warning_line(self, message: &str) -> Line {
+        let line = Line::new(Level::Warning, message).with_head(self.palette.warning("warning:"));
+        Line { has_time: false, ..line }
+    }
+
     /// Lines that are shown even with `-q`. Failures are not: they are printed in full at the end.
     fn warning(self, event: &Event, progress: &Progress) -> Option<Line> {
         let (image, message) = match event {
             Event::Warning { image, message } => (image.as_ref(), escape(message)),
+            Event::Note { message } => (None, escape(message)),
             Event::Finished { outcome } => (Some(&outcome.source), escape(&outcome.skip_message()?)),
             _ => return None,
         };
@@ -115,8 +133,7 @@ impl EventLines {
             Some(image) => format!("{}: {message}", progress.name_of(image)),
             None => message,
         };
-        let line = Line::new(Level::Warning, message).with_head(self.palette.warning("warning:"));
-        Some(Line { has_time: false, ..line })
+        Some(self.warning_line(&message))
     }
 
     fn milestone(self, event: &Event, progress: &Progress) -> Option<Line> {

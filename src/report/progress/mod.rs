@@ -90,11 +90,17 @@ impl Reporter {
 
     /// Removes the bars from the terminal. Later events are still written as lines.
     pub(crate) fn finish(&self) {
+        let omitted = self.repeats().end();
         let mut display = self.display();
         let before = std::mem::replace(&mut *display, Display::Ended(stderr_lines()));
         match before {
             Display::Bars(mut bars) => bars.clear(),
             Display::Lines(lines) | Display::Ended(lines) => *display = Display::Ended(lines),
+        }
+        if let Display::Ended(lines) = &mut *display {
+            for warnings in &omitted {
+                lines.write(&self.event_lines.omitted(warnings));
+            }
         }
     }
 
@@ -109,6 +115,10 @@ impl Reporter {
                 crate::report::print::log(step);
             }
         }
+    }
+
+    fn repeats(&self) -> MutexGuard<'_, Repeats> {
+        self.repeats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn display(&self) -> MutexGuard<'_, Display> {
@@ -134,7 +144,8 @@ impl EventSink for Reporter {
         let Some(mut line) = self.event_lines.line(&event, &self.progress) else { return };
         if self.event_lines.verbosity < Verbosity::Verbose {
             let now = self.progress.now();
-            match self.repeats.lock().unwrap_or_else(PoisonError::into_inner).decide(&event, now) {
+            let decision = self.repeats().decide(&event, now, |image| self.progress.name_of(image));
+            match decision {
                 Show::Line => {}
                 Show::Omission => match self.event_lines.omission(&event) {
                     Some(omission) => line = omission,

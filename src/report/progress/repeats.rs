@@ -2,25 +2,48 @@
 
 use std::time::Duration;
 
-use crate::{event::Event, report::same_cause::Cause};
+use crate::{
+    event::Event,
+    oci::Reference,
+    report::same_cause::{Cause, name_in},
+};
 
 /// The most lines about one cause.
 const LINES: u32 = 3;
 /// A cause that was not met for this long is shown again.
 const RESET: Duration = Duration::from_secs(60);
 
-/// The causes of failures and retries so far.
+/// The causes of failures, retries and warnings so far.
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
     seen: Vec<Seen>,
+    /// Whether the run has ended, so that nothing more is left out.
+    is_over: bool,
 }
 
 #[derive(Debug)]
 struct Seen {
     cause: Cause,
-    is_retry: bool,
+    about: About,
     lines: u32,
     last: Duration,
+    /// The images whose warnings were left out.
+    omitted: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    Failure,
+    Retry,
+    Warning,
+}
+
+/// Warnings that were left out because they repeat another.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct OmittedWarnings {
+    /// What they say about each image.
+    pub(super) message: String,
+    pub(super) names: Vec<String>,
 }
 
 /// What to show of an event.
@@ -35,30 +58,86 @@ pub(super) enum Show {
 }
 
 impl Repeats {
-    /// Decides for an event whose line would be shown.
-    pub(super) fn decide(&mut self, event: &Event, now: Duration) -> Show {
-        let (cause, is_retry) = match event {
-            Event::Finished { outcome } if outcome.failure_kind().is_some() => {
-                (Cause::of_outcome(outcome), false)
-            }
-            Event::Retrying { side, reason, .. } => (Some(Cause::of_retry(*side, reason)), true),
-            _ => return Show::Line,
-        };
-        let Some(cause) = cause else { return Show::Line };
-        let known = self.seen.iter_mut().find(|seen| seen.is_retry == is_retry && seen.cause == cause);
-        let Some(seen) = known else {
-            self.seen.push(Seen { cause, is_retry, lines: 1, last: now });
+    /// Decides for an event whose line would be shown. `name_of` shortens the name of an image.
+    pub(super) fn decide(
+        &mut self,
+        event: &Event,
+        now: Duration,
+        name_of: impl Fn(&Reference) -> String,
+    ) -> Show {
+        let Some(Repeatable { cause, about, image }) = repeatable(event, name_of).filter(|_| !self.is_over)
+        else {
             return Show::Line;
         };
-        if is_retry && now.saturating_sub(seen.last) >= RESET {
+        let known = self.seen.iter_mut().find(|seen| seen.about == about && seen.cause == cause);
+        let Some(seen) = known else {
+            self.seen.push(Seen { cause, about, lines: 1, last: now, omitted: Vec::new() });
+            return Show::Line;
+        };
+        if about == About::Retry && now.saturating_sub(seen.last) >= RESET {
             seen.lines = 0;
         }
         seen.last = now;
         seen.lines += 1;
-        match seen.lines {
-            ..=LINES => Show::Line,
-            lines if lines == LINES + 1 => Show::Omission,
+        match (seen.lines, image) {
+            (..=LINES, _) => Show::Line,
+            // The end of the run names them.
+            (_, Some(image)) => {
+                if !seen.omitted.contains(&image) {
+                    seen.omitted.push(image);
+                }
+                Show::Nothing
+            }
+            (lines, None) if lines == LINES + 1 => Show::Omission,
             _ => Show::Nothing,
         }
     }
+
+    /// Ends the run: returns the warnings that were left out, and leaves out no more.
+    pub(super) fn end(&mut self) -> Vec<OmittedWarnings> {
+        self.is_over = true;
+        let omitted = self.seen.drain(..).filter(|seen| !seen.omitted.is_empty());
+        omitted
+            .map(|Seen { cause, mut omitted, .. }| {
+                omitted.sort();
+                OmittedWarnings { message: cause.message(), names: omitted }
+            })
+            .collect()
+    }
+}
+
+/// An event that may repeat another.
+struct Repeatable {
+    cause: Cause,
+    about: About,
+    /// The image that a warning concerns.
+    image: Option<String>,
+}
+
+fn repeatable(event: &Event, name_of: impl Fn(&Reference) -> String) -> Option<Repeatable> {
+    match event {
+        Event::Finished { outcome } => {
+            if let Some(message) = outcome.skip_message() {
+                return warning(Some(&outcome.source), &message, name_of);
+            }
+            let cause = Cause::of_outcome(outcome).filter(|_| outcome.failure_kind().is_some())?;
+            Some(Repeatable { cause, about: About::Failure, image: None })
+        }
+        Event::Retrying { side, reason, .. } => {
+            Some(Repeatable { cause: Cause::of_retry(*side, reason), about: About::Retry, image: None })
+        }
+        Event::Warning { image, message } => warning(image.as_ref(), message, name_of),
+        _ => None,
+    }
+}
+
+/// A warning that concerns an image. Others are always shown.
+fn warning(
+    image: Option<&Reference>,
+    message: &str,
+    name_of: impl Fn(&Reference) -> String,
+) -> Option<Repeatable> {
+    let name = image.map(name_of).or_else(|| name_in(message))?;
+    let cause = Cause::of_warning(image, message);
+    Some(Repeatable { cause, about: About::Warning, image: Some(name) })
 }

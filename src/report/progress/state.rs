@@ -198,6 +198,7 @@ impl Progress {
             | Event::Retrying { .. }
             | Event::Waiting { .. }
             | Event::Warning { .. }
+            | Event::Note { .. }
             | Event::Detail { .. }
             | Event::Serving { .. }
             | Event::Request { .. } => {}

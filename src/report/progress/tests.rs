@@ -426,3 +426,37 @@ fn forty_images_with_one_cause_are_a_few_lines() {
     more requests are retried for the same reason (-v shows each)
     "#);
 }
+
+#[test]
+fn forty_warnings_with_one_cause_are_a_few_lines_that_name_every_image() {
+    let names: Vec<String> = (0..40).map(|number| format!("img{number}:1")).collect();
+    let warn = |stage: &Stage, index: usize| {
+        let image = Some(samples::source(&format!("img{index}:1")));
+        let digest = format!("{index:064x}");
+        let message = format!("registry.example.com/m/img{index} lost blob sha256:{digest} after its upload");
+        stage.reporter.emit(Event::Warning { image, message });
+    };
+    for (verbosity, expected) in [(Verbosity::Quiet, 4), (Verbosity::Normal, 4), (Verbosity::Verbose, 40)] {
+        let (stage, log) = Stage::in_a_log(&names, verbosity);
+        (0..40).for_each(|index| warn(&stage, index));
+        stage.reporter.finish();
+        let lines = log.text().lines().filter(|line| line.contains("lost blob")).count();
+        assert_eq!(lines, expected, "{}", log.text());
+        for name in &names {
+            assert!(log.text().contains(name), "{name} is missing in {}", log.text());
+        }
+        // After the end, nothing is left out: no later line would name it.
+        warn(&stage, 39);
+        assert_eq!(log.text().matches("img39 lost blob").count(), usize::from(expected == 40) + 1);
+    }
+}
+
+#[test]
+fn what_is_not_mirrored_is_never_left_out() {
+    let (stage, log) = Stage::in_a_log(&[], Verbosity::Normal);
+    for index in 0..40 {
+        let message = format!("not mirrored: quay.io/a/img{index}:1 (ConfigMap c), because it is a pattern");
+        stage.reporter.emit(Event::Note { message });
+    }
+    assert_eq!(log.text().lines().count(), 40);
+}

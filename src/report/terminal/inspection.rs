@@ -89,6 +89,10 @@ pub(super) fn bundle_text(bundle: &BundleContents, width: Option<usize>) -> Stri
         let (blobs, bytes) = (units::counted(base.absent_blobs, "blob"), units::bytes(base.absent_bytes));
         lines.push(format!("base    {} has {blobs} ({bytes}) of these images", base.id));
     }
+    lines.extend(bundle.trust.iter().map(|file| {
+        let kind = file.kind.map_or_else(|| "unknown kind".to_owned(), |kind| kind.to_string());
+        format!("trust   {} ({kind}, {})", one_line(&file.name), file.digest.short())
+    }));
     lines.extend(bundle.left_out.iter().map(|image| format!("skipped {image}: its export failed")));
     let skipped = bundle.skipped.iter();
     lines.extend(skipped.map(|image| format!("skipped {image}: optional, the source did not provide it")));

@@ -9,6 +9,7 @@ mod images;
 mod inspection;
 mod run;
 mod running;
+mod skipped;
 mod tree;
 mod values;
 

@@ -1,13 +1,13 @@
 //! Runs: a table with a row for every image, notes below it, and a summary.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use console::measure_text_width;
 
 use super::{
     Column,
     fitted::{Fitting, Measure, fit},
-    joined, one_line, table_lines,
+    joined, one_line, skipped, table_lines,
 };
 use crate::{
     error::escape,
@@ -19,6 +19,7 @@ use crate::{
         short_names::ShortNames,
         style::{Palette, Symbols},
     },
+    trust::Signer,
     units,
 };
 
@@ -45,6 +46,7 @@ fn text_with(
             lines.push(format!("left out by --include/--exclude: {}", names.join(", ")));
         }
         lines.push(broken(summary(table, document), width));
+        lines.extend(signed_by(&outcome.images, width));
     }
     // The summary of an export already contains the ID of its bundle.
     if let (Some(id), None) = (&outcome.bundle, &outcome.written) {
@@ -294,17 +296,8 @@ fn notes(table: Table, rows: &[Row<'_>]) -> Vec<String> {
             let waived: Vec<String> = image.waived.iter().map(ToString::to_string).collect();
             notes.push(format!("{name}: waived {}", waived.join(", ")));
         }
-        if let Some(message) = image.skip_message() {
-            // What to do depends on the command: not every command that skips an image has --strict.
-            let hint = image.skipped_because.as_ref().and_then(|reason| reason.hint.as_deref());
-            let hint = hint.map(|hint| format!("; {}", escape(hint))).unwrap_or_default();
-            let note = format!("{name}: {message}{hint}");
-            // A lock with several destinations names the same image for each.
-            if !notes.contains(&note) {
-                notes.push(note);
-            }
-        }
     }
+    notes.extend(skipped::notes(rows.iter().map(|row| (row.image, row.name.as_str()))));
     notes
 }
 
@@ -388,6 +381,22 @@ fn export_summary(outcome: &RunOutcome, totals: &Totals, bundle: &BundleSummary)
         bundle.id,
         bundle.signature.as_ref().map(|file| format!("\nsignature {}", one_line(file))).unwrap_or_default(),
     )
+}
+
+/// `10 images signed by key cosign.pub`; with several signers, a line for each if one line is too narrow. Nothing if no
+/// image needs a signature.
+fn signed_by(images: &[ImageOutcome], width: Option<usize>) -> Vec<String> {
+    let mut counts: BTreeMap<&Signer, usize> = BTreeMap::new();
+    for signature in images.iter().filter_map(|image| image.signature.as_ref()) {
+        *counts.entry(&signature.signer).or_default() += 1;
+    }
+    let by = |(signer, count): (&Signer, usize)| {
+        format!("{} signed by {}", units::counted(count, "image"), one_line(&signer.to_string()))
+    };
+    let parts: Vec<String> = counts.into_iter().map(by).collect();
+    let line = parts.join("; ");
+    let fits = width.is_none_or(|width| measure_text_width(&line) <= width);
+    if parts.len() > 1 && fits { vec![line] } else { parts }
 }
 
 /// `5 images confirmed` or `4 of 5 images confirmed`.

@@ -147,7 +147,8 @@ impl LayoutStorage {
         // Without a name, it is attached to something, or oras lists it although an image has it.
         let attached = head.index.attached.iter().filter(|entry| entry.label.is_none());
         let children = head.index.images.iter().flat_map(|image| head.manifests_below(&image.root));
-        let attached = attached.map(|entry| entry.root.digest.clone()).chain(children).collect();
+        let attached = attached.chain(&head.index.trust).map(|entry| entry.root.digest.clone());
+        let attached = attached.chain(children).collect();
         let (repositories, chart_prefix) = repositories(&index, placement, bundle.path(), names, &attached)?;
         let left_out = head.absent().len();
         let storage = Self { files: Files::Read(Box::new(bundle)), repositories, chart_prefix, left_out };

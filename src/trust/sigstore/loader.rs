@@ -17,17 +17,25 @@ use sigstore_verify::{
 use super::{Authority, Key};
 use crate::{
     error::{Failure, Kind},
-    trust::policy::{Keys, Requirement},
+    trust::{
+        files::TrustFiles,
+        policy::{Keys, Requirement},
+    },
 };
 
 /// Reads each trusted root once.
-#[derive(Default)]
 pub(in crate::trust) struct Loader {
+    files: TrustFiles,
     /// Without a path: the public Sigstore instance.
     roots: HashMap<Option<PathBuf>, Arc<SigstoreVerifier>>,
 }
 
 impl Loader {
+    /// Looks for a path among these files before it reads the disk.
+    pub(in crate::trust) fn new(files: TrustFiles) -> Self {
+        Self { files, roots: HashMap::new() }
+    }
+
     /// Those of which one must have signed; `None` if no signature is required.
     pub(in crate::trust) fn authorities(
         &mut self,
@@ -46,7 +54,8 @@ impl Loader {
     }
 
     fn key(&mut self, file: &Path, keys: &Keys) -> Result<Authority, Failure> {
-        let public = public_key(&read(file, "public key")?).map_err(|problem| problem.failure(file))?;
+        let public =
+            public_key(&read(file, &self.files, "public key")?).map_err(|problem| problem.failure(file))?;
         let log = if keys.ignore_log { None } else { Some(self.root(keys.trusted_root.as_deref())?) };
         Ok(Authority::Key(Key { file: file.display().to_string(), public, log }))
     }
@@ -56,13 +65,13 @@ impl Loader {
         if let Some(root) = self.roots.get(&key) {
             return Ok(root.clone());
         }
-        let root = Arc::new(read_root(file)?);
+        let root = Arc::new(read_root(file, &self.files)?);
         self.roots.insert(key, root.clone());
         Ok(root)
     }
 }
 
-fn read_root(file: Option<&Path>) -> Result<SigstoreVerifier, Failure> {
+fn read_root(file: Option<&Path>, files: &TrustFiles) -> Result<SigstoreVerifier, Failure> {
     let refused = |error: &(dyn std::error::Error + 'static)| {
         let name =
             file.map_or_else(|| "the built-in trusted root".to_owned(), |file| file.display().to_string());
@@ -72,14 +81,17 @@ fn read_root(file: Option<&Path>) -> Result<SigstoreVerifier, Failure> {
             .with_hint("pass the trusted_root.json that the publisher provides, or write one with cosign trusted-root create")
     };
     let root = match file {
-        Some(file) => TrustedRoot::from_json(&read(file, "trusted root")?),
+        Some(file) => TrustedRoot::from_json(&read(file, files, "trusted root")?),
         None => SigstoreInstance::PublicGood.embedded_trusted_root(),
     };
     let root = root.map_err(|error| refused(&error))?;
     SigstoreVerifier::new(&root).map_err(|error| refused(&error))
 }
 
-fn read(file: &Path, what: &str) -> Result<String, Failure> {
+fn read(file: &Path, files: &TrustFiles, what: &str) -> Result<String, Failure> {
+    if let Some(bytes) = files.read(file) {
+        return Ok(String::from_utf8_lossy(bytes).into_owned());
+    }
     fs::read_to_string(file).map_err(|error| {
         let failure = Failure::from_error(Kind::Input, &error);
         Failure {

@@ -125,6 +125,44 @@ async fn a_registry_without_the_api_gets_everything_and_a_later_signature() {
     copy_and_verify(&server.address, destination.address()).await;
 }
 
+/// The index of referrers and the `.sig` tag name what is attached to the image. They change with it: only the image's own
+/// tag must not move.
+#[tokio::test]
+async fn no_overwrite_adds_to_the_tags_of_what_is_attached_and_moves_no_image() {
+    let (source, destination) = tokio::join!(Registry::start(), Registry::start());
+    let signed = Signed::in_registry(source.address()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let to = destination.address();
+    let sync = async |code| {
+        signed.command("sync", folder.path(), to, &["--no-overwrite"]).run().await.expect_code(code)
+    };
+    assert_eq!(first(&sync(0).await)["status"], "copied");
+    let digest = signed.image.root().digest.clone();
+    let new = referrer(&digest, "new");
+    attach(&signed.at, &new).await;
+    let older_tag = format!("{}.sig", tag_of(&digest));
+    // What the tag has, and one more entry.
+    let layer = serde_json::json!({
+        "mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest::sha256(b"{}"), "size": 2,
+    });
+    let mut signed_again = layer.clone();
+    signed_again["annotations"] = serde_json::json!({ "dev.cosignproject.cosign/signature": "another" });
+    let layers = serde_json::json!({ "layers": [layer, signed_again] });
+    let older = referrer_with(&Digest::sha256(b"nothing"), "another", &layers);
+    put(&signed.at, Target::Tag(older_tag.clone()), &older).await;
+    let before = destination.storage().tags();
+    assert_eq!(first(&sync(0).await)["status"], "repaired");
+    assert!(listed(to, &digest).await.contains(new.digest()));
+    let after = destination.storage().tags();
+    let moved = |suffix: &str| {
+        let tag = after.keys().find(|tag| tag.ends_with(suffix)).unwrap();
+        before[tag] != after[tag]
+    };
+    assert!(moved(&tag_of(&digest)), "the index has another entry");
+    assert!(moved(&older_tag), "the older format as well");
+    assert!(!moved(&format!(":{}", signed.image.tag)), "{after:?}");
+}
+
 #[tokio::test]
 async fn a_locked_sync_and_verify_go_by_the_lock_and_verify_against_the_source_finds_what_is_new() {
     let (source, destination) = tokio::join!(Registry::start(), Registry::start());

@@ -1,7 +1,9 @@
 //! What is attached to manifests in registries: the endpoint alone, through its traits.
 
 mod copying;
+mod cost;
 mod listing;
+mod many;
 mod processes;
 mod race;
 mod real;

@@ -1,8 +1,11 @@
 //! Pushing a manifest with a subject: it can be found from its subject afterwards, at every registry.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use serde_json::{Value, json};
@@ -190,6 +193,44 @@ async fn entries_that_another_client_undoes_are_written_again() {
     pushed.unwrap();
     let listed: Vec<Value> = mirror.entries().iter().map(|entry| entry["digest"].clone()).collect();
     assert_eq!(listed, [json!(theirs.digest()), json!(ours.digest())]);
+}
+
+/// Another client that read the index before anything was in it replaces it after the push: it undoes what was there
+/// before as well. What others deleted in between stays deleted.
+#[tokio::test]
+async fn entries_of_others_that_another_client_undoes_are_written_again() {
+    let mirror = Mirror::start().await;
+    let manifests = ["earlier", "deleted", "stale"].map(|name| mirror.referrer(name));
+    for manifest in &manifests {
+        store_tag(&mirror.registry, NAME, "x", manifest.media_type().as_str(), manifest.bytes());
+    }
+    let [earlier, deleted, stale] = &manifests;
+    let more = json!({ "annotations": { "kept": "as written" }, "x-unknown": [1] });
+    let mut earlier_entry = entry(earlier);
+    earlier_entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let stale_index = index(&[entry(stale)]).to_string();
+    let stale_index = store_tag(&mirror.registry, NAME, "stale", OCI_INDEX, stale_index.as_bytes());
+    let before = index(&[earlier_entry.clone(), entry(deleted)]).to_string();
+    store_tag(&mirror.registry, NAME, &mirror.tag(), OCI_INDEX, before.as_bytes());
+    let ours = mirror.referrer("ours");
+    let undo = async {
+        mirror.registry.wait_for(1, "PUT", &mirror.tag()).await;
+        while mirror.entries().len() < 3 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        mirror.registry.with_store(|store| {
+            let contents = store.repository(NAME);
+            contents.tags.insert(mirror.tag(), stale_index.clone());
+            contents.manifests.remove(deleted.digest());
+        });
+    };
+    let (pushed, ()) = futures::future::join(mirror.push(&ours), undo).await;
+    pushed.unwrap();
+    let entries = mirror.entries();
+    let listed: BTreeSet<&str> = entries.iter().map(|entry| entry["digest"].as_str().unwrap()).collect();
+    assert_eq!(listed, BTreeSet::from([earlier, stale, &ours].map(|manifest| manifest.digest().as_str())));
+    assert!(entries.contains(&earlier_entry), "{entries:?}");
+    assert_eq!(mirror.index_writes(), 2);
 }
 
 /// A client that never stops is an error, not a loop without end.

@@ -27,7 +27,7 @@
 //! | [`documents`] | validates JSON output against its schema |
 //! | [`secrets`] | searches output and files for leaked secrets |
 //! | [`programs`] | finds other programs and runs them |
-//! | [`helm`], [`skopeo`], [`containerd`], [`cosign`] | run these programs |
+//! | [`helm`], [`skopeo`], [`containerd`], [`cosign`], [`notation`] | run these programs |
 //! | [`sigstore`] | a Sigstore instance in memory: certificates, log entries, and signatures with any flaw |
 //! | [`fake_helm`] | a fake Helm that records how it was called |
 
@@ -46,6 +46,7 @@ pub mod http_server;
 pub mod images;
 pub mod kill;
 pub mod memory_registry;
+pub mod notation;
 pub mod process;
 pub mod programs;
 pub mod proxy;

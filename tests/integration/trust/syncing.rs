@@ -94,6 +94,25 @@ async fn a_registry_without_the_referrers_api_is_read_as_well() {
     }
 }
 
+/// The index of the fallback says what is attached: the verification and the copy share one answer.
+#[tokio::test]
+async fn a_root_is_asked_once_what_is_attached_to_it() {
+    let (source, destination) = tokio::join!(Registry::start(), Registry::start());
+    let cosign = Cosign::new();
+    let key = cosign.generate_key("key").await;
+    let image = SampleImage::multi_platform("app");
+    client::push(&image, source.address(), "app").await;
+    let digest = &image.root().digest;
+    cosign.sign("key", &format!("{}/app@{digest}", source.address().host_port), &[]).await;
+    source.clear_requests().await;
+    let flags = ["--verify-key", key.to_str().unwrap(), "--insecure-ignore-tlog"];
+    sync(source.address(), "app", &destination, &flags).await.expect_success();
+    let index = format!("/manifests/sha256-{}", digest.hex());
+    let requests = source.requests().await;
+    let reads = requests.iter().filter(|request| request.method == "GET" && request.path.ends_with(&index));
+    assert_eq!(reads.count(), 1, "{requests:#?}");
+}
+
 #[tokio::test]
 async fn a_policy_decides_for_each_image() {
     let court = Court::new().await;
@@ -172,7 +191,8 @@ async fn an_export_leaves_out_what_is_not_signed() {
     assert!(refused.stderr.contains("is not signed"), "{refused}");
     assert!(!folder.path().join("b.tar").exists());
     court.cosign.sign("key", &court.image("app", &image), &[]).await;
-    export().await.expect_success();
+    let exported = export().await.expect_success();
+    assert!(exported.stdout.contains(&format!("1 image signed by key {}", key.display())), "{exported}");
     assert!(folder.path().join("b.tar").exists());
 }
 
@@ -230,4 +250,20 @@ async fn a_bundle_and_the_mirror_are_verified_as_well() {
     let strangers = ["--verify-key", wrong, "--insecure-ignore-tlog", bundle];
     let refused = run(&[&verify[..], &strangers].concat()).await.expect_code(5);
     assert!(refused.stderr.contains("it was made with another key than"), "{refused}");
+    // The report names the key, in JSON with the manifest that holds the signature.
+    let signed = format!("2 images signed by key {key}");
+    let json = ["-o", "json"];
+    let import_both = [&import[..], &required, &["--exclude", "*unsigned*"]].concat();
+    let verify_both = [&verify[..], &required, &[bundle, tag]].concat();
+    for command in [import_both, verify_both] {
+        let shown = run(&command).await.expect_success();
+        assert!(shown.stdout.lines().any(|line| line == signed), "{shown}");
+        let shown = run(&[&command[..], &json].concat()).await.expect_success();
+        let document: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+        for image in document["images"].as_array().unwrap() {
+            let signature = &image["signature"];
+            assert_eq!(signature["key"], key, "{shown}");
+            assert!(signature["manifest"].as_str().unwrap().starts_with("sha256:"), "{shown}");
+        }
+    }
 }

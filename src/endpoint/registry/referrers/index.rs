@@ -23,8 +23,9 @@ impl Entry {
     /// The subject of a manifest and its entry in the subject's index; `None` if it has no subject. The entry has the
     /// manifest's artifact type, or the media type of its config, and all of its annotations.
     pub(super) fn of(manifest: &RawManifest) -> Option<(Digest, Self)> {
-        let Referrer { subject, artifact_type, annotations } = Referrer::read(manifest).ok()?;
-        let subject = subject?;
+        let read = Referrer::read(manifest).ok()?;
+        let artifact_type = read.listed_type();
+        let Referrer { subject: Some(subject), annotations, .. } = read else { return None };
         let mut fields = Map::new();
         fields.insert("mediaType".to_owned(), json!(manifest.media_type()));
         fields.insert("digest".to_owned(), json!(manifest.digest()));
@@ -54,6 +55,21 @@ impl Entry {
         }
         (completed != *existing).then_some(completed)
     }
+}
+
+/// The entries of an index, as written. Those without a valid digest are left out.
+pub(super) fn entries(index: &RawManifest) -> Vec<Entry> {
+    #[derive(Deserialize)]
+    struct Listed {
+        manifests: Vec<Map<String, Value>>,
+    }
+    let listed =
+        serde_json::from_slice(index.bytes()).map_or_else(|_| Vec::new(), |Listed { manifests }| manifests);
+    let entry = |fields: Map<String, Value>| {
+        let digest = fields.get("digest")?.as_str()?.parse().ok()?;
+        Some(Entry { digest, fields })
+    };
+    listed.into_iter().filter_map(entry).collect()
 }
 
 #[derive(Deserialize)]

@@ -3,9 +3,18 @@
 //! Every client that attaches something reads the index, adds an entry and writes it again. Few registries can refuse a
 //! write because the tag has changed since, so a client can undo what another one has written. An [`IndexWriter`]
 //! therefore reads the index again after a pause, and repeats until its entries stay. The pause is several times longer
-//! than its own reading and writing takes: another client that read the index earlier has written it by then.
+//! than its own reading and writing takes: another client that read the index earlier has written it by then. Entries of
+//! others that it has read must stay as well, unless their manifests were deleted.
+//!
+//! Without `If-Match`, one loss cannot be noticed: another client adds an entry after this one has read the index and
+//! before the registry stores what this one writes. That takes one round trip, because the index is read directly before
+//! each write (a HEAD request between the two would take as long). The other client notices if it reads the index again,
+//! as this one does; oras and cosign do not.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use futures::future::try_join_all;
 use http::HeaderValue;
@@ -30,6 +39,7 @@ use crate::{
         Digest, RawManifest, Repository, Target, attachment::fallback_tag, manifest::LARGEST_MANIFEST,
         media_type::OCI_INDEX,
     },
+    units,
 };
 
 /// How often an index is written before its writer gives up.
@@ -50,6 +60,8 @@ pub(super) struct IndexWriter<'a> {
     precondition: Precondition,
     /// Entries that the registry refuses because their manifests do not exist.
     absent: HashSet<Digest>,
+    /// The entries of others that the index had when it was read.
+    seen: HashMap<Digest, Entry>,
 }
 
 /// An index to write.
@@ -62,8 +74,8 @@ struct Draft {
 
 impl<'a> IndexWriter<'a> {
     pub(super) fn new(host: &'a Host, repository: &'a Repository, subject: &'a Digest) -> Self {
-        let (precondition, absent) = (Precondition::default(), HashSet::new());
-        Self { host, repository, subject, tag: fallback_tag(subject), precondition, absent }
+        let (precondition, absent, seen) = (Precondition::default(), HashSet::new(), HashMap::new());
+        Self { host, repository, subject, tag: fallback_tag(subject), precondition, absent, seen }
     }
 
     /// Adds entries until the index has them.
@@ -90,8 +102,8 @@ impl<'a> IndexWriter<'a> {
         }
     }
 
-    /// Reads the index and adds the entries; `None` if it has them.
-    async fn draft(&self, entries: &[Entry]) -> Result<Option<Draft>, Error> {
+    /// Reads the index and adds the entries, and those that others have undone; `None` if it has them.
+    async fn draft(&mut self, entries: &[Entry]) -> Result<Option<Draft>, Error> {
         let found = manifests::get_to_change(self.host, self.repository, &self.tag).await?;
         // GitLab resolves the tag of no index to the subject.
         let (replaced, etag) = match found {
@@ -101,13 +113,46 @@ impl<'a> IndexWriter<'a> {
         if let Some(other) = replaced.as_ref().filter(|found| !is_index_of(found, self.subject)) {
             return Err(self.problem(ReferrersProblem::TagTaken(other.media_type().clone())));
         }
-        let bytes = index::merged(replaced.as_ref(), entries, &self.absent);
+        let mut wanted = self.undone(replaced.as_ref(), entries).await?;
+        wanted.extend_from_slice(entries);
+        let bytes = index::merged(replaced.as_ref(), &wanted, &self.absent);
         let Some(bytes) = bytes.map_err(|error| self.failed(error))? else { return Ok(None) };
         if bytes.len() > LARGEST_MANIFEST {
             return Err(self.problem(ReferrersProblem::IndexTooLarge(bytes.len())));
         }
         let index = RawManifest::read(Some(OCI_INDEX), bytes, None).map_err(|error| self.failed(error))?;
         Ok(Some(Draft { index, replaced, etag }))
+    }
+
+    /// The entries of others that were in the index and are no longer, although their manifests exist: a client that had
+    /// read the index before they were added has replaced it.
+    async fn undone(&mut self, index: Option<&RawManifest>, ours: &[Entry]) -> Result<Vec<Entry>, Error> {
+        let listed = index.map(index::entries).unwrap_or_default();
+        let listed: HashMap<Digest, Entry> =
+            listed.into_iter().map(|entry| (entry.digest.clone(), entry)).collect();
+        let is_gone = |digest: &Digest| {
+            !listed.contains_key(digest)
+                && !self.absent.contains(digest)
+                && ours.iter().all(|entry| entry.digest != *digest)
+        };
+        let gone: Vec<Entry> = self.seen.values().filter(|entry| is_gone(&entry.digest)).cloned().collect();
+        let digests = gone.iter().map(|entry| entry.digest.clone()).collect();
+        let deleted = self.deleted(digests).await?;
+        let mut undone: Vec<Entry> =
+            gone.into_iter().filter(|entry| !deleted.contains(&entry.digest)).collect();
+        undone.sort_by(|left, right| left.digest.cmp(&right.digest));
+        if !undone.is_empty() {
+            let (count, repository, tag) = (undone.len(), self.repository, &self.tag);
+            let message = format!(
+                "another client replaced {repository}:{tag}, an index of referrers, and left out {} that it had: \
+                 adding again",
+                units::counted(count, "referrer")
+            );
+            self.host.events().emit(Event::Detail { message });
+        }
+        self.seen.retain(|digest, _| !deleted.contains(digest));
+        self.seen.extend(listed);
+        Ok(undone)
     }
 
     /// Writes an index; `None` if the registry refuses it because of entries that are now known to be absent.
@@ -136,11 +181,7 @@ impl<'a> IndexWriter<'a> {
         }
         let listed = listed.into_attachments().into_iter().map(|attachment| attachment.descriptor.digest);
         let others = listed.filter(|digest| ours.iter().all(|entry| entry.digest != *digest));
-        let absent = others.map(|digest| async {
-            let exists = manifests::exists(self.host, self.repository, &digest).await?;
-            Ok((!exists).then_some(digest))
-        });
-        let absent: HashSet<Digest> = try_join_all(absent).await?.into_iter().flatten().collect();
+        let absent = self.deleted(others.collect()).await?;
         for digest in &absent {
             let repository = self.repository;
             let message =
@@ -148,6 +189,15 @@ impl<'a> IndexWriter<'a> {
             self.host.events().emit(Event::Warning { image: None, message });
         }
         Ok(absent)
+    }
+
+    /// Those of these manifests that do not exist.
+    async fn deleted(&self, digests: Vec<Digest>) -> Result<HashSet<Digest>, Error> {
+        let deleted = digests.into_iter().map(|digest| async {
+            let exists = manifests::exists(self.host, self.repository, &digest).await?;
+            Ok((!exists).then_some(digest))
+        });
+        Ok(try_join_all(deleted).await?.into_iter().flatten().collect())
     }
 
     fn problem(&self, problem: ReferrersProblem) -> Error {

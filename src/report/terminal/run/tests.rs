@@ -3,7 +3,10 @@
 use insta::assert_snapshot;
 
 use super::*;
-use crate::report::{Document, samples};
+use crate::{
+    outcome::AcceptedSignature,
+    report::{Document, samples},
+};
 
 fn outcome<const COUNT: usize>(command: Command, images: [ImageOutcome; COUNT]) -> RunOutcome {
     RunOutcome::new(command, images.into(), Vec::new(), Duration::from_millis(34_200))
@@ -226,4 +229,31 @@ fn an_export_shows_the_id_of_its_bundle_once() {
 fn a_run_without_images_has_no_table() {
     let Document::Run(document) = outcome(Command::Sync, []).into() else { panic!("a run") };
     assert_eq!(text(&document, None, Palette::plain()), None);
+}
+
+#[test]
+fn who_signed_is_one_line_below_the_summary_if_it_fits() {
+    let by = |image: ImageOutcome, signer: Signer| {
+        let manifest = samples::digest("signature");
+        ImageOutcome { signature: Some(AcceptedSignature { manifest, signer }), ..image }
+    };
+    let key = || Signer::Key { file: "cosign.pub".to_owned() };
+    let identity = || Signer::Identity {
+        subject: "https://github.com/acme/app/.github/workflows/release.yaml".to_owned(),
+        issuer: "https://token.actions.githubusercontent.com".to_owned(),
+    };
+    let last = |images: [ImageOutcome; 3], width: Option<usize>, count: usize| {
+        let shown = shown(outcome(Command::Sync, images), width);
+        let lines: Vec<&str> = shown.lines().rev().take(count).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    };
+    let same = || [by(samples::copied(), key()), by(samples::up_to_date(), key()), samples::failed()];
+    assert_eq!(last(same(), Some(80), 1), "2 images signed by key cosign.pub");
+    let mixed = || [by(samples::copied(), key()), by(samples::up_to_date(), identity()), samples::failed()];
+    let lines = "1 image signed by key cosign.pub\n1 image signed by \
+                 https://github.com/acme/app/.github/workflows/release.yaml (issuer \
+                 https://token.actions.githubusercontent.com)";
+    assert_eq!(last(mixed(), Some(80), 2), lines);
+    assert_eq!(last(mixed(), None, 1), lines.replace('\n', "; "));
+    assert!(!sync(Some(80)).contains("signed"), "without a policy");
 }

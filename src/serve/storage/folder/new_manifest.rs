@@ -71,14 +71,13 @@ impl NewManifest {
 
 fn describe_referrer(raw: &RawManifest) -> Result<Vec<u8>, ManifestError> {
     let unreadable = |error: serde_json::Error| ManifestError::Unreadable(json_problem(&error));
-    let referrer::Referrer { artifact_type, annotations, .. } =
-        referrer::Referrer::read(raw).map_err(unreadable)?;
+    let read = referrer::Referrer::read(raw).map_err(unreadable)?;
     let entry = Entry {
         media_type: raw.media_type(),
         digest: raw.digest(),
         size: raw.size(),
-        artifact_type,
-        annotations,
+        artifact_type: read.listed_type(),
+        annotations: read.annotations,
     };
     let written = serde_json::to_vec(&entry).map_err(unreadable)?;
     if written.len() <= LARGEST_ENTRY {

@@ -120,6 +120,8 @@ struct State {
     rules: Vec<Rule>,
     requests: Vec<Recorded>,
     auth: Option<Demand>,
+    /// How long each answer takes.
+    delay: Duration,
     open: usize,
     most_open: usize,
 }
@@ -169,6 +171,11 @@ impl Scripted {
     pub fn demand(&self, challenge: &str, accepted: &[&str]) {
         let accepted = accepted.iter().map(|&header| header.to_owned()).collect();
         self.shared.state().auth = Some(Demand { challenge: challenge.to_owned(), accepted });
+    }
+
+    /// From now on, each answer takes this long, as over a slow network.
+    pub fn delay_answers(&self, delay: Duration) {
+        self.shared.state().delay = delay;
     }
 
     /// Reads or changes the registry's content.
@@ -244,6 +251,11 @@ impl Shared {
         let (method, headers, at) = (head.method, head.headers, Instant::now());
         let recorded = Recorded { method, path, headers, body_length: None, at };
         let (index, action) = self.record(recorded.clone());
+        let delay = self.state().delay;
+        if !delay.is_zero() {
+            // Not waiting for a condition: the network is slow.
+            tokio::time::sleep(delay).await;
+        }
         match &action {
             Some(Action::AnswerEarly(answer)) => return Ok(answer.clone()),
             Some(Action::Decide(choose)) => {
