@@ -7,7 +7,9 @@ use crate::error::Failure;
 
 /// The missing volumes behind these problems. `None` if there is no problem, or a problem of another kind.
 #[must_use]
-pub(crate) fn absent_volumes<'a>(problems: impl IntoIterator<Item = &'a Problem>) -> Option<BTreeSet<String>> {
+pub(crate) fn absent_volumes<'a>(
+    problems: impl IntoIterator<Item = &'a Problem>,
+) -> Option<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for problem in problems {
         match problem {

@@ -18,6 +18,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use self::plan::Plan;
 use super::{
+    names::warn_of_unused_prefix,
     open_bundle::open,
     receipt::ReceiptFile,
     record::{Copied, Record},
@@ -31,6 +32,7 @@ use crate::{
     error::Failure,
     event::{Event, EventSink, warn},
     lock::Lock,
+    oci::Reference,
     outcome::{Command, Mirrored, RunOutcome},
     pipeline,
     request::{Access, Import, ImportFrom},
@@ -50,6 +52,13 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         ImportFrom::Stdin => Box::pin(job.standard_input()).await?,
         ImportFrom::Files(paths) => job.files(paths).await?,
     };
+    let sources: Vec<Reference> = images
+        .iter()
+        .map(|image| image.outcome.source.clone())
+        .chain(plan.left_out.iter().map(|(mapping, _)| mapping.source.clone()))
+        .collect();
+    warn_of_unused_prefix(&destination.naming, &sources, &*job.events);
+    access.warn_of_unused_hosts(&*job.events);
     let to = destination.root.to_string();
     // A damaged lock cannot be kept.
     let earlier = Lock::read(lock).ok();
