@@ -41,6 +41,7 @@ pub(crate) async fn run(request: &Inspect, events: Arc<dyn EventSink>) -> Result
             Err(error) => failures.push(error.failure()),
         }
     }
+    access.warn_of_unused_hosts(&*events);
     Ok(Found::Images(Inspection { images, failures }))
 }
 

@@ -95,6 +95,14 @@ impl ToName {
     }
 }
 
+/// Warns if the flag `--source-prefix` removes nothing, because no image is below it.
+pub(super) fn warn_of_unused_prefix(rule: &NamingRule, references: &[Reference], events: &dyn EventSink) {
+    let Some(prefix) = &rule.source_prefix else { return };
+    if !references.iter().any(|reference| reference.repository().is_below(prefix)) {
+        warn(events, format!("--source-prefix {prefix} has no effect: no image is below {prefix}"));
+    }
+}
+
 /// The error with the destination's name below the root, which is not known.
 fn without_root(error: MappingError) -> MappingError {
     let below = |name: String| {

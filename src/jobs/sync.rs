@@ -10,7 +10,7 @@ use std::{
 use super::{
     images::{enumerate, fetch_package, packaged_chart, warn_of_idle_waivers},
     locked_digests::KeptLock,
-    names::{self, ToName, earlier, name_all},
+    names::{self, ToName, earlier, name_all, warn_of_unused_prefix},
     own_source::{self, NamedBy},
     record::{Copied, Record},
 };
@@ -68,6 +68,8 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     };
     let mut images = pipeline::mirror(source, registry, mappings, options, Arc::clone(&events)).await;
     images.extend(skipped.into_iter().map(|outcome| announced(outcome, &*events)));
+    warn_of_unused_prefix(&destination.naming, &sources, &*events);
+    access.warn_of_unused_hosts(&*events);
     let copied = Copied {
         command: Command::Sync,
         started,

@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 
 use super::{
     images::{enumerate, warn_of_idle_waivers},
-    names::{self, ToName, earlier},
+    names::{self, ToName, earlier, warn_of_unused_prefix},
     own_source::{self, NamedBy},
 };
 use crate::{
@@ -53,7 +53,9 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
         _ => None,
     };
     let outcomes =
-        pipeline::verify_against(destination, source, verifier, expectations, *level, events).await;
+        pipeline::verify_against(destination, source, verifier, expectations, *level, Arc::clone(&events))
+            .await;
+    access.warn_of_unused_hosts(&*events);
     let mut outcome = RunOutcome {
         destination: Some(destinations),
         level: Some(level.to_string()),
@@ -295,6 +297,7 @@ async fn with_source(
     let source = access.source()?;
     let (waivers, required) = (request.platforms.waivers(), &request.platforms.required);
     warn_of_idle_waivers(&waivers, &references, events);
+    warn_of_unused_prefix(naming, &references, events);
     let chart = selection.chart_repository();
     access.warn_of_unused_license(references.iter().map(Reference::repository).chain(&chart), events);
     let expectations = stream::iter(mappings)

@@ -222,6 +222,8 @@ impl<S: Source, D: Destination> Run<S, D> {
         let left = self.unfinished.get(repository);
         if left.is_some_and(|left| left.fetch_sub(1, Ordering::Relaxed) == 1) {
             let lost = self.transfer.forget(repository);
+            // A dry run transfers nothing, so nothing is lost: later images would mount these blobs.
+            let lost = if self.options.dry_run { Vec::new() } else { lost };
             let mut planner = self.planner.lock().unwrap_or_else(PoisonError::into_inner);
             planner.forget(repository, &lost);
         }

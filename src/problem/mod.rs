@@ -4,6 +4,7 @@
 //! [`Problem::remedy`] and [`Problem::failure_kind`] are the only functions that decide the [`Remedy`] and the exit
 //! code.
 
+pub(crate) mod absent_volumes;
 mod remedy;
 
 use std::fmt;

@@ -13,7 +13,8 @@ use std::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    Login, Password, RegistrySettings, network,
+    Login, Password, RegistrySettings,
+    network::{self, NamedHost},
     registries::LicenseFrom,
     setting::{Origin, Setting},
     usage,
@@ -49,6 +50,8 @@ pub(crate) struct Access {
     license: Option<License>,
     /// Whether the command line names the license.
     is_license_typed: bool,
+    /// The hosts of `--plain-http` and `--insecure`.
+    named_hosts: Vec<NamedHost>,
     authfile: Option<PathBuf>,
     helper_timeout: Option<Duration>,
 }
@@ -64,6 +67,7 @@ impl Access {
             connector: connector.with_tuning(network::tuning(settings)),
             license: license(settings)?,
             is_license_typed: settings.is_license_typed(),
+            named_hosts: network::named_hosts(settings)?,
             authfile: settings.authfile.clone(),
             helper_timeout: settings.helper_timeout,
         })
@@ -112,6 +116,19 @@ impl Access {
             license.scope()
         );
         warn(events, message);
+    }
+
+    /// Warns at the end of a run about `--plain-http HOST` and `--insecure HOST` if no request went to the host.
+    pub(crate) fn warn_of_unused_hosts(&self, events: &dyn EventSink) {
+        for NamedHost { flag, name, origin } in &self.named_hosts {
+            if !self.connector.has_contacted(origin) {
+                let scheme = if origin.is_https() { "https" } else { "http" };
+                let message = format!(
+                    "{flag} {name} has no effect: no request went to {scheme}://{name}; check the host and the port"
+                );
+                warn(events, message);
+            }
+        }
     }
 
     /// The registry that images go to.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use super::{RegistrySettings, access::read_file, usage};
+use super::{RegistrySettings, access::read_file, setting::variable, usage};
 use crate::{
     endpoint::registry::{
         NetworkSettings, Proxies, Scope, Trust, Tuning,
@@ -29,6 +29,35 @@ pub(super) fn settings(args: &RegistrySettings) -> Result<NetworkSettings, Failu
     }
     let (proxies, connect_timeout) = (Proxies::of_process(), args.connect_timeout);
     Ok(NetworkSettings { plain_http, trust, proxies, connect_timeout })
+}
+
+/// A host that the command line names for a setting of its own.
+pub(super) struct NamedHost {
+    /// `--plain-http` or `--insecure`
+    pub(super) flag: &'static str,
+    /// `HOST[:PORT]`
+    pub(super) name: String,
+    /// The only origin that the setting concerns.
+    pub(super) origin: Origin,
+}
+
+/// The hosts of `--plain-http` and `--insecure`. A variable may be set for other commands.
+pub(super) fn named_hosts(args: &RegistrySettings) -> Result<Vec<NamedHost>, Failure> {
+    let mut hosts = Vec::new();
+    for (flag, name, values, scheme) in [
+        ("--plain-http", "THORAS_MIRROR_PLAIN_HTTP", &args.plain_http, Scheme::Http),
+        ("--insecure", "THORAS_MIRROR_INSECURE", &args.insecure, Scheme::Https),
+    ] {
+        if variable(name).is_some_and(|set| set.value.split(',').eq(values)) {
+            continue;
+        }
+        for name in registries(flag, values)? {
+            let origin = Origin::of_registry(&name, scheme)
+                .map_err(|error| usage(format!("{flag} {name}: {error}")))?;
+            hosts.push(NamedHost { flag, name, origin });
+        }
+    }
+    Ok(hosts)
 }
 
 /// Timeouts. The stall timeout also limits how long a registry may take to commit a blob.

@@ -66,6 +66,22 @@ async fn a_refused_connection_is_a_problem_and_the_other_checks_run() {
     assert_output("nothing_listening", &outcome, &source.address().host_port, to);
 }
 
+/// It passed with a green line for the registry.
+#[tokio::test]
+async fn a_web_page_in_place_of_the_registry_is_a_problem() {
+    let (source, portal) = (source().await, Scripted::start().await);
+    let page = "<!DOCTYPE html><html><head><title>Sign in</title></head></html>";
+    for path in ["/v2/", "/v2/mirror/"] {
+        portal.on("", path).answer(Answer::status(200).header("content-type", "text/html").body(page));
+    }
+    let to = format!("{}/mirror", portal.address().host_port);
+    let outcome = doctor(&source, &to).run().await.expect_code(1);
+    assert!(outcome.stdout.contains("problem   destination  cannot reach registry"), "{outcome}");
+    assert!(outcome.stdout.contains("the response is a web page, not that of a registry"), "{outcome}");
+    assert!(outcome.stdout.contains("captive portal"), "{outcome}");
+    assert!(!outcome.stdout.contains("ok        destination"), "{outcome}");
+}
+
 #[tokio::test]
 async fn an_unknown_authority_is_named_with_the_remedy() {
     let (source, authority) = (source().await, Authority::new());

@@ -67,6 +67,11 @@ impl Connector {
         let origin = self.network.origin(registry).await;
         origin.map_err(|error| Error::new(Operation::Connect, side, registry, error))
     }
+
+    /// Whether any request of what this connector opened went to this origin.
+    pub(crate) fn has_contacted(&self, origin: &Origin) -> bool {
+        self.network.has_contacted(origin)
+    }
 }
 
 impl fmt::Debug for Connector {

@@ -67,6 +67,8 @@ pub struct Network {
     /// The registries that the user named: only these receive a client certificate that is set for all registries, not
     /// hosts from responses and manifests.
     registries: Mutex<HashSet<Origin>>,
+    /// Where requests went.
+    contacted: Mutex<HashSet<Origin>>,
     /// What is known about each host.
     states: Arc<HostStates>,
 }
@@ -76,7 +78,19 @@ impl Network {
     #[must_use]
     pub fn new(settings: NetworkSettings) -> Self {
         let (clients, registries, states) = (Mutex::default(), Mutex::default(), Arc::default());
-        Self { settings, clients, registries, states }
+        Self { settings, clients, registries, contacted: Mutex::default(), states }
+    }
+
+    /// Whether any request went to this origin.
+    pub(super) fn has_contacted(&self, origin: &Origin) -> bool {
+        self.contacted.lock().unwrap_or_else(PoisonError::into_inner).contains(origin)
+    }
+
+    fn note_contact(&self, origin: &Origin) {
+        let mut contacted = self.contacted.lock().unwrap_or_else(PoisonError::into_inner);
+        if !contacted.contains(origin) {
+            contacted.insert(origin.clone());
+        }
     }
 
     /// What all requests to a host share.
@@ -107,6 +121,7 @@ impl Network {
     }
 
     fn client_for(&self, origin: &Origin, role: HostRole) -> Result<Client, RegistryError> {
+        self.note_contact(origin);
         let route = self.route(origin)?;
         let trust = &self.settings.trust;
         let is_particular = origin.is_https() && trust.is_particular(origin);
@@ -133,6 +148,7 @@ impl Network {
 
     /// A separate client whose responses include the server's certificate. Other clients avoid these copies.
     pub(super) fn client_with_certificate_info(&self, origin: &Origin) -> Result<Client, RegistryError> {
+        self.note_contact(origin);
         self.build(origin, self.role(origin), self.route(origin)?.as_ref(), true)
     }
 

@@ -10,7 +10,7 @@ use url::Url;
 use x509_cert::{Certificate, der::Decode};
 
 use super::{
-    Registries,
+    Registries, answer,
     auth::{Origin, Provenance, Scope},
     error::RegistryError,
     host::{Call, Host, discard},
@@ -144,6 +144,10 @@ async fn greet(host: &Host) -> Result<Greeting, RegistryError> {
         Ok(Err(error)) => return Err(network.explain(&host.origin, &error).await),
         Err(_) => return Err(RegistryError::Stalled(stall)),
     };
+    // A captive portal or a proxy answers in place of the registry.
+    if response.status().is_success() && answer::is_web_page(response.headers()) {
+        return Err(RegistryError::WebPage);
+    }
     let date = response.headers().get(header::DATE).and_then(|value| value.to_str().ok());
     let greeting = Greeting {
         origin: host.origin.clone(),

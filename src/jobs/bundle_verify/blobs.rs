@@ -8,7 +8,7 @@ use crate::{
     event::{BlobOutcome, Event, EventSink},
     jobs::first_images::FirstImages,
     oci::{Descriptor, Digest, Hasher, Mapping},
-    problem::Problem,
+    problem::{Problem, absent_volumes::absent_volumes},
 };
 
 /// The result of reading every blob.
@@ -43,7 +43,10 @@ impl BlobResults {
         let mut results = Self::default();
         for (digest, around, found) in read {
             results.problems.extend(around);
-            if let Some(problem) = found.problem.as_ref().filter(|_| first_images.of(&digest).is_none()) {
+            let is_unused = first_images.of(&digest).is_none();
+            // A missing volume is a problem of its own.
+            let problem = found.problem.as_ref().filter(|problem| absent_volumes([*problem]).is_none());
+            if let Some(problem) = problem.filter(|_| is_unused) {
                 let reason = problem.to_string();
                 results.problems.push(Problem::UnusedBlob { digest: digest.clone(), reason });
             }

@@ -10,7 +10,7 @@ use crate::{
     confirm::{self, Expected, Level, Survey},
     endpoint::{
         Error,
-        bundle::{Bundle, index::IndexEntry},
+        bundle::{Bundle, BundleError, index::IndexEntry},
     },
     error::{Failure, Kind},
     event::{Event, EventSink},
@@ -19,7 +19,10 @@ use crate::{
     lock::LockedImage,
     oci::{ArtifactKind, Descriptor, Digest, ManifestError, Mapping, Platform, Reference, Target},
     outcome::{ImageOutcome, Status},
-    problem::{FoundBy, Problem, Remedy},
+    problem::{
+        FoundBy, Problem, Remedy,
+        absent_volumes::{absent_volumes, say_absent},
+    },
     resolve,
 };
 
@@ -82,6 +85,11 @@ pub(super) fn skipped(source: &Reference, bundle: &Bundle, events: &dyn EventSin
     outcome
 }
 
+/// The failure of an image of which only volumes are missing.
+fn without_volumes(names: impl IntoIterator<Item = String>) -> Failure {
+    Failure::new(Kind::Integrity, say_absent(names)).with_hint(Remedy::AddVolumes.hint())
+}
+
 /// An image and the content of its manifests.
 pub(super) struct ImageSurvey<'a> {
     pub(super) image: &'a Image,
@@ -123,8 +131,14 @@ impl ImageSurvey<'_> {
         }
         outcome.problems = self.problems(blobs, absent);
         outcome.failure = match &self.survey {
-            Err(error) => Some(Failure { kind: Kind::Integrity, ..error.failure() }),
+            Err(error) => Some(match error.cause.downcast_ref() {
+                Some(BundleError::Absent { names }) => without_volumes(names.iter().cloned()),
+                _ => Failure { kind: Kind::Integrity, ..error.failure() },
+            }),
             Ok(_) => (!outcome.problems.is_empty()).then(|| {
+                if let Some(volumes) = absent_volumes(&outcome.problems) {
+                    return without_volumes(volumes);
+                }
                 let kind = Problem::failure_kind_of(&outcome.problems, FoundBy::BundleVerify);
                 Failure::new(kind, "missing or damaged in the bundle")
                     .with_hint(Remedy::CopyBundleAgain.hint())

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use super::{
     super::{
         images::enumerate,
-        names::{self, ToName, earlier},
+        names::{self, ToName, earlier, warn_of_unused_prefix},
         own_source::{self, NamedBy},
     },
     CheckResult, Deadline, DoctorCheck, RetryListener, Verdict,
@@ -55,6 +55,7 @@ pub(crate) async fn run(request: &Doctor, events: Arc<dyn EventSink>) -> Result<
             &*events,
         );
     }
+    access.warn_of_unused_hosts(&*events);
     let settings = origins
         .set_by_environment()
         .map(|settings| CheckResult::ok(DoctorCheck::Settings, format!("from the environment: {settings}")));
@@ -126,6 +127,7 @@ fn name(request: &Doctor, found: &Enumeration, events: &dyn EventSink) -> Images
     let chart = found.chart.as_ref().map(|chart| format!(" in chart {} {}", chart.name, chart.version));
     let to_name = ToName::found(found);
     let references = to_name.references.clone();
+    warn_of_unused_prefix(naming, &references, events);
     let optional = if request.strict { BTreeSet::new() } else { found.optional() };
     let count = match references.len() {
         1 => "1 image".to_owned(),

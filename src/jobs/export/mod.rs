@@ -17,7 +17,7 @@ use self::{
 };
 use super::{
     images::{enumerate, packaged_chart, warn_of_idle_waivers},
-    names::{self, ToName, earlier},
+    names::{self, ToName, earlier, warn_of_unused_prefix},
     record::Record,
     signing::Signer,
     trust_files,
@@ -83,12 +83,14 @@ pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<
         contents,
         keep_going: *keep_going,
         overwrite: request.force,
-        events,
+        events: Arc::clone(&events),
     };
+    warn_of_unused_prefix(naming, &references, &*events);
     let ended = match files {
         None => exporter.to_stream(references, tokio::io::stdout()).await?,
         Some(files) => exporter.to_files(references, files).await?,
     };
+    access.warn_of_unused_hosts(&*events);
     let failure = ended.written.as_ref().and_then(|written| record.write(|| Ok(written.lock.clone())));
     let result = ended.written.as_ref().zip(signer).map(|(written, signer)| signer.sign(&written.index));
     let (signature, unsigned) =

@@ -18,6 +18,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use self::plan::Plan;
 use super::{
+    names::warn_of_unused_prefix,
     open_bundle::open,
     receipt::ReceiptFile,
     record::{Copied, Record},
@@ -30,6 +31,7 @@ use crate::{
     },
     error::Failure,
     event::{Event, EventSink, warn},
+    oci::Reference,
     outcome::{Command, Mirrored, RunOutcome},
     pipeline,
     request::{Access, Import, ImportFrom},
@@ -49,6 +51,13 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         ImportFrom::Stdin => Box::pin(job.standard_input()).await?,
         ImportFrom::Files(paths) => job.files(paths).await?,
     };
+    let sources: Vec<Reference> = images
+        .iter()
+        .map(|image| image.outcome.source.clone())
+        .chain(plan.left_out.iter().map(|(mapping, _)| mapping.source.clone()))
+        .collect();
+    warn_of_unused_prefix(&destination.naming, &sources, &*job.events);
+    access.warn_of_unused_hosts(&*job.events);
     let left_out = plan.left_out.iter();
     images
         .extend(left_out.map(|(mapping, is_skipped)| {

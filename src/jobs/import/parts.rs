@@ -7,7 +7,10 @@ use crate::{
     event::{Event, EventSink, warn},
     oci::Mapping,
     outcome::{ImageOutcome, Mirrored, Status},
-    problem::{FoundBy, Problem, Remedy},
+    problem::{
+        FoundBy, Problem, Remedy,
+        absent_volumes::{absent_volumes, say_absent},
+    },
 };
 
 /// How many problems of one image are shown.
@@ -109,6 +112,9 @@ pub(super) fn left_out(
 
 impl Affected {
     fn summary(&self) -> String {
+        if let Some(volumes) = absent_volumes(&self.problems) {
+            return say_absent(volumes);
+        }
         let shown: Vec<String> = self.problems.iter().take(SHOWN).map(ToString::to_string).collect();
         let more = self.problems.len().saturating_sub(SHOWN);
         let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
@@ -117,9 +123,14 @@ impl Affected {
 
     /// Its outcome in a run that continues without it.
     pub(super) fn into_mirrored(self) -> Mirrored {
-        let failure =
-            Failure::new(Kind::Image, format!("missing or damaged in the bundle: {}", self.summary()))
-                .with_hint("copy the bundle again, then repeat the command: it resumes");
+        let summary = self.summary();
+        let (message, remedy) = if absent_volumes(&self.problems).is_some() {
+            (summary, Remedy::AddVolumes.hint())
+        } else {
+            (format!("missing or damaged in the bundle: {summary}"), "copy the bundle again")
+        };
+        let failure = Failure::new(Kind::Image, message)
+            .with_hint(format!("{remedy}, then repeat the command: it resumes"));
         let outcome = ImageOutcome {
             digest: Some(self.image.root.digest),
             failure: Some(failure),

@@ -8,7 +8,10 @@ use super::differences;
 use crate::{
     error::{Failure, Kind, escape},
     outcome::{ImageOutcome, RunOutcome, Status},
-    problem::Problem,
+    problem::{
+        Problem,
+        absent_volumes::{absent_volumes, is_about_absent_volumes},
+    },
     report::{
         Document,
         same_cause::{Cause, general, name_in},
@@ -29,17 +32,29 @@ const LIST_WIDTH: usize = 80;
 pub(super) fn texts(document: &Document, palette: Palette) -> Vec<String> {
     let mut texts = Vec::new();
     let mut follows_table = false;
+    let mut others: Vec<&Failure> = document.failures().iter().collect();
     if let Document::Run(document) = document {
+        let images = &document.outcome.images;
         texts = image_texts(&document.outcome, palette);
-        follows_table = !document.outcome.images.is_empty();
+        follows_table = !images.is_empty();
+        let of_images: Vec<&Failure> = images.iter().filter_map(|image| image.failure.as_ref()).collect();
+        others.retain(|failure| !is_said_by_images(failure, &of_images));
     }
-    texts.extend(other_texts(document.failures(), palette));
+    texts.extend(other_texts(others, palette));
     if follows_table {
         for text in &mut texts {
             text.insert(0, '\n');
         }
     }
     texts
+}
+
+/// Whether the failures of images name this missing volume.
+fn is_said_by_images(failure: &Failure, of_images: &[&Failure]) -> bool {
+    is_about_absent_volumes(failure)
+        && of_images
+            .iter()
+            .any(|image| is_about_absent_volumes(image) && image.message.contains(&failure.message))
 }
 
 /// The failures of images, the differences first.
@@ -63,7 +78,7 @@ fn image_texts(outcome: &RunOutcome, palette: Palette) -> Vec<String> {
 }
 
 /// The failures that do not belong to an image of the document. Each names its image itself, if it concerns one.
-fn other_texts(failures: &[Failure], palette: Palette) -> Vec<String> {
+fn other_texts<'a>(failures: impl IntoIterator<Item = &'a Failure>, palette: Palette) -> Vec<String> {
     let mut shared: Vec<Shared> = Vec::new();
     for failure in failures {
         let name = name_in(&failure.message).unwrap_or_default();
@@ -97,7 +112,8 @@ impl Shared {
 
     /// Wrong bytes are reported for each of a few images, everything else once.
     fn texts(&self, palette: Palette) -> Vec<String> {
-        if self.failure.kind == Kind::Integrity && self.names.len() <= NAMED {
+        let is_wrong = self.failure.kind == Kind::Integrity && !is_about_absent_volumes(&self.failure);
+        if is_wrong && self.names.len() <= NAMED {
             let subjects = self.names.iter().map(|name| Some(name.as_str()).filter(|name| !name.is_empty()));
             return subjects.map(|name| text(&self.failure, name, palette)).collect();
         }
@@ -173,6 +189,10 @@ fn text_with(failure: &Failure, subject: Option<&str>, list: &[String], palette:
 /// The failure of a copy, caused by these problems. It has its own hint: repeating the copy would fail again.
 fn with_problems(failure: &Failure, problems: &[Problem]) -> Failure {
     let mut failure = failure.clone();
+    // The message names the volumes, whichever blobs are in them.
+    if is_about_absent_volumes(&failure) && absent_volumes(problems).is_some() {
+        return failure;
+    }
     failure.causes.extend(problems.iter().map(Problem::to_string));
     failure
 }

@@ -109,6 +109,30 @@ async fn a_missing_or_truncated_volume_is_named_with_the_affected_images() {
     }
 }
 
+/// It printed one error for each image and one for the volume, with the hints to copy the bundle again and to name the
+/// volume.
+#[tokio::test]
+async fn a_missing_volume_is_one_message_with_one_hint() {
+    let volumes = Volumes::new().await;
+    let name = volume_of(volumes.shared().start + 1);
+    fs::remove_file(volumes.path(&name)).unwrap();
+    let hint = "name every volume, or put the missing volumes in the same folder";
+    let to = volumes.team.to();
+    let index = volumes.index();
+    let import = |more: &[&str]| super::importing::import(&index, &to, more).run();
+    for outcome in [
+        verify(&[&index], 6).await,
+        import(&[]).await.expect_code(3),
+        import(&["--keep-going"]).await.expect_code(1),
+    ] {
+        let starting = |start: &str| outcome.stderr.lines().filter(|line| line.starts_with(start)).count();
+        assert_eq!((starting("error: "), starting("hint: ")), (1, 1), "{outcome}");
+        assert!(outcome.stderr.contains(&format!("volume {name} is missing")), "{outcome}");
+        assert!(outcome.stderr.contains(hint), "{outcome}");
+        assert!(!outcome.stderr.contains("copy the bundle again"), "{outcome}");
+    }
+}
+
 #[tokio::test]
 async fn a_flipped_bit_is_reported_with_its_blob_images_and_volume() {
     let volumes = Volumes::new().await;

@@ -58,3 +58,39 @@ async fn an_unused_license_is_reported_with_the_flag_that_binds_it() {
     let used = run(&format!("inspect --license license.key --license-for {host}")).await;
     assert!(!used.stderr.contains(unused), "{used}");
 }
+
+#[tokio::test]
+async fn settings_for_hosts_and_prefixes_that_the_run_does_not_meet_are_reported() {
+    let web = SampleImage::multi_platform("web");
+    let (source, references) = vendor(&[&web]).await;
+    let mirror = Scripted::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (host, to) = (&source.address().host_port, format!("{}/m", mirror.address().host_port));
+    let run = |command: &str, images: &[String]| run(command, images).in_folder(folder.path()).run();
+    let unused = "--plain-http other.example:5000 --insecure wrong.example";
+    for (command, images) in [
+        (format!("sync --to {to}"), references.as_slice()),
+        (format!("verify --to {to}"), &[]),
+        (format!("doctor --to {to}"), &references),
+        ("inspect".to_owned(), &references),
+        ("bundle export -o b.tar".to_owned(), &references),
+        (format!("bundle import b.tar --to {to} --lock import.lock"), &[]),
+    ] {
+        let outcome = run(&format!("{command} {unused}"), images).await.expect_success();
+        for expected in [
+            "warning: --plain-http other.example:5000 has no effect: no request went to http://other.example:5000",
+            "warning: --insecure wrong.example has no effect: no request went to https://wrong.example",
+        ] {
+            assert_eq!(outcome.stderr.matches(expected).count(), 1, "{command}: {outcome}");
+        }
+    }
+    for command in [format!("sync --to {to}"), "bundle export -o c.tar".to_owned()] {
+        let run = |prefix: &str| {
+            run(&format!("{command} --source-prefix {prefix} --plain-http {host}"), &references)
+        };
+        let outcome = run("quay.io/elsewhere").await.expect_success();
+        assert_says(&outcome, "warning: --source-prefix quay.io/elsewhere has no effect: no image is below");
+        let used = run(host).await;
+        assert!(!used.stderr.contains("has no effect"), "{used}");
+    }
+}

@@ -59,6 +59,19 @@ async fn chunks_are_redirected_as_well() {
 }
 
 #[tokio::test]
+async fn a_chunk_that_is_redirected_after_its_body_is_copied_completely() {
+    let case = Case::resumable().await;
+    case.destination.on("PUT", UPLOADS).then(Action::decide(|request| {
+        let length: usize = request.header("content-length")?.parse().ok()?;
+        (length > 0).then(|| Answer::status(413))
+    }));
+    case.destination.on("PATCH", UPLOADS).nth(1).then(Action::decide_after_body(elsewhere(307)));
+    case.run().await.expect_success();
+    assert!(case.destination.count("PATCH", UPLOADS) > 1);
+    case.converges().await;
+}
+
+#[tokio::test]
 async fn a_body_is_not_redirected_to_another_host() {
     for (method, path) in [("POST", UPLOADS), ("PUT", "/manifests/"), ("PUT", UPLOADS)] {
         let (case, other) = (Case::start().await, Scripted::start().await);

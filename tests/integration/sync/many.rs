@@ -66,8 +66,8 @@ async fn peaks(images: usize) -> [u64; 3] {
     let destination = Serving::start(&folder.path().join("mirror"), &["--quiet"]).await;
     let (from, to) = (&source.address.host_port, &destination.address.host_port);
     let list = folder.path().join("images");
-    let names: String = (0..images).map(|number| format!("{from}/app{number}:1\n")).collect();
-    fs::write(&list, names).unwrap();
+    let names: Vec<String> = (0..images).map(|number| format!("{from}/app{number}:1")).collect();
+    fs::write(&list, names.join("\n")).unwrap();
     let lock = folder.path().join("run.lock");
     let check = |(outcome, peak): (Outcome, u64), status: &str| {
         let outcome = outcome.expect_success();
