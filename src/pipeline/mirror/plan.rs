@@ -66,7 +66,8 @@ impl<S: Source, D: Destination> Run<S, D> {
         blobs.filter(|blob| self.options.dry_run || is_unproven(blob)).cloned().collect()
     }
 
-    /// Plans the image and claims its blobs without awaiting anything in between, as [`Transfer::admit`] requires.
+    /// Plans the image and claims its blobs without awaiting anything in between, as
+    /// [`Transfer::admit`](crate::transfer::Transfer::admit) requires.
     pub(super) fn plan(
         &self,
         image: &Arc<Mapping>,
