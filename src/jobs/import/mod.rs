@@ -31,6 +31,7 @@ use crate::{
     },
     error::Failure,
     event::{Event, EventSink, warn},
+    lock::Lock,
     oci::Reference,
     outcome::{Command, Mirrored, RunOutcome},
     pipeline,
@@ -58,6 +59,9 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         .collect();
     warn_of_unused_prefix(&destination.naming, &sources, &*job.events);
     access.warn_of_unused_hosts(&*job.events);
+    // It is read again, because another run may have added a destination meanwhile. A damaged lock cannot be kept.
+    let to = destination.root.to_string();
+    let extended = Lock::read(lock).ok().filter(|lock| lock.has_destinations_besides(&to));
     let left_out = plan.left_out.iter();
     images
         .extend(left_out.map(|(mapping, is_skipped)| {
@@ -73,7 +77,7 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         chart: plan.chart,
         platforms: plan.options.platforms,
         foreign_layers: plan.options.foreign_layers,
-        extended: plan.extended,
+        extended,
         check: copy.check,
         dry_run: copy.dry_run,
         images,

@@ -42,8 +42,6 @@ pub(super) struct Plan {
     pub(super) left_out: Vec<(Mapping, bool)>,
     /// Images that `--include` and `--exclude` leave out.
     pub(super) excluded: Vec<Reference>,
-    /// The lock that exists, if it is extended rather than replaced.
-    pub(super) extended: Option<Lock>,
 }
 
 impl Plan {
@@ -83,13 +81,12 @@ impl Plan {
             ));
         }
         let (images, mappings): (Vec<Imported>, Vec<Mapping>) = kept.into_iter().unzip();
-        let extended = earlier.filter(|lock| lock.has_destinations_besides(&root.to_string()));
-        if let Some(lock) = &extended {
-            check_recordable(lock, request, &images, head.foreign_layers())?;
+        if let Some(lock) = earlier.filter(|lock| lock.has_destinations_besides(&root.to_string())) {
+            check_recordable(&lock, request, &images, head.foreign_layers())?;
         }
         let (id, chart) = (head.id().clone(), lock.and_then(|lock| lock.chart.clone()));
         let options = options(request, bundle)?;
-        Ok(Self { id, images, mappings, placement, chart, options, left_out, excluded, extended })
+        Ok(Self { id, images, mappings, placement, chart, options, left_out, excluded })
     }
 }
 

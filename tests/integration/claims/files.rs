@@ -3,7 +3,11 @@
 use serde_json::Value;
 
 use super::{assert_says, run, vendor};
-use crate::support::{images::SampleImage, registry::Registry, scripted::Scripted};
+use crate::support::{
+    images::SampleImage,
+    registry::Registry,
+    scripted::{Action, Scripted},
+};
 
 #[tokio::test]
 async fn an_export_replaces_another_file_only_with_force() {
@@ -81,6 +85,35 @@ async fn another_destination_never_replaces_the_first_in_the_lock() {
     let _ = run(&format!("sync --to {prod}"), &references[..1]).await.expect_success();
     assert_eq!(destinations(&folder).1, 5);
     let _ = run(&format!("verify --to {prod}"), &[]).await.expect_success();
+}
+
+/// An import read the lock before it copied, and then wrote over what another run had added meanwhile.
+#[tokio::test]
+async fn an_import_keeps_the_destination_that_another_run_adds_meanwhile_bug() {
+    let web = SampleImage::multi_platform("web");
+    let (_source, references) = vendor(&[&web]).await;
+    let (prod, stage) = (Scripted::start().await, Scripted::start().await);
+    let [to_prod, to_stage] = [&prod, &stage].map(|mirror| format!("{}/m", mirror.address().host_port));
+    let exported = run("bundle export -o b.tar", &references).run().await.expect_success();
+    let other = exported.folder();
+    let bundle = other.join("b.tar").display().to_string();
+    let _ = run(&format!("bundle import b.tar --to {to_prod}"), &[])
+        .in_folder(&other)
+        .run()
+        .await
+        .expect_success();
+
+    let folder = tempfile::tempdir().unwrap();
+    let (lock, added) = (folder.path().join("thoras-mirror.lock"), other.join("thoras-mirror.lock"));
+    stage.on("POST", "/blobs/uploads/").then(Action::decide(move |_| {
+        std::fs::copy(&added, &lock).unwrap();
+        None
+    }));
+    let import = run(&format!("bundle import {bundle} --to {to_stage}"), &[]).in_folder(folder.path());
+    let _ = import.run().await.expect_success();
+    let mut both = vec![to_prod, to_stage];
+    both.sort();
+    assert_eq!(destinations(folder.path()), (both, 2));
 }
 
 /// It failed when the lock was written, after everything had been copied.
