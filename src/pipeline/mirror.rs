@@ -190,7 +190,7 @@ impl From<Failure> for Stopped {
 }
 
 impl<S: Source, D: Destination> Run<S, D> {
-    async fn image(&self, image: &Arc<Mapping>, place: window::Place) -> Mirrored {
+    async fn image(&self, image: &Arc<Mapping>, mut place: window::Place) -> Mirrored {
         let begun = Instant::now();
         let optional = self.options.optional.contains(&image.source);
         let outcome = ImageOutcome { optional, ..ImageOutcome::new(image, Status::Failed) };
@@ -199,7 +199,7 @@ impl<S: Source, D: Destination> Run<S, D> {
         mirrored.outcome.digest = image.pull().digest().cloned();
         if self.stops() {
             mirrored.outcome.status = Status::Skipped;
-        } else if let Err(stopped) = self.mirror(image, &place, &mut mirrored).await {
+        } else if let Err(stopped) = self.mirror(image, &mut place, &mut mirrored).await {
             self.failed.store(true, Ordering::Relaxed);
             mirrored.outcome.status = Status::Failed;
             mirrored.outcome.failure = Some(stopped.failure);
@@ -222,8 +222,6 @@ impl<S: Source, D: Destination> Run<S, D> {
         let left = self.unfinished.get(repository);
         if left.is_some_and(|left| left.fetch_sub(1, Ordering::Relaxed) == 1) {
             let lost = self.transfer.forget(repository);
-            // A dry run transfers nothing, so nothing is lost: later images would mount these blobs.
-            let lost = if self.options.dry_run { Vec::new() } else { lost };
             let mut planner = self.planner.lock().unwrap_or_else(PoisonError::into_inner);
             planner.forget(repository, &lost);
         }
@@ -233,7 +231,7 @@ impl<S: Source, D: Destination> Run<S, D> {
     async fn mirror(
         &self,
         image: &Arc<Mapping>,
-        place: &window::Place,
+        place: &mut window::Place,
         mirrored: &mut Mirrored,
     ) -> Result<(), Stopped> {
         let required = self.required(image);
@@ -278,11 +276,11 @@ impl<S: Source, D: Destination> Run<S, D> {
         if idle || self.options.dry_run {
             mirrored.outcome.bytes = planned;
         }
-        if self.options.dry_run {
+        let Some(admitted) = admitted else {
             mirrored.outcome.moved_from = moved_from;
             mirrored.outcome.status = if idle { Status::UpToDate } else { Status::Planned };
             return Ok(());
-        }
+        };
         let (after, attached) = if idle {
             (there, attached)
         } else {

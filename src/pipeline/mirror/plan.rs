@@ -67,26 +67,27 @@ impl<S: Source, D: Destination> Run<S, D> {
     }
 
     /// Plans the image and claims its blobs without awaiting anything in between, as
-    /// [`Transfer::admit`](crate::transfer::Transfer::admit) requires.
+    /// [`Transfer::admit`](crate::transfer::Transfer::admit) requires. A dry run transfers nothing, so it claims nothing
+    /// and announces nothing. Returns the claims, whether the plan is idle, and its bytes.
     pub(super) fn plan(
         &self,
         image: &Arc<Mapping>,
         place: &Place,
         (graph, presence): (&Graph, &Presence),
-    ) -> (Admitted, bool, Bytes) {
+    ) -> (Option<Admitted>, bool, Bytes) {
         let source = image.source.repository();
         let same_registry = source.registry() == image.repository.registry();
         let mut planner = self.planner.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = planner.add(graph, &image.repository, same_registry.then_some(source), presence);
         let (idle, bytes) = (plan.is_idle(), plan.bytes());
-        // A dry run transfers nothing, so do not announce it.
-        if !self.options.dry_run {
-            self.events.emit(Event::Planned {
-                image: Arc::clone(image),
-                blobs: plan.moving(),
-                bytes: bytes.copied + bytes.mounted,
-            });
+        if self.options.dry_run {
+            return (None, idle, bytes);
         }
-        (self.transfer.admit(image, plan, place.rank(bytes.copied)), idle, bytes)
+        self.events.emit(Event::Planned {
+            image: Arc::clone(image),
+            blobs: plan.moving(),
+            bytes: bytes.copied + bytes.mounted,
+        });
+        (Some(self.transfer.admit(image, plan, place.rank(bytes.copied))), idle, bytes)
     }
 }

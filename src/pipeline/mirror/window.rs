@@ -37,7 +37,7 @@ struct Held {
 pub(super) struct Place {
     held: Arc<Held>,
     number: u64,
-    manifest_bytes: AtomicU64,
+    manifest_bytes: u64,
 }
 
 impl Window {
@@ -53,16 +53,16 @@ impl Window {
         self.held.images.fetch_add(1, Ordering::Relaxed);
         let number = self.next;
         self.next += 1;
-        Place { held: Arc::clone(&self.held), number, manifest_bytes: AtomicU64::new(0) }
+        Place { held: Arc::clone(&self.held), number, manifest_bytes: 0 }
     }
 }
 
 impl Place {
     /// Counts the manifests that the image holds until it is done.
-    pub(super) fn holds(&self, graph: &Graph) {
+    pub(super) fn holds(&mut self, graph: &Graph) {
         let kept = graph.manifests().filter(|node| node.manifest.is_some());
         let bytes = kept.map(|node| node.descriptor.size).sum();
-        self.manifest_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.manifest_bytes += bytes;
         self.held.manifest_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -76,6 +76,6 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.held.images.fetch_sub(1, Ordering::Relaxed);
-        self.held.manifest_bytes.fetch_sub(self.manifest_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.held.manifest_bytes.fetch_sub(self.manifest_bytes, Ordering::Relaxed);
     }
 }
