@@ -103,12 +103,9 @@ impl RequiredSignatures {
     /// The same with the files of a bundle, whose signature has been checked. What was passed wins.
     pub(crate) fn verifier_with(&self, files: TrustFiles) -> Result<Verifier, Failure> {
         let policy = match self {
-            Self::None | Self::Bundle { .. } => {
-                let (root, ignore_log) = match self {
-                    Self::Bundle { ignore_log, trusted_root } => (trusted_root.as_deref(), *ignore_log),
-                    _ => (None, false),
-                };
-                files.policy(root, ignore_log)?.ok_or_else(nothing_required)?
+            Self::None => files.policy(None, false)?.ok_or_else(nothing_required)?,
+            Self::Bundle { ignore_log, trusted_root } => {
+                files.policy(trusted_root.as_deref(), *ignore_log)?.ok_or_else(nothing_required)?
             }
             Self::Same(requirement) => {
                 let root = if requirement.lacks_root() { files.trusted_root()? } else { None };

@@ -221,21 +221,8 @@ mod tests {
     #[test]
     fn waiters_of_one_size_come_in_the_order_of_their_requests() {
         let queue = Arc::new(Queue::new(1));
-        let mut held = queue.acquire(RANK, 1).now_or_never().expect("free");
-        let sizes = [5, 3, 9, 3, 1, 9, 3];
-        let mut futures: Vec<_> = sizes.iter().map(|size| Some(waiting(&queue, *size))).collect();
-        let mut order = Vec::new();
-        for _ in sizes {
-            drop(held);
-            let next = futures.iter_mut().enumerate().find_map(|(at, future)| {
-                let slot = future.as_mut()?.now_or_never()?;
-                Some((at, slot))
-            });
-            let (at, slot) = next.expect("one waiter gets the slot");
-            (futures[at], held) = (None, slot);
-            order.push(at);
-        }
-        assert_eq!(order, [2, 5, 0, 1, 3, 6, 4]);
+        let waiters = [5, 3, 9, 3, 1, 9, 3].map(|size| (RANK, size));
+        assert_eq!(served(&queue, &waiters), [2, 5, 0, 1, 3, 6, 4]);
     }
 
     #[test]
