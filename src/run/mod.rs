@@ -111,6 +111,8 @@ async fn run(parsed: Parsed) -> u8 {
         reporter.emit(Event::Detail { message: format!("settings from the environment: {settings}") });
     }
     let request = refuse_ineffective(&matches).and_then(|()| Request::new(cli.command, &origins));
+    // Every command with all its flags takes as much memory as the manifests of hundreds of images.
+    drop((flags, matches));
     let result = match request {
         Ok(request) => {
             presentation.on_stderr =

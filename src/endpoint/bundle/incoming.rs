@@ -17,7 +17,7 @@ use super::{
     header::{BLOCK, Block, Entry, Headers, Step, other_than_an_archive, padding},
     index,
     names::{self, Name},
-    reader::{LARGEST_MARKER, largest_lock},
+    open::{LARGEST_MARKER, largest_lock},
     scan::MOST_ENTRIES,
     signature::{self, IndexSignature},
     slices::Slices,

@@ -40,6 +40,7 @@
 //! | blobs in a tar or a folder | `storage` |
 //! | what is missing or damaged, without reading blobs | `completeness` |
 //! | a large folder, of which only the index is read | `unread` |
+//! | opening a bundle: which program wrote it | `open` |
 //! | an open bundle, as a [`Source`](super::Source) | `reader` |
 //! | a bundle before it is written | `draft` |
 //! | the files it is written to | `output` |
@@ -64,6 +65,7 @@ pub(crate) mod incoming;
 pub(crate) mod index;
 pub(crate) mod layout;
 mod names;
+mod open;
 mod output;
 mod partial;
 mod reader;
@@ -87,8 +89,8 @@ pub(crate) use self::{
     incoming::Incoming,
     index::IndexDocument,
     layout::Layout,
+    open::layout_below,
     output::{Output, with_suffix},
-    reader::layout_below,
     signature::{SUFFIX as SIGNATURE_SUFFIX, beside as signatures_beside},
     slices::Slices,
     storage::Storage,

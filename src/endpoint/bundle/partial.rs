@@ -14,8 +14,8 @@ use super::{
     hashing::{self, Meter},
     head::Head,
     layout::{BlobEntry, Layout},
+    open,
     output::{self, Output, OutputFile},
-    reader,
     relocation::{self, Relocation},
     slices::{Extent, Slices},
     storage::BlobReader,
@@ -50,7 +50,7 @@ impl Partial {
         take_back(output, draft, &files)?;
         let left = Handles::of_earlier_run(output)?;
         check_room(output, &left, layout.length())?;
-        let earlier = reader::own_head(&left.slices().map_err(unwritable)?, &output.path)?;
+        let earlier = open::own_head(&left.slices().map_err(unwritable)?, &output.path)?;
         let is_new = left.0.is_empty();
         let handles = left.with(&files)?;
         let working = handles.grow().map_err(unwritable)?;

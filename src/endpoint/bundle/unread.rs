@@ -13,7 +13,7 @@ use super::{
     error::BundleError,
     index::{self, IndexDocument},
     names,
-    reader::LARGEST_MARKER,
+    open::LARGEST_MARKER,
     signature::{self, IndexSignature},
     storage::{BlobReader, Storage},
 };

@@ -11,7 +11,7 @@ use super::{
     super::{
         error::BundleError,
         header::{BLOCK, other_than_an_archive},
-        reader::metadata,
+        open::metadata,
         slices::{Part, Slices},
     },
     BEGINNING, SCHEMA, SUFFIX, Volume, VolumeError, VolumeSet, read_index,
