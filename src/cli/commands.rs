@@ -400,7 +400,7 @@ pub(crate) struct Serve {
     #[arg(help_heading = "How to serve", long)]
     pub read_only: bool,
 
-    /// Accept an index although some of its manifests were not pushed
+    /// Accept manifests although some of what they reference was not pushed
     #[arg(help_heading = "How to serve", hide_short_help = true, long, conflicts_with = "read_only")]
     pub allow_sparse: bool,
 

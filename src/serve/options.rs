@@ -30,8 +30,7 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Whether clients may push and delete, if the storage supports it.
     pub writable: bool,
-    /// Whether an index may be pushed although some of its manifests are missing. The blobs of an image are required
-    /// nevertheless.
+    /// Whether a manifest may be pushed although some of the manifests and blobs that it references are missing.
     pub allow_sparse: bool,
     /// The certificate for HTTPS; `None` serves HTTP.
     pub tls: Option<TlsFiles>,

@@ -78,7 +78,7 @@ impl FolderStorage {
                 Some(stored) if stored != *size => {
                     return Err(PutError::OtherSize { digest: digest.clone(), stored, stated: *size });
                 }
-                None if !(is_manifest && manifest.may_be_sparse) => missing.push(digest.clone()),
+                None if !manifest.may_be_sparse => missing.push(digest.clone()),
                 Some(_) | None => {}
             }
             if missing.len() >= MOST_MISSING {

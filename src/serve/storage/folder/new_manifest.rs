@@ -23,7 +23,7 @@ pub(in crate::serve) struct NewManifest {
     /// Content that the repository must already have: the blobs of an image, the manifests of an index. Foreign layers
     /// are not required: their bytes may never be pushed.
     pub(in crate::serve) required: Vec<Descriptor>,
-    /// Whether required manifests may be missing.
+    /// Whether some of it may be missing nevertheless.
     pub(in crate::serve) may_be_sparse: bool,
     /// Its entry among the referrers of its subject, if it has a subject.
     pub(in crate::serve) referrer: Option<Referrer>,
