@@ -90,11 +90,11 @@ pub(crate) fn hide_repeated(text: &str) -> String {
     let shown = hide_secrets(text);
     store::with(|known| {
         let words = known.words.iter().map(ExposeSecret::expose_secret);
-        words.fold(shown.into_owned(), |text, word| hide_word(text, word))
+        words.fold(shown.into_owned(), |text, word| hide_word(&text, word))
     })
 }
 
-fn hide_word(text: String, word: &str) -> String {
+fn hide_word(text: &str, word: &str) -> String {
     if word.len() >= SHORTEST_PART {
         return text.replace(word, HIDDEN);
     }

@@ -126,7 +126,7 @@ impl Walker<'_> {
         if evidence == HostEvidence::NotRegistry {
             return;
         }
-        if !mention.has_version {
+        if !mention.has_version() {
             if mention.is_whole {
                 self.without_version(mention, key);
             }

@@ -48,7 +48,7 @@ fn inputs_of_every_kind_give_exactly_their_images() {
         for line in wanted.lines().filter(|line| !line.is_empty()) {
             match line.strip_prefix("note:") {
                 Some(part) => {
-                    assert!(notes.iter().any(|note| note.contains(part.trim())), "{name}: {notes:?}")
+                    assert!(notes.iter().any(|note| note.contains(part.trim())), "{name}: {notes:?}");
                 }
                 None if line == "nonotes" => assert_eq!(notes, Vec::<String>::new(), "{name}"),
                 None => expected.push(line.to_owned()),

@@ -25,9 +25,14 @@ pub(super) struct Mention {
     /// Whether the text, or the value of the key, is nothing but this reference.
     pub(super) is_whole: bool,
     pub(super) has_registry: bool,
-    pub(super) has_version: bool,
     /// Whether a program pulls it: `docker pull acme/web:1`, `FROM golang:1.22`, `docker://alpine:3.19`.
     pub(super) is_pulled: bool,
+}
+
+impl Mention {
+    pub(super) fn has_version(&self) -> bool {
+        has_version(&self.written)
+    }
 }
 
 /// What a text holds.
@@ -315,7 +320,6 @@ fn push(run: &Run<'_>, text: &str, key: Option<&str>, is_whole: bool, content: &
         key: key.map(str::to_owned),
         is_whole,
         has_registry: has_registry(written),
-        has_version: has_version(written),
         is_pulled: false,
         reference,
     });
@@ -353,7 +357,7 @@ mod tests {
         let mentions = read(text).mentions;
         mentions
             .iter()
-            .filter(|mention| mention.has_version)
+            .filter(|mention| mention.has_version())
             .map(|mention| format!("{}>{}", mention.key.as_deref().unwrap_or_default(), mention.written))
             .collect()
     }
