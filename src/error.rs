@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     logins::hide_logins,
-    secrets::{hide_secrets, remember_secret},
+    secrets::{hide_repeated, hide_secrets, remember_secret},
 };
 
 /// The kind of a failure. It decides the exit code.
@@ -98,13 +98,24 @@ pub struct Failure {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// A reason that decides how it is shown.
+    #[serde(skip)]
+    pub reason: Option<Reason>,
+}
+
+/// A reason for a failure that the report recognizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Volumes of a bundle are missing. Nothing is damaged.
+    AbsentVolumes,
 }
 
 impl Failure {
     /// A failure with only a message.
     #[must_use]
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: clean(&message.into()), causes: Vec::new(), hint: None }
+        Self { kind, message: clean(&message.into()), causes: Vec::new(), hint: None, reason: None }
     }
 
     /// A failure from an error and the chain of its sources.
@@ -130,6 +141,12 @@ impl Failure {
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(clean(&hint.into()));
         self
+    }
+
+    /// The same failure, for a reason that the report recognizes.
+    #[must_use]
+    pub(crate) fn with_reason(self, reason: Option<Reason>) -> Self {
+        Self { reason: reason.or(self.reason), ..self }
     }
 
     /// The same failure with a hint, if there is one.

@@ -95,6 +95,7 @@
 //! | [`waiver`] | which image may lack which platform |
 //! | [`problem`] | what can be wrong with an image or a bundle, and what to do about it |
 //! | [`signing`] | signatures of files, as cosign makes and checks them |
+//! | [`atomic_file`] | writes a file completely or not at all |
 //! | [`error`] | a failure as the user sees it, and its exit code |
 //! | [`oci`] | references, digests, platforms, media types, verified reading: no I/O |
 //!
@@ -161,6 +162,7 @@
 //! - The pipeline that fills a mirror also writes bundles, in two passes: the first, against [`endpoint::empty`], learns
 //!   every size; the second copies the blobs, and takes the manifests from the first ([`endpoint::pinned`]).
 
+mod atomic_file;
 mod cli;
 #[cfg(test)]
 mod committed_schema;

@@ -20,6 +20,7 @@ use self::attached::Crawl;
 pub(crate) use self::attached::{Wanted, add_everything_attached, attached_to};
 use crate::{
     endpoint::{Cause, Error, Operation, Source, VerifiedBody},
+    error::hide_repeated,
     graph::{self, Graph, KnownManifests, ManifestBytes, Node, PlatformManifest, ReferrerSelection},
     oci::{
         Contents, Descriptor, Digest, Platform, RawManifest, Repository, Sizes, Target,
@@ -234,7 +235,7 @@ impl<S: Source> Reader<'_, S> {
     /// Parses a manifest and checks it against its parent's descriptor.
     fn opened(&self, descriptor: &Descriptor, manifest: RawManifest) -> Result<Node, Error> {
         let contents = manifest.check_size(descriptor).and_then(|()| manifest.contents());
-        let contents = contents.map_err(|error| self.invalid(descriptor, error))?;
+        let contents = contents.map_err(|error| self.invalid(descriptor, error.with_text(hide_repeated)))?;
         let (descriptor, media_type) = (descriptor.clone(), manifest.media_type().clone());
         let manifest = self.keep.hold(manifest.size()).then(|| manifest.into_kept());
         Ok(Node { descriptor, media_type, manifest, contents, height: 0 })

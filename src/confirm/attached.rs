@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::{Level, check_blobs};
 use crate::{
     endpoint::{Cause, Error, Source},
+    error::hide_repeated,
     graph::{AttachedCounts, AttachedManifest, ForeignLayers, Graph},
     oci::{
         Attachment, AttachmentKind, Digest, Link, RawManifest, Repository, Target, attachment_kind::describe,
@@ -132,7 +133,7 @@ impl<S: Source> Comparison<'_, S> {
             (_, false) => {
                 // A manifest that cannot be read has a problem already.
                 if problems.is_empty() {
-                    let artifact_type = artifact_type.clone();
+                    let artifact_type = hide_repeated(artifact_type);
                     problems.push(Problem::MissingAttachment { digest, artifact_type, subject });
                 }
             }

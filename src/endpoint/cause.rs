@@ -7,7 +7,7 @@ use std::{error::Error, fmt, sync::Arc};
 
 use super::{Location, Operation, Retry};
 use crate::{
-    error::Kind,
+    error::{Kind, Reason},
     oci::{Platform, manifest::ManifestError, verified::Mismatch},
 };
 
@@ -43,6 +43,11 @@ pub trait EndpointError: Error + Send + Sync + 'static {
 
     /// What the user can do about it.
     fn remedy(&self, _location: &Location) -> Option<String> {
+        None
+    }
+
+    /// The reason, if the report recognizes it.
+    fn reason(&self) -> Option<Reason> {
         None
     }
 
@@ -125,6 +130,15 @@ impl Cause {
                 | ManifestError::Contradicted { .. },
             ) => Kind::Integrity,
             _ => Kind::Image,
+        }
+    }
+
+    /// The reason, if the report recognizes it.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Endpoint(error) => error.reason(),
+            _ => None,
         }
     }
 

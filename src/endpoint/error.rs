@@ -62,7 +62,9 @@ impl Error {
     /// The failure as shown to the user.
     #[must_use]
     pub fn failure(&self) -> Failure {
-        Failure::from_error(self.cause.kind(), self).with_optional_hint(self.cause.remedy(&self.location))
+        Failure::from_error(self.cause.kind(), self)
+            .with_optional_hint(self.cause.remedy(&self.location))
+            .with_reason(self.cause.reason())
     }
 
     /// Whether and how to retry the transfer of the blob. `None` after the maximum number of attempts.

@@ -3,6 +3,9 @@
 //! A server may repeat what it received: in a message, but also in a path, a media type or a name. Every text from
 //! outside passes [`super::escape`], which hides them. Nothing is ever removed from the list: a token that has expired
 //! may still be repeated.
+//!
+//! A password that may be a word of the output, such as `registry`, is hidden only in text that a server sent:
+//! [`hide_repeated`].
 
 use std::borrow::Cow;
 
@@ -16,9 +19,32 @@ const SHORTEST: usize = 6;
 /// A text of letters in one case may be a word of the output, unless it is this long. In bytes.
 const LONGEST_WORD: usize = 12;
 
+/// A shorter word is hidden only if it is not part of another. In bytes.
+const SHORTEST_PART: usize = 6;
+
+/// What is known.
+#[derive(Default)]
+struct Known {
+    /// Hidden in all text, the longest first.
+    secrets: Vec<SecretString>,
+    /// Secrets that may be words of the output: hidden in text that a server sent.
+    words: Vec<SecretString>,
+}
+
 /// Remembers a secret in the forms in which a text may repeat it.
 pub(crate) fn remember_secret(secret: &str) {
     if !is_distinct(secret) {
+        store::with(|known| {
+            let is_known = known.words.iter().any(|word| word.expose_secret() == secret);
+            if !secret.is_empty() && !is_known {
+                known.words.push(SecretString::from(secret));
+            }
+        });
+        // No word of the output.
+        let encoded = BASE64_STANDARD.encode(secret);
+        if secret.len() >= SHORTEST {
+            remember_secret(encoded.trim_end_matches('='));
+        }
         return;
     }
     let json = serde_json::to_string(secret).unwrap_or_default();
@@ -35,12 +61,12 @@ pub(crate) fn remember_secret(secret: &str) {
     ];
     store::with(|known| {
         for form in forms {
-            if is_distinct(&form) && !known.iter().any(|other| other.expose_secret() == form) {
-                known.push(SecretString::from(form));
+            if is_distinct(&form) && !known.secrets.iter().any(|other| other.expose_secret() == form) {
+                known.secrets.push(SecretString::from(form));
             }
         }
         // The longest first, or a part would leave the rest of a longer one.
-        known.sort_by_key(|form| std::cmp::Reverse(form.expose_secret().len()));
+        known.secrets.sort_by_key(|form| std::cmp::Reverse(form.expose_secret().len()));
     });
 }
 
@@ -48,7 +74,7 @@ pub(crate) fn remember_secret(secret: &str) {
 #[must_use]
 pub(crate) fn hide_secrets(text: &str) -> Cow<'_, str> {
     store::with(|known| {
-        known.iter().map(ExposeSecret::expose_secret).fold(Cow::Borrowed(text), |text, secret| {
+        known.secrets.iter().map(ExposeSecret::expose_secret).fold(Cow::Borrowed(text), |text, secret| {
             if is_word(secret, char::is_alphabetic) {
                 if text.contains(secret) { Cow::Owned(text.replace(secret, HIDDEN)) } else { text }
             } else {
@@ -56,6 +82,37 @@ pub(crate) fn hide_secrets(text: &str) -> Cow<'_, str> {
             }
         })
     })
+}
+
+/// Text that a server sent, without all secrets that it may repeat: also without a password that is an ordinary word.
+#[must_use]
+pub(crate) fn hide_repeated(text: &str) -> String {
+    let shown = hide_secrets(text);
+    store::with(|known| {
+        let words = known.words.iter().map(ExposeSecret::expose_secret);
+        words.fold(shown.into_owned(), |text, word| hide_word(&text, word))
+    })
+}
+
+fn hide_word(text: &str, word: &str) -> String {
+    if word.len() >= SHORTEST_PART {
+        return text.replace(word, HIDDEN);
+    }
+    let mut shown = String::with_capacity(text.len());
+    let mut end = 0;
+    for (start, found) in text.match_indices(word) {
+        let after = start + found.len();
+        let is_inside = |character: Option<char>| character.is_some_and(char::is_alphanumeric);
+        let before = text.get(..start).and_then(|text| text.chars().next_back());
+        let next = text.get(after..).and_then(|text| text.chars().next());
+        if !is_inside(before) && !is_inside(next) {
+            shown.push_str(text.get(end..start).unwrap_or_default());
+            shown.push_str(HIDDEN);
+            end = after;
+        }
+    }
+    shown.push_str(text.get(end..).unwrap_or_default());
+    shown
 }
 
 /// A server may change the case of what it repeats: paths and media types are often printed in lower case, and `%2b` is
@@ -96,11 +153,11 @@ fn in_url(text: &str) -> String {
 mod store {
     use std::sync::{Mutex, PoisonError};
 
-    use secrecy::SecretString;
+    use super::Known;
 
-    static KNOWN: Mutex<Vec<SecretString>> = Mutex::new(Vec::new());
+    static KNOWN: Mutex<Known> = Mutex::new(Known { secrets: Vec::new(), words: Vec::new() });
 
-    pub(super) fn with<T>(use_it: impl FnOnce(&mut Vec<SecretString>) -> T) -> T {
+    pub(super) fn with<T>(use_it: impl FnOnce(&mut Known) -> T) -> T {
         use_it(&mut KNOWN.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -110,13 +167,13 @@ mod store {
 mod store {
     use std::cell::RefCell;
 
-    use secrecy::SecretString;
+    use super::Known;
 
     thread_local! {
-        static KNOWN: RefCell<Vec<SecretString>> = const { RefCell::new(Vec::new()) };
+        static KNOWN: RefCell<Known> = RefCell::default();
     }
 
-    pub(super) fn with<T>(use_it: impl FnOnce(&mut Vec<SecretString>) -> T) -> T {
+    pub(super) fn with<T>(use_it: impl FnOnce(&mut Known) -> T) -> T {
         KNOWN.with(|known| use_it(&mut known.borrow_mut()))
     }
 }
@@ -170,6 +227,9 @@ mod tests {
         }
         let text = "registry thoras PASSWORD abc12 x";
         assert_eq!(hide_secrets(text), text);
+        assert_eq!(hide_repeated(text), [HIDDEN; 5].join(" "), "a server may repeat it");
+        let parts = "myregistry/abc123/0x/vnd.abc12+json";
+        assert_eq!(hide_repeated(parts), "my[redacted]/abc123/0x/vnd.[redacted]+json");
         for secret in ["hunter2", "Secret", "correcthorsebattery"] {
             remember_secret(secret);
             assert_eq!(hide_secrets(&format!("a {secret} b")), "a [redacted] b");

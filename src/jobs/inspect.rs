@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     endpoint::{Cause, Error, Operation, Source, registry::Registries},
-    error::Failure,
+    error::{Failure, hide_repeated},
     event::{Event, EventSink},
     graph::{
         self, Attached, Graph, KnownManifests, ManifestBytes, Node, PlatformManifest, ReferrerSelection,
@@ -86,10 +86,12 @@ async fn inspect(
 }
 
 fn attached_manifest(attached: &Attached) -> InspectedAttachment {
+    let mut manifest = attached.record();
+    manifest.artifact_type = hide_repeated(&manifest.artifact_type);
     InspectedAttachment {
         kind: attached.kind,
         blobs: attached.manifests().flat_map(|node| graph::blobs(&node.contents)).map(|blob| blob.size).sum(),
-        manifest: attached.record(),
+        manifest,
     }
 }
 

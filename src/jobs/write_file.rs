@@ -5,18 +5,11 @@ use std::{
     path::Path,
 };
 
-use tempfile::Builder;
-
-use crate::error::{Failure, Kind};
-
-/// Who may read a new file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Readers {
-    /// Only this user.
-    Owner,
-    /// Everyone whom the umask permits.
-    Everyone,
-}
+pub(super) use crate::atomic_file::Readers;
+use crate::{
+    atomic_file::{AtomicFile, Name},
+    error::{Failure, Kind},
+};
 
 /// Fails if the path is a folder, or if the file exists and must not be replaced.
 pub(super) fn check_absent(path: &Path, overwrite: bool) -> Result<(), Failure> {
@@ -41,26 +34,12 @@ pub(super) fn write_file(
         Failure::new(Kind::Usage, format!("cannot write {}: {error}", path.display()))
             .with_hint("check that the folder exists and that this user may write to it")
     };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut beside = match readers {
-        Readers::Owner => Builder::new().tempfile_in(folder),
-        Readers::Everyone => with_default_mode(folder),
+    let mut file = AtomicFile::create(path, Name::Random(".tmp"), readers).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    match if overwrite { file.replace() } else { file.publish() } {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(path)),
+        written => written.map_err(failed),
     }
-    .map_err(failed)?;
-    beside.write_all(bytes).map_err(failed)?;
-    beside.as_file().sync_all().map_err(failed)?;
-    let written = if overwrite { beside.persist(path) } else { beside.persist_noclobber(path) };
-    match written {
-        Ok(_) => Ok(()),
-        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(exists(path)),
-        Err(error) => Err(failed(error.error)),
-    }
-}
-
-/// A temporary file with the mode of a file that a program creates.
-fn with_default_mode(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    use std::os::unix::fs::PermissionsExt as _;
-    Builder::new().permissions(std::fs::Permissions::from_mode(0o666)).tempfile_in(folder)
 }
 
 fn exists(path: &Path) -> Failure {

@@ -8,10 +8,12 @@ use std::{
 };
 
 use rustix::fs::OFlags;
-use tempfile::NamedTempFile;
 
 use super::{error::LockError, model::Lock, parse};
-use crate::error::without_temporary_name;
+use crate::{
+    atomic_file::{AtomicFile, Name, Readers, folder_of},
+    error::without_temporary_name,
+};
 
 /// The largest lock that is read, in bytes.
 const LARGEST: u64 = 256 * 1024 * 1024;
@@ -96,20 +98,11 @@ impl LockFile {
     pub(crate) fn write(self, lock: &Lock) -> Result<(), LockError> {
         let path = self.path;
         let unwritable = |error| LockError::Unwritable(path.clone(), error);
-        let beside = create_in(folder_of(&path)).map_err(unwritable)?;
-        let mut out = BufWriter::new(beside.as_file());
+        let file = create_for(&path).map_err(unwritable)?;
+        let mut out = BufWriter::new(file.file());
         lock.write_to(&mut out).and_then(|()| out.flush()).map_err(unwritable)?;
         drop(out);
-        beside.as_file().sync_all().map_err(unwritable)?;
-        beside.persist(&path).map_err(|error| unwritable(error.error))?;
-        Ok(())
-    }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
+        file.replace().map_err(unwritable)
     }
 }
 
@@ -140,19 +133,11 @@ fn check_replaceable(path: &Path) -> Result<(), LockError> {
 }
 
 /// Creates a temporary file that is locked until it is closed.
-fn create_in(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(UNFINISHED);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The process's umask applies.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
+fn create_for(path: &Path) -> io::Result<AtomicFile> {
     for _ in 0..ATTEMPTS {
-        let beside = builder.tempfile_in(folder)?;
-        if claim(&beside) {
-            return Ok(beside);
+        let file = AtomicFile::create(path, Name::Random(UNFINISHED), Readers::Everyone)?;
+        if claim(file.file(), file.temporary_path()) {
+            return Ok(file);
         }
     }
     Err(io::Error::other("another run keeps removing the temporary file"))
@@ -160,9 +145,9 @@ fn create_in(folder: &Path) -> io::Result<NamedTempFile> {
 
 /// Locks a temporary file. Before it is locked, another run can take it for abandoned and remove it: then `false`. A
 /// file system without locks locks nothing.
-fn claim(beside: &NamedTempFile) -> bool {
-    let is_taken = matches!(beside.as_file().try_lock(), Err(fs::TryLockError::WouldBlock));
-    !is_taken && beside.path().exists()
+fn claim(file: &File, path: &Path) -> bool {
+    let is_taken = matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock));
+    !is_taken && path.exists()
 }
 
 /// Removes the temporary files of killed runs: the lock on such a file ended with its process.
@@ -240,13 +225,6 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_of_a_name_alone_is_the_current_one() {
-        assert_eq!(folder_of(Path::new("a.lock")), Path::new("."));
-        assert_eq!(folder_of(Path::new("locks/a.lock")), Path::new("locks"));
-        assert_eq!(folder_of(Path::new("/a.lock")), Path::new("/"));
-    }
-
-    #[test]
     fn a_path_through_a_file_is_no_new_lock() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = check_replaceable(&file.path().join("a.lock")).unwrap_err();
@@ -257,6 +235,7 @@ mod tests {
     fn a_temporary_file_that_another_run_locked_or_removed_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
         let create = || tempfile::Builder::new().tempfile_in(folder.path()).unwrap();
+        let claim = |beside: &tempfile::NamedTempFile| claim(beside.as_file(), beside.path());
         assert!(claim(&create()));
         let locked = create();
         let other = File::open(locked.path()).unwrap();

@@ -98,6 +98,20 @@ pub enum ManifestError {
     Digests(#[from] DigestError),
 }
 
+impl ManifestError {
+    /// The same error, with the text that the manifest's author chose freely replaced by `shown` of it.
+    #[must_use]
+    pub(crate) fn with_text(self, shown: impl Fn(&str) -> String) -> Self {
+        match self {
+            Self::Unreadable(problem) => Self::Unreadable(shown(&problem)),
+            Self::TypeConfusion { served, claimed } if claimed.structure() == Structure::Unknown => {
+                Self::TypeConfusion { served, claimed: MediaType::from(shown(claimed.as_str()).as_str()) }
+            }
+            other => other,
+        }
+    }
+}
+
 /// A manifest's exact bytes, its digest and its media type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawManifest {

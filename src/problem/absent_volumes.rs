@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Problem, Remedy};
-use crate::error::Failure;
+use super::Problem;
+use crate::error::{Failure, Reason};
 
 /// The missing volumes behind these problems. `None` if there is no problem, or a problem of another kind.
 #[must_use]
@@ -35,5 +35,5 @@ pub(crate) fn say_absent(names: impl IntoIterator<Item = String>) -> String {
 /// Whether a failure is only about missing volumes, which are no wrong bytes.
 #[must_use]
 pub(crate) fn is_about_absent_volumes(failure: &Failure) -> bool {
-    failure.hint.as_deref() == Some(Remedy::AddVolumes.hint())
+    failure.reason == Some(Reason::AbsentVolumes)
 }

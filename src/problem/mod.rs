@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::remedy::Remedy;
 use crate::{
-    error::{Failure, Kind, escape},
+    error::{Failure, Kind, Reason, escape},
     oci::{Digest, Platform, Reference},
 };
 
@@ -299,7 +299,8 @@ impl Problem {
     #[must_use]
     pub fn failure(&self, found_by: FoundBy) -> Failure {
         let failure = Failure::new(self.failure_kind(found_by), self.to_string());
-        failure.with_hint(self.remedy(found_by).hint())
+        let reason = self.is_missing_volumes().then_some(Reason::AbsentVolumes);
+        failure.with_hint(self.remedy(found_by).hint()).with_reason(reason)
     }
 }
 

@@ -22,8 +22,7 @@ mod tests {
     #[test]
     fn control_characters_are_escaped_and_survive() {
         let hostile = "a\u{9b}2J\u{7f}\u{202e}b\u{1b}[0m\n\u{1f600}";
-        let failure =
-            Failure { kind: Kind::Image, message: hostile.to_owned(), causes: Vec::new(), hint: None };
+        let failure = Failure { message: hostile.to_owned(), ..Failure::new(Kind::Image, "") };
         let document = RunOutcome::failed(Command::Sync, failure).into();
         let text = render(&document, Presentation::new(Format::Json, Verbosity::Normal)).unwrap().unwrap();
         assert_eq!(escape(&text), text);

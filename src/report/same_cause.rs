@@ -113,6 +113,7 @@ pub(super) fn general(first: &Failure) -> Failure {
         message: general(&without_attempts(&first.message)),
         causes: first.causes.iter().map(|cause| general(cause)).collect(),
         hint: first.hint.as_deref().map(general),
+        reason: first.reason,
     }
 }
 

@@ -97,6 +97,7 @@ pub(super) fn failed() -> ImageOutcome {
         message: "source: cannot read the manifest of timescaledb:2.21.3-pg16".to_owned(),
         causes: vec!["the registry answered 403 Forbidden: DENIED: no rights".to_owned()],
         hint: Some("check the license with `thoras-mirror doctor`".to_owned()),
+        reason: None,
     };
     ImageOutcome {
         digest: None,

@@ -19,7 +19,7 @@ use futures::{
 use super::{Reader, RootManifest};
 use crate::{
     endpoint::{Cause, EndpointError, Error, Location, Operation, Source},
-    error::escape,
+    error::{escape, hide_repeated},
     graph::{
         self, Attached, AttachedManifest, Graph, KnownManifests, ManifestBytes, ReferrerSelection, in_order,
     },
@@ -313,7 +313,7 @@ impl<'a, S: Source, M: Source> Crawl<'a, S, M> {
         };
         let contents = match manifest.contents() {
             Ok(contents) => contents,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(error) => return Ok(Err(error.with_text(hide_repeated).to_string())),
         };
         if attachment.link == Link::Subject {
             match graph::subject(&contents) {

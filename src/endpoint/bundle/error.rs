@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     endpoint::{EndpointError, Location},
-    error::{Failure, Kind},
+    error::{Failure, Kind, Reason},
     oci::{Digest, manifest::LARGEST_MANIFEST},
     problem::Remedy,
     units,
@@ -300,7 +300,13 @@ impl BundleError {
     /// The failure with a hint.
     #[must_use]
     pub fn failure(&self) -> Failure {
-        Failure::from_error(self.kind(), self).with_optional_hint(self.hint().map(str::to_owned))
+        Failure::from_error(self.kind(), self)
+            .with_optional_hint(self.hint().map(str::to_owned))
+            .with_reason(self.reason())
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        matches!(self, Self::Absent { .. }).then_some(Reason::AbsentVolumes)
     }
 
     /// The hint: from a [`Remedy`] if problems share it.
@@ -404,5 +410,9 @@ impl EndpointError for BundleError {
 
     fn remedy(&self, _: &Location) -> Option<String> {
         self.hint().map(str::to_owned)
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        self.reason()
     }
 }

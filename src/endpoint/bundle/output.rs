@@ -14,6 +14,7 @@ use super::{
     error::BundleError,
     volumes::{self, VolumeSet},
 };
+use crate::atomic_file::{AtomicFile, Name, Readers};
 
 /// The path of a bundle, and how it is split.
 #[derive(Debug, Clone)]
@@ -171,17 +172,10 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 /// Writes a small file atomically, by way of a temporary name.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
-    let beside = with_suffix(path, ".partial");
-    // Left by a killed run, or a link: never written through.
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = File::create_new(&beside)?;
+    let name = Name::Fixed(with_suffix(path, ".partial"));
+    let mut file = AtomicFile::create(path, name, Readers::Everyone)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    sync_folder(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+    file.replace()
 }
 
 /// Removes the index of an older set of volumes before new volumes take their names. Returns the older volumes.
@@ -206,11 +200,6 @@ pub(crate) fn remove(path: &Path) -> Result<(), BundleError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(BundleError::unwritable(path, error)),
         _ => Ok(()),
     }
-}
-
-/// Makes a rename in this folder survive a crash.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

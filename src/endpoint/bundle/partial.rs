@@ -20,7 +20,10 @@ use super::{
     slices::{Extent, Slices},
     storage::BlobReader,
 };
-use crate::oci::{Digest, Hasher};
+use crate::{
+    atomic_file::sync_folder,
+    oci::{Digest, Hasher},
+};
 
 /// A blob with fewer bytes than this is downloaded from its beginning.
 const WORTH_RESUMING: u64 = 1024 * 1024;
@@ -70,7 +73,7 @@ impl Partial {
         let slices = handles.fit(&files).map_err(unwritable)?;
         slices.files().try_for_each(File::sync_all).map_err(unwritable)?;
         output::remove(&journal)?;
-        output::sync_folder(output.folder()).map_err(unwritable)?;
+        sync_folder(output.folder()).map_err(unwritable)?;
         Ok(Self { slices, files, complete, started, earlier: earlier.map(|(head, _)| head) })
     }
 }

@@ -22,6 +22,7 @@ use super::{
     volumes::{self, Volume, VolumeSet},
 };
 use crate::{
+    atomic_file::sync_folder,
     endpoint::{Begun, BlobStream, Cause, Destination, Error, Location, Operation, Source},
     oci::{Attachment, Descriptor, Digest, RawManifest, Reference, Repository, Target},
     problem::Side,
@@ -124,7 +125,7 @@ impl Writer {
             fs::rename(&file.partial, &file.whole).map_err(|error| unwritable(&file.whole, error))?;
         }
         let folder = self.output.folder();
-        output::sync_folder(folder).map_err(|error| unwritable(folder, error))?;
+        sync_folder(folder).map_err(|error| unwritable(folder, error))?;
         let mut files: Vec<PathBuf> = self.partial.files.into_iter().map(|file| file.whole).collect();
         if let Some(index) = index {
             for volume in older.iter().filter(|volume| !files.contains(volume)) {

@@ -12,7 +12,7 @@ use reqwest::Response;
 use serde_json::Value;
 
 use super::{limits, message_text::says_tls_is_missing, refusal::Refusal, retry};
-use crate::error::{escape, hide_secrets};
+use crate::error::{escape, hide_repeated};
 
 /// The longest message to show, in characters.
 const LONGEST_MESSAGE: usize = 400;
@@ -55,8 +55,8 @@ pub(super) async fn refusal(mut response: Response) -> Refusal {
     let sent = response.extensions().get::<Sent>();
     // Redact before truncating and escaping, which could leave an unrecognized part of a secret.
     let redact = |text: &str| {
-        let text = hide_secrets(text);
-        sent.map_or_else(|| text.clone().into_owned(), |sent| sent.redact(&text))
+        let text = hide_repeated(text);
+        sent.map_or_else(|| text.clone(), |sent| sent.redact(&text))
     };
     let (code, message) = read_envelope(&body, redact);
     let wants_tls = says_tls_is_missing(status, &message);

@@ -106,10 +106,13 @@ pub(super) fn implied_tag(resource: &Resource<'_>) -> ImpliedTag {
     }
 }
 
-/// The version of what an operator runs for a custom resource.
-pub(super) fn operand_version<'v>(resource: &Resource<'v>) -> Option<&'v str> {
-    let is_custom = resource.category == Category::Custom;
-    resource.fields.get("spec").and_then(|spec| text(spec, "version")).filter(|_| is_custom)
+/// What a custom resource says about the images that its operator chooses: `version 8.12`, `registry quay.io`.
+pub(super) fn operand(resource: &Resource<'_>) -> Option<String> {
+    let spec = resource.fields.get("spec").filter(|_| resource.category == Category::Custom)?;
+    let is_host = |registry: &&str| registry.contains('.') && !registry.contains("://");
+    let registry = || text(spec, "registry").or_else(|| text(spec, "imageRegistry")).filter(is_host);
+    let version = text(spec, "version").map(|version| format!("version {version}"));
+    version.or_else(|| registry().map(|registry| format!("registry {}", registry.trim_end_matches('/'))))
 }
 
 /// Whether the resource installs a Crossplane package, which is an image.

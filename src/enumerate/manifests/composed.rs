@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    enumerate::{EnumerateError, Note},
+    enumerate::{EnumerateError, Note, image::Confidence},
     oci::Reference,
 };
 
@@ -98,8 +98,14 @@ impl Walker<'_> {
 
     /// Notes an image whose repository is there and whose tag is not: a chart or an operator has a default.
     fn note_repository_alone(&mut self, object: &Map<String, Value>) {
-        let Some(repository) = object.get("repository").and_then(objects::scalar) else { return };
-        let registry = object.get("registry").and_then(objects::scalar);
+        let field = |key: &str| object.get(key).and_then(objects::scalar);
+        let registry = field("registry");
+        let name = || {
+            field("name").filter(|name| {
+                !objects::has_version(name) && (registry.is_some() || objects::has_registry(name))
+            })
+        };
+        let Some(repository) = field("repository").or_else(name) else { return };
         let written =
             registry.map_or_else(|| repository.clone(), |registry| objects::below(&registry, &repository));
         let is_plausible = written.contains('/') && written.parse::<Reference>().is_ok();
@@ -156,6 +162,14 @@ impl Walker<'_> {
         if not_images::placeholder(written).is_some() {
             return;
         }
+        if let Some(host) = not_images::bare_host(written) {
+            if is_sure {
+                let reason = "it has a registry and a tag, but no name";
+                let note = Note::not_taken(self.found_at(self.named()), written, reason);
+                self.note(note.with_remedy(format!("add it with --add {host}/NAME:TAG")));
+            }
+            return;
+        }
         let evidence = if has_registry { not_images::host_evidence(&reference) } else { HostEvidence::Weak };
         let condition = match evidence {
             HostEvidence::NotRegistry => return,
@@ -163,7 +177,10 @@ impl Walker<'_> {
             HostEvidence::Weak if is_sure || !self.scope.is_settings => Condition::Always,
             HostEvidence::Weak => Condition::IfKnown { note: true },
         };
-        let confidence = self.named();
+        // A single word may lack a registry that the program knows, such as its default one.
+        let name = written.split([':', '@']).next().unwrap_or(written);
+        let is_certain = name.contains('/') || not_images::is_official(name);
+        let confidence = if is_certain { self.named() } else { Confidence::Named };
         self.found(reference, written, confidence, condition);
     }
 }

@@ -126,20 +126,23 @@ impl Walker<'_> {
         if evidence == HostEvidence::NotRegistry {
             return;
         }
-        if !mention.has_version {
+        if !mention.has_version() {
             if mention.is_whole {
                 self.without_version(mention, key);
             }
             return;
         }
         let is_alone = mention.is_whole || mention.written == text;
+        // A key in the text of a field is not the field: `expr: up{image="quay.io/acme/web:1"}`.
+        let is_inside = inner.as_ref().is_some_and(|inner| std::ptr::eq(inner, key));
         let is_short = !mention.has_registry;
         let condition = match (key.meaning.is_image(), evidence) {
             (true, _) => {
                 if let Some(reason) = not_images::placeholder(written) {
                     return self.note_placeholder(written, reason);
                 }
-                return self.found(reference, written, self.named(), Condition::Always);
+                let confidence = if is_inside { Confidence::Named } else { self.named() };
+                return self.found(reference, written, confidence, Condition::Always);
             }
             (false, HostEvidence::Plausible) => Condition::Always,
             (false, _) if is_short && is_host_and_port(&reference) => return,
@@ -148,10 +151,11 @@ impl Walker<'_> {
                     || key.meaning == KeyMeaning::AboutImage && !keys::is_picture(key.key);
                 Condition::IfKnown {
                     note: is_short
-                        && written.contains('/')
-                        && is_alone
-                        && is_other
-                        && is_worth_a_note(&reference, self.scope.embedding > 0),
+                        && (mention.is_pulled
+                            || written.contains('/')
+                                && is_alone
+                                && is_other
+                                && is_worth_a_note(&reference, self.scope.embedding > 0)),
                 }
             }
         };

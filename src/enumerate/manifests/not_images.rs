@@ -192,6 +192,14 @@ pub(super) fn is_organization(written: &str) -> bool {
         && written.trim_end_matches('/').split_once('/').is_some_and(is_above)
 }
 
+/// The host of a name that is nothing but one: `registry.k8s.io:3.5.10` has a tag, but no path.
+pub(super) fn bare_host(written: &str) -> Option<&str> {
+    let host = written.split([':', '@']).next().unwrap_or(written);
+    let (_, top) = host.rsplit_once('.')?;
+    let is_domain = top.len() > 1 && top.bytes().all(|byte| byte.is_ascii_lowercase());
+    (!written.contains('/') && is_domain && !FILE_ENDINGS.contains(&top)).then_some(host)
+}
+
 /// Whether a single word is an image of Docker Hub's own library.
 pub(super) fn is_official(name: &str) -> bool {
     OFFICIAL.contains(&name)
@@ -303,6 +311,14 @@ mod tests {
         }
         for text in ["nginx", "automation/web:1", "a__b/c", "quay.io/a/b:v1_X"] {
             assert_eq!(placeholder(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_not_a_name() {
+        assert_eq!(bare_host("registry.k8s.io:3.5.10-0"), Some("registry.k8s.io"));
+        for text in ["registry.k8s.io/pause:3", "nginx:1.25.io", "my.app.v2:1", "nginx", "1.2.3:4"] {
+            assert_eq!(bare_host(text), None, "{text}");
         }
     }
 

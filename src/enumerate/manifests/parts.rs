@@ -35,7 +35,9 @@ pub(super) fn join_pairs(pairs: &[(&str, &str)]) -> Vec<Joined> {
         let value = value.trim();
         let Some(part) = part_of(key).filter(|_| !value.is_empty()) else { continue };
         let stem = keys::stem(key);
-        let says_image = key.to_ascii_lowercase().contains("image");
+        let lower = key.to_ascii_lowercase();
+        // Airflow writes `worker_container_repository` and `worker_container_tag`.
+        let says_image = lower.contains("image") || lower.contains("container");
         // `image_version` is the version of the image, whatever `version` is.
         let part = if part == Part::Version && says_image { Part::Tag } else { part };
         if says_image || part == Part::Registry && key.eq_ignore_ascii_case("hub") {

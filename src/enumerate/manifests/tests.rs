@@ -27,6 +27,59 @@ fn references(text: &str) -> Vec<String> {
     scan_all(text, &[]).unwrap().0.iter().map(|image| image.reference.to_string()).collect()
 }
 
+/// Real charts, cut down. Each `=== NAME` is followed by manifests, `--- want`, and what they must give.
+const INPUTS: [&str; 4] = [
+    include_str!("../../../testdata/manifests/charts.txt"),
+    include_str!("../../../testdata/manifests/config_maps.txt"),
+    include_str!("../../../testdata/manifests/custom_resources.txt"),
+    include_str!("../../../testdata/manifests/environment_and_arguments.txt"),
+];
+
+#[test]
+fn inputs_of_every_kind_give_exactly_their_images() {
+    let inputs = INPUTS.iter().flat_map(|file| file.split("\n=== ").skip(1));
+    let mut count = 0;
+    for input in inputs {
+        let (name, rest) = input.split_once('\n').unwrap();
+        let (manifests, wanted) = rest.split_once("\n--- want").unwrap();
+        let (images, notes) = scan_all(manifests, &[]).unwrap();
+        let notes: Vec<String> = notes.iter().map(Note::message).collect();
+        let mut expected = Vec::new();
+        for line in wanted.lines().filter(|line| !line.is_empty()) {
+            match line.strip_prefix("note:") {
+                Some(part) => {
+                    assert!(notes.iter().any(|note| note.contains(part.trim())), "{name}: {notes:?}");
+                }
+                None if line == "nonotes" => assert_eq!(notes, Vec::<String>::new(), "{name}"),
+                None => expected.push(line.to_owned()),
+            }
+        }
+        expected.sort();
+        let mut found: Vec<String> = images.iter().map(|image| image.reference.to_string()).collect();
+        found.sort();
+        assert_eq!(found, expected, "{name}: {notes:?}");
+        count += 1;
+    }
+    assert_eq!(count, 95);
+}
+
+#[test]
+fn only_a_field_is_certain_in_a_custom_resource_bug() {
+    let thing = |spec: &str| format!("apiVersion: acme.io/v1\nkind: Thing\nspec: {spec}\n");
+    for (spec, expected) in [
+        ("{image: 'acme/web:1'}", "docker.io/acme/web:1 | CustomResource | spec.image"),
+        ("{image: {name: traefik, tag: v2}}", "docker.io/library/traefik:v2 | CustomResource | spec.image"),
+        // The operator may have a default registry.
+        (
+            "{image: {name: cluster-agent, tag: '1'}}",
+            "docker.io/library/cluster-agent:1 | Named | spec.image",
+        ),
+        ("{expr: 'up{image=\"quay.io/acme/web:1\"}'}", "quay.io/acme/web:1 | Named | spec.expr"),
+    ] {
+        assert_eq!(uses(&thing(spec)), [expected], "{spec}");
+    }
+}
+
 const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: ns}\nspec:\n";
 
 #[test]

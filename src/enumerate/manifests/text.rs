@@ -7,6 +7,10 @@ use crate::oci::Reference;
 
 use super::objects::{has_registry, has_version};
 
+/// The programs that pull images, and their commands that take one.
+const CONTAINER_TOOLS: [&str; 7] = ["docker", "podman", "nerdctl", "crictl", "buildah", "ctr", "FROM"];
+const PULLS: [&str; 5] = ["pull", "run", "create", "from", "FROM"];
+
 /// How the tools of containers write a transport; any other scheme begins a URL.
 const TRANSPORTS: [&str; 3] = ["docker://", "docker-pullable://", "docker-image://"];
 
@@ -21,7 +25,14 @@ pub(super) struct Mention {
     /// Whether the text, or the value of the key, is nothing but this reference.
     pub(super) is_whole: bool,
     pub(super) has_registry: bool,
-    pub(super) has_version: bool,
+    /// Whether a program pulls it: `docker pull acme/web:1`, `FROM golang:1.22`, `docker://alpine:3.19`.
+    pub(super) is_pulled: bool,
+}
+
+impl Mention {
+    pub(super) fn has_version(&self) -> bool {
+        has_version(&self.written)
+    }
 }
 
 /// What a text holds.
@@ -100,10 +111,13 @@ struct Run<'t> {
 fn runs(line: &str) -> Vec<Run<'_>> {
     let mut runs = Vec::new();
     let (mut position, mut gap_start) = (0, 0);
-    while let Some(start) = line.get(position..).and_then(|rest| rest.find(is_reference_character)) {
+    while let Some(start) = line.get(position..).and_then(start_of_run) {
         let start = position + start;
         let rest = line.get(start..).unwrap_or_default();
-        let length = rest.find(|character| !is_reference_character(character)).unwrap_or(rest.len());
+        let host = ipv6_host(rest).unwrap_or_default();
+        let after_host = rest.get(host..).unwrap_or_default();
+        let length = after_host.find(|character| !is_reference_character(character));
+        let length = length.map_or(rest.len(), |length| host + length);
         // `${IMAGE:-acme/web:1}`: a tag cannot begin with a dash, so this always separates.
         let length =
             rest.get(..length).and_then(|run| run.find(":-")).filter(|at| *at > 0).map_or(length, |at| at);
@@ -120,6 +134,32 @@ fn runs(line: &str) -> Vec<Run<'_>> {
         }
     }
     runs
+}
+
+/// Where the next run begins in a text.
+fn start_of_run(text: &str) -> Option<usize> {
+    let start = text.find(is_reference_character)?;
+    let bracket = start.checked_sub(1).filter(|at| text.get(*at..).and_then(ipv6_host).is_some());
+    // Nothing else that an address may begin with: `[::1]`.
+    Some(bracket.unwrap_or(start))
+}
+
+/// The length of `[fd00::1]` at the start of a text, if a port or a path follows.
+fn ipv6_host(text: &str) -> Option<usize> {
+    let (address, after) = text.strip_prefix('[')?.split_once(']')?;
+    let is_address = address.parse::<std::net::Ipv6Addr>().is_ok();
+    (is_address && after.starts_with([':', '/'])).then_some(address.len() + 2)
+}
+
+/// Whether the line is a command that pulls the image at `at`, or a line of a Dockerfile.
+fn is_pulled(runs: &[Run<'_>], at: usize) -> bool {
+    let before = runs.get(..at).unwrap_or_default();
+    let Some(tool) = before.iter().position(|run| CONTAINER_TOOLS.contains(&run.text)) else { return false };
+    let is_command = |run: &Run<'_>| PULLS.contains(&run.text);
+    let is_line = tool == 0 && before.first().is_some_and(|run| run.gap.trim().is_empty());
+    let is_next = |run: &Run<'_>| run.gap.contains([';', '&', '|']);
+    let pulls = before.iter().skip(tool).any(is_command) && !before.iter().skip(tool + 1).any(is_next);
+    pulls && (is_line || before.get(tool).is_some_and(|run| run.text != "FROM"))
 }
 
 fn read_line(line: &str, content: &mut TextContent) {
@@ -177,7 +217,12 @@ fn read_line(line: &str, content: &mut TextContent) {
             content.pairs.push((key.to_owned(), trimmed(text).to_owned()));
         }
         let is_whole = key.is_some_and(|(key, _)| is_keyed || is_value_of(key, at, &runs));
+        let has_transport = text.len() < run.text.len() && !is_keyed;
+        let count = content.mentions.len();
         push(run, text, key.map(|(key, _)| key), is_whole, content);
+        if let Some(mention) = content.mentions.get_mut(count) {
+            mention.is_pulled = has_transport || is_pulled(&runs, at);
+        }
     }
 }
 
@@ -275,7 +320,7 @@ fn push(run: &Run<'_>, text: &str, key: Option<&str>, is_whole: bool, content: &
         key: key.map(str::to_owned),
         is_whole,
         has_registry: has_registry(written),
-        has_version: has_version(written),
+        is_pulled: false,
         reference,
     });
 }
@@ -312,7 +357,7 @@ mod tests {
         let mentions = read(text).mentions;
         mentions
             .iter()
-            .filter(|mention| mention.has_version)
+            .filter(|mention| mention.has_version())
             .map(|mention| format!("{}>{}", mention.key.as_deref().unwrap_or_default(), mention.written))
             .collect()
     }

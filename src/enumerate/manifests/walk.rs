@@ -143,11 +143,11 @@ impl Walker<'_> {
         let fields = merged.as_ref().unwrap_or(resource.fields);
         let before = self.counts();
         self.object(fields, Position::Root)?;
-        let version = charts::operand_version(resource).filter(|_| charts.is_empty());
-        if let Some(version) = version
+        let operand = charts::operand(resource).filter(|_| charts.is_empty());
+        if let Some(operand) = operand
             && before == self.counts()
         {
-            let reason = format!("it names version {version} but no image; its operator chooses the image");
+            let reason = format!("it names {operand} but no image; its operator chooses the image");
             self.note_no_image(Confidence::CustomResource, &reason);
         }
         Ok(())

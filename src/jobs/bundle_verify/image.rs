@@ -12,7 +12,7 @@ use crate::{
         Error,
         bundle::{Bundle, BundleError, index::IndexEntry},
     },
-    error::{Failure, Kind},
+    error::{Failure, Kind, Reason},
     event::{Event, EventSink},
     graph::Graph,
     jobs::open_bundle::skipped_by_the_export,
@@ -87,7 +87,9 @@ pub(super) fn skipped(source: &Reference, bundle: &Bundle, events: &dyn EventSin
 
 /// The failure of an image of which only volumes are missing.
 fn without_volumes(names: impl IntoIterator<Item = String>) -> Failure {
-    Failure::new(Kind::Integrity, say_absent(names)).with_hint(Remedy::AddVolumes.hint())
+    Failure::new(Kind::Integrity, say_absent(names))
+        .with_hint(Remedy::AddVolumes.hint())
+        .with_reason(Some(Reason::AbsentVolumes))
 }
 
 /// An image and the content of its manifests.

@@ -231,6 +231,7 @@ mod tests {
             message: "helm cannot render the chart".to_owned(),
             causes: vec!["helm ended with 1:\nError: no such file\u{1b}[2J".to_owned()],
             hint: Some("look at --values".to_owned()),
+            reason: None,
         };
         assert_snapshot!(text(&failure, Some("thoras 4.53.0"), Palette::plain()), @r#"
         error: thoras 4.53.0: helm cannot render the chart

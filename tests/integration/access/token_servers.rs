@@ -116,6 +116,37 @@ async fn an_unreachable_token_server_is_named() {
 }
 
 #[tokio::test]
+async fn a_redirect_of_a_token_server_names_both_hosts() {
+    let (registry, elsewhere) = (token_registry().await, Scripted::start().await);
+    let target = format!("{}/sso/login?state=s1gned", elsewhere.address().url());
+    registry.on("GET", "/token").then(Action::redirect(&target));
+    let outcome = run(inspect(&registry), 4).await;
+    let expected = format!(
+        "the token server {}/token answered 307 Temporary Redirect: it redirects to {}/sso/login?state=…",
+        registry.address().url(),
+        elsewhere.address().url()
+    );
+    assert!(outcome.stderr.contains(&expected), "{outcome}");
+    assert!(elsewhere.requests().is_empty(), "a credential follows no redirect");
+}
+
+/// A registry may lead to a storage host that requires a login of its own: its token server has nothing to do with the
+/// registry's.
+#[tokio::test]
+async fn a_login_that_another_host_requires_is_that_hosts() {
+    let (registry, storage) = (registry().await, token_registry().await);
+    let path = "/v2/team/app/manifests/1";
+    registry.on("GET", path).then(Action::redirect(&format!("{}{path}", storage.address().url())));
+    let outcome = run(inspect(&registry), 4).await;
+    let host = &storage.address().host_port;
+    assert!(
+        outcome.stderr.contains(&format!("{host}, to which the registry redirects, answered 401")),
+        "{outcome}"
+    );
+    assert_eq!(storage.count("GET", "/token"), 0, "its token server gets no credential of the registry");
+}
+
+#[tokio::test]
 async fn a_web_page_instead_of_a_token_is_named_as_one() {
     for content_type in ["text/html", "application/json"] {
         let registry = registry().await;

@@ -278,35 +278,41 @@ async fn a_registry_that_repeats_the_token() {
 /// Not only in messages: in a path, a media type, a header, a name.
 #[tokio::test]
 async fn a_registry_that_repeats_the_credential_elsewhere_bug() {
-    let encoded = basic(USER, WORD).strip_prefix("Basic ").unwrap().to_owned();
-    for secret in [WORD, &encoded] {
-        let media_type = format!("application/{secret}");
-        let json = |document: &serde_json::Value| Action::Answer(Answer::json(200, document));
-        let actions = [
-            Action::redirect(&format!("ftp://elsewhere.example/{secret}")),
-            Action::redirect(&format!("http://169.254.169.254/{secret}/x?{secret}=x")),
-            Action::header("content-type", &media_type),
-            json(&json!({ "schemaVersion": 2, "mediaType": media_type, "layers": [] })),
-            json(&json!({ "schemaVersion": 2, "config": { "mediaType": media_type } })),
-            Action::error(404, secret),
-            Action::error(500, secret),
-        ];
-        let runs = actions.iter().flat_map(|action| ["table", "json"].map(|output| (action, output)));
-        let runs = stream::iter(runs).map(|(action, output)| async {
-            let registry = Scripted::start().await;
-            registry.with_store(|store| store.insert("team/app", &SampleImage::multi_platform("1")));
-            demand_basic(&registry, &[&basic(USER, WORD)]);
-            // The first request carries no credential yet.
-            registry.on("GET", "/manifests/1").nth(2).then(action.clone());
-            let host = &registry.address().host_port;
-            let config = json!({ "auths": { host: { "auth": encoded } } }).to_string();
-            let inspect = ["-v", "inspect", "-o", output, &registry.address().image("team/app", "1")];
-            let outcome = Mirror::new(inspect).env("DOCKER_AUTH_CONFIG", &config).run().await;
-            assert_hidden(&outcome, &[secret], output);
-            assert_was_sent(&registry, &basic(USER, WORD));
-        });
-        runs.buffered(AT_ONCE).collect::<Vec<()>>().await;
+    for password in [WORD, "swordfish", "SWORDFISH", "tulip"] {
+        repeated_elsewhere(password, password).await;
     }
+    repeated_elsewhere(WORD, basic(USER, WORD).strip_prefix("Basic ").unwrap()).await;
+}
+
+async fn repeated_elsewhere(password: &str, secret: &str) {
+    let header = basic(USER, password);
+    let encoded = header.strip_prefix("Basic ").unwrap().to_owned();
+    let media_type = format!("application/{secret}");
+    let json = |document: &serde_json::Value| Action::Answer(Answer::json(200, document));
+    let actions = [
+        Action::redirect(&format!("ftp://elsewhere.example/{secret}")),
+        Action::redirect(&format!("http://169.254.169.254/{secret}/x?{secret}=x")),
+        Action::header("content-type", &media_type),
+        json(&json!({ "schemaVersion": 2, "mediaType": media_type, "layers": [] })),
+        json(&json!({ "schemaVersion": 2, "config": { "mediaType": media_type } })),
+        Action::error(404, secret),
+        Action::error(500, secret),
+    ];
+    let runs = actions.iter().flat_map(|action| ["table", "json"].map(|output| (action, output)));
+    let runs = stream::iter(runs).map(|(action, output)| async {
+        let registry = Scripted::start().await;
+        registry.with_store(|store| store.insert("team/app", &SampleImage::multi_platform("1")));
+        demand_basic(&registry, &[&header]);
+        // The first request carries no credential yet.
+        registry.on("GET", "/manifests/1").nth(2).then(action.clone());
+        let host = &registry.address().host_port;
+        let config = json!({ "auths": { host: { "auth": encoded } } }).to_string();
+        let inspect = ["-v", "inspect", "-o", output, &registry.address().image("team/app", "1")];
+        let outcome = Mirror::new(inspect).env("DOCKER_AUTH_CONFIG", &config).run().await;
+        assert_hidden(&outcome, &[secret], output);
+        assert_was_sent(&registry, &header);
+    });
+    runs.buffered(AT_ONCE).collect::<Vec<()>>().await;
 }
 
 /// A password that is the same in a path and in a header.

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     endpoint::{Cause, retry::attempts},
-    error::hide_secrets,
+    error::hide_repeated,
 };
 
 /// The longest token answer that is read.
@@ -133,7 +133,7 @@ pub(super) fn message(body: &[u8]) -> Option<String> {
     let text = |name: &str| source.get(name)?.as_str().map(str::trim).filter(|text| !text.is_empty());
     let names = ["message", "error_description", "details", "detail", "error", "code"];
     // Before it is cut, which could leave an unrecognized part of a secret.
-    let message = hide_secrets(names.into_iter().find_map(text)?);
+    let message = hide_repeated(names.into_iter().find_map(text)?);
     Some(message.chars().take(LONGEST_MESSAGE).collect())
 }
 

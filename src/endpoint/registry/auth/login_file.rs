@@ -7,7 +7,7 @@ use std::{
     fs,
     io::{ErrorKind, Write as _},
     os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -21,6 +21,7 @@ use super::{
     credentials::Environment,
     helper::Helpers,
 };
+use crate::atomic_file::{AtomicFile, Name, Readers, folder_of};
 
 /// Fields of an entry that a new login replaces. The others, such as `email`, stay.
 const SECRETS: [&str; 5] = ["auth", "username", "password", "identitytoken", "registrytoken"];
@@ -153,21 +154,13 @@ impl LoginFile {
     /// Replaces the file with one that only its owner may read. A symbolic link stays: its target is replaced.
     fn write(&self, config: &Map<String, Value>) -> Result<(), CredentialError> {
         let target = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let folder = match target.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+        let folder = folder_of(&target);
         let written = || -> std::io::Result<()> {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-            // Readable only by its owner.
-            let mut beside = tempfile::Builder::new()
-                .prefix(".thoras-mirror-login-")
-                .tempfile_in(folder)
-                .map_err(crate::error::without_temporary_name)?;
-            beside.write_all(&serialized(config)?)?;
-            beside.as_file().sync_all()?;
-            beside.persist(&target).map_err(|error| error.error)?;
-            Ok(())
+            let name = Name::Random(".thoras-mirror-login-");
+            let mut file = AtomicFile::create(&target, name, Readers::Owner)?;
+            file.write_all(&serialized(config)?)?;
+            file.replace()
         };
         written().map_err(|error| CredentialError::Unwritable {
             path: self.path.clone(),
@@ -225,6 +218,8 @@ fn remove_spellings(
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use std::path::Path;
 
     use super::*;
     use crate::{

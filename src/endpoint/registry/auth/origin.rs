@@ -10,7 +10,7 @@ use std::{
 
 use url::{Host, Url};
 
-use crate::oci::reference::normalize_registry;
+use crate::{error::hide_repeated, oci::reference::normalize_registry};
 
 /// Docker Hub's name in references, and the host that serves it.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
@@ -180,7 +180,8 @@ pub(crate) fn redacted(url: &Url) -> String {
     let names: Vec<String> =
         url.query_pairs().map(|(name, _)| format!("{}=…", name.escape_debug())).collect();
     let query = if names.is_empty() { String::new() } else { format!("?{}", names.join("&")) };
-    format!("{origin}{}{query}", url.path())
+    // Path and names may repeat a secret. (The host is also in the settings.)
+    format!("{origin}{}", hide_repeated(&format!("{}{query}", url.path())))
 }
 
 #[cfg(test)]

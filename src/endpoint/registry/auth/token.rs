@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::{
     HeaderValue, Method, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION},
 };
 use reqwest::{Client, Request};
 use secrecy::ExposeSecret;
@@ -156,12 +156,7 @@ impl TokenRequest<'_> {
                 message,
             })));
         }
-        let message = message.or_else(|| {
-            answer
-                .status
-                .is_redirection()
-                .then(|| "a redirect, which token requests do not follow".to_owned())
-        });
+        let message = self.redirected(answer).or(message);
         let refusal = Refusal { message: escape(&message.unwrap_or_default()), ..refusal(answer) };
         let tried = (answer.attempts, answer.elapsed);
         Err(AuthError::TokenServer {
@@ -170,6 +165,19 @@ impl TokenRequest<'_> {
             refusal: Box::new(refusal),
             tried,
         })
+    }
+}
+
+impl TokenRequest<'_> {
+    /// Where a response redirects: the host that answers is not the one that the registry names.
+    fn redirected(&self, answer: &Answer) -> Option<String> {
+        if !answer.status.is_redirection() {
+            return None;
+        }
+        let target = answer.headers.get(LOCATION).and_then(|location| location.to_str().ok());
+        let target = target.and_then(|location| self.realm.join(location).ok());
+        let target = target.map_or_else(String::new, |target| format!(" to {}", redacted(&target)));
+        Some(format!("it redirects{target}, which token requests do not follow"))
     }
 }
 

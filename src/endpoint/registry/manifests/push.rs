@@ -25,9 +25,9 @@ use crate::{
         Error, Meaning, Operation,
         retry::{Pause, attempts},
     },
-    error::escape,
+    error::{escape, hide_repeated},
     graph,
-    oci::{Algorithm, RawManifest, Repository, Target},
+    oci::{Algorithm, RawManifest, Repository, Target, media_type::Structure},
 };
 
 /// Confirms the tags of a push by digest.
@@ -189,7 +189,11 @@ async fn interpret_refusal(
         return Err(Error { cause: RegistryError::DigestRefused { algorithm, refusal }.into(), ..error });
     }
     if refusal.refuses_manifest() {
-        let media_type = escape(manifest.media_type().as_str());
+        let media_type = match manifest.media_type() {
+            unknown if unknown.structure() == Structure::Unknown => hide_repeated(unknown.as_str()),
+            known => known.to_string(),
+        };
+        let media_type = escape(&media_type);
         let message = format!("{} (the manifest's type is {media_type})", refusal.message);
         let cause = RegistryError::Refused(Refusal { message, ..refusal.clone() });
         return Err(Error { cause: cause.into(), ..error });

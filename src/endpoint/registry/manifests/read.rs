@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     endpoint::{Cause, Error, Operation, retry::attempts},
+    error::hide_repeated,
     event::Event,
     oci::{
         Algorithm, Descriptor, Digest, MediaType, RawManifest, Repository, Target,
@@ -235,7 +236,8 @@ impl Reading {
         let other = named.as_ref().filter(|named| {
             expected.is_none() && named.algorithm() != Algorithm::Sha256 && named.matches(&bytes)
         });
-        let manifest = RawManifest::read(content_type.as_deref(), bytes.clone(), expected.or(other));
+        let manifest = RawManifest::read(content_type.as_deref(), bytes.clone(), expected.or(other))
+            .map_err(|error| error.with_text(hide_repeated));
         Ok(Self { bytes, named, etag, manifest })
     }
 

@@ -1,6 +1,9 @@
 //! What can go wrong with lists of referrers.
 
-use crate::oci::{MediaType, attachment::is_attachment_tag};
+use crate::{
+    error::hide_repeated,
+    oci::{MediaType, attachment::is_attachment_tag},
+};
 
 /// Why the referrers of a manifest cannot be listed or recorded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -9,7 +12,7 @@ pub enum ReferrersProblem {
     #[error("it has more than {0} referrers")]
     TooMany(usize),
     /// The tag of the fallback index has another content.
-    #[error("the tag belongs to an index of referrers, but it points to a manifest of type `{}`", .0.as_str().escape_debug())]
+    #[error("the tag belongs to an index of referrers, but it points to a manifest of type `{}`", hide_repeated(.0.as_str()).escape_debug())]
     TagTaken(MediaType),
     /// Other writers replaced the fallback index each time.
     #[error("another client replaced this index of referrers each of the {0} times that it was written")]

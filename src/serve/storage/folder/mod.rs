@@ -37,6 +37,7 @@ use serde::{Deserialize, Serialize};
 use self::files::{Folder, UPLOADS};
 pub(in crate::serve) use self::{manifests::PutError, new_manifest::NewManifest};
 use crate::{
+    atomic_file::{AtomicFile, Name, Readers},
     endpoint::bundle::BundleError,
     oci::Digest,
     serve::names::{RepositoryName, TagName},
@@ -298,14 +299,10 @@ fn is_empty(root: &Path) -> io::Result<bool> {
 
 fn write_marker(root: &Path) -> io::Result<()> {
     let marker = Marker { format: FORMAT.to_owned(), version: VERSION };
-    let unfinished = root.join(UNFINISHED_MARKER);
-    // A link that was put there is not followed.
-    let _ = fs::remove_file(&unfinished);
-    let mut file = File::create_new(&unfinished)?;
+    let name = Name::Fixed(root.join(UNFINISHED_MARKER));
+    let mut file = AtomicFile::create(&root.join(MARKER), name, Readers::Everyone)?;
     file.write_all(&serde_json::to_vec(&marker)?)?;
-    file.sync_all()?;
-    fs::rename(unfinished, root.join(MARKER))?;
-    File::open(root)?.sync_all()
+    file.replace()
 }
 
 fn check_marker(root: &Path) -> Result<(), StorageError> {
