@@ -1,5 +1,7 @@
 //! `values`: the printed values, rendered by the real Helm, make charts pull everything from the mirror.
 
+mod renderings;
+
 use std::{
     collections::BTreeSet,
     os::unix::fs::PermissionsExt as _,
@@ -245,20 +247,6 @@ async fn a_name_below_the_mirror_that_sync_does_not_give_is_a_difference() {
     let message =
         "reg.example.com/m/moved/two:1 is below reg.example.com/m, but sync copies no image to that name";
     assert!(outcome.stderr.contains(message), "{outcome}");
-}
-
-/// A chart whose markers are rejected one by one costs a rendering for each; the switch costs one.
-#[tokio::test]
-async fn a_chart_that_permits_known_registries_only_is_rendered_a_few_times() {
-    let folder = tempfile::tempdir().unwrap();
-    let (log, script) = (folder.path().join("log"), folder.path().join("helm"));
-    let text =
-        format!("#!/bin/sh\necho \"$1\" >> {}\nexec {} \"$@\"\n", log.display(), helm::program().display());
-    std::fs::write(&script, text).unwrap();
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-    values("registry").env("THORAS_MIRROR_HELM", &script).run().await.expect_success();
-    let renderings = std::fs::read_to_string(&log).unwrap().matches("template").count();
-    assert!(renderings <= 9, "{renderings}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Finds the values that move every image to the mirror.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, stream};
 use serde_json::{Map, Value};
@@ -12,11 +12,11 @@ use super::{
     mirror::MirrorNames,
     path::ValuePath,
     pattern::{Assignment, slots},
-    solve::{Place, reach, solve},
+    solve::{Alternative, Place, reach, solve},
 };
 use crate::error::Failure;
 
-/// How many optional values are tried one by one.
+/// How many optional values, or groups of them, are tried.
 const MOST_OPTIONAL: usize = 48;
 
 /// A value to set, and why.
@@ -51,16 +51,19 @@ pub(super) async fn relocate(
     let root = mirror.root.to_string();
     let rank = |leaf: usize| leaves.get(leaf).map_or(0, |leaf| leaf.path.steps().len());
     let mut assignment = solve(&places, &root, &rank, Assignment::new());
-    for wanted in [Wanted::Shared, Wanted::Rest] {
+    for wanted in [Wanted::Shared, Wanted::RestInGroups, Wanted::Rest] {
         if !wanted.is_worth_it(&places, &assignment) {
             continue;
         }
         let optional = indexes(&leaves, |leaf| leaf.is_optional && wanted.includes(leaf));
         let seen = lab.visible(&leaves, &survey.accepted, optional).await?;
-        let trials = seen.into_iter().take(MOST_OPTIONAL).map(|leaf| {
-            let among: Vec<usize> = survey.accepted.iter().copied().chain([leaf]).collect();
+        if !wanted.can_help(&seen, &places, &assignment) {
+            continue;
+        }
+        let trials = wanted.groups(&leaves, &seen).into_iter().take(MOST_OPTIONAL).map(|group| {
+            let among: Vec<usize> = survey.accepted.iter().chain(&group).copied().collect();
             let (lab, leaves) = (&*lab, leaves.as_slice());
-            async move { lab.survey_optional(leaves, &among, leaf).await }
+            async move { lab.survey_optional(leaves, &among, &group).await }
         });
         let found: Vec<_> = stream::iter(trials).buffered(at_once()).collect().await;
         for found in found {
@@ -74,11 +77,13 @@ pub(super) async fn relocate(
 }
 
 /// Which optional values to try.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     /// Those that one may set for all images: `global.imageRegistry`.
     Shared,
-    /// All others.
+    /// All others, those of different images together.
+    RestInGroups,
+    /// All others, each by itself: together, one can have hidden another.
     Rest,
 }
 
@@ -86,18 +91,53 @@ impl Wanted {
     /// Shared values can replace several; the others only help where nothing else does.
     fn is_worth_it(self, places: &[Place], assignment: &Assignment) -> bool {
         let is_incomplete = places.iter().any(|place| !place.is_right(assignment));
-        match self {
-            Self::Shared => is_incomplete || assignment.len() > 1,
-            Self::Rest => is_incomplete,
-        }
+        is_incomplete || self == Self::Shared && assignment.len() > 1
+    }
+
+    /// Whether a value is part of an image that nothing moves yet.
+    fn can_help(self, seen: &Seen, places: &[Place], assignment: &Assignment) -> bool {
+        let is_wrong = |place: &usize| places.get(*place).is_some_and(|place| !place.is_right(assignment));
+        self == Self::Shared || seen.values().flatten().any(is_wrong)
     }
 
     fn includes(self, leaf: &Leaf) -> bool {
-        match self {
-            Self::Shared => leaf.is_shared && leaf.slot.is_empty(),
-            Self::Rest => !(leaf.is_shared && leaf.slot.is_empty()),
-        }
+        (self == Self::Shared) == (leaf.is_shared && leaf.slot.is_empty())
     }
+
+    /// The values to give texts at once, out of those that are part of images.
+    fn groups(self, leaves: &[Leaf], seen: &Seen) -> Vec<Vec<usize>> {
+        let mut groups: Vec<Group> = Vec::new();
+        for (&leaf, places) in seen {
+            let parent = leaves.get(leaf).and_then(|leaf| leaf.path.parent());
+            let is_free = |group: &Group| {
+                self == Self::RestInGroups
+                    && group.places.is_disjoint(places)
+                    && !group.parents.contains(&parent)
+            };
+            let index = groups.iter().position(is_free);
+            let index = index.unwrap_or_else(|| {
+                groups.push(Group::default());
+                groups.len() - 1
+            });
+            if let Some(group) = groups.get_mut(index) {
+                group.leaves.push(leaf);
+                group.places.extend(places.iter().copied());
+                group.parents.insert(parent);
+            }
+        }
+        groups.into_iter().map(|group| group.leaves).collect()
+    }
+}
+
+/// Optional values that are part of images, with the places.
+type Seen = BTreeMap<usize, BTreeSet<usize>>;
+
+/// Values that are parts of different images.
+#[derive(Default)]
+struct Group {
+    leaves: Vec<usize>,
+    places: BTreeSet<usize>,
+    parents: BTreeSet<Option<ValuePath>>,
 }
 
 fn indexes(leaves: &[Leaf], which: impl Fn(&Leaf) -> bool) -> Vec<usize> {
@@ -117,11 +157,18 @@ fn places(lab: &Lab<'_>, mirror: &MirrorNames, survey: &Survey) -> Vec<Place> {
         .collect()
 }
 
-/// The switch with which some charts permit registries that they do not know.
+/// The switch with which some charts permit registries that they do not know. A subchart can have it alone.
 fn other_registries(lab: &Lab<'_>) -> Option<Setting> {
     let path = ValuePath::of_keys(facts::PERMITS_OTHER_REGISTRIES);
-    let is_off = path.get(lab.effective) == Some(&Value::Bool(false));
-    is_off.then_some(Setting { path, value: Value::Bool(true), reach: 0 })
+    is_off(&path, lab.effective).then_some(Setting { path, value: Value::Bool(true), reach: 0 })
+}
+
+/// Whether a value is false in the chart or in a subchart.
+fn is_off(path: &ValuePath, values: &Map<String, Value>) -> bool {
+    path.get(values) == Some(&Value::Bool(false))
+        || values
+            .iter()
+            .any(|(key, below)| key != "global" && below.as_object().is_some_and(|below| is_off(path, below)))
 }
 
 fn conclude(leaves: &[Leaf], places: &[Place], assignment: &Assignment) -> Vec<Setting> {
@@ -147,42 +194,47 @@ pub(super) fn with_settings(
 }
 
 impl Lab<'_> {
-    /// The optional values that are part of an image at all. One can hide another, so those that were not seen are tried
-    /// again without those that were.
+    /// The optional values that are part of an image at all, with the places. One can hide another, so those that were not
+    /// seen are tried again without those that were.
     async fn visible(
         &self,
         leaves: &[Leaf],
         accepted: &[usize],
         mut optional: Vec<usize>,
-    ) -> Result<Vec<usize>, Failure> {
-        let mut visible = BTreeSet::new();
+    ) -> Result<Seen, Failure> {
+        let mut visible: Seen = BTreeMap::new();
         while !optional.is_empty() {
             let survey = self.survey(leaves, &[accepted, &optional].concat()).await?;
-            let found = survey.alternatives.iter().flatten().flat_map(|found| slots(&found.pattern));
-            let found: BTreeSet<usize> = found.filter(|leaf| optional.contains(leaf)).collect();
+            let mut found: Seen = BTreeMap::new();
+            for (place, alternatives) in survey.alternatives.iter().enumerate() {
+                for leaf in alternatives.iter().flat_map(|alternative| slots(&alternative.pattern)) {
+                    if optional.contains(&leaf) {
+                        found.entry(leaf).or_default().insert(place);
+                    }
+                }
+            }
             if found.is_empty() {
                 break;
             }
-            optional.retain(|leaf| !found.contains(leaf));
+            optional.retain(|leaf| !found.contains_key(leaf));
             visible.extend(found);
         }
-        Ok(visible.into_iter().collect())
+        Ok(visible)
     }
 
-    /// What places are made of when one more value, an optional one, has a text.
+    /// What places are made of when more values, optional ones of different places, have texts.
     async fn survey_optional(
         &self,
         leaves: &[Leaf],
         among: &[usize],
-        optional: usize,
-    ) -> Result<Vec<Vec<super::solve::Alternative>>, Failure> {
+        optional: &[usize],
+    ) -> Result<Vec<Vec<Alternative>>, Failure> {
         let survey = self.survey(leaves, among).await?;
-        let keep = |alternatives: Vec<super::solve::Alternative>| {
-            alternatives
-                .into_iter()
-                .filter(|found| found.needs.contains(&optional) && slots(&found.pattern).contains(&optional))
-                .collect()
+        let holds_one = |found: &Alternative| {
+            let slots = slots(&found.pattern);
+            optional.iter().any(|leaf| found.needs.contains(leaf) && slots.contains(leaf))
         };
+        let keep = |alternatives: Vec<Alternative>| alternatives.into_iter().filter(holds_one).collect();
         Ok(survey.alternatives.into_iter().map(keep).collect())
     }
 }
