@@ -38,8 +38,10 @@ pub(super) struct Lab<'a> {
     pub(super) uses: Vec<WrittenUse>,
     /// Rendered instead of the chart: the same images in less time.
     pub(super) lighter: Option<&'a LighterChart>,
+    /// Whether to guess the slots of values whose markers the chart rejects.
+    pub(super) guesses: bool,
     /// What was rendered before, by the values.
-    pub(super) known: Answers,
+    pub(super) known: Arc<Answers>,
 }
 
 /// What the chart answered to values.
@@ -218,7 +220,8 @@ impl Lab<'_> {
                     }),
                 }
             }
-            spans.extend(rejected.iter().filter_map(|&leaf| suspected(leaves, leaf, text)));
+            let guessed = rejected.iter().filter(|_| self.guesses);
+            spans.extend(guessed.filter_map(|&leaf| suspected(leaves, leaf, text)));
             patterns.push(from_spans(text, spans, |span| slice(text, span)));
             alternatives.push(others);
         }

@@ -128,11 +128,7 @@ async fn to_mirror(
     let mirror = MirrorNames::new(root, &request.naming, lock, &found)?;
     outcome.has_lock = mirror.lock.is_some();
     let finder = Finder { request, session, known, mirror: &mirror, excluded, fixed, uses };
-    let mut found = finder.find(lighter.as_ref()).await?;
-    if found.proof.is_rejected && lighter.is_some() {
-        // A template that the lighter copy lacks refuses the values.
-        found = finder.find(None).await?;
-    }
+    let found = finder.find_accepted(lighter.as_ref()).await?;
     settings.splice(0..0, found.settings);
     // The mirror's values first.
     let mut ordered = with_settings(&Map::new(), &known.effective, settings);
@@ -169,8 +165,31 @@ struct Found {
 }
 
 impl Finder<'_> {
+    /// Finds values that the chart accepts, if there are any.
+    async fn find_accepted(&self, lighter: Option<&LighterChart>) -> Result<Found, Failure> {
+        let (known, known_of_lighter) = (Arc::default(), Arc::default());
+        if lighter.is_some() {
+            let found = self.find(lighter, true, &known_of_lighter).await?;
+            // The lighter copy can lack a template that refuses the values.
+            if !found.proof.is_rejected {
+                return Ok(found);
+            }
+        }
+        let found = self.find(None, true, &known).await?;
+        if !found.proof.is_rejected {
+            return Ok(found);
+        }
+        let without_guesses = self.find(None, false, &known).await?;
+        Ok(if without_guesses.proof.is_rejected { found } else { without_guesses })
+    }
+
     /// Tries values out on the lighter copy, if there is one. The proof is a rendering of the chart itself.
-    async fn find(&self, lighter: Option<&LighterChart>) -> Result<Found, Failure> {
+    async fn find(
+        &self,
+        lighter: Option<&LighterChart>,
+        guesses: bool,
+        answers: &Arc<Answers>,
+    ) -> Result<Found, Failure> {
         let Self { request, session, known, mirror, .. } = self;
         let selection = &request.selection;
         let mut lab = Lab {
@@ -180,7 +199,8 @@ impl Finder<'_> {
             fixed: self.fixed.clone(),
             uses: self.uses.clone(),
             lighter,
-            known: Answers::default(),
+            guesses,
+            known: Arc::clone(answers),
         };
         let mut settings = relocate::relocate(&mut lab, mirror, &known.template_keys).await?;
         let mut values = with_settings(&lab.fixed, &known.effective, &settings);
@@ -192,7 +212,7 @@ impl Finder<'_> {
             let mut effective = known.effective.clone();
             markers::merge(&mut effective, &values);
             let lab =
-                Lab { effective: &effective, fixed: values.clone(), uses, known: Answers::default(), ..lab };
+                Lab { effective: &effective, fixed: values.clone(), uses, known: Arc::default(), ..lab };
             let pins = pin::pin(&lab, mirror, &known.template_keys).await?;
             unpinned = pins.unpinned.iter().filter_map(|&index| lab.uses.get(index)).cloned().collect();
             let more = thoras::pins_of_unused_keys(session, known, &pins.settings, &lab.uses);

@@ -51,7 +51,7 @@ pub(super) async fn relocate(
     let root = mirror.root.to_string();
     let rank = |leaf: usize| leaves.get(leaf).map_or(0, |leaf| leaf.path.steps().len());
     let mut assignment = solve(&places, &root, &rank, Assignment::new());
-    for wanted in [Wanted::Shared, Wanted::RestInGroups, Wanted::Rest] {
+    for wanted in [Wanted::Shared, Wanted::Rest, Wanted::Each] {
         if !wanted.is_worth_it(&places, &assignment) {
             continue;
         }
@@ -81,10 +81,10 @@ pub(super) async fn relocate(
 enum Wanted {
     /// Those that one may set for all images: `global.imageRegistry`.
     Shared,
-    /// All others, those of different images together.
-    RestInGroups,
-    /// All others, each by itself: together, one can have hidden another.
+    /// All others.
     Rest,
+    /// All, each by itself: together, one can have hidden another.
+    Each,
 }
 
 impl Wanted {
@@ -101,28 +101,38 @@ impl Wanted {
     }
 
     fn includes(self, leaf: &Leaf) -> bool {
-        (self == Self::Shared) == (leaf.is_shared && leaf.slot.is_empty())
+        let is_shared = leaf.is_shared && leaf.slot.is_empty();
+        match self {
+            Self::Shared => is_shared,
+            Self::Rest => !is_shared,
+            Self::Each => true,
+        }
     }
 
-    /// The values to give texts at once, out of those that are part of images.
+    /// The values to give texts at once, out of those that are part of images: one of each component.
     fn groups(self, leaves: &[Leaf], seen: &Seen) -> Vec<Vec<usize>> {
         let mut groups: Vec<Group> = Vec::new();
-        for (&leaf, places) in seen {
-            let parent = leaves.get(leaf).and_then(|leaf| leaf.path.parent());
-            let is_free = |group: &Group| {
-                self == Self::RestInGroups
+        for (&index, places) in seen {
+            let Some(leaf) = leaves.get(index) else { continue };
+            let (parent, is_alone) = (leaf.path.parent(), self == Self::Each || leaf.is_default());
+            let is_free = |group: &&mut Group| {
+                !is_alone
+                    && !group.is_closed
                     && group.places.is_disjoint(places)
                     && !group.parents.contains(&parent)
             };
-            let index = groups.iter().position(is_free);
-            let index = index.unwrap_or_else(|| {
-                groups.push(Group::default());
-                groups.len() - 1
-            });
-            if let Some(group) = groups.get_mut(index) {
-                group.leaves.push(leaf);
-                group.places.extend(places.iter().copied());
-                group.parents.insert(parent);
+            match groups.iter_mut().find(is_free) {
+                Some(group) => {
+                    group.leaves.push(index);
+                    group.places.extend(places.iter().copied());
+                    group.parents.insert(parent);
+                }
+                None => groups.push(Group {
+                    leaves: vec![index],
+                    places: places.clone(),
+                    parents: BTreeSet::from([parent]),
+                    is_closed: is_alone,
+                }),
             }
         }
         groups.into_iter().map(|group| group.leaves).collect()
@@ -133,11 +143,12 @@ impl Wanted {
 type Seen = BTreeMap<usize, BTreeSet<usize>>;
 
 /// Values that are parts of different images.
-#[derive(Default)]
 struct Group {
     leaves: Vec<usize>,
     places: BTreeSet<usize>,
     parents: BTreeSet<Option<ValuePath>>,
+    /// Whether its value stays alone.
+    is_closed: bool,
 }
 
 fn indexes(leaves: &[Leaf], which: impl Fn(&Leaf) -> bool) -> Vec<usize> {
