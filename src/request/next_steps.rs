@@ -323,7 +323,7 @@ mod tests {
         for step in &steps {
             assert_parses(step);
         }
-        let certificates = "--ca-cert reg.io=ca.pem --ca-cert other.io=x.pem";
+        let certificates = "--ca-cert 'reg.io=ca.pem' --ca-cert 'other.io=x.pem'";
         assert_eq!(
             steps[0],
             format!("thoras-mirror login reg.io --username me --password-stdin {certificates}")

@@ -518,6 +518,36 @@ async fn a_password_is_written_only_to_a_file_of_its_owner() {
     assert!(!std::fs::read_to_string(&file).unwrap().contains("pa55word"));
 }
 
+/// The login of `sync` in the environment is not the chart's.
+#[tokio::test]
+async fn a_named_secret_wins_over_a_login_in_the_environment() {
+    let in_environment = |more: &[&'static str]| {
+        let run = values("operator").arguments(["--pull-secret", "regcred"]).arguments(more.iter().copied());
+        run.env("THORAS_MIRROR_TO_USERNAME", "robot").env("THORAS_MIRROR_TO_PASSWORD", "pa55word").run()
+    };
+    let outcome = in_environment(&["--write", "mirror.yaml"]).await.expect_success();
+    let text = std::fs::read_to_string(outcome.folder().join("mirror.yaml")).unwrap();
+    assert!(text.contains("secretRef: regcred") && !text.contains("robot"), "{text}");
+    let refused = in_environment(&["--to-username", "robot"]).await.expect_code(2);
+    assert!(refused.stderr.contains("--pull-secret cannot be used with --to-username"), "{refused}");
+}
+
+/// All images have their registry from one value, so that an image that is left out moves with them.
+#[tokio::test]
+async fn an_image_that_the_filters_leave_out_does_not_keep_the_others_outside() {
+    let outcome = values("operator").arguments(["--exclude", "*/timescaledb"]).run().await.expect_code(5);
+    assert_eq!(lines(&outcome), ["imageCredentials:", "  registry: reg.example.com/m"]);
+    assert_eq!(outcome.stderr.matches("error:").count(), 1, "{outcome}");
+    let message = format!(
+        "{VENDOR}/timescaledb:2.21.3-pg16 is left out by --include or --exclude, but the chart pulls it from the mirror"
+    );
+    assert!(outcome.stderr.contains(&message), "{outcome}");
+    // With a value of its own, it stays where it is.
+    let outcome = values("mixed").arguments(["--exclude", "*/strict"]).run().await.expect_code(5);
+    assert!(!outcome.stderr.contains("left out"), "{outcome}");
+    assert!(!outcome.stdout.contains("strict"), "{outcome}");
+}
+
 #[tokio::test]
 async fn the_license_never_goes_to_a_mirror() {
     let folder = tempfile::tempdir().unwrap();

@@ -146,6 +146,19 @@ fn judge(
                 .to_owned();
         return (ImageState::Outside, failure(message, hint));
     }
+    let left_out = excluded.iter().find(|source| {
+        let name =
+            |reference: &Reference| reference.repository().path().rsplit('/').next().map(str::to_owned);
+        name(source) == name(reference) && source.tag() == reference.tag()
+    });
+    if let Some(source) = left_out.filter(|_| mirror.source_of(reference).is_none()) {
+        let message = format!(
+            "{source} is left out by --include or --exclude, but the chart pulls it from the mirror as {reference} \
+             ({location})"
+        );
+        let hint = "one value of the chart moves it with the others: mirror it as well, or set its own values to where it is";
+        return (ImageState::NotMirrored, failure(message, hint.to_owned()));
+    }
     let Some(known) = &mirror.lock else {
         if mirror.is_name_of_an_image(reference) {
             return (ImageState::NotChecked, None);

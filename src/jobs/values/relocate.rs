@@ -47,33 +47,57 @@ pub(super) async fn relocate(
         _ => None,
     };
     let survey = lab.survey(&leaves, &firm).await?;
-    let mut places = places(lab, mirror, &survey);
-    let root = mirror.root.to_string();
-    let rank = |leaf: usize| leaves.get(leaf).map_or(0, |leaf| leaf.path.steps().len());
-    let mut assignment = solve(&places, &root, &rank, Assignment::new());
-    for wanted in [Wanted::Shared, Wanted::Rest, Wanted::Each] {
-        if !wanted.is_worth_it(&places, &assignment) {
-            continue;
-        }
-        let optional = indexes(&leaves, |leaf| leaf.is_optional && wanted.includes(leaf));
-        let seen = lab.visible(&leaves, &survey.accepted, optional).await?;
-        if !wanted.can_help(&seen, &places, &assignment) {
-            continue;
-        }
-        let trials = wanted.groups(&leaves, &seen).into_iter().take(MOST_OPTIONAL).map(|group| {
-            let among: Vec<usize> = survey.accepted.iter().chain(&group).copied().collect();
-            let (lab, leaves) = (&*lab, leaves.as_slice());
-            async move { lab.survey_optional(leaves, &among, &group).await }
-        });
-        let found: Vec<_> = stream::iter(trials).buffered(at_once()).collect().await;
-        for found in found {
-            for (place, alternatives) in places.iter_mut().zip(found?) {
-                place.alternatives.extend(alternatives);
-            }
-        }
-        assignment = solve(&places, &root, &rank, Assignment::new());
+    let trial = Trial { leaves: &leaves, survey: &survey, root: mirror.root.to_string() };
+    let (mut places, mut assignment) = trial.solve(lab, places(lab, mirror, &survey)).await?;
+    let is_wrong = |place: &Place| !place.is_right(&assignment);
+    if places.iter().any(is_wrong) && places.iter().any(|place| place.goal.stays) {
+        // An image that is not mirrored has its registry from the same value as the others: it moves with them.
+        places.iter_mut().for_each(Place::release);
+        (places, assignment) = trial.solve(lab, places).await?;
     }
     Ok(conclude(&leaves, &places, &assignment).into_iter().chain(switch).collect())
+}
+
+/// Tries values out.
+struct Trial<'a> {
+    leaves: &'a [Leaf],
+    survey: &'a Survey,
+    root: String,
+}
+
+impl Trial<'_> {
+    /// The fewest values that make the places right. Optional ones are tried only if others are not enough.
+    async fn solve(
+        &self,
+        lab: &Lab<'_>,
+        mut places: Vec<Place>,
+    ) -> Result<(Vec<Place>, Assignment), Failure> {
+        let Self { leaves, survey, root } = self;
+        let rank = |leaf: usize| leaves.get(leaf).map_or(0, |leaf| leaf.path.steps().len());
+        let mut assignment = solve(&places, root, &rank, Assignment::new());
+        for wanted in [Wanted::Shared, Wanted::Rest, Wanted::Each] {
+            if !wanted.is_worth_it(&places, &assignment) {
+                continue;
+            }
+            let optional = indexes(leaves, |leaf| leaf.is_optional && wanted.includes(leaf));
+            let seen = lab.visible(leaves, &survey.accepted, optional).await?;
+            if !wanted.can_help(&seen, &places, &assignment) {
+                continue;
+            }
+            let trials = wanted.groups(leaves, &seen).into_iter().take(MOST_OPTIONAL).map(|group| {
+                let among: Vec<usize> = survey.accepted.iter().chain(&group).copied().collect();
+                async move { lab.survey_optional(leaves, &among, &group).await }
+            });
+            let found: Vec<_> = stream::iter(trials).buffered(at_once()).collect().await;
+            for found in found {
+                for (place, alternatives) in places.iter_mut().zip(found?) {
+                    place.alternatives.extend(alternatives);
+                }
+            }
+            assignment = solve(&places, root, &rank, Assignment::new());
+        }
+        Ok((places, assignment))
+    }
 }
 
 /// Which optional values to try.
