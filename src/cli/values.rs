@@ -105,7 +105,8 @@ impl Values {
 #[command(next_help_heading = "How the cluster logs in (Thoras chart)")]
 pub(crate) struct PullArgs {
     /// The pull secret that exists in the cluster
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["to_username", "license"])]
+    // `request` refuses --to-username and --license beside it: a login in the environment is for `sync`.
+    #[arg(long, value_name = "NAME", conflicts_with = "license")]
     pub pull_secret: Option<String>,
 
     /// Name the pull secret in the pods too, not only in the service accounts
@@ -115,7 +116,7 @@ pub(crate) struct PullArgs {
     /// Without --to: the file with your license key
     ///
     /// The chart creates a pull secret from it. - is standard input.
-    #[arg(long, value_name = "FILE", conflicts_with = "to_username")]
+    #[arg(long, value_name = "FILE")]
     pub license: Option<String>,
 
     /// The chart creates the pull secret from this login; needs --write.

@@ -26,8 +26,8 @@ pub use self::{
 };
 pub(crate) use self::{
     chart::{
-        ChartPackage, ChartSession, DEFAULT_CHART, DEFAULT_REPOSITORY, Precedence, ValueKey, fetch_published,
-        package_chart, values_naming,
+        ChartPackage, ChartSession, DEFAULT_CHART, DEFAULT_REPOSITORY, LighterChart, Precedence, ValueKey,
+        fetch_published, package_chart, values_naming,
     },
     filter::Filter,
     image::{Image, ImageUse, WrittenUse},

@@ -9,7 +9,7 @@ use std::{
 use super::receipt::ReceiptFile;
 use crate::{
     confirm::CheckLevel,
-    enumerate::ChartOptions,
+    enumerate::Selection,
     error::{Failure, Kind},
     graph::ForeignLayers,
     lock::{Lock, LockFile, Placement, Receipt},
@@ -63,7 +63,7 @@ pub(super) struct Copied<'a> {
     /// The lock that the next steps name.
     pub(super) lock: &'a Path,
     /// Helm's settings, if the run rendered the chart.
-    pub(super) options: Option<&'a ChartOptions>,
+    pub(super) selection: Option<&'a Selection>,
 }
 
 impl Copied<'_> {
@@ -87,7 +87,7 @@ impl Copied<'_> {
             login,
             registries,
             lock: path,
-            options,
+            selection,
         } = self;
         let packaged = placement.chart.clone();
         // Of the lock that this one replaces, only images that this run could not confirm need anything. It is read
@@ -131,7 +131,7 @@ impl Copied<'_> {
             registries,
             lock: Some(path),
             packaged: packaged.as_ref(),
-            options,
+            selection,
         };
         RunOutcome { next_steps: next_steps(&outcome, &installation), ..outcome }
     }

@@ -24,7 +24,7 @@ use crate::{
     oci::{ChartIdentity, Digest, Mapping, Namer, Naming, Reference, chart},
     outcome::{Command, ImageOutcome, Mirrored, RunOutcome},
     pipeline::{self, Options},
-    request::{Access, Destination, ImagesFrom, LockedChart, Sync, chart_of},
+    request::{Access, Destination, ImagesFrom, LockedChart, Sync},
 };
 
 pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
@@ -88,8 +88,8 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         login: destination.login.as_ref(),
         registries,
         lock: request.lock(),
-        options: match &request.images {
-            ImagesFrom::Selection(selection) => chart_of(selection),
+        selection: match &request.images {
+            ImagesFrom::Selection(selection) => Some(selection),
             ImagesFrom::Lock { .. } => None,
         },
     };

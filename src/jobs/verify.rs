@@ -21,7 +21,7 @@ use crate::{
     pipeline::{self, AttachedAt, Expectation, Unknown, mirror::skip_reason},
     problem::Side,
     request::{
-        self, Access, CompareWith, Installation, LockedImages, NamingRule, Origin, Setting, Verify, chart_of,
+        self, Access, CompareWith, Installation, LockedImages, NamingRule, Origin, Setting, Verify,
         next_steps,
     },
     waiver::Waivers,
@@ -74,9 +74,9 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
                 CompareWith::Source { .. } => None,
             },
             packaged: packaged.as_ref(),
-            options: match with {
+            selection: match with {
                 CompareWith::Lock { .. } => None,
-                CompareWith::Source { selection, .. } => chart_of(selection),
+                CompareWith::Source { selection, .. } => Some(selection),
             },
         },
     );

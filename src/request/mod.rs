@@ -39,7 +39,7 @@ pub(crate) use self::{
     destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms, ReferrerSettings},
     ineffective::refuse_ineffective,
     login::{RemoveLogin, StoreLogin},
-    next_steps::{Installation, chart_of, next_steps},
+    next_steps::{Installation, next_steps},
     nodes::{NodeConnection, PullFrom, PullSecret, Redirect, Running},
     origins::{Origins, variable_at_fault},
     registries::{LicenseFrom, RegistrySettings},
@@ -86,7 +86,7 @@ impl Request {
             Command::Images(args) => Self::Images(Images::new(*args)?),
             Command::Sync(args) => Self::Sync(Box::new(Sync::new(*args)?)),
             Command::Verify(args) => Self::Verify(Box::new(Verify::new(*args)?)),
-            Command::Values(args) => Self::Values(Box::new(Values::new(*args)?)),
+            Command::Values(args) => Self::Values(Box::new(Values::new(*args, origins)?)),
             Command::Inspect(args) => Self::Inspect(Inspect::new(args)?),
             Command::Bundle(Bundle::Export(args)) | Command::Export(args) => {
                 Self::Export(Box::new(Export::new(*args)?))

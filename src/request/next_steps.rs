@@ -26,8 +26,8 @@ pub(crate) struct Installation<'a> {
     pub(crate) lock: Option<&'a Path>,
     /// The name of the packaged chart before it was mirrored, if it was.
     pub(crate) packaged: Option<&'a Reference>,
-    /// Helm's settings, if the run rendered the chart.
-    pub(crate) options: Option<&'a ChartOptions>,
+    /// What the run selected, if it rendered the chart.
+    pub(crate) selection: Option<&'a Selection>,
 }
 
 /// The commands, each ready for a shell. None if the images do not come from a chart, or if one of them is not there.
@@ -42,22 +42,35 @@ pub(crate) fn next_steps(outcome: &RunOutcome, installation: &Installation<'_>) 
     }
     let mirrored = installation.mirrored_chart(&outcome.images);
     let commands = [
-        installation.values(chart, mirrored.as_deref()),
-        installation.pull_secret(chart),
-        installation.install(chart, mirrored.as_deref()),
+        installation.login(mirrored.as_deref()),
+        Some(installation.values(chart, mirrored.as_deref(), &outcome.excluded)),
+        Some(installation.pull_secret(chart)),
+        Some(installation.install(chart, mirrored.as_deref())),
     ];
-    commands.into_iter().map(with_note).collect()
-}
-
-/// The chart's settings, if a selection names a chart.
-pub(crate) fn chart_of(selection: &Selection) -> Option<&ChartOptions> {
-    match &selection.from {
-        SelectedFrom::Chart(options) => Some(options),
-        _ => None,
-    }
+    commands.into_iter().flatten().map(with_note).collect()
 }
 
 impl Installation<'_> {
+    /// Helm's settings, if the run rendered the chart.
+    fn options(&self) -> Option<&ChartOptions> {
+        match &self.selection?.from {
+            SelectedFrom::Chart(options) => Some(options),
+            _ => None,
+        }
+    }
+
+    /// The login of the flags. Helm and `values` know only those of Docker's configuration.
+    fn login(&self, mirrored: Option<&str>) -> Option<String> {
+        let login =
+            self.login.filter(|login| mirrored.is_some() && login.registry == self.root.registry())?;
+        let Login { registry, username, password } = login;
+        let mut words = Words::of(&["thoras-mirror", "login", registry]);
+        words.flag("--username", [username]);
+        words.switch("--password-stdin", matches!(password, Password::Stdin));
+        words.connection(self.registries);
+        Some(words.quoted())
+    }
+
     /// `oci://…` of the packaged chart in the mirror.
     fn mirrored_chart(&self, images: &[ImageOutcome]) -> Option<String> {
         let packaged = self.packaged?;
@@ -71,19 +84,30 @@ impl Installation<'_> {
         })
     }
 
-    fn values(&self, chart: &ChartIdentity, mirrored: Option<&str>) -> String {
+    /// `excluded` are the images that the filters left out.
+    fn values(&self, chart: &ChartIdentity, mirrored: Option<&str>, excluded: &[Reference]) -> String {
         let mut words = Words::of(&["thoras-mirror", "values"]);
         words.flag("--to", [self.root]);
         words.flag("--lock", self.lock.filter(|path| *path != Path::new(DEFAULT_LOCK)).map(Path::display));
-        if let Some(options) = self.options {
+        if let Some(options) = self.options() {
             let name = (options.chart != DEFAULT_CHART).then(|| without_password(&options.chart));
             words.flag("--chart", name);
         } else if !is_thoras(chart) || mirrored.is_some() {
             words.flag("--chart", [mirrored.unwrap_or(HIDDEN)]);
         }
         words.flag("--chart-version", [&chart.version]);
-        if let Some(options) = self.options {
-            words.helm(options);
+        match self.selection.zip(self.options()) {
+            Some((selection, options)) => {
+                words.helm(options);
+                words.filters(selection);
+            }
+            None => {
+                words.flag("--exclude", excluded);
+                if mirrored.is_some() {
+                    words.flag("--authfile", self.registries.authfile.iter().map(|path| path.display()));
+                    words.connection(self.registries);
+                }
+            }
         }
         words.flag("--pull-secret", is_thoras(chart).then_some(DEFAULT_SECRET));
         words.flag("--write", [VALUES_FILE]);
@@ -105,7 +129,7 @@ impl Installation<'_> {
     }
 
     fn install(&self, chart: &ChartIdentity, mirrored: Option<&str>) -> String {
-        let location = match (mirrored, self.options) {
+        let location = match (mirrored, self.options()) {
             (Some(mirrored), _) => mirrored.to_owned(),
             (None, Some(options)) => without_password(&options.chart),
             (None, None) if is_thoras(chart) => chart.name.clone(),
@@ -114,12 +138,15 @@ impl Installation<'_> {
         };
         let mut words = Words::of(&["helm", "install", &chart.name, &location]);
         if is_name(&location) && location != HIDDEN {
-            let repository = self.options.map_or(DEFAULT_REPOSITORY, |options| &options.repository);
+            let repository = self.options().map_or(DEFAULT_REPOSITORY, |options| &options.repository);
             words.flag("--repo", [without_password(repository)]);
         }
         words.flag("--version", [&chart.version]);
+        if mirrored.is_some() {
+            words.helm_connection(self.registries, self.root.registry());
+        }
         words.flag("--namespace", [self.namespace(chart)]);
-        if let Some(options) = self.options {
+        if let Some(options) = self.options() {
             words.values(options);
         }
         words.flag("--values", [VALUES_FILE]);
@@ -128,7 +155,7 @@ impl Installation<'_> {
 
     /// Where the chart is installed: the vendor's guide installs Thoras into a namespace of its own.
     fn namespace(&self, chart: &ChartIdentity) -> &str {
-        let chosen = self.options.and_then(|options| options.namespace.as_deref());
+        let chosen = self.options().and_then(|options| options.namespace.as_deref());
         chosen.unwrap_or(if is_thoras(chart) { "thoras" } else { "default" })
     }
 }
@@ -189,7 +216,7 @@ mod tests {
         }
     }
 
-    fn options(selection: &str) -> ChartOptions {
+    fn selection(selection: &str) -> Selection {
         use clap::Parser as _;
         let words = shlex::split(&format!("thoras-mirror images {selection}")).unwrap();
         let parsed = crate::request::Request::new(
@@ -198,10 +225,10 @@ mod tests {
         )
         .unwrap();
         let crate::request::Request::Images(images) = parsed else { panic!("images") };
-        chart_of(&images.selection).unwrap().clone()
+        images.selection
     }
 
-    fn steps(outcome: &RunOutcome, packaged: bool, options: Option<&ChartOptions>) -> Vec<String> {
+    fn steps(outcome: &RunOutcome, packaged: bool, selection: Option<&Selection>) -> Vec<String> {
         let packaged_name: Reference = "localhost/charts/thoras:4.5.6".parse().unwrap();
         let installation = Installation {
             root: &"reg.io/m".parse().unwrap(),
@@ -209,7 +236,7 @@ mod tests {
             registries: &RegistrySettings::default(),
             lock: Some(Path::new(DEFAULT_LOCK)),
             packaged: packaged.then_some(&packaged_name),
-            options,
+            selection,
         };
         let steps = next_steps(outcome, &installation);
         for step in &steps {
@@ -234,7 +261,7 @@ mod tests {
             steps(
                 &outcome("thoras", Status::Copied),
                 true,
-                Some(&options("-f mine.yaml --set 'key=s3cret'"))
+                Some(&selection("-f mine.yaml --set 'key=s3cret'"))
             ),
             [
                 "thoras-mirror values --to reg.io/m --chart-version 4.5.6 --values mine.yaml --set 'key=***' --pull-secret \
@@ -261,7 +288,7 @@ mod tests {
             registries: &registries,
             lock: Some(Path::new("other.lock")),
             packaged: None,
-            options: None,
+            selection: None,
         };
         let steps = next_steps(&outcome("thoras", Status::Copied), &installation);
         for step in &steps {
@@ -272,9 +299,52 @@ mod tests {
         assert!(steps[1].contains(login), "{steps:?}");
     }
 
+    /// Nothing but the flags knows the login, and the chart is behind it.
+    #[test]
+    fn helm_gets_the_login_of_the_flags_first() {
+        let login =
+            Login { registry: "reg.io".to_owned(), username: "me".to_owned(), password: Password::Stdin };
+        let registries = RegistrySettings {
+            ca_cert: vec!["reg.io=ca.pem".to_owned(), "other.io=x.pem".to_owned()],
+            ..RegistrySettings::default()
+        };
+        let packaged: Reference = "localhost/charts/thoras:4.5.6".parse().unwrap();
+        let mut outcome = outcome("thoras", Status::Verified);
+        outcome.excluded = vec!["v.io/p/big:1".parse().unwrap()];
+        let installation = Installation {
+            root: &"reg.io/m".parse().unwrap(),
+            login: Some(&login),
+            registries: &registries,
+            lock: None,
+            packaged: Some(&packaged),
+            selection: None,
+        };
+        let steps = next_steps(&outcome, &installation);
+        for step in &steps {
+            assert_parses(step);
+        }
+        let certificates = "--ca-cert 'reg.io=ca.pem' --ca-cert 'other.io=x.pem'";
+        assert_eq!(
+            steps[0],
+            format!("thoras-mirror login reg.io --username me --password-stdin {certificates}")
+        );
+        let exclude = format!("--exclude v.io/p/big:1 {certificates} --pull-secret");
+        assert!(steps[1].contains(&exclude), "{steps:?}");
+        assert!(steps[3].contains(" --ca-file ca.pem --namespace thoras"), "{steps:?}");
+    }
+
+    #[test]
+    fn filters_are_repeated_for_the_values() {
+        let given = selection("--exclude '*/big' --image-prefix quay.io/x --mentions named --no-test-hooks");
+        let steps = steps(&outcome("thoras", Status::Copied), false, Some(&given));
+        let filters = "--mentions named --image-prefix quay.io/x --no-test-hooks --exclude '*/big'";
+        assert!(steps[0].contains(filters), "{steps:?}");
+        assert!(!steps[2].contains("--exclude"), "{steps:?}");
+    }
+
     #[test]
     fn any_other_chart_is_installed_from_where_it_is() {
-        let given = options("--chart web --repo https://me:s3cret@charts.io -n shop");
+        let given = selection("--chart web --repo https://me:s3cret@charts.io -n shop");
         assert_eq!(
             steps(&outcome("web", Status::UpToDate), false, Some(&given)),
             [

@@ -42,6 +42,11 @@ impl Origins {
         Self(own.filter_map(origin).collect())
     }
 
+    /// Whether a flag was typed, rather than set by a variable.
+    pub(super) fn is_typed(&self, flag: &str) -> bool {
+        self.0.get(flag) == Some(&Origin::Flag)
+    }
+
     /// The settings that variables decide, for example `--jobs (THORAS_MIRROR_JOBS)`. Never their values.
     pub(crate) fn set_by_environment(&self) -> Option<String> {
         let named = self.0.iter().filter_map(|(flag, origin)| match origin {

@@ -149,15 +149,15 @@ impl Words {
             license,
             license_for,
             authfile,
-            plain_http,
-            ca_cert,
-            client_cert,
-            client_key,
-            insecure,
-            retries,
-            connect_timeout,
-            stall_timeout,
-            helper_timeout,
+            plain_http: _,
+            ca_cert: _,
+            client_cert: _,
+            client_key: _,
+            insecure: _,
+            retries: _,
+            connect_timeout: _,
+            stall_timeout: _,
+            helper_timeout: _,
             rates,
         } = settings;
         match license {
@@ -170,6 +170,32 @@ impl Words {
         }
         self.flag("--license-for", license_for);
         self.flag("--authfile", authfile.iter().map(|path| path.display()));
+        self.connection(settings);
+        if rates.source == rates.destination {
+            self.flag("--limit-rate", rates.source);
+        } else {
+            self.flag("--limit-rate-from", rates.source);
+            self.flag("--limit-rate-to", rates.destination);
+        }
+    }
+
+    /// How to connect, without any credential.
+    pub(super) fn connection(&mut self, settings: &RegistrySettings) {
+        let RegistrySettings {
+            license: _,
+            license_for: _,
+            authfile: _,
+            plain_http,
+            ca_cert,
+            client_cert,
+            client_key,
+            insecure,
+            retries,
+            connect_timeout,
+            stall_timeout,
+            helper_timeout,
+            rates: _,
+        } = settings;
         self.flag("--plain-http", plain_http);
         self.flag("--insecure", insecure);
         self.flag("--ca-cert", ca_cert);
@@ -179,17 +205,28 @@ impl Words {
         self.seconds("--connect-timeout", *connect_timeout);
         self.seconds("--stall-timeout", *stall_timeout);
         self.seconds("--helper-timeout", *helper_timeout);
-        if rates.source == rates.destination {
-            self.flag("--limit-rate", rates.source);
-        } else {
-            self.flag("--limit-rate-from", rates.source);
-            self.flag("--limit-rate-to", rates.destination);
-        }
+    }
+
+    /// The same for `helm`, which has flags for one registry.
+    pub(super) fn helm_connection(&mut self, settings: &RegistrySettings, registry: &str) {
+        let RegistrySettings { plain_http, ca_cert, client_cert, client_key, insecure, .. } = settings;
+        let names = |hosts: &[String]| hosts.iter().any(|host| host == registry);
+        let of_registry = |files: &[String]| {
+            let file = |text: &String| match text.split_once('=') {
+                Some((host, file)) => (host == registry).then(|| file.to_owned()),
+                None => Some(text.clone()),
+            };
+            files.iter().filter_map(file).next_back()
+        };
+        self.switch("--plain-http", names(plain_http));
+        self.switch("--insecure-skip-tls-verify", names(insecure));
+        self.flag("--ca-file", of_registry(ca_cert));
+        self.flag("--cert-file", of_registry(client_cert));
+        self.flag("--key-file", of_registry(client_key));
     }
 
     fn selection(&mut self, selection: &Selection) {
-        let Selection { from, image_prefixes, mentions, add, add_lists, include, exclude, .. } = selection;
-        let Selection { annotated, test_hooks, with_chart, add_running, .. } = selection;
+        let Selection { from, add, add_lists, annotated, with_chart, add_running, .. } = selection;
         self.switch("--with-chart", *with_chart);
         let input = |input: &Input| match input {
             Input::Stdin => "-".to_owned(),
@@ -206,18 +243,24 @@ impl Words {
             SelectedFrom::List(list) => self.flag("--images", [input(list)]),
             SelectedFrom::References(_) => {}
         }
-        self.flag("--mentions", (*mentions != Mentions::default()).then_some(mentions));
-        self.flag("--image-prefix", image_prefixes);
         self.flag("--add", add);
         self.flag("--add-images", add_lists.iter().map(input));
         self.flag("--add-running", add_running.iter().map(input));
         self.switch("--annotated", *annotated);
-        self.switch("--no-test-hooks", !*test_hooks);
-        self.flag("--include", include);
-        self.flag("--exclude", exclude);
+        self.filters(selection);
         if let SelectedFrom::References(references) = from {
             self.0.extend(references.iter().cloned());
         }
+    }
+
+    /// Which of the images that are found count.
+    pub(super) fn filters(&mut self, selection: &Selection) {
+        let Selection { image_prefixes, mentions, test_hooks, include, exclude, .. } = selection;
+        self.flag("--mentions", (*mentions != Mentions::default()).then_some(mentions));
+        self.flag("--image-prefix", image_prefixes);
+        self.switch("--no-test-hooks", !*test_hooks);
+        self.flag("--include", include);
+        self.flag("--exclude", exclude);
     }
 
     /// Helm's settings. The caller adds the chart and its version.

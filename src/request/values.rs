@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use super::{
-    Login, NamingRule, RegistrySettings, Stdin,
+    Login, NamingRule, Origins, RegistrySettings, Stdin,
     access::read_license,
     check_stdin,
     destination::root,
@@ -76,7 +76,8 @@ pub(crate) struct Persistence {
 }
 
 impl Values {
-    pub(super) fn new(args: cli::Values) -> Result<Self, Failure> {
+    pub(super) fn new(args: cli::Values, origins: &Origins) -> Result<Self, Failure> {
+        refuse_two_logins(&args.pull, origins)?;
         check_stdin(&Stdin {
             selection: Some(&args.selection),
             login: Some(&args.pull.login),
@@ -132,6 +133,20 @@ impl Values {
             (PullLogin::Unset, None, Some(_)) => Some("the storage options"),
             (PullLogin::Unset, None, None) => None,
         }
+    }
+}
+
+/// A secret that exists, or the license, leaves no use for a login that was typed. One in the environment is for `sync`.
+fn refuse_two_logins(args: &PullArgs, origins: &Origins) -> Result<(), Failure> {
+    let other = match args {
+        PullArgs { pull_secret: Some(_), .. } => "--pull-secret",
+        PullArgs { license: Some(_), .. } => "--license",
+        _ => return Ok(()),
+    };
+    match ["--to-username", "--to-password-stdin"].into_iter().find(|flag| origins.is_typed(flag)) {
+        Some(flag) => Err(usage(format!("{other} cannot be used with {flag}: the chart accepts one login"))
+            .with_hint(format!("omit {other} or {flag}"))),
+        None => Ok(()),
     }
 }
 

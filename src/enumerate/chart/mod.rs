@@ -11,12 +11,13 @@
 //!   reading their grammar;
 //! - [`package`] makes the chart itself into something that can be copied;
 //! - [`naming_values`] finds the values that name an image;
-//! - [`session`] renders one chart several times with other values: [`unpacked`] copies it, and [`template_keys`] finds the
-//!   values that its templates read;
+//! - [`session`] renders one chart several times with other values: [`unpacked`] copies it, [`template_keys`] finds the
+//!   values that its templates read, and [`lighter`] leaves out the templates that name no image;
 //! - [`helm`] runs the program, and keeps what [`secrets`] finds out of its messages.
 
 mod arguments;
 mod helm;
+mod lighter;
 mod location;
 mod naming_values;
 mod package;
@@ -32,7 +33,7 @@ mod versions;
 pub(crate) use naming_values::{ValueKey, values_naming};
 pub(crate) use package::ChartPackage;
 pub(crate) use published::fetch as fetch_published;
-pub(crate) use session::{ChartSession, Precedence};
+pub(crate) use session::{ChartSession, LighterChart, Precedence};
 pub(super) use strvals::SetError;
 
 use std::path::{Path, PathBuf};

@@ -2,9 +2,12 @@
 //!
 //! The chart is pulled and identified once, and values from standard input are read once. What a chart's values are in
 //! the end (defaults of its subcharts under their aliases, imported values, the user's files and assignments) only Helm
-//! knows, so Helm is asked: a copy of the chart gets one more template, which prints them.
+//! knows, so Helm is asked: a copy of the chart, without its templates if they change no values, gets one that prints them.
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value};
 
@@ -14,7 +17,7 @@ use super::{
     annotations::{self, AnnotatedImage},
     arguments,
     helm::Helm,
-    identify, obtain, show, template_keys, unpacked, values,
+    identify, lighter, obtain, show, template_keys, unpacked, values,
 };
 use crate::oci::ChartIdentity;
 
@@ -32,6 +35,11 @@ pub(crate) enum Precedence {
     OverAssignments,
     /// The values files only, as in `helm install -f user.yaml -f these.yaml --set …`.
     OverFiles,
+}
+
+/// A copy of a chart without the templates that name no image.
+pub(crate) struct LighterChart {
+    folder: PathBuf,
 }
 
 /// A chart on this machine, and the user's settings for it.
@@ -70,6 +78,38 @@ impl ChartSession {
         &self,
         more: Option<(&Map<String, Value>, Precedence)>,
     ) -> Result<String, EnumerateError> {
+        self.render_copy(&self.chart, more).await
+    }
+
+    /// Renders a lighter copy of the chart.
+    pub(crate) async fn render_lighter(
+        &self,
+        lighter: &LighterChart,
+        more: Option<(&Map<String, Value>, Precedence)>,
+    ) -> Result<String, EnumerateError> {
+        self.render_copy(&lighter.folder, more).await
+    }
+
+    /// A copy of the chart without the templates that name no image in this rendering of it; `None` if the copy would not
+    /// save time. `naming` are the templates that name images.
+    pub(crate) fn lighter(
+        &self,
+        manifests: &str,
+        naming: &BTreeSet<&str>,
+    ) -> Result<Option<LighterChart>, EnumerateError> {
+        if !lighter::is_worth_it(manifests) {
+            return Ok(None);
+        }
+        let folder = self.helm.private_folder("lighter")?;
+        lighter::write(&self.copy, &folder, manifests, naming).map_err(EnumerateError::Workspace)?;
+        Ok(Some(LighterChart { folder }))
+    }
+
+    async fn render_copy(
+        &self,
+        chart: &Path,
+        more: Option<(&Map<String, Value>, Precedence)>,
+    ) -> Result<String, EnumerateError> {
         let prepared = match more {
             Some((more, Precedence::OverFiles)) => {
                 let bytes =
@@ -84,20 +124,27 @@ impl ChartSession {
             }
             None => values::prepare(&self.helm, &self.options).await?,
         };
-        let arguments = arguments::template(&self.options, &prepared.flags, &self.passed, &self.chart);
+        let arguments = arguments::template(&self.options, &prepared.flags, &self.passed, chart);
         self.helm.run("template", arguments, prepared.standard_input).await
     }
 
     /// The values that the templates see: the chart's own, its subcharts' and the user's.
     pub(crate) async fn effective_values(&self) -> Result<Map<String, Value>, EnumerateError> {
-        let template = self.copy.join("templates").join(VALUES_FILE);
+        let chart = self.helm.private_folder("values-of-chart")?;
+        let templates = chart.join("templates");
         let write = || {
-            std::fs::create_dir_all(self.copy.join("templates"))?;
-            std::fs::write(&template, VALUES_TEMPLATE)
+            // The chart's own templates take time, and few charts change values in them.
+            if template_keys::change_values(&self.copy) {
+                unpacked::copy_again(&self.copy, &chart)?;
+            } else {
+                unpacked::copy_values(&self.copy, &chart)?;
+            }
+            std::fs::create_dir_all(&templates)?;
+            std::fs::write(templates.join(VALUES_FILE), VALUES_TEMPLATE)
         };
         write().map_err(EnumerateError::Workspace)?;
         let prepared = values::prepare(&self.helm, &self.options).await?;
-        let arguments = arguments::template(&self.options, &prepared.flags, &self.passed, &self.copy);
+        let arguments = arguments::template(&self.options, &prepared.flags, &self.passed, &chart);
         let output = self.helm.run("template", arguments, prepared.standard_input).await?;
         let line = output.lines().find_map(|line| line.strip_prefix(VALUES_LINE));
         let found = line
@@ -125,6 +172,11 @@ impl ChartSession {
     /// The keys that the templates read, from the root of the values.
     pub(crate) fn template_keys(&self) -> Vec<Vec<String>> {
         template_keys::of_chart(&self.copy)
+    }
+
+    /// The keys below which the values of its subcharts are.
+    pub(crate) fn subchart_keys(&self) -> Vec<String> {
+        template_keys::subcharts(&self.copy).into_iter().flat_map(|(_, names)| names).collect()
     }
 
     /// The lines of the chart's own templates that read this key.

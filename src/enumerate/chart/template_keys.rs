@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde_json::Value;
@@ -17,11 +17,32 @@ use super::unpacked;
 /// Subcharts nest at most this deep.
 const DEEPEST_CHART: usize = 5;
 
-/// The keys that a chart's templates and those of its subcharts read. `chart` is its unpacked folder.
+/// The keys that a chart's templates and those of its subcharts read. `chart` is its copy, unpacked with its subcharts.
 pub(super) fn of_chart(chart: &Path) -> Vec<Vec<String>> {
     let mut keys = BTreeSet::new();
     collect(chart, &[Vec::new()], 0, &mut keys);
     keys.into_iter().collect()
+}
+
+/// Whether a chart's templates change its values while they are rendered (`set .Values "key" …`).
+pub(super) fn change_values(chart: &Path) -> bool {
+    let mut found = false;
+    collect_lines(&chart.join("templates"), 0, &mut |line| found |= changes_values(line));
+    found
+}
+
+fn changes_values(line: &str) -> bool {
+    let words: Vec<&str> = line
+        .split(|character: char| character.is_whitespace() || "(){}".contains(character))
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.windows(3).any(|words| {
+        let &[function, target, key] = words else { return false };
+        let is_change = ["set", "unset", "merge", "mustMerge", "mergeOverwrite", "mustMergeOverwrite"];
+        let is_values = matches!(target, "." | "$") && key == "\"Values\""
+            || target.trim_start_matches('$').starts_with(".Values");
+        is_change.contains(&function) && is_values
+    })
 }
 
 /// The lines of the chart's own templates that read this key.
@@ -90,32 +111,33 @@ fn collect(chart: &Path, prefixes: &[Vec<String>], depth: usize, keys: &mut BTre
     if depth == DEEPEST_CHART {
         return;
     }
-    let aliases = aliases(chart);
-    // A chart that cannot be read here only loses keys that its values.yaml does not mention.
-    let Ok(entries) = fs::read_dir(chart.join("charts")) else { return };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let (folder, _unpacked) = if path.is_dir() {
-            (path, None)
-        } else {
-            let Ok(temporary) = tempfile::tempdir() else { continue };
-            let Ok(folder) = unpacked::unpack(&path, temporary.path()) else { continue };
-            (folder, Some(temporary))
-        };
-        let Some(name) = chart_yaml(&folder).get("name").and_then(Value::as_str).map(str::to_owned) else {
-            continue;
-        };
-        let mut names: Vec<String> =
-            aliases.iter().filter(|(chart, _)| *chart == name).map(|(_, alias)| alias.clone()).collect();
-        if names.is_empty() {
-            names.push(name);
-        }
+    for (folder, names) in subcharts(chart) {
         let below: Vec<Vec<String>> = prefixes
             .iter()
             .flat_map(|prefix| names.iter().map(|name| [prefix.clone(), vec![name.clone()]].concat()))
             .collect();
         collect(&folder, &below, depth + 1, keys);
     }
+}
+
+/// The folders of a chart's subcharts, each with its aliases or its name. What cannot be read is left out.
+pub(super) fn subcharts(chart: &Path) -> Vec<(PathBuf, Vec<String>)> {
+    let aliases = aliases(chart);
+    let named = |folder: PathBuf| {
+        let name = name(&folder)?;
+        let of_chart = aliases.iter().filter(|(chart, _)| *chart == name);
+        let mut names: Vec<String> = of_chart.map(|(_, alias)| alias.clone()).collect();
+        if names.is_empty() {
+            names.push(name);
+        }
+        Some((folder, names))
+    };
+    unpacked::subfolders(&chart.join("charts")).into_iter().filter_map(named).collect()
+}
+
+/// The name in a chart's `Chart.yaml`.
+pub(super) fn name(chart: &Path) -> Option<String> {
+    chart_yaml(chart).get("name").and_then(Value::as_str).map(str::to_owned)
 }
 
 fn chart_yaml(chart: &Path) -> Value {
@@ -177,6 +199,24 @@ mod tests {
             {{ $all := default dict .Values.b }}{{ $all.x }}\n{{- if $.Values.a }}{{ $disk := $.Values.c }}\n{{ $disk.mode }}";
         let found: Vec<String> = without_variables(text).iter().flat_map(|line| keys(line)).collect();
         assert_eq!(found, ["data.disk", "data.disk.class.id", "data.disk.mode", "b", "a", "c", "c.mode"]);
+    }
+
+    #[test]
+    fn templates_that_change_values_are_told_from_those_that_read_them() {
+        for line in [
+            r#"{{- $_ := set $ "Values" (mustMergeOverwrite $defaults $.Values) }}"#,
+            r#"{{ $_ := set .Values.web "tag" "1" }}"#,
+            r#"{{- $_ := (mergeOverwrite $.Values.web $more) -}}"#,
+        ] {
+            assert!(changes_values(line), "{line}");
+        }
+        for line in [
+            r#"{{- $all := merge dict .Values.web }}"#,
+            r#"{{ $_ := set $web "tag" .Values.tag }}"#,
+            "# set .Values",
+        ] {
+            assert!(!changes_values(line), "{line}");
+        }
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         login: destination.login.as_ref(),
         registries,
         lock,
-        options: None,
+        selection: None,
     };
     Ok(copied.finish(record))
 }

@@ -50,10 +50,10 @@ fn head(outcome: &ValuesOutcome) -> String {
     let chart = &outcome.chart;
     match &outcome.destination {
         Some(to) => format!(
-            "Helm values for {} {}: {} from {to}.\nPass this file after your own: helm install … -f yours.yaml -f this.yaml",
+            "Helm values for {} {}: {}.\nPass this file after your own: helm install … -f yours.yaml -f this.yaml",
             chart.name,
             chart.version,
-            share(outcome),
+            result(outcome, to),
         ),
         None => {
             format!("Helm values for {} {}, installed from its own registries.", chart.name, chart.version)
@@ -62,15 +62,18 @@ fn head(outcome: &ValuesOutcome) -> String {
 }
 
 /// How many images come from the mirror.
-fn share(outcome: &ValuesOutcome) -> String {
+fn result(outcome: &ValuesOutcome, to: &str) -> String {
     let images = &outcome.images;
     let is_inside =
         |image: &&InstalledImage| !matches!(image.state, ImageState::Outside | ImageState::Excluded);
     let inside = images.iter().filter(is_inside).count();
-    if images.is_empty() || inside < images.len() {
-        return format!("ONLY {inside} of {}", counted(images.len(), "image"));
+    if images.is_empty() {
+        return "NOT PROVEN, the chart cannot be rendered with them".to_owned();
     }
-    "every image".to_owned()
+    if inside < images.len() {
+        return format!("ONLY {inside} of {} from {to}", counted(images.len(), "image"));
+    }
+    format!("every image from {to}")
 }
 
 /// What a value replaces.
@@ -78,7 +81,9 @@ fn origin(path: &ValuePath, known: &Known) -> String {
     match (path.get(&known.given), path.get(&known.effective)) {
         (Some(given), _) => format!("replaces {} from your values", shown(path, given)),
         (None, Some(default)) if !is_empty(default) => {
-            let owner = if path.get(&known.own).is_some() { "the chart's" } else { "a subchart's" };
+            let is_of_subchart = path.get(&known.own).is_none()
+                && path.keys().next().is_some_and(|key| known.subchart_keys.iter().any(|known| known == key));
+            let owner = if is_of_subchart { "a subchart's" } else { "the chart's" };
             format!("replaces {owner} {}", shown(path, default))
         }
         (None, Some(_)) => "empty in the chart".to_owned(),

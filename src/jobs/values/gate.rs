@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{markers::is_rejection, mirror::MirrorNames};
 use crate::{
-    enumerate::{self, ChartSession, EnumerateError, Precedence, Selection, WrittenUse},
+    enumerate::{self, ChartSession, EnumerateError, LighterChart, Precedence, Selection, WrittenUse},
     error::{Failure, Kind},
     oci::Reference,
 };
@@ -45,7 +45,8 @@ pub(crate) enum ImageState {
 pub(super) struct Proof {
     pub(super) images: Vec<InstalledImage>,
     pub(super) failures: Vec<Failure>,
-    pub(super) uses: Vec<WrittenUse>,
+    /// Whether the chart cannot be rendered with the values.
+    pub(super) is_rejected: bool,
 }
 
 /// Renders the chart with `values` over the user's files, and judges every image.
@@ -56,10 +57,10 @@ pub(super) async fn prove(
     mirror: &MirrorNames,
     excluded: &BTreeSet<Reference>,
 ) -> Result<Proof, Failure> {
-    let uses = match render(session, selection, values).await {
+    let uses = match render(session, selection, values, None).await {
         Ok(uses) => uses,
         Err(error) if is_rejection(&error) => {
-            return Ok(Proof { images: Vec::new(), failures: vec![rejected(error)], uses: Vec::new() });
+            return Ok(Proof { images: Vec::new(), failures: vec![rejected(error)], is_rejected: true });
         }
         Err(error) => return Err(error.into()),
     };
@@ -74,7 +75,21 @@ pub(super) async fn prove(
         images.push(InstalledImage { reference, state, location });
         failures.extend(failure);
     }
-    Ok(Proof { images, failures, uses })
+    Ok(Proof { images, failures, is_rejected: false })
+}
+
+/// The places that name images with these values; `None` if the chart cannot be rendered with them.
+pub(super) async fn moved(
+    session: &ChartSession,
+    selection: &Selection,
+    values: &Map<String, Value>,
+    lighter: Option<&LighterChart>,
+) -> Result<Option<Vec<WrittenUse>>, Failure> {
+    match render(session, selection, values, lighter).await {
+        Ok(uses) => Ok(Some(uses)),
+        Err(error) if is_rejection(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The failure of a rendering with the values.
@@ -92,8 +107,13 @@ async fn render(
     session: &ChartSession,
     selection: &Selection,
     values: &Map<String, Value>,
+    lighter: Option<&LighterChart>,
 ) -> Result<Vec<WrittenUse>, EnumerateError> {
-    let manifests = session.render(Some((values, Precedence::OverFiles))).await?;
+    let more = Some((values, Precedence::OverFiles));
+    let manifests = match lighter {
+        Some(lighter) => session.render_lighter(lighter, more).await?,
+        None => session.render(more).await?,
+    };
     // The filters name images by their sources, so they do not apply to references in the mirror.
     let unfiltered = Selection {
         include: Vec::new(),
@@ -125,6 +145,19 @@ fn judge(
                     the chart"
                 .to_owned();
         return (ImageState::Outside, failure(message, hint));
+    }
+    let left_out = excluded.iter().find(|source| {
+        let name =
+            |reference: &Reference| reference.repository().path().rsplit('/').next().map(str::to_owned);
+        name(source) == name(reference) && source.tag() == reference.tag()
+    });
+    if let Some(source) = left_out.filter(|_| mirror.source_of(reference).is_none()) {
+        let message = format!(
+            "{source} is left out by --include or --exclude, but the chart pulls it from the mirror as {reference} \
+             ({location})"
+        );
+        let hint = "one value of the chart moves it with the others: mirror it as well, or set its own values to where it is";
+        return (ImageState::NotMirrored, failure(message, hint.to_owned()));
     }
     let Some(known) = &mirror.lock else {
         if mirror.is_name_of_an_image(reference) {

@@ -44,6 +44,13 @@ pub(super) struct Leaf {
 }
 
 impl Leaf {
+    /// Whether it applies to components that do not set their own: at the root, or below `global`, `image` or `defaults`.
+    pub(super) fn is_default(&self) -> bool {
+        let first = self.path.keys().next().unwrap_or_default().to_ascii_lowercase();
+        let names = ["global", "default", "common", "shared"];
+        self.path.steps().len() == 1 || says_image(&first) || names.iter().any(|name| first.contains(name))
+    }
+
     /// The whole value with this text in the slot.
     pub(super) fn value(&self, slot: &str) -> String {
         format!("{}{slot}{}", self.head, self.tail)

@@ -1,6 +1,9 @@
 //! Renders a chart with markers in values' places, and sees which marker ends up in which image.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use futures::{StreamExt as _, stream};
 use serde_json::{Map, Value};
@@ -8,10 +11,13 @@ use serde_json::{Map, Value};
 use super::{
     leaf::Leaf,
     pattern::{Pattern, Span, align, from_spans, parse},
+    pin::labels,
     solve::Alternative,
 };
 use crate::{
-    enumerate::{self, ChartSession, EnumerateError, ImageUse, Precedence, Selection, WrittenUse},
+    enumerate::{
+        self, ChartSession, EnumerateError, ImageUse, LighterChart, Precedence, Selection, WrittenUse,
+    },
     error::Failure,
 };
 
@@ -30,6 +36,40 @@ pub(super) struct Lab<'a> {
     pub(super) fixed: Map<String, Value>,
     /// The places that name images, without any marker.
     pub(super) uses: Vec<WrittenUse>,
+    /// Rendered instead of the chart: the same images in less time.
+    pub(super) lighter: Option<&'a LighterChart>,
+    /// Whether to guess the slots of values whose markers the chart rejects.
+    pub(super) guesses: bool,
+    /// What was rendered before, by the values.
+    pub(super) known: Arc<Answers>,
+}
+
+/// What the chart answered to values.
+pub(super) type Answers = Mutex<BTreeMap<String, Answer>>;
+
+/// What the chart does with markers.
+#[derive(Clone)]
+pub(super) enum Answer {
+    Accepted(Arc<Marked>),
+    /// It fails. These values have their markers in the message.
+    Rejected(BTreeSet<usize>),
+}
+
+/// A copy of the chart that renders the same images in less time, if there is one.
+pub(super) async fn lighter(
+    session: &ChartSession,
+    selection: &Selection,
+    fixed: &Map<String, Value>,
+    manifests: &str,
+) -> Result<Option<LighterChart>, Failure> {
+    let uses = enumerate::written_uses(selection, "the chart", manifests)?;
+    let naming = uses.iter().filter_map(|place| place.found_at.template.as_deref()).collect();
+    let Some(lighter) = session.lighter(manifests, &naming)? else { return Ok(None) };
+    let rendering = session.render_lighter(&lighter, Some((fixed, Precedence::OverFiles))).await;
+    let is_same = rendering
+        .and_then(|rendering| enumerate::written_uses(selection, "the lighter chart", &rendering))
+        .is_ok_and(|found| found == uses);
+    Ok(is_same.then_some(lighter))
 }
 
 /// What the markers showed.
@@ -40,16 +80,16 @@ pub(super) struct Survey {
     pub(super) alternatives: Vec<Vec<Alternative>>,
     /// The values whose markers the chart accepts.
     pub(super) accepted: Vec<usize>,
-    /// The text of each rendering, for other questions about markers.
-    pub(super) renderings: Vec<String>,
+    /// The text of each rendering's labels, for other questions about markers.
+    pub(super) labels: Vec<String>,
 }
 
 /// One rendering with markers.
-struct Marked {
+pub(super) struct Marked {
     leaves: Vec<usize>,
     /// The text at each place, if the place is still there.
     texts: Vec<Option<String>>,
-    rendering: String,
+    labels: String,
 }
 
 impl Lab<'_> {
@@ -66,17 +106,11 @@ impl Lab<'_> {
             let answers: Vec<_> = stream::iter(renderings).buffered(at_once()).collect().await;
             let mut parts = Vec::new();
             for (group, answer) in groups.iter().zip(answers) {
-                match answer {
-                    Ok(found) => marked.push(found),
-                    // Any failure can be the marker's: an invalid reference as well as a `fail` in a template.
-                    Err(error) if is_rejection(&error) => match group.as_slice() {
-                        [leaf] => rejected.push(*leaf),
-                        more => {
-                            let (one, other) = more.split_at(more.len() / 2);
-                            parts.extend([one.to_vec(), other.to_vec()]);
-                        }
-                    },
-                    Err(error) => return Err(error.into()),
+                // Any failure can be the marker's: an invalid reference as well as a `fail` in a template.
+                match (answer?, group.as_slice()) {
+                    (Answer::Accepted(found), _) => marked.push(found),
+                    (Answer::Rejected(_), [leaf]) => rejected.push(*leaf),
+                    (Answer::Rejected(quoted), more) => parts.extend(split(more, &quoted)),
                 }
             }
             groups = parts;
@@ -86,21 +120,34 @@ impl Lab<'_> {
 
     /// Whether the chart accepts the markers of all these values at once.
     pub(super) async fn accepts(&self, leaves: &[Leaf], among: &[usize]) -> Result<bool, Failure> {
-        match self.render(leaves, among).await {
-            Ok(_) => Ok(true),
-            Err(error) if is_rejection(&error) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        Ok(matches!(self.render(leaves, among).await?, Answer::Accepted(_)))
     }
 
-    async fn render(&self, leaves: &[Leaf], among: &[usize]) -> Result<Marked, EnumerateError> {
+    async fn render(&self, leaves: &[Leaf], among: &[usize]) -> Result<Answer, EnumerateError> {
         let mut values = self.fixed.clone();
         for leaf in among.iter().filter_map(|&leaf| leaves.get(leaf)) {
             leaf.path.set(&mut values, self.effective, Value::String(leaf.value(&leaf.marker)));
         }
-        let rendering = self.session.render(Some((&values, Precedence::OverAssignments))).await?;
-        let found = enumerate::written_uses(self.selection, "the chart with markers", &rendering)?;
-        Ok(Marked { leaves: among.to_vec(), texts: self.texts_at_places(&found), rendering })
+        let key = Value::Object(values.clone()).to_string();
+        if let Some(answer) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(answer.clone());
+        }
+        let more = Some((&values, Precedence::OverAssignments));
+        let rendering = match self.lighter {
+            Some(lighter) => self.session.render_lighter(lighter, more).await,
+            None => self.session.render(more).await,
+        };
+        let marked = |rendering: String| {
+            let found = enumerate::written_uses(self.selection, "the chart with markers", &rendering)?;
+            let (texts, labels) = (self.texts_at_places(&found), labels(&rendering));
+            Ok(Answer::Accepted(Arc::new(Marked { leaves: among.to_vec(), texts, labels })))
+        };
+        let answer = match rendering.and_then(marked) {
+            Err(error) if is_rejection(&error) => Answer::Rejected(quoted(&error, leaves, among)),
+            other => other?,
+        };
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, answer.clone());
+        Ok(answer)
     }
 
     /// The text at each place. A resource whose name contains a marker is found by its template.
@@ -147,7 +194,7 @@ impl Lab<'_> {
         texts
     }
 
-    fn conclude(&self, leaves: &[Leaf], marked: &[Marked], rejected: &[usize]) -> Survey {
+    fn conclude(&self, leaves: &[Leaf], marked: &[Arc<Marked>], rejected: &[usize]) -> Survey {
         let mut patterns = Vec::new();
         let mut alternatives = Vec::new();
         for (place, found) in self.uses.iter().enumerate() {
@@ -173,14 +220,34 @@ impl Lab<'_> {
                     }),
                 }
             }
-            spans.extend(rejected.iter().filter_map(|&leaf| suspected(leaves, leaf, text)));
+            let guessed = rejected.iter().filter(|_| self.guesses);
+            spans.extend(guessed.filter_map(|&leaf| suspected(leaves, leaf, text)));
             patterns.push(from_spans(text, spans, |span| slice(text, span)));
             alternatives.push(others);
         }
         let accepted = marked.iter().flat_map(|marked| marked.leaves.iter().copied()).collect();
-        let renderings = marked.iter().map(|marked| marked.rendering.clone()).collect();
-        Survey { patterns, alternatives, accepted, renderings }
+        let labels = marked.iter().map(|marked| marked.labels.clone()).collect();
+        Survey { patterns, alternatives, accepted, labels }
     }
+}
+
+/// The parts of a rejected group to try next. What the message quotes is the likely reason, and is tried apart.
+fn split(group: &[usize], quoted: &BTreeSet<usize>) -> [Vec<usize>; 2] {
+    let (suspects, others): (Vec<usize>, Vec<usize>) =
+        group.iter().copied().partition(|leaf| quoted.contains(leaf));
+    if !suspects.is_empty() && !others.is_empty() {
+        return [others, suspects];
+    }
+    let (one, other) = group.split_at(group.len() / 2);
+    [one.to_vec(), other.to_vec()]
+}
+
+/// The values whose markers are in the chart's complaint. A hint only: what it does not quote is found by trying.
+fn quoted(error: &EnumerateError, leaves: &[Leaf], among: &[usize]) -> BTreeSet<usize> {
+    let EnumerateError::HelmFailed { message, .. } = error else { return BTreeSet::new() };
+    let is_quoted =
+        |leaf: &usize| leaves.get(*leaf).is_some_and(|leaf| message.contains(leaf.marker.as_str()));
+    among.iter().copied().filter(is_quoted).collect()
 }
 
 /// How many renderings run at once. Helm uses one core, and large charts need some 200 MB.

@@ -121,11 +121,11 @@ impl MirrorNames {
 
     /// What the reference at a place must become. An image that is not mirrored stays.
     pub(super) fn goal(&self, place: &WrittenUse) -> Goal {
-        let unchanged = || Goal { texts: vec![place.written.clone()], acceptable: None };
+        let unchanged = |stays| Goal { texts: vec![place.written.clone()], acceptable: None, stays };
         if self.is_below(&place.reference) {
-            return unchanged();
+            return unchanged(false);
         }
-        let Some(repository) = self.repository_of(&place.reference) else { return unchanged() };
+        let Some(repository) = self.repository_of(&place.reference) else { return unchanged(true) };
         let (tag, digest) = (place.reference.tag(), place.reference.digest());
         let digest = digest.map(|digest| format!("@{digest}")).unwrap_or_default();
         let tagged = tag.map(|tag| format!("{repository}:{tag}{digest}"));
@@ -136,7 +136,7 @@ impl MirrorNames {
         if !writes_tag {
             texts.reverse();
         }
-        Goal { texts, acceptable: None }
+        Goal { texts, acceptable: None, stays: false }
     }
 
     /// What a reference in the mirror must become to be pinned. One that cannot be pinned stays.
@@ -145,12 +145,13 @@ impl MirrorNames {
         let digest =
             self.digest_of(reference).filter(|_| self.is_below(reference) && reference.digest().is_none());
         let (Some(digest), Some(tag)) = (digest, reference.tag()) else {
-            return Goal { texts: vec![place.written.clone()], acceptable: None };
+            return Goal { texts: vec![place.written.clone()], acceptable: None, stays: false };
         };
         let repository = reference.repository();
         Goal {
             texts: vec![format!("{repository}:{tag}@{digest}"), format!("{repository}@{digest}")],
             acceptable: Some(reference.clone()),
+            stays: false,
         }
     }
 }

@@ -30,13 +30,14 @@ use serde_json::{Map, Value};
 pub(crate) use self::gate::{ImageState, InstalledImage};
 pub(crate) use self::outcome::ValuesOutcome;
 use self::{
-    markers::Lab,
+    gate::Proof,
+    markers::{Answers, Lab},
     mirror::{KnownLock, MirrorNames},
     relocate::{Setting, with_settings},
 };
 use super::{images::fetch_package, write_file::check_absent};
 use crate::{
-    enumerate::{self, ChartSession, Precedence, RenderedImages},
+    enumerate::{self, ChartSession, LighterChart, Precedence, RenderedImages, WrittenUse},
     error::{Failure, Kind},
     event::{self, EventSink},
     oci::{Reference, mapping::Root},
@@ -79,6 +80,8 @@ pub(super) struct Known {
     assigned: Map<String, Value>,
     /// The keys that templates read.
     template_keys: Vec<Vec<String>>,
+    /// The keys below which the values of subcharts are.
+    subchart_keys: Vec<String>,
 }
 
 impl Known {
@@ -89,6 +92,7 @@ impl Known {
             given: session.given_values().await?,
             assigned: session.assigned_values()?,
             template_keys: session.template_keys(),
+            subchart_keys: session.subchart_keys(),
         })
     }
 }
@@ -112,6 +116,7 @@ async fn to_mirror(
     let fixed = with_settings(&Map::new(), &known.effective, settings);
     // The size of an installation decides which images it needs.
     let manifests = session.render(Some((&fixed, Precedence::OverFiles))).await?;
+    let lighter = markers::lighter(session, &request.selection, &fixed, &manifests).await?;
     let RenderedImages { found, uses } =
         enumerate::enumerate_rendering(&request.selection, session, manifests).await?;
     for note in &found.notes {
@@ -122,29 +127,100 @@ async fn to_mirror(
         uses.iter().map(|place| place.reference.clone()).filter(|found| !mirrored.contains(found)).collect();
     let mirror = MirrorNames::new(root, &request.naming, lock, &found)?;
     outcome.has_lock = mirror.lock.is_some();
-    let mut lab = Lab { session, selection: &request.selection, effective: &known.effective, fixed, uses };
-    let moves = relocate::relocate(&mut lab, &mirror, &known.template_keys).await?;
-    outcome.values = with_settings(&lab.fixed, &known.effective, &moves);
-    settings.splice(0..0, moves);
-    let mut proof = gate::prove(session, &request.selection, &outcome.values, &mirror, &excluded).await?;
-    if request.pin && !proof.uses.is_empty() {
-        let mut effective = known.effective.clone();
-        markers::merge(&mut effective, &outcome.values);
-        let lab = Lab { effective: &effective, fixed: outcome.values.clone(), uses: proof.uses, ..lab };
-        let pins = pin::pin(&lab, &mirror, &known.template_keys).await?;
-        outcome.unpinned = pins.unpinned.iter().filter_map(|&index| lab.uses.get(index)).cloned().collect();
-        let more = thoras::pins_of_unused_keys(session, known, &pins.settings, &lab.uses);
-        outcome.values = with_settings(&outcome.values, &effective, &pins.settings);
-        outcome.values = with_settings(&outcome.values, &effective, &more);
-        settings.splice(0..0, pins.settings.into_iter().chain(more));
-        proof = gate::prove(session, &request.selection, &outcome.values, &mirror, &excluded).await?;
-    }
+    let finder = Finder { request, session, known, mirror: &mirror, excluded, fixed, uses };
+    let found = finder.find_accepted(lighter.as_ref()).await?;
+    settings.splice(0..0, found.settings);
     // The mirror's values first.
     let mut ordered = with_settings(&Map::new(), &known.effective, settings);
-    markers::merge(&mut ordered, &outcome.values);
+    markers::merge(&mut ordered, &found.values);
     outcome.values = ordered;
-    outcome.images = proof.images;
-    outcome.failures.extend(proof.failures);
+    outcome.unpinned = found.unpinned;
+    outcome.images = found.proof.images;
+    outcome.failures.extend(found.proof.failures);
     outcome.failures.extend(comments::overridden(settings, known));
     Ok(())
+}
+
+/// Finds the values for the mirror.
+struct Finder<'a> {
+    request: &'a Values,
+    session: &'a ChartSession,
+    known: &'a Known,
+    mirror: &'a MirrorNames,
+    /// The images that the filters leave out.
+    excluded: BTreeSet<Reference>,
+    /// What the options ask for.
+    fixed: Map<String, Value>,
+    /// The places that name images.
+    uses: Vec<WrittenUse>,
+}
+
+/// The values for the mirror, and their proof.
+struct Found {
+    settings: Vec<Setting>,
+    values: Map<String, Value>,
+    /// With `--pin`: the places that no value pins.
+    unpinned: Vec<WrittenUse>,
+    proof: Proof,
+}
+
+impl Finder<'_> {
+    /// Finds values that the chart accepts, if there are any.
+    async fn find_accepted(&self, lighter: Option<&LighterChart>) -> Result<Found, Failure> {
+        let (known, known_of_lighter) = (Arc::default(), Arc::default());
+        if lighter.is_some() {
+            let found = self.find(lighter, true, &known_of_lighter).await?;
+            // The lighter copy can lack a template that refuses the values.
+            if !found.proof.is_rejected {
+                return Ok(found);
+            }
+        }
+        let found = self.find(None, true, &known).await?;
+        if !found.proof.is_rejected {
+            return Ok(found);
+        }
+        let without_guesses = self.find(None, false, &known).await?;
+        Ok(if without_guesses.proof.is_rejected { found } else { without_guesses })
+    }
+
+    /// Tries values out on the lighter copy, if there is one. The proof is a rendering of the chart itself.
+    async fn find(
+        &self,
+        lighter: Option<&LighterChart>,
+        guesses: bool,
+        answers: &Arc<Answers>,
+    ) -> Result<Found, Failure> {
+        let Self { request, session, known, mirror, .. } = self;
+        let selection = &request.selection;
+        let mut lab = Lab {
+            session,
+            selection,
+            effective: &known.effective,
+            fixed: self.fixed.clone(),
+            uses: self.uses.clone(),
+            lighter,
+            guesses,
+            known: Arc::clone(answers),
+        };
+        let mut settings = relocate::relocate(&mut lab, mirror, &known.template_keys).await?;
+        let mut values = with_settings(&lab.fixed, &known.effective, &settings);
+        let mut unpinned = Vec::new();
+        // A rejection is the proof's to report.
+        if request.pin
+            && let Some(uses) = gate::moved(session, selection, &values, lighter).await?
+        {
+            let mut effective = known.effective.clone();
+            markers::merge(&mut effective, &values);
+            let lab =
+                Lab { effective: &effective, fixed: values.clone(), uses, known: Arc::default(), ..lab };
+            let pins = pin::pin(&lab, mirror, &known.template_keys).await?;
+            unpinned = pins.unpinned.iter().filter_map(|&index| lab.uses.get(index)).cloned().collect();
+            let more = thoras::pins_of_unused_keys(session, known, &pins.settings, &lab.uses);
+            values = with_settings(&values, &effective, &pins.settings);
+            values = with_settings(&values, &effective, &more);
+            settings.splice(0..0, pins.settings.into_iter().chain(more));
+        }
+        let proof = gate::prove(session, selection, &values, mirror, &self.excluded).await?;
+        Ok(Found { settings, values, unpinned, proof })
+    }
 }

@@ -31,6 +31,11 @@ impl ValuePath {
         &self.0
     }
 
+    /// The path of the map or list that holds the value.
+    pub(crate) fn parent(&self) -> Option<Self> {
+        self.0.split_last().map(|(_, parent)| Self(parent.to_vec()))
+    }
+
     /// The keys, without indexes.
     pub(crate) fn keys(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.iter().filter_map(|step| match step {

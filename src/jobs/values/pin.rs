@@ -36,7 +36,7 @@ pub(super) async fn pin(
         leaves.iter().enumerate().filter(|(_, leaf)| wanted(leaf)).map(|(index, _)| index).collect()
     };
     let firm = lab.survey(&leaves, &which(Part::Tag, false)).await?;
-    let mut labels = in_labels(&firm.renderings, &leaves, &firm.accepted);
+    let mut labels = in_labels(&firm.labels, &leaves, &firm.accepted);
     let mut places: Vec<Place> = lab
         .uses
         .iter()
@@ -49,7 +49,7 @@ pub(super) async fn pin(
         .collect();
     for optional in [which(Part::Tag, true), which(Part::Digest, false), which(Part::Digest, true)] {
         let found = lab.survey(&leaves, &optional).await?;
-        labels.extend(in_labels(&found.renderings, &leaves, &found.accepted));
+        labels.extend(in_labels(&found.labels, &leaves, &found.accepted));
         for (place, (pattern, alternatives)) in
             places.iter_mut().zip(found.patterns.into_iter().zip(found.alternatives))
         {
@@ -103,18 +103,17 @@ fn without_slots(pattern: &mut Pattern, leaves: &BTreeSet<usize>) {
 }
 
 /// The values whose markers are in labels or selectors, which cannot hold a digest.
-fn in_labels(renderings: &[String], leaves: &[Leaf], among: &[usize]) -> BTreeSet<usize> {
-    let texts: Vec<String> = renderings.iter().map(|text| labels(text)).collect();
+fn in_labels(labels: &[String], leaves: &[Leaf], among: &[usize]) -> BTreeSet<usize> {
     let is_in_label = |leaf: &usize| {
         leaves.get(*leaf).is_some_and(|leaf| {
-            leaf.part == Part::Tag && texts.iter().any(|text| text.contains(leaf.marker.as_str()))
+            leaf.part == Part::Tag && labels.iter().any(|text| text.contains(leaf.marker.as_str()))
         })
     };
     among.iter().copied().filter(is_in_label).collect()
 }
 
 /// The lines below `labels:` and its relatives.
-fn labels(rendering: &str) -> String {
+pub(super) fn labels(rendering: &str) -> String {
     let mut kept = String::new();
     let mut block: Option<usize> = None;
     for line in rendering.lines() {

@@ -1,6 +1,6 @@
 //! Finds the values that move every image to the mirror.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, stream};
 use serde_json::{Map, Value};
@@ -12,11 +12,11 @@ use super::{
     mirror::MirrorNames,
     path::ValuePath,
     pattern::{Assignment, slots},
-    solve::{Place, reach, solve},
+    solve::{Alternative, Place, reach, solve},
 };
 use crate::error::Failure;
 
-/// How many optional values are tried one by one.
+/// How many optional values, or groups of them, are tried.
 const MOST_OPTIONAL: usize = 48;
 
 /// A value to set, and why.
@@ -47,57 +47,132 @@ pub(super) async fn relocate(
         _ => None,
     };
     let survey = lab.survey(&leaves, &firm).await?;
-    let mut places = places(lab, mirror, &survey);
-    let root = mirror.root.to_string();
-    let rank = |leaf: usize| leaves.get(leaf).map_or(0, |leaf| leaf.path.steps().len());
-    let mut assignment = solve(&places, &root, &rank, Assignment::new());
-    for wanted in [Wanted::Shared, Wanted::Rest] {
-        if !wanted.is_worth_it(&places, &assignment) {
-            continue;
-        }
-        let optional = indexes(&leaves, |leaf| leaf.is_optional && wanted.includes(leaf));
-        let seen = lab.visible(&leaves, &survey.accepted, optional).await?;
-        let trials = seen.into_iter().take(MOST_OPTIONAL).map(|leaf| {
-            let among: Vec<usize> = survey.accepted.iter().copied().chain([leaf]).collect();
-            let (lab, leaves) = (&*lab, leaves.as_slice());
-            async move { lab.survey_optional(leaves, &among, leaf).await }
-        });
-        let found: Vec<_> = stream::iter(trials).buffered(at_once()).collect().await;
-        for found in found {
-            for (place, alternatives) in places.iter_mut().zip(found?) {
-                place.alternatives.extend(alternatives);
-            }
-        }
-        assignment = solve(&places, &root, &rank, Assignment::new());
+    let trial = Trial { leaves: &leaves, survey: &survey, root: mirror.root.to_string() };
+    let (mut places, mut assignment) = trial.solve(lab, places(lab, mirror, &survey)).await?;
+    let is_wrong = |place: &Place| !place.is_right(&assignment);
+    if places.iter().any(is_wrong) && places.iter().any(|place| place.goal.stays) {
+        // An image that is not mirrored has its registry from the same value as the others: it moves with them.
+        places.iter_mut().for_each(Place::release);
+        (places, assignment) = trial.solve(lab, places).await?;
     }
     Ok(conclude(&leaves, &places, &assignment).into_iter().chain(switch).collect())
 }
 
+/// Tries values out.
+struct Trial<'a> {
+    leaves: &'a [Leaf],
+    survey: &'a Survey,
+    root: String,
+}
+
+impl Trial<'_> {
+    /// The fewest values that make the places right. Optional ones are tried only if others are not enough.
+    async fn solve(
+        &self,
+        lab: &Lab<'_>,
+        mut places: Vec<Place>,
+    ) -> Result<(Vec<Place>, Assignment), Failure> {
+        let Self { leaves, survey, root } = self;
+        let rank = |leaf: usize| leaves.get(leaf).map_or(0, |leaf| leaf.path.steps().len());
+        let mut assignment = solve(&places, root, &rank, Assignment::new());
+        for wanted in [Wanted::Shared, Wanted::Rest, Wanted::Each] {
+            if !wanted.is_worth_it(&places, &assignment) {
+                continue;
+            }
+            let optional = indexes(leaves, |leaf| leaf.is_optional && wanted.includes(leaf));
+            let seen = lab.visible(leaves, &survey.accepted, optional).await?;
+            if !wanted.can_help(&seen, &places, &assignment) {
+                continue;
+            }
+            let trials = wanted.groups(leaves, &seen).into_iter().take(MOST_OPTIONAL).map(|group| {
+                let among: Vec<usize> = survey.accepted.iter().chain(&group).copied().collect();
+                async move { lab.survey_optional(leaves, &among, &group).await }
+            });
+            let found: Vec<_> = stream::iter(trials).buffered(at_once()).collect().await;
+            for found in found {
+                for (place, alternatives) in places.iter_mut().zip(found?) {
+                    place.alternatives.extend(alternatives);
+                }
+            }
+            assignment = solve(&places, root, &rank, Assignment::new());
+        }
+        Ok((places, assignment))
+    }
+}
+
 /// Which optional values to try.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     /// Those that one may set for all images: `global.imageRegistry`.
     Shared,
     /// All others.
     Rest,
+    /// All, each by itself: together, one can have hidden another.
+    Each,
 }
 
 impl Wanted {
     /// Shared values can replace several; the others only help where nothing else does.
     fn is_worth_it(self, places: &[Place], assignment: &Assignment) -> bool {
         let is_incomplete = places.iter().any(|place| !place.is_right(assignment));
-        match self {
-            Self::Shared => is_incomplete || assignment.len() > 1,
-            Self::Rest => is_incomplete,
-        }
+        is_incomplete || self == Self::Shared && assignment.len() > 1
+    }
+
+    /// Whether a value is part of an image that nothing moves yet.
+    fn can_help(self, seen: &Seen, places: &[Place], assignment: &Assignment) -> bool {
+        let is_wrong = |place: &usize| places.get(*place).is_some_and(|place| !place.is_right(assignment));
+        self == Self::Shared || seen.values().flatten().any(is_wrong)
     }
 
     fn includes(self, leaf: &Leaf) -> bool {
+        let is_shared = leaf.is_shared && leaf.slot.is_empty();
         match self {
-            Self::Shared => leaf.is_shared && leaf.slot.is_empty(),
-            Self::Rest => !(leaf.is_shared && leaf.slot.is_empty()),
+            Self::Shared => is_shared,
+            Self::Rest => !is_shared,
+            Self::Each => true,
         }
     }
+
+    /// The values to give texts at once, out of those that are part of images: one of each component.
+    fn groups(self, leaves: &[Leaf], seen: &Seen) -> Vec<Vec<usize>> {
+        let mut groups: Vec<Group> = Vec::new();
+        for (&index, places) in seen {
+            let Some(leaf) = leaves.get(index) else { continue };
+            let (parent, is_alone) = (leaf.path.parent(), self == Self::Each || leaf.is_default());
+            let is_free = |group: &&mut Group| {
+                !is_alone
+                    && !group.is_closed
+                    && group.places.is_disjoint(places)
+                    && !group.parents.contains(&parent)
+            };
+            match groups.iter_mut().find(is_free) {
+                Some(group) => {
+                    group.leaves.push(index);
+                    group.places.extend(places.iter().copied());
+                    group.parents.insert(parent);
+                }
+                None => groups.push(Group {
+                    leaves: vec![index],
+                    places: places.clone(),
+                    parents: BTreeSet::from([parent]),
+                    is_closed: is_alone,
+                }),
+            }
+        }
+        groups.into_iter().map(|group| group.leaves).collect()
+    }
+}
+
+/// Optional values that are part of images, with the places.
+type Seen = BTreeMap<usize, BTreeSet<usize>>;
+
+/// Values that are parts of different images.
+struct Group {
+    leaves: Vec<usize>,
+    places: BTreeSet<usize>,
+    parents: BTreeSet<Option<ValuePath>>,
+    /// Whether its value stays alone.
+    is_closed: bool,
 }
 
 fn indexes(leaves: &[Leaf], which: impl Fn(&Leaf) -> bool) -> Vec<usize> {
@@ -117,11 +192,18 @@ fn places(lab: &Lab<'_>, mirror: &MirrorNames, survey: &Survey) -> Vec<Place> {
         .collect()
 }
 
-/// The switch with which some charts permit registries that they do not know.
+/// The switch with which some charts permit registries that they do not know. A subchart can have it alone.
 fn other_registries(lab: &Lab<'_>) -> Option<Setting> {
     let path = ValuePath::of_keys(facts::PERMITS_OTHER_REGISTRIES);
-    let is_off = path.get(lab.effective) == Some(&Value::Bool(false));
-    is_off.then_some(Setting { path, value: Value::Bool(true), reach: 0 })
+    is_off(&path, lab.effective).then_some(Setting { path, value: Value::Bool(true), reach: 0 })
+}
+
+/// Whether a value is false in the chart or in a subchart.
+fn is_off(path: &ValuePath, values: &Map<String, Value>) -> bool {
+    path.get(values) == Some(&Value::Bool(false))
+        || values
+            .iter()
+            .any(|(key, below)| key != "global" && below.as_object().is_some_and(|below| is_off(path, below)))
 }
 
 fn conclude(leaves: &[Leaf], places: &[Place], assignment: &Assignment) -> Vec<Setting> {
@@ -147,42 +229,47 @@ pub(super) fn with_settings(
 }
 
 impl Lab<'_> {
-    /// The optional values that are part of an image at all. One can hide another, so those that were not seen are tried
-    /// again without those that were.
+    /// The optional values that are part of an image at all, with the places. One can hide another, so those that were not
+    /// seen are tried again without those that were.
     async fn visible(
         &self,
         leaves: &[Leaf],
         accepted: &[usize],
         mut optional: Vec<usize>,
-    ) -> Result<Vec<usize>, Failure> {
-        let mut visible = BTreeSet::new();
+    ) -> Result<Seen, Failure> {
+        let mut visible: Seen = BTreeMap::new();
         while !optional.is_empty() {
             let survey = self.survey(leaves, &[accepted, &optional].concat()).await?;
-            let found = survey.alternatives.iter().flatten().flat_map(|found| slots(&found.pattern));
-            let found: BTreeSet<usize> = found.filter(|leaf| optional.contains(leaf)).collect();
+            let mut found: Seen = BTreeMap::new();
+            for (place, alternatives) in survey.alternatives.iter().enumerate() {
+                for leaf in alternatives.iter().flat_map(|alternative| slots(&alternative.pattern)) {
+                    if optional.contains(&leaf) {
+                        found.entry(leaf).or_default().insert(place);
+                    }
+                }
+            }
             if found.is_empty() {
                 break;
             }
-            optional.retain(|leaf| !found.contains(leaf));
+            optional.retain(|leaf| !found.contains_key(leaf));
             visible.extend(found);
         }
-        Ok(visible.into_iter().collect())
+        Ok(visible)
     }
 
-    /// What places are made of when one more value, an optional one, has a text.
+    /// What places are made of when more values, optional ones of different places, have texts.
     async fn survey_optional(
         &self,
         leaves: &[Leaf],
         among: &[usize],
-        optional: usize,
-    ) -> Result<Vec<Vec<super::solve::Alternative>>, Failure> {
+        optional: &[usize],
+    ) -> Result<Vec<Vec<Alternative>>, Failure> {
         let survey = self.survey(leaves, among).await?;
-        let keep = |alternatives: Vec<super::solve::Alternative>| {
-            alternatives
-                .into_iter()
-                .filter(|found| found.needs.contains(&optional) && slots(&found.pattern).contains(&optional))
-                .collect()
+        let holds_one = |found: &Alternative| {
+            let slots = slots(&found.pattern);
+            optional.iter().any(|leaf| found.needs.contains(leaf) && slots.contains(leaf))
         };
+        let keep = |alternatives: Vec<Alternative>| alternatives.into_iter().filter(holds_one).collect();
         Ok(survey.alternatives.into_iter().map(keep).collect())
     }
 }

@@ -15,6 +15,15 @@ pub(super) struct Goal {
     pub(super) texts: Vec<String>,
     /// What may stay if no text can be reached: never less than that.
     pub(super) acceptable: Option<Reference>,
+    /// Whether the image is not mirrored, so that it should stay as it is.
+    pub(super) stays: bool,
+}
+
+impl Goal {
+    /// Any text is right.
+    fn is_any(&self) -> bool {
+        self.texts.is_empty()
+    }
 }
 
 /// One place that names an image.
@@ -51,6 +60,9 @@ impl Place {
     }
 
     fn score(&self, assignment: &Assignment) -> Score {
+        if self.goal.is_any() {
+            return Score::Right;
+        }
         let text = fill(self.pattern_under(assignment), assignment);
         if self.goal.texts.contains(&text) {
             return Score::Right;
@@ -67,6 +79,13 @@ impl Place {
 
     pub(super) fn is_right(&self, assignment: &Assignment) -> bool {
         self.score(assignment) == Score::Right
+    }
+
+    /// Lets the place become anything, if it should only stay as it is.
+    pub(super) fn release(&mut self) {
+        if self.goal.stays {
+            self.goal.texts.clear();
+        }
     }
 
     /// All patterns with the values that must be set for each.
@@ -263,7 +282,7 @@ mod tests {
     }
 
     fn place(pattern: Pattern, goal: &str) -> Place {
-        let goal = Goal { texts: vec![goal.to_owned()], acceptable: None };
+        let goal = Goal { texts: vec![goal.to_owned()], acceptable: None, stays: false };
         Place { pattern, alternatives: Vec::new(), goal }
     }
 

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::path::{Step, ValuePath};
 use crate::error::{escape, escape_json};
 
-/// Where comments are folded.
-const WIDTH: usize = 100;
+/// The columns that a line of a comment may have. Only a word that is longer has more.
+const WIDTH: usize = 80;
 
 /// Comments for values, by their paths as text.
 pub(crate) type Comments = BTreeMap<String, Vec<String>>;
@@ -31,15 +31,17 @@ fn write_comment(text: &mut String, indent: usize, comment: &str) {
     for line in comment.lines() {
         let mut width = 0;
         for word in escape(line).split(' ') {
-            if width > 0 && indent + width + word.len() > WIDTH {
+            let length = 1 + word.chars().count();
+            if width > 0 && width + length > WIDTH {
                 text.push('\n');
                 width = 0;
             }
             if width == 0 {
                 let _ = write!(text, "{:indent$}#", "");
+                width = indent + 1;
             }
             let _ = write!(text, " {word}");
-            width += word.len() + 1;
+            width += length;
         }
         text.push('\n');
     }
@@ -116,6 +118,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn comments_fit_80_columns_whatever_they_name() {
+        let long = "a-key-of-a-subchart-with-a-long-name.controller.containers.sidecar.image.repository";
+        let name = "registry.example.com:5000/mirror/team/an-operator-with-a-long-name";
+        let comment = format!("replaces the chart's {name}; set {long} as well … {}", "word ".repeat(40));
+        let mut values = json!({"image": name});
+        for key in ["d", "c", "b", "a"] {
+            values = json!({ key: values });
+        }
+        let comments = Comments::from([("a.b.c.d.image".to_owned(), vec![comment.clone()])]);
+        let text = write(&[comment], values.as_object().unwrap(), &comments);
+        let longest_word = long.len() + "        # ".len();
+        for line in text.lines().filter(|line| line.trim_start().starts_with('#')) {
+            let is_one_word = line.trim_start_matches([' ', '#']).split(' ').count() == 1;
+            let most = if is_one_word { longest_word } else { 80 };
+            assert!(line.chars().count() <= most, "{line}");
+        }
+        // No line is left short: the next word would not have fitted.
+        assert!(text.lines().filter(|line| line.len() > 70).count() >= 6, "{text}");
+    }
 
     #[test]
     fn what_is_written_reads_back() {

@@ -7,6 +7,7 @@ mod failures;
 mod fitted;
 mod images;
 mod inspection;
+mod next_steps;
 mod run;
 mod running;
 mod skipped;

@@ -7,7 +7,7 @@ use console::measure_text_width;
 use super::{
     Column,
     fitted::{Fitting, Measure, fit},
-    joined, one_line, skipped, table_lines,
+    joined, next_steps, one_line, skipped, table_lines,
 };
 use crate::{
     error::escape,
@@ -55,7 +55,7 @@ fn text_with(
     if !outcome.next_steps.is_empty() {
         lines.push(String::new());
         lines.push("next steps:".to_owned());
-        lines.extend(outcome.next_steps.iter().map(|step| format!("  {}", one_line(step))));
+        lines.extend(outcome.next_steps.iter().flat_map(|step| next_steps::lines(&one_line(step), width)));
     }
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
