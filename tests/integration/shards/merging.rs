@@ -27,7 +27,7 @@ async fn four_shards_at_once_make_the_lock_of_a_single_run() {
     }
     let pushed = commits(&fleet.destination).await;
     let outcome = fleet.merge(&["--format", "json"]).run().await.expect_success();
-    let merged: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let merged = documents::parse(&outcome.stdout, "lock-merge.v1.json");
     assert_eq!(
         (&merged["images"], &merged["confirmed"], &merged["shards"]),
         (&12.into(), &12.into(), &4.into())

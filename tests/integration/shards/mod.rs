@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     client,
-    documents::run as document,
+    documents::{self, run as document},
     images::SampleImage,
     process::{Mirror, Outcome},
     registry::Registry,
