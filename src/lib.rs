@@ -97,6 +97,7 @@
 //! | [`signing`] | signatures of files, as cosign makes and checks them |
 //! | [`atomic_file`] | writes a file completely or not at all |
 //! | [`error`] | a failure as the user sees it, and its exit code |
+//! | [`shard`] | which image belongs to which of several machines |
 //! | [`oci`] | references, digests, platforms, media types, verified reading: no I/O |
 //!
 //! # The invariants
@@ -129,6 +130,9 @@
 //! | repeat a flag in the printed repair command | `request/repair_command.rs`; it does not compile until a new setting is handled |
 //! | find images in one more field or resource | `enumerate/manifests/`: `objects.rs` knows the shapes, `keys.rs` what a key means |
 //! | report something that is not mirrored | a `Note`, from the file that sees it; `enumerate/note.rs` words it |
+//! | change which image belongs to which machine | `shard/assign.rs`; what it knows about sizes: `jobs/sharding/contents.rs` |
+//! | read the number of a machine from one more engine | `ENGINES` in `request/shard.rs` |
+//! | change the artifact that holds a shard's lock | `jobs/sharding/artifact.rs`; how locks are joined: `lock/shards.rs` |
 //! | change the names at the destination | `oci/mapping.rs` for the rules, `jobs/names.rs` for what a lock or an optional image decides |
 //! | follow one more kind of reference | `graph/successors.rs` names it, `resolve.rs` reads it |
 //! | recognize one more kind of signature or SBOM | `oci/attachment_kind.rs`; what is followed and when: `resolve/attached.rs` |
@@ -187,6 +191,7 @@ mod request;
 mod resolve;
 mod run;
 pub mod serve;
+mod shard;
 mod signing;
 mod transfer;
 mod trust;

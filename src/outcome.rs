@@ -15,6 +15,7 @@ use crate::{
     graph::{Attached, AttachedCounts, AttachedManifest, Graph, PlatformManifest},
     oci::{ArtifactKind, ChartIdentity, Digest, Mapping, MediaType, Platform, Reference, Repository},
     problem::Problem,
+    shard::{Repeated, ShardNumber},
     trust::Signer,
 };
 
@@ -40,6 +41,9 @@ pub(crate) struct RunOutcome {
     /// The bundle that was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written: Option<BundleSummary>,
+    /// Which part of the images the run was for, with `--shard`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Box<ShardOutcome>>,
     /// Images of the bundle that `--include` and `--exclude` left out of an import.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded: Vec<Reference>,
@@ -81,6 +85,7 @@ impl RunOutcome {
             level: None,
             chart: None,
             written: None,
+            shard: None,
             excluded: Vec::new(),
             images,
             failures,
@@ -139,6 +144,8 @@ pub(crate) enum Command {
     Serve,
     /// `doctor`
     Doctor,
+    /// `lock merge`
+    LockMerge,
     /// `login`
     Login,
     /// `logout`
@@ -149,6 +156,50 @@ pub(crate) enum Command {
     Redirect,
     /// `running`
     Running,
+}
+
+/// One part of a list of images that several machines share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ShardOutcome {
+    /// Which part, from 0, and of how many.
+    #[serde(flatten)]
+    pub number: ShardNumber,
+    /// The digest of the whole list.
+    pub list: Digest,
+    /// The number of images in the whole list.
+    pub listed: usize,
+    /// Transfers that a single machine would not need, at most, in all parts; absent if no sizes are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeated: Option<Repeated>,
+    /// Repositories at the destination that several parts push to, because they are too large for one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub split: Vec<String>,
+    /// Where the lock of this part was pushed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Reference>,
+}
+
+/// The complete result of `lock merge`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MergeOutcome {
+    /// `REGISTRY[/PATH]` of the mirror.
+    pub from: String,
+    /// The file that was written.
+    pub lock: String,
+    /// The digest of the list of images.
+    pub list: Digest,
+    /// The number of parts.
+    pub shards: u32,
+    /// The number of images.
+    pub images: usize,
+    /// Images that were confirmed, or skipped because they are optional.
+    pub confirmed: usize,
+    /// Transfers that a single machine would not have needed, at most.
+    pub repeated: Repeated,
+    /// Images that are not confirmed.
+    pub failures: Vec<Failure>,
 }
 
 /// A bundle that was written.
@@ -280,6 +331,9 @@ pub struct ImageOutcome {
     /// Missing required platforms that `--allow-missing-platform` waived.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waived: Vec<Platform>,
+    /// In a plan: its blobs. `sync --plan` divides images between machines by them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<ImageBlob>,
     /// The digest that the destination's tag pointed to before it was moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_from: Option<Digest>,
@@ -299,6 +353,16 @@ pub struct ImageOutcome {
     /// Why it was skipped although nothing failed, if `status` is `skipped-optional`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped_because: Option<Failure>,
+}
+
+/// A blob of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageBlob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 /// A signature that satisfies the policy.
@@ -391,6 +455,7 @@ impl ImageOutcome {
             signature: None,
             kept_tags: Vec::new(),
             waived: Vec::new(),
+            blobs: Vec::new(),
             moved_from: None,
             bytes: Bytes::default(),
             milliseconds: 0,

@@ -10,7 +10,7 @@ use clap::{Args, builder::BoolishValueParser};
 
 use super::{
     DEFAULT_LOCK, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, RateArgs, ReferrerArgs, RegistryArgs,
-    SelectionArgs, TrustArgs, choice, examples,
+    SelectionArgs, ShardArgs, TrustArgs, choice, examples,
     shared::{CHECK_LEVELS, FORMATS, NAMINGS, parse_source_prefix},
     variable,
 };
@@ -119,6 +119,10 @@ pub(crate) struct Sync {
     /// Start no more images after the first failure
     #[arg(help_heading = "How to copy", hide_short_help = true, long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new())]
     pub fail_fast: bool,
+
+    /// Which part of the images.
+    #[command(flatten)]
+    pub sharding: ShardArgs,
 
     /// Output format
     #[arg(help_heading = "How to copy", long, short, value_parser = choice(FORMATS), env = "THORAS_MIRROR_OUTPUT", default_value_t = Format::Table)]

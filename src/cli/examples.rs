@@ -96,6 +96,18 @@ Examples:
   Write JSON for a program:
     thoras-mirror bundle inspect thoras.tar -o json";
 
+pub(super) const LOCK: &str = "\
+Examples:
+  Join the locks of all parts of a sync:
+    thoras-mirror lock merge --from registry.example.com/thoras";
+
+pub(super) const LOCK_MERGE: &str = "\
+Examples:
+  Two machines share the work, and a third one joins their locks:
+    thoras-mirror sync --to registry.example.com/thoras --shard 0/2
+    thoras-mirror sync --to registry.example.com/thoras --shard 1/2
+    thoras-mirror lock merge --from registry.example.com/thoras -o thoras-mirror.lock";
+
 pub(super) const LOGIN: &str = "\
 Examples:
   Read the password from a file:
@@ -171,6 +183,8 @@ mod tests {
             IMPORT,
             BUNDLE_VERIFY,
             BUNDLE_INSPECT,
+            LOCK,
+            LOCK_MERGE,
             LOGIN,
             LOGOUT,
         ];

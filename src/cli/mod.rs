@@ -5,6 +5,7 @@
 //! - [`shared`]: arguments that several commands share (images, destination, platforms);
 //! - [`values`]: those of `values`; [`login`]: those of `login` and `logout`;
 //! - [`signing`]: keys and signatures of bundles;
+//! - [`shard`]: sharing the work between machines;
 //! - [`trust`]: whose signatures images need;
 //! - [`registries`]: how to connect to registries, and with which credentials;
 //! - [`examples`]: the examples in the help.
@@ -19,6 +20,7 @@ mod examples;
 mod login;
 mod nodes;
 mod registries;
+mod shard;
 mod shared;
 mod signing;
 mod trust;
@@ -39,6 +41,7 @@ pub(crate) use self::{
     login::{Login, Logout},
     nodes::{PullSecret, Redirect, Running},
     registries::{ConnectionArgs, RateArgs, RegistryArgs},
+    shard::{LockCommand, LockMerge, ShardArgs},
     shared::{
         DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, ReferrerArgs,
         SelectionArgs,
@@ -212,6 +215,9 @@ pub(crate) enum Command {
     Running(Box<Running>),
     /// Serve a folder or a bundle as a registry
     Serve(Serve),
+    /// Join the locks of machines that shared a sync
+    #[command(subcommand, after_long_help = examples::LOCK)]
+    Lock(LockCommand),
     /// Store a login for a registry in Docker's configuration, without Docker
     Login(Login),
     /// Remove a login from Docker's configuration

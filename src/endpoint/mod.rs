@@ -4,6 +4,7 @@
 //! each endpoint maps these to requests or files. Failures that only one kind of endpoint has are an [`EndpointError`]
 //! of its own, so that an endpoint can be added without a change here.
 
+pub(crate) mod artifact;
 pub(crate) mod body;
 pub mod bundle;
 mod cause;

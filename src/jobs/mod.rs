@@ -6,6 +6,7 @@
 //! | `login`, `logout` | [`login`] |
 //! | `doctor` | [`doctor`] |
 //! | `values` | [`values`] |
+//! | `lock merge` | [`lock_merge`] |
 //! | `pull-secret`, `redirect`, `running` | [`pull_secret`], [`redirect`], [`running`] |
 //! | `bundle export`, `bundle import` | [`export`], [`import`] |
 //! | `bundle verify`, `bundle inspect` | [`bundle_verify`], [`bundle_inspect`] |
@@ -13,7 +14,7 @@
 //! The jobs that copy images share four steps: [`names`] gives each image its name at the destination, [`own_source`]
 //! refuses a copy onto itself, [`first_images`] decides for which image progress counts a shared blob, and [`record`]
 //! writes the lock and completes the outcome. [`open_bundle`] opens bundles for the jobs that read one. [`locked_names`]
-//! reads from a lock what the mirror calls each image, and [`write_file`] writes results to files,
+//! reads from a lock what the mirror calls each image, [`sharding`] divides a `sync` between machines, and [`write_file`] writes results to files,
 //! and [`signing`] those that sign them.
 
 pub(crate) mod bundle_inspect;
@@ -24,6 +25,7 @@ mod first_images;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod inspect;
+pub(crate) mod lock_merge;
 mod locked_digests;
 mod locked_names;
 pub(crate) mod login;
@@ -36,6 +38,7 @@ mod record;
 pub(crate) mod redirect;
 pub(crate) mod running;
 pub(crate) mod serve;
+mod sharding;
 mod signing;
 pub(crate) mod sync;
 mod trust_files;

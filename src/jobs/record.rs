@@ -3,18 +3,20 @@
 use std::{
     collections::BTreeSet,
     path::Path,
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
-use super::receipt::ReceiptFile;
+use super::{receipt::ReceiptFile, sharding::Division};
 use crate::{
     confirm::CheckLevel,
+    endpoint::registry::Registries,
     enumerate::Selection,
     error::{Failure, Kind},
     graph::ForeignLayers,
     lock::{Lock, LockFile, Placement, Receipt},
     oci::{ChartIdentity, Digest, Platform, Reference, Repository, mapping::Root},
-    outcome::{Command, Mirrored, RunOutcome},
+    outcome::{Command, ImageBlob, ImageOutcome, Mirrored, RunOutcome, ShardOutcome},
     request::{Installation, Login, RegistrySettings, next_steps},
     units,
 };
@@ -55,6 +57,10 @@ pub(super) struct Copied<'a> {
     pub(super) check: CheckLevel,
     pub(super) dry_run: bool,
     pub(super) images: Vec<Mirrored>,
+    /// Which part of the images the run was for.
+    pub(super) shard: Option<ShardOutcome>,
+    /// Failures that do not belong to an image.
+    pub(super) failures: Vec<Failure>,
     /// Where to record what was imported.
     pub(super) receipt: Option<ReceiptFile>,
     /// How the run reached the registries.
@@ -67,6 +73,40 @@ pub(super) struct Copied<'a> {
 }
 
 impl Copied<'_> {
+    /// Pushes the lock of a shard and completes the outcome.
+    pub(super) async fn finish_shard(mut self, division: &Division, registry: Arc<Registries>) -> RunOutcome {
+        let pushed = if self.dry_run {
+            None
+        } else {
+            let mut lock = self.lock_of_run();
+            if !self.images.iter().all(|image| image.outcome.is_confirmed()) {
+                let local = if self.extended.is_some() { None } else { Lock::read(self.lock).ok() };
+                let earlier = division.earlier_lock(&*registry, &self.root).await;
+                for known in self.extended.iter().chain(&local).chain(&earlier) {
+                    lock.keep_known(known);
+                }
+            }
+            lock.shard = Some(division.recorded());
+            match division.push(&lock, registry, &self.root).await {
+                Ok(reference) => Some(reference),
+                Err(failure) => {
+                    self.failures.push(failure);
+                    None
+                }
+            }
+        };
+        self.shard = Some(division.outcome(pushed));
+        self.finish(Record(None))
+    }
+
+    /// The lock of this run alone.
+    fn lock_of_run(&self) -> Lock {
+        let Self { chart, placement, platforms, foreign_layers, images, excluded, .. } = self;
+        let mut lock = Lock::new(chart.clone(), placement.clone(), platforms, *foreign_layers, images);
+        lock.excluded.clone_from(excluded);
+        lock
+    }
+
     /// Writes the lock and completes the outcome.
     pub(super) fn finish(self, record: Record) -> RunOutcome {
         let Self {
@@ -83,6 +123,8 @@ impl Copied<'_> {
             check,
             dry_run,
             images,
+            shard,
+            failures,
             receipt,
             login,
             registries,
@@ -106,7 +148,7 @@ impl Copied<'_> {
             Some(earlier) => earlier.clone().with_destination(run()).map_err(|error| error.failure()),
             None => Ok(run()),
         };
-        let mut failures: Vec<Failure> = record.write(lock).into_iter().collect();
+        let mut failures: Vec<Failure> = failures.into_iter().chain(record.write(lock)).collect();
         if let Some((receipt, bundle)) = receipt.zip(bundle.clone()) {
             let now = units::timestamp(SystemTime::now(), false);
             let outcomes = images.iter().map(|image| &image.outcome);
@@ -115,7 +157,20 @@ impl Copied<'_> {
         failures.extend(missing_repositories(
             &images.iter().filter_map(|image| image.missing_repository.clone()).collect(),
         ));
-        let outcomes = images.into_iter().map(|image| image.outcome).collect();
+        let planned = |image: Mirrored| {
+            let blobs = image.content.blobs.into_iter().map(|(digest, size)| ImageBlob { digest, size });
+            ImageOutcome { blobs: blobs.collect(), ..image.outcome }
+        };
+        let outcomes = images.into_iter().map(|image| if dry_run { planned(image) } else { image.outcome });
+        let outcomes: Vec<ImageOutcome> = outcomes.collect();
+        let outcome = match shard {
+            // Other shards have other images: one without any has nothing left to do.
+            Some(shard) => {
+                let outcome = RunOutcome::new(command, Vec::new(), failures, started.elapsed());
+                RunOutcome { images: outcomes, shard: Some(Box::new(shard)), ..outcome }
+            }
+            None => RunOutcome::new(command, outcomes, failures, started.elapsed()),
+        };
         let outcome = RunOutcome {
             destination: Some(root.to_string()),
             bundle,
@@ -123,7 +178,7 @@ impl Copied<'_> {
             level: Some(check.to_string()),
             chart,
             dry_run,
-            ..RunOutcome::new(command, outcomes, failures, started.elapsed())
+            ..outcome
         };
         let installation = Installation {
             root: &root,

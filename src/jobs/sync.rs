@@ -13,31 +13,45 @@ use super::{
     names::{self, ToName, earlier, name_all, warn_of_unused_prefix},
     own_source::{self, NamedBy},
     record::{Copied, Record},
+    sharding::{Division, contents::Contents},
 };
 use crate::{
     endpoint::packaged_chart::{ChartSource, PackagedChart},
     enumerate::{self as enumeration, Selection},
     error::{Failure, Kind},
-    event::{Event, EventSink},
+    event::{Event, EventSink, warn},
     graph::{AttachedManifest, ForeignLayers},
     lock::{Lock, LockError, LockedImage, Placement},
     oci::{ChartIdentity, Digest, Mapping, Namer, Naming, Reference, chart},
     outcome::{Command, ImageOutcome, Mirrored, RunOutcome},
     pipeline::{self, Options},
-    request::{Access, Destination, ImagesFrom, LockedChart, Sync},
+    request::{Access, Destination, ImagesFrom, LockedChart, ShardSettings, Sync},
 };
 
 pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
     let Sync { images, destination, registries, platforms, copy, .. } = request;
     let signatures = copy.signatures.verifier()?.map(Arc::new);
-    let access = Access::open(registries, Arc::clone(&events))?;
-    let Job { mappings, optional, skipped, placement, chart, packaged, foreign_layers, extended, recorded } =
-        match images {
-            ImagesFrom::Selection(selection) => selected(selection, request, &access, &*events).await?,
-            ImagesFrom::Lock { chart } => locked(chart.as_deref(), request, &access).await?,
-        };
-    let record = Record::prepare((!copy.dry_run).then(|| request.lock()))?;
+    let machines = request.shard.as_ref().map_or(1, |shard| shard.number.count);
+    let access = Access::open(registries, Arc::clone(&events))?.shared_by(machines);
+    let Job {
+        mut mappings,
+        optional,
+        mut skipped,
+        placement,
+        chart,
+        packaged,
+        foreign_layers,
+        extended,
+        recorded,
+        contents,
+    } = match images {
+        ImagesFrom::Selection(selection) => selected(selection, request, &access, &*events).await?,
+        ImagesFrom::Lock { chart } => locked(chart.as_deref(), request, &access).await?,
+    };
+    // A shard pushes its lock: all of them may share a folder.
+    let writes = !copy.dry_run && request.shard.is_none();
+    let record = Record::prepare(writes.then(|| request.lock()))?;
     let source = access.source()?.with_foreign_layers(foreign_layers);
     let source = Arc::new(ChartSource::new(source, packaged));
     let registry = Arc::new(access.destination(destination.login.as_ref()).await?);
@@ -50,6 +64,16 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     };
     access
         .warn_of_unused_license(sources.iter().map(Reference::repository).chain(&chart_repository), &*events);
+    let division = match &request.shard {
+        Some(shard) => {
+            if shard.plan.is_some() && contents.knows_none_of(&sources) {
+                warn(&*events, "--plan has no effect: it has none of these images");
+            }
+            Some(Division::of(shard.number, &mut mappings, &mut skipped, &contents)?)
+        }
+        None => None,
+    };
+    drop(contents);
     if let (Some(lock), ImagesFrom::Selection(_)) = (&extended, images) {
         let kept = KeptLock { lock, path: request.lock(), root: &destination.root };
         kept.check_source(&*source, &mappings).await?;
@@ -60,16 +84,19 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         };
         recorded.into_iter().map(wanted).collect()
     });
-    let options = Options {
-        recorded,
-        optional,
-        signatures,
-        ..copy.options(platforms.required.clone(), waivers, foreign_layers)
-    };
-    let mut images = pipeline::mirror(source, registry, mappings, options, Arc::clone(&events)).await;
+    let jobs = copy
+        .jobs
+        .and_then(|jobs| request.shard.as_ref().map(|shard| shard.number.part_of(usize::from(jobs))));
+    let options = copy.options(platforms.required.clone(), waivers, foreign_layers);
+    let options = Options { jobs: jobs.unwrap_or(options.jobs), recorded, optional, signatures, ..options };
+    let mut images =
+        pipeline::mirror(source, Arc::clone(&registry), mappings, options, Arc::clone(&events)).await;
     images.extend(skipped.into_iter().map(|outcome| announced(outcome, &*events)));
     warn_of_unused_prefix(&destination.naming, &sources, &*events);
-    access.warn_of_unused_hosts(&*events);
+    // Another shard may need them.
+    if division.is_none() {
+        access.warn_of_unused_hosts(&*events);
+    }
     let copied = Copied {
         command: Command::Sync,
         started,
@@ -85,6 +112,8 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         dry_run: copy.dry_run,
         images,
         receipt: None,
+        shard: None,
+        failures: Vec::new(),
         login: destination.login.as_ref(),
         registries,
         lock: request.lock(),
@@ -93,7 +122,10 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
             ImagesFrom::Lock { .. } => None,
         },
     };
-    Ok(copied.finish(record))
+    match division {
+        Some(division) => Ok(copied.finish_shard(&division, registry).await),
+        None => Ok(copied.finish(record)),
+    }
 }
 
 /// What to copy where.
@@ -112,6 +144,8 @@ struct Job {
     extended: Option<Lock>,
     /// With `--locked`, what is attached to each image.
     recorded: Option<HashMap<Reference, Vec<AttachedManifest>>>,
+    /// With `--shard`, what is known about the images' sizes.
+    contents: Contents,
 }
 
 /// The images of a chart, manifests or a list.
@@ -128,6 +162,7 @@ async fn selected(
         .below(root, naming, earlier.as_ref())
         .map_err(|error| names::failure(&error))?;
     own_source::refuse(&mappings, root, &request.registries, NamedBy::Selection(selection)).await?;
+    let contents = contents(request, earlier.as_ref())?;
     let extended = earlier.filter(|lock| lock.has_destinations_besides(&root.to_string()));
     if let Some(lock) = &extended {
         let checked = lock.check_foreign_layers(&root.to_string(), request.foreign_layers);
@@ -143,7 +178,17 @@ async fn selected(
         foreign_layers: request.foreign_layers.into(),
         extended,
         recorded: None,
+        contents,
     })
+}
+
+/// What a shard knows about the images' sizes: from the plan, else from the lock that exists.
+fn contents(request: &Sync, lock: Option<&Lock>) -> Result<Contents, Failure> {
+    match &request.shard {
+        None => Ok(Contents::default()),
+        Some(ShardSettings { plan: Some(plan), .. }) => Contents::read(plan),
+        Some(_) => Ok(lock.map(Contents::of_lock).unwrap_or_default()),
+    }
 }
 
 /// The images of the lock, at its digests and under its names.
@@ -174,6 +219,7 @@ async fn locked(chart: Option<&LockedChart>, request: &Sync, access: &Access) ->
     let skipped = skipped.collect::<Result<Vec<_>, _>>()?;
     let recorded = images.iter().map(|image| (image.source.clone(), image.attached.clone())).collect();
     let optional = images.iter().filter(|image| image.optional).map(|image| image.source.clone()).collect();
+    let contents = contents(request, Some(&lock))?;
     Ok(Job {
         mappings,
         optional,
@@ -184,6 +230,7 @@ async fn locked(chart: Option<&LockedChart>, request: &Sync, access: &Access) ->
         foreign_layers: foreign_layers.into(),
         extended: Some(lock),
         recorded: Some(recorded),
+        contents,
     })
 }
 

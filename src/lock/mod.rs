@@ -11,6 +11,7 @@
 //! | adding or replacing a destination | `merge` |
 //! | the names at a destination | `names` |
 //! | reading the file, and replacing it atomically | `file` ([`LockFile`]) |
+//! | joining the locks of several machines | `shards` |
 //! | the receipt of an import, which contains its lock | `receipt` |
 //! | errors | `error` ([`LockError`]) |
 
@@ -21,6 +22,7 @@ mod model;
 mod names;
 mod parse;
 mod receipt;
+mod shards;
 #[cfg(test)]
 mod tests;
 mod v1;
@@ -33,5 +35,6 @@ pub(crate) use self::{
     file::LockFile,
     names::RecordedNames,
     receipt::{LARGEST as LARGEST_RECEIPT, Receipt},
+    shards::{Joined, join},
 };
 pub use crate::graph::AttachedManifest;

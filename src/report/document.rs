@@ -18,7 +18,7 @@ use crate::{
     },
     oci::{Mapping, Reference},
     outcome::{
-        Bytes, Command, ImageOutcome, RunOutcome,
+        Bytes, Command, ImageOutcome, MergeOutcome, RunOutcome,
         inspection::{BundleContents, Inspection},
     },
 };
@@ -30,6 +30,7 @@ const BUNDLE_SCHEMA: &str = "thoras-mirror/bundle/v1";
 const VALUES_SCHEMA: &str = "thoras-mirror/values/v1";
 const DOCTOR_SCHEMA: &str = "thoras-mirror/doctor/v1";
 const RUNNING_SCHEMA: &str = "thoras-mirror/running/v1";
+const LOCK_MERGE_SCHEMA: &str = "thoras-mirror/lock-merge/v1";
 
 /// The complete result of a command.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,6 +50,8 @@ pub(crate) enum Document {
     Values(ValuesDocument),
     /// `running`
     Running(RunningDocument),
+    /// `lock merge`
+    LockMerge(LockMergeDocument),
 }
 
 impl Document {
@@ -62,6 +65,7 @@ impl Document {
             Self::Doctor(document) => document.exit_code,
             Self::Values(document) => document.exit_code,
             Self::Running(document) => document.exit_code,
+            Self::LockMerge(document) => document.exit_code,
         }
     }
 
@@ -72,6 +76,7 @@ impl Document {
             Self::Inspection(document) => &document.found.failures,
             Self::Bundle(document) => &document.contents.failures,
             Self::Values(document) => &document.found.failures,
+            Self::LockMerge(document) => &document.merged.failures,
             Self::Images(_) | Self::Doctor(_) | Self::Running(_) => &[],
         }
     }
@@ -109,6 +114,13 @@ impl From<Comparison> for Document {
         let is_different = images.iter().any(RunningImage::is_difference);
         let exit_code = exit_code_of(is_different.then_some(Kind::Difference));
         Self::Running(RunningDocument { schema: RUNNING_SCHEMA, images, exit_code })
+    }
+}
+
+impl From<MergeOutcome> for Document {
+    fn from(merged: MergeOutcome) -> Self {
+        let exit_code = exit_code_of(merged.failures.iter().map(|failure| failure.kind));
+        Self::LockMerge(LockMergeDocument { schema: LOCK_MERGE_SCHEMA, merged, exit_code })
     }
 }
 
@@ -272,6 +284,19 @@ pub(crate) struct RunningDocument {
     exit_code: u8,
 }
 
+/// The JSON of `lock merge`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LockMergeDocument {
+    #[schemars(extend("const" = LOCK_MERGE_SCHEMA))]
+    schema: &'static str,
+    /// What was joined.
+    #[serde(flatten)]
+    pub(super) merged: MergeOutcome,
+    /// The exit code.
+    exit_code: u8,
+}
+
 impl DoctorDocument {
     /// The document of these findings. The exit code follows from the problems among them.
     pub(crate) fn new(destination: String, findings: Vec<CheckResult>, mappings: &[Mapping]) -> Self {
@@ -315,6 +340,7 @@ mod tests {
         committed_schema::assert_current("report/schema/doctor.v1.json", &schema_for!(DoctorDocument));
         committed_schema::assert_current("report/schema/values.v1.json", &schema_for!(ValuesDocument));
         committed_schema::assert_current("report/schema/running.v1.json", &schema_for!(RunningDocument));
+        committed_schema::assert_current("report/schema/lock-merge.v1.json", &schema_for!(LockMergeDocument));
     }
 
     #[test]
@@ -330,6 +356,7 @@ mod tests {
             ("doctor.v1.json", samples::doctor().into()),
             ("values.v1.json", samples::values().into()),
             ("running.v1.json", samples::running().into()),
+            ("lock-merge.v1.json", samples::merged().into()),
         ] {
             committed_schema::assert_valid(
                 &format!("report/schema/{file}"),

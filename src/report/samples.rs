@@ -16,12 +16,13 @@ use crate::{
         media_type::{OCI_INDEX, OCI_MANIFEST},
     },
     outcome::{
-        Bytes, ImageOutcome, Status,
+        Bytes, ImageOutcome, MergeOutcome, ShardOutcome, Status,
         inspection::{
             Attestation, BundleContents, BundledImage, DeltaBase, InspectedImage, InspectedPlatform,
         },
     },
     problem::Problem,
+    shard::{Repeated, ShardNumber},
 };
 
 const VENDOR: &str = "us-east4-docker.pkg.dev/thoras-registry/platform";
@@ -53,6 +54,7 @@ fn outcome(name: &str, status: Status) -> ImageOutcome {
         attached_new: AttachedCounts::default(),
         signature: None,
         kept_tags: Vec::new(),
+        blobs: Vec::new(),
         waived: Vec::new(),
         moved_from: None,
         bytes: Bytes::default(),
@@ -299,5 +301,31 @@ pub(super) fn running() -> Comparison {
             image("quay.io/operator/agent:1", Origin::Outside, Content::NotLocked, &["d"]),
             image("docker.io/library/nginx:1", Origin::Unknown, Content::Unknown, &["e"]),
         ],
+    }
+}
+
+/// Four shards, of which one could not confirm an image.
+pub(super) fn merged() -> MergeOutcome {
+    MergeOutcome {
+        from: "registry.example.com/thoras".to_owned(),
+        lock: "thoras-mirror.lock".to_owned(),
+        list: Digest::sha256(b"list"),
+        shards: 4,
+        images: 100,
+        confirmed: 99,
+        repeated: Repeated { transfers: 3, bytes: 3 * 1024 * 1024 },
+        failures: vec![Failure::new(Kind::Image, "an image is not confirmed")],
+    }
+}
+
+/// The second of four shards.
+pub(super) fn shard() -> ShardOutcome {
+    ShardOutcome {
+        number: ShardNumber { index: 1, count: 4 },
+        list: Digest::sha256(b"list"),
+        listed: 100,
+        repeated: Some(Repeated { transfers: 1, bytes: 1024 }),
+        split: vec!["registry.example.com/thoras/large".to_owned()],
+        lock: "registry.example.com/thoras/thoras-mirror/locks:x-1-of-4".parse().ok(),
     }
 }

@@ -73,6 +73,12 @@ impl Access {
         })
     }
 
+    /// The same for one of several machines that share the limits of the registries.
+    #[must_use]
+    pub(crate) fn shared_by(self, machines: u32) -> Self {
+        Self { connector: self.connector.shared_by(machines as usize), ..self }
+    }
+
     /// The registries that images come from. Only they receive the license.
     pub(crate) fn source(&self) -> Result<Registries, Failure> {
         Ok(self.connector.open(Side::Source, self.source_credentials()?))

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     CopySettings, Destination, ImagesFrom, LockedChart, Login, NamingRule, Platforms, ReferrerSettings,
-    RegistrySettings, RequiredSignatures, Stdin, check_stdin,
+    RegistrySettings, RequiredSignatures, ShardSettings, Stdin, check_stdin,
     destination::root,
     selection::{chart_name, chart_options, selection},
     setting::{Setting, flag_or_variable, variable},
@@ -32,6 +32,8 @@ pub(crate) struct Sync {
     /// Copy foreign layers. With [`ImagesFrom::Lock`], the lock can enable this as well.
     pub(crate) foreign_layers: bool,
     pub(crate) copy: CopySettings,
+    /// Which part of the images; all of them if `None`.
+    pub(crate) shard: Option<ShardSettings>,
 }
 
 impl Sync {
@@ -53,6 +55,7 @@ impl Sync {
             registries: RegistrySettings::new(args.registries)?.with_rates(&args.rates),
             platforms: args.platforms.into(),
             foreign_layers: args.foreign_layers,
+            shard: ShardSettings::new(args.sharding)?,
             copy: CopySettings {
                 check: args.check,
                 referrers: ReferrerSettings::new(args.referrers)?,
@@ -213,6 +216,7 @@ impl Verify {
         };
         Some(Sync {
             images: ImagesFrom::Selection(selection.clone()),
+            shard: None,
             lock: None,
             destination: Destination { root: root.clone(), naming: naming.clone(), login: login.clone() },
             registries: registries.clone(),
@@ -262,6 +266,7 @@ impl Verify {
         };
         Some(Sync {
             images,
+            shard: None,
             lock: Some(path.clone()),
             destination: Destination {
                 root: root.clone(),

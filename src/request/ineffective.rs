@@ -89,6 +89,9 @@ pub(crate) fn refuse_ineffective(matches: &ArgMatches) -> Result<(), Failure> {
         }
         _ => {}
     }
+    if command == "sync" && flags.0.try_contains_id("shard").is_ok_and(|is_set| !is_set) {
+        flags.refuse(["shards", "plan"], "without --shard, this machine copies every image")?;
+    }
     match command {
         "serve" => return serve(&flags),
         "bundle" | "import" | "export" => signing(&flags)?,
@@ -220,6 +223,8 @@ mod tests {
             ("export -o x --limit-rate-to 1MB/s quay.io/a/b:1", "--limit-rate-to"),
             ("bundle import x --to r/a --limit-rate-from 1MB/s", "--limit-rate-from"),
             ("import x --to r/a --limit-rate-from 1MB/s", "--limit-rate-from"),
+            ("sync --to r/a --shards 4", "--shards"),
+            ("sync --to r/a --plan p.json", "--plan"),
         ] {
             let refused = check(line).unwrap_err();
             assert!(refused.starts_with(&format!("{flag} has no effect here: ")), "{line}: {refused}");
@@ -234,6 +239,7 @@ mod tests {
             "sync --to r/a --images l.txt --add quay.io/a/b:1 --helm helm",
             "sync --to r/a --locked --with-chart --chart x --chart-version 1 --repo https://x.io",
             "sync --to r/a --locked --naming full",
+            "sync --to r/a --shard auto --shards 4 --plan p.json",
             "verify --to r/a --against source --values v.yaml",
             "serve x.tar --naming full",
         ] {

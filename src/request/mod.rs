@@ -6,6 +6,7 @@
 //!
 //! - [`Request`]: the jobs, with a type for each in `copying`, [`bundle`], [`nodes`] and below;
 //! - [`selection`], [`destination`], [`registries`], [`signing`]: the parts that jobs share;
+//! - [`shard`]: which part of the images;
 //! - [`trust`]: whose signatures images need;
 //! - [`ineffective`] refuses flags that would have no effect;
 //! - [`access`] prepares access to registries, with [`network`] for certificates and proxies;
@@ -25,6 +26,7 @@ mod registries;
 mod repair_command;
 mod selection;
 mod setting;
+mod shard;
 mod signing;
 mod trust;
 mod values;
@@ -46,16 +48,17 @@ pub(crate) use self::{
     repair_command::repair,
     selection::{ImagesFrom, LockedChart},
     setting::{Origin, Setting},
+    shard::ShardSettings,
     signing::{RequiredSignature, SigningKey},
     trust::RequiredSignatures,
     values::{Persistence, PullLogin, Values},
     volume::VolumeSize,
 };
 use crate::{
-    cli::{self, Bundle, Command, LoginArgs, RegistryArgs, SelectionArgs},
+    cli::{self, Bundle, Command, LockCommand, LoginArgs, RegistryArgs, SelectionArgs},
     enumerate::Selection,
     error::{Failure, Kind},
-    oci::Reference,
+    oci::{Digest, Reference, mapping::Root},
     serve::{Limits, Names, TlsFiles, UserFile},
 };
 
@@ -75,6 +78,7 @@ pub(crate) enum Request {
     Redirect(Redirect),
     Running(Box<Running>),
     Serve(Box<Serve>),
+    LockMerge(Box<LockMerge>),
     Login(Box<StoreLogin>),
     Logout(RemoveLogin),
 }
@@ -101,6 +105,7 @@ impl Request {
             Command::Redirect(args) => Self::Redirect(Redirect::new(args)?),
             Command::Running(args) => Self::Running(Box::new(Running::new(*args)?)),
             Command::Serve(args) => Self::Serve(Box::new(Serve::new(args)?)),
+            Command::Lock(LockCommand::Merge(args)) => Self::LockMerge(Box::new(LockMerge::new(*args)?)),
             Command::Login(args) => Self::Login(Box::new(StoreLogin::new(args)?)),
             Command::Logout(args) => Self::Logout(RemoveLogin::new(args)?),
         })
@@ -242,6 +247,39 @@ impl Doctor {
             registries: RegistrySettings::new(args.registries)?,
             lock: args.lock,
             timeout: Duration::from_secs(args.timeout.into()),
+        })
+    }
+}
+
+/// `lock merge`
+pub(crate) struct LockMerge {
+    /// The mirror.
+    pub(crate) root: Root,
+    /// The lock to write.
+    pub(crate) output: PathBuf,
+    /// The digest of the list, to choose one of several.
+    pub(crate) list: Option<Digest>,
+    /// The number of shards, to choose one of several.
+    pub(crate) shards: Option<u32>,
+    pub(crate) login: Option<Login>,
+    pub(crate) registries: RegistrySettings,
+}
+
+impl LockMerge {
+    fn new(args: cli::LockMerge) -> Result<Self, Failure> {
+        check_stdin(&Stdin {
+            registries: Some(&args.registries),
+            login: Some(&args.login),
+            ..Stdin::default()
+        })?;
+        let root = destination::root(&args.from)?;
+        Ok(Self {
+            login: Login::new(args.login, Some(&root))?,
+            root,
+            output: args.output,
+            list: args.list,
+            shards: args.shards,
+            registries: RegistrySettings::new(args.registries)?,
         })
     }
 }

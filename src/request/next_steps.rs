@@ -11,7 +11,7 @@ use crate::{
     cli::DEFAULT_LOCK,
     enumerate::{ChartOptions, DEFAULT_CHART, DEFAULT_REPOSITORY, SelectedFrom, Selection},
     oci::{ArtifactKind, ChartIdentity, Reference, mapping::Root},
-    outcome::{ImageOutcome, RunOutcome},
+    outcome::{ImageOutcome, RunOutcome, ShardOutcome},
 };
 
 /// The file that `values` writes in the printed commands.
@@ -32,6 +32,9 @@ pub(crate) struct Installation<'a> {
 
 /// The commands, each ready for a shell. None if the images do not come from a chart, or if one of them is not there.
 pub(crate) fn next_steps(outcome: &RunOutcome, installation: &Installation<'_>) -> Vec<String> {
+    if let Some(shard) = &outcome.shard {
+        return shard.lock.iter().map(|_| installation.merge(shard)).collect();
+    }
     let Some(chart) = &outcome.chart else { return Vec::new() };
     let is_complete = !outcome.dry_run
         && outcome.failures.is_empty()
@@ -82,6 +85,21 @@ impl Installation<'_> {
                 && destination.repository().is_below(&root);
             is_it.then(|| format!("oci://{}", destination.repository()))
         })
+    }
+
+    /// What follows when all shards are done.
+    fn merge(&self, shard: &ShardOutcome) -> String {
+        let mut words = Words::of(&["thoras-mirror", "lock", "merge"]);
+        words.flag("--from", [self.root]);
+        words.flag("--list", [&shard.list]);
+        words.flag("--output", self.lock.filter(|path| *path != Path::new(DEFAULT_LOCK)).map(Path::display));
+        if let Some(Login { username, password, registry: _ }) = self.login {
+            words.flag("--to-username", [username]);
+            words.switch("--to-password-stdin", matches!(password, Password::Stdin));
+        }
+        words.flag("--authfile", self.registries.authfile.iter().map(|path| path.display()));
+        words.flag("--plain-http", &self.registries.plain_http);
+        words.quoted()
     }
 
     /// `excluded` are the images that the filters left out.

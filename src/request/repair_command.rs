@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{
     CopySettings, Destination, ImagesFrom, LicenseFrom, LockedChart, Login, NamingRule, Password, Platforms,
-    ReferrerSettings, RegistrySettings, RequiredSignatures, Sync,
+    ReferrerSettings, RegistrySettings, RequiredSignatures, ShardSettings, Sync,
     setting::{Origin, Setting},
 };
 use crate::{
@@ -28,7 +28,7 @@ pub(super) const HIDDEN: &str = "***";
 
 /// The command line of this `sync`.
 pub(crate) fn repair(sync: &Sync) -> Repair {
-    let Sync { images, lock, destination, registries, platforms, foreign_layers, copy } = sync;
+    let Sync { images, lock, destination, registries, platforms, foreign_layers, copy, shard } = sync;
     let mut words = Words(vec!["thoras-mirror".to_owned(), "sync".to_owned()]);
     words.switch("--locked", matches!(images, ImagesFrom::Lock { .. }));
     words.flag("--lock", lock.iter().map(|path| path.display()));
@@ -36,6 +36,10 @@ pub(crate) fn repair(sync: &Sync) -> Repair {
     words.platforms(platforms);
     words.switch("--foreign-layers", *foreign_layers);
     words.copy(copy);
+    if let Some(ShardSettings { number, plan }) = shard {
+        words.flag("--shard", [number]);
+        words.flag("--plan", plan.iter().map(|path| path.display()));
+    }
     words.registries(registries);
     match images {
         ImagesFrom::Selection(selection) => words.selection(selection),

@@ -10,7 +10,7 @@ use std::{process::ExitCode, sync::Arc};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    cli::{self, Bundle, Parsed},
+    cli::{self, Bundle, LockCommand, Parsed},
     error::{Failure, Kind, exit},
     event::{Event, EventSink},
     jobs::{self, inspect::Found},
@@ -205,6 +205,7 @@ async fn dispatch(request: &Request, reporter: &Arc<Reporter>) -> Result<End, Fa
             let control = signals::control()?;
             End::Stopped(jobs::serve::run(request, events, control).await?)
         }
+        Request::LockMerge(request) => Box::pin(jobs::lock_merge::run(request, events)).await?.into(),
         Request::Login(request) => {
             let login = password::ask(request).await?;
             End::Text(jobs::login::store(request, login, events).await?)
@@ -262,6 +263,7 @@ fn describe(command: &cli::Command, verbosity: Verbosity) -> (Command, Presentat
         cli::Command::Redirect(_) => (Command::Redirect, Format::Table),
         cli::Command::Running(args) => (Command::Running, args.output),
         cli::Command::Serve(_) => (Command::Serve, Format::Table),
+        cli::Command::Lock(LockCommand::Merge(args)) => (Command::LockMerge, args.format),
         cli::Command::Login(_) => (Command::Login, Format::Table),
         cli::Command::Logout(_) => (Command::Logout, Format::Table),
     };

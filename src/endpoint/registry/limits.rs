@@ -23,7 +23,8 @@ pub(super) const LAYER_URLS: usize = 8;
 pub(super) const ERROR_BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// The largest error response that is read, in bytes.
 pub(super) const ERROR_BODY: usize = 64 * 1024;
-/// Concurrent requests to one host, other than blob transfers: initial and maximum number.
+/// Concurrent requests to one host, other than blob transfers: initial and maximum number. Several machines share the
+/// initial number.
 pub(super) const REQUESTS_PER_HOST: (usize, usize) = (24, 48);
 /// Concurrent blob transfers from or to one host: initial and maximum number.
 pub(super) const BLOBS_PER_HOST: (usize, usize) = (8, 128);
@@ -40,11 +41,13 @@ pub struct Tuning {
     pub resume_from: u64,
     /// Save the hash state every so many bytes.
     pub snapshot_every: u64,
+    /// How many machines share the limits of each registry.
+    pub machines: usize,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
         const MIB: u64 = 1024 * 1024;
-        Self { stall: STALL, commit: COMMIT, resume_from: 32 * MIB, snapshot_every: 16 * MIB }
+        Self { stall: STALL, commit: COMMIT, resume_from: 32 * MIB, snapshot_every: 16 * MIB, machines: 1 }
     }
 }

@@ -36,11 +36,11 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// The initial limits.
-    pub(super) fn new(state: Arc<HostState>) -> Self {
+    /// The initial limits, of which this machine gets its part.
+    pub(super) fn new(state: Arc<HostState>, machines: usize) -> Self {
         Self {
-            requests: Lane::new(limits::REQUESTS_PER_HOST),
-            blobs: Lane::new(limits::BLOBS_PER_HOST),
+            requests: Lane::new(limits::REQUESTS_PER_HOST, machines),
+            blobs: Lane::new(limits::BLOBS_PER_HOST, machines),
             state,
             refused_uploads: Mutex::default(),
             moved: AtomicU64::new(0),
@@ -132,6 +132,8 @@ struct Lane {
     permits: Arc<Semaphore>,
     width: Mutex<Width>,
     widest: usize,
+    /// How many machines share the registry. After a 429, all of them together widen as one would.
+    machines: usize,
 }
 
 #[derive(Debug)]
@@ -145,9 +147,15 @@ struct Width {
 }
 
 impl Lane {
-    fn new((start, widest): (usize, usize)) -> Arc<Self> {
+    fn new((start, widest): (usize, usize), machines: usize) -> Arc<Self> {
+        let start = (start / machines.max(1)).max(1);
         let width = Width { now: start, excess: 0, earned: 0, halved_at: None };
-        Arc::new(Self { permits: Arc::new(Semaphore::new(start)), width: Mutex::new(width), widest })
+        Arc::new(Self {
+            permits: Arc::new(Semaphore::new(start)),
+            width: Mutex::new(width),
+            widest,
+            machines,
+        })
     }
 
     async fn enter(self: &Arc<Self>) -> Permit {
@@ -159,7 +167,7 @@ impl Lane {
     fn widen(&self) {
         let mut width = lock(&self.width);
         width.earned += 1;
-        let needed = if width.halved_at.is_some() { width.now } else { 1 };
+        let needed = if width.halved_at.is_some() { width.now * self.machines } else { 1 };
         if width.now >= self.widest || width.earned < needed {
             return;
         }
@@ -207,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_lane_is_halved_once_per_epoch_and_shrinks_as_permits_return() {
-        let lane = Lane::new((8, 16));
+        let lane = Lane::new((8, 16), 1);
         let now = Instant::now();
         let mut out: Vec<Permit> = std::iter::from_fn(|| enter(&lane)).collect();
         assert_eq!(out.len(), 8);
@@ -225,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_halved_lane_keeps_one_permit_and_widens_by_one_per_window() {
-        let lane = Lane::new((2, 4));
+        let lane = Lane::new((2, 4), 1);
         for epoch in 0..5 {
             lane.halve(Instant::now() + EPOCH * epoch);
         }
@@ -238,9 +246,24 @@ mod tests {
         assert_eq!(std::iter::from_fn(|| enter(&lane)).collect::<Vec<_>>().len(), 4);
     }
 
+    #[test]
+    fn machines_share_the_start_and_what_is_won_back() {
+        let start = |machines| lock(&Lane::new((24, 48), machines).width).now;
+        assert_eq!([1, 4, 100].map(start), [24, 6, 1]);
+        let lane = Lane::new((8, 16), 4);
+        lane.widen();
+        assert_eq!(lock(&lane.width).now, 3, "no limit is known yet");
+        lane.halve(Instant::now());
+        let widen = || {
+            lane.widen();
+            lock(&lane.width).now
+        };
+        assert_eq!(std::iter::repeat_with(widen).take(5).collect::<Vec<_>>(), [1, 1, 1, 2, 2]);
+    }
+
     #[tokio::test]
     async fn a_pause_applies_to_all_requests_and_the_longest_wins() {
-        let pace = Pace::new(Arc::default());
+        let pace = Pace::new(Arc::default(), 1);
         let before = Instant::now();
         pace.failed(&too_many(Duration::from_millis(60)));
         pace.failed(&too_many(Duration::from_millis(20)));

@@ -81,6 +81,8 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
         check: copy.check,
         dry_run: copy.dry_run,
         images,
+        shard: None,
+        failures: Vec::new(),
         receipt: job.receipt,
         login: destination.login.as_ref(),
         registries,

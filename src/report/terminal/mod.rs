@@ -7,6 +7,7 @@ mod failures;
 mod fitted;
 mod images;
 mod inspection;
+mod lock_merge;
 mod next_steps;
 mod run;
 mod running;
@@ -47,6 +48,7 @@ pub(super) fn render(document: &Document, presentation: Presentation) -> Result<
         Document::Inspection(document) => Some(inspection::images_text(&document.found.images, width)),
         Document::Bundle(document) => Some(inspection::bundle_text(&document.contents, width)),
         Document::Values(document) => values::text(document),
+        Document::LockMerge(document) => Some(lock_merge::text(&document.merged)),
         Document::Running(document) => Some(running::text(&document.images, width)),
         Document::Doctor(document) => Some(doctor::text(document, Palette::of_stdout())),
     })

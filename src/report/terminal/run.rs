@@ -7,7 +7,7 @@ use console::measure_text_width;
 use super::{
     Column,
     fitted::{Fitting, Measure, fit},
-    joined, next_steps, one_line, skipped, table_lines,
+    joined, lock_merge, next_steps, one_line, skipped, table_lines,
 };
 use crate::{
     error::escape,
@@ -48,6 +48,7 @@ fn text_with(
         lines.push(broken(summary(table, document), width));
         lines.extend(signed_by(&outcome.images, width));
     }
+    lines.extend(outcome.shard.iter().flat_map(|shard| lock_merge::shard_lines(shard)));
     // The summary of an export already contains the ID of its bundle.
     if let (Some(id), None) = (&outcome.bundle, &outcome.written) {
         lines.push(format!("bundle {id}"));
