@@ -273,7 +273,7 @@ impl Walker<'_> {
 
 /// Whether what follows a reference is a placeholder.
 fn has_placeholder(written: &str) -> bool {
-    written.contains(['{', '$', '%', '<'])
+    written.contains(['{', '$', '%', '<']) || written.ends_with("__")
 }
 
 /// Whether a name with a tag is rather a host with a port: `postgres:5432`.

@@ -43,7 +43,11 @@ pub(super) fn join_pairs(pairs: &[(&str, &str)]) -> Vec<Joined> {
         if says_image || part == Part::Registry && key.eq_ignore_ascii_case("hub") {
             named_images.insert(stem.clone());
         }
-        groups.entry(stem).or_default().entry(part).or_insert((at, value));
+        let known = groups.entry(stem).or_default().entry(part).or_insert((at, value));
+        // What is complete needs no parts: another image of this stem may.
+        if part == Part::Image && has_version(known.1) && !has_version(value) {
+            *known = (at, value);
+        }
     }
     let shared = groups.get(&Vec::new()).cloned().unwrap_or_default();
     groups
@@ -165,6 +169,10 @@ mod tests {
                 &["quay.io/team/web:2", "quay.io/team/worker:1.0"],
             ),
             (&[("image.repository", "acme/x"), ("image.tag", "1")], &["acme/x:1"]),
+            (
+                &[("image", "acme/y:2"), ("IMAGE_NAME", "library/postgres"), ("IMAGE_TAG", "15")],
+                &["library/postgres:15"],
+            ),
             (&[("IMAGE_REPOSITORY", "nginx"), ("IMAGE_TAG", "1")], &["nginx:1"]),
             (
                 &[("worker_container_repository", "apache/airflow"), ("worker_container_tag", "2.8")],

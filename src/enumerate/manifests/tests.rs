@@ -28,11 +28,12 @@ fn references(text: &str) -> Vec<String> {
 }
 
 /// Real charts, cut down. Each `=== NAME` is followed by manifests, `--- want`, and what they must give.
-const INPUTS: [&str; 4] = [
+const INPUTS: [&str; 5] = [
     include_str!("../../../testdata/manifests/charts.txt"),
     include_str!("../../../testdata/manifests/config_maps.txt"),
     include_str!("../../../testdata/manifests/custom_resources.txt"),
     include_str!("../../../testdata/manifests/environment_and_arguments.txt"),
+    include_str!("../../../testdata/manifests/found_in_the_field.txt"),
 ];
 
 #[test]
@@ -60,7 +61,7 @@ fn inputs_of_every_kind_give_exactly_their_images() {
         assert_eq!(found, expected, "{name}: {notes:?}");
         count += 1;
     }
-    assert_eq!(count, 95);
+    assert_eq!(count, 122);
 }
 
 #[test]

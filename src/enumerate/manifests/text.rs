@@ -301,7 +301,8 @@ fn trimmed(text: &str) -> &str {
 
 fn push(run: &Run<'_>, text: &str, key: Option<&str>, is_whole: bool, content: &mut TextContent) {
     let written = trimmed(text);
-    let is_cut = is_cut_before(run) || is_cut_after(run.after);
+    // `quay.io/acme/web:__TAG__`
+    let is_cut = is_cut_before(run) || is_cut_after(run.after) || text.ends_with("__");
     if is_cut {
         if has_registry(written)
             && !is_cut_before(run)
