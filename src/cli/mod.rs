@@ -195,6 +195,10 @@ pub(crate) enum Command {
     /// Read the mirror and compare it with the lock, or with the source
     Verify(Box<Verify>),
     /// Print Helm values that make the chart pull everything from the mirror
+    #[command(
+        mut_arg("to_username", values::describe_username),
+        mut_arg("to_password_stdin", values::describe_password)
+    )]
     Values(Box<Values>),
     /// Show platforms, digests and sizes of images
     Inspect(Inspect),

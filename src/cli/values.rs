@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum, builder::BoolishValueParser};
+use clap::{Arg, Args, ValueEnum, builder::BoolishValueParser};
 
 use super::{ConnectionArgs, LoginArgs, NamingArgs, SelectionArgs, choice, examples, variable};
 use crate::output::Format;
@@ -100,9 +100,26 @@ impl Values {
     }
 }
 
+/// Elsewhere, this flag is a login for the run itself.
+pub(super) fn describe_username(arg: Arg) -> Arg {
+    arg.help("The user name at the mirror: the chart creates the pull secret; needs --write")
+        .long_help(
+            "The user name at the mirror: the chart creates the pull secret; needs --write\n\nThe file is then readable \
+             only by you. Not with --pull-secret.",
+        )
+        .help_heading(LOGIN_HEADING)
+}
+
+/// The same for its password.
+pub(super) fn describe_password(arg: Arg) -> Arg {
+    arg.help_heading(LOGIN_HEADING)
+}
+
+const LOGIN_HEADING: &str = "How the cluster logs in (Thoras chart)";
+
 /// How the cluster logs in.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "How the cluster logs in (Thoras chart)")]
+#[command(next_help_heading = LOGIN_HEADING)]
 pub(crate) struct PullArgs {
     /// The pull secret that exists in the cluster
     // `request` refuses --to-username and --license beside it: a login in the environment is for `sync`.

@@ -186,6 +186,7 @@ impl Copied<'_> {
             registries,
             lock: Some(path),
             packaged: packaged.as_ref(),
+            excluded: &excluded,
             selection,
         };
         RunOutcome { next_steps: next_steps(&outcome, &installation), ..outcome }

@@ -35,7 +35,7 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
     let Verify { with, level, referrers, signatures, login, registries, .. } = request;
     let verifier = signatures.verifier()?.map(Arc::new);
     let access = Access::open(registries, Arc::clone(&events))?;
-    let Comparison { root, destinations, expectations, chart, packaged, repair } = match with {
+    let Comparison { root, destinations, expectations, chart, packaged, excluded, repair } = match with {
         CompareWith::Lock { path, mirror, only, .. } => {
             with_lock(path, mirror.as_ref(), only, request, &*events)?
         }
@@ -74,6 +74,7 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
                 CompareWith::Source { .. } => None,
             },
             packaged: packaged.as_ref(),
+            excluded: &excluded,
             selection: match with {
                 CompareWith::Lock { .. } => None,
                 CompareWith::Source { selection, .. } => Some(selection),
@@ -93,6 +94,8 @@ struct Comparison {
     chart: Option<ChartIdentity>,
     /// The name of the packaged chart before it was mirrored.
     packaged: Option<Reference>,
+    /// What the filters of `sync` left out, by the lock.
+    excluded: Vec<Reference>,
     repair: Option<Repair>,
 }
 
@@ -138,7 +141,8 @@ fn with_lock(
         return Err(LockError::NoImages(path.to_owned()).failure());
     };
     let packaged = lock.placement().and_then(|placement| placement.chart.clone());
-    Ok(Comparison { root, destinations: shown, expectations, chart: lock.chart, packaged, repair })
+    let (chart, excluded) = (lock.chart, lock.excluded);
+    Ok(Comparison { root, destinations: shown, expectations, chart, packaged, excluded, repair })
 }
 
 /// The images of the lock that were asked for.
@@ -320,7 +324,8 @@ async fn with_source(
     let repair = request.sync_from_source().as_ref().map(request::repair);
     let destinations = root.to_string();
     let (root, packaged) = (root.clone(), None);
-    Ok(Comparison { root, destinations, expectations, chart: found.chart, packaged, repair })
+    let (chart, excluded) = (found.chart, Vec::new());
+    Ok(Comparison { root, destinations, expectations, chart, packaged, excluded, repair })
 }
 
 /// The current digest at the source. A HEAD request, which does not count against pull quotas, is enough unless every

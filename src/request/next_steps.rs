@@ -26,6 +26,8 @@ pub(crate) struct Installation<'a> {
     pub(crate) lock: Option<&'a Path>,
     /// The name of the packaged chart before it was mirrored, if it was.
     pub(crate) packaged: Option<&'a Reference>,
+    /// The images that filters left out.
+    pub(crate) excluded: &'a [Reference],
     /// What the run selected, if it rendered the chart.
     pub(crate) selection: Option<&'a Selection>,
 }
@@ -46,7 +48,7 @@ pub(crate) fn next_steps(outcome: &RunOutcome, installation: &Installation<'_>) 
     let mirrored = installation.mirrored_chart(&outcome.images);
     let commands = [
         installation.login(mirrored.as_deref()),
-        Some(installation.values(chart, mirrored.as_deref(), &outcome.excluded)),
+        Some(installation.values(chart, mirrored.as_deref())),
         Some(installation.pull_secret(chart)),
         Some(installation.install(chart, mirrored.as_deref())),
     ];
@@ -102,8 +104,7 @@ impl Installation<'_> {
         words.quoted()
     }
 
-    /// `excluded` are the images that the filters left out.
-    fn values(&self, chart: &ChartIdentity, mirrored: Option<&str>, excluded: &[Reference]) -> String {
+    fn values(&self, chart: &ChartIdentity, mirrored: Option<&str>) -> String {
         let mut words = Words::of(&["thoras-mirror", "values"]);
         words.flag("--to", [self.root]);
         words.flag("--lock", self.lock.filter(|path| *path != Path::new(DEFAULT_LOCK)).map(Path::display));
@@ -120,7 +121,7 @@ impl Installation<'_> {
                 words.filters(selection);
             }
             None => {
-                words.flag("--exclude", excluded);
+                words.flag("--exclude", self.excluded);
                 if mirrored.is_some() {
                     words.flag("--authfile", self.registries.authfile.iter().map(|path| path.display()));
                     words.connection(self.registries);
@@ -254,6 +255,7 @@ mod tests {
             registries: &RegistrySettings::default(),
             lock: Some(Path::new(DEFAULT_LOCK)),
             packaged: packaged.then_some(&packaged_name),
+            excluded: &[],
             selection,
         };
         let steps = next_steps(outcome, &installation);
@@ -306,6 +308,7 @@ mod tests {
             registries: &registries,
             lock: Some(Path::new("other.lock")),
             packaged: None,
+            excluded: &[],
             selection: None,
         };
         let steps = next_steps(&outcome("thoras", Status::Copied), &installation);
@@ -327,14 +330,15 @@ mod tests {
             ..RegistrySettings::default()
         };
         let packaged: Reference = "localhost/charts/thoras:4.5.6".parse().unwrap();
-        let mut outcome = outcome("thoras", Status::Verified);
-        outcome.excluded = vec!["v.io/p/big:1".parse().unwrap()];
+        let outcome = outcome("thoras", Status::Verified);
+        let excluded = ["v.io/p/big:1".parse().unwrap()];
         let installation = Installation {
             root: &"reg.io/m".parse().unwrap(),
             login: Some(&login),
             registries: &registries,
             lock: None,
             packaged: Some(&packaged),
+            excluded: &excluded,
             selection: None,
         };
         let steps = next_steps(&outcome, &installation);
