@@ -81,16 +81,15 @@ async fn begin_in_turn<'a>(
     if support.of(repository).is_none()
         && let Some(first) = support.first(repository)
     {
-        let request = async {
-            own = Some(begin(host, repository, subject, false).await?);
-            Ok::<_, Error>(())
-        };
-        first.get_or_try_init(|| request).await?;
+        // If it fails, the others make their own requests at the same time.
+        first
+            .get_or_init(|| async { own = Some(Box::pin(begin(host, repository, subject, false)).await) })
+            .await;
     }
     match own {
-        Some(begun) => Ok(begun),
+        Some(begun) => begun,
         None if support.of(repository) == Some(false) => Ok(None),
-        None => begin(host, repository, subject, false).await,
+        None => Box::pin(begin(host, repository, subject, false)).await,
     }
 }
 
