@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, builder::BoolishValueParser};
 
 use super::{
-    DEFAULT_LOCK, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, ReferrerArgs, RegistryArgs,
+    DEFAULT_LOCK, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, RateArgs, ReferrerArgs, RegistryArgs,
     SelectionArgs, TrustArgs, choice, examples,
     shared::{CHECK_LEVELS, FORMATS, NAMINGS, parse_source_prefix},
     variable,
@@ -127,6 +127,10 @@ pub(crate) struct Sync {
     /// How to connect to registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
+
+    /// How fast to copy.
+    #[command(flatten)]
+    pub rates: RateArgs,
 }
 
 const AGAINST: &[(Against, &str)] = &[
@@ -243,6 +247,10 @@ pub(crate) struct Verify {
     /// How to connect to registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
+
+    /// How fast to copy.
+    #[command(flatten)]
+    pub rates: RateArgs,
 }
 
 /// `thoras-mirror inspect`

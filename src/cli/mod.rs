@@ -38,7 +38,7 @@ pub(crate) use self::{
     commands::{Against, Doctor, Images, Inspect, Serve, ServeAccess, Sync, Verify},
     login::{Login, Logout},
     nodes::{PullSecret, Redirect, Running},
-    registries::{ConnectionArgs, RegistryArgs},
+    registries::{ConnectionArgs, RateArgs, RegistryArgs},
     shared::{
         DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, ReferrerArgs,
         SelectionArgs,
