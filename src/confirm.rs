@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     endpoint::{Cause, Error, Source, VerifiedBody, body},
     graph::{ForeignLayers, Graph, KnownManifests},
-    oci::{Descriptor, Digest, Platform, Repository, Target, manifest::ManifestError, verified::Mismatch},
+    oci::{
+        Descriptor, Digest, Platform, RawManifest, Repository, Target, manifest::ManifestError,
+        verified::Mismatch,
+    },
     problem::Problem,
     resolve,
 };
@@ -99,6 +102,14 @@ impl Survey {
         self.graph.iter().flat_map(|graph| &graph.nodes).map(|node| &node.descriptor.digest)
     }
 
+    /// Fails if some blobs could not be checked.
+    pub(crate) fn complete(mut self) -> Result<Self, Error> {
+        match self.unread.take() {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+
     /// The manifests that exist. They need not be read from the source.
     #[must_use]
     pub fn known(&self) -> KnownManifests {
@@ -125,11 +136,7 @@ pub async fn survey<S: Source>(
     level: Level,
     foreign_layers: ForeignLayers,
 ) -> Result<Survey, Error> {
-    let mut survey = survey_partially(destination, repository, target, level, foreign_layers).await?;
-    match survey.unread.take() {
-        Some(error) => Err(error),
-        None => Ok(survey),
-    }
+    survey_partially(destination, repository, target, level, foreign_layers).await?.complete()
 }
 
 /// Like [`survey`], but keeps the results if some blobs could not be checked.
@@ -140,11 +147,33 @@ pub(crate) async fn survey_partially<S: Source>(
     level: Level,
     foreign_layers: ForeignLayers,
 ) -> Result<Survey, Error> {
-    let root = match destination.manifest(repository, target).await {
-        Ok(Some(root)) => root,
-        Ok(None) => return Ok(Survey { problems: vec![Problem::MissingTag], ..Survey::default() }),
-        Err(error) => return unusable_root(error),
-    };
+    match read_root(destination, repository, target).await? {
+        Ok(root) => survey_root(destination, repository, root, level, foreign_layers).await,
+        Err(survey) => Ok(survey),
+    }
+}
+
+/// The manifest that a survey begins with, or the whole survey if that is missing or unusable.
+pub(crate) async fn read_root<S: Source>(
+    destination: &S,
+    repository: &Repository,
+    target: &Target,
+) -> Result<Result<RawManifest, Survey>, Error> {
+    match destination.manifest(repository, target).await {
+        Ok(Some(root)) => Ok(Ok(root)),
+        Ok(None) => Ok(Err(Survey { problems: vec![Problem::MissingTag], ..Survey::default() })),
+        Err(error) => unusable_root(error).map(Err),
+    }
+}
+
+/// The rest of the survey of an image whose root has been read. Keeps the results if some blobs could not be checked.
+pub(crate) async fn survey_root<S: Source>(
+    destination: &S,
+    repository: &Repository,
+    root: RawManifest,
+    level: Level,
+    foreign_layers: ForeignLayers,
+) -> Result<Survey, Error> {
     let graph = resolve::survey(destination, repository, root).await?;
     let graph = graph.with_foreign_layers(foreign_layers);
     let mut problems = manifest_problems(&graph);

@@ -61,8 +61,8 @@ pub(crate) struct Export {
     #[arg(help_heading = "The bundle", long, short, value_name = "FILE")]
     pub output: PathBuf,
 
-    /// Add a file that says whom to trust: a trusted root (JSON), a public key (PEM) or a policy (YAML); an import uses
-    /// it only with --trust-bundle (repeatable)
+    /// Add a file that says whom to trust: a trusted root (JSON), a public key or certificate (PEM) or a policy (YAML); an
+    /// import uses it only with --trust-bundle (repeatable)
     #[arg(
         help_heading = "The bundle",
         hide_short_help = true,

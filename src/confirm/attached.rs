@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{TryStreamExt, stream::FuturesOrdered};
 use serde::Deserialize;
 
 use super::{Level, check_blobs};
@@ -92,24 +92,59 @@ pub(crate) async fn attached<S: Source>(
     (level, foreign_layers): (Level, ForeignLayers),
 ) -> Result<Vec<AttachedState>, Error> {
     let subjects: HashSet<&Digest> = wanted.iter().map(|wanted| &wanted.subject).collect();
-    let mut listings = Vec::with_capacity(subjects.len());
+    let mut listed = HashMap::with_capacity(subjects.len());
+    let mut listings = FuturesOrdered::new();
     for subject in subjects {
-        listings.push(async move { Ok((subject, destination.attachments(repository, subject).await?)) });
+        if listings.len() >= AT_ONCE {
+            listed.extend(listings.try_next().await?);
+        }
+        let listing =
+            async move { Ok((subject, Listing::of(destination.attachments(repository, subject).await?))) };
+        listings.push_back(listing);
     }
-    let listed: HashMap<&Digest, Vec<Attachment>> =
-        stream::iter(listings).buffer_unordered(AT_ONCE).try_collect().await?;
+    while let Some(listing) = listings.try_next().await? {
+        listed.extend([listing]);
+    }
     let comparison = Comparison { destination, repository, listed: &listed, bytes, level, foreign_layers };
     let mut states = Vec::with_capacity(wanted.len());
+    // Comparisons that have not started take no memory: an image may have thousands of attached manifests.
+    let mut comparisons = FuturesOrdered::new();
     for wanted in wanted {
-        states.push(comparison.state(wanted));
+        if comparisons.len() >= AT_ONCE {
+            states.extend(comparisons.try_next().await?);
+        }
+        comparisons.push_back(comparison.state(wanted));
     }
-    stream::iter(states).buffered(AT_ONCE).try_collect().await
+    while let Some(state) = comparisons.try_next().await? {
+        states.push(state);
+    }
+    Ok(states)
+}
+
+/// What a destination lists as attached to a manifest.
+#[derive(Debug, Default)]
+struct Listing {
+    referrers: HashSet<Digest>,
+    tags: HashMap<String, Digest>,
+}
+
+impl Listing {
+    fn of(attachments: Vec<Attachment>) -> Self {
+        let mut listing = Self::default();
+        for Attachment { descriptor, link, .. } in attachments {
+            match link {
+                Link::Subject => drop(listing.referrers.insert(descriptor.digest)),
+                Link::Tag(tag) => drop(listing.tags.insert(tag, descriptor.digest)),
+            }
+        }
+        listing
+    }
 }
 
 struct Comparison<'a, S> {
     destination: &'a S,
     repository: &'a Repository,
-    listed: &'a HashMap<&'a Digest, Vec<Attachment>>,
+    listed: &'a HashMap<&'a Digest, Listing>,
     bytes: &'a HashMap<Digest, RawManifest>,
     level: Level,
     foreign_layers: ForeignLayers,
@@ -168,14 +203,13 @@ impl<S: Source> Comparison<'_, S> {
 
     /// `read` is the wanted manifest, if the destination has it.
     async fn found(&self, wanted: &AttachedManifest, read: Option<&Graph>) -> Result<Found, Error> {
-        let listed = self.listed.get(&wanted.subject).map_or([].as_slice(), Vec::as_slice);
+        let listed = self.listed.get(&wanted.subject);
         let link = wanted.link();
-        let mut linked = listed.iter().filter(|attachment| attachment.link == link);
-        let Link::Tag(_) = &link else {
-            let is_listed = linked.any(|attachment| attachment.descriptor.digest == wanted.digest);
+        let Link::Tag(tag) = &link else {
+            let is_listed = listed.is_some_and(|listed| listed.referrers.contains(&wanted.digest));
             return Ok(if is_listed { Found::Listed } else { Found::Unlisted });
         };
-        let Some(found) = linked.next().map(|attachment| &attachment.descriptor.digest) else {
+        let Some(found) = listed.and_then(|listed| listed.tags.get(tag)) else {
             return Ok(Found::Unlisted);
         };
         if *found == wanted.digest {

@@ -57,6 +57,11 @@ macro_rules! forward {
             self.$inner.attachments(repository, subject).await
         }
     };
+    (@ expect_attachments $inner:tt) => {
+        async fn expect_attachments(&self, repository: &$crate::oci::Repository) {
+            self.$inner.expect_attachments(repository).await;
+        }
+    };
     (@ blob_location $inner:tt) => {
         fn blob_location(
             &self,

@@ -83,7 +83,7 @@ impl<S, D> KnownBlobsSource<S, D> {
 }
 
 impl<S: Source, D: Source> Source for KnownBlobsSource<S, D> {
-    forward!(source: side, digest, manifest, attachments);
+    forward!(source: side, digest, manifest, attachments, expect_attachments);
 
     async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
         match self.known.first(digest) {

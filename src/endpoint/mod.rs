@@ -84,6 +84,12 @@ pub trait Source: Send + Sync + 'static {
         subject: &Digest,
     ) -> impl Future<Output = Result<Vec<Attachment>, Error>> + Send;
 
+    /// Says that [`attachments`](Self::attachments) of this repository will be asked for, before any digest is known. A
+    /// source may begin with requests that need none. Errors appear when attachments are asked for.
+    fn expect_attachments(&self, _repository: &Repository) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
     /// Where a blob's bytes come from, for errors.
     fn blob_location(&self, repository: &Repository, digest: &Digest) -> Location {
         Location::new(Operation::ReadBlob, self.side(), format!("{repository}@{digest}"))

@@ -86,6 +86,12 @@ impl<S: Source> Source for ChartSource<S> {
         }
     }
 
+    async fn expect_attachments(&self, repository: &Repository) {
+        if self.chart_in(repository).is_none() {
+            self.inner.expect_attachments(repository).await;
+        }
+    }
+
     async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
         let Some(chart) = self.chart_in(repository) else {
             return self.inner.blob_size(repository, digest).await;

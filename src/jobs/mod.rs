@@ -30,6 +30,7 @@ mod locked_digests;
 mod locked_names;
 pub(crate) mod login;
 mod names;
+mod notation;
 mod open_bundle;
 mod own_source;
 pub(crate) mod pull_secret;

@@ -11,6 +11,7 @@ use super::{
     images::{enumerate, fetch_package, packaged_chart, warn_of_idle_waivers},
     locked_digests::KeptLock,
     names::{self, ToName, earlier, name_all, warn_of_unused_prefix},
+    notation,
     own_source::{self, NamedBy},
     record::{Copied, Record},
     sharding::{Division, contents::Contents},
@@ -31,7 +32,7 @@ use crate::{
 pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
     let Sync { images, destination, registries, platforms, copy, .. } = request;
-    let signatures = copy.signatures.verifier()?.map(Arc::new);
+    let signatures = notation::verifier(&copy.signatures)?;
     let machines = request.shard.as_ref().map_or(1, |shard| shard.number.count);
     let access = Access::open(registries, Arc::clone(&events))?.shared_by(machines);
     let Job {

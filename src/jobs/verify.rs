@@ -7,6 +7,7 @@ use futures::{StreamExt, stream};
 use super::{
     images::{enumerate, warn_of_idle_waivers},
     names::{self, ToName, earlier, warn_of_unused_prefix},
+    notation,
     own_source::{self, NamedBy},
 };
 use crate::{
@@ -33,7 +34,7 @@ const AT_ONCE: usize = 16;
 pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
     let Verify { with, level, referrers, signatures, login, registries, .. } = request;
-    let verifier = signatures.verifier()?.map(Arc::new);
+    let verifier = notation::verifier(signatures)?;
     let access = Access::open(registries, Arc::clone(&events))?;
     let Comparison { root, destinations, expectations, chart, packaged, excluded, repair } = match with {
         CompareWith::Lock { path, mirror, only, .. } => {

@@ -12,6 +12,7 @@ mod window;
 
 use std::{
     collections::{BTreeSet, HashMap},
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -19,6 +20,7 @@ use std::{
     time::Instant,
 };
 
+use futures::future::{self, Either};
 use tokio::task::JoinSet;
 
 pub(crate) use self::resolve::{skip_reason, warn_of_foreign_layers};
@@ -199,7 +201,8 @@ impl<S: Source, D: Destination> Run<S, D> {
         mirrored.outcome.digest = image.pull().digest().cloned();
         if self.stops() {
             mirrored.outcome.status = Status::Skipped;
-        } else if let Err(stopped) = self.mirror(image, &mut place, &mut mirrored).await {
+        } else if let Err(stopped) = self.mirror_expecting_attachments(image, &mut place, &mut mirrored).await
+        {
             self.failed.store(true, Ordering::Relaxed);
             mirrored.outcome.status = Status::Failed;
             mirrored.outcome.failure = Some(stopped.failure);
@@ -227,6 +230,25 @@ impl<S: Source, D: Destination> Run<S, D> {
         }
     }
 
+    /// Lists the tags of attached manifests at the source while the destination is read.
+    async fn mirror_expecting_attachments(
+        &self,
+        image: &Arc<Mapping>,
+        place: &mut window::Place,
+        mirrored: &mut Mirrored,
+    ) -> Result<(), Stopped> {
+        let expect = async {
+            if self.options.recorded.is_none() && !self.options.referrers.is_none() {
+                self.source.expect_attachments(image.source.repository()).await;
+            }
+        };
+        let (expect, mirror) = (pin!(expect), pin!(self.mirror(image, place, mirrored)));
+        match future::select(mirror, expect).await {
+            Either::Left((mirrored, _)) => mirrored,
+            Either::Right(((), mirror)) => mirror.await,
+        }
+    }
+
     /// resolve -> plan -> transfer -> confirm.
     async fn mirror(
         &self,
@@ -235,8 +257,8 @@ impl<S: Source, D: Destination> Run<S, D> {
         mirrored: &mut Mirrored,
     ) -> Result<(), Stopped> {
         let required = self.required(image);
-        let there = self.survey(image).await?;
-        let root = match self.root(image, &there).await {
+        let (there, root) = self.survey_and_root(image).await?;
+        let root = match root {
             Ok(root) => root,
             Err(error) => return self.skip(mirrored, error),
         };

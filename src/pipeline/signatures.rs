@@ -1,5 +1,7 @@
 //! Verifies the signatures of an image: at its source before it is copied, or in the mirror.
 
+mod notation;
+
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -56,17 +58,22 @@ pub(super) async fn judge<S: Source>(
 /// Reads what can be a signature, the most likely first, until the policy is satisfied. Returns what is attached as well.
 async fn verdict<S: Source>(
     source: &S,
-    &Signed { image, repository, digest }: &Signed<'_>,
+    signed: &Signed<'_>,
     verifier: &Verifier,
 ) -> Result<(Verdict, Option<Vec<Attachment>>), Error> {
+    let Signed { image, repository, digest } = *signed;
     let mut attached = Vec::new();
     let mut verdict = verifier.verify(image, digest, &attached);
     if !verifier.needs_signature(image) {
         return Ok((verdict, None));
     }
     let listed = source.attachments(repository, digest).await?;
-    for group in groups(listed.clone()) {
-        let read = stream::iter(group).map(|attachment| read(source, repository, attachment));
+    if let Some(trust) = verifier.notation_trust(image) {
+        let verdict = notation::verdict(source, signed, &listed, (verifier, trust)).await?;
+        return Ok((verdict, Some(listed)));
+    }
+    for group in groups(&listed) {
+        let read = stream::iter(group).map(|candidate| read(source, repository, candidate));
         attached.extend(read.buffered(READ_AT_ONCE).try_collect::<Vec<_>>().await?.into_iter().flatten());
         verdict = verifier.verify(image, digest, &attached);
         if matches!(verdict, Verdict::Verified { .. }) {
@@ -76,18 +83,26 @@ async fn verdict<S: Source>(
     Ok((verdict, Some(listed)))
 }
 
+/// A manifest that can be a signature.
+struct Candidate {
+    digest: Digest,
+    /// Whether a tag of the older format names it.
+    is_tag: bool,
+}
+
 /// What can be a signature: referrers of that type, all other referrers, because their type may be missing or wrong, and
 /// the tag of the older format, which counts only if no referrer is a bundle.
-fn groups(attachments: Vec<Attachment>) -> [Vec<Attachment>; 3] {
+fn groups(attachments: &[Attachment]) -> [Vec<Candidate>; 3] {
     let [mut likely, mut others, mut tags] = [const { Vec::new() }; 3];
-    for attachment in attachments {
-        match &attachment.link {
-            Link::Tag(tag) if tag.ends_with(SIGNATURE_TAG_SUFFIX) => tags.push(attachment),
+    for Attachment { descriptor, artifact_type, link } in attachments {
+        let candidate = |is_tag| Candidate { digest: descriptor.digest.clone(), is_tag };
+        match link {
+            Link::Tag(tag) if tag.ends_with(SIGNATURE_TAG_SUFFIX) => tags.push(candidate(true)),
             Link::Tag(_) => {}
-            Link::Subject if attachment.artifact_type.as_deref().is_some_and(is_signature_type) => {
-                likely.push(attachment);
+            Link::Subject if artifact_type.as_deref().is_some_and(is_signature_type) => {
+                likely.push(candidate(false));
             }
-            Link::Subject => others.push(attachment),
+            Link::Subject => others.push(candidate(false)),
         }
     }
     [likely, others, tags]
@@ -97,10 +112,8 @@ fn groups(attachments: Vec<Attachment>) -> [Vec<Attachment>; 3] {
 async fn read<S: Source>(
     source: &S,
     repository: &Repository,
-    attachment: Attachment,
+    Candidate { digest, is_tag }: Candidate,
 ) -> Result<Option<Attached>, Error> {
-    let is_tag = matches!(attachment.link, Link::Tag(_));
-    let digest = attachment.descriptor.digest;
     let Some(manifest) = source.manifest(repository, &Target::Digest(digest.clone())).await? else {
         let at = format!("{repository}@{digest}");
         return Err(Error::new(Operation::ReadManifest, source.side(), at, Cause::NoSuchManifest));

@@ -120,7 +120,9 @@ impl Words {
 
     fn signatures(&mut self, signatures: &RequiredSignatures) {
         let root = match signatures {
-            RequiredSignatures::None | RequiredSignatures::Same(Requirement::Unsigned) => return,
+            RequiredSignatures::None
+            // Only a policy has the latter.
+            | RequiredSignatures::Same(Requirement::Unsigned | Requirement::Notation(_)) => return,
             // Only an import has it, which no repair repeats.
             RequiredSignatures::Bundle { trusted_root, .. } => trusted_root,
             RequiredSignatures::Policy { file, trusted_root } => {

@@ -3,9 +3,9 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{TryStreamExt, stream::FuturesUnordered};
 
-use super::{MANIFESTS_AT_ONCE, Transfer};
+use super::{MANIFESTS_AT_ONCE, Transfer, start};
 use crate::{
     endpoint::{Destination, Error, Source},
     graph::{Attached, Graph},
@@ -22,22 +22,23 @@ impl<S: Source, D: Destination> Transfer<S, D> {
     ) -> Result<(), Error> {
         let rounds = rounds(graph, steps);
         for round in &rounds {
-            let mut pushes = Vec::with_capacity(round.len());
+            let mut pushes = FuturesUnordered::new();
             for (step, attached) in round {
-                pushes.push(self.push_by_digest(image, graph, *step, attached));
+                let push = self.push_by_digest(image, graph, *step, attached);
+                start(&mut pushes, push, MANIFESTS_AT_ONCE).await?;
             }
-            stream::iter(pushes).buffer_unordered(MANIFESTS_AT_ONCE).try_collect::<()>().await?;
+            pushes.try_collect::<()>().await?;
         }
         for round in rounds.iter().rev() {
-            let mut pushes = Vec::with_capacity(round.len());
+            let mut pushes = FuturesUnordered::new();
             for (step, attached) in round {
                 if let Some(tag) = attached.tag().filter(|_| step.by_tag) {
                     let target = Target::Tag(tag.to_owned());
-                    pushes
-                        .push(async move { self.push_manifest(image, graph, &attached.node, &target).await });
+                    let push = async move { self.push_manifest(image, graph, &attached.node, &target).await };
+                    start(&mut pushes, push, MANIFESTS_AT_ONCE).await?;
                 }
             }
-            stream::iter(pushes).buffer_unordered(MANIFESTS_AT_ONCE).try_collect::<()>().await?;
+            pushes.try_collect::<()>().await?;
         }
         Ok(())
     }

@@ -10,11 +10,7 @@ mod queue;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures::{
-    FutureExt, StreamExt, TryStreamExt,
-    future::BoxFuture,
-    stream::{self, FuturesUnordered},
-};
+use futures::{FutureExt, TryStreamExt, future::BoxFuture, stream::FuturesUnordered};
 
 pub(crate) use self::queue::Rank;
 use self::{
@@ -154,11 +150,11 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             by_height.entry(node.height).or_default().push(node);
         }
         for nodes in by_height.into_values() {
-            let mut pushes = Vec::with_capacity(nodes.len());
+            let mut pushes = FuturesUnordered::new();
             for node in nodes {
-                pushes.push(self.push_child(image, graph, node));
+                start(&mut pushes, self.push_child(image, graph, node), MANIFESTS_AT_ONCE).await?;
             }
-            stream::iter(pushes).buffer_unordered(MANIFESTS_AT_ONCE).try_collect::<()>().await?;
+            pushes.try_collect::<()>().await?;
         }
         if let Some(root) = graph.root().filter(|_| plan.root_first) {
             self.push_child(image, graph, root).await?;
@@ -289,6 +285,20 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         let (source, destination, events) = (&*self.source, &*self.destination, &self.events);
         BlobTransfer { source, destination, events, image, blob, mount }
     }
+}
+
+/// Adds work to what is in progress, after waiting until fewer than `most` are. Work that has not started takes no memory:
+/// an image may have thousands of manifests, and the state of a push has several KiB.
+async fn start<F: Future<Output = Result<(), Error>>>(
+    running: &mut FuturesUnordered<F>,
+    work: F,
+    most: usize,
+) -> Result<(), Error> {
+    while running.len() >= most {
+        running.try_next().await?;
+    }
+    running.push(work);
+    Ok(())
 }
 
 impl<S, D> std::fmt::Debug for Transfer<S, D> {

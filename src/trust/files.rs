@@ -11,7 +11,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::policy::{Identity, Keys, Policy, Requirement};
+use super::{
+    notation::is_certificate,
+    policy::{Identity, Keys, NotationRequirement, Policy, Requirement},
+};
 use crate::{
     error::{Failure, Kind},
     signing::{KeyError, PublicKey},
@@ -28,6 +31,8 @@ pub(crate) enum TrustFileKind {
     TrustedRoot,
     /// A public key in PEM.
     PublicKey,
+    /// Certificates in PEM, which notation trusts.
+    Certificate,
     /// Which images need whose signature: a file for `--verify-policy`.
     Policy,
 }
@@ -36,9 +41,12 @@ impl TrustFileKind {
     /// Recognizes a file by its content. A private key is refused.
     pub(crate) fn of(path: &Path, bytes: &[u8]) -> Result<Self, Failure> {
         let refused = |what: String| Failure::new(Kind::Usage, format!("--trust: {} {what}", path.display()));
-        let pass = "pass a trusted root (JSON), a public key (PEM) or a policy (YAML)";
+        let pass = "pass a trusted root (JSON), a public key or a certificate (PEM) or a policy (YAML)";
         let text =
             std::str::from_utf8(bytes).map_err(|_| refused("is not text".to_owned()).with_hint(pass))?;
+        if is_certificate(bytes) && !text.contains("PRIVATE KEY-----") {
+            return Ok(Self::Certificate);
+        }
         if text.contains("-----BEGIN ") {
             return match PublicKey::from_pem(bytes) {
                 Ok(_) => Ok(Self::PublicKey),
@@ -67,13 +75,14 @@ impl TrustFileKind {
         match self {
             Self::TrustedRoot => "application/vnd.dev.sigstore.trustedroot+json",
             Self::PublicKey => "application/x-pem-file",
+            Self::Certificate => "application/pem-certificate-chain",
             Self::Policy => "application/vnd.thoras-mirror.policy.v1+yaml",
         }
     }
 
     /// The kind with this media type.
     pub(crate) fn from_media_type(media_type: &str) -> Option<Self> {
-        [Self::TrustedRoot, Self::PublicKey, Self::Policy]
+        [Self::TrustedRoot, Self::PublicKey, Self::Certificate, Self::Policy]
             .into_iter()
             .find(|kind| kind.media_type() == media_type)
     }
@@ -84,6 +93,7 @@ impl fmt::Display for TrustFileKind {
         formatter.write_str(match self {
             Self::TrustedRoot => "trusted root",
             Self::PublicKey => "public key",
+            Self::Certificate => "certificate",
             Self::Policy => "policy",
         })
     }
@@ -126,10 +136,6 @@ impl TrustFiles {
     }
 
     /// The bytes behind a path of [`TrustFiles::policy`].
-    #[cfg_attr(
-        not(feature = "verify-signatures"),
-        expect(dead_code, reason = "only cryptography needs them")
-    )]
     pub(super) fn read(&self, path: &Path) -> Option<&Bytes> {
         let name = path.strip_prefix(FOLDER).ok()?.to_str()?;
         self.0.get(name).map(|(_, bytes)| bytes)
@@ -203,6 +209,14 @@ impl TrustFiles {
                     own_root(trusted_root)?;
                 }
                 Requirement::Identity(Identity { trusted_root, .. }) => own_root(trusted_root)?,
+                Requirement::Notation(NotationRequirement {
+                    certificates,
+                    timestamp_certificates,
+                    identities: _,
+                }) => {
+                    let mut all = certificates.iter_mut().chain(timestamp_certificates);
+                    all.try_for_each(|file| own(TrustFileKind::Certificate, file))?;
+                }
             }
         }
         Ok(policy)
@@ -243,7 +257,17 @@ mod tests {
             assert!(said.contains(expected) && failure.kind == Kind::Usage, "{said}");
         }
         assert!(TrustFileKind::of(Path::new("f"), b"\xff").is_err());
-        for kind in [TrustFileKind::TrustedRoot, TrustFileKind::PublicKey, TrustFileKind::Policy] {
+        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        let certificate = made.cert.pem();
+        assert_eq!(of(&certificate).unwrap(), TrustFileKind::Certificate);
+        let with_key = format!("{certificate}{}", made.signing_key.serialize_pem());
+        assert!(of(&with_key).is_err(), "a private key never enters a bundle");
+        for kind in [
+            TrustFileKind::TrustedRoot,
+            TrustFileKind::PublicKey,
+            TrustFileKind::Certificate,
+            TrustFileKind::Policy,
+        ] {
             assert_eq!(TrustFileKind::from_media_type(kind.media_type()), Some(kind));
         }
     }

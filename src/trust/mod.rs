@@ -8,7 +8,10 @@
 //! - [`Verifier`]: a policy with its keys and trusted roots loaded. [`Verifier::verify`] is the whole interface for a job;
 //! - [`Verdict`]: who signed the image, or why each of its signatures was rejected, and what to do.
 //!
-//! All cryptography is that of `sigstore-verify`, behind [`sigstore`]. A build without the feature `verify-signatures`
+//! For signatures of the Notary Project, the policy says what the program `notation` must trust; a job runs it
+//! ([`NotationProgram`]).
+//!
+//! All other cryptography is that of `sigstore-verify`, behind [`sigstore`]. A build without the feature `verify-signatures`
 //! parses policies and reports that it cannot verify them.
 //!
 //! Like cosign, a policy is about the manifest that the reference names: the digests in an index cover its children, so
@@ -21,6 +24,7 @@
 
 mod attached;
 mod files;
+mod notation;
 mod policy;
 mod policy_file;
 mod rejection;
@@ -42,4 +46,5 @@ pub use self::{
 pub(crate) use self::{
     attached::{SIGNATURE_TAG_SUFFIX, is_signature_type},
     files::{TrustFileKind, TrustFiles},
+    notation::{NOTATION_SIGNATURE, NotationAnswer, NotationProgram, NotationQuestion, NotationTrust},
 };

@@ -41,13 +41,15 @@ pub enum Requirement {
     Keys(Keys),
     /// One by this identity.
     Identity(Identity),
+    /// One that notation accepts.
+    Notation(NotationRequirement),
 }
 
 impl Requirement {
     /// Whether it needs a trusted root and names none.
     pub(crate) fn lacks_root(&self) -> bool {
         match self {
-            Self::Unsigned => false,
+            Self::Unsigned | Self::Notation(_) => false,
             Self::Keys(keys) => !keys.ignore_log && keys.trusted_root.is_none(),
             Self::Identity(identity) => identity.trusted_root.is_none(),
         }
@@ -87,6 +89,20 @@ pub struct Identity {
     pub ignore_certificate_log: bool,
     /// Which authorities and logs to trust; without it, those of the public Sigstore instance.
     pub trusted_root: Option<PathBuf>,
+}
+
+/// The identity that stands for all of them.
+pub(super) const ANY_IDENTITY: &str = "*";
+
+/// What a signature of the Notary Project must have. The program `notation` verifies it.
+#[derive(Debug, Clone)]
+pub struct NotationRequirement {
+    /// The files of the certificate authorities, in PEM.
+    pub certificates: Vec<PathBuf>,
+    /// The files of the authorities whose timestamps count, in PEM.
+    pub timestamp_certificates: Vec<PathBuf>,
+    /// Who may sign: `x509.subject: C=US, ST=WA, O=acme`, or `*`.
+    pub identities: Vec<String>,
 }
 
 /// What a text must be.

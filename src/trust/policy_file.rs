@@ -9,6 +9,11 @@
 //!     identity-regexp: ^https://github\.com/acme/
 //!     issuer: https://token.actions.githubusercontent.com
 //!     trusted-root: trusted_root.json
+//!   - match: registry.example.com/notary/*
+//!     notation:                                 # the program `notation` verifies it
+//!       certificates: ca.crt                    # a file or a list
+//!       timestamp-certificates: tsa.crt         # the same; optional
+//!       identities: "x509.subject: C=US, ST=WA, O=acme"   # one or a list; "*" for any
 //!   - match: docker.io/library/*
 //!     unsigned: true
 //! otherwise: require                            # or: allow
@@ -23,8 +28,10 @@ use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::policy::{Identity, Keys, Matcher, Otherwise, Policy, Requirement, Rule};
-use crate::error::{Failure, Kind};
+use super::policy::{
+    ANY_IDENTITY, Identity, Keys, Matcher, NotationRequirement, Otherwise, Policy, Requirement, Rule,
+};
+use crate::error::{Failure, Kind, escape};
 
 /// The whole file. Everything is optional here, so that messages can say what is missing.
 #[derive(Deserialize)]
@@ -50,8 +57,18 @@ struct Entry {
     #[serde(default)]
     ignore_sct: bool,
     trusted_root: Option<PathBuf>,
+    notation: Option<Value>,
     #[serde(default)]
     unsigned: bool,
+}
+
+/// What a signature of the Notary Project needs.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct NotationEntry {
+    certificates: Option<OneOrMany>,
+    timestamp_certificates: Option<OneOrMany>,
+    identities: Option<OneOrMany>,
 }
 
 #[derive(Deserialize)]
@@ -99,7 +116,8 @@ impl Policy {
 }
 
 const WRITE_IMAGES: &str = "write `images:` with entries such as `- match: registry.example.com/team/*` and `key: team.pub`, and `otherwise: require` or `otherwise: allow`";
-const WRITE_ONE_OF: &str = "write one of: `key: FILE`; `identity:` and `issuer:`; `unsigned: true` for images that need no signature";
+const WRITE_ONE_OF: &str = "write one of: `key: FILE`; `identity:` and `issuer:`; `notation:` with `certificates:` and `identities:`; `unsigned: true` for images that need no signature";
+const WRITE_NOTATION: &str = "write `certificates: FILE` and `identities: \"x509.subject: C=…, ST=…, O=…\"`, or `identities: \"*\"` for every certificate that these authorities issue";
 
 fn parse(text: &str, folder: &Path, trusted_root: Option<&Path>) -> Result<Policy, Problem> {
     let value: Value = serde_saphyr::from_str(text).map_err(|error| {
@@ -155,8 +173,8 @@ fn requirement(entry: Entry, folder: &Path, default_root: Option<&Path>) -> Resu
     let has_identity = entry.identity.is_some() || entry.identity_regexp.is_some();
     let has_issuer = entry.issuer.is_some() || entry.issuer_regexp.is_some();
     let (keys, root) = (entry.key.map(OneOrMany::into_vec).unwrap_or_default(), entry.trusted_root);
-    let kinds =
-        usize::from(!keys.is_empty()) + usize::from(has_identity || has_issuer) + usize::from(entry.unsigned);
+    let kinds = [!keys.is_empty(), has_identity || has_issuer, entry.notation.is_some(), entry.unsigned];
+    let kinds = kinds.into_iter().filter(|is_there| *is_there).count();
     if kinds != 1 {
         let what = if kinds == 0 {
             "it names nobody who must have signed"
@@ -174,8 +192,15 @@ fn requirement(entry: Entry, folder: &Path, default_root: Option<&Path>) -> Resu
     if entry.ignore_sct && !has_identity {
         return Err(no_effect("ignore-sct", "identity"));
     }
+    if root.is_some() && entry.notation.is_some() {
+        let what = "`trusted-root` has no effect beside `notation`";
+        return Err(problem(what, "write the authorities as `certificates` below `notation`"));
+    }
     if root.is_some() && (entry.unsigned || entry.ignore_tlog) {
         return Err(no_effect("trusted-root", "identity` or with `unsigned` or `ignore-tlog"));
+    }
+    if let Some(notation) = entry.notation {
+        return notation_requirement(notation, folder).map(Requirement::Notation);
     }
     let trusted_root = root.map(|root| folder.join(root)).or_else(|| default_root.map(Path::to_owned));
     if entry.unsigned {
@@ -191,6 +216,33 @@ fn requirement(entry: Entry, folder: &Path, default_root: Option<&Path>) -> Resu
         ignore_certificate_log: entry.ignore_sct,
         trusted_root,
     }))
+}
+
+fn notation_requirement(value: Value, folder: &Path) -> Result<NotationRequirement, Problem> {
+    let entry: NotationEntry = serde_json::from_value(value)
+        .map_err(|error| problem(format!("`notation`: {error}"), WRITE_NOTATION))?;
+    let list = |field: Option<OneOrMany>| field.map(OneOrMany::into_vec).unwrap_or_default();
+    let files = |field| list(field).iter().map(|file| folder.join(file)).collect::<Vec<PathBuf>>();
+    let required = NotationRequirement {
+        certificates: files(entry.certificates),
+        timestamp_certificates: files(entry.timestamp_certificates),
+        identities: list(entry.identities),
+    };
+    let lacks = |field: &str| problem(format!("`notation`: `{field}` is missing"), WRITE_NOTATION);
+    if required.certificates.is_empty() {
+        return Err(lacks("certificates"));
+    }
+    if required.identities.is_empty() {
+        return Err(lacks("identities"));
+    }
+    let is_known = |identity: &str| identity == ANY_IDENTITY || identity.starts_with("x509.subject:");
+    if let Some(identity) = required.identities.iter().find(|identity| !is_known(identity)) {
+        return Err(problem(format!("`notation`: `{}` is no identity", escape(identity)), WRITE_NOTATION));
+    }
+    if required.identities.len() > 1 && required.identities.iter().any(|identity| identity == ANY_IDENTITY) {
+        return Err(problem("`notation`: `*` makes the other identities useless", "remove one of them"));
+    }
+    Ok(required)
 }
 
 /// Exactly one of the two must be there.
@@ -276,10 +328,39 @@ mod tests {
             (&entry("match: a, identity: b, issuer: c, ignore-tlog: true"), "`ignore-tlog` has no effect"),
             (&entry("match: a, key: a.pub, ignore-sct: true"), "`ignore-sct` has no effect"),
             (&entry("match: 'a[', key: a.pub"), "images[0]: `match`: "),
+            (&entry("match: a, key: a.pub, notation: {}"), "images[0]: it asks for several"),
+            (&entry("match: a, notation: {identities: '*'}"), "`notation`: `certificates` is missing"),
+            (&entry("match: a, notation: {certificates: a}"), "`notation`: `identities` is missing"),
+            (&entry("match: a, notation: {certificate: a}"), "`notation`: unknown field `certificate`"),
+            (&entry("match: a, notation: {certificates: a, identities: me@x}"), "`me@x` is no identity"),
+            (
+                &entry("match: a, notation: {certificates: a, identities: ['*', 'x509.subject: C=US']}"),
+                "makes the other identities useless",
+            ),
+            (
+                &entry("match: a, notation: {certificates: a, identities: '*'}, trusted-root: r.json"),
+                "`trusted-root` has no effect beside `notation`",
+            ),
+            (
+                &entry("match: a, notation: {certificates: a, identities: '*'}, ignore-tlog: true"),
+                "`ignore-tlog` has",
+            ),
         ] {
             let refused = refused(text);
             assert!(refused.contains(expected), "{text}: {refused}");
         }
+    }
+
+    #[test]
+    fn notation_needs_certificates_and_identities() {
+        let text = "images: [{match: a, notation: {certificates: [a.crt, /b.crt], timestamp-certificates: t.crt, \
+                    identities: 'x509.subject: C=US, ST=WA, O=acme'}}]\notherwise: require";
+        let policy = parse(text, Path::new("/policies"), Some(Path::new("root.json")));
+        let Ok(Policy { rules, .. }) = policy else { panic!() };
+        let Requirement::Notation(required) = &rules[0].requirement else { panic!() };
+        assert_eq!(required.certificates, [Path::new("/policies/a.crt"), Path::new("/b.crt")]);
+        assert_eq!(required.timestamp_certificates, [Path::new("/policies/t.crt")]);
+        assert_eq!(required.identities, ["x509.subject: C=US, ST=WA, O=acme"]);
     }
 
     #[test]

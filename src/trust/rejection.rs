@@ -65,6 +65,8 @@ pub enum Reason {
     NoTrustedTime(String),
     /// It uses something that this program cannot verify.
     Unsupported(String),
+    /// Notation refuses it.
+    RefusedByNotation(String),
 }
 
 impl Reason {
@@ -102,6 +104,9 @@ impl Reason {
                 "pass a --trusted-root that is up to date; if it is, do not use this image"
             }
             Self::Unsupported(_) => "verify this image with cosign",
+            Self::RefusedByNotation(_) => {
+                "compare the certificates and identities in the policy with those that the publisher documents; if they are right, do not use this image"
+            }
         }
     }
 }
@@ -141,6 +146,7 @@ impl fmt::Display for Reason {
             Self::UntrustedLog(why) => write!(formatter, "its transparency log is not trusted: {why}"),
             Self::NoTrustedTime(why) => write!(formatter, "no trusted party says when it was made: {why}"),
             Self::Unsupported(why) => write!(formatter, "it cannot be verified here: {why}"),
+            Self::RefusedByNotation(why) => write!(formatter, "notation refuses it: {why}"),
         }
     }
 }
@@ -151,7 +157,7 @@ impl Reason {
         match self {
             Self::Unreadable(_) | Self::Unsupported(_) => 0,
             Self::HasNoKey | Self::HasNoIdentity => 1,
-            Self::WrongKey { .. } | Self::Altered => 2,
+            Self::WrongKey { .. } | Self::Altered | Self::RefusedByNotation(_) => 2,
             Self::UntrustedCertificate(_) => 3,
             Self::OtherIdentity { .. } | Self::OtherIssuer { .. } => 4,
             Self::OtherImage { .. } => 5,

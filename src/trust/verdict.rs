@@ -30,6 +30,13 @@ pub enum Verdict {
     Unsigned,
     /// It has signatures, and none of them satisfies the policy.
     Rejected(Vec<Rejection>),
+    /// It has signatures, but what verifies them could not be run.
+    Unverifiable {
+        /// Why.
+        reason: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
 }
 
 /// Who made a signature.
@@ -50,6 +57,12 @@ pub enum Signer {
         /// Who vouched for it.
         issuer: String,
     },
+    /// The owner of a certificate, according to notation.
+    Notation {
+        /// The files of the authorities and, unless all of their certificates are accepted, the identities.
+        #[serde(rename = "notation")]
+        trusted: String,
+    },
 }
 
 impl fmt::Display for Signer {
@@ -57,6 +70,7 @@ impl fmt::Display for Signer {
         match self {
             Self::Key { file } => write!(formatter, "key {file}"),
             Self::Identity { subject, issuer } => write!(formatter, "{subject} (issuer {issuer})"),
+            Self::Notation { trusted } => write!(formatter, "notation ({trusted})"),
         }
     }
 }
@@ -81,6 +95,9 @@ impl Verdict {
                     "ask the publisher whether and where the image is signed; \
                          --verify-policy can exempt it with `unsigned: true`",
                 ),
+            ),
+            Self::Unverifiable { reason, remedy } => Some(
+                Failure { causes: vec![reason.clone()], ..fail("cannot be verified") }.with_hint(*remedy),
             ),
             Self::Rejected(rejections) => {
                 let what = match rejections.len() {

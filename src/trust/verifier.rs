@@ -1,12 +1,13 @@
 //! A policy with its keys loaded, applied to images.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::{
     Attached, Verdict,
     attached::{Signature, SignatureKind},
     files::TrustFiles,
-    policy::{Otherwise, Policy},
+    notation::{NotationAnswer, NotationProgram, NotationQuestion, NotationTrust},
+    policy::{Otherwise, Policy, Requirement},
     rejection::{Reason, Rejection},
     sigstore::{Authority, Loader},
 };
@@ -18,8 +19,19 @@ use crate::{
 /// A policy with its keys and trusted roots loaded.
 pub struct Verifier {
     policy: Policy,
-    /// For each rule of the policy, in its order; `None` if the rule requires no signature.
-    authorities: Vec<Option<Vec<Authority>>>,
+    /// For each rule of the policy, in its order.
+    accepted: Vec<Accepted>,
+    notation: Option<Arc<dyn NotationProgram>>,
+}
+
+/// The signatures that a rule accepts.
+enum Accepted {
+    /// The rule requires none.
+    NotRequired,
+    /// One of these.
+    By(Vec<Authority>),
+    /// Those that notation accepts.
+    Notation(NotationTrust),
 }
 
 impl fmt::Debug for Verifier {
@@ -36,23 +48,55 @@ impl Verifier {
 
     /// The same; some of what the policy names is among these files.
     pub(crate) fn with_files(policy: Policy, files: TrustFiles) -> Result<Self, Failure> {
+        let by_notation = policy.rules.iter().map(|rule| match &rule.requirement {
+            Requirement::Notation(required) => NotationTrust::load(required, &files).map(Some),
+            _ => Ok(None),
+        });
+        let by_notation = by_notation.collect::<Result<Vec<_>, _>>()?;
         let mut loader = Loader::new(files);
-        let load = policy.rules.iter().map(|rule| loader.authorities(&rule.requirement));
-        let authorities = load.collect::<Result<_, _>>()?;
-        Ok(Self { policy, authorities })
+        let accepted = policy.rules.iter().zip(by_notation).map(|(rule, by_notation)| match by_notation {
+            Some(trust) => Ok(Accepted::Notation(trust)),
+            None => Ok(loader.authorities(&rule.requirement)?.map_or(Accepted::NotRequired, Accepted::By)),
+        });
+        let accepted = accepted.collect::<Result<_, Failure>>()?;
+        Ok(Self { policy, accepted, notation: None })
+    }
+
+    /// The same; this program verifies signatures of the Notary Project.
+    #[must_use]
+    pub(crate) fn with_notation(self, program: Arc<dyn NotationProgram>) -> Self {
+        Self { notation: Some(program), ..self }
     }
 
     /// Whether a verdict on this image depends on what is attached to it.
     #[must_use]
     pub fn needs_signature(&self, image: &Reference) -> bool {
-        self.authorities_for(image).is_ok()
+        self.accepted_for(image).is_ok()
+    }
+
+    /// What notation must trust, if this image needs a signature that notation accepts.
+    pub(crate) fn notation_trust(&self, image: &Reference) -> Option<&NotationTrust> {
+        match self.accepted_for(image) {
+            Ok(Accepted::Notation(trust)) => Some(trust),
+            _ => None,
+        }
+    }
+
+    /// Has notation verify one signature.
+    pub(crate) async fn ask_notation(&self, question: NotationQuestion<'_>) -> NotationAnswer {
+        match &self.notation {
+            Some(program) => program.verify(question).await,
+            None => NotationAnswer::Missing,
+        }
     }
 
     /// Verifies what is attached to an image. `image` is the name for which the policy has rules; `subject` is the digest
-    /// of its manifest. `attached` may hold anything, in any order.
+    /// of its manifest. `attached` may hold anything, in any order. Signatures of the Notary Project do not count here.
     pub fn verify(&self, image: &Reference, subject: &Digest, attached: &[Attached]) -> Verdict {
-        let authorities = match self.authorities_for(image) {
-            Ok(authorities) => authorities,
+        let authorities = match self.accepted_for(image) {
+            Ok(Accepted::By(authorities)) => authorities,
+            Ok(Accepted::Notation(_)) => return Verdict::Unsigned,
+            Ok(Accepted::NotRequired) => return Verdict::NotRequired,
             Err(verdict) => return verdict,
         };
         let mut rejections = Vec::new();
@@ -70,11 +114,11 @@ impl Verifier {
         if rejections.is_empty() { Verdict::Unsigned } else { Verdict::Rejected(rejections) }
     }
 
-    /// Those of which an image needs one, or the verdict if that does not depend on signatures.
-    fn authorities_for(&self, image: &Reference) -> Result<&[Authority], Verdict> {
-        match self.policy.position(image).and_then(|position| self.authorities.get(position)) {
-            Some(Some(authorities)) => Ok(authorities),
-            Some(None) => Err(Verdict::NotRequired),
+    /// What an image needs, or the verdict if that does not depend on signatures.
+    fn accepted_for(&self, image: &Reference) -> Result<&Accepted, Verdict> {
+        match self.policy.position(image).and_then(|position| self.accepted.get(position)) {
+            Some(Accepted::NotRequired) => Err(Verdict::NotRequired),
+            Some(accepted) => Ok(accepted),
             None => Err(match self.policy.otherwise {
                 Otherwise::Allow => Verdict::NotRequired,
                 Otherwise::Require => Verdict::NoRule,

@@ -23,7 +23,7 @@ impl Loader {
         requirement: &Requirement,
     ) -> Result<Option<Vec<Authority>>, Failure> {
         match requirement {
-            Requirement::Unsigned => Ok(None),
+            Requirement::Unsigned | Requirement::Notation(_) => Ok(None),
             Requirement::Keys(_) | Requirement::Identity(_) => {
                 Err(Failure::new(Kind::Usage, "this build of thoras-mirror cannot verify signatures")
                     .with_hint("use a build with the cargo feature verify-signatures"))

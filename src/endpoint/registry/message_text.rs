@@ -38,6 +38,15 @@ pub(super) fn names_content<'a>(refusal: &Refusal, content: impl IntoIterator<It
     may_be && content.into_iter().any(|digest| refusal.message.contains(digest.as_str()))
 }
 
+/// Whether a 404 is about the route, not about what it names.
+///
+/// A registry that lacks a repository or a manifest says so in the specification's envelope. Go's router answers an unknown
+/// route with this text (`src/net/http/server.go`), and distribution and most other registries are written in Go. The API
+/// is not requested again for repositories with the same parent.
+pub(super) fn says_no_such_route(Refusal { status, code, message, .. }: &Refusal) -> bool {
+    *status == 404 && code.is_none() && message.trim() == "404 page not found"
+}
+
 /// Whether a TLS server reports that it received a plain http request.
 ///
 /// Go's `net/http` answers 400 with this text and nothing else (`src/net/http/server.go`). Other servers close the

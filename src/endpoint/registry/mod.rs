@@ -195,6 +195,12 @@ impl Source for Registries {
     async fn attachments(&self, repository: &Repository, subject: &Digest) -> Result<Vec<Attachment>, Error> {
         self.attachments.of(&*self.host(repository).await?, repository, subject).await
     }
+
+    async fn expect_attachments(&self, repository: &Repository) {
+        if let Ok(host) = self.host(repository).await {
+            self.attachments.expect(&host, repository).await;
+        }
+    }
 }
 
 impl Destination for Registries {

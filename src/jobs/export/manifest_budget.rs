@@ -65,7 +65,7 @@ impl<S: Source> ManifestBudget<S> {
 }
 
 impl<S: Source> Source for ManifestBudget<S> {
-    forward!(inner: side, digest, blob_size, open_blob, attachments, blob_location);
+    forward!(inner: side, digest, blob_size, open_blob, attachments, expect_attachments, blob_location);
 
     async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
         self.check(repository)?;

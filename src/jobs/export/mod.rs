@@ -18,6 +18,7 @@ use self::{
 use super::{
     images::{enumerate, packaged_chart, warn_of_idle_waivers},
     names::{self, ToName, earlier, warn_of_unused_prefix},
+    notation,
     record::Record,
     signing::Signer,
     trust_files,
@@ -40,7 +41,7 @@ use crate::{
 pub(crate) async fn run(request: &Export, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
     let Export { to, base, keep_going, lock, selection, naming, registries, platforms, .. } = request;
-    let signatures = request.copy.signatures.verifier()?.map(Arc::new);
+    let signatures = notation::verifier(&request.copy.signatures)?;
     let files = output(to, &*events)?;
     let signer = request.signing.as_ref().map(|signing| signer(signing, request.force)).transpose()?;
     let trust = TrustArtifact::new(trust_files::read(&request.trust_files)?);

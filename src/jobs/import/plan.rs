@@ -1,11 +1,12 @@
 //! Which images are imported, and how: flags win over the bundle's lock.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use super::{
     super::{
         locked_digests::KeptLock,
         names::{ToName, earlier},
+        notation,
         open_bundle::expect_id,
         trust_files,
     },
@@ -157,10 +158,9 @@ fn options(request: &Import, bundle: &Bundle) -> Result<Options, Failure> {
     let foreign_layers = lock.is_some_and(|lock| lock.foreign_layers).into();
     let options = request.copy.options(platforms, Waivers::new(waivers), foreign_layers);
     let signatures = if request.trust_bundle {
-        Some(request.copy.signatures.verifier_with(trust_files::of_bundle(bundle)?)?)
+        Some(notation::verifier_with(&request.copy.signatures, trust_files::of_bundle(bundle)?)?)
     } else {
-        request.copy.signatures.verifier()?
+        notation::verifier(&request.copy.signatures)?
     };
-    let signatures = signatures.map(Arc::new);
     Ok(Options { optional: optional(lock), signatures, ..options })
 }

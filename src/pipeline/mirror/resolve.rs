@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, PoisonError};
 
+use futures::future;
+
 use super::{Run, Stopped, attached, two_digests};
 use crate::{
     confirm::{self, Survey},
@@ -9,7 +11,7 @@ use crate::{
     error::{Failure, Kind},
     event::{Event, EventSink},
     graph::Graph,
-    oci::{Digest, Mapping, Platform, Target},
+    oci::{Digest, Mapping, Platform, RawManifest, Target},
     outcome::{ImageContent, Mirrored, Status},
     pipeline::mirror::Options,
     problem::Problem,
@@ -25,12 +27,31 @@ impl<S: Source, D: Destination> Run<S, D> {
         confirm::survey(&*self.destination, &image.repository, &target, check, foreign_layers).await
     }
 
+    /// Reads the image at the destination and, as soon as its root there is known, the root at the source. The inner error
+    /// is that of the source.
+    pub(super) async fn survey_and_root(
+        &self,
+        image: &Mapping,
+    ) -> Result<(Survey, Result<RootManifest, Error>), Error> {
+        let Options { check, foreign_layers, .. } = self.options;
+        let (destination, repository) = (&*self.destination, &image.repository);
+        match confirm::read_root(destination, repository, &image.target()).await? {
+            Ok(there) => {
+                let survey =
+                    confirm::survey_root(destination, repository, there.clone(), check, foreign_layers);
+                let (survey, root) = future::join(survey, self.root(image, Some(&there))).await;
+                Ok((survey?.complete()?, root))
+            }
+            Err(survey) => Ok((survey, self.root(image, None).await)),
+        }
+    }
+
     /// The root manifest. If the destination has the image, a tag is first resolved with HEAD, which may show that
     /// nothing must be read from the source.
-    pub(super) async fn root(&self, image: &Mapping, there: &Survey) -> Result<RootManifest, Error> {
+    async fn root(&self, image: &Mapping, there: Option<&RawManifest>) -> Result<RootManifest, Error> {
         let source = image.source.repository();
         let written = image.pull().target();
-        let target = match (&written, there.graph.is_some()) {
+        let target = match (&written, there.is_some()) {
             (Target::Tag(tag), true) => match self.source.digest(source, tag).await? {
                 Some(digest) => Target::Digest(digest),
                 None => return Err(self.no_such_image(image)),
@@ -38,10 +59,9 @@ impl<S: Source, D: Destination> Run<S, D> {
             (target, _) => target.clone(),
         };
         if let Target::Digest(digest) = &target
-            && let Some(root) = there.graph.as_ref().and_then(Graph::root)
-            && root.descriptor.digest == *digest
+            && let Some(root) = there.filter(|root| root.digest() == digest && root.contents().is_ok())
         {
-            return Ok(RootManifest::Known(Box::new(root.clone())));
+            return Ok(RootManifest::Read(root.clone()));
         }
         let read = match self.source.manifest(source, &target).await? {
             // The digest from HEAD does not exist: its header is wrong, or the tag has been moved since.

@@ -42,7 +42,7 @@ impl Loader {
         requirement: &Requirement,
     ) -> Result<Option<Vec<Authority>>, Failure> {
         Ok(match requirement {
-            Requirement::Unsigned => None,
+            Requirement::Unsigned | Requirement::Notation(_) => None,
             Requirement::Keys(keys) => {
                 Some(keys.files.iter().map(|file| self.key(file, keys)).collect::<Result<_, _>>()?)
             }

@@ -99,24 +99,46 @@ async fn unsigned_manifests_cost_one_request_each_and_one_list() {
     assert_eq!(registry.count("", &format!("/v2/{NAME}/")), 4, "and nothing else");
 }
 
-/// Without the API: its absence is learned from the first answer of a repository, and from three repositories for the
-/// host.
+/// Without the API: its absence is learned from the first answer about repositories with the same parent, and from three
+/// repositories for the host.
 #[tokio::test]
-async fn a_missing_api_is_requested_once_for_each_of_three_repositories() {
-    let registry = Scripted::start().await;
+async fn a_missing_api_is_requested_once_for_each_parent_of_repositories_and_for_three_of_a_host() {
     let image = SampleImage::multi_platform("1");
-    let source = registries(Side::Source);
-    for n in 0..5 {
-        let name = format!("vendor/app{n}");
-        registry.with_store(|store| store.insert(&name, &image));
-        for manifest in &image.manifests {
-            let found = source.attachments(&repository(registry.address(), &name), &manifest.digest).await;
-            assert_eq!(found.unwrap(), []);
+    for (folders, expected) in [([""; 5], 1), (["", "", "a/", "b/", "c/"], 3)] {
+        let registry = Scripted::start().await;
+        let source = registries(Side::Source);
+        for (n, folder) in folders.iter().enumerate() {
+            let name = format!("vendor/{folder}app{n}");
+            registry.with_store(|store| store.insert(&name, &image));
+            for manifest in &image.manifests {
+                let found =
+                    source.attachments(&repository(registry.address(), &name), &manifest.digest).await;
+                assert_eq!(found.unwrap(), []);
+            }
         }
+        assert_eq!(registry.count("GET", "/referrers/"), expected);
+        assert_eq!(registry.count("GET", "/tags/list"), 5);
+        assert_eq!(registry.count("HEAD", "") + registry.count("GET", "/manifests/"), 0);
     }
-    assert_eq!(registry.count("GET", "/referrers/"), 3);
-    assert_eq!(registry.count("GET", "/tags/list"), 5);
-    assert_eq!(registry.count("HEAD", "") + registry.count("GET", "/manifests/"), 0);
+}
+
+/// A 404 that names no code may be about an unsigned manifest: another one may have referrers.
+#[tokio::test]
+async fn an_unclear_refusal_says_nothing_about_another_manifest() {
+    let registry = Scripted::start().await;
+    registry.on("GET", "/referrers/").answer(Answer::status(404));
+    let manifest = referrer(&Digest::sha256(b"signed"), "1");
+    let listed = page(&[super::entry(&manifest)]);
+    registry.on("GET", &format!("/referrers/{}", Digest::sha256(b"signed"))).answer(listed);
+    let source = registries(Side::Source);
+    for name in ["vendor/app", "vendor/app", "vendor/web"] {
+        let repository = repository(registry.address(), name);
+        for unsigned in [b"1", b"2", b"3"] {
+            assert_eq!(source.attachments(&repository, &Digest::sha256(unsigned)).await.unwrap(), []);
+        }
+        let found = source.attachments(&repository, &Digest::sha256(b"signed")).await.unwrap();
+        assert_eq!(digests(&found), [manifest.digest()], "{name}");
+    }
 }
 
 /// 404 `MANIFEST_UNKNOWN` for one manifest does not hide the referrers of another.

@@ -37,6 +37,22 @@ impl Notation {
         self.folder.path().join(format!("notation/localkeys/{name}.crt"))
     }
 
+    /// Adds a key with its certificate, and puts the certificate into the trust store.
+    pub fn add_key(&self, name: &str, key: &str, certificate: &str) -> PathBuf {
+        let configuration = self.folder.path().join("notation");
+        let (key_file, file) =
+            [".key", ".crt"].map(|suffix| configuration.join(format!("localkeys/{name}{suffix}"))).into();
+        std::fs::write(&key_file, key).unwrap();
+        std::fs::write(&file, certificate).unwrap();
+        let keys = serde_json::json!({ "keys": [{ "name": name, "keyPath": key_file, "certPath": file }] });
+        std::fs::write(configuration.join("signingkeys.json"), keys.to_string()).unwrap();
+        let stores = std::fs::read_dir(configuration.join("truststore/x509/ca")).unwrap();
+        for store in stores {
+            std::fs::copy(&file, store.unwrap().path().join(format!("{name}.crt"))).unwrap();
+        }
+        file
+    }
+
     /// Signs an image, through the referrers API where the registry has it.
     pub async fn sign(&self, name: &str, image: &str) {
         self.run(&["sign", "--key", name, "--force-referrers-tag=false", "--insecure-registry", image]).await;

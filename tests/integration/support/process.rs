@@ -61,6 +61,11 @@ impl Mirror {
         Self { command, folder, stdin: Vec::new(), stdin_file: None }
     }
 
+    /// A folder that the process gets: `work`, `home` or `docker`.
+    pub fn folder_named(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// Adds arguments.
     #[must_use]
     pub fn arguments<A: Into<OsString>>(mut self, more: impl IntoIterator<Item = A>) -> Self {

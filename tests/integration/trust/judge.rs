@@ -167,7 +167,7 @@ impl Court {
         self.put_manifest(repository, &format!("sha256-{}.sig", image.hex()), &manifest).await;
     }
 
-    async fn push_blob(&self, repository: &str, kind: &str, bytes: String) -> Value {
+    pub(super) async fn push_blob(&self, repository: &str, kind: &str, bytes: String) -> Value {
         let (digest, size) = (Digest::sha256(bytes.as_bytes()), bytes.len());
         let url = format!("{}/v2/{repository}/blobs/uploads/?digest={digest}", self.address().url());
         let answer = self.http.post(url).body(bytes).send().await.unwrap();
@@ -175,14 +175,14 @@ impl Court {
         json!({ "mediaType": kind, "digest": digest, "size": size })
     }
 
-    async fn put_manifest(&self, repository: &str, target: &str, manifest: &Value) {
+    pub(super) async fn put_manifest(&self, repository: &str, target: &str, manifest: &Value) {
         let url = format!("{}/v2/{repository}/manifests/{target}", self.address().url());
         let request = self.http.put(url).header("Content-Type", MANIFEST).body(manifest.to_string());
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
     }
 
-    async fn get(&self, repository: &str, path: &str) -> Option<Bytes> {
+    pub(super) async fn get(&self, repository: &str, path: &str) -> Option<Bytes> {
         let url = format!("{}/v2/{repository}/{path}", self.address().url());
         let answer =
             self.http.get(url).header("Accept", format!("{MANIFEST}, {INDEX}")).send().await.unwrap();

@@ -5,5 +5,6 @@ mod judge;
 mod keyless;
 mod keys;
 mod mirrored;
+mod notation;
 mod policies;
 mod syncing;

@@ -36,10 +36,7 @@ pub(super) async fn list(
     repository: &Repository,
     subject: &Digest,
 ) -> Result<Option<Vec<Attachment>>, Error> {
-    if host.capabilities.referrers.of(repository) == Some(false) {
-        return Ok(None);
-    }
-    let Some((first, mut pages)) = begin(host, repository, subject).await? else { return Ok(None) };
+    let Some((first, mut pages)) = begin_in_turn(host, repository, subject).await? else { return Ok(None) };
     let mut found = AttachmentList::default();
     let mut page = Some(first);
     while let Some(current) = page {
@@ -57,17 +54,43 @@ pub(super) async fn list(
     Ok(Some(found.into_attachments()))
 }
 
-/// Whether the repository has the API; `None` if its answer about this manifest does not tell.
+/// Whether the repository has the API; `None` if its answer about this manifest does not tell. `has_referrers` if something
+/// is certainly attached to it.
 pub(super) async fn is_supported(
     host: &Host,
     repository: &Repository,
     subject: &Digest,
+    has_referrers: bool,
 ) -> Result<Option<bool>, Error> {
     let support = &host.capabilities.referrers;
     if support.of(repository).is_none() {
-        begin(host, repository, subject).await?;
+        begin(host, repository, subject, has_referrers).await?;
     }
     Ok(support.of(repository))
+}
+
+/// The first page. While it is not known whether this repository has the API, waits for an answer about another one with
+/// the same parent: that may be enough. `None` if the API does not list the referrers.
+async fn begin_in_turn<'a>(
+    host: &'a Host,
+    repository: &'a Repository,
+    subject: &Digest,
+) -> Result<Option<(Page, Pages<'a>)>, Error> {
+    let support = &host.capabilities.referrers;
+    let mut own = None;
+    if support.of(repository).is_none()
+        && let Some(first) = support.first(repository)
+    {
+        // If it fails, the others make their own requests at the same time.
+        first
+            .get_or_init(|| async { own = Some(Box::pin(begin(host, repository, subject, false)).await) })
+            .await;
+    }
+    match own {
+        Some(begun) => begun,
+        None if support.of(repository) == Some(false) => Ok(None),
+        None => Box::pin(begin(host, repository, subject, false)).await,
+    }
 }
 
 /// Requests the first page, and records what the answer says about the API. `None` if it is no index.
@@ -75,6 +98,7 @@ async fn begin<'a>(
     host: &'a Host,
     repository: &'a Repository,
     subject: &Digest,
+    has_referrers: bool,
 ) -> Result<Option<(Page, Pages<'a>)>, Error> {
     let support = &host.capabilities.referrers;
     let mut pages = Pages::new(host, call(host, repository, subject)?, MOST_PAGES);
@@ -84,7 +108,7 @@ async fn begin<'a>(
             Ok(Some((page, pages)))
         }
         Ok(Some(Answered::Refused(refusal))) => {
-            support.refused(repository, &refusal);
+            support.refused(repository, &refusal, has_referrers);
             Ok(None)
         }
         Ok(_) => Ok(None),

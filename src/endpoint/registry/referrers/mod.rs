@@ -4,7 +4,8 @@
 //! `fallback` reads and writes the indexes that replace it, `index_writer` against other clients, `index` changes their
 //! text; `list` reads the entries of either; `tags` finds the tags of cosign's older format, `problem` defines the errors.
 //!
-//! For an unsigned manifest, this costs at most one request, and one for each repository, all at the same time.
+//! For an unsigned manifest, this costs at most one request, and one for each repository. On a host without the API, it
+//! costs one request for all repositories with the same parent, and one for each repository.
 
 mod api;
 mod fallback;
@@ -55,6 +56,11 @@ impl Attachments {
         Ok(found)
     }
 
+    /// Lists the tags of a repository, which needs no digest.
+    pub(super) async fn expect(&self, host: &Host, repository: &Repository) {
+        self.tags.of(repository).list(host, repository).await;
+    }
+
     /// Completes the push of a manifest: one with a subject can be found from it afterwards.
     pub(super) async fn pushed(
         &self,
@@ -73,7 +79,7 @@ impl Attachments {
             return Ok(());
         }
         // Not every registry with the API confirms it in its response.
-        if api::is_supported(host, repository, &subject).await? == Some(true) {
+        if api::is_supported(host, repository, &subject, true).await? == Some(true) {
             return Ok(());
         }
         self.indexes.add(host, repository, &subject, entry).await?;
@@ -84,5 +90,5 @@ impl Attachments {
 
 /// Whether a repository has the referrers API; `None` if its answer about a manifest that does not exist does not tell.
 pub(super) async fn is_supported(host: &Host, repository: &Repository) -> Result<Option<bool>, Error> {
-    api::is_supported(host, repository, &Digest::sha256(b"")).await
+    api::is_supported(host, repository, &Digest::sha256(b""), false).await
 }

@@ -57,10 +57,15 @@ impl RepositoryTags {
         }
     }
 
-    /// Whether a tag may exist. Lists the tags, at most once.
+    /// Lists the tags, at most once. `None` if the list does not tell.
+    pub(super) async fn list(&self, host: &Host, repository: &Repository) -> Option<&HashSet<String>> {
+        self.listed.get_or_init(|| list(host, repository)).await.as_ref()
+    }
+
+    /// Whether a tag may exist.
     pub(super) async fn may_have(&self, host: &Host, repository: &Repository, tag: &str) -> bool {
-        let listed = self.listed.get_or_init(|| list(host, repository)).await;
-        listed.as_ref().is_none_or(|tags| tags.contains(tag)) || lock(&self.written).contains(tag)
+        let listed = self.list(host, repository).await;
+        listed.is_none_or(|tags| tags.contains(tag)) || lock(&self.written).contains(tag)
     }
 
     /// What is attached to a manifest by tag.
