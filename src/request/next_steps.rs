@@ -115,17 +115,14 @@ impl Installation<'_> {
             words.flag("--chart", [mirrored.unwrap_or(HIDDEN)]);
         }
         words.flag("--chart-version", [&chart.version]);
-        match self.selection.zip(self.options()) {
-            Some((selection, options)) => {
-                words.helm(options);
-                words.filters(selection);
-            }
-            None => {
-                words.flag("--exclude", self.excluded);
-                if mirrored.is_some() {
-                    words.flag("--authfile", self.registries.authfile.iter().map(|path| path.display()));
-                    words.connection(self.registries);
-                }
+        if let Some((selection, options)) = self.selection.zip(self.options()) {
+            words.helm(options);
+            words.filters(selection);
+        } else {
+            words.flag("--exclude", self.excluded);
+            if mirrored.is_some() {
+                words.flag("--authfile", self.registries.authfile.iter().map(|path| path.display()));
+                words.connection(self.registries);
             }
         }
         words.flag("--pull-secret", is_thoras(chart).then_some(DEFAULT_SECRET));

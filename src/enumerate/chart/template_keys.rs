@@ -206,12 +206,12 @@ mod tests {
         for line in [
             r#"{{- $_ := set $ "Values" (mustMergeOverwrite $defaults $.Values) }}"#,
             r#"{{ $_ := set .Values.web "tag" "1" }}"#,
-            r#"{{- $_ := (mergeOverwrite $.Values.web $more) -}}"#,
+            "{{- $_ := (mergeOverwrite $.Values.web $more) -}}",
         ] {
             assert!(changes_values(line), "{line}");
         }
         for line in [
-            r#"{{- $all := merge dict .Values.web }}"#,
+            "{{- $all := merge dict .Values.web }}",
             r#"{{ $_ := set $web "tag" .Values.tag }}"#,
             "# set .Values",
         ] {

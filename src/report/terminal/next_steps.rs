@@ -89,12 +89,14 @@ mod tests {
         for line in &folded {
             assert!(measure_text_width(line) <= 80, "{line}");
         }
-        assert_eq!(folded[0], "  thoras-mirror values --to reg.example.com:5000/a/mirror \\");
-        assert!(
-            folded.contains(
-                &"    --set 'key=a b' --fixed-workers --pull-secret thoras-mirror-pull \\".to_owned()
-            ),
-            "{folded:?}"
+        assert_eq!(
+            folded,
+            [
+                r"  thoras-mirror values --to reg.example.com:5000/a/mirror \",
+                r"    --chart oci://reg.example.com:5000/a/mirror/charts/thoras --set 'key=a b' \",
+                r"    --fixed-workers --pull-secret thoras-mirror-pull | kubectl apply -f - \",
+                "    # replace each *** with your own value",
+            ]
         );
         let joined = folded.join("\n").replace("\\\n", "");
         assert_eq!(shlex::split(&joined), shlex::split(COMMAND));
