@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, builder::BoolishValueParser};
 
 use super::{
-    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, REQUIRED_SIGNATURES, ReferrerArgs, RegistryArgs,
-    SelectionArgs, SignatureArgs, SigningArgs, TrustArgs, choice, examples,
+    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, REQUIRED_SIGNATURES, RateArgs, ReferrerArgs,
+    RegistryArgs, SelectionArgs, SignatureArgs, SigningArgs, TrustArgs, choice, examples,
     shared::{CHECK_LEVELS, FORMATS},
     variable,
 };
@@ -145,6 +145,10 @@ pub(crate) struct Export {
     /// How to connect to registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
+
+    /// How fast to copy.
+    #[command(flatten)]
+    pub rates: RateArgs,
 }
 
 /// `thoras-mirror bundle import`
@@ -291,6 +295,10 @@ pub(crate) struct Import {
     /// How to connect to registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
+
+    /// How fast to copy.
+    #[command(flatten)]
+    pub rates: RateArgs,
 }
 
 /// `thoras-mirror bundle verify`

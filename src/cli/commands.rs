@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, builder::BoolishValueParser};
 
 use super::{
-    DEFAULT_LOCK, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, ReferrerArgs, RegistryArgs,
+    DEFAULT_LOCK, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, RateArgs, ReferrerArgs, RegistryArgs,
     SelectionArgs, ShardArgs, TrustArgs, choice, examples,
     shared::{CHECK_LEVELS, FORMATS, NAMINGS, parse_source_prefix},
     variable,
@@ -131,6 +131,10 @@ pub(crate) struct Sync {
     /// How to connect to registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
+
+    /// How fast to copy.
+    #[command(flatten)]
+    pub rates: RateArgs,
 }
 
 const AGAINST: &[(Against, &str)] = &[
@@ -247,6 +251,10 @@ pub(crate) struct Verify {
     /// How to connect to registries.
     #[command(flatten)]
     pub registries: RegistryArgs,
+
+    /// How fast to copy.
+    #[command(flatten)]
+    pub rates: RateArgs,
 }
 
 /// `thoras-mirror inspect`

@@ -40,7 +40,7 @@ pub(crate) use self::{
     commands::{Against, Doctor, Images, Inspect, Serve, ServeAccess, Sync, Verify},
     login::{Login, Logout},
     nodes::{PullSecret, Redirect, Running},
-    registries::{ConnectionArgs, RegistryArgs},
+    registries::{ConnectionArgs, RateArgs, RegistryArgs},
     shard::{LockCommand, LockMerge, ShardArgs},
     shared::{
         DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, ReferrerArgs,

@@ -1,8 +1,10 @@
 //! How to connect to registries, on both sides, and which credentials they get.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU64, path::PathBuf};
 
 use clap::Args;
+
+use crate::units;
 
 /// How to connect to registries, and with which license.
 #[derive(Debug, Args)]
@@ -111,4 +113,58 @@ pub(crate) struct ConnectionArgs {
     /// Give up on a credential helper after this many seconds [default: 30]
     #[arg(hide_short_help = true, long, value_name = "SECONDS", env = "THORAS_MIRROR_HELPER_TIMEOUT", value_parser = clap::value_parser!(u16).range(1..))]
     pub helper_timeout: Option<u16>,
+}
+
+/// How fast to copy.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Registries")]
+pub(crate) struct RateArgs {
+    /// Exchange at most this many bytes per second with each side, such as 20MB/s
+    ///
+    /// All connections of the run share it. KB, MB and GB are decimal, KiB, MiB and GiB binary.
+    #[arg(id = "limit_rate", hide_short_help = true, long = "limit-rate", value_name = "RATE", env = "THORAS_MIRROR_LIMIT_RATE", value_parser = parse_rate)]
+    pub both: Option<NonZeroU64>,
+
+    /// The limit for the registries that images come from
+    #[arg(id = "limit_rate_from", hide_short_help = true, long = "limit-rate-from", value_name = "RATE", env = "THORAS_MIRROR_LIMIT_RATE_FROM", value_parser = parse_rate)]
+    pub source: Option<NonZeroU64>,
+
+    /// The limit for the registries that images go to, or that are verified
+    #[arg(id = "limit_rate_to", hide_short_help = true, long = "limit-rate-to", value_name = "RATE", env = "THORAS_MIRROR_LIMIT_RATE_TO", value_parser = parse_rate)]
+    pub destination: Option<NonZeroU64>,
+}
+
+/// The smallest rate, in bytes per second. A slower transfer would never end.
+const SMALLEST_RATE: u64 = 1000;
+
+/// Reads bytes per second.
+fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
+    let size = text.trim();
+    let bytes = units::parse_bytes(size.strip_suffix("/s").unwrap_or(size))
+        .map_err(|reason| format!("{reason}: expected bytes per second, such as 20MB/s or 512KiB/s"))?;
+    match NonZeroU64::new(bytes) {
+        Some(rate) if rate.get() >= SMALLEST_RATE => Ok(rate),
+        _ => Err("the smallest rate is 1KB/s".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_as_people_write_them() {
+        for (text, rate) in [
+            ("20MB/s", 20_000_000),
+            ("20M", 20_000_000),
+            ("512KiB/s", 512 * 1024),
+            ("1 GB/s", 1_000_000_000),
+            ("1000", 1000),
+        ] {
+            assert_eq!(parse_rate(text).map(NonZeroU64::get), Ok(rate), "{text}");
+        }
+        for text in ["", "0", "999", "-1", "20Mbit/s", "20MB/m", "fast", "1.5MB/s", "/s"] {
+            assert!(parse_rate(text).is_err(), "{text}");
+        }
+    }
 }

@@ -167,6 +167,31 @@ impl VerifiedBody {
         self.remaining
     }
 
+    /// The same bytes, each piece of which waits for `pause` before the receiver gets it. While it does, the receiver is
+    /// [waiting for the source](Watch::waits_for_source). Pieces that the receiver already has do not wait.
+    #[must_use]
+    pub(crate) fn paced<Waiting>(mut self, pause: impl Fn(usize) -> Waiting + Send + 'static) -> Self
+    where
+        Waiting: Future<Output = ()> + Send + 'static,
+    {
+        let stream = self.stream.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut known = usize::try_from(self.skip).unwrap_or(usize::MAX);
+        let paced = stream.then(move |piece| {
+            let length = piece.as_ref().map_or(0, Bytes::len);
+            let new = length.saturating_sub(known);
+            known = known.saturating_sub(length);
+            let waiting = (new > 0).then(|| pause(new));
+            async move {
+                if let Some(waiting) = waiting {
+                    waiting.await;
+                }
+                piece
+            }
+        });
+        self.stream = Mutex::new(paced.boxed());
+        self
+    }
+
     fn fail(&mut self, error: Error) -> Error {
         self.verifier = None;
         // Only the first failure is the reason.

@@ -97,7 +97,7 @@ impl Export {
             lock: args.lock,
             selection: selection(args.selection, args.with_chart),
             naming: args.naming.into(),
-            registries: RegistrySettings::new(args.registries)?,
+            registries: RegistrySettings::new(args.registries)?.with_rates(&args.rates),
             platforms: args.platforms.into(),
             foreign_layers: args.foreign_layers,
             copy: CopySettings {
@@ -273,7 +273,7 @@ impl Import {
             strict: args.strict,
             lock: args.lock,
             destination: Destination::new(args.destination)?,
-            registries: RegistrySettings::new(args.registries)?,
+            registries: RegistrySettings::new(args.registries)?.with_rates(&args.rates),
             platforms: (!args.platform.is_empty()).then_some(args.platform),
             waivers: args.allow_missing_platform,
             copy: CopySettings {

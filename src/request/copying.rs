@@ -52,7 +52,7 @@ impl Sync {
                 .except_below(&destination.root),
             lock: Some(args.lock),
             destination,
-            registries: RegistrySettings::new(args.registries)?,
+            registries: RegistrySettings::new(args.registries)?.with_rates(&args.rates),
             platforms: args.platforms.into(),
             foreign_layers: args.foreign_layers,
             shard: ShardSettings::new(args.sharding)?,
@@ -143,7 +143,7 @@ impl Verify {
         let named = named.map(|to| root(&to.value)).transpose()?;
         let login = Login::new(args.login, named.as_ref())?;
         let strict = args.selection.strict;
-        let registries = RegistrySettings::new(args.registries)?;
+        let registries = RegistrySettings::new(args.registries)?.with_rates(&args.rates);
         let lock = args.lock.clone().or_else(|| variable(names::LOCK).map(|path| path.value.into()));
         let with = match comparison(args.lock.as_ref(), args.to.as_ref(), args.against) {
             Comparison::Source => {

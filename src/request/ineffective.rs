@@ -73,8 +73,9 @@ fn name(id: &str) -> String {
 /// Checks the command line of a command.
 pub(crate) fn refuse_ineffective(matches: &ArgMatches) -> Result<(), Failure> {
     let Some((command, mut matches)) = matches.subcommand() else { return Ok(()) };
-    while let Some((_, below)) = matches.subcommand() {
-        matches = below;
+    let mut innermost = command;
+    while let Some((name, below)) = matches.subcommand() {
+        (innermost, matches) = (name, below);
     }
     let flags = Flags(matches);
     naming(&flags)?;
@@ -83,6 +84,13 @@ pub(crate) fn refuse_ineffective(matches: &ArgMatches) -> Result<(), Failure> {
     }
     if command == "sync" && flags.0.try_contains_id("shard").is_ok_and(|is_set| !is_set) {
         flags.refuse(["shards", "plan"], "without --shard, this machine copies every image")?;
+    }
+    match innermost {
+        "export" => flags.refuse(["limit_rate_to"], "the images go to a bundle, not to a registry")?,
+        "import" => {
+            flags.refuse(["limit_rate_from"], "the images come from a bundle, not from a registry")?;
+        }
+        _ => {}
     }
     match command {
         "serve" => return serve(&flags),
@@ -134,7 +142,7 @@ fn verify(flags: &Flags<'_>) -> Result<(), Failure> {
                 path.display()
             );
             let selecting = ["images", "rendered", "add", "add_images", "annotated"];
-            let naming = ["naming", "source_prefix", "foreign_layers"];
+            let naming = ["naming", "source_prefix", "foreign_layers", "limit_rate_from"];
             let charts = FOR_CHARTS.into_iter().filter(|id| !FOR_PACKAGING.contains(id));
             // Without a lock, the reason is that there is none.
             if !path.exists() {
@@ -213,6 +221,10 @@ mod tests {
             ("import x --to r/a --sign-key k", "--sign-key"),
             ("sync --to r/a --shards 4", "--shards"),
             ("sync --to r/a --plan p.json", "--plan"),
+            ("bundle export -o x --limit-rate-to 1MB/s quay.io/a/b:1", "--limit-rate-to"),
+            ("export -o x --limit-rate-to 1MB/s quay.io/a/b:1", "--limit-rate-to"),
+            ("bundle import x --to r/a --limit-rate-from 1MB/s", "--limit-rate-from"),
+            ("import x --to r/a --limit-rate-from 1MB/s", "--limit-rate-from"),
         ] {
             let refused = check(line).unwrap_err();
             assert!(refused.starts_with(&format!("{flag} has no effect here: ")), "{line}: {refused}");
@@ -241,7 +253,9 @@ mod tests {
         let lock = folder.path().join("my.lock");
         std::fs::write(&lock, "{}").unwrap();
         let lock = lock.display();
-        for flag in ["--images a", "--naming full", "--foreign-layers", "--values v.yaml"] {
+        for flag in
+            ["--images a", "--limit-rate-from 1M", "--naming full", "--foreign-layers", "--values v.yaml"]
+        {
             let refused = check(&format!("verify --lock {lock} {flag}")).unwrap_err();
             assert!(
                 refused.contains("has no effect here") && refused.contains("--against source"),

@@ -27,8 +27,8 @@ pub(super) fn settings(args: &RegistrySettings) -> Result<NetworkSettings, Failu
     for name in registries("--insecure", &args.insecure)? {
         trust.accept_any(origin(&name)?);
     }
-    let (proxies, connect_timeout) = (Proxies::of_process(), args.connect_timeout);
-    Ok(NetworkSettings { plain_http, trust, proxies, connect_timeout })
+    let (proxies, connect_timeout, rates) = (Proxies::of_process(), args.connect_timeout, args.rates);
+    Ok(NetworkSettings { plain_http, trust, proxies, connect_timeout, rates })
 }
 
 /// A host that the command line names for a setting of its own.

@@ -1,6 +1,6 @@
 //! The settings for connecting to registries on both sides, with credentials. [`super::Access`] applies them.
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroU64, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
@@ -9,7 +9,8 @@ use super::{
     usage,
 };
 use crate::{
-    cli::{ConnectionArgs, RegistryArgs, variable as names},
+    cli::{ConnectionArgs, RateArgs, RegistryArgs, variable as names},
+    endpoint::registry::RateLimits,
     error::Failure,
 };
 
@@ -35,6 +36,7 @@ pub(crate) struct RegistrySettings {
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) stall_timeout: Option<Duration>,
     pub(crate) helper_timeout: Option<Duration>,
+    pub(crate) rates: RateLimits,
 }
 
 /// Where the license key comes from.
@@ -76,7 +78,15 @@ impl RegistrySettings {
             connect_timeout: seconds(args.connect_timeout),
             stall_timeout: seconds(args.stall_timeout),
             helper_timeout: seconds(args.helper_timeout),
+            rates: RateLimits::default(),
         }
+    }
+
+    /// The same with limited rates. The limit of a side wins over the one for both.
+    pub(super) fn with_rates(self, args: &RateArgs) -> Self {
+        let limit = |side: Option<NonZeroU64>| side.or(args.both);
+        let (source, destination) = (limit(args.source), limit(args.destination));
+        Self { rates: RateLimits { source, destination }, ..self }
     }
 }
 

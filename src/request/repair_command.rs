@@ -162,6 +162,7 @@ impl Words {
             connect_timeout,
             stall_timeout,
             helper_timeout,
+            rates,
         } = settings;
         match license {
             Some(LicenseFrom::Stdin) => self.flag("--license", ["-"]),
@@ -182,6 +183,12 @@ impl Words {
         self.seconds("--connect-timeout", *connect_timeout);
         self.seconds("--stall-timeout", *stall_timeout);
         self.seconds("--helper-timeout", *helper_timeout);
+        if rates.source == rates.destination {
+            self.flag("--limit-rate", rates.source);
+        } else {
+            self.flag("--limit-rate-from", rates.source);
+            self.flag("--limit-rate-to", rates.destination);
+        }
     }
 
     fn selection(&mut self, selection: &Selection) {

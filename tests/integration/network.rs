@@ -4,5 +4,6 @@ mod addresses;
 mod certificates;
 mod client_certificates;
 mod proxies;
+mod rates;
 mod schemes;
 mod timeouts;

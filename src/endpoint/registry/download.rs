@@ -143,6 +143,7 @@ impl Download {
             let cause = match tokio::time::timeout(stall, response.chunk()).await {
                 Ok(Ok(Some(piece))) => {
                     let pace = self.trickle.add(waiting.elapsed(), piece.len() as u64);
+                    self.host.take_rate(piece.len()).await;
                     let piece = self.take(piece);
                     if let Err(slow) = pace
                         && self.offset < self.blob.size

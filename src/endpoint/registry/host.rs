@@ -15,6 +15,7 @@ use super::{
     limits::{self, Tuning},
     network::Network,
     pace::Pace,
+    rate::Rate,
     redirect,
     retry::Attempts,
 };
@@ -66,13 +67,25 @@ impl Host {
         events: Arc<dyn EventSink>,
         tuning: Tuning,
     ) -> Self {
-        let pace = Pace::new(network.states().of(&origin), tuning.machines);
+        let pace = Pace::new(network.states().of(&origin), tuning.machines.get() as usize);
         let capabilities = Capabilities::new(&origin);
         Self { side, origin, network, authenticator, events, tuning, pace, capabilities }
     }
 
     pub(super) fn tuning(&self) -> Tuning {
         self.tuning
+    }
+
+    /// The bucket of this side, if its rate is limited.
+    pub(super) fn rate(&self) -> Option<&Rate> {
+        self.network.rates().of(self.side)
+    }
+
+    /// Waits until so many bytes may be exchanged with this side.
+    pub(super) async fn take_rate(&self, bytes: usize) {
+        if let Some(rate) = self.rate() {
+            rate.take(bytes).await;
+        }
     }
 
     /// `/v2/REPOSITORY/REST` on this registry.
@@ -234,6 +247,7 @@ impl Host {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         if let Some(body) = &call.body {
+            self.take_rate(body.len()).await;
             request = request.body(body.clone());
         } else if call.method == Method::POST {
             request = request.header(header::CONTENT_LENGTH, 0);

@@ -28,7 +28,9 @@ use super::{
     client_error::{self, innermost},
     error::RegistryError,
     host_state::HostStates,
-    limits, retry,
+    limits,
+    rate::{RateLimits, Rates},
+    retry,
 };
 
 /// How often a loopback registry is tried over http before https.
@@ -45,6 +47,8 @@ pub struct NetworkSettings {
     pub proxies: Proxies,
     /// The connect timeout; ten seconds by default.
     pub connect_timeout: Option<Duration>,
+    /// How many bytes per second are exchanged with each side.
+    pub rates: RateLimits,
 }
 
 /// Two origins share a connection pool when these are equal.
@@ -71,6 +75,7 @@ pub struct Network {
     contacted: Mutex<HashSet<Origin>>,
     /// What is known about each host.
     states: Arc<HostStates>,
+    rates: Rates,
 }
 
 impl Network {
@@ -78,7 +83,8 @@ impl Network {
     #[must_use]
     pub fn new(settings: NetworkSettings) -> Self {
         let (clients, registries, states) = (Mutex::default(), Mutex::default(), Arc::default());
-        Self { settings, clients, registries, contacted: Mutex::default(), states }
+        let rates = Rates::new(settings.rates);
+        Self { settings, clients, registries, contacted: Mutex::default(), states, rates }
     }
 
     /// Whether any request went to this origin.
@@ -96,6 +102,11 @@ impl Network {
     /// What all requests to a host share.
     pub(super) fn states(&self) -> &Arc<HostStates> {
         &self.states
+    }
+
+    /// The rates of both sides.
+    pub(super) fn rates(&self) -> &Rates {
+        &self.rates
     }
 
     /// The settings.

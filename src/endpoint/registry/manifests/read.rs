@@ -262,7 +262,10 @@ async fn read(
         }
         let cause = match Reading::of(response, expected, (host.tuning().stall, memory)).await {
             Ok(Reading { manifest: Err(error @ ManifestError::Digest { .. }), .. }) => error.into(),
-            Ok(reading) => return Ok(Some(reading)),
+            Ok(reading) => {
+                host.take_rate(reading.bytes.len()).await;
+                return Ok(Some(reading));
+            }
             Err(cause) => cause,
         };
         let Some(pause) = tries.next_pause(&cause, host.pace.answers()) else {

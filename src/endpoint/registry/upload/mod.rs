@@ -297,6 +297,13 @@ impl BlobSink for Upload {
 
     async fn write(self, body: VerifiedBody) -> Result<(), Error> {
         let Self { push, mut session, start, mut record, method, _permit } = self;
+        let body = match push.host.rate().cloned() {
+            Some(rate) => body.paced(move |bytes| {
+                let rate = rate.clone();
+                async move { rate.take(bytes).await }
+            }),
+            None => body,
+        };
         let watch = body.watch();
         let sent = match method {
             UploadMethod::Whole if start.received == 0 => {
