@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    num::NonZeroU32,
     path::Path,
     sync::Arc,
     time::Instant,
@@ -33,8 +34,8 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     let started = Instant::now();
     let Sync { images, destination, registries, platforms, copy, .. } = request;
     let signatures = notation::verifier(&copy.signatures)?;
-    let machines = request.shard.as_ref().map_or(1, |shard| shard.number.count);
-    let access = Access::open(registries, Arc::clone(&events))?.shared_by(machines);
+    let machines = request.shard.as_ref().and_then(|shard| NonZeroU32::new(shard.number.count));
+    let access = Access::open_shared(registries, machines.unwrap_or(NonZeroU32::MIN), Arc::clone(&events))?;
     let Job {
         mut mappings,
         optional,

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     env, fs,
     io::Read as _,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -24,7 +25,7 @@ use crate::{
     endpoint::{
         self,
         registry::{
-            Connector, Registries,
+            Connector, NetworkSettings, Registries, Tuning,
             auth::{
                 self, Credential, CredentialError, Credentials, Environment, Found, License, Provenance,
                 Scheme, read_authfile,
@@ -59,24 +60,29 @@ pub(crate) struct Access {
 impl Access {
     /// Reads certificates and the license.
     pub(crate) fn open(settings: &RegistrySettings, events: Arc<dyn EventSink>) -> Result<Self, Failure> {
+        Self::open_shared(settings, NonZeroU32::MIN, events)
+    }
+
+    /// The same for one of several machines that share the limits of the registries and those of the user.
+    pub(crate) fn open_shared(
+        settings: &RegistrySettings,
+        machines: NonZeroU32,
+        events: Arc<dyn EventSink>,
+    ) -> Result<Self, Failure> {
         if let Some(retries) = settings.retries {
             set_retries(retries);
         }
-        let connector = Connector::new(network::settings(settings)?, events);
+        let network = network::settings(settings)?;
+        let network = NetworkSettings { rates: network.rates.shared_by(machines), ..network };
+        let tuning = Tuning { machines, ..network::tuning(settings) };
         Ok(Self {
-            connector: connector.with_tuning(network::tuning(settings)),
+            connector: Connector::new(network, events).with_tuning(tuning),
             license: license(settings)?,
             is_license_typed: settings.is_license_typed(),
             named_hosts: network::named_hosts(settings)?,
             authfile: settings.authfile.clone(),
             helper_timeout: settings.helper_timeout,
         })
-    }
-
-    /// The same for one of several machines that share the limits of the registries.
-    #[must_use]
-    pub(crate) fn shared_by(self, machines: u32) -> Self {
-        Self { connector: self.connector.shared_by(machines as usize), ..self }
     }
 
     /// The registries that images come from. Only they receive the license.

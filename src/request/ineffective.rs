@@ -82,15 +82,15 @@ pub(crate) fn refuse_ineffective(matches: &ArgMatches) -> Result<(), Failure> {
     if flags.0.try_get_one("referrers").ok().flatten() == Some(&Referrers::None) {
         flags.refuse(["referrer_type"], "--referrers none leaves nothing to select from")?;
     }
+    if command == "sync" && flags.0.try_contains_id("shard").is_ok_and(|is_set| !is_set) {
+        flags.refuse(["shards", "plan"], "without --shard, this machine copies every image")?;
+    }
     match innermost {
         "export" => flags.refuse(["limit_rate_to"], "the images go to a bundle, not to a registry")?,
         "import" => {
             flags.refuse(["limit_rate_from"], "the images come from a bundle, not from a registry")?;
         }
         _ => {}
-    }
-    if command == "sync" && flags.0.try_contains_id("shard").is_ok_and(|is_set| !is_set) {
-        flags.refuse(["shards", "plan"], "without --shard, this machine copies every image")?;
     }
     match command {
         "serve" => return serve(&flags),
@@ -219,12 +219,12 @@ mod tests {
             ("serve src --bundle-key k.pub", "--bundle-key"),
             ("bundle import x --to r/a --sign-key k", "--sign-key"),
             ("import x --to r/a --sign-key k", "--sign-key"),
+            ("sync --to r/a --shards 4", "--shards"),
+            ("sync --to r/a --plan p.json", "--plan"),
             ("bundle export -o x --limit-rate-to 1MB/s quay.io/a/b:1", "--limit-rate-to"),
             ("export -o x --limit-rate-to 1MB/s quay.io/a/b:1", "--limit-rate-to"),
             ("bundle import x --to r/a --limit-rate-from 1MB/s", "--limit-rate-from"),
             ("import x --to r/a --limit-rate-from 1MB/s", "--limit-rate-from"),
-            ("sync --to r/a --shards 4", "--shards"),
-            ("sync --to r/a --plan p.json", "--plan"),
         ] {
             let refused = check(line).unwrap_err();
             assert!(refused.starts_with(&format!("{flag} has no effect here: ")), "{line}: {refused}");

@@ -52,12 +52,6 @@ impl Connector {
         Self { tuning, ..self }
     }
 
-    /// The same for one of several machines that share the limits of the registries.
-    #[must_use]
-    pub(crate) fn shared_by(self, machines: usize) -> Self {
-        Self { tuning: Tuning { machines, ..self.tuning }, ..self }
-    }
-
     /// Opens one side of a copy. Sends no request before the first operation.
     #[must_use]
     pub fn open(&self, side: Side, credentials: Credentials) -> Registries {

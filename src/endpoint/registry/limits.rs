@@ -1,6 +1,6 @@
 //! Limits on what a registry can make this client do.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 /// The connect timeout.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
@@ -42,12 +42,18 @@ pub struct Tuning {
     /// Save the hash state every so many bytes.
     pub snapshot_every: u64,
     /// How many machines share the limits of each registry.
-    pub machines: usize,
+    pub machines: NonZeroU32,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
         const MIB: u64 = 1024 * 1024;
-        Self { stall: STALL, commit: COMMIT, resume_from: 32 * MIB, snapshot_every: 16 * MIB, machines: 1 }
+        Self {
+            stall: STALL,
+            commit: COMMIT,
+            resume_from: 32 * MIB,
+            snapshot_every: 16 * MIB,
+            machines: NonZeroU32::MIN,
+        }
     }
 }

@@ -4,7 +4,12 @@
 //! which they ask, so that no blob starves. Received bytes take tokens after they have been read and before the next
 //! ones are: TCP then slows the sender down. Sent bytes take them before they are sent.
 
-use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    num::{NonZeroU32, NonZeroU64},
+    sync::Arc,
+    time::Duration,
+};
 
 use leaky_bucket::RateLimiter;
 
@@ -22,6 +27,17 @@ pub struct RateLimits {
     pub source: Option<NonZeroU64>,
     /// Of what is exchanged with the registries that images go to.
     pub destination: Option<NonZeroU64>,
+}
+
+impl RateLimits {
+    /// The part of each of several machines.
+    #[must_use]
+    pub(crate) fn shared_by(self, machines: NonZeroU32) -> Self {
+        let part = |rate: NonZeroU64| {
+            NonZeroU64::new(rate.get() / u64::from(machines.get())).unwrap_or(NonZeroU64::MIN)
+        };
+        Self { source: self.source.map(part), destination: self.destination.map(part) }
+    }
 }
 
 /// The buckets of a run.
@@ -110,6 +126,17 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(60)).await;
         let took = seconds(slow, &[10_000; 5]).await;
         assert!(took >= 4.7, "{took} s: a minute without transfers was saved up");
+    }
+
+    #[test]
+    fn machines_share_a_rate() {
+        let limits = RateLimits { source: None, destination: NonZeroU64::new(10) };
+        let part = |machines| limits.shared_by(NonZeroU32::new(machines).unwrap());
+        assert_eq!(
+            [1, 4, 100].map(|machines| part(machines).destination.map(NonZeroU64::get)),
+            [10, 2, 1].map(Some)
+        );
+        assert_eq!(part(4).source, None);
     }
 
     #[test]

@@ -138,3 +138,16 @@ async fn a_limit_on_blobs_is_divided() {
     gate.open();
     running.outcome().await.expect_success();
 }
+
+/// The rate is for all shards together: a fourth of 400 kB/s takes more than two seconds for 240 kB.
+#[tokio::test]
+async fn a_limited_rate_is_divided() {
+    let (source, destination) = tokio::join!(Registry::start(), Registry::start());
+    client::push(&SampleImage::with_large_layer("1", 200_000), source.address(), "team/app").await;
+    let to = format!("{}/mirror", destination.address().host_port);
+    let name = source.address().image("team/app", "1");
+    let started = std::time::Instant::now();
+    let sync = ["sync", "--to", &to, &name, "--platform", "linux/amd64", "--limit-rate-to", "400kB/s"];
+    Mirror::new(sync).arguments(["--shard", "0/4"]).run().await.expect_success();
+    assert!(started.elapsed() > Duration::from_millis(1800), "{:?}", started.elapsed());
+}
