@@ -84,15 +84,18 @@ async fn the_switch_of_a_subchart_is_set_for_all_charts() {
 async fn markers_that_the_chart_complains_about_are_tried_apart() {
     let (folder, helm) = (tempfile::tempdir().unwrap(), CountingHelm::new());
     let names: Vec<String> = (0..24).map(|number| format!("part{number}")).collect();
-    let values: String =
-        names.iter().map(|name| format!("{name}: {{image: quay.io/team/{name}}}\n")).collect();
+    let values: String = names
+        .iter()
+        .map(|name| format!("{name}: {{image: quay.io/team/{name}}}\n"))
+        .collect::<Vec<_>>()
+        .concat();
     let images: Vec<String> = names.iter().map(|name| format!("{{{{ .Values.{name}.image }}}}:1")).collect();
     let chart = write_chart(folder.path(), &values, &images.iter().map(String::as_str).collect::<Vec<_>>());
     let mut checks = String::new();
     for name in ["part3", "part11", "part20"] {
-        let _ = write!(
+        let _ = writeln!(
             checks,
-            "{{{{ if not (hasSuffix \"/{name}\" .Values.{name}.image) }}}}{{{{ fail (print \"not {name}: \" .Values.{name}.image) }}}}{{{{ end }}}}\n"
+            "{{{{ if not (hasSuffix \"/{name}\" .Values.{name}.image) }}}}{{{{ fail (print \"not {name}: \" .Values.{name}.image) }}}}{{{{ end }}}}"
         );
     }
     std::fs::write(folder.path().join("templates/checks.yaml"), checks).unwrap();
@@ -107,7 +110,8 @@ async fn markers_that_the_chart_complains_about_are_tried_apart() {
 async fn empty_values_of_different_images_are_tried_together() {
     let (folder, helm) = (tempfile::tempdir().unwrap(), CountingHelm::new());
     let names: Vec<String> = (0..16).map(|number| format!("part{number}")).collect();
-    let values: String = names.iter().map(|name| format!("{name}: {{image: }}\n")).collect();
+    let values: String =
+        names.iter().map(|name| format!("{name}: {{image: }}\n")).collect::<Vec<_>>().concat();
     let image = |name: &String| format!("{{{{ .Values.{name}.image | default \"quay.io/team/{name}\" }}}}:1");
     let images: Vec<String> = names.iter().map(image).collect();
     let chart = write_chart(folder.path(), &values, &images.iter().map(String::as_str).collect::<Vec<_>>());
