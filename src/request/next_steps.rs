@@ -49,6 +49,7 @@ pub(crate) fn next_steps(outcome: &RunOutcome, installation: &Installation<'_>) 
     let commands = [
         installation.login(mirrored.as_deref()),
         Some(installation.values(chart, mirrored.as_deref())),
+        installation.new_namespace(chart),
         Some(installation.pull_secret(chart)),
         Some(installation.install(chart, mirrored.as_deref())),
     ];
@@ -128,6 +129,14 @@ impl Installation<'_> {
         words.flag("--pull-secret", is_thoras(chart).then_some(DEFAULT_SECRET));
         words.flag("--write", [VALUES_FILE]);
         words.quoted()
+    }
+
+    /// The secret comes before the chart, so Helm cannot create its namespace. Every cluster has `default`.
+    fn new_namespace(&self, chart: &ChartIdentity) -> Option<String> {
+        let namespace = Some(self.namespace(chart)).filter(|name| *name != "default")?;
+        let words =
+            Words::of(&["kubectl", "create", "namespace", namespace, "--dry-run=client", "--output", "yaml"]);
+        Some(format!("{} | kubectl apply -f -", words.quoted()))
     }
 
     fn pull_secret(&self, chart: &ChartIdentity) -> String {
@@ -283,6 +292,7 @@ mod tests {
             [
                 "thoras-mirror values --to reg.io/m --chart-version 4.5.6 --values mine.yaml --set 'key=***' --pull-secret \
                  thoras-mirror-pull --write mirror.yaml  # replace each *** with your own value",
+                "kubectl create namespace thoras --dry-run=client --output yaml | kubectl apply -f -",
                 "thoras-mirror pull-secret --to reg.io/m --namespace thoras | kubectl apply -f -",
                 "helm install thoras oci://reg.io/m/charts/thoras --version 4.5.6 --namespace thoras --values mine.yaml \
                  --set 'key=***' --values mirror.yaml  # replace each *** with your own value",
@@ -314,7 +324,7 @@ mod tests {
         }
         assert!(steps[0].contains("--lock other.lock"), "{steps:?}");
         let login = "--to-username me --to-password-stdin --authfile auth.json --plain-http reg.io";
-        assert!(steps[1].contains(login), "{steps:?}");
+        assert!(steps[2].contains(login), "{steps:?}");
     }
 
     /// Nothing but the flags knows the login, and the chart is behind it.
@@ -349,7 +359,7 @@ mod tests {
         );
         let exclude = format!("--exclude v.io/p/big:1 {certificates} --pull-secret");
         assert!(steps[1].contains(&exclude), "{steps:?}");
-        assert!(steps[3].contains(" --ca-file ca.pem --namespace thoras"), "{steps:?}");
+        assert!(steps.last().unwrap().contains(" --ca-file ca.pem --namespace thoras"), "{steps:?}");
     }
 
     #[test]
@@ -358,7 +368,7 @@ mod tests {
         let steps = steps(&outcome("thoras", Status::Copied), false, Some(&given));
         let filters = "--mentions named --image-prefix quay.io/x --no-test-hooks --exclude '*/big'";
         assert!(steps[0].contains(filters), "{steps:?}");
-        assert!(!steps[2].contains("--exclude"), "{steps:?}");
+        assert!(!steps.last().unwrap().contains("--exclude"), "{steps:?}");
     }
 
     #[test]
@@ -369,6 +379,7 @@ mod tests {
             [
                 "thoras-mirror values --to reg.io/m --chart web --chart-version 4.5.6 --repo 'https://me:***@charts.io' \
                  --namespace shop --write mirror.yaml  # replace each *** with your own value",
+                "kubectl create namespace shop --dry-run=client --output yaml | kubectl apply -f -",
                 "thoras-mirror pull-secret --to reg.io/m --namespace shop | kubectl apply -f -",
                 "helm install web web --repo 'https://me:***@charts.io' --version 4.5.6 --namespace shop --values \
                  mirror.yaml  # replace each *** with your own value",
@@ -381,7 +392,7 @@ mod tests {
         let steps = steps(&outcome("thoras", Status::Verified), true, None);
         assert!(steps[0].contains("--chart oci://reg.io/m/charts/thoras --chart-version 4.5.6"), "{steps:?}");
         assert!(
-            steps[2].starts_with("helm install thoras oci://reg.io/m/charts/thoras --version 4.5.6"),
+            steps.last().unwrap().starts_with("helm install thoras oci://reg.io/m/charts/thoras --version 4.5.6"),
             "{steps:?}"
         );
     }
