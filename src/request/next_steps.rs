@@ -134,9 +134,8 @@ impl Installation<'_> {
     /// The secret comes before the chart, so Helm cannot create its namespace. Every cluster has `default`.
     fn new_namespace(&self, chart: &ChartIdentity) -> Option<String> {
         let namespace = Some(self.namespace(chart)).filter(|name| *name != "default")?;
-        let words =
-            Words::of(&["kubectl", "create", "namespace", namespace, "--dry-run=client", "--output", "yaml"]);
-        Some(format!("{} | kubectl apply -f -", words.quoted()))
+        let create = Words::of(&["kubectl", "create", "namespace", namespace]).quoted();
+        Some(format!("{create} --dry-run=client --output yaml | kubectl apply -f -"))
     }
 
     fn pull_secret(&self, chart: &ChartIdentity) -> String {
@@ -392,7 +391,10 @@ mod tests {
         let steps = steps(&outcome("thoras", Status::Verified), true, None);
         assert!(steps[0].contains("--chart oci://reg.io/m/charts/thoras --chart-version 4.5.6"), "{steps:?}");
         assert!(
-            steps.last().unwrap().starts_with("helm install thoras oci://reg.io/m/charts/thoras --version 4.5.6"),
+            steps
+                .last()
+                .unwrap()
+                .starts_with("helm install thoras oci://reg.io/m/charts/thoras --version 4.5.6"),
             "{steps:?}"
         );
     }
@@ -406,7 +408,7 @@ mod tests {
         let thoras = steps(&outcome("thoras", Status::Verified), false, None);
         assert!(!thoras[0].contains("--chart "), "{thoras:?}");
         let repository = format!("helm install thoras thoras --repo {DEFAULT_REPOSITORY} --version");
-        assert!(thoras[2].starts_with(&repository), "{thoras:?}");
+        assert!(thoras[3].starts_with(&repository), "{thoras:?}");
     }
 
     #[test]
