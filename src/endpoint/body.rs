@@ -17,12 +17,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 
-use super::{BlobStream, Cause, Error, Location};
-use crate::oci::{Descriptor, Hasher, verified::Verifier};
+use super::{BlobStream, Cause, Error, Location, Source};
+use crate::oci::{Descriptor, Hasher, Repository, verified::Verifier};
 
 /// The hash of a blob's first `offset` bytes.
 #[derive(Debug, Clone)]
@@ -299,6 +299,22 @@ pub(crate) async fn drain(mut body: VerifiedBody) -> Result<u64, Error> {
         length += piece?.len() as u64;
     }
     Ok(length)
+}
+
+/// Reads a whole blob and verifies it. Memory: the blob, whose size the caller bounds.
+pub(crate) async fn read_whole<S: Source>(
+    source: &S,
+    repository: &Repository,
+    blob: &Descriptor,
+) -> Result<Bytes, Error> {
+    let stream = source.open_blob(repository, blob, 0).await?;
+    let location = source.blob_location(repository, &blob.digest);
+    let body = VerifiedBody::new(stream, blob, location, Box::new(|_| ()));
+    let whole = body.try_fold(Vec::new(), |mut whole, piece| async move {
+        whole.extend_from_slice(&piece);
+        Ok(whole)
+    });
+    Ok(whole.await?.into())
 }
 
 #[cfg(test)]

@@ -2,13 +2,12 @@
 
 mod notation;
 
-use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
-    endpoint::{Cause, Error, Operation, Source, VerifiedBody},
+    endpoint::{Cause, Error, Operation, Source, body::read_whole},
     error::{Failure, Kind},
-    oci::{Attachment, Descriptor, Digest, Link, Reference, Repository, Target, chart::is_local_chart},
+    oci::{Attachment, Digest, Link, Reference, Repository, Target, chart::is_local_chart},
     outcome::AcceptedSignature,
     trust::{Attached, SIGNATURE_TAG_SUFFIX, Verdict, Verifier, is_signature_type, signature_layers},
 };
@@ -124,7 +123,7 @@ async fn read<S: Source>(
     }
     let mut contents = Vec::new();
     for layer in layers {
-        contents.push(blob(source, repository, &layer).await?);
+        contents.push(read_whole(source, repository, &layer).await?);
     }
     let bytes = manifest.bytes().clone();
     Ok(Some(if is_tag {
@@ -132,15 +131,4 @@ async fn read<S: Source>(
     } else {
         Attached::referrer(bytes, contents)
     }))
-}
-
-async fn blob<S: Source>(source: &S, repository: &Repository, blob: &Descriptor) -> Result<Bytes, Error> {
-    let stream = source.open_blob(repository, blob, 0).await?;
-    let location = source.blob_location(repository, &blob.digest);
-    let body = VerifiedBody::new(stream, blob, location, Box::new(|_| ()));
-    let whole = body.try_fold(Vec::new(), |mut whole, piece| async move {
-        whole.extend_from_slice(&piece);
-        Ok(whole)
-    });
-    Ok(whole.await?.into())
 }

@@ -4,16 +4,15 @@
 //! shard, so a registry stores it once. The artifact has no time: an idle second run of a shard pushes nothing.
 
 use bytes::Bytes;
-use futures::TryStreamExt as _;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
-    endpoint::{Error, Source, VerifiedBody, artifact::ArtifactSource},
+    endpoint::{Source, artifact::ArtifactSource, body::read_whole},
     error::{Failure, Kind},
     lock::Lock,
     oci::{
-        Contents, Descriptor, Digest, Mapping, RawManifest, Reference, Repository, Target, mapping::Root,
+        Contents, Digest, Mapping, RawManifest, Reference, Repository, Target, mapping::Root,
         media_type::OCI_MANIFEST,
     },
     shard::ImageList,
@@ -129,23 +128,12 @@ pub(in crate::jobs) async fn read<S: Source>(
     if lock.size.max(list.size) > LARGEST {
         return Err(refused("it is too large"));
     }
-    let lock = blob(source, repository, lock).await.map_err(|error| error.failure())?;
+    let lock = read_whole(source, repository, lock).await.map_err(|error| error.failure())?;
     let lock = Lock::from_slice(&lock).map_err(|reason| refused(&reason))?;
-    let list = blob(source, repository, list).await.map_err(|error| error.failure())?;
+    let list = read_whole(source, repository, list).await.map_err(|error| error.failure())?;
     let list = std::str::from_utf8(&list).ok().and_then(ImageList::parse);
     let list = list.ok_or_else(|| refused("its list of images is damaged"))?;
     Ok(Some(PushedLock { lock, list }))
-}
-
-async fn blob<S: Source>(source: &S, repository: &Repository, blob: &Descriptor) -> Result<Vec<u8>, Error> {
-    let stream = source.open_blob(repository, blob, 0).await?;
-    let location = source.blob_location(repository, &blob.digest);
-    let body = VerifiedBody::new(stream, blob, location, Box::new(|_| ()));
-    let whole = body.try_fold(Vec::new(), |mut whole, piece| async move {
-        whole.extend_from_slice(&piece);
-        Ok(whole)
-    });
-    whole.await
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use super::{Signed, blob};
+use super::Signed;
 use crate::{
-    endpoint::{Cause, Error, Operation, Source},
+    endpoint::{Cause, Error, Operation, Source, body::read_whole},
     graph,
     oci::{Attachment, Contents, Digest, Link, RawManifest, Target, attachment_kind::describe},
     trust::{
@@ -86,7 +86,7 @@ async fn read<S: Source>(
     let mut read = Vec::new();
     // notation says what is wrong with a signature whose layer is missing.
     for layer in layers.iter().filter(|layer| layer.size <= LARGEST_LAYER) {
-        match blob(source, signed.repository, layer).await {
+        match read_whole(source, signed.repository, layer).await {
             Ok(bytes) => read.push((layer.digest.clone(), bytes)),
             Err(Error { cause: Cause::NoSuchBlob | Cause::Mismatch(_), .. }) => {}
             Err(error) => return Err(error),
