@@ -17,6 +17,7 @@ pub(crate) mod packaged_chart;
 pub(crate) mod pinned;
 pub mod registry;
 pub(crate) mod retry;
+pub(crate) mod shared_source;
 
 use std::future::Future;
 

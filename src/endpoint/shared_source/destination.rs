@@ -1,0 +1,165 @@
+//! A destination that says which blobs it has, and mounts those that another destination in the same registry has.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::Shared;
+use crate::{
+    endpoint::{Begun, BlobSink, Destination, Error, Source, Start, VerifiedBody, forward},
+    oci::{Descriptor, Digest, RawManifest, Repository, Target},
+};
+
+/// The uploads in progress, by registry. Destinations in one registry upload a blob once.
+#[derive(Default)]
+pub(super) struct Uploads(Mutex<HashSet<(String, Digest)>>);
+
+/// One destination of a run with several.
+pub(crate) struct SharedDestination<S, D> {
+    shared: Arc<Shared<S, D>>,
+    number: usize,
+    inner: Arc<D>,
+}
+
+impl<S: Source, D: Destination> SharedDestination<S, D> {
+    pub(super) fn new(shared: Arc<Shared<S, D>>, number: usize, inner: Arc<D>) -> Self {
+        Self { shared, number, inner }
+    }
+
+    /// Waits until no other destination uploads the blob to this registry. Returns a repository there that has it, or else
+    /// the right to upload it.
+    async fn repository_or_claim(&self, repository: &Repository, digest: &Digest) -> Result<Repository, Claim<S, D>> {
+        loop {
+            let ended = self.shared.upload_ended.notified();
+            let mut ended = std::pin::pin!(ended);
+            ended.as_mut().enable();
+            {
+                let mut uploads = self.shared.uploads.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let kept = self.shared.kept();
+                let others = kept.holders(digest).iter().filter(|(holder, _)| *holder != self.number);
+                let mut there = others.map(|(_, other)| other);
+                if let Some(other) = there.find(|other| other.registry() == repository.registry()) {
+                    return Ok(other.clone());
+                }
+                let key = (repository.registry().to_owned(), digest.clone());
+                if uploads.insert(key.clone()) {
+                    return Err(Claim { shared: Arc::clone(&self.shared), key });
+                }
+            }
+            ended.await;
+        }
+    }
+}
+
+/// The right to upload a blob to a registry.
+struct Claim<S, D> {
+    shared: Arc<Shared<S, D>>,
+    key: (String, Digest),
+}
+
+impl<S, D> Drop for Claim<S, D> {
+    fn drop(&mut self) {
+        self.shared.uploads.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.shared.upload_ended.notify_waiters();
+    }
+}
+
+/// An upload in progress, until it is dropped.
+struct InUpload<S: Source, D: Destination> {
+    shared: Arc<Shared<S, D>>,
+    number: usize,
+    repository: Repository,
+    digest: Digest,
+}
+
+impl<S: Source, D: Destination> InUpload<S, D> {
+    fn succeeded(&self) {
+        self.shared.kept().add_holder(self.number, &self.digest, &self.repository);
+    }
+}
+
+impl<S: Source, D: Destination> Drop for InUpload<S, D> {
+    fn drop(&mut self) {
+        self.shared.kept().end_upload(self.number, &self.digest);
+    }
+}
+
+impl<S: Source, D: Destination> Source for SharedDestination<S, D> {
+    forward!(inner: side, digest, blob_size, open_blob, attachments, expect_attachments, blob_location);
+
+    async fn manifest(&self, repository: &Repository, target: &Target) -> Result<Option<RawManifest>, Error> {
+        let answer = self.inner.manifest(repository, target);
+        match self.shared.destination_answers.get(self.number) {
+            Some(fastest) => fastest.of(answer).await,
+            None => answer.await,
+        }
+    }
+}
+
+impl<S: Source, D: Destination> Destination for SharedDestination<S, D> {
+    type Sink = SharedSink<S, D>;
+
+    async fn begin_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+        mount: Option<&Repository>,
+    ) -> Result<Begun<Self::Sink>, Error> {
+        let (other, claim) = match self.repository_or_claim(repository, &blob.digest).await {
+            Ok(other) => (Some(other), None),
+            Err(claim) => (None, Some(claim)),
+        };
+        self.shared.kept().begin_upload(self.number, &blob.digest);
+        let upload = InUpload {
+            shared: Arc::clone(&self.shared),
+            number: self.number,
+            repository: repository.clone(),
+            digest: blob.digest.clone(),
+        };
+        let begun = self.inner.begin_blob(repository, blob, mount.or(other.as_ref())).await?;
+        let begun = match begun {
+            Begun::Present => Begun::Present,
+            Begun::Mounted => Begun::Mounted,
+            Begun::Completed => Begun::Completed,
+            Begun::Wanted(inner) => return Ok(Begun::Wanted(SharedSink { inner, upload, _claim: claim })),
+        };
+        upload.succeeded();
+        Ok(begun)
+    }
+
+    async fn put_manifest(
+        &self,
+        repository: &Repository,
+        target: &Target,
+        manifest: &RawManifest,
+    ) -> Result<(), Error> {
+        self.inner.put_manifest(repository, target, manifest).await
+    }
+}
+
+/// An upload to a destination of a run with several.
+pub(crate) struct SharedSink<S: Source, D: Destination> {
+    inner: D::Sink,
+    upload: InUpload<S, D>,
+    _claim: Option<Claim<S, D>>,
+}
+
+impl<S: Source, D: Destination> BlobSink for SharedSink<S, D> {
+    fn start(&self) -> Start {
+        self.inner.start()
+    }
+
+    async fn write(self, body: VerifiedBody) -> Result<(), Error> {
+        let Self { inner, upload, _claim } = self;
+        inner.write(body).await?;
+        upload.succeeded();
+        Ok(())
+    }
+}
+
+impl<S, D> std::fmt::Debug for SharedDestination<S, D> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("SharedDestination").field("number", &self.number).finish_non_exhaustive()
+    }
+}
