@@ -5,7 +5,10 @@
 
 pub(crate) mod inspection;
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,9 +28,12 @@ use crate::{
 pub(crate) struct RunOutcome {
     /// The command that ran.
     pub command: Command,
-    /// `REGISTRY[/PATH]` or the path of a bundle, if the command has a destination.
+    /// `REGISTRY[/PATH]` or the path of a bundle, if the command has a destination; several are separated by `, `.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
+    /// What a copy to several destinations did at each of them; absent for a single one. An image has a result for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub destinations: Vec<DestinationOutcome>,
     /// The ID of the bundle that the command wrote or read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle: Option<Digest>,
@@ -81,6 +87,7 @@ impl RunOutcome {
         Self {
             command,
             destination: None,
+            destinations: Vec::new(),
             bundle: None,
             level: None,
             chart: None,
@@ -108,7 +115,8 @@ impl RunOutcome {
 fn nothing_left(images: &[ImageOutcome]) -> Option<Failure> {
     let is_empty = !images.is_empty() && images.iter().all(ImageOutcome::is_skipped_optional);
     is_empty.then(|| {
-        let message = match images.len() {
+        let sources: BTreeSet<&Reference> = images.iter().map(|image| &image.source).collect();
+        let message = match sources.len() {
             1 => "the only image is optional and was skipped, so there is nothing to do".to_owned(),
             count => format!("all {count} images are optional and were skipped, so there is nothing to do"),
         };
@@ -200,6 +208,38 @@ pub(crate) struct MergeOutcome {
     pub repeated: Repeated,
     /// Images that are not confirmed.
     pub failures: Vec<Failure>,
+}
+
+/// What was read again for one of several destinations, because it was behind the others or repeated an upload.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ExtraReads {
+    /// Reads of blobs that had been read before.
+    pub reads: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many of them came from another destination instead of the source.
+    pub from_destinations: u64,
+}
+
+/// What a copy to several destinations did at one of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DestinationOutcome {
+    /// `REGISTRY[/PATH]`
+    pub to: String,
+    /// Requested images.
+    pub images: usize,
+    /// Images that were read back from there and are complete.
+    pub confirmed: usize,
+    /// Images that failed or were skipped because of `--fail-fast`.
+    pub failed: usize,
+    /// The sum of their bytes.
+    pub bytes: Bytes,
+    /// Blobs that were read more than once, because this destination was behind the others or repeated an upload.
+    pub extra_reads: ExtraReads,
+    /// Wall time in milliseconds, from the start of all destinations to the end of this one.
+    pub milliseconds: u64,
 }
 
 /// A bundle that was written.

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, builder::BoolishValueParser};
 
 use super::{
-    DEFAULT_LOCK, DestinationArgs, NamingArgs, PlatformArgs, REQUIRED_SIGNATURES, RateArgs, ReferrerArgs,
+    DEFAULT_LOCK, DestinationsArgs, NamingArgs, PlatformArgs, REQUIRED_SIGNATURES, RateArgs, ReferrerArgs,
     RegistryArgs, SelectionArgs, SignatureArgs, SigningArgs, TrustArgs, choice, examples,
-    shared::{CHECK_LEVELS, FORMATS},
+    shared::{CHECK_LEVELS, FORMATS, describe_username},
     variable,
 };
 use crate::{
@@ -23,6 +23,7 @@ pub(crate) enum Bundle {
     /// Write the images to one file, or to volumes
     Export(Box<Export>),
     /// Copy the images of a bundle into a registry, read them back, and write the lock
+    #[command(mut_arg("to_username", describe_username))]
     Import(Box<Import>),
     /// Read a whole bundle and report everything that is wrong with it
     Verify(Box<BundleVerify>),
@@ -186,7 +187,7 @@ pub(crate) struct Import {
 
     /// Where to.
     #[command(flatten)]
-    pub destination: DestinationArgs,
+    pub destination: DestinationsArgs,
 
     /// A platform that every image must have (repeatable) [default: as in the bundle's lock, else linux/amd64 and
     /// linux/arm64]

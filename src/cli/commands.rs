@@ -9,8 +9,8 @@ use std::{
 use clap::{Args, builder::BoolishValueParser};
 
 use super::{
-    DEFAULT_LOCK, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, RateArgs, ReferrerArgs, RegistryArgs,
-    SelectionArgs, ShardArgs, TrustArgs, choice, examples,
+    DEFAULT_LOCK, DestinationArgs, DestinationsArgs, LoginArgs, NamingArgs, PlatformArgs, RateArgs,
+    ReferrerArgs, RegistryArgs, SelectionArgs, ShardArgs, TrustArgs, choice, examples,
     shared::{CHECK_LEVELS, FORMATS, NAMINGS, parse_source_prefix},
     variable,
 };
@@ -66,7 +66,7 @@ pub(crate) struct Sync {
 
     /// Where to.
     #[command(flatten)]
-    pub destination: DestinationArgs,
+    pub destination: DestinationsArgs,
 
     /// Which platforms every image must have.
     #[command(flatten)]
@@ -171,7 +171,7 @@ pub(crate) struct Verify {
     #[command(flatten)]
     pub selection: SelectionArgs,
 
-    /// The mirror
+    /// The mirror (repeatable)
     ///
     /// With a lock, one of its destinations [default: all of them].
     ///
@@ -180,7 +180,7 @@ pub(crate) struct Verify {
     /// [env: THORAS_MIRROR_TO]
     // `request` reads the variables of this flag and of `lock`: if clap read them, they would conflict like flags.
     #[arg(help_heading = "What to check", long, value_name = "REGISTRY/PATH", verbatim_doc_comment)]
-    pub to: Option<String>,
+    pub to: Vec<String>,
 
     /// How images are named at the destination.
     #[command(flatten)]

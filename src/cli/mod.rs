@@ -43,8 +43,8 @@ pub(crate) use self::{
     registries::{ConnectionArgs, RateArgs, RegistryArgs},
     shard::{LockCommand, LockMerge, ShardArgs},
     shared::{
-        DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, LoginArgs, NamingArgs, PlatformArgs, ReferrerArgs,
-        SelectionArgs,
+        DEFAULT_LOCK, DEFAULT_PLATFORMS, DestinationArgs, DestinationsArgs, LoginArgs, NamingArgs,
+        PlatformArgs, ReferrerArgs, SelectionArgs,
     },
     signing::{SignatureArgs, SigningArgs},
     trust::{REQUIRED_SIGNATURES, TrustArgs},
@@ -190,9 +190,10 @@ pub(crate) enum Command {
     /// List the images that would be mirrored, and why
     Images(Box<Images>),
     /// Copy the images, read them back from the destination, and write the lock
-    #[command(visible_alias = "copy")]
+    #[command(visible_alias = "copy", mut_arg("to_username", shared::describe_username))]
     Sync(Box<Sync>),
     /// Read the mirror and compare it with the lock, or with the source
+    #[command(mut_arg("to_username", shared::describe_username))]
     Verify(Box<Verify>),
     /// Print Helm values that make the chart pull everything from the mirror
     #[command(
@@ -208,6 +209,7 @@ pub(crate) enum Command {
     /// Write the images to one file: bundle export
     Export(Box<Export>),
     /// Copy the images of a bundle into a registry: bundle import
+    #[command(mut_arg("to_username", shared::describe_username))]
     Import(Box<Import>),
     /// Check everything before a long run: helm, credentials, push rights, TLS
     Doctor(Box<Doctor>),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{
-    Args,
+    Arg, Args,
     builder::{BoolishValueParser, NonEmptyStringValueParser},
 };
 
@@ -235,6 +235,31 @@ pub(crate) struct DestinationArgs {
     /// How to log in at the destination.
     #[command(flatten)]
     pub login: LoginArgs,
+}
+
+/// Where images go, to one or several places.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where to")]
+pub(crate) struct DestinationsArgs {
+    /// The registry and path to mirror to (repeatable: every blob is read once)
+    #[arg(hide_short_help = true, long, value_name = "REGISTRY/PATH", env = super::variable::TO, required = true)]
+    pub to: Vec<String>,
+
+    /// How images are named at the destinations.
+    #[command(flatten)]
+    pub naming: NamingArgs,
+
+    /// How to log in at one of the destinations.
+    #[command(flatten)]
+    pub login: LoginArgs,
+}
+
+/// Describes `--to-username` for commands that take several destinations.
+pub(super) fn describe_username(arg: Arg) -> Arg {
+    arg.value_name("[HOST=]NAME").help("The user name for the registry in --to").long_help(
+        "The user name for the registry in --to\n\nNo other registry receives it. With several registries, HOST says for which \
+         one it is; the logins for the others come from Docker's configuration or --authfile.",
+    )
 }
 
 /// How images are named at the destination.

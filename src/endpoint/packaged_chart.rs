@@ -40,6 +40,11 @@ impl<S: Source> ChartSource<S> {
         Self { inner, chart }
     }
 
+    /// The same chart beside another source.
+    pub(crate) fn beside<T: Source>(&self, change: impl FnOnce(&S) -> T) -> ChartSource<T> {
+        ChartSource { inner: change(&self.inner), chart: self.chart.clone() }
+    }
+
     fn chart_in(&self, repository: &Repository) -> Option<&PackagedChart> {
         self.chart.as_ref().filter(|chart| chart.reference.repository() == repository)
     }

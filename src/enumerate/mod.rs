@@ -107,8 +107,8 @@ pub struct Selection {
     pub add_lists: Vec<Input>,
     /// What a cluster runs, as `kubectl get pods -o json` prints it: images to add.
     pub add_running: Vec<Input>,
-    /// The mirror: what a cluster runs from there is not added.
-    pub mirror: Option<Root>,
+    /// The mirrors: what a cluster runs from there is not added.
+    pub mirrors: Vec<Root>,
     /// Whether to add the images that the chart's annotations list.
     pub annotated: bool,
     /// Whether resources that only `helm test` creates count.
@@ -133,7 +133,7 @@ impl Selection {
             add: Vec::new(),
             add_lists: Vec::new(),
             add_running: Vec::new(),
-            mirror: None,
+            mirrors: Vec::new(),
             annotated: false,
             test_hooks: true,
             include: Vec::new(),
@@ -142,10 +142,10 @@ impl Selection {
         }
     }
 
-    /// The same for a run to this mirror: images that a cluster runs from there are copies already.
+    /// The same for a run to these mirrors: images that a cluster runs from there are copies already.
     #[must_use]
-    pub(crate) fn except_below(self, mirror: &Root) -> Self {
-        Self { mirror: Some(mirror.clone()), ..self }
+    pub(crate) fn except_below<'a>(self, mirrors: impl IntoIterator<Item = &'a Root>) -> Self {
+        Self { mirrors: mirrors.into_iter().cloned().collect(), ..self }
     }
 }
 
@@ -297,7 +297,7 @@ async fn collect(
     }
     for input in &selection.add_running {
         let containers = running::read_running(input).await?;
-        collected.notes.extend(running::add_extras(containers, selection.mirror.as_ref(), images));
+        collected.notes.extend(running::add_extras(containers, &selection.mirrors, images));
     }
     if selection.annotated {
         for image in &annotated {

@@ -38,18 +38,18 @@ pub(crate) async fn read_running(input: &Input) -> Result<Vec<RunningContainer>,
     parse(&input.to_string(), &input.read().await?)
 }
 
-/// Adds the images that a cluster runs, except those below `mirror`: they are copies already. Returns a note for each
+/// Adds the images that a cluster runs, except those below `mirrors`: they are copies already. Returns a note for each
 /// image that is not a reference.
 pub(super) fn add_extras(
     containers: Vec<RunningContainer>,
-    mirror: Option<&Root>,
+    mirrors: &[Root],
     images: &mut ImageSet,
 ) -> Vec<Note> {
-    let below = mirror.map(ToString::to_string);
+    let roots: Vec<String> = mirrors.iter().map(ToString::to_string).collect();
     let mut notes = Vec::new();
     for RunningContainer { image, used_at, .. } in containers {
         match image.parse::<Reference>() {
-            Ok(reference) if below.as_ref().is_some_and(|root| reference.repository().is_below(root)) => {}
+            Ok(reference) if roots.iter().any(|root| reference.repository().is_below(root)) => {}
             Ok(reference) => images.add_extra(reference, &image),
             Err(_) => notes.push(
                 Note::not_taken(used_at, &image, "it is not an image reference").with_remedy(None::<String>),

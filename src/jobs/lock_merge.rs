@@ -35,7 +35,7 @@ pub(crate) async fn run(request: &LockMerge, events: Arc<dyn EventSink>) -> Resu
     let Joined { lock, repeated, unconfirmed } = join(locks, &list).map_err(|error| error.failure())?;
     let images = lock.images.len();
     let earlier = match Lock::read(output) {
-        Ok(earlier) => Some(earlier).filter(|lock| lock.has_destinations_besides(&root.to_string())),
+        Ok(earlier) => Some(earlier).filter(|lock| lock.has_destinations_besides(&[root])),
         // What may be replaced was checked before.
         Err(_) => None,
     };

@@ -1,4 +1,4 @@
-//! Whether a run to one destination can be recorded in a lock that has others: an image has one digest in a lock.
+//! Whether a run can be recorded in a lock that has other destinations: an image has one digest in a lock.
 //!
 //! The lock is written last. What cannot be recorded fails before any transfer.
 
@@ -22,8 +22,8 @@ const NAMED: usize = 5;
 pub(super) struct KeptLock<'a> {
     pub(super) lock: &'a Lock,
     pub(super) path: &'a Path,
-    /// The destination of the run.
-    pub(super) root: &'a Root,
+    /// The destinations of the run.
+    pub(super) roots: &'a [&'a Root],
 }
 
 impl KeptLock<'_> {
@@ -71,10 +71,13 @@ impl KeptLock<'_> {
         let more = differing.len().saturating_sub(NAMED);
         let mut causes: Vec<String> = differing.into_iter().take(NAMED).collect();
         causes.extend((more > 0).then(|| format!("{more} more")));
-        let Self { path, root, .. } = self;
+        let roots: Vec<String> = self.roots.iter().map(ToString::to_string).collect();
+        let path = self.path;
         let hint = format!(
-            "record {root} in another file with --lock FILE, or copy the digests of {}: thoras-mirror sync --locked --to {root}",
-            path.display()
+            "record {} in another file with --lock FILE, or copy the digests of {}: thoras-mirror sync --locked --to {}",
+            roots.join(" and "),
+            path.display(),
+            roots.join(" --to ")
         );
         let message = format!("{message} in the lock {}; nothing was copied", path.display());
         Err(Failure { causes, ..Failure::new(Kind::Usage, message) }.with_hint(hint))
@@ -82,8 +85,9 @@ impl KeptLock<'_> {
 
     /// The digests of the images that other destinations have.
     fn recorded(&self) -> BTreeMap<&Reference, &Digest> {
-        let to = self.root.to_string();
-        let is_kept = |copy_to: Option<&str>| copy_to.is_some_and(|copy_to| copy_to != to);
+        let to: Vec<String> = self.roots.iter().map(ToString::to_string).collect();
+        let is_kept =
+            |copy_to: Option<&str>| copy_to.is_some_and(|copy_to| to.iter().all(|to| to != copy_to));
         let copies = self.lock.copies().filter(|(_, copy)| is_kept(copy.to.as_deref()));
         copies.filter_map(|(image, _)| Some((&image.source, image.digest.as_ref()?))).collect()
     }

@@ -4,7 +4,7 @@
 //! mirror with itself, succeed, and never contact the vendor. A copy within one registry to another repository is a
 //! promotion, which is fine.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use crate::{
     endpoint::registry::auth::{Origin, Scheme},
@@ -58,6 +58,32 @@ pub(super) async fn refuse(
         failure.causes.extend((more > 0).then(|| format!("{more} more")));
     }
     Err(failure.with_hint(hint(&values, root, &named_by, refused.len() == mappings.len(), &first.source)))
+}
+
+/// Fails if two destinations would share a repository, as `--to HOST/a` and `--to HOST/a/b` may: they would overwrite each
+/// other's tags.
+pub(super) fn refuse_shared_repositories<'a>(
+    destinations: impl Iterator<Item = (&'a Root, &'a [Mapping])>,
+    registries: &RegistrySettings,
+) -> Result<(), Failure> {
+    let mut seen: HashMap<String, Vec<(&Root, &Repository)>> = HashMap::new();
+    for (root, mappings) in destinations {
+        for repository in mappings.iter().map(|mapping| &mapping.repository) {
+            let same_path = seen.entry(path(repository)).or_default();
+            let is_shared = |(other, theirs): &&(&Root, &Repository)| {
+                *other != root && is_same_repository(repository, theirs, &registries.plain_http)
+            };
+            if let Some((other, _)) = same_path.iter().find(is_shared) {
+                let message = format!("--to {other} and --to {root} would both push to {repository}");
+                return Err(Failure::new(Kind::Usage, message)
+                    .with_hint("copy to one of them, or pass paths of which neither is below the other"));
+            }
+            if same_path.iter().all(|(other, _)| *other != root) {
+                same_path.push((root, repository));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether the image's source is its destination.

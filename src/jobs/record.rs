@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     path::Path,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{receipt::ReceiptFile, sharding::Division};
@@ -15,9 +15,12 @@ use crate::{
     error::{Failure, Kind},
     graph::ForeignLayers,
     lock::{Lock, LockFile, Placement, Receipt},
-    oci::{ChartIdentity, Digest, Platform, Reference, Repository, mapping::Root},
-    outcome::{Command, ImageBlob, ImageOutcome, Mirrored, RunOutcome, ShardOutcome},
-    request::{Installation, Login, RegistrySettings, next_steps},
+    oci::{ChartIdentity, Digest, Platform, Reference, Repository},
+    outcome::{
+        Bytes, Command, DestinationOutcome, ExtraReads, ImageBlob, ImageOutcome, Mirrored, RunOutcome,
+        ShardOutcome,
+    },
+    request::{Destination, Installation, RegistrySettings, next_steps},
     units,
 };
 
@@ -39,12 +42,23 @@ impl Record {
     }
 }
 
+/// What a job knows about one destination after copying images there.
+pub(super) struct CopiedTo<'a> {
+    pub(super) destination: &'a Destination,
+    pub(super) placement: Placement,
+    pub(super) images: Vec<Mirrored>,
+    /// How long it took, beside other destinations.
+    pub(super) time: Duration,
+    /// What was read again for it.
+    pub(super) extra_reads: ExtraReads,
+}
+
 /// Everything that a job knows after copying images.
 pub(super) struct Copied<'a> {
     pub(super) command: Command,
     pub(super) started: Instant,
-    pub(super) root: Root,
-    pub(super) placement: Placement,
+    pub(super) first: CopiedTo<'a>,
+    pub(super) others: Vec<CopiedTo<'a>>,
     /// Images that filters left out of an import.
     pub(super) excluded: Vec<Reference>,
     /// The id of the bundle that the images came from.
@@ -56,7 +70,6 @@ pub(super) struct Copied<'a> {
     pub(super) extended: Option<Lock>,
     pub(super) check: CheckLevel,
     pub(super) dry_run: bool,
-    pub(super) images: Vec<Mirrored>,
     /// Which part of the images the run was for.
     pub(super) shard: Option<ShardOutcome>,
     /// Failures that do not belong to an image.
@@ -64,7 +77,6 @@ pub(super) struct Copied<'a> {
     /// Where to record what was imported.
     pub(super) receipt: Option<ReceiptFile>,
     /// How the run reached the registries.
-    pub(super) login: Option<&'a Login>,
     pub(super) registries: &'a RegistrySettings,
     /// The lock that the next steps name.
     pub(super) lock: &'a Path,
@@ -72,22 +84,48 @@ pub(super) struct Copied<'a> {
     pub(super) selection: Option<&'a Selection>,
 }
 
+impl CopiedTo<'_> {
+    fn are_all_confirmed(&self) -> bool {
+        self.images.iter().all(|image| image.outcome.is_confirmed())
+    }
+
+    /// What the report says about this destination, if there are several.
+    fn outcome(&self) -> DestinationOutcome {
+        let outcomes = || self.images.iter().map(|image| &image.outcome);
+        DestinationOutcome {
+            to: self.destination.root.to_string(),
+            images: self.images.len(),
+            confirmed: outcomes().filter(|image| image.is_confirmed()).count(),
+            failed: outcomes().filter(|image| image.failure_kind().is_some()).count(),
+            bytes: outcomes().map(|image| image.bytes).fold(Bytes::default(), Bytes::plus),
+            extra_reads: self.extra_reads,
+            milliseconds: u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
 impl Copied<'_> {
-    /// Pushes the lock of a shard and completes the outcome.
+    /// All destinations.
+    fn copied(&self) -> impl Iterator<Item = &CopiedTo<'_>> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// Pushes the lock of a shard, which has one destination, and completes the outcome.
     pub(super) async fn finish_shard(mut self, division: &Division, registry: Arc<Registries>) -> RunOutcome {
+        let root = &self.first.destination.root;
         let pushed = if self.dry_run {
             None
         } else {
-            let mut lock = self.lock_of_run();
-            if !self.images.iter().all(|image| image.outcome.is_confirmed()) {
+            let mut lock = self.lock_of(&self.first);
+            if !self.first.are_all_confirmed() {
                 let local = if self.extended.is_some() { None } else { Lock::read(self.lock).ok() };
-                let earlier = division.earlier_lock(&*registry, &self.root).await;
+                let earlier = division.earlier_lock(&*registry, root).await;
                 for known in self.extended.iter().chain(&local).chain(&earlier) {
                     lock.keep_known(known);
                 }
             }
             lock.shard = Some(division.recorded());
-            match division.push(&lock, registry, &self.root).await {
+            match division.push(&lock, registry, root).await {
                 Ok(reference) => Some(reference),
                 Err(failure) => {
                     self.failures.push(failure);
@@ -99,69 +137,68 @@ impl Copied<'_> {
         self.finish(Record(None))
     }
 
-    /// The lock of this run alone.
-    fn lock_of_run(&self) -> Lock {
-        let Self { chart, placement, platforms, foreign_layers, images, excluded, .. } = self;
+    /// The lock of this run at one destination alone.
+    fn lock_of(&self, copied: &CopiedTo<'_>) -> Lock {
+        let Self { chart, platforms, foreign_layers, excluded, .. } = self;
+        let CopiedTo { placement, images, .. } = copied;
         let mut lock = Lock::new(chart.clone(), placement.clone(), platforms, *foreign_layers, images);
         lock.excluded.clone_from(excluded);
         lock
     }
 
+    /// The same with what earlier runs know about images that could not be confirmed.
+    fn lock_with_known(&self, copied: &CopiedTo<'_>, replaced: Option<&Lock>) -> Lock {
+        let mut lock = self.lock_of(copied);
+        if let Some(earlier) = self.extended.as_ref().or(replaced) {
+            lock.keep_known(earlier);
+        }
+        lock
+    }
+
+    /// The lock of all destinations, with those that it keeps.
+    fn whole_lock(&self, replaced: Option<&Lock>) -> Result<Lock, Failure> {
+        let mut whole = self.extended.clone();
+        for copied in self.copied() {
+            let run = self.lock_with_known(copied, replaced);
+            whole = Some(match whole {
+                Some(whole) => whole.with_destination(run).map_err(|error| error.failure())?,
+                None => run,
+            });
+        }
+        Ok(whole.unwrap_or_else(|| self.lock_of(&self.first)))
+    }
+
     /// Writes the lock and completes the outcome.
-    pub(super) fn finish(self, record: Record) -> RunOutcome {
-        let Self {
-            command,
-            started,
-            root,
-            placement,
-            excluded,
-            bundle,
-            chart,
-            platforms,
-            foreign_layers,
-            extended,
-            check,
-            dry_run,
-            images,
-            shard,
-            failures,
-            receipt,
-            login,
-            registries,
-            lock: path,
-            selection,
-        } = self;
-        let packaged = placement.chart.clone();
+    pub(super) fn finish(mut self, record: Record) -> RunOutcome {
         // Of the lock that this one replaces, only images that this run could not confirm need anything. It is read
         // again for them: it would fill memory during the whole run. A damaged lock cannot be kept.
-        let is_needed = extended.is_none() && !images.iter().all(|image| image.outcome.is_confirmed());
-        let replaced = if is_needed { Lock::read(path).ok() } else { None };
-        let run = || {
-            let mut run = Lock::new(chart.clone(), placement.clone(), &platforms, foreign_layers, &images);
-            run.excluded.clone_from(&excluded);
-            if let Some(earlier) = extended.as_ref().or(replaced.as_ref()) {
-                run.keep_known(earlier);
-            }
-            run
-        };
-        let lock = || match &extended {
-            Some(earlier) => earlier.clone().with_destination(run()).map_err(|error| error.failure()),
-            None => Ok(run()),
-        };
-        let mut failures: Vec<Failure> = failures.into_iter().chain(record.write(lock)).collect();
-        if let Some((receipt, bundle)) = receipt.zip(bundle.clone()) {
+        let is_needed = self.extended.is_none() && !self.copied().all(CopiedTo::are_all_confirmed);
+        let replaced = if is_needed { Lock::read(self.lock).ok() } else { None };
+        let mut failures = std::mem::take(&mut self.failures);
+        failures.extend(record.write(|| self.whole_lock(replaced.as_ref())));
+        if let Some((receipt, bundle)) = self.receipt.as_ref().zip(self.bundle.clone()) {
             let now = units::timestamp(SystemTime::now(), false);
-            let outcomes = images.iter().map(|image| &image.outcome);
-            failures.extend(receipt.write(&Receipt::new(bundle, now, &root, &outcomes, run())).err());
+            let outcomes = self.first.images.iter().map(|image| &image.outcome);
+            let lock = self.lock_with_known(&self.first, replaced.as_ref());
+            let root = &self.first.destination.root;
+            failures.extend(receipt.write(&Receipt::new(bundle, now, root, &outcomes, lock)).err());
         }
+        let missing = self.copied().flat_map(|copied| &copied.images);
         failures.extend(missing_repositories(
-            &images.iter().filter_map(|image| image.missing_repository.clone()).collect(),
+            &missing.filter_map(|image| image.missing_repository.clone()).collect(),
         ));
+        let (destinations, roots): (Vec<DestinationOutcome>, Vec<String>) =
+            self.copied().map(|copied| (copied.outcome(), copied.destination.root.to_string())).unzip();
+        let Self { command, started, first, others, excluded, bundle, chart, check, dry_run, shard, .. } =
+            self;
+        let packaged = first.placement.chart.clone();
         let planned = |image: Mirrored| {
             let blobs = image.content.blobs.into_iter().map(|(digest, size)| ImageBlob { digest, size });
             ImageOutcome { blobs: blobs.collect(), ..image.outcome }
         };
-        let outcomes = images.into_iter().map(|image| if dry_run { planned(image) } else { image.outcome });
+        let destination = first.destination;
+        let images = first.images.into_iter().chain(others.into_iter().flat_map(|copied| copied.images));
+        let outcomes = images.map(|image| if dry_run { planned(image) } else { image.outcome });
         let outcomes: Vec<ImageOutcome> = outcomes.collect();
         let outcome = match shard {
             // Other shards have other images: one without any has nothing left to do.
@@ -172,7 +209,8 @@ impl Copied<'_> {
             None => RunOutcome::new(command, outcomes, failures, started.elapsed()),
         };
         let outcome = RunOutcome {
-            destination: Some(root.to_string()),
+            destination: Some(roots.join(", ")),
+            destinations: if destinations.len() > 1 { destinations } else { Vec::new() },
             bundle,
             excluded: excluded.clone(),
             level: Some(check.to_string()),
@@ -181,13 +219,13 @@ impl Copied<'_> {
             ..outcome
         };
         let installation = Installation {
-            root: &root,
-            login,
-            registries,
-            lock: Some(path),
+            root: &destination.root,
+            login: destination.login.as_ref(),
+            registries: self.registries,
+            lock: Some(self.lock),
             packaged: packaged.as_ref(),
             excluded: &excluded,
-            selection,
+            selection: self.selection,
         };
         RunOutcome { next_steps: next_steps(&outcome, &installation), ..outcome }
     }

@@ -8,39 +8,48 @@ use std::{
     time::Instant,
 };
 
+use futures::future::try_join_all;
+
 use super::{
     images::{enumerate, fetch_package, packaged_chart, warn_of_idle_waivers},
     locked_digests::KeptLock,
     names::{self, ToName, earlier, name_all, warn_of_unused_prefix},
     notation,
-    own_source::{self, NamedBy},
-    record::{Copied, Record},
+    own_source::{self, NamedBy, refuse_shared_repositories},
+    record::{Copied, CopiedTo, Record},
     sharding::{Division, contents::Contents},
 };
 use crate::{
-    endpoint::packaged_chart::{ChartSource, PackagedChart},
+    endpoint::{
+        packaged_chart::{ChartSource, PackagedChart},
+        registry::Registries,
+        shared_source::Shared,
+    },
     enumerate::{self as enumeration, Selection},
     error::{Failure, Kind},
     event::{Event, EventSink, warn},
     graph::{AttachedManifest, ForeignLayers},
     lock::{Lock, LockError, LockedImage, Placement},
-    oci::{ChartIdentity, Digest, Mapping, Namer, Naming, Reference, chart},
-    outcome::{Command, ImageOutcome, Mirrored, RunOutcome},
-    pipeline::{self, Options},
+    oci::{ChartIdentity, Digest, Mapping, Namer, Naming, Reference, chart, mapping::Root},
+    outcome::{Command, ExtraReads, ImageOutcome, Mirrored, RunOutcome},
+    pipeline::{
+        self, Options,
+        several::{Arrived, Target, mirror_to_each},
+    },
     request::{Access, Destination, ImagesFrom, LockedChart, ShardSettings, Sync},
 };
 
 pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
-    let Sync { images, destination, registries, platforms, copy, .. } = request;
+    let Sync { images, destinations, registries, platforms, copy, .. } = request;
     let signatures = notation::verifier(&copy.signatures)?;
     let machines = request.shard.as_ref().and_then(|shard| NonZeroU32::new(shard.number.count));
     let access = Access::open_shared(registries, machines.unwrap_or(NonZeroU32::MIN), Arc::clone(&events))?;
     let Job {
-        mut mappings,
+        sources,
+        mut first,
+        others,
         optional,
-        mut skipped,
-        placement,
         chart,
         packaged,
         foreign_layers,
@@ -56,9 +65,9 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
     let record = Record::prepare(writes.then(|| request.lock()))?;
     let source = access.source()?.with_foreign_layers(foreign_layers);
     let source = Arc::new(ChartSource::new(source, packaged));
-    let registry = Arc::new(access.destination(destination.login.as_ref()).await?);
+    let opened = destinations.iter().map(|destination| access.destination(destination.login.as_ref()));
+    let opened: Vec<Arc<Registries>> = try_join_all(opened).await?.into_iter().map(Arc::new).collect();
     let waivers = platforms.waivers();
-    let sources: Vec<Reference> = mappings.iter().map(|mapping| mapping.source.clone()).collect();
     warn_of_idle_waivers(&waivers, &sources, &*events);
     let chart_repository = match images {
         ImagesFrom::Selection(selection) => selection.chart_repository(),
@@ -71,14 +80,16 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
             if shard.plan.is_some() && contents.knows_none_of(&sources) {
                 warn(&*events, "--plan has no effect: it has none of these images");
             }
-            Some(Division::of(shard.number, &mut mappings, &mut skipped, &contents)?)
+            let Named { mappings, skipped, .. } = &mut first;
+            Some(Division::of(shard.number, mappings, skipped, &contents)?)
         }
         None => None,
     };
     drop(contents);
     if let (Some(lock), ImagesFrom::Selection(_)) = (&extended, images) {
-        let kept = KeptLock { lock, path: request.lock(), root: &destination.root };
-        kept.check_source(&*source, &mappings).await?;
+        let roots: Vec<&Root> = destinations.roots().collect();
+        let kept = KeptLock { lock, path: request.lock(), roots: &roots };
+        kept.check_source(&*source, &first.mappings).await?;
     }
     let recorded = recorded.map(|recorded| {
         let wanted = |(image, attached): (Reference, Vec<AttachedManifest>)| {
@@ -91,19 +102,20 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         .and_then(|jobs| request.shard.as_ref().map(|shard| shard.number.part_of(usize::from(jobs))));
     let options = copy.options(platforms.required.clone(), waivers, foreign_layers);
     let options = Options { jobs: jobs.unwrap_or(options.jobs), recorded, optional, signatures, ..options };
-    let mut images =
-        pipeline::mirror(source, Arc::clone(&registry), mappings, options, Arc::clone(&events)).await;
-    images.extend(skipped.into_iter().map(|outcome| announced(outcome, &*events)));
-    warn_of_unused_prefix(&destination.naming, &sources, &*events);
+    let named = std::iter::once(first).chain(others).zip(destinations.iter());
+    let mut copied = copy_to(named.collect(), &opened, source, options, &events).await;
+    warn_of_unused_prefix(&destinations.first.naming, &sources, &*events);
     // Another shard may need them.
     if division.is_none() {
         access.warn_of_unused_hosts(&*events);
     }
+    let others = copied.split_off(1);
+    let Some(first) = copied.pop() else { return Err(Failure::new(Kind::Usage, "--to is empty")) };
     let copied = Copied {
         command: Command::Sync,
         started,
-        root: destination.root.clone(),
-        placement,
+        first,
+        others,
         excluded: Vec::new(),
         bundle: None,
         chart,
@@ -112,11 +124,9 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
         extended,
         check: copy.check,
         dry_run: copy.dry_run,
-        images,
         receipt: None,
         shard: None,
         failures: Vec::new(),
-        login: destination.login.as_ref(),
         registries,
         lock: request.lock(),
         selection: match &request.images {
@@ -124,20 +134,68 @@ pub(crate) async fn run(request: &Sync, events: Arc<dyn EventSink>) -> Result<Ru
             ImagesFrom::Lock { .. } => None,
         },
     };
-    match division {
-        Some(division) => Ok(copied.finish_shard(&division, registry).await),
-        None => Ok(copied.finish(record)),
+    match (division, opened.into_iter().next()) {
+        (Some(division), Some(registry)) => Ok(copied.finish_shard(&division, registry).await),
+        _ => Ok(copied.finish(record)),
     }
+}
+
+/// Copies the images to every destination. Several destinations share what is read from the source.
+async fn copy_to<'a>(
+    named: Vec<(Named, &'a Destination)>,
+    opened: &[Arc<Registries>],
+    source: Arc<ChartSource<Registries>>,
+    options: Options,
+    events: &Arc<dyn EventSink>,
+) -> Vec<CopiedTo<'a>> {
+    let mappings = |named: &mut Named| std::mem::take(&mut named.mappings);
+    let mut named = named;
+    let (arrived, extra): (Vec<Arrived>, Vec<ExtraReads>) = match (named.as_mut_slice(), opened) {
+        ([(only, _)], [registry]) => {
+            let begun = Instant::now();
+            let (registry, events) = (Arc::clone(registry), Arc::clone(events));
+            let images = pipeline::mirror(source, registry, mappings(only), options, events).await;
+            (vec![Arrived { images, time: begun.elapsed() }], vec![ExtraReads::default()])
+        }
+        (several, opened) => {
+            let own = |_| Arc::new(source.beside(Registries::with_own_connections));
+            let shared = Shared::new((0..opened.len()).map(own).collect(), opened.to_vec());
+            let targets = several.iter_mut().enumerate().filter_map(|(number, (named, _))| {
+                Some(Target {
+                    source: shared.source(number)?,
+                    destination: shared.destination(number)?,
+                    mappings: mappings(named),
+                    options: options.clone(),
+                })
+            });
+            let arrived = mirror_to_each(targets.collect(), Arc::clone(events)).await;
+            (arrived, (0..opened.len()).map(|number| shared.extra_reads(number)).collect())
+        }
+    };
+    let copied = named.into_iter().zip(arrived).zip(extra);
+    let copied = copied.map(|(((named, destination), arrived), extra_reads)| {
+        let Arrived { mut images, time } = arrived;
+        images.extend(named.skipped.into_iter().map(|outcome| announced(outcome, &**events)));
+        CopiedTo { destination, placement: named.placement, images, time, extra_reads }
+    });
+    copied.collect()
+}
+
+/// The names of the images at one destination.
+struct Named {
+    placement: Placement,
+    mappings: Vec<Mapping>,
+    /// With `--locked`, the optional images that the lock's run skipped: it recorded no digest for them.
+    skipped: Vec<ImageOutcome>,
 }
 
 /// What to copy where.
 struct Job {
-    mappings: Vec<Mapping>,
+    sources: Vec<Reference>,
+    first: Named,
+    others: Vec<Named>,
     /// The images that the source need not provide.
     optional: BTreeSet<Reference>,
-    /// With `--locked`, the optional images that the lock's run skipped: it recorded no digest for them.
-    skipped: Vec<ImageOutcome>,
-    placement: Placement,
     chart: Option<ChartIdentity>,
     /// The packaged chart, if it is copied and no registry has it.
     packaged: Option<PackagedChart>,
@@ -158,23 +216,28 @@ async fn selected(
     events: &dyn EventSink,
 ) -> Result<Job, Failure> {
     let found = enumerate(selection, request.copy.strict, access, events).await?;
-    let Destination { root, naming, .. } = &request.destination;
     let earlier = earlier(request.lock(), events);
-    let (placement, mappings) = ToName::found(&found)
-        .below(root, naming, earlier.as_ref())
-        .map_err(|error| names::failure(&error))?;
-    own_source::refuse(&mappings, root, &request.registries, NamedBy::Selection(selection)).await?;
+    let mut all = Vec::new();
+    for Destination { root, naming, .. } in request.destinations.iter() {
+        let (placement, mappings) = ToName::found(&found)
+            .below(root, naming, earlier.as_ref())
+            .map_err(|error| names::failure(&error))?;
+        own_source::refuse(&mappings, root, &request.registries, NamedBy::Selection(selection)).await?;
+        all.push(Named { placement, mappings, skipped: Vec::new() });
+    }
+    let (sources, first, others) = checked(all, request)?;
     let contents = contents(request, earlier.as_ref())?;
-    let extended = earlier.filter(|lock| lock.has_destinations_besides(&root.to_string()));
+    let roots: Vec<&Root> = request.destinations.roots().collect();
+    let extended = earlier.filter(|lock| lock.has_destinations_besides(&roots));
     if let Some(lock) = &extended {
-        let checked = lock.check_foreign_layers(&root.to_string(), request.foreign_layers);
+        let checked = lock.check_foreign_layers(&roots, request.foreign_layers);
         checked.map_err(|error| error.failure())?;
     }
     Ok(Job {
-        mappings,
+        sources,
+        first,
+        others,
         optional: found.optional(),
-        skipped: Vec::new(),
-        placement,
         chart: found.chart,
         packaged: packaged_chart(found.package),
         foreign_layers: request.foreign_layers.into(),
@@ -182,6 +245,16 @@ async fn selected(
         recorded: None,
         contents,
     })
+}
+
+/// The images, and their names at each destination. Fails if two destinations would share a repository.
+fn checked(all: Vec<Named>, request: &Sync) -> Result<(Vec<Reference>, Named, Vec<Named>), Failure> {
+    let places = request.destinations.roots().zip(all.iter().map(|named| named.mappings.as_slice()));
+    refuse_shared_repositories(places, &request.registries)?;
+    let mut all = all.into_iter();
+    let first = all.next().ok_or_else(|| Failure::new(Kind::Usage, "--to is empty"))?;
+    let sources = first.mappings.iter().map(|mapping| mapping.source.clone()).collect();
+    Ok((sources, first, all.collect()))
 }
 
 /// What a shard knows about the images' sizes: from the plan, else from the lock that exists.
@@ -202,31 +275,35 @@ async fn locked(chart: Option<&LockedChart>, request: &Sync, access: &Access) ->
         lock.images.iter().partition(|image| is_skipped(image) && !request.copy.strict);
     let sources = images.iter().map(|image| pinned(image, path)).collect::<Result<Vec<_>, _>>()?;
     let packaged = locked_chart(&lock, chart, path, access).await?;
-    let destination = &request.destination;
-    let root = &destination.root;
-    let to = root.to_string();
+    let roots: Vec<&Root> = request.destinations.roots().collect();
     let foreign_layers = request.foreign_layers || lock.foreign_layers;
-    lock.check_foreign_layers(&to, foreign_layers).map_err(|error| error.failure())?;
-    let (placement, namer) = locked_names(&lock, destination, &to);
-    let at_destination = name_all(&namer, &sources)?;
-    own_source::refuse(&at_destination, root, &request.registries, NamedBy::Lock(path)).await?;
-    // The new lock keeps the references of the old lock.
-    let unpinned = |(mapping, image): (Mapping, &&LockedImage)| Mapping {
-        pinned: image.digest.clone(),
-        source: image.source.clone(),
-        ..mapping
-    };
-    let mappings = at_destination.into_iter().zip(&images).map(unpinned).collect();
-    let skipped = skipped.into_iter().map(|image| skipped_by_the_lock(image, &namer));
-    let skipped = skipped.collect::<Result<Vec<_>, _>>()?;
+    lock.check_foreign_layers(&roots, foreign_layers).map_err(|error| error.failure())?;
+    let mut all = Vec::new();
+    for destination in request.destinations.iter() {
+        let root = &destination.root;
+        let (placement, namer) = locked_names(&lock, destination, &root.to_string());
+        let at_destination = name_all(&namer, &sources)?;
+        own_source::refuse(&at_destination, root, &request.registries, NamedBy::Lock(path)).await?;
+        // The new lock keeps the references of the old lock.
+        let unpinned = |(mapping, image): (Mapping, &&LockedImage)| Mapping {
+            pinned: image.digest.clone(),
+            source: image.source.clone(),
+            ..mapping
+        };
+        let mappings = at_destination.into_iter().zip(&images).map(unpinned).collect();
+        let skipped = skipped.iter().map(|image| skipped_by_the_lock(image, &namer));
+        let skipped = skipped.collect::<Result<Vec<_>, _>>()?;
+        all.push(Named { placement, mappings, skipped });
+    }
+    let (sources, first, others) = checked(all, request)?;
     let recorded = images.iter().map(|image| (image.source.clone(), image.attached.clone())).collect();
     let optional = images.iter().filter(|image| image.optional).map(|image| image.source.clone()).collect();
     let contents = contents(request, Some(&lock))?;
     Ok(Job {
-        mappings,
+        sources,
+        first,
+        others,
         optional,
-        skipped,
-        placement,
         chart: lock.chart.clone(),
         packaged,
         foreign_layers: foreign_layers.into(),

@@ -37,12 +37,12 @@ pub(crate) async fn run(request: &Verify, events: Arc<dyn EventSink>) -> Result<
     let verifier = notation::verifier(signatures)?;
     let access = Access::open(registries, Arc::clone(&events))?;
     let Comparison { root, destinations, expectations, chart, packaged, excluded, repair } = match with {
-        CompareWith::Lock { path, mirror, only, .. } => {
-            with_lock(path, mirror.as_ref(), only, request, &*events)?
+        CompareWith::Lock { path, mirrors, only, .. } => {
+            with_lock(path, mirrors.as_ref(), only, request, &*events)?
         }
-        CompareWith::Source { selection, root, naming, foreign_layers, lock } => {
-            let mirror = Mirror { root, naming, foreign_layers: *foreign_layers, lock };
-            with_source(&mirror, selection, request, &access, &*events).await?
+        CompareWith::Source { selection, roots, naming, foreign_layers, lock } => {
+            let mirrors = Mirrors { roots, naming, foreign_layers: *foreign_layers, lock };
+            with_source(&mirrors, selection, request, &access, &*events).await?
         }
     };
     let destination = Arc::new(access.destination(login.as_ref()).await?);
@@ -103,7 +103,7 @@ struct Comparison {
 /// Everything that the lock recorded.
 fn with_lock(
     path: &Path,
-    mirror: Option<&Setting<Root>>,
+    mirrors: Option<&Setting<Vec<Root>>>,
     only: &LockedImages,
     request: &Verify,
     events: &dyn EventSink,
@@ -114,7 +114,7 @@ fn with_lock(
     let waivers = request.platforms.waivers();
     let sources: Vec<Reference> = lock.images.iter().map(|image| image.source.clone()).collect();
     warn_of_idle_waivers(&waivers, &sources, events);
-    let destinations = destinations(&lock, mirror, path, events)?;
+    let destinations = destinations(&lock, mirrors, path, events)?;
     let roots = roots(&destinations, path)?;
     let required = request::united(&lock.platforms, &request.more_platforms);
     let (mut expectations, mut repair) = (Vec::new(), None::<Repair>);
@@ -127,14 +127,8 @@ fn with_lock(
                 ..expectation(&lock, image, copy, &required, &waivers, request.strict)
             })
             .collect();
-        if let Some(command) = request.sync_from_lock(&lock, placement, root).as_ref().map(request::repair) {
-            match &mut repair {
-                None => repair = Some(command),
-                Some(repair) => repair.elsewhere.extend(
-                    here.iter().map(|expected| (expected.image.destination(), command.command.clone())),
-                ),
-            }
-        }
+        let sync = request.sync_from_lock(&lock, placement, root);
+        repair = with_repair(repair, sync.as_ref().map(request::repair), &here);
         expectations.extend(here);
     }
     let shown = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -144,6 +138,20 @@ fn with_lock(
     let packaged = lock.placement().and_then(|placement| placement.chart.clone());
     let (chart, excluded) = (lock.chart, lock.excluded);
     Ok(Comparison { root, destinations: shown, expectations, chart, packaged, excluded, repair })
+}
+
+/// Adds the command that repairs these images. The first command is for all images that no other one is for.
+fn with_repair(
+    repair: Option<Repair>,
+    command: Option<Repair>,
+    expectations: &[Expectation],
+) -> Option<Repair> {
+    let (Some(mut repair), Some(command)) = (repair.clone(), command.clone()) else {
+        return repair.or(command);
+    };
+    let names = expectations.iter().map(|expected| expected.image.destination());
+    repair.elsewhere.extend(names.map(|name| (name, command.command.clone())));
+    Some(repair)
 }
 
 /// The images of the lock that were asked for.
@@ -216,24 +224,39 @@ fn skipped_by_the_lock() -> Failure {
         .with_hint("if it is needed, run sync again; --strict makes this an error")
 }
 
-/// The lock's destinations; with `--to`, only that one.
+/// The lock's destinations; with `--to`, only those.
 fn destinations<'a>(
     lock: &'a Lock,
-    mirror: Option<&Setting<Root>>,
+    mirrors: Option<&Setting<Vec<Root>>>,
     path: &Path,
     events: &dyn EventSink,
 ) -> Result<Vec<&'a Placement>, Failure> {
-    let Some(Setting { value: mirror, origin }) = mirror else {
+    let Some(Setting { value: mirrors, origin }) = mirrors else {
         return Ok(lock.destinations.iter().collect());
     };
-    let is_named = |placement: &&Placement| {
-        let to = placement.to.as_ref().and_then(|to| to.parse::<Root>().ok());
-        to.as_ref() == Some(mirror)
-    };
-    let named: Vec<&Placement> = lock.destinations.iter().filter(is_named).collect();
-    if !named.is_empty() {
-        return Ok(named);
+    let mut named = Vec::new();
+    for mirror in mirrors {
+        let is_named = |placement: &&Placement| {
+            let to = placement.to.as_ref().and_then(|to| to.parse::<Root>().ok());
+            to.as_ref() == Some(mirror)
+        };
+        let found: Vec<&Placement> = lock.destinations.iter().filter(is_named).collect();
+        if found.is_empty() {
+            unknown_destination(lock, mirror, (path, origin), events)?;
+        }
+        named.extend(found);
     }
+    // Only the variable names none of them.
+    Ok(if named.is_empty() { lock.destinations.iter().collect() } else { named })
+}
+
+/// `--to` names a destination that the lock does not have.
+fn unknown_destination(
+    lock: &Lock,
+    mirror: &Root,
+    (path, origin): (&Path, &Origin),
+    events: &dyn EventSink,
+) -> Result<(), Failure> {
     let known: Vec<&str> = lock.destination_names().collect();
     let message = format!(
         "the lock {} has no destination {mirror}, only {}",
@@ -248,7 +271,7 @@ fn destinations<'a>(
         // The variable may be meant for other commands.
         Origin::Variable(name) => {
             warn(events, format!("{message}; ignoring {name}"));
-            Ok(lock.destinations.iter().collect())
+            Ok(())
         }
     }
 }
@@ -273,9 +296,9 @@ fn roots(placements: &[&Placement], path: &Path) -> Result<Vec<Root>, Failure> {
     placements.iter().map(root).collect()
 }
 
-/// A mirror that is compared with its source.
-struct Mirror<'a> {
-    root: &'a Root,
+/// Mirrors that are compared with their source.
+struct Mirrors<'a> {
+    roots: &'a [Root],
     naming: &'a NamingRule,
     foreign_layers: bool,
     /// The lock whose names `sync` keeps.
@@ -284,20 +307,25 @@ struct Mirror<'a> {
 
 /// Every image of the chart or list, with its current digest at the source.
 async fn with_source(
-    mirror: &Mirror<'_>,
+    mirrors: &Mirrors<'_>,
     selection: &Selection,
     request: &Verify,
     access: &Access,
     events: &dyn EventSink,
 ) -> Result<Comparison, Failure> {
-    let Mirror { root, naming, foreign_layers, lock } = *mirror;
+    let Mirrors { roots, naming, foreign_layers, lock } = *mirrors;
     let found = enumerate(selection, request.strict, access, events).await?;
-    let to_name = ToName::found(&found);
-    let references = to_name.references.clone();
-    let (_, mappings) = to_name
-        .below(root, naming, earlier(lock, events).as_ref())
-        .map_err(|error| names::failure(&error))?;
-    own_source::refuse(&mappings, root, &request.registries, NamedBy::Selection(selection)).await?;
+    let references = ToName::found(&found).references;
+    let earlier = earlier(lock, events);
+    let mut named: Vec<(&Root, Vec<Mapping>)> = Vec::new();
+    for root in roots {
+        let (_, mappings) = ToName::found(&found)
+            .below(root, naming, earlier.as_ref())
+            .map_err(|error| names::failure(&error))?;
+        own_source::refuse(&mappings, root, &request.registries, NamedBy::Selection(selection)).await?;
+        named.push((root, mappings));
+    }
+    drop(earlier);
     let optional = found.optional();
     let source = access.source()?;
     let (waivers, required) = (request.platforms.waivers(), &request.platforms.required);
@@ -305,27 +333,45 @@ async fn with_source(
     warn_of_unused_prefix(naming, &references, events);
     let chart = selection.chart_repository();
     access.warn_of_unused_license(references.iter().map(Reference::repository).chain(&chart), events);
-    let expectations = stream::iter(mappings)
+    // The mirrors have the same images, in the same order.
+    let first = named.first().map_or(&[][..], |(_, mappings)| mappings);
+    let digests: Vec<Result<Digest, Unknown>> = stream::iter(first)
         .map(|mapping| async {
             let optional = optional.contains(&mapping.source);
-            let resolved = resolve(&source, &mapping, request.level, optional).await;
-            let digest = resolved.map_err(|error| match skip_reason(&error) {
+            let resolved = resolve(&source, mapping, request.level, optional).await;
+            resolved.map_err(|error| match skip_reason(&error) {
                 Some(because) if optional && !request.strict => Unknown::Skipped(because),
                 _ => Unknown::Source(error),
-            });
-            let (waived, platforms) = waivers.split(&mapping.source, required);
-            let (image, foreign_layers) = (Arc::new(mapping), foreign_layers.into());
-            // The source says what must be attached.
-            let attached = Vec::new();
-            Expectation { image, digest, platforms, waived, foreign_layers, attached, optional }
+            })
         })
         .buffered(AT_ONCE)
         .collect()
         .await;
-    let repair = request.sync_from_source().as_ref().map(request::repair);
-    let destinations = root.to_string();
-    let (root, packaged) = (root.clone(), None);
-    let (chart, excluded) = (found.chart, Vec::new());
+    let (mut expectations, mut repair) = (Vec::new(), None::<Repair>);
+    for (root, mappings) in named {
+        let here = mappings.into_iter().zip(&digests).map(|(mapping, digest)| {
+            let optional = optional.contains(&mapping.source);
+            let (waived, platforms) = waivers.split(&mapping.source, required);
+            let (image, foreign_layers) = (Arc::new(mapping), foreign_layers.into());
+            // The source says what must be attached.
+            let attached = Vec::new();
+            Expectation {
+                image,
+                digest: digest.clone(),
+                platforms,
+                waived,
+                foreign_layers,
+                attached,
+                optional,
+            }
+        });
+        let here: Vec<Expectation> = here.collect();
+        repair = with_repair(repair, request.sync_from_source(root).as_ref().map(request::repair), &here);
+        expectations.extend(here);
+    }
+    let destinations = roots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let Some(root) = roots.first().cloned() else { return Err(Failure::new(Kind::Usage, "--to is empty")) };
+    let (packaged, chart, excluded) = (None, found.chart, Vec::new());
     Ok(Comparison { root, destinations, expectations, chart, packaged, excluded, repair })
 }
 

@@ -1,6 +1,6 @@
 //! Adds a destination to a lock, or replaces what the lock records about a destination.
 //!
-//! A run knows one destination. What the lock records about its other destinations stays true as long as the images
+//! A run knows its own destinations. What the lock records about its other destinations stays true as long as the images
 //! have the same digests.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::model::{Lock, LockedCopy, LockedImage};
 use crate::{
     error::{Failure, Kind},
-    oci::{Digest, Reference},
+    oci::{Digest, Reference, mapping::Root},
 };
 
 /// Why two locks cannot be merged.
@@ -49,17 +49,22 @@ impl Disagreement {
 }
 
 impl Lock {
-    /// Whether a run with or without foreign layers can be recorded together with the destinations other than `to`.
-    pub(crate) fn check_foreign_layers(&self, to: &str, foreign_layers: bool) -> Result<(), Disagreement> {
+    /// Whether a run with or without foreign layers can be recorded together with the destinations other than its own.
+    pub(crate) fn check_foreign_layers(
+        &self,
+        to: &[&Root],
+        foreign_layers: bool,
+    ) -> Result<(), Disagreement> {
         if self.has_destinations_besides(to) && self.foreign_layers != foreign_layers {
             return Err(Disagreement::ForeignLayers);
         }
         Ok(())
     }
 
-    /// Whether it records destinations other than `to`: a run to `to` keeps them.
-    pub(crate) fn has_destinations_besides(&self, to: &str) -> bool {
-        self.destination_names().any(|other| other != to)
+    /// Whether it records destinations other than those of a run, which keeps them.
+    pub(crate) fn has_destinations_besides(&self, to: &[&Root]) -> bool {
+        let to: Vec<String> = to.iter().map(ToString::to_string).collect();
+        self.destination_names().any(|other| to.iter().all(|to| to != other))
     }
 
     /// Keeps what `earlier` knows about images that this run could not resolve, because the source was down: their

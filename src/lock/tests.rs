@@ -270,8 +270,8 @@ fn joining_refuses_another_digest_unless_the_others_do_not_have_the_image() {
 fn joining_refuses_foreign_layers_at_some_destinations_only() {
     let prod = run(PROD, vec![image("app", PROD, "app")]);
     let with = |to| Lock { foreign_layers: true, ..run(to, vec![image("app", to, "app")]) };
-    assert_eq!(prod.check_foreign_layers(STAGE, true), Err(Disagreement::ForeignLayers));
-    assert_eq!(prod.check_foreign_layers(PROD, true), Ok(()));
+    assert_eq!(prod.check_foreign_layers(&[&STAGE.parse().unwrap()], true), Err(Disagreement::ForeignLayers));
+    assert_eq!(prod.check_foreign_layers(&[&PROD.parse().unwrap()], true), Ok(()));
     assert_eq!(prod.clone().with_destination(with(STAGE)), Err(Disagreement::ForeignLayers));
     assert_eq!(prod.with_destination(with(PROD)), Ok(with(PROD)));
 }

@@ -1,6 +1,7 @@
 //! The steps for every image: resolve, plan, transfer, confirm; or only confirm. Jobs choose endpoints and options.
 
 pub(crate) mod mirror;
+pub(crate) mod several;
 pub(crate) mod shared_tags;
 mod signatures;
 mod verify;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    CopySettings, Destination, NamingRule, Platforms, ReferrerSettings, RegistrySettings, RequiredSignature,
+    CopySettings, Destinations, NamingRule, Platforms, ReferrerSettings, RegistrySettings, RequiredSignature,
     RequiredSignatures, SigningKey, Stdin, check_stdin, selection::selection, setting::flags_or_variable,
     usage, volume::VolumeSize,
 };
@@ -198,7 +198,7 @@ pub(crate) struct Import {
     /// Whether an image that the export skipped is a failure.
     pub(crate) strict: bool,
     pub(crate) lock: PathBuf,
-    pub(crate) destination: Destination,
+    pub(crate) destinations: Destinations,
     pub(crate) registries: RegistrySettings,
     /// The required platforms; `None` for those of the bundle's lock.
     pub(crate) platforms: Option<Vec<Platform>>,
@@ -257,6 +257,11 @@ impl Import {
             )
             .with_hint("pass --signature FILE"));
         }
+        let destinations = Destinations::new(args.destination)?;
+        if destinations.are_several() && args.receipt.is_some() {
+            return Err(usage("--receipt records one destination, and --to names several")
+                .with_hint("import to each destination by itself, each with its own --receipt"));
+        }
         Ok(Self {
             from,
             expect: args.expect,
@@ -272,7 +277,7 @@ impl Import {
             keep_going: args.keep_going,
             strict: args.strict,
             lock: args.lock,
-            destination: Destination::new(args.destination)?,
+            destinations,
             registries: RegistrySettings::new(args.registries)?.with_rates(&args.rates),
             platforms: (!args.platform.is_empty()).then_some(args.platform),
             waivers: args.allow_missing_platform,

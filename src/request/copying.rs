@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    CopySettings, Destination, ImagesFrom, LockedChart, Login, NamingRule, Platforms, ReferrerSettings,
-    RegistrySettings, RequiredSignatures, ShardSettings, Stdin, check_stdin,
-    destination::root,
+    CopySettings, Destination, Destinations, ImagesFrom, LockedChart, Login, NamingRule, Platforms,
+    ReferrerSettings, RegistrySettings, RequiredSignatures, ShardSettings, Stdin, check_stdin,
+    destination::roots,
     selection::{chart_name, chart_options, selection},
-    setting::{Setting, flag_or_variable, variable},
+    setting::{Origin, Setting, variable},
     usage,
 };
 use crate::{
@@ -26,7 +26,7 @@ pub(crate) struct Sync {
     pub(crate) images: ImagesFrom,
     /// The lock to write, and to read with [`ImagesFrom::Lock`]; by default `thoras-mirror.lock`.
     pub(crate) lock: Option<PathBuf>,
-    pub(crate) destination: Destination,
+    pub(crate) destinations: Destinations,
     pub(crate) registries: RegistrySettings,
     pub(crate) platforms: Platforms,
     /// Copy foreign layers. With [`ImagesFrom::Lock`], the lock can enable this as well.
@@ -46,16 +46,22 @@ impl Sync {
         })?;
         let strict = args.selection.strict;
         let signatures = RequiredSignatures::new(args.trust)?;
-        let destination = Destination::new(args.destination)?;
+        let destinations = Destinations::new(args.destination)?;
+        let shard = ShardSettings::new(args.sharding)?;
+        if destinations.are_several() && shard.is_some() {
+            return Err(usage("--shard copies to one destination, and --to names several").with_hint(
+                "run the shards once for each destination: --locked copies the same digests to another one",
+            ));
+        }
         Ok(Self {
             images: ImagesFrom::new(args.selection, args.locked, args.with_chart)?
-                .except_below(&destination.root),
+                .except_below(destinations.roots()),
             lock: Some(args.lock),
-            destination,
+            destinations,
             registries: RegistrySettings::new(args.registries)?.with_rates(&args.rates),
             platforms: args.platforms.into(),
             foreign_layers: args.foreign_layers,
-            shard: ShardSettings::new(args.sharding)?,
+            shard,
             copy: CopySettings {
                 check: args.check,
                 referrers: ReferrerSettings::new(args.referrers)?,
@@ -110,8 +116,8 @@ pub(crate) enum CompareWith {
     /// A lock file.
     Lock {
         path: PathBuf,
-        /// `--to`: only this one of its destinations.
-        mirror: Option<Setting<Root>>,
+        /// `--to`: only these of its destinations; all if it names none.
+        mirrors: Option<Setting<Vec<Root>>>,
         /// Which of its images.
         only: LockedImages,
         /// Where to find the packaged chart of the lock's run: a repair packages it again.
@@ -120,8 +126,8 @@ pub(crate) enum CompareWith {
     /// The source.
     Source {
         selection: Box<Selection>,
-        /// The mirror: `--to`.
-        root: Root,
+        /// The mirrors: `--to`, at least one.
+        roots: Vec<Root>,
         naming: NamingRule,
         /// Whether foreign layers are required.
         foreign_layers: bool,
@@ -138,22 +144,26 @@ impl Verify {
             login: Some(&args.login),
             ..Stdin::default()
         })?;
-        let to = flag_or_variable(args.to.clone(), names::TO);
+        let to = if args.to.is_empty() {
+            variable(names::TO).map(|to| Setting::new(vec![to.value], to.origin))
+        } else {
+            Some(Setting::new(args.to.clone(), Origin::Flag))
+        };
         let named = to.as_ref().filter(|_| args.login.to_username.is_some());
-        let named = named.map(|to| root(&to.value)).transpose()?;
-        let login = Login::new(args.login, named.as_ref())?;
+        let named = named.map(|to| roots(&to.value)).transpose()?;
+        let login = Login::for_one_of(args.login, named.as_deref().unwrap_or_default())?;
         let strict = args.selection.strict;
         let registries = RegistrySettings::new(args.registries)?.with_rates(&args.rates);
         let lock = args.lock.clone().or_else(|| variable(names::LOCK).map(|path| path.value.into()));
-        let with = match comparison(args.lock.as_ref(), args.to.as_ref(), args.against) {
+        let with = match comparison(args.lock.as_ref(), !args.to.is_empty(), args.against) {
             Comparison::Source => {
                 let to = to.ok_or_else(|| {
                     usage("--against source needs the mirror").with_hint("pass --to REGISTRY/PATH")
                 })?;
-                let root = root(&to.value)?;
+                let roots = roots(&to.value)?;
                 CompareWith::Source {
-                    selection: Box::new(selection(args.selection, false).except_below(&root)),
-                    root,
+                    selection: Box::new(selection(args.selection, false).except_below(&roots)),
+                    roots,
                     naming: args.naming.into(),
                     foreign_layers: args.foreign_layers,
                     lock: lock.unwrap_or_else(|| DEFAULT_LOCK.into()),
@@ -175,11 +185,11 @@ impl Verify {
                 };
                 let options = chart_options(args.selection);
                 let chart = Box::new(LockedChart { name, version, options });
-                let mirror = match to {
-                    Some(to) => Some(Setting::new(root(&to.value)?, to.origin)),
+                let mirrors = match to {
+                    Some(to) => Some(Setting::new(roots(&to.value)?, to.origin)),
                     None => None,
                 };
-                CompareWith::Lock { path, mirror, only, chart }
+                CompareWith::Lock { path, mirrors, only, chart }
             }
         };
         let (platforms, waivers) = (args.platform, args.allow_missing_platform);
@@ -197,8 +207,9 @@ impl Verify {
         })
     }
 
-    /// The `sync` that repairs a mirror that was compared with its source; `None` if it was compared with a lock.
-    pub(crate) fn sync_from_source(&self) -> Option<Sync> {
+    /// The `sync` that repairs one of the mirrors that were compared with their source; `None` if they were compared with a
+    /// lock.
+    pub(crate) fn sync_from_source(&self, root: &Root) -> Option<Sync> {
         // Without `..`: every new setting needs a decision whether the repair repeats it.
         let Self {
             with,
@@ -211,14 +222,18 @@ impl Verify {
             login,
             registries,
         } = self;
-        let CompareWith::Source { selection, root, naming, foreign_layers, lock: _ } = with else {
+        let CompareWith::Source { selection, roots: _, naming, foreign_layers, lock: _ } = with else {
             return None;
         };
         Some(Sync {
             images: ImagesFrom::Selection(selection.clone()),
             shard: None,
             lock: None,
-            destination: Destination { root: root.clone(), naming: naming.clone(), login: login.clone() },
+            destinations: Destinations::from(Destination {
+                root: root.clone(),
+                naming: naming.clone(),
+                login: Login::for_root(login.as_ref(), root),
+            }),
             registries: registries.clone(),
             platforms: platforms.clone(),
             foreign_layers: *foreign_layers,
@@ -239,7 +254,7 @@ impl Verify {
             login,
             registries,
         } = self;
-        let CompareWith::Lock { path, mirror: _, only: _, chart } = with else { return None };
+        let CompareWith::Lock { path, mirrors: _, only: _, chart } = with else { return None };
         let mut waivers = platforms.waivers.clone();
         for image in &lock.images {
             waivers.extend(image.waived.iter().filter_map(|waived| Waiver::exact(&image.source, waived)));
@@ -268,11 +283,11 @@ impl Verify {
             images,
             shard: None,
             lock: Some(path.clone()),
-            destination: Destination {
+            destinations: Destinations::from(Destination {
                 root: root.clone(),
                 naming,
                 login: Login::for_root(login.as_ref(), root),
-            },
+            }),
             registries: registries.clone(),
             platforms: Platforms { required: united(&lock.platforms, more_platforms), waivers },
             // With --locked, the lock decides.
@@ -310,20 +325,14 @@ pub(super) enum Comparison {
 
 /// The lock, unless the user chose the source or there is none. A lock that is named on the command line must exist; one
 /// that a variable names may be missing if `--to` is typed.
-pub(super) fn comparison(
-    lock: Option<&PathBuf>,
-    to: Option<&String>,
-    against: Option<Against>,
-) -> Comparison {
+pub(super) fn comparison(lock: Option<&PathBuf>, has_to: bool, against: Option<Against>) -> Comparison {
     let by_variable = variable(names::LOCK).map(|path| PathBuf::from(path.value));
     let is_named = by_variable.is_some();
     let path = lock.cloned().or(by_variable).unwrap_or_else(|| DEFAULT_LOCK.into());
     let is_implied = lock.is_none() && !path.exists();
     match against {
         Some(Against::Source) => Comparison::Source,
-        None if is_implied && (to.is_some() || (!is_named && variable(names::TO).is_some())) => {
-            Comparison::Source
-        }
+        None if is_implied && (has_to || (!is_named && variable(names::TO).is_some())) => Comparison::Source,
         Some(Against::Lock) | None => Comparison::Lock(path),
     }
 }

@@ -132,9 +132,9 @@ fn locked(flags: &Flags<'_>) -> Result<(), Failure> {
 }
 
 fn verify(flags: &Flags<'_>) -> Result<(), Failure> {
-    let (lock, to) = (flags.0.get_one("lock"), flags.0.get_one("to"));
+    let (lock, has_to) = (flags.0.get_one("lock"), flags.0.get_one::<String>("to").is_some());
     let against = flags.0.get_one::<Against>("against").copied();
-    match comparison(lock, to, against) {
+    match comparison(lock, has_to, against) {
         Comparison::Source => flags.refuse(["lock"], "the mirror is compared with the source"),
         Comparison::Lock(path) => {
             let because = format!(

@@ -38,7 +38,9 @@ pub(crate) use self::{
     access::{Access, read_file, read_password, read_secret_from_stdin},
     bundle::{Base, BundleInspect, BundleVerify, Export, ExportTo, Import, ImportFrom, Receipt, Signing},
     copying::{CompareWith, LockedImages, Sync, Verify, united},
-    destination::{CopySettings, Destination, Login, NamingRule, Password, Platforms, ReferrerSettings},
+    destination::{
+        CopySettings, Destination, Destinations, Login, NamingRule, Password, Platforms, ReferrerSettings,
+    },
     ineffective::refuse_ineffective,
     login::{RemoveLogin, StoreLogin},
     next_steps::{Installation, next_steps},
@@ -242,7 +244,7 @@ impl Doctor {
         Ok(Self {
             origins,
             strict: args.selection.strict,
-            selection: selection::selection(args.selection, false).except_below(&destination.root),
+            selection: selection::selection(args.selection, false).except_below([&destination.root]),
             destination,
             registries: RegistrySettings::new(args.registries)?,
             lock: args.lock,

@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{
-    Login, Password, RegistrySettings, Stdin, check_stdin, destination::root, setting::flag_or_variable,
+    Login, Password, RegistrySettings, Stdin, check_stdin,
+    destination::{registry_and_name, root},
+    setting::flag_or_variable,
     usage,
 };
 use crate::{
@@ -92,8 +94,8 @@ fn login_from(
 ) -> Result<Option<Login>, Failure> {
     match (args.to_username, password_file) {
         (Some(username), Some(path)) => {
-            let (registry, password) = (root.registry().to_owned(), Password::File(path));
-            Ok(Some(Login { registry, username, password }))
+            let (registry, username) = registry_and_name(&username, std::slice::from_ref(root))?;
+            Ok(Some(Login { registry, username, password: Password::File(path) }))
         }
         (to_username, _) => Login::new(LoginArgs { to_username, ..args }, Some(root)),
     }

@@ -9,8 +9,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::{
-    CopySettings, Destination, ImagesFrom, LicenseFrom, LockedChart, Login, NamingRule, Password, Platforms,
-    ReferrerSettings, RegistrySettings, RequiredSignatures, ShardSettings, Sync,
+    CopySettings, Destination, Destinations, ImagesFrom, LicenseFrom, LockedChart, Login, NamingRule,
+    Password, Platforms, ReferrerSettings, RegistrySettings, RequiredSignatures, ShardSettings, Sync,
     setting::{Origin, Setting},
 };
 use crate::{
@@ -28,11 +28,11 @@ pub(super) const HIDDEN: &str = "***";
 
 /// The command line of this `sync`.
 pub(crate) fn repair(sync: &Sync) -> Repair {
-    let Sync { images, lock, destination, registries, platforms, foreign_layers, copy, shard } = sync;
+    let Sync { images, lock, destinations, registries, platforms, foreign_layers, copy, shard } = sync;
     let mut words = Words(vec!["thoras-mirror".to_owned(), "sync".to_owned()]);
     words.switch("--locked", matches!(images, ImagesFrom::Lock { .. }));
     words.flag("--lock", lock.iter().map(|path| path.display()));
-    words.destination(destination);
+    words.destinations(destinations);
     words.platforms(platforms);
     words.switch("--foreign-layers", *foreign_layers);
     words.copy(copy);
@@ -79,13 +79,17 @@ impl Words {
         self.flag(name, time.map(|time| time.as_secs()));
     }
 
-    fn destination(&mut self, destination: &Destination) {
-        let Destination { root, naming: NamingRule { naming, source_prefix }, login } = destination;
-        self.flag("--to", [root]);
+    fn destinations(&mut self, destinations: &Destinations) {
+        let Destination { root, naming: NamingRule { naming, source_prefix }, login: _ } =
+            &destinations.first;
+        self.flag("--to", destinations.roots());
         self.flag("--naming", naming);
         self.flag("--source-prefix", source_prefix);
-        if let Some(Login { registry: _, username, password }) = login {
-            self.flag("--to-username", [username]);
+        let has_one_registry = destinations.roots().all(|other| other.registry() == root.registry());
+        let login = destinations.iter().find_map(|destination| destination.login.as_ref());
+        if let Some(Login { registry, username, password }) = login {
+            let named = format!("{registry}={username}");
+            self.flag("--to-username", [if has_one_registry { username } else { &named }]);
             self.switch("--to-password-stdin", matches!(password, Password::Stdin));
         }
     }
@@ -366,7 +370,7 @@ mod tests {
 
     fn repair_from_source(arguments: &str) -> Repair {
         let verify = verify(&format!("--to reg.example.com/a {arguments}"));
-        repair(&verify.sync_from_source().unwrap())
+        repair(&verify.sync_from_source(&"reg.example.com/a".parse().unwrap()).unwrap())
     }
 
     fn repair_from_lock(arguments: &str, lock: &str) -> Repair {

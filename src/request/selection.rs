@@ -69,9 +69,9 @@ impl ImagesFrom {
 
 impl ImagesFrom {
     /// See [`Selection::except_below`].
-    pub(super) fn except_below(self, mirror: &Root) -> Self {
+    pub(super) fn except_below<'a>(self, mirrors: impl IntoIterator<Item = &'a Root>) -> Self {
         match self {
-            Self::Selection(selection) => Self::Selection(Box::new(selection.except_below(mirror))),
+            Self::Selection(selection) => Self::Selection(Box::new(selection.except_below(mirrors))),
             locked @ Self::Lock { .. } => locked,
         }
     }

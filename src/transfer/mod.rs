@@ -4,6 +4,7 @@
 mod attached;
 mod blob;
 mod claims;
+pub(crate) mod fan_out;
 pub(crate) mod forward;
 mod manifest_locks;
 mod queue;

@@ -112,6 +112,14 @@ impl Registries {
         Self { suspended: Arc::new(SuspendedUploads::new(folder)), ..self }
     }
 
+    /// The same side with connections of its own: what occupies those does not delay this one.
+    #[must_use]
+    pub(crate) fn with_own_connections(&self) -> Self {
+        let (network, authenticator) = (Arc::clone(&self.network), self.authenticator.clone());
+        let own = Self::new(self.side, network, authenticator, Arc::clone(&self.events), self.tuning);
+        Self { layer_urls: self.layer_urls.as_ref().map(|_| LayerUrls::default()), ..own }
+    }
+
     /// The host of a registry. Its scheme is detected once, even for concurrent callers.
     async fn host(&self, repository: &Repository) -> Result<Arc<Host>, Error> {
         let registry = repository.registry();

@@ -29,7 +29,11 @@ impl<S: Source, D: Destination> SharedDestination<S, D> {
 
     /// Waits until no other destination uploads the blob to this registry. Returns a repository there that has it, or else
     /// the right to upload it.
-    async fn repository_or_claim(&self, repository: &Repository, digest: &Digest) -> Result<Repository, Claim<S, D>> {
+    async fn repository_or_claim(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Repository, Claim<S, D>> {
         loop {
             let ended = self.shared.upload_ended.notified();
             let mut ended = std::pin::pin!(ended);

@@ -17,10 +17,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use self::patience::Patience;
-use super::ExtraReads;
 use crate::{
     endpoint::Error,
     oci::{Digest, Repository},
+    outcome::ExtraReads,
 };
 
 /// How many bytes a destination may be behind, over all blobs.
@@ -331,8 +331,7 @@ impl<H: Clone> Kept<H> {
             }
             let uploads = &behind.uploads;
             let is_idle = |id: &ReadId| {
-                *id != besides
-                    && self.reads.get(id).is_none_or(|read| !uploads.contains_key(&read.digest))
+                *id != besides && self.reads.get(id).is_none_or(|read| !uploads.contains_key(&read.digest))
             };
             let Some(oldest) = behind.unasked.iter().copied().find(is_idle) else { return false };
             self.asked(oldest, destination);

@@ -31,19 +31,18 @@ use std::{
 };
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
-use schemars::JsonSchema;
-use serde::Serialize;
 use tokio::{sync::Notify, time::Instant};
 
-pub(crate) use self::{destination::SharedDestination, kept::MOST_DESTINATIONS};
 use self::{
     answers::Answers,
     kept::{Kept, WINDOW},
     taker::{Read, Taker},
 };
+pub(crate) use self::{destination::SharedDestination, kept::MOST_DESTINATIONS};
 use super::{BlobStream, Cause, Destination, Error, Location, Operation, Source};
 use crate::{
     oci::{Attachment, Descriptor, Digest, RawManifest, Repository, Target},
+    outcome::ExtraReads,
     problem::Side,
 };
 
@@ -53,18 +52,6 @@ const ANSWERS: usize = 4 * 1024 * 1024;
 const LARGEST_ANSWER: usize = 64 * 1024;
 /// What an answer takes besides its bytes.
 const ANSWER: usize = 256;
-
-/// What was read again for one destination, because it was behind the others or an upload had to start again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ExtraReads {
-    /// Reads of blobs that had been read for another destination, or from the beginning.
-    pub reads: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// How many of them came from another destination instead of the source.
-    pub from_destinations: u64,
-}
 
 /// The digest of a tag at the source.
 #[derive(Debug, Clone)]

@@ -29,14 +29,8 @@ pub(super) struct Read {
 }
 
 enum Inner {
-    Opening {
-        opening: BoxFuture<'static, Result<BlobStream, Error>>,
-        from: From,
-    },
-    Open {
-        stream: BlobStream,
-        from: From,
-    },
+    Opening { opening: BoxFuture<'static, Result<BlobStream, Error>>, from: From },
+    Open { stream: BlobStream, from: From },
     Over,
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{Job, parts::Affected, plan::Plan};
+use super::{Job, Place, parts::Affected, plan::Plan};
 use crate::{
     endpoint::{Error, Meaning, Source, bundle::Bundle, known_blobs::KnownBlobs},
     error::{Failure, Kind},
@@ -26,8 +26,13 @@ pub(super) struct Found {
 }
 
 impl Job<'_> {
-    /// Looks for every blob that the bundle leaves out.
-    pub(super) async fn base(&self, bundle: &Bundle, plan: &mut Plan) -> Result<Found, Failure> {
+    /// Looks for every blob that the bundle leaves out at one destination.
+    pub(super) async fn base(
+        &self,
+        bundle: &Bundle,
+        plan: &mut Plan,
+        place: &Place<'_>,
+    ) -> Result<Found, Failure> {
         let Some(base) = bundle.head().lock.as_ref().and_then(|lock| lock.base.as_ref()) else {
             return Ok(Found::default());
         };
@@ -36,11 +41,11 @@ impl Job<'_> {
         let missing: Vec<Option<(Digest, Repository)>> = stream::iter(needed)
             .map(|(digest, size, repository)| {
                 let repositories = base.blobs.get(&digest).map_or([].as_slice(), Vec::as_slice);
-                let candidates = self.candidates(repositories, &repository, plan);
+                let candidates = place.candidates(repositories, &repository, plan);
                 let present = &present;
                 async move {
                     for candidate in candidates {
-                        if self.holds(&candidate, &digest, size, &repository).await? {
+                        if place.holds(&candidate, &digest, size, &repository).await? {
                             present.add(digest, candidate);
                             return Ok::<_, Error>(None);
                         }
@@ -69,12 +74,14 @@ impl Job<'_> {
         }
         Err(refuse(&missing, &base.id, bundle))
     }
+}
 
+impl Place<'_> {
     /// The repository itself, and those that the base names: unchanged if they are below the destination, else under
     /// their mirrored names. The bundle names the base's repositories, so it must not choose among everything that the
     /// importer may read.
     fn candidates(&self, repositories: &[String], repository: &Repository, plan: &Plan) -> Vec<Repository> {
-        let root = &self.request.destination.root;
+        let root = &self.destination.root;
         let namer = plan.placement.namer(root.clone());
         let mut candidates = vec![repository.clone()];
         // Images of an earlier run keep their names, whatever the rule says.
@@ -103,7 +110,7 @@ impl Job<'_> {
         size: u64,
         own: &Repository,
     ) -> Result<bool, Error> {
-        match self.destination.blob_size(other, digest).await {
+        match self.registry.blob_size(other, digest).await {
             Ok(found) => Ok(found == Some(size)),
             Err(error) if other != own && error.cause.meaning() != Meaning::Failed => Ok(false),
             Err(error) => Err(error),

@@ -14,77 +14,102 @@ mod parts;
 pub(super) mod plan;
 mod stdin;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use self::plan::Plan;
+use futures::future::try_join_all;
+
+use self::{parts::Affected, plan::Plan};
 use super::{
     names::warn_of_unused_prefix,
     open_bundle::open,
+    own_source::refuse_shared_repositories,
     receipt::ReceiptFile,
-    record::{Copied, Record},
+    record::{Copied, CopiedTo, Record},
 };
 use crate::{
     endpoint::{
         bundle::Bundle,
         known_blobs::{KnownBlobs, KnownBlobsDestination, KnownBlobsSource},
         registry::Registries,
+        shared_source::Shared,
     },
-    error::Failure,
+    error::{Failure, Kind},
     event::{Event, EventSink, warn},
     lock::Lock,
-    oci::Reference,
-    outcome::{Command, Mirrored, RunOutcome},
-    pipeline,
-    request::{Access, Import, ImportFrom},
+    oci::{Descriptor, Reference, mapping::Root},
+    outcome::{Command, ExtraReads, Mirrored, RunOutcome},
+    pipeline::{
+        self, Options,
+        several::{Arrived, OneRun, Target, mirror_to_each},
+    },
+    request::{Access, Destination, Import, ImportFrom},
 };
 
 pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<RunOutcome, Failure> {
     let started = Instant::now();
-    let Import { from, lock, destination, registries, copy, .. } = request;
+    let Import { from, lock, destinations, registries, copy, .. } = request;
     let access = Access::open(registries, Arc::clone(&events))?;
     // A bundle is no registry.
     access.warn_of_unused_license([], &*events);
     let record = Record::prepare((!copy.dry_run).then_some(lock.as_path()))?;
     let receipt = request.receipt.as_ref().map(ReceiptFile::prepare).transpose()?;
-    let registry = access.destination(destination.login.as_ref()).await?;
-    let job = Job { request, destination: Arc::new(registry), receipt, events };
-    let (plan, mut images) = match from {
-        ImportFrom::Stdin => Box::pin(job.standard_input()).await?,
-        ImportFrom::Files(paths) => job.files(paths).await?,
+    let opened = destinations.iter().map(|destination| access.destination(destination.login.as_ref()));
+    let opened = try_join_all(opened).await?.into_iter().map(Arc::new);
+    let places: Vec<Place<'_>> = destinations
+        .iter()
+        .zip(opened)
+        .map(|(destination, registry)| Place { destination, registry })
+        .collect();
+    let job = Job::new(request, receipt, events);
+    let imported = match from {
+        ImportFrom::Stdin => Box::pin(job.standard_input(&places)).await?,
+        ImportFrom::Files(paths) => Box::pin(job.files(paths, &places)).await?,
     };
-    let sources: Vec<Reference> = images
+    let first = imported.first().ok_or_else(|| Failure::new(Kind::Usage, "--to is empty"))?;
+    let sources: Vec<Reference> = first
+        .images
         .iter()
         .map(|image| image.outcome.source.clone())
-        .chain(plan.left_out.iter().map(|(mapping, _)| mapping.source.clone()))
+        .chain(first.plan.left_out.iter().map(|(mapping, _)| mapping.source.clone()))
         .collect();
-    warn_of_unused_prefix(&destination.naming, &sources, &*job.events);
+    let Plan { id, excluded, chart, options, .. } = &first.plan;
+    let (id, excluded, chart) = (id.clone(), excluded.clone(), chart.clone());
+    let Options { platforms, foreign_layers, .. } = options.clone();
+    warn_of_unused_prefix(&destinations.first.naming, &sources, &*job.events);
     access.warn_of_unused_hosts(&*job.events);
     // It is read again, because another run may have added a destination meanwhile. A damaged lock cannot be kept.
-    let to = destination.root.to_string();
-    let extended = Lock::read(lock).ok().filter(|lock| lock.has_destinations_besides(&to));
-    let left_out = plan.left_out.iter();
-    images
-        .extend(left_out.map(|(mapping, is_skipped)| {
+    let roots: Vec<&Root> = destinations.roots().collect();
+    let extended = Lock::read(lock).ok().filter(|lock| lock.has_destinations_besides(&roots));
+    let mut copied = imported.into_iter().zip(destinations.iter()).map(|(imported, destination)| {
+        let Imported { plan, mut images, time, extra_reads } = imported;
+        let left_out = plan.left_out.iter();
+        images.extend(left_out.map(|(mapping, is_skipped)| {
             parts::left_out(mapping, *is_skipped, request.strict, &*job.events)
         }));
+        CopiedTo { destination, placement: plan.placement, images, time, extra_reads }
+    });
+    let first = copied.next().ok_or_else(|| Failure::new(Kind::Usage, "--to is empty"))?;
     let copied = Copied {
         command: Command::BundleImport,
         started,
-        root: destination.root.clone(),
-        placement: plan.placement,
-        excluded: plan.excluded,
-        bundle: Some(plan.id),
-        chart: plan.chart,
-        platforms: plan.options.platforms,
-        foreign_layers: plan.options.foreign_layers,
+        first,
+        others: copied.collect(),
+        excluded,
+        bundle: Some(id),
+        chart,
+        platforms,
+        foreign_layers,
         extended,
         check: copy.check,
         dry_run: copy.dry_run,
-        images,
         shard: None,
         failures: Vec::new(),
         receipt: job.receipt,
-        login: destination.login.as_ref(),
         registries,
         lock,
         selection: None,
@@ -95,30 +120,82 @@ pub(crate) async fn run(request: &Import, events: Arc<dyn EventSink>) -> Result<
 /// One import.
 struct Job<'a> {
     request: &'a Import,
-    destination: Arc<Registries>,
     receipt: Option<ReceiptFile>,
     events: Arc<dyn EventSink>,
+    /// The same; with several destinations, it says once what concerns the bundle.
+    planning: Arc<dyn EventSink>,
 }
 
-impl Job<'_> {
+/// One destination of an import.
+struct Place<'a> {
+    destination: &'a Destination,
+    registry: Arc<Registries>,
+}
+
+/// The import to one destination.
+struct Imported {
+    plan: Plan,
+    images: Vec<Mirrored>,
+    time: Duration,
+    extra_reads: ExtraReads,
+}
+
+/// What is to be imported to one destination.
+struct Planned {
+    plan: Plan,
+    /// Blobs that the destination has although the bundle does not.
+    present: Arc<KnownBlobs>,
+    /// Images that cannot be imported.
+    affected: Vec<Affected>,
+    /// Why nothing can be imported to this destination.
+    failure: Option<Failure>,
+}
+
+impl<'a> Job<'a> {
+    fn new(request: &'a Import, receipt: Option<ReceiptFile>, events: Arc<dyn EventSink>) -> Self {
+        let planning: Arc<dyn EventSink> = if request.destinations.are_several() {
+            Arc::new(OneRun::new(Arc::clone(&events)))
+        } else {
+            Arc::clone(&events)
+        };
+        Self { request, receipt, events, planning }
+    }
+
     /// Imports from files, which can be read at any offset.
-    async fn files(&self, paths: &[PathBuf]) -> Result<(Plan, Vec<Mirrored>), Failure> {
+    async fn files(&self, paths: &[PathBuf], places: &[Place<'_>]) -> Result<Vec<Imported>, Failure> {
         let keep_going = self.request.keep_going;
         let bundle = open(paths, self.request.signed.as_ref(), &*self.events)?;
-        let mut plan = Plan::new(&bundle, self.request, &*self.events)?;
-        self.check_receipt(&plan)?;
-        self.describe(&bundle, &plan);
-        let affected = plan.split(|image| bundle.problems(&image.root))?;
-        if !affected.is_empty() && !keep_going {
-            return Err(parts::refuse(&affected, &bundle, "nothing was copied"));
+        let mut plans = self.plans(&bundle, places)?;
+        let mut affected = Vec::new();
+        for plan in &mut plans {
+            affected.push(plan.split(|image| bundle.problems(&image.root))?);
+        }
+        if let Some(affected) = affected.first().filter(|affected| !affected.is_empty() && !keep_going) {
+            return Err(parts::refuse(affected, &bundle, "nothing was copied"));
         }
         parts::check_end(&bundle, keep_going, &*self.events)?;
-        let base = self.base(&bundle, &mut plan).await?;
-        let named = plan.images.iter().map(|image| (image.reference.clone(), image.root.clone()));
-        let bundle = bundle.with_names(named.collect::<Vec<_>>());
-        let mut images = self.mirror(bundle, Arc::new(base.present), &plan).await;
-        images.extend(affected.into_iter().chain(base.affected).map(parts::Affected::into_mirrored));
-        Ok((plan, images))
+        let mut planned = Vec::new();
+        for ((mut plan, mut affected), place) in plans.into_iter().zip(affected).zip(places) {
+            let (base, failure) = only_here(self.base(&bundle, &mut plan, place).await, places.len())?;
+            affected.extend(base.affected);
+            planned.push(Planned { plan, present: Arc::new(base.present), affected, failure });
+        }
+        let bundle = bundle.with_names(names_in_bundle(&planned));
+        Ok(self.mirror(Arc::new(bundle), planned, places).await)
+    }
+
+    /// The plan for each destination.
+    fn plans(&self, bundle: &Bundle, places: &[Place<'_>]) -> Result<Vec<Plan>, Failure> {
+        let plan = |place: &Place<'_>| Plan::new(bundle, self.request, place.destination, &*self.planning);
+        let plans = places.iter().map(plan).collect::<Result<Vec<_>, _>>()?;
+        let roots = places.iter().map(|place| &place.destination.root);
+        let named = roots.zip(plans.iter().map(|plan| plan.mappings.as_slice()));
+        refuse_shared_repositories(named, &self.request.registries)?;
+        if let Some(plan) = plans.first() {
+            self.check_receipt(plan)?;
+            self.describe(bundle, plan);
+        }
+        Ok(plans)
     }
 
     /// A receipt of another bundle is not replaced.
@@ -138,12 +215,83 @@ impl Job<'_> {
         }
     }
 
-    /// Runs the pipeline. Blobs in `present` are not copied from the bundle.
-    async fn mirror(&self, bundle: Bundle, present: Arc<KnownBlobs>, plan: &Plan) -> Vec<Mirrored> {
-        let (bundle, destination) = (Arc::new(bundle), Arc::clone(&self.destination));
-        let source = Arc::new(KnownBlobsSource::new(bundle, Arc::clone(&destination), Arc::clone(&present)));
-        let destination = Arc::new(KnownBlobsDestination::new(destination, present));
-        let (mappings, options) = (plan.mappings.clone(), plan.options.clone());
-        pipeline::mirror(source, destination, mappings, options, Arc::clone(&self.events)).await
+    /// Runs the pipeline for each destination. Blobs that are known to be present are not copied from the bundle; the others
+    /// are read once for all destinations.
+    async fn mirror(
+        &self,
+        bundle: Arc<Bundle>,
+        planned: Vec<Planned>,
+        places: &[Place<'_>],
+    ) -> Vec<Imported> {
+        let arrived = match (planned.as_slice(), places) {
+            ([Planned { plan, present, failure: None, .. }], [Place { registry, .. }]) => {
+                let begun = Instant::now();
+                let known = Arc::clone(present);
+                let source = KnownBlobsSource::new(bundle, Arc::clone(registry), Arc::clone(&known));
+                let destination = KnownBlobsDestination::new(Arc::clone(registry), known);
+                let (source, destination) = (Arc::new(source), Arc::new(destination));
+                let (mappings, options) = (plan.mappings.clone(), plan.options.clone());
+                let events = Arc::clone(&self.events);
+                let images = pipeline::mirror(source, destination, mappings, options, events).await;
+                vec![(Arrived { images, time: begun.elapsed() }, ExtraReads::default())]
+            }
+            (planned, places) => self.mirror_to_all(&bundle, planned, places).await,
+        };
+        let imported = planned.into_iter().zip(arrived);
+        let imported = imported.map(|(planned, (arrived, extra_reads))| {
+            let Planned { plan, affected, failure, .. } = planned;
+            let Arrived { mut images, time } = arrived;
+            images.extend(failure.iter().flat_map(|failure| plan.all_failed(failure)));
+            images.extend(affected.into_iter().map(Affected::into_mirrored));
+            Imported { plan, images, time, extra_reads }
+        });
+        imported.collect()
     }
+
+    async fn mirror_to_all(
+        &self,
+        bundle: &Arc<Bundle>,
+        planned: &[Planned],
+        places: &[Place<'_>],
+    ) -> Vec<(Arrived, ExtraReads)> {
+        let registries: Vec<Arc<Registries>> =
+            places.iter().map(|place| Arc::clone(&place.registry)).collect();
+        let shared = Shared::new(vec![Arc::clone(bundle); registries.len()], registries);
+        let target = |number: usize, Planned { plan, present, failure, .. }: &Planned| {
+            let registry = &places.get(number)?.registry;
+            let (known, other) = (Arc::clone(present), Arc::clone(present));
+            let source = Arc::new(shared.source(number)?);
+            let has_failed = failure.is_some();
+            Some(Target {
+                source: KnownBlobsSource::new(source, Arc::clone(registry), known),
+                destination: KnownBlobsDestination::new(Arc::new(shared.destination(number)?), other),
+                mappings: if has_failed { Vec::new() } else { plan.mappings.clone() },
+                options: plan.options.clone(),
+            })
+        };
+        let targets = planned.iter().enumerate().filter_map(|(number, planned)| target(number, planned));
+        let arrived = mirror_to_each(targets.collect(), Arc::clone(&self.events)).await;
+        let extra = (0..planned.len()).map(|number| shared.extra_reads(number));
+        arrived.into_iter().zip(extra).collect()
+    }
+}
+
+/// A failure at one of several destinations: nothing is imported there.
+fn only_here<T: Default>(
+    result: Result<T, Failure>,
+    destinations: usize,
+) -> Result<(T, Option<Failure>), Failure> {
+    match result {
+        Ok(value) => Ok((value, None)),
+        Err(failure) if destinations > 1 => Ok((T::default(), Some(failure))),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The images of all destinations with their names in the bundle.
+fn names_in_bundle(planned: &[Planned]) -> Vec<(Reference, Descriptor)> {
+    let images = planned.iter().flat_map(|planned| &planned.plan.images);
+    let mut seen = HashSet::new();
+    let named = images.filter(|image| seen.insert((image.reference.clone(), image.root.digest.clone())));
+    named.map(|image| (image.reference.clone(), image.root.clone())).collect()
 }

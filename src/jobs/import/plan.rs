@@ -23,6 +23,7 @@ use crate::{
         ChartIdentity, Digest, Mapping, MappingError, Naming, Platform, Reference,
         mapping::{Root, common_prefix},
     },
+    outcome::{ImageOutcome, Mirrored, Status},
     pipeline::Options,
     request::{Destination, Import, NamingRule, Platforms},
     waiver::{Waiver, Waivers},
@@ -46,14 +47,19 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Makes the plan, going by the head of the bundle.
-    pub(super) fn new(bundle: &Bundle, request: &Import, events: &dyn EventSink) -> Result<Self, Failure> {
+    /// Makes the plan for one destination, going by the head of the bundle.
+    pub(super) fn new(
+        bundle: &Bundle,
+        request: &Import,
+        destination: &Destination,
+        events: &dyn EventSink,
+    ) -> Result<Self, Failure> {
         expect_id(bundle, request.expect.as_ref())?;
         let (head, lock) = (bundle.head(), bundle.head().lock.as_ref());
         head.check_lock().map_err(|error| error.failure())?;
         let images = names::images(head, &request.names, bundle.path())?;
         let mut references: Vec<Reference> = images.iter().map(|image| image.reference.clone()).collect();
-        let Destination { root, naming, .. } = &request.destination;
+        let Destination { root, naming, .. } = destination;
         let earlier = earlier(&request.lock, events);
         references.extend(head.left_out().map(|image| image.source.clone()));
         let (placement, mut mappings) = name_below(lock, references.clone(), root, naming, earlier.as_ref())?;
@@ -82,12 +88,22 @@ impl Plan {
             ));
         }
         let (images, mappings): (Vec<Imported>, Vec<Mapping>) = kept.into_iter().unzip();
-        if let Some(lock) = earlier.filter(|lock| lock.has_destinations_besides(&root.to_string())) {
+        let roots: Vec<&Root> = request.destinations.roots().collect();
+        if let Some(lock) = earlier.filter(|lock| lock.has_destinations_besides(&roots)) {
             check_recordable(&lock, request, &images, head.foreign_layers())?;
         }
         let (id, chart) = (head.id().clone(), lock.and_then(|lock| lock.chart.clone()));
         let options = options(request, bundle)?;
         Ok(Self { id, images, mappings, placement, chart, options, left_out, excluded })
+    }
+
+    /// The results of the images if none can be imported, for this reason.
+    pub(super) fn all_failed<'a>(&'a self, failure: &'a Failure) -> impl Iterator<Item = Mirrored> + 'a {
+        self.images.iter().zip(&self.mappings).map(|(image, mapping)| {
+            let (digest, failure) = (Some(image.root.digest.clone()), Some(failure.clone()));
+            let outcome = ImageOutcome { digest, failure, ..ImageOutcome::new(mapping, Status::Failed) };
+            Mirrored::from(outcome)
+        })
     }
 }
 
@@ -98,12 +114,13 @@ fn check_recordable(
     images: &[Imported],
     foreign_layers: ForeignLayers,
 ) -> Result<(), Failure> {
-    let root = &request.destination.root;
+    let roots: Vec<&Root> = request.destinations.roots().collect();
     let has_foreign_layers = foreign_layers == ForeignLayers::Required;
-    lock.check_foreign_layers(&root.to_string(), has_foreign_layers).map_err(|error| error.failure())?;
-    let kept = KeptLock { lock, path: &request.lock, root };
+    lock.check_foreign_layers(&roots, has_foreign_layers).map_err(|error| error.failure())?;
+    let kept = KeptLock { lock, path: &request.lock, roots: &roots };
     let images = images.iter().map(|image| (image.reference.clone(), image.root.digest.clone()));
-    let hint = format!("record {root} in another file with --lock FILE");
+    let roots: Vec<String> = roots.iter().map(ToString::to_string).collect();
+    let hint = format!("record {} in another file with --lock FILE", roots.join(" and "));
     kept.check(images).map_err(|failure| failure.with_hint(hint))
 }
 

@@ -1,20 +1,28 @@
-//! `bundle import -`: one pass. Blobs are pushed as they arrive; the pipeline finds them at the destination.
+//! `bundle import -`: one pass. Blobs are pushed to every destination as they arrive; the pipeline finds them there.
 
 use std::{collections::HashSet, io::IsTerminal, os::fd::AsFd, sync::Arc};
 
-use super::{super::signing, Job, names::Imported, parts::Affected, plan::Plan};
+use futures::future::{join, join_all};
+
+use super::{
+    super::signing, Imported, Job, Place, Planned, names::Imported as ImportedImage, names_in_bundle,
+    only_here, parts::Affected, plan::Plan,
+};
 use crate::{
     endpoint::{
-        Error,
+        BlobSequence, Error,
         bundle::{Bundle, BundleError, Incoming},
         known_blobs::KnownBlobs,
+        registry::Registries,
     },
     error::{Failure, Kind},
     event::warn,
     oci::{Digest, Mapping},
-    outcome::Mirrored,
     problem::{Problem, Side},
-    transfer::forward::{Forward, Wanted},
+    transfer::{
+        fan_out::{FanOut, PATIENCE},
+        forward::{Forward, Wanted},
+    },
 };
 
 /// How much is read at a time, in bytes.
@@ -22,44 +30,91 @@ const PIECE: usize = 256 * 1024;
 
 impl Job<'_> {
     /// Imports from standard input.
-    pub(super) async fn standard_input(&self) -> Result<(Plan, Vec<Mirrored>), Failure> {
+    pub(super) async fn standard_input(&self, places: &[Place<'_>]) -> Result<Vec<Imported>, Failure> {
         let mut incoming =
             Incoming::new(input()?).signed_by(signing::of_bundle(self.request.signed.as_ref(), &[])?);
         let (bundle, kept, next) = incoming.head().await.map_err(|error| error.failure())?;
-        let mut plan = Plan::new(&bundle, self.request, &*self.events)?;
-        self.check_receipt(&plan)?;
-        self.describe(&bundle, &plan);
-        let base = self.base(&bundle, &mut plan).await?;
-        let pushed = KnownBlobs::default();
-        let wanted = wanted(&bundle, &plan, &base.present);
-        let forward = Forward {
-            destination: &*self.destination,
-            wanted: &wanted,
-            known: &pushed,
+        let plans = self.plans(&bundle, places)?;
+        let mut receivers = Vec::new();
+        for (mut plan, place) in plans.into_iter().zip(places) {
+            let (base, failure) = only_here(self.base(&bundle, &mut plan, place).await, places.len())?;
+            let wanted =
+                if failure.is_none() { wanted(&bundle, &plan, &base.present) } else { Wanted::new() };
+            let (present, pushed) = (base.present, KnownBlobs::default());
+            receivers.push(Receiver {
+                place,
+                plan,
+                affected: base.affected,
+                failure,
+                present,
+                pushed,
+                wanted,
+            });
+        }
+        self.receive(&mut receivers, &mut incoming.blobs(kept, next)).await?;
+        let received = receivers.into_iter().map(|receiver| self.received(receiver, &bundle));
+        let planned = received.collect::<Result<Vec<_>, _>>()?;
+        let bundle = bundle.with_names(names_in_bundle(&planned));
+        Ok(self.mirror(Arc::new(bundle), planned, places).await)
+    }
+
+    /// Pushes the blobs to every destination as they arrive.
+    async fn receive(
+        &self,
+        receivers: &mut [Receiver<'_>],
+        blobs: &mut impl BlobSequence,
+    ) -> Result<(), Failure> {
+        let count = receivers.len();
+        let forwarded = match &*receivers {
+            [only] => vec![self.forward(only).all(blobs).await],
+            several => {
+                let (fan_out, feeds) = FanOut::new(several.len(), PATIENCE);
+                let forwards = several
+                    .iter()
+                    .zip(feeds)
+                    .map(|(receiver, mut feed)| async move { self.forward(receiver).all(&mut feed).await });
+                join(fan_out.pass_on(blobs), join_all(forwards)).await.1
+            }
+        };
+        for (receiver, forwarded) in receivers.iter_mut().zip(forwarded) {
+            let Err(error) = forwarded else { continue };
+            let failure = failure(&error);
+            if self.request.keep_going {
+                warn(&*self.planning, failure.to_string());
+            } else if count == 1 || error.location.side == Side::Source {
+                return Err(failure);
+            } else {
+                receiver.failure.get_or_insert(failure);
+            }
+        }
+        Ok(())
+    }
+
+    fn forward<'a>(&'a self, receiver: &'a Receiver<'_>) -> Forward<'a, Registries> {
+        Forward {
+            destination: &receiver.place.registry,
+            wanted: &receiver.wanted,
+            known: &receiver.pushed,
             events: &self.events,
             dry_run: self.request.copy.dry_run,
-        };
-        let forwarded = forward.all(&mut incoming.blobs(kept, next)).await.map_err(|error| failure(&error));
-        if let Err(failure) = forwarded {
-            if !self.request.keep_going {
-                return Err(failure);
-            }
-            warn(&*self.events, failure.to_string());
         }
-        let missing: HashSet<&Digest> = if self.request.copy.dry_run {
-            HashSet::new()
-        } else {
-            wanted.keys().filter(|digest| pushed.first(digest).is_none()).collect()
-        };
-        let affected = self.without(&missing, &bundle, &mut plan)?;
-        for (digest, repository) in base.present.all() {
+    }
+
+    /// What one destination has at the end of the stream.
+    fn received(&self, receiver: Receiver<'_>, bundle: &Bundle) -> Result<Planned, Failure> {
+        let Receiver { place: _, mut plan, mut affected, failure, present, pushed, wanted } = receiver;
+        if failure.is_none() {
+            let missing: HashSet<&Digest> = if self.request.copy.dry_run {
+                HashSet::new()
+            } else {
+                wanted.keys().filter(|digest| pushed.first(digest).is_none()).collect()
+            };
+            affected.splice(0..0, self.without(&missing, bundle, &mut plan)?);
+        }
+        for (digest, repository) in present.all() {
             pushed.add(digest, repository);
         }
-        let named = plan.images.iter().map(|image| (image.reference.clone(), image.root.clone()));
-        let bundle = bundle.with_names(named.collect::<Vec<_>>());
-        let mut images = self.mirror(bundle, Arc::new(pushed), &plan).await;
-        images.extend(affected.into_iter().chain(base.affected).map(Affected::into_mirrored));
-        Ok((plan, images))
+        Ok(Planned { plan, present: Arc::new(pushed), affected, failure })
     }
 
     /// Separates the images that are still incomplete at the end of the stream.
@@ -69,7 +124,7 @@ impl Job<'_> {
         bundle: &Bundle,
         plan: &mut Plan,
     ) -> Result<Vec<Affected>, Failure> {
-        let problems = |image: &Imported| -> Vec<Problem> {
+        let problems = |image: &ImportedImage| -> Vec<Problem> {
             let head = bundle.head();
             let blobs = head.blobs_below(&image.root).into_iter();
             let blobs = blobs.filter(|blob| missing.contains(&blob.digest));
@@ -82,6 +137,20 @@ impl Job<'_> {
         }
         Err(super::parts::refuse(&affected, bundle, "no image was tagged"))
     }
+}
+
+/// One destination that receives the stream.
+struct Receiver<'a> {
+    place: &'a Place<'a>,
+    plan: Plan,
+    affected: Vec<Affected>,
+    /// Why nothing can be imported there.
+    failure: Option<Failure>,
+    /// Blobs of the base.
+    present: KnownBlobs,
+    /// Blobs that came from the stream.
+    pushed: KnownBlobs,
+    wanted: Wanted,
 }
 
 /// Standard input without an additional buffer, because pieces are large.
