@@ -37,6 +37,7 @@ mod secrets;
 mod serve;
 mod serve_bundle;
 mod serve_command;
+mod several;
 mod shards;
 #[allow(dead_code, unreachable_pub, reason = "a library for tests: each takes what it needs")]
 mod support;

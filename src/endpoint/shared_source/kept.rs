@@ -72,7 +72,8 @@ struct Behind {
 struct Read<H> {
     handle: H,
     digest: Digest,
-    pieces: VecDeque<Bytes>,
+    /// Each with its offset.
+    pieces: VecDeque<(u64, Bytes)>,
     /// The offset of the first piece.
     start: u64,
     /// The offset behind the last piece.
@@ -126,27 +127,21 @@ impl<H> Read<H> {
         }
         let needed = self.takers.iter().filter(|taker| taker.behind(self.head) > 0);
         let needed = needed.map(|taker| taker.offset).min().unwrap_or(self.head);
-        while let Some(first) = self.pieces.front()
-            && self.start + first.len() as u64 <= needed
+        while let Some((offset, first)) = self.pieces.front()
+            && offset + first.len() as u64 <= needed
         {
-            self.start += first.len() as u64;
             self.pieces.pop_front();
         }
+        self.start = self.pieces.front().map_or(self.head, |(offset, _)| *offset);
     }
 
     /// The rest of the piece at an offset, up to `end`.
     fn piece_at(&self, offset: u64, end: u64) -> Option<Bytes> {
-        let mut start = self.start;
-        for piece in &self.pieces {
-            let next = start + piece.len() as u64;
-            if offset < next {
-                let from = usize::try_from(offset.checked_sub(start)?).ok()?;
-                let to = usize::try_from(end.min(next).checked_sub(start)?).ok()?;
-                return (from < to).then(|| piece.slice(from..to));
-            }
-            start = next;
-        }
-        None
+        let after = self.pieces.partition_point(|(start, _)| *start <= offset);
+        let (start, piece) = self.pieces.get(after.checked_sub(1)?)?;
+        let from = usize::try_from(offset - start).ok()?;
+        let to = usize::try_from(end.checked_sub(*start)?).map_or(piece.len(), |to| to.min(piece.len()));
+        (from < to).then(|| piece.slice(from..to))
     }
 }
 
@@ -195,13 +190,14 @@ impl<H: Clone> Kept<H> {
         };
         let id = *ids.iter().find(can_join)?;
         let taker = self.new_id();
+        // Before it no longer counts as one that has not asked: the read must not drop what it needs.
+        self.change(id, |read| {
+            read.takers.push(Taker { id: taker, destination, offset, left_at: None });
+        });
         if is_upload {
             self.note_upload(destination, digest);
             self.asked(id, destination);
         }
-        self.change(id, |read| {
-            read.takers.push(Taker { id: taker, destination, offset, left_at: None });
-        });
         let handle = self.reads.get(&id)?.handle.clone();
         Some((id, taker, handle))
     }
@@ -262,7 +258,7 @@ impl<H: Clone> Kept<H> {
             self.made_room(destination);
             return Taken::Piece(piece);
         }
-        if own.left_at.is_some() {
+        if own.left_at.is_some() || offset < read.start {
             return Taken::LeftBehind;
         }
         match &read.end {
@@ -375,8 +371,8 @@ impl<H: Clone> Kept<H> {
             }
         }
         self.change(id, |read| {
+            read.pieces.push_back((read.head, piece));
             read.head += length;
-            read.pieces.push_back(piece);
         });
     }
 

@@ -195,7 +195,7 @@ impl<S: Source, D: Destination> SharedSource<S, D> {
         async move { shared.source_answers.of(asking).await }.boxed()
     }
 
-    /// The digest of a tag: by the manifest, if `reads`, which is put into `slot`; else by the cheapest request.
+    /// The digest of a tag: with its manifest, if there is a `slot` for it; else by the cheapest request.
     async fn tagged(
         &self,
         repository: &Repository,
@@ -204,6 +204,7 @@ impl<S: Source, D: Destination> SharedSource<S, D> {
     ) -> Result<Tagged, Error> {
         let question = (repository.clone(), tag.to_owned());
         let (asked, asked_tag) = question.clone();
+        let shared = Arc::clone(&self.shared);
         let ask = || {
             self.ask(|source| async move {
                 match slot {
@@ -214,6 +215,10 @@ impl<S: Source, D: Destination> SharedSource<S, D> {
                     Some(slot) => {
                         let manifest = source.manifest(&asked, &Target::Tag(asked_tag)).await?;
                         let digest = manifest.as_ref().map(|manifest| manifest.digest().clone());
+                        // Before anybody learns the digest, and asks for the manifest by it.
+                        if let (Some(digest), Some(bytes)) = (&digest, bytes_of(manifest.as_ref())) {
+                            shared.manifests.add((asked, digest.clone()), manifest.clone(), bytes);
+                        }
                         *slot.lock().unwrap_or_else(PoisonError::into_inner) = manifest;
                         Ok(Tagged { digest, is_read: true })
                     }
@@ -245,12 +250,8 @@ impl<S: Source, D: Destination> SharedSource<S, D> {
         let tagged = self.tagged(repository, tag, Some(Arc::clone(&slot))).await?;
         let Some(digest) = tagged.digest else { return Ok(None) };
         let read = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(manifest) = read {
-            if let Some(bytes) = bytes_of(Some(&manifest)) {
-                let question = (repository.clone(), digest);
-                self.shared.manifests.add(question, Some(manifest.clone()), bytes);
-            }
-            return Ok(Some(manifest));
+        if read.is_some() {
+            return Ok(read);
         }
         if let Some(manifest) = self.manifest_by_digest(repository, &digest).await? {
             return Ok(Some(manifest));

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::escape,
     oci::ArtifactKind,
-    outcome::{BundleSummary, Command, ImageOutcome, RunOutcome, Status},
+    outcome::{BundleSummary, Command, DestinationOutcome, ExtraReads, ImageOutcome, RunOutcome, Status},
     report::{
         document::{RunDocument, Totals},
         same_cause,
@@ -46,6 +46,7 @@ fn text_with(
             lines.push(format!("left out by --include/--exclude: {}", names.join(", ")));
         }
         lines.push(broken(summary(table, document), width));
+        lines.extend(outcome.destinations.iter().map(|there| broken(destination_line(table, there), width)));
         lines.extend(signed_by(&outcome.images, width));
     }
     lines.extend(outcome.shard.iter().flat_map(|shard| lock_merge::shard_lines(shard)));
@@ -55,7 +56,15 @@ fn text_with(
     }
     if !outcome.next_steps.is_empty() {
         lines.push(String::new());
-        lines.push("next steps:".to_owned());
+        lines.push(match outcome.destinations.first() {
+            None => "next steps:".to_owned(),
+            Some(there) => {
+                format!(
+                    "next steps for {} (for the others, replace --to and the names below it):",
+                    escape(&there.to)
+                )
+            }
+        });
         lines.extend(outcome.next_steps.iter().flat_map(|step| next_steps::lines(&one_line(step), width)));
     }
     (!lines.is_empty()).then(|| lines.join("\n"))
@@ -324,7 +333,7 @@ fn summary(table: Table, document: &RunDocument) -> String {
             let planned = totals.images - totals.failed - totals.skipped_optional;
             format!(
                 "{}: {} to copy, {} to mount, {} already present; nothing was written{}",
-                share(planned, totals, "planned"),
+                share(planned, outcome, totals, "planned"),
                 units::bytes(totals.bytes.copied),
                 units::bytes(totals.bytes.mounted),
                 units::bytes(totals.bytes.present),
@@ -333,7 +342,7 @@ fn summary(table: Table, document: &RunDocument) -> String {
         }
         Table::Verify => format!(
             "{} in {time}, level {}{}",
-            share(totals.confirmed, totals, "verified"),
+            share(totals.confirmed, outcome, totals, "verified"),
             outcome.level.as_deref().unwrap_or_default(),
             failed_counts(&outcome.images),
         ),
@@ -348,13 +357,48 @@ fn copy_summary(outcome: &RunOutcome, totals: &Totals) -> String {
         .unwrap_or_default();
     format!(
         "{} in {}{speed}: {} copied, {} mounted, {} already present{}",
-        share(totals.confirmed, totals, "confirmed"),
+        share(totals.confirmed, outcome, totals, "confirmed"),
         units::elapsed(outcome.time),
         units::bytes(bytes.copied),
         units::bytes(bytes.mounted),
         units::bytes(bytes.present),
         failed_counts(&outcome.images),
     )
+}
+
+/// `reg.example.com/a: 10 images confirmed in 1.3 s: 3.7 MiB copied, …`, for one of several destinations.
+fn destination_line(table: Table, there: &DestinationOutcome) -> String {
+    let DestinationOutcome { to, images, confirmed, failed, bytes, extra_reads, milliseconds } = there;
+    let to = escape(to);
+    if table == Table::Plan {
+        let planned = units::counted(images - failed, "image");
+        let (copied, mounted) = (units::bytes(bytes.copied), units::bytes(bytes.mounted));
+        return format!("{to}: {planned} planned: {copied} to copy, {mounted} to mount");
+    }
+    let share = match images {
+        images if images == confirmed => units::counted(*images, "image"),
+        images => format!("{confirmed} of {}", units::counted(*images, "image")),
+    };
+    let time = units::elapsed(Duration::from_millis(*milliseconds));
+    let copied = units::bytes(bytes.copied);
+    let mounted =
+        if bytes.mounted > 0 { format!(", {} mounted", units::bytes(bytes.mounted)) } else { String::new() };
+    let failed = if *failed > 0 { format!("; {failed} failed") } else { String::new() };
+    format!("{to}: {share} confirmed in {time}: {copied} copied{mounted}{failed}{}", again(*extra_reads))
+}
+
+/// `; 3 blobs read again (24.0 MiB, 1 of them from another destination)`, or nothing.
+fn again(extra: ExtraReads) -> String {
+    let ExtraReads { reads, bytes, from_destinations } = extra;
+    let count = usize::try_from(reads).unwrap_or(usize::MAX);
+    let from = match from_destinations {
+        0 => String::new(),
+        from => format!(", {from} of them from another destination"),
+    };
+    match count {
+        0 => String::new(),
+        _ => format!("; {} read again ({}{from})", units::counted(count, "blob"), units::bytes(bytes)),
+    }
 }
 
 /// The bundle's name, size and ID.
@@ -374,7 +418,7 @@ fn export_summary(outcome: &RunOutcome, totals: &Totals, bundle: &BundleSummary)
     );
     format!(
         "{} to {files}, {} in {}: {}{}\nid {}{}",
-        share(totals.confirmed, totals, "exported"),
+        share(totals.confirmed, outcome, totals, "exported"),
         units::bytes(bundle.length),
         units::elapsed(outcome.time),
         parts.join(", "),
@@ -400,9 +444,12 @@ fn signed_by(images: &[ImageOutcome], width: Option<usize>) -> Vec<String> {
     if parts.len() > 1 && fits { vec![line] } else { parts }
 }
 
-/// `5 images confirmed` or `4 of 5 images confirmed`.
-fn share(count: usize, totals: &Totals, verb: &str) -> String {
-    let images = units::counted(totals.images, "image");
+/// `5 images confirmed` or `4 of 5 images confirmed`. With several destinations, `10 copies of 5 images confirmed`.
+fn share(count: usize, outcome: &RunOutcome, totals: &Totals, verb: &str) -> String {
+    let images = match outcome.destinations.first() {
+        None => units::counted(totals.images, "image"),
+        Some(there) => format!("{} copies of {}", totals.images, units::counted(there.images, "image")),
+    };
     if count == totals.images { format!("{images} {verb}") } else { format!("{count} of {images} {verb}") }
 }
 
