@@ -143,6 +143,7 @@
 //! | change what is retried | `endpoint/registry/retry.rs`; how often and after which pause: `endpoint/retry.rs` |
 //! | explain one more error of a registry | `endpoint/registry/error.rs` for the message and the hint, `endpoint/cause.rs` for those that bundles share |
 //! | change how many images are in progress, or which comes first | `pipeline/mirror/window.rs`, `transfer/queue.rs` |
+//! | change what several destinations share, or when one is left behind | `endpoint/shared_source/`; from standard input: `transfer/fan_out.rs` |
 //! | limit bytes per second | `endpoint/registry/rate.rs` |
 //! | change how many requests run at once | `endpoint/registry/limits.rs` for the numbers, `endpoint/registry/pace.rs` for the rule |
 //! | look for credentials in one more place | `endpoint/registry/auth/credentials.rs` |
@@ -164,6 +165,9 @@
 //!   and does all of `verify`. Manifests that it has read are not read from the source again.
 //! - What is [attached](graph::Attached) to an image is asked for as soon as a digest is known, while the image is read. The
 //!   destination is asked only about manifests to which something is attached.
+//! - Several destinations have a pipeline each, which run concurrently ([`pipeline`]). They share one source
+//!   ([`endpoint::shared_source`]): it reads each manifest and each blob once, keeps at most 8 MiB for a destination that is
+//!   behind, and never waits long for one.
 //! - The pipeline that fills a mirror also writes bundles, in two passes: the first, against [`endpoint::empty`], learns
 //!   every size; the second copies the blobs, and takes the manifests from the first ([`endpoint::pinned`]).
 

@@ -242,7 +242,8 @@ pub(crate) struct Import {
     #[command(flatten)]
     pub signed: SignatureArgs,
 
-    /// Write a receipt: what was imported where, when, and with what result; `bundle export --base` reads it
+    /// Write a receipt: what was imported where, when, and with what result; `bundle export --base` reads it. For a single
+    /// --to
     #[arg(
         help_heading = "How to import",
         hide_short_help = true,
@@ -281,11 +282,11 @@ pub(crate) struct Import {
     #[arg(help_heading = "How to import", hide_short_help = true, long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
     pub no_overwrite: bool,
 
-    /// Copy at most this many blobs at once [default: adaptive, at most 16]
+    /// Copy at most this many blobs at once, to each destination [default: adaptive, at most 16]
     #[arg(help_heading = "How to import", hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
     pub jobs: Option<u16>,
 
-    /// Start no more images after the first failure
+    /// Start no more images after the first failure, at each destination
     #[arg(help_heading = "How to import", hide_short_help = true, long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new(), conflicts_with = "keep_going")]
     pub fail_fast: bool,
 

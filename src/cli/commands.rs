@@ -112,11 +112,11 @@ pub(crate) struct Sync {
     #[arg(help_heading = "How to copy", hide_short_help = true, long, env = "THORAS_MIRROR_NO_OVERWRITE", value_parser = BoolishValueParser::new())]
     pub no_overwrite: bool,
 
-    /// Copy at most this many blobs at once [default: adaptive, at most 16]
+    /// Copy at most this many blobs at once, to each destination [default: adaptive, at most 16]
     #[arg(help_heading = "How to copy", hide_short_help = true, long, value_name = "N", env = "THORAS_MIRROR_JOBS", value_parser = clap::value_parser!(u16).range(1..=128))]
     pub jobs: Option<u16>,
 
-    /// Start no more images after the first failure
+    /// Start no more images after the first failure, at each destination
     #[arg(help_heading = "How to copy", hide_short_help = true, long, env = "THORAS_MIRROR_FAIL_FAST", value_parser = BoolishValueParser::new())]
     pub fail_fast: bool,
 
@@ -173,7 +173,7 @@ pub(crate) struct Verify {
 
     /// The mirror (repeatable)
     ///
-    /// With a lock, one of its destinations [default: all of them].
+    /// With a lock, some of its destinations [default: all of them].
     ///
     /// --to-username is for this registry.
     ///

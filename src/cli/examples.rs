@@ -18,6 +18,8 @@ Examples:
     thoras-mirror sync --chart grafana --repo https://grafana.github.io/helm-charts --with-chart --to registry.example.com/apps
   Mirror a list of images that need only one platform:
     thoras-mirror sync --images images.txt --platform linux/amd64 --to registry.example.com/apps
+  Mirror to two registries at once, reading each blob once:
+    thoras-mirror sync --to eu.example.com/thoras --to us.example.com/thoras
   Copy the digests in the lock to a second registry:
     thoras-mirror sync --locked --to prod.example.com/thoras";
 

@@ -121,7 +121,7 @@ pub(crate) struct ConnectionArgs {
 pub(crate) struct RateArgs {
     /// Exchange at most this many bytes per second with each side, such as 20MB/s
     ///
-    /// All connections of the run share it. KB, MB and GB are decimal, KiB, MiB and GiB binary.
+    /// All connections of the run to that side share it. KB, MB and GB are decimal, KiB, MiB and GiB binary.
     #[arg(id = "limit_rate", hide_short_help = true, long = "limit-rate", value_name = "RATE", env = "THORAS_MIRROR_LIMIT_RATE", value_parser = parse_rate)]
     pub both: Option<NonZeroU64>,
 

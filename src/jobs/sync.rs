@@ -159,7 +159,8 @@ async fn copy_to<'a>(
         }
         (several, opened) => {
             let own = |_| Arc::new(source.beside(Registries::with_own_connections));
-            let shared = Shared::new((0..opened.len()).map(own).collect(), opened.to_vec());
+            let readers = opened.iter().map(|registry| Arc::new(registry.with_own_connections())).collect();
+            let shared = Shared::new((0..opened.len()).map(own).collect(), opened.to_vec(), readers);
             let targets = several.iter_mut().enumerate().filter_map(|(number, (named, _))| {
                 Some(Target {
                     source: shared.source(number)?,

@@ -107,6 +107,10 @@ impl<K: Hash + Eq + Clone, V: Clone> Inner<K, V> {
     fn keep(&mut self, question: K, answer: &Result<V, Error>, bytes: usize, most: usize) {
         let Ok(answer) = answer else { return };
         self.entries.insert(question.clone(), Entry::Answered(answer.clone()));
+        if bytes == 0 {
+            // It stays.
+            return;
+        }
         self.order.push_back((question, bytes));
         self.bytes += bytes;
         while self.bytes > most

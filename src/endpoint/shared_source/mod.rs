@@ -67,6 +67,8 @@ pub(crate) struct Shared<S, D> {
     /// The source, once for each destination: the connections that a stalled destination occupies are its own.
     sources: Vec<Arc<S>>,
     destinations: Vec<Arc<D>>,
+    /// The destinations with other connections: what is read from one of them does not delay what is pushed there.
+    readers: Vec<Arc<D>>,
     kept: Mutex<Kept<Arc<Read>>>,
     /// Uploads to registries that several destinations share.
     uploads: destination::Uploads,
@@ -82,15 +84,11 @@ pub(crate) struct Shared<S, D> {
 }
 
 impl<S: Source, D: Destination> Shared<S, D> {
-    /// `sources` are the same source once for each destination, in the order of the destinations. At most
-    /// [`MOST_DESTINATIONS`].
-    pub(crate) fn new(sources: Vec<Arc<S>>, destinations: Vec<Arc<D>>) -> Arc<Self> {
-        Self::with_window(sources, destinations, WINDOW)
-    }
-
-    fn with_window(sources: Vec<Arc<S>>, destinations: Vec<Arc<D>>, window: u64) -> Arc<Self> {
+    /// `sources` are the same source once for each destination, each with connections of its own, and `readers` are the
+    /// destinations with other connections. At most [`MOST_DESTINATIONS`].
+    pub(crate) fn new(sources: Vec<Arc<S>>, destinations: Vec<Arc<D>>, readers: Vec<Arc<D>>) -> Arc<Self> {
         Arc::new(Self {
-            kept: Mutex::new(Kept::new(destinations.len(), window)),
+            kept: Mutex::new(Kept::new(destinations.len(), WINDOW)),
             uploads: destination::Uploads::default(),
             upload_ended: Notify::new(),
             tags: Answers::new(usize::MAX),
@@ -101,6 +99,7 @@ impl<S: Source, D: Destination> Shared<S, D> {
             destination_answers: std::iter::repeat_with(Fastest::default).take(destinations.len()).collect(),
             sources,
             destinations,
+            readers,
         })
     }
 

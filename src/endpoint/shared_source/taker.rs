@@ -125,7 +125,7 @@ impl<S: Source, D: Destination> Taker<S, D> {
             *inner = match holder {
                 Some((holder, repository)) => {
                     shared.kept().note_extra_from_destination(*number);
-                    let opening = open(shared.destinations.get(holder), &repository, blob, *offset);
+                    let opening = open(shared.readers.get(holder), &repository, blob, *offset);
                     Inner::Opening { opening, from: From::Destination(holder) }
                 }
                 None => Inner::from_source(shared, *number, (repository, blob), *offset),

@@ -71,7 +71,8 @@ type Run = Arc<Shared<Zeros, EmptyDestination>>;
 fn shared(source: Zeros, destinations: usize) -> (Arc<Zeros>, Run) {
     let source = Arc::new(source);
     let sources = vec![Arc::clone(&source); destinations];
-    (source, Shared::new(sources, vec![Arc::new(EmptyDestination); destinations]))
+    let destinations = vec![Arc::new(EmptyDestination); destinations];
+    (source, Shared::new(sources, destinations.clone(), destinations))
 }
 
 fn blob(size: u64) -> Descriptor {

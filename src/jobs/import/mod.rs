@@ -256,7 +256,8 @@ impl<'a> Job<'a> {
     ) -> Vec<(Arrived, ExtraReads)> {
         let registries: Vec<Arc<Registries>> =
             places.iter().map(|place| Arc::clone(&place.registry)).collect();
-        let shared = Shared::new(vec![Arc::clone(bundle); registries.len()], registries);
+        let readers = registries.iter().map(|registry| Arc::new(registry.with_own_connections())).collect();
+        let shared = Shared::new(vec![Arc::clone(bundle); registries.len()], registries, readers);
         let target = |number: usize, Planned { plan, present, failure, .. }: &Planned| {
             let registry = &places.get(number)?.registry;
             let (known, other) = (Arc::clone(present), Arc::clone(present));

@@ -46,7 +46,7 @@ fn text_with(
             lines.push(format!("left out by --include/--exclude: {}", names.join(", ")));
         }
         lines.push(broken(summary(table, document), width));
-        lines.extend(outcome.destinations.iter().map(|there| broken(destination_line(table, there), width)));
+        lines.extend(outcome.destinations.iter().flat_map(|there| destination_lines(table, there, width)));
         lines.extend(signed_by(&outcome.images, width));
     }
     lines.extend(outcome.shard.iter().flat_map(|shard| lock_merge::shard_lines(shard)));
@@ -367,13 +367,23 @@ fn copy_summary(outcome: &RunOutcome, totals: &Totals) -> String {
 }
 
 /// `reg.example.com/a: 10 images confirmed in 1.3 s: 3.7 MiB copied, …`, for one of several destinations.
-fn destination_line(table: Table, there: &DestinationOutcome) -> String {
-    let DestinationOutcome { to, images, confirmed, failed, bytes, extra_reads, milliseconds } = there;
-    let to = escape(to);
+fn destination_lines(table: Table, there: &DestinationOutcome, width: Option<usize>) -> Vec<String> {
+    let to = escape(&there.to);
+    let (done, again) = (done_at(table, there), again(there.extra_reads));
+    let whole = format!("{to}: {done}{again}");
+    if width.is_none_or(|width| measure_text_width(&whole) <= width) {
+        return vec![whole];
+    }
+    let again = again.strip_prefix("; ").map(|again| format!("  {again}"));
+    [format!("{to}:"), format!("  {done}")].into_iter().chain(again).collect()
+}
+
+fn done_at(table: Table, there: &DestinationOutcome) -> String {
+    let DestinationOutcome { to: _, images, confirmed, failed, bytes, extra_reads: _, milliseconds } = there;
     if table == Table::Plan {
-        let planned = units::counted(images - failed, "image");
+        let planned = units::counted(images.saturating_sub(*failed), "image");
         let (copied, mounted) = (units::bytes(bytes.copied), units::bytes(bytes.mounted));
-        return format!("{to}: {planned} planned: {copied} to copy, {mounted} to mount");
+        return format!("{planned} planned: {copied} to copy, {mounted} to mount");
     }
     let share = match images {
         images if images == confirmed => units::counted(*images, "image"),
@@ -384,7 +394,7 @@ fn destination_line(table: Table, there: &DestinationOutcome) -> String {
     let mounted =
         if bytes.mounted > 0 { format!(", {} mounted", units::bytes(bytes.mounted)) } else { String::new() };
     let failed = if *failed > 0 { format!("; {failed} failed") } else { String::new() };
-    format!("{to}: {share} confirmed in {time}: {copied} copied{mounted}{failed}{}", again(*extra_reads))
+    format!("{share} confirmed in {time}: {copied} copied{mounted}{failed}")
 }
 
 /// `; 3 blobs read again (24.0 MiB, 1 of them from another destination)`, or nothing.

@@ -64,7 +64,7 @@ async fn the_rest_comes_from_a_closer_destination_if_there_is_one() {
         source.delay_answers(std::time::Duration::from_millis(100));
         let (close, stalled) = tokio::join!(Scripted::start(), Scripted::start());
         if !serves {
-            close.on("GET", "/blobs/sha256:").then(Action::error(403, "DENIED"));
+            close.on("GET", &layer).then(Action::error(403, "DENIED"));
         }
         let gate = Gate::default();
         hold_uploads(&stalled, &gate);

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::{
-    outcome::AcceptedSignature,
+    outcome::{AcceptedSignature, Bytes},
     report::{Document, samples},
 };
 
@@ -256,4 +256,61 @@ fn who_signed_is_one_line_below_the_summary_if_it_fits() {
     assert_eq!(last(mixed(), Some(80), 2), lines);
     assert_eq!(last(mixed(), None, 1), lines.replace('\n', "; "));
     assert!(!sync(Some(80)).contains("signed"), "without a policy");
+}
+
+fn two_destinations(command: Command) -> RunOutcome {
+    let at = |host: &str, image: ImageOutcome| ImageOutcome {
+        destination: image.destination.replace("registry.example.com", host),
+        ..image
+    };
+    let images = [
+        at("eu.example.com", samples::copied()),
+        at("eu.example.com", samples::up_to_date()),
+        samples::failed(),
+    ];
+    let there = |to: &str, confirmed: usize, failed: usize, extra_reads: ExtraReads| DestinationOutcome {
+        to: format!("{to}/thoras"),
+        images: 2,
+        confirmed,
+        failed,
+        bytes: Bytes { copied: 146 * 1024 * 1024, ..Bytes::default() },
+        extra_reads,
+        milliseconds: 34_100,
+    };
+    let again = ExtraReads { reads: 3, bytes: 24 * 1024 * 1024, from_destinations: 1 };
+    RunOutcome {
+        destination: Some("eu.example.com/thoras, registry.example.com/thoras".to_owned()),
+        destinations: vec![
+            there("eu.example.com", 2, 0, ExtraReads::default()),
+            there("registry.example.com", 1, 1, again),
+        ],
+        ..outcome(command, images)
+    }
+}
+
+#[test]
+fn several_destinations_have_a_line_each_with_what_was_read_again() {
+    let shown = shown(two_destinations(Command::Sync), None);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines[0].contains("DESTINATION"), "{shown}");
+    let summary =
+        lines.iter().position(|line| line.starts_with("2 of 3 copies of 2 images confirmed in 34.2 s"));
+    let rest = &lines[summary.unwrap_or_else(|| panic!("{shown}")) + 1..];
+    assert_eq!(
+        rest,
+        [
+            "eu.example.com/thoras: 2 images confirmed in 34.1 s: 146.0 MiB copied",
+            "registry.example.com/thoras: 1 of 2 images confirmed in 34.1 s: 146.0 MiB copied; 1 failed; 3 blobs read again \
+             (24.0 MiB, 1 of them from another destination)",
+        ]
+    );
+}
+
+#[test]
+fn several_destinations_fit_eighty_columns() {
+    let shown = shown(two_destinations(Command::Sync), Some(80));
+    for line in shown.lines().filter(|line| !line.contains("moved sha256")) {
+        let is_heading = line.starts_with("to: ");
+        assert!(is_heading || measure_text_width(line) <= 80, "{line}");
+    }
 }
