@@ -60,15 +60,14 @@ where
                 Some(Entry::Asked(asked)) => asked.upgrade(),
                 None => None,
             };
-            match asked {
-                Some(asked) => asked,
-                None => {
-                    let asking = ask().shared();
-                    if let Some(weak) = asking.downgrade() {
-                        inner.entries.insert(question.clone(), Entry::Asked(weak));
-                    }
-                    asking
+            if let Some(asked) = asked {
+                asked
+            } else {
+                let asking = ask().shared();
+                if let Some(weak) = asking.downgrade() {
+                    inner.entries.insert(question.clone(), Entry::Asked(weak));
                 }
+                asking
             }
         };
         let answer = asking.await;

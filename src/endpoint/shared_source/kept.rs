@@ -252,8 +252,9 @@ impl<H: Clone> Kept<H> {
         let (destination, offset) = (own.destination, own.offset);
         if let Some(piece) = read.piece_at(offset, own.left_at.unwrap_or(read.head)) {
             self.change(id, |read| {
-                let own = read.takers.iter_mut().find(|other| other.id == taker);
-                own.into_iter().for_each(|own| own.offset += piece.len() as u64);
+                if let Some(own) = read.takers.iter_mut().find(|other| other.id == taker) {
+                    own.offset += piece.len() as u64;
+                }
             });
             self.made_room(destination);
             return Taken::Piece(piece);

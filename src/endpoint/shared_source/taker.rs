@@ -235,9 +235,9 @@ impl<S: Source, D: Destination> Stream for Taker<S, D> {
         let this = self.get_mut();
         loop {
             let Joined { id, taker, .. } = this.join();
-            let (id, taker) = (*id, *taker);
-            let taken = this.shared.kept().take(id, taker, context.waker());
-            match taken {
+            let (read, own) = (*id, *taker);
+            let next = this.shared.kept().take(read, own, context.waker());
+            match next {
                 Taken::Piece(piece) => {
                     this.offset += piece.len() as u64;
                     return Poll::Ready(Some(Ok(piece)));

@@ -71,7 +71,8 @@ type Run = Arc<Shared<Zeros, EmptyDestination>>;
 fn shared(source: Zeros, destinations: usize) -> (Arc<Zeros>, Run) {
     let source = Arc::new(source);
     let sources = vec![Arc::clone(&source); destinations];
-    let destinations = vec![Arc::new(EmptyDestination); destinations];
+    let empty = Arc::new(EmptyDestination);
+    let destinations = vec![empty; destinations];
     (source, Shared::new(sources, destinations.clone(), destinations))
 }
 

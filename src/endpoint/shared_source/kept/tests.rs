@@ -189,13 +189,14 @@ proptest! {
                 match step {
                     Step::Open { destination, blob, offset } => {
                         kept.begin_upload(destination, &digest(blob));
-                        let at = match kept.join(destination, &digest(blob), offset) {
-                            Some((id, taker, ())) => (id, taker),
-                            None => {
+                        let joined = kept.join(destination, &digest(blob), offset);
+                        let at = joined.map_or_else(
+                            || {
                                 let (id, taker, _) = kept.begin(destination, &digest(blob), offset, ());
                                 (id, taker)
-                            }
-                        };
+                            },
+                            |(id, taker, ())| (id, taker),
+                        );
                         takers.push((at, destination, blob, offset));
                     }
                     Step::Take(number) if number < takers.len() => {
