@@ -5,7 +5,11 @@
 
 use crate::oci::Reference;
 
-use super::objects::{has_registry, has_version};
+use super::{
+    line_keys::{KeyPosition, is_keyed_value, is_value_of, key_at, key_position},
+    objects::{has_registry, has_version},
+    runs::{Run, runs},
+};
 
 /// The programs that pull images, and their commands that take one.
 const CONTAINER_TOOLS: [&str; 7] = ["docker", "podman", "nerdctl", "crictl", "buildah", "ctr", "FROM"];
@@ -99,58 +103,6 @@ fn without_comment(line: &str) -> &str {
     line.find(" #").map_or(line, |comment| line.get(..comment).unwrap_or(line))
 }
 
-/// A run of characters that a reference can be made of, with the text around it.
-struct Run<'t> {
-    text: &'t str,
-    /// What separates it from the run before it.
-    gap: &'t str,
-    before: Option<char>,
-    after: &'t str,
-}
-
-fn runs(line: &str) -> Vec<Run<'_>> {
-    let mut runs = Vec::new();
-    let (mut position, mut gap_start) = (0, 0);
-    while let Some(start) = line.get(position..).and_then(start_of_run) {
-        let start = position + start;
-        let rest = line.get(start..).unwrap_or_default();
-        let host = ipv6_host(rest).unwrap_or_default();
-        let after_host = rest.get(host..).unwrap_or_default();
-        let length = after_host.find(|character| !is_reference_character(character));
-        let length = length.map_or(rest.len(), |length| host + length);
-        // `${IMAGE:-acme/web:1}`: a tag cannot begin with a dash, so this always separates.
-        let length =
-            rest.get(..length).and_then(|run| run.find(":-")).filter(|at| *at > 0).map_or(length, |at| at);
-        runs.push(Run {
-            text: rest.get(..length).unwrap_or_default(),
-            gap: line.get(gap_start..start).unwrap_or_default(),
-            before: line.get(..start).and_then(|before| before.chars().next_back()),
-            after: rest.get(length..).unwrap_or_default(),
-        });
-        position = start + length;
-        gap_start = position;
-        if line.get(position..).is_some_and(|rest| rest.starts_with(":-")) {
-            position += 2;
-        }
-    }
-    runs
-}
-
-/// Where the next run begins in a text.
-fn start_of_run(text: &str) -> Option<usize> {
-    let start = text.find(is_reference_character)?;
-    let bracket = start.checked_sub(1).filter(|at| text.get(*at..).and_then(ipv6_host).is_some());
-    // Nothing else that an address may begin with: `[::1]`.
-    Some(bracket.unwrap_or(start))
-}
-
-/// The length of `[fd00::1]` at the start of a text, if a port or a path follows.
-fn ipv6_host(text: &str) -> Option<usize> {
-    let (address, after) = text.strip_prefix('[')?.split_once(']')?;
-    let is_address = address.parse::<std::net::Ipv6Addr>().is_ok();
-    (is_address && after.starts_with([':', '/'])).then_some(address.len() + 2)
-}
-
 /// Whether the line is a command that pulls the image at `at`, or a line of a Dockerfile.
 fn is_pulled(runs: &[Run<'_>], at: usize) -> bool {
     let before = runs.get(..at).unwrap_or_default();
@@ -226,75 +178,6 @@ fn read_line(line: &str, content: &mut TextContent) {
     }
 }
 
-/// The key that a run is: `--init` before `=`, `image` of `image: x`, `--image` of `--image x`.
-fn key_at<'t>(text: &'t str, gap: &str, after: &str, next_gap: &str) -> Option<&'t str> {
-    let is_assigned =
-        after.trim_start_matches(['"', '\'', ' ']).starts_with('=') && !after.trim_start().starts_with("==");
-    if after.starts_with(":-") {
-        return Some(text);
-    }
-    // `<image>acme/web:1</image>`
-    if after.starts_with('>') && gap.ends_with('<') && !text.contains(['/', ':']) {
-        return Some(text);
-    }
-    let is_flag = text.starts_with('-') && text.len() > 1 && next_gap.contains(char::is_whitespace);
-    if is_assigned || is_flag {
-        return Some(text);
-    }
-    text.strip_suffix(':').filter(|key| !key.is_empty() && !has_registry(key)).filter(|_| {
-        after.is_empty() || after.starts_with([' ', '\t', '"', '\'', '[', '{']) && !after.starts_with("{{")
-    })
-}
-
-fn is_keyed_value(before: &str, value: &str) -> bool {
-    let is_reference = value.contains('/') && has_version(value) && value.parse::<Reference>().is_ok();
-    is_reference && !before.is_empty() && !before.contains('/')
-}
-
-/// Where a key is, which decides how far its value can be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum KeyPosition {
-    /// It begins the line, or is a flag.
-    Assignment,
-    /// It follows a comma, as in `image.repository=acme/web,image.tag=1`.
-    ListItem,
-    /// In an expression: `{image="alpine"}` compares.
-    Expression,
-}
-
-/// Where the key of the run at `at` is; nothing if the run does not follow its key directly.
-fn key_position(key: &str, at: usize, runs: &[Run<'_>]) -> Option<KeyPosition> {
-    let is_key = |run: &Run<'_>| run.text.trim_end_matches(':') == key.trim_end_matches(':');
-    let run = runs.get(at)?;
-    let before = at.checked_sub(1).and_then(|before| runs.get(before))?;
-    if !(is_key(before) || before.text == ":") || run.gap.contains(['(', '{', '[', '$']) {
-        return None;
-    }
-    let position = runs.get(..at)?.iter().rposition(is_key)?;
-    let first = runs.first()?;
-    let is_declared = position == 1 && matches!(first.text, "export" | "-" | "set" | "local");
-    Some(match runs.get(position)? {
-        _ if position == 0 && !first.gap.contains(['{', '(']) || is_declared => KeyPosition::Assignment,
-        key if key.text.starts_with('-') => KeyPosition::Assignment,
-        key if key.gap.starts_with(',')
-            || runs.get(position.wrapping_sub(1)).is_some_and(|flag| flag.text.starts_with('-')) =>
-        {
-            KeyPosition::ListItem
-        }
-        _ => KeyPosition::Expression,
-    })
-}
-
-/// Whether the run at `at` is all of the value of its key.
-fn is_value_of(key: &str, at: usize, runs: &[Run<'_>]) -> bool {
-    let is_last = runs.get(at + 1).is_none_or(|next| {
-        // `a=acme/a b=acme/b`
-        let is_next_key = next.gap.trim().is_empty() && next.after.starts_with('=');
-        next.gap.contains([';', '&', '|']) || key.starts_with('-') || is_next_key
-    });
-    is_last && key_position(key, at, runs) == Some(KeyPosition::Assignment)
-}
-
 fn trimmed(text: &str) -> &str {
     text.trim_end_matches(['.', ',', ':', '-', '_', '/', '@'])
 }
@@ -341,10 +224,6 @@ fn is_cut_after(after: &str) -> bool {
         Some(next) => "${[(*~+^%#".contains(next),
         None => false,
     }
-}
-
-fn is_reference_character(character: char) -> bool {
-    character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-' | '/' | ':' | '@')
 }
 
 #[cfg(test)]
