@@ -3,6 +3,7 @@
 use crate::oci::Reference;
 
 use super::{
+    keys,
     objects::{has_registry, has_version},
     runs::Run,
 };
@@ -25,6 +26,19 @@ pub(super) fn key_at<'t>(text: &'t str, gap: &str, after: &str, next_gap: &str) 
     text.strip_suffix(':').filter(|key| !key.is_empty() && !has_registry(key)).filter(|_| {
         after.is_empty() || after.starts_with([' ', '\t', '"', '\'', '[', '{']) && !after.starts_with("{{")
     })
+}
+
+/// The key of a line that is a property with nothing but white space behind its key, as Spark writes it:
+/// `spark.kubernetes.container.image acme/spark:3.5`.
+pub(super) fn property<'t>(runs: &[Run<'t>]) -> Option<&'t str> {
+    let [key, value] = runs else { return None };
+    let is_alone = key.gap.trim().is_empty()
+        && !value.gap.is_empty()
+        && value.gap.trim().is_empty()
+        && value.after.trim().is_empty();
+    let is_key =
+        key.text.contains(['.', '_']) && !key.text.contains(['/', ':', '@']) && !key.text.starts_with('-');
+    (is_alone && is_key && keys::meaning(key.text).is_image()).then_some(key.text)
 }
 
 pub(super) fn is_keyed_value(before: &str, value: &str) -> bool {

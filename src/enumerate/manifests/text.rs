@@ -6,7 +6,7 @@
 use crate::oci::Reference;
 
 use super::{
-    line_keys::{KeyPosition, is_keyed_value, is_value_of, key_at, key_position},
+    line_keys::{KeyPosition, is_keyed_value, is_value_of, key_at, key_position, property},
     objects::{has_registry, has_version},
     runs::{Run, runs},
 };
@@ -39,12 +39,21 @@ impl Mention {
     }
 }
 
+/// A `key=value` or `key: value`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pair {
+    pub(super) key: String,
+    pub(super) value: String,
+    /// The line on which the command or the setting begins, which `\` continues on the next one.
+    pub(super) line: usize,
+}
+
 /// What a text holds.
 #[derive(Debug, Default)]
 pub(super) struct TextContent {
     pub(super) mentions: Vec<Mention>,
-    /// Every `key=value` and `key: value`, to put images together that are written in parts.
-    pub(super) pairs: Vec<(String, String)>,
+    /// To put images together that are written in parts.
+    pub(super) pairs: Vec<Pair>,
     /// References that end or begin in a placeholder: `quay.io/a/b:${TAG}`.
     pub(super) unfinished: Vec<String>,
     /// References behind `oci://`: charts, or images.
@@ -56,8 +65,14 @@ pub(super) struct TextContent {
 /// Reads a text. Lines that are comments are skipped.
 pub(super) fn read(text: &str) -> TextContent {
     let mut content = TextContent::default();
-    for line in text.lines().map(without_comment).filter(|line| !line.trim().is_empty()) {
-        read_line(line, &mut content);
+    let mut is_continued = false;
+    let mut first_line = 0;
+    for (number, line) in text.lines().map(without_comment).enumerate() {
+        first_line = if is_continued { first_line } else { number };
+        is_continued = line.trim_end().ends_with('\\');
+        if !line.trim().is_empty() {
+            read_line(line, first_line, &mut content);
+        }
     }
     let lines = text.lines().map(without_comment);
     let items = lines.flat_map(|line| line.split([',', ';', ' ', '\t'])).filter(|item| !item.is_empty());
@@ -114,11 +129,12 @@ fn is_pulled(runs: &[Run<'_>], at: usize) -> bool {
     pulls && (is_line || before.get(tool).is_some_and(|run| run.text != "FROM"))
 }
 
-fn read_line(line: &str, content: &mut TextContent) {
+fn read_line(line: &str, number: usize, content: &mut TextContent) {
     let runs = runs(line);
     // The key in force, and whether it was just read.
     let mut key: Option<(&str, bool)> = None;
     let mut in_url = false;
+    let property = property(&runs);
     for (at, run) in runs.iter().enumerate() {
         let is_separated =
             run.gap.contains(|character: char| character.is_whitespace() || "\"'`,;".contains(character));
@@ -131,6 +147,10 @@ fn read_line(line: &str, content: &mut TextContent) {
         key = key
             .filter(|(_, is_new)| *is_new || is_list || !run.gap.contains(char::is_whitespace))
             .map(|(key, _)| (key, false));
+        if let Some(property) = property.filter(|_| at == 0) {
+            key = Some((property, true));
+            continue;
+        }
         let text = TRANSPORTS.iter().find_map(|transport| run.text.strip_prefix(transport));
         let text = text.unwrap_or(run.text);
         if text.contains("://") {
@@ -166,7 +186,8 @@ fn read_line(line: &str, content: &mut TextContent) {
             && !is_cut_after(run.after)
             && key_position(key, at, &runs).is_some_and(|position| position != KeyPosition::Expression)
         {
-            content.pairs.push((key.to_owned(), trimmed(text).to_owned()));
+            let (key, value) = (key.to_owned(), trimmed(text).to_owned());
+            content.pairs.push(Pair { key, value, line: number });
         }
         let is_whole = key.is_some_and(|(key, _)| is_keyed || is_value_of(key, at, &runs));
         let has_transport = text.len() < run.text.len() && !is_keyed;
@@ -294,11 +315,13 @@ mod tests {
 
     #[test]
     fn pairs_are_kept_for_images_in_parts() {
+        let pair = |key: &str, value: &str, line| Pair { key: key.to_owned(), value: value.to_owned(), line };
         let pairs = read("worker_repository = acme/worker\nworker_tag=1.2\n").pairs;
-        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        assert_eq!(pairs, [pair("worker_repository", "acme/worker"), pair("worker_tag", "1.2")]);
+        assert_eq!(pairs, [pair("worker_repository", "acme/worker", 0), pair("worker_tag", "1.2", 1)]);
         let pairs = read("--set image.repository=acme/web,image.tag=1").pairs;
-        assert_eq!(pairs, [pair("image.repository", "acme/web"), pair("image.tag", "1")]);
+        assert_eq!(pairs, [pair("image.repository", "acme/web", 0), pair("image.tag", "1", 0)]);
+        let pairs = read("a_image=x \\\n  a_tag=1\nb_tag=2").pairs;
+        assert_eq!(pairs.iter().map(|pair| pair.line).collect::<Vec<_>>(), [0, 0, 2]);
         assert_eq!(read("image=$(cat x) tag = get(\"y\") sum(a{image=\"x\"})").pairs, []);
     }
 
