@@ -390,6 +390,11 @@ fn volumes_hint(error: &VolumeError) -> Option<&'static str> {
         VolumeError::Index { .. } | VolumeError::Head { .. } => {
             "copy the index again from where the bundle was written"
         }
+        VolumeError::Stranger { path, .. }
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("._")) =>
+        {
+            "omit it: files whose name begins with `._` are metadata that macOS adds when it copies to other disks"
+        }
         VolumeError::Stranger { .. } => {
             "omit the file, or copy it again if it should be a volume: it may be truncated"
         }
