@@ -151,7 +151,7 @@ fn read_line(line: &str, number: usize, content: &mut TextContent) {
             key = Some((property, true));
             continue;
         }
-        let text = TRANSPORTS.iter().find_map(|transport| run.text.strip_prefix(transport));
+        let text = TRANSPORTS.iter().find_map(|transport| without_transport(run.text, transport));
         let text = text.unwrap_or(run.text);
         if text.contains("://") {
             let artifact = text.strip_prefix("oci://").map(trimmed);
@@ -197,6 +197,13 @@ fn read_line(line: &str, number: usize, content: &mut TextContent) {
             mention.is_pulled = has_transport || is_pulled(&runs, at);
         }
     }
+}
+
+/// The reference behind a transport, which may have a name in front, as in the labels of Gitea's runners:
+/// `ubuntu:docker://acme/runner:1`.
+fn without_transport<'t>(text: &'t str, transport: &str) -> Option<&'t str> {
+    let (before, after) = text.split_once(transport)?;
+    (before.is_empty() || before.ends_with(':') && !before.contains("://")).then_some(after)
 }
 
 fn trimmed(text: &str) -> &str {
@@ -283,6 +290,7 @@ mod tests {
             ("a:quay.io/a/b:1;3.1:c/d:2", &["a>quay.io/a/b:1", "3.1>c/d:2"]),
             ("images: a/b:1, c/d:2", &["images>a/b:1", "images>c/d:2"]),
             ("docker://quay.io/a/b:1", &[">quay.io/a/b:1"]),
+            ("x:docker://quay.io/a/b:1,y:docker://c/d:2", &[">quay.io/a/b:1", ">c/d:2"]),
             ("IMAGE=\"${IMAGE:-acme/x:1}\"", &["IMAGE>acme/x:1"]),
             ("# quay.io/a/b:1\n// quay.io/a/b:2\n", &[]),
         ] {
