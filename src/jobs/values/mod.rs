@@ -18,6 +18,7 @@ mod path;
 mod pattern;
 mod pin;
 mod relocate;
+mod shortfall;
 mod solve;
 mod thoras;
 pub(crate) mod yaml;
