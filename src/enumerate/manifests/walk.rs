@@ -207,7 +207,9 @@ impl Walker<'_> {
         self.enter_hub(object);
         self.scope.is_disabled |= object.get("enabled") == Some(&Value::Bool(false));
         for (key, value) in object {
-            if is_closed_key(key) || taken.contains(&key.as_str()) || is_record(key, position) {
+            // A list of labels is one of a runner's settings, and each may name the image of a job.
+            let is_closed = is_closed_key(key) && !(key == "labels" && value.is_array());
+            if is_closed || taken.contains(&key.as_str()) || is_record(key, position) {
                 continue;
             }
             self.inside(key, |walker| {
