@@ -99,7 +99,7 @@ async fn begin_in_turn<'a>(
         // If it fails, the others make their own requests at the same time.
         first
             .get_or_init(|| async {
-                own = Some(Box::pin(begin(host, repository, subject, Subject::Exists)).await)
+                own = Some(Box::pin(begin(host, repository, subject, Subject::Exists)).await);
             })
             .await;
     }
