@@ -266,6 +266,24 @@ fn what_is_attached_to_two_tags_moves_once_and_the_root_comes_by_digest_first() 
     assert_idle(&world);
 }
 
+/// A `.sig` tag must not come before the signature of the manifest that it names, nor that signature before the manifest.
+#[test]
+fn a_tagged_attachment_with_a_signature_of_its_own_comes_by_digest_first() {
+    let world = two_tags();
+    let [older, of_older, tag, plain] = world.at_source(|contents, root| {
+        let older = tag_to(contents, root, "sig", &["older"]);
+        let of_older = attach_to(contents, &older, BUNDLE, "of older");
+        let plain = tag_to(contents, root, "att", &["plain"]);
+        [older.to_string(), of_older.to_string(), tag_of(root, "sig"), plain.to_string()]
+    });
+    mirror_all(&world, Level::Platforms);
+    let stored = world.destination.history().stored();
+    let at = |what: &str| stored.iter().position(|stored| stored == what).unwrap();
+    assert!(at(&older) < at(&of_older) && at(&of_older) < at(&tag) && at(&tag) < at("t0"), "{stored:?}");
+    assert_eq!(puts(&world, &plain), 0, "nothing is attached to it: its tag is enough");
+    assert_idle(&world);
+}
+
 #[test]
 fn an_image_to_which_nothing_is_attached_costs_no_request_at_the_destination() {
     let world = two_tags();

@@ -14,6 +14,7 @@ mod planner;
 mod survey;
 mod window;
 mod world;
+mod wrong_bytes;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
