@@ -9,6 +9,7 @@ mod damage;
 mod failures;
 mod generate;
 mod interruption;
+mod kept_tags;
 mod movement;
 mod planner;
 mod survey;
