@@ -111,7 +111,7 @@ Exit codes:
   3         unreadable input
   4         authentication failed
   5         verify, values or running found a difference
-  6         digest or size mismatch, or a damaged bundle
+  6         digest or size mismatch, a damaged bundle, or no acceptable signature
   130, 143  interrupted by a signal"
 );
 

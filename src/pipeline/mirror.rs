@@ -278,9 +278,9 @@ impl<S: Source, D: Destination> Run<S, D> {
         if let Some(verifier) = &self.options.signatures {
             let image = &image.source;
             let signed = Signed { image, repository: image.repository(), digest: &root_digest };
-            let judged = signatures::judge(&*self.source, signed, verifier, Kind::Integrity).await?;
-            mirrored.outcome.signature = judged.result?;
-            listed = judged.listed;
+            let checked = signatures::check(&*self.source, signed, verifier, Kind::Integrity).await?;
+            mirrored.outcome.signature = checked.result?;
+            listed = checked.listed;
         }
         let (repository, keep) = (image.source.repository(), self.options.manifest_bytes);
         let wanted = self.wanted(image, there.graph.is_some()).listed(&root_digest, listed);

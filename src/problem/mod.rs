@@ -310,11 +310,9 @@ impl fmt::Display for Problem {
             Self::UnreadableBlob { digest, reason, .. } => {
                 write!(formatter, "blob {digest} cannot be read: {}", escape(reason))
             }
-            Self::MissingAttachment { digest, artifact_type, subject } => write!(
-                formatter,
-                "{digest} ({}) is missing, which is attached to {subject}",
-                escape(artifact_type)
-            ),
+            Self::MissingAttachment { digest, artifact_type, subject } => {
+                write!(formatter, "{digest} ({}), attached to {subject}, is missing", escape(artifact_type))
+            }
             Self::UnlistedAttachment { digest, subject } => write!(
                 formatter,
                 "{digest} exists, but neither the referrers API nor a tag lists it as attached to {subject}"
@@ -324,8 +322,7 @@ impl fmt::Display for Problem {
             }
             Self::DivergedAttachment { tag, expected, found } => write!(
                 formatter,
-                "the tag {} points to {found} and was kept: it has entries that {expected} at the source lacks, and \
-                 lacks others that {expected} has",
+                "the tag {} was kept: {found} there and {expected} at the source each have entries that the other lacks",
                 escape(tag)
             ),
             Self::NeverConfirmed => write!(formatter, "the run that wrote the lock did not confirm it"),

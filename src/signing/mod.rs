@@ -47,7 +47,7 @@ pub enum KeyError {
     #[error("it is a certificate; a public key is needed")]
     Certificate,
     /// Another kind of PEM block.
-    #[error("it is not a key that signs: pass {}", .expected)]
+    #[error("it is another kind of PEM file: pass {}", .expected)]
     OtherPem {
         /// What is accepted.
         expected: &'static str,

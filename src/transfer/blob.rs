@@ -32,7 +32,7 @@ impl<S: Source, D: Destination> BlobTransfer<'_, S, D> {
             attempts += 1;
             let mut received = 0;
             let error = match self.attempt(&mut received).await {
-                Ok(landing) => return Ok(landing),
+                Ok(outcome) => return Ok(outcome),
                 Err(error) => error,
             };
             without_progress = if received > furthest { 1 } else { without_progress + 1 };

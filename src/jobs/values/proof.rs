@@ -1,6 +1,9 @@
 //! The proof: renders the chart with the values as they will be installed, and compares the images.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path,
+};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -49,7 +52,7 @@ pub(super) struct Proof {
     pub(super) is_rejected: bool,
 }
 
-/// Renders the chart with `values` over the user's files, and judges every image.
+/// Renders the chart with `values` over the user's files, and says where every image comes from.
 pub(super) async fn prove(
     session: &ChartSession,
     selection: &Selection,
@@ -70,7 +73,7 @@ pub(super) async fn prove(
     }
     let (mut images, mut failures) = (Vec::new(), Vec::new());
     for (reference, place) in by_reference {
-        let (state, failure) = judge(reference, place, mirror, excluded);
+        let (state, failure) = state_of(reference, place, mirror, excluded);
         let (reference, location) = (reference.clone(), place.found_at.location());
         images.push(InstalledImage { reference, state, location });
         failures.extend(failure);
@@ -125,7 +128,8 @@ async fn render(
     Ok(enumerate::enumerate_rendering(&unfiltered, session, manifests).await?.uses)
 }
 
-fn judge(
+/// Where an image comes from, and what is wrong with that.
+fn state_of(
     reference: &Reference,
     place: &WrittenUse,
     mirror: &MirrorNames,
@@ -169,7 +173,19 @@ fn judge(
                     with --naming";
         return (ImageState::NotMirrored, failure(message, hint.to_owned()));
     };
-    let path = known.path.display();
+    locked_state(reference, &location, known.path.display(), mirror)
+}
+
+/// The state of an image in the mirror, by the lock.
+fn locked_state(
+    reference: &Reference,
+    location: &str,
+    path: path::Display<'_>,
+    mirror: &MirrorNames,
+) -> (ImageState, Option<Failure>) {
+    let root = &mirror.root;
+    let failure =
+        |message: String, hint: String| Some(Failure::new(Kind::Difference, message).with_hint(hint));
     let sync = match mirror.source_of(reference) {
         Some(source) => format!(
             "run `thoras-mirror sync --to {root}` with the values that you install with, or add `--add {source}`"

@@ -98,7 +98,9 @@ fn read(file: &Path, files: &TrustFiles, what: &str) -> Result<String, Failure> 
             causes: vec![failure.message],
             ..Failure::new(Kind::Input, format!("cannot read the {what} {}", file.display()))
         }
-        .with_hint("check the path; it is relative to the current directory, in a policy file to that file")
+        .with_hint(
+            "check the path: it is relative to the current directory, or to the policy file that names it",
+        )
     })
 }
 

@@ -64,7 +64,7 @@ async fn only_signed_images_are_copied() {
         let refused = sync(source, repository, &destination, &strangers).await.expect_code(6);
         let reason = match repository {
             "unsigned" => "is not signed",
-            _ => "it was made with another key than",
+            _ => "it was made with a key other than",
         };
         assert!(refused.stderr.contains(reason) && refused.stderr.contains("hint: "), "{refused}");
     }
@@ -251,7 +251,7 @@ async fn a_bundle_and_the_mirror_are_verified_as_well() {
     assert!(refused.stderr.contains("is not signed"), "{refused}");
     let strangers = ["--verify-key", wrong, "--insecure-ignore-tlog", bundle];
     let refused = run(&[&verify[..], &strangers].concat()).await.expect_code(5);
-    assert!(refused.stderr.contains("it was made with another key than"), "{refused}");
+    assert!(refused.stderr.contains("it was made with a key other than"), "{refused}");
     // The report names the key, in JSON with the manifest that holds the signature.
     let signed = format!("2 images signed by key {key}");
     let json = ["-o", "json"];

@@ -155,7 +155,7 @@ impl Helpers {
 
     async fn run(&self, name: &str, server: &str, origin: &str) -> Answer {
         let output = self.start(name, "get", server, server, origin).await?;
-        judge(&output).map_err(|message| CredentialError::Helper {
+        credential_in(&output).map_err(|message| CredentialError::Helper {
             program: Self::program(name),
             server: server.to_owned(),
             message,
@@ -252,7 +252,7 @@ fn message_of(output: &Output) -> String {
 }
 
 /// Interprets the output. The error is a message for the user.
-fn judge(output: &Output) -> Result<Option<Credential>, String> {
+fn credential_in(output: &Output) -> Result<Option<Credential>, String> {
     if !output.success {
         let message = message_of(output);
         return if says_no_credential(&message) { Ok(None) } else { Err(message) };
