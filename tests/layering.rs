@@ -191,7 +191,9 @@ fn paths(column: &str) -> Vec<String> {
                 folder = format!("{of}/");
                 word.to_owned()
             }
-            None if word.ends_with(".rs") => format!("{folder}{word}"),
+            None if Path::new(word).extension().is_some_and(|extension| extension == "rs") => {
+                format!("{folder}{word}")
+            }
             None => continue,
         };
         paths.push(path);

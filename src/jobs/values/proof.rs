@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path,
+    path::Path,
 };
 
 use schemars::JsonSchema;
@@ -173,17 +173,17 @@ fn state_of(
                     with --naming";
         return (ImageState::NotMirrored, failure(message, hint.to_owned()));
     };
-    locked_state(reference, &location, known.path.display(), mirror)
+    locked_state(reference, &location, &known.path, mirror)
 }
 
 /// The state of an image in the mirror, by the lock.
 fn locked_state(
     reference: &Reference,
     location: &str,
-    path: path::Display<'_>,
+    path: &Path,
     mirror: &MirrorNames,
 ) -> (ImageState, Option<Failure>) {
-    let root = &mirror.root;
+    let (root, path) = (&mirror.root, path.display());
     let failure =
         |message: String, hint: String| Some(Failure::new(Kind::Difference, message).with_hint(hint));
     let sync = match mirror.source_of(reference) {

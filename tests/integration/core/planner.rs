@@ -175,13 +175,13 @@ fn a_blob_that_did_not_arrive_in_a_finished_repository_is_not_mounted_from_it() 
     assert!(actions(&mut planner, graph, &first).values().all(|action| *action == Action::Await));
     planner.forget(&first, std::slice::from_ref(&lost));
 
-    let planned = actions(&mut planner, graph, &second);
-    assert_eq!((&planned[&arrived], &planned[&lost]), (&mount(&first), &Action::Copy));
+    let steps = actions(&mut planner, graph, &second);
+    assert_eq!((&steps[&arrived], &steps[&lost]), (&mount(&first), &Action::Copy));
     // The first repository still has what was lost in the second.
     planner.forget(&second, &[arrived.clone(), lost.clone()]);
-    let planned = actions(&mut planner, graph, &third);
-    assert_eq!((&planned[&arrived], &planned[&lost]), (&mount(&first), &Action::Copy));
+    let steps = actions(&mut planner, graph, &third);
+    assert_eq!((&steps[&arrived], &steps[&lost]), (&mount(&first), &Action::Copy));
     // Nothing is remembered about finished repositories but that.
-    let planned = actions(&mut planner, graph, &first);
-    assert_eq!((&planned[&arrived], &planned[&lost]), (&Action::Copy, &mount(&third)));
+    let steps = actions(&mut planner, graph, &first);
+    assert_eq!((&steps[&arrived], &steps[&lost]), (&Action::Copy, &mount(&third)));
 }
