@@ -131,6 +131,19 @@ async fn an_image_that_the_lock_lacks_or_holds_unconfirmed_is_a_difference() {
 }
 
 #[tokio::test]
+async fn images_that_lack_the_same_are_one_error() {
+    let (_folder, run) = locked(|_| false);
+    let outcome = run.run().await.expect_code(5);
+    assert_eq!(outcome.stderr.matches("error:").count(), 1, "{outcome}");
+    assert_eq!(outcome.stderr.matches("hint:").count(), 1, "{outcome}");
+    let count = format!("error: {} images are not confirmed in the lock", OPERATOR_IMAGES.len());
+    assert!(outcome.stderr.contains(&count), "{outcome}");
+    for image in OPERATOR_IMAGES {
+        assert_eq!(outcome.stderr.matches(&format!("{TO}/{image} (")).count(), 1, "{outcome}");
+    }
+}
+
+#[tokio::test]
 async fn one_global_registry_is_preferred_and_permitted() {
     let outcome = values("registry").run().await.expect_success();
     assert_eq!(

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
-use super::{ConfigFile, Move, Settings, quoted};
+use super::{super::file_comments::comment, ConfigFile, Move, Settings, quoted};
 use crate::{
     endpoint::registry::auth::{Origin, Scheme},
     error::{Failure, Kind},
@@ -115,24 +115,24 @@ fn comments(host: &str, settings: &Settings<'_>) -> String {
     let mirror = settings.root.registry();
     let fallback = if settings.fallback {
         format!(
-            "# What the mirror lacks is pulled from {host}; thoras-mirror redirect --no-fallback forbids that."
+            "What the mirror lacks is pulled from {host}; thoras-mirror redirect --no-fallback forbids that."
         )
     } else {
-        format!("# Nothing is pulled from {host}.")
+        format!("Nothing is pulled from {host}.")
     };
-    format!(
-        "\
-# containerd pulls the images of {host} from {root}.
-# Install as /etc/containerd/certs.d/{host}/hosts.toml on every node; containerd reads it at the next pull if its
-# config.toml has config_path = \"/etc/containerd/certs.d\" (in the registry section of the CRI plugin).
-{fallback}
-# The images keep the path of the source in the mirror (--naming full): containerd cannot strip a prefix.
-# Login: Kubernetes selects pull secrets by the name in the pod, here {host}, so a secret for {mirror} is not used. Either
-# - add a [host.\"ADDRESS\".header] section to this file on the nodes: authorization = \"Basic BASE64\", mode 0600; or
-# - set the user and password of {mirror} in containerd's config.toml (registry.configs.\"{mirror}\".auth); or
-# - give pods a secret, or the kubelet a credential provider, for {host} that holds the login of {mirror}: containerd sends
-#   it to the mirror, and to {host} if it falls back.
-",
+    comment(&format!(
+        "containerd pulls the images of {host} from {root}.\n\
+         Install as /etc/containerd/certs.d/{host}/hosts.toml on every node; containerd reads it at the next pull if its \
+         config.toml has config_path = \"/etc/containerd/certs.d\" (in the registry section of the CRI plugin).\n\
+         {fallback}\n\
+         The images keep the path of the source in the mirror (--naming full): containerd cannot strip a prefix.\n\
+         Login: Kubernetes selects pull secrets by the name in the pod, here {host}, so a secret for {mirror} is not used. \
+         Either\n\
+         - add a [host.\"ADDRESS\".header] section to this file on the nodes: authorization = \"Basic BASE64\", mode 0600; \
+         or\n\
+         - set the user and password of {mirror} in containerd's config.toml (registry.configs.\"{mirror}\".auth); or\n\
+         - give pods a secret, or the kubelet a credential provider, for {host} that holds the login of {mirror}: \
+         containerd sends it to the mirror, and to {host} if it falls back.",
         root = settings.root,
-    )
+    ))
 }

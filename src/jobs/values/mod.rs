@@ -18,6 +18,7 @@ mod pattern;
 mod pin;
 mod proof;
 mod relocate;
+mod shortfall;
 mod solve;
 mod thoras;
 pub(crate) mod yaml;
