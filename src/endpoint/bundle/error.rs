@@ -222,7 +222,7 @@ pub enum BundleError {
         found: Digest,
     },
     /// Its index has other bytes than those that were signed.
-    #[error("the signature is not one of this bundle's index.json by this key")]
+    #[error("the signature does not match this bundle and this key")]
     Signature,
     /// Its files that say whom to trust cannot be read.
     #[error("the bundle's trust files cannot be read: {reason}")]

@@ -16,16 +16,16 @@ const NAMED: usize = 3;
 
 pub(super) fn files(moves: &[Move], settings: &Settings<'_>) -> Result<Vec<ConfigFile>, Failure> {
     let mut hosts: BTreeMap<&str, Vec<&Move>> = BTreeMap::new();
-    for one in moves {
-        hosts.entry(one.source.registry()).or_default().push(one);
+    for entry in moves {
+        hosts.entry(entry.source.registry()).or_default().push(entry);
     }
-    let refused: Vec<&Move> = moves.iter().filter(|one| path_before(one).is_none()).collect();
+    let refused: Vec<&Move> = moves.iter().filter(|entry| path_before(entry).is_none()).collect();
     if !refused.is_empty() {
         return Err(cannot_strip(&refused, settings));
     }
     let mut files = Vec::new();
     for (host, moves) in hosts {
-        let mut paths: Vec<&str> = moves.iter().filter_map(|one| path_before(one)).collect();
+        let mut paths: Vec<&str> = moves.iter().filter_map(|entry| path_before(entry)).collect();
         paths.sort_unstable();
         paths.dedup();
         let [path] = paths.as_slice() else { return Err(several_paths(host, &paths, settings)) };
@@ -40,8 +40,8 @@ pub(super) fn files(moves: &[Move], settings: &Settings<'_>) -> Result<Vec<Confi
 
 /// The path that the mirror has in front of the source's whole path; empty if there is none. `None` if the mirror does
 /// not keep the whole path.
-fn path_before(one: &Move) -> Option<&str> {
-    let before = one.mirror.path().strip_suffix(one.source.path())?;
+fn path_before(entry: &Move) -> Option<&str> {
+    let before = entry.mirror.path().strip_suffix(entry.source.path())?;
     if before.is_empty() { Some(before) } else { before.strip_suffix('/') }
 }
 
@@ -49,7 +49,7 @@ fn cannot_strip(refused: &[&Move], settings: &Settings<'_>) -> Failure {
     let mut names: Vec<String> = refused
         .iter()
         .take(NAMED)
-        .map(|one| format!("{} is {} in the mirror", one.source, one.mirror))
+        .map(|entry| format!("{} is {} in the mirror", entry.source, entry.mirror))
         .collect();
     if refused.len() > NAMED {
         names.push(format!("{} more", refused.len() - NAMED));

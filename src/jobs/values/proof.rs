@@ -49,7 +49,7 @@ pub(super) struct Proof {
     pub(super) is_rejected: bool,
 }
 
-/// Renders the chart with `values` over the user's files, and judges every image.
+/// Renders the chart with `values` over the user's files, and says where every image comes from.
 pub(super) async fn prove(
     session: &ChartSession,
     selection: &Selection,
@@ -71,7 +71,7 @@ pub(super) async fn prove(
     let mut images = Vec::new();
     let mut wrong: BTreeMap<Shortfall<'_>, Vec<(&Reference, String)>> = BTreeMap::new();
     for (reference, place) in by_reference {
-        let (state, shortfall) = judge(reference, mirror, excluded);
+        let (state, shortfall) = state_of(reference, mirror, excluded);
         let location = place.found_at.location();
         if let Some(shortfall) = shortfall {
             wrong.entry(shortfall).or_default().push((reference, location.clone()));
@@ -130,7 +130,7 @@ async fn render(
 }
 
 /// Where the image will come from, and what is wrong with that.
-fn judge<'a>(
+fn state_of<'a>(
     reference: &Reference,
     mirror: &MirrorNames,
     excluded: &'a BTreeSet<Reference>,
