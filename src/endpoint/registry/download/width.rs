@@ -14,6 +14,8 @@ const GAIN_PERCENT: u128 = 125;
 pub(super) struct Width {
     connections: usize,
     is_settled: bool,
+    /// The bytes that still come before the rate is measured: they were requested over fewer connections.
+    ahead: u64,
     since: Instant,
     bytes: u64,
     /// The bytes per second before the last doubling.
@@ -22,7 +24,7 @@ pub(super) struct Width {
 
 impl Default for Width {
     fn default() -> Self {
-        Self { connections: 1, is_settled: false, since: Instant::now(), bytes: 0, rate: None }
+        Self { connections: 1, is_settled: false, ahead: 0, since: Instant::now(), bytes: 0, rate: None }
     }
 }
 
@@ -43,7 +45,12 @@ impl Width {
 
     /// So many bytes reached the consumer.
     pub(super) fn count(&mut self, bytes: u64) {
-        self.bytes = self.bytes.saturating_add(bytes);
+        if self.ahead > 0 {
+            self.ahead = self.ahead.saturating_sub(bytes);
+            self.since = Instant::now();
+        } else {
+            self.bytes = self.bytes.saturating_add(bytes);
+        }
     }
 
     pub(super) fn settle_at_one(&mut self) {
@@ -73,11 +80,12 @@ impl Width {
             _ => {}
         }
         self.rate = Some(rate);
-        (self.since, self.bytes) = (Instant::now(), 0);
+        self.bytes = 0;
         if self.connections >= PARTS_AT_ONCE {
             self.is_settled = true;
         } else {
             self.connections = (self.connections * 2).min(PARTS_AT_ONCE);
+            self.ahead = part.saturating_mul(self.connections as u64);
         }
     }
 }
