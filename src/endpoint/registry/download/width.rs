@@ -64,8 +64,8 @@ impl Width {
             return;
         }
         let elapsed = self.since.elapsed();
-        let wanted = part.saturating_mul(self.connections as u64);
-        if self.bytes < wanted {
+        let least = part.saturating_mul(self.connections as u64);
+        if self.bytes < least {
             return;
         }
         let rate = u128::from(self.bytes) * 1000 / elapsed.as_millis().max(1);
