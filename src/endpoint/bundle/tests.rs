@@ -1,3 +1,5 @@
+//! Bundles of this program and of others: opened, read, and damaged in every way.
+
 use std::{fs, io::Write as _};
 
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};

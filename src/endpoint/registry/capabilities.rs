@@ -1,11 +1,15 @@
 //! The detected capabilities of a registry. They save a request or a failure for every later blob.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
+    },
 };
 
 use super::{auth::Origin, error::RegistryError, referrers::ReferrersSupport, refusal::Refusal};
+use crate::oci::Digest;
 
 const MIB: u64 = 1024 * 1024;
 /// The chunk size in bytes. No known limit on request sizes is smaller, except GHCR's.
@@ -50,6 +54,9 @@ pub(super) struct Capabilities {
     chunks_refused: AtomicBool,
     redirects_uploads: AtomicBool,
     reads_bodies_first: AtomicBool,
+    refuses_parts: AtomicBool,
+    /// The blobs that were begun in parts.
+    in_parts: Mutex<HashSet<Digest>>,
     pub(super) referrers: ReferrersSupport,
 }
 
@@ -64,6 +71,8 @@ impl Capabilities {
             chunks_refused: AtomicBool::new(false),
             redirects_uploads: AtomicBool::new(false),
             reads_bodies_first: AtomicBool::new(false),
+            refuses_parts: AtomicBool::new(false),
+            in_parts: Mutex::default(),
             referrers: ReferrersSupport::default(),
             chunk: if origin.host() == "ghcr.io" { GHCR_CHUNK } else { CHUNK },
         }
@@ -137,6 +146,17 @@ impl Capabilities {
     /// A body waited in vain: the registry redirected it only after reading it.
     pub(super) fn redirected_after_body(&self) {
         self.reads_bodies_first.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether to read this blob in parts. Each blob only once: if its bytes were wrong, the ranges may be.
+    pub(super) fn begins_in_parts(&self, blob: &Digest) -> bool {
+        !self.refuses_parts.load(Ordering::Relaxed)
+            && self.in_parts.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.clone())
+    }
+
+    /// Records that the registry ignored a range, or sent another one.
+    pub(super) fn refuses_parts(&self) {
+        self.refuses_parts.store(true, Ordering::Relaxed);
     }
 
     /// Chunks worked where a PUT was interrupted: sends all blobs in chunks from now on.

@@ -9,7 +9,7 @@ use super::{answer, download, redirect, retry};
 /// Whether a `Content-Range` is the one that was asked for.
 #[must_use]
 pub fn content_range(header: &str, offset: u64, size: u64) -> bool {
-    download::is_range_to_the_end(header, offset, size)
+    download::is_range(header, &(offset..size), size)
 }
 
 /// How long a `Retry-After` asks to wait.

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::Response;
+use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
 use super::{
@@ -86,6 +87,11 @@ impl Host {
         if let Some(rate) = self.rate() {
             rate.take(bytes).await;
         }
+    }
+
+    /// A permit for one more part of a blob in memory; `None` if there are as many as may be.
+    pub(super) fn part_in_memory(&self) -> Option<OwnedSemaphorePermit> {
+        self.network.part_in_memory()
     }
 
     /// `/v2/REPOSITORY/REST` on this registry.

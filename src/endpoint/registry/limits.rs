@@ -41,6 +41,8 @@ pub struct Tuning {
     pub resume_from: u64,
     /// Save the hash state every so many bytes.
     pub snapshot_every: u64,
+    /// How large blobs are read in parts.
+    pub parts: Parts,
     /// How many machines share the limits of each registry.
     pub machines: NonZeroU32,
 }
@@ -53,7 +55,24 @@ impl Default for Tuning {
             commit: COMMIT,
             resume_from: 32 * MIB,
             snapshot_every: 16 * MIB,
+            parts: Parts { first: 16 * MIB, size: 4 * MIB },
             machines: NonZeroU32::MIN,
         }
     }
 }
+
+/// The parts in which several connections read a large blob.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts {
+    /// The first part, in bytes, which one connection reads alone: it shows whether others would help. Blobs of less than
+    /// four times as many bytes are not read in parts.
+    pub first: u64,
+    /// Each other part, in bytes.
+    pub size: u64,
+}
+
+/// How many connections read the parts of one blob, and how many transfers may be in progress at one host for more
+/// connections to start.
+pub(super) const PARTS_AT_ONCE: usize = 8;
+/// How many parts wait in memory for their turn in the whole run: 28 MiB.
+pub(super) const PARTS_IN_MEMORY: usize = 7;

@@ -54,7 +54,7 @@ use self::{
 pub use self::{
     connector::Connector,
     error::{CertificateProblem, ConnectionProblem, RegistryError},
-    limits::Tuning,
+    limits::{Parts, Tuning},
     network::{NetworkSettings, Proxies, Scope, Trust, TrustError},
     rate::RateLimits,
     referrers::ReferrersProblem,

@@ -14,6 +14,7 @@ use std::{
 };
 
 use reqwest::{Client, StatusCode, redirect::Policy};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 pub(super) use self::names::{SystemResolver, UnresolvedName};
@@ -76,6 +77,8 @@ pub struct Network {
     /// What is known about each host.
     states: Arc<HostStates>,
     rates: Rates,
+    /// One permit for each part of a blob that may wait in memory.
+    parts: Arc<Semaphore>,
 }
 
 impl Network {
@@ -84,7 +87,8 @@ impl Network {
     pub fn new(settings: NetworkSettings) -> Self {
         let (clients, registries, states) = (Mutex::default(), Mutex::default(), Arc::default());
         let rates = Rates::new(settings.rates);
-        Self { settings, clients, registries, contacted: Mutex::default(), states, rates }
+        let parts = Arc::new(Semaphore::new(limits::PARTS_IN_MEMORY));
+        Self { settings, clients, registries, contacted: Mutex::default(), states, rates, parts }
     }
 
     /// Whether any request went to this origin.
@@ -107,6 +111,11 @@ impl Network {
     /// The rates of both sides.
     pub(super) fn rates(&self) -> &Rates {
         &self.rates
+    }
+
+    /// A permit for one more part of a blob in memory; `None` if there are as many as may be.
+    pub(super) fn part_in_memory(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.parts).try_acquire_owned().ok()
     }
 
     /// The settings.

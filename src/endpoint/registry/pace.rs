@@ -60,6 +60,18 @@ impl Pace {
         self.blobs.enter().await
     }
 
+    /// A permit for one more transfer of a blob that is in progress, if there are few others.
+    pub(super) fn blob_part(&self) -> Option<Permit> {
+        let inner =
+            self.has_room_for_parts().then(|| Arc::clone(&self.blobs.permits).try_acquire_owned().ok())??;
+        Some(Permit { lane: Arc::clone(&self.blobs), inner: Some(inner) })
+    }
+
+    /// Whether there are so few transfers that several connections may read one blob.
+    pub(super) fn has_room_for_parts(&self) -> bool {
+        self.blobs.in_use() < limits::PARTS_AT_ONCE
+    }
+
     /// Waits until a pause that the host asked for is over.
     pub(super) async fn ready(&self) {
         self.state.ready().await;
@@ -162,6 +174,10 @@ impl Lane {
         // The semaphore is never closed. Without a permit, concurrency is merely unlimited.
         let inner = Arc::clone(&self.permits).acquire_owned().await.ok();
         Permit { lane: Arc::clone(self), inner }
+    }
+
+    fn in_use(&self) -> usize {
+        lock(&self.width).now.saturating_sub(self.permits.available_permits())
     }
 
     fn widen(&self) {

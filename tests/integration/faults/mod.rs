@@ -12,6 +12,7 @@ mod hosts;
 mod inline_data;
 mod large_manifests;
 mod manifests;
+mod parts;
 mod rate;
 mod resume;
 mod throttling;

@@ -44,6 +44,8 @@ pub enum End {
     StallAfter(usize),
     /// After this many bytes, one byte follows every 50 milliseconds.
     TrickleAfter(usize),
+    /// All of it is sent, this many bytes every 20 milliseconds.
+    Paced(usize),
 }
 
 /// An HTTP response that has not been sent yet.
@@ -118,8 +120,17 @@ impl Answer {
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 fn frames(body: &Bytes, end: End) -> stream::BoxStream<'static, io::Result<Frame<Bytes>>> {
+    if let End::Paced(bytes) = end {
+        let pieces: Vec<Bytes> =
+            (0..body.len()).step_by(bytes).map(|at| body.slice(at..body.len().min(at + bytes))).collect();
+        let paced = stream::iter(pieces).then(|piece| async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok(Frame::data(piece))
+        });
+        return paced.boxed();
+    }
     let length = match end {
-        End::Whole => body.len(),
+        End::Whole | End::Paced(_) => body.len(),
         End::CutAfter(length) | End::StallAfter(length) | End::TrickleAfter(length) => length.min(body.len()),
     };
     if let End::TrickleAfter(_) = end {
@@ -139,7 +150,7 @@ fn frames(body: &Bytes, end: End) -> stream::BoxStream<'static, io::Result<Frame
         // hyper flushes when the body is not ready; a bad end at once would take the first bytes with it.
         tokio::task::yield_now().await;
         match end {
-            End::Whole => None,
+            End::Whole | End::Paced(_) => None,
             End::CutAfter(_) => Some(Err(io::Error::other(Dropped))),
             End::StallAfter(_) | End::TrickleAfter(_) => std::future::pending().await,
         }

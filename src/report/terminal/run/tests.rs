@@ -4,8 +4,9 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::{
-    outcome::{AcceptedSignature, Bytes},
+    outcome::{AcceptedSignature, BundleSummary, Bytes, DestinationOutcome, ExtraReads},
     report::{Document, samples},
+    trust::Signer,
 };
 
 fn outcome<const COUNT: usize>(command: Command, images: [ImageOutcome; COUNT]) -> RunOutcome {
@@ -311,6 +312,6 @@ fn several_destinations_fit_eighty_columns() {
     let shown = shown(two_destinations(Command::Sync), Some(80));
     for line in shown.lines().filter(|line| !line.contains("moved sha256")) {
         let is_heading = line.starts_with("to: ");
-        assert!(is_heading || measure_text_width(line) <= 80, "{line}");
+        assert!(is_heading || console::measure_text_width(line) <= 80, "{line}");
     }
 }

@@ -1,35 +1,36 @@
-//! Reading a blob (distribution specification, "Pulling blobs"), across interruptions.
+//! Reads the bytes of a blob from an offset to an end, over one connection at a time, across interruptions.
 //!
 //! A broken stream is resumed with a `Range` request to the registry itself (a signed URL may have expired),
-//! transparently to the consumer. The response to a range is checked: it must start at the requested offset and end at
-//! the end of the blob.
+//! transparently to the consumer. The response to a range is checked: it must be exactly the requested one.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use reqwest::Response;
 use tokio::time::Instant;
-use url::Url;
 
 use super::{
-    answer,
-    auth::{Origin, Scope},
-    client_error,
-    error::RegistryError,
-    host::{Call, Host, discard},
-    pace::Permit,
-    retry::{self, Attempts},
-    trickle::Trickle,
+    super::{
+        answer,
+        auth::Origin,
+        client_error,
+        error::RegistryError,
+        host::{Host, discard},
+        pace::Permit,
+        retry::{self, Attempts},
+        trickle::Trickle,
+    },
+    BlobAddress,
 };
 use crate::{
     endpoint::{
-        BlobStream, Cause, Error, Operation,
+        BlobStream, Cause, Error,
         retry::{Pause, attempts},
     },
     event::Event,
-    oci::{Descriptor, Digest, Repository, verified::Mismatch},
+    oci::{Descriptor, verified::Mismatch},
 };
 
 /// This much progress allows one more interruption.
@@ -37,87 +38,18 @@ const BYTES_PER_INTERRUPTION: u64 = 256 * 1024;
 /// The limit of interruptions without that progress.
 const INTERRUPTIONS: u32 = 5;
 
-/// The statuses of registries and proxies that do not support HEAD. None of them says whether the blob exists.
-pub(super) const HEAD_UNKNOWN: [StatusCode; 3] =
-    [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED];
-
-/// The size that the registry reports for a blob.
-pub(super) async fn size(
-    host: &Host,
-    repository: &Repository,
-    digest: &Digest,
-) -> Result<Option<u64>, Error> {
-    let address = BlobAddress::in_repository(host, Operation::CheckBlob, repository, digest)?;
-    let call = address.call(Method::HEAD, 0);
-    let mut response =
-        host.send(&call, &[&[StatusCode::NOT_FOUND], HEAD_UNKNOWN.as_slice()].concat()).await?;
-    if HEAD_UNKNOWN.contains(&response.status()) {
-        // Fall back to GET and read only the header.
-        let call = Call { method: Method::GET, ..call.clone() };
-        response = host.send(&call, &[StatusCode::NOT_FOUND]).await?;
-    }
-    if response.status() == StatusCode::NOT_FOUND {
-        return Ok(None);
-    }
-    let length = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let length = length.and_then(|text| text.parse().ok());
-    length.map(Some).ok_or_else(|| {
-        let cause = RegistryError::Protocol("it reports no size for a blob".to_owned());
-        host.error(call.operation, &call.name, &Attempts::new(1), cause)
-    })
-}
-
-/// Opens a blob of a repository at an offset.
-pub(super) async fn open(
-    host: Arc<Host>,
-    repository: &Repository,
-    blob: &Descriptor,
-    offset: u64,
-) -> Result<BlobStream, Error> {
-    let address = BlobAddress::in_repository(&host, Operation::ReadBlob, repository, &blob.digest)?;
-    open_at(host, address, blob, offset).await
-}
-
-/// Opens a blob at an offset, in a registry or at a URL.
-pub(super) async fn open_at(
-    host: Arc<Host>,
-    address: BlobAddress,
-    blob: &Descriptor,
-    offset: u64,
-) -> Result<BlobStream, Error> {
-    let permit = host.pace.blob().await;
-    let trickle = Trickle::new(host.tuning().stall);
-    let mut download = Download {
-        host,
-        _permit: permit,
-        ranges: true,
-        address,
-        blob: blob.clone(),
-        offset,
-        response: None,
-        skip: 0,
-        tries: Attempts::new(attempts()),
-        patience: INTERRUPTIONS,
-        progress: 0,
-        trickle,
-    };
-    while download.response.is_none() {
-        download.connect().await?;
-    }
-    let pieces = stream::try_unfold(download, |mut download| async {
-        let piece = download.next().await?;
-        Ok(piece.map(|bytes| (bytes, download)))
-    });
-    Ok(pieces.boxed())
-}
-
-struct Download {
+/// The bytes of a blob from an offset to an end.
+pub(super) struct Span {
     host: Arc<Host>,
     _permit: Permit,
     /// Whether the registry supports ranges. Otherwise the blob is read again from the start.
     ranges: bool,
-    address: BlobAddress,
+    address: Arc<BlobAddress>,
     blob: Descriptor,
+    /// Where the consumer wants no more, in bytes from the start of the blob.
+    end: u64,
+    /// Whether something else reads what is before and after, so that no byte outside may be requested.
+    is_part: bool,
     /// How many bytes of the blob the consumer has received.
     offset: u64,
     response: Option<Response>,
@@ -127,12 +59,72 @@ struct Download {
     patience: u32,
     progress: u64,
     trickle: Trickle,
+    waited: Duration,
 }
 
-impl Download {
-    /// The next piece, or `None` at the end of the blob. Returns at most one byte more than the blob's size, so that
-    /// the reader detects the excess.
-    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+impl Span {
+    /// From `offset` to the end of the blob, or to an earlier `end`. Sends nothing.
+    pub(super) fn new(
+        host: Arc<Host>,
+        permit: Permit,
+        address: Arc<BlobAddress>,
+        blob: &Descriptor,
+        (offset, end): (u64, u64),
+    ) -> Self {
+        let trickle = Trickle::new(host.tuning().stall);
+        Self {
+            host,
+            _permit: permit,
+            ranges: true,
+            address,
+            blob: blob.clone(),
+            end,
+            is_part: false,
+            offset,
+            response: None,
+            skip: 0,
+            tries: Attempts::new(attempts()),
+            patience: INTERRUPTIONS,
+            progress: 0,
+            trickle,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// The same, as one of several parts that are read at once: an answer with other bytes is an error.
+    pub(super) fn part(self) -> Self {
+        Self { is_part: true, ..self }
+    }
+
+    /// Sends the request, unless an answer is being read.
+    pub(super) async fn open(&mut self) -> Result<(), Error> {
+        while self.response.is_none() {
+            self.connect().await?;
+        }
+        Ok(())
+    }
+
+    /// Where the answer ends. After the answer of a registry that ignores ranges, this is the end of the blob.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// How long the network was waited for.
+    pub(super) fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    pub(super) fn into_stream(self) -> BlobStream {
+        let pieces = stream::try_unfold(self, |mut span| async {
+            let piece = span.next().await?;
+            Ok(piece.map(|bytes| (bytes, span)))
+        });
+        pieces.boxed()
+    }
+
+    /// The next piece, or `None` at the end. Returns at most one byte more than the blob's size, so that the reader
+    /// detects the excess.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             let Some(response) = &mut self.response else {
                 self.connect().await?;
@@ -142,11 +134,13 @@ impl Download {
             let waiting = Instant::now();
             let cause = match tokio::time::timeout(stall, response.chunk()).await {
                 Ok(Ok(Some(piece))) => {
-                    let pace = self.trickle.add(waiting.elapsed(), piece.len() as u64);
+                    let waited = waiting.elapsed();
+                    self.waited += waited;
+                    let pace = self.trickle.add(waited, piece.len() as u64);
                     self.host.take_rate(piece.len()).await;
-                    let piece = self.take(piece);
+                    let piece = self.take(piece)?;
                     if let Err(slow) = pace
-                        && self.offset < self.blob.size
+                        && self.offset < self.end
                     {
                         // The rest comes over another connection.
                         let cause = self.at_its_host(slow).into();
@@ -157,8 +151,10 @@ impl Download {
                         None => continue,
                     }
                 }
-                Ok(Ok(None)) if self.offset >= self.blob.size => {
-                    self.host.pace.moved();
+                Ok(Ok(None)) if self.offset >= self.end => {
+                    if self.end == self.blob.size {
+                        self.host.pace.moved();
+                    }
                     return Ok(None);
                 }
                 Ok(Ok(None)) => Cause::Mismatch(Mismatch::TooShort {
@@ -182,13 +178,18 @@ impl Download {
         }
     }
 
-    /// Skips bytes that the consumer has, counts the rest.
-    fn take(&mut self, mut piece: Bytes) -> Option<Bytes> {
+    /// Skips bytes that the consumer has, counts the rest. What follows a blob is left to the reader; what follows a part
+    /// of one would be taken for the next part.
+    fn take(&mut self, mut piece: Bytes) -> Result<Option<Bytes>, Error> {
         let dropped = self.skip.min(piece.len() as u64);
         self.skip -= dropped;
         let rest = piece.split_off(usize::try_from(dropped).unwrap_or(piece.len()));
         if rest.is_empty() {
-            return None;
+            return Ok(None);
+        }
+        if self.end < self.blob.size && rest.len() as u64 > self.end - self.offset {
+            let (digest, expected) = (self.blob.digest.clone(), self.end);
+            return Err(self.error(Cause::Mismatch(Mismatch::TooLong { digest, expected })));
         }
         self.offset += rest.len() as u64;
         self.progress += rest.len() as u64;
@@ -196,7 +197,7 @@ impl Download {
             self.progress = 0;
             self.patience = (self.patience + 1).min(INTERRUPTIONS);
         }
-        Some(rest)
+        Ok(Some(rest))
     }
 
     /// Waits before the download resumes, or fails.
@@ -230,21 +231,30 @@ impl Download {
     async fn connect(&mut self) -> Result<(), Error> {
         self.tries.begin();
         let from = if self.ranges { self.offset } else { 0 };
-        let call = self.address.call(Method::GET, from);
+        let call = self.address.call(Method::GET, range_header(&(from..self.end), self.blob.size));
         let expected = [StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
         let response = self.host.send(&call, &expected).await?;
-        match check_answer(&response, from, &self.blob) {
-            Ok(skip) => {
+        let is_bounded = self.end < self.blob.size;
+        match check_answer(&response, from..self.end, &self.blob) {
+            Ok(Answer { skip, end }) if !self.is_part || end == self.end => {
                 self.skip = skip + (self.offset - from);
+                self.end = end;
                 self.response = Some(response);
                 Ok(())
             }
+            Ok(_) => {
+                discard(response).await;
+                Err(self.error(RegistryError::Protocol("it ignored a range".to_owned()).into()))
+            }
             Err(cause) => {
                 discard(response).await;
-                if from == 0 || !matches!(cause.downcast_ref(), Some(RegistryError::Protocol(_))) {
+                let is_about_range = (from > 0 || is_bounded)
+                    && matches!(cause.downcast_ref(), Some(RegistryError::Protocol(_)));
+                if !is_about_range || self.is_part {
                     return Err(self.error(cause));
                 }
                 self.ranges = false;
+                self.end = self.blob.size;
                 self.interrupted(cause).await
             }
         }
@@ -255,25 +265,44 @@ impl Download {
     }
 }
 
-/// Checks that the response holds the blob from `offset` on. Returns how many bytes to skip at its start.
-fn check_answer(response: &Response, offset: u64, blob: &Descriptor) -> Result<u64, Cause> {
+/// The `Range` of a request; `None` for a whole blob. Without an end if that is the blob's, as the fewest servers get
+/// that wrong.
+fn range_header(range: &Range<u64>, size: u64) -> Option<HeaderValue> {
+    let text = match (range.start, range.end) {
+        (0, end) if end == size => return None,
+        (start, end) if end == size => format!("bytes={start}-"),
+        (start, end) => format!("bytes={start}-{}", end.saturating_sub(1)),
+    };
+    HeaderValue::from_str(&text).ok()
+}
+
+/// What a response holds of a blob.
+struct Answer {
+    /// How many bytes to skip at its start.
+    skip: u64,
+    /// Where it ends, in bytes from the start of the blob.
+    end: u64,
+}
+
+/// Checks that the response holds this range of the blob, or the whole blob.
+fn check_answer(response: &Response, range: Range<u64>, blob: &Descriptor) -> Result<Answer, Cause> {
     let text = |name: header::HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let (skip, expected) = match response.status() {
+    let (answer, expected) = match response.status() {
         StatusCode::NOT_FOUND => return Err(Cause::NoSuchBlob),
         StatusCode::RANGE_NOT_SATISFIABLE => {
-            return Err(RegistryError::Protocol(format!("the blob ends before byte {offset}")).into());
+            return Err(RegistryError::Protocol(format!("the blob ends before byte {}", range.start)).into());
         }
         StatusCode::PARTIAL_CONTENT => {
-            let range = text(header::CONTENT_RANGE).unwrap_or_default();
-            if !is_range_to_the_end(range, offset, blob.size) {
-                let asked = format!("bytes {offset}-{}/{}", blob.size.saturating_sub(1), blob.size);
-                let reason = format!("it sent `{}` instead of `{asked}`", range.escape_debug());
+            let sent = text(header::CONTENT_RANGE).unwrap_or_default();
+            if !is_range(sent, &range, blob.size) {
+                let asked = format!("bytes {}-{}/{}", range.start, range.end.saturating_sub(1), blob.size);
+                let reason = format!("it sent `{}` instead of `{asked}`", sent.escape_debug());
                 return Err(RegistryError::Protocol(reason).into());
             }
-            (0, blob.size - offset)
+            (Answer { skip: 0, end: range.end }, range.end - range.start)
         }
         // The range was ignored: skip the bytes that the consumer has.
-        _ => (offset, blob.size),
+        _ => (Answer { skip: range.start, end: blob.size }, blob.size),
     };
     // A blob may be a web page, but then it has the blob's size.
     let is_page = answer::is_web_page(response.headers());
@@ -286,75 +315,29 @@ fn check_answer(response: &Response, offset: u64, blob: &Descriptor) -> Result<u
         Some(length) if length < expected => Err(Mismatch::TooShort {
             digest: blob.digest.clone(),
             expected: blob.size,
-            found: blob.size - expected + length,
+            found: answer.end - expected + length,
         }
         .into()),
-        _ => Ok(skip),
+        _ => Ok(answer),
     }
 }
 
-/// `bytes START-END/SIZE` (RFC 9110, section 14.4) from exactly `offset` to exactly the end.
-pub(super) fn is_range_to_the_end(range: &str, offset: u64, size: u64) -> bool {
+/// `bytes START-END/SIZE` (RFC 9110, section 14.4) with exactly this range.
+pub(in super::super) fn is_range(text: &str, range: &Range<u64>, size: u64) -> bool {
     let parse = || {
-        let (unit, rest) = range.trim().split_once(' ')?;
+        let (unit, rest) = text.trim().split_once(' ')?;
         let (span, total) = rest.split_once('/')?;
         let (start, end) = span.split_once('-')?;
         let number = |text: &str| text.trim().parse::<u64>().ok();
         let total_agrees = total.trim() == "*" || number(total) == Some(size);
         Some(
             unit.eq_ignore_ascii_case("bytes")
-                && number(start)? == offset
-                && number(end)?.checked_add(1)? == size
+                && number(start)? == range.start
+                && number(end)?.checked_add(1)? == range.end
                 && total_agrees,
         )
     };
     parse().unwrap_or(false)
-}
-
-/// Where to download a blob.
-pub(super) struct BlobAddress {
-    /// The operation, for errors.
-    pub(super) operation: Operation,
-    /// The repository that it belongs to.
-    pub(super) repository: Repository,
-    pub(super) url: Url,
-    /// The permissions that a request needs.
-    pub(super) scopes: Vec<Scope>,
-    /// Its name in errors.
-    pub(super) name: String,
-}
-
-impl BlobAddress {
-    /// The blob in its own registry.
-    fn in_repository(
-        host: &Host,
-        operation: Operation,
-        repository: &Repository,
-        digest: &Digest,
-    ) -> Result<Self, Error> {
-        let name = format!("{repository}@{digest}");
-        let url = host
-            .url(repository, &format!("blobs/{digest}"))
-            .map_err(|cause| host.error(operation, &name, &Attempts::new(1), cause))?;
-        let scopes = vec![Scope::pull(repository)];
-        Ok(Self { operation, repository: repository.clone(), url, scopes, name })
-    }
-
-    /// The request for everything from `offset` on.
-    fn call(&self, method: Method, offset: u64) -> Call<'_> {
-        let range = (offset > 0).then(|| HeaderValue::from_str(&format!("bytes={offset}-")).ok()).flatten();
-        Call {
-            operation: self.operation,
-            repository: &self.repository,
-            name: self.name.clone(),
-            scopes: self.scopes.clone(),
-            method,
-            url: self.url.clone(),
-            headers: range.map(|value| (header::RANGE, value)).into_iter().collect::<HeaderMap>(),
-            body: None,
-            attempts: attempts(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -365,8 +348,8 @@ mod tests {
 
     #[test]
     fn only_the_requested_range_is_accepted() {
-        assert!(is_range_to_the_end("bytes 3-9/10", 3, 10));
-        assert!(is_range_to_the_end("Bytes 3-9/*", 3, 10));
+        assert!(is_range("bytes 3-9/10", &(3..10), 10));
+        assert!(is_range("Bytes 3-9/*", &(3..10), 10));
         for range in [
             "",
             "bytes 0-9/10",
@@ -377,14 +360,15 @@ mod tests {
             "bytes */10",
             "bytes 3-18446744073709551615/10",
         ] {
-            assert!(!is_range_to_the_end(range, 3, 10), "{range}");
+            assert!(!is_range(range, &(3..10), 10), "{range}");
         }
+        assert!(is_range("bytes 3-5/10", &(3..6), 10) && !is_range("bytes 3-9/10", &(3..6), 10));
     }
 
     proptest! {
         #[test]
         fn reading_a_range_never_panics(text in "\\PC{0,40}", offset: u64, size: u64) {
-            let _ = is_range_to_the_end(&text, offset, size);
+            let _ = is_range(&text, &(offset..size), size);
         }
     }
 }
