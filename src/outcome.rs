@@ -5,6 +5,7 @@
 
 mod image;
 pub(crate) mod inspection;
+mod requests;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 pub use self::image::{
     AcceptedSignature, Bytes, ImageBlob, ImageContent, ImageOutcome, KeptTag, Mirrored, Status,
 };
+pub use self::requests::PlannedRequests;
+pub(crate) use self::requests::{MetQuota, RegistryRequests, by_registry as requests_by_registry};
 use crate::{
     error::{Failure, Kind},
     oci::{ChartIdentity, Digest, Reference},

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use crate::{
     graph::{Graph, Node},
     oci::{Descriptor, Digest, Repository},
-    outcome::Bytes,
+    outcome::{Bytes, PlannedRequests},
 };
 
 /// What is known about one repository of the destination before the transfer.
@@ -105,6 +105,25 @@ impl Plan {
             Action::Skip | Action::Await => Bytes { present: step.blob.size, ..nothing },
         });
         steps.fold(nothing, Bytes::plus)
+    }
+
+    /// What the plan asks of the registries.
+    #[must_use]
+    pub(crate) fn requests(&self, graph: &Graph) -> PlannedRequests {
+        let count = |action: fn(&Action) -> bool| {
+            self.blobs.iter().filter(|step| action(&step.action)).count() as u64
+        };
+        let uploads = count(|action| *action == Action::Copy);
+        let attached =
+            self.attached.iter().map(|step| usize::from(step.by_digest) + usize::from(step.by_tag));
+        let root = usize::from(self.root_first) + usize::from(self.tag);
+        PlannedRequests {
+            manifests_read: (graph.nodes.len() + graph.attached.len()) as u64,
+            blobs_read: uploads,
+            manifests_pushed: (self.manifests.len() + root + attached.sum::<usize>()) as u64,
+            uploads,
+            mounts: count(|action| matches!(action, Action::Mount { .. })),
+        }
     }
 
     /// How many blobs must be transferred.

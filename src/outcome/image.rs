@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::PlannedRequests;
 use crate::{
     error::{Failure, Kind},
     graph::{Attached, AttachedCounts, AttachedManifest, Graph, PlatformManifest},
@@ -105,6 +106,9 @@ pub struct ImageOutcome {
     /// In a plan: its blobs. `sync --plan` divides images between machines by them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blobs: Vec<ImageBlob>,
+    /// In a plan: what the run would ask of the registries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Box<PlannedRequests>>,
     /// The digest that the destination's tag pointed to before it was moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_from: Option<Digest>,
@@ -227,6 +231,7 @@ impl ImageOutcome {
             kept_tags: Vec::new(),
             waived: Vec::new(),
             blobs: Vec::new(),
+            requests: None,
             moved_from: None,
             bytes: Bytes::default(),
             milliseconds: 0,

@@ -24,7 +24,7 @@ use futures::future::{self, Either};
 use tokio::task::JoinSet;
 
 pub(crate) use self::resolve::{skip_reason, warn_of_foreign_layers};
-use self::{resolve::refuse_missing_platforms, window::Window};
+use self::{plan::Planned, resolve::refuse_missing_platforms, window::Window};
 use super::{
     shared_tags::{SharedTags, two_digests},
     signatures::{self, Signed},
@@ -303,10 +303,11 @@ impl<S: Source, D: Destination> Run<S, D> {
         attached::refuse_loss(&graph, &attached)?;
         attached::describe(&graph, &attached, &mut mirrored.outcome);
         let presence = self.presence(image, &graph, (&there, &attached)).await?;
-        let (admitted, idle, planned) = self.plan(image, place, (&graph, &presence));
+        let Planned { admitted, idle, bytes, requests } = self.plan(image, place, (&graph, &presence));
         let was_there = moved_from.is_none() && there.digest().is_some();
         if idle || self.options.dry_run {
-            mirrored.outcome.bytes = planned;
+            mirrored.outcome.bytes = bytes;
+            mirrored.outcome.requests = requests;
         }
         let Some(admitted) = admitted else {
             mirrored.outcome.moved_from = moved_from;

@@ -55,6 +55,7 @@ fn outcome(name: &str, status: Status) -> ImageOutcome {
         signature: None,
         kept_tags: Vec::new(),
         blobs: Vec::new(),
+        requests: None,
         waived: Vec::new(),
         moved_from: None,
         bytes: Bytes::default(),

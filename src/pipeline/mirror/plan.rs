@@ -14,7 +14,7 @@ use crate::{
     event::Event,
     graph::Graph,
     oci::{Descriptor, Mapping},
-    outcome::Bytes,
+    outcome::{Bytes, PlannedRequests},
     plan::Presence,
     problem::Problem,
     transfer::Admitted,
@@ -22,6 +22,17 @@ use crate::{
 
 /// How many blobs of an image are checked concurrently.
 const CHECKED_AT_ONCE: usize = 16;
+
+/// What is to be done for an image.
+pub(super) struct Planned {
+    /// The claims on its blobs; `None` in a dry run.
+    pub(super) admitted: Option<Admitted>,
+    /// Whether nothing is to be done.
+    pub(super) idle: bool,
+    pub(super) bytes: Bytes,
+    /// In a dry run.
+    pub(super) requests: Option<Box<PlannedRequests>>,
+}
 
 impl<S: Source, D: Destination> Run<S, D> {
     pub(super) async fn presence(
@@ -68,26 +79,28 @@ impl<S: Source, D: Destination> Run<S, D> {
 
     /// Plans the image and claims its blobs without awaiting anything in between, as
     /// [`Transfer::admit`](crate::transfer::Transfer::admit) requires. A dry run transfers nothing, so it claims nothing
-    /// and announces nothing. Returns the claims, whether the plan is idle, and its bytes.
+    /// and announces nothing.
     pub(super) fn plan(
         &self,
         image: &Arc<Mapping>,
         place: &Place,
         (graph, presence): (&Graph, &Presence),
-    ) -> (Option<Admitted>, bool, Bytes) {
+    ) -> Planned {
         let source = image.source.repository();
         let same_registry = source.registry() == image.repository.registry();
         let mut planner = self.planner.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = planner.add(graph, &image.repository, same_registry.then_some(source), presence);
         let (idle, bytes) = (plan.is_idle(), plan.bytes());
         if self.options.dry_run {
-            return (None, idle, bytes);
+            let requests = Some(Box::new(plan.requests(graph)));
+            return Planned { admitted: None, idle, bytes, requests };
         }
         self.events.emit(Event::Planned {
             image: Arc::clone(image),
             blobs: plan.moving(),
             bytes: bytes.copied + bytes.mounted,
         });
-        (Some(self.transfer.admit(image, plan, place.rank(bytes.copied))), idle, bytes)
+        let admitted = Some(self.transfer.admit(image, plan, place.rank(bytes.copied)));
+        Planned { admitted, idle, bytes, requests: None }
     }
 }

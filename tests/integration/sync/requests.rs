@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::support::scripted::{Action, Answer};
+use crate::support::{
+    registry::LoggedRequest,
+    scripted::{Action, Answer},
+};
 
 /// The requests to an empty registry: a POST and a PUT for every distinct blob, a POST for every mount, a PUT for every
 /// manifest and a GET that confirms it, a GET of the tag; one probe for http; one probe for self-mounts; and the config
@@ -47,6 +50,37 @@ async fn a_cold_copy_makes_no_unnecessary_request() {
     }
     let sum: usize = expected.iter().map(|(.., count)| count).sum();
     assert_eq!(requests.len(), sum, "{outcome}");
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_what_the_run_asks_of_both_registries() {
+    let images = ["a", "b"].map(SampleImage::multi_platform);
+    let named = [("team/a", &images[0]), ("team/b", &images[1])];
+    let pair = RealPair::with(&named).await;
+    let planned = pair.sync(&["--dry-run", "--output", "json"]).run().await.expect_success();
+    let planned: serde_json::Value = serde_json::from_str(&planned.stdout).unwrap();
+    let [from, to] = [0, 1].map(|at| planned["requests"][at].clone());
+    assert_eq!((&from["side"], &to["side"]), (&"source".into(), &"destination".into()), "{planned:#}");
+    pair.source.clear_requests().await;
+    pair.destination.clear_requests().await;
+    pair.sync(&[]).run().await.expect_success();
+
+    let (source, destination) = (pair.source.requests().await, pair.destination.requests().await);
+    let count = |requests: &[LoggedRequest], method: &str, path: &str| {
+        requests.iter().filter(|request| request.method == method && request.path.contains(path)).count()
+    };
+    let mounts = destination.iter().filter(|request| request.path.contains("from=mirror")).count();
+    for (planned, sent) in [
+        (&from["manifestsRead"], count(&source, "GET", "/manifests/")),
+        (&from["blobsRead"], count(&source, "GET", "/blobs/")),
+        (&to["manifestsPushed"], count(&destination, "PUT", "/manifests/")),
+        (&to["uploads"], count(&destination, "PUT", "/blobs/uploads/")),
+    ] {
+        assert_eq!(*planned, sent, "{from:#} {to:#}");
+    }
+    let blobs: usize = images.iter().map(|image| image.blobs.len()).sum();
+    let distinct: BTreeSet<_> = images.iter().flat_map(|image| image.blobs.keys()).collect();
+    assert_eq!(to["mounts"], blobs - distinct.len(), "{mounts} mounts were requested");
 }
 
 /// Forks of distribution have its upload sessions, but not always its self-mount.

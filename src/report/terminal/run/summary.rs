@@ -7,7 +7,11 @@ use console::measure_text_width;
 use super::{Table, word};
 use crate::{
     error::escape,
-    outcome::{BundleSummary, DestinationOutcome, ExtraReads, ImageOutcome, RunOutcome, Status},
+    outcome::{
+        BundleSummary, DestinationOutcome, ExtraReads, ImageOutcome, MetQuota, PlannedRequests,
+        RegistryRequests, RunOutcome, Status,
+    },
+    problem::Side,
     report::{
         document::{RunDocument, Totals},
         terminal::one_line,
@@ -21,7 +25,30 @@ pub(super) fn lines(table: Table, document: &RunDocument, width: Option<usize>) 
     let mut lines = vec![broken(summary(table, document), width)];
     let destinations = &document.outcome.destinations;
     lines.extend(destinations.iter().flat_map(|there| destination_lines(table, there, width)));
+    lines.extend(document.requests.iter().flat_map(|there| request_lines(there, width)));
     lines.extend(signed_by(&document.outcome.images, width));
+    lines
+}
+
+/// `requests to reg.example.com: 20 manifests, 94 uploads, 20 mounts`, and a line for each quota that costs time.
+fn request_lines(there: &RegistryRequests, width: Option<usize>) -> Vec<String> {
+    let RegistryRequests { registry, side, requests, quotas } = there;
+    let PlannedRequests { manifests_read, blobs_read, manifests_pushed, uploads, mounts } = *requests;
+    let (preposition, counts) = match side {
+        Side::Source => ("from", vec![(manifests_read, "manifest"), (blobs_read, "blob")]),
+        Side::Destination => {
+            ("to", vec![(manifests_pushed, "manifest"), (uploads, "upload"), (mounts, "mount")])
+        }
+    };
+    let number = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+    let counts: Vec<String> =
+        counts.into_iter().map(|(count, noun)| units::counted(number(count), noun)).collect();
+    let registry = escape(registry);
+    let mut lines = vec![broken(format!("requests {preposition} {registry}: {}", counts.join(", ")), width)];
+    for MetQuota { action, requests, limit, seconds } in quotas.iter().filter(|met| met.seconds > 0) {
+        let time = units::elapsed(Duration::from_secs(*seconds));
+        lines.push(broken(format!("at least {time}: {requests} {action}, limited to {limit}"), width));
+    }
     lines
 }
 

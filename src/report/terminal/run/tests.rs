@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::{
-    outcome::{AcceptedSignature, BundleSummary, Bytes, DestinationOutcome, ExtraReads},
+    outcome::{AcceptedSignature, BundleSummary, Bytes, DestinationOutcome, ExtraReads, PlannedRequests},
     report::{Document, samples},
     trust::Signer,
 };
@@ -183,6 +183,29 @@ fn a_dry_run_shows_what_would_move() {
 
     2 images planned: 1.3 GiB to copy, 3.0 MiB to mount, 61.0 MiB already present; nothing was written
     "#);
+}
+
+#[test]
+fn a_dry_run_says_what_it_would_ask_of_each_registry() {
+    let requests = PlannedRequests {
+        manifests_read: 130,
+        blobs_read: 94,
+        manifests_pushed: 131,
+        uploads: 94,
+        mounts: 1,
+    };
+    let ecr = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+    let image = ImageOutcome {
+        source: "docker.io/vendor/app:1".parse().unwrap(),
+        destination: format!("{ecr}/mirror/app:1"),
+        requests: Some(Box::new(requests)),
+        ..samples::planned()
+    };
+    let planned = RunOutcome { dry_run: true, ..outcome(Command::Sync, [image]) };
+    let text = shown(planned, Some(80));
+    let lines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("requests")).collect();
+    assert_snapshot!(lines.join("\n"), @"");
+    assert!(lines.iter().all(|line| line.len() <= 80), "{text}");
 }
 
 #[test]

@@ -1,0 +1,240 @@
+//! The requests that a dry run expects, and the quotas of registries that they meet.
+//!
+//! Only what registries limit is counted. A run sends more: tokens, checks of what exists, pieces of large blobs.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{ImageOutcome, Status};
+use crate::{oci::Reference, problem::Side};
+
+/// What a run will ask of the source and the destination for one image, or for several.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedRequests {
+    /// Manifests that are read from the source.
+    pub manifests_read: u64,
+    /// Blobs that are read from the source.
+    pub blobs_read: u64,
+    /// Manifests that are pushed, by digest and by tag.
+    pub manifests_pushed: u64,
+    /// Blobs that are uploaded.
+    pub uploads: u64,
+    /// Blobs that are mounted from another repository of the destination.
+    pub mounts: u64,
+}
+
+impl PlannedRequests {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            manifests_read: self.manifests_read.saturating_add(other.manifests_read),
+            blobs_read: self.blobs_read.saturating_add(other.blobs_read),
+            manifests_pushed: self.manifests_pushed.saturating_add(other.manifests_pushed),
+            uploads: self.uploads.saturating_add(other.uploads),
+            mounts: self.mounts.saturating_add(other.mounts),
+        }
+    }
+
+    /// Those of one side.
+    fn of(self, side: Side) -> Self {
+        match side {
+            Side::Source => Self { manifests_pushed: 0, uploads: 0, mounts: 0, ..self },
+            Side::Destination => Self { manifests_read: 0, blobs_read: 0, ..self },
+        }
+    }
+
+    /// How many HTTP requests these are at least: an upload is begun and completed.
+    fn total(self) -> u64 {
+        let Self { manifests_read, blobs_read, manifests_pushed, uploads, mounts } = self;
+        let parts = [manifests_read, blobs_read, manifests_pushed, uploads, uploads, mounts];
+        parts.into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+/// What a run will ask of one registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RegistryRequests {
+    /// `HOST[:PORT]`.
+    pub(crate) registry: String,
+    /// Whether it is read from or written to.
+    pub(crate) side: Side,
+    /// The requests; what belongs to the other side is zero.
+    #[serde(flatten)]
+    pub(crate) requests: PlannedRequests,
+    /// The registry's known quotas that apply.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) quotas: Vec<MetQuota>,
+}
+
+/// A known quota, and what it means for a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MetQuota {
+    /// What the registry counts.
+    pub(crate) action: &'static str,
+    /// How many of these the run will send.
+    pub(crate) requests: u64,
+    /// What it permits: `10 per second`.
+    pub(crate) limit: &'static str,
+    /// How long the run takes at least because of that, in seconds.
+    pub(crate) seconds: u64,
+}
+
+/// The requests of a dry run, by registry. Without those to the source if images come from a bundle.
+pub(crate) fn by_registry(images: &[ImageOutcome], source_is_registry: bool) -> Vec<RegistryRequests> {
+    let mut found: BTreeMap<(Side, String), PlannedRequests> = BTreeMap::new();
+    for image in images.iter().filter(|image| image.status == Status::Planned) {
+        let Some(requests) = image.requests.as_deref() else { continue };
+        let mut add = |side: Side, registry: &str| {
+            let sum = found.entry((side, registry.to_owned())).or_default();
+            *sum = sum.plus(requests.of(side));
+        };
+        if source_is_registry {
+            add(Side::Source, image.source.repository().registry());
+        }
+        if let Ok(destination) = image.destination.parse::<Reference>() {
+            add(Side::Destination, destination.repository().registry());
+        }
+    }
+    let of_registry = |((side, registry), requests): ((Side, String), PlannedRequests)| {
+        let quotas = QUOTAS.iter().filter(|quota| (quota.applies)(&registry, side));
+        let quotas = quotas.map(|quota| quota.met_by(requests)).filter(|met| met.requests > 0).collect();
+        RegistryRequests { registry, side, requests, quotas }
+    };
+    found.into_iter().map(of_registry).collect()
+}
+
+/// What a registry permits.
+struct Quota {
+    applies: fn(&str, Side) -> bool,
+    action: &'static str,
+    counted: fn(PlannedRequests) -> u64,
+    most: u64,
+    seconds: u64,
+    limit: &'static str,
+}
+
+/// The quotas that registries publish, or that were seen. Some accounts have others.
+const QUOTAS: &[Quota] = &[
+    Quota {
+        applies: |registry, side| is_ecr(registry) && side == Side::Destination,
+        action: "PutImage",
+        counted: |requests| requests.manifests_pushed,
+        most: 10,
+        seconds: 1,
+        limit: "10 per second",
+    },
+    Quota {
+        applies: |registry, side| is_ecr(registry) && side == Side::Destination,
+        action: "InitiateLayerUpload",
+        counted: |requests| requests.uploads,
+        most: 100,
+        seconds: 1,
+        limit: "100 per second",
+    },
+    Quota {
+        applies: |registry, side| is_ecr(registry) && side == Side::Destination,
+        action: "CompleteLayerUpload",
+        counted: |requests| requests.uploads,
+        most: 100,
+        seconds: 1,
+        limit: "100 per second",
+    },
+    Quota {
+        applies: |registry, side| registry == "docker.io" && side == Side::Source,
+        action: "pulls of manifests",
+        counted: |requests| requests.manifests_read,
+        most: 100,
+        seconds: 6 * 60 * 60,
+        limit: "100 in 6 hours without a login",
+    },
+    Quota {
+        applies: |registry, _| registry == "ghcr.io",
+        action: "requests",
+        counted: PlannedRequests::total,
+        most: 2000,
+        seconds: 60,
+        limit: "2,000 per minute",
+    },
+    Quota {
+        applies: |registry, _| {
+            registry == "gcr.io" || registry.ends_with(".gcr.io") || registry.ends_with(".pkg.dev")
+        },
+        action: "requests",
+        counted: PlannedRequests::total,
+        most: 60_000,
+        seconds: 60,
+        limit: "60,000 per minute",
+    },
+];
+
+fn is_ecr(registry: &str) -> bool {
+    registry.contains(".dkr.ecr")
+        && (registry.ends_with(".amazonaws.com") || registry.ends_with(".amazonaws.com.cn"))
+}
+
+impl Quota {
+    /// After the first `most`, which may be sent at once, the others come at the permitted rate.
+    fn met_by(&self, requests: PlannedRequests) -> MetQuota {
+        let requests = (self.counted)(requests);
+        let later = requests.saturating_sub(self.most);
+        let seconds = later.saturating_mul(self.seconds).div_ceil(self.most);
+        MetQuota { action: self.action, requests, limit: self.limit, seconds }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Mapping;
+
+    fn image(source: &str, destination: &str, requests: PlannedRequests) -> ImageOutcome {
+        let destination: Reference = destination.parse().unwrap();
+        let mapping = Mapping {
+            source: source.parse().unwrap(),
+            pinned: None,
+            repository: destination.repository().clone(),
+            tag: destination.tag().unwrap().to_owned(),
+        };
+        ImageOutcome { requests: Some(Box::new(requests)), ..ImageOutcome::new(&mapping, Status::Planned) }
+    }
+
+    #[test]
+    fn requests_are_added_up_for_each_registry_and_quotas_imply_a_time() {
+        let requests = PlannedRequests {
+            manifests_read: 40,
+            blobs_read: 30,
+            manifests_pushed: 55,
+            uploads: 30,
+            mounts: 10,
+        };
+        let ecr = "123456789012.dkr.ecr.us-east-1.amazonaws.com";
+        let images = ["a", "b", "c"].map(|name| {
+            image(&format!("docker.io/vendor/{name}:1"), &format!("{ecr}/mirror/{name}:1"), requests)
+        });
+        let found = by_registry(&images, true);
+        let quotas: Vec<Vec<(&str, u64, u64)>> = found
+            .iter()
+            .map(|there| there.quotas.iter().map(|met| (met.action, met.requests, met.seconds)).collect())
+            .collect();
+        assert_eq!(found[0].registry, "docker.io");
+        assert_eq!((found[0].requests.manifests_read, found[0].requests.uploads), (120, 0));
+        assert_eq!(quotas[0], [("pulls of manifests", 120, 4320)], "20 more than 100 in six hours");
+        assert_eq!((found[1].registry.as_str(), found[1].requests.blobs_read), (ecr, 0));
+        assert_eq!(
+            quotas[1],
+            [("PutImage", 165, 16), ("InitiateLayerUpload", 90, 0), ("CompleteLayerUpload", 90, 0)]
+        );
+        assert_eq!(by_registry(&images, false).len(), 1, "a bundle has no quota");
+    }
+
+    #[test]
+    fn what_is_up_to_date_asks_for_nothing() {
+        let mut idle = image("ghcr.io/a/b:1", "reg.example.com/b:1", PlannedRequests::default());
+        idle.status = Status::UpToDate;
+        assert_eq!(by_registry(&[idle], true), []);
+    }
+}
