@@ -162,6 +162,6 @@ impl Head {
 
     /// The layout, if this program wrote the bundle.
     pub(crate) fn layout(&self) -> Layout {
-        Layout::new(&self.index_bytes, self.lock_bytes.as_deref(), &self.closure, &self.absent())
+        Layout::new(&self.index_bytes, self.lock_bytes.as_ref(), &self.closure, &self.absent())
     }
 }

@@ -1,5 +1,6 @@
 use std::{fs, io::Write as _};
 
+use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
 use super::{closure::Closure, slices::Extent, *};
@@ -59,8 +60,8 @@ pub(crate) fn sample() -> Sample {
         platform: format!("linux/{}", child["platform"]["architecture"].as_str().unwrap()).parse().unwrap(),
         digest: child["digest"].as_str().unwrap().parse().unwrap(),
     };
-    let lock = lock_of(&reference, &root, children.iter().map(platform).collect(), &closure).to_bytes();
-    let index = index::write([(&reference, &root)], Some(&Digest::sha256(&lock)));
+    let lock: Bytes = lock_of(&reference, &root, children.iter().map(platform).collect(), &closure).to_bytes().into();
+    let index = index::write([(&reference, &root)], Some(&Digest::sha256(&lock))).into();
     let layout = Layout::new(&index, Some(&lock), &closure, &std::collections::HashSet::new());
     let mut bytes = layout.head().to_vec();
     for entry in layout.blobs() {
