@@ -402,8 +402,10 @@ mod tests {
 
     #[test]
     fn repositories_are_sorted_by_registry_then_by_path() {
-        let mut sorted: Vec<Repository> =
-            ["a.io/z", "a.io:80/b", "a.io/b/c", "a.io/b-c"].iter().map(|text| text.parse().unwrap()).collect();
+        let mut sorted: Vec<Repository> = ["a.io/z", "a.io:80/b", "a.io/b/c", "a.io/b-c"]
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect();
         sorted.sort();
         let sorted: Vec<String> = sorted.iter().map(ToString::to_string).collect();
         assert_eq!(sorted, ["a.io/b-c", "a.io/b/c", "a.io/z", "a.io:80/b"]);

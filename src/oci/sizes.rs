@@ -28,6 +28,12 @@ impl Sizes {
         self.0.extend(new.into_iter().map(|(digest, size)| (digest.clone(), size)));
         Ok(())
     }
+
+    /// The same digest, sharing memory with the one that is known.
+    #[must_use]
+    pub(crate) fn shared(&self, digest: &Digest) -> Digest {
+        self.0.get_key_value(digest).map_or(digest, |(known, _)| known).clone()
+    }
 }
 
 #[cfg(test)]

@@ -114,7 +114,9 @@ impl<S: Source, D: Destination> Transfer<S, D> {
         loop {
             // A blob waits only for blobs of images that were admitted before, so this cannot block them.
             let room = BLOBS_AT_ONCE - blobs.len();
-            blobs.extend(steps.by_ref().take(room).map(|(step, claim)| self.transfer(image, rank, step, claim)));
+            blobs.extend(
+                steps.by_ref().take(room).map(|(step, claim)| self.transfer(image, rank, step, claim)),
+            );
             let Some(more) = blobs.try_next().await? else { break };
             *bytes = bytes.plus(more);
         }
@@ -216,7 +218,8 @@ impl<S: Source, D: Destination> Transfer<S, D> {
             result => result?,
         }
         if is_shared {
-            pushed.insert(target.clone());
+            pushed.reserve_exact(1);
+            pushed.push(target.clone());
         }
         Ok(())
     }

@@ -140,7 +140,9 @@ impl Layout {
     /// Everything before the first blob's header, piece by piece.
     pub(crate) fn head_pieces(&self) -> impl Iterator<Item = Bytes> {
         let files = self.head.iter();
-        joined(files.flat_map(|file| [file.header().into(), file.content().clone(), zeros(header::padding(file.size()))]))
+        joined(files.flat_map(|file| {
+            [file.header().into(), file.content().clone(), zeros(header::padding(file.size()))]
+        }))
     }
 
     /// The same with the offset of each piece.
@@ -164,7 +166,8 @@ impl Layout {
         for (offset, written) in self.head_at() {
             let mut found = vec![0; written.len()];
             slices.read_exact_at(&mut found, offset)?;
-            let differing = found.iter().zip(&written).enumerate().filter(|(_, (found, written))| found != written);
+            let differing =
+                found.iter().zip(&written).enumerate().filter(|(_, (found, written))| found != written);
             for (position, _) in differing {
                 alteration.first.get_or_insert(offset + position as u64);
                 alteration.bytes += 1;

@@ -243,8 +243,7 @@ fn unaltered_head(
     if scan.position() != layout.head_length() {
         return Ok(None);
     }
-    let alteration =
-        layout.head_alteration(slices).map_err(|error| BundleError::unreadable(path, error))?;
+    let alteration = layout.head_alteration(slices).map_err(|error| BundleError::unreadable(path, error))?;
     match alteration.first {
         Some(offset) => Err(BundleError::Altered { offset }),
         None if !head.index_is_ours() => {

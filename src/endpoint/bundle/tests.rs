@@ -60,7 +60,8 @@ pub(crate) fn sample() -> Sample {
         platform: format!("linux/{}", child["platform"]["architecture"].as_str().unwrap()).parse().unwrap(),
         digest: child["digest"].as_str().unwrap().parse().unwrap(),
     };
-    let lock: Bytes = lock_of(&reference, &root, children.iter().map(platform).collect(), &closure).to_bytes().into();
+    let lock: Bytes =
+        lock_of(&reference, &root, children.iter().map(platform).collect(), &closure).to_bytes().into();
     let index = index::write([(&reference, &root)], Some(&Digest::sha256(&lock))).into();
     let layout = Layout::new(&index, Some(&lock), &closure, &std::collections::HashSet::new());
     let mut bytes = layout.head().to_vec();

@@ -127,7 +127,9 @@ impl<S: Source> Exporter<S> {
                 return Ok(Exported { mirrored, written: Some(written) });
             }
             if kept.is_none() && !self.overwrite {
-                draft.check_overwrites_nothing(&output, sources.as_deref()).map_err(|error| error.failure())?;
+                draft
+                    .check_overwrites_nothing(&output, sources.as_deref())
+                    .map_err(|error| error.failure())?;
             }
             let before = failed(&mirrored);
             let writer = self.open(&output, draft, kept.is_none()).await?;
@@ -299,7 +301,8 @@ impl<S: Source> Exporter<S> {
         let options =
             // The first pass has verified the signatures.
             Options { check: Level::Blobs, overwrite: true, dry_run: false, signatures: None, ..self.options.clone() };
-        let copied = mirror(Arc::new(source), Arc::clone(writer), mappings, options, Arc::clone(events)).await;
+        let copied =
+            mirror(Arc::new(source), Arc::clone(writer), mappings, options, Arc::clone(events)).await;
         for (image, copied) in ready(mirrored).zip(copied) {
             let (before, signature) = (image.outcome.bytes, image.outcome.signature.take());
             image.outcome = ImageOutcome { signature, ..copied.outcome };
