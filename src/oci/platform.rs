@@ -247,6 +247,13 @@ mod tests {
     }
 
     #[test]
+    fn common_platforms_share_memory() {
+        let (read, parsed) =
+            (Platform::new("linux", "arm64", Some("v8")), "linux/arm64/v8".parse::<Platform>());
+        assert!(Arc::ptr_eq(&read.0, &parsed.unwrap().0));
+    }
+
+    #[test]
     fn platforms_are_sorted_part_by_part() {
         let mut sorted: Vec<Platform> = ["linux/arm64", "linux/arm/v7", "linux/arm-x", "linux/arm"]
             .iter()

@@ -401,6 +401,15 @@ mod tests {
     }
 
     #[test]
+    fn copies_share_their_name() {
+        let reference: Reference = "reg.example.com/team/app:1".parse().unwrap();
+        let copy = reference.clone();
+        assert!(Arc::ptr_eq(&reference.repository.name, &copy.repository.name));
+        assert_eq!((copy.repository().registry(), copy.repository().path()), ("reg.example.com", "team/app"));
+        assert!(size_of::<Reference>() <= 56, "{}", size_of::<Reference>());
+    }
+
+    #[test]
     fn repositories_are_sorted_by_registry_then_by_path() {
         let mut sorted: Vec<Repository> = ["a.io/z", "a.io:80/b", "a.io/b/c", "a.io/b-c"]
             .iter()

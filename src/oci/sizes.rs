@@ -41,6 +41,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn equal_digests_of_different_images_share_memory() {
+        let blob = || Descriptor::new("x/y".into(), Digest::sha256(b"layer"), 1);
+        let (first, second) = (blob(), blob());
+        let mut sizes = Sizes::default();
+        sizes.add([&first]).unwrap();
+        let (shared, other) = (sizes.shared(&second.digest), Digest::sha256(b"unknown"));
+        assert_eq!(shared.as_str().as_ptr(), first.digest.as_str().as_ptr());
+        assert_eq!(sizes.shared(&other), other);
+    }
+
+    #[test]
     fn a_contradiction_adds_nothing() {
         let blob = |name: &str, size| Descriptor::new("x/y".into(), Digest::sha256(name.as_bytes()), size);
         let mut sizes = Sizes::default();
